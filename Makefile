@@ -1,0 +1,44 @@
+# `make help` lists the targets. Everything runs in .venv, which is made once and reused until
+# setup.cfg changes.
+PYTHON ?= python3
+RUN := .venv/bin/python
+STAMP := .venv/.made-from
+
+.PHONY: help demo test test-all lint types bench docs clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): setup.cfg pyproject.toml
+	@if [ ! -x $(RUN) ]; then $(PYTHON) -m venv .venv; fi
+	@if ! cat setup.cfg pyproject.toml | cmp -s - $(STAMP); then \
+	  echo "installing into .venv (about 5 GB the first time)"; \
+	  $(RUN) -m pip install --quiet --upgrade-strategy only-if-needed --editable '.[dev]' \
+	  && cat setup.cfg pyproject.toml > $(STAMP); fi
+	@touch $(STAMP)
+
+demo: $(STAMP) ## train the adder on add3x3 and print worked sums (2 to 5 minutes)
+	$(RUN) main.py --agent seq2seq_adder --task add3x3
+
+test: $(STAMP) ## the test suite (minutes)
+	$(RUN) -m pytest -q
+
+test-all: $(STAMP) ## the test suite with its slow tests
+	$(RUN) -m pytest -q -m ""
+
+lint: $(STAMP) ## ruff: rules and format
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+types: $(STAMP) ## mypy, strict
+	$(RUN) -m mypy
+
+bench: $(STAMP) ## speed beside Keras, Lightning and a bare loop (about an hour)
+	$(RUN) -m benchmarks all
+
+docs: $(STAMP) ## make the pictures of docs/ again
+	$(RUN) docs/make_pictures.py
+
+clean: ## remove the environments (.venv, .bench) and caches, never runs/
+	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -1,0 +1,63 @@
+"""Agents by name: `agents.make("seq2seq_adder", task="add3x3")`, `agents.load(path)`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tasks
+from tasks.core.registry import Entry, find
+from tasks.core.settings import Given, build
+
+if TYPE_CHECKING:
+    from agents.core.agent import Agent
+    from tasks.core.task import Task
+
+AGENTS = {
+    "seq2seq_adder": Entry(
+        "agents.seq2seq_adder",
+        "Seq2SeqAdder",
+        "encoder–decoder LSTM (or GRU, RNN) that answers a text with a text",
+    ),
+}
+
+
+def make(name: str, *, task: "str | Task", device: str = "auto", **settings: Any) -> "Agent":
+    """Make an agent by name for a task; settings are the fields of its config.
+
+    Raises:
+        ConfigError: (a ValueError) names the setting, its value, and what is accepted.
+    """
+    place = "agents.make()"
+    chosen = tasks.from_given(task, {}, place) if isinstance(task, str) else task
+    given = {key: Given(value, place) for key, value in settings.items()}
+    return from_given(name, chosen, given, device, place)
+
+
+def from_given(
+    name: object, task: "Task", given: Mapping[str, Given], device: str, place: str
+) -> "Agent":
+    """Make an agent from settings that each know where they were written."""
+    cls = find("agent", name, AGENTS, place).load()
+    agent: Agent = cls(task, build(cls.Config, given), device)
+    return agent
+
+
+def load(path: str | Path, device: str = "auto") -> "Agent":
+    """Make the agent that a checkpoint holds; nothing else is needed, and nothing is unpickled.
+
+    Raises:
+        CheckpointError: the file is missing, cut off, damaged or does not fit.
+    """
+    from agents.core import checkpoint
+
+    place = f"checkpoint {path}"
+    found = checkpoint.read(Path(path))
+    values = found.values
+
+    def given(settings: Mapping[str, Any]) -> dict[str, Given]:
+        return {key: Given(value, place) for key, value in settings.items()}
+
+    task = tasks.from_given(values["task"], given(values["task_settings"]), place)
+    agent = from_given(values["agent"], task, given(values["config"]), device, place)
+    agent.restore(found)
+    return agent

@@ -1,0 +1,320 @@
+"""The contract of an agent: model, optimiser, wrapper, loop and checkpoints within one boundary."""
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import tasks
+from agents.core import devices, parallel
+from agents.core.checkpoint import Checkpoint, CheckpointError, demand_same_names, write_durably
+from agents.core.config import AgentConfig, ConfigError
+from agents.core.history import History
+from agents.core.learning import Best, Learning, Window, find_start
+from agents.core.logs import NULL, ConsoleSink, FanOut, JsonlSink, Sink, TensorBoardSink
+from agents.core.loop import Cursor, to_device, total_steps
+from agents.core.optim import Optimizer
+from agents.core.run_folder import NullFolder, RunFolder, put_aside
+from tasks.core.settings import nearest, to_values
+from tasks.core.task import Split, Task
+from visualization.answers import AnswerTable
+from visualization.cost import CostCounter, CostTable
+from visualization.curves import Curves
+from visualization.report import Report
+from visualization.untouched import untouched
+
+_CHUNK = 1024  # samples that are answered at once
+_PLAIN = ("seconds", "threads", "precision", "stopped_early")
+
+
+class Agent(abc.ABC):
+    """A training object. A subclass supplies `Config`, `spec_type` and four methods.
+
+    Attributes:
+        model: the bare module, on `device`; it knows nothing of loss, optimiser or wrapper.
+        network: what the training step calls: `model`, or a data-parallel wrapper around it.
+        history: the records of training so far.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[AgentConfig]]
+    spec_type: ClassVar[type]
+
+    def __init__(self, task: Task, config: AgentConfig, device: str = "auto") -> None:
+        if not isinstance(task.spec, self.spec_type):
+            problem = f"{task.name!r} does not supply what {self.name} learns from"
+            raise ConfigError("task", "", problem, f"tasks of kind {self.spec_type.__name__}")
+        self.task, self.config = task, config
+        self.device = devices.choose(device)
+        self.precision = devices.resolve_precision(config.precision, self.device)
+        self.threads = torch.get_num_threads()
+        with devices.own_randomness(self.device, config.seed):
+            self.model = self.build_model(task.spec).to(self.device)
+            self.random = devices.random_state(self.device)
+        self.network = parallel.wrap(self.model, config.parallel)
+        self.optimizer = Optimizer(self.model, config)
+        self.cursor, self.window, self.best = Cursor(), Window(), Best()
+        self.history = History()
+        self.seconds = 0.0  # spent in training steps
+        self.stopped_early = False
+
+    @abc.abstractmethod
+    def build_model(self, spec: Any) -> nn.Module:
+        """Return a bare, freshly initialised model for the task's sizes."""
+
+    @abc.abstractmethod
+    def loss(self, batch: Any) -> Tensor:
+        """Return the scalar loss of a training batch; call `self.network`, not the bare model."""
+
+    @abc.abstractmethod
+    def respond(self, batch: Any) -> Tensor:
+        """Return the answers (batch, …) of the bare model to a batch's questions."""
+
+    @abc.abstractmethod
+    def views(self) -> Mapping[str, Callable[[], Any]]:
+        """Return the agent's own inspections by name: functions that return a record."""
+
+    @final
+    def learn(
+        self,
+        steps: int | None = None,
+        *,
+        run_dir: str | Path | None = None,
+        resume: str = "auto",
+        progress: bool | None = None,
+    ) -> "Agent":
+        """Learn until `steps` steps are taken in all; a second call goes on where this one ended.
+
+        Args:
+            steps: the exact total, in place of the config's `steps` or `epochs`.
+            run_dir: a folder for checkpoints, metrics and events; without one nothing is written.
+            resume: `auto` goes on from the folder's newest whole checkpoint, `never` puts an
+                earlier run's folder aside, anything else is the path of a checkpoint.
+            progress: write progress to standard error; None: only with a run folder.
+
+        Raises:
+            DivergedError: the loss or the gradient is no longer finite.
+            CannotWriteError: the disk refused; the earlier checkpoints are intact.
+            FolderInUseError: another living run has the folder.
+            CheckpointError: no checkpoint that should be there is whole.
+            KeyboardInterrupt: on SIGINT, after the step was ended and saved; SystemExit on SIGTERM.
+        """
+        if steps is not None:
+            self.config = attrs.evolve(self.config, steps=steps, epochs=None)
+            self.optimizer.config = self.config
+        shown = run_dir is not None if progress is None else progress
+        console: Sink = ConsoleSink() if shown else NULL
+        if run_dir is None:
+            self._learn(NullFolder(), resume, console, console)
+            return self
+        path = Path(run_dir)
+        aside = put_aside(path) if resume == "never" else None
+        if aside is not None:
+            console.say(f"the earlier run was put aside as {aside}")
+        with RunFolder.hold(path) as folder:
+            files = [JsonlSink(path / "metrics.jsonl"), TensorBoardSink(path)]
+            self._learn(folder, resume, console, FanOut([console, *files]))
+        return self
+
+    def _learn(self, folder: NullFolder, resume: str, console: Sink, sink: Sink) -> None:
+        checkpoint = find_start(self, folder, resume, console)
+        if checkpoint is not None:
+            self.restore(checkpoint)
+        if self.is_done:
+            console.say(f"this run is done: {self.cursor.step} steps taken")
+            return
+        if checkpoint is not None:
+            console.say(f"going on from step {self.cursor.step}")
+        Learning(self, folder, sink).run()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all steps are taken, or learning has stopped early."""
+        return self.stopped_early or self.cursor.step >= total_steps(self.config, self.task)
+
+    @final
+    def evaluate(
+        self, task: Task | None = None, split: Split = "test", num: int = 10_000, seed: int = 0
+    ) -> dict[str, float]:
+        """Return the scores on at most `num` samples of a split; another seed, other samples."""
+        chosen = task or self.task
+        return chosen.score(*self.answers(split, num, seed, chosen))
+
+    @final
+    def predict(self, x: str | Sequence[str]) -> Any:
+        """Answer what a person typed: one text, or a list of texts.
+
+        Raises:
+            ConfigError: (a ValueError) says what was wrong with the input and what is accepted.
+        """
+        if isinstance(x, str):
+            return self.predict([x])[0]
+        return self.task.decode(self._respond(self.task.encode(x)))
+
+    @final
+    def inspect(self, views: Sequence[str] | None = None) -> Report:
+        """Look into the agent and return a report; the agent is the same afterwards as before.
+
+        Args:
+            views: names of inspections; None: all.
+        """
+        known = {"summary": self.cost, "learning_curves": self.curves, **self.views()}
+        for view in views or ():
+            if view not in known:
+                problem = f"{view!r} is not a view of {self.name}"
+                raise ConfigError("views", "", problem, ", ".join(known), nearest(view, known))
+        with untouched(self.model):
+            records = {name: known[name]() for name in views or known}
+        return Report(f"{self.name} on {self.task.name}, step {self.cursor.step}", records)
+
+    @final
+    def save(self, path: str | Path) -> Path:
+        """Write a checkpoint, from which `agents.load` makes the same agent again."""
+        target = Path(path)
+        write_durably(target, self.checkpoint().to_bytes())
+        return target
+
+    @final
+    def identity(self) -> dict[str, Any]:
+        """Return what this agent was made from, as plain values."""
+        return {
+            "agent": self.name,
+            "task": self.task.name,
+            "task_settings": self.task_settings(),
+            "config": to_values(self.config),
+        }
+
+    @final
+    def task_settings(self) -> dict[str, Any]:
+        """Return the task's settings, without those that its name already gives."""
+        return tasks.settings_of(self.task)
+
+    @final
+    def checkpoint(self) -> Checkpoint:
+        """Return all registered state: what `restore` needs to go on with the same bits."""
+        tensors: dict[str, Tensor] = {
+            f"model/{name}": tensor for name, tensor in self.model.state_dict().items()
+        }
+        for name, moments in self.optimizer.state.items():
+            tensors |= {f"optimizer/{name}/{kind}": value for kind, value in moments.items()}
+        tensors |= {f"random/{kind}": state for kind, state in self.random.items()}
+        values = {
+            **self.identity(),
+            "cursor": attrs.asdict(self.cursor),
+            "window": attrs.asdict(self.window),
+            "best": attrs.asdict(self.best),
+            **{name: getattr(self, name) for name in _PLAIN},
+            "history": self.history.records,
+        }
+        return Checkpoint(values, tensors)
+
+    @final
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take over a checkpoint's state; a missing or extra name or another shape is an error."""
+        groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "random": {}}
+        for name, tensor in checkpoint.tensors.items():
+            group, _, rest = name.partition("/")
+            groups[group][rest] = tensor
+        mine = self.model.state_dict()
+        demand_same_names("model", set(groups["model"]), set(mine))
+        for name, tensor in groups["model"].items():
+            if tensor.shape != mine[name].shape:
+                raise CheckpointError(
+                    f"the checkpoint's {name} has the shape {list(tensor.shape)}, "
+                    f"the agent's {list(mine[name].shape)}"
+                )
+        wanted = {f"{n}/{kind}" for n, values in self.optimizer.state.items() for kind in values}
+        demand_same_names("optimizer", set(groups["optimizer"]), wanted)
+        self.model.load_state_dict(groups["model"])
+        self.optimizer.load(
+            {
+                name: {kind: groups["optimizer"][f"{name}/{kind}"] for kind in values}
+                for name, values in self.optimizer.state.items()
+            }
+        )
+        values = checkpoint.values
+        self.random = groups["random"]
+        self.cursor, self.window = Cursor(**values["cursor"]), Window(**values["window"])
+        self.best, self.history = Best(**values["best"]), History(values["history"])
+        for name in _PLAIN:
+            setattr(self, name, values[name])
+
+    @final
+    def answers(
+        self, split: Split, num: int, seed: int = 0, task: Task | None = None
+    ) -> tuple[NDArray[Any], Any]:
+        """Return the agent's answers to samples of a split, and the batch of those samples."""
+        batch = (task or self.task).samples(split, num, seed)
+        return self._respond(batch), batch
+
+    @final
+    def answer_table(self, answers: NDArray[Any], batch: Any, num: int) -> AnswerTable:
+        """Return the first `num` answers as a table."""
+        shown = type(batch)(*(array[:num] for array in batch))
+        return AnswerTable("worked answers", self.task.rows(answers[:num], shown))
+
+    @final
+    def monitored(self, scores: Mapping[str, float]) -> float:
+        """Return the score that the task watches."""
+        return scores[self.task.monitor[0]]
+
+    @final
+    def is_better(self, scores: Mapping[str, float]) -> bool:
+        """Tell whether scores are better than the best so far."""
+        score, best = self.monitored(scores), self.best.score
+        if best is None:
+            return True
+        return score > best if self.task.monitor[1] == "max" else score < best
+
+    @final
+    def tensors_to_watch(self) -> dict[str, Tensor]:
+        """Return parameters and their last gradients under the tags of TensorBoard."""
+        named = dict(self.model.named_parameters())
+        found = {f"params/{name}": p.detach() for name, p in named.items()}
+        return found | {f"grads/{n}": p.grad for n, p in named.items() if p.grad is not None}
+
+    @final
+    def cost(self) -> CostTable:
+        """Count parameters and multiply-adds per layer while the agent answers one sample."""
+        counter = CostCounter(self.model)
+        batch = self.task.samples("test", 1)
+        with counter.watch():
+            self._respond(batch)
+        return counter.table(num_samples=1)
+
+    @final
+    def curves(self) -> Curves:
+        """Return loss, scores, gradient norm and learning rate over the steps."""
+        series = self.history.series
+        scores = {t[5:]: series(t) for t in self.history.tags() if t.startswith("eval/")}
+        panels = {
+            "training loss": {"loss": series("train/loss")},
+            "validation": scores,
+            "gradient norm": {"norm": series("train/grad_norm")},
+            "learning rate": {"rate": series("train/lr")},
+        }
+        return Curves(panels, frozenset({"training loss", "gradient norm"}))
+
+    @torch.inference_mode()
+    def _respond(self, batch: Any) -> NDArray[Any]:
+        """Answer a batch in chunks, in evaluation mode; the mode is put back."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            chunks = [
+                self.respond(
+                    to_device(type(batch)(*(a[i : i + _CHUNK] for a in batch)), self.device)
+                )
+                .cpu()
+                .numpy()
+                for i in range(0, len(batch[0]), _CHUNK)
+            ]
+        finally:
+            self.model.train(training)
+        return np.concatenate(chunks)

@@ -1,0 +1,200 @@
+"""What the command line can do: quick answers without torch, and the modes."""
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+import agents
+import tasks
+from agents.core.config import (
+    AgentConfig,
+    config_class,
+    describe,
+    read_file,
+    read_option,
+    read_value,
+)
+from tasks.core.registry import Entry, Found, find
+from tasks.core.settings import ConfigError, Given, build, nearest, to_values
+
+if TYPE_CHECKING:
+    from agents.core.agent import Agent
+    from tasks.core.task import Task
+
+VALIDATION_SEED = 1  # of the samples that `validate` draws; training looks at seed 0
+_OUTSIDE = ("agent", "task", "mode")  # names in a config file that are no settings of the agent
+
+
+@attrs.frozen
+class Order:
+    """What a person asked for, checked as far as that goes without torch."""
+
+    agent: Found
+    task: "Task"
+    config: AgentConfig
+    settings: Mapping[str, Given]  # of the agent, as they were given
+    options: argparse.Namespace
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's folder: the given one, or one that its settings name."""
+        if self.options.run_dir is not None:
+            return Path(self.options.run_dir)
+        task = tasks.settings_of(self.task)
+        name = f"{self.config.digest(task)}-s{self.config.seed}"
+        return Path("runs") / self.task.name / self.agent.name / name
+
+    def make(self) -> "Agent":
+        """Make the agent, untrained."""
+        return agents.from_given(
+            self.agent.name, self.task, self.settings, self.options.device, "--agent"
+        )
+
+    def load_trained(self) -> "Agent":
+        """Load the best agent of the run's folder."""
+        path = self.run_dir / "best.safetensors"
+        if not path.exists():
+            problem = f"{path} does not exist: nothing was trained there yet"
+            accepted = "the --agent, --task and --set of an earlier --mode train, or its --run-dir"
+            raise ConfigError("--run-dir", "", problem, accepted)
+        return agents.load(path, self.options.device)
+
+
+def train(order: Order) -> int:
+    """Learn in the run's folder, then print worked sums and the scores on the test split."""
+    from visualization import render
+
+    options, run_dir = order.options, order.run_dir
+    agent = order.make()
+    print(f"run folder: {run_dir}", file=sys.stderr)
+    agent.learn(run_dir=run_dir, resume=options.resume, progress=True)
+    best = agents.load(run_dir / "best.safetensors", options.device)
+    answers, batch = best.answers("test", 10_000)
+    print(render.text(best.answer_table(answers, batch, 12)))
+    print(f"test: {_words(best.task.score(answers, batch))} ({len(answers):,} withheld samples)")
+    return 0
+
+
+def validate(order: Order) -> int:
+    """Score the trained agent on a new set of samples; write predictions.csv."""
+    from agents.core.checkpoint import write_durably
+
+    agent = order.load_trained()
+    seed = order.config.seed if "seed" in order.settings else VALIDATION_SEED
+    answers, batch = agent.answers("test", 10_000, seed)
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["question", "answer", "target", "right"])
+    writer.writerows(
+        [q, a, t, "right" if right else "wrong"]
+        for q, a, t, right in agent.task.rows(answers, batch)
+    )
+    path = order.run_dir / "predictions.csv"
+    write_durably(path, table.getvalue().encode())
+    print(
+        f"validate: {_words(agent.task.score(answers, batch))} "
+        f"({len(answers):,} new samples, seed {seed}); {path}"
+    )
+    return 0
+
+
+def predict(order: Order) -> int:
+    """Answer --input, or each line of standard input; a bad line is named and the rest answered."""
+    agent = order.load_trained()
+    if order.options.input is not None:
+        print(agent.predict(order.options.input))
+        return 0
+    code = 0
+    for number, line in enumerate(sys.stdin, start=1):
+        if not line.strip():
+            continue
+        try:
+            print(agent.predict(line.rstrip("\n")), flush=True)
+        except ConfigError as error:
+            print(f"terrarium: standard input, line {number}: {error}", file=sys.stderr)
+            code = error.exit_code
+    return code
+
+
+@attrs.frozen
+class Mode:
+    """One thing that can be done with an agent."""
+
+    line: str
+    call: Callable[[Order], int]
+
+
+MODES = {
+    "train": Mode("learn, or go on learning (default)", train),
+    "validate": Mode("score a trained agent on new samples, write predictions.csv", validate),
+    "predict": Mode("answer --input or lines on standard input", predict),
+}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the options ask; return the exit code."""
+    if options.list_agents or options.list_tasks:
+        for name, entry in (agents.AGENTS if options.list_agents else tasks.TASKS).items():
+            print(f"{name:<24}{_line(entry)}")
+        return 0
+    mode, order = read_order(options)
+    if options.print_config:
+        print(_config_file(order))
+        return 0
+    return mode.call(order)
+
+
+def read_order(options: argparse.Namespace) -> tuple[Mode, Order]:
+    """Check all names and settings; options win over the file."""
+    given = read_file(options.config) if options.config else {}
+    if "task.name" in given:
+        given["task"] = given.pop("task.name")
+    given.update(read_option(text) for text in options.set)
+    for name in _OUTSIDE:
+        if getattr(options, name) is not None:
+            given[name] = Given(getattr(options, name), f"--{name}")
+    if options.seed is not None:
+        given["seed"] = Given(read_value(options.seed), "--seed")
+    chosen = given.pop("mode", Given("train", "--mode"))
+    if chosen.value not in MODES:
+        problem, hint = f"{chosen.value!r} is not known", nearest(chosen.value, MODES)
+        raise ConfigError(chosen.place, "mode", problem, ", ".join(MODES), hint)
+    names = {kind: _name(kind, given, options) for kind in ("agent", "task")}
+    agent = find("agent", names["agent"].value, agents.AGENTS, names["agent"].place)
+    of_task = {k.removeprefix("task."): v for k, v in given.items() if k.startswith("task.")}
+    settings = {k: v for k, v in given.items() if not k.startswith("task.")}
+    task = tasks.from_given(names["task"].value, of_task, names["task"].place)
+    config = build(config_class(agent), settings)
+    return MODES[str(chosen.value)], Order(agent, task, config, settings, options)
+
+
+def _name(kind: str, given: dict[str, Given], options: argparse.Namespace) -> Given:
+    if kind in given:
+        return given.pop(kind)
+    known = agents.AGENTS if kind == "agent" else tasks.TASKS
+    where = f"--{kind}"
+    saved = options.run_dir / "config.yaml" if options.run_dir else None
+    if saved is not None and saved.exists():
+        return read_file(saved)["agent" if kind == "agent" else "task.name"]
+    raise ConfigError(where, "", f"no {kind} is named", ", ".join(known))
+
+
+def _config_file(order: Order) -> str:
+    named = tasks.settings_of(order.task)
+    text = describe(type(order.task), to_values(order.task), indent="  ", only=named)
+    head = f"agent: {order.agent.name}\ntask:\n  name: {order.task.name}\n{text}"
+    return f"{head}\n{describe(type(order.config), to_values(order.config))}"
+
+
+def _line(entry: Entry) -> str:
+    return f"{entry.line} (such as {entry.example})" if entry.example else entry.line
+
+
+def _words(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())

@@ -1,0 +1,209 @@
+"""The settings that every agent has, and where settings come from: files, options, arguments."""
+
+import ast
+import hashlib
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import yaml
+
+from tasks.core.registry import Found
+from tasks.core.settings import (
+    ConfigError,
+    Given,
+    TerrariumError,
+    accepted,
+    fields,
+    setting,
+    to_values,
+)
+
+__all__ = ["AgentConfig", "ConfigError", "Given", "TerrariumError", "setting"]
+
+
+@attrs.frozen(kw_only=True)
+class AgentConfig:
+    """How an agent learns. Each agent's own config adds its model's sizes."""
+
+    seed: int = setting(0, "of the weights, the data order and dropout", ge=0, lt=2**31)
+    steps: int = setting(10_000, "optimiser steps in all", ge=1)
+    epochs: int | None = setting(None, "passes over the training data, in place of steps", ge=1)
+    batch_size: int = setting(256, "samples in a step", ge=1)
+    optimizer: Literal["adam", "muon"] = setting(
+        "adam", "muon: orthogonalised momentum for hidden-to-hidden matrices, Adam for the rest"
+    )
+    learning_rate: float = setting(1e-3, "highest step size of Adam", gt=0.0)
+    muon_learning_rate: float = setting(0.05, "highest step size of Muon", gt=0.0)
+    muon_momentum: float = setting(0.9, "of Muon", ge=0.0, lt=1.0)
+    weight_decay: float = setting(0.0, "decoupled, per unit of learning rate", ge=0.0)
+    schedule: Literal["one_cycle", "constant"] = setting(
+        "one_cycle", "learning rate over the steps: up in a line and down in a cosine, or constant"
+    )
+    warmup: float = setting(0.1, "share of the steps in which one_cycle goes up", ge=0.0, lt=1.0)
+    clip_norm: float | None = setting(
+        1.0, "largest L2 norm of the gradient; null: as it is", gt=0.0
+    )
+    precision: Literal["fp32", "bf16", "auto"] = setting(
+        "auto", "of the training arithmetic; auto: bf16 where the device computes it natively"
+    )
+    parallel: Literal["none", "data"] = setting(
+        "none", "data: torch's DataParallel over the visible GPUs"
+    )
+    eval_every: int = setting(500, "steps between evaluations on the validation split", ge=1)
+    eval_samples: int = setting(2000, "samples of an evaluation during training", ge=1)
+    patience: int | None = setting(
+        None, "evaluations without a better score before stopping; null: never stop early", ge=1
+    )
+    log_every: int = setting(50, "steps between records of loss, rate and gradient norm", ge=1)
+    histograms_every: int = setting(5, "evaluations between histograms; 0: none", ge=0)
+    save_every: int = setting(500, "steps between checkpoints: the most a crash can lose", ge=1)
+    keep: int = setting(3, "newest checkpoints kept, beside the best", ge=1)
+
+    def digest(self, task: Mapping[str, Any]) -> str:
+        """Return eight characters that name these settings and the task's, the seed left out."""
+        values = to_values(self) | {"seed": None, "task": dict(task)}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def config_class(found: Found) -> type[AgentConfig]:
+    """Return an agent's config class without importing torch.
+
+    The class stands in the agent's own file, beside its model, and a question about settings
+    (--print-config, a misspelt field) should not wait seconds for torch. So only the class itself
+    and the imports that it names are executed, unless torch is there already.
+    """
+    if "torch" in sys.modules:
+        loaded: type[AgentConfig] = found.load().Config
+        return loaded
+    spec = importlib.util.find_spec(found.entry.module)
+    assert spec is not None
+    assert spec.origin is not None
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    (body,) = (n for n in tree.body if isinstance(n, ast.ClassDef) and _extends(n, "AgentConfig"))
+    used = {node.id for node in ast.walk(body) if isinstance(node, ast.Name)}
+    imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    needed = [n for n in imports if used & {a.asname or a.name for a in n.names}]
+    namespace: dict[str, Any] = {"__name__": found.entry.module}
+    module = ast.Module([*needed, body], type_ignores=[])
+    exec(compile(module, spec.origin, "exec"), namespace)
+    cls: type[AgentConfig] = namespace[body.name]
+    return cls
+
+
+def _extends(node: ast.ClassDef, name: str) -> bool:
+    return any(isinstance(base, ast.Name) and base.id == name for base in node.bases)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose `1e-3` is a number and whose `no`, `on`, `y` are texts, as YAML 1.2 has it."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - the shape of yaml's own class
+
+
+def _resolver(tag: str, pattern: str, first: str) -> None:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(pattern), list(first))
+
+
+_resolver("bool", r"^(true|false|True|False)$", "tTfF")
+_resolver("null", r"^(~|null|Null|NULL|)$", "~nN\0")
+_resolver("int", r"^[-+]?[0-9]+$", "-+0123456789")
+_resolver(
+    "float",
+    r"^[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|nan)$",
+    "-+.0123456789",
+)
+
+
+def read_value(text: str) -> object:
+    """Return a single YAML value, such as what follows the `=` of an option."""
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError):
+        return text
+
+
+def read_file(path: Path) -> dict[str, Given]:
+    """Read a YAML file as dotted settings that know their line; a ConfigError says what is wrong.
+
+    `task: {name: add3x3, reverse: none}` gives `task.name` and `task.reverse`.
+    """
+    place = f"--config {path}"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(place, "", f"cannot be read: {reason}", "a YAML file") from None
+    try:
+        root = yaml.compose(text, _Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"{path}, line {mark.line + 1}" if mark else str(path)
+        problem = f"is not YAML: {getattr(error, 'problem', error)}"
+        raise ConfigError(line, "", problem, "`name: value` lines") from None
+    if root is None:
+        return {}
+    if not isinstance(root, yaml.MappingNode):
+        kind = "list" if isinstance(root, yaml.SequenceNode) else "single value"
+        problem = f"a {kind} stands where a map should"
+        line = f"{path}, line {root.start_mark.line + 1}"
+        raise ConfigError(line, "", problem, "`name: value` lines")
+    return dict(_flatten(root, path, ""))
+
+
+def _flatten(node: yaml.MappingNode, path: Path, prefix: str) -> Iterator[tuple[str, Given]]:
+    seen: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        place = f"{path}, line {line}"
+        if not isinstance(key, yaml.ScalarNode):
+            raise ConfigError(place, "", "a name is no plain text", "`name: value` lines")
+        name = prefix + key.value
+        if name in seen:
+            problem = f"{name!r} stands a second time (first in line {seen[name]})"
+            raise ConfigError(place, "", problem, "each name once")
+        seen[name] = line
+        if isinstance(value, yaml.MappingNode):
+            yield from _flatten(value, path, f"{name}.")
+        elif isinstance(value, yaml.SequenceNode):
+            raise ConfigError(place, name, "a list stands where one value should", "one value")
+        else:
+            yield name, Given(read_value_node(value), place)
+
+
+def read_value_node(node: yaml.ScalarNode) -> object:
+    """Return the value of one scalar of a composed YAML file."""
+    loader = _Loader("")
+    try:
+        value: object = loader.construct_object(node)
+    except ValueError:
+        value = node.value
+    return value
+
+
+def read_option(text: str) -> tuple[str, Given]:
+    """Read one `name=value` of --set."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        problem = f"{text!r} is no setting"
+        raise ConfigError("--set", "", problem, "name=value, such as hidden_size=64")
+    return name.strip(), Given(read_value(value), f"--set {name.strip()}")
+
+
+def describe(
+    cls: type, values: Mapping[str, Any], indent: str = "", only: Mapping[str, Any] | None = None
+) -> str:
+    """Return settings as YAML lines, each with its meaning and what it accepts beside it."""
+    lines = []
+    for name, field in fields(cls).items():
+        if only is not None and name not in only:
+            continue
+        shown = yaml.safe_dump(values[name]).removesuffix("\n...\n").strip()
+        meaning = f"{field.metadata['meaning']} ({accepted(field)})"
+        lines.append(f"{indent}{f'{name}: {shown}':<34} # {meaning}")
+    return "\n".join(lines)

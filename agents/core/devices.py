@@ -1,0 +1,78 @@
+"""Devices, precision, threads and randomness, each for the length of a `with` block."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from agents.core.config import ConfigError
+
+
+def choose(name: str) -> torch.device:
+    """Return the device that `auto`, `cpu`, `cuda` or `mps` stands for on this machine."""
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    available = [kind for kind, here in present.items() if here]
+    if name == "auto":
+        return torch.device(available[-1])
+    if name not in available:
+        problem = f"{name!r} is not available on this machine"
+        raise ConfigError("device", "", problem, ", ".join(["auto", *available]))
+    return torch.device(name)
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """Return `fp32` or `bf16`; `auto` is bf16 where the device multiplies bf16 natively."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    native = device.type == "cpu" and (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )  # torch has no public question for this in all versions that we support
+    return "bf16" if native else "fp32"
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """Return the context in which a forward pass computes in the given precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute with `count` threads: the last bits of a sum depend on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """Return the state of the generators that torch draws from on `device`, by kind of device."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+@contextlib.contextmanager
+def own_randomness(
+    device: torch.device, seed: int, states: Mapping[str, torch.Tensor] | None = None
+) -> Iterator[None]:
+    """Draw from `states`, or anew from `seed`, within a block; then put the caller's states back.
+
+    Dropout and the initialisation of torch's modules draw from the global generators: they take no
+    generator argument.
+    """
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        if states is not None:
+            torch.set_rng_state(states["cpu"].cpu())
+            if device.type == "cuda":
+                torch.cuda.set_rng_state(states["cuda"].cpu(), device)
+        yield

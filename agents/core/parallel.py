@@ -1,0 +1,19 @@
+"""Running one model on several devices: the only file that names the wrappers of torch.
+
+The wrapper is held by the agent, beside the model. Held inside the model it would contain itself:
+DataParallel registers the model as its child, and the model would register DataParallel as its own,
+so that every walk over the modules (`train()`, `apply()`, `state_dict()`) would recurse for ever.
+"""
+
+from torch import nn
+
+
+def wrap(model: nn.Module, kind: str) -> nn.Module:
+    """Return the callable that a training step runs: `model` itself, or a wrapper around it.
+
+    Args:
+        model: the bare module; its parameters stay the ones that are trained and saved.
+        kind: `none`, or `data` for DataParallel over all visible GPUs. Without a GPU torch's
+            DataParallel calls the module itself.
+    """
+    return nn.DataParallel(model) if kind == "data" else model

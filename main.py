@@ -1,0 +1,73 @@
+"""The command line: parse arguments, look up two names, call one method of the agent."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from agents.core import command
+from agents.core.version import VERSION
+from tasks.core.settings import TerrariumError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all options."""
+    parse = argparse.ArgumentParser(
+        prog="terrarium",
+        description="Train an agent on a task, and look at what it learned.",
+        epilog="example: python main.py --agent seq2seq_adder --task add3x3",
+        allow_abbrev=False,
+    )
+    add = parse.add_argument
+    add("--agent", metavar="NAME", help="see --list-agents")
+    add("--task", metavar="NAME", help="see --list-tasks")
+    add(
+        "--mode",
+        default=None,
+        metavar="MODE",
+        help="; ".join(f"{name}: {mode.line}" for name, mode in command.MODES.items()),
+    )
+    add("--config", type=Path, metavar="FILE.yaml", help="settings, agent and task from a file")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one setting, such as hidden_size=64 or task.reverse=none; as often as you like",
+    )
+    add("--seed", metavar="N", help="short for --set seed=N")
+    add("--run-dir", type=Path, metavar="DIR", help="default: runs/TASK/AGENT/SETTINGS-sSEED")
+    add(
+        "--resume",
+        default="auto",
+        metavar="auto|never|PATH",
+        help="go on with the folder's run, put it aside, or start from a checkpoint file",
+    )
+    add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    add("--input", metavar="TEXT", help="what to predict; without it, lines on standard input")
+    add("--list-agents", action="store_true", help="one line for each agent")
+    add("--list-tasks", action="store_true", help="one line for each task")
+    add("--print-config", action="store_true", help="all settings, as a file for --config")
+    add("--version", action="version", version=f"terrarium {VERSION}")
+    return parse
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    0 done, 1 a bug, 2 usage or settings, 65 corrupt checkpoint, 74 cannot write, 75 the folder is
+    in use, 76 diverged, 130 after SIGINT, 143 after SIGTERM.
+    """
+    options = parser().parse_args(arguments)
+    try:
+        return command.run(options)
+    except TerrariumError as error:
+        print(f"terrarium: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("terrarium: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""Tasks by name: `tasks.make("add3x3", reverse="none")`."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tasks.core.registry import Entry, find
+from tasks.core.settings import ConfigError, Given, build, to_values
+
+if TYPE_CHECKING:
+    from tasks.core.task import Task
+
+TASKS = {
+    "add<digits>x<terms>": Entry(
+        "tasks.addition",
+        "Addition",
+        "sums of <terms> positive integers of at most <digits> digits, as text",
+        example="add3x3",
+    ),
+}
+
+
+def task_class(name: object, place: str = "tasks.make()") -> type:
+    """Return the class of a task by name."""
+    cls: type = find("task", name, TASKS, place).load()
+    return cls
+
+
+def from_given(name: object, given: Mapping[str, Given], place: str) -> "Task":
+    """Make a task from settings that each know where they were written."""
+    found = find("task", name, TASKS, place)
+    for field in found.fields.keys() & given.keys():
+        problem = f"{field!r} is already given by the task's name {found.name!r}"
+        others = ", ".join(TASKS)
+        raise ConfigError(given[field].place, "", problem, f"another name of the form {others}")
+    named = {key: Given(value, f"task {name!r}") for key, value in found.fields.items()}
+    task: Task = build(found.load(), named | dict(given))
+    return task
+
+
+def make(name: str, **settings: Any) -> "Task":
+    """Make a task by name; settings are the fields of its class."""
+    place = "tasks.make()"
+    return from_given(name, {k: Given(v, place) for k, v in settings.items()}, place)
+
+
+def settings_of(task: "Task") -> dict[str, Any]:
+    """Return a task's settings as plain values, without those that its name already gives."""
+    named = find("task", task.name, TASKS, "tasks.settings_of()").fields
+    return {name: value for name, value in to_values(task).items() if name not in named}

@@ -1,0 +1,249 @@
+r"""Sums of positive integers, as text: the question `123+45+6` has the answer `174`.
+
+Texts are padded with newlines to a fixed length, and always end in at least one; the newline also
+begins every answer that a decoder writes. With `reverse=input` the padded question is read from
+its end, as in Sutskever et al. 2014 (1409.3215, section 3.3) and Keras' `addition_rnn`:
+
+>>> from tasks.addition import Addition
+>>> task = Addition(digits=3, terms=2, reverse="input")
+>>> question = task.encode(["12+345"]).question
+>>> question.tolist()  # codes are positions in "\n+0123456789"
+[[0, 0, 7, 6, 5, 1, 4, 3]]
+>>> task.charset.decode(question[0])
+'\n\n543+21'
+"""
+
+import functools
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.charset import Charset
+from tasks.core.settings import ConfigError, setting
+from tasks.core.task import Row, Split, Task, TextPairs, TextToText
+
+CHARSET = Charset("\n+0123456789")
+PLUS, ZERO = 1, 2  # codes
+FRESH_EPOCH = 50_000  # samples that count as one epoch when every sample is fresh
+_DRAWS_PER_SAMPLE = 100  # how long to look for different sums in a small space
+
+Numbers = NDArray[np.int64]
+
+
+@attrs.frozen(kw_only=True)
+class Addition(Task):
+    """Add `terms` positive integers of 1 to `digits` digits; lengths are drawn evenly."""
+
+    digits: int = setting(3, "most digits of a term", ge=1, le=9)
+    terms: int = setting(2, "number of terms", ge=2, le=9)
+    reverse: Literal["none", "input", "target", "both"] = setting(
+        "input", "which texts are read from their end"
+    )
+    num_samples: int = setting(
+        0, "different sums for training and validation; 0: fresh ones at every step", ge=0
+    )
+    validation: float = setting(0.1, "share of the sums withheld for validation", gt=0.0, le=0.5)
+    test: float = setting(0.1, "share of the sums wholly withheld for the test", gt=0.0, le=0.4)
+    data_seed: int = setting(0, "chooses the sums of a fixed set and the withheld samples", ge=0)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a fixed set larger than half of all sums there are."""
+        half = math.comb(10**self.digits - 2 + self.terms, self.terms) // 2
+        if self.num_samples > half:
+            problem = f"num_samples = {self.num_samples} is too many different sums for {self.name}"
+            raise ConfigError("task", "", problem, f"an integer from 0 to {half}")
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        return f"add{self.digits}x{self.terms}"
+
+    @property
+    def charset(self) -> Charset:
+        """The characters of questions and answers."""
+        return CHARSET
+
+    @property
+    def spec(self) -> TextToText:
+        """Sizes: every text has room for its longest form and one newline."""
+        largest = self.terms * (10**self.digits - 1)
+        question_length = self.terms * (self.digits + 1)
+        return TextToText(CHARSET.characters, question_length, len(str(largest)) + 1)
+
+    @property
+    def monitor(self) -> tuple[str, Literal["max", "min"]]:
+        """The share of answers that are right as a whole."""
+        return "exact_match", "max"
+
+    def num_samples_in(self, split: Split) -> int:
+        """Return the samples of one pass; fresh training counts 50,000 as one."""
+        fixed = self.num_samples
+        validation = round(fixed * self.validation)
+        if split == "train":
+            return fixed - validation if fixed else FRESH_EPOCH
+        return validation if fixed and split == "validation" else FRESH_EPOCH
+
+    def batches(
+        self, split: Split, batch_size: int, seed: int, epoch: int, start: int = 0
+    ) -> Iterator[TextPairs]:
+        """Yield the batches of one epoch; see `Task.batches`."""
+        pairs, order = _epoch(self, split, seed, epoch)
+        for first in range(start * batch_size, len(order), batch_size):
+            chosen = order[first : first + batch_size]
+            yield TextPairs(pairs.question[chosen], pairs.answer[chosen])
+
+    def samples(self, split: Split, num: int, seed: int = 0) -> TextPairs:
+        """Return at most `num` different sums of a split, fewer where there are fewer."""
+        fixed = self.num_samples > 0 and split != "test"
+        pairs = _fixed(self, split) if fixed else self._to_pairs(self._distinct(split, num, seed))
+        return TextPairs(*(array[:num] for array in pairs))
+
+    def encode(self, x: Sequence[str]) -> TextPairs:
+        """Return typed sums such as `["123+45+6"]` as a batch that has their right answers."""
+        return self._to_pairs(np.array([self._parse(text) for text in x], np.int64))
+
+    def decode(self, answers: NDArray[Any]) -> list[str]:
+        """Return answers of shape (batch, answer_length) as text up to the first newline."""
+        ordered = answers[:, ::-1] if self.reverse in ("target", "both") else answers
+        texts = (CHARSET.decode(codes) for codes in ordered)
+        return [text.strip("\n").split("\n")[0] for text in texts]
+
+    def score(self, answers: NDArray[Any], targets: TextPairs) -> dict[str, float]:
+        """Return `exact_match`, the share of whole answers that are right, and `token_accuracy`.
+
+        Token accuracy counts every position, the padding too, as Keras' `accuracy` does.
+        """
+        right = answers == targets.answer
+        return {
+            "exact_match": float(right.all(axis=1).mean()),
+            "token_accuracy": float(right.mean()),
+        }
+
+    def rows(self, answers: NDArray[Any], targets: TextPairs) -> list[Row]:
+        """Return each sum, the answer given and the right one."""
+        question = targets.question
+        backwards = self.reverse in ("input", "both")
+        questions = (CHARSET.decode(q[::-1] if backwards else q).strip("\n") for q in question)
+        rights = (answers == targets.answer).all(axis=1)
+        columns = zip(
+            questions, self.decode(answers), self.decode(targets.answer), rights, strict=True
+        )
+        return [Row(q, a, t, bool(r)) for q, a, t, r in columns]
+
+    def _parse(self, text: str) -> list[int]:
+        shape = "+".join(["a", "b", "c", "d", "e", "f", "g", "h", "i"][: self.terms])
+        form = f"{shape}, each an integer from 1 to {10**self.digits - 1} without leading zeros"
+        place = f"input {text!r}"
+        strange = re.search(r"[^0-9+]", text.strip())
+        if strange:
+            problem = f"{strange[0]!r} is no digit and no plus"
+            raise ConfigError(place, "", problem, form)
+        terms = text.strip().split("+")
+        if len(terms) != self.terms:
+            raise ConfigError(place, "", f"{len(terms)} terms", form)
+        for term in terms:
+            if not re.fullmatch(rf"[1-9][0-9]{{0,{self.digits - 1}}}", term):
+                raise ConfigError(place, "", f"the term {term!r}", form)
+        return [int(term) for term in terms]
+
+    def _draw(self, num: int, rng: np.random.Generator) -> Numbers:
+        lengths = rng.integers(1, self.digits + 1, (num, self.terms))
+        return rng.integers(10 ** (lengths - 1), 10**lengths)
+
+    def _split_of(self, numbers: Numbers) -> NDArray[np.int64]:
+        """Return 0, 1, 2 for train, validation, test: the sum itself decides, in any order."""
+        share = _hash(numbers) / 2.0**64
+        return (share < self.validation + self.test).astype(np.int64) + (share < self.test)
+
+    def _stream(self, split: Split, num: int, rng: np.random.Generator) -> Iterator[Numbers]:
+        """Yield chunks of sums that belong to a split, without end."""
+        wanted = ("train", "validation", "test").index(split)
+        while True:
+            numbers = self._draw(num, rng)
+            yield numbers[self._split_of(numbers) == wanted]
+
+    def _distinct(self, split: Split, num: int, seed: int) -> Numbers:
+        """Return the first `num` different sums of a split's stream, or all that turn up."""
+        rng = np.random.default_rng([seed, self.data_seed, *map(ord, split)])
+        found = np.empty((0, self.terms), np.int64)
+        draws = max(num, 1000)
+        for drawn, chunk in enumerate(self._stream(split, draws, rng), start=1):
+            found = np.concatenate([found, chunk])
+            _, first = np.unique(_hash(found), return_index=True)
+            found = found[np.sort(first)]
+            if len(found) >= num or drawn >= _DRAWS_PER_SAMPLE:
+                break
+        return found[:num]
+
+    def _fresh(self, split: Split, num: int, rng: np.random.Generator) -> Numbers:
+        chunks: list[Numbers] = []
+        for chunk in self._stream(split, num, rng):
+            chunks.append(chunk)
+            if sum(map(len, chunks)) >= num:
+                break
+        return np.concatenate(chunks)[:num]
+
+    def _to_pairs(self, numbers: Numbers) -> TextPairs:
+        spec = self.spec
+        question = _write(numbers, self.digits, spec.question_length)
+        answer = _write(numbers.sum(axis=1, keepdims=True), spec.answer_length, spec.answer_length)
+        if self.reverse in ("input", "both"):
+            question = question[:, ::-1]
+        if self.reverse in ("target", "both"):
+            answer = answer[:, ::-1]
+        return TextPairs(np.ascontiguousarray(question), np.ascontiguousarray(answer))
+
+
+def _write(numbers: Numbers, digits: int, width: int) -> NDArray[np.uint8]:
+    """Return sums (batch, terms) as codes (batch, width): left aligned, padded with code 0."""
+    rest: NDArray[Any] = numbers.astype(np.int32 if digits < 10 else np.int64)
+    lengths = np.ones_like(rest)
+    for place in range(1, digits):
+        lengths += rest >= 10**place
+    ends = np.cumsum(lengths + 1, axis=1) - 1  # where the plus after each term stands
+    codes = np.zeros((len(rest), width + 1), np.uint8)  # the last column takes what is left over
+    samples = np.arange(len(rest))[:, None]
+    for place in range(digits):
+        above = rest // 10
+        codes[samples, np.where(place < lengths, ends - 1 - place, width)] = (
+            rest - 10 * above + ZERO
+        )
+        rest = above
+    codes[samples, ends[:, :-1]] = PLUS
+    return codes[:, :width]
+
+
+def _hash(numbers: Numbers) -> NDArray[np.uint64]:
+    """Return one number per sum (batch, terms), whatever the order of its terms (splitmix64)."""
+    state = np.full(len(numbers), 10, np.uint64)  # 10 leaves no split of add1x2 empty
+    with np.errstate(over="ignore"):
+        for column in np.sort(numbers, axis=1).T.astype(np.uint64):
+            state = (state ^ column) + np.uint64(0x9E3779B97F4A7C15)
+            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            state ^= state >> np.uint64(31)
+    return state
+
+
+@functools.lru_cache(maxsize=8)
+def _fixed(task: Addition, split: Split) -> TextPairs:
+    num = task.num_samples_in(split)
+    return task._to_pairs(task._distinct(split, num, seed=0))
+
+
+@functools.lru_cache(maxsize=2)
+def _epoch(
+    task: Addition, split: Split, seed: int, epoch: int
+) -> tuple[TextPairs, NDArray[np.int64]]:
+    """Return the samples of an epoch and the order in which they are taken."""
+    rng = np.random.default_rng([seed, task.data_seed, epoch, *map(ord, split)])
+    if task.num_samples:
+        pairs = _fixed(task, split)
+        return pairs, rng.permutation(len(pairs.question))
+    pairs = task._to_pairs(task._fresh(split, FRESH_EPOCH, rng))
+    return pairs, np.arange(FRESH_EPOCH)

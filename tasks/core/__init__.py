@@ -1,0 +1,1 @@
+"""What every task is made of: settings, the registry, charsets, the contract."""

@@ -1,0 +1,176 @@
+"""Typed settings: one way to declare a field, one way to say what was wrong with a value.
+
+Tasks and agents declare their settings as frozen attrs classes:
+
+>>> @attrs.frozen(kw_only=True)
+... class Kitchen:
+...     eggs: int = setting(2, "in the pan", ge=1)
+>>> build(Kitchen, {"eggs": Given(0, "file, line 3")})
+Traceback (most recent call last):
+tasks.core.settings.ConfigError: file, line 3: eggs: 0 is out of range; accepted: an integer ≥ 1
+"""
+
+import difflib
+import math
+import types
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import attrs
+
+T = TypeVar("T")
+_BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+_KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
+
+
+class TerrariumError(Exception):
+    """An error that a person can mend; `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class ConfigError(TerrariumError, ValueError):
+    """A setting, a name or an input that is not accepted.
+
+    Args:
+        place: where it was written, such as `"adder.yaml, line 3"` or `"--set hidden_size"`.
+        field: the setting's name; `""` where the place says it all.
+        problem: what is wrong, with the value.
+        accepted: what would be right.
+        nearest: the nearest right name, if there is one.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self, place: str, field: str, problem: str, accepted: str, nearest: str | None = None
+    ) -> None:
+        self.place, self.field, self.problem = place, field, problem
+        self.accepted, self.nearest = accepted, nearest
+        head = ": ".join(part for part in (place, field, problem) if part)
+        hint = f"; did you mean {nearest}?" if nearest else ""
+        super().__init__(f"{head}; accepted: {accepted}{hint}")
+
+
+@attrs.frozen
+class Given:
+    """A value together with the place where a person wrote it."""
+
+    value: object
+    place: str
+
+
+def nearest(name: object, names: Iterable[str]) -> str | None:
+    """Return the one of `names` that is most like `name`, or None."""
+    found = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def setting(
+    default: Any,
+    meaning: str,
+    *,
+    gt: float | None = None,
+    ge: float | None = None,
+    lt: float | None = None,
+    le: float | None = None,
+) -> Any:
+    """Declare one field of a settings class: its default, its meaning with units, its bounds."""
+    pairs = {"gt": gt, "ge": ge, "lt": lt, "le": le}
+    bounds = {name: bound for name, bound in pairs.items() if bound is not None}
+    return attrs.field(
+        default=default,
+        validator=_validate,
+        metadata={"meaning": meaning, "bounds": bounds},
+    )
+
+
+def accepted(field: "attrs.Attribute[Any]") -> str:
+    """Say in words which values a field takes."""
+    bounds = " and ".join(f"{_BOUNDS[k]} {v}" for k, v in field.metadata["bounds"].items())
+    return _describe(field.type, bounds)
+
+
+def _describe(kind: Any, bounds: str) -> str:
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, get_args(kind)))
+    if get_origin(kind) in (Union, types.UnionType):
+        return " or ".join(_describe(part, bounds) for part in get_args(kind))
+    if kind is type(None):
+        return "null"
+    words = _KINDS[kind]
+    return f"{words} {bounds}" if bounds and kind in (int, float) else words
+
+
+def fits(value: object, kind: Any) -> bool:
+    """Tell whether a plain value is of the annotated type, without coercion (3.7 is no int)."""
+    if get_origin(kind) is Literal:
+        return isinstance(value, str) and value in get_args(kind)
+    if get_origin(kind) in (Union, types.UnionType):
+        return any(fits(value, part) for part in get_args(kind))
+    if kind is type(None):
+        return value is None
+    if isinstance(value, bool):
+        return kind is bool
+    if kind is float:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, kind)
+
+
+def _out_of_range(value: object, bounds: Mapping[str, float]) -> bool:
+    if not isinstance(value, (int, float)):
+        return False
+    tests = {
+        "gt": lambda v, b: v > b,
+        "ge": lambda v, b: v >= b,
+        "lt": lambda v, b: v < b,
+        "le": lambda v, b: v <= b,
+    }
+    return not all(tests[name](value, bound) for name, bound in bounds.items())
+
+
+def check(field: "attrs.Attribute[Any]", value: object, place: str) -> None:
+    """Raise ConfigError unless `value` is of the field's type and within its bounds."""
+    if not fits(value, field.type):
+        options = get_args(field.type) if get_origin(field.type) is Literal else ()
+        hint = nearest(value, options) if isinstance(value, str) else None
+        shown = "null" if value is None else repr(value)
+        problem = f"{shown} is not accepted" if options else f"{shown} has the wrong type"
+        raise ConfigError(place, field.name, problem, accepted(field), hint)
+    if _out_of_range(value, field.metadata["bounds"]):
+        raise ConfigError(place, field.name, f"{value!r} is out of range", accepted(field))
+
+
+def _validate(instance: object, field: "attrs.Attribute[Any]", value: object) -> None:
+    check(field, value, type(instance).__name__)
+
+
+def fields(cls: type) -> dict[str, "attrs.Attribute[Any]"]:
+    """Return the settings of a class by name, in their order."""
+    return {field.name: field for field in attrs.fields(cls) if "meaning" in field.metadata}
+
+
+def build(cls: type[T], given: Mapping[str, Given]) -> T:
+    """Make a settings object from what was given; every error names its own place."""
+    known = fields(cls)
+    values = {}
+    for name, item in given.items():
+        if name not in known:
+            problem = f"{name!r} is not a setting of {cls.__name__}"
+            raise ConfigError(item.place, "", problem, ", ".join(known), nearest(name, known))
+        check(known[name], item.value, item.place)
+        is_float = known[name].type is float and isinstance(item.value, int)
+        values[name] = float(item.value) if is_float else item.value  # type: ignore[arg-type]
+    try:
+        return cls(**values)
+    except ConfigError as error:  # two settings that contradict each other: name both places
+        places = {item.place: None for name, item in given.items() if name in error.problem}
+        place = " and ".join(places) or error.place
+        raise ConfigError(
+            place, error.field, error.problem, error.accepted, error.nearest
+        ) from None
+
+
+def to_values(settings: object) -> dict[str, Any]:
+    """Return a settings object as plain values, which `build` turns back into the same object."""
+    return {name: getattr(settings, name) for name in fields(type(settings))}

@@ -1,0 +1,97 @@
+"""The contract of a task: it supplies data and scores answers, and knows nothing of models."""
+
+import abc
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+import attrs
+from numpy.typing import NDArray
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+class TextPairs(NamedTuple):
+    """Questions and answers in codes: (batch, question_length) and (batch, answer_length)."""
+
+    question: NDArray[Any]
+    answer: NDArray[Any]
+
+
+@attrs.frozen
+class TextToText:
+    """The sizes of a task that answers a text of fixed length with a text of fixed length."""
+
+    characters: str  # a code is a position in this string; code 0 pads and begins every answer
+    question_length: int  # characters, padding included
+    answer_length: int  # characters, padding included
+
+
+class Row(NamedTuple):
+    """One answered question as a person reads it."""
+
+    question: str
+    answer: str
+    target: str
+    right: bool
+
+
+@attrs.frozen(kw_only=True)
+class Task(abc.ABC):
+    """Data and scores of one problem. Subclasses are frozen attrs classes of settings.
+
+    A batch is a NamedTuple of arrays whose first axis is the sample.
+    """
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """The registered name that makes this task, such as `add3x3`."""
+
+    @property
+    @abc.abstractmethod
+    def spec(self) -> Any:
+        """The sizes that an agent builds its model from."""
+
+    @property
+    @abc.abstractmethod
+    def monitor(self) -> tuple[str, Literal["max", "min"]]:
+        """The score that says which of two agents is better, and in which direction."""
+
+    @abc.abstractmethod
+    def num_samples_in(self, split: Split) -> int:
+        """Return how many samples one pass over a split has (an epoch, for `train`)."""
+
+    @abc.abstractmethod
+    def batches(
+        self, split: Split, batch_size: int, seed: int, epoch: int, start: int = 0
+    ) -> Iterator[Any]:
+        """Yield the batches of one epoch from number `start` on: a pure function of its arguments.
+
+        So the whole cursor of a run is two integers, `epoch` and `start`.
+        """
+
+    @abc.abstractmethod
+    def samples(self, split: Split, num: int, seed: int = 0) -> Any:
+        """Return one batch of at most `num` samples of a split; another seed, other samples."""
+
+    @abc.abstractmethod
+    def encode(self, x: Sequence[str]) -> Any:
+        """Return what people typed as the model's input batch; bad input is a ConfigError."""
+
+    @abc.abstractmethod
+    def decode(self, answers: NDArray[Any]) -> list[str]:
+        """Return answers (batch, …) as what a person reads."""
+
+    @abc.abstractmethod
+    def score(self, answers: NDArray[Any], targets: Any) -> dict[str, float]:
+        """Return the scores of answers against the batch that asked them."""
+
+    @abc.abstractmethod
+    def rows(self, answers: NDArray[Any], targets: Any) -> list[Row]:
+        """Return question, answer and target of each sample in readable form."""
+
+
+def num_batches(task: Task, batch_size: int) -> int:
+    """Return the number of training batches in one epoch (the last one may be short)."""
+    return -(-task.num_samples_in("train") // batch_size)

@@ -1,0 +1,139 @@
+"""Records to figures and to plain text; the only module that draws.
+
+Figures are matplotlib's, made without pyplot, so that nothing is shared or left open.
+"""
+
+import functools
+import io
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from visualization.answers import AnswerTable
+from visualization.cost import CostTable
+from visualization.curves import Curves
+
+INK, MUTED, GOOD, BAD = "#222222", "#8a8a8a", "#1b7f4b", "#c0392b"
+COLORS = ("#2a6fb0", "#d9822b", "#1b7f4b", "#8e5ea2", "#c0392b", "#5b5b5b")
+
+
+@functools.singledispatch
+def draw(record: Any) -> Figure:
+    """Return a figure of a record."""
+    raise TypeError(f"no figure is known for a {type(record).__name__}")
+
+
+@functools.singledispatch
+def text(record: Any) -> str:
+    """Return a record as lines of plain text, "" where only a figure says it."""
+    return ""
+
+
+def png(figure: Figure, dpi: int = 110) -> bytes:
+    """Return a figure as the content of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
+
+
+@draw.register
+def _(record: Curves) -> Figure:
+    count = max(1, len(record.panels))
+    figure = Figure(figsize=(4.2 * count, 3.0), layout="constrained")
+    for axes, (title, series) in zip(
+        figure.subplots(1, count, squeeze=False)[0], record.panels.items(), strict=False
+    ):
+        for color, (label, (steps, values)) in zip(COLORS, series.items(), strict=False):
+            axes.plot(steps, values, color=color, label=label, linewidth=1.5)
+        axes.set_title(title, fontsize=10, color=INK, loc="left")
+        axes.set_xlabel("step", fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#eeeeee")
+        if title in record.logarithmic:
+            axes.set_yscale("log")
+        if len(series) > 1:
+            axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+@draw.register
+def _(record: AnswerTable) -> Figure:
+    lines = max(1, len(record.rows))
+    figure = Figure(figsize=(5.0, 0.7 + 0.26 * lines))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(lines + 1.9, -0.4)
+    axes.text(0.04, 0.2, record.title, fontsize=11, color=INK, weight="bold", va="center")
+    columns = {"question": 0.42, "answer": 0.66, "right answer": 0.92}
+    for label, x in columns.items():
+        axes.text(x, 1.2, label, fontsize=9, color=MUTED, ha="right", va="center")
+    for line, (question, answer, target, right) in enumerate(record.rows, start=2):
+        style: dict[str, Any] = {
+            "fontsize": 10,
+            "family": "monospace",
+            "ha": "right",
+            "va": "center",
+        }
+        axes.text(columns["question"], line, question, color=INK, **style)
+        axes.text(columns["answer"], line, answer, color=GOOD if right else BAD, **style)
+        axes.text(columns["right answer"], line, target, color=MUTED, **style)
+        axes.text(0.70, line, "" if right else "✗", color=BAD, fontsize=10, va="center")
+    return figure
+
+
+@draw.register
+def _(record: CostTable) -> Figure:
+    layers = record.layers
+    figure = Figure(figsize=(8.0, 1.0 + 0.36 * len(layers)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    names = [f"{layer.name} ({layer.kind})" for layer in layers]
+    panels = (
+        (left, "parameters", [layer.num_parameters for layer in layers]),
+        (
+            right,
+            "multiply-adds a sample",
+            [layer.multiply_adds / record.num_samples for layer in layers],
+        ),
+    )
+    for axes, title, values in panels:
+        bars = axes.barh(names, values, color=COLORS[0], height=0.6)
+        axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=3, fontsize=8)
+        axes.set_xlim(0, 1.3 * max(values))
+        axes.set_title(f"{title}: {sum(values):,.0f}", fontsize=10, color=INK, loc="left")
+        axes.spines[["top", "right", "bottom"]].set_visible(False)
+        axes.tick_params(axis="x", bottom=False, labelbottom=False)
+        axes.tick_params(axis="y", labelsize=8)
+    left.invert_yaxis()
+    return figure
+
+
+@text.register
+def _(record: AnswerTable) -> str:
+    head = ("question", "answer", "target", "")
+    rows = [head, *((q, a, t, "" if right else "✗") for q, a, t, right in record.rows)]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = (
+        "  ".join(cell.rjust(width) for cell, width in zip(row[:3], widths, strict=True))
+        + (f"  {row[3]}" if row[3] else "")
+        for row in rows
+    )
+    return "\n".join([record.title, *lines])
+
+
+@text.register
+def _(record: CostTable) -> str:
+    head = (
+        f"{'layer':<16}{'kind':<12}{'output':<18}{'calls':>6}{'parameters':>12}{'MACs/sample':>14}"
+    )
+    rows = [
+        f"{layer.name:<16}{layer.kind:<12}{layer.output_shape!s:<18}{layer.calls:>6}"
+        f"{layer.num_parameters:>12,}{layer.multiply_adds / record.num_samples:>14,.0f}"
+        for layer in record.layers
+    ]
+    total = (
+        f"{'all':<52}{record.num_parameters:>12,}"
+        f"{record.multiply_adds / record.num_samples:>14,.0f}"
+    )
+    return "\n".join([head, *rows, total])
