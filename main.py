@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agents.core import command
 from agents.core.version import VERSION
-from tasks.core.settings import TerrariumError
+from tasks.core.settings import ConfigError, TerrariumError, nearest
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,15 +52,26 @@ def parser() -> argparse.ArgumentParser:
     return parse
 
 
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options; an unknown one is a ConfigError with the nearest that there is."""
+    options, unknown = parser().parse_known_args(arguments)
+    if unknown:
+        names = [name for action in parser()._actions for name in action.option_strings]
+        word = unknown[0].partition("=")[0]
+        raise ConfigError(
+            "command line", "", f"{word!r} is no option", ", ".join(names), nearest(word, names)
+        )
+    return options
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code.
 
     0 done, 1 a bug, 2 usage or settings, 65 corrupt checkpoint, 74 cannot write, 75 the folder is
     in use, 76 diverged, 130 after SIGINT, 143 after SIGTERM.
     """
-    options = parser().parse_args(arguments)
     try:
-        return command.run(options)
+        return command.run(parse(arguments))
     except TerrariumError as error:
         print(f"terrarium: {error}", file=sys.stderr)
         return error.exit_code

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import safetensors.torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from tasks.core.settings import TerrariumError
+from tasks.core.settings import ConfigError, TerrariumError
 
 FORMAT = 1  # raised when an older reader could not understand the file
 _KEY = "terrarium"
@@ -52,7 +53,7 @@ class Checkpoint:
         """Return the file's content."""
         values = {"sha256": _ZEROS, "format": FORMAT, **self.values}
         text = json.dumps(values, separators=(",", ":"), allow_nan=False)
-        data = safetensors.torch.save(
+        data = save_tensors(
             {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()},
             metadata={_KEY: text},
         )
@@ -78,13 +79,15 @@ def from_bytes(data: bytes, path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: is damaged: its content does not have the digest it names")
     if values.pop("format") != FORMAT:
         raise CheckpointError(f"{path}: was written by a newer version of terrarium")
-    return Checkpoint(values, safetensors.torch.load(data))
+    return Checkpoint(values, load_tensors(data))
 
 
 def read(path: Path) -> Checkpoint:
     """Read a checkpoint file, whole and checked."""
     try:
         data = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(str(path), "", "does not exist", "a checkpoint file") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
     return from_bytes(data, path)

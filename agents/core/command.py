@@ -161,6 +161,9 @@ def read_order(options: argparse.Namespace) -> tuple[Mode, Order]:
             given[name] = Given(getattr(options, name), f"--{name}")
     if options.seed is not None:
         given["seed"] = Given(read_value(options.seed), "--seed")
+    if options.resume not in ("auto", "never") and not Path(options.resume).exists():
+        problem = f"{options.resume} does not exist"
+        raise ConfigError("--resume", "", problem, "auto, never, or a checkpoint file")
     chosen = given.pop("mode", Given("train", "--mode"))
     if chosen.value not in MODES:
         problem, hint = f"{chosen.value!r} is not known", nearest(chosen.value, MODES)

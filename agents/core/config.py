@@ -112,10 +112,11 @@ def _resolver(tag: str, pattern: str, first: str) -> None:
 
 _resolver("bool", r"^(true|false|True|False)$", "tTfF")
 _resolver("null", r"^(~|null|Null|NULL|)$", "~nN\0")
-_resolver("int", r"^[-+]?[0-9]+$", "-+0123456789")
+_resolver("int", r"^[-+]?(0|[1-9][0-9]*)$", "-+0123456789")
 _resolver(
     "float",
-    r"^[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|nan)$",
+    r"^[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$|^[-+]?[0-9]+[eE][-+]?[0-9]+$"
+    r"|^[-+]?\.(inf|nan)$",
     "-+.0123456789",
 )
 

@@ -1,7 +1,10 @@
 """Sinks: where records, figures and histograms of a run go. An absent one is the null sink."""
 
+import contextlib
 import json
+import os
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -150,14 +153,16 @@ class JsonlSink(Sink):
             raise CannotWriteError(self._path, error) from error
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; what could not be written was said before."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 class TensorBoardSink(Sink):
     """Event files for TensorBoard. A resumed run hides what came after its checkpoint.
 
-    TensorBoard's writer is made by another thread, so a full disk shows itself elsewhere first.
+    Events are written by this thread, unlike those of torch's SummaryWriter, so that a full disk is
+    an error here, and not a traceback of another thread.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -165,39 +170,63 @@ class TensorBoardSink(Sink):
 
     def start(self, history: History, step: int, total: int) -> None:
         """Open an event file; TensorBoard purges events after `step` from earlier ones."""
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
-        purge = step + 1 if step else None
-        self._writer = SummaryWriter(str(self._folder), purge_step=purge, flush_secs=10)
+        name = f"events.out.tfevents.{time.time_ns()}.{os.getpid()}"
+        self._path = self._folder / name
+        self._file = self._path.open("wb")
+        self._records = RecordWriter(self._file)
+        self._write(0, file_version="brain.Event:2")
+        if step:
+            self._write(step + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def _write(self, step: int, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        event = Event(wall_time=time.time(), step=step, **content)
+        try:
+            self._records.write(event.SerializeToString())
+            self._file.flush()
+        except OSError as error:
+            raise CannotWriteError(self._path, error) from error
 
     def record(self, record: Record, note: str = "") -> None:
         """Write the scalars of a record."""
-        for tag, value in record.items():
-            if tag != "step":
-                self._writer.add_scalar(tag, value, int(record["step"]))
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [
+            Summary.Value(tag=tag, simple_value=value)
+            for tag, value in record.items()
+            if tag != "step"
+        ]
+        self._write(int(record["step"]), summary=Summary(value=values))
 
     def picture(self, step: int, name: str, record: Any) -> None:
         """Draw a record into the images."""
-        self._writer.add_figure(f"inspect/{name}", render.draw(record), step, close=False)
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        figure = render.draw(record)
+        png = render.png(figure, dpi=100)
+        width, height = (round(100 * inches) for inches in figure.get_size_inches())
+        image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)
+        value = Summary.Value(tag=f"inspect/{name}", image=image)
+        self._write(step, summary=Summary(value=[value]))
 
     def histograms(self, step: int, tensors: Mapping[str, torch.Tensor]) -> None:
         """Count each tensor into 64 bins where it lies, and write only the counts."""
+        from torch.utils.tensorboard.summary import histogram_raw
+
         for tag, tensor in tensors.items():
             values = tensor.detach().float().flatten()
             low, high = float(values.min()), float(values.max())
             counts = torch.histc(values, 64, low, high)
             edges = torch.linspace(low, high, 65)[1:]
-            self._writer.add_histogram_raw(
-                tag,
-                low,
-                high,
-                values.numel(),
-                float(values.sum()),
-                float(values.square().sum()),
-                edges.tolist(),
-                counts.tolist(),
-                step,
+            total, squares = float(values.sum()), float(values.square().sum())
+            summary = histogram_raw(  # type: ignore[no-untyped-call]
+                tag, low, high, len(values), total, squares, edges.tolist(), counts.tolist()
             )
+            self._write(step, summary=summary)
 
     def finish(self, settings: Mapping[str, Any], scores: Mapping[str, float]) -> None:
         """Write settings and scores for the hparams page."""
@@ -206,8 +235,9 @@ class TensorBoardSink(Sink):
         plain = {k: v if v is not None else "none" for k, v in settings.items()}
         named = {f"eval/{name}": score for name, score in scores.items()}
         for summary in hparams(plain, named):  # type: ignore[no-untyped-call]
-            self._writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
+            self._write(0, summary=summary)
 
     def close(self) -> None:
-        """Flush and close the event file."""
-        self._writer.close()
+        """Close the event file; what could not be written was said before."""
+        with contextlib.suppress(OSError):
+            self._file.close()

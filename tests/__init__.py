@@ -1,0 +1,1 @@
+"""Tests: contracts over the registries, known answers, and what must survive a crash."""

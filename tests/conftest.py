@@ -1,0 +1,50 @@
+"""One thread and fixed seeds for every test: nothing here may depend on luck or on a clock."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+import agents
+import tasks
+from agents.core.agent import Agent
+
+SMALL = {
+    "hidden_size": 16, "steps": 12, "batch_size": 16, "eval_every": 4, "eval_samples": 32,
+    "save_every": 3, "log_every": 2, "histograms_every": 1, "precision": "fp32",
+}  # a run of a second  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, and leave the global generator as it was."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng():
+        yield
+    torch.set_num_threads(before)
+
+
+def small_agent(name: str = "seq2seq_adder", **settings: object) -> Agent:
+    """Return a small agent on the first registered task that supplies what it learns from."""
+    cls = tasks.find("agent", name, agents.AGENTS, "test").load()
+    for pattern, entry in tasks.TASKS.items():
+        task = tasks.make(entry.example or pattern)
+        if isinstance(task.spec, cls.spec_type):
+            return agents.make(name, task=task, device="cpu", **(SMALL | settings))
+    raise AssertionError(f"no task supplies a {cls.spec_type.__name__}")
+
+
+def weights(agent: Agent) -> dict[str, torch.Tensor]:
+    """Return a copy of everything that a checkpoint holds as tensors."""
+    return {name: tensor.clone() for name, tensor in agent.checkpoint().tensors.items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    """Tell whether two sets of tensors are equal to the bit."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def exact(history: object) -> list[dict[str, float]]:
+    """Return records without the clock's tags."""
+    return [{k: v for k, v in record.items() if not k.startswith("time/")} for record in history]

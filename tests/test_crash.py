@@ -1,0 +1,45 @@
+"""A run that is killed again and again ends with the bits of one that was not."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import agents
+from tests.conftest import exact, same, weights
+from tests.crash_host import SAVING
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(folder: Path, seed: int, kills: int) -> list[dict[str, object]]:
+    """Run the crash host; return what became of each child."""
+    command = [sys.executable, "-m", "tests.crash_host", str(folder), str(seed), str(kills)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_runs_end_with_the_same_bits(seed: int, tmp_path: Path) -> None:
+    """SIGKILL at 30 moments, some inside saving: equal weights, optimiser state and metrics."""
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    assert run(straight, seed, 0)[-1]["code"] == 0
+    children = run(killed, seed, 30)
+    assert children[-1]["code"] == 0
+    deaths = [child["point"] for child in children if child.get("killed")]
+    assert len(deaths) >= 20
+    assert sum(point in SAVING for point in deaths) >= 10
+
+    for name in ("checkpoints/step-000000200.safetensors", "best.safetensors"):
+        a, b = (agents.load(folder / name, "cpu") for folder in (straight, killed))
+        assert same(weights(a), weights(b))
+        assert exact(a.history) == exact(b.history)
+        assert (a.cursor, a.window, a.best) == (b.cursor, b.window, b.best)
+    lines = [
+        exact(map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()))
+        for folder in (straight, killed)
+    ]
+    assert lines[0] == lines[1]
+    assert list(killed.rglob("*.tmp")) == []
