@@ -159,6 +159,7 @@ def test_inspecting_changes_nothing(name: str, fails: bool) -> None:
     """Weights, modes, hooks, gradients and random state survive every view, and an exception."""
     agent = small_agent(name).learn()
     agent.model.train()
+    next(agent.model.children()).eval()  # a module with a mode of its own
     before, state = weights(agent), torch.get_rng_state()
     modes = [module.training for module in agent.model.modules()]
     gradients = [p.grad.clone() for p in agent.model.parameters()]
@@ -194,6 +195,16 @@ def test_inspecting_midway_does_not_change_the_run(name: str) -> None:
         patch.setattr(type(watched.task), "score", score)
         watched.learn()
     assert same(weights(plain), weights(watched))
+
+
+def test_validation_loss_is_that_of_the_validation_samples(name: str) -> None:
+    """The last eval/loss is the mean loss over the withheld samples, whatever the chunk size."""
+    agent = small_agent(name).learn()
+    batch = agent.task.samples("validation", SMALL["eval_samples"])
+    assert agent.history.series("eval/loss")[1][-1] == agent.mean_loss(batch)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agents.core.agent._CHUNK", 7)
+        assert agent.mean_loss(batch) == pytest.approx(agent.history.series("eval/loss")[1][-1])
 
 
 def test_every_view_can_be_drawn_and_saved(name: str, tmp_path: Path) -> None:

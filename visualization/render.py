@@ -5,9 +5,11 @@ Figures are matplotlib's, made without pyplot, so that nothing is shared or left
 
 import functools
 import io
+import math
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from visualization.answers import AnswerTable
 from visualization.cost import CostTable
@@ -38,22 +40,24 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
 
 @draw.register
 def _(record: Curves) -> Figure:
-    count = max(1, len(record.panels))
-    figure = Figure(figsize=(4.2 * count, 3.0), layout="constrained")
-    for axes, (title, series) in zip(
-        figure.subplots(1, count, squeeze=False)[0], record.panels.items(), strict=False
-    ):
+    rows = max(1, math.ceil(len(record.panels) / 2))
+    figure = Figure(figsize=(8.0, 2.4 * rows), layout="constrained")
+    panels = figure.subplots(rows, 2, squeeze=False).flat
+    for axes, (title, series) in zip(panels, record.panels.items(), strict=False):
         for color, (label, (steps, values)) in zip(COLORS, series.items(), strict=False):
             axes.plot(steps, values, color=color, label=label, linewidth=1.5)
         axes.set_title(title, fontsize=10, color=INK, loc="left")
         axes.set_xlabel("step", fontsize=9)
+        if title in record.logarithmic:
+            axes.set_yscale("log")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#eeeeee")
-        if title in record.logarithmic:
-            axes.set_yscale("log")
         if len(series) > 1:
             axes.legend(fontsize=8, frameon=False)
+    for axes in panels:
+        axes.set_axis_off()
     return figure
 
 

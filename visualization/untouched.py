@@ -25,23 +25,31 @@ def hooks(handles: Iterable[_Removable]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Switch a model to evaluation for a block, then each of its modules back to its own mode."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextlib.contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
     """Run a block with `model` in evaluation mode; afterwards all is as before.
 
     Put back are each module's mode, each parameter's gradient and whether it asks for one, and the
     state of torch's random generators.
     """
-    modes = {module: module.training for module in model.modules()}
     asking = {p: p.requires_grad for p in model.parameters()}
     gradients = {p: p.grad for p in asking}
     values = [(grad, grad.clone()) for grad in gradients.values() if grad is not None]
-    with torch.random.fork_rng():
+    with evaluation_mode(model), torch.random.fork_rng():
         try:
-            model.eval()
             yield
         finally:
-            for module, mode in modes.items():
-                module.training = mode
             for parameter, asks in asking.items():
                 parameter.requires_grad_(asks)
                 parameter.grad = gradients[parameter]

@@ -27,7 +27,7 @@ from visualization.answers import AnswerTable
 from visualization.cost import CostCounter, CostTable
 from visualization.curves import Curves
 from visualization.report import Report
-from visualization.untouched import untouched
+from visualization.untouched import evaluation_mode, untouched
 
 _CHUNK = 1024  # samples that are answered at once
 _PLAIN = ("seconds", "threads", "precision", "stopped_early")
@@ -294,27 +294,28 @@ class Agent(abc.ABC):
         series = self.history.series
         scores = {t[5:]: series(t) for t in self.history.tags() if t.startswith("eval/")}
         panels = {
-            "training loss": {"loss": series("train/loss")},
-            "validation": scores,
+            "loss": {"training": series("train/loss"), "validation": scores.pop("loss", ([], []))},
+            "validation scores": scores,
             "gradient norm": {"norm": series("train/grad_norm")},
             "learning rate": {"rate": series("train/lr")},
         }
-        return Curves(panels, frozenset({"training loss", "gradient norm"}))
+        return Curves(panels, frozenset({"loss", "gradient norm"}))
 
-    @torch.inference_mode()
+    @final
+    def mean_loss(self, batch: Any) -> float:
+        """Return the loss of a task's batch in evaluation mode, averaged over its samples."""
+        losses: list[float] = self._in_chunks(
+            lambda chunk: float(self.loss(chunk)) * len(chunk[0]), batch
+        )
+        return sum(losses) / len(batch[0])
+
     def _respond(self, batch: Any) -> NDArray[Any]:
-        """Answer a batch in chunks, in evaluation mode; the mode is put back."""
-        training = self.model.training
-        self.model.eval()
-        try:
-            chunks = [
-                self.respond(
-                    to_device(type(batch)(*(a[i : i + _CHUNK] for a in batch)), self.device)
-                )
-                .cpu()
-                .numpy()
+        return np.concatenate(self._in_chunks(lambda c: self.respond(c).cpu().numpy(), batch))
+
+    def _in_chunks(self, call: Callable[[Any], Any], batch: Any) -> list[Any]:
+        """Call with one chunk of a batch after the other, in evaluation mode, without gradients."""
+        with evaluation_mode(self.model), torch.inference_mode():
+            return [
+                call(to_device(type(batch)(*(a[i : i + _CHUNK] for a in batch)), self.device))
                 for i in range(0, len(batch[0]), _CHUNK)
             ]
-        finally:
-            self.model.train(training)
-        return np.concatenate(chunks)

@@ -140,7 +140,12 @@ class Learning:
             else attrs.evolve(agent.best, stale=agent.best.stale + 1)
         )
         self._note(
-            {"step": step, **{f"eval/{k}": v for k, v in scores.items()}}, "best" if better else ""
+            {
+                "step": step,
+                "eval/loss": agent.mean_loss(batch),
+                **{f"eval/{name}": score for name, score in scores.items()},
+            },
+            "best" if better else "",
         )
         if better:
             self.folder.save_best(agent.checkpoint)
