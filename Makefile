@@ -18,7 +18,7 @@ $(STAMP): setup.cfg pyproject.toml
 	  && cat setup.cfg pyproject.toml > $(STAMP); fi
 	@touch $(STAMP)
 
-demo: $(STAMP) ## train the adder on add3x3 and print worked sums (2 to 5 minutes)
+demo: $(STAMP) ## train the adder on add3x3 and print worked sums (2 to 3 minutes)
 	$(RUN) main.py --agent seq2seq_adder --task add3x3
 
 test: $(STAMP) ## the test suite (minutes)
@@ -37,7 +37,7 @@ types: $(STAMP) ## mypy, strict
 bench: $(STAMP) ## speed beside Keras, Lightning and a bare loop (about an hour)
 	$(RUN) -m benchmarks all
 
-docs: $(STAMP) ## make the pictures of docs/ again
+docs: $(STAMP) ## make the pictures of docs/ again (minutes; pages need Chromium)
 	$(RUN) docs/make_pictures.py
 
 clean: ## remove the environments (.venv, .bench) and caches, never runs/

@@ -59,5 +59,5 @@ def load(path: str | Path, device: str = "auto") -> "Agent":
 
     task = tasks.from_given(values["task"], given(values["task_settings"]), place)
     agent = from_given(values["agent"], task, given(values["config"]), device, place)
-    agent.restore(found)
+    agent.state.restore(found)
     return agent

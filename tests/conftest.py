@@ -28,6 +28,8 @@ def one_thread() -> Iterator[None]:
 def small_agent(name: str = "seq2seq_adder", **settings: object) -> Agent:
     """Return a small agent on the first registered task that supplies what it learns from."""
     cls = tasks.find("agent", name, agents.AGENTS, "test").load()
+    if "task" in settings:
+        return agents.make(name, device="cpu", **(SMALL | settings))
     for pattern, entry in tasks.TASKS.items():
         task = tasks.make(entry.example or pattern)
         if isinstance(task.spec, cls.spec_type):

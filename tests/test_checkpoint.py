@@ -92,7 +92,7 @@ def test_a_run_on_a_full_disk_ends_and_goes_on_later(tmp_path: Path) -> None:
     names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
     assert names == ["step-000000003.safetensors", "step-000000006.safetensors"]
     resumed = small_agent().learn(run_dir=tmp_path, progress=False)
-    assert resumed.cursor.step == straight.cursor.step
+    assert resumed.state.cursor.step == straight.state.cursor.step
 
 
 @pytest.mark.parametrize("path", ["/proc/terrarium", "/dev/null/run"])
@@ -115,11 +115,13 @@ def test_only_exactly_fitting_names_and_shapes_are_read() -> None:
     name = next(iter(agent.model.state_dict()))
     rest = {k: v for k, v in good.tensors.items() if k != f"model/{name}"}
     with pytest.raises(CheckpointError, match=f"missing \\['{name}'\\]"):
-        agent.restore(Checkpoint(good.values, rest))
+        agent.state.restore(Checkpoint(good.values, rest))
     with pytest.raises(CheckpointError, match=r"extra \['ghost'\]"):
-        agent.restore(Checkpoint(good.values, good.tensors | {"model/ghost": torch.ones(1)}))
+        agent.state.restore(Checkpoint(good.values, good.tensors | {"model/ghost": torch.ones(1)}))
     with pytest.raises(CheckpointError, match=f"{name} has the shape"):
-        agent.restore(Checkpoint(good.values, good.tensors | {f"model/{name}": torch.ones(1)}))
+        agent.state.restore(
+            Checkpoint(good.values, good.tensors | {f"model/{name}": torch.ones(1)})
+        )
     assert same(weights(agent), good.tensors)
 
 

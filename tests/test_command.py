@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,9 @@ def test_validate_writes_predictions(trained: Path, capsys: pytest.CaptureFixtur
         assert row["right"] == ("right" if row["answer"] == row["target"] else "wrong")
     exact = sum(row["right"] == "right" for row in rows) / len(rows)
     assert f"exact_match {exact:.4f}" in said
+    scores = json.loads((trained / "validation.json").read_text())
+    assert scores["exact_match"] == pytest.approx(exact)
+    assert scores["num_samples"] == len(rows)
 
 
 def test_validate_draws_new_samples_for_each_seed(trained: Path) -> None:

@@ -111,7 +111,7 @@ def test_learning_changes_the_model_and_takes_the_exact_steps(name: str) -> None
     agent = small_agent(name)
     before = weights(agent)
     agent.learn()
-    assert agent.cursor.step == SMALL["steps"]
+    assert agent.state.cursor.step == SMALL["steps"]
     for key in agent.model.state_dict():
         assert torch.isfinite(weights(agent)[f"model/{key}"]).all()
         assert not torch.equal(before[f"model/{key}"], weights(agent)[f"model/{key}"])

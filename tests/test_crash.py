@@ -36,7 +36,11 @@ def test_killed_runs_end_with_the_same_bits(seed: int, tmp_path: Path) -> None:
         a, b = (agents.load(folder / name, "cpu") for folder in (straight, killed))
         assert same(weights(a), weights(b))
         assert exact(a.history) == exact(b.history)
-        assert (a.cursor, a.window, a.best) == (b.cursor, b.window, b.best)
+        assert (a.state.cursor, a.state.window, a.state.best) == (
+            b.state.cursor,
+            b.state.window,
+            b.state.best,
+        )
     lines = [
         exact(map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()))
         for folder in (straight, killed)

@@ -46,6 +46,18 @@ def test_a_finished_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_run_folder_alone_is_enough_to_go_on(tmp_path: Path) -> None:
+    """`--run-dir` alone goes on with the run's own settings."""
+    whole = small_agent(task="add2x2").learn()
+    small_agent(task="add2x2").learn(6, run_dir=tmp_path, progress=False)
+    config = tmp_path / "config.yaml"
+    config.write_text(config.read_text().replace("steps: 6", "steps: 12"))
+    assert main(["--run-dir", str(tmp_path), "--device", "cpu"]) == 0
+    resumed = agents.load(tmp_path / "checkpoints" / "step-000000012.safetensors", "cpu")
+    assert resumed.task.name == "add2x2"
+    assert resumed.state.cursor == whole.state.cursor
+
+
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_the_run_goes_on(
     signum: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -94,6 +106,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
     resumed = small_agent(schedule="constant").learn(run_dir=tmp_path, progress=True)
     said = capsys.readouterr().err
     assert f"{newest}: is damaged" in said
+    assert newest.with_name(f"{newest.name}.damaged").exists()
     assert "going on from step 6" in said
     assert same(weights(whole), weights(resumed))
 
@@ -126,15 +139,25 @@ def test_resume_never_puts_the_old_run_aside(tmp_path: Path) -> None:
     assert (tmp_path / "run.old-1" / "best.safetensors").read_bytes() == old
 
 
+def test_a_damaged_newest_does_not_push_out_the_good(tmp_path: Path) -> None:
+    """With keep=1 and a damaged newest checkpoint, what is saved next is kept."""
+    small_agent(keep=2).learn(9, run_dir=tmp_path, progress=False)
+    newest = tmp_path / "checkpoints" / "step-000000009.safetensors"
+    newest.write_bytes(b"rubbish")
+    small_agent(keep=1).learn(8, run_dir=tmp_path, progress=False)
+    assert RunFolder(tmp_path).newest_good(print).values["cursor"]["step"] == 8
+
+
 def test_resume_from_a_file_goes_on_there(tmp_path: Path) -> None:
     """A path given to resume is where the run starts."""
     half = small_agent(schedule="constant").learn(6)
     path = half.save(tmp_path / "half.safetensors")
     whole = small_agent(schedule="constant").learn()
-    rest = small_agent(schedule="constant").learn(
-        run_dir=tmp_path / "run", resume=str(path), progress=False
-    )
+    folder = tmp_path / "run"
+    small_agent(seed=9).learn(run_dir=folder, progress=False)
+    rest = small_agent(schedule="constant").learn(run_dir=folder, resume=str(path), progress=False)
     assert same(weights(whole), weights(rest))
+    assert (tmp_path / "run.old-1" / "best.safetensors").exists()
 
 
 def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
@@ -156,10 +179,11 @@ def test_a_folder_in_use_names_its_process(tmp_path: Path) -> None:
     assert holder.stdout.readline() == b"held\n"
     with pytest.raises(FolderInUseError, match=f"process {holder.pid} on "):
         small_agent().learn(run_dir=tmp_path, progress=False)
-    assert main([*COMMAND, "--run-dir", str(tmp_path)]) == 75
+    for resume in ("auto", "never"):
+        assert main([*COMMAND, "--run-dir", str(tmp_path), "--resume", resume]) == 75
     holder.kill()
     holder.communicate()
-    assert small_agent().learn(run_dir=tmp_path, progress=False).cursor.step == 12
+    assert small_agent().learn(run_dir=tmp_path, progress=False).state.cursor.step == 12
 
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])
@@ -171,7 +195,7 @@ def test_divergence_stops_before_the_best_is_touched(
 
     def poisoned(self: Agent, batch: object) -> torch.Tensor:
         value = loss(self, batch)
-        if self.cursor.step == 5:
+        if self.state.cursor.step == 5:
             if where == "loss":
                 return value * float("nan")
             self.model.readout.bias.register_hook(lambda g: g * float("inf"))
@@ -186,7 +210,7 @@ def test_divergence_stops_before_the_best_is_touched(
     first = "encoder.weight_ih_l0" if where == "loss" else "readout.bias"
     assert f"first bad parameter is {first}" in message
     best = agents.load(tmp_path / "best.safetensors", "cpu")
-    assert best.cursor.step == 4
+    assert best.state.cursor.step == 4
     assert json.loads((tmp_path / "status.json").read_text())["state"] == "diverged"
     assert DivergedError.exit_code == 76
 
@@ -196,18 +220,18 @@ def test_patience_stops_early_and_keeps_the_best(tmp_path: Path) -> None:
     settings = {"patience": 2, "steps": 100, "eval_every": 2, "learning_rate": 1e-9,
                 "muon_learning_rate": 1e-9}  # fmt: skip
     agent = small_agent(**settings).learn(run_dir=tmp_path, progress=False)
-    assert agent.cursor.step == 6
-    assert agent.best.step == 2
+    assert agent.state.cursor.step == 6
+    assert agent.state.best.step == 2
     status = json.loads((tmp_path / "status.json").read_text())
     assert (status["state"], status["reason"]) == ("done", "early: no better score")
     again = small_agent(**settings).learn(run_dir=tmp_path, progress=False)
-    assert again.cursor.step == 6
+    assert again.state.cursor.step == 6
 
 
 def test_the_best_is_never_replaced_by_a_worse_one_after_resuming(tmp_path: Path) -> None:
     """The best score is part of the checkpoint."""
     agent = small_agent().learn(6, run_dir=tmp_path, progress=False)
-    agent.best.score = 2.0  # better than any share can be
+    agent.state.best.score = 2.0  # better than any share can be
     agent.save(tmp_path / "checkpoints" / "step-000000006.safetensors")
     before = (tmp_path / "best.safetensors").read_bytes()
     small_agent().learn(12, run_dir=tmp_path, progress=False)

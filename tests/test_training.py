@@ -99,7 +99,7 @@ def test_epochs_are_counted_in_steps() -> None:
     task = tasks.make("add2x2", num_samples=1000)
     assert total_steps(AgentConfig(epochs=2), task) == 8
     agent = agents.make("seq2seq_adder", task=task, epochs=2, hidden_size=8, device="cpu")
-    assert agent.learn().cursor.step == 8
+    assert agent.learn().state.cursor.step == 8
 
 
 class Inside(nn.Module):
@@ -219,7 +219,7 @@ def test_random_state_is_put_back_after_an_error() -> None:
 def test_the_thread_count_belongs_to_the_checkpoint() -> None:
     """A run goes on with the threads it began with, and gives the caller's count back."""
     agent = small_agent()
-    assert agent.threads == 1
+    assert agent.state.threads == 1
     torch.set_num_threads(2)
     agent.learn()
     assert torch.get_num_threads() == 2

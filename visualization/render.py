@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from visualization.answers import AnswerTable
+from visualization.bars import Bars
 from visualization.cost import CostTable
 from visualization.curves import Curves
+from visualization.transcript import Transcript
 
 INK, MUTED, GOOD, BAD = "#222222", "#8a8a8a", "#1b7f4b", "#c0392b"
 COLORS = ("#2a6fb0", "#d9822b", "#1b7f4b", "#8e5ea2", "#c0392b", "#5b5b5b")
@@ -88,29 +90,50 @@ def _(record: AnswerTable) -> Figure:
 
 
 @draw.register
-def _(record: CostTable) -> Figure:
-    layers = record.layers
-    figure = Figure(figsize=(8.0, 1.0 + 0.36 * len(layers)), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    names = [f"{layer.name} ({layer.kind})" for layer in layers]
-    panels = (
-        (left, "parameters", [layer.num_parameters for layer in layers]),
-        (
-            right,
-            "multiply-adds a sample",
-            [layer.multiply_adds / record.num_samples for layer in layers],
-        ),
-    )
-    for axes, title, values in panels:
-        bars = axes.barh(names, values, color=COLORS[0], height=0.6)
-        axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=3, fontsize=8)
-        axes.set_xlim(0, 1.3 * max(values))
-        axes.set_title(f"{title}: {sum(values):,.0f}", fontsize=10, color=INK, loc="left")
+def _(record: Bars) -> Figure:
+    count = max(len(values) for values in record.panels.values())
+    figure = Figure(figsize=(8.0, 0.7 + 0.34 * count), layout="constrained")
+    grid = figure.subplots(1, len(record.panels), squeeze=False, sharey=True)[0]
+    for axes, (title, values) in zip(grid, record.panels.items(), strict=True):
+        colors = [COLORS[1] if name in record.marked else COLORS[0] for name in values]
+        bars = axes.barh(list(values), list(values.values()), color=colors, height=0.62)
+        shown = [f"{value:,.{record.digits}f}" for value in values.values()]
+        axes.bar_label(bars, shown, padding=3, fontsize=8)
+        axes.set_xlim(0, 1.25 * max(values.values()))
+        axes.set_title(title, fontsize=10, color=INK, loc="left")
         axes.spines[["top", "right", "bottom"]].set_visible(False)
         axes.tick_params(axis="x", bottom=False, labelbottom=False)
         axes.tick_params(axis="y", labelsize=8)
-    left.invert_yaxis()
+    grid[0].invert_yaxis()
     return figure
+
+
+@draw.register
+def _(record: Transcript) -> Figure:
+    lines = record.text.splitlines()
+    width = max(map(len, lines))
+    figure = Figure(figsize=(0.2 + 0.082 * width, 0.3 + 0.17 * len(lines)), facecolor="#1d1f21")
+    figure.text(
+        0.1 / figure.get_figwidth(), 1 - 0.15 / figure.get_figheight(), record.text,
+        family="monospace", fontsize=9.5, color="#e8e8e8", va="top", linespacing=1.25,
+        parse_math=False,
+    )  # fmt: skip
+    return figure
+
+
+@draw.register
+def _(record: CostTable) -> Figure:
+    names = {layer: f"{layer.name} ({layer.kind})" for layer in record.layers}
+    parameters = f"parameters: {record.num_parameters:,}"
+    products = f"multiply-adds a sample: {record.multiply_adds / record.num_samples:,.0f}"
+    counts = {name: float(layer.num_parameters) for layer, name in names.items()}
+    costs = {name: layer.multiply_adds / record.num_samples for layer, name in names.items()}
+    return draw(Bars({parameters: counts, products: costs}))
+
+
+@text.register
+def _(record: Transcript) -> str:
+    return record.text
 
 
 @text.register

@@ -13,14 +13,15 @@ from torch import Tensor, nn
 
 import tasks
 from agents.core import devices, parallel
-from agents.core.checkpoint import Checkpoint, CheckpointError, demand_same_names, write_durably
+from agents.core.checkpoint import Checkpoint, read, write_durably
 from agents.core.config import AgentConfig, ConfigError
 from agents.core.history import History
-from agents.core.learning import Best, Learning, Window, find_start
+from agents.core.learning import Evaluation, Learner, Learning, find_start
 from agents.core.logs import NULL, ConsoleSink, FanOut, JsonlSink, Sink, TensorBoardSink
-from agents.core.loop import Cursor, to_device, total_steps
+from agents.core.loop import to_device
 from agents.core.optim import Optimizer
 from agents.core.run_folder import NullFolder, RunFolder, put_aside
+from agents.core.state import State
 from tasks.core.settings import nearest, to_values
 from tasks.core.task import Split, Task
 from visualization.answers import AnswerTable
@@ -30,7 +31,6 @@ from visualization.report import Report
 from visualization.untouched import evaluation_mode, untouched
 
 _CHUNK = 1024  # samples that are answered at once
-_PLAIN = ("seconds", "threads", "precision", "stopped_early")
 
 
 class Agent(abc.ABC):
@@ -39,7 +39,7 @@ class Agent(abc.ABC):
     Attributes:
         model: the bare module, on `device`; it knows nothing of loss, optimiser or wrapper.
         network: what the training step calls: `model`, or a data-parallel wrapper around it.
-        history: the records of training so far.
+        state: all that learning changes, and all that a checkpoint holds.
     """
 
     name: ClassVar[str]
@@ -52,17 +52,14 @@ class Agent(abc.ABC):
             raise ConfigError("task", "", problem, f"tasks of kind {self.spec_type.__name__}")
         self.task, self.config = task, config
         self.device = devices.choose(device)
-        self.precision = devices.resolve_precision(config.precision, self.device)
-        self.threads = torch.get_num_threads()
         with devices.own_randomness(self.device, config.seed):
-            self.model = self.build_model(task.spec).to(self.device)
-            self.random = devices.random_state(self.device)
-        self.network = parallel.wrap(self.model, config.parallel)
-        self.optimizer = Optimizer(self.model, config)
-        self.cursor, self.window, self.best = Cursor(), Window(), Best()
-        self.history = History()
-        self.seconds = 0.0  # spent in training steps
-        self.stopped_early = False
+            model = self.build_model(task.spec).to(self.device)
+            random = devices.random_state(self.device)
+        precision = devices.resolve_precision(config.precision, self.device)
+        optimizer = Optimizer(model, config)
+        self.state = State(model, optimizer, random, precision, torch.get_num_threads())
+        self.model = model
+        self.network = parallel.wrap(model, config.parallel)
 
     @abc.abstractmethod
     def build_model(self, spec: Any) -> nn.Module:
@@ -94,8 +91,9 @@ class Agent(abc.ABC):
         Args:
             steps: the exact total, in place of the config's `steps` or `epochs`.
             run_dir: a folder for checkpoints, metrics and events; without one nothing is written.
-            resume: `auto` goes on from the folder's newest whole checkpoint, `never` puts an
-                earlier run's folder aside, anything else is the path of a checkpoint.
+            resume: `auto` goes on from the folder's newest whole checkpoint; `never` puts an
+                earlier run's folder aside and starts anew; anything else is the path of a
+                checkpoint to start from, and an earlier run's folder is put aside as well.
             progress: write progress to standard error; None: only with a run folder.
 
         Raises:
@@ -107,36 +105,49 @@ class Agent(abc.ABC):
         """
         if steps is not None:
             self.config = attrs.evolve(self.config, steps=steps, epochs=None)
-            self.optimizer.config = self.config
+            self.state.optimizer.config = self.config
         shown = run_dir is not None if progress is None else progress
         console: Sink = ConsoleSink() if shown else NULL
         if run_dir is None:
-            self._learn(NullFolder(), resume, console, console)
+            self._learn(NullFolder(), None, console, console)
             return self
         path = Path(run_dir)
-        aside = put_aside(path) if resume == "never" else None
+        start = None if resume in ("auto", "never") else read(Path(resume))
+        aside = None if resume == "auto" else put_aside(path)
         if aside is not None:
             console.say(f"the earlier run was put aside as {aside}")
         with RunFolder.hold(path) as folder:
             files = [JsonlSink(path / "metrics.jsonl"), TensorBoardSink(path)]
-            self._learn(folder, resume, console, FanOut([console, *files]))
+            self._learn(folder, start, console, FanOut([console, *files]))
         return self
 
-    def _learn(self, folder: NullFolder, resume: str, console: Sink, sink: Sink) -> None:
-        checkpoint = find_start(self, folder, resume, console)
+    def _learn(
+        self, folder: NullFolder, start: Checkpoint | None, console: Sink, sink: Sink
+    ) -> None:
+        learner = Learner(
+            self.state, self.task, self.config, self.device, self.identity(), self.loss,
+            self._validate,
+        )  # fmt: skip
+        checkpoint = start or find_start(learner, folder, console)
         if checkpoint is not None:
-            self.restore(checkpoint)
-        if self.is_done:
-            console.say(f"this run is done: {self.cursor.step} steps taken")
+            self.state.restore(checkpoint)
+        step = self.state.cursor.step
+        if learner.is_done:
+            console.say(f"this run is done: {step} steps taken")
             return
         if checkpoint is not None:
-            console.say(f"going on from step {self.cursor.step}")
-        Learning(self, folder, sink).run()
+            console.say(f"going on from step {step}")
+        Learning(learner, folder, sink).run()
+
+    def _validate(self) -> Evaluation:
+        answers, batch = self.answers("validation", self.config.eval_samples)
+        scores = {"loss": self.mean_loss(batch), **self.task.score(answers, batch)}
+        return Evaluation(scores, self.answer_table(answers, batch, 12))
 
     @property
-    def is_done(self) -> bool:
-        """Whether all steps are taken, or learning has stopped early."""
-        return self.stopped_early or self.cursor.step >= total_steps(self.config, self.task)
+    def history(self) -> History:
+        """The records of training so far."""
+        return self.state.history
 
     @final
     def evaluate(
@@ -171,7 +182,7 @@ class Agent(abc.ABC):
                 raise ConfigError("views", "", problem, ", ".join(known), nearest(view, known))
         with untouched(self.model):
             records = {name: known[name]() for name in views or known}
-        return Report(f"{self.name} on {self.task.name}, step {self.cursor.step}", records)
+        return Report(f"{self.name} on {self.task.name}, step {self.state.cursor.step}", records)
 
     @final
     def save(self, path: str | Path) -> Path:
@@ -197,53 +208,8 @@ class Agent(abc.ABC):
 
     @final
     def checkpoint(self) -> Checkpoint:
-        """Return all registered state: what `restore` needs to go on with the same bits."""
-        tensors: dict[str, Tensor] = {
-            f"model/{name}": tensor for name, tensor in self.model.state_dict().items()
-        }
-        for name, moments in self.optimizer.state.items():
-            tensors |= {f"optimizer/{name}/{kind}": value for kind, value in moments.items()}
-        tensors |= {f"random/{kind}": state for kind, state in self.random.items()}
-        values = {
-            **self.identity(),
-            "cursor": attrs.asdict(self.cursor),
-            "window": attrs.asdict(self.window),
-            "best": attrs.asdict(self.best),
-            **{name: getattr(self, name) for name in _PLAIN},
-            "history": self.history.records,
-        }
-        return Checkpoint(values, tensors)
-
-    @final
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Take over a checkpoint's state; a missing or extra name or another shape is an error."""
-        groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "random": {}}
-        for name, tensor in checkpoint.tensors.items():
-            group, _, rest = name.partition("/")
-            groups[group][rest] = tensor
-        mine = self.model.state_dict()
-        demand_same_names("model", set(groups["model"]), set(mine))
-        for name, tensor in groups["model"].items():
-            if tensor.shape != mine[name].shape:
-                raise CheckpointError(
-                    f"the checkpoint's {name} has the shape {list(tensor.shape)}, "
-                    f"the agent's {list(mine[name].shape)}"
-                )
-        wanted = {f"{n}/{kind}" for n, values in self.optimizer.state.items() for kind in values}
-        demand_same_names("optimizer", set(groups["optimizer"]), wanted)
-        self.model.load_state_dict(groups["model"])
-        self.optimizer.load(
-            {
-                name: {kind: groups["optimizer"][f"{name}/{kind}"] for kind in values}
-                for name, values in self.optimizer.state.items()
-            }
-        )
-        values = checkpoint.values
-        self.random = groups["random"]
-        self.cursor, self.window = Cursor(**values["cursor"]), Window(**values["window"])
-        self.best, self.history = Best(**values["best"]), History(values["history"])
-        for name in _PLAIN:
-            setattr(self, name, values[name])
+        """Return all registered state: what `load` needs to go on with the same bits."""
+        return self.state.to_checkpoint(self.identity())
 
     @final
     def answers(
@@ -258,26 +224,6 @@ class Agent(abc.ABC):
         """Return the first `num` answers as a table."""
         shown = type(batch)(*(array[:num] for array in batch))
         return AnswerTable("worked answers", self.task.rows(answers[:num], shown))
-
-    @final
-    def monitored(self, scores: Mapping[str, float]) -> float:
-        """Return the score that the task watches."""
-        return scores[self.task.monitor[0]]
-
-    @final
-    def is_better(self, scores: Mapping[str, float]) -> bool:
-        """Tell whether scores are better than the best so far."""
-        score, best = self.monitored(scores), self.best.score
-        if best is None:
-            return True
-        return score > best if self.task.monitor[1] == "max" else score < best
-
-    @final
-    def tensors_to_watch(self) -> dict[str, Tensor]:
-        """Return parameters and their last gradients under the tags of TensorBoard."""
-        named = dict(self.model.named_parameters())
-        found = {f"params/{name}": p.detach() for name, p in named.items()}
-        return found | {f"grads/{n}": p.grad for n, p in named.items() if p.grad is not None}
 
     @final
     def cost(self) -> CostTable:

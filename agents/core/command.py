@@ -3,6 +3,7 @@
 import argparse
 import csv
 import io
+import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from agents.core.agent import Agent
     from tasks.core.task import Task
 
-VALIDATION_SEED = 1  # of the samples that `validate` draws; training looks at seed 0
 _OUTSIDE = ("agent", "task", "mode")  # names in a config file that are no settings of the agent
 
 
@@ -77,7 +77,9 @@ def train(order: Order) -> int:
     best = agents.load(run_dir / "best.safetensors", options.device)
     answers, batch = best.answers("test", 10_000)
     print(render.text(best.answer_table(answers, batch, 12)))
-    print(f"test: {_words(best.task.score(answers, batch))} ({len(answers):,} withheld samples)")
+    scores = best.task.score(answers, batch)
+    _write_scores(run_dir / "test.json", scores, len(answers), seed=0)
+    print(f"test: {_words(scores)} ({len(answers):,} withheld samples)")
     return 0
 
 
@@ -86,7 +88,7 @@ def validate(order: Order) -> int:
     from agents.core.checkpoint import write_durably
 
     agent = order.load_trained()
-    seed = order.config.seed if "seed" in order.settings else VALIDATION_SEED
+    seed = order.config.seed + 1  # training ends with a test on seed 0
     answers, batch = agent.answers("test", 10_000, seed)
     table = io.StringIO()
     writer = csv.writer(table)
@@ -97,10 +99,9 @@ def validate(order: Order) -> int:
     )
     path = order.run_dir / "predictions.csv"
     write_durably(path, table.getvalue().encode())
-    print(
-        f"validate: {_words(agent.task.score(answers, batch))} "
-        f"({len(answers):,} new samples, seed {seed}); {path}"
-    )
+    scores = agent.task.score(answers, batch)
+    _write_scores(order.run_dir / "validation.json", scores, len(answers), seed)
+    print(f"validate: {_words(scores)} ({len(answers):,} new samples, seed {seed}); {path}")
     return 0
 
 
@@ -132,7 +133,7 @@ class Mode:
 
 MODES = {
     "train": Mode("learn, or go on learning (default)", train),
-    "validate": Mode("score a trained agent on new samples, write predictions.csv", validate),
+    "validate": Mode("score a trained agent on new samples, save scores and answers", validate),
     "predict": Mode("answer --input or lines on standard input", predict),
 }
 
@@ -151,24 +152,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read_order(options: argparse.Namespace) -> tuple[Mode, Order]:
-    """Check all names and settings; options win over the file."""
-    given = read_file(options.config) if options.config else {}
-    if "task.name" in given:
-        given["task"] = given.pop("task.name")
-    given.update(read_option(text) for text in options.set)
-    for name in _OUTSIDE:
-        if getattr(options, name) is not None:
-            given[name] = Given(getattr(options, name), f"--{name}")
-    if options.seed is not None:
-        given["seed"] = Given(read_value(options.seed), "--seed")
-    if options.resume not in ("auto", "never") and not Path(options.resume).exists():
-        problem = f"{options.resume} does not exist"
-        raise ConfigError("--resume", "", problem, "auto, never, or a checkpoint file")
+    """Check all names and settings."""
+    given = _gather(options)
     chosen = given.pop("mode", Given("train", "--mode"))
     if chosen.value not in MODES:
         problem, hint = f"{chosen.value!r} is not known", nearest(chosen.value, MODES)
         raise ConfigError(chosen.place, "mode", problem, ", ".join(MODES), hint)
-    names = {kind: _name(kind, given, options) for kind in ("agent", "task")}
+    names = {kind: _name(kind, given) for kind in ("agent", "task")}
     agent = find("agent", names["agent"].value, agents.AGENTS, names["agent"].place)
     of_task = {k.removeprefix("task."): v for k, v in given.items() if k.startswith("task.")}
     settings = {k: v for k, v in given.items() if not k.startswith("task.")}
@@ -177,15 +167,35 @@ def read_order(options: argparse.Namespace) -> tuple[Mode, Order]:
     return MODES[str(chosen.value)], Order(agent, task, config, settings, options)
 
 
-def _name(kind: str, given: dict[str, Given], options: argparse.Namespace) -> Given:
+def _gather(options: argparse.Namespace) -> dict[str, Given]:
+    """Return the settings of a file, and of options, which win over it.
+
+    A run folder that is named alone stands for the config.yaml in it.
+    """
+    if options.resume not in ("auto", "never") and not Path(options.resume).exists():
+        problem = f"{options.resume} does not exist"
+        raise ConfigError("--resume", "", problem, "auto, never, or a checkpoint file")
+    path = options.config
+    if path is None and options.agent is None and options.task is None and options.run_dir:
+        saved = options.run_dir / "config.yaml"
+        path = saved if saved.exists() else None
+    given = read_file(path) if path else {}
+    if "task.name" in given:
+        given["task"] = given.pop("task.name")
+    given.update(read_option(text) for text in options.set)
+    if options.seed is not None:
+        given["seed"] = Given(read_value(options.seed), "--seed")
+    for name in _OUTSIDE:
+        if getattr(options, name) is not None:
+            given[name] = Given(getattr(options, name), f"--{name}")
+    return given
+
+
+def _name(kind: str, given: dict[str, Given]) -> Given:
     if kind in given:
         return given.pop(kind)
-    known = agents.AGENTS if kind == "agent" else tasks.TASKS
-    where = f"--{kind}"
-    saved = options.run_dir / "config.yaml" if options.run_dir else None
-    if saved is not None and saved.exists():
-        return read_file(saved)["agent" if kind == "agent" else "task.name"]
-    raise ConfigError(where, "", f"no {kind} is named", ", ".join(known))
+    known = ", ".join(agents.AGENTS if kind == "agent" else tasks.TASKS)
+    raise ConfigError(f"--{kind}", "", f"no {kind} is named", known)
 
 
 def _config_file(order: Order) -> str:
@@ -197,6 +207,12 @@ def _config_file(order: Order) -> str:
 
 def _line(entry: Entry) -> str:
     return f"{entry.line} (such as {entry.example})" if entry.example else entry.line
+
+
+def _write_scores(path: Path, scores: Mapping[str, float], num: int, seed: int) -> None:
+    from agents.core.checkpoint import write_durably
+
+    write_durably(path, json.dumps({**scores, "num_samples": num, "seed": seed}).encode())
 
 
 def _words(scores: Mapping[str, float]) -> str:

@@ -67,11 +67,11 @@ class Optimizer:
             self.state[name] = moments | {"step": step}
         self.parameters = [*self._matrices.values(), *self._others.values()]
 
-    def load(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Take over a saved state of exactly the same names and shapes."""
-        for name, values in self.state.items():
-            for kind, tensor in values.items():
-                tensor.copy_(state[name][kind])
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over a saved state: tensors by `<parameter>/<kind>`."""
+        for name, kinds in self.state.items():
+            for kind, tensor in kinds.items():
+                tensor.copy_(tensors[f"{name}/{kind}"])
 
     @torch.no_grad()
     def step(self, share: float) -> None:

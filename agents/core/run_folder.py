@@ -119,19 +119,23 @@ class RunFolder(NullFolder):
     def newest_good(self, warn: Callable[[str], None]) -> Checkpoint | None:
         """Return the newest checkpoint that is whole; None where there was never one.
 
-        Damaged ones are named through `warn` and passed over; if none is whole, the last error is
+        Damaged ones are named through `warn` and renamed; if none is whole, the last error is
         raised, since starting anew would bury the run.
         """
-        last: CheckpointError | None = None
+        damaged: list[tuple[Path, CheckpointError]] = []
         for path in self.checkpoints():
             try:
-                return read(path)
+                checkpoint = read(path)
             except CheckpointError as error:
-                warn(f"{error}; trying the one before")
-                last = error
-        if last is not None:
+                damaged.append((path, error))
+                continue
+            for bad, reason in damaged:
+                warn(f"{reason}; kept as {bad.name}.damaged, using the one before")
+                bad.rename(f"{bad}.damaged")  # else it would count among the newest to keep
+            return checkpoint
+        if damaged:
             raise CheckpointError(
-                f"{last}; no checkpoint in the folder is whole; "
+                f"{damaged[-1][1]}; no checkpoint in the folder is whole; "
                 "`--resume never` starts anew and keeps the old folder aside"
             )
         return None
@@ -155,8 +159,6 @@ def put_aside(path: Path) -> Path | None:
     number = 1
     while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
         number += 1
-    try:
+    with RunFolder.hold(path):  # never from under a living run
         path.rename(aside)
-    except OSError as error:
-        raise CannotWriteError(path, error) from error
     return aside

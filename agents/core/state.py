@@ -1,0 +1,95 @@
+"""The registered state of an agent: what a checkpoint holds, and nothing else."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from torch import Tensor, nn
+
+from agents.core.checkpoint import Checkpoint, CheckpointError, demand_same_names
+from agents.core.history import History
+from agents.core.loop import Cursor
+from agents.core.optim import Optimizer
+
+_PLAIN = ("seconds", "threads", "precision", "stopped_early")
+
+
+@attrs.define
+class Window:
+    """Sums since the last record of the history."""
+
+    loss: float = 0.0
+    grad_norm: float = 0.0
+    steps: int = 0
+    samples: int = 0
+
+
+@attrs.define
+class Best:
+    """The best evaluation so far."""
+
+    score: float | None = None
+    step: int = 0
+    stale: int = 0  # evaluations since then
+
+
+@attrs.define
+class State:
+    """Everything that learning changes. Equal states go on to equal bits."""
+
+    model: nn.Module  # bare: no wrapper ever stands in its names
+    optimizer: Optimizer
+    random: dict[str, Tensor]  # of the generators that dropout draws from, by kind of device
+    precision: str  # fp32 or bf16
+    threads: int  # of the CPU: the last bits of a sum depend on it
+    cursor: Cursor = attrs.Factory(Cursor)
+    window: Window = attrs.Factory(Window)
+    best: Best = attrs.Factory(Best)
+    history: History = attrs.Factory(History)
+    seconds: float = 0.0  # spent learning, evaluations left out
+    stopped_early: bool = False
+
+    def to_checkpoint(self, identity: Mapping[str, Any]) -> Checkpoint:
+        """Return a checkpoint of this state and of what the agent was made from."""
+        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for name, moments in self.optimizer.state.items():
+            tensors |= {f"optimizer/{name}/{kind}": value for kind, value in moments.items()}
+        tensors |= {f"random/{kind}": value for kind, value in self.random.items()}
+        values = {
+            **identity,
+            "cursor": attrs.asdict(self.cursor),
+            "window": attrs.asdict(self.window),
+            "best": attrs.asdict(self.best),
+            **{name: getattr(self, name) for name in _PLAIN},
+            "history": self.history.records,
+        }
+        return Checkpoint(values, tensors)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take over a checkpoint; a missing or extra name or another shape changes nothing.
+
+        Raises:
+            CheckpointError: names what does not fit.
+        """
+        groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "random": {}}
+        for name, tensor in checkpoint.tensors.items():
+            group, _, rest = name.partition("/")
+            groups[group][rest] = tensor
+        mine = self.model.state_dict()
+        moments = {f"{n}/{kind}" for n, kinds in self.optimizer.state.items() for kind in kinds}
+        demand_same_names("model", set(groups["model"]), set(mine))
+        demand_same_names("optimizer", set(groups["optimizer"]), moments)
+        for name, tensor in groups["model"].items():
+            if tensor.shape != mine[name].shape:
+                raise CheckpointError(
+                    f"the checkpoint's {name} has the shape {list(tensor.shape)}, "
+                    f"the agent's {list(mine[name].shape)}"
+                )
+        self.model.load_state_dict(groups["model"])
+        self.optimizer.load(groups["optimizer"])
+        self.random = groups["random"]
+        values = checkpoint.values
+        self.cursor, self.window = Cursor(**values["cursor"]), Window(**values["window"])
+        self.best, self.history = Best(**values["best"]), History(values["history"])
+        for name in _PLAIN:
+            setattr(self, name, values[name])

@@ -1,0 +1,1 @@
+"""Measurements against peers, of overhead, of the start and of the default recipe."""

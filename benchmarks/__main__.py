@@ -1,0 +1,66 @@
+"""The command: `python -m benchmarks [start|encoding|overhead|peers|accuracy|adder|all]`."""
+
+import argparse
+import os
+from collections.abc import Callable
+
+from benchmarks import adder, comparison, encoding, overhead, start
+from benchmarks.measure import Figures, tell, write_results
+
+BUSY = 0.5  # load average
+Measure = Callable[[argparse.Namespace], Figures]
+
+COMMANDS: dict[str, tuple[Measure, Callable[[Figures], str]]] = {
+    "start": (lambda o: start.measure(o.rounds or start.ROUNDS), start.report),
+    "encoding": (lambda o: encoding.measure(o.rounds or encoding.ROUNDS), encoding.report),
+    "overhead": (lambda o: overhead.measure(o.rounds or overhead.ROUNDS, o.steps), overhead.report),
+    "peers": (
+        lambda o: comparison.throughput(o.rounds or comparison.ROUNDS, o.limit),
+        comparison.report_throughput,
+    ),
+    "accuracy": (
+        lambda o: comparison.accuracy(o.seeds or comparison.SEEDS, o.limit, o.epochs, o.set),
+        comparison.report_accuracy,
+    ),
+    "adder": (lambda o: adder.measure(o.seeds or adder.SEEDS, o.set), adder.report),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser; 0 stands for each measurement's own number."""
+    parse = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    add = parse.add_argument
+    add("command", nargs="?", default="all", choices=[*COMMANDS, "all"])
+    add("--rounds", type=int, default=0, help="of start, encoding, overhead and peers")
+    add("--seeds", type=int, default=0, help="of accuracy and adder")
+    trial = parse.add_argument_group("for a quick trial; the figures are not written down")
+    trial.add_argument("--limit", type=int, default=0, help="samples, of peers and accuracy")
+    trial.add_argument("--epochs", type=int, default=0, help="the most that Keras takes")
+    trial.add_argument("--steps", type=int, default=0, help="timed steps of overhead")
+    trial.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the agent, in accuracy and adder",
+    )
+    return parse
+
+
+def main() -> None:
+    """Measure, print tables, and write the figures to results.json."""
+    options = parser().parse_args()
+    load = os.getloadavg()[0]
+    if load > BUSY:
+        tell(f"other work runs on this machine (load {load:.1f}): the figures will not be right")
+    is_trial = bool(options.limit or options.epochs or options.steps or options.set)
+    for name in COMMANDS if options.command == "all" else [options.command]:
+        measure, report = COMMANDS[name]
+        figures = measure(options)
+        print(f"\n{report(figures)}\n", flush=True)
+        if not is_trial:
+            write_results(name, figures, load)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""A network so small that a step costs little beside what surrounds it, for measuring overhead."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import tasks
+from agents.core.agent import Agent
+from agents.core.config import AgentConfig
+from tasks.core.registry import Entry
+from tasks.core.task import Row, Split, Task
+
+NUM_SAMPLES = 8192
+NUM_INPUTS = 32
+NUM_CLASSES = 4
+NUM_HIDDEN = 64
+
+
+class Vectors(NamedTuple):
+    """Inputs (batch, NUM_INPUTS) and the class of each, (batch,)."""
+
+    inputs: NDArray[Any]
+    label: NDArray[Any]
+
+
+class VectorToClass(NamedTuple):
+    """The sizes of the task."""
+
+    num_inputs: int
+    num_classes: int
+
+
+@attrs.frozen(kw_only=True)
+class TinyTask(Task):
+    """Which of the first few inputs is the largest?"""
+
+    name = "tiny"
+    spec = VectorToClass(NUM_INPUTS, NUM_CLASSES)
+    monitor = ("accuracy", "max")
+
+    def num_samples_in(self, split: Split) -> int:
+        """Return the same number for every split."""
+        return NUM_SAMPLES
+
+    def samples(self, split: Split, num: int, seed: int = 0) -> Vectors:
+        """Return normally distributed inputs and their classes."""
+        return Vectors(*(array[:num] for array in _draw(split, seed)))
+
+    def batches(
+        self, split: Split, batch_size: int, seed: int, epoch: int, start: int = 0
+    ) -> Iterator[Vectors]:
+        """Yield slices of one shuffled array."""
+        inputs, label = _draw(split, seed)
+        order = np.random.default_rng([seed, epoch]).permutation(NUM_SAMPLES)
+        inputs, label = inputs[order], label[order]
+        for first in range(start * batch_size, NUM_SAMPLES, batch_size):
+            last = first + batch_size
+            yield Vectors(inputs[first:last], label[first:last])
+
+    def encode(self, x: Sequence[str]) -> Vectors:
+        """Return numbers that are written with commas between them."""
+        inputs = np.array([text.split(",") for text in x], np.float32)
+        return Vectors(inputs, np.zeros(len(x), np.int64))
+
+    def decode(self, answers: NDArray[Any]) -> list[str]:
+        """Return the classes as text."""
+        return [str(answer) for answer in answers]
+
+    def score(self, answers: NDArray[Any], targets: Vectors) -> dict[str, float]:
+        """Return the share of right classes."""
+        return {"accuracy": float((answers == targets.label).mean())}
+
+    def rows(self, answers: NDArray[Any], targets: Vectors) -> list[Row]:
+        """Return each class given and the right one."""
+        pairs = zip(answers, targets.label, strict=True)
+        return [Row("", str(a), str(t), bool(a == t)) for a, t in pairs]
+
+
+@functools.cache
+def _draw(split: Split, seed: int) -> Vectors:
+    rng = np.random.default_rng([seed, *map(ord, split)])
+    inputs = rng.standard_normal((NUM_SAMPLES, NUM_INPUTS), np.float32)
+    return Vectors(inputs, inputs[:, :NUM_CLASSES].argmax(1))
+
+
+def tiny_model() -> nn.Module:
+    """Return a perceptron with two hidden layers."""
+    return nn.Sequential(
+        nn.Linear(NUM_INPUTS, NUM_HIDDEN),
+        nn.ReLU(),
+        nn.Linear(NUM_HIDDEN, NUM_HIDDEN),
+        nn.ReLU(),
+        nn.Linear(NUM_HIDDEN, NUM_CLASSES),
+    )
+
+
+class TinyAgent(Agent):
+    """The perceptron as an agent."""
+
+    name = "tiny"
+    Config = AgentConfig
+    spec_type = VectorToClass
+
+    def build_model(self, spec: VectorToClass) -> nn.Module:
+        """Return the perceptron."""
+        return tiny_model()
+
+    def loss(self, batch: Any) -> Tensor:
+        """Return the mean cross entropy."""
+        return F.cross_entropy(self.network(batch.inputs), batch.label)
+
+    def respond(self, batch: Any) -> Tensor:
+        """Return the likeliest classes."""
+        return self.model(batch.inputs).argmax(-1)
+
+    def views(self) -> Mapping[str, Callable[[], Any]]:
+        """Return no inspections."""
+        return {}
+
+
+# A run folder names the task, so the task must be known by its name.
+tasks.TASKS["tiny"] = Entry(__name__, "TinyTask", "the largest of four numbers")

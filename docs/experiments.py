@@ -1,0 +1,56 @@
+"""The notes' experiments: `python docs/experiments.py` runs each as one command of main.py.
+
+Results go to docs/experiments.json, from which docs/make_pictures.py draws. About 15 minutes.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "experiments.json"
+RUNS = Path("runs") / "notes"
+
+ADDER = "--agent seq2seq_adder"
+NOTES = "--config configs/notes.yaml"
+EXPERIMENTS = {
+    "reversed, notes' recipe": NOTES,
+    "not reversed, notes' recipe": f"{NOTES} --set task.reverse=none",
+    "reversed": "--config configs/add3x2.yaml",
+    "not reversed": "--config configs/add3x2.yaml --set task.reverse=none",
+    "1 unit": "--config configs/add3x2.yaml --set hidden_size=1",
+    "embedding": "--config configs/add3x2.yaml --set encoding=embedding",
+    "2x2, 8 units": f"{ADDER} --task add2x2 --set steps=3000 --set hidden_size=8",
+    "2x2, 16 units": f"{ADDER} --task add2x2 --set steps=3000 --set hidden_size=16",
+    "2x2, 32 units": f"{ADDER} --task add2x2 --set steps=3000 --set hidden_size=32",
+    "3x3, 50,000 sums": f"{ADDER} --task add3x3 --set task.num_samples=50000",
+    "3x3, fresh sums": f"{ADDER} --task add3x3",
+    "3x3, fresh sums, not reversed": f"{ADDER} --task add3x3 --set task.reverse=none",
+}
+
+
+def run(name: str, arguments: str) -> dict[str, float | str]:
+    """Run one experiment and return its command, seconds and scores on the withheld test."""
+    folder = RUNS / re.sub(r"\W+", "-", name)
+    command = f"main.py {arguments} --run-dir {folder} --resume never"
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, *command.split()], cwd=ROOT, check=True, capture_output=True)
+    seconds = round(time.perf_counter() - begun, 1)
+    scores = json.loads((ROOT / folder / "test.json").read_text())
+    return {"command": f"python main.py {arguments}", "seconds": seconds, **scores}
+
+
+def main() -> None:
+    """Run all experiments, or those named on the command line, one after the other."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in sys.argv[1:] or EXPERIMENTS:
+        results[name] = run(name, EXPERIMENTS[name])
+        print(name, results[name], flush=True)
+        RESULTS.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""Named numbers beside each other."""
+
+from collections.abc import Collection, Mapping
+
+import attrs
+
+
+@attrs.frozen
+class Bars:
+    """Panels of bars: panel title with its unit → name → value, all ≥ 0."""
+
+    panels: Mapping[str, Mapping[str, float]]
+    marked: Collection[str] = ()  # names in another colour
+    digits: int = 0  # after the decimal point
