@@ -1,6 +1,7 @@
 """The command line: parse arguments, look up two names, call one method of the agent."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,14 +68,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code.
 
-    0 done, 1 a bug, 2 usage or settings, 65 corrupt checkpoint, 74 cannot write, 75 the folder is
-    in use, 76 diverged, 130 after SIGINT, 143 after SIGTERM.
+    0 done, 1 a bug, 2 usage or settings, 65 corrupt checkpoint, 74 cannot read or write, 75 the
+    folder is in use, 76 diverged, 130 after SIGINT, 143 after SIGTERM.
     """
     try:
         return command.run(parse(arguments))
     except TerrariumError as error:
         print(f"terrarium: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:  # such as a closed pipe, or a folder that may not be read
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for the interpreter's last flush
+        print(f"terrarium: {error}", file=sys.stderr)
+        return 74
     except KeyboardInterrupt:
         print("terrarium: interrupted; the same command goes on from here", file=sys.stderr)
         return 130

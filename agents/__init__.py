@@ -10,6 +10,7 @@ from tasks.core.settings import Given, build
 
 if TYPE_CHECKING:
     from agents.core.agent import Agent
+    from agents.core.checkpoint import Checkpoint
     from tasks.core.task import Task
 
 AGENTS = {
@@ -28,7 +29,9 @@ def make(name: str, *, task: "str | Task", device: str = "auto", **settings: Any
         ConfigError: (a ValueError) names the setting, its value, and what is accepted.
     """
     place = "agents.make()"
-    chosen = tasks.from_given(task, {}, place) if isinstance(task, str) else task
+    from tasks.core.task import Task
+
+    chosen = task if isinstance(task, Task) else tasks.from_given(task, {}, place)
     given = {key: Given(value, place) for key, value in settings.items()}
     return from_given(name, chosen, given, device, place)
 
@@ -48,10 +51,13 @@ def load(path: str | Path, device: str = "auto") -> "Agent":
     Raises:
         CheckpointError: the file is missing, cut off, damaged or does not fit.
     """
-    from agents.core import checkpoint
+    from agents.core.checkpoint import read
 
-    place = f"checkpoint {path}"
-    found = checkpoint.read(Path(path))
+    return from_checkpoint(read(Path(path)), device, f"checkpoint {path}")
+
+
+def from_checkpoint(found: "Checkpoint", device: str, place: str) -> "Agent":
+    """Make the agent that a read checkpoint holds; `place` is where it came from."""
     values = found.values
 
     def given(settings: Mapping[str, Any]) -> dict[str, Given]:

@@ -39,7 +39,8 @@ class AdderConfig(AgentConfig):
         "muon", "muon: orthogonalised momentum for hidden-to-hidden matrices, Adam for the rest"
     )
     learning_rate: float = setting(2e-2, "highest step size of Adam", gt=0.0)
-    steps: int = setting(12_000, "optimiser steps in all", ge=1)
+    muon_learning_rate: float = setting(0.035, "highest step size of Muon", gt=0.0)
+    steps: int = setting(14_000, "optimiser steps in all", ge=1)
 
 
 class EncoderDecoder(nn.Module):

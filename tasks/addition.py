@@ -30,6 +30,7 @@ from tasks.core.task import Row, Split, Task, TextPairs, TextToText
 CHARSET = Charset("\n+0123456789")
 PLUS, ZERO = 1, 2  # codes
 FRESH_EPOCH = 50_000  # samples that count as one epoch when every sample is fresh
+_FEWEST = 4  # sums that a withheld split should have
 _DRAWS_PER_SAMPLE = 100  # how long to look for different sums in a small space
 
 Numbers = NDArray[np.int64]
@@ -52,11 +53,19 @@ class Addition(Task):
     data_seed: int = setting(0, "chooses the sums of a fixed set and the withheld samples", ge=0)
 
     def __attrs_post_init__(self) -> None:
-        """Refuse a fixed set larger than half of all sums there are."""
-        half = math.comb(10**self.digits - 2 + self.terms, self.terms) // 2
-        if self.num_samples > half:
-            problem = f"num_samples = {self.num_samples} is too many different sums for {self.name}"
-            raise ConfigError("task", "", problem, f"an integer from 0 to {half}")
+        """Refuse a fixed set that some split has not the sums for, and splits without a sum."""
+        sums = math.comb(10**self.digits - 2 + self.terms, self.terms)
+        for name in ("validation", "test"):
+            if getattr(self, name) * sums < _FEWEST:
+                problem = f"{getattr(self, name)} of the {sums} sums of {self.name} are too few"
+                raise ConfigError("task", name, problem, f"a share of at least {_FEWEST / sums}")
+        train = 1 - self.validation - self.test
+        most = int(sums * min(train / (1 - self.validation), 1.0) / 2)
+        fewest = math.ceil(1 / self.validation)
+        if self.num_samples and not fewest <= self.num_samples <= most:
+            problem = f"{self.num_samples} different sums do not go with {self.name}"
+            accepted = f"0, or an integer from {fewest} to {most}"
+            raise ConfigError("task", "num_samples", problem, accepted)
 
     @property
     def name(self) -> str:
@@ -98,7 +107,10 @@ class Addition(Task):
             yield TextPairs(pairs.question[chosen], pairs.answer[chosen])
 
     def samples(self, split: Split, num: int, seed: int = 0) -> TextPairs:
-        """Return at most `num` different sums of a split, fewer where there are fewer."""
+        """Return at most `num` different sums of a split, fewer where there are fewer.
+
+        Another seed gives other sums, except of a fixed set's own training and validation sums.
+        """
         fixed = self.num_samples > 0 and split != "test"
         pairs = _fixed(self, split) if fixed else self._to_pairs(self._distinct(split, num, seed))
         return TextPairs(*(array[:num] for array in pairs))
@@ -139,6 +151,8 @@ class Addition(Task):
         shape = "+".join(["a", "b", "c", "d", "e", "f", "g", "h", "i"][: self.terms])
         form = f"{shape}, each an integer from 1 to {10**self.digits - 1} without leading zeros"
         place = f"input {text!r}"
+        if not isinstance(text, str):
+            raise ConfigError(place, "", f"is of type {type(text).__name__}", f"text: {form}")
         strange = re.search(r"[^0-9+]", text.strip())
         if strange:
             problem = f"{strange[0]!r} is no digit and no plus"

@@ -8,6 +8,7 @@ import torch
 import agents
 import tasks
 from agents.core.agent import Agent
+from tasks.core.settings import fields
 
 SMALL = {
     "hidden_size": 16, "steps": 12, "batch_size": 16, "eval_every": 4, "eval_samples": 32,
@@ -28,12 +29,13 @@ def one_thread() -> Iterator[None]:
 def small_agent(name: str = "seq2seq_adder", **settings: object) -> Agent:
     """Return a small agent on the first registered task that supplies what it learns from."""
     cls = tasks.find("agent", name, agents.AGENTS, "test").load()
+    known = {field: value for field, value in SMALL.items() if field in fields(cls.Config)}
     if "task" in settings:
-        return agents.make(name, device="cpu", **(SMALL | settings))
+        return agents.make(name, device="cpu", **(known | settings))
     for pattern, entry in tasks.TASKS.items():
         task = tasks.make(entry.example or pattern)
         if isinstance(task.spec, cls.spec_type):
-            return agents.make(name, task=task, device="cpu", **(SMALL | settings))
+            return agents.make(name, task=task, device="cpu", **(known | settings))
     raise AssertionError(f"no task supplies a {cls.spec_type.__name__}")
 
 

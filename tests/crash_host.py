@@ -22,6 +22,7 @@ from main import main
 
 COMMAND = [
     "--agent", "seq2seq_adder", "--task", "add2x2", "--device", "cpu", "--set=hidden_size=12",
+    "--set=task.num_samples=300",
     "--set=steps=200", "--set=batch_size=8", "--set=save_every=3", "--set=eval_every=8",
     "--set=eval_samples=16", "--set=log_every=4", "--set=keep=2", "--set=dropout=0.2",
     "--set=num_layers=2", "--set=precision=fp32",
@@ -129,7 +130,9 @@ def host(folder: str, seed: int, kills: int) -> None:
         most = {"evaluate": 2, "write": 12, "rename": 12, "flush": 24}.get(point.split("-")[0], 15)
         nth = chance.randint(1, most)
         status = run_child(folder, point, nth)
-        print(json.dumps({"point": point, "nth": nth, "killed": status == signal.SIGKILL}))
+        left = [path.name for path in Path(folder).rglob(".*.tmp")]
+        killed = status == signal.SIGKILL
+        print(json.dumps({"point": point, "nth": nth, "killed": killed, "left": left}))
     status = run_child(folder, "", 0)
     print(json.dumps({"point": "end", "nth": 0, "code": os.waitstatus_to_exitcode(status)}))
 

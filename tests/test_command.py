@@ -71,9 +71,17 @@ BAD: list[tuple[list[str], str, int, list[str]]] = [
     ([*NAMED, "--set", "task.digits=4"], "", 2,
      ["--set task.digits", "already given by the task's name 'add3x2'"]),
     ([*NAMED, "--set", "task.num_samples=9999999"], "", 2,
-     ["--set task.num_samples", "num_samples = 9999999", "from 0 to 249750"]),
+     ["--set task.num_samples", "num_samples: 9999999", "0, or an integer from 10 to 222"]),
     ([*NAMED, "--set", "task.validation=0.9"], "", 2, ["validation: 0.9 is out of range", "≤ 0.5"]),
+    ([*NAMED, "--set", "task.num_samples=4"], "", 2, ["num_samples: 4 different sums", "from 10"]),
+    (["--agent", "seq2seq_adder", "--task", "add1x2", "--set", "task.test=0.001"], "", 2,
+     ["--set task.test", "test: 0.001 of the 45 sums of add1x2 are too few", "at least"]),
+    ([*NAMED, "--set", "mode=[1]"], "", 2, ["--set mode", "[1]", "train, validate, predict"]),
+    ([*NAMED, "--set", "learning_rate=1" + "0" * 400], "", 2, ["has the wrong type"]),
     # files
+    (["--config", "FILE"], "agent: seq2seq_adder\ntask: add3x2\nhidden_size: !big 3\n", 2,
+     ["c.yaml, line 3", "hidden_size: '3' has the wrong type"]),
+    (["--config", "FILE"], "a: &a\n  b: *a\n", 2, ["c.yaml", "a map contains itself"]),
     (["--config", "missing.yaml"], "", 2,
      ["--config missing.yaml", "No such file or directory", "a YAML file"]),
     (["--config", "FILE"], "agent: seq2seq_adder\ntask: add3x2\nhidden_sise: 3\n", 2,
@@ -192,12 +200,13 @@ def test_predict_answers_each_line(
     trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lines on standard input are answered in order; a bad one is named, the rest answered."""
-    monkeypatch.setattr("sys.stdin", io.StringIO("1+2+3\n\n12+x+1\n100+20+3\n"))
+    typed = io.TextIOWrapper(io.BytesIO(b"1+2+3\n\n12+\xff+1\n100+20+3\n"))
+    monkeypatch.setattr("sys.stdin", typed)
     assert main(["--mode", "predict", "--run-dir", str(trained)]) == 2
     captured = capsys.readouterr()
     agent = agents.load(trained / "best.safetensors", "cpu")
     assert captured.out.splitlines() == agent.predict(["1+2+3", "100+20+3"])
-    assert "standard input, line 3: input '12+x+1': 'x' is no digit" in captured.err
+    assert "standard input, line 3: input '12+\ufffd+1': '\ufffd' is no digit" in captured.err
 
 
 def test_a_config_file_alone_is_enough(

@@ -127,7 +127,7 @@ def test_equal_seeds_give_equal_bits(name: str) -> None:
 
 
 def test_learning_in_two_parts_is_learning_at_once(name: str, tmp_path: Path) -> None:
-    """A run saved in the middle, loaded and continued ends with the same bits and records."""
+    """A run saved in the middle, loaded and continued ends with the same bits and last records."""
     whole = small_agent(name, schedule="constant").learn()
     half = small_agent(name, schedule="constant").learn(7)
     rest = agents.load(half.save(tmp_path / "half.safetensors"), device="cpu").learn(12)
@@ -248,4 +248,4 @@ def test_public_names_are_documented(name: str) -> None:
     """An agent's class and its public methods have docstrings."""
     cls = tasks.find("agent", name, agents.AGENTS, "test").load()
     public = [m for key, m in inspect.getmembers(cls, inspect.isfunction) if key[0] != "_"]
-    assert all(inspect.getdoc(member) for member in [cls, *public])
+    assert all(member.__doc__ for member in [cls, *public])

@@ -42,8 +42,11 @@ def test_imports_run_one_way(package: str, forbidden: set[str]) -> None:
 def test_only_parallel_names_the_wrappers() -> None:
     """DataParallel is named in code only where models are wrapped."""
     for path, tree in TREES.items():
-        names = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
-        assert path.name == "parallel.py" or "DataParallel" not in names, path
+        nodes = list(ast.walk(tree))
+        names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        names |= {a.name for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names}
+        wrappers = {name for name in names if name.endswith("DataParallel")}
+        assert path.name == "parallel.py" or not wrappers, path
 
 
 def test_only_render_draws() -> None:

@@ -16,7 +16,7 @@ from agents.core.config import AgentConfig
 from agents.core.loop import total_steps
 from agents.core.optim import Optimizer, hidden_matrices, orthogonalize, rate
 from agents.seq2seq_adder import AdderConfig, EncoderDecoder
-from tests.conftest import small_agent, weights
+from tests.conftest import same, small_agent, weights
 
 
 def descend(optimizer: object, model: nn.Module, steps: int) -> list[torch.Tensor]:
@@ -121,7 +121,7 @@ def test_a_wrapper_inside_the_model_recurses() -> None:
 def test_a_wrapper_beside_the_model_does_not() -> None:
     """Beside, the wrapper holds the model, the model knows nothing of it: its names stay bare."""
     model = nn.Linear(2, 2)
-    wrapped = parallel.wrap(model, "data")
+    wrapped = parallel.wrap(model, "data", torch.device("cpu"))
     assert isinstance(wrapped, nn.DataParallel)
     assert wrapped.module is model
     assert list(model.state_dict()) == ["weight", "bias"]
@@ -129,7 +129,7 @@ def test_a_wrapper_beside_the_model_does_not() -> None:
     assert torch.equal(wrapped(torch.ones(1, 2)), model(torch.ones(1, 2)))
     wrapped.train(mode=False)
     assert not model.training
-    assert parallel.wrap(model, "none") is model
+    assert parallel.wrap(model, "none", torch.device("cpu")) is model
 
 
 VARIANTS = [
@@ -152,6 +152,16 @@ def test_every_variant_learns_saves_and_answers(
     assert loaded.predict(sums) == agent.predict(sums)
 
 
+def test_dropout_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """With dropout, a run in two parts equals one at once, in memory as well as by a file."""
+    settings = {"num_layers": 2, "dropout": 0.5, "schedule": "constant"}
+    whole = small_agent(**settings).learn()
+    half = small_agent(**settings).learn(7)
+    loaded = agents.load(half.save(tmp_path / "half.safetensors"), "cpu")
+    assert same(weights(whole), weights(half.learn(12)))
+    assert same(weights(whole), weights(loaded.learn(12)))
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_free_running_equals_teacher_forcing_on_its_own_words(cell: str) -> None:
     """Fed the answers that it wrote itself, the decoder gives logits whose argmax they are."""
@@ -166,7 +176,7 @@ def test_free_running_equals_teacher_forcing_on_its_own_words(cell: str) -> None
 
 
 def test_the_last_target_character_never_reaches_the_decoder() -> None:
-    """Logits at position t depend on the target only before t (NaN taint through the one-hot)."""
+    """Changing the target at position t changes the logits after t, and no others."""
     task = tasks.make("add2x2")
     model = EncoderDecoder(AdderConfig(hidden_size=8), task.spec)
     batch = task.samples("test", 1)
@@ -216,13 +226,13 @@ def test_random_state_is_put_back_after_an_error() -> None:
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_the_thread_count_belongs_to_the_checkpoint() -> None:
-    """A run goes on with the threads it began with, and gives the caller's count back."""
-    agent = small_agent()
-    assert agent.state.threads == 1
+def test_the_thread_count_belongs_to_the_checkpoint(tmp_path: Path) -> None:
+    """A loaded run goes on with the threads it began with, and gives the caller's count back."""
+    path = small_agent().learn(6).save(tmp_path / "a.safetensors")
     torch.set_num_threads(2)
-    agent.learn()
+    agent, seen = agents.load(path, "cpu"), []
+    loss_of = agent.loss
+    agent.loss = lambda batch: (seen.append(torch.get_num_threads()), loss_of(batch))[1]
+    agent.learn(12)
+    assert set(seen[:6]) == {1}
     assert torch.get_num_threads() == 2
-    torch.set_num_threads(1)
-    assert torch.equal(weights(agent)["model/readout.bias"],
-                       weights(small_agent().learn())["model/readout.bias"])  # fmt: skip

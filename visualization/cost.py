@@ -18,7 +18,7 @@ class LayerCost:
     output_shape: tuple[int, ...]  # of the last call, the batch included
     calls: int
     num_parameters: int
-    multiply_adds: int  # over all calls and the whole batch
+    multiply_adds: int | None  # over all calls and the whole batch; None: cannot be counted
 
 
 @attrs.frozen
@@ -35,8 +35,8 @@ class CostTable:
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds of all layers, for all samples."""
-        return sum(layer.multiply_adds for layer in self.layers)
+        """Multiply-adds of all layers that can be counted, for all samples."""
+        return sum(layer.multiply_adds or 0 for layer in self.layers)
 
 
 class CostCounter:
@@ -54,13 +54,16 @@ class CostCounter:
     def _count(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         result = output[0] if isinstance(output, tuple) else output
         before = self._found.get(module)
+        count = multiply_adds(module, inputs[0], result)
+        if count is not None and before is not None:
+            count += before.multiply_adds or 0
         self._found[module] = LayerCost(
             self._names[module],
             type(module).__name__,
             tuple(result.shape),
             (before.calls if before else 0) + 1,
             sum(p.numel() for p in module.parameters(recurse=False)),
-            (before.multiply_adds if before else 0) + multiply_adds(module, inputs[0], result),
+            count,
         )
 
     def watch(self) -> Any:
@@ -73,8 +76,13 @@ class CostCounter:
         return CostTable(tuple(self._found.values()), num_samples)
 
 
-def multiply_adds(module: nn.Module, inputs: Tensor, output: Tensor) -> int:
-    """Return the multiply-adds of one call of one layer."""
+_ELEMENTWISE = (
+    nn.Embedding, nn.PReLU, nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase,
+)  # fmt: skip
+
+
+def multiply_adds(module: nn.Module, inputs: Tensor, output: Tensor) -> int | None:
+    """Return the multiply-adds of one call of one layer; None for a layer of another kind."""
     if isinstance(module, nn.Linear):
         return output.numel() * module.in_features
     if isinstance(module, nn.modules.conv._ConvNd):
@@ -82,8 +90,8 @@ def multiply_adds(module: nn.Module, inputs: Tensor, output: Tensor) -> int:
         if module.transposed:
             return inputs.numel() * (module.out_channels // module.groups) * kernel
         return output.numel() * (module.in_channels // module.groups) * kernel
-    if isinstance(module, nn.RNNBase):
+    if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
         # Every weight matrix is used once per sample and time step, in each layer and direction.
         matrices = sum(p.numel() for p in module.parameters() if p.ndim == 2)
         return matrices * (inputs.numel() // inputs.shape[-1])
-    return 0
+    return 0 if isinstance(module, _ELEMENTWISE) else None

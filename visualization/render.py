@@ -5,6 +5,7 @@ Figures are matplotlib's, made without pyplot, so that nothing is shared or left
 
 import functools
 import io
+import itertools
 import math
 from typing import Any
 
@@ -13,7 +14,7 @@ from matplotlib.ticker import NullFormatter
 
 from visualization.answers import AnswerTable
 from visualization.bars import Bars
-from visualization.cost import CostTable
+from visualization.cost import CostTable, LayerCost
 from visualization.curves import Curves
 from visualization.transcript import Transcript
 
@@ -46,7 +47,8 @@ def _(record: Curves) -> Figure:
     figure = Figure(figsize=(8.0, 2.4 * rows), layout="constrained")
     panels = figure.subplots(rows, 2, squeeze=False).flat
     for axes, (title, series) in zip(panels, record.panels.items(), strict=False):
-        for color, (label, (steps, values)) in zip(COLORS, series.items(), strict=False):
+        colors = itertools.cycle(COLORS)
+        for color, (label, (steps, values)) in zip(colors, series.items(), strict=False):
             axes.plot(steps, values, color=color, label=label, linewidth=1.5)
         axes.set_title(title, fontsize=10, color=INK, loc="left")
         axes.set_xlabel("step", fontsize=9)
@@ -127,7 +129,7 @@ def _(record: CostTable) -> Figure:
     parameters = f"parameters: {record.num_parameters:,}"
     products = f"multiply-adds a sample: {record.multiply_adds / record.num_samples:,.0f}"
     counts = {name: float(layer.num_parameters) for layer, name in names.items()}
-    costs = {name: layer.multiply_adds / record.num_samples for layer, name in names.items()}
+    costs = {name: (layer.multiply_adds or 0) / record.num_samples for layer, name in names.items()}
     return draw(Bars({parameters: counts, products: costs}))
 
 
@@ -149,6 +151,12 @@ def _(record: AnswerTable) -> str:
     return "\n".join([record.title, *lines])
 
 
+def _per_sample(layer: LayerCost, table: CostTable) -> str:
+    if layer.multiply_adds is None:
+        return "not counted"
+    return f"{layer.multiply_adds / table.num_samples:,.0f}"
+
+
 @text.register
 def _(record: CostTable) -> str:
     head = (
@@ -156,7 +164,7 @@ def _(record: CostTable) -> str:
     )
     rows = [
         f"{layer.name:<16}{layer.kind:<12}{layer.output_shape!s:<18}{layer.calls:>6}"
-        f"{layer.num_parameters:>12,}{layer.multiply_adds / record.num_samples:>14,.0f}"
+        f"{layer.num_parameters:>12,}{_per_sample(layer, record):>14}"
         for layer in record.layers
     ]
     total = (

@@ -46,7 +46,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
     asking = {p: p.requires_grad for p in model.parameters()}
     gradients = {p: p.grad for p in asking}
     values = [(grad, grad.clone()) for grad in gradients.values() if grad is not None]
-    with evaluation_mode(model), torch.random.fork_rng():
+    devices = {p.device for p in asking if p.device.type == "cuda"}
+    with evaluation_mode(model), torch.random.fork_rng(devices):
         try:
             yield
         finally:

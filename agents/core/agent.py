@@ -16,12 +16,12 @@ from agents.core import devices, parallel
 from agents.core.checkpoint import Checkpoint, read, write_durably
 from agents.core.config import AgentConfig, ConfigError
 from agents.core.history import History
-from agents.core.learning import Evaluation, Learner, Learning, find_start
-from agents.core.logs import NULL, ConsoleSink, FanOut, JsonlSink, Sink, TensorBoardSink
+from agents.core.learning import Evaluation, Job, Learning, find_start
+from agents.core.logs import ConsoleSink, FanOut, JsonlSink, NullSink, Sink, TensorBoardSink
 from agents.core.loop import to_device
 from agents.core.optim import Optimizer
-from agents.core.run_folder import NullFolder, RunFolder, put_aside
-from agents.core.state import State
+from agents.core.run_folder import Folder, NullFolder, RunFolder, put_aside
+from agents.core.state import Best, State
 from tasks.core.settings import nearest, to_values
 from tasks.core.task import Split, Task
 from visualization.answers import AnswerTable
@@ -59,7 +59,7 @@ class Agent(abc.ABC):
         optimizer = Optimizer(model, config)
         self.state = State(model, optimizer, random, precision, torch.get_num_threads())
         self.model = model
-        self.network = parallel.wrap(model, config.parallel)
+        self.network = parallel.wrap(model, config.parallel, self.device)
 
     @abc.abstractmethod
     def build_model(self, spec: Any) -> nn.Module:
@@ -92,8 +92,8 @@ class Agent(abc.ABC):
             steps: the exact total, in place of the config's `steps` or `epochs`.
             run_dir: a folder for checkpoints, metrics and events; without one nothing is written.
             resume: `auto` goes on from the folder's newest whole checkpoint; `never` puts an
-                earlier run's folder aside and starts anew; anything else is the path of a
-                checkpoint to start from, and an earlier run's folder is put aside as well.
+                earlier run's folder aside and begins with this agent as it is; anything else is
+                the path of a checkpoint to begin with, and an earlier folder is put aside too.
             progress: write progress to standard error; None: only with a run folder.
 
         Raises:
@@ -105,39 +105,51 @@ class Agent(abc.ABC):
         """
         if steps is not None:
             self.config = attrs.evolve(self.config, steps=steps, epochs=None)
-            self.state.optimizer.config = self.config
         shown = run_dir is not None if progress is None else progress
-        console: Sink = ConsoleSink() if shown else NULL
+        console: Sink = ConsoleSink() if shown else NullSink()
+        start = None if resume in ("auto", "never") else self._start_from(Path(resume))
         if run_dir is None:
-            self._learn(NullFolder(), None, console, console)
+            self._go_on(NullFolder(), start, "", console)
             return self
         path = Path(run_dir)
-        start = None if resume in ("auto", "never") else read(Path(resume))
         aside = None if resume == "auto" else put_aside(path)
         if aside is not None:
             console.say(f"the earlier run was put aside as {aside}")
         with RunFolder.hold(path) as folder:
             files = [JsonlSink(path / "metrics.jsonl"), TensorBoardSink(path)]
-            self._learn(folder, start, console, FanOut([console, *files]))
+            self._go_on(folder, start, str(path), FanOut([console, *files]))
         return self
 
-    def _learn(
-        self, folder: NullFolder, start: Checkpoint | None, console: Sink, sink: Sink
-    ) -> None:
-        learner = Learner(
+    def _start_from(self, path: Path) -> Checkpoint:
+        """Read and restore a checkpoint of the same agent and task; its best score is not ours."""
+        checkpoint = read(path)
+        for kind in ("agent", "task"):
+            found, wanted = checkpoint.values[kind], self.identity()[kind]
+            if found != wanted:
+                problem = f"is of the {kind} {found!r}, and not {wanted!r}"
+                raise ConfigError(str(path), "", problem, f"a checkpoint of {wanted!r}")
+        self.state.restore(checkpoint)
+        self.state.best = Best()
+        return self.checkpoint()
+
+    def _go_on(self, folder: Folder, start: Checkpoint | None, place: str, sink: Sink) -> None:
+        job = Job(
             self.state, self.task, self.config, self.device, self.identity(), self.loss,
             self._validate,
         )  # fmt: skip
-        checkpoint = start or find_start(learner, folder, console)
-        if checkpoint is not None:
-            self.state.restore(checkpoint)
+        if start is None:
+            checkpoint = find_start(job, folder, place, sink)
+            if checkpoint is not None:
+                self.state.restore(checkpoint)
+        else:  # so that a run that has no step left has something to show
+            folder.save_best(lambda: start)
         step = self.state.cursor.step
-        if learner.is_done:
-            console.say(f"this run is done: {step} steps taken")
+        if job.is_done and start is None and folder.is_done():
+            sink.say(f"this run is done: {step} steps taken")
             return
-        if checkpoint is not None:
-            console.say(f"going on from step {step}")
-        Learning(learner, folder, sink).run()
+        if step:
+            sink.say(f"going on from step {step}")
+        Learning(job, folder, sink).run()
 
     def _validate(self) -> Evaluation:
         answers, batch = self.answers("validation", self.config.eval_samples)
@@ -155,6 +167,9 @@ class Agent(abc.ABC):
     ) -> dict[str, float]:
         """Return the scores on at most `num` samples of a split; another seed, other samples."""
         chosen = task or self.task
+        if chosen.spec != self.task.spec:
+            problem = f"{chosen.name} has other sizes than {self.task.name}"
+            raise ConfigError("evaluate()", "task", problem, f"a task of {self.task.spec}")
         return chosen.score(*self.answers(split, num, seed, chosen))
 
     @final
@@ -166,6 +181,8 @@ class Agent(abc.ABC):
         """
         if isinstance(x, str):
             return self.predict([x])[0]
+        if not x:
+            return []
         return self.task.decode(self._respond(self.task.encode(x)))
 
     @final

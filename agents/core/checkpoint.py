@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ class CheckpointError(TerrariumError):
     """A checkpoint that is damaged, cut off, or of another shape than the agent."""
 
     exit_code = 65
+
+
+class DamagedError(CheckpointError):
+    """A checkpoint that is cut off or has other bytes than were written."""
 
 
 class CannotWriteError(TerrariumError):
@@ -54,7 +59,7 @@ class Checkpoint:
         values = {"sha256": _ZEROS, "format": FORMAT, **self.values}
         text = json.dumps(values, separators=(",", ":"), allow_nan=False)
         data = save_tensors(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()},
+            {name: tensor.detach().cpu().clone() for name, tensor in self.tensors.items()},
             metadata={_KEY: text},
         )
         return _sealed(data, _ZEROS, hashlib.sha256(data).hexdigest())
@@ -74,9 +79,9 @@ def from_bytes(data: bytes, path: Path) -> Checkpoint:
         values = json.loads(header["__metadata__"][_KEY])
         digest = values.pop("sha256")
     except (ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{path}: is cut off or damaged, or is no checkpoint") from None
+        raise DamagedError(f"{path}: is cut off or damaged, or is no checkpoint") from None
     if hashlib.sha256(_sealed(data, digest, _ZEROS)).hexdigest() != digest:
-        raise CheckpointError(f"{path}: is damaged: its content does not have the digest it names")
+        raise DamagedError(f"{path}: is damaged: its content does not have the digest it names")
     if values.pop("format") != FORMAT:
         raise CheckpointError(f"{path}: was written by a newer version of terrarium")
     return Checkpoint(values, load_tensors(data))
@@ -93,19 +98,24 @@ def read(path: Path) -> Checkpoint:
     return from_bytes(data, path)
 
 
+def beside(path: Path) -> Path:
+    """Return the name under which a file is written before it takes its place."""
+    return path.with_name(f".{path.name}.tmp")
+
+
 def write_durably(path: Path, data: bytes) -> None:
     """Put `data` at `path` so that a crash at any moment leaves the old content or the new.
 
     Written beside, flushed to the disk, renamed over; then the folder's entry is flushed as well.
     """
-    beside = path.with_name(f".{path.name}.tmp")
+    temporary = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
+        with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -113,13 +123,19 @@ def write_durably(path: Path, data: bytes) -> None:
             os.close(folder)
     except OSError as error:
         with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         raise CannotWriteError(path, error) from error
 
 
-def demand_same_names(kind: str, found: set[str], wanted: set[str]) -> None:
-    """Raise a CheckpointError that lists what is missing and what is too much."""
-    if found == wanted:
-        return
-    missing, extra = sorted(wanted - found), sorted(found - wanted)
-    raise CheckpointError(f"the checkpoint's {kind} does not fit: missing {missing}, extra {extra}")
+def demand_fit(kind: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Raise a CheckpointError that lists missing and extra names, or names another shape."""
+    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    if missing or extra:
+        problem = f"missing {missing}, extra {extra}"
+        raise CheckpointError(f"the checkpoint's {kind} does not fit: {problem}")
+    for name, tensor in found.items():
+        if tensor.shape != wanted[name].shape:
+            raise CheckpointError(
+                f"the checkpoint's {kind} does not fit: {name} has the shape "
+                f"{list(tensor.shape)}, the agent's {list(wanted[name].shape)}"
+            )

@@ -17,6 +17,7 @@ from agents.core.config import (
     AgentConfig,
     config_class,
     describe,
+    flat_settings,
     read_file,
     read_option,
     read_value,
@@ -58,12 +59,27 @@ class Order:
 
     def load_trained(self) -> "Agent":
         """Load the best agent of the run's folder."""
-        path = self.run_dir / "best.safetensors"
-        if not path.exists():
-            problem = f"{path} does not exist: nothing was trained there yet"
+        from agents.core.run_folder import best_of
+
+        if not (self.run_dir / "best.safetensors").exists():
+            problem = f"{self.run_dir / 'best.safetensors'} does not exist: nothing was trained yet"
             accepted = "the --agent, --task and --set of an earlier --mode train, or its --run-dir"
             raise ConfigError("--run-dir", "", problem, accepted)
-        return agents.load(path, self.options.device)
+        checkpoint = best_of(self.run_dir, _warn)
+        agent = agents.from_checkpoint(checkpoint, self.options.device, str(self.run_dir))
+        self._demand_what_was_given(agent)
+        return agent
+
+    def _demand_what_was_given(self, agent: "Agent") -> None:
+        """Refuse a run of another agent or task, or of other settings than those that are named."""
+        found = flat_settings(agent.identity())
+        wanted = {name: (item.value, item.place) for name, item in self.settings.items()}
+        wanted |= {"agent": (self.agent.name, "--agent"), "task": (self.task.name, "--task")}
+        wanted.pop("seed", None)  # names the samples here
+        for name, (value, place) in wanted.items():
+            if found[name] != value:
+                problem = f"the run in {self.run_dir} has {found[name]!r}, not {value!r}"
+                raise ConfigError(place, name, problem, "the run's own settings, or none")
 
 
 def train(order: Order) -> int:
@@ -74,11 +90,11 @@ def train(order: Order) -> int:
     agent = order.make()
     print(f"run folder: {run_dir}", file=sys.stderr)
     agent.learn(run_dir=run_dir, resume=options.resume, progress=True)
-    best = agents.load(run_dir / "best.safetensors", options.device)
+    best = order.load_trained()
     answers, batch = best.answers("test", 10_000)
-    print(render.text(best.answer_table(answers, batch, 12)))
     scores = best.task.score(answers, batch)
     _write_scores(run_dir / "test.json", scores, len(answers), seed=0)
+    print(render.text(best.answer_table(answers, batch, 12)))
     print(f"test: {_words(scores)} ({len(answers):,} withheld samples)")
     return 0
 
@@ -88,7 +104,7 @@ def validate(order: Order) -> int:
     from agents.core.checkpoint import write_durably
 
     agent = order.load_trained()
-    seed = order.config.seed + 1  # training ends with a test on seed 0
+    seed = order.config.seed + 1  # training ended with a test on seed 0
     answers, batch = agent.answers("test", 10_000, seed)
     table = io.StringIO()
     writer = csv.writer(table)
@@ -112,13 +128,14 @@ def predict(order: Order) -> int:
         print(agent.predict(order.options.input))
         return 0
     code = 0
-    for number, line in enumerate(sys.stdin, start=1):
-        if not line.strip():
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        text = line.decode(errors="replace").strip()
+        if not text:
             continue
         try:
-            print(agent.predict(line.rstrip("\n")), flush=True)
+            print(agent.predict(text), flush=True)
         except ConfigError as error:
-            print(f"terrarium: standard input, line {number}: {error}", file=sys.stderr)
+            _warn(f"terrarium: standard input, line {number}: {error}")
             code = error.exit_code
     return code
 
@@ -155,7 +172,7 @@ def read_order(options: argparse.Namespace) -> tuple[Mode, Order]:
     """Check all names and settings."""
     given = _gather(options)
     chosen = given.pop("mode", Given("train", "--mode"))
-    if chosen.value not in MODES:
+    if str(chosen.value) not in MODES:
         problem, hint = f"{chosen.value!r} is not known", nearest(chosen.value, MODES)
         raise ConfigError(chosen.place, "mode", problem, ", ".join(MODES), hint)
     names = {kind: _name(kind, given) for kind in ("agent", "task")}
@@ -207,6 +224,10 @@ def _config_file(order: Order) -> str:
 
 def _line(entry: Entry) -> str:
     return f"{entry.line} (such as {entry.example})" if entry.example else entry.line
+
+
+def _warn(message: str) -> None:
+    print(message, file=sys.stderr)
 
 
 def _write_scores(path: Path, scores: Mapping[str, float], num: int, seed: int) -> None:

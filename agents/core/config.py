@@ -125,7 +125,7 @@ def read_value(text: str) -> object:
     """Return a single YAML value, such as what follows the `=` of an option."""
     try:
         return yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
 
 
@@ -154,7 +154,10 @@ def read_file(path: Path) -> dict[str, Given]:
         problem = f"a {kind} stands where a map should"
         line = f"{path}, line {root.start_mark.line + 1}"
         raise ConfigError(line, "", problem, "`name: value` lines")
-    return dict(_flatten(root, path, ""))
+    try:
+        return dict(_flatten(root, path, ""))
+    except RecursionError:
+        raise ConfigError(place, "", "a map contains itself", "`name: value` lines") from None
 
 
 def _flatten(node: yaml.MappingNode, path: Path, prefix: str) -> Iterator[tuple[str, Given]]:
@@ -182,7 +185,7 @@ def read_value_node(node: yaml.ScalarNode) -> object:
     loader = _Loader("")
     try:
         value: object = loader.construct_object(node)
-    except ValueError:
+    except (ValueError, yaml.YAMLError):  # such as an unknown tag
         value = node.value
     return value
 
@@ -208,3 +211,10 @@ def describe(
         meaning = f"{field.metadata['meaning']} ({accepted(field)})"
         lines.append(f"{indent}{f'{name}: {shown}':<34} # {meaning}")
     return "\n".join(lines)
+
+
+def flat_settings(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an agent and its task, those of the task as `task.<name>`."""
+    of_task = {f"task.{name}": value for name, value in identity["task_settings"].items()}
+    named = {"agent": identity["agent"], "task": identity["task"]}
+    return {**named, **identity["config"], **of_task}

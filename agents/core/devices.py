@@ -73,6 +73,6 @@ def own_randomness(
         torch.manual_seed(seed)
         if states is not None:
             torch.set_rng_state(states["cpu"].cpu())
-            if device.type == "cuda":
+            if "cuda" in states and device.type == "cuda":
                 torch.cuda.set_rng_state(states["cuda"].cpu(), device)
         yield

@@ -1,5 +1,7 @@
 """One call of `learn()`: it drives the loop, and logs, evaluates, saves and stops when due."""
 
+import contextlib
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,12 +12,18 @@ import yaml
 from torch import Tensor
 
 from agents.core import devices
-from agents.core.checkpoint import Checkpoint
-from agents.core.config import AgentConfig, ConfigError
+from agents.core.checkpoint import CannotWriteError, Checkpoint
+from agents.core.config import AgentConfig, ConfigError, flat_settings
 from agents.core.history import Record
-from agents.core.logs import Sink
-from agents.core.loop import DivergedError, StepRecord, total_steps, train_steps
-from agents.core.run_folder import NullFolder
+from agents.core.logs import Finished, Pictured, Recorded, Sink, Spread, Started
+from agents.core.loop import (
+    DivergedError,
+    StepRecord,
+    describe_divergence,
+    total_steps,
+    train_steps,
+)
+from agents.core.run_folder import Folder
 from agents.core.signals import StopRequest, stop_requests
 from agents.core.state import Best, State, Window
 from tasks.core.task import Task
@@ -31,8 +39,8 @@ class Evaluation(NamedTuple):
 
 
 @attrs.frozen
-class Learner:
-    """What learning needs to know of an agent."""
+class Job:
+    """What learning needs of an agent, and no more."""
 
     state: State
     task: Task
@@ -56,125 +64,134 @@ class Learner:
 class Learning:
     """Learns until the last step, or until it is asked to stop."""
 
-    def __init__(self, learner: Learner, folder: NullFolder, sink: Sink) -> None:
-        self.learner, self.folder, self.sink = learner, folder, sink
-        self.state, self.config, self.total = learner.state, learner.config, learner.total
+    def __init__(self, job: Job, folder: Folder, sink: Sink) -> None:
+        self.job, self.folder, self.sink = job, folder, sink
+        self.state, self.config, self.total = job.state, job.config, job.total
         self._since = time.perf_counter()
 
     def run(self) -> None:
-        """Take all steps that are left."""
-        self.folder.start(_config_text(self.learner.identity))
-        self._status("running")
-        self.sink.start(self.state.history, self.state.cursor.step, self.total)
-        self._since = time.perf_counter()
+        """Take all steps that are left, and end the run."""
         try:
+            self.folder.start(_config_text(self.job.identity), self.sink.warn)
+            self._status("running")
+            self.sink.take(Started(self.state.history, self.state.cursor.step, self.total))
             with stop_requests() as request:
                 self._steps(request)
             self._end()
         except BaseException as error:
-            self._status(_word_for(error), reason=str(error))
+            with contextlib.suppress(CannotWriteError):  # the first error is the one to tell
+                self._status(_word_for(error), reason=str(error))
             raise
         finally:
             self.sink.close()
 
     def _steps(self, request: StopRequest) -> None:
-        learner, state, config = self.learner, self.state, self.config
+        job, state = self.job, self.state
+        if job.is_done:
+            return
         steps = train_steps(
-            state.model, learner.loss_of, learner.task, state.optimizer, state.cursor,
-            learner.device, state.precision,
+            state.model, job.loss_of, job.task, job.config, state.optimizer, state.cursor,
+            job.device, state.precision,
         )  # fmt: skip
         with (
             devices.threads(state.threads),
-            devices.own_randomness(learner.device, config.seed, state.random),
+            devices.own_randomness(job.device, job.config.seed, state.random),
         ):
-            for record in steps:
-                self._add(record)
-                last = record.step == self.total
-                if last or record.step % config.log_every == 0:
-                    self._log(record)
-                if last or record.step % config.eval_every == 0:
-                    self._evaluate(record.step)
-                stop = last or state.stopped_early or request.signum is not None
-                if stop or record.step % config.save_every == 0:
-                    self._save(record.step)
-                if stop:
-                    request.raise_if_asked()
-                    return
+            self._since = time.perf_counter()
+            try:
+                for record in steps:
+                    self._take(record, request)
+                    if state.stopped_early:
+                        return
+            finally:
+                self._bring_up_to_date()
 
-    def _add(self, record: StepRecord) -> None:
+    def _take(self, record: StepRecord, request: StopRequest) -> None:
+        """Do what is due after a step."""
+        config, last = self.config, record.step == self.total
         window = self.state.window
         window.loss += record.loss
         window.grad_norm += record.grad_norm
         window.steps += 1
         window.samples += record.samples
+        if last or record.step % config.log_every == 0:
+            self._log(record)
+        if last or record.step % config.eval_every == 0:
+            self._evaluate(record)
+        stop = last or self.state.stopped_early or request.signum is not None
+        if stop or record.step % config.save_every == 0:
+            self.folder.save(record.step, self._checkpoint, config.keep)
+        request.raise_if_asked()
 
     def _log(self, record: StepRecord) -> None:
-        window, now = self.state.window, time.perf_counter()
-        self.state.seconds += now - self._since
+        self._bring_up_to_date()
+        window, state = self.state.window, self.state
+        state.seconds += window.seconds
+        state.window = Window()
         self._note(
             {
                 "step": record.step,
                 "train/loss": window.loss / window.steps,
                 "train/grad_norm": window.grad_norm / window.steps,
                 "train/lr": record.learning_rate,
-                "time/samples_per_s": window.samples / (now - self._since),
-                "time/seconds": self.state.seconds,
+                "time/samples_per_s": window.samples / window.seconds,
+                "time/seconds": state.seconds,
             }
         )
-        self.state.window = Window()
-        self._since = now
 
     def _note(self, record: Record, word: str = "") -> None:
         self.state.history.add(record)
-        self.sink.record(record, word)
+        self.sink.take(Recorded(record, word))
 
-    def _evaluate(self, step: int) -> None:
-        state, config, begun = self.state, self.config, time.perf_counter()
-        found = self.learner.evaluate()
-        score = found.scores[self.learner.task.monitor[0]]
-        better = self._is_better(score)
-        state.best = Best(score, step) if better else attrs.evolve(
-            state.best, stale=state.best.stale + 1
-        )  # fmt: skip
+    def _evaluate(self, record: StepRecord) -> None:
+        self._bring_up_to_date()
+        state, config, step = self.state, self.config, record.step
+        found = self.job.evaluate()
+        if not all(math.isfinite(value) for value in found.scores.values()):
+            raise DivergedError(describe_divergence(state.model, record, f"scores {found.scores}"))
+        score = found.scores[self.job.task.monitor[0]]
+        better = self._is_better(score, found.scores["loss"])
+        if better:
+            state.best = Best(score, found.scores["loss"], step)
+        else:
+            state.best.stale += 1
         scores = {f"eval/{name}": value for name, value in found.scores.items()}
         self._note({"step": step, **scores}, "best" if better else "")
         if better:
             self.folder.save_best(self._checkpoint)
-        self.sink.picture(step, "answers", found.picture)
+        self.sink.take(Pictured(step, "answers", found.picture))
         if config.histograms_every and step % (config.eval_every * config.histograms_every) == 0:
-            self.sink.histograms(step, _parameters_and_gradients(state.model))
+            self.sink.take(Spread(step, _parameters_and_gradients(state.model)))
         state.stopped_early = config.patience is not None and state.best.stale >= config.patience
-        self._since += time.perf_counter() - begun  # evaluating is not learning
+        self._since = time.perf_counter()  # evaluating is not learning
 
-    def _is_better(self, score: float) -> bool:
-        best = self.state.best.score
-        if best is None:
+    def _is_better(self, score: float, loss: float) -> bool:
+        best = self.state.best
+        if best.score is None:
             return True
-        return score > best if self.learner.task.monitor[1] == "max" else score < best
+        sign = 1 if self.job.task.monitor[1] == "max" else -1
+        return (sign * score, -loss) > (sign * best.score, -best.loss)
+
+    def _bring_up_to_date(self) -> None:
+        """Move into the state what is kept elsewhere: the generators, and the time since last."""
+        self.state.random = devices.random_state(self.job.device)
+        now = time.perf_counter()
+        self.state.window.seconds += now - self._since
+        self._since = now
 
     def _checkpoint(self) -> Checkpoint:
-        self.state.random = devices.random_state(self.learner.device)
-        return self.state.to_checkpoint(self.learner.identity)
-
-    def _save(self, step: int) -> None:
-        self.folder.save(step, self._checkpoint, self.config.keep)
+        self._bring_up_to_date()
+        return self.state.to_checkpoint(self.job.identity)
 
     def _end(self) -> None:
-        best, monitor = self.state.best, self.learner.task.monitor[0]
+        best, monitor = self.state.best, self.job.task.monitor[0]
         scores = {} if best.score is None else {monitor: best.score}
-        self.sink.finish(flat_settings(self.learner.identity), scores)
+        self.sink.take(Finished(flat_settings(self.job.identity), scores))
         why = "early: no better score" if self.state.stopped_early else "all steps taken"
         self._status("done", reason=why, best=attrs.asdict(best))
 
     def _status(self, word: str, **values: Any) -> None:
         self.folder.status(word, step=self.state.cursor.step, steps=self.total, **values)
-
-
-def flat_settings(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of an agent and its task, those of the task as `task.<name>`."""
-    of_task = {f"task.{name}": value for name, value in identity["task_settings"].items()}
-    named = {"agent": identity["agent"], "task": identity["task"]}
-    return {**named, **identity["config"], **of_task}
 
 
 def _config_text(identity: Mapping[str, Any]) -> str:
@@ -195,13 +212,13 @@ def _word_for(error: BaseException) -> str:
     return "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed"
 
 
-def find_start(learner: Learner, folder: NullFolder, sink: Sink) -> Checkpoint | None:
+def find_start(job: Job, folder: Folder, place: str, sink: Sink) -> Checkpoint | None:
     """Return the folder's checkpoint from which to go on, if it is further than the agent."""
-    checkpoint = folder.newest_good(sink.say)
-    if checkpoint is None or checkpoint.values["cursor"]["step"] < learner.state.cursor.step:
+    checkpoint = folder.newest_good(sink.warn)
+    if checkpoint is None:
         return None
-    _demand_same_settings(learner.identity, checkpoint, str(folder.path))
-    return checkpoint
+    _demand_same_settings(job.identity, checkpoint, place)
+    return checkpoint if checkpoint.values["cursor"]["step"] >= job.state.cursor.step else None
 
 
 def _demand_same_settings(mine: Mapping[str, Any], checkpoint: Checkpoint, place: str) -> None:

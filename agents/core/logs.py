@@ -1,14 +1,17 @@
-"""Sinks: where records, figures and histograms of a run go. An absent one is the null sink."""
+"""Sinks: where the events of a run go. An absent one is the null sink."""
 
+import abc
 import contextlib
 import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
+import attrs
 import torch
 from tqdm import tqdm
 
@@ -17,69 +20,110 @@ from agents.core.history import History, Record
 from visualization import render
 
 
-class Sink:
-    """The null sink: takes everything and keeps nothing."""
+@attrs.frozen
+class Started:
+    """A run begins, or goes on, after `step` of `total` steps."""
 
-    def start(self, history: History, step: int, total: int) -> None:
-        """Begin at `step` of `total`, with what is already in the history."""
+    history: History
+    step: int
+    total: int
 
-    def record(self, record: Record, note: str = "") -> None:
-        """Take one record of the history, and a word about it for a person."""
 
-    def picture(self, step: int, name: str, record: Any) -> None:
-        """Take a visual record, such as a table of answers."""
+@attrs.frozen
+class Recorded:
+    """The history got a record; `note` is a word about it for a person."""
 
-    def histograms(self, step: int, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Take tensors of which the distribution is of interest."""
+    record: Record
+    note: str = ""
+
+
+@attrs.frozen
+class Pictured:
+    """There is a visual record to look at, such as a table of answers."""
+
+    step: int
+    name: str
+    record: Any
+
+
+@attrs.frozen
+class Spread:
+    """There are tensors of which the distribution is of interest, by tag."""
+
+    step: int
+    tensors: Mapping[str, torch.Tensor]
+
+
+@attrs.frozen
+class Finished:
+    """The run came to its end; these are its settings and last scores."""
+
+    settings: Mapping[str, Any]
+    scores: Mapping[str, float]
+
+
+Event = Started | Recorded | Pictured | Spread | Finished
+
+
+class Sink(abc.ABC):
+    """Takes the events of a run; each sink looks at those that it knows."""
+
+    @abc.abstractmethod
+    def take(self, event: Event) -> None:
+        """Take one event."""
+
+    @abc.abstractmethod
+    def say(self, message: str) -> None:
+        """Tell a person who watches."""
+
+    @abc.abstractmethod
+    def warn(self, message: str) -> None:
+        """Tell what must not go unnoticed, such as a damaged file."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let go of files and of the terminal; a sink that never started has none."""
+
+
+@final
+class NullSink(Sink):
+    """Keeps nothing; a warning becomes a Python warning."""
+
+    def take(self, event: Event) -> None:
+        """Keep nothing."""
 
     def say(self, message: str) -> None:
-        """Tell the person at the terminal something."""
+        """Say nothing."""
 
-    def finish(self, settings: Mapping[str, Any], scores: Mapping[str, float]) -> None:
-        """End a run that came to its end, with its settings and last scores."""
+    def warn(self, message: str) -> None:
+        """Warn as Python does."""
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
 
     def close(self) -> None:
-        """Let go of files and of the terminal."""
+        """Hold nothing."""
 
 
-NULL = Sink()
-
-
+@final
 class FanOut(Sink):
-    """Passes everything on to several sinks."""
+    """Passes everything on to several sinks; the first one does the talking."""
 
     def __init__(self, sinks: Iterable[Sink]) -> None:
         self._sinks = list(sinks)
 
-    def start(self, history: History, step: int, total: int) -> None:
+    def take(self, event: Event) -> None:
         """Pass on."""
         for sink in self._sinks:
-            sink.start(history, step, total)
-
-    def record(self, record: Record, note: str = "") -> None:
-        """Pass on."""
-        for sink in self._sinks:
-            sink.record(record, note)
-
-    def picture(self, step: int, name: str, record: Any) -> None:
-        """Pass on."""
-        for sink in self._sinks:
-            sink.picture(step, name, record)
-
-    def histograms(self, step: int, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Pass on."""
-        for sink in self._sinks:
-            sink.histograms(step, tensors)
+            sink.take(event)
 
     def say(self, message: str) -> None:
         """Pass on."""
         for sink in self._sinks:
             sink.say(message)
 
-    def finish(self, settings: Mapping[str, Any], scores: Mapping[str, float]) -> None:
+    def warn(self, message: str) -> None:
         """Pass on."""
         for sink in self._sinks:
-            sink.finish(settings, scores)
+            sink.warn(message)
 
     def close(self) -> None:
         """Pass on."""
@@ -87,6 +131,7 @@ class FanOut(Sink):
             sink.close()
 
 
+@final
 class ConsoleSink(Sink):
     """A progress bar on a terminal; elsewhere one line for each evaluation. On standard error."""
 
@@ -94,31 +139,28 @@ class ConsoleSink(Sink):
         self._bar: tqdm[Any] = tqdm(disable=True)
         self._last: Record = {}
 
-    def start(self, history: History, step: int, total: int) -> None:
-        """Open the bar."""
-        self._total = total
-        self._bar = tqdm(
-            total=total,
-            initial=step,
-            unit="step",
-            file=sys.stderr,
-            dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
-            mininterval=0.2,
-        )
+    def take(self, event: Event) -> None:
+        """Open the bar, move it on, write a line for an evaluation."""
+        match event:
+            case Started():
+                self._bar = tqdm(
+                    total=event.total, initial=event.step, unit="step", file=sys.stderr,
+                    dynamic_ncols=True, disable=not sys.stderr.isatty(), mininterval=0.2,
+                )  # fmt: skip
+            case Recorded():
+                self._show(event.record, event.note)
 
-    def record(self, record: Record, note: str = "") -> None:
-        """Move the bar on; write a line for an evaluation."""
+    def _show(self, record: Record, note: str) -> None:
         self._last.update(record)
         scores = {tag[5:]: value for tag, value in record.items() if tag.startswith("eval/")}
         if not scores:
             self._bar.update(int(record["step"]) - self._bar.n)
             self._bar.set_postfix_str(f"loss {record['train/loss']:.4f}", refresh=False)
             return
-        words = [f"step {int(record['step']):>6}/{self._total}"]
-        if "train/loss" in self._last:
-            words.append(f"loss {self._last['train/loss']:.4f}")
+        words = [f"step {int(record['step']):>6}/{self._bar.total}"]
+        if "time/samples_per_s" in self._last:
             words.append(f"{self._last['time/samples_per_s']:,.0f} samples/s")
+            words.append(f"train/loss {self._last['train/loss']:.4f}")
         words += [f"{name} {value:.4f}" for name, value in scores.items()]
         self.say("  ".join([*words, note]).rstrip())
 
@@ -126,11 +168,16 @@ class ConsoleSink(Sink):
         """Write a line above the bar."""
         tqdm.write(message, file=sys.stderr)
 
+    def warn(self, message: str) -> None:
+        """Write a line above the bar."""
+        self.say(message)
+
     def close(self) -> None:
         """Leave the bar as it stands."""
         self._bar.close()
 
 
+@final
 class JsonlSink(Sink):
     """`metrics.jsonl`: one record a line. Begins by writing again what the history already has.
 
@@ -139,25 +186,39 @@ class JsonlSink(Sink):
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._open = contextlib.ExitStack()
 
-    def start(self, history: History, step: int, total: int) -> None:
-        """Write the history and open the file for more."""
-        write_durably(self._path, "".join(json.dumps(r) + "\n" for r in history).encode())
-        self._file = self._path.open("a", encoding="utf-8", buffering=1)
+    def take(self, event: Event) -> None:
+        """Open the file, or append a line."""
+        match event:
+            case Started():
+                lines = [_json_line(record) for record in event.history]
+                write_durably(self._path, "".join(lines).encode())
+                file = self._path.open("a", encoding="utf-8", buffering=1)
+                self._file = self._open.enter_context(file)
+            case Recorded():
+                try:
+                    self._file.write(_json_line(event.record))
+                except OSError as error:
+                    raise CannotWriteError(self._path, error) from error
 
-    def record(self, record: Record, note: str = "") -> None:
-        """Append a line."""
-        try:
-            self._file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise CannotWriteError(self._path, error) from error
+    def say(self, message: str) -> None:
+        """Keep no talk."""
+
+    def warn(self, message: str) -> None:
+        """Keep no talk."""
 
     def close(self) -> None:
         """Close the file; what could not be written was said before."""
         with contextlib.suppress(OSError):
-            self._file.close()
+            self._open.close()
 
 
+def _json_line(record: Record) -> str:
+    return json.dumps(record, allow_nan=False) + "\n"
+
+
+@final
 class TensorBoardSink(Sink):
     """Event files for TensorBoard. A resumed run hides what came after its checkpoint.
 
@@ -167,77 +228,90 @@ class TensorBoardSink(Sink):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._open = contextlib.ExitStack()
 
-    def start(self, history: History, step: int, total: int) -> None:
-        """Open an event file; TensorBoard purges events after `step` from earlier ones."""
+    def take(self, event: Event) -> None:
+        """Write an event in TensorBoard's form."""
+        match event:
+            case Started():
+                self._start(event.step)
+            case Recorded():
+                self._scalars(event.record)
+            case Pictured():
+                self._picture(event)
+            case Spread():
+                for tag, tensor in event.tensors.items():
+                    self._write(event.step, summary=_histogram(tag, tensor))
+            case Finished():
+                self._hparams(event)
+
+    def _start(self, step: int) -> None:
+        """Open an event file; TensorBoard drops what earlier ones have after `step`."""
         from tensorboard.compat.proto.event_pb2 import SessionLog
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        name = f"events.out.tfevents.{time.time_ns()}.{os.getpid()}"
-        self._path = self._folder / name
-        self._file = self._path.open("wb")
+        self._path = self._folder / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}"
+        self._file = self._open.enter_context(self._path.open("wb"))
         self._records = RecordWriter(self._file)
         self._write(0, file_version="brain.Event:2")
-        if step:
-            self._write(step + 1, session_log=SessionLog(status=SessionLog.START))
+        self._write(step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def _write(self, step: int, **content: Any) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.event_pb2 import Event as Written
 
-        event = Event(wall_time=time.time(), step=step, **content)
+        event = Written(wall_time=time.time(), step=step, **content)
         try:
             self._records.write(event.SerializeToString())
             self._file.flush()
         except OSError as error:
             raise CannotWriteError(self._path, error) from error
 
-    def record(self, record: Record, note: str = "") -> None:
-        """Write the scalars of a record."""
+    def _scalars(self, record: Record) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        values = [
-            Summary.Value(tag=tag, simple_value=value)
-            for tag, value in record.items()
-            if tag != "step"
-        ]
+        tags = [tag for tag in record if tag != "step"]
+        values = [Summary.Value(tag=tag, simple_value=record[tag]) for tag in tags]
         self._write(int(record["step"]), summary=Summary(value=values))
 
-    def picture(self, step: int, name: str, record: Any) -> None:
-        """Draw a record into the images."""
+    def _picture(self, event: Pictured) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        figure = render.draw(record)
+        figure = render.draw(event.record)
         png = render.png(figure, dpi=100)
         width, height = (round(100 * inches) for inches in figure.get_size_inches())
         image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)
-        value = Summary.Value(tag=f"inspect/{name}", image=image)
-        self._write(step, summary=Summary(value=[value]))
+        value = Summary.Value(tag=f"inspect/{event.name}", image=image)
+        self._write(event.step, summary=Summary(value=[value]))
 
-    def histograms(self, step: int, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Count each tensor into 64 bins where it lies, and write only the counts."""
-        from torch.utils.tensorboard.summary import histogram_raw
-
-        for tag, tensor in tensors.items():
-            values = tensor.detach().float().flatten()
-            low, high = float(values.min()), float(values.max())
-            counts = torch.histc(values, 64, low, high)
-            edges = torch.linspace(low, high, 65)[1:]
-            total, squares = float(values.sum()), float(values.square().sum())
-            summary = histogram_raw(  # type: ignore[no-untyped-call]
-                tag, low, high, len(values), total, squares, edges.tolist(), counts.tolist()
-            )
-            self._write(step, summary=summary)
-
-    def finish(self, settings: Mapping[str, Any], scores: Mapping[str, float]) -> None:
-        """Write settings and scores for the hparams page."""
+    def _hparams(self, event: Finished) -> None:
         from torch.utils.tensorboard.summary import hparams
 
-        plain = {k: v if v is not None else "none" for k, v in settings.items()}
-        named = {f"eval/{name}": score for name, score in scores.items()}
+        plain = {k: v if v is not None else "none" for k, v in event.settings.items()}
+        named = {f"eval/{name}": score for name, score in event.scores.items()}
         for summary in hparams(plain, named):  # type: ignore[no-untyped-call]
             self._write(0, summary=summary)
+
+    def say(self, message: str) -> None:
+        """Keep no talk."""
+
+    def warn(self, message: str) -> None:
+        """Keep no talk."""
 
     def close(self) -> None:
         """Close the event file; what could not be written was said before."""
         with contextlib.suppress(OSError):
-            self._file.close()
+            self._open.close()
+
+
+def _histogram(tag: str, tensor: torch.Tensor) -> Any:
+    """Count a tensor into 64 bins where it lies; only the counts leave the device."""
+    from torch.utils.tensorboard.summary import histogram_raw
+
+    values = tensor.detach().float().flatten()
+    low, high = float(values.min()), float(values.max())
+    counts = torch.histc(values, 64, low, high)
+    edges = torch.linspace(low, high, 65)[1:]
+    total, squares = float(values.sum()), float(values.square().sum())
+    return histogram_raw(  # type: ignore[no-untyped-call]
+        tag, low, high, len(values), total, squares, edges.tolist(), counts.tolist()
+    )

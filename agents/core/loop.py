@@ -57,6 +57,7 @@ def train_steps(
     model: nn.Module,
     loss_of: Callable[[Any], Tensor],
     task: Task,
+    config: AgentConfig,
     optimizer: Optimizer,
     cursor: Cursor,
     device: torch.device,
@@ -71,7 +72,7 @@ def train_steps(
         DivergedError: before the step is taken, so that the parameters are those of the last good
             step.
     """
-    config, parameters = optimizer.config, optimizer.parameters
+    parameters = optimizer.parameters
     last = total_steps(config, task)
     while cursor.step < last:
         for batch in task.batches(
@@ -92,7 +93,7 @@ def train_steps(
                 len(batch[0]),
             )
             if not math.isfinite(record.loss) or not math.isfinite(record.grad_norm):
-                raise DivergedError(_describe(model, record))
+                raise DivergedError(describe_divergence(model, record))
             if config.clip_norm is not None and record.grad_norm > config.clip_norm:
                 clip_grads_with_norm_(parameters, config.clip_norm, norm)
             optimizer.step(share)
@@ -104,7 +105,8 @@ def train_steps(
         cursor.epoch, cursor.start = cursor.epoch + 1, 0
 
 
-def _describe(model: nn.Module, record: StepRecord) -> str:
+def describe_divergence(model: nn.Module, record: StepRecord, seen: str = "") -> str:
+    """Say at which step, with which learning rate, and which parameter was the first to go bad."""
     bad = next(
         (
             f"the first bad parameter is {name}"
@@ -118,6 +120,6 @@ def _describe(model: nn.Module, record: StepRecord) -> str:
     )
     return (
         f"diverged at step {record.step}: loss {record.loss:g}, gradient norm "
-        f"{record.grad_norm:g}, learning rate {record.learning_rate:g}; {bad}; the best "
-        "checkpoint is untouched; try a lower learning_rate or clip_norm"
+        f"{record.grad_norm:g}, learning rate {record.learning_rate:g}{seen and ', ' + seen}; "
+        f"{bad}; the best checkpoint is untouched; try a lower learning_rate or clip_norm"
     )

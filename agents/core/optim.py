@@ -67,11 +67,14 @@ class Optimizer:
             self.state[name] = moments | {"step": step}
         self.parameters = [*self._matrices.values(), *self._others.values()]
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state by `<parameter>/<kind>`."""
+        return {f"{n}/{kind}": t for n, kinds in self.state.items() for kind, t in kinds.items()}
+
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over a saved state: tensors by `<parameter>/<kind>`."""
-        for name, kinds in self.state.items():
-            for kind, tensor in kinds.items():
-                tensor.copy_(tensors[f"{name}/{kind}"])
+        """Take over a saved state of the same names and shapes."""
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
 
     @torch.no_grad()
     def step(self, share: float) -> None:
@@ -121,7 +124,8 @@ class Optimizer:
 def orthogonalize(matrix: Tensor) -> Tensor:
     """Return U Vᵀ of a matrix U S Vᵀ, roughly, by five Newton–Schulz steps in bfloat16.
 
-    The singular values of the result lie between about 0.7 and 1.2.
+    Singular values that are not tiny beside the largest come to lie between about 0.7 and 1.2;
+    the tiniest ones come less far (Jordan et al. 2024).
     """
     a, b, c = _NEWTON_SCHULZ
     tall = matrix.shape[0] > matrix.shape[1]

@@ -1,16 +1,18 @@
 """The folder of a run: its lock, checkpoints, status, and copies of what it was started with."""
 
+import abc
 import contextlib
 import json
 import os
 import platform
 import re
+import shlex
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import filelock
 import numpy as np
@@ -19,7 +21,8 @@ import torch
 from agents.core.checkpoint import (
     CannotWriteError,
     Checkpoint,
-    CheckpointError,
+    DamagedError,
+    beside,
     read,
     write_durably,
 )
@@ -27,6 +30,10 @@ from tasks.core.settings import TerrariumError
 
 BEST = "best.safetensors"
 _CHECKPOINT = re.compile(r"step-(\d+)\.safetensors")
+_OWN_FILES = (
+    "config.yaml", "command.txt", "env.json", "status.json", "metrics.jsonl", BEST, "test.json",
+    "validation.json", "predictions.csv",
+)  # fmt: skip
 
 
 class FolderInUseError(TerrariumError):
@@ -35,33 +42,65 @@ class FolderInUseError(TerrariumError):
     exit_code = 75
 
 
-class NullFolder:
+class Folder(abc.ABC):
+    """Where a run keeps what it must not lose."""
+
+    @abc.abstractmethod
+    def start(self, config_text: str, warn: Callable[[str], None]) -> None:
+        """Keep copies of the settings, the command and the environment."""
+
+    @abc.abstractmethod
+    def status(self, state: str, **values: Any) -> None:
+        """Say what the run is doing."""
+
+    @abc.abstractmethod
+    def is_done(self) -> bool:
+        """Tell whether the last status was `done`."""
+
+    @abc.abstractmethod
+    def newest_good(self, warn: Callable[[str], None]) -> Checkpoint | None:
+        """Return the newest checkpoint that is whole."""
+
+    @abc.abstractmethod
+    def save(self, step: int, checkpoint: Callable[[], Checkpoint], keep: int) -> None:
+        """Keep the checkpoint of a step."""
+
+    @abc.abstractmethod
+    def save_best(self, checkpoint: Callable[[], Checkpoint]) -> None:
+        """Keep the best checkpoint so far."""
+
+
+@final
+class NullFolder(Folder):
     """Keeps nothing: for learning without a run folder."""
 
-    path: Path | None = None
-
-    def start(self, config_text: str) -> None:
-        """Write nothing."""
+    def start(self, config_text: str, warn: Callable[[str], None]) -> None:
+        """Keep nothing."""
 
     def status(self, state: str, **values: Any) -> None:
-        """Write nothing."""
+        """Say nothing."""
+
+    def is_done(self) -> bool:
+        """Return True: nothing is left to write."""
+        return True
 
     def newest_good(self, warn: Callable[[str], None]) -> Checkpoint | None:
         """Return None: nothing was kept."""
         return None
 
     def save(self, step: int, checkpoint: Callable[[], Checkpoint], keep: int) -> None:
-        """Write nothing."""
+        """Keep nothing."""
 
     def save_best(self, checkpoint: Callable[[], Checkpoint]) -> None:
-        """Write nothing."""
+        """Keep nothing."""
 
 
-class RunFolder(NullFolder):
-    """A folder that one living run holds."""
+@final
+class RunFolder(Folder):
+    """A folder on the disk, which one living run holds."""
 
     def __init__(self, path: Path) -> None:
-        self.path: Path = path
+        self.path = path
 
     @classmethod
     @contextlib.contextmanager
@@ -71,14 +110,15 @@ class RunFolder(NullFolder):
         The lock is the kernel's (flock), so that it goes with the process that held it; the file
         says which process that is.
         """
+        lock = filelock.FileLock(path / "lock", timeout=0)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(path / "lock", timeout=0)
-            with lock:
-                (path / "lock").write_text(f"{os.getpid()} {socket.gethostname()}\n")
-                for left_over in path.rglob(".*.tmp"):  # of a run that was killed while writing
-                    left_over.unlink()
-                yield cls(path)
+            lock.acquire()
+            (path / "lock").write_text(f"{os.getpid()} {socket.gethostname()}\n")
+            for name in _OWN_FILES:  # left over from a run that was killed while writing
+                beside(path / name).unlink(missing_ok=True)
+            for left_over in (path / "checkpoints").glob(".step-*.tmp"):
+                left_over.unlink()
         except filelock.Timeout:
             pid, host = ((path / "lock").read_text().split() or ["?", "?"])[:2]
             raise FolderInUseError(
@@ -87,18 +127,29 @@ class RunFolder(NullFolder):
             ) from None
         except OSError as error:
             raise CannotWriteError(path, error) from error
+        try:
+            yield cls(path)
+        finally:
+            lock.release()
 
-    def start(self, config_text: str) -> None:
-        """Write copies of the settings, the command and the environment."""
+    def start(self, config_text: str, warn: Callable[[str], None]) -> None:
+        """Write the settings, add the command, and compare the environment with the last one."""
         environment = {
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": np.__version__,
-            "threads": torch.get_num_threads(),
             "platform": platform.platform(),
         }
+        before = self._read_json("env.json")
+        changed = [
+            f"{k} {before[k]} → {v}" for k, v in environment.items() if before.get(k, v) != v
+        ]
+        if changed:
+            warn(f"{self.path}: other versions than before, bits may differ: {', '.join(changed)}")
+        commands = self.path / "command.txt"
+        earlier = commands.read_text() if commands.exists() else ""
         self._write("config.yaml", config_text)
-        self._write("command.txt", " ".join(sys.argv) + "\n")
+        self._write("command.txt", earlier + shlex.join(sys.argv) + "\n")
         self._write("env.json", json.dumps(environment, indent=2) + "\n")
 
     def status(self, state: str, **values: Any) -> None:
@@ -107,8 +158,20 @@ class RunFolder(NullFolder):
         known = {"state": state, **values, "time": now, "pid": os.getpid()}
         self._write("status.json", json.dumps(known) + "\n")
 
+    def is_done(self) -> bool:
+        """Tell whether status.json says done."""
+        return self._read_json("status.json").get("state") == "done"
+
     def _write(self, name: str, text: str) -> None:
         write_durably(self.path / name, text.encode())
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        """Return a file's map; an empty one where there is none, or none that can be read."""
+        try:
+            found = json.loads((self.path / name).read_text())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def checkpoints(self) -> list[Path]:
         """Return the checkpoints, the newest by its step first."""
@@ -122,11 +185,11 @@ class RunFolder(NullFolder):
         Damaged ones are named through `warn` and renamed; if none is whole, the last error is
         raised, since starting anew would bury the run.
         """
-        damaged: list[tuple[Path, CheckpointError]] = []
+        damaged: list[tuple[Path, DamagedError]] = []
         for path in self.checkpoints():
             try:
                 checkpoint = read(path)
-            except CheckpointError as error:
+            except DamagedError as error:
                 damaged.append((path, error))
                 continue
             for bad, reason in damaged:
@@ -134,7 +197,7 @@ class RunFolder(NullFolder):
                 bad.rename(f"{bad}.damaged")  # else it would count among the newest to keep
             return checkpoint
         if damaged:
-            raise CheckpointError(
+            raise DamagedError(
                 f"{damaged[-1][1]}; no checkpoint in the folder is whole; "
                 "`--resume never` starts anew and keeps the old folder aside"
             )
@@ -156,9 +219,21 @@ def put_aside(path: Path) -> Path | None:
     """Rename the folder of an earlier run out of the way; return its new name, if there was one."""
     if not (path / "status.json").exists() and not (path / "checkpoints").exists():
         return None
-    number = 1
+    path, number = path.resolve(), 1
     while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
         number += 1
     with RunFolder.hold(path):  # never from under a living run
         path.rename(aside)
     return aside
+
+
+def best_of(path: Path, warn: Callable[[str], None]) -> Checkpoint:
+    """Return a run's best checkpoint; if that is damaged, say so and return its newest good one."""
+    try:
+        return read(path / BEST)
+    except DamagedError as error:
+        newest = RunFolder(path).newest_good(warn)
+        if newest is None:
+            raise
+        warn(f"{error}; using the newest checkpoint")
+        return newest

@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 from torch import Tensor, nn
 
-from agents.core.checkpoint import Checkpoint, CheckpointError, demand_same_names
+from agents.core.checkpoint import Checkpoint, CheckpointError, demand_fit
 from agents.core.history import History
 from agents.core.loop import Cursor
 from agents.core.optim import Optimizer
@@ -22,13 +22,15 @@ class Window:
     grad_norm: float = 0.0
     steps: int = 0
     samples: int = 0
+    seconds: float = 0.0  # spent learning, evaluations left out
 
 
 @attrs.define
 class Best:
-    """The best evaluation so far."""
+    """The best evaluation so far: by the task's score, and by the loss among equal scores."""
 
     score: float | None = None
+    loss: float = 0.0
     step: int = 0
     stale: int = 0  # evaluations since then
 
@@ -46,14 +48,13 @@ class State:
     window: Window = attrs.Factory(Window)
     best: Best = attrs.Factory(Best)
     history: History = attrs.Factory(History)
-    seconds: float = 0.0  # spent learning, evaluations left out
+    seconds: float = 0.0  # spent learning until the last record, evaluations left out
     stopped_early: bool = False
 
     def to_checkpoint(self, identity: Mapping[str, Any]) -> Checkpoint:
         """Return a checkpoint of this state and of what the agent was made from."""
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
-        for name, moments in self.optimizer.state.items():
-            tensors |= {f"optimizer/{name}/{kind}": value for kind, value in moments.items()}
+        tensors |= {f"optimizer/{name}": value for name, value in self.optimizer.tensors().items()}
         tensors |= {f"random/{kind}": value for kind, value in self.random.items()}
         values = {
             **identity,
@@ -74,17 +75,11 @@ class State:
         groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "random": {}}
         for name, tensor in checkpoint.tensors.items():
             group, _, rest = name.partition("/")
+            if group not in groups:
+                raise CheckpointError(f"the checkpoint has a tensor {name!r} that no agent has")
             groups[group][rest] = tensor
-        mine = self.model.state_dict()
-        moments = {f"{n}/{kind}" for n, kinds in self.optimizer.state.items() for kind in kinds}
-        demand_same_names("model", set(groups["model"]), set(mine))
-        demand_same_names("optimizer", set(groups["optimizer"]), moments)
-        for name, tensor in groups["model"].items():
-            if tensor.shape != mine[name].shape:
-                raise CheckpointError(
-                    f"the checkpoint's {name} has the shape {list(tensor.shape)}, "
-                    f"the agent's {list(mine[name].shape)}"
-                )
+        demand_fit("model", groups["model"], self.model.state_dict())
+        demand_fit("optimizer", groups["optimizer"], self.optimizer.tensors())
         self.model.load_state_dict(groups["model"])
         self.optimizer.load(groups["optimizer"])
         self.random = groups["random"]

@@ -11,7 +11,7 @@ tasks.core.settings.ConfigError: file, line 3: eggs: 0 is out of range; accepted
 """
 
 import difflib
-import math
+import sys
 import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
@@ -113,7 +113,7 @@ def fits(value: object, kind: Any) -> bool:
     if isinstance(value, bool):
         return kind is bool
     if kind is float:
-        return isinstance(value, (int, float)) and math.isfinite(value)
+        return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
     return isinstance(value, kind)
 
 
@@ -163,12 +163,11 @@ def build(cls: type[T], given: Mapping[str, Given]) -> T:
         values[name] = float(item.value) if is_float else item.value  # type: ignore[arg-type]
     try:
         return cls(**values)
-    except ConfigError as error:  # two settings that contradict each other: name both places
-        places = {item.place: None for name, item in given.items() if name in error.problem}
-        place = " and ".join(places) or error.place
-        raise ConfigError(
-            place, error.field, error.problem, error.accepted, error.nearest
-        ) from None
+    except ConfigError as error:  # a setting that does not go with the others
+        if error.field not in given:
+            raise
+        place = given[error.field].place
+        raise ConfigError(place, error.field, error.problem, error.accepted) from None
 
 
 def to_values(settings: object) -> dict[str, Any]:
