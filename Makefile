@@ -18,7 +18,7 @@ $(STAMP): setup.cfg pyproject.toml
 	  && cat setup.cfg pyproject.toml > $(STAMP); fi
 	@touch $(STAMP)
 
-demo: $(STAMP) ## train the adder on add3x3 and print worked sums (2 to 3 minutes)
+demo: $(STAMP) ## train the adder on add3x3 and print worked sums (about 3 minutes)
 	$(RUN) main.py --agent seq2seq_adder --task add3x3
 
 test: $(STAMP) ## the test suite (minutes)

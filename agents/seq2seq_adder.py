@@ -40,7 +40,7 @@ class AdderConfig(AgentConfig):
     )
     learning_rate: float = setting(2e-2, "highest step size of Adam", gt=0.0)
     muon_learning_rate: float = setting(0.035, "highest step size of Muon", gt=0.0)
-    steps: int = setting(14_000, "optimiser steps in all", ge=1)
+    steps: int = setting(18_000, "optimiser steps in all", ge=1)
 
 
 class EncoderDecoder(nn.Module):

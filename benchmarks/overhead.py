@@ -5,8 +5,7 @@ checkpoints on. Neither side evaluates within the timed steps.
 """
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 
 import agents
 import tasks
+from agents.core import devices
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig
 from benchmarks.data import NUM_SUMS, TASK, write
@@ -109,7 +109,7 @@ def measure(rounds: int = ROUNDS, steps: int = 0) -> Figures:
     figures: Figures = {}
     for name, case in cases().items():
         for count in THREADS:
-            with _threads(count):
+            with devices.threads(count):
                 figures[f"{name}, threads {count}"] = _compare(case, rounds, steps or case.steps)
     return figures
 
@@ -140,16 +140,6 @@ def _compare(case: Case, rounds: int, steps: int) -> Figures:
 def _seconds_of_bare_loop(case: Case, warm: int, steps: int) -> float:
     stamps = case.bare(warm + steps)
     return stamps[warm + steps] - stamps[warm]
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def report(figures: Figures) -> str:

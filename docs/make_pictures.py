@@ -23,7 +23,7 @@ from visualization.transcript import Transcript
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
-RUN = Path("runs") / "docs"
+RUN = Path("runs") / "notes" / "3x3-fresh-sums"  # the demo is one of the notes' experiments
 DEMO = ["main.py", "--agent", "seq2seq_adder", "--task", "add3x3"]
 
 
@@ -34,11 +34,11 @@ def save(name: str, record: object, dpi: int = 100) -> None:
 
 
 def demo() -> None:
-    """Run the demo, if it was not yet run here, and draw what it showed."""
-    folder = ROOT / RUN / "demo"
+    """Run the demo, if it was not yet run from here, and draw what it showed."""
+    folder = ROOT / RUN
     shown = folder / "terminal.txt"
     if not shown.exists():
-        command = [sys.executable, *DEMO, "--run-dir", str(RUN / "demo")]
+        command = [sys.executable, *DEMO, "--run-dir", str(RUN)]
         done = subprocess.run(
             command, cwd=ROOT, check=True, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
