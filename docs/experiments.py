@@ -20,6 +20,10 @@ EXPERIMENTS = {
     "not reversed, notes' recipe": f"{NOTES} --set task.reverse=none",
     "reversed": "--config configs/add3x2.yaml",
     "not reversed": "--config configs/add3x2.yaml --set task.reverse=none",
+    "reversed, Adam": "--config configs/add3x2.yaml --set optimizer=adam",
+    "reversed, Adam, 2,500 steps": (
+        "--config configs/add3x2.yaml --set optimizer=adam --set steps=2500"
+    ),
     "1 unit": "--config configs/add3x2.yaml --set hidden_size=1",
     "embedding": "--config configs/add3x2.yaml --set encoding=embedding",
     "2x2, 8 units": f"{ADDER} --task add2x2 --set steps=3000 --set hidden_size=8",

@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import agents
 from visualization import render
@@ -102,13 +103,18 @@ def tensorboard() -> None:
         server.wait()
 
 
+def measured(name: str, command: str) -> dict[str, Any]:
+    """Return a file of measurements; if there is none, say which command makes it."""
+    path = ROOT / name
+    if not path.exists():
+        sys.exit(f"{name} is missing: {command} makes it")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
 def experiments() -> None:
     """Draw the scores of the notes' experiments."""
-    path = ROOT / "docs" / "experiments.json"
-    if not path.exists():
-        print("docs/experiments.json is missing: python docs/experiments.py makes it")
-        return
-    found = json.loads(path.read_text())
+    found = measured("docs/experiments.json", "python docs/experiments.py")
     panels = {
         "exact match, % of whole answers": "exact_match",
         "token accuracy, % of characters": "token_accuracy",
@@ -121,11 +127,7 @@ def experiments() -> None:
 
 def performance() -> None:
     """Draw the measured speeds."""
-    path = ROOT / "benchmarks" / "results.json"
-    if not path.exists():
-        print("benchmarks/results.json is missing: make bench makes it")
-        return
-    results = json.loads(path.read_text())
+    results = measured("benchmarks/results.json", "make bench")
     seconds = results["accuracy"]["figures"]["median_seconds"]
     found = {name: value for name, value in seconds.items() if value is not None}
     save("time_to_99", Bars({"seconds of training to 99 % exact, add3x2": found}, {"Terrarium"}, 1))

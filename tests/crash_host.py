@@ -18,6 +18,7 @@ import torch
 
 from agents.core import learning, loop
 from agents.core.optim import Optimizer
+from agents.core.run_folder import RunFolder
 from main import main
 
 COMMAND = [
@@ -108,12 +109,30 @@ POINTS = ["step-before", "step-after", "backward-after", "evaluate-before", "eva
 SAVING = POINTS[5:]  # inside the writing of a file
 
 
+def count_steps(path: Path) -> None:
+    """Add a byte to a file after each step that this process takes."""
+    file, plain = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), Optimizer.step
+
+    def counted(self: Optimizer, share: float) -> None:
+        plain(self, share)
+        os.write(file, b".")
+
+    Optimizer.step = counted
+
+
+def newest_step(folder: str) -> int:
+    """Return the step of the newest checkpoint, 0 where there is none."""
+    names = [path.stem for path in RunFolder(Path(folder)).checkpoints()]
+    return int(names[0].removeprefix("step-")) if names else 0
+
+
 def run_child(folder: str, point: str, nth: int) -> int:
     """Run the command in a child armed to die; return how it ended, as waitpid has it."""
     child = os.fork()
     if child:
         return os.waitpid(child, 0)[1]
     torch.set_num_threads(1)
+    count_steps(Path(f"{folder}.steps"))
     if point:
         arm(point, nth)
     with Path(os.devnull).open("w") as null:
@@ -129,10 +148,14 @@ def host(folder: str, seed: int, kills: int) -> None:
         point = POINTS[number % len(POINTS)]
         most = {"evaluate": 2, "write": 12, "rename": 12, "flush": 24}.get(point.split("-")[0], 15)
         nth = chance.randint(1, most)
+        before, taken = newest_step(folder), Path(f"{folder}.steps")
+        taken.write_bytes(b"")
         status = run_child(folder, point, nth)
+        lost = before + taken.stat().st_size - newest_step(folder)
         left = [path.name for path in Path(folder).rglob(".*.tmp")]
         killed = status == signal.SIGKILL
-        print(json.dumps({"point": point, "nth": nth, "killed": killed, "left": left}))
+        child = {"point": point, "nth": nth, "killed": killed, "left": left, "lost": lost}
+        print(json.dumps(child))
     status = run_child(folder, "", 0)
     print(json.dumps({"point": "end", "nth": 0, "code": os.waitstatus_to_exitcode(status)}))
 
