@@ -45,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
         help="go on with the folder's run, put it aside, or start from a checkpoint file",
     )
     add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    add("--views", metavar="NAME,…", help="what --mode inspect looks at; without it, everything")
+    add("runs", nargs="*", metavar="RUN", help="folders of two runs, for --mode compare")
     add("--input", metavar="TEXT", help="what to predict; without it, lines on standard input")
     add("--list-agents", action="store_true", help="one line for each agent")
     add("--list-tasks", action="store_true", help="one line for each task")

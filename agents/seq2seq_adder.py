@@ -4,10 +4,11 @@ The encoder reads the question character by character; its last states are all t
 knows of it (Sutskever et al. 2014, 1409.3215). The decoder writes the answer.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +17,11 @@ from agents.core.agent import Agent
 from agents.core.config import AgentConfig, setting
 from tasks.core.task import TextPairs, TextToText
 from visualization.answers import AnswerTable
+from visualization.untouched import untouched
+
+if TYPE_CHECKING:
+    from agents.core.recurrent import Study
+    from visualization.recurrent import Edit, Intervention
 
 RECURRENT = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
@@ -71,31 +77,45 @@ class EncoderDecoder(nn.Module):
         self.decoder = recurrent(config.hidden_size if self.repeats else width)
         self.readout = nn.Linear(config.hidden_size, num_codes)
 
+    def read(self, question: Tensor) -> Any:
+        """Return what the encoder hands over of a question: its states, or its last output."""
+        output, state = self.encoder(self.characters(question))
+        return output[:, -1:] if self.repeats else state
+
     def forward(self, question: Tensor, answer: Tensor) -> Tensor:
         """Return logits (B, A, V) of each answer character, given the right ones before it."""
-        output, state = self.encoder(self.characters(question))
+        return self.complete(self.read(question), answer)
+
+    def complete(self, memory: Any, answer: Tensor) -> Tensor:
+        """Return logits (B, A, V) from what `read` returned and the right answer."""
         if self.repeats:
-            return self._write_repeated(output)
+            return self._write_repeated(memory)
         before = F.pad(answer[:, :-1], (1, 0))  # code 0 begins every answer
-        output, _ = self.decoder(self.characters(before), state)
+        output, _ = self.decoder(self.characters(before), memory)
         return cast("Tensor", self.readout(output))
 
-    def write(self, question: Tensor) -> Tensor:
-        """Return answers (B, A), each character the likeliest after the ones already written."""
-        output, state = self.encoder(self.characters(question))
+    def write(self, memory: Any) -> tuple[Tensor, Tensor]:
+        """Return answers (B, A) and their logits (B, A, V), from what `read` returned.
+
+        Each character is the likeliest after the ones already written.
+        """
         if self.repeats:
-            return self._write_repeated(output).argmax(-1)
-        code = torch.zeros_like(question[:, :1])
-        written = []
+            logits = self._write_repeated(memory)
+            return logits.argmax(-1), logits
+        state = memory
+        num_samples = (state[0] if isinstance(state, tuple) else state).shape[1]
+        code = torch.zeros(num_samples, 1, dtype=torch.long, device=self.readout.weight.device)
+        written, weighed = [], []
         for _ in range(self.answer_length):
             output, state = self.decoder(self.characters(code), state)
-            code = self.readout(output).argmax(-1)
+            weighed.append(self.readout(output))
+            code = weighed[-1].argmax(-1)
             written.append(code)
-        return torch.cat(written, dim=1)
+        return torch.cat(written, dim=1), torch.cat(weighed, dim=1)
 
-    def _write_repeated(self, output: Tensor) -> Tensor:
-        last = output[:, -1:].expand(-1, self.answer_length, -1)
-        return cast("Tensor", self.readout(self.decoder(last)[0]))
+    def _write_repeated(self, last: Tensor) -> Tensor:
+        repeated = last.expand(-1, self.answer_length, -1)
+        return cast("Tensor", self.readout(self.decoder(repeated)[0]))
 
 
 class OneHot(nn.Module):
@@ -131,11 +151,24 @@ class Seq2SeqAdder(Agent):
 
     def respond(self, batch: TextPairs) -> Tensor:
         """Return the answers (batch, answer_length) in codes."""
-        return self.model.write(torch.as_tensor(batch.question).long())
+        return self.model.write(self.model.read(torch.as_tensor(batch.question).long()))[0]
 
     def views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return the adder's own inspections."""
-        return {"wrong_answers": self.wrong_answers}
+        """Return the adder's own inspections, and those of its recurrent layers."""
+        from agents.core.recurrent import RecurrentViews  # learning does without
+
+        return {
+            "wrong_answers": self.wrong_answers,
+            **RecurrentViews(self.study, self.task).by_name(),
+        }
+
+    def comparisons(self, other: Agent) -> Mapping[str, Callable[[], Any]]:
+        """Return which units of encoder and decoder do the same in another adder."""
+        from agents.core.recurrent import match_studies
+
+        if not isinstance(other, Seq2SeqAdder):
+            return {}
+        return {"units": lambda: match_studies((self.study, self.task), (other.study, other.task))}
 
     def wrong_answers(self, num: int = 20) -> AnswerTable:
         """Return the first `num` sums of the test split that went wrong."""
@@ -143,3 +176,78 @@ class Seq2SeqAdder(Agent):
         wrong = [row for row in rows if not row.right]
         title = f"{len(wrong)} of {len(rows)} test sums went wrong"
         return AnswerTable(title, wrong[:num])
+
+    def intervene(
+        self,
+        question: str,
+        edits: "Mapping[str, Edit | Sequence[Edit]] | None" = None,
+        *,
+        donor: str | None = None,
+        part: str = "encoder",
+        units: Sequence[int] | None = None,
+        time: int = -1,
+    ) -> "Intervention":
+        """Answer a sum as ever, and again with states changed; the agent stays as it is.
+
+        >>> from visualization.recurrent import Edit
+        >>> import agents
+        >>> agent = agents.make("seq2seq_adder", task="add3x3", device="cpu")
+        >>> agent.intervene("1+2+3", {"decoder": Edit(units=[5], time=1, c=0.0)}).changes
+        ('decoder: unit 5: c = 0 after step 1',)
+
+        Args:
+            question: such as `123+45+6`.
+            edits: what is set or scaled in `encoder` and `decoder`; see `Edit`. Steps count from 0.
+            donor: another sum, of which units take over the state.
+            part: where they do.
+            units: which of them; None: all.
+            time: after which step, from 0, or from the end if negative.
+
+        Raises:
+            ValueError: says what is wrong with a question, part, unit or step.
+        """
+        from agents.core.recurrent import intervene
+
+        with untouched(self.model):
+            return intervene(
+                self.study, self.task, question, edits,
+                donor=donor, part=part, units=units, time=time,
+            )  # fmt: skip
+
+    def study(self, batch: TextPairs) -> "Study":
+        """Return a batch with all that views ask of its answers."""
+        from agents.core.recurrent import Part, Study
+
+        question = torch.as_tensor(batch.question).long().to(self.device)
+        answer = torch.as_tensor(batch.answer).long().to(self.device)
+        with torch.inference_mode():
+            memory = self.model.read(question)
+            answers = self.model.write(memory)[0].cpu().numpy()
+        characters = np.array(list(self.task.spec.characters))
+        before = np.pad(answers[:, :-1], ((0, 0), (1, 0)))
+        reading, writing, places = self.task.quantities(batch)
+        read = np.full(before.shape, "") if self.model.repeats else characters[before]
+        encoder = Part(
+            "encoder", self.model.encoder, characters[batch.question], None, reading,
+            places[0], lambda: self._scores(self.model.read(question), answer),
+        )  # fmt: skip
+        decoder = Part(
+            "decoder", self.model.decoder, read, characters[answers], writing,
+            places[1], lambda: self._scores(memory, answer),
+        )  # fmt: skip
+        rows = self.task.rows(answers, batch)
+        return Study(
+            f"{self.name} on {self.task.name}",
+            [f"{row.question} = {row.answer}" for row in rows],
+            np.array([row.right for row in rows]),
+            self.task.spec.characters,
+            lambda: self.model.write(self.model.read(question)),
+            (encoder, decoder),
+        )
+
+    def _scores(self, memory: Any, answer: Tensor) -> dict[str, Tensor]:
+        """Return scores of each sample (B,): free-running, and the loss with teacher forcing."""
+        right = self.model.write(memory)[0] == answer
+        logits = self.model.complete(memory, answer).float()
+        loss = F.cross_entropy(logits.transpose(1, 2), answer, reduction="none").mean(1)
+        return {"exact match": right.all(1), "token accuracy": right.double().mean(1), "loss": loss}

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from tasks.core.charset import Charset
 from tasks.core.settings import ConfigError, setting
-from tasks.core.task import Row, Split, Task, TextPairs, TextToText
+from tasks.core.task import Quantities, Row, Split, Task, TextPairs, TextToText
 
 CHARSET = Charset("\n+0123456789")
 PLUS, ZERO = 1, 2  # codes
@@ -147,6 +147,53 @@ class Addition(Task):
         )
         return [Row(q, a, t, bool(r)) for q, a, t, r in columns]
 
+    def quantities(self, batch: TextPairs) -> Quantities:
+        """Return what a person keeps in mind while adding; columns count from the units, 0.
+
+        Reading: `digit`, its `column` and `term`, the `position` in the typed text, the `running
+        total` and the `running sum` of each column. Writing: the `digit`, its `column`, that
+        column's `sum` and the `carry` into it. Throughout: the carry into each column, how many
+        columns get one, and the lengths of question and answer.
+        """
+        backwards = self.reverse in ("input", "both")
+        typed = batch.question[:, ::-1] if backwards else batch.question
+        digit, column, term = _digits(typed)
+        position = np.where(typed > 0, np.arange(typed.shape[1]), np.nan)
+        places = range(self.digits)
+        if backwards:
+            digit, column, term, position = (a[:, ::-1] for a in (digit, column, term, position))
+        of_column = np.stack([np.where(column == k, digit, 0) for k in places], axis=-1)
+        running = of_column.cumsum(axis=1).astype(np.float64)
+        sums = of_column.sum(axis=1)
+        carries = _carries(sums)
+        throughout = {f"carry into column {k + 1}": carries[:, k + 1] for k in places}
+        throughout["carries"] = (carries[:, 1:] > 0).sum(axis=1)
+        throughout["question length"] = (batch.question > 0).sum(axis=1)
+        throughout["answer length"] = (batch.answer > 0).sum(axis=1)
+        reading = {"digit": digit, "column": column, "term": term, "position": position}
+        reading["running total"] = running @ 10.0 ** np.arange(self.digits)
+        reading |= {f"running sum of column {k}": running[..., k] for k in places}
+        writing = self._while_writing(batch, sums, carries)
+        return Quantities(reading | throughout, writing | throughout, places=("position", "column"))
+
+    def _while_writing(
+        self, batch: TextPairs, sums: NDArray[Any], carries: NDArray[Any]
+    ) -> dict[str, NDArray[Any]]:
+        """Return the quantities of each place of the answer."""
+        lengths = (batch.answer > 0).sum(axis=1)[:, None]
+        steps = np.arange(batch.answer.shape[1])[None]
+        column = steps if self.reverse in ("target", "both") else lengths - 1 - steps
+        column = np.where((steps < lengths) & (column >= 0), column, -1)
+        wide = np.pad(sums, ((0, 0), (0, carries.shape[1] - sums.shape[1])))
+        samples = np.arange(len(column))[:, None]
+        digit = np.where(column >= 0, batch.answer.astype(np.int64) - ZERO, -1)
+        return {
+            "digit": digit,
+            "column": column,
+            "sum of the column": np.where(column >= 0, wide[samples, column], np.nan),
+            "carry into the column": np.where(column >= 0, carries[samples, column], -1),
+        }
+
     def _parse(self, text: str) -> list[int]:
         shape = "+".join(["a", "b", "c", "d", "e", "f", "g", "h", "i"][: self.terms])
         form = f"{shape}, each an integer from 1 to {10**self.digits - 1} without leading zeros"
@@ -230,6 +277,25 @@ def _write(numbers: Numbers, digits: int, width: int) -> NDArray[np.uint8]:
         rest = above
     codes[samples, ends[:, :-1]] = PLUS
     return codes[:, :width]
+
+
+def _digits(typed: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return digit, column from the units, and term at each place of typed codes; -1 elsewhere."""
+    is_digit = typed >= ZERO
+    column = np.full(typed.shape, -1)
+    for place in range(typed.shape[1] - 1, -1, -1):
+        after = column[:, place + 1] if place + 1 < typed.shape[1] else np.full(len(typed), -1)
+        column[:, place] = np.where(is_digit[:, place], after + 1, -1)
+    term = np.where(is_digit, (typed == PLUS).cumsum(axis=1), -1)
+    return np.where(is_digit, typed.astype(np.int64) - ZERO, -1), column, term
+
+
+def _carries(sums: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the carry into each column (batch, digits + 2), given the columns' sums of digits."""
+    carries = np.zeros((len(sums), sums.shape[1] + 2), np.int64)
+    for column in range(sums.shape[1]):
+        carries[:, column + 1] = (sums[:, column] + carries[:, column]) // 10
+    return carries
 
 
 def _hash(numbers: Numbers) -> NDArray[np.uint64]:

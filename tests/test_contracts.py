@@ -210,11 +210,11 @@ def test_validation_loss_is_that_of_the_validation_samples(name: str) -> None:
 def test_every_view_can_be_drawn_and_saved(name: str, tmp_path: Path) -> None:
     """Each view gives a record that render draws, in a page that names no other file or host."""
     report = small_agent(name).learn().inspect()
-    for record in report.records.values():
+    for _, record in report.flat():
         assert render.png(render.draw(record)).startswith(b"\x89PNG")
     page = report.save(tmp_path / "report.html").read_text()
     assert not re.search(r"https?:|<link|src=(?!\"data:)", re.sub(r"base64,[^\"]*", "", page))
-    assert page.count("data:image/png") == len(report.records)
+    assert page.count("data:image/png") == len(list(report.flat()))
 
 
 def test_a_run_folder_has_all_its_parts(name: str, tmp_path: Path) -> None:

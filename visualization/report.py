@@ -1,30 +1,47 @@
-"""Records as one HTML file that needs nothing else, no network either."""
+"""Records as one HTML file that needs nothing else, no network either, and their arrays."""
 
 import base64
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 import jinja2
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from visualization import render
+from visualization.pages import fragment
+from visualization.recurrent import overlay_page  # noqa: F401 - registers its fragment
 
 
 @attrs.frozen
 class Report:
-    """Named records of an inspection. `report["summary"]` is the record itself."""
+    """Named records of an inspection. `report["summary"]` is the record itself.
+
+    A view of several parts is a mapping of their names to records: `report["ablation"]["decoder"]`.
+    """
 
     title: str
     records: Mapping[str, Any]
 
     def __getitem__(self, name: str) -> Any:
-        """Return one record."""
+        """Return one view's record, or its records by part."""
         return self.records[name]
+
+    def flat(self) -> Iterator[tuple[str, Any]]:
+        """Yield every single record with its name, such as `ablation/decoder`."""
+        for name, record in self.records.items():
+            if isinstance(record, Mapping):
+                yield from ((f"{name}/{part}", held) for part, held in record.items())
+            else:
+                yield name, record
 
     def text(self) -> str:
         """Return what can be said in plain text."""
-        return "\n\n".join(filter(None, map(render.text, self.records.values())))
+        return "\n\n".join(filter(None, (render.text(record) for _, record in self.flat())))
 
     def html(self) -> str:
         """Return the page."""
@@ -33,11 +50,13 @@ class Report:
         )
         sections = [
             {
-                "name": name.replace("_", " "),
+                "name": name,
+                "address": name.replace("/", "-").replace(" ", "-").replace(",", ""),
                 "picture": base64.b64encode(render.png(render.draw(record))).decode(),
                 "text": render.text(record),
+                "interactive": fragment(record),
             }
-            for name, record in self.records.items()
+            for name, record in self.flat()
         ]
         template = environment.get_template("report.html.jinja")
         return template.render(title=self.title, sections=sections)
@@ -48,3 +67,49 @@ class Report:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(self.html(), encoding="utf-8")
         return target
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return every array of every record by `view/part/field`, and every list of numbers."""
+        return dict(_arrays("", dict(self.flat())))
+
+    def save_arrays(self, path: str | Path) -> Path:
+        """Write all arrays as one compressed .npz, which `numpy.load` reads without pickle."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **self.arrays())  # type: ignore[arg-type] # a mapping of arrays
+        target.write_bytes(buffer.getvalue())
+        return target
+
+
+def _arrays(name: str, held: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the arrays within a record, deep in mappings and in records too, with their names."""
+    parts = _parts(held)
+    for key, value in parts.items():
+        yield from _arrays(f"{name}/{key}" if name else key, value)
+    if not parts:
+        array = _plain(held)
+        if array is not None and array.size:
+            yield name, array
+
+
+def _parts(held: Any) -> Mapping[str, Any]:
+    """Return what a mapping, a record or a list of records is made of; else nothing."""
+    if isinstance(held, Mapping):
+        return held
+    if attrs.has(type(held)):
+        return {field.name: getattr(held, field.name) for field in attrs.fields(type(held))}
+    if isinstance(held, (list, tuple)) and held and attrs.has(type(held[0])):
+        return {str(number): value for number, value in enumerate(held)}
+    return {}
+
+
+def _plain(held: Any) -> NDArray[Any] | None:
+    """Return numbers or texts as an array; None if they are none."""
+    if isinstance(held, Tensor):
+        return held.detach().cpu().numpy()
+    try:
+        array = np.asarray(held)
+    except ValueError:  # rows of different lengths
+        return None
+    return array if array.dtype.kind in "biufU" else None

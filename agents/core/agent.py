@@ -75,7 +75,14 @@ class Agent(abc.ABC):
 
     @abc.abstractmethod
     def views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return the agent's own inspections by name: functions that return a record."""
+        """Return the agent's own inspections by name.
+
+        They are functions that return a record, or a mapping of names, such as layers, to records.
+        """
+
+    @abc.abstractmethod
+    def comparisons(self, other: "Agent") -> Mapping[str, Callable[[], Any]]:
+        """Return, like `views`, what there is to compare with another agent beside its answers."""
 
     @final
     def learn(
@@ -183,7 +190,7 @@ class Agent(abc.ABC):
             return self.predict([x])[0]
         if not x:
             return []
-        return self.task.decode(self._respond(self.task.encode(x)))
+        return self.task.decode(self.respond_to(self.task.encode(x)))
 
     @final
     def inspect(self, views: Sequence[str] | None = None) -> Report:
@@ -234,7 +241,12 @@ class Agent(abc.ABC):
     ) -> tuple[NDArray[Any], Any]:
         """Return the agent's answers to samples of a split, and the batch of those samples."""
         batch = (task or self.task).samples(split, num, seed)
-        return self._respond(batch), batch
+        return self.respond_to(batch), batch
+
+    @final
+    def respond_to(self, batch: Any) -> NDArray[Any]:
+        """Return the agent's answers (batch, …) to a batch of its task, in codes."""
+        return np.concatenate(self._in_chunks(lambda c: self.respond(c).cpu().numpy(), batch))
 
     @final
     def answer_table(self, answers: NDArray[Any], batch: Any, num: int) -> AnswerTable:
@@ -248,7 +260,7 @@ class Agent(abc.ABC):
         counter = CostCounter(self.model)
         batch = self.task.samples("test", 1)
         with counter.watch():
-            self._respond(batch)
+            self.respond_to(batch)
         return counter.table(num_samples=1)
 
     @final
@@ -271,9 +283,6 @@ class Agent(abc.ABC):
             lambda chunk: float(self.loss(chunk)) * len(chunk[0]), batch
         )
         return sum(losses) / len(batch[0])
-
-    def _respond(self, batch: Any) -> NDArray[Any]:
-        return np.concatenate(self._in_chunks(lambda c: self.respond(c).cpu().numpy(), batch))
 
     def _in_chunks(self, call: Callable[[Any], Any], batch: Any) -> list[Any]:
         """Call with one chunk of a batch after the other, in evaluation mode, without gradients."""

@@ -28,6 +28,7 @@ from tasks.core.settings import ConfigError, Given, build, nearest, to_values
 if TYPE_CHECKING:
     from agents.core.agent import Agent
     from tasks.core.task import Task
+    from visualization.report import Report
 
 _OUTSIDE = ("agent", "task", "mode")  # names in a config file that are no settings of the agent
 
@@ -36,6 +37,7 @@ _OUTSIDE = ("agent", "task", "mode")  # names in a config file that are no setti
 class Order:
     """What a person asked for, checked as far as that goes without torch."""
 
+    mode: str
     agent: Found
     task: "Task"
     config: AgentConfig
@@ -140,18 +142,57 @@ def predict(order: Order) -> int:
     return code
 
 
+def inspect(order: Order) -> int:
+    """Look into the trained agent: one page, its arrays, and the figures for TensorBoard."""
+    agent = order.load_trained()
+    views = order.options.views
+    report = agent.inspect(None if views is None else views.split(","))
+    _keep(report, order.run_dir, "report", agent.state.cursor.step)
+    return 0
+
+
+def compare(a: Order, b: Order) -> int:
+    """Compare the trained agents of two runs; the page is kept in the first one's folder."""
+    from agents.core.comparing import compare as compared
+    from visualization import render
+
+    first, second = a.load_trained(), b.load_trained()
+    report = compared(first, second)
+    print(render.text(report["answers"]))
+    _keep(report, a.run_dir, "comparison", first.state.cursor.step)
+    return 0
+
+
+def _keep(report: "Report", folder: Path, name: str, step: int) -> None:
+    """Write a page and its arrays into a run's folder, and the figures beneath it as events."""
+    from agents.core.history import History
+    from agents.core.logs import Pictured, Started, TensorBoardSink
+
+    page = report.save(folder / f"{name}.html")
+    arrays = report.save_arrays(folder / f"{name}.npz")
+    events = TensorBoardSink(folder / name)  # in a run of their own: they hide none of training's
+    events.take(Started(History([]), step, step))
+    for view, record in report.flat():
+        events.take(Pictured(step, view, record))
+    events.close()
+    print(f"{page}: open it in a browser; arrays in {arrays}; figures for TensorBoard in {name}/")
+
+
 @attrs.frozen
 class Mode:
-    """One thing that can be done with an agent."""
+    """One thing that can be done with an agent, or with two."""
 
     line: str
-    call: Callable[[Order], int]
+    call: Callable[..., int]  # takes as many orders as there are runs
+    num_runs: int = 1
 
 
 MODES = {
     "train": Mode("learn, or go on learning (default)", train),
     "validate": Mode("score a trained agent on new samples, save scores and answers", validate),
     "predict": Mode("answer --input or lines on standard input", predict),
+    "inspect": Mode("look into a trained agent: report.html, report.npz", inspect),
+    "compare": Mode("compare two trained agents: --mode compare RUN_A RUN_B", compare, 2),
 }
 
 
@@ -161,14 +202,33 @@ def run(options: argparse.Namespace) -> int:
         for name, entry in (agents.AGENTS if options.list_agents else tasks.TASKS).items():
             print(f"{name:<24}{_line(entry)}")
         return 0
-    mode, order = read_order(options)
+    if options.runs:
+        orders = [_order_of_run(options, path) for path in options.runs]
+    else:
+        orders = [read_order(options)]
+    mode = MODES[orders[0].mode]
+    if len(orders) != mode.num_runs or (options.runs and mode.num_runs == 1):
+        problem = f"--mode {orders[0].mode} takes {mode.num_runs} runs"
+        accepted = "--mode compare RUN_A RUN_B, or --run-dir for the other modes"
+        raise ConfigError("command line", "", problem, accepted)
+    if options.views is not None and orders[0].mode != "inspect":
+        raise ConfigError("--views", "", f"does not go with --mode {orders[0].mode}", "inspect")
     if options.print_config:
-        print(_config_file(order))
+        print(_config_file(orders[0]))
         return 0
-    return mode.call(order)
+    return mode.call(*orders)
 
 
-def read_order(options: argparse.Namespace) -> tuple[Mode, Order]:
+def _order_of_run(options: argparse.Namespace, path: str) -> Order:
+    """Return the order for a run that is named by its folder alone."""
+    folder = Path(path)
+    if not (folder / "config.yaml").exists():
+        problem = f"{folder} is no run's folder: it has no config.yaml"
+        raise ConfigError("command line", "", problem, "the folder of a trained agent")
+    return read_order(argparse.Namespace(**{**vars(options), "run_dir": folder}))
+
+
+def read_order(options: argparse.Namespace) -> Order:
     """Check all names and settings."""
     given = _gather(options)
     chosen = given.pop("mode", Given("train", "--mode"))
@@ -181,7 +241,7 @@ def read_order(options: argparse.Namespace) -> tuple[Mode, Order]:
     settings = {k: v for k, v in given.items() if not k.startswith("task.")}
     task = tasks.from_given(names["task"].value, of_task, names["task"].place)
     config = build(config_class(agent), settings)
-    return MODES[str(chosen.value)], Order(agent, task, config, settings, options)
+    return Order(str(chosen.value), agent, task, config, settings, options)
 
 
 def _gather(options: argparse.Namespace) -> dict[str, Given]:

@@ -250,6 +250,7 @@ class TensorBoardSink(Sink):
         from tensorboard.compat.proto.event_pb2 import SessionLog
         from tensorboard.summary.writer.record_writer import RecordWriter
 
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._path = self._folder / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}"
         self._file = self._open.enter_context(self._path.open("wb"))
         self._records = RecordWriter(self._file)

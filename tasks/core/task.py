@@ -1,7 +1,7 @@
 """The contract of a task: it supplies data and scores answers, and knows nothing of models."""
 
 import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import attrs
@@ -34,6 +34,18 @@ class Row(NamedTuple):
     answer: str
     target: str
     right: bool
+
+
+class Quantities(NamedTuple):
+    """What a person can say of a batch at every moment, by name, for probes of a network's states.
+
+    Each is an array (batch, time), or (batch,) for what holds all the time. Integers are categories
+    (negative: not defined there), floats are numbers (NaN: not defined there).
+    """
+
+    reading: Mapping[str, NDArray[Any]]  # time is the place in the question, as it is read
+    writing: Mapping[str, NDArray[Any]]  # time is the place in the answer, as it is written
+    places: tuple[str, str] = ("", "")  # of each, the quantity that says which place a step is at
 
 
 @attrs.frozen(kw_only=True)
@@ -90,6 +102,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def rows(self, answers: NDArray[Any], targets: Any) -> list[Row]:
         """Return question, answer and target of each sample in readable form."""
+
+    @abc.abstractmethod
+    def quantities(self, batch: Any) -> Quantities:
+        """Return what there is to know of a batch at each moment; empty where there is nothing."""
 
 
 def num_batches(task: Task, batch_size: int) -> int:

@@ -1,10 +1,5 @@
-"""Records to figures and to plain text; the only module that draws.
+"""Curves, tables, bars and terminals."""
 
-Figures are matplotlib's, made without pyplot, so that nothing is shared or left open.
-"""
-
-import functools
-import io
 import itertools
 import math
 from typing import Any
@@ -16,29 +11,8 @@ from visualization.answers import AnswerTable
 from visualization.bars import Bars
 from visualization.cost import CostTable, LayerCost
 from visualization.curves import Curves
+from visualization.render.core import BAD, COLORS, GOOD, INK, MUTED, draw, text
 from visualization.transcript import Transcript
-
-INK, MUTED, GOOD, BAD = "#222222", "#8a8a8a", "#1b7f4b", "#c0392b"
-COLORS = ("#2a6fb0", "#d9822b", "#1b7f4b", "#8e5ea2", "#c0392b", "#5b5b5b")
-
-
-@functools.singledispatch
-def draw(record: Any) -> Figure:
-    """Return a figure of a record."""
-    raise TypeError(f"no figure is known for a {type(record).__name__}")
-
-
-@functools.singledispatch
-def text(record: Any) -> str:
-    """Return a record as lines of plain text, "" where only a figure says it."""
-    return ""
-
-
-def png(figure: Figure, dpi: int = 110) -> bytes:
-    """Return a figure as the content of a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()
 
 
 @draw.register

@@ -1,0 +1,77 @@
+"""Two agents on the same questions: which answers are right, and what else they share."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.core.agent import Agent
+from agents.core.config import ConfigError, flat_settings
+from tasks.core.task import Quantities
+from visualization.recurrent import Overlap, compare_answers
+from visualization.report import Report
+from visualization.untouched import untouched
+
+NUM_QUESTIONS = 10_000
+_NAMED = 3  # settings at most that tell two agents apart
+
+
+def compare(a: Agent, b: Agent) -> Report:
+    """Answer A's test questions with both and return what they share, and what they do not.
+
+    Raises:
+        ConfigError: (a ValueError) the agents are on different tasks.
+    """
+    if a.task.name != b.task.name:
+        problem = f"the second run is on {b.task.name}, the first on {a.task.name}"
+        raise ConfigError("--mode compare", "task", problem, f"two runs on {a.task.name}")
+    names = _names(a, b)
+    records: dict[str, Any] = {"answers": _overlap(a, b, names)}
+    with untouched(a.model), untouched(b.model):
+        records |= {name: call() for name, call in a.comparisons(b).items()}
+    return Report(f"{names[0]} against {names[1]}: {a.name} on {a.task.name}", records)
+
+
+def _names(a: Agent, b: Agent) -> tuple[str, str]:
+    """Return what tells the two apart: the settings in which they differ, or their order."""
+    first, second = flat_settings(a.identity()), flat_settings(b.identity())
+    differ = [name for name in first if first[name] != second.get(name)]
+    if not differ:
+        return "the first", "the second"
+    shown = differ[:_NAMED]
+
+    def words(found: dict[str, Any]) -> str:
+        return ", ".join(f"{name.removeprefix('task.')}={found.get(name)}" for name in shown)
+
+    return words(first), words(second)
+
+
+def _overlap(a: Agent, b: Agent, names: tuple[str, str]) -> Overlap:
+    batch = a.task.samples("test", NUM_QUESTIONS)
+    questions = [row.question for row in a.task.rows(batch[1], batch)]
+    rights, places, known = [], [], a.task.quantities(batch)
+    for agent in (a, b):
+        own = agent.task.encode(questions)
+        answers = agent.respond_to(own)
+        rights.append([row.right for row in agent.task.rows(answers, own)])
+        places.append(_by_place(answers == own[1], agent.task.quantities(own)))
+    groups = {name: values for name, values in known.reading.items() if values.ndim == 1}
+    wide = max(p.shape[1] for p in places)
+    first, second = (
+        np.pad(p, ((0, 0), (0, wide - p.shape[1])), constant_values=np.nan) for p in places
+    )
+    return compare_answers(
+        *rights, groups=groups, places=(first, second),
+        what_places=known.places[1] or "position in the answer", labels=questions, names=names,
+    )  # fmt: skip
+
+
+def _by_place(right: NDArray[np.bool_], known: Quantities) -> NDArray[np.float64]:
+    """Return whether each place (N, P) was right, for characters (N, A) in any order; NaN: none."""
+    if not known.places[1]:
+        return right.astype(np.float64)
+    place = known.writing[known.places[1]]
+    sorted_ = np.full((len(right), int(place.max()) + 1), np.nan)
+    samples, steps = np.nonzero(place >= 0)
+    sorted_[samples, place[samples, steps]] = right[samples, steps]
+    return sorted_

@@ -1,0 +1,34 @@
+"""What the analyses take: tensors or arrays of one value per sample, time step and unit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+
+def as_array(values: ArrayLike | Tensor, name: str, axes: Sequence[str]) -> NDArray[Any]:
+    """Return a tensor or an array as an array with one axis for each name in `axes`.
+
+    Raises:
+        ValueError: another number of axes, or one of length 0.
+    """
+    held = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if held.ndim != len(axes) or 0 in held.shape:
+        accepted = f"({', '.join(axes)}), none of them 0"
+        raise ValueError(f"{name}: shape {held.shape} is not accepted; accepted: {accepted}")
+    return held
+
+
+def demand_same(name: str, shape: Sequence[int], wanted: Sequence[int], like: str) -> None:
+    """Raise a ValueError unless a shape is the one that goes with `like`."""
+    if tuple(shape) != tuple(wanted):
+        problem = f"shape {tuple(shape)} does not go with {like}"
+        raise ValueError(f"{name}: {problem}; accepted: {tuple(wanted)}")
+
+
+def deviation(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return each unit's standard deviation (U,) over all axes of values (…, U) but the last."""
+    flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
+    return np.asarray(flat.std(axis=0))

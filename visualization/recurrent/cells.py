@@ -1,0 +1,271 @@
+"""States and gates of recurrent layers at every time step, and runs in which units are changed.
+
+A run goes through the fused kernels of torch, one layer and direction at a time; the gates are
+computed again from the states with two matrix products for all steps at once. In what follows L is
+layers × directions (layer 0 forwards, layer 0 backwards, layer 1 forwards, …), B samples, T time
+steps, I inputs, U units.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from visualization.recurrent.edits import Edit, demand_fit
+from visualization.recurrent.engine import Cell, Part, segments
+
+State = Tensor | tuple[Tensor, Tensor] | None
+
+
+@attrs.frozen(eq=False)
+class CellTrace:
+    """What the units of a recurrent layer did over B samples and T time steps.
+
+    Attributes:
+        kind: `lstm`, `gru`, `rnn_tanh` or `rnn_relu`.
+        h: hidden states after each step (L, B, T, U); of a projected LSTM, the projected ones.
+        c: cell states after each step (L, B, T, U); None where there are none.
+        gates: by name, each (L, B, T, U). LSTM: i, f, o in [0, 1] and the candidate g in [-1, 1]
+            (Hochreiter & Schmidhuber 1997, with Gers et al.'s forget gate); GRU: r, z in [0, 1] and
+            n in [-1, 1] (Cho et al. 2014, 1406.1078). Backward directions are aligned to the
+            inputs: time t is the state after reading input t from the end.
+        num_directions: 1 or 2.
+    """
+
+    kind: str
+    h: Tensor
+    c: Tensor | None
+    gates: Mapping[str, Tensor]
+    num_directions: int = 1
+
+    @property
+    def i(self) -> Tensor:
+        """Input gate of an LSTM."""
+        return self.gate("i")
+
+    @property
+    def f(self) -> Tensor:
+        """Forget gate of an LSTM."""
+        return self.gate("f")
+
+    @property
+    def g(self) -> Tensor:
+        """Candidate of an LSTM's cell."""
+        return self.gate("g")
+
+    @property
+    def o(self) -> Tensor:
+        """Output gate of an LSTM."""
+        return self.gate("o")
+
+    def gate(self, name: str) -> Tensor:
+        """Return one gate (L, B, T, U); ValueError if this kind of layer has none of that name."""
+        if name not in self.gates:
+            known = ", ".join(self.gates) or "none"
+            raise ValueError(f"gate {name!r}: a layer of kind {self.kind} has {known}")
+        return self.gates[name]
+
+    def quantities(self, row: int = 0) -> dict[str, Tensor]:
+        """Return every quantity of one layer and direction, each (B, T, U), c first."""
+        cells = {} if self.c is None else {"c": self.c}
+        return {name: values[row] for name, values in {**cells, "h": self.h, **self.gates}.items()}
+
+    def state(self, row: int = 0) -> Tensor:
+        """Return all that one layer carries on (B, T, U or 2 U): h, and then c if there is one."""
+        parts = [self.h[row]] if self.c is None else [self.h[row], self.c[row]]
+        return torch.cat(parts, dim=-1)
+
+    def row_name(self, row: int) -> str:
+        """Return a name of one layer and direction, such as `layer 1 backwards`."""
+        layer, direction = divmod(row, self.num_directions)
+        return f"layer {layer}" + (" backwards" if direction else "")
+
+    @staticmethod
+    def joined(traces: "Sequence[CellTrace]") -> "CellTrace":
+        """Return traces of calls that went on from each other as one, along time."""
+        first = traces[0]
+        cells = [trace.c for trace in traces if trace.c is not None]
+        gates = {name: torch.cat([t.gates[name] for t in traces], dim=2) for name in first.gates}
+        return CellTrace(
+            first.kind,
+            torch.cat([trace.h for trace in traces], dim=2),
+            torch.cat(cells, dim=2) if cells else None,
+            gates,
+            first.num_directions,
+        )
+
+
+@torch.no_grad()
+def trace_cells(rnn: nn.RNNBase, inputs: Tensor, state: State = None) -> CellTrace:
+    """Return states and gates of an nn.LSTM, nn.GRU or nn.RNN at every step, as in evaluation.
+
+    Dropout between layers is not applied, and nothing of `rnn` is changed.
+
+    Args:
+        rnn: any number of layers, one or both directions, with or without biases or projection.
+        inputs: (B, T, I) if `rnn.batch_first`, else (T, B, I); or one sample (T, I).
+        state: what `rnn` takes: (L, B, U), or a pair of them for an LSTM; None: zeros.
+
+    Raises:
+        ValueError: names what does not fit, and what is accepted.
+    """
+    trace = run(rnn, inputs, state, keep=True).trace
+    assert trace is not None
+    return trace
+
+
+@attrs.frozen(eq=False)
+class Run:
+    """What a recurrent layer returned: `output` and `state` as `rnn` does; `trace` if asked."""
+
+    output: Tensor
+    state: Any
+    trace: CellTrace | None
+
+
+def run(
+    rnn: nn.RNNBase,
+    inputs: Tensor,
+    state: State = None,
+    edits: Sequence[Edit] = (),
+    clock: int = 0,
+    keep: bool = False,
+) -> Run:
+    """Run a recurrent layer with some of its units changed.
+
+    Args:
+        rnn: see `trace_cells`.
+        inputs: see `trace_cells`.
+        state: see `trace_cells`.
+        edits: what is changed, in the order in which it is applied.
+        clock: the time of the first step, by which edits name a step.
+        keep: also trace states and gates.
+    """
+    x, h0, c0 = _prepare(rnn, inputs, state)
+    demand_fit(edits, rnn)
+    directions = 2 if rnn.bidirectional else 1
+    parts: list[Part] = []
+    for layer in range(rnn.num_layers):
+        row, outputs = len(parts), []
+        for direction in range(directions):
+            cell = Cell.of(rnn, layer, direction)
+            at = row + direction
+            mine = [e for e in edits if (e.layer, e.direction) == (layer, direction)]
+            read = x.flip(1) if direction else x
+            if direction:
+                mine = [e.mirrored(2 * clock + x.shape[1] - 1) for e in mine]
+            part = segments(cell, read, h0[at], None if c0 is None else c0[at], mine, clock, keep)
+            parts.append(part.flipped() if direction else part)
+            outputs.append(parts[-1].h)
+        x = torch.cat(outputs, dim=-1) if directions > 1 else outputs[0]
+    return _as_rnn_returns(rnn, inputs, x, parts, keep)
+
+
+def _as_rnn_returns(
+    rnn: nn.RNNBase, inputs: Tensor, output: Tensor, parts: "list[Part]", keep: bool
+) -> Run:
+    state: Any = torch.stack([part.h_last for part in parts])
+    if rnn.mode == "LSTM":
+        state = (state, torch.stack([part.c_last for part in parts if part.c_last is not None]))
+    trace = None
+    if keep:
+        cells = [part.c for part in parts if part.c is not None]
+        gates = {name: _stack([part.gates[name] for part in parts]) for name in parts[0].gates}
+        trace = CellTrace(
+            rnn.mode.lower(), _stack([part.h for part in parts]), _stack(cells) if cells else None,
+            gates, 2 if rnn.bidirectional else 1,
+        )  # fmt: skip
+    if inputs.ndim == 2:
+        squeezed = tuple(s[:, 0] for s in state) if isinstance(state, tuple) else state[:, 0]
+        return Run(output[0], squeezed, trace)
+    return Run(output if rnn.batch_first else output.transpose(0, 1), state, trace)
+
+
+def _stack(rows: list[Tensor]) -> Tensor:
+    return rows[0][None] if len(rows) == 1 else torch.stack(rows)
+
+
+def _prepare(rnn: nn.RNNBase, inputs: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return inputs (B, T, I) and initial states (L, B, U), zeros where none are given."""
+    if not issubclass(type(rnn), nn.RNNBase):
+        accepted = "an nn.LSTM, nn.GRU or nn.RNN (of a model: the layer in it)"
+        raise ValueError(f"rnn: {type(rnn).__name__} is not accepted; accepted: {accepted}")
+    wanted = "(batch, time, {0})" if rnn.batch_first else "(time, batch, {0})"
+    wanted = f"a tensor {wanted.format(rnn.input_size)}"
+    shape = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
+    if len(shape) not in (2, 3) or shape[-1] != rnn.input_size or 0 in shape:
+        raise ValueError(f"inputs: {shape} is not accepted; accepted: {wanted}")
+    is_single = inputs.ndim == 2
+    x = inputs[None] if is_single else inputs if rnn.batch_first else inputs.transpose(0, 1)
+    rows = rnn.num_layers * (2 if rnn.bidirectional else 1)
+    sizes = [rnn.proj_size or rnn.hidden_size, rnn.hidden_size]
+    shapes = [(rows, len(x), size) for size in (sizes if rnn.mode == "LSTM" else sizes[:1])]
+    if state is None:
+        given = [x.new_zeros(shape) for shape in shapes]
+    else:
+        given = list(state) if isinstance(state, tuple) else [state]
+        if is_single:
+            given = [values.unsqueeze(1) for values in given]
+    found = [tuple(values.shape) for values in given]
+    if found != shapes:
+        raise ValueError(f"state: shapes {found}; accepted: {shapes}")
+    return x, given[0], given[1] if rnn.mode == "LSTM" else None
+
+
+class Steering:
+    """A recurrent layer within a `with steered(…)` block: its calls so far, one after the other."""
+
+    def __init__(self, rnn: nn.RNNBase, edits: Sequence[Edit], keep: bool) -> None:
+        self._rnn, self._edits, self._keep = rnn, edits, keep
+        self._clock = 0
+        self._traces: list[CellTrace] = []
+        self._first = 0  # of the calls that go on from each other
+
+    def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, Any]:
+        """Run as the layer's own forward would, with the edits."""
+        if state is None:
+            self._clock, self._first = 0, len(self._traces)
+        done = run(self._rnn, inputs, state, self._edits, self._clock, self._keep)
+        self._clock += inputs.shape[1 if self._rnn.batch_first and inputs.ndim == 3 else 0]
+        if done.trace is not None:
+            self._traces.append(done.trace)
+        return done.output, done.state
+
+    def trace(self) -> CellTrace:
+        """Return states and gates of all calls since the last one without a state."""
+        if not self._traces:
+            raise ValueError("steered: the layer was not called, or keep is False")
+        return CellTrace.joined(self._traces[self._first :])
+
+    def means(self, layer: int, direction: int) -> dict[str, Tensor]:
+        """Return the mean h, and c if there is one, of each unit (U,) over all calls."""
+        found = {}
+        for name in ("h", "c"):
+            held = [getattr(trace, name) for trace in self._traces]
+            if held and held[0] is not None:
+                row = layer * self._traces[0].num_directions + direction
+                found[name] = torch.cat([values[row].flatten(0, 1) for values in held]).mean(0)
+        return found
+
+
+@contextlib.contextmanager
+def steered(rnn: nn.RNNBase, edits: Sequence[Edit] = (), keep: bool = False) -> Iterator[Steering]:
+    """Change units of a layer inside any model while a block runs, and trace it if `keep`.
+
+    Every call of `rnn` in the block is one more stretch of time of the same samples; a call without
+    a state begins anew. So a decoder that is called step by step is traced as a whole. Afterwards
+    the layer is as before, also after an exception.
+    """
+    demand_fit(edits, rnn)
+    steering = Steering(rnn, edits, keep)
+    before = vars(rnn).get("forward")
+    rnn.forward = steering.forward
+    try:
+        yield steering
+    finally:
+        del rnn.forward
+        if before is not None:
+            rnn.forward = before

@@ -1,0 +1,120 @@
+"""Changes to single units of a recurrent layer: which, when, and to what."""
+
+from collections.abc import Sequence
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+Value = float | Tensor | None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Edit:
+    """One change of some units' states.
+
+    Attributes:
+        units: numbers of units; None: all of the layer.
+        time: the step after which the state is changed, from 0; None: at every step, and in the
+            initial state too.
+        h: the new hidden state: a number, (units,) or (batch, units).
+        c: the new cell state (LSTM only), likewise. If only c is given, h becomes o · tanh(c).
+        scale: multiplies h and c instead.
+        layer: number of the layer.
+        direction: 0 forwards, 1 backwards.
+
+    Raises:
+        ValueError: nothing is changed, or two ways at once, or a negative number.
+    """
+
+    units: Sequence[int] | None = None
+    time: int | None = None
+    h: Value = None
+    c: Value = None
+    scale: float | None = None
+    layer: int = 0
+    direction: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if (self.h is None and self.c is None) == (self.scale is None):
+            raise ValueError("Edit: accepted: h or c or both, or else scale")
+        if self.time is not None and self.time < 0:
+            raise ValueError(
+                f"Edit: time {self.time} is not accepted; accepted: 0 or more, or None"
+            )
+
+    def __str__(self) -> str:
+        """Say in words what is changed."""
+        which = "all units" if self.units is None else f"unit {', '.join(map(str, self.units))}"
+        when = "always" if self.time is None else f"after step {self.time}"
+        if self.scale is not None:
+            return f"{which} times {self.scale:g} {when}"
+        given = {name: value for name, value in (("h", self.h), ("c", self.c)) if value is not None}
+        numbers = {n: f"{v:.3g}" if isinstance(v, (int, float)) else "…" for n, v in given.items()}
+        changes = ", ".join(f"{name} = {value}" for name, value in numbers.items())
+        return f"{which}: {changes} {when}"
+
+    def mirrored(self, last: int) -> "Edit":
+        """Return the edit as a layer sees it that reads from the end; `last` is the last time."""
+        return self if self.time is None else attrs.evolve(self, time=last - self.time)
+
+    def on_h(self, h: Tensor) -> Tensor:
+        """Return hidden states (batch, …, units) with this edit."""
+        return _replaced(h, self.units, self.h, self.scale)
+
+    def on_c(self, c: Tensor) -> Tensor:
+        """Return cell states (batch, …, units) with this edit."""
+        return _replaced(c, self.units, self.c, self.scale)
+
+
+def _replaced(
+    states: Tensor, units: Sequence[int] | None, value: Value, scale: float | None
+) -> Tensor:
+    if value is None and scale is None:
+        return states
+    changed = states.clone()
+    at = slice(None) if units is None else list(units)
+    if scale is not None:
+        changed[..., at] *= scale
+    else:
+        changed[..., at] = torch.as_tensor(value, dtype=states.dtype, device=states.device)
+    return changed
+
+
+def assign(edit: Edit, h: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return states (batch, units) with an edit."""
+    return edit.on_h(h), None if c is None else edit.on_c(c)
+
+
+def clamps_of(edits: Sequence[Edit]) -> tuple[list[Edit], list[Edit]]:
+    """Return the edits that hold units at one value at every step, and the others."""
+    held = [e for e in edits if e.time is None and e.scale is None and _is_shared(e)]
+    return held, [e for e in edits if e not in held]
+
+
+def _is_shared(edit: Edit) -> bool:
+    return all(torch.as_tensor(v).ndim < 2 for v in (edit.h, edit.c) if v is not None)
+
+
+def each_step(edits: Sequence[Edit], clock: int, num_steps: int) -> set[int]:
+    """Return the steps, counted from 0, of a run that begins at `clock`, after which edits act."""
+    times: set[int] = set()
+    for edit in edits:
+        times |= set(range(num_steps)) if edit.time is None else {edit.time - clock}
+    return {time for time in times if 0 <= time < num_steps}
+
+
+def demand_fit(edits: Sequence[Edit], rnn: nn.RNNBase) -> None:
+    """Raise a ValueError if an edit names what `rnn` has not."""
+    for edit in edits:
+        if rnn.proj_size:
+            raise ValueError("Edit: a projected LSTM is not accepted; accepted: proj_size 0")
+        named = [("layer", edit.layer, rnn.num_layers)]
+        named.append(("direction", edit.direction, 2 if rnn.bidirectional else 1))
+        named += [("units", unit, rnn.hidden_size) for unit in edit.units or ()]
+        for name, value, size in named:
+            if not 0 <= value < size:
+                raise ValueError(f"Edit: {name} {value} is not accepted; accepted: 0 to {size - 1}")
+        if edit.c is not None and rnn.mode != "LSTM":
+            raise ValueError(f"Edit: c: a layer of kind {rnn.mode} has no cell; accepted: h, scale")

@@ -1,0 +1,193 @@
+"""One recurrent layer in one direction, run by torch's fused kernels, with units changed or held.
+
+B samples, T time steps, I inputs, U units; the batch comes first.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from visualization.recurrent.edits import Edit, assign, clamps_of, each_step
+
+_SHUT = 1e4  # a bias at which a sigmoid is exactly 0 or 1, in single and double precision
+
+
+@attrs.frozen(eq=False)
+class Part:
+    """One layer in one direction: h (B, T, U), and c and gates of the same shape if kept."""
+
+    h: Tensor
+    c: Tensor | None
+    gates: Mapping[str, Tensor]
+    h_last: Tensor
+    c_last: Tensor | None
+
+    def flipped(self) -> "Part":
+        """Return the same with time the other way; the last states stay those of the last step."""
+        c = None if self.c is None else self.c.flip(1)
+        gates = {name: values.flip(1) for name, values in self.gates.items()}
+        return Part(self.h.flip(1), c, gates, self.h_last, self.c_last)
+
+
+def segments(
+    cell: "Cell", x: Tensor, h0: Tensor, c0: Tensor | None, edits: Sequence[Edit], clock: int,
+    keep: bool,
+) -> Part:  # fmt: skip
+    """Run one layer from edit to edit; edits that hold at every step need no stop."""
+    clamps, rest = clamps_of(edits)
+    for edit in clamps:
+        h0, c0 = assign(edit, h0, c0)
+    stops = sorted(each_step(rest, clock, x.shape[1]))
+    if clock == 0:
+        for edit in rest:
+            if edit.time is None:
+                h0, c0 = assign(edit, h0, c0)
+    pieces: list[Part] = []
+    start = 0
+    for stop in [*stops, x.shape[1] - 1]:
+        if start > stop:
+            continue  # the last step has an edit of its own
+        piece = cell.piece(x[:, start : stop + 1], h0, c0, clamps, keep)
+        for edit in rest:
+            if edit.time is None or edit.time == clock + stop:
+                piece = _edited(piece, edit, cell, x[:, stop], h0)
+        pieces.append(piece)
+        h0, c0, start = piece.h_last, piece.c_last, stop + 1
+    if len(pieces) == 1:
+        return pieces[0]
+    cells = [piece.c for piece in pieces if piece.c is not None]
+    return Part(
+        torch.cat([piece.h for piece in pieces], 1),
+        torch.cat(cells, 1) if cells else None,
+        {name: torch.cat([p.gates[name] for p in pieces], 1) for name in pieces[0].gates},
+        h0,
+        c0,
+    )
+
+
+def _edited(piece: Part, edit: Edit, cell: "Cell", x_last: Tensor, h0: Tensor) -> Part:
+    """Apply an edit to the last step of a piece that began with the hidden state `h0`."""
+    h, c = assign(edit, piece.h_last, piece.c_last)
+    if edit.h is None and edit.scale is None and c is not None:  # h follows from the new c
+        before = piece.h[:, -2] if piece.h.shape[1] > 1 else h0
+        output_gate = cell.gates(x_last[:, None], before, piece.h[:, -1:])["o"][:, 0]
+        units = slice(None) if edit.units is None else list(edit.units)
+        h = h.clone()
+        h[:, units] = (output_gate * torch.tanh(c))[:, units]
+    states = torch.cat([piece.h[:, :-1], h[:, None]], 1)
+    cells = None
+    if piece.c is not None and c is not None:
+        cells = torch.cat([piece.c[:, :-1], c[:, None]], 1)
+    return Part(states, cells, piece.gates, h, c)
+
+
+@attrs.frozen(eq=False)
+class Cell:
+    """The weights of one layer in one direction, rows in torch's order of gates."""
+
+    mode: str
+    w_ih: Tensor  # (gates · U, I)
+    w_hh: Tensor  # (gates · U, U)
+    b_ih: Tensor  # (gates · U,)
+    b_hh: Tensor  # (gates · U,)
+    w_hr: Tensor | None  # (projection, U)
+
+    @staticmethod
+    def of(rnn: nn.RNNBase, layer: int, direction: int) -> "Cell":
+        """Return the weights of one layer and direction of `rnn`."""
+        suffix = f"_l{layer}" + ("_reverse" if direction else "")
+        w_ih, w_hh = getattr(rnn, "weight_ih" + suffix), getattr(rnn, "weight_hh" + suffix)
+        b_ih = b_hh = w_ih.new_zeros(len(w_ih))
+        if rnn.bias:
+            b_ih, b_hh = getattr(rnn, "bias_ih" + suffix), getattr(rnn, "bias_hh" + suffix)
+        w_hr = getattr(rnn, "weight_hr" + suffix) if rnn.proj_size else None
+        return Cell(rnn.mode, w_ih, w_hh, b_ih, b_hh, w_hr)
+
+    def fused(self, x: Tensor, h0: Tensor, c0: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return h after each step (B, T, U) and the last c (B, U), from torch's own kernel."""
+        params = [self.w_ih, self.w_hh, self.b_ih, self.b_hh]
+        if self.w_hr is not None:
+            params.append(self.w_hr)
+        h = h0[None].contiguous()
+        rest = (params, True, 1, 0.0, False, False, True)  # one layer, evaluation, batch first
+        if c0 is not None:
+            output, _, c = torch.lstm(x, (h, c0[None].contiguous()), *rest)
+            return output, c[0]
+        kernels = {"GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}
+        return kernels[self.mode](x, h, *rest)[0], None
+
+    def piece(
+        self, x: Tensor, h0: Tensor, c0: Tensor | None, clamps: Sequence[Edit], keep: bool
+    ) -> Part:
+        """Run over x (B, T, I) with units held at values; trace gates and cells if asked."""
+        held = self.clamped(clamps)
+        h, c_last = held.fused(x, h0, c0)
+        for edit in clamps:
+            h = edit.on_h(h)
+        gates = self.gates(x, h0, h) if keep else {}
+        c = None
+        if keep and c0 is not None:
+            c = scan(gates["i"], gates["f"], gates["g"], c0)
+            for edit in clamps:
+                c = edit.on_c(c)
+            c_last = c[:, -1]
+        elif c_last is not None:
+            for edit in clamps:
+                c_last = edit.on_c(c_last)
+        return Part(h, c, gates, h[:, -1], c_last)
+
+    def clamped(self, clamps: Sequence[Edit]) -> "Cell":
+        """Return weights with which units stay at given values.
+
+        Of a held h nobody reads the column of W_hh any more; what it would have brought goes into
+        the bias. A held c never lets anything in (i = 0) and forgets nothing (f = 1), so that it
+        stays what it was at the start, and h = o · tanh(c).
+        """
+        if not clamps:
+            return self
+        size = self.w_hh.shape[1]
+        w_ih, w_hh, b_hh = self.w_ih.clone(), self.w_hh.clone(), self.b_hh.clone()
+        for edit in clamps:
+            units = torch.arange(size) if edit.units is None else torch.tensor(list(edit.units))
+            if edit.h is not None:
+                value = torch.as_tensor(edit.h, dtype=w_hh.dtype, device=w_hh.device)
+                columns = w_hh[:, units]
+                b_hh += (columns * value).sum(1) if value.any() else 0.0
+                w_hh[:, units] = 0.0
+            if edit.c is not None:
+                for gate, bias in ((0, -_SHUT), (1, _SHUT)):
+                    w_ih[gate * size + units] = 0.0
+                    w_hh[gate * size + units] = 0.0
+                    b_hh[gate * size + units] = bias
+        return attrs.evolve(self, w_ih=w_ih, w_hh=w_hh, b_hh=b_hh)
+
+    def gates(self, x: Tensor, h0: Tensor, h: Tensor) -> dict[str, Tensor]:
+        """Return each gate (B, T, U), given inputs (B, T, I) and the states h (B, T, U) there."""
+        if self.mode.startswith("RNN"):
+            return {}
+        before = torch.cat([h0[:, None], h[:, :-1]], dim=1)
+        size = self.w_hh.shape[0] // (4 if self.mode == "LSTM" else 3)
+        if self.mode == "LSTM":
+            flat = torch.addmm(self.b_ih + self.b_hh, before.flatten(0, 1), self.w_hh.t())
+            flat.addmm_(x.flatten(0, 1), self.w_ih.t())
+            total = flat.view(*before.shape[:2], -1)
+            g = total[..., 2 * size : 3 * size].contiguous().tanh_()  # a third of the strided time
+            i, f, _, o = total.sigmoid_().chunk(4, dim=-1)
+            return {"i": i, "f": f, "g": g, "o": o}
+        carried = nn.functional.linear(before, self.w_hh, self.b_hh)
+        read = nn.functional.linear(x, self.w_ih, self.b_ih)
+        r, z = (carried[..., : 2 * size] + read[..., : 2 * size]).sigmoid_().chunk(2, dim=-1)
+        n = (read[..., 2 * size :] + r * carried[..., 2 * size :]).tanh_()
+        return {"r": r, "z": z, "n": n}
+
+
+def scan(i: Tensor, f: Tensor, g: Tensor, c0: Tensor) -> Tensor:
+    """Return c after each step (B, T, U): c_t = f_t · c_{t-1} + i_t · g_t."""
+    cells = i * g
+    before = c0
+    for time in range(cells.shape[1]):
+        cells[:, time].addcmul_(f[:, time], before)
+        before = cells[:, time]
+    return cells

@@ -1,0 +1,137 @@
+"""What happens when a state is changed while the network runs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from visualization.recurrent.cells import steered
+from visualization.recurrent.edits import Edit
+
+
+@attrs.frozen(eq=False)
+class Intervention:
+    """One question answered twice: as ever, and with states changed. A characters, V codes.
+
+    Attributes:
+        question: as it was typed.
+        changes: what was changed, in words.
+        before: the untouched answer, as a person reads it.
+        after: the answer with the change.
+        probabilities: of each code at each written place, before and after (2, A, V).
+        characters: the V characters.
+    """
+
+    question: str
+    changes: tuple[str, ...]
+    before: str
+    after: str
+    probabilities: NDArray[np.float64]
+    characters: str
+
+
+@attrs.frozen(eq=False)
+class Patching:
+    """What each unit's state carries over when it is taken from another sample. U units, P places.
+
+    Attributes:
+        changed: share of the samples in which the character at each place changes (U, P).
+        donated: share in which it becomes the donor's, where donor and taker differ (U, P).
+        all_units: `donated` when the whole state is taken over (P,): 1 if all goes through it.
+        places: a name of each place (P,).
+        what_places: what the places are, such as `column`.
+        time: the step after which the state is taken over.
+        num_samples: how many samples took part.
+    """
+
+    changed: NDArray[np.float64]
+    donated: NDArray[np.float64]
+    all_units: NDArray[np.float64]
+    places: tuple[str, ...]
+    what_places: str
+    time: int
+    num_samples: int
+
+
+def patch_units(
+    rnn: nn.RNNBase,
+    respond: Callable[[], Tensor],
+    time: int,
+    *,
+    places: ArrayLike | None = None,
+    what_places: str = "position in the answer",
+    layer: int = 0,
+    seed: int = 0,
+) -> Patching:
+    """Give each unit, one at a time, the state that it has in another sample, and answer again.
+
+    Activation patching between random pairs of samples (Vig et al. 2020, 2004.12265: causal
+    mediation analysis).
+
+    Args:
+        rnn: a forward layer anywhere in the model; it is left as it was.
+        respond: runs the model on N ≥ 2 samples in one call of `rnn`, or in calls that go on from
+            each other, and returns the answers in codes (N, A).
+        time: the step after which states are exchanged, from 0.
+        places: the place that each character of the right answer belongs to (N, A), from 0 on, such
+            as the decimal column; negative: none. None: its position.
+        what_places: a name for that.
+        layer: number of the layer.
+        seed: of the pairs.
+
+    Raises:
+        ValueError: `time` is beyond the last step; fewer than 2 samples.
+    """
+    with torch.inference_mode():
+        with steered(rnn, keep=True) as steering:
+            before = respond()
+        trace = steering.trace()
+        if not 0 <= time < trace.h.shape[2]:
+            raise ValueError(f"time: {time} is not accepted; accepted: 0 to {trace.h.shape[2] - 1}")
+        donor = _derangement(len(before), seed).to(before.device)
+        row = layer * trace.num_directions
+        h = trace.h[row, donor, time]
+        c = None if trace.c is None else trace.c[row, donor, time]
+        where = _places(places, tuple(before.shape))
+        groups = [[unit] for unit in range(rnn.hidden_size)]
+        found = []
+        for units in [*groups, list(range(rnn.hidden_size))]:
+            cells = None if c is None else c[:, units]
+            edit = Edit(units=units, time=time, layer=layer, h=h[:, units], c=cells)
+            with steered(rnn, [edit]):
+                found.append(_moved(before, before[donor], respond(), where))
+    changed, donated = np.stack(found).transpose(1, 0, 2)
+    names = tuple(str(place + (places is None)) for place in range(where.max() + 1))
+    return Patching(changed[:-1], donated[:-1], donated[-1], names, what_places, time, len(before))
+
+
+def _places(places: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[Any]:
+    given = np.arange(shape[1])[None] if places is None else np.asarray(places)
+    if given.shape[-1] != shape[1] or given.ndim != 2:
+        raise ValueError(f"places: shape {given.shape} is not accepted; accepted: {shape}")
+    return np.broadcast_to(given, shape)
+
+
+def _moved(
+    before: Tensor, donors: Tensor, after: Tensor, where: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return by place the share that changed, and the share of differing ones that went over."""
+    moved, differ = ((after != before).cpu().numpy(), (donors != before).cpu().numpy())
+    takes = (after == donors).cpu().numpy() & differ
+    chosen = [where == place for place in range(where.max() + 1)]
+    shares = [(moved[at].mean(), takes[at].sum() / max(differ[at].sum(), 1)) for at in chosen]
+    return np.array(shares).T
+
+
+def _derangement(num: int, seed: int) -> Tensor:
+    """Return a permutation of `num` ≥ 2 samples that leaves none in its place."""
+    if num < 2:
+        raise ValueError(f"respond: {num} samples; accepted: 2 or more")
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(num))
+    donor = torch.empty_like(order)
+    donor[order] = order.roll(1)
+    return donor

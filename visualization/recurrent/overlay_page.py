@@ -1,0 +1,93 @@
+"""The overlay as a part of a page that a reader can search (Karpathy et al. 1506.02078; LSTMVis).
+
+The arrays travel as int8 in base64, a quarter of float32, with the scale of every unit beside them.
+"""
+
+import base64
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import markupsafe
+import numpy as np
+from numpy.typing import NDArray
+
+from visualization.pages import fragment
+from visualization.recurrent.overlay import Column, Overlay, OverlayPart
+
+FOLDER = Path(__file__).parent
+SCRIPTS = ("overlay_basics.js", "overlay_matches.js", "overlay.js")  # in this order
+LEVELS = 127  # of an int8, on either side of zero
+
+
+@fragment.register
+def _(record: Overlay) -> str:
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), autoescape=True)
+    return environment.get_template("overlay.html.jinja").render(
+        title=record.title,
+        style=_file("overlay.css"),
+        scripts=[_file(name) for name in SCRIPTS],
+        data=_json(
+            {
+                "labels": record.labels,
+                "right": record.right.tolist(),
+                "threshold": record.unit_threshold,
+                "parts": [_part(part) for part in record.parts],
+            }
+        ),
+    )
+
+
+def _file(name: str) -> markupsafe.Markup:
+    """Return a file beside this one, which is trusted."""
+    return markupsafe.Markup((FOLDER / name).read_text(encoding="utf-8"))
+
+
+def _json(data: dict[str, Any]) -> markupsafe.Markup:
+    """Return JSON that cannot end the script element it stands in, nor open a comment in it."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return markupsafe.Markup(text.replace("<", "\\u003c"))
+
+
+def _part(part: OverlayPart) -> dict[str, Any]:
+    """Return what the page knows of one layer."""
+    return {
+        "name": part.name,
+        "shape": next(iter(part.quantities.values())).shape,
+        "quantities": [_quantity(name, values) for name, values in part.quantities.items()],
+        "reads": part.reads.tolist(),
+        "writes": None if part.writes is None else part.writes.tolist(),
+        "facts": [{"name": name, "values": _cells(column)} for name, column in part.facts.items()],
+    }
+
+
+def _quantity(name: str, values: NDArray[np.float32]) -> dict[str, Any]:
+    """Return values (S, T, U) in 255 levels of each unit's largest magnitude.
+
+    Raises:
+        ValueError: if a value is not finite.
+    """
+    if not np.isfinite(values).all():
+        raise ValueError(f"quantity {name}: holds NaN or infinity; accepted are finite values")
+    # One scale for all units would leave the quiet ones with a handful of levels.
+    largest = np.abs(values).max((0, 1))
+    levels = np.rint(values / np.where(largest > 0, largest, 1) * LEVELS).astype(np.int8)
+    return {
+        "name": name,
+        "largest": _rounded(largest),
+        "deviation": _rounded(values.std((0, 1), dtype=np.float64)),
+        "levels": base64.b64encode(levels.tobytes()).decode(),
+    }
+
+
+def _rounded(values: NDArray[Any]) -> list[float]:
+    """Return values (U,) to six significant digits."""
+    return [float(f"{value:.6g}") for value in values]
+
+
+def _cells(column: Column) -> list[float | str | None]:
+    """Return a fact's values (U,), None where a number is not finite."""
+    values: list[float | str] = column.tolist()
+    return [v if isinstance(v, str) or math.isfinite(v) else None for v in values]

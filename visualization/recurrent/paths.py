@@ -1,0 +1,62 @@
+"""The way of the state through its space, flattened by principal components."""
+
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from visualization.recurrent.arrays import as_array, demand_same
+
+
+@attrs.frozen(eq=False)
+class StatePaths:
+    """Paths of N samples over T steps in K principal components.
+
+    Attributes:
+        points: (N, T, K), in units of activity, centred.
+        explained: share of the variance that each component has (K,), falling.
+        quantity: name of what colours the points.
+        colors: its values (N, T): integers are categories (negative: undefined), others are
+            numbers (NaN: undefined).
+    """
+
+    points: NDArray[np.float64]
+    explained: NDArray[np.float64]
+    quantity: str
+    colors: NDArray[Any]
+
+
+def state_paths(
+    states: ArrayLike | Tensor, quantity: str, colors: ArrayLike, num_components: int = 2
+) -> StatePaths:
+    """Project states (sample, time, unit) onto their first principal components.
+
+    Args:
+        states: such as `trace.state()`.
+        quantity: name of what colours the points.
+        colors: its values (sample, time), or (sample,) for what holds at every step.
+        num_components: 1 or more. The sign of each is chosen so that its largest weight is
+            positive, so that the picture is the same on every machine.
+
+    Raises:
+        ValueError: names the argument that does not fit.
+    """
+    held = as_array(states, "states", ("sample", "time", "unit")).astype(np.float64)
+    if not 1 <= num_components <= held.shape[2]:
+        accepted = f"1 to the {held.shape[2]} units"
+        raise ValueError(f"num_components: {num_components} is not accepted; accepted: {accepted}")
+    given = np.asarray(colors)
+    if given.ndim == 1:
+        given = np.repeat(given[:, None], held.shape[1], axis=1)
+    demand_same("colors", given.shape, held.shape[:2], "states")
+    flat = held.reshape(-1, held.shape[-1])
+    flat = flat - flat.mean(axis=0)
+    variances, axes = np.linalg.eigh(flat.T @ flat / len(flat))
+    chosen = axes[:, ::-1][:, :num_components]
+    chosen = chosen * np.sign(chosen[np.abs(chosen).argmax(axis=0), np.arange(num_components)])
+    total = variances.sum()
+    shares = variances[::-1][:num_components] / (total if total > 0 else 1.0)
+    points = (flat @ chosen).reshape(*held.shape[:2], num_components)
+    return StatePaths(points, shares, quantity, given)

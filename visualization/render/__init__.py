@@ -1,0 +1,6 @@
+"""Records to figures and to plain text; the only package that draws."""
+
+from visualization.render import automaton, effects, general, states
+from visualization.render.core import draw, png, text
+
+__all__ = ["automaton", "draw", "effects", "general", "png", "states", "text"]

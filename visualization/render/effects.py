@@ -1,0 +1,271 @@
+"""What units are for: ablation, patching, interventions; two networks beside each other."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from visualization.recurrent.ablation import UnitRanking
+from visualization.recurrent.comparison import CORNERS, Group, Overlap, UnitMatch
+from visualization.recurrent.intervention import Intervention, Patching
+from visualization.recurrent.queries import Match, Matches
+from visualization.render.core import BAD, COLORS, GOOD, INK, MUTED, draw, text
+from visualization.render.states import DIVERGING, label, quiet, shown
+
+_GROUPS_SHOWN = 20
+
+
+def _name(group: tuple[int, ...]) -> str:
+    return "+".join(map(str, group)) if len(group) < 6 else f"{len(group)} units"
+
+
+@draw.register
+def _(record: UnitRanking) -> Figure:
+    top = record.order[:_GROUPS_SHOWN]
+    figure = Figure(figsize=(9.0, 1.2 + 0.2 * len(top)), layout="constrained")
+    grid = figure.subplots(1, len(record.change), squeeze=False, sharey=True)[0]
+    for axes, (name, change) in zip(grid, record.change.items(), strict=True):
+        ends = np.abs(np.stack([record.low[name], record.high[name]])[:, top] - change[top])
+        axes.barh(range(len(top)), change[top], color=COLORS[0], height=0.65, xerr=ends,
+                  error_kw={"elinewidth": 1, "ecolor": INK, "capsize": 2})  # fmt: skip
+        axes.axvline(0, color=INK, linewidth=0.8)
+        quiet(axes, name)
+        axes.set_xlabel(f"change from {record.baseline[name]:.4g}", fontsize=9)
+        axes.grid(axis="x", color="#eeeeee")
+        axes.set_axisbelow(True)
+    grid[0].set_yticks(range(len(top)), [_name(record.groups[at]) for at in top])
+    grid[0].set_ylabel(f"unit, held at {record.replacement}", fontsize=9)
+    grid[0].invert_yaxis()
+    none = int((next(iter(record.change.values())) == 0).sum())
+    figure.suptitle(
+        f"the {len(top)} units that matter most, of {len(record.groups)}; {none} change no answer "
+        f"({record.num_samples:,} samples, {record.confidence:.0%} bootstrap intervals)",
+        fontsize=9, color=MUTED,
+    )  # fmt: skip
+    return figure
+
+
+@text.register
+def _(record: UnitRanking) -> str:
+    lines = [f"{'unit':>8}" + "".join(f"{name:>17} [interval]      " for name in record.change)]
+    for at in record.order:
+        cells = (
+            f"{record.change[n][at]:>+9.4f} [{record.low[n][at]:+.4f}, {record.high[n][at]:+.4f}]"
+            for n in record.change
+        )
+        lines.append(f"{_name(record.groups[at]):>8}  {'  '.join(cells)}")
+    return "\n".join(lines)
+
+
+@draw.register
+def _(record: Patching) -> Figure:
+    top = np.argsort(-record.changed.sum(axis=1), kind="stable")[:_GROUPS_SHOWN]
+    figure = Figure(figsize=(6.4, 1.3 + 0.22 * len(top)), layout="constrained")
+    grid = figure.subplots(1, 2, sharey=True)
+    titles = ("changes the character", "makes it the other's")
+    for axes, title, values in zip(grid, titles, (record.changed, record.donated), strict=True):
+        axes.imshow(
+            values[top], aspect="auto", cmap="Oranges", vmin=0, vmax=max(values.max(), 1e-9)
+        )
+        for row, column in np.ndindex(len(top), values.shape[1]):
+            value = values[top[row], column]
+            color = "white" if value > 0.7 * values.max() else INK
+            axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=7,
+                      color=color)  # fmt: skip
+        quiet(axes, f"{title}, %")
+        axes.set_xticks(range(values.shape[1]), record.places)
+        axes.set_xlabel(record.what_places, fontsize=9)
+    grid[0].set_yticks(range(len(top)), top)
+    grid[0].set_ylabel(f"unit taken from another sample after step {record.time}", fontsize=9)
+    return figure
+
+
+@text.register
+def _(record: Patching) -> str:
+    whole = ", ".join(f"{100 * value:.0f} %" for value in record.all_units)
+    order = np.argsort(-record.changed.sum(axis=1), kind="stable")
+    rows = [
+        f"{unit:>5}{_percent(record.changed[unit])} |{_percent(record.donated[unit])}"
+        for unit in order
+    ]
+    places = "".join(f"{place:>7}" for place in record.places)
+    return "\n".join([
+        f"all units together make the answer the other sample's: {whole} of the differing places",
+        f"by {record.what_places}: left, % of the characters that change; right, % that become the "
+        "other sample's",
+        f" unit{places} |{places}", *rows,
+    ])  # fmt: skip
+
+
+def _percent(values: NDArray[Any]) -> str:
+    return "".join(f"{100 * value:>7.1f}" for value in values)
+
+
+@draw.register
+def _(record: Intervention) -> Figure:
+    places = record.probabilities.shape[1]
+    height = 1.3 + 0.2 * len(record.characters) + 0.17 * len(record.changes)
+    figure = Figure(figsize=(2.0 + 0.75 * places, height), layout="constrained")
+    grid = figure.subplots(1, 2, sharey=True)
+    answers = (f"untouched: {record.before}", f"changed: {record.after}")
+    for axes, title, odds in zip(grid, answers, record.probabilities, strict=True):
+        axes.imshow(odds.T, aspect="auto", cmap="Blues", vmin=0, vmax=1)
+        for place, code in enumerate(odds.argmax(axis=1)):
+            axes.text(place, code, f"{odds[place, code]:.2f}", ha="center", va="center", fontsize=7,
+                      color="white" if odds[place, code] > 0.6 else INK)  # fmt: skip
+        quiet(axes, title)
+        axes.set_xticks(range(places), range(1, places + 1))
+        axes.set_xlabel("position in the answer", fontsize=9)
+    grid[0].set_yticks(range(len(record.characters)), [shown(c) for c in record.characters])
+    grid[0].set_ylabel("probability of the character", fontsize=9)
+    figure.suptitle("\n".join([record.question, *record.changes]), fontsize=9, color=MUTED)
+    return figure
+
+
+@text.register
+def _(record: Intervention) -> str:
+    changes = "; ".join(record.changes)
+    return f"{record.question} = {record.before}; with {changes}: {record.after}"
+
+
+@draw.register
+def _(record: Overlap) -> Figure:
+    titles = list(record.groups)
+    figure = Figure(figsize=(9.0, 2.4 + 2.3 * (-(-len(titles) // 2))), layout="constrained")
+    figures = figure.subfigures(1 + -(-len(titles) // 2), 1, squeeze=False)[:, 0]
+    _corners(figures[0].subplots(), record)
+    for row, first in enumerate(range(0, len(titles), 2), start=1):
+        panels = figures[row].subplots(1, 2)
+        for axes, title in zip(panels, titles[first : first + 2], strict=False):
+            _shares(axes, title, record.groups[title], record.names)
+        if first + 1 == len(titles):
+            panels[1].set_axis_off()
+    return figure
+
+
+def _corners(axes: Axes, record: Overlap) -> None:
+    a, b = record.names
+    words = ("both right", f"only {a}", f"only {b}", "neither")
+    colors = (GOOD, COLORS[0], COLORS[1], BAD)
+    counts = [record.counts[name] for name in CORNERS]
+    bars = axes.barh(words, counts, color=colors, height=0.6)
+    axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3, fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.12 * max(counts))
+    verdict = "no difference is shown" if record.p_value > 0.05 else "they differ"
+    quiet(axes, f"{sum(counts):,} questions; McNemar p = {record.p_value:.2g}: {verdict}")
+    axes.set_xlabel("questions", fontsize=9)
+
+
+def _shares(axes: Axes, title: str, groups: tuple[Group, ...], names: tuple[str, str]) -> None:
+    x = np.arange(len(groups))
+    for shift, name, values, color in (
+        (-0.2, names[0], [100 * g.right_a for g in groups], COLORS[0]),
+        (0.2, names[1], [100 * g.right_b for g in groups], COLORS[1]),
+    ):
+        axes.bar(x + shift, values, width=0.38, color=color, label=name)
+    axes.set_xticks(x, [f"{group.value}\n({group.num_samples:,})" for group in groups])
+    quiet(axes, "")
+    lowest = min(min(g.right_a, g.right_b) for g in groups)
+    axes.set_ylim(0 if lowest < 0.9 else 100 * lowest - 0.5, 100.0 + (5 if lowest < 0.9 else 0.1))
+    label(axes, f"{title} (questions)", "right, %")
+    axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
+
+
+@text.register
+def _(record: Overlap) -> str:
+    a, b = record.names
+    words = {"both": "both right", "only_a": f"only {a}", "only_b": f"only {b}"}
+    lines = [f"{words.get(name, name)}: {count:,}" for name, count in record.counts.items()]
+    lines.append(f"McNemar's exact test: p = {record.p_value:.3g}")
+    for corner in CORNERS[1:]:
+        found = record.examples(corner)
+        if found:
+            lines.append(f"{words.get(corner, corner)}: " + ", ".join(found))
+    for title, groups in record.groups.items():
+        lines.append(f"{title:<30}{'questions':>10}{a:>16}{b:>16}")
+        lines += [
+            f"{group.value:>30}{group.num_samples:>10,}{group.right_a:>16.4f}{group.right_b:>16.4f}"
+            for group in groups
+        ]
+    return "\n".join(lines)
+
+
+@draw.register
+def _(record: UnitMatch) -> Figure:
+    figure = Figure(figsize=(8.6, 3.9), layout="constrained")
+    heat, curve = figure.subplots(1, 2)
+    matrix: NDArray[Any] = record.correlations[record.pairs[:, 0]][:, record.pairs[:, 1]]
+    image = heat.imshow(matrix, cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
+    figure.colorbar(image, ax=heat, pad=0.02).ax.tick_params(labelsize=7)
+    quiet(heat, "correlation of the units, matched pairs on the diagonal")
+    label(heat, "unit of B", "unit of A")
+    heat.set_xticks([])
+    heat.set_yticks([])
+    curve.plot(range(1, len(matrix) + 1), record.matched, color=COLORS[0], label="matched units")
+    curve.plot(range(1, len(matrix) + 1), record.chance, color=MUTED, label="samples shuffled")
+    quiet(curve, "how alike the matched units are")
+    label(curve, "pair, the most alike first", "|correlation|")
+    curve.set_ylim(0, 1.03)
+    curve.legend(fontsize=8, frameon=False)
+    return figure
+
+
+@text.register
+def _(record: UnitMatch) -> str:
+    pairs = zip(record.pairs, record.matched, strict=True)
+    lines = (f"{a:>4} {b:>4} {record.correlations[a, b]:>+7.3f}" for (a, b), _ in pairs)
+    return "\n".join(["   A    B correlation", *lines])
+
+
+@draw.register
+def _(record: Matches) -> Figure:
+    spans = [(record.start, record.stop), *((m.start, m.stop) for m in record.found)]
+    texts = record.texts or tuple(" " * stop for _, stop in spans)
+    width = max(map(len, texts))
+    figure = Figure(figsize=(4.2 + 0.14 * width, 0.9 + 0.22 * len(spans)))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set(xlim=(-1, width + 30), ylim=(len(spans) + 1.6, -1.2))
+    axes.text(0, -0.4, _selection(record), fontsize=9, color=INK, weight="bold")
+    said = ["selected", *(_said(match) for match in record.found)]
+    rows = zip(texts, spans, said, strict=True)
+    for row, (read, (start, stop), words) in enumerate(rows, start=1):
+        axes.axhspan(row - 0.5, row + 0.5, start_of(start, width), start_of(stop, width),
+                     color="#cfe8d8")  # fmt: skip
+        for step, character in enumerate(read):
+            color = INK if start <= step < stop else MUTED
+            axes.text(step + 0.5, row, shown(character), fontsize=9, ha="center", va="center",
+                      family="DejaVu Sans Mono", color=color, parse_math=False)  # fmt: skip
+        axes.text(width + 1, row, words, fontsize=8, va="center", color=MUTED)
+    return figure
+
+
+def start_of(step: int, width: int) -> float:
+    """Return a step's left edge as a share of the width of a picture of matches."""
+    return (step + 1) / (width + 31)
+
+
+def _selection(record: Matches) -> str:
+    return (
+        f"{len(record.units)} units are on (≥ {record.threshold}) over the marked characters, "
+        "and together elsewhere"
+    )
+
+
+def _said(match: Match) -> str:
+    return f"{len(match.shared)} shared, {match.num_on} on, for {match.run} steps"
+
+
+@text.register
+def _(record: Matches) -> str:
+    units = ", ".join(map(str, record.units))
+    span = f"sample {record.sample}, steps {record.start} to {record.stop - 1}"
+    lines = [f"{_selection(record)}: {span}: {units}"]
+    for match in record.found:
+        shared = ", ".join(map(str, match.shared))
+        where = f"sample {match.sample}, steps {match.start} to {match.stop - 1}"
+        lines.append(f"{where}: {_said(match)}: {shared}")
+    return "\n".join(lines)
