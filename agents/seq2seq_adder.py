@@ -20,7 +20,7 @@ from visualization.answers import AnswerTable
 from visualization.untouched import untouched
 
 if TYPE_CHECKING:
-    from agents.core.recurrent import Study
+    from agents.core.study import Study
     from visualization.recurrent import Edit, Intervention
 
 RECURRENT = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -186,6 +186,7 @@ class Seq2SeqAdder(Agent):
         part: str = "encoder",
         units: Sequence[int] | None = None,
         time: int = -1,
+        layer: int | None = None,
     ) -> "Intervention":
         """Answer a sum as ever, and again with states changed; the agent stays as it is.
 
@@ -202,21 +203,22 @@ class Seq2SeqAdder(Agent):
             part: where they do.
             units: which of them; None: all.
             time: after which step, from 0, or from the end if negative.
+            layer: in which layer; None: in every one.
 
         Raises:
             ValueError: says what is wrong with a question, part, unit or step.
         """
-        from agents.core.recurrent import intervene
+        from agents.core.study import intervene
 
         with untouched(self.model):
             return intervene(
                 self.study, self.task, question, edits,
-                donor=donor, part=part, units=units, time=time,
+                donor=donor, part=part, units=units, time=time, layer=layer,
             )  # fmt: skip
 
     def study(self, batch: TextPairs) -> "Study":
         """Return a batch with all that views ask of its answers."""
-        from agents.core.recurrent import Part, Study
+        from agents.core.study import Part, Study
 
         question = torch.as_tensor(batch.question).long().to(self.device)
         answer = torch.as_tensor(batch.answer).long().to(self.device)

@@ -1,10 +1,10 @@
-"""The command: `python -m benchmarks [start|encoding|overhead|peers|accuracy|adder|all]`."""
+"""The command: `python -m benchmarks NAME`; NAME is one of COMMANDS, or all."""
 
 import argparse
 import os
 from collections.abc import Callable
 
-from benchmarks import adder, comparison, encoding, overhead, start
+from benchmarks import adder, comparison, encoding, overhead, recurrent, start
 from benchmarks.measure import Figures, tell, write_results
 
 BUSY = 0.5  # load average
@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[Measure, Callable[[Figures], str]]] = {
         lambda o: comparison.accuracy(o.seeds or comparison.SEEDS, o.limit, o.epochs, o.set),
         comparison.report_accuracy,
     ),
+    "recurrent": (lambda o: recurrent.measure(o.rounds or recurrent.ROUNDS), recurrent.report),
     "adder": (lambda o: adder.measure(o.seeds or adder.SEEDS, o.set), adder.report),
 }
 
@@ -31,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parse.add_argument
     add("command", nargs="?", default="all", choices=[*COMMANDS, "all"])
-    add("--rounds", type=int, default=0, help="of start, encoding, overhead and peers")
+    add("--rounds", type=int, default=0, help="of start, encoding, overhead, peers and recurrent")
     add("--seeds", type=int, default=0, help="of accuracy and adder")
     trial = parse.add_argument_group("for a quick trial; the figures are not written down")
     trial.add_argument("--limit", type=int, default=0, help="samples, of peers and accuracy")

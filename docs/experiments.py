@@ -1,6 +1,6 @@
 """The notes' experiments: `python docs/experiments.py` runs each as one command of main.py.
 
-Results go to docs/experiments.json, from which docs/make_pictures.py draws. About 15 minutes.
+Results go to docs/experiments.json, from which docs/make_pictures.py draws. About 20 minutes.
 """
 
 import json
@@ -31,6 +31,7 @@ EXPERIMENTS = {
     "2x2, 32 units": f"{ADDER} --task add2x2 --set steps=3000 --set hidden_size=32",
     "3x3, 50,000 sums": f"{ADDER} --task add3x3 --set task.num_samples=50000",
     "3x3, fresh sums": f"{ADDER} --task add3x3",
+    "3x3, fresh sums, not reversed": f"{ADDER} --task add3x3 --set task.reverse=none",
 }
 
 

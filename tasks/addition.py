@@ -150,10 +150,10 @@ class Addition(Task):
     def quantities(self, batch: TextPairs) -> Quantities:
         """Return what a person keeps in mind while adding; columns count from the units, 0.
 
-        Reading: `digit`, its `column` and `term`, the `position` in the typed text, the `running
-        total` and the `running sum` of each column. Writing: the `digit`, its `column`, that
-        column's `sum` and the `carry` into it. Throughout: the carry into each column, how many
-        columns get one, and the lengths of question and answer.
+        Reading: `digit`, its `column` and `term`, the `position` in the typed text; and of what was
+        read so far, the `running total`, the `sum of` each `column` and the `carry into` the next.
+        Writing: the `digit`, its `column`, that column's `sum` and the `carry` into it, and every
+        carry. Throughout: how many columns get a carry, and the lengths of question and answer.
         """
         backwards = self.reverse in ("input", "both")
         typed = batch.question[:, ::-1] if backwards else batch.question
@@ -163,17 +163,18 @@ class Addition(Task):
         if backwards:
             digit, column, term, position = (a[:, ::-1] for a in (digit, column, term, position))
         of_column = np.stack([np.where(column == k, digit, 0) for k in places], axis=-1)
-        running = of_column.cumsum(axis=1).astype(np.float64)
-        sums = of_column.sum(axis=1)
+        sums = of_column.cumsum(axis=1)
         carries = _carries(sums)
-        throughout = {f"carry into column {k + 1}": carries[:, k + 1] for k in places}
-        throughout["carries"] = (carries[:, 1:] > 0).sum(axis=1)
-        throughout["question length"] = (batch.question > 0).sum(axis=1)
-        throughout["answer length"] = (batch.answer > 0).sum(axis=1)
+        throughout = {
+            "carries": (carries[:, -1, 1:] > 0).sum(axis=1),
+            "question length": (batch.question > 0).sum(axis=1),
+            "answer length": (batch.answer > 0).sum(axis=1),
+        }
         reading = {"digit": digit, "column": column, "term": term, "position": position}
-        reading["running total"] = running @ 10.0 ** np.arange(self.digits)
-        reading |= {f"running sum of column {k}": running[..., k] for k in places}
-        writing = self._while_writing(batch, sums, carries)
+        reading["running total"] = sums @ 10.0 ** np.arange(self.digits)
+        reading |= {f"sum of column {k}": sums[..., k].astype(np.float64) for k in places}
+        reading |= {f"carry into column {k + 1}": carries[..., k + 1] for k in places}
+        writing = self._while_writing(batch, sums[:, -1], carries[:, -1])
         return Quantities(reading | throughout, writing | throughout, places=("position", "column"))
 
     def _while_writing(
@@ -181,9 +182,10 @@ class Addition(Task):
     ) -> dict[str, NDArray[Any]]:
         """Return the quantities of each place of the answer."""
         lengths = (batch.answer > 0).sum(axis=1)[:, None]
-        steps = np.arange(batch.answer.shape[1])[None]
-        column = steps if self.reverse in ("target", "both") else lengths - 1 - steps
-        column = np.where((steps < lengths) & (column >= 0), column, -1)
+        places = np.arange(batch.answer.shape[1])[None]  # in the text as a person writes it
+        if self.reverse in ("target", "both"):
+            places = places[:, ::-1]
+        column = np.maximum(lengths - 1 - places, -1)
         wide = np.pad(sums, ((0, 0), (0, carries.shape[1] - sums.shape[1])))
         samples = np.arange(len(column))[:, None]
         digit = np.where(column >= 0, batch.answer.astype(np.int64) - ZERO, -1)
@@ -192,6 +194,7 @@ class Addition(Task):
             "column": column,
             "sum of the column": np.where(column >= 0, wide[samples, column], np.nan),
             "carry into the column": np.where(column >= 0, carries[samples, column], -1),
+            **{f"carry into column {k + 1}": carries[:, k + 1] for k in range(self.digits)},
         }
 
     def _parse(self, text: str) -> list[int]:
@@ -291,10 +294,10 @@ def _digits(typed: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[An
 
 
 def _carries(sums: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the carry into each column (batch, digits + 2), given the columns' sums of digits."""
-    carries = np.zeros((len(sums), sums.shape[1] + 2), np.int64)
-    for column in range(sums.shape[1]):
-        carries[:, column + 1] = (sums[:, column] + carries[:, column]) // 10
+    """Return the carry into each column (…, digits + 2), given the sums of each column's digits."""
+    carries = np.zeros((*sums.shape[:-1], sums.shape[-1] + 2), np.int64)
+    for column in range(sums.shape[-1]):
+        carries[..., column + 1] = (sums[..., column] + carries[..., column]) // 10
     return carries
 
 

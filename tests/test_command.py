@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import agents
@@ -109,6 +111,16 @@ BAD: list[tuple[list[str], str, int, list[str]]] = [
      ["--run-dir", "nowhere/best.safetensors does not exist", "--mode train"]),
     ([*NAMED, "--mode", "predict", "--run-dir", "nowhere", "--input", "1+2"], "", 2,
      ["nowhere/best.safetensors does not exist"]),
+    ([*NAMED, "--mode", "inspect", "--run-dir", "nowhere"], "", 2,
+     ["nowhere/best.safetensors does not exist"]),
+    # one run or two
+    (["--mode", "compare"], "", 2, ["--agent", "no agent is named"]),
+    ([*NAMED, "--mode", "compare"], "", 2,
+     ["--mode compare takes 2 runs", "--mode compare RUN_A RUN_B"]),
+    (["--mode", "compare", "nowhere", "here"], "", 2,
+     ["nowhere is no run's folder", "the folder of a trained agent"]),
+    ([*NAMED, "somewhere"], "", 2, ["somewhere is no run's folder"]),
+    ([*NAMED, "--views", "cells"], "", 2, ["--views", "does not go with --mode train", "inspect"]),
 ]  # fmt: skip
 
 
@@ -240,3 +252,70 @@ def test_values_are_read_as_yaml_1_2_reads_them(text: str, value: object) -> Non
     read = read_value(text)
     assert read == value
     assert type(read) is type(value)
+
+
+def test_inspect_writes_page_arrays_and_figures(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The mode writes one page without network, the arrays, and a figure of each view as an event.
+
+    The events of the training stay as they were.
+    """
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    before = [
+        (e.step, e.value) for e in EventAccumulator(str(trained)).Reload().Scalars("eval/loss")
+    ]
+    views = "cells,gates,summary"
+    assert main(["--mode", "inspect", "--run-dir", str(trained), "--views", views]) == 0
+    assert "report.html" in capsys.readouterr().out
+    page = (trained / "report.html").read_text()
+    assert not re.search(r"https?:|<link|<script[^>]*src", re.sub(r"base64,[^\"]*", "", page))
+    with np.load(trained / "report.npz", allow_pickle=False) as arrays:
+        assert arrays["gates/decoder/left/f"].shape == (16,)
+        assert arrays["cells/parts/0/quantities/c"].shape == (100, 12, 16)
+        assert (
+            "".join(arrays["cells/parts/0/reads"][0]).strip("\n")[::-1] in arrays["cells/labels"][0]
+        )
+    images = EventAccumulator(str(trained / "report")).Reload().Tags()["images"]
+    assert set(images) == {
+        f"inspect/{v}" for v in ("cells", "gates/encoder", "gates/decoder", "summary")
+    }
+    scalars = EventAccumulator(str(trained)).Reload().Scalars("eval/loss")
+    assert [(event.step, event.value) for event in scalars] == before
+
+
+def test_an_unknown_view_is_named(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A misspelt view ends with 2, the views that there are, and the nearest."""
+    assert main(["--mode", "inspect", "--run-dir", str(trained), "--views", "abblation"]) == 2
+    message = capsys.readouterr().err
+    assert "'abblation' is not a view" in message
+    assert "did you mean ablation?" in message
+
+
+def test_compare_counts_every_question_once(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two runs are compared by their folders; the four corners sum to the questions."""
+    other = tmp_path / "plain"
+    assert main([*COMMAND, "--set", "task.reverse=none", "--run-dir", str(other)]) == 0
+    capsys.readouterr()
+    assert main(["--mode", "compare", str(trained), str(other)]) == 0
+    said = capsys.readouterr().out
+    assert "only reverse=input: " in said
+    assert "only reverse=none: " in said
+    with np.load(trained / "comparison.npz", allow_pickle=False) as arrays:
+        assert len(arrays["answers/corner"]) == 10_000
+        assert arrays["units/encoder/correlations"].shape == (16, 16)
+    assert (trained / "comparison.html").exists()
+
+
+def test_compare_refuses_other_tasks(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Runs on different tasks are not compared, and both tasks are named."""
+    other = tmp_path / "other"
+    shorter = [word if word != "add3x3" else "add3x2" for word in COMMAND]
+    assert main([*shorter, "--run-dir", str(other)]) == 0
+    assert main(["--mode", "compare", str(trained), str(other)]) == 2
+    assert "the second run is on add3x2, the first on add3x3" in capsys.readouterr().err

@@ -7,7 +7,8 @@ import attrs
 
 @attrs.frozen
 class Curves:
-    """Series over training steps, in panels: panel title → label → (steps, values)."""
+    """Series over steps, in panels: panel title → label → (steps, values)."""
 
-    panels: Mapping[str, Mapping[str, tuple[Sequence[int], Sequence[float]]]]
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]
     logarithmic: frozenset[str] = frozenset()  # titles of the panels whose y axis is logarithmic
+    x_name: str = "step"

@@ -54,6 +54,7 @@ class Report:
                 "address": name.replace("/", "-").replace(" ", "-").replace(",", ""),
                 "picture": base64.b64encode(render.png(render.draw(record))).decode(),
                 "text": render.text(record),
+                "caption": render.caption(record),
                 "interactive": fragment(record),
             }
             for name, record in self.flat()

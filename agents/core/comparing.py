@@ -55,7 +55,8 @@ def _overlap(a: Agent, b: Agent, names: tuple[str, str]) -> Overlap:
         answers = agent.respond_to(own)
         rights.append([row.right for row in agent.task.rows(answers, own)])
         places.append(_by_place(answers == own[1], agent.task.quantities(own)))
-    groups = {name: values for name, values in known.reading.items() if values.ndim == 1}
+    all_known = {**known.writing, **known.reading}
+    groups = {name: values for name, values in all_known.items() if values.ndim == 1}
     wide = max(p.shape[1] for p in places)
     first, second = (
         np.pad(p, ((0, 0), (0, wide - p.shape[1])), constant_values=np.nan) for p in places

@@ -3,22 +3,19 @@
 An agent makes a `Study` of some samples; the functions of `visualization.recurrent` do the work.
 """
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from tasks.core.settings import ConfigError, nearest
+from agents.core.study import Part, Study, intervene
 from tasks.core.task import Row, Task
 from visualization.recurrent import (
     CellTrace,
-    Edit,
     GateSaturation,
     Intervention,
     Matches,
@@ -39,89 +36,11 @@ from visualization.recurrent import (
     probe_states,
     rank_units,
     state_paths,
-    steered,
 )
 
 NUM_SAMPLES = 2000  # of every view but the overlay
 NUM_SHOWN = 100  # samples of the overlay: with all their gates they make a page of some megabytes
 NUM_PATHS = 300
-
-
-@attrs.frozen(eq=False)
-class Part:
-    """One recurrent layer of an agent over N samples and T time steps.
-
-    Attributes:
-        name: such as `encoder`.
-        layer: the module; it is called in one go, or step by step with its own state.
-        reads: the character read at each step (N, T), "" where none is.
-        writes: the character written at each step (N, T), or None.
-        quantities: what there is to know at each moment, as tasks declare it.
-        place: the quantity that says which place of the text a step is at, such as `column`; "":
-            the steps themselves.
-        score: runs what comes after and with the layer, and returns scores of each sample (N,).
-    """
-
-    name: str
-    layer: nn.RNNBase
-    reads: NDArray[np.str_]
-    writes: NDArray[np.str_] | None
-    quantities: Mapping[str, NDArray[Any]]
-    place: str
-    score: Callable[[], Mapping[str, Tensor]]
-
-    @property
-    def symbols(self) -> NDArray[np.str_]:
-        """What is read, or, where nothing is, what is written."""
-        return self.reads if self.writes is None or (self.reads != "").any() else self.writes
-
-    @property
-    def places(self) -> NDArray[np.int64]:
-        """The place of each step (N, T), from 0 on; negative: none."""
-        if not self.place:
-            return np.broadcast_to(np.arange(self.reads.shape[1]), self.reads.shape)
-        named = np.nan_to_num(self.quantities[self.place], nan=-1)
-        return np.asarray(named, np.int64)
-
-
-@attrs.define(eq=False, slots=False)
-class Study:
-    """Samples that an agent answers while it is watched.
-
-    Attributes:
-        title: of the pages.
-        labels: each sample in words (N,).
-        right: whether its answer is right (N,).
-        characters: what each code stands for.
-        write: answers all samples as in use, free-running: codes (N, A), and logits (N, A, V).
-        parts: the recurrent layers, in the order in which they run.
-    """
-
-    title: str
-    labels: Sequence[str]
-    right: NDArray[np.bool_]
-    characters: str
-    write: Callable[[], tuple[Tensor, Tensor]]
-    parts: Sequence[Part]
-
-    def part(self, name: str, place: str) -> Part:
-        """Return the part of a name."""
-        known = [part.name for part in self.parts]
-        if name not in known:
-            problem, hint = f"{name!r} is not a part", nearest(name, known)
-            raise ConfigError(place, "part", problem, ", ".join(known), hint)
-        return self.parts[known.index(name)]
-
-    @functools.cached_property
-    def traces(self) -> dict[str, CellTrace]:
-        """States and gates of each part while the agent answers."""
-        with torch.inference_mode(), contextlib.ExitStack() as stack:
-            watched = {
-                part.name: stack.enter_context(steered(part.layer, keep=True))
-                for part in self.parts
-            }
-            self.write()
-            return {name: steering.trace() for name, steering in watched.items()}
 
 
 class RecurrentViews:
@@ -203,17 +122,23 @@ class RecurrentViews:
         for name, part, trace, row in self._rows():
             states = trace.h[row][:NUM_PATHS]
             color = _most_telling(states, part.quantities)
-            found[name] = state_paths(states, color, part.quantities[color][:NUM_PATHS])
+            found[name] = state_paths(
+                states, color, part.quantities[color][:NUM_PATHS], min(2, states.shape[2])
+            )
         return found
 
-    def patching(self) -> Patching:
+    def patching(self) -> dict[str, Patching]:
         """What each unit of the first part carries over to the answer after the last step read."""
-        study = self._study
-        first, last = study.parts[0], study.parts[0].reads.shape[1] - 1
-        return patch_units(
-            first.layer, lambda: study.write()[0], last,
-            places=study.parts[-1].places, what_places=study.parts[-1].place or "position",
-        )  # fmt: skip
+        study, found = self._study, {}
+        last = study.parts[-1]
+        for name, part, trace, row in self._rows():
+            if part is study.parts[0] and row % trace.num_directions == 0:
+                found[name] = patch_units(
+                    part.layer, lambda: study.write()[0], part.reads.shape[1] - 1,
+                    places=last.places, what_places=last.place or "position",
+                    layer=row // trace.num_directions,
+                )  # fmt: skip
+        return found
 
     def intervention(self) -> Intervention:
         """The first sum with the state of the second: everything that was read, in one place."""
@@ -251,50 +176,14 @@ class RecurrentViews:
         """Return what the table beside the overlay says of each unit."""
         activity = self._activity(trace, row)
         roles = classify_units(activity, part.symbols)
-        facts: dict[str, Any] = {
-            "kind": np.array(roles.kinds),
-            "position": roles.shares[:, 0].round(2),
-            "character": roles.shares[:, 1].round(2),
-            "follows": _followed(correlate_units(activity, part.quantities), part.quantities),
-        }
+        facts: dict[str, Any] = {}
         if self._ranked:
             change = next(iter(self._ranked[name].change.values()))
             facts["needed"] = (-change).round(3)
+        facts["follows"] = _followed(correlate_units(activity, part.quantities), part.quantities)
+        facts["kind"] = np.array(roles.kinds)
+        facts["position"], facts["character"] = roles.shares[:, :2].round(2).T
         return facts
-
-
-def intervene(
-    make: Callable[[Any], Study],
-    task: Task,
-    question: str,
-    edits: Mapping[str, Edit | Sequence[Edit]] | None = None,
-    *,
-    donor: str | None = None,
-    part: str = "",
-    units: Sequence[int] | None = None,
-    time: int = -1,
-) -> Intervention:
-    """Answer one question as ever and with states changed; see an agent's `intervene`."""
-    study = make(task.encode([question]))
-    chosen = {
-        study.part(name, "intervene()").name: [given] if isinstance(given, Edit) else list(given)
-        for name, given in (edits or {}).items()
-    }
-    words = [f"{name}: {edit}" for name, held in chosen.items() for edit in held]
-    if donor is not None:
-        taker = study.part(part or study.parts[0].name, "intervene()")
-        edit = _taken(make(task.encode([donor])), taker.name, units, time)
-        chosen[taker.name] = [*chosen.get(taker.name, ()), edit]
-        which = "all units" if units is None else f"units {', '.join(map(str, units))}"
-        words.append(f"{taker.name}: {which} as after step {edit.time} of {donor}")
-    with torch.inference_mode(), contextlib.ExitStack() as stack:
-        before = study.write()
-        for name, held in chosen.items():
-            stack.enter_context(steered(study.part(name, "intervene()").layer, held))
-        after = study.write()
-    odds = torch.stack([before[1][0], after[1][0]]).double().softmax(-1).cpu().numpy()
-    first, second = (task.decode(codes.cpu().numpy())[0] for codes in (before[0], after[0]))
-    return Intervention(question, tuple(words), first, second, odds, study.characters)
 
 
 Watched = tuple[Callable[[Any], Study], Task]
@@ -327,18 +216,6 @@ def _in_place(trace: CellTrace, part: Part) -> tuple[NDArray[Any], NDArray[np.bo
     return moved, there
 
 
-def _taken(donor: Study, part: str, units: Sequence[int] | None, time: int) -> Edit:
-    """Return the edit that sets units of layer 0 to what they are in another question."""
-    trace = donor.traces[part]
-    num_steps = trace.h.shape[2]
-    if not -num_steps <= time < num_steps:
-        accepted = f"{-num_steps} to {num_steps - 1}"
-        raise ConfigError("intervene()", "time", f"{time} is not a step", accepted)
-    at = slice(None) if units is None else list(units)
-    c = None if trace.c is None else trace.c[0, :, time][:, at]
-    return Edit(units=units, time=time % num_steps, h=trace.h[0, :, time][:, at], c=c)
-
-
 def _shown(values: Tensor) -> NDArray[np.float32]:
     return values[:NUM_SHOWN].float().cpu().numpy()
 
@@ -356,8 +233,8 @@ def _followed(correlations: NDArray[Any], quantities: Iterable[str]) -> NDArray[
     words = []
     for unit in range(found.shape[2]):
         row, column = np.unravel_index(np.abs(found[..., unit]).argmax(), found.shape[:2])
-        when = "last step" if column == 0 else "all steps"
-        words.append(f"{names[row]} {found[row, column, unit]:+.2f} ({when})")
+        when = ", end" if column == 0 else ""
+        words.append(f"{found[row, column, unit]:+.2f} {names[row]}{when}")
     return np.array(words)
 
 

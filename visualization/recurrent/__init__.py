@@ -11,7 +11,7 @@ from visualization.recurrent.comparison import (
     match_units,
 )
 from visualization.recurrent.edits import Edit
-from visualization.recurrent.intervention import Intervention, Patching, patch_units
+from visualization.recurrent.intervention import Intervention, Patching, patch_units, taken
 from visualization.recurrent.overlay import Overlay, OverlayPart
 from visualization.recurrent.paths import StatePaths, state_paths
 from visualization.recurrent.probes import ProbeTable, correlate_units, probe_states
@@ -24,5 +24,6 @@ __all__ = [
     "Overlap", "Overlay", "OverlayPart", "Patching", "ProbeTable", "StatePaths", "Steering",
     "UnitMatch", "UnitRanking", "UnitRoles", "classify_units", "compare_answers", "correlate_units",
     "extract_automaton", "find_matches", "gate_saturation", "match_units", "pairs", "patch_units",
-    "probe_states", "rank_units", "run", "singles", "state_paths", "steered", "trace_cells",
+    "probe_states", "rank_units", "run", "singles", "state_paths", "steered", "taken",
+    "trace_cells",
 ]  # fmt: skip

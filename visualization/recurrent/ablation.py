@@ -49,9 +49,9 @@ class UnitRanking:
     def interaction(self, score: str) -> NDArray[np.float64]:
         """Return, for each pair, its change minus the two changes of its units alone (G,).
 
-        NaN for groups that are no pairs, or whose units were not ranked alone too. Positive, for an
-        accuracy: the two stand in for each other, and losing both is less than the sum; negative:
-        either hides the loss of the other.
+        NaN for groups that are no pairs, or whose units were not ranked alone too. Negative, for an
+        accuracy: the two stand in for each other, and either hides the loss of the other; positive:
+        they need each other, and losing both is less than the sum.
         """
         changes = self.change[score]
         alone = {group[0]: changes[at] for at, group in enumerate(self.groups) if len(group) == 1}
@@ -145,7 +145,7 @@ def _baseline(
 
 def _scores(found: Mapping[str, ArrayLike | Tensor]) -> dict[str, NDArray[np.float64]]:
     return {
-        name: as_array(values, f"score {name!r}", ("sample",)).astype(np.float64)
+        name: as_array(values, f"score {name!r}", ("sample",), finite=True).astype(np.float64)
         for name, values in found.items()
     }
 

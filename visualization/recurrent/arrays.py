@@ -8,16 +8,22 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 
-def as_array(values: ArrayLike | Tensor, name: str, axes: Sequence[str]) -> NDArray[Any]:
+def as_array(
+    values: ArrayLike | Tensor, name: str, axes: Sequence[str], *, finite: bool = False
+) -> NDArray[Any]:
     """Return a tensor or an array as an array with one axis for each name in `axes`.
 
     Raises:
-        ValueError: another number of axes, or one of length 0.
+        ValueError: another number of axes, or one of length 0; with `finite`, NaN or inf.
     """
     held = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     if held.ndim != len(axes) or 0 in held.shape:
         accepted = f"({', '.join(axes)}), none of them 0"
         raise ValueError(f"{name}: shape {held.shape} is not accepted; accepted: {accepted}")
+    if finite and held.dtype.kind == "f" and not np.isfinite(held).all():
+        first = tuple(map(int, np.argwhere(~np.isfinite(held))[0]))
+        where = ", ".join(f"{axis} {at}" for axis, at in zip(axes, first, strict=True))
+        raise ValueError(f"{name}: {held[first]} at {where}; accepted: finite numbers")
     return held
 
 

@@ -144,8 +144,16 @@ def run(
         clock: the time of the first step, by which edits name a step.
         keep: also trace states and gates.
     """
-    x, h0, c0 = _prepare(rnn, inputs, state)
     demand_fit(edits, rnn)
+    with torch.autocast(inputs.device.type if isinstance(inputs, Tensor) else "cpu", enabled=False):
+        return _run(rnn, inputs, state, edits, clock, keep)
+
+
+def _run(
+    rnn: nn.RNNBase, inputs: Tensor, state: State, edits: Sequence[Edit], clock: int, keep: bool
+) -> Run:
+    """Run in the weights' own precision, layer by layer."""
+    x, h0, c0 = _prepare(rnn, inputs, state)
     directions = 2 if rnn.bidirectional else 1
     parts: list[Part] = []
     for layer in range(rnn.num_layers):
@@ -199,14 +207,15 @@ def _prepare(rnn: nn.RNNBase, inputs: Tensor, state: State) -> tuple[Tensor, Ten
     if len(shape) not in (2, 3) or shape[-1] != rnn.input_size or 0 in shape:
         raise ValueError(f"inputs: {shape} is not accepted; accepted: {wanted}")
     is_single = inputs.ndim == 2
-    x = inputs[None] if is_single else inputs if rnn.batch_first else inputs.transpose(0, 1)
+    read = inputs.to(next(rnn.parameters()).dtype)
+    x = read[None] if is_single else read if rnn.batch_first else read.transpose(0, 1)
     rows = rnn.num_layers * (2 if rnn.bidirectional else 1)
     sizes = [rnn.proj_size or rnn.hidden_size, rnn.hidden_size]
     shapes = [(rows, len(x), size) for size in (sizes if rnn.mode == "LSTM" else sizes[:1])]
     if state is None:
         given = [x.new_zeros(shape) for shape in shapes]
     else:
-        given = list(state) if isinstance(state, tuple) else [state]
+        given = [s.to(x.dtype) for s in (state if isinstance(state, tuple) else [state])]
         if is_single:
             given = [values.unsqueeze(1) for values in given]
     found = [tuple(values.shape) for values in given]
@@ -219,17 +228,21 @@ class Steering:
     """A recurrent layer within a `with steered(…)` block: its calls so far, one after the other."""
 
     def __init__(self, rnn: nn.RNNBase, edits: Sequence[Edit], keep: bool) -> None:
-        self._rnn, self._edits, self._keep = rnn, edits, keep
+        self._rnn, self.edits, self._keep = rnn, edits, keep
         self._clock = 0
         self._traces: list[CellTrace] = []
         self._first = 0  # of the calls that go on from each other
 
-    def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, Any]:
+    def forward(
+        self,
+        input: Tensor,  # noqa: A002 - torch's name, by which a model may call
+        hx: State = None,
+    ) -> tuple[Tensor, Any]:
         """Run as the layer's own forward would, with the edits."""
-        if state is None:
+        if hx is None:
             self._clock, self._first = 0, len(self._traces)
-        done = run(self._rnn, inputs, state, self._edits, self._clock, self._keep)
-        self._clock += inputs.shape[1 if self._rnn.batch_first and inputs.ndim == 3 else 0]
+        done = run(self._rnn, input, hx, self.edits, self._clock, self._keep)
+        self._clock += input.shape[1 if self._rnn.batch_first and input.ndim == 3 else 0]
         if done.trace is not None:
             self._traces.append(done.trace)
         return done.output, done.state
@@ -256,12 +269,16 @@ def steered(rnn: nn.RNNBase, edits: Sequence[Edit] = (), keep: bool = False) -> 
     """Change units of a layer inside any model while a block runs, and trace it if `keep`.
 
     Every call of `rnn` in the block is one more stretch of time of the same samples; a call without
-    a state begins anew. So a decoder that is called step by step is traced as a whole. Afterwards
-    the layer is as before, also after an exception.
+    a state begins anew. So a decoder that is called step by step is traced as a whole. Within a
+    block for the same layer the outer edits hold too, and come first. Afterwards the layer is as
+    before, also after an exception.
     """
     demand_fit(edits, rnn)
-    steering = Steering(rnn, edits, keep)
     before = vars(rnn).get("forward")
+    outer = getattr(before, "__self__", None)
+    if isinstance(outer, Steering):
+        edits = [*outer.edits, *edits]
+    steering = Steering(rnn, edits, keep)
     rnn.forward = steering.forward
     try:
         yield steering

@@ -84,18 +84,21 @@ def compare_answers(
     for name, values in (groups or {}).items():
         given = as_array(values, f"group {name!r}", ("sample",))
         demand_same(f"group {name!r}", given.shape, a.shape, "right_a")
-        chosen = {str(value): given == value for value in np.unique(given)}
+        is_nan = given != given
+        chosen = {str(v): is_nan if v != v else given == v for v in np.unique(given)}
         found[name] = tuple(
             Group(value, int(at.sum()), float(a[at].mean()), float(b[at].mean()))
             for value, at in chosen.items()
         )
     if places is not None:
         each = [as_array(p, "places", ("sample", "place")).astype(float) for p in places]
-        counted = ~np.isnan(each[0])
-        shares = [np.nansum(p, axis=0) / np.maximum(counted.sum(axis=0), 1) for p in each]
+        demand_same("places", each[1].shape, each[0].shape, "A's")
+        demand_same("places", each[0].shape[:1], a.shape, "right_a")
+        counts = [(~np.isnan(p)).sum(axis=0) for p in each]
+        shares = [np.nansum(p, axis=0) / n.clip(1) for p, n in zip(each, counts, strict=True)]
         found[what_places] = tuple(
             Group(str(at), int(num), float(shares[0][at]), float(shares[1][at]))
-            for at, num in enumerate(counted.sum(axis=0)) if num
+            for at, num in enumerate(np.maximum(*counts)) if num
         )  # fmt: skip
     corner = np.where(a & b, 0, np.where(a, 1, np.where(b, 2, 3)))
     p_value = mcnemar(int((corner == 1).sum()), int((corner == 2).sum()))
@@ -148,7 +151,7 @@ def match_units(
         ValueError: names the argument that does not fit.
     """
     axes = ("sample", "time", "unit")
-    first, second = as_array(a, "a", axes), as_array(b, "b", axes)
+    first, second = as_array(a, "a", axes, finite=True), as_array(b, "b", axes, finite=True)
     demand_same("b", second.shape[:2], first.shape[:2], "a")
     counts = np.ones(first.shape[:2], bool) if defined is None else np.asarray(defined, bool)
     demand_same("defined", counts.shape, first.shape[:2], "a")
@@ -163,7 +166,9 @@ def match_units(
 
 def _correlations(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
     """Return Pearson's r of the columns of a (N, U) and b (N, V)."""
-    unit = []
+    unit: list[NDArray[Any]] = []
+    if not len(a):
+        return np.zeros((a.shape[1], b.shape[1]))
     for values in (a, b):
         centred = values.astype(np.float64) - values.mean(axis=0, dtype=np.float64)
         norm = np.sqrt((centred**2).sum(axis=0))

@@ -1,12 +1,16 @@
 """Changes to single units of a recurrent layer: which, when, and to what."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 import torch
 from torch import Tensor, nn
 
 Value = float | Tensor | None
+
+
+def _as_numbers(units: Iterable[int] | None) -> tuple[int, ...] | None:
+    return None if units is None else tuple(int(unit) for unit in units)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -24,10 +28,10 @@ class Edit:
         direction: 0 forwards, 1 backwards.
 
     Raises:
-        ValueError: nothing is changed, or two ways at once, or a negative number.
+        ValueError: nothing is changed, or two ways at once, or a unit twice, or a negative number.
     """
 
-    units: Sequence[int] | None = None
+    units: Sequence[int] | None = attrs.field(default=None, converter=_as_numbers)
     time: int | None = None
     h: Value = None
     c: Value = None
@@ -39,6 +43,8 @@ class Edit:
         """Refuse what cannot be meant."""
         if (self.h is None and self.c is None) == (self.scale is None):
             raise ValueError("Edit: accepted: h or c or both, or else scale")
+        if len(set(self.units or ())) < len(self.units or ()):
+            raise ValueError(f"Edit: units {self.units} are not accepted; accepted: each once")
         if self.time is not None and self.time < 0:
             raise ValueError(
                 f"Edit: time {self.time} is not accepted; accepted: 0 or more, or None"
@@ -78,7 +84,15 @@ def _replaced(
     if scale is not None:
         changed[..., at] *= scale
     else:
-        changed[..., at] = torch.as_tensor(value, dtype=states.dtype, device=states.device)
+        given = torch.as_tensor(value, dtype=states.dtype, device=states.device)
+        try:
+            changed[..., at] = given
+        except RuntimeError:
+            wanted = tuple(changed[..., at].shape)
+            problem = f"a value of shape {tuple(given.shape)} is not accepted"
+            raise ValueError(
+                f"Edit: {problem}; accepted: a number, {wanted[-1:]} or {wanted}"
+            ) from None
     return changed
 
 
@@ -88,9 +102,19 @@ def assign(edit: Edit, h: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor | No
 
 
 def clamps_of(edits: Sequence[Edit]) -> tuple[list[Edit], list[Edit]]:
-    """Return the edits that hold units at one value at every step, and the others."""
-    held = [e for e in edits if e.time is None and e.scale is None and _is_shared(e)]
+    """Return the edits that hold units at one value at every step, and the others.
+
+    Where another edit changes one of the units too, order matters, and none of them holds it.
+    """
+    held = [
+        e for e in edits if e.time is None and e.scale is None and _is_shared(e)
+        and not any(_overlap(e, other) for other in edits if other is not e)
+    ]  # fmt: skip
     return held, [e for e in edits if e not in held]
+
+
+def _overlap(a: Edit, b: Edit) -> bool:
+    return a.units is None or b.units is None or not set(a.units).isdisjoint(b.units)
 
 
 def _is_shared(edit: Edit) -> bool:

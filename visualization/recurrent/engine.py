@@ -98,11 +98,17 @@ class Cell:
     def of(rnn: nn.RNNBase, layer: int, direction: int) -> "Cell":
         """Return the weights of one layer and direction of `rnn`."""
         suffix = f"_l{layer}" + ("_reverse" if direction else "")
-        w_ih, w_hh = getattr(rnn, "weight_ih" + suffix), getattr(rnn, "weight_hh" + suffix)
+
+        def held(name: str) -> Tensor:
+            """Return what is computed with to the same bits as a copy (`matmul` asks for grads)."""
+            values: Tensor = getattr(rnn, name + suffix)
+            return values if torch.is_grad_enabled() else values.detach()
+
+        w_ih, w_hh = held("weight_ih"), held("weight_hh")
         b_ih = b_hh = w_ih.new_zeros(len(w_ih))
         if rnn.bias:
-            b_ih, b_hh = getattr(rnn, "bias_ih" + suffix), getattr(rnn, "bias_hh" + suffix)
-        w_hr = getattr(rnn, "weight_hr" + suffix) if rnn.proj_size else None
+            b_ih, b_hh = held("bias_ih"), held("bias_hh")
+        w_hr = held("weight_hr") if rnn.proj_size else None
         return Cell(rnn.mode, w_ih, w_hh, b_ih, b_hh, w_hr)
 
     def fused(self, x: Tensor, h0: Tensor, c0: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -127,15 +133,10 @@ class Cell:
         for edit in clamps:
             h = edit.on_h(h)
         gates = self.gates(x, h0, h) if keep else {}
-        c = None
-        if keep and c0 is not None:
-            c = scan(gates["i"], gates["f"], gates["g"], c0)
-            for edit in clamps:
-                c = edit.on_c(c)
-            c_last = c[:, -1]
-        elif c_last is not None:
-            for edit in clamps:
-                c_last = edit.on_c(c_last)
+        c = scan(gates["i"], gates["f"], gates["g"], c0) if keep and c0 is not None else None
+        for edit in clamps:
+            c = None if c is None else edit.on_c(c)
+            c_last = None if c_last is None else edit.on_c(c_last)
         return Part(h, c, gates, h[:, -1], c_last)
 
     def clamped(self, clamps: Sequence[Edit]) -> "Cell":
@@ -150,7 +151,8 @@ class Cell:
         size = self.w_hh.shape[1]
         w_ih, w_hh, b_hh = self.w_ih.clone(), self.w_hh.clone(), self.b_hh.clone()
         for edit in clamps:
-            units = torch.arange(size) if edit.units is None else torch.tensor(list(edit.units))
+            chosen = list(range(size) if edit.units is None else edit.units)
+            units = torch.tensor(chosen, dtype=torch.long)
             if edit.h is not None:
                 value = torch.as_tensor(edit.h, dtype=w_hh.dtype, device=w_hh.device)
                 columns = w_hh[:, units]
@@ -173,7 +175,8 @@ class Cell:
             flat = torch.addmm(self.b_ih + self.b_hh, before.flatten(0, 1), self.w_hh.t())
             flat.addmm_(x.flatten(0, 1), self.w_ih.t())
             total = flat.view(*before.shape[:2], -1)
-            g = total[..., 2 * size : 3 * size].contiguous().tanh_()  # a third of the strided time
+            g = total[..., 2 * size : 3 * size].clone(memory_format=torch.contiguous_format)
+            g.tanh_()  # in a third of the strided time; .contiguous() may be no copy, if B = T = 1
             i, f, _, o = total.sigmoid_().chunk(4, dim=-1)
             return {"i": i, "f": f, "g": g, "o": o}
         carried = nn.functional.linear(before, self.w_hh, self.b_hh)
@@ -183,8 +186,9 @@ class Cell:
         return {"r": r, "z": z, "n": n}
 
 
+@torch.no_grad()  # autograd would hold the views written in place for ever
 def scan(i: Tensor, f: Tensor, g: Tensor, c0: Tensor) -> Tensor:
-    """Return c after each step (B, T, U): c_t = f_t · c_{t-1} + i_t · g_t."""
+    """Return c after each step (B, T, U), without gradients: c_t = f_t · c_{t-1} + i_t · g_t."""
     cells = i * g
     before = c0
     for time in range(cells.shape[1]):

@@ -1,6 +1,6 @@
 """What happens when a state is changed while the network runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -9,8 +9,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from visualization.recurrent.cells import steered
-from visualization.recurrent.edits import Edit
+from visualization.recurrent.cells import CellTrace, steered
+from visualization.recurrent.edits import Edit, demand_fit
 
 
 @attrs.frozen(eq=False)
@@ -41,7 +41,8 @@ class Patching:
     Attributes:
         changed: share of the samples in which the character at each place changes (U, P).
         donated: share in which it becomes the donor's, where donor and taker differ (U, P).
-        all_units: `donated` when the whole state is taken over (P,): 1 if all goes through it.
+        all_units: `donated` when the state of all layers is taken over (P,): 1 if all goes through
+            it.
         places: a name of each place (P,).
         what_places: what the places are, such as `column`.
         time: the step after which the state is taken over.
@@ -84,8 +85,9 @@ def patch_units(
         seed: of the pairs.
 
     Raises:
-        ValueError: `time` is beyond the last step; fewer than 2 samples.
+        ValueError: `time` is beyond the last step; no such layer; fewer than 2 samples.
     """
+    demand_fit([Edit(h=0.0, layer=layer)], rnn)
     with torch.inference_mode():
         with steered(rnn, keep=True) as steering:
             before = respond()
@@ -93,20 +95,32 @@ def patch_units(
         if not 0 <= time < trace.h.shape[2]:
             raise ValueError(f"time: {time} is not accepted; accepted: 0 to {trace.h.shape[2] - 1}")
         donor = _derangement(len(before), seed).to(before.device)
-        row = layer * trace.num_directions
-        h = trace.h[row, donor, time]
-        c = None if trace.c is None else trace.c[row, donor, time]
         where = _places(places, tuple(before.shape))
-        groups = [[unit] for unit in range(rnn.hidden_size)]
+        row = layer * trace.num_directions
+        each = [[taken(trace, donor, time, row, [unit])] for unit in range(rnn.hidden_size)]
+        whole = [taken(trace, donor, time, row) for row in range(len(trace.h))]
         found = []
-        for units in [*groups, list(range(rnn.hidden_size))]:
-            cells = None if c is None else c[:, units]
-            edit = Edit(units=units, time=time, layer=layer, h=h[:, units], c=cells)
-            with steered(rnn, [edit]):
+        for edits in [*each, whole]:
+            with steered(rnn, edits):
                 found.append(_moved(before, before[donor], respond(), where))
     changed, donated = np.stack(found).transpose(1, 0, 2)
     names = tuple(str(place + (places is None)) for place in range(where.max() + 1))
     return Patching(changed[:-1], donated[:-1], donated[-1], names, what_places, time, len(before))
+
+
+def taken(
+    trace: CellTrace,
+    samples: Tensor | slice,
+    time: int,
+    row: int,
+    units: Sequence[int] | None = None,
+) -> Edit:
+    """Return the edit that gives units of one layer the state they have in a trace's samples."""
+    layer, direction = divmod(row, trace.num_directions)
+    at = slice(None) if units is None else list(units)
+    c = None if trace.c is None else trace.c[row, samples, time][:, at]
+    h = trace.h[row, samples, time][:, at]
+    return Edit(units=units, time=time, h=h, c=c, layer=layer, direction=direction)
 
 
 def _places(places: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -123,8 +137,11 @@ def _moved(
     moved, differ = ((after != before).cpu().numpy(), (donors != before).cpu().numpy())
     takes = (after == donors).cpu().numpy() & differ
     chosen = [where == place for place in range(where.max() + 1)]
-    shares = [(moved[at].mean(), takes[at].sum() / max(differ[at].sum(), 1)) for at in chosen]
-    return np.array(shares).T
+    shares = [
+        (moved[at].sum() / max(at.sum(), 1), takes[at].sum() / max(differ[at].sum(), 1))
+        for at in chosen
+    ]
+    return np.array(shares).reshape(-1, 2).T
 
 
 def _derangement(num: int, seed: int) -> Tensor:

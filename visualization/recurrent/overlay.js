@@ -172,7 +172,7 @@ function showMoment() {
   const { sample, step } = moment;
   const values = range(part.shape[2]).map((number) => value(sample, step, number));
   const code = (character) => make("code", "", visible(character));
-  const when = ["step ", make("b", "", step + 1), ` of ${part.shape[1]}, reads `, code(part.reads[sample][step])];
+  const when = ["step ", make("b", "", step), ` of 0–${part.shape[1] - 1}, reads `, code(part.reads[sample][step])];
   if (part.writes) when.push(", writes ", code(part.writes[sample][step]));
   at("when").replaceChildren(...when, ` · ${record.labels[sample]} · unit ${unit}: `, make("b", "", digits(values[unit])));
   const kept = new Set(listed);
@@ -229,7 +229,7 @@ function showSpan() {
   at("matches").replaceChildren(...found.map((other) => matchLine(other, selected.length)));
 }
 
-const stepsText = ({ start, stop }) => (stop - start > 1 ? `steps ${start + 1}–${stop}` : `step ${stop}`);
+const stepsText = ({ start, stop }) => (stop - start > 1 ? `steps ${start}–${stop - 1}` : `step ${start}`);
 
 function matchLine(other, count) {
   const line = button("ov-match", "", () => showMatch(other));

@@ -43,7 +43,7 @@ def state_paths(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    held = as_array(states, "states", ("sample", "time", "unit")).astype(np.float64)
+    held = as_array(states, "states", ("sample", "time", "unit"), finite=True).astype(np.float64)
     if not 1 <= num_components <= held.shape[2]:
         accepted = f"1 to the {held.shape[2]} units"
         raise ValueError(f"num_components: {num_components} is not accepted; accepted: {accepted}")

@@ -86,7 +86,7 @@ def probe_states(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    held = as_array(states, "states", ("sample", "time", "unit")).astype(np.float64)
+    held = as_array(states, "states", ("sample", "time", "unit"), finite=True).astype(np.float64)
     if not 0 < held_out < 1:
         raise ValueError(f"held_out: {held_out} is not accepted; accepted: more than 0, below 1")
     rng = np.random.default_rng(seed)
@@ -114,7 +114,7 @@ def correlate_units(
     states: ArrayLike | Tensor, quantities: Mapping[str, ArrayLike]
 ) -> NDArray[np.float64]:
     """Return the correlation of each unit with each quantity (Q, T + 1, U), as in `ProbeTable`."""
-    held = as_array(states, "states", ("sample", "time", "unit")).astype(np.float64)
+    held = as_array(states, "states", ("sample", "time", "unit"), finite=True).astype(np.float64)
     found = np.full((len(quantities), held.shape[1] + 1, held.shape[2]), np.nan)
     everyone = np.ones(len(held), bool)
     for row, (name, values) in enumerate(quantities.items()):
@@ -134,6 +134,8 @@ def _labels(name: str, values: ArrayLike, states: NDArray[Any]) -> NDArray[Any]:
     if given.dtype.kind not in "biuf":
         problem = f"values of type {given.dtype} are not accepted"
         raise ValueError(f"quantity {name!r}: {problem}; accepted: integers, booleans, floats")
+    if given.dtype.kind == "f" and np.isinf(given).any():
+        raise ValueError(f"quantity {name!r}: inf is not accepted; accepted: numbers, or NaN")
     return given.astype(np.float64 if given.dtype.kind == "f" else np.int64)
 
 

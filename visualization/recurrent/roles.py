@@ -64,7 +64,7 @@ def classify_units(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    held = as_array(values, "values", ("sample", "time", "unit")).astype(np.float64)
+    held = as_array(values, "values", ("sample", "time", "unit"), finite=True).astype(np.float64)
     read = as_array(symbols, "symbols", ("sample", "time"))
     demand_same("symbols", read.shape, held.shape[:2], "values")
     names, codes = np.unique(read, return_inverse=True)
@@ -75,11 +75,12 @@ def classify_units(
     of_symbol = _means(flat, codes.ravel(), len(names))
     total = (flat**2).sum(axis=0)
     deviations = deviation(held)
-    varies = deviations > threshold * deviations.max()
+    still = np.ptp(held, axis=(0, 1)) == 0  # its deviation may be a rounding error
+    varies = ~still & (deviations > threshold * deviations.max())
     shares = np.zeros((flat.shape[1], 3))
     if varies.any():
         shares = _shares(flat, total, positions, codes.ravel(), of_position, of_symbol)
-    shares[deviations == 0] = 0.0
+    shares[still] = 0.0
     kinds = tuple(
         "constant" if not moves
         else "counter" if share[0] >= least
@@ -134,5 +135,7 @@ def _clustered(profiles: NDArray[Any], varies: NDArray[np.bool_]) -> NDArray[np.
     chosen = profiles[:, units].T
     spread = chosen.std(axis=1)
     flat = spread <= 1e-9 * spread.max()  # of these no correlation is defined
+    if np.count_nonzero(~flat) < 2:
+        return np.concatenate([units[~flat], units[flat]])
     tree = linkage(chosen[~flat], "average", metric="correlation", optimal_ordering=True)
     return np.concatenate([units[~flat][leaves_list(tree)], units[flat]])

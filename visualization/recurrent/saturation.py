@@ -38,10 +38,12 @@ def gate_saturation(
         row: layer and direction, as in `CellTrace`.
 
     Raises:
-        ValueError: the layer has no gates, or not 0 ≤ low < high ≤ 1.
+        ValueError: the layer has no gates or no such row, or not 0 ≤ low < high ≤ 1.
     """
     if not 0 <= low < high <= 1:
         raise ValueError(f"low, high: {low}, {high}; accepted: 0 <= low < high <= 1")
+    if not 0 <= row < len(trace.h):
+        raise ValueError(f"row: {row} is not accepted; accepted: 0 to {len(trace.h) - 1}")
     gates = {name: trace.gates[name][row] for name in SIGMOID_GATES if name in trace.gates}
     if not gates:
         raise ValueError(f"trace: a layer of kind {trace.kind} has no gates; accepted: lstm, gru")

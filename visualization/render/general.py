@@ -17,15 +17,16 @@ from visualization.transcript import Transcript
 
 @draw.register
 def _(record: Curves) -> Figure:
-    rows = max(1, math.ceil(len(record.panels) / 2))
-    figure = Figure(figsize=(8.0, 2.4 * rows), layout="constrained")
-    panels = figure.subplots(rows, 2, squeeze=False).flat
+    columns = min(2, len(record.panels))
+    rows = math.ceil(len(record.panels) / columns)
+    figure = Figure(figsize=(4.0 * columns, 2.4 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
     for axes, (title, series) in zip(panels, record.panels.items(), strict=False):
         colors = itertools.cycle(COLORS)
         for color, (label, (steps, values)) in zip(colors, series.items(), strict=False):
             axes.plot(steps, values, color=color, label=label, linewidth=1.5)
         axes.set_title(title, fontsize=10, color=INK, loc="left")
-        axes.set_xlabel("step", fontsize=9)
+        axes.set_xlabel(record.x_name, fontsize=9)
         if title in record.logarithmic:
             axes.set_yscale("log")
             axes.yaxis.set_minor_formatter(NullFormatter())

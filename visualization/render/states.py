@@ -132,7 +132,8 @@ def _(record: UnitRoles) -> Figure:
     label(plane, "share of variance: position", "share of variance: character")
     plane.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     plane.legend(fontsize=8, frameon=False, loc="upper right")
-    profile = np.concatenate([record.by_position, record.by_symbol])[:, record.order].T
+    order = record.order if len(record.order) else np.arange(1)
+    profile = np.concatenate([record.by_position, record.by_symbol])[:, order].T
     profile = (profile - profile.mean(1, keepdims=True)) / np.maximum(profile.std(1), 1e-9)[:, None]
     image = heat.imshow(profile, aspect="auto", cmap=DIVERGING, vmin=-2.5, vmax=2.5,
                         interpolation="nearest")  # fmt: skip
@@ -140,8 +141,8 @@ def _(record: UnitRoles) -> Figure:
     heat.axvline(steps - 0.5, color="white", linewidth=3)
     names = [*(str(t) for t in range(steps)), *(shown(s) for s in record.symbols)]
     heat.set_xticks(range(len(names)), names, fontsize=7, parse_math=False)
-    every = max(1, len(record.order) // 40)
-    heat.set_yticks(range(0, len(record.order), every), record.order[::every], fontsize=5)
+    every = max(1, len(order) // 40)
+    heat.set_yticks(range(0, len(order), every), order[::every], fontsize=5)
     quiet(heat, "mean activity, in the unit's own deviations")
     heat.tick_params(axis="y", labelsize=5)
     label(heat, "position                character", "unit, like beside like")
@@ -185,7 +186,7 @@ def _(record: ProbeTable) -> Figure:
     ]
     axes.set_yticks(range(rows), names, fontsize=8)
     axes.set_xticks(range(columns), [*map(str, range(columns - 1)), "all"], fontsize=8)
-    quiet(axes, "what a linear probe reads from the state, on withheld samples")
+    quiet(axes, "linear probes of the state, on withheld samples")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.set_xlabel("time step (empty: undefined there, or always the same)", fontsize=9)
