@@ -83,7 +83,10 @@ def tensorboard() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = ["-m", "tensorboard.main", "--logdir", str(RUN), "--port", str(port)]
+    logs = tempfile.mkdtemp()  # the training's events only, without those of later inspections
+    for file in (ROOT / RUN).glob("events.*"):
+        shutil.copy(file, logs)
+    command = ["-m", "tensorboard.main", "--logdir", logs, "--port", str(port)]
     server = subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -101,6 +104,7 @@ def tensorboard() -> None:
     finally:
         server.terminate()
         server.wait()
+        shutil.rmtree(logs)
 
 
 def measured(name: str, command: str) -> dict[str, Any]:
