@@ -162,13 +162,14 @@ class Seq2SeqAdder(Agent):
             **RecurrentViews(self.study, self.task).by_name(),
         }
 
-    def comparisons(self, other: Agent) -> Mapping[str, Callable[[], Any]]:
+    def comparisons(self, other: Agent, names: tuple[str, str]) -> Mapping[str, Callable[[], Any]]:
         """Return which units of encoder and decoder do the same in another adder."""
         from agents.core.recurrent import match_studies
 
         if not isinstance(other, Seq2SeqAdder):
             return {}
-        return {"units": lambda: match_studies((self.study, self.task), (other.study, other.task))}
+        pair = ((self.study, self.task), (other.study, other.task))
+        return {"units": lambda: match_studies(*pair, names)}
 
     def wrong_answers(self, num: int = 20) -> AnswerTable:
         """Return the first `num` sums of the test split that went wrong."""

@@ -17,7 +17,9 @@ ADDER = "--agent seq2seq_adder"
 NOTES = "--config configs/notes.yaml"
 EXPERIMENTS = {
     "reversed, notes' recipe": NOTES,
+    "reversed, notes' recipe, seed 1": f"{NOTES} --seed 1",
     "not reversed, notes' recipe": f"{NOTES} --set task.reverse=none",
+    "not reversed, notes' recipe, seed 1": f"{NOTES} --set task.reverse=none --seed 1",
     "reversed": "--config configs/add3x2.yaml",
     "not reversed": "--config configs/add3x2.yaml --set task.reverse=none",
     "reversed, Adam": "--config configs/add3x2.yaml --set optimizer=adam",
@@ -31,6 +33,7 @@ EXPERIMENTS = {
     "2x2, 32 units": f"{ADDER} --task add2x2 --set steps=3000 --set hidden_size=32",
     "3x3, 50,000 sums": f"{ADDER} --task add3x3 --set task.num_samples=50000",
     "3x3, fresh sums": f"{ADDER} --task add3x3",
+    "3x3, fresh sums, seed 1": f"{ADDER} --task add3x3 --seed 1",
     "3x3, fresh sums, not reversed": f"{ADDER} --task add3x3 --set task.reverse=none",
 }
 

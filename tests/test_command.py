@@ -114,13 +114,19 @@ BAD: list[tuple[list[str], str, int, list[str]]] = [
     ([*NAMED, "--mode", "inspect", "--run-dir", "nowhere"], "", 2,
      ["nowhere/best.safetensors does not exist"]),
     # one run or two
-    (["--mode", "compare"], "", 2, ["--agent", "no agent is named"]),
-    ([*NAMED, "--mode", "compare"], "", 2,
-     ["--mode compare takes 2 runs", "--mode compare RUN_A RUN_B"]),
+    (["--mode", "compare"], "", 2,
+     ["--mode compare and 0 named folders do not go together", "--mode compare RUN_A RUN_B"]),
+    ([*NAMED, "--mode", "compare", "one"], "", 2, ["--mode compare and 1 named folders"]),
+    (["--mode", "compare", "a", "b", "--run-dir", "c"], "", 2,
+     ["--run-dir: does not go with --mode compare", "the first run's folder"]),
+    (["--mode", "inspect"], "", 2, ["--run-dir: no run is named", "a trained agent's folder"]),
+    (["--mode", "inspect", "--run-dir", "nowhere"], "", 2, ["nowhere is no run's folder"]),
     (["--mode", "compare", "nowhere", "here"], "", 2,
      ["nowhere is no run's folder", "the folder of a trained agent"]),
-    ([*NAMED, "somewhere"], "", 2, ["somewhere is no run's folder"]),
+    ([*NAMED, "somewhere"], "", 2, ["--mode train and 1 named folders do not go together"]),
     ([*NAMED, "--views", "cells"], "", 2, ["--views", "does not go with --mode train", "inspect"]),
+    ([*NAMED, "--mode", "inspect", "--input", "1+2"], "", 2,
+     ["--input: does not go with --mode inspect", "--mode predict"]),
 ]  # fmt: skip
 
 
@@ -266,7 +272,7 @@ def test_inspect_writes_page_arrays_and_figures(
     before = [
         (e.step, e.value) for e in EventAccumulator(str(trained)).Reload().Scalars("eval/loss")
     ]
-    views = "cells,gates,summary"
+    views = "gates, cells,summary"
     assert main(["--mode", "inspect", "--run-dir", str(trained), "--views", views]) == 0
     assert "report.html" in capsys.readouterr().out
     page = (trained / "report.html").read_text()
@@ -274,10 +280,14 @@ def test_inspect_writes_page_arrays_and_figures(
     with np.load(trained / "report.npz", allow_pickle=False) as arrays:
         assert arrays["gates/decoder/left/f"].shape == (16,)
         assert arrays["cells/parts/0/quantities/c"].shape == (100, 12, 16)
+        assert arrays["cells/parts/0/facts/needed"].shape == (16,)
         assert (
             "".join(arrays["cells/parts/0/reads"][0]).strip("\n")[::-1] in arrays["cells/labels"][0]
         )
-    images = EventAccumulator(str(trained / "report")).Reload().Tags()["images"]
+    assert main(["--mode", "inspect", "--run-dir", str(trained), "--views", views]) == 0
+    folder = trained / "report"
+    assert len(EventAccumulator(str(folder)).Reload().Images("inspect/cells")) == 1
+    images = EventAccumulator(str(folder)).Reload().Tags()["images"]
     assert set(images) == {
         f"inspect/{v}" for v in ("cells", "gates/encoder", "gates/decoder", "summary")
     }

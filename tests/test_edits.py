@@ -279,7 +279,7 @@ def test_a_block_within_a_block_edits_the_edited_layer() -> None:
 def test_mixed_precision_is_traced_in_the_weights_own() -> None:
     """Under autocast, and of bf16 inputs, states are those of the weights' own precision."""
     rnn, x = layer("lstm"), inputs().bfloat16()
-    plain = trace_cells(rnn, x.float())
+    plain = trace_cells(rnn, x.double())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = trace_cells(rnn, x)
     assert mixed.h.dtype == rnn.weight_ih_l0.dtype

@@ -237,7 +237,7 @@ def test_scores_that_do_not_fit_are_refused() -> None:
     rnn, x = copier(2), torch.ones(4, 1, 2)
     with pytest.raises(ValueError, match=r"score 's': shape \(4, 1, 2\) .* accepted: \(sample\)"):
         rank_units(rnn, lambda: {"s": rnn(x)[0]})
-    sizes = iter([4, 3])
+    sizes = iter([4, 4, 3])
     with pytest.raises(ValueError, match=r"score 's': shape \(3,\) .* accepted: \(4,\)"):
         rank_units(rnn, lambda: {"s": torch.ones(next(sizes))})
     for settings, message in (({"layer": 1}, "layer 1"), ({"groups": [[2]]}, "units 2")):

@@ -90,7 +90,7 @@ def _arrays(name: str, held: Any) -> Iterator[tuple[str, NDArray[Any]]]:
         yield from _arrays(f"{name}/{key}" if name else key, value)
     if not parts:
         array = _plain(held)
-        if array is not None and array.size:
+        if array is not None:
             yield name, array
 
 
@@ -101,6 +101,10 @@ def _parts(held: Any) -> Mapping[str, Any]:
     if attrs.has(type(held)):
         return {field.name: getattr(held, field.name) for field in attrs.fields(type(held))}
     if isinstance(held, (list, tuple)) and held and attrs.has(type(held[0])):
+        names = [field.name for field in attrs.fields(type(held[0]))]
+        columns = {name: [getattr(record, name) for record in held] for name in names}
+        if all(_plain(column) is not None for column in columns.values()):
+            return columns
         return {str(number): value for number, value in enumerate(held)}
     return {}
 
@@ -111,6 +115,9 @@ def _plain(held: Any) -> NDArray[Any] | None:
         return held.detach().cpu().numpy()
     try:
         array = np.asarray(held)
-    except ValueError:  # rows of different lengths
-        return None
+    except ValueError:  # rows of different lengths: filled up with -1, if they are of integers
+        if not all(isinstance(row, tuple) for row in held):
+            return None
+        wide = max(map(len, held))
+        array = np.array([[*row, *[-1] * (wide - len(row))] for row in held])
     return array if array.dtype.kind in "biufU" else None

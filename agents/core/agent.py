@@ -81,8 +81,13 @@ class Agent(abc.ABC):
         """
 
     @abc.abstractmethod
-    def comparisons(self, other: "Agent") -> Mapping[str, Callable[[], Any]]:
-        """Return, like `views`, what there is to compare with another agent beside its answers."""
+    def comparisons(
+        self, other: "Agent", names: tuple[str, str]
+    ) -> Mapping[str, Callable[[], Any]]:
+        """Return, like `views`, what there is to compare with another agent beside its answers.
+
+        `names` tell the two apart in figures.
+        """
 
     @final
     def learn(
@@ -197,15 +202,16 @@ class Agent(abc.ABC):
         """Look into the agent and return a report; the agent is the same afterwards as before.
 
         Args:
-            views: names of inspections; None: all.
+            views: names of inspections, in any order; None: all.
         """
         known = {"summary": self.cost, "learning_curves": self.curves, **self.views()}
         for view in views or ():
             if view not in known:
                 problem = f"{view!r} is not a view of {self.name}"
                 raise ConfigError("views", "", problem, ", ".join(known), nearest(view, known))
+        chosen = [name for name in known if views is None or name in views]
         with untouched(self.model):
-            records = {name: known[name]() for name in views or known}
+            records = {name: known[name]() for name in chosen}
         return Report(f"{self.name} on {self.task.name}, step {self.state.cursor.step}", records)
 
     @final

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tasks.core.task import Task
     from visualization.report import Report
 
+_OF_A_RUN = ("validate", "predict", "inspect")  # modes that need a trained agent
 _OUTSIDE = ("agent", "task", "mode")  # names in a config file that are no settings of the agent
 
 
@@ -145,9 +146,9 @@ def predict(order: Order) -> int:
 def inspect(order: Order) -> int:
     """Look into the trained agent: one page, its arrays, and the figures for TensorBoard."""
     agent = order.load_trained()
-    views = order.options.views
-    report = agent.inspect(None if views is None else views.split(","))
-    _keep(report, order.run_dir, "report", agent.state.cursor.step)
+    given = order.options.views
+    views = None if given is None else [view.strip() for view in given.split(",")]
+    _keep(agent.inspect(views), order.run_dir, "report", agent.state.cursor.step)
     return 0
 
 
@@ -171,7 +172,7 @@ def _keep(report: "Report", folder: Path, name: str, step: int) -> None:
     page = report.save(folder / f"{name}.html")
     arrays = report.save_arrays(folder / f"{name}.npz")
     events = TensorBoardSink(folder / name)  # in a run of their own: they hide none of training's
-    events.take(Started(History([]), step, step))
+    events.take(Started(History([]), step - 1, step))  # hides what an earlier look left there
     for view, record in report.flat():
         events.take(Pictured(step, view, record))
     events.close()
@@ -202,26 +203,43 @@ def run(options: argparse.Namespace) -> int:
         for name, entry in (agents.AGENTS if options.list_agents else tasks.TASKS).items():
             print(f"{name:<24}{_line(entry)}")
         return 0
+    _demand_fitting(options)
     if options.runs:
-        orders = [_order_of_run(options, path) for path in options.runs]
+        orders = [_order_of_run(options, Path(path)) for path in options.runs]
+    elif options.mode in _OF_A_RUN and options.agent is None and options.config is None:
+        if options.run_dir is None:
+            accepted = "a trained agent's folder, or the --agent, --task and --set it was made with"
+            raise ConfigError("--run-dir", "", "no run is named", accepted)
+        orders = [_order_of_run(options, options.run_dir)]
     else:
         orders = [read_order(options)]
     mode = MODES[orders[0].mode]
-    if len(orders) != mode.num_runs or (options.runs and mode.num_runs == 1):
-        problem = f"--mode {orders[0].mode} takes {mode.num_runs} runs"
-        accepted = "--mode compare RUN_A RUN_B, or --run-dir for the other modes"
-        raise ConfigError("command line", "", problem, accepted)
-    if options.views is not None and orders[0].mode != "inspect":
-        raise ConfigError("--views", "", f"does not go with --mode {orders[0].mode}", "inspect")
     if options.print_config:
         print(_config_file(orders[0]))
         return 0
     return mode.call(*orders)
 
 
-def _order_of_run(options: argparse.Namespace, path: str) -> Order:
+def _demand_fitting(options: argparse.Namespace) -> None:
+    """Refuse options that the mode has no use for."""
+    mode = options.mode or "train"
+    wanted = MODES[mode].num_runs if mode in MODES else 1
+    if len(options.runs) != (wanted if wanted > 1 else 0):
+        problem = f"--mode {mode} and {len(options.runs)} named folders do not go together"
+        accepted = "--mode compare RUN_A RUN_B, or --run-dir for the other modes"
+        raise ConfigError("command line", "", problem, accepted)
+    if options.runs and options.run_dir is not None:
+        problem = "does not go with --mode compare"
+        raise ConfigError("--run-dir", "", problem, "the first run's folder takes the comparison")
+    for name, value, only in (
+        ("--views", options.views, "inspect"), ("--input", options.input, "predict"),
+    ):  # fmt: skip
+        if value is not None and mode != only and options.config is None:
+            raise ConfigError(name, "", f"does not go with --mode {mode}", f"--mode {only}")
+
+
+def _order_of_run(options: argparse.Namespace, folder: Path) -> Order:
     """Return the order for a run that is named by its folder alone."""
-    folder = Path(path)
     if not (folder / "config.yaml").exists():
         problem = f"{folder} is no run's folder: it has no config.yaml"
         raise ConfigError("command line", "", problem, "the folder of a trained agent")

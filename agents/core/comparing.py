@@ -25,10 +25,17 @@ def compare(a: Agent, b: Agent) -> Report:
     if a.task.name != b.task.name:
         problem = f"the second run is on {b.task.name}, the first on {a.task.name}"
         raise ConfigError("--mode compare", "task", problem, f"two runs on {a.task.name}")
+    first, second = a.task_settings(), b.task_settings()
+    for share in ("test", "validation"):
+        if first.get(share) != second.get(share):
+            problem = (
+                f"is {first.get(share)} in the first run and {second.get(share)} in the second"
+            )
+            raise ConfigError("--mode compare", f"task.{share}", problem, "the same share")
     names = _names(a, b)
     records: dict[str, Any] = {"answers": _overlap(a, b, names)}
     with untouched(a.model), untouched(b.model):
-        records |= {name: call() for name, call in a.comparisons(b).items()}
+        records |= {name: call() for name, call in a.comparisons(b, names).items()}
     return Report(f"{names[0]} against {names[1]}: {a.name} on {a.task.name}", records)
 
 

@@ -48,7 +48,6 @@ class RecurrentViews:
 
     def __init__(self, study: Callable[[Any], Study], task: Task) -> None:
         self._make, self._task = study, task
-        self._ranked: dict[str, UnitRanking] = {}
 
     def by_name(self) -> dict[str, Callable[[], Any]]:
         """Return each view: a function without arguments that returns a record for each part."""
@@ -88,18 +87,25 @@ class RecurrentViews:
 
     def roles(self) -> dict[str, UnitRoles]:
         """Global or local: what each unit's state depends on."""
+        return self._roles
+
+    @functools.cached_property
+    def _roles(self) -> dict[str, UnitRoles]:
         return {
             name: classify_units(self._activity(trace, row), part.symbols)
             for name, part, trace, row in self._rows()
         }
 
-    def ablation(self) -> dict[str, UnitRanking]:
-        """How much each unit is needed; the overlay shows it too, if it comes later."""
+    @functools.cached_property
+    def _ranked(self) -> dict[str, UnitRanking]:
+        found = {}
         for name, part, trace, row in self._rows():
             layer, direction = divmod(row, trace.num_directions)
-            self._ranked[name] = rank_units(
-                part.layer, part.score, layer=layer, direction=direction
-            )
+            found[name] = rank_units(part.layer, part.score, layer=layer, direction=direction)
+        return found
+
+    def ablation(self) -> dict[str, UnitRanking]:
+        """How much each unit is needed."""
         return self._ranked
 
     def probes(self) -> dict[str, ProbeTable]:
@@ -175,11 +181,9 @@ class RecurrentViews:
     def _facts(self, name: str, part: Part, trace: CellTrace, row: int) -> dict[str, Any]:
         """Return what the table beside the overlay says of each unit."""
         activity = self._activity(trace, row)
-        roles = classify_units(activity, part.symbols)
-        facts: dict[str, Any] = {}
-        if self._ranked:
-            change = next(iter(self._ranked[name].change.values()))
-            facts["needed"] = (-change).round(3)
+        roles = self._roles[name]
+        change = next(iter(self._ranked[name].change.values()))
+        facts: dict[str, Any] = {"needed": (-change).round(3)}
         facts["follows"] = _followed(correlate_units(activity, part.quantities), part.quantities)
         facts["kind"] = np.array(roles.kinds)
         facts["position"], facts["character"] = roles.shares[:, :2].round(2).T
@@ -189,7 +193,7 @@ class RecurrentViews:
 Watched = tuple[Callable[[Any], Study], Task]
 
 
-def match_studies(first: Watched, second: Watched) -> dict[str, UnitMatch]:
+def match_studies(first: Watched, second: Watched, names: tuple[str, str]) -> dict[str, UnitMatch]:
     """Match the units of two agents, part by part, at the same places of the same questions."""
     batch = first[1].samples("test", NUM_SAMPLES)
     questions = [row.question for row in first[1].rows(batch[1], batch)]
@@ -200,7 +204,7 @@ def match_studies(first: Watched, second: Watched) -> dict[str, UnitMatch]:
         (x, at_x), (y, at_y) = (_in_place(study.traces[part.name], part) for study, part in pair)
         size = min(x.shape[1], y.shape[1])
         defined = at_x[:, :size] & at_y[:, :size]
-        found[a.name] = match_units(x[:, :size], y[:, :size], defined=defined)
+        found[a.name] = match_units(x[:, :size], y[:, :size], defined=defined, names=names)
     return found
 
 

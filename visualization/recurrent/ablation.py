@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from visualization.recurrent.arrays import as_array, demand_same
 from visualization.recurrent.cells import steered
-from visualization.recurrent.edits import Edit
+from visualization.recurrent.edits import Edit, demand_fit
 
 Score = Callable[[], Mapping[str, ArrayLike | Tensor]]
 Replacement = Literal["zero", "mean"] | float
@@ -28,6 +28,8 @@ class UnitRanking:
         baseline: each mean score of the untouched network.
         change: by score, the mean of the paired difference, ablated − untouched (G,): negative
             where accuracy falls, positive where a loss rises.
+        touched: share of the samples whose first score changes at all, in [0, 1] (G,): two changes
+            that cancel each other show here.
         low: lower end of its bootstrap interval (G,).
         high: upper end (G,).
         order: groups, the most important first: by the size of the change of the first score, then
@@ -40,6 +42,7 @@ class UnitRanking:
     replacement: Replacement
     baseline: Mapping[str, float]
     change: Mapping[str, NDArray[np.float64]]
+    touched: NDArray[np.float64]
     low: Mapping[str, NDArray[np.float64]]
     high: Mapping[str, NDArray[np.float64]]
     order: NDArray[np.int64]
@@ -49,9 +52,10 @@ class UnitRanking:
     def interaction(self, score: str) -> NDArray[np.float64]:
         """Return, for each pair, its change minus the two changes of its units alone (G,).
 
-        NaN for groups that are no pairs, or whose units were not ranked alone too. Negative, for an
-        accuracy: the two stand in for each other, and either hides the loss of the other; positive:
-        they need each other, and losing both is less than the sum.
+        Negative, for an accuracy: the two stand in for each other, and either hides the loss of
+        the other; positive: they need each other, and losing both is less than the sum, or one
+        alone has already taken the score to its floor. NaN for groups that are no pairs, or whose
+        units were not ranked alone too.
         """
         changes = self.change[score]
         alone = {group[0]: changes[at] for at, group in enumerate(self.groups) if len(group) == 1}
@@ -94,7 +98,8 @@ def rank_units(
     Args:
         rnn: the layer, anywhere in a model; it is left as it was.
         score: runs the model, as often as it needs, on N samples, and returns by name a score of
-            each sample (N,), the one to rank by first. It must be the same when nothing changes.
+            each sample (N,), the one to rank by first: `{"accuracy": …, "loss": …}`. It must be the
+            same when nothing changes: a model with dropout in evaluation mode.
         groups: units that are switched off together; None: each alone. See `singles`, `pairs`.
         replacement: `zero`, `mean` or a number.
         layer: number of the layer.
@@ -104,9 +109,13 @@ def rank_units(
         seed: of the bootstrap.
 
     Raises:
-        ValueError: a unit, layer or direction that `rnn` has not; scores that do not fit.
+        ValueError: a unit, layer or direction that `rnn` has not; scores that do not fit, or differ
+            from call to call.
     """
-    chosen = [tuple(group) for group in groups or singles(rnn.hidden_size)]
+    demand_fit([], rnn)
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence: {confidence} is not accepted; accepted: between 0 and 1")
+    chosen = _groups(rnn, groups)
     with torch.inference_mode():
         baseline, means = _baseline(rnn, score, replacement, layer, direction)
         parts: dict[str, list[NDArray[Any]]] = {name: [] for name in baseline}
@@ -117,33 +126,61 @@ def rank_units(
             for name, values in found.items():
                 demand_same(f"score {name!r}", values.shape, baseline[name].shape, "the untouched")
                 parts[name].append(values - baseline[name])
-    num_samples = len(next(iter(baseline.values())))
-    counts = _resamples(num_samples, num_resamples, seed)
+    differences = {name: np.stack(rows) for name, rows in parts.items()}
+    counts = _resamples(len(next(iter(baseline.values()))), num_resamples, seed)
+    means_of = {name: float(values.mean()) for name, values in baseline.items()}
+    return _ranking(chosen, replacement, means_of, differences, counts, confidence)
+
+
+def _ranking(
+    groups: list[tuple[int, ...]], replacement: Replacement, baseline: Mapping[str, float],
+    differences: Mapping[str, NDArray[np.float64]], counts: NDArray[np.float64], confidence: float,
+) -> UnitRanking:  # fmt: skip
+    """Return the ranking by paired differences (G, N) and the weights of resamples (R, N)."""
+    change = {name: rows.mean(axis=1) for name, rows in differences.items()}
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    change, ends = {}, {}
-    for name, rows in parts.items():
-        differences = np.stack(rows)
-        change[name] = differences.mean(axis=1)
-        ends[name] = np.quantile(differences @ counts.T, tails, axis=1)
+    ends = {n: np.quantile(rows @ counts.T, tails, axis=1) for n, rows in differences.items()}
     keys = [-np.abs(change[name]) for name in reversed(change)]
     return UnitRanking(
-        tuple(chosen), replacement, {name: float(v.mean()) for name, v in baseline.items()}, change,
+        tuple(groups), replacement, baseline, change,
+        (next(iter(differences.values())) != 0).mean(axis=1),
         {name: both[0] for name, both in ends.items()},
         {name: both[1] for name, both in ends.items()},
-        np.lexsort((np.arange(len(chosen)), *keys)), num_samples, confidence,
+        np.lexsort((np.arange(len(groups)), *keys)), counts.shape[1], confidence,
     )  # fmt: skip
+
+
+def _groups(rnn: nn.RNNBase, groups: Sequence[Sequence[int]] | None) -> list[tuple[int, ...]]:
+    if groups is None:
+        return singles(rnn.hidden_size)
+    if not len(groups) or not all(isinstance(group, Sequence) for group in groups):
+        accepted = "groups of units, such as [(0,), (1, 2)]; or None"
+        raise ValueError(f"groups: {groups!r} is not accepted; accepted: {accepted}")
+    return [tuple(group) for group in groups]
 
 
 def _baseline(
     rnn: nn.RNNBase, score: Score, replacement: Replacement, layer: int, direction: int
 ) -> tuple[dict[str, NDArray[np.float64]], Mapping[str, Tensor]]:
     """Return the untouched scores, and the mean h and c (U,) if they are wanted."""
+    if isinstance(replacement, str) and replacement not in ("zero", "mean"):
+        problem = f"{replacement!r} is not accepted"
+        raise ValueError(f"replacement: {problem}; accepted: zero, mean, or a number")
+    with steered(rnn):
+        first = _scores(score())
     with steered(rnn, keep=replacement == "mean") as steering:
         found = _scores(score())
+    for name, values in found.items():
+        if not np.allclose(values, first[name], rtol=1e-4, atol=1e-6):
+            accepted = "the same for the same network: call model.eval() first"
+            raise ValueError(f"score {name!r}: differs from call to call; accepted: {accepted}")
     return found, steering.means(layer, direction) if replacement == "mean" else {}
 
 
 def _scores(found: Mapping[str, ArrayLike | Tensor]) -> dict[str, NDArray[np.float64]]:
+    if not isinstance(found, Mapping) or not found:
+        accepted = 'scores by name, such as {"accuracy": …}'
+        raise ValueError(f"score: returns {type(found).__name__}; accepted: {accepted}")
     return {
         name: as_array(values, f"score {name!r}", ("sample",), finite=True).astype(np.float64)
         for name, values in found.items()

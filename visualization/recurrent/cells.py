@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from visualization.recurrent.edits import Edit, demand_fit
 from visualization.recurrent.engine import Cell, Part, segments
 
+_MIXED = (torch.bfloat16, torch.float16)  # what autocast hands over
 State = Tensor | tuple[Tensor, Tensor] | None
 
 
@@ -198,16 +199,14 @@ def _stack(rows: list[Tensor]) -> Tensor:
 
 def _prepare(rnn: nn.RNNBase, inputs: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return inputs (B, T, I) and initial states (L, B, U), zeros where none are given."""
-    if not issubclass(type(rnn), nn.RNNBase):
-        accepted = "an nn.LSTM, nn.GRU or nn.RNN (of a model: the layer in it)"
-        raise ValueError(f"rnn: {type(rnn).__name__} is not accepted; accepted: {accepted}")
     wanted = "(batch, time, {0})" if rnn.batch_first else "(time, batch, {0})"
     wanted = f"a tensor {wanted.format(rnn.input_size)}"
     shape = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
     if len(shape) not in (2, 3) or shape[-1] != rnn.input_size or 0 in shape:
         raise ValueError(f"inputs: {shape} is not accepted; accepted: {wanted}")
     is_single = inputs.ndim == 2
-    read = inputs.to(next(rnn.parameters()).dtype)
+    weights = next(rnn.parameters()).dtype
+    read = inputs.to(weights) if inputs.dtype in _MIXED else inputs
     x = read[None] if is_single else read if rnn.batch_first else read.transpose(0, 1)
     rows = rnn.num_layers * (2 if rnn.bidirectional else 1)
     sizes = [rnn.proj_size or rnn.hidden_size, rnn.hidden_size]
@@ -215,7 +214,10 @@ def _prepare(rnn: nn.RNNBase, inputs: Tensor, state: State) -> tuple[Tensor, Ten
     if state is None:
         given = [x.new_zeros(shape) for shape in shapes]
     else:
-        given = [s.to(x.dtype) for s in (state if isinstance(state, tuple) else [state])]
+        given = [
+            s.to(weights) if s.dtype in _MIXED else s
+            for s in (state if isinstance(state, tuple) else [state])
+        ]
         if is_single:
             given = [values.unsqueeze(1) for values in given]
     found = [tuple(values.shape) for values in given]
@@ -251,7 +253,14 @@ class Steering:
         """Return states and gates of all calls since the last one without a state."""
         if not self._traces:
             raise ValueError("steered: the layer was not called, or keep is False")
-        return CellTrace.joined(self._traces[self._first :])
+        calls = self._traces[self._first :]
+        sizes = [call.h.shape[1] for call in calls]
+        if len(set(sizes)) > 1:
+            problem = (
+                f"calls with a state took {sizes} samples, so they are not one stretch of time"
+            )
+            raise ValueError(f"steered: {problem}; accepted: one batch in a block")
+        return CellTrace.joined(calls)
 
     def means(self, layer: int, direction: int) -> dict[str, Tensor]:
         """Return the mean h, and c if there is one, of each unit (U,) over all calls."""
@@ -265,14 +274,18 @@ class Steering:
 
 
 @contextlib.contextmanager
-def steered(rnn: nn.RNNBase, edits: Sequence[Edit] = (), keep: bool = False) -> Iterator[Steering]:
+def steered(
+    rnn: nn.RNNBase, edits: Edit | Sequence[Edit] = (), keep: bool = False
+) -> Iterator[Steering]:
     """Change units of a layer inside any model while a block runs, and trace it if `keep`.
 
     Every call of `rnn` in the block is one more stretch of time of the same samples; a call without
-    a state begins anew. So a decoder that is called step by step is traced as a whole. Within a
-    block for the same layer the outer edits hold too, and come first. Afterwards the layer is as
-    before, also after an exception.
+    a state begins anew, one with a state goes on, so that a decoder that is called step by step is
+    traced as a whole (take a block for each batch of it). Within a block for the same layer the
+    outer edits hold too, and come first. Afterwards the layer is as before, also after an
+    exception.
     """
+    edits = [edits] if isinstance(edits, Edit) else list(edits)
     demand_fit(edits, rnn)
     before = vars(rnn).get("forward")
     outer = getattr(before, "__self__", None)

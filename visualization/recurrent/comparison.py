@@ -77,9 +77,10 @@ def compare_answers(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    a = as_array(right_a, "right_a", ("sample",)).astype(bool)
-    b = as_array(right_b, "right_b", ("sample",)).astype(bool)
+    a, b = (_right(given, name) for given, name in ((right_a, "right_a"), (right_b, "right_b")))
     demand_same("right_b", b.shape, a.shape, "right_a")
+    if len(labels):
+        demand_same("labels", (len(labels),), a.shape, "right_a")
     found = {}
     for name, values in (groups or {}).items():
         given = as_array(values, f"group {name!r}", ("sample",))
@@ -105,6 +106,13 @@ def compare_answers(
     return Overlap(names, corner, p_value, found, tuple(labels))
 
 
+def _right(given: ArrayLike | Tensor, name: str) -> NDArray[np.bool_]:
+    held = as_array(given, name, ("sample",))
+    if not np.isin(held, (0, 1)).all():
+        raise ValueError(f"{name}: not only true and false; accepted: whether each answer is right")
+    return held.astype(bool)
+
+
 def mcnemar(only_a: int, only_b: int) -> float:
     """Return the exact two-sided p-value that A and B are right equally often (McNemar 1947)."""
     if only_a + only_b == 0:
@@ -124,11 +132,13 @@ class UnitMatch:
             V), 2).
         chance: |r| of such an assignment with B's samples shuffled, falling (min(U, V),): what the
             common course over time alone gives.
+        names: of the two.
     """
 
     correlations: NDArray[np.float64]
     pairs: NDArray[np.int64]
     chance: NDArray[np.float64]
+    names: tuple[str, str] = ("A", "B")
 
     @property
     def matched(self) -> NDArray[np.float64]:
@@ -137,7 +147,12 @@ class UnitMatch:
 
 
 def match_units(
-    a: ArrayLike | Tensor, b: ArrayLike | Tensor, *, defined: ArrayLike | None = None, seed: int = 0
+    a: ArrayLike | Tensor,
+    b: ArrayLike | Tensor,
+    *,
+    defined: ArrayLike | None = None,
+    names: tuple[str, str] = ("A", "B"),
+    seed: int = 0,
 ) -> UnitMatch:
     """Find for each unit of A the unit of B that does the same.
 
@@ -145,6 +160,7 @@ def match_units(
         a: activity (sample, time, unit).
         b: activity (sample, time, unit) at the same moments of the same samples.
         defined: which moments count (sample, time); None: all.
+        names: of A and B.
         seed: of the shuffling.
 
     Raises:
@@ -161,7 +177,7 @@ def match_units(
     counts_too = counts & counts[order]
     by_chance = _correlations(first[counts_too], second[order][counts_too])
     at = _assign(by_chance)
-    return UnitMatch(correlations, pairs, np.abs(by_chance[at[:, 0], at[:, 1]]))
+    return UnitMatch(correlations, pairs, np.abs(by_chance[at[:, 0], at[:, 1]]), names)
 
 
 def _correlations(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:

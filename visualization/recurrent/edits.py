@@ -43,6 +43,9 @@ class Edit:
         """Refuse what cannot be meant."""
         if (self.h is None and self.c is None) == (self.scale is None):
             raise ValueError("Edit: accepted: h or c or both, or else scale")
+        if self.units is not None and not issubclass(type(self.units), Sequence):
+            problem = f"units {self.units!r} are not accepted"
+            raise ValueError(f"Edit: {problem}; accepted: numbers of units, such as [3], or None")
         if len(set(self.units or ())) < len(self.units or ()):
             raise ValueError(f"Edit: units {self.units} are not accepted; accepted: each once")
         if self.time is not None and self.time < 0:
@@ -130,7 +133,10 @@ def each_step(edits: Sequence[Edit], clock: int, num_steps: int) -> set[int]:
 
 
 def demand_fit(edits: Sequence[Edit], rnn: nn.RNNBase) -> None:
-    """Raise a ValueError if an edit names what `rnn` has not."""
+    """Raise a ValueError if `rnn` is no recurrent layer, or an edit names what it has not."""
+    if not issubclass(type(rnn), nn.RNNBase):
+        accepted = "an nn.LSTM, nn.GRU or nn.RNN (of a model: the layer in it)"
+        raise ValueError(f"rnn: {type(rnn).__name__} is not accepted; accepted: {accepted}")
     for edit in edits:
         if rnn.proj_size:
             raise ValueError("Edit: a projected LSTM is not accepted; accepted: proj_size 0")

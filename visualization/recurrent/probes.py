@@ -25,7 +25,8 @@ class ProbeTable:
         categorical: whether each is a category (else a number) (Q,).
         scores: of a linear probe on held-out samples (Q, T + 1): the share of right categories, or
             R² of numbers; NaN where the quantity is undefined or does not vary.
-        controls: the same with labels shuffled over the samples: what a probe finds in nothing.
+        controls: the same with the labels of other samples at the same step: what a probe finds in
+            what the step alone tells, and in nothing.
         correlations: of each unit with each quantity at each step (Q, T + 1, U): Pearson's r of
             numbers, in [-1, 1]; the correlation ratio η of categories, in [0, 1]; NaN as above.
         units: a name of each unit, by default its number (U,).
@@ -149,14 +150,14 @@ def _columns(
         at = np.flatnonzero(defined[:, step])
         y = labels[at, step]
         yield states[at, step], y, y[np.argsort(shuffled[at])], tested[at]
-    samples, steps = np.nonzero(defined)
+    # For all steps at once the control gives each sample the labels of another at the same step.
+    samples, steps = np.nonzero(defined & defined[shuffled])
     chosen = np.arange(len(samples))
     if len(chosen) > _MOST_ROWS:
         chosen = np.random.default_rng(0).choice(chosen, _MOST_ROWS, replace=False)
     samples, steps = samples[chosen], steps[chosen]
-    y = labels[samples, steps]
-    order = np.random.default_rng(1).permutation(len(y))
-    yield states[samples, steps], y, y[order], everyone[samples, steps]
+    control = labels[shuffled[samples], steps]
+    yield states[samples, steps], labels[samples, steps], control, everyone[samples, steps]
 
 
 def _can_be_probed(y: NDArray[Any], test: NDArray[Any]) -> bool:

@@ -6,6 +6,7 @@ Letters: S samples, T time steps, U units, W windows of the selected length in a
 import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from visualization.recurrent.arrays import as_array, demand_same
 
@@ -42,6 +43,7 @@ class Matches:
         threshold: least value of a unit that is on.
         units: the units that are on over the selection, ascending.
         found: the matches.
+        num_all: how many windows, `found` or not, share all the selected units.
         texts: what the selected sample and each match reads, in this order; may be empty.
     """
 
@@ -51,11 +53,12 @@ class Matches:
     threshold: float
     units: tuple[int, ...]
     found: tuple[Match, ...]
+    num_all: int = 0
     texts: tuple[str, ...] = ()
 
 
 def find_matches(
-    values: ArrayLike,
+    values: ArrayLike | Tensor,
     sample: int,
     start: int,
     stop: int,
@@ -72,7 +75,7 @@ def find_matches(
     best window, and none where no unit is shared.
 
     Args:
-        values: (S, T, U), any range; a tensor lies on the CPU.
+        values: (S, T, U), any range.
         sample: the selected sample, 0 to S - 1.
         start: the first selected step.
         stop: the step after the last selected one, start + 1 to T.
@@ -87,21 +90,23 @@ def find_matches(
     >>> [(match.sample, match.start) for match in find_matches(on, 0, 0, 1).found]
     [(1, 1)]
     """
-    array = np.asarray(values)
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     _check(array, sample, start, stop, num)
-    selected, found = _ranked(array >= threshold, sample, start, stop, num)
+    selected, found, num_all = _ranked(array >= threshold, sample, start, stop, num)
     texts: tuple[str, ...] = ()
     if symbols is not None:
         read = as_array(symbols, "symbols", ("sample", "time"))
         demand_same("symbols", read.shape, array.shape[:2], "values")
-        texts = tuple("".join(read[s]) for s in (sample, *(match.sample for match in found)))
-    return Matches(sample, start, stop, threshold, _units(selected), tuple(found), texts)
+        texts = tuple(
+            "".join(map(str, read[s])) for s in (sample, *(match.sample for match in found))
+        )
+    return Matches(sample, start, stop, threshold, _units(selected), tuple(found), num_all, texts)
 
 
 def _ranked(
     on: NDArray[np.bool_], sample: int, start: int, stop: int, num: int
-) -> tuple[NDArray[np.bool_], list[Match]]:
-    """Return which units are on over the selection, and the best `num` matches."""
+) -> tuple[NDArray[np.bool_], list[Match], int]:
+    """Return which units are on over the selection, the best matches, and how many share all."""
     length = stop - start
     num_windows = on.shape[1] - length + 1
     windows = np.logical_and.reduce([on[:, t : t + num_windows] for t in range(length)])
@@ -117,10 +122,12 @@ def _ranked(
     ranked = np.lexsort((starts, samples, -run[eligible], union, -num_shared[eligible]))
     best = np.sort(np.unique(samples[ranked], return_index=True)[1])[:num]
     places = zip(samples[ranked[best]].tolist(), starts[ranked[best]].tolist(), strict=True)
-    return selected, [
+    num_all = int((num_shared[eligible] == selected.sum()).sum())
+    best_matches = [
         Match(s, w, w + length, _units(shared[s, w]), int(num_on[s, w]), int(run[s, w]))
         for s, w in places
     ]
+    return selected, best_matches, num_all
 
 
 def _check(array: NDArray[np.generic], sample: int, start: int, stop: int, num: int) -> None:

@@ -38,10 +38,10 @@ def _(record: UnitRanking) -> Figure:
     grid[0].set_yticks(range(len(top)), [_name(record.groups[at]) for at in top])
     grid[0].set_ylabel(f"unit, held at {record.replacement}", fontsize=9)
     grid[0].invert_yaxis()
-    none = int((next(iter(record.change.values())) == 0).sum())
+    first, none = next(iter(record.change)), int((record.touched == 0).sum())
     figure.suptitle(
-        f"the {len(top)} units that matter most, of {len(record.groups)}; {none} change no answer "
-        f"({record.num_samples:,} samples, {record.confidence:.0%} bootstrap intervals)",
+        f"the {len(top)} that matter most, of {len(record.groups)}; {none} change no sample's "
+        f"{first} ({record.num_samples:,} samples, {record.confidence:.0%} bootstrap intervals)",
         fontsize=9, color=MUTED,
     )  # fmt: skip
     return figure
@@ -65,13 +65,12 @@ def _(record: Patching) -> Figure:
     figure = Figure(figsize=(6.4, 1.3 + 0.22 * len(top)), layout="constrained")
     grid = figure.subplots(1, 2, sharey=True)
     titles = ("changes the character", "makes it the other's")
+    most = max(float(record.changed.max()), 1e-9)
     for axes, title, values in zip(grid, titles, (record.changed, record.donated), strict=True):
-        axes.imshow(
-            values[top], aspect="auto", cmap="Oranges", vmin=0, vmax=max(values.max(), 1e-9)
-        )
+        axes.imshow(values[top], aspect="auto", cmap="Oranges", vmin=0, vmax=most)
         for row, column in np.ndindex(len(top), values.shape[1]):
             value = values[top[row], column]
-            color = "white" if value > 0.7 * values.max() else INK
+            color = "white" if value > 0.7 * most else INK
             axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=7,
                       color=color)  # fmt: skip
         quiet(axes, f"{title}, %")
@@ -150,26 +149,39 @@ def _corners(axes: Axes, record: Overlap) -> None:
     words = ("both right", f"only {a}", f"only {b}", "neither")
     colors = (GOOD, COLORS[0], COLORS[1], BAD)
     counts = [record.counts[name] for name in CORNERS]
-    bars = axes.barh(words, counts, color=colors, height=0.6)
+    bars = axes.barh(words, counts, color=colors, height=0.4)
     axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3, fontsize=9)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.12 * max(counts))
+    for row, name in enumerate(CORNERS):
+        found = ",  ".join(record.examples(name, 4))
+        if found:
+            axes.text(
+                0.99, row + 0.4, f"such as {found}", fontsize=7, color=MUTED, ha="right",
+                va="center", transform=axes.get_yaxis_transform(), parse_math=False,
+            )  # fmt: skip
     verdict = "no difference is shown" if record.p_value > 0.05 else "they differ"
     quiet(axes, f"{sum(counts):,} questions; McNemar p = {record.p_value:.2g}: {verdict}")
     axes.set_xlabel("questions", fontsize=9)
 
 
 def _shares(axes: Axes, title: str, groups: tuple[Group, ...], names: tuple[str, str]) -> None:
+    """Draw the shares right of each value, with 95 % intervals (Wilson 1927)."""
     x = np.arange(len(groups))
-    for shift, name, values, color in (
-        (-0.2, names[0], [100 * g.right_a for g in groups], COLORS[0]),
-        (0.2, names[1], [100 * g.right_b for g in groups], COLORS[1]),
+    num = np.array([group.num_samples for group in groups])
+    for shift, name, right, color in (
+        (-0.12, names[0], np.array([group.right_a for group in groups]), COLORS[0]),
+        (0.12, names[1], np.array([group.right_b for group in groups]), COLORS[1]),
     ):
-        axes.bar(x + shift, values, width=0.38, color=color, label=name)
+        middle = (right + 1.92 / num) / (1 + 3.84 / num)
+        reach = 1.96 * np.sqrt(right * (1 - right) / num + 0.96 / num**2) / (1 + 3.84 / num)
+        ends = 100 * np.clip([right - (middle - reach), middle + reach - right], 0, None)
+        axes.errorbar(x + shift, 100 * right, ends, fmt="o", markersize=4, capsize=2, color=color,
+                      label=name, elinewidth=1)  # fmt: skip
     axes.set_xticks(x, [f"{group.value}\n({group.num_samples:,})" for group in groups])
     quiet(axes, "")
-    lowest = min(min(g.right_a, g.right_b) for g in groups)
-    axes.set_ylim(0 if lowest < 0.9 else 100 * lowest - 0.5, 100.0 + (5 if lowest < 0.9 else 0.1))
+    axes.grid(axis="y", color="#eeeeee")
+    axes.set_xlim(-0.5, len(groups) - 0.5)
     label(axes, f"{title} (questions)", "right, %")
     axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
 
@@ -180,8 +192,8 @@ def _(record: Overlap) -> str:
     words = {"both": "both right", "only_a": f"only {a}", "only_b": f"only {b}"}
     lines = [f"{words.get(name, name)}: {count:,}" for name, count in record.counts.items()]
     lines.append(f"McNemar's exact test: p = {record.p_value:.3g}")
-    for corner in CORNERS[1:]:
-        found = record.examples(corner)
+    for corner in CORNERS:
+        found = record.examples(corner, 12)
         if found:
             lines.append(f"{words.get(corner, corner)}: " + ", ".join(found))
     for title, groups in record.groups.items():
@@ -201,7 +213,7 @@ def _(record: UnitMatch) -> Figure:
     image = heat.imshow(matrix, cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
     figure.colorbar(image, ax=heat, pad=0.02).ax.tick_params(labelsize=7)
     quiet(heat, "correlation of the units, matched pairs on the diagonal")
-    label(heat, "unit of B", "unit of A")
+    label(heat, f"units of {record.names[1]}", f"units of {record.names[0]}")
     heat.set_xticks([])
     heat.set_yticks([])
     curve.plot(range(1, len(matrix) + 1), record.matched, color=COLORS[0], label="matched units")
@@ -217,7 +229,7 @@ def _(record: UnitMatch) -> Figure:
 def _(record: UnitMatch) -> str:
     pairs = zip(record.pairs, record.matched, strict=True)
     lines = (f"{a:>4} {b:>4} {record.correlations[a, b]:>+7.3f}" for (a, b), _ in pairs)
-    return "\n".join(["   A    B correlation", *lines])
+    return "\n".join([f"unit of {record.names[0]}, unit of {record.names[1]}, correlation", *lines])
 
 
 @draw.register
@@ -225,7 +237,7 @@ def _(record: Matches) -> Figure:
     spans = [(record.start, record.stop), *((m.start, m.stop) for m in record.found)]
     texts = record.texts or tuple(" " * stop for _, stop in spans)
     width = max(map(len, texts))
-    figure = Figure(figsize=(4.2 + 0.14 * width, 0.9 + 0.22 * len(spans)))
+    figure = Figure(figsize=(max(6.4, 4.2 + 0.14 * width), 0.9 + 0.22 * len(spans)))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set(xlim=(-1, width + 30), ylim=(len(spans) + 1.6, -1.2))
@@ -250,8 +262,8 @@ def start_of(step: int, width: int) -> float:
 
 def _selection(record: Matches) -> str:
     return (
-        f"{len(record.units)} units are on (≥ {record.threshold}) over the marked characters, "
-        "and together elsewhere"
+        f"{len(record.units)} units are on (≥ {record.threshold}) over the marked steps; "
+        f"so they are over {record.num_all:,} other windows"
     )
 
 

@@ -12,6 +12,7 @@ from visualization.bars import Bars
 from visualization.cost import CostTable, LayerCost
 from visualization.curves import Curves
 from visualization.render.core import BAD, COLORS, GOOD, INK, MUTED, draw, text
+from visualization.scatter import Scatter
 from visualization.transcript import Transcript
 
 
@@ -82,6 +83,20 @@ def _(record: Bars) -> Figure:
         axes.tick_params(axis="x", bottom=False, labelbottom=False)
         axes.tick_params(axis="y", labelsize=8)
     grid[0].invert_yaxis()
+    return figure
+
+
+@draw.register
+def _(record: Scatter) -> Figure:
+    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(record.x, record.y, s=9, alpha=0.35, color=COLORS[0], linewidths=0)
+    axes.set_title(record.title, fontsize=10, color=INK, loc="left")
+    axes.set_xlabel(record.names[0], fontsize=9)
+    axes.set_ylabel(record.names[1], fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#eeeeee")
     return figure
 
 

@@ -47,7 +47,7 @@ def _(record: CellTrace) -> Figure:
     columns = min(3, len(quantities))
     rows = -(-len(quantities) // columns)
     figure = Figure(figsize=(2.9 * columns, 2.6 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flat
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, (name, values) in zip(panels, quantities.items(), strict=False):
         first = values[0].float().cpu().numpy().T
         is_gate = name in "iforz"
@@ -59,8 +59,9 @@ def _(record: CellTrace) -> Figure:
         quiet(axes, NAMES[name])
         label(axes, "time step", "unit")
         figure.colorbar(image, ax=axes, pad=0.02).ax.tick_params(labelsize=7)
-    for axes in list(panels)[len(quantities) :]:
+    for axes in panels[len(quantities) :]:
         axes.set_axis_off()
+    figure.suptitle(f"sample 0, {record.row_name(0)}", fontsize=9, color=MUTED)
     return figure
 
 
@@ -116,6 +117,18 @@ def _(record: GateSaturation) -> Figure:
     return figure
 
 
+@text.register
+def _(record: GateSaturation) -> str:
+    gates = list(record.left)
+    head = "unit" + "".join(f"  {gate} < {record.low}  {gate} > {record.high}" for gate in gates)
+    lines = [
+        f"{unit:>4}"
+        + "".join(f"{record.left[g][unit]:>9.2f}{record.right[g][unit]:>9.2f}" for g in gates)
+        for unit in range(len(record.left[gates[0]]))
+    ]
+    return "\n".join(["share of the steps at which each gate is shut, and open", head, *lines])
+
+
 @draw.register
 def _(record: UnitRoles) -> Figure:
     figure = Figure(figsize=(9.0, 4.6), layout="constrained")
@@ -141,10 +154,10 @@ def _(record: UnitRoles) -> Figure:
     heat.axvline(steps - 0.5, color="white", linewidth=3)
     names = [*(str(t) for t in range(steps)), *(shown(s) for s in record.symbols)]
     heat.set_xticks(range(len(names)), names, fontsize=7, parse_math=False)
-    every = max(1, len(order) // 40)
-    heat.set_yticks(range(0, len(order), every), order[::every], fontsize=5)
+    every = max(1, len(order) // 24)
+    heat.set_yticks(range(0, len(order), every), order[::every], fontsize=7)
     quiet(heat, "mean activity, in the unit's own deviations")
-    heat.tick_params(axis="y", labelsize=5)
+    heat.tick_params(axis="y", labelsize=6)
     label(heat, "position                character", "unit, like beside like")
     figure.colorbar(image, ax=heat, pad=0.01).ax.tick_params(labelsize=7)
     return figure
@@ -217,7 +230,9 @@ def _(record: ProbeTable) -> str:
 def _(record: StatePaths) -> Figure:
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()
-    x, y = (record.points[..., k % record.points.shape[2]] for k in (0, 1))
+    x = record.points[..., 0]
+    steps = np.broadcast_to(np.arange(x.shape[1]), x.shape)
+    y = record.points[..., 1] if record.points.shape[2] > 1 else steps
     for sample in range(min(len(x), 12)):
         axes.plot(x[sample], y[sample], color="#cccccc", linewidth=0.6, zorder=0)
     colors = record.colors
@@ -232,8 +247,8 @@ def _(record: StatePaths) -> Figure:
         axes.legend(title=record.quantity, fontsize=8, title_fontsize=8, frameon=False,
                     markerscale=2.5, loc="center left", bbox_to_anchor=(1.0, 0.5))  # fmt: skip
     quiet(axes, f"paths of {len(x)} samples through the states, by {record.quantity}")
-    shares = [*record.explained, np.nan]
-    label(axes, *(f"component {k + 1} ({shares[k]:.0%} of the variance)" for k in (0, 1)))
+    names = [f"component {k + 1} ({s:.0%} of the variance)" for k, s in enumerate(record.explained)]
+    label(axes, *[*names, "time step"][:2])
     return figure
 
 
