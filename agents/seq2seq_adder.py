@@ -185,7 +185,7 @@ class Seq2SeqAdder(Agent):
         *,
         donor: str | None = None,
         part: str = "encoder",
-        units: Sequence[int] | None = None,
+        units: int | Sequence[int] | None = None,
         time: int = -1,
         layer: int | None = None,
     ) -> "Intervention":

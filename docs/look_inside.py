@@ -1,17 +1,19 @@
 """The pictures and figures of docs/recurrent.md and docs/reversed.md: `python docs/look_inside.py`.
 
 Looks into the trained agents of docs/experiments.py (which trains them, if they are not there yet).
-Figures that the pages quote are printed. Two minutes; pages need Chromium.
+Figures that the pages quote are printed. Five minutes; pages need Chromium.
 """
 
+import functools
 import io
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import attrs
 import numpy as np
 import torch
 from make_pictures import PICTURES, ROOT, save
@@ -25,24 +27,34 @@ from selenium.webdriver.common.by import By
 import agents
 from agents.core.agent import Agent
 from agents.core.comparing import compare
-from agents.core.recurrent import Study
 from visualization.bars import Bars
 from visualization.curves import Curves
-from visualization.recurrent import Edit, correlate_units, pairs, rank_units, steered
+from visualization.recurrent import (
+    Edit,
+    Patching,
+    correlate_units,
+    pairs,
+    rank_units,
+    steered,
+    taken,
+)
+from visualization.scatter import Scatter
 
 RUNS = ROOT / "runs" / "notes"
-FRESH, PLAIN = "3x3, fresh sums", "3x3, fresh sums, not reversed"
-NOTES, NOTES_PLAIN = "reversed, notes' recipe", "not reversed, notes' recipe"
-FOLDERS = {
-    FRESH: "3x3-fresh-sums", PLAIN: "3x3-fresh-sums-not-reversed",
-    NOTES: "reversed-notes-recipe", NOTES_PLAIN: "not-reversed-notes-recipe",
-}  # fmt: skip
+FRESH, FRESH_1 = "3x3, fresh sums", "3x3, fresh sums, seed 1"
+PLAIN = "3x3, fresh sums, not reversed"
+NOTES, NOTES_1 = "reversed, notes' recipe", "reversed, notes' recipe, seed 1"
+NOTES_PLAIN, NOTES_PLAIN_1 = "not reversed, notes' recipe", "not reversed, notes' recipe, seed 1"
+PAIRS = [
+    (NOTES, NOTES_PLAIN), (NOTES_1, NOTES_PLAIN_1), (NOTES, NOTES_1), (NOTES_PLAIN, NOTES_PLAIN_1),
+    (FRESH, PLAIN), (FRESH, FRESH_1),
+]  # fmt: skip
 DPI = 75
 
 
 def trained(name: str) -> Agent:
     """Return the best agent of an experiment; run it first if it has not ended yet."""
-    path = RUNS / FOLDERS[name] / "best.safetensors"
+    path = RUNS / re.sub(r"\W+", "-", name) / "best.safetensors"
     if not (path.parent / "test.json").exists():
         subprocess.run([sys.executable, "docs/experiments.py", name], cwd=ROOT, check=True)
     return agents.load(path, device="cpu")
@@ -60,9 +72,7 @@ def views(agent: Agent) -> None:
         roles, ranking = report["roles"][part], report["ablation"][part]
         counts = {kind: roles.count(kind) for kind in ("counter", "detector", "mixed", "constant")}
         print(f"{part}: {counts}; no effect: {(ranking.change['exact match'] == 0).sum()} units")
-    page = agent.inspect(["ablation", "cells"])
-    del page.records["ablation"]  # only its ranking is wanted, in the table of the cells
-    path = page.save(RUNS / FOLDERS[FRESH] / "cells.html")
+    path = agent.inspect(["cells"]).save(RUNS / "3x3-fresh-sums" / "cells.html")
     unit = ruler(agent)
     in_use("recurrent_cells", f"{path.as_uri()}#part=encoder&quantity=c&unit={unit}")
 
@@ -91,112 +101,158 @@ def in_use(name: str, address: str) -> None:
     print(f"docs/pictures/{name}.png")
 
 
+class Watched:
+    """Sums of the test split, what the encoder holds of them at the end, and what they answer."""
+
+    def __init__(self, agent: Agent, num: int) -> None:
+        self.agent, self.batch = agent, agent.task.samples("test", num)
+        self.study = agent.study(self.batch)
+        self.layer, self.trace = self.study.parts[0].layer, self.study.traces["encoder"]
+        self.last = self.trace.h.shape[2] - 1
+        known = agent.task.quantities(self.batch).reading
+        self.sums = [known[f"sum of column {column}"][:, -1] for column in range(3)]
+        self.before = self.answers([])
+
+    def answers(self, edits: Sequence[Edit]) -> NDArray[np.int64]:
+        """Return the answers as numbers, -1 for what is none."""
+        with torch.inference_mode(), steered(self.layer, edits):
+            texts = self.agent.task.decode(self.study.write()[0].numpy())
+        return np.array([int(text) if text.isdigit() else -1 for text in texts])
+
+    def given(self, units: Sequence[int], donors: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the answers when units have the state that they have in other sums."""
+        edit = taken(self.trace, torch.from_numpy(donors), self.last, 0, list(units))
+        return self.answers([edit])
+
+
 def ruler(agent: Agent) -> int:
-    """Draw the cell that holds the units' sum, and what it does; return its number."""
-    batch = agent.task.samples("test", 2000)
-    trace = agent.study(batch).traces["encoder"]
-    known = agent.task.quantities(batch).reading
-    sums = known["sum of column 0"]
-    found = correlate_units(trace.c[0], {"sum": sums})[0, -2]
+    """Draw the cell that holds the units' sum; return its number."""
+    watched = Watched(agent, 2000)
+    sums = watched.sums[0]
+    found = correlate_units(watched.trace.c[0, :, -1:], {"sum": sums[:, None]})[0, 0]
     unit = int(np.abs(found).argmax())
-    c = trace.c[0, :, -1, unit].numpy()
-    values = np.unique(sums[:, -1])
-    means = [float(c[sums[:, -1] == value].mean()) for value in values]
-    within = np.sqrt(np.mean([c[sums[:, -1] == value].var() for value in values]))
-    slope = np.polyfit(values, means, 1)[0]
-    print(f"unit {unit}: r = {found[unit]:.4f} with the units' sum; {slope:+.3f} for each 1, "
-          f"standard deviation within a sum {within:.3f}")  # fmt: skip
-    save("recurrent_ruler", Curves(
-        {f"mean of c, unit {unit} of the encoder, at the end": {"c": (values.tolist(), means)}},
-        x_name="sum of the units' digits",
-    ), DPI)  # fmt: skip
+    c = watched.trace.c[0, :, -1, unit].double().numpy()
+    values = np.unique(sums)
+    within = np.sqrt(np.mean([c[sums == value].var() for value in values]))
+    ends = [(c[sums == v].min(), c[sums == v].max()) for v in values]
+    apart = [int(v) for v, (low, _), (_, high) in zip(values, ends, ends[1:], strict=False)
+             if low <= high]  # fmt: skip
+    slope = np.polyfit(sums, c, 1)[0]
+    print(f"unit {unit}: r = {found[unit]:.4f}; {slope:+.3f} for each 1, deviation within a "
+          f"sum {within:.3f}; sums that overlap with the next: {apart}")  # fmt: skip
+    names = ("sum of the units' digits", f"c of unit {unit}, after the last character")
     for value in (-0.4, 0.0, 0.4):
-        edit = Edit(units=[unit], time=11, c=value)
+        edit = Edit(units=[unit], time=watched.last, c=value)
         record = agent.intervene("12+345+678", {"encoder": edit})
         print(f"12+345+678 = {record.before}; c of unit {unit} = {value}: {record.after}")
     save("recurrent_intervention", record, DPI)
+    save("recurrent_ruler", Scatter(f"{len(c):,} sums", sums, c, names), DPI)
     return unit
 
 
-def carrying(agent: Agent, column: int, num: int = 2000) -> dict[int, tuple[float, float]]:
-    """Give each encoder unit its mean under the other carry into a column, and answer again.
+def labour(agent: Agent) -> None:
+    """Draw which units change the answer by exactly 1, 10 and 100, given another sum's state."""
+    watched = Watched(agent, 2000)
+    donors = np.random.default_rng(0).permutation(len(watched.before))
+    moved = [
+        np.abs(watched.given([unit], donors) - watched.before)
+        for unit in range(watched.trace.h.shape[-1])
+    ]
+    shares = {step: [float((m == step).mean()) for m in moved] for step in (1, 10, 100)}
+    chosen = [int(u) for s in shares.values() for u in np.argsort(-np.array(s))[:6]]
+    save("recurrent_labour", Bars({
+        f"by exactly {step}, % of the sums": {f"unit {u}": 100 * share[u] for u in chosen}
+        for step, share in shares.items()
+    }, (), 1), DPI)  # fmt: skip
+    for unit in chosen:
+        parts = {step: round(share[unit], 3) for step, share in shares.items()}
+        print(f"unit {unit}: changes {(moved[unit] > 0).mean():.3f}, by exactly {parts}")
 
-    Returns for each unit how often the column's digit then goes up by one (carry 0 → 1), and down
-    by one (1 → 0), of the sums that were right and have the column.
+
+def transplants(agent: Agent, most: int = 10) -> None:
+    """Draw how many units it takes to move a column's sum, or a carry alone, to another answer.
+
+    Units are added one by one, always the one that helps most on one half of the sums; what is
+    drawn is measured on the other half.
     """
-    batch = agent.task.samples("test", num)
-    study: Study = agent.study(batch)
-    trace = study.traces["encoder"]
-    known = agent.task.quantities(batch).writing
-    carry, at = known[f"carry into column {column}"], known["column"] == column
+    watched = Watched(agent, 2000)
+    rng, half = np.random.default_rng(0), np.arange(2000) < 1000
+    anyone = rng.permutation(2000)
+    tens_alone = np.array([
+        rng.choice(np.flatnonzero(((watched.sums[0] - s) % 10 == 0) & (watched.sums[0] != s)))
+        for s in watched.sums[0]
+    ])  # fmt: skip
+    cases = {f"sum of column {k}": (anyone, watched.sums[k], 10**k) for k in range(3)}
+    cases["carry into column 1 alone"] = (tens_alone, watched.sums[0], 1)
+    curves = {}
+    for name, (donors, sums, worth) in cases.items():
+        wanted = watched.before + (sums[donors] - sums) * worth
+        counts = wanted != watched.before
 
-    def digit(answers: NDArray[Any]) -> NDArray[np.int64]:
-        return np.where(at, answers.astype(int), 0).sum(axis=1)
+        def follows(units: Sequence[int], donors: NDArray[np.int64] = donors,
+                    wanted: NDArray[np.int64] = wanted) -> NDArray[np.bool_]:  # fmt: skip
+            return np.asarray(watched.given(units, donors) == wanted)
 
-    before = study.write()[0].numpy()
-    usable = at.any(axis=1) & (before == batch.answer).all(axis=1)
-    found = {}
-    for unit in range(trace.h.shape[-1]):
-        moved = []
-        for old, new in ((0, 1), (1, 0)):
-            like = torch.from_numpy(carry == new)
-            c, h = (float(values[0, like, -1, unit].mean()) for values in (trace.c, trace.h))
-            edit = Edit(units=[unit], time=trace.h.shape[2] - 1, c=c, h=h)
-            with torch.inference_mode(), steered(study.parts[0].layer, [edit]):
-                after = study.write()[0].numpy()
-            shift = (digit(after) - digit(before)) % 10 == (new - old) % 10
-            moved.append(float(shift[usable & (carry == old)].mean()))
-        found[unit] = (moved[0], moved[1])
+        alone = [follows([unit])[counts & half].mean() for unit in range(128)]
+        changed = agent_patching(agent).changed.sum(axis=1)
+        candidates = {*np.argsort(-np.array(alone))[:12], *np.argsort(-changed)[:20]}
+        group: list[int] = []
+        found = []
+        for _ in range(most):
+            rates = {u: follows([*group, int(u)])[counts & half].mean() for u in candidates}
+            group.append(int(max(rates, key=lambda unit: rates[unit])))
+            candidates.discard(group[-1])
+            found.append(100 * float(follows(group)[counts & ~half].mean()))
+        curves[name] = (list(range(1, most + 1)), found)
+        print(name, group, [round(value, 1) for value in found])
+    save("recurrent_transplant", Curves({"answers that follow exactly, %": curves},
+                                        x_name="units taken from another sum"), DPI)  # fmt: skip
+
+
+@functools.cache
+def agent_patching(agent: Agent) -> Patching:
+    """Return the patching of the encoder's units."""
+    found: Patching = agent.inspect(["patching"])["patching"]["encoder"]
     return found
 
 
-def carries(agent: Agent) -> None:
-    """Draw which units carry into the tens."""
-    found = carrying(agent, 1)
-    top = sorted(found, key=lambda unit: -sum(found[unit]))[:8]
-    save("recurrent_carry", Bars({
-        "0 → 1: one more, % of the sums": {f"unit {u}": 100 * found[u][0] for u in top},
-        "1 → 0: one less, % of the sums": {f"unit {u}": 100 * found[u][1] for u in top},
-    }, (f"unit {top[0]}",), 1), DPI)  # fmt: skip
-    print(f"carry into the tens: {[(u, found[u]) for u in top[:3]]}")
-    hundreds = carrying(agent, 2)
-    best = max(hundreds, key=lambda unit: sum(hundreds[unit]))
-    print(f"carry into the hundreds: at best unit {best}: {hundreds[best]}")
-
-
-def together(agent: Agent, num: int = 6) -> None:
+def together(agent: Agent, num: int = 8) -> None:
     """Print which pairs of units stand in for each other in the encoder."""
     study = agent.study(agent.task.samples("test", 1000))
     first = study.parts[0]
     alone = rank_units(first.layer, first.score)
-    chosen = [alone.groups[at][0] for at in alone.order[10 : 10 + num]]
+    chosen = [alone.groups[at][0] for at in alone.order[3 : 3 + num]]
     ranking = rank_units(first.layer, first.score, pairs(chosen))
     extra = ranking.interaction("exact match")
     order = np.argsort(np.where(np.isnan(extra), np.inf, extra))
-    print("pairs that lose more together than one by one:",
-          [(ranking.groups[at], round(float(extra[at]), 3)) for at in order[:3]])  # fmt: skip
+    for at in order[:3]:
+        group = ranking.groups[at]
+        single = [round(float(ranking.change["exact match"][chosen.index(u)]), 3) for u in group]
+        both = round(float(ranking.change["exact match"][at]), 3)
+        print(f"pair {group}: alone {single}, together {both}, interaction {extra[at]:.3f}")
 
 
 def comparisons() -> None:
-    """Draw reversed against plain, with the notes' recipe and with ours."""
-    for name, pair in (("notes", (NOTES, NOTES_PLAIN)), ("default", (FRESH, PLAIN))):
-        a, b = map(trained, pair)
+    """Draw reversed against plain; print every comparison that the page quotes."""
+    shown = ("carries", "question length", "answer length", "column")
+    for name, other in PAIRS:
+        a, b = trained(name), trained(other)
         report = compare(a, b)
-        print(name, report["answers"].counts, f"p = {report['answers'].p_value:.2g}")
-        if name == "notes":
-            shown = ("carries", "question length", "answer length", "column")
-            overlap = report["answers"]
+        overlap = report["answers"]
+        print(f"{name} / {other}: {overlap.counts}, p = {overlap.p_value:.2g}")
+        for part, match in report["units"].items():
+            print(f"  {part}: median |r| of matched units {np.median(match.matched):.2f}, "
+                  f"samples shuffled {np.median(match.chance):.2f}")  # fmt: skip
+        if (name, other) == PAIRS[0]:
             groups = {title: overlap.groups[title] for title in shown}
-            save("reversed_answers", type(overlap)(overlap.names, overlap.corner, overlap.p_value,
-                                                   groups, overlap.labels), DPI)  # fmt: skip
+            save("reversed_answers", attrs.evolve(overlap, groups=groups), DPI)
+            for title in shown:
+                print(f"  {title}: {overlap.groups[title]}")
             for order, agent in (("reversed", a), ("plain", b)):
                 probes = agent.inspect(["probes"])["probes"]["encoder"]
                 save(f"reversed_probes_{order}", probes, DPI)
-        matched: Sequence[float] = report["units"]["decoder"].matched
-        by_chance = report["units"]["decoder"].chance
-        print(f"decoder units matched: median |r| {np.median(matched):.2f}, "
-              f"shuffled {np.median(by_chance):.2f}")  # fmt: skip
-        save(f"reversed_units_{name}", report["units"]["decoder"], DPI)
+        if (name, other) == (FRESH, PLAIN):
+            save("reversed_units", report["units"]["decoder"], DPI)
 
 
 def main() -> None:
@@ -204,7 +260,8 @@ def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     agent = trained(FRESH)
     views(agent)
-    carries(agent)
+    labour(agent)
+    transplants(agent)
     together(agent)
     comparisons()
     example = Path(__file__).with_name("automaton_example.py")

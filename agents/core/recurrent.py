@@ -20,7 +20,6 @@ from visualization.recurrent import (
     Intervention,
     Matches,
     Overlay,
-    OverlayPart,
     Patching,
     ProbeTable,
     StatePaths,
@@ -32,6 +31,7 @@ from visualization.recurrent import (
     find_matches,
     gate_saturation,
     match_units,
+    overlay_part,
     patch_units,
     probe_states,
     rank_units,
@@ -166,15 +166,13 @@ class RecurrentViews:
     def cells(self) -> Overlay:
         """Each unit's activity on the characters that are read and written."""
         parts = [
-            OverlayPart(
-                name,
-                {q: _shown(values) for q, values in trace.quantities(row).items()},
-                part.reads[:NUM_SHOWN],
+            overlay_part(
+                name, trace.first(NUM_SHOWN), part.reads[:NUM_SHOWN],
                 None if part.writes is None else part.writes[:NUM_SHOWN],
-                self._facts(name, part, trace, row),
+                self._facts(name, part, trace, row), row,
             )
             for name, part, trace, row in self._rows()
-        ]
+        ]  # fmt: skip
         labels, right = self._study.labels[:NUM_SHOWN], self._study.right[:NUM_SHOWN]
         return Overlay(self._study.title, tuple(parts), tuple(labels), right)
 
@@ -218,10 +216,6 @@ def _in_place(trace: CellTrace, part: Part) -> tuple[NDArray[Any], NDArray[np.bo
     moved[samples, places[samples, steps]] = states[samples, steps]
     there[samples, places[samples, steps]] = True
     return moved, there
-
-
-def _shown(values: Tensor) -> NDArray[np.float32]:
-    return values[:NUM_SHOWN].float().cpu().numpy()
 
 
 def _unit_names(trace: CellTrace) -> list[str]:

@@ -101,7 +101,7 @@ def intervene(
     *,
     donor: str | None = None,
     part: str = "",
-    units: Sequence[int] | None = None,
+    units: int | Sequence[int] | None = None,
     time: int = -1,
     layer: int | None = None,
 ) -> Intervention:
@@ -116,6 +116,8 @@ def intervene(
             if edit.time is not None:
                 _step(edit.time, study.part(name).reads.shape[1])
     words = [f"{name}: {edit}" for name, held in chosen.items() for edit in held]
+    if isinstance(units, int):
+        units = [units]
     if donor is not None:
         taker = study.part(part or study.parts[0].name)
         found = _taken(make(task.encode([donor])).traces[taker.name], units, time, layer)

@@ -12,7 +12,7 @@ from visualization.recurrent.comparison import (
 )
 from visualization.recurrent.edits import Edit
 from visualization.recurrent.intervention import Intervention, Patching, patch_units, taken
-from visualization.recurrent.overlay import Overlay, OverlayPart
+from visualization.recurrent.overlay import Overlay, OverlayPart, overlay_cells, overlay_part
 from visualization.recurrent.paths import StatePaths, state_paths
 from visualization.recurrent.probes import ProbeTable, correlate_units, probe_states
 from visualization.recurrent.queries import Match, Matches, find_matches
@@ -23,7 +23,8 @@ __all__ = [
     "Automaton", "CellTrace", "Edit", "GateSaturation", "Group", "Intervention", "Match", "Matches",
     "Overlap", "Overlay", "OverlayPart", "Patching", "ProbeTable", "StatePaths", "Steering",
     "UnitMatch", "UnitRanking", "UnitRoles", "classify_units", "compare_answers", "correlate_units",
-    "extract_automaton", "find_matches", "gate_saturation", "match_units", "pairs", "patch_units",
+    "extract_automaton", "find_matches", "gate_saturation", "match_units", "overlay_cells",
+    "overlay_part", "pairs", "patch_units",
     "probe_states", "rank_units", "run", "singles", "state_paths", "steered", "taken",
     "trace_cells",
 ]  # fmt: skip

@@ -74,6 +74,12 @@ class CellTrace:
         cells = {} if self.c is None else {"c": self.c}
         return {name: values[row] for name, values in {**cells, "h": self.h, **self.gates}.items()}
 
+    def first(self, num: int) -> "CellTrace":
+        """Return the trace of the first `num` samples."""
+        gates = {name: values[:, :num] for name, values in self.gates.items()}
+        c = None if self.c is None else self.c[:, :num]
+        return CellTrace(self.kind, self.h[:, :num], c, gates, self.num_directions)
+
     def state(self, row: int = 0) -> Tensor:
         """Return all that one layer carries on (B, T, U or 2 U): h, and then c if there is one."""
         parts = [self.h[row]] if self.c is None else [self.h[row], self.c[row]]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from visualization.recurrent.arrays import as_array, demand_same
 
+_MOST_VALUES = 30  # of a quantity by which answers are grouped
 CORNERS = ("both", "only_a", "only_b", "neither")
 
 
@@ -85,6 +86,9 @@ def compare_answers(
     for name, values in (groups or {}).items():
         given = as_array(values, f"group {name!r}", ("sample",))
         demand_same(f"group {name!r}", given.shape, a.shape, "right_a")
+        if len(np.unique(given)) > _MOST_VALUES:
+            problem = f"{len(np.unique(given))} different values"
+            raise ValueError(f"group {name!r}: {problem}; accepted: at most {_MOST_VALUES}")
         is_nan = given != given
         chosen = {str(v): is_nan if v != v else given == v for v in np.unique(given)}
         found[name] = tuple(

@@ -92,6 +92,9 @@ def patch_units(
         with steered(rnn, keep=True) as steering:
             before = respond()
         trace = steering.trace()
+        if before.ndim != 2:
+            shape = tuple(before.shape)
+            raise ValueError(f"respond: shape {shape} is not accepted; accepted: (sample, place)")
         if not 0 <= time < trace.h.shape[2]:
             raise ValueError(f"time: {time} is not accepted; accepted: 0 to {trace.h.shape[2] - 1}")
         donor = _derangement(len(before), seed).to(before.device)

@@ -1,6 +1,6 @@
 // What knows nothing of the page's state.
 const BLUE = [90, 155, 216], ORANGE = [240, 150, 62]; // dark text stays legible on both
-const MEANINGS = { h: "hidden state", c: "cell state", i: "input gate", f: "forget gate", g: "candidate", o: "output gate" };
+const MEANINGS = { h: "hidden state", c: "cell state", i: "input gate", f: "forget gate", g: "candidate", o: "output gate", r: "reset gate", z: "update gate", n: "candidate" };
 
 const range = (count) => Array.from({ length: count }, (_, index) => index);
 // Two significant digits, such as 0.30 and 12, and never 1.2e+2.

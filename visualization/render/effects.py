@@ -151,8 +151,7 @@ def _corners(axes: Axes, record: Overlap) -> None:
     counts = [record.counts[name] for name in CORNERS]
     bars = axes.barh(words, counts, color=colors, height=0.4)
     axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3, fontsize=9)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1.12 * max(counts))
+    axes.set(ylim=(3.7, -0.5), xlim=(0, 1.12 * max(counts)))
     for row, name in enumerate(CORNERS):
         found = ",  ".join(record.examples(name, 4))
         if found:
@@ -161,8 +160,12 @@ def _corners(axes: Axes, record: Overlap) -> None:
                 va="center", transform=axes.get_yaxis_transform(), parse_math=False,
             )  # fmt: skip
     verdict = "no difference is shown" if record.p_value > 0.05 else "they differ"
-    quiet(axes, f"{sum(counts):,} questions; McNemar p = {record.p_value:.2g}: {verdict}")
+    quiet(axes, f"{sum(counts):,} questions; McNemar {_p(record)}: {verdict}")
     axes.set_xlabel("questions", fontsize=9)
+
+
+def _p(record: Overlap) -> str:
+    return f"p = {record.p_value:.2g}" if record.p_value > 0 else "p < 1e-300"
 
 
 def _shares(axes: Axes, title: str, groups: tuple[Group, ...], names: tuple[str, str]) -> None:
@@ -191,7 +194,7 @@ def _(record: Overlap) -> str:
     a, b = record.names
     words = {"both": "both right", "only_a": f"only {a}", "only_b": f"only {b}"}
     lines = [f"{words.get(name, name)}: {count:,}" for name, count in record.counts.items()]
-    lines.append(f"McNemar's exact test: p = {record.p_value:.3g}")
+    lines.append(f"McNemar's exact test: {_p(record)}")
     for corner in CORNERS:
         found = record.examples(corner, 12)
         if found:

@@ -1,0 +1,34 @@
+"""What the pages tell a reader to type does what they say."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_example_on_an_own_model_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The example for a reader's own network runs from its first line to the page it writes."""
+    page = (ROOT / "docs" / "recurrent.md").read_text()
+    (code,) = re.findall(r"## On your own model\n\n```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/recurrent.md", "exec"), {})
+    assert "accuracy" in capsys.readouterr().out
+    written = (tmp_path / "cells.html").read_text()
+    assert "my network" in written
+    assert not re.search(r"https?:", re.sub(r"base64,[^\"]*", "", written))
+
+
+def test_pictures_of_the_pages_are_there() -> None:
+    """Every picture that a page shows is in the repository, and every picture there is shown."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    shown = {
+        (page.parent / path).resolve()
+        for page in pages
+        for path in re.findall(r"!\[[^\]]*\]\(([^)#]+)\)", page.read_text())
+    }
+    assert all(path.exists() for path in shown), [p for p in shown if not p.exists()]
+    assert shown == set((ROOT / "docs" / "pictures").resolve().iterdir())
