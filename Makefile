@@ -40,6 +40,7 @@ bench: $(STAMP) ## speed beside Keras, Lightning and a bare loop (about an hour)
 docs: $(STAMP) ## make the pictures of docs/ again (minutes; pages need Chromium)
 	$(RUN) docs/make_pictures.py
 	$(RUN) docs/look_inside.py
+	$(RUN) docs/sequence_lab.py
 
 clean: ## remove the environments (.venv, .bench) and caches, never runs/
 	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -19,6 +19,11 @@ AGENTS = {
         "Seq2SeqAdder",
         "encoder–decoder LSTM (or GRU, RNN) that answers a text with a text",
     ),
+    "parity_lstm": Entry(
+        "agents.parity_lstm",
+        "ParityLSTM",
+        "LSTM (or GRU, RNN) that answers a text with a label, learned in stages of growing length",
+    ),
 }
 
 

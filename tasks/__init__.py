@@ -16,6 +16,10 @@ TASKS = {
         "sums of <terms> positive integers of at most <digits> digits, as text",
         example="add3x3",
     ),
+    "parity": Entry("tasks.parity", "Parity", "is the number of ones in a bit string odd?"),
+    "mod<modulus>": Entry(
+        "tasks.parity", "Parity", "the number of ones modulo <modulus>", example="mod3"
+    ),
 }
 
 

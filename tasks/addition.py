@@ -89,6 +89,11 @@ class Addition(Task):
         """The share of answers that are right as a whole."""
         return "exact_match", "max"
 
+    @property
+    def num_stages(self) -> int:
+        """One: sums are learned at their full length from the start."""
+        return 1
+
     def num_samples_in(self, split: Split) -> int:
         """Return the samples of one pass; fresh training counts 50,000 as one."""
         fixed = self.num_samples
@@ -98,7 +103,13 @@ class Addition(Task):
         return validation if fixed and split == "validation" else FRESH_EPOCH
 
     def batches(
-        self, split: Split, batch_size: int, seed: int, epoch: int, start: int = 0
+        self,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        start: int = 0,
+        stage: int | None = None,
     ) -> Iterator[TextPairs]:
         """Yield the batches of one epoch; see `Task.batches`."""
         pairs, order = _epoch(self, split, seed, epoch)

@@ -58,6 +58,8 @@ class Agent(abc.ABC):
         precision = devices.resolve_precision(config.precision, self.device)
         optimizer = Optimizer(model, config)
         self.state = State(model, optimizer, random, precision, torch.get_num_threads())
+        if config.raise_below is None:
+            self.state.cursor.stage = task.num_stages - 1
         self.model = model
         self.network = parallel.wrap(model, config.parallel, self.device)
 

@@ -46,6 +46,12 @@ class AgentConfig:
         "one_cycle", "learning rate over the steps: up in a line and down in a cosine, or constant"
     )
     warmup: float = setting(0.1, "share of the steps in which one_cycle goes up", ge=0.0, lt=1.0)
+    raise_below: float | None = setting(
+        None,
+        "training loss at which a task's next, harder stage begins; null: the last from the start",
+        gt=0.0,
+    )
+    raise_steps: int = setting(10, "steps over which that loss is averaged", ge=1)
     clip_norm: float | None = setting(
         1.0, "largest L2 norm of the gradient; null: as it is", gt=0.0
     )

@@ -25,7 +25,7 @@ from agents.core.loop import (
 )
 from agents.core.run_folder import Folder
 from agents.core.signals import StopRequest, stop_requests
-from agents.core.state import Best, State, Window
+from agents.core.state import Best, Climb, State, Window
 from tasks.core.task import Task
 
 _MAY_CHANGE = ("steps", "epochs", "save_every", "keep")  # when a run goes on in its folder
@@ -114,6 +114,7 @@ class Learning:
         window.grad_norm += record.grad_norm
         window.steps += 1
         window.samples += record.samples
+        self._climb(record)
         if last or record.step % config.log_every == 0:
             self._log(record)
         if last or record.step % config.eval_every == 0:
@@ -122,6 +123,20 @@ class Learning:
         if stop or record.step % config.save_every == 0:
             self.folder.save(record.step, self._checkpoint, config.keep)
         request.raise_if_asked()
+
+    def _climb(self, record: StepRecord) -> None:
+        """Go on to the task's next stage when the last steps' loss is low enough."""
+        climb, cursor, config = self.state.climb, self.state.cursor, self.config
+        if config.raise_below is None or cursor.stage + 1 >= self.job.task.num_stages:
+            return
+        climb.loss += record.loss
+        climb.steps += 1
+        if climb.steps < config.raise_steps:
+            return
+        if climb.loss / climb.steps < config.raise_below:
+            cursor.stage += 1
+            self._note({"step": record.step, "train/stage": cursor.stage})
+        self.state.climb = Climb()
 
     def _log(self, record: StepRecord) -> None:
         self._bring_up_to_date()
@@ -224,7 +239,8 @@ def find_start(job: Job, folder: Folder, place: str, sink: Sink) -> Checkpoint |
 def _demand_same_settings(mine: Mapping[str, Any], checkpoint: Checkpoint, place: str) -> None:
     theirs = flat_settings(checkpoint.values)
     for name, value in flat_settings(mine).items():
-        if theirs.get(name) != value and name not in _MAY_CHANGE:
+        # A setting that is younger than the run had no say in it.
+        if theirs.get(name, value) != value and name not in _MAY_CHANGE:
             raise ConfigError(
                 place,
                 name,

@@ -153,6 +153,10 @@ class ConsoleSink(Sink):
     def _show(self, record: Record, note: str) -> None:
         self._last.update(record)
         scores = {tag[5:]: value for tag, value in record.items() if tag.startswith("eval/")}
+        if "train/stage" in record:
+            stage = f"stage {int(record['train/stage'])} begins"
+            self.say(f"step {int(record['step']):>6}/{self._bar.total}  {stage}")
+            return
         if not scores:
             self._bar.update(int(record["step"]) - self._bar.n)
             self._bar.set_postfix_str(f"loss {record['train/loss']:.4f}", refresh=False)

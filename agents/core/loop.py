@@ -28,11 +28,12 @@ class StepRecord(NamedTuple):
 
 @attrs.define
 class Cursor:
-    """Where a run stands in its data: the next batch is number `start` of `epoch`."""
+    """Where a run stands in its data: the next batch is number `start` of `epoch`, of a stage."""
 
     step: int = 0  # steps taken
     epoch: int = 0
     start: int = 0
+    stage: int = 0  # of the task's training data, from the easiest on
 
 
 class DivergedError(TerrariumError):
@@ -66,7 +67,8 @@ def train_steps(
     """Take one optimiser step after the other until the run's last, and yield a record of each.
 
     When a record is out, `cursor`, the parameters and the optimiser's state all stand after that
-    step, and the gradients still stand: a consumer may save, evaluate, or walk away.
+    step, and the gradients still stand: a consumer may save, evaluate, raise the cursor's stage, or
+    walk away.
 
     Raises:
         DivergedError: before the step is taken, so that the parameters are those of the last good
@@ -75,8 +77,9 @@ def train_steps(
     parameters = optimizer.parameters
     last = total_steps(config, task)
     while cursor.step < last:
+        stage = cursor.stage
         for batch in task.batches(
-            "train", config.batch_size, config.seed, cursor.epoch, cursor.start
+            "train", config.batch_size, config.seed, cursor.epoch, cursor.start, stage
         ):
             with devices.autocast(precision, device):
                 loss = loss_of(to_device(batch, device))
@@ -102,7 +105,10 @@ def train_steps(
             yield record
             if cursor.step >= last:
                 return
-        cursor.epoch, cursor.start = cursor.epoch + 1, 0
+            if cursor.stage != stage:
+                break
+        else:
+            cursor.epoch, cursor.start = cursor.epoch + 1, 0
 
 
 def describe_divergence(model: nn.Module, record: StepRecord, seen: str = "") -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 from agents.core.study import Part, Study, intervene
 from tasks.core.task import Row, Task
 from visualization.recurrent import (
+    Automaton,
     CellTrace,
     GateSaturation,
     Intervention,
@@ -28,6 +29,7 @@ from visualization.recurrent import (
     UnitRoles,
     classify_units,
     correlate_units,
+    extract_automaton,
     find_matches,
     gate_saturation,
     match_units,
@@ -137,14 +139,25 @@ class RecurrentViews:
         """What each unit of the first part carries over to the answer after the last step read."""
         study, found = self._study, {}
         last = study.parts[-1]
+        named = last.writes is not None and last.place != ""
         for name, part, trace, row in self._rows():
             if part is study.parts[0] and row % trace.num_directions == 0:
                 found[name] = patch_units(
                     part.layer, lambda: study.write()[0], part.reads.shape[1] - 1,
-                    places=last.places, what_places=last.place or "position",
+                    places=last.places if named else None,
+                    what_places=last.place if named else "position in the answer",
                     layer=row // trace.num_directions,
                 )  # fmt: skip
         return found
+
+    def automaton(self) -> dict[str, Automaton]:
+        """The smallest machine that answers as the agent does, where it answers at every step."""
+        with torch.inference_mode():
+            return {
+                part.name: extract_automaton(part.layer, part.inputs, part.reads, part.outputs)
+                for part in self._study.parts
+                if part.inputs is not None
+            }
 
     def intervention(self) -> Intervention:
         """The first sum with the state of the second: everything that was read, in one place."""

@@ -26,6 +26,14 @@ class Window:
 
 
 @attrs.define
+class Climb:
+    """Sums towards the next look at whether a task's harder stage can begin."""
+
+    loss: float = 0.0
+    steps: int = 0
+
+
+@attrs.define
 class Best:
     """The best evaluation so far: by the task's score, and by the loss among equal scores."""
 
@@ -46,6 +54,7 @@ class State:
     threads: int  # of the CPU: the last bits of a sum depend on it
     cursor: Cursor = attrs.Factory(Cursor)
     window: Window = attrs.Factory(Window)
+    climb: Climb = attrs.Factory(Climb)
     best: Best = attrs.Factory(Best)
     history: History = attrs.Factory(History)
     seconds: float = 0.0  # spent learning until the last record, evaluations left out
@@ -60,6 +69,7 @@ class State:
             **identity,
             "cursor": attrs.asdict(self.cursor),
             "window": attrs.asdict(self.window),
+            "climb": attrs.asdict(self.climb),
             "best": attrs.asdict(self.best),
             **{name: getattr(self, name) for name in _PLAIN},
             "history": self.history.records,
@@ -85,6 +95,7 @@ class State:
         self.random = groups["random"]
         values = checkpoint.values
         self.cursor, self.window = Cursor(**values["cursor"]), Window(**values["window"])
+        self.climb = Climb(**values.get("climb", {}))  # absent before 0.2.0
         self.best, self.history = Best(**values["best"]), History(values["history"])
         for name in _PLAIN:
             setattr(self, name, values[name])

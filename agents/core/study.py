@@ -29,6 +29,9 @@ class Part:
         place: the quantity that says which place of the text a step is at, such as `column`; "":
             the steps themselves.
         score: runs what comes after and with the layer, and returns scores of each sample (N,).
+        inputs: what the layer reads (N, T, I), where it would answer at every step, so that an
+            automaton can be extracted.
+        outputs: what it would answer after each step (N, T).
     """
 
     name: str
@@ -38,6 +41,8 @@ class Part:
     quantities: Mapping[str, NDArray[Any]]
     place: str
     score: Callable[[], Mapping[str, Tensor]]
+    inputs: Tensor | None = None
+    outputs: NDArray[np.str_] | None = None
 
     @property
     def symbols(self) -> NDArray[np.str_]:
@@ -69,7 +74,7 @@ class Study:
     title: str
     labels: Sequence[str]
     right: NDArray[np.bool_]
-    characters: str
+    characters: Sequence[str]
     write: Callable[[], tuple[Tensor, Tensor]]
     parts: Sequence[Part]
 

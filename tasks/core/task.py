@@ -27,6 +27,21 @@ class TextToText:
     answer_length: int  # characters, padding included
 
 
+class TextLabels(NamedTuple):
+    """Texts in codes (batch, time), and the label of each (batch, 1)."""
+
+    sequence: NDArray[Any]
+    label: NDArray[Any]
+
+
+@attrs.frozen
+class TextToLabel:
+    """The sizes of a task that answers a text of any length with one label."""
+
+    characters: str  # a code is a position in this string
+    labels: tuple[str, ...]  # a label is a position here
+
+
 class Row(NamedTuple):
     """One answered question as a person reads it."""
 
@@ -70,17 +85,29 @@ class Task(abc.ABC):
     def monitor(self) -> tuple[str, Literal["max", "min"]]:
         """The score that says which of two agents is better, and in which direction."""
 
+    @property
+    @abc.abstractmethod
+    def num_stages(self) -> int:
+        """How many stages of training data there are, from easy to what is asked; 1: no others."""
+
     @abc.abstractmethod
     def num_samples_in(self, split: Split) -> int:
         """Return how many samples one pass over a split has (an epoch, for `train`)."""
 
     @abc.abstractmethod
     def batches(
-        self, split: Split, batch_size: int, seed: int, epoch: int, start: int = 0
+        self,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        start: int = 0,
+        stage: int | None = None,
     ) -> Iterator[Any]:
         """Yield the batches of one epoch from number `start` on: a pure function of its arguments.
 
-        So the whole cursor of a run is two integers, `epoch` and `start`.
+        So the whole cursor of a run is three integers: `epoch`, `start` and `stage`, from 0 for the
+        easiest; None: what is asked in the end.
         """
 
     @abc.abstractmethod

@@ -23,7 +23,7 @@ class Intervention:
         before: the untouched answer, as a person reads it.
         after: the answer with the change.
         probabilities: of each code at each written place, before and after (2, A, V).
-        characters: the V characters.
+        characters: the V characters, or labels.
     """
 
     question: str
@@ -31,7 +31,7 @@ class Intervention:
     before: str
     after: str
     probabilities: NDArray[np.float64]
-    characters: str
+    characters: Sequence[str]
 
 
 @attrs.frozen(eq=False)

@@ -41,6 +41,11 @@ def _(record: Curves) -> Figure:
     return figure
 
 
+def _short(question: str, most: int = 24) -> str:
+    """Return a question, or the beginning and the length of a long one."""
+    return question if len(question) <= most else f"{question[:10]}… ({len(question):,} long)"
+
+
 @draw.register
 def _(record: AnswerTable) -> Figure:
     lines = max(1, len(record.rows))
@@ -60,7 +65,7 @@ def _(record: AnswerTable) -> Figure:
             "ha": "right",
             "va": "center",
         }
-        axes.text(columns["question"], line, question, color=INK, **style)
+        axes.text(columns["question"], line, _short(question), color=INK, **style)
         axes.text(columns["answer"], line, answer, color=GOOD if right else BAD, **style)
         axes.text(columns["right answer"], line, target, color=MUTED, **style)
         axes.text(0.70, line, "" if right else "✗", color=BAD, fontsize=10, va="center")
@@ -131,7 +136,7 @@ def _(record: Transcript) -> str:
 @text.register
 def _(record: AnswerTable) -> str:
     head = ("question", "answer", "target", "")
-    rows = [head, *((q, a, t, "" if right else "✗") for q, a, t, right in record.rows)]
+    rows = [head, *((_short(q), a, t, "" if right else "✗") for q, a, t, right in record.rows)]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = (
         "  ".join(cell.rjust(width) for cell, width in zip(row[:3], widths, strict=True))

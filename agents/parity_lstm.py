@@ -1,0 +1,177 @@
+"""A recurrent network that reads a text and answers with one label, such as odd or even.
+
+Its task offers stages of growing length (curriculum learning, Bengio et al. 2009), because the
+label of a long sequence says nothing about any single symbol: without stages it stays at chance.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from agents.core.agent import Agent
+from agents.core.config import AgentConfig, setting
+from tasks.core.task import TextLabels, TextToLabel
+from visualization.answers import AnswerTable
+from visualization.untouched import untouched
+
+if TYPE_CHECKING:
+    from agents.core.study import Study
+    from visualization.recurrent import Edit, Intervention
+
+RECURRENT = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+_WATCHED = 20  # symbols of the sequences that views look at
+
+
+@attrs.frozen(kw_only=True)
+class ParityConfig(AgentConfig):
+    """Sizes and recipe of the reader."""
+
+    hidden_size: int = setting(16, "units of each recurrent layer", ge=1)
+    num_layers: int = setting(1, "recurrent layers", ge=1)
+    cell: Literal["lstm", "gru", "rnn"] = setting("lstm", "kind of recurrent layer")
+    learning_rate: float = setting(1e-2, "highest step size of Adam", gt=0.0)
+    schedule: Literal["one_cycle", "constant"] = setting(
+        "constant", "learning rate over the steps: up in a line and down in a cosine, or constant"
+    )
+    raise_below: float | None = setting(
+        0.05,
+        "training loss at which a task's next, harder stage begins; null: the last from the start",
+        gt=0.0,
+    )
+    batch_size: int = setting(128, "samples in a step", ge=1)
+    steps: int = setting(2_000, "optimiser steps in all", ge=1)
+    eval_samples: int = setting(500, "samples of an evaluation during training", ge=1)
+
+
+class Reader(nn.Module):
+    """One-hot symbols, a recurrent layer, a linear read-out. B samples, T steps, K labels."""
+
+    def __init__(self, config: ParityConfig, spec: TextToLabel) -> None:
+        super().__init__()
+        self.num_codes = len(spec.characters)
+        self.recurrent = cast(
+            "nn.RNNBase",
+            RECURRENT[config.cell](
+                self.num_codes, config.hidden_size, config.num_layers, batch_first=True
+            ),
+        )
+        self.readout = nn.Linear(config.hidden_size, len(spec.labels))
+
+    def one_hot(self, sequence: Tensor) -> Tensor:
+        """Return codes (B, T) as what the recurrent layer reads (B, T, codes)."""
+        return F.one_hot(sequence, self.num_codes).to(torch.get_default_dtype())
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """Return logits (B, K) after the last symbol of codes (B, T)."""
+        return cast("Tensor", self.readout(self.recurrent(self.one_hot(sequence))[0][:, -1]))
+
+    def after_each(self, sequence: Tensor) -> Tensor:
+        """Return logits (B, T, K) after each symbol of codes (B, T)."""
+        return cast("Tensor", self.readout(self.recurrent(self.one_hot(sequence))[0]))
+
+
+class ParityLSTM(Agent):
+    """Reads all symbols, then answers; learned by the cross entropy of that answer alone."""
+
+    name = "parity_lstm"
+    Config = ParityConfig
+    spec_type = TextToLabel
+    config: ParityConfig
+    model: Reader
+
+    def build_model(self, spec: TextToLabel) -> nn.Module:
+        """Return the reader for the task's characters and labels."""
+        return Reader(self.config, spec)
+
+    def loss(self, batch: TextLabels) -> Tensor:
+        """Return the mean cross entropy of the labels, in nats."""
+        logits = self.network(torch.as_tensor(batch.sequence).long())
+        return F.cross_entropy(logits.float(), torch.as_tensor(batch.label)[:, 0])
+
+    def respond(self, batch: TextLabels) -> Tensor:
+        """Return the likeliest labels (batch, 1)."""
+        return cast("Tensor", self.model(torch.as_tensor(batch.sequence).long())).argmax(-1, True)
+
+    def views(self) -> Mapping[str, Callable[[], Any]]:
+        """Return the inspections of the recurrent layer, on short sequences, and its automaton."""
+        from agents.core.recurrent import RecurrentViews
+
+        short = attrs.evolve(cast("Any", self.task), length=_WATCHED)
+        views = RecurrentViews(self.study, short)
+        return {
+            "wrong_answers": self.wrong_answers,
+            **views.by_name(),
+            "automaton": views.automaton,
+        }
+
+    def comparisons(self, other: Agent, names: tuple[str, str]) -> Mapping[str, Callable[[], Any]]:
+        """Return nothing beside the answers."""
+        return {}
+
+    def wrong_answers(self, num: int = 20) -> AnswerTable:
+        """Return the first `num` sequences of the test split that went wrong."""
+        rows = self.task.rows(*self.answers("test", 1000))
+        wrong = [row for row in rows if not row.right]
+        title = f"{len(wrong)} of {len(rows)} test sequences went wrong"
+        return AnswerTable(title, wrong[:num])
+
+    def intervene(
+        self,
+        question: str,
+        edits: "Mapping[str, Edit | Sequence[Edit]] | None" = None,
+        *,
+        donor: str | None = None,
+        units: int | Sequence[int] | None = None,
+        time: int = -1,
+        layer: int | None = None,
+    ) -> "Intervention":
+        """Answer a text as ever, and again with states of the `reader` changed.
+
+        Arguments and errors are those of `Seq2SeqAdder.intervene`; there is one part, `reader`.
+        """
+        from agents.core.study import intervene
+
+        with untouched(self.model):
+            return intervene(
+                self.study, self.task, question, edits,
+                donor=donor, part="reader", units=units, time=time, layer=layer,
+            )  # fmt: skip
+
+    def study(self, batch: TextLabels) -> "Study":
+        """Return a batch with all that views ask of its answers."""
+        from agents.core.study import Part, Study
+
+        sequence = torch.as_tensor(batch.sequence).long().to(self.device)
+        label = torch.as_tensor(batch.label)[:, 0].to(self.device)
+        spec, known = self.task.spec, self.task.quantities(batch)
+        with torch.inference_mode():
+            after_each = self.model.after_each(sequence).argmax(-1).cpu().numpy()
+
+        def score() -> dict[str, Tensor]:
+            logits = self.model(sequence)
+            loss = F.cross_entropy(logits, label, reduction="none")
+            return {"accuracy": logits.argmax(-1) == label, "loss": loss}
+
+        def write() -> tuple[Tensor, Tensor]:
+            logits = self.model(sequence)[:, None]
+            return logits.argmax(-1), logits
+
+        part = Part(
+            "reader", self.model.recurrent, np.array(list(spec.characters))[batch.sequence], None,
+            known.reading, known.places[0], score, self.model.one_hot(sequence),
+            np.array(spec.labels)[after_each],
+        )  # fmt: skip
+        rows = self.task.rows(after_each[:, -1:], batch)
+        return Study(
+            f"{self.name} on {self.task.name}",
+            [f"{row.question} {row.answer}" for row in rows],
+            np.array([row.right for row in rows]),
+            spec.labels,
+            write,
+            (part,),
+        )
