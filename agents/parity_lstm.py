@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, setting
+from agents.core.layers import OneHot, recurrent
 from tasks.core.task import TextLabels, TextToLabel
 from visualization.answers import AnswerTable
 from visualization.untouched import untouched
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from agents.core.study import Study
     from visualization.recurrent import Edit, Intervention
 
-RECURRENT = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 _WATCHED = 20  # symbols of the sequences that views look at
 
 
@@ -53,26 +53,20 @@ class Reader(nn.Module):
 
     def __init__(self, config: ParityConfig, spec: TextToLabel) -> None:
         super().__init__()
-        self.num_codes = len(spec.characters)
-        self.recurrent = cast(
-            "nn.RNNBase",
-            RECURRENT[config.cell](
-                self.num_codes, config.hidden_size, config.num_layers, batch_first=True
-            ),
+        self.characters = OneHot(len(spec.characters))
+        self.recurrent = recurrent(
+            config.cell, len(spec.characters), config.hidden_size, config.num_layers
         )
         self.readout = nn.Linear(config.hidden_size, len(spec.labels))
 
-    def one_hot(self, sequence: Tensor) -> Tensor:
-        """Return codes (B, T) as what the recurrent layer reads (B, T, codes)."""
-        return F.one_hot(sequence, self.num_codes).to(torch.get_default_dtype())
-
     def forward(self, sequence: Tensor) -> Tensor:
         """Return logits (B, K) after the last symbol of codes (B, T)."""
-        return cast("Tensor", self.readout(self.recurrent(self.one_hot(sequence))[0][:, -1]))
+        output, _ = self.recurrent(self.characters(sequence))
+        return cast("Tensor", self.readout(output[:, -1]))
 
     def after_each(self, sequence: Tensor) -> Tensor:
         """Return logits (B, T, K) after each symbol of codes (B, T)."""
-        return cast("Tensor", self.readout(self.recurrent(self.one_hot(sequence))[0]))
+        return cast("Tensor", self.readout(self.recurrent(self.characters(sequence))[0]))
 
 
 class ParityLSTM(Agent):
@@ -163,7 +157,7 @@ class ParityLSTM(Agent):
 
         part = Part(
             "reader", self.model.recurrent, np.array(list(spec.characters))[batch.sequence], None,
-            known.reading, known.places[0], score, self.model.one_hot(sequence),
+            known.reading, known.places[0], score, self.model.characters(sequence),
             np.array(spec.labels)[after_each],
         )  # fmt: skip
         rows = self.task.rows(after_each[:, -1:], batch)

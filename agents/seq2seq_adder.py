@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, setting
+from agents.core.layers import OneHot, recurrent
 from tasks.core.task import TextPairs, TextToText
 from visualization.answers import AnswerTable
 from visualization.untouched import untouched
@@ -22,8 +23,6 @@ from visualization.untouched import untouched
 if TYPE_CHECKING:
     from agents.core.study import Study
     from visualization.recurrent import Edit, Intervention
-
-RECURRENT = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
 @attrs.frozen(kw_only=True)
@@ -63,18 +62,10 @@ class EncoderDecoder(nn.Module):
             width = config.embedding_size
             self.characters = nn.Embedding(num_codes, width)
 
-        def recurrent(input_size: int) -> nn.RNNBase:
-            layer: nn.RNNBase = RECURRENT[config.cell](
-                input_size,
-                config.hidden_size,
-                config.num_layers,
-                batch_first=True,
-                dropout=config.dropout,
-            )
-            return layer
-
-        self.encoder = recurrent(width)
-        self.decoder = recurrent(config.hidden_size if self.repeats else width)
+        hands_over = config.hidden_size if self.repeats else width
+        sizes = (config.hidden_size, config.num_layers, config.dropout)
+        self.encoder = recurrent(config.cell, width, *sizes)
+        self.decoder = recurrent(config.cell, hands_over, *sizes)
         self.readout = nn.Linear(config.hidden_size, num_codes)
 
     def read(self, question: Tensor) -> Any:
@@ -116,18 +107,6 @@ class EncoderDecoder(nn.Module):
     def _write_repeated(self, last: Tensor) -> Tensor:
         repeated = last.expand(-1, self.answer_length, -1)
         return cast("Tensor", self.readout(self.decoder(repeated)[0]))
-
-
-class OneHot(nn.Module):
-    """Codes (…) to one-hot vectors (…, num_codes)."""
-
-    def __init__(self, num_codes: int) -> None:
-        super().__init__()
-        self.num_codes = num_codes
-
-    def forward(self, codes: Tensor) -> Tensor:
-        """Return the vectors, in the default floating type."""
-        return F.one_hot(codes, self.num_codes).to(torch.get_default_dtype())
 
 
 class Seq2SeqAdder(Agent):
