@@ -127,28 +127,30 @@ def ordered(rnn: nn.RNNBase, x: Tensor) -> Tensor:
     return x if rnn.batch_first else x.transpose(0, 1)
 
 
-def close(found: Any, wanted: Any, tolerance: float = 1e-12) -> None:
+def assert_close(found: Any, wanted: Any, tolerance: float = 1e-12) -> None:
     torch.testing.assert_close(found, wanted, rtol=0, atol=tolerance)
 
 
-def agree(rnn: nn.RNNBase, edits: Sequence[Edit], change: Change, state: Any = None) -> None:
+def assert_agrees(
+    rnn: nn.RNNBase, edits: Sequence[Edit], change: Change, state: Any = None
+) -> None:
     """Demand that edits do what a change does in a loop, with and without a trace."""
     x = inputs()
     wanted = loop(rnn, x, state, change)
     for keep in (False, True):
         done = run(rnn, ordered(rnn, x), state, edits, keep=keep)
         top = list(wanted.h[-2:] if rnn.bidirectional else wanted.h[-1:])
-        close(ordered(rnn, done.output), torch.cat(top, dim=-1))
+        assert_close(ordered(rnn, done.output), torch.cat(top, dim=-1))
     last = wanted.h[:, :, -1].clone()
     if rnn.bidirectional:
         last[1::2] = wanted.h[1::2, :, 0]
-    close(done.state[0] if rnn.mode == "LSTM" else done.state, last)
-    close(done.trace.h, wanted.h)
+    assert_close(done.state[0] if rnn.mode == "LSTM" else done.state, last)
+    assert_close(done.trace.h, wanted.h)
     assert set(done.trace.gates) == set(wanted.gates)
     for name, values in wanted.gates.items():
-        close(done.trace.gate(name), values)
+        assert_close(done.trace.gate(name), values)
     if rnn.mode == "LSTM":
-        close(done.trace.c, wanted.c)
+        assert_close(done.trace.c, wanted.c)
     else:
         assert done.trace.c is None
 
@@ -162,16 +164,16 @@ def test_a_trace_equals_a_loop_over_cells(kind: str, features: dict, given: bool
         rnn, x = layer(kind, dtype, **features), inputs(dtype=dtype)
         state = initial(rnn, dtype=dtype) if given else None
         trace, wanted = trace_cells(rnn, ordered(rnn, x), state), loop(rnn, x, state)
-        close(trace.h, wanted.h, tolerance)
+        assert_close(trace.h, wanted.h, tolerance)
         assert trace.kind == kind
         assert set(trace.gates) == set(wanted.gates)
         for name, values in wanted.gates.items():
-            close(trace.gates[name], values, tolerance)
+            assert_close(trace.gates[name], values, tolerance)
         if kind == "lstm":
-            close(trace.c, wanted.c, tolerance)
+            assert_close(trace.c, wanted.c, tolerance)
         done = run(rnn, ordered(rnn, x), state)
         output, last = rnn(ordered(rnn, x), state)
-        close((done.output, done.state), (output, last), tolerance)
+        assert_close((done.output, done.state), (output, last), tolerance)
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
@@ -184,8 +186,8 @@ def test_one_sample_without_a_batch(kind: str, batch_first: bool) -> None:
     single = tuple(s[:, 0] for s in state) if kind == "lstm" else state[:, 0]
     for given in (None, single):
         done = run(rnn, x, given, keep=True)
-        close((done.output, done.state), rnn(x, given))
-        close(done.trace.h, loop(rnn, x[None], None if given is None else state).h)
+        assert_close((done.output, done.state), rnn(x, given))
+        assert_close(done.trace.h, loop(rnn, x[None], None if given is None else state).h)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -193,11 +195,11 @@ def test_one_sample_and_one_step(kind: str) -> None:
     """A single step of a single sample is traced exactly, its gates and cell state too."""
     rnn, x = layer(kind), inputs(1, 1, INPUTS)
     trace, wanted = trace_cells(rnn, x), loop(rnn, x)
-    close(trace.h, wanted.h)
+    assert_close(trace.h, wanted.h)
     for name, values in wanted.gates.items():
-        close(trace.gates[name], values)
+        assert_close(trace.gates[name], values)
     if kind == "lstm":
-        close(trace.c, wanted.c)
+        assert_close(trace.c, wanted.c)
 
 
 @pytest.mark.parametrize("features", [{}, {"num_layers": 2, "bidirectional": True}], ids=str)
@@ -206,14 +208,14 @@ def test_projection(features: dict) -> None:
     rnn, x = layer("lstm", proj_size=2, **features), inputs()
     trace, (output, _) = trace_cells(rnn, x), rnn(x)
     directions = 2 if rnn.bidirectional else 1
-    close(torch.cat(list(trace.h[-directions:]), dim=-1), output)
+    assert_close(torch.cat(list(trace.h[-directions:]), dim=-1), output)
     for time in range(TIME):
         _, (h, c) = rnn(x[:, : time + 1])
-        close((trace.h[0, :, time], trace.c[0, :, time]), (h[0], c[0]))
+        assert_close((trace.h[0, :, time], trace.c[0, :, time]), (h[0], c[0]))
         if rnn.bidirectional:
             c = rnn(x[:, time:])[1][1]
-            close(trace.c[1, :, time], c[1])
-    close((run(rnn, x).output, run(rnn, x).state), rnn(x))
+            assert_close(trace.c[1, :, time], c[1])
+    assert_close((run(rnn, x).output, run(rnn, x).state), rnn(x))
 
 
 class Writer(nn.Module):
@@ -240,16 +242,16 @@ def test_calls_that_go_on_are_one_trace(kind: str) -> None:
         rnn(x[:, :2])  # other calls, before a new beginning
         for time in range(TIME):
             _, state = rnn(x[:, time : time + 1], state)
-    close(steering.trace().quantities(), whole.quantities())
+    assert_close(steering.trace().quantities(), whole.quantities())
     writer, first = Writer(kind), inputs(BATCH, 1, INPUTS)
     state = initial(writer.core)
     with torch.no_grad(), steered(writer.core, keep=True) as steering:
         done = writer(first, state)
         written = writer.out(steering.trace().h[0])
-    close(writer(first, state), done)
+    assert_close(writer(first, state), done)
     wanted = loop(writer.core, torch.cat([first, written[:, :-1]], dim=1), state)
-    close(steering.trace().h, wanted.h)
-    close(steering.means(0, 0)["h"], wanted.h[0].mean((0, 1)))
+    assert_close(steering.trace().h, wanted.h)
+    assert_close(steering.means(0, 0)["h"], wanted.h[0].mean((0, 1)))
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn_tanh"])
@@ -284,5 +286,5 @@ def test_the_forms_of_zero_ablation_are_one(kind: str) -> None:
     edits += [Edit(units=[unit], c=0.0), Edit(units=[unit], c=0.0, h=0.0)] * (kind == "lstm")
     answers += [readout(run(rnn, x, None, [edit]).output) for edit in edits]
     for answer in answers[1:]:
-        close(answer, answers[0])
+        assert_close(answer, answers[0])
     assert (answers[0] - readout(rnn(x)[0])).abs().max() > 1e-3

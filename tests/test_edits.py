@@ -16,8 +16,8 @@ from tests.test_cells import (
     TIME,
     UNITS,
     Change,
-    agree,
-    close,
+    assert_agrees,
+    assert_close,
     initial,
     inputs,
     layer,
@@ -92,7 +92,7 @@ def test_edits_equal_a_loop(kind: str, case: str, given: bool) -> None:
         with pytest.raises(ValueError, match=r"Edit: c: .* has no cell; accepted: h, scale"):
             run(rnn, inputs(), None, edits)
     else:
-        agree(rnn, edits, setter(edits), initial(rnn) if given else None)
+        assert_agrees(rnn, edits, setter(edits), initial(rnn) if given else None)
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn_relu"])
@@ -102,11 +102,11 @@ def test_edits_of_other_layers_and_directions(kind: str) -> None:
     for where in ({"layer": 1}, {"direction": 1}, {"layer": 1, "direction": 1}):
         for what in ({"h": 0.4}, {"h": 0.4, "time": 1}, {"scale": -1.0}, {"h": SAMPLES}):
             edits = [Edit(units=[1, 3], **where, **what), Edit(units=[0], h=-0.3)]
-            agree(rnn, edits, setter(edits, directions=2))
+            assert_agrees(rnn, edits, setter(edits, directions=2))
     if kind == "lstm":
         edits = [Edit(units=[1], layer=1, direction=1, c=0.8), Edit(units=[1], c=0.8, direction=1)]
         edits.append(Edit(units=[2], direction=1, c=-1.0, time=3))
-        agree(rnn, edits, setter(edits, directions=2), initial(rnn))
+        assert_agrees(rnn, edits, setter(edits, directions=2), initial(rnn))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -120,8 +120,8 @@ def test_holding_is_an_edit_at_every_step(kind: str) -> None:
     fused = run(rnn, x, state, [Edit(units=[1, 4], **values)], keep=True)
     steps = [Edit(units=[1, 4], time=time, **values) for time in range(TIME)]
     single = run(rnn, x, state, steps, keep=True)
-    close(fused.trace.quantities(), single.trace.quantities())
-    close(fused.state, single.state)
+    assert_close(fused.trace.quantities(), single.trace.quantities())
+    assert_close(fused.state, single.state)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -136,7 +136,7 @@ def test_edits_name_steps_across_calls(kind: str) -> None:
             for piece in x.split(sizes, dim=1):
                 output, carried = rnn(piece, carried)
                 outputs.append(output)
-        close(torch.cat(outputs, dim=1), wanted)
+        assert_close(torch.cat(outputs, dim=1), wanted)
 
 
 @pytest.mark.parametrize(

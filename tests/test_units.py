@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from torch import Tensor, nn
 
-from tests.test_cells import UNITS, close, initial, inputs, layer, loop
+from tests.test_cells import UNITS, assert_close, initial, inputs, layer, loop
 from visualization.recurrent import (
     UnitRanking,
     classify_units,
@@ -73,7 +73,7 @@ def test_a_hand_wired_counter_and_detector_are_found() -> None:
     texts, x = letters()
     trace = trace_cells(wired(), x)
     steps = torch.arange(1, STEPS + 1, dtype=torch.float64)
-    close(trace.c[0, :, :, COUNTER], (np.tanh(0.1) * steps).expand(NUM, -1))
+    assert_close(trace.c[0, :, :, COUNTER], (np.tanh(0.1) * steps).expand(NUM, -1))
     roles = classify_units(trace.c[0], texts)
     assert roles.kinds[:3] == ("counter", "detector", "constant")
     assert roles.count("constant") == 1
