@@ -71,7 +71,19 @@ def views(agent: Agent) -> None:
     for part in ("encoder", "decoder"):
         roles, ranking = report["roles"][part], report["ablation"][part]
         counts = {kind: roles.count(kind) for kind in ("counter", "detector", "mixed", "constant")}
+        for gate, shut in report["gates"][part].left.items():
+            most = [(shares > 0.5).sum() for shares in (shut, report["gates"][part].right[gate])]
+            print(f"{part} {gate}: shut most of the time {most[0]}, open {most[1]}; "
+                  f"always shut {(shut == 1).sum()}")  # fmt: skip
         print(f"{part}: {counts}; no effect: {(ranking.change['exact match'] == 0).sum()} units")
+    probes = report["probes"]["encoder"]
+    for column in (1, 2, 3):
+        row = probes.quantities.index(f"carry into column {column}")
+        print(f"carry into column {column}, last step: {probes.scores[row, -2]:.2f}, labels "
+              f"shuffled {probes.controls[row, -2]:.2f}")  # fmt: skip
+    row = probes.quantities.index("carry into column 1")
+    cells = probes.correlations[row, -2, len(probes.units) // 2 :]
+    print(f"cells that go with the carry at 0.83 or more: {np.flatnonzero(cells >= 0.83)}")
     path = agent.inspect(["cells"]).save(RUNS / "3x3-fresh-sums" / "cells.html")
     unit = ruler(agent)
     in_use("recurrent_cells", f"{path.as_uri()}#part=encoder&quantity=c&unit={unit}")

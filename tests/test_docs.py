@@ -22,6 +22,28 @@ def test_the_example_on_an_own_model_runs(
     assert not re.search(r"https?:", re.sub(r"base64,[^\"]*", "", written))
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the addresses of a page's headings, as they are made from their words."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_lead_somewhere() -> None:
+    """Every link of a page to another, and to a heading in it, leads to one that is there."""
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
+    links = [
+        (page, *target.partition("#")[::2])
+        for page in pages
+        for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)]+)\)", page.read_text())
+        if "://" not in target
+    ]
+    assert len(links) > 20
+    for page, path, anchor in links:
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), (page.name, path)
+        assert not anchor or anchor in anchors(target), (page.name, path, anchor)
+
+
 def test_pictures_of_the_pages_are_there() -> None:
     """Every picture that a page shows is in the repository, and every picture there is shown."""
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
