@@ -4,7 +4,7 @@ Its task offers stages of growing length (curriculum learning, Bengio et al. 200
 label of a long sequence says nothing about any single symbol: without stages it stays at chance.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
@@ -17,14 +17,9 @@ from agents.core.agent import Agent
 from agents.core.config import AgentConfig, setting
 from agents.core.layers import OneHot, recurrent
 from tasks.core.task import TextLabels, TextToLabel
-from visualization.answers import AnswerTable
-from visualization.untouched import untouched
 
 if TYPE_CHECKING:
     from agents.core.study import Study
-    from visualization.recurrent import Edit, Intervention
-
-_WATCHED = 20  # symbols of the sequences that views look at
 
 
 @attrs.frozen(kw_only=True)
@@ -92,49 +87,11 @@ class ParityLSTM(Agent):
         return cast("Tensor", self.model(torch.as_tensor(batch.sequence).long())).argmax(-1, True)
 
     def views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return the inspections of the recurrent layer, on short sequences, and its automaton."""
+        """Return the inspections of the recurrent layer, and its automaton."""
         from agents.core.recurrent import RecurrentViews
 
-        short = attrs.evolve(cast("Any", self.task), length=_WATCHED)
-        views = RecurrentViews(self.study, short)
-        return {
-            "wrong_answers": self.wrong_answers,
-            **views.by_name(),
-            "automaton": views.automaton,
-        }
-
-    def comparisons(self, other: Agent, names: tuple[str, str]) -> Mapping[str, Callable[[], Any]]:
-        """Return nothing beside the answers."""
-        return {}
-
-    def wrong_answers(self, num: int = 20) -> AnswerTable:
-        """Return the first `num` sequences of the test split that went wrong."""
-        rows = self.task.rows(*self.answers("test", 1000))
-        wrong = [row for row in rows if not row.right]
-        title = f"{len(wrong)} of {len(rows)} test sequences went wrong"
-        return AnswerTable(title, wrong[:num])
-
-    def intervene(
-        self,
-        question: str,
-        edits: "Mapping[str, Edit | Sequence[Edit]] | None" = None,
-        *,
-        donor: str | None = None,
-        units: int | Sequence[int] | None = None,
-        time: int = -1,
-        layer: int | None = None,
-    ) -> "Intervention":
-        """Answer a text as ever, and again with states of the `reader` changed.
-
-        Arguments and errors are those of `Seq2SeqAdder.intervene`; there is one part, `reader`.
-        """
-        from agents.core.study import intervene
-
-        with untouched(self.model):
-            return intervene(
-                self.study, self.task, question, edits,
-                donor=donor, part="reader", units=units, time=time, layer=layer,
-            )  # fmt: skip
+        views = RecurrentViews(self.study, self.task.viewed)
+        return {**views.by_name(), "automaton": views.automaton}
 
     def study(self, batch: TextLabels) -> "Study":
         """Return a batch with all that views ask of its answers."""

@@ -4,7 +4,7 @@ The encoder reads the question character by character; its last states are all t
 knows of it (Sutskever et al. 2014, 1409.3215). The decoder writes the answer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
@@ -17,12 +17,9 @@ from agents.core.agent import Agent
 from agents.core.config import AgentConfig, setting
 from agents.core.layers import OneHot, recurrent
 from tasks.core.task import TextPairs, TextToText
-from visualization.answers import AnswerTable
-from visualization.untouched import untouched
 
 if TYPE_CHECKING:
     from agents.core.study import Study
-    from visualization.recurrent import Edit, Intervention
 
 
 @attrs.frozen(kw_only=True)
@@ -133,68 +130,10 @@ class Seq2SeqAdder(Agent):
         return self.model.write(self.model.read(torch.as_tensor(batch.question).long()))[0]
 
     def views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return the adder's own inspections, and those of its recurrent layers."""
+        """Return the inspections of encoder and decoder."""
         from agents.core.recurrent import RecurrentViews  # learning does without
 
-        return {
-            "wrong_answers": self.wrong_answers,
-            **RecurrentViews(self.study, self.task).by_name(),
-        }
-
-    def comparisons(self, other: Agent, names: tuple[str, str]) -> Mapping[str, Callable[[], Any]]:
-        """Return which units of encoder and decoder do the same in another adder."""
-        from agents.core.recurrent import match_studies
-
-        if not isinstance(other, Seq2SeqAdder):
-            return {}
-        pair = ((self.study, self.task), (other.study, other.task))
-        return {"units": lambda: match_studies(*pair, names)}
-
-    def wrong_answers(self, num: int = 20) -> AnswerTable:
-        """Return the first `num` sums of the test split that went wrong."""
-        rows = self.task.rows(*self.answers("test", 2000))
-        wrong = [row for row in rows if not row.right]
-        title = f"{len(wrong)} of {len(rows)} test sums went wrong"
-        return AnswerTable(title, wrong[:num])
-
-    def intervene(
-        self,
-        question: str,
-        edits: "Mapping[str, Edit | Sequence[Edit]] | None" = None,
-        *,
-        donor: str | None = None,
-        part: str = "encoder",
-        units: int | Sequence[int] | None = None,
-        time: int = -1,
-        layer: int | None = None,
-    ) -> "Intervention":
-        """Answer a sum as ever, and again with states changed; the agent stays as it is.
-
-        >>> from visualization.recurrent import Edit
-        >>> import agents
-        >>> agent = agents.make("seq2seq_adder", task="add3x3", device="cpu")
-        >>> agent.intervene("1+2+3", {"decoder": Edit(units=[5], time=1, c=0.0)}).changes
-        ('decoder: unit 5: c = 0 after step 1',)
-
-        Args:
-            question: such as `123+45+6`.
-            edits: what is set or scaled in `encoder` and `decoder`; see `Edit`. Steps count from 0.
-            donor: another sum, of which units take over the state.
-            part: where they do.
-            units: which of them; None: all.
-            time: after which step, from 0, or from the end if negative.
-            layer: in which layer; None: in every one.
-
-        Raises:
-            ValueError: says what is wrong with a question, part, unit or step.
-        """
-        from agents.core.study import intervene
-
-        with untouched(self.model):
-            return intervene(
-                self.study, self.task, question, edits,
-                donor=donor, part=part, units=units, time=time, layer=layer,
-            )  # fmt: skip
+        return RecurrentViews(self.study, self.task.viewed).by_name()
 
     def study(self, batch: TextPairs) -> "Study":
         """Return a batch with all that views ask of its answers."""

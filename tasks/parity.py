@@ -25,6 +25,7 @@ from tasks.core.settings import ConfigError, setting
 from tasks.core.task import Quantities, Row, Split, Task, TextLabels, TextToLabel
 
 FRESH_EPOCH = 50_000  # samples that count as one epoch: all are fresh
+_VIEWED = 20  # bits
 _WITHHELD_FROM = 10  # bits: shorter sequences are too few to keep some back
 _TENTHS = {"test": (0, 1), "validation": (1, 2), "train": (2, 10)}  # of all sequences
 _PRIMES = np.array([7919, 104_729, 1_299_709, 15_485_863, 179_424_673], np.int64)
@@ -71,6 +72,11 @@ class Parity(Task):
     def num_stages(self) -> int:
         """One for each length."""
         return len(self.lengths)
+
+    @property
+    def viewed(self) -> "Parity":
+        """Sequences of at most 20 bits: what a person can look at."""
+        return attrs.evolve(self, length=min(self.length, _VIEWED))
 
     def num_samples_in(self, split: Split) -> int:
         """Return the samples of one pass; all are fresh."""

@@ -12,6 +12,7 @@ import yaml
 
 import agents
 import tasks
+from agents.core.comparing import compare
 from agents.core.config import config_class, describe, read_file
 from agents.core.history import History
 from tasks.core.settings import Given, build, fields, to_values
@@ -171,7 +172,7 @@ def test_inspecting_changes_nothing(name: str, fails: bool) -> None:
                 agent.inspect()
     else:
         report = agent.inspect()
-        assert set(report.records) >= {"summary", "learning_curves"}
+        assert set(report.records) >= {"summary", "learning_curves", "wrong_answers"}
     assert same(before, weights(agent))
     assert torch.equal(state, torch.get_rng_state())
     assert modes == [module.training for module in agent.model.modules()]
@@ -205,6 +206,29 @@ def test_validation_loss_is_that_of_the_validation_samples(name: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("agents.core.agent._CHUNK", 7)
         assert agent.mean_loss(batch) == pytest.approx(agent.history.series("eval/loss")[1][-1])
+
+
+def test_an_agent_compared_with_itself_is_never_right_alone(name: str) -> None:
+    """Compared with itself an agent's corners sum to the questions, and every unit finds itself."""
+    agent = small_agent(name).learn()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agents.core.comparing.NUM_QUESTIONS", 200)
+        patch.setattr("agents.core.recurrent.NUM_SAMPLES", 100)
+        report = compare(agent, agent)
+    counts = report["answers"].counts
+    assert counts["only_a"] == counts["only_b"] == 0
+    assert sum(counts.values()) == 200
+    parts = agent.study(agent.task.viewed.samples("test", 2)).parts
+    assert [*report["units"]] == [part.name for part in parts]
+    for match in report["units"].values():
+        assert match.matched.max() == pytest.approx(1.0)
+
+
+def test_a_question_viewed_is_a_question_of_the_task(task: Task) -> None:
+    """The task as it is looked at has the same sizes and scores, and questions no longer."""
+    assert task.viewed.spec == task.spec
+    assert task.viewed.monitor == task.monitor
+    assert task.viewed.samples("test", 2)[0].shape[1] <= task.samples("test", 2)[0].shape[1]
 
 
 def test_every_view_can_be_drawn_and_saved(name: str, tmp_path: Path) -> None:

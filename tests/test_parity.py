@@ -112,6 +112,15 @@ def test_stages_solve_what_cannot_be_learned_at_once(trained: Agent) -> None:
     assert abs(np.mean(plain.history.series("train/loss")[1][-2:]) - np.log(2)) < 0.02
 
 
+def test_a_donors_state_gives_the_donors_answer(trained: Agent) -> None:
+    """With all units as after another text the answer is the other text's."""
+    assert trained.predict(["0110", "0111"]) == ["even", "odd"]
+    changed = trained.intervene("0110", donor="0111")
+    assert (changed.before, changed.after) == ("even", "odd")
+    with pytest.raises(ConfigError, match=r"part: 'raeder' is not a part; .* did you mean reader"):
+        trained.intervene("0110", donor="0111", part="raeder")
+
+
 def test_its_automaton_is_that_of_parity(trained: Agent) -> None:
     """The trained reader boils down to two states that swap at every one."""
     machine = trained.inspect(["automaton"])["automaton"]["reader"]

@@ -14,7 +14,7 @@ from agents.seq2seq_adder import Seq2SeqAdder
 from tasks.core.settings import ConfigError
 from tasks.core.task import Task, TextPairs
 from tests.conftest import same, small_agent, weights
-from tests.test_cells import close
+from tests.test_cells import assert_close
 from visualization import render
 from visualization.recurrent import Edit
 
@@ -76,11 +76,11 @@ def test_traces_are_those_of_a_loop(
     study = agent.study(batch)
     states, logits, codes = written(agent, batch)
     assert logits.std(dim=0).max() > 0.01  # no two samples are the same
-    close(study.traces["decoder"].h, states, 1e-5)
-    close(study.write(), (codes, logits), 1e-5)
+    assert_close(study.traces["decoder"].h, states, 1e-5)
+    assert_close(study.write(), (codes, logits), 1e-5)
     question = agent.model.characters(torch.as_tensor(batch.question).long())
     encoded = study.traces["encoder"].h[-1]
-    close(encoded, agent.model.encoder(question)[0].detach(), 1e-5)
+    assert_close(encoded, agent.model.encoder(question)[0].detach(), 1e-5)
     encoder, second = study.parts
     text = np.array(list(study.characters))
     assert encoder.writes is None
@@ -134,7 +134,8 @@ def test_every_view_is_drawn_and_leaves_no_trace(settings: dict[str, Any]) -> No
     agent.model.train()
     agent.model.decoder.eval()
     names = set(agent.views())
-    assert names == {*VIEWS, "wrong_answers"}
+    assert names == {*VIEWS}
+    assert [*agent.inspect(["wrong_answers"]).records] == ["wrong_answers"]
     rows = settings.get("num_layers", 1) * 2
     for name in VIEWS:
         before = remembered(agent)

@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import attrs
 import numpy as np
@@ -30,11 +30,15 @@ from visualization.curves import Curves
 from visualization.report import Report
 from visualization.untouched import evaluation_mode, untouched
 
+if TYPE_CHECKING:
+    from agents.core.study import Study
+    from visualization.recurrent import Edit, Intervention
+
 _CHUNK = 1024  # samples that are answered at once
 
 
 class Agent(abc.ABC):
-    """A training object. A subclass supplies `Config`, `spec_type` and four methods.
+    """A training object. A subclass supplies `Config`, `spec_type` and five methods.
 
     Attributes:
         model: the bare module, on `device`; it knows nothing of loss, optimiser or wrapper.
@@ -83,13 +87,8 @@ class Agent(abc.ABC):
         """
 
     @abc.abstractmethod
-    def comparisons(
-        self, other: "Agent", names: tuple[str, str]
-    ) -> Mapping[str, Callable[[], Any]]:
-        """Return, like `views`, what there is to compare with another agent beside its answers.
-
-        `names` tell the two apart in figures.
-        """
+    def study(self, batch: Any) -> "Study":
+        """Return a batch with its answers, and the layers that can be watched and changed."""
 
     @final
     def learn(
@@ -206,7 +205,12 @@ class Agent(abc.ABC):
         Args:
             views: names of inspections, in any order; None: all.
         """
-        known = {"summary": self.cost, "learning_curves": self.curves, **self.views()}
+        known = {
+            "summary": self.cost,
+            "learning_curves": self.curves,
+            "wrong_answers": self.wrong_answers,
+            **self.views(),
+        }
         for view in views or ():
             if view not in known:
                 problem = f"{view!r} is not a view of {self.name}"
@@ -215,6 +219,47 @@ class Agent(abc.ABC):
         with untouched(self.model):
             records = {name: known[name]() for name in chosen}
         return Report(f"{self.name} on {self.task.name}, step {self.state.cursor.step}", records)
+
+    @final
+    def intervene(
+        self,
+        question: str,
+        edits: "Mapping[str, Edit | Sequence[Edit]] | None" = None,
+        *,
+        donor: str | None = None,
+        part: str | None = None,
+        units: int | Sequence[int] | None = None,
+        time: int = -1,
+        layer: int | None = None,
+    ) -> "Intervention":
+        """Answer a question as ever, and again with states changed; the agent stays as it is.
+
+        >>> from visualization.recurrent import Edit
+        >>> import agents
+        >>> agent = agents.make("seq2seq_adder", task="add3x3", device="cpu")
+        >>> agent.intervene("1+2+3", {"decoder": Edit(units=[5], time=1, c=0.0)}).changes
+        ('decoder: unit 5: c = 0 after step 1',)
+
+        Args:
+            question: as a person types it.
+            edits: what is set or scaled, by the name of a part of `study`, such as `encoder`; see
+                `Edit`. Steps count from 0.
+            donor: another question, of which units take over the state.
+            part: where they do; None: the first part.
+            units: which of them; None: all.
+            time: after which step, from 0, or from the end if negative.
+            layer: in which layer; None: in every one.
+
+        Raises:
+            ValueError: says what is wrong with a question, part, unit or step.
+        """
+        from agents.core.study import intervene  # learning does without
+
+        with untouched(self.model):
+            return intervene(
+                self.study, self.task, question, edits,
+                donor=donor, part=part, units=units, time=time, layer=layer,
+            )  # fmt: skip
 
     @final
     def save(self, path: str | Path) -> Path:
@@ -261,6 +306,14 @@ class Agent(abc.ABC):
         """Return the first `num` answers as a table."""
         shown = type(batch)(*(array[:num] for array in batch))
         return AnswerTable("worked answers", self.task.rows(answers[:num], shown))
+
+    @final
+    def wrong_answers(self, num: int = 20) -> AnswerTable:
+        """Return the first `num` questions of the test split that went wrong, of 2,000."""
+        rows = self.task.rows(*self.answers("test", 2000))
+        wrong = [row for row in rows if not row.right]
+        title = f"{len(wrong)} of {len(rows)} test questions went wrong"
+        return AnswerTable(title, wrong[:num])
 
     @final
     def cost(self) -> CostTable:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from agents.core.agent import Agent
 from agents.core.config import ConfigError, flat_settings
+from agents.core.recurrent import match_studies
 from tasks.core.task import Quantities
 from visualization.recurrent import Overlap, compare_answers
 from visualization.report import Report
@@ -35,7 +36,7 @@ def compare(a: Agent, b: Agent) -> Report:
     names = _names(a, b)
     records: dict[str, Any] = {"answers": _overlap(a, b, names)}
     with untouched(a.model), untouched(b.model):
-        records |= {name: call() for name, call in a.comparisons(b, names).items()}
+        records["units"] = match_studies((a.study, a.task), (b.study, b.task), names)
     return Report(f"{names[0]} against {names[1]}: {a.name} on {a.task.name}", records)
 
 

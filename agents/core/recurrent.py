@@ -4,6 +4,7 @@ An agent makes a `Study` of some samples; the functions of `visualization.recurr
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -205,12 +206,15 @@ Watched = tuple[Callable[[Any], Study], Task]
 
 
 def match_studies(first: Watched, second: Watched, names: tuple[str, str]) -> dict[str, UnitMatch]:
-    """Match the units of two agents, part by part, at the same places of the same questions."""
-    batch = first[1].samples("test", NUM_SAMPLES)
-    questions = [row.question for row in first[1].rows(batch[1], batch)]
-    studies = [make(task.encode(questions)) for make, task in (first, second)]
+    """Match the units of two agents' parts of one name at the same places of the same questions."""
+    task = first[1].viewed
+    batch = task.samples("test", NUM_SAMPLES)
+    questions = [row.question for row in task.rows(batch[1], batch)]
+    studies = [make(own.viewed.encode(questions)) for make, own in (first, second)]
     found = {}
-    for a, b in zip(*(study.parts for study in studies), strict=True):
+    for a, b in itertools.product(*(study.parts for study in studies)):
+        if a.name != b.name:
+            continue
         pair = zip(studies, (a, b), strict=True)
         (x, at_x), (y, at_y) = (_in_place(study.traces[part.name], part) for study, part in pair)
         size = min(x.shape[1], y.shape[1])

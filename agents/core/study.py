@@ -105,7 +105,7 @@ def intervene(
     edits: Mapping[str, Edit | Sequence[Edit]] | None = None,
     *,
     donor: str | None = None,
-    part: str = "",
+    part: str | None = None,
     units: int | Sequence[int] | None = None,
     time: int = -1,
     layer: int | None = None,

@@ -90,6 +90,11 @@ class Task(abc.ABC):
     def num_stages(self) -> int:
         """How many stages of training data there are, from easy to what is asked; 1: no others."""
 
+    @property
+    @abc.abstractmethod
+    def viewed(self) -> "Task":
+        """The task with questions of a length that a person can look at: itself, or shorter."""
+
     @abc.abstractmethod
     def num_samples_in(self, split: Split) -> int:
         """Return how many samples one pass over a split has (an epoch, for `train`)."""
