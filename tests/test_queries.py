@@ -135,7 +135,11 @@ def test_shuffled_units_change_unit_numbers_only() -> None:
 @pytest.mark.parametrize(
     ("shape", "span", "message"),
     [
-        ((4, 5), (0, 0, 1), "values: shape (4, 5); accepted are (sample, time, unit)"),
+        (
+            (4, 5),
+            (0, 0, 1),
+            "values: shape (4, 5) is not accepted; accepted: (sample, time, unit), none of them 0",
+        ),
         ((4, 5, 2), (4, 0, 1), "sample: 4; accepted are 0 to 3"),
         ((4, 5, 2), (-1, 0, 1), "sample: -1; accepted are 0 to 3"),
         ((4, 5, 2), (0, -1, 1), "start: -1; accepted are 0 to 4"),

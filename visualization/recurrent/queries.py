@@ -90,7 +90,7 @@ def find_matches(
     >>> [(match.sample, match.start) for match in find_matches(on, 0, 0, 1).found]
     [(1, 1)]
     """
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = as_array(values, "values", ("sample", "time", "unit"), finite=True)
     _check(array, sample, start, stop, num)
     selected, found, num_all = _ranked(array >= threshold, sample, start, stop, num)
     texts: tuple[str, ...] = ()
@@ -132,8 +132,6 @@ def _ranked(
 
 def _check(array: NDArray[np.generic], sample: int, start: int, stop: int, num: int) -> None:
     """Refuse arguments that select nothing."""
-    if array.ndim != 3:
-        raise ValueError(f"values: shape {array.shape}; accepted are (sample, time, unit)")
     num_samples, num_steps = array.shape[:2]
     if not 0 <= sample < num_samples:
         raise ValueError(f"sample: {sample}; accepted are 0 to {num_samples - 1}")
