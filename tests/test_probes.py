@@ -1,5 +1,6 @@
 """Probes, correlations, paths and comparisons against planted answers and other libraries."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -323,3 +324,23 @@ def test_matching_counts_only_what_is_defined() -> None:
     np.testing.assert_array_equal(match_units(a[:1, :1], a[:1, :1]).matched, 0)
     with pytest.raises(ValueError, match=r"b: shape \(60, 4\) does not go with a"):
         match_units(a, b[:, :4])
+
+
+def test_many_numbers_are_compared_in_ranges() -> None:
+    """More than 30 numbers are put into ten ranges, each question in one; so many words are not."""
+    rng = np.random.default_rng(0)
+    right, lengths = rng.random(500) < 0.5, rng.integers(9, 91, 500)
+    record = compare_answers(right, ~right, groups={"length": lengths, "short": lengths % 30})
+    groups = record.groups["length"]
+    assert len(groups) == 10
+    assert sum(group.num_samples for group in groups) == 500
+    assert min(group.num_samples for group in groups) > 30
+    ends = [tuple(map(int, group.value.split("–"))) for group in groups]
+    assert ends[0][0] == lengths.min()
+    assert ends[-1][1] == lengths.max()
+    assert all(a[1] < b[0] for a, b in itertools.pairwise(ends))
+    for group, (low, high) in zip(groups, ends, strict=True):
+        assert group.right_a == right[(low <= lengths) & (lengths <= high)].mean()
+    assert len(record.groups["short"]) == 30
+    with pytest.raises(ValueError, match="group 'words': 82 different words; accepted: at most 30"):
+        compare_answers(right, right, groups={"words": lengths.astype(str)})

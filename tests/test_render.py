@@ -123,6 +123,18 @@ def test_the_ranking_counts_changes_that_cancel() -> None:
     assert "0 change no sample's accuracy" in render.draw(ranking).get_suptitle()
 
 
+def test_long_questions_and_many_groups_leave_room_for_the_bars() -> None:
+    """A comparison of long questions by many quantities is drawn without a lost axis."""
+    right, labels = BITS[:, 0].bool(), ["123456789+" * 9] * 119 + ["1+2"]
+    groups = {f"quantity {k}": BITS.cumsum(1)[:, k] for k in range(6)} | {"many": np.arange(120)}
+    record = compare_answers(right, BITS[:, 1], groups=groups, labels=labels)
+    figure = render.draw(record)
+    assert render.png(figure, dpi=30).startswith(b"\x89PNG")
+    boxes = [axes.get_position() for part in figure.subfigs for axes in part.axes if axes.axison]
+    assert len(boxes) == 8
+    assert all(box.height > 0.3 and box.width > 0.2 for box in boxes)
+
+
 def test_an_automaton_of_a_bare_layer_is_drawn() -> None:
     """The automaton of a layer that answers the bit it reads has two states, and is drawn."""
     machine = extract_automaton(LAYERS["rnn"], INPUTS, BITS, BITS.bool().numpy())

@@ -1,6 +1,7 @@
 """What the command line can do: quick answers without torch, and the modes."""
 
 import argparse
+import contextlib
 import csv
 import io
 import json
@@ -171,11 +172,11 @@ def _keep(report: "Report", folder: Path, name: str, step: int) -> None:
 
     page = report.save(folder / f"{name}.html")
     arrays = report.save_arrays(folder / f"{name}.npz")
-    events = TensorBoardSink(folder / name)  # in a run of their own: they hide none of training's
-    events.take(Started(History([]), step - 1, step))  # hides what an earlier look left there
-    for view, record in report.flat():
-        events.take(Pictured(step, view, record))
-    events.close()
+    # A run of their own: figures hide those of an earlier look, and none of the training's.
+    with contextlib.closing(TensorBoardSink(folder / name)) as events:
+        events.take(Started(History([]), step - 1, step))
+        for view, record in report.flat():
+            events.take(Pictured(step, view, record))
     print(f"{page}: open it in a browser; arrays in {arrays}; figures for TensorBoard in {name}/")
 
 

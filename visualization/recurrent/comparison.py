@@ -10,7 +10,8 @@ from torch import Tensor
 
 from visualization.recurrent.arrays import as_array, demand_same
 
-_MOST_VALUES = 30  # of a quantity by which answers are grouped
+_MOST_VALUES = 30  # of a quantity by which answers are grouped one by one
+_RANGES = 10  # of one that has more
 CORNERS = ("both", "only_a", "only_b", "neither")
 
 
@@ -68,7 +69,8 @@ def compare_answers(
     Args:
         right_a: whether A was right (N,).
         right_b: whether B was right (N,).
-        groups: quantities by name (N,), such as the number of carries; shares are given per value.
+        groups: quantities by name (N,), such as the number of carries; shares are given per value,
+            or for ten ranges of about as many questions each if there are more than 30 numbers.
         places: whether each place of A's and B's answers was right, both (N, P), such as their
             columns; NaN: the answer has no such place.
         what_places: a name for them.
@@ -86,14 +88,9 @@ def compare_answers(
     for name, values in (groups or {}).items():
         given = as_array(values, f"group {name!r}", ("sample",))
         demand_same(f"group {name!r}", given.shape, a.shape, "right_a")
-        if len(np.unique(given)) > _MOST_VALUES:
-            problem = f"{len(np.unique(given))} different values"
-            raise ValueError(f"group {name!r}: {problem}; accepted: at most {_MOST_VALUES}")
-        is_nan = given != given
-        chosen = {str(v): is_nan if v != v else given == v for v in np.unique(given)}
         found[name] = tuple(
             Group(value, int(at.sum()), float(a[at].mean()), float(b[at].mean()))
-            for value, at in chosen.items()
+            for value, at in _values(name, given).items()
         )
     if places is not None:
         each = [as_array(p, "places", ("sample", "place")).astype(float) for p in places]
@@ -108,6 +105,23 @@ def compare_answers(
     corner = np.where(a & b, 0, np.where(a, 1, np.where(b, 2, 3)))
     p_value = mcnemar(int((corner == 1).sum()), int((corner == 2).sum()))
     return Overlap(names, corner, p_value, found, tuple(labels))
+
+
+def _values(name: str, given: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
+    """Return who has each value, or a value of each range; NaN is a value of its own."""
+    is_nan = given != given
+    known = np.unique(given[~is_nan])
+    if len(known) <= _MOST_VALUES:
+        chosen = {str(value): given == value for value in known}
+    elif given.dtype.kind not in "iuf":
+        problem = f"{len(known)} different words"
+        raise ValueError(f"group {name!r}: {problem}; accepted: at most {_MOST_VALUES}, or numbers")
+    else:
+        ends = np.unique(np.quantile(given[~is_nan], np.linspace(0, 1, _RANGES + 1)))
+        at = np.searchsorted(ends[1:-1], given, side="right")
+        ranges = [(at == number) & ~is_nan for number in range(len(ends) - 1)]
+        chosen = {f"{given[r].min():.4g}–{given[r].max():.4g}": r for r in ranges if r.any()}
+    return chosen | ({"nan": is_nan} if is_nan.any() else {})
 
 
 def _right(given: ArrayLike | Tensor, name: str) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ from visualization.render.core import BAD, COLORS, GOOD, INK, MUTED, draw, text
 from visualization.render.states import DIVERGING, label, quiet, shown
 
 _GROUPS_SHOWN = 20
+_LONGEST = 20  # characters of an example beside a bar
 
 
 def _name(group: tuple[int, ...]) -> str:
@@ -153,11 +154,12 @@ def _corners(axes: Axes, record: Overlap) -> None:
     axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3, fontsize=9)
     axes.set(ylim=(3.7, -0.5), xlim=(0, 1.12 * max(counts)))
     for row, name in enumerate(CORNERS):
-        found = ",  ".join(record.examples(name, 4))
+        found = [example for example in record.examples(name, 4) if len(example) <= _LONGEST]
         if found:
             axes.text(
-                0.99, row + 0.4, f"such as {found}", fontsize=7, color=MUTED, ha="right",
-                va="center", transform=axes.get_yaxis_transform(), parse_math=False,
+                0.99, row + 0.4, f"such as {',  '.join(found)}", fontsize=7, color=MUTED,
+                ha="right", va="center", transform=axes.get_yaxis_transform(), parse_math=False,
+                in_layout=False,
             )  # fmt: skip
     verdict = "no difference is shown" if record.p_value > 0.05 else "they differ"
     quiet(axes, f"{sum(counts):,} questions; McNemar {_p(record)}: {verdict}")
