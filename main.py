@@ -46,6 +46,13 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     add("--views", metavar="NAME,…", help="what --mode inspect looks at; without it, everything")
+    add(
+        "--over",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE,VALUE,…",
+        help="what --mode sweep goes through; twice: all combinations",
+    )
     add("runs", nargs="*", metavar="RUN", help="folders of two runs, for --mode compare")
     add("--input", metavar="TEXT", help="what to predict; without it, lines on standard input")
     add("--list-agents", action="store_true", help="one line for each agent")

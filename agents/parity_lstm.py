@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.core.agent import Agent
-from agents.core.config import AgentConfig, setting
+from agents.core.config import AgentConfig, Schedule, setting, with_default
 from agents.core.layers import OneHot, recurrent
 from tasks.core.task import TextLabels, TextToLabel
 
@@ -29,18 +29,12 @@ class ParityConfig(AgentConfig):
     hidden_size: int = setting(16, "units of each recurrent layer", ge=1)
     num_layers: int = setting(1, "recurrent layers", ge=1)
     cell: Literal["lstm", "gru", "rnn"] = setting("lstm", "kind of recurrent layer")
-    learning_rate: float = setting(1e-2, "highest step size of Adam", gt=0.0)
-    schedule: Literal["one_cycle", "constant"] = setting(
-        "constant", "learning rate over the steps: up in a line and down in a cosine, or constant"
-    )
-    raise_below: float | None = setting(
-        0.05,
-        "training loss at which a task's next, harder stage begins; null: the last from the start",
-        gt=0.0,
-    )
-    batch_size: int = setting(128, "samples in a step", ge=1)
-    steps: int = setting(2_000, "optimiser steps in all", ge=1)
-    eval_samples: int = setting(500, "samples of an evaluation during training", ge=1)
+    learning_rate: float = with_default("learning_rate", 1e-2)
+    schedule: Schedule = with_default("schedule", "constant")
+    raise_below: float | None = with_default("raise_below", 0.05)
+    batch_size: int = with_default("batch_size", 128)
+    steps: int = with_default("steps", 2_000)
+    eval_samples: int = with_default("eval_samples", 500)
 
 
 class Reader(nn.Module):
@@ -85,6 +79,8 @@ class ParityLSTM(Agent):
     def respond(self, batch: TextLabels) -> Tensor:
         """Return the likeliest labels (batch, 1)."""
         return cast("Tensor", self.model(torch.as_tensor(batch.sequence).long())).argmax(-1, True)
+
+    reply = respond
 
     def views(self) -> Mapping[str, Callable[[], Any]]:
         """Return the inspections of the recurrent layer, and its automaton."""

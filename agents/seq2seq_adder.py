@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.core.agent import Agent
-from agents.core.config import AgentConfig, setting
+from agents.core.config import AgentConfig, setting, with_default
 from agents.core.layers import OneHot, recurrent
 from tasks.core.task import TextPairs, TextToText
 
@@ -37,12 +37,10 @@ class AdderConfig(AgentConfig):
         "repeat: reads the encoder's last output at every position, as Keras' example does",
     )
     dropout: float = setting(0.0, "between recurrent layers, in training", ge=0.0, lt=1.0)
-    optimizer: Literal["adam", "muon"] = setting(
-        "muon", "muon: orthogonalised momentum for hidden-to-hidden matrices, Adam for the rest"
-    )
-    learning_rate: float = setting(2e-2, "highest step size of Adam", gt=0.0)
-    muon_learning_rate: float = setting(0.035, "highest step size of Muon", gt=0.0)
-    steps: int = setting(18_000, "optimiser steps in all", ge=1)
+    optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")
+    learning_rate: float = with_default("learning_rate", 2e-2)
+    muon_learning_rate: float = with_default("muon_learning_rate", 0.035)
+    steps: int = with_default("steps", 18_000)
 
 
 class EncoderDecoder(nn.Module):
@@ -128,6 +126,8 @@ class Seq2SeqAdder(Agent):
     def respond(self, batch: TextPairs) -> Tensor:
         """Return the answers (batch, answer_length) in codes."""
         return self.model.write(self.model.read(torch.as_tensor(batch.question).long()))[0]
+
+    reply = respond
 
     def views(self) -> Mapping[str, Callable[[], Any]]:
         """Return the inspections of encoder and decoder."""

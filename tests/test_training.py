@@ -1,10 +1,7 @@
 """The mathematics of training: the optimiser, the schedule, the wrapper, the adder's variants."""
 
-import itertools
-import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,7 +11,7 @@ import tasks
 from agents.core import devices, parallel
 from agents.core.config import AgentConfig
 from agents.core.loop import total_steps
-from agents.core.optim import Optimizer, hidden_matrices, orthogonalize, rate
+from agents.core.optim import Optimizer, hidden_matrices, orthogonalize
 from agents.seq2seq_adder import AdderConfig, EncoderDecoder
 from tests.conftest import same, small_agent, weights
 
@@ -79,19 +76,6 @@ def test_orthogonalize_brings_singular_values_near_one(shape: tuple[int, int]) -
     assert values.min() > 0.3
     assert values.max() < 1.3
     assert (orthogonalize(matrix) * (u @ v)).sum() > 0.8 * min(shape)
-
-
-def test_one_cycle_rises_and_falls() -> None:
-    """The rate rises in a line over the warm-up, peaks at 1, and falls along a cosine."""
-    config = AgentConfig(warmup=0.2)
-    rates = [rate(config, step, 100) for step in range(1, 101)]
-    np.testing.assert_allclose(rates[:20], np.arange(1, 21) / 20)
-    assert max(rates) == 1.0
-    assert all(a > b for a, b in itertools.pairwise(rates[19:]))
-    assert 0 < rates[-1] < 0.001
-    assert math.isclose(rates[59], 0.5 * (1 + math.cos(math.pi * 40 / 81)))
-    assert {rate(AgentConfig(schedule="constant"), s, 9) for s in range(1, 10)} == {1.0}
-    assert rate(AgentConfig(warmup=0.0), 1, 1) > 0
 
 
 def test_epochs_are_counted_in_steps() -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import tasks
-from agents.core import devices, parallel
+from agents.core import devices, parallel, vitals
 from agents.core.checkpoint import Checkpoint, read, write_durably
 from agents.core.config import AgentConfig, ConfigError
 from agents.core.history import History
@@ -38,7 +38,7 @@ _CHUNK = 1024  # samples that are answered at once
 
 
 class Agent(abc.ABC):
-    """A training object. A subclass supplies `Config`, `spec_type` and five methods.
+    """A training object. A subclass supplies `Config`, `spec_type` and six methods.
 
     Attributes:
         model: the bare module, on `device`; it knows nothing of loss, optimiser or wrapper.
@@ -61,7 +61,8 @@ class Agent(abc.ABC):
             random = devices.random_state(self.device)
         precision = devices.resolve_precision(config.precision, self.device)
         optimizer = Optimizer(model, config)
-        self.state = State(model, optimizer, random, precision, torch.get_num_threads())
+        threads = config.threads or torch.get_num_threads()
+        self.state = State(model, optimizer, random, precision, threads)
         if config.raise_below is None:
             self.state.cursor.stage = task.num_stages - 1
         self.model = model
@@ -78,6 +79,10 @@ class Agent(abc.ABC):
     @abc.abstractmethod
     def respond(self, batch: Any) -> Tensor:
         """Return the answers (batch, …) of the bare model to a batch's questions."""
+
+    @abc.abstractmethod
+    def reply(self, batch: Any) -> Tensor:
+        """Return what a person who asks is told: mostly what `respond` returns, in codes too."""
 
     @abc.abstractmethod
     def views(self) -> Mapping[str, Callable[[], Any]]:
@@ -167,7 +172,8 @@ class Agent(abc.ABC):
     def _validate(self) -> Evaluation:
         answers, batch = self.answers("validation", self.config.eval_samples)
         scores = {"loss": self.mean_loss(batch), **self.task.score(answers, batch)}
-        return Evaluation(scores, self.answer_table(answers, batch, 12))
+        signs = vitals.measure(self, batch) if self.config.vitals else {}
+        return Evaluation(scores, self.answer_table(answers, batch, 12), signs)
 
     @property
     def history(self) -> History:
@@ -186,17 +192,17 @@ class Agent(abc.ABC):
         return chosen.score(*self.answers(split, num, seed, chosen))
 
     @final
-    def predict(self, x: str | Sequence[str]) -> Any:
-        """Answer what a person typed: one text, or a list of texts.
+    def predict(self, x: Any) -> Any:
+        """Answer what a person typed, drew or holds: one text or array, or a list of them.
 
         Raises:
             ConfigError: (a ValueError) says what was wrong with the input and what is accepted.
         """
-        if isinstance(x, str):
+        if not isinstance(x, (list, tuple)):
             return self.predict([x])[0]
         if not x:
             return []
-        return self.task.decode(self.respond_to(self.task.encode(x)))
+        return self.task.decode(self._gathered(self.reply, self.task.encode(x)))
 
     @final
     def inspect(self, views: Sequence[str] | None = None) -> Report:
@@ -299,7 +305,10 @@ class Agent(abc.ABC):
     @final
     def respond_to(self, batch: Any) -> NDArray[Any]:
         """Return the agent's answers (batch, …) to a batch of its task, in codes."""
-        return np.concatenate(self._in_chunks(lambda c: self.respond(c).cpu().numpy(), batch))
+        return self._gathered(self.respond, batch)
+
+    def _gathered(self, answer: Callable[[Any], Tensor], batch: Any) -> NDArray[Any]:
+        return np.concatenate(self._in_chunks(lambda c: answer(c).cpu().numpy(), batch))
 
     @final
     def answer_table(self, answers: NDArray[Any], batch: Any, num: int) -> AnswerTable:

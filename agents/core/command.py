@@ -6,120 +6,73 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 import agents
 import tasks
-from agents.core.config import (
-    AgentConfig,
-    config_class,
-    describe,
-    flat_settings,
-    read_file,
-    read_option,
-    read_value,
-)
-from tasks.core.registry import Entry, Found, find
-from tasks.core.settings import ConfigError, Given, build, nearest, to_values
+from agents.core.config import describe
+from agents.core.orders import Order, order_of_run, read_order, warn
+from tasks.core.registry import Entry
+from tasks.core.settings import ConfigError, to_values
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from agents.core.agent import Agent
-    from tasks.core.task import Task
     from visualization.report import Report
 
-_OF_A_RUN = ("validate", "predict", "inspect")  # modes that need a trained agent
-_OUTSIDE = ("agent", "task", "mode")  # names in a config file that are no settings of the agent
-
-
-@attrs.frozen
-class Order:
-    """What a person asked for, checked as far as that goes without torch."""
-
-    mode: str
-    agent: Found
-    task: "Task"
-    config: AgentConfig
-    settings: Mapping[str, Given]  # of the agent, as they were given
-    options: argparse.Namespace
-
-    @property
-    def run_dir(self) -> Path:
-        """The run's folder: the given one, or one that its settings name."""
-        if self.options.run_dir is not None:
-            return Path(self.options.run_dir)
-        task = tasks.settings_of(self.task)
-        name = f"{self.config.digest(task)}-s{self.config.seed}"
-        return Path("runs") / self.task.name / self.agent.name / name
-
-    def make(self) -> "Agent":
-        """Make the agent, untrained."""
-        return agents.from_given(
-            self.agent.name, self.task, self.settings, self.options.device, "--agent"
-        )
-
-    def load_trained(self) -> "Agent":
-        """Load the best agent of the run's folder."""
-        from agents.core.run_folder import best_of
-
-        if not (self.run_dir / "best.safetensors").exists():
-            problem = f"{self.run_dir / 'best.safetensors'} does not exist: nothing was trained yet"
-            accepted = "the --agent, --task and --set of an earlier --mode train, or its --run-dir"
-            raise ConfigError("--run-dir", "", problem, accepted)
-        checkpoint = best_of(self.run_dir, _warn)
-        agent = agents.from_checkpoint(checkpoint, self.options.device, str(self.run_dir))
-        self._demand_what_was_given(agent)
-        return agent
-
-    def _demand_what_was_given(self, agent: "Agent") -> None:
-        """Refuse a run of another agent or task, or of other settings than those that are named."""
-        found = flat_settings(agent.identity())
-        wanted = {name: (item.value, item.place) for name, item in self.settings.items()}
-        wanted |= {"agent": (self.agent.name, "--agent"), "task": (self.task.name, "--task")}
-        wanted.pop("seed", None)  # names the samples here
-        for name, (value, place) in wanted.items():
-            if found[name] != value:
-                problem = f"the run in {self.run_dir} has {found[name]!r}, not {value!r}"
-                raise ConfigError(place, name, problem, "the run's own settings, or none")
+_OF_A_RUN = ("validate", "predict", "inspect", "diagnose")  # modes for which a folder says it all
 
 
 def train(order: Order) -> int:
     """Learn in the run's folder, then print worked sums and the scores on the test split."""
     from visualization import render
 
-    options, run_dir = order.options, order.run_dir
-    agent = order.make()
-    print(f"run folder: {run_dir}", file=sys.stderr)
-    agent.learn(run_dir=run_dir, resume=options.resume, progress=True)
-    best = order.load_trained()
-    answers, batch = best.answers("test", 10_000)
-    scores = best.task.score(answers, batch)
-    _write_scores(run_dir / "test.json", scores, len(answers), seed=0)
+    best, answers, batch, scores = _learn(order)
     print(render.text(best.answer_table(answers, batch, 12)))
     print(f"test: {_words(scores)} ({len(answers):,} withheld samples)")
     return 0
 
 
+def _learn(order: Order) -> tuple["Agent", "NDArray[Any]", Any, dict[str, float]]:
+    """Learn; return the best agent of the run, its answers, questions and scores on the test."""
+    from agents.core.checkpoint import write_durably
+
+    print(f"run folder: {order.run_dir}", file=sys.stderr)
+    agent = order.make()
+    agent.learn(run_dir=order.run_dir, resume=order.options.resume, progress=True)
+    losses = _csv([["step", "loss", "val_loss"], *agent.history.losses()])
+    write_durably(order.run_dir / "loss.csv", losses.encode())
+    best = order.load_trained()
+    answers, batch = best.answers("test", 10_000)
+    scores = best.task.score(answers, batch)
+    _write_scores(order.run_dir / "test.json", scores, len(answers), seed=0)
+    return best, answers, batch, scores
+
+
 def validate(order: Order) -> int:
-    """Score the trained agent on a new set of samples; write predictions.csv."""
+    """Score the trained agent on a new set of samples; write predictions.csv and .npz."""
+    import numpy as np
+
     from agents.core.checkpoint import write_durably
 
     agent = order.load_trained()
+    task = agent.task
     seed = order.config.seed + 1  # training ended with a test on seed 0
     answers, batch = agent.answers("test", 10_000, seed)
-    table = io.StringIO()
-    writer = csv.writer(table)
-    writer.writerow(["question", "answer", "target", "right"])
-    writer.writerows(
-        [q, a, t, "right" if right else "wrong"]
-        for q, a, t, right in agent.task.rows(answers, batch)
-    )
+    rows = [
+        [q, a, t, "right" if right else "wrong"] for q, a, t, right in task.rows(answers, batch)
+    ]
     path = order.run_dir / "predictions.csv"
-    write_durably(path, table.getvalue().encode())
-    scores = agent.task.score(answers, batch)
+    write_durably(path, _csv([["question", "answer", "target", "right"], *rows]).encode())
+    arrays = io.BytesIO()
+    np.savez_compressed(arrays, **batch._asdict(), y_hat=answers)
+    write_durably(path.with_suffix(".npz"), arrays.getvalue())
+    scores = task.score(answers, batch)
     _write_scores(order.run_dir / "validation.json", scores, len(answers), seed)
     print(f"validate: {_words(scores)} ({len(answers):,} new samples, seed {seed}); {path}")
     return 0
@@ -139,7 +92,7 @@ def predict(order: Order) -> int:
         try:
             print(agent.predict(text), flush=True)
         except ConfigError as error:
-            _warn(f"terrarium: standard input, line {number}: {error}")
+            warn(f"terrarium: standard input, line {number}: {error}")
             code = error.exit_code
     return code
 
@@ -162,6 +115,63 @@ def compare(a: Order, b: Order) -> int:
     report = compared(first, second)
     print(render.text(report["answers"]))
     _keep(report, a.run_dir, "comparison", first.state.cursor.step)
+    return 0
+
+
+def sweep(order: Order) -> int:
+    """Learn once for each value of --over; tabulate and draw the losses."""
+    from agents.core import sweep as sweeping
+    from agents.core.checkpoint import write_durably
+    from agents.core.loop import DivergedError
+    from visualization import render
+    from visualization.report import Report
+
+    over = sweeping.read_over(order.options.over)
+    outcomes = []
+    for values, each in list(
+        sweeping.orders(order, over, MODES)
+    ):  # all are checked before any runs
+        try:
+            *_, scores = _learn(each)
+            outcomes.append(sweeping.Outcome(values, each.load_newest(), scores, "done"))
+        except DivergedError as error:
+            warn(f"terrarium: {error}")
+            outcomes.append(sweeping.Outcome(values, each.load_newest(), {}, "diverged"))
+    table, folder = sweeping.table(outcomes), sweeping.sweep_dir(order, over)
+    print(render.text(table))
+    write_durably(folder / "sweep.csv", _csv([table.columns, *table.rows]).encode())
+    views = {
+        "table": table,
+        "best_losses": sweeping.best_losses(outcomes, over),
+        "losses": sweeping.losses(outcomes),
+    }
+    title = f"{order.agent.name} on {order.task.name} over {', '.join(over)}"
+    _keep(Report(title, views), folder, "sweep", 0)
+    return 0
+
+
+def find_lr(order: Order) -> int:
+    """Raise the learning rate of an untrained agent from step to step; suggest one."""
+    from agents.core.trials import range_test
+    from visualization import render
+    from visualization.report import Report
+
+    agent = order.make()
+    record = range_test(agent)
+    print(render.text(record))
+    title = f"{agent.name} on {agent.task.name}: which learning rate?"
+    _keep(Report(title, {"range_test": record}), order.run_dir, "find-lr", 0)
+    return 0
+
+
+def diagnose(order: Order) -> int:
+    """Answer why an agent learns, or does not: of its run, or by a short trial."""
+    from agents.core.doctor import diagnosis
+
+    agent = order.load_newest()
+    report = diagnosis(agent)
+    print(report.text())
+    _keep(report, order.run_dir, "diagnosis", agent.state.cursor.step)
     return 0
 
 
@@ -194,6 +204,9 @@ MODES = {
     "validate": Mode("score a trained agent on new samples, save scores and answers", validate),
     "predict": Mode("answer --input or lines on standard input", predict),
     "inspect": Mode("look into a trained agent: report.html, report.npz", inspect),
+    "diagnose": Mode("say why an agent learns, or does not, and what to try", diagnose),
+    "find-lr": Mode("try learning rates from low to high on an untrained agent", find_lr),
+    "sweep": Mode("learn once for each value of --over", sweep),
     "compare": Mode("compare two trained agents: --mode compare RUN_A RUN_B", compare, 2),
 }
 
@@ -206,14 +219,14 @@ def run(options: argparse.Namespace) -> int:
         return 0
     _demand_fitting(options)
     if options.runs:
-        orders = [_order_of_run(options, Path(path)) for path in options.runs]
+        orders = [order_of_run(options, Path(path), MODES) for path in options.runs]
     elif options.mode in _OF_A_RUN and options.agent is None and options.config is None:
         if options.run_dir is None:
             accepted = "a trained agent's folder, or the --agent, --task and --set it was made with"
             raise ConfigError("--run-dir", "", "no run is named", accepted)
-        orders = [_order_of_run(options, options.run_dir)]
+        orders = [order_of_run(options, options.run_dir, MODES)]
     else:
-        orders = [read_order(options)]
+        orders = [read_order(options, MODES)]
     mode = MODES[orders[0].mode]
     if options.print_config:
         print(_config_file(orders[0]))
@@ -234,64 +247,10 @@ def _demand_fitting(options: argparse.Namespace) -> None:
         raise ConfigError("--run-dir", "", problem, "the first run's folder takes the comparison")
     for name, value, only in (
         ("--views", options.views, "inspect"), ("--input", options.input, "predict"),
+        ("--over", options.over or None, "sweep"),
     ):  # fmt: skip
         if value is not None and mode != only and options.config is None:
             raise ConfigError(name, "", f"does not go with --mode {mode}", f"--mode {only}")
-
-
-def _order_of_run(options: argparse.Namespace, folder: Path) -> Order:
-    """Return the order for a run that is named by its folder alone."""
-    if not (folder / "config.yaml").exists():
-        problem = f"{folder} is no run's folder: it has no config.yaml"
-        raise ConfigError("command line", "", problem, "the folder of a trained agent")
-    return read_order(argparse.Namespace(**{**vars(options), "run_dir": folder}))
-
-
-def read_order(options: argparse.Namespace) -> Order:
-    """Check all names and settings."""
-    given = _gather(options)
-    chosen = given.pop("mode", Given("train", "--mode"))
-    if str(chosen.value) not in MODES:
-        problem, hint = f"{chosen.value!r} is not known", nearest(chosen.value, MODES)
-        raise ConfigError(chosen.place, "mode", problem, ", ".join(MODES), hint)
-    names = {kind: _name(kind, given) for kind in ("agent", "task")}
-    agent = find("agent", names["agent"].value, agents.AGENTS, names["agent"].place)
-    of_task = {k.removeprefix("task."): v for k, v in given.items() if k.startswith("task.")}
-    settings = {k: v for k, v in given.items() if not k.startswith("task.")}
-    task = tasks.from_given(names["task"].value, of_task, names["task"].place)
-    config = build(config_class(agent), settings)
-    return Order(str(chosen.value), agent, task, config, settings, options)
-
-
-def _gather(options: argparse.Namespace) -> dict[str, Given]:
-    """Return the settings of a file, and of options, which win over it.
-
-    A run folder that is named alone stands for the config.yaml in it.
-    """
-    if options.resume not in ("auto", "never") and not Path(options.resume).exists():
-        problem = f"{options.resume} does not exist"
-        raise ConfigError("--resume", "", problem, "auto, never, or a checkpoint file")
-    path = options.config
-    if path is None and options.agent is None and options.task is None and options.run_dir:
-        saved = options.run_dir / "config.yaml"
-        path = saved if saved.exists() else None
-    given = read_file(path) if path else {}
-    if "task.name" in given:
-        given["task"] = given.pop("task.name")
-    given.update(read_option(text) for text in options.set)
-    if options.seed is not None:
-        given["seed"] = Given(read_value(options.seed), "--seed")
-    for name in _OUTSIDE:
-        if getattr(options, name) is not None:
-            given[name] = Given(getattr(options, name), f"--{name}")
-    return given
-
-
-def _name(kind: str, given: dict[str, Given]) -> Given:
-    if kind in given:
-        return given.pop(kind)
-    known = ", ".join(agents.AGENTS if kind == "agent" else tasks.TASKS)
-    raise ConfigError(f"--{kind}", "", f"no {kind} is named", known)
 
 
 def _config_file(order: Order) -> str:
@@ -305,8 +264,10 @@ def _line(entry: Entry) -> str:
     return f"{entry.line} (such as {entry.example})" if entry.example else entry.line
 
 
-def _warn(message: str) -> None:
-    print(message, file=sys.stderr)
+def _csv(rows: Iterable[Iterable[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
 
 
 def _write_scores(path: Path, scores: Mapping[str, float], num: int, seed: int) -> None:

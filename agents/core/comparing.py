@@ -62,7 +62,9 @@ def _overlap(a: Agent, b: Agent, names: tuple[str, str]) -> Overlap:
         own = agent.task.encode(questions)
         answers = agent.respond_to(own)
         rights.append([row.right for row in agent.task.rows(answers, own)])
-        places.append(_by_place(answers == own[1], agent.task.quantities(own)))
+        is_number = answers.dtype.kind == "f"  # right within a tolerance, not by its bits
+        same = np.array(rights[-1])[:, None] if is_number else answers == own[1]
+        places.append(_by_place(same, agent.task.quantities(own)))
     all_known = {**known.writing, **known.reading}
     groups = {name: values for name, values in all_known.items() if values.ndim == 1}
     wide = max(p.shape[1] for p in places)

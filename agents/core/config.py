@@ -24,7 +24,18 @@ from tasks.core.settings import (
     to_values,
 )
 
-__all__ = ["AgentConfig", "ConfigError", "Given", "TerrariumError", "setting"]
+__all__ = [
+    "AgentConfig",
+    "ConfigError",
+    "Given",
+    "Schedule",
+    "TerrariumError",
+    "setting",
+    "with_default",
+]
+
+
+Schedule = Literal["one_cycle", "constant", "cosine", "step", "cyclical"]
 
 
 @attrs.frozen(kw_only=True)
@@ -42,10 +53,16 @@ class AgentConfig:
     muon_learning_rate: float = setting(0.05, "highest step size of Muon", gt=0.0)
     muon_momentum: float = setting(0.9, "of Muon", ge=0.0, lt=1.0)
     weight_decay: float = setting(0.0, "decoupled, per unit of learning rate", ge=0.0)
-    schedule: Literal["one_cycle", "constant"] = setting(
-        "one_cycle", "learning rate over the steps: up in a line and down in a cosine, or constant"
+    schedule: Schedule = setting(
+        "one_cycle",
+        "learning rate over the steps. one_cycle: up in a line, down in a cosine; cosine: down in "
+        "one; step: times rate_factor in each further part; cyclical: up and down in each part",
     )
     warmup: float = setting(0.1, "share of the steps in which one_cycle goes up", ge=0.0, lt=1.0)
+    rate_parts: int = setting(4, "equal parts of the steps, of step and cyclical", ge=1)
+    rate_factor: float = setting(
+        0.1, "step: from one part to the next; cyclical: lowest rate over highest", gt=0.0, le=1.0
+    )
     raise_below: float | None = setting(
         None,
         "training loss at which a task's next, harder stage begins; null: the last from the start",
@@ -61,11 +78,20 @@ class AgentConfig:
     parallel: Literal["none", "data"] = setting(
         "none", "data: torch's DataParallel over the visible GPUs"
     )
-    eval_every: int = setting(500, "steps between evaluations on the validation split", ge=1)
+    threads: int | None = setting(
+        None, "of the CPU; null: as torch chooses. One is best beside other work", ge=1
+    )
+    eval_every: int | None = setting(
+        500, "steps between evaluations on the validation split; null: once an epoch", ge=1
+    )
     eval_samples: int = setting(2000, "samples of an evaluation during training", ge=1)
     patience: int | None = setting(
         None, "evaluations without a better score before stopping; null: never stop early", ge=1
     )
+    stop_at: float | None = setting(
+        None, "the task's score on the validation split that is enough; null: learn on"
+    )
+    vitals: bool = setting(True, "record what --mode diagnose asks of a run (1 % of the time)")
     log_every: int = setting(50, "steps between records of loss, rate and gradient norm", ge=1)
     histograms_every: int = setting(5, "evaluations between histograms; 0: none", ge=0)
     save_every: int = setting(500, "steps between checkpoints: the most a crash can lose", ge=1)
@@ -75,6 +101,12 @@ class AgentConfig:
         """Return eight characters that name these settings and the task's, the seed left out."""
         values = to_values(self) | {"seed": None, "task": dict(task)}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def with_default(name: str, default: Any) -> Any:
+    """Declare a setting that every agent has once more, with a default of this agent's own."""
+    field = fields(AgentConfig)[name]
+    return setting(default, field.metadata["meaning"], **field.metadata["bounds"])
 
 
 def config_class(found: Found) -> type[AgentConfig]:

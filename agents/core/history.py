@@ -35,3 +35,18 @@ class History:
     def tags(self) -> list[str]:
         """Return all tags, in the order of their first appearance."""
         return list(dict.fromkeys(tag for r in self.records for tag in r if tag != "step"))
+
+    def losses(self) -> list[tuple[int, float | None, float]]:
+        """Return of each evaluation step, training loss and validation loss.
+
+        The training loss is the mean since the evaluation before; None if none was recorded.
+        """
+        found: list[tuple[int, float | None, float]] = []
+        since: list[float] = []
+        for record in self.records:
+            since += [record["train/loss"]] if "train/loss" in record else []
+            if "eval/loss" in record:
+                mean = sum(since) / len(since) if since else None
+                found.append((int(record["step"]), mean, record["eval/loss"]))
+                since = []
+        return found

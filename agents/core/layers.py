@@ -1,20 +1,31 @@
 """Blocks that two agents or more use."""
 
-from typing import cast
+import functools
+from collections.abc import Callable
+from typing import final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_KINDS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+_KINDS: dict[str, Callable[..., nn.RNNBase]] = {
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    "rnn": nn.RNN,
+    "relu_rnn": functools.partial(nn.RNN, nonlinearity="relu"),
+}
 
 
 def recurrent(
     cell: str, input_size: int, hidden_size: int, num_layers: int, dropout: float = 0.0
 ) -> nn.RNNBase:
-    """Return a recurrent layer of kind `lstm`, `gru` or `rnn`, the batch first."""
-    layer = _KINDS[cell](input_size, hidden_size, num_layers, batch_first=True, dropout=dropout)
-    return cast("nn.RNNBase", layer)
+    """Return a recurrent layer of kind `lstm`, `gru`, `rnn` or `relu_rnn`, the batch first."""
+    return _KINDS[cell](input_size, hidden_size, num_layers, batch_first=True, dropout=dropout)
+
+
+@final
+class HiddenLinear(nn.Linear):
+    """A linear layer from hidden units to hidden units: its matrix is one that Muon can take."""
 
 
 class OneHot(nn.Module):
@@ -27,3 +38,51 @@ class OneHot(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """Return the vectors, in the default floating type."""
         return F.one_hot(codes, self.num_codes).to(torch.get_default_dtype())
+
+
+@torch.no_grad()
+def forget_biases(rnn: nn.RNNBase, bias: float) -> None:
+    """Set the bias of every forget gate of an LSTM (Gers et al. 2000; Jozefowicz et al. 2015).
+
+    torch adds two biases; here the second is 0.
+    """
+    assert rnn.mode == "LSTM"
+    for layer in range(rnn.num_layers):
+        gate = slice(rnn.hidden_size, 2 * rnn.hidden_size)  # the second of i, f, g, o
+        getattr(rnn, f"bias_ih_l{layer}")[gate] = bias
+        getattr(rnn, f"bias_hh_l{layer}")[gate] = 0.0
+
+
+@torch.no_grad()
+def chrono_biases(rnn: nn.RNNBase, longest: int) -> None:
+    """Set the gates of an LSTM or GRU so that units remember over 1 to `longest` - 1 steps.
+
+    Tallec and Ollivier 2018 (1804.11188), "chrono initialization": b_f = log u, b_i = -b_f, with u
+    drawn evenly from 1 to `longest` - 1; here all other biases are 0. A GRU of torch keeps the
+    share z of its state, so that b_z = log u.
+    """
+    assert rnn.mode in ("LSTM", "GRU")
+    size = rnn.hidden_size
+    for layer in range(rnn.num_layers):
+        first, second = (getattr(rnn, f"bias_{kind}_l{layer}") for kind in ("ih", "hh"))
+        first.zero_()
+        second.zero_()
+        keeps = torch.empty(size, device=first.device).uniform_(1, longest - 1).log()
+        first[size : 2 * size] = keeps  # the second gate of i, f, g, o and of r, z, n
+        if rnn.mode == "LSTM":
+            first[:size] = -keeps
+
+
+@torch.no_grad()
+def identity_weights(rnn: nn.RNNBase, scale: float) -> None:
+    """Set a plain RNN so that it keeps its state (Le et al. 2015, 1504.00941, section 3): an IRNN.
+
+    The recurrent matrix is the identity times `scale`, the biases are 0, and the input weights are
+    Gaussian with a standard deviation of 0.001 (section 4).
+    """
+    assert rnn.mode.startswith("RNN")
+    for layer in range(rnn.num_layers):
+        nn.init.eye_(getattr(rnn, f"weight_hh_l{layer}")).mul_(scale)
+        getattr(rnn, f"weight_ih_l{layer}").normal_(0.0, 0.001)
+        getattr(rnn, f"bias_ih_l{layer}").zero_()
+        getattr(rnn, f"bias_hh_l{layer}").zero_()

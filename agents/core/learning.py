@@ -18,6 +18,7 @@ from agents.core.history import Record
 from agents.core.logs import Finished, Pictured, Recorded, Sink, Spread, Started
 from agents.core.loop import (
     DivergedError,
+    Stepper,
     StepRecord,
     describe_divergence,
     total_steps,
@@ -26,16 +27,18 @@ from agents.core.loop import (
 from agents.core.run_folder import Folder
 from agents.core.signals import StopRequest, stop_requests
 from agents.core.state import Best, Climb, State, Window
-from tasks.core.task import Task
+from agents.core.vitals import gradient_norms
+from tasks.core.task import Task, num_batches
 
 _MAY_CHANGE = ("steps", "epochs", "save_every", "keep")  # when a run goes on in its folder
 
 
 class Evaluation(NamedTuple):
-    """Scores on the validation split, and a record to look at."""
+    """Scores on the validation split, a record to look at, and what else is worth recording."""
 
     scores: dict[str, float]
     picture: Any
+    vitals: Record
 
 
 @attrs.frozen
@@ -67,6 +70,7 @@ class Learning:
     def __init__(self, job: Job, folder: Folder, sink: Sink) -> None:
         self.job, self.folder, self.sink = job, folder, sink
         self.state, self.config, self.total = job.state, job.config, job.total
+        self._eval_every = self.config.eval_every or num_batches(job.task, job.config.batch_size)
         self._since = time.perf_counter()
 
     def run(self) -> None:
@@ -89,10 +93,10 @@ class Learning:
         job, state = self.job, self.state
         if job.is_done:
             return
-        steps = train_steps(
-            state.model, job.loss_of, job.task, job.config, state.optimizer, state.cursor,
-            job.device, state.precision,
-        )  # fmt: skip
+        stepper = Stepper(
+            state.model, job.loss_of, job.config, state.optimizer, job.device, state.precision
+        )
+        steps = train_steps(stepper, job.task, state.cursor)
         with (
             devices.threads(state.threads),
             devices.own_randomness(job.device, job.config.seed, state.random),
@@ -111,13 +115,15 @@ class Learning:
         config, last = self.config, record.step == self.total
         window = self.state.window
         window.loss += record.loss
+        window.highest_loss = max(window.highest_loss, record.loss)
         window.grad_norm += record.grad_norm
         window.steps += 1
         window.samples += record.samples
         self._climb(record)
-        if last or record.step % config.log_every == 0:
+        evaluates = last or record.step % self._eval_every == 0
+        if evaluates or record.step % config.log_every == 0:
             self._log(record)
-        if last or record.step % config.eval_every == 0:
+        if evaluates:
             self._evaluate(record)
         stop = last or self.state.stopped_early or request.signum is not None
         if stop or record.step % config.save_every == 0:
@@ -143,16 +149,19 @@ class Learning:
         window, state = self.state.window, self.state
         state.seconds += window.seconds
         state.window = Window()
-        self._note(
-            {
-                "step": record.step,
-                "train/loss": window.loss / window.steps,
-                "train/grad_norm": window.grad_norm / window.steps,
-                "train/lr": record.learning_rate,
-                "time/samples_per_s": window.samples / window.seconds,
-                "time/seconds": state.seconds,
-            }
-        )
+        noted = {
+            "step": record.step,
+            "train/loss": window.loss / window.steps,
+            "train/grad_norm": window.grad_norm / window.steps,
+            "train/lr": record.learning_rate,
+            "time/samples_per_s": window.samples / window.seconds,
+            "time/seconds": state.seconds,
+        }
+        if self.config.vitals:
+            before_clipping = max(1.0, record.grad_norm / (self.config.clip_norm or math.inf))
+            noted["train/highest_loss"] = window.highest_loss
+            noted |= gradient_norms(state.model, before_clipping)
+        self._note(noted)
 
     def _note(self, record: Record, word: str = "") -> None:
         self.state.history.add(record)
@@ -171,13 +180,14 @@ class Learning:
         else:
             state.best.stale += 1
         scores = {f"eval/{name}": value for name, value in found.scores.items()}
-        self._note({"step": step, **scores}, "best" if better else "")
+        self._note({"step": step, **scores, **found.vitals}, "best" if better else "")
         if better:
             self.folder.save_best(self._checkpoint)
         self.sink.take(Pictured(step, "answers", found.picture))
-        if config.histograms_every and step % (config.eval_every * config.histograms_every) == 0:
+        if config.histograms_every and step % (self._eval_every * config.histograms_every) == 0:
             self.sink.take(Spread(step, _parameters_and_gradients(state.model)))
-        state.stopped_early = config.patience is not None and state.best.stale >= config.patience
+        out_of_patience = config.patience is not None and state.best.stale >= config.patience
+        state.stopped_early = out_of_patience or self._is_enough(score)
         self._since = time.perf_counter()  # evaluating is not learning
 
     def _is_better(self, score: float, loss: float) -> bool:
@@ -186,6 +196,10 @@ class Learning:
             return True
         sign = 1 if self.job.task.monitor[1] == "max" else -1
         return (sign * score, -loss) > (sign * best.score, -best.loss)
+
+    def _is_enough(self, score: float | None) -> bool:
+        enough, sign = self.config.stop_at, 1 if self.job.task.monitor[1] == "max" else -1
+        return enough is not None and score is not None and sign * score >= sign * enough
 
     def _bring_up_to_date(self) -> None:
         """Move into the state what is kept elsewhere: the generators, and the time since last."""
@@ -202,7 +216,8 @@ class Learning:
         best, monitor = self.state.best, self.job.task.monitor[0]
         scores = {} if best.score is None else {monitor: best.score}
         self.sink.take(Finished(flat_settings(self.job.identity), scores))
-        why = "early: no better score" if self.state.stopped_early else "all steps taken"
+        early = "enough" if self._is_enough(best.score) else "no better score"
+        why = f"early: {early}" if self.state.stopped_early else "all steps taken"
         self._status("done", reason=why, best=attrs.asdict(best))
 
     def _status(self, word: str, **values: Any) -> None:

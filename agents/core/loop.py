@@ -54,52 +54,58 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return type(batch)(*(torch.as_tensor(array).to(device) for array in batch))
 
 
-def train_steps(
-    model: nn.Module,
-    loss_of: Callable[[Any], Tensor],
-    task: Task,
-    config: AgentConfig,
-    optimizer: Optimizer,
-    cursor: Cursor,
-    device: torch.device,
-    precision: str,
-) -> Iterator[StepRecord]:
+@attrs.frozen
+class Stepper:
+    """What one step of the optimiser needs."""
+
+    model: nn.Module
+    loss_of: Callable[[Any], Tensor]
+    config: AgentConfig
+    optimizer: Optimizer
+    device: torch.device
+    precision: str
+
+    def step(self, batch: Any, number: int, share: float) -> StepRecord:
+        """Take step `number` on a batch of a task, at `share` of the highest learning rate.
+
+        Raises:
+            DivergedError: before the step is taken, so that the parameters are those of the last
+                good step.
+        """
+        parameters = self.optimizer.parameters
+        with devices.autocast(self.precision, self.device):
+            loss = self.loss_of(to_device(batch, self.device))
+        for parameter in parameters:
+            parameter.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        learning_rate = self.config.learning_rate * share
+        record = StepRecord(number, loss.item(), norm.item(), learning_rate, len(batch[0]))
+        if not math.isfinite(record.loss) or not math.isfinite(record.grad_norm):
+            raise DivergedError(describe_divergence(self.model, record))
+        clip_norm = self.config.clip_norm
+        if clip_norm is not None and record.grad_norm > clip_norm:
+            clip_grads_with_norm_(parameters, clip_norm, norm)
+        self.optimizer.step(share)
+        return record
+
+
+def train_steps(stepper: Stepper, task: Task, cursor: Cursor) -> Iterator[StepRecord]:
     """Take one optimiser step after the other until the run's last, and yield a record of each.
 
     When a record is out, `cursor`, the parameters and the optimiser's state all stand after that
     step, and the gradients still stand: a consumer may save, evaluate, raise the cursor's stage, or
     walk away.
-
-    Raises:
-        DivergedError: before the step is taken, so that the parameters are those of the last good
-            step.
     """
-    parameters = optimizer.parameters
+    config = stepper.config
     last = total_steps(config, task)
     while cursor.step < last:
         stage = cursor.stage
         for batch in task.batches(
             "train", config.batch_size, config.seed, cursor.epoch, cursor.start, stage
         ):
-            with devices.autocast(precision, device):
-                loss = loss_of(to_device(batch, device))
-            for parameter in parameters:
-                parameter.grad = None
-            loss.backward()  # type: ignore[no-untyped-call]
-            norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
             share = rate(config, cursor.step + 1, last)
-            record = StepRecord(
-                cursor.step + 1,
-                loss.item(),
-                norm.item(),
-                config.learning_rate * share,
-                len(batch[0]),
-            )
-            if not math.isfinite(record.loss) or not math.isfinite(record.grad_norm):
-                raise DivergedError(describe_divergence(model, record))
-            if config.clip_norm is not None and record.grad_norm > config.clip_norm:
-                clip_grads_with_norm_(parameters, config.clip_norm, norm)
-            optimizer.step(share)
+            record = stepper.step(batch, cursor.step + 1, share)
             cursor.step += 1
             cursor.start += 1
             yield record

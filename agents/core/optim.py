@@ -13,33 +13,67 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from agents.core.config import AgentConfig
+from agents.core.layers import HiddenLinear
 
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic that takes singular values towards 1
 _NEWTON_SCHULZ_STEPS = 5
 
 
 def hidden_matrices(model: nn.Module) -> set[str]:
-    """Return the names of the weights of recurrent layers that multiply hidden states."""
+    """Return the names of the weights that multiply hidden states and give hidden states."""
     return {
         f"{path}.{name}" if path else name
         for path, module in model.named_modules()
-        if isinstance(module, nn.RNNBase)
         for name, weight in module.named_parameters(recurse=False)
-        if weight.ndim == 2 and (name.startswith("weight_hh") or "_l0" not in name)
+        if weight.ndim == 2 and _is_between_hidden(module, name)
     }
+
+
+def _is_between_hidden(module: nn.Module, name: str) -> bool:
+    if isinstance(module, nn.RNNBase):
+        return name.startswith("weight_hh") or "_l0" not in name
+    return isinstance(module, HiddenLinear)
 
 
 def rate(config: AgentConfig, step: int, total: int) -> float:
     """Return the share of the highest learning rate that step `step` (from 1) of `total` takes.
 
-    One cycle (Smith 2018, 1803.09820): a line up over `warmup`, a half cosine down to zero.
+    A pure function, so that a run that goes on takes the rates that it would have taken.
+    `one_cycle` (Smith 2018, 1803.09820): a line up over `warmup`, a half cosine down to zero.
+    `cosine` (Loshchilov and Hutter 2016, 1608.03983, eq. 5, without restarts): the half cosine
+    alone. `step`: powers of `rate_factor`. `cyclical` (Smith 2015, 1506.01186, the triangular
+    policy): lines up from `rate_factor` to 1 and down again, `rate_parts` times.
     """
-    if config.schedule == "constant":
-        return 1.0
+    return _SHAPES[config.schedule](config, step, total)
+
+
+def _one_cycle(config: AgentConfig, step: int, total: int) -> float:
     rise = config.warmup * total
     if step <= rise:
         return step / rise
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / (total - rise + 1)))
+
+
+def _cosine(config: AgentConfig, step: int, total: int) -> float:
+    return 0.5 * (1 + math.cos(math.pi * (step - 1) / total))
+
+
+def _step(config: AgentConfig, step: int, total: int) -> float:
+    return config.rate_factor ** ((step - 1) * config.rate_parts // total)
+
+
+def _cyclical(config: AgentConfig, step: int, total: int) -> float:
+    through = (step - 0.5) * config.rate_parts / total % 1.0  # of the cycle
+    return config.rate_factor + (1 - config.rate_factor) * (1 - abs(2 * through - 1))
+
+
+_SHAPES = {
+    "one_cycle": _one_cycle,
+    "constant": lambda config, step, total: 1.0,
+    "cosine": _cosine,
+    "step": _step,
+    "cyclical": _cyclical,
+}
 
 
 class Optimizer:

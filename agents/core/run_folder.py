@@ -32,7 +32,7 @@ BEST = "best.safetensors"
 _CHECKPOINT = re.compile(r"step-(\d+)\.safetensors")
 _OWN_FILES = (
     "config.yaml", "command.txt", "env.json", "status.json", "metrics.jsonl", BEST, "test.json",
-    "validation.json", "predictions.csv",
+    "validation.json", "predictions.csv", "predictions.npz", "loss.csv",
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ class Window:
     """Sums since the last record of the history."""
 
     loss: float = 0.0
+    highest_loss: float = 0.0  # of a single step
     grad_norm: float = 0.0
     steps: int = 0
     samples: int = 0
@@ -57,6 +58,7 @@ class State:
     climb: Climb = attrs.Factory(Climb)
     best: Best = attrs.Factory(Best)
     history: History = attrs.Factory(History)
+    carried: dict[str, Tensor] = attrs.Factory(dict)  # by a training batch into the next, by name
     seconds: float = 0.0  # spent learning until the last record, evaluations left out
     stopped_early: bool = False
 
@@ -65,6 +67,7 @@ class State:
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"optimizer/{name}": value for name, value in self.optimizer.tensors().items()}
         tensors |= {f"random/{kind}": value for kind, value in self.random.items()}
+        tensors |= {f"carried/{name}": value for name, value in self.carried.items()}
         values = {
             **identity,
             "cursor": attrs.asdict(self.cursor),
@@ -82,7 +85,9 @@ class State:
         Raises:
             CheckpointError: names what does not fit.
         """
-        groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "random": {}}
+        groups: dict[str, dict[str, Tensor]] = {
+            kind: {} for kind in ("model", "optimizer", "random", "carried")
+        }
         for name, tensor in checkpoint.tensors.items():
             group, _, rest = name.partition("/")
             if group not in groups:
@@ -93,6 +98,8 @@ class State:
         self.model.load_state_dict(groups["model"])
         self.optimizer.load(groups["optimizer"])
         self.random = groups["random"]
+        device = next(self.model.parameters()).device
+        self.carried = {name: tensor.to(device) for name, tensor in groups["carried"].items()}
         values = checkpoint.values
         self.cursor, self.window = Cursor(**values["cursor"]), Window(**values["window"])
         self.climb = Climb(**values.get("climb", {}))  # absent before 0.2.0

@@ -15,13 +15,22 @@ class Entry:
     """Where a registered class lives, and one line about it.
 
     A name may be a pattern: `add<digits>x<terms>` stands for add2x2, add3x3, …, and gives the class
-    the integer fields `digits` and `terms`. `example` is then a name that fits.
+    the integer fields `digits` and `terms`. `example` is then a name that fits. Other settings that
+    the name gives stand in `fields`.
+
+    An agent may read the files of another tool: `aliases` are that tool's names for settings, such
+    as `dataset.t` for `task.length`; such a file is about `task`, and means what stands in
+    `implied` too.
     """
 
     module: str
     cls: str
     line: str
     example: str = ""
+    fields: Mapping[str, object] = attrs.Factory(dict)
+    task: str = ""
+    aliases: Mapping[str, str] = attrs.Factory(dict)
+    implied: Mapping[str, object] = attrs.Factory(dict)
 
 
 @attrs.frozen
@@ -30,7 +39,7 @@ class Found:
 
     name: str
     entry: Entry
-    fields: dict[str, int]
+    fields: dict[str, object]
 
     def load(self) -> Any:
         """Import the module and return the class."""
@@ -42,7 +51,8 @@ def find(kind: str, name: object, entries: Mapping[str, Entry], place: str) -> F
     for pattern, entry in entries.items():
         match = re.fullmatch(re.sub(r"<(\w+)>", r"(?P<\1>[1-9][0-9]*)", pattern), str(name))
         if match:
-            return Found(str(name), entry, {k: int(v) for k, v in match.groupdict().items()})
+            numbers = {k: int(v) for k, v in match.groupdict().items()}
+            return Found(str(name), entry, {**entry.fields, **numbers})
     examples = [entry.example or pattern for pattern, entry in entries.items()]
     known = ", ".join(entries)
     raise ConfigError(place, kind, f"{name!r} is not known", known, nearest(name, examples))

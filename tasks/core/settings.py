@@ -150,14 +150,18 @@ def fields(cls: type) -> dict[str, "attrs.Attribute[Any]"]:
     return {field.name: field for field in attrs.fields(cls) if "meaning" in field.metadata}
 
 
-def build(cls: type[T], given: Mapping[str, Given]) -> T:
-    """Make a settings object from what was given; every error names its own place."""
+def build(cls: type[T], given: Mapping[str, Given], others: Iterable[str] = ()) -> T:
+    """Make a settings object from what was given; every error names its own place.
+
+    `others` are names that belong elsewhere, of which one may be meant.
+    """
     known = fields(cls)
     values = {}
     for name, item in given.items():
         if name not in known:
             problem = f"{name!r} is not a setting of {cls.__name__}"
-            raise ConfigError(item.place, "", problem, ", ".join(known), nearest(name, known))
+            hint = nearest(name, [*known, *others])
+            raise ConfigError(item.place, "", problem, ", ".join(known), hint)
         check(known[name], item.value, item.place)
         is_float = known[name].type is float and isinstance(item.value, int)
         values[name] = float(item.value) if is_float else item.value  # type: ignore[arg-type]

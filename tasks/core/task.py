@@ -42,6 +42,57 @@ class TextToLabel:
     labels: tuple[str, ...]  # a label is a position here
 
 
+class SeriesNumbers(NamedTuple):
+    """Series of numbers (batch, time, channels), float32, and the answer to each (batch, 1)."""
+
+    series: NDArray[Any]
+    number: NDArray[Any]
+
+
+@attrs.frozen
+class SeriesToNumber:
+    """The sizes of a task that answers a series of any length with one number."""
+
+    num_channels: int  # numbers at each time step
+
+
+class ImageLabels(NamedTuple):
+    """Images (batch, channels, height, width), float32 in [0, 1], and labels (batch, 1)."""
+
+    image: NDArray[Any]
+    label: NDArray[Any]
+
+
+@attrs.frozen
+class ImageToLabel:
+    """The sizes of a task that answers an image with one label."""
+
+    num_channels: int
+    height: int  # pixels
+    width: int  # pixels
+    labels: tuple[str, ...]  # a label is a position here
+
+
+class TextChunks(NamedTuple):
+    """Pieces of long texts in codes (batch, time), and for each place the code that comes next.
+
+    Row i of a batch goes on where row i of the batch before ended, unless `begins` says that it
+    stands at the beginning of a text.
+    """
+
+    text: NDArray[Any]
+    following: NDArray[Any]  # (batch, time)
+    begins: NDArray[Any]  # (batch,) bool
+
+
+@attrs.frozen
+class TextToNext:
+    """The sizes of a task that tells how a text goes on, character by character."""
+
+    characters: str  # a code is a position in this string
+    chunk: int  # characters of one training sample
+
+
 class Row(NamedTuple):
     """One answered question as a person reads it."""
 
@@ -120,8 +171,12 @@ class Task(abc.ABC):
         """Return one batch of at most `num` samples of a split; another seed, other samples."""
 
     @abc.abstractmethod
-    def encode(self, x: Sequence[str]) -> Any:
-        """Return what people typed as the model's input batch; bad input is a ConfigError."""
+    def encode(self, x: Sequence[Any]) -> Any:
+        """Return what people typed, drew or hold as the model's input batch.
+
+        Each is a text, such as a question or the path of an image, or an array, as the task says; a
+        bad one is a ConfigError.
+        """
 
     @abc.abstractmethod
     def decode(self, answers: NDArray[Any]) -> list[str]:

@@ -15,6 +15,8 @@ from visualization.render.core import BAD, COLORS, GOOD, INK, MUTED, draw, text
 from visualization.render.states import DIVERGING, label, quiet, shown
 
 _GROUPS_SHOWN = 20
+_LEAST_CHANGE = 0.02  # of the answers: the full colour stands for no less
+_CODES_SHOWN = 24
 _LONGEST = 20  # characters of an example beside a bar
 
 
@@ -65,15 +67,16 @@ def _(record: Patching) -> Figure:
     top = np.argsort(-record.changed.sum(axis=1), kind="stable")[:_GROUPS_SHOWN]
     figure = Figure(figsize=(6.4, 1.3 + 0.22 * len(top)), layout="constrained")
     grid = figure.subplots(1, 2, sharey=True)
-    titles = ("changes the character", "makes it the other's")
-    most = max(float(record.changed.max()), 1e-9)
+    titles = ("changes the answer there", "makes it the other's")
+    most = max(float(record.changed.max()), _LEAST_CHANGE)
+    digits = 0 if most >= 10 * _LEAST_CHANGE else 1
     for axes, title, values in zip(grid, titles, (record.changed, record.donated), strict=True):
         axes.imshow(values[top], aspect="auto", cmap="Oranges", vmin=0, vmax=most)
         for row, column in np.ndindex(len(top), values.shape[1]):
             value = values[top[row], column]
             color = "white" if value > 0.7 * most else INK
-            axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=7,
-                      color=color)  # fmt: skip
+            shown_value = f"{100 * value:.{digits}f}"
+            axes.text(column, row, shown_value, ha="center", va="center", fontsize=7, color=color)
         quiet(axes, f"{title}, %")
         axes.set_xticks(range(values.shape[1]), record.places)
         axes.set_xlabel(record.what_places, fontsize=9)
@@ -106,11 +109,13 @@ def _percent(values: NDArray[Any]) -> str:
 @draw.register
 def _(record: Intervention) -> Figure:
     places = record.probabilities.shape[1]
-    height = 1.3 + 0.2 * len(record.characters) + 0.17 * len(record.changes)
-    figure = Figure(figsize=(2.0 + 0.75 * places, height), layout="constrained")
+    likely = record.probabilities.max(axis=(0, 1)).argsort()[::-1][:_CODES_SHOWN]
+    codes = np.sort(likely)
+    height = 1.3 + 0.2 * len(codes) + 0.17 * len(record.changes)
+    figure = Figure(figsize=(max(5.6, 2.0 + 0.75 * places), height), layout="constrained")
     grid = figure.subplots(1, 2, sharey=True)
     answers = (f"untouched: {record.before}", f"changed: {record.after}")
-    for axes, title, odds in zip(grid, answers, record.probabilities, strict=True):
+    for axes, title, odds in zip(grid, answers, record.probabilities[..., codes], strict=True):
         axes.imshow(odds.T, aspect="auto", cmap="Blues", vmin=0, vmax=1)
         for place, code in enumerate(odds.argmax(axis=1)):
             axes.text(place, code, f"{odds[place, code]:.2f}", ha="center", va="center", fontsize=7,
@@ -118,8 +123,8 @@ def _(record: Intervention) -> Figure:
         quiet(axes, title)
         axes.set_xticks(range(places), range(1, places + 1))
         axes.set_xlabel("position in the answer", fontsize=9)
-    grid[0].set_yticks(range(len(record.characters)), [shown(c) for c in record.characters])
-    grid[0].set_ylabel("probability of the character", fontsize=9)
+    grid[0].set_yticks(range(len(codes)), [shown(record.characters[code]) for code in codes])
+    grid[0].set_ylabel("probability of each answer", fontsize=9)
     figure.suptitle("\n".join([record.question, *record.changes]), fontsize=9, color=MUTED)
     return figure
 

@@ -13,7 +13,10 @@ from visualization.cost import CostTable, LayerCost
 from visualization.curves import Curves
 from visualization.render.core import BAD, COLORS, GOOD, INK, MUTED, draw, text
 from visualization.scatter import Scatter
+from visualization.table import Table
 from visualization.transcript import Transcript
+
+_FEW = 12  # points of a curve that are each marked
 
 
 @draw.register
@@ -22,10 +25,11 @@ def _(record: Curves) -> Figure:
     rows = math.ceil(len(record.panels) / columns)
     figure = Figure(figsize=(4.0 * columns, 2.4 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, (title, series) in zip(panels, record.panels.items(), strict=False):
+    for (title, series), axes in zip(record.panels.items(), panels, strict=False):
         colors = itertools.cycle(COLORS)
         for color, (label, (steps, values)) in zip(colors, series.items(), strict=False):
-            axes.plot(steps, values, color=color, label=label, linewidth=1.5)
+            style = {"marker": "o", "markersize": 3.5} if len(steps) <= _FEW else {}
+            axes.plot(steps, values, color=color, label=label, linewidth=1.5, **style)
         axes.set_title(title, fontsize=10, color=INK, loc="left")
         axes.set_xlabel(record.x_name, fontsize=9)
         if title in record.logarithmic:
@@ -116,6 +120,41 @@ def _(record: Transcript) -> Figure:
         parse_math=False,
     )  # fmt: skip
     return figure
+
+
+def _widths(record: Table) -> list[int]:
+    return [max(map(len, column)) for column in zip(record.columns, *record.rows, strict=True)]
+
+
+@draw.register
+def _(record: Table) -> Figure:
+    widths = _widths(record)
+    figure = Figure(figsize=(0.3 + 0.085 * (sum(widths) + 2 * len(widths)),
+                             0.8 + 0.26 * len(record.rows)))  # fmt: skip
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, sum(widths) + 2 * len(widths) + 2)
+    axes.set_ylim(len(record.rows) + 1.9, -0.4)
+    axes.text(2, 0.2, record.title, fontsize=11, color=INK, weight="bold", va="center")
+    end = 1
+    for column, width in enumerate(widths):
+        end += width + 2
+        axes.text(
+            end, 1.2, record.columns[column], fontsize=9, color=MUTED, ha="right", va="center"
+        )
+        for line, row in enumerate(record.rows, start=2):
+            axes.text(end, line, row[column], fontsize=9.5, color=INK, ha="right", va="center")
+    return figure
+
+
+@text.register
+def _(record: Table) -> str:
+    widths = _widths(record)
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in (record.columns, *record.rows)
+    ]
+    return "\n".join([record.title, *lines])
 
 
 @draw.register

@@ -21,6 +21,7 @@ NAMES = {
     "z": "update gate z", "g": "candidate g", "n": "candidate n", "c": "cell c", "h": "hidden h",
 }  # fmt: skip
 _ROWS_SHOWN = 24
+_STEPS_SHOWN = 16  # numbers of steps under an axis that they share with characters
 
 
 def quiet(axes: Axes, title: str = "") -> None:
@@ -153,7 +154,9 @@ def _(record: UnitRoles) -> Figure:
     steps = len(record.by_position)
     heat.axvline(steps - 0.5, color="white", linewidth=3)
     names = [*(str(t) for t in range(steps)), *(shown(s) for s in record.symbols)]
-    heat.set_xticks(range(len(names)), names, fontsize=7, parse_math=False)
+    each = -(-steps // _STEPS_SHOWN)
+    named = [*range(0, steps, each), *range(steps, len(names))]
+    heat.set_xticks(named, [names[at] for at in named], fontsize=7, parse_math=False)
     every = max(1, len(order) // 24)
     heat.set_yticks(range(0, len(order), every), order[::every], fontsize=7)
     quiet(heat, "mean activity, in the unit's own deviations")

@@ -1,0 +1,200 @@
+"""What a person asked for: names and settings from options and files, checked without torch."""
+
+import argparse
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+import agents
+import tasks
+from agents.core.config import (
+    AgentConfig,
+    config_class,
+    flat_settings,
+    read_file,
+    read_option,
+    read_value,
+)
+from tasks.core.registry import Entry, Found, find
+from tasks.core.settings import ConfigError, Given, build, fields, nearest
+
+if TYPE_CHECKING:
+    from agents.core.agent import Agent
+    from tasks.core.task import Task
+
+_OUTSIDE = ("agent", "task", "mode", "run_dir")  # names in a file that are no settings of the agent
+
+
+@attrs.frozen
+class Order:
+    """What a person asked for, checked as far as that goes without torch."""
+
+    mode: str
+    agent: Found
+    task: "Task"
+    config: AgentConfig
+    settings: Mapping[str, Given]  # of the agent, as they were given
+    options: argparse.Namespace
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's folder: the given one, or one that its settings name."""
+        if self.options.run_dir is not None:
+            return Path(self.options.run_dir)
+        task = tasks.settings_of(self.task)
+        name = f"{self.config.digest(task)}-s{self.config.seed}"
+        return Path("runs") / self.task.name / self.agent.name / name
+
+    def make(self) -> "Agent":
+        """Make the agent, untrained."""
+        return agents.from_given(
+            self.agent.name, self.task, self.settings, self.options.device, "--agent"
+        )
+
+    def load_trained(self) -> "Agent":
+        """Load the best agent of the run's folder."""
+        from agents.core.run_folder import best_of
+
+        if not (self.run_dir / "best.safetensors").exists():
+            problem = f"{self.run_dir / 'best.safetensors'} does not exist: nothing was trained yet"
+            accepted = "the --agent, --task and --set of an earlier --mode train, or its --run-dir"
+            raise ConfigError("--run-dir", "", problem, accepted)
+        checkpoint = best_of(self.run_dir, warn)
+        agent = agents.from_checkpoint(checkpoint, self.options.device, str(self.run_dir))
+        self._demand_what_was_given(agent)
+        return agent
+
+    def load_newest(self) -> "Agent":
+        """Load the run's newest state, which has its whole history; an untrained one if none is."""
+        from agents.core.run_folder import RunFolder
+
+        checkpoint = RunFolder(self.run_dir).newest_good(warn)
+        if checkpoint is None:
+            return self.make()
+        agent = agents.from_checkpoint(checkpoint, self.options.device, str(self.run_dir))
+        self._demand_what_was_given(agent)
+        return agent
+
+    def _demand_what_was_given(self, agent: "Agent") -> None:
+        """Refuse a run of another agent or task, or of other settings than those that are named."""
+        found = flat_settings(agent.identity())
+        wanted = {name: (item.value, item.place) for name, item in self.settings.items()}
+        wanted |= {"agent": (self.agent.name, "--agent"), "task": (self.task.name, "--task")}
+        wanted.pop("seed", None)  # names the samples here
+        for name, (value, place) in wanted.items():
+            if found[name] != value:
+                problem = f"the run in {self.run_dir} has {found[name]!r}, not {value!r}"
+                raise ConfigError(place, name, problem, "the run's own settings, or none")
+
+
+def order_of_run(options: argparse.Namespace, folder: Path, modes: Collection[str]) -> Order:
+    """Return the order for a run that is named by its folder alone."""
+    if not (folder / "config.yaml").exists():
+        problem = f"{folder} is no run's folder: it has no config.yaml"
+        raise ConfigError("command line", "", problem, "the folder of a trained agent")
+    return read_order(argparse.Namespace(**{**vars(options), "run_dir": folder}), modes)
+
+
+def read_order(
+    options: argparse.Namespace, modes: Collection[str], more: Mapping[str, Given] | None = None
+) -> Order:
+    """Check all names and settings; `modes` are those that there are, `more` wins over options."""
+    given = _gather(options) | dict(more or {})
+    chosen = given.pop("mode", Given("train", "--mode"))
+    if str(chosen.value) not in modes:
+        problem, hint = f"{chosen.value!r} is not known", nearest(chosen.value, modes)
+        raise ConfigError(chosen.place, "mode", problem, ", ".join(modes), hint)
+    folder = given.pop("run_dir", None)
+    if folder is not None:
+        options = argparse.Namespace(**{**vars(options), "run_dir": _folder(folder)})
+    names = {kind: _name(kind, given) for kind in ("agent", "task")}
+    agent = find("agent", names["agent"].value, agents.AGENTS, names["agent"].place)
+    of_task = {k.removeprefix("task."): v for k, v in given.items() if k.startswith("task.")}
+    settings = {k: v for k, v in given.items() if not k.startswith("task.")}
+    task = tasks.from_given(names["task"].value, of_task, names["task"].place)
+    config = build(config_class(agent), settings, [f"task.{name}" for name in fields(type(task))])
+    return Order(str(chosen.value), agent, task, config, settings, options)
+
+
+def _folder(given: Given) -> Path:
+    if not isinstance(given.value, str) or not given.value.strip():
+        problem = f"{given.value!r} is no folder"
+        raise ConfigError(given.place, "run_dir", problem, "the path of a folder, as text")
+    return Path(given.value)
+
+
+def _gather(options: argparse.Namespace) -> dict[str, Given]:
+    """Return the settings of a file, and of options, which win over it.
+
+    A run folder that is named alone stands for the config.yaml in it.
+    """
+    if options.resume not in ("auto", "never") and not Path(options.resume).exists():
+        problem = f"{options.resume} does not exist"
+        raise ConfigError("--resume", "", problem, "auto, never, or a checkpoint file")
+    path = options.config
+    if path is None and options.agent is None and options.task is None and options.run_dir:
+        saved = options.run_dir / "config.yaml"
+        path = saved if saved.exists() else None
+    given = _in_own_words(read_file(path), options.agent) if path else {}
+    if "task.name" in given:
+        given["task"] = given.pop("task.name")
+    given.update(read_option(text) for text in options.set)
+    if options.seed is not None:
+        given["seed"] = Given(read_value(options.seed), "--seed")
+    for name in _OUTSIDE:
+        if getattr(options, name) is not None:
+            given[name] = Given(str(getattr(options, name)), f"--{name.replace('_', '-')}")
+    return given
+
+
+def _in_own_words(given: dict[str, Given], agent: str | None) -> dict[str, Given]:
+    """Return a file's settings with another tool's names replaced by ours.
+
+    A file that names no agent, but settings by such names, is for the agent that knows them.
+    """
+    named = given["agent"].value if "agent" in given else agent
+    known = {
+        name: entry for name, entry in agents.AGENTS.items()
+        if name == named or (named is None and given.keys() & entry.aliases.keys())
+    }  # fmt: skip
+    if not known:
+        return given
+    (name, entry), *_ = known.items()
+    if not given.keys() & entry.aliases.keys():
+        return given
+    _demand_known(given, name, entry)
+    ours: dict[str, Given] = {}
+    for key, item in given.items():
+        own = entry.aliases.get(key, key)
+        if own in ours:
+            problem = f"{key!r} is {own!r}, which stands in {ours[own].place} too"
+            raise ConfigError(item.place, "", problem, "each setting once")
+        ours[own] = item
+    place = next(item.place for key, item in given.items() if key in entry.aliases)
+    meant = {"agent": name, "task": entry.task, **entry.implied}
+    return {key: Given(value, place) for key, value in meant.items()} | ours
+
+
+def _demand_known(given: Mapping[str, Given], name: str, entry: Entry) -> None:
+    """Refuse a name that is neither ours nor the other tool's."""
+    settings = fields(config_class(find("agent", name, agents.AGENTS, name)))
+    known = [*entry.aliases, *_OUTSIDE, *settings]
+    for key, item in given.items():
+        if key not in known and not key.startswith("task."):
+            problem, hint = f"{key!r} is not a setting of {name}", nearest(key, known)
+            raise ConfigError(item.place, "", problem, ", ".join(known), hint)
+
+
+def _name(kind: str, given: dict[str, Given]) -> Given:
+    if kind in given:
+        return given.pop(kind)
+    known = ", ".join(agents.AGENTS if kind == "agent" else tasks.TASKS)
+    raise ConfigError(f"--{kind}", "", f"no {kind} is named", known)
+
+
+def warn(message: str) -> None:
+    """Tell the person who gave the order."""
+    print(message, file=sys.stderr)

@@ -1,0 +1,223 @@
+"""What a run records of itself for the doctor: cheap, and without any effect on the run."""
+
+import contextlib
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from agents.core.loop import to_device
+from visualization.untouched import evaluation_mode
+
+if TYPE_CHECKING:
+    from agents.core.agent import Agent
+
+NUM_FITTED = 256  # training samples that are answered as the validation samples are
+NUM_WATCHED = 32  # of them, those on which units and the gradient's way back are watched
+_BOUNDS = {nn.Tanh: (-1, 1), nn.Sigmoid: (0, 1), nn.ReLU: None, nn.GELU: None, nn.SiLU: None}
+_SAME = 1e-3  # a unit whose values differ by less says nothing of what was read
+_NEAR = 0.05  # of a bound, as a share of the range
+_NUM_GATED = 8  # samples on which gates are watched
+_MOSTLY = 0.9  # of all samples and steps
+
+
+def layer_of(parameter: str) -> str:
+    """Return the layer that a parameter belongs to: `reader.l0` for `reader.weight_hh_l0`."""
+    module, _, name = parameter.rpartition(".")
+    layer = re.search(r"_(l\d+)", name)
+    return ".".join(part for part in (module, layer[1] if layer else "") if part) or name
+
+
+def gradient_norms(model: nn.Module, scale: float) -> dict[str, float]:
+    """Return `grad/<layer>`, the L2 norms of the gradients that stand, times `scale`."""
+    found = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    norms = torch.stack(torch._foreach_norm(list(found.values()))).tolist()
+    squares: dict[str, float] = {}
+    for name, norm in zip(found, norms, strict=True):
+        tag = f"grad/{layer_of(name)}"
+        squares[tag] = squares.get(tag, 0.0) + norm**2
+    return {tag: scale * square**0.5 for tag, square in squares.items()}
+
+
+def measure(agent: "Agent", validation: Any) -> dict[str, float]:
+    """Return what a run records beside its evaluation.
+
+    `fit/…`: loss and score on training samples, answered as the validation samples are, without
+    dropout. `chance/…`: the same of the best answer that knows no question: the commonest code at
+    each place, or the mean; its loss in nats, or as a squared error. And what `watch` returns.
+    """
+    task, batch = agent.task, agent.task.samples("train", NUM_FITTED)
+    blind, loss = constant_answer(np.asarray(batch[1]))
+    guesses = np.broadcast_to(blind, (len(validation[1]), *blind.shape))
+    few = type(batch)(*(array[:NUM_WATCHED] for array in batch))
+    chance = {"loss": loss, **task.score(guesses, validation)}
+    fit = {"loss": agent.mean_loss(batch), **task.score(agent.respond_to(batch), batch)}
+    found = {f"chance/{name}": value for name, value in chance.items()}
+    found |= {f"fit/{name}": value for name, value in fit.items()}
+    with evaluation_mode(agent.model):
+        found |= watch(agent.model, agent.loss, to_device(few, agent.device))
+    return {tag: value for tag, value in found.items() if math.isfinite(value)}
+
+
+def constant_answer(targets: NDArray[Any]) -> tuple[NDArray[Any], float]:
+    """Return the best single answer to all of the targets (batch, …), and its loss.
+
+    Of codes the commonest at each place, with the entropy there in nats, the mean over places; of
+    numbers the mean, with the variance.
+    """
+    if targets.dtype.kind == "f":
+        return targets.mean(axis=0), float(targets.var(axis=0).mean())
+    flat = targets.reshape(len(targets), -1)
+    counts = [np.unique(column, return_counts=True) for column in flat.T]
+    shares = [count / len(flat) for _, count in counts]
+    entropy = float(np.mean([-(share * np.log(share)).sum() for share in shares]))
+    answer = np.array([codes[count.argmax()] for codes, count in counts], targets.dtype)
+    return answer.reshape(targets.shape[1:]), entropy
+
+
+def watch(model: nn.Module, loss_of: Callable[[Any], Tensor], batch: Any) -> dict[str, float]:
+    """Return how units behave on a batch, and how far back the gradient of its loss reaches.
+
+    `units/<layer>/dead`: share of units whose output stays the same, whatever is read;
+    `units/<layer>/saturated`: share that is within 5 % of a bound nine tenths of the time; of an
+    LSTM or GRU of one layer the share of units whose gates are, taken together.
+    `flow/<layer>/<k>`: mean L2 norm, over the samples, of the gradient of a sample's loss by what a
+    recurrent layer reads k steps before its end, for k = 0, 1, 2, 4, … and the first step.
+    """
+    inputs: dict[str, list[Tensor]] = {}
+    outputs: dict[str, list[Tensor]] = {}
+    gates: dict[str, list[Tensor]] = {}
+    cudnn = torch.backends.cudnn.flags(enabled=False)  # which has no backward pass in this mode
+    with torch.enable_grad(), cudnn, _watched(model, inputs, outputs, gates):
+        loss = loss_of(batch)
+        read = [tensor for tensors in inputs.values() for tensor in tensors]
+        gradients = iter(torch.autograd.grad(loss, read, allow_unused=True) if read else ())
+    found: dict[str, float] = {}
+    for name, tensors in outputs.items():
+        found |= _behaviour(name, model.get_submodule(name), tensors)
+    for name, tensors in gates.items():
+        stuck = torch.cat([t.flatten(0, 1) for t in tensors]).mean((0, 1)) > _MOSTLY
+        found[f"units/{name}/saturated"] = float(stuck.float().mean())
+    for name, tensors in inputs.items():
+        steps = [_norms(model.get_submodule(name), t, next(gradients)) for t in tensors]
+        found |= _flow(name, torch.cat(steps).tolist())
+    return found
+
+
+@contextlib.contextmanager
+def _watched(
+    model: nn.Module,
+    inputs: dict[str, list[Tensor]],
+    outputs: dict[str, list[Tensor]],
+    gates: dict[str, list[Tensor]],
+) -> Iterator[None]:
+    """Collect, within a block, what recurrent layers read, and what units and gates say."""
+
+    def read(name: str) -> Callable[..., Any]:
+        def hook(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            x = arguments[0] if arguments[0].requires_grad else arguments[0].detach().clone()
+            inputs.setdefault(name, []).append(x.requires_grad_())
+            return (x, *arguments[1:])
+
+        return hook
+
+    def said(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, arguments: Any, output: Any) -> None:
+            tensor = output[0] if isinstance(output, tuple) else output
+            outputs.setdefault(name, []).append(tensor.detach())
+            if _has_visible_gates(module):
+                said_by_gates = gates_of(module, arguments, tensor.detach())
+                gates.setdefault(name, []).append(said_by_gates)
+
+        return hook
+
+    watched: tuple[type[nn.Module], ...] = (nn.RNNBase, *_BOUNDS)
+    with contextlib.ExitStack() as stack:
+        for name, module in model.named_modules():
+            if isinstance(module, nn.RNNBase):
+                stack.callback(module.register_forward_pre_hook(read(name)).remove)
+            if isinstance(module, watched):
+                stack.callback(module.register_forward_hook(said(name)).remove)
+        yield
+
+
+def _has_visible_gates(module: nn.Module) -> TypeGuard[nn.RNNBase]:
+    """Tell whether a layer's gates follow from what it reads and says: one layer, one direction."""
+    return (
+        isinstance(module, nn.RNNBase)
+        and module.mode in ("LSTM", "GRU")
+        and module.num_layers == 1
+        and not module.bidirectional
+        and module.proj_size == 0
+    )
+
+
+@torch.no_grad()
+def gates_of(module: nn.RNNBase, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+    """Return where gates are within 5 % of a bound: (batch, time, gates, units), 0 or 1.
+
+    Of at most 8 samples, for this is a product of matrices as large as the layer's own.
+    """
+    first = module.batch_first
+    x, h = (t if first else t.transpose(0, 1) for t in (arguments[0].detach(), output))
+    x, h = x[:_NUM_GATED].float(), h[:_NUM_GATED].float()
+    state = arguments[1] if len(arguments) > 1 and arguments[1] is not None else None
+    begin = torch.zeros_like(h[:, :1])
+    if state is not None:
+        held = state[0] if isinstance(state, tuple) else state
+        begin = held.detach()[0, :_NUM_GATED, None].float()
+    before = torch.cat([begin, h[:, :-1]], dim=1)
+    read, kept = (
+        nn.functional.linear(what, getattr(module, f"weight_{kind}_l0")).float()
+        + (getattr(module, f"bias_{kind}_l0") if module.bias else 0.0)
+        for what, kind in ((x, "ih"), (before, "hh"))
+    )
+    read, kept = (t.reshape(*t.shape[:2], -1, module.hidden_size) for t in (read, kept))
+    lstm = module.mode == "LSTM"  # i, f, g, o; of a GRU r, z, n, with r before W h of n
+    tanh = 2
+    gates = (read + kept).sigmoid()
+    new = read[..., tanh, :] + kept[..., tanh, :] * (1 if lstm else gates[..., 0, :])
+    gates[..., tanh, :] = (new.tanh() + 1) / 2
+    return ((gates < _NEAR) | (gates > 1 - _NEAR)).float()
+
+
+def _behaviour(name: str, module: nn.Module, tensors: list[Tensor]) -> dict[str, float]:
+    """Return the shares of units that are dead and saturated."""
+    unit = 1 if tensors[0].ndim == 4 else -1
+    values = torch.cat([t.movedim(unit, 0).flatten(1) for t in tensors], dim=1).float()
+    dead = (values.amax(1) - values.amin(1)) < _SAME
+    found = {f"units/{name}/dead": float(dead.float().mean())}
+    bounds = _bounds(module)
+    if bounds is not None:
+        near = _NEAR * (bounds[1] - bounds[0])
+        at_bound = (values < bounds[0] + near) | (values > bounds[1] - near)
+        saturated = at_bound.float().mean(1) > _MOSTLY
+        found[f"units/{name}/saturated"] = float(saturated.float().mean())
+    return found
+
+
+def _bounds(module: nn.Module) -> tuple[int, int] | None:
+    if isinstance(module, nn.RNNBase):
+        return None if module.mode == "RNN_RELU" else (-1, 1)
+    return _BOUNDS[type(module)]
+
+
+def _norms(module: nn.Module, read: Tensor, gradient: Tensor | None) -> Tensor:
+    """Return the mean norm (T,) of each sample's own gradient by what was read."""
+    if gradient is None:
+        gradient = torch.zeros_like(read)
+    batch_axis = 0 if getattr(module, "batch_first", False) else 1
+    return cast("Tensor", gradient.norm(dim=-1)).sum(
+        batch_axis
+    )  # the loss is a mean over the samples
+
+
+def _flow(name: str, norms: list[float]) -> dict[str, float]:
+    last = len(norms) - 1
+    lags = [0, *(2**k for k in range(last.bit_length())), last]
+    return {f"flow/{name}/{lag}": norms[last - lag] for lag in lags if lag <= last}
