@@ -19,10 +19,45 @@ AGENTS = {
         "Seq2SeqAdder",
         "encoder–decoder LSTM (or GRU, RNN) that answers a text with a text",
     ),
+    "attention_adder": Entry(
+        "agents.attention_adder",
+        "AttentionAdder",
+        "encoder–decoder LSTM (or GRU) with additive attention to the question",
+    ),
+    "transformer_adder": Entry(
+        "agents.transformer_adder",
+        "TransformerAdder",
+        "small encoder–decoder Transformer that answers a text with a text",
+    ),
     "parity_lstm": Entry(
         "agents.parity_lstm",
         "ParityLSTM",
         "LSTM (or GRU, RNN) that answers a text with a label, learned in stages of growing length",
+    ),
+    "adding_lstm": Entry(
+        "agents.adding_lstm",
+        "AddingLSTM",
+        "LSTM (or GRU, RNN, IRNN) that answers a series with a number, learned in stages likewise",
+        task="adding_problem",
+        aliases={
+            "dataset.dt_length": "task.num_samples",
+            "dataset.t": "task.length",
+            "train.epochs": "epochs",
+            "train.batch": "batch_size",
+            "train.es_patience": "patience",
+            "artifacts": "run_dir",
+        },
+        implied={"eval_every": None},  # patience counts epochs there
+    ),
+    "digits_lstm": Entry(
+        "agents.digits_lstm",
+        "DigitsLSTM",
+        "LSTM (or GRU) that reads an image row by row and answers with its label",
+    ),
+    "char_lm": Entry(
+        "agents.char_lm",
+        "CharLM",
+        "LSTM (or GRU, RNN) that reads a text, says what comes next, and writes one",
     ),
 }
 

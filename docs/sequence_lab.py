@@ -1,50 +1,126 @@
-"""The pictures and figures of docs/sequence_lab.md: `python docs/sequence_lab.py`. Two minutes."""
+"""The pictures and figures of docs/sequence_lab.md: `python docs/sequence_lab.py [SECTION …]`.
+
+Sections are adding (45 minutes), parity, digits, text, rates and doctor (minutes each); without one
+all of them. Runs that are done are not run again. docs/attention_table.py has the section on
+attention.
+"""
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from make_pictures import ROOT, save
 
 import agents
+from agents.core.config import AgentConfig
+from agents.core.history import History
+from agents.core.optim import rate
 from visualization.curves import Curves
 
 RUNS = "runs/lab"
-COMMAND = "--agent parity_lstm --task parity"
 SEEDS = 5
 DPI = 75
+LENGTHS = (150, 200, 250, 300, 500, 700, 1000)
+SOLVED = 0.01  # MSE; always answering 1 has 1/6
+ADAM = "--set optimizer=adam --set learning_rate=1e-3 --set schedule=constant"
+WAYS = {  # of learning the adding problem: what it is called, and the settings beside the defaults
+    "in stages": "",
+    "at full length": "--set raise_below=null",
+    "at full length, chrono": "--set raise_below=null --set init=chrono --set chrono_length={t}",
+    "the notes' recipe": f"--set raise_below=null --set forget_bias=1.0 {ADAM} "
+    "--set clip_norm=null --set batch_size=32",
+    "IRNN": f"--set raise_below=null --set cell=relu_rnn --set init=identity {ADAM}",
+    "tanh RNN": f"--set raise_below=null --set cell=rnn --set init=default {ADAM}",
+}
 
 
-def run(name: str, arguments: str) -> dict[str, Any]:
-    """Run one command in its folder; return its scores on the test, and the seconds of learning."""
-    command = f"main.py {arguments} --run-dir {RUNS}/{name}"
-    subprocess.run([sys.executable, *command.split()], cwd=ROOT, check=True, capture_output=True)
+def command(arguments: str, folder: str) -> None:
+    """Run one command of the command line in a folder."""
+    print(f"python main.py {arguments}")
+    words = f"main.py {arguments} --run-dir {folder}".split()
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True)
+
+
+def run(name: str, arguments: str) -> dict[str, float]:
+    """Train one agent; return its scores on the test, and the seconds of learning."""
+    command(arguments, f"{RUNS}/{name}")
     folder = ROOT / RUNS / name
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    seconds = [r["time/seconds"] for r in map(json.loads, lines) if "time/seconds" in r]
-    scores = json.loads((folder / "test.json").read_text())
-    print(f"python main.py {arguments}: {scores}, {seconds[-1]:.1f} s")
+    scores: dict[str, float] = json.loads((folder / "test.json").read_text())
+    scores["seconds"] = history(folder).series("time/seconds")[1][-1]
+    print("   ", scores)
     return scores
 
 
-def main() -> None:
+def history(folder: Path) -> History:
+    """Return the records of a run."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return History([json.loads(line) for line in lines])
+
+
+def adding() -> None:
+    """Every way of learning the adding problem, at every length of the notes."""
+    agent = f"--agent adding_lstm --task adding_problem --set stop_at={SOLVED}"
+    over = f"--mode sweep --over task.length={','.join(map(str, LENGTHS))}"
+    seconds: dict[str, tuple[list[float], list[float]]] = {}
+    print(f"| learned | {' | '.join(f'T = {t}' for t in LENGTHS)} |\n|---|{'---|' * len(LENGTHS)}")
+    for way, settings in WAYS.items():
+        name = f"adding-{re.sub('[^a-zA-Z]+', '-', way)}"
+        if "{t}" in settings:
+            for t in LENGTHS:
+                chosen = settings.format(t=t)
+                command(f"{agent} {chosen} --mode sweep --over task.length={t}", f"{RUNS}/{name}")
+        else:
+            command(f"{agent} {settings} {over}", f"{RUNS}/{name}")
+        found = {t: history(ROOT / RUNS / name / f"task.length={t}") for t in LENGTHS}
+        solved = {t: held for t, held in found.items() if _lowest(held) < SOLVED}
+        seconds[way] = ([*solved], [_seconds(held) for held in solved.values()])
+        print(f"| {way} | {' | '.join(_word(held) for held in found.values())} |")
+        if way == "in stages":
+            save("adding_losses", Curves({
+                f"T = {t}": {
+                    "training": found[t].series("train/loss"),
+                    "validation": found[t].series("eval/loss"),
+                }
+                for t in (150, 1000)
+            }, frozenset({"T = 150", "T = 1000"})), DPI)  # fmt: skip
+    title = f"seconds of learning until the validation MSE is below {SOLVED}"
+    save("adding_ways", Curves({title: seconds}, frozenset(), "length T, steps"), DPI)
+
+
+def _lowest(found: History) -> float:
+    return min(found.series("eval/loss")[1], default=float("inf"))
+
+
+def _seconds(found: History) -> float:
+    return found.series("time/seconds")[1][-1]
+
+
+def _word(found: History) -> str:
+    if _lowest(found) < SOLVED:
+        return f"**{_seconds(found):.0f} s**"
+    return f"{_lowest(found):.3f} ({_seconds(found):.0f} s)" if len(found) else "diverged"
+
+
+def parity() -> None:
     """Train with and without stages, draw the losses and the automaton."""
+    agent = "--agent parity_lstm --task parity"
     for seed in range(SEEDS):
-        run(f"parity-s{seed}", f"{COMMAND} --seed {seed}")
-    run("parity-at-once", f"{COMMAND} --set raise_below=null")
+        run(f"parity-s{seed}", f"{agent} --seed {seed}")
+    run("parity-at-once", f"{agent} --set raise_below=null")
     run("mod3", "--agent parity_lstm --task mod3")
-    staged, plain = (
-        agents.load(ROOT / RUNS / name / "checkpoints" / "step-000002000.safetensors", "cpu")
-        for name in ("parity-s0", "parity-at-once")
-    )
+    run("xor2", "--agent parity_lstm --task xor2")
+    staged, plain = (history(ROOT / RUNS / name) for name in ("parity-s0", "parity-at-once"))
     save("parity_loss", Curves({
         "training loss, nats": {
-            "in stages": staged.history.series("train/loss"),
-            "at full length from the start": plain.history.series("train/loss"),
+            "in stages": staged.series("train/loss"),
+            "at full length from the start": plain.series("train/loss"),
         },
         "stage (sequences of at most 2 to this power bits)": {
-            "stage": staged.history.series("train/stage"),
+            "stage": staged.series("train/stage"),
         },
     }), DPI)  # fmt: skip
     for name in ("parity-s0", "mod3"):
@@ -54,5 +130,30 @@ def main() -> None:
         save(f"automaton_{name.split('-')[0]}", machine, DPI)
 
 
+def rates() -> None:
+    """Draw the schedules."""
+    steps = list(range(1, 1001))
+
+    def shape(schedule: str, factor: float) -> tuple[list[int], list[float]]:
+        config = AgentConfig(schedule=schedule, rate_factor=factor)
+        return steps, [rate(config, step, len(steps)) for step in steps]
+
+    save("schedules", Curves({
+        "share of the highest learning rate": {
+            "one_cycle": shape("one_cycle", 0.1),
+            "cosine": shape("cosine", 0.1),
+            "constant": shape("constant", 0.1),
+        },
+        "with rate_parts=4": {
+            "step, rate_factor=0.5": shape("step", 0.5),
+            "cyclical, rate_factor=0.1": shape("cyclical", 0.1),
+        },
+    }), DPI)  # fmt: skip
+
+
+SECTIONS: Mapping[str, Callable[[], Any]] = {"adding": adding, "parity": parity, "rates": rates}
+
+
 if __name__ == "__main__":
-    main()
+    for section in sys.argv[1:] or SECTIONS:
+        SECTIONS[section]()

@@ -17,8 +17,42 @@ TASKS = {
         example="add3x3",
     ),
     "parity": Entry("tasks.parity", "Parity", "is the number of ones in a bit string odd?"),
+    "xor2": Entry(
+        "tasks.parity",
+        "Parity",
+        "parity of two bits, the smallest problem that no linear read-out solves",
+        fields={"length": 2, "train_length": 2},
+    ),
     "mod<modulus>": Entry(
         "tasks.parity", "Parity", "the number of ones modulo <modulus>", example="mod3"
+    ),
+    "text": Entry("tasks.text", "Text", "the next character of a text, at every place"),
+    "adding_problem": Entry(
+        "tasks.adding_problem", "AddingProblem", "the sum of the two marked numbers of a series"
+    ),
+    "digits": Entry(
+        "tasks.digits",
+        "Scans",
+        "small scans of handwritten digits that come with scikit-learn",
+        fields={"source": "digits"},
+    ),
+    "mnist": Entry(
+        "tasks.digits",
+        "Scans",
+        "scans of handwritten digits, from idx files",
+        fields={"source": "mnist"},
+    ),
+    "fashion_mnist": Entry(
+        "tasks.digits",
+        "Scans",
+        "small pictures of clothes, from idx files",
+        fields={"source": "fashion_mnist"},
+    ),
+    "emnist": Entry(
+        "tasks.digits",
+        "Scans",
+        "scans of handwritten letters and digits, from idx files",
+        fields={"source": "emnist"},
     ),
 }
 

@@ -38,10 +38,16 @@ Numbers = NDArray[np.int64]
 
 @attrs.frozen(kw_only=True)
 class Addition(Task):
-    """Add `terms` positive integers of 1 to `digits` digits; lengths are drawn evenly."""
+    """Add `terms` positive integers of 1 to `digits` digits; lengths are drawn evenly.
+
+    With `train_digits` longer sums are asked than were shown, in a field that has room for them.
+    """
 
     digits: int = setting(3, "most digits of a term", ge=1, le=9)
     terms: int = setting(2, "number of terms", ge=2, le=9)
+    train_digits: int | None = setting(
+        None, "most digits of a term in training and validation; null: digits, as in the test", ge=1
+    )
     reverse: Literal["none", "input", "target", "both"] = setting(
         "input", "which texts are read from their end"
     )
@@ -54,7 +60,10 @@ class Addition(Task):
 
     def __attrs_post_init__(self) -> None:
         """Refuse a fixed set that some split has not the sums for, and splits without a sum."""
-        sums = math.comb(10**self.digits - 2 + self.terms, self.terms)
+        if self.train_digits is not None and self.train_digits > self.digits:
+            problem = f"{self.train_digits} is more than the digits of {self.name}"
+            raise ConfigError("task", "train_digits", problem, f"1 to {self.digits}, or null")
+        sums = math.comb(10 ** self.digits_in("train") - 2 + self.terms, self.terms)
         for name in ("validation", "test"):
             if getattr(self, name) * sums < _FEWEST:
                 problem = f"{getattr(self, name)} of the {sums} sums of {self.name} are too few"
@@ -71,6 +80,14 @@ class Addition(Task):
     def name(self) -> str:
         """The registered name."""
         return f"add{self.digits}x{self.terms}"
+
+    def digits_in(self, split: Split) -> int:
+        """Return the most digits that a term has in a split.
+
+        Validation has those of training, so that the best of a run is not chosen by what it was
+        never shown.
+        """
+        return self.digits if split == "test" else self.train_digits or self.digits
 
     @property
     def charset(self) -> Charset:
@@ -231,8 +248,8 @@ class Addition(Task):
                 raise ConfigError(place, "", f"the term {term!r}", form)
         return [int(term) for term in terms]
 
-    def _draw(self, num: int, rng: np.random.Generator) -> Numbers:
-        lengths = rng.integers(1, self.digits + 1, (num, self.terms))
+    def _draw(self, num: int, digits: int, rng: np.random.Generator) -> Numbers:
+        lengths = rng.integers(1, digits + 1, (num, self.terms))
         return rng.integers(10 ** (lengths - 1), 10**lengths)
 
     def _split_of(self, numbers: Numbers) -> NDArray[np.int64]:
@@ -244,7 +261,7 @@ class Addition(Task):
         """Yield chunks of sums that belong to a split, without end."""
         wanted = ("train", "validation", "test").index(split)
         while True:
-            numbers = self._draw(num, rng)
+            numbers = self._draw(num, self.digits_in(split), rng)
             yield numbers[self._split_of(numbers) == wanted]
 
     def _distinct(self, split: Split, num: int, seed: int) -> Numbers:

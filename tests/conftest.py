@@ -1,7 +1,13 @@
 """One thread and fixed seeds for every test: nothing here may depend on luck or on a clock."""
 
+import atexit
+import functools
+import struct
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +15,7 @@ import agents
 import tasks
 from agents.core.agent import Agent
 from tasks.core.settings import fields
+from tasks.core.task import Task
 
 SMALL = {
     "hidden_size": 16, "steps": 12, "batch_size": 16, "eval_every": 4, "eval_samples": 32,
@@ -26,6 +33,31 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+def idx_bytes(numbers: np.ndarray) -> bytes:
+    """Return an array of bytes as an idx file holds it."""
+    sizes = struct.pack(f">{numbers.ndim}I", *numbers.shape)
+    return bytes([0, 0, 0x08, numbers.ndim]) + sizes + numbers.astype(np.uint8).tobytes()
+
+
+@functools.cache
+def scan_files() -> dict[str, str]:
+    """Return settings that name files of 400 small scans, as tasks that need files take them."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    scans = np.random.default_rng(0).integers(0, 256, (400, 8, 8))
+    arrays = {"images": scans, "labels": np.arange(400) % 10}
+    paths = {name: Path(folder.name) / f"digits-{name}" for name in arrays}
+    for name, path in paths.items():
+        path.write_bytes(idx_bytes(arrays[name]))
+    return {name: str(path) for name, path in paths.items()}
+
+
+def make_task(name: str) -> Task:
+    """Return a registered task by an example of its name, with files if it needs any."""
+    of_files = name in ("mnist", "fashion_mnist", "emnist")
+    return tasks.make(name, **(scan_files() if of_files else {}))
+
+
 def small_agent(name: str = "seq2seq_adder", **settings: object) -> Agent:
     """Return a small agent on the first registered task that supplies what it learns from."""
     cls = tasks.find("agent", name, agents.AGENTS, "test").load()
@@ -34,7 +66,7 @@ def small_agent(name: str = "seq2seq_adder", **settings: object) -> Agent:
     if "task" in settings:
         return agents.make(name, device="cpu", **(known | settings))
     for pattern, entry in tasks.TASKS.items():
-        task = tasks.make(entry.example or pattern)
+        task = make_task(entry.example or pattern)
         if isinstance(task.spec, cls.spec_type):
             return agents.make(name, task=task, device="cpu", **(known | settings))
     raise AssertionError(f"no task supplies a {cls.spec_type.__name__}")

@@ -141,3 +141,39 @@ def test_outer_spaces_are_no_error() -> None:
     """Spaces around a typed sum mean nothing."""
     task = tasks.make("add3x2")
     assert task.decode(task.encode(["  12+5 "]).answer) == ["17"]
+
+
+@pytest.mark.parametrize("num_samples", [0, 1000])
+def test_shorter_sums_are_shown_than_are_asked(num_samples: int) -> None:
+    """With train_digits no longer term is trained or validated on; the test has every length."""
+    task = tasks.make("add4x2", train_digits=2, num_samples=num_samples)
+    assert task.spec == tasks.make("add4x2").spec
+    for split, longest in (("train", 2), ("validation", 2), ("test", 4)):
+        batches = [*itertools.islice(task.batches(split, 500, 0, 0), 2), task.samples(split, 100)]
+        lengths = [
+            len(term)
+            for batch in batches
+            for row in task.rows(batch.answer, batch)
+            for term in row.question.split("+")
+        ]
+        assert set(lengths) == set(range(1, longest + 1)), split
+    plain = next(tasks.make("add4x2").batches("train", 50, 0, 0))
+    whole = next(tasks.make("add4x2", train_digits=4).batches("train", 50, 0, 0))
+    np.testing.assert_array_equal(plain.question, whole.question)
+    np.testing.assert_array_equal(
+        task.samples("test", 50).question, tasks.make("add4x2").samples("test", 50).question
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"train_digits": 4}, "train_digits: 4 is more than the digits of add3x2; accepted: 1 to"),
+        ({"train_digits": 1, "num_samples": 1000}, "num_samples: 1000 different sums do not go"),
+        ({"train_digits": 1, "test": 0.01}, "test: 0.01 of the 45 sums of add3x2 are too few"),
+    ],
+)
+def test_lengths_that_cannot_be_shown_are_refused(settings: dict[str, object], words: str) -> None:
+    """More digits than the task has, and more sums than short terms make, are errors."""
+    with pytest.raises(ConfigError, match=words):
+        tasks.make("add3x2", **settings)

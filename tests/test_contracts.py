@@ -17,7 +17,7 @@ from agents.core.config import config_class, describe, read_file
 from agents.core.history import History
 from tasks.core.settings import Given, build, fields, to_values
 from tasks.core.task import SPLITS, Task, num_batches
-from tests.conftest import SMALL, exact, same, small_agent, weights
+from tests.conftest import SMALL, exact, make_task, same, small_agent, weights
 from visualization import render
 
 TASKS = [entry.example or name for name, entry in tasks.TASKS.items()]
@@ -26,7 +26,7 @@ TASKS = [entry.example or name for name, entry in tasks.TASKS.items()]
 @pytest.fixture(params=TASKS)
 def task(request: pytest.FixtureRequest) -> Task:
     """Return each registered task."""
-    return tasks.make(request.param)
+    return make_task(request.param)
 
 
 @pytest.fixture(params=list(agents.AGENTS))
@@ -47,15 +47,18 @@ def test_batches_are_a_pure_function(task: Task) -> None:
 
 def test_a_cursor_is_two_integers(task: Task) -> None:
     """Starting at batch k gives what came after k batches; an epoch has the stated batches."""
-    whole = list(task.batches("train", 8192, 3, 2))
-    assert len(whole) == num_batches(task, 8192)
-    resumed = next(task.batches("train", 8192, 3, 2, start=1))
+    size = min(8192, task.num_samples_in("train") * 2 // 3)
+    whole = list(task.batches("train", size, 3, 2))
+    assert len(whole) == num_batches(task, size)
+    resumed = next(task.batches("train", size, 3, 2, start=1))
     for a, b in zip(whole[1], resumed, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_splits_never_overlap(task: Task) -> None:
     """No question stands in two splits, whatever the seeds."""
+    if task.name == "xor2":
+        pytest.skip("four questions leave none to withhold, as its docstring says")
     seen = {}
     for split in SPLITS:
         for seed in (0, 1):

@@ -148,6 +148,7 @@ class RecurrentViews:
                     places=last.places if named else None,
                     what_places=last.place if named else "position in the answer",
                     layer=row // trace.num_directions,
+                    tolerance=study.tolerance,
                 )  # fmt: skip
         return found
 
@@ -172,7 +173,7 @@ class RecurrentViews:
                 torch.tanh(self._activity(trace, row)).cpu(),
                 0,
                 *_middle(trace),
-                symbols=part.symbols,
+                symbols=part.symbols if part.signs is None else part.signs,
             )
             for name, part, trace, row in self._rows()
         }

@@ -32,6 +32,7 @@ class Part:
         inputs: what the layer reads (N, T, I), where it would answer at every step, so that an
             automaton can be extracted.
         outputs: what it would answer after each step (N, T).
+        signs: what is read at each step in one character (N, T), where `reads` has more.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Part:
     score: Callable[[], Mapping[str, Tensor]]
     inputs: Tensor | None = None
     outputs: NDArray[np.str_] | None = None
+    signs: NDArray[np.str_] | None = None
 
     @property
     def symbols(self) -> NDArray[np.str_]:
@@ -67,8 +69,11 @@ class Study:
         labels: each sample in words (N,).
         right: whether its answer is right (N,).
         characters: what each code stands for.
-        write: answers all samples as in use, free-running: codes (N, A), and logits (N, A, V).
+        write: answers all samples as in use, free-running: codes (N, A), and logits (N, A, V); an
+            agent that answers with numbers returns them in place of codes.
         parts: the recurrent layers, in the order in which they run.
+        tolerance: the most by which two answers differ that count as the same: 0 for codes.
+        names: each question in few words, where it is too long for a title (N,).
     """
 
     title: str
@@ -77,6 +82,8 @@ class Study:
     characters: Sequence[str]
     write: Callable[[], tuple[Tensor, Tensor]]
     parts: Sequence[Part]
+    tolerance: float = 0.0
+    names: Sequence[str] | None = None
 
     def part(self, name: str) -> Part:
         """Return the part of a name."""
@@ -85,6 +92,10 @@ class Study:
             problem, hint = f"{name!r} is not a part", nearest(name, known)
             raise ConfigError("intervene()", "part", problem, ", ".join(known), hint)
         return self.parts[known.index(name)]
+
+    def name(self, question: str) -> str:
+        """Return the first question in few words, or as it was typed."""
+        return question if self.names is None else self.names[0]
 
     @functools.cached_property
     def traces(self) -> dict[str, CellTrace]:
@@ -112,6 +123,9 @@ def intervene(
 ) -> Intervention:
     """Answer one question as ever and with states changed; see an agent's `intervene`."""
     study = make(task.encode([question]))
+    if not study.parts and (edits or donor is not None):
+        problem = "the agent has no recurrent part to change"
+        raise ConfigError("intervene()", "", problem, "an agent that has one")
     chosen = {
         study.part(name).name: [given] if isinstance(given, Edit) else list(given)
         for name, given in (edits or {}).items()
@@ -125,10 +139,11 @@ def intervene(
         units = [units]
     if donor is not None:
         taker = study.part(part or study.parts[0].name)
-        found = _taken(make(task.encode([donor])).traces[taker.name], units, time, layer)
+        giver = make(task.encode([donor]))
+        found = _taken(giver.traces[taker.name], units, time, layer)
         chosen[taker.name] = [*chosen.get(taker.name, ()), *found]
         which = "all units" if units is None else f"units {', '.join(map(str, units))}"
-        words.append(f"{taker.name}: {which} as after step {found[0].time} of {donor}")
+        words.append(f"{taker.name}: {which} as after step {found[0].time} of {giver.name(donor)}")
     elif units is not None:
         raise ConfigError("intervene()", "units", "go with donor", "edits, or a donor")
     with torch.inference_mode(), contextlib.ExitStack() as stack:
@@ -138,7 +153,8 @@ def intervene(
         after = study.write()
     odds = torch.stack([before[1][0], after[1][0]]).double().softmax(-1).cpu().numpy()
     first, second = (task.decode(codes.cpu().numpy())[0] for codes in (before[0], after[0]))
-    return Intervention(question, tuple(words), first, second, odds, study.characters)
+    named = study.name(question)
+    return Intervention(named, tuple(words), first, second, odds, study.characters)
 
 
 def _step(time: int, num_steps: int) -> int:

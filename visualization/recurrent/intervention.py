@@ -18,7 +18,7 @@ class Intervention:
     """One question answered twice: as ever, and with states changed. A characters, V codes.
 
     Attributes:
-        question: as it was typed.
+        question: as it was typed, or in fewer words.
         changes: what was changed, in words.
         before: the untouched answer, as a person reads it.
         after: the answer with the change.
@@ -39,7 +39,8 @@ class Patching:
     """What each unit's state carries over when it is taken from another sample. U units, P places.
 
     Attributes:
-        changed: share of the samples in which the character at each place changes (U, P).
+        changed: share of the samples in which the character, or number, at each place changes
+            (U, P).
         donated: share in which it becomes the donor's, where donor and taker differ (U, P).
         all_units: `donated` when the state of all layers is taken over (P,): 1 if all goes through
             it.
@@ -67,6 +68,7 @@ def patch_units(
     what_places: str = "position in the answer",
     layer: int = 0,
     seed: int = 0,
+    tolerance: float = 0.0,
 ) -> Patching:
     """Give each unit, one at a time, the state that it has in another sample, and answer again.
 
@@ -76,13 +78,14 @@ def patch_units(
     Args:
         rnn: a forward layer anywhere in the model; it is left as it was.
         respond: runs the model on N ≥ 2 samples in one call of `rnn`, or in calls that go on from
-            each other, and returns the answers in codes (N, A).
+            each other, and returns the answers in codes, or as numbers (N, A).
         time: the step after which states are exchanged, from 0.
         places: the place that each character of the right answer belongs to (N, A), from 0 on, such
             as the decimal column; negative: none. None: its position.
         what_places: a name for that.
         layer: number of the layer.
         seed: of the pairs.
+        tolerance: the most by which two numbers differ that count as the same; 0 for codes.
 
     Raises:
         ValueError: `time` is beyond the last step; no such layer; fewer than 2 samples.
@@ -105,7 +108,7 @@ def patch_units(
         found = []
         for edits in [*each, whole]:
             with steered(rnn, edits):
-                found.append(_moved(before, before[donor], respond(), where))
+                found.append(_moved(before, before[donor], respond(), where, tolerance))
     changed, donated = np.stack(found).transpose(1, 0, 2)
     names = tuple(str(place + (places is None)) for place in range(where.max() + 1))
     return Patching(changed[:-1], donated[:-1], donated[-1], names, what_places, time, len(before))
@@ -134,11 +137,12 @@ def _places(places: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _moved(
-    before: Tensor, donors: Tensor, after: Tensor, where: NDArray[Any]
+    before: Tensor, donors: Tensor, after: Tensor, where: NDArray[Any], tolerance: float
 ) -> NDArray[np.float64]:
     """Return by place the share that changed, and the share of differing ones that went over."""
-    moved, differ = ((after != before).cpu().numpy(), (donors != before).cpu().numpy())
-    takes = (after == donors).cpu().numpy() & differ
+    old, given, new = (answers.double().cpu().numpy() for answers in (before, donors, after))
+    moved, differ = (np.abs(answers - old) > tolerance for answers in (new, given))
+    takes = (np.abs(new - given) <= tolerance) & differ
     chosen = [where == place for place in range(where.max() + 1)]
     shares = [
         (moved[at].sum() / max(at.sum(), 1), takes[at].sum() / max(differ[at].sum(), 1))

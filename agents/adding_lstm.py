@@ -1,0 +1,189 @@
+"""A recurrent network that reads a series of numbers and answers with one number.
+
+Le et al. 2015 (1504.00941, section 4.1) compare LSTM, tanh RNN and their IRNN on the adding
+problem; all three are settings here. What makes long series learnable in a minute is stages of
+growing length (curriculum learning, Bengio et al. 2009), with forget gates that begin open.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from agents.core.agent import Agent
+from agents.core.config import AgentConfig, ConfigError, Schedule, setting, with_default
+from agents.core.layers import chrono_biases, forget_biases, identity_weights, recurrent
+from tasks.core.task import SeriesNumbers, SeriesToNumber
+
+if TYPE_CHECKING:
+    from agents.core.study import Study
+
+_NEAR = 0.04  # an error below this counts as right
+_TENTHS = np.array([f"{tenth / 10:.1f}" for tenth in range(21)])  # of answers, from 0 to 2
+
+
+@attrs.frozen(kw_only=True)
+class AddingConfig(AgentConfig):
+    """Sizes and recipe of the adder of marked numbers."""
+
+    hidden_size: int = setting(100, "units of each recurrent layer", ge=1)
+    num_layers: int = setting(1, "recurrent layers", ge=1)
+    cell: Literal["lstm", "gru", "rnn", "relu_rnn"] = setting(
+        "lstm", "kind of recurrent layer; rnn: tanh; relu_rnn with init=identity: the IRNN"
+    )
+    init: Literal["default", "forget_bias", "chrono", "identity"] = setting(
+        "forget_bias",
+        "of the recurrent layers. default: torch's; forget_bias: forget gates begin open; chrono: "
+        "gates remember over times up to chrono_length; identity: W_hh keeps the state as it is",
+    )
+    forget_bias: float = setting(3.0, "of the forget gates, with init=forget_bias")
+    chrono_length: int = setting(150, "steps, the longest memory of init=chrono", ge=3)
+    identity_scale: float = setting(1.0, "times the identity is W_hh of init=identity", gt=0.0)
+    optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")
+    learning_rate: float = with_default("learning_rate", 5e-3)
+    muon_learning_rate: float = with_default("muon_learning_rate", 0.05)
+    schedule: Schedule = with_default("schedule", "cosine")
+    raise_below: float | None = with_default("raise_below", 0.01)
+    clip_norm: float | None = with_default("clip_norm", 0.3)
+    batch_size: int = with_default("batch_size", 20)
+    steps: int = with_default("steps", 1_000)
+    precision: Literal["fp32", "bf16", "auto"] = with_default("precision", "fp32")
+    threads: int | None = with_default("threads", 1)
+    eval_every: int | None = with_default("eval_every", 100)
+    eval_samples: int = with_default("eval_samples", 500)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse an initialisation that the kind of recurrent layer has nothing for."""
+        fitting = {
+            "forget_bias": ("lstm",),
+            "chrono": ("lstm", "gru"),
+            "identity": ("rnn", "relu_rnn"),
+        }
+        cells = fitting.get(self.init, (self.cell,))
+        if self.cell not in cells:
+            problem = f"{self.init!r} does not go with cell={self.cell}"
+            known = [name for name, kinds in fitting.items() if self.cell in kinds]
+            accepted = f"{' or '.join(['default', *known])}; or cell={' or '.join(cells)}"
+            raise ConfigError(type(self).__name__, "init", problem, accepted)
+
+
+class SeriesReader(nn.Module):
+    """A recurrent layer and a linear read-out. B samples, T steps, C channels."""
+
+    def __init__(self, config: AddingConfig, spec: SeriesToNumber) -> None:
+        super().__init__()
+        self.recurrent = recurrent(
+            config.cell, spec.num_channels, config.hidden_size, config.num_layers
+        )
+        self.readout = nn.Linear(config.hidden_size, 1)
+        if config.init == "forget_bias":
+            forget_biases(self.recurrent, config.forget_bias)
+        elif config.init == "chrono":
+            chrono_biases(self.recurrent, config.chrono_length)
+        elif config.init == "identity":
+            identity_weights(self.recurrent, config.identity_scale)
+
+    def forward(self, series: Tensor) -> Tensor:
+        """Return numbers (B, 1) after the last step of series (B, T, C)."""
+        output, _ = self.recurrent(series)
+        return cast("Tensor", self.readout(output[:, -1]))
+
+
+class AddingLSTM(Agent):
+    """Reads a whole series, then answers; learned by the squared error of that answer alone."""
+
+    name = "adding_lstm"
+    Config = AddingConfig
+    spec_type = SeriesToNumber
+    config: AddingConfig
+    model: SeriesReader
+
+    def build_model(self, spec: SeriesToNumber) -> nn.Module:
+        """Return the reader for the task's channels."""
+        return SeriesReader(self.config, spec)
+
+    def loss(self, batch: SeriesNumbers) -> Tensor:
+        """Return the mean squared error."""
+        answers = self.network(torch.as_tensor(batch.series))
+        return F.mse_loss(answers.float(), torch.as_tensor(batch.number))
+
+    def respond(self, batch: SeriesNumbers) -> Tensor:
+        """Return the answers (batch, 1)."""
+        return cast("Tensor", self.model(torch.as_tensor(batch.series)))
+
+    reply = respond
+
+    def views(self) -> Mapping[str, Callable[[], Any]]:
+        """Return the inspections of the recurrent layer."""
+        from agents.core.recurrent import RecurrentViews  # learning does without
+
+        return RecurrentViews(self.study, self.task.viewed).by_name()
+
+    def study(self, batch: SeriesNumbers) -> "Study":
+        """Return a batch with all that views ask of its answers."""
+        from agents.core.study import Part, Study
+
+        series = torch.as_tensor(batch.series).to(self.device)
+        number = torch.as_tensor(batch.number).to(self.device)
+        known = self.task.quantities(batch)
+        with torch.inference_mode():
+            answers = self.model(series).cpu().numpy()
+
+        def score() -> dict[str, Tensor]:
+            error = (self.model(series) - number)[:, 0]
+            return {f"within {_NEAR}": error.abs() < _NEAR, "loss": error**2}
+
+        def write() -> tuple[Tensor, Tensor]:
+            found = self.model(series)
+            return found, _near_tenths(found)
+
+        reads, signs = _symbols(batch.series)
+        part = Part(
+            "reader", self.model.recurrent, reads, None, known.reading, known.places[0], score,
+            signs=signs,
+        )  # fmt: skip
+        rows = self.task.rows(answers, batch)
+        names = [_marked(row.question) for row in rows]
+        return Study(
+            f"{self.name} on {self.task.name}",
+            [f"{name} = {row.answer}" for name, row in zip(names, rows, strict=True)],
+            np.array([row.right for row in rows]),
+            tuple(_TENTHS),
+            write,
+            (part,),
+            tolerance=_NEAR,
+            names=names,
+        )
+
+
+def _symbols(series: Any) -> tuple[Any, Any]:
+    """Return what is read at each step (B, T): such as 0.3 or 0.3*, and in one character: · or 3.
+
+    The first has the number in tenths, with a space where no star is, so that columns stand in
+    line; the second has the tenth that a marked number begins with.
+    """
+    number, marked = np.asarray(series)[..., 0], np.asarray(series)[..., 1] > 0
+    tenths = _TENTHS[np.rint(10 * number).astype(int)]
+    digit = np.minimum(10 * number, 9).astype(int).astype(str)
+    reads = np.char.add(tenths, np.where(marked, "*", " "))
+    return reads, np.where(marked, digit, "·")
+
+
+def _marked(question: str) -> str:
+    """Return the two marked numbers of a written series as a sum."""
+    return " + ".join(word.rstrip("*") for word in question.split() if word.endswith("*"))
+
+
+def _near_tenths(number: Tensor) -> Tensor:
+    """Return logarithms (N, 1, 21) of weights on the two tenths beside each number (N, 1).
+
+    Their mean is the number, kept within 0 to 2 (the code of Schrittwieser et al. 2019, 1911.08265,
+    for scalars): the answer as views show it that ask for odds.
+    """
+    place = number.double().clamp(0, 2)[..., None] * 10
+    tenth = torch.arange(21, device=number.device)
+    return (1 - (place - tenth).abs()).clamp(min=0).log()

@@ -1,0 +1,269 @@
+"""A sequence-to-sequence network with attention that learns to add numbers it reads as text.
+
+The encoder keeps an output for every character of the question, and the decoder looks at them again
+at every character that it writes: it weighs them by an additive score (Bahdanau, Cho and Bengio
+2015, 1409.0473, appendix A.1.2), so that not all of the question has to pass through one state.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from agents.core.agent import Agent
+from agents.core.config import AgentConfig, ConfigError, setting, with_default
+from agents.core.layers import OneHot
+from tasks.core.task import TextPairs, TextToText
+
+if TYPE_CHECKING:
+    from agents.core.study import Study
+    from visualization.attention import AttentionMaps
+
+NUM_MAPPED = 500  # samples of the view of the attention
+_KINDS = {"lstm": nn.LSTM, "gru": nn.GRU}
+
+
+@attrs.frozen(kw_only=True)
+class AttentionConfig(AgentConfig):
+    """Sizes and recipe of the adder with attention."""
+
+    hidden_size: int = setting(128, "units of each recurrent layer, both directions together", ge=1)
+    num_layers: int = setting(1, "recurrent layers of encoder and decoder", ge=1)
+    cell: Literal["lstm", "gru"] = setting("lstm", "kind of recurrent layer")
+    bidirectional: bool = setting(
+        False, "the encoder reads in both directions, half of its units in each"
+    )
+    attention_size: int = setting(64, "units of the network that scores a place", ge=1)
+    context: Literal["output", "input"] = setting(
+        "output",
+        "where what is seen goes. output: into the read-out, after the decoder's step (Luong et "
+        "al. 2015); input: into the decoder, before it (Bahdanau et al. 2015)",
+    )
+    dropout: float = setting(0.0, "between recurrent layers, in training", ge=0.0, lt=1.0)
+    optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")
+    learning_rate: float = with_default("learning_rate", 2e-2)
+    muon_learning_rate: float = with_default("muon_learning_rate", 0.035)
+    steps: int = with_default("steps", 4_000)
+
+
+class AdditiveAttention(nn.Module):
+    """Weighs places by v · tanh(W query + U place), 1409.0473, A.1.2; W has the bias of both.
+
+    B samples, T queries, Q places.
+    """
+
+    def __init__(self, query_size: int, place_size: int, size: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(query_size, size)
+        self.place = nn.Linear(place_size, size, bias=False)
+        self.score = nn.Linear(size, 1, bias=False)
+
+    def forward(self, queries: Tensor, places: Tensor, visible: Tensor) -> Tensor:
+        """Return weights (B, T, Q) that sum to 1 over the places, and are 0 where none is visible.
+
+        Args:
+            queries: (B, T, query_size).
+            places: what `place` made of them (B, Q, size); the same for every query.
+            visible: (B, Q), true at one place or more of each sample.
+        """
+        scores = self.score(torch.tanh(self.query(queries)[:, :, None] + places[:, None]))
+        hidden = scores[..., 0].masked_fill(~visible[:, None], -torch.inf)
+        return cast("Tensor", hidden.softmax(-1))
+
+
+class Memory(NamedTuple):
+    """What the encoder hands over. B samples, Q characters, H units, S units of the attention."""
+
+    state: Any  # of the decoder, at its beginning: (layers, B, H), or a pair of them for an LSTM
+    outputs: Tensor  # of the encoder's last layer (B, Q, H)
+    places: Tensor  # the same as the attention scores them (B, Q, S)
+    visible: Tensor  # where there is no padding (B, Q)
+
+
+class AttendingDecoder(nn.Module):
+    """Reads a question, writes an answer. B samples, Q and A characters, V codes, H units.
+
+    With `context="output"` no step of the decoder waits for what is looked at, so that all steps
+    are one call: s_i = f(s_{i-1}, y_{i-1}), weights from s_i (Luong, Pham and Manning 2015,
+    1508.04025, section 3.1 and equations 5 and 6, with the additive score in place of theirs). With
+    `context="input"` s_i = f(s_{i-1}, y_{i-1}, c_i) and the weights of c_i come from s_{i-1}, as in
+    1409.0473, equations 4 to 6. The read-out is that of 1508.04025 in both: tanh(C [s_i, c_i]).
+    """
+
+    def __init__(self, config: AttentionConfig, spec: TextToText) -> None:
+        super().__init__()
+        num_codes, size = len(spec.characters), config.hidden_size
+        self.answer_length = spec.answer_length
+        self.feeds_input = config.context == "input"
+        self.num_directions = 2 if config.bidirectional else 1
+        self.characters = OneHot(num_codes)
+        recurrent = _KINDS[config.cell]
+        shared: dict[str, Any] = {
+            "num_layers": config.num_layers, "dropout": config.dropout, "batch_first": True,
+        }  # fmt: skip
+        self.encoder = recurrent(
+            num_codes, size // self.num_directions, bidirectional=config.bidirectional, **shared
+        )
+        width = num_codes + size if self.feeds_input else num_codes
+        self.decoder = recurrent(width, size, **shared)
+        self.attention = AdditiveAttention(size, size, config.attention_size)
+        self.combine = nn.Linear(2 * size, size)
+        self.readout = nn.Linear(size, num_codes)
+
+    def read(self, question: Tensor) -> Memory:
+        """Return what the encoder hands over of a question (B, Q)."""
+        outputs, state = self.encoder(self.characters(question))
+        return Memory(self._merged(state), outputs, self.attention.place(outputs), question != 0)
+
+    def _merged(self, state: Any) -> Any:
+        """Return states of both directions side by side, as one of H units."""
+        if self.num_directions == 1:
+            return state
+        if isinstance(state, tuple):
+            return tuple(self._merged(held) for held in state)
+        return state.unflatten(0, (-1, 2)).transpose(1, 2).flatten(2).contiguous()
+
+    def step(self, codes: Tensor, state: Any, memory: Memory) -> tuple[Tensor, Tensor, Any]:
+        """Go on from codes (B, T); with `context="input"`, one at a time (T = 1).
+
+        Returns logits (B, T, V), attention weights (B, T, Q) and the next state.
+        """
+        read = self.characters(codes)
+        if self.feeds_input:
+            last = state[0] if isinstance(state, tuple) else state
+            weights = self.attention(last[-1][:, None], memory.places, memory.visible)
+            context = weights @ memory.outputs
+            output, state = self.decoder(torch.cat([read, context], dim=-1), state)
+        else:
+            output, state = self.decoder(read, state)
+            weights = self.attention(output, memory.places, memory.visible)
+            context = weights @ memory.outputs
+        seen = torch.tanh(self.combine(torch.cat([output, context], dim=-1)))
+        return self.readout(seen), weights, state
+
+    def forward(self, question: Tensor, answer: Tensor) -> Tensor:
+        """Return logits (B, A, V) of each answer character, given the right ones before it."""
+        return self.complete(self.read(question), answer)
+
+    def complete(self, memory: Memory, answer: Tensor) -> Tensor:
+        """Return logits (B, A, V) of each answer character, given those before it."""
+        return self.forced(memory, answer)[0]
+
+    def forced(self, memory: Memory, answer: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (B, A, V) and attention weights (B, A, Q), given the answer (B, A)."""
+        before = F.pad(answer[:, :-1], (1, 0))  # code 0 begins every answer
+        if not self.feeds_input:
+            return self.step(before, memory.state, memory)[:2]
+        state, found = memory.state, []
+        for code in torch.split(before, 1, dim=1):
+            logits, weights, state = self.step(code, state, memory)
+            found.append((logits, weights))
+        logits, weights = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
+        return logits, weights
+
+    def write(self, memory: Memory) -> tuple[Tensor, Tensor]:
+        """Return answers (B, A) and their logits (B, A, V), each the likeliest after the others."""
+        state = memory.state
+        code = torch.zeros(len(memory.outputs), 1, dtype=torch.long, device=memory.outputs.device)
+        written, weighed = [], []
+        for _ in range(self.answer_length):
+            logits, _, state = self.step(code, state, memory)
+            code = logits.argmax(-1)
+            written.append(code)
+            weighed.append(logits)
+        return torch.cat(written, dim=1), torch.cat(weighed, dim=1)
+
+
+class AttentionAdder(Agent):
+    """Encoder, attention, decoder; teacher forcing in training, free running in evaluation."""
+
+    name = "attention_adder"
+    Config = AttentionConfig
+    spec_type = TextToText
+    config: AttentionConfig
+    model: AttendingDecoder
+
+    def build_model(self, spec: TextToText) -> nn.Module:
+        """Return the encoder and decoder for the task's charset and lengths."""
+        if self.config.bidirectional and self.config.hidden_size % 2:
+            problem = f"{self.config.hidden_size} units cannot be halved for two directions"
+            raise ConfigError(self.name, "hidden_size", problem, "an even number")
+        return AttendingDecoder(self.config, spec)
+
+    def loss(self, batch: TextPairs) -> Tensor:
+        """Return the mean cross entropy per answer character, in nats, padding included."""
+        answer = torch.as_tensor(batch.answer).long()
+        logits = self.network(torch.as_tensor(batch.question).long(), answer)
+        return F.cross_entropy(logits.flatten(0, 1).float(), answer.flatten())
+
+    def respond(self, batch: TextPairs) -> Tensor:
+        """Return the answers (batch, answer_length) in codes."""
+        return self.model.write(self.model.read(torch.as_tensor(batch.question).long()))[0]
+
+    reply = respond
+
+    def views(self) -> Mapping[str, Callable[[], Any]]:
+        """Return the map of the attention, and the inspections of encoder and decoder."""
+        from agents.core.recurrent import RecurrentViews  # learning does without
+
+        views = RecurrentViews(self.study, self.task.viewed).by_name()
+        return {"attention": self.attention_maps, **views}
+
+    def attention_maps(self, num: int = NUM_MAPPED) -> "AttentionMaps":
+        """Return where it looked while it wrote the answers to `num` questions of the test."""
+        from visualization.attention import attention_maps
+
+        batch = self.task.viewed.samples("test", num)
+        question = torch.as_tensor(batch.question).long().to(self.device)
+        with torch.inference_mode():
+            memory = self.model.read(question)
+            answers = self.model.write(memory)[0]
+            weights = self.model.forced(memory, answers)[1]
+        codes = answers.cpu().numpy()
+        characters = np.array(list(self.task.spec.characters))
+        known = self.task.quantities(batch)
+        return attention_maps(
+            {"attention": weights}, characters[codes], characters[batch.question],
+            self.task.rows(codes, batch), known=(known.writing, known.reading),
+        )  # fmt: skip
+
+    def study(self, batch: TextPairs) -> "Study":
+        """Return a batch with all that views ask of its answers."""
+        from agents.core.study import Part, Study
+
+        question = torch.as_tensor(batch.question).long().to(self.device)
+        answer = torch.as_tensor(batch.answer).long().to(self.device)
+        with torch.inference_mode():
+            memory = self.model.read(question)
+            answers = self.model.write(memory)[0].cpu().numpy()
+        characters = np.array(list(self.task.spec.characters))
+        before = np.pad(answers[:, :-1], ((0, 0), (1, 0)))
+        reading, writing, places = self.task.quantities(batch)
+        encoder = Part(
+            "encoder", self.model.encoder, characters[batch.question], None, reading,
+            places[0], lambda: self._scores(self.model.read(question), answer),
+        )  # fmt: skip
+        decoder = Part(
+            "decoder", self.model.decoder, characters[before], characters[answers], writing,
+            places[1], lambda: self._scores(memory, answer),
+        )  # fmt: skip
+        rows = self.task.rows(answers, batch)
+        return Study(
+            f"{self.name} on {self.task.name}",
+            [f"{row.question} = {row.answer}" for row in rows],
+            np.array([row.right for row in rows]),
+            self.task.spec.characters,
+            lambda: self.model.write(self.model.read(question)),
+            (encoder, decoder),
+        )
+
+    def _scores(self, memory: Memory, answer: Tensor) -> dict[str, Tensor]:
+        """Return scores of each sample (B,): free-running, and the loss with teacher forcing."""
+        right = self.model.write(memory)[0] == answer
+        logits = self.model.complete(memory, answer).float()
+        loss = F.cross_entropy(logits.transpose(1, 2), answer, reduction="none").mean(1)
+        return {"exact match": right.all(1), "token accuracy": right.double().mean(1), "loss": loss}

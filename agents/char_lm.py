@@ -1,0 +1,299 @@
+"""A character-level language model: it reads a text, and at every place says what comes next.
+
+Karpathy, Johnson and Fei-Fei (2015, 1506.02078) found single units of such networks that follow
+quotes, brackets and the length of a line; the views look for them.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from agents.core.agent import Agent
+from agents.core.config import AgentConfig, ConfigError, setting
+from agents.core.layers import OneHot, recurrent
+from tasks.core.task import Split, TextChunks, TextToNext
+from tasks.text import UNKNOWN, Text
+from visualization.untouched import evaluation_mode
+
+if TYPE_CHECKING:
+    from agents.core.study import Study
+    from visualization.bars import Bars
+    from visualization.transcript import Transcript
+
+_STUDIED = 400  # samples of the views: each has many characters
+_LABELLED = 20  # last characters of a text that name it, beside the text itself
+_WRITTEN = 600  # characters of each text in the view `samples`
+
+
+@attrs.frozen(kw_only=True)
+class CharLMConfig(AgentConfig):
+    """Sizes and recipe of the language model."""
+
+    hidden_size: int = setting(192, "units of each recurrent layer", ge=1)
+    num_layers: int = setting(1, "recurrent layers", ge=1)
+    cell: Literal["lstm", "gru", "rnn"] = setting("lstm", "kind of recurrent layer")
+    encoding: Literal["one_hot", "embedding"] = setting("one_hot", "how characters are presented")
+    embedding_size: int = setting(32, "numbers per character of an embedding", ge=1)
+    dropout: float = setting(0.0, "after each recurrent layer, in training", ge=0.0, lt=1.0)
+    stateful: bool = setting(
+        True, "in training, the state after a chunk goes on into the chunk after it"
+    )
+    forget: float = setting(
+        0.05, "share of those states that are left out, so that it learns to begin", ge=0.0, le=1.0
+    )
+    optimizer: Literal["adam", "muon"] = setting(
+        "muon", "muon: orthogonalised momentum for hidden-to-hidden matrices, Adam for the rest"
+    )
+    learning_rate: float = setting(6e-2, "highest step size of Adam", gt=0.0)
+    muon_learning_rate: float = setting(0.05, "highest step size of Muon", gt=0.0)
+    batch_size: int = setting(32, "streams of text that are read beside each other", ge=1)
+    steps: int = setting(4_000, "optimiser steps in all", ge=1)
+    eval_samples: int = setting(200, "samples of an evaluation during training", ge=1)
+    sample_length: int = setting(200, "characters of a continuation", ge=1)
+    temperature: float = setting(
+        0.5, "of a continuation: the logits are divided by it; 0: always the likeliest", ge=0.0
+    )
+    top_k: int | None = setting(
+        None, "likeliest characters that a continuation chooses from; null: all", ge=1
+    )
+
+
+class NextCharacter(nn.Module):
+    """Codes in, logits of the next code out. B texts, T characters, V codes, L layers, H units."""
+
+    def __init__(self, config: CharLMConfig, spec: TextToNext) -> None:
+        super().__init__()
+        num_codes = len(spec.characters)
+        self.characters: nn.Module = OneHot(num_codes)
+        width = num_codes
+        if config.encoding == "embedding":
+            width = config.embedding_size
+            self.characters = nn.Embedding(num_codes, width)
+        between = config.dropout if config.num_layers > 1 else 0.0
+        self.recurrent = recurrent(
+            config.cell, width, config.hidden_size, config.num_layers, between
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.readout = nn.Linear(config.hidden_size, num_codes)
+
+    def forward(self, text: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """Return logits (B, T, V) of the next character at each place, and the state after it.
+
+        A state is h, and c of an LSTM, each (B, L, H): the batch stands first, as in every array
+        that a data-parallel wrapper cuts. Without one, all are zeros.
+        """
+        given = tuple(part.transpose(0, 1).contiguous() for part in state)
+        output, last = self.recurrent(
+            self.characters(text), (given if len(given) > 1 else given[0]) if given else None
+        )
+        after = last if isinstance(last, tuple) else (last,)
+        logits = self.readout(self.dropout(output))
+        return logits, *(part.transpose(0, 1) for part in after)
+
+
+class CharLM(Agent):
+    """Learns by truncated backpropagation through time (Williams and Peng 1990): chunk by chunk.
+
+    A text's state goes on from chunk to chunk; only gradients end with the chunk.
+    """
+
+    name = "char_lm"
+    Config = CharLMConfig
+    spec_type = TextToNext
+    config: CharLMConfig
+    model: NextCharacter
+    task: Text
+
+    def build_model(self, spec: TextToNext) -> nn.Module:
+        """Return the network for the task's characters."""
+        return NextCharacter(self.config, spec)
+
+    def loss(self, batch: TextChunks) -> Tensor:
+        """Return the mean cross entropy of the next characters, in nats."""
+        following = torch.as_tensor(batch.following).long()
+        carries = self.model.training and self.config.stateful
+        state = self._carried(torch.as_tensor(batch.begins)) if carries else ()
+        logits, *after = self.network(torch.as_tensor(batch.text).long(), *state)
+        if carries:
+            self.state.carried = {
+                str(at): part.detach().contiguous() for at, part in enumerate(after)
+            }
+        return F.cross_entropy(
+            logits.flatten(0, 1).float(), following.flatten(), ignore_index=UNKNOWN
+        )
+
+    def _carried(self, begins: Tensor) -> tuple[Tensor, ...]:
+        """Return the states after the batch before, with zeros where a text begins (B,).
+
+        A network that nearly always goes on is lost where it cannot, as in `sample`: so at times it
+        begins anyway.
+        """
+        carried = self.state.carried
+        if begins.all() or len(carried.get("0", ())) < len(begins):  # of a smaller batch, or none
+            return ()
+        draws = torch.rand(len(begins), device=begins.device)
+        goes_on = (~begins & (draws >= self.config.forget))[:, None, None]
+        return tuple(carried[name][: len(begins)] * goes_on for name in sorted(carried))
+
+    def respond(self, batch: TextChunks) -> Tensor:
+        """Return the likeliest next characters (batch, time)."""
+        logits: Tensor = self.model(torch.as_tensor(batch.text).long())[0]
+        return logits.argmax(-1)
+
+    def bits_per_character(self, split: Split = "test", num: int = 10_000, seed: int = 0) -> float:
+        """Return the mean cross entropy in bits on at most `num` samples of a split.
+
+        Each sample is read from its beginning with a state of zeros, as `task.ngram_bits` does.
+        """
+        return self.mean_loss(self.task.samples(split, num, seed)) / math.log(2)
+
+    def sample(
+        self,
+        prompt: str,
+        length: int = 200,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        seed: int = 0,
+    ) -> str:
+        r"""Return how the text goes on after a prompt: `length` characters, drawn one by one.
+
+        Args:
+            prompt: as a person types it.
+            length: characters, 1 or more.
+            temperature: the logits are divided by it; 0 always takes the likeliest character.
+            top_k: only so many likeliest characters are drawn from; None: all.
+            seed: of the draws.
+
+        Raises:
+            ConfigError: (a ValueError) says what is wrong with which argument.
+        """
+        for name, value, least in (
+            ("length", length, 1), ("temperature", temperature, 0), ("top_k", top_k, 1),
+        ):  # fmt: skip
+            if value is not None and not least <= value < math.inf:
+                raise ConfigError("sample()", name, f"{value} is out of range", f"≥ {least}")
+        codes = self._drawn(self.task.encode([prompt]), length, temperature, top_k, seed)
+        return self.task.decode(codes)[0]
+
+    def reply(self, batch: TextChunks) -> Tensor:
+        """Return how each text goes on (batch, sample_length), as the config says."""
+        config = self.config
+        drawn = self._drawn(
+            batch, config.sample_length, config.temperature, config.top_k, config.seed
+        )
+        return torch.as_tensor(drawn)
+
+    def _drawn(
+        self, batch: TextChunks, length: int, temperature: float, top_k: int | None, seed: int
+    ) -> NDArray[np.int64]:
+        """Return drawn codes (B, length); the state goes on from character to character.
+
+        All texts share their draws, so that none depends on those beside it.
+        """
+        falls = np.random.default_rng(seed).random(length)
+        text = torch.as_tensor(batch.text).long().to(self.device)
+        found = np.empty((len(text), length), np.int64)
+        with evaluation_mode(self.model), torch.inference_mode():
+            state: tuple[Tensor, ...] = ()
+            for step in range(length):
+                logits, *after = self.model(text, *state)
+                state = tuple(after)
+                found[:, step] = _draw(logits[:, -1].cpu().numpy(), temperature, top_k, falls[step])
+                text = torch.as_tensor(found[:, step : step + 1]).to(self.device)
+        return found
+
+    def views(self) -> Mapping[str, Callable[[], Any]]:
+        """Return the inspections of the layers, texts that it writes, and what counting reaches."""
+        from agents.core.recurrent import RecurrentViews
+
+        def first(batch: TextChunks) -> "Study":
+            return self.study(TextChunks(*(array[:_STUDIED] for array in batch)))
+
+        views = RecurrentViews(first, self.task.viewed).by_name()
+        return {**views, "samples": self.written, "baseline": self.baseline}
+
+    def written(self) -> "dict[str, Transcript]":
+        """Return a text that begins anew, at two temperatures; long lines are broken."""
+        from visualization.transcript import Transcript
+
+        known = self.task.spec.characters
+        begin = "\n" if "\n" in known else known[0]
+        return {
+            f"temperature {heat}": Transcript(
+                re.sub("(.{100})(?=.)", r"\1\n", self.sample(begin, _WRITTEN, heat))
+            )
+            for heat in (0.5, 1.0)
+        }
+
+    def baseline(self) -> "Bars":
+        """Return bits per character on the test split, beside those of n-grams."""
+        from visualization.bars import Bars
+
+        bits = {f"{n} characters": b for n, b in enumerate(self.task.ngram_bits())}
+        mine = {self.name: self.bits_per_character()}
+        panel = "bits per character of the test split: n-grams that know the last …"
+        return Bars({panel: bits | mine}, marked=(self.name,), digits=2)
+
+    def study(self, batch: TextChunks) -> "Study":
+        """Return a batch with all that views ask of its answers."""
+        from agents.core.study import Part, Study
+
+        text = torch.as_tensor(batch.text).long().to(self.device)
+        following = torch.as_tensor(batch.following).long().to(self.device)
+        with torch.inference_mode():
+            answers = self.model(text)[0].argmax(-1).cpu().numpy()
+        known = self.task.quantities(batch)
+
+        def score() -> dict[str, Tensor]:
+            logits = self.model(text)[0]
+            asked = (following != UNKNOWN).sum(1).clamp(min=1)
+            loss = F.cross_entropy(
+                logits.transpose(1, 2), following, reduction="none", ignore_index=UNKNOWN
+            )
+            right = logits.argmax(-1) == following
+            return {"accuracy": right.sum(1) / asked, "loss": loss.sum(1) / asked}
+
+        def write() -> tuple[Tensor, Tensor]:
+            logits = self.model(text)[0][:, -1:]
+            return logits.argmax(-1), logits
+
+        characters = np.array(list(self.task.spec.characters))
+        part = Part(
+            "reader", self.model.recurrent, characters[batch.text], characters[answers],
+            known.reading, known.places[0], score,
+        )  # fmt: skip
+        rows = self.task.rows(answers, batch)
+        return Study(
+            f"{self.name} on {self.task.name}",
+            [f"{row.question[-_LABELLED:]} → {row.answer}" for row in rows],
+            np.array([row.right for row in rows]),
+            self.task.spec.characters,
+            write,
+            (part,),
+        )
+
+
+def _draw(
+    logits: NDArray[np.float32],
+    temperature: float,
+    top_k: int | None,
+    fall: "float | NDArray[np.float64]",
+) -> NDArray[np.int64]:
+    """Return the code of each row of logits (B, V) on whose share of [0, 1) a number falls."""
+    if temperature == 0:
+        return np.asarray(logits.argmax(axis=1))
+    scaled = logits.astype(np.float64)
+    if top_k is not None and top_k < scaled.shape[1]:
+        least = np.partition(scaled, -top_k, axis=1)[:, -top_k, None]
+        scaled[scaled < least] = -np.inf
+    scaled = (scaled - scaled.max(axis=1, keepdims=True)) / temperature
+    upto = np.exp(scaled).cumsum(axis=1)
+    return np.asarray((upto <= fall * upto[:, -1:]).sum(axis=1))

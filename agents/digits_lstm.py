@@ -1,0 +1,146 @@
+"""A recurrent network that reads an image row by row, from the top, and answers with its label.
+
+A row of pixels is what the layer reads at one step. Le et al. (2015, 1504.00941) had networks read
+MNIST pixel by pixel; by rows there are 28 steps in place of 784.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from agents.core.agent import Agent
+from agents.core.config import AgentConfig, setting, with_default
+from agents.core.layers import recurrent
+from tasks.core.task import ImageLabels, ImageToLabel
+
+if TYPE_CHECKING:
+    from agents.core.study import Study
+
+_PATTERNS = np.array(list("·▂━▄▔═▀█"))  # 1: ink in the left third, 2: in the middle, 4: right
+_INKED = 0.15  # mean ink of a third of a row from which it counts
+
+
+@attrs.frozen(kw_only=True)
+class DigitsConfig(AgentConfig):
+    """Sizes and recipe of the reader."""
+
+    hidden_size: int = setting(128, "units of each recurrent layer", ge=1)
+    num_layers: int = setting(1, "recurrent layers", ge=1)
+    cell: Literal["lstm", "gru"] = setting("lstm", "kind of recurrent layer")
+    dropout: float = setting(
+        0.5, "share of the last output, and of each lower layer's, left out", ge=0.0, lt=1.0
+    )
+    learning_rate: float = with_default("learning_rate", 5e-3)
+    weight_decay: float = with_default("weight_decay", 0.3)
+    batch_size: int = with_default("batch_size", 64)
+    steps: int = with_default("steps", 1_500)
+
+
+class RowReader(nn.Module):
+    """A recurrent layer over rows, and a linear read-out. B samples, T rows, K labels."""
+
+    def __init__(self, config: DigitsConfig, spec: ImageToLabel) -> None:
+        super().__init__()
+        between = config.dropout if config.num_layers > 1 else 0.0
+        self.recurrent = recurrent(
+            config.cell, spec.num_channels * spec.width, config.hidden_size, config.num_layers,
+            between,
+        )  # fmt: skip
+        self.dropout = nn.Dropout(config.dropout)
+        self.readout = nn.Linear(config.hidden_size, len(spec.labels))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits (B, K) after the last row of images (B, C, T, W)."""
+        output, _ = self.recurrent(rows(image))
+        return cast("Tensor", self.readout(self.dropout(output[:, -1])))
+
+
+def rows(image: Tensor) -> Tensor:
+    """Return images (B, C, T, W) as sequences of rows (B, T, C·W), a channel after the other."""
+    return image.transpose(1, 2).flatten(2)
+
+
+class DigitsLSTM(Agent):
+    """Reads an image from its top row to its bottom row, then answers."""
+
+    name = "digits_lstm"
+    Config = DigitsConfig
+    spec_type = ImageToLabel
+    config: DigitsConfig
+    model: RowReader
+
+    def build_model(self, spec: ImageToLabel) -> nn.Module:
+        """Return the reader for the task's width and labels."""
+        return RowReader(self.config, spec)
+
+    def loss(self, batch: ImageLabels) -> Tensor:
+        """Return the mean cross entropy of the labels, in nats."""
+        logits = self.network(torch.as_tensor(batch.image))
+        return F.cross_entropy(logits.float(), torch.as_tensor(batch.label)[:, 0])
+
+    def respond(self, batch: ImageLabels) -> Tensor:
+        """Return the likeliest labels (batch, 1)."""
+        return cast("Tensor", self.model(torch.as_tensor(batch.image))).argmax(-1, True)
+
+    reply = respond
+
+    def views(self) -> Mapping[str, Callable[[], Any]]:
+        """Return the inspections of the recurrent layer."""
+        from agents.core.recurrent import RecurrentViews
+
+        return RecurrentViews(self.study, self.task.viewed).by_name()
+
+    def study(self, batch: ImageLabels) -> "Study":
+        """Return a batch with all that views ask of its answers."""
+        from agents.core.study import Part, Study
+
+        image = torch.as_tensor(batch.image).to(self.device)
+        label = torch.as_tensor(batch.label)[:, 0].to(self.device)
+        known = self.task.quantities(batch)
+
+        def score() -> dict[str, Tensor]:
+            logits = self.model(image)
+            loss = F.cross_entropy(logits, label, reduction="none")
+            return {"accuracy": logits.argmax(-1) == label, "loss": loss}
+
+        def write() -> tuple[Tensor, Tensor]:
+            logits = self.model(image)[:, None]
+            return logits.argmax(-1), logits
+
+        with torch.inference_mode():
+            answered = self.task.rows(write()[0].cpu().numpy(), batch)
+        part = Part(
+            "reader", self.model.recurrent, thirds(image.cpu().numpy()), None,
+            known.reading, known.places[0], score,
+        )  # fmt: skip
+        return Study(
+            f"{self.name} on {self.task.name}",
+            [f"{row.question} {row.answer}" for row in answered],
+            np.array([row.right for row in answered]),
+            self.task.spec.labels,
+            write,
+            (part,),
+            names=[row.question for row in answered],
+        )
+
+
+def thirds(image: NDArray[np.float32]) -> NDArray[np.str_]:
+    """Return a character for each row of images (B, C, T, W), which says where its ink is (B, T).
+
+    Its bars stand for the thirds of the row that have ink, the left one lowest: in a line of text
+    the image lies on its back. A row of pixels is hardly ever seen twice, but of these there are
+    eight, so that views can tell what follows from what is read.
+
+    >>> image = np.array([[[[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1], [1, 1, 1]]]])
+    >>> thirds(image).tolist()
+    [['·', '▂', '━', '▔', '═', '█']]
+    """
+    parts = np.array_split(image.mean(axis=1), 3, axis=-1)
+    inked = [part.size > 0 and part.mean(axis=-1) >= _INKED for part in parts]
+    return np.asarray(_PATTERNS[inked[0] + 2 * inked[1] + 4 * inked[2]])

@@ -1,0 +1,293 @@
+"""The adding problem: what is the sum of the two marked numbers of a long series?
+
+Hochreiter and Schmidhuber 1997 posed it; this is the form of Le et al. 2015 (1504.00941, section
+4.1). A series has T steps of two channels: a number drawn evenly from [0, 1), and a mark that is 1
+at exactly two steps and 0 elsewhere. Always answering 1, the mean, has a squared error of 1/6, and
+nothing better is to be had before both numbers are remembered, over up to T steps.
+
+Training series come in stages of growing length, the last of which is the full length; without
+stages all are of the full length. Splits never overlap: each draws its numbers from a generator of
+its own, seeded with the split's name, or, of a fixed set, from its own samples.
+
+>>> from tasks.adding_problem import AddingProblem
+>>> task = AddingProblem(length=4)
+>>> batch = task.encode(["0.25 0.5* 0.125 0.75*"])  # a star marks a number
+>>> batch.series.tolist()
+[[[0.25, 0.0], [0.5, 1.0], [0.125, 0.0], [0.75, 1.0]]]
+>>> task.decode(batch.number)
+['1.2500']
+>>> [row.question for row in task.rows(batch.number, batch)]
+['0.2500 0.5000* 0.1250 0.7500*']
+"""
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.settings import ConfigError, setting
+from tasks.core.task import Quantities, Row, SeriesNumbers, SeriesToNumber, Split, Task
+
+FRESH_EPOCH = 50_000  # samples that count as one epoch when every sample is fresh
+NEAR = 0.04  # an error below this is right (Hochreiter and Schmidhuber 1997, section 5.4)
+_SHORTEST = 2  # steps: there are two marks
+_FIRST_STAGE = 10  # steps
+_VIEWED = 30  # steps
+_FORM = "numbers from 0 to 1 with a star behind two of them, such as 0.25 0.5* 0.125 0.75*"
+_ARRAY = f"numbers from 0 to 1 and marks 0 or 1, of shape (steps, 2), {_SHORTEST} steps or more"
+
+Uniforms = NDArray[np.float32]
+
+
+@attrs.frozen(kw_only=True)
+class AddingProblem(Task):
+    """Add the two marked numbers of a series."""
+
+    length: int = setting(150, "steps of a series", ge=_SHORTEST, le=100_000)
+    num_samples: int = setting(
+        0, "different series for training and validation; 0: fresh ones at every step", ge=0
+    )
+    validation: float = setting(0.1, "share of a fixed set withheld for validation", gt=0.0, le=0.5)
+    data_seed: int = setting(0, "chooses the series", ge=0)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a fixed set from which nothing can be withheld."""
+        fewest = math.ceil(1 / self.validation)
+        if 0 < self.num_samples < fewest:
+            problem = f"{self.num_samples} series are too few to withhold {self.validation} of"
+            raise ConfigError("task", "num_samples", problem, f"0, or an integer ≥ {fewest}")
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        return "adding_problem"
+
+    @property
+    def spec(self) -> SeriesToNumber:
+        """Two channels: number and mark."""
+        return SeriesToNumber(num_channels=2)
+
+    @property
+    def monitor(self) -> tuple[str, Literal["max", "min"]]:
+        """The mean squared error."""
+        return "mse", "min"
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The longest series of each stage: from 10, doubled, to `length`."""
+        found = [min(_FIRST_STAGE, self.length)]
+        while found[-1] < self.length:
+            found.append(min(2 * found[-1], self.length))
+        return tuple(found)
+
+    @property
+    def num_stages(self) -> int:
+        """One for each length."""
+        return len(self.lengths)
+
+    @property
+    def viewed(self) -> "AddingProblem":
+        """Series of at most 30 steps: what a person can look at."""
+        return attrs.evolve(self, length=min(self.length, _VIEWED))
+
+    def num_samples_in(self, split: Split) -> int:
+        """Return the samples of one pass; fresh training counts 50,000 as one."""
+        withheld = round(self.num_samples * self.validation)
+        fixed = {"train": self.num_samples - withheld, "validation": withheld}
+        return fixed.get(split, 0) or FRESH_EPOCH
+
+    def batches(
+        self,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        start: int = 0,
+        stage: int | None = None,
+    ) -> Iterator[SeriesNumbers]:
+        """Yield the batches of one epoch; see `Task.batches`.
+
+        A batch is of one length. That of a training batch before the last stage is drawn, and lies
+        above the stage before's longest and not above the stage's own; the last stage's and that
+        of the other splits is `length`. A fixed set's shorter series are the beginnings of its
+        series, with marks of their own.
+        """
+        at = self.num_stages - 1 if stage is None or split != "train" else stage
+        shortest = self.lengths[at - 1] + 1 if at else _SHORTEST
+        is_last = at == self.num_stages - 1
+        total = self.num_samples_in(split)
+        for first in range(start * batch_size, total, batch_size):
+            num = min(batch_size, total - first)
+            key = [self.data_seed, seed, epoch, first, at, *map(ord, split)]
+            rng = np.random.default_rng(key)
+            drawn = int(rng.integers(shortest, self.lengths[at] + 1))
+            length = self.length if is_last else drawn
+            if self._is_fixed(split):
+                order = _order(total, (self.data_seed, seed, epoch, *map(ord, split)))
+                yield self._fixed(split, order[first : first + num], length)
+            else:
+                yield _series(rng.random((num, length + 2), np.float32))
+
+    def samples(self, split: Split, num: int, seed: int = 0) -> SeriesNumbers:
+        """Return at most `num` series of `length` steps, fewer where a fixed set has fewer.
+
+        Another seed gives other series, except of a fixed set's own.
+        """
+        if self._is_fixed(split):
+            chosen = np.arange(min(num, self.num_samples_in(split)))
+            return self._fixed(split, chosen, self.length)
+        rng = np.random.default_rng([self.data_seed, seed, *map(ord, split)])
+        return _series(rng.random((num, self.length + 2), np.float32))
+
+    def encode(self, x: Sequence[Any]) -> SeriesNumbers:
+        """Return series as a batch that has their right sums.
+
+        Each is a text such as `"0.25 0.5* 0.125 0.75*"`, or an array (steps, 2) of numbers and
+        marks. Shorter ones get unmarked zeros in front, which do not change the sum.
+        """
+        held = [_parse(one) if isinstance(one, str) else _checked(one) for one in x]
+        longest = max(map(len, held))
+        series = np.stack([np.pad(one, ((longest - len(one), 0), (0, 0))) for one in held])
+        return _summed(series)
+
+    def decode(self, answers: NDArray[Any]) -> list[str]:
+        """Return answers (batch, 1) with four decimals."""
+        return [f"{number:.4f}" for number in answers[:, 0].tolist()]
+
+    def score(self, answers: NDArray[Any], targets: SeriesNumbers) -> dict[str, float]:
+        """Return `mse`, the mean squared error, and `within_0.04`, the share nearer than that."""
+        error = answers.astype(np.float64) - targets.number
+        return {
+            "mse": float((error**2).mean()),
+            f"within_{NEAR}": float((np.abs(error) < NEAR).mean()),
+        }
+
+    def rows(self, answers: NDArray[Any], targets: SeriesNumbers) -> list[Row]:
+        """Return each series, its numbers rounded to four decimals, the answer and the sum."""
+        columns = zip(
+            _write(targets.series), self.decode(answers), self.decode(targets.number),
+            (np.abs(answers - targets.number) < NEAR)[:, 0].tolist(), strict=True,
+        )  # fmt: skip
+        return [Row(*column) for column in columns]
+
+    def quantities(self, batch: SeriesNumbers) -> Quantities:
+        """Return the number, whether it is marked, and how many are so far, with what sum."""
+        value, mark = batch.series[..., 0].astype(np.float64), batch.series[..., 1]
+        marked = mark.astype(np.int64)
+        reading = {
+            "value": value,
+            "marked": marked,
+            "marked so far": marked.cumsum(axis=1),
+            "sum so far": (value * marked).cumsum(axis=1),
+            "position": np.broadcast_to(np.arange(value.shape[1], dtype=np.float64), value.shape),
+        }
+        return Quantities(reading, {}, places=("position", ""))
+
+    def _is_fixed(self, split: Split) -> bool:
+        return self.num_samples > 0 and split != "test"
+
+    def _fixed(self, split: Split, chosen: NDArray[np.int64], length: int) -> SeriesNumbers:
+        """Return the beginnings of some series of a fixed set, which is never held as a whole."""
+        first = 0 if split == "train" else self.num_samples_in("train")
+        places = np.r_[np.arange(length), self.length, self.length + 1]  # the last two: the marks
+        draws = (chosen + first)[:, None] * (self.length + 2) + places
+        key = int(np.random.SeedSequence(self.data_seed).generate_state(1, np.uint64)[0])
+        return _series(np.asarray((splitmix64(key, draws) >> np.uint64(40)) * 2.0**-24, np.float32))
+
+
+@functools.lru_cache(maxsize=2)
+def _order(num: int, key: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return the order in which an epoch takes a fixed set's samples."""
+    return np.random.default_rng(key).permutation(num)
+
+
+def splitmix64(key: int, draws: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return the draws of these numbers, from 0, of the splitmix64 stream of a key.
+
+    Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators". Any draw can be
+    had without those before it, so that a batch of a fixed set costs no more than its own numbers.
+    """
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    rounds = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+    with np.errstate(over="ignore"):
+        state = np.uint64(key) + (draws.astype(np.uint64) + np.uint64(1)) * golden
+        for shift, factor in rounds:
+            state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
+        return np.asarray(state ^ (state >> np.uint64(31)), np.uint64)
+
+
+def _series(uniforms: Uniforms) -> SeriesNumbers:
+    """Return series of T steps from T + 2 numbers each in [0, 1): the last two place the marks."""
+    num, length = len(uniforms), uniforms.shape[1] - 2
+    series = np.zeros((num, length, 2), np.float32)
+    series[..., 0] = uniforms[:, :length]
+    steps = uniforms[:, length:].astype(np.float64) * (length, length - 1)
+    first, beyond = steps.astype(np.int64).T
+    second = (first + 1 + beyond) % length  # any step but the first
+    series[np.arange(num), first, 1] = series[np.arange(num), second, 1] = 1.0
+    return _summed(series)
+
+
+def _summed(series: NDArray[np.float32]) -> SeriesNumbers:
+    number = (series[..., 0] * series[..., 1]).sum(axis=1, keepdims=True, dtype=np.float64)
+    return SeriesNumbers(series, number.astype(np.float32))
+
+
+@functools.cache
+def _words() -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+    """Return every number of four decimals from 0 to 1 as text, bare and starred."""
+    words = np.array([f"{number / 10_000:.4f}" for number in range(10_001)])
+    return words, np.char.add(words, "*")
+
+
+def _write(series: NDArray[np.float32]) -> list[str]:
+    words, starred = _words()
+    number = np.rint(series[..., 0].astype(np.float64) * 10_000).astype(np.int64)
+    texts = np.where(series[..., 1] > 0, starred[number], words[number])
+    return [" ".join(row) for row in texts.tolist()]
+
+
+def _parse(text: str) -> NDArray[np.float32]:
+    """Return a typed series as numbers and marks (steps, 2)."""
+    place = f"input {text if len(text) <= 60 else text[:57] + '...'!r}"
+    tokens = text.split()
+    numbers = []
+    for token in tokens:
+        try:
+            numbers.append(float(token.removesuffix("*")))
+        except ValueError:
+            raise ConfigError(place, "", f"{token!r} is no number", _FORM) from None
+        if not 0 <= numbers[-1] <= 1:
+            raise ConfigError(place, "", f"{token!r} is out of range", _FORM)
+    if len(tokens) < _SHORTEST:
+        raise ConfigError(place, "", f"{len(tokens)} numbers", _FORM)
+    stars = [token.endswith("*") for token in tokens]
+    if sum(stars) != 2:
+        raise ConfigError(place, "", f"{sum(stars)} numbers have a star", _FORM)
+    return np.array([numbers, stars], np.float32).T
+
+
+def _checked(given: Any) -> NDArray[np.float32]:
+    """Return an array (steps, 2) as float32 if its numbers and marks are as they should be."""
+    place = "input array"
+    try:
+        series = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        problem = f"a value of type {type(given).__name__} holds what is no number"
+        raise ConfigError(place, "", problem, _ARRAY) from None
+    if series.ndim != 2 or series.shape[1] != 2 or len(series) < _SHORTEST:
+        raise ConfigError(place, "", f"shape {series.shape} is not accepted", _ARRAY)
+    strange = series[:, 0][~((series[:, 0] >= 0) & (series[:, 0] <= 1))]
+    if len(strange):
+        raise ConfigError(place, "", f"the number {strange[0]:g} is out of range", _ARRAY)
+    strange = series[:, 1][~np.isin(series[:, 1], (0, 1))]
+    if len(strange):
+        raise ConfigError(place, "", f"the mark {strange[0]:g} is out of range", _ARRAY)
+    if series[:, 1].sum() != 2:
+        problem = f"{series[:, 1].sum():g} numbers are marked"
+        raise ConfigError(place, "", problem, f"two marks; {_ARRAY}")
+    return series.astype(np.float32)

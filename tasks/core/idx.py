@@ -1,0 +1,116 @@
+"""Arrays in the idx format of the MNIST database: a big-endian header, then the numbers.
+
+The header is two zero bytes, a code for the type of the numbers, how many dimensions there are, and
+the size of each in four bytes (yann.lecun.com/exdb/mnist). Files may be compressed with gzip.
+"""
+
+import gzip
+import math
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, TypeVar, cast
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.settings import ConfigError
+
+T = TypeVar("T")
+TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_ACCEPTED = "an idx file, plain or compressed with gzip"
+_GZIP = b"\x1f\x8b"
+_MOST_DIMENSIONS = 32  # of a numpy array
+_MOST_NUMBERS = 2**48  # so that an empty array with absurd sizes is refused, as numpy does
+_MOST_EXPANDED = 1032  # times: what deflate can save at most (zlib.net/zlib_tech.html)
+
+
+@attrs.frozen
+class IdxHeader:
+    """What the first bytes of an idx file say of the rest."""
+
+    dtype: str  # of numpy, big-endian
+    shape: tuple[int, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of all numbers together."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+def read_idx_header(path: Path) -> IdxHeader:
+    """Return the type and shape of an idx file, from its first bytes alone.
+
+    Raises:
+        ConfigError: names the path, and says what is wrong with the file.
+    """
+    return _read(path, _header)
+
+
+def read_idx(path: Path) -> NDArray[Any]:
+    """Return the array of an idx file, in the machine's byte order.
+
+    Nothing is allocated for sizes that the file cannot have.
+
+    Raises:
+        ConfigError: names the path, and says what is wrong with the file.
+    """
+    return _read(path, _array)
+
+
+def _read(path: Path, take: Callable[[Path, IO[bytes], bool], T]) -> T:
+    """Return what `take(path, file, compressed)` does; whatever it cannot read is a ConfigError."""
+    try:
+        with path.open("rb") as raw:
+            compressed = raw.read(2) == _GZIP
+            raw.seek(0)
+            if not compressed:
+                return take(path, raw, False)
+            with gzip.open(raw) as file:
+                return take(path, cast("IO[bytes]", file), True)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _error(path, f"is damaged or cut off: {error}", "a whole gzip file") from None
+    except OSError as error:
+        raise _error(path, f"cannot be read: {error.strerror}", _ACCEPTED) from None
+
+
+def _header(path: Path, file: IO[bytes], compressed: bool) -> IdxHeader:
+    magic = file.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0":
+        shown = magic.hex(" ") or "nothing"
+        raise _error(path, f"begins with {shown}, not with 00 00", _ACCEPTED)
+    code, num_dimensions = magic[2:]
+    if code not in TYPES:
+        known = ", ".join(f"{known:#04x}" for known in TYPES)
+        raise _error(path, f"the type of its numbers has the unknown code {code:#04x}", known)
+    if not 1 <= num_dimensions <= _MOST_DIMENSIONS:
+        raise _error(path, f"{num_dimensions} dimensions", f"1 to {_MOST_DIMENSIONS}")
+    sizes = file.read(4 * num_dimensions)
+    if len(sizes) < 4 * num_dimensions:
+        problem = f"ends within its header, which has {num_dimensions} sizes"
+        raise _error(path, problem, _ACCEPTED)
+    return IdxHeader(TYPES[code], struct.unpack(f">{num_dimensions}I", sizes))
+
+
+def _array(path: Path, file: IO[bytes], compressed: bool) -> NDArray[Any]:
+    header = _header(path, file, compressed)
+    on_disk = path.stat().st_size
+    most = on_disk * _MOST_EXPANDED if compressed else on_disk
+    wanted = header.num_bytes
+    says = f"its header says {' × '.join(map(str, header.shape))}, which are {wanted} bytes"
+    if wanted > most or math.prod(filter(None, header.shape)) > _MOST_NUMBERS:
+        raise _error(path, f"{says}; it has {on_disk} in all", "as many bytes as it says")
+    data = file.read(wanted)
+    if len(data) < wanted:
+        raise _error(path, f"{says}; {len(data)} follow", "as many bytes as it says")
+    if file.read(1):  # which also has gzip check the sum of what was read
+        raise _error(path, f"{says}; more follow", "as many bytes as it says")
+    native = np.dtype(header.dtype).newbyteorder("=")
+    return np.frombuffer(data, header.dtype).astype(native).reshape(header.shape)
+
+
+def _error(path: Path, problem: str, accepted: str) -> ConfigError:
+    return ConfigError(os.fspath(path), "", problem, accepted)

@@ -1,0 +1,398 @@
+"""Which label does a scan have? Handwritten digits and letters, and small pictures of clothes.
+
+`digits` are the 1,797 scans of 8×8 pixels that come with scikit-learn (Alpaydin and Kaynak 1998,
+Optical Recognition of Handwritten Digits, UCI). `mnist` (LeCun et al. 1998), `fashion_mnist`
+(1708.07747) and `emnist` (1702.05373) are read from idx files whose paths are given.
+
+The last scans of a file are the test split, those before them validate, and the rest is for
+training. Only those of `digits` are first put into an order drawn once and for all, for there a
+writer's scans stand together; so writers are in every split. No two of the 1,797 are the same.
+
+A scan has a name, such as `test/17` for the test split's 17th, counted from 0:
+
+>>> from tasks.digits import Scans
+>>> task = Scans()
+>>> batch = task.encode(["test/17"])
+>>> batch.image.shape  # (batch, channels, height, width)
+(1, 1, 8, 8)
+>>> for row in batch.image[0, 0]:  # 0 is paper and 1 the most ink; here in sixteenths
+...     print(" ".join(f"{int(pixel * 16):2}" for pixel in row))
+ 0  0  6 16 11  0  0  0
+ 0  0  9 16 16  5  0  0
+ 0  0  8 16 16  4  0  0
+ 0  0 10 16 13  0  0  0
+ 0  0 13 16 12  0  0  0
+ 0  0 10 16  9  0  0  0
+ 0  0  9 16 10  0  0  0
+ 0  0  4 15 16  3  0  0
+>>> task.decode(batch.label)
+['1']
+"""
+
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.idx import read_idx, read_idx_header
+from tasks.core.images import demand_grey, read_grey, shifted
+from tasks.core.settings import ConfigError, setting
+from tasks.core.task import SPLITS, ImageToLabel, Quantities, Row, Split, Task
+
+_DIGITS = "0123456789"
+_CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_MERGED = _DIGITS + _CAPITALS + "abdefghnqrt"  # the other small letters look like capitals
+EMNIST_CLASSES = {
+    "digits": _DIGITS,
+    "mnist": _DIGITS,
+    "letters": _CAPITALS,  # of either case, with codes from 1
+    "balanced": _MERGED,
+    "bymerge": _MERGED,
+    "byclass": _DIGITS + _CAPITALS + _CAPITALS.lower(),
+}
+CLOTHES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+_BUNDLED = (1797, 8, 8)  # scans, rows, columns
+_BUNDLED_INK = 16  # a pixel that is all ink; in idx files 255
+_MOST = {"num_test": (5, 1000), "num_validation": (10, 500)}  # one in …, and at most
+_UNNAMED = -1  # number of an image from outside, and its label
+_NAME = re.compile(f"({'|'.join(SPLITS)})/([0-9]{{1,9}})")
+_FILES = ("images", "labels", "test_images", "test_labels")
+
+
+class NamedScans(NamedTuple):
+    """`ImageLabels`, and which scan of the task each is.
+
+    image (batch, 1, height, width), float32 in [0, 1]; label (batch, 1); number (batch,), counted
+    over all splits. Of an image from outside label and number are -1.
+    """
+
+    image: NDArray[Any]
+    label: NDArray[Any]
+    number: NDArray[Any]
+
+
+@attrs.frozen(kw_only=True)
+class Scans(Task):
+    """Name what a grey image of fixed size shows."""
+
+    source: Literal["digits", "mnist", "fashion_mnist", "emnist"] = setting(
+        "digits", "which scans; emnist: stored with rows and columns exchanged, which is undone"
+    )
+    images: str | None = setting(
+        None, "path of an idx file of scans, such as train-images-idx3-ubyte.gz; not for digits"
+    )
+    labels: str | None = setting(
+        None, "path of the idx file of their labels, such as train-labels-idx1-ubyte.gz"
+    )
+    test_images: str | None = setting(
+        None, "path of an idx file of test scans; null: the last of images"
+    )
+    test_labels: str | None = setting(None, "path of the idx file of their labels")
+    classes: str | None = setting(
+        None,
+        "label characters in the order of their codes; null: the source's own, for emnist of the "
+        "set (digits, letters, balanced, …) that the name of the file of labels contains",
+    )
+    height: int | None = setting(None, "pixels of a scan; null: as its file has them", ge=1)
+    width: int | None = setting(None, "pixels of a scan; null: as its file has them", ge=1)
+    num_test: int | None = setting(
+        None, "last scans, withheld for the test; null: a fifth, at most 1,000", ge=1
+    )
+    num_validation: int | None = setting(
+        None, "scans before them, withheld for validation; null: a tenth, at most 500", ge=1
+    )
+    shift: int = setting(
+        0, "pixels by which a training scan is moved at most, up, down and sideways", ge=0, le=7
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what does not go together; keep what a file says, as a checkpoint does without."""
+        place = f"task {self.name}"
+        for field in (*_FILES, "classes", "height", "width"):
+            if self.source == "digits" and getattr(self, field) is not None:
+                problem = f"{getattr(self, field)!r} does not go with digits, which are bundled"
+                raise ConfigError(place, field, problem, "null, or the task mnist")
+        if (self.test_images is None) != (self.test_labels is None):
+            missing = "test_images" if self.test_images is None else "test_labels"
+            raise ConfigError(place, missing, "null does not go with the other", "both, or none")
+        if self.test_images is not None and self.num_test is not None:
+            problem = f"{self.num_test} does not go with test_images, which are all for the test"
+            raise ConfigError(place, "num_test", problem, "null")
+        if self.classes is not None and len(set(self.classes)) < max(2, len(self.classes)):
+            problem = f"{self.classes!r} has a character twice, or fewer than two"
+            raise ConfigError(place, "classes", problem, "two different characters or more")
+        if self.source == "digits":
+            _ranges(self)
+        elif self.images is not None:
+            self._keep_what_is_found()
+
+    def _keep_what_is_found(self) -> None:
+        found: dict[str, object] = {}
+        if self.height is None or self.width is None:
+            found = dict(zip(("height", "width"), _sizes(self)[1:], strict=True))
+        if self.source == "emnist" and self.labels is not None:
+            found["classes"] = "".join(_labels(self))
+        for field, value in found.items():
+            if getattr(self, field) is None:
+                object.__setattr__(self, field, value)
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        return self.source
+
+    @property
+    def spec(self) -> ImageToLabel:
+        """The sizes of an image and the labels."""
+        if self.source == "digits":
+            return ImageToLabel(1, *_BUNDLED[1:], _labels(self))
+        if self.height is None or self.width is None:
+            _path(self, "images")
+        assert self.height is not None
+        assert self.width is not None
+        return ImageToLabel(1, self.height, self.width, _labels(self))
+
+    @property
+    def monitor(self) -> tuple[str, Literal["max", "min"]]:
+        """The share of scans that are named right."""
+        return "accuracy", "max"
+
+    @property
+    def num_stages(self) -> int:
+        """One: there are no easier scans."""
+        return 1
+
+    @property
+    def viewed(self) -> "Scans":
+        """The task itself: a scan is small."""
+        return self
+
+    def num_samples_in(self, split: Split) -> int:
+        """Return the scans of a split."""
+        return len(_ranges(self)[split])
+
+    def batches(
+        self,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        start: int = 0,
+        stage: int | None = None,
+    ) -> Iterator[NamedScans]:
+        """Yield the batches of one epoch; see `Task.batches`. Training scans are shifted anew."""
+        within = _ranges(self)[split]
+        rng = np.random.default_rng([seed, epoch, *map(ord, split)])
+        order = within.start + rng.permutation(len(within))
+        most = self.shift if split == "train" else 0
+        moves = rng.integers(-most, most + 1, (len(within), 2))
+        for first in range(start * batch_size, len(order), batch_size):
+            chosen = slice(first, first + batch_size)
+            scans = self._take(order[chosen])
+            yield scans._replace(image=shifted(scans.image, moves[chosen])) if most else scans
+
+    def samples(self, split: Split, num: int, seed: int = 0) -> NamedScans:
+        """Return `num` scans of a split, or all if it has fewer, in an order that `seed` draws."""
+        within = _ranges(self)[split]
+        rng = np.random.default_rng([seed, *map(ord, split)])
+        return self._take(within.start + rng.permutation(len(within))[:num])
+
+    def encode(self, x: Sequence[Any]) -> NamedScans:
+        """Return scans by name, image files by path, and arrays as a batch.
+
+        A name is such as `test/17`. A file is read as grey and brought to the task's height and
+        width by averaging over areas; its ink must be bright on dark paper, as that of the scans
+        is, and where it stands in the image must be as in the scans. An array is (height, width) or
+        (1, height, width), with values from 0, paper, to 1, ink. The label of what is no scan of
+        the task is -1.
+
+        Raises:
+            ConfigError: names the text or the shape, and what is accepted.
+        """
+        return NamedScans(*map(np.concatenate, zip(*map(self._encode_one, x), strict=True)))
+
+    def decode(self, answers: NDArray[Any]) -> list[str]:
+        """Return answers (batch, 1) as names of labels; `?` for the label of an outside image."""
+        names = (*self.spec.labels, "?")
+        return [names[int(label)] for label in answers[:, 0]]
+
+    def score(self, answers: NDArray[Any], targets: NamedScans) -> dict[str, float]:
+        """Return `accuracy`, the share of scans that are named right."""
+        return {"accuracy": float((answers == targets.label).mean())}
+
+    def rows(self, answers: NDArray[Any], targets: NamedScans) -> list[Row]:
+        """Return each scan's name, the answer given and the right one."""
+        given, right = self.decode(answers), self.decode(targets.label)
+        names = map(self._name, targets.number.tolist())
+        return [Row(n, a, b, a == b) for n, a, b in zip(names, given, right, strict=True)]
+
+    def quantities(self, batch: NamedScans) -> Quantities:
+        """Return what there is to know while an image is read row by row, from the top.
+
+        The number of the `row`, its `ink` (the sum of its pixels, 1 for a full one), the `ink so
+        far`, and throughout the `label`.
+        """
+        ink = batch.image.astype(np.float64).sum(axis=(1, 3))
+        reading = {
+            "row": np.broadcast_to(np.arange(ink.shape[1], dtype=np.float64), ink.shape),
+            "ink": ink,
+            "ink so far": ink.cumsum(axis=1),
+            "label": batch.label[:, 0],
+        }
+        return Quantities(reading, {}, places=("row", ""))
+
+    def _take(self, number: NDArray[np.int64]) -> NamedScans:
+        image, label, ink = _data(self)
+        scaled = image[number, None] / np.float32(ink)
+        return NamedScans(scaled, label[number, None], number)
+
+    def _name(self, number: int) -> str:
+        for split, within in _ranges(self).items():
+            if number in within:
+                return f"{split}/{number - within.start}"
+        return "an image"
+
+    def _encode_one(self, x: Any) -> NamedScans:
+        x = str(x) if isinstance(x, Path) else x
+        found = _NAME.fullmatch(x.strip()) if isinstance(x, str) else None
+        if found is None:
+            unknown = np.array([_UNNAMED])
+            return NamedScans(self._image(x)[None, None], unknown[:, None], unknown)
+        split, number = found[1], int(found[2])
+        within = _ranges(self)[cast("Split", split)]
+        if number >= len(within):
+            problem = f"{split} has {len(within)} scans"
+            accepted = f"{split}/0 to {split}/{len(within) - 1}"
+            raise ConfigError(f"input {x!r}", "", problem, accepted)
+        return self._take(np.array([within.start + number]))
+
+    def _image(self, x: Any) -> NDArray[np.float32]:
+        spec = self.spec
+        if not isinstance(x, str):
+            return demand_grey(x, spec.height, spec.width)
+        place, path = f"input {x!r}", Path(x.strip()).expanduser()
+        last = self.num_samples_in("test") - 1
+        accepted = f"test/0 to test/{last}, or the path of an image, such as a PNG"
+        if not path.is_file():
+            raise ConfigError(place, "", "is no name of a scan, and no file", accepted)
+        return read_grey(path, spec.height, spec.width, place, accepted)
+
+
+def _path(task: Scans, field: str) -> Path:
+    """Return the path that a setting holds; without one it is an error that says what belongs."""
+    given = getattr(task, field)
+    if given is None:
+        kind = "idx3" if field.endswith("images") else "idx1"
+        problem = f"no file is named: {task.name} is read from files"
+        accepted = f"a path, such as train-{field}-{kind}-ubyte.gz; plain or compressed with gzip"
+        raise ConfigError(f"task {task.name}", field, problem, accepted)
+    return Path(given).expanduser()
+
+
+def _labels(task: Scans) -> tuple[str, ...]:
+    if task.classes is not None:
+        return tuple(task.classes)
+    if task.source == "fashion_mnist":
+        return CLOTHES
+    if task.source != "emnist":
+        return tuple(_DIGITS)
+    names = "|".join(EMNIST_CLASSES).replace("mnist", "(?<!e)mnist")  # of itself, not in emnist
+    named = re.search(names, _path(task, "labels").name.lower())
+    if named is None:
+        problem = f"not given, and {task.labels} names none of {', '.join(EMNIST_CLASSES)}"
+        accepted = "the label characters in the order of their codes, such as 0123456789"
+        raise ConfigError("task emnist", "classes", problem, accepted)
+    return tuple(EMNIST_CLASSES[named[0]])
+
+
+@functools.lru_cache(maxsize=32)
+def _sizes(task: Scans, field: str = "images") -> tuple[int, int, int]:
+    """Return scans, height and width of a file of images, from its header."""
+    if task.source == "digits":
+        return _BUNDLED
+    path = _path(task, field)
+    header = read_idx_header(path)
+    if header.dtype != ">u1" or len(header.shape) != 3 or not min(header.shape):
+        problem = f"holds {header.dtype} of the shape {header.shape}"
+        raise ConfigError(str(path), "", problem, "bytes (scans, height, width)")
+    num, height, width = header.shape
+    return (num, width, height) if task.source == "emnist" else (num, height, width)
+
+
+@functools.lru_cache(maxsize=32)
+def _ranges(task: Scans) -> Mapping[Split, range]:
+    """Return which scans, counted over all files, are in each split."""
+    num = _sizes(task)[0]
+    withheld = {field: min(max(num // part, 1), most) for field, (part, most) in _MOST.items()}
+    given = {field: getattr(task, field) for field in _MOST}
+    withheld |= {field: value for field, value in given.items() if value is not None}
+    apart = task.test_images is not None
+    known = num if apart else num - withheld["num_test"]
+    trained = known - withheld["num_validation"]
+    if trained < 1:
+        field = next((field for field, value in given.items() if value), "images")
+        problem = f"of {num} scans none is left for training"
+        raise ConfigError(f"task {task.name}", field, problem, "fewer withheld ones")
+    end = num + _sizes(task, "test_images")[0] if apart else num
+    return {"train": range(trained), "validation": range(trained, known), "test": range(known, end)}
+
+
+@functools.lru_cache(maxsize=4)
+def _data(task: Scans) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
+    """Return all images (N, H, W), their labels (N,), and what a pixel of ink is in them.
+
+    Bytes, for as float32 the largest set would take gigabytes. A file is read once in a process.
+    """
+    if task.source == "digits":
+        from sklearn.datasets import load_digits  # a second, and needed for nothing else
+
+        found = load_digits()
+        order = np.random.default_rng(0).permutation(len(found.images))
+        labels = found.target.astype(np.int64)
+        return found.images.astype(np.uint8)[order], labels[order], _BUNDLED_INK
+    images, labels = _read_pair(task, "images", "labels")
+    first = int(labels.min() == 1 and labels.max() == len(_labels(task)))  # as in EMNIST's letters
+    _demand_codes(task, "labels", labels - first)
+    wanted = (task.height, task.width)
+    if images.shape[1:] != wanted:
+        problem = f"its scans are {images.shape[1:]}"
+        raise ConfigError(str(task.images), "", problem, f"{wanted}, as the task was made with")
+    if task.test_images is None:
+        return images, labels - first, 255
+    more, codes = _read_pair(task, "test_images", "test_labels")
+    if more.shape[1:] != images.shape[1:]:
+        problem = f"its scans are {more.shape[1:]}, and those of images {images.shape[1:]}"
+        raise ConfigError(task.test_images, "", problem, "scans of one size")
+    _demand_codes(task, "test_labels", codes - first)
+    return np.concatenate([images, more]), np.concatenate([labels, codes]) - first, 255
+
+
+def _read_pair(task: Scans, *fields: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return images as a person sees them, and the codes of their labels."""
+    paths = [_path(task, field) for field in fields]
+    _sizes(task, fields[0])
+    images, codes = map(read_idx, paths)
+    if codes.dtype.kind not in "iu" or codes.shape != images.shape[:1]:
+        problem = f"holds {codes.dtype} of the shape {codes.shape}"
+        accepted = f"whole numbers, one for each of the {len(images)} scans of {paths[0]}"
+        raise ConfigError(str(paths[1]), "", problem, accepted)
+    upright = images.swapaxes(1, 2) if task.source == "emnist" else images
+    return upright, codes.astype(np.int64)
+
+
+def _demand_codes(task: Scans, field: str, codes: NDArray[np.int64]) -> None:
+    """Refuse codes of labels for which there is no label."""
+    known = _labels(task)
+    low, high = codes.min(), codes.max()
+    if low < 0 or high >= len(known):
+        problem = f"holds codes from {low} to {high}"
+        accepted = f"0 to {len(known) - 1}, for the labels {' '.join(known)}; see classes"
+        raise ConfigError(str(_path(task, field)), "", problem, accepted)

@@ -1,0 +1,157 @@
+"""Corpora: one file, or Python's own library; their parts, and where a text stands in them."""
+
+import functools
+import hashlib
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.settings import ConfigError
+from tasks.core.task import Split
+from tasks.text_quantities import measure
+
+_BASE = 0x9E37_79B9_7F4A_7C15  # of the polynomials that tell texts apart; odd, so it has an inverse
+
+
+@attrs.frozen(eq=False, slots=False)
+class Corpus:
+    """A text, and what follows from it. All places count characters from its beginning."""
+
+    text: str
+
+    @functools.cached_property
+    def characters(self) -> str:
+        """Those that occur, in their order in Unicode."""
+        return "".join(sorted(set(self.text)))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """A word that names the text; no number, whatever a reader of YAML takes for one."""
+        return f"sha256-{hashlib.sha256(self.text.encode()).hexdigest()[:12]}"
+
+    @functools.cached_property
+    def points(self) -> NDArray[np.uint32]:
+        """The number of each character in Unicode (N,)."""
+        return np.frombuffer(self.text.encode("utf-32-le"), np.uint32)
+
+    @functools.cached_property
+    def measures(self) -> Mapping[str, NDArray[Any]]:
+        """The quantities of `text_quantities` at each character, each (N,)."""
+        return measure(self.text)
+
+    def parts(self, validation: float, test: float) -> dict[Split, tuple[int, int]]:
+        """Return where each split begins and ends: the withheld shares stand at the end."""
+        size = len(self.text)
+        first, second = size - round(size * (validation + test)), size - round(size * test)
+        return {"train": (0, first), "validation": (first, second), "test": (second, size)}
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - a process keeps at most two corpora anyway
+    def codes(self, characters: str) -> NDArray[Any]:
+        """Return the position of each character among `characters` (N,), in the smallest type.
+
+        Raises:
+            ConfigError: names the first character that is not among them, and its place.
+        """
+        table = np.full(max(int(self.points.max()), *map(ord, characters)) + 1, -1, np.int32)
+        table[[ord(character) for character in characters]] = np.arange(len(characters))
+        found = table[self.points]
+        if found.min() < 0:
+            at = int(found.argmin())
+            line = self.text.count("\n", 0, at) + 1
+            problem = f"the corpus has {self.text[at]!r} in line {line} (character {at + 1:,})"
+            raise ConfigError("Text", "characters", problem, f"only {characters!r}")
+        return found.astype(np.uint8 if len(characters) <= 256 else np.int32)
+
+    @functools.lru_cache(maxsize=3)  # noqa: B019 - as above: 17 bytes for each character
+    def _index(self, length: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
+        """Return the sorted hashes of all texts of a length, their places, and who comes first."""
+        hashes = _hashes(self.points, length)
+        order = np.argsort(hashes, kind="stable")
+        hashes = hashes[order]
+        is_first = np.ones(len(order), bool)
+        is_first[order[1:]] = hashes[1:] != hashes[:-1]
+        return hashes, order, is_first
+
+    def is_first(self, starts: NDArray[Any], length: int) -> NDArray[np.bool_]:
+        """Return which texts of a length stand nowhere earlier in the corpus (S,)."""
+        found: NDArray[np.bool_] = self._index(length)[2][starts]
+        return found
+
+    def find(self, points: NDArray[np.uint32]) -> NDArray[np.int64]:
+        """Return where each of some texts (S, length) first stands in the corpus (S,); -1: no."""
+        length = points.shape[1]
+        if length > len(self.text):
+            return np.full(len(points), -1)
+        hashes, order, _ = self._index(length)
+        wanted = np.array([_hashes(row, length)[0] for row in points], np.uint64)
+        places = order[np.searchsorted(hashes, wanted).clip(max=len(order) - 1)]
+        same = self.points[places[:, None] + np.arange(length)] == points
+        return np.where(same.all(axis=1), places, -1)
+
+
+def _hashes(points: NDArray[np.uint32], length: int) -> NDArray[np.uint64]:
+    """Return a number for every text of a length that depends on all of it (N − length + 1,).
+
+    Polynomials modulo 2⁶⁴ from differences of running sums, divided by the power of their place.
+    """
+    powers, inverses = (
+        np.multiply.accumulate(np.full(len(points), base, np.uint64))
+        for base in (_BASE, pow(_BASE, -1, 2**64))
+    )
+    sums = np.concatenate([np.zeros(1, np.uint64), (points.astype(np.uint64) * powers).cumsum()])
+    return np.asarray((sums[length:] - sums[:-length]) * inverses[: len(sums) - length])
+
+
+def read_corpus(path: str, num_characters: int) -> Corpus:
+    """Return the first characters of a file, or of the library's sources for an empty path.
+
+    Raises:
+        ConfigError: the file is missing, empty or no UTF-8 text.
+    """
+    if not path:
+        return _library(num_characters)
+    try:
+        stat = Path(path).stat()
+        return _file(path, num_characters, stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        problem = f"{path} cannot be read: {error.strerror}"
+    except UnicodeDecodeError as error:
+        problem = f"{path} is not UTF-8 text: byte {error.start:,} does not fit"
+    raise ConfigError("Text", "path", problem, "a file of text in UTF-8") from None
+
+
+@functools.lru_cache(maxsize=2)
+def _file(path: str, num_characters: int, changed: int, size: int) -> Corpus:
+    # Line ends stay as they are, so that every character has its place.
+    text = Path(path).read_bytes().decode("utf-8")[:num_characters]
+    if not text:
+        raise ConfigError("Text", "path", f"{path} is empty", "a file of text in UTF-8")
+    return Corpus(text)
+
+
+@functools.lru_cache(maxsize=2)
+def _library(num_characters: int) -> Corpus:
+    """Return the sources of the library's modules, in an order that their names draw.
+
+    So the last parts, which are withheld, are a sample of all. Packages are left out, as they may
+    not be installed, and so are what the build wrote and the few files that are not plain ASCII,
+    for a small set of characters.
+    """
+    folder = Path(sysconfig.get_path("stdlib"))
+    files = [file for file in folder.glob("*.py") if not file.name.startswith("_sysconfigdata")]
+    files.sort(key=lambda file: hashlib.sha256(file.name.encode()).digest())
+    texts, size = [], 0
+    for file in files:
+        found = file.read_bytes()
+        if size < num_characters and found.isascii():
+            texts.append(found.decode("ascii").replace("\r\n", "\n"))
+            size += len(texts[-1])
+    if not size:
+        problem = f"the library's sources are not installed: {folder} has none"
+        raise ConfigError("Text", "path", problem, "a file of text in UTF-8")
+    return Corpus("".join(texts)[:num_characters])

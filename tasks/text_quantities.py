@@ -1,0 +1,161 @@
+r"""What a person can say of a text at every character, for probes of what a network keeps of it.
+
+The rules are those of Python's sources, and hold for other texts as far as they go. Each value is
+what is known when that character has been read, so that it can be found in a state:
+
+>>> known = measure("f(a, 'b')  # c\n")
+>>> known["inside quotes"].tolist()  # from the opening quote on, until the closing one is read
+[0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0]
+>>> known["bracket depth"].astype(int).tolist()  # brackets in quotes and comments do not count
+[0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0]
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_TOKEN = re.compile(
+    r"""(?P<comment>\#[^\n]*)
+    |(?:(?<!\w)(?P<prefix>[fFtT][rR]?|[rR][fFtT]))?(?P<quote>'''|\"\"\"|'|\")
+    |(?P<bracket>[()\[\]{}])""",
+    re.VERBOSE,
+)
+_FIELD = re.compile(_TOKEN.pattern + r"|(?P<colon>:)", re.VERBOSE)
+_ESCAPED = r"\\[\s\S]"  # an escaped quote ends no string, in raw ones neither
+_REST = {  # of a string after its opening quote; one quote ends at the latest with its line
+    "'": re.compile(rf"(?:[^\\\n']|{_ESCAPED})*(?P<end>')?"),
+    '"': re.compile(rf'(?:[^\\\n"]|{_ESCAPED})*(?P<end>")?'),
+    "'''": re.compile(rf"[^\\']*(?:(?:{_ESCAPED}|'(?!''))[^\\']*)*(?P<end>''')?"),
+    '"""': re.compile(rf'[^\\"]*(?:(?:{_ESCAPED}|"(?!""))[^\\"]*)*(?P<end>""")?'),
+}
+_LITERAL = re.compile(rf"\\N\{{[^}}\n]*\}}|{_ESCAPED}|\{{\{{|\}}\}}|['\"]{{3}}|[{{}}'\"\n]")
+_OPENING = "([{"
+
+
+def string_end(text: str, at: int, quote: str, prefix: str = "") -> tuple[int, bool]:
+    """Return where a string ends whose opening quote ends at `at`, and whether it is closed."""
+    if prefix:  # only these have fields, in which the same quote may stand (PEP 701)
+        found = _literal_end(text, at, quote, raw="r" in prefix.lower())
+        if found is not None:
+            return found, True
+    match = _REST[quote].match(text, at)
+    assert match is not None  # the rest may be empty
+    return match.end(), match["end"] is not None
+
+
+def _literal_end(text: str, at: int, quote: str, *, raw: bool, spec: bool = False) -> int | None:
+    """Return the end of an f-string's literal part with all its fields; None: it has none.
+
+    A format specification (`spec`) ends before the brace that closes its field.
+    """
+    while match := _LITERAL.search(text, at):
+        found, at = match[0], match.end()
+        if found.startswith(quote):
+            return None if spec else match.start() + len(quote)
+        if found[0] in "'\"":
+            at = match.start() + 1
+        elif found[:2] == "\\N" and raw:
+            at = match.start() + 2
+        elif found == "\n" and len(quote) == 1:
+            return None
+        elif found[0] == "}" and spec:
+            return match.start()
+        elif found == "{" or (found == "{{" and spec):
+            end = _field_end(text, match.start() + 1, quote, raw=raw)
+            if end is None:
+                return None
+            at = end
+    return None
+
+
+def _field_end(text: str, at: int, quote: str, *, raw: bool) -> int | None:
+    """Return the end of a replacement field that begins at `at`; None: it has none."""
+    depth = 0
+    while match := _FIELD.search(text, at):
+        at = match.end()
+        if match["quote"]:
+            at, closed = string_end(text, at, match["quote"], match["prefix"] or "")
+            if not closed:
+                return None
+        elif match["colon"] and depth == 0:
+            end = _literal_end(text, at, quote, raw=raw, spec=True)
+            return None if end is None else end + 1
+        elif match["bracket"]:
+            depth += 1 if match[0] in _OPENING else -1
+            if depth < 0:
+                return at
+    return None
+
+
+def tokens(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield each string, comment and bracket: its kind, its beginning and its end.
+
+    A string begins with its opening quote; one that nothing closes (`open`) ends with its line, or
+    with the text.
+    """
+    at = 0
+    while match := _TOKEN.search(text, at):
+        at = match.end()
+        if match["quote"]:
+            begin = match.start("quote")
+            at, closed = string_end(text, at, match["quote"], match["prefix"] or "")
+            yield ("string" if closed else "open"), begin, at
+        else:
+            yield ("comment" if match["comment"] else match[0]), match.start(), at
+
+
+def measure(text: str) -> Mapping[str, NDArray[Any]]:
+    """Return each quantity of a text at each character (characters,).
+
+    `inside quotes`, `inside comment`: 0 or 1, from the opening sign on until the next character no
+    longer belongs to it. `bracket depth`: open brackets. `indentation`: blanks at the line's
+    beginning, as far as they are read. `line position`: characters since the line's beginning, 0
+    for the newline before. `word length`: letters, digits and underscores read without another
+    character between them.
+    """
+    quotes, comments, depths = (np.zeros(len(text) + 1, np.int32) for _ in range(3))  # changes
+    depth = 0
+    for kind, begin, end in tokens(text):
+        if kind in ("string", "open"):
+            quotes[begin] += 1
+            quotes[end - (kind == "string")] -= 1
+        elif kind == "comment":
+            comments[begin] += 1
+            comments[end] -= 1
+        else:
+            change = 1 if kind in _OPENING else -min(1, depth)  # prose closes what it never opened
+            depths[begin] += change
+            depth += change
+    return {
+        "inside quotes": quotes[:-1].cumsum(),
+        "inside comment": comments[:-1].cumsum(),
+        "bracket depth": depths[:-1].cumsum().astype(np.float64),
+        **_of_lines(text),
+    }
+
+
+def _of_lines(text: str) -> dict[str, NDArray[Any]]:
+    points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    known, codes = np.unique(points, return_inverse=True)
+    is_word = np.array([chr(p).isalnum() or chr(p) == "_" for p in known], bool)[codes]
+    newline = points == ord("\n")
+    blank = (points == ord(" ")) | (points == ord("\t"))
+    begin = _last(newline)
+    printed = np.concatenate([[0], (~blank & ~newline).cumsum()])
+    leading = blank & (printed[1:] == printed[begin + 1])
+    led = np.concatenate([[0], leading.cumsum()])
+    at = np.arange(len(points))
+    return {
+        "indentation": (led[1:] - led[begin + 1]).astype(np.float64),
+        "line position": (at - begin).astype(np.float64),
+        "word length": (at - _last(~is_word)).astype(np.float64),
+    }
+
+
+def _last(true: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the last place up to here at which something is true (N,); -1: none."""
+    places = np.where(true, np.arange(len(true)), -1)
+    return np.maximum.accumulate(places) if len(true) else places
