@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.core.agent import Agent
-from agents.core.config import AgentConfig, ConfigError, setting
+from agents.core.config import AgentConfig, ConfigError, setting, with_default
 from agents.core.layers import OneHot, recurrent
 from tasks.core.task import Split, TextChunks, TextToNext
 from tasks.text import UNKNOWN, Text
@@ -49,14 +49,13 @@ class CharLMConfig(AgentConfig):
     forget: float = setting(
         0.05, "share of those states that are left out, so that it learns to begin", ge=0.0, le=1.0
     )
-    optimizer: Literal["adam", "muon"] = setting(
-        "muon", "muon: orthogonalised momentum for hidden-to-hidden matrices, Adam for the rest"
-    )
-    learning_rate: float = setting(6e-2, "highest step size of Adam", gt=0.0)
-    muon_learning_rate: float = setting(0.05, "highest step size of Muon", gt=0.0)
+    optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")
+    learning_rate: float = with_default("learning_rate", 6e-2)
+    muon_learning_rate: float = with_default("muon_learning_rate", 0.05)
     batch_size: int = setting(32, "streams of text that are read beside each other", ge=1)
-    steps: int = setting(4_000, "optimiser steps in all", ge=1)
-    eval_samples: int = setting(200, "samples of an evaluation during training", ge=1)
+    steps: int = with_default("steps", 4_000)
+    threads: int | None = with_default("threads", 1)
+    eval_samples: int = with_default("eval_samples", 200)
     sample_length: int = setting(200, "characters of a continuation", ge=1)
     temperature: float = setting(
         0.5, "of a continuation: the logits are divided by it; 0: always the likeliest", ge=0.0

@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Callable
 
-from benchmarks import adder, comparison, encoding, overhead, recurrent, start
+from benchmarks import adder, comparison, encoding, overhead, recording, recurrent, start
 from benchmarks.measure import Figures, tell, write_results
 
 BUSY = 0.5  # load average
@@ -22,6 +22,10 @@ COMMANDS: dict[str, tuple[Measure, Callable[[Figures], str]]] = {
         lambda o: comparison.accuracy(o.seeds or comparison.SEEDS, o.limit, o.epochs, o.set),
         comparison.report_accuracy,
     ),
+    "recording": (
+        lambda o: recording.measure(o.rounds or recording.ROUNDS, o.steps),
+        recording.report,
+    ),
     "recurrent": (lambda o: recurrent.measure(o.rounds or recurrent.ROUNDS), recurrent.report),
     "adder": (lambda o: adder.measure(o.seeds or adder.SEEDS, o.set), adder.report),
 }
@@ -32,12 +36,12 @@ def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parse.add_argument
     add("command", nargs="?", default="all", choices=[*COMMANDS, "all"])
-    add("--rounds", type=int, default=0, help="of start, encoding, overhead, peers and recurrent")
+    add("--rounds", type=int, default=0, help="of all but accuracy and adder")
     add("--seeds", type=int, default=0, help="of accuracy and adder")
     trial = parse.add_argument_group("for a quick trial; the figures are not written down")
     trial.add_argument("--limit", type=int, default=0, help="samples, of peers and accuracy")
     trial.add_argument("--epochs", type=int, default=0, help="the most that Keras takes")
-    trial.add_argument("--steps", type=int, default=0, help="timed steps of overhead")
+    trial.add_argument("--steps", type=int, default=0, help="timed steps of overhead and recording")
     trial.add_argument(
         "--set",
         action="append",

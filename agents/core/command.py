@@ -167,9 +167,11 @@ def find_lr(order: Order) -> int:
 def diagnose(order: Order) -> int:
     """Answer why an agent learns, or does not: of its run, or by a short trial."""
     from agents.core.doctor import diagnosis
+    from agents.core.run_folder import RunFolder
 
     agent = order.load_newest()
-    report = diagnosis(agent)
+    diverged = RunFolder(order.run_dir).state() == "diverged"
+    report = diagnosis(agent, progress=warn, diverged=diverged)
     print(report.text())
     _keep(report, order.run_dir, "diagnosis", agent.state.cursor.step)
     return 0

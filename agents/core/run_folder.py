@@ -160,7 +160,11 @@ class RunFolder(Folder):
 
     def is_done(self) -> bool:
         """Tell whether status.json says done."""
-        return self._read_json("status.json").get("state") == "done"
+        return self.state() == "done"
+
+    def state(self) -> str:
+        """Return the word of status.json, such as `done` or `diverged`; "" if there is none."""
+        return str(self._read_json("status.json").get("state", ""))
 
     def _write(self, name: str, text: str) -> None:
         write_durably(self.path / name, text.encode())

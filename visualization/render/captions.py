@@ -1,7 +1,9 @@
 """One sentence for each kind of record that says how to read its picture."""
 
+import functools
 from typing import Any
 
+from visualization.attention import AttentionMaps
 from visualization.recurrent.ablation import UnitRanking
 from visualization.recurrent.automaton import Automaton
 from visualization.recurrent.comparison import Overlap, UnitMatch
@@ -26,6 +28,8 @@ _CAPTIONS: dict[type, str] = {
     Patching: "One unit is given the state that it has in another sample, and the rest stays: what "
     "changes is what that unit carries.",
     Intervention: "The same question answered twice: untouched, and with states changed.",
+    AttentionMaps: "Rows: the characters as they are written; columns: those that were read. "
+    "Darker: looked at more.",
     Matches: "Green: the characters over which the units were selected, and the windows that share "
     "most of them.",
     StatePaths: "A dot is the state after one step; grey lines follow single samples.",
@@ -36,6 +40,7 @@ _CAPTIONS: dict[type, str] = {
 }
 
 
+@functools.singledispatch
 def caption(record: Any) -> str:
     """Return how to read a record's picture, "" where that goes without saying."""
     return _CAPTIONS.get(type(record), "")

@@ -1,0 +1,289 @@
+"""The doctor on real runs: each planted pathology is named once, and health is left alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import agents
+import tasks
+from agents.core.agent import Agent
+from agents.core.doctor import count_leaks, diagnosis, examine, settings_of
+from agents.core.loop import DivergedError
+from agents.parity_lstm import ParityLSTM, Reader
+from tasks.addition import Addition
+from tests.conftest import exact, same, small_agent, weights
+from visualization import render
+from visualization.diagnosis import diagnose
+
+slow = pytest.mark.slow
+RECORDED = {
+    "log_every": 10,
+    "eval_every": 50,
+    "eval_samples": 300,
+    "precision": "fp32",
+    "threads": 1,
+}
+SUMS = tasks.make("add2x2")
+PARITY = tasks.make("parity", length=16, train_length=16)
+SMALL = {"hidden_size": 32, "batch_size": 64}
+
+
+def run(name: str, task: Any, cls: type[Agent] | None = None, **settings: Any) -> Agent:
+    """Return an agent after its run, of which enough is recorded."""
+    agent = agents.make(name, task=task, device="cpu", **(RECORDED | settings))
+    if cls is not None:
+        agent = cls(agent.task, agent.config, "cpu")
+    return agent.learn()
+
+
+class Saturated(ParityLSTM):
+    """Begins with recurrent weights a hundred times too large."""
+
+    def build_model(self, spec: Any) -> nn.Module:
+        """Return the reader with its weights scaled."""
+        model = super().build_model(spec)
+        with torch.no_grad():
+            for parameter in model.recurrent.parameters():
+                parameter.mul_(100)
+        return model
+
+
+class Steep(ParityLSTM):
+    """Begins with hidden-to-hidden weights twelve times too large."""
+
+    def build_model(self, spec: Any) -> nn.Module:
+        """Return the reader with its weights scaled."""
+        model = super().build_model(spec)
+        with torch.no_grad():
+            model.recurrent.weight_hh_l0.mul_(12)
+        return model
+
+
+class ReluReader(Reader):
+    """Reads through a ReLU layer whose bias keeps it shut."""
+
+    def __init__(self, config: Any, spec: Any) -> None:
+        super().__init__(config, spec)
+        linear = nn.Linear(config.hidden_size, config.hidden_size)
+        nn.init.constant_(linear.bias, -10.0)
+        self.hidden = nn.Sequential(linear, nn.ReLU())
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """Return logits."""
+        return self.readout(self.hidden(self.recurrent(self.characters(sequence))[0][:, -1]))
+
+
+class Dead(ParityLSTM):
+    """Has a layer of dead units."""
+
+    def build_model(self, spec: Any) -> nn.Module:
+        """Return the reader with the shut layer."""
+        return ReluReader(self.config, spec)
+
+
+class Detached(ParityLSTM):
+    """Cuts the gradient off, as a stray `detach` does."""
+
+    def loss(self, batch: Any) -> Tensor:
+        """Return a loss that moves nothing."""
+        logits = self.network(torch.as_tensor(batch.sequence).long()).detach()
+        nothing = 0 * self.model.readout.bias.sum()
+        return F.cross_entropy(logits, torch.as_tensor(batch.label)[:, 0]) + nothing
+
+
+@attrs.frozen(kw_only=True)
+class Leaking(Addition):
+    """Validates on training sums."""
+
+    def samples(self, split: Any, num: int, seed: int = 0) -> Any:
+        """Return training sums for validation."""
+        if split == "validation":
+            return next(self.batches("train", num, 0, 0))
+        return Addition.samples(self, split, num, seed)
+
+
+@attrs.frozen(kw_only=True)
+class Shuffled(Addition):
+    """Trains on answers that belong to other questions."""
+
+    def batches(self, *arguments: Any, **named: Any) -> Any:
+        """Yield batches with their answers shuffled."""
+        for number, batch in enumerate(Addition.batches(self, *arguments, **named)):
+            order = np.random.default_rng(number).permutation(len(batch.answer))
+            yield batch._replace(answer=batch.answer[order])
+
+
+ADDER, READER, ADDING, DIGITS = "seq2seq_adder", "parity_lstm", "adding_lstm", "digits_lstm"
+Planted = tuple[str, Callable[[], Agent]]
+PLANTED: dict[str, Planted] = {
+    "64 bits without stages": ("sequence too long", lambda: run(
+        READER, tasks.make("parity", length=64, train_length=64), steps=200, raise_below=None)),
+    "a tanh RNN over 60 steps": ("vanishing gradients", lambda: run(
+        ADDING, tasks.make("adding_problem", length=60), steps=250, raise_below=None, cell="rnn",
+        init="default", hidden_size=32, optimizer="adam", learning_rate=1e-3)),
+    "steep weights, no clipping": ("exploding gradients", lambda: run(
+        READER, PARITY, Steep, cell="rnn", steps=250, clip_norm=None, raise_below=None)),
+    "rate a hundred times too high": ("learning rate too high", lambda: run(
+        ADDER, SUMS, steps=200, optimizer="adam", learning_rate=1.0, **SMALL)),
+    "rate 300 times too high": ("learning rate too high", lambda: run(
+        READER, PARITY, steps=200, learning_rate=3.0)),
+    "rate a thousand times too low": ("learning rate too low", lambda: run(
+        READER, PARITY, steps=200, learning_rate=1e-5)),
+    "both rates a thousand times too low": ("learning rate too low", lambda: run(
+        ADDER, SUMS, steps=200, learning_rate=2e-5, muon_learning_rate=3.5e-5, **SMALL)),
+    "one unit": ("model too small", lambda: run(
+        ADDER, SUMS, steps=250, batch_size=64, hidden_size=1)),
+    "five layers": ("model too deep", lambda: run(
+        ADDING, tasks.make("adding_problem", length=10), steps=250, num_layers=5, hidden_size=32,
+        raise_below=None, optimizer="adam")),
+    "nine tenths dropped": ("dropout too strong", lambda: run(
+        DIGITS, tasks.make("digits"), hidden_size=16, steps=200, dropout=0.9)),
+    "dead ReLUs": ("dead units", lambda: run(READER, PARITY, Dead, steps=200)),
+    "weights times 100": ("saturated units", lambda: run(READER, PARITY, Saturated, steps=200)),
+    "45 sums": ("overfit", lambda: run(ADDER, tasks.make("add1x2"), steps=200, **SMALL)),
+    "300 sums": ("overfit", lambda: run(
+        ADDER, tasks.make("add2x2", num_samples=300), steps=400, **SMALL)),
+    "eight validation samples": ("noisy validation", lambda: run(
+        READER, PARITY, steps=400, eval_samples=8)),
+    "validation on training sums": ("leaking validation", lambda: run(
+        ADDER, Leaking(digits=2, terms=2), steps=250, **SMALL)),
+    "answers of other questions": ("no better than chance", lambda: run(
+        ADDER, Shuffled(digits=2, terms=2), steps=250, **SMALL)),
+    "a detached loss": ("cannot learn one batch", lambda: run(READER, PARITY, Detached, steps=200)),
+}  # fmt: skip
+SLOW = {
+    "a tanh RNN over 60 steps", "both rates a thousand times too low", "300 sums",
+    "answers of other questions", "rate a hundred times too high",
+}  # fmt: skip
+HEALTHY: dict[str, Callable[[], Agent]] = {
+    "parity": lambda: run(READER, PARITY, steps=500),
+    "mod3": lambda: run(READER, tasks.make("mod3", length=12, train_length=12), steps=600),
+    "parity, half-way up": lambda: run(
+        READER, tasks.make("parity", length=64, train_length=64), steps=150),
+    "parity, GRU": lambda: run(READER, PARITY, steps=400, cell="gru"),
+    "sums": lambda: run(ADDER, SUMS, steps=400, **SMALL),
+    "sums, unfinished": lambda: run(ADDER, SUMS, steps=250, cell="gru", **SMALL),
+    "sums, Adam": lambda: run(
+        ADDER, SUMS, steps=500, optimizer="adam", learning_rate=1e-2, **SMALL),
+    "adding": lambda: run(
+        ADDING, tasks.make("adding_problem", length=20), hidden_size=32, steps=400),
+    "digits": lambda: run(DIGITS, tasks.make("digits"), hidden_size=32, steps=300),
+    "digits, unfinished": lambda: run(
+        DIGITS, tasks.make("digits"), hidden_size=32, steps=150, cell="gru"),
+    "Transformer": lambda: run(
+        "transformer_adder", SUMS, model_size=32, num_layers=1, batch_size=64, steps=250),
+    "attention": lambda: run("attention_adder", SUMS, steps=250, **SMALL),
+}  # fmt: skip
+SLOW_HEALTHY = {"sums", "sums, Adam", "attention", "Transformer"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[slow] * (n in SLOW)) for n in PLANTED])
+def test_what_is_planted_is_named_once(name: str) -> None:
+    """The planted pathology is the one problem; all else is fine, unknown or follows from it."""
+    wanted, make = PLANTED[name]
+    found = diagnose(examine(make(), steps=200))
+    assert [finding.name for finding in found.problems] == [wanted], render.text(found)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[slow] * (n in SLOW_HEALTHY)) for n in HEALTHY]
+)
+def test_health_is_left_alone(name: str) -> None:
+    """A run that learned, or is still learning, has no problem."""
+    found = diagnose(examine(HEALTHY[name](), steps=150))
+    assert found.problems == (), render.text(found)
+
+
+def test_long_sequences_without_stages_are_told_to_take_them() -> None:
+    """Being no better than chance is a symptom of the length, for which stages are advised."""
+    found = diagnose(examine(PLANTED["64 bits without stages"][1](), steps=200))
+    assert found["no better than chance"].cause == "sequence too long"
+    assert any("raise_below" in advice for advice in found["sequence too long"].advice)
+
+
+def test_an_untrained_agent_is_examined_by_a_short_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a history a fresh agent runs; the given one stays as it is, and so does torch."""
+    monkeypatch.setattr("agents.core.trials.seconds_per_step", lambda _: 0.01)
+    agent = small_agent("parity_lstm", task=PARITY, steps=100)
+    before, state = weights(agent), torch.get_rng_state()
+    told: list[str] = []
+    report = diagnosis(agent, steps=10, progress=told.append)
+    assert same(before, weights(agent))
+    assert agent.history.records == []
+    assert torch.equal(state, torch.get_rng_state())
+    assert told[0].startswith("a short run")
+    assert "step 100" in report.title
+    summary = report["summary"]
+    assert next(iter(report.records)) == "summary"
+    assert set(report.records) - {"summary"} == {
+        f.question for f in summary.findings if f.answer.evidence is not None
+    }
+    assert len(report.arrays()) > 20
+
+
+def test_a_trained_agent_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An examination leaves weights, history, threads and generators as they were."""
+    agent = small_agent("parity_lstm", task=PARITY).learn()
+    before, records = weights(agent), exact(agent.history)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    examine(agent, steps=5)
+    assert same(before, weights(agent))
+    assert exact(agent.history) == records
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.get_num_threads() == threads
+
+
+def test_the_same_agent_gets_the_same_verdicts() -> None:
+    """Two examinations with the same number of steps give the same case."""
+    agent = small_agent("parity_lstm", task=PARITY).learn()
+    assert examine(agent, steps=5) == examine(agent, steps=5)
+
+
+def test_a_run_that_diverged_is_examined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the short run ends in no finite number, that is a problem of its own."""
+    monkeypatch.setattr("agents.core.trials.seconds_per_step", lambda _: 0.01)
+
+    class Explosive(ParityLSTM):
+        def loss(self, batch: Any) -> Tensor:
+            steps = self.state.cursor.step
+            return super().loss(batch) * (torch.inf if steps > 30 else 1.0)
+
+    agent = small_agent("parity_lstm", task=PARITY, steps=100)
+    with pytest.raises(DivergedError):
+        Explosive(PARITY, agent.config, "cpu").learn()
+    case = examine(Explosive(PARITY, agent.config, "cpu"), steps=5)
+    assert case.diverged
+    assert diagnose(case)["exploding gradients"].answer.verdict == "problem"
+
+
+def test_a_run_without_vitals_is_measured_as_it_is_now() -> None:
+    """What a guess is worth is then known, and the history itself stays as it was."""
+    agent = small_agent("parity_lstm", task=PARITY, vitals=False, steps=40).learn()
+    before = weights(agent), len(agent.history)
+    case = examine(agent, steps=5)
+    assert case.is_known
+    assert case.chance is not None
+    assert same(before[0], weights(agent))
+    assert len(agent.history) == before[1]
+
+
+def test_leaks_are_counted() -> None:
+    """All validation sums of a leaking task are found among those of training, of others none."""
+    leaking = count_leaks(Leaking(digits=2, terms=2), 100, seed=0)
+    assert (leaking.shared, leaking.questions) == (100, 100)
+    assert count_leaks(SUMS, 100, seed=0).shared == 0
+
+
+def test_settings_say_what_there_really_is() -> None:
+    """The number of validation samples is that of the task, not what was asked for."""
+    agent = small_agent("seq2seq_adder", task=tasks.make("add2x2", num_samples=100))
+    known = settings_of(agent)
+    assert (known["eval_samples"], known["asked_samples"]) == (10, 32)
+    assert known["num_stages"] == 1
+    assert known["task.num_samples"] == 100

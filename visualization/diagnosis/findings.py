@@ -1,0 +1,110 @@
+"""A verdict on each question, and what it rests on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import attrs
+from numpy.typing import NDArray
+
+Verdict = Literal["fine", "problem", "symptom", "unknown"]
+Line = tuple[Sequence[float] | NDArray[Any], Sequence[float] | NDArray[Any]]  # x and y
+
+
+@attrs.frozen
+class Panel:
+    """Lines over a common axis.
+
+    Attributes:
+        lines: label → (x, y).
+        names: of x and y, with their units.
+        logarithmic: which axes are: `""`, `x`, `y` or `xy`; y only if it spans a factor of 10.
+        levels: label → a level of y to compare with, drawn across.
+        places: label → a place on x, drawn from top to bottom.
+        top: where y ends at least, such as 1 for a share; None: where the values end.
+    """
+
+    title: str
+    lines: Mapping[str, Line]
+    names: tuple[str, str]
+    logarithmic: str = ""
+    levels: Mapping[str, float] = attrs.Factory(dict)
+    places: Mapping[str, float] = attrs.Factory(dict)
+    top: float | None = None
+
+
+@attrs.frozen
+class Evidence:
+    """Panels that show what a verdict rests on."""
+
+    panels: tuple[Panel, ...]
+
+
+@attrs.frozen
+class Answer:
+    """What the recorded data says to one question.
+
+    Attributes:
+        verdict: `symptom` is what another finding explains; it is counted as no second problem.
+        figure: what the verdict rests on, in a few words for a table.
+        explanation: one or two sentences with the figures; of `unknown`, what is missing.
+        advice: settings to try, such as `--set learning_rate=0.003`, and other things to do.
+    """
+
+    verdict: Verdict
+    figure: str
+    explanation: str
+    advice: tuple[str, ...] = ()
+    evidence: Evidence | None = None
+
+
+@attrs.frozen
+class Finding:
+    """A question with its answer.
+
+    Attributes:
+        name: a few words for what would be wrong, such as `learning rate too high`.
+        cause: of a symptom, the name of the finding that explains it.
+    """
+
+    question: str
+    name: str
+    answer: Answer
+    cause: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The answer's, but `symptom` where another finding explains it."""
+        return "symptom" if self.cause else self.answer.verdict
+
+    @property
+    def explanation(self) -> str:
+        """The answer's sentences, and what explains it."""
+        because = f" It follows from another finding: {self.cause}." if self.cause else ""
+        return self.answer.explanation + because
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What to try; of a symptom nothing, for its cause is to be mended."""
+        return () if self.cause else self.answer.advice
+
+
+def unknown(missing: str, evidence: Evidence | None = None) -> Answer:
+    """Return the answer to a question that cannot be answered, and what is missing for it."""
+    return Answer("unknown", missing, f"It cannot be told: {missing}.", evidence=evidence)
+
+
+@attrs.frozen
+class Diagnosis:
+    """The findings of one case, in the order in which one would ask."""
+
+    title: str
+    findings: tuple[Finding, ...]
+
+    def __getitem__(self, name: str) -> Finding:
+        """Return a finding by its name."""
+        return next(finding for finding in self.findings if finding.name == name)
+
+    @property
+    def problems(self) -> tuple[Finding, ...]:
+        """The findings that say what is wrong, without what follows from them."""
+        return tuple(finding for finding in self.findings if finding.verdict == "problem")

@@ -1,0 +1,257 @@
+"""Questions on what was learned: at all, better than a guess, by heart, and measured on what."""
+
+import math
+
+import numpy as np
+
+from visualization.diagnosis.case import Case, Trial, quarter, sampling_error
+from visualization.diagnosis.findings import Answer, Evidence, Line, Panel, Verdict, unknown
+
+_BY_HEART = 0.5  # share of the chance loss that must be gone after a trial
+_GUESS = 0.03  # share of the chance loss: less than this is gone of a guess
+_FITTED = 0.5  # share of the chance loss that a fitted model has left behind
+_GAP = 0.1  # of the chance loss, or of a score: between training and validation samples
+_COARSE = 0.05  # of a score: an error as large hides what is asked
+_FEW = 30  # samples; of a score that is no share of right answers
+_BEYOND = 4  # times the sampling error
+_SHARED = 0.005  # of the validation questions: fewer are chance
+
+
+def loss_panel(case: Case) -> Panel:
+    """Return the training and validation loss over the steps, with that of a guess."""
+    tags = {"training": "train/loss", "validation": "eval/loss", "training samples": "fit/loss"}
+    lines: dict[str, Line] = {label: case.series(tag) for label, tag in tags.items()}
+    levels = {} if case.chance is None else {"a constant answer": case.chance}
+    shown = {label: line for label, line in lines.items() if len(line[0])}
+    return Panel("loss", shown, ("step", "loss"), "y", levels)
+
+
+def score_panel(case: Case) -> Panel:
+    """Return the score that counts, on validation and training samples."""
+    name = case.monitor[0]
+    tags = {"validation": f"eval/{name}", "training samples": f"fit/{name}"}
+    lines: dict[str, Line] = {label: case.series(tag) for label, tag in tags.items()}
+    guess = case.last(f"chance/{name}")
+    shown = {label: line for label, line in lines.items() if len(line[0])}
+    levels = {} if guess is None else {"a guess": guess}
+    top = 1.0 if case.monitor[1] == "max" else None
+    return Panel(name, shown, ("step", name), "", levels, top=top)
+
+
+def _course(case: Case) -> Evidence:
+    return Evidence((loss_panel(case), score_panel(case)))
+
+
+def trial_panel(title: str, trials: dict[str, Trial], chance: bool = True) -> Panel:
+    """Return the losses of trials over their steps."""
+    lines: dict[str, Line] = {
+        label: (np.arange(1, len(trial.losses) + 1, dtype=np.float64), np.array(trial.losses))
+        for label, trial in trials.items() if trial.losses
+    }  # fmt: skip
+    levels = {"a constant answer": next(iter(trials.values())).chance} if chance else {}
+    return Panel(title, lines, ("step of the trial", "training loss"), "y", levels)
+
+
+def one_batch(case: Case) -> Answer:
+    """Can a single batch be learned by heart?"""
+    return _by_trial(case.one_batch, "one batch at every step", "a batch by heart")
+
+
+def synthetic(case: Case) -> Answer:
+    """Is an easy task of the same shapes learned?"""
+    return _by_trial(case.synthetic, "an easy task of the same shapes", "an easy task")
+
+
+def _by_trial(trial: Trial | None, title: str, what: str) -> Answer:
+    if trial is None:
+        return unknown("the trial was not made")
+    evidence = Evidence((trial_panel(title, {"training": trial}),))
+    steps = len(trial.losses)
+    figure = f"loss {trial.final:.3g} after {steps} steps, a constant answer {trial.chance:.3g}"
+    if trial.learned >= _BY_HEART:
+        return Answer("fine", figure, f"A fresh model learns {what}: {figure}.", (), evidence)
+    if trial.is_falling:
+        text = f"A fresh model is on its way to learning {what}: {figure}, and it still falls."
+        return Answer("fine", figure, text, (), evidence)
+    advice = (
+        "look for what keeps the gradient from the parameters: a detached tensor, a wrong axis, "
+        "labels that do not belong to the questions",
+    )
+    text = f"A fresh model does not learn {what}: {figure}."
+    return Answer("problem", figure, text, advice, evidence)
+
+
+def chance(case: Case) -> Answer:
+    """Are the answers better than the best constant one?"""
+    loss, guess = case.last("eval/loss"), case.chance
+    if loss is None or guess is None:
+        return unknown("no evaluation was recorded with vitals=true")
+    name = case.monitor[0]
+    score, chance_score = case.last(f"eval/{name}"), case.last(f"chance/{name}")
+    assert score is not None
+    assert chance_score is not None
+    figure = f"{name} {score:.3g}, a guess {chance_score:.3g}; loss {loss:.3g}, a guess {guess:.3g}"
+    evidence = _course(case)
+    beats = _ahead(case, score, chance_score)
+    if loss < (1 - _GUESS) * guess or beats:
+        text = f"The answers are better than the best constant one: {figure}."
+        return Answer("fine", figure, text, (), evidence)
+    if not case.ails:
+        why = "it still improves" if case.is_known else "too few steps were recorded"
+        if case.is_known and not case.is_improving:  # it fits its samples: that is overfitting
+            why = "the training samples are answered better, see overfit"
+        text = f"On validation the answers are no better than a guess so far ({figure}); {why}."
+        verdict: Verdict = "fine" if case.is_known else "unknown"
+        return Answer(verdict, figure, text, (), evidence)
+    text = f"The answers are no better than always giving the same one: {figure}."
+    advice = ("check by hand that the labels belong to the questions", *_longer(case))
+    return Answer("problem", figure, text, advice, evidence)
+
+
+def _ahead(case: Case, score: float, guess: float) -> bool:
+    """Tell whether a score is better than a guess by more than sampling explains."""
+    if case.monitor[1] == "min":
+        return score < (1 - _GUESS) * guess
+    error = sampling_error(guess, int(case.settings["eval_samples"]))
+    return score - guess > max(_GUESS, 3 * error)
+
+
+def underfit(case: Case) -> Answer:
+    """Are the training samples answered well?"""
+    fit = case.last("fit/loss")
+    if not case.is_known or fit is None:
+        return unknown("fewer than 8 records of the loss, or no evaluation with vitals=true")
+    figure = f"on training samples the loss is {case.learned:.0%} below a constant answer's"
+    evidence = _course(case)
+    if case.learned >= _FITTED and not case.diverged:
+        return Answer("fine", figure, f"The training samples are fitted: {figure}.", (), evidence)
+    if not case.ails:
+        text = f"The training samples are not fitted yet, but the loss still falls: {figure}."
+        return Answer("fine", f"still falling; {figure}", text, _longer(case), evidence)
+    text = f"Even the training samples are not fitted, and the loss falls no more: {figure}."
+    advice = (*_larger(case), *_longer(case), "--set weight_decay=0")
+    return Answer("problem", figure, text, advice, evidence)
+
+
+def _larger(case: Case) -> tuple[str, ...]:
+    size = case.settings.get("hidden_size")
+    return (f"--set hidden_size={2 * int(size)}",) if size else ()
+
+
+def _longer(case: Case) -> tuple[str, ...]:
+    return (f"--set steps={2 * int(case.settings['steps'])}",)
+
+
+def overfit(case: Case) -> Answer:
+    """Does what was learned hold on new samples?"""
+    fit, loss, guess = case.last("fit/loss"), case.series("eval/loss")[1], case.chance
+    if fit is None or guess is None or len(loss) < 2:
+        return unknown("fewer than two evaluations, or none with vitals=true")
+    name = case.monitor[0]
+    mine, theirs = case.series(f"fit/{name}")[1][-1], case.series(f"eval/{name}")[1][-1]
+    figure = (
+        f"{name} {mine:.3g} on training, {theirs:.3g} on validation samples; "
+        f"loss {fit:.3g} and {loss[-1]:.3g}, at best {loss.min():.3g}"
+    )
+    evidence = _course(case)
+    if not (loss[-1] - fit > _GAP * guess and _score_gap(case, mine, theirs)):
+        text = f"New samples are answered about as well as those of training: {figure}."
+        return Answer("fine", figure, text, (), evidence)
+    if _improves(case) and loss[-1] < loss.min() + _GAP * guess:
+        text = f"New samples are answered less well, but the gap still closes: {figure}."
+        return Answer("fine", f"still closing; {figure}", text, _longer(case), evidence)
+    text = f"The training samples are learned by heart, which does not help on others: {figure}."
+    return Answer("problem", figure, text, _more_data(case), evidence)
+
+
+def _improves(case: Case) -> bool:
+    """Tell whether the validation score or loss got better over the last half of the run."""
+    name, direction = case.monitor
+    _, scores = case.series(f"eval/{name}")
+    _, losses = case.series("eval/loss")
+    sign = 1 if direction == "max" else -1
+    gain = sign * (quarter(scores, 3).mean() - quarter(scores, 1).mean())
+    error = 0.0
+    if direction == "max":
+        error = 2 * sampling_error(float(scores[-1]), int(case.settings["eval_samples"]))
+    drop = np.median(quarter(losses, 1)) - np.median(quarter(losses, 3))
+    return case.climbed or bool(gain > error or drop > _GUESS * (case.chance or 0.0))
+
+
+def _score_gap(case: Case, mine: float, theirs: float) -> bool:
+    """Tell whether two scores differ by more than sampling explains, and by enough to matter."""
+    if case.monitor[1] == "min":
+        return theirs > 1.5 * mine
+    error = sampling_error(theirs, int(case.settings["eval_samples"]))
+    return mine - theirs > max(_GAP / 2, 3 * error)
+
+
+def _more_data(case: Case) -> tuple[str, ...]:
+    settings, advice = case.settings, []
+    if settings.get("task.num_samples"):
+        advice.append("--set task.num_samples=0")
+    if "dropout" in settings and settings["dropout"] < 0.3:
+        advice.append("--set dropout=0.3")
+    if settings.get("hidden_size", 1) > 1:
+        advice.append(f"--set hidden_size={max(1, int(settings['hidden_size']) // 2)}")
+    patience = () if settings.get("patience") else ("--set patience=5",)
+    return (*advice, "--set weight_decay=0.1", *patience, "more training data")
+
+
+def leak(case: Case) -> Answer:
+    """Do validation questions stand in the training data?"""
+    found = case.leak
+    if found is None:
+        return unknown("the questions were not compared")
+    share = found.shared / max(1, found.questions)
+    figure = (
+        f"{found.shared:,} of {found.questions:,} validation questions stand among "
+        f"{found.trained:,} of training"
+    )
+    if share <= _SHARED:
+        return Answer("fine", figure, f"Validation asks what training has not: {figure}.")
+    text = f"Validation rewards what was learned by heart: {figure}."
+    advice = (
+        "split by question before anything is drawn, as the tasks here do by a hash of it",
+        "where there are so few different questions, ask longer ones",
+    )
+    return Answer("problem", figure, text, advice)
+
+
+def noise(case: Case) -> Answer:
+    """Is the validation score precise enough to tell one evaluation from another?"""
+    name, direction = case.monitor
+    _, scores = case.series(f"eval/{name}")
+    if len(scores) < 2:
+        return unknown("fewer than two evaluations were recorded")
+    num = int(case.settings["eval_samples"])
+    scatter = _scatter(scores)
+    evidence = Evidence((score_panel(case),))
+    more = (f"--set eval_samples={max(1000, 4 * num)}",)
+    if direction == "min":
+        figure = f"{num} samples"
+        coarse, jumps = num < _FEW, False
+    else:
+        error = max(sampling_error(float(score), num) for score in scores)
+        figure = f"{num} samples give ±{error:.3f}; evaluations scatter by {scatter:.3f}"
+        coarse, jumps = error > _COARSE, scatter > max(_COARSE, _BEYOND * error)
+    if coarse:
+        text = f"One evaluation says little, for it asks too few questions: {figure}."
+        return Answer("problem", figure, text, more, evidence)
+    if jumps:
+        text = f"The score jumps more than the choice of samples explains: {figure}."
+        rate = float(case.settings["learning_rate"])
+        advice = (f"--set learning_rate={rate / 3:.1g}", "--set schedule=one_cycle")
+        return Answer("problem", figure, text, advice, evidence)
+    return Answer("fine", figure, f"An evaluation tells enough: {figure}.", (), evidence)
+
+
+def _scatter(values: np.ndarray) -> float:
+    """Return how far evaluations lie beside the mean of their neighbours, as a standard deviation.
+
+    The median makes it blind to single steps upwards, such as the end of a plateau.
+    """
+    if len(values) < 5:
+        return 0.0
+    beside = values[1:-1] - (values[:-2] + values[2:]) / 2
+    return float(np.median(np.abs(beside))) / 0.6745 / math.sqrt(1.5)

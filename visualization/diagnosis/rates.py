@@ -1,0 +1,71 @@
+"""What a learning-rate range test says (Smith 2015, 1506.01186, section 3.3)."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from visualization.diagnosis.case import Array, RateTest
+
+DIVERGED = 4.0  # times the best loss: the test ends there
+_FALLS = 0.05  # of the first loss: a smaller fall is none
+_LEAVES = 0.1  # of the fall: as far below the first level the fall has begun
+_NEIGHBOURS = 25  # the loss is averaged over steps / this on either side
+
+
+def has_diverged(losses: Sequence[float]) -> bool:
+    """Tell whether the last loss is four times the best so far, or no number."""
+    return not math.isfinite(losses[-1]) or losses[-1] > DIVERGED * min(losses)
+
+
+def rate_test(rates: Sequence[float], losses: Sequence[float]) -> RateTest:
+    """Return the record of a test that has been made: rates and losses of equal length.
+
+    The suggestion is the rate of the steepest fall of the smoothed loss over the logarithm of the
+    rate, before its lowest point. The best rate is not it: there the loss is about to rise.
+
+    Raises:
+        ValueError: there is no loss, or the rates do not rise.
+    """
+    if not losses or len(rates) != len(losses) or list(rates) != sorted(set(rates)):
+        raise ValueError("losses: a range test needs one or more, at rates that rise")
+    ended = has_diverged(losses)
+    kept = np.array(list(itertools.takewhile(math.isfinite, losses)))
+    smoothed = smooth(kept, max(1, len(kept) // _NEIGHBOURS))
+    lowest = int(smoothed.argmin()) if len(kept) else 0
+    suggestion = _steepest(np.array(rates[: len(kept)]), smoothed, lowest) if lowest else None
+    return RateTest(
+        rates=tuple(map(float, rates)),
+        losses=tuple(map(float, losses)),
+        smoothed=tuple(map(float, smoothed)),
+        suggestion=suggestion,
+        best=float(rates[lowest]),
+        diverged_at=float(rates[-1]) if ended else None,
+    )
+
+
+def _steepest(rates: Array, smoothed: Array, lowest: int) -> float | None:
+    """Return the rate of the steepest fall towards the lowest place; None: there is no fall.
+
+    The fall begins where the loss leaves its first level for good: before, it only scatters.
+    """
+    level = float(np.median(smoothed[: max(1, len(smoothed) // 10)]))
+    fall = level - smoothed[lowest]
+    if fall <= _FALLS * abs(level):
+        return None
+    before = np.flatnonzero(smoothed[:lowest] >= level - _LEAVES * fall)
+    if not len(before):
+        return None
+    begin = int(before[-1])
+    slopes = np.gradient(smoothed, np.log(rates))
+    return float(rates[begin + int(slopes[begin : lowest + 1].argmin())])
+
+
+def smooth(values: Array, reach: int) -> Array:
+    """Return the mean of each value with `reach` neighbours on either side, fewer at the ends."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    at = np.arange(len(values))
+    reach_here = np.minimum(reach, np.minimum(at, len(values) - 1 - at))  # no shift at the ends
+    low, high = at - reach_here, at + reach_here + 1
+    return np.asarray((total[high] - total[low]) / (high - low))

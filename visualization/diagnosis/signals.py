@@ -1,0 +1,176 @@
+"""Questions on what goes through the network: gradients on their way back, and units."""
+
+import numpy as np
+
+from visualization.diagnosis.case import Case
+from visualization.diagnosis.findings import Answer, Evidence, Line, Panel, unknown
+
+_LOST = 1e-4  # of a gradient: what is left of it is nothing
+_GROWN = 100.0  # times: a gradient that grew as much
+_HUGE = 100.0  # norm of a gradient, and times its median
+_MOST = 0.5  # of a layer's units
+
+
+def flows(case: Case) -> dict[str, dict[int, float]]:
+    """Return of each recurrent layer: steps before the end → the gradient there, medians."""
+    found: dict[str, dict[int, float]] = {}
+    for tag in case.tags("flow/"):
+        layer, _, lag = tag.removeprefix("flow/").rpartition("/")
+        values = case.series(tag)[1]
+        found.setdefault(layer, {})[int(lag)] = float(np.median(values))
+    return {layer: dict(sorted(values.items())) for layer, values in found.items()}
+
+
+def _flow_panel(case: Case) -> Panel:
+    lines = {
+        layer: (list(values), [max(value, 1e-30) for value in values.values()])
+        for layer, values in flows(case).items()
+    }
+    return Panel("gradient by what was read", lines, ("steps before the end", "mean L2 norm"), "y")
+
+
+def _layer_panel(case: Case) -> Panel:
+    lines: dict[str, Line] = {
+        tag.removeprefix("grad/"): case.series(tag) for tag in case.tags("grad/")
+    }
+    return Panel("gradient by layer", lines, ("step", "L2 norm, before clipping"), "y")
+
+
+def _evidence(case: Case) -> Evidence:
+    panels = [_layer_panel(case)] if case.tags("grad/") else []
+    return Evidence(tuple([*panels, _flow_panel(case)] if case.tags("flow/") else panels))
+
+
+def vanishing(case: Case) -> Answer:
+    """Does the gradient reach the first steps and the first layers?"""
+    if not case.tags("grad/"):
+        return unknown("no gradients were recorded: the run had vitals=false")
+    left, where = min(_weakest_flow(case), _weakest_layer(case))
+    figure = f"{left:.1g} of it is left {where}"
+    evidence = _evidence(case)
+    if case.ails and left < _LOST:
+        text = (
+            f"The gradient dies out on its way back, and nothing is learned from there: {figure}."
+        )
+        return Answer("problem", figure, text, _carry(case), evidence)
+    return Answer("fine", figure, f"The gradient gets where it is needed: {figure}.", (), evidence)
+
+
+def _weakest_flow(case: Case) -> tuple[float, str]:
+    """Return the smallest share of the gradient that is left at a layer's first step."""
+    found = [
+        (values[max(values)] / max(values.values()), f"{max(values)} steps back in {layer}")
+        for layer, values in flows(case).items() if max(values.values()) > 0
+    ]  # fmt: skip
+    return min(found, default=(1.0, ""))
+
+
+def _weakest_layer(case: Case) -> tuple[float, str]:
+    """Return the smallest gradient of a layer, as a share of the largest, medians over the run."""
+    norms = {tag: float(np.median(case.series(tag)[1])) for tag in case.tags("grad/")}
+    weakest = min(norms, key=lambda tag: norms[tag])
+    return norms[weakest] / max(*norms.values(), 1e-30), f"in {weakest.removeprefix('grad/')}"
+
+
+def is_cut_off(case: Case) -> bool:
+    """Tell whether no gradient at all reaches some layer: no weakness, but a cut."""
+    return any(not case.series(tag)[1].any() for tag in case.tags("grad/"))
+
+
+def _carry(case: Case) -> tuple[str, ...]:
+    settings, advice = case.settings, []
+    if settings.get("cell") in ("rnn", "relu_rnn"):
+        advice.append("--set cell=lstm")
+    if settings.get("num_layers", 1) > 1:
+        advice.append("--set num_layers=1")
+    if settings.get("num_stages", 1) > 1 and settings.get("raise_below") is None:
+        advice.append("--set raise_below=0.05")
+    return (*advice, "shorter sequences first", "forget gates that begin open")
+
+
+def exploding(case: Case) -> Answer:
+    """Do gradients or losses grow out of bounds?"""
+    _, norms = case.series("train/grad_norm")
+    if not len(norms):
+        return unknown("no gradients were recorded")
+    grown, layer = _strongest_growth(case)
+    largest, usual = float(norms.max()), float(np.median(norms))
+    clip = case.settings["clip_norm"]
+    figure = f"norm {usual:.2g} as a rule, {largest:.2g} at most"
+    if grown > 1:
+        figure += f"; {grown:.2g} times larger at the first step of {layer} than in its later half"
+    evidence = _evidence(case)
+    bursts = largest > _HUGE and clip is None
+    grows = grown > _GROWN and usual > 1
+    if (case.ails and (bursts or grows)) or case.diverged:
+        end = " The run ended in numbers that are not finite." if case.diverged else ""
+        text = f"The gradient grows out of bounds: {figure}.{end}"
+        return Answer("problem", figure, text, _bound(case), evidence)
+    clipped = "" if clip is None else f" Norms above {clip:g} are cut."
+    return Answer(
+        "fine", figure, f"The gradient stays within bounds: {figure}.{clipped}", (), evidence
+    )
+
+
+def _strongest_growth(case: Case) -> tuple[float, str]:
+    """Return how many times larger the gradient is at a layer's first step than in its later half.
+
+    The last steps alone would not do: what is read there may be padding, which nothing depends on.
+    """
+    found = []
+    for layer, values in flows(case).items():
+        near = max(value for lag, value in values.items() if lag <= max(values) / 2)
+        if near > 0:
+            found.append((values[max(values)] / near, layer))
+    return max(found, default=(1.0, ""))
+
+
+def _bound(case: Case) -> tuple[str, ...]:
+    clip = case.settings["clip_norm"]
+    rate = float(case.settings["learning_rate"])
+    return (
+        "--set clip_norm=1" if clip is None else f"--set clip_norm={clip / 3:.2g}",
+        f"--set learning_rate={rate / 3:.1g}",
+        "smaller (orthogonal) recurrent weights to begin with",
+    )
+
+
+def dead(case: Case) -> Answer:
+    """Do units say the same whatever is read?"""
+    advice = (
+        "biases that begin at zero, and smaller weights",
+        "--set learning_rate={:.1g}".format(float(case.settings["learning_rate"]) / 3),
+        "an activation that is not flat on one side: tanh or GELU for ReLU",
+    )
+    return _units(case, "dead", "say the same whatever is read", advice)
+
+
+def saturated(case: Case) -> Answer:
+    """Do units stand at their bounds, where the gradient is nothing?"""
+    advice = (
+        "smaller weights to begin with, and questions scaled to about ±1",
+        "--set weight_decay=0.01",
+        "--set learning_rate={:.1g}".format(float(case.settings["learning_rate"]) / 3),
+    )
+    return _units(case, "saturated", "stand at their bounds nearly always", advice)
+
+
+def _units(case: Case, kind: str, what: str, advice: tuple[str, ...]) -> Answer:
+    tags = [tag for tag in case.tags("units/") if tag.endswith(f"/{kind}")]
+    if not tags:
+        return unknown("no units were watched: vitals=false, or no layer of a kind that is watched")
+    shares = {_layer(tag): case.series(tag) for tag in tags}
+    worst = max(shares, key=lambda layer: shares[layer][1][-1])
+    share = float(shares[worst][1][-1])
+    lines: dict[str, Line] = {
+        layer: (steps, 100 * values) for layer, (steps, values) in shares.items()
+    }
+    evidence = Evidence((Panel(f"{kind} units", lines, ("step", f"{kind} units, %"), top=100.0),))
+    figure = f"{share:.0%} of the units of {worst}"
+    if share > _MOST and (case.ails or case.is_behind):
+        return Answer("problem", figure, f"Too many units {what}: {figure}.", advice, evidence)
+    return Answer("fine", figure, f"Few enough units {what}: {figure}.", (), evidence)
+
+
+def _layer(tag: str) -> str:
+    return tag.removeprefix("units/").rpartition("/")[0]

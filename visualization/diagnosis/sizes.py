@@ -1,0 +1,89 @@
+"""Questions that trials of other lengths and sizes answer."""
+
+from visualization.diagnosis.case import AS_IS, Case, Trial, is_better
+from visualization.diagnosis.findings import Answer, Evidence, unknown
+from visualization.diagnosis.fit import trial_panel
+
+_LEARNS = 0.5  # of the chance loss is gone
+_NOTHING = 0.2
+
+
+def length(case: Case) -> Answer:
+    """Are the sequences too long to learn from?"""
+    if len(case.lengths) < 2:
+        return unknown("no trial of shorter sequences was made")
+    trials = dict(sorted(case.lengths.items()))
+    evidence = Evidence(
+        (
+            trial_panel(
+                "by the length of the sequence", {f"{n} steps": t for n, t in trials.items()}
+            ),
+        )
+    )
+    figure = ", ".join(f"{n} steps: {trial.learned:.0%}" for n, trial in trials.items())
+    figure = f"loss below a constant answer's: {figure}"
+    longest, learns = max(trials), [n for n, trial in trials.items() if trial.learned > _LEARNS]
+    if case.ails and learns and trials[longest].learned < _NOTHING:
+        text = (
+            f"The sequences are too long to learn from at first; short ones are learned: {figure}."
+        )
+        return Answer("problem", figure, text, _shorter(case, max(learns), longest), evidence)
+    return Answer("fine", figure, f"The length is not what hinders: {figure}.", (), evidence)
+
+
+def _shorter(case: Case, learned: int, longest: int) -> tuple[str, ...]:
+    advice = []
+    if case.settings.get("num_stages", 1) > 1:
+        advice.append("learn in stages of growing length: --set raise_below=0.05")
+    for name in ("task.train_length", "task.length", "task.digits", "task.chunk"):
+        value = case.settings.get(name)
+        if isinstance(value, int):
+            advice.append(f"--set {name}={max(1, value * learned // longest)}")
+            break
+    return tuple(advice)
+
+
+def small(case: Case) -> Answer:
+    """Has the model too few units?"""
+    name = next((n for n in case.sizes if n.startswith("hidden_size=")), None)
+    return _by_size(
+        case, name, "The model is too small", "More units would not help", "a larger model"
+    )
+
+
+def deep(case: Case) -> Answer:
+    """Has the model too many layers?"""
+    if case.settings.get("num_layers", 1) == 1:
+        return Answer("fine", "one layer", "The model has one layer of a kind.")
+    name = next((n for n in case.sizes if n.startswith("num_layers=")), None)
+    return _by_size(
+        case, name, "The model is too deep to learn", "Fewer layers would not help", "fewer layers"
+    )
+
+
+def dropout(case: Case) -> Answer:
+    """Does dropout leave too little to learn with?"""
+    rate = case.settings.get("dropout")
+    if rate is None or rate == 0:
+        return Answer("fine", "no dropout", "There is no dropout.")
+    name = next((n for n in case.sizes if n.startswith("dropout=")), None)
+    return _by_size(
+        case,
+        name,
+        f"Dropout of {rate:g} is too strong",
+        "Dropout is not what hinders",
+        "no dropout",
+    )
+
+
+def _by_size(case: Case, name: str | None, bad: str, good: str, what: str) -> Answer:
+    if name is None or AS_IS not in case.sizes:
+        return unknown(f"no trial of {what} was made")
+    own, other = case.sizes[AS_IS], case.sizes[name]
+    trials: dict[str, Trial] = {AS_IS: own, name: other}
+    evidence = Evidence((trial_panel(f"with {name}", trials),))
+    shares = f"{own.learned:.0%} as it is, {other.learned:.0%} with {name}"
+    figure = f"loss below a constant answer's: {shares}"
+    if is_better(case, other):
+        return Answer("problem", figure, f"{bad}: {figure}.", (f"--set {name}",), evidence)
+    return Answer("fine", figure, f"{good}: {figure}.", (), evidence)

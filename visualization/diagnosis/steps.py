@@ -1,0 +1,217 @@
+"""Questions on the steps that were taken: their size, and what the loss did over them."""
+
+import attrs
+import numpy as np
+
+from visualization.diagnosis.case import AS_IS, Array, Case, RateTest, Trial, is_better
+from visualization.diagnosis.findings import Answer, Evidence, Line, Panel, Verdict, unknown
+from visualization.diagnosis.fit import loss_panel, trial_panel
+
+_FACTOR = 10.0  # between the suggested rate and one that is too low
+_FAR = 30.0  # times the suggested rate: a run that is behind would do better with that
+_PAST = 3.0  # times the best rate: a higher one is too high
+_BETTER = 0.1  # of the chance loss: the range test gets further by this in its few steps
+_HIGH = 0.75  # of the chance loss: a step whose loss is as much above its neighbours is a spike
+_RATIO = 3.0  # and as many times
+_TIMES = 6.0  # the usual distance of the highest loss from the mean
+_MANY = 3  # spikes
+_BEGINNING = 0.1  # of the run, in which the loss is high anyway
+_FLAT = 0.02  # of the chance loss: less change is none
+_LONG = 0.4  # of the run: a plateau as long as this
+_LEFT = 0.1  # of the chance loss: below it there is little left to learn
+
+
+def rate_panel(test: RateTest, rate: float | None = None) -> Panel:
+    """Return the losses of a range test over the learning rate, and the rates that matter."""
+    places = (
+        {} if test.suggestion is None else {f"suggested: {test.suggestion:.2g}": test.suggestion}
+    )
+    if rate is not None:
+        places[f"this run: {rate:.2g}"] = rate
+    num = len(test.smoothed)
+    lines = {
+        "each step": (test.rates[:num], test.losses[:num]),
+        "smoothed": (test.rates[:num], test.smoothed),
+    }
+    return Panel(
+        "learning-rate range test", lines, ("learning rate", "training loss"), "x", {}, places
+    )
+
+
+def rate_high(case: Case) -> Answer:
+    """Is the learning rate too high?"""
+    test = case.rates
+    if test is None:
+        return unknown("the range test was not made")
+    rate = float(case.settings["learning_rate"])
+    evidence = _rate_evidence(case, test)
+    if test.suggestion is None:
+        return unknown("the loss falls at no rate of the range test", evidence)
+    figure = f"the run takes {rate:.2g}, suggested is {test.suggestion:.2g}{_compared(case)}"
+    past = case.ails and rate > min(_PAST * test.best, test.diverged_at or np.inf)
+    far = case.is_behind and rate > _FAR * test.suggestion
+    if rate > _PAST * test.suggestion and (past or far or _is_surpassed(case)):
+        text = (
+            f"The steps are too large: {figure}; in the range test the loss is lowest at "
+            f"{test.best:.2g} and rises beyond."
+        )
+        return Answer("problem", figure, text, _take(case, test.suggestion), evidence)
+    return Answer("fine", figure, f"The learning rate is not too high: {figure}.", (), evidence)
+
+
+def rate_low(case: Case) -> Answer:
+    """Is the learning rate too low?"""
+    test = case.rates
+    if test is None:
+        return unknown("the range test was not made")
+    rate = float(case.settings["learning_rate"])
+    evidence = _rate_evidence(case, test)
+    if test.suggestion is None:
+        return unknown("the loss falls at no rate of the range test", evidence)
+    figure = f"the run takes {rate:.2g}, suggested is {test.suggestion:.2g}{_compared(case)}"
+    gets_further = min(test.smoothed) < _lately(case) - _BETTER * (case.chance or 0.0)
+    crawls = case.is_behind and _FACTOR * rate < test.suggestion and gets_further
+    if _PAST * rate < test.suggestion and (crawls or _is_surpassed(case)):
+        text = f"The steps are too small to get anywhere soon: {figure}."
+        return Answer("problem", figure, text, _take(case, test.suggestion), evidence)
+    return Answer("fine", figure, f"The learning rate is not too low: {figure}.", (), evidence)
+
+
+def _at_suggested(case: Case) -> tuple[str, Trial] | None:
+    """Return the trial at the suggested rate, and its setting."""
+    return next(((n, t) for n, t in case.sizes.items() if n.startswith("learning_rate=")), None)
+
+
+def _compared(case: Case) -> str:
+    found = _at_suggested(case)
+    if found is None or AS_IS not in case.sizes:
+        return ""
+    own = case.sizes[AS_IS].learned
+    return f" (in trials {own:.0%} and {found[1].learned:.0%} below a constant answer's loss)"
+
+
+def _is_surpassed(case: Case) -> bool:
+    """Tell whether the trial at the suggested rate learned clearly more than this one."""
+    found = _at_suggested(case)
+    return found is not None and is_better(case, found[1])
+
+
+def _rate_evidence(case: Case, test: RateTest) -> Evidence:
+    panels = [rate_panel(test, float(case.settings["learning_rate"]))]
+    found = _at_suggested(case)
+    if found is not None and AS_IS in case.sizes:
+        trials = {AS_IS: case.sizes[AS_IS], found[0]: found[1]}
+        panels.append(trial_panel("trials at both rates", trials))
+    return Evidence(tuple(panels))
+
+
+def _lately(case: Case) -> float:
+    """Return the training loss at the end of the run; 0 where too little is known of it."""
+    return float(np.median(case.series("train/loss")[1][-3:])) if case.is_known else 0.0
+
+
+def _take(case: Case, rate: float) -> tuple[str, ...]:
+    """Return the settings that take a rate of Adam, and Muon's in proportion."""
+    advice = [f"--set learning_rate={rate:.1g}"]
+    if case.settings.get("optimizer") == "muon":
+        times = rate / float(case.settings["learning_rate"])
+        advice.append(f"--set muon_learning_rate={times * case.settings['muon_learning_rate']:.1g}")
+    return tuple(advice)
+
+
+def spikes(case: Case) -> Answer:
+    """Does the training loss jump?"""
+    steps, highest = case.series("train/highest_loss")
+    if not case.is_known or len(highest) < len(case.series("train/loss")[1]):
+        return unknown("fewer than 8 records of the loss, or no evaluation with vitals=true")
+    guess = case.chance or 0.0
+    losses = case.series("train/loss")[1]
+    above = highest - around(losses)
+    usual = float(np.median(np.maximum(above, 0)))
+    found = above > max(_HIGH * guess, _TIMES * usual)
+    found &= highest > _RATIO * around(losses)
+    found &= (steps > _BEGINNING * steps[-1]) & ~_after_a_stage(case, steps)
+    at = [int(step) for step in steps[found]]
+    panel = loss_panel(case)
+    lines: dict[str, Line] = {"highest of a step": (steps, highest), **panel.lines}
+    evidence = Evidence((Panel("loss", lines, panel.names, "y", panel.levels),))
+    where = ", ".join(f"{step:,}" for step in at[:5]) + (" …" if len(at) > 5 else "")
+    count = f"{len(at)} spike{'s' * (len(at) != 1)}" + (f", by step {where}" if at else "")
+    if len(at) < _MANY:
+        text = f"The loss falls without many jumps: {count}."
+        return Answer("fine", count, text, (), evidence)
+    rate = float(case.settings["learning_rate"])
+    clip = case.settings["clip_norm"]
+    advice = (
+        f"--set learning_rate={rate / 3:.1g}",
+        f"--set clip_norm={0.3 * clip:.2g}" if clip else "--set clip_norm=1",
+        "larger batches",
+    )
+    text = f"The loss jumps time and again, out of what it had reached: {count}."
+    return Answer("problem", count, text, advice, evidence)
+
+
+def _after_a_stage(case: Case, steps: Array) -> np.ndarray:
+    """Tell which records are those in which a harder stage began, or the two that follow."""
+    found = np.zeros(len(steps), bool)
+    for stage in case.series("train/stage")[0]:
+        first = int(np.searchsorted(steps, stage))
+        found[first : first + 3] = True
+    return found
+
+
+def around(values: Array, reach: int = 2) -> Array:
+    """Return the median of each value and its neighbours."""
+    return np.array(
+        [np.median(values[max(0, k - reach) : k + reach + 1]) for k in range(len(values))]
+    )
+
+
+def plateau(case: Case) -> Answer:
+    """Does the training loss go on falling?"""
+    if not case.is_known:
+        return unknown("fewer than 8 records of the loss, or no evaluation with vitals=true")
+    steps, losses = case.series("train/loss")
+    guess = case.chance or 0.0
+    first, last = longest_flat(losses, _FLAT * guess)
+    share = (steps[last] - steps[first]) / steps[-1]
+    level = float(np.median(losses[first : last + 1]))
+    figure = f"flat for {share:.0%} of the run, from step {steps[first]:,.0f}, at {level:.3g}"
+    panel = loss_panel(case)
+    places = {"flat from": float(steps[first]), "to": float(steps[last])}
+    is_long = share >= _LONG and level > _LEFT * guess
+    evidence = Evidence((attrs.evolve(panel, places=places if is_long else {}),))
+    stuck = is_long and case.ails
+    if not is_long:
+        text = f"The loss does not stand still above what is learned: {figure}."
+    elif not stuck:
+        text = f"The loss stood still for long, but went on: {figure}."
+    else:
+        text = f"The loss stands still: {figure}; a constant answer has {guess:.3g}."
+    verdict: Verdict = "problem" if stuck else "fine"
+    return Answer(verdict, figure, text, _out(case) if stuck else (), evidence)
+
+
+def _out(case: Case) -> tuple[str, ...]:
+    rate = float(case.settings["learning_rate"])
+    advice = [f"--set learning_rate={rate / 3:.1g}", f"--set learning_rate={3 * rate:.1g}"]
+    if case.settings.get("schedule") == "constant":
+        advice.append("--set schedule=one_cycle")
+    if case.settings.get("num_stages", 1) > 1 and case.settings.get("raise_below") is None:
+        advice.append("--set raise_below=0.05")
+    return tuple(advice)
+
+
+def longest_flat(losses: Array, width: float) -> tuple[int, int]:
+    """Return the first and last place of the longest stretch whose smoothed values stay within.
+
+    The values are medians of five, and `width` is how far they may lie apart.
+    """
+    calm = around(losses)
+    best, first = (0, 0), 0
+    for last in range(len(calm)):
+        while np.ptp(calm[first : last + 1]) > width:
+            first += 1
+        if last - first > best[1] - best[0]:
+            best = (first, last)
+    return best
