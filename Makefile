@@ -37,10 +37,12 @@ types: $(STAMP) ## mypy, strict
 bench: $(STAMP) ## speed beside Keras, Lightning and a bare loop (about an hour)
 	$(RUN) -m benchmarks all
 
-docs: $(STAMP) ## make the pictures of docs/ again (minutes; pages need Chromium)
+docs: $(STAMP) ## make the pictures of docs/ again (an hour if nothing is there; pages need Chromium)
 	$(RUN) docs/make_pictures.py
 	$(RUN) docs/look_inside.py
 	$(RUN) docs/sequence_lab.py
+	$(RUN) docs/text_cells.py
+	$(RUN) docs/attention_table.py
 
 clean: ## remove the environments (.venv, .bench) and caches, never runs/
 	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache *.egg-info

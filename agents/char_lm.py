@@ -56,13 +56,15 @@ class CharLMConfig(AgentConfig):
     steps: int = with_default("steps", 4_000)
     threads: int | None = with_default("threads", 1)
     eval_samples: int = with_default("eval_samples", 200)
-    sample_length: int = setting(200, "characters of a continuation", ge=1)
+    sample_length: int = setting(200, "characters of a continuation", ge=1, changeable=True)
     temperature: float = setting(
-        0.5, "of a continuation: the logits are divided by it; 0: always the likeliest", ge=0.0
-    )
+        0.5, "of a continuation: the logits are divided by it; 0: always the likeliest", ge=0.0,
+        changeable=True,
+    )  # fmt: skip
     top_k: int | None = setting(
-        None, "likeliest characters that a continuation chooses from; null: all", ge=1
-    )
+        None, "likeliest characters that a continuation chooses from; null: all", ge=1,
+        changeable=True,
+    )  # fmt: skip
 
 
 class NextCharacter(nn.Module):

@@ -1,7 +1,7 @@
 """Adders with and without attention, and sums longer than they were shown.
 
 `python docs/attention_table.py` trains each on sums of at most three digits in a field of five, for
-nearly the same time, and prints what docs say of them: one table of scores, and for those with
+at most two minutes each, and prints what docs say of them: one table of scores, and for those with
 attention where they look, and what goes wrong when they may not. Runs that are done are taken as
 they are; all of them take about ten minutes of one thread.
 """
@@ -29,6 +29,7 @@ AGENTS = {
     "transformer, rotary": "--agent transformer_adder --set steps=800 --set positions=rotary",
 }
 SEEDS = (0, 1)
+PICTURES = {("attention", ""): "attention_maps", ("transformer", "layer 2"): "attention_heads"}
 SHOWN = 3  # digits, in training
 NUM = 10_000  # test sums
 DPI = 75
@@ -108,8 +109,8 @@ def draw(name: str, agent: Any) -> None:
     maps = found if isinstance(found, dict) else {"": found}
     for layer, record in maps.items():
         shown = [n for n, label in enumerate(record.labels) if _is_short(label)][:6]
-        file = "_".join([*name.split(", "), *layer.split()]).removeprefix("attention")
-        save(f"attention_maps{'_' if file else ''}{file}", record.take(shown), DPI)
+        if (name, layer) in PICTURES:
+            save(PICTURES[name, layer], record.take(shown), DPI)
         for number, head in enumerate(record.names):
             on_column = record.shares["column"][number]
             chance, largest = record.by_chance["column"], record.largest[number]

@@ -1,11 +1,12 @@
 """The pictures and figures of docs/sequence_lab.md: `python docs/sequence_lab.py [SECTION …]`.
 
-Sections are adding (45 minutes), parity, digits, text, rates and doctor (minutes each); without one
-all of them. Runs that are done are not run again. docs/attention_table.py has the section on
-attention.
+Sections are adding (half an hour), parity, digits, rates and doctor (minutes each); without one all
+of them. Runs that are done are not run again. docs/text_cells.py and docs/attention_table.py have
+the sections on text and attention.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,14 +18,18 @@ from make_pictures import ROOT, save
 
 import agents
 from agents.core.config import AgentConfig
+from agents.core.doctor import diagnosis
 from agents.core.history import History
 from agents.core.optim import rate
+from agents.core.trials import range_test
+from visualization import render
 from visualization.curves import Curves
 
 RUNS = "runs/lab"
 SEEDS = 5
 DPI = 75
 LENGTHS = (150, 200, 250, 300, 500, 700, 1000)
+DEEP = "--set num_layers=5 --set hidden_size=512 --set steps=300 --set eval_every=100"
 SOLVED = 0.01  # MSE; always answering 1 has 1/6
 ADAM = "--set optimizer=adam --set learning_rate=1e-3 --set schedule=constant"
 WAYS = {  # of learning the adding problem: what it is called, and the settings beside the defaults
@@ -130,8 +135,43 @@ def parity() -> None:
         save(f"automaton_{name.split('-')[0]}", machine, DPI)
 
 
+def digits() -> None:
+    """Bundled scans; with MNIST=folder of the t10k idx files, those too."""
+    for seed in range(3):
+        run(f"digits-s{seed}", f"--agent digits_lstm --task digits --seed {seed}")
+    agent = agents.load(ROOT / RUNS / "digits-s0" / "best.safetensors", "cpu")
+    save("digits_probes", agent.inspect(["probes"])["probes"]["reader"], DPI)
+    folder = os.environ.get("MNIST")
+    for seed in range(3 if folder else 0):
+        files = " ".join(
+            f"--set task.{kind}={folder}/t10k-{kind}-idx{rank}-ubyte.gz"
+            for kind, rank in (("images", 3), ("labels", 1))
+        )
+        run(f"mnist-s{seed}", f"--config configs/mnist_rows.yaml {files} --seed {seed}")
+
+
+def doctor() -> None:
+    """Examine a run that learns nothing, and a network that is too deep; the notes had both."""
+    for name, arguments in (
+        ("parity-at-once", "--agent parity_lstm --task parity --set raise_below=null"),
+        ("deep", f"--agent digits_lstm --task digits {DEEP}"),
+    ):
+        run(name, arguments)
+        print(f"python main.py --mode diagnose --run-dir {RUNS}/{name}")
+        newest = max((ROOT / RUNS / name / "checkpoints").iterdir())
+        report = diagnosis(agents.load(newest, "cpu"))
+        summary = report["summary"]
+        print(render.text(summary))
+        for finding in summary.problems:
+            save(f"doctor_{name}", finding, DPI)
+        if name == "parity-at-once":
+            save("doctor_summary", summary, DPI)
+
+
 def rates() -> None:
-    """Draw the schedules."""
+    """Draw the schedules, and a range test."""
+    adder = agents.make("seq2seq_adder", task="add3x3", device="cpu")
+    save("find_lr", range_test(adder), DPI)
     steps = list(range(1, 1001))
 
     def shape(schedule: str, factor: float) -> tuple[list[int], list[float]]:
@@ -151,7 +191,13 @@ def rates() -> None:
     }), DPI)  # fmt: skip
 
 
-SECTIONS: Mapping[str, Callable[[], Any]] = {"adding": adding, "parity": parity, "rates": rates}
+SECTIONS: Mapping[str, Callable[[], Any]] = {
+    "adding": adding,
+    "parity": parity,
+    "digits": digits,
+    "doctor": doctor,
+    "rates": rates,
+}
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ import agents
 import tasks
 from agents.char_lm import CharLM, _draw
 from agents.core.checkpoint import Checkpoint
+from main import main
 from tasks.core.settings import ConfigError
-from tests.conftest import exact, same, small_agent, weights
+from tests.conftest import SMALL, exact, same, small_agent, weights
 
 SENTENCES = (  # told apart by their first letters
     "the cat (sat) here.", 'a "dog" ran off.', "who knows that one?", "never (ever) again!",
@@ -290,3 +291,22 @@ def test_another_state_gives_another_continuation(trained: CharLM) -> None:
     """With the states of another text, what comes next is what comes next there."""
     changed = trained.intervene("\nthe cat (s", donor="who knows t")
     assert (changed.before, changed.after) == ("a", "h")
+
+
+def test_how_it_replies_may_be_changed_and_what_it_is_may_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Asking takes a length and a heat of its own; another size is an error that names both."""
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("".join(f"{number} is not {number + 1}\n" for number in range(500)))
+    settings = {**SMALL, "task.path": corpus, "task.chunk": 16, "task.length": 32}
+    options = [word for item in settings.items() for word in ("--set", "{}={}".format(*item))]
+    folder = ["--run-dir", str(tmp_path / "run")]
+    assert main(["--agent", "char_lm", "--task", "text", "--device", "cpu", *options, *folder]) == 0
+    capsys.readouterr()
+    ask = ["--mode", "predict", "--device", "cpu", *folder, "--input", "12 is"]
+    assert main([*ask, "--set", "sample_length=9", "--set", "temperature=0"]) == 0
+    agent = agents.load(tmp_path / "run" / "best.safetensors", "cpu")
+    assert capsys.readouterr().out == agent.sample("12 is", 9, temperature=0) + "\n"
+    assert main([*ask, "--set", "hidden_size=3"]) == 2
+    assert "hidden_size: the run in" in capsys.readouterr().err

@@ -43,8 +43,10 @@ class AgentConfig:
     """How an agent learns. Each agent's own config adds its model's sizes."""
 
     seed: int = setting(0, "of the weights, the data order and dropout", ge=0, lt=2**31)
-    steps: int = setting(10_000, "optimiser steps in all", ge=1)
-    epochs: int | None = setting(None, "passes over the training data, in place of steps", ge=1)
+    steps: int = setting(10_000, "optimiser steps in all", ge=1, changeable=True)
+    epochs: int | None = setting(
+        None, "passes over the training data, in place of steps", ge=1, changeable=True
+    )
     batch_size: int = setting(256, "samples in a step", ge=1)
     optimizer: Literal["adam", "muon"] = setting(
         "adam", "muon: orthogonalised momentum for hidden-to-hidden matrices, Adam for the rest"
@@ -94,8 +96,10 @@ class AgentConfig:
     vitals: bool = setting(True, "record what --mode diagnose asks of a run (1 % of the time)")
     log_every: int = setting(50, "steps between records of loss, rate and gradient norm", ge=1)
     histograms_every: int = setting(5, "evaluations between histograms; 0: none", ge=0)
-    save_every: int = setting(500, "steps between checkpoints: the most a crash can lose", ge=1)
-    keep: int = setting(3, "newest checkpoints kept, beside the best", ge=1)
+    save_every: int = setting(
+        500, "steps between checkpoints: the most a crash can lose", ge=1, changeable=True
+    )
+    keep: int = setting(3, "newest checkpoints kept, beside the best", ge=1, changeable=True)
 
     def digest(self, task: Mapping[str, Any]) -> str:
         """Return eight characters that name these settings and the task's, the seed left out."""
@@ -106,7 +110,10 @@ class AgentConfig:
 def with_default(name: str, default: Any) -> Any:
     """Declare a setting that every agent has once more, with a default of this agent's own."""
     field = fields(AgentConfig)[name]
-    return setting(default, field.metadata["meaning"], **field.metadata["bounds"])
+    metadata = field.metadata
+    return setting(
+        default, metadata["meaning"], **metadata["bounds"], changeable=metadata["changeable"]
+    )
 
 
 def config_class(found: Found) -> type[AgentConfig]:

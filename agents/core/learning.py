@@ -28,9 +28,8 @@ from agents.core.run_folder import Folder
 from agents.core.signals import StopRequest, stop_requests
 from agents.core.state import Best, Climb, State, Window
 from agents.core.vitals import gradient_norms
+from tasks.core.settings import changeable
 from tasks.core.task import Task, num_batches
-
-_MAY_CHANGE = ("steps", "epochs", "save_every", "keep")  # when a run goes on in its folder
 
 
 class Evaluation(NamedTuple):
@@ -247,15 +246,15 @@ def find_start(job: Job, folder: Folder, place: str, sink: Sink) -> Checkpoint |
     checkpoint = folder.newest_good(sink.warn)
     if checkpoint is None:
         return None
-    _demand_same_settings(job.identity, checkpoint, place)
+    _demand_same_settings(job, checkpoint, place)
     return checkpoint if checkpoint.values["cursor"]["step"] >= job.state.cursor.step else None
 
 
-def _demand_same_settings(mine: Mapping[str, Any], checkpoint: Checkpoint, place: str) -> None:
-    theirs = flat_settings(checkpoint.values)
-    for name, value in flat_settings(mine).items():
+def _demand_same_settings(job: Job, checkpoint: Checkpoint, place: str) -> None:
+    theirs, may_change = flat_settings(checkpoint.values), changeable(type(job.config))
+    for name, value in flat_settings(job.identity).items():
         # A setting that is younger than the run had no say in it.
-        if theirs.get(name, value) != value and name not in _MAY_CHANGE:
+        if theirs.get(name, value) != value and name not in may_change:
             raise ConfigError(
                 place,
                 name,

@@ -19,7 +19,7 @@ from agents.core.config import (
     read_value,
 )
 from tasks.core.registry import Entry, Found, find
-from tasks.core.settings import ConfigError, Given, build, fields, nearest
+from tasks.core.settings import ConfigError, Given, build, changeable, fields, nearest
 
 if TYPE_CHECKING:
     from agents.core.agent import Agent
@@ -79,15 +79,21 @@ class Order:
         return agent
 
     def _demand_what_was_given(self, agent: "Agent") -> None:
-        """Refuse a run of another agent or task, or of other settings than those that are named."""
+        """Refuse a run of another agent or task, or of other settings than those that are named.
+
+        Those that had no say in what was learned are taken over.
+        """
         found = flat_settings(agent.identity())
         wanted = {name: (item.value, item.place) for name, item in self.settings.items()}
         wanted |= {"agent": (self.agent.name, "--agent"), "task": (self.task.name, "--task")}
         wanted.pop("seed", None)  # names the samples here
+        may_change = [name for name in changeable(type(self.config)) if wanted.pop(name, None)]
         for name, (value, place) in wanted.items():
             if found[name] != value:
                 problem = f"the run in {self.run_dir} has {found[name]!r}, not {value!r}"
                 raise ConfigError(place, name, problem, "the run's own settings, or none")
+        changed = {name: getattr(self.config, name) for name in may_change}
+        agent.config = attrs.evolve(agent.config, **changed)
 
 
 def order_of_run(options: argparse.Namespace, folder: Path, modes: Collection[str]) -> Order:

@@ -74,14 +74,18 @@ def setting(
     ge: float | None = None,
     lt: float | None = None,
     le: float | None = None,
+    changeable: bool = False,
 ) -> Any:
-    """Declare one field of a settings class: its default, its meaning with units, its bounds."""
+    """Declare one field of a settings class: its default, its meaning with units, its bounds.
+
+    A `changeable` one may be changed later, as it had no say in what was learned so far.
+    """
     pairs = {"gt": gt, "ge": ge, "lt": lt, "le": le}
     bounds = {name: bound for name, bound in pairs.items() if bound is not None}
     return attrs.field(
         default=default,
         validator=_validate,
-        metadata={"meaning": meaning, "bounds": bounds},
+        metadata={"meaning": meaning, "bounds": bounds, "changeable": changeable},
     )
 
 
@@ -148,6 +152,11 @@ def _validate(instance: object, field: "attrs.Attribute[Any]", value: object) ->
 def fields(cls: type) -> dict[str, "attrs.Attribute[Any]"]:
     """Return the settings of a class by name, in their order."""
     return {field.name: field for field in attrs.fields(cls) if "meaning" in field.metadata}
+
+
+def changeable(cls: type) -> list[str]:
+    """Return the names of the settings that may be changed later."""
+    return [name for name, field in fields(cls).items() if field.metadata["changeable"]]
 
 
 def build(cls: type[T], given: Mapping[str, Given], others: Iterable[str] = ()) -> T:
