@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, setting, with_default
 from agents.core.layers import OneHot, recurrent
+from agents.core.writing import answer_loss, write_answers, writer_study
 from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
@@ -119,13 +119,11 @@ class Seq2SeqAdder(Agent):
 
     def loss(self, batch: TextPairs) -> Tensor:
         """Return the mean cross entropy per answer character, in nats, padding included."""
-        answer = torch.as_tensor(batch.answer).long()
-        logits = self.network(torch.as_tensor(batch.question).long(), answer)
-        return F.cross_entropy(logits.flatten(0, 1).float(), answer.flatten())
+        return answer_loss(self.network, batch)
 
     def respond(self, batch: TextPairs) -> Tensor:
         """Return the answers (batch, answer_length) in codes."""
-        return self.model.write(self.model.read(torch.as_tensor(batch.question).long()))[0]
+        return write_answers(self.model, batch)
 
     reply = respond
 
@@ -137,38 +135,5 @@ class Seq2SeqAdder(Agent):
 
     def study(self, batch: TextPairs) -> "Study":
         """Return a batch with all that views ask of its answers."""
-        from agents.core.study import Part, Study
-
-        question = torch.as_tensor(batch.question).long().to(self.device)
-        answer = torch.as_tensor(batch.answer).long().to(self.device)
-        with torch.inference_mode():
-            memory = self.model.read(question)
-            answers = self.model.write(memory)[0].cpu().numpy()
-        characters = np.array(list(self.task.spec.characters))
-        before = np.pad(answers[:, :-1], ((0, 0), (1, 0)))
-        reading, writing, places = self.task.quantities(batch)
-        read = np.full(before.shape, "") if self.model.repeats else characters[before]
-        encoder = Part(
-            "encoder", self.model.encoder, characters[batch.question], None, reading,
-            places[0], lambda: self._scores(self.model.read(question), answer),
-        )  # fmt: skip
-        decoder = Part(
-            "decoder", self.model.decoder, read, characters[answers], writing,
-            places[1], lambda: self._scores(memory, answer),
-        )  # fmt: skip
-        rows = self.task.rows(answers, batch)
-        return Study(
-            f"{self.name} on {self.task.name}",
-            [f"{row.question} = {row.answer}" for row in rows],
-            np.array([row.right for row in rows]),
-            self.task.spec.characters,
-            lambda: self.model.write(self.model.read(question)),
-            (encoder, decoder),
-        )
-
-    def _scores(self, memory: Any, answer: Tensor) -> dict[str, Tensor]:
-        """Return scores of each sample (B,): free-running, and the loss with teacher forcing."""
-        right = self.model.write(memory)[0] == answer
-        logits = self.model.complete(memory, answer).float()
-        loss = F.cross_entropy(logits.transpose(1, 2), answer, reduction="none").mean(1)
-        return {"exact match": right.all(1), "token accuracy": right.double().mean(1), "loss": loss}
+        layers = (self.model.encoder, self.model.decoder)
+        return writer_study(self, self.model, batch, layers, not self.model.repeats)

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, ConfigError, setting, with_default
 from agents.core.layers import HiddenLinear
+from agents.core.writing import answer_loss, write_answers, writer_study
 from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
@@ -237,13 +238,11 @@ class TransformerAdder(Agent):
 
     def loss(self, batch: TextPairs) -> Tensor:
         """Return the mean cross entropy per answer character, in nats, padding included."""
-        answer = torch.as_tensor(batch.answer).long()
-        logits = self.network(torch.as_tensor(batch.question).long(), answer)
-        return F.cross_entropy(logits.flatten(0, 1).float(), answer.flatten())
+        return answer_loss(self.network, batch)
 
     def respond(self, batch: TextPairs) -> Tensor:
         """Return the answers (batch, answer_length) in codes."""
-        return self.model.write(self.model.read(torch.as_tensor(batch.question).long()))[0]
+        return write_answers(self.model, batch)
 
     reply = respond
 
@@ -301,17 +300,4 @@ class TransformerAdder(Agent):
 
     def study(self, batch: TextPairs) -> "Study":
         """Return a batch with its answers; there is no recurrent part to watch or change."""
-        from agents.core.study import Study
-
-        question = torch.as_tensor(batch.question).long().to(self.device)
-        with torch.inference_mode():
-            answers = self.model.write(self.model.read(question))[0].cpu().numpy()
-        rows = self.task.rows(answers, batch)
-        return Study(
-            f"{self.name} on {self.task.name}",
-            [f"{row.question} = {row.answer}" for row in rows],
-            np.array([row.right for row in rows]),
-            self.task.spec.characters,
-            lambda: self.model.write(self.model.read(question)),
-            (),
-        )
+        return writer_study(self, self.model, batch, None)
