@@ -47,7 +47,8 @@ AGENTS = {
             "train.es_patience": "patience",
             "artifacts": "run_dir",
         },
-        implied={"eval_every": None},  # patience counts epochs there
+        # Patience counts epochs there, and long runs want lower rates.
+        implied={"eval_every": None, "learning_rate": 2e-3, "muon_learning_rate": 0.02},
     ),
     "digits_lstm": Entry(
         "agents.digits_lstm",

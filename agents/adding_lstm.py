@@ -17,12 +17,12 @@ from torch.nn import functional as F
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, ConfigError, Schedule, setting, with_default
 from agents.core.layers import chrono_biases, forget_biases, identity_weights, recurrent
+from tasks.adding_problem import NEAR
 from tasks.core.task import SeriesNumbers, SeriesToNumber
 
 if TYPE_CHECKING:
     from agents.core.study import Study
 
-_NEAR = 0.04  # an error below this counts as right
 _TENTHS = np.array([f"{tenth / 10:.1f}" for tenth in range(21)])  # of answers, from 0 to 2
 
 
@@ -135,7 +135,7 @@ class AddingLSTM(Agent):
 
         def score() -> dict[str, Tensor]:
             error = (self.model(series) - number)[:, 0]
-            return {f"within {_NEAR}": error.abs() < _NEAR, "loss": error**2}
+            return {f"within {NEAR}": error.abs() < NEAR, "loss": error**2}
 
         def write() -> tuple[Tensor, Tensor]:
             found = self.model(series)
@@ -147,16 +147,15 @@ class AddingLSTM(Agent):
             signs=signs,
         )  # fmt: skip
         rows = self.task.rows(answers, batch)
-        names = [_marked(row.question) for row in rows]
         return Study(
             f"{self.name} on {self.task.name}",
-            [f"{name} = {row.answer}" for name, row in zip(names, rows, strict=True)],
+            [f"{row.brief} = {row.answer}" for row in rows],
             np.array([row.right for row in rows]),
             tuple(_TENTHS),
             write,
             (part,),
-            tolerance=_NEAR,
-            names=names,
+            tolerance=NEAR,
+            names=[row.brief for row in rows],
         )
 
 
@@ -171,11 +170,6 @@ def _symbols(series: Any) -> tuple[Any, Any]:
     digit = np.minimum(10 * number, 9).astype(int).astype(str)
     reads = np.char.add(tenths, np.where(marked, "*", " "))
     return reads, np.where(marked, digit, "·")
-
-
-def _marked(question: str) -> str:
-    """Return the two marked numbers of a written series as a sum."""
-    return " + ".join(word.rstrip("*") for word in question.split() if word.endswith("*"))
 
 
 def _near_tenths(number: Tensor) -> Tensor:

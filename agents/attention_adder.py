@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, ConfigError, setting, with_default
-from agents.core.layers import OneHot
+from agents.core.layers import OneHot, recurrent
 from agents.core.writing import answer_loss, write_answers, writer_study
 from tasks.core.task import TextPairs, TextToText
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from visualization.attention import AttentionMaps
 
 NUM_MAPPED = 500  # samples of the view of the attention
-_KINDS = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
 @attrs.frozen(kw_only=True)
@@ -102,15 +101,12 @@ class AttendingDecoder(nn.Module):
         self.feeds_input = config.context == "input"
         self.num_directions = 2 if config.bidirectional else 1
         self.characters = OneHot(num_codes)
-        recurrent = _KINDS[config.cell]
-        shared: dict[str, Any] = {
-            "num_layers": config.num_layers, "dropout": config.dropout, "batch_first": True,
-        }  # fmt: skip
         self.encoder = recurrent(
-            num_codes, size // self.num_directions, bidirectional=config.bidirectional, **shared
-        )
+            config.cell, num_codes, size // self.num_directions, config.num_layers, config.dropout,
+            config.bidirectional,
+        )  # fmt: skip
         width = num_codes + size if self.feeds_input else num_codes
-        self.decoder = recurrent(width, size, **shared)
+        self.decoder = recurrent(config.cell, width, size, config.num_layers, config.dropout)
         self.attention = AdditiveAttention(size, size, config.attention_size)
         self.combine = nn.Linear(2 * size, size)
         self.readout = nn.Linear(size, num_codes)

@@ -4,6 +4,7 @@ Karpathy, Johnson and Fei-Fei (2015, 1506.02078) found single units of such netw
 quotes, brackets and the length of a line; the views look for them.
 """
 
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from agents.core.agent import Agent
 from agents.core.config import AgentConfig, ConfigError, setting, with_default
 from agents.core.layers import OneHot, recurrent
 from tasks.core.task import Split, TextChunks, TextToNext
-from tasks.text import UNKNOWN, Text
+from tasks.text import NUL_SHOWN, UNKNOWN, Text
 from visualization.untouched import evaluation_mode
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class CharLMConfig(AgentConfig):
     stateful: bool = setting(
         True, "in training, the state after a chunk goes on into the chunk after it"
     )
-    forget: float = setting(
-        0.05, "share of those states that are left out, so that it learns to begin", ge=0.0, le=1.0
+    restart: float = setting(
+        0.05, "share of streams that begin anew at a chunk, so that it learns to", ge=0.0, le=1.0
     )
     optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")
     learning_rate: float = with_default("learning_rate", 6e-2)
@@ -78,9 +79,8 @@ class NextCharacter(nn.Module):
         if config.encoding == "embedding":
             width = config.embedding_size
             self.characters = nn.Embedding(num_codes, width)
-        between = config.dropout if config.num_layers > 1 else 0.0
         self.recurrent = recurrent(
-            config.cell, width, config.hidden_size, config.num_layers, between
+            config.cell, width, config.hidden_size, config.num_layers, config.dropout
         )
         self.dropout = nn.Dropout(config.dropout)
         self.readout = nn.Linear(config.hidden_size, num_codes)
@@ -111,7 +111,6 @@ class CharLM(Agent):
     spec_type = TextToNext
     config: CharLMConfig
     model: NextCharacter
-    task: Text
 
     def build_model(self, spec: TextToNext) -> nn.Module:
         """Return the network for the task's characters."""
@@ -141,7 +140,7 @@ class CharLM(Agent):
         if begins.all() or len(carried.get("0", ())) < len(begins):  # of a smaller batch, or none
             return ()
         draws = torch.rand(len(begins), device=begins.device)
-        goes_on = (~begins & (draws >= self.config.forget))[:, None, None]
+        goes_on = (~begins & (draws >= self.config.restart))[:, None, None]
         return tuple(carried[name][: len(begins)] * goes_on for name in sorted(carried))
 
     def respond(self, batch: TextChunks) -> Tensor:
@@ -185,7 +184,11 @@ class CharLM(Agent):
         return self.task.decode(codes)[0]
 
     def reply(self, batch: TextChunks) -> Tensor:
-        """Return how each text goes on (batch, sample_length), as the config says."""
+        """Return how each text goes on (batch, sample_length), as the config says.
+
+        A text is read as it stands in the batch: newlines that a task puts in front of it, to make
+        it as long as another, are read too. `predict` asks only texts of one length together.
+        """
         config = self.config
         drawn = self._drawn(
             batch, config.sample_length, config.temperature, config.top_k, config.seed
@@ -197,7 +200,7 @@ class CharLM(Agent):
     ) -> NDArray[np.int64]:
         """Return drawn codes (B, length); the state goes on from character to character.
 
-        All texts share their draws, so that none depends on those beside it.
+        All texts share their draws, so that none depends on how many stand beside it.
         """
         falls = np.random.default_rng(seed).random(length)
         text = torch.as_tensor(batch.text).long().to(self.device)
@@ -218,8 +221,10 @@ class CharLM(Agent):
         def first(batch: TextChunks) -> "Study":
             return self.study(TextChunks(*(array[:_STUDIED] for array in batch)))
 
-        views = RecurrentViews(first, self.task.viewed).by_name()
-        return {**views, "samples": self.written, "baseline": self.baseline}
+        views = {**RecurrentViews(first, self.task.viewed).by_name(), "samples": self.written}
+        if isinstance(self.task, Text):  # no other task has n-grams
+            views["baseline"] = functools.partial(self.baseline, self.task)
+        return views
 
     def written(self) -> "dict[str, Transcript]":
         """Return a text that begins anew, at two temperatures; long lines are broken."""
@@ -227,18 +232,19 @@ class CharLM(Agent):
 
         known = self.task.spec.characters
         begin = "\n" if "\n" in known else known[0]
+        texts = {heat: self.sample(begin, _WRITTEN, heat) for heat in (0.5, 1.0)}
         return {
             f"temperature {heat}": Transcript(
-                re.sub("(.{100})(?=.)", r"\1\n", self.sample(begin, _WRITTEN, heat))
+                re.sub("(.{100})(?=.)", r"\1\n", text.replace("\0", NUL_SHOWN))
             )
-            for heat in (0.5, 1.0)
+            for heat, text in texts.items()
         }
 
-    def baseline(self) -> "Bars":
-        """Return bits per character on the test split, beside those of n-grams."""
+    def baseline(self, task: Text) -> "Bars":
+        """Return bits per character on the test split, beside those of the task's n-grams."""
         from visualization.bars import Bars
 
-        bits = {f"{n} characters": b for n, b in enumerate(self.task.ngram_bits())}
+        bits = {f"{n} characters": b for n, b in enumerate(task.ngram_bits())}
         mine = {self.name: self.bits_per_character()}
         panel = "bits per character of the test split: n-grams that know the last …"
         return Bars({panel: bits | mine}, marked=(self.name,), digits=2)
@@ -266,7 +272,8 @@ class CharLM(Agent):
             logits = self.model(text)[0][:, -1:]
             return logits.argmax(-1), logits
 
-        characters = np.array(list(self.task.spec.characters))
+        shown = tuple(self.task.spec.characters.replace("\0", NUL_SHOWN))
+        characters = np.array(shown)
         part = Part(
             "reader", self.model.recurrent, characters[batch.text], characters[answers],
             known.reading, known.places[0], score,
@@ -276,7 +283,7 @@ class CharLM(Agent):
             f"{self.name} on {self.task.name}",
             [f"{row.question[-_LABELLED:]} → {row.answer}" for row in rows],
             np.array([row.right for row in rows]),
-            self.task.spec.characters,
+            shown,
             write,
             (part,),
         )
@@ -293,8 +300,9 @@ def _draw(
         return np.asarray(logits.argmax(axis=1))
     scaled = logits.astype(np.float64)
     if top_k is not None and top_k < scaled.shape[1]:
-        least = np.partition(scaled, -top_k, axis=1)[:, -top_k, None]
-        scaled[scaled < least] = -np.inf
-    scaled = (scaled - scaled.max(axis=1, keepdims=True)) / temperature
+        likeliest = np.argsort(-scaled, axis=1, kind="stable")  # of equal ones, the first
+        np.put_along_axis(scaled, likeliest[:, top_k:], -np.inf, axis=1)
+    with np.errstate(over="ignore"):  # at the least temperatures all others fall to -inf
+        scaled = (scaled - scaled.max(axis=1, keepdims=True)) / temperature
     upto = np.exp(scaled).cumsum(axis=1)
     return np.asarray((upto <= fall * upto[:, -1:]).sum(axis=1))

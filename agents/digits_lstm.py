@@ -47,10 +47,9 @@ class RowReader(nn.Module):
 
     def __init__(self, config: DigitsConfig, spec: ImageToLabel) -> None:
         super().__init__()
-        between = config.dropout if config.num_layers > 1 else 0.0
         self.recurrent = recurrent(
             config.cell, spec.num_channels * spec.width, config.hidden_size, config.num_layers,
-            between,
+            config.dropout,
         )  # fmt: skip
         self.dropout = nn.Dropout(config.dropout)
         self.readout = nn.Linear(config.hidden_size, len(spec.labels))

@@ -29,6 +29,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.core.hashing import splitmix64
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import Quantities, Row, SeriesNumbers, SeriesToNumber, Split, Task
 
@@ -167,10 +168,15 @@ class AddingProblem(Task):
         }
 
     def rows(self, answers: NDArray[Any], targets: SeriesNumbers) -> list[Row]:
-        """Return each series, its numbers rounded to four decimals, the answer and the sum."""
+        """Return each series, its numbers rounded to four decimals, the answer and the sum.
+
+        In few words a series is its two marked numbers.
+        """
+        written = _write(targets.series)
         columns = zip(
-            _write(targets.series), self.decode(answers), self.decode(targets.number),
-            (np.abs(answers - targets.number) < NEAR)[:, 0].tolist(), strict=True,
+            written, self.decode(answers), self.decode(targets.number),
+            (np.abs(answers - targets.number) < NEAR)[:, 0].tolist(), map(_marked, written),
+            strict=True,
         )  # fmt: skip
         return [Row(*column) for column in columns]
 
@@ -191,7 +197,10 @@ class AddingProblem(Task):
         return self.num_samples > 0 and split != "test"
 
     def _fixed(self, split: Split, chosen: NDArray[np.int64], length: int) -> SeriesNumbers:
-        """Return the beginnings of some series of a fixed set, which is never held as a whole."""
+        """Return the beginnings of some series of a fixed set, which is never held as a whole.
+
+        A batch costs no more than its own numbers, since each is a draw of its own.
+        """
         first = 0 if split == "train" else self.num_samples_in("train")
         places = np.r_[np.arange(length), self.length, self.length + 1]  # the last two: the marks
         draws = (chosen + first)[:, None] * (self.length + 2) + places
@@ -203,21 +212,6 @@ class AddingProblem(Task):
 def _order(num: int, key: tuple[int, ...]) -> NDArray[np.int64]:
     """Return the order in which an epoch takes a fixed set's samples."""
     return np.random.default_rng(key).permutation(num)
-
-
-def splitmix64(key: int, draws: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return the draws of these numbers, from 0, of the splitmix64 stream of a key.
-
-    Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators". Any draw can be
-    had without those before it, so that a batch of a fixed set costs no more than its own numbers.
-    """
-    golden = np.uint64(0x9E3779B97F4A7C15)
-    rounds = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
-    with np.errstate(over="ignore"):
-        state = np.uint64(key) + (draws.astype(np.uint64) + np.uint64(1)) * golden
-        for shift, factor in rounds:
-            state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
-        return np.asarray(state ^ (state >> np.uint64(31)), np.uint64)
 
 
 def _series(uniforms: Uniforms) -> SeriesNumbers:
@@ -251,6 +245,11 @@ def _write(series: NDArray[np.float32]) -> list[str]:
     return [" ".join(row) for row in texts.tolist()]
 
 
+def _marked(question: str) -> str:
+    """Return the two marked numbers of a written series as a sum."""
+    return " + ".join(word.rstrip("*") for word in question.split() if word.endswith("*"))
+
+
 def _parse(text: str) -> NDArray[np.float32]:
     """Return a typed series as numbers and marks (steps, 2)."""
     place = f"input {text if len(text) <= 60 else text[:57] + '...'!r}"
@@ -276,7 +275,7 @@ def _checked(given: Any) -> NDArray[np.float32]:
     place = "input array"
     try:
         series = np.asarray(given, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # the last of a tensor with a gradient
         problem = f"a value of type {type(given).__name__} holds what is no number"
         raise ConfigError(place, "", problem, _ARRAY) from None
     if series.ndim != 2 or series.shape[1] != 2 or len(series) < _SHORTEST:

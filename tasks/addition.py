@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.charset import Charset
+from tasks.core.hashing import mixed
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import Quantities, Row, Split, Task, TextPairs, TextToText
 
@@ -335,14 +336,10 @@ def _carries(sums: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _hash(numbers: Numbers) -> NDArray[np.uint64]:
-    """Return one number per sum (batch, terms), whatever the order of its terms (splitmix64)."""
+    """Return one number per sum (batch, terms), whatever the order of its terms."""
     state = np.full(len(numbers), 10, np.uint64)  # 10 leaves no split of add1x2 empty
-    with np.errstate(over="ignore"):
-        for column in np.sort(numbers, axis=1).T.astype(np.uint64):
-            state = (state ^ column) + np.uint64(0x9E3779B97F4A7C15)
-            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            state ^= state >> np.uint64(31)
+    for column in np.sort(numbers, axis=1).T.astype(np.uint64):
+        state = mixed(state ^ column)
     return state
 
 

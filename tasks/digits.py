@@ -41,28 +41,20 @@ from numpy.typing import NDArray
 
 from tasks.core.idx import read_idx, read_idx_header
 from tasks.core.images import demand_grey, read_grey, shifted
+from tasks.core.paths import expanded, is_file
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SPLITS, ImageToLabel, Quantities, Row, Split, Task
+from tasks.digits_labels import EMNIST_CLASSES, first_code, own_labels
 
-_DIGITS = "0123456789"
-_CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_MERGED = _DIGITS + _CAPITALS + "abdefghnqrt"  # the other small letters look like capitals
-EMNIST_CLASSES = {
-    "digits": _DIGITS,
-    "mnist": _DIGITS,
-    "letters": _CAPITALS,  # of either case, with codes from 1
-    "balanced": _MERGED,
-    "bymerge": _MERGED,
-    "byclass": _DIGITS + _CAPITALS + _CAPITALS.lower(),
-}
-CLOTHES = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
 _BUNDLED = (1797, 8, 8)  # scans, rows, columns
 _BUNDLED_INK = 16  # a pixel that is all ink; in idx files 255
 _MOST = {"num_test": (5, 1000), "num_validation": (10, 500)}  # one in …, and at most
 _UNNAMED = -1  # number of an image from outside, and its label
+_SHOWN = 100  # characters of an input that an error repeats
+_ACCEPTED = (
+    "a scan's name, such as test/0, or the path of an image, such as a PNG, of dark ink on light "
+    "paper or light ink on dark"
+)
 _NAME = re.compile(f"({'|'.join(SPLITS)})/([0-9]{{1,9}})")
 _FILES = ("images", "labels", "test_images", "test_labels")
 
@@ -209,10 +201,10 @@ class Scans(Task):
         """Return scans by name, image files by path, and arrays as a batch.
 
         A name is such as `test/17`. A file is read as grey and brought to the task's height and
-        width by averaging over areas; its ink must be bright on dark paper, as that of the scans
-        is, and where it stands in the image must be as in the scans. An array is (height, width) or
-        (1, height, width), with values from 0, paper, to 1, ink. The label of what is no scan of
-        the task is -1.
+        width by averaging over areas. Its ink may be dark on light paper or light on dark: the
+        paper is what most of the border shows. Where the ink stands in the image must be as in the
+        scans. An array is (height, width) or (1, height, width), with values from 0, paper, to 1,
+        ink. The label of what is no scan of the task is -1.
 
         Raises:
             ConfigError: names the text or the shape, and what is accepted.
@@ -255,10 +247,12 @@ class Scans(Task):
         return NamedScans(scaled, label[number, None], number)
 
     def _name(self, number: int) -> str:
+        if number == _UNNAMED:  # which needs no file
+            return "an image"
         for split, within in _ranges(self).items():
             if number in within:
                 return f"{split}/{number - within.start}"
-        return "an image"
+        raise AssertionError(f"no split has a scan {number}")
 
     def _encode_one(self, x: Any) -> NamedScans:
         x = str(x) if isinstance(x, Path) else x
@@ -278,12 +272,10 @@ class Scans(Task):
         spec = self.spec
         if not isinstance(x, str):
             return demand_grey(x, spec.height, spec.width)
-        place, path = f"input {x!r}", Path(x.strip()).expanduser()
-        last = self.num_samples_in("test") - 1
-        accepted = f"test/0 to test/{last}, or the path of an image, such as a PNG"
-        if not path.is_file():
-            raise ConfigError(place, "", "is no name of a scan, and no file", accepted)
-        return read_grey(path, spec.height, spec.width, place, accepted)
+        place, path = f"input {x[:_SHOWN]!r}{'…' if len(x) > _SHOWN else ''}", expanded(x.strip())
+        if not is_file(path):
+            raise ConfigError(place, "", "is no name of a scan, and no file", _ACCEPTED)
+        return read_grey(path, spec.height, spec.width, place, _ACCEPTED)
 
 
 def _path(task: Scans, field: str) -> Path:
@@ -294,23 +286,18 @@ def _path(task: Scans, field: str) -> Path:
         problem = f"no file is named: {task.name} is read from files"
         accepted = f"a path, such as train-{field}-{kind}-ubyte.gz; plain or compressed with gzip"
         raise ConfigError(f"task {task.name}", field, problem, accepted)
-    return Path(given).expanduser()
+    return expanded(given)
 
 
 def _labels(task: Scans) -> tuple[str, ...]:
     if task.classes is not None:
         return tuple(task.classes)
-    if task.source == "fashion_mnist":
-        return CLOTHES
-    if task.source != "emnist":
-        return tuple(_DIGITS)
-    names = "|".join(EMNIST_CLASSES).replace("mnist", "(?<!e)mnist")  # of itself, not in emnist
-    named = re.search(names, _path(task, "labels").name.lower())
-    if named is None:
+    own = own_labels(task.source, _path(task, "labels").name if task.source == "emnist" else "")
+    if own is None:
         problem = f"not given, and {task.labels} names none of {', '.join(EMNIST_CLASSES)}"
         accepted = "the label characters in the order of their codes, such as 0123456789"
         raise ConfigError("task emnist", "classes", problem, accepted)
-    return tuple(EMNIST_CLASSES[named[0]])
+    return own
 
 
 @functools.lru_cache(maxsize=32)
@@ -359,20 +346,22 @@ def _data(task: Scans) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
         labels = found.target.astype(np.int64)
         return found.images.astype(np.uint8)[order], labels[order], _BUNDLED_INK
     images, labels = _read_pair(task, "images", "labels")
-    first = int(labels.min() == 1 and labels.max() == len(_labels(task)))  # as in EMNIST's letters
-    _demand_codes(task, "labels", labels - first)
     wanted = (task.height, task.width)
     if images.shape[1:] != wanted:
         problem = f"its scans are {images.shape[1:]}"
         raise ConfigError(str(task.images), "", problem, f"{wanted}, as the task was made with")
-    if task.test_images is None:
-        return images, labels - first, 255
-    more, codes = _read_pair(task, "test_images", "test_labels")
-    if more.shape[1:] != images.shape[1:]:
-        problem = f"its scans are {more.shape[1:]}, and those of images {images.shape[1:]}"
-        raise ConfigError(task.test_images, "", problem, "scans of one size")
-    _demand_codes(task, "test_labels", codes - first)
-    return np.concatenate([images, more]), np.concatenate([labels, codes]) - first, 255
+    files = {"labels": labels}
+    if task.test_images is not None:
+        more, files["test_labels"] = _read_pair(task, "test_images", "test_labels")
+        if more.shape[1:] != wanted:
+            problem = f"its scans are {more.shape[1:]}, and those of images {wanted}"
+            raise ConfigError(task.test_images, "", problem, "scans of one size")
+        images = np.concatenate([images, more])
+    codes = np.concatenate([*files.values()])
+    first = first_code(task.source, _path(task, "labels").name, _labels(task), codes)
+    for field, held in files.items():
+        _demand_codes(task, field, held - first)
+    return images, codes - first, 255
 
 
 def _read_pair(task: Scans, *fields: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -11,11 +11,23 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.core.paths import expanded, why_not
 from tasks.core.settings import ConfigError
 from tasks.core.task import Split
 from tasks.text_quantities import measure
 
+_LISTED = 100  # characters that an error repeats
 _BASE = 0x9E37_79B9_7F4A_7C15  # of the polynomials that tell texts apart; odd, so it has an inverse
+
+
+def listed(characters: str) -> str:
+    """Return characters as an error repeats them: the first hundred, and how many there are.
+
+    >>> listed("abc")
+    "'abc'"
+    """
+    rest = f"… ({len(characters):,} in all)" if len(characters) > _LISTED else ""
+    return f"{characters[:_LISTED]!r}{rest}"
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -64,7 +76,7 @@ class Corpus:
             at = int(found.argmin())
             line = self.text.count("\n", 0, at) + 1
             problem = f"the corpus has {self.text[at]!r} in line {line} (character {at + 1:,})"
-            raise ConfigError("Text", "characters", problem, f"only {characters!r}")
+            raise ConfigError("Text", "characters", problem, f"only {listed(characters)}")
         return found.astype(np.uint8 if len(characters) <= 256 else np.int32)
 
     @functools.lru_cache(maxsize=3)  # noqa: B019 - as above: 17 bytes for each character
@@ -115,20 +127,23 @@ def read_corpus(path: str, num_characters: int) -> Corpus:
     """
     if not path:
         return _library(num_characters)
+    file = expanded(path)
     try:
-        stat = Path(path).stat()
-        return _file(path, num_characters, stat.st_mtime_ns, stat.st_size)
-    except OSError as error:
-        problem = f"{path} cannot be read: {error.strerror}"
+        stat = file.stat()
+        return _file(file, num_characters, stat.st_mtime_ns, stat.st_size)
+    except ConfigError:
+        raise
     except UnicodeDecodeError as error:
         problem = f"{path} is not UTF-8 text: byte {error.start:,} does not fit"
+    except (OSError, ValueError) as error:  # the second of a path that no file can have
+        problem = f"{path} {why_not(file, error)}"
     raise ConfigError("Text", "path", problem, "a file of text in UTF-8") from None
 
 
 @functools.lru_cache(maxsize=2)
-def _file(path: str, num_characters: int, changed: int, size: int) -> Corpus:
+def _file(path: Path, num_characters: int, changed: int, size: int) -> Corpus:
     # Line ends stay as they are, so that every character has its place.
-    text = Path(path).read_bytes().decode("utf-8")[:num_characters]
+    text = path.read_bytes().decode("utf-8")[:num_characters]
     if not text:
         raise ConfigError("Text", "path", f"{path} is empty", "a file of text in UTF-8")
     return Corpus(text)

@@ -33,75 +33,90 @@ _REST = {  # of a string after its opening quote; one quote ends at the latest w
 }
 _LITERAL = re.compile(rf"\\N\{{[^}}\n]*\}}|{_ESCAPED}|\{{\{{|\}}\}}|['\"]{{3}}|[{{}}'\"\n]")
 _OPENING = "([{"
+_DEEPEST = 8  # replacement fields within each other
 
 
-def string_end(text: str, at: int, quote: str, prefix: str = "") -> tuple[int, bool]:
-    """Return where a string ends whose opening quote ends at `at`, and whether it is closed."""
-    if prefix:  # only these have fields, in which the same quote may stand (PEP 701)
-        found = _literal_end(text, at, quote, raw="r" in prefix.lower())
-        if found is not None:
-            return found, True
+def _plain_end(text: str, at: int, quote: str) -> tuple[int, bool]:
+    """Return where a string without fields ends after its opening quote, and if it is closed."""
     match = _REST[quote].match(text, at)
     assert match is not None  # the rest may be empty
     return match.end(), match["end"] is not None
 
 
-def _literal_end(text: str, at: int, quote: str, *, raw: bool, spec: bool = False) -> int | None:
-    """Return the end of an f-string's literal part with all its fields; None: it has none.
+def _literal_end(
+    text: str, at: int, quote: str, depth: int, *, raw: bool, spec: bool = False
+) -> tuple[int, bool]:
+    """Return the end of an f-string's literal part with all its fields, and whether it has one.
 
-    A format specification (`spec`) ends before the brace that closes its field.
+    Without one, the end is as far as it was looked for. A format specification (`spec`) ends before
+    the brace that closes its field. `depth` is that of the fields around it.
     """
     while match := _LITERAL.search(text, at):
         found, at = match[0], match.end()
         if found.startswith(quote):
-            return None if spec else match.start() + len(quote)
+            return match.start() + len(quote), not spec
         if found[0] in "'\"":
             at = match.start() + 1
         elif found[:2] == "\\N" and raw:
             at = match.start() + 2
         elif found == "\n" and len(quote) == 1:
-            return None
+            return at, False
         elif found[0] == "}" and spec:
-            return match.start()
+            return match.start(), True
         elif found == "{" or (found == "{{" and spec):
-            end = _field_end(text, match.start() + 1, quote, raw=raw)
-            if end is None:
-                return None
-            at = end
-    return None
+            at, closed = _field_end(text, match.start() + 1, quote, depth + 1, raw=raw)
+            if not closed:
+                return at, False
+    return len(text), False
 
 
-def _field_end(text: str, at: int, quote: str, *, raw: bool) -> int | None:
-    """Return the end of a replacement field that begins at `at`; None: it has none."""
-    depth = 0
+def _field_end(text: str, at: int, quote: str, depth: int, *, raw: bool) -> tuple[int, bool]:
+    """Return the end of a replacement field that begins at `at`, and whether it has one."""
+    if depth > _DEEPEST:
+        return at, False
+    brackets = 0
     while match := _FIELD.search(text, at):
         at = match.end()
         if match["quote"]:
-            at, closed = string_end(text, at, match["quote"], match["prefix"] or "")
+            at, closed = _string_end(text, match, depth)
             if not closed:
-                return None
-        elif match["colon"] and depth == 0:
-            end = _literal_end(text, at, quote, raw=raw, spec=True)
-            return None if end is None else end + 1
+                return at, False
+        elif match["colon"] and brackets == 0:
+            at, closed = _literal_end(text, at, quote, depth, raw=raw, spec=True)
+            return at + closed, closed
         elif match["bracket"]:
-            depth += 1 if match[0] in _OPENING else -1
-            if depth < 0:
-                return at
-    return None
+            brackets += 1 if match[0] in _OPENING else -1
+            if brackets < 0:
+                return at, True
+    return len(text), False
+
+
+def _string_end(text: str, opening: "re.Match[str]", depth: int = 0) -> tuple[int, bool]:
+    """Return where a string ends, given its opening, and whether it is closed."""
+    prefix, quote = opening["prefix"], opening["quote"]
+    if prefix:  # only these have fields, in which the same quote may stand (PEP 701)
+        return _literal_end(text, opening.end(), quote, depth, raw="r" in prefix.lower())
+    return _plain_end(text, opening.end(), quote)
 
 
 def tokens(text: str) -> Iterator[tuple[str, int, int]]:
     """Yield each string, comment and bracket: its kind, its beginning and its end.
 
     A string begins with its opening quote; one that nothing closes (`open`) ends with its line, or
-    with the text.
+    with the text. An f-string whose fields do not end, or nest more than eight deep, is read as a
+    string without fields, and so are those in the part that was searched for its end: no part is
+    searched twice, and the time is that of the text's length.
     """
-    at = 0
+    at = searched = 0
     while match := _TOKEN.search(text, at):
         at = match.end()
         if match["quote"]:
-            begin = match.start("quote")
-            at, closed = string_end(text, at, match["quote"], match["prefix"] or "")
+            begin, closed = match.start("quote"), False
+            if begin >= searched:
+                at, closed = _string_end(text, match)
+                searched = at
+            if not closed:
+                at, closed = _plain_end(text, match.end(), match["quote"])
             yield ("string" if closed else "open"), begin, at
         else:
             yield ("comment" if match["comment"] else match[0]), match.start(), at

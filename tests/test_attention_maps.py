@@ -7,21 +7,22 @@ import pytest
 from numpy.typing import NDArray
 
 import tasks
+from tasks.core.task import Row
 from tests.conftest import small_agent
 from visualization import render
 from visualization.attention import AttentionMaps, attention_maps
 
 WRITTEN = np.array([["5", "7"], ["9", "\n"]])
 READ = np.array([["1", "+", "4"], ["4", "+", "5"]])
-ROWS = [("1+4", "57", "5", True), ("4+5", "9", "9", True)]
+ROWS = [Row("1+4", "57", "5", True), Row("4+5", "9", "9", True)]
 ONE_PLACE = np.array([[[1, 0, 0], [0, 0, 1]], [[0, 1, 0], [0, 0, 1]]], float)
 EVENLY = np.full((2, 2, 3), 1 / 3)
 
 
-def record(**settings: Any) -> AttentionMaps:
+def record(maps: dict[str, Any] | None = None, **settings: Any) -> AttentionMaps:
     """Return two maps of two sums."""
-    maps: dict[str, Any] = {"one place": ONE_PLACE, "evenly": EVENLY}
-    return attention_maps(maps, WRITTEN, READ, **({"rows": ROWS} | settings))
+    held = maps or {"one place": ONE_PLACE, "evenly": EVENLY}
+    return attention_maps(held, WRITTEN, READ, **({"rows": ROWS} | settings))
 
 
 def columns(*rows: list[int]) -> NDArray[np.int64]:
@@ -41,12 +42,22 @@ def test_shares_by_hand() -> None:
     assert [*found.shares] == ["column"]
 
 
+def test_what_is_out_of_sight_is_no_chance() -> None:
+    """The share by chance is that of visible places: a place with no weight anywhere is none."""
+    hidden = np.array([[[0, 0.5, 0.5], [0, 1, 0]], [[0.2, 0.3, 0.5], [0, 1, 0]]])
+    known = ({"column": columns([0, -1], [0, -1])}, {"column": columns([0, 0, -1], [0, -1, -1])})
+    found = record(maps={"half": hidden, "other": hidden}, known=known)
+    # Sample 0 has two places in sight, one of them of column 0; sample 1 three, one of them too.
+    assert found.by_chance["column"] == pytest.approx((1 / 2 + 1 / 3) / 2)
+    np.testing.assert_allclose(found.shares["column"], (0.5 + 0.2) / 2)
+
+
 def test_wrong_answers_do_not_count() -> None:
     """A sum that was answered wrong says nothing of the columns that were written."""
-    wrong = [ROWS[0], (*ROWS[1][:3], False)]
+    wrong = [ROWS[0], ROWS[1]._replace(right=False)]
     known = ({"column": columns([0, 1], [0, -1])}, {"column": columns([0, -1, 0], [1, -1, 0])})
     assert record(rows=wrong, known=known).shares["column"][0] == 1
-    none = record(rows=[(*row[:3], False) for row in ROWS], known=known)
+    none = record(rows=[row._replace(right=False) for row in ROWS], known=known)
     assert np.isnan(none.shares["column"]).all()
     assert "–" in render.text(none)
 
@@ -85,10 +96,11 @@ def test_a_view_holds_what_the_model_weighed(name: str) -> None:
 
 def test_maps_are_drawn_with_their_characters() -> None:
     """Each heat map has its sum as title, its characters at the ticks, and the scale 0 to 1."""
-    figure = render.draw(record())
+    rows = [ROWS[0]._replace(right=False), ROWS[1]]
+    figure = render.draw(record(rows=rows))
     heat = [axes for axes in figure.axes if axes.images]
     assert [axes.get_title("left") for axes in heat] == [
-        "one place: 1+4 = 57", "evenly: 1+4 = 57", "one place: 4+5 = 9", "evenly: 4+5 = 9",
+        "one place: 1+4 = 57 ✗", "evenly: 1+4 = 57 ✗", "one place: 4+5 = 9 ✓", "evenly: 4+5 = 9 ✓",
     ]  # fmt: skip
     last = heat[2]
     assert [tick.get_text() for tick in last.get_xticklabels()] == ["4", "+", "5"]
@@ -98,7 +110,76 @@ def test_maps_are_drawn_with_their_characters() -> None:
     assert any(axes.get_ylabel() == "share of the attention" for axes in figure.axes)
     few = render.draw(record().take([1]))
     (one, _) = (axes.get_title("left") for axes in few.axes if axes.images)
-    assert one == "one place: 4+5 = 9"
+    assert one == "one place: 4+5 = 9 ✓"
+    (two, _) = (
+        axes.get_title("left") for axes in render.draw(record(rows=rows).take([0])).axes[:2]
+    )
+    assert two == "one place: 1+4 = 57 ✗"
+
+
+def long_sums(num_maps: int = 1, padding: int = 50) -> AttentionMaps:
+    """Return maps of two sums that are read after much padding, and end with some."""
+    read = np.array([list("\n" * padding + "12+345"), list("\n" * padding + "\n\n9+45")])
+    written = np.array([list("753\n\n"), list("54\n\n\n")])
+    weights = (read != "\n")[:, None].repeat(written.shape[1], axis=1).astype(float)
+    weights /= weights.sum(axis=-1, keepdims=True)
+    rows = [Row("543+21", "753", "564", False), Row("54+9", "54", "63", False)]
+    return attention_maps({f"head {k}": weights for k in range(num_maps)}, written, read, rows)
+
+
+def ticks(axes: Any) -> tuple[str, str]:
+    """Return the characters beside a heat map, read and written."""
+    labels = (axes.get_xticklabels(), axes.get_yticklabels())
+    read, written = ("".join(tick.get_text() for tick in side) for side in labels)
+    return read, written
+
+
+def test_padding_of_all_drawn_sums_is_left_out() -> None:
+    """Columns and rows that no drawn sum has a character at are not drawn; the next one ends it."""
+    maps = long_sums()
+    first, second, *_ = render.draw(maps).axes
+    assert ticks(first) == ("12+345", "753⏎")
+    assert ticks(second) == ("⏎⏎9+45", "54⏎⏎")
+    np.testing.assert_array_equal(second.images[0].get_array(), maps.weights[0, 1, :4, 50:])
+    (alone, *_) = render.draw(maps.take([1])).axes
+    assert ticks(alone) == ("9+45", "54⏎")
+
+
+def test_long_sums_are_cut_and_their_answers_named() -> None:
+    """Of a question of 60 characters the first 40 are drawn, and its title ends with the answer."""
+    characters = np.array([list("1+" * 30)])
+    weights = np.full((1, 1, 60), 1 / 60)
+    maps = attention_maps(
+        {"": weights}, np.array([["3"]]), characters, [Row("1+" * 30, "3", "", True)]
+    )
+    (axes, *_) = render.draw(maps).axes
+    assert ticks(axes) == ("1+" * 20, "3")
+    assert axes.get_title("left") == "1+" * 11 + "1… = 3 ✓"
+
+
+def test_an_answer_of_padding_alone_is_drawn() -> None:
+    """An untrained network that writes nothing has its map all the same."""
+    weights = np.full((1, 2, 3), 1 / 3)
+    maps = attention_maps(
+        {"": weights}, np.full((1, 2), "\n"), READ[:1], [Row("1+4", "", "5", False)]
+    )
+    assert ticks(render.draw(maps).axes[0]) == ("1+4", "⏎⏎")
+
+
+@pytest.mark.parametrize("num_maps", [3, 4, 6, 16])
+def test_many_heads_stand_in_rows_of_four(num_maps: int) -> None:
+    """Each sum has its heads four to a row, and the next sum begins a row of its own."""
+    figure = render.draw(long_sums(num_maps))
+    heat = [axes for axes in figure.axes if axes.images]
+    places = [axes.get_subplotspec() for axes in heat]
+    rows = -(-num_maps // 4)
+    wanted = [
+        (sum_number * rows + head // 4, head % 4)
+        for sum_number in range(2) for head in range(num_maps)
+    ]  # fmt: skip
+    assert [(place.rowspan.start, place.colspan.start) for place in places] == wanted
+    assert figure.get_figwidth() < 1.4 + 4 * (0.7 + 0.2 * 7)
+    assert [bool(axes.get_ylabel()) for axes in heat] == [column == 0 for _, column in wanted]
 
 
 @pytest.mark.parametrize(

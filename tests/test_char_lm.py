@@ -14,7 +14,9 @@ from agents.char_lm import CharLM, _draw
 from agents.core.checkpoint import Checkpoint
 from main import main
 from tasks.core.settings import ConfigError
+from tasks.core.synthetic import easy
 from tests.conftest import SMALL, exact, same, small_agent, weights
+from visualization import render
 
 SENTENCES = (  # told apart by their first letters
     "the cat (sat) here.", 'a "dog" ran off.', "who knows that one?", "never (ever) again!",
@@ -45,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> CharLM:
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_chunks_with_a_carried_state_are_one_long_text(cell: str) -> None:
     """The losses of two chunks in a row, the state carried, are those of the joined text."""
-    agent = small_agent("char_lm", cell=cell, num_layers=2, batch_size=4, forget=0.0)
+    agent = small_agent("char_lm", cell=cell, num_layers=2, batch_size=4, restart=0.0)
     first, second, *_ = (
         b for _, b in zip(range(2), agent.task.batches("train", 4, 0, 0), strict=False)
     )
@@ -69,7 +71,7 @@ def test_chunks_with_a_carried_state_are_one_long_text(cell: str) -> None:
 
 def test_a_row_that_begins_starts_from_zeros_and_the_others_go_on() -> None:
     """Of a batch in which one text begins, that row has its loss alone, and no other has."""
-    agent = small_agent("char_lm", batch_size=4, forget=0.0)
+    agent = small_agent("char_lm", batch_size=4, restart=0.0)
     batches = agent.task.batches("train", 4, 0, 0)
     first, second = next(batches), next(batches)
     agent.model.train()
@@ -104,9 +106,9 @@ def test_without_a_carried_state_each_chunk_stands_alone() -> None:
     )
 
 
-def test_a_share_of_the_states_is_forgotten() -> None:
+def test_a_share_of_the_streams_begins_anew() -> None:
     """A share of one half makes about half of the rows begin from zeros, and leaves the others."""
-    agent = small_agent("char_lm", forget=0.5, batch_size=400)
+    agent = small_agent("char_lm", restart=0.5, batch_size=400)
     agent.state.carried = {name: torch.ones(400, 1, 16) for name in "01"}
     kept = agent._carried(torch.zeros(400, dtype=torch.bool))[0][:, 0, 0]
     assert 0.4 < kept.mean() < 0.6
@@ -209,6 +211,24 @@ def test_drawn_codes_have_the_odds_of_the_softmax() -> None:
     assert _draw(rows[:3], 0, None, 0.5).tolist() == [2, 2, 2]
 
 
+@pytest.mark.parametrize("temperature", [1e-300, 5e-324, 1e300])
+def test_extreme_temperatures_can_be_drawn_with(temperature: float) -> None:
+    """The least temperature is that of the likeliest code, the greatest makes all codes alike."""
+    logits = np.array([[1.0, 0.0, 30.0, -2.0]], np.float32).repeat(4, axis=0)
+    falls = np.array([[0.1], [0.3], [0.6], [0.9]])
+    found = _draw(logits, temperature, None, falls).tolist()
+    assert found == ([2, 2, 2, 2] if temperature < 1 else [0, 1, 2, 3])
+
+
+def test_of_equal_logits_no_more_than_k_are_drawn_from() -> None:
+    """Of the k likeliest there are k, ties or not; of equal ones the first, as without a draw."""
+    logits = np.array([[0.0, 1.0, 1.0, 1.0, 2.0, 1.0]], np.float32).repeat(100, axis=0)
+    falls = np.linspace(0, 1, 100, endpoint=False)[:, None]
+    assert set(_draw(logits, 1.0, 3, falls)) == {1, 2, 4}
+    assert set(_draw(np.zeros_like(logits), 1.0, 1, falls)) == {0}
+    assert set(_draw(logits, 1.0, 6, falls)) == set(range(6))
+
+
 def test_replies_are_continuations_of_the_config(trained: CharLM) -> None:
     """A batch is continued as `sample` continues each text, by the config's length and heat."""
     texts, config = ["the c", "who k"], trained.config
@@ -216,6 +236,9 @@ def test_replies_are_continuations_of_the_config(trained: CharLM) -> None:
     length, heat = config.sample_length, config.temperature
     assert found == [trained.sample(text, length, heat, None, config.seed) for text in texts]
     assert found[0][:10] == "at (sat) h"
+    longer = [*texts, "the cat (sat) h", ".\nI 'th", "b"]
+    assert trained.predict(longer) == [trained.predict(text) for text in longer]
+    assert trained.predict("b") != trained.predict("\n" * 14 + "b")  # padding would be read
 
 
 @pytest.mark.parametrize(
@@ -285,6 +308,30 @@ def test_its_views_find_the_quotes(trained: CharLM) -> None:
     (bars,) = report["baseline"].panels.values()
     assert bars["char_lm"] == trained.bits_per_character()
     assert bars["0 characters"] > bars["6 characters"]
+
+
+def test_n_grams_are_shown_of_tasks_that_have_them(trained: CharLM) -> None:
+    """Of another task that tells how a text goes on there are all views but that of n-grams."""
+    other = small_agent("char_lm", task=easy(trained.task))
+    assert set(trained.views()) - set(other.views()) == {"baseline"}
+    assert set(other.inspect(["samples"])["samples"]) == {"temperature 0.5", "temperature 1.0"}
+
+
+def test_a_nul_can_be_read_written_and_viewed(tmp_path: Path) -> None:
+    """A corpus with NUL is studied with a sign in its place, and every view of it is drawn."""
+    path = tmp_path / "zeros.txt"
+    letters = np.random.default_rng(0).choice(["a", "b", "\n", "\0"], 4000)
+    path.write_text("".join(letter or "\0" for letter in letters))
+    task = tasks.make("text", path=str(path), chunk=16, length=24)
+    agent = small_agent("char_lm", task=task)
+    assert task.characters[0] == "\0"
+    batch = task.samples("test", 30)
+    (part,) = agent.study(batch).parts
+    assert set(np.unique(part.reads)) == {"\n", "a", "b", "∅"}
+    np.testing.assert_array_equal(part.reads == "∅", batch.text == 0)
+    for _, record in agent.inspect(["samples", "matches", "cells", "wrong_answers"]).flat():
+        assert render.png(render.draw(record), dpi=20).startswith(b"\x89PNG")
+    assert agent.intervene("a∅b", donor="bab").after in "a b ⏎ ∅ \n \0"
 
 
 def test_another_state_gives_another_continuation(trained: CharLM) -> None:

@@ -265,7 +265,7 @@ def test_the_range_test_suggests_the_steepest_fall() -> None:
 
 def test_the_range_test_suggests_nothing_where_nothing_falls() -> None:
     """A loss that only scatters, or only rises, gives no suggestion."""
-    rates = list(np.geomspace(1e-6, 1, 100))
+    rates = [float(rate) for rate in np.geomspace(1e-6, 1, 100)]
     assert rate_test(rates, [0.7 + 0.01 * (-1) ** k for k in range(100)]).suggestion is None
     early = [0.5, 0.5, 0.1, *[1.0] * 97]  # a fall, but before the loss has a level to fall from
     assert rate_test(rates, early).suggestion is None
@@ -278,13 +278,30 @@ def test_the_range_test_suggests_nothing_where_nothing_falls() -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_range_test() -> None:
-    """Infinity and four times the best have diverged; the rate of it is kept."""
+    """Infinity and four times the first level have diverged; the rate of it is kept."""
     assert has_diverged([1.0, math.inf])
-    assert has_diverged([1.0, 0.5, 2.1])
-    assert not has_diverged([1.0, 0.5, 1.9])
+    assert has_diverged([1.0] * 10 + [4.1] * 5)
+    assert not has_diverged([1.0] * 10 + [3.9] * 5)
+    assert not has_diverged([1.0] * 10 + [0.1, 99.0, 0.1, 99.0, 0.1])  # a batch or two
+    assert not has_diverged([1.0, 0.01, 0.9])  # far above its best, but no higher than before
     found = rate_test([1e-3, 1e-2, 1e-1, 1.0], [1.0, 0.9, 0.5, math.inf])
     assert found.diverged_at == 1.0
     assert found.best == 1e-1
+
+
+def test_the_range_test_looks_no_further_than_the_fall() -> None:
+    """After the fall a loss that leaps about says nothing, however low it gets by luck."""
+    rates = [float(rate) for rate in np.geomspace(1e-6, 1, 100)]
+    calm = [*[1.0] * 40, *np.linspace(1.0, 0.2, 20), *[0.2] * 40]
+    leaps = [*calm[:65], *[0.2 + 0.6 * (k % 8 > 3) for k in range(33)], 3.0, 0.01]
+    falls_again = [*calm[:60], *[3.0] * 12, *np.linspace(3.0, 0.1, 28)]
+    wanted = rate_test(rates, calm).suggestion
+    assert wanted is not None
+    assert rates[40] <= wanted <= rates[60]
+    for losses in (leaps, falls_again):
+        found = rate_test(rates, losses)
+        assert found.suggestion == pytest.approx(wanted, rel=1)
+        assert found.best < rates[64]
 
 
 def test_the_measures_have_known_answers() -> None:
@@ -303,6 +320,9 @@ def test_the_measures_have_known_answers() -> None:
     assert falls(np.linspace(1, 0, 40), 1.0)
     assert not falls(np.linspace(1, 0.99, 40), 1.0)
     assert not falls(np.array([1.0, 0.1, 0.01]), 1.0)  # too few to tell
+    few = [0.244, 0.142, 0.115, 0.065, 0.033, 0.023, 0.018, 0.017]  # a steep fall, of 8 records
+    assert falls(np.array(few), 0.168)
+    assert not Trial((1e30, *[1e29] * 150, *[1e28] * 49), 1e28, CHANCE).is_falling
 
 
 @pytest.mark.parametrize("name", ["length", "rate too high"])

@@ -17,7 +17,6 @@ from agents.core.recurrent import RecurrentViews
 from tasks.core.images import shifted
 from tasks.core.settings import ConfigError
 from tasks.core.task import SPLITS, ImageToLabel
-from tasks.digits import EMNIST_CLASSES
 from tests.conftest import idx_bytes, make_task, small_agent
 
 SCANS = np.random.default_rng(7).integers(0, 256, (60, 5, 4)).astype(np.uint8)
@@ -92,57 +91,6 @@ def test_emnist_stands_upright(tmp_path: Path) -> None:
     np.testing.assert_array_equal(plain * 255, upright.T)
 
 
-@pytest.mark.parametrize(
-    ("name", "codes", "characters"),
-    [
-        ("emnist-letters-train", [1, 26, 3], "AZC"),
-        ("my-emnist-byclass", [10, 61], "Az"),
-        ("EMNIST-balanced", [0, 10, 35, 36, 38, 46], "0AZadt"),
-        ("emnist-byclass", [9, 10, 36, 61], "9Aaz"),
-        ("emnist-mnist", [0, 9], "09"),
-    ],
-)
-def test_emnist_sets_have_their_own_labels(
-    tmp_path: Path, name: str, codes: list[int], characters: str
-) -> None:
-    """The name of the file of labels says which characters its codes stand for."""
-    num = 3 * len(codes)
-    given = files(tmp_path, SCANS[:num], np.array(codes * 3), name)
-    task = tasks.make("emnist", **given, num_test=len(codes))
-    batch = task.encode([f"test/{index}" for index in range(len(codes))])
-    assert "".join(task.decode(batch.label)) == characters
-
-
-def test_test_codes_count_from_where_the_others_do(tmp_path: Path) -> None:
-    """Where the codes of the file to learn from begin with 1, a test code of 2 is the second."""
-    given = files(tmp_path, SCANS[:52], np.tile(np.arange(1, 27), 2), "emnist-letters")
-    apart = files(tmp_path, SCANS[:3], np.array([2, 1, 26]), "emnist-letters-test")
-    task = tasks.make("emnist", **given, **{f"test_{f}": path for f, path in apart.items()})
-    assert task.decode(task.encode(["test/0", "test/1", "test/2"]).label) == ["B", "A", "Z"]
-
-
-def test_emnist_sets_have_the_sizes_of_the_paper() -> None:
-    """Each set has as many classes as Cohen et al. say, all different."""
-    sizes = {name: len(set(text)) for name, text in EMNIST_CLASSES.items()}
-    assert sizes == {
-        "digits": 10, "mnist": 10, "letters": 26, "balanced": 47, "bymerge": 47, "byclass": 62,
-    }  # fmt: skip
-
-
-def test_labels_are_those_of_the_source_or_given_ones(tmp_path: Path) -> None:
-    """Clothes have names; `classes` names the codes of any file; EMNIST without a set needs it."""
-    given = files(tmp_path, name="scans")
-    assert tasks.make("fashion_mnist", **given).spec.labels[9] == "Ankle boot"
-    assert tasks.make("mnist", **given, classes="abcdefghij").spec.labels == tuple("abcdefghij")
-    with pytest.raises(ConfigError, match=r"task emnist: classes: not given, and .* names none"):
-        _ = tasks.make("emnist", **given).spec
-    assert len(tasks.make("emnist", **given, classes="abcdefghijk").spec.labels) == 11
-    with pytest.raises(ConfigError, match="codes from 0 to 9; accepted: 0 to 2, for the labels a"):
-        tasks.make("mnist", **given, classes="abc").samples("test", 1)
-    with pytest.raises(ConfigError, match="classes: 'abca' has a character twice"):
-        tasks.make("mnist", **given, classes="abca")
-
-
 def test_missing_files_are_named(tmp_path: Path) -> None:
     """Without a path the error says which file belongs there; a wrong one names its path."""
     with pytest.raises(ConfigError, match=r"task mnist: images: no file is named.*train-images"):
@@ -152,6 +100,9 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         tasks.make("mnist", images=given["images"]).samples("test", 1)
     with pytest.raises(ConfigError, match=r"nowhere: cannot be read"):
         _ = tasks.make("mnist", images="nowhere", labels="nowhere").spec
+    for strange in ("a\0b", "x" * 5000, "~nobody-here/x"):
+        with pytest.raises(ConfigError, match="cannot be read: "):
+            tasks.make("mnist", images=strange, labels=given["labels"])
     with pytest.raises(ConfigError, match=r"-labels: holds >u1 of the shape \(60,\); .*height"):
         _ = tasks.make("mnist", images=given["labels"], labels=given["labels"]).spec
     with pytest.raises(ConfigError, match=r"holds uint8 of the shape \(60, 5, 4\); .* of the 60"):
@@ -239,6 +190,28 @@ def test_images_of_other_sources_are_read(tmp_path: Path) -> None:
     assert [row.target for row in rows[:5]] == ["?"] * 5
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_paper_may_be_light_or_dark(tmp_path: Path, mode: str) -> None:
+    """A saved scan is the same image with its ink bright on dark paper and dark on light."""
+    task = tasks.make("digits")
+    scan = task.encode(["test/17"]).image
+    assert scan.mean() < 0.5
+    bright = np.rint(scan[0, 0] * 255).astype(np.uint8).repeat(5, axis=0).repeat(5, axis=1)
+    paths = [str(tmp_path / name) for name in ("bright.png", "dark.png")]
+    for path, pixels in zip(paths, (bright, 255 - bright), strict=True):
+        Image.fromarray(pixels).convert(mode).save(path)
+    for image in task.encode(paths).image:
+        np.testing.assert_allclose(image, scan[0], atol=1 / 255)
+    agent = small_agent("digits_lstm", task=task)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in agent.model.parameters():
+            parameter.uniform_(-1, 1)
+    answers = agent.predict([*paths, "test/17"])
+    assert len(set(answers)) == 1
+    assert len(set(agent.predict([f"test/{index}" for index in range(30)]))) > 1
+
+
 BAD = {
     "shape": (np.zeros((8, 7)), r"input: has the shape \(8, 7\); .* \(8, 8\) or \(1, 8, 8\)"),
     "channels": (np.zeros((3, 8, 8)), r"has the shape \(3, 8, 8\)"),
@@ -247,7 +220,12 @@ BAD = {
     "not a number": (np.full((8, 8), np.nan), r"has values from nan"),
     "objects": (None, r"input: NoneType of object is no image"),
     "ragged": ([[1, 2], [3]], r"its rows differ in length"),
-    "name": ("tset/3", r"input 'tset/3': is no name of a scan, and no file; accepted: test/0 to "),
+    "gradient": (torch.zeros(8, 8, requires_grad=True), r"Tensor is no array: Can't call numpy"),
+    "half": (torch.zeros(8, 8, dtype=torch.bfloat16), r"Tensor is no array: Got unsupported"),
+    "name": ("tset/3", r"input 'tset/3': is no name of a scan, and no file; accepted: a scan's na"),
+    "nobody": ("~nobody-here/x.png", r"'~nobody-here/x.png': is no name of a scan, and no file"),
+    "long": ("x" * 5000, rf"input '{'x' * 100}'…: is no name of a scan, and no file"),
+    "zero": ("a\0.png", r"is no name of a scan, and no file"),
     "number": ("test/359", r"test has 359 scans; accepted: test/0 to test/358"),
     "no image": (__file__, r"cannot be read: cannot identify image file"),
 }
@@ -370,8 +348,15 @@ def test_a_trained_agent_does_without_its_files(tmp_path: Path) -> None:
     assert (task.spec.height, task.spec.width) == (6, 4)
     agent = small_agent("digits_lstm", task=task)
     image = np.random.default_rng(1).random((6, 4))
+    drawn = tmp_path / "drawn.png"
+    Image.fromarray((image * 255).astype(np.uint8)).save(drawn)
     saved = agent.save(tmp_path / "a.safetensors")
-    answer = agent.predict(image)
+    answers = agent.predict([image, str(drawn)])
+    donated = agent.intervene(str(drawn), donor=image).after
     for path in paths.values():
         path.unlink()
-    assert agents.load(saved, device="cpu").predict(image) == answer
+    loaded = agents.load(saved, device="cpu")
+    assert loaded.predict([image, str(drawn)]) == answers
+    assert loaded.intervene(str(drawn), donor=image).after == donated
+    with pytest.raises(ConfigError, match=r"input 'a\.png': is no name of a scan, and no file"):
+        loaded.predict("a.png")

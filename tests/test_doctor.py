@@ -133,12 +133,22 @@ PLANTED: dict[str, Planted] = {
         ADDER, SUMS, steps=200, optimizer="adam", learning_rate=1.0, **SMALL)),
     "rate 300 times too high": ("learning rate too high", lambda: run(
         READER, PARITY, steps=200, learning_rate=3.0)),
+    "rate 1": ("learning rate too high", lambda: run(
+        READER, PARITY, steps=300, learning_rate=1.0)),
+    "rate 0.3 of a tanh RNN": ("learning rate too high", lambda: run(
+        READER, PARITY, steps=300, learning_rate=0.3, cell="rnn", seed=2)),
+    "rate 1e12": ("learning rate too high", lambda: run(
+        READER, PARITY, steps=200, learning_rate=1e12)),
     "rate a thousand times too low": ("learning rate too low", lambda: run(
         READER, PARITY, steps=200, learning_rate=1e-5)),
     "both rates a thousand times too low": ("learning rate too low", lambda: run(
         ADDER, SUMS, steps=200, learning_rate=2e-5, muon_learning_rate=3.5e-5, **SMALL)),
     "one unit": ("model too small", lambda: run(
         ADDER, SUMS, steps=250, batch_size=64, hidden_size=1)),
+    "two units that read images": ("model too small", lambda: run(
+        DIGITS, tasks.make("digits"), steps=300, hidden_size=2, seed=3)),
+    "two units that count": ("model too small", lambda: run(
+        READER, PARITY, steps=400, hidden_size=2, seed=2)),
     "five layers": ("model too deep", lambda: run(
         ADDING, tasks.make("adding_problem", length=10), steps=250, num_layers=5, hidden_size=32,
         raise_below=None, optimizer="adam")),
@@ -158,6 +168,8 @@ PLANTED: dict[str, Planted] = {
     "a detached loss": ("cannot learn one batch", lambda: run(READER, PARITY, Detached, steps=200)),
 }  # fmt: skip
 SLOW = {
+    "64 bits without stages",  # it is examined below as well
+    "rate 0.3 of a tanh RNN", "rate 1e12", "two units that count", "validation on training sums",
     "a tanh RNN over 60 steps", "both rates a thousand times too low", "300 sums",
     "answers of other questions", "rate a hundred times too high",
 }  # fmt: skip
@@ -180,7 +192,23 @@ HEALTHY: dict[str, Callable[[], Agent]] = {
         "transformer_adder", SUMS, model_size=32, num_layers=1, batch_size=64, steps=250),
     "attention": lambda: run("attention_adder", SUMS, steps=250, **SMALL),
 }  # fmt: skip
-SLOW_HEALTHY = {"sums", "sums, Adam", "attention", "Transformer"}
+SEEDED: dict[str, Callable[[int], Agent]] = {
+    "adding": lambda seed: run(
+        ADDING, tasks.make("adding_problem", length=20), hidden_size=32, steps=400, seed=seed),
+    "parity": lambda seed: run(
+        READER, tasks.make("parity", length=24, train_length=24), steps=400, seed=seed),
+    "digits": lambda seed: run(
+        DIGITS, tasks.make("digits"), hidden_size=32, steps=300, seed=seed),
+    "parity of 8 bits": lambda seed: run(
+        READER, tasks.make("parity", length=8, train_length=8), steps=300, seed=seed),
+    "adding, few records": lambda seed: run(
+        ADDING, tasks.make("adding_problem", length=20), hidden_size=32, steps=400, seed=seed,
+        log_every=50, eval_every=100),
+    "two bits": lambda seed: run(READER, tasks.make("xor2"), steps=300, seed=seed),
+}  # fmt: skip
+SEEDS = [(name, seed) for name in SEEDED for seed in range(1, 7 if name == "adding" else 4)]
+QUICK_SEEDS = {("adding", 3), ("parity", 1), ("two bits", 1)}
+SLOW_HEALTHY = {"sums", "sums, Adam", "sums, unfinished", "attention", "Transformer"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[slow] * (n in SLOW)) for n in PLANTED])
@@ -200,9 +228,20 @@ def test_health_is_left_alone(name: str) -> None:
     assert found.problems == (), render.text(found)
 
 
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    [pytest.param(*key, marks=[slow] * (key not in QUICK_SEEDS)) for key in SEEDS],
+)
+def test_health_hangs_on_no_seed(name: str, seed: int) -> None:
+    """Whatever the seed, a healthy run has no problem."""
+    found = diagnose(examine(SEEDED[name](seed), steps=150))
+    assert found.problems == (), render.text(found)
+
+
 def test_long_sequences_without_stages_are_told_to_take_them() -> None:
     """Being no better than chance is a symptom of the length, for which stages are advised."""
     found = diagnose(examine(PLANTED["64 bits without stages"][1](), steps=200))
+    assert [finding.name for finding in found.problems] == ["sequence too long"]
     assert found["no better than chance"].cause == "sequence too long"
     assert any("raise_below" in advice for advice in found["sequence too long"].advice)
 
@@ -262,6 +301,34 @@ def test_a_run_that_diverged_is_examined(monkeypatch: pytest.MonkeyPatch) -> Non
     assert diagnose(case)["exploding gradients"].answer.verdict == "problem"
 
 
+def test_a_run_whose_gradient_overflowed_is_diagnosed() -> None:
+    """Steps of 1e30 leave hardly a finite number behind: the rate is named, and nothing crashes."""
+    agent = small_agent(
+        "parity_lstm", task=PARITY, steps=100, hidden_size=4, learning_rate=1e30, clip_norm=None,
+        log_every=1, raise_below=0.05,
+    )  # fmt: skip
+    diverged = False
+    try:
+        agent.learn()
+    except DivergedError:
+        diverged = True
+    found = diagnose(examine(agent, steps=100, diverged=diverged))
+    assert [finding.name for finding in found.problems] == ["learning rate too high"]
+
+
+def test_a_short_run_stops_at_nothing_and_keeps_the_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An untrained agent is advised by its own steps, and its short run takes all of its own."""
+    monkeypatch.setattr("agents.core.trials.seconds_per_step", lambda _: 0.3)
+    agent = small_agent("parity_lstm", task=PARITY, steps=2000, stop_at=0.1)
+    found = examine(agent, steps=5)
+    assert found.num_steps == 125
+    assert found.settings["steps"] == 2000
+    advice = [one for f in diagnose(found).findings for one in f.answer.advice]
+    assert "--set steps=2000" not in advice
+
+
 def test_a_run_without_vitals_is_measured_as_it_is_now() -> None:
     """What a guess is worth is then known, and the history itself stays as it was."""
     agent = small_agent("parity_lstm", task=PARITY, vitals=False, steps=40).learn()
@@ -278,6 +345,24 @@ def test_leaks_are_counted() -> None:
     leaking = count_leaks(Leaking(digits=2, terms=2), 100, seed=0)
     assert (leaking.shared, leaking.questions) == (100, 100)
     assert count_leaks(SUMS, 100, seed=0).shared == 0
+    assert not leaking.is_all
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "is_all"),
+    [
+        ("xor2", {}, True),
+        ("parity", {"length": 8, "train_length": 8}, True),
+        ("parity", {"length": 12, "train_length": 12}, False),
+        ("add1x2", {}, False),
+        ("digits", {}, False),
+    ],
+)
+def test_few_questions_cannot_be_withheld(
+    name: str, settings: dict[str, int], is_all: bool
+) -> None:
+    """Where training asks every combination of codes there is, that is told from a leak."""
+    assert count_leaks(tasks.make(name, **settings), 200, seed=0).is_all == is_all
 
 
 def test_settings_say_what_there_really_is() -> None:

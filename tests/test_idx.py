@@ -1,6 +1,7 @@
 """Idx files: bytes written by hand are read as the numbers that they are, and nothing else is."""
 
 import gzip
+import os
 import struct
 from pathlib import Path
 
@@ -102,3 +103,18 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         read_idx(tmp_path / "none")
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         read_idx(tmp_path)
+    with pytest.raises(ConfigError, match="cannot be read: File name too long"):
+        read_idx(tmp_path / ("x" * 5000))
+    with pytest.raises(ConfigError, match="cannot be read: embedded null"):
+        read_idx(Path("a\0b"))
+
+
+def test_a_relative_path_says_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a missing file the error names the folder, unless the path has it."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"a/b: cannot be read: No such .* in {tmp_path};"):
+        read_idx(Path("a/b"))
+    with pytest.raises(ConfigError, match=f"none: cannot be read: {os.strerror(2)};"):
+        read_idx(tmp_path / "none")

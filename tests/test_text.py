@@ -1,9 +1,7 @@
 """Text: where batches go on, what is withheld, what probes are told, and what counting reaches."""
 
-import io
 import itertools
-import sysconfig
-import tokenize
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ from tasks.core.settings import ConfigError, Given, build, to_values
 from tasks.core.task import TextChunks
 from tasks.text import UNKNOWN, Text
 from tasks.text_ngrams import ngram_bits
-from tasks.text_quantities import measure, tokens
+from tasks.text_quantities import measure
 
 
 @pytest.fixture
@@ -96,6 +94,31 @@ def test_a_text_that_repeats_itself_has_no_samples(tmp_path: Path) -> None:
         small(path).samples("test", 5)
 
 
+def test_a_text_that_repeats_itself_cannot_be_learned(tmp_path: Path) -> None:
+    """A corpus without a sample to test by is refused before the first batch, not at the end."""
+    path = tmp_path / "same.txt"
+    path.write_text("abcd" * 5000)
+    task = small(path)  # its settings can still be printed
+    with pytest.raises(ConfigError, match=r"every validation text of 24 .* stands in it"):
+        next(task.batches("train", 4, 0, 0))
+
+
+def test_a_nul_is_a_character(tmp_path: Path) -> None:
+    """A corpus with NUL is decoded with it, shows it by a sign, and has its quantities."""
+    path = tmp_path / "zeros.txt"
+    letters = np.random.default_rng(0).choice(list("ab(\0"), 4000)
+    path.write_text("".join(character or "\0" for character in letters))
+    task = small(path)
+    assert task.characters == "\0(ab"
+    batch = task.samples("test", 20)
+    texts = task.decode(batch.text)
+    assert all(len(text) == 24 and text in path.read_text() for text in texts)
+    rows = task.rows(batch.following, batch)
+    assert [row.question for row in rows] == [text.replace("\0", "∅") for text in texts]
+    np.testing.assert_array_equal(task.encode([row.question for row in rows]).text, batch.text)
+    assert task.quantities(batch).reading["bracket depth"].shape == batch.text.shape
+
+
 def test_questions_are_encoded_to_the_same_samples() -> None:
     """What rows show as questions is read back with the same text, answers and quantities."""
     task = tasks.make("text").viewed
@@ -122,7 +145,7 @@ def test_score_leaves_out_what_is_unknown() -> None:
     following = np.array([[0, 1, 1, UNKNOWN]])
     batch = TextChunks(np.array([[0, 0, 1, 1]]), following, np.ones(1, bool))
     assert task.score(np.array([[0, 1, 0, 0]]), batch) == {"accuracy": 2 / 3}
-    assert task.rows(np.array([[0, 1, 0, 0]]), batch)[0] == ("aabb", "a", "", False)
+    assert task.rows(np.array([[0, 1, 0, 0]]), batch)[0][:4] == ("aabb", "a", "", False)
 
 
 def test_a_task_is_remade_without_its_corpus(drawn: Path) -> None:
@@ -184,6 +207,42 @@ def test_a_missing_corpus_names_the_option_that_named_it() -> None:
         build(Text, given)
 
 
+def test_a_corpus_is_looked_for_where_its_path_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`~` is the home folder; of a relative path an error names the folder it was looked for in."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    letters = np.random.default_rng(0).choice(list("abcdef"), 4000)
+    (tmp_path / "a.txt").write_text("".join(letters))
+    digests = {small(Path(path)).digest for path in ("~/a.txt", "a.txt", tmp_path / "a.txt")}
+    assert len(digests) == 1
+    with pytest.raises(ConfigError, match=rf"b\.txt cannot be read: .* in {tmp_path};"):
+        Text(path="b.txt")
+    for strange in ("~nobody-here/a.txt", "a\0b", "x" * 5000):
+        with pytest.raises(ConfigError, match=r"path: .* cannot be read: "):
+            Text(path=strange)
+
+
+def test_large_sets_of_characters_are_cut_in_errors(tmp_path: Path) -> None:
+    """Of thousands of characters an error lists a hundred, and says how many there are."""
+    many = "".join(map(chr, range(0x4E00, 0x4E00 + 3000)))
+    path = tmp_path / "many.txt"
+    path.write_text(many)
+    wanted = r"… \(3,000 in all\)"
+    task = small(path)
+    (path.parent / "more.txt").write_text(many + "a")
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: task.encode(["a"]),
+        lambda: small(path.parent / "more.txt", characters=many).samples("test", 1),
+        lambda: Text(characters=many[:-1] + many[0], digest="unread"),
+    )
+    for call in calls:
+        with pytest.raises(ConfigError, match=wanted) as caught:
+            call()
+        assert len(str(caught.value)) < 500
+
+
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
@@ -196,89 +255,6 @@ def test_what_cannot_be_read_is_refused(typed: str, message: str) -> None:
     """Typed text with an unknown character is an error that names it and its place."""
     with pytest.raises(ConfigError, match=message):
         tasks.make("text").encode([typed])
-
-
-def library() -> list[Path]:
-    """Return every fourth source of the library, and the lexer's own."""
-    files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
-    files = [file for file in files if not file.name.startswith("_sysconfigdata")]
-    return [*files[::4], Path(tokenize.__file__)]
-
-
-def tokenized(text: str) -> list[tuple[str, int, int]]:
-    """Return strings, comments and brackets by Python's own lexer."""
-    begins = [0, *np.cumsum([len(line) for line in io.StringIO(text)]).tolist()]
-    fields = {"FSTRING_START": 1, "FSTRING_END": -1}  # Python 3.12 takes f-strings apart
-    found: list[tuple[str, int, int]] = []
-    depth = 0
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        kind = tokenize.tok_name[token.type]
-        begin, end = (begins[row - 1] + column for row, column in (token.start, token.end))
-        if kind == "STRING" or kind == "FSTRING_START":
-            begin += min(token.string.find(q) for q in "'\"" if q in token.string)
-        depth += fields.get(kind, 0)
-        if kind == "FSTRING_START" and depth == 1:
-            found.append(("string", begin, -1))
-        elif kind == "FSTRING_END" and depth == 0:
-            found[-1] = ("string", found[-1][1], end)
-        elif depth == 0 and kind == "STRING":
-            found.append(("string", begin, end))
-        elif depth == 0 and kind == "COMMENT":
-            found.append(("comment", begin, end))
-        elif depth == 0 and kind == "OP" and token.string in tuple("()[]{}"):
-            found.append((token.string, begin, end))
-    return found
-
-
-@pytest.mark.parametrize("path", library(), ids=lambda path: path.name)
-def test_tokens_are_those_of_python(path: Path) -> None:
-    """Strings, comments and brackets of the library are where Python's own lexer sees them."""
-    with tokenize.open(path) as file:
-        text = file.read()
-    assert list(tokens(text)) == tokenized(text)
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "f'{x[\"a\"]}' # b", "f'{x!r:>{width}}'()", "rf'{{ {a} }}\\N' []", "f'\\N{DASH} {a}'",
-        "f'''{\na}''' '#'", "f'{ {1: 2}[1] }'", "b'\\'' \"\" ''", "'''a'b''c\\''''", "f'{x:%H:%M}'",
-        "x = 'a\\\nb' # c", "{f'{a}': (f\"{'b'}\", )}",
-    ],
-)  # fmt: skip
-def test_hard_strings_are_read_as_python_reads_them(source: str) -> None:
-    """Fields, specifications, escapes and quotes within quotes end where Python says."""
-    assert list(tokens(source)) == tokenized(source)
-
-
-def test_quotes_within_the_same_quotes_belong_to_a_field() -> None:
-    """Since Python 3.12 a field may hold its string's own quote; it ends the string in no case."""
-    text = "f'{a['b']} c' d"
-    assert list(tokens(text)) == [("string", 1, 13)]
-    broken = "f'{a['\nb"
-    assert next(tokens(broken)) == ("string", 1, 6)  # no field: as without the f
-
-
-def test_what_nothing_closes_ends_with_the_line() -> None:
-    """An apostrophe of prose is a quote until its line ends, and brackets never go below none."""
-    known = measure("don't) (\nb)")
-    assert known["inside quotes"].tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0]
-    assert known["bracket depth"].tolist() == [0.0] * 11
-    assert known["line position"].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 2]
-
-
-def test_lines_words_and_indentation_are_counted() -> None:
-    """The quantities of a known source are those that one counts by hand."""
-    known = measure("if a_1:\n\t  b 2\n  \nc")
-    assert known["line position"].tolist() == [
-        1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 0, 1,
-    ]  # fmt: skip
-    assert known["indentation"].tolist() == [
-        0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 3, 3, 3, 0, 1, 2, 0, 0,
-    ]  # fmt: skip
-    assert known["word length"].tolist() == [
-        1, 2, 0, 1, 2, 3, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1,
-    ]  # fmt: skip
 
 
 def test_what_a_sample_cannot_tell_is_left_out(tmp_path: Path) -> None:

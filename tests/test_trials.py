@@ -10,7 +10,6 @@ import torch
 import tasks
 from agents.core import trials
 from agents.core.config import ConfigError
-from agents.core.loop import train_steps
 from tasks.core.synthetic import easy, repeated
 from tasks.core.task import SPLITS, TextChunks
 from tests.conftest import same, small_agent, weights
@@ -43,12 +42,19 @@ def test_the_given_agent_and_torch_stay_as_they_are() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_a_trial_takes_the_steps_of_learning() -> None:
-    """Training as it is gives the losses of `learn()`, step for step."""
-    agent = settled()
-    trial = trials.by_size(agent, 8)[AS_IS]
-    learned = settled(steps=8, log_every=1, eval_every=100).learn()
+@pytest.mark.parametrize("below", [None, 0.6])
+def test_a_trial_takes_the_steps_of_learning(below: float | None) -> None:
+    """Training as it is gives the losses of `learn()`, step for step, and climbs where it does."""
+    settings = {"raise_below": below, "raise_steps": 2, "hidden_size": 8}
+    trial = trials.by_size(settled(**settings), 60)[AS_IS]
+    learned = settled(**settings, steps=60, log_every=1, eval_every=100).learn()
     assert list(trial.losses) == learned.history.series("train/loss")[1]
+    if below is None:
+        assert (trial.stage, trial.num_stages) == (0, 1)
+    else:
+        assert trial.stage == learned.state.cursor.stage > 0
+        assert trial.num_stages == PARITY.num_stages
+        assert trial.stage / trial.num_stages <= trial.learned < 1
 
 
 def test_a_batch_is_learned_by_heart() -> None:
@@ -130,6 +136,22 @@ def test_the_range_test_ends_where_the_loss_runs_away() -> None:
         trials.range_test(settled(), lowest=1.0, highest=0.1)
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("batch_size", [1, 4, 8])
+def test_small_batches_do_not_end_the_range_test(batch_size: int, seed: int) -> None:
+    """However noisy the batches, it runs far, and suggests about the rate of large ones."""
+
+    def suggestion(size: int) -> float:
+        adding = tasks.make("adding_problem", length=20)
+        agent = small_agent("adding_lstm", task=adding, batch_size=size, seed=seed, hidden_size=32)
+        found = trials.range_test(agent)
+        assert found.rates[-1] > 1e-3
+        assert found.suggestion is not None
+        return found.suggestion
+
+    assert 0.1 < suggestion(batch_size) / suggestion(64) < 10
+
+
 def test_lengths_fall_by_four_down_to_two() -> None:
     """Each task is a quarter as long as the one before; sums end at one digit, scans have none."""
     long = tasks.make("parity", length=1000, train_length=128)
@@ -174,8 +196,3 @@ def test_a_trial_that_diverges_has_learned_nothing(monkeypatch: pytest.MonkeyPat
     found = trials.synthetic(settled(), 5)
     assert (found.losses, found.final, found.learned) == ((), math.inf, 0.0)
     assert trials.range_test(settled(), steps=5).diverged_at is not None
-
-
-def test_the_loop_is_the_one_of_learning() -> None:
-    """Trials take their steps by `train_steps`; there is no second loop."""
-    assert trials.train_steps is train_steps

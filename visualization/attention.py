@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from visualization.answers import Answered
 from visualization.recurrent.arrays import as_array, demand_same
-
-Row = tuple[str, str, str, bool]  # question, answer, target, right
 
 
 @attrs.frozen(eq=False)
@@ -23,6 +22,7 @@ class AttentionMaps:
         written: characters (N, R).
         read: characters in the order in which they were read (N, C).
         labels: each sample in words, as a person reads it (N,).
+        right: whether what was written is right (N,).
         order: a word on that order, "" where it is the one in which a person reads.
         shares: by quantity, the share of each map's weight that lies on characters of which the
             quantity is what it is for the character being written (K,); NaN: never defined.
@@ -34,6 +34,7 @@ class AttentionMaps:
     written: NDArray[np.str_]
     read: NDArray[np.str_]
     labels: tuple[str, ...]
+    right: NDArray[np.bool_]
     order: str
     shares: Mapping[str, NDArray[np.float64]]
     by_chance: Mapping[str, float]
@@ -43,7 +44,7 @@ class AttentionMaps:
         at = list(samples)
         return attrs.evolve(
             self, weights=self.weights[:, at], written=self.written[at], read=self.read[at],
-            labels=tuple(self.labels[number] for number in at),
+            labels=tuple(self.labels[number] for number in at), right=self.right[at],
         )  # fmt: skip
 
     @property
@@ -56,7 +57,7 @@ def attention_maps(
     weights: Mapping[str, ArrayLike | Tensor],
     written: NDArray[np.str_],
     read: NDArray[np.str_],
-    rows: Sequence[Row],
+    rows: Sequence[Answered],
     known: tuple[Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]] = ({}, {}),
 ) -> AttentionMaps:
     """Bring weights by map (sample, written, read) into one record.
@@ -83,14 +84,15 @@ def attention_maps(
             problem = "a row does not sum to 1, or a weight is below 0"
             raise ValueError(f"{name}: {problem}; accepted: shares of 1")
     stacked = np.stack(maps).astype(np.float64)
-    right = np.array([row[3] for row in rows], bool)
+    right = np.array([row.right for row in rows], bool)
     visible = np.asarray((stacked > 0).any(axis=(0, 2)))
     shares, by_chance = {}, {}
     for quantity, same in _shared(*known):
         shares[quantity], by_chance[quantity] = _share(stacked, same, visible, right)
+    labels = tuple(f"{row.question} = {row.answer}" for row in rows)
     return AttentionMaps(
-        stacked, tuple(weights), written, read, tuple(f"{row[0]} = {row[1]}" for row in rows),
-        _order(read, rows), shares, by_chance,
+        stacked, tuple(weights), written, read, labels, right, _order(read, rows),
+        shares, by_chance,
     )  # fmt: skip
 
 
@@ -127,11 +129,11 @@ def _share(
     return on_same, float(of_all[counts].mean())
 
 
-def _order(read: NDArray[np.str_], rows: Sequence[Row]) -> str:
+def _order(read: NDArray[np.str_], rows: Sequence[Answered]) -> str:
     """Return a word on the order in which the questions were read."""
     texts = ["".join(characters).strip("\n") for characters in read]
-    if all(text == row[0] for text, row in zip(texts, rows, strict=True)):
+    if all(text == row.question for text, row in zip(texts, rows, strict=True)):
         return ""
-    if all(text == row[0][::-1] for text, row in zip(texts, rows, strict=True)):
+    if all(text == row.question[::-1] for text, row in zip(texts, rows, strict=True)):
         return "read from its end"
     return "read in an order of its own"

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from visualization.recurrent import Edit, Intervention
 
 _CHUNK = 1024  # samples that are answered at once
+_STEPS = 2**17  # of a sequence, or numbers of a row: of long samples fewer are answered at once
 
 
 class Agent(abc.ABC):
@@ -148,6 +149,7 @@ class Agent(abc.ABC):
                 raise ConfigError(str(path), "", problem, f"a checkpoint of {wanted!r}")
         self.state.restore(checkpoint)
         self.state.best = Best()
+        self.state.carried = {}  # by other data, or another batch size, perhaps
         return self.checkpoint()
 
     def _go_on(self, folder: Folder, start: Checkpoint | None, place: str, sink: Sink) -> None:
@@ -169,10 +171,10 @@ class Agent(abc.ABC):
             sink.say(f"going on from step {step}")
         Learning(job, folder, sink).run()
 
-    def _validate(self) -> Evaluation:
+    def _validate(self, measures: bool) -> Evaluation:
         answers, batch = self.answers("validation", self.config.eval_samples)
         scores = {"loss": self.mean_loss(batch), **self.task.score(answers, batch)}
-        signs = vitals.measure(self, batch) if self.config.vitals else {}
+        signs = vitals.measure(self, batch) if measures else {}
         return Evaluation(scores, self.answer_table(answers, batch, 12), signs)
 
     @property
@@ -200,9 +202,17 @@ class Agent(abc.ABC):
         """
         if not isinstance(x, (list, tuple)):
             return self.predict([x])[0]
-        if not x:
-            return []
-        return self.task.decode(self._gathered(self.reply, self.task.encode(x)))
+        alone = [self.task.encode([one]) for one in x]
+        groups: dict[tuple[int, ...], list[int]] = {}  # of inputs of one size: padding is read too
+        for at, batch in enumerate(alone):
+            groups.setdefault(batch[0].shape, []).append(at)
+        found: dict[int, Any] = {}
+        for held in groups.values():
+            columns = zip(*(alone[at] for at in held), strict=True)
+            batch = type(alone[held[0]])(*map(np.concatenate, columns))
+            answers = self.task.decode(self._gathered(self.reply, batch))
+            found |= dict(zip(held, answers, strict=True))
+        return [found[at] for at in range(len(x))]
 
     @final
     def inspect(self, views: Sequence[str] | None = None) -> Report:
@@ -356,8 +366,9 @@ class Agent(abc.ABC):
 
     def _in_chunks(self, call: Callable[[Any], Any], batch: Any) -> list[Any]:
         """Call with one chunk of a batch after the other, in evaluation mode, without gradients."""
+        size = max(1, min(_CHUNK, _STEPS // batch[0].shape[1]))
         with evaluation_mode(self.model), torch.inference_mode():
             return [
-                call(to_device(type(batch)(*(a[i : i + _CHUNK] for a in batch)), self.device))
-                for i in range(0, len(batch[0]), _CHUNK)
+                call(to_device(type(batch)(*(a[i : i + size] for a in batch)), self.device))
+                for i in range(0, len(batch[0]), size)
             ]

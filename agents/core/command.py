@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from visualization.report import Report
 
 _OF_A_RUN = ("validate", "predict", "inspect", "diagnose")  # modes for which a folder says it all
+_NUM_TESTED = 10_000  # samples, where the test split has as many
 
 
 def train(order: Order) -> int:
@@ -48,7 +49,7 @@ def _learn(order: Order) -> tuple["Agent", "NDArray[Any]", Any, dict[str, float]
     losses = _csv([["step", "loss", "val_loss"], *agent.history.losses()])
     write_durably(order.run_dir / "loss.csv", losses.encode())
     best = order.load_trained()
-    answers, batch = best.answers("test", 10_000)
+    answers, batch = best.answers("test", _NUM_TESTED)
     scores = best.task.score(answers, batch)
     _write_scores(order.run_dir / "test.json", scores, len(answers), seed=0)
     return best, answers, batch, scores
@@ -63,9 +64,10 @@ def validate(order: Order) -> int:
     agent = order.load_trained()
     task = agent.task
     seed = order.config.seed + 1  # training ended with a test on seed 0
-    answers, batch = agent.answers("test", 10_000, seed)
+    answers, batch = agent.answers("test", _NUM_TESTED, seed)
     rows = [
-        [q, a, t, "right" if right else "wrong"] for q, a, t, right in task.rows(answers, batch)
+        [row.question, row.answer, row.target, "right" if row.right else "wrong"]
+        for row in task.rows(answers, batch)
     ]
     path = order.run_dir / "predictions.csv"
     write_durably(path, _csv([["question", "answer", "target", "right"], *rows]).encode())
@@ -74,7 +76,9 @@ def validate(order: Order) -> int:
     write_durably(path.with_suffix(".npz"), arrays.getvalue())
     scores = task.score(answers, batch)
     _write_scores(order.run_dir / "validation.json", scores, len(answers), seed)
-    print(f"validate: {_words(scores)} ({len(answers):,} new samples, seed {seed}); {path}")
+    whole = len(answers) < _NUM_TESTED  # a split that has no more
+    drawn = f"all {len(answers)} test samples" if whole else f"{len(answers):,} new samples"
+    print(f"validate: {_words(scores)} ({drawn}, seed {seed}); {path}")
     return 0
 
 
@@ -147,7 +151,7 @@ def sweep(order: Order) -> int:
     }
     title = f"{order.agent.name} on {order.task.name} over {', '.join(over)}"
     _keep(Report(title, views), folder, "sweep", 0)
-    return 0
+    return 0 if any(outcome.scores for outcome in outcomes) else DivergedError.exit_code
 
 
 def find_lr(order: Order) -> int:
@@ -229,6 +233,7 @@ def run(options: argparse.Namespace) -> int:
         orders = [order_of_run(options, options.run_dir, MODES)]
     else:
         orders = [read_order(options, MODES)]
+    _demand_use(orders[0])
     mode = MODES[orders[0].mode]
     if options.print_config:
         print(_config_file(orders[0]))
@@ -247,12 +252,18 @@ def _demand_fitting(options: argparse.Namespace) -> None:
     if options.runs and options.run_dir is not None:
         problem = "does not go with --mode compare"
         raise ConfigError("--run-dir", "", problem, "the first run's folder takes the comparison")
+
+
+def _demand_use(order: Order) -> None:
+    """Refuse options that the mode, wherever it is named, has no use for."""
+    options = order.options
     for name, value, only in (
         ("--views", options.views, "inspect"), ("--input", options.input, "predict"),
         ("--over", options.over or None, "sweep"),
     ):  # fmt: skip
-        if value is not None and mode != only and options.config is None:
-            raise ConfigError(name, "", f"does not go with --mode {mode}", f"--mode {only}")
+        if value is not None and order.mode != only:
+            problem = f"does not go with --mode {order.mode}"
+            raise ConfigError(name, "", problem, f"--mode {only}")
 
 
 def _config_file(order: Order) -> str:

@@ -1,5 +1,6 @@
 """Two agents on the same questions: which answers are right, and what else they share."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,9 @@ def compare(a: Agent, b: Agent) -> Report:
 
 
 def _names(a: Agent, b: Agent) -> tuple[str, str]:
-    """Return what tells the two apart: the settings in which they differ, or their order."""
+    """Return what tells the two apart: agents, or the settings in which they differ, or order."""
+    if a.name != b.name:
+        return a.name, b.name
     first, second = flat_settings(a.identity()), flat_settings(b.identity())
     differ = [name for name in first if first[name] != second.get(name)]
     if not differ:
@@ -56,10 +59,16 @@ def _names(a: Agent, b: Agent) -> tuple[str, str]:
 
 def _overlap(a: Agent, b: Agent, names: tuple[str, str]) -> Overlap:
     batch = a.task.samples("test", NUM_QUESTIONS)
-    questions = [row.question for row in a.task.rows(batch[1], batch)]
+    asked = a.task.rows(batch[1], batch)
+    questions = [row.question for row in asked]
     rights, places, known = [], [], a.task.quantities(batch)
     for agent in (a, b):
         own = agent.task.encode(questions)
+        again = agent.task.rows(own[1], own)
+        if not _are_same([row.target for row in again], [row.target for row in asked]):
+            problem = "the first run's questions have other answers in the second run's task"
+            accepted = "two runs on the same data, with samples of one length"
+            raise ConfigError("--mode compare", "task", problem, accepted)
         answers = agent.respond_to(own)
         rights.append([row.right for row in agent.task.rows(answers, own)])
         is_number = answers.dtype.kind == "f"  # right within a tolerance, not by its bits
@@ -75,6 +84,15 @@ def _overlap(a: Agent, b: Agent, names: tuple[str, str]) -> Overlap:
         *rights, groups=groups, places=(first, second),
         what_places=known.places[1] or "position in the answer", labels=questions, names=names,
     )  # fmt: skip
+
+
+def _are_same(targets: Sequence[str], others: Sequence[str]) -> bool:
+    """Tell whether right answers are the same; of numbers, but for what writing them down loses."""
+    try:
+        first, second = (np.array(words, np.float64) for words in (targets, others))
+    except ValueError:
+        return list(targets) == list(others)
+    return bool(np.allclose(first, second, rtol=0.0, atol=1e-3))
 
 
 def _by_place(right: NDArray[np.bool_], known: Quantities) -> NDArray[np.float64]:

@@ -19,9 +19,9 @@ from tasks.core.settings import (
     Given,
     TerrariumError,
     accepted,
+    changed,
     fields,
     setting,
-    to_values,
 )
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 
+_UNNAMED = ("seed", "threads", "vitals")  # a run folder is named by the other settings
 Schedule = Literal["one_cycle", "constant", "cosine", "step", "cyclical"]
 
 
@@ -101,10 +102,15 @@ class AgentConfig:
     )
     keep: int = setting(3, "newest checkpoints kept, beside the best", ge=1, changeable=True)
 
-    def digest(self, task: Mapping[str, Any]) -> str:
-        """Return eight characters that name these settings and the task's, the seed left out."""
-        values = to_values(self) | {"seed": None, "task": dict(task)}
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+    def digest(self, task: object) -> str:
+        """Return eight characters that name these settings and the task's.
+
+        Only what differs from the defaults has a say, so that a setting that is added later changes
+        no name; and neither has what does not make another experiment.
+        """
+        named = {k: v for k, v in changed(self).items() if k not in _UNNAMED}
+        told = json.dumps([named, changed(task)], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
 def with_default(name: str, default: Any) -> Any:

@@ -1,10 +1,12 @@
 """The doctor for training: examines an agent, and answers why it learns as it does."""
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agents.core import trials, vitals
 from agents.core.agent import Agent
@@ -17,12 +19,14 @@ from visualization.diagnosis import Case, Diagnosis, Leak, diagnose
 from visualization.report import Report
 
 NUM_TRAINED = 20_000  # training questions among which validation questions are looked for
+_FEW_QUESTIONS = 1000  # different ones: of more, some can be withheld
 _CHOICES = (300, 150, 75)  # steps of a trial: few choices, so that a verdict hangs on no clock
 _SECONDS = 15.0  # of a trial, about
 _LONGER = (600, 300, 150, 75)  # of trials by length: even short sequences take their time
 _RUN_CHOICES = (1000, 500, 250, 125)  # steps of the run that an untrained agent is examined by
 _RUN_SECONDS = 45.0
 _RECORDS, _EVALUATIONS = 40, 8  # of that run
+_HIGHEST = 100.0  # learning rate that is tried
 Progress = Callable[[str], None]
 
 
@@ -51,7 +55,7 @@ def examine(
     tell(f"one batch by heart, an easy task: {num} steps each")
     by_heart, easy = trials.overfit_one_batch(agent, num), trials.synthetic(agent, num)
     tell("learning-rate range test")
-    rates = trials.range_test(agent, highest=max(1.0, 10 * agent.config.learning_rate))
+    rates = trials.range_test(agent, highest=_highest(agent))
     tell("shorter sequences")
     lengths = trials.by_length(agent, longer)
     tell("other sizes, and the suggested rate")
@@ -62,7 +66,7 @@ def examine(
     return Case(
         title=f"{agent.name} on {agent.task.name}, step {examined.state.cursor.step}",
         records=records_of(examined),
-        settings=settings_of(examined),
+        settings=settings_of(agent),
         monitor=agent.task.monitor,
         diverged=diverged,
         one_batch=by_heart,
@@ -109,7 +113,8 @@ def count_leaks(task: Task, num: int, seed: int) -> Leak:
 
     Training questions are those of the task's last stage, at most 20,000.
     """
-    asked = _keys(task.samples("validation", num)[0])
+    questions = np.asarray(task.samples("validation", num)[0])
+    asked = _keys(questions)
     batches = itertools.chain.from_iterable(
         task.batches("train", 1000, seed, epoch) for epoch in itertools.count()
     )
@@ -120,7 +125,17 @@ def count_leaks(task: Task, num: int, seed: int) -> Leak:
         seen += len(batch[0])
         if seen >= min(NUM_TRAINED, task.num_samples_in("train")):
             break
-    return Leak(sum(key in trained for key in asked), len(asked), len(trained))
+    alike = [key for key in trained if len(key) == len(asked[0])] if asked else []
+    shared = sum(key in trained for key in asked)
+    return Leak(shared, len(asked), len(trained), _are_all(alike, questions))
+
+
+def _are_all(keys: list[bytes], like: NDArray[Any]) -> bool:
+    """Tell whether these few questions are all there are: each code with each at other places."""
+    if not 0 < len(keys) <= _FEW_QUESTIONS:
+        return False
+    places = np.array([np.frombuffer(key, like.dtype) for key in keys]).T
+    return math.prod(len(np.unique(place)) for place in places) == len(keys)
 
 
 def _keys(questions: Any) -> list[bytes]:
@@ -137,6 +152,7 @@ def _short_run(agent: Agent) -> tuple[Agent, bool]:
         "eval_every": max(1, num // _EVALUATIONS),
         "vitals": True,
         "patience": None,
+        "stop_at": None,
     }
     known = fields(type(agent.config))
     learner = trials.fresh(agent, **{n: v for n, v in changed.items() if n in known})
@@ -145,6 +161,11 @@ def _short_run(agent: Agent) -> tuple[Agent, bool]:
     except DivergedError:
         return learner, True
     return learner, False
+
+
+def _highest(agent: Agent) -> float:
+    """Return the highest rate of the range test: above the agent's, but no higher than 100."""
+    return min(max(1.0, 10 * agent.config.learning_rate), _HIGHEST)
 
 
 def _choose(agent: Agent, choices: tuple[int, ...], seconds: float) -> int:

@@ -39,14 +39,18 @@ class History:
     def losses(self) -> list[tuple[int, float | None, float]]:
         """Return of each evaluation step, training loss and validation loss.
 
-        The training loss is the mean since the evaluation before; None if none was recorded.
+        The training loss is the mean of all steps since the evaluation before; None if none was
+        recorded.
         """
         found: list[tuple[int, float | None, float]] = []
-        since: list[float] = []
+        total, at, last = 0.0, 0, 0  # of the losses since; the step of the last record, evaluation
         for record in self.records:
-            since += [record["train/loss"]] if "train/loss" in record else []
+            step = int(record["step"])
+            if "train/loss" in record:
+                total, at = total + record["train/loss"] * (step - at), step
             if "eval/loss" in record:
-                mean = sum(since) / len(since) if since else None
-                found.append((int(record["step"]), mean, record["eval/loss"]))
-                since = []
+                found.append(
+                    (step, total / (at - last) if at > last else None, record["eval/loss"])
+                )
+                total, last = 0.0, at
         return found

@@ -6,7 +6,6 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 _KINDS: dict[str, Callable[..., nn.RNNBase]] = {
     "lstm": nn.LSTM,
@@ -17,10 +16,22 @@ _KINDS: dict[str, Callable[..., nn.RNNBase]] = {
 
 
 def recurrent(
-    cell: str, input_size: int, hidden_size: int, num_layers: int, dropout: float = 0.0
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    num_layers: int,
+    dropout: float = 0.0,
+    bidirectional: bool = False,
 ) -> nn.RNNBase:
-    """Return a recurrent layer of kind `lstm`, `gru`, `rnn` or `relu_rnn`, the batch first."""
-    return _KINDS[cell](input_size, hidden_size, num_layers, batch_first=True, dropout=dropout)
+    """Return a recurrent layer of kind `lstm`, `gru`, `rnn` or `relu_rnn`, the batch first.
+
+    `dropout` is between layers: a single one has none. Of a `bidirectional` one `hidden_size` is
+    that of each direction.
+    """
+    return _KINDS[cell](
+        input_size, hidden_size, num_layers, batch_first=True,
+        dropout=dropout if num_layers > 1 else 0.0, bidirectional=bidirectional,
+    )  # fmt: skip
 
 
 @final
@@ -36,8 +47,12 @@ class OneHot(nn.Module):
         self.num_codes = num_codes
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Return the vectors, in the default floating type."""
-        return F.one_hot(codes, self.num_codes).to(torch.get_default_dtype())
+        """Return the vectors, in the default floating type.
+
+        One is written into zeros: `F.one_hot` would make integers of eight bytes first.
+        """
+        zeros = torch.zeros(*codes.shape, self.num_codes, device=codes.device)
+        return zeros.scatter_(-1, codes[..., None], 1.0)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import torch
 import yaml
 from torch import Tensor
 
+import tasks
 from agents.core import devices
 from agents.core.checkpoint import CannotWriteError, Checkpoint
 from agents.core.config import AgentConfig, ConfigError, flat_settings
@@ -27,7 +28,7 @@ from agents.core.loop import (
 from agents.core.run_folder import Folder
 from agents.core.signals import StopRequest, stop_requests
 from agents.core.state import Best, Climb, State, Window
-from agents.core.vitals import gradient_norms
+from agents.core.vitals import LEARNED_BETWEEN, gradient_norms
 from tasks.core.settings import changeable
 from tasks.core.task import Task, num_batches
 
@@ -50,7 +51,7 @@ class Job:
     device: torch.device
     identity: Mapping[str, Any]  # what the agent was made from, as plain values
     loss_of: Callable[[Any], Tensor]
-    evaluate: Callable[[], Evaluation]
+    evaluate: Callable[[bool], Evaluation]  # whether vitals are measured too
 
     @property
     def total(self) -> int:
@@ -169,7 +170,10 @@ class Learning:
     def _evaluate(self, record: StepRecord) -> None:
         self._bring_up_to_date()
         state, config, step = self.state, self.config, record.step
-        found = self.job.evaluate()
+        measures = config.vitals and self._is_measuring_due(step)
+        found = self.job.evaluate(measures)
+        state.measured = step if measures else state.measured
+        self._since = time.perf_counter()  # evaluating is not learning
         if not all(math.isfinite(value) for value in found.scores.values()):
             raise DivergedError(describe_divergence(state.model, record, f"scores {found.scores}"))
         score = found.scores[self.job.task.monitor[0]]
@@ -188,6 +192,11 @@ class Learning:
         out_of_patience = config.patience is not None and state.best.stale >= config.patience
         state.stopped_early = out_of_patience or self._is_enough(score)
         self._since = time.perf_counter()  # evaluating is not learning
+
+    def _is_measuring_due(self, step: int) -> bool:
+        """Tell whether so much was learned since the last time that measuring costs little."""
+        since = (step - self.state.measured) * self.config.batch_size
+        return not self.state.measured or since >= LEARNED_BETWEEN or step == self.total
 
     def _is_better(self, score: float, loss: float) -> bool:
         best = self.state.best
@@ -251,7 +260,10 @@ def find_start(job: Job, folder: Folder, place: str, sink: Sink) -> Checkpoint |
 
 
 def _demand_same_settings(job: Job, checkpoint: Checkpoint, place: str) -> None:
-    theirs, may_change = flat_settings(checkpoint.values), changeable(type(job.config))
+    values, may_change = checkpoint.values, changeable(type(job.config))
+    task = tasks.make(values["task"], **values["task_settings"])  # as it is named today
+    today = {"task": task.name, "task_settings": tasks.settings_of(task)}
+    theirs = flat_settings({**values, **today})
     for name, value in flat_settings(job.identity).items():
         # A setting that is younger than the run had no say in it.
         if theirs.get(name, value) != value and name not in may_change:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from agents.core.agent import Agent
     from tasks.core.task import Task
 
-_OUTSIDE = ("agent", "task", "mode", "run_dir")  # names in a file that are no settings of the agent
+OUTSIDE = ("agent", "task", "mode", "run_dir")  # names in a file that are no settings of the agent
 
 
 @attrs.frozen
@@ -44,8 +44,7 @@ class Order:
         """The run's folder: the given one, or one that its settings name."""
         if self.options.run_dir is not None:
             return Path(self.options.run_dir)
-        task = tasks.settings_of(self.task)
-        name = f"{self.config.digest(task)}-s{self.config.seed}"
+        name = f"{self.config.digest(self.task)}-s{self.config.seed}"
         return Path("runs") / self.task.name / self.agent.name / name
 
     def make(self) -> "Agent":
@@ -140,20 +139,26 @@ def _gather(options: argparse.Namespace) -> dict[str, Given]:
     if options.resume not in ("auto", "never") and not Path(options.resume).exists():
         problem = f"{options.resume} does not exist"
         raise ConfigError("--resume", "", problem, "auto, never, or a checkpoint file")
-    path = options.config
-    if path is None and options.agent is None and options.task is None and options.run_dir:
-        saved = options.run_dir / "config.yaml"
-        path = saved if saved.exists() else None
+    path = config_of(options)
     given = _in_own_words(read_file(path), options.agent) if path else {}
     if "task.name" in given:
         given["task"] = given.pop("task.name")
     given.update(read_option(text) for text in options.set)
     if options.seed is not None:
         given["seed"] = Given(read_value(options.seed), "--seed")
-    for name in _OUTSIDE:
+    for name in OUTSIDE:
         if getattr(options, name) is not None:
             given[name] = Given(str(getattr(options, name)), f"--{name.replace('_', '-')}")
     return given
+
+
+def config_of(options: argparse.Namespace) -> Path | None:
+    """Return the file of settings: the named one, or that of a run that is named by its folder."""
+    named: Path | None = options.config
+    if named is None and options.agent is None and options.task is None and options.run_dir:
+        saved = Path(options.run_dir) / "config.yaml"
+        return saved if saved.exists() else None
+    return named
 
 
 def _in_own_words(given: dict[str, Given], agent: str | None) -> dict[str, Given]:
@@ -162,14 +167,12 @@ def _in_own_words(given: dict[str, Given], agent: str | None) -> dict[str, Given
     A file that names no agent, but settings by such names, is for the agent that knows them.
     """
     named = given["agent"].value if "agent" in given else agent
-    known = {
-        name: entry for name, entry in agents.AGENTS.items()
-        if name == named or (named is None and given.keys() & entry.aliases.keys())
-    }  # fmt: skip
-    if not known:
-        return given
-    (name, entry), *_ = known.items()
-    if not given.keys() & entry.aliases.keys():
+    for name, entry in agents.AGENTS.items():
+        theirs = {key.partition(".")[0] for key in entry.aliases}
+        groups = {key.partition(".")[0] for key in given}
+        if groups & theirs and named in (None, name):
+            break
+    else:
         return given
     _demand_known(given, name, entry)
     ours: dict[str, Given] = {}
@@ -179,7 +182,7 @@ def _in_own_words(given: dict[str, Given], agent: str | None) -> dict[str, Given
             problem = f"{key!r} is {own!r}, which stands in {ours[own].place} too"
             raise ConfigError(item.place, "", problem, "each setting once")
         ours[own] = item
-    place = next(item.place for key, item in given.items() if key in entry.aliases)
+    place = next(iter(given.values())).place
     meant = {"agent": name, "task": entry.task, **entry.implied}
     return {key: Given(value, place) for key, value in meant.items()} | ours
 
@@ -187,7 +190,7 @@ def _in_own_words(given: dict[str, Given], agent: str | None) -> dict[str, Given
 def _demand_known(given: Mapping[str, Given], name: str, entry: Entry) -> None:
     """Refuse a name that is neither ours nor the other tool's."""
     settings = fields(config_class(find("agent", name, agents.AGENTS, name)))
-    known = [*entry.aliases, *_OUTSIDE, *settings]
+    known = [*entry.aliases, *OUTSIDE, *settings]
     for key, item in given.items():
         if key not in known and not key.startswith("task."):
             problem, hint = f"{key!r} is not a setting of {name}", nearest(key, known)

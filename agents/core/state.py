@@ -11,7 +11,7 @@ from agents.core.history import History
 from agents.core.loop import Cursor
 from agents.core.optim import Optimizer
 
-_PLAIN = ("seconds", "threads", "precision", "stopped_early")
+_PLAIN = ("seconds", "threads", "precision", "stopped_early", "measured")
 
 
 @attrs.define
@@ -59,6 +59,7 @@ class State:
     best: Best = attrs.Factory(Best)
     history: History = attrs.Factory(History)
     carried: dict[str, Tensor] = attrs.Factory(dict)  # by a training batch into the next, by name
+    measured: int = 0  # step of the last measurement of vitals
     seconds: float = 0.0  # spent learning until the last record, evaluations left out
     stopped_early: bool = False
 
@@ -104,5 +105,5 @@ class State:
         self.cursor, self.window = Cursor(**values["cursor"]), Window(**values["window"])
         self.climb = Climb(**values.get("climb", {}))  # absent before 0.2.0
         self.best, self.history = Best(**values["best"]), History(values["history"])
-        for name in _PLAIN:
-            setattr(self, name, values[name])
+        for name in _PLAIN:  # `measured` is absent before 0.3.0
+            setattr(self, name, values.get(name, 0) if name == "measured" else values[name])

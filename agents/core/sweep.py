@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from agents.core.config import read_value
-from agents.core.orders import Order, read_order
+from agents.core.orders import OUTSIDE, Order, config_of, read_order
 from tasks.core.settings import ConfigError, Given
 from visualization.curves import Curves
 from visualization.table import Table
@@ -52,10 +52,14 @@ def read_over(texts: Sequence[str]) -> dict[str, list[Any]]:
     for text in texts:
         name, equals, values = (part.strip() for part in text.partition("="))
         words = [word.strip() for word in values.split(",")]
+        read = [read_value(word) for word in words]
         accepted = "name=value,value,… such as task.length=150,200,250, each value once"
-        if not equals or not name or "" in words or len(set(words)) < len(words) or name in found:
+        if not equals or not name or "" in words:
             raise ConfigError("--over", "", f"{text!r} names no values to go through", accepted)
-        found[name] = [read_value(word) for word in words]
+        if name in found or name in OUTSIDE or len(set(map(repr, read))) < len(read):
+            problem = f"{text!r} cannot be gone through: a setting once, with different values"
+            raise ConfigError("--over", "", problem, accepted)
+        found[name] = read
     if not found:
         raise ConfigError("--over", "", "nothing is named to sweep over", "name=value,value,…")
     return found
@@ -70,7 +74,8 @@ def orders(
         given = {name: Given(value, f"--over {name}") for name, value in values.items()}
         word = ",".join(f"{name}={value}" for name, value in values.items())
         folder = sweep_dir(base, over) / re.sub(r"[^\w.,=+-]", "_", word)
-        options = argparse.Namespace(**{**vars(base.options), "run_dir": folder})
+        named = {"run_dir": folder, "config": config_of(base.options)}
+        options = argparse.Namespace(**{**vars(base.options), **named})
         yield values, read_order(options, modes, given)
 
 

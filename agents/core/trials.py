@@ -27,6 +27,7 @@ from visualization.diagnosis import AS_IS, RateTest, Trial, has_diverged, rate_t
 STEPS = 200  # of a trial
 NUM_BY_HEART = 16  # samples of the one batch
 NUM_JUDGED = 256  # training samples on which a trial's end is judged
+NUM_RANGED = 64  # training samples on which the range test is judged after each step
 _LENGTHS = ("length", "train_length", "digits", "chunk")  # settings that say how long questions are
 _SHORTER = 4  # times, from one length to the next
 _SHORTEST = 2
@@ -128,8 +129,9 @@ def range_test(
     """Let the learning rate rise evenly on a logarithmic scale, and see where the loss falls.
 
     Muon's rate keeps its proportion to Adam's. A task of several stages is at its first, since at
-    the last no rate may do anything; and there is no dropout, which hides small falls. The test
-    ends when the loss is four times its best.
+    the last no rate may do anything; and there is no dropout, which hides small falls. After each
+    step the loss is that of the same 64 samples, for the noise of small batches hides every fall.
+    The test ends when it is four times its first level.
 
     Raises:
         ConfigError: the rates do not rise, or there are fewer than three steps.
@@ -139,13 +141,16 @@ def range_test(
         raise ConfigError("range_test()", "", problem, "0 < lowest < highest, 3 steps or more")
     learner = fresh(agent, **_rates(agent, highest), **_changed(agent, {"dropout": 0.0}))
     rates = [float(rate) for rate in np.geomspace(lowest, highest, steps)]
+    other = learner.config.seed + 1  # other samples than those of the first steps
+    judged = next(learner.task.batches("train", NUM_RANGED, other, 0, 0, 0))
     losses: list[float] = []
     with _own(learner):
         stepper = _stepper(learner)
         batches = _batches(learner, learner.task, learner.config.batch_size, stage=0)
         for number, (rate, batch) in enumerate(zip(rates, batches, strict=False), start=1):
             try:
-                losses.append(stepper.step(batch, number, rate / highest).loss)
+                stepper.step(batch, number, rate / highest)
+                losses.append(learner.mean_loss(judged))
             except DivergedError:
                 losses.append(math.inf)
             if has_diverged(losses):
@@ -169,19 +174,39 @@ def seconds_per_step(agent: Agent) -> float:
 
 
 def _learn(learner: Agent, task: Task, steps: int) -> Trial:
-    """Take the steps of a fresh agent's recipe on a task, and judge the end of it."""
+    """Take the steps of a fresh agent's recipe on a task, and judge the end of it.
+
+    A task of several stages begins where the recipe does, and climbs by it.
+    """
     learner.config = attrs.evolve(learner.config, steps=steps, epochs=None)
     cursor = Cursor(stage=min(learner.state.cursor.stage, task.num_stages - 1))
-    losses: list[float] = []
-    judged = next(_batches(learner, task, NUM_JUDGED, cursor.stage))
-    chance = constant_answer(np.asarray(judged[1]))[1]
+    first, losses, final = cursor.stage, list[float](), math.inf
     with _own(learner):
-        try:
-            losses.extend(record.loss for record in train_steps(_stepper(learner), task, cursor))
+        with contextlib.suppress(DivergedError):
+            losses.extend(_climbing(learner, task, cursor))
+        judged = next(_batches(learner, task, NUM_JUDGED, cursor.stage))
+        if len(losses) == steps:
             final = learner.mean_loss(judged)
-        except DivergedError:
-            final = math.inf
-    return Trial(tuple(losses), final if math.isfinite(final) else math.inf, chance)
+    return Trial(
+        losses=tuple(losses),
+        final=final if math.isfinite(final) else math.inf,
+        chance=constant_answer(np.asarray(judged[1]))[1],
+        stage=cursor.stage - first,
+        num_stages=task.num_stages - first,
+    )
+
+
+def _climbing(learner: Agent, task: Task, cursor: Cursor) -> Iterator[float]:
+    """Yield the losses of steps; a low one brings the task's next stage, as in learning."""
+    below, lately = learner.config.raise_below, list[float]()
+    for record in train_steps(_stepper(learner), task, cursor):
+        yield record.loss
+        if below is None or cursor.stage + 1 >= task.num_stages:
+            continue
+        lately.append(record.loss)
+        if len(lately) == learner.config.raise_steps:
+            cursor.stage += sum(lately) / len(lately) < below
+            lately.clear()
 
 
 def _stepper(learner: Agent) -> Stepper:

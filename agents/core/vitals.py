@@ -4,7 +4,7 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast
 
 import numpy as np
 import torch
@@ -15,15 +15,38 @@ from agents.core.loop import to_device
 from visualization.untouched import evaluation_mode
 
 if TYPE_CHECKING:
-    from agents.core.agent import Agent
+    from agents.core.config import AgentConfig
+    from agents.core.state import State
+    from tasks.core.task import Task
 
-NUM_FITTED = 256  # training samples that are answered as the validation samples are
-NUM_WATCHED = 32  # of them, those on which units and the gradient's way back are watched
+NUM_FITTED = 128  # training samples that are answered as the validation samples are
+NUM_WATCHED = 16  # of them, those on which units and the gradient's way back are watched
+LEARNED_BETWEEN = 5_000  # samples: measuring takes as long as learning some hundred of them
 _BOUNDS = {nn.Tanh: (-1, 1), nn.Sigmoid: (0, 1), nn.ReLU: None, nn.GELU: None, nn.SiLU: None}
 _SAME = 1e-3  # a unit whose values differ by less says nothing of what was read
 _NEAR = 0.05  # of a bound, as a share of the range
 _NUM_GATED = 8  # samples on which gates are watched
 _MOSTLY = 0.9  # of all samples and steps
+
+
+class Measured(Protocol):
+    """What measuring needs of an agent."""
+
+    task: "Task"
+    config: "AgentConfig"
+    device: torch.device
+    state: "State"
+    model: nn.Module
+    network: Any
+
+    def loss(self, batch: Any) -> Tensor:
+        """Return the scalar loss of a batch."""
+
+    def mean_loss(self, batch: Any) -> float:
+        """Return the loss of a task's batch in evaluation mode."""
+
+    def respond_to(self, batch: Any) -> NDArray[Any]:
+        """Return the answers to a task's batch."""
 
 
 def layer_of(parameter: str) -> str:
@@ -36,6 +59,8 @@ def layer_of(parameter: str) -> str:
 def gradient_norms(model: nn.Module, scale: float) -> dict[str, float]:
     """Return `grad/<layer>`, the L2 norms of the gradients that stand, times `scale`."""
     found = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    if not found:
+        return {}
     norms = torch.stack(torch._foreach_norm(list(found.values()))).tolist()
     squares: dict[str, float] = {}
     for name, norm in zip(found, norms, strict=True):
@@ -44,24 +69,37 @@ def gradient_norms(model: nn.Module, scale: float) -> dict[str, float]:
     return {tag: scale * square**0.5 for tag, square in squares.items()}
 
 
-def measure(agent: "Agent", validation: Any) -> dict[str, float]:
+def measure(agent: Measured, validation: Any) -> dict[str, float]:
     """Return what a run records beside its evaluation.
 
     `fit/…`: loss and score on training samples, answered as the validation samples are, without
-    dropout. `chance/…`: the same of the best answer that knows no question: the commonest code at
-    each place, or the mean; its loss in nats, or as a squared error. And what `watch` returns.
+    dropout; they are the first ones of the run's seed, of the stage that it is in. `chance/…`: the
+    same of the best answer that knows no question: the commonest code at each place, or the mean;
+    its loss in nats, or as a squared error. And what `watch` returns.
     """
-    task, batch = agent.task, agent.task.samples("train", NUM_FITTED)
+    task, stage = agent.task, agent.state.cursor.stage
+    batch = next(task.batches("train", NUM_FITTED, agent.config.seed, 0, 0, stage))
     blind, loss = constant_answer(np.asarray(batch[1]))
-    guesses = np.broadcast_to(blind, (len(validation[1]), *blind.shape))
+    asked = validation if validation[1].shape[1:] == blind.shape else batch
+    guesses = np.broadcast_to(blind, (len(asked[1]), *blind.shape))
     few = type(batch)(*(array[:NUM_WATCHED] for array in batch))
-    chance = {"loss": loss, **task.score(guesses, validation)}
+    chance = {"loss": loss, **task.score(guesses, asked)}
     fit = {"loss": agent.mean_loss(batch), **task.score(agent.respond_to(batch), batch)}
     found = {f"chance/{name}": value for name, value in chance.items()}
     found |= {f"fit/{name}": value for name, value in fit.items()}
-    with evaluation_mode(agent.model):
+    with evaluation_mode(agent.model), _unwrapped(agent):
         found |= watch(agent.model, agent.loss, to_device(few, agent.device))
     return {tag: value for tag, value in found.items() if math.isfinite(value)}
+
+
+@contextlib.contextmanager
+def _unwrapped(agent: Measured) -> Iterator[None]:
+    """Let an agent's loss call its bare model: a wrapper's replicas would each be watched."""
+    wrapper, agent.network = agent.network, agent.model
+    try:
+        yield
+    finally:
+        agent.network = wrapper
 
 
 def constant_answer(targets: NDArray[Any]) -> tuple[NDArray[Any], float]:

@@ -17,6 +17,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.core.paths import why_not
 from tasks.core.settings import ConfigError
 
 T = TypeVar("T")
@@ -73,8 +74,10 @@ def _read(path: Path, take: Callable[[Path, IO[bytes], bool], T]) -> T:
                 return take(path, cast("IO[bytes]", file), True)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise _error(path, f"is damaged or cut off: {error}", "a whole gzip file") from None
-    except OSError as error:
-        raise _error(path, f"cannot be read: {error.strerror}", _ACCEPTED) from None
+    except ConfigError:
+        raise
+    except (OSError, ValueError) as error:  # the second of a path that no file can have
+        raise _error(path, why_not(path, error), _ACCEPTED) from None
 
 
 def _header(path: Path, file: IO[bytes], compressed: bool) -> IdxHeader:

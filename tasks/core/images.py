@@ -8,13 +8,17 @@ from numpy.typing import NDArray
 
 from tasks.core.settings import ConfigError
 
+_MIDDLE = 127.5  # between black, 0, and white, 255
+
 
 def read_grey(
     path: Path, height: int, width: int, place: str, accepted: str
 ) -> NDArray[np.float32]:
-    """Return an image file as grey values (height, width) from 0, black, to 1, white.
+    """Return an image file as grey values (height, width) from 0, paper, to 1, the most ink.
 
-    It is brought to that size by averaging over areas.
+    The paper is what most of the border shows, the median of its pixels: where that is light, the
+    image is turned over, so that ink may be darker or lighter than its paper. The image is brought
+    to its size by averaging over areas.
 
     Raises:
         ConfigError: names `place`, and says why the file cannot be read.
@@ -26,10 +30,18 @@ def read_grey(
         raise ConfigError(place, "", problem, "`pip install pillow`, or an array") from None
     try:
         with Image.open(path) as image:
-            grey = image.convert("L").resize((width, height), Image.Resampling.BOX)
+            grey = image.convert("L")
+        small = grey.resize((width, height), Image.Resampling.BOX)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ConfigError(place, "", f"cannot be read: {error}", accepted) from None
-    return np.asarray(grey, np.float32) / np.float32(255)
+    ink = np.asarray(small, np.float32) / np.float32(255)
+    return 1 - ink if _has_light_paper(np.asarray(grey)) else ink
+
+
+def _has_light_paper(grey: NDArray[np.uint8]) -> bool:
+    """Tell whether the border of an image (H, W) is light, by the median of its pixels."""
+    sides = (grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1])
+    return bool(np.median(np.concatenate(sides)) > _MIDDLE)
 
 
 def demand_grey(x: Any, height: int, width: int) -> NDArray[np.float32]:
@@ -44,6 +56,9 @@ def demand_grey(x: Any, height: int, width: int) -> NDArray[np.float32]:
         array = np.asarray(x)
     except ValueError:
         raise ConfigError("input", "", "its rows differ in length", accepted) from None
+    except (TypeError, RuntimeError) as error:  # such as a tensor that has a gradient
+        problem = f"{type(x).__name__} is no array: {error}"
+        raise ConfigError("input", "", problem, accepted) from None
     if array.dtype.kind not in "biuf":
         problem = f"{type(x).__name__} of {array.dtype} is no image"
         raise ConfigError("input", "", problem, accepted)

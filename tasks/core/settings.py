@@ -154,6 +154,12 @@ def fields(cls: type) -> dict[str, "attrs.Attribute[Any]"]:
     return {field.name: field for field in attrs.fields(cls) if "meaning" in field.metadata}
 
 
+def changed(settings: object) -> dict[str, Any]:
+    """Return the settings that differ from their class's defaults, as plain values."""
+    usual = {name: field.default for name, field in fields(type(settings)).items()}
+    return {name: value for name, value in to_values(settings).items() if value != usual[name]}
+
+
 def changeable(cls: type) -> list[str]:
     """Return the names of the settings that may be changed later."""
     return [name for name, field in fields(cls).items() if field.metadata["changeable"]]

@@ -100,6 +100,7 @@ class Row(NamedTuple):
     answer: str
     target: str
     right: bool
+    brief: str = ""  # the question in few words, where it is long
 
 
 class Quantities(NamedTuple):

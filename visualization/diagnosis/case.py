@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 FEWEST_RECORDS = 8  # of the training loss: below, nothing can be said of a course
 _STUCK = 0.02  # of the chance loss: less progress over a quarter of the run is none
 _HALF = 0.5  # share of the chance loss that is gone half-way
-_LEARNED = 0.9  # share of the chance loss that is gone: nothing to complain of
+LEARNED = 0.9  # share of the chance loss that is gone: nothing to complain of
 _MORE = 0.15  # of the chance loss: a trial that learns as much more is better
 AS_IS = "as it is"  # the trial with no setting changed
 Array = NDArray[np.float64]
@@ -25,21 +25,31 @@ class Trial:
         losses: of each step, in training; shorter than planned where it diverged.
         final: loss after the last step, without dropout; infinite where it diverged.
         chance: loss of the best constant answer to the same samples.
+        stage: of a task learned in stages of growing difficulty, that of the last step.
+        num_stages: that it goes through; 1 where it is learned at one.
     """
 
     losses: tuple[float, ...]
     final: float
     chance: float
+    stage: int = 0
+    num_stages: int = 1
 
     @property
     def learned(self) -> float:
-        """The share of the chance loss that is gone: 1 all, 0 none; never below 0."""
-        return learned(self.final, self.chance)
+        """The share of the chance loss that is gone: 1 all, 0 none; never below 0.
+
+        Of several stages the share that is behind it, and of the one reached that of its loss.
+        """
+        return (self.stage + learned(self.final, self.chance)) / max(1, self.num_stages)
 
     @property
     def is_falling(self) -> bool:
-        """Whether the loss of the last quarter is clearly below that of the second."""
-        return falls(np.array(self.losses), self.chance)
+        """Whether the loss of the last quarter is clearly below that of the second.
+
+        A loss far above that of a constant answer is on no way to anything.
+        """
+        return self.final < 2 * self.chance and falls(np.array(self.losses), self.chance)
 
 
 @attrs.frozen
@@ -47,10 +57,12 @@ class RateTest:
     """A short training in which the learning rate rises at every step (Smith 2015, 1506.01186).
 
     Attributes:
+        losses: after each step; of the same samples where `agents.core.trials` made the test.
         smoothed: losses averaged over neighbouring steps.
         suggestion: the rate at which the smoothed loss falls most steeply; None: it never falls.
-        best: the rate at which the smoothed loss is lowest.
-        diverged_at: the rate at which the loss was four times its best, or no number; None: never.
+        best: the lowest rate at which the smoothed loss is about as low as at any.
+        diverged_at: the rate at which the loss was four times its first level, or no number; None:
+            never.
     """
 
     rates: tuple[float, ...]
@@ -67,7 +79,8 @@ class Leak:
 
     shared: int
     questions: int
-    trained: int  # training questions that were looked at
+    trained: int  # different training questions that were looked at
+    is_all: bool = False  # these are all the questions there are: none is left to withhold
 
 
 @attrs.frozen(kw_only=True)
@@ -77,8 +90,9 @@ class Case:
     Attributes:
         title: the agent, the task and the step.
         records: the history: flat maps of tags such as `train/loss` to numbers, with `step`.
-        settings: of the agent, and of its task as `task.<name>`; `eval_samples` is the number of
-            validation samples that there really are, `num_stages` the task's.
+        settings: of the agent, `learning_rate`, `clip_norm`, `steps` and `eval_samples` at least,
+            and of its task as `task.<name>`; `eval_samples` is the number of validation samples
+            that there really are, `asked_samples` what was asked for, `num_stages` the task's.
         monitor: the score that counts, and whether more or less of it is better.
         diverged: whether the run ended because a loss or gradient was no longer a finite number.
         one_batch: the same batch at every step.
@@ -103,20 +117,33 @@ class Case:
     leak: Leak | None = None
 
     def series(self, tag: str) -> tuple[Array, Array]:
-        """Return the steps at which a tag was recorded, and its values."""
-        rows = [record for record in self.records if tag in record]
-        steps = np.array([record["step"] for record in rows], np.float64)
-        return steps, np.array([record[tag] for record in rows], np.float64)
+        """Return the steps at which a tag was recorded as a finite number, and these numbers."""
+        rows = [(record["step"], record[tag]) for record in self.records if _holds(record, tag)]
+        found = np.array(rows, np.float64).reshape(-1, 2)
+        return found[:, 0], found[:, 1]
 
     def tags(self, prefix: str) -> list[str]:
-        """Return the recorded tags that begin so, in the order of their first appearance."""
-        found = dict.fromkeys(tag for record in self.records for tag in record)
-        return [tag for tag in found if tag.startswith(prefix)]
+        """Return the tags that begin so and have a series, in the order of their appearance."""
+        found = dict.fromkeys(tag for r in self.records for tag in r if tag.startswith(prefix))
+        return [tag for tag in found if any(_holds(record, tag) for record in self.records)]
 
     def last(self, tag: str) -> float | None:
-        """Return the last value of a tag; None: never recorded."""
+        """Return the last finite value of a tag; None: never recorded."""
         _, values = self.series(tag)
         return float(values[-1]) if len(values) else None
+
+    def why_missing(self, what: str) -> str:
+        """Return the words for what was not recorded, with the reason for it."""
+        if self.diverged:
+            return f"{what}: the run ended before in numbers that are not finite"
+        if not self.settings.get("vitals", True):
+            return f"{what}: the run had vitals=false"
+        return f"{what}: the run is too short"
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the run."""
+        return float(self.settings["learning_rate"])
 
     @property
     def is_known(self) -> bool:
@@ -129,10 +156,23 @@ class Case:
         return self.last("chance/loss")
 
     @property
-    def learned(self) -> float:
+    def fitted(self) -> float:
         """The share of the chance loss that is gone on training samples, without dropout."""
         fit, chance = self.last("fit/loss"), self.chance
         return 0.0 if fit is None or chance is None else learned(fit, chance)
+
+    @property
+    def stages(self) -> tuple[int, int]:
+        """Of training in stages the one that it is in, from 0, and their number; else 0 of 1."""
+        if self.settings.get("raise_below") is None:
+            return 0, 1
+        return int(self.last("train/stage") or 0), max(1, self.settings.get("num_stages", 1))
+
+    @property
+    def learned(self) -> float:
+        """The share that is learned, as of a trial: what is fitted, and the stages behind it."""
+        stage, num = self.stages
+        return (stage + self.fitted) / num
 
     @property
     def climbed(self) -> bool:
@@ -154,19 +194,29 @@ class Case:
     @property
     def num_steps(self) -> int:
         """The steps of the run, as far as they were recorded."""
-        return int(self.records[-1]["step"]) if self.records else 0
+        return int(max((r["step"] for r in self.records if _holds(r, "step")), default=0))
 
     @property
     def is_behind(self) -> bool:
-        """Whether less than half of the chance loss is gone, in a run that was recorded."""
+        """Whether less than half is learned, in a run that was recorded."""
         return self.is_known and self.learned < _HALF
+
+    @property
+    def crawls(self) -> bool:
+        """Whether it is behind, and no harder stage has begun lately."""
+        return self.is_behind and not self.climbed
 
     @property
     def ails(self) -> bool:
         """Whether the run has not learned, and makes no progress either."""
         if self.diverged:
             return True
-        return self.is_known and self.learned < _LEARNED and not self.is_improving
+        return self.is_known and self.learned < LEARNED and not self.is_improving
+
+
+def _holds(record: Mapping[str, float], tag: str) -> bool:
+    """Tell whether a record has a finite number of this tag, and of a step."""
+    return all(name in record and math.isfinite(record[name]) for name in (tag, "step"))
 
 
 def learned(loss: float, chance: float) -> float:
@@ -182,9 +232,11 @@ def is_better(case: Case, other: Trial) -> bool:
     A run that makes progress is surpassed only if it has not come half of the way, and the trial
     got further than it in no more steps.
     """
-    own = case.sizes[AS_IS]
+    own = case.sizes.get(AS_IS)
+    if own is None:
+        return False
     further = other.learned - case.learned > _MORE and len(other.losses) <= case.num_steps
-    is_surpassed = case.is_behind and further
+    is_surpassed = case.crawls and further
     return (case.ails or is_surpassed) and other.learned - own.learned > _MORE
 
 
@@ -193,7 +245,10 @@ def falls(losses: Array, chance: float) -> bool:
     if len(losses) < FEWEST_RECORDS:
         return False
     before, late = quarter(losses, 1), quarter(losses, 3)
-    error = 3 * math.hypot(standard_error(before), standard_error(late))
+    # While the loss falls steeply its fall is no scatter: only what lies beside a line is.
+    at = np.arange(len(before))
+    calm = before - np.polyval(np.polyfit(at, before, 1), at) if len(before) > 3 else late
+    error = 3 * math.hypot(standard_error(calm), standard_error(late))
     return float(np.median(before) - np.median(late)) > max(_STUCK * chance, error)
 
 
@@ -213,5 +268,5 @@ def sampling_error(share: float, num: int) -> float:
 
     One right and one wrong answer are added, so that it is never zero.
     """
-    p = (share * num + 1) / (num + 2)
-    return math.sqrt(p * (1 - p) / num)
+    p = (min(1.0, max(0.0, share)) * num + 1) / (num + 2)
+    return math.sqrt(p * (1 - p) / max(1, num))

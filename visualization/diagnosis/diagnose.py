@@ -1,8 +1,9 @@
 """All questions in the order in which one would ask them, and what explains what."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 
 import attrs
+import numpy as np
 
 from visualization.diagnosis import fit, signals, sizes, steps
 from visualization.diagnosis.case import Case
@@ -12,18 +13,26 @@ from visualization.diagnosis.signals import is_cut_off
 
 @attrs.frozen
 class Question:
-    """What is asked, the name of what would be wrong, and what would explain it."""
+    """What is asked, the name of what would be wrong, and what could explain it."""
 
     name: str
     words: str
     answer: Callable[[Case], Answer]
-    causes: tuple[str, ...] = ()  # the first of them that is a problem explains this one
+    causes: tuple[str, ...] = ()  # the first that is a problem, and earlier in `order`
 
 
 _RATE = ("learning rate too high", "learning rate too low")
 _INSIDE = ("exploding gradients", "saturated units", "dead units", "vanishing gradients")
-_SHAPE = ("dropout too strong", "model too deep", "model too small", "sequence too long")
-_ROOTS = (*_SHAPE, *_RATE, *_INSIDE)
+# Each is tried out by itself: what a trial mends best is the cause of the others. Of equals the
+# first is.
+_TRIED = {
+    "dropout too strong": "dropout=",
+    "learning rate too high": "learning_rate=",
+    "model too deep": "num_layers=",
+    "model too small": "hidden_size=",
+    "learning rate too low": "learning_rate=",
+}
+_ROOTS = (*_TRIED, "sequence too long", *_INSIDE)
 _ALL = (*_ROOTS, "cannot learn one batch", "cannot learn an easy task")
 
 QUESTIONS = (
@@ -40,15 +49,17 @@ QUESTIONS = (
     Question("noisy validation", "Is the validation score precise enough?", fit.noise,
              (*_RATE, "spikes")),
     Question("learning rate too high", "Is the learning rate too high?", steps.rate_high,
-             ("dropout too strong",)),
+             tuple(_TRIED)),
     Question("learning rate too low", "Is the learning rate too low?", steps.rate_low,
-             ("dropout too strong",)),
+             tuple(_TRIED)),
     Question("spikes", "Does the training loss jump?", steps.spikes,
              ("learning rate too high", "exploding gradients")),
     Question("plateau", "Does the training loss stand still?", steps.plateau,
              (*_ALL, "no better than chance")),
     Question("vanishing gradients", "Does the gradient reach the first steps and layers?",
-             signals.vanishing, ("saturated units", "dead units", "model too deep")),
+             signals.vanishing, (
+                 "learning rate too high", "saturated units", "dead units", "model too deep",
+                 "cannot learn one batch", "sequence too long")),
     Question("exploding gradients", "Do gradients grow out of bounds?", signals.exploding,
              ("learning rate too high",)),
     Question("dead units", "Do units say the same whatever they read?", signals.dead,
@@ -56,53 +67,71 @@ QUESTIONS = (
     Question("saturated units", "Do units stand at their bounds?", signals.saturated,
              ("learning rate too high",)),
     Question("sequence too long", "Are the sequences too long to learn from?", sizes.length,
-             ("model too deep", "exploding gradients")),
-    Question("model too small", "Has the model too few units?", sizes.small,
-             ("dropout too strong", "model too deep")),
-    Question("model too deep", "Has the model too many layers?", sizes.deep),
-    Question("dropout too strong", "Does dropout leave too little to learn with?", sizes.dropout),
+             ("learning rate too high", "model too deep", "exploding gradients",
+              "vanishing gradients", "cannot learn one batch")),
+    Question("model too small", "Has the model too few units?", sizes.small, tuple(_TRIED)),
+    Question("model too deep", "Has the model too many layers?", sizes.deep, tuple(_TRIED)),
+    Question("dropout too strong", "Does dropout leave too little to learn with?", sizes.dropout,
+             tuple(_TRIED)),
 )  # fmt: skip
 
 
 def diagnose(case: Case) -> Diagnosis:
     """Answer every question; what another finding explains becomes a symptom of it."""
-    answers = {question.name: question.answer(case) for question in QUESTIONS}
+    with np.errstate(all="ignore"):  # a run that diverged has numbers that no mean can hold
+        answers = {question.name: question.answer(case) for question in QUESTIONS}
+    roots = explain(case, {name for name, found in answers.items() if found.verdict == "problem"})
     findings = tuple(
-        Finding(q.words, q.name, answers[q.name], _root(case, q.name, answers)) for q in QUESTIONS
+        Finding(q.words, q.name, answers[q.name], roots.get(q.name, "")) for q in QUESTIONS
     )
     return Diagnosis(case.title, findings)
 
 
-def _root(case: Case, name: str, answers: Mapping[str, Answer]) -> str:
-    """Return the name of the problem that explains this one; "" where it is none, or none does."""
-    if answers[name].verdict != "problem":
-        return ""
-    for cause in causes(case, name):
-        if answers[cause].verdict == "problem":
-            return _root(case, cause, answers) or cause
-    return ""
+def explain(case: Case, problems: Collection[str]) -> dict[str, str]:
+    """Return problem → the one that explains it, and that nothing explains; roots are left out.
+
+    A problem is explained only by one that comes before it in `order`, so that the first is always
+    a root, and none explains itself by way of others.
+    """
+    found: dict[str, str] = {}
+    known = order(case)
+    for place, name in enumerate(known):
+        earlier = [other for other in known[:place] if other in problems]
+        cause = next((other for other in causes(case, name) if other in earlier), "")
+        if name in problems and cause:
+            found[name] = found.get(cause, cause)
+    return found
+
+
+def order(case: Case) -> tuple[str, ...]:
+    """Return the names of all questions so that causes stand before what they explain.
+
+    What trials mend comes first. A plain RNN loses the gradient whatever it learns (Bengio et al.
+    1994), so that its sequences are too long because the gradient vanishes. A gated cell can keep
+    it, once short sequences have taught it to: there it is the other way round. A gradient that is
+    cut off vanishes for the reason that nothing is learned.
+    """
+
+    def learned(name: str) -> float:
+        trials = (trial for key, trial in case.sizes.items() if key.startswith(_TRIED[name]))
+        return max((round(trial.learned, 1) for trial in trials), default=0.0)
+
+    tried = sorted(_TRIED, key=learned, reverse=True)
+    inside = ["exploding gradients", "saturated units", "dead units"]
+    lost, length = "vanishing gradients", "sequence too long"
+    is_plain = case.settings.get("cell") in ("rnn", "relu_rnn")
+    last = [lost, length] if is_plain else [length, lost]
+    batch = ["cannot learn one batch"]
+    of_model = [*batch, *last] if is_cut_off(case) else [*last, *batch]
+    rest = ["cannot learn an easy task", "no better than chance", "plateau", "overfit"]
+    found = dict.fromkeys((*tried, *inside, *of_model, *rest, "spikes"))
+    return tuple(dict.fromkeys((*found, *(question.name for question in QUESTIONS))))
 
 
 def causes(case: Case, name: str) -> tuple[str, ...]:
-    """Return what would explain a problem in this case, the likeliest first.
-
-    A plain RNN loses the gradient whatever it learns (Bengio et al. 1994), so that its sequences
-    are too long because the gradient vanishes. A gated cell can keep it, once short sequences have
-    taught it to: there it is the other way round.
-    """
+    """Return what could explain a problem in this case, the likeliest first."""
     known = next(question.causes for question in QUESTIONS if question.name == name)
-    is_plain = case.settings.get("cell") in ("rnn", "relu_rnn")
-    if name == "sequence too long":
-        return (*known, "vanishing gradients") if is_plain else known
-    if name == "vanishing gradients":
-        if is_cut_off(case):
-            return (*known, "cannot learn one batch")
-        return known if is_plain else (*known, "sequence too long")
-    if name == "cannot learn one batch" and is_cut_off(case):
-        return tuple(cause for cause in known if cause != "vanishing gradients")
-    if (
-        name == "noisy validation"
-        and case.settings["eval_samples"] < case.settings["asked_samples"]
-    ):
+    num = case.settings.get("eval_samples", 0)
+    if name == "noisy validation" and num < case.settings.get("asked_samples", num):
         return (*known, "overfit")  # there are no more samples to ask, and few to learn from
     return known

@@ -9,6 +9,7 @@ from visualization.diagnosis.findings import Answer, Evidence, Line, Panel, Verd
 
 _BY_HEART = 0.5  # share of the chance loss that must be gone after a trial
 _GUESS = 0.03  # share of the chance loss: less than this is gone of a guess
+_WORKS = 0.3  # share of the chance loss: where as much is gone in the run, the model can learn
 _FITTED = 0.5  # share of the chance loss that a fitted model has left behind
 _GAP = 0.1  # of the chance loss, or of a score: between training and validation samples
 _COARSE = 0.05  # of a score: an error as large hides what is asked
@@ -42,27 +43,27 @@ def _course(case: Case) -> Evidence:
     return Evidence((loss_panel(case), score_panel(case)))
 
 
-def trial_panel(title: str, trials: dict[str, Trial], chance: bool = True) -> Panel:
+def trial_panel(title: str, trials: dict[str, Trial]) -> Panel:
     """Return the losses of trials over their steps."""
     lines: dict[str, Line] = {
         label: (np.arange(1, len(trial.losses) + 1, dtype=np.float64), np.array(trial.losses))
         for label, trial in trials.items() if trial.losses
     }  # fmt: skip
-    levels = {"a constant answer": next(iter(trials.values())).chance} if chance else {}
+    levels = {"a constant answer": next(iter(trials.values())).chance}
     return Panel(title, lines, ("step of the trial", "training loss"), "y", levels)
 
 
 def one_batch(case: Case) -> Answer:
     """Can a single batch be learned by heart?"""
-    return _by_trial(case.one_batch, "one batch at every step", "a batch by heart")
+    return _by_trial(case, case.one_batch, "one batch at every step", "a batch by heart")
 
 
 def synthetic(case: Case) -> Answer:
     """Is an easy task of the same shapes learned?"""
-    return _by_trial(case.synthetic, "an easy task of the same shapes", "an easy task")
+    return _by_trial(case, case.synthetic, "an easy task of the same shapes", "an easy task")
 
 
-def _by_trial(trial: Trial | None, title: str, what: str) -> Answer:
+def _by_trial(case: Case, trial: Trial | None, title: str, what: str) -> Answer:
     if trial is None:
         return unknown("the trial was not made")
     evidence = Evidence((trial_panel(title, {"training": trial}),))
@@ -72,6 +73,12 @@ def _by_trial(trial: Trial | None, title: str, what: str) -> Answer:
         return Answer("fine", figure, f"A fresh model learns {what}: {figure}.", (), evidence)
     if trial.is_falling:
         text = f"A fresh model is on its way to learning {what}: {figure}, and it still falls."
+        return Answer("fine", figure, text, (), evidence)
+    if case.learned >= _WORKS:
+        text = (
+            f"A fresh model did not learn {what} in the few steps of the trial ({figure}), but the "
+            f"run itself has learned: its loss is {case.fitted:.0%} below a constant answer's."
+        )
         return Answer("fine", figure, text, (), evidence)
     advice = (
         "look for what keeps the gradient from the parameters: a detached tensor, a wrong axis, "
@@ -84,12 +91,10 @@ def _by_trial(trial: Trial | None, title: str, what: str) -> Answer:
 def chance(case: Case) -> Answer:
     """Are the answers better than the best constant one?"""
     loss, guess = case.last("eval/loss"), case.chance
-    if loss is None or guess is None:
-        return unknown("no evaluation was recorded with vitals=true")
     name = case.monitor[0]
     score, chance_score = case.last(f"eval/{name}"), case.last(f"chance/{name}")
-    assert score is not None
-    assert chance_score is not None
+    if loss is None or guess is None or score is None or chance_score is None:
+        return unknown(case.why_missing("no evaluation was recorded beside a constant answer's"))
     figure = f"{name} {score:.3g}, a guess {chance_score:.3g}; loss {loss:.3g}, a guess {guess:.3g}"
     evidence = _course(case)
     beats = _ahead(case, score, chance_score)
@@ -120,10 +125,13 @@ def underfit(case: Case) -> Answer:
     """Are the training samples answered well?"""
     fit = case.last("fit/loss")
     if not case.is_known or fit is None:
-        return unknown("fewer than 8 records of the loss, or no evaluation with vitals=true")
-    figure = f"on training samples the loss is {case.learned:.0%} below a constant answer's"
+        return unknown(case.why_missing("fewer than 8 losses, or no evaluation, were recorded"))
+    figure = f"on training samples the loss is {case.fitted:.0%} below a constant answer's"
+    stage, num = case.stages
+    if num > 1:
+        figure += f", at stage {stage + 1} of {num}"
     evidence = _course(case)
-    if case.learned >= _FITTED and not case.diverged:
+    if case.fitted >= _FITTED and not case.diverged:
         return Answer("fine", figure, f"The training samples are fitted: {figure}.", (), evidence)
     if not case.ails:
         text = f"The training samples are not fitted yet, but the loss still falls: {figure}."
@@ -139,16 +147,26 @@ def _larger(case: Case) -> tuple[str, ...]:
 
 
 def _longer(case: Case) -> tuple[str, ...]:
-    return (f"--set steps={2 * int(case.settings['steps'])}",)
+    planned = case.settings.get("steps")
+    if planned is None:  # the run counts epochs
+        return ("more epochs",)
+    if case.num_steps < planned:
+        return (f"let the run take all its {planned:,} steps: {case.num_steps:,} were looked at",)
+    return (f"--set steps={2 * int(planned)}",)
 
 
 def overfit(case: Case) -> Answer:
     """Does what was learned hold on new samples?"""
     fit, loss, guess = case.last("fit/loss"), case.series("eval/loss")[1], case.chance
-    if fit is None or guess is None or len(loss) < 2:
-        return unknown("fewer than two evaluations, or none with vitals=true")
     name = case.monitor[0]
-    mine, theirs = case.series(f"fit/{name}")[1][-1], case.series(f"eval/{name}")[1][-1]
+    mine, theirs = case.last(f"fit/{name}"), case.last(f"eval/{name}")
+    if fit is None or guess is None or len(loss) < 2 or mine is None or theirs is None:
+        return unknown(case.why_missing("fewer than two evaluations were recorded"))
+    stage, num = case.stages
+    if stage + 1 < num:
+        return unknown(
+            f"training is at stage {stage + 1} of {num}, and validation asks what comes in the last"
+        )
     figure = (
         f"{name} {mine:.3g} on training, {theirs:.3g} on validation samples; "
         f"loss {fit:.3g} and {loss[-1]:.3g}, at best {loss.min():.3g}"
@@ -204,6 +222,11 @@ def leak(case: Case) -> Answer:
     if found is None:
         return unknown("the questions were not compared")
     share = found.shared / max(1, found.questions)
+    if found.is_all and found.shared:
+        return unknown(
+            f"there are only {found.trained:,} different questions, and training asks them all, so "
+            "that none is left to withhold: the score says nothing of new ones"
+        )
     figure = (
         f"{found.shared:,} of {found.questions:,} validation questions stand among "
         f"{found.trained:,} of training"
@@ -223,9 +246,10 @@ def noise(case: Case) -> Answer:
     name, direction = case.monitor
     _, scores = case.series(f"eval/{name}")
     if len(scores) < 2:
-        return unknown("fewer than two evaluations were recorded")
+        return unknown(case.why_missing("fewer than two evaluations were recorded"))
+    steps, climbs = case.series(f"eval/{name}")[0], case.series("train/stage")[0]
     num = int(case.settings["eval_samples"])
-    scatter = _scatter(scores)
+    scatter = _scatter(scores[steps > climbs.max(initial=0.0)])  # a new stage moves the score
     evidence = Evidence((score_panel(case),))
     more = (f"--set eval_samples={max(1000, 4 * num)}",)
     if direction == "min":
@@ -240,8 +264,7 @@ def noise(case: Case) -> Answer:
         return Answer("problem", figure, text, more, evidence)
     if jumps:
         text = f"The score jumps more than the choice of samples explains: {figure}."
-        rate = float(case.settings["learning_rate"])
-        advice = (f"--set learning_rate={rate / 3:.1g}", "--set schedule=one_cycle")
+        advice = (f"--set learning_rate={case.rate / 3:.1g}", "--set schedule=one_cycle")
         return Answer("problem", figure, text, advice, evidence)
     return Answer("fine", figure, f"An evaluation tells enough: {figure}.", (), evidence)
 

@@ -8,15 +8,23 @@ import numpy as np
 
 from visualization.diagnosis.case import Array, RateTest
 
-DIVERGED = 4.0  # times the best loss: the test ends there
+DIVERGED = 4.0  # times the first level of the loss: the test ends there
+_FIRST = 10  # losses that make the first level
+_RECENT = 5  # losses whose median is compared with it, so that the noise of a batch ends nothing
 _FALLS = 0.05  # of the first loss: a smaller fall is none
+_ABOUT = 0.05  # of the fall: as far above the lowest loss is as low
 _LEAVES = 0.1  # of the fall: as far below the first level the fall has begun
 _NEIGHBOURS = 25  # the loss is averaged over steps / this on either side
 
 
 def has_diverged(losses: Sequence[float]) -> bool:
-    """Tell whether the last loss is four times the best so far, or no number."""
-    return not math.isfinite(losses[-1]) or losses[-1] > DIVERGED * min(losses)
+    """Tell whether the last losses are four times the first ones, or the last is no number."""
+    if not math.isfinite(losses[-1]):
+        return True
+    first = losses[:_FIRST]
+    return len(losses) > _FIRST and bool(
+        np.median(losses[-_RECENT:]) > DIVERGED * sum(first) / len(first)
+    )
 
 
 def rate_test(rates: Sequence[float], losses: Sequence[float]) -> RateTest:
@@ -33,7 +41,7 @@ def rate_test(rates: Sequence[float], losses: Sequence[float]) -> RateTest:
     ended = has_diverged(losses)
     kept = np.array(list(itertools.takewhile(math.isfinite, losses)))
     smoothed = smooth(kept, max(1, len(kept) // _NEIGHBOURS))
-    lowest = int(smoothed.argmin()) if len(kept) else 0
+    lowest = _lowest(smoothed) if len(kept) else 0
     suggestion = _steepest(np.array(rates[: len(kept)]), smoothed, lowest) if lowest else None
     return RateTest(
         rates=tuple(map(float, rates)),
@@ -45,12 +53,38 @@ def rate_test(rates: Sequence[float], losses: Sequence[float]) -> RateTest:
     )
 
 
+def _level(smoothed: Array) -> float:
+    """Return the loss at which the test begins."""
+    return float(np.median(smoothed[: max(1, len(smoothed) // 10)]))
+
+
+def _calm(smoothed: Array) -> int:
+    """Return how many of the losses come before it ran away: up by more than it ever fell.
+
+    Beyond, steps are so large that a low loss is luck.
+    """
+    level = _level(smoothed)
+    fallen = level - np.minimum.accumulate(smoothed)
+    away = np.flatnonzero((fallen > _FALLS * abs(level)) & (smoothed > level + fallen))
+    return int(away[0]) if len(away) else len(smoothed)
+
+
+def _lowest(smoothed: Array) -> int:
+    """Return where the fall ends: the first place about as low as any.
+
+    The last ones are averaged over too few neighbours to count.
+    """
+    known = smoothed[: min(_calm(smoothed), len(smoothed) - len(smoothed) // _NEIGHBOURS)]
+    low = float(known.min())
+    return int((known <= low + _ABOUT * max(0.0, _level(smoothed) - low)).argmax())
+
+
 def _steepest(rates: Array, smoothed: Array, lowest: int) -> float | None:
     """Return the rate of the steepest fall towards the lowest place; None: there is no fall.
 
     The fall begins where the loss leaves its first level for good: before, it only scatters.
     """
-    level = float(np.median(smoothed[: max(1, len(smoothed) // 10)]))
+    level = _level(smoothed)
     fall = level - smoothed[lowest]
     if fall <= _FALLS * abs(level):
         return None

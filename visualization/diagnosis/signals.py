@@ -16,8 +16,8 @@ def flows(case: Case) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
     for tag in case.tags("flow/"):
         layer, _, lag = tag.removeprefix("flow/").rpartition("/")
-        values = case.series(tag)[1]
-        found.setdefault(layer, {})[int(lag)] = float(np.median(values))
+        if lag.isdecimal():
+            found.setdefault(layer, {})[int(lag)] = float(np.median(case.series(tag)[1]))
     return {layer: dict(sorted(values.items())) for layer, values in found.items()}
 
 
@@ -44,7 +44,7 @@ def _evidence(case: Case) -> Evidence:
 def vanishing(case: Case) -> Answer:
     """Does the gradient reach the first steps and the first layers?"""
     if not case.tags("grad/"):
-        return unknown("no gradients were recorded: the run had vitals=false")
+        return unknown(case.why_missing("no gradients were recorded"))
     left, where = min(_weakest_flow(case), _weakest_layer(case))
     figure = f"{left:.1g} of it is left {where}"
     evidence = _evidence(case)
@@ -92,11 +92,15 @@ def exploding(case: Case) -> Answer:
     """Do gradients or losses grow out of bounds?"""
     _, norms = case.series("train/grad_norm")
     if not len(norms):
-        return unknown("no gradients were recorded")
+        if not case.diverged:
+            return unknown(case.why_missing("no gradients were recorded"))
+        norms = np.array([np.inf])  # it ended before the first record
     grown, layer = _strongest_growth(case)
     largest, usual = float(norms.max()), float(np.median(norms))
-    clip = case.settings["clip_norm"]
+    clip = case.settings.get("clip_norm")
     figure = f"norm {usual:.2g} as a rule, {largest:.2g} at most"
+    if not np.isfinite(largest):
+        figure = "no finite gradient was recorded"
     if grown > 1:
         figure += f"; {grown:.2g} times larger at the first step of {layer} than in its later half"
     evidence = _evidence(case)
@@ -119,18 +123,17 @@ def _strongest_growth(case: Case) -> tuple[float, str]:
     """
     found = []
     for layer, values in flows(case).items():
-        near = max(value for lag, value in values.items() if lag <= max(values) / 2)
+        near = max((value for lag, value in values.items() if lag <= max(values) / 2), default=0.0)
         if near > 0:
             found.append((values[max(values)] / near, layer))
     return max(found, default=(1.0, ""))
 
 
 def _bound(case: Case) -> tuple[str, ...]:
-    clip = case.settings["clip_norm"]
-    rate = float(case.settings["learning_rate"])
+    clip = case.settings.get("clip_norm")
     return (
         "--set clip_norm=1" if clip is None else f"--set clip_norm={clip / 3:.2g}",
-        f"--set learning_rate={rate / 3:.1g}",
+        f"--set learning_rate={case.rate / 3:.1g}",
         "smaller (orthogonal) recurrent weights to begin with",
     )
 
@@ -139,7 +142,7 @@ def dead(case: Case) -> Answer:
     """Do units say the same whatever is read?"""
     advice = (
         "biases that begin at zero, and smaller weights",
-        "--set learning_rate={:.1g}".format(float(case.settings["learning_rate"]) / 3),
+        f"--set learning_rate={case.rate / 3:.1g}",
         "an activation that is not flat on one side: tanh or GELU for ReLU",
     )
     return _units(case, "dead", "say the same whatever is read", advice)
@@ -150,7 +153,7 @@ def saturated(case: Case) -> Answer:
     advice = (
         "smaller weights to begin with, and questions scaled to about ±1",
         "--set weight_decay=0.01",
-        "--set learning_rate={:.1g}".format(float(case.settings["learning_rate"]) / 3),
+        f"--set learning_rate={case.rate / 3:.1g}",
     )
     return _units(case, "saturated", "stand at their bounds nearly always", advice)
 
@@ -158,7 +161,9 @@ def saturated(case: Case) -> Answer:
 def _units(case: Case, kind: str, what: str, advice: tuple[str, ...]) -> Answer:
     tags = [tag for tag in case.tags("units/") if tag.endswith(f"/{kind}")]
     if not tags:
-        return unknown("no units were watched: vitals=false, or no layer of a kind that is watched")
+        if case.tags("grad/"):
+            return unknown("the model has no layer of a kind whose units are watched")
+        return unknown(case.why_missing("no units were watched"))
     shares = {_layer(tag): case.series(tag) for tag in tags}
     worst = max(shares, key=lambda layer: shares[layer][1][-1])
     share = float(shares[worst][1][-1])

@@ -21,7 +21,10 @@ def length(case: Case) -> Answer:
         )
     )
     figure = ", ".join(f"{n} steps: {trial.learned:.0%}" for n, trial in trials.items())
-    figure = f"loss below a constant answer's: {figure}"
+    figure = f"learned in trials: {figure}"
+    if case.settings.get("num_stages", 1) > 1 and case.settings.get("raise_below") is not None:
+        text = f"The task is learned in stages that grow to its length already; {figure}."
+        return Answer("fine", figure, text, (), evidence)
     longest, learns = max(trials), [n for n, trial in trials.items() if trial.learned > _LEARNS]
     if case.ails and learns and trials[longest].learned < _NOTHING:
         text = (
@@ -38,7 +41,7 @@ def _shorter(case: Case, learned: int, longest: int) -> tuple[str, ...]:
     for name in ("task.train_length", "task.length", "task.digits", "task.chunk"):
         value = case.settings.get(name)
         if isinstance(value, int):
-            advice.append(f"--set {name}={max(1, value * learned // longest)}")
+            advice.append(f"--set {name}={max(1, value * learned // max(1, longest))}")
             break
     return tuple(advice)
 
@@ -83,7 +86,7 @@ def _by_size(case: Case, name: str | None, bad: str, good: str, what: str) -> An
     trials: dict[str, Trial] = {AS_IS: own, name: other}
     evidence = Evidence((trial_panel(f"with {name}", trials),))
     shares = f"{own.learned:.0%} as it is, {other.learned:.0%} with {name}"
-    figure = f"loss below a constant answer's: {shares}"
+    figure = f"learned in trials: {shares}"
     if is_better(case, other):
         return Answer("problem", figure, f"{bad}: {figure}.", (f"--set {name}",), evidence)
     return Answer("fine", figure, f"{good}: {figure}.", (), evidence)

@@ -3,7 +3,16 @@
 import attrs
 import numpy as np
 
-from visualization.diagnosis.case import AS_IS, Array, Case, RateTest, Trial, is_better
+from visualization.diagnosis.case import (
+    AS_IS,
+    FEWEST_RECORDS,
+    LEARNED,
+    Array,
+    Case,
+    RateTest,
+    Trial,
+    is_better,
+)
 from visualization.diagnosis.findings import Answer, Evidence, Line, Panel, Verdict, unknown
 from visualization.diagnosis.fit import loss_panel, trial_panel
 
@@ -13,7 +22,7 @@ _PAST = 3.0  # times the best rate: a higher one is too high
 _BETTER = 0.1  # of the chance loss: the range test gets further by this in its few steps
 _HIGH = 0.75  # of the chance loss: a step whose loss is as much above its neighbours is a spike
 _RATIO = 3.0  # and as many times
-_TIMES = 6.0  # the usual distance of the highest loss from the mean
+_TIMES = 4.0  # the distance of the highest loss from the mean in the wilder quarter of the run
 _MANY = 3  # spikes
 _BEGINNING = 0.1  # of the run, in which the loss is high anyway
 _FLAT = 0.02  # of the chance loss: less change is none
@@ -43,17 +52,18 @@ def rate_high(case: Case) -> Answer:
     test = case.rates
     if test is None:
         return unknown("the range test was not made")
-    rate = float(case.settings["learning_rate"])
+    rate = case.rate
     evidence = _rate_evidence(case, test)
     if test.suggestion is None:
         return unknown("the loss falls at no rate of the range test", evidence)
     figure = f"the run takes {rate:.2g}, suggested is {test.suggestion:.2g}{_compared(case)}"
     past = case.ails and rate > min(_PAST * test.best, test.diverged_at or np.inf)
-    far = case.is_behind and rate > _FAR * test.suggestion
-    if rate > _PAST * test.suggestion and (past or far or _is_surpassed(case)):
+    far = case.crawls and rate > _FAR * test.suggestion
+    agrees = not _is_contradicted(case)
+    if agrees and rate > _PAST * test.suggestion and (past or far or _is_surpassed(case)):
         text = (
-            f"The steps are too large: {figure}; in the range test the loss is lowest at "
-            f"{test.best:.2g} and rises beyond."
+            f"The steps are too large: {figure}; in the range test the loss falls until "
+            f"{test.best:.2g}, and no further beyond."
         )
         return Answer("problem", figure, text, _take(case, test.suggestion), evidence)
     return Answer("fine", figure, f"The learning rate is not too high: {figure}.", (), evidence)
@@ -64,14 +74,16 @@ def rate_low(case: Case) -> Answer:
     test = case.rates
     if test is None:
         return unknown("the range test was not made")
-    rate = float(case.settings["learning_rate"])
+    rate = case.rate
     evidence = _rate_evidence(case, test)
     if test.suggestion is None:
         return unknown("the loss falls at no rate of the range test", evidence)
     figure = f"the run takes {rate:.2g}, suggested is {test.suggestion:.2g}{_compared(case)}"
-    gets_further = min(test.smoothed) < _lately(case) - _BETTER * (case.chance or 0.0)
-    crawls = case.is_behind and _FACTOR * rate < test.suggestion and gets_further
-    if _PAST * rate < test.suggestion and (crawls or _is_surpassed(case)):
+    further = _lately(case) - min(test.smoothed, default=np.inf)
+    gets_further = further > _BETTER * (case.chance or 0.0)
+    crawls = case.crawls and _FACTOR * rate < test.suggestion and gets_further
+    agrees = not _is_contradicted(case)
+    if agrees and _PAST * rate < test.suggestion and (crawls or _is_surpassed(case)):
         text = f"The steps are too small to get anywhere soon: {figure}."
         return Answer("problem", figure, text, _take(case, test.suggestion), evidence)
     return Answer("fine", figure, f"The learning rate is not too low: {figure}.", (), evidence)
@@ -87,7 +99,7 @@ def _compared(case: Case) -> str:
     if found is None or AS_IS not in case.sizes:
         return ""
     own = case.sizes[AS_IS].learned
-    return f" (in trials {own:.0%} and {found[1].learned:.0%} below a constant answer's loss)"
+    return f" (learned in trials: {own:.0%} and {found[1].learned:.0%})"
 
 
 def _is_surpassed(case: Case) -> bool:
@@ -96,8 +108,16 @@ def _is_surpassed(case: Case) -> bool:
     return found is not None and is_better(case, found[1])
 
 
+def _is_contradicted(case: Case) -> bool:
+    """Tell whether the trial at the suggested rate learned less than this one, if not both did."""
+    found, own = _at_suggested(case), case.sizes.get(AS_IS)
+    if found is None or own is None:
+        return False
+    return found[1].learned < min(own.learned, LEARNED)
+
+
 def _rate_evidence(case: Case, test: RateTest) -> Evidence:
-    panels = [rate_panel(test, float(case.settings["learning_rate"]))]
+    panels = [rate_panel(test, case.rate)]
     found = _at_suggested(case)
     if found is not None and AS_IS in case.sizes:
         trials = {AS_IS: case.sizes[AS_IS], found[0]: found[1]}
@@ -113,22 +133,23 @@ def _lately(case: Case) -> float:
 def _take(case: Case, rate: float) -> tuple[str, ...]:
     """Return the settings that take a rate of Adam, and Muon's in proportion."""
     advice = [f"--set learning_rate={rate:.1g}"]
-    if case.settings.get("optimizer") == "muon":
-        times = rate / float(case.settings["learning_rate"])
+    if case.settings.get("optimizer") == "muon" and "muon_learning_rate" in case.settings:
+        times = rate / case.rate
         advice.append(f"--set muon_learning_rate={times * case.settings['muon_learning_rate']:.1g}")
     return tuple(advice)
 
 
 def spikes(case: Case) -> Answer:
     """Does the training loss jump?"""
-    steps, highest = case.series("train/highest_loss")
-    if not case.is_known or len(highest) < len(case.series("train/loss")[1]):
-        return unknown("fewer than 8 records of the loss, or no evaluation with vitals=true")
-    guess = case.chance or 0.0
-    losses = case.series("train/loss")[1]
-    above = highest - around(losses)
-    usual = float(np.median(np.maximum(above, 0)))
-    found = above > max(_HIGH * guess, _TIMES * usual)
+    at_top, top = case.series("train/highest_loss")
+    at_mean, mean = case.series("train/loss")
+    steps, first, second = np.intersect1d(at_top, at_mean, return_indices=True)
+    if not case.is_known or len(steps) < FEWEST_RECORDS:
+        return unknown(case.why_missing("fewer than 8 losses, or no evaluation, were recorded"))
+    highest, losses = top[first], mean[second]
+    above = np.maximum(highest - around(losses), 0)
+    usual = float(np.quantile(above, 0.75))
+    found = above > max(_HIGH * (case.chance or 0.0), _TIMES * usual)
     found &= highest > _RATIO * around(losses)
     found &= (steps > _BEGINNING * steps[-1]) & ~_after_a_stage(case, steps)
     at = [int(step) for step in steps[found]]
@@ -140,10 +161,9 @@ def spikes(case: Case) -> Answer:
     if len(at) < _MANY:
         text = f"The loss falls without many jumps: {count}."
         return Answer("fine", count, text, (), evidence)
-    rate = float(case.settings["learning_rate"])
-    clip = case.settings["clip_norm"]
+    clip = case.settings.get("clip_norm")
     advice = (
-        f"--set learning_rate={rate / 3:.1g}",
+        f"--set learning_rate={case.rate / 3:.1g}",
         f"--set clip_norm={0.3 * clip:.2g}" if clip else "--set clip_norm=1",
         "larger batches",
     )
@@ -170,11 +190,11 @@ def around(values: Array, reach: int = 2) -> Array:
 def plateau(case: Case) -> Answer:
     """Does the training loss go on falling?"""
     if not case.is_known:
-        return unknown("fewer than 8 records of the loss, or no evaluation with vitals=true")
+        return unknown(case.why_missing("fewer than 8 losses, or no evaluation, were recorded"))
     steps, losses = case.series("train/loss")
     guess = case.chance or 0.0
     first, last = longest_flat(losses, _FLAT * guess)
-    share = (steps[last] - steps[first]) / steps[-1]
+    share = (steps[last] - steps[first]) / max(1.0, steps[-1])
     level = float(np.median(losses[first : last + 1]))
     figure = f"flat for {share:.0%} of the run, from step {steps[first]:,.0f}, at {level:.3g}"
     panel = loss_panel(case)
@@ -193,8 +213,7 @@ def plateau(case: Case) -> Answer:
 
 
 def _out(case: Case) -> tuple[str, ...]:
-    rate = float(case.settings["learning_rate"])
-    advice = [f"--set learning_rate={rate / 3:.1g}", f"--set learning_rate={3 * rate:.1g}"]
+    advice = [f"--set learning_rate={times * case.rate:.1g}" for times in (1 / 3, 3)]
     if case.settings.get("schedule") == "constant":
         advice.append("--set schedule=one_cycle")
     if case.settings.get("num_stages", 1) > 1 and case.settings.get("raise_below") is None:
@@ -210,7 +229,7 @@ def longest_flat(losses: Array, width: float) -> tuple[int, int]:
     calm = around(losses)
     best, first = (0, 0), 0
     for last in range(len(calm)):
-        while np.ptp(calm[first : last + 1]) > width:
+        while first < last and np.ptp(calm[first : last + 1]) > width:
             first += 1
         if last - first > best[1] - best[0]:
             best = (first, last)

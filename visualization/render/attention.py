@@ -1,7 +1,12 @@
 """Maps of attention: heat maps from the characters written to the characters read."""
 
+import itertools
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import NDArray
 
 from visualization.attention import AttentionMaps
 from visualization.render.core import INK, MUTED, draw, text
@@ -9,42 +14,28 @@ from visualization.render.states import SEQUENTIAL, label, quiet, shown
 
 _SUMS_OF_ONE_MAP = 6
 _SUMS_OF_SEVERAL = 3
+_BESIDE = 4  # maps of one sample that stand beside each other
 _LONGEST = 40  # characters of a side that are drawn
+_PADDING = "\n"
 
 
 @draw.register
 def _(record: AttentionMaps) -> Figure:
     count = len(record.names)
-    if count == 1:
-        num = min(_SUMS_OF_ONE_MAP, len(record.labels))
-        columns = min(2, num)
-        panels = [(0, sample) for sample in range(num)]
-    else:
-        num, columns = min(_SUMS_OF_SEVERAL, len(record.labels)), count
-        panels = [(number, sample) for sample in range(num) for number in range(count)]
-    lines = -(-len(panels) // columns)
-    written, read = (min(side.shape[1], _LONGEST) for side in (record.written, record.read))
-    size = (1.4 + columns * (0.7 + 0.2 * read), 0.9 + lines * (0.9 + 0.2 * written))
+    num = min(_SUMS_OF_ONE_MAP if count == 1 else _SUMS_OF_SEVERAL, len(record.labels))
+    columns = min(2, num) if count == 1 else min(_BESIDE, count)
+    slots = 1 if count == 1 else -(-count // columns) * columns  # of a sample
+    lines = -(-num * slots // columns)
+    written, read = _drawn(record, num)
+    size = (1.4 + columns * (0.7 + 0.2 * len(read)), 0.9 + lines * (0.9 + 0.2 * len(written)))
     figure = Figure(figsize=size, layout="constrained")
     grid = list(figure.subplots(lines, columns, squeeze=False).flat)
-    for axes, (number, sample) in zip(grid, panels, strict=False):
-        image = axes.imshow(
-            record.weights[number, sample, :written, :read], vmin=0, vmax=1, cmap=SEQUENTIAL,
-            interpolation="nearest", aspect="auto",
-        )  # fmt: skip
-        name = "" if count == 1 else f"{record.names[number]}: "
-        quiet(axes, f"{name}{_short(record.labels[sample])}")
-        axes.title.set_fontsize(9)
-        for set_ticks, characters in (
-            (axes.set_xticks, record.read[sample, :read]),
-            (axes.set_yticks, record.written[sample, :written]),
-        ):
-            set_ticks(range(len(characters)), [shown(c) for c in characters], fontsize=9,
-                      family="DejaVu Sans Mono", parse_math=False)  # fmt: skip
-        axes.tick_params(length=0)
-        label(axes, "", "written ↓" if axes.get_subplotspec().is_first_col() else "")
-    for axes in grid[len(panels) :]:
+    for axes in grid:
         axes.set_axis_off()
+    for sample, number in itertools.product(range(num), range(count)):
+        axes = grid[sample * slots + number]
+        axes.set_axis_on()
+        image = _map(axes, record, number, sample, (written, read))
     how = f"; the question is {record.order}" if record.order else ""
     figure.supxlabel(f"read →{how}", fontsize=9, color=INK)
     bar = figure.colorbar(image, ax=grid, pad=0.01, fraction=0.05)
@@ -53,8 +44,54 @@ def _(record: AttentionMaps) -> Figure:
     return figure
 
 
+def _drawn(record: AttentionMaps, num: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places written and read that are drawn of the first samples.
+
+    Left out is what is padding in all of them, but for the one next to an answer, which ends it,
+    and what is looked at.
+    """
+    text = record.written[:num] != _PADDING
+    wide = np.pad(text, ((0, 0), (1, 1)))
+    written = (text | wide[:, 2:] | wide[:, :-2]).any(axis=0)
+    looked_at = (record.weights[:, :num] > 0).any(axis=(0, 1, 2))
+    read = (record.read[:num] != _PADDING).any(axis=0) | looked_at
+    kept = written if written.any() else ~written  # an answer of padding alone
+    return np.flatnonzero(kept)[:_LONGEST], np.flatnonzero(read)[:_LONGEST]
+
+
+def _map(
+    axes: Axes,
+    record: AttentionMaps,
+    number: int,
+    sample: int,
+    places: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> AxesImage:
+    """Draw one map of one sample, at the places written and read."""
+    image = axes.imshow(
+        record.weights[number, sample][np.ix_(*places)], vmin=0, vmax=1, cmap=SEQUENTIAL,
+        interpolation="nearest", aspect="auto",
+    )  # fmt: skip
+    name = f"{record.names[number]}: " if len(record.names) > 1 else ""
+    verdict = "✓" if record.right[sample] else "✗"
+    quiet(axes, f"{name}{_short(record.labels[sample])} {verdict}")
+    axes.title.set_fontsize(9)
+    for set_ticks, characters in (
+        (axes.set_xticks, record.read[sample, places[1]]),
+        (axes.set_yticks, record.written[sample, places[0]]),
+    ):
+        set_ticks(range(len(characters)), [shown(c) for c in characters], fontsize=9,
+                  family="DejaVu Sans Mono", parse_math=False)  # fmt: skip
+    axes.tick_params(length=0)
+    place = axes.get_subplotspec()
+    label(axes, "", "written ↓" if place is not None and place.is_first_col() else "")
+    return image
+
+
 def _short(words: str, most: int = 28) -> str:
-    return words if len(words) <= most else words[: most - 1] + "…"
+    """Return a sum in words, its question cut so that the answer has room."""
+    question, equals, answer = words.rpartition(" = ")
+    room = max(most - len(equals + answer), 1)
+    return words if len(words) <= most else f"{question[: room - 1]}…{equals}{answer}"
 
 
 @text.register

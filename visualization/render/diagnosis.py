@@ -148,7 +148,7 @@ def _(record: RateTest) -> str:
     ended = "never" if record.diverged_at is None else f"at {record.diverged_at:.2g}"
     return (
         f"suggested: {suggestion}\nlowest loss at {record.best:.2g}; "
-        f"four times the lowest loss: {ended}"
+        f"four times its first level: {ended}"
     )
 
 

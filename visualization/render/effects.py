@@ -15,6 +15,7 @@ from visualization.render.core import BAD, COLORS, GOOD, INK, MUTED, draw, text
 from visualization.render.states import DIVERGING, label, quiet, shown
 
 _GROUPS_SHOWN = 20
+_GROUPS_NAMED = 10  # under an axis, of a quantity with many values
 _LEAST_CHANGE = 0.02  # of the answers: the full colour stands for no less
 _CODES_SHOWN = 24
 _LONGEST = 20  # characters of an example beside a bar
@@ -188,7 +189,9 @@ def _shares(axes: Axes, title: str, groups: tuple[Group, ...], names: tuple[str,
         ends = 100 * np.clip([right - (middle - reach), middle + reach - right], 0, None)
         axes.errorbar(x + shift, 100 * right, ends, fmt="o", markersize=4, capsize=2, color=color,
                       label=name, elinewidth=1)  # fmt: skip
-    axes.set_xticks(x, [f"{group.value}\n({group.num_samples:,})" for group in groups])
+    each = -(-len(groups) // _GROUPS_NAMED)
+    named = [f"{group.value}\n({group.num_samples:,})" for group in groups[::each]]
+    axes.set_xticks(x[::each], named)
     quiet(axes, "")
     axes.grid(axis="y", color="#eeeeee")
     axes.set_xlim(-0.5, len(groups) - 0.5)

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from visualization.answers import AnswerTable
+from visualization.answers import Answered, AnswerTable
 from visualization.bars import Bars
 from visualization.cost import CostTable, LayerCost
 from visualization.curves import Curves
@@ -45,9 +45,19 @@ def _(record: Curves) -> Figure:
     return figure
 
 
-def _short(question: str, most: int = 24) -> str:
-    """Return a question, or the beginning and the length of a long one."""
-    return question if len(question) <= most else f"{question[:10]}… ({len(question):,} long)"
+def _short(row: Answered, most: int = 24) -> str:
+    """Return a question, or a long one in few words: its own, or its beginning and length."""
+    if row.brief or len(row.question) <= most:
+        return row.brief or row.question
+    return f"{row.question[:10]}… ({len(row.question):,} long)"
+
+
+def _visible(answer: str) -> str:
+    """Return an answer of which a space at either end can be seen."""
+    inner = answer.strip(" ")
+    before = len(answer) - len(answer.lstrip(" ")) if inner else len(answer)
+    after = len(answer) - before - len(inner)
+    return "␣" * before + inner + "␣" * after
 
 
 @draw.register
@@ -62,14 +72,15 @@ def _(record: AnswerTable) -> Figure:
     columns = {"question": 0.42, "answer": 0.66, "right answer": 0.92}
     for label, x in columns.items():
         axes.text(x, 1.2, label, fontsize=9, color=MUTED, ha="right", va="center")
-    for line, (question, answer, target, right) in enumerate(record.rows, start=2):
+    for line, row in enumerate(record.rows, start=2):
+        answer, target, right = _visible(row.answer), _visible(row.target), row.right
         style: dict[str, Any] = {
             "fontsize": 10,
             "family": "monospace",
             "ha": "right",
             "va": "center",
         }
-        axes.text(columns["question"], line, _short(question), color=INK, **style)
+        axes.text(columns["question"], line, _short(row), color=INK, **style)
         axes.text(columns["answer"], line, answer, color=GOOD if right else BAD, **style)
         axes.text(columns["right answer"], line, target, color=MUTED, **style)
         axes.text(0.70, line, "" if right else "✗", color=BAD, fontsize=10, va="center")
@@ -175,7 +186,13 @@ def _(record: Transcript) -> str:
 @text.register
 def _(record: AnswerTable) -> str:
     head = ("question", "answer", "target", "")
-    rows = [head, *((_short(q), a, t, "" if right else "✗") for q, a, t, right in record.rows)]
+    rows = [
+        head,
+        *(
+            (_short(row), _visible(row.answer), _visible(row.target), "" if row.right else "✗")
+            for row in record.rows
+        ),
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = (
         "  ".join(cell.rjust(width) for cell, width in zip(row[:3], widths, strict=True))
