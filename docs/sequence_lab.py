@@ -163,20 +163,24 @@ def digits() -> None:
 
 def doctor() -> None:
     """Examine a run that learns nothing, and a network that is too deep; the notes had both."""
+    deep = f"--agent parity_lstm --task parity {DEEP}"
     for name, arguments in (
         ("parity-at-once", "--agent parity_lstm --task parity --set raise_below=null"),
-        ("deep", f"--agent parity_lstm --task parity {DEEP}"),
+        ("deep", deep),
+        ("deep-slower", f"{deep} --set learning_rate=0.002"),
     ):
         run(name, arguments)
         print(f"python main.py --mode diagnose --run-dir {RUNS}/{name}")
         newest = max((ROOT / RUNS / name / "checkpoints").iterdir())
         report = diagnosis(agents.load(newest, "cpu"))
-        summary = report["summary"]
-        print(render.text(summary))
-        for finding in summary.problems:
-            save(f"doctor_{name}", finding, DPI)
+        print(render.text(report["summary"]))
+        if name != "deep":
+            (problem,) = report["summary"].problems
+            save(f"doctor_{name}", problem, DPI)
         if name == "parity-at-once":
-            save("doctor_summary", summary, DPI)
+            save("doctor_summary", report["summary"], DPI)
+    cured = deep.replace("num_layers=5", "num_layers=1")
+    run("deep-cured", f"{cured} --set learning_rate=0.002")
 
 
 def rates() -> None:

@@ -28,7 +28,7 @@ def bits(agent: CharLM) -> None:
     counted = agent.task.ngram_bits()
     print(f"bits per character: {agent.bits_per_character():.3f}; n-grams with contexts of")
     print("   ", ", ".join(f"{n}: {value:.3f}" for n, value in enumerate(counted)))
-    save("text_bits", agent.baseline(), DPI)
+    save("text_bits", agent.baseline(agent.task), DPI)
 
 
 def chances(agent: CharLM, text: torch.Tensor, edits: Any = ()) -> torch.Tensor:
