@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, nn
 
 import tasks
-from agents.core.vitals import constant_answer, gates_of, gradient_norms, layer_of, measure, watch
+from agents.core.vitals import (
+    NUM_FITTED,
+    constant_answer,
+    gates_of,
+    gradient_norms,
+    layer_of,
+    measure,
+    watch,
+)
 from tests.conftest import same, small_agent, weights
 from visualization.recurrent import trace_cells
 
@@ -155,10 +163,15 @@ def test_the_norms_before_clipping_make_up_the_whole() -> None:
 
 
 def test_what_is_measured_is_the_agents_own() -> None:
-    """`fit/loss` is the mean loss over training samples; parity's guess is right half the time."""
+    """`fit/loss` is that of the stage's training samples; parity's guess is right half the time."""
     agent = small_agent("parity_lstm", task=tasks.make("parity", length=12, train_length=12))
     found = measure(agent, agent.task.samples("validation", 1000))
-    assert found["fit/loss"] == agent.mean_loss(agent.task.samples("train", 256))
-    assert found["chance/loss"] == pytest.approx(math.log(2), abs=0.01)
+    first = next(agent.task.batches("train", NUM_FITTED, agent.config.seed, 0, 0, 4))
+    assert agent.state.cursor.stage == agent.task.num_stages - 1 == 4
+    assert found["fit/loss"] == agent.mean_loss(first)
+    agent.state.cursor.stage = 1
+    easier = next(agent.task.batches("train", NUM_FITTED, agent.config.seed, 0, 0, 1))
+    assert measure(agent, first)["fit/loss"] == agent.mean_loss(easier) != found["fit/loss"]
+    assert found["chance/loss"] == pytest.approx(math.log(2), abs=0.02)
     assert found["chance/accuracy"] == pytest.approx(0.5, abs=0.05)
     assert agent.model.training
