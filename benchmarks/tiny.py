@@ -13,8 +13,9 @@ from torch.nn import functional as F
 import tasks
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig
+from agents.core.study import Study
 from tasks.core.registry import Entry
-from tasks.core.task import Row, Split, Task
+from tasks.core.task import Pass, Quantities, Row, Split, Task
 
 NUM_SAMPLES = 8192
 NUM_INPUTS = 32
@@ -43,6 +44,12 @@ class TinyTask(Task):
     name = "tiny"
     spec = VectorToClass(NUM_INPUTS, NUM_CLASSES)
     monitor = ("accuracy", "max")
+    num_stages = 1
+
+    @property
+    def viewed(self) -> Task:
+        """The task itself."""
+        return self
 
     def num_samples_in(self, split: Split) -> int:
         """Return the same number for every split."""
@@ -52,16 +59,13 @@ class TinyTask(Task):
         """Return normally distributed inputs and their classes."""
         return Vectors(*(array[:num] for array in _draw(split, seed)))
 
-    def batches(
-        self, split: Split, batch_size: int, seed: int, epoch: int, start: int = 0
-    ) -> Iterator[Vectors]:
+    def draw(self, wanted: Pass) -> Iterator[Vectors]:
         """Yield slices of one shuffled array."""
-        inputs, label = _draw(split, seed)
-        order = np.random.default_rng([seed, epoch]).permutation(NUM_SAMPLES)
+        inputs, label = _draw(wanted.split, wanted.seed)
+        order = np.random.default_rng([wanted.seed, wanted.epoch]).permutation(NUM_SAMPLES)
         inputs, label = inputs[order], label[order]
-        for first in range(start * batch_size, NUM_SAMPLES, batch_size):
-            last = first + batch_size
-            yield Vectors(inputs[first:last], label[first:last])
+        for part in wanted.slices(NUM_SAMPLES):
+            yield Vectors(inputs[part], label[part])
 
     def encode(self, x: Sequence[str]) -> Vectors:
         """Return numbers that are written with commas between them."""
@@ -80,6 +84,10 @@ class TinyTask(Task):
         """Return each class given and the right one."""
         pairs = zip(answers, targets.label, strict=True)
         return [Row("", str(a), str(t), bool(a == t)) for a, t in pairs]
+
+    def quantities(self, batch: Vectors) -> Quantities:
+        """Return nothing: there are no moments."""
+        return Quantities({}, {})
 
 
 @functools.cache
@@ -118,6 +126,12 @@ class TinyAgent(Agent):
     def respond(self, batch: Any) -> Tensor:
         """Return the likeliest classes."""
         return self.model(batch.inputs).argmax(-1)
+
+    reply = respond
+
+    def study(self, batch: Any) -> Study:
+        """Return nothing to watch."""
+        return Study("tiny", [], np.empty(0, bool), [], lambda: (Tensor(), Tensor()), ())
 
     def views(self) -> Mapping[str, Callable[[], Any]]:
         """Return no inspections."""

@@ -31,7 +31,16 @@ from numpy.typing import NDArray
 
 from tasks.core.hashing import splitmix64
 from tasks.core.settings import ConfigError, setting
-from tasks.core.task import Quantities, Row, SeriesNumbers, SeriesToNumber, Split, Task
+from tasks.core.task import (
+    Pass,
+    Quantities,
+    Row,
+    SeriesNumbers,
+    SeriesToNumber,
+    Split,
+    Task,
+    doubled,
+)
 
 FRESH_EPOCH = 50_000  # samples that count as one epoch when every sample is fresh
 NEAR = 0.04  # an error below this is right (Hochreiter and Schmidhuber 1997, section 5.4)
@@ -80,10 +89,7 @@ class AddingProblem(Task):
     @property
     def lengths(self) -> tuple[int, ...]:
         """The longest series of each stage: from 10, doubled, to `length`."""
-        found = [min(_FIRST_STAGE, self.length)]
-        while found[-1] < self.length:
-            found.append(min(2 * found[-1], self.length))
-        return tuple(found)
+        return doubled(_FIRST_STAGE, self.length)
 
     @property
     def num_stages(self) -> int:
@@ -101,15 +107,7 @@ class AddingProblem(Task):
         fixed = {"train": self.num_samples - withheld, "validation": withheld}
         return fixed.get(split, 0) or FRESH_EPOCH
 
-    def batches(
-        self,
-        split: Split,
-        batch_size: int,
-        seed: int,
-        epoch: int,
-        start: int = 0,
-        stage: int | None = None,
-    ) -> Iterator[SeriesNumbers]:
+    def draw(self, wanted: Pass) -> Iterator[SeriesNumbers]:
         """Yield the batches of one epoch; see `Task.batches`.
 
         A batch is of one length. That of a training batch before the last stage is drawn, and lies
@@ -117,20 +115,21 @@ class AddingProblem(Task):
         of the other splits is `length`. A fixed set's shorter series are the beginnings of its
         series, with marks of their own.
         """
+        split, stage = wanted.split, wanted.stage
         at = self.num_stages - 1 if stage is None or split != "train" else stage
         shortest = self.lengths[at - 1] + 1 if at else _SHORTEST
         is_last = at == self.num_stages - 1
         total = self.num_samples_in(split)
-        for first in range(start * batch_size, total, batch_size):
-            num = min(batch_size, total - first)
-            key = [self.data_seed, seed, epoch, first, at, *map(ord, split)]
-            rng = np.random.default_rng(key)
+        of_pass = (self.data_seed, wanted.seed, wanted.epoch)
+        for part in wanted.slices(total):
+            rng = np.random.default_rng([*of_pass, part.start, at, *map(ord, split)])
             drawn = int(rng.integers(shortest, self.lengths[at] + 1))
             length = self.length if is_last else drawn
             if self._is_fixed(split):
-                order = _order(total, (self.data_seed, seed, epoch, *map(ord, split)))
-                yield self._fixed(split, order[first : first + num], length)
+                order = _order(total, (*of_pass, *map(ord, split)))
+                yield self._fixed(split, order[part], length)
             else:
+                num = part.stop - part.start
                 yield _series(rng.random((num, length + 2), np.float32))
 
     def samples(self, split: Split, num: int, seed: int = 0) -> SeriesNumbers:

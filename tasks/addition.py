@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from tasks.core.charset import Charset
 from tasks.core.hashing import mixed
 from tasks.core.settings import ConfigError, setting
-from tasks.core.task import Quantities, Row, Split, Task, TextPairs, TextToText
+from tasks.core.task import Pass, Quantities, Row, Split, Task, TextPairs, TextToText
 
 CHARSET = Charset("\n+0123456789")
 PLUS, ZERO = 1, 2  # codes
@@ -125,20 +125,11 @@ class Addition(Task):
             return fixed - validation if fixed else FRESH_EPOCH
         return validation if fixed and split == "validation" else FRESH_EPOCH
 
-    def batches(
-        self,
-        split: Split,
-        batch_size: int,
-        seed: int,
-        epoch: int,
-        start: int = 0,
-        stage: int | None = None,
-    ) -> Iterator[TextPairs]:
+    def draw(self, wanted: Pass) -> Iterator[TextPairs]:
         """Yield the batches of one epoch; see `Task.batches`."""
-        pairs, order = _epoch(self, split, seed, epoch)
-        for first in range(start * batch_size, len(order), batch_size):
-            chosen = order[first : first + batch_size]
-            yield TextPairs(pairs.question[chosen], pairs.answer[chosen])
+        pairs, order = _epoch(self, wanted.split, wanted.seed, wanted.epoch)
+        for part in wanted.slices(len(order)):
+            yield TextPairs(pairs.question[order[part]], pairs.answer[order[part]])
 
     def samples(self, split: Split, num: int, seed: int = 0) -> TextPairs:
         """Return at most `num` different sums of a split, fewer where there are fewer.

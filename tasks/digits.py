@@ -43,7 +43,7 @@ from tasks.core.idx import read_idx, read_idx_header
 from tasks.core.images import demand_grey, read_grey, shifted
 from tasks.core.paths import expanded, is_file
 from tasks.core.settings import ConfigError, setting
-from tasks.core.task import SPLITS, ImageToLabel, Quantities, Row, Split, Task
+from tasks.core.task import SPLITS, ImageToLabel, Pass, Quantities, Row, Split, Task
 from tasks.digits_labels import EMNIST_CLASSES, first_code, own_labels
 
 _BUNDLED = (1797, 8, 8)  # scans, rows, columns
@@ -171,23 +171,15 @@ class Scans(Task):
         """Return the scans of a split."""
         return len(_ranges(self)[split])
 
-    def batches(
-        self,
-        split: Split,
-        batch_size: int,
-        seed: int,
-        epoch: int,
-        start: int = 0,
-        stage: int | None = None,
-    ) -> Iterator[NamedScans]:
+    def draw(self, wanted: Pass) -> Iterator[NamedScans]:
         """Yield the batches of one epoch; see `Task.batches`. Training scans are shifted anew."""
+        split = wanted.split
         within = _ranges(self)[split]
-        rng = np.random.default_rng([seed, epoch, *map(ord, split)])
+        rng = np.random.default_rng([wanted.seed, wanted.epoch, *map(ord, split)])
         order = within.start + rng.permutation(len(within))
         most = self.shift if split == "train" else 0
         moves = rng.integers(-most, most + 1, (len(within), 2))
-        for first in range(start * batch_size, len(order), batch_size):
-            chosen = slice(first, first + batch_size)
+        for chosen in wanted.slices(len(order)):
             scans = self._take(order[chosen])
             yield scans._replace(image=shifted(scans.image, moves[chosen])) if most else scans
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.settings import ConfigError, setting
-from tasks.core.task import Quantities, Row, Split, Task, TextLabels, TextToLabel
+from tasks.core.task import Pass, Quantities, Row, Split, Task, TextLabels, TextToLabel, doubled
 
 FRESH_EPOCH = 50_000  # samples that count as one epoch: all are fresh
 _VIEWED = 20  # bits
@@ -68,10 +68,7 @@ class Parity(Task):
     @property
     def lengths(self) -> tuple[int, ...]:
         """The longest sequence of each stage: from 1, doubled, to `train_length`."""
-        found = [1]
-        while found[-1] < self.train_length:
-            found.append(min(2 * found[-1], self.train_length))
-        return tuple(found)
+        return doubled(1, self.train_length)
 
     @property
     def num_stages(self) -> int:
@@ -87,24 +84,18 @@ class Parity(Task):
         """Return the samples of one pass; all are fresh."""
         return FRESH_EPOCH
 
-    def batches(
-        self,
-        split: Split,
-        batch_size: int,
-        seed: int,
-        epoch: int,
-        start: int = 0,
-        stage: int | None = None,
-    ) -> Iterator[TextLabels]:
+    def draw(self, wanted: Pass) -> Iterator[TextLabels]:
         """Yield the batches of one epoch; see `Task.batches`.
 
         A training batch is of one length, longer than those of the stage before.
         """
-        at = self.num_stages - 1 if stage is None else stage
+        split = wanted.split
+        at = self.num_stages - 1 if wanted.stage is None else wanted.stage
         longest, shortest = self.lengths[at], self.lengths[at - 1] + 1 if at else 1
-        for first in range(start * batch_size, FRESH_EPOCH, batch_size):
-            num = min(batch_size, FRESH_EPOCH - first)
-            rng = np.random.default_rng([self.data_seed, seed, epoch, first, at, *map(ord, split)])
+        of_pass = (self.data_seed, wanted.seed, wanted.epoch)
+        for part in wanted.slices(FRESH_EPOCH):
+            num = part.stop - part.start
+            rng = np.random.default_rng([*of_pass, part.start, at, *map(ord, split)])
             trained = int(rng.integers(shortest, longest + 1))
             length = trained if split == "train" else self.length
             yield self._labelled(_draw(split, num, length, rng))

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from tasks.core.charset import Charset
 from tasks.core.settings import ConfigError, setting
-from tasks.core.task import Quantities, Row, Split, Task, TextChunks, TextToNext
+from tasks.core.task import Pass, Quantities, Row, Split, Task, TextChunks, TextToNext
 from tasks.text_corpus import Corpus, listed, read_corpus
 from tasks.text_ngrams import ngram_bits
 from tasks.text_quantities import measure
@@ -96,15 +96,7 @@ class Text(Task):
         begin, end = self._corpus.parts(self.validation, self.test)[split]
         return (end - begin - self.chunk) // self.chunk
 
-    def batches(
-        self,
-        split: Split,
-        batch_size: int,
-        seed: int,
-        epoch: int,
-        start: int = 0,
-        stage: int | None = None,
-    ) -> Iterator[TextChunks]:
+    def draw(self, wanted: Pass) -> Iterator[TextChunks]:
         """Yield the batches of one epoch; see `Task.batches`.
 
         Each row is a stream that goes on from batch to batch. The streams share out the split,
@@ -113,15 +105,16 @@ class Text(Task):
         """
         for withheld in ("validation", "test"):  # before any step: what is learned can be tested
             self.samples(withheld, 1)
+        split, batch_size = wanted.split, wanted.batch_size
         begin, codes = self._corpus.parts(self.validation, self.test)[split][0], self._codes
         num = self.num_samples_in(split)
-        rng = np.random.default_rng([seed, epoch, *map(ord, split)])
+        rng = np.random.default_rng([wanted.seed, wanted.epoch, *map(ord, split)])
         phase, turned = int(rng.integers(self.chunk)), int(rng.integers(num))
         num_batches = -(-num // batch_size)
         rows = np.arange(batch_size)
         in_last = num - (num_batches - 1) * batch_size  # rows
         first = rows * (num_batches - 1) + np.minimum(rows, in_last)
-        for at in range(start, num_batches):
+        for at in range(wanted.start, num_batches):
             here = (first if at < num_batches - 1 else first[:in_last]) + at
             place = (here + turned) % num
             texts = begin + phase + place[:, None] * self.chunk + np.arange(self.chunk)

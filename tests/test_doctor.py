@@ -1,6 +1,6 @@
 """The doctor on real runs: each planted pathology is named once, and health is left alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -17,6 +17,7 @@ from agents.core.doctor import count_leaks, diagnosis, examine, settings_of
 from agents.core.loop import DivergedError
 from agents.parity_lstm import ParityLSTM, Reader
 from tasks.addition import Addition
+from tasks.core.task import Pass
 from tests.conftest import exact, same, small_agent, weights
 from visualization import render
 from visualization.diagnosis import diagnose
@@ -112,9 +113,9 @@ class Leaking(Addition):
 class Shuffled(Addition):
     """Trains on answers that belong to other questions."""
 
-    def batches(self, *arguments: Any, **named: Any) -> Any:
+    def draw(self, wanted: Pass) -> Iterator[Any]:
         """Yield batches with their answers shuffled."""
-        for number, batch in enumerate(Addition.batches(self, *arguments, **named)):
+        for number, batch in enumerate(Addition.draw(self, wanted)):
             order = np.random.default_rng(number).permutation(len(batch.answer))
             yield batch._replace(answer=batch.answer[order])
 

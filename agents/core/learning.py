@@ -27,7 +27,7 @@ from agents.core.loop import (
 )
 from agents.core.run_folder import Folder
 from agents.core.signals import StopRequest, stop_requests
-from agents.core.state import Best, Climb, State, Window
+from agents.core.state import Best, State, Window
 from agents.core.vitals import LEARNED_BETWEEN, gradient_norms
 from tasks.core.settings import changeable
 from tasks.core.task import Task, num_batches
@@ -132,17 +132,12 @@ class Learning:
 
     def _climb(self, record: StepRecord) -> None:
         """Go on to the task's next stage when the last steps' loss is low enough."""
-        climb, cursor, config = self.state.climb, self.state.cursor, self.config
+        cursor, config = self.state.cursor, self.config
         if config.raise_below is None or cursor.stage + 1 >= self.job.task.num_stages:
             return
-        climb.loss += record.loss
-        climb.steps += 1
-        if climb.steps < config.raise_steps:
-            return
-        if climb.loss / climb.steps < config.raise_below:
+        if self.state.climb.rises(record.loss, config):
             cursor.stage += 1
             self._note({"step": record.step, "train/stage": cursor.stage})
-        self.state.climb = Climb()
 
     def _log(self, record: StepRecord) -> None:
         self._bring_up_to_date()

@@ -7,6 +7,7 @@ import attrs
 from torch import Tensor, nn
 
 from agents.core.checkpoint import Checkpoint, CheckpointError, demand_fit
+from agents.core.config import AgentConfig
 from agents.core.history import History
 from agents.core.loop import Cursor
 from agents.core.optim import Optimizer
@@ -32,6 +33,15 @@ class Climb:
 
     loss: float = 0.0
     steps: int = 0
+
+    def rises(self, loss: float, config: AgentConfig) -> bool:
+        """Take the loss of a step; tell whether it is time for a look, and the mean low enough."""
+        self.loss += loss
+        self.steps += 1
+        if config.raise_below is None or self.steps < config.raise_steps:
+            return False
+        mean, self.loss, self.steps = self.loss / self.steps, 0.0, 0
+        return mean < config.raise_below
 
 
 @attrs.define

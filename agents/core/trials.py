@@ -18,6 +18,7 @@ import numpy as np
 from agents.core import devices
 from agents.core.agent import Agent
 from agents.core.loop import Cursor, DivergedError, Stepper, train_steps
+from agents.core.state import Climb
 from agents.core.vitals import constant_answer
 from tasks.core.settings import ConfigError, fields
 from tasks.core.synthetic import easy, repeated
@@ -198,15 +199,11 @@ def _learn(learner: Agent, task: Task, steps: int) -> Trial:
 
 def _climbing(learner: Agent, task: Task, cursor: Cursor) -> Iterator[float]:
     """Yield the losses of steps; a low one brings the task's next stage, as in learning."""
-    below, lately = learner.config.raise_below, list[float]()
+    climb = Climb()
     for record in train_steps(_stepper(learner), task, cursor):
         yield record.loss
-        if below is None or cursor.stage + 1 >= task.num_stages:
-            continue
-        lately.append(record.loss)
-        if len(lately) == learner.config.raise_steps:
-            cursor.stage += sum(lately) / len(lately) < below
-            lately.clear()
+        if cursor.stage + 1 < task.num_stages:
+            cursor.stage += climb.rises(record.loss, learner.config)
 
 
 def _stepper(learner: Agent) -> Stepper:

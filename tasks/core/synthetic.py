@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.task import Quantities, Row, Split, Task, TextChunks
+from tasks.core.task import Pass, Quantities, Row, Split, Task, TextChunks
 
 _LOOKED_AT = 512  # samples, to find what varies from one to the other
 _BALANCED = 0.25  # of the samples at least on either side of the mean
@@ -58,17 +58,9 @@ class Rewritten(Task):
         """Return the number of the other task."""
         return self.base.num_samples_in(split)
 
-    def batches(
-        self,
-        split: Split,
-        batch_size: int,
-        seed: int,
-        epoch: int,
-        start: int = 0,
-        stage: int | None = None,
-    ) -> Iterator[Any]:
+    def draw(self, wanted: Pass) -> Iterator[Any]:
         """Yield the other task's batches, rewritten."""
-        for batch in self.base.batches(split, batch_size, seed, epoch, start):
+        for batch in self.base.draw(wanted._replace(stage=None)):
             yield self.rewrite(batch)
 
     def samples(self, split: Split, num: int, seed: int = 0) -> Any:

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, final
 
 import attrs
 from numpy.typing import NDArray
@@ -93,6 +93,23 @@ class TextToNext:
     chunk: int  # characters of one training sample
 
 
+class Pass(NamedTuple):
+    """One pass over a split, from a batch on; see `Task.batches`."""
+
+    split: Split
+    batch_size: int
+    seed: int
+    epoch: int
+    start: int
+    stage: int | None
+
+    def slices(self, num_samples: int) -> Iterator[slice]:
+        """Yield where each batch lies in a pass over so many samples; the last may be short."""
+        size = self.batch_size
+        for first in range(self.start * size, num_samples, size):
+            yield slice(first, min(first + size, num_samples))
+
+
 class Row(NamedTuple):
     """One answered question as a person reads it."""
 
@@ -152,6 +169,10 @@ class Task(abc.ABC):
         """Return how many samples one pass over a split has (an epoch, for `train`)."""
 
     @abc.abstractmethod
+    def draw(self, wanted: Pass) -> Iterator[Any]:
+        """Yield the batches of a pass: a pure function of it."""
+
+    @final
     def batches(
         self,
         split: Split,
@@ -166,6 +187,7 @@ class Task(abc.ABC):
         So the whole cursor of a run is three integers: `epoch`, `start` and `stage`, from 0 for the
         easiest; None: what is asked in the end.
         """
+        return self.draw(Pass(split, batch_size, seed, epoch, start, stage))
 
     @abc.abstractmethod
     def samples(self, split: Split, num: int, seed: int = 0) -> Any:
@@ -199,3 +221,15 @@ class Task(abc.ABC):
 def num_batches(task: Task, batch_size: int) -> int:
     """Return the number of training batches in one epoch (the last one may be short)."""
     return -(-task.num_samples_in("train") // batch_size)
+
+
+def doubled(first: int, last: int) -> tuple[int, ...]:
+    """Return lengths of stages: from the first, each twice the one before, to the last.
+
+    >>> doubled(10, 50)
+    (10, 20, 40, 50)
+    """
+    found = [min(first, last)]
+    while found[-1] < last:
+        found.append(min(2 * found[-1], last))
+    return tuple(found)
