@@ -40,6 +40,9 @@ class AddingConfig(AgentConfig):
         "of the recurrent layers. default: torch's; forget_bias: forget gates begin open; chrono: "
         "gates remember over times up to chrono_length; identity: W_hh keeps the state as it is",
     )
+    backward_steps: int | None = setting(
+        None, "last steps of a series through which gradients go back; null: all of them", ge=1
+    )
     forget_bias: float = setting(3.0, "of the forget gates, with init=forget_bias")
     chrono_length: int = setting(150, "steps, the longest memory of init=chrono", ge=3)
     identity_scale: float = setting(1.0, "times the identity is W_hh of init=identity", gt=0.0)
@@ -76,6 +79,7 @@ class SeriesReader(nn.Module):
 
     def __init__(self, config: AddingConfig, spec: SeriesToNumber) -> None:
         super().__init__()
+        self.backward_steps = config.backward_steps
         self.recurrent = recurrent(
             config.cell, spec.num_channels, config.hidden_size, config.num_layers
         )
@@ -88,8 +92,17 @@ class SeriesReader(nn.Module):
             identity_weights(self.recurrent, config.identity_scale)
 
     def forward(self, series: Tensor) -> Tensor:
-        """Return numbers (B, 1) after the last step of series (B, T, C)."""
-        output, _ = self.recurrent(series)
+        """Return numbers (B, 1) after the last step of series (B, T, C).
+
+        In training gradients stop before the last `backward_steps` (truncated backpropagation
+        through time, Williams and Peng 1990).
+        """
+        last, state = self.backward_steps, None
+        if self.training and last is not None and last < series.shape[1]:
+            with torch.no_grad():
+                _, state = self.recurrent(series[:, :-last])
+            series = series[:, -last:]
+        output, _ = self.recurrent(series, state)
         return cast("Tensor", self.readout(output[:, -1]))
 
 

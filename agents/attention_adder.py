@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import attrs
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,14 +16,18 @@ from torch.nn import functional as F
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, ConfigError, setting, with_default
 from agents.core.layers import OneHot, recurrent
-from agents.core.writing import answer_loss, write_answers, writer_study
+from agents.core.writing import (
+    NUM_MAPPED,
+    answer_loss,
+    write_answers,
+    writer_attention,
+    writer_study,
+)
 from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
     from agents.core.study import Study
     from visualization.attention import AttentionMaps
-
-NUM_MAPPED = 500  # samples of the view of the attention
 
 
 @attrs.frozen(kw_only=True)
@@ -210,21 +213,11 @@ class AttentionAdder(Agent):
 
     def attention_maps(self, num: int = NUM_MAPPED) -> "AttentionMaps":
         """Return where it looked while it wrote the answers to `num` questions of the test."""
-        from visualization.attention import attention_maps
 
-        batch = self.task.viewed.samples("test", num)
-        question = torch.as_tensor(batch.question).long().to(self.device)
-        with torch.inference_mode():
-            memory = self.model.read(question)
-            answers = self.model.write(memory)[0]
-            weights = self.model.forced(memory, answers)[1]
-        codes = answers.cpu().numpy()
-        characters = np.array(list(self.task.spec.characters))
-        known = self.task.quantities(batch)
-        return attention_maps(
-            {"attention": weights}, characters[codes], characters[batch.question],
-            self.task.rows(codes, batch), known=(known.writing, known.reading),
-        )  # fmt: skip
+        def weights(memory: Memory, answers: Tensor) -> dict[str, dict[str, Tensor]]:
+            return {"": {"attention": self.model.forced(memory, answers)[1]}}
+
+        return writer_attention(self, self.model, weights, num)[""]
 
     def study(self, batch: TextPairs) -> "Study":
         """Return a batch with all that views ask of its answers."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import attrs
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,14 +18,19 @@ from torch.nn import functional as F
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, ConfigError, setting, with_default
 from agents.core.layers import HiddenLinear
-from agents.core.writing import answer_loss, write_answers, writer_study
+from agents.core.writing import (
+    NUM_MAPPED,
+    answer_loss,
+    write_answers,
+    writer_attention,
+    writer_study,
+)
 from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
     from agents.core.study import Study
     from visualization.attention import AttentionMaps
 
-NUM_MAPPED = 500  # samples of the view of the attention
 _LONGEST_WAVE = 10_000.0  # of the sinusoids, 1706.03762, section 3.5
 
 
@@ -257,25 +261,14 @@ class TransformerAdder(Agent):
         answer to those of the question. In the encoder's last layer each of those stands for what
         its place has gathered, not for its own character alone.
         """
-        from visualization.attention import attention_maps
 
-        batch = self.task.viewed.samples("test", num)
-        question = torch.as_tensor(batch.question).long().to(self.device)
-        with torch.inference_mode():
-            memory = self.model.read(question)
-            answers = self.model.write(memory)[0]
-            found = self.weights(memory, answers)
-        codes = answers.cpu().numpy()
-        characters = np.array(list(self.task.spec.characters))
-        known = self.task.quantities(batch)
-        return {
-            name: attention_maps(
-                {f"head {head + 1}": weights[:, head] for head in range(weights.shape[1])},
-                characters[codes], characters[batch.question], self.task.rows(codes, batch),
-                known=(known.writing, known.reading),
-            )
-            for name, weights in found.items()
-        }  # fmt: skip
+        def weights(memory: Memory, answers: Tensor) -> dict[str, dict[str, Tensor]]:
+            return {
+                layer: {f"head {head + 1}": of_all[:, head] for head in range(of_all.shape[1])}
+                for layer, of_all in self.weights(memory, answers).items()
+            }
+
+        return writer_attention(self, self.model, weights, num)
 
     def weights(self, memory: Memory, answer: Tensor) -> dict[str, Tensor]:
         """Return by layer of the decoder where its heads look in the question (B, N, A, Q)."""

@@ -72,6 +72,25 @@ def small_agent(name: str = "seq2seq_adder", **settings: object) -> Agent:
     raise AssertionError(f"no task supplies a {cls.spec_type.__name__}")
 
 
+def trained_agent(name: str, **settings: object) -> Agent:
+    """Return an agent that has learned, with one thread: for fixtures of a whole module."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    agent = agents.make(name, device="cpu", precision="fp32", **settings).learn()
+    torch.set_num_threads(before)
+    return agent
+
+
+def wild(agent: Agent) -> Agent:
+    """Give an adder large weights, so that what it writes depends on what it read."""
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in agent.model.parameters():
+            parameter.uniform_(-1, 1)
+        agent.model.readout.weight.mul_(4)
+    return agent
+
+
 def weights(agent: Agent) -> dict[str, torch.Tensor]:
     """Return a copy of everything that a checkpoint holds as tensors."""
     return {name: tensor.clone() for name, tensor in agent.checkpoint().tensors.items()}

@@ -338,3 +338,27 @@ def test_patched_numbers_are_compared_with_tolerance() -> None:
     assert near.changed[0, 0] > 0.8
     assert near.donated[:, 0].tolist() == [1, 0, 0]
     assert exact.all_units.tolist() == near.all_units.tolist() == [1]
+
+
+def test_gradients_stop_where_they_are_told_to() -> None:
+    """With backward_steps the loss stays; its gradient is that of a state handed over as it is."""
+    batch = tasks.make("adding_problem", length=20).samples("train", 8)
+    whole, cut = (
+        small_agent("adding_lstm", cell="lstm", backward_steps=steps) for steps in (None, 5)
+    )
+    for agent in (whole, cut):
+        agent.model.train()
+        agent.loss(batch).backward()
+    assert whole.loss(batch).item() == pytest.approx(cut.loss(batch).item(), rel=1e-6)
+    by_hand = small_agent("adding_lstm", cell="lstm")
+    series, number = map(torch.as_tensor, batch)
+    _, state = by_hand.model.recurrent(series[:, :15])
+    held = tuple(part.detach() for part in state)
+    output, _ = by_hand.model.recurrent(series[:, 15:], held)
+    torch.nn.functional.mse_loss(by_hand.model.readout(output[:, -1]), number).backward()
+    for name, parameter in by_hand.model.named_parameters():
+        expected = dict(cut.model.named_parameters())[name].grad
+        torch.testing.assert_close(parameter.grad, expected)
+    assert not torch.allclose(
+        whole.model.recurrent.weight_hh_l0.grad, cut.model.recurrent.weight_hh_l0.grad
+    )

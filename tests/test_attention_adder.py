@@ -11,7 +11,7 @@ import tasks
 from agents.attention_adder import AdditiveAttention, AttentionAdder
 from agents.core import recurrent
 from tasks.core.settings import ConfigError
-from tests.conftest import small_agent
+from tests.conftest import small_agent, wild
 from tests.test_cells import assert_close
 from visualization import render
 from visualization.recurrent import Edit
@@ -23,11 +23,7 @@ def adder(**settings: Any) -> AttentionAdder:
     """Return an adder whose weights are large, so that what it writes depends on what it read."""
     agent = small_agent("attention_adder", **({"task": "add3x2"} | settings))
     assert isinstance(agent, AttentionAdder)
-    torch.manual_seed(3)
-    with torch.no_grad():
-        for parameter in agent.model.parameters():
-            parameter.uniform_(-1, 1)
-        agent.model.readout.weight.mul_(4)
+    wild(agent)
     return agent
 
 

@@ -15,7 +15,7 @@ from agents.core.checkpoint import Checkpoint
 from main import main
 from tasks.core.settings import ConfigError
 from tasks.core.synthetic import easy
-from tests.conftest import SMALL, exact, same, small_agent, weights
+from tests.conftest import SMALL, exact, same, small_agent, trained_agent, weights
 from visualization import render
 
 SENTENCES = (  # told apart by their first letters
@@ -28,18 +28,14 @@ SENTENCES = (  # told apart by their first letters
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> CharLM:
     """Return an agent that has learned a text of a few sentences by heart."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("corpus") / "sentences.txt"
     path.write_text("".join(rng.choice([f"{line}\n" for line in SENTENCES], 2000)))
     task = tasks.make("text", path=str(path), chunk=32, length=160, validation=0.2, test=0.2)
-    agent = agents.make(
-        "char_lm", task=task, device="cpu", hidden_size=48, steps=500, batch_size=16,
-        eval_every=500, eval_samples=50, precision="fp32",
+    agent = trained_agent(
+        "char_lm", task=task, hidden_size=48, steps=500, batch_size=16, eval_every=500,
+        eval_samples=50,
     )  # fmt: skip
-    agent.learn()
-    torch.set_num_threads(before)
     assert isinstance(agent, CharLM)
     return agent
 

@@ -17,7 +17,7 @@ from agents.core.recurrent import RecurrentViews
 from tasks.core.images import shifted
 from tasks.core.settings import ConfigError
 from tasks.core.task import SPLITS, ImageToLabel
-from tests.conftest import idx_bytes, make_task, small_agent
+from tests.conftest import idx_bytes, make_task, small_agent, trained_agent
 
 SCANS = np.random.default_rng(7).integers(0, 256, (60, 5, 4)).astype(np.uint8)
 CODES = np.arange(60) % 10
@@ -287,15 +287,9 @@ def test_rows_are_read_from_the_top() -> None:
 @pytest.fixture(scope="module")
 def trained() -> Agent:
     """Return an agent that learned the bundled scans for some seconds, with one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    agent = agents.make(
-        "digits_lstm", task="digits", device="cpu", seed=0, steps=500, hidden_size=48,
-        eval_every=500, precision="fp32",
-    )  # fmt: skip
-    agent.learn()
-    torch.set_num_threads(before)
-    return agent
+    return trained_agent(
+        "digits_lstm", task="digits", seed=0, steps=500, hidden_size=48, eval_every=500
+    )
 
 
 def test_a_network_learns_to_name_scans(trained: Agent) -> None:

@@ -3,14 +3,13 @@
 import attrs
 import numpy as np
 import pytest
-import torch
 
 import agents
 import tasks
 from agents.core.agent import Agent
 from agents.core.checkpoint import Checkpoint
 from tasks.core.settings import ConfigError
-from tests.conftest import exact, same, small_agent, weights
+from tests.conftest import exact, same, small_agent, trained_agent, weights
 
 
 @pytest.mark.parametrize("name", ["parity", "mod3", "mod7"])
@@ -87,15 +86,9 @@ def test_a_climb_in_two_parts_is_a_climb_at_once(tmp_path) -> None:
 @pytest.fixture(scope="module")
 def trained() -> Agent:
     """Return an agent trained in stages, with one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    agent = agents.make(
-        "parity_lstm", task="parity", device="cpu", seed=1, steps=1000, eval_every=1000,
-        eval_samples=8, precision="fp32",
-    )  # fmt: skip
-    agent.learn()
-    torch.set_num_threads(before)
-    return agent
+    return trained_agent(
+        "parity_lstm", task="parity", seed=1, steps=1000, eval_every=1000, eval_samples=8
+    )
 
 
 def test_stages_solve_what_cannot_be_learned_at_once(trained: Agent) -> None:

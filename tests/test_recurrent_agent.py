@@ -13,7 +13,7 @@ from agents.core.comparing import compare
 from agents.seq2seq_adder import Seq2SeqAdder
 from tasks.core.settings import ConfigError
 from tasks.core.task import Task, TextPairs
-from tests.conftest import same, small_agent, weights
+from tests.conftest import same, small_agent, weights, wild
 from tests.test_cells import assert_close
 from visualization import render
 from visualization.recurrent import Edit
@@ -36,11 +36,7 @@ def adder(**settings: Any) -> Seq2SeqAdder:
     """Return an adder whose weights are large, so that what it writes depends on what it read."""
     agent = small_agent(**({"task": "add3x2"} | settings))
     assert isinstance(agent, Seq2SeqAdder)
-    torch.manual_seed(3)
-    with torch.no_grad():
-        for parameter in agent.model.parameters():
-            parameter.uniform_(-1, 1)
-        agent.model.readout.weight.mul_(4)
+    wild(agent)
     return agent
 
 

@@ -1,5 +1,6 @@
 """What agents share that read a text and write another, character by character."""
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -12,6 +13,10 @@ from tasks.core.task import TextPairs
 if TYPE_CHECKING:
     from agents.core.agent import Agent
     from agents.core.study import Study
+    from visualization.attention import AttentionMaps
+
+NUM_MAPPED = 500  # samples of a view of the attention
+Weights = Mapping[str, Mapping[str, Tensor]]  # layer → head → (B, A, Q)
 
 
 class Writer(Protocol):
@@ -86,6 +91,32 @@ def writer_study(
         lambda: model.write(model.read(question)),
         parts,
     )
+
+
+def writer_attention(
+    agent: "Agent", model: Writer, weights_of: Callable[[Any, Tensor], Weights], num: int
+) -> "dict[str, AttentionMaps]":
+    """Return by layer where a writer looked while it answered `num` questions of the test.
+
+    `weights_of` is given what was read and the answers (B, A), which it wrote free-running.
+    """
+    from visualization.attention import attention_maps
+
+    batch = agent.task.viewed.samples("test", num)
+    with torch.inference_mode():
+        memory = model.read(torch.as_tensor(batch.question).long().to(agent.device))
+        answers = model.write(memory)[0]
+        found = weights_of(memory, answers)
+    codes = answers.cpu().numpy()
+    characters = np.array(list(agent.task.spec.characters))
+    known = agent.task.quantities(batch)
+    return {
+        layer: attention_maps(
+            heads, characters[codes], characters[batch.question], agent.task.rows(codes, batch),
+            known=(known.writing, known.reading),
+        )
+        for layer, heads in found.items()
+    }  # fmt: skip
 
 
 def _scores(model: Writer, memory: Any, answer: Tensor) -> dict[str, Tensor]:
