@@ -2,10 +2,12 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from agents.core import command as modes
 from agents.core.sweep import read_over
 from main import main
 from tasks.core.settings import ConfigError
@@ -60,6 +62,23 @@ def test_a_sweep_learns_each_value_in_its_own_folder(
     assert capsys.readouterr().err.count("this run is done") == 4
     assert {path: path.read_bytes() for path in tmp_path.glob("*/metrics.jsonl")} == before
     assert rows(tmp_path) == table
+
+
+def test_scores_that_stand_are_not_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second call tests only what was learned since: a run whose best agent is younger."""
+    command = [*COMMAND, "--over", "hidden_size=3,5", "--run-dir", str(tmp_path)]
+    assert main(command) == 0
+    tested, test = [], modes._test
+    monkeypatch.setattr(modes, "_test", lambda order: (tested.append(order), test(order))[1])
+    assert main(command) == 0
+    assert tested == []
+    changed = tmp_path / "hidden_size=5"
+    best = changed / "best.safetensors"
+    os.utime(best, ns=(best.stat().st_atime_ns, 1 + (changed / "test.json").stat().st_mtime_ns))
+    assert main(command) == 0
+    assert [order.run_dir for order in tested] == [changed]
 
 
 def test_a_diverged_run_does_not_end_the_sweep(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Questions on the steps that were taken: their size, and what the loss did over them."""
 
+from collections.abc import Callable
+
 import attrs
 import numpy as np
 
@@ -49,44 +51,45 @@ def rate_panel(test: RateTest, rate: float | None = None) -> Panel:
 
 def rate_high(case: Case) -> Answer:
     """Is the learning rate too high?"""
-    test = case.rates
-    if test is None:
-        return unknown("the range test was not made")
-    rate = case.rate
-    evidence = _rate_evidence(case, test)
-    if test.suggestion is None:
-        return unknown("the loss falls at no rate of the range test", evidence)
-    figure = f"the run takes {rate:.2g}, suggested is {test.suggestion:.2g}{_compared(case)}"
-    past = case.ails and rate > min(_PAST * test.best, test.diverged_at or np.inf)
-    far = case.crawls and rate > _FAR * test.suggestion
-    agrees = not _is_contradicted(case)
-    if agrees and rate > _PAST * test.suggestion and (past or far or _is_surpassed(case)):
-        text = (
-            f"The steps are too large: {figure}; in the range test the loss falls until "
-            f"{test.best:.2g}, and no further beyond."
-        )
-        return Answer("problem", figure, text, _take(case, test.suggestion), evidence)
-    return Answer("fine", figure, f"The learning rate is not too high: {figure}.", (), evidence)
+
+    def judge(test: RateTest, suggestion: float) -> bool:
+        past = case.ails and case.rate > min(_PAST * test.best, test.diverged_at or np.inf)
+        far = case.crawls and case.rate > _FAR * suggestion
+        return case.rate > _PAST * suggestion and (past or far or _is_surpassed(case))
+
+    best = "" if case.rates is None else f" {case.rates.best:.2g}"
+    text = f"The steps are too large, for in the range test the loss falls until{best}, not beyond"
+    return _rate(case, judge, text, "The learning rate is not too high")
 
 
 def rate_low(case: Case) -> Answer:
     """Is the learning rate too low?"""
+
+    def judge(test: RateTest, suggestion: float) -> bool:
+        further = _lately(case) - min(test.smoothed, default=np.inf)
+        gets_further = further > _BETTER * (case.chance or 0.0)
+        crawls = case.crawls and _FACTOR * case.rate < suggestion and gets_further
+        return _PAST * case.rate < suggestion and (crawls or _is_surpassed(case))
+
+    text = "The steps are too small to get anywhere soon"
+    return _rate(case, judge, text, "The learning rate is not too low")
+
+
+def _rate(
+    case: Case, is_wrong: Callable[[RateTest, float], bool], problem: str, fine: str
+) -> Answer:
+    """Compare the run's rate with the suggested one; never against the trial at that rate."""
     test = case.rates
     if test is None:
         return unknown("the range test was not made")
-    rate = case.rate
     evidence = _rate_evidence(case, test)
     if test.suggestion is None:
         return unknown("the loss falls at no rate of the range test", evidence)
-    figure = f"the run takes {rate:.2g}, suggested is {test.suggestion:.2g}{_compared(case)}"
-    further = _lately(case) - min(test.smoothed, default=np.inf)
-    gets_further = further > _BETTER * (case.chance or 0.0)
-    crawls = case.crawls and _FACTOR * rate < test.suggestion and gets_further
-    agrees = not _is_contradicted(case)
-    if agrees and _PAST * rate < test.suggestion and (crawls or _is_surpassed(case)):
-        text = f"The steps are too small to get anywhere soon: {figure}."
-        return Answer("problem", figure, text, _take(case, test.suggestion), evidence)
-    return Answer("fine", figure, f"The learning rate is not too low: {figure}.", (), evidence)
+    figure = f"the run takes {case.rate:.2g}, suggested is {test.suggestion:.2g}{_compared(case)}"
+    if not _is_contradicted(case) and is_wrong(test, test.suggestion):
+        advice = _take(case, test.suggestion)
+        return Answer("problem", figure, f"{problem}: {figure}.", advice, evidence)
+    return Answer("fine", figure, f"{fine}: {figure}.", (), evidence)
 
 
 def _at_suggested(case: Case) -> tuple[str, Trial] | None:
