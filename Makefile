@@ -21,7 +21,7 @@ $(STAMP): setup.cfg pyproject.toml
 demo: $(STAMP) ## train the adder on add3x3 and print worked sums (about 3 minutes)
 	$(RUN) main.py --agent seq2seq_adder --task add3x3
 
-test: $(STAMP) ## the test suite (minutes)
+test: $(STAMP) ## the test suite (5 minutes)
 	$(RUN) -m pytest -q
 
 test-all: $(STAMP) ## the test suite with its slow tests

@@ -100,11 +100,12 @@ def main() -> None:
     print(agent.sample("def ", 300, temperature=0.5))
     corpus = os.environ.get("CORPUS")
     if corpus:
-        run("corpus", f"{COMMAND} --set task.path={corpus} --set steps=1200")
-        other = agents.load(ROOT / RUNS / "corpus" / "best.safetensors", "cpu")
-        assert isinstance(other, CharLM)
-        print(f"{corpus}: {other.bits_per_character():.3f} bits per character; n-grams with "
-              f"{np.round(other.task.ngram_bits(), 3)}")  # fmt: skip
+        for name, steps in (("corpus", 1200), ("corpus-longer", 4000)):
+            run(name, f"{COMMAND} --set task.path={corpus} --set steps={steps}")
+            other = agents.load(ROOT / RUNS / name / "best.safetensors", "cpu")
+            assert isinstance(other, CharLM)
+            print(f"{corpus}, {steps} steps: {other.bits_per_character():.3f} bits per character")
+        print(f"n-grams with {np.round(other.task.ngram_bits(), 3)}")
 
 
 if __name__ == "__main__":
