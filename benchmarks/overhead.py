@@ -23,7 +23,7 @@ from benchmarks.measure import Figures, median, table, tell
 from benchmarks.peers.bare import adder_model, answer_loss, bare_loop, training_tensors
 from benchmarks.peers.common import load
 from benchmarks.steps import NEVER, seconds_of_learning
-from benchmarks.tiny import NUM_SAMPLES, TinyAgent, TinyTask, tiny_model
+from benchmarks.tiny import NUM_SAMPLES, TinyAgent, TinyTask, register, tiny_model
 
 ROUNDS = 9
 THREADS = (1, 2)
@@ -100,6 +100,7 @@ def _class_loss(model: nn.Module, inputs: Tensor, label: Tensor) -> Tensor:
 
 
 def _tiny(batch_size: int) -> Callable[[], Agent]:
+    register()
     config = AgentConfig(batch_size=batch_size, **RECIPE)
     return lambda: TinyAgent(TinyTask(), config, "cpu")
 
