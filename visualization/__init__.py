@@ -1,1 +1,5 @@
-"""Looking into what was learned: functions on bare modules return records; `render` draws them."""
+"""Looking into what was learned: functions on bare modules and arrays; records, figures, a page."""
+
+from visualization.tracing import trace
+
+__all__ = ["trace"]

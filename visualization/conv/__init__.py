@@ -1,0 +1,1 @@
+"""Looking into convolutional networks: functions on bare modules that return records."""

@@ -1,0 +1,176 @@
+"""What the layers of a running model put out, by dotted name; and layers whose output is replaced.
+
+A layer is named as `model.named_modules()` names it, such as `features.3`; "" is the model itself.
+A module that runs several times in one pass has several calls, counted from 0: `relu` means each of
+them, `relu@1` the second.
+"""
+
+import contextlib
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from visualization.untouched import hooks
+
+_SHOWN = 12  # names that an error lists
+
+
+class Layer(NamedTuple):
+    """A module of a model, and which of its calls in a pass is meant; None: each."""
+
+    module: nn.Module
+    call: int | None
+
+
+class _Left(Exception):  # noqa: N818 - no error: the pass has come as far as it is wanted
+    """Thrown through a forward pass to leave it."""
+
+
+class Trace(Mapping[str, list[Any]]):
+    """The outputs of layers by name: for each a list, with an entry for each call in order.
+
+    Over several passes of the model the lists go on.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._calls: dict[str, list[Any]] = {name: [] for name in names}
+
+    def __getitem__(self, name: str) -> list[Any]:
+        """Return the outputs of a layer that was asked for."""
+        if name not in self._calls:
+            raise KeyError(f"{name!r} was not traced; traced: {', '.join(self._calls)}")
+        return self._calls[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names that were asked for."""
+        return iter(self._calls)
+
+    def __len__(self) -> int:
+        """Return how many names were asked for."""
+        return len(self._calls)
+
+
+def find_layer(model: nn.Module, name: str, place: str = "layer") -> Layer:
+    """Return the module that a dotted name means, with the call that `@` chooses.
+
+    Raises:
+        ValueError: names the nearest of the names that there are.
+    """
+    dotted, at, number = name.partition("@")
+    modules = dict(model.named_modules(remove_duplicate=False))
+    if dotted not in modules:
+        known = [known for known in modules if known]
+        near = difflib.get_close_matches(dotted, known, 1, 0.0)
+        listed = ", ".join(known[:_SHOWN]) + (", …" if len(known) > _SHOWN else "")
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        kind = type(model).__name__
+        raise ValueError(f"{place}: {name!r} is no layer of the {kind}; accepted: {listed}{meant}")
+    if at and not number.isdecimal():
+        raise ValueError(f"{place}: {name!r} names no call; accepted: {dotted}@0, {dotted}@1, …")
+    return Layer(modules[dotted], int(number) if at else None)
+
+
+def _each_tensor(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return a layer's output with each tensor in it changed, however it is packed."""
+    if isinstance(output, Tensor):
+        return change(output)
+    if isinstance(output, Mapping):
+        return {key: _each_tensor(value, change) for key, value in output.items()}
+    if isinstance(output, (list, tuple)):
+        parts = [_each_tensor(value, change) for value in output]
+        kind = type(output)
+        return kind(parts) if kind in (list, tuple) else kind(*parts)  # such as a NamedTuple
+    return output
+
+
+@contextlib.contextmanager
+def tapped(
+    model: nn.Module, taps: Mapping[str, Callable[[Any], Any]], *, stop: bool = False
+) -> Iterator[None]:
+    """Call a function with each output of named layers; what it returns goes on in its place.
+
+    None lets the output itself go on. With `stop` a pass ends, and `model(...)` returns None, as
+    soon as each named layer was called, or came to the call that its name chooses. Calls are
+    counted anew in each pass of `model`.
+    """
+    found = {name: find_layer(model, name) for name in taps}
+    counts: dict[nn.Module, int] = {}
+    awaited: set[str] = set()
+
+    def begin() -> None:
+        counts.clear()
+        awaited.update(name for name in taps if found[name].module is not model)
+
+    def hook(module: nn.Module, _: Any, output: Any) -> Any:
+        number = counts[module] = counts.get(module, -1) + 1
+        for name, layer in found.items():
+            if layer.module is module and layer.call in (None, number):
+                replaced = taps[name](output)
+                output = output if replaced is None else replaced
+                awaited.discard(name)
+        if stop and not awaited and module is not model:
+            raise _Left
+        return output
+
+    original = model.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        begin()
+        try:
+            return original(*args, **kwargs)
+        except _Left:
+            return None
+
+    own = "forward" in vars(model)
+    modules = {layer.module for layer in found.values()}
+    with hooks(module.register_forward_hook(hook) for module in modules):
+        model.forward = forward
+        try:
+            yield
+        finally:
+            if own:
+                model.forward = original
+            else:
+                del model.forward
+
+
+@contextlib.contextmanager
+def trace(model: nn.Module, layers: str | Iterable[str], *, stop: bool = False) -> Iterator[Trace]:
+    """Record what layers put out while a model runs in the block; afterwards no hook is left.
+
+    The tensors are those that the layers returned, with their graph if gradients are on: the model
+    goes on with copies, so that what follows in place (`nn.ReLU(inplace=True)`, `x += y`) changes
+    none of them, and gradients with respect to them are right.
+
+    >>> import torch
+    >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True))
+    >>> with trace(model, ["0", "1"]) as seen:
+    ...     answer = model(torch.zeros(5, 1, 8, 8))
+    >>> [tuple(output.shape) for output in seen["0"]]
+    [(5, 2, 6, 6)]
+    >>> bool((seen["1"][0] == seen["0"][0].relu()).all())
+    True
+
+    Args:
+        model: any module; its mode is left as it is.
+        layers: dotted names; `relu@1` is the second call of `relu` in a pass.
+        stop: leave each pass as soon as all of them were called (a name without `@` after its first
+            call); `model(...)` then returns None.
+
+    Raises:
+        ValueError: no such layer; names the nearest.
+    """
+    names = [layers] if isinstance(layers, str) else list(layers)
+    seen = Trace(names)
+
+    def record(name: str) -> Callable[[Any], Any]:
+        def take(output: Any) -> Any:
+            seen[name].append(output)
+            return _each_tensor(output, Tensor.clone)
+
+        return take
+
+    with tapped(model, {name: record(name) for name in names}, stop=stop):
+        yield seen
