@@ -94,11 +94,15 @@ def load(path: str | Path, device: str = "auto") -> "Agent":
     """
     from agents.core.checkpoint import read
 
-    return from_checkpoint(read(Path(path)), device, f"checkpoint {path}")
+    file = Path(path)
+    run_dir = file.parents[1] if file.parent.name == "checkpoints" else file.parent
+    return from_checkpoint(read(file), device, run_dir, f"checkpoint {path}")
 
 
-def from_checkpoint(found: "Checkpoint", device: str, place: str) -> "Agent":
+def from_checkpoint(found: "Checkpoint", device: str, run_dir: Path, place: str) -> "Agent":
     """Make the agent that a read checkpoint holds; `place` is where it came from."""
+    from agents.core.progression import FOLDER, Written
+
     values = found.values
 
     def given(settings: Mapping[str, Any]) -> dict[str, Given]:
@@ -107,4 +111,5 @@ def from_checkpoint(found: "Checkpoint", device: str, place: str) -> "Agent":
     task = tasks.from_given(values["task"], given(values["task_settings"]), place)
     agent = from_given(values["agent"], task, given(values["config"]), device, place)
     agent.state.restore(found)
+    agent.snapshots = Written(run_dir / FOLDER)
     return agent

@@ -20,6 +20,7 @@ from agents.core.learning import Evaluation, Job, Learning, find_start
 from agents.core.logs import ConsoleSink, FanOut, JsonlSink, NullSink, Sink, TensorBoardSink
 from agents.core.loop import to_device
 from agents.core.optim import Optimizer
+from agents.core.progression import FOLDER, Remembered, Snapshots, Written
 from agents.core.run_folder import Folder, NullFolder, RunFolder, put_aside
 from agents.core.state import Best, State
 from tasks.core.settings import nearest, to_values
@@ -45,6 +46,8 @@ class Agent(abc.ABC):
         model: the bare module, on `device`; it knows nothing of loss, optimiser or wrapper.
         network: what the training step calls: `model`, or a data-parallel wrapper around it.
         state: all that learning changes, and all that a checkpoint holds.
+        snapshots: copies of the weights through training, if the config's `record_progression` asks
+            for them.
     """
 
     name: ClassVar[str]
@@ -66,6 +69,8 @@ class Agent(abc.ABC):
         self.state = State(model, optimizer, random, precision, threads)
         if config.raise_below is None:
             self.state.cursor.stage = task.num_stages - 1
+        self._remembered = Remembered()
+        self.snapshots: Snapshots = self._remembered
         self.model = model
         self.network = parallel.wrap(model, config.parallel, self.device)
 
@@ -128,9 +133,11 @@ class Agent(abc.ABC):
         console: Sink = ConsoleSink() if shown else NullSink()
         start = None if resume in ("auto", "never") else self._start_from(Path(resume))
         if run_dir is None:
+            self.snapshots = self._remembered
             self._go_on(NullFolder(), start, "", console)
             return self
         path = Path(run_dir)
+        self.snapshots = Written(path / FOLDER)
         aside = None if resume == "auto" else put_aside(path)
         if aside is not None:
             console.say(f"the earlier run was put aside as {aside}")
@@ -155,7 +162,7 @@ class Agent(abc.ABC):
     def _go_on(self, folder: Folder, start: Checkpoint | None, place: str, sink: Sink) -> None:
         job = Job(
             self.state, self.task, self.config, self.device, self.identity(), self.loss,
-            self._validate,
+            self._validate, self.snapshots,
         )  # fmt: skip
         if start is None:
             checkpoint = find_start(job, folder, place, sink)

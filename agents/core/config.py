@@ -35,7 +35,12 @@ __all__ = [
 ]
 
 
-_UNNAMED = ("seed", "threads", "vitals")  # a run folder is named by the other settings
+_UNNAMED = (
+    "seed",
+    "threads",
+    "vitals",
+    "record_progression",
+)  # a run folder is named by the other settings
 Schedule = Literal["one_cycle", "constant", "cosine", "step", "cyclical"]
 
 
@@ -95,6 +100,13 @@ class AgentConfig:
         None, "the task's score on the validation split that is enough; null: learn on"
     )
     vitals: bool = setting(True, "record what --mode diagnose asks of a run (1 % of the time)")
+    record_progression: int | None = setting(
+        None,
+        "copies of the weights kept through training, from the first step to the last, so that "
+        "--mode inspect shows how they came about; null: none",
+        ge=2,
+        changeable=True,
+    )
     log_every: int = setting(50, "steps between records of loss, rate and gradient norm", ge=1)
     histograms_every: int = setting(5, "evaluations between histograms; 0: none", ge=0)
     save_every: int = setting(

@@ -25,6 +25,7 @@ from agents.core.loop import (
     total_steps,
     train_steps,
 )
+from agents.core.progression import Snapshots, moments
 from agents.core.run_folder import Folder
 from agents.core.signals import StopRequest, stop_requests
 from agents.core.state import Best, State, Window
@@ -52,6 +53,7 @@ class Job:
     identity: Mapping[str, Any]  # what the agent was made from, as plain values
     loss_of: Callable[[Any], Tensor]
     evaluate: Callable[[bool], Evaluation]  # whether vitals are measured too
+    snapshots: Snapshots  # where copies of the weights are kept, if the config asks for any
 
     @property
     def total(self) -> int:
@@ -71,6 +73,7 @@ class Learning:
         self.job, self.folder, self.sink = job, folder, sink
         self.state, self.config, self.total = job.state, job.config, job.total
         self._eval_every = self.config.eval_every or num_batches(job.task, job.config.batch_size)
+        self._moments = moments(self.total, self.config.record_progression or 0)
         self._since = time.perf_counter()
 
     def run(self) -> None:
@@ -101,6 +104,8 @@ class Learning:
             devices.threads(state.threads),
             devices.own_randomness(job.device, job.config.seed, state.random),
         ):
+            job.snapshots.make_room(self._moments, state.cursor.step)
+            self._keep_weights()
             self._since = time.perf_counter()
             try:
                 for record in steps:
@@ -125,10 +130,17 @@ class Learning:
             self._log(record)
         if evaluates:
             self._evaluate(record)
+        self._keep_weights()
         stop = last or self.state.stopped_early or request.signum is not None
         if stop or record.step % config.save_every == 0:
             self.folder.save(record.step, self._checkpoint, config.keep)
         request.raise_if_asked()
+
+    def _keep_weights(self) -> None:
+        """Keep a copy of the weights for the views of learning, when one is due."""
+        step = self.state.cursor.step
+        if step in self._moments or (self._moments and self.state.stopped_early):
+            self.job.snapshots.keep(step, self.state.model)
 
     def _climb(self, record: StepRecord) -> None:
         """Go on to the task's next stage when the last steps' loss is low enough."""

@@ -62,7 +62,9 @@ class Order:
             accepted = "the --agent, --task and --set of an earlier --mode train, or its --run-dir"
             raise ConfigError("--run-dir", "", problem, accepted)
         checkpoint = best_of(self.run_dir, warn)
-        agent = agents.from_checkpoint(checkpoint, self.options.device, str(self.run_dir))
+        agent = agents.from_checkpoint(
+            checkpoint, self.options.device, self.run_dir, str(self.run_dir)
+        )
         self._demand_what_was_given(agent)
         return agent
 
@@ -73,7 +75,9 @@ class Order:
         checkpoint = RunFolder(self.run_dir).newest_good(warn)
         if checkpoint is None:
             return self.make()
-        agent = agents.from_checkpoint(checkpoint, self.options.device, str(self.run_dir))
+        agent = agents.from_checkpoint(
+            checkpoint, self.options.device, self.run_dir, str(self.run_dir)
+        )
         self._demand_what_was_given(agent)
         return agent
 

@@ -18,6 +18,7 @@ import filelock
 import numpy as np
 import torch
 
+from agents.core import progression
 from agents.core.checkpoint import (
     CannotWriteError,
     Checkpoint,
@@ -117,8 +118,9 @@ class RunFolder(Folder):
             (path / "lock").write_text(f"{os.getpid()} {socket.gethostname()}\n")
             for name in _OWN_FILES:  # left over from a run that was killed while writing
                 beside(path / name).unlink(missing_ok=True)
-            for left_over in (path / "checkpoints").glob(".step-*.tmp"):
-                left_over.unlink()
+            for folder in ("checkpoints", progression.FOLDER):
+                for left_over in (path / folder).glob(".step-*.tmp"):
+                    left_over.unlink()
         except filelock.Timeout:
             pid, host = ((path / "lock").read_text().split() or ["?", "?"])[:2]
             raise FolderInUseError(
