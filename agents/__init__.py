@@ -55,6 +55,11 @@ AGENTS = {
         "DigitsLSTM",
         "LSTM (or GRU) that reads an image row by row and answers with its label",
     ),
+    "cnn_classifier": Entry(
+        "agents.cnn_classifier",
+        "CnnClassifier",
+        "convolutional network, small or of torchvision, that answers an image with its label",
+    ),
     "char_lm": Entry(
         "agents.char_lm",
         "CharLM",

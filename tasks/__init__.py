@@ -54,6 +54,11 @@ TASKS = {
         "scans of handwritten letters and digits, from idx files",
         fields={"source": "emnist"},
     ),
+    "image_folder": Entry(
+        "tasks.image_folder",
+        "ImageFolder",
+        "pictures of any kind, in a folder of its own for each label",
+    ),
 }
 
 

@@ -30,50 +30,42 @@ A scan has a name, such as `test/17` for the test split's 17th, counted from 0:
 """
 
 import functools
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import ClassVar, Literal
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.idx import read_idx, read_idx_header
-from tasks.core.images import demand_grey, read_grey, shifted
-from tasks.core.paths import expanded, is_file
+from tasks.core.images import read_grey
+from tasks.core.labelled import LabelledImages, NamedImages, Variation, Words
+from tasks.core.paths import expanded
 from tasks.core.settings import ConfigError, setting
-from tasks.core.task import SPLITS, ImageToLabel, Pass, Quantities, Row, Split, Task
+from tasks.core.task import ImageToLabel, Split
 from tasks.digits_labels import EMNIST_CLASSES, first_code, own_labels
 
 _BUNDLED = (1797, 8, 8)  # scans, rows, columns
 _BUNDLED_INK = 16  # a pixel that is all ink; in idx files 255
 _MOST = {"num_test": (5, 1000), "num_validation": (10, 500)}  # one in …, and at most
-_UNNAMED = -1  # number of an image from outside, and its label
-_SHOWN = 100  # characters of an input that an error repeats
 _ACCEPTED = (
     "a scan's name, such as test/0, or the path of an image, such as a PNG, of dark ink on light "
     "paper or light ink on dark"
 )
-_NAME = re.compile(f"({'|'.join(SPLITS)})/([0-9]{{1,9}})")
 _FILES = ("images", "labels", "test_images", "test_labels")
 
 
-class NamedScans(NamedTuple):
-    """`ImageLabels`, and which scan of the task each is.
+@attrs.frozen(kw_only=True)
+class Scans(LabelledImages):
+    """Name what a grey image of fixed size shows.
 
-    image (batch, 1, height, width), float32 in [0, 1]; label (batch, 1); number (batch,), counted
-    over all splits. Of an image from outside label and number are -1.
+    An image file is read as grey and brought to the task's height and width by averaging over
+    areas. Its ink may be dark on light paper or light on dark: the paper is what most of the border
+    shows. Where the ink stands in the image must be as in the scans.
     """
 
-    image: NDArray[Any]
-    label: NDArray[Any]
-    number: NDArray[Any]
-
-
-@attrs.frozen(kw_only=True)
-class Scans(Task):
-    """Name what a grey image of fixed size shows."""
+    words: ClassVar[Words] = Words("a scan", "scans", ("paper", "ink"), "ink", _ACCEPTED)
 
     source: Literal["digits", "mnist", "fashion_mnist", "emnist"] = setting(
         "digits", "which scans; emnist: stored with rows and columns exchanged, which is undone"
@@ -153,121 +145,32 @@ class Scans(Task):
         return ImageToLabel(1, self.height, self.width, _labels(self))
 
     @property
-    def monitor(self) -> tuple[str, Literal["max", "min"]]:
-        """The share of scans that are named right."""
-        return "accuracy", "max"
+    def ranges(self) -> Mapping[Split, range]:
+        """The scans of each split, counted over all files."""
+        return _ranges(self)
 
     @property
-    def num_stages(self) -> int:
-        """One: there are no easier scans."""
-        return 1
+    def variation(self) -> Variation:
+        """Training scans are shifted anew each time."""
+        return Variation(self.shift)
 
-    @property
-    def viewed(self) -> "Scans":
-        """The task itself: a scan is small."""
-        return self
-
-    def num_samples_in(self, split: Split) -> int:
-        """Return the scans of a split."""
-        return len(_ranges(self)[split])
-
-    def draw(self, wanted: Pass) -> Iterator[NamedScans]:
-        """Yield the batches of one epoch; see `Task.batches`. Training scans are shifted anew."""
-        split = wanted.split
-        within = _ranges(self)[split]
-        rng = np.random.default_rng([wanted.seed, wanted.epoch, *map(ord, split)])
-        order = within.start + rng.permutation(len(within))
-        most = self.shift if split == "train" else 0
-        moves = rng.integers(-most, most + 1, (len(within), 2))
-        for chosen in wanted.slices(len(order)):
-            scans = self._take(order[chosen])
-            yield scans._replace(image=shifted(scans.image, moves[chosen])) if most else scans
-
-    def samples(self, split: Split, num: int, seed: int = 0) -> NamedScans:
-        """Return `num` scans of a split, or all if it has fewer, in an order that `seed` draws."""
-        within = _ranges(self)[split]
-        rng = np.random.default_rng([seed, *map(ord, split)])
-        return self._take(within.start + rng.permutation(len(within))[:num])
-
-    def encode(self, x: Sequence[Any]) -> NamedScans:
-        """Return scans by name, image files by path, and arrays as a batch.
-
-        A name is such as `test/17`. A file is read as grey and brought to the task's height and
-        width by averaging over areas. Its ink may be dark on light paper or light on dark: the
-        paper is what most of the border shows. Where the ink stands in the image must be as in the
-        scans. An array is (height, width) or (1, height, width), with values from 0, paper, to 1,
-        ink. The label of what is no scan of the task is -1.
-
-        Raises:
-            ConfigError: names the text or the shape, and what is accepted.
-        """
-        return NamedScans(*map(np.concatenate, zip(*map(self._encode_one, x), strict=True)))
-
-    def decode(self, answers: NDArray[Any]) -> list[str]:
-        """Return answers (batch, 1) as names of labels; `?` for the label of an outside image."""
-        names = (*self.spec.labels, "?")
-        return [names[int(label)] for label in answers[:, 0]]
-
-    def score(self, answers: NDArray[Any], targets: NamedScans) -> dict[str, float]:
-        """Return `accuracy`, the share of scans that are named right."""
-        return {"accuracy": float((answers == targets.label).mean())}
-
-    def rows(self, answers: NDArray[Any], targets: NamedScans) -> list[Row]:
-        """Return each scan's name, the answer given and the right one."""
-        given, right = self.decode(answers), self.decode(targets.label)
-        names = map(self._name, targets.number.tolist())
-        return [Row(n, a, b, a == b) for n, a, b in zip(names, given, right, strict=True)]
-
-    def quantities(self, batch: NamedScans) -> Quantities:
-        """Return what there is to know while an image is read row by row, from the top.
-
-        The number of the `row`, its `ink` (the sum of its pixels, 1 for a full one), the `ink so
-        far`, and throughout the `label`.
-        """
-        ink = batch.image.astype(np.float64).sum(axis=(1, 3))
-        reading = {
-            "row": np.broadcast_to(np.arange(ink.shape[1], dtype=np.float64), ink.shape),
-            "ink": ink,
-            "ink so far": ink.cumsum(axis=1),
-            "label": batch.label[:, 0],
-        }
-        return Quantities(reading, {}, places=("row", ""))
-
-    def _take(self, number: NDArray[np.int64]) -> NamedScans:
+    def take(self, number: NDArray[np.int64]) -> NamedImages:
+        """Return the scans of these numbers."""
         image, label, ink = _data(self)
         scaled = image[number, None] / np.float32(ink)
-        return NamedScans(scaled, label[number, None], number)
+        return NamedImages(scaled, label[number, None], number)
 
-    def _name(self, number: int) -> str:
-        if number == _UNNAMED:  # which needs no file
-            return "an image"
-        for split, within in _ranges(self).items():
-            if number in within:
-                return f"{split}/{number - within.start}"
-        raise AssertionError(f"no split has a scan {number}")
+    def name_of(self, number: int) -> str:
+        """Return the name of a scan, such as `test/17`."""
+        return self.name_in_split(number)
 
-    def _encode_one(self, x: Any) -> NamedScans:
-        x = str(x) if isinstance(x, Path) else x
-        found = _NAME.fullmatch(x.strip()) if isinstance(x, str) else None
-        if found is None:
-            unknown = np.array([_UNNAMED])
-            return NamedScans(self._image(x)[None, None], unknown[:, None], unknown)
-        split, number = found[1], int(found[2])
-        within = _ranges(self)[cast("Split", split)]
-        if number >= len(within):
-            problem = f"{split} has {len(within)} scans"
-            accepted = f"{split}/0 to {split}/{len(within) - 1}"
-            raise ConfigError(f"input {x!r}", "", problem, accepted)
-        return self._take(np.array([within.start + number]))
+    def number_of(self, name: str) -> None:
+        """Return None: a scan has no other name."""
 
-    def _image(self, x: Any) -> NDArray[np.float32]:
+    def read(self, path: Path, place: str) -> NDArray[np.float32]:
+        """Return an image file as a scan (1, H, W); see the class."""
         spec = self.spec
-        if not isinstance(x, str):
-            return demand_grey(x, spec.height, spec.width)
-        place, path = f"input {x[:_SHOWN]!r}{'…' if len(x) > _SHOWN else ''}", expanded(x.strip())
-        if not is_file(path):
-            raise ConfigError(place, "", "is no name of a scan, and no file", _ACCEPTED)
-        return read_grey(path, spec.height, spec.width, place, _ACCEPTED)
+        return read_grey(path, spec.height, spec.width, place, _ACCEPTED)[None]
 
 
 def _path(task: Scans, field: str) -> Path:

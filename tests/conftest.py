@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import agents
 import tasks
@@ -52,10 +53,25 @@ def scan_files() -> dict[str, str]:
     return {name: str(path) for name, path in paths.items()}
 
 
+@functools.cache
+def picture_files() -> dict[str, str]:
+    """Return settings that name a folder of 180 small pictures, as image_folder takes them."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    pixels = np.random.default_rng(0).integers(0, 256, (180, 8, 6, 3)).astype(np.uint8)
+    for number, picture in enumerate(pixels):
+        label = Path(folder.name) / ("cat", "dog", "owl")[number % 3]
+        label.mkdir(exist_ok=True)
+        Image.fromarray(picture).save(label / f"{number:03}.png")
+    return {"path": folder.name}
+
+
 def make_task(name: str) -> Task:
     """Return a registered task by an example of its name, with files if it needs any."""
-    of_files = name in ("mnist", "fashion_mnist", "emnist")
-    return tasks.make(name, **(scan_files() if of_files else {}))
+    of_scans = name in ("mnist", "fashion_mnist", "emnist")
+    if name == "image_folder":
+        return tasks.make(name, **picture_files())
+    return tasks.make(name, **(scan_files() if of_scans else {}))
 
 
 def small_agent(name: str = "seq2seq_adder", **settings: object) -> Agent:

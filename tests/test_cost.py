@@ -1,13 +1,14 @@
-"""Parameters and multiply-adds."""
+"""Parameters, multiply-adds and sizes of outputs: torch's own counts, by layer."""
 
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.conftest import small_agent
 from visualization import render
-from visualization.cost import CostCounter
+from visualization.cost import OUTSIDE, CostCounter, LayerCost, cost
 
 
 def counted(model: nn.Module, *inputs: torch.Tensor) -> CostCounter:
@@ -67,3 +68,189 @@ def test_the_adders_summary_is_the_sum_by_hand() -> None:
     assert found == {"encoder": (1, 12 * a_step), "decoder": (5, 5 * a_step),
                      "readout": (5, 5 * 16 * 12)}  # fmt: skip
     assert "encoder" in render.text(table)
+
+
+def rows(model: nn.Module, *inputs: Tensor) -> dict[str, LayerCost]:
+    """Return what each layer costs, by name."""
+    return {row.name: row for row in cost(model, inputs).layers}
+
+
+class Attends(nn.Module):
+    """Attention by F.scaled_dot_product_attention, of layers of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(8, 24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what is looked at (B, T, 8)."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class Functional(nn.Module):
+    """Convolves, multiplies and contracts with functions, and calls one layer twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.ones(4, 3, 3, 3))
+        self.inner = nn.ModuleDict({"twice": nn.Linear(4, 4)})
+        self.unused = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return numbers (B, 5)."""
+        twice = self.inner["twice"]
+        x = F.relu_(F.conv2d(x, self.kernel)).mean((2, 3))
+        x = torch.einsum("bi,ij->bj", twice(twice(x)), torch.ones(4, 6))
+        return F.linear(x, torch.ones(5, 6))
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (nn.Sequential(nn.Conv3d(2, 4, 3, groups=2), nn.ConvTranspose3d(4, 2, 2)), (2, 2, 5, 5, 5)),
+        (nn.Sequential(nn.ConvTranspose1d(4, 6, 3, stride=2, groups=2)), (2, 4, 7)),
+        (nn.Conv2d(4, 8, 3, dilation=2, groups=4, padding="same"), (3, 4, 9, 9)),
+        (Attends(), (2, 6, 8)),
+        (Functional(), (2, 3, 8, 8)),
+        (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (2, 5, 8)),
+    ],
+)
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_whole_networks_cost_what_torch_counts(
+    model: nn.Module, shape: tuple[int, ...], mode: type
+) -> None:
+    """Grouped, transposed, attention and functions: equal to torch's counter in every mode."""
+    inputs = torch.zeros(shape)
+    model.eval()
+    with FlopCounterMode(display=False) as theirs:
+        model(inputs)  # with gradients: without, attention is fused and not counted
+    counter = CostCounter(model)
+    with counter.watch(), mode():
+        model(inputs)
+    table = counter.table(shape[0])
+    assert 2 * table.multiply_adds == theirs.get_total_flops() > 0
+    assert table.num_parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_functions_count_for_the_module_that_runs_them() -> None:
+    """Rows: the module with its functions' products, the layer called twice, the one never."""
+    found = rows(Functional(), torch.zeros(2, 3, 8, 8))
+    assert list(found) == ["", "inner.twice", "unused"]
+    assert found[""].multiply_adds == 2 * (4 * 36 * 27 + 4 * 6 + 6 * 5)
+    assert (found["inner.twice"].calls, found["inner.twice"].multiply_adds) == (2, 2 * 2 * 16)
+    assert (found["unused"].calls, found["unused"].num_parameters) == (0, 6)
+    assert found["unused"].output_shape == ()
+
+
+def test_what_runs_outside_any_layer_has_a_row() -> None:
+    """Products between calls of layers are not lost, and no other row takes them."""
+    model = nn.Linear(4, 3)
+    counter = CostCounter(model)
+    with counter.watch():
+        torch.ones(5, 3) @ model(torch.ones(2, 4)).T
+        torch.mv(torch.ones(7, 2), torch.ones(2))
+        torch.dot(torch.ones(9), torch.ones(9))
+        torch.addmv(torch.ones(7), torch.ones(7, 2), torch.ones(2))
+    torch.ones(5, 3) @ torch.ones(3, 5)  # no longer watched
+    found = {row.name: row.multiply_adds for row in counter.table(2).layers}
+    assert found == {"": 2 * 12, OUTSIDE: 5 * 3 * 2 + 14 + 9 + 14}
+
+
+def test_vectors_without_a_batch_are_counted() -> None:
+    """A linear layer of one vector costs its matrix."""
+    assert counted(nn.Linear(7, 3), torch.zeros(7)).table(1).multiply_adds == 21
+
+
+def test_what_cannot_be_counted_is_said_to_be_unknown() -> None:
+    """A layer with an operator that has no formula has None, and the others their numbers."""
+
+    class Distances(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.points = nn.Parameter(torch.ones(30, 4))
+            self.layer = nn.Linear(30, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(
+                torch.cdist(x, self.points, compute_mode="donot_use_mm_for_euclid_dist")
+            )
+
+    found = rows(Distances(), torch.zeros(3, 4))
+    assert (found[""].multiply_adds, found["layer"].multiply_adds) == (None, 3 * 60)
+    assert (
+        rows(nn.Bilinear(3, 4, 2), torch.zeros(1, 3), torch.zeros(1, 4))[""].multiply_adds is None
+    )
+    assert rows(nn.BatchNorm2d(2), torch.zeros(1, 2, 3, 3))[""].multiply_adds == 0
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+def test_packed_sequences_cost_their_steps() -> None:
+    """A recurrent layer of sequences of 5 and 2 steps costs 7 of them; cells cost one each."""
+    packed = nn.utils.rnn.pack_sequence([torch.zeros(5, 3), torch.zeros(2, 3)])
+    lstm = nn.LSTM(3, 4)
+    counter = CostCounter(lstm)
+    with counter.watch():
+        lstm(packed)
+    assert counter.table(2).multiply_adds == 7 * 4 * 4 * (3 + 4)
+    projected = nn.LSTM(3, 4, proj_size=2)
+    step = 4 * 4 * (3 + 2) + 4 * 2
+    assert counted(projected, torch.zeros(6, 1, 3)).table(1).multiply_adds == 6 * step
+    assert counted(nn.GRUCell(3, 4), torch.zeros(2, 3)).table(2).multiply_adds == 2 * 3 * 4 * 7
+
+
+def test_outputs_are_measured_in_bytes() -> None:
+    """All tensors that a layer returns, over its calls: numbers times the size of one."""
+    layer = nn.Linear(4, 4, dtype=torch.float64)
+    table = counted(nn.Sequential(layer, layer), torch.zeros(3, 4, dtype=torch.float64)).table(3)
+    assert table.layers[0].output_bytes == 2 * 3 * 4 * 8
+    lstm = rows(nn.LSTM(2, 5), torch.zeros(6, 1, 2))[""]
+    assert lstm.output_bytes == (6 * 5 + 5 + 5) * 4
+    assert lstm.output_shape == (6, 1, 5)
+
+
+def test_shared_parameters_count_once() -> None:
+    """A weight that two layers share belongs to the first, and the sum is the model's."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4, bias=False))
+    model[1].weight = model[0].weight
+    found = rows(model, torch.zeros(1, 4))
+    assert [row.num_parameters for row in found.values()] == [20, 0]
+    assert [row.multiply_adds for row in found.values()] == [16, 16]
+
+
+def test_counting_changes_nothing() -> None:
+    """Modes, hooks, statistics and torch's switches stay, also after an exception."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(inplace=True), nn.Dropout()
+    )
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    table = cost(model, torch.rand(4, 1, 8, 8))
+    with pytest.raises(RuntimeError):
+        cost(model, torch.rand(4, 2, 8, 8))
+    assert table.layers[0].output_shape == (4, 2, 6, 6)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert all(module.training for module in model.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert torch.backends.mha.get_fastpath_enabled()
+    assert cost(model, torch.rand(4, 1, 8, 8)) == table  # nothing of the failed pass is left
+    torch.set_rng_state(random)
+
+
+def test_a_pass_that_breaks_off_leaves_the_count_in_order() -> None:
+    """After a layer raised, what follows is not taken for a part of it."""
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(4, 4))
+    counter = CostCounter(model)
+    with counter.watch():
+        with pytest.raises(RuntimeError):
+            model(torch.zeros(1, 3))
+        torch.ones(2, 2) @ torch.ones(2, 2)
+    found = {row.name: row.multiply_adds for row in counter.table(1).layers}
+    assert found == {"0": 9, "1": 0, OUTSIDE: 8}
+
+
+@pytest.mark.parametrize("given", [[], torch.tensor(1.0), torch.zeros(0, 3), ["x"]])
+def test_inputs_of_another_kind_are_named(given: object) -> None:
+    """What is no batch is an error that says what is accepted."""
+    with pytest.raises(ValueError, match=r"inputs: .* is not accepted; accepted: a tensor \(batch"):
+        cost(nn.Linear(3, 2), given)

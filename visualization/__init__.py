@@ -1,5 +1,6 @@
 """Looking into what was learned: functions on bare modules and arrays; records, figures, a page."""
 
+from visualization.showing import show
 from visualization.tracing import trace
 
-__all__ = ["trace"]
+__all__ = ["show", "trace"]

@@ -1,6 +1,7 @@
 """Records as interactive parts of a page: HTML with its own style and script, no network."""
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -8,3 +9,12 @@ from typing import Any
 def fragment(record: Any) -> str:
     """Return the interactive form of a record as HTML, "" where there is only a figure."""
     return ""
+
+
+@functools.singledispatch
+def subpages(record: Any, report: str) -> Iterator[tuple[str, str]]:
+    """Yield the pages of their own that a record has: address from the report's folder, and HTML.
+
+    `report` is the file name of the report, to which they lead back.
+    """
+    yield from ()

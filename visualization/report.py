@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visualization import render
-from visualization.pages import fragment
-from visualization.recurrent import overlay_page  # noqa: F401 - registers its fragment
+from visualization.pages import fragment, subpages
 
 
 @attrs.frozen
@@ -45,6 +44,7 @@ class Report:
 
     def html(self) -> str:
         """Return the page."""
+        _register()
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
         )
@@ -63,10 +63,16 @@ class Report:
         return template.render(title=self.title, sections=sections)
 
     def save(self, path: str | Path) -> Path:
-        """Write the page and return its path."""
+        """Write the page and return its path; the pages of units lie in folders beside it."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(self.html(), encoding="utf-8")
+        _register()
+        for _, record in self.flat():
+            for address, page in subpages(record, target.name):
+                lying = target.parent / address
+                lying.parent.mkdir(parents=True, exist_ok=True)
+                lying.write_text(page, encoding="utf-8")
         return target
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -81,6 +87,15 @@ class Report:
         np.savez_compressed(buffer, **self.arrays())  # type: ignore[arg-type] # a mapping of arrays
         target.write_bytes(buffer.getvalue())
         return target
+
+
+def _register() -> None:
+    """Import what registers interactive parts and pages: learning does without."""
+    from visualization.conv import pages
+    from visualization.recurrent import overlay_page
+
+    assert pages
+    assert overlay_page
 
 
 def _arrays(name: str, held: Any) -> Iterator[tuple[str, NDArray[Any]]]:

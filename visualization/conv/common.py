@@ -35,12 +35,17 @@ def inspecting(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def home(model: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Return the device and the floating type of a model's parameters, or of its buffers."""
+def home(
+    model: nn.Module, otherwise: torch.dtype | None = None
+) -> tuple[torch.device, torch.dtype]:
+    """Return the device and the floating type of a model's parameters, or of its buffers.
+
+    Without either: the CPU, and the type `otherwise` (None: torch's default).
+    """
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.is_floating_point():
             return tensor.device, tensor.dtype
-    return torch.device("cpu"), torch.get_default_dtype()
+    return torch.device("cpu"), otherwise or torch.get_default_dtype()
 
 
 def as_images(images: Images, model: nn.Module, name: str = "images") -> Tensor:
@@ -49,8 +54,8 @@ def as_images(images: Images, model: nn.Module, name: str = "images") -> Tensor:
     Raises:
         ValueError: another number of axes, an empty one, or NaN or inf.
     """
-    device, dtype = home(model)
-    held = torch.as_tensor(np.asarray(images) if not isinstance(images, Tensor) else images)
+    held = images if isinstance(images, Tensor) else torch.as_tensor(np.asarray(images))
+    device, dtype = home(model, held.dtype if held.is_floating_point() else None)
     held = held[None] if held.ndim == 3 else held
     if held.ndim != 4 or 0 in held.shape:
         accepted = "(images, channels, height, width) or (channels, height, width), none of them 0"
@@ -151,7 +156,8 @@ def score(output: Tensor, target: Target) -> Tensor:
         return _picked(flat, (int(target),))
     if isinstance(target, tuple):
         return _picked(flat, target)
-    return _each_picked(flat, torch.as_tensor(np.asarray(target)).to(output.device))
+    numbers = target if isinstance(target, Tensor) else torch.as_tensor(np.asarray(target))
+    return _each_picked(flat, numbers.to(output.device))
 
 
 def _picked(output: Tensor, place: tuple[int, ...]) -> Tensor:

@@ -1,0 +1,213 @@
+"""A convolutional network that answers an image with its label.
+
+Two small networks stand here: `residual`, of blocks that add to what they read (He et al. 2016,
+1512.03385, section 3.3), and `plain`, the same without the sums. Any classification model of
+torchvision can be named in their place, with weights from a file.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from agents.core.agent import Agent
+from agents.core.config import AgentConfig, ConfigError, setting, with_default
+from tasks.core.settings import changed
+from tasks.core.task import ImageLabels, ImageToLabel
+from visualization.untouched import evaluation_mode
+
+if TYPE_CHECKING:
+    from agents.core.study import Study
+
+_SMALL = ("residual", "plain")
+_AT_ONCE = 2**17  # pixels of images that are answered at once: more leave the processor's cache
+_FEWEST = 16  # images that are, whatever their size
+
+
+@attrs.frozen(kw_only=True)
+class CnnConfig(AgentConfig):
+    """Sizes and recipe of the classifier."""
+
+    architecture: str = setting(
+        "residual", "residual or plain, of the sizes that follow; or a model of torchvision's"
+    )
+    channels: int = setting(16, "feature maps of the first stage; of each further one twice", ge=1)
+    num_stages: int = setting(3, "stages; between two a pool halves height and width", ge=1)
+    num_blocks: int = setting(1, "blocks of two convolutions in a stage", ge=1)
+    norm: Literal["batch", "group", "none"] = setting(
+        "batch", "what a convolution's results are normalised over; group: all of an image's"
+    )
+    dropout: float = setting(
+        0.0, "share of what a small network's read-out reads left out", ge=0.0, lt=1.0
+    )
+    weights: str | None = setting(
+        None, "path of a state dict (.pth, .pt or .safetensors) of the model of torchvision's"
+    )
+    weights_sha256: str | None = setting(
+        None, "digest of that file; null: filled in when it is read. A checkpoint does without it"
+    )
+    image_size: int | None = setting(
+        None,
+        "pixels to which such a model's images are enlarged; null: the fewest that it takes",
+        ge=1,
+    )
+    standardise: bool | None = setting(
+        None,
+        "bring such a model's pixels to ImageNet's mean and deviation; null: if it has weights",
+    )
+    learning_rate: float = with_default("learning_rate", 1e-2)
+    weight_decay: float = with_default("weight_decay", 0.05)
+    batch_size: int = with_default("batch_size", 64)
+    steps: int = with_default("steps", 1_500)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse settings that say nothing of the chosen architecture."""
+        small = self.architecture in ("residual", "plain")
+        of_small = ("channels", "num_stages", "num_blocks", "norm")
+        of_large = ("weights", "weights_sha256", "image_size", "standardise")
+        for field, value in changed(self).items():
+            if field in (of_large if small else of_small):
+                problem = f"{value!r} does not go with the architecture {self.architecture}"
+                other = "a model of torchvision's" if small else "residual or plain"
+                accepted = f"its default, or as architecture {other}"
+                raise ConfigError(type(self).__name__, field, problem, accepted)
+
+
+class Block(nn.Module):
+    """Two convolutions; a residual block adds what it read before the last ReLU.
+
+    Where the numbers of feature maps differ, `shortcut`, a 1×1 convolution, brings the one to the
+    other (1512.03385, equation 2).
+    """
+
+    def __init__(self, num_in: int, num_out: int, norm: str, residual: bool) -> None:
+        super().__init__()
+        self.conv1 = _convolution(num_in, num_out, 3, norm)
+        self.norm1 = _normalised(norm, num_out)
+        self.relu1 = nn.ReLU()
+        self.conv2 = _convolution(num_out, num_out, 3, norm)
+        self.norm2 = _normalised(norm, num_out)
+        self.shortcut: nn.Module | None = None
+        if residual and num_in == num_out:
+            self.shortcut = nn.Identity()
+        elif residual:
+            parts = {"conv": _convolution(num_in, num_out, 1, norm)}
+            self.shortcut = nn.Sequential(OrderedDict(parts | {"norm": _normalised(norm, num_out)}))
+        self.relu2 = nn.ReLU()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return feature maps (B, D, H, W) of feature maps (B, C, H, W)."""
+        found = self.norm2(self.conv2(self.relu1(self.norm1(self.conv1(maps)))))
+        if self.shortcut is not None:
+            found = found + self.shortcut(maps)
+        return cast("Tensor", self.relu2(found))
+
+
+def _convolution(num_in: int, num_out: int, size: int, norm: str) -> nn.Conv2d:
+    """Return a convolution that keeps height and width; a bias before a norm would be lost."""
+    return nn.Conv2d(num_in, num_out, size, padding=size // 2, bias=norm == "none")
+
+
+def _normalised(norm: str, num: int) -> nn.Module:
+    if norm == "batch":
+        return nn.BatchNorm2d(num)
+    return nn.GroupNorm(1, num) if norm == "group" else nn.Identity()
+
+
+def small_network(config: CnnConfig, spec: ImageToLabel) -> nn.Sequential:
+    """Return a network from images (B, C, H, W) to logits (B, K) whose layers have short names."""
+    num, norm = config.channels, config.norm
+    stem = {"conv": _convolution(spec.num_channels, num, 3, norm), "norm": _normalised(norm, num)}
+    parts: dict[str, nn.Module] = {"stem": nn.Sequential(OrderedDict(stem | {"relu": nn.ReLU()}))}
+    for stage in range(1, config.num_stages + 1):
+        blocks: OrderedDict[str, nn.Module] = OrderedDict()
+        for block in range(1, config.num_blocks + 1):
+            wide = config.channels * 2 ** (stage - 1)
+            blocks[f"block{block}"] = Block(num, wide, norm, config.architecture == "residual")
+            num = wide
+        parts[f"stage{stage}"] = nn.Sequential(blocks)
+        if stage < config.num_stages:
+            parts[f"pool{stage}"] = nn.MaxPool2d(2, ceil_mode=True)  # of one pixel, one is left
+    parts |= {"average": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten()}
+    parts |= {"dropout": nn.Dropout(config.dropout), "readout": nn.Linear(num, len(spec.labels))}
+    return nn.Sequential(OrderedDict(parts))
+
+
+class CnnClassifier(Agent):
+    """Sees an image whole, and answers."""
+
+    name = "cnn_classifier"
+    Config = CnnConfig
+    spec_type = ImageToLabel
+    config: CnnConfig
+
+    def build_model(self, spec: ImageToLabel) -> nn.Module:
+        """Return the network for the task's images and labels; weights of a file are in it."""
+        config, name = self.config, self.config.architecture
+        if name in _SMALL:
+            self._set_piece(spec.height * spec.width)
+            return small_network(config, spec)
+        from agents.core.torchvision_models import make_classifier, take_over
+
+        standardise = config.standardise
+        if standardise is None:
+            standardise = config.weights is not None
+        model = make_classifier(name, spec, config.image_size, standardise)
+        self._set_piece(model.num_pixels)
+        if config.weights is not None:
+            found = take_over(model, name, config.weights, config.weights_sha256)
+            self.config = attrs.evolve(config, weights_sha256=found)
+        return model
+
+    def _set_piece(self, num_pixels: int) -> None:
+        self._piece = max(_FEWEST, _AT_ONCE // num_pixels)  # images that are answered at once
+
+    def loss(self, batch: ImageLabels) -> Tensor:
+        """Return the mean cross entropy of the labels, in nats."""
+        logits = self._logits(self.network, torch.as_tensor(batch.image))
+        return F.cross_entropy(logits.float(), torch.as_tensor(batch.label)[:, 0])
+
+    def respond(self, batch: ImageLabels) -> Tensor:
+        """Return the likeliest labels (batch, 1)."""
+        return self._logits(self.model, torch.as_tensor(batch.image)).argmax(-1, True)
+
+    reply = respond
+
+    def views(self) -> Mapping[str, Callable[[], Any]]:
+        """Return the inspections of the network."""
+        return {}
+
+    def _logits(self, network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+        """Return logits (B, K); out of training of some images after the other, which is faster."""
+        if self.model.training:
+            # A batch norm learns from two values at least; a last batch may be a single image.
+            return network(image) if len(image) > 1 else network(image.repeat(2, 1, 1, 1))[:1]
+        return torch.cat([network(part) for part in torch.split(image, self._piece)])
+
+    def study(self, batch: ImageLabels) -> "Study":
+        """Return a batch with its answers; there is no recurrent part."""
+        from agents.core.study import Study
+
+        image = torch.as_tensor(batch.image).to(self.device)
+
+        def write() -> tuple[Tensor, Tensor]:
+            with evaluation_mode(self.model):  # a batch norm would learn
+                logits = self._logits(self.model, image)[:, None]
+            return logits.argmax(-1), logits
+
+        with torch.inference_mode():
+            answered = self.task.rows(write()[0].cpu().numpy(), batch)
+        return Study(
+            f"{self.name} on {self.task.name}",
+            [f"{row.question} {row.answer}" for row in answered],
+            np.array([row.right for row in answered]),
+            self.task.spec.labels,
+            write,
+            (),
+            names=[row.question for row in answered],
+        )

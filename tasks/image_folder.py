@@ -1,0 +1,187 @@
+"""Which label does a picture have? Pictures in a folder of their own for each label.
+
+A folder `pets` with the folders `cat` and `dog` has the labels cat and dog. Which split a picture
+is in follows from a hash of its file alone: a picture that is added, renamed or removed moves no
+other one, and the same file in two places is in one split. Or `pets` has the folders `train`,
+`validation` and `test`, which have the folders of the labels. One of the last two may be missing,
+and is then taken out of `train`; and what stands in `test` or `validation` is left out of `train`.
+
+A picture has a name, such as `test/17` for the test split's 17th, counted from 0, or its path in
+the folder:
+
+>>> import tempfile
+>>> from pathlib import Path
+>>> from PIL import Image
+>>> temporary = tempfile.TemporaryDirectory()
+>>> for label, column in (("left", 0), ("right", 2)):
+...     folder = Path(temporary.name) / label
+...     folder.mkdir()
+...     for grey in range(60, 256, 5):
+...         pixels = np.zeros((2, 3), np.uint8)
+...         pixels[:, column] = grey
+...         Image.fromarray(pixels).save(folder / f"{grey:03}.png")
+>>> task = ImageFolder(path=temporary.name, num_channels=1)
+>>> task.spec
+ImageToLabel(num_channels=1, height=2, width=3, labels=('left', 'right'))
+>>> batch = task.encode(["right/255.png"])
+>>> batch.image.tolist()  # (batch, channels, height, width); 0 is black and 1 white
+[[[[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]]]
+>>> task.decode(batch.label)
+['right']
+>>> sum(task.num_samples_in(split) for split in ("train", "validation", "test"))
+80
+>>> temporary.cleanup()
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.images import read_pixels
+from tasks.core.labelled import LabelledImages, NamedImages, Variation, Words
+from tasks.core.paths import expanded, is_file
+from tasks.core.settings import ConfigError, setting
+from tasks.core.task import ImageToLabel, Split
+from tasks.image_files import (
+    FOLDERS,
+    LAYOUT,
+    PLACE,
+    Index,
+    common_size,
+    indexed,
+    labels_in,
+    pictures,
+)
+
+_ACCEPTED = (
+    "a picture's name, such as test/0 or its path in the folder, or the path of a PNG, JPEG, … file"
+)
+
+
+@attrs.frozen(kw_only=True)
+class ImageFolder(LabelledImages):
+    """Name what a picture shows. A picture of another size is brought to height and width."""
+
+    words: ClassVar[Words] = Words("a picture", "pictures", ("black", "white"), "light", _ACCEPTED)
+
+    path: str | None = setting(
+        None, "folder with a folder of pictures for each label, or with train, validation and test"
+    )
+    classes: str | None = setting(
+        None, "names of the folders of labels, in their order, with / between; null: all, sorted"
+    )
+    height: int | None = setting(None, "pixels; null: as all pictures have them", ge=1)
+    width: int | None = setting(None, "pixels; null: as all pictures have them", ge=1)
+    num_channels: int = setting(3, "1: grey, 3: colours", ge=1, le=3)
+    validation: float = setting(
+        0.1, "share withheld for validation, if there is no folder validation", gt=0.0, lt=0.5
+    )
+    test: float = setting(
+        0.2, "share withheld for the test, if there is no folder test", gt=0.0, lt=0.5
+    )
+    shift: int = setting(
+        0, "pixels by which a training picture is moved at most, up, down and sideways", ge=0
+    )
+    flip: bool = setting(False, "whether every other training picture is seen in a mirror")
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what does not go together; keep what a folder says: a checkpoint does without."""
+        if self.num_channels == 2:
+            raise ConfigError(PLACE, "num_channels", "2 are neither grey nor colours", "1 or 3")
+        if (self.height is None) != (self.width is None):
+            missing = "height" if self.height is None else "width"
+            raise ConfigError(PLACE, missing, "null does not go with the other", "both, or none")
+        if self.classes is not None:
+            _demand_names(self.classes)
+        if self.path is not None:
+            self._keep_what_is_found(_root(self.path))
+        if self.height is not None and self.width is not None:
+            least = min(self.height, self.width)
+            if self.shift >= least:
+                problem = (
+                    f"{self.shift} moves a picture of {self.height} × {self.width} out of sight"
+                )
+                raise ConfigError(PLACE, "shift", problem, f"less than {least}")
+
+    def _keep_what_is_found(self, root: Path) -> None:
+        if self.classes is None:
+            object.__setattr__(self, "classes", "/".join(labels_in(root)))
+        assert self.classes is not None
+        if self.height is None:
+            height, width = common_size(root, self.classes)
+            object.__setattr__(self, "height", height)
+            object.__setattr__(self, "width", width)
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        return "image_folder"
+
+    @property
+    def spec(self) -> ImageToLabel:
+        """The sizes of a picture and the labels."""
+        if self.classes is None or self.height is None or self.width is None:
+            raise _no_path()
+        labels = tuple(self.classes.split("/"))
+        return ImageToLabel(self.num_channels, self.height, self.width, labels)
+
+    @property
+    def ranges(self) -> Mapping[Split, range]:
+        """The pictures of each split."""
+        return self._index.ranges
+
+    @property
+    def variation(self) -> Variation:
+        """Training pictures are moved and mirrored anew each time."""
+        return Variation(self.shift, self.flip)
+
+    def take(self, number: NDArray[np.int64]) -> NamedImages:
+        """Return the pictures of these numbers."""
+        spec, index = self.spec, self._index
+        pixels = pictures(index, (spec.num_channels, spec.height, spec.width)).take(number)
+        return NamedImages(pixels / np.float32(255), index.labels[number, None], number)
+
+    def name_of(self, number: int) -> str:
+        """Return the path of a picture in the folder."""
+        return self._index.names[number]
+
+    def number_of(self, name: str) -> int | None:
+        """Return the number of the picture of a path in the folder."""
+        first = name.partition("/")[0]
+        if self.path is None or first not in (*FOLDERS, *self.spec.labels):
+            return None  # without a look at the folder, which may be gone
+        return self._index.numbers.get(name) if is_file(_root(self.path) / name) else None
+
+    def read(self, path: Path, place: str) -> NDArray[np.float32]:
+        """Return an image file (C, H, W), brought to the task's height and width."""
+        spec = self.spec
+        shape = (spec.num_channels, spec.height, spec.width)
+        return np.asarray(read_pixels(path, shape, place, _ACCEPTED) / np.float32(255))
+
+    @property
+    def _index(self) -> Index:
+        if self.path is None:
+            raise _no_path()
+        assert self.classes is not None
+        return indexed(_root(self.path), self.classes, self.test, self.validation)
+
+
+def _root(path: str) -> Path:
+    return Path(os.path.abspath(expanded(path)))  # noqa: PTH100 - pathlib's follows links
+
+
+def _no_path() -> ConfigError:
+    problem = "no folder is named: image_folder is read from files"
+    return ConfigError(PLACE, "path", problem, f"the path of {LAYOUT}")
+
+
+def _demand_names(classes: str) -> None:
+    names = classes.split("/")
+    if "" in names or len(set(names)) < max(2, len(names)):
+        problem = f"{classes!r} has a name twice, an empty one, or fewer than two"
+        raise ConfigError(PLACE, "classes", problem, "names with / between, such as cat/dog")

@@ -1,0 +1,112 @@
+"""How places along one axis of an operation's output read places along an axis of its input."""
+
+import abc
+from collections.abc import Callable
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Places = NDArray[np.int64]
+
+
+class Axis(abc.ABC):
+    """Which places of the input each place of the output reads."""
+
+    @abc.abstractmethod
+    def span(self, first: Places, last: Places) -> tuple[Places, Places]:
+        """Return the first and the last place that intervals of the output read.
+
+        An interval that reads nothing has its last place before its first.
+        """
+
+    @abc.abstractmethod
+    def table(self, num_out: int, num_in: int) -> NDArray[np.bool_]:
+        """Return which output reads which input (num_out, num_in)."""
+
+
+@attrs.frozen
+class Window(Axis):
+    """Output o reads o · stride − padding + dilation · j for j in 0 … size − 1."""
+
+    size: int = 1
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+
+    def span(self, first: Places, last: Places) -> tuple[Places, Places]:
+        """Return the first and the last place that intervals of the output read."""
+        reach = self.dilation * (self.size - 1)
+        return first * self.stride - self.padding, last * self.stride - self.padding + reach
+
+    def table(self, num_out: int, num_in: int) -> NDArray[np.bool_]:
+        """Return which output reads which input (num_out, num_in)."""
+        begin = np.arange(num_out)[:, None] * self.stride - self.padding
+        distance = np.arange(num_in) - begin
+        within = (distance >= 0) & (distance <= self.dilation * (self.size - 1))
+        return np.asarray(within & (distance % self.dilation == 0))
+
+
+@attrs.frozen
+class Turned(Axis):
+    """A transposed convolution: input i reaches the outputs that a window at i would read."""
+
+    window: Window
+
+    def span(self, first: Places, last: Places) -> tuple[Places, Places]:
+        """Return the first and the last place that intervals of the output read."""
+        held = self.window
+        begin = first + held.padding - held.dilation * (held.size - 1)
+        return -(-begin // held.stride), (last + held.padding) // held.stride
+
+    def table(self, num_out: int, num_in: int) -> NDArray[np.bool_]:
+        """Return which output reads which input (num_out, num_in)."""
+        return self.window.table(num_in, num_out).T
+
+
+@attrs.frozen(eq=False)
+class Table(Axis):
+    """Any relation (num_out, num_in), with no places beyond its ends."""
+
+    held: NDArray[np.bool_]
+
+    def span(self, first: Places, last: Places) -> tuple[Places, Places]:
+        """Return the first and the last place that intervals of the output read.
+
+        Places beyond the output count as the outermost.
+        """
+        num_out, num_in = self.held.shape
+        begin, end = (np.clip(places, 0, num_out - 1)[:, None] for places in (first, last))
+        places = np.arange(num_out)
+        read = ((places >= begin) & (places <= end)) @ self.held
+        empty = ~read.any(axis=1)
+        low, high = read.argmax(axis=1), num_in - 1 - read[:, ::-1].argmax(axis=1)
+        return np.where(empty, NOWHERE, low), np.where(empty, -NOWHERE, high)
+
+    def table(self, num_out: int, num_in: int) -> NDArray[np.bool_]:
+        """Return which output reads which input (num_out, num_in)."""
+        assert self.held.shape == (num_out, num_in)
+        return self.held
+
+
+SAME = Window()
+NOWHERE = 2**40  # the first place of an interval of nothing; strides leave it far outside
+
+
+def blocks(groups: int, num_out: int, num_in: int) -> Axis | None:
+    """Return the relation of channels that read those of their own group; None: of all."""
+    if groups == 1:
+        return None
+    of_output = np.repeat(np.arange(groups), num_out // groups)
+    return Table(of_output[:, None] == np.repeat(np.arange(groups), num_in // groups))
+
+
+def measured(
+    operation: Callable[[Tensor], Tensor], num_in: int, dtype: torch.dtype = torch.float64
+) -> Axis:
+    """Return what an operation on the rows of images (B, 1, num_in, 1) reads: one NaN in each."""
+    probes = torch.zeros(num_in, 1, num_in, 1, dtype=dtype)
+    probes[range(num_in), 0, range(num_in), 0] = torch.nan
+    return Table(operation(probes)[:, 0, :, 0].isnan().T.numpy())

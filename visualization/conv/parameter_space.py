@@ -1,0 +1,191 @@
+"""A model's parameters as points and directions: norms of filters, random directions, projections.
+
+A direction is a change of parameters by name; those that it does not name stay as they are.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+State = Mapping[str, Tensor]
+_NORMALISATIONS = (
+    nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm,
+)  # fmt: skip
+
+
+def filter_norms(module: nn.Module, weight: Tensor) -> Tensor:
+    """Return the Euclidean norm of each filter of a weight, in a shape that goes with it.
+
+    A filter is what one output of a layer multiplies with its inputs: a slice of the first axis, as
+    in convolutions (O, I/G, …) and `nn.Linear` (O, I), and in transposed convolutions (I, O/G, …) a
+    slice of the second, once for each of G groups.
+    """
+    if not isinstance(module, nn.modules.conv._ConvTransposeNd):
+        slices = tuple(range(1, weight.ndim))
+        norms: Tensor = torch.linalg.vector_norm(weight, dim=slices, keepdim=True)
+        return norms
+    grouped = weight.reshape(module.groups, -1, *weight.shape[1:])  # (G, I/G, O/G, …)
+    axes = (1, *range(3, grouped.ndim))
+    norms = torch.linalg.vector_norm(grouped, dim=axes, keepdim=True)
+    return norms.expand(-1, grouped.shape[1], *norms.shape[2:]).flatten(0, 1)
+
+
+def random_directions(model: nn.Module, seed: int = 0) -> tuple[dict[str, Tensor], ...]:
+    """Return two random directions, filter by filter as long as the model's parameters.
+
+    Gaussian numbers, each filter then scaled by ‖θ_filter‖ / ‖d_filter‖ (Li et al. 1712.09913,
+    section 4): a step along the direction means as much for a network with large weights as for one
+    with small. Biases and the parameters of normalisation layers are 0, and so is the direction of
+    a filter of norm 0.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn: tuple[dict[str, Tensor], ...] = ({}, {})
+    for direction in drawn:
+        for name, module, parameter in _owned(model):
+            weight = parameter.detach()
+            if weight.ndim < 2 or isinstance(module, _NORMALISATIONS):
+                direction[name] = torch.zeros_like(weight)
+                continue
+            noise = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
+            lengths = filter_norms(module, weight.cpu().double())
+            scaled = noise * (lengths / filter_norms(module, noise).clamp_min(1e-12))
+            direction[name] = scaled.to(weight)
+    return drawn
+
+
+def direction_to(model: nn.Module, state: State) -> dict[str, Tensor]:
+    """Return the direction from a model to a state of it: 1 on its axis is that state.
+
+    Raises:
+        ValueError: a parameter that the state lacks, or of another shape.
+    """
+    return _step(model, state, "state")
+
+
+def trajectory_directions(
+    model: nn.Module, states: Sequence[State]
+) -> tuple[dict[str, Tensor], ...]:
+    """Return the two directions that hold most of the way of checkpoints to the model.
+
+    The leading right singular vectors of θᵢ − θ, each of norm 1 (Li et al. 1712.09913, section 7,
+    where the mean is taken off first: without that the plane through the model is the one from
+    which the checkpoints are least far, in squares). A checkpoint that is the model itself counts
+    for nothing.
+
+    Raises:
+        ValueError: fewer than two checkpoints that lie in different directions; or one that does
+            not fit.
+    """
+    steps = [_step(model, state, "states") for state in states]
+    gram = _products(steps, steps)
+    sizes, mixtures = torch.linalg.eigh(gram)
+    if len(steps) < 2 or sizes[-2] <= 1e-12 * sizes[-1]:
+        accepted = "two or more that lie in different directions from the model"
+        raise ValueError(f"states: {len(steps)} checkpoints on one line; accepted: {accepted}")
+    found = []
+    for number in (-1, -2):
+        weights = mixtures[:, number] / sizes[number].sqrt()
+        found.append({
+            name: sum((float(w) * step[name] for w, step in zip(weights, steps, strict=True)),
+                      torch.zeros_like(steps[0][name]))
+            for name in steps[0]
+        })  # fmt: skip
+    return tuple(found)
+
+
+def coordinates(
+    model: nn.Module, directions: Sequence[State], states: Sequence[State]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return where states fall on the plane through a model, and what is left over.
+
+    The first is (T, 2), by least squares over the parameters; the second, of each distance from the
+    model, the share that is at a right angle to the plane (T,).
+
+    Raises:
+        ValueError: directions that are parallel, or a state that does not fit.
+    """
+    gram = _products(directions, directions)
+    if torch.det(gram) <= 1e-12 * gram.diagonal().prod():
+        raise ValueError("directions: one is a multiple of the other; accepted: two that differ")
+    steps = [_step(model, state, "trajectory") for state in states]
+    if not steps:
+        return np.zeros((0, 2)), np.zeros(0)
+    across = _products(steps, directions)
+    places = torch.linalg.solve(gram, across.T).T
+    squares = torch.stack([_products([step], [step])[0, 0] for step in steps])
+    inside = (places * across).sum(dim=1)
+    left = ((squares - inside) / squares.clamp_min(1e-300)).clamp(0, 1).sqrt()
+    return places.numpy(), left.numpy()
+
+
+def completed(model: nn.Module, directions: Sequence[State]) -> tuple[dict[str, Tensor], ...]:
+    """Return two directions with an entry for every parameter, 0 for those that one leaves out.
+
+    Raises:
+        ValueError: not two, one of something else than parameters of the model, or one of nothing.
+    """
+    if len(directions) != 2:
+        raise ValueError(f"directions: {len(directions)} are not accepted; accepted: two")
+    own = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    for direction in directions:
+        for name in direction:
+            if name not in own:
+                near = difflib.get_close_matches(name, own, 1, 0.0)
+                meant = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"directions: {name!r} is no parameter of the model{meant}")
+        demand_shapes(own, direction, "directions")
+        if not any(bool(values.any()) for values in direction.values()):
+            raise ValueError("directions: one is 0 throughout; accepted: two that differ")
+    return tuple(
+        {name: each[name].to(p) if name in each else torch.zeros_like(p) for name, p in own.items()}
+        for each in directions
+    )
+
+
+def _step(model: nn.Module, state: State, place: str) -> dict[str, Tensor]:
+    """Return the change of each parameter from a model to a state of it."""
+    demand_parameters(model, state, place)
+    return {
+        name: state[name].to(parameter) - parameter.detach()
+        for name, parameter in model.named_parameters()
+    }
+
+
+def demand_parameters(model: nn.Module, state: State, name: str) -> None:
+    """Raise a ValueError unless a state has all parameters of a model, in their shapes."""
+    known = dict(model.named_parameters())
+    missing = [wanted for wanted in known if wanted not in state]
+    if missing:
+        problem = f"{missing[0]!r} is missing ({len(missing)} of {len(known)} parameters are)"
+        raise ValueError(f"{name}: {problem}; accepted: a state dict of the model")
+    demand_shapes(known, state, name)
+
+
+def demand_shapes(known: State, given: State, name: str) -> None:
+    """Raise a ValueError if a tensor has another shape than the known one of its name."""
+    for each, values in given.items():
+        if each in known and values.shape != known[each].shape:
+            problem = f"{each!r} of shape {tuple(values.shape)} is not accepted"
+            raise ValueError(f"{name}: {problem}; accepted: {tuple(known[each].shape)}")
+
+
+def _owned(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:
+    """Yield each parameter once, with its dotted name and the module that has it."""
+    modules = dict(model.named_modules())
+    for name, parameter in model.named_parameters():
+        yield name, modules[name.rpartition(".")[0]], parameter
+
+
+def _products(a: Sequence[State], b: Sequence[State]) -> Tensor:
+    """Return the inner products of directions (A, B), in double precision on the CPU."""
+    total = torch.zeros(len(a), len(b), dtype=torch.float64)
+    for name in a[0] if a else ():
+        rows, columns = (
+            torch.stack([each[name].flatten() for each in side]).cpu().double() for side in (a, b)
+        )
+        total += rows @ columns.T
+    return total

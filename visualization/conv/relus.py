@@ -1,0 +1,100 @@
+"""Another backward pass through each ReLU, however the model calls it.
+
+Hooks on `nn.ReLU` modules miss `F.relu` and `x.relu()`, and silently leave the plain gradient. Here
+the function itself is intercepted while the forward pass runs, so that all spellings are alike.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+Rule = Callable[[Tensor, Tensor], Tensor]  # gradient above a ReLU, where it is on -> that below it
+
+
+def gradient(above: Tensor, on: Tensor) -> Tensor:
+    """Return the derivative's: the gradient passes where the ReLU is on."""
+    return above * on
+
+
+def guided(above: Tensor, on: Tensor) -> Tensor:
+    """Return what is positive, where the ReLU is on (Springenberg et al. 1412.6806, figure 1)."""
+    return above.clamp(min=0) * on
+
+
+def deconvnet(above: Tensor, on: Tensor) -> Tensor:
+    """Return what is positive, wherever the ReLU is on (Zeiler & Fergus 1311.2901, section 2.1)."""
+    return above.clamp(min=0)
+
+
+RULES: Mapping[str, Rule] = {"gradient": gradient, "guided": guided, "deconvnet": deconvnet}
+
+
+class _Relu(torch.autograd.Function):
+    """A ReLU that keeps where it is on, and not its input, which may change in place."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rule: Rule) -> Tensor:
+        """Return max(x, 0)."""
+        ctx.save_for_backward(x > 0)
+        ctx.rule = rule
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient with respect to x."""
+        (on,) = ctx.saved_tensors
+        return ctx.rule(above, on), None
+
+
+_IN_PLACE = {torch.relu_, torch.Tensor.relu_}  # F.relu_ is the first of them
+_RELUS = {F.relu, torch.relu, torch.Tensor.relu, *_IN_PLACE}
+
+
+class relu_rule(TorchFunctionMode):  # noqa: N801 - used as a function, like torch.no_grad
+    """Let gradients flow by a rule through each ReLU that runs in a `with` block.
+
+    Meant are `nn.ReLU`, `F.relu`, `torch.relu` and `Tensor.relu`, in place or not; the values are
+    untouched. Other activations (ReLU6, LeakyReLU, GELU, `clamp`, …) keep their own gradient, and
+    so do scripted modules, whose inside is not seen. Gradients may be taken after the block.
+
+    >>> x = torch.tensor([2.0, 2.0, -1.0], requires_grad=True)
+    >>> with relu_rule("deconvnet"):
+    ...     y = F.relu(x)
+    >>> y.backward(torch.tensor([5.0, -5.0, 5.0]))
+    >>> x.grad
+    tensor([5., 0., 5.])
+
+    Args:
+        rule: `guided`, `deconvnet`, `gradient` (as without it), or a function of the gradient above
+            a ReLU and of where that is on, which returns the gradient below it.
+
+    Raises:
+        ValueError: no such rule.
+    """
+
+    def __init__(self, rule: str | Rule) -> None:
+        super().__init__()
+        if isinstance(rule, str) and rule not in RULES:
+            accepted = f"{', '.join(RULES)}, or a function"
+            raise ValueError(f"rule: {rule!r} is not accepted; accepted: {accepted}")
+        self.rule: Rule = RULES[rule] if isinstance(rule, str) else rule
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run a function of torch, unless it is a ReLU."""
+        named = dict(kwargs or {})
+        if func not in _RELUS:
+            return func(*args, **named)
+        if func in _IN_PLACE:
+            named["inplace"] = True
+        return self._relu(*args, **named)
+
+    def _relu(self, input: Tensor, inplace: bool = False) -> Tensor:  # noqa: A002 - torch's name
+        """Return max(input, 0). A copy back also reaches what `input` is a view of."""
+        result: Tensor = _Relu.apply(input, self.rule)
+        return input.copy_(result) if inplace else result

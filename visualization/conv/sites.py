@@ -1,0 +1,67 @@
+"""Which layers of a network are worth looking at."""
+
+import functools
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from visualization.conv.common import Images, inspecting, one_image
+from visualization.tracing import tapped
+
+ACTIVATIONS = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
+    nn.Hardswish, nn.Sigmoid, nn.Tanh, nn.Softplus,
+)  # fmt: skip
+
+
+def feature_layers(model: nn.Module, image: Images, most: int | None = None) -> tuple[str, ...]:
+    """Return the layers whose feature maps are worth looking at, in the order of their calls.
+
+    They are the activations (ReLU and its kin) that put out maps (B, C, H, W); of a model without
+    such modules, as where `F.relu` is called, its convolutions. A module that runs several times
+    comes as `relu@0`, `relu@1`.
+
+    Args:
+        model: any module.
+        image: (C, H, W), of the size that the model takes.
+        most: of so many layers those that stand evenly spread, the first and the last among them;
+            None: all.
+
+    Raises:
+        ValueError: no layer puts out feature maps.
+    """
+    ran = _calls(model, one_image(image, model))
+    for kinds in (ACTIVATIONS, (nn.Conv2d,)):
+        found = [name for name, module in ran if isinstance(module, kinds)]
+        if found:
+            break
+    else:
+        kind = type(model).__name__
+        accepted = "models with modules for their convolutions or activations"
+        raise ValueError(f"model: no layer of the {kind} has feature maps; accepted: {accepted}")
+    if most is None or most >= len(found):
+        return tuple(found)
+    return tuple(found[at] for at in np.linspace(0, len(found) - 1, most).round().astype(int))
+
+
+def _calls(model: nn.Module, image: Tensor) -> list[tuple[str, nn.Module]]:
+    """Return each call of a leaf module that put out feature maps: its name, and the module."""
+    leaves = {name: m for name, m in model.named_modules() if name and not any(m.children())}
+    ran: list[str] = []
+
+    def note(name: str, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4:
+            ran.append(name)
+
+    taps = {name: functools.partial(note, name) for name in leaves}
+    with inspecting(model), torch.no_grad(), tapped(model, taps):
+        model(image)
+    totals, seen, found = Counter(ran), Counter[str](), []
+    for name in ran:
+        called = name if totals[name] == 1 else f"{name}@{seen[name]}"
+        seen[name] += 1
+        found.append((called, leaves[name]))
+    return found
