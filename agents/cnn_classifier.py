@@ -60,7 +60,7 @@ class CnnConfig(AgentConfig):
         None,
         "bring such a model's pixels to ImageNet's mean and deviation; null: if it has weights",
     )
-    learning_rate: float = with_default("learning_rate", 1e-2)
+    learning_rate: float = with_default("learning_rate", 5e-3)
     weight_decay: float = with_default("weight_decay", 0.05)
     batch_size: int = with_default("batch_size", 64)
     steps: int = with_default("steps", 1_500)

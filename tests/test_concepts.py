@@ -204,6 +204,17 @@ def test_no_image_is_both_learned_from_and_tested() -> None:
     assert found.layers == ("pixels", "output")
 
 
+def test_components_are_those_of_the_fitted_images() -> None:
+    """What varies in held-out images alone takes no place among the components."""
+    labels = np.arange(200) % 2
+    x = 0.01 * images(200, size=2)
+    x[:, 0, 0, 0] += torch.tensor(labels)
+    held_out = np.random.default_rng(0).permutation(200) < 60
+    x[held_out, 0, 1, 1] += 100 * images(60)[:, 0, 0, 0]
+    found = probe_layers(nn.Flatten(), [""], x, labels, num_components=1)
+    np.testing.assert_array_equal(found.accuracy, 1)
+
+
 def test_probes_of_real_scans() -> None:
     """A line reads most bundled scans, fewer with few components, and a dead layer like chance."""
     from sklearn.datasets import load_digits

@@ -171,8 +171,8 @@ def test_penalties_are_zero_for_what_has_nothing_of_what_they_punish() -> None:
     assert_close(l2()(seen), -0.5 * torch.tensor([15 * 0.25]).double())
     assert_close(l2(around=image)(seen), torch.zeros(1).double())
     assert_close(l2(around=0.5)(seen), -0.5 * torch.tensor([10 * 0.25]).double())
-    assert_close(total_variation(1)(seen), -torch.tensor([4 * 0.5]).double(), atol=1e-2, rtol=0)
-    assert_close(total_variation(2)(seen), -torch.tensor([4 * 0.25]).double(), atol=1e-4, rtol=0)
+    assert_close(total_variation(1)(seen), -torch.tensor([5 * 0.5]).double(), atol=1e-2, rtol=0)
+    assert_close(total_variation(2)(seen), -torch.tensor([5 * 0.25]).double(), atol=1e-4, rtol=0)
     flat = seen_of(MAPS[:1], images=torch.full((1, 3, 5, 5), 0.7))
     assert float(total_variation()(flat)) == 0
     assert_close(amplified("a").read(seen_of(MAPS)), MAPS.pow(2).mean(dim=(1, 2, 3)) / 2)
@@ -317,17 +317,32 @@ def test_independent_colours_are_mixed_to_the_covariance_that_is_wanted() -> Non
         assert_close(held_in(canvas, (num, 4, 4)).mixing, torch.eye(num).double())
 
 
-def test_images_are_brought_back_to_the_nearest_within_bounds() -> None:
+def test_images_are_the_nearest_within_bounds() -> None:
     """A box cuts values off, a ball shrinks what is outside, in either basis and with colours."""
     images = 3 * draw(2, 3, 4, 5) - 1
     images[1] *= 0.01
     for basis in ("fourier", "pixel"):
         box = held_in(Canvas(basis, "box"), (3, 4, 5))
-        assert_close(box.images(box.projected(box.held(images))), images.clamp(0, 1))
+        assert_close(box.images(box.held(images)), images.clamp(0, 1))
         ball = held_in(Canvas(basis, "ball", radius=2.0), (3, 4, 5))
-        found = ball.images(ball.projected(ball.held(images)))
+        found = ball.images(ball.held(images))
         assert_close(found[0], 2 * images[0] / images[0].norm())
         assert_close(found[1], images[1])
+
+
+def test_gradients_that_lead_out_of_a_bound_are_taken_away() -> None:
+    """At the edge of a box or a ball only what leads outwards is taken from a gradient."""
+    images = torch.tensor([0.0, 0.0, 0.5, 1.0, 1.0]).double().reshape(1, 1, 1, 5)
+    gradient = torch.tensor([-1.0, 2.0, 3.0, -4.0, 5.0]).double().reshape(1, 1, 1, 5)
+    kept = torch.tensor([0.0, 2.0, 3.0, -4.0, 0.0]).double().reshape(1, 1, 1, 5)
+    assert torch.equal(held_in(Canvas(bound="box"), (1, 1, 5)).allowed(images, gradient), kept)
+    ball = held_in(Canvas(bound="ball"), (1, 1, 5))
+    edge = images / images.norm()
+    along = ball.allowed(edge, gradient)
+    assert_close((along * edge).sum(), torch.tensor(0.0).double(), atol=1e-12, rtol=0)
+    assert_close(along, gradient - (gradient * edge).sum() * edge)
+    assert torch.equal(ball.allowed(edge, -gradient), -gradient)  # leads inwards
+    assert torch.equal(ball.allowed(edge / 2, gradient), gradient)
 
 
 def test_a_blur_keeps_flat_images_and_spreads_a_point_as_a_gaussian() -> None:

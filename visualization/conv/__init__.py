@@ -23,7 +23,9 @@ from visualization.conv.demands import (
     total_variation,
 )
 from visualization.conv.dissection import Dissection, dissect
+from visualization.conv.dreams import Dream, dream
 from visualization.conv.faithfulness import Faithfulness, faithfulness
+from visualization.conv.inversion import Inversion, invert
 from visualization.conv.landscape import (
     LandscapeLine,
     LandscapePlane,
@@ -90,8 +92,10 @@ __all__ = [
     "ConceptMasks",
     "DeadUnits",
     "Dissection",
+    "Dream",
     "Embedding",
     "Faithfulness",
+    "Inversion",
     "LandscapeLine",
     "LandscapePlane",
     "LayerActivations",
@@ -136,6 +140,7 @@ __all__ = [
     "direction",
     "dissect",
     "diversity",
+    "dream",
     "edit_map",
     "embed",
     "equals",
@@ -147,6 +152,7 @@ __all__ = [
     "guided_backprop",
     "input_x_gradient",
     "integrated_gradients",
+    "invert",
     "l2",
     "landscape_line",
     "landscape_plane",

@@ -33,7 +33,6 @@ class Ascent:
     optimiser: Optimiser
     blur: float
     blur_every: int
-    transforms: tuple[Transform, ...]
     enough: float | None
     seed: int
 
@@ -114,7 +113,7 @@ class _Best:
 
 def climb(
     look: Look, objective: Objective, easel: Parametrization, held: Tensor, rows: Tensor,
-    ascent: Ascent,
+    ascent: Ascent, transforms: Sequence[Transform] = (),
 ) -> Climbed:  # fmt: skip
     """Raise an objective of images, each for itself, and return the best of each.
 
@@ -125,34 +124,37 @@ def climb(
         held: at the start.
         rows: which of the objective's images each is (B,).
         ascent: how.
+        transforms: small moves before each pass.
     """
     generator = torch.Generator().manual_seed(ascent.seed)
-    held = easel.projected(held).detach().requires_grad_()
+    held = held.detach().clone().requires_grad_()
     kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[ascent.optimiser]
     optimiser = kind([held], lr=ascent.rate, maximize=True)
     redirection, best = Redirection(len(held), held.device), _Best(ascent.enough)
     silent = redirection.wanted
     for step in range(ascent.steps):
-        images = easel.images(held)
+        painted = easel.images(held)
+        images = painted.detach().requires_grad_()
         prior = objective.prior(Seen(images, {}, rows))
-        if ascent.transforms and step % _APART == 0:
+        if transforms and step % _APART == 0:
             best.take(step, images, _plainly(look, objective, images, rows), prior)
         with redirection.over_a_pass():
-            moved = robust(images, ascent.transforms, generator)
-            read = objective.read(look(moved, rows))
-        if not ascent.transforms:
+            read = objective.read(look(robust(images, transforms, generator), rows))
+        if not transforms:
             best.take(step, images, read, prior)
         if best.met.all():
             break
-        gradient = slope(read, held)
+        gradient = slope(read, images)
         now = redirection.learn(gradient)
         silent = now if step == 0 and objective.layers else silent
         # What was silent, and hardly speaks yet, is not at once silenced by a prior again.
-        heard = torch.where(silent, min(1.0, 2 * step / ascent.steps), 1.0).to(held)
-        held.grad = gradient + slope(heard * prior, held)
+        heard = torch.where(silent, min(1.0, 2 * step / ascent.steps), 1.0).to(prior)
+        gradient = easel.allowed(images, gradient + slope(heard * prior, images))
+        (held.grad,) = torch.autograd.grad(painted, held, gradient)
         optimiser.step()
-        _settle(held, easel, ascent, step + 1)
-        del images, prior, moved, read  # or this pass's graph would be held beside the next one's
+        if ascent.blur and (step + 1) % ascent.blur_every == 0:
+            held.data = easel.blurred(held.data, ascent.blur)
+        del read, prior  # or this pass's graph would be held beside the next one's
     else:
         images = easel.images(held).detach()
         prior = objective.prior(Seen(images, {}, rows))
@@ -161,26 +163,17 @@ def climb(
 
 
 @torch.no_grad()
-def _settle(held: Tensor, easel: Parametrization, ascent: Ascent, steps: int) -> None:
-    """Smooth what is held if that is due after so many steps, and bring it back within bounds."""
-    if ascent.blur and steps % ascent.blur_every == 0:
-        held.copy_(easel.blurred(held, ascent.blur))
-    if easel.bounded:
-        held.copy_(easel.projected(held))
-
-
-@torch.no_grad()
 def _plainly(look: Look, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:
     """Return what is read of images as they are (B,)."""
     return objective.read(look(images, rows))
 
 
-def slope(value: Tensor, held: Tensor) -> Tensor:
-    """Return the gradient of the sum of values (B,), zero where they do not depend on it."""
+def slope(value: Tensor, images: Tensor) -> Tensor:
+    """Return the gradient of the sum of values (B,), zero where they do not depend on images."""
     if not value.requires_grad:
-        return torch.zeros_like(held)
-    (gradient,) = torch.autograd.grad(value.sum(), held, retain_graph=True, allow_unused=True)
-    return torch.zeros_like(held) if gradient is None else gradient
+        return torch.zeros_like(images)
+    (gradient,) = torch.autograd.grad(value.sum(), images, allow_unused=True)
+    return torch.zeros_like(images) if gradient is None else gradient
 
 
 def reach(

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.conv.ascent import Optimiser
 from visualization.conv.common import Images, activation, as_images, inspecting
 from visualization.conv.demands import matches, total_variation
 from visualization.conv.maximise import Maximised, Shape, maximise
@@ -133,6 +134,7 @@ def satisfy(
     start: Images | None = None,
     steps: int = 512,
     rate: float = 0.02,
+    optimiser: Optimiser = "adam",
     canvas: Canvas | None = None,
     transforms: Sequence[Transform] = (),
     noise: float = 0.1,
@@ -155,6 +157,7 @@ def satisfy(
         start: (B, C, H, W), or one for all; None: noise.
         steps: at most.
         rate: of learning.
+        optimiser: `adam` or `sgd`.
         canvas: how images are held; None: as in `maximise`.
         transforms: small moves despite which the demand is sought; it is judged without them.
         noise: size of it; see `Parametrization.noise`.
@@ -168,8 +171,8 @@ def satisfy(
     if tolerance < 0:
         raise ValueError(f"tolerance: {tolerance} is not accepted; accepted: 0 or more")
     found = maximise(
-        model, demand, input_shape, start=start, steps=steps, rate=rate, canvas=canvas,
-        transforms=transforms, noise=noise, num_images=num_images, enough=-tolerance,
+        model, demand, input_shape, start=start, steps=steps, rate=rate, optimiser=optimiser,
+        canvas=canvas, transforms=transforms, noise=noise, num_images=num_images, enough=-tolerance,
         batch_size=batch_size, seed=seed,
     )  # fmt: skip
     originals = None

@@ -86,26 +86,15 @@ class Maximised:
 
 
 def maximise(
-    model: nn.Module,
-    objective: Objective | Sequence[Objective] | Measure,
-    input_shape: Shape | None = None,
-    *,
-    steps: int = 256,
-    rate: float = 0.1,
-    optimiser: Optimiser = "adam",
-    canvas: Canvas | None = None,
-    transforms: Sequence[Transform] | None = None,
-    blur: float = 0.0,
-    blur_every: int = 8,
-    start: Images | None = None,
-    noise: float = 0.1,
-    num_images: int = 1,
-    reference: Images | Iterable[Any] | None = None,
-    tame: float = 1.0,
-    enough: float | None = None,
-    batch_size: int = 64,
-    seed: int = 0,
-) -> Maximised:
+    model: nn.Module, objective: Objective | Sequence[Objective] | Measure,
+    input_shape: Shape | None = None, *,
+    steps: int = 256, rate: float = 0.1, optimiser: Optimiser = "adam",
+    canvas: Canvas | None = None, transforms: Sequence[Transform] | None = None,
+    blur: float = 0.0, blur_every: int = 8,
+    start: Images | None = None, noise: float = 0.1, num_images: int = 1,
+    reference: Images | Iterable[Any] | None = None, tame: float = 1.0,
+    enough: float | None = None, batch_size: int = 64, seed: int = 0,
+) -> Maximised:  # fmt: skip
     """Find images that excite what an objective names, from noise or from images.
 
     All of them are optimised together. One whose gradient is exactly zero is helped by redirected
@@ -150,24 +139,33 @@ def maximise(
         chosen = canvas or Canvas(bound="sigmoid" if begin is None else "box")
         easel = parametrization(chosen, shape, *home(model))
         held = _begun(easel, begin, names, noise, seed)
-        rows = torch.arange(len(names), device=held.device) % len(asked.names)
-        with watching(model, asked.layers) as look:
-            parts, order = [], []
-            for moves, places in _groups(look, asked, easel, rows, transforms, batch_size, seed):
-                ascent = Ascent(steps, rate, optimiser, blur, blur_every, moves, enough, seed)
-                parts.append(climb(look, asked, easel, held[places], rows[places], ascent))
-                order.append(places)
-    found = joined(parts, np.concatenate(order))
+        ascent = Ascent(steps, rate, optimiser, blur, blur_every, enough, seed)
+        found = _climbed(model, asked, easel, held, ascent, transforms, batch_size)
     met = min(asked.most if asked.layers else math.inf, math.inf if enough is None else enough)
-    return _record(found, names, met, easel.canvas.limits, real)
+    return _record(found, names, met, chosen.limits, real)
+
+
+def _climbed(
+    model: nn.Module, asked: Objective, easel: Parametrization, held: Tensor, ascent: Ascent,
+    transforms: Sequence[Transform] | None, batch_size: int,
+) -> Climbed:  # fmt: skip
+    """Return what came of all images, batch after batch."""
+    rows = torch.arange(len(held), device=held.device) % len(asked.names)
+    parts, order = [], []
+    with watching(model, asked.layers) as look:
+        size = len(rows) if asked.coupled else batch_size
+        groups = _groups(look, asked, easel, rows, transforms, size, ascent.seed)
+        for moves, places in groups:
+            parts.append(climb(look, asked, easel, held[places], rows[places], ascent, moves))
+            order.append(places)
+    return joined(parts, np.concatenate(order))
 
 
 def _groups(
     look: Look, objective: Objective, easel: Parametrization, rows: Tensor,
-    transforms: Sequence[Transform] | None, batch_size: int, seed: int,
+    transforms: Sequence[Transform] | None, size: int, seed: int,
 ) -> Iterator[tuple[tuple[Transform, ...], NDArray[np.int64]]]:  # fmt: skip
     """Yield the transforms and the places of images that are optimised together."""
-    size = len(rows) if objective.coupled else batch_size
     given = tuple(transforms or ())
     moves = [given] * len(rows)
     if transforms is None:

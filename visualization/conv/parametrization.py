@@ -29,6 +29,7 @@ _IMAGENET_AXES = (
     (-0.5675, -0.5808, -0.5836), (0.7192, -0.0045, -0.6948), (0.4009, -0.8140, 0.4203),
 )  # fmt: skip
 
+_AT_EDGE = 1e-6  # share of its radius by which an image is within a ball and still at its edge
 _CLOSEST = 1e-3  # share of the range that a sigmoid keeps from its ends, which it never reaches
 
 
@@ -48,9 +49,8 @@ class Canvas:
 
     Attributes:
         basis: `fourier`: amplitudes of waves, those of frequency f scaled by 1/f; `pixel`.
-        bound: `sigmoid` of what is held, between the limits, never at them; `box`: after each step
-            the values are cut off at the limits; `ball`: after each step the image is brought back
-            to ‖x‖ ≤ radius; `none`.
+        bound: `sigmoid` of what is held, between the limits, never at them; `box`: cut off at
+            them; `ball`: shrunk to ‖x‖ ≤ radius; `none`.
         limits: the lowest and the highest value of a pixel; for `ball` and `none` only for drawing.
         radius: of the ball.
         colors: `auto`: for 3 channels those of ImageNet's photographs, else none; `none`; or the
@@ -131,8 +131,9 @@ class Parametrization:
         low, high = self.canvas.limits
         painted: Tensor = torch.einsum("dc,bchw->bdhw", self.mixing, self._plain(held))
         if self._squashes:
-            painted = low + (high - low) * painted.sigmoid()
-        return painted
+            return low + (high - low) * painted.sigmoid()
+        within = self._within(painted.detach())
+        return painted if within is None else _Instead.apply(painted, within)
 
     def held(self, images: Tensor) -> Tensor:
         """Return what is held for images (B, C, H, W): `images` backwards.
@@ -166,16 +167,30 @@ class Parametrization:
         middle = self.held(torch.full((1, *self.shape), (low + high) / 2).to(self.mixing))
         return middle + (high - low) * noise
 
-    def projected(self, held: Tensor) -> Tensor:
-        """Return what is held brought back within the bound, if that is a box or a ball."""
+    def allowed(self, images: Tensor, gradient: Tensor) -> Tensor:
+        """Return a gradient (B, C, H, W) without what would lead out of a box or a ball.
+
+        So the ascent rests only where nothing within the bound is better (to first order).
+        """
+        low, high = self.canvas.limits
         if self.canvas.bound == "box":
-            return self.held(self.images(held).clamp(*self.canvas.limits))
+            outwards = ((images <= low) & (gradient < 0)) | ((images >= high) & (gradient > 0))
+            return gradient.masked_fill(outwards, 0)
         if self.canvas.bound == "ball":
-            images = self.images(held)
-            sizes = torch.linalg.vector_norm(images.flatten(1), dim=1)
-            shrink = (self.canvas.radius / sizes).clamp(max=1)
-            return self.held(images * shrink.reshape(-1, 1, 1, 1))
-        return held
+            sizes = _sizes(images)
+            normal = images / sizes.clamp(min=torch.finfo(images.dtype).tiny)
+            outwards = (gradient * normal).sum(dim=(1, 2, 3), keepdim=True).clamp(min=0)
+            at_edge = sizes >= self.canvas.radius * (1 - _AT_EDGE)
+            return gradient - at_edge * outwards * normal
+        return gradient
+
+    def _within(self, images: Tensor) -> Tensor | None:
+        """Return the nearest images within a box or a ball; None: there is neither."""
+        if self.canvas.bound == "box":
+            return images.clamp(*self.canvas.limits)
+        if self.canvas.bound == "ball":
+            return images * (self.canvas.radius / _sizes(images)).clamp(max=1)
+        return None
 
     def blurred(self, held: Tensor, deviation: float) -> Tensor:
         """Return what is held with its image (before a sigmoid) blurred by a Gaussian.
@@ -192,11 +207,6 @@ class Parametrization:
         return _from_waves(waves, self.shape, "backward")
 
     @property
-    def bounded(self) -> bool:
-        """Whether images are to be brought back within the bound after a step."""
-        return self.canvas.bound in ("box", "ball")
-
-    @property
     def _squashes(self) -> bool:
         return self.canvas.bound == "sigmoid"
 
@@ -206,6 +216,26 @@ class Parametrization:
             return held
         waves = torch.view_as_complex(held) * self.scale
         return _from_waves(waves, self.shape, "ortho")
+
+
+class _Instead(torch.autograd.Function):
+    """One tensor in the place of another, with its gradient."""
+
+    @staticmethod
+    def forward(_: Any, __: Tensor, instead: Tensor) -> Tensor:
+        """Return the other."""
+        return instead
+
+    @staticmethod
+    def backward(_: Any, above: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient as it is."""
+        return above, None
+
+
+def _sizes(images: Tensor) -> Tensor:
+    """Return ‖x‖ of each image (B, 1, 1, 1)."""
+    sizes: Tensor = torch.linalg.vector_norm(images, dim=(1, 2, 3), keepdim=True)
+    return sizes
 
 
 def parametrization(

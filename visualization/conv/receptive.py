@@ -51,6 +51,26 @@ class ReceptiveField:
         """Rows and columns of the smallest box around the mask: `image[:, *field.box]`."""
         return _around(self.pixels)
 
+    def over(self, image: Images) -> "FieldOverImage":
+        """Return the field with an image (C, H, W) that it is looked at on.
+
+        Raises:
+            ValueError: the image is of another shape.
+        """
+        held = np.asarray(torch.as_tensor(image).detach().float().cpu())
+        if held.shape != self.mask.shape:
+            problem = f"shape {held.shape} is not accepted"
+            raise ValueError(f"image: {problem}; accepted: {self.mask.shape}, as the field's")
+        return FieldOverImage(self, held)
+
+
+@attrs.frozen(eq=False)
+class FieldOverImage:
+    """A receptive field, and an image (C, H, W) behind it."""
+
+    field: ReceptiveField
+    image: NDArray[np.floating]
+
 
 @attrs.frozen(eq=False)
 class ReceptiveFields:

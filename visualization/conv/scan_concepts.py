@@ -122,11 +122,11 @@ def _places(inked: Mask) -> list[Mask]:
     from scipy.ndimage import binary_dilation
 
     bones = thinned(inked)
-    num, runs = _around(bones)
+    _, runs = _around(bones)
     reach = max(1, round(min(inked.shape[1:]) / _SIZE))
     offsets = np.arange(-reach, reach + 1)
     disc = (offsets[:, None] ** 2 + offsets**2 <= reach**2 + 1)[None]
-    ends, branchings = bones & (runs == 1) & (num <= 2), bones & (runs >= 3)
+    ends, branchings = bones & (runs == 1), bones & (runs >= 3)
     return [inked & binary_dilation(points, disc) for points in (ends, branchings)]
 
 

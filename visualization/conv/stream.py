@@ -1,7 +1,7 @@
 """A data set going through a model as far as a layer, once, batch by batch."""
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,9 @@ from visualization.conv.geometry import hulls_of
 from visualization.conv.graph import run
 
 Data = Images | Iterable[Any]
+_EVEN = (
+    16  # the kernels of batches of fewer images round otherwise, so that ties would depend on it
+)
 
 
 class Batch(NamedTuple):
@@ -42,7 +45,8 @@ class Source:
             problem = f"shape {tuple(self._array.shape)} is not accepted"
             accepted = "(images, channels, height, width), or an iterable of such batches"
             raise ValueError(f"images: {problem}; accepted: {accepted}")
-        stream = batches(images, model, batch_size)
+        size = -(-batch_size // _EVEN) * _EVEN
+        stream = batches(images, model, size)
         first = next(stream, None)
         if first is None:
             raise ValueError("images: there are none; accepted: one or more")
@@ -60,6 +64,7 @@ class Source:
         self.num_images = 0
         self._kept: dict[int, Tensor] = {}
         self._image_shape = first.shape[1:]
+        self._size = size
         self._model, self._layer = model, layer
         self._stream = itertools.chain([first], stream)
         self._ids = None if ids is None else _whole_numbers(ids)
@@ -88,19 +93,34 @@ class Source:
 
         They are let go before the next batch, whose maps then take their place in memory.
         """
-        for images in self._stream:
-            if images.shape[1:] != self._image_shape:
-                shapes = f"{tuple(images.shape[1:])} after others of {tuple(self._image_shape)}"
-                raise ValueError(f"images: one of shape {shapes}; accepted: all of one shape")
+        for images in self._even():
             first = self.num_images
             self.num_images += len(images)
             take(Batch(images, self._maps(images), self._known(first, self.num_images), first))
         if self._ids is not None and len(self._ids) != self.num_images:
             raise self._wrong_ids(f"{self.num_images}")
 
+    def _even(self) -> Iterator[Tensor]:
+        """Yield batches of the size that is wanted, however the data comes; the last has less."""
+        waiting: list[Tensor] = []
+        for images in self._stream:
+            if images.shape[1:] != self._image_shape:
+                shapes = f"{tuple(images.shape[1:])} after others of {tuple(self._image_shape)}"
+                raise ValueError(f"images: one of shape {shapes}; accepted: all of one shape")
+            waiting.append(images)
+            if sum(map(len, waiting)) >= self._size:
+                joined = torch.cat(waiting) if len(waiting) > 1 else images
+                whole = len(joined) // self._size * self._size
+                yield from torch.split(joined[:whole], self._size)
+                waiting = [joined[whole:]] if whole < len(joined) else []
+        if waiting:
+            yield torch.cat(waiting)
+
     @torch.no_grad()
     def _maps(self, images: Tensor) -> Tensor:
-        maps = activation(self._model, images, self._layer)
+        filled = images[-1:].expand(-len(images) % _EVEN, -1, -1, -1)  # up to an even number
+        run = torch.cat([images, filled]) if len(filled) else images
+        maps = activation(self._model, run, self._layer)[: len(images)]
         return maps if maps.ndim == 4 else maps[:, :, None, None]
 
     def keep(self, wanted: Callable[[], Places], batch: Batch) -> None:

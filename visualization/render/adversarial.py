@@ -18,7 +18,7 @@ from visualization.render.pictures import picture, signed
 from visualization.render.states import SEQUENTIAL, label, quiet
 
 _IMAGES_SHOWN = 8
-_LONGEST = 14  # characters of a class
+_LONGEST, _SHORT = 14, 5  # characters of a class; of one that leaves room for a probability
 _ROWS = ("image", "change", "changed image")
 
 
@@ -62,7 +62,9 @@ def _answered(record: Attack | MinimalPerturbation, at: int, when: str) -> str:
         "before": (record.before, record.confidence_before),
         "after": (record.after, record.confidence_after),
     }[when]
-    return f"{_named(answer[at], record.classes)} ({100 * float(confidence[at]):.0f} %)"
+    name, percent = _named(answer[at], record.classes), f"({100 * float(confidence[at]):.0f} %)"
+    is_long = max(map(len, record.classes), default=0) > _SHORT
+    return f"{name}\n{percent}" if is_long else f"{name} {percent}"
 
 
 def _verdict(record: Attack | MinimalPerturbation, at: int) -> str:
@@ -104,7 +106,8 @@ def _summary(record: Attack) -> list[str]:
         f"{record.method}, {norm} ≤ {record.epsilon:.3g}: {success} of {eligible} answers {aim}"
     ]
     if left := len(record.images) - eligible:
-        found.append(f"{left} more of {len(record.images)} were {_excluded(record)}")
+        was = "was" if left == 1 else "were"
+        found.append(f"{left} of {len(record.images)} images {was} {_excluded(record)}")
     return found
 
 
@@ -123,8 +126,9 @@ def _(record: Attack) -> str:
 @caption.register
 def _(record: Attack) -> str:
     return (
-        "Each column is an image, what was added to it (red: brighter, blue: darker), and the sum; "
-        "above: the answer, with its probability, red where the attack got what it wanted."
+        "Each column is an image, what was added to it (red: brighter, blue: darker; in colour: "
+        "around grey), and the sum; above: the answer, with its probability, red where the attack "
+        "got what it wanted."
     )
 
 
@@ -158,7 +162,7 @@ def _still_right(axes: Axes, record: MinimalPerturbation) -> None:
                       textcoords="offset points", fontsize=8, color=COLORS[1])  # fmt: skip
     quiet(axes, "")
     left = len(record.radius) - len(radius)
-    others = f"; {left} more were {_excluded(record)}" if left else ""
+    others = f"; {left} more {'was' if left == 1 else 'were'} {_excluded(record)}" if left else ""
     label(axes, f"size of the change, {NORMS[record.norm].title}", "not yet changed, %")
     quiet(axes, f"{len(radius)} images{others}")
     axes.set(ylim=(0, 103), xlim=(0, None))

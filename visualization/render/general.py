@@ -97,7 +97,7 @@ def _(record: Bars) -> Figure:
         bars = axes.barh(list(values), list(values.values()), color=colors, height=0.62)
         shown = [f"{value:,.{record.digits}f}" for value in values.values()]
         axes.bar_label(bars, shown, padding=3, fontsize=8)
-        axes.set_xlim(0, 1.25 * max(values.values()))
+        axes.set_xlim(0, 1.25 * (max(values.values(), default=0) or 1))
         axes.set_title(title, fontsize=10, color=INK, loc="left")
         axes.spines[["top", "right", "bottom"]].set_visible(False)
         axes.tick_params(axis="x", bottom=False, labelbottom=False)
@@ -170,7 +170,7 @@ def _(record: Table) -> str:
 
 @draw.register
 def _(record: CostTable) -> Figure:
-    names = {layer: f"{layer.name} ({layer.kind})" for layer in record.layers}
+    names = {layer: f"{layer.name or 'the model'} ({layer.kind})" for layer in record.layers}
     parameters = f"parameters: {record.num_parameters:,}"
     products = f"multiply-adds a sample: {record.multiply_adds / record.num_samples:,.0f}"
     counts = {name: float(layer.num_parameters) for layer, name in names.items()}
@@ -210,16 +210,20 @@ def _per_sample(layer: LayerCost, table: CostTable) -> str:
 
 @text.register
 def _(record: CostTable) -> str:
+    names = [layer.name or "the model" for layer in record.layers]
+    wide = max([14, *map(len, names)]) + 2
     head = (
-        f"{'layer':<16}{'kind':<12}{'output':<18}{'calls':>6}{'parameters':>12}{'MACs/sample':>14}"
+        f"{'layer':<{wide}}{'kind':<19}{'output':<18}{'calls':>6}{'parameters':>12}"
+        f"{'MACs/sample':>16}{'output bytes/sample':>21}"
     )
     rows = [
-        f"{layer.name:<16}{layer.kind:<12}{layer.output_shape!s:<18}{layer.calls:>6}"
-        f"{layer.num_parameters:>12,}{_per_sample(layer, record):>14}"
-        for layer in record.layers
+        f"{name:<{wide}}{layer.kind[:17]:<19}{layer.output_shape!s:<18}{layer.calls:>6}"
+        f"{layer.num_parameters:>12,}{_per_sample(layer, record):>16}"
+        f"{layer.output_bytes / record.num_samples:>21,.0f}"
+        for name, layer in zip(names, record.layers, strict=True)
     ]
     total = (
-        f"{'all':<52}{record.num_parameters:>12,}"
-        f"{record.multiply_adds / record.num_samples:>14,.0f}"
+        f"{'all':<{wide + 43}}{record.num_parameters:>12,}"
+        f"{record.multiply_adds / record.num_samples:>16,.0f}"
     )
     return "\n".join([head, *rows, total])

@@ -31,6 +31,11 @@ def _grid(num: int, columns: int, heading: str, lines: float) -> tuple[Figure, l
     return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
 
 
+def _columns(num: int) -> int:
+    """Return how many images stand beside each other, so that the last row is hardly shorter."""
+    return -(-num // -(-num // _COLUMNS))
+
+
 def _image(
     axes: Axes, image: Tensor, title: str, below: str, limits: tuple[float, float],
     color: str = INK,
@@ -69,7 +74,7 @@ def _(record: Maximised) -> Figure:
     told = "under each image: its activation" + (" (best real image)" if compared else "")
     more = f"; {num} of {len(record.names)}" if num < len(record.names) else ""
     lines = 2 + max(map(_lines, record.names[:num])) + any(map(_WORDS.get, record.verdicts[:num]))
-    figure, rows = _grid(num, min(num, _COLUMNS), told + more, lines)
+    figure, rows = _grid(num, _columns(num), told + more, lines)
     grid = [axes for row in rows for axes in row]
     for at, axes in enumerate(grid[:num]):
         words, color = _reading(record, at)
@@ -174,7 +179,7 @@ def _(record: Satisfied) -> Figure:
     num = min(len(found.names), _SHOWN if starts is None else _SHOWN // 2)
     each = 1 if starts is None else 2
     columns = min(num * each, _COLUMNS)
-    lines = 3 + max(map(_lines, found.names[:num]))
+    lines = 2 + max(map(_lines, found.names[:num]))
     figure, rows = _grid(num * each, columns, "made to satisfy a demand", lines)
     grid = [axes for row in rows for axes in row]
     for at in range(num):
