@@ -26,6 +26,7 @@ NUM_OFTEN = 200  # images of views that run the network often
 STEPS = 192  # of the ascent to an image
 _PLANE = 11  # places on each side of the landscape
 _BLUR = 1.5  # pixels
+_TOP = 0.02  # share of a channel's values that are its regions
 _LARGEST = 0.3  # perturbation of a pixel, of the curve of robustness
 
 
@@ -289,7 +290,9 @@ class ConvViews:
         concepts = conv.scan_concepts(self._images)
 
         def look(layer: str) -> Any:
-            return conv.dissect(self._model, layer, concepts.images, concepts.masks, concepts.names)
+            return conv.dissect(
+                self._model, layer, concepts.images, concepts.masks, concepts.names, _TOP
+            )
 
         return self._each_layer(look)
 

@@ -25,7 +25,7 @@ from visualization.conv.demands import (
 from visualization.conv.dissection import Dissection, dissect
 from visualization.conv.dreams import Dream, dream
 from visualization.conv.faithfulness import Faithfulness, faithfulness
-from visualization.conv.inversion import Inversion, invert
+from visualization.conv.inversion import Inversion, Satisfied, invert, satisfy
 from visualization.conv.landscape import (
     LandscapeLine,
     LandscapePlane,
@@ -40,6 +40,7 @@ from visualization.conv.masking import occlusion_map, rise
 from visualization.conv.maximise import Maximised, maximise
 from visualization.conv.methods import Attributions, attributions
 from visualization.conv.minimal import MinimalPatch, minimal_patch
+from visualization.conv.objective import Objective, each, interpolation, measured
 from visualization.conv.objectives import (
     amplified,
     channel,
@@ -49,7 +50,12 @@ from visualization.conv.objectives import (
     logit,
     unit,
 )
-from visualization.conv.parametrization import Canvas
+from visualization.conv.parameter_space import (
+    direction_to,
+    random_directions,
+    trajectory_directions,
+)
+from visualization.conv.parametrization import Canvas, color_covariance
 from visualization.conv.paste import Composite, Paste, Piece, cut, paste, put
 from visualization.conv.patches import Activated, TopPatches, activated, top_patches
 from visualization.conv.pattern import (
@@ -62,6 +68,7 @@ from visualization.conv.pattern import (
     sweep_perturbation,
     unit_pattern,
 )
+from visualization.conv.perturbations import perturb
 from visualization.conv.progression import Progression, progression
 from visualization.conv.receptive import (
     ReceptiveField,
@@ -69,6 +76,7 @@ from visualization.conv.receptive import (
     receptive_field,
     receptive_fields,
 )
+from visualization.conv.relus import relu_rule
 from visualization.conv.response import MapEdit, Response, compare_response, edit_map, run_from
 from visualization.conv.robustness import (
     MinimalPerturbation,
@@ -80,6 +88,7 @@ from visualization.conv.sanity import SanityCheck, randomisation_check
 from visualization.conv.scan_concepts import ConceptMasks, scan_concepts
 from visualization.conv.sites import feature_layers
 from visualization.conv.transfer import TransferTable, transfer_table
+from visualization.conv.transforms import Jitter, Pad, Rotate, Scale
 from visualization.conv.units import UnitSheets, unit_sheets
 from visualization.conv.weights import LayerWeights, layer_weights
 
@@ -96,6 +105,7 @@ __all__ = [
     "Embedding",
     "Faithfulness",
     "Inversion",
+    "Jitter",
     "LandscapeLine",
     "LandscapePlane",
     "LayerActivations",
@@ -106,7 +116,9 @@ __all__ = [
     "MinimalPatch",
     "MinimalPerturbation",
     "Neighbours",
+    "Objective",
     "Occlusion",
+    "Pad",
     "Paste",
     "PerturbationSweep",
     "Piece",
@@ -116,7 +128,10 @@ __all__ = [
     "ReceptiveFields",
     "Response",
     "RobustnessCurve",
+    "Rotate",
     "SanityCheck",
+    "Satisfied",
+    "Scale",
     "TopPatches",
     "TransferTable",
     "UnitPattern",
@@ -131,6 +146,7 @@ __all__ = [
     "attributions",
     "channel",
     "classification_loss",
+    "color_covariance",
     "compare_response",
     "completeness_gap",
     "cosine",
@@ -138,9 +154,11 @@ __all__ = [
     "dead_units",
     "deconvnet",
     "direction",
+    "direction_to",
     "dissect",
     "diversity",
     "dream",
+    "each",
     "edit_map",
     "embed",
     "equals",
@@ -152,6 +170,7 @@ __all__ = [
     "guided_backprop",
     "input_x_gradient",
     "integrated_gradients",
+    "interpolation",
     "invert",
     "l2",
     "landscape_line",
@@ -161,29 +180,35 @@ __all__ = [
     "logit",
     "matches",
     "maximise",
+    "measured",
     "minimal_patch",
     "minimal_perturbation",
     "nearest",
     "occlude",
     "occlusion_map",
     "paste",
+    "perturb",
     "pgd",
     "pixel_gradient",
     "probe_layers",
     "progression",
     "put",
+    "random_directions",
     "randomisation_check",
     "receptive_field",
     "receptive_fields",
+    "relu_rule",
     "rise",
     "robustness_curve",
     "run_from",
     "saliency",
+    "satisfy",
     "scan_concepts",
     "smooth_grad",
     "sweep_perturbation",
     "top_patches",
     "total_variation",
+    "trajectory_directions",
     "transfer_table",
     "unit",
     "unit_pattern",

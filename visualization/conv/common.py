@@ -49,12 +49,16 @@ def home(
 
 
 def as_images(images: Images, model: nn.Module, name: str = "images") -> Tensor:
-    """Return images (B, C, H, W) on the model's device and in its type; one (C, H, W) is a batch.
+    """Return a copy of images (B, C, H, W) on the model's device and in its type.
+
+    One (C, H, W) is a batch. It is a copy, for a model may begin with something in place.
 
     Raises:
         ValueError: another number of axes, an empty one, or NaN or inf.
     """
-    held = images if isinstance(images, Tensor) else torch.as_tensor(np.asarray(images))
+    held = (
+        images.detach().clone() if isinstance(images, Tensor) else torch.as_tensor(np.array(images))
+    )
     device, dtype = home(model, held.dtype if held.is_floating_point() else None)
     held = held[None] if held.ndim == 3 else held
     if held.ndim != 4 or 0 in held.shape:
@@ -62,7 +66,7 @@ def as_images(images: Images, model: nn.Module, name: str = "images") -> Tensor:
         raise ValueError(
             f"{name}: shape {tuple(images.shape)} is not accepted; accepted: {accepted}"
         )
-    held = held.detach().to(device, dtype)
+    held = held.to(device, dtype)
     if not held.isfinite().all():
         raise ValueError(f"{name}: has NaN or inf; accepted: finite numbers")
     return held

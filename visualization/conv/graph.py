@@ -33,6 +33,19 @@ def run(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> Grap
     return Graph(image, activation(model, image.clone(), layer))  # a leaf bears no change in place
 
 
+def map_size(graph: Graph, layer: str | None) -> tuple[int, int]:
+    """Return rows and columns of a layer's maps; of a vector 1 and 1.
+
+    Raises:
+        ValueError: the layer puts out neither.
+    """
+    shape = tuple(graph.output.shape[1:])
+    if len(shape) not in (1, 3):
+        accepted = "feature maps (channels, rows, columns) or vectors (channels,)"
+        raise ValueError(f"layer: {layer!r} puts out {shape} for an image; accepted: {accepted}")
+    return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
+
+
 def random_images(model: nn.Module, shape: Shape, seed: int = 0) -> Tensor:
     """Return normally distributed numbers on a model's device and in its type."""
     device, dtype = home(model)

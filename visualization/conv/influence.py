@@ -22,6 +22,7 @@ from visualization.conv.operations import Axes, Shape, axes_of, is_move, kept, k
 _LARGE = 1e6  # beside normally distributed numbers; in half precision it becomes inf
 _BUDGET = 2**22  # numbers of the images that are tried at once
 _GRADIENTS = 4  # random images whose gradients tell what certainly has influence
+_IMAGES = 3  # random images on which large numbers are tried
 _BEGIN, _PARTS = 16, 4  # groups at first, and those into which each is divided
 
 
@@ -156,21 +157,29 @@ def _reached(trial: _Trial, groups: list[Tensor]) -> list[bool]:
 def _tried(trial: _Trial, groups: list[Tensor]) -> list[bool]:
     """Return of each group whether NaN reaches a unit, or large numbers of either sign do.
 
-    Of NaN `torch.where(x > 0, x, 0)` makes 0, so that a unit at 0 stays where it is.
+    Of NaN `torch.where(x > 0, x, 0)` makes 0, and a unit that is 0 anyway stays where it is: hence
+    the numbers, on several images.
     """
-    signs = torch.randint(0, 2, trial.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     hits = torch.zeros(len(groups), dtype=torch.bool)
-    for values in (torch.full(trial.shape, torch.nan), _LARGE * signs, -_LARGE * signs):
+    nan = torch.full(trial.shape, torch.nan).flatten()
+    for seed, values in [(0, nan), *((n, x) for n in range(_IMAGES) for x in _large(trial, n))]:
         rest = (~hits).nonzero()[:, 0].tolist()
         if rest:
-            hits[rest] = _changed(trial, [groups[at] for at in rest], values.flatten())
+            hits[rest] = _changed(trial, seed, [groups[at] for at in rest], values)
     return hits.tolist()
 
 
+def _large(trial: _Trial, seed: int) -> tuple[Tensor, Tensor]:
+    """Return numbers of random signs, and those of the opposite signs."""
+    drawn = torch.randint(0, 2, trial.shape, generator=torch.Generator().manual_seed(seed))
+    signs = drawn.flatten() * 2 - 1
+    return _LARGE * signs, -_LARGE * signs
+
+
 @torch.no_grad()
-def _changed(trial: _Trial, groups: list[Tensor], values: Tensor) -> Tensor:
+def _changed(trial: _Trial, seed: int, groups: list[Tensor], values: Tensor) -> Tensor:
     """Return of each group whether a unit changes if its numbers are replaced (G,)."""
-    plain = random_images(trial.model, (1, *trial.shape))
+    plain = random_images(trial.model, (1, *trial.shape), seed)
     images = plain.flatten(1).repeat(1 + len(groups), 1)
     for image, group in zip(images[1:], groups, strict=True):
         image[group] = values[group].to(plain)

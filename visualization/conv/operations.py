@@ -21,9 +21,9 @@ _ELEMENTWISE = frozenset({
     "Abs", "Add", "Addcdiv", "Addcmul", "Alias", "Atan", "Ceil", "Celu", "Clamp", "ClampMax",
     "ClampMin", "Clone", "Cos", "Div", "Elu", "Erf", "Exp", "Expm1", "Floor", "Gelu", "Hardshrink",
     "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyRelu", "Lerp", "Log", "Log1p", "Log2",
-    "LogSigmoid", "MaskedFill", "Maximum", "Minimum", "Mish", "Mul", "NativeDropout", "Neg", "Pow",
-    "PreluKernel", "Reciprocal", "Relu", "Round", "Rsqrt", "Rsub", "Sigmoid", "Sign", "Silu", "Sin",
-    "Softplus", "Softshrink", "Sqrt", "Sub", "Tanh", "Threshold", "ToCopy", "Where",
+    "LogSigmoid", "MaskedFill", "Maximum", "Minimum", "Mish", "Mul", "NanToNum", "NativeDropout",
+    "Neg", "Pow", "PreluKernel", "Reciprocal", "Relu", "Round", "Rsqrt", "Rsub", "Sigmoid", "Sign",
+    "Silu", "Sin", "Softplus", "Softshrink", "Sqrt", "Sub", "Tanh", "Threshold", "ToCopy", "Where",
 })  # fmt: skip
 _REDUCTIONS = frozenset({
     "Amax", "Amin", "LinalgVectorNorm", "Logsumexp", "Max", "Mean", "Min", "Std", "Sum", "Var",

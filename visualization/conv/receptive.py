@@ -10,8 +10,9 @@ from torch import nn
 
 from visualization.conv.common import Images, activation, demand_unit, inspecting, one_image
 from visualization.conv.geometry import Hull, hulls_of
-from visualization.conv.graph import Graph, run
+from visualization.conv.graph import Graph, map_size, run
 from visualization.conv.influence import influence
+from visualization.conv.ranking import widened
 
 
 @attrs.frozen(eq=False)
@@ -159,19 +160,19 @@ def receptive_fields(
     with inspecting(model):
         held = one_image(image, model)
         graph = run(model, layer, held.shape[1:])
-        shape = tuple(graph.output.shape[1:])
-        demand_unit((channel,), shape, "channel")
+        size = map_size(graph, layer)
+        demand_unit((channel,), tuple(graph.output.shape[1:]), "channel")
         with torch.no_grad():
-            output = activation(model, held, layer)[0].cpu().numpy()
-        found = np.argwhere(output[channel] > threshold)
-        values = output[channel][tuple(found.T)]
-        order = np.argsort(-values, kind="stable")
-        places = np.insert(found[order], 0, channel, axis=1)
+            values = widened(activation(model, held, layer)[0, channel]).cpu().numpy().reshape(size)
+        found = np.argwhere(values > threshold)
+        order = np.argsort(-values[tuple(found.T)], kind="stable")
+        rows, columns = found[order].T
+        places = np.insert(found[order], 0, channel, axis=1)[:, : graph.output.ndim - 1]
         mask = _seen(model, layer, graph, places)
-        rows, columns = places[:, 1:].T if len(shape) == 3 else np.zeros((2, len(places)), np.int64)
         hulls = hulls_of(graph).boxes(rows, columns)
+        pixels = widened(held[0]).cpu().numpy()
     return ReceptiveFields(
-        layer, channel, threshold, rows, columns, values[order], hulls, mask, held[0].cpu().numpy()
+        layer, channel, threshold, rows, columns, values[rows, columns], hulls, mask, pixels
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from visualization.conv.axes import Places
 from visualization.conv.common import Images, activation, batches, demand_unit, home
 from visualization.conv.geometry import hulls_of
-from visualization.conv.graph import run
+from visualization.conv.graph import map_size, run
 
 Data = Images | Iterable[Any]
 _EVEN = (
@@ -51,16 +51,10 @@ class Source:
         if first is None:
             raise ValueError("images: there are none; accepted: one or more")
         graph = run(model, layer, first.shape[1:])
-        shape = tuple(graph.output.shape[1:])
-        if len(shape) not in (1, 3):
-            accepted = "feature maps (channels, rows, columns) or vectors (channels,)"
-            raise ValueError(
-                f"layer: {layer!r} puts out {shape} for an image; accepted: {accepted}"
-            )
+        self.map_size = map_size(graph, layer)
         self.hulls = hulls_of(graph)
         self.dtype = graph.output.dtype
-        self.num_channels = shape[0]
-        self.map_size = shape[1:] if len(shape) == 3 else (1, 1)
+        self.num_channels = graph.output.shape[1]
         self.num_images = 0
         self._kept: dict[int, Tensor] = {}
         self._image_shape = first.shape[1:]
