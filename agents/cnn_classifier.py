@@ -43,7 +43,7 @@ class CnnConfig(AgentConfig):
         "batch", "what a convolution's results are normalised over; group: all of an image's"
     )
     dropout: float = setting(
-        0.0, "share of what a small network's read-out reads left out", ge=0.0, lt=1.0
+        0.3, "share of what a small network's read-out reads left out", ge=0.0, lt=1.0
     )
     weights: str | None = setting(
         None, "path of a state dict (.pth, .pt or .safetensors) of the model of torchvision's"

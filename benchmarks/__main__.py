@@ -4,7 +4,16 @@ import argparse
 import os
 from collections.abc import Callable
 
-from benchmarks import adder, comparison, encoding, overhead, recording, recurrent, start
+from benchmarks import (
+    adder,
+    comparison,
+    encoding,
+    overhead,
+    patches,
+    recording,
+    recurrent,
+    start,
+)
 from benchmarks.measure import Figures, tell, write_results
 
 BUSY = 0.5  # load average
@@ -27,6 +36,7 @@ COMMANDS: dict[str, tuple[Measure, Callable[[Figures], str]]] = {
         recording.report,
     ),
     "recurrent": (lambda o: recurrent.measure(o.rounds or recurrent.ROUNDS), recurrent.report),
+    "patches": (lambda o: patches.measure(o.rounds or patches.ROUNDS), patches.report),
     "adder": (lambda o: adder.measure(o.seeds or adder.SEEDS, o.set), adder.report),
 }
 

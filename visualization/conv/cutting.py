@@ -21,6 +21,11 @@ class Patches(NamedTuple):
     inside: NDArray[np.bool_]
 
 
+def widened(values: Tensor) -> Tensor:
+    """Return numbers in a type that numpy has: at least 32 bits."""
+    return values.float() if values.dtype.itemsize < 4 else values
+
+
 def cut_out(
     images: Tensor, which: Places, hulls: Hulls, rows: Places, columns: Places
 ) -> Patches:  # fmt: skip
@@ -43,7 +48,7 @@ def cut_out(
     pixels = images[chosen, :, row[:, :, None], column[:, None]].movedim(-1, 1)
     within = torch.from_numpy(down.within[:, :, None] & across.within[:, None])
     shown = pixels.where(within[:, None].to(pixels.device), torch.zeros_like(pixels))
-    return Patches(shown.cpu().numpy(), down.seen[:, :, None] & across.seen[:, None])
+    return Patches(widened(shown).cpu().numpy(), down.seen[:, :, None] & across.seen[:, None])
 
 
 class _Frame(NamedTuple):

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from visualization.conv.common import Images, inspecting
-from visualization.conv.cutting import Patches, cut_out
+from visualization.conv.cutting import Patches, cut_out, widened
 from visualization.conv.geometry import Hulls
-from visualization.conv.ranking import Found, Pile, Ranking, Whole, widened
+from visualization.conv.ranking import Found, Pile, Ranking, Whole
 from visualization.conv.stream import Batch, Data, Source
 
 
@@ -104,7 +104,7 @@ def top_patches(
     apart: int | Literal["field"] | None = None,
     threshold: float = 0.0,
     ids: ArrayLike | None = None,
-    batch_size: int = 256,
+    batch_size: int = 128,
 ) -> TopPatches:
     """Return the patches that excite each feature map most, in one pass over any number of images.
 
@@ -180,7 +180,7 @@ def activated(
     *,
     limit: int | None = None,
     ids: ArrayLike | None = None,
-    batch_size: int = 256,
+    batch_size: int = 128,
 ) -> Activated:
     """Return every place of a feature map that is activated over a data set.
 

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from visualization.conv.cutting import widened
+
 Whole = NDArray[np.int64]
 
 
@@ -44,11 +46,6 @@ class Found(NamedTuple):
 
 _ASIDE = 2**24  # numbers of maps that are put aside, at the most
 NOTHING = Found(np.empty(0, np.int64), np.empty(0, np.float32), *[np.empty(0, np.int64)] * 3)
-
-
-def widened(values: Tensor) -> Tensor:
-    """Return numbers in a type that numpy has: at least 32 bits."""
-    return values.float() if values.dtype.itemsize < 4 else values
 
 
 def _ranks(group: Whole) -> Whole:

@@ -1,6 +1,7 @@
 """Images that were found: by activation maximisation, in dreams, from representations."""
 
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -73,14 +74,27 @@ def _(record: Maximised) -> Figure:
     compared = record.real is not None
     told = "under each image: its activation" + (" (best real image)" if compared else "")
     more = f"; {num} of {len(record.names)}" if num < len(record.names) else ""
-    lines = 2 + max(map(_lines, record.names[:num])) + any(map(_WORDS.get, record.verdicts[:num]))
-    figure, rows = _grid(num, _columns(num), told + more, lines)
+    place, names = _shared(record.names[:num])
+    lines = 2 + max(map(_lines, names)) + any(map(_WORDS.get, record.verdicts[:num]))
+    figure, rows = _grid(num, _columns(num), place + told + more, lines)
     grid = [axes for row in rows for axes in row]
     for at, axes in enumerate(grid[:num]):
         words, color = _reading(record, at)
-        _image(axes, record.images[at], record.names[at], words, record.limits, color)
+        _image(axes, record.images[at], names[at], words, record.limits, color)
     blank(grid[num:])
     return figure
+
+
+def _shared(names: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the layer that all names begin with, as a heading's beginning, and the rest of each.
+
+    >>> _shared(["stem.relu:0", "stem.relu:12"])
+    ('stem.relu; ', ['0', '12'])
+    """
+    layers = {name.partition(":")[0] for name in names}
+    if len(layers) > 1 or not all(":" in name for name in names):
+        return "", list(names)
+    return f"{layers.pop()}; ", [name.partition(":")[2] for name in names]
 
 
 def _lines(name: str) -> int:

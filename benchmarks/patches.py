@@ -1,0 +1,121 @@
+"""What it costs to find the patches that excite feature maps most, beside the forward pass.
+
+With `MNIST=FOLDER` the 10,000 scans of the t10k file there; without it, random ones.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.measure import Figures, median, table
+from benchmarks.recurrent import seconds
+from tasks.core.idx import read_idx
+from visualization.conv.patches import top_patches
+
+ROUNDS = 7
+BATCH = 128
+NUM_IMAGES = 10_000
+K = 9
+
+
+class Residual(nn.Module):
+    """Two convolutions beside a shortcut."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(
+            nn.Conv2d(before, after, 3, stride, padding=1, bias=False), nn.BatchNorm2d(after),
+            nn.ReLU(inplace=True), nn.Conv2d(after, after, 3, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+        )  # fmt: skip
+        self.shortcut = nn.Conv2d(before, after, 1, stride)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return maps (B, after, H / stride, W / stride)."""
+        return self.relu(self.inner(x) + self.shortcut(x))
+
+
+def networks() -> dict[str, tuple[nn.Sequential, dict[str, int]]]:
+    """Return small classifiers, each with its first and its last layer of maps by number."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64 * 49, 10),
+    )  # fmt: skip
+    residual = nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(inplace=True),
+        Residual(32, 32, 2), Residual(32, 64, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(64, 10),
+    )  # fmt: skip
+    return {
+        "plain": (plain.eval(), {"first": 1, "last": 7}),
+        "residual": (residual.eval(), {"first": 2, "last": 4}),
+    }
+
+
+def scans() -> tuple[Tensor, str]:
+    """Return 10,000 images (N, 1, 28, 28) with values from 0 to 1, and what they are."""
+    folder = os.environ.get("MNIST")
+    if folder is None:
+        drawn = torch.rand(NUM_IMAGES, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+        return drawn, "random images"
+    pixels = read_idx(Path(folder) / "t10k-images-idx3-ubyte.gz")
+    return torch.from_numpy(pixels[:NUM_IMAGES, None]).float() / 255, "MNIST scans"
+
+
+@torch.no_grad()
+def forward(model: nn.Module, images: Tensor) -> None:
+    """Run a model over all images, and keep nothing."""
+    for batch in images.split(BATCH):
+        model(batch)
+
+
+def times(rounds: int, model: nn.Sequential, layer: int, images: Tensor) -> dict[str, list[float]]:
+    """Return the seconds of each way in each round; they take turns."""
+    part = model[: layer + 1]
+    ways: dict[str, Callable[[], object]] = {
+        "forward to the layer": lambda: forward(part, images),
+        "whole forward": lambda: forward(model, images),
+        "top_patches": lambda: top_patches(model, str(layer), images, k=K, batch_size=BATCH),
+    }
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, call in ways.items():
+            taken = seconds(call)
+            found[name] += [taken] if number else []  # the first round warms up
+    return found
+
+
+def measure(rounds: int = ROUNDS) -> Figures:
+    """Return for each layer the median seconds, and the medians of the ratios of each round."""
+    images, what = scans()
+    layers: Figures = {}
+    for name, (model, chosen) in networks().items():
+        for place, layer in chosen.items():
+            found = times(rounds, model, layer, images)
+            ratios = {
+                way: median(a / b for a, b in zip(found["top_patches"], found[way], strict=True))
+                for way in ("forward to the layer", "whole forward")
+            }
+            seconds_of = {way: median(taken) for way, taken in found.items()}
+            layers[f"{name}, {place} layer"] = {"seconds": seconds_of, "ratios": ratios}
+    return {"images": what, "batch": BATCH, "k": K, "layers": layers}
+
+
+def report(figures: Figures) -> str:
+    """Return the figures as a table."""
+    rows = []
+    for name, found in figures["layers"].items():
+        times_of, ratios = found["seconds"], found["ratios"]
+        rows.append([
+            name, f"{times_of['forward to the layer']:.2f} s", f"{times_of['top_patches']:.2f} s",
+            f"{ratios['forward to the layer']:.2f}", f"{ratios['whole forward']:.2f}",
+        ])  # fmt: skip
+    head = [f"{NUM_IMAGES:,} {figures['images']}", "forward", "top_patches"]
+    note = "accepted: ≤ 1.15 × the forward pass"
+    return table([*head, "× forward", "× whole forward"], rows) + f"\n{note}"
