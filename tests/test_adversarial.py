@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from visualization.conv.adversarial import Attack, fgsm, pgd
-from visualization.conv.norms import NORMS
-from visualization.conv.robustness import minimal_perturbation, robustness_curve
-from visualization.conv.transfer import transfer_table
-from visualization.render.adversarial import caption, draw, text
+from visualization.conv.attacks.adversarial import Attack, fgsm, pgd
+from visualization.conv.attacks.norms import NORMS
+from visualization.conv.attacks.robustness import minimal_perturbation, robustness_curve
+from visualization.conv.attacks.transfer import transfer_table
+from visualization.render.conv.adversarial import caption, draw, text
 from visualization.render.core import png
 
 FREE = {"low": -np.inf, "high": np.inf}

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from visualization.conv.attribution import (
+from visualization.conv.attribution.cams import grad_cam, grad_cam_plus_plus, last_map
+from visualization.conv.attribution.gradients import (
     completeness_gap,
     deconvnet,
     guided_backprop,
@@ -20,12 +21,11 @@ from visualization.conv.attribution import (
     saliency,
     smooth_grad,
 )
-from visualization.conv.cams import grad_cam, grad_cam_plus_plus, last_map
-from visualization.conv.masking import occlusion_map, replacement, rise
-from visualization.conv.methods import METHODS, attributions
-from visualization.conv.relus import RULES, relu_rule
-from visualization.render.attribution import TITLES
+from visualization.conv.attribution.masking import occlusion_map, replacement, rise
+from visualization.conv.attribution.methods import METHODS, attributions
+from visualization.conv.attribution.relus import RULES, relu_rule
 from visualization.render.captions import caption
+from visualization.render.conv.attribution import TITLES
 from visualization.render.core import draw, text
 
 DOUBLE = torch.float64

@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from visualization.conv.attribution import (
+from visualization.conv.attribution.cams import grad_cam
+from visualization.conv.attribution.gradients import (
     deconvnet,
     guided_backprop,
     input_x_gradient,
     integrated_gradients,
     saliency,
 )
-from visualization.conv.cams import grad_cam
-from visualization.conv.masking import occlusion_map
+from visualization.conv.attribution.masking import occlusion_map
 
 captum = pytest.importorskip("captum.attr")
 

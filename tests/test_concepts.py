@@ -10,9 +10,9 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
-from visualization.conv.concepts import embed, nearest
-from visualization.conv.layer_probes import probe_layers
-from visualization.render.concepts import caption, draw, text
+from visualization.conv.concepts.layer_probes import probe_layers
+from visualization.conv.concepts.representations import embed, nearest
+from visualization.render.conv.concepts import caption, draw, text
 from visualization.render.core import png
 
 

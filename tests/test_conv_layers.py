@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from torch import Tensor, nn
 
-import visualization.render.layers  # registers, as the next does
-import visualization.render.weights  # noqa: F401
+import visualization.render.conv.layers  # registers, as the next does
+import visualization.render.conv.weights  # noqa: F401
 from visualization import trace
-from visualization.conv.histogram import Histogram
-from visualization.conv.layers import dead_units, layer_activations
-from visualization.conv.weights import layer_weights
+from visualization.conv.layers.activations import dead_units, layer_activations
+from visualization.conv.layers.histogram import Histogram
+from visualization.conv.layers.weights import layer_weights
 from visualization.render import caption, draw, png, text
 
 

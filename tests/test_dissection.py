@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from visualization.conv import dissection, quantiles
-from visualization.conv.dissection import dissect
-from visualization.conv.quantiles import Highest, TopShare
-from visualization.conv.scan_concepts import CONCEPTS, scan_concepts, thinned
-from visualization.conv.upsampling import upsampling
-from visualization.render.concepts import caption, draw, text
+from visualization.conv.concepts import dissection, quantiles
+from visualization.conv.concepts.dissection import dissect
+from visualization.conv.concepts.quantiles import Highest, TopShare
+from visualization.conv.concepts.scan_concepts import CONCEPTS, scan_concepts, thinned
+from visualization.conv.concepts.upsampling import upsampling
+from visualization.render.conv.concepts import caption, draw, text
 from visualization.render.core import png
 
 

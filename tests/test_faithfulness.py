@@ -10,10 +10,10 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from tests.test_attribution import DOUBLE, Odd, linear, odd, pictures
-from visualization.conv.attribution import input_x_gradient, saliency
-from visualization.conv.cams import grad_cam
-from visualization.conv.faithfulness import RANDOM, Faithfulness, faithfulness
-from visualization.conv.sanity import CHECKED, SanityCheck, edges, randomisation_check
+from visualization.conv.attribution.cams import grad_cam
+from visualization.conv.attribution.faithfulness import RANDOM, Faithfulness, faithfulness
+from visualization.conv.attribution.gradients import input_x_gradient, saliency
+from visualization.conv.attribution.sanity import CHECKED, SanityCheck, edges, randomisation_check
 from visualization.render.captions import caption
 from visualization.render.core import draw, text
 

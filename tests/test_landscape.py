@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import visualization.render.landscape  # noqa: F401 - registers
+import visualization.render.conv.landscape  # noqa: F401 - registers
 from tests.test_conv_layers import Odd, odd, pictures, unchanged, words
-from visualization.conv.landscape import (
+from visualization.conv.layers.landscape import (
     LandscapeLine,
     LandscapePlane,
     Loss,
@@ -18,7 +18,7 @@ from visualization.conv.landscape import (
     landscape_line,
     landscape_plane,
 )
-from visualization.conv.parameter_space import (
+from visualization.conv.layers.parameter_space import (
     direction_to,
     filter_norms,
     random_directions,

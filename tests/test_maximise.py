@@ -11,16 +11,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from visualization.conv.demands import answers, at_least, at_most, equals, l2, total_variation
-from visualization.conv.dreams import dream
-from visualization.conv.inversion import invert, satisfy
-from visualization.conv.maximise import maximise
-from visualization.conv.objective import interpolation, measured
-from visualization.conv.objectives import channel, diversity, logit, unit
-from visualization.conv.parametrization import Canvas
+from visualization.conv.maximisation.demands import (
+    answers,
+    at_least,
+    at_most,
+    equals,
+    l2,
+    total_variation,
+)
+from visualization.conv.maximisation.dreams import dream
+from visualization.conv.maximisation.inversion import invert, satisfy
+from visualization.conv.maximisation.maximise import maximise
+from visualization.conv.maximisation.objective import interpolation, measured
+from visualization.conv.maximisation.objectives import channel, diversity, logit, unit
+from visualization.conv.maximisation.parametrization import Canvas
 from visualization.render.captions import caption
+from visualization.render.conv.maximised import _crossed  # noqa: F401 - registers the drawings
 from visualization.render.core import draw, png, text
-from visualization.render.maximised import _crossed  # noqa: F401 - registers the drawings
 
 SHAPE = (1, 4, 5)
 LINEAR = torch.randn(20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

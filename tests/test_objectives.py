@@ -11,7 +11,7 @@ from scipy.special import rel_entr
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from visualization.conv.demands import (
+from visualization.conv.maximisation.demands import (
     answers,
     at_least,
     at_most,
@@ -20,8 +20,15 @@ from visualization.conv.demands import (
     matches,
     total_variation,
 )
-from visualization.conv.objective import Objective, Seen, each, interpolation, measured, watching
-from visualization.conv.objectives import (
+from visualization.conv.maximisation.objective import (
+    Objective,
+    Seen,
+    each,
+    interpolation,
+    measured,
+    watching,
+)
+from visualization.conv.maximisation.objectives import (
     amplified,
     channel,
     cosine,
@@ -30,15 +37,15 @@ from visualization.conv.objectives import (
     logit,
     unit,
 )
-from visualization.conv.parametrization import (
+from visualization.conv.maximisation.parametrization import (
     Canvas,
     color_covariance,
     frequencies,
     imagenet_covariance,
     parametrization,
 )
-from visualization.conv.redirection import Redirection
-from visualization.conv.transforms import Jitter, Pad, Rotate, Scale, robust, usual
+from visualization.conv.maximisation.redirection import Redirection
+from visualization.conv.maximisation.transforms import Jitter, Pad, Rotate, Scale, robust, usual
 
 CPU = torch.device("cpu")
 

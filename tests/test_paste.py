@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from tests.test_pattern import BrokenError, breaking, drawn, plain, residual, untouched
-from visualization.conv.paste import Paste, cut, paste, put
+from visualization.conv.edits.paste import Paste, cut, paste, put
 from visualization.conv.receptive import receptive_field
-from visualization.render import edits  # noqa: F401 - registers its pictures
 from visualization.render.captions import caption
+from visualization.render.conv import edits  # noqa: F401 - registers its pictures
 from visualization.render.core import draw, png, text
 
 

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.conv.common import activation
-from visualization.conv.minimal import MinimalPatch, minimal_patch
-from visualization.conv.pattern import (
+from visualization.conv.edits.minimal import MinimalPatch, minimal_patch
+from visualization.conv.edits.pattern import (
     occlude,
     pixel_gradient,
     sweep_perturbation,
     unit_pattern,
 )
-from visualization.conv.perturbations import PERTURBATIONS, perturb
+from visualization.conv.edits.perturbations import PERTURBATIONS, perturb
 from visualization.conv.receptive import receptive_field
-from visualization.render import patterns  # noqa: F401 - registers its pictures
 from visualization.render.captions import caption
+from visualization.render.conv import patterns  # noqa: F401 - registers its pictures
 from visualization.render.core import draw, png, text
 
 

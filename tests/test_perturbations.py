@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from visualization.conv.perturbations import (
+from visualization.conv.edits.perturbations import (
     PERTURBATIONS,
     blur,
     erase,

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from tests.test_pattern import BrokenError, breaking, drawn, plain, residual, untouched
 from visualization.conv.common import activation
-from visualization.conv.perturbations import perturb
-from visualization.conv.response import compare_response, edit_map, run_from
-from visualization.render import edits  # noqa: F401 - registers its pictures
+from visualization.conv.edits.perturbations import perturb
+from visualization.conv.edits.response import compare_response, edit_map, run_from
 from visualization.render.captions import caption
+from visualization.render.conv import edits  # noqa: F401 - registers its pictures
 from visualization.render.core import draw, png, text
 
 LAYERS = ["stem", "norm", "relu", "relu@1", "inner", "down", "head"]

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visualization import conv, render
-from visualization.conv.pages import address
-from visualization.conv.progression import weights_before
+from visualization.conv.units.pages import address
+from visualization.conv.units.progression import weights_before
 from visualization.pages import fragment, subpages
-from visualization.render.progression import animation
+from visualization.render.conv.progression import animation
 from visualization.report import Report
 
 LABELS = ["even", "odd"] * 15

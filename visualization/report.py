@@ -91,7 +91,7 @@ class Report:
 
 def _register() -> None:
     """Import what registers interactive parts and pages: learning does without."""
-    from visualization.conv import pages
+    from visualization.conv.units import pages
     from visualization.recurrent import overlay_page
 
     assert pages

@@ -6,7 +6,7 @@ The functions of `visualization.conv` do the work; here they are asked of an age
 import copy
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -113,13 +113,15 @@ class ConvViews:
     def _first(self) -> Tensor:
         return conv.as_images(self._images[:1], self._model)
 
-    def layers(self) -> Any:
+    def layers(self) -> dict[str, conv.LayerActivations]:
         """Feature maps of some images, and how the values of each layer are spread."""
-        return conv.layer_activations(self._model, self._images[self._varied])
+        record = conv.layer_activations(self._model, self._images[self._varied])
+        return {f"page {number}": page for number, page in enumerate(record.pages(), start=1)}
 
-    def weights(self) -> Any:
+    def weights(self) -> dict[str, conv.LayerWeights]:
         """Kernels, matrices and biases."""
-        return conv.layer_weights(self._model)
+        pages = conv.layer_weights(self._model).pages()
+        return {f"page {number}": page for number, page in enumerate(pages, start=1)}
 
     def dead_units(self) -> Any:
         """Channels that never speak, always or rarely."""
@@ -258,17 +260,21 @@ class ConvViews:
             classes=self._spec.labels,
         )  # fmt: skip
 
-    def embedding(self) -> dict[str, Any]:
+    def embedding(self) -> dict[str, conv.Embedding]:
         """The images as points, by what the first and the last layer make of them."""
-        methods = {"pca": self._layers[-1], "tsne, first": self._layers[0],
-                   "tsne, last": self._layers[-1]}  # fmt: skip
-        return {
-            name: conv.embed(
-                self._model, layer, self._images, name[:4].strip(","), self._labels,
+
+        def points(layer: str, method: Literal["pca", "tsne"]) -> conv.Embedding:
+            return conv.embed(
+                self._model, layer, self._images, method, self._labels,
                 spatial="mean", classes=self._spec.labels,
-            )
-            for name, layer in methods.items()
-        }  # fmt: skip
+            )  # fmt: skip
+
+        first, last = self._layers[0], self._layers[-1]
+        return {
+            "components": points(last, "pca"),
+            "first layer": points(first, "tsne"),
+            "last layer": points(last, "tsne"),
+        }
 
     def layer_probes(self) -> Any:
         """How well a line can tell the labels, layer by layer."""

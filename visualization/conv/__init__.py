@@ -1,7 +1,16 @@
 """Looking into convolutional networks: functions on bare modules that return records."""
 
-from visualization.conv.adversarial import Attack, fgsm, pgd
-from visualization.conv.attribution import (
+from visualization.conv.attacks.adversarial import Attack, fgsm, pgd
+from visualization.conv.attacks.robustness import (
+    MinimalPerturbation,
+    RobustnessCurve,
+    minimal_perturbation,
+    robustness_curve,
+)
+from visualization.conv.attacks.transfer import TransferTable, transfer_table
+from visualization.conv.attribution.cams import grad_cam, grad_cam_plus_plus
+from visualization.conv.attribution.faithfulness import Faithfulness, faithfulness
+from visualization.conv.attribution.gradients import (
     completeness_gap,
     deconvnet,
     guided_backprop,
@@ -10,55 +19,18 @@ from visualization.conv.attribution import (
     saliency,
     smooth_grad,
 )
-from visualization.conv.cams import grad_cam, grad_cam_plus_plus
+from visualization.conv.attribution.masking import occlusion_map, rise
+from visualization.conv.attribution.methods import Attributions, attributions
+from visualization.conv.attribution.relus import relu_rule
+from visualization.conv.attribution.sanity import SanityCheck, randomisation_check
 from visualization.conv.common import activation, as_images
-from visualization.conv.concepts import Embedding, Neighbours, embed, nearest
-from visualization.conv.demands import (
-    answers,
-    at_least,
-    at_most,
-    equals,
-    l2,
-    matches,
-    total_variation,
-)
-from visualization.conv.dissection import Dissection, dissect
-from visualization.conv.dreams import Dream, dream
-from visualization.conv.faithfulness import Faithfulness, faithfulness
-from visualization.conv.inversion import Inversion, Satisfied, invert, satisfy
-from visualization.conv.landscape import (
-    LandscapeLine,
-    LandscapePlane,
-    classification_loss,
-    landscape_line,
-    landscape_plane,
-)
-from visualization.conv.layer_probes import LayerProbes, probe_layers
-from visualization.conv.layer_values import DeadUnits, LayerActivations
-from visualization.conv.layers import dead_units, layer_activations
-from visualization.conv.masking import occlusion_map, rise
-from visualization.conv.maximise import Maximised, maximise
-from visualization.conv.methods import Attributions, attributions
-from visualization.conv.minimal import MinimalPatch, minimal_patch
-from visualization.conv.objective import Objective, each, interpolation, measured
-from visualization.conv.objectives import (
-    amplified,
-    channel,
-    cosine,
-    direction,
-    diversity,
-    logit,
-    unit,
-)
-from visualization.conv.parameter_space import (
-    direction_to,
-    random_directions,
-    trajectory_directions,
-)
-from visualization.conv.parametrization import Canvas, color_covariance
-from visualization.conv.paste import Composite, Paste, Piece, cut, paste, put
-from visualization.conv.patches import Activated, TopPatches, activated, top_patches
-from visualization.conv.pattern import (
+from visualization.conv.concepts.dissection import Dissection, dissect
+from visualization.conv.concepts.layer_probes import LayerProbes, probe_layers
+from visualization.conv.concepts.representations import Embedding, Neighbours, embed, nearest
+from visualization.conv.concepts.scan_concepts import ConceptMasks, scan_concepts
+from visualization.conv.edits.minimal import MinimalPatch, minimal_patch
+from visualization.conv.edits.paste import Composite, Paste, Piece, cut, paste, put
+from visualization.conv.edits.pattern import (
     Occlusion,
     PerturbationSweep,
     PixelGradient,
@@ -68,29 +40,63 @@ from visualization.conv.pattern import (
     sweep_perturbation,
     unit_pattern,
 )
-from visualization.conv.perturbations import perturb
-from visualization.conv.progression import Progression, progression
+from visualization.conv.edits.perturbations import perturb
+from visualization.conv.edits.response import (
+    MapEdit,
+    Response,
+    compare_response,
+    edit_map,
+    run_from,
+)
+from visualization.conv.layers.activations import dead_units, layer_activations
+from visualization.conv.layers.landscape import (
+    LandscapeLine,
+    LandscapePlane,
+    classification_loss,
+    landscape_line,
+    landscape_plane,
+)
+from visualization.conv.layers.parameter_space import (
+    direction_to,
+    random_directions,
+    trajectory_directions,
+)
+from visualization.conv.layers.values import DeadUnits, LayerActivations
+from visualization.conv.layers.weights import LayerWeights, layer_weights
+from visualization.conv.maximisation.demands import (
+    answers,
+    at_least,
+    at_most,
+    equals,
+    l2,
+    matches,
+    total_variation,
+)
+from visualization.conv.maximisation.dreams import Dream, dream
+from visualization.conv.maximisation.inversion import Inversion, Satisfied, invert, satisfy
+from visualization.conv.maximisation.maximise import Maximised, maximise
+from visualization.conv.maximisation.objective import Objective, each, interpolation, measured
+from visualization.conv.maximisation.objectives import (
+    amplified,
+    channel,
+    cosine,
+    direction,
+    diversity,
+    logit,
+    unit,
+)
+from visualization.conv.maximisation.parametrization import Canvas, color_covariance
+from visualization.conv.maximisation.transforms import Jitter, Pad, Rotate, Scale
+from visualization.conv.patches import Activated, TopPatches, activated, top_patches
 from visualization.conv.receptive import (
     ReceptiveField,
     ReceptiveFields,
     receptive_field,
     receptive_fields,
 )
-from visualization.conv.relus import relu_rule
-from visualization.conv.response import MapEdit, Response, compare_response, edit_map, run_from
-from visualization.conv.robustness import (
-    MinimalPerturbation,
-    RobustnessCurve,
-    minimal_perturbation,
-    robustness_curve,
-)
-from visualization.conv.sanity import SanityCheck, randomisation_check
-from visualization.conv.scan_concepts import ConceptMasks, scan_concepts
 from visualization.conv.sites import feature_layers
-from visualization.conv.transfer import TransferTable, transfer_table
-from visualization.conv.transforms import Jitter, Pad, Rotate, Scale
-from visualization.conv.units import UnitSheets, unit_sheets
-from visualization.conv.weights import LayerWeights, layer_weights
+from visualization.conv.units.progression import Progression, progression
+from visualization.conv.units.sheets import UnitSheets, unit_sheets
 
 __all__ = [
     "Activated",

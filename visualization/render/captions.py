@@ -14,6 +14,7 @@ from visualization.recurrent.probes import ProbeTable
 from visualization.recurrent.queries import Matches
 from visualization.recurrent.roles import UnitRoles
 from visualization.recurrent.saturation import GateSaturation
+from visualization.render.core import late
 
 _CAPTIONS: dict[type, str] = {
     UnitRanking: "How much the scores change when one unit is switched off throughout.",
@@ -43,4 +44,5 @@ _CAPTIONS: dict[type, str] = {
 @functools.singledispatch
 def caption(record: Any) -> str:
     """Return how to read a record's picture, "" where that goes without saying."""
-    return _CAPTIONS.get(type(record), "")
+    found = late(caption, record)
+    return _CAPTIONS.get(type(record), "") if found is None else str(found(record))

@@ -13,8 +13,16 @@ from visualization.conv.geometry import Hull
 from visualization.conv.patches import Activated, TopPatches
 from visualization.conv.receptive import FieldOverImage, ReceptiveField, ReceptiveFields
 from visualization.render.captions import caption
+from visualization.render.conv.patterns import (
+    FRAME,
+    PANEL,
+    Picture,
+    bar_of,
+    headed,
+    limits_of,
+    name_of,
+)
 from visualization.render.core import COLORS, INK, MUTED, draw, text
-from visualization.render.patterns import FRAME, PANEL, Picture, bar_of, headed, limits_of, name_of
 from visualization.render.pictures import blank, excited, picture
 from visualization.render.states import label, quiet
 

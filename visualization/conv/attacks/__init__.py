@@ -1,0 +1,1 @@
+"""Small changes of images that change the answer."""

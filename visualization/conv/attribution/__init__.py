@@ -1,0 +1,1 @@
+"""Which pixels speak for an answer, and whether that is true."""

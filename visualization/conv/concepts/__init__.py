@@ -1,0 +1,1 @@
+"""What representations hold: neighbours, probes, labelled concepts."""

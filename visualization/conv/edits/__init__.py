@@ -1,0 +1,1 @@
+"""Changed images and maps: which pattern a unit answers to."""

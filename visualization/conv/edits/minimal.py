@@ -1,0 +1,201 @@
+"""The few pixels that a unit needs: a patch that keeps most of its activation.
+
+B images, C channels, H rows, W columns; n squares of pixels, R sets of them.
+"""
+
+from collections.abc import Callable, Sequence
+
+import attrs
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visualization.conv.attribution.masking import Fill, replacement
+from visualization.conv.common import Images, inspecting, one_image
+from visualization.conv.edits.watched import Place, Watched, as_array, close_up, watched
+from visualization.conv.scores import demand_count, spans
+
+_HASTE = 0.1  # share of the squares that are removed at once, at most
+
+
+@attrs.frozen(eq=False)
+class MinimalPatch:
+    """A small set of pixels that keeps most of a unit's activation.
+
+    Attributes:
+        layer: dotted name; None: the model's output.
+        unit: (channel, row, column), or (place,) of a vector.
+        image: (C, H, W).
+        field: pixels that the unit depends on (H, W).
+        mask: pixels that are kept (H, W).
+        shown: the image with all others replaced (C, H, W).
+        activation: of the unit on the whole image.
+        kept: of the unit on `shown`.
+        keep: share of the activation that had to be kept.
+        sizes: numbers of pixels kept, falling, from the whole field to none (n + 1,).
+        curve: activation at each (n + 1,): pixels that are missed least go first.
+        block: side of the squares that are kept or replaced as one, in pixels.
+    """
+
+    layer: str | None
+    unit: Place
+    image: NDArray[np.floating]
+    field: NDArray[np.bool_]
+    mask: NDArray[np.bool_]
+    shown: NDArray[np.floating]
+    activation: float
+    kept: float
+    keep: float
+    sizes: NDArray[np.int64]
+    curve: NDArray[np.floating]
+    block: int
+
+
+def minimal_patch(
+    model: nn.Module,
+    layer: str | None,
+    unit: Sequence[int],
+    image: Images,
+    keep: float = 0.9,
+    *,
+    fill: Fill = 0.0,
+    block: int = 1,
+    batch_size: int = 256,
+) -> MinimalPatch:
+    """Find few pixels that keep most of a unit's activation when all others are replaced.
+
+    From the whole receptive field, again and again, each square left is tried out, and those that
+    are missed least are removed, a tenth of them at most at a time, as long as the activation
+    stays at `keep` of the original. So each square that is left is needed: without any single one
+    less than `keep` remains. That no other set is smaller is not promised.
+
+    Of n squares it takes some 12 n images through the model, or through the part of it up to the
+    layer.
+
+    Args:
+        model: any module; it is left as it was.
+        layer: dotted name, `relu@1` its second call; None: the model's output.
+        unit: (channel, row, column), or (place,) of a vector.
+        image: (C, H, W) or (1, C, H, W).
+        keep: share of the activation that remains, above 0, at most 1.
+        fill: what the others show: a number, `mean`, `blur`, or an image.
+        block: side of the squares in pixels; larger ones make it quick on larger images.
+        batch_size: images that run at once, which bounds the memory.
+
+    Raises:
+        ValueError: no such layer or unit; its activation is not above 0; or a setting out of range.
+    """
+    if not 0 < keep <= 1:
+        raise ValueError(f"keep: {keep} is not accepted; accepted: above 0, at most 1")
+    demand_count(block, "block")
+    demand_count(batch_size, "batch_size")
+    with inspecting(model), torch.no_grad():
+        held = one_image(image, model)
+        asked, base = watched(model, layer, unit, held)
+        if base <= 0:
+            problem = f"{asked.unit} puts out {base:g} for this image"
+            raise ValueError(f"unit: {problem}; accepted: units whose activation is above 0")
+        field = asked.field(held)
+        seen = torch.as_tensor(field.pixels, device=held.device)
+        other = replacement(held, fill, model)
+        numbers, num = _numbered(seen, block)
+        close = close_up(asked, held, field)
+        squares = _Squares(
+            close.asked, close.of(held), close.of(other), close.of(numbers), num, batch_size
+        )
+        order, num_kept = _removed(squares, keep * base)
+        sizes, curve = _curve(squares, order, numbers, base)
+    mask = torch.isin(numbers, order[num - num_kept :])
+    return MinimalPatch(
+        layer, asked.unit, as_array(held[0]), field.pixels, as_array(mask),
+        as_array(torch.where(mask, held[0], other[0])), base, float(curve[num - num_kept]), keep,
+        as_array(sizes), as_array(curve), block,
+    )  # fmt: skip
+
+
+def _numbered(field: Tensor, block: int) -> tuple[Tensor, int]:
+    """Return of each pixel (H, W) the number of its square, and how many there are: n.
+
+    Squares are cut from the image's upper left corner, of its field; pixels of none have n.
+    """
+    rows, columns = (torch.arange(side, device=field.device) // block for side in field.shape)
+    labels = rows[:, None] * len(columns) + columns
+    found, numbers = torch.unique(labels[field], return_inverse=True)
+    placed = torch.full_like(labels, len(found))
+    placed[field] = numbers
+    return placed, len(found)
+
+
+@attrs.frozen(eq=False)
+class _Squares:
+    """n squares of an image, or of a part, of which some are kept while all else is replaced.
+
+    Attributes:
+        asked: the unit.
+        image: (1, C, H, W).
+        other: what stands in place of pixels (1, C, H, W).
+        numbers: of each pixel the number of its square; n: in none (H, W).
+        num: n.
+        batch_size: images that run at once.
+    """
+
+    asked: Watched
+    image: Tensor
+    other: Tensor
+    numbers: Tensor
+    num: int
+    batch_size: int
+
+    def shown(self, kept: Tensor) -> Tensor:
+        """Return the images (R, C, H, W) of which only sets of squares (R, n) are left."""
+        pixels = F.pad(kept, (0, 1))[:, self.numbers]
+        return torch.where(pixels[:, None], self.image, self.other)
+
+    def without_each(self, kept: Tensor, chosen: Tensor) -> Tensor:
+        """Return the activations (K,) when of those kept (n,) one of the chosen (K,) is removed."""
+        return self._asked(
+            len(chosen), lambda span: kept & ~F.one_hot(chosen[span], self.num).bool()
+        )
+
+    def without_first(self, kept: Tensor, order: Tensor, num: int) -> Tensor:
+        """Return the activations (num,) when the first, the first two, … in order are removed."""
+        rank = torch.full((self.num,), self.num, device=kept.device)
+        rank[order] = torch.arange(len(order), device=kept.device)
+        last = torch.arange(num, device=kept.device)
+        return self._asked(num, lambda span: kept & (rank > last[span, None]))
+
+    def _asked(self, num: int, sets: Callable[[slice], Tensor]) -> Tensor:
+        parts = [self.asked(self.shown(sets(span))) for span in spans(num, self.batch_size)]
+        return torch.cat(parts) if parts else self.image.new_empty(0)
+
+
+def _removed(squares: _Squares, least: float) -> tuple[Tensor, int]:
+    """Return the squares in the order in which they were removed, and how many of them are kept.
+
+    Those that are kept stand at the end: each alone takes the activation below `least`.
+    """
+    kept = torch.ones(squares.num, dtype=torch.bool, device=squares.image.device)
+    left, done = kept.nonzero()[:, 0], []
+    while len(left):
+        without = squares.without_each(kept, left)
+        left = left[without.argsort(descending=True, stable=True)]
+        most = max(1, int(_HASTE * len(left)))
+        enough = squares.without_first(kept, left, most) >= least
+        num = most - int(enough.flip(0).int().argmax()) if enough.any() else 0
+        num = max(num, int(without.max() >= least))
+        if not num:
+            break
+        done.append(left[:num])
+        kept[left[:num]] = False
+        left = left[num:]
+    return torch.cat([*done, left]), len(left)
+
+
+def _curve(squares: _Squares, order: Tensor, numbers: Tensor, base: float) -> tuple[Tensor, Tensor]:
+    """Return how many pixels are left after each removal (n + 1,), and the activation then."""
+    every = torch.ones_like(order, dtype=torch.bool)
+    curve = [squares.image.new_tensor([base]), squares.without_first(every, order, len(order))]
+    pixels = numbers.flatten().bincount(minlength=squares.num + 1)[order]
+    return F.pad(pixels.flip(0).cumsum(0), (1, 0)).flip(0), torch.cat(curve)

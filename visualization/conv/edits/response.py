@@ -1,0 +1,324 @@
+"""What an edit does: of the image, to the maps and the answers; of a map, to the answers.
+
+B images, C channels, H rows, W columns; U channels of a layer's maps (h, w); K classes.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visualization.conv.common import (
+    Images,
+    as_images,
+    demand_tensor,
+    inspecting,
+    one_call,
+    one_image,
+)
+from visualization.conv.common import (
+    activation as activation_of,
+)
+from visualization.conv.edits.perturbations import find_perturbation, perturb
+from visualization.conv.edits.watched import as_array
+from visualization.conv.scores import demand_count, spans
+from visualization.tracing import tapped, trace
+
+Edit = tuple[str, float] | Callable[[Tensor], Images] | Images
+
+
+@attrs.frozen(eq=False)
+class Answers:
+    """What a model answers before and after a change.
+
+    Attributes:
+        before: its output without the batch axis, such as logits (K,).
+        after: likewise.
+    """
+
+    before: NDArray[np.floating]
+    after: NDArray[np.floating]
+
+    @property
+    def are_classes(self) -> bool:
+        """Whether they are vectors of two numbers or more, as logits are."""
+        return self.before.ndim == 1 and len(self.before) > 1
+
+    @property
+    def probabilities(self) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """The softmax of both (K,), (K,): the probability of each class, if they are logits."""
+        return _softmax(self.before), _softmax(self.after)
+
+
+@attrs.frozen(eq=False)
+class Response:
+    """How a layer's maps respond to an edit of the image.
+
+    Attributes:
+        layer: dotted name; None: the model's output.
+        edit: what was done, in words.
+        original: (C, H, W).
+        modified: (C, H, W).
+        channels: of the layer, in the order of the maps (n,).
+        before: their maps for the original (n, h, w); of a vector each is one number.
+        after: for the modified image (n, h, w).
+        changes: mean |after − before| of every channel (U,), in units of the activation.
+        answers: of the model for both; None where it puts out no single tensor.
+    """
+
+    layer: str | None
+    edit: str
+    original: NDArray[np.floating]
+    modified: NDArray[np.floating]
+    channels: tuple[int, ...]
+    before: NDArray[np.floating]
+    after: NDArray[np.floating]
+    changes: NDArray[np.floating]
+    answers: Answers | None
+
+    @property
+    def difference(self) -> NDArray[np.floating]:
+        """What the edit adds to each map (n, h, w): after − before."""
+        return np.asarray(self.after - self.before)
+
+
+@attrs.frozen(eq=False)
+class MapEdit:
+    """What a model answers when channels of a layer are changed.
+
+    Attributes:
+        layer: dotted name.
+        channels: those that were changed.
+        scale: what their maps were multiplied by.
+        shift: what was then added to them.
+        image: (C, H, W).
+        answers: of the model, untouched and with the maps changed.
+    """
+
+    layer: str
+    channels: tuple[int, ...]
+    scale: float
+    shift: float
+    image: NDArray[np.floating]
+    answers: Answers
+
+
+def compare_response(
+    model: nn.Module,
+    layer: str | None,
+    image: Images,
+    edit: Edit,
+    channels: Sequence[int] | None = None,
+    *,
+    seed: int = 0,
+) -> Response:
+    """Compare a layer's maps, and the model's answers, for an image and an edited version of it.
+
+    Args:
+        model: any module; it is left as it was.
+        layer: dotted name, `relu@1` its second call; None: the model's output.
+        image: (C, H, W) or (1, C, H, W).
+        edit: (name, strength) of a perturbation, such as ("blur", 2.0); a function of images
+            (1, C, H, W), such as an augmentation; or the edited image itself, such as a drawing.
+        channels: of the layer, in the order in which they are wanted; None: all, the most changed
+            first.
+        seed: of what a perturbation draws, and of torch's generators while a function runs.
+
+    Raises:
+        ValueError: no such layer, channel or perturbation, or an edit that changes the shape.
+    """
+    with inspecting(model), torch.no_grad():
+        held = one_image(image, model)
+        edited, words = _edited(model, held, edit, seed)
+        before, answer = _maps(model, layer, held)
+        after, other = _maps(model, layer, edited)
+        changes = (after - before).abs().mean(dim=(1, 2))
+        chosen = _chosen(channels, changes)
+    answers = None
+    if answer is not None and other is not None:
+        answers = Answers(as_array(answer[0]), as_array(other[0]))
+    return Response(
+        layer, words, as_array(held[0]), as_array(edited[0]), chosen,
+        as_array(before[list(chosen)]), as_array(after[list(chosen)]), as_array(changes), answers,
+    )  # fmt: skip
+
+
+def run_from(
+    model: nn.Module,
+    layer: str,
+    activation: Images,
+    images: Images,
+    *,
+    batch_size: int = 256,
+) -> Tensor:
+    """Return what a model puts out when a layer's output is replaced (B, …).
+
+    The model runs on the images as ever, but goes on with `activation` in place of what the layer
+    puts out. So images are asked for: a forward pass begins with one, and what goes round the
+    layer, such as the shortcut of a residual block, carries them on. Where nothing does, only
+    their shape matters.
+
+    Args:
+        model: any module; it is left as it was.
+        layer: dotted name; of several calls the first is replaced, by `relu@1` the second.
+        activation: (B, …) of the shape of the layer's output, or one of them without B.
+        images: (B, C, H, W) or (C, H, W). One image goes with many activations, and one activation
+            with many images.
+        batch_size: rows that run at once, which bounds the memory.
+
+    Raises:
+        ValueError: no such layer; a shape that is not the layer's; or numbers that do not go
+            together.
+    """
+    demand_count(batch_size, "batch_size")
+    with inspecting(model), torch.no_grad():
+        held = as_images(images, model)
+        maps = _like_output(model, layer, activation, held)
+        num = max(len(maps), len(held))
+        if not {len(maps), len(held)} <= {1, num}:
+            problem = f"{len(maps)} do not go with {len(held)} images"
+            raise ValueError(f"activation: {problem}; accepted: 1, or {len(held)}")
+        pairs = zip(*(_rows(values, num, batch_size) for values in (held, maps)), strict=True)
+        return torch.cat([_replaced(model, layer, *pair) for pair in pairs])
+
+
+def edit_map(
+    model: nn.Module,
+    layer: str,
+    image: Images,
+    channels: Sequence[int],
+    *,
+    scale: float = 0.0,
+    shift: float = 0.0,
+) -> MapEdit:
+    """Change channels of a layer, and compare what the model answers: scale · map + shift.
+
+    Args:
+        model: any module; it is left as it was.
+        layer: dotted name; of several calls the first is changed, by `relu@1` the second.
+        image: (C, H, W) or (1, C, H, W).
+        channels: to change.
+        scale: 0, with no shift, switches them off.
+        shift: in units of the activation.
+
+    Raises:
+        ValueError: no such layer or channel.
+    """
+    with inspecting(model), torch.no_grad():
+        held = one_image(image, model)
+        maps = activation_of(model, held.clone(), layer)
+        chosen = _demand_channels(channels, maps.shape[1])
+        answer = demand_tensor(model(held.clone()), "the model")
+        changed = maps.clone()
+        changed[:, list(chosen)] = scale * changed[:, list(chosen)] + shift
+        other = _replaced(model, layer, held, changed)
+    answers = Answers(as_array(answer[0]), as_array(other[0]))
+    return MapEdit(layer, chosen, scale, shift, as_array(held[0]), answers)
+
+
+def _edited(model: nn.Module, image: Tensor, edit: Edit, seed: int) -> tuple[Tensor, str]:
+    """Return an edited image (1, C, H, W), and in words what was done.
+
+    Raises:
+        ValueError: no such perturbation, or another shape.
+    """
+    if isinstance(edit, (tuple, str)):
+        return _perturbed(image, edit, seed)
+    if callable(edit):
+        torch.default_generator.manual_seed(seed)  # `inspecting` puts it back
+        made = edit(image.clone())
+    else:
+        made = edit
+    held = one_image(made, model, "edit")
+    if held.shape != image.shape:
+        problem = f"shape {tuple(held.shape[1:])} is not accepted"
+        raise ValueError(f"edit: {problem}; accepted: the image's, {tuple(image.shape[1:])}")
+    return held, "edited"
+
+
+def _perturbed(image: Tensor, edit: Any, seed: int) -> tuple[Tensor, str]:
+    """Return an image under a perturbation (name, strength), and in words what was done."""
+    if isinstance(edit, str) or len(edit) != 2:
+        accepted = 'a name with its strength, such as ("blur", 2.0), a function, or an image'
+        raise ValueError(f"edit: {edit!r} is not accepted; accepted: {accepted}")
+    name, strength = edit
+    unit = find_perturbation(name).unit
+    return perturb(name, image, strength, seed), f"{name} {strength:g} ({unit})"
+
+
+def _maps(model: nn.Module, layer: str | None, image: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return a layer's maps (U, h, w) and the model's output (1, …), if it is one tensor."""
+    if not layer:
+        output = demand_tensor(model(image.clone()), "the model")
+        return _as_maps(output, "the model"), output
+    name = one_call(model, layer)
+    with trace(model, name) as seen:
+        output = model(image.clone())
+    if not seen[name]:
+        raise ValueError(f"layer: {layer!r} was not called while the model ran")
+    maps = _as_maps(demand_tensor(seen[name][0], repr(layer)), repr(layer))
+    return maps, output if isinstance(output, Tensor) else None
+
+
+def _as_maps(output: Tensor, name: str) -> Tensor:
+    """Return an output for one image as maps (U, h, w).
+
+    Raises:
+        ValueError: it is neither maps nor a vector.
+    """
+    if output.ndim not in (2, 4):
+        problem = f"{name} puts out the shape {tuple(output.shape)}"
+        raise ValueError(f"layer: {problem}; accepted: (B, channels, rows, columns) or (B, places)")
+    return output[0] if output.ndim == 4 else output[0, :, None, None]
+
+
+def _chosen(channels: Sequence[int] | None, changes: Tensor) -> tuple[int, ...]:
+    if channels is None:
+        return tuple(changes.argsort(descending=True, stable=True).tolist())
+    return _demand_channels(channels, len(changes))
+
+
+def _demand_channels(channels: Sequence[int], num: int) -> tuple[int, ...]:
+    """Return channels as numbers; a ValueError if there are none, or one does not exist."""
+    chosen = tuple(int(channel) for channel in channels)
+    if not chosen or not all(0 <= channel < num for channel in chosen):
+        accepted = f"one or more of 0 to {num - 1}"
+        raise ValueError(f"channels: {chosen} is not accepted; accepted: {accepted}")
+    return chosen
+
+
+def _like_output(model: nn.Module, layer: str, given: Images, images: Tensor) -> Tensor:
+    """Return activations (B, …) on the model's device and in the type of a layer's output.
+
+    Raises:
+        ValueError: no such layer, or another shape.
+    """
+    own = activation_of(model, images[:1].clone(), layer)
+    held = torch.as_tensor(np.asarray(given) if not isinstance(given, Tensor) else given)
+    held = held[None] if held.ndim == own.ndim - 1 else held
+    if held.shape[1:] != own.shape[1:] or held.ndim != own.ndim or not len(held):
+        wanted = ", ".join(map(str, own.shape[1:]))
+        problem = f"shape {tuple(given.shape)} is not what {layer!r} puts out"
+        raise ValueError(f"activation: {problem}; accepted: (B, {wanted})")
+    return held.detach().to(own)
+
+
+def _rows(values: Tensor, num: int, size: int) -> list[Tensor]:
+    """Return values (1 or num, …) in parts of at most `size` rows, num rows together."""
+    each = values.expand(num, *values.shape[1:])
+    return [each[span] for span in spans(num, size)]
+
+
+def _replaced(model: nn.Module, layer: str, images: Tensor, maps: Tensor) -> Tensor:
+    """Return the model's output when a layer puts out `maps`, which the model may then change."""
+    with tapped(model, {one_call(model, layer): lambda _: maps.clone()}):
+        return demand_tensor(model(images.clone()), "the model")
+
+
+def _softmax(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    grown = np.exp(values - values.max())
+    return np.asarray(grown / grown.sum())

@@ -1,0 +1,1 @@
+"""Values and weights of every layer, and the loss around them."""

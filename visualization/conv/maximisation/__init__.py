@@ -1,0 +1,1 @@
+"""Images that were found: activation maximisation, dreams, inversion."""

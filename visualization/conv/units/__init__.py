@@ -1,0 +1,1 @@
+"""Channels through training, and a page for each."""

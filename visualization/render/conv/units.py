@@ -1,0 +1,64 @@
+"""The channels of a layer at a glance."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from visualization.conv.units.sheets import UnitSheets
+from visualization.render.captions import caption
+from visualization.render.core import BAD, MUTED, draw, text
+from visualization.render.pictures import blank
+from visualization.render.pixels import image_colors
+
+_CHANNELS = 32
+_COLUMNS = 8
+
+
+@draw.register
+def _(record: UnitSheets) -> Figure:
+    channels = record.patches.channels[:_CHANNELS]
+    columns = min(_COLUMNS, len(channels))
+    rows = -(-len(channels) // columns)
+    figure = Figure(figsize=(1.0 * columns, 0.25 + 1.15 * rows), layout="constrained")
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    blank(grid)
+    for row, channel in enumerate(channels):
+        grid[row].imshow(face(record, row), interpolation="nearest")
+        dead = not record.peaks[:, row].any()
+        grid[row].set_title(f"{channel}{' dead' if dead else ''}", fontsize=8,
+                            color=BAD if dead else MUTED, pad=2)  # fmt: skip
+    return figure
+
+
+def face(record: UnitSheets, row: int) -> np.ndarray:
+    """Return what stands for a channel as colours: the image found for it, or its best patch."""
+    limits = limits_of(record)
+    if record.maximised is not None and is_found(record, row):
+        return image_colors(record.maximised[row], limits)
+    patches = record.patches
+    return image_colors(patches.patches[row, 0], limits, patches.inside[row, 0])
+
+
+def is_found(record: UnitSheets, row: int) -> bool:
+    """Tell whether an image was found for a channel."""
+    return record.reached is not None and bool(np.isfinite(record.reached[row]))
+
+
+def limits_of(record: UnitSheets) -> tuple[float, float]:
+    """Return the range in which images are shown: 0 to 1 where that holds them."""
+    low, high = float(record.patches.patches.min()), float(record.patches.patches.max())
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+
+
+@text.register
+def _(record: UnitSheets) -> str:
+    dead = record.patches.channels[~(record.peaks > 0).any(axis=0)].tolist()
+    told = f"dead: {', '.join(map(str, dead))}" if dead else "none is dead"
+    return f"{record.peaks.shape[1]} channels of {record.layer}, {told}"
+
+
+@caption.register
+def _(record: UnitSheets) -> str:
+    return (
+        f"Each channel of {record.layer}: the image found for it, or its best patch. A channel has "
+        "a page of its own: its patches, weights, and how it came about."
+    )
