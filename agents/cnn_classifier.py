@@ -180,7 +180,9 @@ class CnnClassifier(Agent):
 
     def views(self) -> Mapping[str, Callable[[], Any]]:
         """Return the inspections of the network."""
-        return {}
+        from agents.core.convolutional import ConvViews
+
+        return ConvViews(self.model, self.task, self.snapshots).by_name()
 
     def _logits(self, network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
         """Return logits (B, K); out of training of some images after the other, which is faster."""

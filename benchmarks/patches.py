@@ -16,7 +16,7 @@ from tasks.core.idx import read_idx
 from visualization.conv.patches import top_patches
 
 ROUNDS = 7
-BATCH = 128
+BATCH = 64
 NUM_IMAGES = 10_000
 K = 9
 

@@ -104,7 +104,7 @@ def top_patches(
     apart: int | Literal["field"] | None = None,
     threshold: float = 0.0,
     ids: ArrayLike | None = None,
-    batch_size: int = 128,
+    batch_size: int = 64,
 ) -> TopPatches:
     """Return the patches that excite each feature map most, in one pass over any number of images.
 
@@ -180,7 +180,7 @@ def activated(
     *,
     limit: int | None = None,
     ids: ArrayLike | None = None,
-    batch_size: int = 128,
+    batch_size: int = 64,
 ) -> Activated:
     """Return every place of a feature map that is activated over a data set.
 

@@ -1,6 +1,8 @@
 """A data set going through a model as far as a layer, once, batch by batch."""
 
+import contextlib
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -10,14 +12,17 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from visualization.conv.axes import Places
-from visualization.conv.common import Images, activation, batches, demand_unit, home
+from visualization.conv.common import Images, batches, demand_unit, home, one_call
 from visualization.conv.geometry import hulls_of
 from visualization.conv.graph import map_size, run
+from visualization.tracing import tapped
 
 Data = Images | Iterable[Any]
 _EVEN = (
     16  # the kernels of batches of fewer images round otherwise, so that ties would depend on it
 )
+
+_PIECE = 2**20  # numbers of an array that are looked through at once
 
 
 class Batch(NamedTuple):
@@ -45,8 +50,8 @@ class Source:
             problem = f"shape {tuple(self._array.shape)} is not accepted"
             accepted = "(images, channels, height, width), or an iterable of such batches"
             raise ValueError(f"images: {problem}; accepted: {accepted}")
-        size = -(-batch_size // _EVEN) * _EVEN
-        stream = batches(images, model, size)
+        self._size = -(-batch_size // _EVEN) * _EVEN
+        stream = batches(images, model, self._piece())
         first = next(stream, None)
         if first is None:
             raise ValueError("images: there are none; accepted: one or more")
@@ -58,7 +63,6 @@ class Source:
         self.num_images = 0
         self._kept: dict[int, Tensor] = {}
         self._image_shape = first.shape[1:]
-        self._size = size
         self._model, self._layer = model, layer
         self._stream = itertools.chain([first], stream)
         self._ids = None if ids is None else _whole_numbers(ids)
@@ -87,12 +91,22 @@ class Source:
 
         They are let go before the next batch, whose maps then take their place in memory.
         """
-        for images in self._even():
-            first = self.num_images
-            self.num_images += len(images)
-            take(Batch(images, self._maps(images), self._known(first, self.num_images), first))
+        if self._array is None:
+            for images in self._even():
+                with self._watched() as held:
+                    self._run(images, held, take)
+        else:
+            with self._watched() as held:  # once: nobody else can use the model in between
+                for images in self._even():
+                    self._run(images, held, take)
         if self._ids is not None and len(self._ids) != self.num_images:
             raise self._wrong_ids(f"{self.num_images}")
+
+    def _piece(self) -> int:
+        """Return how many images of an array are looked through at once: whole batches."""
+        if self._array is None or not len(self._array):
+            return self._size
+        return self._size * max(1, _PIECE // (self._size * math.prod(self._array.shape[1:]) or 1))
 
     def _even(self) -> Iterator[Tensor]:
         """Yield batches of the size that is wanted, however the data comes; the last has less."""
@@ -110,12 +124,23 @@ class Source:
         if waiting:
             yield torch.cat(waiting)
 
-    @torch.no_grad()
-    def _maps(self, images: Tensor) -> Tensor:
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[list[Any]]:
+        """Let the model leave what the layer puts out in a list, and go no further."""
+        held: list[Any] = []
+        taps = {one_call(self._model, self._layer): held.append} if self._layer else {}
+        with tapped(self._model, taps, stop=bool(taps)):
+            yield held
+
+    def _run(self, images: Tensor, held: list[Any], take: Callable[[Batch], None]) -> None:
+        first = self.num_images
+        self.num_images += len(images)
         filled = images[-1:].expand(-len(images) % _EVEN, -1, -1, -1)  # up to an even number
-        run = torch.cat([images, filled]) if len(filled) else images
-        maps = activation(self._model, run, self._layer)[: len(images)]
-        return maps if maps.ndim == 4 else maps[:, :, None, None]
+        with torch.no_grad():
+            output = self._model(torch.cat([images, filled]) if len(filled) else images)
+        maps = (held.pop() if self._layer else output)[: len(images)]
+        maps = maps if maps.ndim == 4 else maps[:, :, None, None]
+        take(Batch(images, maps, self._known(first, self.num_images), first))
 
     def keep(self, wanted: Callable[[], Places], batch: Batch) -> None:
         """Keep the images that are wanted so far, by where they stand in the data, and no others.
