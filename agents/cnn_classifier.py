@@ -63,7 +63,8 @@ class CnnConfig(AgentConfig):
     learning_rate: float = with_default("learning_rate", 5e-3)
     weight_decay: float = with_default("weight_decay", 0.05)
     batch_size: int = with_default("batch_size", 64)
-    steps: int = with_default("steps", 1_500)
+    steps: int = with_default("steps", 2_000)
+    record_progression: int | None = with_default("record_progression", 8)
 
     def __attrs_post_init__(self) -> None:
         """Refuse settings that say nothing of the chosen architecture."""

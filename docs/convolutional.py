@@ -46,8 +46,8 @@ def command(arguments: str) -> str:
 
 
 def folder(seed: int) -> Path:
-    """Return the folder of a run."""
-    return ROOT / RUNS / f"{'mnist' if MNIST else 'digits'}-s{seed}"
+    """Return the folder of a run, from the repository's root."""
+    return Path(RUNS) / f"{'mnist' if MNIST else 'digits'}-s{seed}"
 
 
 def train() -> None:
@@ -167,6 +167,7 @@ PARTS: dict[str, Callable[[], None]] = {
 
 def main(parts: list[str]) -> None:
     """Make the parts that are named, or all."""
+    os.chdir(ROOT)
     np.set_printoptions(precision=3, suppress=True)
     for name in parts or PARTS:
         print(f"## {name}", flush=True)

@@ -150,7 +150,7 @@ def trained() -> Agent:
 
 
 def test_a_network_learns_to_name_scans(trained: Agent) -> None:
-    """A fifth of the usual steps name more than 97 in 100 withheld scans."""
+    """A seventh of the usual steps names more than 97 in 100 withheld scans."""
     assert trained.evaluate()["accuracy"] > 0.97
     names = [f"test/{index}" for index in range(20)]
     assert trained.predict(names) == trained.predict([*trained.task.encode(names).image])

@@ -290,7 +290,7 @@ def test_all_activated_places_of_a_data_set(limit: int | None) -> None:
 
 def test_memory_is_bounded() -> None:
     """Even if each image is better than all before, few are kept beyond the best."""
-    ranking = Ranking([0, 1], 3, 1, None, 0.0, is_ordered=True, dtype=torch.float32)
+    ranking = Ranking([0, 1], 3, 1, None, 0.0, True, torch.float32)
     for first in range(0, 1000, 10):
         values = torch.arange(first, first + 10).float().view(10, 1, 1, 1) + 1
         ranking.add(values.expand(10, 2, 4, 4), np.arange(first, first + 10), first)
@@ -326,6 +326,11 @@ def test_other_types_of_numbers(dtype: torch.dtype) -> None:
     for name in ("image", "row", "column", "value", "patches"):
         np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
     assert found.value.dtype == (np.float64 if dtype == torch.float64 else np.float32)
+    model = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False)).to(dtype)
+    nn.init.ones_(model[0].weight)
+    grey = torch.full((1, 1, 2, 2), 0.3).to(dtype)
+    assert float(grey.max()) > 0.3
+    assert top_patches(model, "0", grey, k=1, threshold=0.3).image.tolist() == [[0]]
 
 
 def test_nothing_is_left_changed() -> None:

@@ -275,6 +275,9 @@ GRAPHS: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
         ),
         (1, 7, 7),
     ),
+    "one of two outputs": (
+        lambda: Does(lambda x, c: torch.var_mean(c(x), 1)[1][:, None], conv(1, 2, 3)), (1, 6, 6)
+    ),
     "without a graph": (lambda: Does(lambda x: x.detach() * 2), (2, 4, 4)),
     "nothing at all": (nn.Identity, (2, 4, 5)),
     "a vector": (lambda: chain(conv(1, 2, 3, stride=2), nn.Flatten(), nn.Linear(18, 3)), (1, 8, 8)),

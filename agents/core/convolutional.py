@@ -206,7 +206,7 @@ class ConvViews:
     def maximised(self) -> dict[str, conv.Maximised]:
         """Images that were found to excite each channel, and each label's logit."""
         logits = conv.maximise(
-            self._model, conv.logit(range(len(self._spec.labels))), steps=STEPS,
+            self._model, conv.logit(range(len(self._spec.labels))), steps=3 * STEPS,
             reference=self._images,
         )  # fmt: skip
         return {**self._found, "labels": logits}

@@ -186,7 +186,8 @@ def build(cls: type[T], given: Mapping[str, Given], others: Iterable[str] = ()) 
         if error.field not in given:
             raise
         place = given[error.field].place
-        raise ConfigError(place, error.field, error.problem, error.accepted) from None
+        problem, accepted = error.problem, error.accepted
+        raise ConfigError(place, error.field, problem, accepted, error.nearest) from None
 
 
 def to_values(settings: object) -> dict[str, Any]:

@@ -65,17 +65,18 @@ def _back(unknown: list[str], node: Any, arrived: list[Tensor | None]) -> Iterat
     if is_move(kind):
         yield from _moved(node, arrived)
         return
+    output = arrived[0] if all(mask is None for mask in arrived[1:]) else None
     for slot, given in enumerate(shapes_given(node)):
-        if given is None or arrived[0] is None:
+        if given is None:
             yield None
             continue
-        shape = kept(node, tuple(arrived[0].shape), given)
+        shape = kept(node, tuple(node._input_metadata[0].shape), given)
         axes = axes_of(node, slot, shape, given)
-        if axes is None:
+        if axes is None or output is None:  # as well where one of several outputs is read
             unknown.append(kind)
             yield torch.ones(given, dtype=torch.bool)
         else:
-            yield _read(arrived[0].reshape(shape), axes, given)
+            yield _read(output.reshape(shape), axes, given)
 
 
 def _moved(node: Any, arrived: list[Tensor | None]) -> list[Tensor | None]:
@@ -94,8 +95,8 @@ def _moved(node: Any, arrived: list[Tensor | None]) -> list[Tensor | None]:
 
 def _read(mask: Tensor, axes: Axes, given: Shape) -> Tensor:
     """Return what a set of outputs reads, axis by axis."""
-    held = mask.flatten(0, mask.ndim - len(given)).any(0) if mask.ndim > len(given) else mask
-    held = held.reshape(mask.shape[mask.ndim - len(given) :])
+    more = mask.ndim - len(given)  # axes that the input is repeated along
+    held = mask.any(tuple(range(more))) if more else mask
     for at, axis in enumerate(axes):
         if axis is None:
             held = held.any(at, keepdim=True)

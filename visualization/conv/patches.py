@@ -108,13 +108,13 @@ def top_patches(
 ) -> TopPatches:
     """Return the patches that excite each feature map most, in one pass over any number of images.
 
-    A pass goes no further than the layer. Kept are the k best places of each map so far and, of an
-    iterable, their images: C · k images at the most.
+    A pass goes no further than the layer. Kept are few more than the k best places of each map so
+    far and, of an iterable, their images: some C · k. A result holds C · k patches.
 
-    Exact, and in an order that depends on neither batches nor threads: by activation, then by the
-    image's place in the data (or its id, which makes the order of the data immaterial as well),
-    then by place in the map. The activations are what the model puts out: where their last bits
-    depend on the size of the batch, so does the order of what only those tell apart.
+    Exact, and ordered by activation, then by the image's place in the data (or its id: then the
+    order of the data plays no part either), then by place in the map. However the data comes, it
+    runs in batches of a multiple of 16 images, the last filled up: kernels for fewer images round
+    otherwise, and what is equal would no longer be.
 
     Args:
         model: any module; it is looked at in evaluation mode.
@@ -140,22 +140,27 @@ def top_patches(
         source = Source(model, layer, images, ids, batch_size)
         numbers = source.demand_channels(channels)
         distance = _distance(apart, source.hulls)
-        ranking = Ranking(
-            numbers, k, per_image, distance, threshold, is_ordered=ids is None, dtype=source.dtype
-        )
+        ordered = ids is None
+        ranking = Ranking(numbers, k, per_image, distance, threshold, ordered, source.dtype)
 
         def take(batch: Batch) -> None:
             ranking.add(batch.maps, batch.ids, batch.first)
             source.keep(ranking.candidates, batch)
 
         source.each(take)
-        best = ranking.best
-        row, column = source.rows_and_columns(best.place)
-        position, which = np.unique(best.position, return_inverse=True)
-        shown = cut_out(source.images_at(position), which, source.hulls, row, column)
-    at, shape = (best.channel, best.rank), (len(numbers), k)
+        return _cut(layer, numbers, k, threshold, source, ranking.best)
+
+
+def _cut(
+    layer: str | None, channels: list[int], k: int, threshold: float, source: Source, best: Found
+) -> TopPatches:
+    """Return the best places with their patches."""
+    row, column = source.rows_and_columns(best.place)
+    position, which = np.unique(best.position, return_inverse=True)
+    shown = cut_out(source.images_at(position), which, source.hulls, row, column)
+    at, shape = (best.channel, best.rank), (len(channels), k)
     return TopPatches(
-        layer, np.array(numbers), _filled(best.image, at, shape, -1), _filled(row, at, shape, -1),
+        layer, np.array(channels), _filled(best.image, at, shape, -1), _filled(row, at, shape, -1),
         _filled(column, at, shape, -1), _filled(best.value, at, shape, np.nan),
         _filled(shown.pixels, at, shape, 0), _filled(shown.inside, at, shape, False),
         threshold, source.num_images,

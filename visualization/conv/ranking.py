@@ -119,7 +119,8 @@ class Ranking:
         self._apart = apart
         self._threshold = threshold
         self._is_ordered = is_ordered
-        self._least = _above(widened(torch.full((len(channels),), threshold, dtype=dtype)))
+        wide = torch.promote_types(dtype, torch.float32)
+        self._least = _above(torch.full((len(channels),), threshold, dtype=wide))
         self._pending: list[_Pending] = []
         self._num_pending = 0
         self._best = NOTHING

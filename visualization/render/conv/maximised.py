@@ -19,7 +19,7 @@ _COLUMNS = 8
 _SHOWN = 64  # images of a grid
 _ROWS_SHOWN = 8  # images of a strip, each in a row
 _SIDE = 1.25  # inches of an image
-_NARROW = 18  # letters that fit over an image
+_NARROW = 20  # letters that fit over an image
 _WORDS = {"redirected": "silent at first", "unchanged": "no better than the start"}
 
 
