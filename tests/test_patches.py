@@ -155,6 +155,21 @@ def test_the_best_are_those_of_a_full_sort(
             assert (found.image[number, len(wanted) :] == -1).all()
 
 
+def test_ties_go_to_the_smallest_id_however_late_it_comes() -> None:
+    """Of images that excite alike, the first ids win; without ids the first images."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Sigmoid())
+    images = torch.ones(100, 1, 2, 2)
+    for per_image, wanted in ((1, [0, 1, 2]), (2, [0, 0, 1]), (None, [0, 0, 0])):
+        for ids in (None, np.arange(100)[::-1]):
+            found = top_patches(
+                model, "1", images, k=3, per_image=per_image, ids=ids, batch_size=16
+            )
+            assert found.image.tolist() == [wanted] * 2
+            best = activated(model, "1", 0, images, limit=3, ids=ids, batch_size=16)
+            assert best.image.tolist() == [0, 0, 0]
+            assert [*zip(best.row, best.column, strict=True)] == [(0, 0), (0, 1), (1, 0)]
+
+
 def test_fields_apart_share_no_pixel() -> None:
     """With `field`, no two patches of an image overlap, and with 3 units some still may."""
     model, images = odd(), torch.randn(4, 1, 24, 24, generator=torch.Generator().manual_seed(0))

@@ -432,6 +432,8 @@ def test_hulls_of_a_residual_network() -> None:
     head = hulls(model, None, (1, 8, 8))
     assert head.at(0, 0) == Hull((-3, 9), (-3, 9))
     assert head.stride == (0, 0)
+    last = Does(normed_by_channel, conv(2, 4, 3), nn.Linear(4, 5), conv(5, 2, 2))
+    assert hulls(last, None, (2, 8, 8)).at(2, 4) == Hull((2, 5), (4, 7))
     circular = chain(conv(1, 1, 3, padding=1, padding_mode="circular"))
     assert hulls(circular, "0", (1, 6, 9)).at(2, 3) == Hull((0, 5), (0, 8))
 
@@ -510,6 +512,20 @@ def test_nothing_is_left_changed() -> None:
     broken = Does(lambda x, c: fails(c(x)), conv(1, 1, 3))
     with unchanged(broken), pytest.raises(KeyError):
         receptive_field(broken, None, (0, 1, 1), (1, 8, 8))
+
+
+def test_nan_goes_through_sums_only() -> None:
+    """While NaN is in the images, no kernel runs that would spread it to its neighbours."""
+    fast = []
+
+    def watched(x: Tensor) -> Tensor:
+        if x.isnan().any():
+            backends = torch.backends
+            fast.append((backends.mkldnn.enabled, backends.cudnn.enabled))
+        return x
+
+    receptive_field(Does(lambda x, c: watched(c(x)), conv(1, 1, 3)), None, (0, 1, 1), (1, 8, 8))
+    assert set(fast) == {(False, False)}
 
 
 def test_mistakes_are_named() -> None:

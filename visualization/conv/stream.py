@@ -18,10 +18,7 @@ from visualization.conv.graph import map_size, run
 from visualization.tracing import tapped
 
 Data = Images | Iterable[Any]
-_EVEN = (
-    16  # the kernels of batches of fewer images round otherwise, so that ties would depend on it
-)
-
+_EVEN = 16  # kernels for fewer images round otherwise, and then ties depend on the batch
 _PIECE = 2**20  # numbers of an array that are looked through at once
 
 

@@ -97,7 +97,8 @@ def _frames(axes: Axes, boxes: Iterable[Hull], shape: tuple[int, ...]) -> None:
             (min(low, first - 1), max(high, last + 1))
             for (low, high), (first, last) in zip(ends, (rows, columns), strict=True)
         ]
-    border = Rectangle((-0.5, -0.5), width, height, fill=False, edgecolor=MUTED, linewidth=0.8)
+    border = Rectangle((-0.5, -0.5), width, height, fill=False, edgecolor=MUTED, linewidth=0.8,
+                       clip_on=False)  # fmt: skip
     axes.add_patch(border)
     axes.set_ylim(ends[0][1], ends[0][0])
     axes.set_xlim(*ends[1])
