@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmarks.measure import Figures, median, table
 from benchmarks.recurrent import seconds
 from tasks.core.idx import read_idx
-from visualization.conv.patches import top_patches
+from visualization.conv.fields.patches import top_patches
 
 ROUNDS = 7
 BATCH = 64

@@ -1,8 +1,10 @@
 """What the pages tell a reader to type does what they say."""
 
 import re
+import runpy
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -20,6 +22,31 @@ def test_the_example_on_an_own_model_runs(
     written = (tmp_path / "cells.html").read_text()
     assert "my network" in written
     assert not re.search(r"https?:", re.sub(r"base64,[^\"]*", "", written))
+
+
+def test_the_example_on_an_own_convolutional_model_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The example for a reader's own network runs from its first line to the page it writes."""
+    page = (ROOT / "docs" / "convolutional.md").read_text()
+    (code,) = re.findall(r"## On your own model\n\n```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/convolutional.md", "exec"), {})
+    assert "(64, 4, 12, 12)" in capsys.readouterr().out
+    assert "my network" in (tmp_path / "looked_into.html").read_text()
+
+
+def test_the_notebook_runs_from_top_to_bottom() -> None:
+    """Its cells are those of its script, run in order without an error, and end with its pages."""
+    script = runpy.run_path(str(ROOT / "docs" / "convolutional_notebook.py"))
+    made = script["notebook"]()
+    kept = nbformat.read(ROOT / "docs" / "convolutional.ipynb", as_version=4)
+    assert [cell.source for cell in kept.cells] == [cell.source for cell in made.cells]
+    done = script["run"](made)
+    code = [cell for cell in done.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    pictures = [out for cell in code for out in cell.outputs if "image/png" in out.get("data", {})]
+    assert len(pictures) >= 9
 
 
 def anchors(page: Path) -> set[str]:

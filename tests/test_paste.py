@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tests.test_pattern import BrokenError, breaking, drawn, plain, residual, untouched
 from visualization.conv.edits.paste import Paste, cut, paste, put
-from visualization.conv.receptive import receptive_field
+from visualization.conv.fields.receptive import receptive_field
 from visualization.render.captions import caption
 from visualization.render.conv import edits  # noqa: F401 - registers its pictures
 from visualization.render.core import draw, png, text

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.test_receptive import odd, unchanged
-from visualization.conv.patches import TopPatches, activated, top_patches
-from visualization.conv.ranking import Ranking
-from visualization.conv.receptive import receptive_field
-from visualization.render import fields
+from visualization.conv.fields.patches import TopPatches, activated, top_patches
+from visualization.conv.fields.ranking import Ranking
+from visualization.conv.fields.receptive import receptive_field
 from visualization.render.captions import caption
+from visualization.render.conv import fields
 from visualization.render.core import draw, png, text
 
 ARRAYS = ("channels", "image", "row", "column", "value", "patches", "inside")
@@ -316,7 +316,7 @@ def test_memory_is_bounded() -> None:
 
 def test_the_images_of_an_iterable_that_are_kept_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a thousand images that stream by, those of the best and few more are held."""
-    from visualization.conv.stream import Source
+    from visualization.conv.fields.stream import Source
 
     most = []
     keep = Source.keep

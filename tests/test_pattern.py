@@ -21,7 +21,7 @@ from visualization.conv.edits.pattern import (
     unit_pattern,
 )
 from visualization.conv.edits.perturbations import PERTURBATIONS, perturb
-from visualization.conv.receptive import receptive_field
+from visualization.conv.fields.receptive import receptive_field
 from visualization.render.captions import caption
 from visualization.render.conv import patterns  # noqa: F401 - registers its pictures
 from visualization.render.core import draw, png, text

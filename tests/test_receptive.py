@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visualization.conv.geometry import Hull, hulls
-from visualization.conv.receptive import receptive_field, receptive_fields
-from visualization.render import fields
+from visualization.conv.fields.geometry import Hull, hulls
+from visualization.conv.fields.receptive import receptive_field, receptive_fields
 from visualization.render.captions import caption
+from visualization.render.conv import fields
 from visualization.render.core import draw, png, text
 
 Shape = tuple[int, int, int]

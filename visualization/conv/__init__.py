@@ -48,6 +48,13 @@ from visualization.conv.edits.response import (
     edit_map,
     run_from,
 )
+from visualization.conv.fields.patches import Activated, TopPatches, activated, top_patches
+from visualization.conv.fields.receptive import (
+    ReceptiveField,
+    ReceptiveFields,
+    receptive_field,
+    receptive_fields,
+)
 from visualization.conv.layers.activations import dead_units, layer_activations
 from visualization.conv.layers.landscape import (
     LandscapeLine,
@@ -87,13 +94,6 @@ from visualization.conv.maximisation.objectives import (
 )
 from visualization.conv.maximisation.parametrization import Canvas, color_covariance
 from visualization.conv.maximisation.transforms import Jitter, Pad, Rotate, Scale
-from visualization.conv.patches import Activated, TopPatches, activated, top_patches
-from visualization.conv.receptive import (
-    ReceptiveField,
-    ReceptiveFields,
-    receptive_field,
-    receptive_fields,
-)
 from visualization.conv.sites import feature_layers
 from visualization.conv.units.progression import Progression, progression
 from visualization.conv.units.sheets import UnitSheets, unit_sheets

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.conv.geometry import hulls
+from visualization.conv.fields.geometry import hulls
 
 
 class _Between(NamedTuple):

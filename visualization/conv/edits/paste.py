@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from visualization.conv.common import Images, activation, inspecting, one_image
 from visualization.conv.edits.perturbations import moved
 from visualization.conv.edits.watched import as_array, watched
-from visualization.conv.geometry import Hull, hulls
-from visualization.conv.receptive import receptive_field
+from visualization.conv.fields.geometry import Hull, hulls
+from visualization.conv.fields.receptive import receptive_field
 
 Span = tuple[int, int]  # first and last, both included
 Region = tuple[Span, Span] | NDArray[np.bool_] | Tensor | str | None

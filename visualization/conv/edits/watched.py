@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.conv.common import activation, demand_unit, score
-from visualization.conv.geometry import hulls
-from visualization.conv.receptive import ReceptiveField, receptive_field
+from visualization.conv.fields.geometry import hulls
+from visualization.conv.fields.receptive import ReceptiveField, receptive_field
 
 Place = tuple[int, ...]  # channel, row, column of a feature map; or the place in a vector
 _WORTH_IT = 0.7  # share of an image below which a part of it saves work

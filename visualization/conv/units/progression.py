@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.conv.common import Images, activation, as_images, demand_unit, inspecting
-from visualization.conv.patches import TopPatches, top_patches
+from visualization.conv.fields.patches import TopPatches, top_patches
 from visualization.conv.sites import ACTIVATIONS
 from visualization.tracing import find_layer, tapped
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.conv.common import Images, activation, as_images, batches, inspecting
+from visualization.conv.fields.patches import TopPatches
 from visualization.conv.maximisation.maximise import Maximised
-from visualization.conv.patches import TopPatches
 from visualization.conv.units.progression import Progression, as_kernels, weights_before
 
 

@@ -5,6 +5,7 @@ from visualization.render.conv import (
     attribution,
     concepts,
     edits,
+    fields,
     landscape,
     layers,
     maximised,
@@ -15,6 +16,6 @@ from visualization.render.conv import (
 )
 
 __all__ = [
-    "adversarial", "attribution", "concepts", "edits", "landscape", "layers", "maximised",
+    "adversarial", "attribution", "concepts", "edits", "fields", "landscape", "layers", "maximised",
     "patterns", "progression", "units", "weights",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from visualization.conv.edits.paste import Composite, Paste, Piece
 from visualization.conv.edits.response import Answers, MapEdit, Response
-from visualization.conv.geometry import Hull
+from visualization.conv.fields.geometry import Hull
 from visualization.render.captions import caption
 from visualization.render.conv.patterns import (
     PANEL,

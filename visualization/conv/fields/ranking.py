@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visualization.conv.cutting import widened
+from visualization.conv.fields.cutting import widened
 
 Whole = NDArray[np.int64]
 

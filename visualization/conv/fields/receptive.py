@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from visualization.conv.common import Images, activation, demand_unit, inspecting, one_image
-from visualization.conv.cutting import widened
-from visualization.conv.geometry import Hull, hulls_of
-from visualization.conv.graph import Graph, map_size, run
-from visualization.conv.influence import influence
+from visualization.conv.fields.cutting import widened
+from visualization.conv.fields.geometry import Hull, hulls_of
+from visualization.conv.fields.graph import Graph, map_size, run
+from visualization.conv.fields.influence import influence
 
 
 @attrs.frozen(eq=False)

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from visualization.conv.axes import Places
 from visualization.conv.common import Images, batches, demand_unit, home, one_call
-from visualization.conv.geometry import hulls_of
-from visualization.conv.graph import map_size, run
+from visualization.conv.fields.axes import Places
+from visualization.conv.fields.geometry import hulls_of
+from visualization.conv.fields.graph import map_size, run
 from visualization.tracing import tapped
 
 Data = Images | Iterable[Any]

@@ -13,10 +13,10 @@ import attrs
 import numpy as np
 from torch import nn
 
-from visualization.conv.axes import Axis, Places
 from visualization.conv.common import inspecting
-from visualization.conv.graph import Graph, carry_back, run, shapes_given
-from visualization.conv.operations import (
+from visualization.conv.fields.axes import Axis, Places
+from visualization.conv.fields.graph import Graph, carry_back, run, shapes_given
+from visualization.conv.fields.operations import (
     Shape,
     axes_of,
     is_left_factor,

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visualization.conv.axes import Places
-from visualization.conv.geometry import Hulls
+from visualization.conv.fields.axes import Places
+from visualization.conv.fields.geometry import Hulls
 
 
 class Patches(NamedTuple):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from visualization.conv.common import activation, home
-from visualization.conv.operations import Shape
+from visualization.conv.fields.operations import Shape
 
 Held = TypeVar("Held")
 

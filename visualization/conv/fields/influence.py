@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from visualization.conv.axes import SAME
 from visualization.conv.common import activation
-from visualization.conv.graph import Graph, carry_back, random_images, shapes_given
-from visualization.conv.operations import Axes, Shape, axes_of, is_move, kept, kind_of
+from visualization.conv.fields.axes import SAME
+from visualization.conv.fields.graph import Graph, carry_back, random_images, shapes_given
+from visualization.conv.fields.operations import Axes, Shape, axes_of, is_move, kept, kind_of
 
 _LARGE = 1e6  # beside normally distributed numbers; in half precision it becomes inf
 _BUDGET = 2**22  # numbers of the images that are tried at once

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from visualization.conv.axes import SAME, Axis, Table, Turned, Window, blocks, measured
+from visualization.conv.fields.axes import SAME, Axis, Table, Turned, Window, blocks, measured
 
 Shape = tuple[int, ...]
 Axes = tuple[Axis | None, ...]  # of an input; None: each output reads the whole axis

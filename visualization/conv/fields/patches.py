@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from visualization.conv.common import Images, inspecting
-from visualization.conv.cutting import Patches, cut_out, widened
-from visualization.conv.geometry import Hulls
-from visualization.conv.ranking import Found, Pile, Ranking, Whole
-from visualization.conv.stream import Batch, Data, Source
+from visualization.conv.fields.cutting import Patches, cut_out, widened
+from visualization.conv.fields.geometry import Hulls
+from visualization.conv.fields.ranking import Found, Pile, Ranking, Whole
+from visualization.conv.fields.stream import Batch, Data, Source
 
 
 @attrs.frozen(eq=False)

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from visualization.conv.geometry import Hull
-from visualization.conv.patches import Activated, TopPatches
-from visualization.conv.receptive import FieldOverImage, ReceptiveField, ReceptiveFields
+from visualization.conv.fields.geometry import Hull
+from visualization.conv.fields.patches import Activated, TopPatches
+from visualization.conv.fields.receptive import FieldOverImage, ReceptiveField, ReceptiveFields
 from visualization.render.captions import caption
 from visualization.render.conv.patterns import (
     FRAME,

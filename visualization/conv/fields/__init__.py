@@ -1,0 +1,1 @@
+"""What units see, and the patches that excite them."""
