@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from make_pictures import photograph
 
 import agents
 from agents.core.agent import Agent
@@ -142,10 +143,17 @@ def inspect() -> None:
     print(f"{time.perf_counter() - begun:.0f} s, {size:.1f} MB, {pages} pages of units")
 
 
+def unit() -> None:
+    """Photograph the page of a unit, which `inspect` wrote."""
+    page = (folder(0) / "units" / layer(1) / "13.html").resolve()
+    photograph("conv_unit", page.as_uri(), "960,1280")
+
+
 PARTS: dict[str, Callable[[], None]] = {
     "train": train,
     "inspect": inspect,
-    "fields": of_layer("fields", 1),
+    "unit": unit,
+    "fields": of_layer("fields", 2),
     "patches": of_layer("patches", 1),
     "patterns": of_layer("patterns", 2),
     "perturbations": simple("perturbations"),

@@ -154,11 +154,12 @@ class ConvViews:
         return {layer: look(layer) for layer in self._layers}
 
     def fields(self) -> dict[str, Any]:
-        """The pixels that a unit of each layer sees."""
+        """What a channel of each layer sees where it is at least half as excited as ever."""
 
         def look(layer: str) -> Any:
             (channel, _, _), image = self._strongest(layer)
-            return conv.receptive_fields(self._model, layer, channel, image)
+            half = float(self._top[layer].value[self._channels(layer).index(channel), 0]) / 2
+            return conv.receptive_fields(self._model, layer, channel, image, half)
 
         return self._each_layer(look)
 

@@ -99,10 +99,10 @@ def _patches(record: UnitSheets, row: int) -> list[Parts]:
 def _maximised(record: UnitSheets, row: int) -> Parts | None:
     if record.maximised is None or record.reached is None or not is_found(record, row):
         return None
-    best = f"its largest value for a real image {record.peaks[:, row].max():.3g}"
+    best = "" if record.real is None else f"; for a real image {record.real[row]:.3g} at most"
     return {
         "picture": data_uri(image_colors(record.maximised[row], limits_of(record))),
-        "words": f"The mean of its map is {record.reached[row]:.3g}; {best}.",
+        "words": f"The mean of its map is {record.reached[row]:.3g}{best}.",
     }
 
 

@@ -28,7 +28,8 @@ class UnitSheets:
         labels: name of each image's label; none where there are no labels.
         peaks: (N, U) the largest value of each channel's map for each image.
         maximised: (U, C, H, W) an image found for each channel; None where none was looked for.
-        reached: (U,) the channel's activation for it, NaN where none was found; None likewise.
+        reached: (U,) the mean of the channel's map for it, NaN where none was found; None likewise.
+        real: (U,) the largest mean of its map for a real image; None where that was not asked.
         progression: the channels through training; None where nothing was recorded.
         kernels: (U, c, kh, kw) the weights that each channel comes from; None where there are none.
         biases: (U,) their biases, likewise.
@@ -41,6 +42,7 @@ class UnitSheets:
     peaks: NDArray[np.floating]
     maximised: NDArray[np.floating] | None
     reached: NDArray[np.floating] | None
+    real: NDArray[np.floating] | None
     progression: Progression | None
     kernels: NDArray[np.floating] | None
     biases: NDArray[np.floating] | None
@@ -87,6 +89,7 @@ def unit_sheets(
         channel_peaks(model, layer, images, batch_size)[:, channels],
         None if maximised is None else maximised.images.float().cpu().numpy(),
         None if maximised is None else maximised.values,
+        None if maximised is None or maximised.real is None else maximised.real.values,
         progression,
         None if kernels is None else kernels[channels],
         None if biases is None else biases[channels],
