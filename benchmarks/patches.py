@@ -9,11 +9,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import resnet18
 
 from benchmarks.measure import Figures, median, table
 from benchmarks.recurrent import seconds
 from tasks.core.idx import read_idx
 from visualization.conv.fields.patches import top_patches
+from visualization.conv.fields.receptive import receptive_field
 
 ROUNDS = 7
 BATCH = 64
@@ -91,6 +93,23 @@ def times(rounds: int, model: nn.Sequential, layer: int, images: Tensor) -> dict
     return found
 
 
+def fields(rounds: int) -> Figures:
+    """Return the median seconds that the exact receptive field of one unit takes."""
+    torch.manual_seed(0)
+    plain = networks()["plain"][0]
+    cases: dict[str, tuple[nn.Module, str, tuple[int, ...], tuple[int, ...]]] = {
+        "plain, last layer, 28×28": (plain, "7", (0, 3, 3), (1, 28, 28)),
+        "resnet18, layer3, 224×224": (resnet18().eval(), "layer3", (0, 7, 7), (3, 224, 224)),
+    }
+    found: Figures = {}
+    for name, case in cases.items():
+        receptive_field(*case)
+        found[name] = median(
+            seconds(lambda case=case: receptive_field(*case)) for _ in range(rounds)
+        )
+    return found
+
+
 def measure(rounds: int = ROUNDS) -> Figures:
     """Return for each layer the median seconds, and the medians of the ratios of each round."""
     images, what = scans()
@@ -104,7 +123,7 @@ def measure(rounds: int = ROUNDS) -> Figures:
             }
             seconds_of = {way: median(taken) for way, taken in found.items()}
             layers[f"{name}, {place} layer"] = {"seconds": seconds_of, "ratios": ratios}
-    return {"images": what, "batch": BATCH, "k": K, "layers": layers}
+    return {"images": what, "batch": BATCH, "k": K, "layers": layers, "fields": fields(rounds)}
 
 
 def report(figures: Figures) -> str:
@@ -118,4 +137,6 @@ def report(figures: Figures) -> str:
         ])  # fmt: skip
     head = [f"{NUM_IMAGES:,} {figures['images']}", "forward", "top_patches"]
     note = "accepted: ≤ 1.15 × the forward pass"
-    return table([*head, "× forward", "× whole forward"], rows) + f"\n{note}"
+    rest = [[name, f"{1000 * taken:.0f} ms"] for name, taken in figures["fields"].items()]
+    patches = table([*head, "× forward", "× whole forward"], rows) + f"\n{note}"
+    return f"{patches}\n\n{table(['one receptive field, exact', 'time'], rest)}"

@@ -114,12 +114,28 @@ def of_layer(view: str, place: int) -> Callable[[], None]:
     return make
 
 
+def layers() -> None:
+    """Draw the values of four layers, the weights of the first ones, and what is dead."""
+    held = agent()
+    batch = held.task.samples("test", 1000)
+    names = conv.feature_layers(held.model, batch.image[0], 4)
+    save("layers", conv.layer_activations(held.model, batch.image, names))
+    report = views("weights", "dead_units")
+    save("weights", report["weights"]["page 1"], dpi=60)
+    save("dead_units", report["dead_units"])
+
+
 def progression() -> None:
     """Draw how the maps of a layer came about, as a strip and as an animation."""
     record = views("progression")["progression"][layer(1)]
     save("progression", record, dpi=70)
     (PICTURES / "conv_progression.gif").write_bytes(animation(record, dpi=70))
     print("docs/pictures/conv_progression.gif")
+
+
+def embedding() -> None:
+    """Draw the images as points, by the last layer."""
+    save("embedding", views("embedding")["embedding"]["last layer"])
 
 
 def transfer() -> None:
@@ -159,7 +175,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "perturbations": simple("perturbations"),
     "paste": simple("paste"),
     "response": simple("response", "map_edit"),
-    "layers": simple("layers", "weights", "dead_units"),
+    "layers": layers,
     "progression": progression,
     "maximised": of_layer("maximised", 2),
     "labels": lambda: save("labels", views("maximised")["maximised"]["labels"]),
@@ -167,7 +183,8 @@ PARTS: dict[str, Callable[[], None]] = {
     "attribution": simple("attribution", "faithfulness", "sanity"),
     "attack": simple("attack", "robustness"),
     "transfer": transfer,
-    "concepts": simple("neighbours", "embedding", "layer_probes"),
+    "concepts": simple("neighbours", "layer_probes"),
+    "embedding": embedding,
     "dissection": of_layer("dissection", 1),
     "landscape": simple("landscape"),
 }

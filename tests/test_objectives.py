@@ -393,7 +393,8 @@ def test_transforms_move_as_they_say() -> None:
     for transform in (Rotate(0), Scale(1, 1)):
         assert_close(transform(images, generator), images)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("visualization.conv.maximisation.transforms._between", lambda _low, high, _: high)
+        between = "visualization.conv.maximisation.transforms._between"
+        patch.setattr(between, lambda _low, high, _: high)
         assert_close(Rotate(90)(images, generator), images.rot90(1, (2, 3)))
         wide = draw(1, 1, 5, 9)
         assert_close(Rotate(180)(wide, generator), wide.rot90(2, (2, 3)))

@@ -156,9 +156,9 @@ def _(record: SanityCheck) -> Figure:
     stages = _stages(len(record.layers))
     rows = len(record.maps)
     figure = Figure(
-        figsize=(max(9.2, 1.5 + 0.9 * len(stages)), 3.8 + 0.9 * rows), layout="constrained"
+        figsize=(max(9.2, 1.5 + 0.9 * len(stages)), 4.1 + 0.9 * rows), layout="constrained"
     )
-    halves = figure.subfigures(2, 1, squeeze=False, height_ratios=(3.4, 0.4 + 0.9 * rows))
+    halves = figure.subfigures(2, 1, squeeze=False, height_ratios=(3.4, 0.7 + 0.9 * rows))
     upper, lower = halves[:, 0]
     left, right = upper.subplots(1, 2, sharey=True)
     _lines(left, record, record.signed, "maps with their signs")
@@ -169,7 +169,7 @@ def _(record: SanityCheck) -> Figure:
     grid = lower.subplots(rows, len(stages), squeeze=False)
     for row, (name, maps) in enumerate(record.maps.items()):
         for axes, stage in zip(grid[row], stages, strict=True):
-            _map(axes, maps[stage], "" if row else _stage(record, stage))
+            _map(axes, maps[stage], "" if row else _stage(record, stage).replace(".", ".\n"))
         grid[row, 0].set_ylabel(_title(name), fontsize=8, color=INK)
     return figure
 
