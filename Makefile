@@ -21,7 +21,7 @@ $(STAMP): setup.cfg pyproject.toml
 demo: $(STAMP) ## train the adder on add3x3 and print worked sums (about 3 minutes)
 	$(RUN) main.py --agent seq2seq_adder --task add3x3
 
-test: $(STAMP) ## the test suite (5 minutes)
+test: $(STAMP) ## the test suite (7 minutes)
 	$(RUN) -m pytest -q
 
 test-all: $(STAMP) ## the test suite with its slow tests
@@ -43,6 +43,8 @@ docs: $(STAMP) ## make the pictures of docs/ again (an hour if nothing is there;
 	$(RUN) docs/sequence_lab.py
 	$(RUN) docs/text_cells.py
 	$(RUN) docs/attention_table.py
+	$(RUN) docs/convolutional.py
+	$(RUN) docs/convolutional_notebook.py
 
 clean: ## remove the environments (.venv, .bench) and caches, never runs/
 	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache *.egg-info

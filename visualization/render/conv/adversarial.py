@@ -175,10 +175,12 @@ def _(record: MinimalPerturbation) -> str:
     norm = NORMS[record.norm].title
     if not len(radius):
         return "no image had an answer that was to be changed"
-    rows = [
-        f"{name:>9}: {_number(float(np.quantile(radius, share, method='lower')))}"
-        for name, share in (("smallest", 0), ("a quarter", 0.25), ("median", 0.5), ("largest", 1))
-    ]
+    told = {
+        "smallest": float(radius.min()),
+        "median": record.median,
+        "largest": float(radius.max()),
+    }
+    rows = [f"{name:>9}: {_number(value)}" for name, value in told.items()]
     return "\n".join([f"{norm} size of the change, of {len(radius)} images", *rows])
 
 
