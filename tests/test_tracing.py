@@ -1,6 +1,10 @@
 """What layers put out: every call, not changed by what follows, and no hook left behind."""
 
-from typing import NamedTuple
+import copy
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -123,6 +127,63 @@ def test_outputs_of_any_packing_are_recorded(model: Twice, images: Tensor) -> No
         output, (h, _) = lstm(torch.ones(2, 5, 3))
     assert torch.equal(seen["0"][0][0], output)
     assert torch.equal(seen["0"][0][1][0], h)
+
+
+@dataclasses.dataclass
+class Held:
+    """What a layer may return."""
+
+    first: Tensor
+
+
+class Returns(nn.Module):
+    """Returns what its argument makes of the input."""
+
+    def __init__(self, pack: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.inner, self.pack = nn.Identity(), pack
+
+    def forward(self, x: Tensor) -> Any:
+        """Return x as it is packed."""
+        return self.pack(self.inner(x))
+
+
+@pytest.mark.parametrize(
+    ("pack", "first"),
+    [
+        (Held, lambda out: out.first),
+        (lambda x: torch.max(x, 1), lambda out: out.values),
+        (lambda x: (x, x.shape), lambda out: out[0]),
+        (lambda x: OrderedDict(y=x), lambda out: out["y"]),
+    ],
+)
+def test_any_packing_keeps_its_kind(
+    pack: Callable[[Tensor], Any], first: Callable[[Any], Tensor], images: Tensor
+) -> None:
+    """A dataclass, torch's own tuples, a size and a mapping go on as what they are, as copies."""
+    model = nn.Sequential(Returns(pack))
+    with trace(model, "0") as seen:
+        answer = model(images)
+    assert type(answer) is type(pack(images))
+    assert torch.equal(first(answer), first(seen["0"][0]))
+    assert first(answer).data_ptr() != first(seen["0"][0]).data_ptr()
+
+
+def test_the_model_itself_and_its_parts_can_be_asked_for(model: Twice, images: Tensor) -> None:
+    """With the model among the layers a pass is not left; parts may be called by themselves."""
+    with trace(model, ["", "a"], stop=True) as seen:
+        assert torch.equal(model(images), seen[""][0])
+    with trace(model, "a", stop=True) as seen:
+        assert torch.equal(model.a(images), seen["a"][0])
+
+
+def test_a_copy_made_in_the_block_is_its_own(model: Twice, images: Tensor) -> None:
+    """A deep copy of a traced model computes with its own weights."""
+    with trace(model, ["a"]):
+        other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.head.weight.zero_()
+    torch.testing.assert_close(other(images), other.head.bias.expand(5, 3))
 
 
 def test_nothing_is_left_behind(model: Twice, images: Tensor) -> None:

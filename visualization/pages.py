@@ -1,8 +1,14 @@
 """Records as interactive parts of a page: HTML with its own style and script, no network."""
 
 import functools
+import re
 from collections.abc import Iterator
 from typing import Any
+
+
+def anchor(name: str) -> str:
+    """Return the address, within a page, of a section that is named so."""
+    return re.sub(r"[^\w@.-]+", "-", name.replace(",", ""))
 
 
 @functools.singledispatch

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visualization import render
-from visualization.pages import fragment, subpages
+from visualization.pages import anchor, fragment, subpages
 
 
 @attrs.frozen
@@ -51,7 +51,7 @@ class Report:
         sections = [
             {
                 "name": name,
-                "address": name.replace("/", "-").replace(" ", "-").replace(",", ""),
+                "address": anchor(name),
                 "picture": base64.b64encode(render.png(render.draw(record))).decode(),
                 "text": render.text(record),
                 "caption": render.caption(record),
@@ -63,7 +63,11 @@ class Report:
         return template.render(title=self.title, sections=sections)
 
     def save(self, path: str | Path) -> Path:
-        """Write the page and return its path; the pages of units lie in folders beside it."""
+        """Write the page and return its path.
+
+        Units have pages of their own in `units/` beside it, so that of two reports with units each
+        wants a folder.
+        """
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(self.html(), encoding="utf-8")

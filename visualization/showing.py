@@ -1,5 +1,7 @@
 """Records as what a notebook displays."""
 
+import base64
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -7,21 +9,32 @@ import attrs
 
 @attrs.frozen(repr=False)
 class Shown:
-    """A record's picture, which Jupyter displays where a cell ends with it, and its words."""
+    """Records by name, whose pictures Jupyter displays where a cell ends with them."""
 
-    record: Any
-    dpi: int = 80
+    records: Mapping[str, Any]
+    dpi: int
 
-    def _repr_png_(self) -> bytes:
+    def _repr_html_(self) -> str:
+        parts = []
+        for name, picture in self.pictures().items():
+            held = base64.b64encode(picture).decode()
+            parts.append(f"<p>{name}</p>" * bool(name))
+            parts.append(f'<img alt="{name}" src="data:image/png;base64,{held}">')
+        return "".join(parts)
+
+    def pictures(self) -> dict[str, bytes]:
+        """Return each record's picture as the content of a PNG file."""
         from visualization import render
 
-        return render.png(render.draw(self.record), self.dpi)
+        return {name: render.png(render.draw(r), self.dpi) for name, r in self.records.items()}
 
     def __repr__(self) -> str:
         """Return what can be said in plain text."""
         from visualization import render
 
-        return render.text(self.record) or f"<{type(self.record).__name__}>"
+        told = {name: render.text(record) for name, record in self.records.items()}
+        words = [text or f"<{type(self.records[name]).__name__}>" for name, text in told.items()]
+        return "\n\n".join(words)
 
 
 def show(record: Any, dpi: int = 80) -> Shown:
@@ -34,7 +47,17 @@ def show(record: Any, dpi: int = 80) -> Shown:
     1  2
 
     Args:
-        record: what a function of `visualization` or a view of a report returned.
+        record: what a function of `visualization` or a view of a report returned, also records by
+            name.
         dpi: pixels of an inch.
+
+    Raises:
+        ValueError: what is no record, such as a tensor.
     """
-    return Shown(record, dpi)
+    held = record if isinstance(record, Mapping) else {"": record}
+    for each in held.values():
+        if not attrs.has(type(each)):
+            accepted = "a record, or a mapping of names to records; arrays are for matplotlib"
+            problem = f"a {type(each).__name__} is not accepted"
+            raise ValueError(f"record: {problem}; accepted: {accepted}")
+    return Shown(held, dpi)

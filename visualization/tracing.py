@@ -6,6 +6,8 @@ them, `relu@1` the second.
 """
 
 import contextlib
+import copy
+import dataclasses
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -73,15 +75,26 @@ def find_layer(model: nn.Module, name: str, place: str = "layer") -> Layer:
 
 
 def _each_tensor(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Return a layer's output with each tensor in it changed, however it is packed."""
+    """Return a layer's output with each tensor in it changed, however it is packed.
+
+    Tensors, mappings, lists, tuples (named ones too) and dataclasses are looked into.
+    """
     if isinstance(output, Tensor):
         return change(output)
     if isinstance(output, Mapping):
-        return {key: _each_tensor(value, change) for key, value in output.items()}
+        held: Any = copy.copy(output)
+        for key, value in output.items():
+            held[key] = _each_tensor(value, change)
+        return held
     if isinstance(output, (list, tuple)):
         parts = [_each_tensor(value, change) for value in output]
-        kind = type(output)
-        return kind(parts) if kind in (list, tuple) else kind(*parts)  # such as a NamedTuple
+        named = "_fields" in vars(type(output))
+        return type(output)(*parts) if named else type(output)(parts)
+    if dataclasses.is_dataclass(output) and not isinstance(output, type):
+        fields = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
+        return dataclasses.replace(
+            output, **{k: _each_tensor(v, change) for k, v in fields.items()}
+        )
     return output
 
 
@@ -96,25 +109,48 @@ def tapped(
     counted anew in each pass of `model`.
     """
     found = {name: find_layer(model, name) for name in taps}
+    leaves = stop and all(layer.module is not model for layer in found.values())
     counts: dict[nn.Module, int] = {}
     awaited: set[str] = set()
+    depth = [0]  # of passes of the model within each other
 
-    def begin() -> None:
-        counts.clear()
-        awaited.update(name for name in taps if found[name].module is not model)
+    def begin(*_: Any) -> None:
+        depth[0] += 1
+        if depth[0] == 1:
+            counts.clear()
+            awaited.update(taps)
+
+    def end(*_: Any) -> None:
+        depth[0] -= 1
 
     def hook(module: nn.Module, _: Any, output: Any) -> Any:
-        number = counts[module] = counts.get(module, -1) + 1
+        number = counts[module] = counts.get(module, -1) + 1 if depth[0] else 0
         for name, layer in found.items():
             if layer.module is module and layer.call in (None, number):
                 replaced = taps[name](output)
                 output = output if replaced is None else replaced
                 awaited.discard(name)
-        if stop and not awaited and module is not model:
+        if leaves and depth[0] and not awaited:
             raise _Left
         return output
 
-    original = model.forward
+    modules = {layer.module for layer in found.values()}
+    with hooks(module.register_forward_hook(hook) for module in modules):
+        if leaves:
+            with _left_early(model, begin, end):
+                yield
+        else:
+            ends = model.register_forward_hook(end, always_call=True)
+            with hooks([model.register_forward_pre_hook(begin), ends]):
+                yield
+
+
+@contextlib.contextmanager
+def _left_early(
+    model: nn.Module, begin: Callable[[], None], end: Callable[[], None]
+) -> Iterator[None]:
+    """Let passes of a model return None where `_Left` is thrown through them."""
+    original, own = model.forward, "forward" in vars(model)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         begin()
@@ -122,18 +158,17 @@ def tapped(
             return original(*args, **kwargs)
         except _Left:
             return None
-
-    own = "forward" in vars(model)
-    modules = {layer.module for layer in found.values()}
-    with hooks(module.register_forward_hook(hook) for module in modules):
-        model.forward = forward
-        try:
-            yield
         finally:
-            if own:
-                model.forward = original
-            else:
-                del model.forward
+            end()
+
+    model.forward = forward
+    try:
+        yield
+    finally:
+        if own:
+            model.forward = original
+        else:
+            del model.forward
 
 
 @contextlib.contextmanager

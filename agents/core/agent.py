@@ -29,6 +29,7 @@ from visualization.answers import AnswerTable
 from visualization.cost import CostCounter, CostTable
 from visualization.curves import Curves
 from visualization.report import Report
+from visualization.transcript import Transcript
 from visualization.untouched import evaluation_mode, untouched
 
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ class Agent(abc.ABC):
         shown = run_dir is not None if progress is None else progress
         console: Sink = ConsoleSink() if shown else NullSink()
         start = None if resume in ("auto", "never") else self._start_from(Path(resume))
+        if start is not None:
+            self._remembered = Remembered()  # copies of other weights
         if run_dir is None:
             self.snapshots = self._remembered
             self._go_on(NullFolder(), start, "", console)
@@ -240,7 +243,7 @@ class Agent(abc.ABC):
                 raise ConfigError("views", "", problem, ", ".join(known), nearest(view, known))
         chosen = [name for name in known if views is None or name in views]
         with untouched(self.model):
-            records = {name: known[name]() for name in chosen}
+            records = {name: _looked(known[name], views is not None) for name in chosen}
         return Report(f"{self.name} on {self.task.name}, step {self.state.cursor.step}", records)
 
     @final
@@ -379,3 +382,13 @@ class Agent(abc.ABC):
                 call(to_device(type(batch)(*(a[i : i + size] for a in batch)), self.device))
                 for i in range(0, len(batch[0]), size)
             ]
+
+
+def _looked(view: Callable[[], Any], asked_for: bool) -> Any:
+    """Return a view's record, or, of one that nobody asked for by name, why there is none."""
+    try:
+        return view()
+    except ValueError as error:
+        if asked_for:
+            raise
+        return Transcript(f"There is nothing to see here:\n{error}")

@@ -17,6 +17,7 @@ from agents.core.orders import warn
 from agents.core.progression import Snapshots
 from tasks.core.task import ImageToLabel, Task
 from visualization import conv
+from visualization.conv.common import inspecting
 
 NUM_IMAGES = 1000  # of the test split, at most, among which patches are sought
 NUM_LAYERS = 4  # that are looked at channel by channel
@@ -105,7 +106,7 @@ class ConvViews:
         return np.lexsort((self._labels, rank))[:NUM_SHOWN]
 
     def _channels(self, layer: str) -> list[int]:
-        with torch.no_grad():
+        with inspecting(self._model), torch.no_grad():
             output = conv.activation(self._model, self._first, layer)
         return list(range(min(output.shape[1], NUM_CHANNELS)))
 
@@ -150,8 +151,17 @@ class ConvViews:
         unit = (int(top.channels[row]), int(top.row[row, 0]), int(top.column[row, 0]))
         return unit, self._images[max(int(top.image[row, 0]), 0)]
 
-    def _each_layer(self, look: Callable[[str], Any]) -> dict[str, Any]:
-        return {layer: look(layer) for layer in self._layers}
+    @functools.cached_property
+    def _live(self) -> tuple[str, ...]:
+        """The layers of which some channel is excited by some image.
+
+        Raises:
+            ValueError: there is none.
+        """
+        live = tuple(layer for layer in self._layers if (self._top[layer].image >= 0).any())
+        if not live:
+            raise ValueError("model: no image excites any channel of its layers")
+        return live
 
     def fields(self) -> dict[str, Any]:
         """What a channel of each layer sees where it is at least half as excited as ever."""
@@ -161,23 +171,25 @@ class ConvViews:
             half = float(self._top[layer].value[self._channels(layer).index(channel), 0]) / 2
             return conv.receptive_fields(self._model, layer, channel, image, half)
 
-        return self._each_layer(look)
+        return {layer: look(layer) for layer in self._live}
 
     def patterns(self) -> dict[str, Any]:
         """Which pattern in its patch excites a unit of each layer."""
-        return self._each_layer(
-            lambda layer: conv.unit_pattern(self._model, layer, *self._strongest(layer))
-        )
+        return {
+            layer: conv.unit_pattern(self._model, layer, *self._strongest(layer))
+            for layer in self._live
+        }
 
     def perturbations(self) -> Any:
         """How the unit of the last layer answers to noise, blur and other changes."""
-        unit, image = self._strongest(self._layers[-1])
+        layer = self._live[-1]
+        unit, image = self._strongest(layer)
         names = ("noise", "blur", "rotate", "shift", "contrast", "erase")
-        return conv.sweep_perturbation(self._model, self._layers[-1], unit, image, names)
+        return conv.sweep_perturbation(self._model, layer, unit, image, names)
 
     def paste(self) -> Any:
         """What a unit of the second layer sees, pasted into another image."""
-        layer = self._layers[min(1, len(self._layers) - 1)]
+        layer = self._live[min(1, len(self._live) - 1)]
         unit, image = self._strongest(layer)
         others = self._varied[self._labels[self._varied] != self._labels[self._varied[0]]]
         target = self._images[others[0] if len(others) else 0]
@@ -190,7 +202,7 @@ class ConvViews:
 
     def map_edit(self) -> Any:
         """What is answered when the strongest channel of the last layer is silenced."""
-        layer = self._layers[-1]
+        layer = self._live[-1]
         (channel, _, _), image = self._strongest(layer)
         return conv.edit_map(self._model, layer, image, [channel])
 
@@ -214,7 +226,7 @@ class ConvViews:
 
     def inversion(self) -> Any:
         """What each layer still knows of an image."""
-        return conv.invert(self._model, list(self._layers), self._images[self._varied[0]])
+        return conv.invert(self._model, list(self._live), self._images[self._varied[0]])
 
     def dream(self) -> Any:
         """An image in which all that the middle layer sees is made more of."""
@@ -256,7 +268,8 @@ class ConvViews:
     def neighbours(self) -> Any:
         """The images that the last layer takes for most alike."""
         return conv.nearest(
-            self._model, self._layers[-1], self._images[self._varied], self._images, spatial="mean",
+            self._model, self._layers[-1], self._images[self._varied], self._images,
+            k=min(NUM_SHOWN, len(self._images) - 1), spatial="mean",
             exclude_self=True, query_labels=self._labels[self._varied], labels=self._labels,
             classes=self._spec.labels,
         )  # fmt: skip
@@ -301,7 +314,7 @@ class ConvViews:
                 self._model, layer, concepts.images, concepts.masks, concepts.names, _TOP
             )
 
-        return self._each_layer(look)
+        return {layer: look(layer) for layer in self._layers}
 
     def landscape(self) -> dict[str, Any]:
         """The loss around the weights, and on the way that they came."""
@@ -343,7 +356,7 @@ class ConvViews:
 
     def units(self) -> dict[str, conv.UnitSheets]:
         """All that is known of each channel, on a page of its own."""
-        return self._each_layer(self._sheets)
+        return {layer: self._sheets(layer) for layer in self._layers}
 
     def _sheets(self, layer: str) -> conv.UnitSheets:
         found = self._found[layer]

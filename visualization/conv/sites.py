@@ -48,8 +48,9 @@ def feature_layers(model: nn.Module, image: Images, most: int | None = None) -> 
 
 
 def _calls(model: nn.Module, image: Tensor) -> list[tuple[str, nn.Module]]:
-    """Return each call of a leaf module that put out feature maps: its name, and the module."""
-    leaves = {name: m for name, m in model.named_modules() if name and not any(m.children())}
+    """Return each call of an activation or a convolution that put out feature maps, by name."""
+    kinds = (*ACTIVATIONS, nn.Conv2d)
+    leaves = {name: m for name, m in model.named_modules() if name and isinstance(m, kinds)}
     ran: list[str] = []
 
     def note(name: str, output: Any) -> None:
@@ -59,7 +60,8 @@ def _calls(model: nn.Module, image: Tensor) -> list[tuple[str, nn.Module]]:
     taps = {name: functools.partial(note, name) for name in leaves}
     with inspecting(model), torch.no_grad(), tapped(model, taps):
         model(image)
-    totals, seen, found = Counter(ran), Counter[str](), []
+    totals, seen = Counter(ran), Counter[str]()
+    found: list[tuple[str, nn.Module]] = []
     for name in ran:
         called = name if totals[name] == 1 else f"{name}@{seen[name]}"
         seen[name] += 1

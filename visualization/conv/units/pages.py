@@ -5,6 +5,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 import numpy as np
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 
 from visualization.conv.units.progression import Progression
 from visualization.conv.units.sheets import UnitSheets
-from visualization.pages import fragment, subpages
+from visualization.pages import anchor, fragment, subpages
 from visualization.render.conv.progression import animation
 from visualization.render.conv.units import face, is_found, limits_of
 from visualization.render.pixels import data_uri, image_colors, map_colors
 
 _BINS = 24
 _KERNELS = 12  # input channels of a kernel that are shown
+_NAMED = 20  # labels that have room for their names
 _MAPS = 2  # images whose feature maps are shown through the training
 _WIDTH, _HEIGHT, _LEFT = 406.0, 130.0, 30.0  # of a chart's bars, in units of its SVG
 Parts = Mapping[str, Any]
@@ -26,7 +28,7 @@ Parts = Mapping[str, Any]
 
 def address(layer: str, channel: int) -> str:
     """Return where a channel's page lies, from the report's folder."""
-    return f"units/{layer}/{channel}.html"
+    return f"units/{quote(layer, safe='@')}/{channel}.html"
 
 
 @functools.cache
@@ -46,7 +48,7 @@ def _(record: Progression) -> str:
 def _(record: UnitSheets) -> str:
     units = [
         {
-            "address": address(record.layer, channel),
+            "address": quote(address(record.layer, channel), safe="/@"),
             "channel": channel,
             "dead": not record.peaks[:, row].any(),
             "picture": data_uri(face(record, row)),
@@ -65,7 +67,7 @@ def _(record: UnitSheets, report: str) -> Iterator[tuple[str, str]]:
         page = template.render(
             layer=record.layer,
             channel=channel,
-            report=f"../../{report}#units-{record.layer}",
+            report=f"../../{quote(report)}#{anchor(f'units/{record.layer}')}",
             before=channels[row - 1] if row else None,
             after=channels[row + 1] if row + 1 < len(channels) else None,
             patches=_patches(record, row),
@@ -73,9 +75,7 @@ def _(record: UnitSheets, report: str) -> Iterator[tuple[str, str]]:
             num_images=f"{len(record.peaks):,}",
             maximised=_maximised(record, row),
             kernels=_kernels(record, row),
-            progression=None
-            if record.progression is None
-            else _came_about(record.progression, row),
+            progression=_came_about(record, row),
             charts=_charts(record, row),
         )
         yield address(record.layer, channel), page
@@ -126,21 +126,25 @@ def _kernels(record: UnitSheets, row: int) -> Parts | None:
     }
 
 
-def _came_about(record: Progression, row: int) -> Parts:
+def _came_about(sheets: UnitSheets, row: int) -> Parts | None:
     """Return the table of a channel's best patch, maps and weights at each snapshot."""
-    best = [patches.patches[row, 0] for patches in record.patches]
-    inside = [patches.inside[row, 0] for patches in record.patches]
-    values = [float(patches.value[row, 0]) for patches in record.patches]
-    lines = [
-        _line("best patch", [image_colors(p, inside=i) for p, i in zip(best, inside, strict=True)],
-              [f"{value:.2g}" for value in values]),
-    ]  # fmt: skip
+    record, limits = sheets.progression, limits_of(sheets)
+    if record is None:
+        return None
+    best = [
+        image_colors(held.patches[row, 0], limits, held.inside[row, 0]) for held in record.patches
+    ]
+    told = [
+        f"{held.value[row, 0]:.2g}" if held.image[row, 0] >= 0 else "silent"
+        for held in record.patches
+    ]
+    lines = [_line("best patch", best, told)]
     for number in range(min(_MAPS, record.maps.shape[1])):
         maps = record.maps[:, number, row]
         size, signs = float(np.abs(maps).max()), bool(maps.min() < 0)
         colors = [map_colors(values, size, signs=signs) for values in maps]
         line = _line("its map for", colors)
-        lines.append({**line, "picture": data_uri(image_colors(record.images[number]))})
+        lines.append({**line, "picture": data_uri(image_colors(record.images[number], limits))})
     if record.kernels is not None and record.kernels.shape[-1] > 1:
         kernels = record.kernels[:, row]
         strongest = int(np.abs(kernels[-1]).sum(axis=(1, 2)).argmax())
@@ -188,7 +192,9 @@ def _charts(record: UnitSheets, row: int) -> list[Parts]:
     )
     wide = _WIDTH / len(kinds)
     chart["marks"] = [
-        {"x": _LEFT + wide * (at + 0.5), "words": kind} for at, kind in enumerate(kinds)
+        {"x": _LEFT + wide * (at + 0.5), "words": kind}
+        for at, kind in enumerate(kinds)
+        if len(kinds) <= _NAMED
     ]
     return [histogram, chart]
 
@@ -201,7 +207,7 @@ def _chart(title: str, words: str, values: NDArray[Any], told: Sequence[str]) ->
         {
             "x": round(_LEFT + wide * at + 0.5, 1),
             "y": round(150 - _HEIGHT * value / highest, 1),
-            "width": round(wide - 1, 1),
+            "width": round(max(wide - 1, 0.8 * wide), 2),
             "height": round(_HEIGHT * value / highest, 1),
             "words": said,
         }

@@ -124,10 +124,12 @@ def weights_before(model: nn.Module, layer: str, image: Tensor) -> str | None:
 
     They are the layer's own if it is a convolution or a linear layer; else those with as many
     channels that ran since the activation before it, of several, as beside a shortcut, those with
-    the largest kernels; None if there are none.
+    the largest kernels and then the last; None if there are none.
     """
     wanted = find_layer(model, layer).module
     if not isinstance(wanted, _WEIGHTED):
+        if any(p.ndim > 1 for p in wanted.parameters(recurse=False)):
+            return None  # of another kind, such as a transposed convolution
         ran: list[Weighted] = []
         before: list[Weighted] = []
 
@@ -144,6 +146,7 @@ def weights_before(model: nn.Module, layer: str, image: Tensor) -> str | None:
         fitting = [module for module in ran or before if len(module.weight) == num_channels]
         if not fitting:
             return None
-        wanted = max(fitting, key=lambda module: module.weight[0, 0].numel())
+        wanted = max(reversed(fitting), key=lambda module: module.weight[0, 0].numel())
     name = next(name for name, module in model.named_modules() if module is wanted)
-    return f"{name}.weight"
+    own = f"{name}.weight"  # not there if it is worked out of others, as by weight_norm
+    return own if own in model.state_dict() else None

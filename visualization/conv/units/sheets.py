@@ -103,7 +103,7 @@ def _weights(
     name = weights_before(model, layer, image)
     if name is None:
         return None, None
-    held = dict(model.named_parameters())
+    held = dict(model.named_parameters(remove_duplicate=False))
     bias = held.get(name.removesuffix("weight") + "bias")
     return as_kernels(held[name]), None if bias is None else bias.detach().float().cpu().numpy()
 
