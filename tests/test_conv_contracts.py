@@ -258,13 +258,16 @@ def test_any_network_is_looked_into_and_left_as_it_was(name: str, net: str) -> N
     before, given = state(model), images.clone()
     record = CALLS[name](model, images)
     assert record is not None
-    if isinstance(record, Tensor):
-        assert record.isfinite().all()
-        assert not record.requires_grad
+    assert name in NOT_ALL_FINITE or all(
+        np.isfinite(array).all() for array in flat(record) if array.dtype.kind == "f"
+    )
+    assert not isinstance(record, Tensor) or not record.requires_grad
     assert same(before, state(model))
     assert torch.equal(images, given)
 
 
+# Numbers that do not exist are NaN or infinite there, as their records say.
+NOT_ALL_FINITE = {"minimal_perturbation", "occlude", "top_patches", "unit_pattern"}
 # These look at weights and run nothing.
 NEVER_RUN = {"layer_weights", "random_directions", "direction_to", "trajectory_directions"}
 
@@ -301,8 +304,11 @@ LEAVES_EARLY = {
 def test_equal_calls_give_equal_bits(name: str) -> None:
     """Whatever is drawn is drawn from a seed of its own."""
     first, second = (flat(CALLS[name](*made("Residual"))) for _ in range(2))
-    assert len(first) == len(second)
-    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(first, second, strict=True))
+    assert len(first) == len(second) > 0
+    assert all(
+        np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        for a, b in zip(first, second, strict=True)
+    )
 
 
 def flat(record: Any) -> list[np.ndarray]:
@@ -317,4 +323,4 @@ def flat(record: Any) -> list[np.ndarray]:
         return [array for value in record for array in flat(value)]
     if hasattr(record, "__attrs_attrs__"):
         return [a for field in record.__attrs_attrs__ for a in flat(getattr(record, field.name))]
-    return [np.array(record)] if isinstance(record, (int, float)) else []
+    return [np.array(record)] if isinstance(record, (int, float, str)) else []
