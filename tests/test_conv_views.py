@@ -7,10 +7,10 @@ from torch import nn
 from agents.core.agent import Agent
 from agents.core.convolutional import ConvViews
 from tests.conftest import small_agent
-from visualization.conv.units.pages import address
 from visualization.conv.units.progression import weights_before
 from visualization.pages import anchor
 from visualization.transcript import Transcript
+from visualization.unit_pages import address
 
 
 @pytest.fixture(autouse=True)

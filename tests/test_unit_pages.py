@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visualization import conv, render
-from visualization.conv.units.pages import address
 from visualization.conv.units.progression import weights_before
 from visualization.pages import fragment, subpages
 from visualization.render.conv.progression import animation
 from visualization.report import Report
+from visualization.unit_pages import address
 
 LABELS = ["even", "odd"] * 15
 

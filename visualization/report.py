@@ -95,10 +95,10 @@ class Report:
 
 def _register() -> None:
     """Import what registers interactive parts and pages: learning does without."""
-    from visualization.conv.units import pages
+    from visualization import unit_pages
     from visualization.recurrent import overlay_page
 
-    assert pages
+    assert unit_pages
     assert overlay_page
 
 
