@@ -46,7 +46,7 @@ class CnnConfig(AgentConfig):
         0.3, "share of what a small network's read-out reads left out", ge=0.0, lt=1.0
     )
     weights: str | None = setting(
-        None, "path of a state dict (.pth, .pt or .safetensors) of the model of torchvision's"
+        None, "path of a state dict of the model of torchvision's, as a .safetensors file"
     )
     weights_sha256: str | None = setting(
         None, "digest of that file; null: filled in when it is read. A checkpoint does without it"

@@ -52,19 +52,15 @@ def test_only_parallel_names_the_wrappers() -> None:
 def test_only_render_draws() -> None:
     """Matplotlib is imported by the render package alone."""
     drawing = ROOT / "visualization" / "render"
-    assert all(drawing in path.parents for path in FILES if "matplotlib" in imported(path))
+    users = {drawing in path.parents for path in FILES if "matplotlib" in imported(path)}
+    assert users == {True}
 
 
 def test_nothing_unpickles() -> None:
-    """No module imports pickle; torch.load stands in one place, where it takes tensors alone."""
-    found = []
+    """No module imports pickle, and torch.load stands nowhere."""
     for path in FILES:
         assert "pickle" not in imported(path), path
-        text = path.read_text(encoding="utf-8")
-        assert "np.load(" not in text, path
-        found += [(path.name, call) for call in re.findall(r"torch\.load\(.*", text)]
-    assert [name for name, _ in found] == ["torchvision_models.py"]
-    assert found[0][1] == 'torch.load(path, map_location="cpu", weights_only=True)'
+        assert not re.search(r"torch\.load\(|np\.load\(", path.read_text()), path
 
 
 def test_sizes_stay_readable() -> None:

@@ -223,5 +223,8 @@ def test_an_unknown_layer_is_named(model: Twice, name: str, words: str) -> None:
 
 def test_what_was_not_asked_for_is_no_empty_list(model: Twice) -> None:
     """Asking a trace for another layer is an error that lists those traced."""
-    with trace(model, ["a", "relu"]) as seen, pytest.raises(KeyError, match="traced: a, relu"):
-        seen["head"]
+    with trace(model, ["a", "relu"]) as seen:
+        with pytest.raises(KeyError, match="traced: a, relu"):
+            seen["head"]
+        assert "head" not in seen
+        assert seen["a"] == []
