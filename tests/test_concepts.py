@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
+from tests.left_alone import left_alone
 from visualization.conv.concepts.layer_probes import probe_layers
 from visualization.conv.concepts.representations import embed, nearest
 from visualization.render.conv.concepts import caption, draw, text
@@ -240,20 +241,11 @@ def test_odd_modules_are_left_as_they_were(channels: int, dtype: torch.dtype) ->
     torch.manual_seed(5)
     model = Odd(channels).to(dtype).train()
     x = images(40, channels).to(dtype).numpy()
-    given, state = x.copy(), {name: value.clone() for name, value in model.state_dict().items()}
-    model.head.weight.grad = torch.ones_like(model.head.weight)
-    random = torch.get_rng_state()
+    as_before = left_alone(model, x)
     numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002 - that it is not drawn from
 
     def demand_same() -> None:
-        np.testing.assert_array_equal(x, given)
-        assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-        assert all(module.training for module in model.modules())
-        assert all(parameter.requires_grad for parameter in model.parameters())
-        assert (model.head.weight.grad == 1).all()
-        assert model.conv.weight.grad is None
-        assert not any(module._forward_hooks for module in model.modules())
-        assert torch.equal(torch.get_rng_state(), random)
+        as_before()
         assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
 
     layers = ["conv", "relu@1", "head"]

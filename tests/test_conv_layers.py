@@ -1,78 +1,19 @@
-"""What every layer puts out, its dead units and its weights: exact, in one pass, nothing moved."""
-
-import contextlib
-from collections.abc import Iterator
+"""What every layer puts out and its dead units: exact, in one pass, nothing moved."""
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from torch import Tensor, nn
 
 import visualization.render.conv.layers  # registers, as the next does
 import visualization.render.conv.weights  # noqa: F401
+from tests.pictured import odd, pictures, unchanged, words
 from visualization import trace
 from visualization.conv.layers.activations import dead_units, layer_activations
 from visualization.conv.layers.histogram import Histogram
 from visualization.conv.layers.weights import layer_weights
 from visualization.render import caption, draw, png, text
-
-
-class Odd(nn.Module):
-    """A residual net with in-place and functional ReLU, a ReLU used twice, BatchNorm, dropout."""
-
-    def __init__(self, channels: int = 1) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(channels, 6, 3, padding=1)
-        self.norm = nn.BatchNorm2d(6)
-        self.relu = nn.ReLU(inplace=True)
-        self.side = nn.Conv2d(6, 6, 1, groups=2)
-        self.deep = nn.Conv2d(6, 6, 3, padding=1, groups=6)
-        self.drop = nn.Dropout(0.5)
-        self.head = nn.Linear(6, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits (B, 3)."""
-        x = self.relu(self.norm(self.stem(x)))
-        y = F.relu(self.deep(x)) + self.side(x)
-        y = self.relu(y)
-        return self.head(self.drop(y).mean((2, 3)))
-
-
-def odd(channels: int = 1, dtype: torch.dtype = torch.float32) -> Odd:
-    """Return such a net, in training mode as it is handed over, with statistics that matter."""
-    torch.manual_seed(0)
-    model = Odd(channels).to(dtype)
-    model(torch.randn(16, channels, 8, 8, dtype=dtype))
-    return model
-
-
-def pictures(num: int, channels: int = 1) -> Tensor:
-    """Return images of 8 by 8 pixels."""
-    return torch.randn(num, channels, 8, 8, generator=torch.Generator().manual_seed(1))
-
-
-@contextlib.contextmanager
-def unchanged(model: nn.Module) -> Iterator[None]:
-    """Assert that a block leaves weights, modes, hooks, gradients and the generator as they are."""
-    for parameter in model.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    modes = [module.training for module in model.modules()]
-    random = torch.get_rng_state()
-    yield
-    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-    assert [module.training for module in model.modules()] == modes
-    assert torch.equal(torch.get_rng_state(), random)
-    for parameter in model.parameters():
-        assert parameter.requires_grad
-        assert bool((parameter.grad == 1).all())
-    for module in model.modules():
-        assert not module._forward_hooks
-        assert not module._forward_pre_hooks
-    assert "forward" not in vars(model)
 
 
 @pytest.mark.parametrize(("channels", "dtype"), [(1, torch.float32), (3, torch.float64)])
@@ -278,93 +219,6 @@ def test_looking_changes_nothing() -> None:
             layer_activations(model, pictures(5, channels=2))
 
 
-def test_weights_are_the_parameters() -> None:
-    """Each tensor comes with its kind, norms of filters, and its numbers where all are shown."""
-    model = odd(3)
-    found = layer_weights(model)
-    names = [each.name for layer in found.layers for each in layer]
-    assert names == [name for name, _ in model.named_parameters()]
-    stem = found["stem.weight"]
-    assert (stem.kind, stem.role, stem.shape) == ("Conv2d", "kernels", (6, 3, 3, 3))
-    np.testing.assert_array_equal(stem.shown, model.stem.weight.detach())
-    norms = model.stem.weight.detach().flatten(1).norm(dim=1)
-    np.testing.assert_allclose(stem.norms, norms, rtol=1e-6)
-    assert stem.counts.sum() == 6 * 27
-    assert (found["side.weight"].role, found["side.weight"].shown.shape) == ("matrix", (6, 3))
-    np.testing.assert_array_equal(found["deep.weight"].shown, model.deep.weight.detach())
-    np.testing.assert_array_equal(found["norm.bias"].shown, model.norm.bias.detach())
-    assert found["head.bias"].role == "vector"
-    assert found["head.weight"].mean == pytest.approx(model.head.weight.mean().item())
-
-
-def test_filters_of_transposed_convolutions_are_those_of_their_outputs() -> None:
-    """A filter is what makes one output channel, in each group: (I, O/G, …) read as (O, I/G, …)."""
-    for groups in (1, 2):
-        layer = nn.ConvTranspose2d(4, 6, 3, groups=groups, bias=False)
-        values = layer_weights(layer)["weight"]
-        assert (values.num_filters, values.num_inputs) == (6, 4 // groups)
-        ones = torch.eye(4).view(4, 4, 1, 1)  # one input channel at a time
-        responses = layer(ones).detach()  # (input, output, 3, 3)
-        norms = responses.transpose(0, 1).flatten(1).norm(dim=1)
-        np.testing.assert_allclose(values.norms, norms, rtol=1e-6)
-        for output in range(6):
-            group = output // (6 // groups)
-            inputs = slice(group * 4 // groups, (group + 1) * 4 // groups)
-            np.testing.assert_array_equal(values.shown[output], responses[inputs, output])
-
-
-def test_the_strongest_filters_and_inputs_stand_for_many() -> None:
-    """Of a wide layer the filters and inputs of the largest norms are shown, in their order."""
-    layer = nn.Conv2d(40, 30, 3, bias=False)
-    with torch.no_grad():
-        layer.weight[[3, 17, 21]] *= 10
-        layer.weight[:, [5, 39]] *= 10
-    values = layer_weights(layer)["weight"]
-    assert (len(values.filters), len(values.inputs)) == (8, 24)
-    assert {3, 17, 21} <= set(values.filters)
-    assert {5, 39} <= set(values.inputs)
-    assert (np.diff(values.filters) > 0).all()
-    np.testing.assert_array_equal(
-        values.shown, layer.weight.detach()[values.filters][:, values.inputs]
-    )
-    assert len(values.norms) == 30
-
-
-def many_kinds() -> nn.Sequential:
-    """Return layers of all kinds that have parameters."""
-    layers = [
-        nn.Conv2d(4, 8, 3, groups=2), nn.Conv2d(8, 8, 5, groups=8), nn.Conv2d(3, 70, 3),
-        nn.ConvTranspose2d(8, 6, 4, groups=2), nn.Conv1d(3, 5, 7), nn.Conv3d(2, 4, 3),
-        nn.LSTM(6, 8, bidirectional=True), nn.Embedding(9, 4), nn.LayerNorm([3, 4]),
-        nn.Conv2d(3, 4, 1), nn.BatchNorm2d(500), nn.Linear(70, 100), nn.PReLU(),
-        nn.MultiheadAttention(8, 2), nn.Bilinear(2, 3, 4), nn.GRUCell(3, 4),
-    ]  # fmt: skip
-    return nn.Sequential(*layers)
-
-
-def test_shared_and_odd_parameters_are_listed_once() -> None:
-    """Every parameter of every kind of layer is there once, also one that two layers share."""
-    model = many_kinds()
-    model.append(nn.Linear(8, 100)).append(nn.Linear(8, 100))
-    model[-1].weight = model[-2].weight
-    found = layer_weights(model)
-    names = [each.name for layer in found.layers for each in layer]
-    assert names == [name for name, _ in model.named_parameters()]
-    assert found["5.weight"].shown.shape == (4, 2, 3, 3)
-    np.testing.assert_array_equal(found["5.weight"].shown, model[5].weight.detach()[:, :, 1])
-
-
-def test_parameters_that_are_not_finite_are_told() -> None:
-    """NaN in a weight does not break the record, and is counted."""
-    layer = nn.Linear(3, 2)
-    with torch.no_grad():
-        layer.weight[0, 0] = torch.nan
-    values = layer_weights(layer)["weight"]
-    assert values.num_undefined == 1
-    assert np.isfinite(values.mean)
-    assert b"PNG" in png(draw(layer_weights(layer)), 40)[:8]
-
-
 def test_long_records_come_in_pages() -> None:
     """Pages hold all layers in order, and each says which it shows."""
     found = layer_activations(odd(), pictures(3))
@@ -378,11 +232,6 @@ def test_long_records_come_in_pages() -> None:
     weights = layer_weights(odd())
     assert [len(page.layers) for page in weights.pages(2)] == [2, 2, 1]
     assert "layers 3 to 4 of 5 with parameters" in words(draw(weights.pages(2)[1]))
-
-
-def words(figure: Figure) -> str:
-    """Return all that is written in a figure."""
-    return "\n".join(part.get_text() for part in figure.findobj(Text))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -406,12 +255,6 @@ def test_every_record_has_a_picture_a_text_and_a_caption(channels: int) -> None:
     assert "relu@1" in text(found)
     no_maps = layer_activations(model, pictures(4, channels), num_shown=0)
     assert png(draw(no_maps), 40)
-
-
-def test_weights_of_every_kind_are_drawn() -> None:
-    """Grouped, depthwise, transposed, 1-D, 3-D, recurrent and normalising layers: no warning."""
-    for page in layer_weights(many_kinds()).pages():
-        assert png(draw(page), 40)
 
 
 def test_a_dead_layer_is_drawn() -> None:

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from tests.test_attribution import DOUBLE, Odd, linear, odd, pictures
+from tests.explained import DOUBLE, Odd, linear, odd, pictures
 from visualization.conv.attribution.cams import grad_cam
 from visualization.conv.attribution.faithfulness import RANDOM, Faithfulness, faithfulness
 from visualization.conv.attribution.gradients import input_x_gradient, saliency

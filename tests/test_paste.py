@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.test_pattern import BrokenError, breaking, drawn, plain, residual, untouched
+from tests.small_models import BrokenError, breaking, drawn, plain, residual, untouched
 from visualization.conv.edits.paste import Paste, cut, paste, put
 from visualization.conv.fields.receptive import receptive_field
 from visualization.render.captions import caption

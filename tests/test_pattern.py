@@ -1,19 +1,27 @@
-"""Which pixels a unit needs, against linear models, planted templates and plain loops."""
+"""Which pixels a unit answers to, against linear models and plain loops."""
 
-import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.conv.common import activation
-from visualization.conv.edits.minimal import MinimalPatch, minimal_patch
+from tests.small_models import (
+    BrokenError,
+    breaking,
+    drawn,
+    excite,
+    give_gradients,
+    plain,
+    removals,
+    residual,
+    state,
+)
+from visualization.conv.edits.minimal import minimal_patch
 from visualization.conv.edits.pattern import (
     occlude,
     pixel_gradient,
@@ -25,112 +33,6 @@ from visualization.conv.fields.receptive import receptive_field
 from visualization.render.captions import caption
 from visualization.render.conv import patterns  # noqa: F401 - registers its pictures
 from visualization.render.core import draw, png, text
-
-
-class Residual(nn.Module):
-    """A small net with all that is odd: a shortcut, ReLUs in place and functional, one used twice.
-
-    Its BatchNorm is handed over in training mode.
-    """
-
-    def __init__(self, channels: int = 1, classes: int = 3) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(channels, 4, 3, padding=1)
-        self.norm = nn.BatchNorm2d(4)
-        self.relu = nn.ReLU(inplace=True)
-        self.inner = nn.Conv2d(4, 4, 3, padding=1)
-        self.down = nn.Conv2d(4, 6, 2, stride=2)
-        self.head = nn.Linear(6, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits (B, classes)."""
-        held = self.relu(self.norm(self.stem(images)))
-        inside = self.inner(held)
-        inside += held
-        return self.head(F.relu(self.down(self.relu(inside))).mean((2, 3)))
-
-
-def residual(channels: int = 1, seed: int = 0, dtype: torch.dtype = torch.float32) -> Residual:
-    """Return the odd net with random weights and statistics."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        net = Residual(channels).to(dtype)
-        net.norm.running_mean.normal_(0, 0.2)
-        net.norm.running_var.uniform_(0.5, 1.5)
-    return net.train()
-
-
-def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return random images with values from 0 to 1."""
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def state(model: nn.Module) -> tuple[Any, ...]:
-    """Return all that looking may not change, as values that can be compared."""
-    tensors = {name: value.numpy().tobytes() for name, value in model.state_dict().items()}
-    hooks = [len(module._forward_hooks) for module in model.modules()]
-    modes = [module.training for module in model.modules()]
-    grads = [None if p.grad is None else p.grad.numpy().tobytes() for p in model.parameters()]
-    asking = [p.requires_grad for p in model.parameters()]
-    own = "forward" in vars(model)
-    return tensors, hooks, modes, grads, asking, own, torch.get_rng_state().numpy().tobytes()
-
-
-@contextlib.contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Give a model gradients, and demand that a block leaves it and the generators alone."""
-    for number, parameter in enumerate(model.parameters()):
-        parameter.grad = torch.full_like(parameter, float(number))
-        parameter.requires_grad_(number % 2 == 0)
-    before = state(model)
-    try:
-        yield
-    finally:
-        assert state(model) == before
-
-
-class BrokenError(RuntimeError):
-    """What a model throws after some passes."""
-
-
-@contextlib.contextmanager
-def breaking(model: nn.Module, passes: int) -> Iterator[None]:
-    """Let a model fail from within after some passes; the hook that does it comes off again."""
-    left = [passes]
-
-    def count(*_: Any) -> None:
-        left[0] -= 1
-        if left[0] < 0:
-            raise BrokenError
-
-    first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
-    handle = first.register_forward_pre_hook(count)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def plain(model: nn.Module, images: Tensor, layer: str | None, unit: tuple[int, ...]) -> Tensor:
-    """Return a unit's activations (B,), in evaluation mode and with no help but the trace's."""
-    modes = {module: module.training for module in model.modules()}
-    with torch.no_grad():
-        output = activation(model.eval(), images.clone(), layer)
-    for module, mode in modes.items():
-        module.training = mode
-    return output[(slice(None), *unit)]
-
-
-def excite(
-    model: Residual, layer: str | None, unit: tuple[int, ...], image: Tensor, other: Tensor
-) -> None:
-    """Change a last layer so that a unit is at 0 for one image and above 0 for another."""
-    last = {"down": model.down, "inner": model.inner, None: model.head}[layer]
-    with torch.no_grad():
-        last.bias -= plain(model, other[None], layer, unit)
-        sign = plain(model, image[None], layer, unit).sign()
-        last.weight *= sign
-        last.bias *= sign
 
 
 def linear(channels: int = 3) -> tuple[nn.Sequential, Tensor]:
@@ -279,107 +181,6 @@ def test_a_dead_unit_says_so() -> None:
     assert found.occlusion.activation == 0
 
 
-def planted(support: Tensor, channels: int, against: float) -> nn.Sequential:
-    """Return a net whose unit adds up the pixels of a 5×5 window, less one that speaks against."""
-    model = nn.Sequential(nn.Conv2d(channels, 2, 5), nn.ReLU(inplace=True))
-    with torch.no_grad():
-        model[0].bias.zero_()
-        model[0].weight.zero_()
-        model[0].weight[0] = support / channels
-        model[0].weight[0, :, 0, 0] = -against / channels
-    return model
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("against", "keep"), [(0, 0.9), (0.5, 1)])
-def test_the_minimal_patch_of_a_planted_template_is_its_support(
-    against: float, keep: float, channels: int
-) -> None:
-    """Where each of 8 pixels brings 1, all 8 are needed for 7.2 or 7.5, and no other."""
-    support = torch.zeros(5, 5)
-    support[1, 1:4] = support[3, 1:4] = 1
-    support[2, 1] = support[4, 4] = 1
-    model, image = planted(support, channels, against), torch.ones(channels, 12, 12)
-    found = minimal_patch(model, "1", (0, 4, 6), image, keep)
-    wanted = np.zeros((12, 12), bool)
-    wanted[4:9, 6:11] = support.bool()
-    np.testing.assert_array_equal(found.mask, wanted)
-    assert found.kept == pytest.approx(8)
-    assert found.activation == pytest.approx(8 - against)
-    np.testing.assert_array_equal(found.shown, np.broadcast_to(wanted, (channels, 12, 12)))
-    half = minimal_patch(model, "1", (0, 4, 6), image, keep=0.45)
-    assert half.mask.sum() == 4
-    assert wanted[half.mask].all()
-
-
-def removals(model: nn.Module, found: MinimalPatch, other: Tensor) -> Tensor:
-    """Return the activations when one more square of a patch is replaced, in a plain loop."""
-    block = found.block
-    side = -(-found.mask.shape[1] // block)
-    rows, columns = found.mask.nonzero()
-    values = []
-    for number in set((rows // block * side + columns // block).tolist()):
-        mask = found.mask.copy()
-        row, column = number // side * block, number % side * block
-        mask[row : row + block, column : column + block] = False
-        shown = torch.where(torch.as_tensor(mask), torch.as_tensor(found.image), other)
-        values.append(plain(model, shown[None], found.layer, found.unit)[0])
-    return torch.stack(values)
-
-
-@pytest.mark.parametrize("block", [1, 3])
-@pytest.mark.parametrize("fill", [0.0, 0.5, "mean", "image"])
-@pytest.mark.parametrize(("layer", "unit"), [("inner", (3, 4, 4)), (None, (2,))])
-def test_each_square_of_a_minimal_patch_is_needed(
-    layer: str | None, unit: tuple[int, ...], fill: Any, block: int
-) -> None:
-    """The patch keeps the share; with any one square less it does not, whatever stands in."""
-    model, image = residual(3, dtype=torch.float64), drawn(3, 8, 8, dtype=torch.float64)
-    other = drawn(3, 8, 8, seed=5, dtype=torch.float64)
-    flat = torch.full_like(image, fill) if isinstance(fill, float) else image
-    stands = other if fill == "image" else flat.mean((1, 2), keepdim=True).expand(3, 8, 8)
-    excite(model, layer, unit, image, stands)
-    given = other if fill == "image" else fill
-    found = minimal_patch(model, layer, unit, image, fill=given, block=block)
-    shown = torch.where(torch.as_tensor(found.mask), image, stands)
-    np.testing.assert_array_equal(found.shown, shown)
-    assert found.kept == pytest.approx(float(plain(model, shown[None], layer, unit)))
-    assert found.kept >= 0.9 * found.activation - 1e-12
-    assert found.mask[~found.field].sum() == 0
-    assert float(removals(model, found, stands).max()) < 0.9 * found.activation
-
-
-def test_the_curve_of_a_minimal_patch_goes_from_all_to_none() -> None:
-    """It begins with the whole field and its activation, passes the patch, ends with the fill."""
-    model, image = residual(), drawn(1, 8, 8)
-    with torch.no_grad():
-        model.inner.bias.add_(0.5)
-    unit = (3, 3, 3)
-    found = minimal_patch(model, "relu@1", unit, image, keep=0.8, batch_size=7)
-    assert found.sizes[0] == found.field.sum()
-    assert found.sizes[-1] == 0
-    assert (np.diff(found.sizes) < 0).all()
-    assert found.curve[0] == pytest.approx(found.activation)
-    at = int(np.flatnonzero(found.sizes == found.mask.sum())[0])
-    assert found.curve[at] == found.kept
-    nothing = float(plain(model, torch.zeros(1, 1, 8, 8), "relu@1", unit))
-    assert found.curve[-1] == pytest.approx(nothing, abs=1e-6)
-    at_once = minimal_patch(model, "relu@1", unit, image, keep=0.8)
-    np.testing.assert_array_equal(at_once.mask, found.mask)
-
-
-def test_a_unit_that_needs_no_pixel_keeps_none() -> None:
-    """Where a bias alone is enough, the patch is empty, and the figure can still be drawn."""
-    model = nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU())
-    with torch.no_grad():
-        model[0].weight.fill_(0.001)
-        model[0].bias.fill_(5)
-    found = minimal_patch(model, "1", (0, 1, 1), drawn(1, 8, 8))
-    assert not found.mask.any()
-    assert found.kept == 5
-    assert len(png(draw(found))) > 1000
-
-
 def test_a_sweep_begins_at_the_base_and_repeats_single_perturbations() -> None:
     """At strength 0 it is the undisturbed activation, elsewhere that of the perturbed copies."""
     model, image = residual(dtype=torch.float64), drawn(1, 8, 8, dtype=torch.float64)
@@ -426,11 +227,15 @@ def test_looking_changes_nothing(name: str) -> None:
     model, image = residual(3), drawn(3, 8, 8)
     with torch.no_grad():
         model.inner.bias.add_(2)
-    with untouched(model):
-        CALLS[name](model, image)
+    give_gradients(model)
+    before = state(model)
+    CALLS[name](model, image)
+    assert state(model) == before
     for passes in (0, 1):
-        with breaking(model, passes), untouched(model), pytest.raises(BrokenError):
-            CALLS[name](model, image)
+        with breaking(model, passes):
+            with pytest.raises(BrokenError):
+                CALLS[name](model, image)
+            assert state(model) == before
 
 
 def test_mistakes_are_named() -> None:

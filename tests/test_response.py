@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.test_pattern import BrokenError, breaking, drawn, plain, residual, untouched
+from tests.small_models import BrokenError, breaking, drawn, plain, residual, untouched
 from visualization.conv.common import activation
 from visualization.conv.edits.perturbations import perturb
 from visualization.conv.edits.response import compare_response, edit_map, run_from
