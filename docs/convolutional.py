@@ -132,8 +132,40 @@ def progression() -> None:
 
 
 def embedding() -> None:
-    """Draw the images as points, by the last layer."""
-    save("embedding", views("embedding")["embedding"]["last layer"])
+    """Draw the images as points, by the last layer: neighbours, and principal components."""
+    records = views("embedding")["embedding"]
+    save("embedding", records["last layer"])
+    save("components", records["components"])
+
+
+def activated() -> None:
+    """Draw the places at which a channel is excited, in a thousand scans."""
+    held = agent()
+    images = held.task.samples("test", 1000).image
+    name = layer(2)
+    half = float(conv.top_patches(held.model, name, images, [10], k=1).value[0, 0]) / 2
+    save("activated", conv.activated(held.model, name, 10, images, threshold=half))
+
+
+def objectives() -> None:
+    """Draw the way from one objective to another, and an image made to satisfy a demand."""
+    held = agent()
+    images, name = held.task.samples("test", 1000).image, layer(2)
+    shape = images.shape[1:]
+    between = conv.interpolation(conv.channel(name, 17), conv.channel(name, 20), 6)
+    save("interpolation", conv.maximise(held.model, between, shape))
+    half = conv.answers([0, 0, 0, 0.5, 0, 0, 0, 0, 0.5, 0])
+    save("satisfied", conv.satisfy(held.model, half, start=images[:1]))
+
+
+def attacks() -> None:
+    """Draw one step and many steps of the same size, and an attack that wants a certain answer."""
+    held = agent()
+    batch = held.task.samples("test", 8)
+    labels = batch.label[:, 0]
+    save("fgsm", conv.fgsm(held.model, batch.image, labels, 0.1))
+    target = (labels + 1) % 10
+    save("targeted", conv.pgd(held.model, batch.image, labels, 2.0, norm="l2", target=target))
 
 
 def transfer() -> None:
@@ -169,6 +201,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "unit": unit,
     "fields": of_layer("fields", 2),
     "patches": of_layer("patches", 1),
+    "activated": activated,
     "patterns": of_layer("patterns", 2),
     "perturbations": simple("perturbations"),
     "paste": simple("paste"),
@@ -177,9 +210,11 @@ PARTS: dict[str, Callable[[], None]] = {
     "progression": progression,
     "maximised": of_layer("maximised", 2),
     "labels": lambda: save("labels", views("maximised")["maximised"]["labels"]),
+    "objectives": objectives,
     "dreams": simple("dream", "inversion"),
     "attribution": simple("attribution", "faithfulness", "sanity"),
     "attack": simple("attack", "robustness"),
+    "attacks": attacks,
     "transfer": transfer,
     "concepts": simple("neighbours", "layer_probes"),
     "embedding": embedding,

@@ -114,7 +114,7 @@ def _(record: Embedding) -> Figure:
                           fontsize=13, weight="bold", color=0.75 * colors[code],
                           path_effects=[withStroke(linewidth=3, foreground="white")])  # fmt: skip
     what = "principal components" if record.method == "pca" else "t-SNE"
-    quiet(axes, f"{len(x):,} images in {_layer(record.layer)} ({record.num_features:,} numbers), "
+    quiet(axes, f"{len(x):,} images in {_layer(record.layer)} ({record.num_features:,} numbers),\n"
           f"{what}")  # fmt: skip
     if record.explained is None:
         axes.set(xticks=[], yticks=[])

@@ -180,7 +180,7 @@ def _(record: Activated) -> Figure:
     some = f"; drawn: the best {kept:,}" if kept < record.num_activated else ""
     headed(
         figure,
-        f"{record.layer or 'output'}, channel {record.channel}: above {record.threshold:g} in "
+        f"{record.layer or 'output'}, channel {record.channel}: above {record.threshold:.3g} in "
         f"{record.num_activated:,} places ({share:.1%}){some}",
     )
     return figure
