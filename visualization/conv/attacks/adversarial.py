@@ -19,6 +19,7 @@ from visualization.conv.attacks.attacking import (
     ascend,
     begin,
     demand_size,
+    eligible,
 )
 from visualization.conv.attacks.norms import NormName
 from visualization.conv.common import Images, inspecting
@@ -67,8 +68,7 @@ class Attack:
     @property
     def eligible(self) -> Tensor:
         """Whether there was something to change: answered right, and not with the target (B,)."""
-        right = self.before == self.labels
-        return right if self.target is None else right & (self.before != self.target)
+        return eligible(self.before, self.labels, self.target)
 
     @property
     def success(self) -> Tensor:

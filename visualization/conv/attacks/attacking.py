@@ -280,3 +280,12 @@ def _demand_box(images: Tensor, low: Tensor, high: Tensor) -> None:
         box = f"low {low.flatten().tolist()} to high {high.flatten().tolist()}"
         problem = f"images: {found} are not within {box}"
         raise ValueError(f"{problem}; accepted: images that are, or their own low and high")
+
+
+def eligible(before: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
+    """Tell of each image whether there is something to change (B,).
+
+    It is answered right, and not with the target already.
+    """
+    right = before == labels
+    return right if target is None else right & (before != target)

@@ -22,6 +22,7 @@ from visualization.conv.attacks.attacking import (
     ascend,
     begin,
     demand_size,
+    eligible,
     logits,
 )
 from visualization.conv.attacks.norms import NormName
@@ -73,8 +74,7 @@ class MinimalPerturbation:
     @property
     def eligible(self) -> Tensor:
         """Whether there was something to change (N,); see `Attack.eligible`."""
-        right = self.before == self.labels
-        return right if self.target is None else right & (self.before != self.target)
+        return eligible(self.before, self.labels, self.target)
 
     @property
     def median(self) -> float:
