@@ -119,6 +119,11 @@ class AddingLSTM(Agent):
         """Return the reader for the task's channels."""
         return SeriesReader(self.config, spec)
 
+    @property
+    def samples_are_independent(self) -> bool:
+        """Always: nothing is drawn, and no sample is seen beside another."""
+        return True
+
     def loss(self, batch: SeriesNumbers) -> Tensor:
         """Return the mean squared error."""
         answers = self.network(torch.as_tensor(batch.series))

@@ -194,6 +194,11 @@ class AttentionAdder(Agent):
             raise ConfigError(self.name, "hidden_size", problem, "an even number")
         return AttendingDecoder(self.config, spec)
 
+    @property
+    def samples_are_independent(self) -> bool:
+        """Whether no dropout draws random numbers."""
+        return self.config.dropout == 0
+
     def loss(self, batch: TextPairs) -> Tensor:
         """Return the mean cross entropy per answer character, in nats, padding included."""
         return answer_loss(self.network, batch)

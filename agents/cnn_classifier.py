@@ -186,7 +186,11 @@ class CnnClassifier(Agent):
         return ConvViews(self.model, self.task, self.snapshots).by_name()
 
     def _logits(self, network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
-        """Return logits (B, K); out of training of some images after the other, which is faster."""
+        """Return logits (B, K); out of training of some images after the other, which is faster.
+
+        With the channels last in memory convolutions on a CPU take two thirds of the time.
+        """
+        image = image.contiguous(memory_format=torch.channels_last)
         if self.model.training:
             # A batch norm learns from two values at least; a last batch may be a single image.
             return network(image) if len(image) > 1 else network(image.repeat(2, 1, 1, 1))[:1]

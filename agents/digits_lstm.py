@@ -78,6 +78,11 @@ class DigitsLSTM(Agent):
         """Return the reader for the task's width and labels."""
         return RowReader(self.config, spec)
 
+    @property
+    def samples_are_independent(self) -> bool:
+        """Whether no dropout draws random numbers."""
+        return self.config.dropout == 0
+
     def loss(self, batch: ImageLabels) -> Tensor:
         """Return the mean cross entropy of the labels, in nats."""
         logits = self.network(torch.as_tensor(batch.image))

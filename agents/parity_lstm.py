@@ -71,6 +71,11 @@ class ParityLSTM(Agent):
         """Return the reader for the task's characters and labels."""
         return Reader(self.config, spec)
 
+    @property
+    def samples_are_independent(self) -> bool:
+        """Always: nothing is drawn, and no sample is seen beside another."""
+        return True
+
     def loss(self, batch: TextLabels) -> Tensor:
         """Return the mean cross entropy of the labels, in nats."""
         logits = self.network(torch.as_tensor(batch.sequence).long())

@@ -117,6 +117,11 @@ class Seq2SeqAdder(Agent):
         """Return the encoder and decoder for the task's charset and lengths."""
         return EncoderDecoder(self.config, spec)
 
+    @property
+    def samples_are_independent(self) -> bool:
+        """Whether no dropout draws random numbers."""
+        return self.config.dropout == 0
+
     def loss(self, batch: TextPairs) -> Tensor:
         """Return the mean cross entropy per answer character, in nats, padding included."""
         return answer_loss(self.network, batch)

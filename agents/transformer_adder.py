@@ -240,6 +240,11 @@ class TransformerAdder(Agent):
             raise ConfigError(self.name, "model_size", problem, f"a multiple of {2 * heads}")
         return Transformer(self.config, spec)
 
+    @property
+    def samples_are_independent(self) -> bool:
+        """Whether no dropout draws random numbers."""
+        return self.config.dropout == 0
+
     def loss(self, batch: TextPairs) -> Tensor:
         """Return the mean cross entropy per answer character, in nats, padding included."""
         return answer_loss(self.network, batch)

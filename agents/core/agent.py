@@ -1,6 +1,7 @@
 """The contract of an agent: model, optimiser, wrapper, loop and checkpoints within one boundary."""
 
 import abc
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
@@ -66,7 +67,7 @@ class Agent(abc.ABC):
             random = devices.random_state(self.device)
         precision = devices.resolve_precision(config.precision, self.device)
         optimizer = Optimizer(model, config)
-        threads = config.threads or torch.get_num_threads()
+        threads = config.threads or self._parts_for(torch.get_num_threads())
         self.state = State(model, optimizer, random, precision, threads)
         if config.raise_below is None:
             self.state.cursor.stage = task.num_stages - 1
@@ -74,6 +75,29 @@ class Agent(abc.ABC):
         self.snapshots: Snapshots = self._remembered
         self.model = model
         self.network = parallel.wrap(model, config.parallel, self.device)
+
+    @property
+    def samples_are_independent(self) -> bool:
+        """Whether `loss` is the mean, over the samples, of what each gives by itself.
+
+        Then the parts of a batch are computed side by side, one by each CPU core, and their
+        gradients added. It is not so with batch normalisation, and wherever a loss draws random
+        numbers (dropout) or changes the agent. The default is False: one core, unless `threads`
+        says more, with which torch then computes every product.
+        """
+        return False
+
+    @property
+    def num_parts(self) -> int:
+        """Into how many parts a training batch is cut, which are computed side by side."""
+        return self._parts_for(self.state.threads)
+
+    def _parts_for(self, threads: int) -> int:
+        beside = self.device.type == "cpu" and self.samples_are_independent
+        return parallel.num_parts(threads, self.config.batch_size) if beside else 1
+
+    def _own_threads(self) -> contextlib.AbstractContextManager[None]:
+        return devices.threads(parallel.threads_each(self.state.threads, self.num_parts))
 
     @abc.abstractmethod
     def build_model(self, spec: Any) -> nn.Module:
@@ -165,7 +189,7 @@ class Agent(abc.ABC):
     def _go_on(self, folder: Folder, start: Checkpoint | None, place: str, sink: Sink) -> None:
         job = Job(
             self.state, self.task, self.config, self.device, self.identity(), self.loss,
-            self._validate, self.snapshots,
+            self._validate, self.snapshots, self._parts_for,
         )  # fmt: skip
         if start is None:
             checkpoint = find_start(job, folder, place, sink)
@@ -174,12 +198,23 @@ class Agent(abc.ABC):
         else:  # so that a run that has no step left has something to show
             folder.save_best(lambda: start)
         step = self.state.cursor.step
+        self._settle_precision(sink)
         if job.is_done and start is None and folder.is_done():
             sink.say(f"this run is done: {step} steps taken")
             return
         if step:
             sink.say(f"going on from step {step}")
         Learning(job, folder, sink).run()
+
+    def _settle_precision(self, sink: Sink) -> None:
+        """Refuse bf16 where the device only emulates it; a run that has begun goes on in fp32."""
+        if self.state.precision != "bf16" or devices.computes_bf16(self.device):
+            return
+        problem = f"'bf16' is not computed natively by this {self.device.type}"
+        if self.state.cursor.step == 0:
+            raise ConfigError("precision", "", problem, "fp32 or auto")
+        sink.warn(f"precision: {problem}; the run began in it and goes on in fp32")
+        self.state.precision = "fp32"
 
     def _validate(self, measures: bool) -> Evaluation:
         answers, batch = self.answers("validation", self.config.eval_samples)
@@ -242,7 +277,7 @@ class Agent(abc.ABC):
                 problem = f"{view!r} is not a view of {self.name}"
                 raise ConfigError("views", "", problem, ", ".join(known), nearest(view, known))
         chosen = [name for name in known if views is None or name in views]
-        with untouched(self.model):
+        with untouched(self.model), self._own_threads():
             records = {name: _looked(known[name], views is not None) for name in chosen}
         return Report(f"{self.name} on {self.task.name}, step {self.state.cursor.step}", records)
 
@@ -281,7 +316,7 @@ class Agent(abc.ABC):
         """
         from agents.core.study import intervene  # learning does without
 
-        with untouched(self.model):
+        with untouched(self.model), self._own_threads():
             return intervene(
                 self.study, self.task, question, edits,
                 donor=donor, part=part, units=units, time=time, layer=layer,
@@ -377,7 +412,7 @@ class Agent(abc.ABC):
     def _in_chunks(self, call: Callable[[Any], Any], batch: Any) -> list[Any]:
         """Call with one chunk of a batch after the other, in evaluation mode, without gradients."""
         size = max(1, min(_CHUNK, _STEPS // batch[0].shape[1]))
-        with evaluation_mode(self.model), torch.inference_mode():
+        with evaluation_mode(self.model), torch.inference_mode(), self._own_threads():
             return [
                 call(to_device(type(batch)(*(a[i : i + size] for a in batch)), self.device))
                 for i in range(0, len(batch[0]), size)

@@ -81,13 +81,16 @@ class AgentConfig:
         1.0, "largest L2 norm of the gradient; null: as it is", gt=0.0
     )
     precision: Literal["fp32", "bf16", "auto"] = setting(
-        "auto", "of the training arithmetic; auto: bf16 where the device computes it natively"
+        "auto", "of the training arithmetic; auto: bf16 where the device multiplies it natively"
     )
     parallel: Literal["none", "data"] = setting(
         "none", "data: torch's DataParallel over the visible GPUs"
     )
     threads: int | None = setting(
-        None, "of the CPU; null: as torch chooses. One is best beside other work", ge=1
+        None,
+        "CPU cores that are used at once; null: all for the parts of a batch that can be computed "
+        "side by side (32 samples or more each), otherwise one",
+        ge=1,
     )
     eval_every: int | None = setting(
         500, "steps between evaluations on the validation split; null: once an epoch", ge=1

@@ -1,6 +1,10 @@
-"""Devices, precision, threads and randomness, each for the length of a `with` block."""
+"""Devices, and what each of them computes natively; precision, threads and randomness.
+
+Whatever chooses a dtype, a number of threads or a recipe by the machine asks here.
+"""
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -24,21 +28,37 @@ def choose(name: str) -> torch.device:
     return torch.device(name)
 
 
+def computes_bf16(device: torch.device) -> bool:
+    """Return whether a device multiplies bfloat16 natively: elsewhere it is emulated, 10 × slower.
+
+    Of CPUs those with AVX512-BF16 or AMX do, unless the environment forbids torch or oneDNN to use
+    them (`ATEN_CPU_CAPABILITY=avx2`, `ONEDNN_MAX_CPU_ISA=AVX2`).
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
+    if not (allowed in ("ALL", "DEFAULT") or "BF16" in allowed or "AMX" in allowed):
+        return False
+    # torch has no public question for this in all versions that we support
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
 def resolve_precision(name: str, device: torch.device) -> str:
     """Return `fp32` or `bf16`; `auto` is bf16 where the device multiplies bf16 natively."""
     if name != "auto":
         return name
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    native = device.type == "cpu" and (
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    )  # torch has no public question for this in all versions that we support
-    return "bf16" if native else "fp32"
+    return "bf16" if computes_bf16(device) else "fp32"
 
 
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Return the context in which a forward pass computes in the given precision."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+def autocast(precision: str, device: torch.device, cache: bool = True) -> torch.autocast:
+    """Return the context in which a forward pass computes in the given precision.
+
+    `cache`: keep weights once they are converted; threads that compute side by side share it.
+    """
+    enabled = precision == "bf16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=cache)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor
 
 import tasks
-from agents.core import devices
+from agents.core import devices, parallel
 from agents.core.checkpoint import CannotWriteError, Checkpoint
 from agents.core.config import AgentConfig, ConfigError, flat_settings
 from agents.core.history import Record
@@ -54,11 +54,17 @@ class Job:
     loss_of: Callable[[Any], Tensor]
     evaluate: Callable[[bool], Evaluation]  # whether vitals are measured too
     snapshots: Snapshots  # where copies of the weights are kept, if the config asks for any
+    parts_for: Callable[[int], int]  # into how many a batch is cut for so many threads
 
     @property
     def total(self) -> int:
         """The exact number of steps of the run."""
         return total_steps(self.config, self.task)
+
+    @property
+    def num_parts(self) -> int:
+        """Into how many parts a batch is cut, which are computed side by side."""
+        return self.parts_for(self.state.threads)
 
     @property
     def is_done(self) -> bool:
@@ -97,11 +103,12 @@ class Learning:
         if job.is_done:
             return
         stepper = Stepper(
-            state.model, job.loss_of, job.config, state.optimizer, job.device, state.precision
-        )
+            state.model, job.loss_of, job.config, state.optimizer, job.device, state.precision,
+            job.num_parts,
+        )  # fmt: skip
         steps = train_steps(stepper, job.task, state.cursor)
         with (
-            devices.threads(state.threads),
+            devices.threads(parallel.threads_each(state.threads, job.num_parts)),
             devices.own_randomness(job.device, job.config.seed, state.random),
         ):
             job.snapshots.make_room(self._moments, state.cursor.step)

@@ -1,5 +1,6 @@
 """The training loop: a generator that yields a record of every step it took."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from agents.core import devices
+from agents.core import devices, parallel
 from agents.core.config import AgentConfig
 from agents.core.optim import Optimizer, rate
 from tasks.core.settings import TerrariumError
@@ -64,6 +65,7 @@ class Stepper:
     optimizer: Optimizer
     device: torch.device
     precision: str
+    num_parts: int = 1  # of a batch, computed side by side
 
     def step(self, batch: Any, number: int, share: float) -> StepRecord:
         """Take step `number` on a batch of a task, at `share` of the highest learning rate.
@@ -73,11 +75,7 @@ class Stepper:
                 good step.
         """
         parameters = self.optimizer.parameters
-        with devices.autocast(self.precision, self.device):
-            loss = self.loss_of(to_device(batch, self.device))
-        for parameter in parameters:
-            parameter.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self._backward(to_device(batch, self.device))
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         learning_rate = self.config.learning_rate * share
         record = StepRecord(number, loss.item(), norm.item(), learning_rate, len(batch[0]))
@@ -86,8 +84,40 @@ class Stepper:
         clip_norm = self.config.clip_norm
         if clip_norm is not None and record.grad_norm > clip_norm:
             clip_grads_with_norm_(parameters, clip_norm, norm)
-        self.optimizer.step(share)
+        self.optimizer.step(share, self.num_parts)
         return record
+
+    def _backward(self, batch: Any) -> Tensor:
+        """Return the loss of a batch, and leave its gradients with the parameters."""
+        parameters = self.optimizer.parameters
+        for parameter in parameters:
+            parameter.grad = None
+        if self.num_parts == 1:
+            with devices.autocast(self.precision, self.device):
+                loss = self.loss_of(batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+        parts = parallel.side_by_side(self._part_gradients, _cut(batch, self.num_parts))
+        losses, *gradients = zip(*parts, strict=True)
+        for parameter, of_parts in zip(parameters, gradients, strict=True):
+            if of_parts[0] is not None:
+                parameter.grad = functools.reduce(torch.add, of_parts)
+        return torch.stack(losses).sum()
+
+    def _part_gradients(self, part: tuple[Any, float]) -> tuple[Any, ...]:
+        """Return the loss of a part of a batch and its gradients, both times its share of it."""
+        batch, share = part
+        with devices.autocast(self.precision, self.device, cache=False):
+            loss = self.loss_of(batch) * share
+        parameters = self.optimizer.parameters
+        return loss.detach(), *torch.autograd.grad(loss, parameters, allow_unused=True)
+
+
+def _cut(batch: Any, num: int) -> list[tuple[Any, float]]:
+    """Return the parts of a batch, as equal as can be, each with its share of the samples."""
+    columns = (torch.tensor_split(tensor, num) for tensor in batch)
+    parts = (type(batch)(*tensors) for tensors in zip(*columns, strict=True))
+    return [(part, len(part[0]) / len(batch[0])) for part in parts if len(part[0])]
 
 
 def train_steps(stepper: Stepper, task: Task, cursor: Cursor) -> Iterator[StepRecord]:

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from agents.core import devices
+from agents.core import devices, parallel
 from agents.core.agent import Agent
 from agents.core.loop import Cursor, DivergedError, Stepper, train_steps
 from agents.core.state import Climb
@@ -210,7 +210,7 @@ def _stepper(learner: Agent) -> Stepper:
     state = learner.state
     return Stepper(
         learner.model, learner.loss, learner.config, state.optimizer, learner.device,
-        state.precision,
+        state.precision, learner.num_parts,
     )  # fmt: skip
 
 
@@ -219,7 +219,7 @@ def _own(learner: Agent) -> Iterator[None]:
     """Draw from an agent's own generators and compute with its own threads within a block."""
     state = learner.state
     with (
-        devices.threads(state.threads),
+        devices.threads(parallel.threads_each(state.threads, learner.num_parts)),
         devices.own_randomness(learner.device, learner.config.seed, state.random),
     ):
         yield
