@@ -35,7 +35,7 @@ def computes_bf16(device: torch.device) -> bool:
     them (`ATEN_CPU_CAPABILITY=avx2`, `ONEDNN_MAX_CPU_ISA=AVX2`).
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
