@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.core.agent import Agent
-from agents.core.config import AgentConfig, setting, with_default
+from agents.core.config import AgentConfig, Schedule, setting, with_default
 from agents.core.layers import OneHot, recurrent
 from agents.core.writing import answer_loss, write_answers, writer_study
 from tasks.core.task import TextPairs, TextToText
@@ -40,7 +40,11 @@ class AdderConfig(AgentConfig):
     optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")
     learning_rate: float = with_default("learning_rate", 2e-2)
     muon_learning_rate: float = with_default("muon_learning_rate", 0.035)
-    steps: int = with_default("steps", 18_000)
+    schedule: Schedule = with_default("schedule", "warm_restarts", "one_cycle")
+    batch_size: int = with_default("batch_size", 128, 256)
+    steps: int = with_default("steps", 14_000, 18_000)
+    rate_parts: int = with_default("rate_parts", 3, 4)  # of 2,000, 4,000 and 8,000 steps
+    stop_at: float | None = with_default("stop_at", 0.995, None)
 
 
 class EncoderDecoder(nn.Module):

@@ -15,6 +15,9 @@ RUNS = Path("runs") / "notes"
 
 ADDER = "--agent seq2seq_adder"
 NOTES = "--config configs/notes.yaml"
+OLD = (  # the default recipe up to 0.4
+    "--set schedule=one_cycle --set batch_size=256 --set steps=18000 --set stop_at=null"
+)
 EXPERIMENTS = {
     "reversed, notes' recipe": NOTES,
     "reversed, notes' recipe, seed 1": f"{NOTES} --seed 1",
@@ -28,13 +31,13 @@ EXPERIMENTS = {
     ),
     "1 unit": "--config configs/add3x2.yaml --set hidden_size=1",
     "embedding": "--config configs/add3x2.yaml --set encoding=embedding",
-    "2x2, 8 units": f"{ADDER} --task add2x2 --set steps=3000 --set hidden_size=8",
-    "2x2, 16 units": f"{ADDER} --task add2x2 --set steps=3000 --set hidden_size=16",
-    "2x2, 32 units": f"{ADDER} --task add2x2 --set steps=3000 --set hidden_size=32",
-    "3x3, 50,000 sums": f"{ADDER} --task add3x3 --set task.num_samples=50000",
-    "3x3, fresh sums": f"{ADDER} --task add3x3",
-    "3x3, fresh sums, seed 1": f"{ADDER} --task add3x3 --seed 1",
-    "3x3, fresh sums, not reversed": f"{ADDER} --task add3x3 --set task.reverse=none",
+    "2x2, 8 units": f"{ADDER} --task add2x2 {OLD} --set steps=3000 --set hidden_size=8",
+    "2x2, 16 units": f"{ADDER} --task add2x2 {OLD} --set steps=3000 --set hidden_size=16",
+    "2x2, 32 units": f"{ADDER} --task add2x2 {OLD} --set steps=3000 --set hidden_size=32",
+    "3x3, 50,000 sums": f"{ADDER} --task add3x3 {OLD} --set task.num_samples=50000",
+    "3x3, fresh sums": f"{ADDER} --task add3x3 {OLD}",
+    "3x3, fresh sums, seed 1": f"{ADDER} --task add3x3 {OLD} --seed 1",
+    "3x3, fresh sums, not reversed": f"{ADDER} --task add3x3 {OLD} --set task.reverse=none",
 }
 
 

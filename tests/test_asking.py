@@ -12,6 +12,7 @@ from agents.core.comparing import compare
 from agents.core.config import AgentConfig
 from agents.core.history import History
 from agents.core.vitals import LEARNED_BETWEEN
+from agents.seq2seq_adder import AdderConfig
 from main import main
 from tasks.core.settings import ConfigError
 from tests.conftest import small_agent, weights
@@ -93,6 +94,16 @@ def test_a_run_folder_is_named_by_what_makes_an_experiment() -> None:
     assert AgentConfig(seed=3, threads=1, vitals=False, steps=10_000).digest(task) == name
     assert AgentConfig(steps=9).digest(task) != name
     assert AgentConfig().digest(tasks.make("add3x3", reverse="none")) != name
+
+
+def test_a_new_default_is_a_new_name() -> None:
+    """A default that changed keeps the name of the earlier one for the runs that have it."""
+    task = tasks.make("add3x3")
+    first = AdderConfig(
+        schedule="one_cycle", batch_size=256, steps=18_000, stop_at=None, rate_parts=4
+    )
+    assert first.digest(task) == AgentConfig().digest(task)  # nothing differs from 0.4.0
+    assert AdderConfig().digest(task) != first.digest(task)
 
 
 def test_training_losses_weigh_by_their_steps() -> None:

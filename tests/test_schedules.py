@@ -31,6 +31,13 @@ def test_one_cycle_rises_and_falls() -> None:
     assert rate(AgentConfig(warmup=0.0), 1, 1) > 0
 
 
+def test_warm_restarts_are_cycles_each_twice_as_long() -> None:
+    """Of 70 steps in three parts the first 10, 20 and 40 are a one_cycle each, from top to zero."""
+    found = rates(70, schedule="warm_restarts", rate_parts=3, warmup=0.1)
+    for begin, length in ((0, 10), (10, 20), (30, 40)):
+        np.testing.assert_allclose(found[begin : begin + length], rates(length, warmup=0.1))
+
+
 def test_constant_is_constant() -> None:
     """Every step takes the highest rate."""
     assert set(rates(9, schedule="constant")) == {1.0}

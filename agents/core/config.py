@@ -19,8 +19,8 @@ from tasks.core.settings import (
     Given,
     TerrariumError,
     accepted,
-    changed,
     fields,
+    named,
     setting,
 )
 
@@ -41,7 +41,7 @@ _UNNAMED = (
     "vitals",
     "record_progression",
 )  # a run folder is named by the other settings
-Schedule = Literal["one_cycle", "constant", "cosine", "step", "cyclical"]
+Schedule = Literal["one_cycle", "warm_restarts", "constant", "cosine", "step", "cyclical"]
 
 
 @attrs.frozen(kw_only=True)
@@ -63,11 +63,16 @@ class AgentConfig:
     weight_decay: float = setting(0.0, "decoupled, per unit of learning rate", ge=0.0)
     schedule: Schedule = setting(
         "one_cycle",
-        "learning rate over the steps. one_cycle: up in a line, down in a cosine; cosine: down in "
-        "one; step: times rate_factor in each further part; cyclical: up and down in each part",
+        "learning rate over the steps. one_cycle: up in a line, down in a cosine; warm_restarts: "
+        "rate_parts such cycles, each twice as long as the one before; cosine: down in a cosine; "
+        "step: times rate_factor in each further part; cyclical: up and down in each part",
     )
     warmup: float = setting(0.1, "share of the steps in which one_cycle goes up", ge=0.0, lt=1.0)
-    rate_parts: int = setting(4, "equal parts of the steps, of step and cyclical", ge=1)
+    rate_parts: int = setting(
+        4,
+        "parts of the steps: equal ones of step and cyclical, growing ones of warm_restarts",
+        ge=1,
+    )
     rate_factor: float = setting(
         0.1, "step: from one part to the next; cyclical: lowest rate over highest", gt=0.0, le=1.0
     )
@@ -123,18 +128,18 @@ class AgentConfig:
         Only what differs from the defaults has a say, so that a setting that is added later changes
         no name; and neither has what does not make another experiment.
         """
-        named = {k: v for k, v in changed(self).items() if k not in _UNNAMED}
-        told = json.dumps([named, changed(task)], sort_keys=True)
+        own = {k: v for k, v in named(self).items() if k not in _UNNAMED}
+        told = json.dumps([own, named(task)], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
-def with_default(name: str, default: Any) -> Any:
+def with_default(name: str, default: Any, first_default: Any = attrs.NOTHING) -> Any:
     """Declare a setting that every agent has once more, with a default of this agent's own."""
-    field = fields(AgentConfig)[name]
-    metadata = field.metadata
+    metadata = fields(AgentConfig)[name].metadata
     return setting(
-        default, metadata["meaning"], **metadata["bounds"], changeable=metadata["changeable"]
-    )
+        default, metadata["meaning"], **metadata["bounds"], changeable=metadata["changeable"],
+        first_default=first_default,
+    )  # fmt: skip
 
 
 def config_class(found: Found) -> type[AgentConfig]:

@@ -44,16 +44,24 @@ def rate(config: AgentConfig, step: int, total: int) -> float:
     `one_cycle` (Smith 2018, 1803.09820): a line up over `warmup`, a half cosine down to zero.
     `cosine` (Loshchilov and Hutter 2016, 1608.03983, eq. 5, without restarts): the half cosine
     alone. `step`: powers of `rate_factor`. `cyclical` (Smith 2015, 1506.01186, the triangular
-    policy): lines up from `rate_factor` to 1 and down again, `rate_parts` times.
+    policy): lines up from `rate_factor` to 1 and down again, `rate_parts` times. `warm_restarts`
+    (1608.03983, section 3, T_mult = 2): `rate_parts` cycles of `one_cycle`, each twice as long as
+    the one before, so that a small task can be learned, and the run stopped, after an early one.
     """
     return _SHAPES[config.schedule](config, step, total)
 
 
-def _one_cycle(config: AgentConfig, step: int, total: int) -> float:
+def _one_cycle(config: AgentConfig, step: float, total: float) -> float:
     rise = config.warmup * total
     if step <= rise:
         return step / rise
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / (total - rise + 1)))
+
+
+def _warm_restarts(config: AgentConfig, step: int, total: int) -> float:
+    first = total / (2**config.rate_parts - 1)  # steps of the first cycle
+    cycle = int(math.log2((step - 0.5) / first + 1))
+    return _one_cycle(config, step - first * (2**cycle - 1), first * 2**cycle)
 
 
 def _cosine(config: AgentConfig, step: int, total: int) -> float:
@@ -71,6 +79,7 @@ def _cyclical(config: AgentConfig, step: int, total: int) -> float:
 
 _SHAPES = {
     "one_cycle": _one_cycle,
+    "warm_restarts": _warm_restarts,
     "constant": lambda config, step, total: 1.0,
     "cosine": _cosine,
     "step": _step,

@@ -75,17 +75,25 @@ def setting(
     lt: float | None = None,
     le: float | None = None,
     changeable: bool = False,
+    first_default: Any = attrs.NOTHING,
 ) -> Any:
     """Declare one field of a settings class: its default, its meaning with units, its bounds.
 
     A `changeable` one may be changed later, as it had no say in what was learned so far.
+    `first_default` is what the default was when run folders were first named by it: one that has
+    changed since does not change what a folder's name stands for.
     """
     pairs = {"gt": gt, "ge": ge, "lt": lt, "le": le}
     bounds = {name: bound for name, bound in pairs.items() if bound is not None}
     return attrs.field(
         default=default,
         validator=_validate,
-        metadata={"meaning": meaning, "bounds": bounds, "changeable": changeable},
+        metadata={
+            "meaning": meaning,
+            "bounds": bounds,
+            "changeable": changeable,
+            "first_default": default if first_default is attrs.NOTHING else first_default,
+        },
     )
 
 
@@ -157,6 +165,13 @@ def fields(cls: type) -> dict[str, "attrs.Attribute[Any]"]:
 def changed(settings: object) -> dict[str, Any]:
     """Return the settings that differ from their class's defaults, as plain values."""
     usual = {name: field.default for name, field in fields(type(settings)).items()}
+    return {name: value for name, value in to_values(settings).items() if value != usual[name]}
+
+
+def named(settings: object) -> dict[str, Any]:
+    """Return the settings that a run folder's name tells: those not as they were at first."""
+    known = fields(type(settings)).items()
+    usual = {name: field.metadata["first_default"] for name, field in known}
     return {name: value for name, value in to_values(settings).items() if value != usual[name]}
 
 
