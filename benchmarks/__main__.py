@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from benchmarks import (
     adder,
+    busy,
     comparison,
     encoding,
     overhead,
@@ -13,10 +14,11 @@ from benchmarks import (
     recording,
     recurrent,
     start,
+    summary,
 )
 from benchmarks.measure import Figures, tell, write_results
 
-BUSY = 0.5  # load average
+LOADED = 0.5  # load average
 Measure = Callable[[argparse.Namespace], Figures]
 
 COMMANDS: dict[str, tuple[Measure, Callable[[Figures], str]]] = {
@@ -37,6 +39,7 @@ COMMANDS: dict[str, tuple[Measure, Callable[[Figures], str]]] = {
     ),
     "recurrent": (lambda o: recurrent.measure(o.rounds or recurrent.ROUNDS), recurrent.report),
     "patches": (lambda o: patches.measure(o.rounds or patches.ROUNDS), patches.report),
+    "busy": (lambda o: busy.measure(o.rounds or busy.ROUNDS, o.steps), busy.report),
     "adder": (lambda o: adder.measure(o.seeds or adder.SEEDS, o.set), adder.report),
 }
 
@@ -45,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser; 0 stands for each measurement's own number."""
     parse = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parse.add_argument
-    add("command", nargs="?", default="all", choices=[*COMMANDS, "all"])
+    add("command", nargs="?", default="all", choices=[*COMMANDS, "all", "summary"])
     add("--rounds", type=int, default=0, help="of all but accuracy and adder")
     add("--seeds", type=int, default=0, help="of accuracy and adder")
     trial = parse.add_argument_group("for a quick trial; the figures are not written down")
@@ -65,8 +68,11 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Measure, print tables, and write the figures to results.json."""
     options = parser().parse_args()
+    if options.command == "summary":
+        print(summary.report())
+        return
     load = os.getloadavg()[0]
-    if load > BUSY:
+    if load > LOADED:
         tell(f"other work runs on this machine (load {load:.1f}): the figures will not be right")
     is_trial = bool(options.limit or options.epochs or options.steps or options.set)
     for name in COMMANDS if options.command == "all" else [options.command]:
@@ -75,6 +81,8 @@ def main() -> None:
         print(f"\n{report(figures)}\n", flush=True)
         if not is_trial:
             write_results(name, figures, load)
+    if options.command == "all":
+        print(f"\n{summary.report()}")
 
 
 if __name__ == "__main__":

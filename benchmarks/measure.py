@@ -104,6 +104,17 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def cpu_class() -> str:
+    """Return the class of this CPU, or of the one that the environment lets torch take it for."""
+    import torch
+
+    from agents.core import devices
+
+    if devices.computes_bf16(torch.device("cpu")):
+        return "AVX512-BF16"
+    return torch.backends.cpu.get_cpu_capability()
+
+
 def circumstances() -> Figures:
     """Return when and on what a measurement is made."""
     import torch
@@ -119,10 +130,12 @@ def circumstances() -> Figures:
 
 
 def write_results(name: str, figures: Figures, load: float) -> None:
-    """Put the figures of one measurement into the file of results; the others stay.
+    """Put the figures of one measurement on this class of CPU into the file of results.
 
-    `load` is the load average before the measurements, which says whether anything else ran.
+    The others stay. `load` is the load average before the measurements, which says whether anything
+    else ran.
     """
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    known[name] = {**circumstances(), "load_before": load, "figures": figures}
+    entry = {**circumstances(), "load_before": load, "figures": figures}
+    known.setdefault(name, {})[cpu_class()] = entry
     RESULTS.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n")
