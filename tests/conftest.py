@@ -108,6 +108,17 @@ def wild(agent: Agent) -> Agent:
     return agent
 
 
+def in_double(agent: Agent) -> Agent:
+    """Let a model of characters compute in double precision.
+
+    Two ways of computing the same then agree to 1e-9 on any CPU, also with large weights, which
+    single precision does not promise.
+    """
+    agent.model.double()
+    agent.model.characters.register_forward_hook(lambda module, args, vectors: vectors.double())
+    return agent
+
+
 def weights(agent: Agent) -> dict[str, torch.Tensor]:
     """Return a copy of everything that a checkpoint holds as tensors."""
     return {name: tensor.clone() for name, tensor in agent.checkpoint().tensors.items()}

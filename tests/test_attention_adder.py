@@ -11,7 +11,7 @@ import tasks
 from agents.attention_adder import AdditiveAttention, AttentionAdder
 from agents.core import recurrent
 from tasks.core.settings import ConfigError
-from tests.conftest import small_agent, wild
+from tests.conftest import in_double, small_agent, wild
 from tests.test_cells import assert_close
 from visualization import render
 from visualization.recurrent import Edit
@@ -52,11 +52,11 @@ def test_additive_attention_by_hand() -> None:
 @pytest.mark.parametrize("context", WAYS)
 def test_weights_are_shares_of_what_is_no_padding(context: str) -> None:
     """Weights sum to 1 for every character written, and are 0 on exactly the padding."""
-    agent = adder(context=context)
+    agent = in_double(adder(context=context))
     question, answer = asked(agent)
     logits, weights = agent.model.forced(agent.model.read(question), answer)
     assert weights.shape == (*answer.shape, question.shape[1])
-    assert_close(weights.sum(-1), torch.ones(answer.shape), 1e-6)
+    assert_close(weights.sum(-1), torch.ones(answer.shape).double())
     shown = (question != 0)[:, None].expand_as(weights)
     assert torch.equal(weights > 0, shown)
     assert logits.std(dim=0).max() > 0.01
@@ -67,13 +67,14 @@ def test_weights_are_shares_of_what_is_no_padding(context: str) -> None:
 def test_padding_is_not_looked_at(context: str, cell: str) -> None:
     """The same question with padding read after it has the same answer, to the encoder's state."""
     agent = adder(context=context, cell=cell, task=tasks.make("add3x2", reverse="none"))
+    in_double(agent)
     model = agent.model
     question = torch.as_tensor(agent.task.encode(["123+456", "987+654"]).question).long()
     answer = torch.as_tensor(agent.task.encode(["123+456", "987+654"]).answer).long()
     whole, short = model.read(question), model.read(question[:, :7])
     assert (question[:, 7:] == 0).all()
     found = [model.complete(m._replace(state=short.state), answer) for m in (whole, short)]
-    assert_close(*(logits.detach() for logits in found), 1e-4)
+    assert_close(*(logits.detach() for logits in found), 1e-9)
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
@@ -83,6 +84,7 @@ def test_padding_is_not_looked_at(context: str, cell: str) -> None:
 def test_equations_by_a_loop(context: str, cell: str, bidirectional: bool, num_layers: int) -> None:
     """Logits equal a loop over samples and steps that follows the papers' equations."""
     agent = adder(context=context, cell=cell, bidirectional=bidirectional, num_layers=num_layers)
+    in_double(agent)
     model, (question, answer) = agent.model, asked(agent, 4)
     found, weights = model.forced(model.read(question), answer)
     attention = model.attention
@@ -109,20 +111,20 @@ def test_equations_by_a_loop(context: str, cell: str, bidirectional: bool, num_l
             if context == "input":
                 output, state = model.decoder(torch.cat([read, seen[None, None]], -1), state)
             logits = model.readout(torch.tanh(model.combine(torch.cat([output[0, 0], seen]))))
-            assert_close(found[n, step].detach(), logits.detach(), 1e-5)
-            assert_close(weights[n, step, keys].detach(), alpha.detach(), 1e-5)
+            assert_close(found[n, step].detach(), logits.detach(), 1e-9)
+            assert_close(weights[n, step, keys].detach(), alpha.detach(), 1e-9)
             code = int(answer[n, step])
 
 
 @pytest.mark.parametrize("context", WAYS)
 def test_writing_is_completing_its_own_answer(context: str) -> None:
     """Free-running answers are the likeliest characters after the ones it wrote itself."""
-    agent = adder(context=context)
+    agent = in_double(adder(context=context))
     memory = agent.model.read(asked(agent)[0])
     answers, logits = agent.model.write(memory)
     forced = agent.model.complete(memory, answers)
     assert torch.equal(forced.argmax(-1), answers)
-    assert_close(forced.detach(), logits.detach(), 1e-5)
+    assert_close(forced.detach(), logits.detach(), 1e-9)
     assert len({tuple(row) for row in answers.tolist()}) > 3
 
 
@@ -130,11 +132,11 @@ def test_writing_is_completing_its_own_answer(context: str) -> None:
 def test_parts_are_traced_and_changed(context: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced states are those of a plain run; a unit of the encoder changes what is looked at."""
     monkeypatch.setattr(recurrent, "NUM_SAMPLES", 60)
-    agent = adder(context=context)
+    agent = in_double(adder(context=context))
     batch = agent.task.samples("test", 10)
     study, question = agent.study(batch), asked(agent, 10)[0]
     encoder = agent.model.encoder(agent.model.characters(question))[0]
-    assert_close(study.traces["encoder"].h[0], encoder.detach(), 1e-5)
+    assert_close(study.traces["encoder"].h[0], encoder.detach(), 1e-9)
     assert study.traces["decoder"].h.shape == (1, 10, 5, 16)
     asked_once, other = "12+345", "678+9"
     plain = agent.intervene(asked_once)

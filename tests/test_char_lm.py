@@ -15,7 +15,7 @@ from agents.core.checkpoint import Checkpoint
 from main import main
 from tasks.core.settings import ConfigError
 from tasks.core.synthetic import easy
-from tests.conftest import SMALL, exact, same, small_agent, trained_agent, weights
+from tests.conftest import SMALL, exact, in_double, same, small_agent, trained_agent, weights
 from visualization import render
 
 SENTENCES = (  # told apart by their first letters
@@ -44,6 +44,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> CharLM:
 def test_chunks_with_a_carried_state_are_one_long_text(cell: str) -> None:
     """The losses of two chunks in a row, the state carried, are those of the joined text."""
     agent = small_agent("char_lm", cell=cell, num_layers=2, batch_size=4, restart=0.0)
+    in_double(agent)
     first, second, *_ = (
         b for _, b in zip(range(2), agent.task.batches("train", 4, 0, 0), strict=False)
     )
@@ -67,7 +68,7 @@ def test_chunks_with_a_carried_state_are_one_long_text(cell: str) -> None:
 
 def test_a_row_that_begins_starts_from_zeros_and_the_others_go_on() -> None:
     """Of a batch in which one text begins, that row has its loss alone, and no other has."""
-    agent = small_agent("char_lm", batch_size=4, restart=0.0)
+    agent = in_double(small_agent("char_lm", batch_size=4, restart=0.0))
     batches = agent.task.batches("train", 4, 0, 0)
     first, second = next(batches), next(batches)
     agent.model.train()

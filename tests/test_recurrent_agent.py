@@ -13,7 +13,7 @@ from agents.core.comparing import compare
 from agents.seq2seq_adder import Seq2SeqAdder
 from tasks.core.settings import ConfigError
 from tasks.core.task import Task, TextPairs
-from tests.conftest import same, small_agent, weights, wild
+from tests.conftest import in_double, same, small_agent, weights, wild
 from tests.test_cells import assert_close
 from visualization import render
 from visualization.recurrent import Edit
@@ -68,15 +68,16 @@ def test_traces_are_those_of_a_loop(
 ) -> None:
     """Free-running states, logits and characters equal a step-by-step loop by hand."""
     agent = adder(cell=cell, num_layers=num_layers, decoder=decoder, encoding=encoding)
+    in_double(agent)
     batch = agent.task.samples("test", 20)
     study = agent.study(batch)
     states, logits, codes = written(agent, batch)
     assert logits.std(dim=0).max() > 0.01  # no two samples are the same
-    assert_close(study.traces["decoder"].h, states, 1e-5)
-    assert_close(study.write(), (codes, logits), 1e-5)
+    assert_close(study.traces["decoder"].h, states, 1e-9)
+    assert_close(study.write(), (codes, logits), 1e-9)
     question = agent.model.characters(torch.as_tensor(batch.question).long())
     encoded = study.traces["encoder"].h[-1]
-    assert_close(encoded, agent.model.encoder(question)[0].detach(), 1e-5)
+    assert_close(encoded, agent.model.encoder(question)[0].detach(), 1e-9)
     encoder, second = study.parts
     text = np.array(list(study.characters))
     assert encoder.writes is None
@@ -194,6 +195,7 @@ def test_looking_midway_does_not_change_the_run(settings: dict[str, Any]) -> Non
 def test_interventions(cell: str, decoder: str, num_layers: int) -> None:
     """Nothing changed changes nothing; a donor's whole state gives the donor's answer."""
     agent = adder(cell=cell, decoder=decoder, num_layers=num_layers).learn(1)
+    in_double(agent)
     before = remembered(agent)
     answers = [agent.predict(text) for text in (QUESTION, DONOR)]
     plain = agent.intervene(QUESTION)
@@ -205,15 +207,15 @@ def test_interventions(cell: str, decoder: str, num_layers: int) -> None:
     assert np.abs(given - other).max() > 1e-3
     done = agent.intervene(QUESTION, donor=DONOR)
     assert (done.before, done.after) == tuple(answers)
-    np.testing.assert_allclose(done.probabilities, [given, other], atol=1e-6)
+    np.testing.assert_allclose(done.probabilities, [given, other], atol=1e-9)
     assert len(done.changes) == 1
     own = agent.intervene(QUESTION, donor=QUESTION, part="decoder", units=[3, 0], time=1)
-    np.testing.assert_allclose(own.probabilities[1], given, atol=1e-6)
+    np.testing.assert_allclose(own.probabilities[1], given, atol=1e-9)
     trace = agent.study(agent.task.encode([QUESTION])).traces["encoder"]
     c = None if trace.c is None else trace.c[0, :, 4, [1, 7]]
     edit = Edit(units=[1, 7], time=4, h=trace.h[0, :, 4, [1, 7]], c=c)
     np.testing.assert_allclose(
-        agent.intervene(QUESTION, {"encoder": edit}).probabilities[1], given, atol=1e-6
+        agent.intervene(QUESTION, {"encoder": edit}).probabilities[1], given, atol=1e-9
     )
     edits = {"encoder": [Edit(h=0.9)], "decoder": [Edit(scale=0.1), Edit(units=[0], h=1.0)]}
     strong = agent.intervene(QUESTION, edits)

@@ -11,7 +11,7 @@ from agents.core.comparing import compare
 from agents.transformer_adder import Attention, Layer, TransformerAdder, rotated, seen_places
 from agents.transformer_adder import TransformerConfig as Config
 from tasks.core.settings import ConfigError
-from tests.conftest import small_agent
+from tests.conftest import in_double, small_agent
 from tests.test_cells import assert_close
 from visualization.recurrent import Edit
 
@@ -120,7 +120,7 @@ def test_rotary_scores_depend_on_distance_alone() -> None:
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_the_decoder_does_not_look_ahead(positions: str) -> None:
     """Another character at place t of the answer changes logits after t, and none up to t."""
-    agent = adder(positions=positions)
+    agent = in_double(adder(positions=positions))
     question, answer = asked(agent)
     memory = agent.model.read(question)
     before = agent.model.complete(memory, answer).detach()
@@ -128,7 +128,7 @@ def test_the_decoder_does_not_look_ahead(positions: str) -> None:
         other = answer.clone()
         other[:, t] = (other[:, t] + 3) % 12
         change = (agent.model.complete(memory, other).detach() - before).abs().amax(dim=(0, 2))
-        assert change[: t + 1].max() < 1e-5
+        assert change[: t + 1].max() < 1e-9
         assert change[t + 1 :].min() > 1e-3
 
 
@@ -148,25 +148,25 @@ def test_padding_is_hidden_but_for_the_end() -> None:
     codes = torch.tensor([[0, 0, 0, 5, 1, 4], [5, 1, 4, 0, 0, 0], [2, 3, 1, 2, 3, 0]])
     wanted = [[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]]
     assert seen_places(codes).int().tolist() == wanted
-    agent = adder()
+    agent = in_double(adder())
     question, answer = asked(agent)
     memory = agent.model.read(question)
     shown = memory.visible[..., None]
     noise = torch.where(shown, memory.outputs, memory.outputs + 5)
     assert not shown.all()
     given = [agent.model.complete(m, answer) for m in (memory, memory._replace(outputs=noise))]
-    assert_close(given[0].detach(), given[1].detach(), 1e-5)
+    assert_close(given[0].detach(), given[1].detach(), 1e-9)
 
 
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_writing_is_completing_its_own_answer(positions: str) -> None:
     """Free-running answers are the likeliest characters after the ones it wrote itself."""
-    agent = adder(positions=positions)
+    agent = in_double(adder(positions=positions))
     memory = agent.model.read(asked(agent)[0])
     answers, logits = agent.model.write(memory)
     forced = agent.model.complete(memory, answers)
     assert torch.equal(forced.argmax(-1), answers)
-    assert_close(forced.detach(), logits.detach(), 1e-5)
+    assert_close(forced.detach(), logits.detach(), 1e-9)
     assert len({tuple(row) for row in answers.tolist()}) > 1
 
 
