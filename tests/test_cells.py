@@ -9,6 +9,7 @@ import attrs
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.prune import l1_unstructured
 
 from visualization.recurrent import Edit, run, steered, trace_cells
 
@@ -201,6 +202,57 @@ def test_one_sample_and_one_step(kind: str) -> None:
         assert_close(trace.gates[name], values)
     if kind == "lstm":
         assert_close(trace.c, wanted.c)
+
+
+def test_a_state_may_be_a_list() -> None:
+    """A list of h and c, which nn.LSTM takes, is the state that a pair of them is."""
+    rnn, x = layer("lstm"), inputs()
+    state = initial(rnn)
+    wanted = rnn(x, state)[0]
+    assert_close(trace_cells(rnn, x, list(state)).h[0], wanted)
+    with steered(rnn, keep=True) as steering:
+        assert_close(rnn(x, list(state))[0], wanted)
+    assert_close(steering.trace().h[0], wanted)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_batch(kind: str) -> None:
+    """No samples, which torch's layers take, give states of no samples and the layer's shapes."""
+    rnn, x = layer(kind, bidirectional=True), inputs()[:0]
+    done = run(rnn, x, keep=True)
+    assert done.output.shape == rnn(x)[0].shape
+    assert done.trace.h.shape == (2, 0, TIME, UNITS)
+    assert all(gate.shape == (2, 0, TIME, UNITS) for gate in done.trace.gates.values())
+
+
+WEIGHTS_MADE_BY = {
+    "weight norm": nn.utils.weight_norm,
+    "spectral norm": nn.utils.spectral_norm,
+    "pruning": functools.partial(l1_unstructured, amount=0.5),
+    "parametrized weight norm": nn.utils.parametrizations.weight_norm,
+    "parametrized spectral norm": nn.utils.parametrizations.spectral_norm,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("way", WEIGHTS_MADE_BY)
+def test_weights_that_a_hook_makes_are_those_of_the_next_call(way: str) -> None:
+    """After a change of what weights are made from, states are those of the next call."""
+    rnn, x = layer("lstm", batch_first=False), inputs()
+    WEIGHTS_MADE_BY[way](rnn, "weight_hh_l0")
+    with torch.no_grad():
+        for parameter in rnn.parameters():
+            parameter.mul_(3)
+    rnn.train()
+    own, flat = dict(vars(rnn)), list(rnn._flat_weights)
+    kept = {name: values.clone() for name, values in rnn.state_dict().items()}
+    found = trace_cells(rnn, x).h[0].transpose(0, 1)
+    assert vars(rnn) == own
+    assert all(vars(rnn)[name] is value for name, value in own.items())
+    assert all(a is b for a, b in zip(rnn._flat_weights, flat, strict=True))
+    assert all(torch.equal(values, kept[name]) for name, values in rnn.state_dict().items())
+    assert rnn.training
+    assert_close(found, rnn.eval()(x)[0].detach())
 
 
 @pytest.mark.parametrize("features", [{}, {"num_layers": 2, "bidirectional": True}], ids=str)

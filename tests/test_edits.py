@@ -22,7 +22,7 @@ from tests.test_cells import (
     inputs,
     layer,
 )
-from visualization.recurrent import Edit, run, steered, trace_cells
+from visualization.recurrent import Edit, rank_units, run, steered, trace_cells
 
 
 def setter(edits: Sequence[Edit], directions: int = 1) -> Change:
@@ -146,6 +146,8 @@ def test_edits_name_steps_across_calls(kind: str) -> None:
         ({"h": 1.0, "scale": 2.0}, "accepted: h or c or both, or else scale"),
         ({"h": 1.0, "time": -1}, "time -1 is not accepted; accepted: 0 or more"),
         ({"h": 1.0, "units": [1, 1]}, r"units \(1, 1\) are not accepted; accepted: each once"),
+        ({"h": 1.0, "units": 3}, r"units 3 are not accepted; accepted: .* such as \[3\]"),
+        ({"h": 1.0, "units": [2.5]}, r"units \[2.5\] are not accepted; accepted: numbers of units"),
         ({"h": 1.0, "units": [6]}, "units 6 is not accepted; accepted: 0 to 5"),
         ({"h": 1.0, "units": [-1]}, "units -1 is not accepted; accepted: 0 to 5"),
         ({"h": 1.0, "layer": 1}, "layer 1 is not accepted; accepted: 0 to 0"),
@@ -164,6 +166,29 @@ def test_errors_of_edits(settings: dict[str, Any], message: str) -> None:
         edit = Edit(**settings)
         with steered(layer("lstm"), [edit]):
             run(layer("lstm"), inputs(), None, [edit])
+
+
+class Residual(nn.LSTM):
+    """Adds what it reads to what it writes."""
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        """Return outputs and the last state."""
+        output, state = super().forward(x, state)
+        return output + x[..., :1], state
+
+
+def test_a_subclass_with_a_forward_of_its_own_is_refused() -> None:
+    """What a forward of its own computes is not passed over without a word, in any look."""
+    own = Residual(4, UNITS, batch_first=True, dtype=torch.float64)
+    message = "rnn: Residual has a forward of its own, .*; accepted: an nn.LSTM, nn.GRU or nn.RNN"
+    with pytest.raises(ValueError, match=message):
+        trace_cells(own, inputs())
+    with pytest.raises(ValueError, match=message), steered(own):
+        own(inputs())
+    with pytest.raises(ValueError, match=message):
+        rank_units(own, lambda: {"s": own(inputs())[0][:, -1, 0]})
+    plain = type("Plain", (nn.LSTM,), {})(4, UNITS, batch_first=True, dtype=torch.float64)
+    assert_close(trace_cells(plain, inputs()).h[0], plain(inputs())[0].detach())
 
 
 def test_errors_of_traces() -> None:
@@ -185,10 +210,18 @@ def test_errors_of_traces() -> None:
         (rnn, x, zeros, r"state: shapes \[\(1, 3, 6\)\]; accepted: \[\(1, 3, 6\), \(1, 3, 6\)\]"),
         (rnn, x, (zeros[:, :2], zeros), r"state: shapes \[\(1, 2, 6\)"),
         (layer("gru"), x, (zeros, zeros), "state: shapes"),
+        (rnn, x, "ab", r"state: shapes \['str'\]; accepted: "),
+        (rnn, x[0], (zeros[0, 0], zeros[0, 0]), r"shapes \[\(6,\), .* accepted: \[\(1, 6\), "),
+        (rnn, x.float(), None, "inputs: torch.float32 is not accepted; accepted: torch.float64, "),
+        (layer("gru", torch.float32), x, None, "inputs: torch.float64 is not .*: torch.float32, "),
+        (rnn, x.long(), None, "inputs: torch.int64 is not accepted; accepted: torch.float64, "),
+        (rnn, x, (zeros, zeros.float()), "state: torch.float32 .*; accepted: torch.float64, "),
     ]
     for module, given, state, message in bad:
         with pytest.raises(ValueError, match=message):
             trace_cells(module, given, state)
+    with pytest.raises(ValueError, match="inputs: torch.float32 is not"), steered(rnn):
+        rnn(x.float())
     with pytest.raises(ValueError, match="gate 'z': a layer of kind lstm has i, f, g, o"):
         trace_cells(rnn, x).gate("z")
     with pytest.raises(ValueError, match="gate 'i': a layer of kind rnn_relu has none"):

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from visualization.recurrent.edits import Edit, demand_fit
 from visualization.recurrent.engine import Cell, Part, segments
+from visualization.untouched import evaluation_mode
 
 _MIXED = (torch.bfloat16, torch.float16)  # what autocast hands over
-State = Tensor | tuple[Tensor, Tensor] | None
+State = Tensor | tuple[Tensor, Tensor] | list[Tensor] | None
 
 
 @attrs.frozen(eq=False)
@@ -109,11 +110,13 @@ class CellTrace:
 def trace_cells(rnn: nn.RNNBase, inputs: Tensor, state: State = None) -> CellTrace:
     """Return states and gates of an nn.LSTM, nn.GRU or nn.RNN at every step, as in evaluation.
 
-    Dropout between layers is not applied, and nothing of `rnn` is changed.
+    Dropout between layers is not applied, and nothing of `rnn` is changed. The layer is called as a
+    model calls it, so that hooks run, such as those by which `weight_norm` makes the weights.
 
     Args:
         rnn: any number of layers, one or both directions, with or without biases or projection.
-        inputs: (B, T, I) if `rnn.batch_first`, else (T, B, I); or one sample (T, I).
+        inputs: (B, T, I) if `rnn.batch_first`, else (T, B, I); or one sample (T, I), in the dtype
+            of the weights.
         state: what `rnn` takes: (L, B, U), or a pair of them for an LSTM; None: zeros.
 
     Raises:
@@ -152,8 +155,31 @@ def run(
         keep: also trace states and gates.
     """
     demand_fit(edits, rnn)
-    with torch.autocast(inputs.device.type if isinstance(inputs, Tensor) else "cpu", enabled=False):
-        return _run(rnn, inputs, state, edits, clock, keep)
+    _prepare(rnn, inputs, state)
+    done: list[Run] = []
+
+    def forward(input: Tensor, hx: State = None) -> tuple[Tensor, Any]:  # noqa: A002 - torch's name
+        done.append(_run(rnn, input, hx, edits, clock, keep))
+        return done[-1].output, done[-1].state
+
+    with evaluation_mode(rnn), _attributes_kept(rnn):
+        rnn.forward = forward
+        rnn(inputs, state)
+    return done[-1]
+
+
+@contextlib.contextmanager
+def _attributes_kept(rnn: nn.RNNBase) -> Iterator[None]:
+    """Put back `forward`, and the weights that hooks before it made anew, after a block."""
+    before = dict(vars(rnn))
+    try:
+        yield
+    finally:
+        for name in vars(rnn).keys() - before.keys():
+            delattr(rnn, name)
+        for name, value in before.items():
+            if vars(rnn)[name] is not value:
+                setattr(rnn, name, value)
 
 
 def _run(
@@ -161,6 +187,16 @@ def _run(
 ) -> Run:
     """Run in the weights' own precision, layer by layer."""
     x, h0, c0 = _prepare(rnn, inputs, state)
+    with torch.autocast(x.device.type, enabled=False):
+        output, parts = _by_layer(rnn, x, h0, c0, edits, clock, keep)
+    return _as_rnn_returns(rnn, inputs, output, parts, keep)
+
+
+def _by_layer(
+    rnn: nn.RNNBase, x: Tensor, h0: Tensor, c0: Tensor | None, edits: Sequence[Edit], clock: int,
+    keep: bool,
+) -> tuple[Tensor, list[Part]]:  # fmt: skip
+    """Return the last layer's output (B, T, directions × U), and each layer and direction."""
     directions = 2 if rnn.bidirectional else 1
     parts: list[Part] = []
     for layer in range(rnn.num_layers):
@@ -176,11 +212,11 @@ def _run(
             parts.append(part.flipped() if direction else part)
             outputs.append(parts[-1].h)
         x = torch.cat(outputs, dim=-1) if directions > 1 else outputs[0]
-    return _as_rnn_returns(rnn, inputs, x, parts, keep)
+    return x, parts
 
 
 def _as_rnn_returns(
-    rnn: nn.RNNBase, inputs: Tensor, output: Tensor, parts: "list[Part]", keep: bool
+    rnn: nn.RNNBase, inputs: Tensor, output: Tensor, parts: list[Part], keep: bool
 ) -> Run:
     state: Any = torch.stack([part.h_last for part in parts])
     if rnn.mode == "LSTM":
@@ -205,39 +241,59 @@ def _stack(rows: list[Tensor]) -> Tensor:
 
 def _prepare(rnn: nn.RNNBase, inputs: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return inputs (B, T, I) and initial states (L, B, U), zeros where none are given."""
-    wanted = "(batch, time, {0})" if rnn.batch_first else "(time, batch, {0})"
-    wanted = f"a tensor {wanted.format(rnn.input_size)}"
+    axes = "batch, time" if rnn.batch_first else "time, batch"
+    wanted = f"a tensor ({axes}, {rnn.input_size}) of one time step or more"
     shape = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
-    if len(shape) not in (2, 3) or shape[-1] != rnn.input_size or 0 in shape:
+    if not isinstance(inputs, Tensor) or inputs.ndim not in (2, 3) or shape[-1] != rnn.input_size:
         raise ValueError(f"inputs: {shape} is not accepted; accepted: {wanted}")
-    is_single = inputs.ndim == 2
-    weights = next(rnn.parameters()).dtype
-    read = inputs.to(weights) if inputs.dtype in _MIXED else inputs
-    x = read[None] if is_single else read if rnn.batch_first else read.transpose(0, 1)
+    read = _in_dtype_of(rnn, inputs, "inputs")
+    x = read[None] if read.ndim == 2 else read if rnn.batch_first else read.transpose(0, 1)
+    if x.shape[1] == 0:
+        raise ValueError(f"inputs: {shape} is not accepted; accepted: {wanted}")
     rows = rnn.num_layers * (2 if rnn.bidirectional else 1)
     sizes = [rnn.proj_size or rnn.hidden_size, rnn.hidden_size]
     shapes = [(rows, len(x), size) for size in (sizes if rnn.mode == "LSTM" else sizes[:1])]
     if state is None:
         given = [x.new_zeros(shape) for shape in shapes]
     else:
-        given = [
-            s.to(weights) if s.dtype in _MIXED else s
-            for s in (state if isinstance(state, tuple) else [state])
-        ]
-        if is_single:
-            given = [values.unsqueeze(1) for values in given]
-    found = [tuple(values.shape) for values in given]
-    if found != shapes:
-        raise ValueError(f"state: shapes {found}; accepted: {shapes}")
+        given = _states(rnn, state, shapes, read.ndim == 2)
     return x, given[0], given[1] if rnn.mode == "LSTM" else None
 
 
+def _states(
+    rnn: nn.RNNBase, state: Any, shapes: list[tuple[int, int, int]], is_single: bool
+) -> list[Tensor]:
+    """Return h, and c of an LSTM, of given shapes (L, B, U); of one sample they come as (L, U)."""
+    given = list(state) if isinstance(state, (tuple, list)) else [state]
+    wanted = [(rows, size) if is_single else (rows, num, size) for rows, num, size in shapes]
+    found = [tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__ for s in given]
+    if found != wanted:
+        raise ValueError(f"state: shapes {found}; accepted: {wanted}")
+    given = [_in_dtype_of(rnn, values, "state") for values in given]
+    return [values.unsqueeze(1) for values in given] if is_single else given
+
+
+def _in_dtype_of(rnn: nn.RNNBase, values: Tensor, name: str) -> Tensor:
+    """Return values in the weights' dtype if autocast may have made them; refuse any other."""
+    weights = next(rnn.parameters()).dtype
+    if values.dtype not in (weights, *_MIXED):
+        problem = f"{values.dtype} is not accepted"
+        raise ValueError(f"{name}: {problem}; accepted: {weights}, as the weights of rnn are")
+    return values.to(weights)
+
+
 class Steering:
-    """A recurrent layer within a `with steered(…)` block: its calls so far, one after the other."""
+    """A recurrent layer within a `with steered(…)` block: its calls so far, one after the other.
+
+    Attributes:
+        edits: what is changed, in the order in which it is applied.
+        num_calls: how often the layer was called.
+    """
 
     def __init__(self, rnn: nn.RNNBase, edits: Sequence[Edit], keep: bool) -> None:
         self._rnn, self.edits, self._keep = rnn, edits, keep
         self._clock = 0
+        self.num_calls = 0
         self._traces: list[CellTrace] = []
         self._first = 0  # of the calls that go on from each other
 
@@ -249,7 +305,8 @@ class Steering:
         """Run as the layer's own forward would, with the edits."""
         if hx is None:
             self._clock, self._first = 0, len(self._traces)
-        done = run(self._rnn, input, hx, self.edits, self._clock, self._keep)
+        done = _run(self._rnn, input, hx, self.edits, self._clock, self._keep)
+        self.num_calls += 1
         self._clock += input.shape[1 if self._rnn.batch_first and input.ndim == 3 else 0]
         if done.trace is not None:
             self._traces.append(done.trace)

@@ -1,5 +1,6 @@
 """Changes to single units of a recurrent layer: which, when, and to what."""
 
+import operator
 from collections.abc import Iterable, Sequence
 
 import attrs
@@ -10,7 +11,13 @@ Value = float | Tensor | None
 
 
 def _as_numbers(units: Iterable[int] | None) -> tuple[int, ...] | None:
-    return None if units is None else tuple(int(unit) for unit in units)
+    try:
+        return None if units is None else tuple(operator.index(unit) for unit in units)
+    except TypeError:
+        problem = f"units {units!r} are not accepted"
+        raise ValueError(
+            f"Edit: {problem}; accepted: numbers of units, such as [3], or None"
+        ) from None
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -43,9 +50,6 @@ class Edit:
         """Refuse what cannot be meant."""
         if (self.h is None and self.c is None) == (self.scale is None):
             raise ValueError("Edit: accepted: h or c or both, or else scale")
-        if self.units is not None and not issubclass(type(self.units), Sequence):
-            problem = f"units {self.units!r} are not accepted"
-            raise ValueError(f"Edit: {problem}; accepted: numbers of units, such as [3], or None")
         if len(set(self.units or ())) < len(self.units or ()):
             raise ValueError(f"Edit: units {self.units} are not accepted; accepted: each once")
         if self.time is not None and self.time < 0:
@@ -133,10 +137,17 @@ def each_step(edits: Sequence[Edit], clock: int, num_steps: int) -> set[int]:
 
 
 def demand_fit(edits: Sequence[Edit], rnn: nn.RNNBase) -> None:
-    """Raise a ValueError if `rnn` is no recurrent layer, or an edit names what it has not."""
+    """Raise a ValueError if `rnn` is no recurrent layer, or an edit names what it has not.
+
+    A subclass that computes something else in a `forward` of its own is none, since looking runs
+    in the place of `forward`.
+    """
+    accepted = "an nn.LSTM, nn.GRU or nn.RNN (of a model: the layer in it)"
     if not issubclass(type(rnn), nn.RNNBase):
-        accepted = "an nn.LSTM, nn.GRU or nn.RNN (of a model: the layer in it)"
         raise ValueError(f"rnn: {type(rnn).__name__} is not accepted; accepted: {accepted}")
+    if type(rnn).forward not in (nn.LSTM.forward, nn.GRU.forward, nn.RNN.forward):
+        problem = f"{type(rnn).__name__} has a forward of its own, which is not looked into"
+        raise ValueError(f"rnn: {problem}; accepted: {accepted}")
     for edit in edits:
         if rnn.proj_size:
             raise ValueError("Edit: a projected LSTM is not accepted; accepted: proj_size 0")
