@@ -239,10 +239,18 @@ def test_scores_that_do_not_fit_are_refused() -> None:
         rank_units(rnn, lambda: {"s": rnn(x)[0]})
     sizes = iter([4, 4, 3])
     with pytest.raises(ValueError, match=r"score 's': shape \(3,\) .* accepted: \(4,\)"):
-        rank_units(rnn, lambda: {"s": torch.ones(next(sizes))})
+        rank_units(rnn, lambda: {"s": rnn(x)[0][0, 0, 0].expand(next(sizes))})
     for settings, message in (({"layer": 1}, "layer 1"), ({"groups": [[2]]}, "units 2")):
         with pytest.raises(ValueError, match=message):
             rank_units(rnn, lambda: {"s": torch.ones(4)}, **settings)
+
+
+@pytest.mark.parametrize("replacement", ["zero", "mean"])
+def test_a_layer_that_is_not_called_is_refused(replacement: Replacement) -> None:
+    """Scores that another layer makes rank no unit of this one, and the error says so."""
+    rnn, other, x = copier(2), copier(2), torch.ones(4, 1, 2)
+    with pytest.raises(ValueError, match="rnn: the layer was not called .*; accepted: a layer of"):
+        rank_units(rnn, lambda: {"s": other(x)[0][:, 0, 0]}, replacement=replacement)
 
 
 def anova(values: NDArray[Any], codes: NDArray[Any]) -> float:
@@ -336,6 +344,27 @@ def test_a_patched_unit_moves_only_its_place() -> None:
     assert patch_units(rnn, respond, last, places=places * 0 - 1).changed.shape == (UNITS, 0)
 
 
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_all_units_carry_over_what_is_read_from_final_states(kind: str, num_layers: int) -> None:
+    """Of a read-out of the final states of both directions, all goes through all units."""
+    rnn, x = layer(kind, bidirectional=True, num_layers=num_layers), inputs(40, 4, 4)
+
+    def respond() -> Tensor:
+        state = rnn(x)[1]
+        return (state[0] if kind == "lstm" else state)[-2:, :, :2].transpose(0, 1).flatten(1)
+
+    forwards, backwards = (
+        patch_units(rnn, respond, 3, layer=num_layers - 1, direction=direction, tolerance=1e-9)
+        for direction in (0, 1)
+    )
+    assert forwards.all_units.tolist() == backwards.all_units.tolist() == [1] * 4
+    read = np.zeros((UNITS, 4), bool)
+    read[[0, 1], [0, 1]] = True
+    np.testing.assert_array_equal(forwards.donated, read)
+    np.testing.assert_array_equal(backwards.donated, read[:, [2, 3, 0, 1]])
+
+
 def test_errors_of_patching() -> None:
     """A step beyond the last, a layer that is not there and a single sample are ValueErrors."""
     rnn, x = layer("gru", num_layers=2), inputs()
@@ -348,6 +377,8 @@ def test_errors_of_patching() -> None:
             patch_units(rnn, respond, time)
     with pytest.raises(ValueError, match="layer 2 is not accepted; accepted: 0 to 1"):
         patch_units(rnn, respond, 0, layer=2)
+    with pytest.raises(ValueError, match="direction 1 is not accepted; accepted: 0 to 0"):
+        patch_units(rnn, respond, 0, direction=1)
     with pytest.raises(ValueError, match="1 samples; accepted: 2 or more"):
         patch_units(rnn, lambda: respond()[:1], 0)
     found = patch_units(rnn, respond, 1, layer=1)

@@ -88,6 +88,10 @@ class RecurrentViews:
         """Return what a unit holds: c where there is one, else h (N, T, U)."""
         return trace.h[row] if trace.c is None else trace.c[row]
 
+    def _bounded(self, trace: CellTrace, row: int) -> Tensor:
+        """Return what a unit holds in [-1, 1]: tanh(c) where there is a c, else h (N, T, U)."""
+        return trace.h[row] if trace.c is None else torch.tanh(trace.c[row])
+
     def roles(self) -> dict[str, UnitRoles]:
         """Global or local: what each unit's state depends on."""
         return self._roles
@@ -112,11 +116,11 @@ class RecurrentViews:
         return self._ranked
 
     def probes(self) -> dict[str, ProbeTable]:
-        """What the state holds, and when."""
+        """What the state holds, and when; nothing where nothing is known of the text."""
         return {
             name: probe_states(trace.state(row), part.quantities, units=_unit_names(trace))
-            for name, part, trace, row in self._rows()
-        }
+            for name, part, trace, row in self._rows() if part.quantities
+        }  # fmt: skip
 
     def gates(self) -> dict[str, GateSaturation]:
         """How often gates are shut or open; nothing for layers that have none."""
@@ -126,29 +130,34 @@ class RecurrentViews:
         }  # fmt: skip
 
     def paths(self) -> dict[str, StatePaths]:
-        """The way of the state through its two principal components, by what explains it best."""
+        """The way of the state through its two principal components, by what explains it best.
+
+        Where nothing is known of the text, by the time step.
+        """
         found = {}
         for name, part, trace, row in self._rows():
             states = trace.h[row][:NUM_PATHS]
-            color = _most_telling(states, part.quantities)
+            steps = np.broadcast_to(np.arange(float(states.shape[1])), states.shape[:2])
+            known = part.quantities or {"time step": steps}
+            color = _most_telling(states, known)
             found[name] = state_paths(
-                states, color, part.quantities[color][:NUM_PATHS], min(2, states.shape[2])
+                states, color, known[color][:NUM_PATHS], min(2, states.shape[2])
             )
         return found
 
     def patching(self) -> dict[str, Patching]:
-        """What each unit of the first part carries over to the answer after the last step read."""
+        """What each unit of the first part carries over to the answer after all that it reads."""
         study, found = self._study, {}
         last = study.parts[-1]
         named = last.writes is not None and last.place != ""
         for name, part, trace, row in self._rows():
-            if part is study.parts[0] and row % trace.num_directions == 0:
+            if part is study.parts[0]:
+                layer, direction = divmod(row, trace.num_directions)
                 found[name] = patch_units(
                     part.layer, lambda: study.write()[0], part.reads.shape[1] - 1,
                     places=last.places if named else None,
                     what_places=last.place if named else "position in the answer",
-                    layer=row // trace.num_directions,
-                    tolerance=study.tolerance,
+                    layer=layer, direction=direction, tolerance=study.tolerance,
                 )  # fmt: skip
         return found
 
@@ -170,7 +179,7 @@ class RecurrentViews:
         """Where the units of the first sample's middle steps are on together elsewhere."""
         return {
             name: find_matches(
-                torch.tanh(self._activity(trace, row)).cpu(),
+                self._bounded(trace, row).cpu(),
                 0,
                 *_middle(trace),
                 symbols=part.symbols if part.signs is None else part.signs,
@@ -197,7 +206,10 @@ class RecurrentViews:
         roles = self._roles[name]
         change = next(iter(self._ranked[name].change.values()))
         facts: dict[str, Any] = {"needed": (-change).round(3)}
-        facts["follows"] = _followed(correlate_units(activity, part.quantities), part.quantities)
+        if part.quantities:
+            end = 0 if row % trace.num_directions else activity.shape[1] - 1
+            correlations = correlate_units(activity, part.quantities)
+            facts["follows"] = _followed(correlations[:, [end, -1]], part.quantities)
         facts["kind"] = np.array(roles.kinds)
         facts["position"], facts["character"] = roles.shares[:, :2].round(2).T
         return facts
@@ -243,9 +255,12 @@ def _unit_names(trace: CellTrace) -> list[str]:
 
 
 def _followed(correlations: NDArray[Any], quantities: Iterable[str]) -> NDArray[np.str_]:
-    """Return for each unit the quantity it goes with best, at the last step or over all steps."""
+    """Return for each unit the quantity it goes with best, at the last step or over all steps.
+
+    `correlations` are (Q, 2, U): after the last step that is read, and over all steps.
+    """
     names = list(quantities)
-    found = np.nan_to_num(correlations[:, -2:])  # (Q, last step and all steps, U)
+    found = np.nan_to_num(correlations)
     words = []
     for unit in range(found.shape[2]):
         row, column = np.unravel_index(np.abs(found[..., unit]).argmax(), found.shape[:2])

@@ -110,12 +110,13 @@ def rank_units(
 
     Raises:
         ValueError: a unit, layer or direction that `rnn` has not; scores that do not fit, or differ
-            from call to call.
+            from call to call, or do not call `rnn`.
     """
-    demand_fit([], rnn)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: {confidence} is not accepted; accepted: between 0 and 1")
+    demand_fit([], rnn)
     chosen = _groups(rnn, groups)
+    demand_fit([Edit(units=g, h=0.0, layer=layer, direction=direction) for g in chosen], rnn)
     with torch.inference_mode():
         baseline, means = _baseline(rnn, score, replacement, layer, direction)
         parts: dict[str, list[NDArray[Any]]] = {name: [] for name in baseline}
@@ -166,8 +167,11 @@ def _baseline(
     if isinstance(replacement, str) and replacement not in ("zero", "mean"):
         problem = f"{replacement!r} is not accepted"
         raise ValueError(f"replacement: {problem}; accepted: zero, mean, or a number")
-    with steered(rnn):
+    with steered(rnn) as steering:
         first = _scores(score())
+    if steering.num_calls == 0:
+        problem = "the layer was not called while the scores were made"
+        raise ValueError(f"rnn: {problem}; accepted: a layer of the model that score() runs")
     with steered(rnn, keep=replacement == "mean") as steering:
         found = _scores(score())
     for name, values in found.items():

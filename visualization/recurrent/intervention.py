@@ -42,11 +42,12 @@ class Patching:
         changed: share of the samples in which the character, or number, at each place changes
             (U, P).
         donated: share in which it becomes the donor's, where donor and taker differ (U, P).
-        all_units: `donated` when the state of all layers is taken over (P,): 1 if all goes through
-            it.
+        all_units: `donated` when the state of all layers and directions is taken over (P,): 1 if
+            all goes through it.
         places: a name of each place (P,).
         what_places: what the places are, such as `column`.
-        time: the step after which the state is taken over.
+        time: the step after which the state is taken over, in the order in which each direction
+            reads.
         num_samples: how many samples took part.
     """
 
@@ -67,30 +68,34 @@ def patch_units(
     places: ArrayLike | None = None,
     what_places: str = "position in the answer",
     layer: int = 0,
+    direction: int = 0,
     seed: int = 0,
     tolerance: float = 0.0,
 ) -> Patching:
-    """Give each unit, one at a time, the state that it has in another sample, and answer again.
+    """Activation patching: give each unit the state it has in another sample, and answer again.
 
-    Activation patching between random pairs of samples (Vig et al. 2020, 2004.12265: causal
+    One unit at a time, between random pairs of samples (Vig et al. 2020, 2004.12265: causal
     mediation analysis).
 
     Args:
-        rnn: a forward layer anywhere in the model; it is left as it was.
+        rnn: the layer, anywhere in the model; it is left as it was.
         respond: runs the model on N ≥ 2 samples in one call of `rnn`, or in calls that go on from
             each other, and returns the answers in codes, or as numbers (N, A).
-        time: the step after which states are exchanged, from 0.
+        time: the step after which states are exchanged, from 0, in the order in which each
+            direction reads: a backward one has read the last `time` + 1 inputs by then.
         places: the place that each character of the right answer belongs to (N, A), from 0 on, such
             as the decimal column; negative: none. None: its position.
         what_places: a name for that.
         layer: number of the layer.
+        direction: 0 forwards, 1 backwards.
         seed: of the pairs.
         tolerance: the most by which two numbers differ that count as the same; 0 for codes.
 
     Raises:
-        ValueError: `time` is beyond the last step; no such layer; fewer than 2 samples.
+        ValueError: `time` is beyond the last step; no such layer or direction; fewer than 2
+            samples.
     """
-    demand_fit([Edit(h=0.0, layer=layer)], rnn)
+    demand_fit([Edit(h=0.0, layer=layer, direction=direction)], rnn)
     with torch.inference_mode():
         with steered(rnn, keep=True) as steering:
             before = respond()
@@ -102,7 +107,7 @@ def patch_units(
             raise ValueError(f"time: {time} is not accepted; accepted: 0 to {trace.h.shape[2] - 1}")
         donor = _derangement(len(before), seed).to(before.device)
         where = _places(places, tuple(before.shape))
-        row = layer * trace.num_directions
+        row = layer * trace.num_directions + direction
         each = [[taken(trace, donor, time, row, [unit])] for unit in range(rnn.hidden_size)]
         whole = [taken(trace, donor, time, row) for row in range(len(trace.h))]
         found = []
@@ -121,12 +126,17 @@ def taken(
     row: int,
     units: Sequence[int] | None = None,
 ) -> Edit:
-    """Return the edit that gives units of one layer the state they have in a trace's samples."""
+    """Return the edit that gives units of one layer the state they have in a trace's samples.
+
+    It is the state after step `time`, from 0, in the order in which the row reads: of a backward
+    row the one after reading the last `time` + 1 inputs.
+    """
     layer, direction = divmod(row, trace.num_directions)
+    step = trace.h.shape[2] - 1 - time if direction else time
     at = slice(None) if units is None else list(units)
-    c = None if trace.c is None else trace.c[row, samples, time][:, at]
-    h = trace.h[row, samples, time][:, at]
-    return Edit(units=units, time=time, h=h, c=c, layer=layer, direction=direction)
+    c = None if trace.c is None else trace.c[row, samples, step][:, at]
+    h = trace.h[row, samples, step][:, at]
+    return Edit(units=units, time=step, h=h, c=c, layer=layer, direction=direction)
 
 
 def _places(places: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[Any]:
