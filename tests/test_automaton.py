@@ -174,6 +174,19 @@ def test_three_outputs() -> None:
     np.testing.assert_array_equal(found.transitions, [[0, 1], [1, 2], [2, 0]])
 
 
+def test_a_first_state_may_be_a_list() -> None:
+    """A list of h and c, which nn.LSTM takes, gives the machine that a pair of them gives."""
+    bits = strings(40, 5, seed=4)
+    rnn = nn.LSTM(2, 3, batch_first=True)
+    state = [torch.full((1, 40, 3), 0.5), torch.full((1, 40, 3), -0.5)]
+    inputs = nn.functional.one_hot(bits, 2).float()
+    pair, as_list = (
+        extract_automaton(rnn, inputs, bits, bits > 0, state=given)
+        for given in ((state[0], state[1]), state)
+    )
+    np.testing.assert_array_equal(as_list.transitions, pair.transitions)
+
+
 def test_lower_layers_are_seen() -> None:
     """A state that only a lower layer carries is told apart: here the answer comes a step late."""
     rnn = nn.RNN(1, 2, 2, nonlinearity="relu", bias=False, batch_first=True)

@@ -220,7 +220,7 @@ def test_errors_of_traces() -> None:
     for module, given, state, message in bad:
         with pytest.raises(ValueError, match=message):
             trace_cells(module, given, state)
-    with pytest.raises(ValueError, match="inputs: torch.float32 is not"), steered(rnn):
+    with pytest.raises(ValueError, match=r"inputs: torch\.float32 is not"), steered(rnn):
         rnn(x.float())
     with pytest.raises(ValueError, match="gate 'z': a layer of kind lstm has i, f, g, o"):
         trace_cells(rnn, x).gate("z")

@@ -249,7 +249,7 @@ def test_scores_that_do_not_fit_are_refused() -> None:
 def test_a_layer_that_is_not_called_is_refused(replacement: Replacement) -> None:
     """Scores that another layer makes rank no unit of this one, and the error says so."""
     rnn, other, x = copier(2), copier(2), torch.ones(4, 1, 2)
-    with pytest.raises(ValueError, match="rnn: the layer was not called .*; accepted: a layer of"):
+    with pytest.raises(ValueError, match=r"rnn: the layer was not called .*; accepted: a layer of"):
         rank_units(rnn, lambda: {"s": other(x)[0][:, 0, 0]}, replacement=replacement)
 
 

@@ -324,7 +324,7 @@ def _start(state: State, blocks: Sequence[Tensor]) -> list[Tensor]:
     """Return the one state (L, U) that all sequences start in, for each block (L, N, T, U)."""
     if state is None:
         return [block.new_zeros(block.shape[0], block.shape[-1]) for block in blocks]
-    given = state if isinstance(state, tuple) else (state,)
+    given = state if isinstance(state, (tuple, list)) else (state,)
     for values in given:
         if not torch.allclose(values, values[:, :1], atol=1e-6):
             raise ValueError("state: it differs among the sequences; one for all is accepted")

@@ -174,7 +174,7 @@ class Cell:
         if self.mode == "LSTM":
             flat = torch.addmm(self.b_ih + self.b_hh, before.flatten(0, 1), self.w_hh.t())
             flat.addmm_(x.flatten(0, 1), self.w_ih.t())
-            total = flat.unflatten(0, before.shape[:2])
+            total = flat.view(*before.shape[:2], 4 * size)
             g = total[..., 2 * size : 3 * size].clone(memory_format=torch.contiguous_format)
             g.tanh_()  # in a third of the strided time; .contiguous() may be no copy, if B = T = 1
             i, f, _, o = total.sigmoid_().chunk(4, dim=-1)
