@@ -12,7 +12,9 @@ from scipy.stats import binomtest
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from visualization import render
 from visualization.recurrent import (
+    ProbeTable,
     classify_units,
     compare_answers,
     correlate_units,
@@ -91,6 +93,28 @@ def test_probes_find_what_is_planted_and_nothing_else() -> None:
     assert all(kinds[n] for n in ("category", "flag", "xor", "noise", "same category"))
     again = probe_states(states, known, seed=1)
     np.testing.assert_array_equal(again.scores, table.scores)
+
+
+def test_a_probe_worse_than_the_mean_gains_nothing() -> None:
+    """R² below 0 is no gain however low its control; above, what a control of 0 leaves to find."""
+    scores = np.array([[-3.94, -0.33, 0.5, 0.6, np.nan], [0.6, 0.4, 1.0, 0.5, np.nan]])
+    controls = np.array([[-7.07, -7.0, -1.0, 0.2, np.nan], [0.5, 0.5, 0.5, 0.0, np.nan]])
+    kinds = np.array([False, True])
+    correlations = np.zeros((2, 5, 3))
+    table = ProbeTable(
+        ("number", "kind"), kinds, scores, controls, correlations, ("0", "1", "2"), 70, 0.3
+    )
+    wanted = [[0, 0, 0.5, 0.5, np.nan], [0.2, 0, 1, 0.5, np.nan]]
+    np.testing.assert_allclose(table.gains, wanted)
+
+
+def test_the_text_says_why_there_is_no_probe() -> None:
+    """Of too few samples no probe is fitted, and the table of words says that it is for that."""
+    states, known = planted()
+    table = probe_states(states[:59, :1], {"flag": known["flag"][:59, :1]})
+    assert np.isnan(table.scores).all()
+    assert "flag  " in render.text(table)
+    assert "too few samples with a value (60 are needed), or always the same" in render.text(table)
 
 
 def test_best_units_are_the_planted_ones() -> None:
@@ -236,6 +260,15 @@ def test_paths_are_principal_components() -> None:
     single = state_paths(np.ones((1, 1, 1)), "a", [0], 1)
     np.testing.assert_array_equal(single.points, 0)
     np.testing.assert_array_equal(single.colors, [[0]])
+    for colors, message in (
+        (
+            np.full((NUM, STEPS), "word"),
+            "colors: values of type <U4 are not accepted; accepted: int",
+        ),
+        (np.full((NUM, STEPS), np.inf), "colors: inf is not accepted; accepted: numbers, or NaN"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            state_paths(states, "word", colors)
     with pytest.raises(
         ValueError, match="num_components: 7 is not accepted; accepted: 1 to the 6 units"
     ):

@@ -11,6 +11,7 @@ from torch import nn
 
 from visualization import render
 from visualization.recurrent import (
+    ProbeTable,
     classify_units,
     compare_answers,
     extract_automaton,
@@ -70,6 +71,17 @@ LOOKS: dict[str, Look] = {
         answers(rnn, out)[:, -1] == BITS[:, 0], BITS[:, 1], groups={"ones": BITS.sum(1)}
     ),
 }  # fmt: skip
+
+
+def test_scores_of_probes_are_written_as_they_are() -> None:
+    """Only a leading 0 is left out of a score with two decimals, with and without a sign."""
+    scores = np.array([[-20.85, 0.5, -0.25, 10.05, 1.0]])
+    blank = np.zeros((1, 5, 3))
+    table = ProbeTable(
+        ("q",), np.array([False]), scores, 0 * scores, blank, ("0", "1", "2"), 70, 0.3
+    )
+    texts = [text.get_text() for text in render.draw(table).axes[0].texts]
+    assert texts == ["-20.85", ".50", "-.25", "10.05", "1.00"]
 
 
 @pytest.mark.parametrize("look", LOOKS)

@@ -34,6 +34,15 @@ def demand_same(name: str, shape: Sequence[int], wanted: Sequence[int], like: st
         raise ValueError(f"{name}: {problem}; accepted: {tuple(wanted)}")
 
 
+def demand_quantity(name: str, values: NDArray[Any]) -> None:
+    """Raise a ValueError unless values are categories (integers, booleans) or numbers, NaN too."""
+    if values.dtype.kind not in "biuf":
+        problem = f"values of type {values.dtype} are not accepted"
+        raise ValueError(f"{name}: {problem}; accepted: integers, booleans, floats")
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        raise ValueError(f"{name}: inf is not accepted; accepted: numbers, or NaN")
+
+
 def deviation(values: NDArray[Any]) -> NDArray[np.float64]:
     """Return each unit's standard deviation (U,) over all axes of values (…, U) but the last."""
     flat = values.reshape(-1, values.shape[-1]).astype(np.float64)

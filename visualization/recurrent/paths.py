@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.recurrent.arrays import as_array, demand_same
+from visualization.recurrent.arrays import as_array, demand_quantity, demand_same
 
 
 @attrs.frozen(eq=False)
@@ -36,7 +36,8 @@ def state_paths(
     Args:
         states: such as `trace.state()`.
         quantity: name of what colours the points.
-        colors: its values (sample, time), or (sample,) for what holds at every step.
+        colors: its values (sample, time), or (sample,) for what holds at every step. Integers and
+            booleans are categories (negative: undefined), floats are numbers (NaN: undefined).
         num_components: 1 or more. The sign of each is chosen so that its largest weight is
             positive, so that the picture is the same on every machine.
 
@@ -51,6 +52,7 @@ def state_paths(
     if given.ndim == 1:
         given = np.repeat(given[:, None], held.shape[1], axis=1)
     demand_same("colors", given.shape, held.shape[:2], "states")
+    demand_quantity("colors", given)
     flat = held.reshape(-1, held.shape[-1])
     flat = flat - flat.mean(axis=0)
     variances, axes = np.linalg.eigh(flat.T @ flat / len(flat))

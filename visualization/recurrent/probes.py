@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.recurrent.arrays import as_array, demand_same
+from visualization.recurrent.arrays import as_array, demand_quantity, demand_same
 from visualization.recurrent.linear import fit_classes, fit_numbers
 
 _MOST_ROWS = 4000  # of a probe over all steps at once
-_FEWEST_ROWS = 60  # of any probe, the held-out rows included
+FEWEST_ROWS = 60  # of any probe, the held-out rows included
 _RIDGE = 1e-3
 
 
@@ -24,7 +24,8 @@ class ProbeTable:
         quantities: their names.
         categorical: whether each is a category (else a number) (Q,).
         scores: of a linear probe on held-out samples (Q, T + 1): the share of right categories, or
-            R² of numbers; NaN where the quantity is undefined or does not vary.
+            R² of numbers; NaN where the quantity does not vary, or is defined in fewer than 60
+            samples, or in fewer than 10 of those fitted on or of those held out.
         controls: the same with the labels of other samples at the same step: what a probe finds in
             what the step alone tells, and in nothing.
         correlations: of each unit with each quantity at each step (Q, T + 1, U): Pearson's r of
@@ -45,9 +46,14 @@ class ProbeTable:
 
     @property
     def gains(self) -> NDArray[np.float64]:
-        """What the probe finds of what the control leaves to find, in [0, 1] (Q, T + 1)."""
-        left = np.maximum(1 - self.controls, 1e-9)
-        gains: NDArray[np.float64] = np.clip((self.scores - self.controls) / left, 0.0, 1.0)
+        """What the probe finds of what the control leaves to find, in [0, 1] (Q, T + 1).
+
+        A control below 0 (R² of numbers) is worse than their mean and counts as 0: what finds no
+        more than the mean finds nothing.
+        """
+        controls = np.maximum(self.controls, 0.0)
+        left = np.maximum(1 - controls, 1e-9)
+        gains: NDArray[np.float64] = np.clip((self.scores - controls) / left, 0.0, 1.0)
         return gains
 
     def best_units(self, quantity: str, num: int = 5) -> list[tuple[str, int, float]]:
@@ -122,7 +128,7 @@ def correlate_units(
         given = _labels(name, values, held)
         columns = _columns(held, given, np.arange(len(held)), everyone)
         for column, (x, y, _, _) in enumerate(columns):
-            if len(y) >= _FEWEST_ROWS and len(np.unique(y)) > 1:
+            if len(y) >= FEWEST_ROWS and len(np.unique(y)) > 1:
                 found[row, column] = correlation(x, y)
     return found
 
@@ -132,11 +138,7 @@ def _labels(name: str, values: ArrayLike, states: NDArray[Any]) -> NDArray[Any]:
     if given.ndim == 1:
         given = np.repeat(given[:, None], states.shape[1], axis=1)
     demand_same(f"quantity {name!r}", given.shape, states.shape[:2], "states")
-    if given.dtype.kind not in "biuf":
-        problem = f"values of type {given.dtype} are not accepted"
-        raise ValueError(f"quantity {name!r}: {problem}; accepted: integers, booleans, floats")
-    if given.dtype.kind == "f" and np.isinf(given).any():
-        raise ValueError(f"quantity {name!r}: inf is not accepted; accepted: numbers, or NaN")
+    demand_quantity(f"quantity {name!r}", given)
     return given.astype(np.float64 if given.dtype.kind == "f" else np.int64)
 
 
@@ -161,7 +163,7 @@ def _columns(
 
 
 def _can_be_probed(y: NDArray[Any], test: NDArray[Any]) -> bool:
-    if len(y) < _FEWEST_ROWS or len(y[test]) < 10 or len(y[~test]) < 10:
+    if len(y) < FEWEST_ROWS or len(y[test]) < 10 or len(y[~test]) < 10:
         return False
     if y.dtype.kind == "f":
         return bool(np.ptp(y[~test]) > 0 and np.ptp(y[test]) > 0)

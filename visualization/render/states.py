@@ -1,5 +1,6 @@
 """What units hold: traces, overlays, gates, roles, probes and paths."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from visualization.recurrent.cells import CellTrace
 from visualization.recurrent.overlay import Overlay, OverlayPart
 from visualization.recurrent.paths import StatePaths
-from visualization.recurrent.probes import ProbeTable
+from visualization.recurrent.probes import FEWEST_ROWS, ProbeTable
 from visualization.recurrent.roles import KINDS, UnitRoles
 from visualization.recurrent.saturation import GateSaturation
 from visualization.render.core import COLORS, INK, MUTED, draw, text
@@ -193,7 +194,7 @@ def _(record: ProbeTable) -> Figure:
     image = axes.imshow(record.gains, aspect="auto", cmap="Greens", vmin=0, vmax=1)
     for row, column in np.argwhere(~np.isnan(record.scores)):
         color = "white" if record.gains[row, column] > 0.6 else INK
-        value = f"{record.scores[row, column]:.2f}".replace("0.", ".")
+        value = re.sub(r"^(-?)0\.", r"\1.", f"{record.scores[row, column]:.2f}")
         axes.text(column, row, value, ha="center", va="center", fontsize=7, color=color)
     axes.axvline(columns - 1.5, color="white", linewidth=4)
     names = [
@@ -205,7 +206,7 @@ def _(record: ProbeTable) -> Figure:
     quiet(axes, "linear probes of the state, on withheld samples")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_xlabel("time step (empty: undefined there, or always the same)", fontsize=9)
+    axes.set_xlabel("time step (empty: too few samples, or always the same)", fontsize=9)
     bar = figure.colorbar(image, ax=axes, pad=0.01)
     bar.set_label("share of what shuffled labels leave", fontsize=8)
     bar.ax.tick_params(labelsize=7)
@@ -217,7 +218,8 @@ def _(record: ProbeTable) -> str:
     lines = [f"{'quantity':<26}{'at best':>8}{'control':>9}  most correlated units (at step)"]
     for row, name in enumerate(record.quantities):
         if np.isnan(record.scores[row]).all():
-            lines.append(f"{name:<26}    never defined, or always the same")
+            why = f"too few samples with a value ({FEWEST_ROWS} are needed), or always the same"
+            lines.append(f"{name:<26}    {why}")
             continue
         best = int(np.nanargmax(record.scores[row]))
         units = ", ".join(
