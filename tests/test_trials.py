@@ -36,7 +36,7 @@ def test_the_given_agent_and_torch_stay_as_they_are() -> None:
     trials.by_length(agent, 3)
     trials.by_size(agent, 3)
     trials.at_rate(agent, 0.1, 3)
-    trials.seconds_per_step(agent)
+    trials.work_of_step(agent)
     assert same(before, weights(agent))
     assert agent.state.cursor.step == len(agent.history) == 0
     assert torch.equal(state, torch.get_rng_state())

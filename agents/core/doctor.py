@@ -20,11 +20,11 @@ from visualization.report import Report
 
 NUM_TRAINED = 20_000  # training questions among which validation questions are looked for
 _FEW_QUESTIONS = 1000  # different ones: of more, some can be withheld
-_CHOICES = (300, 150, 75)  # steps of a trial: few choices, so that a verdict hangs on no clock
-_SECONDS = 15.0  # of a trial, about
+_CHOICES = (300, 150, 75)  # steps of a trial: few choices, so that verdicts are comparable
+_WORK = 2e11  # multiply-adds of a trial's forward passes: half a minute on one core, about
 _LONGER = (600, 300, 150, 75)  # of trials by length: even short sequences take their time
 _RUN_CHOICES = (1000, 500, 250, 125)  # steps of the run that an untrained agent is examined by
-_RUN_SECONDS = 45.0
+_RUN_WORK = 3e11
 _RECORDS, _EVALUATIONS = 40, 8  # of that run
 _HIGHEST = 100.0  # learning rate that is tried
 Progress = Callable[[str], None]
@@ -40,8 +40,8 @@ def examine(
 
     Args:
         agent: what is examined; it stays as it is.
-        steps: of each trial, and half of a trial by length; None: 300 (600), or fewer where they
-            would take longer than about 15 s.
+        steps: of each trial, and half of a trial by length; None: 300 (600), or fewer where a
+            trial would take more than 2e11 multiply-adds, as `Case.shortened` then says.
         progress: told, in a few words, what is being tried.
         diverged: whether the agent's run is known to have ended in numbers that are not finite.
     """
@@ -50,8 +50,9 @@ def examine(
     if not agent.history.tags():
         tell("a short run, for there is no history")
         examined, diverged = _short_run(agent)
-    num = steps or _choose(agent, _CHOICES, _SECONDS)
-    longer = 2 * steps if steps else _choose(agent, _LONGER, _SECONDS)
+    work = trials.work_of_step(agent)
+    num = steps or _choose(work, _CHOICES, _WORK)
+    longer = 2 * steps if steps else _choose(work, _LONGER, _WORK)
     tell(f"one batch by heart, an easy task: {num} steps each")
     by_heart, easy = trials.overfit_one_batch(agent, num), trials.synthetic(agent, num)
     tell("learning-rate range test")
@@ -75,6 +76,7 @@ def examine(
         lengths=lengths,
         sizes=sizes,
         leak=count_leaks(agent.task, agent.config.eval_samples, agent.config.seed),
+        shortened="" if steps else _shortened(work, num, longer),
     )
 
 
@@ -144,7 +146,8 @@ def _keys(questions: Any) -> list[bytes]:
 
 def _short_run(agent: Agent) -> tuple[Agent, bool]:
     """Return a fresh agent after a short run, and whether that diverged."""
-    num = min(_choose(agent, _RUN_CHOICES, _RUN_SECONDS), total_steps(agent.config, agent.task))
+    num = _choose(trials.work_of_step(agent), _RUN_CHOICES, _RUN_WORK)
+    num = min(num, total_steps(agent.config, agent.task))
     changed: dict[str, Any] = {
         "steps": num,
         "epochs": None,
@@ -168,10 +171,19 @@ def _highest(agent: Agent) -> float:
     return min(max(1.0, 10 * agent.config.learning_rate), _HIGHEST)
 
 
-def _choose(agent: Agent, choices: tuple[int, ...], seconds: float) -> int:
-    """Return the most steps that a fresh agent takes within some seconds; at least the fewest."""
-    each = trials.seconds_per_step(agent)
-    return next((num for num in choices if num * each <= seconds), choices[-1])
+def _choose(work: int, choices: tuple[int, ...], most: float) -> int:
+    """Return the most steps of so much work that are no more in all; at least the fewest."""
+    return next((num for num in choices if num * work <= most), choices[-1])
+
+
+def _shortened(work: int, steps: int, longer: int) -> str:
+    """Return the words for trials of fewer steps than usual; "": they have as many."""
+    if (steps, longer) == (_CHOICES[0], _LONGER[0]):
+        return ""
+    return (
+        f"trials took {steps} steps in place of {_CHOICES[0]}, by length {longer} in place of "
+        f"{_LONGER[0]}, for one step takes {work:.1e} multiply-adds"
+    )
 
 
 def _silent(message: str) -> None:

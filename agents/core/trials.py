@@ -7,7 +7,6 @@ from generators of its own, and takes its steps as any other agent does.
 import contextlib
 import itertools
 import math
-import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,16 +22,17 @@ from agents.core.vitals import constant_answer
 from tasks.core.settings import ConfigError, fields
 from tasks.core.synthetic import easy, repeated
 from tasks.core.task import Task
+from visualization.cost import CostCounter
 from visualization.diagnosis import AS_IS, RateTest, Trial, has_diverged, rate_test
 
 STEPS = 200  # of a trial
 NUM_BY_HEART = 16  # samples of the one batch
 NUM_JUDGED = 256  # training samples on which a trial's end is judged
 NUM_RANGED = 64  # training samples on which the range test is judged after each step
+NUM_COUNTED = 8  # training samples on which the work of a step is counted
 _LENGTHS = ("length", "train_length", "digits", "chunk")  # settings that say how long questions are
 _SHORTER = 4  # times, from one length to the next
 _SHORTEST = 2
-_TIMED = 4  # steps
 _WIDER = 32  # units that a larger model has at least
 
 
@@ -159,19 +159,19 @@ def range_test(
     return rate_test(rates[: len(losses)], losses)
 
 
-def seconds_per_step(agent: Agent) -> float:
-    """Return the time of the fastest of a few steps of a fresh agent, at the task's last stage."""
+def work_of_step(agent: Agent) -> int:
+    """Return the multiply-adds of the forward pass of one batch, at the task's last stage.
+
+    A count, no time, so that what hangs on it is the same on every machine. A few samples are
+    counted, and stand for the batch.
+    """
     learner = fresh(agent, raise_below=None)
-    batches = _batches(learner, learner.task, learner.config.batch_size)
-    times = []
-    with _own(learner):
-        stepper = _stepper(learner)
-        for number, batch in enumerate(itertools.islice(batches, _TIMED), start=1):
-            begun = time.perf_counter()
-            with contextlib.suppress(DivergedError):
-                stepper.step(batch, number, 1.0)
-            times.append(time.perf_counter() - begun)
-    return min(times)
+    counter = CostCounter(learner.model)
+    batch = next(_batches(learner, learner.task, NUM_COUNTED))
+    with _own(learner), counter.watch():
+        learner.mean_loss(batch)
+    counted = counter.table(len(batch[0])).multiply_adds
+    return counted * learner.config.batch_size // len(batch[0])
 
 
 def _learn(learner: Agent, task: Task, steps: int) -> Trial:

@@ -9,12 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST_RECORDS = 8  # of the training loss: below, nothing can be said of a course
+_FEWEST_EVALUATIONS = 2
+_FEWEST_STEPS = 50  # of a trial: a shorter one says nothing of a course
+_GUESS = 0.03  # share of the chance loss, or of a score: what is nearer to a guess is no better
 _STUCK = 0.02  # of the chance loss: less progress over a quarter of the run is none
 _HALF = 0.5  # share of the chance loss that is gone half-way
 LEARNED = 0.9  # share of the chance loss that is gone: nothing to complain of
-_MORE = 0.15  # of the chance loss: a trial that learns as much more is better
+MORE = 0.15  # of the chance loss: a trial that learns as much more is better
 AS_IS = "as it is"  # the trial with no setting changed
 Array = NDArray[np.float64]
+# It ails: it has not learned, and makes no progress either.
+Condition = Literal["ails", "learned", "learning", "unknown"]
 
 
 @attrs.frozen
@@ -50,6 +55,17 @@ class Trial:
         A loss far above that of a constant answer is on no way to anything.
         """
         return self.final < 2 * self.chance and falls(np.array(self.losses), self.chance)
+
+    @property
+    def condition(self) -> Condition:
+        """What the trial says of learning; nothing if it is very short."""
+        if not math.isfinite(self.final):
+            return "ails"
+        if self.learned >= LEARNED:
+            return "learned"
+        if len(self.losses) < _FEWEST_STEPS:
+            return "unknown"
+        return "learning" if self.stage or self.is_falling else "ails"
 
 
 @attrs.frozen
@@ -102,6 +118,7 @@ class Case:
         sizes: setting, such as `hidden_size=32` or the suggested `learning_rate=0.003` → trial
             with it; `as it is` → with none changed.
         leak: validation questions that are training questions too.
+        shortened: what was made shorter than usual, and why; "": nothing.
     """
 
     title: str
@@ -115,6 +132,7 @@ class Case:
     lengths: Mapping[int, Trial] = attrs.Factory(dict)
     sizes: Mapping[str, Trial] = attrs.Factory(dict)
     leak: Leak | None = None
+    shortened: str = ""
 
     def series(self, tag: str) -> tuple[Array, Array]:
         """Return the steps at which a tag was recorded as a finite number, and these numbers."""
@@ -138,7 +156,17 @@ class Case:
             return f"{what}: the run ended before in numbers that are not finite"
         if not self.settings.get("vitals", True):
             return f"{what}: the run had vitals=false"
-        return f"{what}: the run is too short"
+        steps = self.steps_to_take
+        enough = f"; {steps:,} steps are enough" if steps else ""
+        return f"{what}: the run is too short{enough}"
+
+    @property
+    def steps_to_take(self) -> int:
+        """The steps after which enough is recorded; 0: it has taken as many, or it is unknown."""
+        records = FEWEST_RECORDS * (self.settings.get("log_every") or 0)
+        evaluations = _FEWEST_EVALUATIONS * (self.settings.get("eval_every") or 0)
+        needed = max(records, evaluations)
+        return needed if needed > self.num_steps else 0
 
     @property
     def rate(self) -> float:
@@ -167,6 +195,12 @@ class Case:
         if self.settings.get("raise_below") is None:
             return 0, 1
         return int(self.last("train/stage") or 0), max(1, self.settings.get("num_stages", 1))
+
+    @property
+    def at_stage(self) -> str:
+        """The words for the stage that the run is in; "" for a task that is learned at once."""
+        stage, num = self.stages
+        return f", at stage {stage + 1} of {num}" if num > 1 else ""
 
     @property
     def learned(self) -> float:
@@ -207,11 +241,47 @@ class Case:
         return self.is_behind and not self.climbed
 
     @property
-    def ails(self) -> bool:
-        """Whether the run has not learned, and makes no progress either."""
+    def own(self) -> Trial | None:
+        """The trial with no setting changed."""
+        return self.sizes.get(AS_IS)
+
+    @property
+    def condition(self) -> Condition:
+        """What is known of the learning.
+
+        Where the run has too few records, the trial with no setting changed stands in for it: it
+        has the same settings, and the loss of each step.
+        """
         if self.diverged:
-            return True
-        return self.is_known and self.learned < LEARNED and not self.is_improving
+            return "ails"
+        if self.learned >= LEARNED:
+            return "learned"
+        if self.is_known:
+            return "learning" if self.is_improving else "ails"
+        return "unknown" if self.own is None else self.own.condition
+
+    @property
+    def ails(self) -> bool:
+        """Whether what was looked at has not learned, and makes no progress either."""
+        return self.condition == "ails"
+
+    @property
+    def is_at_chance(self) -> bool | None:
+        """Whether validation is answered no better than by the best constant answer; None: unknown.
+
+        Loss or score is enough to be better.
+        """
+        name, direction = self.monitor
+        loss, guess = self.last("eval/loss"), self.chance
+        score, chance_score = self.last(f"eval/{name}"), self.last(f"chance/{name}")
+        if loss is None or guess is None or score is None or chance_score is None:
+            return None
+        if loss < (1 - _GUESS) * guess:
+            return False
+        if direction == "min":
+            return score >= (1 - _GUESS) * chance_score
+        error = sampling_error(chance_score, int(self.settings["eval_samples"]))
+        return score - chance_score <= max(_GUESS, 3 * error)
 
 
 def _holds(record: Mapping[str, float], tag: str) -> bool:
@@ -226,18 +296,24 @@ def learned(loss: float, chance: float) -> float:
     return max(0.0, 1 - loss / chance)
 
 
-def is_better(case: Case, other: Trial) -> bool:
-    """Tell whether a trial learned clearly more than the one without its change.
+def learns_more(case: Case, other: Trial) -> bool:
+    """Tell whether a trial learned clearly more than the one without its change."""
+    return case.own is not None and other.learned - case.own.learned > MORE
 
-    A run that makes progress is surpassed only if it has not come half of the way, and the trial
-    got further than it in no more steps.
+
+def is_better(case: Case, other: Trial) -> bool:
+    """Tell whether a trial learned clearly more than the one without its change, and that counts.
+
+    A run that makes progress is surpassed only if the trial got clearly further than it in no more
+    steps, and the run has not come half of the way, or is at chance where the trial has learned.
     """
-    own = case.sizes.get(AS_IS)
-    if own is None:
-        return False
-    further = other.learned - case.learned > _MORE and len(other.losses) <= case.num_steps
-    is_surpassed = case.crawls and further
-    return (case.ails or is_surpassed) and other.learned - own.learned > _MORE
+    is_late = case.crawls or (bool(case.is_at_chance) and other.learned >= LEARNED)
+    return learns_more(case, other) and (case.ails or (is_late and gets_further(case, other)))
+
+
+def gets_further(case: Case, other: Trial) -> bool:
+    """Tell whether a trial learned clearly more than the run, in no more steps."""
+    return other.learned - case.learned > MORE and len(other.losses) <= case.num_steps
 
 
 def falls(losses: Array, chance: float) -> bool:

@@ -1,6 +1,6 @@
 """All questions in the order in which one would ask them, and what explains what."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import attrs
 import numpy as np
@@ -41,7 +41,7 @@ QUESTIONS = (
     Question("cannot learn an easy task", "Does it learn an easy task of the same shape?",
              fit.synthetic, (*_ROOTS, "cannot learn one batch")),
     Question("no better than chance", "Is it better than always giving the same answer?",
-             fit.chance, _ALL),
+             fit.chance, (*_ALL, "overfit")),
     Question("underfit", "Does it fit its training samples?", fit.underfit,
              (*_ALL, "no better than chance", "plateau")),
     Question("overfit", "Does what it learned hold on new samples?", fit.overfit),
@@ -84,7 +84,22 @@ def diagnose(case: Case) -> Diagnosis:
     findings = tuple(
         Finding(q.words, q.name, answers[q.name], roots.get(q.name, "")) for q in QUESTIONS
     )
-    return Diagnosis(case.title, findings)
+    return Diagnosis(case.title, findings, headline(case, findings), case.shortened)
+
+
+def headline(case: Case, findings: Sequence[Finding]) -> str:
+    """Return the problems by name, and that much is unknown; "no problem found" only of the known.
+
+    Of a run that is no better than a guess yet, or has recorded too little, that is said instead.
+    """
+    problems = ", ".join(finding.name for finding in findings if finding.verdict == "problem")
+    unanswered = sum(finding.verdict == "unknown" for finding in findings)
+    if not case.is_known or 2 * unanswered > len(findings):
+        gap = case.why_missing(f"{unanswered} of {len(findings)} questions have no answer")
+        return f"{problems or 'too early to tell'}; {gap}"
+    if not problems and case.is_at_chance:
+        return f"no better than a guess yet, but it still learns: {fit.longer(case)[0]}"
+    return problems or "no problem found"
 
 
 def explain(case: Case, problems: Collection[str]) -> dict[str, str]:
@@ -123,7 +138,7 @@ def order(case: Case) -> tuple[str, ...]:
     last = [lost, length] if is_plain else [length, lost]
     batch = ["cannot learn one batch"]
     of_model = [*batch, *last] if is_cut_off(case) else [*last, *batch]
-    rest = ["cannot learn an easy task", "no better than chance", "plateau", "overfit"]
+    rest = ["cannot learn an easy task", "overfit", "no better than chance", "plateau"]
     found = dict.fromkeys((*tried, *inside, *of_model, *rest, "spikes"))
     return tuple(dict.fromkeys((*found, *(question.name for question in QUESTIONS))))
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 import attrs
 from numpy.typing import NDArray
 
+from visualization.diagnosis.case import Case, Condition
+
 Verdict = Literal["fine", "problem", "symptom", "unknown"]
 Line = tuple[Sequence[float] | NDArray[Any], Sequence[float] | NDArray[Any]]  # x and y
 
@@ -93,12 +95,42 @@ def unknown(missing: str, evidence: Evidence | None = None) -> Answer:
     return Answer("unknown", missing, f"It cannot be told: {missing}.", evidence=evidence)
 
 
+_NONETHELESS: dict[Condition, str] = {
+    "learned": "it has learned nonetheless",
+    "learning": "it learns nonetheless",
+    "ails": "nothing shows that it hinders",
+    "unknown": "whether that hinders cannot be told yet",
+}
+
+
+def harmless(case: Case, sign: str, figure: str, evidence: Evidence | None = None) -> Answer:
+    """Return the answer where there is a sign of trouble, and nothing shows that it does harm.
+
+    Args:
+        case: what is known of the learning.
+        sign: a sentence that says what the figure shows.
+        figure: what is seen.
+        evidence: what it rests on.
+    """
+    nonetheless = _NONETHELESS[case.condition]
+    verdict: Verdict = "unknown" if case.condition == "unknown" else "fine"
+    words = f"{figure}; {nonetheless}"
+    return Answer(verdict, words, f"{sign}: {words}.", (), evidence)
+
+
 @attrs.frozen
 class Diagnosis:
-    """The findings of one case, in the order in which one would ask."""
+    """The findings of one case, in the order in which one would ask.
+
+    Attributes:
+        headline: the problems by name, or what else is to be said first.
+        shortened: which trials were made shorter than usual, and why; "": none.
+    """
 
     title: str
     findings: tuple[Finding, ...]
+    headline: str
+    shortened: str = ""
 
     def __getitem__(self, name: str) -> Finding:
         """Return a finding by its name."""

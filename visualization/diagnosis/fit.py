@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
-from visualization.diagnosis.case import Case, Trial, quarter, sampling_error
-from visualization.diagnosis.findings import Answer, Evidence, Line, Panel, Verdict, unknown
+from visualization.diagnosis.case import LEARNED, Case, Trial, quarter, sampling_error
+from visualization.diagnosis.findings import Answer, Evidence, Line, Panel, unknown
 
 _BY_HEART = 0.5  # share of the chance loss that must be gone after a trial
-_GUESS = 0.03  # share of the chance loss: less than this is gone of a guess
+_CLOSES = 0.03  # share of the chance loss: a validation loss that falls by more gets better
 _WORKS = 0.3  # share of the chance loss: where as much is gone in the run, the model can learn
 _FITTED = 0.5  # share of the chance loss that a fitted model has left behind
 _GAP = 0.1  # of the chance loss, or of a score: between training and validation samples
@@ -69,15 +69,18 @@ def _by_trial(case: Case, trial: Trial | None, title: str, what: str) -> Answer:
     evidence = Evidence((trial_panel(title, {"training": trial}),))
     steps = len(trial.losses)
     figure = f"loss {trial.final:.3g} after {steps} steps, a constant answer {trial.chance:.3g}"
-    if trial.learned >= _BY_HEART:
+    if trial.learned >= LEARNED:
         return Answer("fine", figure, f"A fresh model learns {what}: {figure}.", (), evidence)
+    if trial.learned >= _BY_HEART:
+        text = f"A fresh model has learned most of {what}: {figure}."
+        return Answer("fine", figure, text, (), evidence)
     if trial.is_falling:
         text = f"A fresh model is on its way to learning {what}: {figure}, and it still falls."
         return Answer("fine", figure, text, (), evidence)
     if case.learned >= _WORKS:
         text = (
             f"A fresh model did not learn {what} in the few steps of the trial ({figure}), but the "
-            f"run itself has learned: its loss is {case.fitted:.0%} below a constant answer's."
+            f"run itself has learned: {_fit(case)}."
         )
         return Answer("fine", figure, text, (), evidence)
     advice = (
@@ -97,48 +100,45 @@ def chance(case: Case) -> Answer:
         return unknown(case.why_missing("no evaluation was recorded beside a constant answer's"))
     figure = f"{name} {score:.3g}, a guess {chance_score:.3g}; loss {loss:.3g}, a guess {guess:.3g}"
     evidence = _course(case)
-    beats = _ahead(case, score, chance_score)
-    if loss < (1 - _GUESS) * guess or beats:
+    if not case.is_at_chance:
         text = f"The answers are better than the best constant one: {figure}."
         return Answer("fine", figure, text, (), evidence)
-    if not case.ails:
-        why = "it still improves" if case.is_known else "too few steps were recorded"
-        if case.is_known and not case.is_improving:  # it fits its samples: that is overfitting
-            why = "the training samples are answered better, see overfit"
-        text = f"On validation the answers are no better than a guess so far ({figure}); {why}."
-        verdict: Verdict = "fine" if case.is_known else "unknown"
-        return Answer(verdict, figure, text, (), evidence)
+    stage, num = case.stages
+    if case.condition == "unknown":
+        text = case.why_missing("too few steps were recorded")
+        return unknown(f"{figure}; {text}", evidence)
+    if case.condition == "learning" or (not case.ails and stage + 1 < num):
+        yet = f"not yet, but it still learns{case.at_stage}"
+        return Answer(
+            "unknown", f"{yet}; {figure}", f"N{yet[1:]}: {figure}.", longer(case), evidence
+        )
     text = f"The answers are no better than always giving the same one: {figure}."
-    advice = ("check by hand that the labels belong to the questions", *_longer(case))
+    advice = ("check by hand that the labels belong to the questions", *longer(case))
     return Answer("problem", figure, text, advice, evidence)
-
-
-def _ahead(case: Case, score: float, guess: float) -> bool:
-    """Tell whether a score is better than a guess by more than sampling explains."""
-    if case.monitor[1] == "min":
-        return score < (1 - _GUESS) * guess
-    error = sampling_error(guess, int(case.settings["eval_samples"]))
-    return score - guess > max(_GUESS, 3 * error)
 
 
 def underfit(case: Case) -> Answer:
     """Are the training samples answered well?"""
-    fit = case.last("fit/loss")
-    if not case.is_known or fit is None:
+    if not case.is_known or case.last("fit/loss") is None:
         return unknown(case.why_missing("fewer than 8 losses, or no evaluation, were recorded"))
-    figure = f"on training samples the loss is {case.fitted:.0%} below a constant answer's"
-    stage, num = case.stages
-    if num > 1:
-        figure += f", at stage {stage + 1} of {num}"
-    evidence = _course(case)
+    figure, evidence = _fit(case), _course(case)
     if case.fitted >= _FITTED and not case.diverged:
         return Answer("fine", figure, f"The training samples are fitted: {figure}.", (), evidence)
     if not case.ails:
-        text = f"The training samples are not fitted yet, but the loss still falls: {figure}."
-        return Answer("fine", f"still falling; {figure}", text, _longer(case), evidence)
+        still = "still falling" if case.is_improving else "all but the last stage are learned"
+        still = "a harder stage has begun" if case.climbed else still
+        text = f"The training samples are not fitted yet ({still}): {figure}."
+        return Answer("fine", f"{still}; {figure}", text, longer(case), evidence)
     text = f"Even the training samples are not fitted, and the loss falls no more: {figure}."
-    advice = (*_larger(case), *_longer(case), "--set weight_decay=0")
+    advice = (*_larger(case), *longer(case), "--set weight_decay=0")
     return Answer("problem", figure, text, advice, evidence)
+
+
+def _fit(case: Case) -> str:
+    """Return how well training samples are answered, and at which stage."""
+    fit, guess = case.last("fit/loss") or 0.0, case.chance or 0.0
+    losses = f"the loss is {fit:.3g}, a constant answer's {guess:.3g}"
+    return f"on training samples {losses}{case.at_stage}"
 
 
 def _larger(case: Case) -> tuple[str, ...]:
@@ -146,7 +146,8 @@ def _larger(case: Case) -> tuple[str, ...]:
     return (f"--set hidden_size={2 * int(size)}",) if size else ()
 
 
-def _longer(case: Case) -> tuple[str, ...]:
+def longer(case: Case) -> tuple[str, ...]:
+    """Return the advice to take more steps."""
     planned = case.settings.get("steps")
     if planned is None:  # the run counts epochs
         return ("more epochs",)
@@ -172,12 +173,16 @@ def overfit(case: Case) -> Answer:
         f"loss {fit:.3g} and {loss[-1]:.3g}, at best {loss.min():.3g}"
     )
     evidence = _course(case)
-    if not (loss[-1] - fit > _GAP * guess and _score_gap(case, mine, theirs)):
+    gaps = (loss[-1] - fit > _GAP * guess, _score_gap(case, mine, theirs))
+    if any(gaps) and not all(gaps):
+        text = f"New samples are answered a little less well than those of training: {figure}."
+        return Answer("fine", figure, text, (), evidence)
+    if not any(gaps):
         text = f"New samples are answered about as well as those of training: {figure}."
         return Answer("fine", figure, text, (), evidence)
     if _improves(case) and loss[-1] < loss.min() + _GAP * guess:
         text = f"New samples are answered less well, but the gap still closes: {figure}."
-        return Answer("fine", f"still closing; {figure}", text, _longer(case), evidence)
+        return Answer("fine", f"still closing; {figure}", text, longer(case), evidence)
     text = f"The training samples are learned by heart, which does not help on others: {figure}."
     return Answer("problem", figure, text, _more_data(case), evidence)
 
@@ -193,7 +198,7 @@ def _improves(case: Case) -> bool:
     if direction == "max":
         error = 2 * sampling_error(float(scores[-1]), int(case.settings["eval_samples"]))
     drop = np.median(quarter(losses, 1)) - np.median(quarter(losses, 3))
-    return case.climbed or bool(gain > error or drop > _GUESS * (case.chance or 0.0))
+    return case.climbed or bool(gain > error or drop > _CLOSES * (case.chance or 0.0))
 
 
 def _score_gap(case: Case, mine: float, theirs: float) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from visualization.diagnosis.case import Case
-from visualization.diagnosis.findings import Answer, Evidence, Line, Panel, unknown
+from visualization.diagnosis.findings import Answer, Evidence, Line, Panel, harmless, unknown
 
 _LOST = 1e-4  # of a gradient: what is left of it is nothing
 _GROWN = 100.0  # times: a gradient that grew as much
@@ -46,14 +46,15 @@ def vanishing(case: Case) -> Answer:
     if not case.tags("grad/"):
         return unknown(case.why_missing("no gradients were recorded"))
     left, where = min(_weakest_flow(case), _weakest_layer(case))
-    figure = f"{left:.1g} of it is left {where}"
+    figure = f"{left:.1g} of it is left {where}" if left else f"none of it is left {where}"
     evidence = _evidence(case)
-    if case.ails and left < _LOST:
-        text = (
-            f"The gradient dies out on its way back, and nothing is learned from there: {figure}."
-        )
-        return Answer("problem", figure, text, _carry(case), evidence)
-    return Answer("fine", figure, f"The gradient gets where it is needed: {figure}.", (), evidence)
+    if left >= _LOST:
+        text = f"The gradient gets where it is needed: {figure}."
+        return Answer("fine", figure, text, (), evidence)
+    if not case.ails:
+        return harmless(case, "The gradient dies out on its way back", figure, evidence)
+    text = f"The gradient dies out on its way back, and nothing is learned from there: {figure}."
+    return Answer("problem", figure, text, _carry(case), evidence)
 
 
 def _weakest_flow(case: Case) -> tuple[float, str]:
@@ -106,7 +107,10 @@ def exploding(case: Case) -> Answer:
     evidence = _evidence(case)
     bursts = largest > _HUGE and clip is None
     grows = grown > _GROWN and usual > 1
-    if (case.ails and (bursts or grows)) or case.diverged:
+    has_grown = bursts or grows
+    if has_grown and not case.ails:
+        return harmless(case, "The gradient grows out of bounds", figure, evidence)
+    if has_grown or case.diverged:
         end = " The run ended in numbers that are not finite." if case.diverged else ""
         text = f"The gradient grows out of bounds: {figure}.{end}"
         return Answer("problem", figure, text, _bound(case), evidence)
@@ -174,6 +178,8 @@ def _units(case: Case, kind: str, what: str, advice: tuple[str, ...]) -> Answer:
     figure = f"{share:.0%} of the units of {worst}"
     if share > _MOST and (case.ails or case.is_behind):
         return Answer("problem", figure, f"Too many units {what}: {figure}.", advice, evidence)
+    if share > _MOST:
+        return harmless(case, f"Many units {what}", figure, evidence)
     return Answer("fine", figure, f"Few enough units {what}: {figure}.", (), evidence)
 
 

@@ -1,7 +1,7 @@
 """Questions that trials of other lengths and sizes answer."""
 
-from visualization.diagnosis.case import AS_IS, Case, Trial, is_better
-from visualization.diagnosis.findings import Answer, Evidence, unknown
+from visualization.diagnosis.case import AS_IS, Case, Trial, is_better, learns_more
+from visualization.diagnosis.findings import Answer, Evidence, harmless, unknown
 from visualization.diagnosis.fit import trial_panel
 
 _LEARNS = 0.5  # of the chance loss is gone
@@ -22,15 +22,20 @@ def length(case: Case) -> Answer:
     )
     figure = ", ".join(f"{n} steps: {trial.learned:.0%}" for n, trial in trials.items())
     figure = f"learned in trials: {figure}"
+    longest, learns = max(trials), [n for n, trial in trials.items() if trial.learned > _LEARNS]
+    reached = trials[longest].learned
     if case.settings.get("num_stages", 1) > 1 and case.settings.get("raise_below") is not None:
         text = f"The task is learned in stages that grow to its length already; {figure}."
         return Answer("fine", figure, text, (), evidence)
-    longest, learns = max(trials), [n for n, trial in trials.items() if trial.learned > _LEARNS]
-    if case.ails and learns and trials[longest].learned < _NOTHING:
+    if learns and reached < _NOTHING:
+        if case.condition in ("learned", "learning"):
+            return harmless(case, "Short sequences are learned sooner", figure, evidence)
         text = (
             f"The sequences are too long to learn from at first; short ones are learned: {figure}."
         )
         return Answer("problem", figure, text, _shorter(case, max(learns), longest), evidence)
+    if learns and max(trials[n].learned for n in learns) - reached > _NOTHING:
+        return harmless(case, "Short sequences are learned sooner", figure, evidence)
     return Answer("fine", figure, f"The length is not what hinders: {figure}.", (), evidence)
 
 
@@ -50,7 +55,7 @@ def small(case: Case) -> Answer:
     """Has the model too few units?"""
     name = next((n for n in case.sizes if n.startswith("hidden_size=")), None)
     return _by_size(
-        case, name, "The model is too small", "More units would not help", "a larger model"
+        case, name, "The model is too small", "More units do not help", "a larger model"
     )
 
 
@@ -60,7 +65,7 @@ def deep(case: Case) -> Answer:
         return Answer("fine", "one layer", "The model has one layer of a kind.")
     name = next((n for n in case.sizes if n.startswith("num_layers=")), None)
     return _by_size(
-        case, name, "The model is too deep to learn", "Fewer layers would not help", "fewer layers"
+        case, name, "The model is too deep to learn", "Fewer layers do not help", "fewer layers"
     )
 
 
@@ -80,13 +85,16 @@ def dropout(case: Case) -> Answer:
 
 
 def _by_size(case: Case, name: str | None, bad: str, good: str, what: str) -> Answer:
-    if name is None or AS_IS not in case.sizes:
+    own = case.own
+    if name is None or own is None:
         return unknown(f"no trial of {what} was made")
-    own, other = case.sizes[AS_IS], case.sizes[name]
+    other = case.sizes[name]
     trials: dict[str, Trial] = {AS_IS: own, name: other}
     evidence = Evidence((trial_panel(f"with {name}", trials),))
     shares = f"{own.learned:.0%} as it is, {other.learned:.0%} with {name}"
     figure = f"learned in trials: {shares}"
     if is_better(case, other):
         return Answer("problem", figure, f"{bad}: {figure}.", (f"--set {name}",), evidence)
+    if learns_more(case, other):
+        return harmless(case, f"A trial of {what} learns more", figure, evidence)
     return Answer("fine", figure, f"{good}: {figure}.", (), evidence)

@@ -9,13 +9,24 @@ from visualization.diagnosis.case import (
     AS_IS,
     FEWEST_RECORDS,
     LEARNED,
+    MORE,
     Array,
     Case,
     RateTest,
     Trial,
+    gets_further,
     is_better,
+    learns_more,
 )
-from visualization.diagnosis.findings import Answer, Evidence, Line, Panel, Verdict, unknown
+from visualization.diagnosis.findings import (
+    Answer,
+    Evidence,
+    Line,
+    Panel,
+    Verdict,
+    harmless,
+    unknown,
+)
 from visualization.diagnosis.fit import loss_panel, trial_panel
 
 _FACTOR = 10.0  # between the suggested rate and one that is too low
@@ -55,30 +66,33 @@ def rate_high(case: Case) -> Answer:
     def judge(test: RateTest, suggestion: float) -> bool:
         past = case.ails and case.rate > min(_PAST * test.best, test.diverged_at or np.inf)
         far = case.crawls and case.rate > _FAR * suggestion
-        return case.rate > _PAST * suggestion and (past or far or _is_surpassed(case))
+        return past or far or _is_surpassed(case) or _is_outrun(case)
 
-    best = "" if case.rates is None else f" {case.rates.best:.2g}"
-    text = f"The steps are too large, for in the range test the loss falls until{best}, not beyond"
-    return _rate(case, judge, text, "The learning rate is not too high")
+    text = "The steps are too large"
+    if case.rates is not None and case.rate > case.rates.best:
+        text += f", for in the range test the loss falls until {case.rates.best:.2g}, not beyond"
+    return _rate(case, judge, 1, text)
 
 
 def rate_low(case: Case) -> Answer:
     """Is the learning rate too low?"""
 
     def judge(test: RateTest, suggestion: float) -> bool:
-        further = _lately(case) - min(test.smoothed, default=np.inf)
-        gets_further = further > _BETTER * (case.chance or 0.0)
-        crawls = case.crawls and _FACTOR * case.rate < suggestion and gets_further
-        return _PAST * case.rate < suggestion and (crawls or _is_surpassed(case))
+        lower = _lately(case) - min(test.smoothed, default=np.inf)
+        is_lower = lower > _BETTER * (case.chance or 0.0)
+        crawls = case.crawls and _FACTOR * case.rate < suggestion and is_lower
+        return crawls or _is_surpassed(case)
 
-    text = "The steps are too small to get anywhere soon"
-    return _rate(case, judge, text, "The learning rate is not too low")
+    return _rate(case, judge, -1, "The steps are too small to get anywhere soon")
 
 
 def _rate(
-    case: Case, is_wrong: Callable[[RateTest, float], bool], problem: str, fine: str
+    case: Case, is_wrong: Callable[[RateTest, float], bool], sign: int, problem: str
 ) -> Answer:
-    """Compare the run's rate with the suggested one; never against the trial at that rate."""
+    """Compare the run's rate with the suggested one; never against the trial at that rate.
+
+    `sign` is 1 where the run's may be too high, and -1 where it may be too low.
+    """
     test = case.rates
     if test is None:
         return unknown("the range test was not made")
@@ -86,10 +100,19 @@ def _rate(
     if test.suggestion is None:
         return unknown("the loss falls at no rate of the range test", evidence)
     figure = f"the run takes {case.rate:.2g}, suggested is {test.suggestion:.2g}{_compared(case)}"
-    if not _is_contradicted(case) and is_wrong(test, test.suggestion):
+    times, high, above = (case.rate / test.suggestion) ** sign, "high", "above"
+    if sign < 0:
+        high, above = "low", "below"
+    if times > 1 and _is_contradicted(case):
+        text = f"At the suggested rate a trial learns less: {figure}."
+        return Answer("fine", figure, text, (), evidence)
+    if times > _PAST and is_wrong(test, test.suggestion):
         advice = _take(case, test.suggestion)
         return Answer("problem", figure, f"{problem}: {figure}.", advice, evidence)
-    return Answer("fine", figure, f"{fine}: {figure}.", (), evidence)
+    if times > _PAST:
+        return harmless(case, f"The rate is {above} the suggested one", figure, evidence)
+    text = f"The learning rate is not too {high}: {figure}."
+    return Answer("fine", figure, text, (), evidence)
 
 
 def _at_suggested(case: Case) -> tuple[str, Trial] | None:
@@ -98,11 +121,10 @@ def _at_suggested(case: Case) -> tuple[str, Trial] | None:
 
 
 def _compared(case: Case) -> str:
-    found = _at_suggested(case)
-    if found is None or AS_IS not in case.sizes:
+    found, own = _at_suggested(case), case.own
+    if found is None or own is None:
         return ""
-    own = case.sizes[AS_IS].learned
-    return f" (learned in trials: {own:.0%} and {found[1].learned:.0%})"
+    return f" (learned in trials: {own.learned:.0%} and {found[1].learned:.0%})"
 
 
 def _is_surpassed(case: Case) -> bool:
@@ -111,19 +133,30 @@ def _is_surpassed(case: Case) -> bool:
     return found is not None and is_better(case, found[1])
 
 
-def _is_contradicted(case: Case) -> bool:
-    """Tell whether the trial at the suggested rate learned less than this one, if not both did."""
-    found, own = _at_suggested(case), case.sizes.get(AS_IS)
-    if found is None or own is None:
+def _is_outrun(case: Case) -> bool:
+    """Tell whether the trial at the suggested rate has learned all, and the run, for longer, not.
+
+    A run whose steps are too large may look as if it made progress: its loss leaps.
+    """
+    found = _at_suggested(case)
+    if found is None or found[1].learned < LEARNED or not learns_more(case, found[1]):
         return False
-    return found[1].learned < min(own.learned, LEARNED)
+    return case.learned < LEARNED and gets_further(case, found[1])
+
+
+def _is_contradicted(case: Case) -> bool:
+    """Tell whether the trial at the suggested rate learned clearly less, if not both learned."""
+    found, own = _at_suggested(case), case.own
+    if found is None or own is None or found[1].learned >= LEARNED:
+        return False
+    return own.learned - found[1].learned > MORE
 
 
 def _rate_evidence(case: Case, test: RateTest) -> Evidence:
     panels = [rate_panel(test, case.rate)]
-    found = _at_suggested(case)
-    if found is not None and AS_IS in case.sizes:
-        trials = {AS_IS: case.sizes[AS_IS], found[0]: found[1]}
+    found, own = _at_suggested(case), case.own
+    if found is not None and own is not None:
+        trials = {AS_IS: own, found[0]: found[1]}
         panels.append(trial_panel("trials at both rates", trials))
     return Evidence(tuple(panels))
 
@@ -205,8 +238,10 @@ def plateau(case: Case) -> Answer:
     is_long = share >= _LONG and level > _LEFT * guess
     evidence = Evidence((attrs.evolve(panel, places=places if is_long else {}),))
     stuck = is_long and case.ails
-    if not is_long:
-        text = f"The loss does not stand still above what is learned: {figure}."
+    if not is_long and level <= _LEFT * guess:
+        text = f"The loss stands still only where little is left to learn: {figure}."
+    elif not is_long:
+        text = f"The loss does not stand still for long: {figure}."
     elif not stuck:
         text = f"The loss stood still for long, but went on: {figure}."
     else:

@@ -21,6 +21,7 @@ _COLORS: dict[Verdict, str] = {
 _MARKS: dict[Verdict, str] = {"fine": "✓", "problem": "✗", "symptom": "↑", "unknown": "?"}
 _LINE = 0.21  # inches
 _WIDE = 74  # characters of the last column
+_TITLE = 112  # characters of a headline
 _WIDTHS = (0.012, 0.40, 0.495)  # where mark, verdict and figure begin
 
 
@@ -33,13 +34,15 @@ def _figure(finding: Finding) -> str:
 @draw.register
 def _(record: Diagnosis) -> Figure:
     rows = [(finding, textwrap.wrap(_figure(finding), _WIDE)) for finding in record.findings]
-    height = 0.75 + _LINE * sum(max(1, len(lines)) + 0.35 for _, lines in rows)
+    title = [line for one in _headlines(record) for line in textwrap.wrap(one, _TITLE)]
+    num_lines = 1.2 * len(title) + sum(max(1, len(lines)) + 0.35 for _, lines in rows)
+    height = 0.5 + _LINE * num_lines
     figure = Figure(figsize=(11.5, height))
     y = 1 - 0.25 / height
-    figure.text(
-        _WIDTHS[0], y, _headline(record), fontsize=11, weight="bold", color=INK, va="center"
-    )
-    y -= 0.4 / height
+    for line in title:
+        figure.text(_WIDTHS[0], y, line, fontsize=11, weight="bold", color=INK, va="center")
+        y -= 1.2 * _LINE / height
+    y -= 0.15 / height
     for finding, lines in rows:
         color = _COLORS[finding.verdict]
         weight = "bold" if finding.verdict == "problem" else "normal"
@@ -54,10 +57,8 @@ def _(record: Diagnosis) -> Figure:
     return figure
 
 
-def _headline(record: Diagnosis) -> str:
-    names = [finding.name for finding in record.problems]
-    found = ", ".join(names) if names else "no problem found"
-    return f"{record.title}: {found}"
+def _headlines(record: Diagnosis) -> list[str]:
+    return [f"{record.title}: {record.headline}", *filter(None, [record.shortened])]
 
 
 @draw.register
@@ -131,7 +132,7 @@ def _(record: Diagnosis) -> str:
         f"{finding.name}: try {'; '.join(finding.advice)}"
         for finding in record.problems if finding.advice
     ]  # fmt: skip
-    return "\n".join([_headline(record), "", *lines, *([""] if tried else []), *tried])
+    return "\n".join([*_headlines(record), "", *lines, *([""] if tried else []), *tried])
 
 
 @text.register
