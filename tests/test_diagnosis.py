@@ -326,19 +326,29 @@ def test_the_measures_have_known_answers() -> None:
 
 
 @pytest.mark.parametrize("name", ["length", "rate too high"])
-def test_a_diagnosis_is_drawn_and_written(name: str) -> None:
-    """Summary and findings become figures, a text of one line a question, and captions."""
+def test_a_diagnosis_is_written(name: str) -> None:
+    """Summary and findings become a text of one line a question, and captions."""
     found = diagnose(PLANTED[name][1])
     lines = render.text(found).splitlines()
     for finding in found.findings:
         assert sum(finding.question in line for line in lines) == 1
-        assert render.png(render.draw(finding), dpi=30).startswith(b"\x89PNG")
         assert render.caption(finding).startswith(finding.verdict.capitalize())
         assert render.text(finding).startswith(finding.verdict)
     wanted = PLANTED[name][0]
     assert wanted in lines[0]
     assert any(line.startswith(f"{wanted}: try --set") or wanted in line for line in lines[1:])
-    assert render.png(render.draw(found), dpi=30).startswith(b"\x89PNG")
+
+
+def test_a_diagnosis_is_drawn() -> None:
+    """The summary and one finding of each verdict become figures."""
+    shortened = "trials took 75 steps in place of 300"
+    found = diagnose(attrs.evolve(PLANTED["rate too high"][1], rates=sweep(), leak=None,
+                                  shortened=shortened))  # fmt: skip
+    each = {finding.verdict: finding for finding in found.findings}
+    assert set(each) == {"fine", "problem", "symptom", "unknown"}
+    for record in (found, *each.values()):
+        assert render.png(render.draw(record), dpi=30).startswith(b"\x89PNG")
+    assert shortened in render.text(found)
 
 
 def test_every_panel_names_its_axes_with_what_they_count() -> None:

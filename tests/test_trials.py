@@ -152,6 +152,14 @@ def test_small_batches_do_not_end_the_range_test(batch_size: int, seed: int) -> 
     assert 0.1 < suggestion(batch_size) / suggestion(64) < 10
 
 
+def test_the_work_of_a_step_is_that_of_its_matrix_products() -> None:
+    """Each sample takes 4 H (I + H) multiply-adds at each step read, and 2 H for its two labels."""
+    agent = settled(xor2 := tasks.make("xor2"), hidden_size=8)
+    symbols = len(xor2.spec.characters)
+    steps = np.asarray(xor2.samples("train", 1)[0]).shape[1]
+    assert trials.work_of_step(agent) == 32 * (steps * 4 * 8 * (symbols + 8) + 2 * 8)
+
+
 def test_lengths_fall_by_four_down_to_two() -> None:
     """Each task is a quarter as long as the one before; sums end at one digit, scans have none."""
     long = tasks.make("parity", length=1000, train_length=128)

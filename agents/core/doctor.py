@@ -50,9 +50,7 @@ def examine(
     if not agent.history.tags():
         tell("a short run, for there is no history")
         examined, diverged = _short_run(agent)
-    work = trials.work_of_step(agent)
-    num = steps or _choose(work, _CHOICES, _WORK)
-    longer = 2 * steps if steps else _choose(work, _LONGER, _WORK)
+    num, longer, shortened = (steps, 2 * steps, "") if steps else _steps_of_trials(agent)
     tell(f"one batch by heart, an easy task: {num} steps each")
     by_heart, easy = trials.overfit_one_batch(agent, num), trials.synthetic(agent, num)
     tell("learning-rate range test")
@@ -76,7 +74,7 @@ def examine(
         lengths=lengths,
         sizes=sizes,
         leak=count_leaks(agent.task, agent.config.eval_samples, agent.config.seed),
-        shortened="" if steps else _shortened(work, num, longer),
+        shortened=shortened,
     )
 
 
@@ -176,14 +174,17 @@ def _choose(work: int, choices: tuple[int, ...], most: float) -> int:
     return next((num for num in choices if num * work <= most), choices[-1])
 
 
-def _shortened(work: int, steps: int, longer: int) -> str:
-    """Return the words for trials of fewer steps than usual; "": they have as many."""
+def _steps_of_trials(agent: Agent) -> tuple[int, int, str]:
+    """Return the steps of a trial, those of one by length, and the words for fewer than usual."""
+    work = trials.work_of_step(agent)
+    steps, longer = _choose(work, _CHOICES, _WORK), _choose(work, _LONGER, _WORK)
     if (steps, longer) == (_CHOICES[0], _LONGER[0]):
-        return ""
-    return (
+        return steps, longer, ""
+    shortened = (
         f"trials took {steps} steps in place of {_CHOICES[0]}, by length {longer} in place of "
         f"{_LONGER[0]}, for one step takes {work:.1e} multiply-adds"
     )
+    return steps, longer, shortened
 
 
 def _silent(message: str) -> None:

@@ -258,7 +258,10 @@ class Case:
             return "learned"
         if self.is_known:
             return "learning" if self.is_improving else "ails"
-        return "unknown" if self.own is None else self.own.condition
+        if self.own is None:
+            return "unknown"
+        # Where the trial has learned all, the run has not yet, but it can.
+        return "learning" if self.own.condition == "learned" else self.own.condition
 
     @property
     def ails(self) -> bool:

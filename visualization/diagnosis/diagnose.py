@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 
 from visualization.diagnosis import fit, signals, sizes, steps
-from visualization.diagnosis.case import Case
+from visualization.diagnosis.case import MORE, Case
 from visualization.diagnosis.findings import Answer, Diagnosis, Finding
 from visualization.diagnosis.signals import is_cut_off
 
@@ -23,8 +23,8 @@ class Question:
 
 _RATE = ("learning rate too high", "learning rate too low")
 _INSIDE = ("exploding gradients", "saturated units", "dead units", "vanishing gradients")
-# Each is tried out by itself: what a trial mends best is the cause of the others. Of equals the
-# first is.
+# Each is tried out by itself: what a trial mends best is the cause of the others. Of those whose
+# trials learned about as much the first is.
 _TRIED = {
     "dropout too strong": "dropout=",
     "learning rate too high": "learning_rate=",
@@ -129,9 +129,13 @@ def order(case: Case) -> tuple[str, ...]:
 
     def learned(name: str) -> float:
         trials = (trial for key, trial in case.sizes.items() if key.startswith(_TRIED[name]))
-        return max((round(trial.learned, 1) for trial in trials), default=0.0)
+        return max((trial.learned for trial in trials), default=0.0)
 
-    tried = sorted(_TRIED, key=learned, reverse=True)
+    left, tried = list(_TRIED), list[str]()
+    while left:
+        enough = max(map(learned, left)) - MORE
+        tried.append(next(name for name in left if learned(name) >= enough))
+        left.remove(tried[-1])
     inside = ["exploding gradients", "saturated units", "dead units"]
     lost, length = "vanishing gradients", "sequence too long"
     is_plain = case.settings.get("cell") in ("rnn", "relu_rnn")
