@@ -97,11 +97,10 @@ def load(path: str | Path, device: str = "auto") -> "Agent":
     Raises:
         CheckpointError: the file is missing, cut off, damaged or does not fit.
     """
-    from agents.core.checkpoint import read
+    from agents.core.checkpoint import read, run_folder_of
 
     file = Path(path)
-    run_dir = file.parents[1] if file.parent.name == "checkpoints" else file.parent
-    return from_checkpoint(read(file), device, run_dir, f"checkpoint {path}")
+    return from_checkpoint(read(file), device, run_folder_of(file), f"checkpoint {path}")
 
 
 def from_checkpoint(found: "Checkpoint", device: str, run_dir: Path, place: str) -> "Agent":

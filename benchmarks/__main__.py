@@ -7,6 +7,7 @@ from collections.abc import Callable
 from benchmarks import (
     adder,
     busy,
+    checkpoints,
     comparison,
     encoding,
     overhead,
@@ -36,6 +37,10 @@ COMMANDS: dict[str, tuple[Measure, Callable[[Figures], str]]] = {
     "recording": (
         lambda o: recording.measure(o.rounds or recording.ROUNDS, o.steps),
         recording.report,
+    ),
+    "checkpoints": (
+        lambda o: checkpoints.measure(o.rounds or checkpoints.ROUNDS),
+        checkpoints.report,
     ),
     "recurrent": (lambda o: recurrent.measure(o.rounds or recurrent.ROUNDS), recurrent.report),
     "patches": (lambda o: patches.measure(o.rounds or patches.ROUNDS), patches.report),

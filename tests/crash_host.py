@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from agents.core import learning, loop
+from agents.core import checkpoint, learning, loop
 from agents.core.optim import Optimizer
 from agents.core.run_folder import RunFolder
 from main import main
@@ -132,6 +132,7 @@ def run_child(folder: str, point: str, nth: int) -> int:
     if child:
         return os.waitpid(child, 0)[1]
     torch.set_num_threads(1)
+    checkpoint.RECORDS_A_FILE = 10  # so that the run dies inside files of its history too
     count_steps(Path(f"{folder}.steps"))
     if point:
         arm(point, nth)

@@ -84,7 +84,7 @@ def test_a_run_under_a_tasks_earlier_name_goes_on(tmp_path: Path) -> None:
     again = small_agent("parity_lstm", task=task, steps=6)
     again.learn(run_dir=tmp_path, progress=False)
     assert again.state.cursor.step == 6
-    assert again.history.records[: len(found.values["history"])] == found.values["history"]
+    assert again.history.records[: len(found.history)] == found.history.records
 
 
 def test_a_run_folder_is_named_by_what_makes_an_experiment() -> None:

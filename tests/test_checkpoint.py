@@ -21,7 +21,7 @@ from tasks.core.settings import ConfigError
 from tests.conftest import same, small_agent, weights
 
 SAMPLE = Checkpoint(
-    {"agent": "x", "history": [{"step": 1, "train/loss": 0.1}], "text": "sha256 \"'\\ é"},
+    {"agent": "x", "list": [{"step": 1, "train/loss": 0.1}], "text": "sha256 \"'\\ é"},
     {"a": torch.arange(6.0).view(2, 3), "b/c": torch.tensor([1, 2], dtype=torch.uint8)},
 )
 

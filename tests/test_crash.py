@@ -48,3 +48,4 @@ def test_killed_runs_end_with_the_same_bits(seed: int, tmp_path: Path) -> None:
     ]
     assert lines[0] == lines[1]
     assert list(killed.rglob("*.tmp")) == []
+    assert len(list((straight / "history").iterdir())) == 7  # of 10 records each: 50 and 25

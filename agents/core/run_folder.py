@@ -20,9 +20,11 @@ import torch
 
 from agents.core import progression
 from agents.core.checkpoint import (
+    HISTORY,
     CannotWriteError,
     Checkpoint,
     DamagedError,
+    HistoryFiles,
     beside,
     read,
     write_durably,
@@ -102,6 +104,7 @@ class RunFolder(Folder):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._history = HistoryFiles(path / HISTORY)
 
     @classmethod
     @contextlib.contextmanager
@@ -118,8 +121,8 @@ class RunFolder(Folder):
             (path / "lock").write_text(f"{os.getpid()} {socket.gethostname()}\n")
             for name in _OWN_FILES:  # left over from a run that was killed while writing
                 beside(path / name).unlink(missing_ok=True)
-            for folder in ("checkpoints", progression.FOLDER):
-                for left_over in (path / folder).glob(".step-*.tmp"):
+            for folder in ("checkpoints", progression.FOLDER, HISTORY):
+                for left_over in (path / folder).glob(".*.tmp"):
                     left_over.unlink()
         except filelock.Timeout:
             pid, host = ((path / "lock").read_text().split() or ["?", "?"])[:2]
@@ -212,13 +215,13 @@ class RunFolder(Folder):
     def save(self, step: int, checkpoint: Callable[[], Checkpoint], keep: int) -> None:
         """Write the checkpoint of a step; then drop all but the newest `keep`."""
         path = self.path / "checkpoints" / f"step-{step:09d}.safetensors"
-        write_durably(path, checkpoint().to_bytes())
+        write_durably(path, self._history.relieve(checkpoint()).to_bytes())
         for old in self.checkpoints()[keep:]:
             old.unlink(missing_ok=True)
 
     def save_best(self, checkpoint: Callable[[], Checkpoint]) -> None:
         """Write the best checkpoint so far."""
-        write_durably(self.path / BEST, checkpoint().to_bytes())
+        write_durably(self.path / BEST, self._history.relieve(checkpoint()).to_bytes())
 
 
 def put_aside(path: Path) -> Path | None:

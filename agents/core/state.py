@@ -86,9 +86,8 @@ class State:
             "climb": attrs.asdict(self.climb),
             "best": attrs.asdict(self.best),
             **{name: getattr(self, name) for name in _PLAIN},
-            "history": self.history.records,
         }
-        return Checkpoint(values, tensors)
+        return Checkpoint(values, tensors, self.history)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over a checkpoint; a missing or extra name or another shape changes nothing.
@@ -114,6 +113,7 @@ class State:
         values = checkpoint.values
         self.cursor, self.window = Cursor(**values["cursor"]), Window(**values["window"])
         self.climb = Climb(**values.get("climb", {}))  # absent before 0.2.0
-        self.best, self.history = Best(**values["best"]), History(values["history"])
+        self.best, self.history = Best(**values["best"]), History()
+        self.history.extend(checkpoint.history)  # a copy: two agents may go on from one checkpoint
         for name in _PLAIN:  # `measured` is absent before 0.3.0
             setattr(self, name, values.get(name, 0) if name == "measured" else values[name])
