@@ -31,19 +31,20 @@ class AddingConfig(AgentConfig):
     """Sizes and recipe of the adder of marked numbers."""
 
     hidden_size: int = setting(100, "units of each recurrent layer", ge=1)
-    num_layers: int = setting(1, "recurrent layers", ge=1)
+    num_layers: int = setting(1, "number of recurrent layers", ge=1)
     cell: Literal["lstm", "gru", "rnn", "relu_rnn"] = setting(
         "lstm", "kind of recurrent layer; rnn: tanh; relu_rnn with init=identity: the IRNN"
     )
     init: Literal["default", "forget_bias", "chrono", "identity"] = setting(
         "forget_bias",
-        "of the recurrent layers. default: torch's; forget_bias: forget gates begin open; chrono: "
-        "gates remember over times up to chrono_length; identity: W_hh keeps the state as it is",
+        "first weights of the recurrent layers. default: torch's; forget_bias: forget gates begin "
+        "open; chrono: gates remember over times up to chrono_length; identity: W_hh keeps the "
+        "state as it is",
     )
     backward_steps: int | None = setting(
         None, "last steps of a series through which gradients go back; null: all of them", ge=1
     )
-    forget_bias: float = setting(3.0, "of the forget gates, with init=forget_bias")
+    forget_bias: float = setting(3.0, "bias of the forget gates, with init=forget_bias")
     chrono_length: int = setting(150, "steps, the longest memory of init=chrono", ge=3)
     identity_scale: float = setting(1.0, "times the identity is W_hh of init=identity", gt=0.0)
     optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")

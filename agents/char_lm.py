@@ -39,7 +39,7 @@ class CharLMConfig(AgentConfig):
     """Sizes and recipe of the language model."""
 
     hidden_size: int = setting(192, "units of each recurrent layer", ge=1)
-    num_layers: int = setting(1, "recurrent layers", ge=1)
+    num_layers: int = setting(1, "number of recurrent layers", ge=1)
     cell: Literal["lstm", "gru", "rnn"] = setting("lstm", "kind of recurrent layer")
     encoding: Literal["one_hot", "embedding"] = setting("one_hot", "how characters are presented")
     embedding_size: int = setting(32, "numbers per character of an embedding", ge=1)
@@ -59,7 +59,7 @@ class CharLMConfig(AgentConfig):
     eval_samples: int = with_default("eval_samples", 200)
     sample_length: int = setting(200, "characters of a continuation", ge=1, changeable=True)
     temperature: float = setting(
-        0.5, "of a continuation: the logits are divided by it; 0: always the likeliest", ge=0.0,
+        0.5, "heat of a continuation: logits are divided by it; 0: always the likeliest", ge=0.0,
         changeable=True,
     )  # fmt: skip
     top_k: int | None = setting(

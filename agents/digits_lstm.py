@@ -31,7 +31,7 @@ class DigitsConfig(AgentConfig):
     """Sizes and recipe of the reader."""
 
     hidden_size: int = setting(128, "units of each recurrent layer", ge=1)
-    num_layers: int = setting(1, "recurrent layers", ge=1)
+    num_layers: int = setting(1, "number of recurrent layers", ge=1)
     cell: Literal["lstm", "gru"] = setting("lstm", "kind of recurrent layer")
     dropout: float = setting(
         0.5, "share of the last output, and of each lower layer's, left out", ge=0.0, lt=1.0

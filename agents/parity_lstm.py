@@ -27,7 +27,7 @@ class ParityConfig(AgentConfig):
     """Sizes and recipe of the reader."""
 
     hidden_size: int = setting(16, "units of each recurrent layer", ge=1)
-    num_layers: int = setting(1, "recurrent layers", ge=1)
+    num_layers: int = setting(1, "number of recurrent layers", ge=1)
     cell: Literal["lstm", "gru", "rnn"] = setting("lstm", "kind of recurrent layer")
     learning_rate: float = with_default("learning_rate", 1e-2)
     schedule: Schedule = with_default("schedule", "constant")

@@ -39,15 +39,15 @@ class TransformerConfig(AgentConfig):
     """Sizes and recipe of the Transformer."""
 
     model_size: int = setting(64, "numbers that stand for a character between layers", ge=1)
-    num_layers: int = setting(2, "of encoder and decoder each", ge=1)
-    num_heads: int = setting(4, "of each attention; they share out model_size", ge=1)
+    num_layers: int = setting(2, "layers of encoder and decoder each", ge=1)
+    num_heads: int = setting(4, "heads of each attention; they share out model_size", ge=1)
     feedforward_size: int = setting(256, "units between attention and attention", ge=1)
     positions: Literal["learned", "sinusoidal", "rotary"] = setting(
         "learned",
         "how a place is told. learned, sinusoidal: a vector added to the character; rotary: turned "
         "queries and keys, so that only distances within a text count (Su et al. 2021)",
     )
-    dropout: float = setting(0.0, "of what each sublayer adds, in training", ge=0.0, lt=1.0)
+    dropout: float = setting(0.0, "share of what sublayers add left out", ge=0.0, lt=1.0)
     optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")
     learning_rate: float = with_default("learning_rate", 3e-3)
     muon_learning_rate: float = with_default("muon_learning_rate", 0.02)

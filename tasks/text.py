@@ -44,7 +44,7 @@ class Text(Task):
     """The next character of a text, at every place."""
 
     path: str = setting("", "file of text in UTF-8; empty: the sources of Python's own library")
-    num_characters: int = setting(3_000_000, "of the corpus that are used at most", ge=100)
+    num_characters: int = setting(3_000_000, "most characters of the corpus that are used", ge=100)
     chunk: int = setting(
         128, "characters of a training sample: as far back as gradients reach", ge=1, le=100_000
     )
@@ -52,7 +52,9 @@ class Text(Task):
     validation: float = setting(0.05, "share of the corpus, before the test", gt=0.0, lt=0.5)
     test: float = setting(0.05, "share of the corpus, at its end", gt=0.0, lt=0.5)
     characters: str = setting("", "all that can be read; empty: those of the corpus, once found")
-    digest: str = setting("", "of the corpus, by which a change is found; empty: as it is now")
+    digest: str = setting(
+        "", "digest of the corpus, by which a change is found; empty: as it is now"
+    )
 
     def __attrs_post_init__(self) -> None:
         """Keep what is found in the corpus, so that a checkpoint does without it."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -111,13 +112,15 @@ def test_learning_goes_on_with_the_whole_history(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("short_files")
-def test_a_checkpoint_without_its_folder_is_an_agent(tmp_path: Path) -> None:
+def test_a_checkpoint_without_its_folder_is_an_agent(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Copied out of its folder a checkpoint loads, and a warning names the file that it lacks."""
     agent = small_agent().learn(run_dir=tmp_path / "run", progress=False)
     copy = tmp_path / "copy.safetensors"
     shutil.copy(tmp_path / "run" / "checkpoints" / "step-000000012.safetensors", copy)
-    with pytest.warns(RuntimeWarning, match=r"history/000000008-\w+\.safetensors: cannot be read"):
-        loaded = agents.load(copy, "cpu")
+    loaded = agents.load(copy, "cpu")
+    assert re.search(r"history/000000008-\w+\.safetensors: cannot be read", caplog.text)
     assert same(weights(loaded), weights(agent))
     assert loaded.history.records == agent.history.records[8:]
 

@@ -16,13 +16,23 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 def imported(path: Path) -> set[str]:
     """Return the top-level packages that a file imports, anywhere in it."""
+    return {name.split(".")[0] for name in imported_names(path)}
+
+
+def imported_names(path: Path) -> set[str]:
+    """Return the whole names of what a file imports, such as `agents.core.orders.warn`."""
     found = set()
     for node in ast.walk(TREES[path]):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.split(".")[0])
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
+
+
+def imports(path: Path, module: str) -> bool:
+    """Tell whether a file imports a module, or something of it."""
+    return any(f"{name}.".startswith(f"{module}.") for name in imported_names(path))
 
 
 @pytest.mark.parametrize(
@@ -37,6 +47,28 @@ def test_imports_run_one_way(package: str, forbidden: set[str]) -> None:
     """Imports run main → agents → tasks and visualization, and tasks need no torch."""
     for path in (ROOT / package).rglob("*.py"):
         assert not imported(path) & forbidden, path
+
+
+COMMAND_LINE = ("command", "orders", "sweep")  # of agents/core
+
+
+@pytest.mark.parametrize("module", COMMAND_LINE)
+def test_the_command_line_is_imported_by_nothing_below_it(module: str) -> None:
+    """The modules that read orders are imported by each other and by main alone."""
+    allowed = {ROOT / "main.py", *(ROOT / "agents" / "core" / f"{m}.py" for m in COMMAND_LINE)}
+    importing = {path for path in FILES if imports(path, f"agents.core.{module}")}
+    assert importing
+    assert importing <= allowed
+
+
+@pytest.mark.parametrize("package", ["agents", "tasks"])
+def test_the_core_imports_no_agent_and_no_task(package: str) -> None:
+    """What agents and tasks are built from knows none of them: a registry names them."""
+    folder = ROOT / package
+    modules = [f"{package}.{path.stem}" for path in folder.glob("*.py") if path.stem[0] != "_"]
+    assert modules
+    for path in (folder / "core").rglob("*.py"):
+        assert not [module for module in modules if imports(path, module)], path
 
 
 def test_only_parallel_names_the_wrappers() -> None:

@@ -1,6 +1,7 @@
 """Records as one HTML file that needs nothing else, no network either, and their arrays."""
 
 import base64
+import contextlib
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -43,40 +44,55 @@ class Report:
         return "\n\n".join(filter(None, (render.text(record) for _, record in self.flat())))
 
     def html(self) -> str:
-        """Return the page."""
+        """Return the page.
+
+        Raises:
+            ExceptionGroup: has what was raised while drawing records.
+        """
+        page, errors = self._page()
+        if errors:
+            raise ExceptionGroup("some records cannot be drawn", errors)
+        return page
+
+    def _page(self) -> tuple[str, list[Exception]]:
+        """Return the page, which says what was raised in place of what cannot be drawn."""
         _register()
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
         )
-        sections = [
-            {
-                "name": name,
-                "address": anchor(name),
-                "picture": base64.b64encode(render.png(render.draw(record))).decode(),
-                "text": render.text(record),
-                "caption": render.caption(record),
-                "interactive": fragment(record),
-            }
-            for name, record in self.flat()
-        ]
+        sections: list[dict[str, Any]] = []
+        errors: list[Exception] = []
+        for name, record in self.flat():
+            section: dict[str, str | None] = {"name": name, "address": anchor(name)}
+            with _collecting(errors, name):
+                section |= _section(record)
+            sections.append(section if "picture" in section else {**section, "error": errors[-1]})
         template = environment.get_template("report.html.jinja")
-        return template.render(title=self.title, sections=sections)
+        return template.render(title=self.title, sections=sections), errors
 
     def save(self, path: str | Path) -> Path:
         """Write the page and return its path.
 
         Units have pages of their own in `units/` beside it, so that of two reports with units each
         wants a folder.
+
+        Raises:
+            ExceptionGroup: has what was raised while drawing records; all else is written.
         """
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(self.html(), encoding="utf-8")
-        _register()
-        for _, record in self.flat():
-            for address, page in subpages(record, target.name):
+        page, errors = self._page()
+        target.write_text(page, encoding="utf-8")
+        for name, record in self.flat():
+            pages: list[tuple[str, str]] = []
+            with _collecting(errors, f"pages of {name}"):
+                pages = list(subpages(record, target.name))
+            for address, subpage in pages:
                 lying = target.parent / address
                 lying.parent.mkdir(parents=True, exist_ok=True)
-                lying.write_text(page, encoding="utf-8")
+                lying.write_text(subpage, encoding="utf-8")
+        if errors:
+            raise ExceptionGroup(f"{target}: written without records that cannot be drawn", errors)
         return target
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -91,6 +107,25 @@ class Report:
         np.savez_compressed(buffer, **self.arrays())  # type: ignore[arg-type] # a mapping of arrays
         target.write_bytes(buffer.getvalue())
         return target
+
+
+@contextlib.contextmanager
+def _collecting(errors: list[Exception], what: str) -> Iterator[None]:
+    """Go on after an exception within a block, which is put with the others."""
+    try:
+        yield
+    except Exception as error:  # whatever it is: the rest of the report is not lost for it
+        error.add_note(f"while drawing {what}")
+        errors.append(error)
+
+
+def _section(record: Any) -> dict[str, str | None]:
+    return {
+        "picture": base64.b64encode(render.png(render.draw(record))).decode(),
+        "text": render.text(record),
+        "caption": render.caption(record),
+        "interactive": fragment(record),
+    }
 
 
 def _register() -> None:

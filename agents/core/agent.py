@@ -29,6 +29,7 @@ from tasks.core.task import Split, Task
 from visualization.answers import AnswerTable
 from visualization.cost import CostCounter, CostTable
 from visualization.curves import Curves
+from visualization.errors import NothingToShow
 from visualization.report import Report
 from visualization.transcript import Transcript
 from visualization.untouched import evaluation_mode, untouched
@@ -264,7 +265,12 @@ class Agent(abc.ABC):
         """Look into the agent and return a report; the agent is the same afterwards as before.
 
         Args:
-            views: names of inspections, in any order; None: all.
+            views: names of inspections, in any order; None: all. Among all, a view that has nothing
+                to show of this agent says so in its place; asked for by name, that is an error.
+
+        Raises:
+            NothingToShow: (a ValueError) a view of `views` has nothing to show.
+            ConfigError: (a ValueError) there is no view of a name.
         """
         known = {
             "summary": self.cost,
@@ -423,7 +429,7 @@ def _looked(view: Callable[[], Any], asked_for: bool) -> Any:
     """Return a view's record, or, of one that nobody asked for by name, why there is none."""
     try:
         return view()
-    except ValueError as error:
+    except NothingToShow as error:
         if asked_for:
             raise
         return Transcript(f"There is nothing to see here:\n{error}")

@@ -11,8 +11,8 @@ the same after a million records as after a thousand; see `HistoryFiles`.
 import contextlib
 import hashlib
 import json
+import logging
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from torch import Tensor
 from agents.core.history import History
 from tasks.core.settings import ConfigError, TerrariumError
 
+_LOG = logging.getLogger(__name__)
 FORMAT = 2  # raised when an older reader could not understand the file
 RECORDS_A_FILE = 1024  # of a run's history
 HISTORY = "history"  # the folder of these files within a run folder, and their name for tensors
@@ -141,7 +142,7 @@ def _parts(folder: Path, last: Checkpoint) -> Iterator[History]:
             data = path.read_bytes()
         except OSError as error:
             problem = f"cannot be read ({error.strerror}): the history begins later"
-            warnings.warn(f"{path}: {problem}", RuntimeWarning, stacklevel=3)
+            _LOG.warning(f"{path}: {problem}")
             return
         if _digest(data) != last.before.rpartition("-")[2]:
             raise DamagedError(f"{path}: is damaged: its content does not have the digest it names")

@@ -48,7 +48,7 @@ Schedule = Literal["one_cycle", "warm_restarts", "constant", "cosine", "step", "
 class AgentConfig:
     """How an agent learns. Each agent's own config adds its model's sizes."""
 
-    seed: int = setting(0, "of the weights, the data order and dropout", ge=0, lt=2**31)
+    seed: int = setting(0, "seed of the weights, the data order and dropout", ge=0, lt=2**31)
     steps: int = setting(10_000, "optimiser steps in all", ge=1, changeable=True)
     epochs: int | None = setting(
         None, "passes over the training data, in place of steps", ge=1, changeable=True
@@ -59,7 +59,7 @@ class AgentConfig:
     )
     learning_rate: float = setting(1e-3, "highest step size of Adam", gt=0.0)
     muon_learning_rate: float = setting(0.05, "highest step size of Muon", gt=0.0)
-    muon_momentum: float = setting(0.9, "of Muon", ge=0.0, lt=1.0)
+    muon_momentum: float = setting(0.9, "momentum of Muon", ge=0.0, lt=1.0)
     weight_decay: float = setting(0.0, "decoupled, per unit of learning rate", ge=0.0)
     schedule: Schedule = setting(
         "one_cycle",
@@ -86,7 +86,7 @@ class AgentConfig:
         1.0, "largest L2 norm of the gradient; null: as it is", gt=0.0
     )
     precision: Literal["fp32", "bf16", "auto"] = setting(
-        "auto", "of the training arithmetic; auto: bf16 where the device multiplies it natively"
+        "auto", "arithmetic of training; auto: bf16 where the device multiplies it natively"
     )
     parallel: Literal["none", "data"] = setting(
         "none", "data: torch's DataParallel over the visible GPUs"

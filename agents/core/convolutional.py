@@ -5,6 +5,7 @@ The functions of `visualization.conv` do the work; here they are asked of an age
 
 import copy
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -13,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from agents.core.orders import warn
 from agents.core.progression import Snapshots
 from tasks.core.task import ImageToLabel, Task
-from visualization import conv
+from visualization import NothingToShow, conv
 from visualization.conv.common import inspecting
 
+_LOG = logging.getLogger(__name__)
 NUM_IMAGES = 1000  # of the test split, at most, among which patches are sought
 NUM_LAYERS = 4  # that are looked at channel by channel
 NUM_CHANNELS = 64  # of a layer that have a page of their own
@@ -156,11 +157,11 @@ class ConvViews:
         """The layers of which some channel is excited by some image.
 
         Raises:
-            ValueError: there is none.
+            NothingToShow: there is none.
         """
         live = tuple(layer for layer in self._layers if (self._top[layer].image >= 0).any())
         if not live:
-            raise ValueError("model: no image excites any channel of its layers")
+            raise NothingToShow("model: no image excites any channel of its layers")
         return live
 
     def fields(self) -> dict[str, Any]:
@@ -332,7 +333,7 @@ class ConvViews:
 
     @functools.cached_property
     def _states(self) -> Mapping[int, Mapping[str, Tensor]]:
-        return self._snapshots.states(warn)
+        return self._snapshots.states(_LOG.warning)
 
     @functools.cached_property
     def _came_about(self) -> dict[str, conv.Progression]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from visualization.conv.common import Images, inspecting, one_image
+from visualization.errors import NothingToShow
 from visualization.tracing import tapped
 
 ACTIVATIONS = (
@@ -31,7 +32,7 @@ def feature_layers(model: nn.Module, image: Images, most: int | None = None) -> 
             None: all.
 
     Raises:
-        ValueError: no layer puts out feature maps.
+        NothingToShow: (a ValueError) no layer puts out feature maps.
     """
     ran = _calls(model, one_image(image, model))
     for kinds in (ACTIVATIONS, (nn.Conv2d,)):
@@ -41,7 +42,7 @@ def feature_layers(model: nn.Module, image: Images, most: int | None = None) -> 
     else:
         kind = type(model).__name__
         accepted = "models with modules for their convolutions or activations"
-        raise ValueError(f"model: no layer of the {kind} has feature maps; accepted: {accepted}")
+        raise NothingToShow(f"model: no layer of the {kind} has feature maps; accepted: {accepted}")
     if most is None or most >= len(found):
         return tuple(found)
     return tuple(found[at] for at in np.linspace(0, len(found) - 1, most).round().astype(int))

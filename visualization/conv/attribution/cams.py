@@ -20,6 +20,7 @@ from visualization.conv.common import (
     score,
 )
 from visualization.conv.scores import Asked, asked, demand_gradient, spans
+from visualization.errors import NothingToShow
 from visualization.tracing import tapped
 
 Weights = Callable[[Tensor, Tensor], Tensor]  # activations, gradients (B, C, h, w) -> (B, C)
@@ -53,13 +54,13 @@ def last_map(model: nn.Module, images: Images) -> str:
     several times. What the model itself puts out does not count.
 
     Raises:
-        ValueError: there is none.
+        NothingToShow: (a ValueError) there is none.
     """
     calls = layer_calls(model, images)
     maps = [call for call in calls if len(call[2]) == 4 and call[2][2] * call[2][3] > 1]
     if not maps:
         kind = type(model).__name__
-        raise ValueError(f"layer: no layer of the {kind} puts out feature maps (B, C, h, w)")
+        raise NothingToShow(f"layer: no layer of the {kind} puts out feature maps (B, C, h, w)")
     name, number, _ = maps[-1]
     return f"{name}@{number}" if sum(call[0] == name for call in calls) > 1 else name
 

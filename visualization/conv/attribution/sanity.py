@@ -16,6 +16,7 @@ from visualization.conv.attribution.cams import layer_calls
 from visualization.conv.attribution.methods import Methods, as_array, as_map, chosen_methods
 from visualization.conv.common import Images, Target, as_images, inspecting
 from visualization.conv.scores import asked
+from visualization.errors import NothingToShow
 from visualization.tracing import find_layer
 
 CHECKED = (
@@ -136,7 +137,7 @@ def _parameters(
         if held:
             found[name] = held
     if not found:
-        raise ValueError(f"model: the {type(model).__name__} has no layer with weights")
+        raise NothingToShow(f"model: the {type(model).__name__} has no layer with weights")
     ends = {name: at for at, (name, _, _) in enumerate(layer_calls(model, images))}
 
     def end(name: str) -> float:

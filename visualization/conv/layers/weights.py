@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.conv.layers.parameter_space import filter_norms
+from visualization.errors import NothingToShow
 
 PAGE = 8  # layers of a picture
 _IMAGES = 64  # filters of one or three inputs, which are drawn as images
@@ -103,7 +104,7 @@ def layer_weights(model: nn.Module) -> LayerWeights:
         model: any module.
 
     Raises:
-        ValueError: a model without parameters.
+        NothingToShow: (a ValueError) a model without parameters.
     """
     layers = []
     seen: set[Tensor] = set()
@@ -117,7 +118,7 @@ def layer_weights(model: nn.Module) -> LayerWeights:
         if own:
             layers.append(tuple(_values(full, name, module, held) for full, held in own))
     if not layers:
-        raise ValueError("model: has no parameters; accepted: one with some")
+        raise NothingToShow("model: has no parameters; accepted: one with some")
     return LayerWeights(tuple(layers), 0, len(layers))
 
 
