@@ -1,13 +1,12 @@
 """The command line: parse arguments, look up two names, call one method of the agent."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from agents.core import command
+from agents.core import command, streams
 from agents.core.version import VERSION
+from tasks.core.paths import expanded, named_folder
 from tasks.core.settings import ConfigError, TerrariumError, nearest
 
 
@@ -28,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="MODE",
         help="; ".join(f"{name}: {mode.line}" for name, mode in command.MODES.items()),
     )
-    add("--config", type=Path, metavar="FILE.yaml", help="settings, agent and task from a file")
+    add("--config", type=expanded, metavar="FILE.yaml", help="settings, agent and task from a file")
     add(
         "--set",
         action="append",
@@ -37,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         help="one setting, such as hidden_size=64 or task.reverse=none; as often as you like",
     )
     add("--seed", metavar="N", help="short for --set seed=N")
-    add("--run-dir", type=Path, metavar="DIR", help="default: runs/TASK/AGENT/SETTINGS-sSEED")
+    add("--run-dir", metavar="DIR", help="default: runs/TASK/AGENT/SETTINGS-sSEED")
     add(
         "--resume",
         default="auto",
@@ -71,6 +70,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         raise ConfigError(
             "command line", "", f"{word!r} is no option", ", ".join(names), nearest(word, names)
         )
+    if options.run_dir is not None:
+        options.run_dir = named_folder(options.run_dir, "--run-dir")
     return options
 
 
@@ -80,18 +81,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 a bug, 2 usage or settings, 65 corrupt checkpoint, 74 cannot read or write, 75 the
     folder is in use, 76 diverged, 130 after SIGINT, 143 after SIGTERM.
     """
+    streams.open_streams()
     try:
-        return command.run(parse(arguments))
+        code = command.run(parse(arguments))
+        sys.stdout.flush()
     except TerrariumError as error:
-        print(f"terrarium: {error}", file=sys.stderr)
-        return error.exit_code
+        return streams.end(str(error), error.exit_code)
     except OSError as error:  # such as a closed pipe, or a folder that may not be read
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for the interpreter's last flush
-        print(f"terrarium: {error}", file=sys.stderr)
-        return 74
+        return streams.end(str(error), 74)
     except KeyboardInterrupt:
-        print("terrarium: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+        return streams.end("interrupted; the same command goes on from here", 130)
+    return code
 
 
 if __name__ == "__main__":

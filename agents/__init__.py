@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tasks
+from tasks.core.paths import expanded
 from tasks.core.registry import Entry, find
 from tasks.core.settings import Given, build
 
@@ -99,7 +100,7 @@ def load(path: str | Path, device: str = "auto") -> "Agent":
     """
     from agents.core.checkpoint import read, run_folder_of
 
-    file = Path(path)
+    file = expanded(str(path))
     return from_checkpoint(read(file), device, run_folder_of(file), f"checkpoint {path}")
 
 

@@ -67,11 +67,13 @@ def test_values_that_are_no_json_are_refused() -> None:
         Checkpoint({"score": float("nan")}, {}).to_bytes()
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel's own `No space left` is a CannotWriteError; the old content still reads."""
     path = tmp_path / "x.safetensors"
     write_durably(path, SAMPLE.to_bytes())
-    (tmp_path / ".x.safetensors.tmp").symlink_to("/dev/full")
+    full = tmp_path / ".x.safetensors.tmp"
+    full.symlink_to("/dev/full")
+    monkeypatch.setattr("agents.core.checkpoint.beside", lambda path: full)
     with pytest.raises(CannotWriteError, match="No space left on device"):
         write_durably(path, b"new")
     assert read(path).values == SAMPLE.values

@@ -24,6 +24,7 @@ from agents.core.optim import Optimizer
 from agents.core.progression import FOLDER, Remembered, Snapshots, Written
 from agents.core.run_folder import Folder, NullFolder, RunFolder, put_aside
 from agents.core.state import Best, State
+from tasks.core.paths import expanded, named_folder
 from tasks.core.settings import nearest, to_values
 from tasks.core.task import Split, Task
 from visualization.answers import AnswerTable
@@ -157,14 +158,14 @@ class Agent(abc.ABC):
             self.config = attrs.evolve(self.config, steps=steps, epochs=None)
         shown = run_dir is not None if progress is None else progress
         console: Sink = ConsoleSink() if shown else NullSink()
-        start = None if resume in ("auto", "never") else self._start_from(Path(resume))
+        start = None if resume in ("auto", "never") else self._start_from(expanded(resume))
         if start is not None:
             self._remembered = Remembered()  # copies of other weights
         if run_dir is None:
             self.snapshots = self._remembered
             self._go_on(NullFolder(), start, "", console)
             return self
-        path = Path(run_dir)
+        path = named_folder(run_dir, "learn()")
         self.snapshots = Written(path / FOLDER)
         aside = None if resume == "auto" else put_aside(path)
         if aside is not None:
@@ -331,7 +332,7 @@ class Agent(abc.ABC):
     @final
     def save(self, path: str | Path) -> Path:
         """Write a checkpoint, from which `agents.load` makes the same agent again."""
-        target = Path(path)
+        target = expanded(str(path))
         write_durably(target, self.checkpoint().to_bytes())
         return target
 

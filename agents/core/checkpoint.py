@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from agents.core.history import History
+from tasks.core.paths import make_folder
 from tasks.core.settings import ConfigError, TerrariumError
 
 _LOG = logging.getLogger(__name__)
@@ -185,8 +187,16 @@ class HistoryFiles:
 
 
 def beside(path: Path) -> Path:
-    """Return the name under which a file is written before it takes its place."""
-    return path.with_name(f".{path.name}.tmp")
+    """Return a name of this writer's own, under which a file is written before it takes its place.
+
+    `left_over` finds the files of writers that were killed.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def left_over(folder: Path, name: str) -> Iterator[Path]:
+    """Yield the unfinished files for a name, or a pattern of names, in a folder."""
+    yield from folder.glob(f".{name}*.tmp")
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -196,7 +206,7 @@ def write_durably(path: Path, data: bytes) -> None:
     """
     temporary = beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()

@@ -16,6 +16,7 @@ import agents
 import tasks
 from agents.core.config import describe
 from agents.core.orders import Order, order_of_run, read_order, warn
+from tasks.core.paths import make_folder, named_folder
 from tasks.core.registry import Entry
 from tasks.core.settings import ConfigError, to_values
 
@@ -48,7 +49,7 @@ def _learn(order: Order) -> "Agent":
     agent = order.make()
     agent.learn(run_dir=order.run_dir, resume=order.options.resume, progress=True)
     losses = _csv([["step", "loss", "val_loss"], *agent.history.losses()])
-    write_durably(order.run_dir / "loss.csv", losses.encode())
+    write_durably(order.run_dir / "loss.csv", losses)
     return agent
 
 
@@ -66,7 +67,7 @@ def _scores(order: Order) -> dict[str, float]:
     known, best = (order.run_dir / name for name in ("test.json", "best.safetensors"))
     if not known.exists() or known.stat().st_mtime_ns < best.stat().st_mtime_ns:
         return _test(order)[3]
-    found: dict[str, float] = json.loads(known.read_text())
+    found: dict[str, float] = json.loads(known.read_text(encoding="utf-8"))
     return found
 
 
@@ -85,7 +86,7 @@ def validate(order: Order) -> int:
         for row in task.rows(answers, batch)
     ]
     path = order.run_dir / "predictions.csv"
-    write_durably(path, _csv([["question", "answer", "target", "right"], *rows]).encode())
+    write_durably(path, _csv([["question", "answer", "target", "right"], *rows]))
     arrays = io.BytesIO()
     np.savez_compressed(arrays, **batch._asdict(), y_hat=answers)
     write_durably(path.with_suffix(".npz"), arrays.getvalue())
@@ -105,7 +106,7 @@ def predict(order: Order) -> int:
         return 0
     code = 0
     for number, line in enumerate(sys.stdin.buffer, start=1):
-        text = line.decode(errors="replace").strip()
+        text = line.decode(sys.stdin.encoding, errors="replace").lstrip("\ufeff").strip()
         if not text:
             continue
         try:
@@ -156,7 +157,7 @@ def sweep(order: Order) -> int:
             outcomes.append(sweeping.Outcome(values, each.load_newest(), {}, "diverged"))
     table, folder = sweeping.table(outcomes), sweeping.sweep_dir(order, over)
     print(render.text(table))
-    write_durably(folder / "sweep.csv", _csv([table.columns, *table.rows]).encode())
+    write_durably(folder / "sweep.csv", _csv([table.columns, *table.rows]))
     views = {
         "table": table,
         "best_losses": sweeping.best_losses(outcomes, over),
@@ -199,6 +200,7 @@ def _keep(report: "Report", folder: Path, name: str, step: int) -> None:
     from agents.core.history import History
     from agents.core.logs import Pictured, Started, TensorBoardSink
 
+    make_folder(folder)
     page = report.save(folder / f"{name}.html")
     arrays = report.save_arrays(folder / f"{name}.npz")
     # A run of their own: figures hide those of an earlier look, and none of the training's.
@@ -238,7 +240,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     _demand_fitting(options)
     if options.runs:
-        orders = [order_of_run(options, Path(path), MODES) for path in options.runs]
+        orders = [order_of_run(options, named_folder(path, "RUN"), MODES) for path in options.runs]
     elif options.mode in _OF_A_RUN and options.agent is None and options.config is None:
         if options.run_dir is None:
             accepted = "a trained agent's folder, or the --agent, --task and --set it was made with"
@@ -270,13 +272,14 @@ def _demand_fitting(options: argparse.Namespace) -> None:
 def _demand_use(order: Order) -> None:
     """Refuse options that the mode, wherever it is named, has no use for."""
     options = order.options
+    resume = None if options.resume == "auto" else options.resume
     for name, value, only in (
-        ("--views", options.views, "inspect"), ("--input", options.input, "predict"),
-        ("--over", options.over or None, "sweep"),
+        ("--views", options.views, ["inspect"]), ("--input", options.input, ["predict"]),
+        ("--over", options.over or None, ["sweep"]), ("--resume", resume, ["train", "sweep"]),
     ):  # fmt: skip
-        if value is not None and order.mode != only:
+        if value is not None and order.mode not in only:
             problem = f"does not go with --mode {order.mode}"
-            raise ConfigError(name, "", problem, f"--mode {only}")
+            raise ConfigError(name, "", problem, f"--mode {' or '.join(only)}")
 
 
 def _config_file(order: Order) -> str:
@@ -290,10 +293,10 @@ def _line(entry: Entry) -> str:
     return f"{entry.line} (such as {entry.example})" if entry.example else entry.line
 
 
-def _csv(rows: Iterable[Iterable[object]]) -> str:
+def _csv(rows: Iterable[Iterable[object]]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerows(rows)
-    return text.getvalue()
+    return text.getvalue().encode(errors="surrogateescape")  # names of files in another encoding
 
 
 def _write_scores(path: Path, scores: Mapping[str, float], num: int, seed: int) -> None:

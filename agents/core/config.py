@@ -122,13 +122,17 @@ class AgentConfig:
     )
     keep: int = setting(3, "newest checkpoints kept, beside the best", ge=1, changeable=True)
 
-    def digest(self, task: object) -> str:
+    def digest(self, task: object, written: Mapping[str, object] | None = None) -> str:
         """Return eight characters that name these settings and the task's.
 
         Only what differs from the defaults has a say, so that a setting that is added later changes
-        no name; and neither has what does not make another experiment.
+        no name; and neither has what does not make another experiment. `written` are values as a
+        person wrote them, for the names of old: up to 0.4.0 `1` and `1.0` were told apart where
+        null is accepted too.
         """
-        own = {k: v for k, v in named(self).items() if k not in _UNNAMED}
+        values = named(self)
+        values |= {name: value for name, value in (written or {}).items() if name in values}
+        own = {name: value for name, value in values.items() if name not in _UNNAMED}
         told = json.dumps([own, named(task)], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:8]
 
@@ -143,28 +147,57 @@ def with_default(name: str, default: Any, first_default: Any = attrs.NOTHING) ->
 
 
 def config_class(found: Found) -> type[AgentConfig]:
-    """Return an agent's config class without importing torch.
+    """Return an agent's config class, without importing torch where that is possible.
 
     The class stands in the agent's own file, beside its model, and a question about settings
-    (--print-config, a misspelt field) should not wait seconds for torch. So only the class itself
-    and the imports that it names are executed, unless torch is there already.
+    (--print-config, a misspelt field) should not wait seconds for torch. So where it extends
+    `AgentConfig` itself, only the class and the imports that it names are executed. Where it needs
+    more of its file, such as a constant or another agent's config, the file is imported.
     """
-    if "torch" in sys.modules:
-        loaded: type[AgentConfig] = found.load().Config
-        return loaded
+    alone = None if "torch" in sys.modules else _class_alone(found)
+    loaded: type[AgentConfig] = alone or found.load().Config
+    return loaded
+
+
+def _class_alone(found: Found) -> type[AgentConfig] | None:
+    """Execute a config class and the imports that it names; None if it needs more of its file."""
     spec = importlib.util.find_spec(found.entry.module)
     assert spec is not None
     assert spec.origin is not None
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    (body,) = (n for n in tree.body if isinstance(n, ast.ClassDef) and _extends(n, "AgentConfig"))
-    used = {node.id for node in ast.walk(body) if isinstance(node, ast.Name)}
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    body = classes.get(_config_name(classes.get(found.entry.cls)))
+    if body is None or not _extends(body, "AgentConfig"):
+        return None
+    used = {node.id for node in ast.walk(body) if isinstance(node, ast.Name)} - {body.name}
     imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    needed = [n for n in imports if used & {a.asname or a.name for a in n.names}]
+    others = [node for node in tree.body if node not in imports]
+    if used & {name for node in others for name in _defined(node)}:
+        return None
+    needed = [node for node in imports if used & _defined(node)]
     namespace: dict[str, Any] = {"__name__": found.entry.module}
     module = ast.Module([*needed, body], type_ignores=[])
     exec(compile(module, spec.origin, "exec"), namespace)
     cls: type[AgentConfig] = namespace[body.name]
     return cls
+
+
+def _config_name(agent: ast.ClassDef | None) -> str:
+    """Return the name in an agent class's line `Config = …`; "" if it has none."""
+    lines = [node for node in agent.body if isinstance(node, ast.Assign)] if agent else []
+    values = [node.value for node in lines if "Config" in _defined(node)]
+    return next((value.id for value in values if isinstance(value, ast.Name)), "")
+
+
+def _defined(node: ast.AST) -> set[str]:
+    """Return the names of a module that a statement of it gives a meaning."""
+    if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+        return {node.name}
+    if isinstance(node, ast.alias):
+        return {node.asname or node.name}
+    if isinstance(node, ast.Name):
+        return {node.id} if isinstance(node.ctx, ast.Store) else set()
+    return {name for child in ast.iter_child_nodes(node) for name in _defined(child)}
 
 
 def _extends(node: ast.ClassDef, name: str) -> bool:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from agents.core.checkpoint import CannotWriteError, write_durably
 from agents.core.history import History, Record
+from tasks.core.paths import make_folder
 from visualization import render
 
 
@@ -143,9 +144,10 @@ class ConsoleSink(Sink):
         """Open the bar, move it on, write a line for an evaluation."""
         match event:
             case Started():
+                is_terminal = sys.stderr is not None and sys.stderr.isatty()
                 self._bar = tqdm(
                     total=event.total, initial=event.step, unit="step", file=sys.stderr,
-                    dynamic_ncols=True, disable=not sys.stderr.isatty(), mininterval=0.2,
+                    dynamic_ncols=True, disable=not is_terminal, mininterval=0.2,
                 )  # fmt: skip
             case Recorded():
                 self._show(event.record, event.note)
@@ -169,8 +171,9 @@ class ConsoleSink(Sink):
         self.say("  ".join([*words, note]).rstrip())
 
     def say(self, message: str) -> None:
-        """Write a line above the bar."""
-        tqdm.write(message, file=sys.stderr)
+        """Write a line above the bar; where standard error is None, nobody reads it."""
+        if sys.stderr is not None:
+            tqdm.write(message, file=sys.stderr)
 
     def warn(self, message: str) -> None:
         """Write a line above the bar."""
@@ -254,7 +257,7 @@ class TensorBoardSink(Sink):
         from tensorboard.compat.proto.event_pb2 import SessionLog
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         self._path = self._folder / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}"
         self._file = self._open.enter_context(self._path.open("wb"))
         self._records = RecordWriter(self._file)

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,11 @@ import tasks
 from agents.core.config import (
     AgentConfig,
     config_class,
-    flat_settings,
     read_file,
     read_option,
     read_value,
 )
+from tasks.core.paths import expanded, named_folder
 from tasks.core.registry import Entry, Found, find
 from tasks.core.settings import ConfigError, Given, build, changeable, fields, nearest
 
@@ -37,6 +37,7 @@ class Order:
     task: "Task"
     config: AgentConfig
     settings: Mapping[str, Given]  # of the agent, as they were given
+    task_settings: Mapping[str, Given]  # of the task, likewise
     options: argparse.Namespace
 
     @property
@@ -44,8 +45,14 @@ class Order:
         """The run's folder: the given one, or one that its settings name."""
         if self.options.run_dir is not None:
             return Path(self.options.run_dir)
-        name = f"{self.config.digest(self.task)}-s{self.config.seed}"
-        return Path("runs") / self.task.name / self.agent.name / name
+        parent = Path("runs") / self.task.name / self.agent.name
+        known = fields(type(self.config))
+        written = {k: v.value for k, v in self.settings.items() if known[k].type is not float}
+        folder, earlier = (
+            parent / f"{self.config.digest(self.task, values)}-s{self.config.seed}"
+            for values in ({}, written)
+        )
+        return earlier if earlier.exists() and not folder.exists() else folder
 
     def make(self) -> "Agent":
         """Make the agent, untrained."""
@@ -86,17 +93,25 @@ class Order:
 
         Those that had no say in what was learned are taken over.
         """
-        found = flat_settings(agent.identity())
-        wanted = {name: (item.value, item.place) for name, item in self.settings.items()}
-        wanted |= {"agent": (self.agent.name, "--agent"), "task": (self.task.name, "--task")}
-        wanted.pop("seed", None)  # names the samples here
-        may_change = [name for name in changeable(type(self.config)) if wanted.pop(name, None)]
-        for name, (value, place) in wanted.items():
-            if found[name] != value:
-                problem = f"the run in {self.run_dir} has {found[name]!r}, not {value!r}"
+        may_change = changeable(type(self.config))
+        for name, wanted, found, place in self._compared(agent):
+            if wanted != found and name not in (*may_change, "seed"):  # which names samples here
+                problem = f"the run in {self.run_dir} has {found!r}, not {wanted!r}"
                 raise ConfigError(place, name, problem, "the run's own settings, or none")
-        changed = {name: getattr(self.config, name) for name in may_change}
+        changed = {name: getattr(self.config, name) for name in may_change if name in self.settings}
         agent.config = attrs.evolve(agent.config, **changed)
+
+    def _compared(self, agent: "Agent") -> Iterator[tuple[str, object, object, str]]:
+        """Yield of each setting that was given its name, its value here and there, and its place.
+
+        The names of agent and task come first: settings of another kind have no other side.
+        """
+        yield "agent", self.agent.name, agent.name, "--agent"
+        yield "task", self.task.name, agent.task.name, "--task"
+        for name, item in self.settings.items():
+            yield name, getattr(self.config, name), getattr(agent.config, name), item.place
+        for name, item in self.task_settings.items():
+            yield f"task.{name}", getattr(self.task, name), getattr(agent.task, name), item.place
 
 
 def order_of_run(options: argparse.Namespace, folder: Path, modes: Collection[str]) -> Order:
@@ -116,23 +131,17 @@ def read_order(
     if str(chosen.value) not in modes:
         problem, hint = f"{chosen.value!r} is not known", nearest(chosen.value, modes)
         raise ConfigError(chosen.place, "mode", problem, ", ".join(modes), hint)
-    folder = given.pop("run_dir", None)
-    if folder is not None:
-        options = argparse.Namespace(**{**vars(options), "run_dir": _folder(folder)})
+    named = given.pop("run_dir", None)
+    if named is not None:
+        folder = named_folder(named.value, named.place)
+        options = argparse.Namespace(**{**vars(options), "run_dir": folder})
     names = {kind: _name(kind, given) for kind in ("agent", "task")}
     agent = find("agent", names["agent"].value, agents.AGENTS, names["agent"].place)
     of_task = {k.removeprefix("task."): v for k, v in given.items() if k.startswith("task.")}
     settings = {k: v for k, v in given.items() if not k.startswith("task.")}
     task = tasks.from_given(names["task"].value, of_task, names["task"].place)
     config = build(config_class(agent), settings, [f"task.{name}" for name in fields(type(task))])
-    return Order(str(chosen.value), agent, task, config, settings, options)
-
-
-def _folder(given: Given) -> Path:
-    if not isinstance(given.value, str) or not given.value.strip():
-        problem = f"{given.value!r} is no folder"
-        raise ConfigError(given.place, "run_dir", problem, "the path of a folder, as text")
-    return Path(given.value)
+    return Order(str(chosen.value), agent, task, config, settings, of_task, options)
 
 
 def _gather(options: argparse.Namespace) -> dict[str, Given]:
@@ -140,8 +149,9 @@ def _gather(options: argparse.Namespace) -> dict[str, Given]:
 
     A run folder that is named alone stands for the config.yaml in it.
     """
-    if options.resume not in ("auto", "never") and not Path(options.resume).exists():
-        problem = f"{options.resume} does not exist"
+    start = expanded(options.resume)
+    if options.resume not in ("auto", "never") and (start.is_dir() or not start.exists()):
+        problem = f"{start} {'is a folder' if start.is_dir() else 'does not exist'}"
         raise ConfigError("--resume", "", problem, "auto, never, or a checkpoint file")
     path = config_of(options)
     given = _in_own_words(read_file(path), options.agent) if path else {}

@@ -25,17 +25,18 @@ from agents.core.checkpoint import (
     Checkpoint,
     DamagedError,
     HistoryFiles,
-    beside,
+    left_over,
     read,
     write_durably,
 )
+from tasks.core.paths import make_folder
 from tasks.core.settings import TerrariumError
 
 BEST = "best.safetensors"
 _CHECKPOINT = re.compile(r"step-(\d+)\.safetensors")
-_OWN_FILES = (
+_OF_TRAINING = (  # what `validate` writes is left out: it may be writing, as it takes no lock
     "config.yaml", "command.txt", "env.json", "status.json", "metrics.jsonl", BEST, "test.json",
-    "validation.json", "predictions.csv", "predictions.npz", "loss.csv",
+    "loss.csv",
 )  # fmt: skip
 
 
@@ -116,16 +117,16 @@ class RunFolder(Folder):
         """
         lock = filelock.FileLock(path / "lock", timeout=0)
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             lock.acquire()
-            (path / "lock").write_text(f"{os.getpid()} {socket.gethostname()}\n")
-            for name in _OWN_FILES:  # left over from a run that was killed while writing
-                beside(path / name).unlink(missing_ok=True)
-            for folder in ("checkpoints", progression.FOLDER, HISTORY):
-                for left_over in (path / folder).glob(".*.tmp"):
-                    left_over.unlink()
+            holder = f"{os.getpid()} {socket.gethostname()}\n"
+            (path / "lock").write_text(holder, encoding="utf-8")
+            numbered = [(path / part, "") for part in ("checkpoints", progression.FOLDER, HISTORY)]
+            for folder, name in [*((path, name) for name in _OF_TRAINING), *numbered]:
+                for file in left_over(folder, name):  # by a run that was killed while writing
+                    file.unlink(missing_ok=True)
         except filelock.Timeout:
-            pid, host = ((path / "lock").read_text().split() or ["?", "?"])[:2]
+            pid, host = ((path / "lock").read_text(encoding="utf-8").split() or ["?", "?"])[:2]
             raise FolderInUseError(
                 f"{path}: is in use by a living run (process {pid} on {host}); "
                 "wait for it, stop it, or choose another --run-dir"
@@ -152,9 +153,10 @@ class RunFolder(Folder):
         if changed:
             warn(f"{self.path}: other versions than before, bits may differ: {', '.join(changed)}")
         commands = self.path / "command.txt"
-        earlier = commands.read_text() if commands.exists() else ""
+        earlier = commands.read_bytes() if commands.exists() else b""
+        command = shlex.join(sys.argv).encode(errors="surrogateescape")  # bytes of no encoding
         self._write("config.yaml", config_text)
-        self._write("command.txt", earlier + shlex.join(sys.argv) + "\n")
+        write_durably(commands, earlier + command + b"\n")
         self._write("env.json", json.dumps(environment, indent=2) + "\n")
 
     def status(self, state: str, **values: Any) -> None:
@@ -177,7 +179,7 @@ class RunFolder(Folder):
     def _read_json(self, name: str) -> dict[str, Any]:
         """Return a file's map; an empty one where there is none, or none that can be read."""
         try:
-            found = json.loads((self.path / name).read_text())
+            found = json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}

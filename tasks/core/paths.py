@@ -3,10 +3,28 @@
 import os
 from pathlib import Path
 
+from tasks.core.settings import ConfigError
+
 
 def expanded(text: str) -> Path:
     """Return a path with the home folder for `~`; where there is none the path stays as it is."""
     return Path(os.path.expanduser(text))  # noqa: PTH111 - pathlib's own raises for `~nobody`
+
+
+def named_folder(value: object, place: str) -> Path:
+    """Return the path of a folder that a person named; an empty text is a ConfigError.
+
+    An empty one is what an unset variable of the shell leaves, and would be the working directory.
+    """
+    if not isinstance(value, (str, Path)) or not str(value).strip():
+        problem = f"{value!r} is no folder"
+        raise ConfigError(place, "run_dir", problem, "the path of a folder, as text")
+    return expanded(str(value))
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and those above it; where a link stands, the folder that it leads to."""
+    os.makedirs(os.path.realpath(path), exist_ok=True)  # noqa: PTH103 - pathlib's fails at a loop
 
 
 def is_file(path: Path) -> bool:

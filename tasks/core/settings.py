@@ -11,6 +11,7 @@ tasks.core.settings.ConfigError: file, line 3: eggs: 0 is out of range; accepted
 """
 
 import difflib
+import numbers
 import sys
 import types
 from collections.abc import Iterable, Mapping
@@ -87,6 +88,7 @@ def setting(
     bounds = {name: bound for name, bound in pairs.items() if bound is not None}
     return attrs.field(
         default=default,
+        converter=attrs.Converter(_converted, takes_field=True),
         validator=_validate,
         metadata={
             "meaning": meaning,
@@ -141,6 +143,25 @@ def _out_of_range(value: object, bounds: Mapping[str, float]) -> bool:
     return not all(tests[name](value, bound) for name, bound in bounds.items())
 
 
+def _plain(value: object) -> object:
+    """Return a number or text of another type, such as numpy's, as Python's own."""
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def _converted(value: object, field: "attrs.Attribute[Any]") -> object:
+    """Return a plain value, and a float for an integer where a float is meant.
+
+    So equal settings are written alike, and name the same run folder.
+    """
+    plain = _plain(value)
+    is_meant = float in (get_args(field.type) or (field.type,)) and fits(plain, float)
+    return float(plain) if is_meant else plain  # type: ignore[arg-type]
+
+
 def check(field: "attrs.Attribute[Any]", value: object, place: str) -> None:
     """Raise ConfigError unless `value` is of the field's type and within its bounds."""
     if not fits(value, field.type):
@@ -192,9 +213,8 @@ def build(cls: type[T], given: Mapping[str, Given], others: Iterable[str] = ()) 
             problem = f"{name!r} is not a setting of {cls.__name__}"
             hint = nearest(name, [*known, *others])
             raise ConfigError(item.place, "", problem, ", ".join(known), hint)
-        check(known[name], item.value, item.place)
-        is_float = known[name].type is float and isinstance(item.value, int)
-        values[name] = float(item.value) if is_float else item.value  # type: ignore[arg-type]
+        values[name] = _plain(item.value)
+        check(known[name], values[name], item.place)
     try:
         return cls(**values)
     except ConfigError as error:  # a setting that does not go with the others
