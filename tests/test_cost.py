@@ -1,9 +1,13 @@
 """Parameters, multiply-adds and sizes of outputs: torch's own counts, by layer."""
 
+import functools
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.conftest import small_agent
@@ -123,14 +127,77 @@ def test_whole_networks_cost_what_torch_counts(
     """Grouped, transposed, attention and functions: equal to torch's counter in every mode."""
     inputs = torch.zeros(shape)
     model.eval()
-    with FlopCounterMode(display=False) as theirs:
-        model(inputs)  # with gradients: without, attention is fused and not counted
+    with FlopCounterMode(display=False) as theirs, sdpa_kernel(SDPBackend.MATH):
+        model(inputs)  # of attention that is fused on a CPU it counts nothing
     counter = CostCounter(model)
     with counter.watch(), mode():
         model(inputs)
     table = counter.table(shape[0])
     assert 2 * table.multiply_adds == theirs.get_total_flops() > 0
     assert table.num_parameters == sum(p.numel() for p in model.parameters())
+
+
+class Calls(nn.Module):
+    """Calls a function of its inputs."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return what the function returns."""
+        return self.function(*inputs)
+
+
+def test_attention_costs_its_two_products() -> None:
+    """2 · heads · L · S · E on any kernel, with a mask, wider values or fewer heads of keys too."""
+    q, k, v = torch.rand(2, 4, 6, 8), torch.rand(2, 4, 5, 8), torch.rand(2, 4, 5, 3)
+    attend = F.scaled_dot_product_attention
+    mask = torch.ones(6, 5, dtype=torch.bool)
+    grouped = functools.partial(attend, enable_gqa=True)
+    calls = [
+        (attend, (q, k, k), 2 * 4 * 6 * 5 * (8 + 8)),
+        (attend, (q, k, v), 2 * 4 * 6 * 5 * (8 + 3)),
+        (attend, (q, k, k, mask), 2 * 4 * 6 * 5 * (8 + 8)),
+        (grouped, (q, k[:, :2], k[:, :2]), 2 * 4 * 6 * 5 * (8 + 8)),
+    ]
+    for function, inputs, wanted in calls:
+        for mode in (torch.no_grad, torch.enable_grad, torch.inference_mode):
+            counter = CostCounter(model := Calls(function))
+            with counter.watch(), mode():
+                model(*inputs)
+            assert counter.table(2).multiply_adds == wanted
+
+
+def test_transformer_layers_cost_their_attention() -> None:
+    """Four projections, two products of attention and two linear layers, for each sample."""
+    layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+    wanted = 2 * (4 * 10 * 16 * 16 + 2 * 10 * 10 * 16 + 2 * 10 * 16 * 32)
+    assert cost(layer, torch.rand(2, 10, 16)).multiply_adds == wanted
+
+
+def test_products_in_place_count_and_unknown_ones_are_not_nothing() -> None:
+    """`addmm_` costs what `addmm` does; products that torch has no formula for are None, not 0."""
+    x = torch.rand(3, 5)
+    found = rows(Calls(lambda x: torch.zeros(3, 4).addmm_(x, torch.ones(5, 4))), x)
+    assert found[""].multiply_adds == 3 * 4 * 5
+    tbc = torch.ones(2, 5, 4), torch.ones(4)
+    for unknown in (
+        lambda x: torch.addbmm(torch.zeros(3, 4), x[None], torch.ones(1, 5, 4)),
+        lambda x: torch.conv_tbc(x[:, None], *tbc),
+        lambda x: torch.linalg.det(x[:3, :3]),
+    ):
+        assert rows(Calls(unknown), x)[""].multiply_adds is None
+    for none in (F.normalize, torch.digamma, lambda x: F.interpolate(x[None], 9, mode="linear")):
+        assert not rows(Calls(none), x)
+
+
+def test_a_network_that_works_in_place_leaves_the_inputs_alone() -> None:
+    """What is counted runs on copies, also as one of several arguments."""
+    x = torch.rand(2, 3)
+    given = x.clone()
+    cost(Calls(lambda a, b: a.sub_(1) + b.mul_(2)), (x, x))
+    assert torch.equal(x, given)
 
 
 def test_functions_count_for_the_module_that_runs_them() -> None:
@@ -249,8 +316,13 @@ def test_a_pass_that_breaks_off_leaves_the_count_in_order() -> None:
     assert found == {"0": 9, "1": 0, OUTSIDE: 8}
 
 
-@pytest.mark.parametrize("given", [[], torch.tensor(1.0), torch.zeros(0, 3), ["x"]])
+@pytest.mark.parametrize(
+    "given", [[], torch.tensor(1.0), torch.zeros(0, 3), ["x"], {"x": torch.rand(99, 99)}, None]
+)
 def test_inputs_of_another_kind_are_named(given: object) -> None:
-    """What is no batch is an error that says what is accepted."""
-    with pytest.raises(ValueError, match=r"inputs: .* is not accepted; accepted: a tensor \(batch"):
+    """What is no batch is an error that says what is accepted, and lists no numbers."""
+    with pytest.raises(
+        ValueError, match=r"inputs: .* is not accepted; accepted: a tensor \(batch"
+    ) as error:
         cost(nn.Linear(3, 2), given)
+    assert len(str(error.value)) < 100

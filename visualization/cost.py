@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -10,15 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from visualization.untouched import hooks, untouched
+from visualization.packing import tensors
+from visualization.untouched import demand_module, hooks, untouched
 
 OUTSIDE = "outside any layer"
 _CELLS = (nn.RNNBase, nn.RNNCellBase)
-_UNCOUNTED = (  # beginnings of the names of operators that multiply matrices and have no formula
-    "_cdist", "_fft", "_linalg", "_native_multi_head", "_sparse_mm", "_transformer_encoder",
-    "_trilinear", "cholesky", "linalg_inv", "linalg_lstsq", "linalg_lu", "linalg_matrix",
-    "mkldnn_rnn", "triangular_solve",
-)  # fmt: skip
+_UNCOUNTED = frozenset({  # words in the names of operators that multiply matrices
+    "addbmm", "addmm", "attention", "baddbmm", "bmm", "cdist", "cholesky", "conv", "conv2d",
+    "conv3d", "convolution", "det", "eig", "eigh", "eigvals", "fft", "gru", "hspmm", "inv",
+    "linear", "lstm", "lstsq", "lu", "matmul", "matrix", "mm", "qr", "rnn", "slogdet", "smm",
+    "solve", "sspaddmm", "svd", "transformer", "trilinear",
+})  # fmt: skip
 
 
 @attrs.frozen
@@ -78,6 +80,7 @@ class CostCounter:
     """
 
     def __init__(self, model: nn.Module) -> None:
+        demand_module(model)
         self._names = {module: name for name, module in model.named_modules()}
         self._running: list[nn.Module] = []
         self._found: dict[nn.Module | None, _Count] = {}
@@ -90,12 +93,12 @@ class CostCounter:
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         self._running.pop()
-        count, held = self._found[module], list(_tensors(output))
+        count, held = self._found[module], tensors(output)
         count.calls += 1
         count.output_shape = tuple(held[0].shape) if held else ()
         count.output_bytes += sum(tensor.numel() * tensor.element_size() for tensor in held)
         if isinstance(module, _CELLS) and held:
-            count.multiply_adds += _recurrent(module, next(_tensors((args, kwargs))))
+            count.multiply_adds += _recurrent(module, tensors((args, kwargs))[0])
 
     def _operator(self, multiply_adds: int | None) -> None:
         module = self._running[-1] if self._running else None
@@ -110,10 +113,11 @@ class CostCounter:
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
         """Count every call of a layer, and every product, while the block runs."""
-        before = [module.register_forward_pre_hook(self._begin) for module in self._names]
+        opened = [m for m in self._names if not isinstance(m, torch.jit.ScriptModule)]
+        before = [module.register_forward_pre_hook(self._begin) for module in opened]
         after = [
             module.register_forward_hook(self._end, with_kwargs=True, always_call=True)
-            for module in self._names
+            for module in opened
         ]
         with hooks([*before, *after]), _unfused_attention(), _Operators(self._operator):
             try:
@@ -156,17 +160,23 @@ def cost(model: nn.Module, inputs: Tensor | Sequence[Tensor]) -> CostTable:
             tensors are its arguments in order.
 
     Raises:
-        ValueError: no tensor is given, or one without a batch.
+        ValueError: no tensor is given, or one without a batch; or `model` is no module.
     """
-    given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    given = tuple(inputs) if isinstance(inputs, (list, tuple)) else (inputs,)
     if not given or not isinstance(given[0], Tensor) or not given[0].ndim or not len(given[0]):
-        found = f"shape {tuple(given[0].shape)}" if isinstance(inputs, Tensor) else repr(inputs)
+        kinds = ", ".join(_kind(each) for each in given) or "nothing"
         accepted = "a tensor (batch, …), or several of them"
-        raise ValueError(f"inputs: {found} is not accepted; accepted: {accepted}")
+        raise ValueError(f"inputs: {kinds} is not accepted; accepted: {accepted}")
     counter = CostCounter(model)
     with untouched(model), torch.no_grad(), counter.watch():
         model(*given)
     return counter.table(len(given[0]))
+
+
+def _kind(value: Any) -> str:
+    """Return what a value is in a few words, whatever is in it."""
+    is_tensor = isinstance(value, Tensor)
+    return f"shape {tuple(value.shape)}" if is_tensor else f"a {type(value).__name__}"
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -181,12 +191,20 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self._tell, self._formulas = tell, flop_registry
 
+    def _formula(self, func: Any) -> Callable[..., int] | None:
+        """Return the formula of an operator; of one that works in place, of its twin."""
+        name = func._schema.name.removeprefix("aten::")
+        if name.startswith("_scaled_dot_product") and not name.endswith("backward"):
+            return _attention
+        twin = getattr(torch.ops.aten, name.removesuffix("_"), None)
+        return self._formulas.get(func.overloadpacket) or self._formulas.get(twin)
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run one operator, or its parts."""
         given = kwargs or {}
-        formula = self._formulas.get(func.overloadpacket)
+        formula = self._formula(func)
         if formula is None:
             with self:
                 output = func.decompose(*args, **given)
@@ -200,6 +218,11 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return output
 
 
+def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+    """Return twice the multiply-adds of attention (…, L, E), (…, S, E), (…, S, F), all of it."""
+    return 2 * math.prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
+
+
 def _products(func: Any, args: tuple[Any, ...]) -> int | None:
     """Return the multiply-adds of an operator that torch has no formula for."""
     _, _, name = func._schema.name.partition("::")
@@ -207,7 +230,7 @@ def _products(func: Any, args: tuple[Any, ...]) -> int | None:
         return int(args[0].numel())
     if name == "addmv":
         return int(args[1].numel())
-    known = func.namespace in ("aten", "prims", "prim") and not name.startswith(_UNCOUNTED)
+    known = func.namespace in ("aten", "prims", "prim") and _UNCOUNTED.isdisjoint(name.split("_"))
     return 0 if known else None
 
 
@@ -220,15 +243,6 @@ def _unfused_attention() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    """Yield the tensors in an output, however it is packed."""
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, (Mapping, list, tuple)):
-        for part in tree.values() if isinstance(tree, Mapping) else tree:
-            yield from _tensors(part)
 
 
 def _recurrent(module: nn.Module, inputs: Tensor) -> int:

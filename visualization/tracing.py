@@ -6,15 +6,17 @@ them, `relu@1` the second.
 """
 
 import contextlib
-import copy
-import dataclasses
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from visualization.untouched import hooks
+from visualization.packing import each_tensor
+from visualization.untouched import demand_module, hooks
+
+NamedLayer = str | nn.Module  # a layer's dotted name, or the module itself
 
 _SHOWN = 12  # names that an error lists
 
@@ -54,48 +56,74 @@ class Trace(Mapping[str, list[Any]]):
         return len(self._calls)
 
 
-def find_layer(model: nn.Module, name: str, place: str = "layer") -> Layer:
+def layer_name(model: nn.Module, layer: NamedLayer, place: str = "layer") -> str:
+    """Return the dotted name of a layer that is given by its name or as the module itself.
+
+    Raises:
+        ValueError: the module is no part of the model, or it is neither module nor name.
+    """
+    if isinstance(layer, str):
+        return layer
+    demand_module(model)
+    modules = dict(model.named_modules())
+    if isinstance(layer, nn.Module):
+        for name, module in modules.items():
+            if module is layer:
+                return str(name)
+    problem = f"a {type(layer).__name__} is no layer of the {type(model).__name__}"
+    accepted = f"its modules or their names, {_listed(modules)}"
+    raise ValueError(f"{place}: {problem}; accepted: {accepted}")
+
+
+def layer_names(
+    model: nn.Module, layers: NamedLayer | Iterable[NamedLayer], place: str = "layers"
+) -> list[str]:
+    """Return the dotted names of one or several layers.
+
+    Raises:
+        ValueError: as `layer_name`.
+    """
+    given = [layers] if isinstance(layers, (str, nn.Module)) else layers
+    return [layer_name(model, layer, place) for layer in given]
+
+
+def find_layer(model: nn.Module, layer: NamedLayer, place: str = "layer") -> Layer:
     """Return the module that a dotted name means, with the call that `@` chooses.
 
     Raises:
-        ValueError: names the nearest of the names that there are.
+        ValueError: names the nearest of the names that there are; or the layer lies inside of a
+            module that torch scripted, where nothing can be seen.
     """
+    name = layer_name(model, layer, place)
+    demand_module(model)
     dotted, at, number = name.partition("@")
     modules = dict(model.named_modules(remove_duplicate=False))
     if dotted not in modules:
-        known = [known for known in modules if known]
-        near = difflib.get_close_matches(dotted, known, 1, 0.0)
-        listed = ", ".join(known[:_SHOWN]) + (", …" if len(known) > _SHOWN else "")
+        near = difflib.get_close_matches(dotted, filter(None, modules), 1, 0.0)
         meant = f"; did you mean {near[0]!r}?" if near else ""
-        kind = type(model).__name__
-        raise ValueError(f"{place}: {name!r} is no layer of the {kind}; accepted: {listed}{meant}")
+        problem = f"{name!r} is no layer of the {type(model).__name__}"
+        raise ValueError(f"{place}: {problem}; accepted: {_listed(modules)}{meant}")
     if at and not number.isdecimal():
         raise ValueError(f"{place}: {name!r} names no call; accepted: {dotted}@0, {dotted}@1, …")
+    if any(_hides(module, outer, dotted) for outer, module in modules.items()):
+        problem = f"{name!r} lies in a scripted module, which shows nothing of its inside"
+        accepted = "layers outside of it, or the module that it was made from"
+        raise ValueError(f"{place}: {problem}; accepted: {accepted}")
     return Layer(modules[dotted], int(number) if at else None)
 
 
-def _each_tensor(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Return a layer's output with each tensor in it changed, however it is packed.
+def _hides(module: nn.Module, name: str, layer: str) -> bool:
+    """Tell whether a module is scripted and hides a layer: its parts, and itself if not traced."""
+    if not isinstance(module, torch.jit.ScriptModule):
+        return False
+    is_seen = name == layer and isinstance(module, torch.jit._trace.TopLevelTracedModule)
+    return f"{layer}.".startswith(f"{name}.") and not is_seen
 
-    Tensors, mappings, lists, tuples (named ones too) and dataclasses are looked into.
-    """
-    if isinstance(output, Tensor):
-        return change(output)
-    if isinstance(output, Mapping):
-        held: Any = copy.copy(output)
-        for key, value in output.items():
-            held[key] = _each_tensor(value, change)
-        return held
-    if isinstance(output, (list, tuple)):
-        parts = [_each_tensor(value, change) for value in output]
-        named = "_fields" in vars(type(output))
-        return type(output)(*parts) if named else type(output)(parts)
-    if dataclasses.is_dataclass(output) and not isinstance(output, type):
-        fields = {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
-        return dataclasses.replace(
-            output, **{k: _each_tensor(v, change) for k, v in fields.items()}
-        )
-    return output
+
+def _listed(names: Iterable[str]) -> str:
+    """Return the first of the names of layers, for an error."""
+    known = [name for name in names if name]
+    return ", ".join(known[:_SHOWN]) + (", …" if len(known) > _SHOWN else "")
 
 
 @contextlib.contextmanager
@@ -124,6 +152,8 @@ def tapped(
         depth[0] -= 1
 
     def hook(module: nn.Module, _: Any, output: Any) -> Any:
+        if torch._C._current_graph_task_id() != -1:
+            return output  # a checkpoint computes it again, in a backward pass
         number = counts[module] = counts.get(module, -1) + 1 if depth[0] else 0
         for name, layer in found.items():
             if layer.module is module and layer.call in (None, number):
@@ -172,7 +202,9 @@ def _left_early(
 
 
 @contextlib.contextmanager
-def trace(model: nn.Module, layers: str | Iterable[str], *, stop: bool = False) -> Iterator[Trace]:
+def trace(
+    model: nn.Module, layers: NamedLayer | Iterable[NamedLayer], *, stop: bool = False
+) -> Iterator[Trace]:
     """Record what layers put out while a model runs in the block; afterwards no hook is left.
 
     The tensors are those that the layers returned, with their graph if gradients are on: the model
@@ -190,20 +222,21 @@ def trace(model: nn.Module, layers: str | Iterable[str], *, stop: bool = False) 
 
     Args:
         model: any module; its mode is left as it is.
-        layers: dotted names; `relu@1` is the second call of `relu` in a pass.
+        layers: dotted names, or modules of the model, which come under theirs; `relu@1` is the
+            second call of `relu` in a pass.
         stop: leave each pass as soon as all of them were called (a name without `@` after its first
             call); `model(...)` then returns None.
 
     Raises:
         ValueError: no such layer; names the nearest.
     """
-    names = [layers] if isinstance(layers, str) else list(layers)
+    names = layer_names(model, layers)
     seen = Trace(names)
 
     def record(name: str) -> Callable[[Any], Any]:
         def take(output: Any) -> Any:
             seen[name].append(output)
-            return _each_tensor(output, Tensor.clone)
+            return each_tensor(output, Tensor.clone)
 
         return take
 
