@@ -14,8 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from visualization import conv
+from visualization.conv.common import as_array, as_tensor
 
 SIZE, CLASSES = 8, 3
 
@@ -86,20 +88,61 @@ class Double(Net):
         self.first.requires_grad_(False)
 
 
-class InPlace(Net):
-    """Changes the images themselves, before anything else."""
+class Bfloat16(Net):
+    """Computes in bfloat16, which numpy does not have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bfloat16()
+
+
+class Half(Net):
+    """Computes in float16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.half()
+
+
+class Normalised(Net):
+    """Normalises the images, before anything else."""
 
     def maps(self, x: Tensor) -> Tensor:
         """Return feature maps (B, 4, H, W)."""
-        x -= 0.1
-        return super().maps(x)
+        return super().maps((x - 0.5) / 0.25)
 
 
+class InPlace(Net):
+    """Normalises the images in place: it changes what it is given."""
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Return feature maps (B, 4, H, W)."""
+        return super().maps(x.sub_(0.5).div_(0.25))
+
+
+class Checkpointed(Net):
+    """Computes its maps again in the backward pass."""
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Return feature maps (B, 4, H, W)."""
+        maps: Tensor = checkpoint(super().maps, x, use_reentrant=False)
+        return maps
+
+
+class Compiled(Net):
+    """Runs code that was made of it before anything looked at it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch._dynamo.reset()  # of so many of one class the rest would not be compiled
+        self.compile(backend="eager")
+
+
+PLAIN = (Net, Colours, Residual, Branches, Double, Bfloat16, Half, InPlace)
 NETS: dict[str, type[Net]] = {
-    cls.__name__: cls for cls in (Net, Colours, Residual, Branches, Double, InPlace)
+    cls.__name__: cls for cls in (*PLAIN, Normalised, Checkpointed, Compiled)
 }
 LAYER, UNIT = "look", (1, 3, 4)
-STATES = "states"
 
 
 def landscape(name: str) -> Callable[..., Any]:
@@ -117,7 +160,7 @@ def landscape(name: str) -> Callable[..., Any]:
 
 def masks(images: Tensor) -> np.ndarray:
     """Return masks of two concepts for each image."""
-    bright = images.mean(1).numpy() > 0.5
+    bright = np.asarray(as_tensor(images).float()).mean(1) > 0.5
     return np.stack([bright, ~bright], axis=1)
 
 
@@ -132,7 +175,7 @@ CALLS: dict[str, Callable[[Any, Tensor], Any]] = {
     "activation": lambda m, x: conv.activation(m, conv.as_images(x, m), LAYER).detach(),
     "attributions": lambda m, x: conv.attributions(m, x[:2], methods=["saliency", "grad_cam"]),
     "compare_response": lambda m, x: conv.compare_response(m, LAYER, x[0], ("noise", 0.3)),
-    "completeness_gap": lambda m, x: conv.completeness_gap(m, x, torch.zeros_like(x)),
+    "completeness_gap": lambda m, x: conv.completeness_gap(m, x, 0 * x),
     "dead_units": conv.dead_units,
     "deconvnet": conv.deconvnet,
     "dissect": lambda m, x: conv.dissect(m, LAYER, x, masks(x), ["bright", "dark"]),
@@ -170,7 +213,7 @@ CALLS: dict[str, Callable[[Any, Tensor], Any]] = {
     "rise": lambda m, x: conv.rise(m, x[:2], num_masks=8, grid=3),
     "robustness_curve": lambda m, x: conv.robustness_curve(m, x, None, [0.0, 0.1], steps=2),
     "run_from": lambda m, x: conv.run_from(
-        m, LAYER, torch.zeros(len(x), 4, SIZE, SIZE, dtype=x.dtype), x
+        m, LAYER, torch.zeros(len(x), 4, SIZE, SIZE), x
     ),
     "saliency": conv.saliency,
     "satisfy": lambda m, x: conv.satisfy(m, conv.answers([0.5, 0.5, 0.0]), start=x[:1], steps=2),
@@ -188,6 +231,10 @@ CALLS: dict[str, Callable[[Any, Tensor], Any]] = {
     "unit_pattern": lambda m, x: conv.unit_pattern(m, LAYER, UNIT, x[0]),
     "unit_sheets": sheets,
 }  # fmt: skip
+# Numbers that do not exist are NaN or infinite there, as their records say.
+NOT_ALL_FINITE = {"minimal_perturbation", "occlude", "top_patches", "unit_pattern"}
+# These look at weights and run nothing.
+NEVER_RUN = {"layer_weights", "random_directions", "direction_to", "trajectory_directions"}
 # They take no model: objectives, demands, images, and what works on arrays alone.
 WITHOUT_MODEL = {
     "amplified", "answers", "as_images", "at_least", "at_most", "channel", "classification_loss",
@@ -250,7 +297,7 @@ def test_every_public_function_is_tried() -> None:
         assert (first in ("model", "models")) == (name in CALLS)
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", [cls.__name__ for cls in PLAIN])
 @pytest.mark.parametrize("name", CALLS)
 def test_any_network_is_looked_into_and_left_as_it_was(name: str, net: str) -> None:
     """Weights, modes, hooks, gradients and random state are the same, and numbers are finite."""
@@ -266,10 +313,49 @@ def test_any_network_is_looked_into_and_left_as_it_was(name: str, net: str) -> N
     assert torch.equal(images, given)
 
 
-# Numbers that do not exist are NaN or infinite there, as their records say.
-NOT_ALL_FINITE = {"minimal_perturbation", "occlude", "top_patches", "unit_pattern"}
-# These look at weights and run nothing.
-NEVER_RUN = {"layer_weights", "random_directions", "direction_to", "trajectory_directions"}
+def the_same_record(name: str, first: tuple[Net, Any], second: tuple[Net, Any]) -> None:
+    """Hold that a function finds the same numbers in two networks and their images."""
+    one, other = (flat(CALLS[name](*pair)) for pair in (first, second))
+    assert len(one) == len(other) > 0
+    for a, b in zip(one, other, strict=True):
+        if a.dtype.kind == "U":
+            assert a == b
+        else:
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("net", "twin"),
+    [("InPlace", "Normalised"), ("Checkpointed", "Net"), ("Compiled", "Net")],
+)
+@pytest.mark.parametrize("name", CALLS)
+def test_however_a_network_computes_its_record_is_the_same(name: str, net: str, twin: str) -> None:
+    """Working in place, with checkpoints or compiled, it gives what its plain twin gives."""
+    the_same_record(name, made(net), made(twin))
+
+
+@pytest.mark.parametrize("name", sorted(CALLS.keys() - NEVER_RUN))
+def test_images_may_be_arrays_of_any_layout(name: str) -> None:
+    """A flipped, read-only view in another byte order gives what the same numbers give."""
+    model, images = made("Net")
+    given = np.ascontiguousarray(images.numpy()[..., ::-1]).astype(">f4")[..., ::-1]
+    given.flags.writeable = False
+    np.testing.assert_array_equal(given, images)
+    the_same_record(name, (model, given), (model, images))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_layer_is_given_by_its_name_or_as_the_module(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both give the same record, which holds the name."""
+    model, images = made("Net")
+    named = CALLS[name](model, images)
+    monkeypatch.setattr(f"{__name__}.LAYER", model.look)
+    record = CALLS[name](model, images)
+    for a, b in zip(flat(named), flat(record), strict=True):
+        assert a.dtype.kind == "U" or np.array_equal(a, b, equal_nan=True)
+    assert getattr(record, "layer", None) == getattr(named, "layer", None)
 
 
 @pytest.mark.parametrize("name", sorted(CALLS.keys() - NEVER_RUN))
@@ -312,9 +398,9 @@ def test_equal_calls_give_equal_bits(name: str) -> None:
 
 
 def flat(record: Any) -> list[np.ndarray]:
-    """Return all numbers within a record."""
+    """Return all numbers within a record, whose own tensors numpy takes as they are."""
     if isinstance(record, Tensor):
-        return [record.detach().numpy()]
+        return [as_array(record)]
     if isinstance(record, np.ndarray):
         return [record] if record.dtype.kind in "biuf" else []
     if isinstance(record, dict):
@@ -322,5 +408,6 @@ def flat(record: Any) -> list[np.ndarray]:
     if isinstance(record, (list, tuple)):
         return [array for value in record for array in flat(value)]
     if hasattr(record, "__attrs_attrs__"):
-        return [a for field in record.__attrs_attrs__ for a in flat(getattr(record, field.name))]
+        values = [getattr(record, field.name) for field in record.__attrs_attrs__]
+        return [a for v in values for a in flat(v.numpy() if isinstance(v, Tensor) else v)]
     return [np.array(record)] if isinstance(record, (int, float, str)) else []

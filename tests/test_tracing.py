@@ -2,15 +2,18 @@
 
 import copy
 import dataclasses
-from collections import OrderedDict
+from collections import OrderedDict, namedtuple
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils.checkpoint import checkpoint
 
-from visualization import trace
+from visualization import conv, trace
+from visualization.cost import cost
 from visualization.tracing import tapped
 
 
@@ -136,6 +139,26 @@ class Held:
     first: Tensor
 
 
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    """A packing with a field that its constructor does not take."""
+
+    first: Tensor
+    kind: str = dataclasses.field(default="frozen", init=False)
+
+
+class Methods(namedtuple("Methods", ["first", "second"])):
+    """A named tuple with a constructor and a method of its own."""
+
+    def __new__(cls, first: Tensor) -> "Methods":
+        """Return a pair."""
+        return super().__new__(cls, first, None)
+
+    def double(self) -> Tensor:
+        """Return twice the tensor."""
+        return 2 * self.first
+
+
 class Returns(nn.Module):
     """Returns what its argument makes of the input."""
 
@@ -152,6 +175,9 @@ class Returns(nn.Module):
     ("pack", "first"),
     [
         (Held, lambda out: out.first),
+        (Frozen, lambda out: out.first),
+        (Methods, lambda out: out.double() / 2),
+        (lambda x: pack_padded_sequence(x[:, 0], [8, 8, 5, 2, 1], True), lambda out: out.data),
         (lambda x: torch.max(x, 1), lambda out: out.values),
         (lambda x: (x, x.shape), lambda out: out[0]),
         (lambda x: OrderedDict(y=x), lambda out: out["y"]),
@@ -160,13 +186,96 @@ class Returns(nn.Module):
 def test_any_packing_keeps_its_kind(
     pack: Callable[[Tensor], Any], first: Callable[[Any], Tensor], images: Tensor
 ) -> None:
-    """A dataclass, torch's own tuples, a size and a mapping go on as what they are, as copies."""
+    """Dataclasses, tuples of any kind, a size and a mapping go on as what they are, as copies."""
     model = nn.Sequential(Returns(pack))
     with trace(model, "0") as seen:
         answer = model(images)
     assert type(answer) is type(pack(images))
     assert torch.equal(first(answer), first(seen["0"][0]))
     assert first(answer).data_ptr() != first(seen["0"][0]).data_ptr()
+
+
+def test_recurrent_layers_of_packed_sequences_are_traced() -> None:
+    """What an LSTM makes of sequences of several lengths goes on as it would without a trace."""
+    lstm = nn.Sequential(nn.LSTM(3, 4, batch_first=True))
+    packed = pack_padded_sequence(torch.rand(2, 5, 3), [5, 2], batch_first=True)
+    with trace(lstm, "0") as seen:
+        output, _ = lstm(packed)
+    wanted, _ = lstm(packed)
+    padded, lengths = pad_packed_sequence(output, batch_first=True)
+    torch.testing.assert_close(padded, pad_packed_sequence(wanted, batch_first=True)[0])
+    assert lengths.tolist() == [5, 2]
+    assert torch.equal(seen["0"][0][0].data, output.data)
+
+
+def test_layers_are_given_as_modules(model: Twice, images: Tensor) -> None:
+    """A module stands for its dotted name; one that is no part of the model is named."""
+    with trace(model, [model.a, model.block["b"]]) as seen:
+        model(images)
+    with trace(model, model.a) as single:
+        model(images)
+    assert list(seen) == ["a", "block.b"]
+    assert torch.equal(seen["a"][0], single["a"][0])
+    words = "layers: a ReLU is no layer of the Twice; accepted: its modules or their names, a, "
+    with pytest.raises(ValueError, match=words), trace(model, nn.ReLU()):
+        raise AssertionError("the block must not run")
+
+
+def test_a_compiled_model_is_traced_as_it_was_written(model: Twice, images: Tensor) -> None:
+    """Code made before the hooks came does not run past them, and runs again afterwards."""
+    wrapped = torch.compile(model, backend="eager")
+    model.compile(backend="eager")
+    with torch.no_grad():
+        answers = model(images), wrapped(images)
+        for compiled, name in ((model, "relu@1"), (wrapped, "_orig_mod.relu@1")):
+            for stop in (False, True):
+                with trace(compiled, name, stop=stop) as seen:
+                    compiled(images)
+                assert len(seen[name]) == 1
+            with tapped(compiled, {name: lambda output: output * 0}):
+                torch.testing.assert_close(compiled(images), model.head(torch.ones(5, 4)))
+        torch.testing.assert_close((model(images), wrapped(images)), answers)
+
+
+def test_what_a_checkpoint_computes_again_is_not_listed(images: Tensor) -> None:
+    """A layer called once has one output, also when a backward pass in the block calls it again."""
+    inner = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
+    model = Returns(lambda x: checkpoint(inner, x, use_reentrant=False))
+    model.part = inner
+    with trace(model, "part.0") as seen:
+        model(images).sum().backward()
+    assert len(seen["part.0"]) == 1
+    assert inner[0].weight.grad is not None
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit:FutureWarning", "ignore:.torch.jit:DeprecationWarning"
+)
+def test_what_torch_scripted_or_exported_is_refused_in_one_way() -> None:
+    """Scripted, frozen, traced and exported models have no layers, and what is accepted is told."""
+    net, x = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 2)).eval(), images_of(8)
+    scripted, traced = torch.jit.script(net), torch.jit.trace(net, x)
+    exported = torch.export.export(net, (x,)).module()
+    frozen = torch.jit.freeze(torch.jit.script(net))
+    told = "shows no layers; accepted: the nn.Module that it was made from"
+    for closed in (scripted, frozen, traced, exported, nn.Sequential(exported)):
+        for look in (conv.saliency, cost, lambda m, x: conv.top_patches(m, "0", x)):
+            with pytest.raises(ValueError, match=told):
+                look(closed, x)
+    for closed in (scripted, traced):
+        around = nn.Sequential(closed)
+        assert conv.saliency(around, x, 1).any()
+        with pytest.raises(ValueError, match=r"layer: '0.0' lies in a scripted module"):
+            conv.top_patches(around, "0.0", x)
+    with pytest.raises(
+        ValueError, match=r"model: a function is not accepted; accepted: an nn\.Mod"
+    ):
+        conv.saliency(lambda x: x, x)
+
+
+def images_of(side: int) -> Tensor:
+    """Return two images of one channel."""
+    return torch.rand(2, 1, side, side, generator=torch.Generator().manual_seed(0))
 
 
 def test_the_model_itself_and_its_parts_can_be_asked_for(model: Twice, images: Tensor) -> None:

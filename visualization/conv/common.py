@@ -4,6 +4,7 @@ B images, C channels, H rows, W columns.
 """
 
 import contextlib
+import copy
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -13,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.tracing import find_layer, tapped
-from visualization.untouched import untouched
+from visualization.tracing import NamedLayer, find_layer, layer_name, tapped
+from visualization.untouched import demand_module, given_copies, untouched
 
 Images = Tensor | NDArray[Any]
 Unit = tuple[int, int, int]  # channel, row, column of a feature map
@@ -28,6 +29,7 @@ def inspecting(model: nn.Module) -> Iterator[None]:
     In the block its parameters ask for no gradients, which saves their half of each backward pass,
     gradients are on, and recurrent layers have a backward pass in evaluation mode on a GPU too.
     """
+    demand_module(model)
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     cudnn = torch.backends.cudnn
     flags = cudnn.flags(enabled=False) if recurrent else contextlib.nullcontext()
@@ -49,25 +51,63 @@ def home(
     return torch.device("cpu"), otherwise or torch.get_default_dtype()
 
 
+def as_tensor(values: Any, name: str = "values") -> Tensor:
+    """Return numbers that are handed over in any way as a tensor without a graph.
+
+    A tensor stays where and what it is. Arrays may be flipped views, read-only or of another byte
+    order, and lists may hold tensors.
+
+    Raises:
+        ValueError: they are no numbers, or lists of different lengths.
+    """
+    if isinstance(values, Tensor):
+        return values.detach()
+    problem = f"a {type(values).__name__} is not accepted"
+    accepted = "a tensor, an array or lists of numbers, of one length"
+    try:
+        if isinstance(values, (list, tuple)) and any(isinstance(each, Tensor) for each in values):
+            return torch.stack([as_tensor(each, name) for each in values])
+        array = np.asarray(values)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{name}: {problem}: {error}; accepted: {accepted}") from error
+    if array.dtype.kind not in "biufc":
+        raise ValueError(f"{name}: {problem}: {array.dtype} is no number; accepted: {accepted}")
+    size = min(array.dtype.itemsize, 16 if array.dtype.kind == "c" else 8)  # long double is none
+    return torch.from_numpy(np.array(array, f"={array.dtype.kind}{size}", order="C"))
+
+
+def widened(values: Tensor) -> Tensor:
+    """Return numbers of at least 32 bits: of fewer, numpy and much of torch know too little."""
+    return values.float() if values.is_floating_point() and values.dtype.itemsize < 4 else values
+
+
+def as_record(values: Tensor) -> Tensor:
+    """Return a tensor as records that hold tensors do: on the CPU, and `numpy()` takes it."""
+    return widened(values.detach()).cpu()
+
+
+def as_array(values: Tensor) -> NDArray[Any]:
+    """Return a tensor as a record holds it: on the CPU, in a type that numpy has."""
+    return np.asarray(as_record(values).numpy())
+
+
 def as_images(images: Images, model: nn.Module, name: str = "images") -> Tensor:
     """Return a copy of images (B, C, H, W) on the model's device and in its type.
 
-    One (C, H, W) is a batch. It is a copy, for a model may begin with something in place.
+    One (C, H, W) is a batch.
 
     Raises:
-        ValueError: another number of axes, an empty one, or NaN or inf.
+        ValueError: no numbers, or complex ones; another number of axes, or an empty one; NaN or
+            inf.
     """
-    held = (
-        images.detach().clone() if isinstance(images, Tensor) else torch.as_tensor(np.array(images))
-    )
+    held = as_tensor(images, name)
+    if held.is_complex():
+        raise ValueError(f"{name}: {held.dtype} is not accepted; accepted: real numbers")
     device, dtype = home(model, held.dtype if held.is_floating_point() else None)
-    held = held[None] if held.ndim == 3 else held
-    if held.ndim != 4 or 0 in held.shape:
+    if held.ndim not in (3, 4) or 0 in held.shape:
         accepted = "(images, channels, height, width) or (channels, height, width), none of them 0"
-        raise ValueError(
-            f"{name}: shape {tuple(images.shape)} is not accepted; accepted: {accepted}"
-        )
-    held = held.to(device, dtype)
+        raise ValueError(f"{name}: shape {tuple(held.shape)} is not accepted; accepted: {accepted}")
+    held = held.reshape(-1, *held.shape[-3:]).to(device, dtype, copy=isinstance(images, Tensor))
     if not (held.sum().isfinite() or held.isfinite().all()):  # the sum is quick, and tells mostly
         raise ValueError(f"{name}: has NaN or inf; accepted: finite numbers")
     return held
@@ -98,7 +138,7 @@ def batches(images: Images | Iterable[Any], model: nn.Module, batch_size: int) -
             yield as_images(batch[0] if isinstance(batch, (tuple, list)) else batch, model)
 
 
-def activation(model: nn.Module, images: Tensor, layer: str | None = None) -> Tensor:
+def activation(model: nn.Module, images: Tensor, layer: NamedLayer | None = None) -> Tensor:
     """Return what a layer puts out (B, …), or the model (layer None); the pass goes no further.
 
     Of a layer that runs several times in a pass the first call is meant; `relu@1` is the second.
@@ -107,14 +147,25 @@ def activation(model: nn.Module, images: Tensor, layer: str | None = None) -> Te
     Raises:
         ValueError: no such layer; it was never called; or it puts out no single tensor.
     """
-    if not layer:
-        return demand_tensor(model(images), "the model")
-    held: list[Any] = []
-    with tapped(model, {one_call(model, layer): held.append}, stop=True):
-        model(images)
+    name = named(model, layer)
+    with given_copies(model):
+        if not name:
+            return demand_tensor(model(images), "the model")
+        held: list[Any] = []
+        with tapped(model, {one_call(model, name): held.append}, stop=True):
+            model(images)
     if not held:
-        raise ValueError(f"layer: {layer!r} was not called while the model ran")
-    return demand_tensor(held[0], repr(layer))
+        raise ValueError(f"layer: {name!r} was not called while the model ran")
+    return demand_tensor(held[0], repr(name))
+
+
+def named(model: nn.Module, layer: NamedLayer | None, place: str = "layer") -> str | None:
+    """Return the name of a layer that is given by its name or as a module; None: of the output.
+
+    Raises:
+        ValueError: the module is no part of the model.
+    """
+    return None if layer is None else layer_name(model, layer, place)
 
 
 def one_call(model: nn.Module, layer: str) -> str:
@@ -126,6 +177,17 @@ def one_call(model: nn.Module, layer: str) -> str:
     return layer if find_layer(model, layer).call is not None else f"{layer}@0"
 
 
+def copied(model: nn.Module) -> nn.Module:
+    """Return a deep copy of a model, also of one that keeps results of its last pass."""
+    results = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf  # such as by weight_norm's hook
+    }
+    return copy.deepcopy(model, results)
+
+
 def demand_tensor(output: Any, name: str) -> Tensor:
     """Return an output that is a single tensor, (B, …).
 
@@ -135,7 +197,7 @@ def demand_tensor(output: Any, name: str) -> Tensor:
     if not isinstance(output, Tensor):
         problem = f"{name} puts out a {type(output).__name__}"
         raise ValueError(f"layer: {problem}; accepted: layers that put out one tensor")
-    return output
+    return output.dequantize() if output.is_quantized else output
 
 
 def score(output: Tensor, target: Target) -> Tensor:
@@ -151,18 +213,29 @@ def score(output: Tensor, target: Target) -> Tensor:
         ValueError: names the place that does not exist, and those that do.
     """
     flat = output[:, None] if output.ndim == 1 else output
-    if target is None:
+    chosen = one_target(target)
+    if chosen is None:
         if flat.ndim != 2:
             accepted = "a channel, or a unit (channel, row, column)"
             problem = f"None is not accepted for an output of shape {tuple(output.shape)}"
             raise ValueError(f"target: {problem}; accepted: {accepted}")
         return flat.amax(dim=1)
-    if isinstance(target, (int, np.integer)):
-        return _picked(flat, (int(target),))
-    if isinstance(target, tuple):
-        return _picked(flat, target)
-    numbers = target if isinstance(target, Tensor) else torch.as_tensor(np.asarray(target))
-    return _each_picked(flat, numbers.to(output.device))
+    if isinstance(chosen, (int, tuple)):
+        return _picked(flat, chosen if isinstance(chosen, tuple) else (chosen,))
+    return _each_picked(flat, chosen.to(output.device))
+
+
+def one_target(target: Target) -> int | tuple[int, ...] | Tensor | None:
+    """Return a target in one of few forms: a number, a place, a number for each image (B,), None.
+
+    Raises:
+        ValueError: it is no number.
+    """
+    if target is None or isinstance(target, (int, tuple)):
+        return target
+    numbers = as_tensor(target, "target")
+    is_one = numbers.ndim == 0 and not numbers.is_floating_point()  # such as `argmax()` gives
+    return int(numbers) if is_one else numbers
 
 
 def _picked(output: Tensor, place: tuple[int, ...]) -> Tensor:

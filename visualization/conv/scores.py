@@ -6,11 +6,11 @@ B images, R rows of a batch that are made from them (masked, noisy, on the way t
 from collections.abc import Iterator
 
 import attrs
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from visualization.conv.common import Target, activation, score
+from visualization.conv.common import Target, activation, named, one_target, score
+from visualization.tracing import NamedLayer
 
 
 @attrs.frozen(eq=False)
@@ -36,11 +36,8 @@ class Asked:
         return self.target[rows.cpu()]
 
     def __call__(self, variants: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Return the scores (R,) of variants (R, C, H, W) of the images `rows` (R,).
-
-        The model gets a copy, which it may change in place.
-        """
-        output = activation(self.model, variants.clone(), self.layer)
+        """Return the scores (R,) of variants (R, C, H, W) of the images `rows` (R,)."""
+        output = activation(self.model, variants, self.layer)
         return score(_softmax(output) if self.probability else output, self.of(rows))
 
     def part(self, span: slice) -> "Asked":
@@ -64,7 +61,7 @@ def _softmax(output: Tensor) -> Tensor:
 
 
 def asked(
-    model: nn.Module, images: Tensor, target: Target, layer: str | None, batch_size: int
+    model: nn.Module, images: Tensor, target: Target, layer: NamedLayer | None, batch_size: int
 ) -> Asked:
     """Settle what is asked: with a target of None, the largest class of each image (B, C, H, W).
 
@@ -74,17 +71,16 @@ def asked(
         ValueError: as `activation` and `score`.
     """
     demand_count(batch_size, "batch_size")
-    if isinstance(target, (int, np.integer)):
-        return Asked(model, layer, int(target))
-    if isinstance(target, tuple):
-        return Asked(model, layer, target)
+    name, chosen = named(model, layer), one_target(target)
+    if isinstance(chosen, (int, tuple)):
+        return Asked(model, name, chosen)
     with torch.no_grad():
-        parts = (images[span].clone() for span in spans(len(images), batch_size))
-        output = torch.cat([activation(model, part, layer) for part in parts])
-        score(output, target)  # raises what there is to raise before the work begins
-    if target is None:
-        return Asked(model, layer, output.reshape(len(output), -1).argmax(dim=1).cpu())
-    return Asked(model, layer, torch.as_tensor(target).cpu())
+        parts = (images[span] for span in spans(len(images), batch_size))
+        output = torch.cat([activation(model, part, name) for part in parts])
+        score(output, chosen)  # raises what there is to raise before the work begins
+    if chosen is None:
+        return Asked(model, name, output.reshape(len(output), -1).argmax(dim=1).cpu())
+    return Asked(model, name, chosen.cpu())
 
 
 def spans(num: int, size: int) -> Iterator[slice]:

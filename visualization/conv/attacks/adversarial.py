@@ -22,7 +22,7 @@ from visualization.conv.attacks.attacking import (
     eligible,
 )
 from visualization.conv.attacks.norms import NormName
-from visualization.conv.common import Images, inspecting
+from visualization.conv.common import Images, as_record, inspecting
 
 
 @attrs.frozen(eq=False)
@@ -207,9 +207,10 @@ def _concluded(
 ) -> Attack:
     after, confidence = answers(case.model, adversarial, case.batch_size)
     size = case.norm.size((adversarial - case.images).flatten(1))[:, 0]
-    target = None if case.target is None else case.target.cpu()
+    target = None if case.target is None else as_record(case.target)
     return Attack(
-        method, case.norm_name, epsilon, case.images.cpu(), adversarial.cpu(), case.labels.cpu(),
-        target, case.before.cpu(), after.cpu(), case.confidence.cpu(), confidence.cpu(),
-        size.cpu(), flat.cpu(), case.low.cpu(), case.high.cpu(), tuple(classes),
+        method, case.norm_name, epsilon, as_record(case.images), as_record(adversarial),
+        as_record(case.labels), target, as_record(case.before), as_record(after),
+        as_record(case.confidence), as_record(confidence), as_record(size), as_record(flat),
+        as_record(case.low), as_record(case.high), tuple(classes),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.conv.attacks.norms import Norm, NormName, find_norm
-from visualization.conv.common import Images, as_images, demand_tensor
+from visualization.conv.common import Images, as_images, as_tensor, demand_tensor
 
 Classes = int | Sequence[int] | Tensor | NDArray[np.integer] | None
 Bound = float | Sequence[float]  # of pixels; several: one for each channel
@@ -249,7 +249,7 @@ def _each_class(given: Classes, like: Tensor, num_classes: int, name: str) -> Te
     """Return a class for each image (N,), as a tensor beside `like`."""
     if given is None:
         return None
-    held = given if isinstance(given, Tensor) else torch.as_tensor(np.array(given))
+    held = as_tensor(given, name)
     held = held.expand(len(like)) if held.ndim == 0 else held
     if held.shape != like.shape or held.dtype.is_floating_point or held.dtype == torch.bool:
         problem = f"{held.dtype} of shape {tuple(held.shape)} does not go with"
@@ -263,7 +263,7 @@ def _each_class(given: Classes, like: Tensor, num_classes: int, name: str) -> Te
 
 def _bound(given: Bound, images: Tensor, name: str) -> Tensor:
     """Return a bound of pixels (C or 1, 1, 1)."""
-    held = torch.as_tensor(given).to(images).reshape(-1, 1, 1)
+    held = as_tensor(given, name).to(images).reshape(-1, 1, 1)
     if len(held) not in (1, images.shape[1]) or held.isnan().any():
         accepted = f"a number, or one for each of the {images.shape[1]} channels"
         raise ValueError(f"{name}: {given} is not accepted; accepted: {accepted}")

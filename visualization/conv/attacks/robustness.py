@@ -26,7 +26,7 @@ from visualization.conv.attacks.attacking import (
     logits,
 )
 from visualization.conv.attacks.norms import NormName
-from visualization.conv.common import Images, inspecting
+from visualization.conv.common import Images, as_record, inspecting
 
 _SLACK = 1e-5  # of the largest logit: a margin that is no rounding error
 _HALVINGS = 14  # of the way from the image to what was found
@@ -148,10 +148,10 @@ def _concluded(
     adversarial, radius, largest = found
     after, confidence = answers(case.model, adversarial, case.batch_size)
     return MinimalPerturbation(
-        case.norm_name, case.images.cpu(), adversarial.cpu(), case.labels.cpu(),
-        None if case.target is None else case.target.cpu(), case.before.cpu(), after.cpu(),
-        case.confidence.cpu(), confidence.cpu(), radius.cpu(), largest.cpu(), case.low.cpu(),
-        case.high.cpu(), classes,
+        case.norm_name, as_record(case.images), as_record(adversarial), as_record(case.labels),
+        None if case.target is None else as_record(case.target), as_record(case.before),
+        as_record(after), as_record(case.confidence), as_record(confidence), as_record(radius),
+        as_record(largest), as_record(case.low), as_record(case.high), classes,
     )  # fmt: skip
 
 

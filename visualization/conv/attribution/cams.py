@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
 from visualization.conv.common import (
     Images,
@@ -16,12 +17,13 @@ from visualization.conv.common import (
     as_images,
     demand_tensor,
     inspecting,
+    named,
     one_call,
     score,
 )
 from visualization.conv.scores import Asked, asked, demand_gradient, spans
 from visualization.errors import NothingToShow
-from visualization.tracing import tapped
+from visualization.tracing import NamedLayer, tapped
 
 Weights = Callable[[Tensor, Tensor], Tensor]  # activations, gradients (B, C, h, w) -> (B, C)
 
@@ -70,8 +72,8 @@ def grad_cam(
     images: Images,
     target: Target = None,
     *,
-    layer: str | None = None,
-    of: str | None = None,
+    layer: NamedLayer | None = None,
+    of: NamedLayer | None = None,
     positive: bool = True,
     upsample: bool = True,
     batch_size: int = 64,
@@ -106,8 +108,8 @@ def grad_cam_plus_plus(
     images: Images,
     target: Target = None,
     *,
-    layer: str | None = None,
-    of: str | None = None,
+    layer: NamedLayer | None = None,
+    of: NamedLayer | None = None,
     positive: bool = True,
     upsample: bool = True,
     batch_size: int = 64,
@@ -147,17 +149,21 @@ def _gained(activations: Tensor, gradients: Tensor) -> Tensor:
 
 def _cam(
     model: nn.Module, images: Images, target: Target, weights: Weights,
-    layers: tuple[str | None, str | None], how: tuple[bool, bool], batch_size: int,
+    layers: tuple[NamedLayer | None, NamedLayer | None], how: tuple[bool, bool], batch_size: int,
 ) -> Tensor:  # fmt: skip
     """Return the weighted sums of maps (B, H, W), or (B, h, w) if not to be enlarged."""
     positive, upsample = how
     with inspecting(model):
         held = as_images(images, model)
-        layer = layers[0] or last_map(model, held)
-        ask = asked(model, held, target, layers[1], batch_size)
+        layer = named(model, layers[0]) or last_map(model, held)
+        ask = asked(model, held, target, named(model, layers[1], "of"), batch_size)
         parts = []
         for span in spans(len(held), batch_size):
-            maps, gradients = _maps_and_gradients(ask.part(span), held[span], layer)
+            try:
+                maps, gradients = _maps_and_gradients(ask.part(span), held[span], layer)
+            except CheckpointError:  # a checkpoint around the layer begins its graph at the images
+                asking = held[span].requires_grad_()
+                maps, gradients = _maps_and_gradients(ask.part(span), asking, layer)
             parts.append((weights(maps, gradients)[:, :, None, None] * maps).sum(dim=1))
         cams = torch.cat(parts)
         cams = cams.clamp(min=0) if positive else cams

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from visualization.conv.attribution.masking import Fill, replacement
 from visualization.conv.attribution.methods import as_array, as_map
-from visualization.conv.common import Images, Target, as_images, inspecting
+from visualization.conv.common import Images, Target, as_images, as_tensor, inspecting
 from visualization.conv.scores import Asked, asked, demand_count, spans
+from visualization.tracing import NamedLayer
 
 RANDOM = "random order"
 
@@ -56,7 +57,7 @@ def faithfulness(
     maps: Mapping[str, Tensor | NDArray[Any]],
     target: Target = None,
     *,
-    layer: str | None = None,
+    layer: NamedLayer | None = None,
     deletion_fill: Fill = 0.0,
     insertion_fill: Fill = "blur",
     num_steps: int = 28,
@@ -116,7 +117,7 @@ def _ranks(
     name: str, values: Tensor | NDArray[Any], images: Tensor, rng: np.random.Generator
 ) -> Tensor:
     """Return each pixel's place in the order of a map (B, H · W), 0 for the largest number."""
-    found = as_array(as_map(torch.as_tensor(values)))
+    found = as_array(as_map(as_tensor(values, "maps")))
     wanted = (len(images), *images.shape[2:])
     if found.shape != wanted:
         raise ValueError(f"maps: {name!r} has shape {found.shape}; accepted: {wanted}")

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from visualization.conv.attribution.masking import Fill, replacement
 from visualization.conv.attribution.relus import relu_rule
-from visualization.conv.common import Images, Target, as_images, inspecting
+from visualization.conv.common import Images, Target, as_images, as_tensor, inspecting
 from visualization.conv.scores import Asked, asked, demand_count, demand_gradient, spans
+from visualization.tracing import NamedLayer
 
 Method = Callable[..., Tensor]  # (model, images, target, **options) -> (B, C, H, W) or (B, H, W)
 
@@ -26,12 +27,11 @@ def _gradients(
     """Return the gradient of each variant's own score (R, C, H, W), plain or by a rule."""
     at = images.detach().clone().requires_grad_()
     with relu_rule(rule) if rule else contextlib.nullcontext():
-        scores = ask(at, rows)
-    return demand_gradient(scores, at, "images")
+        return demand_gradient(ask(at, rows), at, "images")  # what is checkpointed runs again
 
 
 def _by_rule(
-    model: nn.Module, images: Images, target: Target, layer: str | None, rule: str | None,
+    model: nn.Module, images: Images, target: Target, layer: NamedLayer | None, rule: str | None,
     batch_size: int,
 ) -> Tensor:  # fmt: skip
     with inspecting(model):
@@ -46,7 +46,7 @@ def saliency(
     images: Images,
     target: Target = None,
     *,
-    layer: str | None = None,
+    layer: NamedLayer | None = None,
     batch_size: int = 64,
 ) -> Tensor:
     """Return the gradient of the score with respect to the image (B, C, H, W), with its sign.
@@ -71,7 +71,7 @@ def input_x_gradient(
     images: Images,
     target: Target = None,
     *,
-    layer: str | None = None,
+    layer: NamedLayer | None = None,
     batch_size: int = 64,
 ) -> Tensor:
     """Return the image times the gradient of the score (B, C, H, W), in units of the score.
@@ -98,7 +98,7 @@ def guided_backprop(
     images: Images,
     target: Target = None,
     *,
-    layer: str | None = None,
+    layer: NamedLayer | None = None,
     batch_size: int = 64,
 ) -> Tensor:
     """Return the gradient (B, C, H, W) of which each ReLU lets only what is positive pass.
@@ -125,7 +125,7 @@ def deconvnet(
     images: Images,
     target: Target = None,
     *,
-    layer: str | None = None,
+    layer: NamedLayer | None = None,
     batch_size: int = 64,
 ) -> Tensor:
     """Return the score led back (B, C, H, W): a ReLU passes what is positive, on or off.
@@ -151,7 +151,7 @@ def integrated_gradients(
     images: Images,
     target: Target = None,
     *,
-    layer: str | None = None,
+    layer: NamedLayer | None = None,
     baseline: Fill = 0.0,
     num_steps: int = 50,
     batch_size: int = 64,
@@ -199,7 +199,7 @@ def completeness_gap(
     attributions: Tensor,
     target: Target = None,
     *,
-    layer: str | None = None,
+    layer: NamedLayer | None = None,
     baseline: Fill = 0.0,
     batch_size: int = 64,
 ) -> Tensor:
@@ -227,7 +227,7 @@ def completeness_gap(
         ask = asked(model, held, target, layer, batch_size)
         other = replacement(held, baseline, model, "baseline")
         gains = ask.each(held, batch_size) - ask.each(other, batch_size)
-        return attributions.to(gains).flatten(1).sum(dim=1) - gains
+        return as_tensor(attributions, "attributions").to(gains).flatten(1).sum(dim=1) - gains
 
 
 def smooth_grad(
@@ -235,7 +235,7 @@ def smooth_grad(
     images: Images,
     target: Target = None,
     *,
-    layer: str | None = None,
+    layer: NamedLayer | None = None,
     method: Method = saliency,
     num_samples: int = 50,
     noise: float = 0.15,

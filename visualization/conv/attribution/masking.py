@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.conv.common import Images, Target, as_images, inspecting
+from visualization.conv.common import Images, Target, as_images, as_tensor, inspecting
 from visualization.conv.scores import Asked, asked, demand_count, spans
+from visualization.tracing import NamedLayer
 
 Size = int | tuple[int, int]  # both sides, or (rows, columns)
 Fill = float | str | Tensor | NDArray[Any]
@@ -89,7 +90,7 @@ def occlusion_map(
     images: Images,
     target: Target = None,
     *,
-    layer: str | None = None,
+    layer: NamedLayer | None = None,
     window: Size = 3,
     stride: Size = 1,
     fill: Fill = 0.0,
@@ -154,7 +155,7 @@ def _drops(
 
 def _demand_within(within: Tensor, images: Tensor) -> Tensor:
     accepted = ((*images.shape[2:],), (len(images), *images.shape[2:]))
-    held = torch.as_tensor(within)
+    held = as_tensor(within, "within")
     if tuple(held.shape) not in accepted:
         raise ValueError(
             f"within: shape {tuple(held.shape)} is not accepted; accepted: "
@@ -168,7 +169,7 @@ def rise(
     images: Images,
     target: Target = None,
     *,
-    layer: str | None = None,
+    layer: NamedLayer | None = None,
     num_masks: int = 2000,
     grid: Size = 7,
     keep: float = 0.5,

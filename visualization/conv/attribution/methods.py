@@ -24,12 +24,13 @@ from visualization.conv.attribution.gradients import (
 from visualization.conv.attribution.masking import occlusion_map, rise
 from visualization.conv.common import Images, Target, as_images, inspecting
 from visualization.conv.scores import Asked, asked
+from visualization.tracing import NamedLayer
 
 Methods = Sequence[str] | Mapping[str, Method]
 
 
 def _occlusion(
-    model: nn.Module, images: Images, target: Target = None, *, layer: str | None = None
+    model: nn.Module, images: Images, target: Target = None, *, layer: NamedLayer | None = None
 ) -> Tensor:
     """Return the occlusion map for a window of an eighth of each side, moved by half of that."""
     sides = tuple(images.shape[-2:])
@@ -39,7 +40,7 @@ def _occlusion(
 
 
 def _rise(
-    model: nn.Module, images: Images, target: Target = None, *, layer: str | None = None
+    model: nn.Module, images: Images, target: Target = None, *, layer: NamedLayer | None = None
 ) -> Tensor:
     """Return the map of RISE for 7 × 7 cells, or as many as a small image has pixels.
 
@@ -83,7 +84,7 @@ class Attributions:
     scores: NDArray[np.float64]
 
 
-def chosen_methods(methods: Methods | None, layer: str | None = None) -> dict[str, Method]:
+def chosen_methods(methods: Methods | None, layer: NamedLayer | None = None) -> dict[str, Method]:
     """Return functions (model, images, target) -> Tensor by name; None: all that there are.
 
     Of a unit of a layer, Grad-CAM is not among them, as its own layer must lie before the unit's.
@@ -114,7 +115,7 @@ def attributions(
     target: Target = None,
     *,
     methods: Methods | None = None,
-    layer: str | None = None,
+    layer: NamedLayer | None = None,
     labels: Sequence[str] | None = None,
     batch_size: int = 64,
 ) -> Attributions:

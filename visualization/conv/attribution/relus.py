@@ -34,20 +34,25 @@ RULES: Mapping[str, Rule] = {"gradient": gradient, "guided": guided, "deconvnet"
 
 
 class _Relu(torch.autograd.Function):
-    """A ReLU that keeps where it is on, and not its input, which may change in place."""
+    """A ReLU that keeps its output, as torch's does, and not its input, which may change in place.
+
+    So a checkpoint (`torch.utils.checkpoint`) that computes it again after the block, by torch's
+    ReLU, gives what was kept.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rule: Rule) -> Tensor:
         """Return max(x, 0)."""
-        ctx.save_for_backward(x > 0)
+        output = x.clamp(min=0)
+        ctx.save_for_backward(output)
         ctx.rule = rule
-        return x.clamp(min=0)
+        return output
 
     @staticmethod
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None]:
         """Return the gradient with respect to x."""
-        (on,) = ctx.saved_tensors
-        return ctx.rule(above, on), None
+        (output,) = ctx.saved_tensors
+        return ctx.rule(above, output > 0), None
 
 
 _IN_PLACE = {torch.relu_, torch.Tensor.relu_}  # F.relu_ is the first of them

@@ -3,7 +3,6 @@
 B images, L layers.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -14,10 +13,10 @@ from torch import Tensor, nn
 
 from visualization.conv.attribution.cams import layer_calls
 from visualization.conv.attribution.methods import Methods, as_array, as_map, chosen_methods
-from visualization.conv.common import Images, Target, as_images, inspecting
+from visualization.conv.common import Images, Target, as_images, copied, inspecting
 from visualization.conv.scores import asked
 from visualization.errors import NothingToShow
-from visualization.tracing import find_layer
+from visualization.tracing import NamedLayer, find_layer, layer_names
 
 CHECKED = (
     "saliency", "input_x_gradient", "integrated_gradients", "guided_backprop", "deconvnet",
@@ -65,7 +64,7 @@ def randomisation_check(
     target: Target = None,
     *,
     methods: Methods | None = None,
-    layers: Sequence[str] | None = None,
+    layers: Sequence[NamedLayer] | None = None,
     cascading: bool = True,
     seed: int = 0,
     batch_size: int = 64,
@@ -93,19 +92,20 @@ def randomisation_check(
     Raises:
         ValueError: an unknown layer or method; a layer without weights; or as `score`.
     """
-    chosen = chosen_methods(CHECKED if methods is None else methods)
+    explained = chosen_methods(CHECKED if methods is None else methods)
     source = torch.Generator().manual_seed(seed)
-    found: dict[str, list[Tensor]] = {name: [] for name in chosen}
+    found: dict[str, list[Tensor]] = {name: [] for name in explained}
     with inspecting(model), torch.random.fork_rng([]):
         held = as_images(images, model)
         ask = asked(model, held, target, None, batch_size)
-        double = copy.deepcopy(model)
-        parameters = _parameters(double, held, layers)
+        double = copied(model)
+        chosen = None if layers is None else layer_names(model, layers)
+        parameters = _parameters(double, held, chosen)
         for lost in ([], *parameters.values()):
             before = [parameter.detach().clone() for parameter in lost]
             for parameter in lost:
                 _redraw(parameter, source)
-            for name, method in chosen.items():
+            for name, method in explained.items():
                 found[name].append(method(double, held, ask.target).detach())
             for parameter, values in () if cascading else zip(lost, before, strict=True):
                 parameter.data.copy_(values)

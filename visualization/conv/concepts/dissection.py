@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.conv.common import Images, activation, inspecting
+from visualization.conv.common import Images, activation, inspecting, named
 from visualization.conv.concepts.labelled import Batch, Labelled, Masks, labelled
 from visualization.conv.concepts.quantiles import Highest, TopShare
 from visualization.conv.concepts.representations import demand_count
 from visualization.conv.concepts.upsampling import Upsampling, upsampling
+from visualization.tracing import NamedLayer
 
 _BUDGET = 2**24  # numbers of enlarged maps that are held at a time
 _UNITS_SHOWN = 6
@@ -120,7 +121,7 @@ class Dissection:
 
 def dissect(
     model: nn.Module,
-    layer: str | None,
+    layer: NamedLayer | None,
     images: Images | Iterable[Any],
     masks: Masks,
     concepts: Sequence[str],
@@ -163,6 +164,7 @@ def dissect(
     Raises:
         ValueError: names the argument that does not fit.
     """
+    layer = named(model, layer)
     for name, count in (("batch_size", batch_size), ("num_examples", num_examples)):
         demand_count(name, count)
     if not 0 < quantile < 1:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.conv.common import Images, batches
+from visualization.conv.common import Images, as_tensor, batches
 
 Masks = Tensor | NDArray[Any] | Callable[[Tensor], Any] | Iterable[Any]
 
@@ -129,11 +129,11 @@ def _taken(masks: Masks, chosen: Tensor) -> Any:
 
 def _as_masks(given: Any, num: int, num_concepts: int) -> Tensor:
     """Return masks (B, K, H, W) of booleans."""
-    held = given if isinstance(given, Tensor) else torch.as_tensor(np.array(given))
+    held = as_tensor(given, "masks")
     if held.ndim != 4 or held.shape[:2] != (num, num_concepts) or 0 in held.shape:
         problem = f"shape {tuple(held.shape)} does not go with {num} images"
         accepted = f"({num}, {num_concepts} concepts, height, width)"
         raise ValueError(f"masks: {problem}; accepted: {accepted}")
     if held.is_floating_point() or held.is_complex():
         raise ValueError(f"masks: {held.dtype} is not accepted; accepted: booleans")
-    return held.detach().bool()
+    return held.bool()

@@ -21,6 +21,7 @@ from visualization.conv.concepts.representations import (
     represented,
 )
 from visualization.recurrent.linear import fit_classes
+from visualization.tracing import NamedLayer, layer_names
 
 _RIDGE = 1e-2
 _FEWEST = 10  # images of either part
@@ -58,7 +59,7 @@ class LayerProbes:
 
 def probe_layers(
     model: nn.Module,
-    layers: Sequence[str],
+    layers: Sequence[NamedLayer],
     images: Images | Iterable[Any],
     labels: ArrayLike | Tensor,
     *,
@@ -80,7 +81,7 @@ def probe_layers(
 
     Args:
         model: any module; give images that it was not trained on, whose labels it knows by heart.
-        layers: dotted names, the first of the model first; "" is the model's output.
+        layers: dotted names or modules, the first of the model first; "" is the model's output.
         images: an array (N, C, H, W), or an iterable of batches that can be read several times.
         labels: a whole number or a word for each image (N,).
         untrained: a model that has the same layers.
@@ -94,26 +95,29 @@ def probe_layers(
         ValueError: names the argument that does not fit.
     """
     _demand(layers, held_out, num_components, batch_size)
+    chosen = layer_names(model, layers)
     source = _Source(images, spatial, batch_size)
     pixels = source.rows(nn.Identity(), "", like=model)
     split = _split(as_labels(labels, len(pixels)), held_out, seed)
 
     def probed(probed_model: nn.Module) -> list[tuple[int, float, float]]:
-        each = (source.rows(probed_model, layer) for layer in layers)  # one is held at a time
+        each = (source.rows(probed_model, layer) for layer in chosen)  # one is held at a time
         rows = itertools.chain([pixels], each)
         return [split.scores(held, num_components, seed) for held in rows]
 
     found = probed(model)
     bare = None if untrained is None else np.array([score for _, score, _ in probed(untrained)])
     sizes, accuracy, control = (np.array(column) for column in zip(*found, strict=True))
-    names = (PIXELS, *(layer or "output" for layer in layers))
+    names = (PIXELS, *(layer or "output" for layer in chosen))
     tested = int(split.tested.sum())
     return LayerProbes(
         names, sizes, accuracy, control, bare, split.majority, len(pixels) - tested, tested, spatial
     )
 
 
-def _demand(layers: Sequence[str], held_out: float, num_components: int, batch_size: int) -> None:
+def _demand(
+    layers: Sequence[NamedLayer], held_out: float, num_components: int, batch_size: int
+) -> None:
     for name, count in (("num_components", num_components), ("batch_size", batch_size)):
         demand_count(name, count)
     if isinstance(layers, str) or not layers:

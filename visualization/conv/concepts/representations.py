@@ -12,7 +12,17 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from visualization.conv.common import Images, activation, as_images, batches, inspecting
+from visualization.conv.common import (
+    Images,
+    activation,
+    as_images,
+    as_record,
+    batches,
+    inspecting,
+    named,
+    widened,
+)
+from visualization.tracing import NamedLayer
 
 Spatial = Literal["flat", "mean"]
 Metric = Literal["cosine", "euclidean"]
@@ -32,12 +42,12 @@ def represented(
     if spatial not in ("flat", "mean"):
         raise ValueError(f"spatial: {spatial!r} is not accepted; accepted: flat, mean")
     with torch.no_grad():
-        found = activation(model, images.clone(), layer)  # a copy, for models that work in place
+        found = activation(model, images, layer)
     if found.ndim < 1 or len(found) != len(images):
         problem = f"{layer or 'the model'!r} puts out {tuple(found.shape)} for {len(images)} images"
         raise ValueError(f"layer: {problem}; accepted: layers with a row for each image")
     held = found.flatten(2).mean(dim=2) if found.ndim > 2 and spatial == "mean" else found
-    return held.reshape(len(images), -1)
+    return widened(held.reshape(len(images), -1))
 
 
 def as_labels(labels: ArrayLike | Tensor, num: int, name: str = "labels") -> NDArray[Any]:
@@ -92,7 +102,7 @@ class Neighbours:
 
 def nearest(
     model: nn.Module,
-    layer: str | None,
+    layer: NamedLayer | None,
     query_images: Images,
     images: Images | Iterable[Any],
     k: int = 8,
@@ -127,6 +137,7 @@ def nearest(
     Raises:
         ValueError: names the argument that does not fit.
     """
+    layer = named(model, layer)
     demand_count("k", k)
     demand_count("batch_size", batch_size)
     if metric not in ("cosine", "euclidean"):
@@ -146,7 +157,7 @@ def nearest(
     own = None if query_labels is None else as_labels(query_labels, len(queries), "query_labels")
     theirs = None if labels is None else as_labels(labels, best.num_seen)[numbers]
     return Neighbours(
-        layer, metric, queries.cpu(), own, best.images.cpu(), numbers,
+        layer, metric, as_record(queries), own, as_record(best.images), numbers,
         best.distances.cpu().double().numpy(), theirs, best.num_seen, tuple(classes),
     )  # fmt: skip
 
@@ -163,7 +174,8 @@ class _Nearest:
     def offer(self, batch: Tensor, distances: Tensor, exclude_self: bool) -> None:
         """Take from a batch, at distances (Q, B), what is nearer; of equals the first stays."""
         if exclude_self:
-            apart = torch.cdist(self.queries.flatten(1), batch.flatten(1), p=torch.inf)
+            pixels, others = (widened(part.flatten(1)) for part in (self.queries, batch))
+            apart = torch.cdist(pixels, others, p=torch.inf)
             distances = distances.masked_fill(apart == 0, torch.inf)
         numbers = torch.arange(self.num_seen, self.num_seen + len(batch), device=batch.device)
         both = torch.cat([self.distances, distances], dim=1)
@@ -224,7 +236,7 @@ class Embedding:
 
 def embed(
     model: nn.Module,
-    layer: str | None,
+    layer: NamedLayer | None,
     images: Images | Iterable[Any],
     method: Method = "pca",
     labels: ArrayLike | Tensor | None = None,
@@ -257,6 +269,7 @@ def embed(
     Raises:
         ValueError: names the argument that does not fit.
     """
+    layer = named(model, layer)
     demand_count("batch_size", batch_size)
     if method not in ("pca", "tsne"):
         raise ValueError(f"method: {method!r} is not accepted; accepted: pca, tsne")

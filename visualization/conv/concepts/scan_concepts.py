@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from visualization.conv.common import as_array, as_tensor
+
 Mask = NDArray[np.bool_]
 CONCEPTS = (
     "ink", "vertical stroke", "horizontal stroke", "rising stroke", "falling stroke", "left edge",
@@ -66,7 +68,7 @@ def scan_concepts(images: ArrayLike | Tensor, *, ink: float = 0.5) -> ConceptMas
 
 
 def _as_scans(images: ArrayLike | Tensor) -> NDArray[np.float32]:
-    held = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
+    held = as_array(as_tensor(images, "images"))
     scans = held[:, 0] if held.ndim == 4 and held.shape[1] == 1 else held
     scans = scans[None] if scans.ndim == 2 else scans
     if scans.ndim != 3 or 0 in scans.shape:

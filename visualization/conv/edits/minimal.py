@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.conv.attribution.masking import Fill, replacement
-from visualization.conv.common import Images, inspecting, one_image
-from visualization.conv.edits.watched import Place, Watched, as_array, close_up, watched
+from visualization.conv.common import Images, as_array, inspecting, named, one_image
+from visualization.conv.edits.watched import Place, Watched, close_up, watched
 from visualization.conv.scores import demand_count, spans
+from visualization.tracing import NamedLayer
 
 _HASTE = 0.1  # share of the squares that are removed at once, at most
 
@@ -55,7 +56,7 @@ class MinimalPatch:
 
 def minimal_patch(
     model: nn.Module,
-    layer: str | None,
+    layer: NamedLayer | None,
     unit: Sequence[int],
     image: Images,
     keep: float = 0.9,
@@ -87,6 +88,7 @@ def minimal_patch(
     Raises:
         ValueError: no such layer or unit; its activation is not above 0; or a setting out of range.
     """
+    layer = named(model, layer)
     if not 0 < keep <= 1:
         raise ValueError(f"keep: {keep} is not accepted; accepted: above 0, at most 1")
     demand_count(block, "block")

@@ -12,11 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.conv.common import Images, activation, inspecting, one_image
+from visualization.conv.common import (
+    Images,
+    activation,
+    as_array,
+    as_tensor,
+    inspecting,
+    named,
+    one_image,
+)
 from visualization.conv.edits.perturbations import moved
-from visualization.conv.edits.watched import as_array, watched
+from visualization.conv.edits.watched import watched
 from visualization.conv.fields.geometry import Hull, hulls
 from visualization.conv.fields.receptive import receptive_field
+from visualization.tracing import NamedLayer
 
 Span = tuple[int, int]  # first and last, both included
 Region = tuple[Span, Span] | NDArray[np.bool_] | Tensor | str | None
@@ -149,7 +158,7 @@ def put(piece: Piece, target: Images, at: tuple[int, int] | None = None) -> Comp
 
 def paste(
     model: nn.Module,
-    layer: str | None,
+    layer: NamedLayer | None,
     unit: Sequence[int],
     source: Images,
     target: Images,
@@ -180,6 +189,7 @@ def paste(
     Raises:
         ValueError: no such layer or unit, a region that does not fit, or images that do not.
     """
+    layer = named(model, layer)
     with inspecting(model), torch.no_grad():
         sent, held = one_image(source, model, "source"), one_image(target, model, "target")
         own = _demand_map_unit(watched(model, layer, unit, sent)[0].unit)
@@ -189,7 +199,7 @@ def paste(
         by = _offset(at, offset, first)
         image, pasted, num_off = _composed(sent[0], copied, held[0], by)
         maps = [
-            activation(model, each.clone(), layer)[0, own[0]] for each in (sent, held, image[None])
+            activation(model, each, layer)[0, own[0]] for each in (sent, held, image[None])
         ]  # one by one: another batch size may round otherwise
         stride = hulls(model, layer, _shape(sent)).stride
         place = _moved_unit(own, by, stride, maps[1].shape)
@@ -237,7 +247,7 @@ def _region(
     """
     shape = tuple(image.shape[1:])
     if isinstance(region, (Tensor, np.ndarray)):
-        held = torch.as_tensor(region, device=image.device)
+        held = as_tensor(region, "region").to(image.device)
         if (
             held.dtype != torch.bool
             or tuple(held.shape) not in (shape, shape[1:])
@@ -327,9 +337,9 @@ def _picture(image: Images, name: str) -> Tensor:
     Raises:
         ValueError: another shape.
     """
-    held = torch.as_tensor(np.asarray(image) if not isinstance(image, Tensor) else image)
+    held = as_tensor(image, name)
     held = held[0] if held.ndim == 4 and len(held) == 1 else held
     if held.ndim != 3:
         problem = f"shape {tuple(held.shape)} is not accepted"
         raise ValueError(f"{name}: {problem}; accepted: (C, H, W) or (1, C, H, W)")
-    return held.detach()
+    return held

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.conv.attribution.masking import Fill, Size, occlusion_map, pair, replacement
-from visualization.conv.common import Images, inspecting, one_image
+from visualization.conv.common import Images, as_array, inspecting, named, one_image
 from visualization.conv.edits.minimal import MinimalPatch, minimal_patch
 from visualization.conv.edits.perturbations import find_perturbation, perturb
-from visualization.conv.edits.watched import Place, Watched, as_array, close_up, watched
-from visualization.conv.scores import demand_count
+from visualization.conv.edits.watched import Place, Watched, close_up, watched
+from visualization.conv.scores import demand_count, demand_gradient
+from visualization.tracing import NamedLayer
 
 
 @attrs.frozen(eq=False)
@@ -119,7 +120,7 @@ class PerturbationSweep:
 
 def occlude(
     model: nn.Module,
-    layer: str | None,
+    layer: NamedLayer | None,
     unit: Sequence[int],
     image: Images,
     window: Size = 3,
@@ -146,6 +147,7 @@ def occlude(
     Raises:
         ValueError: no such layer or unit, or a window, stride or fill that does not fit.
     """
+    layer = named(model, layer)
     with inspecting(model), torch.no_grad():
         held = one_image(image, model)
         windows = pair(window, "window", (held.shape[2], held.shape[3]))
@@ -167,7 +169,7 @@ def occlude(
 
 
 def pixel_gradient(
-    model: nn.Module, layer: str | None, unit: Sequence[int], image: Images
+    model: nn.Module, layer: NamedLayer | None, unit: Sequence[int], image: Images
 ) -> PixelGradient:
     """Find how fast a unit's activation changes with each pixel: its gradient.
 
@@ -178,19 +180,20 @@ def pixel_gradient(
         image: (C, H, W) or (1, C, H, W).
 
     Raises:
-        ValueError: no such layer or unit.
+        ValueError: no such layer or unit, or one without a gradient, as behind `argmax`.
     """
+    layer = named(model, layer)
     with inspecting(model):
         held = one_image(image, model)
         asked, base = watched(model, layer, unit, held)
         asking = held.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(asked(asking).sum(), asking)
+        gradient = demand_gradient(asked(asking), asking, "the image")
     return PixelGradient(layer, asked.unit, as_array(held[0]), as_array(gradient[0]), base)
 
 
 def unit_pattern(
     model: nn.Module,
-    layer: str | None,
+    layer: NamedLayer | None,
     unit: Sequence[int],
     image: Images,
     *,
@@ -220,7 +223,7 @@ def unit_pattern(
 
 def sweep_perturbation(
     model: nn.Module,
-    layer: str | None,
+    layer: NamedLayer | None,
     unit: Sequence[int],
     image: Images,
     name: str | Sequence[str],
@@ -243,6 +246,7 @@ def sweep_perturbation(
     Raises:
         ValueError: no such layer, unit or perturbation, or a strength without a meaning.
     """
+    layer = named(model, layer)
     demand_count(num, "num")
     names = [name] if isinstance(name, str) else list(name)
     if isinstance(strengths, Mapping) and not set(strengths) <= set(names):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visualization.conv.common import Images
+from visualization.conv.common import Images, as_tensor, widened
 
 _DIRECTIONS = ((0, 1), (1, 0), (0, -1), (-1, 0))  # right, down, left, up
 
@@ -275,11 +275,11 @@ def perturb(name: str, images: Images, strength: float, seed: int = 0) -> Tensor
             f", at least {known.least:g}" if math.isfinite(known.least) else ""
         )
         raise ValueError(f"strength: {strength} is not accepted by {name}; accepted: {accepted}")
-    held = images if isinstance(images, Tensor) else torch.as_tensor(np.asarray(images))
+    held = as_tensor(images, "images") if not isinstance(images, Tensor) else images
     if held.ndim not in (3, 4) or not held.is_floating_point():
         problem = f"{held.dtype} of shape {tuple(held.shape)} is not accepted"
         raise ValueError(f"images: {problem}; accepted: floating (B, C, H, W) or (C, H, W)")
     if strength == known.neutral:
         return held.clone()
-    changed = known.apply(held if held.ndim == 4 else held[None], strength, seed)
-    return changed if held.ndim == 4 else changed[0]
+    changed = known.apply(widened(held if held.ndim == 4 else held[None]), strength, seed)
+    return (changed if held.ndim == 4 else changed[0]).to(held.dtype)

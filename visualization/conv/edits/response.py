@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 from visualization.conv.common import (
     Images,
+    as_array,
     as_images,
+    as_tensor,
     demand_tensor,
     inspecting,
+    named,
     one_call,
     one_image,
 )
@@ -24,9 +27,8 @@ from visualization.conv.common import (
     activation as activation_of,
 )
 from visualization.conv.edits.perturbations import find_perturbation, perturb
-from visualization.conv.edits.watched import as_array
 from visualization.conv.scores import demand_count, spans
-from visualization.tracing import tapped, trace
+from visualization.tracing import NamedLayer, layer_name, tapped, trace
 
 Edit = tuple[str, float] | Callable[[Tensor], Images] | Images
 
@@ -109,7 +111,7 @@ class MapEdit:
 
 def compare_response(
     model: nn.Module,
-    layer: str | None,
+    layer: NamedLayer | None,
     image: Images,
     edit: Edit,
     channels: Sequence[int] | None = None,
@@ -131,6 +133,7 @@ def compare_response(
     Raises:
         ValueError: no such layer, channel or perturbation, or an edit that changes the shape.
     """
+    layer = named(model, layer)
     with inspecting(model), torch.no_grad():
         held = one_image(image, model)
         edited, words = _edited(model, held, edit, seed)
@@ -149,7 +152,7 @@ def compare_response(
 
 def run_from(
     model: nn.Module,
-    layer: str,
+    layer: NamedLayer,
     activation: Images,
     images: Images,
     *,
@@ -174,6 +177,7 @@ def run_from(
         ValueError: no such layer; a shape that is not the layer's; or numbers that do not go
             together.
     """
+    layer = layer_name(model, layer)
     demand_count(batch_size, "batch_size")
     with inspecting(model), torch.no_grad():
         held = as_images(images, model)
@@ -188,7 +192,7 @@ def run_from(
 
 def edit_map(
     model: nn.Module,
-    layer: str,
+    layer: NamedLayer,
     image: Images,
     channels: Sequence[int],
     *,
@@ -208,11 +212,12 @@ def edit_map(
     Raises:
         ValueError: no such layer or channel.
     """
+    layer = layer_name(model, layer)
     with inspecting(model), torch.no_grad():
         held = one_image(image, model)
-        maps = activation_of(model, held.clone(), layer)
+        maps = activation_of(model, held, layer)
         chosen = _demand_channels(channels, maps.shape[1])
-        answer = demand_tensor(model(held.clone()), "the model")
+        answer = demand_tensor(model(held), "the model")
         changed = maps.clone()
         changed[:, list(chosen)] = scale * changed[:, list(chosen)] + shift
         other = _replaced(model, layer, held, changed)
@@ -253,11 +258,11 @@ def _perturbed(image: Tensor, edit: Any, seed: int) -> tuple[Tensor, str]:
 def _maps(model: nn.Module, layer: str | None, image: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return a layer's maps (U, h, w) and the model's output (1, …), if it is one tensor."""
     if not layer:
-        output = demand_tensor(model(image.clone()), "the model")
+        output = demand_tensor(model(image), "the model")
         return _as_maps(output, "the model"), output
     name = one_call(model, layer)
     with trace(model, name) as seen:
-        output = model(image.clone())
+        output = model(image)
     if not seen[name]:
         raise ValueError(f"layer: {layer!r} was not called while the model ran")
     maps = _as_maps(demand_tensor(seen[name][0], repr(layer)), repr(layer))
@@ -297,14 +302,14 @@ def _like_output(model: nn.Module, layer: str, given: Images, images: Tensor) ->
     Raises:
         ValueError: no such layer, or another shape.
     """
-    own = activation_of(model, images[:1].clone(), layer)
-    held = torch.as_tensor(np.asarray(given) if not isinstance(given, Tensor) else given)
+    own = activation_of(model, images[:1], layer)
+    held = as_tensor(given, "activation")
     held = held[None] if held.ndim == own.ndim - 1 else held
     if held.shape[1:] != own.shape[1:] or held.ndim != own.ndim or not len(held):
         wanted = ", ".join(map(str, own.shape[1:]))
-        problem = f"shape {tuple(given.shape)} is not what {layer!r} puts out"
+        problem = f"shape {tuple(held.shape)} is not what {layer!r} puts out"
         raise ValueError(f"activation: {problem}; accepted: (B, {wanted})")
-    return held.detach().to(own)
+    return held.to(own)
 
 
 def _rows(values: Tensor, num: int, size: int) -> list[Tensor]:
@@ -316,7 +321,7 @@ def _rows(values: Tensor, num: int, size: int) -> list[Tensor]:
 def _replaced(model: nn.Module, layer: str, images: Tensor, maps: Tensor) -> Tensor:
     """Return the model's output when a layer puts out `maps`, which the model may then change."""
     with tapped(model, {one_call(model, layer): lambda _: maps.clone()}):
-        return demand_tensor(model(images.clone()), "the model")
+        return demand_tensor(model(images), "the model")
 
 
 def _softmax(values: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -2,12 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import attrs
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.conv.common import activation, demand_unit, score
@@ -34,8 +32,8 @@ class Watched:
     unit: Place
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the activations (B,) for images (B, C, H, W); the model gets a copy of them."""
-        return score(activation(self.model, images.clone(), self.layer), self.unit)
+        """Return the activations (B,) for images (B, C, H, W)."""
+        return score(activation(self.model, images, self.layer), self.unit)
 
     def field(self, image: Tensor) -> ReceptiveField:
         """Return what the unit sees of an image (B, C, H, W)."""
@@ -70,7 +68,7 @@ def watched(
         ValueError: no such layer or unit.
     """
     place = tuple(int(at) for at in unit)
-    output = activation(model, image.clone(), layer)
+    output = activation(model, image, layer)
     shape = tuple(output.shape[1:])
     if len(place) != len(shape):
         form = "(channel, row, column)" if len(shape) == 3 else f"{len(shape)} numbers"
@@ -133,8 +131,3 @@ def _is_alike(close: CloseUp, whole: CloseUp, image: Tensor, field: ReceptiveFie
     same = placed == [tuple(ends) for ends in field.hull]
     same = same and np.array_equal(seen.mask, field.mask[:, close.rows, close.columns])
     return same and bool(torch.allclose(near, far, rtol=1e-3, atol=1e-5 * float(far.abs().max())))
-
-
-def as_array(values: Tensor) -> NDArray[Any]:
-    """Return a tensor as a record holds it."""
-    return np.asarray(values.detach().cpu().numpy())

@@ -8,15 +8,15 @@ from typing import Any, Literal
 
 import attrs
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from visualization.conv.common import Images, inspecting
+from visualization.conv.common import Images, as_tensor, inspecting, named
 from visualization.conv.fields.cutting import Patches, cut_out, widened
 from visualization.conv.fields.geometry import Hulls
 from visualization.conv.fields.ranking import Found, Pile, Ranking, Whole
 from visualization.conv.fields.stream import Batch, Data, Source
+from visualization.tracing import NamedLayer
 
 
 @attrs.frozen(eq=False)
@@ -89,13 +89,13 @@ class Activated:
             num: how many.
         """
         index, which = np.unique(self.index[:num], return_inverse=True)
-        held = torch.as_tensor(images[index])
+        held = as_tensor(images[index], "images")
         return cut_out(held, which, self.hulls, self.row[:num], self.column[:num])
 
 
 def top_patches(
     model: nn.Module,
-    layer: str | None,
+    layer: NamedLayer | None,
     images: Data,
     channels: Sequence[int] | None = None,
     k: int = 9,
@@ -135,6 +135,7 @@ def top_patches(
     Raises:
         ValueError: names the argument that is not accepted, and what is.
     """
+    layer = named(model, layer)
     _demand_positive(k=k, per_image=per_image, batch_size=batch_size)
     with inspecting(model):
         source = Source(model, layer, images, ids, batch_size)
@@ -178,7 +179,7 @@ def _filled(
 
 def activated(
     model: nn.Module,
-    layer: str | None,
+    layer: NamedLayer | None,
     channel: int,
     images: Data,
     threshold: float = 0.0,
@@ -202,6 +203,7 @@ def activated(
     Raises:
         ValueError: names the argument that is not accepted, and what is.
     """
+    layer = named(model, layer)
     _demand_positive(limit=limit, batch_size=batch_size)
     with inspecting(model):
         source = Source(model, layer, images, ids, batch_size)

@@ -8,11 +8,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from visualization.conv.common import Images, activation, demand_unit, inspecting, one_image
+from visualization.conv.common import (
+    Images,
+    activation,
+    as_tensor,
+    demand_unit,
+    inspecting,
+    named,
+    one_image,
+)
 from visualization.conv.fields.cutting import widened
 from visualization.conv.fields.geometry import Hull, hulls_of
 from visualization.conv.fields.graph import Graph, map_size, run
 from visualization.conv.fields.influence import influence
+from visualization.tracing import NamedLayer
 
 
 @attrs.frozen(eq=False)
@@ -58,7 +67,7 @@ class ReceptiveField:
         Raises:
             ValueError: the image is of another shape.
         """
-        held = np.asarray(torch.as_tensor(image).detach().float().cpu())
+        held = np.asarray(as_tensor(image, "image").float().cpu())
         if held.shape != self.mask.shape:
             problem = f"shape {held.shape} is not accepted"
             raise ValueError(f"image: {problem}; accepted: {self.mask.shape}, as the field's")
@@ -106,7 +115,7 @@ class ReceptiveFields:
 
 
 def receptive_field(
-    model: nn.Module, layer: str | None, unit: Sequence[int], input_shape: Sequence[int]
+    model: nn.Module, layer: NamedLayer | None, unit: Sequence[int], input_shape: Sequence[int]
 ) -> ReceptiveField:
     """Return what one unit sees: the hull and the exact set of numbers.
 
@@ -127,6 +136,7 @@ def receptive_field(
     Raises:
         ValueError: no such layer or unit; a shape of another kind.
     """
+    layer = named(model, layer)
     with inspecting(model):
         graph = run(model, layer, input_shape)
         shape = tuple(graph.output.shape[1:])
@@ -142,7 +152,7 @@ def receptive_field(
 
 
 def receptive_fields(
-    model: nn.Module, layer: str | None, channel: int, image: Images, threshold: float = 0.0
+    model: nn.Module, layer: NamedLayer | None, channel: int, image: Images, threshold: float = 0.0
 ) -> ReceptiveFields:
     """Return what the activated units of a channel see of one image, each alone and all together.
 
@@ -157,6 +167,7 @@ def receptive_fields(
     Raises:
         ValueError: no such layer or channel; an image of another kind.
     """
+    layer = named(model, layer)
     with inspecting(model):
         held = one_image(image, model)
         graph = run(model, layer, held.shape[1:])

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from visualization.conv.common import Images, batches, demand_unit, home, one_call
+from visualization.conv.common import Images, as_tensor, batches, demand_unit, home, one_call
 from visualization.conv.fields.axes import Places
 from visualization.conv.fields.geometry import hulls_of
 from visualization.conv.fields.graph import map_size, run
@@ -157,7 +157,7 @@ class Source:
         """Return images, by where they stand in the data; of an iterable those that were kept."""
         if self._array is not None:
             device, dtype = home(self._model)
-            return torch.as_tensor(self._array[index]).to(device, dtype)
+            return as_tensor(self._array[index], "images").to(device, dtype)
         none = torch.empty(0, *self._image_shape)
         return torch.stack([self._kept[at] for at in index.tolist()]) if len(index) else none
 

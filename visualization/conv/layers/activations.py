@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from visualization.conv.common import Images, batches, demand_tensor, inspecting
 from visualization.conv.layers.histogram import Histogram
 from visualization.conv.layers.values import DeadUnits, LayerActivations, LayerValues, UnitStates
-from visualization.tracing import find_layer, tapped
+from visualization.tracing import NamedLayer, find_layer, layer_names, tapped
 
 _VECTOR = 256  # units of a vector that are kept of an image
 _LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
@@ -25,7 +25,7 @@ _LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
 def layer_activations(
     model: nn.Module,
     images: Images | Iterable[Any],
-    layers: str | Sequence[str] | None = None,
+    layers: NamedLayer | Sequence[NamedLayer] | None = None,
     *,
     num_shown: int = 2,
     num_channels: int = 12,
@@ -69,7 +69,7 @@ def layer_activations(
 def dead_units(
     model: nn.Module,
     images: Images | Iterable[Any],
-    layers: str | Sequence[str] | None = None,
+    layers: NamedLayer | Sequence[NamedLayer] | None = None,
     *,
     share: float = 0.01,
     batch_size: int = 64,
@@ -107,7 +107,7 @@ class _Collector:
     def __init__(
         self,
         model: nn.Module,
-        layers: str | Sequence[str] | None,
+        layers: NamedLayer | Sequence[NamedLayer] | None,
         num_shown: int,
         num_channels: int,
     ) -> None:
@@ -258,12 +258,12 @@ class _Running:
         )  # fmt: skip
 
 
-def _names(model: nn.Module, layers: str | Sequence[str] | None) -> list[str]:
+def _names(model: nn.Module, layers: NamedLayer | Sequence[NamedLayer] | None) -> list[str]:
     """Return the layers that are asked for, or all without parts."""
     if layers is None:
         leaves = (name for name, module in model.named_modules() if not any(module.children()))
         return list(leaves)
-    names = [layers] if isinstance(layers, str) else list(layers)
+    names = layer_names(model, layers)
     for name in names:
         find_layer(model, name, "layers")
     return names

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from visualization.conv.common import Images, as_images, batches, inspecting
+from visualization.conv.common import Images, as_images, as_tensor, batches, inspecting
 from visualization.conv.layers.parameter_space import (
     State,
     completed,
@@ -111,7 +111,7 @@ def classification_loss(images: Images, labels: ArrayLike | Tensor, batch_size: 
     Raises:
         ValueError: another number of labels than of images.
     """
-    wanted = torch.as_tensor(labels if isinstance(labels, Tensor) else np.asarray(labels)).long()
+    wanted = as_tensor(labels, "labels").long()
     if wanted.shape != images.shape[:1]:
         problem = f"shape {tuple(wanted.shape)} does not go with {len(images)} images"
         raise ValueError(f"labels: {problem}; accepted: one class for each")

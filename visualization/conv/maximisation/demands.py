@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visualization.conv.common import Images
-from visualization.conv.maximisation.objective import Objective, Seen
+from visualization.conv.common import Images, as_tensor, widened
+from visualization.conv.maximisation.objective import Objective, Seen, union, word
+from visualization.tracing import NamedLayer
 
 _SHARES_NAMED = 3
 _SMOOTHING = 1e-6  # of the total variation's root, which has no slope at 0 else
@@ -24,7 +25,7 @@ def l2(around: float | Images = 0.0) -> Objective:
     Args:
         around: a grey; or an image (C, H, W), or one for each image (N, C, H, W), to stay near to.
     """
-    given = torch.as_tensor(around, dtype=torch.float64).detach()
+    given = as_tensor(around, "around").double()
     centres = given if given.ndim == 4 else given[None]
 
     def measure(seen: Seen) -> Tensor:
@@ -55,7 +56,7 @@ def total_variation(power: float = 1.0) -> Objective:
     return Objective((), ("total variation",), prior=measure, most=0.0)
 
 
-def matches(layer: str | None, activation: Images) -> Objective:
+def matches(layer: NamedLayer | None, activation: Images) -> Objective:
     """Demand a given activation: −‖a − wanted‖² / ‖wanted‖², −1 for an activation of zero.
 
     The loss of inversion (Mahendran and Vedaldi 2015, 1412.0035, eq. 2).
@@ -67,25 +68,25 @@ def matches(layer: str | None, activation: Images) -> Objective:
     Raises:
         ValueError: one that is zero all over, or not of the layer's shape.
     """
-    wanted = torch.as_tensor(activation).detach()
+    wanted = widened(as_tensor(activation, "activation"))
     sizes = wanted.flatten(1).pow(2).sum(dim=1)
     if not (sizes > 0).all():
         problem = f"activation {int((sizes > 0).logical_not().nonzero()[0])} is zero all over"
         raise ValueError(f"matches: {problem}; accepted: some of it is not, or a `measured` of it")
-    names = _numbered(f"{layer or 'output'} as given", len(wanted))
+    names = _numbered(f"{word(layer)} as given", len(wanted))
 
     def measure(seen: Seen) -> Tensor:
-        output = seen[layer or None]
+        output = seen[layer]
         if output.shape[1:] != wanted.shape[1:]:
             problem = f"an activation of shape {tuple(wanted.shape[1:])} does not go with the layer"
             raise ValueError(f"matches: {problem}; accepted: {tuple(output.shape[1:])}")
         distance = (output - seen.own(wanted, output)).pow(2).flatten(1).sum(dim=1)
         return -distance / seen.own(sizes, output)
 
-    return Objective((layer or None,), names, measure, most=0.0)
+    return Objective(union((layer,)), names, measure, most=0.0)
 
 
-def answers(distribution: Images, layer: str | None = None) -> Objective:
+def answers(distribution: Images, layer: NamedLayer | None = None) -> Objective:
     """Demand an answer: minus the divergence KL(wanted ‖ softmax of the output), in nats.
 
     Args:
@@ -96,7 +97,7 @@ def answers(distribution: Images, layer: str | None = None) -> Objective:
     Raises:
         ValueError: shares below 0, or that do not sum to 1; not as many as there are classes.
     """
-    given = torch.as_tensor(distribution, dtype=torch.float64).detach()
+    given = as_tensor(distribution, "distribution").double()
     wanted = given[None] if given.ndim == 1 else given
     if wanted.ndim != 2 or (wanted < 0).any() or ((wanted.sum(dim=1) - 1).abs() > 1e-4).any():
         problem = f"{distribution!r} is not accepted"
@@ -104,14 +105,14 @@ def answers(distribution: Images, layer: str | None = None) -> Objective:
     entropy = torch.special.entr(wanted).sum(dim=1)
 
     def measure(seen: Seen) -> Tensor:
-        output = seen[layer or None]
+        output = seen[layer]
         if output.shape[1:] != wanted.shape[1:]:
             problem = f"{wanted.shape[1]} shares do not go with an output of {tuple(output.shape)}"
             raise ValueError(f"distribution: {problem}; accepted: one for each class")
         logs = output.log_softmax(dim=1)
         return (seen.own(wanted, output) * logs).sum(dim=1) + seen.own(entropy, output)
 
-    return Objective((layer or None,), tuple(map(_shares, wanted.tolist())), measure, most=0.0)
+    return Objective(union((layer,)), tuple(map(_shares, wanted.tolist())), measure, most=0.0)
 
 
 def at_least(objective: Objective, value: float) -> Objective:

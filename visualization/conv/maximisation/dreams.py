@@ -16,13 +16,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.conv.common import Images, as_images, inspecting
+from visualization.conv.common import Images, as_images, as_record, inspecting, widened
 from visualization.conv.maximisation.ascent import Look, slope
 from visualization.conv.maximisation.objective import Objective, watching
 from visualization.conv.maximisation.objectives import amplified
 from visualization.conv.maximisation.parametrization import demand_within
 from visualization.conv.maximisation.redirection import Redirection
 from visualization.conv.maximisation.transforms import Jitter
+from visualization.tracing import NamedLayer
 
 _USUAL_OCTAVES = 4
 _TINY = 1e-12  # what a gradient's size is at least, to divide by
@@ -59,7 +60,7 @@ class Dream:
 def dream(
     model: nn.Module,
     images: Images,
-    objective: str | Sequence[str] | Objective,
+    objective: NamedLayer | Sequence[NamedLayer] | Objective,
     *,
     octaves: int | None = None,
     octave_scale: float = 1.4,
@@ -74,8 +75,8 @@ def dream(
     Args:
         model: any module; it is left as it was.
         images: (B, C, H, W), or one (C, H, W), within `limits`.
-        objective: layers, of which all activations are made stronger (see `amplified`), or what
-            else is to be; a pass ends at the last layer that it needs.
+        objective: layers, by name or as modules, of which all activations are made stronger (see
+            `amplified`), or what else is to be; a pass ends at the last layer that it needs.
         octaves: sizes, the image's own included; None: up to 4, as far as the model takes images
             that small and a side has 4 pixels or more.
         octave_scale: factor from one size to the next.
@@ -94,7 +95,7 @@ def dream(
         raise ValueError(f"octaves: {octaves} is not accepted; accepted: 1 or more")
     asked = objective if isinstance(objective, Objective) else _all_of(objective)
     with inspecting(model), watching(model, asked.layers) as look:
-        originals = as_images(images, model)
+        originals = widened(as_images(images, model))
         demand_within(originals, limits, "images")
         trip = _Trip(look, asked, _rows(asked, originals), limits, steps, rate)
         starts = trip.read(originals)
@@ -111,7 +112,8 @@ def dream(
             )
             stages.append(trip.further(base + detail, Jitter(shift), generator))
         values = trip.read(stages[-1])
-    return Dream(asked.names, originals, tuple(stages), starts, values, limits)
+    shown = tuple(map(as_record, stages))
+    return Dream(asked.names, as_record(originals), shown, starts, values, limits)
 
 
 @attrs.frozen(eq=False)
@@ -153,12 +155,12 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def _all_of(layers: str | Sequence[str]) -> Objective:
+def _all_of(layers: NamedLayer | Sequence[NamedLayer]) -> Objective:
     """Return the objective that makes all of one or several layers stronger."""
-    names = [layers] if isinstance(layers, str) else list(layers)
-    if not names:
+    each = [layers] if isinstance(layers, (str, nn.Module)) else list(layers)
+    if not each:
         raise ValueError("objective: there are no layers; accepted: one or more, or an Objective")
-    return functools.reduce(operator.add, map(amplified, names))
+    return functools.reduce(operator.add, map(amplified, each))
 
 
 def _rows(objective: Objective, images: Tensor) -> Tensor:

@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.conv.common import Images, activation, as_images, inspecting
+from visualization.conv.common import Images, activation, as_images, as_record, inspecting, named
 from visualization.conv.maximisation.ascent import Optimiser
 from visualization.conv.maximisation.demands import matches, total_variation
 from visualization.conv.maximisation.maximise import Maximised, Shape, maximise
 from visualization.conv.maximisation.objective import Measure, Objective, each
 from visualization.conv.maximisation.parametrization import Canvas, demand_within
 from visualization.conv.maximisation.transforms import Transform
+from visualization.tracing import NamedLayer
 
 
 @attrs.frozen(eq=False)
@@ -45,7 +46,7 @@ class Inversion:
 
 def invert(
     model: nn.Module,
-    layers: str | Sequence[str | None] | None,
+    layers: NamedLayer | Sequence[NamedLayer | None] | None,
     images: Images,
     *,
     steps: int = 300,
@@ -60,7 +61,8 @@ def invert(
 
     Args:
         model: any module; it is left as it was.
-        layers: dotted names, or one; all are inverted side by side; None: the model's own output.
+        layers: dotted names or modules, or one; all are inverted side by side; None: the model's
+            own output.
         images: to be found again (B, C, H, W), or one (C, H, W).
         steps: of the ascent.
         rate: of learning, in units of what is held (see `Parametrization`).
@@ -75,26 +77,28 @@ def invert(
     Raises:
         ValueError: names the argument; an image whose activation is zero all over.
     """
-    names = [layers] if layers is None or isinstance(layers, str) else list(layers)
+    given = [layers] if layers is None or isinstance(layers, (str, nn.Module)) else layers
+    names = [named(model, layer, "layers") for layer in given]
     chosen = canvas or Canvas("pixel", "box")
     with inspecting(model):
-        originals = as_images(images, model)
-        demand_within(originals, chosen.limits, "images")
+        own = as_images(images, model)
+        demand_within(own, chosen.limits, "images")
         with torch.no_grad():
-            wanted = [matches(name, activation(model, originals, name)) for name in names]
-        _, channels, height, width = originals.shape
+            wanted = [matches(name, activation(model, own, name)) for name in names]
+        _, channels, height, width = own.shape
         alike = each(wanted) + smoothness / (height * width) * total_variation()
         found = maximise(
             model, alike, (channels, height, width), steps=steps, rate=rate, canvas=chosen,
             transforms=(), noise=noise, batch_size=batch_size, seed=seed,
         )  # fmt: skip
+    originals = as_record(own)
     shape = (len(names), *originals.shape)
     remade = found.images.reshape(shape)
     low, high = chosen.limits
     squares = (remade - originals).double().pow(2).flatten(2).mean(dim=2)
     return Inversion(
         tuple(names), originals, remade, np.sqrt(-found.values).reshape(shape[:2]),
-        (squares.sqrt() / (high - low)).cpu().numpy(), chosen.limits,
+        (squares.sqrt() / (high - low)).numpy(), chosen.limits,
     )  # fmt: skip
 
 
@@ -177,5 +181,5 @@ def satisfy(
     )  # fmt: skip
     originals = None
     if start is not None:
-        originals = as_images(start, model, "start").expand_as(found.images)
+        originals = as_record(as_images(start, model, "start")).expand_as(found.images)
     return Satisfied(found, originals, np.maximum(-found.values, 0), tolerance)

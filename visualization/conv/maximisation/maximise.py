@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.conv.common import Images, as_images, home, inspecting
+from visualization.conv.common import Images, as_images, as_record, home, inspecting, widened
 from visualization.conv.maximisation.ascent import (
     Ascent,
     Climbed,
@@ -141,11 +141,12 @@ def maximise(
     with inspecting(model):
         real = None if reference is None else best_real(model, asked, reference, batch_size)
         asked = tamed(asked, real, tame) if real and tame else asked
-        begin = None if start is None else as_images(start, model, "start")
+        begin = None if start is None else widened(as_images(start, model, "start"))
         shape = _shape(input_shape, begin, real)
         names = _names(asked, num_images, begin)
         chosen = canvas or Canvas(bound="sigmoid" if begin is None else "box")
-        easel = parametrization(chosen, shape, *home(model))
+        device, dtype = home(model)
+        easel = parametrization(chosen, shape, device, torch.promote_types(dtype, torch.float32))
         held = _begun(easel, begin, names, noise, seed)
         ascent = Ascent(steps, rate, optimiser, blur, blur_every, enough, seed)
         found = _climbed(model, asked, easel, held, ascent, transforms, batch_size)
@@ -244,8 +245,8 @@ def _record(
 ) -> Maximised:  # fmt: skip
     """Return the record, with a verdict for each image."""
     verdicts = tuple(_verdict(found, at, enough) for at in range(len(names)))
-    dead = torch.tensor([verdict == "dead" for verdict in verdicts], device=found.images.device)
-    images = found.images.masked_fill(dead.reshape(-1, 1, 1, 1), torch.nan)
+    dead = torch.tensor([verdict == "dead" for verdict in verdicts])
+    images = as_record(found.images).masked_fill(dead.reshape(-1, 1, 1, 1), torch.nan)
     if real is not None and len(real.values) < len(names):
         real = real.repeated(len(names))
     return Maximised(

@@ -16,8 +16,8 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from visualization.conv.common import demand_tensor, one_call
-from visualization.tracing import tapped
+from visualization.conv.common import demand_tensor, home, one_call, widened
+from visualization.tracing import NamedLayer, layer_name, tapped
 
 
 @final
@@ -27,17 +27,17 @@ class Seen:
 
     Attributes:
         images: as the model got them (B, C, H, W).
-        outputs: by layer (B, …); None: the model's own.
+        outputs: by layer (B, …), of at least 32 bits; None: the model's own.
         rows: which of its N images an objective is to see in each (B,).
     """
 
     images: Tensor
-    outputs: Mapping[str | None, Tensor]
+    outputs: Mapping[NamedLayer | None, Tensor]
     rows: Tensor
 
-    def __getitem__(self, layer: str | None) -> Tensor:
+    def __getitem__(self, layer: NamedLayer | None) -> Tensor:
         """Return what a layer put out (B, …); None: the model."""
-        return self.outputs[layer]
+        return self.outputs[or_output(layer)]
 
     @property
     def output(self) -> Tensor:
@@ -66,8 +66,8 @@ class Objective:
     It has two parts: what is asked for, and a prior that keeps images tame whatever is asked for.
 
     Attributes:
-        layers: that it is read from, by dotted name; None: the model's own output. With none at all
-            it is read from the image alone.
+        layers: that it is read from, by dotted name or as modules; None: the model's own output.
+            With none at all it is read from the image alone.
         names: a word for each of N images; one: it is the same for any number of them.
         measure: what is asked for: from what was seen of B images to (B,).
         prior: the rest: from the images alone to (B,), such as minus their total variation.
@@ -75,7 +75,7 @@ class Objective:
         most: what `measure` can be at most: 0 of a demand, which is then met, and of a prior alone.
     """
 
-    layers: tuple[str | None, ...]
+    layers: tuple[NamedLayer | None, ...]
     names: tuple[str, ...]
     measure: Measure = nothing
     prior: Measure = nothing
@@ -138,9 +138,19 @@ def _held_together(name: str) -> str:
     return f"({name})" if " + " in name or " − " in name else name
 
 
-def union(*layers: tuple[str | None, ...]) -> tuple[str | None, ...]:
+def or_output(layer: NamedLayer | None) -> NamedLayer | None:
+    """Return a layer, and None for the model's own output, which is also named ""."""
+    return None if isinstance(layer, str) and not layer else layer
+
+
+def word(layer: NamedLayer | None) -> str:
+    """Return a layer's name, of a module its kind, as it stands in the names of objectives."""
+    return type(layer).__name__ if isinstance(layer, nn.Module) else layer or "output"
+
+
+def union(*layers: Iterable[NamedLayer | None]) -> tuple[NamedLayer | None, ...]:
     """Return layers of several objectives, each once."""
-    return tuple(dict.fromkeys(layer or None for group in layers for layer in group))
+    return tuple(dict.fromkeys(or_output(layer) for group in layers for layer in group))
 
 
 def _widened(*groups: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -155,7 +165,7 @@ def _widened(*groups: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 @contextlib.contextmanager
 def watching(
-    model: nn.Module, layers: Collection[str | None]
+    model: nn.Module, layers: Collection[NamedLayer | None]
 ) -> Iterator[Callable[[Tensor, Tensor], Seen]]:
     """Give a function that runs a model on images and returns what objectives need of the pass.
 
@@ -164,25 +174,28 @@ def watching(
     Raises:
         ValueError: no such layer, it is not called, or it puts out no single tensor.
     """
-    calls = {layer: one_call(model, layer) for layer in layers if layer}
+    calls = {
+        layer: one_call(model, layer_name(model, layer)) for layer in layers if layer is not None
+    }
+    _, dtype = home(model)
     held: dict[str, Tensor] = {}
 
     def taken(call: str) -> Callable[[Tensor], Tensor]:
         def take(output: Tensor) -> Tensor:
-            held[call] = demand_tensor(output, repr(call))
+            held[call] = widened(demand_tensor(output, repr(call)))
             return output.clone()  # what follows may work in place
 
         return take
 
     def look(images: Tensor, rows: Tensor) -> Seen:
         held.clear()
-        answer = model(images.clone()) if layers else None  # it may work on it in place
-        for layer, call in calls.items():
+        answer = model(images.to(dtype)) if layers else None
+        for call in calls.values():
             if call not in held:
-                raise ValueError(f"layer: {layer!r} was not called while the model ran")
-        outputs: dict[str | None, Tensor] = {layer: held[calls[layer]] for layer in calls}
+                raise ValueError(f"layer: {call!r} was not called while the model ran")
+        outputs: dict[NamedLayer | None, Tensor] = {layer: held[calls[layer]] for layer in calls}
         if None in layers:
-            outputs[None] = demand_tensor(answer, "the model")
+            outputs[None] = widened(demand_tensor(answer, "the model"))
         return Seen(images, outputs, rows)
 
     with tapped(model, {call: taken(call) for call in calls.values()}, stop=None not in layers):
@@ -190,7 +203,7 @@ def watching(
 
 
 def measured(
-    function: Measure, layers: Iterable[str | None] = (None,), name: str = "result"
+    function: Measure, layers: Iterable[NamedLayer | None] = (None,), name: str = "result"
 ) -> Objective:
     """Ask for whatever a function of a pass makes large.
 
@@ -200,7 +213,7 @@ def measured(
         layers: that it reads; None: the model's own output.
         name: a word for it.
     """
-    return Objective(union(tuple(layers)), (name,), function)
+    return Objective(union(layers), (name,), function)
 
 
 def each(objectives: Sequence[Objective]) -> Objective:

@@ -21,20 +21,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visualization.conv.common import Images, demand_unit
-from visualization.conv.maximisation.objective import Objective, Seen
+from visualization.conv.common import Images, as_tensor, demand_unit
+from visualization.conv.maximisation.objective import Objective, Seen, union, word
+from visualization.tracing import NamedLayer
 
 _LEAST_COSINE = 0.1  # lower ones count as this, so that there is a slope far away too
 
 
 def unit(
-    layer: str | None, channels: int | Iterable[int], row: int | None = None,
+    layer: NamedLayer | None, channels: int | Iterable[int], row: int | None = None,
     column: int | None = None,
 ) -> Objective:  # fmt: skip
     """Ask for the activation of one place of a feature map (or of a vector).
 
     Args:
-        layer: dotted name; `relu@1` is its second call; None: the model's own output.
+        layer: dotted name or module; `relu@1` is its second call; None: the model's own output.
         channels: one, or one for each image.
         row: of the map; None: its middle, which of an even number is the one below.
         column: as `row`.
@@ -49,14 +50,14 @@ def unit(
         if (row, column) != (None, None):
             down, across = places if len(places) == 2 else (0, 0)
             places = [down if row is None else row, across if column is None else column]
-        demand_unit((numbers[0], *places), seen[layer or None].shape[1:], "objective")
+        demand_unit((numbers[0], *places), seen[layer].shape[1:], "objective")
         index: tuple[slice | int, ...] = (slice(None), *places)
         return maps[index]
 
-    return Objective((layer or None,), _names(layer, numbers, where), measure)
+    return Objective(union((layer,)), _names(layer, numbers, where), measure)
 
 
-def channel(layer: str | None, channels: int | Iterable[int]) -> Objective:
+def channel(layer: NamedLayer | None, channels: int | Iterable[int]) -> Objective:
     """Ask for the mean of a feature map (or for a number of a vector)."""
     numbers = _numbers(channels)
 
@@ -64,7 +65,7 @@ def channel(layer: str | None, channels: int | Iterable[int]) -> Objective:
         maps = _channels(seen, layer, numbers)
         return maps if maps.ndim == 1 else maps.flatten(1).mean(dim=1)
 
-    return Objective((layer or None,), _names(layer, numbers), measure)
+    return Objective(union((layer,)), _names(layer, numbers), measure)
 
 
 def logit(classes: int | Iterable[int]) -> Objective:
@@ -73,7 +74,7 @@ def logit(classes: int | Iterable[int]) -> Objective:
     return channel(None, numbers).named(*(f"class {number}" for number in numbers))
 
 
-def direction(layer: str | None, vector: Images, name: str = "direction") -> Objective:
+def direction(layer: NamedLayer | None, vector: Images, name: str = "direction") -> Objective:
     """Ask for activation along a vector: a · v, averaged over the places of the map.
 
     Args:
@@ -88,11 +89,11 @@ def direction(layer: str | None, vector: Images, name: str = "direction") -> Obj
         activation, along = _aligned(seen, layer, vectors)
         return torch.einsum("bdp,bd->bp", activation, along).mean(dim=1)
 
-    return Objective((layer or None,), names, measure)
+    return Objective(union((layer,)), names, measure)
 
 
 def cosine(
-    layer: str | None, vector: Images, power: float | None = None, name: str = "cosine"
+    layer: NamedLayer | None, vector: Images, power: float | None = None, name: str = "cosine"
 ) -> Objective:
     """Ask for activation that points along a vector, averaged over the places of the map.
 
@@ -113,18 +114,18 @@ def cosine(
         dots = torch.einsum("bdp,bd->bp", activation, along)
         return (dots * cosines.clamp(min=_LEAST_COSINE) ** power).mean(dim=1)
 
-    return Objective((layer or None,), names, measure)
+    return Objective(union((layer,)), names, measure)
 
 
-def amplified(layer: str | None) -> Objective:
+def amplified(layer: NamedLayer | None) -> Objective:
     """Ask for more of whatever a layer sees: half the mean square of its activations."""
     return Objective(
-        (layer or None,), (f"all of {layer or 'the output'}",),
-        lambda seen: 0.5 * (seen[layer or None] ** 2).flatten(1).mean(dim=1),
+        union((layer,)), (f"all of {'the output' if word(layer) == 'output' else word(layer)}",),
+        lambda seen: 0.5 * (seen[layer] ** 2).flatten(1).mean(dim=1),
     )  # fmt: skip
 
 
-def diversity(layer: str) -> Objective:
+def diversity(layer: NamedLayer) -> Objective:
     """Ask for images unlike each other: minus the mean cosine of their Gram matrices.
 
     The Gram matrix (C, C) of a layer holds how much its channels are active in the same places:
@@ -140,7 +141,7 @@ def diversity(layer: str) -> Objective:
         cosines = grams @ grams.T
         return -(cosines.sum(dim=1) - cosines.diagonal()) / (len(maps) - 1)
 
-    return Objective((layer,), (f"diversity of {layer}",), measure, coupled=True)
+    return Objective(union((layer,)), (f"diversity of {word(layer)}",), measure, coupled=True)
 
 
 def _numbers(channels: int | Iterable[int]) -> tuple[int, ...]:
@@ -154,15 +155,13 @@ def _numbers(channels: int | Iterable[int]) -> tuple[int, ...]:
     return numbers
 
 
-def _names(layer: str | None, numbers: tuple[int, ...], where: str = "") -> tuple[str, ...]:
-    return tuple(
-        f"{layer or 'output'}:{number}{f' {where}' if where else ''}" for number in numbers
-    )
+def _names(layer: NamedLayer | None, numbers: tuple[int, ...], where: str = "") -> tuple[str, ...]:
+    return tuple(f"{word(layer)}:{number}{f' {where}' if where else ''}" for number in numbers)
 
 
-def _channels(seen: Seen, layer: str | None, numbers: tuple[int, ...]) -> Tensor:
+def _channels(seen: Seen, layer: NamedLayer | None, numbers: tuple[int, ...]) -> Tensor:
     """Return of a layer's output (B, C, …) each image's own channel (B, …)."""
-    output = seen[layer or None]
+    output = seen[layer]
     for number in (min(numbers), max(numbers)):
         demand_unit((number, *[0] * (output.ndim - 2)), output.shape[1:], "objective")
     own = seen.own(torch.tensor(numbers), torch.empty(0, dtype=torch.long, device=output.device))
@@ -171,7 +170,7 @@ def _channels(seen: Seen, layer: str | None, numbers: tuple[int, ...]) -> Tensor
 
 def _vectors(vector: Images, name: str) -> tuple[Tensor, tuple[str, ...]]:
     """Return vectors with the axis of images, (N, C) or (N, C, H, W), and their names."""
-    held = torch.as_tensor(vector).detach()
+    held = as_tensor(vector, "vector")
     if held.ndim not in (1, 2, 3, 4):
         problem = f"shape {tuple(held.shape)} is not accepted"
         raise ValueError(f"vector: {problem}; accepted: (C,), (C, H, W), (N, C), (N, C, H, W)")
@@ -180,9 +179,9 @@ def _vectors(vector: Images, name: str) -> tuple[Tensor, tuple[str, ...]]:
     return held, tuple(f"{name} {n}" for n in range(len(held))) if len(held) > 1 else (name,)
 
 
-def _aligned(seen: Seen, layer: str | None, vectors: Tensor) -> tuple[Tensor, Tensor]:
+def _aligned(seen: Seen, layer: NamedLayer | None, vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Return activations (B, D, P) at P places, and each image's own vector (B, D)."""
-    output = seen[layer or None]
+    output = seen[layer]
     whole = vectors.ndim == 4
     wanted = output.shape[1:] if whole else output.shape[1:2]
     if vectors.shape[1:] != wanted:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from visualization.conv.common import Images
+from visualization.conv.common import Images, as_tensor
 
 Basis = Literal["fourier", "pixel"]
 Bound = Literal["sigmoid", "box", "ball", "none"]
@@ -89,7 +89,7 @@ def demand_within(images: Tensor, limits: tuple[float, float], name: str) -> Non
 
 def color_covariance(images: Images) -> Tensor:
     """Return the covariance (C, C) of the channels over all pixels of images (B, C, H, W)."""
-    held = torch.as_tensor(images).double()
+    held = as_tensor(images, "images").double()
     return torch.cov(held.movedim(1, 0).flatten(1), correction=0).reshape(held.shape[1], -1)
 
 

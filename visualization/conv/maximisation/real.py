@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.conv.common import Images, batches
+from visualization.conv.common import Images, as_record, batches, widened
 from visualization.conv.maximisation.demands import l2, total_variation
 from visualization.conv.maximisation.objective import Objective, Seen, watching
 
@@ -55,7 +55,7 @@ def best_real(
     parts: list[_Part] = []
     count = 0
     with torch.no_grad(), watching(model, objective.layers) as look:
-        for batch in batches(images, model, batch_size):
+        for batch in map(widened, batches(images, model, batch_size)):
             read = _read(objective, look(batch, batch.new_zeros(len(batch)).long()))
             values, at = read.max(dim=1)
             part = _Part(values, read.sum(dim=1), at + count, batch[at])
@@ -65,7 +65,7 @@ def best_real(
         raise ValueError("reference: there are no images; accepted: one or more")
     best = parts[0]
     values, means = best.values.double().cpu(), best.sums.double().cpu() / count
-    return Real(values.numpy(), means.numpy(), best.places.cpu().numpy(), best.images)
+    return Real(values.numpy(), means.numpy(), best.places.cpu().numpy(), as_record(best.images))
 
 
 class _Part(NamedTuple):

@@ -3,7 +3,6 @@
 S copies, N images, U channels, H rows, W columns.
 """
 
-import copy
 import functools
 from collections.abc import Mapping, Sequence
 
@@ -13,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.conv.common import Images, activation, as_images, demand_unit, inspecting
+from visualization.conv.common import Images, activation, as_images, copied, demand_unit, inspecting
 from visualization.conv.fields.patches import TopPatches, top_patches
 from visualization.conv.sites import ACTIVATIONS
-from visualization.tracing import find_layer, tapped
+from visualization.tracing import NamedLayer, find_layer, layer_name, tapped
 
 Weighted = nn.Conv2d | nn.Linear
 _WEIGHTED = (nn.Conv2d, nn.Linear)
@@ -50,7 +49,7 @@ class Progression:
 def progression(
     model: nn.Module,
     states: Mapping[int, Mapping[str, Tensor]],
-    layer: str,
+    layer: NamedLayer,
     images: Images,
     *,
     num_shown: int = 8,
@@ -71,18 +70,19 @@ def progression(
     Raises:
         ValueError: no state; no such layer or channel; images of another shape.
     """
+    layer = layer_name(model, layer)
     if not states:
         raise ValueError("states: none are given; accepted: states of the model by step")
     looked_at = as_images(images, model)
     shown = looked_at[:num_shown]
-    copied = copy.deepcopy(model)
+    other = copied(model)
     source = weights_before(model, layer, shown[:1])
     chosen: NDArray[np.int64] | None = None
     maps, kernels, patches = [], [], []
     for step in sorted(states):
-        copied.load_state_dict(states[step])
-        with inspecting(copied), torch.no_grad():
-            output = activation(copied, shown, layer)
+        other.load_state_dict(states[step])
+        with inspecting(other), torch.no_grad():
+            output = activation(other, shown, layer)
             if chosen is None:
                 chosen = _demand_channels(channels, output)
             held = output.reshape(*output.shape[:2], *(output.shape[2:] or (1, 1)))
@@ -90,7 +90,7 @@ def progression(
             if source is not None:
                 kernels.append(as_kernels(states[step][source])[chosen])
         patches.append(
-            top_patches(copied, layer, looked_at, chosen.tolist(), k=1, batch_size=batch_size)
+            top_patches(other, layer, looked_at, chosen.tolist(), k=1, batch_size=batch_size)
         )
     assert chosen is not None
     return Progression(

@@ -15,6 +15,7 @@ from visualization.conv.common import Images, activation, as_images, batches, in
 from visualization.conv.fields.patches import TopPatches
 from visualization.conv.maximisation.maximise import Maximised
 from visualization.conv.units.progression import Progression, as_kernels, weights_before
+from visualization.tracing import NamedLayer, layer_name
 
 
 @attrs.frozen
@@ -50,7 +51,7 @@ class UnitSheets:
 
 def unit_sheets(
     model: nn.Module,
-    layer: str,
+    layer: NamedLayer,
     images: Images,
     *,
     patches: TopPatches,
@@ -76,6 +77,7 @@ def unit_sheets(
     Raises:
         ValueError: records of other channels than the patches are of.
     """
+    layer = layer_name(model, layer)
     channels = patches.channels
     if maximised is not None and len(maximised.images) != len(channels):
         problem = f"{len(maximised.images)} images do not go with {len(channels)} channels"
