@@ -96,10 +96,13 @@ def times(rounds: int, model: nn.Sequential, layer: int, images: Tensor) -> dict
 def fields(rounds: int) -> Figures:
     """Return the median seconds that the exact receptive field of one unit takes."""
     torch.manual_seed(0)
-    plain = networks()["plain"][0]
+    plain, deep = networks()["plain"][0], resnet18().eval()
     cases: dict[str, tuple[nn.Module, str, tuple[int, ...], tuple[int, ...]]] = {
         "plain, last layer, 28×28": (plain, "7", (0, 3, 3), (1, 28, 28)),
-        "resnet18, layer3, 224×224": (resnet18().eval(), "layer3", (0, 7, 7), (3, 224, 224)),
+        **{
+            f"resnet18, layer3, {side}×{side}": (deep, "layer3", (0, 7, 7), (3, side, side))
+            for side in (224, 512, 1024)
+        },
     }
     found: Figures = {}
     for name, case in cases.items():
@@ -139,4 +142,5 @@ def report(figures: Figures) -> str:
     note = "accepted: ≤ 1.15 × the forward pass"
     rest = [[name, f"{1000 * taken:.0f} ms"] for name, taken in figures["fields"].items()]
     patches = table([*head, "× forward", "× whole forward"], rows) + f"\n{note}"
-    return f"{patches}\n\n{table(['one receptive field, exact', 'time'], rest)}"
+    flat = "accepted: no more in a larger image, of which the unit sees the same 211×211 pixels"
+    return f"{patches}\n\n{table(['one receptive field, exact', 'time'], rest)}\n{flat}"

@@ -235,6 +235,7 @@ def rates() -> None:
             "constant": shape("constant", 0.1),
         },
         "with rate_parts=4": {
+            "warm_restarts": shape("warm_restarts", 0.1),
             "step, rate_factor=0.5": shape("step", 0.5),
             "cyclical, rate_factor=0.1": shape("cyclical", 0.1),
         },

@@ -35,7 +35,7 @@ def test_hulls_follow_the_recursion() -> None:
 
 
 def test_hulls_of_a_residual_network() -> None:
-    """Branches join, padding is outside the image, and means and unknown operations see it all."""
+    """Branches join, padding is outside the image, means see it all, and so do unknown mixtures."""
     model = odd()
     found = hulls(model, "relu@1", (1, 8, 8))
     assert found.at(0, 2) == Hull((-3, 3), (1, 7))
@@ -50,7 +50,7 @@ def test_hulls_of_a_residual_network() -> None:
     last = Does(normed_by_channel, conv(2, 4, 3), nn.Linear(4, 5), conv(5, 2, 2))
     assert hulls(last, None, (2, 8, 8)).at(2, 4) == Hull((2, 5), (4, 7))
     circular = chain(conv(1, 1, 3, padding=1, padding_mode="circular"))
-    assert hulls(circular, "0", (1, 6, 9)).at(2, 3) == Hull((0, 5), (0, 8))
+    assert hulls(circular, "0", (1, 6, 9)).at(2, 3) == Hull((1, 3), (2, 4))
 
 
 def test_units_that_see_nothing() -> None:

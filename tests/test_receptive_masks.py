@@ -239,7 +239,7 @@ def test_an_operation_of_ones_own_without_gradients() -> None:
     wanted = np.zeros((2, 9, 9), bool)
     wanted[:, 2:7, 3:8] = True
     np.testing.assert_array_equal(found.mask, wanted)
-    assert found.hull == Hull((0, 8), (0, 8))
+    assert found.hull == Hull((2, 6), (3, 7))
 
 
 def test_what_only_a_comparison_sees_is_seen() -> None:

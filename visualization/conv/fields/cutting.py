@@ -32,6 +32,7 @@ def cut_out(
     """Return what units see of images, in patches of the size of the largest hull.
 
     Where hulls are as high or wide as the image, a patch has all of the image's rows or columns.
+    Where they go on at its other side, so do patches.
 
     Args:
         images: (M, channels, H, W).
@@ -41,8 +42,12 @@ def cut_out(
         columns: of the units (N,).
     """
     boxes = hulls.boxes(rows, columns)
-    down = _Frame.around(boxes[:, 0], boxes[:, 1], hulls.size[0], hulls.image_size[0])
-    across = _Frame.around(boxes[:, 2], boxes[:, 3], hulls.size[1], hulls.image_size[1])
+    down, across = (
+        _Frame.around(first, last, size, limit, hulls.wraps)
+        for (first, last), size, limit in zip(
+            (boxes.T[:2], boxes.T[2:]), hulls.size, hulls.image_size, strict=True
+        )
+    )
     row, column = (torch.from_numpy(frame.shown) for frame in (down, across))
     chosen = torch.from_numpy(which)[:, None, None]
     pixels = images[chosen, :, row[:, :, None], column[:, None]].movedim(-1, 1)
@@ -59,10 +64,13 @@ class _Frame(NamedTuple):
     seen: NDArray[np.bool_]  # and it is in the hull
 
     @staticmethod
-    def around(first: Places, last: Places, size: int, limit: int) -> "_Frame":
+    def around(first: Places, last: Places, size: int, limit: int, wraps: bool) -> "_Frame":
         """Return frames of the same size that begin with the hulls, or with the image."""
         begin = first if size < limit else np.zeros_like(first)
         places = begin[:, None] + np.arange(max(min(size, limit), 1))
         within = (places >= 0) & (places < limit)
+        if wraps:
+            in_hull = (places - first[:, None]) % limit <= (last - first)[:, None]
+            return _Frame(places % limit, within | in_hull, in_hull)
         in_hull = (places >= first[:, None]) & (places <= last[:, None])
         return _Frame(places.clip(0, limit - 1), within, within & in_hull)

@@ -7,6 +7,7 @@ row and column that each row and column of the layer reads.
 import functools
 import math
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import attrs
@@ -14,8 +15,8 @@ import numpy as np
 from torch import nn
 
 from visualization.conv.common import inspecting
-from visualization.conv.fields.axes import Axis, Places
-from visualization.conv.fields.graph import Graph, carry_back, run, shapes_given
+from visualization.conv.fields.axes import Axis, Places, Turned, Window
+from visualization.conv.fields.graph import Graph, carry_back, outline, run, shapes_given
 from visualization.conv.fields.operations import (
     Shape,
     axes_of,
@@ -25,6 +26,7 @@ from visualization.conv.fields.operations import (
     kind_of,
     turned,
 )
+from visualization.conv.fields.probing import Intervals, tables
 
 
 class Hull(NamedTuple):
@@ -47,6 +49,7 @@ class Hulls:
         column_first: first column of the image that each column of the layer sees (K,).
         column_last: the last one (K,).
         image_size: height and width of the image.
+        wraps: whether what is outside the image is its other side, as with circular padding.
     """
 
     row_first: Places
@@ -54,6 +57,7 @@ class Hulls:
     column_first: Places
     column_last: Places
     image_size: tuple[int, int]
+    wraps: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -64,7 +68,11 @@ class Hulls:
     @property
     def stride(self) -> tuple[int, int]:
         """Pixels from a hull to the next one down, and to the right; 0: they keep no step."""
-        return _step(self.row_first, self.row_last), _step(self.column_first, self.column_last)
+        height, width = self.image_size
+        return (
+            _step(self.row_first, self.row_last, height if self.wraps else None),
+            _step(self.column_first, self.column_last, width if self.wraps else None),
+        )
 
     def at(self, row: int, column: int) -> Hull:
         """Return the hull of one place."""
@@ -82,9 +90,10 @@ class Hulls:
 def hulls(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> Hulls:
     """Return the hulls of all places of a layer at once, from a single pass.
 
-    Known are the operations that networks for images are made of. An operation that is not known,
-    or for which places play no part (flatten, a mean over the map), reads all of its input. What
-    goes past the graph, as behind `detach`, is not seen here; `receptive_field` sees it.
+    Known are the operations that networks for images are made of; one for which places play no part
+    (flatten, a mean over the map) reads all of its input. Where an operation is not known, it is
+    tried which rows and columns of the image each place reads. What goes past the graph, as behind
+    `detach`, is not seen here; `receptive_field` sees it.
 
     Args:
         model: any module.
@@ -95,21 +104,90 @@ def hulls(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> Hu
         ValueError: a shape of another kind; no such layer.
     """
     with inspecting(model):
-        return hulls_of(run(model, layer, input_shape))
+        found = arithmetic(outline(model, layer, input_shape))
+        if found.is_known:
+            return found.hulls
+        return hulls_of(model, layer, run(model, layer, input_shape))
 
 
-def hulls_of(graph: Graph) -> Hulls:
-    """Return the hulls of all places of a layer."""
+def hulls_of(model: nn.Module, layer: str | None, graph: Graph) -> Hulls:
+    """Return the hulls of all places of a layer, from a pass of the model; see `hulls`."""
+    found = arithmetic(graph)
+    if found.is_known:
+        return found.hulls
+    rows, columns = map(Intervals.of, tables(model, layer, graph))
+    return Hulls(*rows, *columns, found.hulls.image_size, wraps=True)
+
+
+class Grid(NamedTuple):
+    """How places of a layer lie along one axis of the image.
+
+    Attributes:
+        pixels: from one place to the next; 0: not known.
+        period: pixels by which the image can be moved, and all the layers do the same; 0 likewise.
+    """
+
+    pixels: Fraction
+    period: int
+
+
+class Arithmetic(NamedTuple):
+    """What the arithmetic of layers tells of a layer's places.
+
+    Attributes:
+        hulls: of all places; where an operation is not known, of the whole image.
+        grids: of rows and of columns.
+        is_known: whether each operation is known.
+    """
+
+    hulls: Hulls
+    grids: tuple[Grid, Grid]
+    is_known: bool
+
+
+def arithmetic(graph: Graph) -> Arithmetic:
+    """Return what the arithmetic of layers tells; of an output without places all is known."""
     shape, image = tuple(graph.output.shape), tuple(graph.image.shape)
-    height, width = shape[2:] if len(shape) == 4 else (1, 1)
+    has_places = len(shape) == 4
+    height, width = shape[2:] if has_places else (1, 1)
     start = _EVERYTHING
-    if len(shape) == 4:
-        start = _Spans(shape, (2, 3), _each(height), _each(width))
-    found = carry_back(graph, start, _back, _union) or _EVERYTHING
-    if (found.shape, found.axes) != (image, (2, 3)):
-        found = _whole(image)
-    rows, columns = _ends(found.rows, height), _ends(found.columns, width)
-    return Hulls(*rows, *columns, (image[2], image[3]))
+    if has_places:
+        start = _Spans(shape, (2, 3), _each(height), _each(width), (_START, _START))
+    spans = carry_back(graph, start, _back, _union) or _EVERYTHING
+    is_known = (spans.shape, spans.axes) == (image, (2, 3)) and not spans.is_guess
+    if (spans.shape, spans.axes) != (image, (2, 3)):
+        spans = _whole(image)
+    rows, columns = _ends(spans.rows, height), _ends(spans.columns, width)
+    hulls = Hulls(*rows, *columns, (image[2], image[3]))
+    row_grid, column_grid = (steps.grid() for steps in spans.steps)
+    return Arithmetic(hulls, (row_grid, column_grid), is_known or not has_places)
+
+
+class _Steps(NamedTuple):
+    """Places of a tensor from one place of a layer to the next, and of all tensors between them."""
+
+    here: Fraction
+    passed: frozenset[Fraction]
+
+    def through(self, axis: Axis | None) -> "_Steps":
+        """Return those of an operation's input; 0: nothing is known."""
+        factor = Fraction(0)
+        if isinstance(axis, Window):
+            factor = Fraction(axis.stride)
+        elif isinstance(axis, Turned):
+            factor = Fraction(1, axis.window.stride)
+        return _Steps(self.here * factor, self.passed | {self.here * factor})
+
+    def joined(self, other: "_Steps") -> "_Steps":
+        """Return those of two ways to one tensor."""
+        here = self.here if self.here == other.here else Fraction(0)
+        return _Steps(here, self.passed | other.passed | {here})
+
+    def grid(self) -> Grid:
+        """Return how places lie in the image."""
+        if not all(self.passed):
+            return Grid(Fraction(0), 0)
+        return Grid(self.here, math.lcm(*((self.here / step).numerator for step in self.passed)))
 
 
 @attrs.frozen(eq=False)
@@ -117,16 +195,21 @@ class _Spans:
     """What R rows and K columns of a layer read of a tensor, first and last: (2, R) and (2, K).
 
     `axes` are the rows and the columns among the axes of `shape`, which is the tensor's, or that of
-    one from which it was reshaped.
+    one from which it was reshaped. It is a guess that all is read where an operation is not known.
     """
 
     shape: Shape
     axes: tuple[int, int]
     rows: Places
     columns: Places
+    steps: tuple[_Steps, _Steps]
+    is_guess: bool = False
 
 
-_EVERYTHING = _Spans((), (-1, -1), np.zeros((2, 1), np.int64), np.zeros((2, 1), np.int64))
+_START = _Steps(Fraction(1), frozenset({Fraction(1)}))
+_NO_STEPS = _Steps(Fraction(0), frozenset({Fraction(0)}))
+_NONE = np.zeros((2, 1), np.int64)
+_EVERYTHING = _Spans((), (-1, -1), _NONE, _NONE, (_NO_STEPS, _NO_STEPS), is_guess=True)
 
 
 def _each(num: int) -> Places:
@@ -139,8 +222,13 @@ def _ends(span: Places, num: int) -> tuple[Places, Places]:
     return np.where(last < first, 0, first), np.where(last < first, -1, last)
 
 
-def _step(first: Places, last: Places) -> int:
-    steps = {*np.diff(first).tolist(), *np.diff(last).tolist()}
+def _step(first: Places, last: Places, cut_at: int | None) -> int:
+    """Return the step between all places; hulls may be cut where an image so long ends."""
+    first_steps, last_steps = np.diff(first), np.diff(last)
+    if cut_at is not None:
+        first_steps = first_steps[first[:-1] != 0]
+        last_steps = last_steps[last[1:] != cut_at - 1]
+    steps = {*first_steps.tolist(), *last_steps.tolist()}
     return int(steps.pop()) if len(steps) == 1 else 0
 
 
@@ -149,7 +237,7 @@ def _whole(shape: Shape) -> _Spans:
     if len(shape) != 4:
         return _EVERYTHING
     rows, columns = (np.array([[0], [size - 1]]) for size in shape[2:])
-    return _Spans(shape, (2, 3), rows, columns)
+    return _Spans(shape, (2, 3), rows, columns, (_NO_STEPS, _NO_STEPS), is_guess=True)
 
 
 def _union(a: _Spans, b: _Spans) -> _Spans:
@@ -159,7 +247,8 @@ def _union(a: _Spans, b: _Spans) -> _Spans:
         np.stack([np.minimum(p[0], q[0]), np.maximum(p[1], q[1])])
         for p, q in ((a.rows, b.rows), (a.columns, b.columns))
     )
-    return _Spans(a.shape, a.axes, rows, columns)
+    steps = (a.steps[0].joined(b.steps[0]), a.steps[1].joined(b.steps[1]))
+    return _Spans(a.shape, a.axes, rows, columns, steps, a.is_guess or b.is_guess)
 
 
 def _back(node: Any, arrived: list[_Spans | None]) -> Iterator[_Spans | None]:
@@ -193,7 +282,9 @@ def _one_back(node: Any, slot: int, held: _Spans, output: Shape, given: Shape) -
         return _EVERYTHING
     row, column = held.axes[0] - shift, held.axes[1] - shift
     rows = _read(axes[row], held.rows, given[row])
-    return _Spans(given, (row, column), rows, _read(axes[column], held.columns, given[column]))
+    columns = _read(axes[column], held.columns, given[column])
+    steps = (held.steps[0].through(axes[row]), held.steps[1].through(axes[column]))
+    return _Spans(given, (row, column), rows, columns, steps, held.is_guess)
 
 
 def _read(axis: Axis | None, span: Places, num_in: int) -> Places:

@@ -1,22 +1,110 @@
 """One pass of a model, and the way back from a layer to the image through autograd's graph."""
 
-from collections.abc import Callable, Iterable, Sequence
+import copy
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from visualization.conv.common import activation, home
 from visualization.conv.fields.operations import Shape
 
 Held = TypeVar("Held")
+_EXITS = {Tensor.numpy, Tensor.__array__, Tensor.tolist}
+_NEW = re.compile(r"\.new_|_like$")  # operations that read of a tensor no more than its shape
 
 
 class Graph(NamedTuple):
-    """One pass: an image (1, C, H, W) that asks for a gradient, and what a layer makes of it."""
+    """One pass: an image (1, C, H, W) that asks for a gradient, and what a layer makes of it.
+
+    Attributes:
+        image: random numbers.
+        output: of the layer.
+        is_complete: whether all that follows from the image does so through the graph. It does not
+            where something is detached or compared, or a place is chosen by a value.
+        has_places: whether whole numbers that follow from the image are read, as places are.
+        outside: what follows from the image without a graph, such as the places of maxima.
+    """
 
     image: Tensor
     output: Tensor
+    is_complete: bool
+    has_places: bool
+    outside: "Storages"
+
+
+class Storages:
+    """The memory of tensors, kept so that no later tensor gets the same."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, torch.UntypedStorage] = {}
+
+    def add(self, tensor: Tensor) -> None:
+        """Keep the memory of a tensor."""
+        storage = tensor.untyped_storage()
+        self._kept[storage._cdata] = storage
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        """Tell whether a tensor, or a view of it, was added."""
+        return tensor.untyped_storage()._cdata in self._kept
+
+
+class _Follower(TorchDispatchMode):
+    """Follows what an image has influence on, with a graph and without, while operations run.
+
+    The memory of all that follows from the image is kept. As soon as such a tensor is read that has
+    no graph, or is a leaf of another, or numbers leave torch, the graph is not complete.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.outside = Storages()
+        self.is_complete, self.has_places = True, False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run one operation."""
+        output = func(*args, **(kwargs or {}))
+        inputs = list(_tensors((args, kwargs)))
+        loose = [x for x in inputs if x.is_leaf and x in self.outside]
+        follows = bool(loose) or any(x.requires_grad for x in inputs)
+        if follows and not _NEW.search(str(func.overloadpacket)):
+            outputs = list(_tensors(output))
+            for tensor in outputs:
+                self.outside.add(tensor)
+            self.is_complete &= bool(outputs) and not loose
+            self.has_places |= any(x.dtype in (torch.int64, torch.int32) for x in loose)
+        return output
+
+
+class _Watchman(TorchFunctionMode):
+    """Notes whether numbers go where torch does not follow them: to NumPy, or to lists."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_passed = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run one function."""
+        self.is_passed |= func in _EXITS
+        return func(*args, **(kwargs or {}))
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    """Yield the tensors among the arguments or the outputs of an operation."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, (Mapping, list, tuple)):
+        for part in tree.values() if isinstance(tree, Mapping) else tree:
+            yield from _tensors(part)
 
 
 def run(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> Graph:
@@ -29,8 +117,32 @@ def run(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> Grap
     if len(shape) != 3 or min(shape) < 1:
         accepted = "(channels, height, width) of one image, none of them 0"
         raise ValueError(f"input_shape: {shape} is not accepted; accepted: {accepted}")
-    image = random_images(model, (1, *shape)).requires_grad_()
-    return Graph(image, activation(model, image.clone(), layer))  # a leaf bears no change in place
+    return _passed(model, layer, random_images(model, (1, *shape)))
+
+
+def outline(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> Graph:
+    """Return a pass with its graph, as far as possible of shapes alone, which takes no time.
+
+    It runs through a copy of the model, so that nothing that a model remembers is without numbers.
+
+    Raises:
+        ValueError: as `run`.
+    """
+    try:
+        tensors = itertools.chain(model.parameters(), model.buffers())
+        shapes = {id(tensor): tensor.detach().to("meta") for tensor in tensors}
+        image = torch.empty(1, *input_shape, dtype=home(model)[1], device="meta")
+        return _passed(copy.deepcopy(model, shapes), layer, image)
+    except Exception:  # it needs numbers; or the other pass says what is wrong
+        return run(model, layer, input_shape)
+
+
+def _passed(model: nn.Module, layer: str | None, image: Tensor) -> Graph:
+    image.requires_grad_()
+    with _Follower() as follower, _Watchman() as watchman:
+        output = activation(model, image.clone(), layer)  # a leaf bears no change in place
+    is_complete = follower.is_complete and not watchman.is_passed and output.requires_grad
+    return Graph(image, output, is_complete, follower.has_places, follower.outside)
 
 
 def map_size(graph: Graph, layer: str | None) -> tuple[int, int]:

@@ -1,38 +1,42 @@
 """Which numbers of an image can influence units of a layer: the exact set, for any graph.
 
-First the set is carried back through the graph of one pass, operation by operation. Then all that
-it leaves out is tried at once: NaN, and large numbers of both signs, must not reach the units. What
-is still open, as behind an operation that is not known, is decided by NaN in groups of numbers,
-each in an image of its own; groups that reach the units are divided down to single numbers.
+First the set is carried back through the graph of one pass, operation by operation. Where
+something goes past the graph, all that the set leaves out is tried at once: NaN, and large numbers
+of both signs, must not reach the units. What is still open, as behind an operation that is not
+known, is decided by NaN in groups of numbers, each in an image of its own; groups that reach the
+units are divided down to single numbers.
 """
 
-import contextlib
 import functools
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from visualization.conv.common import activation
 from visualization.conv.fields.axes import SAME
-from visualization.conv.fields.graph import Graph, carry_back, random_images, shapes_given
-from visualization.conv.fields.operations import Axes, Shape, axes_of, is_move, kept, kind_of
+from visualization.conv.fields.graph import (
+    Graph,
+    Storages,
+    carry_back,
+    random_images,
+    shapes_given,
+)
+from visualization.conv.fields.operations import (
+    Axes,
+    Shape,
+    axes_of,
+    is_copy,
+    is_move,
+    kept,
+    kind_of,
+)
+from visualization.conv.fields.pointers import chosen_axes, is_write, sampled, spread
+from visualization.conv.fields.trials import Trial, changed, exact_kernels, replacements
 
-_LARGE = 1e6  # beside normally distributed numbers; in half precision it becomes inf
-_BUDGET = 2**22  # numbers of the images that are tried at once
 _GRADIENTS = 4  # random images whose gradients tell what certainly has influence
-_IMAGES = 3  # random images on which large numbers are tried
 _BEGIN, _PARTS = 16, 4  # groups at first, and those into which each is divided
-
-
-class _Trial(NamedTuple):
-    """The units of a layer that are watched, by their places in its flattened output."""
-
-    model: nn.Module
-    layer: str | None
-    shape: Shape  # of one image
-    units: Tensor  # (U,)
 
 
 def influence(model: nn.Module, layer: str | None, graph: Graph, wanted: Tensor) -> Tensor:
@@ -44,39 +48,71 @@ def influence(model: nn.Module, layer: str | None, graph: Graph, wanted: Tensor)
         graph: of a pass to the layer.
         wanted: which units of its output, (1, K) or (1, C, H, W).
     """
-    unknown: list[str] = []
-    carried = carry_back(graph, wanted, functools.partial(_back, unknown), torch.logical_or)
-    within = torch.zeros(graph.image.shape, dtype=torch.bool) if carried is None else carried.cpu()
-    units = wanted.flatten().nonzero()[:, 0]
-    trial = _Trial(model, layer, tuple(graph.image.shape[1:]), units)
-    with _exact_kernels():
-        mask = (within & _gradients(trial) if unknown else within.clone()).flatten()
+    within, is_known = carried(graph, wanted)
+    if graph.is_complete and is_known:
+        return within
+    trial = Trial.of(model, layer, graph, wanted)
+    with exact_kernels():
+        mask = (within.clone() if is_known else within & _gradients(trial)).flatten()
         is_open = within.flatten() & ~mask
         outside = (~within).flatten().nonzero()[:, 0]
-        if len(outside) and _reached(trial, [outside])[0]:
+        if not graph.is_complete and len(outside) and _reached(trial, [outside])[0]:
             is_open[outside] = True
         mask[_decided(trial, is_open.nonzero()[:, 0])] = True
     return mask.view(trial.shape)
 
 
-def _back(unknown: list[str], node: Any, arrived: list[Tensor | None]) -> Iterator[Tensor | None]:
+def carried(graph: Graph, wanted: Tensor) -> tuple[Tensor, bool]:
+    """Return what can influence some units by the graph (C, H, W), and whether it knows all of it.
+
+    What goes past the graph is not there; see `Graph.is_complete`.
+    """
+    unknown: list[str] = []
+    back = functools.partial(_back, unknown, graph.outside)
+    mask = carry_back(graph, wanted, back, torch.logical_or)
+    within = torch.zeros(graph.image.shape, dtype=torch.bool) if mask is None else mask.cpu()
+    return within[0], not unknown
+
+
+def _back(
+    unknown: list[str], outside: Storages, node: Any, arrived: list[Tensor | None]
+) -> Iterator[Tensor | None]:
     """Yield the set of numbers of each input that an operation reads for those of its outputs."""
-    kind = kind_of(node)
-    if is_move(kind):
-        yield from _moved(node, arrived)
+    if is_move(kind_of(node)) or is_copy(node):
+        yield from _copied(outside, node, arrived)
         return
     output = arrived[0] if all(mask is None for mask in arrived[1:]) else None
     for slot, given in enumerate(shapes_given(node)):
-        if given is None:
-            yield None
-            continue
-        shape = kept(node, tuple(node._input_metadata[0].shape), given)
-        axes = axes_of(node, slot, shape, given)
-        if axes is None or output is None:  # as well where one of several outputs is read
-            unknown.append(kind)
-            yield torch.ones(given, dtype=torch.bool)
-        else:
-            yield _read(output.reshape(shape), axes, given)
+        mask = None if given is None else torch.ones(given, dtype=torch.bool)
+        if given is not None:
+            read = None if output is None else _one_back(outside, node, slot, output, given)
+            unknown += [kind_of(node)] if read is None else []
+            mask = mask if read is None else read
+        yield mask
+
+
+def _one_back(
+    outside: Storages, node: Any, slot: int, output: Tensor, given: Shape
+) -> Tensor | None:
+    """Return what is read of one input for a set of the outputs; None: that is not known."""
+    shape = kept(node, tuple(node._input_metadata[0].shape), given)
+    axes = axes_of(node, slot, shape, given)
+    if axes is None:
+        return sampled(node, slot, output, given, outside)
+    return _read(output.reshape(shape), axes, given)
+
+
+def _copied(outside: Storages, node: Any, arrived: list[Tensor | None]) -> list[Tensor | None]:
+    """Return the sets of numbers of each input of an operation that only moves them."""
+    axes = chosen_axes(node, outside)
+    if not axes:
+        return _moved(node, arrived)
+    (mask,) = arrived
+    if mask is not None and is_write(node):  # what was there before may stay everywhere
+        _, *written = _moved(node, [spread(mask, axes)])
+        return [mask if node.next_functions[0][0] else None, *written]
+    read, *rest = _moved(node, arrived)
+    return [None if read is None else spread(read, axes), *rest]
 
 
 def _moved(node: Any, arrived: list[Tensor | None]) -> list[Tensor | None]:
@@ -106,33 +142,22 @@ def _read(mask: Tensor, axes: Axes, given: Shape) -> Tensor:
     return held.expand(given)
 
 
-@contextlib.contextmanager
-def _exact_kernels() -> Iterator[None]:
-    """Run convolutions as sums of products: fast kernels spread NaN to their neighbours."""
-    onednn: Any = torch.backends.mkldnn  # its own `flags` warns of TF32, which is not touched here
-    before = onednn.enabled
-    with torch.backends.nnpack.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
-        onednn.enabled = False
-        try:
-            yield
-        finally:
-            onednn.enabled = before
-
-
-def _gradients(trial: _Trial) -> Tensor:
-    """Return which numbers have a gradient on some of a few random images (1, C, H, W)."""
-    found = torch.zeros(1, *trial.shape, dtype=torch.bool)
+def _gradients(trial: Trial) -> Tensor:
+    """Return which numbers have a gradient on some of a few random images (C, H, W)."""
+    found = torch.zeros(trial.shape, dtype=torch.bool)
     for seed in range(_GRADIENTS):
         image = random_images(trial.model, (1, *trial.shape), seed).requires_grad_()
-        output = activation(trial.model, image.clone(), trial.layer).flatten()[trial.units]
-        if output.requires_grad:
-            weights = random_images(trial.model, tuple(output.shape), seed + 1)
-            (gradient,) = torch.autograd.grad(output @ weights, image, allow_unused=True)
-            found |= False if gradient is None else (gradient.isfinite() & (gradient != 0)).cpu()
+        with torch.autograd.graph.allow_mutation_on_saved_tensors():
+            output = activation(trial.model, image.clone(), trial.layer).flatten()[trial.units]
+            if output.requires_grad:
+                weights = random_images(trial.model, tuple(output.shape), seed + 1)
+                (gradient,) = torch.autograd.grad(output @ weights, image, allow_unused=True)
+                if gradient is not None:
+                    found |= (gradient.isfinite() & (gradient != 0))[0].cpu()
     return found
 
 
-def _decided(trial: _Trial, numbers: Tensor) -> Tensor:
+def _decided(trial: Trial, numbers: Tensor) -> Tensor:
     """Return those of some numbers of an image, by their places in it, that have influence."""
     groups = list(numbers.tensor_split(_BEGIN))
     found = [numbers[:0]]
@@ -145,47 +170,11 @@ def _decided(trial: _Trial, numbers: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def _reached(trial: _Trial, groups: list[Tensor]) -> list[bool]:
+def _reached(trial: Trial, groups: list[Tensor]) -> list[bool]:
     """Return of each group of numbers whether some unit sees a change in them."""
-    size = max(1, _BUDGET // int(torch.Size(trial.shape).numel()))
-    return [
-        hit
-        for first in range(0, len(groups), size)
-        for hit in _tried(trial, groups[first : first + size])
-    ]
-
-
-def _tried(trial: _Trial, groups: list[Tensor]) -> list[bool]:
-    """Return of each group whether NaN reaches a unit, or large numbers of either sign do.
-
-    Of NaN `torch.where(x > 0, x, 0)` makes 0, and a unit that is 0 anyway stays where it is: hence
-    the numbers, on several images.
-    """
     hits = torch.zeros(len(groups), dtype=torch.bool)
-    nan = torch.full(trial.shape, torch.nan).flatten()
-    for seed, values in [(0, nan), *((n, x) for n in range(_IMAGES) for x in _large(trial, n))]:
-        rest = (~hits).nonzero()[:, 0].tolist()
-        if rest:
-            hits[rest] = _changed(trial, seed, [groups[at] for at in rest], values)
+    for replacement in replacements(trial):
+        rest = (~hits).nonzero()[:, 0]
+        for some in torch.split(rest, trial.num_at_once):
+            hits[some] = changed(trial, replacement, [groups[at] for at in some.tolist()]).any(1)
     return hits.tolist()
-
-
-def _large(trial: _Trial, seed: int) -> tuple[Tensor, Tensor]:
-    """Return numbers of random signs, and those of the opposite signs."""
-    drawn = torch.randint(0, 2, trial.shape, generator=torch.Generator().manual_seed(seed))
-    signs = drawn.flatten() * 2 - 1
-    return _LARGE * signs, -_LARGE * signs
-
-
-@torch.no_grad()
-def _changed(trial: _Trial, seed: int, groups: list[Tensor], values: Tensor) -> Tensor:
-    """Return of each group whether a unit changes if its numbers are replaced (G,)."""
-    plain = random_images(trial.model, (1, *trial.shape), seed)
-    images = plain.flatten(1).repeat(1 + len(groups), 1)
-    for image, group in zip(images[1:], groups, strict=True):
-        image[group] = values[group].to(plain)
-    output = activation(trial.model, images.view(-1, *trial.shape), trial.layer).flatten(1)
-    seen, usual = output[:, trial.units.to(output.device)], output[0].abs().mean()
-    rounding = 1e3 * torch.finfo(output.dtype).eps * (seen[0].abs() + usual)
-    is_same = (seen[1:] - seen[0]).abs() <= rounding  # of NaN False
-    return (~is_same).any(dim=1).cpu()

@@ -4,6 +4,7 @@ A node such as `ConvolutionBackward0` keeps the settings of the operation that m
 modules, functional calls and operators alike. What is not known here is left open: see `axes_of`.
 """
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -26,14 +27,17 @@ _ELEMENTWISE = frozenset({
     "Silu", "Sin", "Softplus", "Softshrink", "Sqrt", "Sub", "Tanh", "Threshold", "ToCopy", "Where",
 })  # fmt: skip
 _REDUCTIONS = frozenset({
-    "Amax", "Amin", "LinalgVectorNorm", "Logsumexp", "Max", "Mean", "Min", "Std", "Sum", "Var",
+    "Amax", "Amin", "Kthvalue", "LinalgVectorNorm", "Logsumexp", "Max", "Mean", "Median", "Min",
+    "Mode", "Nanmedian", "Prod", "Std", "Sum", "Var",
 })  # fmt: skip
 _MOVES = frozenset({
-    "Cat", "ConstantPadNd", "Expand", "Flip", "Gather", "Im2Col", "Index", "IndexSelect", "Mean",
+    "Cat", "ChannelShuffle", "Col2Im", "ConstantPadNd", "Copy", "Cumsum", "Embedding", "Expand",
+    "Flip", "Gather", "Im2Col", "Index", "IndexAdd", "IndexCopy", "IndexPut", "IndexSelect", "Mean",
     "Permute", "PixelShuffle", "PixelUnshuffle", "ReflectionPad1D", "ReflectionPad2D", "Repeat",
-    "ReplicationPad1D", "ReplicationPad2D", "ReshapeAlias", "Roll", "Select", "Slice", "Split",
-    "SplitWithSizes", "Squeeze", "Stack", "Sum", "T", "Transpose", "Unbind", "UnsafeSplit",
-    "UnsafeView", "Unsqueeze", "View",
+    "ReplicationPad1D", "ReplicationPad2D", "ReshapeAlias", "Roll", "Scatter", "ScatterAdd",
+    "Select", "SelectScatter", "Slice", "SliceScatter", "Split", "SplitWithSizes", "Squeeze",
+    "Stack", "Sum", "T", "Take", "Transpose", "Unbind", "Unfold", "UnsafeSplit", "UnsafeView",
+    "Unsqueeze", "View",
 })  # fmt: skip
 _RESHAPES = frozenset({"Expand", "ReshapeAlias", "Squeeze", "UnsafeView", "Unsqueeze", "View"})
 _PRODUCTS = {"Mm": 0, "Bmm": 0, "Addmm": 1, "Baddbmm": 1}  # slot of the left factor
@@ -41,7 +45,7 @@ _PRODUCTS = {"Mm": 0, "Bmm": 0, "Addmm": 1, "Baddbmm": 1}  # slot of the left fa
 
 def kind_of(node: Any) -> str:
     """Return the name of the operation that made a node, such as `Convolution`."""
-    return re.sub(r"Backward\d*$", "", node.name())
+    return re.sub(r"Backwards?\d*$", "", node.name())
 
 
 def is_move(kind: str) -> bool:
@@ -50,6 +54,26 @@ def is_move(kind: str) -> bool:
     Its own backward pass then takes a set of outputs to the exact set of inputs.
     """
     return kind in _MOVES
+
+
+def is_copy(node: Any) -> bool:
+    """Tell whether an operation in place copies numbers into part of a tensor.
+
+    Autograd does not say what was done in place. A copy hands each 1 back once, from the part to
+    what was copied; other operations multiply it, or lose some.
+    """
+    if kind_of(node) != "torch::autograd::CopySlices":
+        return False
+    about = node._input_metadata[0]
+    try:
+        with torch.no_grad():
+            handed = node(torch.ones(about.shape, dtype=about.dtype, device=about.device))
+    except RuntimeError:  # what it needs was overwritten
+        return False
+    parts = [part.double() for part in handed if part is not None]
+    is_whole = all(bool((part == part.round()).all()) for part in parts)
+    total = sum(float(part.sum()) for part in parts)
+    return is_whole and (node.next_functions[0][0] is None or total == math.prod(about.shape))
 
 
 def is_reshape(kind: str) -> bool:
@@ -66,11 +90,11 @@ def turned(node: Any, num_axes: int) -> list[int] | None:
     """Return the axis of the input that each axis of an output was, where axes were exchanged."""
     kind = kind_of(node)
     if kind == "Permute":
-        return [_signed(axis) % num_axes for axis in node._saved_dims]
+        return [signed(axis) % num_axes for axis in node._saved_dims]
     if kind not in ("Transpose", "T"):
         return None
     axes = list(range(num_axes))
-    a, b = (_signed(n) for n in (node._saved_dim0, node._saved_dim1)) if kind != "T" else (0, 1)
+    a, b = (signed(n) for n in (node._saved_dim0, node._saved_dim1)) if kind != "T" else (0, 1)
     axes[a], axes[b] = axes[b], axes[a]
     return axes
 
@@ -82,7 +106,7 @@ def kept(node: Any, output: Shape, given: Shape) -> Shape:
         return output
     saved = getattr(node, "_saved_dim", None)  # not there, None or empty: all axes
     listed = (saved,) if isinstance(saved, int) else saved or range(len(given))
-    gone = {_signed(axis) % len(given) for axis in listed} if given else set()
+    gone = {signed(axis) % len(given) for axis in listed} if given else set()
     return tuple(1 if axis in gone else size for axis, size in enumerate(given))
 
 
@@ -105,7 +129,7 @@ def axes_of(node: Any, slot: int, output: Shape, given: Shape) -> Axes | None:
     return _RULES[kind](node, output, given)
 
 
-def _signed(number: int) -> int:
+def signed(number: int) -> int:
     """Return a saved axis or index, which torch gives out without its sign."""
     return number - 2**64 if number >= 2**63 else number
 
@@ -162,7 +186,7 @@ def _resize(node: Any, output: Shape, given: Shape) -> Axes:
 
 
 def _constant_pad(node: Any, output: Shape, given: Shape) -> Axes:
-    befores = [_signed(side) for side in node._saved_pad[::2]]  # from the last axis on
+    befores = [signed(side) for side in node._saved_pad[::2]]  # from the last axis on
     windows = [Window(padding=before) for before in reversed(befores)]
     return (*[SAME] * (len(given) - len(windows)), *windows)
 
@@ -170,7 +194,7 @@ def _constant_pad(node: Any, output: Shape, given: Shape) -> Axes:
 def _mirror(node: Any, output: Shape, given: Shape) -> Axes:
     """Return the axes of a padding with what the image has at its border."""
     mode = "reflect" if "Reflection" in kind_of(node) else "replicate"
-    left, right, top, bottom = (_signed(side) for side in node._saved_padding)
+    left, right, top, bottom = (signed(side) for side in node._saved_padding)
 
     def padded(num_in: int, before: int, after: int) -> Axis:
         return measured(lambda x: F.pad(x, (0, 0, before, after), mode=mode), num_in)
@@ -179,15 +203,15 @@ def _mirror(node: Any, output: Shape, given: Shape) -> Axes:
 
 
 def _slice(node: Any, output: Shape, given: Shape) -> Axes:
-    axis, start = _signed(node._saved_dim) % len(given), _signed(node._saved_start)
+    axis, start = signed(node._saved_dim) % len(given), signed(node._saved_start)
     begin = min(start + given[axis] if start < 0 else start, given[axis])
-    window = Window(1, _signed(node._saved_step), -max(begin, 0))
+    window = Window(1, signed(node._saved_step), -max(begin, 0))
     return tuple(window if at == axis else SAME for at in range(len(given)))
 
 
 def _gate(node: Any, output: Shape, given: Shape) -> Axes:
     """Return the axes of a gated linear unit: a number, and its gate half the axis further on."""
-    axis = _signed(node._saved_dim) % len(given)
+    axis = signed(node._saved_dim) % len(given)
     both = Table(np.tile(np.eye(output[axis], dtype=bool), 2))
     return tuple(both if at == axis else SAME for at in range(len(given)))
 
@@ -218,7 +242,7 @@ def _group_norm(node: Any, output: Shape, given: Shape) -> Axes:
     return (SAME, blocks(node._saved_group, given[1], given[1]), *[None] * (len(given) - 2))
 
 
-_one_axis = _but(lambda node, _: [_signed(node._saved_dim)])
+_one_axis = _but(lambda node, _: [signed(node._saved_dim)])
 _batch_norm = _but(lambda n, given: [0, *range(2, len(given))] if n._saved_training else [])
 _RESIZES: dict[str, Any] = {
     "UpsampleNearest2D": torch.ops.aten.upsample_nearest2d,
@@ -237,7 +261,10 @@ _RULES: dict[str, Callable[[Any, Shape, Shape], Axes | None]] = {
     "Slice": _slice,
     "Glu": _gate,
     **dict.fromkeys(("PixelShuffle", "PixelUnshuffle"), _shuffle),
-    **dict.fromkeys(("Softmax", "SafeSoftmax", "LogSoftmax", "Cat", "Split"), _one_axis),
+    "ChannelShuffle": _but(lambda node, _: [1]),
+    **dict.fromkeys(
+        ("Softmax", "SafeSoftmax", "LogSoftmax", "Cat", "Split", "Sort", "Topk"), _one_axis
+    ),
     **dict.fromkeys(("NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"), _batch_norm),
     "NativeLayerNorm": _but(lambda node, _: range(-len(node._saved_normalized_shape), 0)),
     "NativeGroupNorm": _group_norm,

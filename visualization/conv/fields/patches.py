@@ -30,8 +30,8 @@ class TopPatches:
         row: of the unit in its map (C, k); −1 likewise, 0 of an output without places.
         column: (C, k).
         value: activation of the unit (C, k); NaN likewise.
-        patches: what the unit's hull shows of the image (C, k, channels, h, w), outside it 0; the
-            whole image where hulls are no smaller.
+        patches: what the unit's hull shows of the image (C, k, channels, h, w), outside it 0, or
+            its other side if that is read; the whole image where hulls are no smaller.
         inside: which pixels of a patch lie within image and hull (C, k, h, w).
         threshold: only more than this counts as activated.
         num_images: how many images there were.
@@ -126,7 +126,8 @@ def top_patches(
         k: how many for each map.
         per_image: the most that one image may give; None: any number.
         apart: units between two of one image: one is at least so many rows or so many columns from
-            the other; `field`: so far that their hulls share no pixel; None: any distance.
+            the other; `field`: so far that their hulls share no pixel, unless it is round a border;
+            None: any distance.
         threshold: only more than this counts, so that the zeros of a ReLU are not activated. Of a
             layer that puts out negative numbers `-math.inf` lets all count.
         ids: a whole number for each image, all different; None: their places in the data.

@@ -1,6 +1,8 @@
 """What a unit of a network sees: its receptive field, as a box and as the exact set of numbers."""
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import attrs
 import numpy as np
@@ -18,10 +20,13 @@ from visualization.conv.common import (
     one_image,
 )
 from visualization.conv.fields.cutting import widened
-from visualization.conv.fields.geometry import Hull, hulls_of
-from visualization.conv.fields.graph import Graph, map_size, run
+from visualization.conv.fields.geometry import Arithmetic, Hull, arithmetic, hulls_of
+from visualization.conv.fields.graph import Graph, map_size, outline, run
 from visualization.conv.fields.influence import influence
+from visualization.conv.fields.operations import Shape
 from visualization.tracing import NamedLayer
+
+_WORTH_IT = 0.7  # share of an image below which a part of it saves work
 
 
 @attrs.frozen(eq=False)
@@ -32,7 +37,7 @@ class ReceptiveField:
         layer: dotted name; None: the model's output.
         unit: (channel, row, column), or (channel,) of an output without places.
         hull: box around all that the unit reads by the arithmetic of the layers; it reaches outside
-            the image where padding is read.
+            the image where padding is read. Where an operation is not known: around the mask.
         mask: the numbers of the image that can influence the unit (C, H, W).
     """
 
@@ -121,11 +126,15 @@ def receptive_field(
 
     The set is that of the graph, not of the values of its weights: a weight of exactly 0 counts as
     any other, as it does for NaN; so do both neighbours of a bilinear interpolation. It holds
-    whatever an image has at its pixels, of ReLUs and maxima for instance.
+    whatever an image has at its pixels, of ReLUs and maxima for instance. Where a value says which
+    place is read (`gather` by the place of a maximum, `grid_sample`, deformable convolutions), all
+    places that it could be count, and what the value depends on.
 
-    Sure and fast for networks of the usual operations: one pass with its graph, and one of four
-    images with slow and exact kernels. Where an operation is not known, the numbers behind it are
-    tried in groups, which for large images takes long; so does what goes past the graph.
+    Sure and fast for networks of the usual operations, and of large images as well: one pass with
+    its graph over the part of the image that the layers' arithmetic shows the unit to see. Where an
+    operation is not known, the numbers behind it are tried in groups, which for large images takes
+    long; so does what goes past the graph, as a comparison or what is detached. What is tried is
+    sure as far as three random images tell.
 
     Args:
         model: any module; it is looked at in evaluation mode.
@@ -138,16 +147,22 @@ def receptive_field(
     """
     layer = named(model, layer)
     with inspecting(model):
-        graph = run(model, layer, input_shape)
+        graph = outline(model, layer, input_shape)
         shape = tuple(graph.output.shape[1:])
         place = tuple(int(at) for at in unit)
         demand_unit(place, shape, "unit")
         if len(place) != len(shape):
             accepted = "(channel, row, column)"
             raise ValueError(f"unit: {place} is a whole channel; accepted: {accepted}")
-        mask = _seen(model, layer, graph, np.array([place]))
-        row, column = place[1:] if len(shape) == 3 else (0, 0)
-        hull = _widened(hulls_of(graph).at(row, column), np.asarray(mask.any(axis=0)))
+        by_arithmetic = arithmetic(graph)
+        mask = _seen_near(model, layer, place, by_arithmetic, tuple(graph.image.shape[1:]))
+        if mask is None:
+            graph = run(model, layer, input_shape) if graph.image.is_meta else graph
+            mask = _seen(model, layer, graph, np.array([place]))
+    pixels = np.asarray(mask.any(axis=0))
+    row, column = place[1:] if len(shape) == 3 else (0, 0)
+    hull = by_arithmetic.hulls.at(row, column)
+    hull = _widened(hull, pixels) if by_arithmetic.is_known else _hull_of(pixels)
     return ReceptiveField(layer, place, hull, mask)
 
 
@@ -180,7 +195,7 @@ def receptive_fields(
         rows, columns = found[order].T
         places = np.insert(found[order], 0, channel, axis=1)[:, : graph.output.ndim - 1]
         mask = _seen(model, layer, graph, places)
-        hulls = hulls_of(graph).boxes(rows, columns)
+        hulls = hulls_of(model, layer, graph).boxes(rows, columns)
         pixels = widened(held[0]).cpu().numpy()
     return ReceptiveFields(
         layer, channel, threshold, rows, columns, values[rows, columns], hulls, mask, pixels
@@ -196,6 +211,68 @@ def _seen(
     return influence(model, layer, graph, wanted).numpy()
 
 
+def _seen_near(
+    model: nn.Module, layer: str | None, unit: tuple[int, ...], whole: Arithmetic, shape: Shape
+) -> NDArray[np.bool_] | None:
+    """Return which numbers of an image can influence a unit, from a pass over a part of the image.
+
+    None where a part does not tell: by the arithmetic of the layers the unit must be the same in
+    it, and nothing may go past the graph.
+    """
+    part = _part_around(unit, whole) if whole.is_known and len(unit) == 3 else None
+    if part is None or math.prod(part.size) > _WORTH_IT * math.prod(shape[1:]):
+        return None
+    try:
+        graph = run(model, layer, (shape[0], *part.size))
+    except Exception:  # the model takes images of one size, or larger ones
+        return None
+    if not graph.is_complete or not part.shows(arithmetic(graph), whole.hulls.at(*unit[1:])):
+        return None
+    mask = np.zeros(shape, bool)
+    mask[:, part.rows, part.columns] = _seen(model, layer, graph, np.array([part.unit]))
+    return mask
+
+
+class _Part(NamedTuple):
+    """Rows and columns of an image, and a unit as it lies in the layer's map of only these."""
+
+    rows: slice
+    columns: slice
+    unit: tuple[int, int, int]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+    def shows(self, found: Arithmetic, hull: Hull) -> bool:
+        """Tell whether the unit sees here what it sees in the whole image, by the arithmetic."""
+        num_rows, num_columns = len(found.hulls.row_first), len(found.hulls.column_first)
+        _, row, column = self.unit
+        if not (found.is_known and 0 <= row < num_rows and 0 <= column < num_columns):
+            return False
+        corner = (self.rows.start, self.columns.start)
+        here = zip(found.hulls.at(row, column), corner, strict=True)
+        return Hull(*((first + by, last + by) for (first, last), by in here)) == hull
+
+
+def _part_around(unit: tuple[int, ...], whole: Arithmetic) -> _Part | None:
+    """Return the part of an image around a hull; None: it is not known where one may begin."""
+    sides, places = [], []
+    hull = whole.hulls.at(*unit[1:])
+    for at, (first, last), grid, limit in zip(
+        unit[1:], hull, whole.grids, whole.hulls.image_size, strict=True
+    ):
+        if not grid.period:
+            return None
+        begin, end = max(first, 0) // grid.period * grid.period, min(last + 1, limit)
+        if begin >= end:
+            return None
+        sides.append(slice(begin, end))
+        places.append(at - int(begin / grid.pixels))
+    return _Part(sides[0], sides[1], (unit[0], places[0], places[1]))
+
+
 def _around(pixels: NDArray[np.bool_]) -> tuple[slice, slice]:
     ends = []
     for axis in (1, 0):
@@ -204,10 +281,15 @@ def _around(pixels: NDArray[np.bool_]) -> tuple[slice, slice]:
     return ends[0], ends[1]
 
 
+def _hull_of(pixels: NDArray[np.bool_]) -> Hull:
+    """Return the smallest hull around pixels."""
+    rows, columns = _around(pixels)
+    return Hull((rows.start, rows.stop - 1), (columns.start, columns.stop - 1))
+
+
 def _widened(hull: Hull, pixels: NDArray[np.bool_]) -> Hull:
     """Return a hull that holds all pixels too, such as those that the graph does not lead to."""
     if not pixels.any():
         return hull
-    sides = zip(hull, _around(pixels), strict=True)
-    rows, columns = ((min(a, s.start), max(b, s.stop - 1)) for (a, b), s in sides)
-    return Hull(rows, columns)
+    sides = zip(hull, _hull_of(pixels), strict=True)
+    return Hull(*((min(a, first), max(b, last)) for (a, b), (first, last) in sides))

@@ -54,7 +54,7 @@ class Source:
             raise ValueError("images: there are none; accepted: one or more")
         graph = run(model, layer, first.shape[1:])
         self.map_size = map_size(graph, layer)
-        self.hulls = hulls_of(graph)
+        self.hulls = hulls_of(model, layer, graph)
         self.dtype = graph.output.dtype
         self.num_channels = graph.output.shape[1]
         self.num_images = 0
