@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import tasks
 from tasks.core.paths import expanded
-from tasks.core.registry import Entry, find
-from tasks.core.settings import Given, build
+from tasks.core.registry import Entry, find, look_up
+from tasks.core.settings import ConfigError, Given, build, nearest
 
 if TYPE_CHECKING:
     from agents.core.agent import Agent
@@ -98,10 +98,10 @@ def load(path: str | Path, device: str = "auto") -> "Agent":
     Raises:
         CheckpointError: the file is missing, cut off, damaged or does not fit.
     """
-    from agents.core.checkpoint import read, run_folder_of
+    from agents.core.checkpoint import read_agent, run_folder_of
 
     file = expanded(str(path))
-    return from_checkpoint(read(file), device, run_folder_of(file), f"checkpoint {path}")
+    return from_checkpoint(read_agent(file), device, run_folder_of(file), f"checkpoint {path}")
 
 
 def from_checkpoint(found: "Checkpoint", device: str, run_dir: Path, place: str) -> "Agent":
@@ -109,6 +109,11 @@ def from_checkpoint(found: "Checkpoint", device: str, run_dir: Path, place: str)
     from agents.core.progression import FOLDER, Written
 
     values = found.values
+    for kind, known in (("agent", AGENTS), ("task", tasks.TASKS)):
+        if look_up(values[kind], known) is None:
+            problem = f"{values[kind]!r} is not registered, so it cannot be made again by its name"
+            accepted = f"an entry for it in {kind}s.{kind.upper()}S before loading"
+            raise ConfigError(place, kind, problem, accepted, nearest(values[kind], known))
 
     def given(settings: Mapping[str, Any]) -> dict[str, Given]:
         return {key: Given(value, place) for key, value in settings.items()}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tasks.core.registry import Entry, find
+from tasks.core.registry import Entry, find, look_up
 from tasks.core.settings import ConfigError, Given, build, to_values
 
 if TYPE_CHECKING:
@@ -87,6 +87,10 @@ def make(name: str, **settings: Any) -> "Task":
 
 
 def settings_of(task: "Task") -> dict[str, Any]:
-    """Return a task's settings as plain values, without those that its name already gives."""
-    named = find("task", task.name, TASKS, "tasks.settings_of()").fields
+    """Return a task's settings as plain values, without those that its name already gives.
+
+    The name of a task that is not registered gives none.
+    """
+    found = look_up(task.name, TASKS)
+    named = found.fields if found else {}
     return {name: value for name, value in to_values(task).items() if name not in named}

@@ -210,6 +210,8 @@ class Text(Task):
     def _corpus(self) -> Corpus:
         """The corpus, if it is the one that this task was made with."""
         corpus = read_corpus(self.path, self.num_characters)
+        if corpus.digest != self.digest:  # before 0.5 a byte-order mark was read as a character
+            corpus = read_corpus(self.path, self.num_characters, with_mark=True)
         if corpus.digest != self.digest:
             named = self.path or "Python's own library"
             problem = f"{named} now has the digest {corpus.digest!r}, not {self.digest!r}"

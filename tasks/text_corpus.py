@@ -119,8 +119,10 @@ def _hashes(points: NDArray[np.uint32], length: int) -> NDArray[np.uint64]:
     return np.asarray((sums[length:] - sums[:-length]) * inverses[: len(sums) - length])
 
 
-def read_corpus(path: str, num_characters: int) -> Corpus:
+def read_corpus(path: str, num_characters: int, with_mark: bool = False) -> Corpus:
     """Return the first characters of a file, or of the library's sources for an empty path.
+
+    A byte-order mark at the beginning of a file is none of them, unless `with_mark`.
 
     Raises:
         ConfigError: the file is missing, empty or no UTF-8 text.
@@ -130,7 +132,7 @@ def read_corpus(path: str, num_characters: int) -> Corpus:
     file = expanded(path)
     try:
         stat = file.stat()
-        return _file(file, num_characters, stat.st_mtime_ns, stat.st_size)
+        return _file(file, num_characters, with_mark, stat.st_mtime_ns, stat.st_size)
     except ConfigError:
         raise
     except UnicodeDecodeError as error:
@@ -141,9 +143,10 @@ def read_corpus(path: str, num_characters: int) -> Corpus:
 
 
 @functools.lru_cache(maxsize=2)
-def _file(path: Path, num_characters: int, changed: int, size: int) -> Corpus:
+def _file(path: Path, num_characters: int, with_mark: bool, changed: int, size: int) -> Corpus:
     # Line ends stay as they are, so that every character has its place.
-    text = path.read_bytes().decode("utf-8")[:num_characters]
+    text = path.read_bytes().decode("utf-8")
+    text = text.removeprefix("" if with_mark else "\ufeff")[:num_characters]
     if not text:
         raise ConfigError("Text", "path", f"{path} is empty", "a file of text in UTF-8")
     return Corpus(text)

@@ -1,6 +1,7 @@
 """What the benchmarks time is there and learns; how fast is not asked here."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import tasks
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig
 from benchmarks import overhead, recording
+from benchmarks.__main__ import COMMANDS
 from benchmarks.tiny import TinyAgent, TinyTask, register
 
 
@@ -48,3 +50,10 @@ def test_a_case_of_the_overhead_benchmark_is_one_model_in_two_loops() -> None:
     agent = overhead._tiny(64)()
     assert agent.learn(3).state.cursor.step == 3
     assert np.isfinite(agent.history.series("train/loss")[1]).all()
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "all"])
+def test_every_command_is_explained(command: str) -> None:
+    """The table of benchmarks/README.md has a row for each command."""
+    page = Path(__file__).parents[1] / "benchmarks" / "README.md"
+    assert f"\n| `{command}` | " in page.read_text(encoding="utf-8")

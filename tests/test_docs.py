@@ -7,6 +7,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from agents.core.agent import Agent
+from tasks.core.task import Task
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -81,3 +84,11 @@ def test_pictures_of_the_pages_are_there() -> None:
     }
     assert all(path.exists() for path in shown), [p for p in shown if not p.exists()]
     assert shown == set((ROOT / "docs" / "pictures").resolve().iterdir())
+
+
+@pytest.mark.parametrize("contract", [Task, Agent])
+def test_the_page_on_extending_names_every_abstract_member(contract: type) -> None:
+    """Who writes a task or an agent after docs/extending.md has left nothing abstract."""
+    page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`[^`]+`|def \w+|reply = ", page))))
+    assert contract.__abstractmethods__ - named == set()

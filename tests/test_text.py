@@ -11,6 +11,7 @@ import tasks
 from tasks.core.settings import ConfigError, Given, build, to_values
 from tasks.core.task import TextChunks
 from tasks.text import UNKNOWN, Text
+from tasks.text_corpus import Corpus
 from tasks.text_ngrams import ngram_bits
 from tasks.text_quantities import measure
 
@@ -352,3 +353,17 @@ def test_longer_contexts_predict_python_better() -> None:
     assert all(a > b for a, b in itertools.pairwise(bits))
     assert 4.0 < bits[0] < 5.0
     assert bits[4] < 2.6
+
+
+def test_a_byte_order_mark_is_no_character(drawn: Path, tmp_path: Path) -> None:
+    """A corpus that begins with one is the corpus without it; one inside a text stays."""
+    plain = drawn.read_text()
+    marked = tmp_path / "marked.txt"
+    for text in (plain, f"{plain}\ufeff"):
+        drawn.write_text(text, encoding="utf-8")
+        marked.write_text(f"\ufeff{text}", encoding="utf-8")
+        assert small(marked, num_characters=30_000).digest == small(drawn).digest
+        assert small(marked).characters == small(drawn).characters
+    earlier = Corpus(f"\ufeff{text}")  # as version 0.4 read it
+    task = small(marked, characters=earlier.characters, digest=earlier.digest)
+    assert task.samples("test", 3).text.shape == (3, 24)

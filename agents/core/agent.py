@@ -2,7 +2,7 @@
 
 import abc
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 import tasks
 from agents.core import devices, parallel, vitals
-from agents.core.checkpoint import Checkpoint, read, write_durably
+from agents.core.checkpoint import Checkpoint, read_agent, write_durably
 from agents.core.config import AgentConfig, ConfigError
 from agents.core.history import History
-from agents.core.learning import Evaluation, Job, Learning, find_start
+from agents.core.learning import Evaluation, Job, Learning, take_up
 from agents.core.logs import ConsoleSink, FanOut, JsonlSink, NullSink, Sink, TensorBoardSink
 from agents.core.loop import to_device
 from agents.core.optim import Optimizer
@@ -64,9 +64,11 @@ class Agent(abc.ABC):
             raise ConfigError("task", "", problem, f"tasks of kind {self.spec_type.__name__}")
         self.task, self.config = task, config
         self.device = devices.choose(device)
-        with devices.own_randomness(self.device, config.seed):
+        with devices.own_randomness(self.device, config.seed), devices.float32():
             model = self.build_model(task.spec).to(self.device)
             random = devices.random_state(self.device)
+        config = self.config  # which `build_model` may have completed
+        self._total = config.steps, config.epochs
         precision = devices.resolve_precision(config.precision, self.device)
         optimizer = Optimizer(model, config)
         threads = config.threads or self._parts_for(torch.get_num_threads())
@@ -98,8 +100,12 @@ class Agent(abc.ABC):
         beside = self.device.type == "cpu" and self.samples_are_independent
         return parallel.num_parts(threads, self.config.batch_size) if beside else 1
 
-    def _own_threads(self) -> contextlib.AbstractContextManager[None]:
-        return devices.threads(parallel.threads_each(self.state.threads, self.num_parts))
+    @contextlib.contextmanager
+    def _own_arithmetic(self) -> Iterator[None]:
+        """Compute with the agent's threads and in float32, whatever the caller has set."""
+        threads = parallel.threads_each(self.state.threads, self.num_parts)
+        with devices.threads(threads), devices.float32():
+            yield
 
     @abc.abstractmethod
     def build_model(self, spec: Any) -> nn.Module:
@@ -140,7 +146,8 @@ class Agent(abc.ABC):
         """Learn until `steps` steps are taken in all; a second call goes on where this one ended.
 
         Args:
-            steps: the exact total, in place of the config's `steps` or `epochs`.
+            steps: the exact total, in place of the `steps` or `epochs` that the agent was made
+                with; it also goes on from where learning stopped early.
             run_dir: a folder for checkpoints, metrics and events; without one nothing is written.
             resume: `auto` goes on from the folder's newest whole checkpoint; `never` puts an
                 earlier run's folder aside and begins with this agent as it is; anything else is
@@ -155,7 +162,9 @@ class Agent(abc.ABC):
             KeyboardInterrupt: on SIGINT, after the step was ended and saved; SystemExit on SIGTERM.
         """
         if steps is not None:
-            self.config = attrs.evolve(self.config, steps=steps, epochs=None)
+            self.state.go_on()
+        total, epochs = self._total if steps is None else (steps, None)
+        self.config = attrs.evolve(self.config, steps=total, epochs=epochs)
         shown = run_dir is not None if progress is None else progress
         console: Sink = ConsoleSink() if shown else NullSink()
         start = None if resume in ("auto", "never") else self._start_from(expanded(resume))
@@ -177,14 +186,14 @@ class Agent(abc.ABC):
 
     def _start_from(self, path: Path) -> Checkpoint:
         """Read and restore a checkpoint of the same agent and task; its best score is not ours."""
-        checkpoint = read(path)
+        checkpoint = read_agent(path)
         for kind in ("agent", "task"):
             found, wanted = checkpoint.values[kind], self.identity()[kind]
             if found != wanted:
                 problem = f"is of the {kind} {found!r}, and not {wanted!r}"
                 raise ConfigError(str(path), "", problem, f"a checkpoint of {wanted!r}")
         self.state.restore(checkpoint)
-        self.state.best = Best()
+        self.state.best, self.state.stopped_early = Best(), False
         self.state.carried = {}  # by other data, or another batch size, perhaps
         return self.checkpoint()
 
@@ -194,9 +203,7 @@ class Agent(abc.ABC):
             self._validate, self.snapshots, self._parts_for,
         )  # fmt: skip
         if start is None:
-            checkpoint = find_start(job, folder, place, sink)
-            if checkpoint is not None:
-                self.state.restore(checkpoint)
+            take_up(job, folder, place, sink)
         else:  # so that a run that has no step left has something to show
             folder.save_best(lambda: start)
         step = self.state.cursor.step
@@ -284,7 +291,7 @@ class Agent(abc.ABC):
                 problem = f"{view!r} is not a view of {self.name}"
                 raise ConfigError("views", "", problem, ", ".join(known), nearest(view, known))
         chosen = [name for name in known if views is None or name in views]
-        with untouched(self.model), self._own_threads():
+        with untouched(self.model), self._own_arithmetic():
             records = {name: _looked(known[name], views is not None) for name in chosen}
         return Report(f"{self.name} on {self.task.name}, step {self.state.cursor.step}", records)
 
@@ -323,7 +330,7 @@ class Agent(abc.ABC):
         """
         from agents.core.study import intervene  # learning does without
 
-        with untouched(self.model), self._own_threads():
+        with untouched(self.model), self._own_arithmetic():
             return intervene(
                 self.study, self.task, question, edits,
                 donor=donor, part=part, units=units, time=time, layer=layer,
@@ -419,7 +426,7 @@ class Agent(abc.ABC):
     def _in_chunks(self, call: Callable[[Any], Any], batch: Any) -> list[Any]:
         """Call with one chunk of a batch after the other, in evaluation mode, without gradients."""
         size = max(1, min(_CHUNK, _STEPS // batch[0].shape[1]))
-        with evaluation_mode(self.model), torch.inference_mode(), self._own_threads():
+        with evaluation_mode(self.model), torch.inference_mode(), self._own_arithmetic():
             return [
                 call(to_device(type(batch)(*(a[i : i + size] for a in batch)), self.device))
                 for i in range(0, len(batch[0]), size)

@@ -186,6 +186,17 @@ class HistoryFiles:
         return attrs.evolve(checkpoint, history=rest, before=self._last)
 
 
+def read_agent(path: Path) -> Checkpoint:
+    """Read the checkpoint of an agent; a file of weights alone is a CheckpointError."""
+    checkpoint = read(path)
+    if "agent" not in checkpoint.values:
+        raise CheckpointError(
+            f"{path}: holds a copy of weights and no agent; "
+            "accepted: a run's best.safetensors, or a file of its checkpoints/"
+        )
+    return checkpoint
+
+
 def beside(path: Path) -> Path:
     """Return a name of this writer's own, under which a file is written before it takes its place.
 

@@ -72,12 +72,21 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def generators(device: torch.device) -> dict[str, torch.Generator]:
+    """Return the generators that torch draws from when it computes on `device`, by kind."""
+    found = {"cpu": torch.default_generator}
+    if device.type == "cuda":
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+        index = torch.cuda.current_device() if device.index is None else device.index
+        found["cuda"] = torch.cuda.default_generators[index]
+    if device.type == "mps":
+        found["mps"] = torch.mps._get_default_mps_generator()
+    return found
+
+
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:
     """Return the state of the generators that torch draws from on `device`, by kind of device."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
+    return {kind: generator.get_state() for kind, generator in generators(device).items()}
 
 
 @contextlib.contextmanager
@@ -87,12 +96,26 @@ def own_randomness(
     """Draw from `states`, or anew from `seed`, within a block; then put the caller's states back.
 
     Dropout and the initialisation of torch's modules draw from the global generators: they take no
-    generator argument.
+    generator argument. Those of other devices stay as they are.
     """
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        if states is not None:
-            torch.set_rng_state(states["cpu"].cpu())
-            if "cuda" in states and device.type == "cuda":
-                torch.cuda.set_rng_state(states["cuda"].cpu(), device)
+    own, before = generators(device), random_state(device)
+    try:
+        for kind, generator in own.items():
+            generator.manual_seed(seed)
+            if states is not None and kind in states:
+                generator.set_state(states[kind].cpu())
         yield
+    finally:
+        for kind, generator in own.items():
+            generator.set_state(before[kind])
+
+
+@contextlib.contextmanager
+def float32() -> Iterator[None]:
+    """Make new tensors of floats float32 within a block, whatever torch's default dtype is."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

@@ -30,6 +30,7 @@ from agents.core.run_folder import Folder
 from agents.core.signals import StopRequest, stop_requests
 from agents.core.state import Best, State, Window
 from agents.core.vitals import LEARNED_BETWEEN, gradient_norms
+from tasks.core.registry import look_up
 from tasks.core.settings import changeable
 from tasks.core.task import Task, num_batches
 
@@ -78,6 +79,7 @@ class Learning:
     def __init__(self, job: Job, folder: Folder, sink: Sink) -> None:
         self.job, self.folder, self.sink = job, folder, sink
         self.state, self.config, self.total = job.state, job.config, job.total
+        job.state.optimizer.config = job.config  # which `learn` may have given another total
         self._eval_every = self.config.eval_every or num_batches(job.task, job.config.batch_size)
         self._moments = moments(self.total, self.config.record_progression or 0)
         self._since = time.perf_counter()
@@ -87,6 +89,7 @@ class Learning:
         try:
             self.folder.start(_config_text(self.job.identity), self.sink.warn)
             self._status("running")
+            self._warn()
             self.sink.take(Started(self.state.history, self.state.cursor.step, self.total))
             with stop_requests() as request:
                 self._steps(request)
@@ -97,6 +100,20 @@ class Learning:
             raise
         finally:
             self.sink.close()
+
+    def _warn(self) -> None:
+        """Say what a person would not expect of what is about to be learned."""
+        if self.state.torn:
+            self.sink.warn(
+                f"learning was broken off inside step {self.state.cursor.step + 1}, or while what "
+                "followed it was recorded: it goes on from there, and not as if it never was; an "
+                "agent loaded from a checkpoint does"
+            )
+        if self.config.optimizer == "muon" and not self.state.optimizer.num_matrices:
+            self.sink.warn(
+                "optimizer=muon: no weight of this model leads from hidden units to hidden units, "
+                "so Adam moves all of them; optimizer=adam learns the same"
+            )
 
     def _steps(self, request: StopRequest) -> None:
         job, state = self.job, self.state
@@ -110,15 +127,15 @@ class Learning:
         with (
             devices.threads(parallel.threads_each(state.threads, job.num_parts)),
             devices.own_randomness(job.device, job.config.seed, state.random),
+            devices.float32(),
         ):
             job.snapshots.make_room(self._moments, state.cursor.step)
             self._keep_weights()
             self._since = time.perf_counter()
             try:
-                for record in steps:
-                    self._take(record, request)
-                    if state.stopped_early:
-                        return
+                while not job.is_done:
+                    state.torn = True  # until all that is due after the step is done
+                    self._take(next(steps), request)
             finally:
                 self._bring_up_to_date()
 
@@ -141,6 +158,7 @@ class Learning:
         stop = last or self.state.stopped_early or request.signum is not None
         if stop or record.step % config.save_every == 0:
             self.folder.save(record.step, self._checkpoint, config.keep)
+        self.state.torn = False
         request.raise_if_asked()
 
     def _keep_weights(self) -> None:
@@ -264,19 +282,29 @@ def _word_for(error: BaseException) -> str:
     return "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed"
 
 
-def find_start(job: Job, folder: Folder, place: str, sink: Sink) -> Checkpoint | None:
-    """Return the folder's checkpoint from which to go on, if it is further than the agent."""
+def take_up(job: Job, folder: Folder, place: str, sink: Sink) -> None:
+    """Restore the folder's newest checkpoint, if it is further than the agent, or that was torn.
+
+    A run that stopped early goes on if its total is now a higher one.
+    """
     checkpoint = folder.newest_good(sink.warn)
     if checkpoint is None:
-        return None
+        return
     _demand_same_settings(job, checkpoint, place)
-    return checkpoint if checkpoint.values["cursor"]["step"] >= job.state.cursor.step else None
+    if job.state.torn or checkpoint.values["cursor"]["step"] >= job.state.cursor.step:
+        job.state.restore(checkpoint)
+        steps, epochs = (checkpoint.values["config"][name] for name in ("steps", "epochs"))
+        before = attrs.evolve(job.config, steps=steps, epochs=epochs)
+        if job.total > total_steps(before, job.task):
+            job.state.go_on()
 
 
 def _demand_same_settings(job: Job, checkpoint: Checkpoint, place: str) -> None:
     values, may_change = checkpoint.values, changeable(type(job.config))
-    task = tasks.make(values["task"], **values["task_settings"])  # as it is named today
-    today = {"task": task.name, "task_settings": tasks.settings_of(task)}
+    today: dict[str, Any] = {}
+    if look_up(values["task"], tasks.TASKS):  # perhaps by a name that it had before
+        task = tasks.make(values["task"], **values["task_settings"])
+        today = {"task": task.name, "task_settings": tasks.settings_of(task)}
     theirs = flat_settings({**values, **today})
     for name, value in flat_settings(job.identity).items():
         # A setting that is younger than the run had no say in it.

@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from agents.core import devices, parallel
 from agents.core.config import AgentConfig
 from agents.core.optim import Optimizer, rate
-from tasks.core.settings import TerrariumError
+from tasks.core.settings import ConfigError, TerrariumError
 from tasks.core.task import Task, num_batches
 
 
@@ -126,6 +126,9 @@ def train_steps(stepper: Stepper, task: Task, cursor: Cursor) -> Iterator[StepRe
     When a record is out, `cursor`, the parameters and the optimiser's state all stand after that
     step, and the gradients still stand: a consumer may save, evaluate, raise the cursor's stage, or
     walk away.
+
+    Raises:
+        ConfigError: a pass over the task's training data has no batch.
     """
     config = stepper.config
     last = total_steps(config, task)
@@ -144,6 +147,9 @@ def train_steps(stepper: Stepper, task: Task, cursor: Cursor) -> Iterator[StepRe
             if cursor.stage != stage:
                 break
         else:
+            if cursor.start == 0:
+                problem = f"{task.name!r} drew no training batch in epoch {cursor.epoch}"
+                raise ConfigError("task", "", problem, "a task whose `draw` yields batches")
             cursor.epoch, cursor.start = cursor.epoch + 1, 0
 
 

@@ -111,6 +111,7 @@ class Optimizer:
             step = torch.zeros((), dtype=torch.float32, device=p.device)
             self.state[name] = moments | {"step": step}
         self.parameters = [*self._matrices.values(), *self._others.values()]
+        self.num_matrices = len(self._matrices)  # that Muon moves
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state by `<parameter>/<kind>`."""

@@ -26,7 +26,7 @@ from agents.core.checkpoint import (
     DamagedError,
     HistoryFiles,
     left_over,
-    read,
+    read_agent,
     write_durably,
 )
 from tasks.core.paths import make_folder
@@ -199,7 +199,7 @@ class RunFolder(Folder):
         damaged: list[tuple[Path, DamagedError]] = []
         for path in self.checkpoints():
             try:
-                checkpoint = read(path)
+                checkpoint = read_agent(path)
             except DamagedError as error:
                 damaged.append((path, error))
                 continue
@@ -241,7 +241,7 @@ def put_aside(path: Path) -> Path | None:
 def best_of(path: Path, warn: Callable[[str], None]) -> Checkpoint:
     """Return a run's best checkpoint; if that is damaged, say so and return its newest good one."""
     try:
-        return read(path / BEST)
+        return read_agent(path / BEST)
     except DamagedError as error:
         newest = RunFolder(path).newest_good(warn)
         if newest is None:

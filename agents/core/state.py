@@ -72,6 +72,12 @@ class State:
     measured: int = 0  # step of the last measurement of vitals
     seconds: float = 0.0  # spent learning until the last record, evaluations left out
     stopped_early: bool = False
+    torn: bool = False  # within a step that was broken off; in no checkpoint
+
+    def go_on(self) -> None:
+        """Forget that learning stopped early, and begin to wait for a better score anew."""
+        if self.stopped_early:
+            self.stopped_early, self.best.stale = False, 0
 
     def to_checkpoint(self, identity: Mapping[str, Any]) -> Checkpoint:
         """Return a checkpoint of this state and of what the agent was made from."""
@@ -115,5 +121,6 @@ class State:
         self.climb = Climb(**values.get("climb", {}))  # absent before 0.2.0
         self.best, self.history = Best(**values["best"]), History()
         self.history.extend(checkpoint.history)  # a copy: two agents may go on from one checkpoint
+        self.torn = False
         for name in _PLAIN:  # `measured` is absent before 0.3.0
             setattr(self, name, values.get(name, 0) if name == "measured" else values[name])

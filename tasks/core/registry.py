@@ -46,13 +46,21 @@ class Found:
         return getattr(importlib.import_module(self.entry.module), self.entry.cls)
 
 
-def find(kind: str, name: object, entries: Mapping[str, Entry], place: str) -> Found:
-    """Look a name up; an unknown one is a ConfigError with all names and the nearest."""
+def look_up(name: object, entries: Mapping[str, Entry]) -> Found | None:
+    """Look a name up; None if it is not known."""
     for pattern, entry in entries.items():
         match = re.fullmatch(re.sub(r"<(\w+)>", r"(?P<\1>[1-9][0-9]*)", pattern), str(name))
         if match:
             numbers = {k: int(v) for k, v in match.groupdict().items()}
             return Found(str(name), entry, {**entry.fields, **numbers})
+    return None
+
+
+def find(kind: str, name: object, entries: Mapping[str, Entry], place: str) -> Found:
+    """Look a name up; an unknown one is a ConfigError with all names and the nearest."""
+    found = look_up(name, entries)
+    if found is not None:
+        return found
     examples = [entry.example or pattern for pattern, entry in entries.items()]
     known = ", ".join(entries)
     raise ConfigError(place, kind, f"{name!r} is not known", known, nearest(name, examples))
