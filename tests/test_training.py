@@ -82,7 +82,9 @@ def test_epochs_are_counted_in_steps() -> None:
     """Two epochs of 900 samples in batches of 256 are eight steps, the last of each short."""
     task = tasks.make("add2x2", num_samples=1000)
     assert total_steps(AgentConfig(epochs=2), task) == 8
-    agent = agents.make("seq2seq_adder", task=task, epochs=2, hidden_size=8, device="cpu")
+    agent = agents.make(
+        "seq2seq_adder", task=task, epochs=2, batch_size=256, hidden_size=8, device="cpu"
+    )
     assert agent.learn().state.cursor.step == 8
 
 
