@@ -53,7 +53,7 @@ RECIPE = {  # the default recipe at T = 1000, with one part of it changed
     "gradients cut at 1": "--set clip_norm=1.0",
     "Adam alone, 5e-3": "--set optimizer=adam",
     "batches of 50": "--set batch_size=50",
-    "bfloat16": "--set precision=bf16",
+    "bfloat16": "--set precision=auto",  # where the CPU multiplies it natively
     "gradients through the last 200 steps": "--set backward_steps=200",
 }
 
