@@ -4,6 +4,7 @@ L layers, N images, D numbers of a representation.
 """
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -177,7 +178,9 @@ def _split(labels: NDArray[Any], held_out: float, seed: int) -> _Split:
     tested = rng.permutation(len(codes)) < held_out * len(codes)
     if min(tested.sum(), (~tested).sum()) < _FEWEST or len(known) < 2:
         problem = f"{len(codes)} images with {len(known)} labels are too few to be split"
-        raise ValueError(f"labels: {problem}; accepted: {_FEWEST} in either part, 2 labels or more")
+        fewest = math.ceil(_FEWEST / min(held_out, 1 - held_out))
+        accepted = f"{fewest} images or more, {_FEWEST} in either part, 2 labels or more"
+        raise ValueError(f"labels: {problem}; accepted: {accepted}")
     return _Split(np.stack([codes, rng.permutation(codes)]), len(known), tested)
 
 

@@ -11,7 +11,15 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from visualization.conv.common import Images, as_tensor, batches, demand_unit, home, one_call
+from visualization.conv.common import (
+    Images,
+    as_tensor,
+    batches,
+    demand_tensor,
+    demand_unit,
+    home,
+    one_call,
+)
 from visualization.conv.fields.axes import Places
 from visualization.conv.fields.geometry import hulls_of
 from visualization.conv.fields.graph import map_size, run
@@ -135,7 +143,8 @@ class Source:
         filled = images[-1:].expand(-len(images) % _EVEN, -1, -1, -1)  # up to an even number
         with torch.no_grad():
             output = self._model(torch.cat([images, filled]) if len(filled) else images)
-        maps = (held.pop() if self._layer else output)[: len(images)]
+        found = held.pop() if self._layer else output
+        maps = demand_tensor(found, repr(self._layer or "the model"))[: len(images)]
         maps = maps if maps.ndim == 4 else maps[:, :, None, None]
         take(Batch(images, maps, self._known(first, self.num_images), first))
 
