@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -24,20 +23,6 @@ def test_an_answer_does_not_depend_on_what_else_is_asked() -> None:
     texts = ["0.25 0.5* 0.75*", "0.1 0.2 0.3* 0.4* 0.5", "0.5* 0.75* 0.125", "0.5* 0.75*"]
     assert agent.predict(texts) == [agent.predict(text) for text in texts]
     assert agent.predict([]) == []
-
-
-def test_long_samples_are_answered_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more steps are answered at once than memory has room for, and the answers are the same."""
-    agent = small_agent("adding_lstm", task=tasks.make("adding_problem", length=50))
-    batch = agent.task.samples("test", 30)
-    whole, sizes, respond = agent.respond_to(batch), [], agent.respond
-    monkeypatch.setattr(agent, "respond", lambda c: (sizes.append(len(c.series)), respond(c))[1])
-    monkeypatch.setattr("agents.core.agent._STEPS", 400)
-    np.testing.assert_allclose(agent.respond_to(batch), whole, rtol=1e-5)
-    assert sizes == [8, 8, 8, 6]
-    monkeypatch.setattr("agents.core.agent._STEPS", 10)
-    agent.respond_to(batch)
-    assert sizes[4:] == [1] * 30
 
 
 def test_samples_that_are_others_are_not_compared() -> None:

@@ -88,7 +88,7 @@ def test_sizes_are_as_set() -> None:
     assert not isinstance(model.stage4[-1], nn.MaxPool2d)
 
 
-def test_answers_do_not_depend_on_the_pieces() -> None:
+def test_answers_do_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many images that are answered in pieces get the logits, answers and loss of one call."""
     agent = made("digits", channels=2)
     batch = agent.task.samples("train", 300)
@@ -96,8 +96,8 @@ def test_answers_do_not_depend_on_the_pieces() -> None:
         agent.model.eval()
         logits = agent.model(torch.as_tensor(batch.image))
         expected = F.cross_entropy(logits, torch.as_tensor(batch.label)[:, 0])
-    for piece in (7, 10_000):
-        agent._piece = piece
+    for budget in (1, 100_000, 2**40):
+        monkeypatch.setattr("agents.core.pieces.BUDGET", budget)
         np.testing.assert_array_equal(agent.respond_to(batch)[:, 0], logits.argmax(-1))
         assert agent.mean_loss(batch) == pytest.approx(float(expected), rel=1e-5)
 

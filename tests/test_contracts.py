@@ -214,12 +214,12 @@ def test_inspecting_midway_does_not_change_the_run(name: str) -> None:
 
 
 def test_validation_loss_is_that_of_the_validation_samples(name: str) -> None:
-    """The last eval/loss is the mean loss over the withheld samples, whatever the chunk size."""
+    """The last eval/loss is the mean loss over the withheld samples, in whatever pieces."""
     agent = small_agent(name).learn()
     batch = agent.task.samples("validation", SMALL["eval_samples"])
     assert agent.history.series("eval/loss")[1][-1] == agent.mean_loss(batch)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agents.core.agent._CHUNK", 7)
+        patch.setattr("agents.core.pieces.BUDGET", 1)
         assert agent.mean_loss(batch) == pytest.approx(agent.history.series("eval/loss")[1][-1])
 
 

@@ -21,6 +21,7 @@ from agents.core.learning import Evaluation, Job, Learning, take_up
 from agents.core.logs import ConsoleSink, FanOut, JsonlSink, NullSink, Sink, TensorBoardSink
 from agents.core.loop import to_device
 from agents.core.optim import Optimizer
+from agents.core.pieces import Result, in_pieces, num_samples, part
 from agents.core.progression import FOLDER, Remembered, Snapshots, Written
 from agents.core.run_folder import Folder, NullFolder, RunFolder, put_aside
 from agents.core.state import Best, State
@@ -38,9 +39,6 @@ from visualization.untouched import evaluation_mode, untouched
 if TYPE_CHECKING:
     from agents.core.study import Study
     from visualization.recurrent import Edit, Intervention
-
-_CHUNK = 1024  # samples that are answered at once
-_STEPS = 2**17  # of a sequence, or numbers of a row: of long samples fewer are answered at once
 
 
 class Agent(abc.ABC):
@@ -257,9 +255,9 @@ class Agent(abc.ABC):
         if not isinstance(x, (list, tuple)):
             return self.predict([x])[0]
         alone = [self.task.encode([one]) for one in x]
-        groups: dict[tuple[int, ...], list[int]] = {}  # of inputs of one size: padding is read too
+        groups: dict[Any, list[int]] = {}  # of inputs of one size: padding is read too
         for at, batch in enumerate(alone):
-            groups.setdefault(batch[0].shape, []).append(at)
+            groups.setdefault(tuple(map(np.shape, batch)), []).append(at)
         found: dict[int, Any] = {}
         for held in groups.values():
             columns = zip(*(alone[at] for at in held), strict=True)
@@ -377,13 +375,18 @@ class Agent(abc.ABC):
         return self._gathered(self.respond, batch)
 
     def _gathered(self, answer: Callable[[Any], Tensor], batch: Any) -> NDArray[Any]:
-        return np.concatenate(self._in_chunks(lambda c: answer(c).cpu().numpy(), batch))
+        pieces = self._in_pieces(lambda piece: answer(piece).cpu().numpy(), batch)
+        shapes = sorted({piece.shape[1:] for piece in pieces})
+        if len(shapes) > 1:
+            problem = f"samples of one batch have answers of the shapes {shapes}"
+            raise ConfigError(self.name, "", problem, "answers of one shape, padded to it")
+        return np.concatenate(pieces)
 
     @final
     def answer_table(self, answers: NDArray[Any], batch: Any, num: int) -> AnswerTable:
         """Return the first `num` answers as a table."""
-        shown = type(batch)(*(array[:num] for array in batch))
-        return AnswerTable("worked answers", self.task.rows(answers[:num], shown))
+        rows = self.task.rows(answers[:num], part(batch, 0, num))
+        return AnswerTable("worked answers", rows)
 
     @final
     def wrong_answers(self, num: int = 20) -> AnswerTable:
@@ -418,19 +421,13 @@ class Agent(abc.ABC):
     @final
     def mean_loss(self, batch: Any) -> float:
         """Return the loss of a task's batch in evaluation mode, averaged over its samples."""
-        losses: list[float] = self._in_chunks(
-            lambda chunk: float(self.loss(chunk)) * len(chunk[0]), batch
-        )
-        return sum(losses) / len(batch[0])
+        losses = self._in_pieces(lambda piece: float(self.loss(piece)) * num_samples(piece), batch)
+        return sum(losses) / num_samples(batch)
 
-    def _in_chunks(self, call: Callable[[Any], Any], batch: Any) -> list[Any]:
-        """Call with one chunk of a batch after the other, in evaluation mode, without gradients."""
-        size = max(1, min(_CHUNK, _STEPS // batch[0].shape[1]))
+    def _in_pieces(self, call: Callable[[Any], Result], batch: Any) -> list[Result]:
+        """Call with one piece of a batch after the other, in evaluation mode, without gradients."""
         with evaluation_mode(self.model), torch.inference_mode(), self._own_arithmetic():
-            return [
-                call(to_device(type(batch)(*(a[i : i + size] for a in batch)), self.device))
-                for i in range(0, len(batch[0]), size)
-            ]
+            return in_pieces(lambda piece: call(to_device(piece, self.device)), batch, self.model)
 
 
 def _looked(view: Callable[[], Any], asked_for: bool) -> Any:

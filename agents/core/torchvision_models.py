@@ -66,12 +66,11 @@ class TorchvisionClassifier(nn.Module):
     Attributes:
         missing: why the file of weights could not be read that the model is to begin with; None
             where that was done, or where the weights came from elsewhere.
-        num_pixels: of an image as `net` is given it.
     """
 
-    def __init__(self, prepare: nn.Module, net: nn.Module, num_pixels: int) -> None:
+    def __init__(self, prepare: nn.Module, net: nn.Module) -> None:
         super().__init__()
-        self.prepare, self.net, self.num_pixels = prepare, net, num_pixels
+        self.prepare, self.net = prepare, net
         self.missing: ConfigError | None = None
 
     def forward(self, image: Tensor) -> Tensor:

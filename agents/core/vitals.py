@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agents.core.loop import to_device
+from agents.core.pieces import part
 from visualization.untouched import evaluation_mode
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def measure(agent: Measured, validation: Any) -> dict[str, float]:
     blind, loss = constant_answer(np.asarray(batch[1]))
     asked = validation if validation[1].shape[1:] == blind.shape else batch
     guesses = np.broadcast_to(blind, (len(asked[1]), *blind.shape))
-    few = type(batch)(*(array[:NUM_WATCHED] for array in batch))
+    few = part(batch, 0, NUM_WATCHED)
     chance = {"loss": loss, **task.score(guesses, asked)}
     fit = {"loss": agent.mean_loss(batch), **task.score(agent.respond_to(batch), batch)}
     found = {f"chance/{name}": value for name, value in chance.items()}
