@@ -169,9 +169,22 @@ def _plain(held: Any) -> NDArray[Any] | None:
         return held.detach().cpu().numpy()
     try:
         array = np.asarray(held)
-    except ValueError:  # rows of different lengths: filled up with -1, if they are of integers
-        if not all(isinstance(row, tuple) for row in held):
-            return None
-        wide = max(map(len, held))
-        array = np.array([[*row, *[-1] * (wide - len(row))] for row in held])
+    except ValueError:
+        filled = _filled(held)
+        return None if filled is None else _plain(filled)
     return array if array.dtype.kind in "biufU" else None
+
+
+def _filled(rows: Any) -> list[list[Any]] | None:
+    """Return rows of different lengths filled up: texts with "", floats with NaN, integers with -1.
+
+    None if they are not rows of single numbers or texts.
+    """
+    if not all(isinstance(row, (tuple, list)) for row in rows):
+        return None
+    values = [value for row in rows for value in row]
+    if any(np.ndim(value) for value in values):
+        return None
+    filler: Any = {"U": "", "f": np.nan}.get(np.asarray(values).dtype.kind, -1)
+    longest = max(map(len, rows))
+    return [[*row, *[filler] * (longest - len(row))] for row in rows]

@@ -15,7 +15,7 @@ from visualization.conv.units.progression import Progression
 from visualization.conv.units.sheets import UnitSheets
 from visualization.pages import anchor, fragment, subpages
 from visualization.render.conv.progression import animation
-from visualization.render.conv.units import face, is_found, limits_of
+from visualization.render.conv.units import face, is_dead, is_found, limits_of
 from visualization.render.pixels import data_uri, image_colors, map_colors
 
 _BINS = 24
@@ -50,7 +50,7 @@ def _(record: UnitSheets) -> str:
         {
             "address": quote(address(record.layer, channel), safe="/@"),
             "channel": channel,
-            "dead": not record.peaks[:, row].any(),
+            "dead": is_dead(record, row),
             "picture": data_uri(face(record, row)),
             "words": f"{record.layer} / {channel}",
         }

@@ -11,22 +11,26 @@ from numpy.typing import NDArray
 from visualization.attention import AttentionMaps
 from visualization.render.core import INK, MUTED, draw, text
 from visualization.render.states import SEQUENTIAL, label, quiet, shown
+from visualization.render.words import brief, share_of
 
 _SUMS_OF_ONE_MAP = 6
 _SUMS_OF_SEVERAL = 3
 _BESIDE = 4  # maps of one sample that stand beside each other
-_LONGEST = 40  # characters of a side that are drawn
+_MAPS = 12
+_WIDE, _HIGH = 48, 84  # characters beside and beneath each other, of all maps together
 _PADDING = "\n"
 
 
 @draw.register
 def _(record: AttentionMaps) -> Figure:
-    count = len(record.names)
-    num = min(_SUMS_OF_ONE_MAP if count == 1 else _SUMS_OF_SEVERAL, len(record.labels))
+    count = min(len(record.names), _MAPS)
+    num = min(_SUMS_OF_ONE_MAP if count == 1 else max(1, _MAPS // count), len(record.labels))
+    num = num if count == 1 else min(num, _SUMS_OF_SEVERAL)
     columns = min(2, num) if count == 1 else min(_BESIDE, count)
     slots = 1 if count == 1 else -(-count // columns) * columns  # of a sample
     lines = -(-num * slots // columns)
-    written, read = _drawn(record, num)
+    places = _drawn(record, num)
+    written, read = places[0][: _HIGH // lines], places[1][: _WIDE // columns]
     size = (1.4 + columns * (0.7 + 0.2 * len(read)), 0.9 + lines * (0.9 + 0.2 * len(written)))
     figure = Figure(figsize=size, layout="constrained")
     grid = list(figure.subplots(lines, columns, squeeze=False).flat)
@@ -36,8 +40,12 @@ def _(record: AttentionMaps) -> Figure:
         axes = grid[sample * slots + number]
         axes.set_axis_on()
         image = _map(axes, record, number, sample, (written, read))
-    how = f"; the question is {record.order}" if record.order else ""
-    figure.supxlabel(f"read →{how}", fontsize=9, color=INK)
+    how = [f"the question is {record.order}"] if record.order else []
+    how += [share_of(len(record.names), count, "maps"),
+            share_of(len(places[0]), len(written), "characters written"),
+            share_of(len(places[1]), len(read), "characters read")]  # fmt: skip
+    words = "; ".join(["read →", *filter(None, how)])
+    figure.supxlabel(words, fontsize=9, color=INK)
     bar = figure.colorbar(image, ax=grid, pad=0.01, fraction=0.05)
     bar.set_label("share of the attention", fontsize=8, color=MUTED)
     bar.ax.tick_params(labelsize=7)
@@ -56,7 +64,7 @@ def _drawn(record: AttentionMaps, num: int) -> tuple[NDArray[np.int64], NDArray[
     looked_at = (record.weights[:, :num] > 0).any(axis=(0, 1, 2))
     read = (record.read[:num] != _PADDING).any(axis=0) | looked_at
     kept = written if written.any() else ~written  # an answer of padding alone
-    return np.flatnonzero(kept)[:_LONGEST], np.flatnonzero(read)[:_LONGEST]
+    return np.flatnonzero(kept), np.flatnonzero(read)
 
 
 def _map(
@@ -71,7 +79,7 @@ def _map(
         record.weights[number, sample][np.ix_(*places)], vmin=0, vmax=1, cmap=SEQUENTIAL,
         interpolation="nearest", aspect="auto",
     )  # fmt: skip
-    name = f"{record.names[number]}: " if len(record.names) > 1 else ""
+    name = f"{brief(record.names[number], 14)}: " if len(record.names) > 1 else ""
     verdict = "✓" if record.right[sample] else "✗"
     quiet(axes, f"{name}{_short(record.labels[sample])} {verdict}")
     axes.title.set_fontsize(9)
@@ -91,7 +99,7 @@ def _short(words: str, most: int = 28) -> str:
     """Return a sum in words, its question cut so that the answer has room."""
     question, equals, answer = words.rpartition(" = ")
     room = max(most - len(equals + answer), 1)
-    return words if len(words) <= most else f"{question[: room - 1]}…{equals}{answer}"
+    return words if len(words) <= most else brief(f"{question[: room - 1]}…{equals}{answer}", most)
 
 
 @text.register

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from visualization.recurrent.machine import Automaton
 from visualization.render.core import COLORS, INK, MUTED, draw, text
+from visualization.render.words import breadth, brief, share_of
 
 _MOST_CIRCLES, _MOST_ARROWS = 24, 60  # beyond these, arrows hide each other
+_MOST_ROWS, _MOST_SYMBOLS = 80, 24  # of a table
 _RADIUS = 0.36  # of a state's circle; neighbours' centres are 1.5 apart
 _SPACING = 1.5
 Point = NDArray[np.float64]
@@ -67,9 +69,10 @@ def _(record: Automaton) -> str:
     return "\n".join([_title(record), *lines])
 
 
-def _head(figure: Figure, record: Automaton) -> None:
+def _head(figure: Figure, record: Automaton, drawn: str = "") -> None:
     top = 1 - 0.22 / figure.get_figheight()
-    figure.text(0.02, top, _title(record), fontsize=10, color=INK, va="center", parse_math=False)
+    words = "; drawn: ".join(filter(None, [_title(record), drawn]))
+    figure.text(0.02, top, words, fontsize=10, color=INK, va="center", parse_math=False)
 
 
 def _title(record: Automaton) -> str:
@@ -89,9 +92,9 @@ def _joined(symbols: Sequence[int], alphabet: Sequence[str]) -> str:
         return "any"
     parts: list[str] = []
     for _, group in itertools.groupby(enumerate(symbols), key=lambda pair: pair[1] - pair[0]):
-        names = [_visible(alphabet[symbol]) for _, symbol in group]
+        names = [brief(_visible(alphabet[symbol]), 8) for _, symbol in group]
         parts.extend([f"{names[0]}–{names[-1]}"] if len(names) > 2 else names)
-    return ",".join(parts)
+    return brief(",".join(parts), 20)
 
 
 def _edges(record: Automaton) -> dict[tuple[int, int], list[int]]:
@@ -146,7 +149,8 @@ def _draw_states(axes: Axes, record: Automaton, places: Point) -> None:
         pale = 0.82 + 0.18 * np.asarray(to_rgb(color))
         circle = Circle((place[0], place[1]), _RADIUS, facecolor=pale, edgecolor=color, lw=1.8)
         axes.add_patch(circle).set_zorder(3)
-        _write(axes, place, output, fontsize=min(9.0, 54 / max(1, len(output))))
+        words = brief(output, 12)
+        _write(axes, place, words, fontsize=min(9.0, 54 / max(1, breadth(words))))
         _write(axes, place - (0, 0.2), str(state), fontsize=7, color="#6a6a6a")
     from_left = np.array([-1.0, 0.0])
     if record.num_states > 2 and record.initial in record.transitions[record.initial]:
@@ -229,23 +233,30 @@ def _table(record: Automaton) -> Figure:
     colors = _colors(record)
     pale = {output: 0.6 + 0.4 * np.asarray(to_rgb(color)) for output, color in colors.items()}
     of_state = np.asarray([pale[output] for output in record.outputs])
-    cells = np.concatenate([of_state[:, None], of_state[record.transitions]], axis=1)
+    shown = record.transitions[:_MOST_ROWS, :_MOST_SYMBOLS]
+    symbols = [brief(_visible(symbol), 14) for symbol in record.alphabet[: shown.shape[1]]]
+    cells = np.concatenate([of_state[: len(shown), None], of_state[shown]], axis=1)
     rows, columns = cells.shape[:2]
-    height = min(30.0, 1.0 + 0.2 * rows)
-    figure = Figure(figsize=(max(4.8, 1.2 + 0.42 * columns), height))
-    axes = figure.add_axes((0.1, 0.15 / height, 0.87, 1 - 0.85 / height))
+    head = 0.7 + 0.09 * max(0, max(map(breadth, symbols)) - 3)
+    height = head + 0.3 + 0.2 * rows
+    width = max(5.6, 1.2 + 0.42 * columns)
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0.75 / width, 0.15 / height, 1 - 0.9 / width, 1 - (head + 0.15) / height))
     axes.imshow(cells, aspect="auto")
-    if rows * columns <= 2000:  # more would be ink only
-        for row, output in enumerate(record.outputs):
-            _write(axes, np.array([0, row]), output, fontsize=7)
-        for (row, column), following in np.ndenumerate(record.transitions):
-            _write(axes, np.array([column + 1, row]), str(following), fontsize=7)
-        axes.set_yticks(range(rows), [str(state) for state in range(rows)])
+    room = max(5, int(16 * (width - 0.9) / columns))  # letters of a cell
+    for row, output in enumerate(record.outputs[:rows]):
+        _write(axes, np.array([0, row]), brief(output, room), fontsize=7)
+    for (row, column), following in np.ndenumerate(shown):
+        _write(axes, np.array([column + 1, row]), str(following), fontsize=7)
+    axes.set_yticks(range(rows), [str(state) for state in range(rows)])
     axes.hlines(np.arange(rows - 1) + 0.5, -0.5, columns - 0.5, color="white", lw=0.8)
     axes.vlines(np.arange(columns - 1) + 0.5, -0.5, rows - 0.5, color="white", lw=0.8)
-    axes.set_xticks(range(columns), ["output", *map(_visible, record.alphabet)], parse_math=False)
+    turned = 90 if head > 0.7 else 0
+    axes.set_xticks(range(columns), ["output", *symbols], rotation=turned, parse_math=False)
     axes.set_ylabel("state", fontsize=8)
     axes.spines[:].set_visible(False)
     axes.tick_params(labelsize=8, length=0, labeltop=True, labelbottom=False)
-    _head(figure, record)
+    parts = (share_of(record.num_states, rows, "states"),
+             share_of(len(record.alphabet), columns - 1, "symbols"))  # fmt: skip
+    _head(figure, record, "; ".join(filter(None, parts)))
     return figure

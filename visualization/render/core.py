@@ -11,6 +11,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from visualization.render.legible import legible
+
 INK, MUTED, GOOD, BAD = "#222222", "#8a8a8a", "#1b7f4b", "#c0392b"
 COLORS = ("#2a6fb0", "#d9822b", "#1b7f4b", "#8e5ea2", "#c0392b", "#5b5b5b")
 
@@ -25,14 +27,34 @@ def late(function: Any, record: Any) -> Callable[[Any], Any] | None:
     return None
 
 
-@functools.singledispatch
-def draw(record: Any) -> Figure:
-    """Return a figure of a record."""
-    found = late(draw, record)
-    if found is None:
-        raise TypeError(f"no figure is known for a {type(record).__name__}")
-    figure: Figure = found(record)
-    return figure
+class Drawing:
+    """The functions that draw, by kind of record; what they return is made legible."""
+
+    def __init__(self) -> None:
+        self._figure = functools.singledispatch(_unknown)
+        self.register = self._figure.register
+        self.registry = self._figure.registry
+        self.dispatch = self._figure.dispatch
+
+    def __call__(self, record: Any) -> Figure:
+        """Return a figure of a record.
+
+        Raises:
+            TypeError: no figure is known for its kind.
+        """
+        function = late(self, record) or self.dispatch(type(record))
+        return legible(function(record))
+
+    def knows(self, record: Any) -> bool:
+        """Tell whether a figure of such a record can be drawn."""
+        return bool(late(self, record)) or self.dispatch(type(record)) is not _unknown
+
+
+def _unknown(record: Any) -> Figure:
+    raise TypeError(f"no figure is known for a {type(record).__name__}")
+
+
+draw = Drawing()
 
 
 @functools.singledispatch

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import textwrap
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -14,12 +13,14 @@ from visualization.diagnosis.findings import Verdict
 from visualization.diagnosis.steps import rate_panel
 from visualization.render.captions import caption
 from visualization.render.core import BAD, COLORS, GOOD, INK, MUTED, draw, text
+from visualization.render.words import brief, key, wrapped
 
 _COLORS: dict[Verdict, str] = {
     "fine": GOOD, "problem": BAD, "symptom": COLORS[1], "unknown": MUTED,
 }  # fmt: skip
 _MARKS: dict[Verdict, str] = {"fine": "✓", "problem": "✗", "symptom": "↑", "unknown": "?"}
 _LINE = 0.21  # inches
+_BESIDE = 3  # panels of a row
 _WIDE = 74  # characters of the last column
 _TITLE = 112  # characters of a headline
 _WIDTHS = (0.012, 0.40, 0.495)  # where mark, verdict and figure begin
@@ -33,24 +34,27 @@ def _figure(finding: Finding) -> str:
 
 @draw.register
 def _(record: Diagnosis) -> Figure:
-    rows = [(finding, textwrap.wrap(_figure(finding), _WIDE)) for finding in record.findings]
-    title = [line for one in _headlines(record) for line in textwrap.wrap(one, _TITLE)]
+    rows = [(finding, wrapped(_figure(finding), _WIDE, 6)) for finding in record.findings]
+    title = [line for one in _headlines(record) for line in wrapped(one, _TITLE, 3)]
     num_lines = 1.2 * len(title) + sum(max(1, len(lines)) + 0.35 for _, lines in rows)
     height = 0.5 + _LINE * num_lines
     figure = Figure(figsize=(11.5, height))
     y = 1 - 0.25 / height
     for line in title:
-        figure.text(_WIDTHS[0], y, line, fontsize=11, weight="bold", color=INK, va="center")
+        figure.text(
+            _WIDTHS[0], y, line, fontsize=11, weight="bold", color=INK, va="center",
+            parse_math=False,
+        )  # fmt: skip
         y -= 1.2 * _LINE / height
     y -= 0.15 / height
     for finding, lines in rows:
         color = _COLORS[finding.verdict]
         weight = "bold" if finding.verdict == "problem" else "normal"
         style: dict[str, Any] = {"fontsize": 9, "va": "center"}
-        figure.text(_WIDTHS[0], y, finding.question, color=INK, weight=weight, **style)
+        figure.text(_WIDTHS[0], y, brief(finding.question, 56), color=INK, weight=weight, **style)
         said = finding.verdict
         figure.text(_WIDTHS[1], y, said, color=color, weight=weight, **style)
-        for line in lines or [""]:
+        for line in lines:
             figure.text(_WIDTHS[2], y, line, color=INK, **style)
             y -= _LINE / height
         y -= 0.35 * _LINE / height
@@ -65,18 +69,23 @@ def _headlines(record: Diagnosis) -> list[str]:
 def _(record: Finding) -> Figure:
     if record.answer.evidence is not None:
         return draw(record.answer.evidence)
-    figure = Figure(figsize=(6.0, 0.9))
-    words = textwrap.fill(record.explanation, 80)
-    figure.text(0.02, 0.5, words, fontsize=9, color=INK, va="center")
+    lines = wrapped(record.explanation, 80)
+    figure = Figure(figsize=(6.4, 0.5 + 0.16 * len(lines)))
+    words = "\n".join(lines)
+    figure.text(0.02, 0.5, words, fontsize=9, color=INK, va="center", parse_math=False)
     return figure
 
 
 @draw.register
 def _(record: Evidence) -> Figure:
-    count = len(record.panels)
-    figure = Figure(figsize=(4.6 * count, 2.9), layout="constrained")
-    for axes, panel in zip(figure.subplots(1, count, squeeze=False)[0], record.panels, strict=True):
+    columns = min(_BESIDE, len(record.panels))
+    rows = -(-len(record.panels) // columns)
+    figure = Figure(figsize=(4.6 * columns, 2.9 * rows), layout="constrained")
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, panel in zip(grid, record.panels, strict=False):
         _draw_panel(axes, panel)
+    for axes in grid[len(record.panels) :]:
+        axes.set_axis_off()
     return figure
 
 
@@ -105,7 +114,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#eeeeee")
     if len(panel.lines) + len(panel.levels) + len(panel.places) > 1:
-        axes.legend(fontsize=8, frameon=False)
+        key(axes)
 
 
 def _scale(axes: Axes, panel: Panel) -> None:

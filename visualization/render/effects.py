@@ -13,12 +13,20 @@ from visualization.recurrent.intervention import Intervention, Patching
 from visualization.recurrent.queries import Match, Matches
 from visualization.render.core import BAD, COLORS, GOOD, INK, MUTED, draw, text
 from visualization.render.states import DIVERGING, label, quiet, shown
+from visualization.render.words import brief, listed, share_of, spaced
 
 _GROUPS_SHOWN = 20
 _GROUPS_NAMED = 10  # under an axis, of a quantity with many values
 _LEAST_CHANGE = 0.02  # of the answers: the full colour stands for no less
 _CODES_SHOWN = 24
 _LONGEST = 20  # characters of an example beside a bar
+_SCORES_SHOWN = 4
+_PLACES_SHOWN, _WRITTEN_SHOWN = 16, 12  # of an answer
+_CHANGES = 6  # of an intervention
+_QUANTITIES_SHOWN = 8
+_FULL = 99.0  # percentile of the changes at which colours are full: one of few samples is not it
+_AROUND = 24  # characters at either side of a span that are drawn
+_FOUND_SHOWN = 30
 
 
 def _name(group: tuple[int, ...]) -> str:
@@ -28,9 +36,10 @@ def _name(group: tuple[int, ...]) -> str:
 @draw.register
 def _(record: UnitRanking) -> Figure:
     top = record.order[:_GROUPS_SHOWN]
-    figure = Figure(figsize=(9.0, 1.2 + 0.2 * len(top)), layout="constrained")
-    grid = figure.subplots(1, len(record.change), squeeze=False, sharey=True)[0]
-    for axes, (name, change) in zip(grid, record.change.items(), strict=True):
+    shown_scores = dict(list(record.change.items())[:_SCORES_SHOWN])
+    figure = Figure(figsize=(9.0, 1.4 + 0.2 * len(top)), layout="constrained")
+    grid = figure.subplots(1, len(shown_scores), squeeze=False, sharey=True)[0]
+    for axes, (name, change) in zip(grid, shown_scores.items(), strict=True):
         ends = np.abs(np.stack([record.low[name], record.high[name]])[:, top] - change[top])
         axes.barh(range(len(top)), change[top], color=COLORS[0], height=0.65, xerr=ends,
                   error_kw={"elinewidth": 1, "ecolor": INK, "capsize": 2})  # fmt: skip
@@ -66,21 +75,25 @@ def _(record: UnitRanking) -> str:
 @draw.register
 def _(record: Patching) -> Figure:
     top = np.argsort(-record.changed.sum(axis=1), kind="stable")[:_GROUPS_SHOWN]
-    figure = Figure(figsize=(6.4, 1.3 + 0.22 * len(top)), layout="constrained")
+    places = spaced(len(record.places), _PLACES_SHOWN)
+    width = max(6.4, 1.2 + 0.64 * len(places))
+    figure = Figure(figsize=(width, 1.3 + 0.22 * len(top)), layout="constrained")
     grid = figure.subplots(1, 2, sharey=True)
     titles = ("changes the answer there", "makes it the other's")
-    most = max(float(record.changed.max()), _LEAST_CHANGE)
+    most = max(float(np.percentile(record.changed, _FULL)), _LEAST_CHANGE)
     digits = 0 if most >= 10 * _LEAST_CHANGE else 1
     for axes, title, values in zip(grid, titles, (record.changed, record.donated), strict=True):
-        axes.imshow(values[top], aspect="auto", cmap="Oranges", vmin=0, vmax=most)
-        for row, column in np.ndindex(len(top), values.shape[1]):
-            value = values[top[row], column]
+        axes.imshow(values[top][:, places], aspect="auto", cmap="Oranges", vmin=0, vmax=most)
+        for row, column in np.ndindex(len(top), len(places)):
+            value = values[top[row], places[column]]
             color = "white" if value > 0.7 * most else INK
             shown_value = f"{100 * value:.{digits}f}"
-            axes.text(column, row, shown_value, ha="center", va="center", fontsize=7, color=color)
+            axes.text(column, row, shown_value, ha="center", va="center", fontsize=7, color=color,
+                      in_layout=False)  # fmt: skip
         quiet(axes, f"{title}, %")
-        axes.set_xticks(range(values.shape[1]), record.places)
-        axes.set_xlabel(record.what_places, fontsize=9)
+        axes.set_xticks(range(len(places)), [brief(record.places[at], 12) for at in places])
+        some = share_of(len(record.places), len(places), "places")
+        axes.set_xlabel(record.what_places + (some and f" ({some})"), fontsize=9)
     grid[0].set_yticks(range(len(top)), top)
     grid[0].set_ylabel(f"unit taken from another sample after step {record.time}", fontsize=9)
     return figure
@@ -109,24 +122,29 @@ def _percent(values: NDArray[Any]) -> str:
 
 @draw.register
 def _(record: Intervention) -> Figure:
-    places = record.probabilities.shape[1]
-    likely = record.probabilities.max(axis=(0, 1)).argsort()[::-1][:_CODES_SHOWN]
+    num = record.probabilities.shape[1]
+    places = min(num, _WRITTEN_SHOWN)
+    written = record.probabilities[:, :places]
+    likely = written.max(axis=(0, 1)).argsort()[::-1][:_CODES_SHOWN]
     codes = np.sort(likely)
-    height = 1.3 + 0.2 * len(codes) + 0.17 * len(record.changes)
+    head = [brief(record.question, 100), *listed([brief(c, 100) for c in record.changes], _CHANGES)]
+    height = 1.3 + 0.2 * len(codes) + 0.17 * len(head)
     figure = Figure(figsize=(max(5.6, 2.0 + 0.75 * places), height), layout="constrained")
     grid = figure.subplots(1, 2, sharey=True)
     answers = (f"untouched: {record.before}", f"changed: {record.after}")
-    for axes, title, odds in zip(grid, answers, record.probabilities[..., codes], strict=True):
+    some = f" (1–{places} of {num})" if places < num else ""
+    for axes, title, odds in zip(grid, answers, written[..., codes], strict=True):
         axes.imshow(odds.T, aspect="auto", cmap="Blues", vmin=0, vmax=1)
         for place, code in enumerate(odds.argmax(axis=1)):
             axes.text(place, code, f"{odds[place, code]:.2f}", ha="center", va="center", fontsize=7,
-                      color="white" if odds[place, code] > 0.6 else INK)  # fmt: skip
+                      color="white" if odds[place, code] > 0.6 else INK,
+                      in_layout=False)  # fmt: skip
         quiet(axes, title)
         axes.set_xticks(range(places), range(1, places + 1))
-        axes.set_xlabel("position in the answer", fontsize=9)
+        axes.set_xlabel(f"position in the answer{some}", fontsize=9)
     grid[0].set_yticks(range(len(codes)), [shown(record.characters[code]) for code in codes])
     grid[0].set_ylabel("probability of each answer", fontsize=9)
-    figure.suptitle("\n".join([record.question, *record.changes]), fontsize=9, color=MUTED)
+    figure.suptitle("\n".join(head), fontsize=9, color=MUTED)
     return figure
 
 
@@ -138,7 +156,7 @@ def _(record: Intervention) -> str:
 
 @draw.register
 def _(record: Overlap) -> Figure:
-    titles = list(record.groups)
+    titles = list(record.groups)[:_QUANTITIES_SHOWN]
     figure = Figure(figsize=(9.0, 2.4 + 2.3 * (-(-len(titles) // 2))), layout="constrained")
     figures = figure.subfigures(1 + -(-len(titles) // 2), 1, squeeze=False)[:, 0]
     _corners(figures[0].subplots(), record)
@@ -152,7 +170,7 @@ def _(record: Overlap) -> Figure:
 
 
 def _corners(axes: Axes, record: Overlap) -> None:
-    a, b = record.names
+    a, b = (brief(name, 30) for name in record.names)
     words = ("both right", f"only {a}", f"only {b}", "neither")
     colors = (GOOD, COLORS[0], COLORS[1], BAD)
     counts = [record.counts[name] for name in CORNERS]
@@ -188,14 +206,14 @@ def _shares(axes: Axes, title: str, groups: tuple[Group, ...], names: tuple[str,
         reach = 1.96 * np.sqrt(right * (1 - right) / num + 0.96 / num**2) / (1 + 3.84 / num)
         ends = 100 * np.clip([right - (middle - reach), middle + reach - right], 0, None)
         axes.errorbar(x + shift, 100 * right, ends, fmt="o", markersize=4, capsize=2, color=color,
-                      label=name, elinewidth=1)  # fmt: skip
+                      label=brief(name), elinewidth=1)  # fmt: skip
     each = -(-len(groups) // _GROUPS_NAMED)
-    named = [f"{group.value}\n({group.num_samples:,})" for group in groups[::each]]
+    named = [f"{brief(group.value, 10)}\n({group.num_samples:,})" for group in groups[::each]]
     axes.set_xticks(x[::each], named)
     quiet(axes, "")
     axes.grid(axis="y", color="#eeeeee")
     axes.set_xlim(-0.5, len(groups) - 0.5)
-    label(axes, f"{title} (questions)", "right, %")
+    label(axes, f"{brief(title)} (questions)", "right, %")
     axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
 
 
@@ -247,25 +265,38 @@ def _(record: UnitMatch) -> str:
 
 @draw.register
 def _(record: Matches) -> Figure:
-    spans = [(record.start, record.stop), *((m.start, m.stop) for m in record.found)]
+    found = record.found[:_FOUND_SHOWN]
+    spans = [(record.start, record.stop), *((m.start, m.stop) for m in found)]
     texts = record.texts or tuple(" " * stop for _, stop in spans)
-    width = max(map(len, texts))
-    figure = Figure(figsize=(max(6.4, 4.2 + 0.14 * width), 0.9 + 0.22 * len(spans)))
+    windows = [_window(start, stop, len(read)) for (start, stop), read in zip(spans, texts, strict=False)]
+    width = max(last - first for first, last in windows)
+    more = share_of(len(record.found), len(found), "windows")
+    head = "; ".join([_selection(record), *filter(None, [more])])
+    inches = max(7.4, 4.2 + 0.14 * width)
+    figure = Figure(figsize=(inches, 0.9 + 0.22 * len(spans)))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set(xlim=(-1, width + 30), ylim=(len(spans) + 1.6, -1.2))
-    axes.text(0, -0.4, _selection(record), fontsize=9, color=INK, weight="bold")
-    said = ["selected", *(_said(match) for match in record.found)]
-    rows = zip(texts, spans, said, strict=True)
-    for row, (read, (start, stop), words) in enumerate(rows, start=1):
-        axes.axhspan(row - 0.5, row + 0.5, start_of(start, width), start_of(stop, width),
-                     color="#cfe8d8")  # fmt: skip
-        for step, character in enumerate(read):
+    axes.text(0, -0.4, brief(head, 13 * inches), fontsize=9, color=INK, weight="bold")
+    said = ["selected", *(_said(match) for match in found)]
+    rows = zip(texts, spans, windows, said, strict=False)
+    for row, (read, (start, stop), (first, last), words) in enumerate(rows, start=1):
+        ends = start_of(max(start, first) - first, width), start_of(min(stop, last) - first, width)
+        axes.axhspan(row - 0.5, row + 0.5, *ends, color="#cfe8d8")
+        for step, character in enumerate(read[first:last], start=first):
             color = INK if start <= step < stop else MUTED
-            axes.text(step + 0.5, row, shown(character), fontsize=9, ha="center", va="center",
-                      family="DejaVu Sans Mono", color=color, parse_math=False)  # fmt: skip
-        axes.text(width + 1, row, words, fontsize=8, va="center", color=MUTED)
+            axes.text(step - first + 0.5, row, shown(character), fontsize=9, ha="center",
+                      va="center", family="DejaVu Sans Mono", color=color,
+                      parse_math=False)  # fmt: skip
+        place = f"; steps {first}–{last - 1}" if last - first < len(read) else ""
+        axes.text(width + 1, row, words + place, fontsize=8, va="center", color=MUTED)
     return figure
+
+
+def _window(start: int, stop: int, num: int) -> tuple[int, int]:
+    """Return the first step that is drawn around a span, and the one after the last."""
+    first = max(0, start - _AROUND)
+    return first, min(num, stop + _AROUND, first + 3 * _AROUND)
 
 
 def start_of(step: int, width: int) -> float:

@@ -4,6 +4,7 @@ import itertools
 import math
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
@@ -12,20 +13,26 @@ from visualization.bars import Bars
 from visualization.cost import CostTable, LayerCost
 from visualization.curves import Curves
 from visualization.render.core import BAD, COLORS, GOOD, INK, MUTED, draw, text
+from visualization.render.words import breadth, brief, key, listed, share_of
 from visualization.scatter import Scatter
 from visualization.table import Table
 from visualization.transcript import Transcript
 
 _FEW = 12  # points of a curve that are each marked
+_PANELS = 12  # of curves
+_ROWS = 48  # of a table, or bars beneath each other
+_CELL, _COLUMNS, _LINES = 32, 150, 100  # letters of a cell and of a line, and lines
+_LETTER = 0.086  # inches, as answers are written
 
 
 @draw.register
 def _(record: Curves) -> Figure:
-    columns = min(2, len(record.panels))
-    rows = math.ceil(len(record.panels) / columns)
+    shown = dict(list(record.panels.items())[:_PANELS])
+    columns = min(2, len(shown))
+    rows = math.ceil(len(shown) / columns)
     figure = Figure(figsize=(4.0 * columns, 2.4 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
-    for (title, series), axes in zip(record.panels.items(), panels, strict=False):
+    for (title, series), axes in zip(shown.items(), panels, strict=False):
         colors = itertools.cycle(COLORS)
         for color, (label, (steps, values)) in zip(colors, series.items(), strict=False):
             style = {"marker": "o", "markersize": 3.5} if len(steps) <= _FEW else {}
@@ -39,9 +46,11 @@ def _(record: Curves) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#eeeeee")
         if len(series) > 1:
-            axes.legend(fontsize=8, frameon=False)
+            key(axes)
     for axes in panels:
         axes.set_axis_off()
+    if more := share_of(len(record.panels), len(shown), "panels"):
+        figure.suptitle(more, fontsize=9, color=MUTED)
     return figure
 
 
@@ -50,6 +59,15 @@ def _short(row: Answered, most: int = 24) -> str:
     if row.brief or len(row.question) <= most:
         return row.brief or row.question
     return f"{row.question[:10]}… ({len(row.question):,} long)"
+
+
+def _cells(record: AnswerTable) -> list[tuple[str, str, str]]:
+    """Return question, answer and right answer of each row as they are drawn."""
+    return [
+        (brief(_short(row), _CELL), brief(_visible(row.answer), _CELL),
+         brief(_visible(row.target), _CELL))
+        for row in record.rows[:_ROWS]
+    ]  # fmt: skip
 
 
 def _visible(answer: str) -> str:
@@ -62,48 +80,67 @@ def _visible(answer: str) -> str:
 
 @draw.register
 def _(record: AnswerTable) -> Figure:
-    lines = max(1, len(record.rows))
-    figure = Figure(figsize=(5.0, 0.7 + 0.26 * lines))
+    cells = _cells(record)
+    lines, names = max(1, len(cells)), ("question", "answer", "right answer")
+    widths = [max(14, *(breadth(row[at]) + 2 for row in cells), 0) for at in range(3)]
+    width = max(5.0, 0.4 + _LETTER * sum(widths))
+    figure = Figure(figsize=(width, 0.7 + 0.26 * lines))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.set_xlim(0, 1)
+    axes.set_xlim(0, width)
     axes.set_ylim(lines + 1.9, -0.4)
-    axes.text(0.04, 0.2, record.title, fontsize=11, color=INK, weight="bold", va="center")
-    columns = {"question": 0.42, "answer": 0.66, "right answer": 0.92}
-    for label, x in columns.items():
+    more = share_of(len(record.rows), len(cells), "rows")
+    title = brief(record.title + (f"; {more}" if more else ""), width / 0.1)
+    axes.text(0.2, 0.2, title, fontsize=11, color=INK, weight="bold", va="center")
+    ends = width - 0.3 - _LETTER * (sum(widths) - np.cumsum(widths))
+    for label, x in zip(names, ends, strict=True):
         axes.text(x, 1.2, label, fontsize=9, color=MUTED, ha="right", va="center")
-    for line, row in enumerate(record.rows, start=2):
-        answer, target, right = _visible(row.answer), _visible(row.target), row.right
-        style: dict[str, Any] = {
-            "fontsize": 10,
-            "family": "monospace",
-            "ha": "right",
-            "va": "center",
-        }
-        axes.text(columns["question"], line, _short(row), color=INK, **style)
-        axes.text(columns["answer"], line, answer, color=GOOD if right else BAD, **style)
-        axes.text(columns["right answer"], line, target, color=MUTED, **style)
-        axes.text(0.70, line, "" if right else "✗", color=BAD, fontsize=10, va="center")
+    style: dict[str, Any] = {"fontsize": 10, "family": "monospace", "ha": "right", "va": "center",
+                             "parse_math": False}  # fmt: skip
+    for line, (row, cell) in enumerate(zip(record.rows, cells, strict=False), start=2):
+        colors = INK, GOOD if row.right else BAD, MUTED
+        for x, words, color in zip(ends, cell, colors, strict=True):
+            axes.text(x, line, words, color=color, **style)
+        axes.text(ends[1] + 0.08, line, "" if row.right else "✗", color=BAD, fontsize=10,
+                  va="center")  # fmt: skip
     return figure
 
 
 @draw.register
 def _(record: Bars) -> Figure:
-    count = max(len(values) for values in record.panels.values())
-    figure = Figure(figsize=(8.0, 0.7 + 0.34 * count), layout="constrained")
+    shown = _largest(record)
+    figure = Figure(figsize=(8.0, 0.9 + 0.34 * len(shown)), layout="constrained")
     grid = figure.subplots(1, len(record.panels), squeeze=False, sharey=True)[0]
+    rows = range(len(shown))
     for axes, (title, values) in zip(grid, record.panels.items(), strict=True):
-        colors = [COLORS[1] if name in record.marked else COLORS[0] for name in values]
-        bars = axes.barh(list(values), list(values.values()), color=colors, height=0.62)
-        shown = [f"{value:,.{record.digits}f}" for value in values.values()]
-        axes.bar_label(bars, shown, padding=3, fontsize=8)
-        axes.set_xlim(0, 1.25 * (max(values.values(), default=0) or 1))
+        colors = [COLORS[1] if name in record.marked else COLORS[0] for name in shown]
+        drawn = [values.get(name, 0.0) for name in shown]
+        bars = axes.barh(rows, drawn, color=colors, height=0.62)
+        axes.bar_label(bars, [f"{value:,.{record.digits}f}" for value in drawn], padding=3,
+                       fontsize=8)  # fmt: skip
+        axes.set_xlim(0, 1.5 * (max(drawn, default=0) or 1))
         axes.set_title(title, fontsize=10, color=INK, loc="left")
         axes.spines[["top", "right", "bottom"]].set_visible(False)
         axes.tick_params(axis="x", bottom=False, labelbottom=False)
         axes.tick_params(axis="y", labelsize=8)
+        axes.set_yticks(rows, [brief(name, 34) for name in shown], parse_math=False)
     grid[0].invert_yaxis()
+    count = max(len(values) for values in record.panels.values())
+    if more := share_of(count, len(shown), "rows, those with the longest bars"):
+        figure.supxlabel(more, fontsize=9, color=MUTED)
     return figure
+
+
+def _largest(record: Bars) -> list[str]:
+    """Return the names in their order, of very many those with the longest bar in any panel."""
+    names = list(dict.fromkeys(name for values in record.panels.values() for name in values))
+    longest = dict.fromkeys(names, 0.0)
+    for values in record.panels.values():
+        most = max(values.values(), default=0) or 1
+        for name, value in values.items():
+            longest[name] = max(longest[name], value / most)
+    kept = sorted(names, key=lambda name: -longest[name])[:_ROWS]
+    return [name for name in names if name in kept]
 
 
 @draw.register
@@ -122,11 +159,11 @@ def _(record: Scatter) -> Figure:
 
 @draw.register
 def _(record: Transcript) -> Figure:
-    lines = record.text.splitlines()
-    width = max(map(len, lines))
+    lines = [brief(line, _COLUMNS) for line in listed(record.text.splitlines() or [""], _LINES)]
+    width = max(12, *map(breadth, lines))
     figure = Figure(figsize=(0.2 + 0.082 * width, 0.3 + 0.17 * len(lines)), facecolor="#1d1f21")
     figure.text(
-        0.1 / figure.get_figwidth(), 1 - 0.15 / figure.get_figheight(), record.text,
+        0.1 / figure.get_figwidth(), 1 - 0.15 / figure.get_figheight(), "\n".join(lines),
         family="monospace", fontsize=9.5, color="#e8e8e8", va="top", linespacing=1.25,
         parse_math=False,
     )  # fmt: skip
@@ -139,22 +176,27 @@ def _widths(record: Table) -> list[int]:
 
 @draw.register
 def _(record: Table) -> Figure:
-    widths = _widths(record)
-    figure = Figure(figsize=(0.3 + 0.085 * (sum(widths) + 2 * len(widths)),
-                             0.8 + 0.26 * len(record.rows)))  # fmt: skip
+    rows = [[brief(cell, _CELL) for cell in row] for row in (record.columns, *record.rows[:_ROWS])]
+    widths = [max(map(breadth, column)) + 2 for column in zip(*rows, strict=True)]
+    columns = max(1, int(np.searchsorted(np.cumsum(widths), _COLUMNS, side="right")))
+    wide = max(sum(widths[:columns]) + 2, 30)
+    height = 0.8 + 0.26 * (len(rows) - 1)
+    figure = Figure(figsize=(0.085 * wide + 0.1, height))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.set_xlim(0, sum(widths) + 2 * len(widths) + 2)
-    axes.set_ylim(len(record.rows) + 1.9, -0.4)
-    axes.text(2, 0.2, record.title, fontsize=11, color=INK, weight="bold", va="center")
-    end = 1
-    for column, width in enumerate(widths):
-        end += width + 2
-        axes.text(
-            end, 1.2, record.columns[column], fontsize=9, color=MUTED, ha="right", va="center"
-        )
-        for line, row in enumerate(record.rows, start=2):
-            axes.text(end, line, row[column], fontsize=9.5, color=INK, ha="right", va="center")
+    axes.set_xlim(0, wide)
+    axes.set_ylim(len(rows) + 0.9, -0.4)
+    parts = (share_of(len(record.rows), len(rows) - 1, "rows"),
+             share_of(len(record.columns), columns, "columns"))  # fmt: skip
+    title = brief("; ".join([record.title, *filter(None, parts)]), 0.75 * wide)
+    axes.text(2, 0.2, title, fontsize=11, color=INK, weight="bold", va="center", parse_math=False)
+    ends = 1 + np.cumsum(widths[:columns])
+    for line, row in enumerate(rows, start=1):
+        style: dict[str, Any] = {"fontsize": 9.5, "color": INK} if line > 1 else {
+            "fontsize": 9, "color": MUTED}  # fmt: skip
+        for end, cell in zip(ends, row, strict=False):
+            axes.text(end, line + 0.2 * (line == 1), cell, ha="right", va="center",
+                      parse_math=False, **style)  # fmt: skip
     return figure
 
 

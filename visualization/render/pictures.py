@@ -11,6 +11,7 @@ from visualization.render.core import INK, MUTED
 from visualization.render.states import DIVERGING
 
 SHADES = "gray"  # 0 is black, as the scans are stored
+_LONGEST = 4  # times as long as wide: a longer image is squeezed, so that it is no hairline
 EXCITED = "magma"  # activations, from none to the most
 
 
@@ -22,7 +23,9 @@ def picture(
     scaled = np.clip((np.moveaxis(image, 0, -1) - low) / ((high - low) or 1.0), 0, 1)
     shown = scaled if scaled.shape[-1] == 3 else scaled.mean(axis=-1)
     _bare(axes, title)
-    return axes.imshow(shown, cmap=SHADES, vmin=0, vmax=1, interpolation="nearest")
+    return axes.imshow(
+        shown, cmap=SHADES, vmin=0, vmax=1, interpolation="nearest", aspect=aspect_of(shown)
+    )
 
 
 def signed(
@@ -35,8 +38,9 @@ def signed(
     full = size if size is not None else float(np.abs(values).max())
     _bare(axes, title)
     return axes.imshow(
-        values, cmap=DIVERGING, vmin=-(full or 1.0), vmax=full or 1.0, interpolation="nearest"
-    )
+        values, cmap=DIVERGING, vmin=-(full or 1.0), vmax=full or 1.0, interpolation="nearest",
+        aspect=aspect_of(values),
+    )  # fmt: skip
 
 
 def excited(
@@ -45,7 +49,20 @@ def excited(
     """Draw a map (H, W) of numbers from 0: black is 0, and bright the most."""
     full = size if size is not None else float(values.max())
     _bare(axes, title)
-    return axes.imshow(values, cmap=EXCITED, vmin=0, vmax=full or 1.0, interpolation="nearest")
+    return axes.imshow(
+        values, cmap=EXCITED, vmin=0, vmax=full or 1.0, interpolation="nearest",
+        aspect=aspect_of(values),
+    )  # fmt: skip
+
+
+def aspect_of(image: NDArray[np.floating]) -> float:
+    """Return the height of a pixel by its width, 1 unless an image (H, W, …) is a mere line.
+
+    >>> aspect_of(np.zeros((8, 9))), aspect_of(np.zeros((1024, 1)))
+    (1.0, 0.00390625)
+    """
+    height, width = image.shape[:2]
+    return min(1.0, _LONGEST * width / height) * max(1.0, width / height / _LONGEST)
 
 
 def blank(axes: Sequence[Axes]) -> None:

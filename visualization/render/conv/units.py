@@ -23,7 +23,7 @@ def _(record: UnitSheets) -> Figure:
     blank(grid)
     for row, channel in enumerate(channels):
         grid[row].imshow(face(record, row), interpolation="nearest")
-        dead = not record.peaks[:, row].any()
+        dead = is_dead(record, row)
         grid[row].set_title(f"{channel}{' dead' if dead else ''}", fontsize=8,
                             color=BAD if dead else MUTED, pad=2)  # fmt: skip
     return figure
@@ -36,6 +36,11 @@ def face(record: UnitSheets, row: int) -> np.ndarray:
         return image_colors(record.maximised[row], limits)
     patches = record.patches
     return image_colors(patches.patches[row, 0], limits, patches.inside[row, 0])
+
+
+def is_dead(record: UnitSheets, row: int) -> bool:
+    """Tell whether a channel is above 0 for no image, which is what `dead_units` calls dead."""
+    return not (record.peaks[:, row] > 0).any()
 
 
 def is_found(record: UnitSheets, row: int) -> bool:
@@ -51,7 +56,8 @@ def limits_of(record: UnitSheets) -> tuple[float, float]:
 
 @text.register
 def _(record: UnitSheets) -> str:
-    dead = record.patches.channels[~(record.peaks > 0).any(axis=0)].tolist()
+    channels = record.patches.channels.tolist()
+    dead = [channel for row, channel in enumerate(channels) if is_dead(record, row)]
     told = f"dead: {', '.join(map(str, dead))}" if dead else "none is dead"
     return f"{record.peaks.shape[1]} channels of {record.layer}, {told}"
 

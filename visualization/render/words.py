@@ -1,0 +1,89 @@
+"""Words that fit, and which part of much is drawn: what keeps a figure on a page."""
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+Measure = Callable[[str], float]  # how wide a text is
+_KEY = 8  # names of a legend
+_NAME = 26  # letters of a name
+
+
+def breadth(words: str) -> float:
+    """Return how many letters wide a text is: one of Chinese, Japanese or Korean counts double."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in words)
+
+
+def brief(name: str, most: float = _NAME, size: Measure = breadth) -> str:
+    """Return a name at most so many letters wide, without its middle if it is longer.
+
+    >>> brief("features.stage_four.block.convolution", 20)
+    'features.s…nvolution'
+    """
+    if size(name) <= most:
+        return name
+    half = (most - size("…")) / 2
+    return f"{_begun(name, half + 0.5, size)}…{_begun(name[::-1], half, size)[::-1]}"
+
+
+def _begun(words: str, most: float, size: Measure) -> str:
+    """Return the letters that a text begins with, as many as have room."""
+    ends = np.cumsum([size(letter) for letter in words])
+    return words[: int(np.searchsorted(ends, most, side="right"))]
+
+
+def wrapped(words: str, most: float, lines: int = 99, size: Measure = breadth) -> list[str]:
+    """Return a text in lines at most so many letters wide; what has no room there ends in `…`.
+
+    >>> wrapped("one two three four", 9, lines=2)
+    ['one two', 'three …']
+    """
+    found = [""]
+    for word in words.split():
+        longer = f"{found[-1]} {word}".strip()
+        if size(longer) <= most or not found[-1]:
+            found[-1] = brief(longer, most, size)
+        elif len(found) == lines:
+            found[-1] = _begun(found[-1], most - size(" …"), size) + " …"
+            break
+        else:
+            found.append(brief(word, most, size))
+    return found
+
+
+def spaced(num: int, most: int) -> NDArray[np.int64]:
+    """Return at most so many of `num` numbers from 0 on, evenly spaced, the first and the last too.
+
+    >>> spaced(5, 9), spaced(1001, 3)
+    (array([0, 1, 2, 3, 4]), array([   0,  500, 1000]))
+    """
+    return np.unique(np.linspace(0, num - 1, min(num, most)).round().astype(np.int64))
+
+
+def share_of(num: int, drawn: int, what: str) -> str:
+    """Return how many of so many things are drawn, "" if it is all of them.
+
+    >>> share_of(5000, 24, "steps"), share_of(24, 24, "steps")
+    ('24 of 5,000 steps', '')
+    """
+    return f"{drawn:,} of {num:,} {what}" if drawn < num else ""
+
+
+def key(axes: Axes, most: int = _KEY, **style: Any) -> None:
+    """Draw a legend that names the first lines, and says how many more there are."""
+    handles, labels = axes.get_legend_handles_labels()
+    names = [brief(name) for name in labels[:most]]
+    if len(labels) > most:
+        names[-1] += f"  (and {len(labels) - most} more)"
+    if names:
+        axes.legend(handles[:most], names, **{"fontsize": 8, "frameon": False, **style})
+
+
+def listed(names: Sequence[str], most: int) -> list[str]:
+    """Return the first names, and in a last line how many more there are."""
+    more = len(names) - most
+    return [*names[:most], *([f"… and {more:,} more"] if more > 0 else [])]
