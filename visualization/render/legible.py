@@ -24,10 +24,11 @@ _FONTS = (
     "PingFang SC", "Hiragino Sans GB", "Heiti TC", "Arial Unicode MS", "Unifont",
     "Last Resort High-Efficiency",  # a box with the kind of the letter in it; matplotlib brings it
 )  # fmt: skip
-_TIMES = 5  # a name that takes another line leaves others less room
+_TIMES = 6  # at most: a name that takes another line leaves others less room
 _LINES = 2  # of a title or of the name of an axis
 _EDGE = 4.0  # pixels at a figure's border that stay blank
 _APART = 8.0  # pixels between titles
+_BEYOND = 4.0  # pixels by which a name of an upright axis may be longer than the axis
 _TOUCH = 2.0  # pixels between names at an axis
 _START = {"left": 0.0, "center": 0.5, "right": 1.0}  # where a text is held, of its width
 
@@ -38,13 +39,12 @@ def legible(figure: Figure) -> Figure:
     engine = figure.get_layout_engine()
     if engine is not None:
         renderer = FigureCanvasAgg(figure).get_renderer()
-        engine.execute(figure)
         whole: dict[Text, str] = {}
-        for _ in range(_TIMES):
+        for number in range(_TIMES):
             rooms = list(_rooms(figure, renderer))
             changed = [_fit(text, whole, room, renderer) for text, room in rooms]
             changed += [_thin(axis, renderer) for axis in _axes_with_names(figure)]
-            if not any(changed):
+            if number and not any(changed):
                 break
             engine.execute(figure)
         _leave_out(figure, renderer)
@@ -119,6 +119,8 @@ def _room(
     along = 1 if text.get_rotation() == 90 else 0
     across = 1 - along
     low, high = page.min[along] + _EDGE, page.max[along] - _EDGE
+    if along:  # beyond the corners of its axes it would meet titles
+        low, high = max(low, own.min[1] - _BEYOND), min(high, own.max[1] + _BEYOND)
     start = _START[text.get_horizontalalignment()]
     for other in others:
         if other.min[across] >= own.max[across] or other.max[across] <= own.min[across]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Measure = Callable[[str], float]  # how wide a text is
 _KEY = 8  # names of a legend
 _NAME = 26  # letters of a name
+_MANY = 5000  # points among which it takes long to look for a place
 
 
 def breadth(words: str) -> float:
@@ -77,10 +78,12 @@ def key(axes: Axes, most: int = _KEY, **style: Any) -> None:
     """Draw a legend that names the first lines, and says how many more there are."""
     handles, labels = axes.get_legend_handles_labels()
     names = [brief(name) for name in labels[:most]]
+    num_points = sum(len(line.get_xdata()) for line in axes.lines)
+    where = "best" if num_points < _MANY else "upper right"
     if len(labels) > most:
         names[-1] += f"  (and {len(labels) - most} more)"
     if names:
-        axes.legend(handles[:most], names, **{"fontsize": 8, "frameon": False, **style})
+        axes.legend(handles[:most], names, **{"fontsize": 8, "frameon": False, "loc": where, **style})
 
 
 def listed(names: Sequence[str], most: int) -> list[str]:

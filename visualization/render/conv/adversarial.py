@@ -16,15 +16,16 @@ from visualization.render.captions import caption
 from visualization.render.core import BAD, COLORS, GOOD, INK, MUTED, draw, text
 from visualization.render.pictures import picture, signed
 from visualization.render.states import SEQUENTIAL, label, quiet
+from visualization.render.words import breadth, brief, share_of
 
 _IMAGES_SHOWN = 8
 _LONGEST, _SHORT = 14, 5  # characters of a class; of one that leaves room for a probability
+_MODELS_SHOWN = 12
 _ROWS = ("image", "change", "changed image")
 
 
 def _named(number: Tensor, classes: Sequence[str]) -> str:
-    name = classes[int(number)] if classes else str(int(number))
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+    return brief(classes[int(number)] if classes else str(int(number)), _LONGEST)
 
 
 def _number(value: float) -> str:
@@ -234,26 +235,30 @@ def _(record: RobustnessCurve) -> str:
 
 @draw.register
 def _(record: TransferTable) -> Figure:
-    num = len(record.names)
+    num = min(len(record.names), _MODELS_SHOWN)
+    names = [brief(name, _LONGEST) for name in record.names[:num]]
     size = (2.6 + 0.95 * num, 1.9 + 0.62 * num)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
-    values = 100 * np.concatenate([record.clean[None], record.accuracy])
+    values = 100 * np.concatenate([record.clean[None, :num], record.accuracy[:num, :num]])
     image = axes.imshow(values, cmap=SEQUENTIAL, vmin=0, vmax=100, aspect="auto")
     for row, column in np.ndindex(values.shape):
         color = "white" if values[row, column] > 60 else INK
         is_own = row == column + 1
         axes.text(column, row if row == 0 else row - 0.12, f"{values[row, column]:.0f}",
                   ha="center", va="center", fontsize=10, color=color,
-                  weight="bold" if is_own else "normal")  # fmt: skip
+                  weight="bold" if is_own else "normal", in_layout=False)  # fmt: skip
         if row:
             noise = f"noise {100 * record.noise[row - 1, column]:.0f}"
-            axes.text(column, row + 0.27, noise, ha="center", va="center", fontsize=7, color=color)
+            axes.text(column, row + 0.27, noise, ha="center", va="center", fontsize=7, color=color,
+                      in_layout=False)  # fmt: skip
     axes.axhline(0.5, color="white", linewidth=4)
-    axes.set_xticks(range(num), record.names)
-    axes.set_yticks(range(num + 1), ["images as they are", *(f"against {n}" for n in record.names)])
+    is_long = max(map(breadth, names)) > _LONGEST - 2
+    axes.set_xticks(range(num), names, rotation=90 if is_long else 0)
+    axes.set_yticks(range(num + 1), ["images as they are", *(f"against {n}" for n in names)])
+    more = share_of(len(record.names), num, "models")
     quiet(axes, f"{record.method}, {NORMS[record.norm].title} ≤ {record.epsilon:.3g}, "
-          f"{record.num_images:,} images")  # fmt: skip
+          f"{record.num_images:,} images{more and f'; {more}'}")  # fmt: skip
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.set_xlabel("answered by", fontsize=9)

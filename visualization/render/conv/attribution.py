@@ -15,6 +15,7 @@ from visualization.render.captions import caption
 from visualization.render.core import COLORS, INK, MUTED, draw, text
 from visualization.render.pictures import picture, signed
 from visualization.render.states import label, quiet
+from visualization.render.words import brief, key, share_of, wrapped
 
 TITLES: Mapping[str, str] = {
     "saliency": "gradient", "input_x_gradient": "gradient × input", "smooth_grad": "SmoothGrad",
@@ -23,6 +24,8 @@ TITLES: Mapping[str, str] = {
     "rise": "RISE",
 }  # fmt: skip
 _ROWS = 8  # images that are drawn
+_METHODS = 10  # of which maps are drawn
+_CURVES = 14  # methods of which curves are named
 _STAGES = 8  # stages of randomisation of which maps are drawn
 _LINES = ("-", "--", ":")  # styles, once the colours are used up
 _FULL = 99.5  # percentile of a map at which its colours are full: single pixels must not hide it
@@ -54,16 +57,21 @@ def _map(axes: Axes, values: NDArray[np.float64], title: str) -> None:
 @draw.register
 def _(record: Attributions) -> Figure:
     rows = min(_ROWS, len(record.images))
-    columns = 1 + len(record.maps)
-    figure = Figure(figsize=(0.6 + 1.05 * columns, 0.45 + 1.08 * rows), layout="constrained")
+    methods = dict(list(record.maps.items())[:_METHODS])
+    columns = 1 + len(methods)
+    figure = Figure(figsize=(0.8 + 1.05 * columns, 0.6 + 1.08 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
+    parts = (share_of(len(record.images), rows, "images"),
+             share_of(len(record.maps), len(methods), "methods"))  # fmt: skip
+    if any(parts):
+        figure.supxlabel("; ".join(filter(None, parts)), fontsize=9, color=MUTED)
     for row, places in enumerate(grid):
         image = record.images[row]
         picture(places[0], image, "image" if row == 0 else "", _limits(image))
         places[0].set_ylabel(
-            f"{record.targets[row]}\nscore {record.scores[row]:.3g}", fontsize=8, color=INK
+            f"{brief(record.targets[row], 14)}\nscore {record.scores[row]:.3g}", fontsize=8, color=INK
         )
-        for axes, (name, maps) in zip(places[1:], record.maps.items(), strict=True):
+        for axes, (name, maps) in zip(places[1:], methods.items(), strict=True):
             _map(axes, maps[row], _title(name) if row == 0 else "")
     return figure
 
@@ -89,6 +97,7 @@ def _(record: Attributions) -> str:
 @draw.register
 def _(record: Faithfulness) -> Figure:
     figure = Figure(figsize=(9.2, 5.0), layout="constrained")
+    figure.set_figheight(5.0 + 0.1 * max(0, min(len(record.deletion), _CURVES) - 8))
     left, right = figure.subplots(1, 2, sharey=True)
     down, up = record.deletion_area(), record.insertion_area()
     _curves(left, record.shares, record.deletion, down, lowest=True)
@@ -107,16 +116,17 @@ def _curves(
 ) -> None:  # fmt: skip
     """Draw the mean curve of each method, in a colour of its own; the legend has the best first."""
     styles = dict(zip((n for n in curves if n != RANDOM), _styles(), strict=False))
-    for name in sorted(curves, key=lambda name: areas[name].mean() * (1 if lowest else -1)):
+    order = sorted(curves, key=lambda name: areas[name].mean() * (1 if lowest else -1))
+    for name in order:
         color, style = styles.get(name, (MUTED, "--"))
         width = 2.4 if name == RANDOM else 1.4
         axes.plot(shares, curves[name].mean(axis=0), style, color=color, linewidth=width,
-                  label=f"{areas[name].mean():.3f}  {_line(name)}")  # fmt: skip
+                  label=f"{areas[name].mean():.3f}  {brief(_line(name), 22)}")  # fmt: skip
     axes.set_xlim(0, 1)
     axes.grid(axis="y", color="#eeeeee")
-    axes.legend(
-        fontsize=8, frameon=False, title="area under the curve, the most faithful first",
-        title_fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14),
+    key(
+        axes, _CURVES, title="area under the curve, the most faithful first", title_fontsize=8,
+        ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14), columnspacing=1.0,
     )  # fmt: skip
 
 
@@ -154,7 +164,8 @@ def _mean(values: NDArray[np.float64]) -> str:
 @draw.register
 def _(record: SanityCheck) -> Figure:
     stages = _stages(len(record.layers))
-    rows = len(record.maps)
+    shown = dict(list(record.maps.items())[:_METHODS])
+    rows = len(shown)
     figure = Figure(
         figsize=(max(9.2, 1.5 + 0.9 * len(stages)), 4.1 + 0.9 * rows), layout="constrained"
     )
@@ -164,14 +175,21 @@ def _(record: SanityCheck) -> Figure:
     _lines(left, record, record.signed, "maps with their signs")
     _lines(right, record, record.absolute, "maps without their signs")
     left.set_ylabel("rank correlation", fontsize=9)
-    upper.legend(*left.get_legend_handles_labels(), fontsize=8, frameon=False,
+    lines, names = left.get_legend_handles_labels()
+    upper.legend(lines, [brief(name) for name in names], fontsize=8, frameon=False,
                  loc="outside right center")  # fmt: skip
     grid = lower.subplots(rows, len(stages), squeeze=False)
-    for row, (name, maps) in enumerate(record.maps.items()):
+    for row, (name, maps) in enumerate(shown.items()):
         for axes, stage in zip(grid[row], stages, strict=True):
-            _map(axes, maps[stage], "" if row else _stage(record, stage).replace(".", ".\n"))
-        grid[row, 0].set_ylabel(_title(name), fontsize=8, color=INK)
+            title = "" if row else "\n".join(wrapped(_dotted(_stage(record, stage)), 14, 3))
+            _map(axes, maps[stage], title)
+        grid[row, 0].set_ylabel(brief(_title(name), 40), fontsize=8, color=INK)
     return figure
+
+
+def _dotted(name: str) -> str:
+    """Return a layer's name that can be broken after its dots."""
+    return name.replace(".", ". ")
 
 
 def _stages(num: int) -> list[int]:
@@ -191,13 +209,14 @@ def _lines(
 ) -> None:
     """Draw the mean correlation by stage."""
     at = range(len(record.layers) + 1)
-    for (name, found), (color, style) in zip(values.items(), _styles(), strict=False):
+    shown = list(values.items())[:_METHODS]
+    for (name, found), (color, style) in zip(shown, _styles(), strict=False):
         axes.plot(at, _defined(found), style, marker="o", markersize=3, color=color,
                   linewidth=1.4, label=_line(name))  # fmt: skip
     axes.axhline(0, color="#dddddd", linewidth=1, zorder=0)
-    names = [_stage(record, stage) for stage in at]
+    names = [brief(_stage(record, stage), 18) for stage in at]
     each = -(-len(names) // 16)
-    axes.set_xticks(at[::each], names[::each], rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_xticks(at[::each], names[::each], rotation=90)
     quiet(axes, title)
     least = min((float(np.fmin.reduce(_defined(found))) for found in values.values()), default=0.0)
     axes.set_ylim(min(-0.25, least) - 0.05, 1.05)

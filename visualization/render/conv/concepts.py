@@ -17,24 +17,26 @@ from visualization.conv.concepts.representations import Embedding, Neighbours
 from visualization.conv.concepts.scan_concepts import ConceptMasks
 from visualization.render.captions import caption
 from visualization.render.core import BAD, COLORS, GOOD, INK, MUTED, draw, text
-from visualization.render.pictures import blank, picture
+from visualization.render.legible import SPARE
+from visualization.render.pictures import aspect_of, blank, picture
 from visualization.render.states import label, quiet
+from visualization.render.words import breadth, brief, share_of, wrapped
 
 _QUERIES_SHOWN = 8
 _NEIGHBOURS_SHOWN = 10
 _SCANS_SHOWN = 6
 _UNITS_SHOWN = 20
 _LONGEST = 14  # characters of a class
+_CONCEPTS_SHOWN = 16
 _REGION, _MASK, _BOTH = (0.95, 0.55, 0.1), (0.2, 0.5, 0.95), (0.25, 0.85, 0.35)
 
 
 def _shown(name: Any, classes: tuple[str, ...]) -> str:
-    words = classes[int(name)] if classes else str(name)
-    return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
+    return brief(classes[int(name)] if classes else str(name), _LONGEST)
 
 
 def _layer(name: str | None) -> str:
-    return f"layer {name}" if name else "the output"
+    return f"layer {brief(name, 40)}" if name else "the output"
 
 
 def _limits(images: NDArray[np.floating]) -> tuple[float, float]:
@@ -60,7 +62,9 @@ def _(record: Neighbours) -> Figure:
         for column in range(columns):
             axes, name = grid[row, column + 2], f"{record.distances[row, column]:.2g}"
             if record.labels is not None:
-                name = f"{_shown(record.labels[row, column], record.classes)}  ({name})"
+                label_shown = _shown(record.labels[row, column], record.classes)
+                apart = "  " if breadth(label_shown) < _LONGEST // 2 else "\n"
+                name = f"{label_shown}{apart}({name})"
             picture(axes, record.images[row, column].numpy(), name, limits)
             if own is not None and record.labels is not None:
                 axes.title.set_color(GOOD if record.labels[row, column] == own else BAD)
@@ -110,7 +114,7 @@ def _(record: Embedding) -> Figure:
         axes.scatter(x[order], y[order], s=10, alpha=0.6, c=colors[codes[order]], linewidths=0)
         for code, name in enumerate(known):
             middle = np.median(record.points[codes == code], axis=0)
-            axes.annotate(_shown(name, record.classes), middle, ha="center", va="center",
+            axes.annotate(_shown(name, record.classes), middle, ha="center", va="center", gid=SPARE,
                           fontsize=13, weight="bold", color=0.75 * colors[code],
                           path_effects=[withStroke(linewidth=3, foreground="white")])  # fmt: skip
     what = "principal components" if record.method == "pca" else "t-SNE"
@@ -187,11 +191,11 @@ def _bars(axes: Axes, record: Dissection, order: NDArray[np.int64]) -> None:
     for row, unit in enumerate(order):
         weight = "bold" if record.detectors[unit] else "normal"
         end = max(values[row], chance[row])
-        axes.annotate(record.concepts[record.best[unit]], (end, row), (5, 0), fontsize=8,
+        axes.annotate(brief(record.concepts[record.best[unit]], 18), (end, row), (5, 0), fontsize=8,
                       textcoords="offset points", va="center", weight=weight)  # fmt: skip
     axes.set_yticks(rows, order)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.4 * max(float(values.max()), float(chance.max()), 1e-3))
+    axes.set_xlim(0, 1.6 * max(float(values.max()), float(chance.max()), 1e-3))
     quiet(axes, "the concept that each unit covers best")
     label(axes, "IoU with its masks (black: with the masks of other images)", "unit")
 
@@ -202,8 +206,9 @@ def _overlays(figure: SubFigure, record: Dissection, rows: int) -> None:
     blank(list(grid.flat))
     for row, example in enumerate(record.examples):
         for column in range(len(example.numbers)):
-            grid[row, column].imshow(_overlaid(example, column), interpolation="nearest")
-        name = f"{example.unit}: {record.concepts[example.concept]}"
+            colored = _overlaid(example, column)
+            grid[row, column].imshow(colored, interpolation="nearest", aspect=aspect_of(colored))
+        name = f"{example.unit}: {brief(record.concepts[example.concept])}"
         grid[row, 0].set_title(name, fontsize=8, color=INK, loc="left")
     colors = {"unit only": _REGION, "concept only": _MASK, "both": _BOTH}
     figure.legend(handles=[Patch(color=color, label=name) for name, color in colors.items()],
@@ -234,8 +239,11 @@ def _(record: Dissection) -> str:
 
 @draw.register
 def _(record: ConceptMasks) -> Figure:
-    rows, columns = min(len(record.images), _SCANS_SHOWN), len(record.names)
-    figure = Figure(figsize=(0.72 * columns + 0.72, 0.72 * rows + 0.75), layout="constrained")
+    rows = min(len(record.images), _SCANS_SHOWN)
+    columns = min(len(record.names), _CONCEPTS_SHOWN)
+    figure = Figure(figsize=(0.72 * columns + 0.72, 0.72 * rows + 1.0), layout="constrained")
+    if more := share_of(len(record.names), columns, "concepts"):
+        figure.supxlabel(more, fontsize=9, color=MUTED)
     grid = figure.subplots(rows, columns + 1, squeeze=False)
     blank(list(grid.flat))
     for row, column in itertools.product(range(rows), range(columns + 1)):
@@ -244,9 +252,10 @@ def _(record: ConceptMasks) -> Figure:
             where = record.masks[row, column - 1]
             grey = 0.55 * grey
             grey[where] = 0.64 * grey[where] + 0.65 * np.array(_MASK)
-        grid[row, column].imshow(np.clip(grey, 0, 1), interpolation="nearest")
-    for axes, name in zip(grid[0, 1:], record.names, strict=True):
-        axes.set_title(name.replace(" ", "\n"), fontsize=8, color=INK)
+        grid[row, column].imshow(np.clip(grey, 0, 1), interpolation="nearest",
+                                 aspect=aspect_of(grey))  # fmt: skip
+    for axes, name in zip(grid[0, 1:], record.names, strict=False):
+        axes.set_title("\n".join(wrapped(name, 10, 2)), fontsize=8, color=INK)
     return figure
 
 
@@ -258,7 +267,8 @@ def _(record: ConceptMasks) -> str:
 @draw.register
 def _(record: LayerProbes) -> Figure:
     num = len(record.layers)
-    figure = Figure(figsize=(max(5.6, 1.8 + 0.62 * num), 3.6), layout="constrained")
+    width = min(max(5.6, 1.8 + 0.62 * num), 12.0)
+    figure = Figure(figsize=(width, 3.6), layout="constrained")
     axes = figure.subplots()
     series = [
         ("this network", record.accuracy, COLORS[0]),
@@ -270,9 +280,9 @@ def _(record: LayerProbes) -> Figure:
         ends = _wilson(values, record.num_held_out)
         axes.errorbar(range(num), 100 * values, 100 * ends, fmt="o-", color=color, label=name,
                       markersize=4, linewidth=1.4, capsize=2, elinewidth=1)  # fmt: skip
-    is_long = num > 7 or max(map(len, record.layers)) > 8
-    turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if is_long else {}
-    axes.set_xticks(range(num), record.layers, **turned)
+    names = [brief(name, 20) for name in record.layers]
+    is_long = max(map(breadth, names)) > 14 * width / (num + 2)
+    axes.set_xticks(range(num), names, rotation=90 if is_long else 0)
     most = f"the most frequent label alone: {100 * record.majority:.0f} %"
     quiet(axes, f"linear probes on {record.num_held_out:,} withheld images; {most}")
     label(axes, "layer, in the order of the network →", "right, %")

@@ -23,7 +23,7 @@ from visualization.render.conv.patterns import (
     name_of,
 )
 from visualization.render.core import COLORS, INK, MUTED, draw, text
-from visualization.render.pictures import blank, excited, picture
+from visualization.render.pictures import aspect_of, blank, excited, picture
 from visualization.render.states import label, quiet
 
 _SEEN = np.array([0.16, 0.44, 0.69])  # colour over the pixels of a field
@@ -80,7 +80,8 @@ def _shaded(axes: Axes, image: Picture, mask: NDArray[np.bool_]) -> None:
     picture(axes, image, "", limits_of(image))
     share = mask.mean(axis=0)[..., None]
     colours = np.broadcast_to(_SEEN, (*mask.shape[1:], 3))
-    axes.imshow(np.concatenate([colours, _STRENGTH * share], axis=-1), interpolation="nearest")
+    axes.imshow(np.concatenate([colours, _STRENGTH * share], axis=-1), interpolation="nearest",
+                aspect=aspect_of(share))  # fmt: skip
 
 
 def _frames(axes: Axes, boxes: Iterable[Hull], shape: tuple[int, ...]) -> None:

@@ -15,6 +15,7 @@ from visualization.conv.layers.landscape import LandscapeLine, LandscapePlane
 from visualization.render.captions import caption
 from visualization.render.core import BAD, COLORS, INK, MUTED, draw, text
 from visualization.render.states import label, quiet
+from visualization.render.words import brief
 
 _SHOWN = 3  # quantities beside each other
 _LEVELS = 18
@@ -32,7 +33,8 @@ def _(record: LandscapeLine) -> Figure:
         for alpha, end, color in zip((0.0, 1.0), record.names, (COLORS[2], COLORS[1]), strict=True):
             axes.axvline(alpha, color=color, linewidth=1, linestyle="--")
             at = record.alphas == alpha
-            axes.plot(record.alphas[at], values[at], "o", color=color, markersize=6, label=end)
+            axes.plot(record.alphas[at], values[at], "o", color=color, markersize=6,
+                      label=brief(end))  # fmt: skip
         if _is_wide(values):
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -47,7 +49,7 @@ def _(record: LandscapeLine) -> Figure:
 
 
 def _said(record: LandscapeLine) -> str:
-    a, b = record.names
+    a, b = (brief(name) for name in record.names)
     said = (
         f"a: {a}, b: {b}; barrier {record.barrier:.3g} above the straight line between their losses"
     )

@@ -20,8 +20,9 @@ from visualization.conv.edits.pattern import (
 from visualization.conv.edits.perturbations import find_perturbation
 from visualization.render.captions import caption
 from visualization.render.core import COLORS, INK, MUTED, draw, text
-from visualization.render.pictures import picture, signed
+from visualization.render.pictures import aspect_of, picture, signed
 from visualization.render.states import label, quiet
+from visualization.render.words import brief
 
 FRAME = COLORS[1]
 PANEL = 2.1  # inches of a picture's side, with its title
@@ -41,7 +42,7 @@ def limits_of(*images: Picture) -> tuple[float, float]:
 
 def name_of(layer: str | None, unit: Sequence[int]) -> str:
     """Return a unit's name, as short as a title needs it."""
-    of = layer or "output"
+    of = brief(layer or "output", 40)
     if len(unit) != 3:
         return f"{of} {unit[0]}"
     return f"{of}, channel {unit[0]} at ({unit[1]}, {unit[2]})"
@@ -95,7 +96,7 @@ def _kept(axes: Axes, record: MinimalPatch) -> None:
     picture(axes, record.image, "", limits_of(record.image))
     veil = np.broadcast_to(np.array(_VEIL), (*record.mask.shape, 4)).copy()
     veil[record.mask] = 0
-    axes.imshow(veil, interpolation="nearest")
+    axes.imshow(veil, interpolation="nearest", aspect=aspect_of(veil))
     share = record.kept / record.activation
     num = int(record.mask.sum())
     axes.set_title(f"{num} pixel{'s' * (num != 1)} keep {share:.0%}", fontsize=8, color=INK)

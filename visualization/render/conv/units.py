@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from visualization.conv.units.sheets import UnitSheets
 from visualization.render.captions import caption
 from visualization.render.core import BAD, MUTED, draw, text
-from visualization.render.pictures import blank
+from visualization.render.pictures import aspect_of, blank
 from visualization.render.pixels import image_colors
 
 _CHANNELS = 32
@@ -22,7 +22,8 @@ def _(record: UnitSheets) -> Figure:
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     blank(grid)
     for row, channel in enumerate(channels):
-        grid[row].imshow(face(record, row), interpolation="nearest")
+        grid[row].imshow(face(record, row), interpolation="nearest",
+                         aspect=aspect_of(face(record, row)))  # fmt: skip
         dead = is_dead(record, row)
         grid[row].set_title(f"{channel}{' dead' if dead else ''}", fontsize=8,
                             color=BAD if dead else MUTED, pad=2)  # fmt: skip
