@@ -30,5 +30,5 @@ def seconds_of_learning(agent: Agent, warm: int, steps: int) -> float:
     agent.loss = stamped  # type: ignore[method-assign]
     with scratch() as folder, contextlib.redirect_stderr(Terminal()):
         agent.learn(warm + steps + 1, run_dir=folder, progress=True)
-    first = sorted(stamps)[:: agent.num_parts]
+    first = sorted(stamps)[:: agent.num_parts(agent.state.threads)]
     return first[warm + steps] - first[warm]

@@ -45,7 +45,7 @@ def test_parts_add_up_to_the_whole(name: str) -> None:
 def test_dropout_keeps_a_batch_whole(settings: dict[str, Any]) -> None:
     """Random numbers are drawn by one thread, in one order: a batch with dropout is never cut."""
     agent = small_agent(threads=2, batch_size=64, **settings)
-    assert agent.num_parts == (1 if settings["dropout"] else 2)
+    assert agent.num_parts(2) == (1 if settings["dropout"] else 2)
 
 
 def test_parts_have_32_samples_or_more() -> None:
@@ -73,7 +73,7 @@ def test_a_default_run_uses_the_cores_that_torch_may_use() -> None:
     loss_of = agent.loss
     agent.loss = lambda batch: (counts.append(torch.get_num_threads()), loss_of(batch))[1]
     agent.learn(1)
-    assert (agent.state.threads, agent.num_parts) == (3, 3)
+    assert (agent.state.threads, agent.num_parts(3)) == (3, 3)
     assert set(counts) == {1}
 
 
@@ -81,7 +81,7 @@ def test_an_agent_whose_samples_depend_on_each_other_has_one_thread() -> None:
     """Batch normalisation sees a batch whole; beside other work torch's threads are far slower."""
     torch.set_num_threads(2)
     agent = small_agent("cnn_classifier", batch_size=64)
-    assert (agent.state.threads, agent.num_parts) == (1, 1)
+    assert (agent.state.threads, agent.num_parts(2)) == (1, 1)
 
 
 def test_results_stand_in_the_order_of_the_items() -> None:

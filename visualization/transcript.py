@@ -1,6 +1,11 @@
-"""What a terminal showed."""
+"""What a terminal showed, and the reason that stands where a view has nothing to show."""
+
+from collections.abc import Callable
+from typing import Any
 
 import attrs
+
+from visualization.errors import NothingToShow
 
 
 @attrs.frozen
@@ -8,3 +13,13 @@ class Transcript:
     """Lines of a terminal."""
 
     text: str
+
+
+def record_or_reason(view: Callable[[], Any], by_name: bool) -> Any:
+    """Return a view's record, or, of one that nobody asked for by name, why there is none."""
+    try:
+        return view()
+    except NothingToShow as error:
+        if by_name:
+            raise
+        return Transcript(f"There is nothing to see here:\n{error}")

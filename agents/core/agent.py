@@ -13,27 +13,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import tasks
-from agents.core import devices, parallel, vitals
-from agents.core.checkpoint import Checkpoint, read_agent, write_durably
+from agents.core import devices, learning, parallel, vitals
+from agents.core.checkpoint import Checkpoint, write_durably
 from agents.core.config import AgentConfig, ConfigError
 from agents.core.history import History
-from agents.core.learning import Evaluation, Job, Learning, take_up
 from agents.core.logs import ConsoleSink, FanOut, JsonlSink, NullSink, Sink, TensorBoardSink
 from agents.core.loop import to_device
 from agents.core.optim import Optimizer
 from agents.core.pieces import Result, in_pieces, num_samples, part
 from agents.core.progression import FOLDER, Remembered, Snapshots, Written
 from agents.core.run_folder import Folder, NullFolder, RunFolder, put_aside
-from agents.core.state import Best, State
+from agents.core.state import State
 from tasks.core.paths import expanded, named_folder
 from tasks.core.settings import nearest, to_values
 from tasks.core.task import Split, Task
 from visualization.answers import AnswerTable
 from visualization.cost import CostCounter, CostTable
 from visualization.curves import Curves
-from visualization.errors import NothingToShow
 from visualization.report import Report
-from visualization.transcript import Transcript
+from visualization.transcript import record_or_reason
 from visualization.untouched import evaluation_mode, untouched
 
 if TYPE_CHECKING:
@@ -69,7 +67,7 @@ class Agent(abc.ABC):
         self._total = config.steps, config.epochs
         precision = devices.resolve_precision(config.precision, self.device)
         optimizer = Optimizer(model, config)
-        threads = config.threads or self._parts_for(torch.get_num_threads())
+        threads = config.threads or self.num_parts(torch.get_num_threads())
         self.state = State(model, optimizer, random, precision, threads)
         if config.raise_below is None:
             self.state.cursor.stage = task.num_stages - 1
@@ -89,20 +87,17 @@ class Agent(abc.ABC):
         """
         return False
 
-    @property
-    def num_parts(self) -> int:
-        """Into how many parts a training batch is cut, which are computed side by side."""
-        return self._parts_for(self.state.threads)
-
-    def _parts_for(self, threads: int) -> int:
+    def num_parts(self, threads: int) -> int:
+        """Return into how many parts a batch is cut, which are computed side by side."""
         beside = self.device.type == "cpu" and self.samples_are_independent
         return parallel.num_parts(threads, self.config.batch_size) if beside else 1
 
     @contextlib.contextmanager
     def _own_arithmetic(self) -> Iterator[None]:
         """Compute with the agent's threads and in float32, whatever the caller has set."""
-        threads = parallel.threads_each(self.state.threads, self.num_parts)
-        with devices.threads(threads), devices.float32():
+        threads = self.state.threads
+        each = parallel.threads_each(threads, self.num_parts(threads))
+        with devices.threads(each), devices.float32():
             yield
 
     @abc.abstractmethod
@@ -165,9 +160,10 @@ class Agent(abc.ABC):
         self.config = attrs.evolve(self.config, steps=total, epochs=epochs)
         shown = run_dir is not None if progress is None else progress
         console: Sink = ConsoleSink() if shown else NullSink()
-        start = None if resume in ("auto", "never") else self._start_from(expanded(resume))
-        if start is not None:
-            self._remembered = Remembered()  # copies of other weights
+        start = None
+        if resume not in ("auto", "never"):
+            learning.start_from(expanded(resume), self.state, self.identity())
+            start, self._remembered = self.checkpoint(), Remembered()
         if run_dir is None:
             self.snapshots = self._remembered
             self._go_on(NullFolder(), start, "", console)
@@ -182,52 +178,29 @@ class Agent(abc.ABC):
             self._go_on(folder, start, str(path), FanOut([console, *files]))
         return self
 
-    def _start_from(self, path: Path) -> Checkpoint:
-        """Read and restore a checkpoint of the same agent and task; its best score is not ours."""
-        checkpoint = read_agent(path)
-        for kind in ("agent", "task"):
-            found, wanted = checkpoint.values[kind], self.identity()[kind]
-            if found != wanted:
-                problem = f"is of the {kind} {found!r}, and not {wanted!r}"
-                raise ConfigError(str(path), "", problem, f"a checkpoint of {wanted!r}")
-        self.state.restore(checkpoint)
-        self.state.best, self.state.stopped_early = Best(), False
-        self.state.carried = {}  # by other data, or another batch size, perhaps
-        return self.checkpoint()
-
     def _go_on(self, folder: Folder, start: Checkpoint | None, place: str, sink: Sink) -> None:
-        job = Job(
+        job = learning.Job(
             self.state, self.task, self.config, self.device, self.identity(), self.loss,
-            self._validate, self.snapshots, self._parts_for,
+            self._validate, self.snapshots, self.num_parts,
         )  # fmt: skip
         if start is None:
-            take_up(job, folder, place, sink)
+            learning.take_up(job, folder, place, sink)
         else:  # so that a run that has no step left has something to show
             folder.save_best(lambda: start)
         step = self.state.cursor.step
-        self._settle_precision(sink)
+        learning.settle_precision(job, sink)
         if job.is_done and start is None and folder.is_done():
             sink.say(f"this run is done: {step} steps taken")
             return
         if step:
             sink.say(f"going on from step {step}")
-        Learning(job, folder, sink).run()
+        learning.Learning(job, folder, sink).run()
 
-    def _settle_precision(self, sink: Sink) -> None:
-        """Refuse bf16 where the device only emulates it; a run that has begun goes on in fp32."""
-        if self.state.precision != "bf16" or devices.computes_bf16(self.device):
-            return
-        problem = f"'bf16' is not computed natively by this {self.device.type}"
-        if self.state.cursor.step == 0:
-            raise ConfigError("precision", "", problem, "fp32 or auto")
-        sink.warn(f"precision: {problem}; the run began in it and goes on in fp32")
-        self.state.precision = "fp32"
-
-    def _validate(self, measures: bool) -> Evaluation:
+    def _validate(self, measures: bool) -> learning.Evaluation:
         answers, batch = self.answers("validation", self.config.eval_samples)
         scores = {"loss": self.mean_loss(batch), **self.task.score(answers, batch)}
         signs = vitals.measure(self, batch) if measures else {}
-        return Evaluation(scores, self.answer_table(answers, batch, 12), signs)
+        return learning.Evaluation(scores, self.answer_table(answers, batch, 12), signs)
 
     @property
     def history(self) -> History:
@@ -290,7 +263,7 @@ class Agent(abc.ABC):
                 raise ConfigError("views", "", problem, ", ".join(known), nearest(view, known))
         chosen = [name for name in known if views is None or name in views]
         with untouched(self.model), self._own_arithmetic():
-            records = {name: _looked(known[name], views is not None) for name in chosen}
+            records = {name: record_or_reason(known[name], views is not None) for name in chosen}
         return Report(f"{self.name} on {self.task.name}, step {self.state.cursor.step}", records)
 
     @final
@@ -408,15 +381,7 @@ class Agent(abc.ABC):
     @final
     def curves(self) -> Curves:
         """Return loss, scores, gradient norm and learning rate over the steps."""
-        series = self.history.series
-        scores = {t[5:]: series(t) for t in self.history.tags() if t.startswith("eval/")}
-        panels = {
-            "loss": {"training": series("train/loss"), "validation": scores.pop("loss", ([], []))},
-            "validation scores": scores,
-            "gradient norm": {"norm": series("train/grad_norm")},
-            "learning rate": {"rate": series("train/lr")},
-        }
-        return Curves(panels, frozenset({"loss", "gradient norm"}))
+        return self.history.curves()
 
     @final
     def mean_loss(self, batch: Any) -> float:
@@ -428,13 +393,3 @@ class Agent(abc.ABC):
         """Call with one piece of a batch after the other, in evaluation mode, without gradients."""
         with evaluation_mode(self.model), torch.inference_mode(), self._own_arithmetic():
             return in_pieces(lambda piece: call(to_device(piece, self.device)), batch, self.model)
-
-
-def _looked(view: Callable[[], Any], asked_for: bool) -> Any:
-    """Return a view's record, or, of one that nobody asked for by name, why there is none."""
-    try:
-        return view()
-    except NothingToShow as error:
-        if asked_for:
-            raise
-        return Transcript(f"There is nothing to see here:\n{error}")

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from visualization.curves import Curves
+
 Record = dict[str, float]
 _Kind = tuple[tuple[str, bool], ...]  # tags, and whether the number is an integer
 
@@ -124,3 +126,15 @@ class History:
                 )
                 total, last = 0.0, at
         return found
+
+    def curves(self) -> Curves:
+        """Return loss, scores, gradient norm and learning rate over the steps."""
+        series = self.series
+        scores = {tag[5:]: series(tag) for tag in self.tags() if tag.startswith("eval/")}
+        panels = {
+            "loss": {"training": series("train/loss"), "validation": scores.pop("loss", ([], []))},
+            "validation scores": scores,
+            "gradient norm": {"norm": series("train/grad_norm")},
+            "learning rate": {"rate": series("train/lr")},
+        }
+        return Curves(panels, frozenset({"loss", "gradient norm"}))

@@ -4,6 +4,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import attrs
@@ -13,7 +14,7 @@ from torch import Tensor
 
 import tasks
 from agents.core import devices, parallel
-from agents.core.checkpoint import CannotWriteError, Checkpoint
+from agents.core.checkpoint import CannotWriteError, Checkpoint, read_agent
 from agents.core.config import AgentConfig, ConfigError, flat_settings
 from agents.core.history import Record
 from agents.core.logs import Finished, Pictured, Recorded, Sink, Spread, Started
@@ -315,3 +316,27 @@ def _demand_same_settings(job: Job, checkpoint: Checkpoint, place: str) -> None:
                 f"the run in this folder has {theirs.get(name)!r}, this one {value!r}",
                 "the same settings, another --run-dir, or --resume never",
             )
+
+
+def start_from(path: Path, state: State, identity: Mapping[str, Any]) -> None:
+    """Restore a checkpoint of the same agent and task; its best score is not this run's."""
+    checkpoint = read_agent(path)
+    for kind in ("agent", "task"):
+        if checkpoint.values[kind] != identity[kind]:
+            problem = f"is of the {kind} {checkpoint.values[kind]!r}, and not {identity[kind]!r}"
+            raise ConfigError(str(path), "", problem, f"a checkpoint of {identity[kind]!r}")
+    state.restore(checkpoint)
+    state.best, state.stopped_early = Best(), False
+    state.carried = {}  # by other data, or another batch size, perhaps
+
+
+def settle_precision(job: Job, sink: Sink) -> None:
+    """Refuse bf16 where the device only emulates it; a run that has begun goes on in fp32."""
+    state, device = job.state, job.device
+    if state.precision != "bf16" or devices.computes_bf16(device):
+        return
+    problem = f"'bf16' is not computed natively by this {device.type}"
+    if state.cursor.step == 0:
+        raise ConfigError("precision", "", problem, "fp32 or auto")
+    sink.warn(f"precision: {problem}; the run began in it and goes on in fp32")
+    state.precision = "fp32"

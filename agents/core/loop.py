@@ -1,6 +1,7 @@
 """The training loop: a generator that yields a record of every step it took."""
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from agents.core import devices, parallel
 from agents.core.config import AgentConfig
 from agents.core.optim import Optimizer, rate
+from agents.core.pieces import num_samples, part
 from tasks.core.settings import ConfigError, TerrariumError
 from tasks.core.task import Task, num_batches
 
@@ -104,9 +106,9 @@ class Stepper:
                 parameter.grad = functools.reduce(torch.add, of_parts)
         return torch.stack(losses).sum()
 
-    def _part_gradients(self, part: tuple[Any, float]) -> tuple[Any, ...]:
+    def _part_gradients(self, weighted: tuple[Any, float]) -> tuple[Any, ...]:
         """Return the loss of a part of a batch and its gradients, both times its share of it."""
-        batch, share = part
+        batch, share = weighted
         with devices.autocast(self.precision, self.device, cache=False):
             loss = self.loss_of(batch) * share
         parameters = self.optimizer.parameters
@@ -115,9 +117,9 @@ class Stepper:
 
 def _cut(batch: Any, num: int) -> list[tuple[Any, float]]:
     """Return the parts of a batch, as equal as can be, each with its share of the samples."""
-    columns = (torch.tensor_split(tensor, num) for tensor in batch)
-    parts = (type(batch)(*tensors) for tensors in zip(*columns, strict=True))
-    return [(part, len(part[0]) / len(batch[0])) for part in parts if len(part[0])]
+    total = num_samples(batch)
+    bounds = [total * number // num for number in range(num + 1)]
+    return [(part(batch, a, b), (b - a) / total) for a, b in itertools.pairwise(bounds) if b > a]
 
 
 def train_steps(stepper: Stepper, task: Task, cursor: Cursor) -> Iterator[StepRecord]:

@@ -210,7 +210,7 @@ def _stepper(learner: Agent) -> Stepper:
     state = learner.state
     return Stepper(
         learner.model, learner.loss, learner.config, state.optimizer, learner.device,
-        state.precision, learner.num_parts,
+        state.precision, learner.num_parts(state.threads),
     )  # fmt: skip
 
 
@@ -219,7 +219,7 @@ def _own(learner: Agent) -> Iterator[None]:
     """Draw from an agent's own generators and compute with its own threads within a block."""
     state = learner.state
     with (
-        devices.threads(parallel.threads_each(state.threads, learner.num_parts)),
+        devices.threads(parallel.threads_each(state.threads, learner.num_parts(state.threads))),
         devices.own_randomness(learner.device, learner.config.seed, state.random),
     ):
         yield
