@@ -164,8 +164,7 @@ PLANTED_AND_LONG: dict[str, tuple[str, Made]] = {
     "two units that count": ("model too small", lambda seed: run(
         READER, PARITY, steps=400, hidden_size=2, seed=seed)),
     "five layers": ("model too deep", lambda seed: run(
-        ADDING, tasks.make("adding_problem", length=10), steps=250, num_layers=5, hidden_size=32,
-        raise_below=None, optimizer="adam", seed=seed)),
+        READER, SHORT, steps=250, num_layers=5, hidden_size=16, batch_size=32, seed=seed)),
     "nine tenths dropped": ("dropout too strong", lambda seed: run(
         DIGITS, tasks.make("digits"), hidden_size=16, steps=200, dropout=0.9, seed=seed)),
     "weights times 100": ("saturated units", lambda seed: run(
