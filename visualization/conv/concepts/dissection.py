@@ -164,18 +164,17 @@ def dissect(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    layer = named(model, layer)
     for name, count in (("batch_size", batch_size), ("num_examples", num_examples)):
         demand_count(name, count)
     if not 0 < quantile < 1:
         raise ValueError(f"quantile: {quantile} is not accepted; accepted: above 0, below 1")
     with inspecting(model), torch.no_grad():
         data = labelled(model, images, masks, concepts, batch_size, seed)
-        look = _first_reading(model, layer, data, quantile, num_examples)
+        look = _first_reading(model, named(model, layer), data, quantile, num_examples)
         overlap = _second_reading(look, data)
         iou, chance = overlap.ious()
         return Dissection(
-            layer, tuple(concepts), iou, chance, look.top.thresholds.cpu().double().numpy(),
+            look.layer, tuple(concepts), iou, chance, look.top.thresholds.cpu().double().numpy(),
             overlap.units / overlap.num_pixels, overlap.masks[0] / overlap.num_pixels, quantile,
             least, look.place.kind, look.top.share_read, data.num_images,
             _examples(look, data, iou),

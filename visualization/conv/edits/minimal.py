@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.conv.attribution.masking import Fill, replacement
-from visualization.conv.common import Images, as_array, inspecting, named, one_image
+from visualization.conv.common import Images, as_array, inspecting, one_image
 from visualization.conv.edits.watched import Place, Watched, close_up, watched
 from visualization.conv.scores import demand_count, spans
 from visualization.tracing import NamedLayer
@@ -88,7 +88,6 @@ def minimal_patch(
     Raises:
         ValueError: no such layer or unit; its activation is not above 0; or a setting out of range.
     """
-    layer = named(model, layer)
     if not 0 < keep <= 1:
         raise ValueError(f"keep: {keep} is not accepted; accepted: above 0, at most 1")
     demand_count(block, "block")
@@ -111,7 +110,7 @@ def minimal_patch(
         sizes, curve = _curve(squares, order, numbers, base)
     mask = torch.isin(numbers, order[num - num_kept :])
     return MinimalPatch(
-        layer, asked.unit, as_array(held[0]), field.pixels, as_array(mask),
+        asked.layer, asked.unit, as_array(held[0]), field.pixels, as_array(mask),
         as_array(torch.where(mask, held[0], other[0])), base, float(curve[num - num_kept]), keep,
         as_array(sizes), as_array(curve), block,
     )  # fmt: skip

@@ -303,11 +303,11 @@ def _like_output(model: nn.Module, layer: str, given: Images, images: Tensor) ->
         ValueError: no such layer, or another shape.
     """
     own = activation_of(model, images[:1], layer)
-    held = as_tensor(given, "activation")
-    held = held[None] if held.ndim == own.ndim - 1 else held
+    values = as_tensor(given, "activation")
+    held = values[None] if values.ndim == own.ndim - 1 else values
     if held.shape[1:] != own.shape[1:] or held.ndim != own.ndim or not len(held):
         wanted = ", ".join(map(str, own.shape[1:]))
-        problem = f"shape {tuple(held.shape)} is not what {layer!r} puts out"
+        problem = f"shape {tuple(values.shape)} is not what {layer!r} puts out"
         raise ValueError(f"activation: {problem}; accepted: (B, {wanted})")
     return held.to(own)
 

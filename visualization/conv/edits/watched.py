@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from visualization.conv.common import activation, demand_unit, score
+from visualization.conv.common import activation, demand_unit, named, score
 from visualization.conv.fields.geometry import hulls
 from visualization.conv.fields.receptive import ReceptiveField, receptive_field
+from visualization.tracing import NamedLayer
 
 Place = tuple[int, ...]  # channel, row, column of a feature map; or the place in a vector
 _WORTH_IT = 0.7  # share of an image below which a part of it saves work
@@ -60,7 +61,7 @@ class CloseUp:
 
 
 def watched(
-    model: nn.Module, layer: str | None, unit: Sequence[int], image: Tensor
+    model: nn.Module, layer: NamedLayer | None, unit: Sequence[int], image: Tensor
 ) -> tuple[Watched, float]:
     """Return a unit to be asked, and its activation on an image (1, C, H, W).
 
@@ -75,7 +76,7 @@ def watched(
         problem = f"{place} is no unit of an output of shape {shape}"
         raise ValueError(f"unit: {problem}; accepted: {form}")
     demand_unit(place, shape, "unit")
-    return Watched(model, layer, place), float(score(output.detach(), place))
+    return Watched(model, named(model, layer), place), float(score(output.detach(), place))
 
 
 def close_up(
