@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import tasks
 from agents.core.vitals import (
@@ -140,6 +141,83 @@ def test_gates_begin_from_the_state_that_is_given() -> None:
     _, state = rnn(x[:, :4])
     half = gates_of(rnn, (x[:, 4:], state), rnn(x[:, 4:], state)[0])
     assert torch.equal(whole[:, 4:], half)
+
+
+LENGTHS = torch.tensor([3, 7, 5, 1])
+
+
+class Ragged(nn.Module):
+    """Reads sequences (B, T, 2) as far as each one's length; outputs (B, 3)."""
+
+    def __init__(self, rnn: nn.RNNBase) -> None:
+        super().__init__()
+        self.rnn, self.out = rnn, nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, lengths: Tensor = LENGTHS) -> Tensor:
+        """Return numbers after each sample's last step."""
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        output, lengths = pad_packed_sequence(self.rnn(packed)[0], batch_first=True)
+        return self.out(output[torch.arange(len(x)), lengths - 1])
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_the_flow_of_packed_sequences_is_that_of_each_sample(kind: type[nn.RNNBase]) -> None:
+    """At each lag the mean norm, over the samples that reach it, of autograd's own gradients."""
+    torch.manual_seed(0)
+    model, x = Ragged(kind(2, 4, batch_first=True)), torch.randn(4, 7, 2)
+    found = watch(model, lambda batch: model(batch).square().sum(1).mean(), x)
+    norms: dict[int, list[float]] = {}
+    for sample, length in zip(x, LENGTHS.tolist(), strict=True):
+        read = sample[None, :length].clone().requires_grad_()
+        loss = model(read, torch.tensor([length])).square().sum()
+        (gradient,) = torch.autograd.grad(loss, read)
+        for lag, norm in enumerate(gradient[0].norm(dim=-1).flip(0).tolist()):
+            norms.setdefault(lag, []).append(norm)
+    lags = [int(tag.rpartition("/")[2]) for tag in found if tag.startswith("flow/")]
+    assert lags == [0, 1, 2, 4, 6]
+    for lag in lags:
+        assert found[f"flow/rnn/{lag}"] == pytest.approx(np.mean(norms[lag]), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_gates_of_packed_sequences_are_those_of_each_sample(kind: type[nn.RNNBase]) -> None:
+    """Of the steps that sequences have, and none of what is filled up; each from its own state."""
+    torch.manual_seed(0)
+    rnn, x = kind(2, 5, batch_first=True), 9 * torch.randn(4, 7, 2)
+    begin = torch.randn(1, 4, 5)
+    state = (begin, torch.randn(1, 4, 5)) if kind is nn.LSTM else begin
+    packed = pack_padded_sequence(x, LENGTHS, batch_first=True, enforce_sorted=False)
+    near = gates_of(rnn, (packed, state), rnn(packed, state)[0])
+    alone = []
+    for at, length in enumerate(LENGTHS.tolist()):
+        one = tuple(s[:, at : at + 1] for s in state) if kind is nn.LSTM else begin[:, at : at + 1]
+        read = x[at : at + 1, :length]
+        alone.append(gates_of(rnn, (read, one), rnn(read, one)[0])[0])
+    assert near.shape == (16, 4 if kind is nn.LSTM else 3, 5)
+    assert float((near != torch.cat(alone)).float().mean()) < 0.02  # but for what is at the bound
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_a_layer_is_watched_however_it_is_called(kind: type[nn.RNNBase]) -> None:
+    """A batch, a packed batch of one length, a single sequence, names of arguments: the same."""
+    torch.manual_seed(0)
+    rnn, x = kind(2, 4, batch_first=True), 3 * torch.randn(7, 2)
+    state = torch.randn(1, 1, 4)
+    state = (state, state) if kind is nn.LSTM else state
+    single = tuple(s[:, 0] for s in state) if kind is nn.LSTM else state[:, 0]
+    packed = pack_padded_sequence(x[None], torch.tensor([7]), batch_first=True)
+    ways = (
+        lambda: rnn(x[None], state)[0],
+        lambda: rnn(input=x[None], hx=state)[0],
+        lambda: rnn(hx=state, input=x[None])[0],
+        lambda: rnn(x, single)[0],
+        lambda: rnn(packed, state)[0].data,
+    )
+    whole = nn.ModuleDict({"rnn": rnn})
+    first, *others = (watch(whole, lambda _, way=way: way().square().sum(), None) for way in ways)
+    assert any(tag.startswith("flow/") for tag in first)
+    for other in others:
+        assert other == pytest.approx(first, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["seq2seq_adder", "parity_lstm"])

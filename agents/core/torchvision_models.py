@@ -126,7 +126,7 @@ def make_classifier(
     for module in net.modules():
         if vars(module).get("inplace"):  # which would change what a layer before has returned
             module.inplace = False  # type: ignore[assignment]
-    return TorchvisionClassifier(nn.Sequential(prepare), net, height * width)
+    return TorchvisionClassifier(nn.Sequential(prepare), net)
 
 
 def _size(name: str, spec: ImageToLabel, image_size: int | None) -> tuple[int, int]:

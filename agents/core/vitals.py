@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from agents.core.loop import to_device
 from agents.core.pieces import part
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from agents.core.config import AgentConfig
     from agents.core.state import State
     from tasks.core.task import Task
+
+Sequence = Tensor | PackedSequence  # what a recurrent layer reads and says
 
 NUM_FITTED = 128  # training samples that are answered as the validation samples are
 NUM_WATCHED = 16  # of them, those on which units and the gradient's way back are watched
@@ -126,24 +129,26 @@ def watch(model: nn.Module, loss_of: Callable[[Any], Tensor], batch: Any) -> dic
     `units/<layer>/saturated`: share that is within 5 % of a bound nine tenths of the time; of an
     LSTM or GRU of one layer the share of units whose gates are, taken together.
     `flow/<layer>/<k>`: mean L2 norm, over the samples, of the gradient of a sample's loss by what a
-    recurrent layer reads k steps before its end, for k = 0, 1, 2, 4, … and the first step.
+    recurrent layer reads k steps before its end, for k = 0, 1, 2, 4, … and the first step; in a
+    packed sequence each sample has its own end, and the mean is over those that have the step.
     """
-    inputs: dict[str, list[Tensor]] = {}
+    inputs: dict[str, list[Sequence]] = {}
     outputs: dict[str, list[Tensor]] = {}
     gates: dict[str, list[Tensor]] = {}
     cudnn = torch.backends.cudnn.flags(enabled=False)  # which has no backward pass in this mode
     with torch.enable_grad(), cudnn, _watched(model, inputs, outputs, gates):
         loss = loss_of(batch)
-        read = [tensor for tensors in inputs.values() for tensor in tensors]
+        read = [_values(sequence) for sequences in inputs.values() for sequence in sequences]
         gradients = iter(torch.autograd.grad(loss, read, allow_unused=True) if read else ())
     found: dict[str, float] = {}
     for name, tensors in outputs.items():
         found |= _behaviour(name, model.get_submodule(name), tensors)
     for name, tensors in gates.items():
-        stuck = torch.cat([t.flatten(0, 1) for t in tensors]).mean((0, 1)) > _MOSTLY
+        stuck = torch.cat([t.flatten(0, -3) for t in tensors]).mean((0, 1)) > _MOSTLY
         found[f"units/{name}/saturated"] = float(stuck.float().mean())
-    for name, tensors in inputs.items():
-        steps = [_norms(model.get_submodule(name), t, next(gradients)) for t in tensors]
+    for name, sequences in inputs.items():
+        layer = cast("nn.RNNBase", model.get_submodule(name))
+        steps = [_norms(layer, s, next(gradients)) for s in sequences]
         found |= _flow(name, torch.cat(steps).tolist())
     return found
 
@@ -151,27 +156,29 @@ def watch(model: nn.Module, loss_of: Callable[[Any], Tensor], batch: Any) -> dic
 @contextlib.contextmanager
 def _watched(
     model: nn.Module,
-    inputs: dict[str, list[Tensor]],
+    inputs: dict[str, list[Sequence]],
     outputs: dict[str, list[Tensor]],
     gates: dict[str, list[Tensor]],
 ) -> Iterator[None]:
     """Collect, within a block, what recurrent layers read, and what units and gates say."""
 
     def read(name: str) -> Callable[..., Any]:
-        def hook(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-            x = arguments[0] if arguments[0].requires_grad else arguments[0].detach().clone()
-            inputs.setdefault(name, []).append(x.requires_grad_())
-            return (x, *arguments[1:])
+        def hook(
+            module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            given = dict(zip(("input", "hx"), arguments, strict=False)) | named
+            sequence = _differentiable(given["input"])
+            inputs.setdefault(name, []).append(sequence)
+            return (sequence, given.get("hx")), {}
 
         return hook
 
     def said(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, arguments: Any, output: Any) -> None:
-            tensor = output[0] if isinstance(output, tuple) else output
-            outputs.setdefault(name, []).append(tensor.detach())
+            sequence = output[0] if isinstance(module, nn.RNNBase) else output
+            outputs.setdefault(name, []).append(_values(sequence).detach())
             if _has_visible_gates(module):
-                said_by_gates = gates_of(module, arguments, tensor.detach())
-                gates.setdefault(name, []).append(said_by_gates)
+                gates.setdefault(name, []).append(gates_of(module, arguments, sequence))
 
         return hook
 
@@ -179,10 +186,36 @@ def _watched(
     with contextlib.ExitStack() as stack:
         for name, module in model.named_modules():
             if isinstance(module, nn.RNNBase):
-                stack.callback(module.register_forward_pre_hook(read(name)).remove)
+                stack.callback(
+                    module.register_forward_pre_hook(read(name), with_kwargs=True).remove
+                )
             if isinstance(module, watched):
                 stack.callback(module.register_forward_hook(said(name)).remove)
         yield
+
+
+def _values(sequence: Sequence) -> Tensor:
+    return sequence.data if isinstance(sequence, PackedSequence) else sequence
+
+
+def _differentiable(sequence: Sequence) -> Sequence:
+    """Return what a layer reads, or a copy of it, as a tensor that has a gradient."""
+    x = _values(sequence)
+    x = x if x.requires_grad else x.detach().clone()
+    x.requires_grad_()
+    return PackedSequence(x, *sequence[1:]) if isinstance(sequence, PackedSequence) else x
+
+
+def _padded(module: nn.RNNBase, sequence: Sequence) -> tuple[Tensor, Tensor]:
+    """Return what a layer reads or says as (batch, time, features), and which steps there are."""
+    if isinstance(sequence, PackedSequence):
+        padded, lengths = pad_packed_sequence(sequence, batch_first=True)
+        return padded, torch.arange(padded.shape[1]) < lengths[:, None]
+    if sequence.ndim == 2:
+        batch = sequence[None]
+    else:
+        batch = sequence if module.batch_first else sequence.transpose(0, 1)
+    return batch, torch.ones(batch.shape[:2], dtype=torch.bool)
 
 
 def _has_visible_gates(module: nn.Module) -> TypeGuard[nn.RNNBase]:
@@ -197,19 +230,19 @@ def _has_visible_gates(module: nn.Module) -> TypeGuard[nn.RNNBase]:
 
 
 @torch.no_grad()
-def gates_of(module: nn.RNNBase, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+def gates_of(module: nn.RNNBase, arguments: tuple[Any, ...], output: Sequence) -> Tensor:
     """Return where gates are within 5 % of a bound: (batch, time, gates, units), 0 or 1.
 
-    Of at most 8 samples, for this is a product of matrices as large as the layer's own.
+    Of at most 8 samples, for this is a product of matrices as large as the layer's own. Of packed
+    sequences there are only the steps that they have: (steps, gates, units).
     """
-    first = module.batch_first
-    x, h = (t if first else t.transpose(0, 1) for t in (arguments[0].detach(), output))
+    (x, there), (h, _) = (_padded(module, sequence) for sequence in (arguments[0], output))
     x, h = x[:_NUM_GATED].float(), h[:_NUM_GATED].float()
     state = arguments[1] if len(arguments) > 1 and arguments[1] is not None else None
     begin = torch.zeros_like(h[:, :1])
     if state is not None:
         held = state[0] if isinstance(state, tuple) else state
-        begin = held.detach()[0, :_NUM_GATED, None].float()
+        begin = held[0].reshape(-1, 1, module.hidden_size)[:_NUM_GATED].float()
     before = torch.cat([begin, h[:, :-1]], dim=1)
     read, kept = (
         nn.functional.linear(what, getattr(module, f"weight_{kind}_l0")).float()
@@ -222,7 +255,8 @@ def gates_of(module: nn.RNNBase, arguments: tuple[Any, ...], output: Tensor) -> 
     gates = (read + kept).sigmoid()
     new = read[..., tanh, :] + kept[..., tanh, :] * (1 if lstm else gates[..., 0, :])
     gates[..., tanh, :] = (new.tanh() + 1) / 2
-    return ((gates < _NEAR) | (gates > 1 - _NEAR)).float()
+    near = ((gates < _NEAR) | (gates > 1 - _NEAR)).float()
+    return near[there[:_NUM_GATED]] if isinstance(output, PackedSequence) else near
 
 
 def _behaviour(name: str, module: nn.Module, tensors: list[Tensor]) -> dict[str, float]:
@@ -246,14 +280,21 @@ def _bounds(module: nn.Module) -> tuple[int, int] | None:
     return _BOUNDS[type(module)]
 
 
-def _norms(module: nn.Module, read: Tensor, gradient: Tensor | None) -> Tensor:
-    """Return the mean norm (T,) of each sample's own gradient by what was read."""
+def _norms(module: nn.RNNBase, read: Sequence, gradient: Tensor | None) -> Tensor:
+    """Return the mean norm (T,) of each sample's own gradient by what was read.
+
+    The loss is a mean over the samples, so that the sum of norms is the mean of their own.
+    """
     if gradient is None:
-        gradient = torch.zeros_like(read)
-    batch_axis = 0 if getattr(module, "batch_first", False) else 1
-    return cast("Tensor", gradient.norm(dim=-1)).sum(
-        batch_axis
-    )  # the loss is a mean over the samples
+        gradient = torch.zeros_like(_values(read))
+    norms = gradient.norm(dim=-1)
+    if not isinstance(read, PackedSequence):
+        return _padded(module, norms[..., None])[0].sum((0, 2))
+    sizes = read.batch_sizes
+    lengths = (sizes[None] > torch.arange(int(sizes[0]))[:, None]).sum(1)
+    lags = torch.cat([lengths[:size] - 1 - at for at, size in enumerate(sizes.tolist())])
+    sums = torch.zeros(len(sizes)).index_add(0, lags, norms.cpu().float())
+    return (sums * len(lengths) / lags.bincount()).flip(0)
 
 
 def _flow(name: str, norms: list[float]) -> dict[str, float]:
