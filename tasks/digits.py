@@ -137,12 +137,15 @@ class Scans(LabelledImages):
     def spec(self) -> ImageToLabel:
         """The sizes of an image and the labels."""
         if self.source == "digits":
-            return ImageToLabel(1, *_BUNDLED[1:], _labels(self))
+            return ImageToLabel(1, *_BUNDLED[1:], _labels(self), is_handwriting=True)
         if self.height is None or self.width is None:
             _path(self, "images")
         assert self.height is not None
         assert self.width is not None
-        return ImageToLabel(1, self.height, self.width, _labels(self))
+        is_handwriting = self.source != "fashion_mnist"
+        return ImageToLabel(
+            1, self.height, self.width, _labels(self), is_handwriting=is_handwriting
+        )
 
     @property
     def ranges(self) -> Mapping[Split, range]:

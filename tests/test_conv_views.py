@@ -1,12 +1,16 @@
 """The views of an agent that answers images with labels, where there is little to see."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import tasks
 from agents.core.agent import Agent
 from agents.core.convolutional import ConvViews
-from tests.conftest import small_agent
+from tasks.core.task import Task
+from tests.conftest import make_task, small_agent
+from visualization import conv
 from visualization.conv.units.progression import weights_before
 from visualization.pages import anchor
 from visualization.transcript import Transcript
@@ -108,3 +112,40 @@ class Functional(nn.Module):
 def test_weights_are_those_of_the_last_that_fits_or_none(layer: str, name: str | None) -> None:
     """Of equal kernels the last one's; none of a layer of another kind, or without its own."""
     assert weights_before(Functional(), layer, torch.zeros(1, 1, 8, 8)) == name
+
+
+def views_of(task: Task) -> ConvViews:
+    """Return the views of an untrained classifier of a task's images."""
+    agent = small_agent("cnn_classifier", task=task, num_stages=1, channels=4)
+    return ConvViews(agent.model, agent.task, agent.snapshots)
+
+
+def test_strokes_are_looked_for_in_handwriting_alone() -> None:
+    """Dissection is offered for scans of handwriting, not for all that has one channel."""
+    offered = {name: make_task(name) for name in ("digits", "mnist", "fashion_mnist")}
+    offered["grey"] = tasks.make("image_folder", classes="a/b", num_channels=1, height=8, width=8)
+    found = {name for name, task in offered.items() if "dissection" in views_of(task).by_name()}
+    assert found == {"digits", "mnist"}
+
+
+def test_what_is_explained_is_what_the_network_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps, captions and curves are of the answer, not of the label that is right."""
+    monkeypatch.setattr("agents.core.convolutional.NUM_SHOWN", 2)  # a 0 and a 1
+    monkeypatch.setattr("visualization.conv.attribution.methods._MASKED", 0)
+    views = views_of(make_task("digits"))
+    head = [module for module in views._model.modules() if isinstance(module, nn.Linear)][-1]
+    with torch.no_grad():
+        head.bias[7] += 100.0
+    assert views.attribution().targets == ("7", "7")
+    wanted = conv.saliency(views._model, views._shown, 7).sum(dim=1)
+    np.testing.assert_allclose(views.attribution().maps["saliency"], wanted, rtol=1e-4, atol=1e-7)
+    curves = views.faithfulness()
+    assert curves.quantity == "probability"
+    assert min(values[:, 0].min() for values in curves.deletion.values()) > 0.99
+
+
+def test_classes_have_their_names_in_edits() -> None:
+    """An edit of an image or a map shows the labels of the task."""
+    views = views_of(make_task("digits"))
+    for record in (views.response(), views.map_edit()):
+        assert record.answers.classes == tuple("0123456789")

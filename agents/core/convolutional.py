@@ -72,7 +72,7 @@ class ConvViews:
             "landscape": self.landscape,
             "units": self.units,
         }
-        if self._spec.num_channels == 1:
+        if self._spec.is_handwriting:
             views["dissection"] = self.dissection
         if self._snapshots.steps():
             views["progression"] = self.progression
@@ -199,13 +199,15 @@ class ConvViews:
     def response(self) -> Any:
         """How the channels of the first layer answer when an image is blurred."""
         image = self._images[self._varied[0]]
-        return conv.compare_response(self._model, self._layers[0], image, ("blur", _BLUR))
+        return conv.compare_response(
+            self._model, self._layers[0], image, ("blur", _BLUR), classes=self._spec.labels
+        )
 
     def map_edit(self) -> Any:
         """What is answered when the strongest channel of the last layer is silenced."""
         layer = self._live[-1]
         (channel, _, _), image = self._strongest(layer)
-        return conv.edit_map(self._model, layer, image, [channel])
+        return conv.edit_map(self._model, layer, image, [channel], classes=self._spec.labels)
 
     @functools.cached_property
     def _found(self) -> dict[str, conv.Maximised]:
@@ -234,30 +236,31 @@ class ConvViews:
         layer = self._layers[len(self._layers) // 2]
         return conv.dream(self._model, self._images[self._varied[0]], layer)
 
-    def _asked(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        return self._images[self._varied], self._labels[self._varied]
+    @property
+    def _shown(self) -> NDArray[np.float32]:
+        """The images that are shown and explained, each with what the network answers to it."""
+        shown: NDArray[np.float32] = self._images[self._varied]
+        return shown
 
     @functools.cached_property
     def _explained(self) -> conv.Attributions:
-        images, labels = self._asked()
-        return conv.attributions(self._model, images, labels, labels=self._spec.labels)
+        return conv.attributions(self._model, self._shown, labels=self._spec.labels)
 
     def attribution(self) -> conv.Attributions:
-        """Which pixels spoke for the label, by each method."""
+        """Which pixels spoke for what was answered, by each method."""
         return self._explained
 
     def faithfulness(self) -> Any:
         """Which method's pixels the answer really hangs on."""
-        images, labels = self._asked()
-        return conv.faithfulness(self._model, images, self._explained.maps, labels)
+        return conv.faithfulness(self._model, self._shown, self._explained.maps)
 
     def sanity(self) -> Any:
         """Which method's maps change when the weights are drawn anew."""
-        return conv.randomisation_check(self._model, *self._asked())
+        return conv.randomisation_check(self._model, self._shown)
 
     def attack(self) -> Any:
         """The least changes found that make other labels of images."""
-        images, labels = self._asked()
+        images, labels = self._shown, self._labels[self._varied]
         return conv.minimal_perturbation(self._model, images, labels, classes=self._spec.labels)
 
     def robustness(self) -> Any:

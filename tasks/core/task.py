@@ -71,6 +71,8 @@ class ImageToLabel:
     height: int  # pixels
     width: int  # pixels
     labels: tuple[str, ...]  # a label is a position here
+    # Whether they are scans of handwriting, 1 being ink, in which strokes can be told; no size.
+    is_handwriting: bool = attrs.field(default=False, eq=False, repr=False)
 
 
 class TextChunks(NamedTuple):

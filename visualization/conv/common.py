@@ -6,7 +6,7 @@ B images, C channels, H rows, W columns.
 import contextlib
 import copy
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.conv.layout import channels_first, tapped_maps, unit_axes
 from visualization.tracing import NamedLayer, find_layer, layer_name, tapped
 from visualization.untouched import demand_module, given_copies, untouched
 
 Images = Tensor | NDArray[Any]
 Unit = tuple[int, int, int]  # channel, row, column of a feature map
-Target = int | tuple[int, ...] | Sequence[int] | Tensor | NDArray[Any] | None
+Pick = Callable[[Any], Tensor]  # from a raw output, however it is packed, to a part of it
+Place = int | tuple[int, ...] | Sequence[int] | Tensor | NDArray[Any] | None
+Target = Place | Pick
 
 
 @contextlib.contextmanager
@@ -142,21 +145,38 @@ def activation(model: nn.Module, images: Tensor, layer: NamedLayer | None = None
     """Return what a layer puts out (B, …), or the model (layer None); the pass goes no further.
 
     Of a layer that runs several times in a pass the first call is meant; `relu@1` is the second.
-    The output keeps its graph if gradients are on.
+    The output keeps its graph if gradients are on. Feature maps come as (B, C, H, W), also those of
+    a layer that puts out (B, H, W, C); see `layout`.
 
     Raises:
         ValueError: no such layer; it was never called; or it puts out no single tensor.
     """
     name = named(model, layer)
     with given_copies(model):
-        if not name:
-            return demand_tensor(model(images), "the model")
-        held: list[Any] = []
-        with tapped(model, {one_call(model, name): held.append}, stop=True):
-            model(images)
-    if not held:
-        raise ValueError(f"layer: {name!r} was not called while the model ran")
-    return demand_tensor(held[0], repr(name))
+        if name:
+            return demand_tensor(_first_call(model, images, name, tapped_maps), repr(name))
+        with unit_axes(model) as axis:
+            return demand_tensor(channels_first(model(images), axis, model), "the model")
+
+
+def raw_output(model: nn.Module, images: Tensor, layer: NamedLayer | None = None) -> Any:
+    """Return what a layer puts out, or the model (layer None), as it is and however it is packed.
+
+    Raises:
+        ValueError: no such layer; or it was never called.
+    """
+    name = named(model, layer)
+    with given_copies(model):
+        return _first_call(model, images, name, tapped) if name else model(images)
+
+
+def _first_call(model: nn.Module, images: Tensor, layer: str, tap: Any) -> Any:
+    outputs: list[Any] = []
+    with tap(model, {one_call(model, layer): outputs.append}, stop=True):
+        model(images)
+    if not outputs:
+        raise ValueError(f"layer: {layer!r} was not called while the model ran")
+    return outputs[0]
 
 
 def named(model: nn.Module, layer: NamedLayer | None, place: str = "layer") -> str | None:
@@ -194,38 +214,82 @@ def demand_tensor(output: Any, name: str) -> Tensor:
     Raises:
         ValueError: it is none.
     """
-    if not isinstance(output, Tensor):
-        problem = f"{name} puts out a {type(output).__name__}"
-        raise ValueError(f"layer: {problem}; accepted: layers that put out one tensor")
-    return output.dequantize() if output.is_quantized else output
+    if isinstance(output, Tensor):
+        return output.dequantize() if output.is_quantized else output
+    problem = f"{name} puts out a {type(output).__name__}"
+    if name == "the model":
+        accepted = "one tensor, or a function that picks it: `output`, of attributions `target`"
+        raise ValueError(f"model: {problem}; accepted: {accepted}")
+    raise ValueError(f"layer: {problem}; accepted: layers that put out one tensor")
 
 
-def score(output: Tensor, target: Target) -> Tensor:
+def picked(output: Any, pick: Pick | None) -> Tensor:
+    """Return the one tensor (B, …) that is meant of what a model puts out.
+
+    Args:
+        output: as it is, however it is packed.
+        pick: a function that returns the part; None: it is one tensor.
+
+    Raises:
+        ValueError: it is no tensor.
+    """
+    part: Any = output if pick is None else pick(output)
+    if pick is not None and not isinstance(part, Tensor):
+        problem = f"the function returns a {type(part).__name__}"
+        raise ValueError(f"output: {problem}; accepted: one tensor of what the model puts out")
+    return demand_tensor(part, "the model")
+
+
+def as_logits(output: Tensor) -> Tensor:
+    """Return answers (B, K) as logits: the logarithm of those that are a softmax already."""
+    if is_softmax(output):
+        return output.clamp(min=torch.finfo(output.dtype).tiny).log()
+    return output
+
+
+def is_softmax(output: Tensor) -> bool:
+    """Tell whether answers (B, K, …) are probabilities: none below 0, each row's sum 1.
+
+    The sum is 1 up to the rounding of the type that they have.
+    """
+    if output.ndim < 2 or not bool((output >= 0).all()):
+        return False
+    rounding = 16 * torch.finfo(output.dtype).eps
+    sums = output.detach().double().sum(dim=1)
+    return bool(((sums - 1).abs() <= rounding).all())
+
+
+def score(output: Tensor, target: Place) -> Tensor:
     """Return one number for each image (B,) of an output (B, K) or (B, C, H, W).
 
     Args:
         output: of a layer or a model.
-        target: a channel, class or place in the rows of a vector; of a feature map a channel, which
-            stands for the mean of its map, or a unit (channel, row, column); a list or an array
-            with one of these numbers for each image; None: for each image its own largest class.
+        target: a class or place of a vector (B, K); of feature maps (B, C, H, W) a channel, which
+            stands for the mean of its map; a list or an array with one of these numbers for each
+            image; a tuple: all numbers of one place, such as a unit (channel, row, column), of an
+            output of any shape; None: for each image its own largest class, of (B, K). Functions
+            that explain a model also take a function, from the output as it is to (B,).
 
     Raises:
-        ValueError: names the place that does not exist, and those that do.
+        ValueError: names the place that does not exist, and those that do; or a single number for
+            an output such as (B, time, K), in which it could mean several things.
     """
     flat = output[:, None] if output.ndim == 1 else output
     chosen = one_target(target)
     if chosen is None:
         if flat.ndim != 2:
-            accepted = "a channel, or a unit (channel, row, column)"
             problem = f"None is not accepted for an output of shape {tuple(output.shape)}"
-            raise ValueError(f"target: {problem}; accepted: {accepted}")
+            raise ValueError(f"target: {problem}; accepted: {_places(flat)}")
         return flat.amax(dim=1)
+    if isinstance(chosen, tuple) and len(chosen) == flat.ndim - 1:
+        return _picked(flat, chosen)
+    demand_channels_first(flat, "target", str(target))
     if isinstance(chosen, (int, tuple)):
         return _picked(flat, chosen if isinstance(chosen, tuple) else (chosen,))
     return _each_picked(flat, chosen.to(output.device))
 
 
-def one_target(target: Target) -> int | tuple[int, ...] | Tensor | None:
+def one_target(target: Place) -> int | tuple[int, ...] | Tensor | None:
     """Return a target in one of few forms: a number, a place, a number for each image (B,), None.
 
     Raises:
@@ -236,6 +300,22 @@ def one_target(target: Target) -> int | tuple[int, ...] | Tensor | None:
     numbers = as_tensor(target, "target")
     is_one = numbers.ndim == 0 and not numbers.is_floating_point()  # such as `argmax()` gives
     return int(numbers) if is_one else numbers
+
+
+def demand_channels_first(output: Tensor, name: str, target: str) -> None:
+    """Raise a ValueError unless a single number says what is meant of an output."""
+    if output.ndim not in (2, 4):
+        shape = tuple(output.shape)
+        problem = f"{target} does not say what is meant of an output of shape {shape}"
+        raise ValueError(f"{name}: {problem}; accepted: {_places(output)}")
+
+
+def _places(output: Tensor) -> str:
+    """Return what says which number of an output (B, …) is meant, in words."""
+    function = "a function of the output that returns (B,)"
+    if output.ndim == 4:
+        return f"a channel, a unit (channel, row, column), or {function}"
+    return f"a tuple of {output.ndim - 1} numbers, one for each axis after the first, or {function}"
 
 
 def _picked(output: Tensor, place: tuple[int, ...]) -> Tensor:

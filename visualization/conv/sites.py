@@ -5,7 +5,6 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from visualization.conv.common import Images, inspecting, one_image
@@ -21,9 +20,10 @@ ACTIVATIONS = (
 def feature_layers(model: nn.Module, image: Images, most: int | None = None) -> tuple[str, ...]:
     """Return the layers whose feature maps are worth looking at, in the order of their calls.
 
-    They are the activations (ReLU and its kin) that put out maps (B, C, H, W); of a model without
-    such modules, as where `F.relu` is called, its convolutions. A module that runs several times
-    comes as `relu@0`, `relu@1`.
+    They are the activations (ReLU and its kin) that put out maps of the image, (B, C, H, W) or, as
+    in ConvNeXt and Swin, (B, H, W, C); of a model without such modules, as where `F.relu` is
+    called, its convolutions. A table that is the same for all images, such as Swin's of positions,
+    is none. A module that runs several times comes as `relu@0`, `relu@1`.
 
     Args:
         model: any module.
@@ -49,22 +49,27 @@ def feature_layers(model: nn.Module, image: Images, most: int | None = None) -> 
 
 
 def _calls(model: nn.Module, image: Tensor) -> list[tuple[str, nn.Module]]:
-    """Return each call of an activation or a convolution that put out feature maps, by name."""
+    """Return each call of an activation or a convolution that put out feature maps, by name.
+
+    If gradients tell which of them follow from the image, only those.
+    """
     kinds = (*ACTIVATIONS, nn.Conv2d)
     leaves = {name: m for name, m in model.named_modules() if name and isinstance(m, kinds)}
-    ran: list[str] = []
+    ran: list[tuple[str, bool, bool]] = []  # name, whether it gave maps, whether of the image
 
     def note(name: str, output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4:
-            ran.append(name)
+        is_tensor = isinstance(output, Tensor)
+        ran.append((name, is_tensor and output.ndim == 4, is_tensor and output.requires_grad))
 
     taps = {name: functools.partial(note, name) for name in leaves}
-    with inspecting(model), torch.no_grad(), tapped(model, taps):
-        model(image)
-    totals, seen = Counter(ran), Counter[str]()
+    with inspecting(model), tapped(model, taps):
+        model(image.requires_grad_().clone())
+    totals, seen = Counter(name for name, _, _ in ran), Counter[str]()
     found: list[tuple[str, nn.Module]] = []
-    for name in ran:
+    with_gradient = any(is_map and follows for _, is_map, follows in ran)
+    for name, is_map, follows in ran:
         called = name if totals[name] == 1 else f"{name}@{seen[name]}"
         seen[name] += 1
-        found.append((called, leaves[name]))
+        if is_map and (follows or not with_gradient):
+            found.append((called, leaves[name]))
     return found

@@ -15,14 +15,13 @@ from visualization.conv.attacks.attacking import (
     Case,
     Classes,
     Climb,
-    answers,
     ascend,
     begin,
     demand_size,
     eligible,
 )
 from visualization.conv.attacks.norms import NormName
-from visualization.conv.common import Images, as_record, inspecting
+from visualization.conv.common import Images, Pick, as_record, inspecting
 
 
 @attrs.frozen(eq=False)
@@ -103,6 +102,7 @@ def fgsm(
     low: Bound = 0.0,
     high: Bound = 1.0,
     batch_size: int = 256,
+    output: Pick | None = None,
     classes: Sequence[str] = (),
 ) -> Attack:
     """Take one step of size epsilon up the loss: the fast gradient sign method.
@@ -113,7 +113,7 @@ def fgsm(
     the model is very sure.
 
     Args:
-        model: puts out logits (B, K); probabilities would be read as logits.
+        model: puts out logits (B, K), or probabilities (B, K), which are noticed by their sum.
         images: (B, C, H, W), or one (C, H, W), with pixels from `low` to `high`.
         labels: the right classes (B,); None: the model's own answers.
         epsilon: size of the step, in units of a pixel, 0 or more.
@@ -122,13 +122,15 @@ def fgsm(
         low: the least value that a pixel may have, or one for each channel.
         high: the largest, likewise.
         batch_size: images at a time.
+        output: picks the logits from what the model puts out, such as
+            `lambda out: out["logits"]`; None: it is one tensor.
         classes: names of the classes, for the figure.
 
     Raises:
         ValueError: names the argument that does not fit.
     """
     with inspecting(model):
-        case = begin(model, images, labels, target, norm, (low, high), batch_size)
+        case = begin(model, images, labels, target, norm, (low, high), batch_size, output)
         radius = demand_size(epsilon)
         adversarial, flat = [], []
         for part in case.parts():
@@ -156,6 +158,7 @@ def pgd(
     low: Bound = 0.0,
     high: Bound = 1.0,
     batch_size: int = 256,
+    output: Pick | None = None,
     classes: Sequence[str] = (),
 ) -> Attack:
     """Climb the loss by projected steps, within epsilon of the image and within its box.
@@ -180,6 +183,7 @@ def pgd(
         low: the least value that a pixel may have, or one for each channel.
         high: the largest, likewise.
         batch_size: images at a time; the result does not depend on it.
+        output: as `fgsm`.
         classes: names of the classes, for the figure.
 
     Raises:
@@ -187,7 +191,7 @@ def pgd(
     """
     climb = Climb(steps, step_size, restarts, seed)
     with inspecting(model):
-        case = begin(model, images, labels, target, norm, (low, high), batch_size)
+        case = begin(model, images, labels, target, norm, (low, high), batch_size, output)
         radius, rngs = demand_size(epsilon), climb.generators()
         adversarial, flat = [], []
         for part in case.parts():
@@ -205,7 +209,7 @@ def _concluded(
     flat: Tensor,
     classes: Sequence[str],
 ) -> Attack:
-    after, confidence = answers(case.model, adversarial, case.batch_size)
+    after, confidence = case.answers(adversarial)
     size = case.norm.size((adversarial - case.images).flatten(1))[:, 0]
     target = None if case.target is None else as_record(case.target)
     return Attack(

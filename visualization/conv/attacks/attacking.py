@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.conv.attacks.norms import Norm, NormName, find_norm
-from visualization.conv.common import Images, as_images, as_tensor, demand_tensor
+from visualization.conv.common import Images, Pick, as_images, as_logits, as_tensor, picked
 
 Classes = int | Sequence[int] | Tensor | NDArray[np.integer] | None
 Bound = float | Sequence[float]  # of pixels; several: one for each channel
@@ -91,6 +91,7 @@ class Case:
     low: Tensor  # (C or 1, 1, 1)
     high: Tensor
     batch_size: int
+    output: Pick | None  # picks the logits from what the model puts out; None: that is one tensor
 
     @property
     def everything(self) -> Part:
@@ -112,19 +113,27 @@ class Case:
         """Return images with perturbations (B, n) added; no rounding takes them out of the box."""
         return torch.maximum(torch.minimum(images + delta.view_as(images), self.high), self.low)
 
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the model's answers (B, K)."""
+        return logits(self.model, images, self.output)
+
+    def answers(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the class that is answered to each image (B,), and its probability (B,)."""
+        return answers(self.model, images, self.batch_size, self.output)
+
     def margins(self, part: Part, slack: float = 0.0) -> Tensor:
         """Return by how much the best wrong logit (the target's) is above the right one (B,).
 
         Of that is taken off what may be a rounding error, `slack` times the largest logit.
         """
         with torch.no_grad():
-            found = logits(self.model, part.images)
+            found = self.logits(part.images)
             return self._best_margin(found, part.goals) - slack * found.abs().amax(dim=1)
 
     def look(self, part: Part) -> tuple[Tensor, Tensor]:
         """Return the margins (B,), and the gradient of the loss that is to rise (B, n)."""
         asked = part.images.detach().clone().requires_grad_()
-        answers = logits(self.model, asked)
+        answers = self.logits(asked)
         if part.rivals is None:
             rivals = answers.scatter(1, part.goals[:, None], -torch.inf).logsumexp(dim=1)
         else:
@@ -147,24 +156,28 @@ class Case:
         return self.sign * (others.amax(dim=1) - answers.gather(1, goals[:, None])[:, 0])
 
 
-def logits(model: nn.Module, images: Tensor) -> Tensor:
+def logits(model: nn.Module, images: Tensor, output: Pick | None = None) -> Tensor:
     """Return a model's answers (B, K); the images stay as they are also if it works in place.
+
+    Of a network that ends in a softmax they are its logarithm.
 
     Raises:
         ValueError: it puts out something else.
     """
-    found = demand_tensor(model(images.clone()), "the model")
+    found = picked(model(images.clone()), output)
     if found.ndim != 2 or found.shape[1] < 2:
         problem = f"puts out {tuple(found.shape)}"
         raise ValueError(f"model: {problem}; accepted: logits (images, classes), 2 classes or more")
-    return found
+    return as_logits(found)
 
 
-def answers(model: nn.Module, images: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
+def answers(
+    model: nn.Module, images: Tensor, batch_size: int, output: Pick | None = None
+) -> tuple[Tensor, Tensor]:
     """Return the class of the largest logit of each image (B,), and its probability (B,)."""
     with torch.no_grad():
         found = [
-            logits(model, part).softmax(dim=1).max(dim=1)
+            logits(model, part, output).softmax(dim=1).max(dim=1)
             for part in torch.split(images, batch_size)
         ]
     return torch.cat([best.indices for best in found]), torch.cat([best.values for best in found])
@@ -178,6 +191,7 @@ def begin(
     norm: NormName,
     box: tuple[Bound, Bound],
     batch_size: int,
+    output: Pick | None,
 ) -> Case:
     """Check what is given, and let the model answer the images as they are."""
     held = as_images(images, model)
@@ -188,13 +202,13 @@ def begin(
     )
     _demand_box(held, low, high)
     with torch.no_grad():
-        num_classes = logits(model, held[:1]).shape[1]
-    before, confidence = answers(model, held, batch_size)
+        num_classes = logits(model, held[:1], output).shape[1]
+    before, confidence = answers(model, held, batch_size, output)
     right = _each_class(labels, before, num_classes, "labels")
     wanted = None if target is None else _each_class(target, before, num_classes, "target")
     return Case(
         model, held, before if right is None else right, wanted, before, confidence,
-        norm, find_norm(norm), low, high, batch_size,
+        norm, find_norm(norm), low, high, batch_size, output,
     )  # fmt: skip
 
 

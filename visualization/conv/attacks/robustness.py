@@ -18,15 +18,13 @@ from visualization.conv.attacks.attacking import (
     Classes,
     Climb,
     Part,
-    answers,
     ascend,
     begin,
     demand_size,
     eligible,
-    logits,
 )
 from visualization.conv.attacks.norms import NormName
-from visualization.conv.common import Images, as_record, inspecting
+from visualization.conv.common import Images, Pick, as_record, inspecting
 
 _SLACK = 1e-5  # of the largest logit: a margin that is no rounding error
 _HALVINGS = 14  # of the way from the image to what was found
@@ -98,6 +96,7 @@ def minimal_perturbation(
     low: Bound = 0.0,
     high: Bound = 1.0,
     batch_size: int = 256,
+    output: Pick | None = None,
     classes: Sequence[str] = (),
 ) -> MinimalPerturbation:
     """Search the smallest change of each image that changes its answer, by bisecting its size.
@@ -125,6 +124,7 @@ def minimal_perturbation(
         low: the least value that a pixel may have, or one for each channel.
         high: the largest, likewise.
         batch_size: images at a time.
+        output: as `fgsm`.
         classes: names of the classes, for the figure.
 
     Raises:
@@ -135,7 +135,7 @@ def minimal_perturbation(
         raise ValueError(f"rounds: {rounds} is not accepted; accepted: 1 or more")
     most = np.inf if largest is None else demand_size(largest, "largest")
     with inspecting(model):
-        case = begin(model, images, labels, target, norm, (low, high), batch_size)
+        case = begin(model, images, labels, target, norm, (low, high), batch_size, output)
         rngs = climb.generators()
         searches = [_search(case, part, most, rounds, climb, rngs) for part in case.parts()]
         found = [torch.cat(parts) for parts in zip(*searches, strict=True)]
@@ -146,7 +146,7 @@ def _concluded(
     case: Case, found: Sequence[Tensor], classes: tuple[str, ...]
 ) -> MinimalPerturbation:
     adversarial, radius, largest = found
-    after, confidence = answers(case.model, adversarial, case.batch_size)
+    after, confidence = case.answers(adversarial)
     return MinimalPerturbation(
         case.norm_name, as_record(case.images), as_record(adversarial), as_record(case.labels),
         None if case.target is None else as_record(case.target), as_record(case.before),
@@ -205,7 +205,7 @@ def _nearest_class(case: Case, part: Part) -> tuple[Tensor, Tensor | None]:
         margins, slope = case.look(part)
         return margins.abs()[:, None] / case.norm.dual(slope), None
     with torch.no_grad():
-        answers = logits(case.model, part.images)
+        answers = case.logits(part.images)
     others = answers.scatter(1, part.goals[:, None], -torch.inf)
     order = others.argsort(dim=1, descending=True)[:, : min(_RIVALS, answers.shape[1] - 1)]
     own = answers.gather(1, part.goals[:, None])
@@ -274,6 +274,7 @@ def robustness_curve(
     low: Bound = 0.0,
     high: Bound = 1.0,
     batch_size: int = 256,
+    output: Pick | None = None,
 ) -> RobustnessCurve:
     """Measure accuracy under `pgd` by the size of the perturbation, and under noise of that size.
 
@@ -292,6 +293,7 @@ def robustness_curve(
         low: the least value that a pixel may have, or one for each channel.
         high: the largest, likewise.
         batch_size: images at a time.
+        output: as `fgsm`.
 
     Raises:
         ValueError: names the argument that does not fit.
@@ -301,7 +303,7 @@ def robustness_curve(
     if not sizes:
         raise ValueError("epsilons: none are given; accepted: one size or more")
     with inspecting(model):
-        case = begin(model, images, labels, None, norm, (low, high), batch_size)
+        case = begin(model, images, labels, None, norm, (low, high), batch_size, output)
         right = case.before == case.labels
         clean, accuracy, noise = _share(right), [], []
         for size in sizes:
@@ -309,7 +311,7 @@ def robustness_curve(
             right[right.clone()] = _withstand(case, right, size, climb)
             accuracy.append(_share(right))
         with torch.no_grad():
-            num_classes = logits(model, case.images[:1]).shape[1]
+            num_classes = case.logits(case.images[:1]).shape[1]
         return RobustnessCurve(
             norm, np.array(sizes), np.array(accuracy), np.array(noise), clean, len(right),
             num_classes,

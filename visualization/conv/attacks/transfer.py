@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from visualization.conv.attacks.adversarial import Attack
 from visualization.conv.attacks.attacking import Classes, answers
-from visualization.conv.common import Images, as_images, inspecting
+from visualization.conv.common import Images, Pick, as_images, inspecting
 
 Attacker = Callable[[nn.Module, Images, Classes], Attack]
 
@@ -52,6 +52,7 @@ def transfer_table(
     *,
     seed: int = 0,
     batch_size: int = 256,
+    output: Pick | None = None,
 ) -> TransferTable:
     """Attack each model, and let each model answer what came of it.
 
@@ -63,6 +64,8 @@ def transfer_table(
             `functools.partial(pgd, epsilon=0.1)`.
         seed: of the signs of the noise.
         batch_size: images at a time, where they are answered.
+        output: picks the logits from what each model puts out; None: it is one tensor. The attack
+            takes one of its own.
 
     Raises:
         ValueError: no models, or no labels; or the attack's.
@@ -75,8 +78,9 @@ def transfer_table(
     right = attacks[0].labels
     sets = [found.adversarial for found in attacks]
     noisy = [_random_signs(found, seed) for found in attacks]
+    shown = (attacks[0].images, *sets, *noisy)
     columns = [
-        [_accuracy(model, each, right, batch_size) for each in (attacks[0].images, *sets, *noisy)]
+        [_accuracy(model, each, right, batch_size, output) for each in shown]
         for model in models.values()
     ]
     table, num = np.array(columns).T, len(models)
@@ -94,7 +98,9 @@ def _random_signs(attack: Attack, seed: int) -> Tensor:
     return torch.maximum(torch.minimum(attack.images + change, attack.high), attack.low)
 
 
-def _accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int) -> float:
+def _accuracy(
+    model: nn.Module, images: Tensor, labels: Tensor, batch_size: int, output: Pick | None
+) -> float:
     with inspecting(model):
-        given, _ = answers(model, as_images(images, model), batch_size)
+        given, _ = answers(model, as_images(images, model), batch_size, output)
     return float((given.cpu() == labels).double().mean())

@@ -19,9 +19,16 @@ from visualization.conv.common import (
     inspecting,
     named,
     one_call,
-    score,
 )
-from visualization.conv.scores import Asked, asked, demand_gradient, spans
+from visualization.conv.layout import tapped_maps
+from visualization.conv.scores import (
+    Asked,
+    asked,
+    demand_gradient,
+    demand_last,
+    spans,
+    without_gradient,
+)
 from visualization.errors import NothingToShow
 from visualization.tracing import NamedLayer, tapped
 
@@ -49,22 +56,57 @@ def layer_calls(model: nn.Module, images: Images) -> list[tuple[str, int, tuple[
     return calls
 
 
-def last_map(model: nn.Module, images: Images) -> str:
-    """Return the name of the last layer that puts out feature maps of more than one place.
+def last_map(
+    model: nn.Module, images: Images, target: Target = None, of: NamedLayer | None = None
+) -> str:
+    """Return the name of the last layer with feature maps on the way to what is explained.
 
-    It is found by running the model on the first image, and is such as `relu@3` if the layer runs
-    several times. What the model itself puts out does not count.
+    The maps have more than one place, and the score of the first image depends on them: what a
+    network computes beside it, however late, does not count. The name is such as `relu@3` if the
+    layer runs several times. What the model itself puts out does not count.
+
+    Args:
+        model: any module.
+        images: (B, C, H, W), of which the first is run.
+        target: what is explained, as `score` takes it; None: the largest class.
+        of: dotted name of the layer whose unit is explained; None: the model's output.
 
     Raises:
         NothingToShow: (a ValueError) there is none.
     """
-    calls = layer_calls(model, images)
-    maps = [call for call in calls if len(call[2]) == 4 and call[2][2] * call[2][3] > 1]
+    with inspecting(model):
+        held = as_images(images, model)
+        ask = asked(model, held, target, named(model, of, "of"), None, graph=True)
+        return _last_map(ask, held)
+
+
+def _last_map(ask: Asked, images: Tensor) -> str:
+    """Return what `last_map` does of a score."""
+    calls: list[str] = []
+    maps: dict[str, Tensor] = {}  # by name and number of the call, as they end
+
+    def note(name: str) -> Callable[[Any], Any]:
+        def take(output: Any) -> Any:
+            called = f"{name}@{calls.count(name)}"
+            calls.append(name)
+            if not isinstance(output, Tensor) or output.ndim != 4 or output[0, 0].numel() < 2:
+                return None
+            maps[called] = output
+            return output.clone()  # what follows may work in place
+
+        return take
+
+    own = ask.layer.partition("@")[0] if ask.layer else None
+    names = [name for name, _ in ask.model.named_modules() if name]
+    before = [name for name in names if not own or not f"{name}.".startswith(f"{own}.")]
+    with tapped_maps(ask.model, {name: note(name) for name in before}):
+        scores = ask.part(slice(1))(images[:1].clone().requires_grad_(), torch.tensor([0]))
     if not maps:
-        kind = type(model).__name__
+        kind = type(ask.model).__name__
         raise NothingToShow(f"layer: no layer of the {kind} puts out feature maps (B, C, h, w)")
-    name, number, _ = maps[-1]
-    return f"{name}@{number}" if sum(call[0] == name for call in calls) > 1 else name
+    last = demand_last(scores, maps)
+    name = last.rpartition("@")[0]
+    return last if calls.count(name) > 1 else name
 
 
 def grad_cam(
@@ -76,7 +118,7 @@ def grad_cam(
     of: NamedLayer | None = None,
     positive: bool = True,
     upsample: bool = True,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Return the sum of a layer's maps, each times the mean of the score's gradient in it.
 
@@ -92,7 +134,8 @@ def grad_cam(
         of: dotted name of a layer after it whose unit is explained; None: the model's output.
         positive: leave out what speaks against the target (equation 2's ReLU).
         upsample: return (B, H, W), enlarged bilinearly; otherwise (B, h, w).
-        batch_size: images that run at once.
+        batch_size: images that run at once, which bounds the memory; None:
+            at most 64, of 2²⁰ numbers together.
 
     Raises:
         ValueError: the layer puts out no maps (B, C, h, w), or the score does not depend on it; or
@@ -112,7 +155,7 @@ def grad_cam_plus_plus(
     of: NamedLayer | None = None,
     positive: bool = True,
     upsample: bool = True,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Return the sum of a layer's maps, each times a mean over places that gain the score.
 
@@ -129,7 +172,8 @@ def grad_cam_plus_plus(
         of: as `grad_cam`.
         positive: as `grad_cam`.
         upsample: as `grad_cam`.
-        batch_size: images that run at once.
+        batch_size: images that run at once, which bounds the memory; None:
+            at most 64, of 2²⁰ numbers together.
 
     Raises:
         ValueError: as `grad_cam`.
@@ -149,16 +193,17 @@ def _gained(activations: Tensor, gradients: Tensor) -> Tensor:
 
 def _cam(
     model: nn.Module, images: Images, target: Target, weights: Weights,
-    layers: tuple[NamedLayer | None, NamedLayer | None], how: tuple[bool, bool], batch_size: int,
+    layers: tuple[NamedLayer | None, NamedLayer | None], how: tuple[bool, bool],
+    batch_size: int | None,
 ) -> Tensor:  # fmt: skip
     """Return the weighted sums of maps (B, H, W), or (B, h, w) if not to be enlarged."""
     positive, upsample = how
     with inspecting(model):
         held = as_images(images, model)
-        layer = named(model, layers[0]) or last_map(model, held)
-        ask = asked(model, held, target, named(model, layers[1], "of"), batch_size)
+        ask = asked(model, held, target, named(model, layers[1], "of"), batch_size, graph=True)
+        layer = named(model, layers[0]) or _last_map(ask, held)
         parts = []
-        for span in spans(len(held), batch_size):
+        for span in spans(len(held), ask.batch_size):
             try:
                 maps, gradients = _maps_and_gradients(ask.part(span), held[span], layer)
             except CheckpointError:  # a checkpoint around the layer begins its graph at the images
@@ -179,29 +224,23 @@ def _maps_and_gradients(ask: Asked, images: Tensor, layer: str) -> tuple[Tensor,
     The graph begins at the maps, and goes on from a copy, which may be changed in place.
     """
     found: list[Tensor] = []
-    later: list[Any] = []
     chosen = one_call(ask.model, layer)
-    wanted = one_call(ask.model, ask.layer) if ask.layer else None
-    if chosen == wanted:
+    if ask.layer and chosen == one_call(ask.model, ask.layer):
         raise ValueError(f"of: {ask.layer!r} is the layer itself; accepted: a layer after it")
 
     def begin(output: Any) -> Tensor:
-        maps = demand_tensor(output, repr(layer)).detach().requires_grad_()
-        found.append(maps)
+        maps = demand_tensor(output, repr(layer)).detach()
+        if maps.ndim != 4:
+            problem = f"{layer!r} puts out {tuple(maps.shape)}"
+            raise ValueError(f"layer: {problem}; accepted: layers that put out (B, C, h, w)")
+        found.append(maps.requires_grad_())
         return maps.clone()
 
-    taps: dict[str, Callable[[Any], Any]] = {chosen: begin}
-    if wanted:
-        taps[wanted] = later.append
-    with tapped(ask.model, taps, stop=wanted is not None):
-        answer = ask.model(images.clone())
-    outputs = later if wanted else [answer]
-    if not found or not outputs:
-        name = ask.layer if found else layer
-        raise ValueError(f"layer: {name!r} was not called while the model ran")
+    with tapped_maps(ask.model, {chosen: begin}):
+        scores = ask(images)
+    if not found and ask.layer:  # the pass went no further than to that one
+        raise without_gradient(repr(layer))
+    if not found:
+        raise ValueError(f"layer: {layer!r} was not called while the model ran")
     (maps,) = found
-    if maps.ndim != 4:
-        problem = f"{layer!r} puts out {tuple(maps.shape)}"
-        raise ValueError(f"layer: {problem}; accepted: layers that put out (B, C, h, w)")
-    scores = score(demand_tensor(outputs[0], repr(ask.layer or "the model")), ask.target)
     return maps.detach(), demand_gradient(scores, maps, repr(layer))

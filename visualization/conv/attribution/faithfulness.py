@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from visualization.conv.attribution.masking import Fill, replacement
 from visualization.conv.attribution.methods import as_array, as_map
 from visualization.conv.common import Images, Target, as_images, as_tensor, inspecting
-from visualization.conv.scores import Asked, asked, demand_count, spans
+from visualization.conv.scores import Asked, asked, demand_count, spans, unravelled
 from visualization.tracing import NamedLayer
 
 RANDOM = "random order"
@@ -64,7 +64,7 @@ def faithfulness(
     num_random: int = 10,
     probability: bool | None = None,
     seed: int = 0,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> Faithfulness:
     """Delete and insert pixels in the order of attributions, and follow the score.
 
@@ -82,9 +82,9 @@ def faithfulness(
         insertion_fill: what is shown before a pixel is inserted, likewise.
         num_steps: S, equal steps to all pixels.
         num_random: random orders of each image.
-        probability: score the softmax of the output; None: of the model's output, not of a layer's.
+        probability: score the softmax; None: of the model's output, unless a function reads it.
         seed: of random orders.
-        batch_size: changed images that run at once, which bounds the memory.
+        batch_size: images that run at once; None: at most 256, of 2²² numbers together.
 
     Raises:
         ValueError: maps that do not fit the images; a setting out of range; or as `score`.
@@ -99,17 +99,17 @@ def faithfulness(
         shuffled = np.broadcast_to(np.arange(size[1]), (num_random, *size))
         orders[RANDOM] = [torch.as_tensor(ranks) for ranks in rng.permuted(shuffled, axis=-1)]
         ask = asked(model, held, target, layer, batch_size)
-        as_share = layer is None if probability is None else probability
-        ask = attrs.evolve(ask, probability=as_share)
+        usual = layer is None and not callable(target)
+        ask = attrs.evolve(ask, probability=usual if probability is None else probability)
         counts = torch.linspace(0, size[1], num_steps + 1, dtype=torch.float64).round().long()
         blank = replacement(held, deletion_fill, model, "deletion_fill")
         start = replacement(held, insertion_fill, model, "insertion_fill")
         both = [
-            {name: _curves(ask, *way, ranks, counts, batch_size) for name, ranks in orders.items()}
+            {name: _curves(ask, *way, ranks, counts) for name, ranks in orders.items()}
             for way in ((held, blank), (start, held))
         ]
     fills = (_words(deletion_fill), _words(insertion_fill))
-    quantity = "probability" if as_share else "score"
+    quantity = "probability" if ask.probability else "score"
     return Faithfulness(counts.numpy() / size[1], both[0], both[1], quantity, fills)
 
 
@@ -130,16 +130,16 @@ def _ranks(
 
 
 def _curves(
-    ask: Asked, before: Tensor, after: Tensor, orders: list[Tensor], counts: Tensor, batch_size: int
+    ask: Asked, before: Tensor, after: Tensor, orders: list[Tensor], counts: Tensor
 ) -> NDArray[np.float64]:
     """Return the scores (B, S + 1) while pixels become those of `after`: a mean over orders."""
     ranks = torch.stack(orders).to(before.device)
     steps = counts.to(before.device)
     shape = (len(ranks), len(before), len(steps))
     parts = []
-    for span in spans(ranks.shape[0] * len(before) * len(steps), batch_size):
+    for span in spans(ranks.shape[0] * len(before) * len(steps), ask.batch_size):
         at = torch.arange(span.start, span.stop, device=before.device)
-        order, number, step = torch.unravel_index(at, shape)
+        order, number, step = unravelled(at, shape)
         changed = (ranks[order, number] < steps[step, None]).view(-1, 1, *before.shape[2:])
         parts.append(ask(torch.where(changed, after[number], before[number]), number))
     return np.asarray(as_array(torch.cat(parts).view(shape)).mean(axis=0))

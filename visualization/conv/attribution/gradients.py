@@ -6,6 +6,8 @@ the image, or in units of the score where they are multiplied by the image.
 """
 
 import contextlib
+import functools
+import inspect
 from collections.abc import Callable
 
 import numpy as np
@@ -21,6 +23,17 @@ from visualization.tracing import NamedLayer
 Method = Callable[..., Tensor]  # (model, images, target, **options) -> (B, C, H, W) or (B, H, W)
 
 
+def explaining(method: Method, layer: NamedLayer | None) -> Method:
+    """Return a method that explains units of a layer; None: the model's output.
+
+    Most methods call that layer `layer`. A Grad-CAM calls it `of`, and `layer` that of its maps.
+    """
+    if layer is None:
+        return method
+    name = "of" if "of" in inspect.signature(method).parameters else "layer"
+    return functools.partial(method, **{name: layer})
+
+
 def _gradients(
     ask: Asked, images: Tensor, rows: Tensor | None = None, rule: str | None = None
 ) -> Tensor:
@@ -32,12 +45,12 @@ def _gradients(
 
 def _by_rule(
     model: nn.Module, images: Images, target: Target, layer: NamedLayer | None, rule: str | None,
-    batch_size: int,
+    batch_size: int | None,
 ) -> Tensor:  # fmt: skip
     with inspecting(model):
         held = as_images(images, model)
-        ask = asked(model, held, target, layer, batch_size)
-        every = spans(len(held), batch_size)
+        ask = asked(model, held, target, layer, batch_size, graph=True)
+        every = spans(len(held), ask.batch_size)
         return torch.cat([_gradients(ask.part(span), held[span], rule=rule) for span in every])
 
 
@@ -47,7 +60,7 @@ def saliency(
     target: Target = None,
     *,
     layer: NamedLayer | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Return the gradient of the score with respect to the image (B, C, H, W), with its sign.
 
@@ -58,7 +71,8 @@ def saliency(
         images: (B, C, H, W) or (C, H, W).
         target: what is explained, as `score` takes it; None: each image's own largest class.
         layer: dotted name of the layer whose unit is meant; None: the model's output.
-        batch_size: images that run at once, which bounds the memory.
+        batch_size: images that run at once, which bounds the memory; None:
+            at most 64, of 2²⁰ numbers together.
 
     Raises:
         ValueError: the score has no gradient; or as `score`.
@@ -72,7 +86,7 @@ def input_x_gradient(
     target: Target = None,
     *,
     layer: NamedLayer | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Return the image times the gradient of the score (B, C, H, W), in units of the score.
 
@@ -99,7 +113,7 @@ def guided_backprop(
     target: Target = None,
     *,
     layer: NamedLayer | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Return the gradient (B, C, H, W) of which each ReLU lets only what is positive pass.
 
@@ -126,7 +140,7 @@ def deconvnet(
     target: Target = None,
     *,
     layer: NamedLayer | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Return the score led back (B, C, H, W): a ReLU passes what is positive, on or off.
 
@@ -154,7 +168,7 @@ def integrated_gradients(
     layer: NamedLayer | None = None,
     baseline: Fill = 0.0,
     num_steps: int = 50,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Return (image − baseline) times the mean gradient on the way between (B, C, H, W).
 
@@ -169,7 +183,8 @@ def integrated_gradients(
         layer: as `saliency`.
         baseline: where the way begins, as `replacement` takes it: a number, `mean`, `blur`, images.
         num_steps: S, nodes on the way.
-        batch_size: nodes that run at once, which bounds the memory.
+        batch_size: nodes that run at once, which bounds the memory; None:
+            at most 64, of 2²⁰ numbers together.
 
     Raises:
         ValueError: as `saliency` and `replacement`.
@@ -178,13 +193,13 @@ def integrated_gradients(
     places, shares = np.polynomial.legendre.leggauss(num_steps)
     with inspecting(model):
         held = as_images(images, model)
-        ask = asked(model, held, target, layer, batch_size)
+        ask = asked(model, held, target, layer, batch_size, graph=True)
         way = held - replacement(held, baseline, model, "baseline")
         # Nodes lie in [-1, 1]: `left` is what of the way is left to go, of the whole of it.
         left = torch.as_tensor((1 - places) / 2).to(held)
         weights = torch.as_tensor(shares / 2).to(held)
         total = torch.zeros_like(held)
-        for span in spans(len(held) * num_steps, batch_size):
+        for span in spans(len(held) * num_steps, ask.batch_size):
             number = torch.arange(span.start, span.stop, device=held.device)
             rows, nodes = number // num_steps, number % num_steps
             points = held[rows] - left[nodes, None, None, None] * way[rows]
@@ -201,7 +216,7 @@ def completeness_gap(
     *,
     layer: NamedLayer | None = None,
     baseline: Fill = 0.0,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Return what attributions sum to, minus score(image) − score(baseline) (B,).
 
@@ -214,7 +229,8 @@ def completeness_gap(
         target: what was explained.
         layer: the layer that was meant.
         baseline: that was used.
-        batch_size: images that run at once.
+        batch_size: images that run at once, which bounds the memory; None:
+            at most 64, of 2²⁰ numbers together.
 
     Raises:
         ValueError: as `score` and `replacement`; or attributions of another number of images.
@@ -224,9 +240,9 @@ def completeness_gap(
         if len(attributions) != len(held):
             problem = f"are of {len(attributions)} images"
             raise ValueError(f"attributions: {problem}; accepted: of the {len(held)} given")
-        ask = asked(model, held, target, layer, batch_size)
+        ask = asked(model, held, target, layer, batch_size, graph=True)
         other = replacement(held, baseline, model, "baseline")
-        gains = ask.each(held, batch_size) - ask.each(other, batch_size)
+        gains = ask.each(held) - ask.each(other)
         return as_tensor(attributions, "attributions").to(gains).flatten(1).sum(dim=1) - gains
 
 
@@ -240,7 +256,7 @@ def smooth_grad(
     num_samples: int = 50,
     noise: float = 0.15,
     seed: int = 0,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Return the mean of a method's maps over noisy copies of the image, shaped as its own.
 
@@ -250,14 +266,15 @@ def smooth_grad(
         model: any module; it is left as it was.
         images: (B, C, H, W) or (C, H, W).
         target: as `saliency`; None: the largest class of the image without noise.
-        layer: as `saliency`, handed to the method if it is given.
+        layer: as `saliency`: the layer whose unit is explained, not that of a Grad-CAM's maps.
         method: what is averaged: any function (model, images, target) -> (B, …), with its options,
-            such as the layer of a Grad-CAM, set by `functools.partial`.
+            such as the layer of a Grad-CAM's maps, set by `functools.partial`.
         num_samples: S, noisy copies.
         noise: standard deviation of the noise, as a share of the image's largest minus its smallest
             value; the paper has 0.1 to 0.2.
         seed: of the noise, which is the same for each image.
-        batch_size: copies that run at once, which bounds the memory.
+        batch_size: copies that run at once, which bounds the memory; None:
+            at most 64, of 2²⁰ numbers together.
 
     Raises:
         ValueError: a setting out of range; or as the method.
@@ -266,20 +283,20 @@ def smooth_grad(
     if not 0 <= noise < float("inf"):
         raise ValueError(f"noise: {noise} is not accepted; accepted: 0 or more")
     rng = np.random.default_rng(seed)
-    options = {} if layer is None else {"layer": layer}
+    explain = explaining(method, layer)
     with inspecting(model):
         held = as_images(images, model)
-        ask = asked(model, held, target, layer, batch_size)
+        ask = asked(model, held, target, layer, batch_size, graph=True)
         scale = noise * (held.amax((1, 2, 3)) - held.amin((1, 2, 3)))[:, None, None, None, None]
         totals: list[Tensor] = []
-        for samples in spans(num_samples, batch_size):
+        for samples in spans(num_samples, ask.batch_size):
             num = samples.stop - samples.start
             draws = torch.as_tensor(rng.standard_normal((num, *held.shape[1:]))).to(held)
             parts = []
-            for span in spans(len(held), max(1, batch_size // num)):
+            for span in spans(len(held), max(1, ask.batch_size // num)):
                 noisy = (held[span, None] + scale[span] * draws).flatten(0, 1)
                 rows = torch.arange(span.start, span.stop).repeat_interleave(num)
-                maps = method(model, noisy, ask.of(rows), **options)
+                maps = explain(model, noisy, ask.of(rows))
                 parts.append(maps.reshape(-1, num, *maps.shape[1:]).sum(dim=1))
             totals.append(torch.cat(parts))
         return torch.stack(totals).sum(dim=0) / num_samples

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.conv.common import Images, Target, as_images, as_tensor, inspecting
-from visualization.conv.scores import Asked, asked, demand_count, spans
+from visualization.conv.scores import Asked, asked, demand_count, spans, unravelled
 from visualization.tracing import NamedLayer
 
 Size = int | tuple[int, int]  # both sides, or (rows, columns)
 Fill = float | str | Tensor | NDArray[Any]
 FILLS = ("mean", "blur")
+_WINDOW, _GRID = 3, 7  # sides that are usual, of smaller images as many as there are pixels
 _BLUR = 0.1  # standard deviation of the blur, as a share of the side
 
 
@@ -61,12 +62,14 @@ def _blurred(images: Tensor) -> Tensor:
     return held
 
 
-def pair(size: Size, name: str, most: tuple[int, int]) -> tuple[int, int]:
-    """Return rows and columns of a size.
+def pair(size: Size, name: str, most: tuple[int, int], usual: int = 1) -> tuple[int, int]:
+    """Return rows and columns of a size; a single number is cut to a side that is shorter.
 
     Raises:
-        ValueError: below 1, or beyond `most`.
+        ValueError: below 1, or beyond `most`; of a single number beyond both and beyond the usual.
     """
+    if isinstance(size, int) and 1 <= size <= max(*most, usual):
+        return min(size, most[0]), min(size, most[1])
     both = (size, size) if isinstance(size, int) else tuple(size)
     if len(both) != 2 or not all(1 <= at <= end for at, end in zip(both, most, strict=False)):
         accepted = f"1 to {most[0]} rows, 1 to {most[1]} columns"
@@ -91,11 +94,11 @@ def occlusion_map(
     target: Target = None,
     *,
     layer: NamedLayer | None = None,
-    window: Size = 3,
+    window: Size = _WINDOW,
     stride: Size = 1,
     fill: Fill = 0.0,
     within: Tensor | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Return how much the score drops where a window hides the image (B, H, W).
 
@@ -108,12 +111,14 @@ def occlusion_map(
         images: (B, C, H, W) or (C, H, W).
         target: what is explained, as `score` takes it; None: each image's own largest class.
         layer: dotted name of the layer whose unit is meant; None: the model's output.
-        window: its sides in pixels, a number or (rows, columns); all channels are hidden.
+        window: its sides in pixels, a number (of an image with fewer rows or columns as many as
+            there are) or (rows, columns); all channels are hidden.
         stride: between windows, at most the window. The last window is cut at the border.
         fill: what hidden pixels show, as `replacement` takes it.
         within: boolean (H, W) or (B, H, W): pixels that the score depends on, such as a receptive
             field. Windows that hide none of them are not run; their drop is exactly 0.
-        batch_size: occluded images that run at once, which bounds the memory.
+        batch_size: occluded images that run at once, which bounds the memory; None:
+            at most 256, of 2²² numbers together.
 
     Raises:
         ValueError: a window or stride that does not fit; or as `score`.
@@ -121,32 +126,32 @@ def occlusion_map(
     with inspecting(model), torch.no_grad():
         held = as_images(images, model)
         sides = (held.shape[2], held.shape[3])
-        windows = pair(window, "window", sides)
+        windows = pair(window, "window", sides, _WINDOW)
         strides = pair(stride, "stride", windows)
         rows, columns = (_covers(*each, held) for each in zip(sides, windows, strides, strict=True))
         ask = asked(model, held, target, layer, batch_size)
         other = replacement(held, fill, model)
-        drops = _drops(ask, held, other, (rows, columns), within, batch_size).to(held)
+        drops = _drops(ask, held, other, (rows, columns), within).to(held)
         total = torch.einsum("bij,ih,jw->bhw", drops, rows, columns)
         return total / torch.outer(rows.sum(dim=0), columns.sum(dim=0))
 
 
 def _drops(
     ask: Asked, images: Tensor, other: Tensor, covers: tuple[Tensor, Tensor],
-    within: Tensor | None, batch_size: int,
+    within: Tensor | None,
 ) -> Tensor:  # fmt: skip
     """Return the drop of the score for each image and window (B, rows, columns)."""
     rows, columns = covers
     shape = (len(images), len(rows), len(columns))
-    base = ask.each(images, batch_size)
+    base = ask.each(images)
     drops = base.new_zeros(shape)
     asking = torch.ones(images.shape[0:1] + images.shape[2:], device=images.device)
     if within is not None:
         asking = _demand_within(within, images).to(asking)
     touched = torch.einsum("bhw,ih,jw->bij", asking, rows.to(asking), columns.to(asking)) > 0
     chosen = touched.flatten().nonzero()[:, 0]
-    for span in spans(len(chosen), batch_size):
-        number, row, column = torch.unravel_index(chosen[span], shape)
+    for span in spans(len(chosen), ask.batch_size):
+        number, row, column = unravelled(chosen[span], shape)
         hidden = (rows[row][:, :, None] * columns[column][:, None, :])[:, None] > 0
         scores = ask(torch.where(hidden, other[number], images[number]), number)
         drops[number, row, column] = base[number] - scores
@@ -171,11 +176,11 @@ def rise(
     *,
     layer: NamedLayer | None = None,
     num_masks: int = 2000,
-    grid: Size = 7,
+    grid: Size = _GRID,
     keep: float = 0.5,
     fill: Fill = 0.0,
     seed: int = 0,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Return the mean score of randomly masked images in which a pixel is seen (B, H, W).
 
@@ -191,12 +196,14 @@ def rise(
         target: what is explained, as `score` takes it; None: each image's own largest class.
         layer: dotted name of the layer whose unit is meant; None: the model's output.
         num_masks: N, at least 2; the noise falls as 1 / √N.
-        grid: cells of a mask along the image, a number or (rows, columns). Masks are drawn on one
-            cell more, enlarged bilinearly and shifted by less than a cell.
+        grid: cells of a mask along the image, a number (of an image with fewer rows or columns as
+            many as there are) or (rows, columns). Masks are drawn on one cell more, enlarged
+            bilinearly and shifted by less than a cell.
         keep: probability that a cell is seen, between 0 and 1.
         fill: what hidden pixels show, as `replacement` takes it.
         seed: of the masks.
-        batch_size: masked images that run at once, which bounds the memory.
+        batch_size: masked images that run at once, which bounds the memory; None:
+            at most 256, of 2²² numbers together.
 
     Raises:
         ValueError: a setting out of range; or as `score`.
@@ -207,16 +214,16 @@ def rise(
     with inspecting(model), torch.no_grad():
         held = as_images(images, model)
         sides = (held.shape[2], held.shape[3])
-        masks = _Masks.drawn(num_masks, pair(grid, "grid", sides), sides, keep, seed)
+        masks = _Masks.drawn(num_masks, pair(grid, "grid", sides, _GRID), sides, keep, seed)
         ask = asked(model, held, target, layer, batch_size)
-        base = ask.each(held, batch_size).cpu().double()
+        base = ask.each(held).cpu().double()
         other = replacement(held, fill, model)
-        means, covariances = _moments(ask, held, other, masks, base, batch_size)
+        means, covariances = _moments(ask, held, other, masks, base)
         return ((base + means)[:, None, None] + covariances / keep).to(held)
 
 
 def _moments(
-    ask: Asked, images: Tensor, other: Tensor, masks: "_Masks", base: Tensor, batch_size: int
+    ask: Asked, images: Tensor, other: Tensor, masks: "_Masks", base: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the mean of the gain f = score - base (B,), and its covariance with masks (B, H, W).
 
@@ -225,7 +232,7 @@ def _moments(
     """
     together = torch.zeros(images.shape[0:1] + images.shape[2:], dtype=torch.float64)
     of_gains, of_masks = torch.zeros_like(together[:, 0, 0]), torch.zeros_like(together[0])
-    for span in spans(masks.num, batch_size):
+    for span in spans(masks.num, ask.batch_size):
         part = masks.enlarged(span, images.dtype)
         around = part.double() - masks.keep
         of_masks += around.sum(dim=0)

@@ -99,7 +99,11 @@ class relu_rule(TorchFunctionMode):  # noqa: N801 - used as a function, like tor
             named["inplace"] = True
         return self._relu(*args, **named)
 
+    def rule_for(self, values: Tensor) -> Rule:
+        """Return the rule for a ReLU of these values: the same for each."""
+        return self.rule
+
     def _relu(self, input: Tensor, inplace: bool = False) -> Tensor:  # noqa: A002 - torch's name
         """Return max(input, 0). A copy back also reaches what `input` is a view of."""
-        result: Tensor = _Relu.apply(input, self.rule)
+        result: Tensor = _Relu.apply(input, self.rule_for(input))
         return input.copy_(result) if inplace else result

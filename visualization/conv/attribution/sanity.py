@@ -67,7 +67,7 @@ def randomisation_check(
     layers: Sequence[NamedLayer] | None = None,
     cascading: bool = True,
     seed: int = 0,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> SanityCheck:
     """Take a copy's weights away from the last layer down, and compare its maps with the model's.
 
@@ -87,17 +87,19 @@ def randomisation_check(
         layers: dotted names, blocks with all that is in them; None: each layer with weights.
         cascading: keep what is lost; otherwise each layer loses its weights alone.
         seed: of the new weights.
-        batch_size: images that run at once where the target is settled.
+        batch_size: images that run at once, handed on to each method that has one; None: at most
+            64, of 2²⁰ numbers together.
 
     Raises:
         ValueError: an unknown layer or method; a layer without weights; or as `score`.
     """
-    explained = chosen_methods(CHECKED if methods is None else methods)
+    of_each = CHECKED if methods is None else methods
+    explained = chosen_methods(of_each, batch_size=batch_size)
     source = torch.Generator().manual_seed(seed)
     found: dict[str, list[Tensor]] = {name: [] for name in explained}
     with inspecting(model), torch.random.fork_rng([]):
         held = as_images(images, model)
-        ask = asked(model, held, target, None, batch_size)
+        ask = asked(model, held, target, None, batch_size, graph=True)
         double = copied(model)
         chosen = None if layers is None else layer_names(model, layers)
         parameters = _parameters(double, held, chosen)

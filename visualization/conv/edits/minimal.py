@@ -15,10 +15,14 @@ from torch import Tensor, nn
 from visualization.conv.attribution.masking import Fill, replacement
 from visualization.conv.common import Images, as_array, inspecting, one_image
 from visualization.conv.edits.watched import Place, Watched, close_up, watched
-from visualization.conv.scores import demand_count, spans
+from visualization.conv.scores import demand_count, fitting, spans
 from visualization.tracing import NamedLayer
 
-_HASTE = 0.1  # share of the squares that are removed at once, at most
+_HASTE = 0.1  # share of the squares that are removed at once, at most,
+_CHEAP, _HALF = 0.25, 0.5  # or this share, if that takes so much of what may still be lost
+_PREFIXES = 32  # numbers of squares that are tried to be removed at once
+_TRIED = 2**26  # numbers in all images that are tried, about, which the side of squares keeps to
+_ROUNDS = 6  # as many times each square is tried, about
 
 
 @attrs.frozen(eq=False)
@@ -62,18 +66,20 @@ def minimal_patch(
     keep: float = 0.9,
     *,
     fill: Fill = 0.0,
-    block: int = 1,
-    batch_size: int = 256,
+    block: int | None = None,
+    batch_size: int | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> MinimalPatch:
     """Find few pixels that keep most of a unit's activation when all others are replaced.
 
     From the whole receptive field, again and again, each square left is tried out, and those that
-    are missed least are removed, a tenth of them at most at a time, as long as the activation
-    stays at `keep` of the original. So each square that is left is needed: without any single one
-    less than `keep` remains. That no other set is smaller is not promised.
+    are missed least are removed, as long as the activation stays at `keep` of the original: a tenth
+    of them at most, or up to half if together they are hardly missed. So each square that is left
+    is needed: without it less than `keep` remains. That no other set is smaller is not promised.
 
-    Of n squares it takes some 12 n images through the model, or through the part of it up to the
-    layer.
+    Of n squares some 3 to 8 n images go through the model, or through its part up to the layer. By
+    default squares are as small as lets these have some 2²⁶ numbers: of a field (3, 67, 67) they
+    are 3 × 3, of (3, 224, 224) 28 × 28.
 
     Args:
         model: any module; it is left as it was.
@@ -82,31 +88,29 @@ def minimal_patch(
         image: (C, H, W) or (1, C, H, W).
         keep: share of the activation that remains, above 0, at most 1.
         fill: what the others show: a number, `mean`, `blur`, or an image.
-        block: side of the squares in pixels; larger ones make it quick on larger images.
-        batch_size: images that run at once, which bounds the memory.
+        block: side of the squares in pixels; None: as small as the budget above lets it be.
+        batch_size: images that run at once; None: at most 256, of 2²² numbers together.
+        progress: told, in a few words, how many squares are left, such as `print`.
 
     Raises:
         ValueError: no such layer or unit; its activation is not above 0; or a setting out of range.
     """
     if not 0 < keep <= 1:
         raise ValueError(f"keep: {keep} is not accepted; accepted: above 0, at most 1")
-    demand_count(block, "block")
-    demand_count(batch_size, "batch_size")
+    demand_count(1 if block is None else block, "block")
     with inspecting(model), torch.no_grad():
         held = one_image(image, model)
-        asked, base = watched(model, layer, unit, held)
-        if base <= 0:
-            problem = f"{asked.unit} puts out {base:g} for this image"
-            raise ValueError(f"unit: {problem}; accepted: units whose activation is above 0")
+        asked, base = _excited(model, layer, unit, held)
         field = asked.field(held)
         seen = torch.as_tensor(field.pixels, device=held.device)
-        other = replacement(held, fill, model)
+        other, close = replacement(held, fill, model), close_up(asked, held, field)
+        block = block or _smallest_block(seen, close.of(held).numel())
         numbers, num = _numbered(seen, block)
-        close = close_up(asked, held, field)
         squares = _Squares(
-            close.asked, close.of(held), close.of(other), close.of(numbers), num, batch_size
-        )
-        order, num_kept = _removed(squares, keep * base)
+            close.asked, close.of(held), close.of(other), close.of(numbers), num,
+            fitting(batch_size, close.of(held)),
+        )  # fmt: skip
+        order, num_kept = _removed(squares, base, keep * base, progress)
         sizes, curve = _curve(squares, order, numbers, base)
     mask = torch.isin(numbers, order[num - num_kept :])
     return MinimalPatch(
@@ -114,6 +118,17 @@ def minimal_patch(
         as_array(torch.where(mask, held[0], other[0])), base, float(curve[num - num_kept]), keep,
         as_array(sizes), as_array(curve), block,
     )  # fmt: skip
+
+
+def _excited(
+    model: nn.Module, layer: NamedLayer | None, unit: Sequence[int], image: Tensor
+) -> tuple[Watched, float]:
+    """Return a unit to be asked, and its activation, which must be above 0."""
+    asked, base = watched(model, layer, unit, image)
+    if base <= 0:
+        problem = f"{asked.unit} puts out {base:g} for this image"
+        raise ValueError(f"unit: {problem}; accepted: units whose activation is above 0")
+    return asked, base
 
 
 def _numbered(field: Tensor, block: int) -> tuple[Tensor, int]:
@@ -127,6 +142,19 @@ def _numbered(field: Tensor, block: int) -> tuple[Tensor, int]:
     placed = torch.full_like(labels, len(found))
     placed[field] = numbers
     return placed, len(found)
+
+
+def _smallest_block(field: Tensor, size: int) -> int:
+    """Return the least side of squares of a field (H, W) that are tried within the budget.
+
+    Args:
+        field: pixels that the unit depends on (H, W).
+        size: numbers of an image that is tried.
+    """
+    block = 1
+    while block < max(field.shape) and _ROUNDS * size * _numbered(field, block)[1] > _TRIED:
+        block += 1
+    return block
 
 
 @attrs.frozen(eq=False)
@@ -160,34 +188,47 @@ class _Squares:
             len(chosen), lambda span: kept & ~F.one_hot(chosen[span], self.num).bool()
         )
 
-    def without_first(self, kept: Tensor, order: Tensor, num: int) -> Tensor:
-        """Return the activations (num,) when the first, the first two, … in order are removed."""
+    def without_first(self, kept: Tensor, order: Tensor, counts: Tensor) -> Tensor:
+        """Return the activations (K,) when so many (K,) of the first in order are removed."""
         rank = torch.full((self.num,), self.num, device=kept.device)
         rank[order] = torch.arange(len(order), device=kept.device)
-        last = torch.arange(num, device=kept.device)
-        return self._asked(num, lambda span: kept & (rank > last[span, None]))
+        return self._asked(len(counts), lambda span: kept & (rank >= counts[span, None]))
 
     def _asked(self, num: int, sets: Callable[[slice], Tensor]) -> Tensor:
         parts = [self.asked(self.shown(sets(span))) for span in spans(num, self.batch_size)]
         return torch.cat(parts) if parts else self.image.new_empty(0)
 
 
-def _removed(squares: _Squares, least: float) -> tuple[Tensor, int]:
+def _removed(
+    squares: _Squares, base: float, least: float, progress: Callable[[str], None] | None
+) -> tuple[Tensor, int]:
     """Return the squares in the order in which they were removed, and how many of them are kept.
 
     Those that are kept stand at the end: each alone takes the activation below `least`.
+
+    Args:
+        squares: of which none is removed.
+        base: the activation then.
+        least: that is to be kept.
+        progress: told how many are left.
     """
     kept = torch.ones(squares.num, dtype=torch.bool, device=squares.image.device)
     left, done = kept.nonzero()[:, 0], []
     while len(left):
+        if progress:
+            progress(f"{len(left)} of {squares.num} squares left")
         without = squares.without_each(kept, left)
         left = left[without.argsort(descending=True, stable=True)]
-        most = max(1, int(_HASTE * len(left)))
-        enough = squares.without_first(kept, left, most) >= least
-        num = most - int(enough.flip(0).int().argmax()) if enough.any() else 0
-        num = max(num, int(without.max() >= least))
+        few, half = max(1, int(_HASTE * len(left))), max(1, int(_HALF * len(left)))
+        counts = torch.linspace(1, half, _PREFIXES, device=kept.device).round().long()
+        counts = torch.unique(torch.cat([counts, counts.new_tensor([few])]))
+        values = squares.without_first(kept, left, counts)
+        cheap = values >= base - _CHEAP * (base - least)
+        good = (values >= least) & (cheap | (counts <= few))
+        num = int(counts[good].max()) if good.any() else int(without.max() >= least)
         if not num:
             break
+        base = float(values[counts == num]) if good.any() else float(without.max())
         done.append(left[:num])
         kept[left[:num]] = False
         left = left[num:]
@@ -197,6 +238,7 @@ def _removed(squares: _Squares, least: float) -> tuple[Tensor, int]:
 def _curve(squares: _Squares, order: Tensor, numbers: Tensor, base: float) -> tuple[Tensor, Tensor]:
     """Return how many pixels are left after each removal (n + 1,), and the activation then."""
     every = torch.ones_like(order, dtype=torch.bool)
-    curve = [squares.image.new_tensor([base]), squares.without_first(every, order, len(order))]
+    counts = torch.arange(1, len(order) + 1, device=order.device)
+    curve = [squares.image.new_tensor([base]), squares.without_first(every, order, counts)]
     pixels = numbers.flatten().bincount(minlength=squares.num + 1)[order]
     return F.pad(pixels.flip(0).cumsum(0), (1, 0)).flip(0), torch.cat(curve)

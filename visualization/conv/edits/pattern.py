@@ -127,7 +127,7 @@ def occlude(
     *,
     stride: Size = 1,
     fill: Fill = 0.0,
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> Occlusion:
     """Find what a unit loses where a window covers the image (Zeiler & Fergus 1311.2901, § 4.2).
 
@@ -139,10 +139,12 @@ def occlude(
         layer: dotted name, `relu@1` its second call; None: the model's output.
         unit: (channel, row, column), or (place,) of a vector.
         image: (C, H, W) or (1, C, H, W).
-        window: its sides in pixels, a number or (rows, columns); all channels are covered.
+        window: its sides in pixels, a number (of an image with fewer rows or columns as many as
+            there are) or (rows, columns); all channels are covered.
         stride: between windows, at most the window.
         fill: what covered pixels show: a number, `mean`, `blur`, or an image.
-        batch_size: covered images that run at once, which bounds the memory.
+        batch_size: covered images that run at once, which bounds the memory; None: at most 256, of
+            2²² numbers together.
 
     Raises:
         ValueError: no such layer or unit, or a window, stride or fill that does not fit.
@@ -150,7 +152,7 @@ def occlude(
     layer = named(model, layer)
     with inspecting(model), torch.no_grad():
         held = one_image(image, model)
-        windows = pair(window, "window", (held.shape[2], held.shape[3]))
+        windows = pair(window, "window", (held.shape[2], held.shape[3]), 3)
         strides = pair(stride, "stride", windows)
         asked, base = watched(model, layer, unit, held)
         field = asked.field(held)
@@ -200,8 +202,8 @@ def unit_pattern(
     window: Size = 3,
     keep: float = 0.9,
     fill: Fill = 0.0,
-    block: int = 1,
-    batch_size: int = 256,
+    block: int | None = None,
+    batch_size: int | None = None,
 ) -> UnitPattern:
     """Ask of one unit on one image, in three ways, which pixels it needs.
 

@@ -14,21 +14,24 @@ from torch import Tensor, nn
 
 from visualization.conv.common import (
     Images,
+    Pick,
     as_array,
     as_images,
     as_tensor,
-    demand_tensor,
     inspecting,
+    is_softmax,
     named,
     one_call,
     one_image,
+    picked,
 )
 from visualization.conv.common import (
     activation as activation_of,
 )
 from visualization.conv.edits.perturbations import find_perturbation, perturb
-from visualization.conv.scores import demand_count, spans
-from visualization.tracing import NamedLayer, layer_name, tapped, trace
+from visualization.conv.layout import tapped_maps
+from visualization.conv.scores import fitting, spans
+from visualization.tracing import NamedLayer, layer_name
 
 Edit = tuple[str, float] | Callable[[Tensor], Images] | Images
 
@@ -40,10 +43,14 @@ class Answers:
     Attributes:
         before: its output without the batch axis, such as logits (K,).
         after: likewise.
+        classes: their names; empty: their numbers.
+        are_probabilities: whether the output is a softmax, which is noticed by its sum.
     """
 
     before: NDArray[np.floating]
     after: NDArray[np.floating]
+    classes: tuple[str, ...] = ()
+    are_probabilities: bool = False
 
     @property
     def are_classes(self) -> bool:
@@ -52,8 +59,14 @@ class Answers:
 
     @property
     def probabilities(self) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """The softmax of both (K,), (K,): the probability of each class, if they are logits."""
+        """The probability of each class (K,), (K,): the softmax of both, if they are none yet."""
+        if self.are_probabilities:
+            return self.before, self.after
         return _softmax(self.before), _softmax(self.after)
+
+    def name(self, place: int) -> str:
+        """Return the name of a class."""
+        return self.classes[place] if self.classes else str(place)
 
 
 @attrs.frozen(eq=False)
@@ -117,6 +130,8 @@ def compare_response(
     channels: Sequence[int] | None = None,
     *,
     seed: int = 0,
+    classes: Sequence[str] = (),
+    output: Pick | None = None,
 ) -> Response:
     """Compare a layer's maps, and the model's answers, for an image and an edited version of it.
 
@@ -129,6 +144,9 @@ def compare_response(
         channels: of the layer, in the order in which they are wanted; None: all, the most changed
             first.
         seed: of what a perturbation draws, and of torch's generators while a function runs.
+        classes: names of the classes, for the figure.
+        output: picks the answers from what the model puts out, such as
+            `lambda out: out["logits"]`; None: it is one tensor, or there are no answers.
 
     Raises:
         ValueError: no such layer, channel or perturbation, or an edit that changes the shape.
@@ -137,13 +155,13 @@ def compare_response(
     with inspecting(model), torch.no_grad():
         held = one_image(image, model)
         edited, words = _edited(model, held, edit, seed)
-        before, answer = _maps(model, layer, held)
-        after, other = _maps(model, layer, edited)
+        before, answer = _maps(model, layer, held, output)
+        after, other = _maps(model, layer, edited, output)
         changes = (after - before).abs().mean(dim=(1, 2))
         chosen = _chosen(channels, changes)
     answers = None
     if answer is not None and other is not None:
-        answers = Answers(as_array(answer[0]), as_array(other[0]))
+        answers = _answers(answer, other, classes)
     return Response(
         layer, words, as_array(held[0]), as_array(edited[0]), chosen,
         as_array(before[list(chosen)]), as_array(after[list(chosen)]), as_array(changes), answers,
@@ -156,7 +174,8 @@ def run_from(
     activation: Images,
     images: Images,
     *,
-    batch_size: int = 256,
+    output: Pick | None = None,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Return what a model puts out when a layer's output is replaced (B, …).
 
@@ -171,14 +190,15 @@ def run_from(
         activation: (B, …) of the shape of the layer's output, or one of them without B.
         images: (B, C, H, W) or (C, H, W). One image goes with many activations, and one activation
             with many images.
-        batch_size: rows that run at once, which bounds the memory.
+        output: picks one tensor from what the model puts out; None: it is one.
+        batch_size: rows that run at once, which bounds the memory; None: at most 256, of 2²²
+            numbers of images together.
 
     Raises:
-        ValueError: no such layer; a shape that is not the layer's; or numbers that do not go
-            together.
+        ValueError: no such layer; a shape that is not the layer's; numbers that do not go together;
+            or an output of several tensors.
     """
     layer = layer_name(model, layer)
-    demand_count(batch_size, "batch_size")
     with inspecting(model), torch.no_grad():
         held = as_images(images, model)
         maps = _like_output(model, layer, activation, held)
@@ -186,8 +206,9 @@ def run_from(
         if not {len(maps), len(held)} <= {1, num}:
             problem = f"{len(maps)} do not go with {len(held)} images"
             raise ValueError(f"activation: {problem}; accepted: 1, or {len(held)}")
-        pairs = zip(*(_rows(values, num, batch_size) for values in (held, maps)), strict=True)
-        return torch.cat([_replaced(model, layer, *pair) for pair in pairs])
+        size = fitting(batch_size, held)
+        pairs = zip(_rows(held, num, size), _rows(maps, num, size), strict=True)
+        return torch.cat([_replaced(model, layer, *pair, output) for pair in pairs])
 
 
 def edit_map(
@@ -198,6 +219,8 @@ def edit_map(
     *,
     scale: float = 0.0,
     shift: float = 0.0,
+    classes: Sequence[str] = (),
+    output: Pick | None = None,
 ) -> MapEdit:
     """Change channels of a layer, and compare what the model answers: scale · map + shift.
 
@@ -208,21 +231,39 @@ def edit_map(
         channels: to change.
         scale: 0, with no shift, switches them off.
         shift: in units of the activation.
+        classes: names of the classes, for the figure.
+        output: picks the answers from what the model puts out, such as
+            `lambda out: out["logits"]`; None: it is one tensor.
 
     Raises:
-        ValueError: no such layer or channel.
+        ValueError: no such layer or channel; a layer without channels; an output of several
+            tensors.
     """
     layer = layer_name(model, layer)
     with inspecting(model), torch.no_grad():
         held = one_image(image, model)
         maps = activation_of(model, held, layer)
+        _as_maps(maps, repr(layer))
         chosen = _demand_channels(channels, maps.shape[1])
-        answer = demand_tensor(model(held), "the model")
+        answer = picked(model(held), output)
         changed = maps.clone()
         changed[:, list(chosen)] = scale * changed[:, list(chosen)] + shift
-        other = _replaced(model, layer, held, changed)
-    answers = Answers(as_array(answer[0]), as_array(other[0]))
+        other = _replaced(model, layer, held, changed, output)
+    answers = _answers(answer, other, classes)
     return MapEdit(layer, chosen, scale, shift, as_array(held[0]), answers)
+
+
+def _answers(before: Tensor, after: Tensor, classes: Sequence[str]) -> Answers:
+    """Return the answers (1, …) to one image before and after.
+
+    Raises:
+        ValueError: another number of names than of classes.
+    """
+    if classes and tuple(before.shape[1:]) != (len(classes),):
+        problem = f"{len(classes)} names for answers of shape {tuple(before.shape[1:])}"
+        raise ValueError(f"classes: {problem}; accepted: one for each class, or none")
+    are_probabilities = is_softmax(torch.cat([before, after]))
+    return Answers(as_array(before[0]), as_array(after[0]), tuple(classes), are_probabilities)
 
 
 def _edited(model: nn.Module, image: Tensor, edit: Edit, seed: int) -> tuple[Tensor, str]:
@@ -255,18 +296,18 @@ def _perturbed(image: Tensor, edit: Any, seed: int) -> tuple[Tensor, str]:
     return perturb(name, image, strength, seed), f"{name} {strength:g} ({unit})"
 
 
-def _maps(model: nn.Module, layer: str | None, image: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Return a layer's maps (U, h, w) and the model's output (1, …), if it is one tensor."""
-    if not layer:
-        output = demand_tensor(model(image), "the model")
-        return _as_maps(output, "the model"), output
-    name = one_call(model, layer)
-    with trace(model, name) as seen:
-        output = model(image)
-    if not seen[name]:
-        raise ValueError(f"layer: {layer!r} was not called while the model ran")
-    maps = _as_maps(demand_tensor(seen[name][0], repr(layer)), repr(layer))
-    return maps, output if isinstance(output, Tensor) else None
+def _maps(
+    model: nn.Module, layer: str | None, image: Tensor, pick: Pick | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return a layer's maps (U, h, w) and the model's answers (1, …), if they are one tensor."""
+    output = model(image)
+    is_one = pick is not None or isinstance(output, Tensor) or not layer
+    answers = picked(output, pick) if is_one else None
+    if layer or pick is None:
+        name = repr(layer) if layer else "the model"
+        return _as_maps(activation_of(model, image, layer), name), answers
+    assert answers is not None
+    return _as_maps(answers, "the model"), answers
 
 
 def _as_maps(output: Tensor, name: str) -> Tensor:
@@ -318,10 +359,12 @@ def _rows(values: Tensor, num: int, size: int) -> list[Tensor]:
     return [each[span] for span in spans(num, size)]
 
 
-def _replaced(model: nn.Module, layer: str, images: Tensor, maps: Tensor) -> Tensor:
+def _replaced(
+    model: nn.Module, layer: str, images: Tensor, maps: Tensor, pick: Pick | None
+) -> Tensor:
     """Return the model's output when a layer puts out `maps`, which the model may then change."""
-    with tapped(model, {one_call(model, layer): lambda _: maps.clone()}):
-        return demand_tensor(model(images), "the model")
+    with tapped_maps(model, {one_call(model, layer): lambda _: maps.clone()}):
+        return picked(model(images), pick)
 
 
 def _softmax(values: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from visualization.conv.common import (
     Images,
+    activation,
     as_tensor,
     batches,
     demand_tensor,
@@ -23,7 +24,7 @@ from visualization.conv.common import (
 from visualization.conv.fields.axes import Places
 from visualization.conv.fields.geometry import hulls_of
 from visualization.conv.fields.graph import map_size, run
-from visualization.tracing import tapped
+from visualization.conv.layout import tapped_maps
 
 Data = Images | Iterable[Any]
 _EVEN = 16  # kernels for fewer images round otherwise, and then ties depend on the batch
@@ -134,15 +135,16 @@ class Source:
         """Let the model leave what the layer puts out in a list, and go no further."""
         held: list[Any] = []
         taps = {one_call(self._model, self._layer): held.append} if self._layer else {}
-        with tapped(self._model, taps, stop=bool(taps)):
+        with tapped_maps(self._model, taps, stop=bool(taps)):
             yield held
 
     def _run(self, images: Tensor, held: list[Any], take: Callable[[Batch], None]) -> None:
         first = self.num_images
         self.num_images += len(images)
         filled = images[-1:].expand(-len(images) % _EVEN, -1, -1, -1)  # up to an even number
+        whole = torch.cat([images, filled]) if len(filled) else images
         with torch.no_grad():
-            output = self._model(torch.cat([images, filled]) if len(filled) else images)
+            output = self._model(whole) if self._layer else activation(self._model, whole)
         found = held.pop() if self._layer else output
         maps = demand_tensor(found, repr(self._layer or "the model"))[: len(images)]
         maps = maps if maps.ndim == 4 else maps[:, :, None, None]

@@ -87,6 +87,7 @@ def changed(trial: Trial, replacement: Replacement, groups: list[Tensor]) -> Ten
     for image, group in zip(images[1:], groups, strict=True):
         image[group] = replacement.values[group].to(plain)
     output = activation(trial.model, images.view(-1, *trial.shape), trial.layer).flatten(1)
+    output = output.expand(len(images), -1) if len(output) == 1 else output  # a table, of no image
     seen, usual = output[:, trial.units.to(output.device)], output[0].abs().mean()
     rounding = 1e3 * torch.finfo(output.dtype).eps * (seen[0].abs() + usual)
     is_same = (seen[1:] - seen[0]).abs() <= rounding  # of NaN False

@@ -5,7 +5,7 @@ N images, U units, P places of a unit's map.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from visualization.conv.common import Images, batches, demand_tensor, inspecting
 from visualization.conv.layers.histogram import Histogram
 from visualization.conv.layers.values import DeadUnits, LayerActivations, LayerValues, UnitStates
+from visualization.conv.layout import UnitAxis, unit_axes
 from visualization.tracing import NamedLayer, find_layer, layer_names, tapped
 
 _VECTOR = 256  # units of a vector that are kept of an image
-_LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
 
 
 def layer_activations(
@@ -116,20 +116,24 @@ class _Collector:
         self._sizes = num_shown, num_channels
         self._found: dict[tuple[str, int], _Running] = {}
         self._calls: dict[str, int] = {}
-        self._before: tuple[torch.Size, int] | None = None
         self._num_images = 0
         self.skipped: dict[str, None] = {}
 
-    def watching(self) -> contextlib.AbstractContextManager[None]:
-        """Return a context manager within which the outputs of each pass are taken in."""
-        return tapped(self._model, {name: self._tap(name) for name in self._names})
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Take in the outputs of each pass within the block."""
+        with (
+            unit_axes(self._model) as axis,
+            tapped(self._model, {name: self._tap(name, axis) for name in self._names}),
+        ):
+            yield
 
     def begin(self, num_images: int) -> None:
         """Say that a pass begins."""
         self._calls.clear()
-        self._before, self._num_images = None, num_images
+        self._num_images = num_images
 
-    def _tap(self, name: str) -> Callable[[Any], None]:
+    def _tap(self, name: str, axis: UnitAxis) -> Callable[[Any], None]:
         module = find_layer(self._model, name).module
 
         def take(output: Any) -> None:
@@ -139,10 +143,8 @@ class _Collector:
             if not isinstance(output, Tensor) or not output.is_floating_point() or not output.ndim:
                 self.skipped[name] = None
                 return
-            axis = _unit_axis(module, output, self._before)
-            self._before = output.shape, axis
             held = self._found.setdefault((name, number), _Running(*self._sizes))
-            held.add(output.detach(), axis, self._num_images)
+            held.add(output.detach(), axis(module, output), self._num_images)
 
         return take
 
@@ -267,17 +269,3 @@ def _names(model: nn.Module, layers: NamedLayer | Sequence[NamedLayer] | None) -
     for name in names:
         find_layer(model, name, "layers")
     return names
-
-
-def _unit_axis(module: nn.Module, output: Tensor, before: tuple[torch.Size, int] | None) -> int:
-    """Return the axis of an output along which its units lie.
-
-    `before` is the shape and axis of the layer that ran before; who keeps the one keeps the other.
-    """
-    if type(module).__name__.endswith(("1d", "2d", "3d")):  # convolutions, their norms, pooling
-        return 1
-    if isinstance(module, _LAST):
-        return output.ndim - 1
-    if before is not None and before[0] == output.shape:
-        return before[1]
-    return 2 if output.ndim == 3 else 1  # (batch, tokens, features)

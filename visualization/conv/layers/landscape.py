@@ -11,7 +11,16 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from visualization.conv.common import Images, as_images, as_tensor, batches, inspecting
+from visualization.conv.common import (
+    Images,
+    as_images,
+    as_logits,
+    as_tensor,
+    batches,
+    demand_tensor,
+    inspecting,
+)
+from visualization.conv.layers.budget import MOST_POINTS, counted, points_within, told
 from visualization.conv.layers.parameter_space import (
     State,
     completed,
@@ -98,6 +107,8 @@ class LandscapePlane:
 def classification_loss(images: Images, labels: ArrayLike | Tensor, batch_size: int = 500) -> Loss:
     """Return a loss for classifiers: the mean cross entropy and the accuracy over images.
 
+    The classifier puts out logits (B, K), or a softmax, which is noticed by its sum.
+
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     >>> loss = classification_loss(torch.zeros(3, 1, 2, 2), [0, 1, 1])
     >>> sorted(loss(model))
@@ -121,7 +132,7 @@ def classification_loss(images: Images, labels: ArrayLike | Tensor, batch_size: 
         with torch.no_grad():
             for first in range(0, len(wanted), batch_size):
                 given = as_images(images[first : first + batch_size], model)
-                answers = model(given)
+                answers = as_logits(demand_tensor(model(given), "the model"))
                 classes = wanted[first : first + batch_size].to(answers.device)
                 total += float(F.cross_entropy(answers, classes, reduction="sum"))
                 right += int((answers.argmax(dim=1) == classes).sum())
@@ -184,12 +195,13 @@ def landscape_plane(
     model: nn.Module,
     loss: Loss,
     span: float = 1.0,
-    num: int = 21,
+    num: int | None = None,
     seed: int = 0,
     directions: tuple[State, State] | None = None,
     *,
     trajectory: Sequence[State] = (),
     statistics: Images | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> LandscapePlane:
     """Return the loss on a plane through a model (Li et al. 1712.09913).
 
@@ -203,32 +215,38 @@ def landscape_plane(
         loss: is called with the model at each point; see `landscape_line`.
         span: x and y go from −span to span. Where the trajectory leaves that square, the plane is
             a larger square around it.
-        num: points along each axis; of an odd number, without a trajectory, (0, 0) is one.
+        num: points along each axis; of an odd number, without a trajectory, (0, 0) is one. None:
+            from 11 to 21, so that the model gets no more than 2²⁶ numbers if that can be: 13 for a
+            loss over 400 images (1, 28, 28).
         seed: of the random directions.
         directions: two of one's own, changes of parameters by name; those not named stay. Such as
             `direction_to(model, state)` or `trajectory_directions(model, states)`.
         trajectory: state dicts, such as checkpoints in their order, to be projected on the plane by
             least squares.
         statistics: images (B, C, H, W), from which those of BatchNorm are taken at each point.
+        progress: told, in a few words, at which point it is, such as `print`.
 
     Raises:
         ValueError: directions or checkpoints that do not fit the model or each other, a number out
             of range, or a loss that returns something else.
     """
-    if num < 2 or span <= 0:
+    most = MOST_POINTS if num is None else num
+    if most < 2 or span <= 0:
         accepted = "num of 2 or more, span above 0"
-        raise ValueError(f"num, span: {num}, {span} is not accepted; accepted: {accepted}")
+        raise ValueError(f"num, span: {most}, {span} is not accepted; accepted: {accepted}")
     chosen = random_directions(model, seed) if directions is None else directions
     plane = completed(model, chosen)
     places, outside = coordinates(model, plane, trajectory)
-    x, y = _axes(span, num, places)
     with _restored(model):
-        center = _evaluated(model, loss, statistics)
-        points = _places(model, plane, x, y)
+        with counted(model) as given:
+            center = _evaluated(model, loss, statistics)
+        side = num or points_within(sum(given))
+        x, y = _axes(span, side, places)
+        points = told(_places(model, plane, x, y), side**2, progress)
         found = [_evaluated(model, loss, statistics) for _ in points]
     said = f"random directions, filter by filter as long as the model (seed {seed})"
     return LandscapePlane(
-        x, y, {name: rows.reshape(num, num) for name, rows in _by_name(found).items()}, center,
+        x, y, {name: rows.reshape(side, side) for name, rows in _by_name(found).items()}, center,
         said if directions is None else "given directions", places if len(trajectory) else None,
         outside if len(trajectory) else None, _whence(model, statistics, "the model's own"),
     )  # fmt: skip

@@ -21,6 +21,7 @@ from visualization.conv.maximisation.transforms import Transform, robust
 Optimiser = Literal["adam", "sgd"]
 Look = Callable[[Tensor, Tensor], Seen]  # images (B, C, H, W) and rows (B,) to what is seen of them
 
+_ROWS = ("values", "starts", "peaks", "best", "silent")  # of a record, one for each image
 _APART = 4  # steps between measurements, where each costs a pass of its own
 
 
@@ -35,6 +36,7 @@ class Ascent:
     blur_every: int
     enough: float | None
     seed: int
+    nearest: bool = False  # through shut ReLUs: see `Redirection`
 
     def __attrs_post_init__(self) -> None:
         accepted = {
@@ -73,6 +75,23 @@ class Climbed:
     silent: NDArray[np.bool_]
     steps: NDArray[np.int64]
     curve: NDArray[np.float64]
+
+    @property
+    def dead(self) -> NDArray[np.bool_]:
+        """Whether nothing that was tried excited them (B,)."""
+        return np.asarray(self.silent & ~(self.peaks > self.starts))
+
+    def with_others(self, places: NDArray[np.int64], others: "Climbed") -> "Climbed":
+        """Return the same with others in some places."""
+        kept = np.setdiff1d(np.arange(len(self.values)), places)
+        return joined([self.taken(kept), others], np.concatenate([kept, places]))
+
+    def taken(self, places: NDArray[np.int64]) -> "Climbed":
+        """Return some of them."""
+        rows = {name: getattr(self, name)[places] for name in _ROWS}
+        return Climbed(
+            images=self.images[places], steps=self.steps, curve=self.curve[:, places], **rows
+        )
 
 
 class _Best:
@@ -130,7 +149,8 @@ def climb(
     held = held.detach().clone().requires_grad_()
     kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[ascent.optimiser]
     optimiser = kind([held], lr=ascent.rate, maximize=True)
-    redirection, best = Redirection(len(held), held.device), _Best(ascent.enough)
+    redirection = Redirection(len(held), held.device, ascent.nearest)
+    best = _Best(ascent.enough)
     silent = redirection.wanted
     for step in range(ascent.steps):
         painted = easel.images(held)
@@ -219,10 +239,9 @@ def joined(parts: Sequence[Climbed], order: NDArray[np.int64]) -> Climbed:
         np.pad(part.curve, ((0, len(longest) - len(part.steps)), (0, 0)), mode="edge")
         for part in parts
     ]
-    names = ("values", "starts", "peaks", "best", "silent")
     rows = {
         name: np.concatenate([operator.attrgetter(name)(part) for part in parts])[back]
-        for name in names
+        for name in _ROWS
     }
     images = torch.cat([part.images for part in parts])[back]
     curve = np.concatenate(curves, axis=1)[:, back]

@@ -6,9 +6,10 @@ Visualization, distill.pub.
 B images, C channels, H rows, W columns, T steps at which the objective was measured.
 """
 
+import functools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import attrs
@@ -37,17 +38,19 @@ from visualization.conv.maximisation.parametrization import (
 from visualization.conv.maximisation.real import Real, best_real, tamed
 from visualization.conv.maximisation.transforms import Transform, usual
 
-Verdict = Literal["risen", "redirected", "met", "unchanged", "dead"]
+Verdict = Literal["risen", "redirected", "real", "met", "unchanged", "dead"]
 Shape = tuple[int, int, int]  # channels, height, width
 
 _SENTENCES: dict[Verdict, str] = {
     "risen": "rose by the plain gradient",
     "redirected": "silent at the start, with a gradient of exactly zero: opened by redirected "
     "gradients",
+    "real": "silent from its start, redirected gradients included: begun again at the best real "
+    "image, which excites it",
     "met": "all that was demanded is met",
     "unchanged": "no image on the way was better than the start, which is all that is shown",
     "dead": "silent: its gradient was exactly zero at the start, and nothing that was tried, "
-    "redirected gradients through shut ReLUs included, excited it. There is no image of it",
+    "redirected gradients through shut ReLUs included, excited it. No image of it was found",
 }
 
 
@@ -65,9 +68,10 @@ class Maximised:
         steps: at which the whole objective, with priors, was measured (T,).
         curve: its values (T, B).
         best: the step of each image (B,).
-        verdicts: `risen`; `redirected`: after a start without gradient; `met`: reached `enough`, or
-            all that can be; `unchanged`: nothing better than the start was found; `dead`: neither
-            gradient nor redirected gradient helped (B,).
+        verdicts: `risen`; `redirected`: after a start without gradient; `real`: found from the best
+            real image alone; `met`: reached `enough`, or all that can be; `unchanged`: nothing
+            better than the start was found; `dead`: neither gradient nor redirected gradient
+            helped, and no real image that was given excites it (B,).
         limits: the lowest and the highest value of a pixel.
         real: the best real images, if some were given.
     """
@@ -106,7 +110,8 @@ def maximise(
     """Find images that excite what an objective names, from noise or from images.
 
     All of them are optimised together. One whose gradient is exactly zero is helped by redirected
-    gradients (see `Redirection`); if that fails too, its verdict is `dead`.
+    gradients, of all places of a map, or else of one (see `Redirection`), or begun again at a real
+    image that excites it; if all that fails, its verdict is `dead`.
 
     Args:
         model: any module; it is left as it was.
@@ -149,17 +154,19 @@ def maximise(
         easel = parametrization(chosen, shape, device, torch.promote_types(dtype, torch.float32))
         held = _begun(easel, begin, names, noise, seed)
         ascent = Ascent(steps, rate, optimiser, blur, blur_every, enough, seed)
-        found = _climbed(model, asked, easel, held, ascent, transforms, batch_size)
+        run = functools.partial(_climbed, model, asked, easel, transforms, batch_size)
+        found, from_real = _attempted(run, easel, held, ascent, real, asked.coupled)
     met = min(asked.most if asked.layers else math.inf, math.inf if enough is None else enough)
-    return _record(found, names, met, chosen.limits, real)
+    return _record(found, names, met, chosen.limits, real, from_real)
 
 
 def _climbed(
-    model: nn.Module, asked: Objective, easel: Parametrization, held: Tensor, ascent: Ascent,
-    transforms: Sequence[Transform] | None, batch_size: int,
+    model: nn.Module, asked: Objective, easel: Parametrization,
+    transforms: Sequence[Transform] | None, batch_size: int, held: Tensor,
+    which: NDArray[np.int64], ascent: Ascent,
 ) -> Climbed:  # fmt: skip
-    """Return what came of all images, batch after batch."""
-    rows = torch.arange(len(held), device=held.device) % len(asked.names)
+    """Return what came of some images, by their numbers (B,), batch after batch."""
+    rows = torch.as_tensor(which, device=held.device) % len(asked.names)
     parts, order = [], []
     with watching(model, asked.layers) as look:
         size = len(rows) if asked.coupled else batch_size
@@ -168,6 +175,28 @@ def _climbed(
             parts.append(climb(look, asked, easel, held[places], rows[places], ascent, moves))
             order.append(places)
     return joined(parts, np.concatenate(order))
+
+
+def _attempted(
+    run: Callable[[Tensor, NDArray[np.int64], Ascent], Climbed], easel: Parametrization,
+    held: Tensor, ascent: Ascent, real: Real | None, is_coupled: bool,
+) -> tuple[Climbed, NDArray[np.bool_]]:  # fmt: skip
+    """Return what came of all images, what was dead tried in other ways; and what of real ones."""
+    every = np.arange(len(held))
+    found = run(held, every, ascent)
+    from_real = np.zeros(len(held), bool)
+    dead = every[found.dead]
+    if len(dead) and not is_coupled:
+        again = run(held[dead], dead, attrs.evolve(ascent, nearest=True))
+        found = found.with_others(dead, again)
+    if real is not None:
+        best = every % len(real.values)
+        dead = every[found.dead & (real.values[best] > found.starts)]
+        if len(dead):
+            begun = easel.held(easel.nearest(real.images[best[dead]]))
+            found = found.with_others(dead, run(begun, dead, ascent))
+            from_real[dead] = ~found.dead[dead]
+    return found, from_real
 
 
 def _groups(
@@ -241,10 +270,10 @@ def _begun(
 
 def _record(
     found: Climbed, names: tuple[str, ...], enough: float,
-    limits: tuple[float, float], real: Real | None,
+    limits: tuple[float, float], real: Real | None, from_real: NDArray[np.bool_],
 ) -> Maximised:  # fmt: skip
     """Return the record, with a verdict for each image."""
-    verdicts = tuple(_verdict(found, at, enough) for at in range(len(names)))
+    verdicts = tuple(_verdict(found, at, enough, from_real[at]) for at in range(len(names)))
     dead = torch.tensor([verdict == "dead" for verdict in verdicts])
     images = as_record(found.images).masked_fill(dead.reshape(-1, 1, 1, 1), torch.nan)
     if real is not None and len(real.values) < len(names):
@@ -255,12 +284,14 @@ def _record(
     )  # fmt: skip
 
 
-def _verdict(found: Climbed, at: int, enough: float) -> Verdict:
+def _verdict(found: Climbed, at: int, enough: float, from_real: bool) -> Verdict:
     start, value = found.starts[at], found.values[at]
     if value >= enough:
         return "met"
-    if found.silent[at] and not found.peaks[at] > start:
+    if found.dead[at]:
         return "dead"
+    if from_real:
+        return "real"
     if found.best[at] == 0 or (found.silent[at] and not value > start):
         return "unchanged"
     return "redirected" if found.silent[at] else "risen"

@@ -16,8 +16,9 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from visualization.conv.common import demand_tensor, home, one_call, widened
-from visualization.tracing import NamedLayer, layer_name, tapped
+from visualization.conv.common import activation, demand_tensor, home, one_call, widened
+from visualization.conv.layout import tapped_maps
+from visualization.tracing import NamedLayer, layer_name
 
 
 @final
@@ -189,16 +190,20 @@ def watching(
 
     def look(images: Tensor, rows: Tensor) -> Seen:
         held.clear()
-        answer = model(images.to(dtype)) if layers else None
+        given = images.to(dtype)
+        outputs: dict[NamedLayer | None, Tensor] = {}
+        if None in layers:
+            outputs[None] = widened(activation(model, given))
+        elif layers:
+            model(given)
         for call in calls.values():
             if call not in held:
                 raise ValueError(f"layer: {call!r} was not called while the model ran")
-        outputs: dict[NamedLayer | None, Tensor] = {layer: held[calls[layer]] for layer in calls}
-        if None in layers:
-            outputs[None] = widened(demand_tensor(answer, "the model"))
+        outputs |= {layer: held[call] for layer, call in calls.items()}
         return Seen(images, outputs, rows)
 
-    with tapped(model, {call: taken(call) for call in calls.values()}, stop=None not in layers):
+    taps = {call: taken(call) for call in calls.values()}
+    with tapped_maps(model, taps, stop=None not in layers):
         yield look
 
 

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visualization.conv.common import Images, as_tensor, demand_unit
+from visualization.conv.common import Images, as_tensor, demand_channels_first, demand_unit
 from visualization.conv.maximisation.objective import Objective, Seen, union, word
 from visualization.tracing import NamedLayer
 
@@ -62,6 +62,7 @@ def channel(layer: NamedLayer | None, channels: int | Iterable[int]) -> Objectiv
     numbers = _numbers(channels)
 
     def measure(seen: Seen) -> Tensor:
+        demand_channels_first(seen[layer], "objective", f"channel {numbers[0]}")
         maps = _channels(seen, layer, numbers)
         return maps if maps.ndim == 1 else maps.flatten(1).mean(dim=1)
 
@@ -182,6 +183,7 @@ def _vectors(vector: Images, name: str) -> tuple[Tensor, tuple[str, ...]]:
 def _aligned(seen: Seen, layer: NamedLayer | None, vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Return activations (B, D, P) at P places, and each image's own vector (B, D)."""
     output = seen[layer]
+    demand_channels_first(output, "objective", "a vector over channels")
     whole = vectors.ndim == 4
     wanted = output.shape[1:] if whole else output.shape[1:2]
     if vectors.shape[1:] != wanted:

@@ -149,6 +149,13 @@ class Parametrization:
         waves = torch.fft.rfft2(plain, norm="ortho") / self.scale
         return torch.view_as_real(waves).contiguous()
 
+    def nearest(self, images: Tensor) -> Tensor:
+        """Return the nearest images (B, C, H, W) that can be held."""
+        if self._squashes:
+            return images.clamp(*self.canvas.limits)
+        within = self._within(images)
+        return images if within is None else within
+
     def noise(self, num: int, size: float, generator: torch.Generator) -> Tensor:
         """Return what is held for noise about the middle of the range.
 

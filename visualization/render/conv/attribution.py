@@ -26,6 +26,7 @@ TITLES: Mapping[str, str] = {
 _ROWS = 8  # images that are drawn
 _METHODS = 10  # of which maps are drawn
 _CURVES = 14  # methods of which curves are named
+_STRETCHED = 8  # times as long as wide: an image that would be drawn as a hairline
 _STAGES = 8  # stages of randomisation of which maps are drawn
 _LINES = ("-", "--", ":")  # styles, once the colours are used up
 _FULL = 99.5  # percentile of a map at which its colours are full: single pixels must not hide it
@@ -69,10 +70,16 @@ def _(record: Attributions) -> Figure:
         image = record.images[row]
         picture(places[0], image, "image" if row == 0 else "", _limits(image))
         places[0].set_ylabel(
-            f"{brief(record.targets[row], 14)}\nscore {record.scores[row]:.3g}", fontsize=8, color=INK
+            f"{brief(record.targets[row], 14)}\nscore {record.scores[row]:.3g}",
+            fontsize=8,
+            color=INK,
         )
         for axes, (name, maps) in zip(places[1:], methods.items(), strict=True):
             _map(axes, maps[row], _title(name) if row == 0 else "")
+    sides = record.images.shape[2:]
+    if max(sides) > _STRETCHED * min(sides):
+        for axes in grid.flat:
+            axes.set_aspect("auto")
     return figure
 
 

@@ -30,6 +30,7 @@ from visualization.render.states import label, quiet
 _ROWS = 8  # channels of a response that are drawn
 _BARS = 12  # answers that are drawn
 _ANSWERS, _TALL = 3.2, 3.8  # inches that they take
+_LONGEST = 20  # characters of a class
 
 
 @draw.register
@@ -173,9 +174,14 @@ def _answers(axes: Axes, answers: Answers) -> None:
         return
     before, after = answers.probabilities
     likely = np.sort(np.argsort(-np.maximum(before, after), kind="stable")[:_BARS])
-    _pairs(axes, [str(at) for at in likely], before[likely], after[likely])
+    names = [_shortened(answers.name(at)) for at in likely]
+    _pairs(axes, names, before[likely], after[likely])
     axes.set_xlim(0, 1)
     label(axes, "probability", "class")
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 @draw.register
@@ -212,10 +218,13 @@ def _table(answers: Answers) -> list[str]:
     if not answers.are_classes:
         return []
     before, after = answers.probabilities
+    names = [answers.name(at) for at in range(len(before))]
+    width = max(6, *map(len, names))
     rows = [
-        f"{at:>6}{p:>10.4f}{q:>10.4f}" for at, (p, q) in enumerate(zip(before, after, strict=True))
+        f"{name:>{width}}{p:>10.4f}{q:>10.4f}"
+        for name, p, q in zip(names, before, after, strict=True)
     ]
-    return [f"{'class':>6}{'before':>10}{'after':>10}", *rows]
+    return [f"{'class':>{width}}{'before':>10}{'after':>10}", *rows]
 
 
 @text.register

@@ -20,7 +20,10 @@ _SHOWN = 64  # images of a grid
 _ROWS_SHOWN = 8  # images of a strip, each in a row
 _SIDE = 1.25  # inches of an image
 _NARROW = 20  # letters that fit over an image
-_WORDS = {"redirected": "silent at first", "unchanged": "no better than the start"}
+_WORDS = {
+    "redirected": "silent at first", "real": "begun at a real image",
+    "unchanged": "no better than the start",
+}  # fmt: skip
 
 
 def _grid(num: int, columns: int, heading: str, lines: float) -> tuple[Figure, list[list[Axes]]]:
