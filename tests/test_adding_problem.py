@@ -136,7 +136,7 @@ def test_series_are_typed_or_held() -> None:
         ("0.5* *", r"'\*' is no number"),
         (7, r"shape \(\) is not accepted; accepted: .*\(steps, 2\)"),
         (None, r"shape \(\) is not accepted"),
-        (object(), "type object holds what is no number"),
+        (set(), "type set holds what is no number"),
         (torch.zeros(3, 2, requires_grad=True), "type Tensor holds what is no number"),
         (np.zeros((3, 3)), r"shape \(3, 3\) is not accepted"),
         (np.ones((1, 2)), r"shape \(1, 2\) is not accepted"),

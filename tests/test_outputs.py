@@ -105,6 +105,16 @@ def test_the_loss_of_a_softmax_is_that_of_its_logits(images: Tensor) -> None:
     assert_close(one["loss"], other["loss"], rtol=1e-5)
 
 
+def test_a_demanded_answer_of_a_softmax_is_that_of_its_logits(images: Tensor) -> None:
+    """The divergence from an answer that is asked for does not take the softmax twice either."""
+    demand = conv.answers([0.2, 0.3, 0.5])
+    one, other = (
+        conv.maximise(model, demand, start=images, steps=1).starts
+        for model in (Answers(), Answers(lambda logits: logits.softmax(1)))
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
 def test_logits_are_left_as_they_are() -> None:
     """Rows of which any is below 0, or does not sum to 1, are logits."""
     for row in ([[0.5, 0.5], [1.5, -0.5]], [[0.5, 0.5], [0.5, 0.6]]):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visualization.conv.common import Images, as_tensor, widened
+from visualization.conv.common import Images, as_logits, as_tensor, widened
 from visualization.conv.maximisation.objective import Objective, Seen, union, word
 from visualization.tracing import NamedLayer
 
@@ -92,7 +92,7 @@ def answers(distribution: Images, layer: NamedLayer | None = None) -> Objective:
     Args:
         distribution: shares of the classes that sum to 1, (K,), or for each image (N, K): half a 3
             and half an 8 is `[0, 0, 0, 0.5, 0, 0, 0, 0, 0.5, 0]`.
-        layer: whose outputs are the logits; None: the model's own.
+        layer: whose outputs are the logits, or a softmax, which is noticed; None: the model's own.
 
     Raises:
         ValueError: shares below 0, or that do not sum to 1; not as many as there are classes.
@@ -109,7 +109,7 @@ def answers(distribution: Images, layer: NamedLayer | None = None) -> Objective:
         if output.shape[1:] != wanted.shape[1:]:
             problem = f"{wanted.shape[1]} shares do not go with an output of {tuple(output.shape)}"
             raise ValueError(f"distribution: {problem}; accepted: one for each class")
-        logs = output.log_softmax(dim=1)
+        logs = as_logits(output).log_softmax(dim=1)
         return (seen.own(wanted, output) * logs).sum(dim=1) + seen.own(entropy, output)
 
     return Objective(union((layer,)), tuple(map(_shares, wanted.tolist())), measure, most=0.0)
