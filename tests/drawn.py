@@ -70,7 +70,7 @@ class Size:
 
 
 PLAIN = Size(layers=3, steps=8, units=5, samples=6, long=False)
-EXTREME = Size(layers=100, steps=5000, units=300, samples=40, long=True, image=(3, 16, 16))
+EXTREME = Size(layers=100, steps=5000, units=300, samples=3, long=True, image=(3, 16, 16))
 THIN = Size(layers=1, steps=1, units=1, samples=1, long=False, image=(1, 1024, 1))
 SIZES = {"plain": PLAIN, "extreme": EXTREME, "least": THIN}
 
@@ -141,7 +141,9 @@ def paths(size: Size) -> StatePaths:
     """Return paths coloured by categories, of which there may be many."""
     num = min(size.steps, 200)
     colors = RNG.integers(-1, 60 if size.long else 3, (size.samples, num))
-    return StatePaths(spread(size.samples, num, 2), np.array([0.6, 0.3]), size.words("bit"), colors)
+    return StatePaths(
+        spread(size.samples, num, 2), np.array([0.6, 0.3]), size.words("bit"), colors
+    )
 
 
 def attention(size: Size) -> AttentionMaps:
@@ -229,7 +231,8 @@ def intervention(size: Size) -> Intervention:
 
 def overlap(size: Size) -> Overlap:
     """Return a comparison by a few quantities, or by many of long values."""
-    num, corner = max(4, size.samples), RNG.integers(0, 4, max(4, size.samples))
+    num = 40
+    corner = RNG.integers(0, 4, num)
     groups = {
         name: tuple(Group(value, 123456, 0.5, 0.7) for value in size.names(min(size.layers, 30)))
         for name in size.names(min(size.layers, 12))
@@ -247,7 +250,7 @@ def match(size: Size) -> UnitMatch:
 
 def matches(size: Size) -> Matches:
     """Return windows in which the same units are on."""
-    num, start = size.samples, max(0, size.steps - 3)
+    num, start = 40 if size.long else size.samples, max(0, size.steps - 3)
     found = tuple(Match(sample, start, size.steps, (1, 2), 7, 12) for sample in range(num))
     texts = tuple("".join(line) for line in size.characters(num + 1, size.steps))
     return Matches(0, start, size.steps, 0.3, tuple(range(size.units)), found, 99999, texts)
@@ -266,7 +269,8 @@ def curves(size: Size) -> Curves:
 def answers(size: Size) -> AnswerTable:
     """Return answered questions."""
     long = size.words("174") if size.long else "174"
-    rows = [Row("12+3", long, long, bool(row % 2)) for row in range(min(size.samples, 20))]
+    num = 300 if size.long else size.samples
+    rows = [Row("12+3", long, long, bool(row % 2)) for row in range(num)]
     return AnswerTable(size.words("worked answers"), rows)
 
 
@@ -284,9 +288,7 @@ def table(size: Size) -> Table:
 def cost(size: Size) -> CostTable:
     """Return what each layer costs."""
     names = size.names(size.layers)
-    return CostTable(
-        tuple(LayerCost(n, "Conv2d", (1, 9), 1, 385187552, 10**12, 9) for n in names), 1
-    )
+    return CostTable(tuple(LayerCost(n, "Conv2d", (1, 9), 1, 385187552, 10**12, 9) for n in names), 1)
 
 
 def scatter(size: Size) -> Scatter:

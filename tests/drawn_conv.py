@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from drawn import RNG, Size, shares, spread
+from tests.drawn import RNG, Size, shares, spread
 from torch import Tensor
+
 
 from visualization.conv.attacks.adversarial import Attack
 from visualization.conv.attacks.robustness import MinimalPerturbation, RobustnessCurve
@@ -225,7 +226,7 @@ def answered(size: Size) -> Answers:
 
 def response(size: Size) -> Response:
     """Return maps before and after."""
-    num = size.units
+    num = 3 if size.long else size.units
     before, after = spread(num, 8, 8), spread(num, 8, 8)
     return Response(
         size.name(0), size.words("pixel (3, 4) = 1"), size.images(), size.images(),
@@ -249,12 +250,14 @@ def fields(size: Size) -> ReceptiveFields:
     """Return what several units see."""
     num, mask = size.units, np.broadcast_to(inside(size), size.image)
     at, hulls = np.arange(num), np.tile([0, 3, 0, 3], (num, 1))
-    return ReceptiveFields(size.name(0), 1234, 0.0, at, at, shares(num), hulls, mask, size.images())
+    return ReceptiveFields(
+        size.name(0), 1234, 0.0, at, at, shares(num), hulls, mask, size.images()
+    )
 
 
 def patches(size: Size) -> TopPatches:
     """Return the patches that excite maps most."""
-    num, best = size.units, 20 if size.long else 4
+    num, best = min(size.units, 33), 20 if size.long else 4
     whole = np.ones((num, best, *size.image[1:]), bool)
     at = np.zeros((num, best), int)
     at[0, 1:] = -1
@@ -359,7 +362,7 @@ def satisfied(size: Size) -> Satisfied:
 
 def progression(size: Size) -> Progression:
     """Return maps through training."""
-    num, steps = size.units, min(size.steps, 40)
+    num, steps = min(size.units, 5), min(size.steps, 40)
     maps = spread(steps, 2, num, 8, 8)
     at = np.arange(steps) * 100000
     return Progression(size.name(0), np.arange(num), at, size.images(2), maps, None, ())

@@ -40,16 +40,25 @@ def legible(figure: Figure) -> Figure:
     if engine is not None:
         renderer = FigureCanvasAgg(figure).get_renderer()
         whole: dict[Text, str] = {}
+        least = 2 if any(axes.get_aspect() != "auto" for axes in figure.axes) else 1  # of images
         for number in range(_TIMES):
             rooms = list(_rooms(figure, renderer))
             changed = [_fit(text, whole, room, renderer) for text, room in rooms]
             changed += [_thin(axis, renderer) for axis in _axes_with_names(figure)]
-            if number and not any(changed):
+            if number >= least and not any(changed):
                 break
             engine.execute(figure)
+            _place(figure, renderer)
         _leave_out(figure, renderer)
         figure.set_layout_engine(None)  # as laid out: it is drawn once, not twice
     return figure
+
+
+def _place(figure: Figure, renderer: RendererAgg) -> None:
+    """Give images the shape within their places that they will have when they are drawn."""
+    for axes in figure.axes:
+        locate = axes.get_axes_locator()
+        axes.apply_aspect(locate(axes, renderer) if locate else None)
 
 
 @functools.cache
@@ -61,6 +70,8 @@ def _fallbacks() -> tuple[str, ...]:
 
 def _give_fonts(figure: Figure) -> None:
     """Let texts have letters from other fonts, which may not be bold, where their own has none."""
+    for axis in _axes_with_names(figure):
+        axis.get_majorticklabels()  # of categories they are not written before
     for text in _texts(figure):
         words = text.get_text()
         if not words.isascii() and _lacks(text, words):
@@ -144,6 +155,7 @@ def _fit(text: Text, whole: dict[Text, str], room: float, renderer: RendererAgg)
     """
     style = text.get_fontproperties()
 
+    @functools.cache
     def size(words: str) -> float:
         return float(renderer.get_text_width_height_descent(words, style, False)[0])
 

@@ -1,7 +1,7 @@
 """Attributions: maps beside their images, curves of faithfulness, and what randomisation leaves."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +15,7 @@ from visualization.render.captions import caption
 from visualization.render.core import COLORS, INK, MUTED, draw, text
 from visualization.render.pictures import picture, signed
 from visualization.render.states import label, quiet
-from visualization.render.words import brief, key, share_of, wrapped
+from visualization.render.words import breadth, brief, key, share_of, wrapped
 
 TITLES: Mapping[str, str] = {
     "saliency": "gradient", "input_x_gradient": "gradient × input", "smooth_grad": "SmoothGrad",
@@ -25,8 +25,8 @@ TITLES: Mapping[str, str] = {
 }  # fmt: skip
 _ROWS = 8  # images that are drawn
 _METHODS = 10  # of which maps are drawn
+_NARROW = 20  # letters of a method's name
 _CURVES = 14  # methods of which curves are named
-_STRETCHED = 8  # times as long as wide: an image that would be drawn as a hairline
 _STAGES = 8  # stages of randomisation of which maps are drawn
 _LINES = ("-", "--", ":")  # styles, once the colours are used up
 _FULL = 99.5  # percentile of a map at which its colours are full: single pixels must not hide it
@@ -70,16 +70,10 @@ def _(record: Attributions) -> Figure:
         image = record.images[row]
         picture(places[0], image, "image" if row == 0 else "", _limits(image))
         places[0].set_ylabel(
-            f"{brief(record.targets[row], 14)}\nscore {record.scores[row]:.3g}",
-            fontsize=8,
-            color=INK,
+            f"{brief(record.targets[row], 14)}\nscore {record.scores[row]:.3g}", fontsize=8, color=INK
         )
         for axes, (name, maps) in zip(places[1:], methods.items(), strict=True):
             _map(axes, maps[row], _title(name) if row == 0 else "")
-    sides = record.images.shape[2:]
-    if max(sides) > _STRETCHED * min(sides):
-        for axes in grid.flat:
-            axes.set_aspect("auto")
     return figure
 
 
@@ -104,7 +98,8 @@ def _(record: Attributions) -> str:
 @draw.register
 def _(record: Faithfulness) -> Figure:
     figure = Figure(figsize=(9.2, 5.0), layout="constrained")
-    figure.set_figheight(5.0 + 0.1 * max(0, min(len(record.deletion), _CURVES) - 8))
+    lines = -(-min(len(record.deletion), _CURVES) // _beside(record.deletion))
+    figure.set_figheight(4.2 + 0.19 * max(4, lines))
     left, right = figure.subplots(1, 2, sharey=True)
     down, up = record.deletion_area(), record.insertion_area()
     _curves(left, record.shares, record.deletion, down, lowest=True)
@@ -133,8 +128,13 @@ def _curves(
     axes.grid(axis="y", color="#eeeeee")
     key(
         axes, _CURVES, title="area under the curve, the most faithful first", title_fontsize=8,
-        ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14), columnspacing=1.0,
+        ncols=_beside(curves), loc="upper center", bbox_to_anchor=(0.5, -0.14),
     )  # fmt: skip
+
+
+def _beside(names: Iterable[str]) -> int:
+    """Return how many of the methods' names have room beside each other in a legend."""
+    return 1 if max(breadth(_line(name)) for name in names) > _NARROW else 2
 
 
 def _styles() -> list[tuple[str, str]]:

@@ -123,7 +123,7 @@ def _(record: TopPatches) -> Figure:
     height, width = record.inside.shape[2:]
     side = _SIDE * min(1.0, height / width), _SIDE * min(1.0, width / height)
     figure = Figure(
-        figsize=(0.7 + (side[1] + 0.12) * columns, 0.55 + (side[0] + 0.3) * rows),
+        figsize=(max(0.7 + (side[1] + 0.12) * columns, 4.2), 0.55 + (side[0] + 0.3) * rows),
         layout="constrained",
     )
     largest = float(np.nanmax(np.abs(record.value), initial=0.0)) or 1.0

@@ -78,7 +78,7 @@ def _(record: LandscapeLine) -> str:
 @draw.register
 def _(record: LandscapePlane) -> Figure:
     shown = list(record.values.items())[:_SHOWN]
-    figure = Figure(figsize=(5.2 * len(shown), 5.0), layout="constrained")
+    figure = Figure(figsize=(min(5.2 * len(shown), 14.0), 5.0), layout="constrained")
     for axes, (name, values) in zip(
         figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True
     ):

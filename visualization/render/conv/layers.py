@@ -20,6 +20,7 @@ from visualization.render.captions import caption
 from visualization.render.core import BAD, COLORS, INK, MUTED, draw, text
 from visualization.render.pictures import EXCITED, SHADES, blank
 from visualization.render.states import DIVERGING, label, quiet
+from visualization.render.words import brief, share_of, wrapped
 
 _LAYERS = 12  # of a picture of maps
 _CHARTS = 24  # of a picture of histograms
@@ -27,6 +28,7 @@ _BARS = 64  # layers of a picture of dead units
 _NAMED = 20  # units of a vector that are each named
 _LISTED = 10  # numbers of units in a line
 _MAP, _WORDS, _GAP = 0.62, 2.1, 0.34  # inches: a map's side, the words beside it, between layers
+_HIGHEST = 19.0  # inches of all layers
 _TITLE = "units that are never, rarely or always on"
 _STATES = {"dead": BAD, "constant": "#8e5ea2", "rare": COLORS[1], "always_on": "#b9cbe0"}
 
@@ -35,7 +37,8 @@ _STATES = {"dead": BAD, "constant": "#8e5ea2", "rare": COLORS[1], "always_on": "
 def _(record: LayerActivations) -> Figure:
     if not len(record.images):  # none were asked for
         return draw(record.histograms)
-    layers, num = record.layers[:_LAYERS], len(record.images)
+    layers = record.layers[:_LAYERS]
+    num = min(len(record.images), max(1, int((_HIGHEST / len(layers) - _GAP) / _MAP)))
     columns = max([4, *(len(layer.channels) for layer in layers if layer.maps.shape[1] > 1)])
     width = _WORDS + 0.1 + _MAP * (columns + 1.2)
     each = _MAP * num + _GAP
@@ -46,12 +49,14 @@ def _(record: LayerActivations) -> Figure:
         figure.text(0.08 / width, top, _beside(layer), fontsize=7.5, color=INK, va="top",
                     linespacing=1.4, parse_math=False)  # fmt: skip
         images = _place(figure, (_WORDS, bottom, _MAP, _MAP * num))
-        _images(images, record.images)
+        _images(images, record.images[:num])
         drawn = min(len(layer.channels), columns) if layer.maps.shape[1] > 1 else columns
         maps = _place(figure, (_WORDS + 1.2 * _MAP, bottom, _MAP * drawn, _MAP * num))
-        _maps(maps, layer)
-    figure.text(0.5, 1 - 0.06 / figure.get_figheight(), _part(record, len(layers)), fontsize=9,
-                color=MUTED, ha="center", va="top")  # fmt: skip
+        _maps(maps, layer, num)
+    some = share_of(len(record.images), num, "images shown")
+    words = _part(record, len(layers)) + (some and f"; {some}")
+    figure.text(0.5, 1 - 0.06 / figure.get_figheight(), words, fontsize=9, color=MUTED,
+                ha="center", va="top")  # fmt: skip
     return figure
 
 
@@ -72,9 +77,9 @@ def _images(axes: Axes, images: NDArray[np.floating]) -> None:
     blank([axes])
 
 
-def _maps(axes: Axes, layer: LayerValues) -> None:
+def _maps(axes: Axes, layer: LayerValues, num: int) -> None:
     """Draw the maps of one layer side by side: a row for each image, a column for each channel."""
-    maps = layer.maps  # (I, C, H, W)
+    maps = layer.maps[:num]  # (I, C, H, W)
     size = float(np.nanmax(np.abs(maps), initial=0.0)) or 1.0
     has_both = bool((layer.low < 0).any())
     colors = matplotlib.colormaps[DIVERGING if has_both else EXCITED].with_extremes(bad="white")
@@ -117,15 +122,17 @@ def _beside(layer: LayerValues) -> str:
 
 
 def _short(name: str, most: int = 30) -> str:
-    """Return a layer's name, a long one from its end."""
-    if not name:
-        return "the model itself"
-    return name if len(name) <= most else f"…{name[-most + 1 :]}"
+    """Return a layer's name, a long one without its middle."""
+    return brief(name, most) if name else "the model itself"
+
+
+def _over(num: int) -> str:
+    return f"over {num:,} image{'s' * (num != 1)}"
 
 
 def _part(record: LayerActivations | LayerHistograms, num: int) -> str:
     """Return which layers a picture shows, and of how many images."""
-    of = f"over {record.num_images:,} images"
+    of = _over(record.num_images)
     if num == record.num_all:
         return f"all {num} layers {of}"
     first, last = record.first + 1, record.first + num
@@ -151,19 +158,20 @@ def _(record: LayerHistograms) -> Figure:
     layers = record.layers[:_CHARTS]
     columns = min(4, len(layers))
     rows = -(-len(layers) // columns)
-    width, height = 2.9 * columns + 0.3, 1.75 * rows + 0.35
+    width, height = max(4.2, 2.9 * columns + 0.3), 1.75 * rows + 0.35
     figure = Figure(figsize=(width, height))  # laid out by hand: in a third of the time
     panels = list(
         figure.subplots(rows, columns, squeeze=False, gridspec_kw={
-            "left": 0.75 / width, "right": 1 - 0.1 / width, "wspace": 0.22,
+            "left": 0.85 / width, "right": 1 - 0.1 / width, "wspace": 0.22,
             "top": 1 - 0.75 / height, "bottom": 0.25 / height, "hspace": 0.6,
         }).flat
     )  # fmt: skip
     for axes, layer in zip(panels, layers, strict=False):
         _histogram(axes, layer)
     blank(panels[len(layers) :])
-    of = "share of the values in a bin, zeros left out"
-    figure.text(0.12 / width, 0.5, of, fontsize=9, color=INK, rotation=90, va="center")
+    of = "\n".join(wrapped("share of the values in a bin, zeros left out", 12 * height))
+    figure.text(0.24 / width, 0.5, of, fontsize=9, color=INK, rotation=90, va="center",
+                ha="center", rotation_mode="anchor")  # fmt: skip
     figure.text(0.5, 1 - 0.06 / height, _part(record, len(layers)), fontsize=9, color=MUTED,
                 ha="center", va="top")  # fmt: skip
     return figure
@@ -209,7 +217,7 @@ def _(record: LayerHistograms) -> str:
         f"{layer.low.min():>10.3g}{layer.high.max():>10.3g}{len(layer.dead):>6}"
         for layer in record.layers
     ]
-    return "\n".join([f"over {record.num_images:,} images", head, *rows])
+    return "\n".join([_over(record.num_images), head, *rows])
 
 
 def _shape(shape: Sequence[int]) -> str:
@@ -239,7 +247,7 @@ def _(record: DeadUnits) -> Figure:
     axes.set(xlim=(0, 118), ylim=(len(layers) - 0.4, -0.6), xticks=range(0, 101, 20))
     left_out = len(record.layers) - len(layers)
     more = f"; {left_out} more layers are not drawn" if left_out else ""
-    quiet(axes, f"{_TITLE} over {record.num_images:,} images{more}")
+    quiet(axes, f"{_TITLE} {_over(record.num_images)}{more}")
     label(axes, "share of the layer's units, %", "")
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
@@ -268,7 +276,7 @@ def _(record: DeadUnits) -> str:
 
 @text.register
 def _(record: DeadUnits) -> str:
-    lines = [f"{_TITLE} over {record.num_images:,} images"]
+    lines = [f"{_TITLE} {_over(record.num_images)}"]
     names = _words(record.share)
     for row in record.layers:
         found = {state: getattr(row, state) for state in _STATES}

@@ -1,6 +1,5 @@
 """Images that were found: by activation maximisation, in dreams, from representations."""
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,8 +13,10 @@ from visualization.conv.maximisation.maximise import Maximised
 from visualization.render.captions import caption
 from visualization.render.core import BAD, INK, MUTED, draw, text
 from visualization.render.pictures import blank, picture
+from visualization.render.words import share_of, spaced, wrapped
 
 _COLUMNS = 8
+_BESIDE = 9  # layers, or stages, of a strip
 _SHOWN = 64  # images of a grid
 _ROWS_SHOWN = 8  # images of a strip, each in a row
 _SIDE = 1.25  # inches of an image
@@ -64,7 +65,7 @@ def _crossed(axes: Axes, title: str) -> None:
 
 
 def _short(name: str) -> str:
-    return "\n".join(textwrap.wrap(name, _NARROW, max_lines=2, placeholder=" …"))
+    return "\n".join(wrapped(name, _NARROW, 2))
 
 
 def _number(value: float) -> str:
@@ -137,13 +138,17 @@ def _(record: Maximised) -> str:
 @draw.register
 def _(record: Dream) -> Figure:
     num = min(len(record.originals), _ROWS_SHOWN)
-    columns = 1 + len(record.stages)
+    stages = [record.stages[at] for at in spaced(len(record.stages), _BESIDE)]
+    columns = 1 + len(stages)
     heading = f"{record.names[0]}, made stronger" if len(record.names) == 1 else "made stronger"
+    more = (share_of(len(record.stages), len(stages), "stages"),
+            share_of(len(record.originals), num, "images"))  # fmt: skip
+    heading = "; ".join([heading, *filter(None, more)])
     figure, rows = _grid(num * columns, columns, heading, 2)
     for at, row in enumerate(rows):
         title = "original" if len(record.names) == 1 else record.names[at]
         _image(row[0], record.originals[at], title, _number(record.starts[at]), record.limits)
-        for axes, stage in zip(row[1:], record.stages, strict=True):
+        for axes, stage in zip(row[1:], stages, strict=True):
             words = _number(record.values[at]) if stage is record.images else ""
             size = f"at {stage.shape[2]}×{stage.shape[3]}"
             _image(axes, stage[at], size, words, record.limits)
@@ -161,12 +166,16 @@ def _(_: Dream) -> str:
 @draw.register
 def _(record: Inversion) -> Figure:
     num = min(len(record.originals), _ROWS_SHOWN)
-    columns = 1 + len(record.layers)
+    layers = spaced(len(record.layers), _BESIDE)
+    columns = 1 + len(layers)
     told = "under each image: error of the activation | difference of the pixels"
+    more = (share_of(len(record.layers), len(layers), "layers"),
+            share_of(len(record.originals), num, "images"))  # fmt: skip
+    told = "; ".join([told, *filter(None, more)])
     figure, rows = _grid(num * columns, columns, told, 2)
     for at, row in enumerate(rows):
         _image(row[0], record.originals[at], "original", "", record.limits)
-        for layer, axes in enumerate(row[1:]):
+        for layer, axes in zip(layers, row[1:], strict=True):
             error, difference = record.errors[layer, at], record.differences[layer, at]
             words = f"{error:.1%} | {difference:.0%}"
             name = record.layers[layer] or "output"

@@ -18,7 +18,7 @@ def _(record: UnitSheets) -> Figure:
     channels = record.patches.channels[:_CHANNELS]
     columns = min(_COLUMNS, len(channels))
     rows = -(-len(channels) // columns)
-    figure = Figure(figsize=(1.0 * columns, 0.25 + 1.15 * rows), layout="constrained")
+    figure = Figure(figsize=(max(1.0 * columns, 2.0), 0.25 + 1.15 * rows), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     blank(grid)
     for row, channel in enumerate(channels):

@@ -15,16 +15,20 @@ from visualization.render.conv.layers import mosaic
 from visualization.render.core import BAD, COLORS, INK, MUTED, draw, text
 from visualization.render.pictures import blank
 from visualization.render.states import DIVERGING
+from visualization.render.words import brief
 
 _HEIGHT = 1.75  # inches of a layer
 _BETWEEN = "#606060"  # kernels, which stand apart from their zeros so
 _CELL, _GAP = 6, 2  # pixels of a number of a kernel, and between kernels
+_ROWS = 12  # of a picture
 _BARS = 64  # numbers of a vector that are each a bar
 
 
 @draw.register
 def _(record: LayerWeights) -> Figure:
-    rows = [pair for layer in record.layers[:PAGE] for pair in _rows(layer)]
+    each = [_rows(layer) for layer in record.layers[:PAGE]]
+    num = max(1, int((np.cumsum([len(pairs) for pairs in each]) <= _ROWS).sum()))
+    rows = [pair for pairs in each[:num] for pair in pairs][:_ROWS]
     height = _HEIGHT * len(rows) + 0.35
     figure = Figure(figsize=(11.0, height))  # laid out by hand: in a third of the time
     grid = figure.subplots(
@@ -41,9 +45,8 @@ def _(record: LayerWeights) -> Figure:
             _bars(axes[1], second)
         _distribution(axes[2], first)
         _norms(axes[3], first)
-    num = len(record.layers[:PAGE])
     said = f"layers {record.first + 1} to {record.first + num} of {record.num_all} with parameters"
-    more = "; pages() has the others" if num < record.num_all else ""
+    more = f"; pages({num if num < PAGE else ''}) has the others" if num < record.num_all else ""
     figure.text(0.5, 1 - 0.06 / height, said + more, fontsize=9, color=MUTED, ha="center", va="top")
     return figure
 
@@ -177,7 +180,7 @@ def _title(axes: Axes, values: ParameterValues, said: str) -> None:
 
 
 def _short(name: str, most: int = 38) -> str:
-    return name if len(name) <= most else f"…{name[-most + 1 :]}"
+    return brief(name, most)
 
 
 def _chosen(values: ParameterValues) -> str:

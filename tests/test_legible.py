@@ -1,0 +1,23 @@
+"""Every figure can be read: it fits a page, and its words are whole and do not lie over another."""
+
+import pytest
+
+from tests import drawn, drawn_conv
+from tests.legible import faults
+from visualization import render
+from visualization.render import conv
+
+SAMPLES = {**drawn.SAMPLES, **drawn_conv.SAMPLES}
+CASES = [(kind, size) for kind in SAMPLES for size in drawn.SIZES]
+
+
+def test_every_kind_that_is_drawn_has_samples() -> None:
+    """A record that can be drawn is among those of which the figures are looked at here."""
+    assert conv.__all__
+    assert set(render.draw.registry) - {object} == set(SAMPLES)
+
+
+@pytest.mark.parametrize(("kind", "size"), CASES, ids=[f"{k.__name__}-{s}" for k, s in CASES])
+def test_a_figure_can_be_read(kind: type, size: str) -> None:
+    """With few and with 100 layers, 5,000 steps, long names and Chinese, nothing is cut or meets."""
+    assert faults(render.draw(SAMPLES[kind](drawn.SIZES[size]))) == []
