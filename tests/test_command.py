@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -253,6 +255,23 @@ def test_values_are_read_as_yaml_1_2_reads_them(text: str, value: object) -> Non
     read = read_value(text)
     assert read == value
     assert type(read) is type(value)
+
+
+def test_inspect_tells_how_far_it_is(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """On a terminal each view has a line on standard error; elsewhere, and in Python, none has."""
+    folder = shutil.copytree(trained, tmp_path / "run")
+    run = ["--mode", "inspect", "--run-dir", str(folder), "--views", "summary,wrong_answers"]
+    agents.load(trained / "best.safetensors").inspect(["summary"])
+    assert main(run) == 0
+    assert "of 2" not in capsys.readouterr().err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert main(run) == 0
+    told = capsys.readouterr().err
+    assert re.search(r"1 of 2: summary, [\d.]+ s\n2 of 2: wrong_answers, [\d.]+ s\n", told)
+    assert "drawing 2 pictures" in told
 
 
 def test_inspect_writes_page_arrays_and_figures(

@@ -17,7 +17,9 @@ from agents.core import devices, learning, parallel, vitals
 from agents.core.checkpoint import Checkpoint, write_durably
 from agents.core.config import AgentConfig, ConfigError
 from agents.core.history import History
-from agents.core.logs import ConsoleSink, FanOut, JsonlSink, NullSink, Sink, TensorBoardSink
+from agents.core.logs import (
+    ConsoleSink, FanOut, JsonlSink, NullSink, Sink, TensorBoardSink, one_by_one,
+)  # fmt: skip
 from agents.core.loop import to_device
 from agents.core.optim import Optimizer
 from agents.core.pieces import Result, in_pieces, num_samples, part
@@ -240,12 +242,13 @@ class Agent(abc.ABC):
         return [found[at] for at in range(len(x))]
 
     @final
-    def inspect(self, views: Sequence[str] | None = None) -> Report:
+    def inspect(self, views: Sequence[str] | None = None, *, progress: bool = False) -> Report:
         """Look into the agent and return a report; the agent is the same afterwards as before.
 
         Args:
             views: names of inspections, in any order; None: all. Among all, a view that has nothing
                 to show of this agent says so in its place; asked for by name, that is an error.
+            progress: a line on standard error for each view.
 
         Raises:
             NothingToShow: (a ValueError) a view of `views` has nothing to show.
@@ -263,7 +266,8 @@ class Agent(abc.ABC):
                 raise ConfigError("views", "", problem, ", ".join(known), nearest(view, known))
         chosen = [name for name in known if views is None or name in views]
         with untouched(self.model), self._own_arithmetic():
-            records = {name: record_or_reason(known[name], views is not None) for name in chosen}
+            each = one_by_one(chosen, ConsoleSink() if progress else NullSink())
+            records = {name: record_or_reason(known[name], views is not None) for name in each}
         return Report(f"{self.name} on {self.task.name}, step {self.state.cursor.step}", records)
 
     @final

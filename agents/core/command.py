@@ -122,7 +122,11 @@ def inspect(order: Order) -> int:
     agent = order.load_trained()
     given = order.options.views
     views = None if given is None else [view.strip() for view in given.split(",")]
-    _keep(agent.inspect(views), order.run_dir, "report", agent.state.cursor.step)
+    is_watched = sys.stderr is not None and sys.stderr.isatty()
+    report = agent.inspect(views, progress=is_watched)
+    if is_watched:
+        warn(f"drawing {sum(1 for _ in report.flat())} pictures")
+    _keep(report, order.run_dir, "report", agent.state.cursor.step)
     return 0
 
 

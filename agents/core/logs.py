@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -182,6 +182,14 @@ class ConsoleSink(Sink):
     def close(self) -> None:
         """Leave the bar as it stands."""
         self._bar.close()
+
+
+def one_by_one(names: Sequence[str], sink: Sink) -> Iterator[str]:
+    """Yield names, and tell a sink of each, when the next is asked for, how long it took."""
+    for number, name in enumerate(names, start=1):
+        begin = time.perf_counter()
+        yield name
+        sink.say(f"{number} of {len(names)}: {name}, {time.perf_counter() - begin:.1f} s")
 
 
 @final

@@ -9,6 +9,7 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from visualization.render.legible import legible
@@ -65,7 +66,14 @@ def text(record: Any) -> str:
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:
-    """Return a figure as the content of a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    """Return a figure as the content of a PNG file.
+
+    It is laid out and drawn once, where `savefig` does either twice.
+    """
+    buffer, usual = io.BytesIO(), figure.dpi
+    figure.dpi = dpi
+    try:
+        FigureCanvasAgg(figure).print_png(buffer)
+    finally:
+        figure.dpi = usual
     return buffer.getvalue()
