@@ -188,7 +188,7 @@ def finding(size: Size, evidence: bool = True) -> Finding:
 def diagnosis(size: Size) -> Diagnosis:
     """Return some findings."""
     found = tuple(finding(size, False) for _ in range(min(size.layers, 20)))
-    return Diagnosis(size.words("an agent on a task"), found)
+    return Diagnosis(size.words("an agent on a task"), found, size.words("no problem"))
 
 
 def rates(size: Size) -> RateTest:

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.drawn import RNG, Size, shares, spread
 from torch import Tensor
 
-
+from tests.drawn import RNG, Size, shares, spread
 from visualization.conv.attacks.adversarial import Attack
 from visualization.conv.attacks.robustness import MinimalPerturbation, RobustnessCurve
 from visualization.conv.attacks.transfer import TransferTable
@@ -250,9 +249,7 @@ def fields(size: Size) -> ReceptiveFields:
     """Return what several units see."""
     num, mask = size.units, np.broadcast_to(inside(size), size.image)
     at, hulls = np.arange(num), np.tile([0, 3, 0, 3], (num, 1))
-    return ReceptiveFields(
-        size.name(0), 1234, 0.0, at, at, shares(num), hulls, mask, size.images()
-    )
+    return ReceptiveFields(size.name(0), 1234, 0.0, at, at, shares(num), hulls, mask, size.images())
 
 
 def patches(size: Size) -> TopPatches:

@@ -147,6 +147,6 @@ def test_images_of_one_column_have_usual_windows_and_grids(monkeypatch: pytest.M
         conv.occlusion_map(model, x, 1, window=41)
     found = conv.attributions(model, x, 1, methods=["saliency", "occlusion", "rise"])
     figure = draw(found)
-    assert {axes.get_aspect() for axes in figure.axes} == {"auto"}
+    assert {40 * axes.get_aspect() for axes in figure.axes} == {4.0}  # times as high as wide
     figure = draw(conv.attributions(linear()[0], pictures(1, 2, 4), 1, methods=["saliency"]))
     assert {axes.get_aspect() for axes in figure.axes} == {1.0}

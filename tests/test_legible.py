@@ -19,5 +19,5 @@ def test_every_kind_that_is_drawn_has_samples() -> None:
 
 @pytest.mark.parametrize(("kind", "size"), CASES, ids=[f"{k.__name__}-{s}" for k, s in CASES])
 def test_a_figure_can_be_read(kind: type, size: str) -> None:
-    """With few and with 100 layers, 5,000 steps, long names and Chinese, nothing is cut or meets."""
+    """Few or 100 layers, 5,000 steps, long names, Chinese: nothing is cut off or runs together."""
     assert faults(render.draw(SAMPLES[kind](drawn.SIZES[size]))) == []

@@ -2,7 +2,9 @@
 
 import base64
 import contextlib
+import html
 import io
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,10 @@ from torch import Tensor
 from visualization import render
 from visualization.pages import anchor, fragment, subpages
 
+_EMBEDDED = 8_000_000  # characters of a page within a notebook
 
-@attrs.frozen
+
+@attrs.frozen(repr=False)
 class Report:
     """Named records of an inspection. `report["summary"]` is the record itself.
 
@@ -26,6 +30,16 @@ class Report:
 
     title: str
     records: Mapping[str, Any]
+    _pictures: dict[str, bytes] = attrs.field(factory=dict, init=False, eq=False)
+
+    def __repr__(self) -> str:
+        """Return the title and the names of the records."""
+        return f"<Report {self.title!r}: {', '.join(name for name, _ in self.flat())}>"
+
+    def _repr_html_(self) -> str:
+        """Return the page as a notebook embeds it: of a very long one what comes first."""
+        page = html.escape(self._page(_EMBEDDED)[0])
+        return f'<iframe srcdoc="{page}" style="width: 100%; height: 40rem; border: 0"></iframe>'
 
     def __getitem__(self, name: str) -> Any:
         """Return one view's record, or its records by part."""
@@ -43,6 +57,12 @@ class Report:
         """Return what can be said in plain text."""
         return "\n\n".join(filter(None, (render.text(record) for _, record in self.flat())))
 
+    def picture(self, name: str) -> bytes:
+        """Return a record's figure as the content of a PNG file; it is drawn once."""
+        if name not in self._pictures:
+            self._pictures[name] = render.png(render.draw(dict(self.flat())[name]))
+        return self._pictures[name]
+
     def html(self) -> str:
         """Return the page.
 
@@ -54,21 +74,37 @@ class Report:
             raise ExceptionGroup("some records cannot be drawn", errors)
         return page
 
-    def _page(self) -> tuple[str, list[Exception]]:
-        """Return the page, which says what was raised in place of what cannot be drawn."""
+    def _page(self, most: float = math.inf) -> tuple[str, list[Exception]]:
+        """Return the page, which says what was raised in place of what cannot be drawn.
+
+        After `most` characters no further records are drawn, and the page names them.
+        """
         _register()
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
         )
         sections: list[dict[str, Any]] = []
         errors: list[Exception] = []
+        left_out: list[str] = []
         for name, record in self.flat():
-            section: dict[str, str | None] = {"name": name, "address": anchor(name)}
+            if most <= 0:
+                left_out.append(name)
+                continue
+            section: dict[str, str] = {"name": name, "address": anchor(name)}
             with _collecting(errors, name):
-                section |= _section(record)
+                section |= self._section(name, record)
+            most -= sum(map(len, section.values()))
             sections.append(section if "picture" in section else {**section, "error": errors[-1]})
         template = environment.get_template("report.html.jinja")
-        return template.render(title=self.title, sections=sections), errors
+        return template.render(title=self.title, sections=sections, left_out=left_out), errors
+
+    def _section(self, name: str, record: Any) -> dict[str, str]:
+        return {
+            "picture": base64.b64encode(self.picture(name)).decode(),
+            "text": render.text(record),
+            "caption": render.caption(record),
+            "interactive": fragment(record),
+        }
 
     def save(self, path: str | Path) -> Path:
         """Write the page and return its path.
@@ -117,15 +153,6 @@ def _collecting(errors: list[Exception], what: str) -> Iterator[None]:
     except Exception as error:  # whatever it is: the rest of the report is not lost for it
         error.add_note(f"while drawing {what}")
         errors.append(error)
-
-
-def _section(record: Any) -> dict[str, str | None]:
-    return {
-        "picture": base64.b64encode(render.png(render.draw(record))).decode(),
-        "text": render.text(record),
-        "caption": render.caption(record),
-        "interactive": fragment(record),
-    }
 
 
 def _register() -> None:

@@ -17,9 +17,9 @@ class Shown:
     def _repr_html_(self) -> str:
         parts = []
         for name, picture in self.pictures().items():
-            held = base64.b64encode(picture).decode()
+            encoded = base64.b64encode(picture).decode()
             parts.append(f"<p>{name}</p>" * bool(name))
-            parts.append(f'<img alt="{name}" src="data:image/png;base64,{held}">')
+            parts.append(f'<img alt="{name}" src="data:image/png;base64,{encoded}">')
         return "".join(parts)
 
     def pictures(self) -> dict[str, bytes]:
@@ -38,7 +38,7 @@ class Shown:
 
 
 def show(record: Any, dpi: int = 80) -> Shown:
-    """Return any record of `visualization` as something that a notebook displays as a picture.
+    """Display any record of `visualization`, or a whole report, as pictures in a notebook.
 
     >>> from visualization.table import Table
     >>> show(Table("two words", ["a", "b"], [["1", "2"]]))
@@ -48,16 +48,24 @@ def show(record: Any, dpi: int = 80) -> Shown:
 
     Args:
         record: what a function of `visualization` or a view of a report returned, also records by
-            name.
+            name, or a `Report`.
         dpi: pixels of an inch.
 
     Raises:
-        ValueError: what is no record, such as a tensor.
+        ValueError: what is no record, such as a tensor, or the settings of a function.
     """
-    held = record if isinstance(record, Mapping) else {"": record}
-    for each in held.values():
-        if not attrs.has(type(each)):
-            accepted = "a record, or a mapping of names to records; arrays are for matplotlib"
+    from visualization import render
+    from visualization.report import Report
+
+    report = record if isinstance(record, Report) else Report("", _named(record))
+    records = dict(report.flat())
+    for each in records.values():
+        if not render.draw.knows(each):
+            accepted = "a record, a report, or a mapping of names to records; arrays are for "
             problem = f"a {type(each).__name__} is not accepted"
-            raise ValueError(f"record: {problem}; accepted: {accepted}")
-    return Shown(held, dpi)
+            raise ValueError(f"record: {problem}; accepted: {accepted}matplotlib")
+    return Shown(records, dpi)
+
+
+def _named(record: Any) -> Mapping[str, Any]:
+    return record if isinstance(record, Mapping) else {"": record}

@@ -78,6 +78,10 @@ class Agent(abc.ABC):
         self.model = model
         self.network = parallel.wrap(model, config.parallel, self.device)
 
+    def __repr__(self) -> str:
+        step, num = self.state.cursor.step, sum(map(Tensor.numel, self.model.parameters()))
+        return f"<{self.name} on {self.task.name}, step {step:,}, {num:,} parameters>"
+
     @property
     def samples_are_independent(self) -> bool:
         """Whether `loss` is the mean, over the samples, of what each gives by itself.

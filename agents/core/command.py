@@ -211,7 +211,7 @@ def _keep(report: "Report", folder: Path, name: str, step: int) -> None:
     with contextlib.closing(TensorBoardSink(folder / name)) as events:
         events.take(Started(History([]), step - 1, step))
         for view, record in report.flat():
-            events.take(Pictured(step, view, record))
+            events.take(Pictured(step, view, record, report.picture(view)))
     print(f"{page}: open it in a browser; arrays in {arrays}; figures for TensorBoard in {name}/")
 
 

@@ -4,6 +4,7 @@ import abc
 import contextlib
 import json
 import os
+import struct
 import sys
 import time
 import warnings
@@ -45,6 +46,7 @@ class Pictured:
     step: int
     name: str
     record: Any
+    png: bytes = b""  # its figure, where that is drawn already
 
 
 @attrs.frozen
@@ -292,9 +294,8 @@ class TensorBoardSink(Sink):
     def _picture(self, event: Pictured) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        figure = render.draw(event.record)
-        png = render.png(figure, dpi=100)
-        width, height = (round(100 * inches) for inches in figure.get_size_inches())
+        png = event.png or render.png(render.draw(event.record))
+        width, height = struct.unpack(">II", png[16:24])
         image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)
         value = Summary.Value(tag=f"inspect/{event.name}", image=image)
         self._write(event.step, summary=Summary(value=[value]))

@@ -31,7 +31,10 @@ def _(record: AttentionMaps) -> Figure:
     lines = -(-num * slots // columns)
     places = _drawn(record, num)
     written, read = places[0][: _HIGH // lines], places[1][: _WIDE // columns]
-    size = (max(4.2, 1.4 + columns * (0.7 + 0.2 * len(read))), 0.9 + lines * (0.9 + 0.2 * len(written)))
+    size = (
+        max(4.2, 1.4 + columns * (0.7 + 0.2 * len(read))),
+        0.9 + lines * (0.9 + 0.2 * len(written)),
+    )
     figure = Figure(figsize=size, layout="constrained")
     grid = list(figure.subplots(lines, columns, squeeze=False).flat)
     for axes in grid:

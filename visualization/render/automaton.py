@@ -241,7 +241,9 @@ def _table(record: Automaton) -> Figure:
     height = head + 0.3 + 0.2 * rows
     width = max(5.6, 1.2 + 0.42 * columns)
     figure = Figure(figsize=(width, height))
-    axes = figure.add_axes((0.75 / width, 0.15 / height, 1 - 0.9 / width, 1 - (head + 0.15) / height))
+    axes = figure.add_axes(
+        (0.75 / width, 0.15 / height, 1 - 0.9 / width, 1 - (head + 0.15) / height)
+    )
     axes.imshow(cells, aspect="auto")
     room = max(5, int(16 * (width - 0.9) / columns))  # letters of a cell
     for row, output in enumerate(record.outputs[:rows]):

@@ -268,7 +268,9 @@ def _(record: Matches) -> Figure:
     found = record.found[:_FOUND_SHOWN]
     spans = [(record.start, record.stop), *((m.start, m.stop) for m in found)]
     texts = record.texts or tuple(" " * stop for _, stop in spans)
-    windows = [_window(start, stop, len(read)) for (start, stop), read in zip(spans, texts, strict=False)]
+    windows = [
+        _window(start, stop, len(read)) for (start, stop), read in zip(spans, texts, strict=False)
+    ]
     width = max(last - first for first, last in windows)
     more = share_of(len(record.found), len(found), "windows")
     head = "; ".join([_selection(record), *filter(None, [more])])

@@ -5,13 +5,14 @@ shortened, and names at an axis that would touch are thinned out.
 """
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
@@ -195,7 +196,7 @@ def _thin(axis: Axis, renderer: RendererAgg) -> bool:
 
 def _touch(boxes: Sequence[Bbox]) -> bool:
     """Tell whether any two neighbours do."""
-    return any(a.padded(_TOUCH).overlaps(b) for a, b in zip(boxes, boxes[1:], strict=False))
+    return any(a.padded(_TOUCH).overlaps(b) for a, b in itertools.pairwise(boxes))
 
 
 def _leave_out(figure: Figure, renderer: RendererAgg) -> None:

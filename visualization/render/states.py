@@ -20,7 +20,6 @@ from visualization.render.core import COLORS, INK, MUTED, draw, text
 from visualization.render.legible import SPARE
 from visualization.render.words import brief, share_of, spaced
 
-
 DIVERGING, SEQUENTIAL = "RdBu_r", "Blues"
 NAMES = {
     "i": "input gate i", "f": "forget gate f", "o": "output gate o", "r": "reset gate r",
@@ -207,7 +206,9 @@ def _(record: UnitRoles) -> str:
 def _(whole: ProbeTable) -> Figure:
     record, steps = _readable(whole)
     rows, columns = record.scores.shape
-    figure = Figure(figsize=(max(4.8, 2.6 + 0.46 * columns), 1.4 + 0.27 * rows), layout="constrained")
+    figure = Figure(
+        figsize=(max(4.8, 2.6 + 0.46 * columns), 1.4 + 0.27 * rows), layout="constrained"
+    )
     axes = figure.subplots()
     image = axes.imshow(record.gains, aspect="auto", cmap="Greens", vmin=0, vmax=1)
     for row, column in np.argwhere(~np.isnan(record.scores)):

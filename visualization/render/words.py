@@ -83,7 +83,9 @@ def key(axes: Axes, most: int = _KEY, **style: Any) -> None:
     if len(labels) > most:
         names[-1] += f"  (and {len(labels) - most} more)"
     if names:
-        axes.legend(handles[:most], names, **{"fontsize": 8, "frameon": False, "loc": where, **style})
+        axes.legend(
+            handles[:most], names, **{"fontsize": 8, "frameon": False, "loc": where, **style}
+        )
 
 
 def listed(names: Sequence[str], most: int) -> list[str]:
