@@ -13,13 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import tasks
-from agents.core import devices, learning, parallel, vitals
+from agents.core import devices, learning, logs, parallel, vitals
 from agents.core.checkpoint import Checkpoint, write_durably
 from agents.core.config import AgentConfig, ConfigError
 from agents.core.history import History
-from agents.core.logs import (
-    ConsoleSink, FanOut, JsonlSink, NullSink, Sink, TensorBoardSink, one_by_one,
-)  # fmt: skip
 from agents.core.loop import to_device
 from agents.core.optim import Optimizer
 from agents.core.pieces import Result, in_pieces, num_samples, part
@@ -165,7 +162,7 @@ class Agent(abc.ABC):
         total, epochs = self._total if steps is None else (steps, None)
         self.config = attrs.evolve(self.config, steps=total, epochs=epochs)
         shown = run_dir is not None if progress is None else progress
-        console: Sink = ConsoleSink() if shown else NullSink()
+        console: logs.Sink = logs.ConsoleSink() if shown else logs.NullSink()
         start = None
         if resume not in ("auto", "never"):
             learning.start_from(expanded(resume), self.state, self.identity())
@@ -180,11 +177,11 @@ class Agent(abc.ABC):
         if aside is not None:
             console.say(f"the earlier run was put aside as {aside}")
         with RunFolder.hold(path) as folder:
-            files = [JsonlSink(path / "metrics.jsonl"), TensorBoardSink(path)]
-            self._go_on(folder, start, str(path), FanOut([console, *files]))
+            files = [logs.JsonlSink(path / "metrics.jsonl"), logs.TensorBoardSink(path)]
+            self._go_on(folder, start, str(path), logs.FanOut([console, *files]))
         return self
 
-    def _go_on(self, folder: Folder, start: Checkpoint | None, place: str, sink: Sink) -> None:
+    def _go_on(self, folder: Folder, start: Checkpoint | None, place: str, sink: logs.Sink) -> None:
         job = learning.Job(
             self.state, self.task, self.config, self.device, self.identity(), self.loss,
             self._validate, self.snapshots, self.num_parts,
@@ -270,7 +267,7 @@ class Agent(abc.ABC):
                 raise ConfigError("views", "", problem, ", ".join(known), nearest(view, known))
         chosen = [name for name in known if views is None or name in views]
         with untouched(self.model), self._own_arithmetic():
-            each = one_by_one(chosen, ConsoleSink() if progress else NullSink())
+            each = logs.one_by_one(chosen, logs.ConsoleSink() if progress else logs.NullSink())
             records = {name: record_or_reason(known[name], views is not None) for name in each}
         return Report(f"{self.name} on {self.task.name}, step {self.state.cursor.step}", records)
 
