@@ -93,8 +93,7 @@ def randomisation_check(
     Raises:
         ValueError: an unknown layer or method; a layer without weights; or as `score`.
     """
-    of_each = CHECKED if methods is None else methods
-    explained = chosen_methods(of_each, batch_size=batch_size)
+    explained = chosen_methods(CHECKED if methods is None else methods, None, batch_size)
     source = torch.Generator().manual_seed(seed)
     found: dict[str, list[Tensor]] = {name: [] for name in explained}
     with inspecting(model), torch.random.fork_rng([]):
