@@ -36,9 +36,7 @@ class Lock(nn.Module):
 def test_a_channel_whose_pattern_is_lost_in_its_mean_is_found(seed: int) -> None:
     """The redirected gradient of all places is uniform; that of one place opens the unit."""
     model, image = bar()
-    found = conv.maximise(
-        model, conv.channel("1", [0, 0]), image.shape[1:], steps=60, transforms=(), seed=seed
-    )
+    found = conv.maximise(model, conv.channel("1", [0, 0]), image.shape[1:], steps=80, seed=seed)
     assert found.verdicts == ("redirected", "redirected")
     assert (found.values > 0).all()
     assert (model(found.images).mean((1, 2, 3)) > 0).all()
@@ -51,7 +49,7 @@ def test_one_dead_channel_is_tried_again_beside_others_that_live() -> None:
     with torch.no_grad():
         twice[0].weight.copy_(torch.cat([torch.ones(1, 1, 3, 3), model[0].weight]))
         twice[0].bias.copy_(torch.tensor([0.0, -2.0]))
-    options = {"input_shape": tuple(image.shape[1:]), "steps": 60, "transforms": ()}
+    options = {"input_shape": tuple(image.shape[1:]), "steps": 80}
     both = conv.maximise(twice, conv.channel("1", [0, 1]), **options)
     assert both.verdicts == ("risen", "redirected")
     assert both.curve.shape == (len(both.steps), 2)
