@@ -141,9 +141,7 @@ def paths(size: Size) -> StatePaths:
     """Return paths coloured by categories, of which there may be many."""
     num = min(size.steps, 200)
     colors = RNG.integers(-1, 60 if size.long else 3, (size.samples, num))
-    return StatePaths(
-        spread(size.samples, num, 2), np.array([0.6, 0.3]), size.words("bit"), colors
-    )
+    return StatePaths(spread(size.samples, num, 2), np.array([0.6, 0.3]), size.words("bit"), colors)
 
 
 def attention(size: Size) -> AttentionMaps:
@@ -288,7 +286,8 @@ def table(size: Size) -> Table:
 def cost(size: Size) -> CostTable:
     """Return what each layer costs."""
     names = size.names(size.layers)
-    return CostTable(tuple(LayerCost(n, "Conv2d", (1, 9), 1, 385187552, 10**12, 9) for n in names), 1)
+    layers = (LayerCost(n, "Conv2d", (1, 9), 1, 385187552, 10**12, 9) for n in names)
+    return CostTable(tuple(layers), 1)
 
 
 def scatter(size: Size) -> Scatter:

@@ -30,14 +30,19 @@ def _drawn_texts() -> Iterator[list[Text]]:
         Text.draw = draw  # type: ignore[method-assign]
 
 
-def words_of(figure: Figure) -> list[tuple[str, Bbox]]:
+def words_of(figure: Figure) -> list[tuple[Text, Bbox]]:
     """Return what is written in a figure, with the box (in pixels) of each text."""
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw_without_rendering()
     with _drawn_texts() as texts:
         figure.draw_without_rendering()
     shown = dict.fromkeys(t for t in texts if t.get_visible() and t.get_text().strip())
-    return [(text.get_text(), Text.get_window_extent(text, renderer)) for text in shown]
+    return [(text, Text.get_window_extent(text, renderer)) for text in shown]
+
+
+def _over(a: Bbox, b: Bbox) -> float:
+    """Return by how many pixels, across or along, two boxes overlap at least."""
+    return float((np.minimum(a.max, b.max) - np.maximum(a.min, b.min)).min())
 
 
 def faults(figure: Figure) -> list[str]:
@@ -46,11 +51,18 @@ def faults(figure: Figure) -> list[str]:
     found = []
     if width > WIDEST or height > HIGHEST:
         found.append(f"{width:.1f} × {height:.1f} inches are more than a page")
-    words = words_of(figure)
+    texts = words_of(figure)
+    words = [(text.get_text(), box) for text, box in texts]
     page = figure.bbox.padded(TOLERANCE)
-    for text, box in words:
-        if box.x0 < page.x0 or box.y0 < page.y0 or box.x1 > page.x1 or box.y1 > page.y1:
-            found.append(f"{text!r} is cut off at {box.extents.round()} of {page.extents.round()}")
+    found += [
+        f"{text!r} is cut off at {box.extents.round()} of {page.extents.round()}"
+        for text, box in words
+        if box.x0 < page.x0 or box.y0 < page.y0 or box.x1 > page.x1 or box.y1 > page.y1
+    ]
+    for text, box in texts:
+        for axes in figure.axes:
+            if text.axes is not axes and axes.axison and _over(box, axes.bbox) > TOLERANCE:
+                found.append(f"{text.get_text()!r} lies over another picture")
     if not words:
         return found
     low, high = (np.array([(box.min, box.max)[end] for _, box in words]) for end in (0, 1))

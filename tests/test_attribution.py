@@ -169,8 +169,8 @@ def test_methods_stand_beside_each_other() -> None:
     model.eval()
     np.testing.assert_allclose(found.scores, model(x.clone())[[0, 1], [1, 3]].detach())
     figure = draw(found)
-    titles = [axes.get_title() for axes in figure.axes[: 1 + len(names)]]
-    assert titles == ["image", *(TITLES.get(name, name) for name in names)]
+    titles = [" ".join(axes.get_title().split()) for axes in figure.axes[: 1 + len(names)]]
+    assert titles == ["image", *(" ".join(TITLES.get(n, n).split()) for n in names)]
     assert len(figure.axes) == 2 * (1 + len(names))
     assert figure.axes[0].get_ylabel() == f"b\nscore {found.scores[0]:.3g}"
     assert figure.axes[0].images[0].get_array().shape == (8, 8, 3)

@@ -328,4 +328,4 @@ def test_figures_of_concepts() -> None:
     assert "untrained" in text(records[-1])
     assert "untrained" not in text(records[-2])
     words = {annotation.get_text() for annotation in draw(records[3]).axes[0].texts}
-    assert words == {"a", "b", "a very long n…"}
+    assert words == {"a", "b", "a very … class"}

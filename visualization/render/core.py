@@ -73,7 +73,7 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
     buffer, usual = io.BytesIO(), figure.dpi
     figure.dpi = dpi
     try:
-        FigureCanvasAgg(figure).print_png(buffer)
+        FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
     finally:
         figure.dpi = usual
     return buffer.getvalue()

@@ -124,7 +124,7 @@ def _(record: Bars) -> Figure:
         axes.tick_params(axis="x", bottom=False, labelbottom=False)
         axes.tick_params(axis="y", labelsize=8)
         axes.set_yticks(rows, [brief(name, 34) for name in shown], parse_math=False)
-    grid[0].invert_yaxis()
+    grid[0].set_ylim(len(shown) - 0.4, -0.6)
     count = max(len(values) for values in record.panels.values())
     if more := share_of(count, len(shown), "rows, those with the longest bars"):
         figure.supxlabel(more, fontsize=9, color=MUTED)

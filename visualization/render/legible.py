@@ -12,9 +12,9 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
-from matplotlib.transforms import Bbox
+from matplotlib.transforms import Bbox, BboxBase
 
 from visualization.render.words import wrapped
 
@@ -39,7 +39,7 @@ def legible(figure: Figure) -> Figure:
     _give_fonts(figure)
     engine = figure.get_layout_engine()
     if engine is not None:
-        renderer = FigureCanvasAgg(figure).get_renderer()
+        renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
         whole: dict[Text, str] = {}
         least = 2 if any(axes.get_aspect() != "auto" for axes in figure.axes) else 1  # of images
         for number in range(_TIMES):
@@ -59,7 +59,7 @@ def _place(figure: Figure, renderer: RendererAgg) -> None:
     """Give images the shape within their places that they will have when they are drawn."""
     for axes in figure.axes:
         locate = axes.get_axes_locator()
-        axes.apply_aspect(locate(axes, renderer) if locate else None)
+        axes.apply_aspect(None if locate is None else locate(axes, renderer))
 
 
 @functools.cache
@@ -76,12 +76,12 @@ def _give_fonts(figure: Figure) -> None:
     for text in _texts(figure):
         words = text.get_text()
         if not words.isascii() and _lacks(text, words):
-            text.set(family=[*text.get_family(), *_fallbacks()], weight="normal")
+            text.set(family=[*text.get_fontfamily(), *_fallbacks()], weight="normal")
 
 
 def _lacks(text: Text, words: str) -> bool:
     """Tell whether the font of a text has no shape for some letter."""
-    letters = _letters(tuple(text.get_family()))
+    letters = _letters(tuple(text.get_fontfamily()))
     return any(ord(letter) not in letters for letter in words if letter != "\n")
 
 
@@ -98,10 +98,11 @@ def _texts(figure: Figure) -> list[Text]:
 
 def _rooms(figure: Figure, renderer: RendererAgg) -> Iterator[tuple[Text, float]]:
     """Yield every title and name of an axis with the pixels, along its line, that it may take."""
-    for part in (figure, *figure.subfigs):
+    parts: tuple[Figure | SubFigure, ...] = (figure, *figure.subfigs)
+    for part in parts:
         for text in part.texts:
             if text.get_text():
-                yield text, _room(text, renderer, part.bbox, part.bbox, [])
+                yield text, _room(text, renderer, part.bbox, part.bbox)
     for kind in zip(*map(_titles, figure.axes), strict=True):
         shown = [
             (text, axes.bbox)
@@ -109,9 +110,11 @@ def _rooms(figure: Figure, renderer: RendererAgg) -> Iterator[tuple[Text, float]
             if text.get_text() and text.get_visible()
         ]
         for text, box in shown:
-            page = text.axes.get_figure(root=False).bbox if text.axes else figure.bbox
+            owner = text.axes.get_figure(root=False) if text.axes else None
+            page = figure.bbox if owner is None else owner.bbox
             others = [other for _, other in shown if other is not box]
-            yield text, _room(text, renderer, page, box, others)
+            walls = [axes.bbox for axes in figure.axes if axes.bbox is not box]
+            yield text, _room(text, renderer, page, box, others, walls)
 
 
 def _titles(axes: Axes) -> list[Text]:
@@ -125,9 +128,17 @@ def _titles(axes: Axes) -> list[Text]:
 
 
 def _room(
-    text: Text, renderer: RendererAgg, page: Bbox, own: Bbox, others: Sequence[Bbox]
+    text: Text,
+    renderer: RendererAgg,
+    page: BboxBase,
+    own: BboxBase,
+    others: Sequence[Bbox] = (),
+    walls: Sequence[Bbox] = (),
 ) -> float:
-    """Return how long a text may be between the page's ends and what is beside it."""
+    """Return how long a text may be between the page's ends and what is beside it.
+
+    `others` are axes with a text of the same kind, `walls` all that it must not run into.
+    """
     along = 1 if text.get_rotation() == 90 else 0
     across = 1 - along
     low, high = page.min[along] + _EDGE, page.max[along] - _EDGE
@@ -144,6 +155,13 @@ def _room(
             gap = own.min[along] - other.max[along]
             low = max(low, other.max[along] + (1 - start) * gap + _APART)
     box = text.get_window_extent(renderer)
+    for wall in walls:
+        if wall.min[across] >= box.max[across] or wall.max[across] <= box.min[across]:
+            continue
+        if wall.min[along] >= own.max[along] - 1:
+            high = min(high, wall.min[along] - _EDGE)
+        elif wall.max[along] <= own.min[along] + 1:
+            low = max(low, wall.max[along] + _EDGE)
     held = box.min[along] + start * (box.max[along] - box.min[along])
     before, after = (held - low) / (start or 1), (high - held) / ((1 - start) or 1)
     return float({0.0: after, 1.0: before}.get(start, min(before, after)))
@@ -158,7 +176,10 @@ def _fit(text: Text, whole: dict[Text, str], room: float, renderer: RendererAgg)
 
     @functools.cache
     def size(words: str) -> float:
-        return float(renderer.get_text_width_height_descent(words, style, False)[0])
+        extents = renderer.get_text_width_height_descent(  # type: ignore[no-untyped-call]
+            words, style, False
+        )
+        return float(extents[0])
 
     before = text.get_text()
     given = whole.setdefault(text, before).split("\n")

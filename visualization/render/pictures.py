@@ -62,7 +62,7 @@ def aspect_of(image: NDArray[np.floating]) -> float:
     (1.0, 0.00390625)
     """
     height, width = image.shape[:2]
-    return min(1.0, _LONGEST * width / height) * max(1.0, width / height / _LONGEST)
+    return float(min(1.0, _LONGEST * width / height) * max(1.0, width / height / _LONGEST))
 
 
 def blank(axes: Sequence[Axes]) -> None:

@@ -146,8 +146,8 @@ def _(record: GateSaturation) -> str:
 @draw.register
 def _(record: UnitRoles) -> Figure:
     figure = Figure(figsize=(9.0, 4.6), layout="constrained")
-    wide = np.clip(0.045 * len(record.symbols), 0.15, 1.0)  # so that characters have room
-    widths = (1, np.clip(0.045 * len(record.by_position), 0.3, 1.6 - wide), wide)
+    wide = np.clip(0.055 * len(record.symbols), 0.15, 1.3)  # so that characters have room
+    widths = (1, np.clip(0.045 * len(record.by_position), 0.3, max(0.5, 1.6 - wide)), wide)
     plane, places, symbols = figure.subplots(1, 3, width_ratios=widths)
     plane.plot([0, 1], [1, 0], color="#dddddd", linewidth=1, zorder=0)
     for kind, color in zip(KINDS[:3], COLORS, strict=False):

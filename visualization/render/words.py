@@ -78,14 +78,14 @@ def key(axes: Axes, most: int = _KEY, **style: Any) -> None:
     """Draw a legend that names the first lines, and says how many more there are."""
     handles, labels = axes.get_legend_handles_labels()
     names = [brief(name) for name in labels[:most]]
-    num_points = sum(len(line.get_xdata()) for line in axes.lines)
-    where = "best" if num_points < _MANY else "upper right"
+    num_points = sum(np.size(line.get_xdata()) for line in axes.lines)
+    dense = num_points >= _MANY
+    place = {"loc": "upper right", "frameon": True, "framealpha": 0.85} if dense else {}
     if len(labels) > most:
         names[-1] += f"  (and {len(labels) - most} more)"
     if names:
-        axes.legend(
-            handles[:most], names, **{"fontsize": 8, "frameon": False, "loc": where, **style}
-        )
+        style = {"fontsize": 8, "frameon": False, "edgecolor": "none", **place, **style}
+        axes.legend(handles[:most], names, **style)
 
 
 def listed(names: Sequence[str], most: int) -> list[str]:

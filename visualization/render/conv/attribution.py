@@ -70,7 +70,9 @@ def _(record: Attributions) -> Figure:
         image = record.images[row]
         picture(places[0], image, "image" if row == 0 else "", _limits(image))
         places[0].set_ylabel(
-            f"{brief(record.targets[row], 14)}\nscore {record.scores[row]:.3g}", fontsize=8, color=INK
+            f"{brief(record.targets[row], 14)}\nscore {record.scores[row]:.3g}",
+            fontsize=8,
+            color=INK,
         )
         for axes, (name, maps) in zip(places[1:], methods.items(), strict=True):
             _map(axes, maps[row], _title(name) if row == 0 else "")
@@ -99,7 +101,7 @@ def _(record: Attributions) -> str:
 def _(record: Faithfulness) -> Figure:
     figure = Figure(figsize=(9.2, 5.0), layout="constrained")
     lines = -(-min(len(record.deletion), _CURVES) // _beside(record.deletion))
-    figure.set_figheight(4.2 + 0.19 * max(4, lines))
+    figure.set_figheight(4.3 + 0.2 * max(4, lines))
     left, right = figure.subplots(1, 2, sharey=True)
     down, up = record.deletion_area(), record.insertion_area()
     _curves(left, record.shares, record.deletion, down, lowest=True)

@@ -268,7 +268,9 @@ def _(record: ConceptMasks) -> str:
 def _(record: LayerProbes) -> Figure:
     num = len(record.layers)
     width = min(max(5.6, 1.8 + 0.62 * num), 12.0)
-    figure = Figure(figsize=(width, 3.6), layout="constrained")
+    names = [brief(name, 20) for name in record.layers]
+    is_long = max(map(breadth, names)) > 14 * width / (num + 2)
+    figure = Figure(figsize=(width, 4.8 if is_long else 3.6), layout="constrained")
     axes = figure.subplots()
     series = [
         ("this network", record.accuracy, COLORS[0]),
@@ -280,8 +282,6 @@ def _(record: LayerProbes) -> Figure:
         ends = _wilson(values, record.num_held_out)
         axes.errorbar(range(num), 100 * values, 100 * ends, fmt="o-", color=color, label=name,
                       markersize=4, linewidth=1.4, capsize=2, elinewidth=1)  # fmt: skip
-    names = [brief(name, 20) for name in record.layers]
-    is_long = max(map(breadth, names)) > 14 * width / (num + 2)
     axes.set_xticks(range(num), names, rotation=90 if is_long else 0)
     most = f"the most frequent label alone: {100 * record.majority:.0f} %"
     quiet(axes, f"linear probes on {record.num_held_out:,} withheld images; {most}")
