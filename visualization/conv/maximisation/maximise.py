@@ -109,9 +109,8 @@ def maximise(
 ) -> Maximised:  # fmt: skip
     """Find images that excite what an objective names, from noise or from images.
 
-    All of them are optimised together. One whose gradient is exactly zero is helped by redirected
-    gradients, of all places of a map, or else of one (see `Redirection`), or begun again at a real
-    image that excites it; if all that fails, its verdict is `dead`.
+    All are optimised together. One whose gradient is exactly zero is helped by a `Redirection`, or
+    begun again at a real image that excites it; if all that fails, its verdict is `dead`.
 
     Args:
         model: any module; it is left as it was.
