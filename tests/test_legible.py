@@ -21,3 +21,9 @@ def test_every_kind_that_is_drawn_has_samples() -> None:
 def test_a_figure_can_be_read(kind: type, size: str) -> None:
     """Few or 100 layers, 5,000 steps, long names, Chinese: nothing is cut off or runs together."""
     assert faults(render.draw(SAMPLES[kind](drawn.SIZES[size]))) == []
+
+
+@pytest.mark.parametrize("kind", SAMPLES, ids=lambda kind: kind.__name__)
+def test_a_record_is_printed_in_few_words(kind: type) -> None:
+    """The last line of a cell shows the shapes of a record's arrays, not their numbers."""
+    assert len(repr(SAMPLES[kind](drawn.EXTREME))) < 2000

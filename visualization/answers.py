@@ -5,6 +5,8 @@ from typing import Protocol
 
 import attrs
 
+from visualization.records import brief_repr
+
 
 class Answered(Protocol):
     """One answered question as a person reads it; tasks have such rows."""
@@ -30,7 +32,7 @@ class Answered(Protocol):
         """The question in few words, where it is long; else nothing."""
 
 
-@attrs.frozen
+@attrs.frozen(field_transformer=brief_repr)
 class AnswerTable:
     """Questions with the answer given and the right one."""
 

@@ -9,10 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from visualization.answers import Answered
+from visualization.records import brief_repr
 from visualization.recurrent.arrays import as_array, demand_same
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class AttentionMaps:
     """K maps over N samples, from R characters written to C characters read.
 

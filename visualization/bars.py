@@ -4,8 +4,10 @@ from collections.abc import Collection, Mapping
 
 import attrs
 
+from visualization.records import brief_repr
 
-@attrs.frozen
+
+@attrs.frozen(field_transformer=brief_repr)
 class Bars:
     """Panels of bars: panel title with its unit → name → value, all ≥ 0."""
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from visualization.packing import tensors
+from visualization.records import brief_repr
 from visualization.untouched import demand_module, hooks, untouched
 
 OUTSIDE = "outside any layer"
@@ -40,7 +41,7 @@ class LayerCost:
     output_bytes: int  # of what it returned, over all calls and the whole batch
 
 
-@attrs.frozen
+@attrs.frozen(field_transformer=brief_repr)
 class CostTable:
     """The layers of a model in the order of their first call, and how many samples were counted."""
 

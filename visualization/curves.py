@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from visualization.records import brief_repr
 
-@attrs.frozen
+
+@attrs.frozen(field_transformer=brief_repr)
 class Curves:
     """Series over steps, in panels: panel title → label → (steps, values)."""
 

@@ -6,8 +6,10 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from visualization.records import brief_repr
 
-@attrs.frozen(eq=False)
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Scatter:
     """A dot for each sample, with x and y (N,) and what they are, with their units."""
 

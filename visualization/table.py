@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import attrs
 
+from visualization.records import brief_repr
 
-@attrs.frozen
+
+@attrs.frozen(field_transformer=brief_repr)
 class Table:
     """A heading for each column, and as many words in each row."""
 

@@ -6,9 +6,10 @@ from typing import Any
 import attrs
 
 from visualization.errors import NothingToShow
+from visualization.records import brief_repr
 
 
-@attrs.frozen
+@attrs.frozen(field_transformer=brief_repr)
 class Transcript:
     """Lines of a terminal."""
 

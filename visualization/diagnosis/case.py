@@ -8,6 +8,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from visualization.records import brief_repr
+
 FEWEST_RECORDS = 8  # of the training loss: below, nothing can be said of a course
 _FEWEST_EVALUATIONS = 2
 _FEWEST_STEPS = 50  # of a trial: a shorter one says nothing of a course
@@ -68,7 +70,7 @@ class Trial:
         return "learning" if self.stage or self.is_falling else "ails"
 
 
-@attrs.frozen
+@attrs.frozen(field_transformer=brief_repr)
 class RateTest:
     """A short training in which the learning rate rises at every step (Smith 2015, 1506.01186).
 

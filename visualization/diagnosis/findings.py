@@ -7,6 +7,7 @@ import attrs
 from numpy.typing import NDArray
 
 from visualization.diagnosis.case import Case, Condition
+from visualization.records import brief_repr
 
 Verdict = Literal["fine", "problem", "symptom", "unknown"]
 Line = tuple[Sequence[float] | NDArray[Any], Sequence[float] | NDArray[Any]]  # x and y
@@ -34,7 +35,7 @@ class Panel:
     top: float | None = None
 
 
-@attrs.frozen
+@attrs.frozen(field_transformer=brief_repr)
 class Evidence:
     """Panels that show what a verdict rests on."""
 
@@ -59,7 +60,7 @@ class Answer:
     evidence: Evidence | None = None
 
 
-@attrs.frozen
+@attrs.frozen(field_transformer=brief_repr)
 class Finding:
     """A question with its answer.
 
@@ -118,7 +119,7 @@ def harmless(case: Case, sign: str, figure: str, evidence: Evidence | None = Non
     return Answer(verdict, words, f"{sign}: {words}.", (), evidence)
 
 
-@attrs.frozen
+@attrs.frozen(field_transformer=brief_repr)
 class Diagnosis:
     """The findings of one case, in the order in which one would ask.
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from visualization.records import brief_repr
 from visualization.recurrent.arrays import as_array, demand_same
 from visualization.recurrent.cells import steered
 from visualization.recurrent.edits import Edit, demand_fit
@@ -18,7 +19,7 @@ Score = Callable[[], Mapping[str, ArrayLike | Tensor]]
 Replacement = Literal["zero", "mean"] | float
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class UnitRanking:
     """What switching off each group of units does to G groups over N samples.
 

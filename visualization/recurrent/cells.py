@@ -14,6 +14,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from visualization.records import brief_repr
 from visualization.recurrent.edits import Edit, demand_fit
 from visualization.recurrent.engine import Cell, Part, segments
 from visualization.untouched import evaluation_mode
@@ -22,7 +23,7 @@ _MIXED = (torch.bfloat16, torch.float16)  # what autocast hands over
 State = Tensor | tuple[Tensor, Tensor] | list[Tensor] | None
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class CellTrace:
     """What the units of a recurrent layer did over B samples and T time steps.
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from visualization.records import brief_repr
 from visualization.recurrent.arrays import as_array, demand_same
 
 _MOST_VALUES = 30  # of a quantity by which answers are grouped one by one
@@ -25,7 +26,7 @@ class Group:
     right_b: float
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Overlap:
     """Answers of A and B to the same N questions.
 
@@ -140,7 +141,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
     return float(binomtest(only_a, only_a + only_b).pvalue)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class UnitMatch:
     """Correlations of the units of A (U) with those of B (V) over the same samples and steps.
 

@@ -9,11 +9,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from visualization.records import brief_repr
 from visualization.recurrent.cells import CellTrace, steered
 from visualization.recurrent.edits import Edit, demand_fit
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Intervention:
     """One question answered twice: as ever, and with states changed. A characters, V codes.
 
@@ -34,7 +35,7 @@ class Intervention:
     characters: Sequence[str]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Patching:
     """What each unit's state carries over when it is taken from another sample. U units, P places.
 

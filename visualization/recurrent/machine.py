@@ -6,10 +6,12 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from visualization.records import brief_repr
+
 Ints = NDArray[np.int64]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Automaton:
     """A Moore machine that stands for a recurrent network: it answers after every symbol.
 

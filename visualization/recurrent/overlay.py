@@ -6,6 +6,7 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from visualization.records import brief_repr
 from visualization.recurrent.arrays import as_array, demand_same
 from visualization.recurrent.cells import CellTrace
 
@@ -32,7 +33,7 @@ class OverlayPart:
     facts: Mapping[str, Column]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Overlay:
     """The layers of one agent over the same samples; `labels` and `right` have one entry a sample.
 

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from visualization.records import brief_repr
 from visualization.recurrent.arrays import as_array, demand_quantity, demand_same
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class StatePaths:
     """Paths of N samples over T steps in K principal components.
 

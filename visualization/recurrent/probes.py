@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from visualization.records import brief_repr
 from visualization.recurrent.arrays import as_array, demand_quantity, demand_same
 from visualization.recurrent.linear import fit_classes, fit_numbers
 
@@ -16,7 +17,7 @@ FEWEST_ROWS = 60  # of any probe, the held-out rows included
 _RIDGE = 1e-3
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class ProbeTable:
     """Q quantities, T time steps and, as column T, all steps at once; U units.
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from visualization.records import brief_repr
 from visualization.recurrent.arrays import as_array, demand_same
 
 
@@ -32,7 +33,7 @@ class Match:
     run: int
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Matches:
     """A selected span of one sample, the units that are on over it, and its matches, best first.
 

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from visualization.records import brief_repr
 from visualization.recurrent.arrays import as_array, demand_same, deviation
 
 KINDS = ("counter", "detector", "mixed", "constant")
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class UnitRoles:
     """U units over T positions and V symbols.
 

@@ -6,12 +6,13 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from visualization.records import brief_repr
 from visualization.recurrent.cells import CellTrace
 
 SIGMOID_GATES = ("i", "f", "o", "r", "z")
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class GateSaturation:
     """For each gate the share of samples and steps (U,) at which a unit's gate is saturated.
 

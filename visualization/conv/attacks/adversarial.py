@@ -22,9 +22,10 @@ from visualization.conv.attacks.attacking import (
 )
 from visualization.conv.attacks.norms import NormName
 from visualization.conv.common import Images, Pick, as_record, inspecting
+from visualization.records import brief_repr
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Attack:
     """What an attack makes of B images.
 

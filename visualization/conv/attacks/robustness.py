@@ -25,6 +25,7 @@ from visualization.conv.attacks.attacking import (
 )
 from visualization.conv.attacks.norms import NormName
 from visualization.conv.common import Images, Pick, as_record, inspecting
+from visualization.records import brief_repr
 
 _SLACK = 1e-5  # of the largest logit: a margin that is no rounding error
 _HALVINGS = 14  # of the way from the image to what was found
@@ -32,7 +33,7 @@ _RIVALS = 9  # classes, of those with the largest logits, that may be the neares
 _CLOSE = 1e-3  # of a radius: no search goes on between bounds so near each other
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class MinimalPerturbation:
     """The smallest change found that changes the answer to each of N images.
 
@@ -237,7 +238,7 @@ def _drawn_back(case: Case, part: Part, found: Tensor) -> tuple[Tensor, Tensor]:
     return moved(far), works
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class RobustnessCurve:
     """Accuracy on N images as the size of a perturbation grows.
 

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from visualization.conv.attacks.adversarial import Attack
 from visualization.conv.attacks.attacking import Classes, answers
 from visualization.conv.common import Images, Pick, as_images, inspecting
+from visualization.records import brief_repr
 
 Attacker = Callable[[nn.Module, Images, Classes], Attack]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class TransferTable:
     """What M models make of images that were made against each of them.
 

@@ -16,12 +16,13 @@ from visualization.conv.attribution.masking import Fill, replacement
 from visualization.conv.attribution.methods import as_array, as_map
 from visualization.conv.common import Images, Target, as_images, as_tensor, inspecting
 from visualization.conv.scores import Asked, asked, demand_count, spans, unravelled
+from visualization.records import brief_repr
 from visualization.tracing import NamedLayer
 
 RANDOM = "random order"
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Faithfulness:
     """What becomes of scores while pixels are deleted or inserted, what is rated highest first.
 

@@ -27,6 +27,7 @@ from visualization.conv.attribution.gradients import (
 from visualization.conv.attribution.masking import occlusion_map, rise
 from visualization.conv.common import Images, Target, as_images, inspecting
 from visualization.conv.scores import Asked, asked
+from visualization.records import brief_repr
 from visualization.tracing import NamedLayer
 
 Methods = Sequence[str] | Mapping[str, Method]
@@ -93,7 +94,7 @@ METHODS: Mapping[str, Method] = {
 _OF_THE_ANSWER = ("grad_cam", "grad_cam_plus_plus")  # for a unit, their own layer must be chosen
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Attributions:
     """What several methods say of B images.
 

@@ -16,6 +16,7 @@ from visualization.conv.attribution.methods import Methods, as_array, as_map, ch
 from visualization.conv.common import Images, Target, as_images, copied, inspecting
 from visualization.conv.scores import asked
 from visualization.errors import NothingToShow
+from visualization.records import brief_repr
 from visualization.tracing import NamedLayer, find_layer, layer_names
 
 CHECKED = (
@@ -24,7 +25,7 @@ CHECKED = (
 )  # fmt: skip
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class SanityCheck:
     """How like the original maps are those of a model that loses its weights layer by layer.
 

@@ -19,6 +19,7 @@ from visualization.conv.concepts.labelled import Batch, Labelled, Masks, labelle
 from visualization.conv.concepts.quantiles import Highest, TopShare
 from visualization.conv.concepts.representations import demand_count
 from visualization.conv.concepts.upsampling import Upsampling, upsampling
+from visualization.records import brief_repr
 from visualization.tracing import NamedLayer
 
 _BUDGET = 2**24  # numbers of enlarged maps that are held at a time
@@ -46,7 +47,7 @@ class Example:
     masks: NDArray[np.bool_]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Dissection:
     """How well each of U units of a layer covers each of K concepts, over N images.
 

@@ -21,6 +21,7 @@ from visualization.conv.concepts.representations import (
     demand_count,
     represented,
 )
+from visualization.records import brief_repr
 from visualization.recurrent.linear import fit_classes
 from visualization.tracing import NamedLayer, layer_names
 
@@ -29,7 +30,7 @@ _FEWEST = 10  # images of either part
 PIXELS = "pixels"
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class LayerProbes:
     """How well a line reads the label from each of L layers, on images that it was not fitted on.
 

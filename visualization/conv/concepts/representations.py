@@ -22,6 +22,7 @@ from visualization.conv.common import (
     named,
     widened,
 )
+from visualization.records import brief_repr
 from visualization.tracing import NamedLayer
 
 Spatial = Literal["flat", "mean"]
@@ -71,7 +72,7 @@ def demand_count(name: str, value: int, most: int | None = None, what: str = "")
         raise ValueError(f"{name}: {value} is not accepted; accepted: {accepted}")
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Neighbours:
     """The k images nearest to each of Q others, in a layer.
 
@@ -210,7 +211,7 @@ def _distances(a: Tensor, b: Tensor, metric: Metric) -> Tensor:
     return torch.where(directed, found.square() / 2, 1.0)  # |u - v|² = 2 - 2 cos
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Embedding:
     """A layer's representations of N images, on a plane.
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from visualization.conv.common import as_array, as_tensor
+from visualization.records import brief_repr
 
 Mask = NDArray[np.bool_]
 CONCEPTS = (
@@ -21,7 +22,7 @@ _STEEP = 0.3  # of the steepest edge of a scan
 _SIZE = 14  # rows and columns of a scan for each pixel of an end's reach
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class ConceptMasks:
     """Where K concepts are in N images.
 

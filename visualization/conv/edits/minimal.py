@@ -16,6 +16,7 @@ from visualization.conv.attribution.masking import Fill, replacement
 from visualization.conv.common import Images, as_array, inspecting, one_image
 from visualization.conv.edits.watched import Place, Watched, close_up, watched
 from visualization.conv.scores import demand_count, fitting, spans
+from visualization.records import brief_repr
 from visualization.tracing import NamedLayer
 
 _HASTE = 0.1  # share of the squares that are removed at once, at most,
@@ -25,7 +26,7 @@ _TRIED = 2**26  # numbers in all images that are tried, about, which the side of
 _ROUNDS = 6  # as many times each square is tried, about
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class MinimalPatch:
     """A small set of pixels that keeps most of a unit's activation.
 

@@ -25,13 +25,14 @@ from visualization.conv.edits.perturbations import moved
 from visualization.conv.edits.watched import watched
 from visualization.conv.fields.geometry import Hull, hulls
 from visualization.conv.fields.receptive import receptive_field
+from visualization.records import brief_repr
 from visualization.tracing import NamedLayer
 
 Span = tuple[int, int]  # first and last, both included
 Region = tuple[Span, Span] | NDArray[np.bool_] | Tensor | str | None
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Piece:
     """A part of an image.
 
@@ -48,7 +49,7 @@ class Piece:
     num_lost: int
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Composite:
     """An image with a piece of another in it.
 
@@ -63,7 +64,7 @@ class Composite:
     num_lost: int
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Paste:
     """What a unit puts out when part of one image is put into another.
 

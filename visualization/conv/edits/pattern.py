@@ -18,10 +18,11 @@ from visualization.conv.edits.minimal import MinimalPatch, minimal_patch
 from visualization.conv.edits.perturbations import find_perturbation, perturb
 from visualization.conv.edits.watched import Place, Watched, close_up, watched
 from visualization.conv.scores import demand_count, demand_gradient
+from visualization.records import brief_repr
 from visualization.tracing import NamedLayer
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Occlusion:
     """What a unit loses where a window covers the image.
 
@@ -46,7 +47,7 @@ class Occlusion:
     window: tuple[int, int]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class PixelGradient:
     """How fast a unit's activation changes with each pixel.
 
@@ -71,7 +72,7 @@ class PixelGradient:
         return not self.gradient.any()
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class UnitPattern:
     """One unit on one image, asked in three ways which pixels it needs.
 
@@ -86,7 +87,7 @@ class UnitPattern:
     patch: MinimalPatch | None
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class PerturbationSweep:
     """A unit's activation under perturbations of rising strength.
 

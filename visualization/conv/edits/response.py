@@ -31,6 +31,7 @@ from visualization.conv.common import (
 from visualization.conv.edits.perturbations import find_perturbation, perturb
 from visualization.conv.layout import tapped_maps
 from visualization.conv.scores import fitting, spans
+from visualization.records import brief_repr
 from visualization.tracing import NamedLayer, layer_name
 
 Edit = tuple[str, float] | Callable[[Tensor], Images] | Images
@@ -69,7 +70,7 @@ class Answers:
         return self.classes[place] if self.classes else str(place)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Response:
     """How a layer's maps respond to an edit of the image.
 
@@ -101,7 +102,7 @@ class Response:
         return np.asarray(self.after - self.before)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class MapEdit:
     """What a model answers when channels of a layer are changed.
 

@@ -16,10 +16,11 @@ from visualization.conv.fields.cutting import Patches, cut_out, widened
 from visualization.conv.fields.geometry import Hulls
 from visualization.conv.fields.ranking import Found, Pile, Ranking, Whole
 from visualization.conv.fields.stream import Batch, Data, Source
+from visualization.records import brief_repr
 from visualization.tracing import NamedLayer
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class TopPatches:
     """The k patches that excite each of C feature maps most, the most exciting first.
 
@@ -49,7 +50,7 @@ class TopPatches:
     num_images: int
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Activated:
     """Every place of a feature map that is activated over a data set, the most activated first.
 

@@ -24,12 +24,13 @@ from visualization.conv.fields.geometry import Arithmetic, Hull, arithmetic, hul
 from visualization.conv.fields.graph import Graph, map_size, outline, run
 from visualization.conv.fields.influence import influence
 from visualization.conv.fields.operations import Shape
+from visualization.records import brief_repr
 from visualization.tracing import NamedLayer
 
 _WORTH_IT = 0.7  # share of an image below which a part of it saves work
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class ReceptiveField:
     """The part of an image (C, H, W) that one unit sees.
 
@@ -79,7 +80,7 @@ class ReceptiveField:
         return FieldOverImage(self, held)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class FieldOverImage:
     """A receptive field, and an image (C, H, W) behind it."""
 
@@ -87,7 +88,7 @@ class FieldOverImage:
     image: NDArray[np.floating]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class ReceptiveFields:
     """The parts of one image (C, H, W) that the activated units of a channel see.
 

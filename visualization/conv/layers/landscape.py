@@ -28,13 +28,14 @@ from visualization.conv.layers.parameter_space import (
     demand_shapes,
     random_directions,
 )
+from visualization.records import brief_repr
 
 Loss = Callable[[nn.Module], float | Tensor | Mapping[str, float | Tensor]]
 _BATCH = 256  # images of a pass that takes statistics
 _MARGIN = 0.1  # beyond a trajectory that leaves the span, as a share of the plane's width
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class LandscapeLine:
     """The loss at N points of the line through two states, a at 0 and b at 1.
 
@@ -67,7 +68,7 @@ class LandscapeLine:
         return float((self.loss - chord)[between].max())
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class LandscapePlane:
     """The loss on a plane through a model, at θ + x·d₁ + y·d₂.
 

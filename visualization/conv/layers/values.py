@@ -4,6 +4,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from visualization.records import brief_repr
+
 PAGE = 12  # layers of a picture
 
 
@@ -65,7 +67,7 @@ class LayerValues:
         return np.flatnonzero((self.high > 0) & (self.low < self.high) & (self.on < share))
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class LayerActivations:
     """What the layers of a network put out over a data set, in the order of their calls.
 
@@ -105,7 +107,7 @@ class LayerActivations:
         return LayerHistograms(self.layers, self.num_images, self.first, self.num_all)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class LayerHistograms:
     """How the values of layers are distributed over a data set; see `LayerActivations`."""
 
@@ -138,7 +140,7 @@ class UnitStates:
     always_on: NDArray[np.int64]  # varies, and is above 0 at every place of every image
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class DeadUnits:
     """The units of every layer that do little over a data set.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from visualization.conv.layers.parameter_space import filter_norms
 from visualization.errors import NothingToShow
+from visualization.records import brief_repr
 
 PAGE = 8  # layers of a picture
 _IMAGES = 64  # filters of one or three inputs, which are drawn as images
@@ -61,7 +62,7 @@ class ParameterValues:
     num_undefined: int
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class LayerWeights:
     """Every parameter tensor of a network, layer by layer.
 

@@ -23,6 +23,7 @@ from visualization.conv.maximisation.objectives import amplified
 from visualization.conv.maximisation.parametrization import demand_within
 from visualization.conv.maximisation.redirection import Redirection
 from visualization.conv.maximisation.transforms import Jitter
+from visualization.records import brief_repr
 from visualization.tracing import NamedLayer
 
 _USUAL_OCTAVES = 4
@@ -30,7 +31,7 @@ _TINY = 1e-12  # what a gradient's size is at least, to divide by
 _SMALLEST = 4  # pixels a side, of octaves that were not asked for
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Dream:
     """B images before and after.
 

@@ -20,10 +20,11 @@ from visualization.conv.maximisation.maximise import Maximised, Shape, maximise
 from visualization.conv.maximisation.objective import Measure, Objective, each
 from visualization.conv.maximisation.parametrization import Canvas, demand_within
 from visualization.conv.maximisation.transforms import Transform
+from visualization.records import brief_repr
 from visualization.tracing import NamedLayer
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Inversion:
     """B images and what was found of them from L layers.
 
@@ -102,7 +103,7 @@ def invert(
     )  # fmt: skip
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Satisfied:
     """B images that were to satisfy a demand.
 

@@ -37,6 +37,7 @@ from visualization.conv.maximisation.parametrization import (
 )
 from visualization.conv.maximisation.real import Real, best_real, tamed
 from visualization.conv.maximisation.transforms import Transform, usual
+from visualization.records import brief_repr
 
 Verdict = Literal["risen", "redirected", "real", "met", "unchanged", "dead"]
 Shape = tuple[int, int, int]  # channels, height, width
@@ -54,7 +55,7 @@ _SENTENCES: dict[Verdict, str] = {
 }
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class Maximised:
     """B images found, and how.
 

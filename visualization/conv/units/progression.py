@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from visualization.conv.common import Images, activation, as_images, copied, demand_unit, inspecting
 from visualization.conv.fields.patches import TopPatches, top_patches
 from visualization.conv.sites import ACTIVATIONS
+from visualization.records import brief_repr
 from visualization.tracing import NamedLayer, find_layer, layer_name, tapped
 
 Weighted = nn.Conv2d | nn.Linear
 _WEIGHTED = (nn.Conv2d, nn.Linear)
 
 
-@attrs.frozen
+@attrs.frozen(field_transformer=brief_repr)
 class Progression:
     """Channels of one layer at steps of training.
 

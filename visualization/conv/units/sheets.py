@@ -15,10 +15,11 @@ from visualization.conv.common import Images, activation, as_images, batches, in
 from visualization.conv.fields.patches import TopPatches
 from visualization.conv.maximisation.maximise import Maximised
 from visualization.conv.units.progression import Progression, as_kernels, weights_before
+from visualization.records import brief_repr
 from visualization.tracing import NamedLayer, layer_name
 
 
-@attrs.frozen
+@attrs.frozen(field_transformer=brief_repr)
 class UnitSheets:
     """The channels of one layer, each with what excites it and what it is made of.
 
