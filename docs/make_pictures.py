@@ -24,7 +24,7 @@ from visualization.transcript import Transcript
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
-RUN = Path("runs") / "notes" / "3x3-fresh-sums"  # the demo is one of the notes' experiments
+RUN = Path("runs") / "demo"
 DEMO = ["main.py", "--agent", "seq2seq_adder", "--task", "add3x3"]
 
 
