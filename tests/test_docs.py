@@ -39,6 +39,7 @@ def test_the_example_on_an_own_convolutional_model_runs(
     assert "my network" in (tmp_path / "looked_into.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_from_top_to_bottom() -> None:
     """Its cells are those of its script, run in order without an error, and end with its pages."""
     script = runpy.run_path(str(ROOT / "docs" / "convolutional_notebook.py"))
