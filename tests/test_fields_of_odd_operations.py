@@ -1,6 +1,7 @@
 """Fields behind operations that no rule knows, that write in place, or that a value steers."""
 
 import math
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +17,7 @@ from visualization.conv.edits.pattern import occlude
 from visualization.conv.fields.geometry import hulls
 from visualization.conv.fields.patches import top_patches
 from visualization.conv.fields.receptive import receptive_field, receptive_fields
+from visualization.cost import cost
 
 
 def partial(x: Tensor, inner: nn.Module, *after: nn.Module) -> Tensor:
@@ -189,6 +191,16 @@ def test_numbers_that_leave_the_graph_are_followed(leave: Callable[[Tensor], Ten
     model = Does(lambda x: x[:, :, :1] + leave(x)[:, :, 2:])
     found = receptive_field(model, None, (0, 0, 1), (1, 3, 4))
     assert np.argwhere(found.mask).tolist() == [[0, 0, 1], [0, 2, 1]]
+
+
+def test_looking_does_not_import_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fields, patches and costs leave torch's compiler alone, whose import takes seconds."""
+    monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)
+    model = chain(conv(1, 1, 3))
+    assert receptive_field(model, "0", (0, 1, 1), (1, 6, 6)).num_numbers == 9
+    assert top_patches(model, "0", torch.rand(2, 1, 6, 6)).num_images == 2
+    assert cost(model, torch.rand(1, 1, 6, 6)).multiply_adds == 9 * 16
+    assert "torch._dynamo" not in sys.modules
 
 
 @pytest.mark.parametrize("size", [96, 192, 384])

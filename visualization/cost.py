@@ -200,6 +200,11 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         twin = getattr(torch.ops.aten, name.removesuffix("_"), None)
         return self._formulas.get(func.overloadpacket) or self._formulas.get(twin)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Say no, or the first use imports torch's compiler, which takes seconds."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:

@@ -19,13 +19,18 @@ def picture(
     axes: Axes, image: NDArray[np.floating], title: str = "", limits: tuple[float, float] = (0, 1)
 ) -> AxesImage:
     """Draw an image (C, H, W) with values within `limits`: grey, or in colours if C is 3."""
-    low, high = limits
-    scaled = np.clip((np.moveaxis(image, 0, -1) - low) / ((high - low) or 1.0), 0, 1)
-    shown = scaled if scaled.shape[-1] == 3 else scaled.mean(axis=-1)
+    shown = shades(image, limits)
     _bare(axes, title)
     return axes.imshow(
         shown, cmap=SHADES, vmin=0, vmax=1, interpolation="nearest", aspect=aspect_of(shown)
     )
+
+
+def shades(image: NDArray[np.floating], limits: tuple[float, float]) -> NDArray[np.floating]:
+    """Return greys (H, W) of an image (C, H, W), from 0 to 1, or colours (H, W, 3) if C is 3."""
+    low, high = limits
+    scaled = np.clip((np.moveaxis(image, 0, -1) - low) / ((high - low) or 1.0), 0, 1)
+    return np.asarray(scaled if scaled.shape[-1] == 3 else scaled.mean(axis=-1))
 
 
 def signed(

@@ -66,6 +66,11 @@ class _Follower(TorchDispatchMode):
         self.outside = Storages()
         self.is_complete, self.has_places = True, False
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Say no, or the first use imports torch's compiler, which takes seconds."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:

@@ -23,7 +23,7 @@ from visualization.render.conv.patterns import (
     name_of,
 )
 from visualization.render.core import COLORS, INK, MUTED, draw, text
-from visualization.render.pictures import aspect_of, blank, excited, picture
+from visualization.render.pictures import SHADES, aspect_of, excited, picture, shades
 from visualization.render.states import label, quiet
 
 _SEEN = np.array([0.16, 0.44, 0.69])  # colour over the pixels of a field
@@ -120,42 +120,63 @@ def outside(axes: Axes, ends: list[tuple[float, float]]) -> None:
 @draw.register
 def _(record: TopPatches) -> Figure:
     rows, columns = (min(a, b) for a, b in zip(record.image.shape, (_MAPS, _BESIDE), strict=True))
-    height, width = record.inside.shape[2:]
-    side = _SIDE * min(1.0, height / width), _SIDE * min(1.0, width / height)
-    figure = Figure(
-        figsize=(max(0.7 + (side[1] + 0.12) * columns, 4.2), 0.55 + (side[0] + 0.3) * rows),
-        layout="constrained",
-    )
+    high, wide = (_SIDE * min(1.0, ratio) for ratio in _ratios(record))
+    size = (wide + 0.12) * columns, (high + 0.3) * rows  # inches
+    figure = Figure(figsize=(max(0.7 + size[0], 4.2), 0.55 + size[1]), layout="constrained")
+    axes = figure.subplots()  # one for all: as many as there are patches would take seconds
+    limits = limits_of(record.patches[:rows, :columns])
     largest = float(np.nanmax(np.abs(record.value), initial=0.0)) or 1.0
     decimals = min(max(2 - math.floor(math.log10(largest)), 0), 6)  # the same for all
-    limits = limits_of(record.patches[:rows, :columns])
-    for number, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
-        row, rank = divmod(number, columns)
+    for row, rank in np.ndindex(rows, columns):
+        left, top = rank * (wide + 0.12), row * (high + 0.3)
+        box = (left, left + wide, top + high, top)
         if record.image[row, rank] >= 0:
-            _patch(axes, record.patches[row, rank], record.inside[row, rank], limits)
+            _patch(axes, record.patches[row, rank], record.inside[row, rank], limits, box)
             value = f"{record.value[row, rank]:.{decimals}f}"
-            axes.set_xlabel(value, fontsize=7, color=INK, labelpad=1.5)
-        elif rank:
-            blank([axes])
-        else:
-            picture(axes, np.ones((1, 1, 1)))
-            axes.text(0, 0, f"never above\n{record.threshold:g}", fontsize=7, color=MUTED,
-                      ha="center", va="center")  # fmt: skip
-        if rank == 0:
-            axes.set_ylabel(f"{record.channels[row]}", fontsize=9, color=INK, rotation=0,
-                            ha="right", va="center")  # fmt: skip
+            _note(axes, left + wide / 2, top + high + 0.02, value, va="top", color=INK)
+        elif not rank:
+            _framed(axes, box)
+            words = f"never above\n{record.threshold:g}"
+            _note(axes, left + wide / 2, top + high / 2, words, va="center", color=MUTED)
+    axes.set_yticks([row * (high + 0.3) + high / 2 for row in range(rows)],
+                    [f"{channel}" for channel in record.channels[:rows]])  # fmt: skip
+    axes.set_xticks([])
+    axes.tick_params(length=0, labelsize=9, labelcolor=INK)
+    axes.spines[:].set_visible(False)
+    axes.set(xlim=(-0.02, size[0]), ylim=(size[1], -0.02), aspect="equal", anchor="W")
     headed(figure, _heading(record, rows))
     return figure
 
 
+def _ratios(record: TopPatches) -> tuple[float, float]:
+    """Return the height of patches by their width, and the width by the height; no hairlines."""
+    height, width = record.inside.shape[2:]
+    ratio = aspect_of(record.inside[0, 0]) * height / width
+    return ratio, 1 / ratio
+
+
+def _note(axes: Axes, x: float, y: float, words: str, *, va: str, color: str) -> None:
+    axes.text(x, y, words, fontsize=7, ha="center", va=va, color=color)
+
+
+def _framed(axes: Axes, box: tuple[float, float, float, float]) -> None:
+    left, right, bottom, top = box
+    axes.add_patch(Rectangle(
+        (left, top), right - left, bottom - top, fill=False, edgecolor=MUTED, linewidth=0.5
+    ))  # fmt: skip
+
+
 def _patch(
-    axes: Axes, patch: Picture, inside: NDArray[np.bool_], limits: tuple[float, float]
-) -> None:
-    """Draw a patch, hatched where it is none of the image."""
-    picture(axes, patch, "", limits).set_alpha(inside.astype(float))
+    axes: Axes, patch: Picture, inside: NDArray[np.bool_], limits: tuple[float, float],
+    box: tuple[float, float, float, float],
+) -> None:  # fmt: skip
+    """Draw a patch in a box (left, right, bottom, top), hatched where it is none of the image."""
+    axes.imshow(shades(patch, limits), cmap=SHADES, vmin=0, vmax=1, interpolation="nearest",
+                extent=box, alpha=inside.astype(float))  # fmt: skip
+    _framed(axes, box)
     if not inside.all():
-        height, width = inside.shape
-        outside(axes, [(-0.5, height - 0.5), (-0.5, width - 0.5)])
+        left, right, bottom, top = box
+        outside(axes, [(top, bottom), (left, right)])
 
 
 def _heading(record: TopPatches, rows: int) -> str:
