@@ -171,17 +171,17 @@ def test_an_answer_of_padding_alone_is_drawn() -> None:
 
 @pytest.mark.parametrize("num_maps", [3, 4, 6, 16])
 def test_many_heads_stand_in_rows_of_four(num_maps: int) -> None:
-    """Each sum has its heads four to a row, up to twelve; the next sum begins a row of its own."""
+    """Each sum has its heads four to a row, up to eight; the next sum begins a row of its own."""
     figure = render.draw(long_sums(num_maps))
     heat = [axes for axes in figure.axes if axes.images]
     places = [axes.get_subplotspec() for axes in heat]
-    shown = min(num_maps, 12)
+    shown = min(num_maps, 8)
     rows = -(-shown // 4)
     wanted = [
         (sum_number * rows + head // 4, head % 4)
-        for sum_number in range(min(2, 12 // shown)) for head in range(shown)
+        for sum_number in range(min(2, 8 // shown)) for head in range(shown)
     ]  # fmt: skip
-    assert ("12 of 16 maps" in figure.get_supxlabel()) is (num_maps == 16)
+    assert ("8 of 16 maps" in figure.get_supxlabel()) is (num_maps == 16)
     assert [(place.rowspan.start, place.colspan.start) for place in places] == wanted
     assert figure.get_figwidth() < 1.4 + 4 * (0.7 + 0.2 * 7)
     assert [bool(axes.get_ylabel()) for axes in heat] == [column == 0 for _, column in wanted]

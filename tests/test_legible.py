@@ -8,11 +8,11 @@ from visualization import render
 from visualization.render import conv
 
 SAMPLES = {**drawn.SAMPLES, **drawn_conv.SAMPLES}
-CASES = [(kind, size) for kind in SAMPLES for size in drawn.SIZES]
+CASES = [(kind, size) for kind in drawn.SAMPLES for size in drawn.SIZES]
 
 
 def test_every_kind_that_is_drawn_has_samples() -> None:
-    """A record that can be drawn is among those of which the figures are looked at here."""
+    """A record that can be drawn is among those of which the figures are looked at."""
     assert conv.__all__
     assert set(render.draw.registry) - {object} == set(SAMPLES)
 
@@ -20,7 +20,7 @@ def test_every_kind_that_is_drawn_has_samples() -> None:
 @pytest.mark.parametrize(("kind", "size"), CASES, ids=[f"{k.__name__}-{s}" for k, s in CASES])
 def test_a_figure_can_be_read(kind: type, size: str) -> None:
     """Few or 100 layers, 5,000 steps, long names, Chinese: nothing is cut off or runs together."""
-    assert faults(render.draw(SAMPLES[kind](drawn.SIZES[size]))) == []
+    assert faults(render.draw(drawn.SAMPLES[kind](drawn.SIZES[size]))) == []
 
 
 @pytest.mark.parametrize("kind", SAMPLES, ids=lambda kind: kind.__name__)

@@ -16,8 +16,8 @@ from visualization.render.words import brief, share_of
 _SUMS_OF_ONE_MAP = 6
 _SUMS_OF_SEVERAL = 3
 _BESIDE = 4  # maps of one sample that stand beside each other
-_MAPS = 12
-_WIDE, _HIGH = 48, 84  # characters beside and beneath each other, of all maps together
+_MAPS = 8
+_WIDE, _HIGH = 48, 60  # characters beside and beneath each other, of all maps together
 _PADDING = "\n"
 
 

@@ -26,7 +26,7 @@ NAMES = {
     "z": "update gate z", "g": "candidate g", "n": "candidate n", "c": "cell c", "h": "hidden h",
 }  # fmt: skip
 _ROWS_SHOWN = 24
-_PARTS_SHOWN, _CHARACTERS = 4, 48  # layers of an overlay, and steps of all of them together
+_PARTS_SHOWN, _CHARACTERS = 4, 40  # layers of an overlay, and steps of all of them together
 _PROBED, _PROBED_STEPS = 40, 24  # quantities and steps of a table of probes
 _COLORED = 20  # categories of paths that have a colour of their own
 _STEPS_SHOWN = 16  # numbers of steps under an axis that they share with characters
