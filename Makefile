@@ -24,10 +24,10 @@ $(STAMP): setup.cfg pyproject.toml
 	  && cat setup.cfg pyproject.toml > $(STAMP); fi
 	@touch $(STAMP)
 
-demo: $(STAMP) ## train the adder on add3x3 and print worked sums (about 3 minutes)
+demo: $(STAMP) ## train the adder on add3x3 and print worked sums (5 minutes)
 	$(RUN) main.py --agent seq2seq_adder --task add3x3
 
-test: $(STAMP) ## the test suite (7 minutes)
+test: $(STAMP) ## the test suite (9 minutes)
 	$(PYTEST)
 
 test-avx2: $(STAMP) ## the test suite as on a CPU without AVX512 and bf16
@@ -43,7 +43,7 @@ lint: $(STAMP) ## ruff: rules and format
 types: $(STAMP) ## mypy, strict
 	$(RUN) -m mypy
 
-bench: $(STAMP) ## speed beside Keras, Lightning and a bare loop (about an hour)
+bench: $(STAMP) ## speed beside Keras, Lightning and a bare loop (100 minutes)
 	$(RUN) -m benchmarks all
 
 docs: $(STAMP) ## make the pictures of docs/ again (an hour if nothing is there; pages need Chromium)

@@ -14,7 +14,8 @@ CASES = [(kind, size) for kind in drawn.SAMPLES for size in drawn.SIZES]
 def test_every_kind_that_is_drawn_has_samples() -> None:
     """A record that can be drawn is among those of which the figures are looked at."""
     assert conv.__all__
-    assert set(render.draw.registry) - {object} == set(SAMPLES)
+    drawn_kinds = {k for k in render.draw.registry if k.__module__.startswith("visualization.")}
+    assert drawn_kinds == set(SAMPLES)  # other tests have kinds of their own
 
 
 @pytest.mark.parametrize(("kind", "size"), CASES, ids=[f"{k.__name__}-{s}" for k, s in CASES])

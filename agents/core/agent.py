@@ -98,7 +98,7 @@ class Agent(abc.ABC):
     @contextlib.contextmanager
     def _own_arithmetic(self) -> Iterator[None]:
         """Compute with the agent's threads and in float32, whatever the caller has set."""
-        threads = self.state.threads
+        threads = self.config.threads or 1
         each = parallel.threads_each(threads, self.num_parts(threads))
         with devices.threads(each), devices.float32():
             yield
