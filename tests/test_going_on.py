@@ -112,18 +112,6 @@ def test_what_was_broken_off_is_learned_again(
     assert exact(whole.history) == exact(agent.history)
 
 
-@pytest.mark.parametrize("where", ["evaluation", "step"])
-def test_what_was_broken_off_without_a_folder_is_said(
-    where: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where there is nothing to go back to a warning says that learning was broken off, once."""
-    agent = small_agent()
-    torn(monkeypatch, where, agent)
-    with pytest.warns(RuntimeWarning, match="learning was broken off inside step [89]"):
-        agent.learn()
-    assert step(agent.learn(13)) == 13
-
-
 def test_a_stop_between_two_steps_breaks_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """After one interrupt the same object goes on to the bits of a run without it."""
     whole, agent = small_agent().learn(), small_agent()

@@ -65,9 +65,8 @@ class Agent(abc.ABC):
         config = self.config  # which `build_model` may have completed
         self._total = config.steps, config.epochs
         precision = devices.resolve_precision(config.precision, self.device)
-        optimizer = Optimizer(model, config)
         threads = config.threads or self.num_parts(torch.get_num_threads())
-        self.state = State(model, optimizer, random, precision, threads)
+        self.state = State(model, Optimizer(model, config), random, precision, threads)
         if config.raise_below is None:
             self.state.cursor.stage = task.num_stages - 1
         self._remembered = Remembered()
@@ -155,6 +154,7 @@ class Agent(abc.ABC):
             CannotWriteError: the disk refused; the earlier checkpoints are intact.
             FolderInUseError: another living run has the folder.
             CheckpointError: no checkpoint that should be there is whole.
+            ConfigError: an earlier call was cut off inside a step, and there is nothing before it.
             KeyboardInterrupt: on SIGINT, after the step was ended and saved; SystemExit on SIGTERM.
         """
         if steps is not None:

@@ -70,8 +70,9 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        """Whether all steps are taken, or learning has stopped early."""
-        return self.state.stopped_early or self.state.cursor.step >= self.total
+        """Whether all steps are taken, or learning has stopped early; and nothing was cut off."""
+        enough = self.state.stopped_early or self.state.cursor.step >= self.total
+        return enough and not self.state.cursor.within
 
 
 class Learning:
@@ -88,6 +89,7 @@ class Learning:
     def run(self) -> None:
         """Take all steps that are left, and end the run."""
         try:
+            self._refuse_half_a_step()
             self.folder.start(_config_text(self.job.identity), self.sink.warn)
             self._status("running")
             self._warn()
@@ -102,14 +104,15 @@ class Learning:
         finally:
             self.sink.close()
 
+    def _refuse_half_a_step(self) -> None:
+        if self.state.cursor.within == "step":
+            step = self.state.cursor.step + 1
+            problem = f"was cut off inside step {step}, which may have half of its effect"
+            accepted = "a checkpoint from before, or a new agent"
+            raise ConfigError(self.job.identity["agent"], "", problem, accepted)
+
     def _warn(self) -> None:
         """Say what a person would not expect of what is about to be learned."""
-        if self.state.torn:
-            self.sink.warn(
-                f"learning was broken off inside step {self.state.cursor.step + 1}, or while what "
-                "followed it was recorded: it goes on from there, and not as if it never was; an "
-                "agent loaded from a checkpoint does"
-            )
         if self.config.optimizer == "muon" and not self.state.optimizer.num_matrices:
             self.sink.warn(
                 "optimizer=muon: no weight of this model leads from hidden units to hidden units, "
@@ -134,32 +137,38 @@ class Learning:
             self._keep_weights()
             self._since = time.perf_counter()
             try:
+                if state.cursor.within:  # what an earlier call of `learn` could not end
+                    self._conclude(request)
                 while not job.is_done:
-                    state.torn = True  # until all that is due after the step is done
                     self._take(next(steps), request)
             finally:
                 self._bring_up_to_date()
 
     def _take(self, record: StepRecord, request: StopRequest) -> None:
         """Do what is due after a step."""
-        config, last = self.config, record.step == self.total
-        window = self.state.window
+        cursor, window = self.state.cursor, self.state.window
         window.loss += record.loss
         window.highest_loss = max(window.highest_loss, record.loss)
         window.grad_norm += record.grad_norm
         window.steps += 1
         window.samples += record.samples
         self._climb(record)
-        evaluates = last or record.step % self._eval_every == 0
-        if evaluates or record.step % config.log_every == 0:
+        evaluates = record.step == self.total or record.step % self._eval_every == 0
+        if evaluates or record.step % self.config.log_every == 0:
             self._log(record)
-        if evaluates:
-            self._evaluate(record)
+        cursor.within = "evaluation" if evaluates else "saving"
+        self._conclude(request)
+
+    def _conclude(self, request: StopRequest) -> None:
+        """Evaluate, keep and save as is due after the step that was taken and noted."""
+        state, config, step = self.state, self.config, self.state.cursor.step
+        if state.cursor.within == "evaluation":
+            self._evaluate()
         self._keep_weights()
-        stop = last or self.state.stopped_early or request.signum is not None
-        if stop or record.step % config.save_every == 0:
-            self.folder.save(record.step, self._checkpoint, config.keep)
-        self.state.torn = False
+        stop = step == self.total or state.stopped_early or request.signum is not None
+        if stop or step % config.save_every == 0:
+            self.folder.save(step, self._checkpoint, config.keep)
+        state.cursor.within = ""
         request.raise_if_asked()
 
     def _keep_weights(self) -> None:
@@ -196,19 +205,19 @@ class Learning:
             noted |= gradient_norms(state.model, before_clipping)
         self._note(noted)
 
-    def _note(self, record: Record, word: str = "") -> None:
+    def _note(self, record: Record) -> None:
         self.state.history.add(record)
-        self.sink.take(Recorded(record, word))
+        self.sink.take(Recorded(record))
 
-    def _evaluate(self, record: StepRecord) -> None:
+    def _evaluate(self) -> None:
         self._bring_up_to_date()
-        state, config, step = self.state, self.config, record.step
+        state, config, step = self.state, self.config, self.state.cursor.step
         measures = config.vitals and self._is_measuring_due(step)
         found = self.job.evaluate(measures)
         state.measured = step if measures else state.measured
         self._since = time.perf_counter()  # evaluating is not learning
         if not all(math.isfinite(value) for value in found.scores.values()):
-            raise DivergedError(describe_divergence(state.model, record, f"scores {found.scores}"))
+            raise DivergedError(describe_divergence(state.model, step, f"scores {found.scores}"))
         score = found.scores[self.job.task.monitor[0]]
         better = self._is_better(score, found.scores["loss"])
         if better:
@@ -216,14 +225,17 @@ class Learning:
         else:
             state.best.stale += 1
         scores = {f"eval/{name}": value for name, value in found.scores.items()}
-        self._note({"step": step, **scores, **found.vitals}, "best" if better else "")
+        noted = {"step": step, **scores, **found.vitals}
+        state.history.add(noted)
+        state.cursor.within = "saving"
         if better:
             self.folder.save_best(self._checkpoint)
+        out_of_patience = config.patience is not None and state.best.stale >= config.patience
+        state.stopped_early = out_of_patience or self._is_enough(score)
+        self.sink.take(Recorded(noted, "best" if better else ""))
         self.sink.take(Pictured(step, "answers", found.picture))
         if config.histograms_every and step % (self._eval_every * config.histograms_every) == 0:
             self.sink.take(Spread(step, _parameters_and_gradients(state.model)))
-        out_of_patience = config.patience is not None and state.best.stale >= config.patience
-        state.stopped_early = out_of_patience or self._is_enough(score)
         self._since = time.perf_counter()  # evaluating is not learning
 
     def _is_measuring_due(self, step: int) -> bool:
@@ -284,15 +296,16 @@ def _word_for(error: BaseException) -> str:
 
 
 def take_up(job: Job, folder: Folder, place: str, sink: Sink) -> None:
-    """Restore the folder's newest checkpoint, if it is further than the agent, or that was torn.
+    """Restore the folder's newest checkpoint, if it is further than the agent.
 
-    A run that stopped early goes on if its total is now a higher one.
+    An agent that was cut off, by a second SIGINT or an error, goes back to it as a new one would. A
+    run that stopped early goes on if its total is now a higher one.
     """
     checkpoint = folder.newest_good(sink.warn)
     if checkpoint is None:
         return
     _demand_same_settings(job, checkpoint, place)
-    if job.state.torn or checkpoint.values["cursor"]["step"] >= job.state.cursor.step:
+    if job.state.cursor.within or checkpoint.values["cursor"]["step"] >= job.state.cursor.step:
         job.state.restore(checkpoint)
         steps, epochs = (checkpoint.values["config"][name] for name in ("steps", "epochs"))
         before = attrs.evolve(job.config, steps=steps, epochs=epochs)

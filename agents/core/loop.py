@@ -37,6 +37,7 @@ class Cursor:
     epoch: int = 0
     start: int = 0
     stage: int = 0  # of the task's training data, from the easiest on
+    within: str = ""  # what was begun and not ended: step, evaluation or saving
 
 
 class DivergedError(TerrariumError):
@@ -82,7 +83,9 @@ class Stepper:
         learning_rate = self.config.learning_rate * share
         record = StepRecord(number, loss.item(), norm.item(), learning_rate, len(batch[0]))
         if not math.isfinite(record.loss) or not math.isfinite(record.grad_norm):
-            raise DivergedError(describe_divergence(self.model, record))
+            seen = f"loss {record.loss:g}, gradient norm {record.grad_norm:g}"
+            seen += f", learning rate {learning_rate:g}"
+            raise DivergedError(describe_divergence(self.model, number, seen))
         clip_norm = self.config.clip_norm
         if clip_norm is not None and record.grad_norm > clip_norm:
             clip_grads_with_norm_(parameters, clip_norm, norm)
@@ -127,7 +130,7 @@ def train_steps(stepper: Stepper, task: Task, cursor: Cursor) -> Iterator[StepRe
 
     When a record is out, `cursor`, the parameters and the optimiser's state all stand after that
     step, and the gradients still stand: a consumer may save, evaluate, raise the cursor's stage, or
-    walk away.
+    walk away. `cursor.within` is `step` until the consumer has noted the record and says so.
 
     Raises:
         ConfigError: a pass over the task's training data has no batch.
@@ -140,7 +143,12 @@ def train_steps(stepper: Stepper, task: Task, cursor: Cursor) -> Iterator[StepRe
             "train", config.batch_size, config.seed, cursor.epoch, cursor.start, stage
         ):
             share = rate(config, cursor.step + 1, last)
-            record = stepper.step(batch, cursor.step + 1, share)
+            cursor.within = "step"
+            try:
+                record = stepper.step(batch, cursor.step + 1, share)
+            except DivergedError:
+                cursor.within = ""  # the step was not taken
+                raise
             cursor.step += 1
             cursor.start += 1
             yield record
@@ -155,8 +163,8 @@ def train_steps(stepper: Stepper, task: Task, cursor: Cursor) -> Iterator[StepRe
             cursor.epoch, cursor.start = cursor.epoch + 1, 0
 
 
-def describe_divergence(model: nn.Module, record: StepRecord, seen: str = "") -> str:
-    """Say at which step, with which learning rate, and which parameter was the first to go bad."""
+def describe_divergence(model: nn.Module, step: int, seen: str) -> str:
+    """Say at which step, what was seen there, and which parameter was the first to go bad."""
     bad = next(
         (
             f"the first bad parameter is {name}"
@@ -169,7 +177,6 @@ def describe_divergence(model: nn.Module, record: StepRecord, seen: str = "") ->
         "every parameter and gradient is finite",
     )
     return (
-        f"diverged at step {record.step}: loss {record.loss:g}, gradient norm "
-        f"{record.grad_norm:g}, learning rate {record.learning_rate:g}{seen and ', ' + seen}; "
-        f"{bad}; the best checkpoint is untouched; try a lower learning_rate or clip_norm"
+        f"diverged at step {step}: {seen}; {bad}; the best checkpoint is untouched; "
+        "try a lower learning_rate or clip_norm"
     )

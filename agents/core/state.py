@@ -54,6 +54,11 @@ class Best:
     stale: int = 0  # evaluations since then
 
 
+def _to_end(cursor: Cursor) -> str:
+    """Return what whoever loads a checkpoint has to end: not the saving of it."""
+    return "" if cursor.within == "saving" else cursor.within
+
+
 @attrs.define
 class State:
     """Everything that learning changes. Equal states go on to equal bits."""
@@ -72,7 +77,6 @@ class State:
     measured: int = 0  # step of the last measurement of vitals
     seconds: float = 0.0  # spent learning until the last record, evaluations left out
     stopped_early: bool = False
-    torn: bool = False  # within a step that was broken off; in no checkpoint
 
     def go_on(self) -> None:
         """Forget that learning stopped early, and begin to wait for a better score anew."""
@@ -87,7 +91,7 @@ class State:
         tensors |= {f"carried/{name}": value for name, value in self.carried.items()}
         values = {
             **identity,
-            "cursor": attrs.asdict(self.cursor),
+            "cursor": attrs.asdict(self.cursor) | {"within": _to_end(self.cursor)},
             "window": attrs.asdict(self.window),
             "climb": attrs.asdict(self.climb),
             "best": attrs.asdict(self.best),
@@ -121,6 +125,5 @@ class State:
         self.climb = Climb(**values.get("climb", {}))  # absent before 0.2.0
         self.best, self.history = Best(**values["best"]), History()
         self.history.extend(checkpoint.history)  # a copy: two agents may go on from one checkpoint
-        self.torn = False
         for name in _PLAIN:  # `measured` is absent before 0.3.0
             setattr(self, name, values.get(name, 0) if name == "measured" else values[name])
