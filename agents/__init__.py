@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import tasks
 from tasks.core.paths import expanded
 from tasks.core.registry import Entry, find, look_up
-from tasks.core.settings import ConfigError, Given, build, nearest
+from tasks.core.settings import ConfigError, Given, as_at_first, build, nearest
 
 if TYPE_CHECKING:
     from agents.core.agent import Agent
@@ -119,7 +119,10 @@ def from_checkpoint(found: "Checkpoint", device: str, run_dir: Path, place: str)
         return {key: Given(value, place) for key, value in settings.items()}
 
     task = tasks.from_given(values["task"], given(values["task_settings"]), place)
-    agent = from_given(values["agent"], task, given(values["config"]), device, place)
+    config = given(values["config"])
+    cls = find("agent", values["agent"], AGENTS, place).load().Config
+    settings = as_at_first(cls, config, config, place)
+    agent = from_given(values["agent"], task, settings, device, place)
     agent.state.restore(found)
     agent.snapshots = Written(run_dir / FOLDER)
     return agent

@@ -19,7 +19,15 @@ from agents.core.config import (
 )
 from tasks.core.paths import expanded, named_folder
 from tasks.core.registry import Entry, Found, find
-from tasks.core.settings import ConfigError, Given, build, changeable, fields, nearest
+from tasks.core.settings import (
+    ConfigError,
+    Given,
+    as_at_first,
+    build,
+    changeable,
+    fields,
+    nearest,
+)
 
 if TYPE_CHECKING:
     from agents.core.agent import Agent
@@ -140,7 +148,10 @@ def read_order(
     of_task = {k.removeprefix("task."): v for k, v in given.items() if k.startswith("task.")}
     settings = {k: v for k, v in given.items() if not k.startswith("task.")}
     task = tasks.from_given(names["task"].value, of_task, names["task"].place)
-    config = build(config_class(agent), settings, [f"task.{name}" for name in fields(type(task))])
+    cls, saved = config_class(agent), Path(options.run_dir or "") / "config.yaml"
+    if options.run_dir and saved.exists():
+        settings = as_at_first(cls, settings, read_file(saved), f"the run in {options.run_dir}")
+    config = build(cls, settings, [f"task.{name}" for name in fields(type(task))])
     return Order(str(chosen.value), agent, task, config, settings, of_task, options)
 
 

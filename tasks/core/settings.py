@@ -196,6 +196,23 @@ def named(settings: object) -> dict[str, Any]:
     return {name: value for name, value in to_values(settings).items() if value != usual[name]}
 
 
+def as_at_first(
+    cls: type, given: Mapping[str, Given], run: Mapping[str, Given], place: str
+) -> dict[str, Given]:
+    """Return settings of an earlier run, with the defaults of its time where they are not given.
+
+    A default that has changed since holds for new runs: one of whose settings `run` knows nothing,
+    or knows that it is what the default was, keeps it.
+    """
+    first = {name: field.metadata["first_default"] for name, field in fields(cls).items()}
+    kept = {
+        name: Given(first[name], place)
+        for name, field in fields(cls).items()
+        if first[name] != field.default and (name not in run or run[name].value == first[name])
+    }
+    return {**kept, **given}
+
+
 def changeable(cls: type) -> list[str]:
     """Return the names of the settings that may be changed later."""
     return [name for name, field in fields(cls).items() if field.metadata["changeable"]]
