@@ -2,12 +2,12 @@
 
 import pytest
 
-from tests import drawn, drawn_conv
+from tests import drawn, drawn_conv, drawn_layers
 from tests.legible import faults
 from visualization import render
 from visualization.render import conv
 
-SAMPLES = {**drawn.SAMPLES, **drawn_conv.SAMPLES}
+SAMPLES = {**drawn.SAMPLES, **drawn_conv.SAMPLES, **drawn_layers.SAMPLES}
 CASES = [(kind, size) for kind in drawn.SAMPLES for size in drawn.SIZES]
 
 

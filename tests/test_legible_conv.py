@@ -2,14 +2,15 @@
 
 import pytest
 
-from tests import drawn, drawn_conv
+from tests import drawn, drawn_conv, drawn_layers
 from tests.legible import faults
 from visualization import render
 
-CASES = [(kind, size) for kind in drawn_conv.SAMPLES for size in drawn.SIZES]
+SAMPLES = {**drawn_conv.SAMPLES, **drawn_layers.SAMPLES}
+CASES = [(kind, size) for kind in SAMPLES for size in drawn.SIZES]
 
 
 @pytest.mark.parametrize(("kind", "size"), CASES, ids=[f"{k.__name__}-{s}" for k, s in CASES])
 def test_a_figure_can_be_read(kind: type, size: str) -> None:
     """100 layers, long names, Chinese, images of one column: nothing is cut or runs together."""
-    assert faults(render.draw(drawn_conv.SAMPLES[kind](drawn.SIZES[size]))) == []
+    assert faults(render.draw(SAMPLES[kind](drawn.SIZES[size]))) == []

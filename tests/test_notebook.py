@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import agents
-from tests import drawn, drawn_conv
+from tests import drawn, drawn_conv, drawn_layers
 from visualization import render, show
 from visualization.conv.units.sheets import UnitSheets
 from visualization.recurrent import Edit
@@ -91,7 +91,7 @@ def test_rows_of_different_lengths_are_filled_up_with_what_is_no_number() -> Non
 @pytest.mark.parametrize("peak", [-0.5, 0.0])
 def test_a_channel_that_is_never_above_0_is_dead_wherever_it_is_named(peak: float) -> None:
     """Figure, gallery and text call the same channels dead, also after a leaky rectifier."""
-    whole = drawn_conv.sheets(drawn.PLAIN)
+    whole = drawn_layers.sheets(drawn.PLAIN)
     peaks = whole.peaks.copy()
     peaks[:, 2] = peak
     record = UnitSheets(whole.layer, whole.patches, whole.names, whole.labels, peaks, *[None] * 6)

@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from visualization.dispatch import DispatchMode
 from visualization.packing import tensors
 from visualization.records import brief_repr
 from visualization.untouched import demand_module, hooks, untouched
@@ -180,7 +180,7 @@ def _kind(value: Any) -> str:
     return f"shape {tuple(value.shape)}" if is_tensor else f"a {type(value).__name__}"
 
 
-class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Operators(DispatchMode):
     """Tells the multiply-adds of each operator that runs, None of one that cannot be counted.
 
     An operator that has no formula is taken apart into others as far as torch can.
@@ -199,11 +199,6 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return _attention
         twin = getattr(torch.ops.aten, name.removesuffix("_"), None)
         return self._formulas.get(func.overloadpacket) or self._formulas.get(twin)
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Say no, or the first use imports torch's compiler, which takes seconds."""
-        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

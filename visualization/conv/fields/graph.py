@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from visualization.conv.common import activation, home
 from visualization.conv.fields.operations import Shape
+from visualization.dispatch import DispatchMode
 
 Held = TypeVar("Held")
 _EXITS = {Tensor.numpy, Tensor.__array__, Tensor.tolist}
@@ -54,7 +54,7 @@ class Storages:
         return tensor.untyped_storage()._cdata in self._kept
 
 
-class _Follower(TorchDispatchMode):
+class _Follower(DispatchMode):
     """Follows what an image has influence on, with a graph and without, while operations run.
 
     The memory of all that follows from the image is kept. As soon as such a tensor is read that has
@@ -65,11 +65,6 @@ class _Follower(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.outside = Storages()
         self.is_complete, self.has_places = True, False
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Say no, or the first use imports torch's compiler, which takes seconds."""
-        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
