@@ -72,7 +72,7 @@ class Size:
 PLAIN = Size(layers=2, steps=8, units=5, samples=3, long=False)
 EXTREME = Size(layers=100, steps=5000, units=300, samples=3, long=True, image=(3, 16, 16))
 THIN = Size(layers=1, steps=1, units=1, samples=1, long=False, image=(1, 1024, 1))
-SIZES = {"plain": PLAIN, "extreme": EXTREME, "least": THIN}
+SIZES = {"extreme": EXTREME, "least": THIN}  # what is read at both ends is read between them
 
 
 @attrs.frozen

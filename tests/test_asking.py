@@ -85,7 +85,13 @@ def test_a_new_default_is_a_new_name() -> None:
     """A default that changed keeps the name of the earlier one for the runs that have it."""
     task = tasks.make("add3x3")
     first = AdderConfig(
-        schedule="one_cycle", batch_size=256, steps=18_000, stop_at=None, rate_parts=4
+        schedule="one_cycle",
+        batch_size=256,
+        steps=18_000,
+        stop_at=None,
+        rate_parts=4,
+        rate_growth=2.0,
+        eval_every=500,
     )
     assert first.digest(task) == AgentConfig().digest(task)  # nothing differs from 0.4.0
     assert AdderConfig().digest(task) != first.digest(task)

@@ -9,7 +9,8 @@ from agents.core.checkpoint import read
 from main import main
 
 EARLIER = {
-    "schedule": "one_cycle", "batch_size": 256, "rate_parts": 4, "stop_at": None, "steps": 18_000,
+    "schedule": "one_cycle", "batch_size": 256, "rate_parts": 4, "rate_growth": 2.0,
+    "stop_at": None, "steps": 18_000,
 }  # the adder's defaults in version 0.4  # fmt: skip
 SMALL = ["--set=hidden_size=8", "--set=eval_samples=8", "--set=precision=fp32", "--set=threads=1"]
 COMMAND = ["--agent", "seq2seq_adder", "--task", "add2x2", "--device", "cpu", *SMALL]

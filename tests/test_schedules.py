@@ -38,6 +38,14 @@ def test_warm_restarts_are_cycles_each_twice_as_long() -> None:
         np.testing.assert_allclose(found[begin : begin + length], rates(length, warmup=0.1))
 
 
+def test_the_growth_of_warm_restarts_is_a_setting() -> None:
+    """Of 70 steps in two parts, the second six times as long, the first is one_cycle over 10."""
+    found = rates(70, schedule="warm_restarts", rate_parts=2, rate_growth=6.0)
+    assert found == pytest.approx(rates(10) + rates(60))
+    equal = rates(70, schedule="warm_restarts", rate_parts=2, rate_growth=1.0)
+    assert equal == pytest.approx(2 * rates(35))
+
+
 def test_constant_is_constant() -> None:
     """Every step takes the highest rate."""
     assert set(rates(9, schedule="constant")) == {1.0}

@@ -64,14 +64,18 @@ class AgentConfig:
     schedule: Schedule = setting(
         "one_cycle",
         "learning rate over the steps. one_cycle: up in a line, down in a cosine; warm_restarts: "
-        "rate_parts such cycles, each twice as long as the one before; cosine: down in a cosine; "
-        "step: times rate_factor in each further part; cyclical: up and down in each part",
+        "rate_parts such cycles, each rate_growth times as long as the one before; cosine: down "
+        "in a cosine; step: times rate_factor in each further part; cyclical: up and down in "
+        "each part",
     )
     warmup: float = setting(0.1, "share of the steps in which one_cycle goes up", ge=0.0, lt=1.0)
     rate_parts: int = setting(
         4,
         "parts of the steps: equal ones of step and cyclical, growing ones of warm_restarts",
         ge=1,
+    )
+    rate_growth: float = setting(
+        2.0, "warm_restarts: steps of each part over those of the part before (T_mult)", ge=1.0
     )
     rate_factor: float = setting(
         0.1, "step: from one part to the next; cyclical: lowest rate over highest", gt=0.0, le=1.0

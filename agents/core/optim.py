@@ -45,8 +45,9 @@ def rate(config: AgentConfig, step: int, total: int) -> float:
     `cosine` (Loshchilov and Hutter 2016, 1608.03983, eq. 5, without restarts): the half cosine
     alone. `step`: powers of `rate_factor`. `cyclical` (Smith 2015, 1506.01186, the triangular
     policy): lines up from `rate_factor` to 1 and down again, `rate_parts` times. `warm_restarts`
-    (1608.03983, section 3, T_mult = 2): `rate_parts` cycles of `one_cycle`, each twice as long as
-    the one before, so that a small task can be learned, and the run stopped, after an early one.
+    (1608.03983, section 3): `rate_parts` cycles of `one_cycle`, each `rate_growth` times (T_mult)
+    as long as the one before, so that a small task can be learned, and the run stopped, after an
+    early one.
     """
     return _SHAPES[config.schedule](config, step, total)
 
@@ -59,9 +60,11 @@ def _one_cycle(config: AgentConfig, step: float, total: float) -> float:
 
 
 def _warm_restarts(config: AgentConfig, step: int, total: int) -> float:
-    first = total / (2**config.rate_parts - 1)  # steps of the first cycle
-    cycle = int(math.log2((step - 0.5) / first + 1))
-    return _one_cycle(config, step - first * (2**cycle - 1), first * 2**cycle)
+    growth, num = config.rate_growth, config.rate_parts
+    begin, length = 0.0, total / sum(growth**part for part in range(num))  # of the first cycle
+    while step - 0.5 > begin + length:
+        begin, length = begin + length, length * growth
+    return _one_cycle(config, step - begin, length)
 
 
 def _cosine(config: AgentConfig, step: int, total: int) -> float:
@@ -169,7 +172,8 @@ class Optimizer:
         for parameter, direction in zip(parameters, each(orthogonalize, updates), strict=True):
             rows, columns = direction.shape
             scale = max(1.0, rows / columns) ** 0.5
-            parameter.mul_(1 - learning_rate * self.config.weight_decay)
+            if self.config.weight_decay:
+                parameter.mul_(1 - learning_rate * self.config.weight_decay)
             parameter.add_(direction, alpha=-learning_rate * scale)
 
 
@@ -184,10 +188,12 @@ def orthogonalize(matrix: Tensor) -> Tensor:
     a, b, c = _NEWTON_SCHULZ
     x = matrix.float() if matrix.shape[0] <= matrix.shape[1] else matrix.float().mT
     x = x / x.norm().clamp(min=1e-7)
-    gram, product = x @ x.mT, torch.eye(len(x), device=x.device)
-    for _ in range(_NEWTON_SCHULZ_STEPS):
+    gram, product = x @ x.mT, None
+    for left in reversed(range(_NEWTON_SCHULZ_STEPS)):
         factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
         factor.diagonal().add_(a)
-        product, gram = factor @ product, factor @ gram @ factor
-    x = product @ x
+        product = factor if product is None else factor @ product
+        if left:
+            gram = factor @ gram @ factor
+    x = cast("Tensor", product) @ x
     return cast("Tensor", x if matrix.shape[0] <= matrix.shape[1] else x.mT).to(matrix.dtype)
