@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from agents.core import command, streams
+from agents.cli import modes, streams
 from agents.core.version import VERSION
 from tasks.core.paths import expanded, named_folder
 from tasks.core.settings import ConfigError, TerrariumError, nearest
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         "--mode",
         default=None,
         metavar="MODE",
-        help="; ".join(f"{name}: {mode.line}" for name, mode in command.MODES.items()),
+        help="; ".join(f"{name}: {mode.line}" for name, mode in modes.MODES.items()),
     )
     add("--config", type=expanded, metavar="FILE.yaml", help="settings, agent and task from a file")
     add(
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     streams.open_streams()
     try:
-        code = command.run(parse(arguments))
+        code = modes.run(parse(arguments))
         sys.stdout.flush()
     except TerrariumError as error:
         return streams.end(str(error), error.exit_code)

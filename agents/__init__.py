@@ -11,7 +11,7 @@ from tasks.core.settings import ConfigError, Given, as_at_first, build, nearest
 
 if TYPE_CHECKING:
     from agents.core.agent import Agent
-    from agents.core.checkpoint import Checkpoint
+    from agents.core.runs.checkpoint import Checkpoint
     from tasks.core.task import Task
 
 AGENTS = {
@@ -98,7 +98,7 @@ def load(path: str | Path, device: str = "auto") -> "Agent":
     Raises:
         CheckpointError: the file is missing, cut off, damaged or does not fit.
     """
-    from agents.core.checkpoint import read_agent, run_folder_of
+    from agents.core.runs.checkpoint import read_agent, run_folder_of
 
     file = expanded(str(path))
     return from_checkpoint(read_agent(file), device, run_folder_of(file), f"checkpoint {path}")
@@ -106,7 +106,7 @@ def load(path: str | Path, device: str = "auto") -> "Agent":
 
 def from_checkpoint(found: "Checkpoint", device: str, run_dir: Path, place: str) -> "Agent":
     """Make the agent that a read checkpoint holds; `place` is where it came from."""
-    from agents.core.progression import FOLDER, Written
+    from agents.core.runs.snapshots import FOLDER, Written
 
     values = found.values
     for kind, known in (("agent", AGENTS), ("task", tasks.TASKS)):

@@ -21,7 +21,7 @@ from tasks.adding_problem import NEAR
 from tasks.core.task import SeriesNumbers, SeriesToNumber
 
 if TYPE_CHECKING:
-    from agents.core.study import Study
+    from agents.core.inspection.study import Study
 
 _TENTHS = np.array([f"{tenth / 10:.1f}" for tenth in range(21)])  # of answers, from 0 to 2
 
@@ -138,13 +138,13 @@ class AddingLSTM(Agent):
 
     def views(self) -> Mapping[str, Callable[[], Any]]:
         """Return the inspections of the recurrent layer."""
-        from agents.core.recurrent import RecurrentViews  # learning does without
+        from agents.core.inspection.recurrent import RecurrentViews  # learning does without
 
         return RecurrentViews(self.study, self.task.viewed).by_name()
 
     def study(self, batch: SeriesNumbers) -> "Study":
         """Return a batch with all that views ask of its answers."""
-        from agents.core.study import Part, Study
+        from agents.core.inspection.study import Part, Study
 
         series = torch.as_tensor(batch.series).to(self.device)
         number = torch.as_tensor(batch.number).to(self.device)

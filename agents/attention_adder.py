@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, ConfigError, setting, with_default
 from agents.core.layers import OneHot, recurrent
-from agents.core.writing import (
+from agents.core.seq2seq import (
     NUM_MAPPED,
     answer_loss,
     write_answers,
@@ -26,8 +26,8 @@ from agents.core.writing import (
 from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
-    from agents.core.study import Study
-    from visualization.attention import AttentionMaps
+    from agents.core.inspection.study import Study
+    from visualization.attention.maps import AttentionMaps
 
 
 @attrs.frozen(kw_only=True)
@@ -211,7 +211,7 @@ class AttentionAdder(Agent):
 
     def views(self) -> Mapping[str, Callable[[], Any]]:
         """Return the map of the attention, and the inspections of encoder and decoder."""
-        from agents.core.recurrent import RecurrentViews  # learning does without
+        from agents.core.inspection.recurrent import RecurrentViews  # learning does without
 
         views = RecurrentViews(self.study, self.task.viewed).by_name()
         return {"attention": self.attention_maps, **views}

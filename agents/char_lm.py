@@ -22,10 +22,10 @@ from agents.core.config import AgentConfig, ConfigError, setting, with_default
 from agents.core.layers import OneHot, recurrent
 from tasks.core.task import Split, TextChunks, TextToNext
 from tasks.text import NUL_SHOWN, UNKNOWN, Text
-from visualization.untouched import evaluation_mode
+from visualization.core.preserve import evaluation_mode
 
 if TYPE_CHECKING:
-    from agents.core.study import Study
+    from agents.core.inspection.study import Study
     from visualization.bars import Bars
     from visualization.transcript import Transcript
 
@@ -216,7 +216,7 @@ class CharLM(Agent):
 
     def views(self) -> Mapping[str, Callable[[], Any]]:
         """Return the inspections of the layers, texts that it writes, and what counting reaches."""
-        from agents.core.recurrent import RecurrentViews
+        from agents.core.inspection.recurrent import RecurrentViews
 
         def first(batch: TextChunks) -> "Study":
             return self.study(TextChunks(*(array[:_STUDIED] for array in batch)))
@@ -251,7 +251,7 @@ class CharLM(Agent):
 
     def study(self, batch: TextChunks) -> "Study":
         """Return a batch with all that views ask of its answers."""
-        from agents.core.study import Part, Study
+        from agents.core.inspection.study import Part, Study
 
         text = torch.as_tensor(batch.text).long().to(self.device)
         following = torch.as_tensor(batch.following).long().to(self.device)

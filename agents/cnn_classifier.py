@@ -17,14 +17,14 @@ from torch.nn import functional as F
 
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, ConfigError, setting, with_default
-from agents.core.loop import to_device
-from agents.core.pieces import in_pieces
+from agents.core.training.loop import to_device
+from agents.core.training.pieces import in_pieces
 from tasks.core.settings import changed
 from tasks.core.task import ImageLabels, ImageToLabel
-from visualization.untouched import evaluation_mode
+from visualization.core.preserve import evaluation_mode
 
 if TYPE_CHECKING:
-    from agents.core.study import Study
+    from agents.core.inspection.study import Study
 
 _SMALL = ("residual", "plain")
 
@@ -176,7 +176,7 @@ class CnnClassifier(Agent):
 
     def views(self) -> Mapping[str, Callable[[], Any]]:
         """Return the inspections of the network."""
-        from agents.core.convolutional import ConvViews
+        from agents.core.inspection.convolutional import ConvViews
 
         return ConvViews(self.model, self.task, self.snapshots).by_name()
 
@@ -193,7 +193,7 @@ class CnnClassifier(Agent):
 
     def study(self, batch: ImageLabels) -> "Study":
         """Return a batch with its answers; there is no recurrent part."""
-        from agents.core.study import Study
+        from agents.core.inspection.study import Study
 
         images = to_device(batch, self.device)
 

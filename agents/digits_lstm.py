@@ -20,7 +20,7 @@ from agents.core.layers import recurrent
 from tasks.core.task import ImageLabels, ImageToLabel
 
 if TYPE_CHECKING:
-    from agents.core.study import Study
+    from agents.core.inspection.study import Study
 
 _PATTERNS = np.array(list("·▂━▄▔═▀█"))  # 1: ink in the left third, 2: in the middle, 4: right
 _INKED = 0.15  # mean ink of a third of a row from which it counts
@@ -96,13 +96,13 @@ class DigitsLSTM(Agent):
 
     def views(self) -> Mapping[str, Callable[[], Any]]:
         """Return the inspections of the recurrent layer."""
-        from agents.core.recurrent import RecurrentViews
+        from agents.core.inspection.recurrent import RecurrentViews
 
         return RecurrentViews(self.study, self.task.viewed).by_name()
 
     def study(self, batch: ImageLabels) -> "Study":
         """Return a batch with all that views ask of its answers."""
-        from agents.core.study import Part, Study
+        from agents.core.inspection.study import Part, Study
 
         image = torch.as_tensor(batch.image).to(self.device)
         label = torch.as_tensor(batch.label)[:, 0].to(self.device)

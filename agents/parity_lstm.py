@@ -19,7 +19,7 @@ from agents.core.layers import OneHot, recurrent
 from tasks.core.task import TextLabels, TextToLabel
 
 if TYPE_CHECKING:
-    from agents.core.study import Study
+    from agents.core.inspection.study import Study
 
 
 @attrs.frozen(kw_only=True)
@@ -89,14 +89,14 @@ class ParityLSTM(Agent):
 
     def views(self) -> Mapping[str, Callable[[], Any]]:
         """Return the inspections of the recurrent layer, and its automaton."""
-        from agents.core.recurrent import RecurrentViews
+        from agents.core.inspection.recurrent import RecurrentViews
 
         views = RecurrentViews(self.study, self.task.viewed)
         return {**views.by_name(), "automaton": views.automaton}
 
     def study(self, batch: TextLabels) -> "Study":
         """Return a batch with all that views ask of its answers."""
-        from agents.core.study import Part, Study
+        from agents.core.inspection.study import Part, Study
 
         sequence = torch.as_tensor(batch.sequence).long().to(self.device)
         label = torch.as_tensor(batch.label)[:, 0].to(self.device)

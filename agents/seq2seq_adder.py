@@ -15,11 +15,11 @@ from torch.nn import functional as F
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, Schedule, setting, with_default
 from agents.core.layers import OneHot, recurrent
-from agents.core.writing import answer_loss, write_answers, writer_study
+from agents.core.seq2seq import answer_loss, write_answers, writer_study
 from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
-    from agents.core.study import Study
+    from agents.core.inspection.study import Study
 
 
 @attrs.frozen(kw_only=True)
@@ -140,7 +140,7 @@ class Seq2SeqAdder(Agent):
 
     def views(self) -> Mapping[str, Callable[[], Any]]:
         """Return the inspections of encoder and decoder."""
-        from agents.core.recurrent import RecurrentViews  # learning does without
+        from agents.core.inspection.recurrent import RecurrentViews  # learning does without
 
         return RecurrentViews(self.study, self.task.viewed).by_name()
 

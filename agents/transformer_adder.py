@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, ConfigError, setting, with_default
 from agents.core.layers import HiddenLinear
-from agents.core.writing import (
+from agents.core.seq2seq import (
     NUM_MAPPED,
     answer_loss,
     write_answers,
@@ -28,8 +28,8 @@ from agents.core.writing import (
 from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
-    from agents.core.study import Study
-    from visualization.attention import AttentionMaps
+    from agents.core.inspection.study import Study
+    from visualization.attention.maps import AttentionMaps
 
 _LONGEST_WAVE = 10_000.0  # of the sinusoids, 1706.03762, section 3.5
 
@@ -277,7 +277,7 @@ class TransformerAdder(Agent):
 
     def weights(self, memory: Memory, answer: Tensor) -> dict[str, Tensor]:
         """Return by layer of the decoder where its heads look in the question (B, N, A, Q)."""
-        from visualization.untouched import hooks
+        from visualization.core.preserve import hooks
 
         found: dict[str, Tensor] = {}
 

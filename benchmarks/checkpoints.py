@@ -8,8 +8,8 @@ import time
 
 import agents
 from agents.core.agent import Agent
-from agents.core.history import History, Record
-from agents.core.run_folder import RunFolder
+from agents.core.runs.history import History, Record
+from agents.core.runs.run_folder import RunFolder
 from benchmarks.measure import Figures, median, scratch, table, tell
 
 ROUNDS = 25

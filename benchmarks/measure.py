@@ -108,7 +108,7 @@ def cpu_class() -> str:
     """Return the class of this CPU, or of the one that the environment lets torch take it for."""
     import torch
 
-    from agents.core import devices
+    from agents.core.training import devices
 
     if devices.computes_bf16(torch.device("cpu")):
         return "AVX512-BF16"

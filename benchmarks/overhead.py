@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 import agents
 import tasks
-from agents.core import devices
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig
+from agents.core.training import devices
 from benchmarks.data import NUM_SUMS, TASK, write
 from benchmarks.measure import Figures, median, table, tell
 from benchmarks.peers.bare import adder_model, answer_loss, bare_loop, training_tensors

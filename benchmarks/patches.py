@@ -14,8 +14,8 @@ from torchvision.models import resnet18
 from benchmarks.measure import Figures, median, table
 from benchmarks.recurrent import seconds
 from tasks.core.idx import read_idx
-from visualization.conv.fields.patches import top_patches
-from visualization.conv.fields.receptive import receptive_field
+from visualization.feature_maps.fields.patches import top_patches
+from visualization.feature_maps.fields.receptive import receptive_field
 
 ROUNDS = 7
 BATCH = 64

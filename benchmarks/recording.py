@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import agents
 import tasks
-from agents.core import vitals
 from agents.core.agent import Agent
+from agents.core.training import monitoring
 from benchmarks.measure import Figures, median, table, tell
 from tasks.core.task import num_batches
 
@@ -58,13 +58,13 @@ def parts(agent: Agent) -> float:
     own, norms = [], []
     for _ in range(PARTS):
         begun = time.process_time()
-        vitals.measure(agent, batch)
+        monitoring.measure(agent, batch)
         own.append(time.process_time() - begun)
         begun = time.process_time()
-        vitals.gradient_norms(agent.model, 1.0)
+        monitoring.gradient_norms(agent.model, 1.0)
         norms.append(time.process_time() - begun)
     every = config.eval_every or num_batches(task, config.batch_size)
-    between = every * math.ceil(vitals.LEARNED_BETWEEN / config.batch_size / every)
+    between = every * math.ceil(monitoring.LEARNED_BETWEEN / config.batch_size / every)
     return 100 * (median(own) / between + median(norms) / config.log_every) / step
 
 

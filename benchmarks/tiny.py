@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import tasks
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig
-from agents.core.study import Study
+from agents.core.inspection.study import Study
 from tasks.core.registry import Entry
 from tasks.core.task import Pass, Quantities, Row, Split, Task
 

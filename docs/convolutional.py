@@ -22,7 +22,7 @@ from make_pictures import photograph
 import agents
 from agents.core.agent import Agent
 from visualization import conv, render
-from visualization.render.conv.progression import animation
+from visualization.feature_maps.figures.progression import animation
 from visualization.report import Report
 
 ROOT = Path(__file__).parent.parent

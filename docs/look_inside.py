@@ -26,7 +26,7 @@ from selenium.webdriver.common.by import By
 
 import agents
 from agents.core.agent import Agent
-from agents.core.comparing import compare
+from agents.core.analysis.comparison import compare
 from visualization.bars import Bars
 from visualization.curves import Curves
 from visualization.recurrent import (

@@ -17,11 +17,11 @@ from typing import Any
 from make_pictures import ROOT, save
 
 import agents
+from agents.core.analysis.diagnosis import diagnosis
+from agents.core.analysis.trials import range_test
 from agents.core.config import AgentConfig
-from agents.core.doctor import diagnosis
-from agents.core.history import History
-from agents.core.optim import rate
-from agents.core.trials import range_test
+from agents.core.runs.history import History
+from agents.core.training.optimizer import rate
 from visualization import render
 from visualization.curves import Curves
 

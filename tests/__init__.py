@@ -4,6 +4,8 @@ import pytest
 
 # So that what these assert for several test modules is told in full.
 pytest.register_assert_rewrite(
-    "tests.attacked", "tests.explained", "tests.landscapes", "tests.left_alone", "tests.maximised",
-    "tests.pictured", "tests.small_models",
+    *(f"tests.helpers.{name}" for name in (
+        "adversarial", "attribution", "images", "landscapes", "small_models", "synthesis",
+        "unchanged",
+    ))
 )  # fmt: skip

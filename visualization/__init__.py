@@ -1,7 +1,7 @@
 """Looking into what was learned: functions on bare modules and arrays; records, figures, a page."""
 
-from visualization.errors import NothingToShow
-from visualization.showing import show
-from visualization.tracing import trace
+from visualization.core.errors import NothingToShow
+from visualization.core.tracing import trace
+from visualization.notebook import show
 
 __all__ = ["NothingToShow", "show", "trace"]

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import attrs
 
-from visualization.records import brief_repr
+from visualization.core.records import brief_repr
 
 
 class Answered(Protocol):

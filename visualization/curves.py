@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from visualization.records import brief_repr
+from visualization.core.records import brief_repr
 
 
 @attrs.frozen(field_transformer=brief_repr)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visualization import render
-from visualization.pages import anchor, fragment, subpages
+from visualization.core.pages import anchor, fragment, subpages
 
 _EMBEDDED = 8_000_000  # characters of a page within a notebook
 
@@ -81,7 +81,7 @@ class Report:
         """
         _register()
         environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
+            loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True
         )
         sections: list[dict[str, Any]] = []
         errors: list[Exception] = []
@@ -157,7 +157,7 @@ def _collecting(errors: list[Exception], what: str) -> Iterator[None]:
 
 def _register() -> None:
     """Import what registers interactive parts and pages: learning does without."""
-    from visualization import unit_pages
+    from visualization.feature_maps import unit_pages
     from visualization.recurrent import overlay_page
 
     assert unit_pages

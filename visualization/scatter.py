@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from visualization.records import brief_repr
+from visualization.core.records import brief_repr
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)

@@ -5,8 +5,8 @@ from typing import Any
 
 import attrs
 
-from visualization.errors import NothingToShow
-from visualization.records import brief_repr
+from visualization.core.errors import NothingToShow
+from visualization.core.records import brief_repr
 
 
 @attrs.frozen(field_transformer=brief_repr)

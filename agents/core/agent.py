@@ -13,28 +13,29 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import tasks
-from agents.core import devices, learning, logs, parallel, vitals
-from agents.core.checkpoint import Checkpoint, write_durably
 from agents.core.config import AgentConfig, ConfigError
-from agents.core.history import History
-from agents.core.loop import to_device
-from agents.core.optim import Optimizer
-from agents.core.pieces import Result, in_pieces, num_samples, part
-from agents.core.progression import FOLDER, Remembered, Snapshots, Written
-from agents.core.run_folder import Folder, NullFolder, RunFolder, put_aside
-from agents.core.state import State
+from agents.core.runs import sinks
+from agents.core.runs.checkpoint import Checkpoint, write_durably
+from agents.core.runs.history import History
+from agents.core.runs.run_folder import Folder, NullFolder, RunFolder, put_aside
+from agents.core.runs.snapshots import FOLDER, Remembered, Snapshots, Written
+from agents.core.training import devices, monitoring, parallel, trainer
+from agents.core.training.loop import to_device
+from agents.core.training.optimizer import Optimizer
+from agents.core.training.pieces import Result, in_pieces, num_samples, part
+from agents.core.training.state import State
 from tasks.core.paths import expanded, named_folder
 from tasks.core.settings import nearest, to_values
 from tasks.core.task import Split, Task
 from visualization.answers import AnswerTable
-from visualization.cost import CostCounter, CostTable
+from visualization.core.preserve import evaluation_mode, untouched
 from visualization.curves import Curves
+from visualization.model.cost import CostCounter, CostTable
 from visualization.report import Report
 from visualization.transcript import record_or_reason
-from visualization.untouched import evaluation_mode, untouched
 
 if TYPE_CHECKING:
-    from agents.core.study import Study
+    from agents.core.inspection.study import Study
     from visualization.recurrent import Edit, Intervention
 
 
@@ -162,10 +163,10 @@ class Agent(abc.ABC):
         total, epochs = self._total if steps is None else (steps, None)
         self.config = attrs.evolve(self.config, steps=total, epochs=epochs)
         shown = run_dir is not None if progress is None else progress
-        console: logs.Sink = logs.ConsoleSink() if shown else logs.NullSink()
+        console: sinks.Sink = sinks.ConsoleSink() if shown else sinks.NullSink()
         start = None
         if resume not in ("auto", "never"):
-            learning.start_from(expanded(resume), self.state, self.identity())
+            trainer.start_from(expanded(resume), self.state, self.identity())
             start, self._remembered = self.checkpoint(), Remembered()
         if run_dir is None:
             self.snapshots = self._remembered
@@ -177,33 +178,35 @@ class Agent(abc.ABC):
         if aside is not None:
             console.say(f"the earlier run was put aside as {aside}")
         with RunFolder.hold(path) as folder:
-            files = [logs.JsonlSink(path / "metrics.jsonl"), logs.TensorBoardSink(path)]
-            self._go_on(folder, start, str(path), logs.FanOut([console, *files]))
+            files = [sinks.JsonlSink(path / "metrics.jsonl"), sinks.TensorBoardSink(path)]
+            self._go_on(folder, start, str(path), sinks.FanOut([console, *files]))
         return self
 
-    def _go_on(self, folder: Folder, start: Checkpoint | None, place: str, sink: logs.Sink) -> None:
-        job = learning.Job(
+    def _go_on(
+        self, folder: Folder, start: Checkpoint | None, place: str, sink: sinks.Sink
+    ) -> None:
+        job = trainer.Job(
             self.state, self.task, self.config, self.device, self.identity(), self.loss,
             self._validate, self.snapshots, self.num_parts,
         )  # fmt: skip
         if start is None:
-            learning.take_up(job, folder, place, sink)
+            trainer.take_up(job, folder, place, sink)
         else:  # so that a run that has no step left has something to show
             folder.save_best(lambda: start)
         step = self.state.cursor.step
-        learning.settle_precision(job, sink)
+        trainer.settle_precision(job, sink)
         if job.is_done and start is None and folder.is_done():
             sink.say(f"this run is done: {step} steps taken")
             return
         if step:
             sink.say(f"going on from step {step}")
-        learning.Learning(job, folder, sink).run()
+        trainer.Learning(job, folder, sink).run()
 
-    def _validate(self, measures: bool) -> learning.Evaluation:
+    def _validate(self, measures: bool) -> trainer.Evaluation:
         answers, batch = self.answers("validation", self.config.eval_samples)
         scores = {"loss": self.mean_loss(batch), **self.task.score(answers, batch)}
-        signs = vitals.measure(self, batch) if measures else {}
-        return learning.Evaluation(scores, self.answer_table(answers, batch, 12), signs)
+        signs = monitoring.measure(self, batch) if measures else {}
+        return trainer.Evaluation(scores, self.answer_table(answers, batch, 12), signs)
 
     @property
     def history(self) -> History:
@@ -267,7 +270,7 @@ class Agent(abc.ABC):
                 raise ConfigError("views", "", problem, ", ".join(known), nearest(view, known))
         chosen = [name for name in known if views is None or name in views]
         with untouched(self.model), self._own_arithmetic():
-            each = logs.one_by_one(chosen, logs.ConsoleSink() if progress else logs.NullSink())
+            each = sinks.one_by_one(chosen, sinks.ConsoleSink() if progress else sinks.NullSink())
             records = {name: record_or_reason(known[name], views is not None) for name in each}
         return Report(f"{self.name} on {self.task.name}, step {self.state.cursor.step}", records)
 
@@ -304,7 +307,7 @@ class Agent(abc.ABC):
         Raises:
             ValueError: says what is wrong with a question, part, unit or step.
         """
-        from agents.core.study import intervene  # learning does without
+        from agents.core.inspection.study import intervene  # learning does without
 
         with untouched(self.model), self._own_arithmetic():
             return intervene(

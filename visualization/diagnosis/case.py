@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from visualization.records import brief_repr
+from visualization.core.records import brief_repr
 
 FEWEST_RECORDS = 8  # of the training loss: below, nothing can be said of a course
 _FEWEST_EVALUATIONS = 2
@@ -75,7 +75,7 @@ class RateTest:
     """A short training in which the learning rate rises at every step (Smith 2015, 1506.01186).
 
     Attributes:
-        losses: after each step; of the same samples where `agents.core.trials` made the test.
+        losses: after each step; of the same samples where trials of an agent made the test.
         smoothed: losses averaged over neighbouring steps.
         suggestion: the rate at which the smoothed loss falls most steeply; None: it never falls.
         best: the lowest rate at which the smoothed loss is about as low as at any.

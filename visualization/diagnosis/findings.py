@@ -6,8 +6,8 @@ from typing import Any, Literal
 import attrs
 from numpy.typing import NDArray
 
+from visualization.core.records import brief_repr
 from visualization.diagnosis.case import Case, Condition
-from visualization.records import brief_repr
 
 Verdict = Literal["fine", "problem", "symptom", "unknown"]
 Line = tuple[Sequence[float] | NDArray[Any], Sequence[float] | NDArray[Any]]  # x and y

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from visualization.records import brief_repr
-from visualization.recurrent.arrays import as_array, demand_same
+from visualization.core.arrays import as_array, demand_same
+from visualization.core.records import brief_repr
 from visualization.recurrent.cells import steered
 from visualization.recurrent.edits import Edit, demand_fit
 

@@ -30,9 +30,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.preserve import untouched
 from visualization.recurrent.cells import State, trace_cells
 from visualization.recurrent.machine import Automaton, Ints, minimise, run
-from visualization.untouched import untouched
 
 __all__ = ["Automaton", "extract_automaton", "minimise"]
 

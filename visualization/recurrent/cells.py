@@ -14,10 +14,10 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from visualization.records import brief_repr
+from visualization.core.preserve import evaluation_mode
+from visualization.core.records import brief_repr
 from visualization.recurrent.edits import Edit, demand_fit
 from visualization.recurrent.engine import Cell, Part, segments
-from visualization.untouched import evaluation_mode
 
 _MIXED = (torch.bfloat16, torch.float16)  # what autocast hands over
 State = Tensor | tuple[Tensor, Tensor] | list[Tensor] | None

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from visualization.records import brief_repr
+from visualization.core.records import brief_repr
 from visualization.recurrent.cells import CellTrace, steered
 from visualization.recurrent.edits import Edit, demand_fit
 

@@ -6,8 +6,8 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from visualization.records import brief_repr
-from visualization.recurrent.arrays import as_array, demand_same
+from visualization.core.arrays import as_array, demand_same
+from visualization.core.records import brief_repr
 from visualization.recurrent.cells import CellTrace
 
 Column = NDArray[np.float64] | NDArray[np.str_]

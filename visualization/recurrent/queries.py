@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.records import brief_repr
-from visualization.recurrent.arrays import as_array, demand_same
+from visualization.core.arrays import as_array, demand_same
+from visualization.core.records import brief_repr
 
 
 @attrs.frozen

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.records import brief_repr
-from visualization.recurrent.arrays import as_array, demand_same, deviation
+from visualization.core.arrays import as_array, demand_same, deviation
+from visualization.core.records import brief_repr
 
 KINDS = ("counter", "detector", "mixed", "constant")
 

@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from visualization.records import brief_repr
+from visualization.core.records import brief_repr
 from visualization.recurrent.cells import CellTrace
 
 SIGMOID_GATES = ("i", "f", "o", "r", "z")

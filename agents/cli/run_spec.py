@@ -1,0 +1,234 @@
+"""What a person asked for: names and settings from options and files, checked without torch."""
+
+import argparse
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+import agents
+import tasks
+from agents.core.config import (
+    AgentConfig,
+    config_class,
+    read_file,
+    read_option,
+    read_value,
+)
+from tasks.core.paths import expanded, named_folder
+from tasks.core.registry import Entry, Found, find
+from tasks.core.settings import (
+    ConfigError,
+    Given,
+    as_at_first,
+    build,
+    changeable,
+    fields,
+    nearest,
+)
+
+if TYPE_CHECKING:
+    from agents.core.agent import Agent
+    from tasks.core.task import Task
+
+OUTSIDE = ("agent", "task", "mode", "run_dir")  # names in a file that are no settings of the agent
+
+
+@attrs.frozen
+class Order:
+    """What a person asked for, checked as far as that goes without torch."""
+
+    mode: str
+    agent: Found
+    task: "Task"
+    config: AgentConfig
+    settings: Mapping[str, Given]  # of the agent, as they were given
+    task_settings: Mapping[str, Given]  # of the task, likewise
+    options: argparse.Namespace
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's folder: the given one, or one that its settings name."""
+        if self.options.run_dir is not None:
+            return Path(self.options.run_dir)
+        parent = Path("runs") / self.task.name / self.agent.name
+        known = fields(type(self.config))
+        written = {k: v.value for k, v in self.settings.items() if known[k].type is not float}
+        folder, earlier = (
+            parent / f"{self.config.digest(self.task, values)}-s{self.config.seed}"
+            for values in ({}, written)
+        )
+        return earlier if earlier.exists() and not folder.exists() else folder
+
+    def make(self) -> "Agent":
+        """Make the agent, untrained."""
+        return agents.from_given(
+            self.agent.name, self.task, self.settings, self.options.device, "--agent"
+        )
+
+    def load_trained(self) -> "Agent":
+        """Load the best agent of the run's folder."""
+        from agents.core.runs.run_folder import best_of
+
+        if not (self.run_dir / "best.safetensors").exists():
+            problem = f"{self.run_dir / 'best.safetensors'} does not exist: nothing was trained yet"
+            accepted = "the --agent, --task and --set of an earlier --mode train, or its --run-dir"
+            raise ConfigError("--run-dir", "", problem, accepted)
+        checkpoint = best_of(self.run_dir, warn)
+        agent = agents.from_checkpoint(
+            checkpoint, self.options.device, self.run_dir, str(self.run_dir)
+        )
+        self._demand_what_was_given(agent)
+        return agent
+
+    def load_newest(self) -> "Agent":
+        """Load the run's newest state, which has its whole history; an untrained one if none is."""
+        from agents.core.runs.run_folder import RunFolder
+
+        checkpoint = RunFolder(self.run_dir).newest_good(warn)
+        if checkpoint is None:
+            return self.make()
+        agent = agents.from_checkpoint(
+            checkpoint, self.options.device, self.run_dir, str(self.run_dir)
+        )
+        self._demand_what_was_given(agent)
+        return agent
+
+    def _demand_what_was_given(self, agent: "Agent") -> None:
+        """Refuse a run of another agent or task, or of other settings than those that are named.
+
+        Those that had no say in what was learned are taken over.
+        """
+        may_change = changeable(type(self.config))
+        for name, wanted, found, place in self._compared(agent):
+            if wanted != found and name not in (*may_change, "seed"):  # which names samples here
+                problem = f"the run in {self.run_dir} has {found!r}, not {wanted!r}"
+                raise ConfigError(place, name, problem, "the run's own settings, or none")
+        changed = {name: getattr(self.config, name) for name in may_change if name in self.settings}
+        agent.config = attrs.evolve(agent.config, **changed)
+
+    def _compared(self, agent: "Agent") -> Iterator[tuple[str, object, object, str]]:
+        """Yield of each setting that was given its name, its value here and there, and its place.
+
+        The names of agent and task come first: settings of another kind have no other side.
+        """
+        yield "agent", self.agent.name, agent.name, "--agent"
+        yield "task", self.task.name, agent.task.name, "--task"
+        for name, item in self.settings.items():
+            yield name, getattr(self.config, name), getattr(agent.config, name), item.place
+        for name, item in self.task_settings.items():
+            yield f"task.{name}", getattr(self.task, name), getattr(agent.task, name), item.place
+
+
+def order_of_run(options: argparse.Namespace, folder: Path, modes: Collection[str]) -> Order:
+    """Return the order for a run that is named by its folder alone."""
+    if not (folder / "config.yaml").exists():
+        problem = f"{folder} is no run's folder: it has no config.yaml"
+        raise ConfigError("command line", "", problem, "the folder of a trained agent")
+    return read_order(argparse.Namespace(**{**vars(options), "run_dir": folder}), modes)
+
+
+def read_order(
+    options: argparse.Namespace, modes: Collection[str], more: Mapping[str, Given] | None = None
+) -> Order:
+    """Check all names and settings; `modes` are those that there are, `more` wins over options."""
+    given = _gather(options) | dict(more or {})
+    chosen = given.pop("mode", Given("train", "--mode"))
+    if str(chosen.value) not in modes:
+        problem, hint = f"{chosen.value!r} is not known", nearest(chosen.value, modes)
+        raise ConfigError(chosen.place, "mode", problem, ", ".join(modes), hint)
+    named = given.pop("run_dir", None)
+    if named is not None:
+        folder = named_folder(named.value, named.place)
+        options = argparse.Namespace(**{**vars(options), "run_dir": folder})
+    names = {kind: _name(kind, given) for kind in ("agent", "task")}
+    agent = find("agent", names["agent"].value, agents.AGENTS, names["agent"].place)
+    of_task = {k.removeprefix("task."): v for k, v in given.items() if k.startswith("task.")}
+    settings = {k: v for k, v in given.items() if not k.startswith("task.")}
+    task = tasks.from_given(names["task"].value, of_task, names["task"].place)
+    cls, saved = config_class(agent), Path(options.run_dir or "") / "config.yaml"
+    if options.run_dir and saved.exists():
+        settings = as_at_first(cls, settings, read_file(saved), f"the run in {options.run_dir}")
+    config = build(cls, settings, [f"task.{name}" for name in fields(type(task))])
+    return Order(str(chosen.value), agent, task, config, settings, of_task, options)
+
+
+def _gather(options: argparse.Namespace) -> dict[str, Given]:
+    """Return the settings of a file, and of options, which win over it.
+
+    A run folder that is named alone stands for the config.yaml in it.
+    """
+    start = expanded(options.resume)
+    if options.resume not in ("auto", "never") and (start.is_dir() or not start.exists()):
+        problem = f"{start} {'is a folder' if start.is_dir() else 'does not exist'}"
+        raise ConfigError("--resume", "", problem, "auto, never, or a checkpoint file")
+    path = config_of(options)
+    given = _in_own_words(read_file(path), options.agent) if path else {}
+    if "task.name" in given:
+        given["task"] = given.pop("task.name")
+    given.update(read_option(text) for text in options.set)
+    if options.seed is not None:
+        given["seed"] = Given(read_value(options.seed), "--seed")
+    for name in OUTSIDE:
+        if getattr(options, name) is not None:
+            given[name] = Given(str(getattr(options, name)), f"--{name.replace('_', '-')}")
+    return given
+
+
+def config_of(options: argparse.Namespace) -> Path | None:
+    """Return the file of settings: the named one, or that of a run that is named by its folder."""
+    named: Path | None = options.config
+    if named is None and options.agent is None and options.task is None and options.run_dir:
+        saved = Path(options.run_dir) / "config.yaml"
+        return saved if saved.exists() else None
+    return named
+
+
+def _in_own_words(given: dict[str, Given], agent: str | None) -> dict[str, Given]:
+    """Return a file's settings with another tool's names replaced by ours.
+
+    A file that names no agent, but settings by such names, is for the agent that knows them.
+    """
+    named = given["agent"].value if "agent" in given else agent
+    for name, entry in agents.AGENTS.items():
+        theirs = {key.partition(".")[0] for key in entry.aliases}
+        groups = {key.partition(".")[0] for key in given}
+        if groups & theirs and named in (None, name):
+            break
+    else:
+        return given
+    _demand_known(given, name, entry)
+    ours: dict[str, Given] = {}
+    for key, item in given.items():
+        own = entry.aliases.get(key, key)
+        if own in ours:
+            problem = f"{key!r} is {own!r}, which stands in {ours[own].place} too"
+            raise ConfigError(item.place, "", problem, "each setting once")
+        ours[own] = item
+    place = next(iter(given.values())).place
+    meant = {"agent": name, "task": entry.task, **entry.implied}
+    return {key: Given(value, place) for key, value in meant.items()} | ours
+
+
+def _demand_known(given: Mapping[str, Given], name: str, entry: Entry) -> None:
+    """Refuse a name that is neither ours nor the other tool's."""
+    settings = fields(config_class(find("agent", name, agents.AGENTS, name)))
+    known = [*entry.aliases, *OUTSIDE, *settings]
+    for key, item in given.items():
+        if key not in known and not key.startswith("task."):
+            problem, hint = f"{key!r} is not a setting of {name}", nearest(key, known)
+            raise ConfigError(item.place, "", problem, ", ".join(known), hint)
+
+
+def _name(kind: str, given: dict[str, Given]) -> Given:
+    if kind in given:
+        return given.pop(kind)
+    known = ", ".join(agents.AGENTS if kind == "agent" else tasks.TASKS)
+    raise ConfigError(f"--{kind}", "", f"no {kind} is named", known)
+
+
+def warn(message: str) -> None:
+    """Tell the person who gave the order."""
+    print(message, file=sys.stderr)

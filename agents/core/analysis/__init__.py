@@ -1,0 +1,1 @@
+"""Analysis of whole agents: diagnosis, trials, comparison."""

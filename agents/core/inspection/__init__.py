@@ -1,0 +1,1 @@
+"""Inspection: what an agent shows of itself, and the views."""

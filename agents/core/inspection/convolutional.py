@@ -1,0 +1,375 @@
+"""The views that every agent has that answers an image with a label: its layers, seen from outside.
+
+The functions of `visualization.conv` do the work; here they are asked of an agent's own images.
+"""
+
+import copy
+import functools
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from agents.core.runs.snapshots import Snapshots
+from tasks.core.task import ImageToLabel, Task
+from visualization import NothingToShow, conv
+from visualization.core.inputs import inspecting
+
+_LOG = logging.getLogger(__name__)
+NUM_IMAGES = 1000  # of the test split, at most, among which patches are sought
+NUM_LAYERS = 4  # that are looked at channel by channel
+NUM_CHANNELS = 64  # of a layer that have a page of their own
+NUM_SHOWN = 8  # images in rows of pictures
+NUM_OFTEN = 200  # images of views that run the network often
+STEPS = 192  # of the ascent to an image
+_PLANE = 11  # places on each side of the landscape
+_BLUR = 1.5  # pixels
+_TOP = 0.02  # share of a channel's values that are its regions
+_LARGEST = 0.3  # perturbation of a pixel, of the curve of robustness
+
+
+class ConvViews:
+    """The inspections of one classifier, which share the images that they look at.
+
+    Args:
+        model: from images (B, C, H, W) to logits (B, K).
+        task: supplies images and labels.
+        snapshots: copies of the weights through training; there may be none.
+    """
+
+    def __init__(self, model: nn.Module, task: Task, snapshots: Snapshots) -> None:
+        self._model, self._task, self._snapshots = model, task, snapshots
+        self._spec: ImageToLabel = task.spec
+
+    def by_name(self) -> dict[str, Callable[[], Any]]:
+        """Return each view: a function without arguments that returns a record, or some by name."""
+        views = {
+            "layers": self.layers,
+            "weights": self.weights,
+            "dead_units": self.dead_units,
+            "fields": self.fields,
+            "patches": self.patches,
+            "patterns": self.patterns,
+            "perturbations": self.perturbations,
+            "paste": self.paste,
+            "response": self.response,
+            "map_edit": self.map_edit,
+            "maximised": self.maximised,
+            "inversion": self.inversion,
+            "dream": self.dream,
+            "attribution": self.attribution,
+            "faithfulness": self.faithfulness,
+            "sanity": self.sanity,
+            "attack": self.attack,
+            "robustness": self.robustness,
+            "neighbours": self.neighbours,
+            "embedding": self.embedding,
+            "layer_probes": self.layer_probes,
+            "landscape": self.landscape,
+            "units": self.units,
+        }
+        if self._spec.is_handwriting:
+            views["dissection"] = self.dissection
+        if self._snapshots.steps():
+            views["progression"] = self.progression
+        return views
+
+    @functools.cached_property
+    def _batch(self) -> Any:
+        return self._task.samples("test", NUM_IMAGES)
+
+    @property
+    def _images(self) -> NDArray[np.float32]:
+        images: NDArray[np.float32] = self._batch.image
+        return images
+
+    @property
+    def _labels(self) -> NDArray[np.int64]:
+        labels: NDArray[np.int64] = self._batch.label[:, 0]
+        return labels
+
+    @functools.cached_property
+    def _layers(self) -> tuple[str, ...]:
+        return conv.feature_layers(self._model, self._images[0], NUM_LAYERS)
+
+    @functools.cached_property
+    def _varied(self) -> NDArray[np.int64]:
+        """Images that are shown: the first of each label in turn."""
+        order = np.argsort(self._labels, kind="stable")
+        rank = np.empty(len(order), np.int64)
+        for label in np.unique(self._labels):
+            held = order[self._labels[order] == label]
+            rank[held] = np.arange(len(held))
+        return np.lexsort((self._labels, rank))[:NUM_SHOWN]
+
+    def _channels(self, layer: str) -> list[int]:
+        with inspecting(self._model), torch.no_grad():
+            output = conv.activation(self._model, self._first, layer)
+        return list(range(min(output.shape[1], NUM_CHANNELS)))
+
+    @property
+    def _first(self) -> Tensor:
+        return conv.as_images(self._images[:1], self._model)
+
+    def layers(self) -> dict[str, conv.LayerActivations]:
+        """Feature maps of some images, and how the values of each layer are spread."""
+        record = conv.layer_activations(self._model, self._images[self._varied])
+        return {f"page {number}": page for number, page in enumerate(record.pages(), start=1)}
+
+    def weights(self) -> dict[str, conv.LayerWeights]:
+        """Kernels, matrices and biases."""
+        pages = conv.layer_weights(self._model).pages()
+        return {f"page {number}": page for number, page in enumerate(pages, start=1)}
+
+    def dead_units(self) -> Any:
+        """Channels that never speak, always or rarely."""
+        return conv.dead_units(self._model, self._images)
+
+    @functools.cached_property
+    def _top(self) -> dict[str, conv.TopPatches]:
+        return {
+            layer: conv.top_patches(self._model, layer, self._images, self._channels(layer))
+            for layer in self._layers
+        }
+
+    def patches(self) -> dict[str, conv.TopPatches]:
+        """What excites each channel most."""
+        return self._top
+
+    def _strongest(self, layer: str) -> tuple[tuple[int, int, int], NDArray[np.float32]]:
+        """Return the unit that is excited most of all channels' units, and the image that does it.
+
+        Each channel's values are taken relative to its mean best ones, so that no channel wins by
+        its scale alone.
+        """
+        top = self._top[layer]
+        best = np.where(top.image >= 0, top.value, 0)
+        row = int((best[:, 0] / (best.mean(axis=1) + 1e-12)).argmax())
+        unit = (int(top.channels[row]), int(top.row[row, 0]), int(top.column[row, 0]))
+        return unit, self._images[max(int(top.image[row, 0]), 0)]
+
+    @functools.cached_property
+    def _live(self) -> tuple[str, ...]:
+        """The layers of which some channel is excited by some image.
+
+        Raises:
+            NothingToShow: there is none.
+        """
+        live = tuple(layer for layer in self._layers if (self._top[layer].image >= 0).any())
+        if not live:
+            raise NothingToShow("model: no image excites any channel of its layers")
+        return live
+
+    def fields(self) -> dict[str, Any]:
+        """What a channel of each layer sees where it is at least half as excited as ever."""
+
+        def look(layer: str) -> Any:
+            (channel, _, _), image = self._strongest(layer)
+            half = float(self._top[layer].value[self._channels(layer).index(channel), 0]) / 2
+            return conv.receptive_fields(self._model, layer, channel, image, half)
+
+        return {layer: look(layer) for layer in self._live}
+
+    def patterns(self) -> dict[str, Any]:
+        """Which pattern in its patch excites a unit of each layer."""
+        return {
+            layer: conv.unit_pattern(self._model, layer, *self._strongest(layer))
+            for layer in self._live
+        }
+
+    def perturbations(self) -> Any:
+        """How the unit of the last layer answers to noise, blur and other changes."""
+        layer = self._live[-1]
+        unit, image = self._strongest(layer)
+        names = ("noise", "blur", "rotate", "shift", "contrast", "erase")
+        return conv.sweep_perturbation(self._model, layer, unit, image, names)
+
+    def paste(self) -> Any:
+        """What a unit of the second layer sees, pasted into another image."""
+        layer = self._live[min(1, len(self._live) - 1)]
+        unit, image = self._strongest(layer)
+        others = self._varied[self._labels[self._varied] != self._labels[self._varied[0]]]
+        target = self._images[others[0] if len(others) else 0]
+        return conv.paste(self._model, layer, unit, image, target)
+
+    def response(self) -> Any:
+        """How the channels of the first layer answer when an image is blurred."""
+        image = self._images[self._varied[0]]
+        return conv.compare_response(
+            self._model, self._layers[0], image, ("blur", _BLUR), classes=self._spec.labels
+        )
+
+    def map_edit(self) -> Any:
+        """What is answered when the strongest channel of the last layer is silenced."""
+        layer = self._live[-1]
+        (channel, _, _), image = self._strongest(layer)
+        return conv.edit_map(self._model, layer, image, [channel], classes=self._spec.labels)
+
+    @functools.cached_property
+    def _found(self) -> dict[str, conv.Maximised]:
+        return {
+            layer: conv.maximise(
+                self._model, conv.channel(layer, self._channels(layer)), steps=STEPS,
+                reference=self._images,
+            )
+            for layer in self._layers
+        }  # fmt: skip
+
+    def maximised(self) -> dict[str, conv.Maximised]:
+        """Images that were found to excite each channel, and each label's logit."""
+        logits = conv.maximise(
+            self._model, conv.logit(range(len(self._spec.labels))), steps=3 * STEPS,
+            reference=self._images,
+        )  # fmt: skip
+        return {**self._found, "labels": logits}
+
+    def inversion(self) -> Any:
+        """What each layer still knows of an image."""
+        return conv.invert(self._model, list(self._live), self._images[self._varied[0]])
+
+    def dream(self) -> Any:
+        """An image in which all that the middle layer sees is made more of."""
+        layer = self._layers[len(self._layers) // 2]
+        return conv.dream(self._model, self._images[self._varied[0]], layer)
+
+    @property
+    def _shown(self) -> NDArray[np.float32]:
+        """The images that are shown and explained, each with what the network answers to it."""
+        shown: NDArray[np.float32] = self._images[self._varied]
+        return shown
+
+    @functools.cached_property
+    def _explained(self) -> conv.Attributions:
+        return conv.attributions(self._model, self._shown, labels=self._spec.labels)
+
+    def attribution(self) -> conv.Attributions:
+        """Which pixels spoke for what was answered, by each method."""
+        return self._explained
+
+    def faithfulness(self) -> Any:
+        """Which method's pixels the answer really hangs on."""
+        return conv.faithfulness(self._model, self._shown, self._explained.maps)
+
+    def sanity(self) -> Any:
+        """Which method's maps change when the weights are drawn anew."""
+        return conv.randomisation_check(self._model, self._shown)
+
+    def attack(self) -> Any:
+        """The least changes found that make other labels of images."""
+        images, labels = self._shown, self._labels[self._varied]
+        return conv.minimal_perturbation(self._model, images, labels, classes=self._spec.labels)
+
+    def robustness(self) -> Any:
+        """How many answers stay right when every pixel may change by so much."""
+        images, labels = self._images[:NUM_OFTEN], self._labels[:NUM_OFTEN]
+        sizes = np.linspace(0, _LARGEST, 7)
+        return conv.robustness_curve(self._model, images, labels, sizes.tolist(), steps=20)
+
+    def neighbours(self) -> Any:
+        """The images that the last layer takes for most alike."""
+        return conv.nearest(
+            self._model, self._layers[-1], self._images[self._varied], self._images,
+            k=min(NUM_SHOWN, len(self._images) - 1), spatial="mean",
+            exclude_self=True, query_labels=self._labels[self._varied], labels=self._labels,
+            classes=self._spec.labels,
+        )  # fmt: skip
+
+    def embedding(self) -> dict[str, conv.Embedding]:
+        """The images as points, by what the first and the last layer make of them."""
+
+        def points(layer: str, method: Literal["pca", "tsne"]) -> conv.Embedding:
+            return conv.embed(
+                self._model, layer, self._images, method, self._labels,
+                spatial="mean", classes=self._spec.labels,
+            )  # fmt: skip
+
+        first, last = self._layers[0], self._layers[-1]
+        return {
+            "components": points(last, "pca"),
+            "first layer": points(first, "tsne"),
+            "last layer": points(last, "tsne"),
+        }
+
+    def layer_probes(self) -> Any:
+        """How well a line can tell the labels, layer by layer."""
+        layers = conv.feature_layers(self._model, self._images[0], 2 * NUM_LAYERS)
+        return conv.probe_layers(
+            self._model, layers, self._images, self._labels, untrained=self._untrained()
+        )
+
+    def _untrained(self) -> nn.Module | None:
+        """Return the network as it was before its first step, if that was kept."""
+        if 0 not in self._states:
+            return None
+        model = copy.deepcopy(self._model)
+        model.load_state_dict(self._states[0])
+        return model
+
+    def dissection(self) -> dict[str, Any]:
+        """Which strokes, ends and holes a channel's map lies on."""
+        concepts = conv.scan_concepts(self._images)
+
+        def look(layer: str) -> Any:
+            return conv.dissect(
+                self._model, layer, concepts.images, concepts.masks, concepts.names, _TOP
+            )
+
+        return {layer: look(layer) for layer in self._layers}
+
+    def landscape(self) -> dict[str, Any]:
+        """The loss around the weights, and on the way that they came."""
+        loss = conv.classification_loss(self._images[:NUM_OFTEN], self._labels[:NUM_OFTEN])
+        states = self._states
+        records: dict[str, Any] = {}
+        if len(states) > 1:
+            first, last = min(states), max(states)
+            records["line"] = conv.landscape_line(
+                self._model, loss, states[first], states[last],
+                names=(f"step {first:,}", f"step {last:,}"),
+            )  # fmt: skip
+        records["plane"] = conv.landscape_plane(self._model, loss, num=_PLANE)
+        return records
+
+    @functools.cached_property
+    def _states(self) -> Mapping[int, Mapping[str, Tensor]]:
+        return self._snapshots.states(_LOG.warning)
+
+    @functools.cached_property
+    def _came_about(self) -> dict[str, conv.Progression]:
+        return {
+            layer: conv.progression(
+                self._model, self._states, layer, self._images[self._group],
+                channels=self._channels(layer),
+            )
+            for layer in self._layers
+        }  # fmt: skip
+
+    @property
+    def _group(self) -> NDArray[np.int64]:
+        """The fixed group of images that every copy of the weights sees: the varied ones first."""
+        rest = np.setdiff1d(np.arange(len(self._images)), self._varied)
+        return np.concatenate([self._varied, rest])[:256]
+
+    def progression(self) -> dict[str, conv.Progression]:
+        """How each channel's maps came about."""
+        return self._came_about
+
+    def units(self) -> dict[str, conv.UnitSheets]:
+        """All that is known of each channel, on a page of its own."""
+        return {layer: self._sheets(layer) for layer in self._layers}
+
+    def _sheets(self, layer: str) -> conv.UnitSheets:
+        found = self._found[layer]
+        rows = self._task.rows(self._batch.label, self._batch)
+        return conv.unit_sheets(
+            self._model, layer, self._images,
+            patches=self._top[layer],
+            names=[f"{row.question}: {row.target}" for row in rows],
+            labels=[row.target for row in rows],
+            maximised=found,
+            progression=self._came_about[layer] if self._states else None,
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Training: the loop, the trainer, the optimiser, devices, monitoring."""

@@ -1,0 +1,182 @@
+"""The training loop: a generator that yields a record of every step it took."""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from agents.core.config import AgentConfig
+from agents.core.training import devices, parallel
+from agents.core.training.optimizer import Optimizer, rate
+from agents.core.training.pieces import num_samples, part
+from tasks.core.settings import ConfigError, TerrariumError
+from tasks.core.task import Task, num_batches
+
+
+class StepRecord(NamedTuple):
+    """One step of the optimiser."""
+
+    step: int  # counted from 1
+    loss: float  # of the batch, before the step
+    grad_norm: float  # L2 norm of all gradients, before clipping
+    learning_rate: float  # of Adam, in this step
+    samples: int  # in the batch
+
+
+@attrs.define
+class Cursor:
+    """Where a run stands in its data: the next batch is number `start` of `epoch`, of a stage."""
+
+    step: int = 0  # steps taken
+    epoch: int = 0
+    start: int = 0
+    stage: int = 0  # of the task's training data, from the easiest on
+    within: str = ""  # what was begun and not ended: step, evaluation or saving
+
+
+class DivergedError(TerrariumError):
+    """The loss or the gradient is no longer a finite number."""
+
+    exit_code = 76
+
+
+def total_steps(config: AgentConfig, task: Task) -> int:
+    """Return the exact number of steps of a run."""
+    if config.epochs is None:
+        return config.steps
+    return config.epochs * num_batches(task, config.batch_size)
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """Return a task's batch with tensors in place of arrays."""
+    return type(batch)(*(torch.as_tensor(array).to(device) for array in batch))
+
+
+@attrs.frozen
+class Stepper:
+    """What one step of the optimiser needs."""
+
+    model: nn.Module
+    loss_of: Callable[[Any], Tensor]
+    config: AgentConfig
+    optimizer: Optimizer
+    device: torch.device
+    precision: str
+    num_parts: int = 1  # of a batch, computed side by side
+
+    def step(self, batch: Any, number: int, share: float) -> StepRecord:
+        """Take step `number` on a batch of a task, at `share` of the highest learning rate.
+
+        Raises:
+            DivergedError: before the step is taken, so that the parameters are those of the last
+                good step.
+        """
+        parameters = self.optimizer.parameters
+        loss = self._backward(to_device(batch, self.device))
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        learning_rate = self.config.learning_rate * share
+        record = StepRecord(number, loss.item(), norm.item(), learning_rate, len(batch[0]))
+        if not math.isfinite(record.loss) or not math.isfinite(record.grad_norm):
+            seen = f"loss {record.loss:g}, gradient norm {record.grad_norm:g}"
+            seen += f", learning rate {learning_rate:g}"
+            raise DivergedError(describe_divergence(self.model, number, seen))
+        clip_norm = self.config.clip_norm
+        if clip_norm is not None and record.grad_norm > clip_norm:
+            clip_grads_with_norm_(parameters, clip_norm, norm)
+        self.optimizer.step(share, self.num_parts)
+        return record
+
+    def _backward(self, batch: Any) -> Tensor:
+        """Return the loss of a batch, and leave its gradients with the parameters."""
+        parameters = self.optimizer.parameters
+        for parameter in parameters:
+            parameter.grad = None
+        if self.num_parts == 1:
+            with devices.autocast(self.precision, self.device):
+                loss = self.loss_of(batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+        parts = parallel.side_by_side(self._part_gradients, _cut(batch, self.num_parts))
+        losses, *gradients = zip(*parts, strict=True)
+        for parameter, of_parts in zip(parameters, gradients, strict=True):
+            if of_parts[0] is not None:
+                parameter.grad = functools.reduce(torch.add, of_parts)
+        return torch.stack(losses).sum()
+
+    def _part_gradients(self, weighted: tuple[Any, float]) -> tuple[Any, ...]:
+        """Return the loss of a part of a batch and its gradients, both times its share of it."""
+        batch, share = weighted
+        with devices.autocast(self.precision, self.device, cache=False):
+            loss = self.loss_of(batch) * share
+        parameters = self.optimizer.parameters
+        return loss.detach(), *torch.autograd.grad(loss, parameters, allow_unused=True)
+
+
+def _cut(batch: Any, num: int) -> list[tuple[Any, float]]:
+    """Return the parts of a batch, as equal as can be, each with its share of the samples."""
+    total = num_samples(batch)
+    bounds = [total * number // num for number in range(num + 1)]
+    return [(part(batch, a, b), (b - a) / total) for a, b in itertools.pairwise(bounds) if b > a]
+
+
+def train_steps(stepper: Stepper, task: Task, cursor: Cursor) -> Iterator[StepRecord]:
+    """Take one optimiser step after the other until the run's last, and yield a record of each.
+
+    When a record is out, `cursor`, the parameters and the optimiser's state all stand after that
+    step, and the gradients still stand: a consumer may save, evaluate, raise the cursor's stage, or
+    walk away. `cursor.within` is `step` until the consumer has noted the record and says so.
+
+    Raises:
+        ConfigError: a pass over the task's training data has no batch.
+    """
+    config = stepper.config
+    last = total_steps(config, task)
+    while cursor.step < last:
+        stage = cursor.stage
+        for batch in task.batches(
+            "train", config.batch_size, config.seed, cursor.epoch, cursor.start, stage
+        ):
+            share = rate(config, cursor.step + 1, last)
+            cursor.within = "step"
+            try:
+                record = stepper.step(batch, cursor.step + 1, share)
+            except DivergedError:
+                cursor.within = ""  # the step was not taken
+                raise
+            cursor.step += 1
+            cursor.start += 1
+            yield record
+            if cursor.step >= last:
+                return
+            if cursor.stage != stage:
+                break
+        else:
+            if cursor.start == 0:
+                problem = f"{task.name!r} drew no training batch in epoch {cursor.epoch}"
+                raise ConfigError("task", "", problem, "a task whose `draw` yields batches")
+            cursor.epoch, cursor.start = cursor.epoch + 1, 0
+
+
+def describe_divergence(model: nn.Module, step: int, seen: str) -> str:
+    """Say at which step, what was seen there, and which parameter was the first to go bad."""
+    bad = next(
+        (
+            f"the first bad parameter is {name}"
+            for name, parameter in model.named_parameters()
+            if not (
+                parameter.isfinite().all()
+                and (parameter.grad is None or parameter.grad.isfinite().all())
+            )
+        ),
+        "every parameter and gradient is finite",
+    )
+    return (
+        f"diverged at step {step}: {seen}; {bad}; the best checkpoint is untouched; "
+        "try a lower learning_rate or clip_norm"
+    )

@@ -1,0 +1,139 @@
+"""Evaluation in pieces: by what samples take of memory, and right or refused."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+import tasks
+from agents.core.agent import Agent
+from agents.core.training import pieces
+from agents.core.training.pieces import in_pieces, num_samples, part
+from tests.conftest import small_agent
+
+
+class Rows(NamedTuple):
+    """Samples of numbers."""
+
+    values: Any  # (batch, numbers)
+    lengths: Any  # (batch,)
+
+
+class Flat(NamedTuple):
+    """Texts of different lengths in one array, and where each begins."""
+
+    codes: NDArray[np.int64]  # (characters of all texts,)
+    begins: NDArray[np.int64]  # (batch,)
+
+
+def rows(num: int, wide: int = 1) -> Rows:
+    """Return a batch of so many samples of so many float32 numbers."""
+    values = torch.arange(num * wide, dtype=torch.float32).view(num, wide)
+    return Rows(values, torch.arange(num))
+
+
+def sizes(model: nn.Module, batch: Rows) -> list[int]:
+    """Return how many samples are in each piece."""
+    return [num for num, _ in in_pieces(lambda p: (len(p.values), model(p.values)), batch, model)]
+
+
+def test_pieces_are_as_large_as_memory_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first is one sample; of the others a layer reads and writes no more than the budget."""
+    model = nn.Sequential(nn.Linear(1, 99, bias=False), nn.Linear(99, 1, bias=False))
+    for budget, expected in ((4000, [1, 10, 9]), (3999, [1, 9, 9, 1]), (10, [1] * 20)):
+        monkeypatch.setattr(pieces, "BUDGET", budget)  # 4 bytes x (1 + 99) a sample
+        assert sizes(model, rows(20)) == expected
+    assert sizes(model, rows(1)) == [1]
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_larger_samples_come_in_smaller_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever axis it is that is long: rows, images, and what a packed sequence holds."""
+    monkeypatch.setattr(pieces, "BUDGET", 8000)
+    assert sizes(nn.ReLU(), rows(102, 10)) == [1, 100, 1]
+    images = rows(12, 100)
+    images = images._replace(values=images.values.view(12, 1, 10, 10))
+    assert sizes(nn.ReLU(), images) == [1, 10, 1]
+
+    class Packing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Sorting()
+
+        def forward(self, values: Tensor) -> Tensor:
+            lengths = torch.full((len(values),), values.shape[1])
+            return self.inner(pack_padded_sequence(values[..., None], lengths, batch_first=True))
+
+    class Sorting(nn.Module):
+        def forward(self, packed: Any) -> Tensor:
+            return packed.data[:0]
+
+    largest = max(sizes(Packing(), rows(300, 20))[1:])
+    assert largest == 8000 // (20 * 4 + 20 * 8)  # of numbers and of how many there are at each step
+
+
+def test_pieces_have_every_sample_once() -> None:
+    """Whatever the budget, pieces in their order are the batch."""
+    batch = rows(23, 3)
+    found = in_pieces(lambda piece: piece, batch, nn.ReLU())
+    assert torch.equal(torch.cat([piece.values for piece in found]), batch.values)
+    assert torch.equal(torch.cat([piece.lengths for piece in found]), batch.lengths)
+
+
+def test_a_batch_whose_arrays_differ_in_length_is_refused() -> None:
+    """Its fields are named with their lengths: cut by its first array it would be wrong."""
+    flat = Flat(np.arange(9), np.array([0, 4]))
+    for call in (
+        lambda: num_samples(flat),
+        lambda: part(flat, 0, 1),
+        lambda: in_pieces(lambda piece: piece, flat, nn.ReLU()),
+        lambda: small_agent().respond_to(flat),
+        lambda: small_agent().mean_loss(flat),
+    ):
+        with pytest.raises(ValueError, match=r"Flat: .* length: codes 9, begins 2; accepted"):
+            call()
+    assert num_samples(rows(4)) == 4
+
+
+def test_answers_of_unequal_width_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent whose answers are as long as the longest of a piece is told of both shapes."""
+    monkeypatch.setattr(pieces, "BUDGET", 1000)
+    agent = small_agent()
+    batch = agent.task.samples("test", 6)
+
+    def respond(piece: Any) -> Tensor:
+        return torch.zeros(num_samples(piece), 1 + num_samples(piece))
+
+    monkeypatch.setattr(agent, "respond", respond)
+    with pytest.raises(ValueError, match=r"seq2seq_adder: .* shapes \[\(2,\), \(6,\)\]"):
+        agent.respond_to(batch)
+
+
+@pytest.mark.parametrize("name", ["adding_lstm", "cnn_classifier"])
+def test_answers_and_losses_are_the_same_in_pieces(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long series and images that are answered one at a time are answered as they are at once."""
+    task = {"adding_lstm": tasks.make("adding_problem", length=50)}
+    agent = small_agent(name, **({"task": task[name]} if name in task else {}))
+    batch = agent.task.samples("test", 30)
+    whole, loss = agent.respond_to(batch), agent.mean_loss(batch)
+    counts = counted(agent, monkeypatch)
+    monkeypatch.setattr(pieces, "BUDGET", 1)
+    np.testing.assert_allclose(agent.respond_to(batch), whole, rtol=1e-4, atol=1e-5)
+    assert agent.mean_loss(batch) == pytest.approx(loss, rel=1e-4)
+    assert counts == [1] * 30
+
+
+def counted(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the number of samples of each call of `respond`."""
+    counts: list[int] = []
+    respond = agent.respond
+    monkeypatch.setattr(
+        agent, "respond", lambda piece: (counts.append(num_samples(piece)), respond(piece))[1]
+    )
+    return counts

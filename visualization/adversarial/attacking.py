@@ -1,0 +1,305 @@
+"""What attacks share: the case, which says what would be a success, and the climb up its loss.
+
+N images (C, H, W) in all, B in a part of them, n numbers in each, K classes.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visualization.adversarial.norms import Norm, NormName, find_norm
+from visualization.core.inputs import Images, Pick, as_images, as_logits, as_tensor, picked
+
+Classes = int | Sequence[int] | Tensor | NDArray[np.integer] | None
+Bound = float | Sequence[float]  # of pixels; several: one for each channel
+_REACH = 2.5  # of all steps together, in radii: Madry et al. 2018
+_ROUNDING = 1e-4  # of a pixel, where what was normalised should end
+
+
+@attrs.frozen
+class Climb:
+    """How PGD goes about it; see `pgd`."""
+
+    steps: int
+    step_size: float | None = None
+    restarts: int = 1
+    seed: int = 0
+    until_found: bool = False  # leave an image once its answer is as wanted
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse counts below 1 and step sizes that go nowhere."""
+        for name in ("steps", "restarts"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name}: {value} is not accepted; accepted: 1 or more")
+        if self.step_size is not None and not self.step_size > 0:
+            accepted = "a number above 0, or None"
+            raise ValueError(f"step_size: {self.step_size} is not accepted; accepted: {accepted}")
+
+    def generators(self) -> list[np.random.Generator]:
+        """Return a generator for each run, so that batches of any size draw the same numbers."""
+        return [np.random.default_rng([self.seed, run]) for run in range(self.restarts)]
+
+
+class Part(NamedTuple):
+    """Some of the images, with the class that each is to be moved from or towards."""
+
+    images: Tensor  # (B, C, H, W)
+    goals: Tensor  # (B,)
+    rivals: Tensor | None = None  # (B,): the other classes that count alone; None: all the others
+
+    def take(self, which: Tensor | slice) -> "Part":
+        """Return those that a mask, a list of numbers or a slice chooses."""
+        rivals = None if self.rivals is None else self.rivals[which]
+        return Part(self.images[which], self.goals[which], rivals)
+
+    def radii(self, radius: float) -> Tensor:
+        """Return the same radius for each image (B, 1)."""
+        return self.images.new_full((len(self.images), 1), radius)
+
+
+class Found(NamedTuple):
+    """The best images so far, by their margin: above 0, the answer is as wanted."""
+
+    images: Tensor  # (B, C, H, W)
+    margins: Tensor  # (B,)
+    flat: Tensor  # (B,): whether the gradient at the image itself is exactly 0
+
+    def keep(self, at: Tensor, images: Tensor, margins: Tensor) -> None:
+        """Put what is better in the place of what is there."""
+        better = margins > self.margins[at]
+        self.images[at[better]] = images[better]
+        self.margins[at[better]] = margins[better]
+
+
+@attrs.frozen(eq=False)
+class Case:
+    """What is attacked: a model, images, and what would be a success."""
+
+    model: nn.Module
+    images: Tensor  # (N, C, H, W)
+    labels: Tensor  # (N,)
+    target: Tensor | None  # (N,)
+    before: Tensor  # (N,)
+    confidence: Tensor  # (N,)
+    norm_name: NormName
+    norm: Norm
+    low: Tensor  # (C or 1, 1, 1)
+    high: Tensor
+    batch_size: int
+    output: Pick | None  # picks the logits from what the model puts out; None: that is one tensor
+
+    @property
+    def everything(self) -> Part:
+        """All images, with the labels to leave or the targets to reach."""
+        return Part(self.images, self.labels if self.target is None else self.target)
+
+    def parts(self, which: Tensor | None = None) -> Iterator[Part]:
+        """Yield the images, or those that a mask chooses, in batches."""
+        chosen = self.everything if which is None else self.everything.take(which)
+        for first in range(0, len(chosen.images), self.batch_size):
+            yield chosen.take(slice(first, first + self.batch_size))
+
+    def walls(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far each pixel may go down (≤ 0) and up (B, n)."""
+        down, up = self.low - images, self.high - images
+        return down.clamp(max=0).flatten(1), up.clamp(min=0).flatten(1)
+
+    def moved(self, images: Tensor, delta: Tensor) -> Tensor:
+        """Return images with perturbations (B, n) added; no rounding takes them out of the box."""
+        return torch.maximum(torch.minimum(images + delta.view_as(images), self.high), self.low)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the model's answers (B, K)."""
+        return logits(self.model, images, self.output)
+
+    def answers(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the class that is answered to each image (B,), and its probability (B,)."""
+        return answers(self.model, images, self.batch_size, self.output)
+
+    def margins(self, part: Part, slack: float = 0.0) -> Tensor:
+        """Return by how much the best wrong logit (the target's) is above the right one (B,).
+
+        Of that is taken off what may be a rounding error, `slack` times the largest logit.
+        """
+        with torch.no_grad():
+            found = self.logits(part.images)
+            return self._best_margin(found, part.goals) - slack * found.abs().amax(dim=1)
+
+    def look(self, part: Part) -> tuple[Tensor, Tensor]:
+        """Return the margins (B,), and the gradient of the loss that is to rise (B, n)."""
+        asked = part.images.detach().clone().requires_grad_()
+        answers = self.logits(asked)
+        if part.rivals is None:
+            rivals = answers.scatter(1, part.goals[:, None], -torch.inf).logsumexp(dim=1)
+        else:
+            rivals = answers.gather(1, part.rivals[:, None])[:, 0]
+        loss = self.sign * (rivals - answers.gather(1, part.goals[:, None])[:, 0])
+        gradient = torch.zeros_like(asked)
+        if loss.requires_grad:  # not so where the answer does not depend on the image
+            held = torch.autograd.grad(loss.sum(), asked, allow_unused=True)[0]
+            gradient = gradient if held is None else held
+        margins = self._best_margin(answers.detach(), part.goals)
+        return margins, gradient.flatten(1).nan_to_num()
+
+    @property
+    def sign(self) -> int:
+        """1 where a class is to be left, −1 where it is to be reached."""
+        return 1 if self.target is None else -1
+
+    def _best_margin(self, answers: Tensor, goals: Tensor) -> Tensor:
+        others = answers.scatter(1, goals[:, None], -torch.inf)
+        return self.sign * (others.amax(dim=1) - answers.gather(1, goals[:, None])[:, 0])
+
+
+def logits(model: nn.Module, images: Tensor, output: Pick | None = None) -> Tensor:
+    """Return a model's answers (B, K); the images stay as they are also if it works in place.
+
+    Of a network that ends in a softmax they are its logarithm.
+
+    Raises:
+        ValueError: it puts out something else.
+    """
+    found = picked(model(images.clone()), output)
+    if found.ndim != 2 or found.shape[1] < 2:
+        problem = f"puts out {tuple(found.shape)}"
+        raise ValueError(f"model: {problem}; accepted: logits (images, classes), 2 classes or more")
+    return as_logits(found)
+
+
+def answers(
+    model: nn.Module, images: Tensor, batch_size: int, output: Pick | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the class of the largest logit of each image (B,), and its probability (B,)."""
+    with torch.no_grad():
+        found = [
+            logits(model, part, output).softmax(dim=1).max(dim=1)
+            for part in torch.split(images, batch_size)
+        ]
+    return torch.cat([best.indices for best in found]), torch.cat([best.values for best in found])
+
+
+def begin(
+    model: nn.Module,
+    images: Images,
+    labels: Classes,
+    target: Classes,
+    norm: NormName,
+    box: tuple[Bound, Bound],
+    batch_size: int,
+    output: Pick | None,
+) -> Case:
+    """Check what is given, and let the model answer the images as they are."""
+    held = as_images(images, model)
+    if batch_size < 1:
+        raise ValueError(f"batch_size: {batch_size} is not accepted; accepted: 1 or more")
+    low, high = (
+        _bound(value, held, name) for value, name in zip(box, ("low", "high"), strict=True)
+    )
+    _demand_box(held, low, high)
+    with torch.no_grad():
+        num_classes = logits(model, held[:1], output).shape[1]
+    before, confidence = answers(model, held, batch_size, output)
+    right = _each_class(labels, before, num_classes, "labels")
+    wanted = None if target is None else _each_class(target, before, num_classes, "target")
+    return Case(
+        model, held, before if right is None else right, wanted, before, confidence,
+        norm, find_norm(norm), low, high, batch_size, output,
+    )  # fmt: skip
+
+
+def demand_size(epsilon: float, name: str = "epsilon") -> float:
+    """Return a size of perturbations that is finite and 0 or more."""
+    if not 0 <= epsilon < np.inf:
+        raise ValueError(f"{name}: {epsilon} is not accepted; accepted: a finite number, 0 or more")
+    return float(epsilon)
+
+
+def ascend(
+    case: Case, part: Part, radius: Tensor, climb: Climb, rngs: Sequence[np.random.Generator]
+) -> Found:
+    """Climb from each image within its own radius (B, 1), once for each generator."""
+    margins, slope = case.look(part)
+    flat = (slope == 0).all(dim=1)
+    best = Found(part.images.clone(), margins, flat)
+    for run, rng in enumerate(rngs):
+        chance = case.norm.within(slope, rng) * radius
+        start = torch.where(flat[:, None], chance, 0.0) if run == 0 else chance
+        _climb_once(case, part, radius, climb, start, best)
+    return best
+
+
+def _climb_once(
+    case: Case, part: Part, radius: Tensor, climb: Climb, start: Tensor, best: Found
+) -> None:
+    """Climb from one start, and write into `best` what is better."""
+    pace = radius * _REACH / climb.steps if climb.step_size is None else climb.step_size
+    pace = torch.as_tensor(pace).to(radius).expand_as(radius)
+    at = torch.arange(len(radius), device=radius.device)
+    delta = case.norm.project(start, radius, *case.walls(part.images))
+    for step in range(climb.steps + 1):
+        if climb.until_found:
+            left = best.margins[at] <= 0
+            at, delta = at[left], delta[left]
+        if not len(at):
+            return
+        now = part.take(at)
+        walls = case.walls(now.images)
+        now = now._replace(images=case.moved(now.images, delta))
+        if step == climb.steps:
+            best.keep(at, now.images, case.margins(now))
+            return
+        margins, slope = case.look(now)
+        best.keep(at, now.images, margins)
+        delta = delta + pace[at] * case.norm.steepest(slope)
+        delta = case.norm.project(delta, radius[at], *walls)
+
+
+def _each_class(given: Classes, like: Tensor, num_classes: int, name: str) -> Tensor | None:
+    """Return a class for each image (N,), as a tensor beside `like`."""
+    if given is None:
+        return None
+    held = as_tensor(given, name)
+    held = held.expand(len(like)) if held.ndim == 0 else held
+    if held.shape != like.shape or held.dtype.is_floating_point or held.dtype == torch.bool:
+        problem = f"{held.dtype} of shape {tuple(held.shape)} does not go with"
+        accepted = f"{len(like)} whole numbers, one for each image"
+        raise ValueError(f"{name}: {problem} {len(like)} images; accepted: {accepted}")
+    if (wrong := held[(held < 0) | (held >= num_classes)]).numel():
+        accepted = f"0 to {num_classes - 1}"
+        raise ValueError(f"{name}: class {int(wrong[0])} does not exist; accepted: {accepted}")
+    return held.to(like)
+
+
+def _bound(given: Bound, images: Tensor, name: str) -> Tensor:
+    """Return a bound of pixels (C or 1, 1, 1)."""
+    held = as_tensor(given, name).to(images).reshape(-1, 1, 1)
+    if len(held) not in (1, images.shape[1]) or held.isnan().any():
+        accepted = f"a number, or one for each of the {images.shape[1]} channels"
+        raise ValueError(f"{name}: {given} is not accepted; accepted: {accepted}")
+    return held
+
+
+def _demand_box(images: Tensor, low: Tensor, high: Tensor) -> None:
+    """Raise a ValueError unless images lie in their box, but for a rounding error."""
+    if not (low < high).all():
+        problem = f"{low.flatten().tolist()} is not below high {high.flatten().tolist()}"
+        raise ValueError(f"low: {problem}; accepted: low below high")
+    if ((images < low - _ROUNDING) | (images > high + _ROUNDING)).any():
+        found = f"values from {float(images.min()):.4g} to {float(images.max()):.4g}"
+        box = f"low {low.flatten().tolist()} to high {high.flatten().tolist()}"
+        problem = f"images: {found} are not within {box}"
+        raise ValueError(f"{problem}; accepted: images that are, or their own low and high")
+
+
+def eligible(before: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
+    """Tell of each image whether there is something to change (B,).
+
+    It is answered right, and not with the target already.
+    """
+    right = before == labels
+    return right if target is None else right & (before != target)

@@ -1,0 +1,221 @@
+"""Images changed so little that a person hardly sees it, and so that a model answers wrongly.
+
+B images (C, H, W), K classes. What is said of an image's class is its answer: the largest logit.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from visualization.adversarial.attacking import (
+    Bound,
+    Case,
+    Classes,
+    Climb,
+    ascend,
+    begin,
+    demand_size,
+    eligible,
+)
+from visualization.adversarial.norms import NormName
+from visualization.core.inputs import Images, Pick, as_record, inspecting
+from visualization.core.records import brief_repr
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class Attack:
+    """What an attack makes of B images.
+
+    Attributes:
+        method: its name, such as FGSM.
+        norm: `linf` or `l2`.
+        epsilon: the largest size of a perturbation.
+        images: as they were (B, C, H, W).
+        adversarial: as they are now.
+        labels: the right answers (B,), or the model's own.
+        target: the answers wanted (B,); None: any but the label.
+        before: the model's answers to the images (B,).
+        after: to the adversarial images (B,).
+        confidence_before: probability of those answers, by a softmax (B,).
+        confidence_after: the same after.
+        size: of the perturbations, in the norm (B,).
+        flat: whether the gradient at the image is exactly 0 (B,): there it shows no way.
+        low: the least value of a pixel (C or 1, 1, 1).
+        high: the largest.
+        classes: their names; empty: their numbers.
+    """
+
+    method: str
+    norm: NormName
+    epsilon: float
+    images: Tensor
+    adversarial: Tensor
+    labels: Tensor
+    target: Tensor | None
+    before: Tensor
+    after: Tensor
+    confidence_before: Tensor
+    confidence_after: Tensor
+    size: Tensor
+    flat: Tensor
+    low: Tensor
+    high: Tensor
+    classes: tuple[str, ...]
+
+    @property
+    def eligible(self) -> Tensor:
+        """Whether there was something to change: answered right, and not with the target (B,)."""
+        return eligible(self.before, self.labels, self.target)
+
+    @property
+    def success(self) -> Tensor:
+        """Whether an eligible image is now answered wrongly, or with the target (B,)."""
+        changed = self.after != self.labels if self.target is None else self.after == self.target
+        return self.eligible & changed
+
+    @property
+    def success_rate(self) -> float:
+        """Share of the eligible images; NaN if there is none."""
+        return float(self.success.sum()) / num if (num := int(self.eligible.sum())) else np.nan
+
+    @property
+    def accuracy_before(self) -> float:
+        """Share of the images that were answered with their labels."""
+        return float((self.before == self.labels).double().mean())
+
+    @property
+    def accuracy_after(self) -> float:
+        """Share of the adversarial images that are."""
+        return float((self.after == self.labels).double().mean())
+
+
+def fgsm(
+    model: nn.Module,
+    images: Images,
+    labels: Classes,
+    epsilon: float,
+    *,
+    target: Classes = None,
+    norm: NormName = "linf",
+    low: Bound = 0.0,
+    high: Bound = 1.0,
+    batch_size: int = 256,
+    output: Pick | None = None,
+    classes: Sequence[str] = (),
+) -> Attack:
+    """Take one step of size epsilon up the loss: the fast gradient sign method.
+
+    x + ε · sign(∇ₓ J(x, y)), Goodfellow et al. 2015 (1412.6572), section 4; in L2 the gradient is
+    scaled to length ε instead. J is log Σ exp z_k − z_y over the other classes k: cross-entropy is
+    its softplus, so that the gradients have the same direction, but this one does not vanish where
+    the model is very sure.
+
+    Args:
+        model: puts out logits (B, K), or probabilities (B, K), which are noticed by their sum.
+        images: (B, C, H, W), or one (C, H, W), with pixels from `low` to `high`.
+        labels: the right classes (B,); None: the model's own answers.
+        epsilon: size of the step, in units of a pixel, 0 or more.
+        target: a class, or one for each image, that is to be answered; the step goes down the loss.
+        norm: `linf` or `l2`.
+        low: the least value that a pixel may have, or one for each channel.
+        high: the largest, likewise.
+        batch_size: images at a time.
+        output: picks the logits from what the model puts out, such as
+            `lambda out: out["logits"]`; None: it is one tensor.
+        classes: names of the classes, for the figure.
+
+    Raises:
+        ValueError: names the argument that does not fit.
+    """
+    with inspecting(model):
+        case = begin(model, images, labels, target, norm, (low, high), batch_size, output)
+        radius = demand_size(epsilon)
+        adversarial, flat = [], []
+        for part in case.parts():
+            _, slope = case.look(part)
+            walls = case.walls(part.images)
+            step = radius * case.norm.steepest(slope)
+            delta = case.norm.project(step, part.radii(radius), *walls)
+            adversarial.append(case.moved(part.images, delta))
+            flat.append((slope == 0).all(dim=1))
+        return _concluded(case, "FGSM", radius, torch.cat(adversarial), torch.cat(flat), classes)
+
+
+def pgd(
+    model: nn.Module,
+    images: Images,
+    labels: Classes,
+    epsilon: float,
+    *,
+    steps: int = 40,
+    step_size: float | None = None,
+    restarts: int = 1,
+    norm: NormName = "linf",
+    target: Classes = None,
+    seed: int = 0,
+    low: Bound = 0.0,
+    high: Bound = 1.0,
+    batch_size: int = 256,
+    output: Pick | None = None,
+    classes: Sequence[str] = (),
+) -> Attack:
+    """Climb the loss by projected steps, within epsilon of the image and within its box.
+
+    Madry et al. 2018 (1706.06083), with the loss of `fgsm`. Each step is the steepest of its norm;
+    then the nearest point that is both in the ball and in the box takes its place. Of all points
+    on the way, the start too, the one with the largest margin of a wrong answer (of the target) is
+    kept, so that nothing found is lost again. The first run starts at the image, or at random where
+    the gradient is exactly 0; further runs start at random in the ball.
+
+    Args:
+        model: puts out logits (B, K).
+        images: (B, C, H, W), or one (C, H, W), with pixels from `low` to `high`.
+        labels: the right classes (B,); None: the model's own answers.
+        epsilon: the largest size of a perturbation, in units of a pixel, 0 or more.
+        steps: of each run.
+        step_size: of one; None: 2.5 · epsilon / steps.
+        restarts: how many runs.
+        norm: `linf` or `l2`.
+        target: a class, or one for each image, that is to be answered.
+        seed: of the random starts.
+        low: the least value that a pixel may have, or one for each channel.
+        high: the largest, likewise.
+        batch_size: images at a time; the result does not depend on it.
+        output: as `fgsm`.
+        classes: names of the classes, for the figure.
+
+    Raises:
+        ValueError: names the argument that does not fit.
+    """
+    climb = Climb(steps, step_size, restarts, seed)
+    with inspecting(model):
+        case = begin(model, images, labels, target, norm, (low, high), batch_size, output)
+        radius, rngs = demand_size(epsilon), climb.generators()
+        adversarial, flat = [], []
+        for part in case.parts():
+            found = ascend(case, part, part.radii(radius), climb, rngs)
+            adversarial.append(found.images)
+            flat.append(found.flat)
+        return _concluded(case, "PGD", radius, torch.cat(adversarial), torch.cat(flat), classes)
+
+
+def _concluded(
+    case: Case,
+    method: str,
+    epsilon: float,
+    adversarial: Tensor,
+    flat: Tensor,
+    classes: Sequence[str],
+) -> Attack:
+    after, confidence = case.answers(adversarial)
+    size = case.norm.size((adversarial - case.images).flatten(1))[:, 0]
+    target = None if case.target is None else as_record(case.target)
+    return Attack(
+        method, case.norm_name, epsilon, as_record(case.images), as_record(adversarial),
+        as_record(case.labels), target, as_record(case.before), as_record(after),
+        as_record(case.confidence), as_record(confidence), as_record(size), as_record(flat),
+        as_record(case.low), as_record(case.high), tuple(classes),
+    )  # fmt: skip

@@ -1,0 +1,342 @@
+"""How much a model withstands: the least change of each image, and accuracy by size of a change.
+
+N images (C, H, W), E sizes, K classes. What attacks find is an upper bound: that one finds nothing
+does not show that there is nothing.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visualization.adversarial.attacking import (
+    Bound,
+    Case,
+    Classes,
+    Climb,
+    Part,
+    ascend,
+    begin,
+    demand_size,
+    eligible,
+)
+from visualization.adversarial.norms import NormName
+from visualization.core.inputs import Images, Pick, as_record, inspecting
+from visualization.core.records import brief_repr
+
+_SLACK = 1e-5  # of the largest logit: a margin that is no rounding error
+_HALVINGS = 14  # of the way from the image to what was found
+_RIVALS = 9  # classes, of those with the largest logits, that may be the nearest
+_CLOSE = 1e-3  # of a radius: no search goes on between bounds so near each other
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class MinimalPerturbation:
+    """The smallest change found that changes the answer to each of N images.
+
+    Attributes:
+        norm: `linf` or `l2`.
+        images: as they were (N, C, H, W).
+        adversarial: changed as little as was found necessary; as they were where nothing was found.
+        labels: the right answers (N,), or the model's own.
+        target: the answers wanted (N,); None: any but the label.
+        before: the model's answers (N,).
+        after: to the changed images (N,).
+        confidence_before: probability of those answers (N,).
+        confidence_after: the same after.
+        radius: size of the change (N,), an upper bound of the smallest one: 0 for an image whose
+            answer was already so, inf where none was found.
+        largest: the largest that was tried (N,).
+        low: the least value of a pixel (C or 1, 1, 1).
+        high: the largest.
+        classes: their names; empty: their numbers.
+    """
+
+    norm: NormName
+    images: Tensor
+    adversarial: Tensor
+    labels: Tensor
+    target: Tensor | None
+    before: Tensor
+    after: Tensor
+    confidence_before: Tensor
+    confidence_after: Tensor
+    radius: Tensor
+    largest: Tensor
+    low: Tensor
+    high: Tensor
+    classes: tuple[str, ...]
+
+    @property
+    def eligible(self) -> Tensor:
+        """Whether there was something to change (N,); see `Attack.eligible`."""
+        return eligible(self.before, self.labels, self.target)
+
+    @property
+    def median(self) -> float:
+        """The median radius of the eligible images; NaN if there is none."""
+        held = self.radius[self.eligible].double()
+        return float(np.median(held.numpy())) if len(held) else np.nan
+
+
+def minimal_perturbation(
+    model: nn.Module,
+    images: Images,
+    labels: Classes = None,
+    *,
+    norm: NormName = "l2",
+    target: Classes = None,
+    largest: float | None = None,
+    rounds: int = 12,
+    steps: int = 20,
+    restarts: int = 1,
+    seed: int = 0,
+    low: Bound = 0.0,
+    high: Bound = 1.0,
+    batch_size: int = 256,
+    output: Pick | None = None,
+    classes: Sequence[str] = (),
+) -> MinimalPerturbation:
+    """Search the smallest change of each image that changes its answer, by bisecting its size.
+
+    Each round runs `pgd` on all images at once, each within a radius of its own, and where that
+    fails once more towards the one class that would be nearest if the model were linear. The first
+    radius is the distance of that class; then twice that, and so on, until something is found; then
+    half-way between what was found and what failed. What is found is drawn back towards the image
+    as far as the answer stays changed. The radius is an upper bound. For a linear model it is the
+    distance |margin| / ‖w‖₂, in L∞ |margin| / ‖w‖₁, of the nearest class, w being the difference of
+    the two rows, as long as no pixel comes to its bound.
+
+    Args:
+        model: puts out logits (N, K).
+        images: (N, C, H, W), or one (C, H, W), with pixels from `low` to `high`.
+        labels: the right classes (N,); None: the model's own answers.
+        norm: `linf` or `l2`.
+        target: a class, or one for each image, that is to be answered.
+        largest: size that is tried at most; None: that of the way to the farthest corner of the
+            box.
+        rounds: of doubling and bisection.
+        steps: of PGD in each round.
+        restarts: runs of it.
+        seed: of the random starts.
+        low: the least value that a pixel may have, or one for each channel.
+        high: the largest, likewise.
+        batch_size: images at a time.
+        output: as `fgsm`.
+        classes: names of the classes, for the figure.
+
+    Raises:
+        ValueError: names the argument that does not fit.
+    """
+    climb = Climb(steps, None, restarts, seed, until_found=True)
+    if rounds < 1:
+        raise ValueError(f"rounds: {rounds} is not accepted; accepted: 1 or more")
+    most = np.inf if largest is None else demand_size(largest, "largest")
+    with inspecting(model):
+        case = begin(model, images, labels, target, norm, (low, high), batch_size, output)
+        rngs = climb.generators()
+        searches = [_search(case, part, most, rounds, climb, rngs) for part in case.parts()]
+        found = [torch.cat(parts) for parts in zip(*searches, strict=True)]
+        return _concluded(case, found, tuple(classes))
+
+
+def _concluded(
+    case: Case, found: Sequence[Tensor], classes: tuple[str, ...]
+) -> MinimalPerturbation:
+    adversarial, radius, largest = found
+    after, confidence = case.answers(adversarial)
+    return MinimalPerturbation(
+        case.norm_name, as_record(case.images), as_record(adversarial), as_record(case.labels),
+        None if case.target is None else as_record(case.target), as_record(case.before),
+        as_record(after), as_record(case.confidence), as_record(confidence), as_record(radius),
+        as_record(largest), as_record(case.low), as_record(case.high), classes,
+    )  # fmt: skip
+
+
+def _search(
+    case: Case,
+    part: Part,
+    most: float,
+    rounds: int,
+    climb: Climb,
+    rngs: Sequence[np.random.Generator],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the nearest changed images, their radii (B,), and the largest radii tried (B,)."""
+    down, up = case.walls(part.images)
+    limit = case.norm.size(torch.maximum(-down, up)).clamp(max=most)
+    margins = case.margins(part)
+    first, rivals = _nearest_class(case, part)
+    somewhere = torch.where(limit.isfinite(), limit / 2, 1.0)
+    radius = torch.where(first.isfinite(), first, somewhere).minimum(limit)
+    nearest = part.images.clone()
+    upper = torch.where(margins[:, None] > 0, 0.0, torch.inf).to(radius)
+    lower, tried = torch.zeros_like(radius), torch.zeros_like(radius)
+    for _ in range(rounds):
+        gap = torch.where(upper.isfinite(), upper * (1 - _CLOSE) - lower, limit - lower)
+        at = (gap[:, 0] > 0).nonzero()[:, 0]
+        if not len(at):
+            break
+        now = part.take(at)
+        best = ascend(case, now, radius[at], climb, rngs)
+        missed = (best.margins <= 0).nonzero()[:, 0]
+        if rivals is not None and len(missed):
+            aimed = now.take(missed)._replace(rivals=rivals[at[missed]])
+            more = ascend(case, aimed, radius[at[missed]], climb, rngs)
+            best.keep(missed, more.images, more.margins)
+        found, works = _drawn_back(case, now, best.images)
+        size = case.norm.size((found - now.images).flatten(1))
+        tried[at] = torch.maximum(tried[at], radius[at])
+        lower[at] = torch.where(works[:, None], lower[at], radius[at])
+        better = works & (size < upper[at])[:, 0]
+        upper[at[better]], nearest[at[better]] = size[better], found[better]
+        radius = torch.where(upper.isfinite(), (lower + upper) / 2, (2 * radius).minimum(limit))
+    return nearest, upper[:, 0], tried[:, 0]
+
+
+def _nearest_class(case: Case, part: Part) -> tuple[Tensor, Tensor | None]:
+    """Return how far the wanted answer would be if the model were linear (B, 1), and which it is.
+
+    Moosavi-Dezfooli et al. 2016 (1511.04599), of the classes with the largest logits. Distances are
+    inf where gradients are 0. With a target there is no choice of a class.
+    """
+    if case.target is not None:
+        margins, slope = case.look(part)
+        return margins.abs()[:, None] / case.norm.dual(slope), None
+    with torch.no_grad():
+        answers = case.logits(part.images)
+    others = answers.scatter(1, part.goals[:, None], -torch.inf)
+    order = others.argsort(dim=1, descending=True)[:, : min(_RIVALS, answers.shape[1] - 1)]
+    own = answers.gather(1, part.goals[:, None])
+    ways = []
+    for rivals in order.T:
+        _, slope = case.look(part._replace(rivals=rivals))
+        gap = (answers.gather(1, rivals[:, None]) - own).abs()
+        ways.append(gap / case.norm.dual(slope))
+    distances = torch.cat(ways, dim=1).nan_to_num(nan=torch.inf)
+    nearest = distances.argmin(dim=1, keepdim=True)
+    return distances.gather(1, nearest), order.gather(1, nearest)[:, 0]
+
+
+def _drawn_back(case: Case, part: Part, found: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what was found, moved towards the images as far as it stays wrong; and if it is."""
+
+    def moved(share: Tensor) -> Tensor:
+        return case.moved(part.images, (share * (found - part.images)).flatten(1))
+
+    def is_wrong(share: Tensor) -> Tensor:
+        return case.margins(part._replace(images=moved(share)), _SLACK) > 0
+
+    near, far = (found.new_full((len(found), 1, 1, 1), share) for share in (0.0, 1.0))
+    works = is_wrong(far)
+    for _ in range(_HALVINGS):
+        middle = (near + far) / 2
+        enough = is_wrong(middle)[:, None, None, None]
+        near, far = torch.where(enough, near, middle), torch.where(enough, middle, far)
+    return moved(far), works
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class RobustnessCurve:
+    """Accuracy on N images as the size of a perturbation grows.
+
+    Attributes:
+        norm: `linf` or `l2`.
+        epsilons: E sizes, rising.
+        accuracy: share of the images that are right and stay so under attack, in [0, 1] (E,). It
+            never rises: what deceives within a size does within a larger one.
+        noise: share that is right under noise of the same size (E,).
+        clean: share that is right as the images are.
+        num_images: N.
+        num_classes: K.
+    """
+
+    norm: NormName
+    epsilons: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    noise: NDArray[np.float64]
+    clean: float
+    num_images: int
+    num_classes: int
+
+
+def robustness_curve(
+    model: nn.Module,
+    images: Images,
+    labels: Classes,
+    epsilons: Sequence[float],
+    norm: NormName = "linf",
+    *,
+    steps: int = 40,
+    restarts: int = 1,
+    seed: int = 0,
+    low: Bound = 0.0,
+    high: Bound = 1.0,
+    batch_size: int = 256,
+    output: Pick | None = None,
+) -> RobustnessCurve:
+    """Measure accuracy under `pgd` by the size of the perturbation, and under noise of that size.
+
+    Noise is, in L∞, ± epsilon at each pixel; in L2 of length epsilon in a direction drawn
+    uniformly; then brought into the box. The accuracies are upper bounds of the worst case.
+
+    Args:
+        model: puts out logits (N, K).
+        images: (N, C, H, W), with pixels from `low` to `high`.
+        labels: the right classes (N,); None: the model's own answers.
+        epsilons: sizes, in units of a pixel, 0 or more, in any order.
+        norm: `linf` or `l2`.
+        steps: of PGD.
+        restarts: runs of it.
+        seed: of random starts and noise.
+        low: the least value that a pixel may have, or one for each channel.
+        high: the largest, likewise.
+        batch_size: images at a time.
+        output: as `fgsm`.
+
+    Raises:
+        ValueError: names the argument that does not fit.
+    """
+    climb = Climb(steps, None, restarts, seed, until_found=True)
+    sizes = sorted({demand_size(epsilon, "epsilons") for epsilon in epsilons})
+    if not sizes:
+        raise ValueError("epsilons: none are given; accepted: one size or more")
+    with inspecting(model):
+        case = begin(model, images, labels, None, norm, (low, high), batch_size, output)
+        right = case.before == case.labels
+        clean, accuracy, noise = _share(right), [], []
+        for size in sizes:
+            noise.append(_accuracy_in_noise(case, size, seed))
+            right[right.clone()] = _withstand(case, right, size, climb)
+            accuracy.append(_share(right))
+        with torch.no_grad():
+            num_classes = case.logits(case.images[:1]).shape[1]
+        return RobustnessCurve(
+            norm, np.array(sizes), np.array(accuracy), np.array(noise), clean, len(right),
+            num_classes,
+        )  # fmt: skip
+
+
+def _withstand(case: Case, which: Tensor, size: float, climb: Climb) -> Tensor:
+    """Return whether each image that a mask chooses is still answered with its label."""
+    rngs = climb.generators()
+    found = [ascend(case, part, part.radii(size), climb, rngs) for part in case.parts(which)]
+    return torch.cat([each.margins <= 0 for each in found]) if found else which[which]
+
+
+def _accuracy_in_noise(case: Case, size: float, seed: int) -> float:
+    rng = np.random.default_rng([seed, 1])
+    right = []
+    for part in case.parts():
+        flat = part.images.flatten(1)
+        drawn = case.norm.outermost(flat, rng)
+        delta = case.norm.project(size * drawn, part.radii(size), *case.walls(part.images))
+        noisy = part._replace(images=case.moved(part.images, delta))
+        right.append(case.margins(noisy) <= 0)
+    return _share(torch.cat(right))
+
+
+def _share(which: Tensor) -> float:
+    return int(which.sum()) / len(which)

@@ -1,0 +1,107 @@
+"""Do images that deceive one model deceive another?
+
+N images, M models.
+"""
+
+from collections.abc import Callable, Mapping
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visualization.adversarial.attacking import Classes, answers
+from visualization.adversarial.attacks import Attack
+from visualization.core.inputs import Images, Pick, as_images, inspecting
+from visualization.core.records import brief_repr
+
+Attacker = Callable[[nn.Module, Images, Classes], Attack]
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class TransferTable:
+    """What M models make of images that were made against each of them.
+
+    Attributes:
+        names: of the models.
+        accuracy: of each model (second axis) on the images made against each (first) (M, M).
+        noise: the same, with the sign of each pixel's change drawn at random (M, M): what changes
+            of that size do by themselves.
+        clean: accuracy on the images as they are (M,).
+        method: of the attack.
+        norm: `linf` or `l2`.
+        epsilon: the largest size of a perturbation.
+        num_images: N.
+    """
+
+    names: tuple[str, ...]
+    accuracy: NDArray[np.float64]
+    noise: NDArray[np.float64]
+    clean: NDArray[np.float64]
+    method: str
+    norm: str
+    epsilon: float
+    num_images: int
+
+
+def transfer_table(
+    models: Mapping[str, nn.Module],
+    images: Images,
+    labels: Classes,
+    attack: Attacker,
+    *,
+    seed: int = 0,
+    batch_size: int = 256,
+    output: Pick | None = None,
+) -> TransferTable:
+    """Attack each model, and let each model answer what came of it.
+
+    Args:
+        models: by name; each puts out logits (N, K), of the same classes.
+        images: (N, C, H, W).
+        labels: the right classes (N,). None makes no sense here, for each model has its own.
+        attack: called with a model, the images and the labels, such as
+            `functools.partial(pgd, epsilon=0.1)`.
+        seed: of the signs of the noise.
+        batch_size: images at a time, where they are answered.
+        output: picks the logits from what each model puts out; None: it is one tensor. The attack
+            takes one of its own.
+
+    Raises:
+        ValueError: no models, or no labels; or the attack's.
+    """
+    if not models:
+        raise ValueError("models: none are given; accepted: one or more, by name")
+    if labels is None:
+        raise ValueError("labels: None is not accepted; accepted: the right class of each image")
+    attacks = [attack(model, images, labels) for model in models.values()]
+    right = attacks[0].labels
+    sets = [found.adversarial for found in attacks]
+    noisy = [_random_signs(found, seed) for found in attacks]
+    shown = (attacks[0].images, *sets, *noisy)
+    columns = [
+        [_accuracy(model, each, right, batch_size, output) for each in shown]
+        for model in models.values()
+    ]
+    table, num = np.array(columns).T, len(models)
+    first = attacks[0]
+    return TransferTable(
+        tuple(models), table[1 : num + 1], table[num + 1 :], table[0], first.method, first.norm,
+        first.epsilon, len(right),
+    )  # fmt: skip
+
+
+def _random_signs(attack: Attack, seed: int) -> Tensor:
+    """Return the images with the attack's changes, each pixel's up or down at random."""
+    drawn = np.random.default_rng(seed).random(tuple(attack.images.shape), np.float32)
+    change = torch.where(torch.as_tensor(drawn) < 0.5, -1, 1) * (attack.adversarial - attack.images)
+    return torch.maximum(torch.minimum(attack.images + change, attack.high), attack.low)
+
+
+def _accuracy(
+    model: nn.Module, images: Tensor, labels: Tensor, batch_size: int, output: Pick | None
+) -> float:
+    with inspecting(model):
+        given, _ = answers(model, as_images(images, model), batch_size, output)
+    return float((given.cpu() == labels).double().mean())

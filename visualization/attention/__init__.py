@@ -1,0 +1,1 @@
+"""Attention: what a model looks at while it writes."""

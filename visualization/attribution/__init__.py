@@ -1,0 +1,1 @@
+"""Attribution: which part of an input an output rests on."""

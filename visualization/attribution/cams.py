@@ -1,0 +1,246 @@
+"""Which places of a layer's feature maps speak for a class: Grad-CAM and Grad-CAM++.
+
+B images, C channels of h × w at the layer, H × W pixels.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
+
+from visualization.core.errors import NothingToShow
+from visualization.core.inputs import (
+    Images,
+    Target,
+    as_images,
+    demand_tensor,
+    inspecting,
+    named,
+    one_call,
+)
+from visualization.core.layout import tapped_maps
+from visualization.core.targets import (
+    Asked,
+    asked,
+    demand_gradient,
+    demand_last,
+    spans,
+    without_gradient,
+)
+from visualization.core.tracing import NamedLayer, tapped
+
+Weights = Callable[[Tensor, Tensor], Tensor]  # activations, gradients (B, C, h, w) -> (B, C)
+
+
+def layer_calls(model: nn.Module, images: Images) -> list[tuple[str, int, tuple[int, ...]]]:
+    """Return name, number of the call and output's shape for each call of a layer, as they end.
+
+    The model is run on the first image. Outputs that are no single tensor have the shape ().
+    """
+    calls: list[tuple[str, int, tuple[int, ...]]] = []
+    counts: dict[str, int] = {}
+
+    def note(name: str) -> Callable[[Any], None]:
+        def take(output: Any) -> None:
+            number = counts[name] = counts.get(name, -1) + 1
+            calls.append((name, number, tuple(output.shape) if isinstance(output, Tensor) else ()))
+
+        return take
+
+    names = [name for name, _ in model.named_modules() if name]
+    with inspecting(model), torch.no_grad(), tapped(model, {name: note(name) for name in names}):
+        model(as_images(images, model)[:1].clone())
+    return calls
+
+
+def last_map(
+    model: nn.Module, images: Images, target: Target = None, of: NamedLayer | None = None
+) -> str:
+    """Return the name of the last layer with feature maps on the way to what is explained.
+
+    The maps have more than one place, and the score of the first image depends on them: what a
+    network computes beside it, however late, does not count. The name is such as `relu@3` if the
+    layer runs several times. What the model itself puts out does not count.
+
+    Args:
+        model: any module.
+        images: (B, C, H, W), of which the first is run.
+        target: what is explained, as `score` takes it; None: the largest class.
+        of: dotted name of the layer whose unit is explained; None: the model's output.
+
+    Raises:
+        NothingToShow: (a ValueError) there is none.
+    """
+    with inspecting(model):
+        held = as_images(images, model)
+        ask = asked(model, held, target, named(model, of, "of"), None, graph=True)
+        return _last_map(ask, held)
+
+
+def _last_map(ask: Asked, images: Tensor) -> str:
+    """Return what `last_map` does of a score."""
+    calls: list[str] = []
+    maps: dict[str, Tensor] = {}  # by name and number of the call, as they end
+
+    def note(name: str) -> Callable[[Any], Any]:
+        def take(output: Any) -> Any:
+            called = f"{name}@{calls.count(name)}"
+            calls.append(name)
+            if not isinstance(output, Tensor) or output.ndim != 4 or output[0, 0].numel() < 2:
+                return None
+            maps[called] = output
+            return output.clone()  # what follows may work in place
+
+        return take
+
+    own = ask.layer.partition("@")[0] if ask.layer else None
+    names = [name for name, _ in ask.model.named_modules() if name]
+    before = [name for name in names if not own or not f"{name}.".startswith(f"{own}.")]
+    with tapped_maps(ask.model, {name: note(name) for name in before}):
+        scores = ask.part(slice(1))(images[:1].clone().requires_grad_(), torch.tensor([0]))
+    if not maps:
+        kind = type(ask.model).__name__
+        raise NothingToShow(f"layer: no layer of the {kind} puts out feature maps (B, C, h, w)")
+    last = demand_last(scores, maps)
+    name = last.rpartition("@")[0]
+    return last if calls.count(name) > 1 else name
+
+
+def grad_cam(
+    model: nn.Module,
+    images: Images,
+    target: Target = None,
+    *,
+    layer: NamedLayer | None = None,
+    of: NamedLayer | None = None,
+    positive: bool = True,
+    upsample: bool = True,
+    batch_size: int | None = None,
+) -> Tensor:
+    """Return the sum of a layer's maps, each times the mean of the score's gradient in it.
+
+    Grad-CAM (Selvaraju et al. 1610.02391, equations 1 and 2), in units of the score per place. Of a
+    net that ends in a global mean and a linear layer it is, before its ReLU, CAM / (h · w).
+
+    Args:
+        model: any module; it is left as it was.
+        images: (B, C, H, W) or (C, H, W).
+        target: what is explained, as `score` takes it; None: each image's own largest class.
+        layer: dotted name of the layer whose maps are summed; None: see `last_map`. Of a layer that
+            runs several times the first call is meant; `relu@1` is the second.
+        of: dotted name of a layer after it whose unit is explained; None: the model's output.
+        positive: leave out what speaks against the target (equation 2's ReLU).
+        upsample: return (B, H, W), enlarged bilinearly; otherwise (B, h, w).
+        batch_size: images that run at once, which bounds the memory; None:
+            at most 64, of 2²⁰ numbers together.
+
+    Raises:
+        ValueError: the layer puts out no maps (B, C, h, w), or the score does not depend on it; or
+            as `score`.
+    """
+    return _cam(
+        model, images, target, _mean_gradient, (layer, of), (positive, upsample), batch_size
+    )
+
+
+def grad_cam_plus_plus(
+    model: nn.Module,
+    images: Images,
+    target: Target = None,
+    *,
+    layer: NamedLayer | None = None,
+    of: NamedLayer | None = None,
+    positive: bool = True,
+    upsample: bool = True,
+    batch_size: int | None = None,
+) -> Tensor:
+    """Return the sum of a layer's maps, each times a mean over places that gain the score.
+
+    Grad-CAM++ (Chattopadhyay et al. 1710.11063, equations 10 and 19), for exp(score): where the
+    gradient g is above 0 a place weighs 1 / (2 + g Σ A), elsewhere it is left out, and the factor
+    exp(score), the same for a whole map, is not multiplied in. The paper has activations A from 0
+    on; in layers before a ReLU those below 0 are left out of Σ A, which keeps weights in (0, 1/2].
+
+    Args:
+        model: any module; it is left as it was.
+        images: (B, C, H, W) or (C, H, W).
+        target: as `grad_cam`.
+        layer: as `grad_cam`.
+        of: as `grad_cam`.
+        positive: as `grad_cam`.
+        upsample: as `grad_cam`.
+        batch_size: images that run at once, which bounds the memory; None:
+            at most 64, of 2²⁰ numbers together.
+
+    Raises:
+        ValueError: as `grad_cam`.
+    """
+    return _cam(model, images, target, _gained, (layer, of), (positive, upsample), batch_size)
+
+
+def _mean_gradient(_: Tensor, gradients: Tensor) -> Tensor:
+    return gradients.mean(dim=(2, 3))
+
+
+def _gained(activations: Tensor, gradients: Tensor) -> Tensor:
+    gains = gradients.clamp(min=0)
+    sums = activations.clamp(min=0).sum(dim=(2, 3), keepdim=True)
+    return (gains / (2 + gains * sums)).sum(dim=(2, 3))
+
+
+def _cam(
+    model: nn.Module, images: Images, target: Target, weights: Weights,
+    layers: tuple[NamedLayer | None, NamedLayer | None], how: tuple[bool, bool],
+    batch_size: int | None,
+) -> Tensor:  # fmt: skip
+    """Return the weighted sums of maps (B, H, W), or (B, h, w) if not to be enlarged."""
+    positive, upsample = how
+    with inspecting(model):
+        held = as_images(images, model)
+        ask = asked(model, held, target, named(model, layers[1], "of"), batch_size, graph=True)
+        layer = named(model, layers[0]) or _last_map(ask, held)
+        parts = []
+        for span in spans(len(held), ask.batch_size):
+            try:
+                maps, gradients = _maps_and_gradients(ask.part(span), held[span], layer)
+            except CheckpointError:  # a checkpoint around the layer begins its graph at the images
+                asking = held[span].requires_grad_()
+                maps, gradients = _maps_and_gradients(ask.part(span), asking, layer)
+            parts.append((weights(maps, gradients)[:, :, None, None] * maps).sum(dim=1))
+        cams = torch.cat(parts)
+        cams = cams.clamp(min=0) if positive else cams
+        if not upsample:
+            return cams
+        size = held.shape[2:]
+        return F.interpolate(cams[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def _maps_and_gradients(ask: Asked, images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+    """Return what a layer puts out and the score's gradient with respect to it (B, C, h, w).
+
+    The graph begins at the maps, and goes on from a copy, which may be changed in place.
+    """
+    found: list[Tensor] = []
+    chosen = one_call(ask.model, layer)
+    if ask.layer and chosen == one_call(ask.model, ask.layer):
+        raise ValueError(f"of: {ask.layer!r} is the layer itself; accepted: a layer after it")
+
+    def begin(output: Any) -> Tensor:
+        maps = demand_tensor(output, repr(layer)).detach()
+        if maps.ndim != 4:
+            problem = f"{layer!r} puts out {tuple(maps.shape)}"
+            raise ValueError(f"layer: {problem}; accepted: layers that put out (B, C, h, w)")
+        found.append(maps.requires_grad_())
+        return maps.clone()
+
+    with tapped_maps(ask.model, {chosen: begin}):
+        scores = ask(images)
+    if not found and ask.layer:  # the pass went no further than to that one
+        raise without_gradient(repr(layer))
+    if not found:
+        raise ValueError(f"layer: {layer!r} was not called while the model ran")
+    (maps,) = found
+    return maps.detach(), demand_gradient(scores, maps, repr(layer))

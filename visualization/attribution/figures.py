@@ -1,0 +1,267 @@
+"""Attributions: maps beside their images, curves of faithfulness, and what randomisation leaves."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from visualization.attribution.faithfulness import RANDOM, Faithfulness
+from visualization.attribution.methods import Attributions
+from visualization.attribution.sanity import SanityCheck
+from visualization.core.captions import caption
+from visualization.core.pictures import picture, signed
+from visualization.core.registry import COLORS, INK, MUTED, draw, text
+from visualization.core.words import breadth, brief, key, share_of, wrapped
+from visualization.recurrent.figures.states import label, quiet
+
+TITLES: Mapping[str, str] = {
+    "saliency": "gradient", "input_x_gradient": "gradient × input", "smooth_grad": "SmoothGrad",
+    "integrated_gradients": "integrated\ngradients", "guided_backprop": "guided\nbackprop",
+    "deconvnet": "deconvnet", "grad_cam": "Grad-CAM", "grad_cam_plus_plus": "Grad-CAM++",
+    "rise": "RISE",
+}  # fmt: skip
+_ROWS = 8  # images that are drawn
+_METHODS = 10  # of which maps are drawn
+_NARROW = 20  # letters of a method's name
+_CURVES = 14  # methods of which curves are named
+_STAGES = 8  # stages of randomisation of which maps are drawn
+_LINES = ("-", "--", ":")  # styles, once the colours are used up
+_FULL = 99.5  # percentile of a map at which its colours are full: single pixels must not hide it
+
+
+def _title(name: str) -> str:
+    return TITLES.get(name, name)
+
+
+def _line(name: str) -> str:
+    """Return a method's name on one line."""
+    return _title(name).replace("\n", " ")
+
+
+def _limits(image: NDArray[np.float64]) -> tuple[float, float]:
+    """Return 0 and 1, or the image's own least and most if they lie beyond."""
+    return min(0.0, float(image.min())), max(1.0, float(image.max()))
+
+
+def _map(axes: Axes, values: NDArray[np.float64], title: str) -> None:
+    """Draw a map with its signs, in its own scale."""
+    size = float(np.percentile(np.abs(values), _FULL)) or float(np.abs(values).max())
+    signed(axes, values, title, size)
+    if not values.any():
+        axes.text(0.5, 0.5, "all 0", fontsize=8, color=MUTED, ha="center", va="center",
+                  transform=axes.transAxes)  # fmt: skip
+
+
+@draw.register
+def _(record: Attributions) -> Figure:
+    rows = min(_ROWS, len(record.images))
+    methods = dict(list(record.maps.items())[:_METHODS])
+    columns = 1 + len(methods)
+    figure = Figure(figsize=(0.8 + 1.05 * columns, 0.6 + 1.08 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    parts = (share_of(len(record.images), rows, "images"),
+             share_of(len(record.maps), len(methods), "methods"))  # fmt: skip
+    if any(parts):
+        figure.supxlabel("; ".join(filter(None, parts)), fontsize=9, color=MUTED)
+    for row, places in enumerate(grid):
+        image = record.images[row]
+        picture(places[0], image, "image" if row == 0 else "", _limits(image))
+        places[0].set_ylabel(
+            f"{brief(record.targets[row], 14)}\nscore {record.scores[row]:.3g}",
+            fontsize=8,
+            color=INK,
+        )
+        for axes, (name, maps) in zip(places[1:], methods.items(), strict=True):
+            _map(axes, maps[row], _title(name) if row == 0 else "")
+    return figure
+
+
+@caption.register
+def _(record: Attributions) -> str:
+    return (
+        "What speaks for the answer named at the left (red) and against it (blue), by each method; "
+        "each map in its own scale. SmoothGrad is of the gradient, RISE is less its mean."
+    )
+
+
+@text.register
+def _(record: Attributions) -> str:
+    width = max(map(len, record.targets), default=0)
+    lines = [
+        f"{target:>{width}}  {value:>10.4g}"
+        for target, value in zip(record.targets, record.scores, strict=True)
+    ]
+    return "\n".join([f"explained by {', '.join(record.maps)}: target, score", *lines])
+
+
+@draw.register
+def _(record: Faithfulness) -> Figure:
+    figure = Figure(figsize=(9.2, 5.0), layout="constrained")
+    lines = -(-min(len(record.deletion), _CURVES) // _beside(record.deletion))
+    figure.set_figheight(4.3 + 0.2 * max(4, lines))
+    left, right = figure.subplots(1, 2, sharey=True)
+    down, up = record.deletion_area(), record.insertion_area()
+    _curves(left, record.shares, record.deletion, down, lowest=True)
+    _curves(right, record.shares, record.insertion, up, lowest=False)
+    num = len(next(iter(record.deletion.values())))
+    quiet(left, f"pixels become {record.fills[0]}: low is faithful")
+    quiet(right, f"pixels enter {record.fills[1]}: high is faithful")
+    label(left, "share of pixels deleted", f"{record.quantity}, mean of {num} images")
+    label(right, "share of pixels inserted", "")
+    return figure
+
+
+def _curves(
+    axes: Axes, shares: NDArray[np.float64], curves: Mapping[str, NDArray[np.float64]],
+    areas: Mapping[str, NDArray[np.float64]], *, lowest: bool,
+) -> None:  # fmt: skip
+    """Draw the mean curve of each method, in a colour of its own; the legend has the best first."""
+    styles = dict(zip((n for n in curves if n != RANDOM), _styles(), strict=False))
+    order = sorted(curves, key=lambda name: areas[name].mean() * (1 if lowest else -1))
+    for name in order:
+        color, style = styles.get(name, (MUTED, "--"))
+        width = 2.4 if name == RANDOM else 1.4
+        axes.plot(shares, curves[name].mean(axis=0), style, color=color, linewidth=width,
+                  label=f"{areas[name].mean():.3f}  {brief(_line(name), 22)}")  # fmt: skip
+    axes.set_xlim(0, 1)
+    axes.grid(axis="y", color="#eeeeee")
+    key(
+        axes, _CURVES, title="area under the curve, the most faithful first", title_fontsize=8,
+        ncols=_beside(curves), loc="upper center", bbox_to_anchor=(0.5, -0.14),
+    )  # fmt: skip
+
+
+def _beside(names: Iterable[str]) -> int:
+    """Return how many of the methods' names have room beside each other in a legend."""
+    return 1 if max(breadth(_line(name)) for name in names) > _NARROW else 2
+
+
+def _styles() -> list[tuple[str, str]]:
+    return [(color, line) for line, color in itertools.product(_LINES, COLORS)]
+
+
+@caption.register
+def _(record: Faithfulness) -> str:
+    return (
+        "The score while pixels are deleted from the image, or inserted into a blank, those that a "
+        "method rates highest first. A line beside that of random orders (grey) explains nothing."
+    )
+
+
+@text.register
+def _(record: Faithfulness) -> str:
+    down, up = record.deletion_area(), record.insertion_area()
+    lines = [
+        f"{_line(name):<24}{_mean(down[name]):>18}{_mean(up[name]):>18}"
+        for name in sorted(down, key=lambda name: -(up[name] - down[name]).mean())
+    ]
+    num = len(next(iter(down.values())))
+    told = f"area under the curve of the {record.quantity}: mean of {num} images ± standard error"
+    return "\n".join([told, f"{'method':<24}{'deletion':>18}{'insertion':>18}", *lines])
+
+
+def _mean(values: NDArray[np.float64]) -> str:
+    """Return a mean with its standard error, if there are two numbers or more."""
+    if len(values) < 2:
+        return f"{values.mean():.3f}"
+    return f"{values.mean():.3f} ± {values.std(ddof=1) / len(values) ** 0.5:.3f}"
+
+
+@draw.register
+def _(record: SanityCheck) -> Figure:
+    stages = _stages(len(record.layers))
+    shown = dict(list(record.maps.items())[:_METHODS])
+    rows = len(shown)
+    figure = Figure(
+        figsize=(max(9.2, 1.5 + 0.9 * len(stages)), 4.1 + 0.9 * rows), layout="constrained"
+    )
+    halves = figure.subfigures(2, 1, squeeze=False, height_ratios=(3.4, 0.7 + 0.9 * rows))
+    upper, lower = halves[:, 0]
+    left, right = upper.subplots(1, 2, sharey=True)
+    _lines(left, record, record.signed, "maps with their signs")
+    _lines(right, record, record.absolute, "maps without their signs")
+    left.set_ylabel("rank correlation", fontsize=9)
+    lines, names = left.get_legend_handles_labels()
+    upper.legend(lines, [brief(name) for name in names], fontsize=8, frameon=False,
+                 loc="outside right center")  # fmt: skip
+    grid = lower.subplots(rows, len(stages), squeeze=False)
+    for row, (name, maps) in enumerate(shown.items()):
+        for axes, stage in zip(grid[row], stages, strict=True):
+            title = "" if row else "\n".join(wrapped(_dotted(_stage(record, stage)), 14, 3))
+            _map(axes, maps[stage], title)
+        grid[row, 0].set_ylabel(brief(_title(name), 40), fontsize=8, color=INK)
+    return figure
+
+
+def _dotted(name: str) -> str:
+    """Return a layer's name that can be broken after its dots."""
+    return name.replace(".", ". ")
+
+
+def _stages(num: int) -> list[int]:
+    """Return the stages of which maps are drawn, the first and the last among them."""
+    return sorted({round(at) for at in np.linspace(0, num, min(_STAGES, num + 1))})
+
+
+def _stage(record: SanityCheck, stage: int) -> str:
+    """Return what a stage has lost."""
+    if stage == 0:
+        return "as learned"
+    return record.layers[stage - 1] or "model"
+
+
+def _lines(
+    axes: Axes, record: SanityCheck, values: Mapping[str, NDArray[np.float64]], title: str
+) -> None:
+    """Draw the mean correlation by stage."""
+    at = range(len(record.layers) + 1)
+    shown = list(values.items())[:_METHODS]
+    for (name, found), (color, style) in zip(shown, _styles(), strict=False):
+        axes.plot(at, _defined(found), style, marker="o", markersize=3, color=color,
+                  linewidth=1.4, label=_line(name))  # fmt: skip
+    axes.axhline(0, color="#dddddd", linewidth=1, zorder=0)
+    names = [brief(_stage(record, stage), 18) for stage in at]
+    each = -(-len(names) // 16)
+    axes.set_xticks(at[::each], names[::each], rotation=90)
+    quiet(axes, title)
+    least = min((float(np.fmin.reduce(_defined(found))) for found in values.values()), default=0.0)
+    axes.set_ylim(min(-0.25, least) - 0.05, 1.05)
+    how = "random from the left up to here" if record.cascading else "random, this one alone"
+    label(axes, how, "")
+
+
+def _defined(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean by stage over images that have a map to compare with (L + 1,), or NaN."""
+    kept = values[:, ~np.isnan(values[0])]
+    return np.asarray(kept.mean(axis=1) if kept.size else values[:, 0])
+
+
+@caption.register
+def _(record: SanityCheck) -> str:
+    how = "layer after layer, from the last," if record.cascading else "one layer at a time"
+    return (
+        f"How like the original maps are those of a copy of which {how} gets random weights. A "
+        "line that stays up does not show what was learned; what is multiplied by the image keeps "
+        "its blank pixels. Below: the maps of the first image."
+    )
+
+
+@text.register
+def _(record: SanityCheck) -> str:
+    names = [_stage(record, stage) for stage in range(len(record.layers) + 1)]
+    width = max(map(len, names))
+    head = " " * width + "".join(f"{_line(name):>24}" for name in record.signed)
+    lines = [
+        f"{name:<{width}}"
+        + "".join(
+            f"{_defined(record.signed[method])[stage]:>+16.2f}"
+            f"{_defined(record.absolute[method])[stage]:>+8.2f}"
+            for method in record.signed
+        )
+        for stage, name in enumerate(names)
+    ]
+    told = "rank correlation with the maps as learned, mean of the images: with signs, without"
+    return "\n".join([told, head, *lines])

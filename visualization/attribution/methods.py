@@ -1,0 +1,210 @@
+"""Ways of attribution by name, and what several of them say of the same images."""
+
+import difflib
+import functools
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visualization.attribution.cams import grad_cam, grad_cam_plus_plus
+from visualization.attribution.gradients import (
+    Method,
+    deconvnet,
+    explaining,
+    guided_backprop,
+    input_x_gradient,
+    integrated_gradients,
+    saliency,
+    smooth_grad,
+)
+from visualization.attribution.masking import occlusion_map, rise
+from visualization.core.inputs import Images, Target, as_images, inspecting
+from visualization.core.records import brief_repr
+from visualization.core.targets import Asked, asked
+from visualization.core.tracing import NamedLayer
+
+Methods = Sequence[str] | Mapping[str, Method]
+
+
+def _occlusion(
+    model: nn.Module, images: Images, target: Target = None, *, layer: NamedLayer | None = None,
+    batch_size: int | None = None,
+) -> Tensor:  # fmt: skip
+    """Return the occlusion map for a window of an eighth of each side, moved by half of that."""
+    sides = tuple(images.shape[-2:])
+    window = (max(1, sides[0] // 8), max(1, sides[1] // 8))
+    stride = (max(1, window[0] // 2), max(1, window[1] // 2))
+    return occlusion_map(
+        model, images, target, layer=layer, window=window, stride=stride, batch_size=batch_size
+    )
+
+
+def _rise(
+    model: nn.Module, images: Images, target: Target = None, *, layer: NamedLayer | None = None,
+    batch_size: int | None = None,
+) -> Tensor:  # fmt: skip
+    """Return the map of RISE, less its mean, with fewer masks for large images: see `_MASKED`."""
+    num = _MASKED // math.prod(images.shape[-3:])
+    masks = min(_MOST_MASKS, max(_LEAST_MASKS, num))
+    return _centred(rise)(
+        model, images, target, layer=layer, num_masks=masks, batch_size=batch_size
+    )
+
+
+def _centred(method: Method) -> Method:
+    """Return a method whose maps are less their mean: of RISE only differences explain."""
+
+    @functools.wraps(method)
+    def explain(*args: Any, **kwargs: Any) -> Tensor:
+        values = method(*args, **kwargs)
+        return values - values.mean(dim=(1, 2), keepdim=True)
+
+    return explain
+
+
+def _is_rise(method: Method) -> bool:
+    """Tell whether a method is RISE itself, with whatever options."""
+    while isinstance(method, functools.partial):
+        method = method.func
+    return method is rise
+
+
+_MASKED = 2**26  # numbers in all masked copies of an image: 446 masks for (3, 224, 224)
+_LEAST_MASKS, _MOST_MASKS = 100, 2000
+
+METHODS: Mapping[str, Method] = {
+    "saliency": saliency,
+    "input_x_gradient": input_x_gradient,
+    "smooth_grad": smooth_grad,
+    "integrated_gradients": integrated_gradients,
+    "guided_backprop": guided_backprop,
+    "deconvnet": deconvnet,
+    "grad_cam": grad_cam,
+    "grad_cam_plus_plus": grad_cam_plus_plus,
+    "occlusion": _occlusion,
+    "rise": _rise,
+}
+_OF_THE_ANSWER = ("grad_cam", "grad_cam_plus_plus")  # for a unit, their own layer must be chosen
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class Attributions:
+    """What several methods say of B images.
+
+    Attributes:
+        images: (B, C, H, W).
+        maps: by method (B, H, W), summed over channels, with their signs.
+        targets: what was explained of each image, in words (B,).
+        scores: of the images themselves (B,).
+    """
+
+    images: NDArray[np.float64]
+    maps: Mapping[str, NDArray[np.float64]]
+    targets: tuple[str, ...]
+    scores: NDArray[np.float64]
+
+
+def chosen_methods(
+    methods: Methods | None, layer: NamedLayer | None = None, batch_size: int | None = None
+) -> dict[str, Method]:
+    """Return functions (model, images, target) -> Tensor by name; None: all that there are.
+
+    Of a unit of a layer, Grad-CAM is not among them, as its own layer must lie before the unit's;
+    a function of it may be given. The batch size is for those that have one. Maps of RISE are less
+    their mean.
+
+    Raises:
+        ValueError: an unknown name; names the nearest.
+    """
+    names = [name for name in METHODS if layer is None or name not in _OF_THE_ANSWER]
+    wanted = names if methods is None else methods
+    for name in wanted if not isinstance(wanted, Mapping) else ():
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1, 0.0)[0]
+            accepted = f"{', '.join(names)}, or functions by name; did you mean {near!r}?"
+            raise ValueError(f"methods: {name!r} is not accepted; accepted: {accepted}")
+    by_name = wanted if isinstance(wanted, Mapping) else {name: METHODS[name] for name in wanted}
+    chosen: dict[str, Method] = {}
+    for name, method in by_name.items():
+        explain = explaining(_centred(method) if _is_rise(method) else method, layer)
+        has_batches = "batch_size" in inspect.signature(explain).parameters
+        options = {"batch_size": batch_size} if has_batches and batch_size is not None else {}
+        chosen[name] = functools.partial(explain, **options)
+    return chosen
+
+
+def as_map(attributions: Tensor) -> Tensor:
+    """Return attributions (B, C, H, W) summed over channels (B, H, W); maps stay as they are."""
+    return attributions.sum(dim=1) if attributions.ndim == 4 else attributions
+
+
+def attributions(
+    model: nn.Module,
+    images: Images,
+    target: Target = None,
+    *,
+    methods: Methods | None = None,
+    layer: NamedLayer | None = None,
+    labels: Sequence[str] | None = None,
+    batch_size: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Attributions:
+    """Explain the same scores of the same images by several methods.
+
+    By default time and memory are bounded: an image costs some 100 backward passes, 225 occluded
+    copies, and of RISE as many masked copies as have 2²⁶ numbers together, from 100 to 2,000 (of
+    (3, 224, 224) it is 446); for how many run at once see `batch_size`. Maps of RISE are less their
+    mean, as only differences explain there.
+
+    Args:
+        model: any module; it is left as it was.
+        images: (B, C, H, W) or (C, H, W).
+        target: what is explained, as `score` takes it; None: each image's own largest class.
+        methods: names of `METHODS`, or functions (model, images, target) -> (B, C, H, W) or
+            (B, H, W) by name, with their options set by `functools.partial`; None: all of them.
+        layer: dotted name of the layer whose unit is meant; None: the model's output.
+        labels: of the classes, by number; None: the numbers.
+        batch_size: images that run at once, handed on to each method that has one, which bounds
+            the memory; None: at most 64 of 2²⁰ numbers together where there are gradients, at most
+            256 of 2²² where there are none.
+        progress: told, in a few words, which method begins, such as `print`.
+
+    Raises:
+        ValueError: an unknown method; or as the methods.
+    """
+    chosen = chosen_methods(methods, layer, batch_size)
+    found: dict[str, Tensor] = {}
+    with inspecting(model):
+        held = as_images(images, model)
+        ask = asked(model, held, target, layer, batch_size)
+        with torch.no_grad():
+            scores = ask.each(held)
+        for number, (name, method) in enumerate(chosen.items(), start=1):
+            if progress:
+                progress(f"{name}, method {number} of {len(chosen)}")
+            found[name] = as_map(method(model, held, ask.target))
+    words = tuple(target_words(ask, labels, len(held)))
+    maps = {name: as_array(values) for name, values in found.items()}
+    return Attributions(as_array(held), maps, words, as_array(scores))
+
+
+def target_words(ask: Asked, labels: Sequence[str] | None, num: int) -> list[str]:
+    """Return what is explained of each image as a person would say it."""
+    if callable(ask.target):
+        return [getattr(ask.target, "__name__", type(ask.target).__name__)] * num
+    numbers = ask.target.tolist() if isinstance(ask.target, Tensor) else [ask.target] * num
+    if labels is not None:
+        return [labels[at] if isinstance(at, int) else str(at) for at in numbers]
+    return [f"{ask.layer}: {at}" if ask.layer else str(at) for at in numbers]
+
+
+def as_array(values: Tensor) -> NDArray[np.float64]:
+    """Return a tensor as an array of numbers for a record."""
+    return np.asarray(values.detach().cpu().double().numpy())

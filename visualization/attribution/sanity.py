@@ -1,0 +1,170 @@
+"""Does an attribution depend on what was learned: maps of a model whose weights are lost.
+
+B images, L layers.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visualization.attribution.cams import layer_calls
+from visualization.attribution.methods import Methods, as_array, as_map, chosen_methods
+from visualization.core.errors import NothingToShow
+from visualization.core.inputs import Images, Target, as_images, copied, inspecting
+from visualization.core.records import brief_repr
+from visualization.core.targets import asked
+from visualization.core.tracing import NamedLayer, find_layer, layer_names
+
+CHECKED = (
+    "saliency", "input_x_gradient", "integrated_gradients", "guided_backprop", "deconvnet",
+    "grad_cam",
+)  # fmt: skip
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class SanityCheck:
+    """How like the original maps are those of a model that loses its weights layer by layer.
+
+    Attributes:
+        layers: in the order in which they lose their weights, the last of the model first (L,);
+            "" stands for weights that the model itself holds.
+        signed: by method, the rank correlation with the original map (L + 1, B), from -1 to 1; the
+            first row is the model as it is. It is 0 where a map has lost all differences, and NaN
+            where the original has none.
+        absolute: the same of the maps' absolute values.
+        image: the first image (C, H, W).
+        maps: by method, the first image's maps (L + 1, H, W).
+        cascading: layers stay lost; otherwise each of them alone.
+    """
+
+    layers: tuple[str, ...]
+    signed: Mapping[str, NDArray[np.float64]]
+    absolute: Mapping[str, NDArray[np.float64]]
+    image: NDArray[np.float64]
+    maps: Mapping[str, NDArray[np.float64]]
+    cascading: bool
+
+
+def edges(model: nn.Module, images: Images, target: Target = None) -> Tensor:
+    """Return how steep the image is at each pixel (B, H, W): a map that knows nothing of a model.
+
+    What an explanation must not be mistaken for; `randomisation_check` shows it unmoved.
+    """
+    held = as_images(images, model)
+    slopes = [torch.gradient(held, dim=axis)[0] for axis in (2, 3) if held.shape[axis] > 1]
+    return torch.stack([slope.square() for slope in slopes]).sum(dim=(0, 2)).sqrt()
+
+
+def randomisation_check(
+    model: nn.Module,
+    images: Images,
+    target: Target = None,
+    *,
+    methods: Methods | None = None,
+    layers: Sequence[NamedLayer] | None = None,
+    cascading: bool = True,
+    seed: int = 0,
+    batch_size: int | None = None,
+) -> SanityCheck:
+    """Take a copy's weights away from the last layer down, and compare its maps with the model's.
+
+    Adebayo et al. 1810.03292, section 3. A layer's weights are redrawn from a normal distribution
+    of their own mean and standard deviation, which keeps the scale of activations and loses what
+    was learned. Weights that are all the same number stay, and so do buffers, such as the running
+    means of BatchNorm. Spearman's rank correlation is taken over all numbers of a map. A map that
+    stays like the original, such as that of `edges`, does not explain what was learned.
+
+    Args:
+        model: any module; it is left as it was: a copy loses its weights.
+        images: (B, C, H, W) or (C, H, W).
+        target: what is explained, as `score` takes it; None: each image's largest class as the
+            model is, throughout.
+        methods: names of `METHODS`, or functions (model, images, target) -> (B, C, H, W) or
+            (B, H, W) by name; None: the gradients and Grad-CAM.
+        layers: dotted names, blocks with all that is in them; None: each layer with weights.
+        cascading: keep what is lost; otherwise each layer loses its weights alone.
+        seed: of the new weights.
+        batch_size: images that run at once, handed on to each method that has one; None: at most
+            64, of 2²⁰ numbers together.
+
+    Raises:
+        ValueError: an unknown layer or method; a layer without weights; or as `score`.
+    """
+    explained = chosen_methods(CHECKED if methods is None else methods, None, batch_size)
+    source = torch.Generator().manual_seed(seed)
+    found: dict[str, list[Tensor]] = {name: [] for name in explained}
+    with inspecting(model), torch.random.fork_rng([]):
+        held = as_images(images, model)
+        ask = asked(model, held, target, None, batch_size, graph=True)
+        double = copied(model)
+        chosen = None if layers is None else layer_names(model, layers)
+        parameters = _parameters(double, held, chosen)
+        for lost in ([], *parameters.values()):
+            before = [parameter.detach().clone() for parameter in lost]
+            for parameter in lost:
+                _redraw(parameter, source)
+            for name, method in explained.items():
+                found[name].append(method(double, held, ask.target).detach())
+            for parameter, values in () if cascading else zip(lost, before, strict=True):
+                parameter.data.copy_(values)
+    return SanityCheck(
+        tuple(parameters),
+        {name: _correlations(maps) for name, maps in found.items()},
+        {name: _correlations([each.abs() for each in maps]) for name, maps in found.items()},
+        as_array(held[0]),
+        {name: as_array(torch.cat([as_map(e[:1]) for e in maps])) for name, maps in found.items()},
+        cascading,
+    )
+
+
+def _parameters(
+    model: nn.Module, images: Tensor, layers: Sequence[str] | None
+) -> dict[str, list[nn.Parameter]]:
+    """Return the weights of layers, the layer whose last call ends last first.
+
+    A layer that is never called itself counts as called with the module that holds it.
+    """
+    own = layers is None
+    names = [name for name, _ in model.named_modules()] if layers is None else layers
+    found = {}
+    for name in names:
+        held = list(find_layer(model, name, "layers").module.parameters(recurse=not own))
+        if not held and not own:
+            accepted = "layers with weights, or blocks of them"
+            raise ValueError(f"layers: {name!r} has no weights; accepted: {accepted}")
+        if held:
+            found[name] = held
+    if not found:
+        raise NothingToShow(f"model: the {type(model).__name__} has no layer with weights")
+    ends = {name: at for at, (name, _, _) in enumerate(layer_calls(model, images))}
+
+    def end(name: str) -> float:
+        while name and name not in ends:
+            name = name.rpartition(".")[0]
+        return ends.get(name, np.inf)
+
+    return {name: found[name] for name in sorted(found, key=end, reverse=True)}
+
+
+def _redraw(parameter: nn.Parameter, source: torch.Generator) -> None:
+    """Replace numbers by normal ones of the same mean and standard deviation."""
+    held = parameter.data.cpu().double()
+    drawn = torch.randn(held.shape, generator=source, dtype=torch.float64)
+    parameter.data.copy_(held.mean() + held.std(correction=0) * drawn)
+
+
+def _correlations(maps: list[Tensor]) -> NDArray[np.float64]:
+    """Return Spearman's correlation of each stage's maps with the first stage's (L + 1, B)."""
+    from scipy.stats import rankdata  # takes a second to import
+
+    ranks = np.stack([rankdata(as_array(each.flatten(1)), axis=1) for each in maps])
+    centred = ranks - ranks.mean(axis=-1, keepdims=True)
+    sizes = np.sqrt((centred**2).sum(axis=-1))
+    products = (centred * centred[0]).sum(axis=-1)
+    scale = sizes * sizes[0]
+    found = np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
+    return np.where(sizes[0] > 0, found, np.nan)

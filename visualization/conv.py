@@ -1,0 +1,222 @@
+"""Looking into convolutional networks: functions on bare modules that return records."""
+
+from visualization.adversarial.attacks import Attack, fgsm, pgd
+from visualization.adversarial.robustness import (
+    MinimalPerturbation,
+    RobustnessCurve,
+    minimal_perturbation,
+    robustness_curve,
+)
+from visualization.adversarial.transfer import TransferTable, transfer_table
+from visualization.attribution.cams import grad_cam, grad_cam_plus_plus
+from visualization.attribution.faithfulness import Faithfulness, faithfulness
+from visualization.attribution.gradients import (
+    completeness_gap,
+    deconvnet,
+    guided_backprop,
+    input_x_gradient,
+    integrated_gradients,
+    saliency,
+    smooth_grad,
+)
+from visualization.attribution.masking import occlusion_map, rise
+from visualization.attribution.methods import Attributions, attributions
+from visualization.attribution.sanity import SanityCheck, randomisation_check
+from visualization.core.feature_layers import feature_layers
+from visualization.core.inputs import activation, as_images
+from visualization.core.relus import relu_rule
+from visualization.feature_maps.dissection import Dissection, dissect
+from visualization.feature_maps.fields.patches import Activated, TopPatches, activated, top_patches
+from visualization.feature_maps.fields.receptive import (
+    ReceptiveField,
+    ReceptiveFields,
+    receptive_field,
+    receptive_fields,
+)
+from visualization.feature_maps.progression import Progression, progression
+from visualization.feature_maps.scan_concepts import ConceptMasks, scan_concepts
+from visualization.feature_maps.sheets import UnitSheets, unit_sheets
+from visualization.model.activations import dead_units, layer_activations
+from visualization.model.landscape import (
+    LandscapeLine,
+    LandscapePlane,
+    classification_loss,
+    landscape_line,
+    landscape_plane,
+)
+from visualization.model.parameter_space import (
+    direction_to,
+    random_directions,
+    trajectory_directions,
+)
+from visualization.model.values import DeadUnits, LayerActivations
+from visualization.model.weights import LayerWeights, layer_weights
+from visualization.perturbation.minimal import MinimalPatch, minimal_patch
+from visualization.perturbation.paste import Composite, Paste, Piece, cut, paste, put
+from visualization.perturbation.pattern import (
+    Occlusion,
+    PerturbationSweep,
+    PixelGradient,
+    UnitPattern,
+    occlude,
+    pixel_gradient,
+    sweep_perturbation,
+    unit_pattern,
+)
+from visualization.perturbation.perturbations import perturb
+from visualization.perturbation.response import (
+    MapEdit,
+    Response,
+    compare_response,
+    edit_map,
+    run_from,
+)
+from visualization.representation.embeddings import Embedding, Neighbours, embed, nearest
+from visualization.representation.layer_probes import LayerProbes, probe_layers
+from visualization.synthesis.demands import (
+    answers,
+    at_least,
+    at_most,
+    equals,
+    l2,
+    matches,
+    total_variation,
+)
+from visualization.synthesis.dreams import Dream, dream
+from visualization.synthesis.inversion import Inversion, Satisfied, invert, satisfy
+from visualization.synthesis.maximise import Maximised, maximise
+from visualization.synthesis.objective import Objective, each, interpolation, measured
+from visualization.synthesis.objectives import (
+    amplified,
+    channel,
+    cosine,
+    direction,
+    diversity,
+    logit,
+    unit,
+)
+from visualization.synthesis.parametrization import Canvas, color_covariance
+from visualization.synthesis.transforms import Jitter, Pad, Rotate, Scale
+
+__all__ = [
+    "Activated",
+    "Attack",
+    "Attributions",
+    "Canvas",
+    "Composite",
+    "ConceptMasks",
+    "DeadUnits",
+    "Dissection",
+    "Dream",
+    "Embedding",
+    "Faithfulness",
+    "Inversion",
+    "Jitter",
+    "LandscapeLine",
+    "LandscapePlane",
+    "LayerActivations",
+    "LayerProbes",
+    "LayerWeights",
+    "MapEdit",
+    "Maximised",
+    "MinimalPatch",
+    "MinimalPerturbation",
+    "Neighbours",
+    "Objective",
+    "Occlusion",
+    "Pad",
+    "Paste",
+    "PerturbationSweep",
+    "Piece",
+    "PixelGradient",
+    "Progression",
+    "ReceptiveField",
+    "ReceptiveFields",
+    "Response",
+    "RobustnessCurve",
+    "Rotate",
+    "SanityCheck",
+    "Satisfied",
+    "Scale",
+    "TopPatches",
+    "TransferTable",
+    "UnitPattern",
+    "UnitSheets",
+    "activated",
+    "activation",
+    "amplified",
+    "answers",
+    "as_images",
+    "at_least",
+    "at_most",
+    "attributions",
+    "channel",
+    "classification_loss",
+    "color_covariance",
+    "compare_response",
+    "completeness_gap",
+    "cosine",
+    "cut",
+    "dead_units",
+    "deconvnet",
+    "direction",
+    "direction_to",
+    "dissect",
+    "diversity",
+    "dream",
+    "each",
+    "edit_map",
+    "embed",
+    "equals",
+    "faithfulness",
+    "feature_layers",
+    "fgsm",
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "guided_backprop",
+    "input_x_gradient",
+    "integrated_gradients",
+    "interpolation",
+    "invert",
+    "l2",
+    "landscape_line",
+    "landscape_plane",
+    "layer_activations",
+    "layer_weights",
+    "logit",
+    "matches",
+    "maximise",
+    "measured",
+    "minimal_patch",
+    "minimal_perturbation",
+    "nearest",
+    "occlude",
+    "occlusion_map",
+    "paste",
+    "perturb",
+    "pgd",
+    "pixel_gradient",
+    "probe_layers",
+    "progression",
+    "put",
+    "random_directions",
+    "randomisation_check",
+    "receptive_field",
+    "receptive_fields",
+    "relu_rule",
+    "rise",
+    "robustness_curve",
+    "run_from",
+    "saliency",
+    "satisfy",
+    "scan_concepts",
+    "smooth_grad",
+    "sweep_perturbation",
+    "top_patches",
+    "total_variation",
+    "trajectory_directions",
+    "transfer_table",
+    "unit",
+    "unit_pattern",
+    "unit_sheets",
+]

@@ -1,1 +1,0 @@
-"""Small changes of images that change the answer."""

@@ -1,1 +1,0 @@
-"""Which pixels speak for an answer, and whether that is true."""

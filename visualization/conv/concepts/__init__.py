@@ -1,1 +1,0 @@
-"""What representations hold: neighbours, probes, labelled concepts."""

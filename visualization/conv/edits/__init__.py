@@ -1,1 +1,0 @@
-"""Changed images and maps: which pattern a unit answers to."""

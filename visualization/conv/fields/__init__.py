@@ -1,1 +1,0 @@
-"""What units see, and the patches that excite them."""

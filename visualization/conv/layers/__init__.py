@@ -1,1 +1,0 @@
-"""Values and weights of every layer, and the loss around them."""

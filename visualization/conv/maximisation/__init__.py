@@ -1,1 +1,0 @@
-"""Images that were found: activation maximisation, dreams, inversion."""

@@ -1,1 +1,0 @@
-"""Channels through training, and a page for each."""

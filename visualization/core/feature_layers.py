@@ -1,0 +1,75 @@
+"""Which layers of a network are worth looking at."""
+
+import functools
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from visualization.core.errors import NothingToShow
+from visualization.core.inputs import Images, inspecting, one_image
+from visualization.core.tracing import tapped
+
+ACTIVATIONS = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
+    nn.Hardswish, nn.Sigmoid, nn.Tanh, nn.Softplus,
+)  # fmt: skip
+
+
+def feature_layers(model: nn.Module, image: Images, most: int | None = None) -> tuple[str, ...]:
+    """Return the layers whose feature maps are worth looking at, in the order of their calls.
+
+    They are the activations (ReLU and its kin) that put out maps of the image, (B, C, H, W) or, as
+    in ConvNeXt and Swin, (B, H, W, C); of a model without such modules, as where `F.relu` is
+    called, its convolutions. A table that is the same for all images, such as Swin's of positions,
+    is none. A module that runs several times comes as `relu@0`, `relu@1`.
+
+    Args:
+        model: any module.
+        image: (C, H, W), of the size that the model takes.
+        most: of so many layers those that stand evenly spread, the first and the last among them;
+            None: all.
+
+    Raises:
+        NothingToShow: (a ValueError) no layer puts out feature maps.
+    """
+    ran = _calls(model, one_image(image, model))
+    for kinds in (ACTIVATIONS, (nn.Conv2d,)):
+        found = [name for name, module in ran if isinstance(module, kinds)]
+        if found:
+            break
+    else:
+        kind = type(model).__name__
+        accepted = "models with modules for their convolutions or activations"
+        raise NothingToShow(f"model: no layer of the {kind} has feature maps; accepted: {accepted}")
+    if most is None or most >= len(found):
+        return tuple(found)
+    return tuple(found[at] for at in np.linspace(0, len(found) - 1, most).round().astype(int))
+
+
+def _calls(model: nn.Module, image: Tensor) -> list[tuple[str, nn.Module]]:
+    """Return each call of an activation or a convolution that put out feature maps, by name.
+
+    If gradients tell which of them follow from the image, only those.
+    """
+    kinds = (*ACTIVATIONS, nn.Conv2d)
+    leaves = {name: m for name, m in model.named_modules() if name and isinstance(m, kinds)}
+    ran: list[tuple[str, bool, bool]] = []  # name, whether it gave maps, whether of the image
+
+    def note(name: str, output: Any) -> None:
+        is_tensor = isinstance(output, Tensor)
+        ran.append((name, is_tensor and output.ndim == 4, is_tensor and output.requires_grad))
+
+    taps = {name: functools.partial(note, name) for name in leaves}
+    with inspecting(model), tapped(model, taps):
+        model(image.requires_grad_().clone())
+    totals, seen = Counter(name for name, _, _ in ran), Counter[str]()
+    found: list[tuple[str, nn.Module]] = []
+    with_gradient = any(is_map and follows for _, is_map, follows in ran)
+    for name, is_map, follows in ran:
+        called = name if totals[name] == 1 else f"{name}@{seen[name]}"
+        seen[name] += 1
+        if is_map and (follows or not with_gradient):
+            found.append((called, leaves[name]))
+    return found

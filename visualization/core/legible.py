@@ -1,0 +1,230 @@
+"""The last step of drawing: letters that have a font, and words that are whole and apart.
+
+A figure is laid out, then every title and every name of an axis is broken into lines that fit, or
+shortened, and names at an axis that would touch are thinned out.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox, BboxBase
+
+from visualization.core.words import wrapped
+
+SPARE = "left out where it would lie over another"  # marks (as gid) such texts
+_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC",
+    "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback", "Microsoft YaHei", "SimHei",
+    "PingFang SC", "Hiragino Sans GB", "Heiti TC", "Arial Unicode MS", "Unifont",
+    "Last Resort High-Efficiency",  # a box with the kind of the letter in it; matplotlib brings it
+)  # fmt: skip
+_TIMES = 6  # at most: a name that takes another line leaves others less room
+_LINES = 2  # of a title or of the name of an axis
+_EDGE = 4.0  # pixels at a figure's border that stay blank
+_APART = 8.0  # pixels between titles
+_BEYOND = 4.0  # pixels by which a name of an upright axis may be longer than the axis
+_TOUCH = 2.0  # pixels between names at an axis
+_START = {"left": 0.0, "center": 0.5, "right": 1.0}  # where a text is held, of its width
+
+
+def legible(figure: Figure) -> Figure:
+    """Return a figure after its words were made to fit; its layout stays as it then is."""
+    _give_fonts(figure)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+        whole: dict[Text, str] = {}
+        least = 2 if any(axes.get_aspect() != "auto" for axes in figure.axes) else 1  # of images
+        for number in range(_TIMES):
+            rooms = list(_rooms(figure, renderer))
+            changed = [_fit(text, whole, room, renderer) for text, room in rooms]
+            changed += [_thin(axis, renderer) for axis in _axes_with_names(figure)]
+            if number >= least and not any(changed):
+                break
+            engine.execute(figure)
+            _place(figure, renderer)
+        _leave_out(figure, renderer)
+        figure.set_layout_engine(None)  # as laid out: it is drawn once, not twice
+    return figure
+
+
+def _place(figure: Figure, renderer: RendererAgg) -> None:
+    """Give images the shape within their places that they will have when they are drawn."""
+    for axes in figure.axes:
+        locate = axes.get_axes_locator()
+        axes.apply_aspect(None if locate is None else locate(axes, renderer))
+
+
+@functools.cache
+def _fallbacks() -> tuple[str, ...]:
+    """Return the installed fonts that have letters which the usual one lacks."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return tuple(name for name in _FONTS if name in installed)
+
+
+def _give_fonts(figure: Figure) -> None:
+    """Let texts have letters from other fonts, which may not be bold, where their own has none."""
+    for axis in _axes_with_names(figure):
+        axis.get_majorticklabels()  # of categories they are not written before
+    for text in _texts(figure):
+        words = text.get_text()
+        if not words.isascii() and _lacks(text, words):
+            text.set(family=[*text.get_fontfamily(), *_fallbacks()], weight="normal")
+
+
+def _lacks(text: Text, words: str) -> bool:
+    """Tell whether the font of a text has no shape for some letter."""
+    letters = _letters(tuple(text.get_fontfamily()))
+    return any(ord(letter) not in letters for letter in words if letter != "\n")
+
+
+@functools.cache
+def _letters(family: tuple[str, ...]) -> frozenset[int]:
+    """Return the code points that a font has shapes for."""
+    name = font_manager.FontProperties(family=list(family))
+    return frozenset(font_manager.get_font(font_manager.findfont(name)).get_charmap())
+
+
+def _texts(figure: Figure) -> list[Text]:
+    return [text for text in figure.findobj(Text) if isinstance(text, Text)]
+
+
+def _rooms(figure: Figure, renderer: RendererAgg) -> Iterator[tuple[Text, float]]:
+    """Yield every title and name of an axis with the pixels, along its line, that it may take."""
+    parts: tuple[Figure | SubFigure, ...] = (figure, *figure.subfigs)
+    for part in parts:
+        for text in part.texts:
+            if text.get_text():
+                yield text, _room(text, renderer, part.bbox, part.bbox)
+    for kind in zip(*map(_titles, figure.axes), strict=True):
+        shown = [
+            (text, axes.bbox)
+            for text, axes in zip(kind, figure.axes, strict=True)
+            if text.get_text() and text.get_visible()
+        ]
+        for text, box in shown:
+            owner = text.axes.get_figure(root=False) if text.axes else None
+            page = figure.bbox if owner is None else owner.bbox
+            others = [other for _, other in shown if other is not box]
+            walls = [axes.bbox for axes in figure.axes if axes.bbox is not box]
+            yield text, _room(text, renderer, page, box, others, walls)
+
+
+def _titles(axes: Axes) -> list[Text]:
+    """Return the three titles of axes and their two names."""
+    titles = [
+        child
+        for child in axes.get_children()
+        if isinstance(child, Text) and child not in axes.texts
+    ]
+    return [*titles, axes.xaxis.label, axes.yaxis.label]
+
+
+def _room(
+    text: Text,
+    renderer: RendererAgg,
+    page: BboxBase,
+    own: BboxBase,
+    others: Sequence[Bbox] = (),
+    walls: Sequence[Bbox] = (),
+) -> float:
+    """Return how long a text may be between the page's ends and what is beside it.
+
+    `others` are axes with a text of the same kind, `walls` all that it must not run into.
+    """
+    along = 1 if text.get_rotation() == 90 else 0
+    across = 1 - along
+    low, high = page.min[along] + _EDGE, page.max[along] - _EDGE
+    if along:  # beyond the corners of its axes it would meet titles
+        low, high = max(low, own.min[1] - _BEYOND), min(high, own.max[1] + _BEYOND)
+    start = _START[text.get_horizontalalignment()]
+    for other in others:
+        if other.min[across] >= own.max[across] or other.max[across] <= own.min[across]:
+            continue  # in another row
+        if other.min[along] >= own.max[along] - 1:
+            gap = other.min[along] - own.max[along]
+            high = min(high, other.min[along] - start * gap - _APART)
+        elif other.max[along] <= own.min[along] + 1:
+            gap = own.min[along] - other.max[along]
+            low = max(low, other.max[along] + (1 - start) * gap + _APART)
+    box = text.get_window_extent(renderer)
+    for wall in walls:
+        if wall.min[across] >= box.max[across] or wall.max[across] <= box.min[across]:
+            continue
+        if wall.min[along] >= own.max[along] - 1:
+            high = min(high, wall.min[along] - _EDGE)
+        elif wall.max[along] <= own.min[along] + 1:
+            low = max(low, wall.max[along] + _EDGE)
+    held = box.min[along] + start * (box.max[along] - box.min[along])
+    before, after = (held - low) / (start or 1), (high - held) / ((1 - start) or 1)
+    return float({0.0: after, 1.0: before}.get(start, min(before, after)))
+
+
+def _fit(text: Text, whole: dict[Text, str], room: float, renderer: RendererAgg) -> bool:
+    """Break a text into lines that have room, and shorten what is left; tell whether it changed.
+
+    `whole` has what each text was at first.
+    """
+    style = text.get_fontproperties()
+
+    @functools.cache
+    def size(words: str) -> float:
+        extents = renderer.get_text_width_height_descent(  # type: ignore[no-untyped-call]
+            words, style, False
+        )
+        return float(extents[0])
+
+    before = text.get_text()
+    given = whole.setdefault(text, before).split("\n")
+    if max(map(size, before.split("\n"))) <= room:
+        return False
+    each = max(1, _LINES // len(given))
+    text.set_text("\n".join(line for words in given for line in wrapped(words, room, each, size)))
+    return text.get_text() != before
+
+
+def _axes_with_names(figure: Figure) -> Iterator[Axis]:
+    for axes in figure.axes:
+        if axes.axison and axes.get_visible():
+            yield axes.xaxis
+            yield axes.yaxis
+
+
+def _thin(axis: Axis, renderer: RendererAgg) -> bool:
+    """Leave only every so manieth name at an axis, so that none touch; tell whether it had to."""
+    names = [
+        label
+        for tick in axis.get_major_ticks()
+        for label in (tick.label1, tick.label2)
+        if label.get_visible() and label.get_text()
+    ]
+    boxes = [label.get_window_extent(renderer) for label in names]
+    every = 1
+    while _touch(boxes[::every]):
+        every += 1
+    for number, label in enumerate(names):
+        if number % every:
+            label.set_visible(False)
+    return every > 1
+
+
+def _touch(boxes: Sequence[Bbox]) -> bool:
+    """Tell whether any two neighbours do."""
+    return any(a.padded(_TOUCH).overlaps(b) for a, b in itertools.pairwise(boxes))
+
+
+def _leave_out(figure: Figure, renderer: RendererAgg) -> None:
+    """Hide texts that can be spared and would lie over an earlier one."""
+    kept: list[Bbox] = []
+    for text in _texts(figure):
+        if text.get_gid() == SPARE:
+            box = text.get_window_extent(renderer)
+            text.set_visible(not any(box.overlaps(other) for other in kept))
+            kept += [box] * text.get_visible()

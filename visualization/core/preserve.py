@@ -1,0 +1,168 @@
+"""Looking without leaving a trace: what is switched or hooked is put back, also on an exception."""
+
+import contextlib
+import itertools
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from visualization.core.packing import each_tensor
+
+_COPYING: set[nn.Module] = set()  # models that get copies of their inputs
+_UNTOUCHED: set[nn.Module] = set()  # models whose gradients an outer block puts back
+
+
+class _Removable(Protocol):
+    def remove(self) -> None: ...
+
+
+@contextlib.contextmanager
+def hooks(handles: Iterable[_Removable]) -> Iterator[None]:
+    """Hold hooks for the length of a `with` block, in which compiled models look at them."""
+    held: list[_Removable] = []
+    try:
+        held.extend(handles)
+        with uncompiled():
+            yield
+    finally:
+        for handle in held:
+            handle.remove()
+
+
+@contextlib.contextmanager
+def uncompiled() -> Iterator[None]:
+    """Run models that `torch.compile` compiled as they were written, for a block.
+
+    What it compiled knows no hook, mode or replaced layer that came later.
+    """
+    if "torch._dynamo" not in sys.modules:  # nothing can be compiled, and its import takes seconds
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def demand_module(model: object) -> None:
+    """Raise a ValueError unless a model is a module whose layers can be hooked."""
+    if not isinstance(model, nn.Module):
+        kind = type(model).__name__
+        raise ValueError(f"model: a {kind} is not accepted; accepted: an nn.Module")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise closed(model)
+
+
+def closed(module: nn.Module) -> ValueError:
+    """Return the error of a module that torch scripted or exported, or that holds such a one."""
+    problem = f"a {type(module).__name__} with scripted, frozen or exported code shows no layers"
+    accepted = "the nn.Module that it was made from; or a module that calls a scripted or traced "
+    accepted += "one, such as nn.Sequential(model), and layers outside of that"
+    return ValueError(f"model: {problem}; accepted: {accepted}")
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Switch a model to evaluation for a block, then each of its modules back to its own mode.
+
+    Raises:
+        ValueError: it was frozen or exported, and has no mode.
+    """
+    modes: dict[nn.Module, bool] = {}
+    try:
+        try:
+            modes.update({module: module.training for module in model.modules()})
+            model.eval()
+        except (AttributeError, NotImplementedError) as error:
+            raise closed(model) from error
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextlib.contextmanager
+def given_copies(model: nn.Module) -> Iterator[None]:
+    """Let a model get copies of what it is called with, which it may change in place."""
+    if model in _COPYING:
+        yield
+        return
+
+    def copied(_: nn.Module, args: Any, kwargs: Any) -> Any:
+        return each_tensor((args, kwargs), Tensor.clone)
+
+    handle = model.register_forward_pre_hook(copied, prepend=True, with_kwargs=True)
+    _COPYING.add(model)
+    try:
+        with hooks([handle]):
+            yield
+    finally:
+        _COPYING.discard(model)
+
+
+@contextlib.contextmanager
+def _ordinary(model: nn.Module) -> Iterator[None]:
+    """Replace what was made under `torch.inference_mode` by copies, which autograd can save."""
+    places = [
+        (module, name, tensor)
+        for module in model.modules()
+        for table in (module._parameters, module._buffers)
+        for name, tensor in table.items()
+        if tensor is not None and tensor.is_inference()
+    ]
+    copies: dict[Tensor, Tensor] = {}  # so that what is shared stays shared
+    with torch.inference_mode(False):
+        for _, _, tensor in places:
+            copy = tensor.clone()
+            is_parameter = isinstance(tensor, nn.Parameter)
+            copies[tensor] = nn.Parameter(copy, requires_grad=False) if is_parameter else copy
+    try:
+        for module, name, tensor in places:
+            setattr(module, name, copies[tensor])
+        yield
+    finally:
+        for module, name, tensor in places:
+            setattr(module, name, tensor)
+
+
+@contextlib.contextmanager
+def _gradients_kept(model: nn.Module) -> Iterator[None]:
+    """Put back each parameter's gradient, and whether it asks for one."""
+    asking = {p: p.requires_grad for p in model.parameters()}
+    gradients = {p: p.grad for p in asking}
+    outermost = model not in _UNTOUCHED  # whose copies serve for all blocks within it
+    values = [(g, g.clone()) for g in gradients.values() if g is not None and outermost]
+    _UNTOUCHED.add(model)
+    try:
+        yield
+    finally:
+        if outermost:
+            _UNTOUCHED.discard(model)
+        for parameter, asks in asking.items():
+            parameter.requires_grad_(asks)
+            parameter.grad = gradients[parameter]
+        for gradient, value in values:
+            gradient.copy_(value)
+
+
+@contextlib.contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Run a block with `model` in evaluation mode; afterwards all is as before.
+
+    Put back are each module's mode, each parameter's gradient and whether it asks for one, and the
+    state of torch's random generators. In the block the model gets copies of its inputs, which it
+    may change in place, and runs as it was written if `torch.compile` compiled it. Blocks may stand
+    within each other.
+
+    Raises:
+        ValueError: `model` is no module, or one that torch scripted or exported.
+    """
+    demand_module(model)
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    devices = {tensor.device for tensor in tensors if tensor.device.type == "cuda"}
+    with (
+        torch.random.fork_rng(devices), evaluation_mode(model), _ordinary(model),
+        _gradients_kept(model), given_copies(model),
+    ):  # fmt: skip
+        yield

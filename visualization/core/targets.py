@@ -1,0 +1,194 @@
+"""The score that an attribution explains, settled once on the images themselves.
+
+B images, R rows of a batch that are made from them (masked, noisy, on the way to a baseline).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from visualization.core.inputs import (
+    Pick,
+    Target,
+    activation,
+    as_logits,
+    named,
+    one_target,
+    raw_output,
+    score,
+)
+from visualization.core.tracing import NamedLayer
+
+
+@attrs.frozen(eq=False)
+class Asked:
+    """A score of a model or a layer, the same one for all variants of an image.
+
+    Attributes:
+        model: the module.
+        layer: dotted name; None: the model's output.
+        target: what `score` takes, but None; a number for each image (B,) is held on the CPU. A
+            function gets the raw output for variants and returns their scores (R,).
+        batch_size: images that run at once.
+        probability: the score is the target's share under a softmax over the classes (B, K), or of
+            an output that is a softmax already the target's number.
+    """
+
+    model: nn.Module
+    layer: str | None
+    target: int | tuple[int, ...] | Tensor | Pick
+    batch_size: int = 64
+    probability: bool = False
+
+    def of(self, rows: Tensor | None) -> int | tuple[int, ...] | Tensor | Pick:
+        """Return the target of variants of images `rows` (R,); None: of each image in order."""
+        if rows is None or not isinstance(self.target, Tensor):
+            return self.target
+        return self.target[rows.cpu()]
+
+    def __call__(self, variants: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return the scores (R,) of variants (R, C, H, W) of the images `rows` (R,)."""
+        target = self.of(rows)
+        if callable(target):
+            answer = raw_output(self.model, variants, self.layer)
+            return _each_number(target(answer), len(variants))
+        output = activation(self.model, variants, self.layer)
+        return score(_softmax(output) if self.probability else output, target)
+
+    def part(self, span: slice) -> "Asked":
+        """Return the same for some of the images."""
+        if not isinstance(self.target, Tensor):
+            return self
+        return attrs.evolve(self, target=self.target[span])
+
+    def each(self, images: Tensor) -> Tensor:
+        """Return the scores (B,) of the images themselves."""
+        numbers = torch.arange(len(images), device=images.device)
+        parts = (numbers[span] for span in spans(len(images), self.batch_size))
+        return torch.cat([self(images[rows], rows) for rows in parts])
+
+
+def _each_number(scores: Any, num: int) -> Tensor:
+    """Return what a function gave as the scores of variants, if it is one number for each."""
+    if not isinstance(scores, Tensor) or scores.shape != (num,):
+        given = tuple(scores.shape) if isinstance(scores, Tensor) else repr(scores)
+        accepted = f"a tensor ({num},), a number for each image"
+        raise ValueError(f"target: the function returns {given}; accepted: {accepted}")
+    return scores
+
+
+def _softmax(output: Tensor) -> Tensor:
+    if output.ndim != 2 or output.shape[1] < 2:
+        problem = f"an output of shape {tuple(output.shape)} has no classes"
+        raise ValueError(f"probability: {problem}; accepted: (B, K) from 2 classes on, or False")
+    return as_logits(output).softmax(dim=1)
+
+
+def fitting(batch_size: int | None, images: Tensor, *, graph: bool = False) -> int:
+    """Return how many images run at once: as given, or as many as a budget of memory is for.
+
+    The budget is of numbers in the images (B, C, H, W): 2²² of them, 16 MB in single precision, at
+    most 256 images; with a graph, which keeps what each layer puts out, 2²⁰ and 64. What the model
+    needs beside is some ten times as much without a graph, some hundred times with it.
+
+    Raises:
+        ValueError: a number below 1.
+    """
+    if batch_size is not None:
+        demand_count(batch_size, "batch_size")
+        return batch_size
+    budget, most = (2**20, 64) if graph else (2**22, 256)
+    return max(1, min(most, budget // images[0].numel()))
+
+
+def asked(
+    model: nn.Module, images: Tensor, target: Target, layer: NamedLayer | None,
+    batch_size: int | None, *, graph: bool = False,
+) -> Asked:  # fmt: skip
+    """Settle what is asked: with a target of None, the largest class of each image (B, C, H, W).
+
+    Otherwise a masked or noisy image would be scored by another class than the image. So is how
+    many images run at once, with a graph or without: see `fitting`.
+
+    Raises:
+        ValueError: as `activation` and `score`.
+    """
+    size, name = fitting(batch_size, images, graph=graph), named(model, layer)
+    chosen = target if callable(target) else one_target(target)
+    if isinstance(chosen, (int, tuple)) or callable(chosen):
+        return Asked(model, name, chosen, size)
+    with torch.no_grad():
+        parts = (images[span] for span in spans(len(images), size))
+        output = torch.cat([activation(model, part, name) for part in parts])
+        score(output, chosen)  # raises what there is to raise before the work begins
+    if chosen is None:
+        return Asked(model, name, output.reshape(len(output), -1).argmax(dim=1).cpu(), size)
+    return Asked(model, name, chosen.cpu(), size)
+
+
+def spans(num: int, size: int) -> Iterator[slice]:
+    """Yield slices of at most `size` that make up `num`."""
+    for first in range(0, num, size):
+        yield slice(first, min(first + size, num))
+
+
+def unravelled(places: Tensor, shape: Sequence[int]) -> list[Tensor]:
+    """Return the indices along each axis of places in a flattened array (N,) each.
+
+    `torch.unravel_index` does the same, but its first call imports for a second or more.
+    """
+    indices: list[Tensor] = []
+    for size in reversed(shape):
+        indices.insert(0, places % size)
+        places = places // size
+    return indices
+
+
+def demand_count(number: int, name: str, least: int = 1) -> None:
+    """Raise a ValueError unless a number is at least `least`."""
+    if number < least:
+        raise ValueError(f"{name}: {number} is not accepted; accepted: {least} or more")
+
+
+def demand_gradient(scores: Tensor, of: Tensor, name: str) -> Tensor:
+    """Return the gradient of the sum of scores with respect to a tensor, detached.
+
+    Raises:
+        ValueError: the scores do not depend on it by differentiable steps.
+    """
+    (gradient,) = _gradients(scores, [of])
+    if gradient is None:
+        raise without_gradient(name)
+    return gradient.detach()
+
+
+def demand_last(scores: Tensor, tensors: Mapping[str, Tensor]) -> str:
+    """Return the name of the last of some tensors that scores depend on.
+
+    Raises:
+        ValueError: they depend on none by differentiable steps.
+    """
+    gradients = _gradients(scores, list(tensors.values()))
+    names = [name for name, grad in zip(tensors, gradients, strict=True) if grad is not None]
+    if not names:
+        raise without_gradient("any feature map")
+    return names[-1]
+
+
+def _gradients(scores: Tensor, of: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """Return the gradients of the sum of scores; None: they do not depend on a tensor."""
+    asking = [tensor for tensor in of if tensor.requires_grad]
+    if not scores.requires_grad or not asking:
+        return [None] * len(of)
+    found = iter(torch.autograd.grad(scores.sum(), asking, allow_unused=True))
+    return [next(found) if tensor.requires_grad else None for tensor in of]
+
+
+def without_gradient(name: str) -> ValueError:
+    """Return the error that a score does not follow from something by differentiable steps."""
+    accepted = "a score that follows from it by steps with a derivative"
+    problem = f"the score has no gradient with respect to {name}"
+    return ValueError(f"target: {problem}; accepted: {accepted} (no argmax, detach or no_grad)")

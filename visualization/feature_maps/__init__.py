@@ -1,0 +1,1 @@
+"""Feature maps: receptive fields, top patches, dissection, progression, pages of units."""

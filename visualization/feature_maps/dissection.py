@@ -1,0 +1,299 @@
+"""Which labelled concepts do the units of a layer detect? Network dissection.
+
+Bau et al. 2017 (1704.05796). N images, U units (channels) with maps of h rows and w columns, K
+concepts with masks of H rows and W columns.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visualization.core.inputs import Images, activation, inspecting, named
+from visualization.core.records import brief_repr
+from visualization.core.tracing import NamedLayer
+from visualization.feature_maps.labelled import Batch, Labelled, Masks, labelled
+from visualization.feature_maps.quantiles import Highest, TopShare
+from visualization.feature_maps.upsampling import Upsampling, upsampling
+from visualization.representation.embeddings import demand_count
+
+_BUDGET = 2**24  # numbers of enlarged maps that are held at a time
+_UNITS_SHOWN = 6
+
+
+@attrs.frozen(eq=False)
+class Example:
+    """Images that excite a unit most, with its region and its concept.
+
+    Attributes:
+        unit: number of the channel.
+        concept: number of the concept.
+        numbers: of the images, the most exciting first (E,).
+        images: (E, C, h, w) as they were given.
+        regions: where the unit is above its threshold (E, H, W).
+        masks: where the concept is (E, H, W).
+    """
+
+    unit: int
+    concept: int
+    numbers: tuple[int, ...]
+    images: NDArray[np.float32]
+    regions: NDArray[np.bool_]
+    masks: NDArray[np.bool_]
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class Dissection:
+    """How well each of U units of a layer covers each of K concepts, over N images.
+
+    Attributes:
+        layer: its name; None: the model's output.
+        concepts: names (K,).
+        iou: pixels in both region and mask, over all images, by pixels in either (U, K).
+        chance: the same with the masks of other images (U, K): what place and size alone give.
+        thresholds: above which a unit's region is (U,).
+        unit_shares: share of all pixels in each unit's region (U,).
+        concept_shares: share of all pixels in each concept's masks (K,).
+        quantile: share of a unit's values that its threshold leaves above.
+        least: IoU above chance that makes a unit a detector.
+        placement: how maps are laid over masks: `centred` puts each value at the centre of its
+            receptive field, as in the paper, and no region reaches farther than half a step
+            beyond the outermost; `even` spreads them evenly, where centres do not rise from place
+            to place, as behind an operation on the whole map.
+        share_read: share of the values that the thresholds are from; 1: exact.
+        num_images: N.
+        examples: of the units that cover their concept best.
+    """
+
+    layer: str | None
+    concepts: tuple[str, ...]
+    iou: NDArray[np.float64]
+    chance: NDArray[np.float64]
+    thresholds: NDArray[np.float64]
+    unit_shares: NDArray[np.float64]
+    concept_shares: NDArray[np.float64]
+    quantile: float
+    least: float
+    placement: str
+    share_read: float
+    num_images: int
+    examples: tuple[Example, ...]
+
+    @property
+    def best(self) -> NDArray[np.int64]:
+        """The concept that each unit covers best (U,)."""
+        return np.asarray(self.iou.argmax(axis=1))
+
+    @property
+    def best_iou(self) -> NDArray[np.float64]:
+        """Its IoU (U,)."""
+        return self._of_best(self.iou)
+
+    @property
+    def best_chance(self) -> NDArray[np.float64]:
+        """The IoU of that concept by chance (U,)."""
+        return self._of_best(self.chance)
+
+    @property
+    def ceilings(self) -> NDArray[np.float64]:
+        """The largest IoU that the sizes of regions and masks allow (U, K)."""
+        units, concepts = self.unit_shares[:, None], self.concept_shares
+        larger = np.maximum(units, concepts)
+        return np.minimum(units, concepts) / np.where(larger > 0, larger, 1.0)
+
+    @property
+    def detectors(self) -> NDArray[np.bool_]:
+        """Whether each unit covers its best concept by `least` more than chance does (U,)."""
+        return self.best_iou - self.best_chance >= self.least
+
+    @property
+    def num_unique(self) -> int:
+        """How many concepts have a detector."""
+        return len(np.unique(self.best[self.detectors]))
+
+    def _of_best(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return values[np.arange(len(values)), self.best]
+
+
+def dissect(
+    model: nn.Module,
+    layer: NamedLayer | None,
+    images: Images | Iterable[Any],
+    masks: Masks,
+    concepts: Sequence[str],
+    quantile: float = 0.005,
+    *,
+    least: float = 0.04,
+    num_examples: int = 4,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> Dissection:
+    """Measure how well the places where a unit is high are the places where a concept is.
+
+    A unit's threshold T is such that the share `quantile` of its values, at all places of all
+    images, is T or more. Its maps are enlarged bilinearly to the size of the masks; where they
+    reach T is its region. If T is also its lowest value, as of a ReLU unit that is seldom on, the
+    region is where it is above that. IoU sums pixels over all images (equation 1 of the paper).
+
+    IoU cannot exceed min / max of the shares of pixels that region and concept have (`ceilings`):
+    of concepts that cover a tenth of the pixels the paper's 0.005 allows 0.05, so give a quantile
+    near the concepts' share. Chance is measured with masks of other images: of an array the images
+    are permuted, of batches each image has the mask of the one before.
+
+    The data are read twice, and the images of the examples once more. Held are the highest values
+    of each unit, the share `quantile` of its maps, so that T is exact; if that were more than 2²⁵
+    numbers, T is from as many places as fit, drawn evenly (`share_read`).
+
+    Args:
+        model: any module.
+        layer: dotted name of a layer that puts out maps (B, U, h, w).
+        images: an array (N, C, H, W), or an iterable of batches that can be read several times.
+        masks: an array (N, K, H, W) of booleans, not necessarily of the images' size; a function of
+            a batch of images that returns such an array; or an iterable of batches, in step.
+        concepts: names of the K concepts.
+        quantile: above 0, below 1.
+        least: IoU above chance that makes a unit a detector; the paper has 0.04, above 0.
+        num_examples: images of each unit that is shown.
+        seed: of the permutation.
+        batch_size: images at a time, of an array.
+
+    Raises:
+        ValueError: names the argument that does not fit.
+    """
+    for name, count in (("batch_size", batch_size), ("num_examples", num_examples)):
+        demand_count(name, count)
+    if not 0 < quantile < 1:
+        raise ValueError(f"quantile: {quantile} is not accepted; accepted: above 0, below 1")
+    with inspecting(model), torch.no_grad():
+        data = labelled(model, images, masks, concepts, batch_size, seed)
+        look = _first_reading(model, named(model, layer), data, quantile, num_examples)
+        overlap = _second_reading(look, data)
+        iou, chance = overlap.ious()
+        return Dissection(
+            look.layer, tuple(concepts), iou, chance, look.top.thresholds.cpu().double().numpy(),
+            overlap.units / overlap.num_pixels, overlap.masks[0] / overlap.num_pixels, quantile,
+            least, look.place.kind, look.top.share_read, data.num_images,
+            _examples(look, data, iou),
+        )  # fmt: skip
+
+
+@attrs.frozen(eq=False)
+class _Look:
+    """What the first reading finds: thresholds, exciting images, and how maps lie over masks."""
+
+    model: nn.Module
+    layer: str | None
+    top: TopShare
+    highest: Highest
+    place: Upsampling
+
+    def regions(self, maps: Tensor, units: slice) -> Tensor:
+        """Return the regions of some units (B, u, H, W), of the maps of all (B, U, h, w)."""
+        return self.top.regions(self.place(maps[:, units]), units)
+
+
+def _maps(model: nn.Module, layer: str | None, images: Tensor) -> Tensor:
+    """Return a layer's maps (B, U, h, w)."""
+    found = activation(model, images.clone(), layer)  # a copy, for models that work in place
+    if found.ndim != 4:
+        problem = f"{layer or 'the model'!r} puts out {tuple(found.shape)}"
+        raise ValueError(
+            f"layer: {problem}; accepted: layers of maps (images, units, rows, columns)"
+        )
+    return found
+
+
+def _first_reading(
+    model: nn.Module, layer: str | None, data: Labelled, quantile: float, num_examples: int
+) -> _Look:
+    top, highest, maps = None, None, None
+    for batch in data:
+        maps = _maps(model, layer, batch.images)
+        top = top or TopShare(quantile, data.num_images * maps[0, 0].numel(), maps)
+        highest = highest or Highest(num_examples, maps)
+        top.offer(maps)
+        highest.offer(maps)
+    assert top is not None
+    assert highest is not None
+    assert maps is not None
+    place = upsampling(model, layer, data.image_shape, maps, data.mask_shape)
+    return _Look(model, layer, top, highest, place)
+
+
+class _Overlap:
+    """Counts of pixels in regions of U units and masks of K concepts."""
+
+    def __init__(self, num_units: int, num_concepts: int) -> None:
+        self.both = np.zeros((2, num_units, num_concepts))  # with masks, with those of others
+        self.units = np.zeros(num_units)
+        self.masks = np.zeros((2, num_concepts))
+        self.num_pixels = 0
+
+    def add(self, batch: Batch, maps: Tensor, look: _Look) -> None:
+        """Count a batch, of some units at a time; in float32 such counts are exact."""
+        named = torch.cat([batch.masks, batch.others], dim=1).transpose(0, 1).flatten(1).float()
+        num_pixels, num_units = named.shape[1], maps.shape[1]
+        self.masks += named.sum(dim=1).cpu().numpy().reshape(2, -1)
+        self.num_pixels += num_pixels
+        each = max(1, _BUDGET // num_pixels)
+        for first in range(0, num_units, each):
+            units = slice(first, first + each)
+            held = look.regions(maps, units).transpose(0, 1).flatten(1).float()
+            both = (held @ named.T).cpu().numpy().reshape(len(held), 2, -1)
+            self.both[:, units] += both.swapaxes(0, 1)
+            self.units[units] += held.sum(dim=1).cpu().numpy()
+
+    def ious(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return IoU with the masks, and with those of other images (U, K)."""
+        either = self.units[:, None] + self.masks[:, None] - self.both
+        own, others = self.both / np.where(either > 0, either, 1.0)
+        return own, others
+
+
+def _second_reading(look: _Look, data: Labelled) -> _Overlap:
+    overlap = _Overlap(len(look.top.thresholds), data.num_concepts)
+    each = max(1, _BUDGET // (2 * data.num_concepts * math.prod(data.mask_shape)))
+    for batch in data:
+        maps = _maps(look.model, look.layer, batch.images)
+        for first in range(0, len(maps), each):
+            some = slice(first, first + each)
+            overlap.add(Batch(*(part[some] for part in batch)), maps[some], look)
+    return overlap
+
+
+def _examples(look: _Look, data: Labelled, iou: NDArray[np.float64]) -> tuple[Example, ...]:
+    """Return the exciting images of the units that cover their concept best."""
+    best = iou.max(axis=1)
+    units = [int(unit) for unit in np.argsort(-best, kind="stable")[:_UNITS_SHOWN] if best[unit]]
+    numbers = {unit: look.highest.numbers[unit].tolist() for unit in units}
+    found = _found(data, {number for each in numbers.values() for number in each})
+
+    def example(unit: int) -> Example:
+        concept, only = int(iou[unit].argmax()), slice(unit, unit + 1)
+        pairs = [found[number] for number in numbers[unit]]
+        images, masks = torch.stack([a for a, _ in pairs]), torch.stack([b for _, b in pairs])
+        regions = look.regions(_maps(look.model, look.layer, images), only)[:, 0]
+        return Example(
+            unit, concept, tuple(numbers[unit]), images.float().cpu().numpy(),
+            regions.cpu().numpy(), masks[:, concept].cpu().numpy(),
+        )  # fmt: skip
+
+    return tuple(map(example, units))
+
+
+def _found(data: Labelled, numbers: set[int]) -> dict[int, tuple[Tensor, Tensor]]:
+    """Return some of the images with their masks, by number."""
+    found: dict[int, tuple[Tensor, Tensor]] = {}
+    first = 0
+    for batch in data:
+        for number in numbers & set(range(first, first + len(batch.images))):
+            found[number] = (batch.images[number - first], batch.masks[number - first])
+        first += len(batch.images)
+        if len(found) == len(numbers):
+            break
+    return found

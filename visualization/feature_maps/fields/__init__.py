@@ -1,0 +1,1 @@
+"""Receptive fields and the patches that excite a channel most."""

@@ -1,0 +1,76 @@
+"""What units see of images, cut out: N patches (channels, h, w) of images (channels, H, W)."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from visualization.feature_maps.fields.axes import Places
+from visualization.feature_maps.fields.geometry import Hulls
+
+
+class Patches(NamedTuple):
+    """Patches (N, channels, h, w) and their pixels within both the image and the hull (N, h, w).
+
+    What lies outside the image is 0.
+    """
+
+    pixels: NDArray[np.floating]
+    inside: NDArray[np.bool_]
+
+
+def widened(values: Tensor) -> Tensor:
+    """Return numbers in a type that numpy has: at least 32 bits."""
+    return values.float() if values.dtype.itemsize < 4 else values
+
+
+def cut_out(
+    images: Tensor, which: Places, hulls: Hulls, rows: Places, columns: Places
+) -> Patches:  # fmt: skip
+    """Return what units see of images, in patches of the size of the largest hull.
+
+    Where hulls are as high or wide as the image, a patch has all of the image's rows or columns.
+    Where they go on at its other side, so do patches.
+
+    Args:
+        images: (M, channels, H, W).
+        which: the image of each unit (N,).
+        hulls: of the layer's places.
+        rows: of the units (N,).
+        columns: of the units (N,).
+    """
+    boxes = hulls.boxes(rows, columns)
+    down, across = (
+        _Frame.around(first, last, size, limit, hulls.wraps)
+        for (first, last), size, limit in zip(
+            (boxes.T[:2], boxes.T[2:]), hulls.size, hulls.image_size, strict=True
+        )
+    )
+    row, column = (torch.from_numpy(frame.shown) for frame in (down, across))
+    chosen = torch.from_numpy(which)[:, None, None]
+    pixels = images[chosen, :, row[:, :, None], column[:, None]].movedim(-1, 1)
+    within = torch.from_numpy(down.within[:, :, None] & across.within[:, None])
+    shown = pixels.where(within[:, None].to(pixels.device), torch.zeros_like(pixels))
+    return Patches(widened(shown).cpu().numpy(), down.seen[:, :, None] & across.seen[:, None])
+
+
+class _Frame(NamedTuple):
+    """What patches show along one axis, each an array (N, h)."""
+
+    shown: Places  # of the image; where there is none, the one at the border
+    within: NDArray[np.bool_]  # the image has such a place
+    seen: NDArray[np.bool_]  # and it is in the hull
+
+    @staticmethod
+    def around(first: Places, last: Places, size: int, limit: int, wraps: bool) -> "_Frame":
+        """Return frames of the same size that begin with the hulls, or with the image."""
+        begin = first if size < limit else np.zeros_like(first)
+        places = begin[:, None] + np.arange(max(min(size, limit), 1))
+        within = (places >= 0) & (places < limit)
+        if wraps:
+            in_hull = (places - first[:, None]) % limit <= (last - first)[:, None]
+            return _Frame(places % limit, within | in_hull, in_hull)
+        in_hull = (places >= first[:, None]) & (places <= last[:, None])
+        return _Frame(places.clip(0, limit - 1), within, within & in_hull)

@@ -1,0 +1,153 @@
+"""Which rows and columns of an image the places of a layer read, where intervals do not tell.
+
+Row by row the exact set is carried back, if all operations are known so well. Otherwise parts of
+the image are changed, and divided again and again; as a place that reads none of a part reads none
+of what it is divided into, parts that no place reads together are changed in one image.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from visualization.feature_maps.fields.axes import Places
+from visualization.feature_maps.fields.graph import Graph
+from visualization.feature_maps.fields.influence import carried
+from visualization.feature_maps.fields.operations import Shape
+from visualization.feature_maps.fields.trials import Trial, changed, exact_kernels, replacements
+
+_PARTS = 4  # into which each part is divided
+
+
+class Intervals(NamedTuple):
+    """The first and the last place that each of N places reads, each (N,).
+
+    An interval that is shorter so goes on at the other side, beyond an end; one that reads nothing
+    has its last place before its first.
+    """
+
+    first: Places
+    last: Places
+
+    @staticmethod
+    def of(table: NDArray[np.bool_]) -> "Intervals":
+        """Return the intervals of a relation (N, places)."""
+        ends = [_interval(np.flatnonzero(row), table.shape[1]) for row in table]
+        return Intervals(*np.array(ends, np.int64).T)
+
+
+def _interval(places: Places, num: int) -> tuple[int, int]:
+    """Return the ends of the shortest interval around places 0 to num − 1 that form a ring."""
+    if not len(places):
+        return 0, -1
+    gaps = np.diff(places, append=places[0] + num)
+    widest = int(gaps.argmax())
+    if gaps[widest] == gaps[-1]:
+        return int(places[0]), int(places[-1])
+    first, last = int(places[widest + 1]) - num, int(places[widest])
+    beyond = num if first + last < 0 else 0
+    return first + beyond, last + beyond
+
+
+class _Part(NamedTuple):
+    """Neighbouring rows or columns of an image, and the places of a layer that may read them."""
+
+    first: int
+    end: int
+    reached: NDArray[np.bool_]
+
+    def divided(self) -> list["_Part"]:
+        """Return its parts, each of which the same places may read."""
+        ends = np.linspace(self.first, self.end, _PARTS + 1).round().astype(int).tolist()
+        return [_Part(a, b, self.reached) for a, b in itertools.pairwise(ends) if a < b]
+
+
+def tables(
+    model: nn.Module, layer: str | None, graph: Graph
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which rows each row of a layer's maps reads (R, H), and columns likewise (K, W).
+
+    Args:
+        model: in evaluation mode, its parameters without gradients: see `inspecting`.
+        layer: dotted name; None: the model's output.
+        graph: of a pass to the layer.
+    """
+    rows, columns = _carried(graph, 2), _carried(graph, 3)
+    if rows is not None and columns is not None:
+        return rows, columns
+    trial = Trial.of(model, layer, graph, torch.ones(graph.output.shape, dtype=torch.bool))
+    maps = tuple(graph.output.shape[1:])
+    with exact_kernels():
+        return _tried(trial, maps, 1), _tried(trial, maps, 2)
+
+
+def _carried(graph: Graph, axis: int) -> NDArray[np.bool_] | None:
+    """Return which place of a layer's maps reads which of the image, along one axis (2 or 3).
+
+    All counts as read by all if three places read all. None: the graph does not tell.
+    """
+    if not graph.is_complete:
+        return None
+    num_out, num_in = graph.output.shape[axis], graph.image.shape[axis]
+    table = torch.ones(num_out, num_in, dtype=torch.bool)
+    ends_first = [0, num_out // 2, num_out - 1]
+    for number, place in enumerate([*ends_first, *range(num_out)]):
+        if number == len(ends_first) and table[ends_first].all():
+            break
+        wanted = torch.zeros(graph.output.shape, dtype=torch.bool)
+        wanted.select(axis, place).fill_(True)
+        mask, is_known = carried(graph, wanted)
+        if not is_known:
+            return None
+        table[place] = mask.any(0).any(3 - axis)
+    return table.numpy()
+
+
+def _tried(trial: Trial, maps: Shape, axis: int) -> NDArray[np.bool_]:
+    """Return which place of maps (C, R, K) reads which of the image, along one axis."""
+    parts = _Part(0, trial.shape[axis], np.ones(maps[axis], bool)).divided()
+    while parts:
+        images = _packed(parts)
+        hits = _reached(trial, maps, axis, images)
+        parts = [
+            part._replace(reached=part.reached & hit)
+            for image, hit in zip(images, hits, strict=True)
+            for part in image
+        ]
+        if all(part.reached.all() or part.end - part.first == 1 for part in parts):
+            break
+        parts = [small for part in parts if part.reached.any() for small in part.divided()]
+    table = np.zeros((maps[axis], trial.shape[axis]), bool)
+    for part in parts:
+        table[:, part.first : part.end] |= part.reached[:, None]
+    return table
+
+
+def _packed(parts: list[_Part]) -> list[list[_Part]]:
+    """Return parts in as few images as come easily: in none two that a place may read together."""
+    images: list[list[_Part]] = []
+    for part in parts:
+        free = (i for i in images if not any((p.reached & part.reached).any() for p in i))
+        image = next(free, None)
+        if image is None:
+            images.append([part])
+        else:
+            image.append(part)
+    return images
+
+
+def _reached(trial: Trial, maps: Shape, axis: int, images: list[list[_Part]]) -> NDArray[np.bool_]:
+    """Return for each image which places see a change of its parts (images, places)."""
+    numbers = torch.arange(torch.Size(trial.shape).numel()).view(trial.shape).movedim(axis, 0)
+    groups = [torch.cat([numbers[p.first : p.end].flatten() for p in image]) for image in images]
+    others = [at for at in (1, 2, 3) if at != axis + 1]
+    hits = torch.zeros(len(groups), maps[axis], dtype=torch.bool)
+    for replacement in replacements(trial):
+        for first in range(0, len(groups), trial.num_at_once):
+            some = slice(first, first + trial.num_at_once)
+            seen = changed(trial, replacement, groups[some])
+            hits[some] |= seen.view(-1, *maps).any(others[1]).any(others[0])
+    return hits.numpy()

@@ -1,0 +1,214 @@
+"""The best places of feature maps over any number of images, in one pass and bounded memory.
+
+B images, C channels that are ranked, H rows, W columns, N places found.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from visualization.feature_maps.fields.cutting import widened
+
+Whole = NDArray[np.int64]
+
+
+class Found(NamedTuple):
+    """Places in feature maps, each an array (N,)."""
+
+    channel: Whole  # number among the channels that are ranked
+    value: NDArray[np.floating]  # activation
+    image: Whole  # what the image is known by
+    position: Whole  # where the image stands in the data
+    place: Whole  # in its map, in reading order
+
+    def taken(self, at: NDArray[np.intp] | NDArray[np.bool_]) -> "Found":
+        """Return some of them."""
+        return Found._make(part[at] for part in self)
+
+    def with_more(self, more: "Found") -> "Found":
+        """Return both."""
+        return Found._make(map(np.concatenate, zip(self, more, strict=True)))
+
+    @property
+    def rank(self) -> Whole:
+        """How many of the same channel stand before each; channels are side by side."""
+        return _ranks(self.channel)
+
+    def best(self, limit: int | None) -> "Found":
+        """Return the best of each channel: by value, then by image, then by place."""
+        order = np.lexsort((self.place, self.image, -self.value, self.channel))
+        return self.taken(order if limit is None else order[_ranks(self.channel[order]) < limit])
+
+
+_ASIDE = 2**24  # numbers of maps that are put aside, at the most
+NOTHING = Found(np.empty(0, np.int64), np.empty(0, np.float32), *[np.empty(0, np.int64)] * 3)
+
+
+def _ranks(group: Whole) -> Whole:
+    """Return how many of the same group stand before each; equal groups are side by side."""
+    begins = np.flatnonzero(np.diff(group, prepend=-1))
+    sizes = np.diff(begins, append=len(group))
+    return np.arange(len(group)) - np.repeat(begins, sizes)
+
+
+class Pile:
+    """Places found, of which the best `limit` are kept; None: all."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._parts = [NOTHING]
+        self.num_found = 0  # those that were not kept as well
+        self._num_held = 0
+
+    def add(self, found: Found) -> None:
+        """Put more on it."""
+        self._parts.append(found)
+        self.num_found += len(found.value)
+        self._num_held += len(found.value)
+        if self._limit is not None and self._num_held > 2 * self._limit:
+            self.best()
+
+    def best(self) -> Found:
+        """Return those that are kept, in order."""
+        best = Found._make(map(np.concatenate, zip(*self._parts, strict=True))).best(self._limit)
+        self._parts, self._num_held = [best], len(best.value)
+        return best
+
+
+class _Pending(NamedTuple):
+    """Maps (N, H, W) that may hold one of the best places of their channel, not yet compared."""
+
+    maps: Tensor
+    channel: Tensor  # (N,)
+    at: Tensor  # of its batch (N,)
+    first: int  # where that batch begins in the data
+    images: Whole  # of the whole batch
+
+
+class Ranking:
+    """The k best places of each channel over the batches that were added.
+
+    A channel's k best places lie in the k images with the largest maxima of its map. So a batch
+    costs these maxima; the few maps that can still hold one of the best are put aside, and compared
+    when there are enough of them.
+    """
+
+    def __init__(
+        self, channels: Sequence[int], k: int, per_image: int | None,
+        apart: tuple[int, int] | None, threshold: float, is_ordered: bool,
+        dtype: torch.dtype,
+    ) -> None:  # fmt: skip
+        """See `top_patches`.
+
+        Args:
+            channels: those that are ranked.
+            k: how many places of each.
+            per_image: the most in one image; None: k.
+            apart: rows, or else columns, between two in one image; None: any.
+            threshold: only more than this counts.
+            is_ordered: the images come in the order that settles ties.
+            dtype: of the maps.
+        """
+        self._channels = torch.as_tensor(channels)
+        self._k = k
+        self._most = k if per_image is None else min(per_image, k)  # of one image
+        self._apart = apart
+        self._threshold = threshold
+        self._is_ordered = is_ordered
+        wide = torch.promote_types(dtype, torch.float32)
+        self._least = _above(torch.full((len(channels),), threshold, dtype=wide))
+        self._pending: list[_Pending] = []
+        self._num_pending = 0
+        self._best = NOTHING
+
+    @property
+    def best(self) -> Found:
+        """The best places so far, channel by channel."""
+        self._compare()
+        return self._best
+
+    def candidates(self) -> Whole:
+        """Return where the images stand in the data that may be among the best so far."""
+        return np.concatenate(
+            [self._best.position, *(p.first + p.at.numpy() for p in self._pending)]
+        )
+
+    def add(self, maps: Tensor, images: Whole, first: int) -> None:
+        """Take in a batch of maps (B, C, H, W).
+
+        Args:
+            maps: of all channels.
+            images: what the images are known by (B,).
+            first: where the first of them stands in the data.
+        """
+        peaks = widened(maps.amax((2, 3))).cpu()[:, self._channels]
+        hits = peaks >= self._least
+        enough = self._k * len(self._channels)
+        if int(hits.sum()) > enough:
+            hits &= peaks >= peaks.topk(min(self._k, len(peaks)), dim=0).values[-1]
+        at, channel = hits.nonzero(as_tuple=True)
+        if not len(at):
+            return
+        chosen = widened(maps[at, self._channels[channel]])
+        self._pending.append(_Pending(chosen, channel, at, first, images))
+        self._num_pending += len(at)
+        if self._num_pending > enough or self._num_pending * chosen[0].numel() > _ASIDE:
+            self._compare()
+
+    def _compare(self) -> None:
+        """Bring what was put aside into the order of the best."""
+        if not self._pending:
+            return
+        find = self._spread if self._apart else self._all
+        which, place, value = find(torch.cat([held.maps for held in self._pending]))
+        channel = torch.cat([held.channel for held in self._pending]).numpy()
+        image = np.concatenate([held.images[held.at.numpy()] for held in self._pending])
+        position = np.concatenate([held.first + held.at.numpy() for held in self._pending])
+        self._pending, self._num_pending = [], 0
+        found = Found(channel[which], value, image[which], position[which], place)
+        self._best = self._best.with_more(found).best(self._k)
+        counts = np.bincount(self._best.channel, minlength=len(self._least))
+        full = counts == self._k
+        least = torch.from_numpy(self._best.value[np.cumsum(counts)[full] - 1])
+        self._least[torch.from_numpy(full)] = _above(least) if self._is_ordered else least
+
+    def _all(self, maps: Tensor) -> tuple[Whole, Whole, NDArray[np.floating]]:
+        """Return the best places of maps (N, H, W): whose map, where in it, and the value."""
+        flat = maps.flatten(1)
+        most = min(self._most, flat.shape[1])
+        hits = (flat >= flat.topk(most).values[:, -1:]) & (flat > self._threshold)
+        which, place = hits.nonzero().cpu().numpy().T
+        value = flat[hits].cpu().numpy()
+        order = np.lexsort((place, -value, which))
+        order = order[_ranks(which[order]) < most]  # of ties with the last there may be too many
+        return which[order], place[order], value[order]
+
+    def _spread(self, maps: Tensor) -> tuple[Whole, Whole, NDArray[np.floating]]:
+        """Return the best places, each far enough from all better ones of its map."""
+        assert self._apart is not None
+        _, height, width = maps.shape
+        rows, columns = (torch.arange(size, device=maps.device) for size in (height, width))
+        left, which = maps.flatten(1), torch.arange(len(maps), device=maps.device)
+        parts = []
+        for _ in range(min(self._most, height * width)):
+            value, place = left.max(dim=1)
+            held = value > self._threshold
+            left, which, value, place = left[held], which[held], value[held], place[held]
+            parts.append((which, place, value))
+            if not len(which):
+                break
+            near_rows = (rows - (place // width)[:, None]).abs() < self._apart[0]
+            near_columns = (columns - (place % width)[:, None]).abs() < self._apart[1]
+            near = near_rows[:, :, None] & near_columns[:, None]
+            left = left.masked_fill(near.flatten(1), -torch.inf)
+        found = [torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)]
+        return found[0], found[1], found[2]
+
+
+def _above(values: Tensor) -> Tensor:
+    """Return the next larger numbers."""
+    return torch.nextafter(values, torch.full_like(values, torch.inf))

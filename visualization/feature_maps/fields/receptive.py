@@ -1,0 +1,296 @@
+"""What a unit of a network sees: its receptive field, as a box and as the exact set of numbers."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from visualization.core.inputs import (
+    Images,
+    activation,
+    as_tensor,
+    demand_unit,
+    inspecting,
+    named,
+    one_image,
+)
+from visualization.core.records import brief_repr
+from visualization.core.tracing import NamedLayer
+from visualization.feature_maps.fields.cutting import widened
+from visualization.feature_maps.fields.geometry import Arithmetic, Hull, arithmetic, hulls_of
+from visualization.feature_maps.fields.graph import Graph, map_size, outline, run
+from visualization.feature_maps.fields.influence import influence
+from visualization.feature_maps.fields.operations import Shape
+
+_WORTH_IT = 0.7  # share of an image below which a part of it saves work
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class ReceptiveField:
+    """The part of an image (C, H, W) that one unit sees.
+
+    Attributes:
+        layer: dotted name; None: the model's output.
+        unit: (channel, row, column), or (channel,) of an output without places.
+        hull: box around all that the unit reads by the arithmetic of the layers; it reaches outside
+            the image where padding is read. Where an operation is not known: around the mask.
+        mask: the numbers of the image that can influence the unit (C, H, W).
+    """
+
+    layer: str | None
+    unit: tuple[int, ...]
+    hull: Hull
+    mask: NDArray[np.bool_]
+
+    @property
+    def indices(self) -> NDArray[np.int64]:
+        """Channel, row and column of each number that can influence the unit (N, 3)."""
+        return np.argwhere(self.mask)
+
+    @property
+    def num_numbers(self) -> int:
+        """How many numbers of the image can influence the unit: N."""
+        return int(self.mask.sum())
+
+    @property
+    def pixels(self) -> NDArray[np.bool_]:
+        """The pixels (H, W) of which any channel can influence the unit."""
+        return np.asarray(self.mask.any(axis=0))
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """Rows and columns of the smallest box around the mask: `image[:, *field.box]`."""
+        return _around(self.pixels)
+
+    def over(self, image: Images) -> "FieldOverImage":
+        """Return the field with an image (C, H, W) that it is looked at on.
+
+        Raises:
+            ValueError: the image is of another shape.
+        """
+        held = np.asarray(as_tensor(image, "image").float().cpu())
+        if held.shape != self.mask.shape:
+            problem = f"shape {held.shape} is not accepted"
+            raise ValueError(f"image: {problem}; accepted: {self.mask.shape}, as the field's")
+        return FieldOverImage(self, held)
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class FieldOverImage:
+    """A receptive field, and an image (C, H, W) behind it."""
+
+    field: ReceptiveField
+    image: NDArray[np.floating]
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class ReceptiveFields:
+    """The parts of one image (C, H, W) that the activated units of a channel see.
+
+    Attributes:
+        layer: dotted name; None: the model's output.
+        channel: number.
+        threshold: units with more than this are activated.
+        rows: row of each of N activated units, the most activated first (N,).
+        columns: column of each (N,).
+        values: activation of each (N,).
+        hulls: first and last row, and first and last column, that each sees (N, 4).
+        mask: the numbers of the image that can influence any of them (C, H, W).
+        image: the image itself (C, H, W).
+    """
+
+    layer: str | None
+    channel: int
+    threshold: float
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    values: NDArray[np.floating]
+    hulls: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+    image: NDArray[np.floating]
+
+    @property
+    def indices(self) -> NDArray[np.int64]:
+        """Channel, row and column of each number that can influence any of the units."""
+        return np.argwhere(self.mask)
+
+
+def receptive_field(
+    model: nn.Module, layer: NamedLayer | None, unit: Sequence[int], input_shape: Sequence[int]
+) -> ReceptiveField:
+    """Return what one unit sees: the hull and the exact set of numbers.
+
+    The set is that of the graph, not of the values of its weights: a weight of exactly 0 counts as
+    any other, as it does for NaN; so do both neighbours of a bilinear interpolation. It holds
+    whatever an image has at its pixels, of ReLUs and maxima for instance. Where a value says which
+    place is read (`gather` by the place of a maximum, `grid_sample`, deformable convolutions), all
+    places that it could be count, and what the value depends on.
+
+    Sure and fast for networks of the usual operations, and of large images as well: one pass with
+    its graph over the part of the image that the layers' arithmetic shows the unit to see. Where an
+    operation is not known, the numbers behind it are tried in groups, which for large images takes
+    long; so does what goes past the graph, as a comparison or what is detached. What is tried is
+    sure as far as three random images tell.
+
+    Args:
+        model: any module; it is looked at in evaluation mode.
+        layer: dotted name, `relu@1` for the second call; None: the model's output.
+        unit: (channel, row, column) of a feature map, (channel,) of a vector.
+        input_shape: of one image, (channels, height, width).
+
+    Raises:
+        ValueError: no such layer or unit; a shape of another kind.
+    """
+    layer = named(model, layer)
+    with inspecting(model):
+        graph = outline(model, layer, input_shape)
+        shape = tuple(graph.output.shape[1:])
+        place = tuple(int(at) for at in unit)
+        demand_unit(place, shape, "unit")
+        if len(place) != len(shape):
+            accepted = "(channel, row, column)"
+            raise ValueError(f"unit: {place} is a whole channel; accepted: {accepted}")
+        by_arithmetic = arithmetic(graph)
+        mask = _seen_near(model, layer, place, by_arithmetic, tuple(graph.image.shape[1:]))
+        if mask is None:
+            graph = run(model, layer, input_shape) if graph.image.is_meta else graph
+            mask = _seen(model, layer, graph, np.array([place]))
+    pixels = np.asarray(mask.any(axis=0))
+    row, column = place[1:] if len(shape) == 3 else (0, 0)
+    hull = by_arithmetic.hulls.at(row, column)
+    hull = _widened(hull, pixels) if by_arithmetic.is_known else _hull_of(pixels)
+    return ReceptiveField(layer, place, hull, mask)
+
+
+def receptive_fields(
+    model: nn.Module, layer: NamedLayer | None, channel: int, image: Images, threshold: float = 0.0
+) -> ReceptiveFields:
+    """Return what the activated units of a channel see of one image, each alone and all together.
+
+    Args:
+        model: any module; it is looked at in evaluation mode.
+        layer: dotted name, `relu@1` for the second call; None: the model's output.
+        channel: number.
+        image: (C, H, W) or (1, C, H, W).
+        threshold: units with more than this are activated: of a ReLU those that are not 0. Of a
+            layer with negative numbers `-math.inf` takes all.
+
+    Raises:
+        ValueError: no such layer or channel; an image of another kind.
+    """
+    layer = named(model, layer)
+    with inspecting(model):
+        held = one_image(image, model)
+        graph = run(model, layer, held.shape[1:])
+        size = map_size(graph, layer)
+        demand_unit((channel,), tuple(graph.output.shape[1:]), "channel")
+        with torch.no_grad():
+            values = widened(activation(model, held, layer)[0, channel]).cpu().numpy().reshape(size)
+        found = np.argwhere(values > threshold)
+        order = np.argsort(-values[tuple(found.T)], kind="stable")
+        rows, columns = found[order].T
+        places = np.insert(found[order], 0, channel, axis=1)[:, : graph.output.ndim - 1]
+        mask = _seen(model, layer, graph, places)
+        hulls = hulls_of(model, layer, graph).boxes(rows, columns)
+        pixels = widened(held[0]).cpu().numpy()
+    return ReceptiveFields(
+        layer, channel, threshold, rows, columns, values[rows, columns], hulls, mask, pixels
+    )
+
+
+def _seen(
+    model: nn.Module, layer: str | None, graph: Graph, places: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return which numbers of the image (C, H, W) can influence any of some units (N, 3)."""
+    wanted = torch.zeros(graph.output.shape, dtype=torch.bool)
+    wanted[0][tuple(torch.from_numpy(places).T)] = True
+    return influence(model, layer, graph, wanted).numpy()
+
+
+def _seen_near(
+    model: nn.Module, layer: str | None, unit: tuple[int, ...], whole: Arithmetic, shape: Shape
+) -> NDArray[np.bool_] | None:
+    """Return which numbers of an image can influence a unit, from a pass over a part of the image.
+
+    None where a part does not tell: by the arithmetic of the layers the unit must be the same in
+    it, and nothing may go past the graph.
+    """
+    part = _part_around(unit, whole) if whole.is_known and len(unit) == 3 else None
+    if part is None or math.prod(part.size) > _WORTH_IT * math.prod(shape[1:]):
+        return None
+    try:
+        graph = run(model, layer, (shape[0], *part.size))
+    except Exception:  # the model takes images of one size, or larger ones
+        return None
+    if not graph.is_complete or not part.shows(arithmetic(graph), whole.hulls.at(*unit[1:])):
+        return None
+    mask = np.zeros(shape, bool)
+    mask[:, part.rows, part.columns] = _seen(model, layer, graph, np.array([part.unit]))
+    return mask
+
+
+class _Part(NamedTuple):
+    """Rows and columns of an image, and a unit as it lies in the layer's map of only these."""
+
+    rows: slice
+    columns: slice
+    unit: tuple[int, int, int]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+    def shows(self, found: Arithmetic, hull: Hull) -> bool:
+        """Tell whether the unit sees here what it sees in the whole image, by the arithmetic."""
+        num_rows, num_columns = len(found.hulls.row_first), len(found.hulls.column_first)
+        _, row, column = self.unit
+        if not (found.is_known and 0 <= row < num_rows and 0 <= column < num_columns):
+            return False
+        corner = (self.rows.start, self.columns.start)
+        here = zip(found.hulls.at(row, column), corner, strict=True)
+        return Hull(*((first + by, last + by) for (first, last), by in here)) == hull
+
+
+def _part_around(unit: tuple[int, ...], whole: Arithmetic) -> _Part | None:
+    """Return the part of an image around a hull; None: it is not known where one may begin."""
+    sides, places = [], []
+    hull = whole.hulls.at(*unit[1:])
+    for at, (first, last), grid, limit in zip(
+        unit[1:], hull, whole.grids, whole.hulls.image_size, strict=True
+    ):
+        if not grid.period:
+            return None
+        begin, end = max(first, 0) // grid.period * grid.period, min(last + 1, limit)
+        if begin >= end:
+            return None
+        sides.append(slice(begin, end))
+        places.append(at - int(begin / grid.pixels))
+    return _Part(sides[0], sides[1], (unit[0], places[0], places[1]))
+
+
+def _around(pixels: NDArray[np.bool_]) -> tuple[slice, slice]:
+    ends = []
+    for axis in (1, 0):
+        found = np.flatnonzero(pixels.any(axis=axis))
+        ends.append(slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0))
+    return ends[0], ends[1]
+
+
+def _hull_of(pixels: NDArray[np.bool_]) -> Hull:
+    """Return the smallest hull around pixels."""
+    rows, columns = _around(pixels)
+    return Hull((rows.start, rows.stop - 1), (columns.start, columns.stop - 1))
+
+
+def _widened(hull: Hull, pixels: NDArray[np.bool_]) -> Hull:
+    """Return a hull that holds all pixels too, such as those that the graph does not lead to."""
+    if not pixels.any():
+        return hull
+    sides = zip(hull, _hull_of(pixels), strict=True)
+    return Hull(*((min(a, first), max(b, last)) for (a, b), (first, last) in sides))

@@ -1,0 +1,193 @@
+"""A data set going through a model as far as a layer, once, batch by batch."""
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from visualization.core.inputs import (
+    Images,
+    activation,
+    as_tensor,
+    batches,
+    demand_tensor,
+    demand_unit,
+    home,
+    one_call,
+)
+from visualization.core.layout import tapped_maps
+from visualization.feature_maps.fields.axes import Places
+from visualization.feature_maps.fields.geometry import hulls_of
+from visualization.feature_maps.fields.graph import map_size, run
+
+Data = Images | Iterable[Any]
+_EVEN = 16  # kernels for fewer images round otherwise, and then ties depend on the batch
+_PIECE = 2**20  # numbers of an array that are looked through at once
+
+
+class Batch(NamedTuple):
+    """A batch of images (B, channels, height, width) and a layer's maps of them (B, C, H, W)."""
+
+    images: Tensor
+    maps: Tensor
+    ids: NDArray[np.int64]  # what the images are known by (B,)
+    first: int  # where the first of them stands in the data
+
+
+class Source:
+    """The batches of a data set, to be gone over once.
+
+    The first is looked at when a source is made, to know what the layer sees and puts out. A vector
+    (B, C) counts as maps of one place.
+    """
+
+    def __init__(
+        self, model: nn.Module, layer: str | None, images: Data, ids: ArrayLike | None,
+        batch_size: int,
+    ) -> None:  # fmt: skip
+        self._array = images if isinstance(images, (Tensor, np.ndarray)) else None
+        if self._array is not None and self._array.ndim != 4:
+            problem = f"shape {tuple(self._array.shape)} is not accepted"
+            accepted = "(images, channels, height, width), or an iterable of such batches"
+            raise ValueError(f"images: {problem}; accepted: {accepted}")
+        self._size = -(-batch_size // _EVEN) * _EVEN
+        stream = batches(images, model, self._piece())
+        first = next(stream, None)
+        if first is None:
+            raise ValueError("images: there are none; accepted: one or more")
+        graph = run(model, layer, first.shape[1:])
+        self.map_size = map_size(graph, layer)
+        self.hulls = hulls_of(model, layer, graph)
+        self.dtype = graph.output.dtype
+        self.num_channels = graph.output.shape[1]
+        self.num_images = 0
+        self._kept: dict[int, Tensor] = {}
+        self._image_shape = first.shape[1:]
+        self._model, self._layer = model, layer
+        self._stream = itertools.chain([first], stream)
+        self._ids = None if ids is None else _whole_numbers(ids)
+
+    def demand_channels(self, channels: Sequence[int] | None) -> list[int]:
+        """Return channels that there are; None: all.
+
+        Raises:
+            ValueError: there is no such channel, or none is asked for.
+        """
+        if channels is None:
+            return list(range(self.num_channels))
+        numbers = [int(channel) for channel in channels]
+        if not numbers:
+            raise ValueError("channels: [] is not accepted; accepted: one or more, or None for all")
+        for number in numbers:
+            demand_unit((number,), (self.num_channels,), "channels")
+        return numbers
+
+    def rows_and_columns(self, places: Places) -> tuple[Places, Places]:
+        """Return row and column of places in a map, which are counted in reading order."""
+        return places // self.map_size[1], places % self.map_size[1]
+
+    def each(self, take: Callable[[Batch], None]) -> None:
+        """Run the model on each batch in turn, no further than the layer, and hand over its maps.
+
+        They are let go before the next batch, whose maps then take their place in memory.
+        """
+        if self._array is None:
+            for images in self._even():
+                with self._watched() as held:
+                    self._run(images, held, take)
+        else:
+            with self._watched() as held:  # once: nobody else can use the model in between
+                for images in self._even():
+                    self._run(images, held, take)
+        if self._ids is not None and len(self._ids) != self.num_images:
+            raise self._wrong_ids(f"{self.num_images}")
+
+    def _piece(self) -> int:
+        """Return how many images of an array are looked through at once: whole batches."""
+        if self._array is None or not len(self._array):
+            return self._size
+        return self._size * max(1, _PIECE // (self._size * math.prod(self._array.shape[1:]) or 1))
+
+    def _even(self) -> Iterator[Tensor]:
+        """Yield batches of the size that is wanted, however the data comes; the last has less."""
+        waiting: list[Tensor] = []
+        for images in self._stream:
+            if images.shape[1:] != self._image_shape:
+                shapes = f"{tuple(images.shape[1:])} after others of {tuple(self._image_shape)}"
+                raise ValueError(f"images: one of shape {shapes}; accepted: all of one shape")
+            waiting.append(images)
+            if sum(map(len, waiting)) >= self._size:
+                joined = torch.cat(waiting) if len(waiting) > 1 else images
+                whole = len(joined) // self._size * self._size
+                yield from torch.split(joined[:whole], self._size)
+                waiting = [joined[whole:]] if whole < len(joined) else []
+        if waiting:
+            yield torch.cat(waiting)
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[list[Any]]:
+        """Let the model leave what the layer puts out in a list, and go no further."""
+        held: list[Any] = []
+        taps = {one_call(self._model, self._layer): held.append} if self._layer else {}
+        with tapped_maps(self._model, taps, stop=bool(taps)):
+            yield held
+
+    def _run(self, images: Tensor, held: list[Any], take: Callable[[Batch], None]) -> None:
+        first = self.num_images
+        self.num_images += len(images)
+        filled = images[-1:].expand(-len(images) % _EVEN, -1, -1, -1)  # up to an even number
+        whole = torch.cat([images, filled]) if len(filled) else images
+        with torch.no_grad():
+            output = self._model(whole) if self._layer else activation(self._model, whole)
+        found = held.pop() if self._layer else output
+        maps = demand_tensor(found, repr(self._layer or "the model"))[: len(images)]
+        maps = maps if maps.ndim == 4 else maps[:, :, None, None]
+        take(Batch(images, maps, self._known(first, self.num_images), first))
+
+    def keep(self, wanted: Callable[[], Places], batch: Batch) -> None:
+        """Keep the images that are wanted so far, by where they stand in the data, and no others.
+
+        Of an array none needs to be kept.
+        """
+        if self._array is not None:
+            return
+        places = np.unique(wanted())
+        if len(places) and places[-1] >= batch.first:
+            self._kept = {
+                at: batch.images[at - batch.first].clone() if at >= batch.first else self._kept[at]
+                for at in places.tolist()
+            }
+
+    def images_at(self, index: Places) -> Tensor:
+        """Return images, by where they stand in the data; of an iterable those that were kept."""
+        if self._array is not None:
+            device, dtype = home(self._model)
+            return as_tensor(self._array[index], "images").to(device, dtype)
+        none = torch.empty(0, *self._image_shape)
+        return torch.stack([self._kept[at] for at in index.tolist()]) if len(index) else none
+
+    def _known(self, first: int, end: int) -> NDArray[np.int64]:
+        if self._ids is None:
+            return np.arange(first, end)
+        if end > len(self._ids):
+            raise self._wrong_ids(f"{end} or more")
+        return self._ids[first:end]
+
+    def _wrong_ids(self, images: str) -> ValueError:
+        assert self._ids is not None
+        return ValueError(f"ids: {len(self._ids)} for {images} images; accepted: one for each")
+
+
+def _whole_numbers(ids: ArrayLike) -> NDArray[np.int64]:
+    held = np.asarray(ids)
+    if held.ndim != 1 or held.dtype.kind not in "iu" or len(np.unique(held)) != len(held):
+        accepted = "a whole number for each image, all different"
+        problem = f"{held.dtype} of shape {held.shape}, {held.size} numbers"
+        raise ValueError(f"ids: {problem}, are not accepted; accepted: {accepted}")
+    return held.astype(np.int64)

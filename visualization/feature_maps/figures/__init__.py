@@ -1,0 +1,1 @@
+"""Figures of channels: dissection, progression, pages of units."""

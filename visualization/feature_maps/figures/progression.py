@@ -1,0 +1,94 @@
+"""How feature maps came about: a strip of snapshots, and an animation."""
+
+import io
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from visualization.core.captions import caption
+from visualization.core.pictures import blank, excited, picture, signed
+from visualization.core.registry import INK, MUTED, draw, png
+from visualization.feature_maps.progression import Progression
+
+_CHANNELS = 8  # of a strip
+_STEPS = 12
+_MAPS = 32  # of an animation
+_FRAME = 500  # milliseconds
+_LAST = 2500
+
+
+def most_changed(record: Progression, num: int) -> NDArray[np.int64]:
+    """Return the places of the channels whose maps are strongest at the end, in their order."""
+    strength = np.abs(record.maps[-1]).max(axis=(0, 2, 3))
+    return np.sort(np.argsort(-strength, kind="stable")[:num])
+
+
+@draw.register
+def _(record: Progression) -> Figure:
+    shown = most_changed(record, _CHANNELS)
+    steps = np.unique(np.linspace(0, len(record.steps) - 1, _STEPS).round().astype(int))
+    rows, columns = len(shown) + 1, len(steps) + 1
+    figure = Figure(figsize=(0.9 + 0.78 * columns, 0.75 + 0.82 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    blank(grid[0])
+    picture(grid[0, 0], record.images[0], "image", _limits(record.images))
+    for column, at in enumerate(steps, start=1):
+        grid[0, column].text(0.5, 0.1, f"step\n{record.steps[at]:,}", ha="center", fontsize=8,
+                             color=INK, transform=grid[0, column].transAxes)  # fmt: skip
+    for line, channel in zip(grid[1:], shown, strict=True):
+        blank(line[:1])
+        line[0].text(0.95, 0.5, f"channel\n{record.channels[channel]}", ha="right", va="center",
+                     fontsize=8, color=MUTED, transform=line[0].transAxes)  # fmt: skip
+        size = float(np.abs(record.maps[:, 0, channel]).max()) or 1.0
+        for column, at in enumerate(steps, start=1):
+            _map(line[column], record.maps[at, 0, channel], size)
+    return figure
+
+
+def _map(axes: Axes, values: NDArray[np.floating], size: float) -> None:
+    show = signed if values.min() < 0 else excited
+    show(axes, values, size=size)
+
+
+def _limits(images: NDArray[np.floating]) -> tuple[float, float]:
+    """Return the range in which images are drawn: 0 to 1 where that holds them."""
+    low, high = float(images.min()), float(images.max())
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+
+
+@caption.register
+def _(record: Progression) -> str:
+    return (
+        f"What channels of {record.layer} answer to one image while the network learns: a row is a "
+        "channel, its brightest shade the same in all columns."
+    )
+
+
+def animation(record: Progression, dpi: int = 90) -> bytes:
+    """Return a GIF with a frame for each snapshot: all channels' maps for the first image."""
+    frames = [_frame(record, at, dpi) for at in range(len(record.steps))]
+    buffer = io.BytesIO()
+    times = [_FRAME] * (len(frames) - 1) + [_LAST]
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=times, loop=0)
+    return buffer.getvalue()
+
+
+def _frame(record: Progression, at: int, dpi: int) -> Image.Image:
+    shown = most_changed(record, _MAPS)
+    columns = min(8, len(shown) + 1)
+    rows = -(-(len(shown) + 1) // columns)
+    figure = Figure(figsize=(0.75 * columns, 0.4 + 0.85 * rows), dpi=dpi)
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.55 / figure.get_figheight(), 0.05, 0.25)
+    picture(grid[0], record.images[0], "image", _limits(record.images))
+    for axes, channel in zip(grid[1:], shown, strict=False):
+        values = record.maps[:, 0, channel]
+        _map(axes, values[at], float(np.abs(values).max()) or 1.0)
+        axes.set_title(str(record.channels[channel]), fontsize=7, color=MUTED, pad=2)
+    blank(grid[len(shown) + 1 :])
+    figure.suptitle(f"{record.layer}, step {record.steps[at]:,}", fontsize=9, color=INK, x=0.02,
+                    ha="left")  # fmt: skip
+    return Image.open(io.BytesIO(png(figure, dpi))).convert("RGB").quantize(64)

@@ -1,0 +1,71 @@
+"""The channels of a layer at a glance."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from visualization.core.captions import caption
+from visualization.core.pictures import aspect_of, blank
+from visualization.core.pixels import image_colors
+from visualization.core.registry import BAD, MUTED, draw, text
+from visualization.feature_maps.sheets import UnitSheets
+
+_CHANNELS = 32
+_COLUMNS = 8
+
+
+@draw.register
+def _(record: UnitSheets) -> Figure:
+    channels = record.patches.channels[:_CHANNELS]
+    columns = min(_COLUMNS, len(channels))
+    rows = -(-len(channels) // columns)
+    figure = Figure(figsize=(max(1.0 * columns, 2.0), 0.25 + 1.15 * rows), layout="constrained")
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    blank(grid)
+    for row, channel in enumerate(channels):
+        grid[row].imshow(face(record, row), interpolation="nearest",
+                         aspect=aspect_of(face(record, row)))  # fmt: skip
+        dead = is_dead(record, row)
+        grid[row].set_title(f"{channel}{' dead' if dead else ''}", fontsize=8,
+                            color=BAD if dead else MUTED, pad=2)  # fmt: skip
+    return figure
+
+
+def face(record: UnitSheets, row: int) -> np.ndarray:
+    """Return what stands for a channel as colours: the image found for it, or its best patch."""
+    limits = limits_of(record)
+    if record.maximised is not None and is_found(record, row):
+        return image_colors(record.maximised[row], limits)
+    patches = record.patches
+    return image_colors(patches.patches[row, 0], limits, patches.inside[row, 0])
+
+
+def is_dead(record: UnitSheets, row: int) -> bool:
+    """Tell whether a channel is above 0 for no image, which is what `dead_units` calls dead."""
+    return not (record.peaks[:, row] > 0).any()
+
+
+def is_found(record: UnitSheets, row: int) -> bool:
+    """Tell whether an image was found for a channel."""
+    return record.reached is not None and bool(np.isfinite(record.reached[row]))
+
+
+def limits_of(record: UnitSheets) -> tuple[float, float]:
+    """Return the range in which images are shown: 0 to 1 where that holds them."""
+    low, high = float(record.patches.patches.min()), float(record.patches.patches.max())
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+
+
+@text.register
+def _(record: UnitSheets) -> str:
+    channels = record.patches.channels.tolist()
+    dead = [channel for row, channel in enumerate(channels) if is_dead(record, row)]
+    told = f"dead: {', '.join(map(str, dead))}" if dead else "none is dead"
+    return f"{record.peaks.shape[1]} channels of {record.layer}, {told}"
+
+
+@caption.register
+def _(record: UnitSheets) -> str:
+    return (
+        f"Each channel of {record.layer}: the image found for it, or its best patch. A channel has "
+        "a page of its own: its patches, weights, and how it came about."
+    )

@@ -1,0 +1,139 @@
+"""Images with labelled masks, read in batches several times, and each beside another's masks.
+
+N images (C, h, w), B in a batch; K concepts with masks (H, W).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visualization.core.inputs import Images, as_tensor, batches
+
+Masks = Tensor | NDArray[Any] | Callable[[Tensor], Any] | Iterable[Any]
+
+
+class Batch(NamedTuple):
+    """B images with their masks, and with the masks of others in the place of their own."""
+
+    images: Tensor  # (B, C, h, w)
+    masks: Tensor  # (B, K, H, W)
+    others: Tensor  # (B, K, H, W)
+
+
+@attrs.frozen(eq=False)
+class Labelled:
+    """Images and masks, which can be read again and again."""
+
+    model: nn.Module
+    images: Images | Iterable[Any]
+    masks: Masks
+    num_concepts: int
+    batch_size: int
+    order: Tensor | None  # whose masks stand in for each image's own (N,); None: the one before's
+    num_images: int
+    image_shape: tuple[int, ...]  # (C, h, w)
+    mask_shape: tuple[int, int]
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield batches in order."""
+        first, last = 0, None
+        for images, given in _pairs(self.model, self.images, self.masks, self.batch_size):
+            masks = _as_masks(given, len(images), self.num_concepts).to(images.device)
+            if self.order is None:
+                before = masks[-1:] if last is None else last
+                last, others = masks[-1:], torch.cat([before, masks[:-1]])
+            else:
+                chosen = self.order[first : first + len(images)]
+                others = _as_masks(_taken(self.masks, chosen), len(images), self.num_concepts)
+            yield Batch(images, masks, others.to(images.device))
+            first += len(images)
+
+
+def labelled(
+    model: nn.Module,
+    images: Images | Iterable[Any],
+    masks: Masks,
+    concepts: Sequence[str],
+    batch_size: int,
+    seed: int,
+) -> Labelled:
+    """Count the images and look at the first; see `dissect`.
+
+    Raises:
+        ValueError: fewer than two images; masks that do not go with them; what is read only once.
+    """
+    for name, given in (("images", images), ("masks", masks)):
+        if isinstance(given, Iterator):
+            kind = type(given).__name__
+            accepted = "an array, or what can be read several times, such as a loader"
+            raise ValueError(f"{name}: a {kind} can be read only once; accepted: {accepted}")
+    if isinstance(concepts, str) or not concepts or len(set(concepts)) < len(concepts):
+        raise ValueError(f"concepts: {concepts!r} is not accepted; accepted: different names")
+    pairs = _pairs(model, images, masks, batch_size)
+    shapes = [(len(held), held.shape[1:]) for held in batches(images, model, batch_size)]
+    if (num := sum(count for count, _ in shapes)) < 2:
+        raise ValueError(f"images: {num} are not accepted; accepted: two or more")
+    _, given = next(pairs)
+    first = _as_masks(given, shapes[0][0], len(concepts))
+    order = None
+    if isinstance(images, (Tensor, np.ndarray)) and isinstance(masks, (Tensor, np.ndarray)):
+        if len(masks) != num:
+            raise ValueError(f"masks: {len(masks)} do not go with {num} images; accepted: {num}")
+        order = _in_a_ring(num, seed)
+    return Labelled(
+        model, images, masks, len(concepts), batch_size, order, num, tuple(shapes[0][1]),
+        (first.shape[2], first.shape[3]),
+    )  # fmt: skip
+
+
+def _in_a_ring(num: int, seed: int) -> Tensor:
+    """Return a random permutation that leaves nothing in its place."""
+    ring = np.random.default_rng(seed).permutation(num)
+    order = np.empty(num, np.int64)
+    order[ring] = np.roll(ring, 1)
+    return torch.as_tensor(order)
+
+
+def _pairs(
+    model: nn.Module, images: Images | Iterable[Any], masks: Masks, batch_size: int
+) -> Iterator[tuple[Tensor, Any]]:
+    """Yield batches of images with what stands for their masks."""
+    read = batches(images, model, batch_size)
+    if isinstance(masks, (Tensor, np.ndarray)):
+        first = 0
+        for held in read:
+            yield held, masks[first : first + len(held)]
+            first += len(held)
+    elif callable(masks):
+        for held in read:
+            yield held, masks(held)
+    else:
+        try:
+            yield from zip(read, masks, strict=True)
+        except ValueError as error:
+            if "zip()" not in str(error):
+                raise
+            accepted = "as many batches of masks as of images"
+            raise ValueError(f"masks: {error}; accepted: {accepted}") from error
+
+
+def _taken(masks: Masks, chosen: Tensor) -> Any:
+    assert isinstance(masks, (Tensor, np.ndarray))
+    return masks[chosen.to(masks.device)] if isinstance(masks, Tensor) else masks[chosen.numpy()]
+
+
+def _as_masks(given: Any, num: int, num_concepts: int) -> Tensor:
+    """Return masks (B, K, H, W) of booleans."""
+    held = as_tensor(given, "masks")
+    if held.ndim != 4 or held.shape[:2] != (num, num_concepts) or 0 in held.shape:
+        problem = f"shape {tuple(held.shape)} does not go with {num} images"
+        accepted = f"({num}, {num_concepts} concepts, height, width)"
+        raise ValueError(f"masks: {problem}; accepted: {accepted}")
+    if held.is_floating_point() or held.is_complex():
+        raise ValueError(f"masks: {held.dtype} is not accepted; accepted: booleans")
+    return held.bool()

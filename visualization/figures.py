@@ -1,0 +1,271 @@
+"""Curves, tables, bars and terminals."""
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from visualization.answers import Answered, AnswerTable
+from visualization.bars import Bars
+from visualization.core.registry import BAD, COLORS, GOOD, INK, MUTED, draw, text
+from visualization.core.words import breadth, brief, key, listed, share_of
+from visualization.curves import Curves
+from visualization.model.cost import CostTable, LayerCost
+from visualization.scatter import Scatter
+from visualization.table import Table
+from visualization.transcript import Transcript
+
+_FEW = 12  # points of a curve that are each marked
+_PANELS = 12  # of curves
+_ROWS = 48  # of a table, or bars beneath each other
+_CELL, _COLUMNS, _LINES = 32, 150, 100  # letters of a cell and of a line, and lines
+_LETTER = 0.086  # inches, as answers are written
+
+
+@draw.register
+def _(record: Curves) -> Figure:
+    shown = dict(list(record.panels.items())[:_PANELS])
+    columns = min(2, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    figure = Figure(figsize=(4.0 * columns, 2.4 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for (title, series), axes in zip(shown.items(), panels, strict=False):
+        colors = itertools.cycle(COLORS)
+        for color, (label, (steps, values)) in zip(colors, series.items(), strict=False):
+            style = {"marker": "o", "markersize": 3.5} if len(steps) <= _FEW else {}
+            axes.plot(steps, values, color=color, label=label, linewidth=1.5, **style)
+        axes.set_title(title, fontsize=10, color=INK, loc="left")
+        axes.set_xlabel(record.x_name, fontsize=9)
+        if title in record.logarithmic:
+            axes.set_yscale("log")
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#eeeeee")
+        if len(series) > 1:
+            key(axes)
+    for axes in panels:
+        axes.set_axis_off()
+    if more := share_of(len(record.panels), len(shown), "panels"):
+        figure.suptitle(more, fontsize=9, color=MUTED)
+    return figure
+
+
+def _short(row: Answered, most: int = 24) -> str:
+    """Return a question, or a long one in few words: its own, or its beginning and length."""
+    if row.brief or len(row.question) <= most:
+        return row.brief or row.question
+    return f"{row.question[:10]}… ({len(row.question):,} long)"
+
+
+def _cells(record: AnswerTable) -> list[tuple[str, str, str]]:
+    """Return question, answer and right answer of each row as they are drawn."""
+    return [
+        (brief(_short(row), _CELL), brief(_visible(row.answer), _CELL),
+         brief(_visible(row.target), _CELL))
+        for row in record.rows[:_ROWS]
+    ]  # fmt: skip
+
+
+def _visible(answer: str) -> str:
+    """Return an answer of which a space at either end can be seen."""
+    inner = answer.strip(" ")
+    before = len(answer) - len(answer.lstrip(" ")) if inner else len(answer)
+    after = len(answer) - before - len(inner)
+    return "␣" * before + inner + "␣" * after
+
+
+@draw.register
+def _(record: AnswerTable) -> Figure:
+    cells = _cells(record)
+    lines, names = max(1, len(cells)), ("question", "answer", "right answer")
+    widths = [max(14, *(breadth(row[at]) + 2 for row in cells), 0) for at in range(3)]
+    width = max(5.0, 0.4 + _LETTER * sum(widths))
+    figure = Figure(figsize=(width, 0.7 + 0.26 * lines))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, width)
+    axes.set_ylim(lines + 1.9, -0.4)
+    more = share_of(len(record.rows), len(cells), "rows")
+    title = brief(record.title + (f"; {more}" if more else ""), width / 0.1)
+    axes.text(0.2, 0.2, title, fontsize=11, color=INK, weight="bold", va="center")
+    ends = width - 0.3 - _LETTER * (sum(widths) - np.cumsum(widths))
+    for label, x in zip(names, ends, strict=True):
+        axes.text(x, 1.2, label, fontsize=9, color=MUTED, ha="right", va="center")
+    style: dict[str, Any] = {"fontsize": 10, "family": "monospace", "ha": "right", "va": "center",
+                             "parse_math": False}  # fmt: skip
+    for line, (row, cell) in enumerate(zip(record.rows, cells, strict=False), start=2):
+        colors = INK, GOOD if row.right else BAD, MUTED
+        for x, words, color in zip(ends, cell, colors, strict=True):
+            axes.text(x, line, words, color=color, **style)
+        axes.text(ends[1] + 0.08, line, "" if row.right else "✗", color=BAD, fontsize=10,
+                  va="center")  # fmt: skip
+    return figure
+
+
+@draw.register
+def _(record: Bars) -> Figure:
+    shown = _largest(record)
+    figure = Figure(figsize=(8.0, 0.9 + 0.34 * len(shown)), layout="constrained")
+    grid = figure.subplots(1, len(record.panels), squeeze=False, sharey=True)[0]
+    rows = range(len(shown))
+    for axes, (title, values) in zip(grid, record.panels.items(), strict=True):
+        colors = [COLORS[1] if name in record.marked else COLORS[0] for name in shown]
+        drawn = [values.get(name, 0.0) for name in shown]
+        bars = axes.barh(rows, drawn, color=colors, height=0.62)
+        axes.bar_label(bars, [f"{value:,.{record.digits}f}" for value in drawn], padding=3,
+                       fontsize=8)  # fmt: skip
+        axes.set_xlim(0, 1.5 * (max(drawn, default=0) or 1))
+        axes.set_title(title, fontsize=10, color=INK, loc="left")
+        axes.spines[["top", "right", "bottom"]].set_visible(False)
+        axes.tick_params(axis="x", bottom=False, labelbottom=False)
+        axes.tick_params(axis="y", labelsize=8)
+        axes.set_yticks(rows, [brief(name, 34) for name in shown], parse_math=False)
+    grid[0].set_ylim(len(shown) - 0.4, -0.6)
+    count = max(len(values) for values in record.panels.values())
+    if more := share_of(count, len(shown), "rows, those with the longest bars"):
+        figure.supxlabel(more, fontsize=9, color=MUTED)
+    return figure
+
+
+def _largest(record: Bars) -> list[str]:
+    """Return the names in their order, of very many those with the longest bar in any panel."""
+    names = list(dict.fromkeys(name for values in record.panels.values() for name in values))
+    longest = dict.fromkeys(names, 0.0)
+    for values in record.panels.values():
+        most = max(values.values(), default=0) or 1
+        for name, value in values.items():
+            longest[name] = max(longest[name], value / most)
+    kept = sorted(names, key=lambda name: -longest[name])[:_ROWS]
+    return [name for name in names if name in kept]
+
+
+@draw.register
+def _(record: Scatter) -> Figure:
+    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(record.x, record.y, s=9, alpha=0.35, color=COLORS[0], linewidths=0)
+    axes.set_title(record.title, fontsize=10, color=INK, loc="left")
+    axes.set_xlabel(record.names[0], fontsize=9)
+    axes.set_ylabel(record.names[1], fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#eeeeee")
+    return figure
+
+
+@draw.register
+def _(record: Transcript) -> Figure:
+    lines = [brief(line, _COLUMNS) for line in listed(record.text.splitlines() or [""], _LINES)]
+    width = max(12, *map(breadth, lines))
+    figure = Figure(figsize=(0.2 + 0.082 * width, 0.3 + 0.17 * len(lines)), facecolor="#1d1f21")
+    figure.text(
+        0.1 / figure.get_figwidth(), 1 - 0.15 / figure.get_figheight(), "\n".join(lines),
+        family="monospace", fontsize=9.5, color="#e8e8e8", va="top", linespacing=1.25,
+        parse_math=False,
+    )  # fmt: skip
+    return figure
+
+
+def _widths(record: Table) -> list[int]:
+    return [max(map(len, column)) for column in zip(record.columns, *record.rows, strict=True)]
+
+
+@draw.register
+def _(record: Table) -> Figure:
+    rows = [[brief(cell, _CELL) for cell in row] for row in (record.columns, *record.rows[:_ROWS])]
+    widths = [max(map(breadth, column)) + 2 for column in zip(*rows, strict=True)]
+    columns = max(1, int(np.searchsorted(np.cumsum(widths), _COLUMNS, side="right")))
+    wide = max(sum(widths[:columns]) + 2, 30)
+    height = 0.8 + 0.26 * (len(rows) - 1)
+    figure = Figure(figsize=(0.085 * wide + 0.1, height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, wide)
+    axes.set_ylim(len(rows) + 0.9, -0.4)
+    parts = (share_of(len(record.rows), len(rows) - 1, "rows"),
+             share_of(len(record.columns), columns, "columns"))  # fmt: skip
+    title = brief("; ".join([record.title, *filter(None, parts)]), 0.75 * wide)
+    axes.text(2, 0.2, title, fontsize=11, color=INK, weight="bold", va="center", parse_math=False)
+    ends = 1 + np.cumsum(widths[:columns])
+    for line, row in enumerate(rows, start=1):
+        style: dict[str, Any] = {"fontsize": 9.5, "color": INK} if line > 1 else {
+            "fontsize": 9, "color": MUTED}  # fmt: skip
+        for end, cell in zip(ends, row, strict=False):
+            axes.text(end, line + 0.2 * (line == 1), cell, ha="right", va="center",
+                      parse_math=False, **style)  # fmt: skip
+    return figure
+
+
+@text.register
+def _(record: Table) -> str:
+    widths = _widths(record)
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in (record.columns, *record.rows)
+    ]
+    return "\n".join([record.title, *lines])
+
+
+@draw.register
+def _(record: CostTable) -> Figure:
+    names = {layer: f"{layer.name or 'the model'} ({layer.kind})" for layer in record.layers}
+    parameters = f"parameters: {record.num_parameters:,}"
+    products = f"multiply-adds a sample: {record.multiply_adds / record.num_samples:,.0f}"
+    counts = {name: float(layer.num_parameters) for layer, name in names.items()}
+    costs = {name: (layer.multiply_adds or 0) / record.num_samples for layer, name in names.items()}
+    return draw(Bars({parameters: counts, products: costs}))
+
+
+@text.register
+def _(record: Transcript) -> str:
+    return record.text
+
+
+@text.register
+def _(record: AnswerTable) -> str:
+    head = ("question", "answer", "target", "")
+    rows = [
+        head,
+        *(
+            (_short(row), _visible(row.answer), _visible(row.target), "" if row.right else "✗")
+            for row in record.rows
+        ),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = (
+        "  ".join(cell.rjust(width) for cell, width in zip(row[:3], widths, strict=True))
+        + (f"  {row[3]}" if row[3] else "")
+        for row in rows
+    )
+    return "\n".join([record.title, *lines])
+
+
+def _per_sample(layer: LayerCost, table: CostTable) -> str:
+    if layer.multiply_adds is None:
+        return "not counted"
+    return f"{layer.multiply_adds / table.num_samples:,.0f}"
+
+
+@text.register
+def _(record: CostTable) -> str:
+    names = [layer.name or "the model" for layer in record.layers]
+    wide = max([14, *map(len, names)]) + 2
+    head = (
+        f"{'layer':<{wide}}{'kind':<19}{'output':<18}{'calls':>6}{'parameters':>12}"
+        f"{'MACs/sample':>16}{'output bytes/sample':>21}"
+    )
+    rows = [
+        f"{name:<{wide}}{layer.kind[:17]:<19}{layer.output_shape!s:<18}{layer.calls:>6}"
+        f"{layer.num_parameters:>12,}{_per_sample(layer, record):>16}"
+        f"{layer.output_bytes / record.num_samples:>21,.0f}"
+        for name, layer in zip(names, record.layers, strict=True)
+    ]
+    total = (
+        f"{'all':<{wide + 43}}{record.num_parameters:>12,}"
+        f"{record.multiply_adds / record.num_samples:>16,.0f}"
+    )
+    return "\n".join([head, *rows, total])

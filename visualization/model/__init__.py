@@ -1,0 +1,1 @@
+"""Looking into any module: its cost, activations, weights and loss landscape."""

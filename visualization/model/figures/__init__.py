@@ -1,0 +1,1 @@
+"""Figures of activations, weights and loss landscapes."""

@@ -1,0 +1,1 @@
+"""Figures of perturbed images and feature maps."""

@@ -1,0 +1,270 @@
+"""Pictures of what edits do: cutting and pasting, changing an image, changing a map."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+
+from visualization.core.captions import caption
+from visualization.core.pictures import excited, picture, signed
+from visualization.core.registry import COLORS, INK, MUTED, draw, text
+from visualization.feature_maps.fields.geometry import Hull
+from visualization.perturbation.figures.patterns import (
+    PANEL,
+    Picture,
+    bar_of,
+    box_of,
+    framed,
+    headed,
+    limits_of,
+    name_of,
+    seen_image,
+)
+from visualization.perturbation.paste import Composite, Paste, Piece
+from visualization.perturbation.response import Answers, MapEdit, Response
+from visualization.recurrent.figures.states import label, quiet
+
+_ROWS = 8  # channels of a response that are drawn
+_BARS = 12  # answers that are drawn
+_ANSWERS, _TALL = 3.2, 3.8  # inches that they take
+_LONGEST = 20  # characters of a class
+
+
+@draw.register
+def _(record: Piece) -> Figure:
+    figure = Figure(figsize=(1.2 * PANEL, 1.2 * PANEL), layout="constrained")
+    axes = figure.subplots()
+    picture(axes, record.pixels, f"cut at row, column {record.place}", limits_of(record.pixels))
+    return figure
+
+
+@draw.register
+def _(record: Composite) -> Figure:
+    figure = Figure(figsize=(1.2 * PANEL, 1.2 * PANEL), layout="constrained")
+    seen_image(figure.subplots(), record.image, np.asarray(record.mask.any(axis=0)), "composite")
+    return figure
+
+
+@draw.register
+def _(record: Paste) -> Figure:
+    figure = Figure(figsize=(3.6 * PANEL, 2.7 * PANEL), layout="constrained")
+    above, below = figure.subplots(2, 3)
+    images = {"source": record.source, "target": record.target, "composite": record.composite}
+    limits = limits_of(*images.values())
+    boxes = [record.copied, record.pasted, record.pasted]
+    hulls = [record.hulls[0], record.hulls[1], record.hulls[1]]
+    for axes, (title, image), box, hull in zip(above, images.items(), boxes, hulls, strict=True):
+        picture(axes, image, title, limits)
+        if box.any():
+            framed(axes, *box_of(np.asarray(box.any(axis=0))))
+        _seen(axes, hull)
+    values = (record.of_source, record.before, record.after)
+    units = (record.unit, record.place, record.place)
+    size = max(float(np.abs(each).max()) for each in record.maps)
+    has_signs = any(float(each.min()) < 0 for each in record.maps)
+    for axes, each, unit, value in zip(below, record.maps, units, values, strict=True):
+        shown = (signed if has_signs else excited)(
+            axes, each, f"({unit[1]}, {unit[2]}): {value:.4g}", size
+        )
+        framed(axes, unit[1:2] * 2, unit[2:3] * 2)
+    bar_of(figure, shown, below[-1])
+    headed(figure, f"{name_of(record.layer, record.unit)}\n{_verdict(record)}")
+    return figure
+
+
+def _seen(axes: Axes, hull: Hull) -> None:
+    """Draw a dashed frame around what a unit sees; beyond the border it is cut."""
+    corner = (hull.columns[0] - 0.5, hull.rows[0] - 0.5)
+    sides = hull.columns[1] - hull.columns[0] + 1, hull.rows[1] - hull.rows[0] + 1
+    axes.add_patch(
+        Rectangle(corner, *sides, fill=False, edgecolor=COLORS[0], linewidth=1, linestyle="--")
+    )
+
+
+def _verdict(record: Paste) -> str:
+    rows, columns = record.offset
+    way = f"moved {abs(rows)} {'down' if rows >= 0 else 'up'}, "
+    way += f"{abs(columns)} {'right' if columns >= 0 else 'left'}"
+    lost = f"; {record.num_lost} pixels of it lie beyond a border" if record.num_lost else ""
+    same = "the unit sees the same" if record.exact else "the unit does not see just the same"
+    return f"{way}{lost}: {same}"
+
+
+@draw.register
+def _(record: Response) -> Figure:
+    if record.before.shape[1:] == (1, 1):
+        return _vector_response(record)
+    num = min(_ROWS, len(record.channels))
+    with_answers = record.answers is not None and record.answers.are_classes
+    height = 1.0 + 0.62 * PANEL * (num + 1)
+    widths = (0.6 + 3 * 0.72 * PANEL, *((_ANSWERS,) if with_answers else ()))
+    figure = Figure(figsize=(sum(widths), height), layout="constrained")
+    parts = figure.subfigures(1, 2 if with_answers else 1, squeeze=False, width_ratios=widths)[0]
+    grid = parts[0].subplots(num + 1, 3)
+    _inputs(list(grid[0]), record)
+    size = float(np.abs(record.difference[:num]).max())
+    for row, channel in enumerate(record.channels[:num]):
+        image = _response_row(grid[row + 1], record, row, channel, size)
+    bar = parts[0].colorbar(image, ax=grid, location="bottom", pad=0.01, fraction=0.02, aspect=40)
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label("difference of the channels", fontsize=8, color=MUTED)
+    if with_answers and record.answers is not None:
+        share = min(_TALL / height, 1.0)
+        top = parts[1].subfigures(2, 1, height_ratios=(share, 1 - share + 1e-3))[0]
+        _answers(top.subplots(), record.answers)
+    headed(figure, f"{record.layer or 'output'}: {record.edit}")
+    return figure
+
+
+def _inputs(grid: Sequence[Axes], record: Response) -> None:
+    limits = limits_of(record.original, record.modified)
+    picture(grid[0], record.original, "original", limits)
+    picture(grid[1], record.modified, "modified", limits)
+    signed(grid[2], (record.modified - record.original).mean(axis=0), "difference")
+    grid[0].set_ylabel("image", fontsize=8, color=INK)
+
+
+def _response_row(
+    grid: Sequence[Axes], record: Response, row: int, channel: int, size: float
+) -> AxesImage:
+    """Draw one channel's maps, before and after on one scale, and the difference on that of all."""
+    before, after = record.before[row], record.after[row]
+    most = float(max(np.abs(before).max(), np.abs(after).max()))
+    show = signed if min(before.min(), after.min()) < 0 else excited
+    show(grid[0], before, "", most)
+    show(grid[1], after, "", most)
+    grid[0].set_ylabel(f"channel {channel}", fontsize=8, color=INK)
+    return signed(grid[2], record.difference[row], "", size)
+
+
+def _vector_response(record: Response) -> Figure:
+    """Draw numbers before and after, where a layer puts out a vector."""
+    num = min(2 * _BARS, len(record.channels))
+    figure = Figure(figsize=(7.2, 0.9 + max(1.8, 0.3 * num)), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 2))
+    limits = limits_of(record.original, record.modified)
+    both = np.concatenate([record.original, record.modified], axis=1)
+    picture(left, both, "original, modified", limits)
+    names = [str(channel) for channel in record.channels[:num]]
+    _pairs(right, names, record.before[:num, 0, 0], record.after[:num, 0, 0])
+    label(right, "activation", "place")
+    headed(figure, f"{record.layer or 'output'}: {record.edit}")
+    return figure
+
+
+def _pairs(axes: Axes, names: Sequence[str], before: Picture, after: Picture) -> None:
+    """Draw two bars for each name."""
+    at = np.arange(len(names))
+    axes.barh(at - 0.19, before, 0.36, color=MUTED, label="before")
+    axes.barh(at + 0.19, after, 0.36, color=COLORS[0], label="after")
+    axes.set_yticks(at, names)
+    axes.invert_yaxis()
+    quiet(axes)
+    axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
+
+
+def _answers(axes: Axes, answers: Answers) -> None:
+    """Draw the probabilities of the classes, or, of one number, the number."""
+    if not answers.are_classes:
+        before, after = np.atleast_1d(answers.before.mean()), np.atleast_1d(answers.after.mean())
+        _pairs(axes, ["answer"], before, after)
+        return
+    before, after = answers.probabilities
+    likely = np.sort(np.argsort(-np.maximum(before, after), kind="stable")[:_BARS])
+    names = [_shortened(answers.name(at)) for at in likely]
+    _pairs(axes, names, before[likely], after[likely])
+    axes.set_xlim(0, 1)
+    label(axes, "probability", "class")
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+
+
+@draw.register
+def _(record: MapEdit) -> Figure:
+    figure = Figure(figsize=(6.4, 3.0), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.8))
+    picture(left, record.image, "image", limits_of(record.image))
+    _answers(right, record.answers)
+    headed(figure, _change(record))
+    return figure
+
+
+def _change(record: MapEdit) -> str:
+    channels = ", ".join(map(str, record.channels[:_ROWS]))
+    more = f" and {len(record.channels) - _ROWS} more" if len(record.channels) > _ROWS else ""
+    if record.scale == 0 and record.shift == 0:
+        done = "switched off"
+    else:
+        done = f"× {record.scale:g} {'+' if record.shift >= 0 else '−'} {abs(record.shift):g}"
+    return f"{record.layer}, channel {channels}{more}: {done}"
+
+
+@text.register
+def _(record: Paste) -> str:
+    values = f"source {record.of_source:.6g}, target before {record.before:.6g}"
+    equal = "equal" if record.is_equal else "not equal"
+    return (
+        f"{name_of(record.layer, record.unit)}, asked at ({record.place[1]}, {record.place[2]}); "
+        f"{_verdict(record)}\n{values}, after {record.after:.6g}; source and after: {equal}"
+    )
+
+
+def _table(answers: Answers) -> list[str]:
+    if not answers.are_classes:
+        return []
+    before, after = answers.probabilities
+    names = [answers.name(at) for at in range(len(before))]
+    width = max(6, *map(len, names))
+    rows = [
+        f"{name:>{width}}{p:>10.4f}{q:>10.4f}"
+        for name, p, q in zip(names, before, after, strict=True)
+    ]
+    return [f"{'class':>{width}}{'before':>10}{'after':>10}", *rows]
+
+
+@text.register
+def _(record: Response) -> str:
+    head = f"{record.layer or 'output'}: {record.edit}; mean change by channel"
+    rows = [f"{channel:>6}{record.changes[channel]:>12.4g}" for channel in record.channels]
+    return "\n".join([head, *rows, *(_table(record.answers) if record.answers else [])])
+
+
+@text.register
+def _(record: MapEdit) -> str:
+    return "\n".join([_change(record), *_table(record.answers)])
+
+
+@caption.register
+def _(record: Paste) -> str:
+    return (
+        "The pixels in the orange frame are copied from source to target; dashed: what the unit "
+        "sees. Below: the map of its channel, and the unit's activation."
+    )
+
+
+@caption.register
+def _(record: Piece) -> str:
+    return "Part of an image, cut out."
+
+
+@caption.register
+def _(record: Composite) -> str:
+    return "What is in the frame comes from another image."
+
+
+@caption.register
+def _(record: Response) -> str:
+    return (
+        "A row is a channel, the most changed first: its map before and after the edit, and what "
+        "the edit adds (red) or takes away (blue)."
+    )
+
+
+@caption.register
+def _(record: MapEdit) -> str:
+    return "What the model answers with the maps as they are, and with the channels changed."

@@ -1,0 +1,346 @@
+"""Cut and paste: part of one image is put into another, and a unit is asked before and after.
+
+C channels, H rows, W columns. Rows and columns are counted in pixels from the upper left corner;
+pairs (first, last) include both ends, as the hull of a receptive field does.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visualization.core.inputs import (
+    Images,
+    activation,
+    as_array,
+    as_tensor,
+    inspecting,
+    named,
+    one_image,
+)
+from visualization.core.records import brief_repr
+from visualization.core.tracing import NamedLayer
+from visualization.feature_maps.fields.geometry import Hull, hulls
+from visualization.feature_maps.fields.receptive import receptive_field
+from visualization.perturbation.perturbations import moved
+from visualization.perturbation.watched import watched
+
+Span = tuple[int, int]  # first and last, both included
+Region = tuple[Span, Span] | NDArray[np.bool_] | Tensor | str | None
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class Piece:
+    """A part of an image.
+
+    Attributes:
+        pixels: (C, h, w).
+        mask: which of them are meant (C, h, w).
+        place: row and column at which the first pixel lay in its image.
+        num_lost: pixels (row, column) that were asked for and lie beyond the border.
+    """
+
+    pixels: NDArray[np.floating]
+    mask: NDArray[np.bool_]
+    place: tuple[int, int]
+    num_lost: int
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class Composite:
+    """An image with a piece of another in it.
+
+    Attributes:
+        image: (C, H, W).
+        mask: pixels that come from the piece (C, H, W).
+        num_lost: pixels (row, column) of the piece that lie beyond the border.
+    """
+
+    image: NDArray[np.floating]
+    mask: NDArray[np.bool_]
+    num_lost: int
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class Paste:
+    """What a unit puts out when part of one image is put into another.
+
+    Attributes:
+        layer: dotted name; None: the model's output.
+        unit: (channel, row, column), the source's.
+        place: the unit of the target and the composite that is asked: the one that lies over the
+            composite as the unit lies over the source, or the nearest that there is.
+        offset: rows down and columns right by which the piece was moved, in pixels.
+        stride: rows and columns in pixels from a unit's field to the next; 0: they do not keep
+            step, or there is no next.
+        source: (C, H, W).
+        target: (C, H, W).
+        composite: (C, H, W).
+        copied: pixels of the source that were copied (C, H, W).
+        pasted: pixels of the composite that come from the source (C, H, W).
+        num_lost: pixels (row, column) that were to be copied and lie beyond a border.
+        hulls: the receptive fields' hulls, of the unit and of its place; they may reach beyond
+            the borders.
+        of_source: activation of the unit on the source.
+        before: of its place on the target.
+        after: of its place on the composite.
+        maps: of the unit's channel on source, target and composite, each (h, w).
+        exact: whether its place sees in the composite just what the unit sees in the source: the
+            whole field was copied, the move is a multiple of the stride, and borders lie alike. In
+            a layer that does the same at all places the activation is then equal to the bit.
+    """
+
+    layer: str | None
+    unit: tuple[int, int, int]
+    place: tuple[int, int, int]
+    offset: tuple[int, int]
+    stride: tuple[int, int]
+    source: NDArray[np.floating]
+    target: NDArray[np.floating]
+    composite: NDArray[np.floating]
+    copied: NDArray[np.bool_]
+    pasted: NDArray[np.bool_]
+    num_lost: int
+    hulls: tuple[Hull, Hull]
+    of_source: float
+    before: float
+    after: float
+    maps: tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
+    exact: bool
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether the activations on source and composite are equal to the bit."""
+        return self.after == self.of_source
+
+
+def cut(image: Images, rows: Span, columns: Span) -> Piece:
+    """Cut a rectangle out of an image; what lies beyond the border is left out and counted.
+
+    >>> piece = cut(np.arange(16.0).reshape(1, 4, 4), (-1, 1), (2, 3))
+    >>> piece.pixels.tolist(), piece.place, piece.num_lost
+    ([[[2.0, 3.0], [6.0, 7.0]]], (0, 2), 2)
+
+    Args:
+        image: (C, H, W) or (1, C, H, W).
+        rows: first and last row, both included.
+        columns: first and last column.
+
+    Raises:
+        ValueError: another shape, a last before the first, or nothing of it lies on the image.
+    """
+    held = _picture(image, "image")
+    (top, bottom), (left, right), num_lost = _clipped((rows, columns), held.shape[1:])
+    pixels = held[:, top : bottom + 1, left : right + 1].clone()
+    mask = torch.ones_like(pixels, dtype=torch.bool)
+    return Piece(as_array(pixels), as_array(mask), (top, left), num_lost)
+
+
+def put(piece: Piece, target: Images, at: tuple[int, int] | None = None) -> Composite:
+    """Put a piece into an image; what would lie beyond the border is left out and counted.
+
+    Args:
+        piece: from `cut`, of as many channels as the target.
+        target: (C, H, W) or (1, C, H, W).
+        at: row and column of the target at which the piece's first pixel comes to lie; None: where
+            it lay in its own image.
+
+    Raises:
+        ValueError: another number of channels.
+    """
+    held = _picture(target, "target")
+    pixels, mask = torch.as_tensor(piece.pixels), torch.as_tensor(piece.mask)
+    image, pasted, num_lost = _composed(pixels, mask, held, at or piece.place)
+    return Composite(as_array(image), as_array(pasted), num_lost)
+
+
+def paste(
+    model: nn.Module,
+    layer: NamedLayer | None,
+    unit: Sequence[int],
+    source: Images,
+    target: Images,
+    at: tuple[int, int] | None = None,
+    region: Region = None,
+    *,
+    offset: tuple[int, int] | None = None,
+) -> Paste:
+    """Copy what a unit sees, or another region, into another image, and ask the unit there.
+
+    The unit that is asked there is moved as the region is, by whole strides of its layer. Moved by
+    a multiple of the stride, and no field cut by a border, it sees the same: see `Paste.exact`.
+
+    Args:
+        model: any module; it is left as it was.
+        layer: dotted name of a layer that puts out maps, `relu@1` its second call; None: the
+            model's output.
+        unit: (channel, row, column).
+        source: (C, H, W) or (1, C, H, W).
+        target: likewise; it may have other sides, if the model takes them.
+        at: row and column of the target at which the region's first row and column come to lie (for
+            a field that reaches beyond the border, those of its hull, below 0); None: where they
+            lie in the source.
+        region: what is copied: None, the exact receptive field; `hull`, the rectangle around it;
+            (rows, columns), each the first and the last; or a boolean (H, W) or (C, H, W).
+        offset: in place of `at`: rows down and columns right by which the region is moved.
+
+    Raises:
+        ValueError: no such layer or unit, a region that does not fit, or images that do not.
+    """
+    layer = named(model, layer)
+    with inspecting(model), torch.no_grad():
+        sent, held = one_image(source, model, "source"), one_image(target, model, "target")
+        own = _demand_map_unit(watched(model, layer, unit, sent)[0].unit)
+        field = receptive_field(model, layer, own, _shape(sent))
+        seen = torch.as_tensor(field.mask, device=sent.device)
+        copied, first, num_lost = _region(region, seen, field.hull, sent)
+        by = _offset(at, offset, first)
+        image, pasted, num_off = _composed(sent[0], copied, held[0], by)
+        maps = [
+            activation(model, each, layer)[0, own[0]] for each in (sent, held, image[None])
+        ]  # one by one: another batch size may round otherwise
+        stride = hulls(model, layer, _shape(sent)).stride
+        place = _moved_unit(own, by, stride, maps[1].shape)
+        there = receptive_field(model, layer, place, _shape(held))
+        alike = _moved_hull(field.hull, by) == _spans(there.hull)
+        other = torch.as_tensor(there.mask, device=sent.device)
+        exact = alike and _sees_the_same(seen, copied, other, by)
+    of_source, before, after = (
+        float(each[at[1:]]) for each, at in zip(maps, (own, place, place), strict=True)
+    )
+    return Paste(
+        layer, own, place, by, stride, as_array(sent[0]), as_array(held[0]), as_array(image),
+        as_array(copied), as_array(pasted), num_lost + num_off, (field.hull, there.hull),
+        of_source, before, after, (as_array(maps[0]), as_array(maps[1]), as_array(maps[2])), exact,
+    )  # fmt: skip
+
+
+def _sees_the_same(mask: Tensor, copied: Tensor, seen: Tensor, by: tuple[int, int]) -> bool:
+    """Tell whether a field (C, H, W), all of it copied and moved, is what is seen (C, H', W')."""
+    whole = bool((copied | ~mask).all())
+    landed = moved(mask, *by, size=seen.shape[1:])
+    return whole and bool(landed.sum() == mask.sum()) and bool((landed == seen).all())
+
+
+def _composed(
+    pixels: Tensor, mask: Tensor, target: Tensor, by: tuple[int, int]
+) -> tuple[Tensor, Tensor, int]:
+    """Return a target with masked pixels in it, moved; which those are; and how many are lost."""
+    if len(pixels) != len(target):
+        problem = f"{len(target)} channels do not go with the {len(pixels)} of what is pasted"
+        raise ValueError(f"target: {problem}; accepted: {len(pixels)}")
+    size = target.shape[1:]
+    pasted = moved(mask, *by, size=size)
+    image = torch.where(pasted, moved(pixels.to(target), *by, size=size), target)
+    return image, pasted, int(mask.any(dim=0).sum() - pasted.any(dim=0).sum())
+
+
+def _region(
+    region: Region, field: Tensor, hull: Hull, image: Tensor
+) -> tuple[Tensor, tuple[int, int], int]:
+    """Return what is copied (C, H, W), its first row and column, and what lies beyond the border.
+
+    Raises:
+        ValueError: it is no region of the image.
+    """
+    shape = tuple(image.shape[1:])
+    if isinstance(region, (Tensor, np.ndarray)):
+        held = as_tensor(region, "region").to(image.device)
+        if (
+            held.dtype != torch.bool
+            or tuple(held.shape) not in (shape, shape[1:])
+            or not held.any()
+        ):
+            problem = f"{held.dtype} of shape {tuple(held.shape)}"
+            accepted = f"boolean {shape[1:]} or {shape}, not all False"
+            raise ValueError(f"region: {problem} is not accepted; accepted: {accepted}")
+        rows, columns = held.reshape(-1, *shape[1:]).any(dim=0).nonzero().amin(dim=0).tolist()
+        return held.expand(shape), (rows, columns), 0
+    if isinstance(region, str) and region != "hull":
+        accepted = "hull, (rows, columns), a boolean array, or None"
+        raise ValueError(f"region: {region!r} is not accepted; accepted: {accepted}")
+    asked = _spans(hull) if region is None or isinstance(region, str) else region
+    (top, bottom), (left, right), num_lost = _clipped(asked, shape[1:])
+    first = (int(asked[0][0]), int(asked[1][0]))
+    if region is None:
+        return field, first, num_lost
+    copied = torch.zeros_like(field)
+    copied[:, top : bottom + 1, left : right + 1] = True
+    return copied, first, num_lost
+
+
+def _clipped(region: tuple[Span, Span], sides: Sequence[int]) -> tuple[Span, Span, int]:
+    """Return the rows and columns of a region that lie on an image, and how many pixels do not.
+
+    Raises:
+        ValueError: a last before the first, or all of them lie beyond the border.
+    """
+    spans, asked, found = [], 1, 1
+    for name, (first, last), side in zip(("rows", "columns"), region, sides, strict=True):
+        if last < first or last < 0 or first >= side:
+            accepted = f"first and last, both included, that meet 0 to {side - 1}"
+            raise ValueError(f"{name}: {first}, {last} is not accepted; accepted: {accepted}")
+        spans.append((max(int(first), 0), min(int(last), side - 1)))
+        asked *= int(last - first + 1)
+        found *= spans[-1][1] - spans[-1][0] + 1
+    return spans[0], spans[1], asked - found
+
+
+def _offset(
+    at: tuple[int, int] | None, offset: tuple[int, int] | None, first: tuple[int, int]
+) -> tuple[int, int]:
+    """Return the rows and columns by which a region is moved that begins at `first`."""
+    if at is not None and offset is not None:
+        raise ValueError(f"offset: {offset} was given beside at {at}; accepted: one of them")
+    if offset is not None:
+        return int(offset[0]), int(offset[1])
+    return (0, 0) if at is None else (int(at[0]) - first[0], int(at[1]) - first[1])
+
+
+def _moved_unit(
+    unit: tuple[int, int, int], by: tuple[int, int], stride: tuple[int, int], sides: Sequence[int]
+) -> tuple[int, int, int]:
+    """Return the unit that lies, most nearly, as far from another as pixels were moved."""
+    steps = [round(far / each) if each else 0 for far, each in zip(by, stride, strict=True)]
+    row, column = (
+        min(max(at + step, 0), side - 1)
+        for at, step, side in zip(unit[1:], steps, sides, strict=True)
+    )
+    return unit[0], row, column
+
+
+def _spans(hull: Hull) -> tuple[Span, Span]:
+    return (hull.rows[0], hull.rows[1]), (hull.columns[0], hull.columns[1])
+
+
+def _moved_hull(hull: Hull, by: tuple[int, int]) -> tuple[Span, Span]:
+    rows, columns = _spans(hull)
+    return (rows[0] + by[0], rows[1] + by[0]), (columns[0] + by[1], columns[1] + by[1])
+
+
+def _shape(image: Tensor) -> tuple[int, int, int]:
+    return image.shape[1], image.shape[2], image.shape[3]
+
+
+def _demand_map_unit(unit: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(unit) != 3:
+        accepted = "(channel, row, column) of a feature map"
+        raise ValueError(f"unit: {unit} lies at no place of a map; accepted: {accepted}")
+    return unit[0], unit[1], unit[2]
+
+
+def _picture(image: Images, name: str) -> Tensor:
+    """Return a single image (C, H, W).
+
+    Raises:
+        ValueError: another shape.
+    """
+    held = as_tensor(image, name)
+    held = held[0] if held.ndim == 4 and len(held) == 1 else held
+    if held.ndim != 3:
+        problem = f"shape {tuple(held.shape)} is not accepted"
+        raise ValueError(f"{name}: {problem}; accepted: (C, H, W) or (1, C, H, W)")
+    return held

@@ -1,0 +1,296 @@
+"""Which pattern a unit answers to: what it loses when parts of the image are covered or changed.
+
+B images, C channels, H rows, W columns. A unit is (channel, row, column) of a feature map, or, of a
+vector such as the logits, (place,).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visualization.attribution.masking import Fill, Size, occlusion_map, pair, replacement
+from visualization.core.inputs import Images, as_array, inspecting, named, one_image
+from visualization.core.records import brief_repr
+from visualization.core.targets import demand_count, demand_gradient
+from visualization.core.tracing import NamedLayer
+from visualization.perturbation.minimal import MinimalPatch, minimal_patch
+from visualization.perturbation.perturbations import find_perturbation, perturb
+from visualization.perturbation.watched import Place, Watched, close_up, watched
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class Occlusion:
+    """What a unit loses where a window covers the image.
+
+    Attributes:
+        layer: dotted name; None: the model's output.
+        unit: (channel, row, column), or (place,) of a vector.
+        image: (C, H, W).
+        field: pixels that the unit depends on (H, W).
+        drop: activation − activation with the window covered, the mean over the windows that cover
+            a pixel, in units of the activation (H, W); negative where covering excites the unit;
+            NaN outside the field, where nothing can change.
+        activation: of the unit on the image as it is.
+        window: rows and columns of the window, in pixels.
+    """
+
+    layer: str | None
+    unit: Place
+    image: NDArray[np.floating]
+    field: NDArray[np.bool_]
+    drop: NDArray[np.floating]
+    activation: float
+    window: tuple[int, int]
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class PixelGradient:
+    """How fast a unit's activation changes with each pixel.
+
+    Attributes:
+        layer: dotted name; None: the model's output.
+        unit: (channel, row, column), or (place,) of a vector.
+        image: (C, H, W).
+        gradient: of the activation with respect to the image (C, H, W), in units of the activation
+            per unit of the image.
+        activation: of the unit on the image.
+    """
+
+    layer: str | None
+    unit: Place
+    image: NDArray[np.floating]
+    gradient: NDArray[np.floating]
+    activation: float
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether no pixel has any influence here: such as behind a ReLU that puts out 0."""
+        return not self.gradient.any()
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class UnitPattern:
+    """One unit on one image, asked in three ways which pixels it needs.
+
+    Attributes:
+        occlusion: what it loses where a window covers the image.
+        gradient: how fast it changes with each pixel.
+        patch: the few pixels that keep most of it; None where its activation is not above 0.
+    """
+
+    occlusion: Occlusion
+    gradient: PixelGradient
+    patch: MinimalPatch | None
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class PerturbationSweep:
+    """A unit's activation under perturbations of rising strength.
+
+    Attributes:
+        layer: dotted name; None: the model's output.
+        unit: (channel, row, column), or (place,) of a vector.
+        image: (C, H, W).
+        activation: of the unit on the image as it is.
+        strengths: by name of the perturbation, in its own unit (S,).
+        values: by name, activation at each strength for each draw (S, N); N is 1 where nothing is
+            drawn.
+        shown: by name, the first draw at each strength (S, C, H, W).
+    """
+
+    layer: str | None
+    unit: Place
+    image: NDArray[np.floating]
+    activation: float
+    strengths: Mapping[str, NDArray[np.float64]]
+    values: Mapping[str, NDArray[np.floating]]
+    shown: Mapping[str, NDArray[np.floating]]
+
+    def mean(self, name: str) -> NDArray[np.floating]:
+        """Return the mean over draws at each strength (S,)."""
+        return np.asarray(self.values[name].mean(axis=1))
+
+    def extent(self, name: str) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Return the smallest and the largest of the draws at each strength (S,), (S,)."""
+        return self.values[name].min(axis=1), self.values[name].max(axis=1)
+
+
+def occlude(
+    model: nn.Module,
+    layer: NamedLayer | None,
+    unit: Sequence[int],
+    image: Images,
+    window: Size = 3,
+    *,
+    stride: Size = 1,
+    fill: Fill = 0.0,
+    batch_size: int | None = None,
+) -> Occlusion:
+    """Find what a unit loses where a window covers the image (Zeiler & Fergus 1311.2901, § 4.2).
+
+    Only windows that touch the unit's receptive field are run, and of the image only what lies near
+    it, where the unit is sure to do the same there.
+
+    Args:
+        model: any module; it is left as it was.
+        layer: dotted name, `relu@1` its second call; None: the model's output.
+        unit: (channel, row, column), or (place,) of a vector.
+        image: (C, H, W) or (1, C, H, W).
+        window: its sides in pixels, a number (of an image with fewer rows or columns as many as
+            there are) or (rows, columns); all channels are covered.
+        stride: between windows, at most the window.
+        fill: what covered pixels show: a number, `mean`, `blur`, or an image.
+        batch_size: covered images that run at once, which bounds the memory; None: at most 256, of
+            2²² numbers together.
+
+    Raises:
+        ValueError: no such layer or unit, or a window, stride or fill that does not fit.
+    """
+    layer = named(model, layer)
+    with inspecting(model), torch.no_grad():
+        held = one_image(image, model)
+        windows = pair(window, "window", (held.shape[2], held.shape[3]), 3)
+        strides = pair(stride, "stride", windows)
+        asked, base = watched(model, layer, unit, held)
+        field = asked.field(held)
+        seen = torch.as_tensor(field.pixels, device=held.device)
+        close = close_up(asked, held, field, windows, strides)
+        drop = torch.full_like(held[0, 0], torch.nan)
+        drop[close.rows, close.columns] = occlusion_map(
+            model, close.of(held), close.asked.unit, layer=layer, window=windows, stride=strides,
+            fill=close.of(replacement(held, fill, model)), within=close.of(seen),
+            batch_size=batch_size,
+        )[0]  # fmt: skip
+    drop[~seen] = torch.nan
+    return Occlusion(
+        layer, asked.unit, as_array(held[0]), field.pixels, as_array(drop), base, windows
+    )
+
+
+def pixel_gradient(
+    model: nn.Module, layer: NamedLayer | None, unit: Sequence[int], image: Images
+) -> PixelGradient:
+    """Find how fast a unit's activation changes with each pixel: its gradient.
+
+    Args:
+        model: any module; it is left as it was.
+        layer: dotted name, `relu@1` its second call; None: the model's output.
+        unit: (channel, row, column), or (place,) of a vector.
+        image: (C, H, W) or (1, C, H, W).
+
+    Raises:
+        ValueError: no such layer or unit, or one without a gradient, as behind `argmax`.
+    """
+    layer = named(model, layer)
+    with inspecting(model):
+        held = one_image(image, model)
+        asked, base = watched(model, layer, unit, held)
+        asking = held.clone().requires_grad_()
+        gradient = demand_gradient(asked(asking), asking, "the image")
+    return PixelGradient(layer, asked.unit, as_array(held[0]), as_array(gradient[0]), base)
+
+
+def unit_pattern(
+    model: nn.Module,
+    layer: NamedLayer | None,
+    unit: Sequence[int],
+    image: Images,
+    *,
+    window: Size = 3,
+    keep: float = 0.9,
+    fill: Fill = 0.0,
+    block: int | None = None,
+    batch_size: int | None = None,
+) -> UnitPattern:
+    """Ask of one unit on one image, in three ways, which pixels it needs.
+
+    They are `occlude`, `pixel_gradient` and, if the activation is above 0, `minimal_patch`, which
+    explain the arguments.
+
+    Raises:
+        ValueError: as they do.
+    """
+    occlusion = occlude(model, layer, unit, image, window, fill=fill, batch_size=batch_size)
+    gradient = pixel_gradient(model, layer, unit, image)
+    if occlusion.activation <= 0:
+        return UnitPattern(occlusion, gradient, None)
+    patch = minimal_patch(
+        model, layer, unit, image, keep, fill=fill, block=block, batch_size=batch_size
+    )
+    return UnitPattern(occlusion, gradient, patch)
+
+
+def sweep_perturbation(
+    model: nn.Module,
+    layer: NamedLayer | None,
+    unit: Sequence[int],
+    image: Images,
+    name: str | Sequence[str],
+    strengths: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
+    seed: int = 0,
+    num: int = 8,
+) -> PerturbationSweep:
+    """Follow a unit's activation as perturbations of an image grow stronger.
+
+    Args:
+        model: any module; it is left as it was.
+        layer: dotted name, `relu@1` its second call; None: the model's output.
+        unit: (channel, row, column), or (place,) of a vector.
+        image: (C, H, W) or (1, C, H, W).
+        name: of `perturbations.PERTURBATIONS`, or several names.
+        strengths: in the unit of the perturbation; by name, if several differ; None: its usual.
+        seed: of what is drawn; at all strengths it is the same.
+        num: draws at each strength, of perturbations that draw.
+
+    Raises:
+        ValueError: no such layer, unit or perturbation, or a strength without a meaning.
+    """
+    layer = named(model, layer)
+    demand_count(num, "num")
+    names = [name] if isinstance(name, str) else list(name)
+    if isinstance(strengths, Mapping) and not set(strengths) <= set(names):
+        problem = f"{', '.join(sorted(set(strengths) - set(names)))} is not asked for"
+        raise ValueError(f"strengths: {problem}; accepted: {', '.join(names)}")
+    with inspecting(model), torch.no_grad():
+        held = one_image(image, model)
+        asked, base = watched(model, layer, unit, held)
+        wanted = {each: _strengths(each, strengths, held) for each in names}
+        swept = {each: _swept(asked, held, each, wanted[each], seed, num) for each in names}
+    return PerturbationSweep(
+        layer, asked.unit, as_array(held[0]), base,
+        {each: np.array(found, np.float64) for each, found in wanted.items()},
+        {each: values for each, (values, _) in swept.items()},
+        {each: shown for each, (_, shown) in swept.items()},
+    )  # fmt: skip
+
+
+def _strengths(
+    name: str, strengths: Sequence[float] | Mapping[str, Sequence[float]] | None, image: Tensor
+) -> list[float]:
+    """Return the strengths that are meant for a perturbation."""
+    usual = find_perturbation(name).strengths(min(image.shape[2:]))
+    found = strengths.get(name, usual) if isinstance(strengths, Mapping) else strengths
+    chosen = usual if found is None else [float(at) for at in found]
+    if not chosen:
+        raise ValueError(f"strengths: none for {name}; accepted: one or more")
+    return chosen
+
+
+def _swept(
+    asked: Watched, image: Tensor, name: str, strengths: Sequence[float], seed: int, num: int
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Return the activations (S, N) under one perturbation, and the first draws (S, C, H, W).
+
+    The draws of a strength run at once.
+    """
+    copies = image.expand(num if find_perturbation(name).drawn else 1, -1, -1, -1)
+    values, shown = [], []
+    for strength in strengths:
+        changed = perturb(name, copies, strength, seed)
+        values.append(asked(changed))
+        shown.append(changed[0])
+    return as_array(torch.stack(values)), as_array(torch.stack(shown))

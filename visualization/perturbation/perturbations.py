@@ -1,0 +1,285 @@
+"""Named perturbations of images: noise, blur, rotation and others, each with one strength.
+
+Each is a function of images (B, C, H, W), a strength in its own unit, and a seed, and returns new
+images of the same shape and type. Each image of a batch has draws of its own; stronger versions of
+one seed are the same draws, only stronger. What comes in from beyond the border, and what is
+erased, is `fill`. Values are not clipped: which are allowed is not known here.
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Sequence
+
+import attrs
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from visualization.core.inputs import Images, as_tensor, widened
+
+_DIRECTIONS = ((0, 1), (1, 0), (0, -1), (-1, 0))  # right, down, left, up
+
+
+@attrs.frozen
+class Perturbation:
+    """A perturbation by name.
+
+    Attributes:
+        name: how it is asked for.
+        apply: what it does to images (B, C, H, W), given a strength and a seed.
+        unit: what its strength is measured in.
+        neutral: the strength at which nothing changes, to the bit.
+        usual: from which strength to which it is looked at, where nothing else is asked for.
+        least: the smallest strength that has a meaning.
+        per_side: whether `usual` is a share of the image's shorter side.
+        whole: whether the strength is rounded to a whole number.
+        drawn: whether the seed matters.
+    """
+
+    name: str
+    apply: Callable[[Tensor, float, int], Tensor]
+    unit: str
+    neutral: float = 0.0
+    usual: tuple[float, float] = (0.0, 1.0)
+    least: float = -math.inf
+    per_side: bool = False
+    whole: bool = False
+    drawn: bool = False
+
+    def strengths(self, side: int, num: int = 13) -> list[float]:
+        """Return up to `num` usual strengths for images of a shorter side, in rising order."""
+        found = np.linspace(*self.usual, num) * (side if self.per_side else 1)
+        found = np.maximum(found, self.least)
+        return [float(at) for at in (np.unique(found.round()) if self.whole else found)]
+
+
+def moved(
+    images: Tensor, rows: int, columns: int, fill: float = 0.0, size: Sequence[int] | None = None
+) -> Tensor:
+    """Return images (…, H, W) moved down by rows and right by columns, whole numbers of pixels.
+
+    Args:
+        images: of any type.
+        rows: negative: up.
+        columns: negative: left.
+        fill: what comes in from beyond the border.
+        size: rows and columns of the result; None: those of the images. What does not lie on it is
+            lost.
+    """
+    sides = tuple(size or images.shape[-2:])
+    held = images.new_full((*images.shape[:-2], *sides), fill)
+    spans = [
+        _overlap(images.shape[axis - 2], sides[axis], by) for axis, by in enumerate((rows, columns))
+    ]
+    (to_rows, of_rows), (to_columns, of_columns) = spans
+    held[..., to_rows, to_columns] = images[..., of_rows, of_columns]
+    return held
+
+
+def _overlap(length: int, side: int, by: int) -> tuple[slice, slice]:
+    """Return where a line of some length, moved by pixels, lies on a side, and which of it does."""
+    first = max(by, 0)
+    last = max(min(by + length, side), first)
+    return slice(first, last), slice(first - by, last - by)
+
+
+def noise(images: Tensor, strength: float, seed: int = 0) -> Tensor:
+    """Add Gaussian noise; strength: its standard deviation, in units of the image."""
+    return images + strength * _normal(images.shape, seed).to(images)
+
+
+def salt_and_pepper(images: Tensor, strength: float, seed: int = 0) -> Tensor:
+    """Set pixels to the image's largest or smallest value; strength: share of the pixels."""
+    size = (len(images), 1, *images.shape[2:])
+    chance, side = _uniform((2, *size), seed).to(images.device)
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    return torch.where(chance < strength, torch.where(side < 0.5, low, high), images)
+
+
+def blur(images: Tensor, strength: float, seed: int = 0) -> Tensor:
+    """Blur by a Gaussian; strength: its sigma in pixels.
+
+    At the borders the mean goes over the pixels that there are.
+    """
+    held = images
+    for axis in (2, 3) if strength else ():
+        at = torch.arange(images.shape[axis], device=images.device, dtype=images.dtype)
+        held = _along(held, (-0.5 * ((at[:, None] - at) / strength) ** 2).exp(), axis)
+    return held
+
+
+def pixelate(images: Tensor, strength: float, seed: int = 0) -> Tensor:
+    """Give squares of pixels their mean; strength: their side in pixels, rounded."""
+    side = round(strength)
+    held = images
+    for axis in (2, 3):
+        block = torch.arange(images.shape[axis], device=images.device) // side
+        held = _along(held, (block[:, None] == block).to(images.dtype), axis)
+    return held
+
+
+def rotate(images: Tensor, strength: float, seed: int = 0, *, fill: float = 0.0) -> Tensor:
+    """Rotate about the centre (bilinear); strength: degrees, counter-clockwise."""
+    return _warped(images, strength, 1.0, fill)
+
+
+def zoom(images: Tensor, strength: float, seed: int = 0, *, fill: float = 0.0) -> Tensor:
+    """Enlarge about the centre (bilinear); strength: the factor, below 1 makes smaller."""
+    return _warped(images, 0.0, strength, fill)
+
+
+def shift(images: Tensor, strength: float, seed: int = 0, *, fill: float = 0.0) -> Tensor:
+    """Move in one of four directions; strength: pixels, of which parts are interpolated.
+
+    With seed 0 the first image goes right, the second down, then left, up, and so on; with seed 1
+    the first goes down.
+    """
+    whole = math.floor(strength)
+    part = strength - whole
+    held = torch.empty_like(images)
+    for turn, (down, right) in enumerate(_DIRECTIONS):
+        chosen = slice((turn - seed) % len(_DIRECTIONS), None, len(_DIRECTIONS))
+        near = moved(images[chosen], down * whole, right * whole, fill)
+        far = moved(images[chosen], down * (whole + 1), right * (whole + 1), fill)
+        held[chosen] = torch.lerp(near, far, part) if part else near
+    return held
+
+
+def flip(images: Tensor, strength: float, seed: int = 0) -> Tensor:
+    """Mirror; strength: 0 not at all, 1 left and right, 2 top and bottom, 3 both."""
+    sides = {0: (), 1: (3,), 2: (2,), 3: (2, 3)}[round(strength) % 4]
+    return images.flip(sides)
+
+
+def contrast(images: Tensor, strength: float, seed: int = 0) -> Tensor:
+    """Stretch each image about its mean; strength: the factor, 0 is grey, negative inverts."""
+    mean = images.mean((1, 2, 3), keepdim=True)
+    return mean + strength * (images - mean)
+
+
+def brightness(images: Tensor, strength: float, seed: int = 0) -> Tensor:
+    """Add a constant; strength: the constant, in units of the image."""
+    return images + strength
+
+
+def erase(images: Tensor, strength: float, seed: int = 0, *, fill: float = 0.0) -> Tensor:
+    """Fill a square at a random place; strength: its side in pixels, rounded.
+
+    It lies within the image; of a longer side than the image's the whole image is filled.
+    """
+    return torch.where(_square(images, strength, seed), fill, images)
+
+
+def cover(images: Tensor, strength: float, seed: int = 0) -> Tensor:
+    """Put a grey square, the image's mean, at a random place; strength: its side in pixels."""
+    grey = images.mean((1, 2, 3), keepdim=True)
+    return torch.where(_square(images, strength, seed), grey, images)
+
+
+def _square(images: Tensor, strength: float, seed: int) -> Tensor:
+    """Return where a square of a side lies at random in each image (B, 1, H, W)."""
+    share = _uniform((len(images), 2), seed)
+    inside = []
+    for axis in (0, 1):
+        size = images.shape[2 + axis]
+        side = min(round(strength), size)
+        first = (share[:, axis, None] * (size - side + 1)).floor()
+        at = torch.arange(size)
+        inside.append((at >= first) & (at < first + side))
+    rows, columns = inside
+    return (rows[:, None, :, None] & columns[:, None, None, :]).to(images.device)
+
+
+def _normal(size: Sequence[int], seed: int) -> Tensor:
+    return torch.randn(tuple(size), generator=torch.Generator().manual_seed(seed))
+
+
+def _uniform(size: Sequence[int], seed: int) -> Tensor:
+    return torch.rand(tuple(size), generator=torch.Generator().manual_seed(seed))
+
+
+def _along(images: Tensor, weights: Tensor, axis: int) -> Tensor:
+    """Return images whose lines along an axis (S) are mixed by weights (S, S), scaled to sum 1."""
+    share = weights / weights.sum(dim=1, keepdim=True)
+    mixed: Tensor = torch.tensordot(images, share, ([axis], [1]))
+    return mixed.movedim(-1, axis)
+
+
+def _warped(images: Tensor, degrees: float, factor: float, fill: float) -> Tensor:
+    """Return images rotated counter-clockwise and enlarged by a factor about their centre."""
+    if degrees % 360 == 0 and factor == 1:
+        return images.clone()
+    height, width = images.shape[2:]
+    angle = math.radians(degrees % 360)
+    cosine, sine = math.cos(angle) / factor, math.sin(angle) / factor
+    back = [[cosine, -sine * height / width, 0.0], [sine * width / height, cosine, 0.0]]
+    theta = torch.tensor(back, dtype=images.dtype, device=images.device)
+    grid = F.affine_grid(theta.expand(len(images), 2, 3), list(images.shape), align_corners=False)
+    return F.grid_sample(images - fill, grid, align_corners=False) + fill
+
+
+_SIDE, _DEVIATION = "side in pixels", "standard deviation, in units of the image"
+PERTURBATIONS = {
+    each.name: each
+    for each in (
+        Perturbation("noise", noise, _DEVIATION, least=0, drawn=True),
+        Perturbation("salt_and_pepper", salt_and_pepper, "share of the pixels", least=0,
+                     drawn=True),
+        Perturbation("blur", blur, "sigma in pixels", usual=(0, 0.15), least=0, per_side=True),
+        Perturbation("pixelate", pixelate, _SIDE, 1, (0, 0.5), 1, per_side=True, whole=True),
+        Perturbation("rotate", rotate, "degrees, counter-clockwise", usual=(-180, 180)),
+        Perturbation("zoom", zoom, "factor", neutral=1, usual=(0.5, 2), least=0.01),
+        Perturbation("shift", shift, "pixels", usual=(0, 0.5), per_side=True, drawn=True),
+        Perturbation("flip", flip, "0 none, 1 left–right, 2 top–bottom, 3 both", usual=(0, 3),
+                     least=0, whole=True),
+        Perturbation("contrast", contrast, "factor", neutral=1, usual=(0, 2)),
+        Perturbation("brightness", brightness, "added, in units of the image", usual=(-1, 1)),
+        Perturbation("erase", erase, _SIDE, least=0, per_side=True, whole=True, drawn=True),
+        Perturbation("cover", cover, _SIDE, least=0, per_side=True, whole=True, drawn=True),
+    )
+}  # fmt: skip
+
+
+def find_perturbation(name: str) -> Perturbation:
+    """Return a perturbation by name.
+
+    Raises:
+        ValueError: names the nearest of those that there are.
+    """
+    if name not in PERTURBATIONS:
+        near = difflib.get_close_matches(name, PERTURBATIONS, 1, 0.0)[0]
+        accepted = ", ".join(PERTURBATIONS)
+        problem = f"{name!r} is not known"
+        raise ValueError(f"perturbation: {problem}; accepted: {accepted}; did you mean {near!r}?")
+    return PERTURBATIONS[name]
+
+
+def perturb(name: str, images: Images, strength: float, seed: int = 0) -> Tensor:
+    """Return images under a perturbation by name.
+
+    At its neutral strength (0, of factors 1) nothing changes, to the bit.
+
+    Args:
+        name: one of `PERTURBATIONS`, which say the unit of the strength.
+        images: (B, C, H, W) or (C, H, W), of a floating type.
+        strength: how much.
+        seed: of what is drawn.
+
+    Raises:
+        ValueError: no such perturbation, a strength without a meaning, or another kind of images.
+    """
+    known = find_perturbation(name)
+    if not (math.isfinite(strength) and strength >= known.least):
+        accepted = f"{known.unit}, finite" + (
+            f", at least {known.least:g}" if math.isfinite(known.least) else ""
+        )
+        raise ValueError(f"strength: {strength} is not accepted by {name}; accepted: {accepted}")
+    held = as_tensor(images, "images") if not isinstance(images, Tensor) else images
+    if held.ndim not in (3, 4) or not held.is_floating_point():
+        problem = f"{held.dtype} of shape {tuple(held.shape)} is not accepted"
+        raise ValueError(f"images: {problem}; accepted: floating (B, C, H, W) or (C, H, W)")
+    if strength == known.neutral:
+        return held.clone()
+    changed = known.apply(widened(held if held.ndim == 4 else held[None]), strength, seed)
+    return (changed if held.ndim == 4 else changed[0]).to(held.dtype)

@@ -1,0 +1,373 @@
+"""What an edit does: of the image, to the maps and the answers; of a map, to the answers.
+
+B images, C channels, H rows, W columns; U channels of a layer's maps (h, w); K classes.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visualization.core.inputs import (
+    Images,
+    Pick,
+    as_array,
+    as_images,
+    as_tensor,
+    inspecting,
+    is_softmax,
+    named,
+    one_call,
+    one_image,
+    picked,
+)
+from visualization.core.inputs import (
+    activation as activation_of,
+)
+from visualization.core.layout import tapped_maps
+from visualization.core.records import brief_repr
+from visualization.core.targets import fitting, spans
+from visualization.core.tracing import NamedLayer, layer_name
+from visualization.perturbation.perturbations import find_perturbation, perturb
+
+Edit = tuple[str, float] | Callable[[Tensor], Images] | Images
+
+
+@attrs.frozen(eq=False)
+class Answers:
+    """What a model answers before and after a change.
+
+    Attributes:
+        before: its output without the batch axis, such as logits (K,).
+        after: likewise.
+        classes: their names; empty: their numbers.
+        are_probabilities: whether the output is a softmax, which is noticed by its sum.
+    """
+
+    before: NDArray[np.floating]
+    after: NDArray[np.floating]
+    classes: tuple[str, ...] = ()
+    are_probabilities: bool = False
+
+    @property
+    def are_classes(self) -> bool:
+        """Whether they are vectors of two numbers or more, as logits are."""
+        return self.before.ndim == 1 and len(self.before) > 1
+
+    @property
+    def probabilities(self) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """The probability of each class (K,), (K,): the softmax of both, if they are none yet."""
+        if self.are_probabilities:
+            return self.before, self.after
+        return _softmax(self.before), _softmax(self.after)
+
+    def name(self, place: int) -> str:
+        """Return the name of a class."""
+        return self.classes[place] if self.classes else str(place)
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class Response:
+    """How a layer's maps respond to an edit of the image.
+
+    Attributes:
+        layer: dotted name; None: the model's output.
+        edit: what was done, in words.
+        original: (C, H, W).
+        modified: (C, H, W).
+        channels: of the layer, in the order of the maps (n,).
+        before: their maps for the original (n, h, w); of a vector each is one number.
+        after: for the modified image (n, h, w).
+        changes: mean |after − before| of every channel (U,), in units of the activation.
+        answers: of the model for both; None where it puts out no single tensor.
+    """
+
+    layer: str | None
+    edit: str
+    original: NDArray[np.floating]
+    modified: NDArray[np.floating]
+    channels: tuple[int, ...]
+    before: NDArray[np.floating]
+    after: NDArray[np.floating]
+    changes: NDArray[np.floating]
+    answers: Answers | None
+
+    @property
+    def difference(self) -> NDArray[np.floating]:
+        """What the edit adds to each map (n, h, w): after − before."""
+        return np.asarray(self.after - self.before)
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class MapEdit:
+    """What a model answers when channels of a layer are changed.
+
+    Attributes:
+        layer: dotted name.
+        channels: those that were changed.
+        scale: what their maps were multiplied by.
+        shift: what was then added to them.
+        image: (C, H, W).
+        answers: of the model, untouched and with the maps changed.
+    """
+
+    layer: str
+    channels: tuple[int, ...]
+    scale: float
+    shift: float
+    image: NDArray[np.floating]
+    answers: Answers
+
+
+def compare_response(
+    model: nn.Module,
+    layer: NamedLayer | None,
+    image: Images,
+    edit: Edit,
+    channels: Sequence[int] | None = None,
+    *,
+    seed: int = 0,
+    classes: Sequence[str] = (),
+    output: Pick | None = None,
+) -> Response:
+    """Compare a layer's maps, and the model's answers, for an image and an edited version of it.
+
+    Args:
+        model: any module; it is left as it was.
+        layer: dotted name, `relu@1` its second call; None: the model's output.
+        image: (C, H, W) or (1, C, H, W).
+        edit: (name, strength) of a perturbation, such as ("blur", 2.0); a function of images
+            (1, C, H, W), such as an augmentation; or the edited image itself, such as a drawing.
+        channels: of the layer, in the order in which they are wanted; None: all, the most changed
+            first.
+        seed: of what a perturbation draws, and of torch's generators while a function runs.
+        classes: names of the classes, for the figure.
+        output: picks the answers from what the model puts out, such as
+            `lambda out: out["logits"]`; None: it is one tensor, or there are no answers.
+
+    Raises:
+        ValueError: no such layer, channel or perturbation, or an edit that changes the shape.
+    """
+    layer = named(model, layer)
+    with inspecting(model), torch.no_grad():
+        held = one_image(image, model)
+        edited, words = _edited(model, held, edit, seed)
+        before, answer = _maps(model, layer, held, output)
+        after, other = _maps(model, layer, edited, output)
+        changes = (after - before).abs().mean(dim=(1, 2))
+        chosen = _chosen(channels, changes)
+    answers = None
+    if answer is not None and other is not None:
+        answers = _answers(answer, other, classes)
+    return Response(
+        layer, words, as_array(held[0]), as_array(edited[0]), chosen,
+        as_array(before[list(chosen)]), as_array(after[list(chosen)]), as_array(changes), answers,
+    )  # fmt: skip
+
+
+def run_from(
+    model: nn.Module,
+    layer: NamedLayer,
+    activation: Images,
+    images: Images,
+    *,
+    output: Pick | None = None,
+    batch_size: int | None = None,
+) -> Tensor:
+    """Return what a model puts out when a layer's output is replaced (B, …).
+
+    The model runs on the images as ever, but goes on with `activation` in place of what the layer
+    puts out. So images are asked for: a forward pass begins with one, and what goes round the
+    layer, such as the shortcut of a residual block, carries them on. Where nothing does, only
+    their shape matters.
+
+    Args:
+        model: any module; it is left as it was.
+        layer: dotted name; of several calls the first is replaced, by `relu@1` the second.
+        activation: (B, …) of the shape of the layer's output, or one of them without B.
+        images: (B, C, H, W) or (C, H, W). One image goes with many activations, and one activation
+            with many images.
+        output: picks one tensor from what the model puts out; None: it is one.
+        batch_size: rows that run at once, which bounds the memory; None: at most 256, of 2²²
+            numbers of images together.
+
+    Raises:
+        ValueError: no such layer; a shape that is not the layer's; numbers that do not go together;
+            or an output of several tensors.
+    """
+    layer = layer_name(model, layer)
+    with inspecting(model), torch.no_grad():
+        held = as_images(images, model)
+        maps = _like_output(model, layer, activation, held)
+        num = max(len(maps), len(held))
+        if not {len(maps), len(held)} <= {1, num}:
+            problem = f"{len(maps)} do not go with {len(held)} images"
+            raise ValueError(f"activation: {problem}; accepted: 1, or {len(held)}")
+        size = fitting(batch_size, held)
+        pairs = zip(_rows(held, num, size), _rows(maps, num, size), strict=True)
+        return torch.cat([_replaced(model, layer, *pair, output) for pair in pairs])
+
+
+def edit_map(
+    model: nn.Module,
+    layer: NamedLayer,
+    image: Images,
+    channels: Sequence[int],
+    *,
+    scale: float = 0.0,
+    shift: float = 0.0,
+    classes: Sequence[str] = (),
+    output: Pick | None = None,
+) -> MapEdit:
+    """Change channels of a layer, and compare what the model answers: scale · map + shift.
+
+    Args:
+        model: any module; it is left as it was.
+        layer: dotted name; of several calls the first is changed, by `relu@1` the second.
+        image: (C, H, W) or (1, C, H, W).
+        channels: to change.
+        scale: 0, with no shift, switches them off.
+        shift: in units of the activation.
+        classes: names of the classes, for the figure.
+        output: picks the answers from what the model puts out, such as
+            `lambda out: out["logits"]`; None: it is one tensor.
+
+    Raises:
+        ValueError: no such layer or channel; a layer without channels; an output of several
+            tensors.
+    """
+    layer = layer_name(model, layer)
+    with inspecting(model), torch.no_grad():
+        held = one_image(image, model)
+        maps = activation_of(model, held, layer)
+        _as_maps(maps, repr(layer))
+        chosen = _demand_channels(channels, maps.shape[1])
+        answer = picked(model(held), output)
+        changed = maps.clone()
+        changed[:, list(chosen)] = scale * changed[:, list(chosen)] + shift
+        other = _replaced(model, layer, held, changed, output)
+    answers = _answers(answer, other, classes)
+    return MapEdit(layer, chosen, scale, shift, as_array(held[0]), answers)
+
+
+def _answers(before: Tensor, after: Tensor, classes: Sequence[str]) -> Answers:
+    """Return the answers (1, …) to one image before and after.
+
+    Raises:
+        ValueError: another number of names than of classes.
+    """
+    if classes and tuple(before.shape[1:]) != (len(classes),):
+        problem = f"{len(classes)} names for answers of shape {tuple(before.shape[1:])}"
+        raise ValueError(f"classes: {problem}; accepted: one for each class, or none")
+    are_probabilities = is_softmax(torch.cat([before, after]))
+    return Answers(as_array(before[0]), as_array(after[0]), tuple(classes), are_probabilities)
+
+
+def _edited(model: nn.Module, image: Tensor, edit: Edit, seed: int) -> tuple[Tensor, str]:
+    """Return an edited image (1, C, H, W), and in words what was done.
+
+    Raises:
+        ValueError: no such perturbation, or another shape.
+    """
+    if isinstance(edit, (tuple, str)):
+        return _perturbed(image, edit, seed)
+    if callable(edit):
+        torch.default_generator.manual_seed(seed)  # `inspecting` puts it back
+        made = edit(image.clone())
+    else:
+        made = edit
+    held = one_image(made, model, "edit")
+    if held.shape != image.shape:
+        problem = f"shape {tuple(held.shape[1:])} is not accepted"
+        raise ValueError(f"edit: {problem}; accepted: the image's, {tuple(image.shape[1:])}")
+    return held, "edited"
+
+
+def _perturbed(image: Tensor, edit: Any, seed: int) -> tuple[Tensor, str]:
+    """Return an image under a perturbation (name, strength), and in words what was done."""
+    if isinstance(edit, str) or len(edit) != 2:
+        accepted = 'a name with its strength, such as ("blur", 2.0), a function, or an image'
+        raise ValueError(f"edit: {edit!r} is not accepted; accepted: {accepted}")
+    name, strength = edit
+    unit = find_perturbation(name).unit
+    return perturb(name, image, strength, seed), f"{name} {strength:g} ({unit})"
+
+
+def _maps(
+    model: nn.Module, layer: str | None, image: Tensor, pick: Pick | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return a layer's maps (U, h, w) and the model's answers (1, …), if they are one tensor."""
+    output = model(image)
+    is_one = pick is not None or isinstance(output, Tensor) or not layer
+    answers = picked(output, pick) if is_one else None
+    if layer or pick is None:
+        name = repr(layer) if layer else "the model"
+        return _as_maps(activation_of(model, image, layer), name), answers
+    assert answers is not None
+    return _as_maps(answers, "the model"), answers
+
+
+def _as_maps(output: Tensor, name: str) -> Tensor:
+    """Return an output for one image as maps (U, h, w).
+
+    Raises:
+        ValueError: it is neither maps nor a vector.
+    """
+    if output.ndim not in (2, 4):
+        problem = f"{name} puts out the shape {tuple(output.shape)}"
+        raise ValueError(f"layer: {problem}; accepted: (B, channels, rows, columns) or (B, places)")
+    return output[0] if output.ndim == 4 else output[0, :, None, None]
+
+
+def _chosen(channels: Sequence[int] | None, changes: Tensor) -> tuple[int, ...]:
+    if channels is None:
+        return tuple(changes.argsort(descending=True, stable=True).tolist())
+    return _demand_channels(channels, len(changes))
+
+
+def _demand_channels(channels: Sequence[int], num: int) -> tuple[int, ...]:
+    """Return channels as numbers; a ValueError if there are none, or one does not exist."""
+    chosen = tuple(int(channel) for channel in channels)
+    if not chosen or not all(0 <= channel < num for channel in chosen):
+        accepted = f"one or more of 0 to {num - 1}"
+        raise ValueError(f"channels: {chosen} is not accepted; accepted: {accepted}")
+    return chosen
+
+
+def _like_output(model: nn.Module, layer: str, given: Images, images: Tensor) -> Tensor:
+    """Return activations (B, …) on the model's device and in the type of a layer's output.
+
+    Raises:
+        ValueError: no such layer, or another shape.
+    """
+    own = activation_of(model, images[:1], layer)
+    values = as_tensor(given, "activation")
+    held = values[None] if values.ndim == own.ndim - 1 else values
+    if held.shape[1:] != own.shape[1:] or held.ndim != own.ndim or not len(held):
+        wanted = ", ".join(map(str, own.shape[1:]))
+        problem = f"shape {tuple(values.shape)} is not what {layer!r} puts out"
+        raise ValueError(f"activation: {problem}; accepted: (B, {wanted})")
+    return held.to(own)
+
+
+def _rows(values: Tensor, num: int, size: int) -> list[Tensor]:
+    """Return values (1 or num, …) in parts of at most `size` rows, num rows together."""
+    each = values.expand(num, *values.shape[1:])
+    return [each[span] for span in spans(num, size)]
+
+
+def _replaced(
+    model: nn.Module, layer: str, images: Tensor, maps: Tensor, pick: Pick | None
+) -> Tensor:
+    """Return the model's output when a layer puts out `maps`, which the model may then change."""
+    with tapped_maps(model, {one_call(model, layer): lambda _: maps.clone()}):
+        return picked(model(images), pick)
+
+
+def _softmax(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    grown = np.exp(values - values.max())
+    return np.asarray(grown / grown.sum())

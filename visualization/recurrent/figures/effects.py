@@ -1,0 +1,329 @@
+"""What units are for: ablation, patching, interventions; two networks beside each other."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from visualization.core.registry import BAD, COLORS, GOOD, INK, MUTED, draw, text
+from visualization.core.words import brief, listed, share_of, spaced
+from visualization.recurrent.ablation import UnitRanking
+from visualization.recurrent.figures.states import DIVERGING, label, quiet, shown
+from visualization.recurrent.intervention import Intervention, Patching
+from visualization.recurrent.queries import Match, Matches
+from visualization.representation.comparison import CORNERS, Group, Overlap, UnitMatch
+
+_GROUPS_SHOWN = 20
+_GROUPS_NAMED = 10  # under an axis, of a quantity with many values
+_LEAST_CHANGE = 0.02  # of the answers: the full colour stands for no less
+_CODES_SHOWN = 24
+_LONGEST = 20  # characters of an example beside a bar
+_SCORES_SHOWN = 4
+_PLACES_SHOWN, _WRITTEN_SHOWN = 16, 12  # of an answer
+_CHANGES = 6  # of an intervention
+_QUANTITIES_SHOWN = 8
+_FULL = 99.0  # percentile of the changes at which colours are full: one of few samples is not it
+_AROUND = 24  # characters at either side of a span that are drawn
+_FOUND_SHOWN = 30
+
+
+def _name(group: tuple[int, ...]) -> str:
+    return "+".join(map(str, group)) if len(group) < 6 else f"{len(group)} units"
+
+
+@draw.register
+def _(record: UnitRanking) -> Figure:
+    top = record.order[:_GROUPS_SHOWN]
+    shown_scores = dict(list(record.change.items())[:_SCORES_SHOWN])
+    figure = Figure(figsize=(9.0, 1.4 + 0.2 * len(top)), layout="constrained")
+    grid = figure.subplots(1, len(shown_scores), squeeze=False, sharey=True)[0]
+    for axes, (name, change) in zip(grid, shown_scores.items(), strict=True):
+        ends = np.abs(np.stack([record.low[name], record.high[name]])[:, top] - change[top])
+        axes.barh(range(len(top)), change[top], color=COLORS[0], height=0.65, xerr=ends,
+                  error_kw={"elinewidth": 1, "ecolor": INK, "capsize": 2})  # fmt: skip
+        axes.axvline(0, color=INK, linewidth=0.8)
+        quiet(axes, name)
+        axes.set_xlabel(f"change from {record.baseline[name]:.4g}", fontsize=9)
+        axes.grid(axis="x", color="#eeeeee")
+        axes.set_axisbelow(True)
+    grid[0].set_yticks(range(len(top)), [_name(record.groups[at]) for at in top])
+    grid[0].set_ylabel(f"unit, held at {record.replacement}", fontsize=9)
+    grid[0].invert_yaxis()
+    first, none = next(iter(record.change)), int((record.touched == 0).sum())
+    figure.suptitle(
+        f"the {len(top)} that matter most, of {len(record.groups)}; {none} change no sample's "
+        f"{first} ({record.num_samples:,} samples, {record.confidence:.0%} bootstrap intervals)",
+        fontsize=9, color=MUTED,
+    )  # fmt: skip
+    return figure
+
+
+@text.register
+def _(record: UnitRanking) -> str:
+    lines = [f"{'unit':>8}" + "".join(f"{name:>17} [interval]      " for name in record.change)]
+    for at in record.order:
+        cells = (
+            f"{record.change[n][at]:>+9.4f} [{record.low[n][at]:+.4f}, {record.high[n][at]:+.4f}]"
+            for n in record.change
+        )
+        lines.append(f"{_name(record.groups[at]):>8}  {'  '.join(cells)}")
+    return "\n".join(lines)
+
+
+@draw.register
+def _(record: Patching) -> Figure:
+    top = np.argsort(-record.changed.sum(axis=1), kind="stable")[:_GROUPS_SHOWN]
+    places = spaced(len(record.places), _PLACES_SHOWN)
+    width = max(6.4, 1.2 + 0.64 * len(places))
+    figure = Figure(figsize=(width, 1.3 + 0.22 * len(top)), layout="constrained")
+    grid = figure.subplots(1, 2, sharey=True)
+    titles = ("changes the answer there", "makes it the other's")
+    most = max(float(np.percentile(record.changed, _FULL)), _LEAST_CHANGE)
+    digits = 0 if most >= 10 * _LEAST_CHANGE else 1
+    for axes, title, values in zip(grid, titles, (record.changed, record.donated), strict=True):
+        axes.imshow(values[top][:, places], aspect="auto", cmap="Oranges", vmin=0, vmax=most)
+        for row, column in np.ndindex(len(top), len(places)):
+            value = values[top[row], places[column]]
+            color = "white" if value > 0.7 * most else INK
+            shown_value = f"{100 * value:.{digits}f}"
+            axes.text(column, row, shown_value, ha="center", va="center", fontsize=7, color=color,
+                      in_layout=False)  # fmt: skip
+        quiet(axes, f"{title}, %")
+        axes.set_xticks(range(len(places)), [brief(record.places[at], 12) for at in places])
+        some = share_of(len(record.places), len(places), "places")
+        axes.set_xlabel(record.what_places + (some and f" ({some})"), fontsize=9)
+    grid[0].set_yticks(range(len(top)), top)
+    grid[0].set_ylabel(f"unit taken from another sample after step {record.time}", fontsize=9)
+    return figure
+
+
+@text.register
+def _(record: Patching) -> str:
+    whole = ", ".join(f"{100 * value:.0f} %" for value in record.all_units)
+    order = np.argsort(-record.changed.sum(axis=1), kind="stable")
+    rows = [
+        f"{unit:>5}{_percent(record.changed[unit])} |{_percent(record.donated[unit])}"
+        for unit in order
+    ]
+    places = "".join(f"{place:>7}" for place in record.places)
+    return "\n".join([
+        f"all units together make the answer the other sample's: {whole} of the differing places",
+        f"by {record.what_places}: left, % of the characters that change; right, % that become the "
+        "other sample's",
+        f" unit{places} |{places}", *rows,
+    ])  # fmt: skip
+
+
+def _percent(values: NDArray[Any]) -> str:
+    return "".join(f"{100 * value:>7.1f}" for value in values)
+
+
+@draw.register
+def _(record: Intervention) -> Figure:
+    num = record.probabilities.shape[1]
+    places = min(num, _WRITTEN_SHOWN)
+    written = record.probabilities[:, :places]
+    likely = written.max(axis=(0, 1)).argsort()[::-1][:_CODES_SHOWN]
+    codes = np.sort(likely)
+    head = [brief(record.question, 100), *listed([brief(c, 100) for c in record.changes], _CHANGES)]
+    height = 1.3 + 0.2 * len(codes) + 0.17 * len(head)
+    figure = Figure(figsize=(max(5.6, 2.0 + 0.75 * places), height), layout="constrained")
+    grid = figure.subplots(1, 2, sharey=True)
+    answers = (f"untouched: {record.before}", f"changed: {record.after}")
+    some = f" (1–{places} of {num})" if places < num else ""
+    for axes, title, odds in zip(grid, answers, written[..., codes], strict=True):
+        axes.imshow(odds.T, aspect="auto", cmap="Blues", vmin=0, vmax=1)
+        for place, code in enumerate(odds.argmax(axis=1)):
+            axes.text(place, code, f"{odds[place, code]:.2f}", ha="center", va="center", fontsize=7,
+                      color="white" if odds[place, code] > 0.6 else INK,
+                      in_layout=False)  # fmt: skip
+        quiet(axes, title)
+        axes.set_xticks(range(places), range(1, places + 1))
+        axes.set_xlabel(f"position in the answer{some}", fontsize=9)
+    grid[0].set_yticks(range(len(codes)), [shown(record.characters[code]) for code in codes])
+    grid[0].set_ylabel("probability of each answer", fontsize=9)
+    figure.suptitle("\n".join(head), fontsize=9, color=MUTED)
+    return figure
+
+
+@text.register
+def _(record: Intervention) -> str:
+    changes = "; ".join(record.changes)
+    return f"{record.question} = {record.before}; with {changes}: {record.after}"
+
+
+@draw.register
+def _(record: Overlap) -> Figure:
+    titles = list(record.groups)[:_QUANTITIES_SHOWN]
+    figure = Figure(figsize=(9.0, 2.4 + 2.3 * (-(-len(titles) // 2))), layout="constrained")
+    figures = figure.subfigures(1 + -(-len(titles) // 2), 1, squeeze=False)[:, 0]
+    _corners(figures[0].subplots(), record)
+    for row, first in enumerate(range(0, len(titles), 2), start=1):
+        panels = figures[row].subplots(1, 2)
+        for axes, title in zip(panels, titles[first : first + 2], strict=False):
+            _shares(axes, title, record.groups[title], record.names)
+        if first + 1 == len(titles):
+            panels[1].set_axis_off()
+    return figure
+
+
+def _corners(axes: Axes, record: Overlap) -> None:
+    a, b = (brief(name, 30) for name in record.names)
+    words = ("both right", f"only {a}", f"only {b}", "neither")
+    colors = (GOOD, COLORS[0], COLORS[1], BAD)
+    counts = [record.counts[name] for name in CORNERS]
+    bars = axes.barh(words, counts, color=colors, height=0.4)
+    axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3, fontsize=9)
+    axes.set(ylim=(3.7, -0.5), xlim=(0, 1.12 * max(counts)))
+    for row, name in enumerate(CORNERS):
+        found = [example for example in record.examples(name, 4) if len(example) <= _LONGEST]
+        if found:
+            axes.text(
+                0.99, row + 0.4, f"such as {',  '.join(found)}", fontsize=7, color=MUTED,
+                ha="right", va="center", transform=axes.get_yaxis_transform(), parse_math=False,
+                in_layout=False,
+            )  # fmt: skip
+    verdict = "no difference is shown" if record.p_value > 0.05 else "they differ"
+    quiet(axes, f"{sum(counts):,} questions; McNemar {_p(record)}: {verdict}")
+    axes.set_xlabel("questions", fontsize=9)
+
+
+def _p(record: Overlap) -> str:
+    return f"p = {record.p_value:.2g}" if record.p_value > 0 else "p < 1e-300"
+
+
+def _shares(axes: Axes, title: str, groups: tuple[Group, ...], names: tuple[str, str]) -> None:
+    """Draw the shares right of each value, with 95 % intervals (Wilson 1927)."""
+    x = np.arange(len(groups))
+    num = np.array([group.num_samples for group in groups])
+    for shift, name, right, color in (
+        (-0.12, names[0], np.array([group.right_a for group in groups]), COLORS[0]),
+        (0.12, names[1], np.array([group.right_b for group in groups]), COLORS[1]),
+    ):
+        middle = (right + 1.92 / num) / (1 + 3.84 / num)
+        reach = 1.96 * np.sqrt(right * (1 - right) / num + 0.96 / num**2) / (1 + 3.84 / num)
+        ends = 100 * np.clip([right - (middle - reach), middle + reach - right], 0, None)
+        axes.errorbar(x + shift, 100 * right, ends, fmt="o", markersize=4, capsize=2, color=color,
+                      label=brief(name), elinewidth=1)  # fmt: skip
+    each = -(-len(groups) // _GROUPS_NAMED)
+    named = [f"{brief(group.value, 10)}\n({group.num_samples:,})" for group in groups[::each]]
+    axes.set_xticks(x[::each], named)
+    quiet(axes, "")
+    axes.grid(axis="y", color="#eeeeee")
+    axes.set_xlim(-0.5, len(groups) - 0.5)
+    label(axes, f"{brief(title)} (questions)", "right, %")
+    axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
+
+
+@text.register
+def _(record: Overlap) -> str:
+    a, b = record.names
+    words = {"both": "both right", "only_a": f"only {a}", "only_b": f"only {b}"}
+    lines = [f"{words.get(name, name)}: {count:,}" for name, count in record.counts.items()]
+    lines.append(f"McNemar's exact test: {_p(record)}")
+    for corner in CORNERS:
+        found = record.examples(corner, 12)
+        if found:
+            lines.append(f"{words.get(corner, corner)}: " + ", ".join(found))
+    for title, groups in record.groups.items():
+        lines.append(f"{title:<30}{'questions':>10}{a:>16}{b:>16}")
+        lines += [
+            f"{group.value:>30}{group.num_samples:>10,}{group.right_a:>16.4f}{group.right_b:>16.4f}"
+            for group in groups
+        ]
+    return "\n".join(lines)
+
+
+@draw.register
+def _(record: UnitMatch) -> Figure:
+    figure = Figure(figsize=(8.6, 3.9), layout="constrained")
+    heat, curve = figure.subplots(1, 2)
+    matrix: NDArray[Any] = record.correlations[record.pairs[:, 0]][:, record.pairs[:, 1]]
+    image = heat.imshow(matrix, cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
+    figure.colorbar(image, ax=heat, pad=0.02).ax.tick_params(labelsize=7)
+    quiet(heat, "correlation of the units, matched pairs on the diagonal")
+    label(heat, f"units of {record.names[1]}", f"units of {record.names[0]}")
+    heat.set_xticks([])
+    heat.set_yticks([])
+    curve.plot(range(1, len(matrix) + 1), record.matched, color=COLORS[0], label="matched units")
+    curve.plot(range(1, len(matrix) + 1), record.chance, color=MUTED, label="samples shuffled")
+    quiet(curve, "how alike the matched units are")
+    label(curve, "pair, the most alike first", "|correlation|")
+    curve.set_ylim(0, 1.03)
+    curve.legend(fontsize=8, frameon=False)
+    return figure
+
+
+@text.register
+def _(record: UnitMatch) -> str:
+    pairs = zip(record.pairs, record.matched, strict=True)
+    lines = (f"{a:>4} {b:>4} {record.correlations[a, b]:>+7.3f}" for (a, b), _ in pairs)
+    return "\n".join([f"unit of {record.names[0]}, unit of {record.names[1]}, correlation", *lines])
+
+
+@draw.register
+def _(record: Matches) -> Figure:
+    found = record.found[:_FOUND_SHOWN]
+    spans = [(record.start, record.stop), *((m.start, m.stop) for m in found)]
+    texts = record.texts or tuple(" " * stop for _, stop in spans)
+    windows = [
+        _window(start, stop, len(read)) for (start, stop), read in zip(spans, texts, strict=False)
+    ]
+    width = max(last - first for first, last in windows)
+    more = share_of(len(record.found), len(found), "windows")
+    head = "; ".join([_selection(record), *filter(None, [more])])
+    inches = max(7.4, 4.2 + 0.14 * width)
+    figure = Figure(figsize=(inches, 0.9 + 0.22 * len(spans)))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set(xlim=(-1, width + 30), ylim=(len(spans) + 1.6, -1.2))
+    axes.text(0, -0.4, brief(head, 13 * inches), fontsize=9, color=INK, weight="bold")
+    said = ["selected", *(_said(match) for match in found)]
+    rows = zip(texts, spans, windows, said, strict=False)
+    for row, (read, (start, stop), (first, last), words) in enumerate(rows, start=1):
+        ends = start_of(max(start, first) - first, width), start_of(min(stop, last) - first, width)
+        axes.axhspan(row - 0.5, row + 0.5, *ends, color="#cfe8d8")
+        for step, character in enumerate(read[first:last], start=first):
+            color = INK if start <= step < stop else MUTED
+            axes.text(step - first + 0.5, row, shown(character), fontsize=9, ha="center",
+                      va="center", family="DejaVu Sans Mono", color=color,
+                      parse_math=False)  # fmt: skip
+        place = f"; steps {first}–{last - 1}" if last - first < len(read) else ""
+        axes.text(width + 1, row, words + place, fontsize=8, va="center", color=MUTED)
+    return figure
+
+
+def _window(start: int, stop: int, num: int) -> tuple[int, int]:
+    """Return the first step that is drawn around a span, and the one after the last."""
+    first = max(0, start - _AROUND)
+    return first, min(num, stop + _AROUND, first + 3 * _AROUND)
+
+
+def start_of(step: int, width: int) -> float:
+    """Return a step's left edge as a share of the width of a picture of matches."""
+    return (step + 1) / (width + 31)
+
+
+def _selection(record: Matches) -> str:
+    return (
+        f"{len(record.units)} units are on (≥ {record.threshold}) over the marked steps; "
+        f"so they are over {record.num_all:,} other windows"
+    )
+
+
+def _said(match: Match) -> str:
+    return f"{len(match.shared)} shared, {match.num_on} on, for {match.run} steps"
+
+
+@text.register
+def _(record: Matches) -> str:
+    units = ", ".join(map(str, record.units))
+    span = f"sample {record.sample}, steps {record.start} to {record.stop - 1}"
+    lines = [f"{_selection(record)}: {span}: {units}"]
+    for match in record.found:
+        shared = ", ".join(map(str, match.shared))
+        where = f"sample {match.sample}, steps {match.start} to {match.stop - 1}"
+        lines.append(f"{where}: {_said(match)}: {shared}")
+    return "\n".join(lines)

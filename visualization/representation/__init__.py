@@ -1,0 +1,1 @@
+"""What a layer represents: probes, embeddings, neighbours, units that match."""

@@ -1,0 +1,325 @@
+"""What a layer holds alike: nearest neighbours of images in it, and all of them on a plane.
+
+N images (C, H, W), Q of which neighbours are sought; D numbers represent an image in a layer.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from visualization.core.inputs import (
+    Images,
+    activation,
+    as_images,
+    as_record,
+    batches,
+    inspecting,
+    named,
+    widened,
+)
+from visualization.core.records import brief_repr
+from visualization.core.tracing import NamedLayer
+
+Spatial = Literal["flat", "mean"]
+Metric = Literal["cosine", "euclidean"]
+Method = Literal["pca", "tsne"]
+_TSNE_COMPONENTS = 50  # to which t-SNE's input is reduced: van der Maaten & Hinton 2008
+
+
+def represented(
+    model: nn.Module, layer: str | None, images: Tensor, spatial: Spatial = "flat"
+) -> Tensor:
+    """Return what a layer makes of images, as rows (B, D): each number, or the mean of each map.
+
+    Raises:
+        ValueError: `spatial` is neither flat nor mean; no such layer; or it puts out no row for
+            each image.
+    """
+    if spatial not in ("flat", "mean"):
+        raise ValueError(f"spatial: {spatial!r} is not accepted; accepted: flat, mean")
+    with torch.no_grad():
+        found = activation(model, images, layer)
+    if found.ndim < 1 or len(found) != len(images):
+        problem = f"{layer or 'the model'!r} puts out {tuple(found.shape)} for {len(images)} images"
+        raise ValueError(f"layer: {problem}; accepted: layers with a row for each image")
+    held = found.flatten(2).mean(dim=2) if found.ndim > 2 and spatial == "mean" else found
+    return widened(held.reshape(len(images), -1))
+
+
+def as_labels(labels: ArrayLike | Tensor, num: int, name: str = "labels") -> NDArray[Any]:
+    """Return a whole number or a word for each image (N,).
+
+    Raises:
+        ValueError: another shape, or numbers that are not whole.
+    """
+    held = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if held.shape != (num,) or held.dtype.kind not in "iubUO":
+        problem = f"{held.dtype} of shape {held.shape} does not go with {num} images"
+        accepted = "a whole number or a word for each image"
+        raise ValueError(f"{name}: {problem}; accepted: {accepted}")
+    return held
+
+
+def demand_count(name: str, value: int, most: int | None = None, what: str = "") -> None:
+    """Raise a ValueError unless a count is 1 or more, and no more than there are."""
+    if value < 1 or (most is not None and value > most):
+        accepted = "1 or more" if most is None else f"1 to {most}{what and f', {what}'}"
+        raise ValueError(f"{name}: {value} is not accepted; accepted: {accepted}")
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class Neighbours:
+    """The k images nearest to each of Q others, in a layer.
+
+    Attributes:
+        layer: its name; None: the model's output.
+        metric: `cosine`, from 0, the same direction, to 2; or `euclidean`, from 0.
+        queries: the images whose neighbours these are (Q, C, H, W).
+        query_labels: their labels (Q,), or None.
+        images: the neighbours, nearest first (Q, k, C, H, W).
+        indices: their numbers among all images (Q, k); of equal distances the lower number first.
+        distances: (Q, k), rising.
+        labels: of the neighbours (Q, k), or None.
+        num_images: N.
+        classes: names of labels that are numbers; empty: the labels themselves.
+    """
+
+    layer: str | None
+    metric: Metric
+    queries: Tensor
+    query_labels: NDArray[Any] | None
+    images: Tensor
+    indices: NDArray[np.int64]
+    distances: NDArray[np.float64]
+    labels: NDArray[Any] | None
+    num_images: int
+    classes: tuple[str, ...]
+
+
+def nearest(
+    model: nn.Module,
+    layer: NamedLayer | None,
+    query_images: Images,
+    images: Images | Iterable[Any],
+    k: int = 8,
+    metric: Metric = "cosine",
+    *,
+    spatial: Spatial = "flat",
+    exclude_self: bool = False,
+    query_labels: ArrayLike | Tensor | None = None,
+    labels: ArrayLike | Tensor | None = None,
+    batch_size: int = 256,
+    classes: Sequence[str] = (),
+) -> Neighbours:
+    """Find the images that a layer represents most nearly as it does others.
+
+    One pass over the images, of which only the k nearest so far are held. A representation of zeros
+    has no direction: its cosine distance from any other is 1.
+
+    Args:
+        model: any module.
+        layer: dotted name; None: the model's output.
+        query_images: (Q, C, H, W), or one (C, H, W).
+        images: an array (N, C, H, W), or an iterable of batches, such as a loader.
+        k: neighbours of each.
+        metric: `cosine` (1 − the cosine of the angle) or `euclidean`.
+        spatial: `flat` compares maps place by place, `mean` the means of maps only.
+        exclude_self: leave out images that equal the query pixel by pixel.
+        query_labels: of the queries (Q,).
+        labels: of the images (N,).
+        batch_size: images at a time, of an array; the result does not depend on it.
+        classes: names of labels that are numbers.
+
+    Raises:
+        ValueError: names the argument that does not fit.
+    """
+    layer = named(model, layer)
+    demand_count("k", k)
+    demand_count("batch_size", batch_size)
+    if metric not in ("cosine", "euclidean"):
+        raise ValueError(f"metric: {metric!r} is not accepted; accepted: cosine, euclidean")
+    with inspecting(model):
+        queries = as_images(query_images, model, "query_images")
+        parts = (
+            represented(model, layer, part, spatial) for part in torch.split(queries, batch_size)
+        )
+        best = _Nearest(queries, _placed(torch.cat(list(parts)), metric), k)
+        for batch in batches(images, model, batch_size):
+            found = _placed(represented(model, layer, batch, spatial), metric)
+            best.offer(batch, _distances(best.rows, found, metric), exclude_self)
+    if (num := int(best.distances.isfinite().sum(dim=1).min())) < k:
+        raise ValueError(f"k: {k} is not accepted; accepted: 1 to {num}, as many as there are")
+    numbers = best.numbers.cpu().numpy()
+    own = None if query_labels is None else as_labels(query_labels, len(queries), "query_labels")
+    theirs = None if labels is None else as_labels(labels, best.num_seen)[numbers]
+    return Neighbours(
+        layer, metric, as_record(queries), own, as_record(best.images), numbers,
+        best.distances.cpu().double().numpy(), theirs, best.num_seen, tuple(classes),
+    )  # fmt: skip
+
+
+class _Nearest:
+    """The k nearest images so far of each query."""
+
+    def __init__(self, queries: Tensor, rows: Tensor, k: int) -> None:
+        self.queries, self.rows, self.num_seen = queries, rows, 0
+        self.distances = rows.new_full((len(rows), k), torch.inf)
+        self.numbers = torch.full((len(rows), k), -1, device=rows.device)
+        self.images = queries.new_zeros((len(rows), k, *queries.shape[1:]))
+
+    def offer(self, batch: Tensor, distances: Tensor, exclude_self: bool) -> None:
+        """Take from a batch, at distances (Q, B), what is nearer; of equals the first stays."""
+        if exclude_self:
+            pixels, others = (widened(part.flatten(1)) for part in (self.queries, batch))
+            apart = torch.cdist(pixels, others, p=torch.inf)
+            distances = distances.masked_fill(apart == 0, torch.inf)
+        numbers = torch.arange(self.num_seen, self.num_seen + len(batch), device=batch.device)
+        both = torch.cat([self.distances, distances], dim=1)
+        k = self.distances.shape[1]
+        self.distances, order = (part[:, :k] for part in both.sort(dim=1, stable=True))
+        known = torch.cat([self.numbers, numbers.expand(len(distances), -1)], dim=1)
+        self.numbers = known.gather(1, order)
+        queries, places = (order >= k).nonzero(as_tuple=True)
+        kept = order.clamp(max=k - 1)[..., None, None, None].expand_as(self.images)
+        self.images = self.images.gather(1, kept)
+        self.images[queries, places] = batch[order[queries, places] - k]
+        self.num_seen += len(batch)
+
+
+def _placed(rows: Tensor, metric: Metric) -> Tensor:
+    """Return representations (B, D), for the cosine brought to length 1, but those of zeros."""
+    if metric == "euclidean":
+        return rows
+    length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return rows / torch.where(length > 0, length, 1.0)
+
+
+def _distances(a: Tensor, b: Tensor, metric: Metric) -> Tensor:
+    """Return distances (A, B) of rows, without the rounding that products would bring near 0."""
+    if a.shape[1] != b.shape[1]:
+        problem = f"the layer has {b.shape[1]} numbers for these, {a.shape[1]} for query_images"
+        raise ValueError(f"images: {problem}; accepted: images of one size")
+    found = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+    if metric == "euclidean":
+        return found
+    directed = a.any(dim=1)[:, None] & b.any(dim=1)
+    return torch.where(directed, found.square() / 2, 1.0)  # |u - v|² = 2 - 2 cos
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class Embedding:
+    """A layer's representations of N images, on a plane.
+
+    Attributes:
+        layer: its name; None: the model's output.
+        method: `pca` or `tsne`.
+        points: (N, 2). PCA's are in units of the layer's activity, centred; t-SNE's have no unit,
+            and distances between groups in it say little.
+        explained: share of the variance along each axis (2,), of PCA; else None.
+        labels: of the images (N,), or None.
+        num_features: D.
+        classes: names of labels that are numbers; empty: the labels themselves.
+    """
+
+    layer: str | None
+    method: Method
+    points: NDArray[np.float64]
+    explained: NDArray[np.float64] | None
+    labels: NDArray[Any] | None
+    num_features: int
+    classes: tuple[str, ...]
+
+
+def embed(
+    model: nn.Module,
+    layer: NamedLayer | None,
+    images: Images | Iterable[Any],
+    method: Method = "pca",
+    labels: ArrayLike | Tensor | None = None,
+    seed: int = 0,
+    *,
+    spatial: Spatial = "flat",
+    perplexity: float | None = None,
+    batch_size: int = 256,
+    classes: Sequence[str] = (),
+) -> Embedding:
+    """Lay out images by a layer's representation: two principal components, or t-SNE.
+
+    t-SNE (van der Maaten & Hinton 2008) starts from the principal components and sees the first 50.
+    The sign of a component is such that its largest weight is positive, and all runs on one thread:
+    the same images give the same picture. The representations are held, N · D numbers.
+
+    Args:
+        model: any module.
+        layer: dotted name; None: the model's output.
+        images: an array (N, C, H, W), or an iterable of batches; two images or more.
+        method: `pca` or `tsne`.
+        labels: of the images (N,), which colour the points.
+        seed: of t-SNE, and of the principal components where there are many.
+        spatial: `flat` takes maps place by place, `mean` the means of maps only.
+        perplexity: about how many neighbours t-SNE looks at, above 0, below N; None: 30, or a third
+            of N if that is less.
+        batch_size: images at a time, of an array.
+        classes: names of labels that are numbers.
+
+    Raises:
+        ValueError: names the argument that does not fit.
+    """
+    layer = named(model, layer)
+    demand_count("batch_size", batch_size)
+    if method not in ("pca", "tsne"):
+        raise ValueError(f"method: {method!r} is not accepted; accepted: pca, tsne")
+    with inspecting(model):
+        parts: Iterator[Tensor] = (
+            represented(model, layer, batch, spatial)
+            for batch in batches(images, model, batch_size)
+        )
+        rows = torch.cat([part.cpu() for part in parts]).double().numpy()
+    if len(rows) < 2:
+        raise ValueError(f"images: {len(rows)} are not accepted; accepted: two or more")
+    known = None if labels is None else as_labels(labels, len(rows))
+    points, explained = principal(rows, 2 if method == "pca" else _TSNE_COMPONENTS, seed)
+    if method == "tsne":
+        points = _neighbourly(points, perplexity, seed)
+    points = np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))
+    shares = np.pad(explained, (0, max(0, 2 - len(explained)))) if method == "pca" else None
+    return Embedding(layer, method, points, shares, known, rows.shape[1], tuple(classes))
+
+
+def principal(
+    rows: NDArray[np.float64], num: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return rows (N, D) in at most `num` principal components, and the share of each (K,)."""
+    from sklearn.decomposition import PCA  # half a second, seldom needed
+
+    num = min(num, *rows.shape)
+    if np.ptp(rows, axis=0).max() == 0:  # of these no share is defined
+        return np.zeros((len(rows), num)), np.zeros(num)
+    pca = PCA(num, random_state=seed)
+    points = pca.fit_transform(rows)
+    weights = pca.components_
+    signs = np.sign(weights[np.arange(num), np.abs(weights).argmax(axis=1)])
+    return points * np.where(signs == 0, 1, signs), np.asarray(pca.explained_variance_ratio_)
+
+
+def _neighbourly(
+    points: NDArray[np.float64], perplexity: float | None, seed: int
+) -> NDArray[np.float64]:
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    num = len(points)
+    wanted = min(30.0, num / 3) if perplexity is None else perplexity
+    if not 0 < wanted < num:
+        accepted = f"above 0, below the {num} images"
+        raise ValueError(f"perplexity: {perplexity} is not accepted; accepted: {accepted}")
+    if np.ptp(points, axis=0).max() == 0 or points.shape[1] < 2:
+        return points[:, :2]
+    tsne = TSNE(2, perplexity=wanted, init="pca", learning_rate="auto", random_state=seed)
+    with threadpool_limits(1):
+        return np.asarray(tsne.fit_transform(points), np.float64)

@@ -1,0 +1,201 @@
+"""What can be read off each layer with a line: linear probes by depth, with their controls.
+
+L layers, N images, D numbers of a representation.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from visualization.core.inputs import Images, batches, inspecting
+from visualization.core.records import brief_repr
+from visualization.core.statistics import fit_classes
+from visualization.core.tracing import NamedLayer, layer_names
+from visualization.representation.embeddings import (
+    Spatial,
+    as_labels,
+    demand_count,
+    represented,
+)
+
+_RIDGE = 1e-2
+_FEWEST = 10  # images of either part
+PIXELS = "pixels"
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class LayerProbes:
+    """How well a line reads the label from each of L layers, on images that it was not fitted on.
+
+    The first layer is `pixels`, the images themselves.
+
+    Attributes:
+        layers: their names, in the order given (L,).
+        num_features: how many numbers each puts out for an image (L,).
+        accuracy: of the probe (L,).
+        control: of a probe of labels shuffled over the images (L,).
+        untrained: of the probe of the same layers of a second model (L,); None without one.
+        majority: share of the held-out images with the label most frequent among the others.
+        num_fitted: images that the probes were fitted on.
+        num_held_out: those that they are scored on.
+        spatial: `flat` or `mean`.
+    """
+
+    layers: tuple[str, ...]
+    num_features: NDArray[np.int64]
+    accuracy: NDArray[np.float64]
+    control: NDArray[np.float64]
+    untrained: NDArray[np.float64] | None
+    majority: float
+    num_fitted: int
+    num_held_out: int
+    spatial: Spatial
+
+
+def probe_layers(
+    model: nn.Module,
+    layers: Sequence[NamedLayer],
+    images: Images | Iterable[Any],
+    labels: ArrayLike | Tensor,
+    *,
+    untrained: nn.Module | None = None,
+    spatial: Spatial = "flat",
+    num_components: int = 64,
+    held_out: float = 0.3,
+    seed: int = 0,
+    batch_size: int = 256,
+) -> LayerProbes:
+    """Fit a linear classifier to each layer, and score it on images that it has not seen.
+
+    Alain & Bengio 2016 (1610.01644). A probe is a multinomial logistic regression on the first
+    principal components of the layer, each scaled to variance 1; components, scales and weights are
+    fitted on one part of the images. Its control is the same with labels shuffled over the images
+    (in the spirit of Hewitt & Liang 2019, 1909.03368). A second model, of the same layers and not
+    trained, shows what the architecture gives without learning. The layers are run one after the
+    other, so that the representation of one is held at a time, N · D numbers.
+
+    Args:
+        model: any module; give images that it was not trained on, whose labels it knows by heart.
+        layers: dotted names or modules, the first of the model first; "" is the model's output.
+        images: an array (N, C, H, W), or an iterable of batches that can be read several times.
+        labels: a whole number or a word for each image (N,).
+        untrained: a model that has the same layers.
+        spatial: `flat` takes maps place by place, `mean` the means of maps only.
+        num_components: principal components that a probe sees at most.
+        held_out: share of the images that score the probes.
+        seed: of the split, the shuffling, and the components where there are many.
+        batch_size: images at a time, of an array.
+
+    Raises:
+        ValueError: names the argument that does not fit.
+    """
+    _demand(layers, held_out, num_components, batch_size)
+    chosen = layer_names(model, layers)
+    source = _Source(images, spatial, batch_size)
+    pixels = source.rows(nn.Identity(), "", like=model)
+    split = _split(as_labels(labels, len(pixels)), held_out, seed)
+
+    def probed(probed_model: nn.Module) -> list[tuple[int, float, float]]:
+        each = (source.rows(probed_model, layer) for layer in chosen)  # one is held at a time
+        rows = itertools.chain([pixels], each)
+        return [split.scores(held, num_components, seed) for held in rows]
+
+    found = probed(model)
+    bare = None if untrained is None else np.array([score for _, score, _ in probed(untrained)])
+    sizes, accuracy, control = (np.array(column) for column in zip(*found, strict=True))
+    names = (PIXELS, *(layer or "output" for layer in chosen))
+    tested = int(split.tested.sum())
+    return LayerProbes(
+        names, sizes, accuracy, control, bare, split.majority, len(pixels) - tested, tested, spatial
+    )
+
+
+def _demand(
+    layers: Sequence[NamedLayer], held_out: float, num_components: int, batch_size: int
+) -> None:
+    for name, count in (("num_components", num_components), ("batch_size", batch_size)):
+        demand_count(name, count)
+    if isinstance(layers, str) or not layers:
+        raise ValueError(f"layers: {layers!r} is not accepted; accepted: a list of names")
+    if not 0 < held_out < 1:
+        raise ValueError(f"held_out: {held_out} is not accepted; accepted: more than 0, below 1")
+
+
+@attrs.frozen(eq=False)
+class _Source:
+    """Images, and how a layer represents them."""
+
+    images: Images | Iterable[Any]
+    spatial: Spatial
+    batch_size: int
+
+    def rows(self, model: nn.Module, layer: str, like: nn.Module | None = None) -> NDArray[Any]:
+        """Return the representation in a layer (N, D); images are brought to the type of `like`."""
+        spatial = "flat" if like is not None else self.spatial
+        with inspecting(model):
+            parts = [
+                represented(model, layer, batch, spatial).cpu()
+                for batch in batches(self.images, like or model, self.batch_size)
+            ]
+        if not parts:
+            raise ValueError("images: none are left; accepted: an array, or a loader read anew")
+        return np.asarray(torch.cat(parts).double().numpy())
+
+
+@attrs.frozen(eq=False)
+class _Split:
+    """Classes of N images, and which of them score a probe."""
+
+    codes: NDArray[np.int64]  # (2, N): the labels, and the labels shuffled
+    num_classes: int
+    tested: NDArray[np.bool_]
+
+    @property
+    def majority(self) -> float:
+        """Share of the tested that have the label most frequent among the others."""
+        most = np.bincount(self.codes[0, ~self.tested]).argmax()
+        return float((self.codes[0, self.tested] == most).mean())
+
+    def scores(self, rows: NDArray[np.float64], num: int, seed: int) -> tuple[int, float, float]:
+        """Return D, and the accuracy of a probe of rows (N, D) and of its control."""
+        fitted = ~self.tested
+        points = _components(rows, fitted, num, seed)
+        weights = fit_classes(points[fitted], self.codes[:, fitted], self.num_classes, _RIDGE)
+        given = np.einsum("nf,pfk->pnk", points[self.tested], weights).argmax(axis=-1)
+        right, control = (given == self.codes[:, self.tested]).mean(axis=1)
+        return rows.shape[1], float(right), float(control)
+
+
+def _split(labels: NDArray[Any], held_out: float, seed: int) -> _Split:
+    rng = np.random.default_rng(seed)
+    known, codes = np.unique(labels, return_inverse=True)
+    tested = rng.permutation(len(codes)) < held_out * len(codes)
+    if min(tested.sum(), (~tested).sum()) < _FEWEST or len(known) < 2:
+        problem = f"{len(codes)} images with {len(known)} labels are too few to be split"
+        fewest = math.ceil(_FEWEST / min(held_out, 1 - held_out))
+        accepted = f"{fewest} images or more, {_FEWEST} in either part, 2 labels or more"
+        raise ValueError(f"labels: {problem}; accepted: {accepted}")
+    return _Split(np.stack([codes, rng.permutation(codes)]), len(known), tested)
+
+
+def _components(
+    rows: NDArray[np.float64], fitted: NDArray[np.bool_], num: int, seed: int
+) -> NDArray[np.float64]:
+    """Return principal components of the fitted rows, scaled, for all rows, and a constant."""
+    from sklearn.decomposition import PCA
+
+    centred = rows - rows[fitted].mean(axis=0)
+    if np.ptp(rows[fitted], axis=0).max() == 0:
+        return np.ones((len(rows), 1))
+    pca = PCA(min(num, int(fitted.sum()), rows.shape[1]), random_state=seed).fit(centred[fitted])
+    spread = np.sqrt(pca.explained_variance_)
+    kept = spread > 1e-6 * spread[0]
+    points = pca.transform(centred)[:, kept] / spread[kept]
+    return np.concatenate([points, np.ones((len(rows), 1))], axis=1)

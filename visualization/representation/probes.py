@@ -1,0 +1,204 @@
+"""What the state holds, and when: correlations of units and linear probes, with a control."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from visualization.core.arrays import as_array, demand_quantity, demand_same
+from visualization.core.records import brief_repr
+from visualization.core.statistics import fit_classes, fit_numbers
+
+_MOST_ROWS = 4000  # of a probe over all steps at once
+FEWEST_ROWS = 60  # of any probe, the held-out rows included
+_RIDGE = 1e-3
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class ProbeTable:
+    """Q quantities, T time steps and, as column T, all steps at once; U units.
+
+    Attributes:
+        quantities: their names.
+        categorical: whether each is a category (else a number) (Q,).
+        scores: of a linear probe on held-out samples (Q, T + 1): the share of right categories, or
+            R² of numbers; NaN where the quantity does not vary, or is defined in fewer than 60
+            samples, or in fewer than 10 of those fitted on or of those held out.
+        controls: the same with the labels of other samples at the same step: what a probe finds in
+            what the step alone tells, and in nothing.
+        correlations: of each unit with each quantity at each step (Q, T + 1, U): Pearson's r of
+            numbers, in [-1, 1]; the correlation ratio η of categories, in [0, 1]; NaN as above.
+        units: a name of each unit, by default its number (U,).
+        num_samples: how many there were.
+        held_out: share of them that no probe was fitted on.
+    """
+
+    quantities: tuple[str, ...]
+    categorical: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+    controls: NDArray[np.float64]
+    correlations: NDArray[np.float64]
+    units: tuple[str, ...]
+    num_samples: int
+    held_out: float
+
+    @property
+    def gains(self) -> NDArray[np.float64]:
+        """What the probe finds of what the control leaves to find, in [0, 1] (Q, T + 1).
+
+        A control below 0 (R² of numbers) is worse than their mean and counts as 0: what finds no
+        more than the mean finds nothing.
+        """
+        controls = np.maximum(self.controls, 0.0)
+        left = np.maximum(1 - controls, 1e-9)
+        gains: NDArray[np.float64] = np.clip((self.scores - controls) / left, 0.0, 1.0)
+        return gains
+
+    def best_units(self, quantity: str, num: int = 5) -> list[tuple[str, int, float]]:
+        """Return the units most correlated with a quantity: name, step, correlation.
+
+        Step T stands for all steps at once.
+        """
+        row = np.nan_to_num(self.correlations[self.quantities.index(quantity)])
+        steps = np.abs(row).argmax(axis=0)
+        strongest = row[steps, np.arange(row.shape[1])]
+        units = np.argsort(-np.abs(strongest), kind="stable")[:num]
+        return [(self.units[unit], int(steps[unit]), float(strongest[unit])) for unit in units]
+
+
+def probe_states(
+    states: ArrayLike | Tensor,
+    quantities: Mapping[str, ArrayLike],
+    *,
+    units: Sequence[str] | None = None,
+    held_out: float = 0.3,
+    seed: int = 0,
+) -> ProbeTable:
+    """Fit a linear probe for each quantity at each time step, and one for all steps at once.
+
+    Categories are read by multinomial logistic regression, numbers by ridge regression, both on
+    standardised units. The control is the same probe on labels shuffled over the samples (in the
+    spirit of Hewitt & Liang 2019, 1909.03368): a score that the control reaches says nothing.
+
+    Args:
+        states: (sample, time, unit), such as `trace.h[0]` or `trace.state()`.
+        quantities: by name (sample, time), or (sample,) for what holds at every step. Integers and
+            booleans are categories (negative: undefined), floats are numbers (NaN: undefined).
+        units: a name of each unit; None: their numbers.
+        held_out: share of the samples that score the probes.
+        seed: of the split and the shuffling.
+
+    Raises:
+        ValueError: names the argument that does not fit.
+    """
+    held = as_array(states, "states", ("sample", "time", "unit"), finite=True).astype(np.float64)
+    if not 0 < held_out < 1:
+        raise ValueError(f"held_out: {held_out} is not accepted; accepted: more than 0, below 1")
+    rng = np.random.default_rng(seed)
+    tested = rng.permutation(len(held)) < held_out * len(held)
+    shuffled = rng.permutation(len(held))
+    labels = {name: _labels(name, values, held) for name, values in quantities.items()}
+    shape = (len(labels), held.shape[1] + 1)
+    scores, controls = np.full(shape, np.nan), np.full(shape, np.nan)
+    correlations = np.full((*shape, held.shape[2]), np.nan)
+    for row, given in enumerate(labels.values()):
+        for column, (x, y, control, test) in enumerate(_columns(held, given, shuffled, tested)):
+            if _can_be_probed(y, test):
+                both = _probe(x, np.stack([y, control]), test)
+                scores[row, column], controls[row, column] = both
+                correlations[row, column] = correlation(x, y)
+    kinds = np.array([given.dtype.kind != "f" for given in labels.values()], bool)
+    names = tuple(units or map(str, range(held.shape[2])))
+    demand_same("units", (len(names),), held.shape[2:], "states")
+    return ProbeTable(
+        tuple(labels), kinds, scores, controls, correlations, names, len(held), held_out
+    )
+
+
+def correlate_units(
+    states: ArrayLike | Tensor, quantities: Mapping[str, ArrayLike]
+) -> NDArray[np.float64]:
+    """Return the correlation of each unit with each quantity (Q, T + 1, U), as in `ProbeTable`."""
+    held = as_array(states, "states", ("sample", "time", "unit"), finite=True).astype(np.float64)
+    found = np.full((len(quantities), held.shape[1] + 1, held.shape[2]), np.nan)
+    everyone = np.ones(len(held), bool)
+    for row, (name, values) in enumerate(quantities.items()):
+        given = _labels(name, values, held)
+        columns = _columns(held, given, np.arange(len(held)), everyone)
+        for column, (x, y, _, _) in enumerate(columns):
+            if len(y) >= FEWEST_ROWS and len(np.unique(y)) > 1:
+                found[row, column] = correlation(x, y)
+    return found
+
+
+def _labels(name: str, values: ArrayLike, states: NDArray[Any]) -> NDArray[Any]:
+    given = np.asarray(values)
+    if given.ndim == 1:
+        given = np.repeat(given[:, None], states.shape[1], axis=1)
+    demand_same(f"quantity {name!r}", given.shape, states.shape[:2], "states")
+    demand_quantity(f"quantity {name!r}", given)
+    return given.astype(np.float64 if given.dtype.kind == "f" else np.int64)
+
+
+def _columns(
+    states: NDArray[Any], labels: NDArray[Any], shuffled: NDArray[Any], tested: NDArray[Any]
+) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]]:
+    """Yield states, labels, shuffled labels and who is tested, for each step and then for all."""
+    defined = ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
+    everyone = np.broadcast_to(tested[:, None], labels.shape)
+    for step in range(labels.shape[1]):
+        at = np.flatnonzero(defined[:, step])
+        y = labels[at, step]
+        yield states[at, step], y, y[np.argsort(shuffled[at])], tested[at]
+    # For all steps at once the control gives each sample the labels of another at the same step.
+    samples, steps = np.nonzero(defined & defined[shuffled])
+    chosen = np.arange(len(samples))
+    if len(chosen) > _MOST_ROWS:
+        chosen = np.random.default_rng(0).choice(chosen, _MOST_ROWS, replace=False)
+    samples, steps = samples[chosen], steps[chosen]
+    control = labels[shuffled[samples], steps]
+    yield states[samples, steps], labels[samples, steps], control, everyone[samples, steps]
+
+
+def _can_be_probed(y: NDArray[Any], test: NDArray[Any]) -> bool:
+    if len(y) < FEWEST_ROWS or len(y[test]) < 10 or len(y[~test]) < 10:
+        return False
+    if y.dtype.kind == "f":
+        return bool(np.ptp(y[~test]) > 0 and np.ptp(y[test]) > 0)
+    return len(np.unique(y[~test])) > 1 and len(np.unique(y[test])) > 1
+
+
+def _probe(x: NDArray[Any], labels: NDArray[Any], test: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the held-out score for each of several labelings (P, N) of states (N, U)."""
+    mean, spread = x[~test].mean(axis=0), x[~test].std(axis=0)
+    scaled = (x - mean) / np.where(spread > 1e-12, spread, 1.0)
+    features = np.concatenate([scaled, np.ones((len(x), 1))], axis=1)
+    if labels.dtype.kind == "f":
+        weights = fit_numbers(features[~test], labels[:, ~test], _RIDGE)
+        errors = ((features[test] @ weights - labels[:, test].T) ** 2).sum(axis=0)
+        truth = labels[:, test]
+        spreads = ((truth - truth.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+        return np.asarray(1 - errors / np.maximum(spreads, 1e-12))
+    known, codes = np.unique(labels, return_inverse=True)
+    codes = codes.reshape(labels.shape)
+    class_weights = fit_classes(features[~test], codes[:, ~test], len(known), _RIDGE)
+    answers = np.einsum("nf,pfk->pnk", features[test], class_weights).argmax(axis=-1)
+    return np.asarray((answers == codes[:, test]).mean(axis=1))
+
+
+def correlation(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
+    """Return Pearson's r of each column of x (N, U) with numbers y, or η with categories y (N,)."""
+    centred = x - x.mean(axis=0)
+    spread = (centred**2).sum(axis=0)
+    known = np.where(spread > 1e-18 * max(float(spread.max()), 1e-30), spread, np.inf)
+    if y.dtype.kind == "f":
+        deviations = y - y.mean()
+        return np.asarray(deviations @ centred / np.sqrt(known * (deviations**2).sum()))
+    _, codes = np.unique(y, return_inverse=True)
+    members = np.eye(codes.max() + 1)[codes]
+    sums = members.T @ centred
+    between = (sums**2 / members.sum(axis=0)[:, None]).sum(axis=0)
+    return np.asarray(np.sqrt(np.clip(between / known, 0.0, 1.0)))

@@ -1,0 +1,1 @@
+"""Synthesised inputs: activation maximisation, dreams, inversion."""

@@ -1,0 +1,248 @@
+"""Climbing an objective: the steps, and the best image on the way.
+
+B images, T steps at which the objective was measured.
+"""
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from visualization.synthesis.objective import Objective, Seen
+from visualization.synthesis.parametrization import Parametrization
+from visualization.synthesis.redirection import Redirection
+from visualization.synthesis.transforms import Transform, robust
+
+Optimiser = Literal["adam", "sgd"]
+Look = Callable[[Tensor, Tensor], Seen]  # images (B, C, H, W) and rows (B,) to what is seen of them
+
+_ROWS = ("values", "starts", "peaks", "best", "silent")  # of a record, one for each image
+_APART = 4  # steps between measurements, where each costs a pass of its own
+
+
+@attrs.frozen
+class Ascent:
+    """How an objective is climbed; see `maximise`."""
+
+    steps: int
+    rate: float
+    optimiser: Optimiser
+    blur: float
+    blur_every: int
+    enough: float | None
+    seed: int
+    nearest: bool = False  # through shut ReLUs: see `Redirection`
+
+    def __attrs_post_init__(self) -> None:
+        accepted = {
+            "steps": ("1 or more", self.steps >= 1),
+            "rate": ("above 0", self.rate > 0),
+            "optimiser": ("adam, sgd", self.optimiser in ("adam", "sgd")),
+            "blur": ("0 or more pixels", self.blur >= 0),
+            "blur_every": ("1 or more steps", self.blur_every >= 1),
+        }
+        for name, (words, holds) in accepted.items():
+            if not holds:
+                value = getattr(self, name)
+                raise ValueError(f"{name}: {value!r} is not accepted; accepted: {words}")
+
+
+@attrs.frozen(eq=False)
+class Climbed:
+    """What came of B images.
+
+    Attributes:
+        images: the best (B, C, H, W).
+        values: what was read of them, without priors (B,).
+        starts: what was read at the start (B,).
+        peaks: the most that was read at all (B,).
+        best: step of the image (B,).
+        silent: whether the gradient at the start was exactly zero (B,).
+        steps: measured (T,).
+        curve: the whole objective there (T, B).
+    """
+
+    images: Tensor
+    values: NDArray[np.float64]
+    starts: NDArray[np.float64]
+    peaks: NDArray[np.float64]
+    best: NDArray[np.int64]
+    silent: NDArray[np.bool_]
+    steps: NDArray[np.int64]
+    curve: NDArray[np.float64]
+
+    @property
+    def dead(self) -> NDArray[np.bool_]:
+        """Whether nothing that was tried excited them (B,)."""
+        return np.asarray(self.silent & ~(self.peaks > self.starts))
+
+    def with_others(self, places: NDArray[np.int64], others: "Climbed") -> "Climbed":
+        """Return the same with others in some places."""
+        kept = np.setdiff1d(np.arange(len(self.values)), places)
+        return joined([self.taken(kept), others], np.concatenate([kept, places]))
+
+    def taken(self, places: NDArray[np.int64]) -> "Climbed":
+        """Return some of them."""
+        rows = {name: getattr(self, name)[places] for name in _ROWS}
+        return Climbed(
+            images=self.images[places], steps=self.steps, curve=self.curve[:, places], **rows
+        )
+
+
+class _Best:
+    """Keeps the best image of each row, and the curve."""
+
+    def __init__(self, enough: float | None) -> None:
+        self.enough = np.inf if enough is None else enough
+        self.steps: list[int] = []
+        self.read: list[Tensor] = []
+        self.total: list[Tensor] = []
+
+    def take(self, step: int, images: Tensor, read: Tensor, prior: Tensor) -> None:
+        """Measure the images of a step: what is asked for, and the prior (B,)."""
+        images, read, total = images.detach(), read.detach(), (read + prior).detach()
+        met = read >= self.enough
+        if not self.steps:
+            self.images, self.met, self.value, self.score = images, met, read, total
+            self.at = torch.zeros_like(read, dtype=torch.long)
+        better = torch.where(met == self.met, total > self.score, met)
+        self.images = torch.where(better.reshape(-1, 1, 1, 1), images, self.images)
+        self.met = torch.where(better, met, self.met)
+        self.value = torch.where(better, read, self.value)
+        self.score = torch.where(better, total, self.score)
+        self.at = torch.where(better, step, self.at)
+        self.steps.append(step)
+        self.read.append(read)
+        self.total.append(total)
+
+    def climbed(self, silent: Tensor) -> Climbed:
+        """Return what came of it."""
+        read = torch.stack(self.read)
+        return Climbed(
+            self.images, _array(self.value), _array(read[0]), _array(read.amax(dim=0)),
+            self.at.cpu().numpy(), silent.cpu().numpy(), np.array(self.steps),
+            _array(torch.stack(self.total)),
+        )  # fmt: skip
+
+
+def climb(
+    look: Look, objective: Objective, easel: Parametrization, held: Tensor, rows: Tensor,
+    ascent: Ascent, transforms: Sequence[Transform] = (),
+) -> Climbed:  # fmt: skip
+    """Raise an objective of images, each for itself, and return the best of each.
+
+    Args:
+        look: runs the model; see `watching`.
+        objective: to raise.
+        easel: what images follow from what is held.
+        held: at the start.
+        rows: which of the objective's images each is (B,).
+        ascent: how.
+        transforms: small moves before each pass.
+    """
+    generator = torch.Generator().manual_seed(ascent.seed)
+    held = held.detach().clone().requires_grad_()
+    kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[ascent.optimiser]
+    optimiser = kind([held], lr=ascent.rate, maximize=True)
+    redirection = Redirection(len(held), held.device, ascent.nearest)
+    best = _Best(ascent.enough)
+    silent = redirection.wanted
+    for step in range(ascent.steps):
+        painted = easel.images(held)
+        images = painted.detach().requires_grad_()
+        prior = objective.prior(Seen(images, {}, rows))
+        if transforms and step % _APART == 0:
+            best.take(step, images, _plainly(look, objective, images, rows), prior)
+        with redirection.over_a_pass():
+            read = objective.read(look(robust(images, transforms, generator), rows))
+        if not transforms:
+            best.take(step, images, read, prior)
+        if best.met.all():
+            break
+        gradient = slope(read, images)
+        now = redirection.learn(gradient)
+        silent = now if step == 0 and objective.layers else silent
+        # What was silent, and hardly speaks yet, is not at once silenced by a prior again.
+        heard = torch.where(silent, min(1.0, 2 * step / ascent.steps), 1.0).to(prior)
+        gradient = easel.allowed(images, gradient + slope(heard * prior, images))
+        (held.grad,) = torch.autograd.grad(painted, held, gradient)
+        optimiser.step()
+        if ascent.blur and (step + 1) % ascent.blur_every == 0:
+            held.data = easel.blurred(held.data, ascent.blur)
+        del read, prior  # or this pass's graph would be held beside the next one's
+    else:
+        images = easel.images(held).detach()
+        prior = objective.prior(Seen(images, {}, rows))
+        best.take(ascent.steps, images, _plainly(look, objective, images, rows), prior)
+    return best.climbed(silent)
+
+
+@torch.no_grad()
+def _plainly(look: Look, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:
+    """Return what is read of images as they are (B,)."""
+    return objective.read(look(images, rows))
+
+
+def slope(value: Tensor, images: Tensor) -> Tensor:
+    """Return the gradient of the sum of values (B,), zero where they do not depend on images."""
+    if not value.requires_grad:
+        return torch.zeros_like(images)
+    (gradient,) = torch.autograd.grad(value.sum(), images, allow_unused=True)
+    return torch.zeros_like(images) if gradient is None else gradient
+
+
+def reach(
+    look: Look, objective: Objective, easel: Parametrization, rows: Tensor, seed: int
+) -> list[int]:
+    """Return over how many pixels a side what is asked for depends on an image, for each image.
+
+    It is told from gradients in noise, through shut ReLUs where nothing else gets through. Where
+    there are none, it is the image's shorter side.
+    """
+    low, high = easel.canvas.limits
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand(easel.shape, generator=generator, dtype=torch.float64).to(easel.mixing)
+    images = (low + (high - low) * noise).repeat(len(rows), 1, 1, 1).requires_grad_()
+    redirection = Redirection(len(rows), rows.device)
+    redirection.wanted[:] = True
+    with redirection.over_a_pass():
+        read = objective.read(look(images, rows))
+    seen = (slope(read, images) != 0).any(dim=1)
+    return [_extent(each) or min(easel.shape[1:]) for each in seen]
+
+
+def _extent(seen: Tensor) -> int:
+    """Return the longer side of the smallest box around what is true in a map (H, W)."""
+    spans = [seen.any(dim=axis).nonzero()[:, 0] for axis in (0, 1)]
+    return max(int(span[-1] - span[0]) + 1 if len(span) else 0 for span in spans)
+
+
+def _array(values: Tensor) -> NDArray[np.float64]:
+    return values.double().cpu().numpy()
+
+
+def joined(parts: Sequence[Climbed], order: NDArray[np.int64]) -> Climbed:
+    """Return what came of several batches as one; where one ended early its curve goes on flat.
+
+    Args:
+        parts: of the batches.
+        order: the places of their images in the whole, one batch after the other (B,).
+    """
+    back = np.argsort(order)
+    longest = max((part.steps for part in parts), key=len)
+    curves = [
+        np.pad(part.curve, ((0, len(longest) - len(part.steps)), (0, 0)), mode="edge")
+        for part in parts
+    ]
+    rows = {
+        name: np.concatenate([operator.attrgetter(name)(part) for part in parts])[back]
+        for name in _ROWS
+    }
+    images = torch.cat([part.images for part in parts])[back]
+    curve = np.concatenate(curves, axis=1)[:, back]
+    return Climbed(images=images, steps=longest, curve=curve, **rows)

@@ -1,0 +1,204 @@
+"""DeepDream: an image in which what a network sees in it is made stronger, at several sizes.
+
+Mordvintsev, Olah and Tyka 2015, Inceptionism: going deeper into neural networks, Google Research.
+
+B images, C channels, H rows, W columns.
+"""
+
+import functools
+import operator
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visualization.core.inputs import Images, as_images, as_record, inspecting, widened
+from visualization.core.records import brief_repr
+from visualization.core.tracing import NamedLayer
+from visualization.synthesis.ascent import Look, slope
+from visualization.synthesis.objective import Objective, watching
+from visualization.synthesis.objectives import amplified
+from visualization.synthesis.parametrization import demand_within
+from visualization.synthesis.redirection import Redirection
+from visualization.synthesis.transforms import Jitter
+
+_USUAL_OCTAVES = 4
+_TINY = 1e-12  # what a gradient's size is at least, to divide by
+_SMALLEST = 4  # pixels a side, of octaves that were not asked for
+
+
+@attrs.frozen(eq=False, field_transformer=brief_repr)
+class Dream:
+    """B images before and after.
+
+    Attributes:
+        names: what was made stronger, in each image or in all of them.
+        originals: (B, C, H, W).
+        stages: after each octave, the smallest first, at its size (B, C, h, w); the last one is the
+            result.
+        starts: what the objective reads of the originals (B,).
+        values: and of the results (B,).
+        limits: the lowest and the highest value of a pixel.
+    """
+
+    names: tuple[str, ...]
+    originals: Tensor
+    stages: tuple[Tensor, ...]
+    starts: NDArray[np.float64]
+    values: NDArray[np.float64]
+    limits: tuple[float, float]
+
+    @property
+    def images(self) -> Tensor:
+        """The results (B, C, H, W)."""
+        return self.stages[-1]
+
+
+def dream(
+    model: nn.Module,
+    images: Images,
+    objective: NamedLayer | Sequence[NamedLayer] | Objective,
+    *,
+    octaves: int | None = None,
+    octave_scale: float = 1.4,
+    steps: int = 10,
+    rate: float = 0.02,
+    jitter: int | None = None,
+    limits: tuple[float, float] = (0.0, 1.0),
+    seed: int = 0,
+) -> Dream:
+    """Make stronger what a network sees in images, in small copies first, then in larger ones.
+
+    Args:
+        model: any module; it is left as it was.
+        images: (B, C, H, W), or one (C, H, W), within `limits`.
+        objective: layers, by name or as modules, of which all activations are made stronger (see
+            `amplified`), or what else is to be; a pass ends at the last layer that it needs.
+        octaves: sizes, the image's own included; None: up to 4, as far as the model takes images
+            that small and a side has 4 pixels or more.
+        octave_scale: factor from one size to the next.
+        steps: in each octave.
+        rate: by how much a pixel changes on average in a step, as a share of the range.
+        jitter: shift of each step, at most, in pixels; None: a sixteenth of the shorter side.
+        limits: the lowest and the highest value of a pixel.
+        seed: of the shifts.
+
+    Raises:
+        ValueError: names the argument; octaves that the model does not take.
+    """
+    if octave_scale <= 1:
+        raise ValueError(f"octave_scale: {octave_scale} is not accepted; accepted: above 1")
+    if octaves is not None and octaves < 1:
+        raise ValueError(f"octaves: {octaves} is not accepted; accepted: 1 or more")
+    asked = objective if isinstance(objective, Objective) else _all_of(objective)
+    with inspecting(model), watching(model, asked.layers) as look:
+        originals = widened(as_images(images, model))
+        demand_within(originals, limits, "images")
+        trip = _Trip(look, asked, _rows(asked, originals), limits, steps, rate)
+        starts = trip.read(originals)
+        sizes = _sizes(trip, originals, octaves, octave_scale)
+        shift = round(min(originals.shape[2:]) / 16) if jitter is None else jitter
+        generator = torch.Generator().manual_seed(seed)
+        stages: list[Tensor] = []
+        for size in sizes:
+            base = resized(originals, size)
+            detail = (
+                resized(stages[-1] - resized(originals, sizes[len(stages) - 1]), size)
+                if stages
+                else 0
+            )
+            stages.append(trip.further(base + detail, Jitter(shift), generator))
+        values = trip.read(stages[-1])
+    shown = tuple(map(as_record, stages))
+    return Dream(asked.names, as_record(originals), shown, starts, values, limits)
+
+
+@attrs.frozen(eq=False)
+class _Trip:
+    """What stays the same over all octaves."""
+
+    look: Look
+    objective: Objective
+    rows: Tensor
+    limits: tuple[float, float]
+    steps: int
+    rate: float
+
+    @torch.no_grad()
+    def read(self, images: Tensor) -> NDArray[np.float64]:
+        """Return what the objective reads of images (B,)."""
+        return self.objective.read(self.look(images, self.rows)).double().cpu().numpy()
+
+    def further(self, images: Tensor, jitter: Jitter, generator: torch.Generator) -> Tensor:
+        """Return images after the steps of an octave, each along the gradient scaled to size 1."""
+        low, high = self.limits
+        redirection = Redirection(len(images), images.device)
+        for _ in range(self.steps):
+            held = images.clamp(low, high).detach().requires_grad_()
+            with redirection.over_a_pass():
+                seen = self.look(jitter(held, generator), self.rows)
+                value = self.objective.read(seen) + self.objective.prior(seen)
+            gradient = slope(value, held)
+            redirection.learn(gradient)
+            size = gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=_TINY)
+            images = held + self.rate * (high - low) * gradient / size
+        return images.detach().clamp(low, high)
+
+
+def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return images (B, C, H, W) at another size (height, width)."""
+    if images.shape[2:] == size:
+        return images
+    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def _all_of(layers: NamedLayer | Sequence[NamedLayer]) -> Objective:
+    """Return the objective that makes all of one or several layers stronger."""
+    each = [layers] if isinstance(layers, (str, nn.Module)) else list(layers)
+    if not each:
+        raise ValueError("objective: there are no layers; accepted: one or more, or an Objective")
+    return functools.reduce(operator.add, map(amplified, each))
+
+
+def _rows(objective: Objective, images: Tensor) -> Tensor:
+    """Return which of its images the objective is to see in each (B,)."""
+    if len(objective.names) not in (1, len(images)):
+        problem = f"an objective for {len(objective.names)} does not go with {len(images)}"
+        raise ValueError(f"images: {problem}; accepted: as many, or an objective for 1")
+    return torch.arange(len(images), device=images.device) % len(objective.names)
+
+
+def _sizes(
+    trip: _Trip, images: Tensor, octaves: int | None, octave_scale: float
+) -> list[tuple[int, int]]:
+    """Return the sizes (height, width) of the octaves, the smallest first."""
+    height, width = images.shape[2:]
+    sizes, problem = [(height, width)], ""
+    for octave in range(1, octaves or _USUAL_OCTAVES):
+        factor = octave_scale**octave
+        size = (max(round(height / factor), 1), max(round(width / factor), 1))
+        if octaves is None and min(size) < _SMALLEST:
+            break
+        problem = _problem(trip, resized(images[:1], size).expand(len(images), -1, -1, -1))
+        if problem:
+            break
+        sizes.insert(0, size)
+    if octaves is not None and len(sizes) < octaves:
+        told = f"the model does not take images of {size[0]}×{size[1]}: {problem}"
+        accepted = f"1 to {len(sizes)}" if len(sizes) > 1 else "1"
+        way = "or an objective on a layer before what fixes the size, such as a convolution"
+        raise ValueError(f"octaves: {octaves}, but {told}; accepted: {accepted}, {way}")
+    return sizes
+
+
+def _problem(trip: _Trip, images: Tensor) -> str:
+    """Return what a model says to images of a size that it does not take, "" where it does."""
+    try:
+        trip.read(images)
+    except Exception as error:  # whatever a model raises: at another size it runs
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ""

@@ -1,0 +1,283 @@
+"""An objective: a number for each image that is to be as large as possible, and can be added up.
+
+It names the layers that it is read from, so that one pass can serve many, and leave early. It may
+ask something else of each image of a batch. Which objectives there are: `objectives`, `demands`.
+
+B images, N images that an objective tells apart (1: it is the same for any number of them),
+C channels, H rows, W columns.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import final
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from visualization.core.inputs import activation, demand_tensor, home, one_call, widened
+from visualization.core.layout import tapped_maps
+from visualization.core.tracing import NamedLayer, layer_name
+
+
+@final
+@attrs.frozen(eq=False)
+class Seen:
+    """What one pass gave.
+
+    Attributes:
+        images: as the model got them (B, C, H, W).
+        outputs: by layer (B, …), of at least 32 bits; None: the model's own.
+        rows: which of its N images an objective is to see in each (B,).
+    """
+
+    images: Tensor
+    outputs: Mapping[NamedLayer | None, Tensor]
+    rows: Tensor
+
+    def __getitem__(self, layer: NamedLayer | None) -> Tensor:
+        """Return what a layer put out (B, …); None: the model."""
+        return self.outputs[or_output(layer)]
+
+    @property
+    def output(self) -> Tensor:
+        """What the model put out, such as logits (B, K)."""
+        return self.outputs[None]
+
+    def own(self, values: Tensor, like: Tensor) -> Tensor:
+        """Return of values (N, …) each image's own (B, …), of the type of `like`."""
+        rows = self.rows if len(values) > 1 else torch.zeros_like(self.rows)
+        return values.to(like)[rows]
+
+
+Measure = Callable[[Seen], Tensor]
+
+
+def nothing(seen: Seen) -> Tensor:
+    """Return 0 for each image (B,)."""
+    return seen.images.new_zeros(len(seen.images))
+
+
+@final
+@attrs.frozen(eq=False)
+class Objective:
+    """One number for each image of a batch, to be made as large as possible.
+
+    It has two parts: what is asked for, and a prior that keeps images tame whatever is asked for.
+
+    Attributes:
+        layers: that it is read from, by dotted name or as modules; None: the model's own output.
+            With none at all it is read from the image alone.
+        names: a word for each of N images; one: it is the same for any number of them.
+        measure: what is asked for: from what was seen of B images to (B,).
+        prior: the rest: from the images alone to (B,), such as minus their total variation.
+        coupled: whether an image's number depends on the others of its batch.
+        most: what `measure` can be at most: 0 of a demand, which is then met, and of a prior alone.
+    """
+
+    layers: tuple[NamedLayer | None, ...]
+    names: tuple[str, ...]
+    measure: Measure = nothing
+    prior: Measure = nothing
+    coupled: bool = False
+    most: float = math.inf
+
+    def __call__(self, seen: Seen) -> Tensor:
+        """Return the number of each image (B,), of both parts.
+
+        Raises:
+            ValueError: it is not one number for each image.
+        """
+        return self.read(seen) + self.prior(seen)
+
+    def read(self, seen: Seen) -> Tensor:
+        """Return what is asked for of each image (B,), without the prior.
+
+        Raises:
+            ValueError: it is not one number for each image.
+        """
+        value = self.measure(seen)
+        if not isinstance(value, Tensor) or value.shape != (len(seen.images),):
+            found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+            accepted = f"a tensor ({len(seen.images)},), a number for each image"
+            raise ValueError(f"objective {self.names[0]!r}: gives {found}; accepted: {accepted}")
+        return value
+
+    def __add__(self, other: "Objective") -> "Objective":
+        pairs = zip(*_widened(self.names, other.names), strict=True)
+        return Objective(
+            union(self.layers, other.layers), tuple(f"{a} + {b}" for a, b in pairs),
+            lambda seen: self.read(seen) + other.read(seen),
+            lambda seen: self.prior(seen) + other.prior(seen), self.coupled or other.coupled,
+            self.most + other.most,
+        )  # fmt: skip
+
+    def __mul__(self, weight: float) -> "Objective":
+        number = float(weight)
+        return Objective(
+            self.layers, tuple(f"{number:g} {_held_together(name)}" for name in self.names),
+            lambda seen: number * self.read(seen), lambda seen: number * self.prior(seen),
+            self.coupled, number * self.most if number > 0 else math.inf,
+        )  # fmt: skip
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "Objective":
+        return (self * -1).named(*(f"−{_held_together(name)}" for name in self.names))
+
+    def __sub__(self, other: "Objective") -> "Objective":
+        pairs = zip(*_widened(self.names, other.names), strict=True)
+        return (self + -other).named(*(f"{a} − {_held_together(b)}" for a, b in pairs))
+
+    def named(self, *names: str) -> "Objective":
+        """Return the same under other names: one, or one for each image."""
+        return attrs.evolve(self, names=_widened(self.names, names)[1])
+
+
+def _held_together(name: str) -> str:
+    return f"({name})" if " + " in name or " − " in name else name
+
+
+def or_output(layer: NamedLayer | None) -> NamedLayer | None:
+    """Return a layer, and None for the model's own output, which is also named ""."""
+    return None if isinstance(layer, str) and not layer else layer
+
+
+def word(layer: NamedLayer | None) -> str:
+    """Return a layer's name, of a module its kind, as it stands in the names of objectives."""
+    return type(layer).__name__ if isinstance(layer, nn.Module) else layer or "output"
+
+
+def union(*layers: Iterable[NamedLayer | None]) -> tuple[NamedLayer | None, ...]:
+    """Return layers of several objectives, each once."""
+    return tuple(dict.fromkeys(or_output(layer) for group in layers for layer in group))
+
+
+def _widened(*groups: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return names of objectives that belong together, those of one name as often as others."""
+    counts = sorted({len(group) for group in groups} - {1})
+    if len(counts) > 1:
+        problem = f"for {counts[0]} and for {counts[1]} images do not go together"
+        raise ValueError(f"objectives: {problem}; accepted: for the same number, or for 1")
+    count = counts[0] if counts else 1
+    return [group if len(group) == count else group * count for group in groups]
+
+
+@contextlib.contextmanager
+def watching(
+    model: nn.Module, layers: Collection[NamedLayer | None]
+) -> Iterator[Callable[[Tensor, Tensor], Seen]]:
+    """Give a function that runs a model on images and returns what objectives need of the pass.
+
+    It takes images (B, C, H, W) and rows (B,), and leaves the pass at the last of the layers.
+
+    Raises:
+        ValueError: no such layer, it is not called, or it puts out no single tensor.
+    """
+    calls = {
+        layer: one_call(model, layer_name(model, layer)) for layer in layers if layer is not None
+    }
+    _, dtype = home(model)
+    held: dict[str, Tensor] = {}
+
+    def taken(call: str) -> Callable[[Tensor], Tensor]:
+        def take(output: Tensor) -> Tensor:
+            held[call] = widened(demand_tensor(output, repr(call)))
+            return output.clone()  # what follows may work in place
+
+        return take
+
+    def look(images: Tensor, rows: Tensor) -> Seen:
+        held.clear()
+        given = images.to(dtype)
+        outputs: dict[NamedLayer | None, Tensor] = {}
+        if None in layers:
+            outputs[None] = widened(activation(model, given))
+        elif layers:
+            model(given)
+        for call in calls.values():
+            if call not in held:
+                raise ValueError(f"layer: {call!r} was not called while the model ran")
+        outputs |= {layer: held[call] for layer, call in calls.items()}
+        return Seen(images, outputs, rows)
+
+    taps = {call: taken(call) for call in calls.values()}
+    with tapped_maps(model, taps, stop=None not in layers):
+        yield look
+
+
+def measured(
+    function: Measure, layers: Iterable[NamedLayer | None] = (None,), name: str = "result"
+) -> Objective:
+    """Ask for whatever a function of a pass makes large.
+
+    Args:
+        function: from what was seen to (B,): `lambda seen: -seen["conv2"].var(dim=(1, 2, 3))`, or
+            `lambda seen: seen.output[:, 3] - seen.output[:, 8]`; see `Seen`.
+        layers: that it reads; None: the model's own output.
+        name: a word for it.
+    """
+    return Objective(union(layers), (name,), function)
+
+
+def each(objectives: Sequence[Objective]) -> Objective:
+    """Ask of each image something else: the first objective of the first, and so on.
+
+    An objective for several images takes as many.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not objectives:
+        raise ValueError("objectives: there are none; accepted: one or more")
+    widths = torch.tensor([len(objective.names) for objective in objectives])
+    owner = torch.arange(len(objectives)).repeat_interleave(widths)
+    first = widths.cumsum(0) - widths
+
+    def routed(seen: Seen, part: Callable[[Objective, Seen], Tensor]) -> Tensor:
+        value = nothing(seen)
+        owners = owner.to(seen.rows.device)[seen.rows]
+        for number in sorted(set(owners.tolist())):
+            places = (owners == number).nonzero()[:, 0]
+            needed = seen.outputs.keys() & set(objectives[number].layers)
+            outputs = {name: seen[name][places] for name in needed}
+            own = Seen(seen.images[places], outputs, seen.rows[places] - int(first[number]))
+            value = value.index_put((places,), part(objectives[number], own))
+        return value
+
+    return Objective(
+        union(*(objective.layers for objective in objectives)),
+        tuple(name for objective in objectives for name in objective.names),
+        lambda seen: routed(seen, lambda objective, own: objective.read(own)),
+        lambda seen: routed(seen, lambda objective, own: objective.prior(own)),
+        any(objective.coupled for objective in objectives),
+        max(objective.most for objective in objectives),
+    )
+
+
+def interpolation(first: Objective, second: Objective, num: int = 5) -> Objective:
+    """Ask of `num` images for one objective, for another, and for blends of both in between.
+
+    Raises:
+        ValueError: fewer than 2 images, or an objective for several.
+    """
+    if num < 2:
+        raise ValueError(f"num: {num} is not accepted; accepted: 2 or more images")
+    for objective in (first, second):
+        if len(objective.names) > 1:
+            problem = f"{len(objective.names)} images, from {objective.names[0]!r}"
+            raise ValueError(f"interpolation: an objective for {problem}; accepted: for 1")
+    shares = torch.linspace(0, 1, num, dtype=torch.float64)
+    (one,), (other,) = first.names, second.names
+    blends = (f"{1 - share:.2g} {one} + {share:.2g} {other}" for share in shares[1:-1].tolist())
+
+    def blended(seen: Seen, one: Tensor, other: Tensor) -> Tensor:
+        return one + (other - one) * seen.own(shares, one)
+
+    return Objective(
+        union(first.layers, second.layers), (one, *blends, other),
+        lambda seen: blended(seen, first.read(seen), second.read(seen)),
+        lambda seen: blended(seen, first.prior(seen), second.prior(seen)),
+        first.coupled or second.coupled,
+    )  # fmt: skip

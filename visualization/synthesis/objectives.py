@@ -1,0 +1,193 @@
+"""What an image is to excite: a unit, a channel, a class, a direction; and images that differ.
+
+An objective may be another one for each image: `channel("conv1", range(32))` asks the first image
+to excite channel 0, the second channel 1, and so on, all in one pass.
+
+>>> both = channel("conv1", 3) + 0.5 * channel("conv1", 8)
+>>> both.names, both.layers
+(('conv1:3 + 0.5 conv1:8',), ('conv1',))
+>>> len(channel("conv1", range(32)).names)
+32
+
+B images, N images that an objective tells apart (1: it is the same for any number of them),
+C channels, H rows, W columns. After Olah, Mordvintsev and Schubert 2017, Feature Visualization,
+distill.pub.
+"""
+
+import operator
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from visualization.core.inputs import Images, as_tensor, demand_channels_first, demand_unit
+from visualization.core.tracing import NamedLayer
+from visualization.synthesis.objective import Objective, Seen, union, word
+
+_LEAST_COSINE = 0.1  # lower ones count as this, so that there is a slope far away too
+
+
+def unit(
+    layer: NamedLayer | None, channels: int | Iterable[int], row: int | None = None,
+    column: int | None = None,
+) -> Objective:  # fmt: skip
+    """Ask for the activation of one place of a feature map (or of a vector).
+
+    Args:
+        layer: dotted name or module; `relu@1` is its second call; None: the model's own output.
+        channels: one, or one for each image.
+        row: of the map; None: its middle, which of an even number is the one below.
+        column: as `row`.
+    """
+    numbers = _numbers(channels)
+    place = f"({'middle' if row is None else row}, {'middle' if column is None else column})"
+    where = "" if row is None and column is None else place
+
+    def measure(seen: Seen) -> Tensor:
+        maps = _channels(seen, layer, numbers)
+        places = [size // 2 for size in maps.shape[1:]]
+        if (row, column) != (None, None):
+            down, across = places if len(places) == 2 else (0, 0)
+            places = [down if row is None else row, across if column is None else column]
+        demand_unit((numbers[0], *places), seen[layer].shape[1:], "objective")
+        index: tuple[slice | int, ...] = (slice(None), *places)
+        return maps[index]
+
+    return Objective(union((layer,)), _names(layer, numbers, where), measure)
+
+
+def channel(layer: NamedLayer | None, channels: int | Iterable[int]) -> Objective:
+    """Ask for the mean of a feature map (or for a number of a vector)."""
+    numbers = _numbers(channels)
+
+    def measure(seen: Seen) -> Tensor:
+        demand_channels_first(seen[layer], "objective", f"channel {numbers[0]}")
+        maps = _channels(seen, layer, numbers)
+        return maps if maps.ndim == 1 else maps.flatten(1).mean(dim=1)
+
+    return Objective(union((layer,)), _names(layer, numbers), measure)
+
+
+def logit(classes: int | Iterable[int]) -> Objective:
+    """Ask for the model's own output for a class (before any softmax, if it is a logit)."""
+    numbers = _numbers(classes)
+    return channel(None, numbers).named(*(f"class {number}" for number in numbers))
+
+
+def direction(layer: NamedLayer | None, vector: Images, name: str = "direction") -> Objective:
+    """Ask for activation along a vector: a · v, averaged over the places of the map.
+
+    Args:
+        layer: dotted name; None: the model's own output.
+        vector: over channels (C,), or over a whole layer (C, H, W), where a · v is one number; with
+            a leading axis one for each image: (N, C), (N, C, H, W).
+        name: a word for it.
+    """
+    vectors, names = _vectors(vector, name)
+
+    def measure(seen: Seen) -> Tensor:
+        activation, along = _aligned(seen, layer, vectors)
+        return torch.einsum("bdp,bd->bp", activation, along).mean(dim=1)
+
+    return Objective(union((layer,)), names, measure)
+
+
+def cosine(
+    layer: NamedLayer | None, vector: Images, power: float | None = None, name: str = "cosine"
+) -> Objective:
+    """Ask for activation that points along a vector, averaged over the places of the map.
+
+    Args:
+        layer: dotted name; None: the model's own output.
+        vector: as in `direction`; the whole activation of an image makes a caricature of it.
+        power: None: the cosine alone, however weak the activation; a number: (a · v) times
+            cos(a, v)^power, cosines being at least 0.1 (Carter et al. 2019, Activation Atlas).
+        name: a word for it.
+    """
+    vectors, names = _vectors(vector, name)
+
+    def measure(seen: Seen) -> Tensor:
+        activation, along = _aligned(seen, layer, vectors)
+        cosines = F.cosine_similarity(activation, along[:, :, None], dim=1)
+        if power is None:
+            return cosines.mean(dim=1)
+        dots = torch.einsum("bdp,bd->bp", activation, along)
+        return (dots * cosines.clamp(min=_LEAST_COSINE) ** power).mean(dim=1)
+
+    return Objective(union((layer,)), names, measure)
+
+
+def amplified(layer: NamedLayer | None) -> Objective:
+    """Ask for more of whatever a layer sees: half the mean square of its activations."""
+    return Objective(
+        union((layer,)), (f"all of {'the output' if word(layer) == 'output' else word(layer)}",),
+        lambda seen: 0.5 * (seen[layer] ** 2).flatten(1).mean(dim=1),
+    )  # fmt: skip
+
+
+def diversity(layer: NamedLayer) -> Objective:
+    """Ask for images unlike each other: minus the mean cosine of their Gram matrices.
+
+    The Gram matrix (C, C) of a layer holds how much its channels are active in the same places:
+    the style. From −1 (all the same) to 1 (Olah et al. 2017).
+    """
+
+    def measure(seen: Seen) -> Tensor:
+        maps = seen[layer].flatten(2) if seen[layer].ndim > 2 else seen[layer][:, :, None]
+        if len(maps) < 2:
+            problem = "one image has no others to be unlike"
+            raise ValueError(f"diversity: {problem}; accepted: 2 or more, with num_images or names")
+        grams = F.normalize((maps @ maps.transpose(1, 2)).flatten(1), dim=1)
+        cosines = grams @ grams.T
+        return -(cosines.sum(dim=1) - cosines.diagonal()) / (len(maps) - 1)
+
+    return Objective(union((layer,)), (f"diversity of {word(layer)}",), measure, coupled=True)
+
+
+def _numbers(channels: int | Iterable[int]) -> tuple[int, ...]:
+    """Return channels as given, one or several, as whole numbers."""
+    if isinstance(channels, Iterable):
+        numbers = tuple(operator.index(number) for number in channels)
+    else:
+        numbers = (operator.index(channels),)
+    if not numbers:
+        raise ValueError("channels: there are none; accepted: one or more")
+    return numbers
+
+
+def _names(layer: NamedLayer | None, numbers: tuple[int, ...], where: str = "") -> tuple[str, ...]:
+    return tuple(f"{word(layer)}:{number}{f' {where}' if where else ''}" for number in numbers)
+
+
+def _channels(seen: Seen, layer: NamedLayer | None, numbers: tuple[int, ...]) -> Tensor:
+    """Return of a layer's output (B, C, …) each image's own channel (B, …)."""
+    output = seen[layer]
+    for number in (min(numbers), max(numbers)):
+        demand_unit((number, *[0] * (output.ndim - 2)), output.shape[1:], "objective")
+    own = seen.own(torch.tensor(numbers), torch.empty(0, dtype=torch.long, device=output.device))
+    return output[torch.arange(len(output), device=output.device), own]
+
+
+def _vectors(vector: Images, name: str) -> tuple[Tensor, tuple[str, ...]]:
+    """Return vectors with the axis of images, (N, C) or (N, C, H, W), and their names."""
+    held = as_tensor(vector, "vector")
+    if held.ndim not in (1, 2, 3, 4):
+        problem = f"shape {tuple(held.shape)} is not accepted"
+        raise ValueError(f"vector: {problem}; accepted: (C,), (C, H, W), (N, C), (N, C, H, W)")
+    if held.ndim in (1, 3):
+        return held[None], (name,)
+    return held, tuple(f"{name} {n}" for n in range(len(held))) if len(held) > 1 else (name,)
+
+
+def _aligned(seen: Seen, layer: NamedLayer | None, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Return activations (B, D, P) at P places, and each image's own vector (B, D)."""
+    output = seen[layer]
+    demand_channels_first(output, "objective", "a vector over channels")
+    whole = vectors.ndim == 4
+    wanted = output.shape[1:] if whole else output.shape[1:2]
+    if vectors.shape[1:] != wanted:
+        problem = f"shape {tuple(vectors.shape[1:])} does not go with the layer"
+        raise ValueError(f"vector: {problem}; accepted: {tuple(wanted)}")
+    shaped = output.flatten(1)[:, :, None] if whole else output.reshape(*output.shape[:2], -1)
+    return shaped, seen.own(vectors, output).flatten(1)
