@@ -26,8 +26,7 @@ from visualization.core.preserve import evaluation_mode
 
 if TYPE_CHECKING:
     from agents.core.inspection.study import Study
-    from visualization.bars import Bars
-    from visualization.transcript import Transcript
+    from visualization.records import Bars, Transcript
 
 _STUDIED = 400  # samples of the views: each has many characters
 _LABELLED = 20  # last characters of a text that name it, beside the text itself
@@ -228,7 +227,7 @@ class CharLM(Agent):
 
     def written(self) -> "dict[str, Transcript]":
         """Return a text that begins anew, at two temperatures; long lines are broken."""
-        from visualization.transcript import Transcript
+        from visualization.records import Transcript
 
         known = self.task.spec.characters
         begin = "\n" if "\n" in known else known[0]
@@ -242,7 +241,7 @@ class CharLM(Agent):
 
     def baseline(self, task: Text) -> "Bars":
         """Return bits per character on the test split, beside those of the task's n-grams."""
-        from visualization.bars import Bars
+        from visualization.records import Bars
 
         bits = {f"{n} characters": b for n, b in enumerate(task.ngram_bits())}
         mine = {self.name: self.bits_per_character()}

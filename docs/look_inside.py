@@ -27,8 +27,7 @@ from selenium.webdriver.common.by import By
 import agents
 from agents.core.agent import Agent
 from agents.core.analysis.comparison import compare
-from visualization.bars import Bars
-from visualization.curves import Curves
+from visualization.records import Bars, Curves, Scatter
 from visualization.recurrent import (
     Edit,
     Patching,
@@ -38,7 +37,6 @@ from visualization.recurrent import (
     steered,
     taken,
 )
-from visualization.scatter import Scatter
 
 RUNS = ROOT / "runs" / "notes"
 FRESH, FRESH_1 = "3x3, fresh sums", "3x3, fresh sums, seed 1"

@@ -18,9 +18,7 @@ from typing import Any
 
 import agents
 from visualization import render
-from visualization.bars import Bars
-from visualization.curves import Curves
-from visualization.transcript import Transcript
+from visualization.records import Bars, Curves, Transcript
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"

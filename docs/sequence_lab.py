@@ -23,7 +23,7 @@ from agents.core.config import AgentConfig
 from agents.core.runs.history import History
 from agents.core.training.optimizer import rate
 from visualization import render
-from visualization.curves import Curves
+from visualization.records import Curves
 
 RUNS = "runs/lab"
 SEEDS = 5

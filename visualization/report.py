@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visualization import render
-from visualization.core.pages import anchor, fragment, subpages
+from visualization.core.registry import anchor, fragment, subpages
 
 _EMBEDDED = 8_000_000  # characters of a page within a notebook
 
@@ -79,7 +79,6 @@ class Report:
 
         After `most` characters no further records are drawn, and the page names them.
         """
-        _register()
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True
         )
@@ -153,15 +152,6 @@ def _collecting(errors: list[Exception], what: str) -> Iterator[None]:
     except Exception as error:  # whatever it is: the rest of the report is not lost for it
         error.add_note(f"while drawing {what}")
         errors.append(error)
-
-
-def _register() -> None:
-    """Import what registers interactive parts and pages: learning does without."""
-    from visualization.feature_maps import unit_pages
-    from visualization.recurrent import overlay_page
-
-    assert unit_pages
-    assert overlay_page
 
 
 def _arrays(name: str, held: Any) -> Iterator[tuple[str, NDArray[Any]]]:

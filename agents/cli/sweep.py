@@ -12,8 +12,7 @@ import attrs
 from agents.cli.run_spec import OUTSIDE, Order, config_of, read_order
 from agents.core.config import read_value
 from tasks.core.settings import ConfigError, Given
-from visualization.curves import Curves
-from visualization.table import Table
+from visualization.records import Curves, Table
 
 if TYPE_CHECKING:
     from agents.core.agent import Agent

@@ -27,12 +27,10 @@ from agents.core.training.state import State
 from tasks.core.paths import expanded, named_folder
 from tasks.core.settings import nearest, to_values
 from tasks.core.task import Split, Task
-from visualization.answers import AnswerTable
 from visualization.core.preserve import evaluation_mode, untouched
-from visualization.curves import Curves
 from visualization.model.cost import CostCounter, CostTable
+from visualization.records import AnswerTable, Curves, record_or_reason
 from visualization.report import Report
-from visualization.transcript import record_or_reason
 
 if TYPE_CHECKING:
     from agents.core.inspection.study import Study

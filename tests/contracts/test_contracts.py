@@ -18,7 +18,7 @@ from tasks.core.settings import Given, build, fields, to_values
 from tasks.core.task import SPLITS, Task, num_batches
 from tests.conftest import SMALL, exact, make_task, same, small_agent, weights
 from visualization import render
-from visualization.transcript import Transcript
+from visualization.records import Transcript
 
 WRITING = {"char_lm": {"samples"}}  # views of which the records are texts
 TASKS = [entry.example or name for name, entry in tasks.TASKS.items()]

@@ -7,13 +7,11 @@ import attrs
 import numpy as np
 import torch
 
-from visualization.answers import AnswerTable
 from visualization.attention.maps import AttentionMaps
-from visualization.bars import Bars
-from visualization.curves import Curves
 from visualization.diagnosis import Diagnosis, Evidence, Finding, Panel, RateTest
 from visualization.diagnosis.findings import Answer
 from visualization.model.cost import CostTable, LayerCost
+from visualization.records import AnswerTable, Bars, Curves, Scatter, Table, Transcript
 from visualization.recurrent.ablation import UnitRanking
 from visualization.recurrent.cells import CellTrace
 from visualization.recurrent.intervention import Intervention, Patching
@@ -25,9 +23,6 @@ from visualization.recurrent.roles import UnitRoles
 from visualization.recurrent.saturation import GateSaturation
 from visualization.representation.comparison import Group, Overlap, UnitMatch
 from visualization.representation.probes import ProbeTable
-from visualization.scatter import Scatter
-from visualization.table import Table
-from visualization.transcript import Transcript
 
 RNG = np.random.default_rng(0)
 LONG = "backbone_features_stage_four_block"  # with its number, of 40 letters

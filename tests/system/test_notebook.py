@@ -14,10 +14,9 @@ from tests.helpers import samples, samples_conv, samples_layers
 from visualization import render, show
 from visualization.feature_maps.sheets import UnitSheets
 from visualization.feature_maps.unit_pages import fragment
+from visualization.records import Table, Transcript
 from visualization.recurrent import Edit
 from visualization.report import Report
-from visualization.table import Table
-from visualization.transcript import Transcript
 
 TABLE = Table("two words", ["a", "b"], [["1", "2"]])
 

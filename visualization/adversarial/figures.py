@@ -12,11 +12,10 @@ from visualization.adversarial.attacks import Attack
 from visualization.adversarial.norms import NORMS
 from visualization.adversarial.robustness import MinimalPerturbation, RobustnessCurve
 from visualization.adversarial.transfer import TransferTable
-from visualization.core.captions import caption
-from visualization.core.pictures import picture, signed
-from visualization.core.registry import BAD, COLORS, GOOD, INK, MUTED, draw, text
+from visualization.core.pictures import draw_image, draw_signed
+from visualization.core.registry import caption, draw, text
+from visualization.core.style import BAD, COLORS, GOOD, INK, MUTED, SEQUENTIAL, axis_labels, despine
 from visualization.core.words import breadth, brief, share_of
-from visualization.recurrent.figures.states import SEQUENTIAL, label, quiet
 
 _IMAGES_SHOWN = 8
 _LONGEST, _SHORT = 14, 5  # characters of a class; of one that leaves room for a probability
@@ -47,9 +46,9 @@ def _strip(
         limits = float(images.min()), float(images.max())
     grid = figure.subplots(3, len(chosen), squeeze=False)
     for column, at in enumerate(chosen):
-        picture(grid[0, column], images[column], _answered(record, at, "before"), limits)
+        draw_image(grid[0, column], images[column], _answered(record, at, "before"), limits)
         _change(grid[1, column], change[column], size)
-        picture(grid[2, column], changed[column], _answered(record, at, "after"), limits)
+        draw_image(grid[2, column], changed[column], _answered(record, at, "after"), limits)
         grid[2, column].title.set_color(_verdict(record, at))
         grid[2, column].set_xlabel(below[column], fontsize=7, color=MUTED)
     for axes, name in zip(grid[:, 0], _ROWS, strict=True):
@@ -82,9 +81,9 @@ def _gain(limits: tuple[float, float], size: float) -> float:
 def _change(axes: Axes, change: NDArray[np.float32], size: float) -> None:
     """Draw what was added: of one channel red where it is brighter, of three around grey."""
     if len(change) == 3:
-        picture(axes, change, "", (-size, size))
+        draw_image(axes, change, "", (-size, size))
     else:
-        signed(axes, change.mean(axis=0), "", size)
+        draw_signed(axes, change.mean(axis=0), "", size)
 
 
 @draw.register
@@ -161,11 +160,11 @@ def _still_right(axes: Axes, record: MinimalPerturbation) -> None:
         axes.plot([record.median], [50], "o", color=COLORS[1], markersize=5)
         axes.annotate(f"median {record.median:.3g}", (record.median, 50), (6, 4),
                       textcoords="offset points", fontsize=8, color=COLORS[1])  # fmt: skip
-    quiet(axes, "")
+    despine(axes, "")
     left = len(record.radius) - len(radius)
     others = f"; {left} more {'was' if left == 1 else 'were'} {_excluded(record)}" if left else ""
-    label(axes, f"size of the change, {NORMS[record.norm].title}", "not yet changed, %")
-    quiet(axes, f"{len(radius)} images{others}")
+    axis_labels(axes, f"size of the change, {NORMS[record.norm].title}", "not yet changed, %")
+    despine(axes, f"{len(radius)} images{others}")
     axes.set(ylim=(0, 103), xlim=(0, None))
     axes.grid(color="#eeeeee")
 
@@ -210,8 +209,10 @@ def _(record: RobustnessCurve) -> Figure:
     axes.annotate(name, (1, chance), (-2, 3), textcoords="offset points",
                   xycoords=axes.get_yaxis_transform(), ha="right", fontsize=7,
                   color=MUTED)  # fmt: skip
-    quiet(axes, f"{record.num_images:,} images, {100 * record.clean:.1f} % right as they are")
-    label(axes, f"size of the change, {NORMS[record.norm].title}, in units of a pixel", "right, %")
+    despine(axes, f"{record.num_images:,} images, {100 * record.clean:.1f} % right as they are")
+    axis_labels(
+        axes, f"size of the change, {NORMS[record.norm].title}, in units of a pixel", "right, %"
+    )
     axes.set(ylim=(-2, 103), xlim=(0, None))
     axes.grid(axis="y", color="#eeeeee")
     axes.legend(fontsize=8, frameon=False)
@@ -257,7 +258,7 @@ def _(record: TransferTable) -> Figure:
     axes.set_xticks(range(num), names, rotation=90 if is_long else 0)
     axes.set_yticks(range(num + 1), ["images as they are", *(f"against {n}" for n in names)])
     more = share_of(len(record.names), num, "models")
-    quiet(axes, f"{record.method}, {NORMS[record.norm].title} ≤ {record.epsilon:.3g}, "
+    despine(axes, f"{record.method}, {NORMS[record.norm].title} ≤ {record.epsilon:.3g}, "
           f"{record.num_images:,} images{more and f'; {more}'}")  # fmt: skip
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

@@ -9,9 +9,9 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from visualization.attention.maps import AttentionMaps
-from visualization.core.registry import INK, MUTED, draw, text
+from visualization.core.registry import caption, draw, text
+from visualization.core.style import INK, MUTED, SEQUENTIAL, axis_labels, despine, printable
 from visualization.core.words import brief, share_of
-from visualization.recurrent.figures.states import SEQUENTIAL, label, quiet, shown
 
 _SUMS_OF_ONE_MAP = 6
 _SUMS_OF_SEVERAL = 3
@@ -84,17 +84,17 @@ def _map(
     )  # fmt: skip
     name = f"{brief(record.names[number], 14)}: " if len(record.names) > 1 else ""
     verdict = "✓" if record.right[sample] else "✗"
-    quiet(axes, f"{name}{_short(record.labels[sample])} {verdict}")
+    despine(axes, f"{name}{_short(record.labels[sample])} {verdict}")
     axes.title.set_fontsize(9)
     for set_ticks, characters in (
         (axes.set_xticks, record.read[sample, places[1]]),
         (axes.set_yticks, record.written[sample, places[0]]),
     ):
-        set_ticks(range(len(characters)), [shown(c) for c in characters], fontsize=9,
+        set_ticks(range(len(characters)), [printable(c) for c in characters], fontsize=9,
                   family="DejaVu Sans Mono", parse_math=False)  # fmt: skip
     axes.tick_params(length=0)
     place = axes.get_subplotspec()
-    label(axes, "", "written ↓" if place is not None and place.is_first_col() else "")
+    axis_labels(axes, "", "written ↓" if place is not None and place.is_first_col() else "")
     return image
 
 
@@ -123,3 +123,11 @@ def _(record: AttentionMaps) -> str:
 
 def _number(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.2f}"
+
+
+@caption.register
+def _(record: AttentionMaps) -> str:
+    return (
+        "Rows: the characters as they are written; columns: those that were read. Darker: "
+        "looked at more."
+    )

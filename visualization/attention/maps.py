@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.answers import Answered
 from visualization.core.arrays import as_array, demand_same
 from visualization.core.records import brief_repr
+from visualization.records import Answered
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from visualization.attribution.faithfulness import RANDOM, Faithfulness
 from visualization.attribution.methods import Attributions
 from visualization.attribution.sanity import SanityCheck
-from visualization.core.captions import caption
-from visualization.core.pictures import picture, signed
-from visualization.core.registry import COLORS, INK, MUTED, draw, text
+from visualization.core.pictures import display_range, draw_image, draw_signed
+from visualization.core.registry import caption, draw, text
+from visualization.core.style import COLORS, INK, MUTED, axis_labels, despine
 from visualization.core.words import breadth, brief, key, share_of, wrapped
-from visualization.recurrent.figures.states import label, quiet
 
 TITLES: Mapping[str, str] = {
     "saliency": "gradient", "input_x_gradient": "gradient × input", "smooth_grad": "SmoothGrad",
@@ -41,15 +40,10 @@ def _line(name: str) -> str:
     return _title(name).replace("\n", " ")
 
 
-def _limits(image: NDArray[np.float64]) -> tuple[float, float]:
-    """Return 0 and 1, or the image's own least and most if they lie beyond."""
-    return min(0.0, float(image.min())), max(1.0, float(image.max()))
-
-
 def _map(axes: Axes, values: NDArray[np.float64], title: str) -> None:
     """Draw a map with its signs, in its own scale."""
     size = float(np.percentile(np.abs(values), _FULL)) or float(np.abs(values).max())
-    signed(axes, values, title, size)
+    draw_signed(axes, values, title, size)
     if not values.any():
         axes.text(0.5, 0.5, "all 0", fontsize=8, color=MUTED, ha="center", va="center",
                   transform=axes.transAxes)  # fmt: skip
@@ -68,7 +62,7 @@ def _(record: Attributions) -> Figure:
         figure.supxlabel("; ".join(filter(None, parts)), fontsize=9, color=MUTED)
     for row, places in enumerate(grid):
         image = record.images[row]
-        picture(places[0], image, "image" if row == 0 else "", _limits(image))
+        draw_image(places[0], image, "image" if row == 0 else "", display_range(image))
         places[0].set_ylabel(
             f"{brief(record.targets[row], 14)}\nscore {record.scores[row]:.3g}",
             fontsize=8,
@@ -107,10 +101,10 @@ def _(record: Faithfulness) -> Figure:
     _curves(left, record.shares, record.deletion, down, lowest=True)
     _curves(right, record.shares, record.insertion, up, lowest=False)
     num = len(next(iter(record.deletion.values())))
-    quiet(left, f"pixels become {record.fills[0]}: low is faithful")
-    quiet(right, f"pixels enter {record.fills[1]}: high is faithful")
-    label(left, "share of pixels deleted", f"{record.quantity}, mean of {num} images")
-    label(right, "share of pixels inserted", "")
+    despine(left, f"pixels become {record.fills[0]}: low is faithful")
+    despine(right, f"pixels enter {record.fills[1]}: high is faithful")
+    axis_labels(left, "share of pixels deleted", f"{record.quantity}, mean of {num} images")
+    axis_labels(right, "share of pixels inserted", "")
     return figure
 
 
@@ -226,11 +220,11 @@ def _lines(
     names = [brief(_stage(record, stage), 18) for stage in at]
     each = -(-len(names) // 16)
     axes.set_xticks(at[::each], names[::each], rotation=90)
-    quiet(axes, title)
+    despine(axes, title)
     least = min((float(np.fmin.reduce(_defined(found))) for found in values.values()), default=0.0)
     axes.set_ylim(min(-0.25, least) - 0.05, 1.05)
     how = "random from the left up to here" if record.cascading else "random, this one alone"
-    label(axes, how, "")
+    axis_labels(axes, how, "")
 
 
 def _defined(values: NDArray[np.float64]) -> NDArray[np.float64]:

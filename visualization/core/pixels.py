@@ -9,7 +9,7 @@ from matplotlib.image import imsave
 from numpy.typing import NDArray
 
 from visualization.core.pictures import EXCITED, SHADES
-from visualization.recurrent.figures.states import DIVERGING
+from visualization.core.style import DIVERGING
 
 _OUTSIDE = (0.87, 0.9, 0.94)  # what lies beyond the border of an image
 

@@ -1,68 +1,96 @@
-"""How a record becomes a figure or text: two functions that each kind of record registers with.
+"""The registry of figures: the functions that draw, describe and caption a kind of record.
 
-Figures are matplotlib's, made without pyplot, so that nothing is shared or left open.
+By rule and not by lists: what is registered for the records of a package is in `figures` beside
+them, a module or a package, which is imported when one of them is first drawn. So learning does not
+load it, and a package of one's own is found as ours are. Figures are matplotlib's, made without
+pyplot, so that nothing is shared or left open.
 """
 
 import functools
 import importlib
+import importlib.util
 import io
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from visualization.core.legible import legible
 
-INK, MUTED, GOOD, BAD = "#222222", "#8a8a8a", "#1b7f4b", "#c0392b"
-COLORS = ("#2a6fb0", "#d9822b", "#1b7f4b", "#8e5ea2", "#c0392b", "#5b5b5b")
+T = TypeVar("T")
 
 
-def late(function: Any, record: Any) -> Callable[[Any], Any] | None:
-    """Return what a kind of record registered in a package that learning does without, or None."""
-    if type(record).__module__.startswith("visualization."):
-        default = function.dispatch(object)
-        importlib.import_module("visualization.render")
-        found: Callable[[Any], Any] = function.dispatch(type(record))
-        return None if found is default else found
-    return None
+class ByKind(Generic[T]):
+    """A function of a record that is registered for each kind of record.
 
+    Args:
+        default: is called for kinds without a function, with the same arguments.
+        finish: is called with what the function of a kind returns.
+    """
 
-class Drawing:
-    """The functions that draw, by kind of record; what they return is made legible."""
+    def __init__(
+        self, default: Callable[..., T], finish: Callable[[T], T] = lambda result: result
+    ) -> None:
+        self._functions = functools.singledispatch(default)
+        self._default, self._finish = default, finish
+        self.register = self._functions.register
+        self.registry = self._functions.registry
 
-    def __init__(self) -> None:
-        self._figure = functools.singledispatch(_unknown)
-        self.register = self._figure.register
-        self.registry = self._figure.registry
-        self.dispatch = self._figure.dispatch
-
-    def __call__(self, record: Any) -> Figure:
-        """Return a figure of a record.
-
-        Raises:
-            TypeError: no figure is known for its kind.
-        """
-        function = late(self, record) or self.dispatch(type(record))
-        return legible(function(record))
+    def __call__(self, record: Any, *arguments: Any) -> T:
+        """Return what the function of the record's kind returns."""
+        return self._finish(self._of(record)(record, *arguments))
 
     def knows(self, record: Any) -> bool:
-        """Tell whether a figure of such a record can be drawn."""
-        return bool(late(self, record)) or self.dispatch(type(record)) is not _unknown
+        """Tell whether a function is registered for the record's kind."""
+        return self._of(record) is not self._default
+
+    def _of(self, record: Any) -> Callable[..., T]:
+        for kind in type(record).__mro__:
+            _import_figures(kind.__module__)
+        return self._functions.dispatch(type(record))
 
 
-def _unknown(record: Any) -> Figure:
+@functools.cache
+def _import_figures(module: str) -> None:
+    """Import the `figures` beside a module, if there is such a module or package."""
+    package = module.rpartition(".")[0]
+    if package and importlib.util.find_spec(f"{package}.figures"):
+        importlib.import_module(f"{package}.figures")
+
+
+def _no_figure(record: Any) -> Figure:
+    """Refuse a record that has no figure.
+
+    Raises:
+        TypeError: always.
+    """
     raise TypeError(f"no figure is known for a {type(record).__name__}")
 
 
-draw = Drawing()
+draw = ByKind(_no_figure, legible)
+"""Return a figure of a record, made legible; TypeError: none is known for its kind."""
+
+text = ByKind(lambda record: "")
+"""Return a record as lines of plain text, "" where only a figure says it."""
+
+caption = ByKind(lambda record: "")
+"""Return one sentence that says how to read a record's figure, "" where that is plain."""
+
+fragment = ByKind(lambda record: "")
+"""Return the interactive form of a record as HTML, "" where there is only a figure."""
+
+subpages: ByKind[Iterator[tuple[str, str]]] = ByKind(lambda record, report: iter(()))
+"""Yield the pages of their own that a record has: address from the report's folder, and HTML.
+
+`report`, the second argument, is the file name of the report, to which they lead back.
+"""
 
 
-@functools.singledispatch
-def text(record: Any) -> str:
-    """Return a record as lines of plain text, "" where only a figure says it."""
-    found = late(text, record)
-    return "" if found is None else str(found(record))
+def anchor(name: str) -> str:
+    """Return the address, within a page, of a section that is named so."""
+    return re.sub(r"[^\w@.-]+", "-", name.replace(",", ""))
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:

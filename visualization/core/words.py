@@ -92,3 +92,8 @@ def listed(names: Sequence[str], most: int) -> list[str]:
     """Return the first names, and in a last line how many more there are."""
     more = len(names) - most
     return [*names[:most], *([f"… and {more:,} more"] if more > 0 else [])]
+
+
+def layer_title(name: str | None) -> str:
+    """Return a layer as titles name it; None: the output."""
+    return f"layer {brief(name, 40)}" if name else "the output"

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from visualization.core.captions import caption
-from visualization.core.registry import BAD, COLORS, GOOD, INK, MUTED, draw, text
+from visualization.core.registry import caption, draw, text
+from visualization.core.style import BAD, COLORS, GOOD, INK, MUTED
 from visualization.core.words import brief, key, wrapped
 from visualization.diagnosis import Diagnosis, Evidence, Finding, Panel, RateTest
 from visualization.diagnosis.findings import Verdict

@@ -11,10 +11,11 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-from visualization.core.pages import anchor, fragment, subpages
+from visualization.core.pictures import display_range
 from visualization.core.pixels import data_uri, image_colors, map_colors
+from visualization.core.registry import anchor, fragment, subpages
 from visualization.feature_maps.figures.progression import animation
-from visualization.feature_maps.figures.units import face, is_dead, is_found, limits_of
+from visualization.feature_maps.figures.units import face, is_dead, is_found
 from visualization.feature_maps.progression import Progression
 from visualization.feature_maps.sheets import UnitSheets
 
@@ -86,7 +87,11 @@ def _patches(record: UnitSheets, row: int) -> list[Parts]:
     return [
         {
             "picture": data_uri(
-                image_colors(found.patches[row, place], limits_of(record), found.inside[row, place])
+                image_colors(
+                    found.patches[row, place],
+                    display_range(record.patches.patches),
+                    found.inside[row, place],
+                )
             ),
             "value": f"{found.value[row, place]:.3g}",
             "name": record.names[found.image[row, place]],
@@ -101,7 +106,9 @@ def _maximised(record: UnitSheets, row: int) -> Parts | None:
         return None
     best = "" if record.real is None else f"; for a real image {record.real[row]:.3g} at most"
     return {
-        "picture": data_uri(image_colors(record.maximised[row], limits_of(record))),
+        "picture": data_uri(
+            image_colors(record.maximised[row], display_range(record.patches.patches))
+        ),
         "words": f"The mean of its map is {record.reached[row]:.3g}{best}.",
     }
 
@@ -128,7 +135,7 @@ def _kernels(record: UnitSheets, row: int) -> Parts | None:
 
 def _came_about(sheets: UnitSheets, row: int) -> Parts | None:
     """Return the table of a channel's best patch, maps and weights at each snapshot."""
-    record, limits = sheets.progression, limits_of(sheets)
+    record, limits = sheets.progression, display_range(sheets.patches.patches)
     if record is None:
         return None
     best = [

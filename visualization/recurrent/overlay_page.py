@@ -14,7 +14,7 @@ import markupsafe
 import numpy as np
 from numpy.typing import NDArray
 
-from visualization.core.pages import fragment
+from visualization.core.registry import fragment
 from visualization.recurrent.overlay import Column, Overlay, OverlayPart
 
 FOLDER = Path(__file__).parent

@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from visualization.core.captions import caption
-from visualization.core.pictures import blank, picture
-from visualization.core.registry import BAD, INK, MUTED, draw, text
+from visualization.core.pictures import draw_image, hide_axes
+from visualization.core.registry import caption, draw, text
+from visualization.core.style import BAD, INK, MUTED
 from visualization.core.words import share_of, spaced, wrapped
 from visualization.synthesis.dreams import Dream
 from visualization.synthesis.inversion import Inversion, Satisfied
@@ -49,13 +49,13 @@ def _image(
     if image.isnan().any():
         _crossed(axes, title)
     else:
-        picture(axes, image.float().cpu().numpy(), _short(title), limits)
+        draw_image(axes, image.float().cpu().numpy(), _short(title), limits)
     axes.set_xlabel(below, fontsize=7, color=color, labelpad=2)
 
 
 def _crossed(axes: Axes, title: str) -> None:
     """Draw that there is no image."""
-    picture(axes, np.full((1, 1, 1), 0.9), _short(title))
+    draw_image(axes, np.full((1, 1, 1), 0.9), _short(title))
     for line in ([0, 1], [1, 0]):
         axes.plot([0, 1], line, color=BAD, linewidth=1, transform=axes.transAxes)
     axes.text(
@@ -85,7 +85,7 @@ def _(record: Maximised) -> Figure:
     for at, axes in enumerate(grid[:num]):
         words, color = _reading(record, at)
         _image(axes, record.images[at], names[at], words, record.limits, color)
-    blank(grid[num:])
+    hide_axes(grid[num:])
     return figure
 
 
@@ -215,7 +215,7 @@ def _(record: Satisfied) -> Figure:
             _image(grid[2 * at], starts[at], "start", "", found.limits)
         axes = grid[each * (at + 1) - 1]
         _image(axes, found.images[at], found.names[at], words, found.limits, INK if met else BAD)
-    blank(grid[num * each :])
+    hide_axes(grid[num * each :])
     return figure
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from visualization.curves import Curves
+from visualization.records import Curves
 
 Record = dict[str, float]
 _Kind = tuple[tuple[str, bool], ...]  # tags, and whether the number is an integer

@@ -11,10 +11,10 @@ from agents.core.inspection.convolutional import ConvViews
 from tasks.core.task import Task
 from tests.conftest import make_task, small_agent
 from visualization import conv
-from visualization.core.pages import anchor
+from visualization.core.registry import anchor
 from visualization.feature_maps.progression import weights_before
 from visualization.feature_maps.unit_pages import address
-from visualization.transcript import Transcript
+from visualization.records import Transcript
 
 
 @pytest.fixture(autouse=True)

@@ -23,8 +23,7 @@ from visualization.attribution.gradients import (
 )
 from visualization.attribution.masking import occlusion_map
 from visualization.attribution.methods import METHODS, attributions
-from visualization.core.captions import caption
-from visualization.core.registry import draw, text
+from visualization.core.registry import caption, draw, text
 
 
 @pytest.mark.parametrize("target", [None, 1, [2, 0, 1]])

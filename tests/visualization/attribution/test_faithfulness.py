@@ -14,8 +14,7 @@ from visualization.attribution.cams import grad_cam
 from visualization.attribution.faithfulness import RANDOM, Faithfulness, faithfulness
 from visualization.attribution.gradients import input_x_gradient, saliency
 from visualization.attribution.sanity import CHECKED, SanityCheck, edges, randomisation_check
-from visualization.core.captions import caption
-from visualization.core.registry import draw, text
+from visualization.core.registry import caption, draw, text
 
 assert_close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9)
 SCORED = {"deletion_fill": 0.0, "insertion_fill": 0.0, "probability": False}

@@ -17,7 +17,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from visualization.core.pages import fragment
+from visualization.core.registry import fragment
 from visualization.recurrent import overlay_page
 from visualization.recurrent.overlay import Overlay, OverlayPart
 from visualization.recurrent.queries import find_matches

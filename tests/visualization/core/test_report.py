@@ -10,10 +10,9 @@ import pytest
 
 from tests.conftest import small_agent
 from visualization import NothingToShow, render
-from visualization.core.pages import subpages
-from visualization.curves import Curves
+from visualization.core.registry import subpages
+from visualization.records import Curves, Transcript
 from visualization.report import Report
-from visualization.transcript import Transcript
 
 
 @attrs.frozen

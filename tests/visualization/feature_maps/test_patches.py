@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from tests.helpers.small_models import counting, odd, same, unchanged, whole
-from visualization.core.captions import caption
-from visualization.core.registry import draw, png, text
+from visualization.core.registry import caption, draw, png, text
 from visualization.feature_maps.fields.patches import activated, top_patches
 from visualization.feature_maps.fields.receptive import receptive_field
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.helpers.small_models import Does, chain, conv, odd, unchanged
-from visualization.core.captions import caption
-from visualization.core.registry import draw, png, text
+from visualization.core.registry import caption, draw, png, text
 from visualization.feature_maps.fields.geometry import Hull, hulls
 from visualization.feature_maps.fields.receptive import receptive_field, receptive_fields
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visualization import conv, render
-from visualization.core.pages import fragment, subpages
+from visualization.core.registry import fragment, subpages
 from visualization.feature_maps.figures.progression import animation
 from visualization.feature_maps.progression import weights_before
 from visualization.feature_maps.unit_pages import address

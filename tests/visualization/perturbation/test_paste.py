@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.helpers.small_models import BrokenError, breaking, drawn, plain, residual, untouched
-from visualization.core.captions import caption
-from visualization.core.registry import draw, png, text
+from visualization.core.registry import caption, draw, png, text
 from visualization.feature_maps.fields.receptive import receptive_field
 from visualization.perturbation.figures import edits  # noqa: F401 - registers its pictures
 from visualization.perturbation.paste import Paste, cut, paste, put

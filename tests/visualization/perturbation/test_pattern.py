@@ -21,8 +21,7 @@ from tests.helpers.small_models import (
     residual,
     state,
 )
-from visualization.core.captions import caption
-from visualization.core.registry import draw, png, text
+from visualization.core.registry import caption, draw, png, text
 from visualization.feature_maps.fields.receptive import receptive_field
 from visualization.perturbation.figures import patterns  # noqa: F401 - registers its pictures
 from visualization.perturbation.minimal import minimal_patch

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.helpers.small_models import BrokenError, breaking, drawn, plain, residual, untouched
-from visualization.core.captions import caption
 from visualization.core.inputs import activation
-from visualization.core.registry import draw, png, text
+from visualization.core.registry import caption, draw, png, text
 from visualization.perturbation.figures import edits  # noqa: F401 - registers its pictures
 from visualization.perturbation.perturbations import perturb
 from visualization.perturbation.response import compare_response, edit_map, run_from

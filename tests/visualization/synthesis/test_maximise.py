@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from tests.helpers.synthesis import LINEAR, PIXELS, SHAPE, from_seed, linear, odd, shut, words
-from visualization.core.captions import caption
-from visualization.core.registry import text
+from visualization.core.registry import caption, text
 from visualization.synthesis.demands import answers, at_most, l2, total_variation
 from visualization.synthesis.dreams import dream
 from visualization.synthesis.inversion import invert, satisfy

@@ -9,9 +9,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from visualization.core.captions import caption
-from visualization.core.pictures import SHADES, aspect_of, excited, picture, shades
-from visualization.core.registry import COLORS, INK, MUTED, draw, text
+from visualization.core.pictures import (
+    FRAME,
+    PANEL,
+    SHADES,
+    Picture,
+    aspect_of,
+    color_bar,
+    display_range,
+    draw_activation,
+    draw_image,
+    figure_title,
+    shades,
+)
+from visualization.core.registry import caption, draw, text
+from visualization.core.style import COLORS, INK, MUTED, axis_labels, despine
 from visualization.feature_maps.fields.geometry import Hull
 from visualization.feature_maps.fields.patches import Activated, TopPatches
 from visualization.feature_maps.fields.receptive import (
@@ -19,16 +31,7 @@ from visualization.feature_maps.fields.receptive import (
     ReceptiveField,
     ReceptiveFields,
 )
-from visualization.perturbation.figures.patterns import (
-    FRAME,
-    PANEL,
-    Picture,
-    bar_of,
-    headed,
-    limits_of,
-    name_of,
-)
-from visualization.recurrent.figures.states import label, quiet
+from visualization.perturbation.figures.patterns import name_of
 
 _SEEN = np.array([0.16, 0.44, 0.69])  # colour over the pixels of a field
 _STRENGTH = 0.5  # its opacity where all channels are seen
@@ -55,7 +58,7 @@ def _alone(field: ReceptiveField, image: Picture) -> Figure:
     _shaded(axes, image, field.mask)
     _frames(axes, [field.hull], field.mask.shape)
     axes.set_title(_counted(field.mask), fontsize=8, color=INK)
-    headed(figure, name_of(field.layer, field.unit))
+    figure_title(figure, name_of(field.layer, field.unit))
     return figure
 
 
@@ -70,7 +73,7 @@ def _(record: ReceptiveFields) -> Figure:
     units = f"{num:,} activated unit{'s' * (num != 1)} see{'s' * (num == 1)}"
     best = f"\nframed: what the {len(boxes)} most activated see" if len(boxes) > 1 else ""
     axes.set_title(f"{units} {_counted(record.mask)}{best}", fontsize=8, color=INK)
-    headed(figure, f"{record.layer or 'output'}, channel {record.channel}")
+    figure_title(figure, f"{record.layer or 'output'}, channel {record.channel}")
     return figure
 
 
@@ -81,7 +84,7 @@ def _counted(mask: NDArray[np.bool_]) -> str:
 
 def _shaded(axes: Axes, image: Picture, mask: NDArray[np.bool_]) -> None:
     """Draw an image with a colour over the pixels of a mask, full where all channels are in it."""
-    picture(axes, image, "", limits_of(image))
+    draw_image(axes, image, "", display_range(image))
     share = mask.mean(axis=0)[..., None]
     colours = np.broadcast_to(_SEEN, (*mask.shape[1:], 3))
     axes.imshow(np.concatenate([colours, _STRENGTH * share], axis=-1), interpolation="nearest",
@@ -128,7 +131,7 @@ def _(record: TopPatches) -> Figure:
     size = (wide + 0.12) * columns, (high + 0.3) * rows  # inches
     figure = Figure(figsize=(max(0.7 + size[0], 4.2), 0.55 + size[1]), layout="constrained")
     axes = figure.subplots()  # one for all: as many as there are patches would take seconds
-    limits = limits_of(record.patches[:rows, :columns])
+    limits = display_range(record.patches[:rows, :columns])
     largest = float(np.nanmax(np.abs(record.value), initial=0.0)) or 1.0
     decimals = min(max(2 - math.floor(math.log10(largest)), 0), 6)  # the same for all
     for row, rank in np.ndindex(rows, columns):
@@ -148,7 +151,7 @@ def _(record: TopPatches) -> Figure:
     axes.tick_params(length=0, labelsize=9, labelcolor=INK)
     axes.spines[:].set_visible(False)
     axes.set(xlim=(-0.02, size[0]), ylim=(size[1], -0.02), aspect="equal", anchor="W")
-    headed(figure, _heading(record, rows))
+    figure_title(figure, _heading(record, rows))
     return figure
 
 
@@ -196,15 +199,15 @@ def _(record: Activated) -> Figure:
     size = len(record.hulls.row_first), len(record.hulls.column_first)
     counts = np.zeros(size)
     np.add.at(counts, (record.row, record.column), 1)
-    shown = excited(left, counts / record.num_images, "share of images, place by place")
-    bar_of(figure, shown, left)
+    shown = draw_activation(left, counts / record.num_images, "share of images, place by place")
+    color_bar(figure, shown, left)
     right.hist(record.value, bins=40, color=COLORS[0])
-    quiet(right)
-    label(right, "activation", "how often")
+    despine(right)
+    axis_labels(right, "activation", "how often")
     share = record.num_activated / record.num_units
     kept = len(record.value)
     some = f"; drawn: the best {kept:,}" if kept < record.num_activated else ""
-    headed(
+    figure_title(
         figure,
         f"{record.layer or 'output'}, channel {record.channel}: above {record.threshold:.3g} in "
         f"{record.num_activated:,} places ({share:.1%}){some}",

@@ -8,9 +8,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from visualization.core.captions import caption
-from visualization.core.pictures import blank, excited, picture, signed
-from visualization.core.registry import INK, MUTED, draw, png
+from visualization.core.pictures import (
+    display_range,
+    draw_activation,
+    draw_image,
+    draw_signed,
+    hide_axes,
+)
+from visualization.core.registry import caption, draw, png
+from visualization.core.style import INK, MUTED
 from visualization.feature_maps.progression import Progression
 
 _CHANNELS = 8  # of a strip
@@ -33,13 +39,13 @@ def _(record: Progression) -> Figure:
     rows, columns = len(shown) + 1, len(steps) + 1
     figure = Figure(figsize=(0.9 + 0.78 * columns, 0.75 + 0.82 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
-    blank(grid[0])
-    picture(grid[0, 0], record.images[0], "image", _limits(record.images))
+    hide_axes(grid[0])
+    draw_image(grid[0, 0], record.images[0], "image", display_range(record.images))
     for column, at in enumerate(steps, start=1):
         grid[0, column].text(0.5, 0.1, f"step\n{record.steps[at]:,}", ha="center", fontsize=8,
                              color=INK, transform=grid[0, column].transAxes)  # fmt: skip
     for line, channel in zip(grid[1:], shown, strict=True):
-        blank(line[:1])
+        hide_axes(line[:1])
         line[0].text(0.95, 0.5, f"channel\n{record.channels[channel]}", ha="right", va="center",
                      fontsize=8, color=MUTED, transform=line[0].transAxes)  # fmt: skip
         size = float(np.abs(record.maps[:, 0, channel]).max()) or 1.0
@@ -49,14 +55,8 @@ def _(record: Progression) -> Figure:
 
 
 def _map(axes: Axes, values: NDArray[np.floating], size: float) -> None:
-    show = signed if values.min() < 0 else excited
+    show = draw_signed if values.min() < 0 else draw_activation
     show(axes, values, size=size)
-
-
-def _limits(images: NDArray[np.floating]) -> tuple[float, float]:
-    """Return the range in which images are drawn: 0 to 1 where that holds them."""
-    low, high = float(images.min()), float(images.max())
-    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
 
 
 @caption.register
@@ -83,12 +83,12 @@ def _frame(record: Progression, at: int, dpi: int) -> Image.Image:
     figure = Figure(figsize=(0.75 * columns, 0.4 + 0.85 * rows), dpi=dpi)
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.55 / figure.get_figheight(), 0.05, 0.25)
-    picture(grid[0], record.images[0], "image", _limits(record.images))
+    draw_image(grid[0], record.images[0], "image", display_range(record.images))
     for axes, channel in zip(grid[1:], shown, strict=False):
         values = record.maps[:, 0, channel]
         _map(axes, values[at], float(np.abs(values).max()) or 1.0)
         axes.set_title(str(record.channels[channel]), fontsize=7, color=MUTED, pad=2)
-    blank(grid[len(shown) + 1 :])
+    hide_axes(grid[len(shown) + 1 :])
     figure.suptitle(f"{record.layer}, step {record.steps[at]:,}", fontsize=9, color=INK, x=0.02,
                     ha="left")  # fmt: skip
     return Image.open(io.BytesIO(png(figure, dpi))).convert("RGB").quantize(64)

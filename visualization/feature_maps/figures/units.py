@@ -3,10 +3,10 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from visualization.core.captions import caption
-from visualization.core.pictures import aspect_of, blank
+from visualization.core.pictures import aspect_of, display_range, hide_axes
 from visualization.core.pixels import image_colors
-from visualization.core.registry import BAD, MUTED, draw, text
+from visualization.core.registry import caption, draw, text
+from visualization.core.style import BAD, MUTED
 from visualization.feature_maps.sheets import UnitSheets
 
 _CHANNELS = 32
@@ -20,7 +20,7 @@ def _(record: UnitSheets) -> Figure:
     rows = -(-len(channels) // columns)
     figure = Figure(figsize=(max(1.0 * columns, 2.0), 0.25 + 1.15 * rows), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    blank(grid)
+    hide_axes(grid)
     for row, channel in enumerate(channels):
         grid[row].imshow(face(record, row), interpolation="nearest",
                          aspect=aspect_of(face(record, row)))  # fmt: skip
@@ -32,7 +32,7 @@ def _(record: UnitSheets) -> Figure:
 
 def face(record: UnitSheets, row: int) -> np.ndarray:
     """Return what stands for a channel as colours: the image found for it, or its best patch."""
-    limits = limits_of(record)
+    limits = display_range(record.patches.patches)
     if record.maximised is not None and is_found(record, row):
         return image_colors(record.maximised[row], limits)
     patches = record.patches
@@ -47,12 +47,6 @@ def is_dead(record: UnitSheets, row: int) -> bool:
 def is_found(record: UnitSheets, row: int) -> bool:
     """Tell whether an image was found for a channel."""
     return record.reached is not None and bool(np.isfinite(record.reached[row]))
-
-
-def limits_of(record: UnitSheets) -> tuple[float, float]:
-    """Return the range in which images are shown: 0 to 1 where that holds them."""
-    low, high = float(record.patches.patches.min()), float(record.patches.patches.max())
-    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
 
 
 @text.register

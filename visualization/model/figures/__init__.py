@@ -1,1 +1,5 @@
 """Figures of activations, weights and loss landscapes."""
+
+from visualization.model.figures import cost, landscape, layers, weights
+
+__all__ = ["cost", "landscape", "layers", "weights"]

@@ -11,11 +11,10 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from visualization.core.captions import caption
-from visualization.core.registry import BAD, COLORS, INK, MUTED, draw, text
+from visualization.core.registry import caption, draw, text
+from visualization.core.style import BAD, COLORS, INK, MUTED, axis_labels, despine
 from visualization.core.words import brief
 from visualization.model.landscape import LandscapeLine, LandscapePlane
-from visualization.recurrent.figures.states import label, quiet
 
 _SHOWN = 3  # quantities beside each other
 _LEVELS = 18
@@ -40,8 +39,8 @@ def _(record: LandscapeLine) -> Figure:
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(NullFormatter())
-        quiet(axes, name)
-        label(axes, "α: the parameters are (1 − α)·a + α·b", "")
+        despine(axes, name)
+        axis_labels(axes, "α: the parameters are (1 − α)·a + α·b", "")
         axes.grid(color="#eeeeee")
         axes.legend(fontsize=8, frameon=False)
     figure.suptitle(_said(record), fontsize=9, color=MUTED)
@@ -84,8 +83,8 @@ def _(record: LandscapePlane) -> Figure:
     ):
         _contours(figure, axes, record, values)
         _marks(axes, record)
-        quiet(axes, f"{name}; of the model itself {record.center[name]:.4g}")
-        label(axes, "first direction", "second direction")
+        despine(axes, f"{name}; of the model itself {record.center[name]:.4g}")
+        axis_labels(axes, "first direction", "second direction")
         axes.set_aspect("equal")
     figure.suptitle(_where(record), fontsize=9, color=MUTED)
     figure.axes[0].legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.13), ncols=3,

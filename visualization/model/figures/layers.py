@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from visualization.core.captions import caption
-from visualization.core.pictures import EXCITED, SHADES, blank
-from visualization.core.registry import BAD, COLORS, INK, MUTED, draw, text
+from visualization.core.pictures import EXCITED, SHADES, hide_axes
+from visualization.core.registry import caption, draw, text
+from visualization.core.style import BAD, COLORS, DIVERGING, INK, MUTED, axis_labels, despine
 from visualization.core.words import brief, share_of, wrapped
 from visualization.model.values import (
     DeadUnits,
@@ -20,7 +20,6 @@ from visualization.model.values import (
     LayerValues,
     UnitStates,
 )
-from visualization.recurrent.figures.states import DIVERGING, label, quiet
 
 _LAYERS = 12  # of a picture of maps
 _CHARTS = 24  # of a picture of histograms
@@ -74,7 +73,7 @@ def _images(axes: Axes, images: NDArray[np.floating]) -> None:
     stacked = np.moveaxis(np.concatenate(list(scaled), axis=1), 0, -1)
     shown = stacked if stacked.shape[-1] == 3 else stacked.mean(axis=-1)
     axes.imshow(shown, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
-    blank([axes])
+    hide_axes([axes])
 
 
 def _maps(axes: Axes, layer: LayerValues, num: int) -> None:
@@ -168,7 +167,7 @@ def _(record: LayerHistograms) -> Figure:
     )  # fmt: skip
     for axes, layer in zip(panels, layers, strict=False):
         _histogram(axes, layer)
-    blank(panels[len(layers) :])
+    hide_axes(panels[len(layers) :])
     of = "\n".join(wrapped("share of the values in a bin, zeros left out", 12 * height))
     figure.text(0.24 / width, 0.5, of, fontsize=9, color=INK, rotation=90, va="center",
                 ha="center", rotation_mode="anchor")  # fmt: skip
@@ -247,8 +246,8 @@ def _(record: DeadUnits) -> Figure:
     axes.set(xlim=(0, 118), ylim=(len(layers) - 0.4, -0.6), xticks=range(0, 101, 20))
     left_out = len(record.layers) - len(layers)
     more = f"; {left_out} more layers are not drawn" if left_out else ""
-    quiet(axes, f"{_TITLE} {_over(record.num_images)}{more}")
-    label(axes, "share of the layer's units, %", "")
+    despine(axes, f"{_TITLE} {_over(record.num_images)}{more}")
+    axis_labels(axes, "share of the layer's units, %", "")
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
     figure.legend(fontsize=7.5, frameon=False, ncols=2, loc="outside lower right")

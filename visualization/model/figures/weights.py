@@ -9,13 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from visualization.core.captions import caption
-from visualization.core.pictures import blank
-from visualization.core.registry import BAD, COLORS, INK, MUTED, draw, text
+from visualization.core.pictures import hide_axes
+from visualization.core.registry import caption, draw, text
+from visualization.core.style import BAD, COLORS, DIVERGING, INK, MUTED
 from visualization.core.words import brief
 from visualization.model.figures.layers import mosaic
 from visualization.model.weights import PAGE, LayerWeights, ParameterValues
-from visualization.recurrent.figures.states import DIVERGING
 
 _HEIGHT = 1.75  # inches of a layer
 _BETWEEN = "#606060"  # kernels, which stand apart from their zeros so
@@ -40,7 +39,7 @@ def _(record: LayerWeights) -> Figure:
     for axes, (first, second) in zip(grid, rows, strict=True):
         _pictured(axes[0], first)
         if second is None:
-            blank([axes[1]])
+            hide_axes([axes[1]])
         else:
             _bars(axes[1], second)
         _distribution(axes[2], first)
@@ -155,7 +154,7 @@ def _distribution(axes: Axes, values: ParameterValues) -> None:
 def _norms(axes: Axes, values: ParameterValues) -> None:
     """Draw the norms of the filters, the largest first."""
     if not len(values.norms):
-        blank([axes])
+        hide_axes([axes])
         return
     sizes = -np.sort(-values.norms)
     axes.stairs(sizes, np.arange(len(sizes) + 1.0), fill=True, color=COLORS[1])

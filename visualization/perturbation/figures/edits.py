@@ -8,24 +8,25 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from visualization.core.captions import caption
-from visualization.core.pictures import excited, picture, signed
-from visualization.core.registry import COLORS, INK, MUTED, draw, text
-from visualization.feature_maps.fields.geometry import Hull
-from visualization.perturbation.figures.patterns import (
+from visualization.core.pictures import (
     PANEL,
     Picture,
-    bar_of,
-    box_of,
-    framed,
-    headed,
-    limits_of,
-    name_of,
-    seen_image,
+    bounding_box,
+    color_bar,
+    display_range,
+    draw_activation,
+    draw_frame,
+    draw_framed_image,
+    draw_image,
+    draw_signed,
+    figure_title,
 )
+from visualization.core.registry import caption, draw, text
+from visualization.core.style import COLORS, INK, MUTED, axis_labels, despine
+from visualization.feature_maps.fields.geometry import Hull
+from visualization.perturbation.figures.patterns import name_of
 from visualization.perturbation.paste import Composite, Paste, Piece
 from visualization.perturbation.response import Answers, MapEdit, Response
-from visualization.recurrent.figures.states import label, quiet
 
 _ROWS = 8  # channels of a response that are drawn
 _BARS = 12  # answers that are drawn
@@ -37,14 +38,18 @@ _LONGEST = 20  # characters of a class
 def _(record: Piece) -> Figure:
     figure = Figure(figsize=(1.2 * PANEL, 1.2 * PANEL), layout="constrained")
     axes = figure.subplots()
-    picture(axes, record.pixels, f"cut at row, column {record.place}", limits_of(record.pixels))
+    draw_image(
+        axes, record.pixels, f"cut at row, column {record.place}", display_range(record.pixels)
+    )
     return figure
 
 
 @draw.register
 def _(record: Composite) -> Figure:
     figure = Figure(figsize=(1.2 * PANEL, 1.2 * PANEL), layout="constrained")
-    seen_image(figure.subplots(), record.image, np.asarray(record.mask.any(axis=0)), "composite")
+    draw_framed_image(
+        figure.subplots(), record.image, np.asarray(record.mask.any(axis=0)), "composite"
+    )
     return figure
 
 
@@ -53,25 +58,25 @@ def _(record: Paste) -> Figure:
     figure = Figure(figsize=(3.6 * PANEL, 2.7 * PANEL), layout="constrained")
     above, below = figure.subplots(2, 3)
     images = {"source": record.source, "target": record.target, "composite": record.composite}
-    limits = limits_of(*images.values())
+    limits = display_range(*images.values())
     boxes = [record.copied, record.pasted, record.pasted]
     hulls = [record.hulls[0], record.hulls[1], record.hulls[1]]
     for axes, (title, image), box, hull in zip(above, images.items(), boxes, hulls, strict=True):
-        picture(axes, image, title, limits)
+        draw_image(axes, image, title, limits)
         if box.any():
-            framed(axes, *box_of(np.asarray(box.any(axis=0))))
+            draw_frame(axes, *bounding_box(np.asarray(box.any(axis=0))))
         _seen(axes, hull)
     values = (record.of_source, record.before, record.after)
     units = (record.unit, record.place, record.place)
     size = max(float(np.abs(each).max()) for each in record.maps)
     has_signs = any(float(each.min()) < 0 for each in record.maps)
     for axes, each, unit, value in zip(below, record.maps, units, values, strict=True):
-        shown = (signed if has_signs else excited)(
+        shown = (draw_signed if has_signs else draw_activation)(
             axes, each, f"({unit[1]}, {unit[2]}): {value:.4g}", size
         )
-        framed(axes, unit[1:2] * 2, unit[2:3] * 2)
-    bar_of(figure, shown, below[-1])
-    headed(figure, f"{name_of(record.layer, record.unit)}\n{_verdict(record)}")
+        draw_frame(axes, unit[1:2] * 2, unit[2:3] * 2)
+    color_bar(figure, shown, below[-1])
+    figure_title(figure, f"{name_of(record.layer, record.unit)}\n{_verdict(record)}")
     return figure
 
 
@@ -115,15 +120,15 @@ def _(record: Response) -> Figure:
         share = min(_TALL / height, 1.0)
         top = parts[1].subfigures(2, 1, height_ratios=(share, 1 - share + 1e-3))[0]
         _answers(top.subplots(), record.answers)
-    headed(figure, f"{record.layer or 'output'}: {record.edit}")
+    figure_title(figure, f"{record.layer or 'output'}: {record.edit}")
     return figure
 
 
 def _inputs(grid: Sequence[Axes], record: Response) -> None:
-    limits = limits_of(record.original, record.modified)
-    picture(grid[0], record.original, "original", limits)
-    picture(grid[1], record.modified, "modified", limits)
-    signed(grid[2], (record.modified - record.original).mean(axis=0), "difference")
+    limits = display_range(record.original, record.modified)
+    draw_image(grid[0], record.original, "original", limits)
+    draw_image(grid[1], record.modified, "modified", limits)
+    draw_signed(grid[2], (record.modified - record.original).mean(axis=0), "difference")
     grid[0].set_ylabel("image", fontsize=8, color=INK)
 
 
@@ -133,11 +138,11 @@ def _response_row(
     """Draw one channel's maps, before and after on one scale, and the difference on that of all."""
     before, after = record.before[row], record.after[row]
     most = float(max(np.abs(before).max(), np.abs(after).max()))
-    show = signed if min(before.min(), after.min()) < 0 else excited
+    show = draw_signed if min(before.min(), after.min()) < 0 else draw_activation
     show(grid[0], before, "", most)
     show(grid[1], after, "", most)
     grid[0].set_ylabel(f"channel {channel}", fontsize=8, color=INK)
-    return signed(grid[2], record.difference[row], "", size)
+    return draw_signed(grid[2], record.difference[row], "", size)
 
 
 def _vector_response(record: Response) -> Figure:
@@ -145,13 +150,13 @@ def _vector_response(record: Response) -> Figure:
     num = min(2 * _BARS, len(record.channels))
     figure = Figure(figsize=(7.2, 0.9 + max(1.8, 0.3 * num)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 2))
-    limits = limits_of(record.original, record.modified)
+    limits = display_range(record.original, record.modified)
     both = np.concatenate([record.original, record.modified], axis=1)
-    picture(left, both, "original, modified", limits)
+    draw_image(left, both, "original, modified", limits)
     names = [str(channel) for channel in record.channels[:num]]
     _pairs(right, names, record.before[:num, 0, 0], record.after[:num, 0, 0])
-    label(right, "activation", "place")
-    headed(figure, f"{record.layer or 'output'}: {record.edit}")
+    axis_labels(right, "activation", "place")
+    figure_title(figure, f"{record.layer or 'output'}: {record.edit}")
     return figure
 
 
@@ -162,7 +167,7 @@ def _pairs(axes: Axes, names: Sequence[str], before: Picture, after: Picture) ->
     axes.barh(at + 0.19, after, 0.36, color=COLORS[0], label="after")
     axes.set_yticks(at, names)
     axes.invert_yaxis()
-    quiet(axes)
+    despine(axes)
     axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
 
 
@@ -177,7 +182,7 @@ def _answers(axes: Axes, answers: Answers) -> None:
     names = [_shortened(answers.name(at)) for at in likely]
     _pairs(axes, names, before[likely], after[likely])
     axes.set_xlim(0, 1)
-    label(axes, "probability", "class")
+    axis_labels(axes, "probability", "class")
 
 
 def _shortened(name: str) -> str:
@@ -188,9 +193,9 @@ def _shortened(name: str) -> str:
 def _(record: MapEdit) -> Figure:
     figure = Figure(figsize=(6.4, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.8))
-    picture(left, record.image, "image", limits_of(record.image))
+    draw_image(left, record.image, "image", display_range(record.image))
     _answers(right, record.answers)
-    headed(figure, _change(record))
+    figure_title(figure, _change(record))
     return figure
 
 

@@ -5,14 +5,22 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
-from matplotlib.image import AxesImage
-from matplotlib.patches import Rectangle
-from numpy.typing import NDArray
+from matplotlib.figure import Figure
 
-from visualization.core.captions import caption
-from visualization.core.pictures import aspect_of, picture, signed
-from visualization.core.registry import COLORS, INK, MUTED, draw, text
+from visualization.core.pictures import (
+    FRAME,
+    PANEL,
+    Picture,
+    aspect_of,
+    color_bar,
+    display_range,
+    draw_framed_image,
+    draw_image,
+    draw_signed,
+    figure_title,
+)
+from visualization.core.registry import caption, draw, text
+from visualization.core.style import COLORS, INK, MUTED, axis_labels, despine
 from visualization.core.words import brief
 from visualization.perturbation.minimal import MinimalPatch
 from visualization.perturbation.pattern import (
@@ -22,22 +30,10 @@ from visualization.perturbation.pattern import (
     UnitPattern,
 )
 from visualization.perturbation.perturbations import find_perturbation
-from visualization.recurrent.figures.states import label, quiet
 
-FRAME = COLORS[1]
-PANEL = 2.1  # inches of a picture's side, with its title
 _OUTSIDE = "#e9e9e9"  # where a map says nothing
 _VEIL = (0.42, 0.55, 0.72, 0.85)  # over pixels that are replaced
 _THUMBNAILS = 6  # under a curve
-
-Picture = NDArray[np.floating]
-
-
-def limits_of(*images: Picture) -> tuple[float, float]:
-    """Return the values that are black and white: 0 and 1, if the images keep to that."""
-    low = min(float(image.min()) for image in images)
-    high = max(float(image.max()) for image in images)
-    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
 
 
 def name_of(layer: str | None, unit: Sequence[int]) -> str:
@@ -48,52 +44,23 @@ def name_of(layer: str | None, unit: Sequence[int]) -> str:
     return f"{of}, channel {unit[0]} at ({unit[1]}, {unit[2]})"
 
 
-def framed(axes: Axes, rows: Sequence[int], columns: Sequence[int], color: str = FRAME) -> None:
-    """Draw a frame around pixels, first and last included; it may reach beyond the border."""
-    corner = (columns[0] - 0.5, rows[0] - 0.5)
-    width, height = columns[1] - columns[0] + 1, rows[1] - rows[0] + 1
-    axes.add_patch(
-        Rectangle(corner, width, height, fill=False, edgecolor=color, linewidth=1.6, clip_on=False)
-    )
-
-
-def box_of(mask: NDArray[np.bool_]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the first and last row and column in which a mask (H, W) holds."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    return (int(rows[0]), int(rows[-1])), (int(columns[0]), int(columns[-1]))
-
-
-def seen_image(axes: Axes, image: Picture, field: NDArray[np.bool_], title: str) -> None:
-    """Draw an image with a frame around a field (H, W), where it is not all of it."""
-    picture(axes, image, title, limits_of(image))
-    if field.any() and not field.all():
-        framed(axes, *box_of(field))
-
-
-def bar_of(figure: Figure | SubFigure, image: AxesImage, axes: Axes, name: str = "") -> None:
-    """Draw what the colours of a map mean."""
-    bar = figure.colorbar(image, ax=axes, pad=0.02, fraction=0.05)
-    bar.ax.tick_params(labelsize=7)
-    bar.set_label(name, fontsize=7, color=MUTED)
-
-
 def _drop(figure: Figure, axes: Axes, record: Occlusion) -> None:
     values = record.drop[record.field]
     size = float(np.abs(values).max()) if values.size else 1.0
     axes.set_facecolor(_OUTSIDE)
     sides = " × ".join(map(str, record.window))
-    image = signed(axes, record.drop, f"lost when {sides} is covered", size)
-    bar_of(figure, image, axes)
+    image = draw_signed(axes, record.drop, f"lost when {sides} is covered", size)
+    color_bar(figure, image, axes)
 
 
 def _slope(figure: Figure, axes: Axes, record: PixelGradient) -> None:
     title = "gradient" if not record.is_dead else "gradient: 0 everywhere"
-    bar_of(figure, signed(axes, record.gradient.sum(axis=0), title), axes)
+    color_bar(figure, draw_signed(axes, record.gradient.sum(axis=0), title), axes)
 
 
 def _kept(axes: Axes, record: MinimalPatch) -> None:
     """Draw an image of which all that is replaced is behind a veil."""
-    picture(axes, record.image, "", limits_of(record.image))
+    draw_image(axes, record.image, "", display_range(record.image))
     veil = np.broadcast_to(np.array(_VEIL), (*record.mask.shape, 4)).copy()
     veil[record.mask] = 0
     axes.imshow(veil, interpolation="nearest", aspect=aspect_of(veil))
@@ -111,7 +78,7 @@ def _curve(axes: Axes, record: MinimalPatch) -> None:
     ticks = [0, *(10**power for power in range(6) if 10**power <= record.sizes[0])]
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.xaxis.minorticks_off()
-    quiet(axes)
+    despine(axes)
     axes.tick_params(labelsize=7)
     axes.set_xlabel("pixels kept", fontsize=8)
     axes.set_title(f"activation ({record.keep:.0%} dotted)", fontsize=8, color=INK)
@@ -121,9 +88,9 @@ def _curve(axes: Axes, record: MinimalPatch) -> None:
 def _(record: Occlusion) -> Figure:
     figure = Figure(figsize=(2.4 * PANEL, 1.25 * PANEL), layout="constrained")
     left, right = figure.subplots(1, 2)
-    seen_image(left, record.image, record.field, "what it sees")
+    draw_framed_image(left, record.image, record.field, "what it sees")
     _drop(figure, right, record)
-    headed(figure, f"{name_of(record.layer, record.unit)}: {record.activation:.3g}")
+    figure_title(figure, f"{name_of(record.layer, record.unit)}: {record.activation:.3g}")
     return figure
 
 
@@ -131,9 +98,9 @@ def _(record: Occlusion) -> Figure:
 def _(record: PixelGradient) -> Figure:
     figure = Figure(figsize=(2.4 * PANEL, 1.25 * PANEL), layout="constrained")
     left, right = figure.subplots(1, 2)
-    picture(left, record.image, "image", limits_of(record.image))
+    draw_image(left, record.image, "image", display_range(record.image))
     _slope(figure, right, record)
-    headed(figure, f"{name_of(record.layer, record.unit)}: {record.activation:.3g}")
+    figure_title(figure, f"{name_of(record.layer, record.unit)}: {record.activation:.3g}")
     return figure
 
 
@@ -141,10 +108,10 @@ def _(record: PixelGradient) -> Figure:
 def _(record: MinimalPatch) -> Figure:
     figure = Figure(figsize=(3.6 * PANEL, 1.25 * PANEL), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.2))
-    seen_image(left, record.image, record.field, "what it sees")
+    draw_framed_image(left, record.image, record.field, "what it sees")
     _kept(middle, record)
     _curve(right, record)
-    headed(figure, f"{name_of(record.layer, record.unit)}: {record.activation:.3g}")
+    figure_title(figure, f"{name_of(record.layer, record.unit)}: {record.activation:.3g}")
     return figure
 
 
@@ -155,19 +122,14 @@ def _(record: UnitPattern) -> Figure:
     figure = Figure(figsize=(1.05 * num * PANEL, 1.3 * PANEL), layout="constrained")
     grid = figure.subplots(1, num)
     occlusion = record.occlusion
-    seen_image(grid[0], occlusion.image, occlusion.field, "what it sees")
+    draw_framed_image(grid[0], occlusion.image, occlusion.field, "what it sees")
     _drop(figure, grid[1], occlusion)
     _slope(figure, grid[2], record.gradient)
     if patch is not None:
         _kept(grid[3], patch)
         _curve(grid[4], patch)
-    headed(figure, f"{name_of(occlusion.layer, occlusion.unit)}: {occlusion.activation:.3g}")
+    figure_title(figure, f"{name_of(occlusion.layer, occlusion.unit)}: {occlusion.activation:.3g}")
     return figure
-
-
-def headed(figure: Figure, words: str) -> None:
-    """Give a figure a title at its left."""
-    figure.suptitle(words, fontsize=10, color=INK, x=0.01, ha="left")
 
 
 @draw.register
@@ -185,8 +147,10 @@ def _(record: PerturbationSweep) -> Figure:
         curve, strip = part.subplots(2, 1, height_ratios=(3, 1))
         _swept(curve, record, name)
         curve.set_ylim(low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1))
-        _thumbnails(strip, record.shown[name], limits_of(record.image))
-    headed(figure, f"{name_of(record.layer, record.unit)}: {record.activation:.3g} undisturbed")
+        _thumbnails(strip, record.shown[name], display_range(record.image))
+    figure_title(
+        figure, f"{name_of(record.layer, record.unit)}: {record.activation:.3g} undisturbed"
+    )
     return figure
 
 
@@ -196,9 +160,9 @@ def _swept(axes: Axes, record: PerturbationSweep, name: str) -> None:
     axes.fill_between(strengths, least, most, color=COLORS[0], alpha=0.2, linewidth=0)
     axes.plot(strengths, record.mean(name), color=COLORS[0], linewidth=1.5, **style)
     axes.axhline(record.activation, color=MUTED, linewidth=0.8, linestyle=":")
-    quiet(axes, name)
+    despine(axes, name)
     axes.tick_params(labelsize=7)
-    label(axes, find_perturbation(name).unit, "activation")
+    axis_labels(axes, find_perturbation(name).unit, "activation")
 
 
 def _thumbnails(axes: Axes, shown: Picture, limits: tuple[float, float]) -> None:
@@ -207,7 +171,7 @@ def _thumbnails(axes: Axes, shown: Picture, limits: tuple[float, float]) -> None
     gap = max(1, shown.shape[3] // 12)
     padded = np.pad(shown[chosen], ((0, 0), (0, 0), (0, 0), (0, gap)), constant_values=limits[1])
     strip = np.concatenate(list(padded), axis=2)[:, :, :-gap]
-    picture(axes, strip, "", limits)
+    draw_image(axes, strip, "", limits)
     axes.set_axis_off()
 
 

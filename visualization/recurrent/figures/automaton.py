@@ -13,7 +13,8 @@ from matplotlib.patches import Circle, FancyArrowPatch
 from matplotlib.path import Path
 from numpy.typing import NDArray
 
-from visualization.core.registry import COLORS, INK, MUTED, draw, text
+from visualization.core.registry import caption, draw, text
+from visualization.core.style import COLORS, INK, MUTED
 from visualization.core.words import breadth, brief, share_of
 from visualization.recurrent.machine import Automaton
 
@@ -262,3 +263,8 @@ def _table(record: Automaton) -> Figure:
              share_of(len(record.alphabet), columns - 1, "symbols"))  # fmt: skip
     _head(figure, record, "; ".join(filter(None, parts)))
     return figure
+
+
+@caption.register
+def _(record: Automaton) -> str:
+    return "The smallest machine that answers as the network does."

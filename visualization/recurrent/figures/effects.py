@@ -3,27 +3,28 @@
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from visualization.core.registry import BAD, COLORS, GOOD, INK, MUTED, draw, text
+from visualization.core.registry import caption, draw, text
+from visualization.core.style import (
+    COLORS,
+    INK,
+    MUTED,
+    despine,
+    printable,
+)
 from visualization.core.words import brief, listed, share_of, spaced
 from visualization.recurrent.ablation import UnitRanking
-from visualization.recurrent.figures.states import DIVERGING, label, quiet, shown
 from visualization.recurrent.intervention import Intervention, Patching
 from visualization.recurrent.queries import Match, Matches
-from visualization.representation.comparison import CORNERS, Group, Overlap, UnitMatch
 
 _GROUPS_SHOWN = 20
-_GROUPS_NAMED = 10  # under an axis, of a quantity with many values
 _LEAST_CHANGE = 0.02  # of the answers: the full colour stands for no less
 _CODES_SHOWN = 24
-_LONGEST = 20  # characters of an example beside a bar
 _SCORES_SHOWN = 4
 _PLACES_SHOWN, _WRITTEN_SHOWN = 16, 12  # of an answer
 _CHANGES = 6  # of an intervention
-_QUANTITIES_SHOWN = 8
 _FULL = 99.0  # percentile of the changes at which colours are full: one of few samples is not it
 _AROUND = 24  # characters at either side of a span that are drawn
 _FOUND_SHOWN = 30
@@ -44,7 +45,7 @@ def _(record: UnitRanking) -> Figure:
         axes.barh(range(len(top)), change[top], color=COLORS[0], height=0.65, xerr=ends,
                   error_kw={"elinewidth": 1, "ecolor": INK, "capsize": 2})  # fmt: skip
         axes.axvline(0, color=INK, linewidth=0.8)
-        quiet(axes, name)
+        despine(axes, name)
         axes.set_xlabel(f"change from {record.baseline[name]:.4g}", fontsize=9)
         axes.grid(axis="x", color="#eeeeee")
         axes.set_axisbelow(True)
@@ -90,7 +91,7 @@ def _(record: Patching) -> Figure:
             shown_value = f"{100 * value:.{digits}f}"
             axes.text(column, row, shown_value, ha="center", va="center", fontsize=7, color=color,
                       in_layout=False)  # fmt: skip
-        quiet(axes, f"{title}, %")
+        despine(axes, f"{title}, %")
         axes.set_xticks(range(len(places)), [brief(record.places[at], 12) for at in places])
         some = share_of(len(record.places), len(places), "places")
         axes.set_xlabel(record.what_places + (some and f" ({some})"), fontsize=9)
@@ -139,10 +140,10 @@ def _(record: Intervention) -> Figure:
             axes.text(place, code, f"{odds[place, code]:.2f}", ha="center", va="center", fontsize=7,
                       color="white" if odds[place, code] > 0.6 else INK,
                       in_layout=False)  # fmt: skip
-        quiet(axes, title)
+        despine(axes, title)
         axes.set_xticks(range(places), range(1, places + 1))
         axes.set_xlabel(f"position in the answer{some}", fontsize=9)
-    grid[0].set_yticks(range(len(codes)), [shown(record.characters[code]) for code in codes])
+    grid[0].set_yticks(range(len(codes)), [printable(record.characters[code]) for code in codes])
     grid[0].set_ylabel("probability of each answer", fontsize=9)
     figure.suptitle("\n".join(head), fontsize=9, color=MUTED)
     return figure
@@ -152,115 +153,6 @@ def _(record: Intervention) -> Figure:
 def _(record: Intervention) -> str:
     changes = "; ".join(record.changes)
     return f"{record.question} = {record.before}; with {changes}: {record.after}"
-
-
-@draw.register
-def _(record: Overlap) -> Figure:
-    titles = list(record.groups)[:_QUANTITIES_SHOWN]
-    figure = Figure(figsize=(9.0, 2.4 + 2.3 * (-(-len(titles) // 2))), layout="constrained")
-    figures = figure.subfigures(1 + -(-len(titles) // 2), 1, squeeze=False)[:, 0]
-    _corners(figures[0].subplots(), record)
-    for row, first in enumerate(range(0, len(titles), 2), start=1):
-        panels = figures[row].subplots(1, 2)
-        for axes, title in zip(panels, titles[first : first + 2], strict=False):
-            _shares(axes, title, record.groups[title], record.names)
-        if first + 1 == len(titles):
-            panels[1].set_axis_off()
-    return figure
-
-
-def _corners(axes: Axes, record: Overlap) -> None:
-    a, b = (brief(name, 30) for name in record.names)
-    words = ("both right", f"only {a}", f"only {b}", "neither")
-    colors = (GOOD, COLORS[0], COLORS[1], BAD)
-    counts = [record.counts[name] for name in CORNERS]
-    bars = axes.barh(words, counts, color=colors, height=0.4)
-    axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3, fontsize=9)
-    axes.set(ylim=(3.7, -0.5), xlim=(0, 1.12 * max(counts)))
-    for row, name in enumerate(CORNERS):
-        found = [example for example in record.examples(name, 4) if len(example) <= _LONGEST]
-        if found:
-            axes.text(
-                0.99, row + 0.4, f"such as {',  '.join(found)}", fontsize=7, color=MUTED,
-                ha="right", va="center", transform=axes.get_yaxis_transform(), parse_math=False,
-                in_layout=False,
-            )  # fmt: skip
-    verdict = "no difference is shown" if record.p_value > 0.05 else "they differ"
-    quiet(axes, f"{sum(counts):,} questions; McNemar {_p(record)}: {verdict}")
-    axes.set_xlabel("questions", fontsize=9)
-
-
-def _p(record: Overlap) -> str:
-    return f"p = {record.p_value:.2g}" if record.p_value > 0 else "p < 1e-300"
-
-
-def _shares(axes: Axes, title: str, groups: tuple[Group, ...], names: tuple[str, str]) -> None:
-    """Draw the shares right of each value, with 95 % intervals (Wilson 1927)."""
-    x = np.arange(len(groups))
-    num = np.array([group.num_samples for group in groups])
-    for shift, name, right, color in (
-        (-0.12, names[0], np.array([group.right_a for group in groups]), COLORS[0]),
-        (0.12, names[1], np.array([group.right_b for group in groups]), COLORS[1]),
-    ):
-        middle = (right + 1.92 / num) / (1 + 3.84 / num)
-        reach = 1.96 * np.sqrt(right * (1 - right) / num + 0.96 / num**2) / (1 + 3.84 / num)
-        ends = 100 * np.clip([right - (middle - reach), middle + reach - right], 0, None)
-        axes.errorbar(x + shift, 100 * right, ends, fmt="o", markersize=4, capsize=2, color=color,
-                      label=brief(name), elinewidth=1)  # fmt: skip
-    each = -(-len(groups) // _GROUPS_NAMED)
-    named = [f"{brief(group.value, 10)}\n({group.num_samples:,})" for group in groups[::each]]
-    axes.set_xticks(x[::each], named)
-    quiet(axes, "")
-    axes.grid(axis="y", color="#eeeeee")
-    axes.set_xlim(-0.5, len(groups) - 0.5)
-    label(axes, f"{brief(title)} (questions)", "right, %")
-    axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
-
-
-@text.register
-def _(record: Overlap) -> str:
-    a, b = record.names
-    words = {"both": "both right", "only_a": f"only {a}", "only_b": f"only {b}"}
-    lines = [f"{words.get(name, name)}: {count:,}" for name, count in record.counts.items()]
-    lines.append(f"McNemar's exact test: {_p(record)}")
-    for corner in CORNERS:
-        found = record.examples(corner, 12)
-        if found:
-            lines.append(f"{words.get(corner, corner)}: " + ", ".join(found))
-    for title, groups in record.groups.items():
-        lines.append(f"{title:<30}{'questions':>10}{a:>16}{b:>16}")
-        lines += [
-            f"{group.value:>30}{group.num_samples:>10,}{group.right_a:>16.4f}{group.right_b:>16.4f}"
-            for group in groups
-        ]
-    return "\n".join(lines)
-
-
-@draw.register
-def _(record: UnitMatch) -> Figure:
-    figure = Figure(figsize=(8.6, 3.9), layout="constrained")
-    heat, curve = figure.subplots(1, 2)
-    matrix: NDArray[Any] = record.correlations[record.pairs[:, 0]][:, record.pairs[:, 1]]
-    image = heat.imshow(matrix, cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
-    figure.colorbar(image, ax=heat, pad=0.02).ax.tick_params(labelsize=7)
-    quiet(heat, "correlation of the units, matched pairs on the diagonal")
-    label(heat, f"units of {record.names[1]}", f"units of {record.names[0]}")
-    heat.set_xticks([])
-    heat.set_yticks([])
-    curve.plot(range(1, len(matrix) + 1), record.matched, color=COLORS[0], label="matched units")
-    curve.plot(range(1, len(matrix) + 1), record.chance, color=MUTED, label="samples shuffled")
-    quiet(curve, "how alike the matched units are")
-    label(curve, "pair, the most alike first", "|correlation|")
-    curve.set_ylim(0, 1.03)
-    curve.legend(fontsize=8, frameon=False)
-    return figure
-
-
-@text.register
-def _(record: UnitMatch) -> str:
-    pairs = zip(record.pairs, record.matched, strict=True)
-    lines = (f"{a:>4} {b:>4} {record.correlations[a, b]:>+7.3f}" for (a, b), _ in pairs)
-    return "\n".join([f"unit of {record.names[0]}, unit of {record.names[1]}, correlation", *lines])
 
 
 @draw.register
@@ -287,7 +179,7 @@ def _(record: Matches) -> Figure:
         axes.axhspan(row - 0.5, row + 0.5, *ends, color="#cfe8d8")
         for step, character in enumerate(read[first:last], start=first):
             color = INK if start <= step < stop else MUTED
-            axes.text(step - first + 0.5, row, shown(character), fontsize=9, ha="center",
+            axes.text(step - first + 0.5, row, printable(character), fontsize=9, ha="center",
                       va="center", family="DejaVu Sans Mono", color=color,
                       parse_math=False)  # fmt: skip
         place = f"; steps {first}–{last - 1}" if last - first < len(read) else ""
@@ -327,3 +219,29 @@ def _(record: Matches) -> str:
         where = f"sample {match.sample}, steps {match.start} to {match.stop - 1}"
         lines.append(f"{where}: {_said(match)}: {shared}")
     return "\n".join(lines)
+
+
+@caption.register
+def _(record: UnitRanking) -> str:
+    return "How much the scores change when one unit is switched off throughout."
+
+
+@caption.register
+def _(record: Patching) -> str:
+    return (
+        "One unit is given the state that it has in another sample, and the rest stays: what "
+        "changes is what that unit carries."
+    )
+
+
+@caption.register
+def _(record: Intervention) -> str:
+    return "The same question answered twice: untouched, and with states changed."
+
+
+@caption.register
+def _(record: Matches) -> str:
+    return (
+        "Green: the characters over which the units were selected, and the windows that share "
+        "most of them."
+    )

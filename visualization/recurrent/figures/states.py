@@ -1,9 +1,7 @@
 """What units hold: traces, overlays, gates, roles, probes and paths."""
 
-import re
 from typing import Any
 
-import attrs
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -11,43 +9,32 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from visualization.core.legible import SPARE
-from visualization.core.registry import COLORS, INK, MUTED, draw, text
+from visualization.core.registry import caption, draw, text
+from visualization.core.style import (
+    COLORS,
+    DIVERGING,
+    INK,
+    MUTED,
+    SEQUENTIAL,
+    axis_labels,
+    despine,
+    printable,
+)
 from visualization.core.words import brief, share_of, spaced
 from visualization.recurrent.cells import CellTrace
 from visualization.recurrent.overlay import Overlay, OverlayPart
 from visualization.recurrent.paths import StatePaths
 from visualization.recurrent.roles import KINDS, UnitRoles
 from visualization.recurrent.saturation import GateSaturation
-from visualization.representation.probes import FEWEST_ROWS, ProbeTable
 
-DIVERGING, SEQUENTIAL = "RdBu_r", "Blues"
 NAMES = {
     "i": "input gate i", "f": "forget gate f", "o": "output gate o", "r": "reset gate r",
     "z": "update gate z", "g": "candidate g", "n": "candidate n", "c": "cell c", "h": "hidden h",
 }  # fmt: skip
 _ROWS_SHOWN = 24
 _PARTS_SHOWN, _CHARACTERS = 4, 40  # layers of an overlay, and steps of all of them together
-_PROBED, _PROBED_STEPS = 40, 24  # quantities and steps of a table of probes
 _COLORED = 20  # categories of paths that have a colour of their own
 _STEPS_SHOWN = 16  # numbers of steps under an axis that they share with characters
-
-
-def quiet(axes: Axes, title: str = "") -> None:
-    """Set the title and leave two of the four lines."""
-    axes.set_title(title, fontsize=10, color=INK, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
-
-
-def label(axes: Axes, x: str, y: str) -> None:
-    """Name both axes."""
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-
-
-def shown(character: str) -> str:
-    """Return a character as it is printed: padding as a return sign."""
-    return "⏎" if character == "\n" else character
 
 
 @draw.register
@@ -65,8 +52,8 @@ def _(record: CellTrace) -> Figure:
             first, aspect="auto", interpolation="auto", vmin=0.0 if is_gate else -size,
             vmax=size, cmap=SEQUENTIAL if is_gate else DIVERGING,
         )  # fmt: skip
-        quiet(axes, NAMES[name])
-        label(axes, "time step", "unit")
+        despine(axes, NAMES[name])
+        axis_labels(axes, "time step", "unit")
         figure.colorbar(image, ax=axes, pad=0.02).ax.tick_params(labelsize=7)
     for axes in panels[len(quantities) :]:
         axes.set_axis_off()
@@ -103,17 +90,17 @@ def _characters(axes: Axes, part: OverlayPart, size: int) -> None:
     for step, character in enumerate(characters):
         for row in range(len(units)):
             color = "white" if abs(first[row, step]) > 0.75 else INK
-            axes.text(step, row, shown(character), fontsize=7, color=color, ha="center",
+            axes.text(step, row, printable(character), fontsize=7, color=color, ha="center",
                       va="center", family="DejaVu Sans Mono", parse_math=False,
                       in_layout=False)  # fmt: skip
     axes.set_yticks(range(len(units)), [str(unit) for unit in units])
     axes.set_xticks([])
     steps = f"; steps 1–{size} of {whole.shape[1]:,}" if size < whole.shape[1] else ""
-    quiet(axes, f"{brief(part.name)}, {'tanh(c)' if name == 'c' else name}{steps}")
+    despine(axes, f"{brief(part.name)}, {'tanh(c)' if name == 'c' else name}{steps}")
     axes.tick_params(labelsize=7, length=0)
-    label(axes, "character read →", "unit")
+    axis_labels(axes, "character read →", "unit")
     if part.writes is not None:
-        axes.set_xticks(range(size), [shown(c) for c in part.writes[0, :size]])
+        axes.set_xticks(range(size), [printable(c) for c in part.writes[0, :size]])
         axes.set_xlabel("above: read; here: written", fontsize=8)
 
 
@@ -125,8 +112,8 @@ def _(record: GateSaturation) -> Figure:
     for axes, (name, left) in zip(grid, record.left.items(), strict=True):
         axes.plot([0, 1], [1, 0], color="#dddddd", linewidth=1, zorder=0)
         axes.scatter(left, record.right[name], s=26, alpha=0.45, color=COLORS[0], linewidths=0)
-        quiet(axes, NAMES[name])
-        label(axes, f"share of time below {record.low}", f"share of time above {record.high}")
+        despine(axes, NAMES[name])
+        axis_labels(axes, f"share of time below {record.low}", f"share of time above {record.high}")
         axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), aspect="equal")
     return figure
 
@@ -157,15 +144,15 @@ def _(record: UnitRoles) -> Figure:
     for unit in _extremes(record):
         plane.annotate(str(unit), record.shares[unit, :2], (3, 3), textcoords="offset points",
                        fontsize=7, color=MUTED, gid=SPARE)  # fmt: skip
-    quiet(plane, f"what explains a unit ({record.count('constant')} hardly vary)")
-    label(plane, "share of variance: position", "share of variance: character")
+    despine(plane, f"what explains a unit ({record.count('constant')} hardly vary)")
+    axis_labels(plane, "share of variance: position", "share of variance: character")
     plane.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     plane.legend(fontsize=8, frameon=False, loc="upper right")
     order = record.order if len(record.order) else np.arange(1)
     profile = np.concatenate([record.by_position, record.by_symbol])[:, order].T
     profile = (profile - profile.mean(1, keepdims=True)) / np.maximum(profile.std(1), 1e-9)[:, None]
     steps = len(record.by_position)
-    names = [str(t) for t in range(steps)], [shown(s) for s in record.symbols]
+    names = [str(t) for t in range(steps)], [printable(s) for s in record.symbols]
     halves = (profile[:, :steps], profile[:, steps:])
     for axes, values, ticks in zip((places, symbols), halves, names, strict=True):
         image = axes.imshow(values, aspect="auto", cmap=DIVERGING, vmin=-2.5, vmax=2.5,
@@ -175,10 +162,10 @@ def _(record: UnitRoles) -> Figure:
         axes.set_yticks([])
     every = max(1, len(order) // 24)
     places.set_yticks(range(0, len(order), every), order[::every], fontsize=6)
-    quiet(places, "mean activity, in the unit's own deviations")
+    despine(places, "mean activity, in the unit's own deviations")
     places.tick_params(axis="y", labelsize=6)
-    label(places, "position", "unit, like beside like")
-    label(symbols, "character", "")
+    axis_labels(places, "position", "unit, like beside like")
+    axis_labels(symbols, "character", "")
     figure.colorbar(image, ax=symbols, pad=0.01).ax.tick_params(labelsize=7)
     return figure
 
@@ -203,70 +190,6 @@ def _(record: UnitRoles) -> str:
 
 
 @draw.register
-def _(whole: ProbeTable) -> Figure:
-    record, steps = _readable(whole)
-    rows, columns = record.scores.shape
-    figure = Figure(
-        figsize=(max(4.8, 2.6 + 0.46 * columns), 1.4 + 0.27 * rows), layout="constrained"
-    )
-    axes = figure.subplots()
-    image = axes.imshow(record.gains, aspect="auto", cmap="Greens", vmin=0, vmax=1)
-    for row, column in np.argwhere(~np.isnan(record.scores)):
-        color = "white" if record.gains[row, column] > 0.6 else INK
-        value = re.sub(r"^(-?)0\.", r"\1.", f"{record.scores[row, column]:.2f}")
-        axes.text(column, row, value, ha="center", va="center", fontsize=7, color=color,
-                  in_layout=False)  # fmt: skip
-    axes.axvline(columns - 1.5, color="white", linewidth=4)
-    names = [
-        f"{brief(name)} ({'right' if is_category else 'R²'})"
-        for name, is_category in zip(record.quantities, record.categorical, strict=True)
-    ]
-    axes.set_yticks(range(rows), names, fontsize=8)
-    axes.set_xticks(range(columns), [*map(str, steps[:-1]), "all"], fontsize=8)
-    num, num_steps = len(whole.quantities), whole.scores.shape[1] - 1
-    parts = share_of(num, rows, "quantities"), share_of(num_steps, columns - 1, "steps")
-    said = "".join(f"; {each}" for each in parts if each)
-    quiet(axes, f"linear probes of the state, on withheld samples{said}")
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    axes.set_xlabel("time step (empty: too few samples, or always the same)", fontsize=9)
-    bar = figure.colorbar(image, ax=axes, pad=0.01)
-    bar.set_label("share of what shuffled labels leave", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
-    return figure
-
-
-def _readable(record: ProbeTable) -> tuple[ProbeTable, NDArray[np.int64]]:
-    """Return a table of no more quantities and steps than fit, and its steps, all of them last."""
-    last = record.scores.shape[1] - 1
-    steps = np.append(spaced(last, _PROBED_STEPS), last)
-    rows = slice(_PROBED)
-    return attrs.evolve(
-        record, quantities=record.quantities[rows], categorical=record.categorical[rows],
-        scores=record.scores[rows, steps], controls=record.controls[rows, steps],
-        correlations=record.correlations[rows, steps],
-    ), steps  # fmt: skip
-
-
-@text.register
-def _(record: ProbeTable) -> str:
-    lines = [f"{'quantity':<26}{'at best':>8}{'control':>9}  most correlated units (at step)"]
-    for row, name in enumerate(record.quantities):
-        if np.isnan(record.scores[row]).all():
-            why = f"too few samples with a value ({FEWEST_ROWS} are needed), or always the same"
-            lines.append(f"{name:<26}    {why}")
-            continue
-        best = int(np.nanargmax(record.scores[row]))
-        units = ", ".join(
-            f"{unit} {value:+.2f} ({'all' if step == record.scores.shape[1] - 1 else step})"
-            for unit, step, value in record.best_units(name)
-        )
-        scores = f"{record.scores[row, best]:>8.2f}{record.controls[row, best]:>9.2f}"
-        lines.append(f"{name:<26}{scores}  {units}")
-    return "\n".join(lines)
-
-
-@draw.register
 def _(record: StatePaths) -> Figure:
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()
@@ -286,9 +209,9 @@ def _(record: StatePaths) -> Figure:
         _by_category(axes, x, y, colors)
         axes.legend(title=brief(record.quantity), fontsize=8, title_fontsize=8, frameon=False,
                     markerscale=2.5, loc="center left", bbox_to_anchor=(1.0, 0.5))  # fmt: skip
-    quiet(axes, f"paths of {len(x)} samples through the states, by {record.quantity}")
+    despine(axes, f"paths of {len(x)} samples through the states, by {record.quantity}")
     names = [f"component {k + 1} ({s:.0%} of the variance)" for k, s in enumerate(record.explained)]
-    label(axes, *[*names, "time step"][:2])
+    axis_labels(axes, *[*names, "time step"][:2])
     return figure
 
 
@@ -303,3 +226,33 @@ def _by_category(axes: Axes, x: NDArray[Any], y: NDArray[Any], colors: NDArray[A
     for color, value in zip(palette, named, strict=False):
         at = colors == value
         axes.scatter(x[at], y[at], s=7, color=color, label=str(value), linewidths=0, alpha=0.7)
+
+
+@caption.register
+def _(record: Overlay) -> str:
+    return (
+        "What each unit does at each character. Point at a character to see all units, pick a "
+        "unit to see it over many samples, drag over characters to find where the same units "
+        "are on."
+    )
+
+
+@caption.register
+def _(record: UnitRoles) -> str:
+    return (
+        "Does a unit follow the place in the text (a counter), the character (a detector), or "
+        "neither? Right: each unit's mean at each place and character, like beside like."
+    )
+
+
+@caption.register
+def _(record: GateSaturation) -> str:
+    return (
+        "A dot is a unit. Bottom right: its gate is always shut; top left: always open; near "
+        "the origin: it works in between."
+    )
+
+
+@caption.register
+def _(record: StatePaths) -> str:
+    return "A dot is the state after one step; grey lines follow single samples."

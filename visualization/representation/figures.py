@@ -1,0 +1,390 @@
+"""Figures of what layers represent: probes, embeddings, neighbours, units that match."""
+
+import re
+from typing import Any
+
+import attrs
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from visualization.core.legible import SPARE
+from visualization.core.pictures import display_range, draw_image, hide_axes
+from visualization.core.registry import caption, draw, text
+from visualization.core.style import (
+    BAD,
+    COLORS,
+    DIVERGING,
+    GOOD,
+    INK,
+    MUTED,
+    axis_labels,
+    despine,
+    palette,
+)
+from visualization.core.words import breadth, brief, layer_title, share_of, spaced
+from visualization.representation.comparison import CORNERS, Group, Overlap, UnitMatch
+from visualization.representation.embeddings import Embedding, Neighbours
+from visualization.representation.layer_probes import LayerProbes
+from visualization.representation.probes import FEWEST_ROWS, ProbeTable
+
+_GROUPS_NAMED = 10  # under an axis, of a quantity with many values
+_LONGEST = 20  # characters of an example beside a bar
+_QUANTITIES_SHOWN = 8
+_PROBED, _PROBED_STEPS = 40, 24  # quantities and steps of a table of probes
+
+_QUERIES_SHOWN = 8
+_NEIGHBOURS_SHOWN = 10
+_LONGEST = 14  # characters of a class
+
+
+def _shown(name: Any, classes: tuple[str, ...]) -> str:
+    return brief(classes[int(name)] if classes else str(name), _LONGEST)
+
+
+@draw.register
+def _(record: Neighbours) -> Figure:
+    rows = min(len(record.queries), _QUERIES_SHOWN)
+    columns = min(record.indices.shape[1], _NEIGHBOURS_SHOWN)
+    size = (0.5 + 0.95 * (columns + 1), 0.6 + 1.12 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    widths = [1, 0.12, *[1] * columns]
+    grid = figure.subplots(rows, columns + 2, squeeze=False, width_ratios=widths)
+    limits = display_range(record.queries.numpy())
+    for row in range(rows):
+        own = None if record.query_labels is None else record.query_labels[row]
+        title = "" if own is None else _shown(own, record.classes)
+        draw_image(grid[row, 0], record.queries[row].numpy(), title, limits)
+        hide_axes([grid[row, 1]])
+        for column in range(columns):
+            axes, name = grid[row, column + 2], f"{record.distances[row, column]:.2g}"
+            if record.labels is not None:
+                label_shown = _shown(record.labels[row, column], record.classes)
+                apart = "  " if breadth(label_shown) < _LONGEST // 2 else "\n"
+                name = f"{label_shown}{apart}({name})"
+            draw_image(axes, record.images[row, column].numpy(), name, limits)
+            if own is not None and record.labels is not None:
+                axes.title.set_color(GOOD if record.labels[row, column] == own else BAD)
+    figure.suptitle(
+        f"left: the image; then the nearest of {record.num_images:,} in "
+        f"{layer_title(record.layer)}, with the {record.metric} distance", fontsize=9, color=MUTED,
+    )  # fmt: skip
+    return figure
+
+
+@text.register
+def _(record: Neighbours) -> str:
+    lines = [
+        f"nearest of {record.num_images:,} images in {layer_title(record.layer)}, {record.metric}"
+    ]
+    for row, numbers in enumerate(record.indices):
+        found = (
+            f"{number} ({_named(record, row, column)}{record.distances[row, column]:.3g})"
+            for column, number in enumerate(numbers)
+        )
+        own = "" if record.query_labels is None else f" ({record.query_labels[row]})"
+        lines.append(f"{row}{own}: " + ", ".join(found))
+    return "\n".join(lines)
+
+
+def _named(record: Neighbours, row: int, column: int) -> str:
+    return "" if record.labels is None else f"{record.labels[row, column]}, "
+
+
+@caption.register
+def _(record: Neighbours) -> str:
+    return (
+        "The images that the layer represents most nearly as it does the one at the left, nearest "
+        "first; green: the same label."
+    )
+
+
+@draw.register
+def _(record: Embedding) -> Figure:
+    figure = Figure(figsize=(6.0, 5.4), layout="constrained")
+    axes = figure.subplots()
+    x, y = record.points.T
+    if record.labels is None:
+        axes.scatter(x, y, s=10, alpha=0.5, color=COLORS[0], linewidths=0)
+    else:
+        known, codes = np.unique(record.labels, return_inverse=True)
+        colors = palette(len(known))
+        order = np.random.default_rng(0).permutation(len(x))  # so that no class lies over all
+        axes.scatter(x[order], y[order], s=10, alpha=0.6, c=colors[codes[order]], linewidths=0)
+        for code, name in enumerate(known):
+            middle = np.median(record.points[codes == code], axis=0)
+            axes.annotate(_shown(name, record.classes), middle, ha="center", va="center", gid=SPARE,
+                          fontsize=13, weight="bold", color=0.75 * colors[code],
+                          path_effects=[withStroke(linewidth=3, foreground="white")])  # fmt: skip
+    what = "principal components" if record.method == "pca" else "t-SNE"
+    where = f"{layer_title(record.layer)} ({record.num_features:,} numbers)"
+    despine(axes, f"{len(x):,} images in {where},\n{what}")
+    if record.explained is None:
+        axes.set(xticks=[], yticks=[])
+        axis_labels(axes, "near: alike; the distance of groups says little", "")
+    else:
+        names = (f"{n}, {100 * s:.0f} % of the variance" for n, s in
+                 zip(("first", "second"), record.explained, strict=True))  # fmt: skip
+        axis_labels(axes, *names)
+    return figure
+
+
+@caption.register
+def _(record: Embedding) -> str:
+    return (
+        "A dot is an image, where the layer puts it; the names stand at the medians of their dots."
+    )
+
+
+@draw.register
+def _(record: LayerProbes) -> Figure:
+    num = len(record.layers)
+    width = min(max(5.6, 1.8 + 0.62 * num), 12.0)
+    names = [brief(name, 20) for name in record.layers]
+    is_long = max(map(breadth, names)) > 14 * width / (num + 2)
+    figure = Figure(figsize=(width, 4.8 if is_long else 3.6), layout="constrained")
+    axes = figure.subplots()
+    series = [
+        ("this network", record.accuracy, COLORS[0]),
+        ("labels shuffled", record.control, MUTED),
+    ]
+    if record.untrained is not None:
+        series.insert(1, ("untrained", record.untrained, COLORS[1]))
+    for name, values, color in series:
+        ends = _wilson(values, record.num_held_out)
+        axes.errorbar(range(num), 100 * values, 100 * ends, fmt="o-", color=color, label=name,
+                      markersize=4, linewidth=1.4, capsize=2, elinewidth=1)  # fmt: skip
+    axes.set_xticks(range(num), names, rotation=90 if is_long else 0)
+    most = f"the most frequent label alone: {100 * record.majority:.0f} %"
+    despine(axes, f"linear probes on {record.num_held_out:,} withheld images; {most}")
+    axis_labels(axes, "layer, in the order of the network →", "right, %")
+    axes.set(ylim=(0, 103))
+    axes.grid(axis="y", color="#eeeeee")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    return figure
+
+
+def _wilson(share: NDArray[np.float64], num: int) -> NDArray[np.float64]:
+    """Return how far the 95 % interval of a share of `num` reaches down and up (Wilson 1927)."""
+    middle = (share + 1.92 / num) / (1 + 3.84 / num)
+    reach = 1.96 * np.sqrt(share * (1 - share) / num + 0.96 / num**2) / (1 + 3.84 / num)
+    return np.clip([share - (middle - reach), middle + reach - share], 0, None)
+
+
+@text.register
+def _(record: LayerProbes) -> str:
+    width = max(map(len, record.layers)) + 2
+    bare = record.untrained
+    extra = "" if bare is None else f"{'untrained':>11}"
+    lines = [f"{'layer':<{width}}{'numbers':>9}{'probe':>8}{'shuffled':>10}{extra}"]
+    for at, name in enumerate(record.layers):
+        more = "" if bare is None else f"{bare[at]:>11.3f}"
+        lines.append(
+            f"{name:<{width}}{record.num_features[at]:>9,}{record.accuracy[at]:>8.3f}"
+            f"{record.control[at]:>10.3f}{more}"
+        )
+    return "\n".join(lines)
+
+
+@caption.register
+def _(record: LayerProbes) -> str:
+    return (
+        "How many labels a line reads off each layer, on images withheld from it; grey: with "
+        "shuffled labels. Bars: 95 % intervals."
+    )
+
+
+@draw.register
+def _(whole: ProbeTable) -> Figure:
+    record, steps = _readable(whole)
+    rows, columns = record.scores.shape
+    figure = Figure(
+        figsize=(max(4.8, 2.6 + 0.46 * columns), 1.4 + 0.27 * rows), layout="constrained"
+    )
+    axes = figure.subplots()
+    image = axes.imshow(record.gains, aspect="auto", cmap="Greens", vmin=0, vmax=1)
+    for row, column in np.argwhere(~np.isnan(record.scores)):
+        color = "white" if record.gains[row, column] > 0.6 else INK
+        value = re.sub(r"^(-?)0\.", r"\1.", f"{record.scores[row, column]:.2f}")
+        axes.text(column, row, value, ha="center", va="center", fontsize=7, color=color,
+                  in_layout=False)  # fmt: skip
+    axes.axvline(columns - 1.5, color="white", linewidth=4)
+    names = [
+        f"{brief(name)} ({'right' if is_category else 'R²'})"
+        for name, is_category in zip(record.quantities, record.categorical, strict=True)
+    ]
+    axes.set_yticks(range(rows), names, fontsize=8)
+    axes.set_xticks(range(columns), [*map(str, steps[:-1]), "all"], fontsize=8)
+    num, num_steps = len(whole.quantities), whole.scores.shape[1] - 1
+    parts = share_of(num, rows, "quantities"), share_of(num_steps, columns - 1, "steps")
+    said = "".join(f"; {each}" for each in parts if each)
+    despine(axes, f"linear probes of the state, on withheld samples{said}")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set_xlabel("time step (empty: too few samples, or always the same)", fontsize=9)
+    bar = figure.colorbar(image, ax=axes, pad=0.01)
+    bar.set_label("share of what shuffled labels leave", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    return figure
+
+
+def _readable(record: ProbeTable) -> tuple[ProbeTable, NDArray[np.int64]]:
+    """Return a table of no more quantities and steps than fit, and its steps, all of them last."""
+    last = record.scores.shape[1] - 1
+    steps = np.append(spaced(last, _PROBED_STEPS), last)
+    rows = slice(_PROBED)
+    return attrs.evolve(
+        record, quantities=record.quantities[rows], categorical=record.categorical[rows],
+        scores=record.scores[rows, steps], controls=record.controls[rows, steps],
+        correlations=record.correlations[rows, steps],
+    ), steps  # fmt: skip
+
+
+@text.register
+def _(record: ProbeTable) -> str:
+    lines = [f"{'quantity':<26}{'at best':>8}{'control':>9}  most correlated units (at step)"]
+    for row, name in enumerate(record.quantities):
+        if np.isnan(record.scores[row]).all():
+            why = f"too few samples with a value ({FEWEST_ROWS} are needed), or always the same"
+            lines.append(f"{name:<26}    {why}")
+            continue
+        best = int(np.nanargmax(record.scores[row]))
+        units = ", ".join(
+            f"{unit} {value:+.2f} ({'all' if step == record.scores.shape[1] - 1 else step})"
+            for unit, step, value in record.best_units(name)
+        )
+        scores = f"{record.scores[row, best]:>8.2f}{record.controls[row, best]:>9.2f}"
+        lines.append(f"{name:<26}{scores}  {units}")
+    return "\n".join(lines)
+
+
+@draw.register
+def _(record: Overlap) -> Figure:
+    titles = list(record.groups)[:_QUANTITIES_SHOWN]
+    figure = Figure(figsize=(9.0, 2.4 + 2.3 * (-(-len(titles) // 2))), layout="constrained")
+    figures = figure.subfigures(1 + -(-len(titles) // 2), 1, squeeze=False)[:, 0]
+    _corners(figures[0].subplots(), record)
+    for row, first in enumerate(range(0, len(titles), 2), start=1):
+        panels = figures[row].subplots(1, 2)
+        for axes, title in zip(panels, titles[first : first + 2], strict=False):
+            _shares(axes, title, record.groups[title], record.names)
+        if first + 1 == len(titles):
+            panels[1].set_axis_off()
+    return figure
+
+
+def _corners(axes: Axes, record: Overlap) -> None:
+    a, b = (brief(name, 30) for name in record.names)
+    words = ("both right", f"only {a}", f"only {b}", "neither")
+    colors = (GOOD, COLORS[0], COLORS[1], BAD)
+    counts = [record.counts[name] for name in CORNERS]
+    bars = axes.barh(words, counts, color=colors, height=0.4)
+    axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3, fontsize=9)
+    axes.set(ylim=(3.7, -0.5), xlim=(0, 1.12 * max(counts)))
+    for row, name in enumerate(CORNERS):
+        found = [example for example in record.examples(name, 4) if len(example) <= _LONGEST]
+        if found:
+            axes.text(
+                0.99, row + 0.4, f"such as {',  '.join(found)}", fontsize=7, color=MUTED,
+                ha="right", va="center", transform=axes.get_yaxis_transform(), parse_math=False,
+                in_layout=False,
+            )  # fmt: skip
+    verdict = "no difference is shown" if record.p_value > 0.05 else "they differ"
+    despine(axes, f"{sum(counts):,} questions; McNemar {_p(record)}: {verdict}")
+    axes.set_xlabel("questions", fontsize=9)
+
+
+def _p(record: Overlap) -> str:
+    return f"p = {record.p_value:.2g}" if record.p_value > 0 else "p < 1e-300"
+
+
+def _shares(axes: Axes, title: str, groups: tuple[Group, ...], names: tuple[str, str]) -> None:
+    """Draw the shares right of each value, with 95 % intervals (Wilson 1927)."""
+    x = np.arange(len(groups))
+    num = np.array([group.num_samples for group in groups])
+    for shift, name, right, color in (
+        (-0.12, names[0], np.array([group.right_a for group in groups]), COLORS[0]),
+        (0.12, names[1], np.array([group.right_b for group in groups]), COLORS[1]),
+    ):
+        middle = (right + 1.92 / num) / (1 + 3.84 / num)
+        reach = 1.96 * np.sqrt(right * (1 - right) / num + 0.96 / num**2) / (1 + 3.84 / num)
+        ends = 100 * np.clip([right - (middle - reach), middle + reach - right], 0, None)
+        axes.errorbar(x + shift, 100 * right, ends, fmt="o", markersize=4, capsize=2, color=color,
+                      label=brief(name), elinewidth=1)  # fmt: skip
+    each = -(-len(groups) // _GROUPS_NAMED)
+    named = [f"{brief(group.value, 10)}\n({group.num_samples:,})" for group in groups[::each]]
+    axes.set_xticks(x[::each], named)
+    despine(axes, "")
+    axes.grid(axis="y", color="#eeeeee")
+    axes.set_xlim(-0.5, len(groups) - 0.5)
+    axis_labels(axes, f"{brief(title)} (questions)", "right, %")
+    axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
+
+
+@text.register
+def _(record: Overlap) -> str:
+    a, b = record.names
+    words = {"both": "both right", "only_a": f"only {a}", "only_b": f"only {b}"}
+    lines = [f"{words.get(name, name)}: {count:,}" for name, count in record.counts.items()]
+    lines.append(f"McNemar's exact test: {_p(record)}")
+    for corner in CORNERS:
+        found = record.examples(corner, 12)
+        if found:
+            lines.append(f"{words.get(corner, corner)}: " + ", ".join(found))
+    for title, groups in record.groups.items():
+        lines.append(f"{title:<30}{'questions':>10}{a:>16}{b:>16}")
+        lines += [
+            f"{group.value:>30}{group.num_samples:>10,}{group.right_a:>16.4f}{group.right_b:>16.4f}"
+            for group in groups
+        ]
+    return "\n".join(lines)
+
+
+@draw.register
+def _(record: UnitMatch) -> Figure:
+    figure = Figure(figsize=(8.6, 3.9), layout="constrained")
+    heat, curve = figure.subplots(1, 2)
+    matrix: NDArray[Any] = record.correlations[record.pairs[:, 0]][:, record.pairs[:, 1]]
+    image = heat.imshow(matrix, cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
+    figure.colorbar(image, ax=heat, pad=0.02).ax.tick_params(labelsize=7)
+    despine(heat, "correlation of the units, matched pairs on the diagonal")
+    axis_labels(heat, f"units of {record.names[1]}", f"units of {record.names[0]}")
+    heat.set_xticks([])
+    heat.set_yticks([])
+    curve.plot(range(1, len(matrix) + 1), record.matched, color=COLORS[0], label="matched units")
+    curve.plot(range(1, len(matrix) + 1), record.chance, color=MUTED, label="samples shuffled")
+    despine(curve, "how alike the matched units are")
+    axis_labels(curve, "pair, the most alike first", "|correlation|")
+    curve.set_ylim(0, 1.03)
+    curve.legend(fontsize=8, frameon=False)
+    return figure
+
+
+@text.register
+def _(record: UnitMatch) -> str:
+    pairs = zip(record.pairs, record.matched, strict=True)
+    lines = (f"{a:>4} {b:>4} {record.correlations[a, b]:>+7.3f}" for (a, b), _ in pairs)
+    return "\n".join([f"unit of {record.names[0]}, unit of {record.names[1]}, correlation", *lines])
+
+
+@caption.register
+def _(record: ProbeTable) -> str:
+    return (
+        "What can be read off the state with a line, and when. Dark: all that shuffled labels "
+        "leave to find; pale: no more than chance."
+    )
+
+
+@caption.register
+def _(record: Overlap) -> str:
+    return "The same questions answered by both."
+
+
+@caption.register
+def _(record: UnitMatch) -> str:
+    return (
+        "Each unit of one network beside the unit of the other that does most nearly the "
+        "same; grey: what shuffled samples give."
+    )
