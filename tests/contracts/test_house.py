@@ -49,16 +49,55 @@ def test_imports_run_one_way(package: str, forbidden: set[str]) -> None:
         assert not imported(path) & forbidden, path
 
 
-COMMAND_LINE = ("command", "orders", "sweep")  # of agents/core
+# Each may import those before it, and itself.
+FLOORS = {
+    "visualization": (
+        "core", "records", "model", "representation", "attribution", "attention", "adversarial",
+        "synthesis", "feature_maps", "perturbation", "recurrent", "diagnosis", "conv", "figures",
+        "render", "report", "notebook",
+    ),
+    "agents": (
+        "core.config", "core.version", "core.layers", "core.torchvision_models", "core.runs",
+        "core.training", "core.inspection", "core.agent", "core.seq2seq", "core.analysis", "cli",
+    ),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("module", COMMAND_LINE)
-def test_the_command_line_is_imported_by_nothing_below_it(module: str) -> None:
-    """The modules that read orders are imported by each other and by main alone."""
-    allowed = {ROOT / "main.py", *(ROOT / "agents" / "core" / f"{m}.py" for m in COMMAND_LINE)}
-    importing = {path for path in FILES if imports(path, f"agents.core.{module}")}
+def floor(package: str, name: str) -> int | None:
+    """Return the number of the floor on which a module, by its whole name, is."""
+    for number, part in enumerate(FLOORS[package]):
+        if f"{name}.".startswith(f"{package}.{part}."):
+            return number
+    return None
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_imports_run_down(package: str) -> None:
+    """A sub-package imports those below it alone, so that there is no circle among them."""
+    for path in (ROOT / package).rglob("*.py"):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        own = floor(package, module)
+        if own is None:  # an agent, or the package itself
+            continue
+        above = {name for name in imported_names(path) if (floor(package, name) or 0) > own}
+        assert not above, path
+
+
+def test_every_sub_package_has_its_floor() -> None:
+    """What is new in the house is put somewhere: no part of it escapes the rule."""
+    for package, inner in (("visualization", ""), ("agents", "core/")):
+        for path in (ROOT / package / inner).iterdir():
+            is_part = path.suffix == ".py" or (path / "__init__.py").exists()
+            if is_part and path.stem != "__init__":
+                name = ".".join([package, *inner.rstrip("/").split("/"), path.stem])
+                assert floor(package, name.replace("..", ".")) is not None, path
+
+
+def test_the_command_line_is_imported_by_nothing_below_it() -> None:
+    """What reads options is imported by itself and by main alone."""
+    importing = {path for path in FILES if imports(path, "agents.cli")}
     assert importing
-    assert importing <= allowed
+    assert importing <= {ROOT / "main.py", *(ROOT / "agents" / "cli").glob("*.py")}
 
 
 @pytest.mark.parametrize("package", ["agents", "tasks"])
@@ -81,11 +120,16 @@ def test_only_parallel_names_the_wrappers() -> None:
         assert path.name == "parallel.py" or not wrappers, path
 
 
-def test_only_render_draws() -> None:
-    """Matplotlib is imported by the render package alone."""
-    drawing = ROOT / "visualization" / "render"
-    users = {drawing in path.parents for path in FILES if "matplotlib" in imported(path)}
-    assert users == {True}
+def test_only_figures_draw() -> None:
+    """Matplotlib is imported by figures, and by what they share, alone."""
+    shared = {
+        f"visualization/core/{n}.py"
+        for n in ("legible", "pictures", "pixels", "registry", "style", "words")
+    }
+    for path in FILES:
+        if "matplotlib" in imported(path):
+            place = path.relative_to(ROOT).as_posix()
+            assert "figures" in place or place in shared, path
 
 
 def test_nothing_unpickles() -> None:

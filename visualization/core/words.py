@@ -97,3 +97,11 @@ def listed(names: Sequence[str], most: int) -> list[str]:
 def layer_title(name: str | None) -> str:
     """Return a layer as titles name it; None: the output."""
     return f"layer {brief(name, 40)}" if name else "the output"
+
+
+def unit_title(layer: str | None, unit: Sequence[int]) -> str:
+    """Return a unit's name, as short as a title needs it."""
+    of = brief(layer or "output", 40)
+    if len(unit) != 3:
+        return f"{of} {unit[0]}"
+    return f"{of}, channel {unit[0]} at ({unit[1]}, {unit[2]})"

@@ -24,6 +24,7 @@ from visualization.core.pictures import (
 )
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import COLORS, INK, MUTED, axis_labels, despine
+from visualization.core.words import unit_title
 from visualization.feature_maps.fields.geometry import Hull
 from visualization.feature_maps.fields.patches import Activated, TopPatches
 from visualization.feature_maps.fields.receptive import (
@@ -31,7 +32,6 @@ from visualization.feature_maps.fields.receptive import (
     ReceptiveField,
     ReceptiveFields,
 )
-from visualization.perturbation.figures.patterns import name_of
 
 _SEEN = np.array([0.16, 0.44, 0.69])  # colour over the pixels of a field
 _STRENGTH = 0.5  # its opacity where all channels are seen
@@ -58,7 +58,7 @@ def _alone(field: ReceptiveField, image: Picture) -> Figure:
     _shaded(axes, image, field.mask)
     _frames(axes, [field.hull], field.mask.shape)
     axes.set_title(_counted(field.mask), fontsize=8, color=INK)
-    figure_title(figure, name_of(field.layer, field.unit))
+    figure_title(figure, unit_title(field.layer, field.unit))
     return figure
 
 
@@ -220,7 +220,7 @@ def _(record: ReceptiveField) -> str:
     (a, b), (c, d) = record.hull
     of = record.mask.size
     return (
-        f"{name_of(record.layer, record.unit)}: {record.num_numbers:,} of {of:,} numbers "
+        f"{unit_title(record.layer, record.unit)}: {record.num_numbers:,} of {of:,} numbers "
         f"({_counted(record.mask)}); hull: rows {a} to {b}, columns {c} to {d}"
     )
 

@@ -23,8 +23,8 @@ from visualization.core.pictures import (
 )
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import COLORS, INK, MUTED, axis_labels, despine
+from visualization.core.words import unit_title
 from visualization.feature_maps.fields.geometry import Hull
-from visualization.perturbation.figures.patterns import name_of
 from visualization.perturbation.paste import Composite, Paste, Piece
 from visualization.perturbation.response import Answers, MapEdit, Response
 
@@ -76,7 +76,7 @@ def _(record: Paste) -> Figure:
         )
         draw_frame(axes, unit[1:2] * 2, unit[2:3] * 2)
     color_bar(figure, shown, below[-1])
-    figure_title(figure, f"{name_of(record.layer, record.unit)}\n{_verdict(record)}")
+    figure_title(figure, f"{unit_title(record.layer, record.unit)}\n{_verdict(record)}")
     return figure
 
 
@@ -214,8 +214,8 @@ def _(record: Paste) -> str:
     values = f"source {record.of_source:.6g}, target before {record.before:.6g}"
     equal = "equal" if record.is_equal else "not equal"
     return (
-        f"{name_of(record.layer, record.unit)}, asked at ({record.place[1]}, {record.place[2]}); "
-        f"{_verdict(record)}\n{values}, after {record.after:.6g}; source and after: {equal}"
+        f"{unit_title(record.layer, record.unit)}, "
+        f"asked at ({record.place[1]}, {record.place[2]}); {_verdict(record)}\n{values}, after {record.after:.6g}; source and after: {equal}"
     )
 
 

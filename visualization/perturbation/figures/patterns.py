@@ -1,6 +1,5 @@
 """Pictures of what a unit needs: covering, gradients, minimal patches, and rising perturbations."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from visualization.core.pictures import (
 )
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import COLORS, INK, MUTED, axis_labels, despine
-from visualization.core.words import brief
+from visualization.core.words import unit_title
 from visualization.perturbation.minimal import MinimalPatch
 from visualization.perturbation.pattern import (
     Occlusion,
@@ -34,14 +33,6 @@ from visualization.perturbation.perturbations import find_perturbation
 _OUTSIDE = "#e9e9e9"  # where a map says nothing
 _VEIL = (0.42, 0.55, 0.72, 0.85)  # over pixels that are replaced
 _THUMBNAILS = 6  # under a curve
-
-
-def name_of(layer: str | None, unit: Sequence[int]) -> str:
-    """Return a unit's name, as short as a title needs it."""
-    of = brief(layer or "output", 40)
-    if len(unit) != 3:
-        return f"{of} {unit[0]}"
-    return f"{of}, channel {unit[0]} at ({unit[1]}, {unit[2]})"
 
 
 def _drop(figure: Figure, axes: Axes, record: Occlusion) -> None:
@@ -90,7 +81,7 @@ def _(record: Occlusion) -> Figure:
     left, right = figure.subplots(1, 2)
     draw_framed_image(left, record.image, record.field, "what it sees")
     _drop(figure, right, record)
-    figure_title(figure, f"{name_of(record.layer, record.unit)}: {record.activation:.3g}")
+    figure_title(figure, f"{unit_title(record.layer, record.unit)}: {record.activation:.3g}")
     return figure
 
 
@@ -100,7 +91,7 @@ def _(record: PixelGradient) -> Figure:
     left, right = figure.subplots(1, 2)
     draw_image(left, record.image, "image", display_range(record.image))
     _slope(figure, right, record)
-    figure_title(figure, f"{name_of(record.layer, record.unit)}: {record.activation:.3g}")
+    figure_title(figure, f"{unit_title(record.layer, record.unit)}: {record.activation:.3g}")
     return figure
 
 
@@ -111,7 +102,7 @@ def _(record: MinimalPatch) -> Figure:
     draw_framed_image(left, record.image, record.field, "what it sees")
     _kept(middle, record)
     _curve(right, record)
-    figure_title(figure, f"{name_of(record.layer, record.unit)}: {record.activation:.3g}")
+    figure_title(figure, f"{unit_title(record.layer, record.unit)}: {record.activation:.3g}")
     return figure
 
 
@@ -128,7 +119,9 @@ def _(record: UnitPattern) -> Figure:
     if patch is not None:
         _kept(grid[3], patch)
         _curve(grid[4], patch)
-    figure_title(figure, f"{name_of(occlusion.layer, occlusion.unit)}: {occlusion.activation:.3g}")
+    figure_title(
+        figure, f"{unit_title(occlusion.layer, occlusion.unit)}: {occlusion.activation:.3g}"
+    )
     return figure
 
 
@@ -149,7 +142,7 @@ def _(record: PerturbationSweep) -> Figure:
         curve.set_ylim(low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1))
         _thumbnails(strip, record.shown[name], display_range(record.image))
     figure_title(
-        figure, f"{name_of(record.layer, record.unit)}: {record.activation:.3g} undisturbed"
+        figure, f"{unit_title(record.layer, record.unit)}: {record.activation:.3g} undisturbed"
     )
     return figure
 
@@ -178,14 +171,14 @@ def _thumbnails(axes: Axes, shown: Picture, limits: tuple[float, float]) -> None
 @text.register
 def _(record: MinimalPatch) -> str:
     return (
-        f"{name_of(record.layer, record.unit)}: {int(record.mask.sum()):,} of "
+        f"{unit_title(record.layer, record.unit)}: {int(record.mask.sum()):,} of "
         f"{int(record.field.sum()):,} pixels keep {record.kept:.4g} of {record.activation:.4g}"
     )
 
 
 @text.register
 def _(record: PerturbationSweep) -> str:
-    lines = [f"{name_of(record.layer, record.unit)}: {record.activation:.4g} undisturbed"]
+    lines = [f"{unit_title(record.layer, record.unit)}: {record.activation:.4g} undisturbed"]
     for name, strengths in record.strengths.items():
         lines.append(f"{name} ({find_perturbation(name).unit}): mean, smallest, largest")
         rows = zip(strengths, record.mean(name), *record.extent(name), strict=True)
