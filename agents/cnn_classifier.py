@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, ConfigError, setting, with_default
 from agents.core.training.loop import to_device
-from agents.core.training.pieces import in_pieces
+from agents.core.training.evaluation import in_pieces
 from tasks.core.settings import changed
 from tasks.core.task import ImageLabels, ImageToLabel
 from visualization.core.preserve import evaluation_mode

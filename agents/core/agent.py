@@ -22,7 +22,7 @@ from agents.core.runs.snapshots import FOLDER, Remembered, Snapshots, Written
 from agents.core.training import devices, monitoring, parallel, trainer
 from agents.core.training.loop import to_device
 from agents.core.training.optimizer import Optimizer
-from agents.core.training.pieces import Result, in_pieces, num_samples, part
+from agents.core.training.evaluation import Result, in_pieces, num_samples, part
 from agents.core.training.state import State
 from tasks.core.paths import expanded, named_folder
 from tasks.core.settings import nearest, to_values

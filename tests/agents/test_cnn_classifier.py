@@ -97,7 +97,7 @@ def test_answers_do_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) ->
         logits = agent.model(torch.as_tensor(batch.image))
         expected = F.cross_entropy(logits, torch.as_tensor(batch.label)[:, 0])
     for budget in (1, 100_000, 2**40):
-        monkeypatch.setattr("agents.core.training.pieces.BUDGET", budget)
+        monkeypatch.setattr("agents.core.training.evaluation.BUDGET", budget)
         np.testing.assert_array_equal(agent.respond_to(batch)[:, 0], logits.argmax(-1))
         assert agent.mean_loss(batch) == pytest.approx(float(expected), rel=1e-5)
 

@@ -219,7 +219,7 @@ def test_validation_loss_is_that_of_the_validation_samples(name: str) -> None:
     batch = agent.task.samples("validation", SMALL["eval_samples"])
     assert agent.history.series("eval/loss")[1][-1] == agent.mean_loss(batch)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agents.core.training.pieces.BUDGET", 1)
+        patch.setattr("agents.core.training.evaluation.BUDGET", 1)
         assert agent.mean_loss(batch) == pytest.approx(agent.history.series("eval/loss")[1][-1])
 
 

@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from agents.core.config import AgentConfig
 from agents.core.training import devices, parallel
 from agents.core.training.optimizer import Optimizer, rate
-from agents.core.training.pieces import num_samples, part
+from agents.core.training.evaluation import num_samples, part
 from tasks.core.settings import ConfigError, TerrariumError
 from tasks.core.task import Task, num_batches
 

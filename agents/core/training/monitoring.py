@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from agents.core.training.loop import to_device
-from agents.core.training.pieces import part
+from agents.core.training.evaluation import part
 from visualization.core.preserve import evaluation_mode
 
 if TYPE_CHECKING:

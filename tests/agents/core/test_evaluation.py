@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import tasks
 from agents.core.agent import Agent
 from agents.core.training import pieces
-from agents.core.training.pieces import in_pieces, num_samples, part
+from agents.core.training.evaluation import in_pieces, num_samples, part
 from tests.conftest import small_agent
 
 
