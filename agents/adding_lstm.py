@@ -5,7 +5,6 @@ problem; all three are settings here. What makes long series learnable in a minu
 growing length (curriculum learning, Bengio et al. 2009), with forget gates that begin open.
 """
 
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
@@ -17,11 +16,12 @@ from torch.nn import functional as F
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, ConfigError, Schedule, setting, with_default
 from agents.core.layers import chrono_biases, forget_biases, identity_weights, recurrent
+from agents.core.training.loop import to_device
 from tasks.adding_problem import NEAR
 from tasks.core.task import SeriesNumbers, SeriesToNumber
 
 if TYPE_CHECKING:
-    from agents.core.inspection.study import Study
+    from agents.core.inspection.observation import Observation
 
 _TENTHS = np.array([f"{tenth / 10:.1f}" for tenth in range(21)])  # of answers, from 0 to 2
 
@@ -116,9 +116,10 @@ class AddingLSTM(Agent):
     config: AddingConfig
     model: SeriesReader
 
-    def build_model(self, spec: SeriesToNumber) -> nn.Module:
+    @staticmethod
+    def build_model(config: AddingConfig, spec: SeriesToNumber) -> nn.Module:
         """Return the reader for the task's channels."""
-        return SeriesReader(self.config, spec)
+        return SeriesReader(config, spec)
 
     @property
     def samples_are_independent(self) -> bool:
@@ -127,55 +128,39 @@ class AddingLSTM(Agent):
 
     def loss(self, batch: SeriesNumbers) -> Tensor:
         """Return the mean squared error."""
-        answers = self.network(torch.as_tensor(batch.series))
-        return F.mse_loss(answers.float(), torch.as_tensor(batch.number))
+        answers = self.network(batch.series)
+        return F.mse_loss(answers.float(), batch.number)
 
-    def respond(self, batch: SeriesNumbers) -> Tensor:
+    def predict_batch(self, batch: SeriesNumbers) -> Tensor:
         """Return the answers (batch, 1)."""
-        return cast("Tensor", self.model(torch.as_tensor(batch.series)))
+        return cast("Tensor", self.model(batch.series))
 
-    reply = respond
-
-    def views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return the inspections of the recurrent layer."""
-        from agents.core.inspection.recurrent import RecurrentViews  # learning does without
-
-        return RecurrentViews(self.study, self.task.viewed).by_name()
-
-    def study(self, batch: SeriesNumbers) -> "Study":
+    def observe(self, batch: SeriesNumbers) -> "Observation":
         """Return a batch with all that views ask of its answers."""
-        from agents.core.inspection.study import Part, Study
+        from agents.core.inspection.observation import RecurrentPart, observe
 
-        series = torch.as_tensor(batch.series).to(self.device)
-        number = torch.as_tensor(batch.number).to(self.device)
+        moved = to_device(batch, self.device)
         known = self.task.quantities(batch)
-        with torch.inference_mode():
-            answers = self.model(series).cpu().numpy()
 
         def score() -> dict[str, Tensor]:
-            error = (self.model(series) - number)[:, 0]
+            error = (self.model(moved.series) - moved.number)[:, 0]
             return {f"within {NEAR}": error.abs() < NEAR, "loss": error**2}
 
-        def write() -> tuple[Tensor, Tensor]:
-            found = self.model(series)
+        def generate() -> tuple[Tensor, Tensor]:
+            found = self.model(moved.series)
             return found, _near_tenths(found)
 
         reads, signs = _symbols(batch.series)
-        part = Part(
+        part = RecurrentPart(
             "reader", self.model.recurrent, reads, None, known.reading, known.places[0], score,
             signs=signs,
         )  # fmt: skip
-        rows = self.task.rows(answers, batch)
-        return Study(
-            f"{self.name} on {self.task.name}",
-            [f"{row.brief} = {row.answer}" for row in rows],
-            np.array([row.right for row in rows]),
-            tuple(_TENTHS),
-            write,
-            (part,),
-            tolerance=NEAR,
-            names=[row.brief for row in rows],
-        )
+        rows = self.task.rows(self.predict_arrays(batch), batch)
+        return observe(
+            self, batch, rows=rows, recurrent=(part,), characters=tuple(_TENTHS),
+            labels=[f"{row.brief} = {row.answer}" for row in rows], generate=generate,
+            tolerance=NEAR, short_names=[row.brief for row in rows],
+        )  # fmt: skip
 
 
 def _symbols(series: Any) -> tuple[Any, Any]:

@@ -5,7 +5,6 @@ at every character that it writes: it weighs them by an additive score (Bahdanau
 2015, 1409.0473, appendix A.1.2), so that not all of the question has to pass through one state.
 """
 
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import attrs
@@ -21,12 +20,12 @@ from agents.core.seq2seq import (
     answer_loss,
     write_answers,
     writer_attention,
-    writer_study,
+    writer_observation,
 )
 from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
-    from agents.core.inspection.study import Study
+    from agents.core.inspection.observation import Observation
     from visualization.attention.maps import AttentionMaps
 
 
@@ -187,12 +186,13 @@ class AttentionAdder(Agent):
     config: AttentionConfig
     model: AttendingDecoder
 
-    def build_model(self, spec: TextToText) -> nn.Module:
+    @staticmethod
+    def build_model(config: AttentionConfig, spec: TextToText) -> nn.Module:
         """Return the encoder and decoder for the task's charset and lengths."""
-        if self.config.bidirectional and self.config.hidden_size % 2:
-            problem = f"{self.config.hidden_size} units cannot be halved for two directions"
-            raise ConfigError(self.name, "hidden_size", problem, "an even number")
-        return AttendingDecoder(self.config, spec)
+        if config.bidirectional and config.hidden_size % 2:
+            problem = f"{config.hidden_size} units cannot be halved for two directions"
+            raise ConfigError("attention_adder", "hidden_size", problem, "an even number")
+        return AttendingDecoder(config, spec)
 
     @property
     def samples_are_independent(self) -> bool:
@@ -203,18 +203,9 @@ class AttentionAdder(Agent):
         """Return the mean cross entropy per answer character, in nats, padding included."""
         return answer_loss(self.network, batch)
 
-    def respond(self, batch: TextPairs) -> Tensor:
+    def predict_batch(self, batch: TextPairs) -> Tensor:
         """Return the answers (batch, answer_length) in codes."""
         return write_answers(self.model, batch)
-
-    reply = respond
-
-    def views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return the map of the attention, and the inspections of encoder and decoder."""
-        from agents.core.inspection.recurrent import RecurrentViews  # learning does without
-
-        views = RecurrentViews(self.study, self.task.viewed).by_name()
-        return {"attention": self.attention_maps, **views}
 
     def attention_maps(self, num: int = NUM_MAPPED) -> "AttentionMaps":
         """Return where it looked while it wrote the answers to `num` questions of the test."""
@@ -224,7 +215,10 @@ class AttentionAdder(Agent):
 
         return writer_attention(self, self.model, weights, num)[""]
 
-    def study(self, batch: TextPairs) -> "Study":
+    def observe(self, batch: TextPairs) -> "Observation":
         """Return a batch with all that views ask of its answers."""
+        from agents.core.inspection.observation import AttentionPart
+
         layers = (self.model.encoder, self.model.decoder)
-        return writer_study(self, self.model, batch, layers)
+        maps = AttentionPart(name="attention", maps=self.attention_maps)
+        return writer_observation(self, self.model, batch, layers, attention=(maps,))

@@ -20,12 +20,14 @@ from torch.nn import functional as F
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, ConfigError, setting, with_default
 from agents.core.layers import OneHot, recurrent
+from agents.core.training.loop import to_device
+from tasks.core.batch import take
 from tasks.core.task import Split, TextChunks, TextToNext
 from tasks.text import NUL_SHOWN, UNKNOWN, Text
 from visualization.core.preserve import evaluation_mode
 
 if TYPE_CHECKING:
-    from agents.core.inspection.study import Study
+    from agents.core.inspection.observation import Observation
     from visualization.records import Bars, Transcript
 
 _STUDIED = 400  # samples of the views: each has many characters
@@ -111,16 +113,17 @@ class CharLM(Agent):
     config: CharLMConfig
     model: NextCharacter
 
-    def build_model(self, spec: TextToNext) -> nn.Module:
+    @staticmethod
+    def build_model(config: CharLMConfig, spec: TextToNext) -> nn.Module:
         """Return the network for the task's characters."""
-        return NextCharacter(self.config, spec)
+        return NextCharacter(config, spec)
 
     def loss(self, batch: TextChunks) -> Tensor:
         """Return the mean cross entropy of the next characters, in nats."""
-        following = torch.as_tensor(batch.following).long()
+        following = batch.following
         carries = self.model.training and self.config.stateful
-        state = self._carried(torch.as_tensor(batch.begins)) if carries else ()
-        logits, *after = self.network(torch.as_tensor(batch.text).long(), *state)
+        state = self._carried(batch.begins) if carries else ()
+        logits, *after = self.network(batch.text, *state)
         if carries:
             self.state.carried = {
                 str(at): part.detach().contiguous() for at, part in enumerate(after)
@@ -142,9 +145,9 @@ class CharLM(Agent):
         goes_on = (~begins & (draws >= self.config.restart))[:, None, None]
         return tuple(carried[name][: len(begins)] * goes_on for name in sorted(carried))
 
-    def respond(self, batch: TextChunks) -> Tensor:
+    def predict_batch(self, batch: TextChunks) -> Tensor:
         """Return the likeliest next characters (batch, time)."""
-        logits: Tensor = self.model(torch.as_tensor(batch.text).long())[0]
+        logits: Tensor = self.model(batch.text)[0]
         return logits.argmax(-1)
 
     def bits_per_character(self, split: Split = "test", num: int = 10_000, seed: int = 0) -> float:
@@ -182,7 +185,7 @@ class CharLM(Agent):
         codes = self._drawn(self.task.encode([prompt]), length, temperature, top_k, seed)
         return self.task.decode(codes)[0]
 
-    def reply(self, batch: TextChunks) -> Tensor:
+    def generate(self, batch: TextChunks) -> Tensor:
         """Return how each text goes on (batch, sample_length), as the config says.
 
         A text is read as it stands in the batch: newlines that a task puts in front of it, to make
@@ -202,7 +205,7 @@ class CharLM(Agent):
         All texts share their draws, so that none depends on how many stand beside it.
         """
         falls = np.random.default_rng(seed).random(length)
-        text = torch.as_tensor(batch.text).long().to(self.device)
+        text = to_device(batch, self.device).text
         found = np.empty((len(text), length), np.int64)
         with evaluation_mode(self.model), torch.inference_mode():
             state: tuple[Tensor, ...] = ()
@@ -213,14 +216,9 @@ class CharLM(Agent):
                 text = torch.as_tensor(found[:, step : step + 1]).to(self.device)
         return found
 
-    def views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return the inspections of the layers, texts that it writes, and what counting reaches."""
-        from agents.core.inspection.recurrent import RecurrentViews
-
-        def first(batch: TextChunks) -> "Study":
-            return self.study(TextChunks(*(array[:_STUDIED] for array in batch)))
-
-        views = {**RecurrentViews(first, self.task.viewed).by_name(), "samples": self.written}
+    def own_views(self) -> Mapping[str, Callable[[], Any]]:
+        """Return texts that it writes, and what counting reaches."""
+        views: dict[str, Callable[[], Any]] = {"samples": self.written}
         if isinstance(self.task, Text):  # no other task has n-grams
             views["baseline"] = functools.partial(self.baseline, self.task)
         return views
@@ -248,44 +246,40 @@ class CharLM(Agent):
         panel = "bits per character of the test split: n-grams that know the last …"
         return Bars({panel: bits | mine}, marked=(self.name,), digits=2)
 
-    def study(self, batch: TextChunks) -> "Study":
+    def observe(self, batch: TextChunks) -> "Observation":
         """Return a batch with all that views ask of its answers."""
-        from agents.core.inspection.study import Part, Study
+        from agents.core.inspection.observation import RecurrentPart, observe
 
-        text = torch.as_tensor(batch.text).long().to(self.device)
-        following = torch.as_tensor(batch.following).long().to(self.device)
+        batch = take(batch, 0, _STUDIED)
+        moved = to_device(batch, self.device)
         with torch.inference_mode():
-            answers = self.model(text)[0].argmax(-1).cpu().numpy()
+            answers = self.model(moved.text)[0].argmax(-1).cpu().numpy()
         known = self.task.quantities(batch)
 
         def score() -> dict[str, Tensor]:
-            logits = self.model(text)[0]
-            asked = (following != UNKNOWN).sum(1).clamp(min=1)
+            logits = self.model(moved.text)[0]
+            asked = (moved.following != UNKNOWN).sum(1).clamp(min=1)
             loss = F.cross_entropy(
-                logits.transpose(1, 2), following, reduction="none", ignore_index=UNKNOWN
+                logits.transpose(1, 2), moved.following, reduction="none", ignore_index=UNKNOWN
             )
-            right = logits.argmax(-1) == following
+            right = logits.argmax(-1) == moved.following
             return {"accuracy": right.sum(1) / asked, "loss": loss.sum(1) / asked}
 
-        def write() -> tuple[Tensor, Tensor]:
-            logits = self.model(text)[0][:, -1:]
+        def generate() -> tuple[Tensor, Tensor]:
+            logits = self.model(moved.text)[0][:, -1:]
             return logits.argmax(-1), logits
 
         shown = tuple(self.task.spec.characters.replace("\0", NUL_SHOWN))
         characters = np.array(shown)
-        part = Part(
+        part = RecurrentPart(
             "reader", self.model.recurrent, characters[batch.text], characters[answers],
             known.reading, known.places[0], score,
         )  # fmt: skip
         rows = self.task.rows(answers, batch)
-        return Study(
-            f"{self.name} on {self.task.name}",
-            [f"{row.question[-_LABELLED:]} → {row.answer}" for row in rows],
-            np.array([row.right for row in rows]),
-            shown,
-            write,
-            (part,),
-        )
+        return observe(
+            self, batch, rows=rows, recurrent=(part,), characters=shown, generate=generate,
+            labels=[f"{row.question[-_LABELLED:]} → {row.answer}" for row in rows],
+        )  # fmt: skip
 
 
 def _draw(

@@ -6,25 +6,25 @@ torchvision can be named in their place, with weights from a file.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, cast
 
 import attrs
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from agents.core.agent import Agent
+from agents.core.classification import classifier_observation, label_loss
 from agents.core.config import AgentConfig, ConfigError, setting, with_default
-from agents.core.training.loop import to_device
 from agents.core.training.evaluation import in_pieces
+from agents.core.training.loop import to_device
 from tasks.core.settings import changed
 from tasks.core.task import ImageLabels, ImageToLabel
 from visualization.core.preserve import evaluation_mode
 
 if TYPE_CHECKING:
-    from agents.core.inspection.study import Study
+    from agents.core.inspection.observation import Observation
 
 _SMALL = ("residual", "plain")
 
@@ -147,9 +147,20 @@ class CnnClassifier(Agent):
     spec_type = ImageToLabel
     config: CnnConfig
 
-    def build_model(self, spec: ImageToLabel) -> nn.Module:
+    @staticmethod
+    def complete_config(config: CnnConfig, model: nn.Module) -> CnnConfig:
+        """Return a config that has the digest of its file of weights."""
+        if config.weights is None:
+            return config
+        from agents.core.torchvision_models import TorchvisionClassifier
+
+        digest = cast("TorchvisionClassifier", model).weights_sha256
+        return attrs.evolve(config, weights_sha256=digest)
+
+    @staticmethod
+    def build_model(config: CnnConfig, spec: ImageToLabel) -> nn.Module:
         """Return the network for the task's images and labels; weights of a file are in it."""
-        config, name = self.config, self.config.architecture
+        name = config.architecture
         if name in _SMALL:
             return small_network(config, spec)
         from agents.core.torchvision_models import make_classifier, take_over
@@ -159,26 +170,16 @@ class CnnClassifier(Agent):
             standardise = config.weights is not None
         model = make_classifier(name, spec, config.image_size, standardise)
         if config.weights is not None:
-            found = take_over(model, name, config.weights, config.weights_sha256)
-            self.config = attrs.evolve(config, weights_sha256=found)
+            model.weights_sha256 = take_over(model, name, config.weights, config.weights_sha256)
         return model
 
     def loss(self, batch: ImageLabels) -> Tensor:
         """Return the mean cross entropy of the labels, in nats."""
-        logits = self._logits(self.network, torch.as_tensor(batch.image))
-        return F.cross_entropy(logits.float(), torch.as_tensor(batch.label)[:, 0])
+        return label_loss(self._logits(self.network, batch.image), batch.label)
 
-    def respond(self, batch: ImageLabels) -> Tensor:
+    def predict_batch(self, batch: ImageLabels) -> Tensor:
         """Return the likeliest labels (batch, 1)."""
-        return self._logits(self.model, torch.as_tensor(batch.image)).argmax(-1, True)
-
-    reply = respond
-
-    def views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return the inspections of the network."""
-        from agents.core.inspection.convolutional import ConvViews
-
-        return ConvViews(self.model, self.task, self.snapshots).by_name()
+        return self._logits(self.model, batch.image).argmax(-1, True)
 
     def _logits(self, network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
         """Return logits (B, K).
@@ -191,26 +192,26 @@ class CnnClassifier(Agent):
             return network(image.repeat(2, 1, 1, 1))[:1]
         return network(image)
 
-    def study(self, batch: ImageLabels) -> "Study":
-        """Return a batch with its answers; there is no recurrent part."""
-        from agents.core.inspection.study import Study
+    def observe(self, batch: ImageLabels) -> "Observation":
+        """Return a batch with its answers, and the images for feature maps."""
+        from agents.core.inspection.observation import ImagePart
 
-        images = to_device(batch, self.device)
+        moved = to_device(batch, self.device)
 
-        def write() -> tuple[Tensor, Tensor]:
+        def logits() -> Tensor:
             with evaluation_mode(self.model):  # a batch norm would learn
-                pieces = in_pieces(lambda piece: self.model(piece.image), images, self.model)
-                logits = torch.cat(pieces)[:, None]
-            return logits.argmax(-1), logits
+                memory = self.config.eval_memory * 2**20
+                return torch.cat(
+                    in_pieces(lambda piece: self.model(piece.image), moved, self.model, memory)
+                )
 
-        with torch.inference_mode():
-            answered = self.task.rows(write()[0].cpu().numpy(), batch)
-        return Study(
-            f"{self.name} on {self.task.name}",
-            [f"{row.question} {row.answer}" for row in answered],
-            np.array([row.right for row in answered]),
-            self.task.spec.labels,
-            write,
-            (),
-            names=[row.question for row in answered],
-        )
+        rows = self.task.rows(self.task.targets(batch), batch)
+        return classifier_observation(
+            self, batch, logits, recurrent=(), short_names=[row.question for row in rows],
+            image=ImagePart(
+                model=self.model, images=torch.as_tensor(batch.image),
+                is_handwriting=self.task.spec.is_handwriting,
+            ),
+            classes=(self.task.spec.labels, np.asarray(batch.label)[:, 0]),
+            targets={"predicted class": lambda output: output.amax(1)},
+        )  # fmt: skip

@@ -4,23 +4,22 @@ A row of pixels is what the layer reads at one step. Le et al. (2015, 1504.00941
 MNIST pixel by pixel; by rows there are 28 steps in place of 784.
 """
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import attrs
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from agents.core.agent import Agent
+from agents.core.classification import classifier_observation, label_loss, label_scores
 from agents.core.config import AgentConfig, setting, with_default
 from agents.core.layers import recurrent
+from agents.core.training.loop import to_device
 from tasks.core.task import ImageLabels, ImageToLabel
 
 if TYPE_CHECKING:
-    from agents.core.inspection.study import Study
+    from agents.core.inspection.observation import Observation
 
 _PATTERNS = np.array(list("·▂━▄▔═▀█"))  # 1: ink in the left third, 2: in the middle, 4: right
 _INKED = 0.15  # mean ink of a third of a row from which it counts
@@ -74,9 +73,10 @@ class DigitsLSTM(Agent):
     config: DigitsConfig
     model: RowReader
 
-    def build_model(self, spec: ImageToLabel) -> nn.Module:
+    @staticmethod
+    def build_model(config: DigitsConfig, spec: ImageToLabel) -> nn.Module:
         """Return the reader for the task's width and labels."""
-        return RowReader(self.config, spec)
+        return RowReader(config, spec)
 
     @property
     def samples_are_independent(self) -> bool:
@@ -85,53 +85,34 @@ class DigitsLSTM(Agent):
 
     def loss(self, batch: ImageLabels) -> Tensor:
         """Return the mean cross entropy of the labels, in nats."""
-        logits = self.network(torch.as_tensor(batch.image))
-        return F.cross_entropy(logits.float(), torch.as_tensor(batch.label)[:, 0])
+        return label_loss(self.network(batch.image), batch.label)
 
-    def respond(self, batch: ImageLabels) -> Tensor:
+    def predict_batch(self, batch: ImageLabels) -> Tensor:
         """Return the likeliest labels (batch, 1)."""
-        return cast("Tensor", self.model(torch.as_tensor(batch.image))).argmax(-1, True)
+        return cast("Tensor", self.model(batch.image)).argmax(-1, True)
 
-    reply = respond
-
-    def views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return the inspections of the recurrent layer."""
-        from agents.core.inspection.recurrent import RecurrentViews
-
-        return RecurrentViews(self.study, self.task.viewed).by_name()
-
-    def study(self, batch: ImageLabels) -> "Study":
+    def observe(self, batch: ImageLabels) -> "Observation":
         """Return a batch with all that views ask of its answers."""
-        from agents.core.inspection.study import Part, Study
+        from agents.core.inspection.observation import RecurrentPart
 
-        image = torch.as_tensor(batch.image).to(self.device)
-        label = torch.as_tensor(batch.label)[:, 0].to(self.device)
+        moved = to_device(batch, self.device)
         known = self.task.quantities(batch)
 
-        def score() -> dict[str, Tensor]:
-            logits = self.model(image)
-            loss = F.cross_entropy(logits, label, reduction="none")
-            return {"accuracy": logits.argmax(-1) == label, "loss": loss}
+        def logits() -> Tensor:
+            return cast("Tensor", self.model(moved.image))
 
-        def write() -> tuple[Tensor, Tensor]:
-            logits = self.model(image)[:, None]
-            return logits.argmax(-1), logits
-
-        with torch.inference_mode():
-            answered = self.task.rows(write()[0].cpu().numpy(), batch)
-        part = Part(
-            "reader", self.model.recurrent, thirds(image.cpu().numpy()), None,
-            known.reading, known.places[0], score,
+        part = RecurrentPart(
+            "reader", self.model.recurrent, thirds(moved.image.cpu().numpy()), None,
+            known.reading, known.places[0], label_scores(logits, moved.label),
         )  # fmt: skip
-        return Study(
-            f"{self.name} on {self.task.name}",
-            [f"{row.question} {row.answer}" for row in answered],
-            np.array([row.right for row in answered]),
-            self.task.spec.labels,
-            write,
-            (part,),
-            names=[row.question for row in answered],
+        return classifier_observation(
+            self, batch, logits, recurrent=(part,), short_names=_questions(self, batch)
         )
+
+
+def _questions(agent: Agent, batch: ImageLabels) -> list[str]:
+    rows = agent.task.rows(agent.task.targets(batch), batch)
+    return [row.question for row in rows]
 
 
 def thirds(image: NDArray[np.float32]) -> NDArray[np.str_]:

@@ -4,22 +4,22 @@ Its task offers stages of growing length (curriculum learning, Bengio et al. 200
 label of a long sequence says nothing about any single symbol: without stages it stays at chance.
 """
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import attrs
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from agents.core.agent import Agent
+from agents.core.classification import classifier_observation, label_loss, label_scores
 from agents.core.config import AgentConfig, Schedule, setting, with_default
 from agents.core.layers import OneHot, recurrent
+from agents.core.training.loop import to_device
 from tasks.core.task import TextLabels, TextToLabel
 
 if TYPE_CHECKING:
-    from agents.core.inspection.study import Study
+    from agents.core.inspection.observation import Observation
 
 
 @attrs.frozen(kw_only=True)
@@ -67,9 +67,10 @@ class ParityLSTM(Agent):
     config: ParityConfig
     model: Reader
 
-    def build_model(self, spec: TextToLabel) -> nn.Module:
+    @staticmethod
+    def build_model(config: ParityConfig, spec: TextToLabel) -> nn.Module:
         """Return the reader for the task's characters and labels."""
-        return Reader(self.config, spec)
+        return Reader(config, spec)
 
     @property
     def samples_are_independent(self) -> bool:
@@ -78,52 +79,27 @@ class ParityLSTM(Agent):
 
     def loss(self, batch: TextLabels) -> Tensor:
         """Return the mean cross entropy of the labels, in nats."""
-        logits = self.network(torch.as_tensor(batch.sequence).long())
-        return F.cross_entropy(logits.float(), torch.as_tensor(batch.label)[:, 0])
+        return label_loss(self.network(batch.sequence), batch.label)
 
-    def respond(self, batch: TextLabels) -> Tensor:
+    def predict_batch(self, batch: TextLabels) -> Tensor:
         """Return the likeliest labels (batch, 1)."""
-        return cast("Tensor", self.model(torch.as_tensor(batch.sequence).long())).argmax(-1, True)
+        return cast("Tensor", self.model(batch.sequence)).argmax(-1, True)
 
-    reply = respond
-
-    def views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return the inspections of the recurrent layer, and its automaton."""
-        from agents.core.inspection.recurrent import RecurrentViews
-
-        views = RecurrentViews(self.study, self.task.viewed)
-        return {**views.by_name(), "automaton": views.automaton}
-
-    def study(self, batch: TextLabels) -> "Study":
+    def observe(self, batch: TextLabels) -> "Observation":
         """Return a batch with all that views ask of its answers."""
-        from agents.core.inspection.study import Part, Study
+        from agents.core.inspection.observation import RecurrentPart
 
-        sequence = torch.as_tensor(batch.sequence).long().to(self.device)
-        label = torch.as_tensor(batch.label)[:, 0].to(self.device)
+        moved = to_device(batch, self.device)
         spec, known = self.task.spec, self.task.quantities(batch)
         with torch.inference_mode():
-            after_each = self.model.after_each(sequence).argmax(-1).cpu().numpy()
+            after_each = self.model.after_each(moved.sequence).argmax(-1).cpu().numpy()
 
-        def score() -> dict[str, Tensor]:
-            logits = self.model(sequence)
-            loss = F.cross_entropy(logits, label, reduction="none")
-            return {"accuracy": logits.argmax(-1) == label, "loss": loss}
+        def logits() -> Tensor:
+            return cast("Tensor", self.model(moved.sequence))
 
-        def write() -> tuple[Tensor, Tensor]:
-            logits = self.model(sequence)[:, None]
-            return logits.argmax(-1), logits
-
-        part = Part(
+        part = RecurrentPart(
             "reader", self.model.recurrent, np.array(list(spec.characters))[batch.sequence], None,
-            known.reading, known.places[0], score, self.model.characters(sequence),
-            np.array(spec.labels)[after_each],
+            known.reading, known.places[0], label_scores(logits, moved.label),
+            self.model.characters(moved.sequence), np.array(spec.labels)[after_each],
         )  # fmt: skip
-        rows = self.task.rows(after_each[:, -1:], batch)
-        return Study(
-            f"{self.name} on {self.task.name}",
-            [f"{row.question} {row.answer}" for row in rows],
-            np.array([row.right for row in rows]),
-            spec.labels,
-            write,
-            (part,),
-        )
+        return classifier_observation(self, batch, logits, recurrent=(part,))

@@ -4,7 +4,6 @@ The encoder reads the question character by character; its last states are all t
 knows of it (Sutskever et al. 2014, 1409.3215). The decoder writes the answer.
 """
 
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
@@ -15,11 +14,11 @@ from torch.nn import functional as F
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, Schedule, setting, with_default
 from agents.core.layers import OneHot, recurrent
-from agents.core.seq2seq import answer_loss, write_answers, writer_study
+from agents.core.seq2seq import answer_loss, write_answers, writer_observation
 from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
-    from agents.core.inspection.study import Study
+    from agents.core.inspection.observation import Observation
 
 
 @attrs.frozen(kw_only=True)
@@ -119,9 +118,10 @@ class Seq2SeqAdder(Agent):
     config: AdderConfig
     model: EncoderDecoder
 
-    def build_model(self, spec: TextToText) -> nn.Module:
+    @staticmethod
+    def build_model(config: AdderConfig, spec: TextToText) -> nn.Module:
         """Return the encoder and decoder for the task's charset and lengths."""
-        return EncoderDecoder(self.config, spec)
+        return EncoderDecoder(config, spec)
 
     @property
     def samples_are_independent(self) -> bool:
@@ -132,19 +132,11 @@ class Seq2SeqAdder(Agent):
         """Return the mean cross entropy per answer character, in nats, padding included."""
         return answer_loss(self.network, batch)
 
-    def respond(self, batch: TextPairs) -> Tensor:
+    def predict_batch(self, batch: TextPairs) -> Tensor:
         """Return the answers (batch, answer_length) in codes."""
         return write_answers(self.model, batch)
 
-    reply = respond
-
-    def views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return the inspections of encoder and decoder."""
-        from agents.core.inspection.recurrent import RecurrentViews  # learning does without
-
-        return RecurrentViews(self.study, self.task.viewed).by_name()
-
-    def study(self, batch: TextPairs) -> "Study":
+    def observe(self, batch: TextPairs) -> "Observation":
         """Return a batch with all that views ask of its answers."""
         layers = (self.model.encoder, self.model.decoder)
-        return writer_study(self, self.model, batch, layers, not self.model.repeats)
+        return writer_observation(self, self.model, batch, layers, not self.model.repeats)

@@ -7,7 +7,7 @@ needed.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import attrs
@@ -23,12 +23,12 @@ from agents.core.seq2seq import (
     answer_loss,
     write_answers,
     writer_attention,
-    writer_study,
+    writer_observation,
 )
 from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
-    from agents.core.inspection.study import Study
+    from agents.core.inspection.observation import Observation
     from visualization.attention.maps import AttentionMaps
 
 _LONGEST_WAVE = 10_000.0  # of the sinusoids, 1706.03762, section 3.5
@@ -232,13 +232,16 @@ class TransformerAdder(Agent):
     config: TransformerConfig
     model: Transformer
 
-    def build_model(self, spec: TextToText) -> nn.Module:
+    @staticmethod
+    def build_model(config: TransformerConfig, spec: TextToText) -> nn.Module:
         """Return the Transformer for the task's charset and lengths."""
-        size, heads = self.config.model_size, self.config.num_heads
+        size, heads = config.model_size, config.num_heads
         if size % (2 * heads):
             problem = f"{size} cannot be shared out evenly among {heads} heads"
-            raise ConfigError(self.name, "model_size", problem, f"a multiple of {2 * heads}")
-        return Transformer(self.config, spec)
+            raise ConfigError(
+                "transformer_adder", "model_size", problem, f"a multiple of {2 * heads}"
+            )
+        return Transformer(config, spec)
 
     @property
     def samples_are_independent(self) -> bool:
@@ -249,15 +252,9 @@ class TransformerAdder(Agent):
         """Return the mean cross entropy per answer character, in nats, padding included."""
         return answer_loss(self.network, batch)
 
-    def respond(self, batch: TextPairs) -> Tensor:
+    def predict_batch(self, batch: TextPairs) -> Tensor:
         """Return the answers (batch, answer_length) in codes."""
         return write_answers(self.model, batch)
-
-    reply = respond
-
-    def views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return the maps of the attention."""
-        return {"attention": self.attention_maps}
 
     def attention_maps(self, num: int = NUM_MAPPED) -> "dict[str, AttentionMaps]":
         """Return where each head looked while the answers to `num` test questions were written.
@@ -296,6 +293,9 @@ class TransformerAdder(Agent):
             self.model.complete(memory, answer)
         return found
 
-    def study(self, batch: TextPairs) -> "Study":
-        """Return a batch with its answers; there is no recurrent part to watch or change."""
-        return writer_study(self, self.model, batch, None)
+    def observe(self, batch: TextPairs) -> "Observation":
+        """Return a batch with its answers, and the attention."""
+        from agents.core.inspection.observation import AttentionPart
+
+        maps = AttentionPart(name="attention", maps=self.attention_maps)
+        return writer_observation(self, self.model, batch, None, attention=(maps,))

@@ -86,10 +86,10 @@ def traces(rounds: int, shape: tuple[int, int]) -> dict[str, float]:
 def ablation() -> dict[str, float]:
     """Return the seconds of ranking all units of encoder and decoder over 2,000 sums."""
     agent = agents.make("seq2seq_adder", task="add3x3", device="cpu")
-    study = agent.study(agent.task.samples("test", ABLATED))
+    study = agent.observe(agent.task.samples("test", ABLATED))
     return {
         part.name: seconds(lambda part=part: rank_units(part.layer, part.score))  # type: ignore[misc]
-        for part in study.parts
+        for part in study.recurrent
     }
 
 

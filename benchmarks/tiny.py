@@ -1,7 +1,7 @@
 """A network so small that a step costs little beside what surrounds it, for measuring overhead."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import attrs
@@ -13,7 +13,6 @@ from torch.nn import functional as F
 import tasks
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig
-from agents.core.inspection.study import Study
 from tasks.core.registry import Entry
 from tasks.core.task import Pass, Quantities, Row, Split, Task
 
@@ -115,7 +114,8 @@ class TinyAgent(Agent):
     Config = AgentConfig
     spec_type = VectorToClass
 
-    def build_model(self, spec: VectorToClass) -> nn.Module:
+    @staticmethod
+    def build_model(config: AgentConfig, spec: VectorToClass) -> nn.Module:
         """Return the perceptron."""
         return tiny_model()
 
@@ -123,19 +123,9 @@ class TinyAgent(Agent):
         """Return the mean cross entropy."""
         return F.cross_entropy(self.network(batch.inputs), batch.label)
 
-    def respond(self, batch: Any) -> Tensor:
+    def predict_batch(self, batch: Any) -> Tensor:
         """Return the likeliest classes."""
         return self.model(batch.inputs).argmax(-1)
-
-    reply = respond
-
-    def study(self, batch: Any) -> Study:
-        """Return nothing to watch."""
-        return Study("tiny", [], np.empty(0, bool), [], lambda: (Tensor(), Tensor()), ())
-
-    def views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return no inspections."""
-        return {}
 
 
 def register() -> None:

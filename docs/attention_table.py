@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 import agents
 from agents.core.agent import Agent
+from agents.core.inspection.report import cost
 from tasks.core.task import TextPairs
 
 RUNS = "runs/lab"
@@ -61,7 +62,7 @@ def longest_terms(agent: Agent, batch: TextPairs) -> NDArray[np.int64]:
 
 def scores(agent: Agent) -> list[float]:
     """Return exact match of sums of at most 3 digits, of 4 and of 5."""
-    answers, batch = agent.answers("test", NUM)
+    answers, batch = agent.predict_split("test", NUM)
     right = (answers == batch.answer).all(axis=1)
     digits = longest_terms(agent, batch)
     return [float(right[at].mean()) for at in (digits <= SHOWN, digits == 4, digits == 5)]
@@ -130,7 +131,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for (name, seed), (agent, seconds) in trained.items():
         numbers = " | ".join(f"{100 * score:.1f} %" for score in scores(agent))
-        size = f"{agent.cost().num_parameters:,}"
+        size = f"{cost(agent).num_parameters:,}"
         print(f"| {name} | {seed} | {size} | {seconds:.0f} s | {numbers} |")
     looking = {name: trained[name, 0][0] for name in AGENTS if name != "seq2seq"}
     print("\n| agent | may not look at | units right | tens right | hundreds right |")

@@ -116,8 +116,8 @@ class Watched:
 
     def __init__(self, agent: Agent, num: int) -> None:
         self.agent, self.batch = agent, agent.task.samples("test", num)
-        self.study = agent.study(self.batch)
-        self.layer, self.trace = self.study.parts[0].layer, self.study.traces["encoder"]
+        self.study = agent.observe(self.batch)
+        self.layer, self.trace = self.study.recurrent[0].layer, self.study.traces["encoder"]
         self.last = self.trace.h.shape[2] - 1
         known = agent.task.quantities(self.batch).reading
         self.sums = [known[f"sum of column {column}"][:, -1] for column in range(3)]
@@ -126,7 +126,7 @@ class Watched:
     def answers(self, edits: Sequence[Edit]) -> NDArray[np.int64]:
         """Return the answers as numbers, -1 for what is none."""
         with torch.inference_mode(), steered(self.layer, edits):
-            texts = self.agent.task.decode(self.study.write()[0].numpy())
+            texts = self.agent.task.decode(self.study.answer()[0].numpy())
         return np.array([int(text) if text.isdigit() else -1 for text in texts])
 
     def given(self, units: Sequence[int], donors: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -228,8 +228,8 @@ def agent_patching(agent: Agent) -> Patching:
 
 def together(agent: Agent, num: int = 8) -> None:
     """Print which pairs of units stand in for each other in the encoder."""
-    study = agent.study(agent.task.samples("test", 1000))
-    first = study.parts[0]
+    study = agent.observe(agent.task.samples("test", 1000))
+    first = study.recurrent[0]
     alone = rank_units(first.layer, first.score)
     chosen = [alone.groups[at][0] for at in alone.order[3 : 3 + num]]
     ranking = rank_units(first.layer, first.score, pairs(chosen))

@@ -18,7 +18,7 @@ from typing import Any
 
 import agents
 from visualization import render
-from visualization.records import Bars, Curves, Transcript
+from visualization.records import AnswerTable, Bars, Curves, Transcript
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
@@ -49,9 +49,11 @@ def demo() -> None:
     kept = ["$ python " + " ".join(DEMO), *steps[:2], "…", *steps[-3:], *rest]
     save("terminal", Transcript("\n".join(kept)))
     agent = agents.load(folder / "best.safetensors")
-    answers, batch = agent.answers("test", 10)
-    save("answers", agent.answer_table(answers, batch, 10))
-    save("curves", Curves({k: v for k, v in agent.curves().panels.items() if k != "learning rate"
+    answers, batch = agent.predict_split("test", 10)
+    rows = agent.task.rows(answers, batch)
+    save("answers", AnswerTable("worked answers", rows))
+    panels = agent.history.curves().panels
+    save("curves", Curves({k: v for k, v in panels.items() if k != "learning rate"
                            and k != "gradient norm"}, frozenset({"loss"})))  # fmt: skip
     agent.inspect().save(folder / "report.html")
     photograph("report", (folder / "report.html").as_uri(), "940,1250")

@@ -21,8 +21,6 @@ from tasks.core.registry import Entry
 from tasks.core.settings import ConfigError, to_values
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from agents.core.agent import Agent
     from visualization.report import Report
 
@@ -32,11 +30,15 @@ _NUM_TESTED = 10_000  # samples, where the test split has as many
 
 def train(order: Order) -> int:
     """Learn in the run's folder, then print worked sums and the scores on the test split."""
+    from tasks.core.batch import take
     from visualization import render
+    from visualization.records import AnswerTable
 
     _learn(order)
+
     best, answers, batch, scores = _test(order)
-    print(render.text(best.answer_table(answers, batch, 12)))
+    rows = best.task.rows(answers[:12], take(batch, 0, 12))
+    print(render.text(AnswerTable("worked answers", rows)))
     print(f"test: {_words(scores)} ({len(answers):,} withheld samples)")
     return 0
 
@@ -53,10 +55,10 @@ def _learn(order: Order) -> "Agent":
     return agent
 
 
-def _test(order: Order) -> tuple["Agent", "NDArray[Any]", Any, dict[str, float]]:
+def _test(order: Order) -> tuple["Agent", Any, Any, dict[str, float]]:
     """Return the best agent of a run, its answers to the test, the questions, and the scores."""
     best = order.load_trained()
-    answers, batch = best.answers("test", _NUM_TESTED)
+    answers, batch = best.predict_split("test", _NUM_TESTED)
     scores = best.task.score(answers, batch)
     _write_scores(order.run_dir / "test.json", scores, len(answers), seed=0)
     return best, answers, batch, scores
@@ -80,7 +82,7 @@ def validate(order: Order) -> int:
     agent = order.load_trained()
     task = agent.task
     seed = order.config.seed + 1  # training ended with a test on seed 0
-    answers, batch = agent.answers("test", _NUM_TESTED, seed)
+    answers, batch = agent.predict_split("test", _NUM_TESTED, seed)
     rows = [
         [row.question, row.answer, row.target, "right" if row.right else "wrong"]
         for row in task.rows(answers, batch)

@@ -2,17 +2,18 @@
 
 import abc
 import contextlib
+import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import attrs
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import tasks
+from agents.core import earlier_names
 from agents.core.config import AgentConfig, ConfigError
 from agents.core.runs import sinks
 from agents.core.runs.checkpoint import Checkpoint, write_durably
@@ -20,25 +21,29 @@ from agents.core.runs.history import History
 from agents.core.runs.run_folder import Folder, NullFolder, RunFolder, put_aside
 from agents.core.runs.snapshots import FOLDER, Remembered, Snapshots, Written
 from agents.core.training import devices, monitoring, parallel, trainer
-from agents.core.training.loop import to_device
-from agents.core.training.optimizer import Optimizer
-from agents.core.training.evaluation import Result, in_pieces, num_samples, part
+from agents.core.training.evaluation import Predictions, Result, in_pieces, joined
+from agents.core.training.loop import Loss, to_device, total_loss
+from agents.core.training.optimizer import AnyOptimizer, Optimizer
 from agents.core.training.state import State
+from tasks.core.batch import num_samples, stacked, take
 from tasks.core.paths import expanded, named_folder
-from tasks.core.settings import nearest, to_values
+from tasks.core.settings import to_values
 from tasks.core.task import Split, Task
 from visualization.core.preserve import evaluation_mode, untouched
-from visualization.model.cost import CostCounter, CostTable
-from visualization.records import AnswerTable, Curves, record_or_reason
+from visualization.records import AnswerTable
 from visualization.report import Report
 
 if TYPE_CHECKING:
-    from agents.core.inspection.study import Study
+    from agents.core.inspection.observation import Observation
     from visualization.recurrent import Edit, Intervention
 
 
 class Agent(abc.ABC):
-    """A training object. A subclass supplies `Config`, `spec_type` and six methods.
+    """A training object: model, optimiser, data-parallel wrapper, training loop and checkpoints.
+
+    A subclass supplies `Config`, `build_model`, `loss` and `predict_batch`; all else has a default.
+    `name` is the class's own in snake_case, unless it says otherwise; `spec_type` is the kind of
+    sizes that its tasks have, and `object`, the default, is any.
 
     Attributes:
         model: the bare module, on `device`; it knows nothing of loss, optimiser or wrapper.
@@ -49,23 +54,31 @@ class Agent(abc.ABC):
     """
 
     name: ClassVar[str]
-    Config: ClassVar[type[AgentConfig]]
-    spec_type: ClassVar[type]
+    Config: ClassVar[type[AgentConfig]] = AgentConfig
+    spec_type: ClassVar[type] = object
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "name" not in vars(cls):
+            cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        earlier_names.adopt(cls)
 
     def __init__(self, task: Task, config: AgentConfig, device: str = "auto") -> None:
         if not isinstance(task.spec, self.spec_type):
             problem = f"{task.name!r} does not supply what {self.name} learns from"
             raise ConfigError("task", "", problem, f"tasks of kind {self.spec_type.__name__}")
-        self.task, self.config = task, config
+        self.task = task
         self.device = devices.choose(device)
         with devices.own_randomness(self.device, config.seed), devices.float32():
-            model = self.build_model(task.spec).to(self.device)
+            model = self.build_model(config, task.spec).to(self.device)
             random = devices.random_state(self.device)
-        config = self.config  # which `build_model` may have completed
+        self.config = config = self.complete_config(config, model)
         self._total = config.steps, config.epochs
         precision = devices.resolve_precision(config.precision, self.device)
         threads = config.threads or self.num_parts(torch.get_num_threads())
-        self.state = State(model, Optimizer(model, config), random, precision, threads)
+        self.state = State(
+            model, self.configure_optimizer(model, config), random, precision, threads
+        )
         if config.raise_below is None:
             self.state.cursor.stage = task.num_stages - 1
         self._remembered = Remembered()
@@ -76,6 +89,11 @@ class Agent(abc.ABC):
     def __repr__(self) -> str:
         step, num = self.state.cursor.step, sum(map(Tensor.numel, self.model.parameters()))
         return f"<{self.name} on {self.task.name}, step {step:,}, {num:,} parameters>"
+
+    if not TYPE_CHECKING:  # a type checker knows the names of today alone
+
+        def __getattr__(self, name: str) -> Any:
+            return earlier_names.method(self, name)
 
     @property
     def samples_are_independent(self) -> bool:
@@ -101,32 +119,68 @@ class Agent(abc.ABC):
         with devices.threads(each), devices.float32():
             yield
 
+    @staticmethod
     @abc.abstractmethod
-    def build_model(self, spec: Any) -> nn.Module:
-        """Return a bare, freshly initialised model for the task's sizes."""
+    def build_model(config: Any, spec: Any) -> nn.Module:
+        """Return a bare, freshly initialised model: a pure function of config and task sizes."""
 
     @abc.abstractmethod
-    def loss(self, batch: Any) -> Tensor:
-        """Return the scalar loss of a training batch; call `self.network`, not the bare model."""
+    def loss(self, batch: Any) -> Loss:
+        """Return the scalar loss of a training batch, a mean over its samples, or its named parts.
 
-    @abc.abstractmethod
-    def respond(self, batch: Any) -> Tensor:
-        """Return the answers (batch, …) of the bare model to a batch's questions."""
-
-    @abc.abstractmethod
-    def reply(self, batch: Any) -> Tensor:
-        """Return what a person who asks is told: mostly what `respond` returns, in codes too."""
-
-    @abc.abstractmethod
-    def views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return the agent's own inspections by name.
-
-        They are functions that return a record, or a mapping of names, such as layers, to records.
+        The parts of a mapping are summed to train, and logged as `train/loss/NAME`. The batch has
+        tensors on the agent's device; call `self.network`, not the bare model.
         """
 
     @abc.abstractmethod
-    def study(self, batch: Any) -> "Study":
-        """Return a batch with its answers, and the layers that can be watched and changed."""
+    def predict_batch(self, batch: Any) -> Tensor | list[Any]:
+        """Return predictions (batch, …) of the bare model, or a list with one entry per sample.
+
+        In the form in which the task scores them: codes, numbers, boxes.
+        """
+
+    def generate(self, batch: Any) -> Tensor | list[Any]:
+        """Return what `predict` shows a person: `predict_batch`, unless an agent writes freely."""
+        return self.predict_batch(batch)
+
+    @staticmethod
+    def complete_config(config: Any, model: nn.Module) -> Any:
+        """Return the config with what building the model found, such as the digest of a file."""
+        return config
+
+    @staticmethod
+    def configure_optimizer(model: nn.Module, config: Any) -> AnyOptimizer:
+        """Return the optimiser: Adam, or Muon beside it, as the config says.
+
+        Any of `torch.optim` is brought along by
+        `TorchOptimizer(model, torch.optim.SGD(model.parameters(), lr=0.1), config)`: its state is
+        saved and restored exactly, and the schedule multiplies its learning rates.
+        """
+        return Optimizer(model, config)
+
+    def own_views(self) -> Mapping[str, Callable[[], Any]]:
+        """Return inspections of this agent alone, by name; the default has none.
+
+        They are functions that return a record, or a mapping of names, such as layers, to records.
+        """
+        return {}
+
+    def observe(self, batch: Any) -> "Observation":
+        """Return what inspection may use: samples, parts of the model, targets.
+
+        The default finds the parts in the model: recurrent layers, feature maps, attention. An
+        agent that knows more, such as what is read at each step, says so.
+        """
+        from agents.core.inspection.observation import observe  # learning does without
+
+        return observe(self, batch)
+
+    @final
+    def views(self) -> Mapping[str, Callable[[], Any]]:
+        """Return all inspections by name: those whose needs this agent meets, and its own."""
+        from agents.core.inspection.views import views_of  # learning does without
+
+        return {**views_of(self), **self.own_views()}
 
     @final
     def learn(
@@ -201,10 +255,11 @@ class Agent(abc.ABC):
         trainer.Learning(job, folder, sink).run()
 
     def _validate(self, measures: bool) -> trainer.Evaluation:
-        answers, batch = self.answers("validation", self.config.eval_samples)
+        answers, batch = self.predict_split("validation", self.config.eval_samples)
         scores = {"loss": self.mean_loss(batch), **self.task.score(answers, batch)}
         signs = monitoring.measure(self, batch) if measures else {}
-        return trainer.Evaluation(scores, self.answer_table(answers, batch, 12), signs)
+        table = AnswerTable("worked answers", self.task.rows(answers[:12], take(batch, 0, 12)))
+        return trainer.Evaluation(scores, table, signs)
 
     @property
     def history(self) -> History:
@@ -220,7 +275,7 @@ class Agent(abc.ABC):
         if chosen.spec != self.task.spec:
             problem = f"{chosen.name} has other sizes than {self.task.name}"
             raise ConfigError("evaluate()", "task", problem, f"a task of {self.task.spec}")
-        return chosen.score(*self.answers(split, num, seed, chosen))
+        return chosen.score(*self.predict_split(split, num, seed, chosen))
 
     @final
     def predict(self, x: Any) -> Any:
@@ -231,17 +286,12 @@ class Agent(abc.ABC):
         """
         if not isinstance(x, (list, tuple)):
             return self.predict([x])[0]
-        alone = [self.task.encode([one]) for one in x]
-        groups: dict[Any, list[int]] = {}  # of inputs of one size: padding is read too
-        for at, batch in enumerate(alone):
-            groups.setdefault(tuple(map(np.shape, batch)), []).append(at)
-        found: dict[int, Any] = {}
-        for held in groups.values():
-            columns = zip(*(alone[at] for at in held), strict=True)
-            batch = type(alone[held[0]])(*map(np.concatenate, columns))
-            answers = self.task.decode(self._gathered(self.reply, batch))
-            found |= dict(zip(held, answers, strict=True))
-        return [found[at] for at in range(len(x))]
+        batches = [self.task.encode([one]) for one in x]
+        answers: dict[int, Any] = {}
+        for members, batch in stacked(batches):  # of inputs of one size: padding is read too
+            decoded = self.task.decode(self._predictions(self.generate, batch))
+            answers |= dict(zip(members, decoded, strict=True))
+        return [answers[index] for index in range(len(x))]
 
     @final
     def inspect(self, views: Sequence[str] | None = None, *, progress: bool = False) -> Report:
@@ -256,21 +306,10 @@ class Agent(abc.ABC):
             NothingToShow: (a ValueError) a view of `views` has nothing to show.
             ConfigError: (a ValueError) there is no view of a name.
         """
-        known = {
-            "summary": self.cost,
-            "learning_curves": self.curves,
-            "wrong_answers": self.wrong_answers,
-            **self.views(),
-        }
-        for view in views or ():
-            if view not in known:
-                problem = f"{view!r} is not a view of {self.name}"
-                raise ConfigError("views", "", problem, ", ".join(known), nearest(view, known))
-        chosen = [name for name in known if views is None or name in views]
+        from agents.core.inspection.report import inspect  # learning does without
+
         with untouched(self.model), self._own_arithmetic():
-            each = sinks.one_by_one(chosen, sinks.ConsoleSink() if progress else sinks.NullSink())
-            records = {name: record_or_reason(known[name], views is not None) for name in each}
-        return Report(f"{self.name} on {self.task.name}, step {self.state.cursor.step}", records)
+            return inspect(self, views, progress)
 
     @final
     def intervene(
@@ -294,7 +333,7 @@ class Agent(abc.ABC):
 
         Args:
             question: as a person types it.
-            edits: what is set or scaled, by the name of a part of `study`, such as `encoder`; see
+            edits: what is set or scaled, by the name of a part of `observe`, such as `encoder`; see
                 `Edit`. Steps count from 0.
             donor: another question, of which units take over the state.
             part: where they do; None: the first part.
@@ -305,11 +344,11 @@ class Agent(abc.ABC):
         Raises:
             ValueError: says what is wrong with a question, part, unit or step.
         """
-        from agents.core.inspection.study import intervene  # learning does without
+        from agents.core.inspection.observation import intervene  # learning does without
 
         with untouched(self.model), self._own_arithmetic():
             return intervene(
-                self.study, self.task, question, edits,
+                self.observe, self.task, question, edits,
                 donor=donor, part=part, units=units, time=time, layer=layer,
             )  # fmt: skip
 
@@ -341,61 +380,38 @@ class Agent(abc.ABC):
         return self.state.to_checkpoint(self.identity())
 
     @final
-    def answers(
+    def predict_split(
         self, split: Split, num: int, seed: int = 0, task: Task | None = None
-    ) -> tuple[NDArray[Any], Any]:
-        """Return the agent's answers to samples of a split, and the batch of those samples."""
+    ) -> tuple[Predictions, Any]:
+        """Return predictions for samples of a split, and the batch of those samples."""
         batch = (task or self.task).samples(split, num, seed)
-        return self.respond_to(batch), batch
+        return self.predict_arrays(batch), batch
 
     @final
-    def respond_to(self, batch: Any) -> NDArray[Any]:
-        """Return the agent's answers (batch, …) to a batch of its task, in codes."""
-        return self._gathered(self.respond, batch)
+    def predict_arrays(self, batch: Any) -> Predictions:
+        """Return predictions for a batch of the task as arrays: (batch, …), or a list of them."""
+        return self._predictions(self.predict_batch, batch)
 
-    def _gathered(self, answer: Callable[[Any], Tensor], batch: Any) -> NDArray[Any]:
-        pieces = self._in_pieces(lambda piece: answer(piece).cpu().numpy(), batch)
-        shapes = sorted({piece.shape[1:] for piece in pieces})
-        if len(shapes) > 1:
-            problem = f"samples of one batch have answers of the shapes {shapes}"
-            raise ConfigError(self.name, "", problem, "answers of one shape, padded to it")
-        return np.concatenate(pieces)
+    def _predictions(self, predict: Callable[[Any], Any], batch: Any) -> Predictions:
+        return joined(self._in_pieces(predict, batch))
 
     @final
-    def answer_table(self, answers: NDArray[Any], batch: Any, num: int) -> AnswerTable:
-        """Return the first `num` answers as a table."""
-        rows = self.task.rows(answers[:num], part(batch, 0, num))
-        return AnswerTable("worked answers", rows)
-
-    @final
-    def wrong_answers(self, num: int = 20) -> AnswerTable:
-        """Return the first `num` questions of the test split that went wrong, of 2,000."""
-        rows = self.task.rows(*self.answers("test", 2000))
-        wrong = [row for row in rows if not row.right]
-        title = f"{len(wrong)} of {len(rows)} test questions went wrong"
-        return AnswerTable(title, wrong[:num])
-
-    @final
-    def cost(self) -> CostTable:
-        """Count parameters and multiply-adds per layer while the agent answers one sample."""
-        counter = CostCounter(self.model)
-        batch = self.task.samples("test", 1)
-        with counter.watch():
-            self.respond_to(batch)
-        return counter.table(num_samples=1)
-
-    @final
-    def curves(self) -> Curves:
-        """Return loss, scores, gradient norm and learning rate over the steps."""
-        return self.history.curves()
+    def weight_snapshots(self) -> Mapping[int, Mapping[str, Tensor]]:
+        """Return copies of the weights through training, by step; a damaged file is warned of."""
+        return self.snapshots.states(logging.getLogger(__name__).warning)
 
     @final
     def mean_loss(self, batch: Any) -> float:
         """Return the loss of a task's batch in evaluation mode, averaged over its samples."""
-        losses = self._in_pieces(lambda piece: float(self.loss(piece)) * num_samples(piece), batch)
+        losses = self._in_pieces(
+            lambda piece: float(total_loss(self.loss(piece))) * num_samples(piece), batch
+        )
         return sum(losses) / num_samples(batch)
 
     def _in_pieces(self, call: Callable[[Any], Result], batch: Any) -> list[Result]:
         """Call with one piece of a batch after the other, in evaluation mode, without gradients."""
         with evaluation_mode(self.model), torch.inference_mode(), self._own_arithmetic():
-            return in_pieces(lambda piece: call(to_device(piece, self.device)), batch, self.model)
+            memory = self.config.eval_memory * 2**20
+            return in_pieces(
+                lambda piece: call(to_device(piece, self.device)), batch, self.model, memory
+            )

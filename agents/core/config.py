@@ -105,6 +105,13 @@ class AgentConfig:
         500, "steps between evaluations on the validation split; null: once an epoch", ge=1
     )
     eval_samples: int = setting(2000, "samples of an evaluation during training", ge=1)
+    eval_memory: float = setting(
+        32.0,
+        "megabytes (2^20 bytes) that a layer may read and write at once in evaluation; less: "
+        "smaller pieces of a batch",
+        gt=0.0,
+        changeable=True,
+    )
     patience: int | None = setting(
         None, "evaluations without a better score before stopping; null: never stop early", ge=1
     )

@@ -1,6 +1,6 @@
 """What agents share that read a text and write another, character by character."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.core.training.loop import to_device
 from tasks.core.task import TextPairs
 
 if TYPE_CHECKING:
     from agents.core.agent import Agent
-    from agents.core.inspection.study import Study
+    from agents.core.inspection.observation import AttentionPart, Observation
     from visualization.attention.maps import AttentionMaps
 
 NUM_MAPPED = 500  # samples of a view of the attention
@@ -34,23 +35,24 @@ class Writer(Protocol):
 
 def answer_loss(network: nn.Module, batch: TextPairs) -> Tensor:
     """Return the mean cross entropy per answer character, in nats, padding included."""
-    answer = torch.as_tensor(batch.answer).long()
-    logits = network(torch.as_tensor(batch.question).long(), answer)
+    answer = batch.answer
+    logits = network(batch.question, answer)
     return F.cross_entropy(logits.flatten(0, 1).float(), answer.flatten())
 
 
 def write_answers(model: Writer, batch: TextPairs) -> Tensor:
     """Return the answers (batch, answer_length) in codes."""
-    return model.write(model.read(torch.as_tensor(batch.question).long()))[0]
+    return model.write(model.read(batch.question))[0]
 
 
-def writer_study(
+def writer_observation(
     agent: "Agent",
     model: Writer,
     batch: TextPairs,
     layers: tuple[nn.RNNBase, nn.RNNBase] | None,
     decoder_reads: bool = True,
-) -> "Study":
+    attention: "Sequence[AttentionPart]" = (),
+) -> "Observation":
     """Return a batch with all that views ask of its answers.
 
     Args:
@@ -59,11 +61,12 @@ def writer_study(
         batch: of its task.
         layers: the recurrent encoder and decoder; None: there are none to watch.
         decoder_reads: whether the decoder reads what was written before.
+        attention: where the model looks.
     """
-    from agents.core.inspection.study import Part, Study  # learning does without
+    from agents.core.inspection.observation import RecurrentPart, observe  # learning does without
 
-    question = torch.as_tensor(batch.question).long().to(agent.device)
-    answer = torch.as_tensor(batch.answer).long().to(agent.device)
+    moved = to_device(batch, agent.device)
+    question, answer = moved.question, moved.answer
     with torch.inference_mode():
         memory = model.read(question)
         answers = model.write(memory)[0].cpu().numpy()
@@ -71,26 +74,23 @@ def writer_study(
     before = np.pad(answers[:, :-1], ((0, 0), (1, 0)))
     read = characters[before] if decoder_reads else np.full(before.shape, "")
     reading, writing, places = agent.task.quantities(batch)
-    parts: tuple[Part, ...] = ()
+    parts: tuple[RecurrentPart, ...] = ()
     if layers is not None:
-        encoder = Part(
+        encoder = RecurrentPart(
             "encoder", layers[0], characters[batch.question], None, reading, places[0],
             lambda: _scores(model, model.read(question), answer),
         )  # fmt: skip
-        decoder = Part(
+        decoder = RecurrentPart(
             "decoder", layers[1], read, characters[answers], writing, places[1],
             lambda: _scores(model, memory, answer),
         )  # fmt: skip
         parts = (encoder, decoder)
     rows = agent.task.rows(answers, batch)
-    return Study(
-        f"{agent.name} on {agent.task.name}",
-        [f"{row.question} = {row.answer}" for row in rows],
-        np.array([row.right for row in rows]),
-        agent.task.spec.characters,
-        lambda: model.write(model.read(question)),
-        parts,
-    )
+    return observe(
+        agent, batch, rows=rows, recurrent=parts, attention=attention,
+        labels=[f"{row.question} = {row.answer}" for row in rows],
+        characters=agent.task.spec.characters, generate=lambda: model.write(model.read(question)),
+    )  # fmt: skip
 
 
 def writer_attention(
@@ -104,7 +104,7 @@ def writer_attention(
 
     batch = agent.task.viewed.samples("test", num)
     with torch.inference_mode():
-        memory = model.read(torch.as_tensor(batch.question).long().to(agent.device))
+        memory = model.read(to_device(batch, agent.device).question)
         answers = model.write(memory)[0]
         found = weights_of(memory, answers)
     codes = answers.cpu().numpy()

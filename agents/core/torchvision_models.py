@@ -64,6 +64,7 @@ class TorchvisionClassifier(nn.Module):
     """A model of torchvision's, `net`, behind `prepare`, which brings a task's images to it.
 
     Attributes:
+        weights_sha256: digest of the file of weights, if there is one.
         missing: why the file of weights could not be read that the model is to begin with; None
             where that was done, or where the weights came from elsewhere.
     """
@@ -72,6 +73,7 @@ class TorchvisionClassifier(nn.Module):
         super().__init__()
         self.prepare, self.net = prepare, net
         self.missing: ConfigError | None = None
+        self.weights_sha256: str | None = None
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (B, K) of images (B, C, H, W)."""

@@ -8,14 +8,16 @@ import attrs
 from numpy.typing import NDArray
 
 Split = Literal["train", "validation", "test"]
+Array = Any  # of numpy in a task; in an agent a tensor on its device, codes as int64
+Predictions = NDArray[Any] | Sequence[Any]  # (batch, …), or one entry per sample
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 class TextPairs(NamedTuple):
     """Questions and answers in codes: (batch, question_length) and (batch, answer_length)."""
 
-    question: NDArray[Any]
-    answer: NDArray[Any]
+    question: Array
+    answer: Array
 
 
 @attrs.frozen
@@ -30,8 +32,8 @@ class TextToText:
 class TextLabels(NamedTuple):
     """Texts in codes (batch, time), and the label of each (batch, 1)."""
 
-    sequence: NDArray[Any]
-    label: NDArray[Any]
+    sequence: Array
+    label: Array
 
 
 @attrs.frozen
@@ -45,8 +47,8 @@ class TextToLabel:
 class SeriesNumbers(NamedTuple):
     """Series of numbers (batch, time, channels), float32, and the answer to each (batch, 1)."""
 
-    series: NDArray[Any]
-    number: NDArray[Any]
+    series: Array
+    number: Array
 
 
 @attrs.frozen
@@ -59,8 +61,8 @@ class SeriesToNumber:
 class ImageLabels(NamedTuple):
     """Images (batch, channels, height, width), float32 in [0, 1], and labels (batch, 1)."""
 
-    image: NDArray[Any]
-    label: NDArray[Any]
+    image: Array
+    label: Array
 
 
 @attrs.frozen
@@ -82,9 +84,9 @@ class TextChunks(NamedTuple):
     stands at the beginning of a text.
     """
 
-    text: NDArray[Any]
-    following: NDArray[Any]  # (batch, time)
-    begins: NDArray[Any]  # (batch,) bool
+    text: Array
+    following: Array  # (batch, time)
+    begins: Array  # (batch,) bool
 
 
 @attrs.frozen
@@ -204,15 +206,23 @@ class Task(abc.ABC):
         """
 
     @abc.abstractmethod
-    def decode(self, answers: NDArray[Any]) -> list[str]:
+    def decode(self, answers: Any) -> list[str]:
         """Return answers (batch, …) as what a person reads."""
 
     @abc.abstractmethod
-    def score(self, answers: NDArray[Any], targets: Any) -> dict[str, float]:
+    def score(self, answers: Any, targets: Any) -> dict[str, float]:
         """Return the scores of answers against the batch that asked them."""
 
+    def targets(self, batch: Any) -> Any:
+        """Return the right predictions of a batch, in the form in which agents give theirs.
+
+        An array (batch, …), or a list with one entry per sample; the batch's second field, unless a
+        task says otherwise.
+        """
+        return batch[1]
+
     @abc.abstractmethod
-    def rows(self, answers: NDArray[Any], targets: Any) -> list[Row]:
+    def rows(self, answers: Any, targets: Any) -> list[Row]:
         """Return question, answer and target of each sample in readable form."""
 
     @abc.abstractmethod

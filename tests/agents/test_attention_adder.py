@@ -134,7 +134,7 @@ def test_parts_are_traced_and_changed(context: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(recurrent, "NUM_SAMPLES", 60)
     agent = in_double(adder(context=context))
     batch = agent.task.samples("test", 10)
-    study, question = agent.study(batch), asked(agent, 10)[0]
+    study, question = agent.observe(batch), asked(agent, 10)[0]
     encoder = agent.model.encoder(agent.model.characters(question))[0]
     assert_close(study.traces["encoder"].h[0], encoder.detach(), 1e-9)
     assert study.traces["decoder"].h.shape == (1, 10, 5, 16)

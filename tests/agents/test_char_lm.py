@@ -168,7 +168,7 @@ def test_it_learns_sentences_by_heart(trained: CharLM) -> None:
     """Within sentences that it has read nothing is left to guess; only the next one is a draw."""
     task = trained.task
     text = 'a "dog" ran off.\nthe cat (sat) h'
-    answers = task.decode(trained.respond_to(task.encode([text])))[0]
+    answers = task.decode(trained.predict_arrays(task.encode([text])))[0]
     assert answers[2:15] == text[3:16]
     assert answers[19:] == text[20:] + "e"
     assert trained.sample(text, 6, 0) == "ere.\n" + trained.sample(text, 6, 0)[-1]
@@ -229,7 +229,7 @@ def test_of_equal_logits_no_more_than_k_are_drawn_from() -> None:
 def test_replies_are_continuations_of_the_config(trained: CharLM) -> None:
     """A batch is continued as `sample` continues each text, by the config's length and heat."""
     texts, config = ["the c", "who k"], trained.config
-    found = trained.task.decode(trained.reply(trained.task.encode(texts)).numpy())
+    found = trained.task.decode(trained.generate(trained.task.encode(texts)).numpy())
     length, heat = config.sample_length, config.temperature
     assert found == [trained.sample(text, length, heat, None, config.seed) for text in texts]
     assert found[0][:10] == "at (sat) h"
@@ -323,7 +323,7 @@ def test_a_nul_can_be_read_written_and_viewed(tmp_path: Path) -> None:
     agent = small_agent("char_lm", task=task)
     assert task.characters[0] == "\0"
     batch = task.samples("test", 30)
-    (part,) = agent.study(batch).parts
+    (part,) = agent.observe(batch).recurrent
     assert set(np.unique(part.reads)) == {"\n", "a", "b", "∅"}
     np.testing.assert_array_equal(part.reads == "∅", batch.text == 0)
     for _, record in agent.inspect(["samples", "matches", "cells", "wrong_answers"]).flat():

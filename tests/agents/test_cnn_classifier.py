@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -88,7 +89,7 @@ def test_sizes_are_as_set() -> None:
     assert not isinstance(model.stage4[-1], nn.MaxPool2d)
 
 
-def test_answers_do_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_do_not_depend_on_the_pieces() -> None:
     """Many images that are answered in pieces get the logits, answers and loss of one call."""
     agent = made("digits", channels=2)
     batch = agent.task.samples("train", 300)
@@ -97,8 +98,8 @@ def test_answers_do_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) ->
         logits = agent.model(torch.as_tensor(batch.image))
         expected = F.cross_entropy(logits, torch.as_tensor(batch.label)[:, 0])
     for budget in (1, 100_000, 2**40):
-        monkeypatch.setattr("agents.core.training.evaluation.BUDGET", budget)
-        np.testing.assert_array_equal(agent.respond_to(batch)[:, 0], logits.argmax(-1))
+        agent.config = attrs.evolve(agent.config, eval_memory=budget / 2**20)
+        np.testing.assert_array_equal(agent.predict_arrays(batch)[:, 0], logits.argmax(-1))
         assert agent.mean_loss(batch) == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -129,13 +130,13 @@ def test_it_says_what_it_answered(trained: Agent) -> None:
     batch = trained.task.samples("test", 30)
     before = {name: tensor.clone() for name, tensor in trained.model.state_dict().items()}
     trained.model.train()
-    study = trained.study(batch)
-    codes, logits = study.write()
+    study = trained.observe(batch)
+    codes, logits = study.answer()
     assert all(torch.equal(before[n], t) for n, t in trained.model.state_dict().items())
-    assert study.parts == ()
+    assert study.recurrent == ()
     assert logits.shape == (30, 1, 10)
-    np.testing.assert_array_equal(codes, trained.respond_to(batch))
-    np.testing.assert_array_equal(study.right, codes.numpy()[:, 0] == batch.label[:, 0])
+    np.testing.assert_array_equal(codes, trained.predict_arrays(batch))
+    np.testing.assert_array_equal(study.correct, codes.numpy()[:, 0] == batch.label[:, 0])
     changed = trained.intervene("test/3")
     assert changed.before == changed.after == trained.predict("test/3")
 

@@ -70,15 +70,15 @@ def test_traces_are_those_of_a_loop(
     agent = adder(cell=cell, num_layers=num_layers, decoder=decoder, encoding=encoding)
     in_double(agent)
     batch = agent.task.samples("test", 20)
-    study = agent.study(batch)
+    study = agent.observe(batch)
     states, logits, codes = written(agent, batch)
     assert logits.std(dim=0).max() > 0.01  # no two samples are the same
     assert_close(study.traces["decoder"].h, states, 1e-9)
-    assert_close(study.write(), (codes, logits), 1e-9)
+    assert_close(study.answer(), (codes, logits), 1e-9)
     question = agent.model.characters(torch.as_tensor(batch.question).long())
     encoded = study.traces["encoder"].h[-1]
     assert_close(encoded, agent.model.encoder(question)[0].detach(), 1e-9)
-    encoder, second = study.parts
+    encoder, second = study.recurrent
     text = np.array(list(study.characters))
     assert encoder.writes is None
     np.testing.assert_array_equal(encoder.reads, text[batch.question])
@@ -88,7 +88,7 @@ def test_traces_are_those_of_a_loop(
     np.testing.assert_array_equal(second.reads, nothing if decoder == "repeat" else before)
     assert second.symbols is (second.writes if decoder == "repeat" else second.reads)
     right = (codes.numpy() == batch.answer).all(axis=1)
-    np.testing.assert_array_equal(study.right, right)
+    np.testing.assert_array_equal(study.correct, right)
     assert study.labels[0].startswith(agent.task.rows(batch.answer, batch)[0].question + " = ")
 
 
@@ -211,7 +211,7 @@ def test_interventions(cell: str, decoder: str, num_layers: int) -> None:
     assert len(done.changes) == 1
     own = agent.intervene(QUESTION, donor=QUESTION, part="decoder", units=[3, 0], time=1)
     np.testing.assert_allclose(own.probabilities[1], given, atol=1e-9)
-    trace = agent.study(agent.task.encode([QUESTION])).traces["encoder"]
+    trace = agent.observe(agent.task.encode([QUESTION])).traces["encoder"]
     c = None if trace.c is None else trace.c[0, :, 4, [1, 7]]
     edit = Edit(units=[1, 7], time=4, h=trace.h[0, :, 4, [1, 7]], c=c)
     np.testing.assert_allclose(
@@ -301,7 +301,7 @@ def test_reversed_against_plain_input(monkeypatch: pytest.MonkeyPatch) -> None:
     questions = [row.question for row in plain.task.rows(batch.answer, batch)]
     monkeypatch.setattr("agents.core.analysis.comparison.NUM_QUESTIONS", 300)
     for agent, wrong, column in ((plain, questions[:20], 0), (other, questions[15:50], 1)):
-        monkeypatch.setattr(agent, "respond", Oracle(agent, wrong, column), raising=True)
+        monkeypatch.setattr(agent, "predict_batch", Oracle(agent, wrong, column), raising=True)
     found = compare(plain, other)["answers"]
     long = [question for question in questions[15:50] if sum(map(int, question.split("+"))) > 9]
     wrong_b, wrong_a = set(long), set(questions[:20])

@@ -84,7 +84,7 @@ def test_a_model_of_torchvision_learns_and_is_loaded(tmp_path: Path) -> None:
         agent.learn()
         loaded = agents.load(agent.save(tmp_path / "a.safetensors"), device="cpu")
         batch = agent.task.samples("test", 8)
-        np.testing.assert_array_equal(loaded.respond_to(batch), agent.respond_to(batch))
+        np.testing.assert_array_equal(loaded.predict_arrays(batch), agent.predict_arrays(batch))
         assert loaded.identity() == agent.identity()
 
 
@@ -236,7 +236,7 @@ def test_a_checkpoint_does_without_the_file_of_weights(tmp_path: Path) -> None:
     path = written(tmp_path / "w.safetensors", num_labels=10)
     agent = made("digits", architecture=TINY, weights=str(path))
     saved, batch = agent.save(tmp_path / "a.safetensors"), agent.task.samples("test", 9)
-    answers = agent.respond_to(batch)
+    answers = agent.predict_arrays(batch)
     settings = {"architecture": TINY, "weights": str(path)}
     for change, problem in (
         (lambda: written(path, num_labels=10, seed=2), "another file: its digest is"),
@@ -244,7 +244,7 @@ def test_a_checkpoint_does_without_the_file_of_weights(tmp_path: Path) -> None:
     ):
         change()
         loaded = agents.load(saved, device="cpu")
-        np.testing.assert_array_equal(loaded.respond_to(batch), answers)
+        np.testing.assert_array_equal(loaded.predict_arrays(batch), answers)
         assert loaded.identity() == agent.identity()
         anew = made("digits", **settings, weights_sha256=agent.config.weights_sha256)
         with pytest.raises(ConfigError, match=problem):

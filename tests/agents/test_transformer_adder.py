@@ -187,8 +187,8 @@ def test_weights_are_those_of_the_pass() -> None:
 def test_it_has_no_recurrent_part() -> None:
     """It is compared by its answers alone, and an intervention on a part is a clear error."""
     agent = adder().learn(2)
-    study = agent.study(agent.task.samples("test", 4))
-    assert study.parts == ()
+    study = agent.observe(agent.task.samples("test", 4))
+    assert study.recurrent == ()
     assert compare(agent, agent)["units"] == {}
     plain = agent.intervene("12+345")
     assert plain.before == plain.after == agent.predict("12+345")

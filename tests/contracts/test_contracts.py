@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -29,7 +30,7 @@ def short_views(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the views of convolutional agents look at little, as what they find is not asked here."""
     few = {"NUM_IMAGES": 100, "NUM_LAYERS": 2, "NUM_SHOWN": 3, "NUM_OFTEN": 10, "STEPS": 4}
     for constant, value in few.items():
-        monkeypatch.setattr(f"agents.core.inspection.convolutional.{constant}", value)
+        monkeypatch.setattr(f"agents.core.inspection.images.{constant}", value)
 
 
 @pytest.fixture(params=TASKS)
@@ -182,7 +183,7 @@ def test_inspecting_changes_nothing(name: str, fails: bool) -> None:
     if fails:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(type(agent.task), "score", None)
-            patch.setattr(type(agent), "respond", None)
+            patch.setattr(type(agent), "predict_batch", None)
             with pytest.raises(TypeError):
                 agent.inspect()
     else:
@@ -218,9 +219,8 @@ def test_validation_loss_is_that_of_the_validation_samples(name: str) -> None:
     agent = small_agent(name).learn()
     batch = agent.task.samples("validation", SMALL["eval_samples"])
     assert agent.history.series("eval/loss")[1][-1] == agent.mean_loss(batch)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agents.core.training.evaluation.BUDGET", 1)
-        assert agent.mean_loss(batch) == pytest.approx(agent.history.series("eval/loss")[1][-1])
+    agent.config = attrs.evolve(agent.config, eval_memory=2**-20)
+    assert agent.mean_loss(batch) == pytest.approx(agent.history.series("eval/loss")[1][-1])
 
 
 def test_an_agent_compared_with_itself_is_never_right_alone(name: str) -> None:
@@ -233,7 +233,7 @@ def test_an_agent_compared_with_itself_is_never_right_alone(name: str) -> None:
     counts = report["answers"].counts
     assert counts["only_a"] == counts["only_b"] == 0
     assert sum(counts.values()) == 200
-    parts = agent.study(agent.task.viewed.samples("test", 2)).parts
+    parts = agent.observe(agent.task.viewed.samples("test", 2)).recurrent
     assert [*report["units"]] == [part.name for part in parts]
     for match in report["units"].values():
         assert match.matched.max() == pytest.approx(1.0)

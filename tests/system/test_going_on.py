@@ -222,7 +222,7 @@ def test_agents_compute_in_float32_whatever_the_default(name: str) -> None:
         assert exact(agent.history) == exact(plain.history)
         assert same(weights(agent), weights(plain))
         assert agent.evaluate(num=8) == scores
-        assert (agent.respond_to(batch) == plain.respond_to(batch)).all()
+        assert (agent.predict_arrays(batch) == plain.predict_arrays(batch)).all()
         assert torch.get_default_dtype() == torch.float64
     finally:
         torch.set_default_dtype(torch.float32)

@@ -277,7 +277,7 @@ def test_rows_are_read_from_the_top() -> None:
     lower = batch.image.copy()
     lower[:, :, 5:] = 1 - lower[:, :, 5:]
     first, second = (
-        agent.study(batch._replace(image=image)).traces["reader"].h[0]
+        agent.observe(batch._replace(image=image)).traces["reader"].h[0]
         for image in (batch.image, lower)
     )
     assert torch.equal(first[:, :5], second[:, :5])
@@ -315,7 +315,7 @@ def test_a_donors_state_gives_the_donors_answer(trained: Agent) -> None:
 
 def test_few_samples_and_few_patterns_can_be_looked_at(trained: Agent) -> None:
     """Views take a test split of fewer scans than they ask for, and see eight patterns at most."""
-    views = RecurrentViews(trained.study, trained.task)
+    views = RecurrentViews(trained)
     with torch.inference_mode():
         roles = views.roles()["reader"]
         probes = views.probes()["reader"]

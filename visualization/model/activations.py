@@ -92,13 +92,35 @@ def dead_units(
     if not 0 < share <= 1:
         raise ValueError(f"share: {share} is not accepted; accepted: above 0 and up to 1")
     found = layer_activations(model, images, layers, num_shown=0, batch_size=batch_size)
+    return _dead_units(found.layers, found.num_images, share)
+
+
+def dead_units_while(
+    model: nn.Module, run: Callable[[], Any], num_samples: int, *, share: float = 0.01
+) -> DeadUnits:
+    """Dead units of any model, whatever it reads: those of `dead_units`, while a function runs it.
+
+    Args:
+        model: any module; recurrent layers, which put out tuples, are left out.
+        run: runs the model on all samples at once.
+        num_samples: that it runs on.
+        share: of the samples, below which a unit is rarely on, in (0, 1].
+    """
+    collector = _Collector(model, None, 0, 0)
+    with inspecting(model), collector.watching(), torch.no_grad():
+        collector.begin(num_samples)
+        run()
+    return _dead_units(collector.rows(), num_samples, share)
+
+
+def _dead_units(rows: Sequence[LayerValues], num_samples: int, share: float) -> DeadUnits:
     states = [
         UnitStates(
             row.name, row.kind, len(row.low), row.dead, row.constant, row.rare(share), row.always_on
         )
-        for row in found.layers
+        for row in rows
     ]
-    return DeadUnits(tuple(states), found.num_images, share)
+    return DeadUnits(tuple(states), num_samples, share)
 
 
 class _Collector:

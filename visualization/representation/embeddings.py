@@ -3,7 +3,7 @@
 N images (C, H, W), Q of which neighbours are sought; D numbers represent an image in a layer.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import attrs
@@ -23,7 +23,7 @@ from visualization.core.inputs import (
     widened,
 )
 from visualization.core.records import brief_repr
-from visualization.core.tracing import NamedLayer
+from visualization.core.tracing import NamedLayer, tapped
 
 Spatial = Literal["flat", "mean"]
 Metric = Literal["cosine", "euclidean"]
@@ -49,6 +49,30 @@ def represented(
         raise ValueError(f"layer: {problem}; accepted: layers with a row for each image")
     held = found.flatten(2).mean(dim=2) if found.ndim > 2 and spatial == "mean" else found
     return widened(held.reshape(len(images), -1))
+
+
+def represented_while(
+    model: nn.Module, layers: Sequence[str], run: Callable[[], Any], num_samples: int
+) -> dict[str, NDArray[np.float64]]:
+    """Representations (N, D) of layers of any model while a function runs it on N samples.
+
+    Of each layer its last call that puts out a row for each sample; axes between the first and the
+    last (time, places) are averaged. Of recurrent layers their outputs.
+    """
+    rows: dict[str, NDArray[np.float64]] = {}
+
+    def note(name: str) -> Callable[[Any], None]:
+        def take(output: Any) -> None:
+            values = output[0] if isinstance(output, tuple) else output
+            if isinstance(values, Tensor) and values.ndim > 1 and len(values) == num_samples:
+                means = values.flatten(1, -2).mean(1) if values.ndim > 2 else values
+                rows[name] = means.detach().cpu().double().numpy()
+
+        return take
+
+    with inspecting(model), torch.no_grad(), tapped(model, {name: note(name) for name in layers}):
+        run()
+    return rows
 
 
 def as_labels(labels: ArrayLike | Tensor, num: int, name: str = "labels") -> NDArray[Any]:
@@ -280,6 +304,20 @@ def embed(
             for batch in batches(images, model, batch_size)
         )
         rows = torch.cat([part.cpu() for part in parts]).double().numpy()
+    return embed_rows(rows, layer, method, labels, seed, perplexity=perplexity, classes=classes)
+
+
+def embed_rows(
+    rows: NDArray[np.float64],
+    layer: str | None,
+    method: Method = "pca",
+    labels: ArrayLike | Tensor | None = None,
+    seed: int = 0,
+    *,
+    perplexity: float | None = None,
+    classes: Sequence[str] = (),
+) -> Embedding:
+    """Embedding of representations (N, D) that are at hand; for the arguments see `embed`."""
     if len(rows) < 2:
         raise ValueError(f"images: {len(rows)} are not accepted; accepted: two or more")
     known = None if labels is None else as_labels(labels, len(rows))

@@ -5,7 +5,7 @@ L layers, N images, D numbers of a representation.
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -115,6 +115,25 @@ def probe_layers(
     return LayerProbes(
         names, sizes, accuracy, control, bare, split.majority, len(pixels) - tested, tested, spatial
     )
+
+
+def probe_rows(
+    rows: Mapping[str, NDArray[np.float64]],
+    labels: ArrayLike | Tensor,
+    *,
+    num_components: int = 64,
+    held_out: float = 0.3,
+    seed: int = 0,
+) -> LayerProbes:
+    """Linear probes of representations (N, D) that are at hand, by layer; see `probe_layers`."""
+    split = _split(as_labels(labels, len(next(iter(rows.values())))), held_out, seed)
+    scores = [split.scores(values, num_components, seed) for values in rows.values()]
+    sizes, accuracy, control = (np.array(column) for column in zip(*scores, strict=True))
+    tested = int(split.tested.sum())
+    return LayerProbes(
+        tuple(rows), sizes, accuracy, control, None, split.majority, len(split.tested) - tested,
+        tested, "mean",
+    )  # fmt: skip
 
 
 def _demand(

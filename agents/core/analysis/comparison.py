@@ -1,14 +1,14 @@
 """Two agents on the same questions: which answers are right, and what else they share."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.core.agent import Agent
 from agents.core.config import ConfigError, flat_settings
-from agents.core.inspection.recurrent import match_studies
+from agents.core.inspection.recurrent import match_agents
 from tasks.core.task import Quantities
 from visualization.core.preserve import untouched
 from visualization.recurrent import Overlap, compare_answers
@@ -37,7 +37,7 @@ def compare(a: Agent, b: Agent) -> Report:
     names = _names(a, b)
     records: dict[str, Any] = {"answers": _overlap(a, b, names)}
     with untouched(a.model), untouched(b.model):
-        records["units"] = match_studies((a.study, a.task), (b.study, b.task), names)
+        records["units"] = match_agents((a.observe, a.task), (b.observe, b.task), names)
     return Report(f"{names[0]} against {names[1]}: {a.name} on {a.task.name}", records)
 
 
@@ -59,20 +59,21 @@ def _names(a: Agent, b: Agent) -> tuple[str, str]:
 
 def _overlap(a: Agent, b: Agent, names: tuple[str, str]) -> Overlap:
     batch = a.task.samples("test", NUM_QUESTIONS)
-    asked = a.task.rows(batch[1], batch)
+    asked = a.task.rows(a.task.targets(batch), batch)
     questions = [row.question for row in asked]
     rights, places, known = [], [], a.task.quantities(batch)
     for agent in (a, b):
         own = agent.task.encode(questions)
-        again = agent.task.rows(own[1], own)
+        again = agent.task.rows(agent.task.targets(own), own)
         if not _are_same([row.target for row in again], [row.target for row in asked]):
             problem = "the first run's questions have other answers in the second run's task"
             accepted = "two runs on the same data, with samples of one length"
             raise ConfigError("--mode compare", "task", problem, accepted)
-        answers = agent.respond_to(own)
+        answers, targets = agent.predict_arrays(own), agent.task.targets(own)
         rights.append([row.right for row in agent.task.rows(answers, own)])
-        is_number = answers.dtype.kind == "f"  # right within a tolerance, not by its bits
-        same = np.array(rights[-1])[:, None] if is_number else answers == own[1]
+        same = np.array(rights[-1])[:, None]
+        if _are_codes(answers) and _are_codes(targets) and answers.shape == targets.shape:
+            same = answers == targets
         places.append(_by_place(same, agent.task.quantities(own)))
     all_known = {**known.writing, **known.reading}
     groups = {name: values for name, values in all_known.items() if values.ndim == 1}
@@ -84,6 +85,11 @@ def _overlap(a: Agent, b: Agent, names: tuple[str, str]) -> Overlap:
         *rights, groups=groups, places=(first, second),
         what_places=known.places[1] or "position in the answer", labels=questions, names=names,
     )  # fmt: skip
+
+
+def _are_codes(values: Any) -> TypeGuard[NDArray[np.integer[Any]]]:
+    """Tell whether values are codes (N, A): numbers are right within a tolerance, others whole."""
+    return isinstance(values, np.ndarray) and values.dtype.kind in "iub" and values.ndim == 2
 
 
 def _are_same(targets: Sequence[str], others: Sequence[str]) -> bool:

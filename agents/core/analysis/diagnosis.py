@@ -14,6 +14,7 @@ from agents.core.config import flat_settings
 from agents.core.runs.history import Record
 from agents.core.training import monitoring
 from agents.core.training.loop import DivergedError, total_steps
+from tasks.core.batch import num_samples
 from tasks.core.settings import fields
 from tasks.core.task import Task
 from visualization.diagnosis import Case, Diagnosis, Leak, diagnose
@@ -102,7 +103,7 @@ def records_of(agent: Agent) -> list[Record]:
 def settings_of(agent: Agent) -> dict[str, Any]:
     """Return all settings, with the validation samples and the stages that there really are."""
     task, config = agent.task, agent.config
-    num = len(task.samples("validation", config.eval_samples)[0])
+    num = num_samples(task.samples("validation", config.eval_samples))
     known = {
         "eval_samples": num, "asked_samples": config.eval_samples, "num_stages": task.num_stages,
     }  # fmt: skip
@@ -123,7 +124,7 @@ def count_leaks(task: Task, num: int, seed: int) -> Leak:
     seen = 0
     for batch in batches:
         trained.update(_keys(batch[0]))
-        seen += len(batch[0])
+        seen += num_samples(batch)
         if seen >= min(NUM_TRAINED, task.num_samples_in("train")):
             break
     alike = [key for key in trained if len(key) == len(asked[0])] if asked else []
@@ -167,7 +168,8 @@ def _short_run(agent: Agent) -> tuple[Agent, bool]:
 
 def _highest(agent: Agent) -> float:
     """Return the highest rate of the range test: above the agent's, but no higher than 100."""
-    return min(max(1.0, 10 * agent.config.learning_rate), _HIGHEST)
+    rate: float = agent.config.learning_rate
+    return min(max(1.0, 10 * rate), _HIGHEST)
 
 
 def _choose(work: int, choices: tuple[int, ...], most: float) -> int:

@@ -19,6 +19,7 @@ from agents.core.training import devices, parallel
 from agents.core.training.loop import Cursor, DivergedError, Stepper, train_steps
 from agents.core.training.monitoring import constant_answer
 from agents.core.training.state import Climb
+from tasks.core.batch import num_samples
 from tasks.core.settings import ConfigError, fields
 from tasks.core.synthetic import easy, repeated
 from tasks.core.task import Task
@@ -170,8 +171,9 @@ def work_of_step(agent: Agent) -> int:
     batch = next(_batches(learner, learner.task, NUM_COUNTED))
     with _own(learner), counter.watch():
         learner.mean_loss(batch)
-    counted = counter.table(len(batch[0])).multiply_adds
-    return counted * learner.config.batch_size // len(batch[0])
+    counted = counter.table(num := num_samples(batch)).multiply_adds
+    total: int = counted * learner.config.batch_size // num
+    return total
 
 
 def _learn(learner: Agent, task: Task, steps: int) -> Trial:
@@ -191,7 +193,7 @@ def _learn(learner: Agent, task: Task, steps: int) -> Trial:
     return Trial(
         losses=tuple(losses),
         final=final if math.isfinite(final) else math.inf,
-        chance=constant_answer(np.asarray(judged[1]))[1],
+        chance=constant_answer(np.asarray(task.targets(judged)))[1],
         stage=cursor.stage - first,
         num_stages=task.num_stages - first,
     )

@@ -1,7 +1,4 @@
-"""The views that every recurrent agent has: it says what its layers read, and the rest follows.
-
-An agent makes a `Study` of some samples; the functions of `visualization.recurrent` do the work.
-"""
+"""Views of recurrent layers: cells, gates, probes, ablation, patching, automata."""
 
 import functools
 import itertools
@@ -13,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.core.inspection.study import Part, Study, intervene
+from agents.core.inspection.observation import Observation, RecurrentPart, intervene
+from agents.core.inspection.views import Views, view
 from tasks.core.task import Row, Task
 from visualization.recurrent import (
     Automaton,
@@ -46,39 +44,27 @@ NUM_SHOWN = 100  # samples of the overlay: with all their gates they make a page
 NUM_PATHS = 300
 
 
-class RecurrentViews:
-    """The inspections of one agent, which share the answers and traces that they look at."""
-
-    def __init__(self, study: Callable[[Any], Study], task: Task) -> None:
-        self._make, self._task = study, task
-
-    def by_name(self) -> dict[str, Callable[[], Any]]:
-        """Return each view: a function without arguments that returns a record for each part."""
-        return {
-            "ablation": self.ablation,
-            "cells": self.cells,
-            "roles": self.roles,
-            "probes": self.probes,
-            "gates": self.gates,
-            "patching": self.patching,
-            "intervention": self.intervention,
-            "matches": self.matches,
-            "paths": self.paths,
-        }
-
-    def _rows_of_task(self) -> list[Row]:
-        batch = self._task.samples("test", 2)
-        return self._task.rows(batch[1], batch)
+class RecurrentViews(Views):
+    """The inspections that need recurrent layers; they share answers and traces."""
 
     @functools.cached_property
-    def _study(self) -> Study:
-        return self._make(self._task.samples("test", NUM_SAMPLES))
+    def _observation(self) -> Observation:
+        return self._agent.observe(self._shown_task.samples("test", NUM_SAMPLES))
 
-    def _rows(self) -> list[tuple[str, Part, CellTrace, int]]:
+    @property
+    def _shown_task(self) -> Task:
+        """The task with questions that a person can look at."""
+        return self._task.viewed
+
+    def _rows_of_task(self) -> list[Row]:
+        batch = self._shown_task.samples("test", 2)
+        return self._shown_task.rows(self._shown_task.targets(batch), batch)
+
+    def _rows(self) -> list[tuple[str, RecurrentPart, CellTrace, int]]:
         """Return name, part, trace and row of every layer and direction."""
         found = []
-        for part in self._study.parts:
-            trace = self._study.traces[part.name]
+        for part in self._observation.recurrent:
+            trace = self._observation.traces[part.name]
             for row in range(len(trace.h)):
                 name = part.name if len(trace.h) == 1 else f"{part.name}, {trace.row_name(row)}"
                 found.append((name, part, trace, row))
@@ -92,6 +78,7 @@ class RecurrentViews:
         """Return what a unit holds in [-1, 1]: tanh(c) where there is a c, else h (N, T, U)."""
         return trace.h[row] if trace.c is None else torch.tanh(trace.c[row])
 
+    @view("recurrent")
     def roles(self) -> dict[str, UnitRoles]:
         """Global or local: what each unit's state depends on."""
         return self._roles
@@ -111,10 +98,12 @@ class RecurrentViews:
             found[name] = rank_units(part.layer, part.score, layer=layer, direction=direction)
         return found
 
+    @view("recurrent")
     def ablation(self) -> dict[str, UnitRanking]:
         """How much each unit is needed."""
         return self._ranked
 
+    @view("recurrent")
     def probes(self) -> dict[str, ProbeTable]:
         """What the state holds, and when; nothing where nothing is known of the text."""
         return {
@@ -122,6 +111,7 @@ class RecurrentViews:
             for name, part, trace, row in self._rows() if part.quantities
         }  # fmt: skip
 
+    @view("recurrent")
     def gates(self) -> dict[str, GateSaturation]:
         """How often gates are shut or open; nothing for layers that have none."""
         return {
@@ -129,6 +119,7 @@ class RecurrentViews:
             for name, _, trace, row in self._rows() if trace.gates
         }  # fmt: skip
 
+    @view("recurrent")
     def paths(self) -> dict[str, StatePaths]:
         """The way of the state through its two principal components, by what explains it best.
 
@@ -145,36 +136,40 @@ class RecurrentViews:
             )
         return found
 
+    @view("recurrent", "answers")
     def patching(self) -> dict[str, Patching]:
         """What each unit of the first part carries over to the answer after all that it reads."""
-        study, found = self._study, {}
-        last = study.parts[-1]
+        observation, found = self._observation, {}
+        last = observation.recurrent[-1]
         named = last.writes is not None and last.place != ""
         for name, part, trace, row in self._rows():
-            if part is study.parts[0]:
+            if part is observation.recurrent[0]:
                 layer, direction = divmod(row, trace.num_directions)
                 found[name] = patch_units(
-                    part.layer, lambda: study.write()[0], part.reads.shape[1] - 1,
+                    part.layer, lambda: observation.answer()[0], part.reads.shape[1] - 1,
                     places=last.places if named else None,
                     what_places=last.place if named else "position in the answer",
-                    layer=layer, direction=direction, tolerance=study.tolerance,
+                    layer=layer, direction=direction, tolerance=observation.tolerance,
                 )  # fmt: skip
         return found
 
+    @view("step answers")
     def automaton(self) -> dict[str, Automaton]:
         """The smallest machine that answers as the agent does, where it answers at every step."""
         with torch.inference_mode():
             return {
                 part.name: extract_automaton(part.layer, part.inputs, part.reads, part.outputs)
-                for part in self._study.parts
+                for part in self._observation.recurrent
                 if part.inputs is not None
             }
 
+    @view("recurrent", "answers")
     def intervention(self) -> Intervention:
         """The first sum with the state of the second: everything that was read, in one place."""
         texts = [row.question for row in self._rows_of_task()]
-        return intervene(self._make, self._task, texts[0], donor=texts[1])
+        return intervene(self._agent.observe, self._shown_task, texts[0], donor=texts[1])
 
+    @view("recurrent")
     def matches(self) -> dict[str, Matches]:
         """Where the units of the first sample's middle steps are on together elsewhere."""
         return {
@@ -187,6 +182,7 @@ class RecurrentViews:
             for name, part, trace, row in self._rows()
         }
 
+    @view("recurrent")
     def cells(self) -> Overlay:
         """Each unit's activity on the characters that are read and written."""
         parts = [
@@ -197,10 +193,10 @@ class RecurrentViews:
             )
             for name, part, trace, row in self._rows()
         ]  # fmt: skip
-        labels, right = self._study.labels[:NUM_SHOWN], self._study.right[:NUM_SHOWN]
-        return Overlay(self._study.title, tuple(parts), tuple(labels), right)
+        labels, right = self._observation.labels[:NUM_SHOWN], self._observation.correct[:NUM_SHOWN]
+        return Overlay(self._observation.title, tuple(parts), tuple(labels), right)
 
-    def _facts(self, name: str, part: Part, trace: CellTrace, row: int) -> dict[str, Any]:
+    def _facts(self, name: str, part: RecurrentPart, trace: CellTrace, row: int) -> dict[str, Any]:
         """Return what the table beside the overlay says of each unit."""
         activity = self._activity(trace, row)
         roles = self._roles[name]
@@ -215,28 +211,28 @@ class RecurrentViews:
         return facts
 
 
-Watched = tuple[Callable[[Any], Study], Task]
+Watched = tuple[Callable[[Any], Observation], Task]
 
 
-def match_studies(first: Watched, second: Watched, names: tuple[str, str]) -> dict[str, UnitMatch]:
+def match_agents(first: Watched, second: Watched, names: tuple[str, str]) -> dict[str, UnitMatch]:
     """Match the units of two agents' parts of one name at the same places of the same questions."""
     task = first[1].viewed
     batch = task.samples("test", NUM_SAMPLES)
-    questions = [row.question for row in task.rows(batch[1], batch)]
-    studies = [make(own.viewed.encode(questions)) for make, own in (first, second)]
+    questions = [row.question for row in task.rows(task.targets(batch), batch)]
+    seen = [make(own.viewed.encode(questions)) for make, own in (first, second)]
     found = {}
-    for a, b in itertools.product(*(study.parts for study in studies)):
+    for a, b in itertools.product(*(each.recurrent for each in seen)):
         if a.name != b.name:
             continue
-        pair = zip(studies, (a, b), strict=True)
-        (x, at_x), (y, at_y) = (_in_place(study.traces[part.name], part) for study, part in pair)
+        pair = zip(seen, (a, b), strict=True)
+        (x, at_x), (y, at_y) = (_in_place(each.traces[part.name], part) for each, part in pair)
         size = min(x.shape[1], y.shape[1])
         defined = at_x[:, :size] & at_y[:, :size]
         found[a.name] = match_units(x[:, :size], y[:, :size], defined=defined, names=names)
     return found
 
 
-def _in_place(trace: CellTrace, part: Part) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _in_place(trace: CellTrace, part: RecurrentPart) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return the hidden states of all layers in the order of their places, and which there are."""
     states = torch.cat(list(trace.h), dim=-1).cpu().numpy()
     places = part.places

@@ -3,7 +3,7 @@
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import attrs
@@ -13,10 +13,12 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from agents.core.config import AgentConfig
 from agents.core.training import devices, parallel
-from agents.core.training.optimizer import Optimizer, rate
-from agents.core.training.evaluation import num_samples, part
+from agents.core.training.optimizer import AnyOptimizer, rate
+from tasks.core.batch import map_arrays, num_samples, take
 from tasks.core.settings import ConfigError, TerrariumError
 from tasks.core.task import Task, num_batches
+
+Loss = Tensor | Mapping[str, Tensor]  # a scalar, or named scalars whose sum it is
 
 
 class StepRecord(NamedTuple):
@@ -27,6 +29,7 @@ class StepRecord(NamedTuple):
     grad_norm: float  # L2 norm of all gradients, before clipping
     learning_rate: float  # of Adam, in this step
     samples: int  # in the batch
+    parts: Mapping[str, float] = {}  # of the loss, by name, where the agent names them
 
 
 @attrs.define
@@ -54,8 +57,24 @@ def total_steps(config: AgentConfig, task: Task) -> int:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """Return a task's batch with tensors in place of arrays."""
-    return type(batch)(*(torch.as_tensor(array).to(device) for array in batch))
+    """Return a task's batch with tensors on a device in place of arrays; codes become int64."""
+
+    def moved(array: Any) -> Tensor:
+        tensor = torch.as_tensor(array).to(device)
+        is_code = not (tensor.is_floating_point() or tensor.is_complex())
+        return tensor.long() if is_code and tensor.dtype != torch.bool else tensor
+
+    return map_arrays(batch, moved)
+
+
+def total_loss(loss: Loss) -> Tensor:
+    """Return a scalar loss, or the sum of its named parts."""
+    return functools.reduce(torch.add, loss.values()) if isinstance(loss, Mapping) else loss
+
+
+def loss_parts(loss: Loss) -> dict[str, Tensor]:
+    """Return the named parts of a loss, without their graph; none where it is a scalar."""
+    return {k: v.detach() for k, v in loss.items()} if isinstance(loss, Mapping) else {}
 
 
 @attrs.frozen
@@ -63,9 +82,9 @@ class Stepper:
     """What one step of the optimiser needs."""
 
     model: nn.Module
-    loss_of: Callable[[Any], Tensor]
+    loss_of: Callable[[Any], Loss]
     config: AgentConfig
-    optimizer: Optimizer
+    optimizer: AnyOptimizer
     device: torch.device
     precision: str
     num_parts: int = 1  # of a batch, computed side by side
@@ -78,10 +97,13 @@ class Stepper:
                 good step.
         """
         parameters = self.optimizer.parameters
-        loss = self._backward(to_device(batch, self.device))
+        loss, parts = self._backward(to_device(batch, self.device))
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         learning_rate = self.config.learning_rate * share
-        record = StepRecord(number, loss.item(), norm.item(), learning_rate, len(batch[0]))
+        record = StepRecord(
+            number, loss.item(), norm.item(), learning_rate, num_samples(batch),
+            {name: value.item() for name, value in parts.items()},
+        )  # fmt: skip
         if not math.isfinite(record.loss) or not math.isfinite(record.grad_norm):
             seen = f"loss {record.loss:g}, gradient norm {record.grad_norm:g}"
             seen += f", learning rate {learning_rate:g}"
@@ -92,37 +114,41 @@ class Stepper:
         self.optimizer.step(share, self.num_parts)
         return record
 
-    def _backward(self, batch: Any) -> Tensor:
-        """Return the loss of a batch, and leave its gradients with the parameters."""
+    def _backward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a batch and its parts, and leave its gradients with the parameters."""
         parameters = self.optimizer.parameters
         for parameter in parameters:
             parameter.grad = None
         if self.num_parts == 1:
             with devices.autocast(self.precision, self.device):
                 loss = self.loss_of(batch)
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss
-        parts = parallel.side_by_side(self._part_gradients, _cut(batch, self.num_parts))
-        losses, *gradients = zip(*parts, strict=True)
+                total = total_loss(loss)
+            total.backward()  # type: ignore[no-untyped-call]
+            return total, loss_parts(loss)
+        results = parallel.side_by_side(self._part_gradients, _cut(batch, self.num_parts))
+        losses, named, *gradients = zip(*results, strict=True)
         for parameter, of_parts in zip(parameters, gradients, strict=True):
             if of_parts[0] is not None:
                 parameter.grad = functools.reduce(torch.add, of_parts)
-        return torch.stack(losses).sum()
+        parts = {name: torch.stack([p[name] for p in named]).sum() for name in named[0]}
+        return torch.stack(losses).sum(), parts
 
     def _part_gradients(self, weighted: tuple[Any, float]) -> tuple[Any, ...]:
-        """Return the loss of a part of a batch and its gradients, both times its share of it."""
+        """Return a part's loss, its named parts and gradients, all times its share of the batch."""
         batch, share = weighted
         with devices.autocast(self.precision, self.device, cache=False):
-            loss = self.loss_of(batch) * share
+            loss = self.loss_of(batch)
+            total = total_loss(loss) * share
         parameters = self.optimizer.parameters
-        return loss.detach(), *torch.autograd.grad(loss, parameters, allow_unused=True)
+        named = {name: value * share for name, value in loss_parts(loss).items()}
+        return total.detach(), named, *torch.autograd.grad(total, parameters, allow_unused=True)
 
 
 def _cut(batch: Any, num: int) -> list[tuple[Any, float]]:
     """Return the parts of a batch, as equal as can be, each with its share of the samples."""
     total = num_samples(batch)
     bounds = [total * number // num for number in range(num + 1)]
-    return [(part(batch, a, b), (b - a) / total) for a, b in itertools.pairwise(bounds) if b > a]
+    return [(take(batch, a, b), (b - a) / total) for a, b in itertools.pairwise(bounds) if b > a]
 
 
 def train_steps(stepper: Stepper, task: Task, cursor: Cursor) -> Iterator[StepRecord]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from agents.core.training.loop import to_device
-from agents.core.training.evaluation import part
+from agents.core.training.loop import Loss, to_device, total_loss
+from tasks.core.batch import num_samples, take
 from visualization.core.preserve import evaluation_mode
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ class Measured(Protocol):
     model: nn.Module
     network: Any
 
-    def loss(self, batch: Any) -> Tensor:
-        """Return the scalar loss of a batch."""
+    def loss(self, batch: Any) -> Loss:
+        """Return the scalar loss of a batch, or its named parts."""
 
     def mean_loss(self, batch: Any) -> float:
         """Return the loss of a task's batch in evaluation mode."""
 
-    def respond_to(self, batch: Any) -> NDArray[Any]:
-        """Return the answers to a task's batch."""
+    def predict_arrays(self, batch: Any) -> Any:
+        """Return the predictions for a task's batch."""
 
 
 def layer_of(parameter: str) -> str:
@@ -83,17 +83,24 @@ def measure(agent: Measured, validation: Any) -> dict[str, float]:
     """
     task, stage = agent.task, agent.state.cursor.stage
     batch = next(task.batches("train", NUM_FITTED, agent.config.seed, 0, 0, stage))
-    blind, loss = constant_answer(np.asarray(batch[1]))
-    asked = validation if validation[1].shape[1:] == blind.shape else batch
-    guesses = np.broadcast_to(blind, (len(asked[1]), *blind.shape))
-    few = part(batch, 0, NUM_WATCHED)
-    chance = {"loss": loss, **task.score(guesses, asked)}
-    fit = {"loss": agent.mean_loss(batch), **task.score(agent.respond_to(batch), batch)}
-    found = {f"chance/{name}": value for name, value in chance.items()}
+    few = take(batch, 0, NUM_WATCHED)
+    fit = {"loss": agent.mean_loss(batch), **task.score(agent.predict_arrays(batch), batch)}
+    found = {f"chance/{name}": value for name, value in _chance(task, batch, validation).items()}
     found |= {f"fit/{name}": value for name, value in fit.items()}
     with evaluation_mode(agent.model), _unwrapped(agent):
         found |= watch(agent.model, agent.loss, to_device(few, agent.device))
     return {tag: value for tag, value in found.items() if math.isfinite(value)}
+
+
+def _chance(task: "Task", batch: Any, validation: Any) -> dict[str, float]:
+    """Return loss and scores of the best constant prediction; none where targets are ragged."""
+    targets, others = task.targets(batch), task.targets(validation)
+    if not (isinstance(targets, np.ndarray) and isinstance(others, np.ndarray)):
+        return {}
+    constant, loss = constant_answer(targets)
+    judged = validation if others.shape[1:] == constant.shape else batch
+    guesses = np.broadcast_to(constant, (num_samples(judged), *constant.shape))
+    return {"loss": loss, **task.score(guesses, judged)}
 
 
 @contextlib.contextmanager
@@ -122,7 +129,7 @@ def constant_answer(targets: NDArray[Any]) -> tuple[NDArray[Any], float]:
     return answer.reshape(targets.shape[1:]), entropy
 
 
-def watch(model: nn.Module, loss_of: Callable[[Any], Tensor], batch: Any) -> dict[str, float]:
+def watch(model: nn.Module, loss_of: Callable[[Any], Loss], batch: Any) -> dict[str, float]:
     """Return how units behave on a batch, and how far back the gradient of its loss reaches.
 
     `units/<layer>/dead`: share of units whose output stays the same, whatever is read;
@@ -137,7 +144,7 @@ def watch(model: nn.Module, loss_of: Callable[[Any], Tensor], batch: Any) -> dic
     gates: dict[str, list[Tensor]] = {}
     cudnn = torch.backends.cudnn.flags(enabled=False)  # which has no backward pass in this mode
     with torch.enable_grad(), cudnn, _watched(model, inputs, outputs, gates):
-        loss = loss_of(batch)
+        loss = total_loss(loss_of(batch))
         read = [_values(sequence) for sequences in inputs.values() for sequence in sequences]
         gradients = iter(torch.autograd.grad(loss, read, allow_unused=True) if read else ())
     found: dict[str, float] = {}

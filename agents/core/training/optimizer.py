@@ -5,16 +5,18 @@ so that a checkpoint can be read without an optimiser at hand. torch's `Optimize
 import the compiler at their first step (1.2 s) and cost 20 µs more in each.
 """
 
+import abc
 import math
 from collections.abc import Mapping
-from typing import cast
+from typing import cast, final
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-from agents.core.config import AgentConfig
+from agents.core.config import AgentConfig, ConfigError
 from agents.core.layers import HiddenLinear
+from agents.core.runs.checkpoint import CheckpointError, demand_fit
 from agents.core.training import parallel
 
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic that takes singular values towards 1
@@ -90,7 +92,109 @@ _SHAPES = {
 }
 
 
-class Optimizer:
+class AnyOptimizer(abc.ABC):
+    """What training asks of an optimiser; its whole state is tensors with names.
+
+    Attributes:
+        config: of the agent.
+        parameters: that it moves, in a fixed order.
+        num_matrices: how many of them Muon moves.
+    """
+
+    config: AgentConfig
+    parameters: list[nn.Parameter]
+    num_matrices: int = 0
+
+    @abc.abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state by name, all that a checkpoint must hold."""
+
+    @abc.abstractmethod
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore a saved state."""
+
+    @abc.abstractmethod
+    def fits(self, tensors: Mapping[str, Tensor]) -> None:
+        """Refuse a saved state of other names or shapes.
+
+        Raises:
+            CheckpointError: names what does not fit.
+        """
+
+    @abc.abstractmethod
+    def step(self, share: float, num_threads: int = 1) -> None:
+        """Move every parameter that has a gradient, at `share` of the highest learning rate."""
+
+
+@final
+class TorchOptimizer(AnyOptimizer):
+    """Any optimiser of `torch.optim`, for `configure_optimizer`; its state is saved and restored.
+
+    Args:
+        model: whose parameters it moves.
+        optimizer: made of them, with the highest learning rate of each group: the schedule
+            multiplies it in every step. One that needs a closure (LBFGS) is refused.
+        config: of the agent.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, config: AgentConfig
+    ) -> None:
+        self.config, self._optimizer = config, optimizer
+        names = {parameter: name for name, parameter in model.named_parameters()}
+        groups = optimizer.param_groups
+        if isinstance(optimizer, torch.optim.LBFGS):
+            raise ConfigError(
+                "configure_optimizer()", "", "LBFGS needs a closure",
+                "an optimiser whose step() needs none",
+            )  # fmt: skip
+        self.parameters = [parameter for group in groups for parameter in group["params"]]
+        self._names = [names[parameter] for parameter in self.parameters]
+        self._rates = [group["lr"] for group in groups]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state by `<parameter>/<kind>`; numbers as tensors without axes."""
+        state = self._optimizer.state
+        return {
+            f"{name}/{kind}": torch.as_tensor(value)
+            for name, parameter in zip(self._names, self.parameters, strict=True)
+            for kind, value in state.get(parameter, {}).items()
+            if value is not None
+        }
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore a saved state; before the first step there is none."""
+        for name, parameter in zip(self._names, self.parameters, strict=True):
+            kinds = {k.removeprefix(f"{name}/"): t for k, t in tensors.items() if _of(k) == name}
+            if kinds:
+                device = parameter.device
+                self._optimizer.state[parameter] = {
+                    kind: tensor.clone().to(device if tensor.ndim else tensor.device)
+                    for kind, tensor in kinds.items()
+                }
+
+    def fits(self, tensors: Mapping[str, Tensor]) -> None:
+        """Refuse a state of parameters that there are not, or of another shape."""
+        shapes = dict(zip(self._names, (p.shape for p in self.parameters), strict=True))
+        for key, tensor in tensors.items():
+            name = _of(key)
+            if name not in shapes or (tensor.ndim and tensor.shape != shapes[name]):
+                raise CheckpointError(f"the optimiser has no state {key!r} {tuple(tensor.shape)}")
+
+    def step(self, share: float, num_threads: int = 1) -> None:
+        """Take a step of each group at `share` of its learning rate."""
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * share
+        self._optimizer.step()
+
+
+def _of(key: str) -> str:
+    """Return the parameter that a tensor of a state belongs to."""
+    return key.rpartition("/")[0]
+
+
+@final
+class Optimizer(AnyOptimizer):
     """Adam (1412.6980) with decoupled decay (1711.05101), or Muon for hidden matrices beside it.
 
     Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon): the step is the Nesterov momentum
@@ -120,8 +224,12 @@ class Optimizer:
         """Return the state by `<parameter>/<kind>`."""
         return {f"{n}/{kind}": t for n, kinds in self.state.items() for kind, t in kinds.items()}
 
+    def fits(self, tensors: Mapping[str, Tensor]) -> None:
+        """Refuse a state of other names or shapes."""
+        demand_fit("optimizer", tensors, self.tensors())
+
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over a saved state of the same names and shapes."""
+        """Restore a saved state of the same names and shapes."""
         for name, tensor in self.tensors().items():
             tensor.copy_(tensors[name])
 

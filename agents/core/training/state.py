@@ -10,7 +10,7 @@ from agents.core.config import AgentConfig
 from agents.core.runs.checkpoint import Checkpoint, CheckpointError, demand_fit
 from agents.core.runs.history import History
 from agents.core.training.loop import Cursor
-from agents.core.training.optimizer import Optimizer
+from agents.core.training.optimizer import AnyOptimizer
 
 _PLAIN = ("seconds", "threads", "precision", "stopped_early", "measured")
 
@@ -24,6 +24,7 @@ class Window:
     grad_norm: float = 0.0
     steps: int = 0
     samples: int = 0
+    parts: dict[str, float] = attrs.Factory(dict)  # of the loss, by name
     seconds: float = 0.0  # spent learning, evaluations left out
 
 
@@ -64,7 +65,7 @@ class State:
     """Everything that learning changes. Equal states go on to equal bits."""
 
     model: nn.Module  # bare: no wrapper ever stands in its names
-    optimizer: Optimizer
+    optimizer: AnyOptimizer
     random: dict[str, Tensor]  # of the generators that dropout draws from, by kind of device
     precision: str  # fp32 or bf16
     threads: int  # of the CPU: the last bits of a sum depend on it
@@ -114,7 +115,7 @@ class State:
                 raise CheckpointError(f"the checkpoint has a tensor {name!r} that no agent has")
             groups[group][rest] = tensor
         demand_fit("model", groups["model"], self.model.state_dict())
-        demand_fit("optimizer", groups["optimizer"], self.optimizer.tensors())
+        self.optimizer.fits(groups["optimizer"])
         self.model.load_state_dict(groups["model"])
         self.optimizer.load(groups["optimizer"])
         self.random = groups["random"]

@@ -22,6 +22,7 @@ from agents.core.runs.snapshots import Snapshots, moments
 from agents.core.training import devices, parallel
 from agents.core.training.loop import (
     DivergedError,
+    Loss,
     Stepper,
     StepRecord,
     describe_divergence,
@@ -53,7 +54,7 @@ class Job:
     config: AgentConfig
     device: torch.device
     identity: Mapping[str, Any]  # what the agent was made from, as plain values
-    loss_of: Callable[[Any], Tensor]
+    loss_of: Callable[[Any], Loss]
     evaluate: Callable[[bool], Evaluation]  # whether vitals are measured too
     snapshots: Snapshots  # where copies of the weights are kept, if the config asks for any
     parts_for: Callable[[int], int]  # into how many a batch is cut for so many threads
@@ -152,6 +153,8 @@ class Learning:
         window.grad_norm += record.grad_norm
         window.steps += 1
         window.samples += record.samples
+        for name, value in record.parts.items():
+            window.parts[name] = window.parts.get(name, 0.0) + value
         self._climb(record)
         evaluates = record.step == self.total or record.step % self._eval_every == 0
         if evaluates or record.step % self.config.log_every == 0:
@@ -194,6 +197,7 @@ class Learning:
         noted = {
             "step": record.step,
             "train/loss": window.loss / window.steps,
+            **{f"train/loss/{name}": total / window.steps for name, total in window.parts.items()},
             "train/grad_norm": window.grad_norm / window.steps,
             "train/lr": record.learning_rate,
             "time/samples_per_s": window.samples / window.seconds,

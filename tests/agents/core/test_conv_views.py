@@ -7,7 +7,7 @@ from torch import nn
 
 import tasks
 from agents.core.agent import Agent
-from agents.core.inspection.convolutional import ConvViews
+from agents.core.inspection.images import ImageViews
 from tasks.core.task import Task
 from tests.conftest import make_task, small_agent
 from visualization import conv
@@ -21,7 +21,7 @@ from visualization.records import Transcript
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at little: what is found is not asked here."""
     for name, value in {"NUM_IMAGES": 40, "NUM_LAYERS": 3, "NUM_OFTEN": 6, "STEPS": 3}.items():
-        monkeypatch.setattr(f"agents.core.inspection.convolutional.{name}", value)
+        monkeypatch.setattr(f"agents.core.inspection.images.{name}", value)
 
 
 def silenced(*names: str) -> Agent:
@@ -64,7 +64,7 @@ def test_views_leave_a_model_that_learns_as_it_was() -> None:
     agent = small_agent("cnn_classifier").learn()
     agent.model.train()
     before = {name: tensor.clone() for name, tensor in agent.model.state_dict().items()}
-    views = ConvViews(agent.model, agent.task, agent.snapshots).by_name()
+    views = agent.views()
     for name in ("patches", "units", "paste", "maximised"):
         views[name]()
     assert agent.model.training
@@ -114,30 +114,34 @@ def test_weights_are_those_of_the_last_that_fits_or_none(layer: str, name: str |
     assert weights_before(Functional(), layer, torch.zeros(1, 1, 8, 8)) == name
 
 
-def views_of(task: Task) -> ConvViews:
+def views_of(task: Task) -> ImageViews:
     """Return the views of an untrained classifier of a task's images."""
     agent = small_agent("cnn_classifier", task=task, num_stages=1, channels=4)
-    return ConvViews(agent.model, agent.task, agent.snapshots)
+    return ImageViews(agent)
 
 
 def test_strokes_are_looked_for_in_handwriting_alone() -> None:
     """Dissection is offered for scans of handwriting, not for all that has one channel."""
     offered = {name: make_task(name) for name in ("digits", "mnist", "fashion_mnist")}
     offered["grey"] = tasks.make("image_folder", classes="a/b", num_channels=1, height=8, width=8)
-    found = {name for name, task in offered.items() if "dissection" in views_of(task).by_name()}
+    agents_of = {
+        name: small_agent("cnn_classifier", task=task, num_stages=1, channels=4)
+        for name, task in offered.items()
+    }
+    found = {name for name, agent in agents_of.items() if "dissection" in agent.views()}
     assert found == {"digits", "mnist"}
 
 
 def test_what_is_explained_is_what_the_network_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Maps, captions and curves are of the answer, not of the label that is right."""
-    monkeypatch.setattr("agents.core.inspection.convolutional.NUM_SHOWN", 2)  # a 0 and a 1
+    monkeypatch.setattr("agents.core.inspection.images.NUM_SHOWN", 2)  # a 0 and a 1
     monkeypatch.setattr("visualization.attribution.methods._MASKED", 0)
     views = views_of(make_task("digits"))
-    head = [module for module in views._model.modules() if isinstance(module, nn.Linear)][-1]
+    head = [module for module in views._network.modules() if isinstance(module, nn.Linear)][-1]
     with torch.no_grad():
         head.bias[7] += 100.0
     assert views.attribution().targets == ("7", "7")
-    wanted = conv.saliency(views._model, views._shown, 7).sum(dim=1)
+    wanted = conv.saliency(views._network, views._shown, 7).sum(dim=1)
     np.testing.assert_allclose(views.attribution().maps["saliency"], wanted, rtol=1e-4, atol=1e-7)
     curves = views.faithfulness()
     assert curves.quantity == "probability"

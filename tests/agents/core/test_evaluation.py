@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -11,8 +12,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import tasks
 from agents.core.agent import Agent
-from agents.core.training import pieces
-from agents.core.training.evaluation import in_pieces, num_samples, part
+from agents.core.training.evaluation import in_pieces
+from tasks.core.batch import num_samples, take
 from tests.conftest import small_agent
 
 
@@ -36,28 +37,27 @@ def rows(num: int, wide: int = 1) -> Rows:
     return Rows(values, torch.arange(num))
 
 
-def sizes(model: nn.Module, batch: Rows) -> list[int]:
+def sizes(model: nn.Module, batch: Rows, memory: float) -> list[int]:
     """Return how many samples are in each piece."""
-    return [num for num, _ in in_pieces(lambda p: (len(p.values), model(p.values)), batch, model)]
+    call = lambda piece: (len(piece.values), model(piece.values))  # noqa: E731 - short
+    return [num for num, _ in in_pieces(call, batch, model, memory)]
 
 
-def test_pieces_are_as_large_as_memory_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_are_as_large_as_memory_has_room() -> None:
     """The first is one sample; of the others a layer reads and writes no more than the budget."""
     model = nn.Sequential(nn.Linear(1, 99, bias=False), nn.Linear(99, 1, bias=False))
     for budget, expected in ((4000, [1, 10, 9]), (3999, [1, 9, 9, 1]), (10, [1] * 20)):
-        monkeypatch.setattr(pieces, "BUDGET", budget)  # 4 bytes x (1 + 99) a sample
-        assert sizes(model, rows(20)) == expected
-    assert sizes(model, rows(1)) == [1]
+        assert sizes(model, rows(20), budget) == expected  # 4 bytes x (1 + 99) a sample
+    assert sizes(model, rows(1), 10) == [1]
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_larger_samples_come_in_smaller_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_larger_samples_come_in_smaller_pieces() -> None:
     """Whichever axis it is that is long: rows, images, and what a packed sequence holds."""
-    monkeypatch.setattr(pieces, "BUDGET", 8000)
-    assert sizes(nn.ReLU(), rows(102, 10)) == [1, 100, 1]
+    assert sizes(nn.ReLU(), rows(102, 10), 8000) == [1, 100, 1]
     images = rows(12, 100)
     images = images._replace(values=images.values.view(12, 1, 10, 10))
-    assert sizes(nn.ReLU(), images) == [1, 10, 1]
+    assert sizes(nn.ReLU(), images, 8000) == [1, 10, 1]
 
     class Packing(nn.Module):
         def __init__(self) -> None:
@@ -72,14 +72,14 @@ def test_larger_samples_come_in_smaller_pieces(monkeypatch: pytest.MonkeyPatch) 
         def forward(self, packed: Any) -> Tensor:
             return packed.data[:0]
 
-    largest = max(sizes(Packing(), rows(300, 20))[1:])
+    largest = max(sizes(Packing(), rows(300, 20), 8000)[1:])
     assert largest == 8000 // (20 * 4 + 20 * 8)  # of numbers and of how many there are at each step
 
 
 def test_pieces_have_every_sample_once() -> None:
     """Whatever the budget, pieces in their order are the batch."""
     batch = rows(23, 3)
-    found = in_pieces(lambda piece: piece, batch, nn.ReLU())
+    found = in_pieces(lambda piece: piece, batch, nn.ReLU(), 100)
     assert torch.equal(torch.cat([piece.values for piece in found]), batch.values)
     assert torch.equal(torch.cat([piece.lengths for piece in found]), batch.lengths)
 
@@ -89,9 +89,9 @@ def test_a_batch_whose_arrays_differ_in_length_is_refused() -> None:
     flat = Flat(np.arange(9), np.array([0, 4]))
     for call in (
         lambda: num_samples(flat),
-        lambda: part(flat, 0, 1),
-        lambda: in_pieces(lambda piece: piece, flat, nn.ReLU()),
-        lambda: small_agent().respond_to(flat),
+        lambda: take(flat, 0, 1),
+        lambda: in_pieces(lambda piece: piece, flat, nn.ReLU(), 100),
+        lambda: small_agent().predict_arrays(flat),
         lambda: small_agent().mean_loss(flat),
     ):
         with pytest.raises(ValueError, match=r"Flat: .* length: codes 9, begins 2; accepted"):
@@ -99,18 +99,18 @@ def test_a_batch_whose_arrays_differ_in_length_is_refused() -> None:
     assert num_samples(rows(4)) == 4
 
 
-def test_answers_of_unequal_width_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An agent whose answers are as long as the longest of a piece is told of both shapes."""
-    monkeypatch.setattr(pieces, "BUDGET", 1000)
-    agent = small_agent()
+def test_answers_of_unequal_length_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent whose answers are as long as the longest of a piece gives one array per sample."""
+    agent = small_agent(eval_memory=1e-3)
     batch = agent.task.samples("test", 6)
 
-    def respond(piece: Any) -> Tensor:
+    def predict(piece: Any) -> Tensor:
         return torch.zeros(num_samples(piece), 1 + num_samples(piece))
 
-    monkeypatch.setattr(agent, "respond", respond)
-    with pytest.raises(ValueError, match=r"seq2seq_adder: .* shapes \[\(2,\), \(6,\)\]"):
-        agent.respond_to(batch)
+    monkeypatch.setattr(agent, "predict_batch", predict)
+    answers = agent.predict_arrays(batch)
+    assert isinstance(answers, list)
+    assert [answer.shape for answer in answers] == [(2,)] + 5 * [(6,)]
 
 
 @pytest.mark.parametrize("name", ["adding_lstm", "cnn_classifier"])
@@ -121,19 +121,19 @@ def test_answers_and_losses_are_the_same_in_pieces(
     task = {"adding_lstm": tasks.make("adding_problem", length=50)}
     agent = small_agent(name, **({"task": task[name]} if name in task else {}))
     batch = agent.task.samples("test", 30)
-    whole, loss = agent.respond_to(batch), agent.mean_loss(batch)
+    whole, loss = agent.predict_arrays(batch), agent.mean_loss(batch)
     counts = counted(agent, monkeypatch)
-    monkeypatch.setattr(pieces, "BUDGET", 1)
-    np.testing.assert_allclose(agent.respond_to(batch), whole, rtol=1e-4, atol=1e-5)
+    agent.config = attrs.evolve(agent.config, eval_memory=2**-20)
+    np.testing.assert_allclose(agent.predict_arrays(batch), whole, rtol=1e-4, atol=1e-5)
     assert agent.mean_loss(batch) == pytest.approx(loss, rel=1e-4)
     assert counts == [1] * 30
 
 
 def counted(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return a list that gets the number of samples of each call of `respond`."""
+    """Return a list that gets the number of samples of each call of `predict_batch`."""
     counts: list[int] = []
-    respond = agent.respond
+    predict = agent.predict_batch
     monkeypatch.setattr(
-        agent, "respond", lambda piece: (counts.append(num_samples(piece)), respond(piece))[1]
+        agent, "predict_batch", lambda piece: (counts.append(num_samples(piece)), predict(piece))[1]
     )
     return counts

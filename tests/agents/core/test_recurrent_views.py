@@ -9,14 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from agents.core.inspection.observation import Observation, RecurrentPart, intervene
 from agents.core.inspection.recurrent import RecurrentViews
-from agents.core.inspection.study import Part, Study, intervene
+from tasks.core.task import Row
 from tests.visualization.recurrent.test_cells import inputs, layer
 
 
 def study_of(
     rnn: nn.RNNBase, question: Tensor, known: dict[str, NDArray[Any]] | None = None
-) -> Study:
+) -> Observation:
     """Return a study of questions (N, T, I) that are answered by the layer's final states."""
 
     def write() -> tuple[Tensor, Tensor]:
@@ -29,14 +30,21 @@ def study_of(
 
     reads = np.full(tuple(question.shape[:2]), "a")
     names = [f"question {n}" for n in range(len(question))]
-    part = Part("reader", rnn, reads, None, known or {}, "", score)
-    return Study("", names, np.ones(len(question), bool), "", write, [part], names=names)
+    part = RecurrentPart("reader", rnn, reads, None, known or {}, "", score)
+    return Observation(
+        title="", rows=[Row(name, "", "", True) for name in names], labels=names, model=rnn,
+        loss=lambda: write()[0].mean(), generate=write, recurrent=[part], short_names=names,
+    )  # fmt: skip
 
 
 def views_of(rnn: nn.RNNBase, question: Tensor, known: Any = None) -> RecurrentViews:
     """Return the views of such a study."""
-    task: Any = SimpleNamespace(samples=lambda split, num: question)
-    return RecurrentViews(lambda batch: study_of(rnn, batch, known), task)
+    task = SimpleNamespace(samples=lambda split, num: question)
+    task.viewed = task
+    agent: Any = SimpleNamespace(
+        model=rnn, task=task, observe=lambda batch: study_of(rnn, batch, known)
+    )
+    return RecurrentViews(agent)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -83,7 +91,7 @@ def test_a_donor_gives_over_what_each_direction_has_read(kind: str, num_layers: 
     """All units as after the last step read make the answer the donor's, in both directions."""
     rnn = layer(kind, bidirectional=True, num_layers=num_layers)
 
-    def make(question: Tensor) -> Study:
+    def make(question: Tensor) -> Observation:
         return study_of(rnn, question)
 
     texts = {"one": inputs()[:1], "other": inputs()[1:2]}

@@ -84,7 +84,7 @@ def test_a_view_holds_what_the_model_weighed(name: str) -> None:
     found = agent.inspect(["attention"])["attention"]
     maps = found if isinstance(found, dict) else {"": found}
     batch = agent.task.samples("test", 500)
-    answers = agent.respond_to(batch)
+    answers = agent.predict_arrays(batch)
     characters = np.array(list(agent.task.spec.characters))
     for held in maps.values():
         np.testing.assert_array_equal(held.written, characters[answers])

@@ -213,9 +213,10 @@ def _change(record: MapEdit) -> str:
 def _(record: Paste) -> str:
     values = f"source {record.of_source:.6g}, target before {record.before:.6g}"
     equal = "equal" if record.is_equal else "not equal"
+    asked = f"asked at ({record.place[1]}, {record.place[2]}); {_verdict(record)}"
     return (
-        f"{unit_title(record.layer, record.unit)}, "
-        f"asked at ({record.place[1]}, {record.place[2]}); {_verdict(record)}\n{values}, after {record.after:.6g}; source and after: {equal}"
+        f"{unit_title(record.layer, record.unit)}, {asked}\n"
+        f"{values}, after {record.after:.6g}; source and after: {equal}"
     )
 
 

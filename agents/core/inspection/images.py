@@ -1,11 +1,7 @@
-"""The views that every agent has that answers an image with a label: its layers, seen from outside.
-
-The functions of `visualization.conv` do the work; here they are asked of an agent's own images.
-"""
+"""Views of images and feature maps: patches, receptive fields, attribution, attacks, synthesis."""
 
 import copy
 import functools
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -14,16 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from agents.core.runs.snapshots import Snapshots
-from tasks.core.task import ImageToLabel, Task
+from agents.core.inspection.observation import ImagePart, Observation
+from agents.core.inspection.views import Views, view
 from visualization import NothingToShow, conv
 from visualization.core.inputs import inspecting
 
-_LOG = logging.getLogger(__name__)
 NUM_IMAGES = 1000  # of the test split, at most, among which patches are sought
 NUM_LAYERS = 4  # that are looked at channel by channel
 NUM_CHANNELS = 64  # of a layer that have a page of their own
 NUM_SHOWN = 8  # images in rows of pictures
+# Methods for targets that are a function of the output: those that need one pass or a few.
+DIFFERENTIABLE = ("saliency", "input_x_gradient", "integrated_gradients")
 NUM_OFTEN = 200  # images of views that run the network often
 STEPS = 192  # of the ascent to an image
 _PLANE = 11  # places on each side of the landscape
@@ -32,69 +29,54 @@ _TOP = 0.02  # share of a channel's values that are its regions
 _LARGEST = 0.3  # perturbation of a pixel, of the curve of robustness
 
 
-class ConvViews:
-    """The inspections of one classifier, which share the images that they look at.
+class ImageViews(Views):
+    """The inspections that need images; they share the images and what is found in them.
 
-    Args:
-        model: from images (B, C, H, W) to logits (B, K).
-        task: supplies images and labels.
-        snapshots: copies of the weights through training; there may be none.
+    The functions of `visualization` do the work; here they are asked of an agent's own images.
     """
-
-    def __init__(self, model: nn.Module, task: Task, snapshots: Snapshots) -> None:
-        self._model, self._task, self._snapshots = model, task, snapshots
-        self._spec: ImageToLabel = task.spec
-
-    def by_name(self) -> dict[str, Callable[[], Any]]:
-        """Return each view: a function without arguments that returns a record, or some by name."""
-        views = {
-            "layers": self.layers,
-            "weights": self.weights,
-            "dead_units": self.dead_units,
-            "fields": self.fields,
-            "patches": self.patches,
-            "patterns": self.patterns,
-            "perturbations": self.perturbations,
-            "paste": self.paste,
-            "response": self.response,
-            "map_edit": self.map_edit,
-            "maximised": self.maximised,
-            "inversion": self.inversion,
-            "dream": self.dream,
-            "attribution": self.attribution,
-            "faithfulness": self.faithfulness,
-            "sanity": self.sanity,
-            "attack": self.attack,
-            "robustness": self.robustness,
-            "neighbours": self.neighbours,
-            "embedding": self.embedding,
-            "layer_probes": self.layer_probes,
-            "landscape": self.landscape,
-            "units": self.units,
-        }
-        if self._spec.is_handwriting:
-            views["dissection"] = self.dissection
-        if self._snapshots.steps():
-            views["progression"] = self.progression
-        return views
 
     @functools.cached_property
     def _batch(self) -> Any:
         return self._task.samples("test", NUM_IMAGES)
 
-    @property
-    def _images(self) -> NDArray[np.float32]:
-        images: NDArray[np.float32] = self._batch.image
-        return images
+    @functools.cached_property
+    def _observation(self) -> Observation:
+        return self._agent.observe(self._batch)
 
     @property
+    def _image(self) -> ImagePart:
+        part = self._observation.image
+        if part is None:
+            raise NothingToShow("this agent sees no images")
+        return part
+
+    @functools.cached_property
+    def _network(self) -> nn.Module:
+        """The module from images to the raw output."""
+        return self._image.model
+
+    @functools.cached_property
+    def _images(self) -> NDArray[np.float32]:
+        return np.asarray(self._image.images.numpy(), np.float32)
+
+    @functools.cached_property
+    def _classes(self) -> tuple[str, ...]:
+        """Names of the classes; none where the agent is no classifier."""
+        return tuple(self._observation.classes[0]) if self._observation.classes else ()
+
+    @functools.cached_property
     def _labels(self) -> NDArray[np.int64]:
-        labels: NDArray[np.int64] = self._batch.label[:, 0]
-        return labels
+        """The right class of each image, or, of other agents, 0."""
+        known = self._observation.classes
+        return np.zeros(len(self._images), np.int64) if known is None else known[1]
+
+    @functools.cached_property
+    def _known_labels(self) -> NDArray[np.int64] | None:
+        return self._labels if self._classes else None
 
     @functools.cached_property
     def _layers(self) -> tuple[str, ...]:
-        return conv.feature_layers(self._model, self._images[0], NUM_LAYERS)
+        return conv.feature_layers(self._network, self._images[0], NUM_LAYERS)
 
     @functools.cached_property
     def _varied(self) -> NDArray[np.int64]:
@@ -107,35 +89,33 @@ class ConvViews:
         return np.lexsort((self._labels, rank))[:NUM_SHOWN]
 
     def _channels(self, layer: str) -> list[int]:
-        with inspecting(self._model), torch.no_grad():
-            output = conv.activation(self._model, self._first, layer)
+        with inspecting(self._network), torch.no_grad():
+            output = conv.activation(self._network, self._first, layer)
         return list(range(min(output.shape[1], NUM_CHANNELS)))
 
     @property
     def _first(self) -> Tensor:
-        return conv.as_images(self._images[:1], self._model)
+        return conv.as_images(self._images[:1], self._network)
 
+    @view("images")
     def layers(self) -> dict[str, conv.LayerActivations]:
         """Feature maps of some images, and how the values of each layer are spread."""
-        record = conv.layer_activations(self._model, self._images[self._varied])
+        record = conv.layer_activations(self._network, self._images[self._varied])
         return {f"page {number}": page for number, page in enumerate(record.pages(), start=1)}
 
-    def weights(self) -> dict[str, conv.LayerWeights]:
-        """Kernels, matrices and biases."""
-        pages = conv.layer_weights(self._model).pages()
-        return {f"page {number}": page for number, page in enumerate(pages, start=1)}
-
+    @view("images")
     def dead_units(self) -> Any:
         """Channels that never speak, always or rarely."""
-        return conv.dead_units(self._model, self._images)
+        return conv.dead_units(self._network, self._images)
 
     @functools.cached_property
     def _top(self) -> dict[str, conv.TopPatches]:
         return {
-            layer: conv.top_patches(self._model, layer, self._images, self._channels(layer))
+            layer: conv.top_patches(self._network, layer, self._images, self._channels(layer))
             for layer in self._layers
         }
 
+    @view("images")
     def patches(self) -> dict[str, conv.TopPatches]:
         """What excites each channel most."""
         return self._top
@@ -164,77 +144,88 @@ class ConvViews:
             raise NothingToShow("model: no image excites any channel of its layers")
         return live
 
+    @view("images")
     def fields(self) -> dict[str, Any]:
         """What a channel of each layer sees where it is at least half as excited as ever."""
 
         def look(layer: str) -> Any:
             (channel, _, _), image = self._strongest(layer)
             half = float(self._top[layer].value[self._channels(layer).index(channel), 0]) / 2
-            return conv.receptive_fields(self._model, layer, channel, image, half)
+            return conv.receptive_fields(self._network, layer, channel, image, half)
 
         return {layer: look(layer) for layer in self._live}
 
+    @view("images")
     def patterns(self) -> dict[str, Any]:
         """Which pattern in its patch excites a unit of each layer."""
         return {
-            layer: conv.unit_pattern(self._model, layer, *self._strongest(layer))
+            layer: conv.unit_pattern(self._network, layer, *self._strongest(layer))
             for layer in self._live
         }
 
+    @view("images")
     def perturbations(self) -> Any:
         """How the unit of the last layer answers to noise, blur and other changes."""
         layer = self._live[-1]
         unit, image = self._strongest(layer)
         names = ("noise", "blur", "rotate", "shift", "contrast", "erase")
-        return conv.sweep_perturbation(self._model, layer, unit, image, names)
+        return conv.sweep_perturbation(self._network, layer, unit, image, names)
 
+    @view("images")
     def paste(self) -> Any:
         """What a unit of the second layer sees, pasted into another image."""
         layer = self._live[min(1, len(self._live) - 1)]
         unit, image = self._strongest(layer)
         others = self._varied[self._labels[self._varied] != self._labels[self._varied[0]]]
         target = self._images[others[0] if len(others) else 0]
-        return conv.paste(self._model, layer, unit, image, target)
+        return conv.paste(self._network, layer, unit, image, target)
 
+    @view("images")
     def response(self) -> Any:
         """How the channels of the first layer answer when an image is blurred."""
         image = self._images[self._varied[0]]
         return conv.compare_response(
-            self._model, self._layers[0], image, ("blur", _BLUR), classes=self._spec.labels
+            self._network, self._layers[0], image, ("blur", _BLUR), classes=self._classes
         )
 
+    @view("classes")
     def map_edit(self) -> Any:
         """What is answered when the strongest channel of the last layer is silenced."""
         layer = self._live[-1]
         (channel, _, _), image = self._strongest(layer)
-        return conv.edit_map(self._model, layer, image, [channel], classes=self._spec.labels)
+        return conv.edit_map(self._network, layer, image, [channel], classes=self._classes)
 
     @functools.cached_property
     def _found(self) -> dict[str, conv.Maximised]:
         return {
             layer: conv.maximise(
-                self._model, conv.channel(layer, self._channels(layer)), steps=STEPS,
+                self._network, conv.channel(layer, self._channels(layer)), steps=STEPS,
                 reference=self._images,
             )
             for layer in self._layers
         }  # fmt: skip
 
+    @view("images")
     def maximised(self) -> dict[str, conv.Maximised]:
         """Images that were found to excite each channel, and each label's logit."""
+        if not self._classes:
+            return self._found
         logits = conv.maximise(
-            self._model, conv.logit(range(len(self._spec.labels))), steps=3 * STEPS,
+            self._network, conv.logit(range(len(self._classes))), steps=3 * STEPS,
             reference=self._images,
         )  # fmt: skip
         return {**self._found, "labels": logits}
 
+    @view("images")
     def inversion(self) -> Any:
         """What each layer still knows of an image."""
-        return conv.invert(self._model, list(self._live), self._images[self._varied[0]])
+        return conv.invert(self._network, list(self._live), self._images[self._varied[0]])
 
+    @view("images")
     def dream(self) -> Any:
         """An image in which all that the middle layer sees is made more of."""
         layer = self._layers[len(self._layers) // 2]
-        return conv.dream(self._model, self._images[self._varied[0]], layer)
+        return conv.dream(self._network, self._images[self._varied[0]], layer)
 
     @property
     def _shown(self) -> NDArray[np.float32]:
@@ -244,47 +235,60 @@ class ConvViews:
 
     @functools.cached_property
     def _explained(self) -> conv.Attributions:
-        return conv.attributions(self._model, self._shown, labels=self._spec.labels)
+        return conv.attributions(self._network, self._shown, labels=self._classes)
 
-    def attribution(self) -> conv.Attributions:
-        """Which pixels spoke for what was answered, by each method."""
-        return self._explained
+    @view("targets")
+    def attribution(self) -> conv.Attributions | dict[str, conv.Attributions]:
+        """Attribution: the pixels that each target rests on, by each method."""
+        if self._classes:
+            return self._explained
+        return {
+            name: conv.attributions(self._network, self._shown, target, methods=DIFFERENTIABLE)
+            for name, target in self._observation.targets.items()
+        }
 
+    @view("classes")
     def faithfulness(self) -> Any:
         """Which method's pixels the answer really hangs on."""
-        return conv.faithfulness(self._model, self._shown, self._explained.maps)
+        return conv.faithfulness(self._network, self._shown, self._explained.maps)
 
+    @view("classes")
     def sanity(self) -> Any:
         """Which method's maps change when the weights are drawn anew."""
-        return conv.randomisation_check(self._model, self._shown)
+        return conv.randomisation_check(self._network, self._shown)
 
+    @view("classes")
     def attack(self) -> Any:
         """The least changes found that make other labels of images."""
         images, labels = self._shown, self._labels[self._varied]
-        return conv.minimal_perturbation(self._model, images, labels, classes=self._spec.labels)
+        return conv.minimal_perturbation(self._network, images, labels, classes=self._classes)
 
+    @view("classes")
     def robustness(self) -> Any:
         """How many answers stay right when every pixel may change by so much."""
         images, labels = self._images[:NUM_OFTEN], self._labels[:NUM_OFTEN]
         sizes = np.linspace(0, _LARGEST, 7)
-        return conv.robustness_curve(self._model, images, labels, sizes.tolist(), steps=20)
+        return conv.robustness_curve(self._network, images, labels, sizes.tolist(), steps=20)
 
+    @view("images")
     def neighbours(self) -> Any:
         """The images that the last layer takes for most alike."""
         return conv.nearest(
-            self._model, self._layers[-1], self._images[self._varied], self._images,
+            self._network, self._layers[-1], self._images[self._varied], self._images,
             k=min(NUM_SHOWN, len(self._images) - 1), spatial="mean",
-            exclude_self=True, query_labels=self._labels[self._varied], labels=self._labels,
-            classes=self._spec.labels,
+            exclude_self=True, labels=self._known_labels,
+            query_labels=None if self._known_labels is None else self._labels[self._varied],
+            classes=self._classes,
         )  # fmt: skip
 
+    @view("images")
     def embedding(self) -> dict[str, conv.Embedding]:
         """The images as points, by what the first and the last layer make of them."""
 
         def points(layer: str, method: Literal["pca", "tsne"]) -> conv.Embedding:
             return conv.embed(
-                self._model, layer, self._images, method, self._labels,
-                spatial="mean", classes=self._spec.labels,
+                self._network, layer, self._images, method, self._known_labels,
+                spatial="mean", classes=self._classes,
             )  # fmt: skip
 
         first, last = self._layers[0], self._layers[-1]
@@ -294,55 +298,64 @@ class ConvViews:
             "last layer": points(last, "tsne"),
         }
 
+    @view("classes")
     def layer_probes(self) -> Any:
         """How well a line can tell the labels, layer by layer."""
-        layers = conv.feature_layers(self._model, self._images[0], 2 * NUM_LAYERS)
+        layers = conv.feature_layers(self._network, self._images[0], 2 * NUM_LAYERS)
         return conv.probe_layers(
-            self._model, layers, self._images, self._labels, untrained=self._untrained()
+            self._network, layers, self._images, self._labels, untrained=self._untrained()
         )
 
     def _untrained(self) -> nn.Module | None:
         """Return the network as it was before its first step, if that was kept."""
         if 0 not in self._states:
             return None
-        model = copy.deepcopy(self._model)
+        model = copy.deepcopy(self._network)
         model.load_state_dict(self._states[0])
         return model
 
+    @view("scans")
     def dissection(self) -> dict[str, Any]:
         """Which strokes, ends and holes a channel's map lies on."""
         concepts = conv.scan_concepts(self._images)
 
         def look(layer: str) -> Any:
             return conv.dissect(
-                self._model, layer, concepts.images, concepts.masks, concepts.names, _TOP
+                self._network, layer, concepts.images, concepts.masks, concepts.names, _TOP
             )
 
         return {layer: look(layer) for layer in self._layers}
 
+    @view("images")
     def landscape(self) -> dict[str, Any]:
         """The loss around the weights, and on the way that they came."""
-        loss = conv.classification_loss(self._images[:NUM_OFTEN], self._labels[:NUM_OFTEN])
+        loss: Callable[[nn.Module], Any] = lambda _: self._few.loss()  # noqa: E731 - one of two
+        if self._classes:
+            loss = conv.classification_loss(self._images[:NUM_OFTEN], self._labels[:NUM_OFTEN])
         states = self._states
         records: dict[str, Any] = {}
         if len(states) > 1:
             first, last = min(states), max(states)
             records["line"] = conv.landscape_line(
-                self._model, loss, states[first], states[last],
+                self._network, loss, states[first], states[last],
                 names=(f"step {first:,}", f"step {last:,}"),
             )  # fmt: skip
-        records["plane"] = conv.landscape_plane(self._model, loss, num=_PLANE)
+        records["plane"] = conv.landscape_plane(self._network, loss, num=_PLANE)
         return records
 
     @functools.cached_property
+    def _few(self) -> Observation:
+        return self._agent.observe(self._task.samples("test", NUM_OFTEN))
+
+    @functools.cached_property
     def _states(self) -> Mapping[int, Mapping[str, Tensor]]:
-        return self._snapshots.states(_LOG.warning)
+        return self._agent.weight_snapshots()
 
     @functools.cached_property
     def _came_about(self) -> dict[str, conv.Progression]:
         return {
             layer: conv.progression(
-                self._model, self._states, layer, self._images[self._group],
+                self._network, self._states, layer, self._images[self._group],
                 channels=self._channels(layer),
             )
             for layer in self._layers
@@ -354,19 +367,21 @@ class ConvViews:
         rest = np.setdiff1d(np.arange(len(self._images)), self._varied)
         return np.concatenate([self._varied, rest])[:256]
 
+    @view("images", "snapshots")
     def progression(self) -> dict[str, conv.Progression]:
         """How each channel's maps came about."""
         return self._came_about
 
+    @view("images")
     def units(self) -> dict[str, conv.UnitSheets]:
         """All that is known of each channel, on a page of its own."""
         return {layer: self._sheets(layer) for layer in self._layers}
 
     def _sheets(self, layer: str) -> conv.UnitSheets:
         found = self._found[layer]
-        rows = self._task.rows(self._batch.label, self._batch)
+        rows = self._observation.rows
         return conv.unit_sheets(
-            self._model, layer, self._images,
+            self._network, layer, self._images,
             patches=self._top[layer],
             names=[f"{row.question}: {row.target}" for row in rows],
             labels=[row.target for row in rows],

@@ -1,0 +1,16 @@
+"""Views of attention."""
+
+from typing import Any
+
+from agents.core.inspection.views import Views, view
+
+
+class AttentionViews(Views):
+    """Where an agent looks while it answers."""
+
+    @view("attention")
+    def attention(self) -> Any:
+        """Attention maps: a record for each layer, or a single one."""
+        seen = self._agent.observe(self._task.viewed.samples("test", 2))
+        maps = {part.name: part.maps() for part in seen.attention}
+        return maps if len(maps) > 1 else next(iter(maps.values()))

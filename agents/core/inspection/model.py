@@ -1,0 +1,104 @@
+"""Views of any model: its weights, its units, the loss around it, and how it came about."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from agents.core.inspection.observation import Observation
+from agents.core.inspection.views import Views, view
+from visualization import NothingToShow
+from visualization.model.activations import dead_units_while
+from visualization.model.landscape import landscape_line, landscape_plane
+from visualization.model.movement import weight_movement
+from visualization.model.weights import LayerWeights, layer_weights
+from visualization.records import Curves
+from visualization.representation.embeddings import Embedding, embed_rows, represented_while
+from visualization.representation.layer_probes import LayerProbes, probe_rows
+
+NUM_SAMPLES = 200  # of views that run the model often
+PLANE = 11  # points on each side of the landscape
+NUM_REPRESENTED = 1000
+MOST_CLASSES, FEWEST = 50, 5  # of probes: right answers, and samples of each
+
+
+class ModelViews(Views):
+    """The inspections that need neither images nor recurrent layers."""
+
+    @functools.cached_property
+    def _seen(self) -> Observation:
+        return self._agent.observe(self._task.viewed.samples("test", NUM_SAMPLES))
+
+    @functools.cached_property
+    def _states(self) -> Mapping[int, Mapping[str, Tensor]]:
+        return self._agent.weight_snapshots()
+
+    @view()
+    def weights(self) -> dict[str, LayerWeights]:
+        """Weights: kernels, matrices and biases of each layer."""
+        pages = layer_weights(self._model).pages()
+        return {f"page {number}": page for number, page in enumerate(pages, start=1)}
+
+    @view("no images")
+    def dead_units(self) -> Any:
+        """Dead units: those that are never, rarely or always above 0, layer by layer."""
+        return dead_units_while(self._model, self._seen.loss, len(self._seen.rows))
+
+    @view("no images")
+    def landscape(self) -> dict[str, Any]:
+        """Loss landscape: a plane around the weights, and the line from the first snapshot."""
+
+        def loss(model: nn.Module) -> Tensor:
+            return self._seen.loss()
+
+        records: dict[str, Any] = {}
+        if len(self._states) > 1:
+            first, last = min(self._states), max(self._states)
+            records["line"] = landscape_line(
+                self._model, loss, self._states[first], self._states[last],
+                names=(f"step {first:,}", f"step {last:,}"),
+            )  # fmt: skip
+        records["plane"] = landscape_plane(self._model, loss, num=PLANE)
+        return records
+
+    @view("no images", "snapshots")
+    def progression(self) -> Curves:
+        """How far each layer's weights have moved from the first snapshot, over the steps."""
+        return weight_movement(self._states)
+
+    @functools.cached_property
+    def _representations(self) -> dict[str, NDArray[np.float64]]:
+        """Representations of all layers without parts, (N, D) each."""
+        leaves = [n for n, module in self._model.named_modules() if not any(module.children())]
+        seen = self._many
+        rows = represented_while(self._model, leaves, seen.loss, len(seen.rows))
+        if not rows:
+            raise NothingToShow("no layer puts out a row for each sample")
+        return rows
+
+    @functools.cached_property
+    def _many(self) -> Observation:
+        return self._agent.observe(self._task.viewed.samples("test", NUM_REPRESENTED))
+
+    @view("no images")
+    def embedding(self) -> dict[str, Embedding]:
+        """Embedding: samples as points, by principal components of the first and last layer."""
+        names = list(self._representations)
+        labels = np.where(self._many.correct, "right", "wrong")
+        return {
+            name: embed_rows(self._representations[name], name, "pca", labels)
+            for name in dict.fromkeys((names[0], names[-1]))
+        }
+
+    @view("no images")
+    def layer_probes(self) -> LayerProbes:
+        """Linear probes by depth: how well a line reads the right answer from each layer."""
+        targets = np.array([row.target for row in self._many.rows])
+        kinds, counts = np.unique(targets, return_counts=True)
+        if not 2 <= len(kinds) <= MOST_CLASSES or counts.min() < FEWEST:
+            problem = f"{len(kinds)} right answers among {len(targets)} samples are no classes"
+            raise NothingToShow(f"{problem}: 2 to {MOST_CLASSES}, {FEWEST} samples of each")
+        return probe_rows(self._representations, targets)

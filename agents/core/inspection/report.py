@@ -1,0 +1,50 @@
+"""Inspection of an agent: its views, one after the other, as a report."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from agents.core.runs import sinks
+from tasks.core.settings import ConfigError, nearest
+from visualization.model.cost import CostCounter, CostTable
+from visualization.records import AnswerTable, record_or_reason
+from visualization.report import Report
+
+if TYPE_CHECKING:
+    from agents.core.agent import Agent
+
+NUM_SEARCHED = 2000  # test samples among which wrong answers are sought
+NUM_WRONG = 20  # that are shown
+
+
+def inspect(agent: "Agent", views: Sequence[str] | None, progress: bool) -> Report:
+    """Return a report of views, or of all; see `Agent.inspect`."""
+    known: dict[str, Callable[[], Any]] = {
+        "summary": lambda: cost(agent),
+        "learning_curves": agent.history.curves,
+        "wrong_answers": lambda: wrong_answers(agent),
+        **agent.views(),
+    }
+    for name in views or ():
+        if name not in known:
+            problem = f"{name!r} is not a view of {agent.name}"
+            raise ConfigError("views", "", problem, ", ".join(known), nearest(name, known))
+    chosen = [name for name in known if views is None or name in views]
+    each = sinks.one_by_one(chosen, sinks.ConsoleSink() if progress else sinks.NullSink())
+    records = {name: record_or_reason(known[name], views is not None) for name in each}
+    return Report(f"{agent.name} on {agent.task.name}, step {agent.state.cursor.step}", records)
+
+
+def wrong_answers(agent: "Agent", num: int = NUM_WRONG) -> AnswerTable:
+    """Wrong answers: the first `num` questions of the test split that went wrong, of 2,000."""
+    rows = agent.task.rows(*agent.predict_split("test", NUM_SEARCHED))
+    wrong = [row for row in rows if not row.right]
+    return AnswerTable(f"{len(wrong)} of {len(rows)} test questions went wrong", wrong[:num])
+
+
+def cost(agent: "Agent") -> CostTable:
+    """Cost: parameters and multiply-adds of each layer while the agent answers one sample."""
+    counter = CostCounter(agent.model)
+    batch = agent.task.samples("test", 1)
+    with counter.watch():
+        agent.predict_arrays(batch)
+    return counter.table(num_samples=1)

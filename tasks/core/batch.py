@@ -1,0 +1,109 @@
+"""Batches of samples: how many there are, how to take some, how to change each array.
+
+A batch is a NamedTuple. Each field is an array whose first axis counts the samples (padded arrays,
+with an array of lengths or a mask beside them), a list with one entry per sample (texts, boxes,
+arrays of unequal size), or None. What does not fit that, such as a graph with one list of edges for
+all samples, is a class of its own that extends `Batch`.
+"""
+
+import abc
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tasks.core.settings import ConfigError
+
+BatchT = TypeVar("BatchT")
+
+
+class Batch(abc.ABC):
+    """A batch that is no NamedTuple of arrays and lists: it supplies three methods."""
+
+    @property
+    @abc.abstractmethod
+    def num_samples(self) -> int:
+        """How many samples there are."""
+
+    @abc.abstractmethod
+    def take(self, begin: int, end: int) -> "Batch":
+        """Return samples `begin` to `end` (excluded) as a batch."""
+
+    @abc.abstractmethod
+    def map_arrays(self, function: Callable[[Any], Any]) -> "Batch":
+        """Return the batch with `function(array)` in place of each array."""
+
+
+def num_samples(batch: Any) -> int:
+    """Return how many samples a batch has.
+
+    Raises:
+        ConfigError: (a ValueError) names the fields, if their lengths differ.
+    """
+    if isinstance(batch, Batch):
+        return batch.num_samples
+    lengths = {name: len(value) for name, value in batch._asdict().items() if value is not None}
+    if len(set(lengths.values())) != 1:
+        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        accepted = "arrays whose first axis counts the samples, and lists with one entry for each"
+        raise ConfigError(
+            type(batch).__name__, "", f"its fields differ in length: {told}", accepted
+        )
+    return next(iter(lengths.values()))
+
+
+def take(batch: BatchT, begin: int, end: int) -> BatchT:
+    """Return samples `begin` to `end` (excluded) of a batch; raises as `num_samples` does."""
+    num_samples(batch)
+    if isinstance(batch, Batch):
+        return batch.take(begin, end)  # type: ignore[return-value]
+    return _changed(batch, lambda value: value[begin:end])
+
+
+def map_arrays(batch: BatchT, function: Callable[[Any], Any]) -> BatchT:
+    """Return a batch with `function(array)` in place of each array, also within lists."""
+    if isinstance(batch, Batch):
+        return batch.map_arrays(function)  # type: ignore[return-value]
+
+    def change(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            entries = [change(entry) for entry in value]
+            return type(value)(*entries) if isinstance(value, tuple) else entries
+        return value if isinstance(value, str) else function(value)
+
+    return _changed(batch, change)
+
+
+def _changed(batch: BatchT, change: Callable[[Any], Any]) -> BatchT:
+    values: Any = batch
+    return type(batch)(*(None if value is None else change(value) for value in values))
+
+
+def stacked(batches: Sequence[Any]) -> Iterator[tuple[list[int], Any]]:
+    """Yield batches of one sample each as few batches: which ones are in it, and the batch.
+
+    Arrays of one shape are stacked; of a class of one's own each batch stays as it is.
+    """
+    groups: dict[Any, list[int]] = {}
+    for index, batch in enumerate(batches):
+        own = isinstance(batch, Batch)
+        shapes = index if own else tuple(map(_shape, batch))
+        groups.setdefault((type(batch), shapes), []).append(index)
+    for (kind, _), members in groups.items():
+        if len(members) == 1:
+            yield members, batches[members[0]]
+        else:
+            fields = zip(*(batches[index] for index in members), strict=True)
+            yield members, kind(*map(_concatenated, fields))
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    return None if value is None or isinstance(value, list) else np.shape(value)
+
+
+def _concatenated(values: tuple[Any, ...]) -> Any:
+    if values[0] is None:
+        return None
+    if isinstance(values[0], list):
+        return [entry for value in values for entry in value]
+    return np.concatenate(values)
