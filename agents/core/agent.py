@@ -2,7 +2,6 @@
 
 import abc
 import contextlib
-import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -152,9 +151,8 @@ class Agent(abc.ABC):
     def configure_optimizer(model: nn.Module, config: Any) -> AnyOptimizer:
         """Return the optimiser: Adam, or Muon beside it, as the config says.
 
-        Any of `torch.optim` is brought along by
-        `TorchOptimizer(model, torch.optim.SGD(model.parameters(), lr=0.1), config)`: its state is
-        saved and restored exactly, and the schedule multiplies its learning rates.
+        `TorchOptimizer(model, torch.optim.SGD(model.parameters(), lr=0.1), config)` brings along
+        one of torch: its state is saved and restored, the schedule multiplies its rates.
         """
         return Optimizer(model, config)
 
@@ -168,8 +166,7 @@ class Agent(abc.ABC):
     def observe(self, batch: Any) -> "Observation":
         """Return what inspection may use: samples, parts of the model, targets.
 
-        The default finds the parts in the model: recurrent layers, feature maps, attention. An
-        agent that knows more, such as what is read at each step, says so.
+        The default finds the recurrent layers of the model; an agent that knows more says so.
         """
         from agents.core.inspection.observation import observe  # learning does without
 
@@ -289,7 +286,7 @@ class Agent(abc.ABC):
         batches = [self.task.encode([one]) for one in x]
         answers: dict[int, Any] = {}
         for members, batch in stacked(batches):  # of inputs of one size: padding is read too
-            decoded = self.task.decode(self._predictions(self.generate, batch))
+            decoded = self.task.decode(joined(self._in_pieces(self.generate, batch)))
             answers |= dict(zip(members, decoded, strict=True))
         return [answers[index] for index in range(len(x))]
 
@@ -365,14 +362,9 @@ class Agent(abc.ABC):
         return {
             "agent": self.name,
             "task": self.task.name,
-            "task_settings": self.task_settings(),
+            "task_settings": tasks.settings_of(self.task),
             "config": to_values(self.config),
         }
-
-    @final
-    def task_settings(self) -> dict[str, Any]:
-        """Return the task's settings, without those that its name already gives."""
-        return tasks.settings_of(self.task)
 
     @final
     def checkpoint(self) -> Checkpoint:
@@ -390,15 +382,7 @@ class Agent(abc.ABC):
     @final
     def predict_arrays(self, batch: Any) -> Predictions:
         """Return predictions for a batch of the task as arrays: (batch, …), or a list of them."""
-        return self._predictions(self.predict_batch, batch)
-
-    def _predictions(self, predict: Callable[[Any], Any], batch: Any) -> Predictions:
-        return joined(self._in_pieces(predict, batch))
-
-    @final
-    def weight_snapshots(self) -> Mapping[int, Mapping[str, Tensor]]:
-        """Return copies of the weights through training, by step; a damaged file is warned of."""
-        return self.snapshots.states(logging.getLogger(__name__).warning)
+        return joined(self._in_pieces(self.predict_batch, batch))
 
     @final
     def mean_loss(self, batch: Any) -> float:

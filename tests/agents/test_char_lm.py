@@ -12,6 +12,7 @@ import agents
 import tasks
 from agents.char_lm import CharLM, _draw
 from agents.core.runs.checkpoint import Checkpoint
+from agents.core.training.loop import to_device
 from main import main
 from tasks.core.settings import ConfigError
 from tasks.core.synthetic import easy
@@ -50,7 +51,7 @@ def test_chunks_with_a_carried_state_are_one_long_text(cell: str) -> None:
     )
     assert not second.begins.any()
     agent.model.train()
-    losses = [agent.loss(batch).item() for batch in (first, second)]
+    losses = [agent.loss(to_device(batch, agent.device)).item() for batch in (first, second)]
     text = torch.as_tensor(np.concatenate([first.text, second.text], axis=1)).long()
     following = torch.as_tensor(np.concatenate([first.following, second.following], axis=1)).long()
     joined = F.cross_entropy(
@@ -59,11 +60,11 @@ def test_chunks_with_a_carried_state_are_one_long_text(cell: str) -> None:
     chunk = first.text.shape[1]
     assert losses == pytest.approx([joined[:chunk].mean().item(), joined[chunk:].mean().item()])
     agent.model.eval()
-    alone = agent.loss(second).item()
+    alone = agent.loss(to_device(second, agent.device)).item()
     assert alone != pytest.approx(losses[1], rel=1e-4)
     agent.model.train()
     begins = type(second)(second.text, second.following, np.ones(4, bool))
-    assert agent.loss(begins).item() == pytest.approx(alone)
+    assert agent.loss(to_device(begins, agent.device)).item() == pytest.approx(alone)
 
 
 def test_a_row_that_begins_starts_from_zeros_and_the_others_go_on() -> None:
@@ -79,9 +80,9 @@ def test_a_row_that_begins_starts_from_zeros_and_the_others_go_on() -> None:
         for row in range(rows):
             following = np.full((rows, first.text.shape[1]), -1, np.int64)
             following[row] = second.following[row]
-            agent.loss(first)
+            agent.loss(to_device(first, agent.device))
             batch = type(second)(second.text[:rows], following, np.array(begins[:rows]))
-            found.append(agent.loss(batch).item())
+            found.append(agent.loss(to_device(batch, agent.device)).item())
         return found
 
     carried, alone = losses([False] * 4), losses([True] * 4)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from agents.cnn_classifier import Block
 from agents.core.agent import Agent
+from agents.core.training.loop import to_device
 from tasks.core.labelled import NamedImages
 from tasks.core.settings import ConfigError
 from tests.conftest import trained_agent
@@ -107,7 +108,8 @@ def test_one_image_is_enough_to_learn_from() -> None:
     """A batch of a single image of one pixel, of which no variance is known, has a loss."""
     agent = made(pictures(1, 1, 1), channels=2)
     image = np.full((1, 1, 1, 1), 0.5, np.float32)
-    loss = agent.loss(NamedImages(image, np.array([[3]]), np.array([0])))
+    batch = NamedImages(image, np.array([[3]]), np.array([0]))
+    loss = agent.loss(to_device(batch, agent.device))
     loss.backward()
     assert loss.isfinite()
 

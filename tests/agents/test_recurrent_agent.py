@@ -21,6 +21,7 @@ from visualization.recurrent import Edit
 CELLS = ("lstm", "gru", "rnn")
 VIEWS = ("ablation", "cells", "roles", "probes", "gates", "patching", "intervention", "matches",
          "paths")  # fmt: skip
+GENERAL = ("weights", "dead_units", "landscape", "embedding")  # of any agent
 QUESTION, DONOR = "12+345", "678+9"
 
 
@@ -131,7 +132,7 @@ def test_every_view_is_drawn_and_leaves_no_trace(settings: dict[str, Any]) -> No
     agent.model.train()
     agent.model.decoder.eval()
     names = set(agent.views())
-    assert names == {*VIEWS}
+    assert names == {*VIEWS, *GENERAL}
     assert [*agent.inspect(["wrong_answers"]).records] == ["wrong_answers"]
     rows = settings.get("num_layers", 1) * 2
     for name in VIEWS:
@@ -185,7 +186,13 @@ def test_looking_midway_does_not_change_the_run(settings: dict[str, Any]) -> Non
         patch.setattr(type(watched.task), "score", score)
         watched.learn()
     assert len(looks) == 3
-    assert set(looks[0].records) == {"summary", "learning_curves", "wrong_answers", *VIEWS}
+    assert set(looks[0].records) == {
+        "summary",
+        "learning_curves",
+        "wrong_answers",
+        *GENERAL,
+        *VIEWS,
+    }
     assert same(weights(plain), weights(watched))
 
 

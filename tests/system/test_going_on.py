@@ -17,7 +17,7 @@ from agents.core.runs.checkpoint import CheckpointError
 from agents.core.training import devices
 from agents.core.training.loop import Cursor, train_steps
 from agents.core.training.trainer import Learning
-from agents.seq2seq_adder import Seq2SeqAdder
+from agents.seq2seq_adder import AdderConfig, Seq2SeqAdder
 from main import main
 from tasks.core.settings import ConfigError
 from tests.conftest import exact, same, small_agent, weights
@@ -156,18 +156,16 @@ def test_a_task_without_a_batch_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 class Completed(Seq2SeqAdder):
-    """An agent that completes its own config while it builds its model."""
+    """An agent that completes its own config by what its model is."""
 
-    def build_model(self, spec: object) -> torch.nn.Module:
-        """Build a model, and settle what was left open."""
-        self.config = attrs.evolve(
-            self.config, raise_below=1.0, learning_rate=0.25, threads=1, parallel="data"
-        )
-        return super().build_model(spec)
+    @staticmethod
+    def complete_config(config: AdderConfig, model: torch.nn.Module) -> AdderConfig:
+        """Settle what was left open."""
+        return attrs.evolve(config, raise_below=1.0, learning_rate=0.25, threads=1, parallel="data")
 
 
-def test_what_build_model_settles_is_what_is_used() -> None:
-    """Optimiser, wrapper and state are made from the config that `build_model` left."""
+def test_what_complete_config_settles_is_what_is_used() -> None:
+    """Optimiser, wrapper and state are made from the completed config."""
     plain = small_agent()
     agent = Completed(plain.task, plain.config, "cpu")
     assert agent.state.optimizer.config is agent.config

@@ -49,7 +49,7 @@ def test_a_task_of_ones_own_is_learned_and_looked_into(tmp_path: Path) -> None:
     assert 0 <= agent.evaluate(num=8)["exact_match"] <= 1
     assert isinstance(agent.predict("1+2"), str)
     assert agent.inspect(["learning_curves"])["learning_curves"] is not None
-    assert agent.task_settings()["colour"] == "blue"
+    assert tasks.settings_of(agent.task)["colour"] == "blue"
     with pytest.raises(ConfigError, match=r"task\.colour: the run in this folder has 'blue'"):
         small_agent(task=Sums(digits=2), steps=6).learn(run_dir=tmp_path, progress=False)
 

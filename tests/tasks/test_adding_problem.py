@@ -12,6 +12,7 @@ import tasks
 from agents.adding_lstm import AddingConfig
 from agents.core.agent import Agent
 from agents.core.layers import chrono_biases, forget_biases, identity_weights, recurrent
+from tasks.core.batch import map_arrays
 from tasks.core.settings import ConfigError
 from tests.conftest import small_agent
 from visualization import render
@@ -344,6 +345,7 @@ def test_gradients_stop_where_they_are_told_to() -> None:
     """With backward_steps the loss stays; its gradient is that of a state handed over as it is."""
     batch = tasks.make("adding_problem", length=20).samples("train", 8)
     batch = batch._replace(series=np.float64(batch.series), number=np.float64(batch.number))
+    batch = map_arrays(batch, torch.as_tensor)
     whole, cut, by_hand = (
         small_agent("adding_lstm", cell="lstm", backward_steps=steps) for steps in (None, 5, None)
     )
@@ -353,7 +355,7 @@ def test_gradients_stop_where_they_are_told_to() -> None:
         agent.model.train()
         agent.loss(batch).backward()
     assert whole.loss(batch).item() == pytest.approx(cut.loss(batch).item(), rel=1e-6)
-    series, number = map(torch.as_tensor, batch)
+    series, number = batch
     _, state = by_hand.model.recurrent(series[:, :15])
     held = tuple(part.detach() for part in state)
     output, _ = by_hand.model.recurrent(series[:, 15:], held)

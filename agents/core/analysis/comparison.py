@@ -6,6 +6,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+import tasks
 from agents.core.agent import Agent
 from agents.core.config import ConfigError, flat_settings
 from agents.core.inspection.recurrent import match_agents
@@ -27,7 +28,7 @@ def compare(a: Agent, b: Agent) -> Report:
     if a.task.name != b.task.name:
         problem = f"the second run is on {b.task.name}, the first on {a.task.name}"
         raise ConfigError("--mode compare", "task", problem, f"two runs on {a.task.name}")
-    first, second = a.task_settings(), b.task_settings()
+    first, second = tasks.settings_of(a.task), tasks.settings_of(b.task)
     for share in ("test", "validation"):
         if first.get(share) != second.get(share):
             problem = (

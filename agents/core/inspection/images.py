@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -346,10 +346,6 @@ class ImageViews(Views):
     @functools.cached_property
     def _few(self) -> Observation:
         return self._agent.observe(self._task.samples("test", NUM_OFTEN))
-
-    @functools.cached_property
-    def _states(self) -> Mapping[int, Mapping[str, Tensor]]:
-        return self._agent.weight_snapshots()
 
     @functools.cached_property
     def _came_about(self) -> dict[str, conv.Progression]:

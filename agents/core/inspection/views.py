@@ -6,15 +6,23 @@ names, such as layers, to records. An agent has the views whose needs its observ
 lists them.
 """
 
-from collections.abc import Callable
+import collections
+import functools
+import logging
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
+from torch import Tensor
 
 from agents.core.inspection.observation import Observation
 
 if TYPE_CHECKING:
     from agents.core.agent import Agent
+    from tasks.core.task import Task
+
+NUM_REPRESENTED = 1000  # samples of views of representations
+MOST_CLASSES, FEWEST = 50, 5  # of probes: right answers, and samples of each
 
 NEEDS: dict[str, Callable[[Observation], bool]] = {
     "recurrent": lambda seen: bool(seen.recurrent),
@@ -44,7 +52,10 @@ VIEWS: dict[tuple[str, str], View] = {}  # by group and name
 
 
 def view(*needs: str) -> Callable[[Method], Method]:
-    """Mark a method as a view that needs all of some words of `NEEDS`, or `snapshots`."""
+    """Mark a method as a view that needs all of these words.
+
+    Of `NEEDS`, or `snapshots` (of the weights), or `few answers` (as of a classifier).
+    """
 
     def mark(method: Method) -> Method:
         _NEEDS_OF[method] = needs
@@ -59,11 +70,23 @@ class Views:
     def __init__(self, agent: "Agent") -> None:
         self._agent, self._model, self._task = agent, agent.model, agent.task
 
+    @functools.cached_property
+    def _states(self) -> Mapping[int, Mapping[str, Tensor]]:
+        """Copies of the weights through training, by step; a damaged file is warned of."""
+        return self._agent.snapshots.states(logging.getLogger(__name__).warning)
+
     def __init_subclass__(cls) -> None:
         """Register the views of a subclass."""
         for name, method in vars(cls).items():
             if callable(method) and method in _NEEDS_OF:
                 VIEWS[cls.__name__, name] = View(name, cls, _NEEDS_OF[method])
+
+
+def _are_classes(task: "Task") -> bool:
+    """Tell whether right answers are few and frequent enough to be told apart by a probe."""
+    batch = task.viewed.samples("test", NUM_REPRESENTED)
+    answers = collections.Counter(row.target for row in task.rows(task.targets(batch), batch))
+    return 2 <= len(answers) <= MOST_CLASSES and min(answers.values()) >= FEWEST
 
 
 def views_of(agent: "Agent") -> dict[str, Callable[[], Any]]:
@@ -75,6 +98,8 @@ def views_of(agent: "Agent") -> dict[str, Callable[[], Any]]:
     met = {word for word, holds in NEEDS.items() if holds(seen)}
     if agent.snapshots.steps():
         met.add("snapshots")
+    if _are_classes(agent.task):
+        met.add("few answers")
     groups = {each.group: each.group(agent) for each in VIEWS.values()}
     return {
         each.name: getattr(groups[each.group], each.name)

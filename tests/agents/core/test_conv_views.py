@@ -124,11 +124,9 @@ def test_strokes_are_looked_for_in_handwriting_alone() -> None:
     """Dissection is offered for scans of handwriting, not for all that has one channel."""
     offered = {name: make_task(name) for name in ("digits", "mnist", "fashion_mnist")}
     offered["grey"] = tasks.make("image_folder", classes="a/b", num_channels=1, height=8, width=8)
-    agents_of = {
-        name: small_agent("cnn_classifier", task=task, num_stages=1, channels=4)
-        for name, task in offered.items()
-    }
-    found = {name for name, agent in agents_of.items() if "dissection" in agent.views()}
+    found = {name for name, task in offered.items() if task.spec.is_handwriting}
+    agent = small_agent("cnn_classifier", num_stages=1, channels=4)
+    assert "dissection" in agent.views()
     assert found == {"digits", "mnist"}
 
 

@@ -46,9 +46,10 @@ def run(name: str, task: Any, cls: type[Agent] | None = None, **settings: Any) -
 class Saturated(ParityLSTM):
     """Begins with recurrent weights a hundred times too large."""
 
-    def build_model(self, spec: Any) -> nn.Module:
+    @staticmethod
+    def build_model(config: Any, spec: Any) -> nn.Module:
         """Return the reader with its weights scaled."""
-        model = super().build_model(spec)
+        model = ParityLSTM.build_model(config, spec)
         with torch.no_grad():
             for parameter in model.recurrent.parameters():
                 parameter.mul_(100)
@@ -58,9 +59,10 @@ class Saturated(ParityLSTM):
 class Steep(ParityLSTM):
     """Begins with hidden-to-hidden weights twelve times too large."""
 
-    def build_model(self, spec: Any) -> nn.Module:
+    @staticmethod
+    def build_model(config: Any, spec: Any) -> nn.Module:
         """Return the reader with its weights scaled."""
-        model = super().build_model(spec)
+        model = ParityLSTM.build_model(config, spec)
         with torch.no_grad():
             model.recurrent.weight_hh_l0.mul_(12)
         return model
@@ -83,9 +85,10 @@ class ReluReader(Reader):
 class Dead(ParityLSTM):
     """Has a layer of dead units."""
 
-    def build_model(self, spec: Any) -> nn.Module:
+    @staticmethod
+    def build_model(config: Any, spec: Any) -> nn.Module:
         """Return the reader with the shut layer."""
-        return ReluReader(self.config, spec)
+        return ReluReader(config, spec)
 
 
 class Detached(ParityLSTM):

@@ -30,10 +30,14 @@ def study_of(
 
     reads = np.full(tuple(question.shape[:2]), "a")
     names = [f"question {n}" for n in range(len(question))]
+
+    def loss() -> Tensor:
+        return write()[0].mean()
+
     part = RecurrentPart("reader", rnn, reads, None, known or {}, "", score)
     return Observation(
         title="", rows=[Row(name, "", "", True) for name in names], labels=names, model=rnn,
-        loss=lambda: write()[0].mean(), generate=write, recurrent=[part], short_names=names,
+        loss=loss, generate=write, recurrent=[part], short_names=names,
     )  # fmt: skip
 
 
@@ -96,7 +100,7 @@ def test_a_donor_gives_over_what_each_direction_has_read(kind: str, num_layers: 
 
     texts = {"one": inputs()[:1], "other": inputs()[1:2]}
     task: Any = SimpleNamespace(encode=lambda words: texts[words[0]], decode=lambda codes: [""])
-    own, other = (make(question).write()[1][0] for question in texts.values())
+    own, other = (make(question).answer()[1][0] for question in texts.values())
     whole = intervene(make, task, "one", donor="other")
     np.testing.assert_allclose(whole.probabilities, torch.stack([own, other]).softmax(-1).detach())
     before = intervene(make, task, "one", donor="other", time=-2).probabilities
