@@ -213,5 +213,5 @@ class CnnClassifier(Agent):
                 is_handwriting=self.task.spec.is_handwriting,
             ),
             classes=(self.task.spec.labels, np.asarray(batch.label)[:, 0]),
-            targets={"predicted class": lambda output: output.amax(1)},
+            targets={"predicted class": lambda output, sample: output.amax(1)},
         )  # fmt: skip

@@ -157,10 +157,7 @@ class Agent(abc.ABC):
         return Optimizer(model, config)
 
     def own_views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return inspections of this agent alone, by name; the default has none.
-
-        They are functions that return a record, or a mapping of names, such as layers, to records.
-        """
+        """Return inspections of this agent alone, by name: functions that return records."""
         return {}
 
     def observe(self, batch: Any) -> "Observation":

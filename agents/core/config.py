@@ -48,6 +48,11 @@ Schedule = Literal["one_cycle", "warm_restarts", "constant", "cosine", "step", "
 class AgentConfig:
     """How an agent learns. Each agent's own config adds its model's sizes."""
 
+    init_from: str | None = setting(
+        None,
+        "path of a checkpoint whose weights, where they fit, are the start of training "
+        "(fine-tuning); null: weights drawn at random",
+    )
     seed: int = setting(0, "seed of the weights, the data order and dropout", ge=0, lt=2**31)
     steps: int = setting(10_000, "optimiser steps in all", ge=1, changeable=True)
     epochs: int | None = setting(

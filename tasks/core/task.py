@@ -1,11 +1,15 @@
 """The contract of a task: it supplies data and scores answers, and knows nothing of models."""
 
 import abc
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, final
 
 import attrs
+import numpy as np
 from numpy.typing import NDArray
+
+from tasks.core.settings import ConfigError
 
 Split = Literal["train", "validation", "test"]
 Array = Any  # of numpy in a task; in an agent a tensor on its device, codes as int64
@@ -144,14 +148,14 @@ class Task(abc.ABC):
     """
 
     @property
-    @abc.abstractmethod
     def name(self) -> str:
-        """The registered name that makes this task, such as `add3x3`."""
+        """The registered name that makes this task, such as `add3x3`; else that of its class."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
 
     @property
-    @abc.abstractmethod
     def spec(self) -> Any:
-        """The sizes that an agent builds its model from."""
+        """The sizes that an agent builds its model from; None, unless a task says them."""
+        return None
 
     @property
     @abc.abstractmethod
@@ -159,14 +163,14 @@ class Task(abc.ABC):
         """The score that says which of two agents is better, and in which direction."""
 
     @property
-    @abc.abstractmethod
     def num_stages(self) -> int:
         """How many stages of training data there are, from easy to what is asked; 1: no others."""
+        return 1
 
     @property
-    @abc.abstractmethod
     def viewed(self) -> "Task":
         """The task with questions of a length that a person can look at: itself, or shorter."""
+        return self
 
     @abc.abstractmethod
     def num_samples_in(self, split: Split) -> int:
@@ -193,21 +197,25 @@ class Task(abc.ABC):
         """
         return self.draw(Pass(split, batch_size, seed, epoch, start, stage))
 
-    @abc.abstractmethod
     def samples(self, split: Split, num: int, seed: int = 0) -> Any:
-        """Return one batch of at most `num` samples of a split; another seed, other samples."""
+        """Return one batch of at most `num` samples of a split; another seed, other samples.
 
-    @abc.abstractmethod
+        The first batch of a pass, unless a task has another way.
+        """
+        return next(self.batches(split, num, seed, 0))
+
     def encode(self, x: Sequence[Any]) -> Any:
         """Return what people typed, drew or hold as the model's input batch.
 
         Each is a text, such as a question or the path of an image, or an array, as the task says; a
-        bad one is a ConfigError.
+        bad one is a ConfigError. A task that does not say how refuses all.
         """
+        accepted = "a task that has `encode`; `agent.predict_arrays(batch)` answers a batch"
+        raise ConfigError(self.name, "", "takes no input from a person", accepted)
 
-    @abc.abstractmethod
     def decode(self, answers: Any) -> list[str]:
-        """Return answers (batch, …) as what a person reads."""
+        """Return answers (batch, …) as what a person reads: numbers with four digits."""
+        return [np.array2string(np.asarray(answer), precision=4) for answer in answers]
 
     @abc.abstractmethod
     def score(self, answers: Any, targets: Any) -> dict[str, float]:
@@ -221,13 +229,17 @@ class Task(abc.ABC):
         """
         return batch[1]
 
-    @abc.abstractmethod
     def rows(self, answers: Any, targets: Any) -> list[Row]:
-        """Return question, answer and target of each sample in readable form."""
+        """Return question, answer and target of each sample of a batch in readable form.
 
-    @abc.abstractmethod
+        By default samples are numbered, and an answer is right if it reads as the target does.
+        """
+        read = zip(self.decode(answers), self.decode(self.targets(targets)), strict=True)
+        return [Row(f"sample {n}", a, b, a == b) for n, (a, b) in enumerate(read)]
+
     def quantities(self, batch: Any) -> Quantities:
         """Return what there is to know of a batch at each moment; empty where there is nothing."""
+        return Quantities({}, {})
 
 
 def num_batches(task: Task, batch_size: int) -> int:

@@ -7,6 +7,7 @@ import attrs
 import numpy as np
 import torch
 
+from visualization.attention.images import ImageAttention
 from visualization.attention.maps import AttentionMaps
 from visualization.diagnosis import Diagnosis, Evidence, Finding, Panel, RateTest
 from visualization.diagnosis.findings import Answer
@@ -147,6 +148,15 @@ def attention(size: Size) -> AttentionMaps:
     labels = tuple(size.words(f"{number}+2 = 3") for number in range(num))
     names = size.names(heads)
     return AttentionMaps(weights, names, text, text, labels, np.ones(num, bool), "", {}, {})
+
+
+def image_attention(size: Size) -> ImageAttention:
+    """Return attention over images of several shapes."""
+    num, long = min(size.samples, 6), size.steps > 100
+    written = size.words("123") if long else "1"
+    maps = RNG.dirichlet(np.ones(30), (num, len(written)))[:, :, None].astype(np.float32)
+    images = RNG.random((num, 1, 8, 60 if long else 4), np.float32)
+    return ImageAttention(images=images, written=(written,) * num, maps=maps)
 
 
 def automaton(size: Size) -> Automaton:
@@ -305,7 +315,8 @@ def transcript(size: Size) -> Transcript:
 
 SAMPLES: dict[type, Callable[[Size], Any]] = {
     CellTrace: trace, Overlay: overlay, GateSaturation: gates, UnitRoles: roles,
-    ProbeTable: probes, StatePaths: paths, AttentionMaps: attention, Automaton: automaton,
+    ProbeTable: probes, StatePaths: paths, AttentionMaps: attention,
+    ImageAttention: image_attention, Automaton: automaton,
     Diagnosis: diagnosis, Finding: finding, RateTest: rates, UnitRanking: ranking,
     Evidence: lambda size: finding(size).answer.evidence, Patching: patching,
     Intervention: intervention, Overlap: overlap, UnitMatch: match, Matches: matches,

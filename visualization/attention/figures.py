@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
+from visualization.attention.images import ImageAttention
 from visualization.attention.maps import AttentionMaps
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import INK, MUTED, SEQUENTIAL, axis_labels, despine, printable
@@ -19,6 +20,8 @@ _BESIDE = 4  # maps of one sample that stand beside each other
 _MAPS = 8
 _WIDE, _HIGH = 48, 60  # characters beside and beneath each other, of all maps together
 _PADDING = "\n"
+_IMAGES, _CHARACTERS = 8, 10  # of attention over images
+_WIDEST = 4.0  # times as wide as high, of an image in a figure
 
 
 @draw.register
@@ -131,3 +134,38 @@ def _(record: AttentionMaps) -> str:
         "Rows: the characters as they are written; columns: those that were read. Darker: "
         "looked at more."
     )
+
+
+@draw.register
+def _(record: ImageAttention) -> Figure:
+    num = min(len(record.images), _IMAGES)
+    texts = [text[:_CHARACTERS] for text in record.written[:num]]
+    columns = max([1, *map(len, texts)])
+    height, width = record.images.shape[2:]
+    wide = min(max(width / height, 0.5), _WIDEST)
+    figure = Figure(figsize=(1.1 * wide * columns + 0.4, 1.25 * num + 0.5), layout="constrained")
+    grid = figure.subplots(num, columns, squeeze=False)
+    for row, words in enumerate(texts):
+        image = record.images[row].mean(axis=0)
+        for column, axes in enumerate(grid[row]):
+            axes.set_axis_off()
+            if column < len(words):
+                look = record.maps[row, column]
+                axes.imshow(image, cmap="gray_r", aspect="equal", extent=(0, width, height, 0))
+                axes.imshow(
+                    look, cmap="Oranges", alpha=0.6 * look / (look.max() or 1.0),
+                    extent=(0, width, height, 0), interpolation="nearest",
+                )  # fmt: skip
+                axes.set_title(printable(words[column]), fontsize=10, color=INK)
+    figure.suptitle("written character by character; orange: looked at", fontsize=9, color=MUTED)
+    return figure
+
+
+@caption.register
+def _(record: ImageAttention) -> str:
+    return "A row is an image; a column, a character that is written, and where the model looks."
+
+
+@text.register
+def _(record: ImageAttention) -> str:
+    return "\n".join(record.written)

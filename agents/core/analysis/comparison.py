@@ -64,7 +64,7 @@ def _overlap(a: Agent, b: Agent, names: tuple[str, str]) -> Overlap:
     questions = [row.question for row in asked]
     rights, places, known = [], [], a.task.quantities(batch)
     for agent in (a, b):
-        own = agent.task.encode(questions)
+        own = batch if agent.task == a.task else agent.task.encode(questions)
         again = agent.task.rows(agent.task.targets(own), own)
         if not _are_same([row.target for row in again], [row.target for row in asked]):
             problem = "the first run's questions have other answers in the second run's task"

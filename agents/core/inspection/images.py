@@ -242,10 +242,27 @@ class ImageViews(Views):
         """Attribution: the pixels that each target rests on, by each method."""
         if self._classes:
             return self._explained
-        return {
-            name: conv.attributions(self._network, self._shown, target, methods=DIFFERENTIABLE)
-            for name, target in self._observation.targets.items()
-        }
+        return {name: self._explain(name) for name in self._observation.targets}
+
+    def _explain(self, name: str) -> conv.Attributions:
+        """Return attributions of a target that is named, image by image."""
+        target = self._observation.targets[name]
+        records = [
+            conv.attributions(
+                self._network, self._images[index : index + 1],
+                functools.partial(target, sample=int(index)), methods=DIFFERENTIABLE,
+            )
+            for index in self._varied
+        ]  # fmt: skip
+        return conv.Attributions(
+            images=np.concatenate([record.images for record in records]),
+            maps={
+                method: np.concatenate([record.maps[method] for record in records])
+                for method in records[0].maps
+            },
+            targets=(name,) * len(records),
+            scores=np.concatenate([record.scores for record in records]),
+        )
 
     @view("classes")
     def faithfulness(self) -> Any:

@@ -93,7 +93,7 @@ class AttentionPart:
     maps: Callable[[], Any]
 
 
-Target = Callable[[Any], Tensor]  # of a model's raw output, a number for each sample (N,)
+Target = Callable[[Any, int], Tensor]  # raw output for R variants of a sample, its number → (R,)
 
 
 @attrs.define(eq=False, slots=False, kw_only=True)
@@ -115,7 +115,8 @@ class Observation:
         attention: where it looks.
         classes: names of the classes, and the right class of each sample (N,), of a classifier of
             images; None: it is none.
-        targets: what can be explained: functions of the raw output of `image.model`, by name.
+        targets: what can be explained, by name: functions of the raw output of `image.model` for R
+            variants of a sample, and of the number of that sample, that return scores (R,).
         tolerance: the most by which two answers differ that count as the same: 0 for codes.
         short_names: each question in few words, where it is too long for a title (N,).
     """

@@ -219,7 +219,10 @@ def match_agents(first: Watched, second: Watched, names: tuple[str, str]) -> dic
     task = first[1].viewed
     batch = task.samples("test", NUM_SAMPLES)
     questions = [row.question for row in task.rows(task.targets(batch), batch)]
-    seen = [make(own.viewed.encode(questions)) for make, own in (first, second)]
+    seen = [
+        make(batch if own.viewed == task else own.viewed.encode(questions))
+        for make, own in (first, second)
+    ]
     found = {}
     for a, b in itertools.product(*(each.recurrent for each in seen)):
         if a.name != b.name:

@@ -32,6 +32,7 @@ from agents.core.training.loop import (
 from agents.core.training.monitoring import LEARNED_BETWEEN, gradient_norms
 from agents.core.training.signals import StopRequest, stop_requests
 from agents.core.training.state import Best, State, Window
+from tasks.core.paths import expanded
 from tasks.core.registry import look_up
 from tasks.core.settings import changeable
 from tasks.core.task import Task, num_batches
@@ -307,6 +308,8 @@ def take_up(job: Job, folder: Folder, place: str, sink: Sink) -> None:
     """
     checkpoint = folder.newest_good(sink.warn)
     if checkpoint is None:
+        if job.config.init_from is not None and job.state.cursor.step == 0:
+            initialise(expanded(job.config.init_from), job.state, sink)
         return
     _demand_same_settings(job, checkpoint, place)
     if job.state.cursor.within or checkpoint.values["cursor"]["step"] >= job.state.cursor.step:
@@ -345,6 +348,32 @@ def start_from(path: Path, state: State, identity: Mapping[str, Any]) -> None:
     state.restore(checkpoint)
     state.best, state.stopped_early = Best(), False
     state.carried = {}  # by other data, or another batch size, perhaps
+
+
+def initialise(path: Path, state: State, sink: Sink) -> None:
+    """Fine-tuning: begin with the weights of a run, wherever name and shape are the same.
+
+    What else there is, such as a head for other labels, stays as it was drawn, which a warning
+    says. Optimiser, history and random state are this run's own.
+
+    Raises:
+        CheckpointError: the file is missing, cut off or damaged.
+        ConfigError: none of its weights fits.
+    """
+    theirs = {
+        name.removeprefix("model/"): tensor
+        for name, tensor in read_agent(path).tensors.items()
+        if name.startswith("model/")
+    }
+    own = state.model.state_dict()
+    fitting = {n: t for n, t in theirs.items() if n in own and t.shape == own[n].shape}
+    if not fitting:
+        accepted = f"a checkpoint with some of {', '.join(list(own)[:3])}, …"
+        raise ConfigError("init_from", "", f"no weight of {path} fits this model", accepted)
+    state.model.load_state_dict({**own, **fitting})
+    others = [name for name in own if name not in fitting]
+    if others:
+        sink.warn(f"init_from: {', '.join(others)} begin as drawn: {path} has none of that shape")
 
 
 def settle_precision(job: Job, sink: Sink) -> None:

@@ -1,0 +1,141 @@
+"""Agents of other kinds learn, are saved, inspected and compared by the same contract."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import torch
+
+from agents.core.agent import Agent
+from agents.core.analysis.comparison import compare
+from tasks.core.task import Task
+from tests.carriers.attention_reader import AttentionReader
+from tests.carriers.blob_detector import BlobDetector, BlobImages
+from tests.carriers.ctc_reader import CtcReader
+from tests.carriers.regression import Products, Regression
+from tests.carriers.set_network import LargestDifference, SetNetwork
+from tests.carriers.strips import DigitStrips
+from tests.conftest import same, weights
+from visualization import render
+from visualization.records import Transcript
+
+QUICK = {"steps": 12, "batch_size": 16, "eval_every": 6, "eval_samples": 24, "log_every": 3,
+         "save_every": 4, "precision": "fp32", "threads": 1}  # fmt: skip
+RECIPE = {"batch_size": 32, "eval_every": 100, "eval_samples": 200, "learning_rate": 5e-3,
+          "precision": "fp32", "threads": 1}  # fmt: skip
+KINDS: dict[str, tuple[type[Agent], Task]] = {
+    "regression": (Regression, Products()),
+    "ctc reader": (CtcReader, DigitStrips()),
+    "attention reader": (AttentionReader, DigitStrips()),
+    "detector": (BlobDetector, BlobImages()),
+    "sets": (SetNetwork, LargestDifference()),
+}
+LEARNED: dict[str, tuple[int, Callable[[dict[str, float]], bool]]] = {
+    "regression": (800, lambda s: s["error"] < 0.15),
+    "ctc reader": (500, lambda s: s["exact"] > 0.5),
+    "attention reader": (600, lambda s: s["exact"] > 0.4),
+    "detector": (300, lambda s: s["f1"] > 0.5),
+    "sets": (400, lambda s: s["accuracy"] > 0.85),
+}
+IMAGES = {"layers", "patches", "maximised", "inversion", "attribution", "units"}
+VIEWS = {
+    "regression": {"weights", "dead_units", "landscape", "embedding"},
+    "ctc reader": {"weights", "cells", "gates", "ablation", *IMAGES},
+    "attention reader": {"weights", "attention", "gates", *IMAGES},
+    "detector": {"weights", *IMAGES},
+    "sets": {"weights", "dead_units", "landscape", "embedding", "layer_probes"},
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Return the name of each kind."""
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def short_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let views look at little."""
+    few = {"NUM_IMAGES": 40, "NUM_LAYERS": 2, "NUM_SHOWN": 2, "NUM_OFTEN": 8, "STEPS": 4,
+           "NUM_CHANNELS": 3}  # fmt: skip
+    for constant, value in few.items():
+        monkeypatch.setattr(f"agents.core.inspection.images.{constant}", value)
+    monkeypatch.setattr("agents.core.inspection.recurrent.NUM_SAMPLES", 20)
+
+
+def make(kind: str, **settings: Any) -> Agent:
+    """Return a fresh agent."""
+    cls, task = KINDS[kind]
+    return cls(task, cls.Config(**{**QUICK, **settings}), "cpu")
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Tell whether predictions are the same: arrays, or lists of arrays or of tuples of them."""
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(equal(*pair) for pair in zip(a, b, strict=True))
+    return np.allclose(a, b, atol=1e-5)
+
+
+def test_it_learns(kind: str) -> None:
+    """In seconds of training it does far better than by chance."""
+    steps, is_learned = LEARNED[kind]
+    agent = make(kind, **RECIPE, steps=steps).learn()
+    assert is_learned(agent.evaluate(num=200)), agent.evaluate(num=200)
+
+
+def test_it_goes_on_with_the_same_bits(kind: str, tmp_path: Path) -> None:
+    """Stopped in the middle and taken up from its folder, a run ends as one that was not."""
+    whole = make(kind, schedule="constant").learn()
+    make(kind, schedule="constant").learn(7, run_dir=tmp_path, progress=False)
+    resumed = make(kind, schedule="constant").learn(12, run_dir=tmp_path, progress=False)
+    assert same(weights(whole), weights(resumed))
+
+
+def test_predictions_do_not_depend_on_the_pieces(kind: str) -> None:
+    """One sample at a time gives what all at once do, in whatever form it is."""
+    agent = make(kind).learn()
+    batch = agent.task.samples("test", 9)
+    whole, loss = agent.predict_arrays(batch), agent.mean_loss(batch)
+    agent.config = attrs.evolve(agent.config, eval_memory=2**-20)
+    assert equal(whole, agent.predict_arrays(batch))
+    assert agent.mean_loss(batch) == pytest.approx(loss, rel=1e-3)
+    assert len(whole) == 9
+
+
+def test_right_predictions_score_best(kind: str) -> None:
+    """The targets of a batch, as predictions, get the best score."""
+    task = KINDS[kind][1]
+    batch = task.samples("test", 20)
+    score = task.score(task.targets(batch), batch)[task.monitor[0]]
+    assert score == (1.0 if task.monitor[1] == "max" else 0.0)
+
+
+def test_it_is_inspected_and_stays_as_it_was(kind: str, tmp_path: Path) -> None:
+    """All views that its parts allow are drawn; weights, modes and random state are left alone."""
+    agent = make(kind).learn()
+    before, state = weights(agent), torch.get_rng_state()
+    report = agent.inspect()
+    assert set(report.records) >= VIEWS[kind]
+    assert not [name for name, record in report.flat() if isinstance(record, Transcript)]
+    for _, record in report.flat():
+        assert render.png(render.draw(record)).startswith(b"\x89PNG")
+    assert report.save(tmp_path / "report.html").stat().st_size > 10_000
+    assert same(before, weights(agent))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_it_is_compared_with_itself(kind: str) -> None:
+    """Two agents of a kind are compared by their answers, of unequal length too."""
+    agent = make(kind).learn(2)
+    counts = compare(agent, agent)["answers"].counts
+    assert counts["only_a"] == counts["only_b"] == 0
+
+
+def test_parts_of_a_loss_are_logged() -> None:
+    """Each part of a detector's loss has its curve, and they sum to the loss."""
+    history = make("detector").learn().history
+    parts = [history.series(f"train/loss/{name}")[1] for name in ("objectness", "box", "kind")]
+    np.testing.assert_allclose(np.sum(parts, axis=0), history.series("train/loss")[1], rtol=1e-5)
