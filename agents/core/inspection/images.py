@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from agents.core.inspection.explanation import explain
 from agents.core.inspection.observation import ImagePart, Observation
 from agents.core.inspection.views import Views, view
 from visualization import NothingToShow, conv
@@ -19,8 +20,6 @@ NUM_IMAGES = 1000  # of the test split, at most, among which patches are sought
 NUM_LAYERS = 4  # that are looked at channel by channel
 NUM_CHANNELS = 64  # of a layer that have a page of their own
 NUM_SHOWN = 8  # images in rows of pictures
-# Methods for targets that are a function of the output: those that need one pass or a few.
-DIFFERENTIABLE = ("saliency", "input_x_gradient", "integrated_gradients")
 NUM_OFTEN = 200  # images of views that run the network often
 STEPS = 192  # of the ascent to an image
 _PLANE = 11  # places on each side of the landscape
@@ -242,27 +241,11 @@ class ImageViews(Views):
         """Attribution: the pixels that each target rests on, by each method."""
         if self._classes:
             return self._explained
-        return {name: self._explain(name) for name in self._observation.targets}
-
-    def _explain(self, name: str) -> conv.Attributions:
-        """Return attributions of a target that is named, image by image."""
-        target = self._observation.targets[name]
-        records = [
-            conv.attributions(
-                self._network, self._images[index : index + 1],
-                functools.partial(target, sample=int(index)), methods=DIFFERENTIABLE,
-            )
-            for index in self._varied
-        ]  # fmt: skip
-        return conv.Attributions(
-            images=np.concatenate([record.images for record in records]),
-            maps={
-                method: np.concatenate([record.maps[method] for record in records])
-                for method in records[0].maps
-            },
-            targets=(name,) * len(records),
-            scores=np.concatenate([record.scores for record in records]),
-        )
+        numbers = [int(index) for index in self._varied]
+        return {
+            name: explain(self._network, self._images, numbers, name, target)
+            for name, target in self._observation.targets.items()
+        }
 
     @view("classes")
     def faithfulness(self) -> Any:
