@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from agents.cli import modes, streams
 from agents.core.version import VERSION
-from tasks.core.paths import expanded, named_folder
+from tasks.core.paths import expand_user, folder_path
 from tasks.core.settings import ConfigError, TerrariumError, nearest
 
 
@@ -25,9 +25,14 @@ def parser() -> argparse.ArgumentParser:
         "--mode",
         default=None,
         metavar="MODE",
-        help="; ".join(f"{name}: {mode.line}" for name, mode in modes.MODES.items()),
+        help="; ".join(f"{name}: {mode.summary}" for name, mode in modes.MODES.items()),
     )
-    add("--config", type=expanded, metavar="FILE.yaml", help="settings, agent and task from a file")
+    add(
+        "--config",
+        type=expand_user,
+        metavar="FILE.yaml",
+        help="settings, agent and task from a file",
+    )
     add(
         "--set",
         action="append",
@@ -71,7 +76,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             "command line", "", f"{word!r} is no option", ", ".join(names), nearest(word, names)
         )
     if options.run_dir is not None:
-        options.run_dir = named_folder(options.run_dir, "--run-dir")
+        options.run_dir = folder_path(options.run_dir, "--run-dir")
     return options
 
 

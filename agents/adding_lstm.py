@@ -140,7 +140,7 @@ class AddingLSTM(Agent):
         """Return the inspections of the recurrent layer."""
         from agents.core.inspection.recurrent import RecurrentViews  # learning does without
 
-        return RecurrentViews(self.study, self.task.viewed).by_name()
+        return RecurrentViews(self.study, self.task.for_display()).by_name()
 
     def study(self, batch: SeriesNumbers) -> "Study":
         """Return a batch with all that views ask of its answers."""
@@ -148,7 +148,7 @@ class AddingLSTM(Agent):
 
         series = torch.as_tensor(batch.series).to(self.device)
         number = torch.as_tensor(batch.number).to(self.device)
-        known = self.task.quantities(batch)
+        known = self.task.probe_targets(batch)
         with torch.inference_mode():
             answers = self.model(series).cpu().numpy()
 
@@ -162,19 +162,19 @@ class AddingLSTM(Agent):
 
         reads, signs = _symbols(batch.series)
         part = Part(
-            "reader", self.model.recurrent, reads, None, known.reading, known.places[0], score,
-            signs=signs,
+            "reader", self.model.recurrent, reads, None, known.encoder, known.position_keys[0],
+            score, signs=signs,
         )  # fmt: skip
         rows = self.task.rows(answers, batch)
         return Study(
             f"{self.name} on {self.task.name}",
-            [f"{row.brief} = {row.answer}" for row in rows],
-            np.array([row.right for row in rows]),
+            [f"{row.short_question} = {row.answer}" for row in rows],
+            np.array([row.correct for row in rows]),
             tuple(_TENTHS),
             write,
             (part,),
             tolerance=NEAR,
-            names=[row.brief for row in rows],
+            names=[row.short_question for row in rows],
         )
 
 

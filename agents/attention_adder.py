@@ -213,7 +213,7 @@ class AttentionAdder(Agent):
         """Return the map of the attention, and the inspections of encoder and decoder."""
         from agents.core.inspection.recurrent import RecurrentViews  # learning does without
 
-        views = RecurrentViews(self.study, self.task.viewed).by_name()
+        views = RecurrentViews(self.study, self.task.for_display()).by_name()
         return {"attention": self.attention_maps, **views}
 
     def attention_maps(self, num: int = NUM_MAPPED) -> "AttentionMaps":

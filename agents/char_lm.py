@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, ConfigError, setting, with_default
 from agents.core.layers import OneHot, recurrent
-from tasks.core.task import Split, TextChunks, TextToNext
+from tasks.core.task import LanguageModelSpec, Split, TextChunks
 from tasks.text import NUL_SHOWN, UNKNOWN, Text
 from visualization.core.preserve import evaluation_mode
 
@@ -70,7 +70,7 @@ class CharLMConfig(AgentConfig):
 class NextCharacter(nn.Module):
     """Codes in, logits of the next code out. B texts, T characters, V codes, L layers, H units."""
 
-    def __init__(self, config: CharLMConfig, spec: TextToNext) -> None:
+    def __init__(self, config: CharLMConfig, spec: LanguageModelSpec) -> None:
         super().__init__()
         num_codes = len(spec.characters)
         self.characters: nn.Module = OneHot(num_codes)
@@ -107,19 +107,19 @@ class CharLM(Agent):
 
     name = "char_lm"
     Config = CharLMConfig
-    spec_type = TextToNext
+    spec_type = LanguageModelSpec
     config: CharLMConfig
     model: NextCharacter
 
-    def build_model(self, spec: TextToNext) -> nn.Module:
+    def build_model(self, spec: LanguageModelSpec) -> nn.Module:
         """Return the network for the task's characters."""
         return NextCharacter(self.config, spec)
 
     def loss(self, batch: TextChunks) -> Tensor:
         """Return the mean cross entropy of the next characters, in nats."""
-        following = torch.as_tensor(batch.following).long()
+        following = torch.as_tensor(batch.targets).long()
         carries = self.model.training and self.config.stateful
-        state = self._carried(torch.as_tensor(batch.begins)) if carries else ()
+        state = self._carried(torch.as_tensor(batch.reset_state)) if carries else ()
         logits, *after = self.network(torch.as_tensor(batch.text).long(), *state)
         if carries:
             self.state.carried = {
@@ -220,7 +220,10 @@ class CharLM(Agent):
         def first(batch: TextChunks) -> "Study":
             return self.study(TextChunks(*(array[:_STUDIED] for array in batch)))
 
-        views = {**RecurrentViews(first, self.task.viewed).by_name(), "samples": self.written}
+        views = {
+            **RecurrentViews(first, self.task.for_display()).by_name(),
+            "samples": self.written,
+        }
         if isinstance(self.task, Text):  # no other task has n-grams
             views["baseline"] = functools.partial(self.baseline, self.task)
         return views
@@ -253,10 +256,10 @@ class CharLM(Agent):
         from agents.core.inspection.study import Part, Study
 
         text = torch.as_tensor(batch.text).long().to(self.device)
-        following = torch.as_tensor(batch.following).long().to(self.device)
+        following = torch.as_tensor(batch.targets).long().to(self.device)
         with torch.inference_mode():
             answers = self.model(text)[0].argmax(-1).cpu().numpy()
-        known = self.task.quantities(batch)
+        known = self.task.probe_targets(batch)
 
         def score() -> dict[str, Tensor]:
             logits = self.model(text)[0]
@@ -275,13 +278,13 @@ class CharLM(Agent):
         characters = np.array(shown)
         part = Part(
             "reader", self.model.recurrent, characters[batch.text], characters[answers],
-            known.reading, known.places[0], score,
+            known.encoder, known.position_keys[0], score,
         )  # fmt: skip
         rows = self.task.rows(answers, batch)
         return Study(
             f"{self.name} on {self.task.name}",
             [f"{row.question[-_LABELLED:]} → {row.answer}" for row in rows],
-            np.array([row.right for row in rows]),
+            np.array([row.correct for row in rows]),
             shown,
             write,
             (part,),

@@ -19,7 +19,7 @@ from agents.core.agent import Agent
 from agents.core.config import AgentConfig, ConfigError, setting, with_default
 from agents.core.training.loop import to_device
 from agents.core.training.pieces import in_pieces
-from tasks.core.settings import changed
+from tasks.core.settings import non_default_settings
 from tasks.core.task import ImageLabels, ImageToLabel
 from visualization.core.preserve import evaluation_mode
 
@@ -71,7 +71,7 @@ class CnnConfig(AgentConfig):
         small = self.architecture in ("residual", "plain")
         of_small = ("channels", "num_stages", "num_blocks", "norm")
         of_large = ("weights", "weights_sha256", "image_size", "standardise")
-        for field, value in changed(self).items():
+        for field, value in non_default_settings(self).items():
             if field in (of_large if small else of_small):
                 problem = f"{value!r} does not go with the architecture {self.architecture}"
                 other = "a model of torchvision's" if small else "residual or plain"
@@ -208,7 +208,7 @@ class CnnClassifier(Agent):
         return Study(
             f"{self.name} on {self.task.name}",
             [f"{row.question} {row.answer}" for row in answered],
-            np.array([row.right for row in answered]),
+            np.array([row.correct for row in answered]),
             self.task.spec.labels,
             write,
             (),

@@ -98,7 +98,7 @@ class DigitsLSTM(Agent):
         """Return the inspections of the recurrent layer."""
         from agents.core.inspection.recurrent import RecurrentViews
 
-        return RecurrentViews(self.study, self.task.viewed).by_name()
+        return RecurrentViews(self.study, self.task.for_display()).by_name()
 
     def study(self, batch: ImageLabels) -> "Study":
         """Return a batch with all that views ask of its answers."""
@@ -106,7 +106,7 @@ class DigitsLSTM(Agent):
 
         image = torch.as_tensor(batch.image).to(self.device)
         label = torch.as_tensor(batch.label)[:, 0].to(self.device)
-        known = self.task.quantities(batch)
+        known = self.task.probe_targets(batch)
 
         def score() -> dict[str, Tensor]:
             logits = self.model(image)
@@ -121,12 +121,12 @@ class DigitsLSTM(Agent):
             answered = self.task.rows(write()[0].cpu().numpy(), batch)
         part = Part(
             "reader", self.model.recurrent, thirds(image.cpu().numpy()), None,
-            known.reading, known.places[0], score,
+            known.encoder, known.position_keys[0], score,
         )  # fmt: skip
         return Study(
             f"{self.name} on {self.task.name}",
             [f"{row.question} {row.answer}" for row in answered],
-            np.array([row.right for row in answered]),
+            np.array([row.correct for row in answered]),
             self.task.spec.labels,
             write,
             (part,),

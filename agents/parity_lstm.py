@@ -91,7 +91,7 @@ class ParityLSTM(Agent):
         """Return the inspections of the recurrent layer, and its automaton."""
         from agents.core.inspection.recurrent import RecurrentViews
 
-        views = RecurrentViews(self.study, self.task.viewed)
+        views = RecurrentViews(self.study, self.task.for_display())
         return {**views.by_name(), "automaton": views.automaton}
 
     def study(self, batch: TextLabels) -> "Study":
@@ -100,7 +100,7 @@ class ParityLSTM(Agent):
 
         sequence = torch.as_tensor(batch.sequence).long().to(self.device)
         label = torch.as_tensor(batch.label)[:, 0].to(self.device)
-        spec, known = self.task.spec, self.task.quantities(batch)
+        spec, known = self.task.spec, self.task.probe_targets(batch)
         with torch.inference_mode():
             after_each = self.model.after_each(sequence).argmax(-1).cpu().numpy()
 
@@ -115,14 +115,14 @@ class ParityLSTM(Agent):
 
         part = Part(
             "reader", self.model.recurrent, np.array(list(spec.characters))[batch.sequence], None,
-            known.reading, known.places[0], score, self.model.characters(sequence),
+            known.encoder, known.position_keys[0], score, self.model.characters(sequence),
             np.array(spec.labels)[after_each],
         )  # fmt: skip
         rows = self.task.rows(after_each[:, -1:], batch)
         return Study(
             f"{self.name} on {self.task.name}",
             [f"{row.question} {row.answer}" for row in rows],
-            np.array([row.right for row in rows]),
+            np.array([row.correct for row in rows]),
             spec.labels,
             write,
             (part,),

@@ -142,7 +142,7 @@ class Seq2SeqAdder(Agent):
         """Return the inspections of encoder and decoder."""
         from agents.core.inspection.recurrent import RecurrentViews  # learning does without
 
-        return RecurrentViews(self.study, self.task.viewed).by_name()
+        return RecurrentViews(self.study, self.task.for_display()).by_name()
 
     def study(self, batch: TextPairs) -> "Study":
         """Return a batch with all that views ask of its answers."""

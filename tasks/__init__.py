@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.registry import Entry, find, look_up
-from tasks.core.settings import ConfigError, Given, build, to_values
+from tasks.core.settings import ConfigError, SourcedValue, build, to_values
 
 if TYPE_CHECKING:
     from tasks.core.task import Task
@@ -32,25 +32,25 @@ TASKS = {
     ),
     "digits": Entry(
         "tasks.digits",
-        "Scans",
+        "MnistLike",
         "small scans of handwritten digits that come with scikit-learn",
         fields={"source": "digits"},
     ),
     "mnist": Entry(
         "tasks.digits",
-        "Scans",
+        "MnistLike",
         "scans of handwritten digits, from idx files",
         fields={"source": "mnist"},
     ),
     "fashion_mnist": Entry(
         "tasks.digits",
-        "Scans",
+        "MnistLike",
         "small pictures of clothes, from idx files",
         fields={"source": "fashion_mnist"},
     ),
     "emnist": Entry(
         "tasks.digits",
-        "Scans",
+        "MnistLike",
         "scans of handwritten letters and digits, from idx files",
         fields={"source": "emnist"},
     ),
@@ -68,14 +68,14 @@ def task_class(name: object, place: str = "tasks.make()") -> type:
     return cls
 
 
-def from_given(name: object, given: Mapping[str, Given], place: str) -> "Task":
+def from_given(name: object, given: Mapping[str, SourcedValue], place: str) -> "Task":
     """Make a task from settings that each know where they were written."""
     found = find("task", name, TASKS, place)
     for field in found.fields.keys() & given.keys():
         problem = f"{field!r} is already given by the task's name {found.name!r}"
         others = ", ".join(TASKS)
         raise ConfigError(given[field].place, "", problem, f"another name of the form {others}")
-    named = {key: Given(value, f"task {name!r}") for key, value in found.fields.items()}
+    named = {key: SourcedValue(value, f"task {name!r}") for key, value in found.fields.items()}
     task: Task = build(found.load(), named | dict(given))
     return task
 
@@ -83,7 +83,7 @@ def from_given(name: object, given: Mapping[str, Given], place: str) -> "Task":
 def make(name: str, **settings: Any) -> "Task":
     """Make a task by name; settings are the fields of its class."""
     place = "tasks.make()"
-    return from_given(name, {k: Given(v, place) for k, v in settings.items()}, place)
+    return from_given(name, {k: SourcedValue(v, place) for k, v in settings.items()}, place)
 
 
 def settings_of(task: "Task") -> dict[str, Any]:

@@ -32,14 +32,14 @@ from numpy.typing import NDArray
 from tasks.core.hashing import splitmix64
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import (
-    Pass,
-    Quantities,
+    BatchRequest,
+    ProbeTargets,
     Row,
     SeriesNumbers,
     SeriesToNumber,
     Split,
     Task,
-    doubled,
+    doubling_lengths,
 )
 
 FRESH_EPOCH = 50_000  # samples that count as one epoch when every sample is fresh
@@ -89,15 +89,14 @@ class AddingProblem(Task):
     @property
     def lengths(self) -> tuple[int, ...]:
         """The longest series of each stage: from 10, doubled, to `length`."""
-        return doubled(_FIRST_STAGE, self.length)
+        return doubling_lengths(_FIRST_STAGE, self.length)
 
     @property
     def num_stages(self) -> int:
         """One for each length."""
         return len(self.lengths)
 
-    @property
-    def viewed(self) -> "AddingProblem":
+    def for_display(self) -> "AddingProblem":
         """Series of at most 30 steps: what a person can look at."""
         return attrs.evolve(self, length=min(self.length, _VIEWED))
 
@@ -107,7 +106,7 @@ class AddingProblem(Task):
         fixed = {"train": self.num_samples - withheld, "validation": withheld}
         return fixed.get(split, 0) or FRESH_EPOCH
 
-    def draw(self, wanted: Pass) -> Iterator[SeriesNumbers]:
+    def iter_batches(self, request: BatchRequest) -> Iterator[SeriesNumbers]:
         """Yield the batches of one epoch; see `Task.batches`.
 
         A batch is of one length. That of a training batch before the last stage is drawn, and lies
@@ -115,13 +114,13 @@ class AddingProblem(Task):
         of the other splits is `length`. A fixed set's shorter series are the beginnings of its
         series, with marks of their own.
         """
-        split, stage = wanted.split, wanted.stage
+        split, stage = request.split, request.stage
         at = self.num_stages - 1 if stage is None or split != "train" else stage
         shortest = self.lengths[at - 1] + 1 if at else _SHORTEST
         is_last = at == self.num_stages - 1
         total = self.num_samples_in(split)
-        of_pass = (self.data_seed, wanted.seed, wanted.epoch)
-        for part in wanted.slices(total):
+        of_pass = (self.data_seed, request.seed, request.epoch)
+        for part in request.slices(total):
             rng = np.random.default_rng([*of_pass, part.start, at, *map(ord, split)])
             drawn = int(rng.integers(shortest, self.lengths[at] + 1))
             length = self.length if is_last else drawn
@@ -149,10 +148,10 @@ class AddingProblem(Task):
         Each is a text such as `"0.25 0.5* 0.125 0.75*"`, or an array (steps, 2) of numbers and
         marks. Shorter ones get unmarked zeros in front, which do not change the sum.
         """
-        held = [_parse(one) if isinstance(one, str) else _checked(one) for one in x]
+        held = [_parse(one) if isinstance(one, str) else _check_array(one) for one in x]
         longest = max(map(len, held))
         series = np.stack([np.pad(one, ((longest - len(one), 0), (0, 0))) for one in held])
-        return _summed(series)
+        return _with_sums(series)
 
     def decode(self, answers: NDArray[Any]) -> list[str]:
         """Return answers (batch, 1) with four decimals."""
@@ -174,12 +173,12 @@ class AddingProblem(Task):
         written = _write(targets.series)
         columns = zip(
             written, self.decode(answers), self.decode(targets.number),
-            (np.abs(answers - targets.number) < NEAR)[:, 0].tolist(), map(_marked, written),
+            (np.abs(answers - targets.number) < NEAR)[:, 0].tolist(), map(_marked_sum, written),
             strict=True,
         )  # fmt: skip
         return [Row(*column) for column in columns]
 
-    def quantities(self, batch: SeriesNumbers) -> Quantities:
+    def probe_targets(self, batch: SeriesNumbers) -> ProbeTargets:
         """Return the number, whether it is marked, and how many are so far, with what sum."""
         value, mark = batch.series[..., 0].astype(np.float64), batch.series[..., 1]
         marked = mark.astype(np.int64)
@@ -190,7 +189,7 @@ class AddingProblem(Task):
             "sum so far": (value * marked).cumsum(axis=1),
             "position": np.broadcast_to(np.arange(value.shape[1], dtype=np.float64), value.shape),
         }
-        return Quantities(reading, {}, places=("position", ""))
+        return ProbeTargets(reading, {}, position_keys=("position", ""))
 
     def _is_fixed(self, split: Split) -> bool:
         return self.num_samples > 0 and split != "test"
@@ -222,10 +221,10 @@ def _series(uniforms: Uniforms) -> SeriesNumbers:
     first, beyond = steps.astype(np.int64).T
     second = (first + 1 + beyond) % length  # any step but the first
     series[np.arange(num), first, 1] = series[np.arange(num), second, 1] = 1.0
-    return _summed(series)
+    return _with_sums(series)
 
 
-def _summed(series: NDArray[np.float32]) -> SeriesNumbers:
+def _with_sums(series: NDArray[np.float32]) -> SeriesNumbers:
     number = (series[..., 0] * series[..., 1]).sum(axis=1, keepdims=True, dtype=np.float64)
     return SeriesNumbers(series, number.astype(np.float32))
 
@@ -244,7 +243,7 @@ def _write(series: NDArray[np.float32]) -> list[str]:
     return [" ".join(row) for row in texts.tolist()]
 
 
-def _marked(question: str) -> str:
+def _marked_sum(question: str) -> str:
     """Return the two marked numbers of a written series as a sum."""
     return " + ".join(word.rstrip("*") for word in question.split() if word.endswith("*"))
 
@@ -269,7 +268,7 @@ def _parse(text: str) -> NDArray[np.float32]:
     return np.array([numbers, stars], np.float32).T
 
 
-def _checked(given: Any) -> NDArray[np.float32]:
+def _check_array(given: Any) -> NDArray[np.float32]:
     """Return an array (steps, 2) as float32 if its numbers and marks are as they should be."""
     place = "input array"
     try:

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.charset import Charset
-from tasks.core.hashing import mixed
+from tasks.core.hashing import mix64
 from tasks.core.settings import ConfigError, setting
-from tasks.core.task import Pass, Quantities, Row, Split, Task, TextPairs, TextToText
+from tasks.core.task import BatchRequest, ProbeTargets, Row, Split, Task, TextPairs, TextToText
 
 CHARSET = Charset("\n+0123456789")
 PLUS, ZERO = 1, 2  # codes
@@ -112,8 +112,7 @@ class Addition(Task):
         """One: sums are learned at their full length from the start."""
         return 1
 
-    @property
-    def viewed(self) -> "Addition":
+    def for_display(self) -> "Addition":
         """The task itself: sums are short."""
         return self
 
@@ -125,10 +124,10 @@ class Addition(Task):
             return fixed - validation if fixed else FRESH_EPOCH
         return validation if fixed and split == "validation" else FRESH_EPOCH
 
-    def draw(self, wanted: Pass) -> Iterator[TextPairs]:
+    def iter_batches(self, request: BatchRequest) -> Iterator[TextPairs]:
         """Yield the batches of one epoch; see `Task.batches`."""
-        pairs, order = _epoch(self, wanted.split, wanted.seed, wanted.epoch)
-        for part in wanted.slices(len(order)):
+        pairs, order = _epoch(self, request.split, request.seed, request.epoch)
+        for part in request.slices(len(order)):
             yield TextPairs(pairs.question[order[part]], pairs.answer[order[part]])
 
     def samples(self, split: Split, num: int, seed: int = 0) -> TextPairs:
@@ -172,7 +171,7 @@ class Addition(Task):
         )
         return [Row(q, a, t, bool(r)) for q, a, t, r in columns]
 
-    def quantities(self, batch: TextPairs) -> Quantities:
+    def probe_targets(self, batch: TextPairs) -> ProbeTargets:
         """Return what a person keeps in mind while adding; columns count from the units, 0.
 
         Reading: `digit`, its `column` and `term`, the `position` in the typed text; and of what was
@@ -200,7 +199,9 @@ class Addition(Task):
         reading |= {f"sum of column {k}": sums[..., k].astype(np.float64) for k in places}
         reading |= {f"carry into column {k + 1}": carries[..., k + 1] for k in places}
         writing = self._while_writing(batch, sums[:, -1], carries[:, -1])
-        return Quantities(reading | throughout, writing | throughout, places=("position", "column"))
+        return ProbeTargets(
+            reading | throughout, writing | throughout, position_keys=("position", "column")
+        )
 
     def _while_writing(
         self, batch: TextPairs, sums: NDArray[Any], carries: NDArray[Any]
@@ -330,7 +331,7 @@ def _hash(numbers: Numbers) -> NDArray[np.uint64]:
     """Return one number per sum (batch, terms), whatever the order of its terms."""
     state = np.full(len(numbers), 10, np.uint64)  # 10 leaves no split of add1x2 empty
     for column in np.sort(numbers, axis=1).T.astype(np.uint64):
-        state = mixed(state ^ column)
+        state = mix64(state ^ column)
     return state
 
 

@@ -10,8 +10,8 @@ writer's scans stand together; so writers are in every split. No two of the 1,79
 
 A scan has a name, such as `test/17` for the test split's 17th, counted from 0:
 
->>> from tasks.digits import Scans
->>> task = Scans()
+>>> from tasks.digits import MnistLike
+>>> task = MnistLike()
 >>> batch = task.encode(["test/17"])
 >>> batch.image.shape  # (batch, channels, height, width)
 (1, 1, 8, 8)
@@ -32,16 +32,17 @@ A scan has a name, such as `test/17` for the test split's 17th, counted from 0:
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.core import earlier_names
 from tasks.core.idx import read_idx, read_idx_header
 from tasks.core.images import read_grey
-from tasks.core.labelled import LabelledImages, NamedImages, Variation, Words
-from tasks.core.paths import expanded
+from tasks.core.labelled import Augmentation, ImageTerms, LabelledImages, NamedImages
+from tasks.core.paths import expand_user
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import ImageToLabel, Split
 from tasks.digits_labels import EMNIST_CLASSES, first_code, own_labels
@@ -57,7 +58,7 @@ _FILES = ("images", "labels", "test_images", "test_labels")
 
 
 @attrs.frozen(kw_only=True)
-class Scans(LabelledImages):
+class MnistLike(LabelledImages):
     """Name what a grey image of fixed size shows.
 
     An image file is read as grey and brought to the task's height and width by averaging over
@@ -65,7 +66,7 @@ class Scans(LabelledImages):
     shows. Where the ink stands in the image must be as in the scans.
     """
 
-    words: ClassVar[Words] = Words("a scan", "scans", ("paper", "ink"), "ink", _ACCEPTED)
+    terms: ClassVar[ImageTerms] = ImageTerms("a scan", "scans", ("paper", "ink"), "ink", _ACCEPTED)
 
     source: Literal["digits", "mnist", "fashion_mnist", "emnist"] = setting(
         "digits", "which scans; emnist: stored with rows and columns exchanged, which is undone"
@@ -153,11 +154,11 @@ class Scans(LabelledImages):
         return _ranges(self)
 
     @property
-    def variation(self) -> Variation:
+    def augmentation(self) -> Augmentation:
         """Training scans are shifted anew each time."""
-        return Variation(self.shift)
+        return Augmentation(self.shift)
 
-    def take(self, number: NDArray[np.int64]) -> NamedImages:
+    def load(self, number: NDArray[np.int64]) -> NamedImages:
         """Return the scans of these numbers."""
         image, label, ink = _data(self)
         scaled = image[number, None] / np.float32(ink)
@@ -176,7 +177,7 @@ class Scans(LabelledImages):
         return read_grey(path, spec.height, spec.width, place, _ACCEPTED)[None]
 
 
-def _path(task: Scans, field: str) -> Path:
+def _path(task: MnistLike, field: str) -> Path:
     """Return the path that a setting holds; without one it is an error that says what belongs."""
     given = getattr(task, field)
     if given is None:
@@ -184,10 +185,10 @@ def _path(task: Scans, field: str) -> Path:
         problem = f"no file is named: {task.name} is read from files"
         accepted = f"a path, such as train-{field}-{kind}-ubyte.gz; plain or compressed with gzip"
         raise ConfigError(f"task {task.name}", field, problem, accepted)
-    return expanded(given)
+    return expand_user(given)
 
 
-def _labels(task: Scans) -> tuple[str, ...]:
+def _labels(task: MnistLike) -> tuple[str, ...]:
     if task.classes is not None:
         return tuple(task.classes)
     own = own_labels(task.source, _path(task, "labels").name if task.source == "emnist" else "")
@@ -199,7 +200,7 @@ def _labels(task: Scans) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=32)
-def _sizes(task: Scans, field: str = "images") -> tuple[int, int, int]:
+def _sizes(task: MnistLike, field: str = "images") -> tuple[int, int, int]:
     """Return scans, height and width of a file of images, from its header."""
     if task.source == "digits":
         return _BUNDLED
@@ -213,7 +214,7 @@ def _sizes(task: Scans, field: str = "images") -> tuple[int, int, int]:
 
 
 @functools.lru_cache(maxsize=32)
-def _ranges(task: Scans) -> Mapping[Split, range]:
+def _ranges(task: MnistLike) -> Mapping[Split, range]:
     """Return which scans, counted over all files, are in each split."""
     num = _sizes(task)[0]
     withheld = {field: min(max(num // part, 1), most) for field, (part, most) in _MOST.items()}
@@ -231,7 +232,7 @@ def _ranges(task: Scans) -> Mapping[Split, range]:
 
 
 @functools.lru_cache(maxsize=4)
-def _data(task: Scans) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
+def _data(task: MnistLike) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
     """Return all images (N, H, W), their labels (N,), and what a pixel of ink is in them.
 
     Bytes, for as float32 the largest set would take gigabytes. A file is read once in a process.
@@ -258,11 +259,11 @@ def _data(task: Scans) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
     codes = np.concatenate([*files.values()])
     first = first_code(task.source, _path(task, "labels").name, _labels(task), codes)
     for field, held in files.items():
-        _demand_codes(task, field, held - first)
+        _check_codes(task, field, held - first)
     return images, codes - first, 255
 
 
-def _read_pair(task: Scans, *fields: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _read_pair(task: MnistLike, *fields: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return images as a person sees them, and the codes of their labels."""
     paths = [_path(task, field) for field in fields]
     _sizes(task, fields[0])
@@ -275,7 +276,7 @@ def _read_pair(task: Scans, *fields: str) -> tuple[NDArray[np.uint8], NDArray[np
     return upright, codes.astype(np.int64)
 
 
-def _demand_codes(task: Scans, field: str, codes: NDArray[np.int64]) -> None:
+def _check_codes(task: MnistLike, field: str, codes: NDArray[np.int64]) -> None:
     """Refuse codes of labels for which there is no label."""
     known = _labels(task)
     low, high = codes.min(), codes.max()
@@ -283,3 +284,7 @@ def _demand_codes(task: Scans, field: str, codes: NDArray[np.int64]) -> None:
         problem = f"holds codes from {low} to {high}"
         accepted = f"0 to {len(known) - 1}, for the labels {' '.join(known)}; see classes"
         raise ConfigError(str(_path(task, field)), "", problem, accepted)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = earlier_names.symbols_of(__name__)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.images import read_pixels, read_size
-from tasks.core.paths import why_not
+from tasks.core.paths import describe_os_error
 from tasks.core.settings import ConfigError, nearest
 from tasks.core.task import SPLITS, Split
 
@@ -30,7 +30,9 @@ FOLDERS: Mapping[str, Split] = {
 LAYOUT = "a folder of pictures for each label, or folders train, validation and test of those"
 A_PICTURE = f"a whole file of a picture ({' '.join(SUFFIXES)})"
 PLACE = "task image_folder"
-KEPT = 2**30  # bytes of decoded pictures that are kept; what is beyond is read again each time
+CACHE_BYTES = (
+    2**30
+)  # bytes of decoded pictures that are kept; what is beyond is read again each time
 _READERS = 8  # files that are read side by side at most
 _NO_SPLIT = -1
 
@@ -74,7 +76,9 @@ def _folders(folder: Path) -> list[str]:
         with os.scandir(folder) as entries:
             return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
     except (OSError, ValueError) as error:
-        raise ConfigError(PLACE, "path", f"{folder} {why_not(folder, error)}", LAYOUT) from None
+        raise ConfigError(
+            PLACE, "path", f"{folder} {describe_os_error(folder, error)}", LAYOUT
+        ) from None
 
 
 def _parts(root: Path) -> Mapping[Split | None, Path]:
@@ -92,7 +96,7 @@ def _parts(root: Path) -> Mapping[Split | None, Path]:
 
 
 @functools.lru_cache(maxsize=4)
-def _listed(root: Path, classes: str) -> Sequence[tuple[str, int, Split | None]]:
+def _list_images(root: Path, classes: str) -> Sequence[tuple[str, int, Split | None]]:
     """Return the path in the folder, the label and the split, if it has one, of each picture."""
     found = []
     labels, parts = classes.split("/"), _parts(root)
@@ -132,8 +136,8 @@ def common_size(root: Path, classes: str) -> tuple[int, int]:
     Raises:
         ConfigError: two differ, and both are named; or one cannot be read.
     """
-    paths = [root / name for name, _, _ in _listed(root, classes)]
-    sizes = _side_by_side(lambda path: read_size(path, str(path), A_PICTURE), paths)
+    paths = [root / name for name, _, _ in _list_images(root, classes)]
+    sizes = _map_threads(lambda path: read_size(path, str(path), A_PICTURE), paths)
     for path, size in zip(paths, sizes, strict=True):
         if size != sizes[0]:
             (height, width), (other, wide) = size, sizes[0]
@@ -143,7 +147,7 @@ def common_size(root: Path, classes: str) -> tuple[int, int]:
     return sizes[0]
 
 
-def _side_by_side(read: Callable[[T], U], items: Sequence[T]) -> list[U]:
+def _map_threads(read: Callable[[T], U], items: Sequence[T]) -> list[U]:
     """Return what `read` makes of each item; threads wait for the disk, and decode side by side."""
     if len(items) < 2:
         return [*map(read, items)]
@@ -152,19 +156,19 @@ def _side_by_side(read: Callable[[T], U], items: Sequence[T]) -> list[U]:
 
 
 @functools.lru_cache(maxsize=4)
-def indexed(root: Path, classes: str, test: float, validation: float) -> Index:
+def build_index(root: Path, classes: str, test: float, validation: float) -> Index:
     """Return the pictures of a folder in their splits.
 
     Raises:
         ConfigError: a label has no pictures, or a split none; or a file cannot be read.
     """
-    listed = _listed(root, classes)
-    digests = np.array(_side_by_side(_digest, [root / name for name, _, _ in listed]), np.uint64)
+    listed = _list_images(root, classes)
+    digests = np.array(_map_threads(_digest, [root / name for name, _, _ in listed]), np.uint64)
     splits = np.array(
         [_NO_SPLIT if split is None else SPLITS.index(split) for _, _, split in listed]
     )
     shares: dict[Split, float] = {"test": test, "validation": validation}
-    dealt = _dealt(
+    dealt = _assign_splits(
         splits, digests, {k: v for k, v in shares.items() if SPLITS.index(k) not in splits}
     )
     order, ranges, first = [], {}, 0
@@ -186,11 +190,11 @@ def _digest(path: Path) -> int:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ConfigError(str(path), "", why_not(path, error), A_PICTURE) from None
+        raise ConfigError(str(path), "", describe_os_error(path, error), A_PICTURE) from None
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-def _dealt(
+def _assign_splits(
     splits: NDArray[np.int64], digests: NDArray[np.uint64], shares: Mapping[Split, float]
 ) -> NDArray[np.int64]:
     """Return the split of each picture (N,), as a place in SPLITS; negative: left out.
@@ -210,19 +214,19 @@ def _dealt(
     return dealt
 
 
-class Pictures:
+class ImageCache:
     """The pixels of the pictures of an index; of those that were read some are kept."""
 
     def __init__(self, index: Index, shape: tuple[int, int, int]) -> None:
         self._index, self._shape = index, shape
         self._lock = threading.Lock()
         num = len(index.names)
-        room = min(num, KEPT // math.prod(shape))
+        room = min(num, CACHE_BYTES // math.prod(shape))
         self._kept = np.empty((room, *shape), np.uint8)  # no memory is taken until it is filled
         self._slot = np.full(num, -1)  # where a picture is kept
         self._num_kept = 0
 
-    def take(self, number: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def load(self, number: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return pictures (B, C, H, W) by number, from the files those that are not kept.
 
         Raises:
@@ -236,7 +240,7 @@ class Pictures:
             found[there] = self._kept[slots[there]]
             missing = np.flatnonzero(~there)
             for at, pixels in zip(
-                missing, _side_by_side(self._read, wanted[missing].tolist()), strict=True
+                missing, _map_threads(self._read, wanted[missing].tolist()), strict=True
             ):
                 found[at] = pixels
             new = missing[: len(self._kept) - self._num_kept]
@@ -251,6 +255,6 @@ class Pictures:
 
 
 @functools.lru_cache(maxsize=2)
-def pictures(index: Index, shape: tuple[int, int, int]) -> Pictures:
+def image_cache(index: Index, shape: tuple[int, int, int]) -> ImageCache:
     """Return the pixels of an index at a size (channels, height, width), once in a process."""
-    return Pictures(index, shape)
+    return ImageCache(index, shape)

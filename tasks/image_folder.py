@@ -43,8 +43,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.images import read_pixels
-from tasks.core.labelled import LabelledImages, NamedImages, Variation, Words
-from tasks.core.paths import expanded, is_file
+from tasks.core.labelled import Augmentation, ImageTerms, LabelledImages, NamedImages
+from tasks.core.paths import expand_user, is_file
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import ImageToLabel, Split
 from tasks.image_files import (
@@ -52,10 +52,10 @@ from tasks.image_files import (
     LAYOUT,
     PLACE,
     Index,
+    build_index,
     common_size,
-    indexed,
+    image_cache,
     labels_in,
-    pictures,
 )
 
 _ACCEPTED = (
@@ -67,7 +67,9 @@ _ACCEPTED = (
 class ImageFolder(LabelledImages):
     """Name what a picture shows. A picture of another size is brought to height and width."""
 
-    words: ClassVar[Words] = Words("a picture", "pictures", ("black", "white"), "light", _ACCEPTED)
+    terms: ClassVar[ImageTerms] = ImageTerms(
+        "a picture", "pictures", ("black", "white"), "light", _ACCEPTED
+    )
 
     path: str | None = setting(
         None, "folder with a folder of pictures for each label, or with train, validation and test"
@@ -97,7 +99,7 @@ class ImageFolder(LabelledImages):
             missing = "height" if self.height is None else "width"
             raise ConfigError(PLACE, missing, "null does not go with the other", "both, or none")
         if self.classes is not None:
-            _demand_names(self.classes)
+            _check_names(self.classes)
         if self.path is not None:
             self._keep_what_is_found(_root(self.path))
         if self.height is not None and self.width is not None:
@@ -136,14 +138,14 @@ class ImageFolder(LabelledImages):
         return self._index.ranges
 
     @property
-    def variation(self) -> Variation:
+    def augmentation(self) -> Augmentation:
         """Training pictures are moved and mirrored anew each time."""
-        return Variation(self.shift, self.flip)
+        return Augmentation(self.shift, self.flip)
 
-    def take(self, number: NDArray[np.int64]) -> NamedImages:
+    def load(self, number: NDArray[np.int64]) -> NamedImages:
         """Return the pictures of these numbers."""
         spec, index = self.spec, self._index
-        pixels = pictures(index, (spec.num_channels, spec.height, spec.width)).take(number)
+        pixels = image_cache(index, (spec.num_channels, spec.height, spec.width)).load(number)
         return NamedImages(pixels / np.float32(255), index.labels[number, None], number)
 
     def name_of(self, number: int) -> str:
@@ -168,11 +170,11 @@ class ImageFolder(LabelledImages):
         if self.path is None:
             raise _no_path()
         assert self.classes is not None
-        return indexed(_root(self.path), self.classes, self.test, self.validation)
+        return build_index(_root(self.path), self.classes, self.test, self.validation)
 
 
 def _root(path: str) -> Path:
-    return Path(os.path.abspath(expanded(path)))  # noqa: PTH100 - pathlib's follows links
+    return Path(os.path.abspath(expand_user(path)))  # noqa: PTH100 - pathlib's follows links
 
 
 def _no_path() -> ConfigError:
@@ -180,7 +182,7 @@ def _no_path() -> ConfigError:
     return ConfigError(PLACE, "path", problem, f"the path of {LAYOUT}")
 
 
-def _demand_names(classes: str) -> None:
+def _check_names(classes: str) -> None:
     names = classes.split("/")
     if "" in names or len(set(names)) < max(2, len(names)):
         problem = f"{classes!r} has a name twice, an empty one, or fewer than two"

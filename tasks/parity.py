@@ -22,7 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.settings import ConfigError, setting
-from tasks.core.task import Pass, Quantities, Row, Split, Task, TextLabels, TextToLabel, doubled
+from tasks.core.task import (
+    BatchRequest,
+    ProbeTargets,
+    Row,
+    Split,
+    Task,
+    TextLabels,
+    TextToLabel,
+    doubling_lengths,
+)
 
 FRESH_EPOCH = 50_000  # samples that count as one epoch: all are fresh
 _VIEWED = 20  # bits
@@ -68,15 +77,14 @@ class Parity(Task):
     @property
     def lengths(self) -> tuple[int, ...]:
         """The longest sequence of each stage: from 1, doubled, to `train_length`."""
-        return doubled(1, self.train_length)
+        return doubling_lengths(1, self.train_length)
 
     @property
     def num_stages(self) -> int:
         """One for each length."""
         return len(self.lengths)
 
-    @property
-    def viewed(self) -> "Parity":
+    def for_display(self) -> "Parity":
         """Sequences of at most 20 bits: what a person can look at."""
         return attrs.evolve(self, length=min(self.length, _VIEWED))
 
@@ -84,16 +92,16 @@ class Parity(Task):
         """Return the samples of one pass; all are fresh."""
         return FRESH_EPOCH
 
-    def draw(self, wanted: Pass) -> Iterator[TextLabels]:
+    def iter_batches(self, request: BatchRequest) -> Iterator[TextLabels]:
         """Yield the batches of one epoch; see `Task.batches`.
 
         A training batch is of one length, longer than those of the stage before.
         """
-        split = wanted.split
-        at = self.num_stages - 1 if wanted.stage is None else wanted.stage
+        split = request.split
+        at = self.num_stages - 1 if request.stage is None else request.stage
         longest, shortest = self.lengths[at], self.lengths[at - 1] + 1 if at else 1
-        of_pass = (self.data_seed, wanted.seed, wanted.epoch)
-        for part in wanted.slices(FRESH_EPOCH):
+        of_pass = (self.data_seed, request.seed, request.epoch)
+        for part in request.slices(FRESH_EPOCH):
             num = part.stop - part.start
             rng = np.random.default_rng([*of_pass, part.start, at, *map(ord, split)])
             trained = int(rng.integers(shortest, longest + 1))
@@ -129,7 +137,7 @@ class Parity(Task):
         given, right = self.decode(answers), self.decode(targets.label)
         return [Row(t, a, b, a == b) for t, a, b in zip(texts, given, right, strict=True)]
 
-    def quantities(self, batch: TextLabels) -> Quantities:
+    def probe_targets(self, batch: TextLabels) -> ProbeTargets:
         """Return, while reading, the bit, the ones so far, and their number modulo `modulus`."""
         ones = batch.sequence.astype(np.int64).cumsum(axis=1)
         reading = {
@@ -138,7 +146,7 @@ class Parity(Task):
             "ones so far": ones.astype(np.float64),
             "position": np.broadcast_to(np.arange(ones.shape[1], dtype=np.float64), ones.shape),
         }
-        return Quantities(reading, {}, places=("position", ""))
+        return ProbeTargets(reading, {}, position_keys=("position", ""))
 
     def _labelled(self, bits: NDArray[np.uint8]) -> TextLabels:
         count = bits.sum(axis=1, keepdims=True, dtype=np.int64)

@@ -11,7 +11,7 @@ about 4 % stand earlier too.
 >>> batch = task.encode(["ab c", "b"])  # shorter texts get newlines in front
 >>> batch.text.tolist()
 [[2, 3, 1, 4], [0, 0, 0, 3]]
->>> batch.following.tolist()  # the next character at each place; -1: not known
+>>> batch.targets.tolist()  # the next character at each place; -1: not known
 [[3, 1, 4, -1], [-1, -1, -1, -1]]
 >>> task.decode(batch.text)
 ['ab c', '\n\n\nb']
@@ -27,8 +27,16 @@ from numpy.typing import NDArray
 
 from tasks.core.charset import Charset
 from tasks.core.settings import ConfigError, setting
-from tasks.core.task import Pass, Quantities, Row, Split, Task, TextChunks, TextToNext
-from tasks.text_corpus import Corpus, listed, read_corpus
+from tasks.core.task import (
+    BatchRequest,
+    LanguageModelSpec,
+    ProbeTargets,
+    Row,
+    Split,
+    Task,
+    TextChunks,
+)
+from tasks.text_corpus import Corpus, quote_characters, read_corpus
 from tasks.text_ngrams import ngram_bits
 from tasks.text_quantities import measure
 
@@ -65,7 +73,7 @@ class Text(Task):
                 object.__setattr__(self, name, getattr(self, name) or value)
             self._demand_long_enough(corpus)
         if len(set(self.characters)) < len(self.characters):
-            problem = f"{listed(self.characters)} has a character twice"
+            problem = f"{quote_characters(self.characters)} has a character twice"
             raise ConfigError("Text", "characters", problem, "each character once")
 
     @property
@@ -74,9 +82,9 @@ class Text(Task):
         return "text"
 
     @property
-    def spec(self) -> TextToNext:
+    def spec(self) -> LanguageModelSpec:
         """The characters, and how many there are in a training sample."""
-        return TextToNext(self.characters, self.chunk)
+        return LanguageModelSpec(self.characters, self.chunk)
 
     @property
     def monitor(self) -> tuple[str, Literal["max", "min"]]:
@@ -88,8 +96,7 @@ class Text(Task):
         """One: there are no easier texts."""
         return 1
 
-    @property
-    def viewed(self) -> "Text":
+    def for_display(self) -> "Text":
         """Samples of at most 60 characters: a line that a person can look at."""
         return attrs.evolve(self, length=min(self.length, _VIEWED))
 
@@ -98,7 +105,7 @@ class Text(Task):
         begin, end = self._corpus.parts(self.validation, self.test)[split]
         return (end - begin - self.chunk) // self.chunk
 
-    def draw(self, wanted: Pass) -> Iterator[TextChunks]:
+    def iter_batches(self, request: BatchRequest) -> Iterator[TextChunks]:
         """Yield the batches of one epoch; see `Task.batches`.
 
         Each row is a stream that goes on from batch to batch. The streams share out the split,
@@ -107,16 +114,16 @@ class Text(Task):
         """
         for withheld in ("validation", "test"):  # before any step: what is learned can be tested
             self.samples(withheld, 1)
-        split, batch_size = wanted.split, wanted.batch_size
+        split, batch_size = request.split, request.batch_size
         begin, codes = self._corpus.parts(self.validation, self.test)[split][0], self._codes
         num = self.num_samples_in(split)
-        rng = np.random.default_rng([wanted.seed, wanted.epoch, *map(ord, split)])
+        rng = np.random.default_rng([request.seed, request.epoch, *map(ord, split)])
         phase, turned = int(rng.integers(self.chunk)), int(rng.integers(num))
         num_batches = -(-num // batch_size)
         rows = np.arange(batch_size)
         in_last = num - (num_batches - 1) * batch_size  # rows
         first = rows * (num_batches - 1) + np.minimum(rows, in_last)
-        for at in range(wanted.start, num_batches):
+        for at in range(request.start, num_batches):
             here = (first if at < num_batches - 1 else first[:in_last]) + at
             place = (here + turned) % num
             texts = begin + phase + place[:, None] * self.chunk + np.arange(self.chunk)
@@ -165,8 +172,8 @@ class Text(Task):
 
     def score(self, answers: NDArray[Any], targets: TextChunks) -> dict[str, float]:
         """Return `accuracy`, the share of next characters that are right, where they are known."""
-        known = targets.following != UNKNOWN
-        return {"accuracy": float((answers == targets.following)[known].mean())}
+        known = targets.targets != UNKNOWN
+        return {"accuracy": float((answers == targets.targets)[known].mean())}
 
     def rows(self, answers: NDArray[Any], targets: TextChunks) -> list[Row]:
         """Return each text in one line, and the character after it: as answered, and the right one.
@@ -175,7 +182,7 @@ class Text(Task):
         """
         shown = str.maketrans(self._visible)
         texts, given = self.decode(targets.text), self.decode(answers[:, -1:])
-        ends = targets.following[:, -1]
+        ends = targets.targets[:, -1]
         right = [self.characters[end] if end != UNKNOWN else "" for end in ends]
         lines = [text.translate(shown) for text in texts]
         return [
@@ -183,7 +190,7 @@ class Text(Task):
             for line, a, b in zip(lines, given, right, strict=True)
         ]
 
-    def quantities(self, batch: TextChunks) -> Quantities:
+    def probe_targets(self, batch: TextChunks) -> ProbeTargets:
         """Return what `text_quantities` says at each character, where the text tells it.
 
         A batch as wide as a sample is looked up in the corpus, since what came before it counts.
@@ -198,7 +205,7 @@ class Text(Task):
                 whole = self._corpus.measures
                 own = {n: _same(v, whole[n][start : start + width]) for n, v in own.items()}
             found.append(own)
-        return Quantities({name: np.stack([row[name] for row in found]) for name in found[0]}, {})
+        return ProbeTargets({name: np.stack([row[name] for row in found]) for name in found[0]}, {})
 
     def ngram_bits(
         self, split: Split = "test", num: int = 10_000, seed: int = 0, longest: int = 8
@@ -247,7 +254,7 @@ class Text(Task):
             if character not in self.characters:
                 problem = f"{character!r}, character {place}, is not one that the task knows"
                 shown = x if len(x) <= _VIEWED else f"{x[:_VIEWED]}…"
-                known = listed(self.characters)
+                known = quote_characters(self.characters)
                 raise ConfigError(f"input {shown!r}", "", problem, f"any of {known}")
         return text
 
@@ -285,4 +292,4 @@ def _ngram_bits(task: Text, split: Split, num: int, seed: int, longest: int) -> 
     corpus, codes = task._corpus, task._codes
     begin, end = corpus.parts(task.validation, task.test)["train"]
     batch = task.samples(split, num, seed)
-    return ngram_bits(codes[begin:end], batch.text, batch.following, len(task.characters), longest)
+    return ngram_bits(codes[begin:end], batch.text, batch.targets, len(task.characters), longest)

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.paths import expanded, why_not
+from tasks.core.paths import describe_os_error, expand_user
 from tasks.core.settings import ConfigError
 from tasks.core.task import Split
 from tasks.text_quantities import measure
@@ -20,10 +20,10 @@ _LISTED = 100  # characters that an error repeats
 _BASE = 0x9E37_79B9_7F4A_7C15  # of the polynomials that tell texts apart; odd, so it has an inverse
 
 
-def listed(characters: str) -> str:
+def quote_characters(characters: str) -> str:
     """Return characters as an error repeats them: the first hundred, and how many there are.
 
-    >>> listed("abc")
+    >>> quote_characters("abc")
     "'abc'"
     """
     rest = f"… ({len(characters):,} in all)" if len(characters) > _LISTED else ""
@@ -76,7 +76,7 @@ class Corpus:
             at = int(found.argmin())
             line = self.text.count("\n", 0, at) + 1
             problem = f"the corpus has {self.text[at]!r} in line {line} (character {at + 1:,})"
-            raise ConfigError("Text", "characters", problem, f"only {listed(characters)}")
+            raise ConfigError("Text", "characters", problem, f"only {quote_characters(characters)}")
         return found.astype(np.uint8 if len(characters) <= 256 else np.int32)
 
     @functools.lru_cache(maxsize=3)  # noqa: B019 - as above: 17 bytes for each character
@@ -129,7 +129,7 @@ def read_corpus(path: str, num_characters: int, with_mark: bool = False) -> Corp
     """
     if not path:
         return _library(num_characters)
-    file = expanded(path)
+    file = expand_user(path)
     try:
         stat = file.stat()
         return _file(file, num_characters, with_mark, stat.st_mtime_ns, stat.st_size)
@@ -138,7 +138,7 @@ def read_corpus(path: str, num_characters: int, with_mark: bool = False) -> Corp
     except UnicodeDecodeError as error:
         problem = f"{path} is not UTF-8 text: byte {error.start:,} does not fit"
     except (OSError, ValueError) as error:  # the second of a path that no file can have
-        problem = f"{path} {why_not(file, error)}"
+        problem = f"{path} {describe_os_error(file, error)}"
     raise ConfigError("Text", "path", problem, "a file of text in UTF-8") from None
 
 

@@ -16,7 +16,7 @@ import agents
 import tasks
 from agents.cli.run_spec import Order, order_of_run, read_order, warn
 from agents.core.config import describe
-from tasks.core.paths import make_folder, named_folder
+from tasks.core.paths import folder_path, make_folder
 from tasks.core.registry import Entry
 from tasks.core.settings import ConfigError, to_values
 
@@ -82,7 +82,7 @@ def validate(order: Order) -> int:
     seed = order.config.seed + 1  # training ended with a test on seed 0
     answers, batch = agent.answers("test", _NUM_TESTED, seed)
     rows = [
-        [row.question, row.answer, row.target, "right" if row.right else "wrong"]
+        [row.question, row.answer, row.target, "right" if row.correct else "wrong"]
         for row in task.rows(answers, batch)
     ]
     path = order.run_dir / "predictions.csv"
@@ -219,7 +219,7 @@ def _keep(report: "Report", folder: Path, name: str, step: int) -> None:
 class Mode:
     """One thing that can be done with an agent, or with two."""
 
-    line: str
+    summary: str
     call: Callable[..., int]  # takes as many orders as there are runs
     num_runs: int = 1
 
@@ -244,7 +244,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     _demand_fitting(options)
     if options.runs:
-        orders = [order_of_run(options, named_folder(path, "RUN"), MODES) for path in options.runs]
+        orders = [order_of_run(options, folder_path(path, "RUN"), MODES) for path in options.runs]
     elif options.mode in _OF_A_RUN and options.agent is None and options.config is None:
         if options.run_dir is None:
             accepted = "a trained agent's folder, or the --agent, --task and --set it was made with"
@@ -294,7 +294,7 @@ def _config_file(order: Order) -> str:
 
 
 def _line(entry: Entry) -> str:
-    return f"{entry.line} (such as {entry.example})" if entry.example else entry.line
+    return f"{entry.summary} (such as {entry.example})" if entry.example else entry.summary
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> bytes:

@@ -17,16 +17,16 @@ from agents.core.config import (
     read_option,
     read_value,
 )
-from tasks.core.paths import expanded, named_folder
-from tasks.core.registry import Entry, Found, find
+from tasks.core.paths import expand_user, folder_path
+from tasks.core.registry import Entry, ResolvedEntry, find
 from tasks.core.settings import (
     ConfigError,
-    Given,
-    as_at_first,
+    SourcedValue,
     build,
-    changeable,
     fields,
+    mutable_settings,
     nearest,
+    with_first_defaults,
 )
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ class Order:
     """What a person asked for, checked as far as that goes without torch."""
 
     mode: str
-    agent: Found
+    agent: ResolvedEntry
     task: "Task"
     config: AgentConfig
-    settings: Mapping[str, Given]  # of the agent, as they were given
-    task_settings: Mapping[str, Given]  # of the task, likewise
+    settings: Mapping[str, SourcedValue]  # of the agent, as they were given
+    task_settings: Mapping[str, SourcedValue]  # of the task, likewise
     options: argparse.Namespace
 
     @property
@@ -101,7 +101,7 @@ class Order:
 
         Those that had no say in what was learned are taken over.
         """
-        may_change = changeable(type(self.config))
+        may_change = mutable_settings(type(self.config))
         for name, wanted, found, place in self._compared(agent):
             if wanted != found and name not in (*may_change, "seed"):  # which names samples here
                 problem = f"the run in {self.run_dir} has {found!r}, not {wanted!r}"
@@ -131,17 +131,19 @@ def order_of_run(options: argparse.Namespace, folder: Path, modes: Collection[st
 
 
 def read_order(
-    options: argparse.Namespace, modes: Collection[str], more: Mapping[str, Given] | None = None
+    options: argparse.Namespace,
+    modes: Collection[str],
+    more: Mapping[str, SourcedValue] | None = None,
 ) -> Order:
     """Check all names and settings; `modes` are those that there are, `more` wins over options."""
     given = _gather(options) | dict(more or {})
-    chosen = given.pop("mode", Given("train", "--mode"))
+    chosen = given.pop("mode", SourcedValue("train", "--mode"))
     if str(chosen.value) not in modes:
         problem, hint = f"{chosen.value!r} is not known", nearest(chosen.value, modes)
         raise ConfigError(chosen.place, "mode", problem, ", ".join(modes), hint)
     named = given.pop("run_dir", None)
     if named is not None:
-        folder = named_folder(named.value, named.place)
+        folder = folder_path(named.value, named.place)
         options = argparse.Namespace(**{**vars(options), "run_dir": folder})
     names = {kind: _name(kind, given) for kind in ("agent", "task")}
     agent = find("agent", names["agent"].value, agents.AGENTS, names["agent"].place)
@@ -150,17 +152,19 @@ def read_order(
     task = tasks.from_given(names["task"].value, of_task, names["task"].place)
     cls, saved = config_class(agent), Path(options.run_dir or "") / "config.yaml"
     if options.run_dir and saved.exists():
-        settings = as_at_first(cls, settings, read_file(saved), f"the run in {options.run_dir}")
+        settings = with_first_defaults(
+            cls, settings, read_file(saved), f"the run in {options.run_dir}"
+        )
     config = build(cls, settings, [f"task.{name}" for name in fields(type(task))])
     return Order(str(chosen.value), agent, task, config, settings, of_task, options)
 
 
-def _gather(options: argparse.Namespace) -> dict[str, Given]:
+def _gather(options: argparse.Namespace) -> dict[str, SourcedValue]:
     """Return the settings of a file, and of options, which win over it.
 
     A run folder that is named alone stands for the config.yaml in it.
     """
-    start = expanded(options.resume)
+    start = expand_user(options.resume)
     if options.resume not in ("auto", "never") and (start.is_dir() or not start.exists()):
         problem = f"{start} {'is a folder' if start.is_dir() else 'does not exist'}"
         raise ConfigError("--resume", "", problem, "auto, never, or a checkpoint file")
@@ -170,10 +174,10 @@ def _gather(options: argparse.Namespace) -> dict[str, Given]:
         given["task"] = given.pop("task.name")
     given.update(read_option(text) for text in options.set)
     if options.seed is not None:
-        given["seed"] = Given(read_value(options.seed), "--seed")
+        given["seed"] = SourcedValue(read_value(options.seed), "--seed")
     for name in OUTSIDE:
         if getattr(options, name) is not None:
-            given[name] = Given(str(getattr(options, name)), f"--{name.replace('_', '-')}")
+            given[name] = SourcedValue(str(getattr(options, name)), f"--{name.replace('_', '-')}")
     return given
 
 
@@ -186,7 +190,7 @@ def config_of(options: argparse.Namespace) -> Path | None:
     return named
 
 
-def _in_own_words(given: dict[str, Given], agent: str | None) -> dict[str, Given]:
+def _in_own_words(given: dict[str, SourcedValue], agent: str | None) -> dict[str, SourcedValue]:
     """Return a file's settings with another tool's names replaced by ours.
 
     A file that names no agent, but settings by such names, is for the agent that knows them.
@@ -200,7 +204,7 @@ def _in_own_words(given: dict[str, Given], agent: str | None) -> dict[str, Given
     else:
         return given
     _demand_known(given, name, entry)
-    ours: dict[str, Given] = {}
+    ours: dict[str, SourcedValue] = {}
     for key, item in given.items():
         own = entry.aliases.get(key, key)
         if own in ours:
@@ -208,11 +212,11 @@ def _in_own_words(given: dict[str, Given], agent: str | None) -> dict[str, Given
             raise ConfigError(item.place, "", problem, "each setting once")
         ours[own] = item
     place = next(iter(given.values())).place
-    meant = {"agent": name, "task": entry.task, **entry.implied}
-    return {key: Given(value, place) for key, value in meant.items()} | ours
+    meant = {"agent": name, "task": entry.task, **entry.alias_defaults}
+    return {key: SourcedValue(value, place) for key, value in meant.items()} | ours
 
 
-def _demand_known(given: Mapping[str, Given], name: str, entry: Entry) -> None:
+def _demand_known(given: Mapping[str, SourcedValue], name: str, entry: Entry) -> None:
     """Refuse a name that is neither ours nor the other tool's."""
     settings = fields(config_class(find("agent", name, agents.AGENTS, name)))
     known = [*entry.aliases, *OUTSIDE, *settings]
@@ -222,7 +226,7 @@ def _demand_known(given: Mapping[str, Given], name: str, entry: Entry) -> None:
             raise ConfigError(item.place, "", problem, ", ".join(known), hint)
 
 
-def _name(kind: str, given: dict[str, Given]) -> Given:
+def _name(kind: str, given: dict[str, SourcedValue]) -> SourcedValue:
     if kind in given:
         return given.pop(kind)
     known = ", ".join(agents.AGENTS if kind == "agent" else tasks.TASKS)

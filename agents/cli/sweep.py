@@ -11,7 +11,7 @@ import attrs
 
 from agents.cli.run_spec import OUTSIDE, Order, config_of, read_order
 from agents.core.config import read_value
-from tasks.core.settings import ConfigError, Given
+from tasks.core.settings import ConfigError, SourcedValue
 from visualization.records import Curves, Table
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def orders(
     """Yield the values and the order of each run, in a folder of its own within the sweep's."""
     for combination in itertools.product(*over.values()):
         values = dict(zip(over, combination, strict=True))
-        given = {name: Given(value, f"--over {name}") for name, value in values.items()}
+        given = {name: SourcedValue(value, f"--over {name}") for name, value in values.items()}
         word = ",".join(f"{name}={value}" for name, value in values.items())
         folder = sweep_dir(base, over) / re.sub(r"[^\w.,=+-]", "_", word)
         named = {"run_dir": folder, "config": config_of(base.options)}

@@ -24,7 +24,7 @@ from agents.core.training.loop import to_device
 from agents.core.training.optimizer import Optimizer
 from agents.core.training.pieces import Result, in_pieces, num_samples, part
 from agents.core.training.state import State
-from tasks.core.paths import expanded, named_folder
+from tasks.core.paths import expand_user, folder_path
 from tasks.core.settings import nearest, to_values
 from tasks.core.task import Split, Task
 from visualization.core.preserve import evaluation_mode, untouched
@@ -164,13 +164,13 @@ class Agent(abc.ABC):
         console: sinks.Sink = sinks.ConsoleSink() if shown else sinks.NullSink()
         start = None
         if resume not in ("auto", "never"):
-            trainer.start_from(expanded(resume), self.state, self.identity())
+            trainer.start_from(expand_user(resume), self.state, self.identity())
             start, self._remembered = self.checkpoint(), Remembered()
         if run_dir is None:
             self.snapshots = self._remembered
             self._go_on(NullFolder(), start, "", console)
             return self
-        path = named_folder(run_dir, "learn()")
+        path = folder_path(run_dir, "learn()")
         self.snapshots = Written(path / FOLDER)
         aside = None if resume == "auto" else put_aside(path)
         if aside is not None:
@@ -316,7 +316,7 @@ class Agent(abc.ABC):
     @final
     def save(self, path: str | Path) -> Path:
         """Write a checkpoint, from which `agents.load` makes the same agent again."""
-        target = expanded(str(path))
+        target = expand_user(str(path))
         write_durably(target, self.checkpoint().to_bytes())
         return target
 
@@ -371,7 +371,7 @@ class Agent(abc.ABC):
     def wrong_answers(self, num: int = 20) -> AnswerTable:
         """Return the first `num` questions of the test split that went wrong, of 2,000."""
         rows = self.task.rows(*self.answers("test", 2000))
-        wrong = [row for row in rows if not row.right]
+        wrong = [row for row in rows if not row.correct]
         title = f"{len(wrong)} of {len(rows)} test questions went wrong"
         return AnswerTable(title, wrong[:num])
 

@@ -8,27 +8,28 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import yaml
 
-from tasks.core.registry import Found
+from tasks.core import earlier_names
+from tasks.core.registry import ResolvedEntry
 from tasks.core.settings import (
     ConfigError,
-    Given,
+    SourcedValue,
     TerrariumError,
-    accepted,
+    accepted_values,
+    digest_values,
     fields,
-    named,
     setting,
 )
 
 __all__ = [
     "AgentConfig",
     "ConfigError",
-    "Given",
     "Schedule",
+    "SourcedValue",
     "TerrariumError",
     "setting",
     "with_default",
@@ -134,10 +135,10 @@ class AgentConfig:
         person wrote them, for the names of old: up to 0.4.0 `1` and `1.0` were told apart where
         null is accepted too.
         """
-        values = named(self)
+        values = digest_values(self)
         values |= {name: value for name, value in (written or {}).items() if name in values}
         own = {name: value for name, value in values.items() if name not in _UNNAMED}
-        told = json.dumps([own, named(task)], sort_keys=True)
+        told = json.dumps([own, digest_values(task)], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
@@ -150,7 +151,7 @@ def with_default(name: str, default: Any, first_default: Any = attrs.NOTHING) ->
     )  # fmt: skip
 
 
-def config_class(found: Found) -> type[AgentConfig]:
+def config_class(found: ResolvedEntry) -> type[AgentConfig]:
     """Return an agent's config class, without importing torch where that is possible.
 
     The class stands in the agent's own file, beside its model, and a question about settings
@@ -163,7 +164,7 @@ def config_class(found: Found) -> type[AgentConfig]:
     return loaded
 
 
-def _class_alone(found: Found) -> type[AgentConfig] | None:
+def _class_alone(found: ResolvedEntry) -> type[AgentConfig] | None:
     """Execute a config class and the imports that it names; None if it needs more of its file."""
     spec = importlib.util.find_spec(found.entry.module)
     assert spec is not None
@@ -237,7 +238,7 @@ def read_value(text: str) -> object:
         return text
 
 
-def read_file(path: Path) -> dict[str, Given]:
+def read_file(path: Path) -> dict[str, SourcedValue]:
     """Read a YAML file as dotted settings that know their line; a ConfigError says what is wrong.
 
     `task: {name: add3x3, reverse: none}` gives `task.name` and `task.reverse`.
@@ -268,7 +269,7 @@ def read_file(path: Path) -> dict[str, Given]:
         raise ConfigError(place, "", "a map contains itself", "`name: value` lines") from None
 
 
-def _flatten(node: yaml.MappingNode, path: Path, prefix: str) -> Iterator[tuple[str, Given]]:
+def _flatten(node: yaml.MappingNode, path: Path, prefix: str) -> Iterator[tuple[str, SourcedValue]]:
     seen: dict[str, int] = {}
     for key, value in node.value:
         line = key.start_mark.line + 1
@@ -285,7 +286,7 @@ def _flatten(node: yaml.MappingNode, path: Path, prefix: str) -> Iterator[tuple[
         elif isinstance(value, yaml.SequenceNode):
             raise ConfigError(place, name, "a list stands where one value should", "one value")
         else:
-            yield name, Given(read_value_node(value), place)
+            yield name, SourcedValue(read_value_node(value), place)
 
 
 def read_value_node(node: yaml.ScalarNode) -> object:
@@ -298,13 +299,13 @@ def read_value_node(node: yaml.ScalarNode) -> object:
     return value
 
 
-def read_option(text: str) -> tuple[str, Given]:
+def read_option(text: str) -> tuple[str, SourcedValue]:
     """Read one `name=value` of --set."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         problem = f"{text!r} is no setting"
         raise ConfigError("--set", "", problem, "name=value, such as hidden_size=64")
-    return name.strip(), Given(read_value(value), f"--set {name.strip()}")
+    return name.strip(), SourcedValue(read_value(value), f"--set {name.strip()}")
 
 
 def describe(
@@ -316,7 +317,7 @@ def describe(
         if only is not None and name not in only:
             continue
         shown = yaml.safe_dump(values[name]).removesuffix("\n...\n").strip()
-        meaning = f"{field.metadata['meaning']} ({accepted(field)})"
+        meaning = f"{field.metadata['meaning']} ({accepted_values(field)})"
         lines.append(f"{indent}{f'{name}: {shown}':<34} # {meaning}")
     return "\n".join(lines)
 
@@ -326,3 +327,7 @@ def flat_settings(identity: Mapping[str, Any]) -> dict[str, Any]:
     of_task = {f"task.{name}": value for name, value in identity["task_settings"].items()}
     named = {"agent": identity["agent"], "task": identity["task"]}
     return {**named, **identity["config"], **of_task}
+
+
+if not TYPE_CHECKING:
+    __getattr__ = earlier_names.symbols_of(__name__)

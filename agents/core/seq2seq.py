@@ -70,15 +70,16 @@ def writer_study(
     characters = np.array(list(agent.task.spec.characters))
     before = np.pad(answers[:, :-1], ((0, 0), (1, 0)))
     read = characters[before] if decoder_reads else np.full(before.shape, "")
-    reading, writing, places = agent.task.quantities(batch)
+    encoder_targets, decoder_targets, position_keys = agent.task.probe_targets(batch)
     parts: tuple[Part, ...] = ()
     if layers is not None:
         encoder = Part(
-            "encoder", layers[0], characters[batch.question], None, reading, places[0],
+            "encoder", layers[0], characters[batch.question], None, encoder_targets,
+            position_keys[0],
             lambda: _scores(model, model.read(question), answer),
         )  # fmt: skip
         decoder = Part(
-            "decoder", layers[1], read, characters[answers], writing, places[1],
+            "decoder", layers[1], read, characters[answers], decoder_targets, position_keys[1],
             lambda: _scores(model, memory, answer),
         )  # fmt: skip
         parts = (encoder, decoder)
@@ -86,7 +87,7 @@ def writer_study(
     return Study(
         f"{agent.name} on {agent.task.name}",
         [f"{row.question} = {row.answer}" for row in rows],
-        np.array([row.right for row in rows]),
+        np.array([row.correct for row in rows]),
         agent.task.spec.characters,
         lambda: model.write(model.read(question)),
         parts,
@@ -102,18 +103,18 @@ def writer_attention(
     """
     from visualization.attention.maps import attention_maps
 
-    batch = agent.task.viewed.samples("test", num)
+    batch = agent.task.for_display().samples("test", num)
     with torch.inference_mode():
         memory = model.read(torch.as_tensor(batch.question).long().to(agent.device))
         answers = model.write(memory)[0]
         found = weights_of(memory, answers)
     codes = answers.cpu().numpy()
     characters = np.array(list(agent.task.spec.characters))
-    known = agent.task.quantities(batch)
+    known = agent.task.probe_targets(batch)
     return {
         layer: attention_maps(
             heads, characters[codes], characters[batch.question], agent.task.rows(codes, batch),
-            known=(known.writing, known.reading),
+            known=(known.decoder, known.encoder),
         )
         for layer, heads in found.items()
     }  # fmt: skip

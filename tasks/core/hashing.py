@@ -11,7 +11,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
-def mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return the number after each of some states, in which every bit depends on all of theirs."""
     with np.errstate(over="ignore"):
         state = state + _GOLDEN
@@ -26,4 +26,4 @@ def splitmix64(key: int, draws: NDArray[np.int64]) -> NDArray[np.uint64]:
     Any draw can be had without those before it, so that a few cost no more than themselves.
     """
     with np.errstate(over="ignore"):
-        return mixed(np.uint64(key) + draws.astype(np.uint64) * _GOLDEN)
+        return mix64(np.uint64(key) + draws.astype(np.uint64) * _GOLDEN)

@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.paths import why_not
+from tasks.core.paths import describe_os_error
 from tasks.core.settings import ConfigError
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ def _read(path: Path, take: Callable[[Path, IO[bytes], bool], T]) -> T:
     except ConfigError:
         raise
     except (OSError, ValueError) as error:  # the second of a path that no file can have
-        raise _error(path, why_not(path, error), _ACCEPTED) from None
+        raise _error(path, describe_os_error(path, error), _ACCEPTED) from None
 
 
 def _header(path: Path, file: IO[bytes], compressed: bool) -> IdxHeader:

@@ -33,8 +33,8 @@ def read_grey(
     """
     from PIL import Image  # only where an image is read
 
-    with _opened(path, place, accepted) as image:
-        grey = _in_bytes(image, "L")
+    with _open_image(path, place, accepted) as image:
+        grey = _to_8_bits(image, "L")
         small = grey.resize((width, height), Image.Resampling.BOX)
     ink = np.asarray(small, np.float32) / np.float32(255)
     return 1 - ink if _has_light_paper(np.asarray(grey)) else ink
@@ -55,10 +55,10 @@ def read_pixels(
     from PIL import Image
 
     num_channels, height, width = shape
-    with _opened(path, place, accepted) as image:
+    with _open_image(path, place, accepted) as image:
         longest = _GAP * max(height, width)
         image.draft(None, (longest, longest))  # a JPEG can be decoded at a half, a quarter, …
-        found = _in_bytes(image, "L" if num_channels == 1 else "RGB")
+        found = _to_8_bits(image, "L" if num_channels == 1 else "RGB")
         if found.size != (width, height):
             found = found.resize((width, height), Image.Resampling.BILINEAR)
     pixels = np.asarray(found).reshape(height, width, num_channels)
@@ -71,13 +71,13 @@ def read_size(path: Path, place: str, accepted: str) -> tuple[int, int]:
     Raises:
         ConfigError: names `place`, and says why the file cannot be read.
     """
-    with _opened(path, place, accepted) as image:
+    with _open_image(path, place, accepted) as image:
         lies = image.getexif().get(_ORIENTATION, 1) >= _LYING
         return image.size if lies else image.size[::-1]
 
 
 @contextlib.contextmanager
-def _opened(path: Path, place: str, accepted: str) -> Iterator["Image.Image"]:
+def _open_image(path: Path, place: str, accepted: str) -> Iterator["Image.Image"]:
     """Open an image for a block; whatever cannot be read there is a ConfigError."""
     from PIL import Image
 
@@ -88,20 +88,20 @@ def _opened(path: Path, place: str, accepted: str) -> Iterator["Image.Image"]:
         raise ConfigError(place, "", f"cannot be read: {error}", accepted) from None
 
 
-def _in_bytes(image: "Image.Image", mode: str) -> "Image.Image":
+def _to_8_bits(image: "Image.Image", mode: str) -> "Image.Image":
     """Return an image upright, on white, and in 8 bits: mode `L` or `RGB`."""
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":  # of which Pillow would make white all that is above 255
-        image = Image.fromarray(_shallow(np.asarray(image)))
+        image = Image.fromarray(_from_16_bits(np.asarray(image)))
     if image.has_transparency_data:
         drawn = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)
     return image.convert(mode)
 
 
-def _shallow(deep: NDArray[Any]) -> NDArray[np.uint8]:
+def _from_16_bits(deep: NDArray[Any]) -> NDArray[np.uint8]:
     """Return grey values of sixteen bits in eight."""
     low, high = deep.min(), deep.max()
     if deep.dtype.kind == "f" or low < 0 or high > _DEEP:
@@ -115,7 +115,7 @@ def _has_light_paper(grey: NDArray[np.uint8]) -> bool:
     return bool(np.median(np.concatenate(sides)) > _MIDDLE)
 
 
-def demand_image(x: Any, shape: tuple[int, int, int], ends: tuple[str, str]) -> NDArray[np.float32]:
+def check_image(x: Any, shape: tuple[int, int, int], ends: tuple[str, str]) -> NDArray[np.float32]:
     """Return what someone holds as an image of a shape (channels, height, width), if it is one.
 
     `ends` are what 0 and 1 stand for. A single channel need not be an axis.
@@ -144,22 +144,22 @@ def demand_image(x: Any, shape: tuple[int, int, int], ends: tuple[str, str]) -> 
     return array.reshape(shape).astype(np.float32)
 
 
-def shifted(images: NDArray[Any], moves: NDArray[np.int64]) -> NDArray[Any]:
+def shift_images(images: NDArray[Any], moves: NDArray[np.int64]) -> NDArray[Any]:
     """Return images (B, C, H, W) moved down and right by whole pixels (B, 2); zeros come in.
 
-    >>> shifted(np.array([[[[1, 2], [3, 4]]]]), np.array([[1, -1]])).tolist()
+    >>> shift_images(np.array([[[[1, 2], [3, 4]]]]), np.array([[1, -1]])).tolist()
     [[[[0, 0], [2, 0]]]]
     """
     height, width = images.shape[2:]
     moved = np.zeros_like(images)
     # A copy for each image: one index for all of them takes ten times as long for large ones.
     for new, old, (down, right) in zip(moved, images, moves.tolist(), strict=True):
-        (to_rows, rows), (to_columns, columns) = _moved(down, height), _moved(right, width)
+        (to_rows, rows), (to_columns, columns) = _overlap(down, height), _overlap(right, width)
         new[:, to_rows, to_columns] = old[:, rows, columns]
     return moved
 
 
-def _moved(by: int, size: int) -> tuple[slice, slice]:
+def _overlap(by: int, size: int) -> tuple[slice, slice]:
     """Return where what stays in sight of a line of pixels goes, and where it comes from."""
     there = slice(max(0, by), max(0, size + min(0, by)))
     return there, slice(there.start - by, max(0, there.stop - by))

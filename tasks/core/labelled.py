@@ -4,18 +4,19 @@ import abc
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self, cast, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, cast, final
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.images import demand_image, shifted
-from tasks.core.paths import expanded, is_file
+from tasks.core import earlier_names
+from tasks.core.images import check_image, shift_images
+from tasks.core.paths import expand_user, is_file
 from tasks.core.settings import ConfigError
-from tasks.core.task import SPLITS, ImageToLabel, Pass, Quantities, Row, Split, Task
+from tasks.core.task import SPLITS, BatchRequest, ImageToLabel, ProbeTargets, Row, Split, Task
 
-_UNNAMED = -1  # number of an image from outside, and its label
+_EXTERNAL = -1  # number of an image from outside, and its label
 _SHOWN = 100  # characters of an input that an error repeats
 _NAME = re.compile(f"({'|'.join(SPLITS)})/([0-9]{{1,9}})")
 
@@ -32,14 +33,14 @@ class NamedImages(NamedTuple):
     number: NDArray[Any]
 
 
-class Variation(NamedTuple):
+class Augmentation(NamedTuple):
     """What may happen to a training image each time it is seen."""
 
     shift: int  # pixels by which it is moved at most, up, down and sideways
     flip: bool = False  # whether every other one, by chance, is its mirror image
 
 
-class Words(NamedTuple):
+class ImageTerms(NamedTuple):
     """How a task speaks of its images."""
 
     one: str  # such as `a scan`
@@ -53,7 +54,7 @@ class Words(NamedTuple):
 class LabelledImages(Task):
     """Name what an image of fixed size shows. Images have numbers, counted over all splits."""
 
-    words: ClassVar[Words]
+    terms: ClassVar[ImageTerms]
 
     @property
     @abc.abstractmethod
@@ -67,11 +68,11 @@ class LabelledImages(Task):
 
     @property
     @abc.abstractmethod
-    def variation(self) -> Variation:
+    def augmentation(self) -> Augmentation:
         """What may happen to training images."""
 
     @abc.abstractmethod
-    def take(self, number: NDArray[np.int64]) -> NamedImages:
+    def load(self, number: NDArray[np.int64]) -> NamedImages:
         """Return the images of these numbers."""
 
     @abc.abstractmethod
@@ -99,8 +100,7 @@ class LabelledImages(Task):
         return 1
 
     @final
-    @property
-    def viewed(self) -> Self:
+    def for_display(self) -> Self:
         """The task itself: an image can be looked at."""
         return self
 
@@ -110,28 +110,28 @@ class LabelledImages(Task):
         return len(self.ranges[split])
 
     @final
-    def draw(self, wanted: Pass) -> Iterator[NamedImages]:
+    def iter_batches(self, request: BatchRequest) -> Iterator[NamedImages]:
         """Yield the batches of one epoch; see `Task.batches`. Training images vary each time."""
-        within = self.ranges[wanted.split]
-        rng = np.random.default_rng([wanted.seed, wanted.epoch, *map(ord, wanted.split)])
+        within = self.ranges[request.split]
+        rng = np.random.default_rng([request.seed, request.epoch, *map(ord, request.split)])
         order = within.start + rng.permutation(len(within))
-        most, flip = self.variation if wanted.split == "train" else Variation(0)
+        most, flip = self.augmentation if request.split == "train" else Augmentation(0)
         moves = rng.integers(-most, most + 1, (len(within), 2))
         turned = rng.random(len(within)) < (0.5 if flip else 0.0)
-        for chosen in wanted.slices(len(order)):
-            found = self.take(order[chosen])
+        for chosen in request.slices(len(order)):
+            found = self.load(order[chosen])
             if flip:
                 mirrored = found.image[..., ::-1]
                 image = np.where(turned[chosen, None, None, None], mirrored, found.image)
                 found = found._replace(image=image)
-            yield found._replace(image=shifted(found.image, moves[chosen])) if most else found
+            yield found._replace(image=shift_images(found.image, moves[chosen])) if most else found
 
     @final
     def samples(self, split: Split, num: int, seed: int = 0) -> NamedImages:
         """Return `num` images of a split, or all if it has fewer, in an order that `seed` draws."""
         within = self.ranges[split]
         rng = np.random.default_rng([seed, *map(ord, split)])
-        return self.take(within.start + rng.permutation(len(within))[:num])
+        return self.load(within.start + rng.permutation(len(within))[:num])
 
     @final
     def encode(self, x: Sequence[Any]) -> NamedImages:
@@ -162,13 +162,13 @@ class LabelledImages(Task):
         """Return each image's name, the answer given and the right one."""
         given, right = self.decode(answers), self.decode(targets.label)
         names = [
-            "an image" if number == _UNNAMED else self.name_of(number)  # the first needs no file
+            "an image" if number == _EXTERNAL else self.name_of(number)  # the first needs no file
             for number in targets.number.tolist()
         ]
         return [Row(n, a, b, a == b) for n, a, b in zip(names, given, right, strict=True)]
 
     @final
-    def quantities(self, batch: NamedImages) -> Quantities:
+    def probe_targets(self, batch: NamedImages) -> ProbeTargets:
         """Return what there is to know while an image is read row by row, from the top.
 
         The number of the `row`, the sum of its pixels (1 for one that is all ink, or white), that
@@ -177,11 +177,11 @@ class LabelledImages(Task):
         total = batch.image.astype(np.float64).sum(axis=(1, 3))
         reading = {
             "row": np.broadcast_to(np.arange(total.shape[1], dtype=np.float64), total.shape),
-            self.words.sum: total,
-            f"{self.words.sum} so far": total.cumsum(axis=1),
+            self.terms.sum: total,
+            f"{self.terms.sum} so far": total.cumsum(axis=1),
             "label": batch.label[:, 0],
         }
-        return Quantities(reading, {}, places=("row", ""))
+        return ProbeTargets(reading, {}, position_keys=("row", ""))
 
     @final
     def name_in_split(self, number: int) -> str:
@@ -195,8 +195,8 @@ class LabelledImages(Task):
         x = str(x) if isinstance(x, Path) else x
         number = self._number(x.strip()) if isinstance(x, str) else None
         if number is not None:
-            return self.take(np.array([number]))
-        unknown = np.array([_UNNAMED])
+            return self.load(np.array([number]))
+        unknown = np.array([_EXTERNAL])
         return NamedImages(self._outside(x)[None], unknown[:, None], unknown)
 
     def _number(self, name: str) -> int | None:
@@ -206,16 +206,23 @@ class LabelledImages(Task):
         split, at = found[1], int(found[2])
         within = self.ranges[cast("Split", split)]
         if at >= len(within):
-            problem = f"{split} has {len(within)} {self.words.many}"
+            problem = f"{split} has {len(within)} {self.terms.many}"
             accepted = f"{split}/0 to {split}/{len(within) - 1}"
             raise ConfigError(f"input {name!r}", "", problem, accepted)
         return within.start + at
 
     def _outside(self, x: Any) -> NDArray[np.float32]:
-        spec, words = self.spec, self.words
+        spec, terms = self.spec, self.terms
         if not isinstance(x, str):
-            return demand_image(x, (spec.num_channels, spec.height, spec.width), words.ends)
-        place, path = f"input {x[:_SHOWN]!r}{'…' if len(x) > _SHOWN else ''}", expanded(x.strip())
+            return check_image(x, (spec.num_channels, spec.height, spec.width), terms.ends)
+        place, path = (
+            f"input {x[:_SHOWN]!r}{'…' if len(x) > _SHOWN else ''}",
+            expand_user(x.strip()),
+        )
         if not is_file(path):
-            raise ConfigError(place, "", f"is no name of {words.one}, and no file", words.accepted)
+            raise ConfigError(place, "", f"is no name of {terms.one}, and no file", terms.accepted)
         return self.read(path, place)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = earlier_names.symbols_of(__name__)

@@ -2,16 +2,18 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tasks.core import earlier_names
 from tasks.core.settings import ConfigError
 
 
-def expanded(text: str) -> Path:
+def expand_user(text: str) -> Path:
     """Return a path with the home folder for `~`; where there is none the path stays as it is."""
     return Path(os.path.expanduser(text))  # noqa: PTH111 - pathlib's own raises for `~nobody`
 
 
-def named_folder(value: object, place: str) -> Path:
+def folder_path(value: object, place: str) -> Path:
     """Return the path of a folder that a person named; an empty text is a ConfigError.
 
     An empty one is what an unset variable of the shell leaves, and would be the working directory.
@@ -19,7 +21,7 @@ def named_folder(value: object, place: str) -> Path:
     if not isinstance(value, (str, Path)) or not str(value).strip():
         problem = f"{value!r} is no folder"
         raise ConfigError(place, "run_dir", problem, "the path of a folder, as text")
-    return expanded(str(value))
+    return expand_user(str(value))
 
 
 def make_folder(path: Path) -> None:
@@ -32,12 +34,16 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - pathlib's own raises where a name is too long
 
 
-def why_not(path: Path, error: OSError | ValueError) -> str:
+def describe_os_error(path: Path, error: OSError | ValueError) -> str:
     """Say why a file cannot be read, and where a relative path was looked for.
 
-    >>> why_not(Path("/a.txt"), FileNotFoundError(2, "No such file or directory"))
+    >>> describe_os_error(Path("/a.txt"), FileNotFoundError(2, "No such file or directory"))
     'cannot be read: No such file or directory'
     """
     reason = error.strerror if isinstance(error, OSError) else error
     missing = isinstance(error, FileNotFoundError) and not path.is_absolute()
     return f"cannot be read: {reason}{f' in {Path.cwd()}' if missing else ''}"
+
+
+if not TYPE_CHECKING:
+    __getattr__ = earlier_names.symbols_of(__name__)

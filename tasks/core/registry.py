@@ -20,21 +20,21 @@ class Entry:
 
     An agent may read the files of another tool: `aliases` are that tool's names for settings, such
     as `dataset.t` for `task.length`; such a file is about `task`, and means what stands in
-    `implied` too.
+    `alias_defaults` too.
     """
 
     module: str
     cls: str
-    line: str
+    summary: str
     example: str = ""
     fields: Mapping[str, object] = attrs.Factory(dict)
     task: str = ""
     aliases: Mapping[str, str] = attrs.Factory(dict)
-    implied: Mapping[str, object] = attrs.Factory(dict)
+    alias_defaults: Mapping[str, object] = attrs.Factory(dict)
 
 
 @attrs.frozen
-class Found:
+class ResolvedEntry:
     """A looked-up entry, and the fields that the name itself gave."""
 
     name: str
@@ -46,17 +46,17 @@ class Found:
         return getattr(importlib.import_module(self.entry.module), self.entry.cls)
 
 
-def look_up(name: object, entries: Mapping[str, Entry]) -> Found | None:
+def look_up(name: object, entries: Mapping[str, Entry]) -> ResolvedEntry | None:
     """Look a name up; None if it is not known."""
     for pattern, entry in entries.items():
         match = re.fullmatch(re.sub(r"<(\w+)>", r"(?P<\1>[1-9][0-9]*)", pattern), str(name))
         if match:
             numbers = {k: int(v) for k, v in match.groupdict().items()}
-            return Found(str(name), entry, {**entry.fields, **numbers})
+            return ResolvedEntry(str(name), entry, {**entry.fields, **numbers})
     return None
 
 
-def find(kind: str, name: object, entries: Mapping[str, Entry], place: str) -> Found:
+def find(kind: str, name: object, entries: Mapping[str, Entry], place: str) -> ResolvedEntry:
     """Look a name up; an unknown one is a ConfigError with all names and the nearest."""
     found = look_up(name, entries)
     if found is not None:

@@ -5,7 +5,7 @@ Tasks and agents declare their settings as frozen attrs classes:
 >>> @attrs.frozen(kw_only=True)
 ... class Kitchen:
 ...     eggs: int = setting(2, "in the pan", ge=1)
->>> build(Kitchen, {"eggs": Given(0, "file, line 3")})
+>>> build(Kitchen, {"eggs": SourcedValue(0, "file, line 3")})
 Traceback (most recent call last):
 tasks.core.settings.ConfigError: file, line 3: eggs: 0 is out of range; accepted: an integer ≥ 1
 """
@@ -15,9 +15,11 @@ import numbers
 import sys
 import types
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
+
+from tasks.core import earlier_names
 
 T = TypeVar("T")
 _BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
@@ -54,7 +56,7 @@ class ConfigError(TerrariumError, ValueError):
 
 
 @attrs.frozen
-class Given:
+class SourcedValue:
     """A value together with the place where a person wrote it."""
 
     value: object
@@ -88,7 +90,7 @@ def setting(
     bounds = {name: bound for name, bound in pairs.items() if bound is not None}
     return attrs.field(
         default=default,
-        converter=attrs.Converter(_converted, takes_field=True),
+        converter=attrs.Converter(_convert, takes_field=True),
         validator=_validate,
         metadata={
             "meaning": meaning,
@@ -99,7 +101,7 @@ def setting(
     )
 
 
-def accepted(field: "attrs.Attribute[Any]") -> str:
+def accepted_values(field: "attrs.Attribute[Any]") -> str:
     """Say in words which values a field takes."""
     bounds = " and ".join(f"{_BOUNDS[k]} {v}" for k, v in field.metadata["bounds"].items())
     return _describe(field.type, bounds)
@@ -152,7 +154,7 @@ def _plain(value: object) -> object:
     return int(value) if isinstance(value, numbers.Integral) else float(value)
 
 
-def _converted(value: object, field: "attrs.Attribute[Any]") -> object:
+def _convert(value: object, field: "attrs.Attribute[Any]") -> object:
     """Return a plain value, and a float for an integer where a float is meant.
 
     So equal settings are written alike, and name the same run folder.
@@ -169,9 +171,9 @@ def check(field: "attrs.Attribute[Any]", value: object, place: str) -> None:
         hint = nearest(value, options) if isinstance(value, str) else None
         shown = "null" if value is None else repr(value)
         problem = f"{shown} is not accepted" if options else f"{shown} has the wrong type"
-        raise ConfigError(place, field.name, problem, accepted(field), hint)
+        raise ConfigError(place, field.name, problem, accepted_values(field), hint)
     if _out_of_range(value, field.metadata["bounds"]):
-        raise ConfigError(place, field.name, f"{value!r} is out of range", accepted(field))
+        raise ConfigError(place, field.name, f"{value!r} is out of range", accepted_values(field))
 
 
 def _validate(instance: object, field: "attrs.Attribute[Any]", value: object) -> None:
@@ -183,22 +185,22 @@ def fields(cls: type) -> dict[str, "attrs.Attribute[Any]"]:
     return {field.name: field for field in attrs.fields(cls) if "meaning" in field.metadata}
 
 
-def changed(settings: object) -> dict[str, Any]:
+def non_default_settings(settings: object) -> dict[str, Any]:
     """Return the settings that differ from their class's defaults, as plain values."""
     usual = {name: field.default for name, field in fields(type(settings)).items()}
     return {name: value for name, value in to_values(settings).items() if value != usual[name]}
 
 
-def named(settings: object) -> dict[str, Any]:
+def digest_values(settings: object) -> dict[str, Any]:
     """Return the settings that a run folder's name tells: those not as they were at first."""
     known = fields(type(settings)).items()
     usual = {name: field.metadata["first_default"] for name, field in known}
     return {name: value for name, value in to_values(settings).items() if value != usual[name]}
 
 
-def as_at_first(
-    cls: type, given: Mapping[str, Given], run: Mapping[str, Given], place: str
-) -> dict[str, Given]:
+def with_first_defaults(
+    cls: type, given: Mapping[str, SourcedValue], run: Mapping[str, SourcedValue], place: str
+) -> dict[str, SourcedValue]:
     """Return settings of an earlier run, with the defaults of its time where they are not given.
 
     A default that has changed since holds for new runs: one of whose settings `run` knows nothing,
@@ -206,19 +208,19 @@ def as_at_first(
     """
     first = {name: field.metadata["first_default"] for name, field in fields(cls).items()}
     kept = {
-        name: Given(first[name], place)
+        name: SourcedValue(first[name], place)
         for name, field in fields(cls).items()
         if first[name] != field.default and (name not in run or run[name].value == first[name])
     }
     return {**kept, **given}
 
 
-def changeable(cls: type) -> list[str]:
+def mutable_settings(cls: type) -> list[str]:
     """Return the names of the settings that may be changed later."""
     return [name for name, field in fields(cls).items() if field.metadata["changeable"]]
 
 
-def build(cls: type[T], given: Mapping[str, Given], others: Iterable[str] = ()) -> T:
+def build(cls: type[T], given: Mapping[str, SourcedValue], others: Iterable[str] = ()) -> T:
     """Make a settings object from what was given; every error names its own place.
 
     `others` are names that belong elsewhere, of which one may be meant.
@@ -245,3 +247,7 @@ def build(cls: type[T], given: Mapping[str, Given], others: Iterable[str] = ()) 
 def to_values(settings: object) -> dict[str, Any]:
     """Return a settings object as plain values, which `build` turns back into the same object."""
     return {name: getattr(settings, name) for name in fields(type(settings))}
+
+
+if not TYPE_CHECKING:
+    __getattr__ = earlier_names.symbols_of(__name__)

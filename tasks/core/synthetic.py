@@ -3,27 +3,28 @@
 They ask whether a model can learn at all, whatever the task's own difficulty.
 
 >>> import tasks
->>> task = easy(tasks.make("parity", length=12, train_length=12))
+>>> task = easy_task(tasks.make("parity", length=12, train_length=12))
 >>> batch = task.samples("train", 100)  # the label says whether the last bit is below its mean
 >>> sorted({(int(bit), int(label)) for bit, label in zip(batch.sequence[:, -1], batch.label[:, 0])})
 [(0, 1), (1, 0)]
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.task import Pass, Quantities, Row, Split, Task, TextChunks
+from tasks.core import earlier_names
+from tasks.core.task import BatchRequest, ProbeTargets, Row, Split, Task, TextChunks
 
 _LOOKED_AT = 512  # samples, to find what varies from one to the other
 _BALANCED = 0.25  # of the samples at least on either side of the mean
 
 
 @attrs.frozen(kw_only=True)
-class Rewritten(Task):
+class TransformedTask(Task):
     """A task whose every batch is another one's, rewritten; it has one stage."""
 
     base: Task
@@ -49,8 +50,7 @@ class Rewritten(Task):
         """One: that of what the other task asks in the end."""
         return 1
 
-    @property
-    def viewed(self) -> Task:
+    def for_display(self) -> Task:
         """The task itself."""
         return self
 
@@ -58,9 +58,9 @@ class Rewritten(Task):
         """Return the number of the other task."""
         return self.base.num_samples_in(split)
 
-    def draw(self, wanted: Pass) -> Iterator[Any]:
+    def iter_batches(self, request: BatchRequest) -> Iterator[Any]:
         """Yield the other task's batches, rewritten."""
-        for batch in self.base.draw(wanted._replace(stage=None)):
+        for batch in self.base.iter_batches(request._replace(stage=None)):
             yield self.rewrite(batch)
 
     def samples(self, split: Split, num: int, seed: int = 0) -> Any:
@@ -83,17 +83,17 @@ class Rewritten(Task):
         """Return the rows of the other task."""
         return self.base.rows(answers, targets)
 
-    def quantities(self, batch: Any) -> Quantities:
+    def probe_targets(self, batch: Any) -> ProbeTargets:
         """Return the quantities of the other task."""
-        return self.base.quantities(batch)
+        return self.base.probe_targets(batch)
 
 
-def repeated(task: Task, batch: Any) -> Rewritten:
+def single_batch_task(task: Task, batch: Any) -> TransformedTask:
     """Return a task that gives this one batch again and again."""
-    return Rewritten(base=task, rewrite=lambda _: batch)
+    return TransformedTask(base=task, rewrite=lambda _: batch)
 
 
-def easy(task: Task) -> Rewritten:
+def easy_task(task: Task) -> TransformedTask:
     """Return a task of the same shapes that any working model learns.
 
     The questions stay. The answer is one of two that the task itself gives, told by whether the
@@ -103,7 +103,7 @@ def easy(task: Task) -> Rewritten:
     """
     batch = task.samples("train", _LOOKED_AT)
     if isinstance(batch, TextChunks):
-        return Rewritten(base=task, rewrite=_repeat_first)
+        return TransformedTask(base=task, rewrite=_repeat_first)
     place, mean = _what_varies(np.asarray(batch[0]))
     first, second = _two_answers(np.asarray(batch[1]))
 
@@ -115,7 +115,7 @@ def easy(task: Task) -> Rewritten:
             **{batch._fields[1]: np.where(above.reshape(shape), second[None], first[None])}
         )
 
-    return Rewritten(base=task, rewrite=rewrite)
+    return TransformedTask(base=task, rewrite=rewrite)
 
 
 def _steps(questions: NDArray[Any]) -> NDArray[np.float64]:
@@ -152,5 +152,9 @@ def _repeat_first(batch: TextChunks) -> TextChunks:
     What comes next is then the character just read.
     """
     text = np.broadcast_to(batch.text[:, :1], batch.text.shape).copy()
-    following = text.astype(batch.following.dtype)
-    return TextChunks(text, following, np.ones_like(batch.begins))
+    following = text.astype(batch.targets.dtype)
+    return TextChunks(text, following, np.ones_like(batch.reset_state))
+
+
+if not TYPE_CHECKING:
+    __getattr__ = earlier_names.symbols_of(__name__)

@@ -2,10 +2,12 @@
 
 import abc
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, final
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
 import attrs
 from numpy.typing import NDArray
+
+from tasks.core import earlier_names
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -78,24 +80,24 @@ class ImageToLabel:
 class TextChunks(NamedTuple):
     """Pieces of long texts in codes (batch, time), and for each place the code that comes next.
 
-    Row i of a batch goes on where row i of the batch before ended, unless `begins` says that it
-    stands at the beginning of a text.
+    Row i of a batch goes on where row i of the batch before ended, unless `reset_state` says that
+    it is the beginning of a text.
     """
 
     text: NDArray[Any]
-    following: NDArray[Any]  # (batch, time)
-    begins: NDArray[Any]  # (batch,) bool
+    targets: NDArray[Any]  # (batch, time)
+    reset_state: NDArray[Any]  # (batch,) bool
 
 
 @attrs.frozen
-class TextToNext:
+class LanguageModelSpec:
     """The sizes of a task that tells how a text goes on, character by character."""
 
     characters: str  # a code is a position in this string
-    chunk: int  # characters of one training sample
+    block_size: int  # characters of one training sample
 
 
-class Pass(NamedTuple):
+class BatchRequest(NamedTuple):
     """One pass over a split, from a batch on; see `Task.batches`."""
 
     split: Split
@@ -118,20 +120,20 @@ class Row(NamedTuple):
     question: str
     answer: str
     target: str
-    right: bool
-    brief: str = ""  # the question in few words, where it is long
+    correct: bool
+    short_question: str = ""  # the question in few words, where it is long
 
 
-class Quantities(NamedTuple):
+class ProbeTargets(NamedTuple):
     """What a person can say of a batch at every moment, by name, for probes of a network's states.
 
     Each is an array (batch, time), or (batch,) for what holds all the time. Integers are categories
     (negative: not defined there), floats are numbers (NaN: not defined there).
     """
 
-    reading: Mapping[str, NDArray[Any]]  # time is the place in the question, as it is read
-    writing: Mapping[str, NDArray[Any]]  # time is the place in the answer, as it is written
-    places: tuple[str, str] = ("", "")  # of each, the quantity that says which place a step is at
+    encoder: Mapping[str, NDArray[Any]]  # time is the place in the question, as it is read
+    decoder: Mapping[str, NDArray[Any]]  # time is the place in the answer, as it is written
+    position_keys: tuple[str, str] = ("", "")  # names in each of what says where a step is
 
 
 @attrs.frozen(kw_only=True)
@@ -140,6 +142,11 @@ class Task(abc.ABC):
 
     A batch is a NamedTuple of arrays whose first axis is the sample.
     """
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Accept a task that is written with the earlier names of what a task defines."""
+        super().__init_subclass__(**arguments)
+        earlier_names.adopt_members(cls)
 
     @property
     @abc.abstractmethod
@@ -161,9 +168,8 @@ class Task(abc.ABC):
     def num_stages(self) -> int:
         """How many stages of training data there are, from easy to what is asked; 1: no others."""
 
-    @property
     @abc.abstractmethod
-    def viewed(self) -> "Task":
+    def for_display(self) -> "Task":
         """The task with questions of a length that a person can look at: itself, or shorter."""
 
     @abc.abstractmethod
@@ -171,7 +177,7 @@ class Task(abc.ABC):
         """Return how many samples one pass over a split has (an epoch, for `train`)."""
 
     @abc.abstractmethod
-    def draw(self, wanted: Pass) -> Iterator[Any]:
+    def iter_batches(self, request: BatchRequest) -> Iterator[Any]:
         """Yield the batches of a pass: a pure function of it."""
 
     @final
@@ -189,7 +195,7 @@ class Task(abc.ABC):
         So the whole cursor of a run is three integers: `epoch`, `start` and `stage`, from 0 for the
         easiest; None: what is asked in the end.
         """
-        return self.draw(Pass(split, batch_size, seed, epoch, start, stage))
+        return self.iter_batches(BatchRequest(split, batch_size, seed, epoch, start, stage))
 
     @abc.abstractmethod
     def samples(self, split: Split, num: int, seed: int = 0) -> Any:
@@ -216,7 +222,7 @@ class Task(abc.ABC):
         """Return question, answer and target of each sample in readable form."""
 
     @abc.abstractmethod
-    def quantities(self, batch: Any) -> Quantities:
+    def probe_targets(self, batch: Any) -> ProbeTargets:
         """Return what there is to know of a batch at each moment; empty where there is nothing."""
 
 
@@ -225,13 +231,19 @@ def num_batches(task: Task, batch_size: int) -> int:
     return -(-task.num_samples_in("train") // batch_size)
 
 
-def doubled(first: int, last: int) -> tuple[int, ...]:
+def doubling_lengths(first: int, last: int) -> tuple[int, ...]:
     """Return lengths of stages: from the first, each twice the one before, to the last.
 
-    >>> doubled(10, 50)
+    >>> doubling_lengths(10, 50)
     (10, 20, 40, 50)
     """
     found = [min(first, last)]
     while found[-1] < last:
         found.append(min(2 * found[-1], last))
     return tuple(found)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = earlier_names.symbols_of(__name__)
+    for _class in (Task, Row, ProbeTargets, TextChunks, LanguageModelSpec):
+        _class.__getattr__ = earlier_names.member

@@ -14,7 +14,7 @@ from agents.char_lm import CharLM, _draw
 from agents.core.runs.checkpoint import Checkpoint
 from main import main
 from tasks.core.settings import ConfigError
-from tasks.core.synthetic import easy
+from tasks.core.synthetic import easy_task
 from tests.conftest import SMALL, exact, in_double, same, small_agent, trained_agent, weights
 from visualization import render
 
@@ -48,11 +48,11 @@ def test_chunks_with_a_carried_state_are_one_long_text(cell: str) -> None:
     first, second, *_ = (
         b for _, b in zip(range(2), agent.task.batches("train", 4, 0, 0), strict=False)
     )
-    assert not second.begins.any()
+    assert not second.reset_state.any()
     agent.model.train()
     losses = [agent.loss(batch).item() for batch in (first, second)]
     text = torch.as_tensor(np.concatenate([first.text, second.text], axis=1)).long()
-    following = torch.as_tensor(np.concatenate([first.following, second.following], axis=1)).long()
+    following = torch.as_tensor(np.concatenate([first.targets, second.targets], axis=1)).long()
     joined = F.cross_entropy(
         agent.model(text)[0].transpose(1, 2), following, reduction="none"
     ).mean(0)
@@ -62,7 +62,7 @@ def test_chunks_with_a_carried_state_are_one_long_text(cell: str) -> None:
     alone = agent.loss(second).item()
     assert alone != pytest.approx(losses[1], rel=1e-4)
     agent.model.train()
-    begins = type(second)(second.text, second.following, np.ones(4, bool))
+    begins = type(second)(second.text, second.targets, np.ones(4, bool))
     assert agent.loss(begins).item() == pytest.approx(alone)
 
 
@@ -78,7 +78,7 @@ def test_a_row_that_begins_starts_from_zeros_and_the_others_go_on() -> None:
         found = []
         for row in range(rows):
             following = np.full((rows, first.text.shape[1]), -1, np.int64)
-            following[row] = second.following[row]
+            following[row] = second.targets[row]
             agent.loss(first)
             batch = type(second)(second.text[:rows], following, np.array(begins[:rows]))
             found.append(agent.loss(batch).item())
@@ -309,7 +309,7 @@ def test_its_views_find_the_quotes(trained: CharLM) -> None:
 
 def test_n_grams_are_shown_of_tasks_that_have_them(trained: CharLM) -> None:
     """Of another task that tells how a text goes on there are all views but that of n-grams."""
-    other = small_agent("char_lm", task=easy(trained.task))
+    other = small_agent("char_lm", task=easy_task(trained.task))
     assert set(trained.views()) - set(other.views()) == {"baseline"}
     assert set(other.inspect(["samples"])["samples"]) == {"temperature 0.5", "temperature 1.0"}
 

@@ -285,7 +285,7 @@ class Oracle:
         task = self.agent.task
         batch = TextPairs(*(np.asarray(values) for values in batch))
         answers = batch.answer.copy()
-        columns = task.quantities(batch).writing["column"]
+        columns = task.probe_targets(batch).decoder["column"]
         for at, row in enumerate(task.rows(batch.answer, batch)):
             if row.question in self.wrong:
                 place = columns[at] == self.column

@@ -48,7 +48,7 @@ def test_scores_of_known_answers() -> None:
     found = task.score(four.number + np.array([[0.03], [-0.05], [-0.03], [0.05]]), four)
     assert found == {"mse": pytest.approx(0.0017), "within_0.04": 0.5}
     rows = task.rows(four.number + np.array([[0.03], [-0.05], [-0.03], [0.05]]), four)
-    assert [row.right for row in rows] == [True, False, True, False]
+    assert [row.correct for row in rows] == [True, False, True, False]
 
 
 def test_stages_grow_up_to_the_length() -> None:
@@ -66,8 +66,8 @@ def test_stages_grow_up_to_the_length() -> None:
     assert {b.series.shape[1] for b in task.batches("validation", 999, 0, 0, 0, 0)} == {60}
     assert task.samples("train", 3).series.shape == (3, 60, 2)
     short = tasks.make("adding_problem", length=7)
-    assert (short.lengths, short.num_stages, short.viewed) == ((7,), 1, short)
-    assert task.viewed.length == 30
+    assert (short.lengths, short.num_stages, short.for_display()) == ((7,), 1, short)
+    assert task.for_display().length == 30
 
 
 def test_a_fixed_set_is_gone_through_once_an_epoch() -> None:
@@ -171,15 +171,15 @@ def test_errors_of_settings(settings: dict[str, Any], message: str) -> None:
 
 def test_quantities_of_a_known_series() -> None:
     """Value, mark, marks and sum so far, and position, at each step."""
-    known = tasks.make("adding_problem").quantities(tasks.make("adding_problem").encode([TEXT]))
-    assert {name: values.tolist() for name, values in known.reading.items()} == {
+    known = tasks.make("adding_problem").probe_targets(tasks.make("adding_problem").encode([TEXT]))
+    assert {name: values.tolist() for name, values in known.encoder.items()} == {
         "value": [[0.25, 0.5, 0.125, 0.75]],
         "marked": [[0, 1, 0, 1]],
         "marked so far": [[0, 1, 1, 2]],
         "sum so far": [[0.0, 0.5, 0.5, 1.25]],
         "position": [[0, 1, 2, 3]],
     }
-    assert known.places == ("position", "")
+    assert known.position_keys == ("position", "")
 
 
 def test_forget_gates_begin_open() -> None:

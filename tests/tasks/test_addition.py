@@ -112,7 +112,7 @@ def test_scores_are_exact_match_and_token_accuracy() -> None:
     answers = batch.answer.copy()
     answers[3, 0] += 1
     assert task.score(answers, batch) == {"exact_match": 0.75, "token_accuracy": 0.95}
-    assert [row.right for row in task.rows(answers, batch)] == [True, True, True, False]
+    assert [row.correct for row in task.rows(answers, batch)] == [True, True, True, False]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import agents
 import tasks
 from agents.core.agent import Agent
 from agents.core.inspection.recurrent import RecurrentViews
-from tasks.core.images import shifted
+from tasks.core.images import shift_images
 from tasks.core.settings import ConfigError
 from tasks.core.task import SPLITS, ImageToLabel
 from tests.conftest import idx_bytes, make_task, small_agent, trained_agent
@@ -53,7 +53,7 @@ def test_a_file_is_dealt_in_its_order(tmp_path: Path) -> None:
         np.testing.assert_array_equal(batch.image[:, 0] * 255, SCANS[first : first + num])
         np.testing.assert_array_equal(batch.label[:, 0], CODES[first : first + num])
         assert [row.question for row in task.rows(batch.label, batch)] == names
-        assert all(row.right for row in task.rows(batch.label, batch))
+        assert all(row.correct for row in task.rows(batch.label, batch))
         with pytest.raises(ConfigError, match=rf"{split} has {num} scans; .* to {split}/{num - 1}"):
             task.encode([f"{split}/{num}"])
     assert task.spec == ImageToLabel(1, 5, 4, tuple("0123456789"))
@@ -160,13 +160,13 @@ def test_moves_are_exact_and_leave_what_they_are_given() -> None:
     """Each image goes its own way by whole pixels, all channels alike; the arrays stay."""
     image = np.arange(2 * 2 * 3 * 3, dtype=np.float32).reshape(2, 2, 3, 3) + 1
     kept = image.copy()
-    found = shifted(image, np.array([[1, 0], [0, -2]]))
+    found = shift_images(image, np.array([[1, 0], [0, -2]]))
     np.testing.assert_array_equal(found[0, :, 1:], image[0, :, :-1])
     np.testing.assert_array_equal(found[1, :, :, 0], image[1, :, :, 2])
     assert not found[0, :, 0].any()
     assert not found[1, :, :, 1:].any()
     np.testing.assert_array_equal(image, kept)
-    np.testing.assert_array_equal(shifted(image, np.zeros((2, 2), int)), image)
+    np.testing.assert_array_equal(shift_images(image, np.zeros((2, 2), int)), image)
 
 
 def test_images_of_other_sources_are_read(tmp_path: Path) -> None:
@@ -243,15 +243,15 @@ def test_quantities_follow_the_rows() -> None:
     """Row, ink and ink so far are those of a loop over the rows; the label holds throughout."""
     task = tasks.make("digits")
     batch = task.samples("test", 5)
-    known = task.quantities(batch)
+    known = task.probe_targets(batch)
     for sample, image in enumerate(batch.image[:, 0]):
         total = 0.0
         for row, pixels in enumerate(image.tolist()):
             total += sum(pixels)
-            values = [known.reading[name][sample, row] for name in ("row", "ink", "ink so far")]
+            values = [known.encoder[name][sample, row] for name in ("row", "ink", "ink so far")]
             assert values == [row, sum(pixels), total]
-    assert known.reading["label"].tolist() == batch.label[:, 0].tolist()
-    assert known.places == ("row", "")
+    assert known.encoder["label"].tolist() == batch.label[:, 0].tolist()
+    assert known.position_keys == ("row", "")
 
 
 def test_naming_digits_imports_neither_torch_nor_sklearn() -> None:

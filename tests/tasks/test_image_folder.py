@@ -176,8 +176,8 @@ def test_each_file_is_decoded_once_where_there_is_room(
     monkeypatch.setattr(image_files, "read_pixels", counted)
     found = {}
     for room, first, second in ((2**30, 1, 0), (60 * 10 + 59, 1, None)):
-        image_files.pictures.cache_clear()
-        monkeypatch.setattr(image_files, "KEPT", room)
+        image_files.image_cache.cache_clear()
+        monkeypatch.setattr(image_files, "CACHE_BYTES", room)
         task = tasks.make("image_folder", path=str(folder))
         num = task.num_samples_in("train")
         for epoch, times in ((0, first), (1, second)):
@@ -186,7 +186,7 @@ def test_each_file_is_decoded_once_where_there_is_room(
             assert len(reads) == (num - 10 if times is None else times * num)
             images = np.concatenate([batch.image for batch in batches])
             np.testing.assert_array_equal(found.setdefault(epoch, images), images)
-    image_files.pictures.cache_clear()
+    image_files.image_cache.cache_clear()
 
 
 def test_training_pictures_are_moved_and_mirrored(folder: Path) -> None:
@@ -381,7 +381,7 @@ def test_light_is_summed_row_by_row() -> None:
     """Row, light and light so far are those of a loop over the rows of all channels."""
     task = make_task("image_folder")
     batch = task.samples("test", 4)
-    known = task.quantities(batch).reading
+    known = task.probe_targets(batch).encoder
     assert [*known] == ["row", "light", "light so far", "label"]
     for sample, image in enumerate(batch.image):
         total = 0.0

@@ -20,7 +20,7 @@ from agents.core.training.loop import Cursor, DivergedError, Stepper, train_step
 from agents.core.training.monitoring import constant_answer
 from agents.core.training.state import Climb
 from tasks.core.settings import ConfigError, fields
-from tasks.core.synthetic import easy, repeated
+from tasks.core.synthetic import easy_task, single_batch_task
 from tasks.core.task import Task
 from visualization.diagnosis import AS_IS, RateTest, Trial, has_diverged, rate_test
 from visualization.model.cost import CostCounter
@@ -48,12 +48,12 @@ def overfit_one_batch(agent: Agent, steps: int = STEPS) -> Trial:
     """Learn one small batch by heart, without dropout and weight decay."""
     learner = fresh(agent, **_changed(agent, {"dropout": 0.0, "weight_decay": 0.0}))
     batch = next(_batches(learner, learner.task, NUM_BY_HEART))
-    return _learn(learner, repeated(agent.task, batch), steps)
+    return _learn(learner, single_batch_task(agent.task, batch), steps)
 
 
 def synthetic(agent: Agent, steps: int = STEPS) -> Trial:
-    """Learn an easy task of the same shapes; see `tasks.core.synthetic.easy`."""
-    return _learn(fresh(agent, raise_below=None), easy(agent.task), steps)
+    """Learn an easy task of the same shapes; see `tasks.core.synthetic.easy_task`."""
+    return _learn(fresh(agent, raise_below=None), easy_task(agent.task), steps)
 
 
 def by_length(agent: Agent, steps: int = STEPS) -> dict[int, Trial]:

@@ -220,10 +220,10 @@ Watched = tuple[Callable[[Any], Study], Task]
 
 def match_studies(first: Watched, second: Watched, names: tuple[str, str]) -> dict[str, UnitMatch]:
     """Match the units of two agents' parts of one name at the same places of the same questions."""
-    task = first[1].viewed
+    task = first[1].for_display()
     batch = task.samples("test", NUM_SAMPLES)
     questions = [row.question for row in task.rows(batch[1], batch)]
-    studies = [make(own.viewed.encode(questions)) for make, own in (first, second)]
+    studies = [make(own.for_display().encode(questions)) for make, own in (first, second)]
     found = {}
     for a, b in itertools.product(*(study.parts for study in studies)):
         if a.name != b.name:

@@ -32,7 +32,7 @@ from agents.core.training.monitoring import LEARNED_BETWEEN, gradient_norms
 from agents.core.training.signals import StopRequest, stop_requests
 from agents.core.training.state import Best, State, Window
 from tasks.core.registry import look_up
-from tasks.core.settings import changeable
+from tasks.core.settings import mutable_settings
 from tasks.core.task import Task, num_batches
 
 
@@ -314,7 +314,7 @@ def take_up(job: Job, folder: Folder, place: str, sink: Sink) -> None:
 
 
 def _demand_same_settings(job: Job, checkpoint: Checkpoint, place: str) -> None:
-    values, may_change = checkpoint.values, changeable(type(job.config))
+    values, may_change = checkpoint.values, mutable_settings(type(job.config))
     today: dict[str, Any] = {}
     if look_up(values["task"], tasks.TASKS):  # perhaps by a name that it had before
         task = tasks.make(values["task"], **values["task_settings"])

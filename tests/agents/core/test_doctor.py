@@ -18,7 +18,7 @@ from agents.core.analysis.diagnosis import count_leaks, diagnosis, examine, sett
 from agents.core.training.loop import DivergedError
 from agents.parity_lstm import ParityLSTM, Reader
 from tasks.addition import Addition
-from tasks.core.task import Pass
+from tasks.core.task import BatchRequest
 from tests.conftest import exact, same, small_agent, weights
 from visualization.diagnosis import diagnose
 
@@ -113,9 +113,9 @@ class Leaking(Addition):
 class Shuffled(Addition):
     """Trains on answers that belong to other questions."""
 
-    def draw(self, wanted: Pass) -> Iterator[Any]:
+    def iter_batches(self, request: BatchRequest) -> Iterator[Any]:
         """Yield batches with their answers shuffled."""
-        for number, batch in enumerate(Addition.draw(self, wanted)):
+        for number, batch in enumerate(Addition.iter_batches(self, request)):
             order = np.random.default_rng(number).permutation(len(batch.answer))
             yield batch._replace(answer=batch.answer[order])
 

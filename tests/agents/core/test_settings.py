@@ -10,7 +10,7 @@ import tasks
 from agents.cli.run_spec import read_order
 from agents.core.config import AgentConfig
 from main import main, parse
-from tasks.core.settings import ConfigError, Given, build, fields, to_values
+from tasks.core.settings import ConfigError, SourcedValue, build, fields, to_values
 from tests.conftest import small_agent
 from tests.system.test_run import COMMAND
 
@@ -22,7 +22,7 @@ def test_a_whole_number_is_a_float_where_one_is_meant(name: str) -> None:
     """1 and 1.0 give the same value and the same digest, built from a file or in Python."""
     task = tasks.make("add2x2")
     configs = [AgentConfig(**{name: value}) for value in (1, 1.0)]
-    configs += [build(AgentConfig, {name: Given(value, "here")}) for value in (1, 1.0)]
+    configs += [build(AgentConfig, {name: SourcedValue(value, "here")}) for value in (1, 1.0)]
     assert {type(getattr(config, name)) for config in configs} == {float}
     assert len({config.digest(task) for config in configs}) == 1
 
