@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import tasks
 from tasks.core.paths import expand_user
 from tasks.core.registry import Entry, find, look_up
-from tasks.core.settings import ConfigError, SourcedValue, build, nearest, with_first_defaults
+from tasks.core.settings import (
+    ConfigError,
+    SourcedValue,
+    build,
+    nearest,
+    present_values,
+    with_first_defaults,
+)
 
 if TYPE_CHECKING:
     from agents.core.agent import Agent
@@ -118,7 +125,8 @@ def from_checkpoint(found: "Checkpoint", device: str, run_dir: Path, place: str)
     def given(settings: Mapping[str, Any]) -> dict[str, SourcedValue]:
         return {key: SourcedValue(value, place) for key, value in settings.items()}
 
-    task = tasks.from_given(values["task"], given(values["task_settings"]), place)
+    task_settings = present_values(tasks.task_class(values["task"]), values["task_settings"])
+    task = tasks.from_given(values["task"], given(task_settings), place)
     config = given(values["config"])
     cls = find("agent", values["agent"], AGENTS, place).load().Config
     settings = with_first_defaults(cls, config, config, place)

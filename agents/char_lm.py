@@ -56,14 +56,16 @@ class CharLMConfig(AgentConfig):
     steps: int = with_default("steps", 4_000)
     threads: int | None = with_default("threads", 1)
     eval_samples: int = with_default("eval_samples", 200)
-    sample_length: int = setting(200, "characters of a continuation", ge=1, changeable=True)
+    sample_length: int = setting(
+        200, "characters of a continuation", ge=1, mutable_after_training=True
+    )
     temperature: float = setting(
         0.5, "heat of a continuation: logits are divided by it; 0: always the likeliest", ge=0.0,
-        changeable=True,
+        mutable_after_training=True,
     )  # fmt: skip
     top_k: int | None = setting(
         None, "likeliest characters that a continuation chooses from; null: all", ge=1,
-        changeable=True,
+        mutable_after_training=True,
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """What a person asked for: names and settings from options and files, checked without torch."""
 
 import argparse
+import functools
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ from tasks.core.settings import (
     fields,
     mutable_settings,
     nearest,
+    present_names,
     with_first_defaults,
 )
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from agents.core.agent import Agent
     from tasks.core.task import Task
 
+Settings = Mapping[str, SourcedValue]  # by name; those of the task as `task.<name>`
 OUTSIDE = ("agent", "task", "mode", "run_dir")  # names in a file that are no settings of the agent
 
 
@@ -131,36 +134,48 @@ def order_of_run(options: argparse.Namespace, folder: Path, modes: Collection[st
 
 
 def read_order(
-    options: argparse.Namespace,
-    modes: Collection[str],
-    more: Mapping[str, SourcedValue] | None = None,
+    options: argparse.Namespace, modes: Collection[str], more: Settings | None = None
 ) -> Order:
     """Check all names and settings; `modes` are those that there are, `more` wins over options."""
-    given = _gather(options) | dict(more or {})
-    chosen = given.pop("mode", SourcedValue("train", "--mode"))
+    in_file, in_options = _gather(options)
+    layers = (in_file, in_options, more or {})
+    given = {name: item for layer in layers for name, item in layer.items()}
+    chosen = given.get("mode", SourcedValue("train", "--mode"))
     if str(chosen.value) not in modes:
         problem, hint = f"{chosen.value!r} is not known", nearest(chosen.value, modes)
         raise ConfigError(chosen.place, "mode", problem, ", ".join(modes), hint)
-    named = given.pop("run_dir", None)
-    if named is not None:
-        folder = folder_path(named.value, named.place)
+    if "run_dir" in given:
+        folder = folder_path(given["run_dir"].value, given["run_dir"].place)
         options = argparse.Namespace(**{**vars(options), "run_dir": folder})
     names = {kind: _name(kind, given) for kind in ("agent", "task")}
     agent = find("agent", names["agent"].value, agents.AGENTS, names["agent"].place)
-    of_task = {k.removeprefix("task."): v for k, v in given.items() if k.startswith("task.")}
-    settings = {k: v for k, v in given.items() if not k.startswith("task.")}
-    task = tasks.from_given(names["task"].value, of_task, names["task"].place)
+    task_class = tasks.task_class(names["task"].value, names["task"].place)
     cls, saved = config_class(agent), Path(options.run_dir or "") / "config.yaml"
+    settings: dict[str, SourcedValue] = {}
+    of_task: dict[str, SourcedValue] = {}
+    for layer in layers:
+        is_saved = layer is in_file and options.config is None  # which nobody wrote by hand
+        tell = None if is_saved else note_renamed
+        own, of_layer = _by_owner(layer)
+        settings |= present_names(cls, own, tell)
+        of_task |= present_names(task_class, of_layer, tell)
+    task = tasks.from_given(names["task"].value, of_task, names["task"].place)
     if options.run_dir and saved.exists():
-        settings = with_first_defaults(
-            cls, settings, read_file(saved), f"the run in {options.run_dir}"
-        )
+        run = read_file(saved)
+        settings = with_first_defaults(cls, settings, run, f"the run in {options.run_dir}")
     config = build(cls, settings, [f"task.{name}" for name in fields(type(task))])
     return Order(str(chosen.value), agent, task, config, settings, of_task, options)
 
 
-def _gather(options: argparse.Namespace) -> dict[str, SourcedValue]:
-    """Return the settings of a file, and of options, which win over it.
+def _by_owner(given: Settings) -> tuple[Settings, Settings]:
+    """Return the settings of the agent, and those of the task without the `task.` before them."""
+    of_task = {k.removeprefix("task."): v for k, v in given.items() if k.startswith("task.")}
+    own = {k: v for k, v in given.items() if k not in OUTSIDE and not k.startswith("task.")}
+    return own, of_task
+
+
+def _gather(options: argparse.Namespace) -> tuple[Settings, Settings]:
+    """Return the settings of a file, and those of options, which win over it.
 
     A run folder that is named alone stands for the config.yaml in it.
     """
@@ -169,16 +184,16 @@ def _gather(options: argparse.Namespace) -> dict[str, SourcedValue]:
         problem = f"{start} {'is a folder' if start.is_dir() else 'does not exist'}"
         raise ConfigError("--resume", "", problem, "auto, never, or a checkpoint file")
     path = config_of(options)
-    given = _in_own_words(read_file(path), options.agent) if path else {}
-    if "task.name" in given:
-        given["task"] = given.pop("task.name")
-    given.update(read_option(text) for text in options.set)
+    in_file = _in_own_words(read_file(path), options.agent) if path else {}
+    if "task.name" in in_file:
+        in_file["task"] = in_file.pop("task.name")
+    given = dict(read_option(text) for text in options.set)
     if options.seed is not None:
         given["seed"] = SourcedValue(read_value(options.seed), "--seed")
     for name in OUTSIDE:
         if getattr(options, name) is not None:
             given[name] = SourcedValue(str(getattr(options, name)), f"--{name.replace('_', '-')}")
-    return given
+    return in_file, given
 
 
 def config_of(options: argparse.Namespace) -> Path | None:
@@ -220,17 +235,24 @@ def _demand_known(given: Mapping[str, SourcedValue], name: str, entry: Entry) ->
     """Refuse a name that is neither ours nor the other tool's."""
     settings = fields(config_class(find("agent", name, agents.AGENTS, name)))
     known = [*entry.aliases, *OUTSIDE, *settings]
+    earlier = {old for field in settings.values() for old in field.metadata["renamed_from"]}
     for key, item in given.items():
-        if key not in known and not key.startswith("task."):
+        if key not in known and key not in earlier and not key.startswith("task."):
             problem, hint = f"{key!r} is not a setting of {name}", nearest(key, known)
             raise ConfigError(item.place, "", problem, ", ".join(known), hint)
 
 
-def _name(kind: str, given: dict[str, SourcedValue]) -> SourcedValue:
+def _name(kind: str, given: Settings) -> SourcedValue:
     if kind in given:
-        return given.pop(kind)
+        return given[kind]
     known = ", ".join(agents.AGENTS if kind == "agent" else tasks.TASKS)
     raise ConfigError(f"--{kind}", "", f"no {kind} is named", known)
+
+
+@functools.cache  # once in a process, as Python's own warnings
+def note_renamed(item: SourcedValue, old: str, new: str) -> None:
+    """Say that a setting was given by its earlier name."""
+    warn(f"terrarium: {item.place}: the setting {old!r} is now called {new!r}")
 
 
 def warn(message: str) -> None:

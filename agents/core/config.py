@@ -36,12 +36,8 @@ __all__ = [
 ]
 
 
-_UNNAMED = (
-    "seed",
-    "threads",
-    "vitals",
-    "record_progression",
-)  # a run folder is named by the other settings
+# Settings that the name of a run folder does not depend on, by their first names.
+_NOT_IN_DIGEST = ("seed", "threads", "vitals", "record_progression")
 Schedule = Literal["one_cycle", "warm_restarts", "constant", "cosine", "step", "cyclical"]
 
 
@@ -50,9 +46,9 @@ class AgentConfig:
     """How an agent learns. Each agent's own config adds its model's sizes."""
 
     seed: int = setting(0, "seed of the weights, the data order and dropout", ge=0, lt=2**31)
-    steps: int = setting(10_000, "optimiser steps in all", ge=1, changeable=True)
+    steps: int = setting(10_000, "optimiser steps in all", ge=1, mutable_after_training=True)
     epochs: int | None = setting(
-        None, "passes over the training data, in place of steps", ge=1, changeable=True
+        None, "passes over the training data, in place of steps", ge=1, mutable_after_training=True
     )
     batch_size: int = setting(256, "samples in a step", ge=1)
     optimizer: Literal["adam", "muon"] = setting(
@@ -118,36 +114,41 @@ class AgentConfig:
         "copies of the weights kept through training, from the first step to the last, so that "
         "--mode inspect shows how they came about; null: none",
         ge=2,
-        changeable=True,
+        mutable_after_training=True,
     )
     log_every: int = setting(50, "steps between records of loss, rate and gradient norm", ge=1)
     histograms_every: int = setting(5, "evaluations between histograms; 0: none", ge=0)
     save_every: int = setting(
-        500, "steps between checkpoints: the most a crash can lose", ge=1, changeable=True
+        500,
+        "steps between checkpoints: the most a crash can lose",
+        ge=1,
+        mutable_after_training=True,
     )
-    keep: int = setting(3, "newest checkpoints kept, beside the best", ge=1, changeable=True)
+    keep: int = setting(
+        3, "newest checkpoints kept, beside the best", ge=1, mutable_after_training=True
+    )
 
     def digest(self, task: object, written: Mapping[str, object] | None = None) -> str:
         """Return eight characters that name these settings and the task's.
 
-        Only what differs from the defaults has a say, so that a setting that is added later changes
-        no name; and neither has what does not make another experiment. `written` are values as a
-        person wrote them, for the names of old: up to 0.4.0 `1` and `1.0` were told apart where
-        null is accepted too.
+        Only settings that differ from their first defaults are hashed, by their first names, so
+        that neither a new setting nor a renamed one changes the name of an existing run folder.
+        The seed, threads and monitoring are excluded. `written` are values as they were typed: up
+        to 0.4.0 `1` and `1.0` gave different names where null is accepted too.
         """
-        values = digest_values(self)
-        values |= {name: value for name, value in (written or {}).items() if name in values}
-        own = {name: value for name, value in values.items() if name not in _UNNAMED}
-        told = json.dumps([own, digest_values(task)], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()[:8]
+        values = digest_values(self, written)
+        own = {name: value for name, value in values.items() if name not in _NOT_IN_DIGEST}
+        payload = json.dumps([own, digest_values(task)], sort_keys=True)
+        return hashlib.sha256(payload.encode()).hexdigest()[:8]
 
 
 def with_default(name: str, default: Any, first_default: Any = attrs.NOTHING) -> Any:
     """Declare a setting that every agent has once more, with a default of this agent's own."""
     metadata = fields(AgentConfig)[name].metadata
     return setting(
-        default, metadata["meaning"], **metadata["bounds"], changeable=metadata["changeable"],
-        first_default=first_default,
+        default, metadata["help"], **metadata["bounds"],
+        mutable_after_training=metadata["mutable_after_training"], first_default=first_default,
+        renamed_from=metadata["renamed_from"],
     )  # fmt: skip
 
 
@@ -311,14 +312,14 @@ def read_option(text: str) -> tuple[str, SourcedValue]:
 def describe(
     cls: type, values: Mapping[str, Any], indent: str = "", only: Mapping[str, Any] | None = None
 ) -> str:
-    """Return settings as YAML lines, each with its meaning and what it accepts beside it."""
+    """Return settings as YAML lines, each with its help text and what it accepts beside it."""
     lines = []
     for name, field in fields(cls).items():
         if only is not None and name not in only:
             continue
         shown = yaml.safe_dump(values[name]).removesuffix("\n...\n").strip()
-        meaning = f"{field.metadata['meaning']} ({accepted_values(field)})"
-        lines.append(f"{indent}{f'{name}: {shown}':<34} # {meaning}")
+        comment = f"{field.metadata['help']} ({accepted_values(field)})"
+        lines.append(f"{indent}{f'{name}: {shown}':<34} # {comment}")
     return "\n".join(lines)
 
 
@@ -331,3 +332,4 @@ def flat_settings(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 if not TYPE_CHECKING:
     __getattr__ = earlier_names.symbols_of(__name__)
+    AgentConfig.__getattr__ = earlier_names.member

@@ -69,8 +69,21 @@ def symbols_of(module: str) -> Callable[[str], Any]:
     return find
 
 
+def present_arguments(function: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments that were given by earlier names by their present ones.
+
+    Raises:
+        TypeError: an argument never had the name.
+    """
+    for old in arguments:
+        if old not in ARGUMENTS:
+            raise TypeError(f"{function} got an unexpected keyword argument {old!r}")
+        warn_renamed(f"the argument {old!r} of {function}", repr(ARGUMENTS[old]))
+    return {ARGUMENTS[old]: value for old, value in arguments.items()}
+
+
 def member(instance: object, name: str) -> Any:
-    """Return what an earlier name of a member stands for, for the `__getattr__` of its class.
+    """Return what an earlier name of a member or a setting stands for, as a class's `__getattr__`.
 
     Raises:
         AttributeError: no class of the object ever had the name.
@@ -81,6 +94,10 @@ def member(instance: object, name: str) -> Any:
             warn_renamed(f"{cls.__name__}.{name}", new)
             value = getattr(instance, new)
             return value() if name in _WERE_PROPERTIES else value
+    for field in getattr(type(instance), "__attrs_attrs__", ()):
+        if name in field.metadata.get("renamed_from", ()):
+            warn_renamed(f"{type(instance).__name__}.{name}", field.name)
+            return getattr(instance, field.name)
     raise AttributeError(f"{type(instance).__name__!r} object has no attribute {name!r}")
 
 

@@ -14,7 +14,7 @@ import difflib
 import numbers
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
@@ -71,21 +71,39 @@ def nearest(name: object, names: Iterable[str]) -> str | None:
 
 def setting(
     default: Any,
-    meaning: str,
+    help: str | None = None,  # noqa: A002 - argparse's word for the same thing
     *,
     gt: float | None = None,
     ge: float | None = None,
     lt: float | None = None,
     le: float | None = None,
-    changeable: bool = False,
+    mutable_after_training: bool = False,
     first_default: Any = attrs.NOTHING,
+    renamed_from: str | Sequence[str] = (),
+    **earlier: Any,
 ) -> Any:
-    """Declare one field of a settings class: its default, its meaning with units, its bounds.
+    """Declare one field of a settings class.
 
-    A `changeable` one may be changed later, as it had no say in what was learned so far.
-    `first_default` is what the default was when run folders were first named by it: one that has
-    changed since does not change what a folder's name stands for.
+    Args:
+        default: its value where none is given.
+        help: what it is, with units; it is read alone.
+        gt: a number is greater than this.
+        ge: a number is greater than or equal to this.
+        lt: a number is less than this.
+        le: a number is less than or equal to this.
+        mutable_after_training: whether it may be changed later, as it does not affect what was
+            learned so far.
+        first_default: the default at the time when run folders were first named by the setting. A
+            default that has changed since does not change which folder belongs to which settings.
+        renamed_from: earlier names, the oldest first, which are still read as this setting. The
+            names of run folders are computed with the oldest.
+        earlier: arguments by their earlier names.
     """
+    present = {
+        "help": help, "mutable_after_training": mutable_after_training,
+        **earlier_names.present_arguments("setting()", earlier),
+    }  # fmt: skip
+    assert present["help"], "a setting has a help text"
     pairs = {"gt": gt, "ge": ge, "lt": lt, "le": le}
     bounds = {name: bound for name, bound in pairs.items() if bound is not None}
     return attrs.field(
@@ -93,10 +111,10 @@ def setting(
         converter=attrs.Converter(_convert, takes_field=True),
         validator=_validate,
         metadata={
-            "meaning": meaning,
             "bounds": bounds,
-            "changeable": changeable,
             "first_default": default if first_default is attrs.NOTHING else first_default,
+            "renamed_from": (renamed_from,) if isinstance(renamed_from, str) else renamed_from,
+            **present,
         },
     )
 
@@ -182,7 +200,7 @@ def _validate(instance: object, field: "attrs.Attribute[Any]", value: object) ->
 
 def fields(cls: type) -> dict[str, "attrs.Attribute[Any]"]:
     """Return the settings of a class by name, in their order."""
-    return {field.name: field for field in attrs.fields(cls) if "meaning" in field.metadata}
+    return {field.name: field for field in attrs.fields(cls) if "help" in field.metadata}
 
 
 def non_default_settings(settings: object) -> dict[str, Any]:
@@ -191,33 +209,82 @@ def non_default_settings(settings: object) -> dict[str, Any]:
     return {name: value for name, value in to_values(settings).items() if value != usual[name]}
 
 
-def digest_values(settings: object) -> dict[str, Any]:
-    """Return the settings that a run folder's name tells: those not as they were at first."""
-    known = fields(type(settings)).items()
-    usual = {name: field.metadata["first_default"] for name, field in known}
-    return {name: value for name, value in to_values(settings).items() if value != usual[name]}
+def digest_values(settings: object, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the settings that the name of a run folder is computed from, by their first names.
+
+    Those are the settings that differ from their first defaults. `values` replace the values of
+    settings that do.
+    """
+    found = {}
+    for name, field in fields(type(settings)).items():
+        value = getattr(settings, name)
+        if value != field.metadata["first_default"]:
+            first_name = (*field.metadata["renamed_from"], name)[0]
+            found[first_name] = (values or {}).get(name, value)
+    return found
+
+
+def present_names(
+    cls: type,
+    given: Mapping[str, SourcedValue],
+    tell: Callable[[SourcedValue, str, str], None] | None = None,
+) -> dict[str, SourcedValue]:
+    """Return settings with the present name for each that is given by an earlier one.
+
+    `tell` is called with the value, its earlier name and its present one.
+
+    Raises:
+        ConfigError: a setting is given by two names.
+    """
+    known = _present_by_earlier(cls)
+    found: dict[str, SourcedValue] = {}
+    for name, item in given.items():
+        present = known.get(name, name)
+        if present in found or (present != name and present in given):
+            other = found.get(present, given.get(present, item))
+            problem = f"{name!r} is the earlier name of {present!r}, which {other.place} has too"
+            raise ConfigError(item.place, "", problem, "each setting once")
+        if present != name and tell is not None:
+            tell(item, name, present)
+        found[present] = item
+    return found
+
+
+def present_values(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain values, as a checkpoint has them, by the present names of their settings."""
+    known = _present_by_earlier(cls)
+    return {known.get(name, name): value for name, value in values.items()}
+
+
+def _present_by_earlier(cls: type) -> dict[str, str]:
+    return {old: n for n, field in fields(cls).items() for old in field.metadata["renamed_from"]}
+
+
+def _warn_renamed(item: SourcedValue, old: str, new: str) -> None:
+    earlier_names.warn_renamed(f"{item.place}: setting {old!r}", repr(new))
 
 
 def with_first_defaults(
     cls: type, given: Mapping[str, SourcedValue], run: Mapping[str, SourcedValue], place: str
 ) -> dict[str, SourcedValue]:
-    """Return settings of an earlier run, with the defaults of its time where they are not given.
+    """Return settings of an existing run, with the defaults of its time where they are not given.
 
-    A default that has changed since holds for new runs: one of whose settings `run` knows nothing,
-    or knows that it is what the default was, keeps it.
+    A default that has changed since is for new runs. A run keeps the first default of a setting
+    that its own settings, `run`, do not contain, or contain with that value.
     """
+    own = present_names(cls, run)
     first = {name: field.metadata["first_default"] for name, field in fields(cls).items()}
     kept = {
         name: SourcedValue(first[name], place)
         for name, field in fields(cls).items()
-        if first[name] != field.default and (name not in run or run[name].value == first[name])
+        if first[name] != field.default and (name not in own or own[name].value == first[name])
     }
-    return {**kept, **given}
+    return {**kept, **present_names(cls, given)}
 
 
 def mutable_settings(cls: type) -> list[str]:
-    """Return the names of the settings that may be changed later."""
-    return [name for name, field in fields(cls).items() if field.metadata["changeable"]]
+    """Return the names of the settings that may be changed after training."""
+    return [name for name, field in fields(cls).items() if field.metadata["mutable_after_training"]]
 
 
 def build(cls: type[T], given: Mapping[str, SourcedValue], others: Iterable[str] = ()) -> T:
@@ -227,19 +294,22 @@ def build(cls: type[T], given: Mapping[str, SourcedValue], others: Iterable[str]
     """
     known = fields(cls)
     values = {}
-    for name, item in given.items():
+    for name, item in present_names(cls, given, _warn_renamed).items():
         if name not in known:
             problem = f"{name!r} is not a setting of {cls.__name__}"
-            hint = nearest(name, [*known, *others])
+            earlier = _present_by_earlier(cls)
+            hint = nearest(name, [*known, *others, *earlier])
+            hint = earlier.get(hint or "", hint)
             raise ConfigError(item.place, "", problem, ", ".join(known), hint)
         values[name] = _plain(item.value)
         check(known[name], values[name], item.place)
     try:
         return cls(**values)
     except ConfigError as error:  # a setting that does not go with the others
-        if error.field not in given:
+        sources = present_names(cls, given)
+        if error.field not in sources:
             raise
-        place = given[error.field].place
+        place = sources[error.field].place
         problem, accepted = error.problem, error.accepted
         raise ConfigError(place, error.field, problem, accepted, error.nearest) from None
 

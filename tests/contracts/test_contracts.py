@@ -113,13 +113,13 @@ def test_printed_config_reads_back(name: str, tmp_path: Path) -> None:
     assert build(config, read_file(path)) == config()
 
 
-def test_every_setting_has_a_meaning(name: str) -> None:
+def test_every_setting_has_a_help_text(name: str) -> None:
     """What each field of a config means reads alone: it names what the number is, and of what."""
     config = tasks.find("agent", name, agents.AGENTS, "test").load().Config
     for field in fields(config).values():
-        meaning = field.metadata["meaning"].split()
-        assert len(meaning) > 2, field.name
-        assert meaning[0] != "of", field.name
+        words = field.metadata["help"].split()
+        assert len(words) > 2, field.name
+        assert words[0] != "of", field.name
 
 
 def test_learning_changes_the_model_and_takes_the_exact_steps(name: str) -> None:

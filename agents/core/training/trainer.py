@@ -32,7 +32,7 @@ from agents.core.training.monitoring import LEARNED_BETWEEN, gradient_norms
 from agents.core.training.signals import StopRequest, stop_requests
 from agents.core.training.state import Best, State, Window
 from tasks.core.registry import look_up
-from tasks.core.settings import mutable_settings
+from tasks.core.settings import mutable_settings, present_values
 from tasks.core.task import Task, num_batches
 
 
@@ -317,9 +317,11 @@ def _demand_same_settings(job: Job, checkpoint: Checkpoint, place: str) -> None:
     values, may_change = checkpoint.values, mutable_settings(type(job.config))
     today: dict[str, Any] = {}
     if look_up(values["task"], tasks.TASKS):  # perhaps by a name that it had before
-        task = tasks.make(values["task"], **values["task_settings"])
+        settings = present_values(tasks.task_class(values["task"]), values["task_settings"])
+        task = tasks.make(values["task"], **settings)
         today = {"task": task.name, "task_settings": tasks.settings_of(task)}
-    theirs = flat_settings({**values, **today})
+    config = present_values(type(job.config), values["config"])
+    theirs = flat_settings({**values, **today, "config": config})
     for name, value in flat_settings(job.identity).items():
         # A setting that is younger than the run had no say in it.
         if theirs.get(name, value) != value and name not in may_change:
