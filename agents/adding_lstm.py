@@ -41,8 +41,12 @@ class AddingConfig(AgentConfig):
         "open; chrono: gates remember over times up to chrono_length; identity: W_hh keeps the "
         "state as it is",
     )
-    backward_steps: int | None = setting(
-        None, "last steps of a series through which gradients go back; null: all of them", ge=1
+    bptt_steps: int | None = setting(
+        None,
+        "truncated backpropagation through time: last steps of a series that gradients reach; "
+        "null: all",
+        ge=1,
+        renamed_from="backward_steps",
     )
     forget_bias: float = setting(3.0, "bias of the forget gates, with init=forget_bias")
     chrono_length: int = setting(150, "steps, the longest memory of init=chrono", ge=3)
@@ -51,7 +55,7 @@ class AddingConfig(AgentConfig):
     learning_rate: float = with_default("learning_rate", 5e-3)
     muon_learning_rate: float = with_default("muon_learning_rate", 0.05)
     schedule: Schedule = with_default("schedule", "cosine")
-    raise_below: float | None = with_default("raise_below", 0.01)
+    curriculum_loss_threshold: float | None = with_default("curriculum_loss_threshold", 0.01)
     clip_norm: float | None = with_default("clip_norm", 0.3)
     batch_size: int = with_default("batch_size", 20)
     steps: int = with_default("steps", 1_000)
@@ -80,7 +84,7 @@ class SeriesReader(nn.Module):
 
     def __init__(self, config: AddingConfig, spec: SeriesToNumber) -> None:
         super().__init__()
-        self.backward_steps = config.backward_steps
+        self.bptt_steps = config.bptt_steps
         self.recurrent = recurrent(
             config.cell, spec.num_channels, config.hidden_size, config.num_layers
         )
@@ -95,10 +99,10 @@ class SeriesReader(nn.Module):
     def forward(self, series: Tensor) -> Tensor:
         """Return numbers (B, 1) after the last step of series (B, T, C).
 
-        In training gradients stop before the last `backward_steps` (truncated backpropagation
+        In training gradients stop before the last `bptt_steps` (truncated backpropagation
         through time, Williams and Peng 1990).
         """
-        last, state = self.backward_steps, None
+        last, state = self.bptt_steps, None
         if self.training and last is not None and last < series.shape[1]:
             with torch.no_grad():
                 _, state = self.recurrent(series[:, :-last])

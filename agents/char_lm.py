@@ -46,8 +46,12 @@ class CharLMConfig(AgentConfig):
     stateful: bool = setting(
         True, "in training, the state after a chunk goes on into the chunk after it"
     )
-    restart: float = setting(
-        0.05, "share of streams that begin anew at a chunk, so that it learns to", ge=0.0, le=1.0
+    state_reset_prob: float = setting(
+        0.05,
+        "probability of resetting the hidden state at a chunk boundary, in training",
+        ge=0.0,
+        le=1.0,
+        renamed_from="restart",
     )
     optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")
     learning_rate: float = with_default("learning_rate", 6e-2)
@@ -141,7 +145,7 @@ class CharLM(Agent):
         if begins.all() or len(carried.get("0", ())) < len(begins):  # of a smaller batch, or none
             return ()
         draws = torch.rand(len(begins), device=begins.device)
-        goes_on = (~begins & (draws >= self.config.restart))[:, None, None]
+        goes_on = (~begins & (draws >= self.config.state_reset_prob))[:, None, None]
         return tuple(carried[name][: len(begins)] * goes_on for name in sorted(carried))
 
     def respond(self, batch: TextChunks) -> Tensor:

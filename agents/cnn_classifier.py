@@ -64,7 +64,7 @@ class CnnConfig(AgentConfig):
     weight_decay: float = with_default("weight_decay", 0.05)
     batch_size: int = with_default("batch_size", 64)
     steps: int = with_default("steps", 2_000)
-    record_progression: int | None = with_default("record_progression", 8)
+    num_weight_snapshots: int | None = with_default("num_weight_snapshots", 8)
 
     def __attrs_post_init__(self) -> None:
         """Refuse settings that say nothing of the chosen architecture."""

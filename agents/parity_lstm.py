@@ -31,7 +31,7 @@ class ParityConfig(AgentConfig):
     cell: Literal["lstm", "gru", "rnn"] = setting("lstm", "kind of recurrent layer")
     learning_rate: float = with_default("learning_rate", 1e-2)
     schedule: Schedule = with_default("schedule", "constant")
-    raise_below: float | None = with_default("raise_below", 0.05)
+    curriculum_loss_threshold: float | None = with_default("curriculum_loss_threshold", 0.05)
     batch_size: int = with_default("batch_size", 128)
     steps: int = with_default("steps", 2_000)
     eval_samples: int = with_default("eval_samples", 500)

@@ -53,8 +53,12 @@ class Text(Task):
 
     path: str = setting("", "file of text in UTF-8; empty: the sources of Python's own library")
     num_characters: int = setting(3_000_000, "most characters of the corpus that are used", ge=100)
-    chunk: int = setting(
-        128, "characters of a training sample: as far back as gradients reach", ge=1, le=100_000
+    block_size: int = setting(
+        128,
+        "characters of a training sample: as far back as gradients reach",
+        ge=1,
+        le=100_000,
+        renamed_from="chunk",
     )
     length: int = setting(256, "characters of a sample that is scored or viewed", ge=1, le=100_000)
     validation: float = setting(0.05, "share of the corpus, before the test", gt=0.0, lt=0.5)
@@ -84,7 +88,7 @@ class Text(Task):
     @property
     def spec(self) -> LanguageModelSpec:
         """The characters, and how many there are in a training sample."""
-        return LanguageModelSpec(self.characters, self.chunk)
+        return LanguageModelSpec(self.characters, self.block_size)
 
     @property
     def monitor(self) -> tuple[str, Literal["max", "min"]]:
@@ -103,7 +107,7 @@ class Text(Task):
     def num_samples_in(self, split: Split) -> int:
         """Return the chunks of one pass over a split."""
         begin, end = self._corpus.parts(self.validation, self.test)[split]
-        return (end - begin - self.chunk) // self.chunk
+        return (end - begin - self.block_size) // self.block_size
 
     def iter_batches(self, request: BatchRequest) -> Iterator[TextChunks]:
         """Yield the batches of one epoch; see `Task.batches`.
@@ -118,7 +122,7 @@ class Text(Task):
         begin, codes = self._corpus.parts(self.validation, self.test)[split][0], self._codes
         num = self.num_samples_in(split)
         rng = np.random.default_rng([request.seed, request.epoch, *map(ord, split)])
-        phase, turned = int(rng.integers(self.chunk)), int(rng.integers(num))
+        phase, turned = int(rng.integers(self.block_size)), int(rng.integers(num))
         num_batches = -(-num // batch_size)
         rows = np.arange(batch_size)
         in_last = num - (num_batches - 1) * batch_size  # rows
@@ -126,7 +130,7 @@ class Text(Task):
         for at in range(request.start, num_batches):
             here = (first if at < num_batches - 1 else first[:in_last]) + at
             place = (here + turned) % num
-            texts = begin + phase + place[:, None] * self.chunk + np.arange(self.chunk)
+            texts = begin + phase + place[:, None] * self.block_size + np.arange(self.block_size)
             yield TextChunks(codes[texts], codes[texts + 1], (place == 0) | (at == 0))
 
     def samples(self, split: Split, num: int, seed: int = 0) -> TextChunks:
@@ -228,11 +232,13 @@ class Text(Task):
         return corpus
 
     def _demand_long_enough(self, corpus: Corpus) -> None:
-        wanted = max(2 * self.chunk, self.length + 1)
+        wanted = max(2 * self.block_size, self.length + 1)
         for split, (begin, end) in corpus.parts(self.validation, self.test).items():
             if end - begin < wanted:
                 problem = f"leaves {end - begin:,} characters for {split}, of {len(corpus.text):,}"
-                accepted = f"{wanted:,} or more, by a longer corpus, or a shorter chunk and length"
+                accepted = (
+                    f"{wanted:,} or more, by a longer corpus, or a shorter block_size and length"
+                )
                 raise ConfigError("Text", "path", problem, accepted)
 
     @property
@@ -261,7 +267,7 @@ class Text(Task):
     def _places(self, codes: NDArray[Any]) -> NDArray[np.int64]:
         """Return where samples (B, T) first stand in the corpus (B,); -1: nowhere, or no sample."""
         nowhere = np.full(len(codes), -1)
-        if codes.shape[1] not in (self.length, self.chunk):
+        if codes.shape[1] not in (self.length, self.block_size):
             return nowhere
         try:
             corpus = self._corpus

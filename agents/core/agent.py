@@ -44,8 +44,8 @@ class Agent(abc.ABC):
         model: the bare module, on `device`; it knows nothing of loss, optimiser or wrapper.
         network: what the training step calls: `model`, or a data-parallel wrapper around it.
         state: all that learning changes, and all that a checkpoint holds.
-        snapshots: copies of the weights through training, if the config's `record_progression` asks
-            for them.
+        snapshots: copies of the weights through training, as many as the config's
+            `num_weight_snapshots`.
     """
 
     name: ClassVar[str]
@@ -66,7 +66,7 @@ class Agent(abc.ABC):
         precision = devices.resolve_precision(config.precision, self.device)
         threads = config.threads or self.num_parts(torch.get_num_threads())
         self.state = State(model, Optimizer(model, config), random, precision, threads)
-        if config.raise_below is None:
+        if config.curriculum_loss_threshold is None:
             self.state.cursor.stage = task.num_stages - 1
         self._remembered = Remembered()
         self.snapshots: Snapshots = self._remembered

@@ -22,6 +22,7 @@ from tasks.core.settings import (
     accepted_values,
     digest_values,
     fields,
+    nearest,
     setting,
 )
 
@@ -45,87 +46,126 @@ Schedule = Literal["one_cycle", "warm_restarts", "constant", "cosine", "step", "
 class AgentConfig:
     """How an agent learns. Each agent's own config adds its model's sizes."""
 
-    seed: int = setting(0, "seed of the weights, the data order and dropout", ge=0, lt=2**31)
-    steps: int = setting(10_000, "optimiser steps in all", ge=1, mutable_after_training=True)
+    seed: int = setting(0, "random seed of weights, data order and dropout", ge=0, lt=2**31)
+    steps: int = setting(
+        10_000, "number of optimiser steps in all", ge=1, mutable_after_training=True
+    )
     epochs: int | None = setting(
-        None, "passes over the training data, in place of steps", ge=1, mutable_after_training=True
+        None,
+        "passes over the training data, in place of steps; null: steps decide",
+        ge=1,
+        mutable_after_training=True,
     )
-    batch_size: int = setting(256, "samples in a step", ge=1)
+    batch_size: int = setting(256, "training samples per step", ge=1)
     optimizer: Literal["adam", "muon"] = setting(
-        "adam", "muon: orthogonalised momentum for hidden-to-hidden matrices, Adam for the rest"
+        "adam",
+        "optimiser. muon: orthogonalised momentum for hidden-to-hidden matrices, Adam for the rest",
     )
-    learning_rate: float = setting(1e-3, "highest step size of Adam", gt=0.0)
-    muon_learning_rate: float = setting(0.05, "highest step size of Muon", gt=0.0)
+    learning_rate: float = setting(1e-3, "highest learning rate of Adam", gt=0.0)
+    muon_learning_rate: float = setting(0.05, "highest learning rate of Muon", gt=0.0)
     muon_momentum: float = setting(0.9, "momentum of Muon", ge=0.0, lt=1.0)
-    weight_decay: float = setting(0.0, "decoupled, per unit of learning rate", ge=0.0)
+    weight_decay: float = setting(0.0, "decoupled weight decay, per unit of learning rate", ge=0.0)
     schedule: Schedule = setting(
         "one_cycle",
-        "learning rate over the steps. one_cycle: up in a line, down in a cosine; warm_restarts: "
-        "rate_parts such cycles, each rate_growth times as long as the one before; cosine: down "
-        "in a cosine; step: times rate_factor in each further part; cyclical: up and down in "
-        "each part",
+        "learning rate over the steps. one_cycle: linear warm-up, then cosine decay; "
+        "warm_restarts: lr_cycles such cycles, each lr_cycle_growth times as long as the one "
+        "before; cosine: cosine decay; step: times lr_decay in each further of lr_cycles equal "
+        "parts; cyclical: up and down in each of lr_cycles equal parts",
     )
-    warmup: float = setting(0.1, "share of the steps in which one_cycle goes up", ge=0.0, lt=1.0)
-    rate_parts: int = setting(
+    warmup: float = setting(
+        0.1, "share of the steps in which the learning rate of one_cycle rises", ge=0.0, lt=1.0
+    )
+    lr_cycles: int = setting(
         4,
-        "parts of the steps: equal ones of step and cyclical, growing ones of warm_restarts",
+        "number of learning-rate cycles: of equal length for step and cyclical, of growing length "
+        "for warm_restarts",
         ge=1,
+        renamed_from="rate_parts",
     )
-    rate_growth: float = setting(
-        2.0, "warm_restarts: steps of each part over those of the part before (T_mult)", ge=1.0
+    lr_cycle_growth: float = setting(
+        2.0,
+        "length of each learning-rate cycle of warm_restarts over the one before (T_mult)",
+        ge=1.0,
+        renamed_from="rate_growth",
     )
-    rate_factor: float = setting(
-        0.1, "step: from one part to the next; cyclical: lowest rate over highest", gt=0.0, le=1.0
-    )
-    raise_below: float | None = setting(
-        None,
-        "training loss at which a task's next, harder stage begins; null: the last from the start",
+    lr_decay: float = setting(
+        0.1,
+        "learning-rate factor. step: from one part to the next; cyclical: lowest rate over highest",
         gt=0.0,
+        le=1.0,
+        renamed_from="rate_factor",
     )
-    raise_steps: int = setting(10, "steps over which that loss is averaged", ge=1)
+    curriculum_loss_threshold: float | None = setting(
+        None,
+        "curriculum: go to the task's next stage when the mean training loss is below this; null: "
+        "no curriculum, the last stage from the start",
+        gt=0.0,
+        renamed_from="raise_below",
+    )
+    curriculum_window: int = setting(
+        10, "training steps in the mean loss of the curriculum", ge=1, renamed_from="raise_steps"
+    )
     clip_norm: float | None = setting(
-        1.0, "largest L2 norm of the gradient; null: as it is", gt=0.0
+        1.0, "largest L2 norm of the gradient; null: no clipping", gt=0.0
     )
     precision: Literal["fp32", "bf16", "auto"] = setting(
-        "auto", "arithmetic of training; auto: bf16 where the device multiplies it natively"
+        "auto",
+        "floating-point format of training; auto: bf16 where the device multiplies it natively",
     )
     parallel: Literal["none", "data"] = setting(
-        "none", "data: torch's DataParallel over the visible GPUs"
+        "none", "use of several GPUs; data: torch's DataParallel over the visible ones"
     )
     threads: int | None = setting(
         None,
-        "CPU cores that are used at once; null: all for the parts of a batch that can be computed "
-        "side by side (32 samples or more each), otherwise one",
+        "CPU threads; null: all for the parts of a batch that can be computed side by side (32 "
+        "samples or more each), otherwise one",
         ge=1,
     )
     eval_every: int | None = setting(
         500, "steps between evaluations on the validation split; null: once an epoch", ge=1
     )
-    eval_samples: int = setting(2000, "samples of an evaluation during training", ge=1)
+    eval_samples: int = setting(2000, "samples per evaluation during training", ge=1)
     patience: int | None = setting(
-        None, "evaluations without a better score before stopping; null: never stop early", ge=1
-    )
-    stop_at: float | None = setting(
-        None, "the task's score on the validation split that is enough; null: learn on"
-    )
-    vitals: bool = setting(True, "record what --mode diagnose asks of a run (1 % of the time)")
-    record_progression: int | None = setting(
         None,
-        "copies of the weights kept through training, from the first step to the last, so that "
-        "--mode inspect shows how they came about; null: none",
+        "early stopping: evaluations without a better score before training ends; null: none",
+        ge=1,
+    )
+    target_score: float | None = setting(
+        None,
+        "score on the validation split at which training ends; null: none",
+        renamed_from="stop_at",
+    )
+    record_diagnostics: bool = setting(
+        True,
+        "record what --mode diagnose reads of a run (1 % of the time)",
+        renamed_from="vitals",
+    )
+    num_weight_snapshots: int | None = setting(
+        None,
+        "copies of the weights kept through training, from the first step to the last, for --mode "
+        "inspect; null: none",
         ge=2,
         mutable_after_training=True,
+        renamed_from="record_progression",
     )
-    log_every: int = setting(50, "steps between records of loss, rate and gradient norm", ge=1)
-    histograms_every: int = setting(5, "evaluations between histograms; 0: none", ge=0)
+    log_every: int = setting(
+        50, "steps between records of loss, learning rate and gradient norm", ge=1
+    )
+    histograms_every: int = setting(
+        5, "evaluations between histograms of weights and gradients; 0: none", ge=0
+    )
     save_every: int = setting(
         500,
-        "steps between checkpoints: the most a crash can lose",
+        "steps between checkpoints: the most that a crash can lose",
         ge=1,
         mutable_after_training=True,
     )
-    keep: int = setting(
-        3, "newest checkpoints kept, beside the best", ge=1, mutable_after_training=True
+    keep_checkpoints: int = setting(
+        3,
+        "number of newest checkpoints kept, beside the best",
+        ge=1,
+        mutable_after_training=True,
+        renamed_from="keep",
     )
 
     def digest(self, task: object, written: Mapping[str, object] | None = None) -> str:
@@ -144,7 +184,12 @@ class AgentConfig:
 
 def with_default(name: str, default: Any, first_default: Any = attrs.NOTHING) -> Any:
     """Declare a setting that every agent has once more, with a default of this agent's own."""
-    metadata = fields(AgentConfig)[name].metadata
+    known = fields(AgentConfig)
+    if name not in known:
+        present = [n for n, field in known.items() if name in field.metadata["renamed_from"]]
+        hint = next(iter(present), nearest(name, known))
+        raise ConfigError("with_default()", "", f"unknown setting {name!r}", ", ".join(known), hint)
+    metadata = known[name].metadata
     return setting(
         default, metadata["help"], **metadata["bounds"],
         mutable_after_training=metadata["mutable_after_training"], first_default=first_default,

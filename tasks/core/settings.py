@@ -257,7 +257,9 @@ def present_values(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _present_by_earlier(cls: type) -> dict[str, str]:
-    return {old: n for n, field in fields(cls).items() for old in field.metadata["renamed_from"]}
+    own = fields(cls)
+    pairs = ((old, name) for name, f in own.items() for old in f.metadata["renamed_from"])
+    return {old: name for old, name in pairs if old not in own}  # a class may use a name again
 
 
 def _warn_renamed(item: SourcedValue, old: str, new: str) -> None:

@@ -173,8 +173,8 @@ def test_an_exception_inside_a_view_leaves_no_trace(
 @pytest.mark.parametrize("settings", [{"dropout": 0.5, "num_layers": 2}, {"cell": "gru"}], ids=str)
 def test_looking_midway_does_not_change_the_run(settings: dict[str, Any]) -> None:
     """A run in which every view is made at every evaluation ends with the same bits."""
-    plain = small_agent(**settings, hidden_size=4, vitals=False).learn()
-    watched = small_agent(**settings, hidden_size=4, vitals=False)
+    plain = small_agent(**settings, hidden_size=4, record_diagnostics=False).learn()
+    watched = small_agent(**settings, hidden_size=4, record_diagnostics=False)
     task_score, looks = type(watched.task).score, []
 
     def score(self: Task, *arguments: object) -> dict[str, float]:

@@ -261,7 +261,7 @@ def test_every_view_can_be_drawn_and_saved(name: str, tmp_path: Path) -> None:
 
 def test_a_run_folder_has_all_its_parts(name: str, tmp_path: Path) -> None:
     """A run writes its settings, command, environment, metrics, events, checkpoints and status."""
-    agent = small_agent(name, keep=2).learn(run_dir=tmp_path, progress=False)
+    agent = small_agent(name, keep_checkpoints=2).learn(run_dir=tmp_path, progress=False)
     files = {p.name.split(".")[0] if "events" in p.name else p.name for p in tmp_path.iterdir()}
     assert files == {
         "config.yaml", "command.txt", "env.json", "metrics.jsonl", "events", "checkpoints",

@@ -24,7 +24,7 @@ from tests.conftest import exact, same, small_agent, weights
 from tests.system.test_run import COMMAND, interrupt_at
 from visualization.recurrent import Edit
 
-ENOUGH = {"stop_at": 0, "eval_every": 2, "steps": 6}  # a score that every evaluation has
+ENOUGH = {"target_score": 0, "eval_every": 2, "steps": 6}  # a score that every evaluation has
 HOPELESS = {"patience": 2, "eval_every": 2, "learning_rate": 1e-9, "muon_learning_rate": 1e-9}
 
 
@@ -34,7 +34,7 @@ def step(agent: Agent) -> int:
 
 
 def test_a_file_of_a_run_that_stopped_early_is_gone_on_from(tmp_path: Path) -> None:
-    """A run that has no `stop_at` of its own takes all of its steps."""
+    """A run that has no `target_score` of its own takes all of its steps."""
     agent = small_agent(**ENOUGH).learn()
     assert step(agent) == 2
     path = str(agent.save(tmp_path / "a.safetensors"))
@@ -124,7 +124,7 @@ def test_a_stop_between_two_steps_breaks_nothing_off(monkeypatch: pytest.MonkeyP
 
 def test_a_copy_of_weights_is_no_agents_checkpoint(tmp_path: Path) -> None:
     """A file of the progression is named and what is accepted, wherever an agent is read from."""
-    small_agent(record_progression=2).learn(1, run_dir=tmp_path, progress=False)
+    small_agent(num_weight_snapshots=2).learn(1, run_dir=tmp_path, progress=False)
     path = tmp_path / "progression" / "step-000000001.safetensors"
     message = "progression/step-000000001.safetensors: holds a copy of weights and no agent"
     with pytest.raises(CheckpointError, match=message):
@@ -161,7 +161,11 @@ class Completed(Seq2SeqAdder):
     def build_model(self, spec: object) -> torch.nn.Module:
         """Build a model, and settle what was left open."""
         self.config = attrs.evolve(
-            self.config, raise_below=1.0, learning_rate=0.25, threads=1, parallel="data"
+            self.config,
+            curriculum_loss_threshold=1.0,
+            learning_rate=0.25,
+            threads=1,
+            parallel="data",
         )
         return super().build_model(spec)
 
@@ -178,7 +182,7 @@ def test_what_build_model_settles_is_what_is_used() -> None:
 def test_muon_without_a_matrix_to_move_is_said() -> None:
     """A model that has no weights between hidden units is told that Adam moves them all."""
     settings = {"task": "digits", "channels": 2, "num_stages": 1, "num_blocks": 1, "steps": 1}
-    agent = small_agent("cnn_classifier", **settings, optimizer="muon", vitals=False)
+    agent = small_agent("cnn_classifier", **settings, optimizer="muon", record_diagnostics=False)
     with pytest.warns(RuntimeWarning, match="optimizer=muon: no weight of this model"):
         agent.learn()
 

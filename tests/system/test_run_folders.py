@@ -14,7 +14,7 @@ from tests.conftest import same, small_agent, weights
 from tests.system.test_run import COMMAND
 from visualization.report import Report
 
-ONE_STEP = [*COMMAND, "--set=steps=1", "--set=vitals=false"]
+ONE_STEP = [*COMMAND, "--set=steps=1", "--set=record_diagnostics=false"]
 
 
 @pytest.fixture(autouse=True)

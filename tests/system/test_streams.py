@@ -16,7 +16,7 @@ from tests.conftest import small_agent
 from tests.system.test_run import COMMAND
 
 ROOT = Path(__file__).parents[2]
-ONE_STEP = [*COMMAND, "--set=steps=1", "--set=vitals=false"]
+ONE_STEP = [*COMMAND, "--set=steps=1", "--set=record_diagnostics=false"]
 QUICK = [["--list-agents"], ["--list-tasks"], ["--help"], [*COMMAND, "--print-config"]]
 
 

@@ -15,7 +15,7 @@ from tests.conftest import SMALL
 
 COMMAND = [
     "--agent", "parity_lstm", "--task", "parity", "--mode", "sweep", "--device", "cpu",
-    "--set", "task.length=12", "--set", "raise_below=null",
+    "--set", "task.length=12", "--set", "curriculum_loss_threshold=null",
     *(word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")),
 ]  # fmt: skip
 

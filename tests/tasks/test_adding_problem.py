@@ -341,11 +341,11 @@ def test_patched_numbers_are_compared_with_tolerance() -> None:
 
 
 def test_gradients_stop_where_they_are_told_to() -> None:
-    """With backward_steps the loss stays; its gradient is that of a state handed over as it is."""
+    """With bptt_steps the loss stays; its gradient is that of a state handed over as it is."""
     batch = tasks.make("adding_problem", length=20).samples("train", 8)
     batch = batch._replace(series=np.float64(batch.series), number=np.float64(batch.number))
     whole, cut, by_hand = (
-        small_agent("adding_lstm", cell="lstm", backward_steps=steps) for steps in (None, 5, None)
+        small_agent("adding_lstm", cell="lstm", bptt_steps=steps) for steps in (None, 5, None)
     )
     for agent in (whole, cut, by_hand):
         agent.model.double()

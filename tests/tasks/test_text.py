@@ -27,7 +27,7 @@ def drawn(tmp_path: Path) -> Path:
 
 def small(path: Path, **settings: object) -> Text:
     """Return a task on a small file."""
-    return Text(path=str(path), **{"chunk": 16, "length": 24, **settings})
+    return Text(path=str(path), **{"block_size": 16, "length": 24, **settings})
 
 
 def texts_of(task: Text, batch: TextChunks) -> list[str]:

@@ -30,7 +30,12 @@ NUM_BY_HEART = 16  # samples of the one batch
 NUM_JUDGED = 256  # training samples on which a trial's end is judged
 NUM_RANGED = 64  # training samples on which the range test is judged after each step
 NUM_COUNTED = 8  # training samples on which the work of a step is counted
-_LENGTHS = ("length", "train_length", "digits", "chunk")  # settings that say how long questions are
+_LENGTHS = (
+    "length",
+    "train_length",
+    "digits",
+    "block_size",
+)  # settings that say how long questions are
 _SHORTER = 4  # times, from one length to the next
 _SHORTEST = 2
 _WIDER = 32  # units that a larger model has at least
@@ -53,7 +58,7 @@ def overfit_one_batch(agent: Agent, steps: int = STEPS) -> Trial:
 
 def synthetic(agent: Agent, steps: int = STEPS) -> Trial:
     """Learn an easy task of the same shapes; see `tasks.core.synthetic.easy_task`."""
-    return _learn(fresh(agent, raise_below=None), easy_task(agent.task), steps)
+    return _learn(fresh(agent, curriculum_loss_threshold=None), easy_task(agent.task), steps)
 
 
 def by_length(agent: Agent, steps: int = STEPS) -> dict[int, Trial]:
@@ -65,7 +70,7 @@ def by_length(agent: Agent, steps: int = STEPS) -> dict[int, Trial]:
     for task in lengths_of(agent.task):
         read = np.asarray(task.samples("train", 1)[0]).shape[1]
         if read not in found:  # only what is scored may be longer, as with parity
-            found[read] = _learn(fresh(agent, task, raise_below=None), task, steps)
+            found[read] = _learn(fresh(agent, task, curriculum_loss_threshold=None), task, steps)
     return found
 
 
@@ -165,7 +170,7 @@ def work_of_step(agent: Agent) -> int:
     A count, no time, so that what hangs on it is the same on every machine. A few samples are
     counted, and stand for the batch.
     """
-    learner = fresh(agent, raise_below=None)
+    learner = fresh(agent, curriculum_loss_threshold=None)
     counter = CostCounter(learner.model)
     batch = next(_batches(learner, learner.task, NUM_COUNTED))
     with _own(learner), counter.watch():

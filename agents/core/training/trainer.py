@@ -83,7 +83,7 @@ class Learning:
         self.state, self.config, self.total = job.state, job.config, job.total
         job.state.optimizer.config = job.config  # which `learn` may have given another total
         self._eval_every = self.config.eval_every or num_batches(job.task, job.config.batch_size)
-        self._moments = moments(self.total, self.config.record_progression or 0)
+        self._moments = moments(self.total, self.config.num_weight_snapshots or 0)
         self._since = time.perf_counter()
 
     def run(self) -> None:
@@ -167,7 +167,7 @@ class Learning:
         self._keep_weights()
         stop = step == self.total or state.stopped_early or request.signum is not None
         if stop or step % config.save_every == 0:
-            self.folder.save(step, self._checkpoint, config.keep)
+            self.folder.save(step, self._checkpoint, config.keep_checkpoints)
         state.cursor.within = ""
         request.raise_if_asked()
 
@@ -180,7 +180,7 @@ class Learning:
     def _climb(self, record: StepRecord) -> None:
         """Go on to the task's next stage when the last steps' loss is low enough."""
         cursor, config = self.state.cursor, self.config
-        if config.raise_below is None or cursor.stage + 1 >= self.job.task.num_stages:
+        if config.curriculum_loss_threshold is None or cursor.stage + 1 >= self.job.task.num_stages:
             return
         if self.state.climb.rises(record.loss, config):
             cursor.stage += 1
@@ -199,7 +199,7 @@ class Learning:
             "time/samples_per_s": window.samples / window.seconds,
             "time/seconds": state.seconds,
         }
-        if self.config.vitals:
+        if self.config.record_diagnostics:
             before_clipping = max(1.0, record.grad_norm / (self.config.clip_norm or math.inf))
             noted["train/highest_loss"] = window.highest_loss
             noted |= gradient_norms(state.model, before_clipping)
@@ -212,7 +212,7 @@ class Learning:
     def _evaluate(self) -> None:
         self._bring_up_to_date()
         state, config, step = self.state, self.config, self.state.cursor.step
-        measures = config.vitals and self._is_measuring_due(step)
+        measures = config.record_diagnostics and self._is_measuring_due(step)
         found = self.job.evaluate(measures)
         state.measured = step if measures else state.measured
         self._since = time.perf_counter()  # evaluating is not learning
@@ -251,7 +251,7 @@ class Learning:
         return (sign * score, -loss) > (sign * best.score, -best.loss)
 
     def _is_enough(self, score: float | None) -> bool:
-        enough, sign = self.config.stop_at, 1 if self.job.task.monitor[1] == "max" else -1
+        enough, sign = self.config.target_score, 1 if self.job.task.monitor[1] == "max" else -1
         return enough is not None and score is not None and sign * score >= sign * enough
 
     def _bring_up_to_date(self) -> None:

@@ -32,7 +32,7 @@ def test_a_whole_number_is_a_float_where_one_is_meant(name: str) -> None:
     [
         ("steps", np.int64(40), int), ("steps", np.uint8(40), int), ("epochs", np.int32(2), int),
         ("learning_rate", np.float32(0.5), float), ("learning_rate", np.float64(0.5), float),
-        ("stop_at", np.float64(0.5), float), ("stop_at", np.int16(1), float),
+        ("target_score", np.float64(0.5), float), ("target_score", np.int16(1), float),
         ("cell", np.str_("gru"), str),
     ],
 )  # fmt: skip
@@ -46,7 +46,7 @@ def test_numbers_of_numpy_are_plain_settings(name: str, value: object, kind: typ
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("steps", 2.0), ("steps", True), ("steps", np.float64(2)), ("stop_at", True),
+    [("steps", 2.0), ("steps", True), ("steps", np.float64(2)), ("target_score", True),
      ("learning_rate", 10**400), ("learning_rate", float("nan")), ("learning_rate", "1")],
 )  # fmt: skip
 def test_no_other_type_is_turned_into_a_number(name: str, value: object) -> None:
@@ -66,9 +66,9 @@ def test_a_run_folder_of_an_earlier_version_is_found(
 ) -> None:
     """A folder that version 0.4 named by the integer is that of the same command, if it exists."""
     monkeypatch.chdir(tmp_path)
-    order = read_order(parse([*COMMAND, f"--set=stop_at={value}"]), ("train",))
+    order = read_order(parse([*COMMAND, f"--set=target_score={value}"]), ("train",))
     named = order.run_dir
-    written = {"stop_at": 1}
+    written = {"target_score": 1}
     before = named.with_name(f"{order.config.digest(order.task, written)}-s0")
     assert before != named
     before.mkdir(parents=True)

@@ -45,7 +45,7 @@ def test_the_given_agent_and_torch_stay_as_they_are() -> None:
 @pytest.mark.parametrize("below", [None, 0.6])
 def test_a_trial_takes_the_steps_of_learning(below: float | None) -> None:
     """Training as it is gives the losses of `learn()`, step for step, and climbs where it does."""
-    settings = {"raise_below": below, "raise_steps": 2, "hidden_size": 8}
+    settings = {"curriculum_loss_threshold": below, "curriculum_window": 2, "hidden_size": 8}
     trial = trials.by_size(settled(**settings), 60)[AS_IS]
     learned = settled(**settings, steps=60, log_every=1, eval_every=100).learn()
     assert list(trial.losses) == learned.history.series("train/loss")[1]
