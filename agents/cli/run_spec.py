@@ -36,11 +36,16 @@ if TYPE_CHECKING:
     from tasks.core.task import Task
 
 Settings = Mapping[str, SourcedValue]  # by name; those of the task as `task.<name>`
-OUTSIDE = ("agent", "task", "mode", "run_dir")  # names in a file that are no settings of the agent
+NON_SETTING_KEYS = (
+    "agent",
+    "task",
+    "mode",
+    "run_dir",
+)  # names in a file that are no settings of the agent
 
 
 @attrs.frozen
-class Order:
+class RunSpec:
     """What a person asked for, checked as far as that goes without torch."""
 
     mode: str
@@ -83,7 +88,7 @@ class Order:
         agent = agents.from_checkpoint(
             checkpoint, self.options.device, self.run_dir, str(self.run_dir)
         )
-        self._demand_what_was_given(agent)
+        self._check_matches_run(agent)
         return agent
 
     def load_newest(self) -> "Agent":
@@ -96,23 +101,23 @@ class Order:
         agent = agents.from_checkpoint(
             checkpoint, self.options.device, self.run_dir, str(self.run_dir)
         )
-        self._demand_what_was_given(agent)
+        self._check_matches_run(agent)
         return agent
 
-    def _demand_what_was_given(self, agent: "Agent") -> None:
+    def _check_matches_run(self, agent: "Agent") -> None:
         """Refuse a run of another agent or task, or of other settings than those that are named.
 
         Those that had no say in what was learned are taken over.
         """
-        may_change = mutable_settings(type(self.config))
-        for name, wanted, found, place in self._compared(agent):
-            if wanted != found and name not in (*may_change, "seed"):  # which names samples here
-                problem = f"the run in {self.run_dir} has {found!r}, not {wanted!r}"
+        mutable = mutable_settings(type(self.config))
+        for name, requested, actual, place in self._comparisons(agent):
+            if requested != actual and name not in (*mutable, "seed"):  # which names samples here
+                problem = f"the run in {self.run_dir} has {actual!r}, not {requested!r}"
                 raise ConfigError(place, name, problem, "the run's own settings, or none")
-        changed = {name: getattr(self.config, name) for name in may_change if name in self.settings}
+        changed = {name: getattr(self.config, name) for name in mutable if name in self.settings}
         agent.config = attrs.evolve(agent.config, **changed)
 
-    def _compared(self, agent: "Agent") -> Iterator[tuple[str, object, object, str]]:
+    def _comparisons(self, agent: "Agent") -> Iterator[tuple[str, object, object, str]]:
         """Yield of each setting that was given its name, its value here and there, and its place.
 
         The names of agent and task come first: settings of another kind have no other side.
@@ -125,29 +130,31 @@ class Order:
             yield f"task.{name}", getattr(self.task, name), getattr(agent.task, name), item.place
 
 
-def order_of_run(options: argparse.Namespace, folder: Path, modes: Collection[str]) -> Order:
-    """Return the order for a run that is named by its folder alone."""
+def run_spec_from_folder(
+    options: argparse.Namespace, folder: Path, modes: Collection[str]
+) -> RunSpec:
+    """Return the spec for a run that is named by its folder alone."""
     if not (folder / "config.yaml").exists():
         problem = f"{folder} is no run's folder: it has no config.yaml"
         raise ConfigError("command line", "", problem, "the folder of a trained agent")
-    return read_order(argparse.Namespace(**{**vars(options), "run_dir": folder}), modes)
+    return parse_run_spec(argparse.Namespace(**{**vars(options), "run_dir": folder}), modes)
 
 
-def read_order(
+def parse_run_spec(
     options: argparse.Namespace, modes: Collection[str], more: Settings | None = None
-) -> Order:
+) -> RunSpec:
     """Check all names and settings; `modes` are those that there are, `more` wins over options."""
-    in_file, in_options = _gather(options)
+    in_file, in_options = _read_layers(options)
     layers = (in_file, in_options, more or {})
     given = {name: item for layer in layers for name, item in layer.items()}
-    chosen = given.get("mode", SourcedValue("train", "--mode"))
-    if str(chosen.value) not in modes:
-        problem, hint = f"{chosen.value!r} is not known", nearest(chosen.value, modes)
-        raise ConfigError(chosen.place, "mode", problem, ", ".join(modes), hint)
+    mode = given.get("mode", SourcedValue("train", "--mode"))
+    if str(mode.value) not in modes:
+        problem, hint = f"{mode.value!r} is not known", nearest(mode.value, modes)
+        raise ConfigError(mode.place, "mode", problem, ", ".join(modes), hint)
     if "run_dir" in given:
         folder = folder_path(given["run_dir"].value, given["run_dir"].place)
         options = argparse.Namespace(**{**vars(options), "run_dir": folder})
-    names = {kind: _name(kind, given) for kind in ("agent", "task")}
+    names = {kind: _find_name(kind, given) for kind in ("agent", "task")}
     agent = find("agent", names["agent"].value, agents.AGENTS, names["agent"].place)
     task_class = tasks.task_class(names["task"].value, names["task"].place)
     cls, saved = config_class(agent), Path(options.run_dir or "") / "config.yaml"
@@ -156,7 +163,7 @@ def read_order(
     for layer in layers:
         is_saved = layer is in_file and options.config is None  # which nobody wrote by hand
         tell = None if is_saved else note_renamed
-        own, of_layer = _by_owner(layer)
+        own, of_layer = _split_by_owner(layer)
         settings |= present_names(cls, own, tell)
         of_task |= present_names(task_class, of_layer, tell)
     task = tasks.from_given(names["task"].value, of_task, names["task"].place)
@@ -164,17 +171,19 @@ def read_order(
         run = read_file(saved)
         settings = with_first_defaults(cls, settings, run, f"the run in {options.run_dir}")
     config = build(cls, settings, [f"task.{name}" for name in fields(type(task))])
-    return Order(str(chosen.value), agent, task, config, settings, of_task, options)
+    return RunSpec(str(mode.value), agent, task, config, settings, of_task, options)
 
 
-def _by_owner(given: Settings) -> tuple[Settings, Settings]:
+def _split_by_owner(given: Settings) -> tuple[Settings, Settings]:
     """Return the settings of the agent, and those of the task without the `task.` before them."""
     of_task = {k.removeprefix("task."): v for k, v in given.items() if k.startswith("task.")}
-    own = {k: v for k, v in given.items() if k not in OUTSIDE and not k.startswith("task.")}
+    own = {
+        k: v for k, v in given.items() if k not in NON_SETTING_KEYS and not k.startswith("task.")
+    }
     return own, of_task
 
 
-def _gather(options: argparse.Namespace) -> tuple[Settings, Settings]:
+def _read_layers(options: argparse.Namespace) -> tuple[Settings, Settings]:
     """Return the settings of a file, and those of options, which win over it.
 
     A run folder that is named alone stands for the config.yaml in it.
@@ -184,13 +193,13 @@ def _gather(options: argparse.Namespace) -> tuple[Settings, Settings]:
         problem = f"{start} {'is a folder' if start.is_dir() else 'does not exist'}"
         raise ConfigError("--resume", "", problem, "auto, never, or a checkpoint file")
     path = config_of(options)
-    in_file = _in_own_words(read_file(path), options.agent) if path else {}
+    in_file = _translate_aliases(read_file(path), options.agent) if path else {}
     if "task.name" in in_file:
         in_file["task"] = in_file.pop("task.name")
     given = dict(read_option(text) for text in options.set)
     if options.seed is not None:
         given["seed"] = SourcedValue(read_value(options.seed), "--seed")
-    for name in OUTSIDE:
+    for name in NON_SETTING_KEYS:
         if getattr(options, name) is not None:
             given[name] = SourcedValue(str(getattr(options, name)), f"--{name.replace('_', '-')}")
     return in_file, given
@@ -198,43 +207,43 @@ def _gather(options: argparse.Namespace) -> tuple[Settings, Settings]:
 
 def config_of(options: argparse.Namespace) -> Path | None:
     """Return the file of settings: the named one, or that of a run that is named by its folder."""
-    named: Path | None = options.config
-    if named is None and options.agent is None and options.task is None and options.run_dir:
+    path: Path | None = options.config
+    if path is None and options.agent is None and options.task is None and options.run_dir:
         saved = Path(options.run_dir) / "config.yaml"
         return saved if saved.exists() else None
-    return named
+    return path
 
 
-def _in_own_words(given: dict[str, SourcedValue], agent: str | None) -> dict[str, SourcedValue]:
+def _translate_aliases(given: dict[str, SourcedValue], agent: object) -> dict[str, SourcedValue]:
     """Return a file's settings with another tool's names replaced by ours.
 
     A file that names no agent, but settings by such names, is for the agent that knows them.
     """
-    named = given["agent"].value if "agent" in given else agent
+    agent = given["agent"].value if "agent" in given else agent
     for name, entry in agents.AGENTS.items():
-        theirs = {key.partition(".")[0] for key in entry.aliases}
+        alias_groups = {key.partition(".")[0] for key in entry.aliases}
         groups = {key.partition(".")[0] for key in given}
-        if groups & theirs and named in (None, name):
+        if groups & alias_groups and agent in (None, name):
             break
     else:
         return given
-    _demand_known(given, name, entry)
-    ours: dict[str, SourcedValue] = {}
+    _check_known(given, name, entry)
+    translated: dict[str, SourcedValue] = {}
     for key, item in given.items():
-        own = entry.aliases.get(key, key)
-        if own in ours:
-            problem = f"{key!r} is {own!r}, which stands in {ours[own].place} too"
+        name_here = entry.aliases.get(key, key)
+        if name_here in translated:
+            problem = f"{key!r} is {name_here!r}, which stands in {translated[name_here].place} too"
             raise ConfigError(item.place, "", problem, "each setting once")
-        ours[own] = item
+        translated[name_here] = item
     place = next(iter(given.values())).place
-    meant = {"agent": name, "task": entry.task, **entry.alias_defaults}
-    return {key: SourcedValue(value, place) for key, value in meant.items()} | ours
+    defaults = {"agent": name, "task": entry.task, **entry.alias_defaults}
+    return {key: SourcedValue(value, place) for key, value in defaults.items()} | translated
 
 
-def _demand_known(given: Mapping[str, SourcedValue], name: str, entry: Entry) -> None:
+def _check_known(given: Mapping[str, SourcedValue], name: str, entry: Entry) -> None:
     """Refuse a name that is neither ours nor the other tool's."""
     settings = fields(config_class(find("agent", name, agents.AGENTS, name)))
-    known = [*entry.aliases, *OUTSIDE, *settings]
+    known = [*entry.aliases, *NON_SETTING_KEYS, *settings]
     earlier = {old for field in settings.values() for old in field.metadata["renamed_from"]}
     for key, item in given.items():
         if key not in known and key not in earlier and not key.startswith("task."):
@@ -242,7 +251,7 @@ def _demand_known(given: Mapping[str, SourcedValue], name: str, entry: Entry) ->
             raise ConfigError(item.place, "", problem, ", ".join(known), hint)
 
 
-def _name(kind: str, given: Settings) -> SourcedValue:
+def _find_name(kind: str, given: Settings) -> SourcedValue:
     if kind in given:
         return given[kind]
     known = ", ".join(agents.AGENTS if kind == "agent" else tasks.TASKS)
@@ -256,5 +265,5 @@ def note_renamed(item: SourcedValue, old: str, new: str) -> None:
 
 
 def warn(message: str) -> None:
-    """Tell the person who gave the order."""
+    """Tell the person who gave the spec."""
     print(message, file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from agents.cli.run_spec import OUTSIDE, Order, config_of, read_order
+from agents.cli.run_spec import NON_SETTING_KEYS, RunSpec, config_of, parse_run_spec
 from agents.core.config import read_value
 from tasks.core.settings import ConfigError, SourcedValue
 from visualization.records import Curves, Table
@@ -25,7 +25,7 @@ class Outcome:
     values: Mapping[str, Any]  # of the settings that are swept over
     agent: "Agent"  # as its run left it
     scores: Mapping[str, float]  # of its best state on the test split; empty if it diverged
-    word: str  # done, or how it ended
+    status: str  # done, or how it ended
 
     @property
     def name(self) -> str:
@@ -45,44 +45,44 @@ class Outcome:
         return max((s for step, s in zip(steps, seconds, strict=True) if step <= best), default=0.0)
 
 
-def read_over(texts: Sequence[str]) -> dict[str, list[Any]]:
+def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
     """Read each `name=value,value,…` of --over; a bad one is a ConfigError."""
-    found: dict[str, list[Any]] = {}
+    grid: dict[str, list[Any]] = {}
     for text in texts:
         name, equals, values = (part.strip() for part in text.partition("="))
         words = [word.strip() for word in values.split(",")]
-        read = [read_value(word) for word in words]
+        parsed = [read_value(word) for word in words]
         accepted = "name=value,value,… such as task.length=150,200,250, each value once"
         if not equals or not name or "" in words:
             raise ConfigError("--over", "", f"{text!r} names no values to go through", accepted)
-        if name in found or name in OUTSIDE or len(set(map(repr, read))) < len(read):
+        if name in grid or name in NON_SETTING_KEYS or len(set(map(repr, parsed))) < len(parsed):
             problem = f"{text!r} cannot be gone through: a setting once, with different values"
             raise ConfigError("--over", "", problem, accepted)
-        found[name] = read
-    if not found:
+        grid[name] = parsed
+    if not grid:
         raise ConfigError("--over", "", "nothing is named to sweep over", "name=value,value,…")
-    return found
+    return grid
 
 
-def orders(
-    base: Order, over: Mapping[str, Sequence[Any]], modes: Collection[str]
-) -> Iterator[tuple[dict[str, Any], Order]]:
-    """Yield the values and the order of each run, in a folder of its own within the sweep's."""
-    for combination in itertools.product(*over.values()):
-        values = dict(zip(over, combination, strict=True))
+def run_specs(
+    base: RunSpec, grid: Mapping[str, Sequence[Any]], modes: Collection[str]
+) -> Iterator[tuple[dict[str, Any], RunSpec]]:
+    """Yield the values and the spec of each run, in a folder of its own within the sweep's."""
+    for combination in itertools.product(*grid.values()):
+        values = dict(zip(grid, combination, strict=True))
         given = {name: SourcedValue(value, f"--over {name}") for name, value in values.items()}
         word = ",".join(f"{name}={value}" for name, value in values.items())
-        folder = sweep_dir(base, over) / re.sub(r"[^\w.,=+-]", "_", word)
-        named = {"run_dir": folder, "config": config_of(base.options)}
-        options = argparse.Namespace(**{**vars(base.options), **named})
-        yield values, read_order(options, modes, given)
+        folder = sweep_dir(base, grid) / re.sub(r"[^\w.,=+-]", "_", word)
+        changes = {"run_dir": folder, "config": config_of(base.options)}
+        options = argparse.Namespace(**{**vars(base.options), **changes})
+        yield values, parse_run_spec(options, modes, given)
 
 
-def sweep_dir(base: Order, over: Mapping[str, object]) -> Path:
+def sweep_dir(base: RunSpec, grid: Mapping[str, object]) -> Path:
     """Return the folder of a sweep: the given one, or one beside the runs of its settings."""
     if base.options.run_dir is not None:
         return Path(base.options.run_dir)
-    return base.run_dir.with_name(f"sweep-{'-'.join(over)}-{base.run_dir.name}")
+    return base.run_dir.with_name(f"sweep-{'-'.join(grid)}-{base.run_dir.name}")
 
 
 def losses(outcomes: Sequence[Outcome]) -> Curves:
@@ -99,28 +99,29 @@ def losses(outcomes: Sequence[Outcome]) -> Curves:
     )
 
 
-def best_losses(outcomes: Sequence[Outcome], over: Mapping[str, Sequence[Any]]) -> Curves:
+def best_losses(outcomes: Sequence[Outcome], grid: Mapping[str, Sequence[Any]]) -> Curves:
     """Return the best validation loss, and the time it took, against the first swept setting."""
-    first, *others = over
+    first, *others = grid
     lines: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         label = ", ".join(f"{name}={outcome.values[name]}" for name in others) or "best"
         lines.setdefault(label, []).append(outcome)
-    numbers = [isinstance(value, (int, float)) for value in over[first]]
-    places = over[first] if all(numbers) else range(len(over[first]))
-    at = dict(zip(map(str, over[first]), places, strict=True))
+    numbers = [isinstance(value, (int, float)) for value in grid[first]]
+    places = grid[first] if all(numbers) else range(len(grid[first]))
+    at = dict(zip(map(str, grid[first]), places, strict=True))
 
-    def panel(quantity: str) -> dict[str, tuple[list[float], list[float]]]:
-        return {
-            label: ([at[str(o.values[first])] for o in held], [getattr(o, quantity) for o in held])
-            for label, held in lines.items()
-        }
+    def points(group: list[Outcome], quantity: str) -> tuple[list[float], list[float]]:
+        xs = [at[str(outcome.values[first])] for outcome in group]
+        return xs, [getattr(outcome, quantity) for outcome in group]
 
     titles = {"best validation loss": "best_loss", "seconds of learning until then": "seconds"}
     return Curves(
-        {title: panel(quantity) for title, quantity in titles.items()},
+        {
+            title: {label: points(group, quantity) for label, group in lines.items()}
+            for title, quantity in titles.items()
+        },
         frozenset({"best validation loss"}),
-        first if all(numbers) else f"{first} ({', '.join(map(str, over[first]))})",
+        first if all(numbers) else f"{first} ({', '.join(map(str, grid[first]))})",
     )
 
 
@@ -143,5 +144,5 @@ def _row(outcome: Outcome, monitor: str) -> list[str]:
         str(best.step),
         f"{outcome.seconds:.1f}",
         f"{outcome.scores[monitor]:.4g}" if outcome.scores else "none",
-        outcome.word,
+        outcome.status,
     ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import agents
-from agents.cli.run_spec import read_order
+from agents.cli.run_spec import parse_run_spec
 from main import main, parse
 
 NOTES = """\
@@ -33,21 +33,21 @@ def config(tmp_path: Path) -> Path:
 
 def test_every_name_finds_its_setting(config: Path, tmp_path: Path) -> None:
     """Such a file alone chooses agent and task, and patience counts epochs."""
-    order = read_order(parse(["--config", str(config)]), ("train",))
-    assert (order.agent.name, order.task.name) == ("adding_lstm", "adding_problem")
-    assert (order.task.length, order.task.num_samples) == (12, 300)
-    assert (order.config.epochs, order.config.batch_size, order.config.patience) == (2, 27, 3)
-    assert order.config.eval_every is None
-    assert order.run_dir == tmp_path / "artifacts"
+    spec = parse_run_spec(parse(["--config", str(config)]), ("train",))
+    assert (spec.agent.name, spec.task.name) == ("adding_lstm", "adding_problem")
+    assert (spec.task.length, spec.task.num_samples) == (12, 300)
+    assert (spec.config.epochs, spec.config.batch_size, spec.config.patience) == (2, 27, 3)
+    assert spec.config.eval_every is None
+    assert spec.run_dir == tmp_path / "artifacts"
 
 
 def test_our_own_names_and_options_go_beside(config: Path, tmp_path: Path) -> None:
     """Settings of ours may stand in the same file, and options win over it."""
     config.write_text(config.read_text() + "agent: adding_lstm\nhidden_size: 7\n")
     options = ["--config", str(config), "--set", "task.length=9", "--run-dir", str(tmp_path / "b")]
-    order = read_order(parse(options), ("train",))
-    assert (order.config.hidden_size, order.task.length) == (7, 9)
-    assert order.run_dir == tmp_path / "b"
+    spec = parse_run_spec(parse(options), ("train",))
+    assert (spec.config.hidden_size, spec.task.length) == (7, 9)
+    assert spec.run_dir == tmp_path / "b"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import yaml
 
 import agents
 import tasks
-from agents.cli.run_spec import note_renamed, read_order
+from agents.cli.run_spec import note_renamed, parse_run_spec
 from agents.core.runs.checkpoint import read
 from main import main, parse
 from tasks.core.settings import fields
@@ -47,7 +47,7 @@ def test_a_run_folder_keeps_its_name(command: str) -> None:
     renamed = [f"{names.get(n, n)}={v}" for n, _, v in (text.partition("=") for text in settings)]
     for texts in (settings, renamed):
         options = [f"--agent={agent}", f"--task={task}", *(f"--set={text}" for text in texts)]
-        folder = read_order(parse(options), ("train",)).run_dir
+        folder = parse_run_spec(parse(options), ("train",)).run_dir
         assert folder == Path(f"runs/{task}/{agent}/{FOLDERS[command]}-s0")
 
 
@@ -60,7 +60,7 @@ def test_a_file_and_an_option_may_name_a_setting_differently(
         note_renamed.cache_clear()
         path.write_text(f"agent: seq2seq_adder\ntask: add2x2\n{in_file}: 0.5\n")
         command = ["--config", str(path), f"--set={option}=0.75"]
-        assert read_order(parse(command), ("train",)).config.target_score == 0.75
+        assert parse_run_spec(parse(command), ("train",)).config.target_score == 0.75
         place = "--set stop_at" if option == "stop_at" else f"{path}, line 3"
         note = f"terrarium: {place}: the setting 'stop_at' is now called 'target_score'\n"
         assert capsys.readouterr().err == note

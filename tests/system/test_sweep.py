@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agents.cli import modes as modes
-from agents.cli.sweep import read_over
+from agents.cli.sweep import parse_grid
 from main import main
 from tasks.core.settings import ConfigError
 from tests.conftest import SMALL
@@ -29,14 +29,14 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def test_a_bad_over_is_named(text: str) -> None:
     """What is no name with different values is shown, with the right form."""
     with pytest.raises(ConfigError, match="--over") as caught:
-        read_over([text])
+        parse_grid([text])
     assert repr(text) in str(caught.value)
     assert "task.length=150,200,250" in str(caught.value)
 
 
 def test_values_are_read_as_in_a_config_file() -> None:
     """Numbers, null and words keep their types."""
-    assert read_over(["a=1,2.5,null", "b=lstm"]) == {"a": [1, 2.5, None], "b": ["lstm"]}
+    assert parse_grid(["a=1,2.5,null", "b=lstm"]) == {"a": [1, 2.5, None], "b": ["lstm"]}
 
 
 def test_a_sweep_learns_each_value_in_its_own_folder(

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import tasks
-from agents.cli.run_spec import read_order
+from agents.cli.run_spec import parse_run_spec
 from agents.core.config import AgentConfig
 from main import main, parse
 from tasks.core.settings import ConfigError, SourcedValue, build, fields, to_values
@@ -66,15 +66,15 @@ def test_a_run_folder_of_an_earlier_version_is_found(
 ) -> None:
     """A folder that version 0.4 named by the integer is that of the same command, if it exists."""
     monkeypatch.chdir(tmp_path)
-    order = read_order(parse([*COMMAND, f"--set=target_score={value}"]), ("train",))
-    named = order.run_dir
+    spec = parse_run_spec(parse([*COMMAND, f"--set=target_score={value}"]), ("train",))
+    named = spec.run_dir
     written = {"target_score": 1}
-    before = named.with_name(f"{order.config.digest(order.task, written)}-s0")
+    before = named.with_name(f"{spec.config.digest(spec.task, written)}-s0")
     assert before != named
     before.mkdir(parents=True)
-    assert order.run_dir == (before if value == "1" else named)
+    assert spec.run_dir == (before if value == "1" else named)
     named.mkdir()
-    assert order.run_dir == named
+    assert spec.run_dir == named
 
 
 def test_a_task_setting_that_the_run_does_not_have_is_refused(
