@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from agents.cli import modes, streams
 from agents.core.version import VERSION
@@ -19,27 +20,15 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parse.add_argument
+    repeated: dict[str, Any] = {"action": "append", "default": []}
     add("--agent", metavar="NAME", help="see --list-agents")
     add("--task", metavar="NAME", help="see --list-tasks")
-    add(
-        "--mode",
-        default=None,
-        metavar="MODE",
-        help="; ".join(f"{name}: {mode.summary}" for name, mode in modes.MODES.items()),
-    )
-    add(
-        "--config",
-        type=expand_user,
-        metavar="FILE.yaml",
-        help="settings, agent and task from a file",
-    )
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="one setting, such as hidden_size=64 or task.reverse=none; as often as you like",
-    )
+    summaries = "; ".join(f"{name}: {mode.summary}" for name, mode in modes.MODES.items())
+    add("--mode", default=None, metavar="MODE", help=summaries)
+    file_help = "settings, agent and task from a file"
+    add("--config", type=expand_user, metavar="FILE.yaml", help=file_help)
+    set_help = "one setting, such as hidden_size=64 or task.reverse=none; as often as you like"
+    add("--set", **repeated, metavar="NAME=VALUE", help=set_help)
     add("--seed", metavar="N", help="short for --set seed=N")
     add("--run-dir", metavar="DIR", help="default: runs/TASK/AGENT/SETTINGS-sSEED")
     add(
@@ -50,13 +39,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     add("--views", metavar="NAME,…", help="what --mode inspect looks at; without it, everything")
-    add(
-        "--over",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE,VALUE,…",
-        help="what --mode sweep goes through; twice: all combinations",
-    )
+    grid_help = "values of a setting for --mode sweep; given twice: all combinations"
+    add("--grid", **repeated, metavar="NAME=VALUE,VALUE,…", help=grid_help)
+    add("--over", **repeated, help=argparse.SUPPRESS)  # earlier name of --grid
     add("runs", nargs="*", metavar="RUN", help="folders of two runs, for --mode compare")
     add("--input", metavar="TEXT", help="what to predict; without it, lines on standard input")
     add("--list-agents", action="store_true", help="one line for each agent")
@@ -70,7 +55,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options; an unknown one is a ConfigError with the nearest that there is."""
     options, unknown = parser().parse_known_args(arguments)
     if unknown:
-        names = [name for action in parser()._actions for name in action.option_strings]
+        shown = [action for action in parser()._actions if action.help != argparse.SUPPRESS]
+        names = [name for action in shown for name in action.option_strings]
         word = unknown[0].partition("=")[0]
         raise ConfigError(
             "command line", "", f"{word!r} is no option", ", ".join(names), nearest(word, names)

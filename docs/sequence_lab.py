@@ -94,7 +94,7 @@ def adding() -> None:
         if not all(_is_over(folder) for folder in folders.values()):
             parts = [f"task.length={t}" for t in LENGTHS] if "{t}" in settings else [over]
             for t, part in zip(LENGTHS, parts, strict=False):
-                chosen = f"{agent} {settings.format(t=t)} --mode sweep --over {part}"
+                chosen = f"{agent} {settings.format(t=t)} --mode sweep --grid {part}"
                 command(chosen, f"{RUNS}/{name}")
         found = {t: history(folder) for t, folder in folders.items()}
         print(f"| {way} | {' | '.join(_word(held) for held in found.values())} |")

@@ -14,7 +14,14 @@ import attrs
 
 import agents
 import tasks
-from agents.cli.run_spec import RunSpec, parse_run_spec, run_spec_from_folder, warn
+from agents.cli.run_spec import (
+    RENAMED_MODES,
+    RunSpec,
+    note_renamed,
+    parse_run_spec,
+    run_spec_from_folder,
+    warn,
+)
 from agents.core.config import describe
 from tasks.core.paths import folder_path, make_folder
 from tasks.core.registry import Entry
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
     from visualization.report import Report
 
 _MODES_OF_A_RUN = (
-    "validate",
+    "evaluate",
     "predict",
     "inspect",
     "diagnose",
@@ -76,7 +83,7 @@ def _test_scores(spec: RunSpec) -> dict[str, float]:
     return scores
 
 
-def validate(spec: RunSpec) -> int:
+def evaluate(spec: RunSpec) -> int:
     """Score the trained agent on a new set of samples; write predictions.csv and .npz."""
     import numpy as np
 
@@ -96,10 +103,10 @@ def validate(spec: RunSpec) -> int:
     np.savez_compressed(arrays, **batch._asdict(), y_hat=answers)
     write_durably(path.with_suffix(".npz"), arrays.getvalue())
     scores = task.score(answers, batch)
-    _write_scores(spec.run_dir / "validation.json", scores, len(answers), seed)
+    _write_scores(spec.run_dir / "evaluation.json", scores, len(answers), seed)
     is_whole = len(answers) < _NUM_TESTED  # a split that has no more
     samples = f"all {len(answers)} test samples" if is_whole else f"{len(answers):,} new samples"
-    print(f"validate: {_format_scores(scores)} ({samples}, seed {seed}); {path}")
+    print(f"evaluate: {_format_scores(scores)} ({samples}, seed {seed}); {path}")
     return 0
 
 
@@ -148,14 +155,14 @@ def compare(a: RunSpec, b: RunSpec) -> int:
 
 
 def sweep(spec: RunSpec) -> int:
-    """Learn once for each value of --over; tabulate and draw the losses."""
+    """Learn once for each value of --grid; tabulate and draw the losses."""
     from agents.cli import sweep as sweeping
     from agents.core.runs.checkpoint import write_durably
     from agents.core.training.loop import DivergedError
     from visualization import render
     from visualization.report import Report
 
-    grid = sweeping.parse_grid(spec.options.over)
+    grid = sweeping.parse_grid(spec.options.grid)
     outcomes = []
     specs = list(sweeping.run_specs(spec, grid, MODES))  # all are checked before any runs
     for values, each in specs:
@@ -231,12 +238,12 @@ class Mode:
 
 MODES = {
     "train": Mode("learn, or go on learning (default)", train),
-    "validate": Mode("score a trained agent on new samples, save scores and answers", validate),
+    "evaluate": Mode("score a trained agent on new test samples, save scores, answers", evaluate),
     "predict": Mode("answer --input or lines on standard input", predict),
     "inspect": Mode("look into a trained agent: report.html, report.npz", inspect),
     "diagnose": Mode("say why an agent learns, or does not, and what to try", diagnose),
     "find-lr": Mode("try learning rates from low to high on an untrained agent", find_lr),
-    "sweep": Mode("learn once for each value of --over", sweep),
+    "sweep": Mode("learn once for each value of --grid", sweep),
     "compare": Mode("compare two trained agents: --mode compare RUN_A RUN_B", compare, 2),
 }
 
@@ -247,6 +254,7 @@ def run(options: argparse.Namespace) -> int:
         for name, entry in (agents.AGENTS if options.list_agents else tasks.TASKS).items():
             print(f"{name:<24}{_entry_line(entry)}")
         return 0
+    _accept_earlier(options)
     _check_runs(options)
     if options.runs:
         specs = [
@@ -265,6 +273,17 @@ def run(options: argparse.Namespace) -> int:
         print(_config_file(specs[0]))
         return 0
     return mode.call(*specs)
+
+
+def _accept_earlier(options: argparse.Namespace) -> None:
+    """Replace options that are given by their earlier names, with a note."""
+    if options.mode in RENAMED_MODES:
+        present = RENAMED_MODES[options.mode]
+        note_renamed("--mode", options.mode, present)
+        options.mode = present
+    if options.over:
+        note_renamed("command line", "--over", "--grid")
+        options.grid, options.over = [*options.grid, *options.over], []
 
 
 def _check_runs(options: argparse.Namespace) -> None:
@@ -286,7 +305,7 @@ def _check_options(spec: RunSpec) -> None:
     resume = None if options.resume == "auto" else options.resume
     for name, value, only in (
         ("--views", options.views, ["inspect"]), ("--input", options.input, ["predict"]),
-        ("--over", options.over or None, ["sweep"]), ("--resume", resume, ["train", "sweep"]),
+        ("--grid", options.grid or None, ["sweep"]), ("--resume", resume, ["train", "sweep"]),
     ):  # fmt: skip
         if value is not None and spec.mode not in only:
             problem = f"does not go with --mode {spec.mode}"

@@ -42,6 +42,7 @@ NON_SETTING_KEYS = (
     "mode",
     "run_dir",
 )  # names in a file that are no settings of the agent
+RENAMED_MODES = {"validate": "evaluate"}  # earlier names, which are still accepted
 
 
 @attrs.frozen
@@ -148,6 +149,10 @@ def parse_run_spec(
     layers = (in_file, in_options, more or {})
     given = {name: item for layer in layers for name, item in layer.items()}
     mode = given.get("mode", SourcedValue("train", "--mode"))
+    if str(mode.value) in RENAMED_MODES:
+        present = RENAMED_MODES[str(mode.value)]
+        note_renamed(mode.place, str(mode.value), present)
+        mode = SourcedValue(present, mode.place)
     if str(mode.value) not in modes:
         problem, hint = f"{mode.value!r} is not known", nearest(mode.value, modes)
         raise ConfigError(mode.place, "mode", problem, ", ".join(modes), hint)
@@ -259,9 +264,9 @@ def _find_name(kind: str, given: Settings) -> SourcedValue:
 
 
 @functools.cache  # once in a process, as Python's own warnings
-def note_renamed(item: SourcedValue, old: str, new: str) -> None:
-    """Say that a setting was given by its earlier name."""
-    warn(f"terrarium: {item.place}: the setting {old!r} is now called {new!r}")
+def note_renamed(place: str, old: str, new: str) -> None:
+    """Say that something was given by its earlier name."""
+    warn(f"terrarium: {place}: {old!r} is now called {new!r}")
 
 
 def warn(message: str) -> None:

@@ -11,7 +11,7 @@ import attrs
 
 from agents.cli.run_spec import NON_SETTING_KEYS, RunSpec, config_of, parse_run_spec
 from agents.core.config import read_value
-from tasks.core.settings import ConfigError, SourcedValue
+from tasks.core.settings import ConfigError, SourcedValue, fields
 from visualization.records import Curves, Table
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Outcome:
 
 
 def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
-    """Read each `name=value,value,…` of --over; a bad one is a ConfigError."""
+    """Read each `name=value,value,…` of --grid; a bad one is a ConfigError."""
     grid: dict[str, list[Any]] = {}
     for text in texts:
         name, equals, values = (part.strip() for part in text.partition("="))
@@ -54,13 +54,13 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
         parsed = [read_value(word) for word in words]
         accepted = "name=value,value,… such as task.length=150,200,250, each value once"
         if not equals or not name or "" in words:
-            raise ConfigError("--over", "", f"{text!r} names no values to go through", accepted)
+            raise ConfigError("--grid", "", f"{text!r} names no values to go through", accepted)
         if name in grid or name in NON_SETTING_KEYS or len(set(map(repr, parsed))) < len(parsed):
             problem = f"{text!r} cannot be gone through: a setting once, with different values"
-            raise ConfigError("--over", "", problem, accepted)
+            raise ConfigError("--grid", "", problem, accepted)
         grid[name] = parsed
     if not grid:
-        raise ConfigError("--over", "", "nothing is named to sweep over", "name=value,value,…")
+        raise ConfigError("--grid", "", "nothing is named to sweep over", "name=value,value,…")
     return grid
 
 
@@ -70,8 +70,9 @@ def run_specs(
     """Yield the values and the spec of each run, in a folder of its own within the sweep's."""
     for combination in itertools.product(*grid.values()):
         values = dict(zip(grid, combination, strict=True))
-        given = {name: SourcedValue(value, f"--over {name}") for name, value in values.items()}
-        word = ",".join(f"{name}={value}" for name, value in values.items())
+        given = {name: SourcedValue(value, f"--grid {name}") for name, value in values.items()}
+        first = _first_names(base)
+        word = ",".join(f"{first.get(name, name)}={value}" for name, value in values.items())
         folder = sweep_dir(base, grid) / re.sub(r"[^\w.,=+-]", "_", word)
         changes = {"run_dir": folder, "config": config_of(base.options)}
         options = argparse.Namespace(**{**vars(base.options), **changes})
@@ -82,7 +83,20 @@ def sweep_dir(base: RunSpec, grid: Mapping[str, object]) -> Path:
     """Return the folder of a sweep: the given one, or one beside the runs of its settings."""
     if base.options.run_dir is not None:
         return Path(base.options.run_dir)
-    return base.run_dir.with_name(f"sweep-{'-'.join(grid)}-{base.run_dir.name}")
+    first = _first_names(base)
+    names = "-".join(first.get(name, name) for name in grid)
+    return base.run_dir.with_name(f"sweep-{names}-{base.run_dir.name}")
+
+
+def _first_names(base: RunSpec) -> dict[str, str]:
+    """Return the first name of each renamed setting, by which folders are named for ever."""
+    classes = {"": type(base.config), "task.": type(base.task)}
+    return {
+        prefix + name: prefix + field.metadata["renamed_from"][0]
+        for prefix, cls in classes.items()
+        for name, field in fields(cls).items()
+        if field.metadata["renamed_from"]
+    }
 
 
 def losses(outcomes: Sequence[Outcome]) -> Curves:

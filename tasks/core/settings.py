@@ -227,11 +227,11 @@ def digest_values(settings: object, values: Mapping[str, Any] | None = None) -> 
 def present_names(
     cls: type,
     given: Mapping[str, SourcedValue],
-    tell: Callable[[SourcedValue, str, str], None] | None = None,
+    tell: Callable[[str, str, str], None] | None = None,
 ) -> dict[str, SourcedValue]:
     """Return settings with the present name for each that is given by an earlier one.
 
-    `tell` is called with the value, its earlier name and its present one.
+    `tell` is called with the place, the earlier name and the present one.
 
     Raises:
         ConfigError: a setting is given by two names.
@@ -245,7 +245,7 @@ def present_names(
             problem = f"{name!r} is the earlier name of {present!r}, which {other.place} has too"
             raise ConfigError(item.place, "", problem, "each setting once")
         if present != name and tell is not None:
-            tell(item, name, present)
+            tell(item.place, name, present)
         found[present] = item
     return found
 
@@ -262,8 +262,8 @@ def _present_by_earlier(cls: type) -> dict[str, str]:
     return {old: name for old, name in pairs if old not in own}  # a class may use a name again
 
 
-def _warn_renamed(item: SourcedValue, old: str, new: str) -> None:
-    earlier_names.warn_renamed(f"{item.place}: setting {old!r}", repr(new))
+def _warn_renamed(place: str, old: str, new: str) -> None:
+    earlier_names.warn_renamed(f"{place}: setting {old!r}", repr(new))
 
 
 def with_first_defaults(

@@ -84,11 +84,11 @@ def test_the_notes_tool_and_its_artifacts(config: Path, tmp_path: Path) -> None:
     assert [row["step"] for row in losses] == ["10", "20"]
     assert all(float(row["loss"]) > 0 and float(row["val_loss"]) > 0 for row in losses)
     agent = agents.load(folder / "best.safetensors", device="cpu")
-    assert main(["--mode", "validate", *small]) == 0
+    assert main(["--mode", "evaluate", *small]) == 0
     with np.load(folder / "predictions.npz") as arrays:
         assert arrays["series"].shape == (10_000, 12, 2)
         error = np.mean((arrays["y_hat"] - arrays["number"]) ** 2)
         tested = agent.task.samples("test", 100).series
         assert not (arrays["series"][:100] == tested).all(axis=(1, 2)).any()
-    scores = json.loads((folder / "validation.json").read_text())
+    scores = json.loads((folder / "evaluation.json").read_text())
     assert scores["mse"] == pytest.approx(error, rel=1e-5)

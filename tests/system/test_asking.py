@@ -43,7 +43,7 @@ def test_agents_of_two_kinds_are_compared_by_their_names() -> None:
     assert report["answers"].names == ("seq2seq_adder", "transformer_adder")
 
 
-@pytest.mark.parametrize("option", ["--over=hidden_size=2,3", "--input=12+3", "--views=summary"])
+@pytest.mark.parametrize("option", ["--grid=hidden_size=2,3", "--input=12+3", "--views=summary"])
 def test_options_that_a_mode_does_not_use_are_refused(
     option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

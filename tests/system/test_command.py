@@ -34,7 +34,7 @@ BAD: list[tuple[list[str], str, int, list[str]]] = [
     (["--agent", "seq2seq_adder"], "", 2, ["--task", "no task is named", "add<digits>x<terms>"]),
     (["--task", "add3x3"], "", 2, ["--agent", "no agent is named", "seq2seq_adder"]),
     ([*NAMED, "--mode", "trian"], "", 2,
-     ["--mode", "'trian'", "train, validate, predict", "did you mean train?"]),
+     ["--mode", "'trian'", "train, evaluate, predict", "did you mean train?"]),
     # options
     ([*NAMED, "--sead", "3"], "", 2, ["'--sead' is no option", "did you mean --seed?"]),
     ([*NAMED, "--device", "gpu"], "", 2, ["--device", "'gpu'", "auto", "cpu", "cuda", "mps"]),
@@ -80,7 +80,7 @@ BAD: list[tuple[list[str], str, int, list[str]]] = [
     ([*NAMED, "--set", "task.num_samples=4"], "", 2, ["num_samples: 4 different sums", "from 10"]),
     (["--agent", "seq2seq_adder", "--task", "add1x2", "--set", "task.test=0.001"], "", 2,
      ["--set task.test", "test: 0.001 of the 45 sums of add1x2 are too few", "at least"]),
-    ([*NAMED, "--set", "mode=[1]"], "", 2, ["--set mode", "[1]", "train, validate, predict"]),
+    ([*NAMED, "--set", "mode=[1]"], "", 2, ["--set mode", "[1]", "train, evaluate, predict"]),
     ([*NAMED, "--set", "learning_rate=1" + "0" * 400], "", 2, ["has the wrong type"]),
     # files
     (["--config", "FILE"], "agent: seq2seq_adder\ntask: add3x2\nhidden_size: !big 3\n", 2,
@@ -106,10 +106,10 @@ BAD: list[tuple[list[str], str, int, list[str]]] = [
     (["--config", "FILE"], "agent: seq2seq_addr\ntask: add3x2\n", 2,
      ["c.yaml, line 1", "'seq2seq_addr'", "did you mean seq2seq_adder?"]),
     (["--config", "FILE"], "agent: seq2seq_adder\ntask: add3x2\nmode: valdate\n", 2,
-     ["c.yaml, line 3", "'valdate'", "did you mean validate?"]),
+     ["c.yaml, line 3", "'valdate'", "did you mean evaluate?"]),
     (["--config", "FILE"], "? [a]\n: 1\n", 2, ["c.yaml, line 1", "a name is no plain text"]),
     # using what was not trained
-    ([*NAMED, "--mode", "validate", "--run-dir", "nowhere"], "", 2,
+    ([*NAMED, "--mode", "evaluate", "--run-dir", "nowhere"], "", 2,
      ["--run-dir", "nowhere/best.safetensors does not exist", "--mode train"]),
     ([*NAMED, "--mode", "predict", "--run-dir", "nowhere", "--input", "1+2"], "", 2,
      ["nowhere/best.safetensors does not exist"]),
@@ -186,9 +186,9 @@ def predictions(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_validate_writes_predictions(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_writes_predictions(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Validate needs only the folder; its csv agrees with its score and with arithmetic."""
-    assert main(["--mode", "validate", "--run-dir", str(trained)]) == 0
+    assert main(["--mode", "evaluate", "--run-dir", str(trained)]) == 0
     said = capsys.readouterr().out
     rows = predictions(trained)
     assert list(rows[0]) == ["question", "answer", "target", "right"]
@@ -197,16 +197,16 @@ def test_validate_writes_predictions(trained: Path, capsys: pytest.CaptureFixtur
         assert row["right"] == ("right" if row["answer"] == row["target"] else "wrong")
     exact = sum(row["right"] == "right" for row in rows) / len(rows)
     assert f"exact_match {exact:.4f}" in said
-    scores = json.loads((trained / "validation.json").read_text())
+    scores = json.loads((trained / "evaluation.json").read_text())
     assert scores["exact_match"] == pytest.approx(exact)
     assert scores["num_samples"] == len(rows)
 
 
-def test_validate_draws_new_samples_for_each_seed(trained: Path) -> None:
-    """Another seed validates on other sums."""
+def test_evaluate_draws_new_samples_for_each_seed(trained: Path) -> None:
+    """Another seed evaluates on other sums."""
     questions = []
     for seed in ("5", "6"):
-        assert main(["--mode", "validate", "--run-dir", str(trained), "--seed", seed]) == 0
+        assert main(["--mode", "evaluate", "--run-dir", str(trained), "--seed", seed]) == 0
         questions.append({row["question"] for row in predictions(trained)})
     assert len(questions[0] & questions[1]) < 0.2 * len(questions[0])
 
@@ -240,7 +240,7 @@ def test_a_config_file_alone_is_enough(
     assert (agent.config.hidden_size, agent.config.seed) == (8, 3)
     assert agent.task.reverse == "none"
     capsys.readouterr()
-    assert main(["--mode", "validate", *command]) == 0
+    assert main(["--mode", "evaluate", *command]) == 0
     assert str(folder.relative_to(tmp_path)) in capsys.readouterr().out
 
 

@@ -8,6 +8,7 @@ import yaml
 import agents
 import tasks
 from agents.cli.run_spec import note_renamed, parse_run_spec
+from agents.cli.sweep import run_specs
 from agents.core.runs.checkpoint import read
 from main import main, parse
 from tasks.core.settings import fields
@@ -62,7 +63,7 @@ def test_a_file_and_an_option_may_name_a_setting_differently(
         command = ["--config", str(path), f"--set={option}=0.75"]
         assert parse_run_spec(parse(command), ("train",)).config.target_score == 0.75
         place = "--set stop_at" if option == "stop_at" else f"{path}, line 3"
-        note = f"terrarium: {place}: the setting 'stop_at' is now called 'target_score'\n"
+        note = f"terrarium: {place}: 'stop_at' is now called 'target_score'\n"
         assert capsys.readouterr().err == note
 
 
@@ -85,6 +86,38 @@ def test_settings_of_make_have_their_earlier_names() -> None:
         assert agent.config.raise_below == agent.config.curriculum_loss_threshold == 0.5
     with pytest.warns(DeprecationWarning, match="chunk is now block_size"):
         assert task.chunk == 16
+
+
+def test_a_sweep_keeps_its_folders() -> None:
+    """The folders of a sweep are the same by either name of what it goes through."""
+    folders = []
+    for name in ("rate_parts", "lr_cycles"):
+        grid = {name: [1, 2], "task.reverse": ["none"]}
+        base = parse_run_spec(parse([*COMMAND, "--mode=sweep"]), ("sweep",))
+        folders.append([spec.run_dir for _, spec in run_specs(base, grid, ("sweep",))])
+    assert folders[0] == folders[1]
+    assert folders[0][1].name == "rate_parts=2,task.reverse=none"
+    assert folders[0][1].parent.name.startswith("sweep-rate_parts-task.reverse-")
+
+
+def test_earlier_options_are_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--over` and the mode `validate`, typed or in a file, are what they are called now."""
+    path = tmp_path / "mode.yaml"
+    path.write_text("mode: validate\n")
+    for options, place in (
+        (["--mode=validate"], "--mode: 'validate' is now called 'evaluate'"),
+        ([f"--config={path}"], f"{path}, line 1: 'validate' is now called 'evaluate'"),
+        (["--mode=sweep", "--over=hidden_size=0"], "line: '--over' is now called '--grid'"),
+    ):
+        note_renamed.cache_clear()
+        assert main([*COMMAND, *options, "--run-dir", str(tmp_path / "none")]) == 2
+        message = capsys.readouterr().err
+        assert place in message
+        found = (
+            "best.safetensors does not exist" in message,
+            "--grid hidden_size: hidden_size: 0" in message,
+        )
+        assert found == ("validate" in place, "--over" in place)
 
 
 def to_earlier_names(folder: Path) -> None:

@@ -92,7 +92,7 @@ def test_the_home_folder_is_found_in_every_path(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "c.yaml", "d"]
 
 
-@pytest.mark.parametrize("mode", ["validate", "predict", "inspect", "diagnose", "find-lr"])
+@pytest.mark.parametrize("mode", ["evaluate", "predict", "inspect", "diagnose", "find-lr"])
 @pytest.mark.parametrize("resume", ["never", "FILE"])
 def test_resume_is_refused_where_nothing_is_trained(
     mode: str, resume: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
