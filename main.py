@@ -59,7 +59,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         names = [name for action in shown for name in action.option_strings]
         word = unknown[0].partition("=")[0]
         raise ConfigError(
-            "command line", "", f"{word!r} is no option", ", ".join(names), nearest(word, names)
+            "command line", "", f"unknown option {word!r}", ", ".join(names), nearest(word, names)
         )
     if options.run_dir is not None:
         options.run_dir = folder_path(options.run_dir, "--run-dir")

@@ -257,7 +257,7 @@ def _parse(text: str) -> NDArray[np.float32]:
         try:
             numbers.append(float(token.removesuffix("*")))
         except ValueError:
-            raise ConfigError(place, "", f"{token!r} is no number", _FORM) from None
+            raise ConfigError(place, "", f"{token!r} is not a number", _FORM) from None
         if not 0 <= numbers[-1] <= 1:
             raise ConfigError(place, "", f"{token!r} is out of range", _FORM)
     if len(tokens) < _SHORTEST:
@@ -274,7 +274,7 @@ def _check_array(given: Any) -> NDArray[np.float32]:
     try:
         series = np.asarray(given, np.float64)
     except (TypeError, ValueError, RuntimeError):  # the last of a tensor with a gradient
-        problem = f"a value of type {type(given).__name__} holds what is no number"
+        problem = f"a value of type {type(given).__name__} contains something that is not a number"
         raise ConfigError(place, "", problem, _ARRAY) from None
     if series.ndim != 2 or series.shape[1] != 2 or len(series) < _SHORTEST:
         raise ConfigError(place, "", f"shape {series.shape} is not accepted", _ARRAY)

@@ -73,7 +73,7 @@ class Addition(Task):
         most = int(sums * min(train / (1 - self.validation), 1.0) / 2)
         fewest = math.ceil(1 / self.validation)
         if self.num_samples and not fewest <= self.num_samples <= most:
-            problem = f"{self.num_samples} different sums do not go with {self.name}"
+            problem = f"{self.num_samples} different sums cannot be combined with {self.name}"
             accepted = f"0, or an integer from {fewest} to {most}"
             raise ConfigError("task", "num_samples", problem, accepted)
 
@@ -231,7 +231,7 @@ class Addition(Task):
             raise ConfigError(place, "", f"is of type {type(text).__name__}", f"text: {form}")
         strange = re.search(r"[^0-9+]", text.strip())
         if strange:
-            problem = f"{strange[0]!r} is no digit and no plus"
+            problem = f"{strange[0]!r} is neither a digit nor a plus"
             raise ConfigError(place, "", problem, form)
         terms = text.strip().split("+")
         if len(terms) != self.terms:

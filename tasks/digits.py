@@ -103,13 +103,19 @@ class MnistLike(LabelledImages):
         place = f"task {self.name}"
         for field in (*_FILES, "classes", "height", "width"):
             if self.source == "digits" and getattr(self, field) is not None:
-                problem = f"{getattr(self, field)!r} does not go with digits, which are bundled"
+                problem = (
+                    f"{getattr(self, field)!r} cannot be combined with digits, which are bundled"
+                )
                 raise ConfigError(place, field, problem, "null, or the task mnist")
         if (self.test_images is None) != (self.test_labels is None):
             missing = "test_images" if self.test_images is None else "test_labels"
-            raise ConfigError(place, missing, "null does not go with the other", "both, or none")
+            raise ConfigError(
+                place, missing, "null cannot be combined with a path of the other", "both, or none"
+            )
         if self.test_images is not None and self.num_test is not None:
-            problem = f"{self.num_test} does not go with test_images, which are all for the test"
+            problem = (
+                f"{self.num_test} cannot be combined with test_images, which are all for the test"
+            )
             raise ConfigError(place, "num_test", problem, "null")
         if self.classes is not None and len(set(self.classes)) < max(2, len(self.classes)):
             problem = f"{self.classes!r} has a character twice, or fewer than two"
@@ -182,7 +188,7 @@ def _path(task: MnistLike, field: str) -> Path:
     given = getattr(task, field)
     if given is None:
         kind = "idx3" if field.endswith("images") else "idx1"
-        problem = f"no file is named: {task.name} is read from files"
+        problem = f"is required: {task.name} is read from files"
         accepted = f"a path, such as train-{field}-{kind}-ubyte.gz; plain or compressed with gzip"
         raise ConfigError(f"task {task.name}", field, problem, accepted)
     return expand_user(given)

@@ -104,7 +104,7 @@ def _list_images(root: Path, classes: str) -> Sequence[tuple[str, int, Split | N
     for split, folder in parts.items():
         strange = set(_folders(folder)) - set(known)
         if strange:
-            problem = f"{folder} has {sorted(strange)[0]!r}, which is no folder of train"
+            problem = f"{folder} has {sorted(strange)[0]!r}, which is not a folder of train"
             raise ConfigError(PLACE, "path", problem, ", ".join(known))
         for label, name in enumerate(labels):
             if name not in known:

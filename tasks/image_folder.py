@@ -97,7 +97,12 @@ class ImageFolder(LabelledImages):
             raise ConfigError(PLACE, "num_channels", "2 are neither grey nor colours", "1 or 3")
         if (self.height is None) != (self.width is None):
             missing = "height" if self.height is None else "width"
-            raise ConfigError(PLACE, missing, "null does not go with the other", "both, or none")
+            raise ConfigError(
+                PLACE,
+                missing,
+                "null cannot be combined with a number for the other",
+                "both, or none",
+            )
         if self.classes is not None:
             _check_names(self.classes)
         if self.path is not None:
@@ -178,7 +183,7 @@ def _root(path: str) -> Path:
 
 
 def _no_path() -> ConfigError:
-    problem = "no folder is named: image_folder is read from files"
+    problem = "is required: image_folder is read from files"
     return ConfigError(PLACE, "path", problem, f"the path of {LAYOUT}")
 
 

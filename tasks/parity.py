@@ -118,7 +118,7 @@ class Parity(Task):
         """Return typed bits such as `["0110"]` as a batch that has their right labels."""
         for text in x:
             if not isinstance(text, str) or not re.fullmatch("[01]+", text.strip()):
-                raise ConfigError(f"input {text!r}", "", "is no bit string", "text of 0 and 1")
+                raise ConfigError(f"input {text!r}", "", "is not a bit string", "text of 0 and 1")
         longest = max(len(text.strip()) for text in x)
         rows = [[int(bit) for bit in text.strip().rjust(longest, "0")] for text in x]
         return self._labelled(np.array(rows, np.uint8))

@@ -145,7 +145,7 @@ class Text(Task):
         starts = np.arange(begin + phase, end - self.length, self.length)
         starts = rng.permutation(starts[corpus.is_first(starts, self.length)])[:num]
         if not len(starts):
-            problem = f"every {split} text of {self.length} characters stands in it earlier too"
+            problem = f"every {split} text of {self.length} characters occurs in it earlier too"
             raise ConfigError("Text", "path", problem, "a corpus that does not repeat itself")
         texts = starts[:, None] + np.arange(self.length)
         return TextChunks(codes[texts], codes[texts + 1], np.ones(len(texts), bool))
@@ -254,7 +254,7 @@ class Text(Task):
     def _read(self, x: object) -> str:
         """Return what a person typed, checked."""
         if not isinstance(x, str) or not x:
-            raise ConfigError(f"input {x!r}", "", "is no text", "text of one character or more")
+            raise ConfigError(f"input {x!r}", "", "is not text", "text of one character or more")
         text = x.translate({ord(shown): real for real, shown in self._visible.items()})
         for place, character in enumerate(text, start=1):
             if character not in self.characters:

@@ -263,7 +263,7 @@ def run(options: argparse.Namespace) -> int:
     elif options.mode in _MODES_OF_A_RUN and options.agent is None and options.config is None:
         if options.run_dir is None:
             accepted = "a trained agent's folder, or the --agent, --task and --set it was made with"
-            raise ConfigError("--run-dir", "", "no run is named", accepted)
+            raise ConfigError("--run-dir", "", "is required", accepted)
         specs = [run_spec_from_folder(options, options.run_dir, MODES)]
     else:
         specs = [parse_run_spec(options, MODES)]
@@ -291,11 +291,11 @@ def _check_runs(options: argparse.Namespace) -> None:
     mode = options.mode or "train"
     num_runs = MODES[mode].num_runs if mode in MODES else 1
     if len(options.runs) != (num_runs if num_runs > 1 else 0):
-        problem = f"--mode {mode} and {len(options.runs)} named folders do not go together"
+        problem = f"--mode {mode} cannot be combined with {len(options.runs)} run folders"
         accepted = "--mode compare RUN_A RUN_B, or --run-dir for the other modes"
         raise ConfigError("command line", "", problem, accepted)
     if options.runs and options.run_dir is not None:
-        problem = "does not go with --mode compare"
+        problem = "cannot be combined with --mode compare"
         raise ConfigError("--run-dir", "", problem, "the first run's folder takes the comparison")
 
 
@@ -308,7 +308,7 @@ def _check_options(spec: RunSpec) -> None:
         ("--grid", options.grid or None, ["sweep"]), ("--resume", resume, ["train", "sweep"]),
     ):  # fmt: skip
         if value is not None and spec.mode not in only:
-            problem = f"does not go with --mode {spec.mode}"
+            problem = f"cannot be combined with --mode {spec.mode}"
             raise ConfigError(name, "", problem, f"--mode {' or '.join(only)}")
 
 

@@ -136,7 +136,7 @@ def run_spec_from_folder(
 ) -> RunSpec:
     """Return the spec for a run that is named by its folder alone."""
     if not (folder / "config.yaml").exists():
-        problem = f"{folder} is no run's folder: it has no config.yaml"
+        problem = f"{folder} is not a run folder: it has no config.yaml"
         raise ConfigError("command line", "", problem, "the folder of a trained agent")
     return parse_run_spec(argparse.Namespace(**{**vars(options), "run_dir": folder}), modes)
 
@@ -154,7 +154,7 @@ def parse_run_spec(
         note_renamed(mode.place, str(mode.value), present)
         mode = SourcedValue(present, mode.place)
     if str(mode.value) not in modes:
-        problem, hint = f"{mode.value!r} is not known", nearest(mode.value, modes)
+        problem, hint = f"unknown mode {mode.value!r}", nearest(mode.value, modes)
         raise ConfigError(mode.place, "mode", problem, ", ".join(modes), hint)
     if "run_dir" in given:
         folder = folder_path(given["run_dir"].value, given["run_dir"].place)
@@ -237,7 +237,8 @@ def _translate_aliases(given: dict[str, SourcedValue], agent: object) -> dict[st
     for key, item in given.items():
         name_here = entry.aliases.get(key, key)
         if name_here in translated:
-            problem = f"{key!r} is {name_here!r}, which stands in {translated[name_here].place} too"
+            other = translated[name_here].place
+            problem = f"duplicate key {key!r}: it is {name_here!r}, which {other} has"
             raise ConfigError(item.place, "", problem, "each setting once")
         translated[name_here] = item
     place = next(iter(given.values())).place
@@ -252,7 +253,7 @@ def _check_known(given: Mapping[str, SourcedValue], name: str, entry: Entry) -> 
     earlier = {old for field in settings.values() for old in field.metadata["renamed_from"]}
     for key, item in given.items():
         if key not in known and key not in earlier and not key.startswith("task."):
-            problem, hint = f"{key!r} is not a setting of {name}", nearest(key, known)
+            problem, hint = f"unknown setting {key!r} of {name}", nearest(key, known)
             raise ConfigError(item.place, "", problem, ", ".join(known), hint)
 
 
@@ -260,7 +261,7 @@ def _find_name(kind: str, given: Settings) -> SourcedValue:
     if kind in given:
         return given[kind]
     known = ", ".join(agents.AGENTS if kind == "agent" else tasks.TASKS)
-    raise ConfigError(f"--{kind}", "", f"no {kind} is named", known)
+    raise ConfigError(f"--{kind}", "", "is required", known)
 
 
 @functools.cache  # once in a process, as Python's own warnings

@@ -54,13 +54,15 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
         parsed = [read_value(word) for word in words]
         accepted = "name=value,value,… such as task.length=150,200,250, each value once"
         if not equals or not name or "" in words:
-            raise ConfigError("--grid", "", f"{text!r} names no values to go through", accepted)
+            raise ConfigError(
+                "--grid", "", f"expected a setting and its values, found {text!r}", accepted
+            )
         if name in grid or name in NON_SETTING_KEYS or len(set(map(repr, parsed))) < len(parsed):
-            problem = f"{text!r} cannot be gone through: a setting once, with different values"
+            problem = f"duplicate setting or value in {text!r}, or not a setting"
             raise ConfigError("--grid", "", problem, accepted)
         grid[name] = parsed
     if not grid:
-        raise ConfigError("--grid", "", "nothing is named to sweep over", "name=value,value,…")
+        raise ConfigError("--grid", "", "is required by --mode sweep", "name=value,value,…")
     return grid
 
 

@@ -306,13 +306,13 @@ def read_file(path: Path) -> dict[str, SourcedValue]:
         return {}
     if not isinstance(root, yaml.MappingNode):
         kind = "list" if isinstance(root, yaml.SequenceNode) else "single value"
-        problem = f"a {kind} stands where a map should"
+        problem = f"expected a mapping, found a {kind}"
         line = f"{path}, line {root.start_mark.line + 1}"
         raise ConfigError(line, "", problem, "`name: value` lines")
     try:
         return dict(_flatten(root, path, ""))
     except RecursionError:
-        raise ConfigError(place, "", "a map contains itself", "`name: value` lines") from None
+        raise ConfigError(place, "", "a mapping contains itself", "`name: value` lines") from None
 
 
 def _flatten(node: yaml.MappingNode, path: Path, prefix: str) -> Iterator[tuple[str, SourcedValue]]:
@@ -321,16 +321,16 @@ def _flatten(node: yaml.MappingNode, path: Path, prefix: str) -> Iterator[tuple[
         line = key.start_mark.line + 1
         place = f"{path}, line {line}"
         if not isinstance(key, yaml.ScalarNode):
-            raise ConfigError(place, "", "a name is no plain text", "`name: value` lines")
+            raise ConfigError(place, "", "expected a plain text as the key", "`name: value` lines")
         name = prefix + key.value
         if name in seen:
-            problem = f"{name!r} stands a second time (first in line {seen[name]})"
+            problem = f"duplicate key {name!r} (first in line {seen[name]})"
             raise ConfigError(place, "", problem, "each name once")
         seen[name] = line
         if isinstance(value, yaml.MappingNode):
             yield from _flatten(value, path, f"{name}.")
         elif isinstance(value, yaml.SequenceNode):
-            raise ConfigError(place, name, "a list stands where one value should", "one value")
+            raise ConfigError(place, name, "expected one value, found a list", "one value")
         else:
             yield name, SourcedValue(read_value_node(value), place)
 
@@ -349,7 +349,7 @@ def read_option(text: str) -> tuple[str, SourcedValue]:
     """Read one `name=value` of --set."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        problem = f"{text!r} is no setting"
+        problem = f"expected name=value, found {text!r}"
         raise ConfigError("--set", "", problem, "name=value, such as hidden_size=64")
     return name.strip(), SourcedValue(read_value(value), f"--set {name.strip()}")
 

@@ -131,10 +131,10 @@ def check_image(x: Any, shape: tuple[int, int, int], ends: tuple[str, str]) -> N
     except ValueError:
         raise ConfigError("input", "", "its rows differ in length", accepted) from None
     except (TypeError, RuntimeError) as error:  # such as a tensor that has a gradient
-        problem = f"{type(x).__name__} is no array: {error}"
+        problem = f"{type(x).__name__} is not an array: {error}"
         raise ConfigError("input", "", problem, accepted) from None
     if array.dtype.kind not in "biuf":
-        problem = f"{type(x).__name__} of {array.dtype} is no image"
+        problem = f"{type(x).__name__} of {array.dtype} is not an image"
         raise ConfigError("input", "", problem, accepted)
     if array.shape not in shapes:
         raise ConfigError("input", "", f"has the shape {array.shape}", accepted)

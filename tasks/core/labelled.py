@@ -220,7 +220,9 @@ class LabelledImages(Task):
             expand_user(x.strip()),
         )
         if not is_file(path):
-            raise ConfigError(place, "", f"is no name of {terms.one}, and no file", terms.accepted)
+            raise ConfigError(
+                place, "", f"is neither the name of {terms.one} nor a file", terms.accepted
+            )
         return self.read(path, place)
 
 

@@ -19,7 +19,7 @@ def folder_path(value: object, place: str) -> Path:
     An empty one is what an unset variable of the shell leaves, and would be the working directory.
     """
     if not isinstance(value, (str, Path)) or not str(value).strip():
-        problem = f"{value!r} is no folder"
+        problem = f"{value!r} is not a folder"
         raise ConfigError(place, "run_dir", problem, "the path of a folder, as text")
     return expand_user(str(value))
 

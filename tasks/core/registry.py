@@ -63,4 +63,4 @@ def find(kind: str, name: object, entries: Mapping[str, Entry], place: str) -> R
         return found
     examples = [entry.example or pattern for pattern, entry in entries.items()]
     known = ", ".join(entries)
-    raise ConfigError(place, kind, f"{name!r} is not known", known, nearest(name, examples))
+    raise ConfigError(place, kind, f"unknown {kind} {name!r}", known, nearest(name, examples))

@@ -242,7 +242,9 @@ def present_names(
         present = known.get(name, name)
         if present in found or (present != name and present in given):
             other = found.get(present, given.get(present, item))
-            problem = f"{name!r} is the earlier name of {present!r}, which {other.place} has too"
+            problem = (
+                f"duplicate key {name!r}: the earlier name of {present!r}, which {other.place} has"
+            )
             raise ConfigError(item.place, "", problem, "each setting once")
         if present != name and tell is not None:
             tell(item.place, name, present)
@@ -298,7 +300,7 @@ def build(cls: type[T], given: Mapping[str, SourcedValue], others: Iterable[str]
     values = {}
     for name, item in present_names(cls, given, _warn_renamed).items():
         if name not in known:
-            problem = f"{name!r} is not a setting of {cls.__name__}"
+            problem = f"unknown setting {name!r} of {cls.__name__}"
             earlier = _present_by_earlier(cls)
             hint = nearest(name, [*known, *others, *earlier])
             hint = earlier.get(hint or "", hint)

@@ -241,7 +241,7 @@ def test_replies_are_continuations_of_the_config(trained: CharLM) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prompt": ""}, "is no text"),
+        ({"prompt": ""}, "is not text"),
         ({"prompt": "€"}, "'€', character 1, is not one"),
         ({"length": 0}, r"sample\(\): length: 0 is out of range; accepted: ≥ 1"),
         ({"temperature": -0.1}, r"temperature: -0.1 is out of range; accepted: ≥ 0"),

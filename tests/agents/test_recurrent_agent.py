@@ -239,7 +239,7 @@ def test_interventions(cell: str, decoder: str, num_layers: int) -> None:
         ({"edits": {"decoder": Edit(time=9, h=0.0)}}, "time: 9 is not a step"),
         ({"time": 8}, "time: 8 is not a step; accepted: -8 to 7"),
         ({"time": -9}, "time: -9 is not a step; accepted: -8 to 7"),
-        ({"donor": "1+x"}, "'x' is no digit and no plus"),
+        ({"donor": "1+x"}, "'x' is neither a digit nor a plus"),
         ({"question": "1+2+3"}, "3 terms; accepted: a\\+b"),
     ],
     ids=str,

@@ -59,7 +59,7 @@ def test_our_own_names_and_options_go_beside(config: Path, tmp_path: Path) -> No
         ("  batch:", "  bach:", ["line 6", "'train.bach'", "did you mean train.batch?"]),
         ("artifacts:", "artefacts:", ["line 8", "'artefacts'", "did you mean artifacts?"]),
         ("  t: 12", "  t: 12\ntask: {length: 9}", ["task.length", "each setting once"]),
-        ("artifacts: ", "artifacts: 3 #", ["line 8", "3 is no folder"]),
+        ("artifacts: ", "artifacts: 3 #", ["line 8", "3 is not a folder"]),
     ],
 )
 def test_a_mistake_in_such_a_file_is_named(

@@ -52,7 +52,9 @@ def test_options_that_a_mode_does_not_use_are_refused(
     config.write_text("agent: seq2seq_adder\ntask: add2x2\n")
     folder = tmp_path / "run"
     assert main(["--config", str(config), option, "--run-dir", str(folder)]) == 2
-    assert f"{option.split('=')[0]}: does not go with --mode train" in capsys.readouterr().err
+    assert (
+        f"{option.split('=')[0]}: cannot be combined with --mode train" in capsys.readouterr().err
+    )
     assert not folder.exists()
 
 

@@ -72,7 +72,10 @@ def test_one_file_names_a_setting_once(tmp_path: Path, capsys: pytest.CaptureFix
     path = tmp_path / "adder.yaml"
     path.write_text("agent: seq2seq_adder\ntask: add2x2\nstop_at: 0.5\ntarget_score: 0.5\n")
     assert main(["--config", str(path)]) == 2
-    assert "line 3: 'stop_at' is the earlier name of 'target_score'" in capsys.readouterr().err
+    assert (
+        "line 3: duplicate key 'stop_at': the earlier name of 'target_score'"
+        in capsys.readouterr().err
+    )
 
 
 def test_settings_of_make_have_their_earlier_names() -> None:

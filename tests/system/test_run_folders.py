@@ -59,9 +59,9 @@ def test_an_empty_folder_name_is_refused(
     monkeypatch.chdir(tmp_path)
     assert main([*names, "--run-dir", folder]) == 2
     said = capsys.readouterr().err
-    assert f"--run-dir: run_dir: {folder!r} is no folder; accepted: the path of a folder" in said
+    assert f"--run-dir: run_dir: {folder!r} is not a folder; accepted: the path of a folder" in said
     assert main(["--mode", "compare", folder, folder]) == 2
-    with pytest.raises(ConfigError, match=r"run_dir: .* is no folder"):
+    with pytest.raises(ConfigError, match=r"run_dir: .* is not a folder"):
         small_agent().learn(run_dir=folder)
     assert list(tmp_path.iterdir()) == []
 
@@ -102,7 +102,7 @@ def test_resume_is_refused_where_nothing_is_trained(
     file.write_text("")
     command = [*COMMAND, "--run-dir", str(tmp_path), "--mode", mode, "--resume"]
     assert main([*command, resume.replace("FILE", str(file))]) == 2
-    message = f"--resume: does not go with --mode {mode}; accepted: --mode train or sweep"
+    message = f"--resume: cannot be combined with --mode {mode}; accepted: --mode train or sweep"
     assert message in capsys.readouterr().err
 
 

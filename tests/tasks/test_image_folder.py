@@ -234,7 +234,7 @@ def test_a_trained_agent_does_without_its_folder(folder: Path, tmp_path: Path) -
     assert loaded.task == task
     assert loaded.predict([array, str(outside)]) == answers
     for name in ("ant/00.bmp", "elsewhere.bmp"):
-        with pytest.raises(ConfigError, match="is no name of a picture, and no file"):
+        with pytest.raises(ConfigError, match="is neither the name of a picture nor a file"):
             loaded.predict(name)
     with pytest.raises(ConfigError, match=r"pets.* cannot be read: No such file"):
         loaded.predict("test/0")
@@ -246,8 +246,11 @@ BAD_INPUTS = {
         np.full((3, 5, 4), 255),
         "has values from 255 to 255; accepted: numbers from 0, black",
     ),
-    "name": ("tset/3", "input 'tset/3': is no name of a picture, and no file"),
-    "gone": ("ant/77777.bmp", "is no name of a picture, and no file; accepted: a picture's name"),
+    "name": ("tset/3", "input 'tset/3': is neither the name of a picture nor a file"),
+    "gone": (
+        "ant/77777.bmp",
+        "is neither the name of a picture nor a file; accepted: a picture's name",
+    ),
     "number": ("test/4000", r"test has \d+ pictures; accepted: test/0 to test/\d+$"),
     "text": (__file__, "cannot be read: cannot identify image file"),
 }
@@ -327,11 +330,15 @@ BAD_FOLDERS = {
     "twice": (nothing, {"classes": "ant/ant"}, "classes: 'ant/ant' has a name twice"),
     "alone": (nothing, {"classes": "ant"}, "classes: 'ant' has .* fewer than two"),
     "channels": (nothing, {"num_channels": 2}, "num_channels: 2 are neither grey nor colours"),
-    "height": (nothing, {"height": 5}, "width: null does not go with the other"),
+    "height": (nothing, {"height": 5}, "width: null cannot be combined"),
     "shift": (nothing, {"shift": 4}, "shift: 4 moves a picture of 5 × 4 out of sight; .* than 4"),
     "two validations": (named_twice, {}, "has the folders train, val, valid; accepted: of train"),
     "beside": (beside_train, {}, "has the folders fly, test, train; .* no others"),
-    "strange": (strange, {}, "path: .*test has 'c', which is no folder of train; accepted: a, b"),
+    "strange": (
+        strange,
+        {},
+        "path: .*test has 'c', which is not a folder of train; accepted: a, b",
+    ),
     "few": (few, {}, r"of the 3 pictures in .*pets none is in \w+; accepted: more pictures"),
 }
 
@@ -357,9 +364,7 @@ def test_without_a_folder_the_error_says_what_belongs_there() -> None:
     """No path is an error only when something is asked of the pictures; it names the setting."""
     for known in ({}, {"classes": "a/b", **FIXED}):
         task = tasks.make("image_folder", **known)
-        with pytest.raises(
-            ConfigError, match=r"task image_folder: path: no folder is named: .*for e"
-        ):
+        with pytest.raises(ConfigError, match=r"task image_folder: path: is required: .*for e"):
             task.samples("test", 1)
     assert task.spec == ImageToLabel(3, 5, 4, ("a", "b"))
 

@@ -48,7 +48,7 @@ def test_splits_of_one_length_share_no_sequence() -> None:
 @pytest.mark.parametrize("text", ["", "0120", "1 0", "odd"])
 def test_what_is_no_bit_string_is_refused(text: str) -> None:
     """Typed text other than 0 and 1 is an error that names it and what is accepted."""
-    with pytest.raises(ConfigError, match="is no bit string; accepted: text of 0 and 1"):
+    with pytest.raises(ConfigError, match="is not a bit string; accepted: text of 0 and 1"):
         tasks.make("parity").encode([text])
 
 

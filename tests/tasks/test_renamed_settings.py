@@ -37,7 +37,7 @@ def test_an_earlier_name_is_the_setting(name: str) -> None:
 def test_a_setting_is_given_once() -> None:
     """Two of its names at once are a mistake, in either order."""
     for values in ({"ova": 1, "num_eggs": 2}, {"num_eggs": 2, "ova": 1}, {"ova": 1, "eggs": 2}):
-        with pytest.raises(ConfigError, match="is the earlier name of 'num_eggs'"):
+        with pytest.raises(ConfigError, match="the earlier name of 'num_eggs'"):
             present_names(Kitchen, given(**values))
 
 

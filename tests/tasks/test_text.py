@@ -91,7 +91,7 @@ def test_a_text_that_repeats_itself_has_no_samples(tmp_path: Path) -> None:
     """Where everything withheld was read in training, asking for samples is an error."""
     path = tmp_path / "same.txt"
     path.write_text("the same again\n" * 500)
-    with pytest.raises(ConfigError, match="stands in it earlier too; accepted: a corpus that does"):
+    with pytest.raises(ConfigError, match="occurs in it earlier too; accepted: a corpus that does"):
         small(path).samples("test", 5)
 
 
@@ -100,7 +100,7 @@ def test_a_text_that_repeats_itself_cannot_be_learned(tmp_path: Path) -> None:
     path = tmp_path / "same.txt"
     path.write_text("abcd" * 5000)
     task = small(path)  # its settings can still be printed
-    with pytest.raises(ConfigError, match=r"every validation text of 24 .* stands in it"):
+    with pytest.raises(ConfigError, match=r"every validation text of 24 .* occurs in it"):
         next(task.batches("train", 4, 0, 0))
 
 
@@ -247,7 +247,7 @@ def test_large_sets_of_characters_are_cut_in_errors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("", "is no text; accepted: text of one"),
+        ("", "is not text; accepted: text of one"),
         ("ab\u20acc", "'€', character 3, is not one that the task knows"),
         ("x" * 500 + "é", "input '" + "x" * 60 + "…'"),
     ],
