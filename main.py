@@ -1,4 +1,4 @@
-"""The command line: parse arguments, look up two names, call one method of the agent."""
+"""Command line: parse arguments, look up agent and task, call one method of the agent."""
 
 import argparse
 import sys
@@ -35,15 +35,15 @@ def parser() -> argparse.ArgumentParser:
         "--resume",
         default="auto",
         metavar="auto|never|PATH",
-        help="go on with the folder's run, put it aside, or start from a checkpoint file",
+        help="continue the run in the folder, archive it first, or start from a checkpoint file",
     )
     add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
-    add("--views", metavar="NAME,…", help="what --mode inspect looks at; without it, everything")
+    add("--views", metavar="NAME,…", help="views of --mode inspect; default: all")
     grid_help = "values of a setting for --mode sweep; given twice: all combinations"
     add("--grid", **repeated, metavar="NAME=VALUE,VALUE,…", help=grid_help)
     add("--over", **repeated, help=argparse.SUPPRESS)  # earlier name of --grid
     add("runs", nargs="*", metavar="RUN", help="folders of two runs, for --mode compare")
-    add("--input", metavar="TEXT", help="what to predict; without it, lines on standard input")
+    add("--input", metavar="TEXT", help="what to predict; default: lines on standard input")
     add("--list-agents", action="store_true", help="one line for each agent")
     add("--list-tasks", action="store_true", help="one line for each task")
     add("--print-config", action="store_true", help="all settings, as a file for --config")
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the options; an unknown one is a ConfigError with the nearest that there is."""
+    """Return the options; an unknown one is a ConfigError with the nearest existing one."""
     options, unknown = parser().parse_known_args(arguments)
     if unknown:
         shown = [action for action in parser()._actions if action.help != argparse.SUPPRESS]
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # such as a closed pipe, or a folder that may not be read
         return streams.end(str(error), 74)
     except KeyboardInterrupt:
-        return streams.end("interrupted; the same command goes on from here", 130)
+        return streams.end("interrupted; the same command continues from here", 130)
     return code
 
 

@@ -1,4 +1,4 @@
-"""What the command line can do: quick answers without torch, and the modes."""
+"""Modes of the command line, and quick answers (lists, settings) without torch."""
 
 import argparse
 import contextlib
@@ -33,17 +33,12 @@ if TYPE_CHECKING:
     from agents.core.agent import Agent
     from visualization.report import Report
 
-_MODES_OF_A_RUN = (
-    "evaluate",
-    "predict",
-    "inspect",
-    "diagnose",
-)  # modes for which a folder says it all
-_NUM_TESTED = 10_000  # samples, where the test split has as many
+_MODES_OF_A_RUN = ("evaluate", "predict", "inspect", "diagnose")  # need nothing but a run folder
+_NUM_TESTED = 10_000  # test samples at most
 
 
 def train(spec: RunSpec) -> int:
-    """Learn in the run's folder, then print worked sums and the scores on the test split."""
+    """Train in the run folder, then print some answers and the scores on the test split."""
     from visualization import render
 
     _learn(spec)
@@ -54,7 +49,7 @@ def train(spec: RunSpec) -> int:
 
 
 def _learn(spec: RunSpec) -> "Agent":
-    """Learn in the run's folder, and write the losses as a table; return the agent."""
+    """Train in the run folder, and write the losses to loss.csv; return the agent."""
     from agents.core.runs.checkpoint import write_durably
 
     print(f"run folder: {spec.run_dir}", file=sys.stderr)
@@ -66,7 +61,7 @@ def _learn(spec: RunSpec) -> "Agent":
 
 
 def _test(spec: RunSpec) -> tuple["Agent", "NDArray[Any]", Any, dict[str, float]]:
-    """Return the best agent of a run, its answers to the test, the questions, and the scores."""
+    """Return the best agent of a run, its predictions for the test split, the batch, the scores."""
     best = spec.load_trained()
     answers, batch = best.answers("test", _NUM_TESTED)
     scores = best.task.score(answers, batch)
@@ -75,7 +70,7 @@ def _test(spec: RunSpec) -> tuple["Agent", "NDArray[Any]", Any, dict[str, float]
 
 
 def _test_scores(spec: RunSpec) -> dict[str, float]:
-    """Return the scores on the test, as they stand if the best agent is not younger."""
+    """Return test scores, reusing test.json unless best.safetensors is newer."""
     path, best = (spec.run_dir / name for name in ("test.json", "best.safetensors"))
     if not path.exists() or path.stat().st_mtime_ns < best.stat().st_mtime_ns:
         return _test(spec)[3]
@@ -84,14 +79,14 @@ def _test_scores(spec: RunSpec) -> dict[str, float]:
 
 
 def evaluate(spec: RunSpec) -> int:
-    """Score the trained agent on a new set of samples; write predictions.csv and .npz."""
+    """Evaluate the trained agent on new test samples; write scores, predictions.csv and .npz."""
     import numpy as np
 
     from agents.core.runs.checkpoint import write_durably
 
     agent = spec.load_trained()
     task = agent.task
-    seed = spec.config.seed + 1  # training ended with a test on seed 0
+    seed = spec.config.seed + 1  # the test after training has seed 0
     answers, batch = agent.answers("test", _NUM_TESTED, seed)
     rows = [
         [row.question, row.answer, row.target, "right" if row.correct else "wrong"]
@@ -104,14 +99,14 @@ def evaluate(spec: RunSpec) -> int:
     write_durably(path.with_suffix(".npz"), arrays.getvalue())
     scores = task.score(answers, batch)
     _write_scores(spec.run_dir / "evaluation.json", scores, len(answers), seed)
-    is_whole = len(answers) < _NUM_TESTED  # a split that has no more
+    is_whole = len(answers) < _NUM_TESTED  # the split has no more samples
     samples = f"all {len(answers)} test samples" if is_whole else f"{len(answers):,} new samples"
     print(f"evaluate: {_format_scores(scores)} ({samples}, seed {seed}); {path}")
     return 0
 
 
 def predict(spec: RunSpec) -> int:
-    """Answer --input, or each line of standard input; a bad line is named and the rest answered."""
+    """Predict --input, or each line of standard input; bad lines are reported."""
     agent = spec.load_trained()
     if spec.options.input is not None:
         print(agent.predict(spec.options.input))
@@ -130,7 +125,7 @@ def predict(spec: RunSpec) -> int:
 
 
 def inspect(spec: RunSpec) -> int:
-    """Look into the trained agent: one page, its arrays, and the figures for TensorBoard."""
+    """Inspect the trained agent: write a report, its arrays, and the figures for TensorBoard."""
     agent = spec.load_trained()
     names = spec.options.views
     views = None if names is None else [name.strip() for name in names.split(",")]
@@ -143,7 +138,7 @@ def inspect(spec: RunSpec) -> int:
 
 
 def compare(a: RunSpec, b: RunSpec) -> int:
-    """Compare the trained agents of two runs; the page is kept in the first one's folder."""
+    """Compare the trained agents of two runs; write the report into the folder of the first."""
     from agents.core.analysis.comparison import compare as compare_agents
     from visualization import render
 
@@ -155,7 +150,7 @@ def compare(a: RunSpec, b: RunSpec) -> int:
 
 
 def sweep(spec: RunSpec) -> int:
-    """Learn once for each value of --grid; tabulate and draw the losses."""
+    """Sweep: train once for each combination of --grid; tabulate and plot the losses."""
     from agents.cli import sweep as sweeping
     from agents.core.runs.checkpoint import write_durably
     from agents.core.training.loop import DivergedError
@@ -185,7 +180,7 @@ def sweep(spec: RunSpec) -> int:
 
 
 def find_lr(spec: RunSpec) -> int:
-    """Raise the learning rate of an untrained agent from step to step; suggest one."""
+    """Learning-rate range test of an untrained agent: raise the rate step by step; suggest one."""
     from agents.core.analysis.trials import range_test
     from visualization import render
     from visualization.report import Report
@@ -199,7 +194,7 @@ def find_lr(spec: RunSpec) -> int:
 
 
 def diagnose(spec: RunSpec) -> int:
-    """Answer why an agent learns, or does not: of its run, or by a short trial."""
+    """Diagnose why an agent learns, or does not: from its run, or from a short trial."""
     from agents.core.analysis.diagnosis import diagnosis
     from agents.core.runs.run_folder import RunFolder
 
@@ -212,14 +207,14 @@ def diagnose(spec: RunSpec) -> int:
 
 
 def _save_report(report: "Report", folder: Path, name: str, step: int) -> None:
-    """Write a page and its arrays into a run's folder, and the figures beneath it as events."""
+    """Save a report as a page, its arrays, and its figures as TensorBoard events."""
     from agents.core.runs.history import History
     from agents.core.runs.sinks import Pictured, Started, TensorBoardSink
 
     make_folder(folder)
     page = report.save(folder / f"{name}.html")
     arrays = report.save_arrays(folder / f"{name}.npz")
-    # A run of their own: figures hide those of an earlier look, and none of the training's.
+    # A TensorBoard run of its own: figures replace those of an earlier report, not of training.
     with contextlib.closing(TensorBoardSink(folder / name)) as events:
         events.take(Started(History([]), step - 1, step))
         for view, record in report.flat():
@@ -229,27 +224,27 @@ def _save_report(report: "Report", folder: Path, name: str, step: int) -> None:
 
 @attrs.frozen
 class Mode:
-    """One thing that can be done with an agent, or with two."""
+    """A mode of the command line."""
 
     summary: str
-    call: Callable[..., int]  # takes as many specs as there are runs
+    call: Callable[..., int]  # its arguments are `num_runs` specifications
     num_runs: int = 1
 
 
 MODES = {
-    "train": Mode("learn, or go on learning (default)", train),
+    "train": Mode("train, or continue training (default)", train),
     "evaluate": Mode("score a trained agent on new test samples, save scores, answers", evaluate),
     "predict": Mode("answer --input or lines on standard input", predict),
-    "inspect": Mode("look into a trained agent: report.html, report.npz", inspect),
-    "diagnose": Mode("say why an agent learns, or does not, and what to try", diagnose),
-    "find-lr": Mode("try learning rates from low to high on an untrained agent", find_lr),
-    "sweep": Mode("learn once for each value of --grid", sweep),
+    "inspect": Mode("inspect a trained agent: report.html, report.npz", inspect),
+    "diagnose": Mode("explain why an agent learns, or does not, and what to try", diagnose),
+    "find-lr": Mode("learning-rate range test of an untrained agent", find_lr),
+    "sweep": Mode("train once for each combination of --grid", sweep),
     "compare": Mode("compare two trained agents: --mode compare RUN_A RUN_B", compare, 2),
 }
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the options ask; return the exit code."""
+    """Run the mode that the options specify; return the exit code."""
     if options.list_agents or options.list_tasks:
         for name, entry in (agents.AGENTS if options.list_agents else tasks.TASKS).items():
             print(f"{name:<24}{_entry_line(entry)}")
@@ -276,7 +271,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _accept_earlier(options: argparse.Namespace) -> None:
-    """Replace options that are given by their earlier names, with a note."""
+    """Replace options that have their earlier names by the present ones, with a note."""
     if options.mode in RENAMED_MODES:
         present = RENAMED_MODES[options.mode]
         note_renamed("--mode", options.mode, present)
@@ -287,7 +282,7 @@ def _accept_earlier(options: argparse.Namespace) -> None:
 
 
 def _check_runs(options: argparse.Namespace) -> None:
-    """Refuse options that the mode has no use for."""
+    """Check that the mode accepts as many run folders as there are."""
     mode = options.mode or "train"
     num_runs = MODES[mode].num_runs if mode in MODES else 1
     if len(options.runs) != (num_runs if num_runs > 1 else 0):
@@ -300,7 +295,7 @@ def _check_runs(options: argparse.Namespace) -> None:
 
 
 def _check_options(spec: RunSpec) -> None:
-    """Refuse options that the mode, wherever it is named, has no use for."""
+    """Check that the mode, also one from a file, uses the options."""
     options = spec.options
     resume = None if options.resume == "auto" else options.resume
     for name, value, only in (

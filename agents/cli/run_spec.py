@@ -1,4 +1,4 @@
-"""What a person asked for: names and settings from options and files, checked without torch."""
+"""Run specifications: names and settings from options and files, checked without torch."""
 
 import argparse
 import functools
@@ -36,30 +36,25 @@ if TYPE_CHECKING:
     from tasks.core.task import Task
 
 Settings = Mapping[str, SourcedValue]  # by name; those of the task as `task.<name>`
-NON_SETTING_KEYS = (
-    "agent",
-    "task",
-    "mode",
-    "run_dir",
-)  # names in a file that are no settings of the agent
+NON_SETTING_KEYS = ("agent", "task", "mode", "run_dir")  # accepted in a file beside settings
 RENAMED_MODES = {"validate": "evaluate"}  # earlier names, which are still accepted
 
 
 @attrs.frozen
 class RunSpec:
-    """What a person asked for, checked as far as that goes without torch."""
+    """Specification of one run: mode, agent, task and settings, checked without torch."""
 
     mode: str
     agent: ResolvedEntry
     task: "Task"
     config: AgentConfig
-    settings: Mapping[str, SourcedValue]  # of the agent, as they were given
+    settings: Mapping[str, SourcedValue]  # of the agent: those that were specified
     task_settings: Mapping[str, SourcedValue]  # of the task, likewise
     options: argparse.Namespace
 
     @property
     def run_dir(self) -> Path:
-        """The run's folder: the given one, or one that its settings name."""
+        """Run folder: `--run-dir`, or one whose name is computed from the settings."""
         if self.options.run_dir is not None:
             return Path(self.options.run_dir)
         parent = Path("runs") / self.task.name / self.agent.name
@@ -93,7 +88,7 @@ class RunSpec:
         return agent
 
     def load_newest(self) -> "Agent":
-        """Load the run's newest state, which has its whole history; an untrained one if none is."""
+        """Load the newest valid checkpoint, which has the whole history; without one, `make()`."""
         from agents.core.runs.run_folder import RunFolder
 
         checkpoint = RunFolder(self.run_dir).newest_good(warn)
@@ -106,9 +101,9 @@ class RunSpec:
         return agent
 
     def _check_matches_run(self, agent: "Agent") -> None:
-        """Refuse a run of another agent or task, or of other settings than those that are named.
+        """Check that agent, task and settings of a loaded run are those that were specified.
 
-        Those that had no say in what was learned are taken over.
+        Settings marked as mutable after training (such as `temperature`) are applied instead.
         """
         mutable = mutable_settings(type(self.config))
         for name, requested, actual, place in self._comparisons(agent):
@@ -119,9 +114,9 @@ class RunSpec:
         agent.config = attrs.evolve(agent.config, **changed)
 
     def _comparisons(self, agent: "Agent") -> Iterator[tuple[str, object, object, str]]:
-        """Yield of each setting that was given its name, its value here and there, and its place.
+        """Yield name, specified value, value of the run, and place of each specified setting.
 
-        The names of agent and task come first: settings of another kind have no other side.
+        The names of agent and task come first: another agent does not have the same settings.
         """
         yield "agent", self.agent.name, agent.name, "--agent"
         yield "task", self.task.name, agent.task.name, "--task"
@@ -134,7 +129,7 @@ class RunSpec:
 def run_spec_from_folder(
     options: argparse.Namespace, folder: Path, modes: Collection[str]
 ) -> RunSpec:
-    """Return the spec for a run that is named by its folder alone."""
+    """Return the specification of an existing run, of which only the folder is specified."""
     if not (folder / "config.yaml").exists():
         problem = f"{folder} is not a run folder: it has no config.yaml"
         raise ConfigError("command line", "", problem, "the folder of a trained agent")
@@ -144,7 +139,7 @@ def run_spec_from_folder(
 def parse_run_spec(
     options: argparse.Namespace, modes: Collection[str], more: Settings | None = None
 ) -> RunSpec:
-    """Check all names and settings; `modes` are those that there are, `more` wins over options."""
+    """Check all names and settings; `modes` are those that exist, `more` wins over options."""
     in_file, in_options = _read_layers(options)
     layers = (in_file, in_options, more or {})
     given = {name: item for layer in layers for name, item in layer.items()}
@@ -166,7 +161,7 @@ def parse_run_spec(
     settings: dict[str, SourcedValue] = {}
     of_task: dict[str, SourcedValue] = {}
     for layer in layers:
-        is_saved = layer is in_file and options.config is None  # which nobody wrote by hand
+        is_saved = layer is in_file and options.config is None  # not written by hand: no note
         tell = None if is_saved else note_renamed
         own, of_layer = _split_by_owner(layer)
         settings |= present_names(cls, own, tell)
@@ -180,7 +175,7 @@ def parse_run_spec(
 
 
 def _split_by_owner(given: Settings) -> tuple[Settings, Settings]:
-    """Return the settings of the agent, and those of the task without the `task.` before them."""
+    """Return the settings of the agent, and those of the task without the prefix `task.`."""
     of_task = {k.removeprefix("task."): v for k, v in given.items() if k.startswith("task.")}
     own = {
         k: v for k, v in given.items() if k not in NON_SETTING_KEYS and not k.startswith("task.")
@@ -189,9 +184,9 @@ def _split_by_owner(given: Settings) -> tuple[Settings, Settings]:
 
 
 def _read_layers(options: argparse.Namespace) -> tuple[Settings, Settings]:
-    """Return the settings of a file, and those of options, which win over it.
+    """Return the settings of the file and of the options; options win.
 
-    A run folder that is named alone stands for the config.yaml in it.
+    If only a run folder is specified, the file is its config.yaml.
     """
     start = expand_user(options.resume)
     if options.resume not in ("auto", "never") and (start.is_dir() or not start.exists()):
@@ -211,7 +206,7 @@ def _read_layers(options: argparse.Namespace) -> tuple[Settings, Settings]:
 
 
 def config_of(options: argparse.Namespace) -> Path | None:
-    """Return the file of settings: the named one, or that of a run that is named by its folder."""
+    """Return the settings file: `--config`, or the config.yaml of a run specified by its folder."""
     path: Path | None = options.config
     if path is None and options.agent is None and options.task is None and options.run_dir:
         saved = Path(options.run_dir) / "config.yaml"
@@ -220,9 +215,9 @@ def config_of(options: argparse.Namespace) -> Path | None:
 
 
 def _translate_aliases(given: dict[str, SourcedValue], agent: object) -> dict[str, SourcedValue]:
-    """Return a file's settings with another tool's names replaced by ours.
+    """Return a file's settings with the names of another tool replaced by ours.
 
-    A file that names no agent, but settings by such names, is for the agent that knows them.
+    A file without an agent, but with such names, is for the agent that has them as aliases.
     """
     agent = given["agent"].value if "agent" in given else agent
     for name, entry in agents.AGENTS.items():
@@ -247,7 +242,7 @@ def _translate_aliases(given: dict[str, SourcedValue], agent: object) -> dict[st
 
 
 def _check_known(given: Mapping[str, SourcedValue], name: str, entry: Entry) -> None:
-    """Refuse a name that is neither ours nor the other tool's."""
+    """Check that every name is a setting, an earlier name of one, or an alias."""
     settings = fields(config_class(find("agent", name, agents.AGENTS, name)))
     known = [*entry.aliases, *NON_SETTING_KEYS, *settings]
     earlier = {old for field in settings.values() for old in field.metadata["renamed_from"]}
@@ -266,10 +261,10 @@ def _find_name(kind: str, given: Settings) -> SourcedValue:
 
 @functools.cache  # once in a process, as Python's own warnings
 def note_renamed(place: str, old: str, new: str) -> None:
-    """Say that something was given by its earlier name."""
+    """Print a note that something was specified by its earlier name."""
     warn(f"terrarium: {place}: {old!r} is now called {new!r}")
 
 
 def warn(message: str) -> None:
-    """Tell the person who gave the spec."""
+    """Print a message on standard error."""
     print(message, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""One agent, learned once for each value of a setting, or for each combination of several."""
+"""Parameter sweeps: one run for each value of a setting, or each combination of several."""
 
 import argparse
 import itertools
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Outcome:
-    """What became of one run of a sweep."""
+    """Result of one run of a sweep."""
 
-    values: Mapping[str, Any]  # of the settings that are swept over
-    agent: "Agent"  # as its run left it
+    values: Mapping[str, Any]  # of the swept settings
+    agent: "Agent"  # after its run
     scores: Mapping[str, float]  # of its best state on the test split; empty if it diverged
-    status: str  # done, or how it ended
+    status: str  # done or diverged
 
     @property
     def name(self) -> str:
-        """The run's settings in words."""
+        """The swept settings as text."""
         return ", ".join(f"{name}={value}" for name, value in self.values.items())
 
     @property
@@ -39,14 +39,14 @@ class Outcome:
 
     @property
     def seconds(self) -> float:
-        """Time spent learning until the best evaluation."""
+        """Training time until the best evaluation."""
         steps, seconds = self.agent.history.series("time/seconds")
         best = self.agent.state.best.step
         return max((s for step, s in zip(steps, seconds, strict=True) if step <= best), default=0.0)
 
 
 def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
-    """Read each `name=value,value,…` of --grid; a bad one is a ConfigError."""
+    """Parse each `name=value,value,…` of --grid; a bad one is a ConfigError."""
     grid: dict[str, list[Any]] = {}
     for text in texts:
         name, equals, values = (part.strip() for part in text.partition("="))
@@ -69,7 +69,7 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
 def run_specs(
     base: RunSpec, grid: Mapping[str, Sequence[Any]], modes: Collection[str]
 ) -> Iterator[tuple[dict[str, Any], RunSpec]]:
-    """Yield the values and the spec of each run, in a folder of its own within the sweep's."""
+    """Yield values and specification of each run, in a folder of its own within the sweep's."""
     for combination in itertools.product(*grid.values()):
         values = dict(zip(grid, combination, strict=True))
         given = {name: SourcedValue(value, f"--grid {name}") for name, value in values.items()}
@@ -82,7 +82,7 @@ def run_specs(
 
 
 def sweep_dir(base: RunSpec, grid: Mapping[str, object]) -> Path:
-    """Return the folder of a sweep: the given one, or one beside the runs of its settings."""
+    """Return the folder of a sweep: `--run-dir`, or one beside the runs of the same settings."""
     if base.options.run_dir is not None:
         return Path(base.options.run_dir)
     first = _first_names(base)
@@ -91,7 +91,7 @@ def sweep_dir(base: RunSpec, grid: Mapping[str, object]) -> Path:
 
 
 def _first_names(base: RunSpec) -> dict[str, str]:
-    """Return the first name of each renamed setting, by which folders are named for ever."""
+    """Return the first name of each renamed setting: it does not change in names of folders."""
     classes = {"": type(base.config), "task.": type(base.task)}
     return {
         prefix + name: prefix + field.metadata["renamed_from"][0]
@@ -142,7 +142,7 @@ def best_losses(outcomes: Sequence[Outcome], grid: Mapping[str, Sequence[Any]]) 
 
 
 def table(outcomes: Sequence[Outcome]) -> Table:
-    """Return a row for each run."""
+    """Return a table with a row for each run."""
     monitor = outcomes[0].agent.task.monitor[0]
     columns = [
         *outcomes[0].values, "best validation loss", f"best {monitor}", "at step", "after seconds",

@@ -1,4 +1,4 @@
-"""The settings that every agent has, and where settings come from: files, options, arguments."""
+"""Settings of every agent, and reading settings from files, options and arguments."""
 
 import ast
 import hashlib
@@ -44,7 +44,7 @@ Schedule = Literal["one_cycle", "warm_restarts", "constant", "cosine", "step", "
 
 @attrs.frozen(kw_only=True)
 class AgentConfig:
-    """How an agent learns. Each agent's own config adds its model's sizes."""
+    """Training settings. The config of each agent adds the sizes of its model."""
 
     seed: int = setting(0, "random seed of weights, data order and dropout", ge=0, lt=2**31)
     steps: int = setting(
@@ -169,7 +169,7 @@ class AgentConfig:
     )
 
     def digest(self, task: object, written: Mapping[str, object] | None = None) -> str:
-        """Return eight characters that name these settings and the task's.
+        """Return a hash of eight characters of these settings and the task's.
 
         Only settings that differ from their first defaults are hashed, by their first names, so
         that neither a new setting nor a renamed one changes the name of an existing run folder.
@@ -183,7 +183,7 @@ class AgentConfig:
 
 
 def with_default(name: str, default: Any, first_default: Any = attrs.NOTHING) -> Any:
-    """Declare a setting that every agent has once more, with a default of this agent's own."""
+    """Redeclare a setting of every agent with another default."""
     known = fields(AgentConfig)
     if name not in known:
         present = [n for n, field in known.items() if name in field.metadata["renamed_from"]]
@@ -197,36 +197,36 @@ def with_default(name: str, default: Any, first_default: Any = attrs.NOTHING) ->
     )  # fmt: skip
 
 
-def config_class(found: ResolvedEntry) -> type[AgentConfig]:
+def config_class(resolved: ResolvedEntry) -> type[AgentConfig]:
     """Return an agent's config class, without importing torch where that is possible.
 
-    The class stands in the agent's own file, beside its model, and a question about settings
-    (--print-config, a misspelt field) should not wait seconds for torch. So where it extends
-    `AgentConfig` itself, only the class and the imports that it names are executed. Where it needs
-    more of its file, such as a constant or another agent's config, the file is imported.
+    The class is extracted from the syntax tree of the agent's file, and only it and the imports
+    that it uses are executed: a question about settings (--print-config, a misspelt name) should
+    not wait seconds for torch. If the class uses more of its file, such as a constant or another
+    agent's config, the file is imported.
     """
-    alone = None if "torch" in sys.modules else _class_alone(found)
-    loaded: type[AgentConfig] = alone or found.load().Config
-    return loaded
+    extracted = None if "torch" in sys.modules else _extract_class(resolved)
+    cls: type[AgentConfig] = extracted or resolved.load().Config
+    return cls
 
 
-def _class_alone(found: ResolvedEntry) -> type[AgentConfig] | None:
-    """Execute a config class and the imports that it names; None if it needs more of its file."""
-    spec = importlib.util.find_spec(found.entry.module)
+def _extract_class(resolved: ResolvedEntry) -> type[AgentConfig] | None:
+    """Execute a config class and the imports that it uses; None if it uses more of its file."""
+    spec = importlib.util.find_spec(resolved.entry.module)
     assert spec is not None
     assert spec.origin is not None
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    body = classes.get(_config_name(classes.get(found.entry.cls)))
+    body = classes.get(_config_name(classes.get(resolved.entry.cls)))
     if body is None or not _extends(body, "AgentConfig"):
         return None
     used = {node.id for node in ast.walk(body) if isinstance(node, ast.Name)} - {body.name}
     imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     others = [node for node in tree.body if node not in imports]
-    if used & {name for node in others for name in _defined(node)}:
+    if used & {name for node in others for name in _defined_names(node)}:
         return None
-    needed = [node for node in imports if used & _defined(node)]
-    namespace: dict[str, Any] = {"__name__": found.entry.module}
+    needed = [node for node in imports if used & _defined_names(node)]
+    namespace: dict[str, Any] = {"__name__": resolved.entry.module}
     module = ast.Module([*needed, body], type_ignores=[])
     exec(compile(module, spec.origin, "exec"), namespace)
     cls: type[AgentConfig] = namespace[body.name]
@@ -236,19 +236,19 @@ def _class_alone(found: ResolvedEntry) -> type[AgentConfig] | None:
 def _config_name(agent: ast.ClassDef | None) -> str:
     """Return the name in an agent class's line `Config = …`; "" if it has none."""
     lines = [node for node in agent.body if isinstance(node, ast.Assign)] if agent else []
-    values = [node.value for node in lines if "Config" in _defined(node)]
+    values = [node.value for node in lines if "Config" in _defined_names(node)]
     return next((value.id for value in values if isinstance(value, ast.Name)), "")
 
 
-def _defined(node: ast.AST) -> set[str]:
-    """Return the names of a module that a statement of it gives a meaning."""
+def _defined_names(node: ast.AST) -> set[str]:
+    """Return the names that a statement of a module defines."""
     if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
         return {node.name}
     if isinstance(node, ast.alias):
         return {node.asname or node.name}
     if isinstance(node, ast.Name):
         return {node.id} if isinstance(node.ctx, ast.Store) else set()
-    return {name for child in ast.iter_child_nodes(node) for name in _defined(child)}
+    return {name for child in ast.iter_child_nodes(node) for name in _defined_names(child)}
 
 
 def _extends(node: ast.ClassDef, name: str) -> bool:
@@ -256,7 +256,7 @@ def _extends(node: ast.ClassDef, name: str) -> bool:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose `1e-3` is a number and whose `no`, `on`, `y` are texts, as YAML 1.2 has it."""
+    """YAML loader in which `1e-3` is a number and `no`, `on`, `y` are strings, as in YAML 1.2."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - the shape of yaml's own class
 
@@ -277,7 +277,7 @@ _resolver(
 
 
 def read_value(text: str) -> object:
-    """Return a single YAML value, such as what follows the `=` of an option."""
+    """Parse one YAML value, such as the text after the `=` of an option."""
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -285,7 +285,7 @@ def read_value(text: str) -> object:
 
 
 def read_file(path: Path) -> dict[str, SourcedValue]:
-    """Read a YAML file as dotted settings that know their line; a ConfigError says what is wrong.
+    """Read a YAML file as dotted settings with their line numbers; mistakes are ConfigErrors.
 
     `task: {name: add3x3, reverse: none}` gives `task.name` and `task.reverse`.
     """
@@ -336,7 +336,7 @@ def _flatten(node: yaml.MappingNode, path: Path, prefix: str) -> Iterator[tuple[
 
 
 def read_value_node(node: yaml.ScalarNode) -> object:
-    """Return the value of one scalar of a composed YAML file."""
+    """Return the value of a scalar node of a YAML file."""
     loader = _Loader("")
     try:
         value: object = loader.construct_object(node)
@@ -346,7 +346,7 @@ def read_value_node(node: yaml.ScalarNode) -> object:
 
 
 def read_option(text: str) -> tuple[str, SourcedValue]:
-    """Read one `name=value` of --set."""
+    """Parse one `name=value` of --set."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         problem = f"expected name=value, found {text!r}"
@@ -371,8 +371,8 @@ def describe(
 def flat_settings(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of an agent and its task, those of the task as `task.<name>`."""
     of_task = {f"task.{name}": value for name, value in identity["task_settings"].items()}
-    named = {"agent": identity["agent"], "task": identity["task"]}
-    return {**named, **identity["config"], **of_task}
+    names = {"agent": identity["agent"], "task": identity["task"]}
+    return {**names, **identity["config"], **of_task}
 
 
 if not TYPE_CHECKING:

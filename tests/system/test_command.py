@@ -119,7 +119,8 @@ BAD: list[tuple[list[str], str, int, list[str]]] = [
     # one run or two
     (["--mode", "compare"], "", 2,
      ["--mode compare cannot be combined with 0 run folders", "--mode compare RUN_A RUN_B"]),
-    ([*NAMED, "--mode", "compare", "one"], "", 2, ["--mode compare cannot be combined with 1 run f"]),
+    ([*NAMED, "--mode", "compare", "one"], "", 2,
+     ["--mode compare cannot be combined with 1 run f"]),
     (["--mode", "compare", "a", "b", "--run-dir", "c"], "", 2,
      ["--run-dir: cannot be combined with --mode compare", "the first run's folder"]),
     (["--mode", "inspect"], "", 2, ["--run-dir: is required", "a trained agent's folder"]),
