@@ -1,14 +1,14 @@
-"""Which label does a scan have? Handwritten digits and letters, and small pictures of clothes.
+"""MNIST-like image classification: handwritten digits and letters, and small pictures of clothes.
 
 `digits` are the 1,797 scans of 8×8 pixels that come with scikit-learn (Alpaydin and Kaynak 1998,
 Optical Recognition of Handwritten Digits, UCI). `mnist` (LeCun et al. 1998), `fashion_mnist`
 (1708.07747) and `emnist` (1702.05373) are read from idx files whose paths are given.
 
-The last scans of a file are the test split, those before them validate, and the rest is for
-training. Only those of `digits` are first put into an order drawn once and for all, for there a
-writer's scans stand together; so writers are in every split. No two of the 1,797 are the same.
+The last scans of a file are the test split, those before them the validation split, and the rest is
+for training. Only the scans of `digits` are shuffled first, in a fixed order, because there the
+scans of a writer are adjacent; so every split has all writers. No two of the 1,797 are equal.
 
-A scan has a name, such as `test/17` for the test split's 17th, counted from 0:
+A scan has a name, such as `test/17` for scan 17 of the test split, counted from 0:
 
 >>> from tasks.digits import MnistLike
 >>> task = MnistLike()
@@ -48,8 +48,8 @@ from tasks.core.task import ImageToLabel, Split
 from tasks.digits_labels import EMNIST_CLASSES, first_code, own_labels
 
 _BUNDLED = (1797, 8, 8)  # scans, rows, columns
-_BUNDLED_INK = 16  # a pixel that is all ink; in idx files 255
-_MOST = {"num_test": (5, 1000), "num_validation": (10, 500)}  # one in …, and at most
+_BUNDLED_INK = 16  # value of a pixel that is all ink; in idx files 255
+_MOST = {"num_test": (5, 1000), "num_validation": (10, 500)}  # one scan in …, and at most …
 _ACCEPTED = (
     "a scan's name, such as test/0, or the path of an image, such as a PNG, of dark ink on light "
     "paper or light ink on dark"
@@ -59,47 +59,50 @@ _FILES = ("images", "labels", "test_images", "test_labels")
 
 @attrs.frozen(kw_only=True)
 class MnistLike(LabelledImages):
-    """Name what a grey image of fixed size shows.
+    """MNIST-like image classification with grey images of fixed size.
 
-    An image file is read as grey and brought to the task's height and width by averaging over
-    areas. Its ink may be dark on light paper or light on dark: the paper is what most of the border
-    shows. Where the ink stands in the image must be as in the scans.
+    An image file is read as grey and resized to the task's height and width by averaging over
+    areas. Its ink may be dark on light paper or light on dark: the paper is the median of the
+    border. The ink must be positioned in the image as in the scans.
     """
 
     terms: ClassVar[ImageTerms] = ImageTerms("a scan", "scans", ("paper", "ink"), "ink", _ACCEPTED)
 
     source: Literal["digits", "mnist", "fashion_mnist", "emnist"] = setting(
-        "digits", "which scans; emnist: stored with rows and columns exchanged, which is undone"
+        "digits",
+        "data set; emnist: its files have rows and columns exchanged, which is undone",
     )
     images: str | None = setting(
-        None, "path of an idx file of scans, such as train-images-idx3-ubyte.gz; not for digits"
+        None, "path of the idx file of scans, such as train-images-idx3-ubyte.gz; not for digits"
     )
     labels: str | None = setting(
-        None, "path of the idx file of their labels, such as train-labels-idx1-ubyte.gz"
+        None, "path of the idx file of labels of the scans, such as train-labels-idx1-ubyte.gz"
     )
     test_images: str | None = setting(
-        None, "path of an idx file of test scans; null: the last of images"
+        None, "path of the idx file of test scans; null: the last scans of images"
     )
-    test_labels: str | None = setting(None, "path of the idx file of their labels")
+    test_labels: str | None = setting(None, "path of the idx file of labels of the test scans")
     classes: str | None = setting(
         None,
-        "label characters in the order of their codes; null: the source's own, for emnist of the "
-        "set (digits, letters, balanced, …) that the name of the file of labels contains",
+        "label characters in the order of their codes; null: those of the source, for emnist "
+        "of the set (digits, letters, balanced, …) in the name of the file of labels",
     )
-    height: int | None = setting(None, "pixels of a scan; null: as its file has them", ge=1)
-    width: int | None = setting(None, "pixels of a scan; null: as its file has them", ge=1)
+    height: int | None = setting(None, "height of a scan in pixels; null: that of the file", ge=1)
+    width: int | None = setting(None, "width of a scan in pixels; null: that of the file", ge=1)
     num_test: int | None = setting(
-        None, "last scans, withheld for the test; null: a fifth, at most 1,000", ge=1
+        None, "number of last scans, withheld for the test; null: a fifth, at most 1,000", ge=1
     )
     num_validation: int | None = setting(
-        None, "scans before them, withheld for validation; null: a tenth, at most 500", ge=1
+        None,
+        "number of scans before the test, withheld for validation; null: a tenth, at most 500",
+        ge=1,
     )
     shift: int = setting(
-        0, "pixels by which a training scan is moved at most, up, down and sideways", ge=0, le=7
+        0, "augmentation: largest translation of a training scan, in pixels", ge=0, le=7
     )
 
     def __attrs_post_init__(self) -> None:
-        """Refuse what does not go together; keep what a file says, as a checkpoint does without."""
+        """Check that settings fit together; store what a file says, for checkpoints."""
         place = f"task {self.name}"
         for field in (*_FILES, "classes", "height", "width"):
             if self.source == "digits" and getattr(self, field) is not None:
@@ -123,15 +126,15 @@ class MnistLike(LabelledImages):
         if self.source == "digits":
             _ranges(self)
         elif self.images is not None:
-            self._keep_what_is_found()
+            self._store_file_properties()
 
-    def _keep_what_is_found(self) -> None:
-        found: dict[str, object] = {}
+    def _store_file_properties(self) -> None:
+        properties: dict[str, object] = {}
         if self.height is None or self.width is None:
-            found = dict(zip(("height", "width"), _sizes(self)[1:], strict=True))
+            properties = dict(zip(("height", "width"), _sizes(self)[1:], strict=True))
         if self.source == "emnist" and self.labels is not None:
-            found["classes"] = "".join(_labels(self))
-        for field, value in found.items():
+            properties["classes"] = "".join(_labels(self))
+        for field, value in properties.items():
             if getattr(self, field) is None:
                 object.__setattr__(self, field, value)
 
@@ -142,7 +145,7 @@ class MnistLike(LabelledImages):
 
     @property
     def spec(self) -> ImageToLabel:
-        """The sizes of an image and the labels."""
+        """Size of an image, and labels."""
         if self.source == "digits":
             return ImageToLabel(1, *_BUNDLED[1:], _labels(self), is_handwriting=True)
         if self.height is None or self.width is None:
@@ -156,16 +159,16 @@ class MnistLike(LabelledImages):
 
     @property
     def ranges(self) -> Mapping[Split, range]:
-        """The scans of each split, counted over all files."""
+        """Numbers of the scans in each split, counted over all files."""
         return _ranges(self)
 
     @property
     def augmentation(self) -> Augmentation:
-        """Training scans are shifted anew each time."""
+        """Random translation of training scans."""
         return Augmentation(self.shift)
 
     def load(self, number: NDArray[np.int64]) -> NamedImages:
-        """Return the scans of these numbers."""
+        """Load the scans of these numbers."""
         image, label, ink = _data(self)
         scaled = image[number, None] / np.float32(ink)
         return NamedImages(scaled, label[number, None], number)
@@ -175,23 +178,23 @@ class MnistLike(LabelledImages):
         return self.name_in_split(number)
 
     def number_of(self, name: str) -> None:
-        """Return None: a scan has no other name."""
+        """Return None: scans have no other names."""
 
     def read(self, path: Path, place: str) -> NDArray[np.float32]:
-        """Return an image file as a scan (1, H, W); see the class."""
+        """Read an image file as a scan (1, H, W); see the class."""
         spec = self.spec
         return read_grey(path, spec.height, spec.width, place, _ACCEPTED)[None]
 
 
 def _path(task: MnistLike, field: str) -> Path:
-    """Return the path that a setting holds; without one it is an error that says what belongs."""
-    given = getattr(task, field)
-    if given is None:
+    """Return the path in a setting; null is a ConfigError that says which file is required."""
+    path = getattr(task, field)
+    if path is None:
         kind = "idx3" if field.endswith("images") else "idx1"
         problem = f"is required: {task.name} is read from files"
         accepted = f"a path, such as train-{field}-{kind}-ubyte.gz; plain or compressed with gzip"
         raise ConfigError(f"task {task.name}", field, problem, accepted)
-    return expand_user(given)
+    return expand_user(path)
 
 
 def _labels(task: MnistLike) -> tuple[str, ...]:
@@ -207,7 +210,7 @@ def _labels(task: MnistLike) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=32)
 def _sizes(task: MnistLike, field: str = "images") -> tuple[int, int, int]:
-    """Return scans, height and width of a file of images, from its header."""
+    """Return number, height and width of the scans in a file, from its header."""
     if task.source == "digits":
         return _BUNDLED
     path = _path(task, field)
@@ -221,56 +224,60 @@ def _sizes(task: MnistLike, field: str = "images") -> tuple[int, int, int]:
 
 @functools.lru_cache(maxsize=32)
 def _ranges(task: MnistLike) -> Mapping[Split, range]:
-    """Return which scans, counted over all files, are in each split."""
+    """Return the numbers of the scans in each split, counted over all files."""
     num = _sizes(task)[0]
     withheld = {field: min(max(num // part, 1), most) for field, (part, most) in _MOST.items()}
-    given = {field: getattr(task, field) for field in _MOST}
-    withheld |= {field: value for field, value in given.items() if value is not None}
-    apart = task.test_images is not None
-    known = num if apart else num - withheld["num_test"]
-    trained = known - withheld["num_validation"]
-    if trained < 1:
-        field = next((field for field, value in given.items() if value), "images")
+    specified = {field: getattr(task, field) for field in _MOST}
+    withheld |= {field: value for field, value in specified.items() if value is not None}
+    has_test_file = task.test_images is not None
+    test_start = num if has_test_file else num - withheld["num_test"]
+    num_train = test_start - withheld["num_validation"]
+    if num_train < 1:
+        field = next((field for field, value in specified.items() if value), "images")
         problem = f"of {num} scans none is left for training"
         raise ConfigError(f"task {task.name}", field, problem, "fewer withheld ones")
-    end = num + _sizes(task, "test_images")[0] if apart else num
-    return {"train": range(trained), "validation": range(trained, known), "test": range(known, end)}
+    end = num + _sizes(task, "test_images")[0] if has_test_file else num
+    return {
+        "train": range(num_train),
+        "validation": range(num_train, test_start),
+        "test": range(test_start, end),
+    }
 
 
 @functools.lru_cache(maxsize=4)
 def _data(task: MnistLike) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
-    """Return all images (N, H, W), their labels (N,), and what a pixel of ink is in them.
+    """Return all images (N, H, W), their labels (N,), and the value of a pixel that is all ink.
 
-    Bytes, for as float32 the largest set would take gigabytes. A file is read once in a process.
+    Images are bytes: as float32, the largest set would need gigabytes. A file is read once.
     """
     if task.source == "digits":
-        from sklearn.datasets import load_digits  # a second, and needed for nothing else
+        from sklearn.datasets import load_digits  # takes a second, and is not used elsewhere
 
-        found = load_digits()
-        order = np.random.default_rng(0).permutation(len(found.images))
-        labels = found.target.astype(np.int64)
-        return found.images.astype(np.uint8)[order], labels[order], _BUNDLED_INK
+        scans = load_digits()
+        order = np.random.default_rng(0).permutation(len(scans.images))
+        labels = scans.target.astype(np.int64)
+        return scans.images.astype(np.uint8)[order], labels[order], _BUNDLED_INK
     images, labels = _read_pair(task, "images", "labels")
-    wanted = (task.height, task.width)
-    if images.shape[1:] != wanted:
+    size = (task.height, task.width)
+    if images.shape[1:] != size:
         problem = f"its scans are {images.shape[1:]}"
-        raise ConfigError(str(task.images), "", problem, f"{wanted}, as the task was made with")
+        raise ConfigError(str(task.images), "", problem, f"{size}, as the task was made with")
     files = {"labels": labels}
     if task.test_images is not None:
         more, files["test_labels"] = _read_pair(task, "test_images", "test_labels")
-        if more.shape[1:] != wanted:
-            problem = f"its scans are {more.shape[1:]}, and those of images {wanted}"
+        if more.shape[1:] != size:
+            problem = f"its scans are {more.shape[1:]}, and those of images {size}"
             raise ConfigError(task.test_images, "", problem, "scans of one size")
         images = np.concatenate([images, more])
     codes = np.concatenate([*files.values()])
     first = first_code(task.source, _path(task, "labels").name, _labels(task), codes)
-    for field, held in files.items():
-        _check_codes(task, field, held - first)
+    for field, field_codes in files.items():
+        _check_codes(task, field, field_codes - first)
     return images, codes - first, 255
 
 
 def _read_pair(task: MnistLike, *fields: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return images as a person sees them, and the codes of their labels."""
+    """Return images in upright orientation, and the codes of their labels."""
     paths = [_path(task, field) for field in fields]
     _sizes(task, fields[0])
     images, codes = map(read_idx, paths)
@@ -283,7 +290,7 @@ def _read_pair(task: MnistLike, *fields: str) -> tuple[NDArray[np.uint8], NDArra
 
 
 def _check_codes(task: MnistLike, field: str, codes: NDArray[np.int64]) -> None:
-    """Refuse codes of labels for which there is no label."""
+    """Check that there is a label for every code."""
     known = _labels(task)
     low, high = codes.min(), codes.max()
     if low < 0 or high >= len(known):

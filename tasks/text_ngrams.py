@@ -1,4 +1,4 @@
-"""How well counting predicts: n-grams, the measure that a network on text must beat."""
+"""N-gram language models: the baseline of a network on text."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @attrs.frozen(eq=False)
 class _Counts:
-    """How often each gram occurs. A gram is a number: its characters are digits in base V.
+    """Counts of n-grams. A gram is a number: its characters are digits in base V.
 
     Attributes:
         grams: in rising order (G,).
@@ -35,10 +35,11 @@ class _Counts:
     def smoothed(
         self, grams: NDArray[np.int64], base: int, lower: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return the odds of the last character of each gram (N,), given the one context shorter.
+        """Return the probability of the last character of each gram (N,), by absolute discounting.
 
-        Absolute discounting, interpolated; the discount is that of Ney, Essen and Kneser (1994):
-        n₁ / (n₁ + 2 n₂), from how many grams occur once and twice.
+        Interpolated with `lower`, that of the context that is one character shorter. The discount
+        is that of Ney, Essen and Kneser (1994): n₁ / (n₁ + 2 n₂), where n₁ and n₂ are the numbers
+        of grams that occur once and twice.
         """
         once, twice = (int((self.counts == times).sum()) for times in (1, 2))
         discount = once / max(1, once + 2 * twice) or 0.5
@@ -57,7 +58,7 @@ def ngram_bits(
     num_codes: int,
     longest: int = 8,
 ) -> tuple[float, ...]:
-    """Return the bits per character of n-grams that know 0, 1, … and `longest` characters.
+    """Return the bits per character of n-grams with contexts of 0, 1, … and `longest` characters.
 
     Interpolated Kneser–Ney (1995; as in Chen and Goodman 1999): the shorter contexts that stand in
     count in how many different contexts a gram occurs, not how often. At the beginning of a text,

@@ -44,8 +44,7 @@ class Agent(abc.ABC):
         model: the bare module, on `device`; it knows nothing of loss, optimiser or wrapper.
         network: what the training step calls: `model`, or a data-parallel wrapper around it.
         state: all that learning changes, and all that a checkpoint holds.
-        snapshots: copies of the weights through training, as many as the config's
-            `num_weight_snapshots`.
+        snapshots: copies of the weights through training, `config.num_weight_snapshots` of them.
     """
 
     name: ClassVar[str]

@@ -1,4 +1,4 @@
-"""Files that people name: `~` is a home folder, and an error says where a file was looked for."""
+"""Paths of files and folders: `~` is expanded, and errors say where a file was looked for."""
 
 import os
 from pathlib import Path
@@ -9,14 +9,14 @@ from tasks.core.settings import ConfigError
 
 
 def expand_user(text: str) -> Path:
-    """Return a path with the home folder for `~`; where there is none the path stays as it is."""
+    """Expand `~` in a path to the home folder; without a home folder the path is unchanged."""
     return Path(os.path.expanduser(text))  # noqa: PTH111 - pathlib's own raises for `~nobody`
 
 
 def folder_path(value: object, place: str) -> Path:
-    """Return the path of a folder that a person named; an empty text is a ConfigError.
+    """Return the path of a folder; an empty text is a ConfigError.
 
-    An empty one is what an unset variable of the shell leaves, and would be the working directory.
+    An unset variable of the shell leaves an empty text, which would be the working directory.
     """
     if not isinstance(value, (str, Path)) or not str(value).strip():
         problem = f"{value!r} is not a folder"
@@ -25,17 +25,17 @@ def folder_path(value: object, place: str) -> Path:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and those above it; where a link stands, the folder that it leads to."""
+    """Create a folder and its parents; of a symbolic link, the folder that it points to."""
     os.makedirs(os.path.realpath(path), exist_ok=True)  # noqa: PTH103 - pathlib's fails at a loop
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether a path is that of a file; one that no file can have is not."""
+    """Return whether a path is a file; False for a path that no file can have."""
     return os.path.isfile(path)  # noqa: PTH113 - pathlib's own raises where a name is too long
 
 
 def describe_os_error(path: Path, error: OSError | ValueError) -> str:
-    """Say why a file cannot be read, and where a relative path was looked for.
+    """Describe why a file cannot be read, and where a relative path was looked for.
 
     >>> describe_os_error(Path("/a.txt"), FileNotFoundError(2, "No such file or directory"))
     'cannot be read: No such file or directory'

@@ -12,15 +12,15 @@ from tasks.core.settings import ConfigError, nearest
 
 @attrs.frozen
 class Entry:
-    """Where a registered class lives, and one line about it.
+    """Registry entry: module and name of a class, and a summary of one line.
 
-    A name may be a pattern: `add<digits>x<terms>` stands for add2x2, add3x3, …, and gives the class
-    the integer fields `digits` and `terms`. `example` is then a name that fits. Other settings that
-    the name gives stand in `fields`.
+    A name may be a pattern: `add<digits>x<terms>` matches add2x2, add3x3, …, and sets the integer
+    fields `digits` and `terms` of the class. `example` is then a name that matches. `fields` are
+    other settings that the name determines.
 
     An agent may read the files of another tool: `aliases` are that tool's names for settings, such
-    as `dataset.t` for `task.length`; such a file is about `task`, and means what stands in
-    `alias_defaults` too.
+    as `dataset.t` for `task.length`. Such a file is about the task `task`, and its settings have
+    the defaults `alias_defaults`.
     """
 
     module: str
@@ -35,7 +35,7 @@ class Entry:
 
 @attrs.frozen
 class ResolvedEntry:
-    """A looked-up entry, and the fields that the name itself gave."""
+    """Registry entry of a name, and the fields that the name determines."""
 
     name: str
     entry: Entry
@@ -47,7 +47,7 @@ class ResolvedEntry:
 
 
 def look_up(name: object, entries: Mapping[str, Entry]) -> ResolvedEntry | None:
-    """Look a name up; None if it is not known."""
+    """Look a name up; None if it is unknown."""
     for pattern, entry in entries.items():
         match = re.fullmatch(re.sub(r"<(\w+)>", r"(?P<\1>[1-9][0-9]*)", pattern), str(name))
         if match:
@@ -57,7 +57,7 @@ def look_up(name: object, entries: Mapping[str, Entry]) -> ResolvedEntry | None:
 
 
 def find(kind: str, name: object, entries: Mapping[str, Entry], place: str) -> ResolvedEntry:
-    """Look a name up; an unknown one is a ConfigError with all names and the nearest."""
+    """Look a name up; an unknown one is a ConfigError with all names and the nearest one."""
     found = look_up(name, entries)
     if found is not None:
         return found

@@ -1,4 +1,4 @@
-"""Typed settings: one way to declare a field, one way to say what was wrong with a value.
+"""Typed settings: declaration with bounds and help text, validation, errors that name the place.
 
 Tasks and agents declare their settings as frozen attrs classes:
 
@@ -27,7 +27,7 @@ _KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "tex
 
 
 class TerrariumError(Exception):
-    """An error that a person can mend; `exit_code` is what the command line returns for it."""
+    """Base class of errors that a user can correct; `exit_code` is that of the command line."""
 
     exit_code = 1
 
@@ -57,16 +57,16 @@ class ConfigError(TerrariumError, ValueError):
 
 @attrs.frozen
 class SourcedValue:
-    """A value together with the place where a person wrote it."""
+    """Value of a setting, and the place where it was specified."""
 
     value: object
     place: str
 
 
 def nearest(name: object, names: Iterable[str]) -> str | None:
-    """Return the one of `names` that is most like `name`, or None."""
-    found = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.6)
-    return found[0] if found else None
+    """Return the most similar one of `names`, for a hint; None if none is similar."""
+    matches = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.6)
+    return matches[0] if matches else None
 
 
 def setting(
@@ -120,7 +120,7 @@ def setting(
 
 
 def accepted_values(field: "attrs.Attribute[Any]") -> str:
-    """Say in words which values a field takes."""
+    """Describe in words which values a setting accepts."""
     bounds = " and ".join(f"{_BOUNDS[k]} {v}" for k, v in field.metadata["bounds"].items())
     return _describe(field.type, bounds)
 
@@ -137,7 +137,7 @@ def _describe(kind: Any, bounds: str) -> str:
 
 
 def fits(value: object, kind: Any) -> bool:
-    """Tell whether a plain value is of the annotated type, without coercion (3.7 is no int)."""
+    """Return whether a plain value is of the annotated type, without coercion."""
     if get_origin(kind) is Literal:
         return isinstance(value, str) and value in get_args(kind)
     if get_origin(kind) in (Union, types.UnionType):
@@ -164,7 +164,7 @@ def _out_of_range(value: object, bounds: Mapping[str, float]) -> bool:
 
 
 def _plain(value: object) -> object:
-    """Return a number or text of another type, such as numpy's, as Python's own."""
+    """Convert a number or text of another library, such as numpy, to Python's own type."""
     if isinstance(value, str):
         return str(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -173,13 +173,13 @@ def _plain(value: object) -> object:
 
 
 def _convert(value: object, field: "attrs.Attribute[Any]") -> object:
-    """Return a plain value, and a float for an integer where a float is meant.
+    """Convert to a plain value, and an integer to a float if the setting is a float.
 
-    So equal settings are written alike, and name the same run folder.
+    So equal settings are written alike, and have the same run folder.
     """
     plain = _plain(value)
-    is_meant = float in (get_args(field.type) or (field.type,)) and fits(plain, float)
-    return float(plain) if is_meant else plain  # type: ignore[arg-type]
+    is_float = float in (get_args(field.type) or (field.type,)) and fits(plain, float)
+    return float(plain) if is_float else plain  # type: ignore[arg-type]
 
 
 def check(field: "attrs.Attribute[Any]", value: object, place: str) -> None:
@@ -205,8 +205,8 @@ def fields(cls: type) -> dict[str, "attrs.Attribute[Any]"]:
 
 def non_default_settings(settings: object) -> dict[str, Any]:
     """Return the settings that differ from their class's defaults, as plain values."""
-    usual = {name: field.default for name, field in fields(type(settings)).items()}
-    return {name: value for name, value in to_values(settings).items() if value != usual[name]}
+    defaults = {name: field.default for name, field in fields(type(settings)).items()}
+    return {name: value for name, value in to_values(settings).items() if value != defaults[name]}
 
 
 def digest_values(settings: object, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -292,9 +292,9 @@ def mutable_settings(cls: type) -> list[str]:
 
 
 def build(cls: type[T], given: Mapping[str, SourcedValue], others: Iterable[str] = ()) -> T:
-    """Make a settings object from what was given; every error names its own place.
+    """Build a settings object from values with places; every error names the place.
 
-    `others` are names that belong elsewhere, of which one may be meant.
+    `others` are names of other settings, for hints.
     """
     known = fields(cls)
     values = {}
@@ -309,7 +309,7 @@ def build(cls: type[T], given: Mapping[str, SourcedValue], others: Iterable[str]
         check(known[name], values[name], item.place)
     try:
         return cls(**values)
-    except ConfigError as error:  # a setting that does not go with the others
+    except ConfigError as error:  # a setting that contradicts others
         sources = present_names(cls, given)
         if error.field not in sources:
             raise
@@ -319,7 +319,7 @@ def build(cls: type[T], given: Mapping[str, SourcedValue], others: Iterable[str]
 
 
 def to_values(settings: object) -> dict[str, Any]:
-    """Return a settings object as plain values, which `build` turns back into the same object."""
+    """Return a settings object as plain values, from which `build` makes an equal object."""
     return {name: getattr(settings, name) for name in fields(type(settings))}
 
 

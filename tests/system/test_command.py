@@ -73,7 +73,7 @@ BAD: list[tuple[list[str], str, int, list[str]]] = [
     ([*NAMED, "--set", "task.reverse=no"], "", 2,
      ["reverse: 'no' is not accepted", "one of none, input, target, both"]),
     ([*NAMED, "--set", "task.digits=4"], "", 2,
-     ["--set task.digits", "already given by the task's name 'add3x2'"]),
+     ["--set task.digits", "already determined by the task's name 'add3x2'"]),
     ([*NAMED, "--set", "task.num_samples=9999999"], "", 2,
      ["--set task.num_samples", "num_samples: 9999999", "0, or an integer from 10 to 222"]),
     ([*NAMED, "--set", "task.validation=0.9"], "", 2, ["validation: 0.9 is out of range", "≤ 0.5"]),
