@@ -139,8 +139,8 @@ class AddingProblem(Task):
         Another seed gives other series, except for a fixed set.
         """
         if self._is_fixed(split):
-            chosen = np.arange(min(num, self.num_samples_in(split)))
-            return self._fixed(split, chosen, self.length)
+            indices = np.arange(min(num, self.num_samples_in(split)))
+            return self._fixed(split, indices, self.length)
         rng = np.random.default_rng([self.data_seed, seed, *map(ord, split)])
         return _series(rng.random((num, self.length + 2), np.float32))
 
@@ -196,7 +196,7 @@ class AddingProblem(Task):
     def _is_fixed(self, split: Split) -> bool:
         return self.num_samples > 0 and split != "test"
 
-    def _fixed(self, split: Split, chosen: NDArray[np.int64], length: int) -> SeriesNumbers:
+    def _fixed(self, split: Split, indices: NDArray[np.int64], length: int) -> SeriesNumbers:
         """Return the beginnings of some series of a fixed set, which is never stored as a whole.
 
         Only the numbers of the batch are computed: each is a hash of its index.
@@ -205,7 +205,7 @@ class AddingProblem(Task):
         places = np.r_[
             np.arange(length), self.length, self.length + 1
         ]  # the last two place the marks
-        draws = (chosen + first)[:, None] * (self.length + 2) + places
+        draws = (indices + first)[:, None] * (self.length + 2) + places
         key = int(np.random.SeedSequence(self.data_seed).generate_state(1, np.uint64)[0])
         return _series(np.asarray((splitmix64(key, draws) >> np.uint64(40)) * 2.0**-24, np.float32))
 

@@ -291,11 +291,11 @@ def _read_pair(task: MnistLike, *fields: str) -> tuple[NDArray[np.uint8], NDArra
 
 def _check_codes(task: MnistLike, field: str, codes: NDArray[np.int64]) -> None:
     """Check that there is a label for every code."""
-    known = _labels(task)
+    labels = _labels(task)
     low, high = codes.min(), codes.max()
-    if low < 0 or high >= len(known):
+    if low < 0 or high >= len(labels):
         problem = f"holds codes from {low} to {high}"
-        accepted = f"0 to {len(known) - 1}, for the labels {' '.join(known)}; see classes"
+        accepted = f"0 to {len(labels) - 1}, for the labels {' '.join(labels)}; see classes"
         raise ConfigError(str(_path(task, field)), "", problem, accepted)
 
 

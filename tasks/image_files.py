@@ -98,19 +98,19 @@ def _list_images(root: Path, classes: str) -> Sequence[tuple[str, int, Split | N
     """Return path in the folder, label and split of each picture; None: no folder of a split."""
     images = []
     labels, parts = classes.split("/"), _parts(root)
-    known = _folders(parts.get("train", root))
+    train_names = _folders(parts.get("train", root))
     for split, folder in parts.items():
-        unknown = set(_folders(folder)) - set(known)
+        unknown = set(_folders(folder)) - set(train_names)
         if unknown:
             problem = f"{folder} has {sorted(unknown)[0]!r}, which is not a folder of train"
-            raise ConfigError(PLACE, "path", problem, ", ".join(known))
+            raise ConfigError(PLACE, "path", problem, ", ".join(train_names))
         for label, name in enumerate(labels):
-            if name not in known:
+            if name not in train_names:
                 problem, hint = (
                     f"{parts.get('train', root)} has no folder {name!r}",
-                    nearest(name, known),
+                    nearest(name, train_names),
                 )
-                raise ConfigError(PLACE, "classes", problem, ", ".join(known), hint)
+                raise ConfigError(PLACE, "classes", problem, ", ".join(train_names), hint)
             names = sorted(_pictures_in(folder / name, root))
             if not names and split in (None, "train"):
                 raise ConfigError(PLACE, "path", f"{folder / name} has no pictures", A_PICTURE)
@@ -178,9 +178,9 @@ def build_index(root: Path, classes: str, test: float, validation: float) -> Ind
             raise ConfigError(PLACE, field, problem, "more pictures, or another share")
         order.append(numbers)
         ranges[split] = range(first, first := first + len(numbers))
-    chosen = np.concatenate(order)
+    ordered = np.concatenate(order)
     labels = np.array([label for _, label, _ in images], np.int64)
-    return Index(root, [images[at][0] for at in chosen], labels[chosen], ranges)
+    return Index(root, [images[at][0] for at in ordered], labels[ordered], ranges)
 
 
 def _digest(path: Path) -> int:

@@ -187,8 +187,8 @@ class Text(Task):
 
     def score(self, answers: NDArray[Any], targets: TextChunks) -> dict[str, float]:
         """Return `accuracy`, the share of right next characters, where they are known."""
-        known = targets.targets != UNKNOWN
-        return {"accuracy": float((answers == targets.targets)[known].mean())}
+        is_known = targets.targets != UNKNOWN
+        return {"accuracy": float((answers == targets.targets)[is_known].mean())}
 
     def rows(self, answers: NDArray[Any], targets: TextChunks) -> list[Row]:
         """Return each text in one line, and the predicted and the right character after it."""
@@ -231,8 +231,8 @@ class Text(Task):
         if corpus.digest != self.digest:  # before 0.5 a byte-order mark was read as a character
             corpus = read_corpus(self.path, self.num_characters, with_mark=True)
         if corpus.digest != self.digest:
-            named = self.path or "Python's own library"
-            problem = f"{named} now has the digest {corpus.digest!r}, not {self.digest!r}"
+            name = self.path or "Python's own library"
+            problem = f"{name} now has the digest {corpus.digest!r}, not {self.digest!r}"
             accepted = "the corpus that the task was made with; or a new task, with no digest given"
             raise ConfigError("Text", "digest", problem, accepted)
         self._check_length(corpus)

@@ -3,10 +3,10 @@ r"""Probe targets of a text at every character, such as the bracket depth.
 The rules are those of Python's syntax, applied to any text. Each value depends only on the
 characters up to its own, so that a hidden state can contain it:
 
->>> known = measure("f(a, 'b')  # c\n")
->>> known["inside quotes"].tolist()  # from the opening quote on, until the closing one is read
+>>> values = measure("f(a, 'b')  # c\n")
+>>> values["inside quotes"].tolist()  # from the opening quote on, until the closing one is read
 [0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0]
->>> known["bracket depth"].astype(int).tolist()  # brackets in quotes and comments do not count
+>>> values["bracket depth"].astype(int).tolist()  # brackets in quotes and comments do not count
 [0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0]
 """
 
@@ -52,18 +52,18 @@ def _literal_end(
     brace that closes its field. `depth` is the number of fields around it.
     """
     while match := _LITERAL.search(text, at):
-        found, at = match[0], match.end()
-        if found.startswith(quote):
+        token, at = match[0], match.end()
+        if token.startswith(quote):
             return match.start() + len(quote), not spec
-        if found[0] in "'\"":
+        if token[0] in "'\"":
             at = match.start() + 1
-        elif found[:2] == "\\N" and raw:
+        elif token[:2] == "\\N" and raw:
             at = match.start() + 2
-        elif found == "\n" and len(quote) == 1:
+        elif token == "\n" and len(quote) == 1:
             return at, False
-        elif found[0] == "}" and spec:
+        elif token[0] == "}" and spec:
             return match.start(), True
-        elif found == "{" or (found == "{{" and spec):
+        elif token == "{" or (token == "{{" and spec):
             at, closed = _field_end(text, match.start() + 1, quote, depth + 1, raw=raw)
             if not closed:
                 return at, False
@@ -153,8 +153,8 @@ def measure(text: str) -> Mapping[str, NDArray[Any]]:
 
 def _of_lines(text: str) -> dict[str, NDArray[Any]]:
     points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-    known, codes = np.unique(points, return_inverse=True)
-    is_word = np.array([chr(p).isalnum() or chr(p) == "_" for p in known], bool)[codes]
+    distinct, codes = np.unique(points, return_inverse=True)
+    is_word = np.array([chr(p).isalnum() or chr(p) == "_" for p in distinct], bool)[codes]
     newline = points == ord("\n")
     blank = (points == ord(" ")) | (points == ord("\t"))
     begin = _last(newline)

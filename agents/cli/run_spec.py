@@ -58,11 +58,11 @@ class RunSpec:
         if self.options.run_dir is not None:
             return Path(self.options.run_dir)
         parent = Path("runs") / self.task.name / self.agent.name
-        known = fields(type(self.config))
-        written = {k: v.value for k, v in self.settings.items() if known[k].type is not float}
+        own_fields = fields(type(self.config))
+        as_typed = {k: v.value for k, v in self.settings.items() if own_fields[k].type is not float}
         folder, earlier = (
             parent / f"{self.config.digest(self.task, values)}-s{self.config.seed}"
-            for values in ({}, written)
+            for values in ({}, as_typed)
         )
         return earlier if earlier.exists() and not folder.exists() else folder
 
@@ -142,8 +142,8 @@ def parse_run_spec(
     """Check all names and settings; `modes` are those that exist, `more` wins over options."""
     in_file, in_options = _read_layers(options)
     layers = (in_file, in_options, more or {})
-    given = {name: item for layer in layers for name, item in layer.items()}
-    mode = given.get("mode", SourcedValue("train", "--mode"))
+    merged = {name: item for layer in layers for name, item in layer.items()}
+    mode = merged.get("mode", SourcedValue("train", "--mode"))
     if str(mode.value) in RENAMED_MODES:
         present = RENAMED_MODES[str(mode.value)]
         note_renamed(mode.place, str(mode.value), present)
@@ -151,10 +151,10 @@ def parse_run_spec(
     if str(mode.value) not in modes:
         problem, hint = f"unknown mode {mode.value!r}", nearest(mode.value, modes)
         raise ConfigError(mode.place, "mode", problem, ", ".join(modes), hint)
-    if "run_dir" in given:
-        folder = folder_path(given["run_dir"].value, given["run_dir"].place)
+    if "run_dir" in merged:
+        folder = folder_path(merged["run_dir"].value, merged["run_dir"].place)
         options = argparse.Namespace(**{**vars(options), "run_dir": folder})
-    names = {kind: _find_name(kind, given) for kind in ("agent", "task")}
+    names = {kind: _find_name(kind, merged) for kind in ("agent", "task")}
     agent = find("agent", names["agent"].value, agents.AGENTS, names["agent"].place)
     task_class = tasks.task_class(names["task"].value, names["task"].place)
     cls, saved = config_class(agent), Path(options.run_dir or "") / "config.yaml"
@@ -162,10 +162,10 @@ def parse_run_spec(
     of_task: dict[str, SourcedValue] = {}
     for layer in layers:
         is_saved = layer is in_file and options.config is None  # not written by hand: no note
-        tell = None if is_saved else note_renamed
+        notify = None if is_saved else note_renamed
         own, of_layer = _split_by_owner(layer)
-        settings |= present_names(cls, own, tell)
-        of_task |= present_names(task_class, of_layer, tell)
+        settings |= present_names(cls, own, notify)
+        of_task |= present_names(task_class, of_layer, notify)
     task = tasks.from_given(names["task"].value, of_task, names["task"].place)
     if options.run_dir and saved.exists():
         run = read_file(saved)
@@ -174,11 +174,11 @@ def parse_run_spec(
     return RunSpec(str(mode.value), agent, task, config, settings, of_task, options)
 
 
-def _split_by_owner(given: Settings) -> tuple[Settings, Settings]:
+def _split_by_owner(settings: Settings) -> tuple[Settings, Settings]:
     """Return the settings of the agent, and those of the task without the prefix `task.`."""
-    of_task = {k.removeprefix("task."): v for k, v in given.items() if k.startswith("task.")}
+    of_task = {k.removeprefix("task."): v for k, v in settings.items() if k.startswith("task.")}
     own = {
-        k: v for k, v in given.items() if k not in NON_SETTING_KEYS and not k.startswith("task.")
+        k: v for k, v in settings.items() if k not in NON_SETTING_KEYS and not k.startswith("task.")
     }
     return own, of_task
 
@@ -196,13 +196,15 @@ def _read_layers(options: argparse.Namespace) -> tuple[Settings, Settings]:
     in_file = _translate_aliases(read_file(path), options.agent) if path else {}
     if "task.name" in in_file:
         in_file["task"] = in_file.pop("task.name")
-    given = dict(read_option(text) for text in options.set)
+    in_options = dict(read_option(text) for text in options.set)
     if options.seed is not None:
-        given["seed"] = SourcedValue(read_value(options.seed), "--seed")
+        in_options["seed"] = SourcedValue(read_value(options.seed), "--seed")
     for name in NON_SETTING_KEYS:
         if getattr(options, name) is not None:
-            given[name] = SourcedValue(str(getattr(options, name)), f"--{name.replace('_', '-')}")
-    return in_file, given
+            in_options[name] = SourcedValue(
+                str(getattr(options, name)), f"--{name.replace('_', '-')}"
+            )
+    return in_file, in_options
 
 
 def config_of(options: argparse.Namespace) -> Path | None:
@@ -214,49 +216,49 @@ def config_of(options: argparse.Namespace) -> Path | None:
     return path
 
 
-def _translate_aliases(given: dict[str, SourcedValue], agent: object) -> dict[str, SourcedValue]:
+def _translate_aliases(settings: dict[str, SourcedValue], agent: object) -> dict[str, SourcedValue]:
     """Return a file's settings with the names of another tool replaced by ours.
 
     A file without an agent, but with such names, is for the agent that has them as aliases.
     """
-    agent = given["agent"].value if "agent" in given else agent
+    agent = settings["agent"].value if "agent" in settings else agent
     for name, entry in agents.AGENTS.items():
         alias_groups = {key.partition(".")[0] for key in entry.aliases}
-        groups = {key.partition(".")[0] for key in given}
+        groups = {key.partition(".")[0] for key in settings}
         if groups & alias_groups and agent in (None, name):
             break
     else:
-        return given
-    _check_known(given, name, entry)
+        return settings
+    _check_known(settings, name, entry)
     translated: dict[str, SourcedValue] = {}
-    for key, item in given.items():
+    for key, item in settings.items():
         name_here = entry.aliases.get(key, key)
         if name_here in translated:
             other = translated[name_here].place
             problem = f"duplicate key {key!r}: it is {name_here!r}, which {other} has"
             raise ConfigError(item.place, "", problem, "each setting once")
         translated[name_here] = item
-    place = next(iter(given.values())).place
+    place = next(iter(settings.values())).place
     defaults = {"agent": name, "task": entry.task, **entry.alias_defaults}
     return {key: SourcedValue(value, place) for key, value in defaults.items()} | translated
 
 
-def _check_known(given: Mapping[str, SourcedValue], name: str, entry: Entry) -> None:
+def _check_known(settings: Mapping[str, SourcedValue], name: str, entry: Entry) -> None:
     """Check that every name is a setting, an earlier name of one, or an alias."""
-    settings = fields(config_class(find("agent", name, agents.AGENTS, name)))
-    known = [*entry.aliases, *NON_SETTING_KEYS, *settings]
-    earlier = {old for field in settings.values() for old in field.metadata["renamed_from"]}
-    for key, item in given.items():
-        if key not in known and key not in earlier and not key.startswith("task."):
-            problem, hint = f"unknown setting {key!r} of {name}", nearest(key, known)
-            raise ConfigError(item.place, "", problem, ", ".join(known), hint)
+    own_fields = fields(config_class(find("agent", name, agents.AGENTS, name)))
+    names = [*entry.aliases, *NON_SETTING_KEYS, *own_fields]
+    earlier = {old for field in own_fields.values() for old in field.metadata["renamed_from"]}
+    for key, item in settings.items():
+        if key not in names and key not in earlier and not key.startswith("task."):
+            problem, hint = f"unknown setting {key!r} of {name}", nearest(key, names)
+            raise ConfigError(item.place, "", problem, ", ".join(names), hint)
 
 
-def _find_name(kind: str, given: Settings) -> SourcedValue:
-    if kind in given:
-        return given[kind]
-    known = ", ".join(agents.AGENTS if kind == "agent" else tasks.TASKS)
-    raise ConfigError(f"--{kind}", "", "is required", known)
+def _find_name(kind: str, settings: Settings) -> SourcedValue:
+    if kind in settings:
+        return settings[kind]
+    names = ", ".join(agents.AGENTS if kind == "agent" else tasks.TASKS)
+    raise ConfigError(f"--{kind}", "", "is required", names)
 
 
 @functools.cache  # once in a process, as Python's own warnings

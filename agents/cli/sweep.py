@@ -72,13 +72,13 @@ def run_specs(
     """Yield values and specification of each run, in a folder of its own within the sweep's."""
     for combination in itertools.product(*grid.values()):
         values = dict(zip(grid, combination, strict=True))
-        given = {name: SourcedValue(value, f"--grid {name}") for name, value in values.items()}
+        settings = {name: SourcedValue(value, f"--grid {name}") for name, value in values.items()}
         first = _first_names(base)
         word = ",".join(f"{first.get(name, name)}={value}" for name, value in values.items())
         folder = sweep_dir(base, grid) / re.sub(r"[^\w.,=+-]", "_", word)
         changes = {"run_dir": folder, "config": config_of(base.options)}
         options = argparse.Namespace(**{**vars(base.options), **changes})
-        yield values, parse_run_spec(options, modes, given)
+        yield values, parse_run_spec(options, modes, settings)
 
 
 def sweep_dir(base: RunSpec, grid: Mapping[str, object]) -> Path:

@@ -184,12 +184,16 @@ class AgentConfig:
 
 def with_default(name: str, default: Any, first_default: Any = attrs.NOTHING) -> Any:
     """Redeclare a setting of every agent with another default."""
-    known = fields(AgentConfig)
-    if name not in known:
-        present = [n for n, field in known.items() if name in field.metadata["renamed_from"]]
-        hint = next(iter(present), nearest(name, known))
-        raise ConfigError("with_default()", "", f"unknown setting {name!r}", ", ".join(known), hint)
-    metadata = known[name].metadata
+    own_fields = fields(AgentConfig)
+    if name not in own_fields:
+        present_names = [
+            n for n, field in own_fields.items() if name in field.metadata["renamed_from"]
+        ]
+        hint = next(iter(present_names), nearest(name, own_fields))
+        raise ConfigError(
+            "with_default()", "", f"unknown setting {name!r}", ", ".join(own_fields), hint
+        )
+    metadata = own_fields[name].metadata
     return setting(
         default, metadata["help"], **metadata["bounds"],
         mutable_after_training=metadata["mutable_after_training"], first_default=first_default,
@@ -316,17 +320,17 @@ def read_file(path: Path) -> dict[str, SourcedValue]:
 
 
 def _flatten(node: yaml.MappingNode, path: Path, prefix: str) -> Iterator[tuple[str, SourcedValue]]:
-    seen: dict[str, int] = {}
+    first_lines: dict[str, int] = {}
     for key, value in node.value:
         line = key.start_mark.line + 1
         place = f"{path}, line {line}"
         if not isinstance(key, yaml.ScalarNode):
             raise ConfigError(place, "", "expected a plain text as the key", "`name: value` lines")
         name = prefix + key.value
-        if name in seen:
-            problem = f"duplicate key {name!r} (first in line {seen[name]})"
+        if name in first_lines:
+            problem = f"duplicate key {name!r} (first in line {first_lines[name]})"
             raise ConfigError(place, "", problem, "each name once")
-        seen[name] = line
+        first_lines[name] = line
         if isinstance(value, yaml.MappingNode):
             yield from _flatten(value, path, f"{name}.")
         elif isinstance(value, yaml.SequenceNode):

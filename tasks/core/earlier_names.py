@@ -57,7 +57,7 @@ def warn_renamed(old: str, new: str) -> None:
 
 
 def symbols_of(module: str) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a module: it finds what an earlier name stands for."""
+    """Return the `__getattr__` of a module: it returns what an earlier name refers to."""
 
     def find(name: str) -> Any:
         new = SYMBOLS[module].get(name)
@@ -83,7 +83,7 @@ def present_arguments(function: str, arguments: Mapping[str, Any]) -> dict[str, 
 
 
 def member(instance: object, name: str) -> Any:
-    """Return what an earlier name of a member or a setting stands for, as a class's `__getattr__`.
+    """Return the value of a member or setting by its earlier name; the `__getattr__` of a class.
 
     Raises:
         AttributeError: no class of the object ever had the name.

@@ -98,8 +98,8 @@ def _to_8_bits(image: "Image.Image", mode: str) -> "Image.Image":
     if image.mode[0] in "IF":  # Pillow would clip these at 255
         image = Image.fromarray(_from_16_bits(np.asarray(image)))
     if image.has_transparency_data:
-        drawn = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return image.convert(mode)
 
 

@@ -58,9 +58,9 @@ def look_up(name: object, entries: Mapping[str, Entry]) -> ResolvedEntry | None:
 
 def find(kind: str, name: object, entries: Mapping[str, Entry], place: str) -> ResolvedEntry:
     """Look a name up; an unknown one is a ConfigError with all names and the nearest one."""
-    found = look_up(name, entries)
-    if found is not None:
-        return found
+    resolved = look_up(name, entries)
+    if resolved is not None:
+        return resolved
     examples = [entry.example or pattern for pattern, entry in entries.items()]
-    known = ", ".join(entries)
-    raise ConfigError(place, kind, f"unknown {kind} {name!r}", known, nearest(name, examples))
+    names = ", ".join(entries)
+    raise ConfigError(place, kind, f"unknown {kind} {name!r}", names, nearest(name, examples))

@@ -215,47 +215,47 @@ def digest_values(settings: object, values: Mapping[str, Any] | None = None) -> 
     Those are the settings that differ from their first defaults. `values` replace the values of
     settings that do.
     """
-    found = {}
+    digested = {}
     for name, field in fields(type(settings)).items():
         value = getattr(settings, name)
         if value != field.metadata["first_default"]:
             first_name = (*field.metadata["renamed_from"], name)[0]
-            found[first_name] = (values or {}).get(name, value)
-    return found
+            digested[first_name] = (values or {}).get(name, value)
+    return digested
 
 
 def present_names(
     cls: type,
-    given: Mapping[str, SourcedValue],
-    tell: Callable[[str, str, str], None] | None = None,
+    settings: Mapping[str, SourcedValue],
+    notify: Callable[[str, str, str], None] | None = None,
 ) -> dict[str, SourcedValue]:
     """Return settings with the present name for each that is given by an earlier one.
 
-    `tell` is called with the place, the earlier name and the present one.
+    `notify` is called with the place, the earlier name and the present one.
 
     Raises:
         ConfigError: a setting is given by two names.
     """
-    known = _present_by_earlier(cls)
-    found: dict[str, SourcedValue] = {}
-    for name, item in given.items():
-        present = known.get(name, name)
-        if present in found or (present != name and present in given):
-            other = found.get(present, given.get(present, item))
+    present_by_earlier = _present_by_earlier(cls)
+    renamed: dict[str, SourcedValue] = {}
+    for name, item in settings.items():
+        present = present_by_earlier.get(name, name)
+        if present in renamed or (present != name and present in settings):
+            other = renamed.get(present, settings.get(present, item))
             problem = (
                 f"duplicate key {name!r}: the earlier name of {present!r}, which {other.place} has"
             )
             raise ConfigError(item.place, "", problem, "each setting once")
-        if present != name and tell is not None:
-            tell(item.place, name, present)
-        found[present] = item
-    return found
+        if present != name and notify is not None:
+            notify(item.place, name, present)
+        renamed[present] = item
+    return renamed
 
 
 def present_values(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return plain values, as a checkpoint has them, by the present names of their settings."""
-    known = _present_by_earlier(cls)
-    return {known.get(name, name): value for name, value in values.items()}
+    present_by_earlier = _present_by_earlier(cls)
+    return {present_by_earlier.get(name, name): value for name, value in values.items()}
 
 
 def _present_by_earlier(cls: type) -> dict[str, str]:
@@ -269,7 +269,7 @@ def _warn_renamed(place: str, old: str, new: str) -> None:
 
 
 def with_first_defaults(
-    cls: type, given: Mapping[str, SourcedValue], run: Mapping[str, SourcedValue], place: str
+    cls: type, settings: Mapping[str, SourcedValue], run: Mapping[str, SourcedValue], place: str
 ) -> dict[str, SourcedValue]:
     """Return settings of an existing run, with the defaults of its time where they are not given.
 
@@ -278,12 +278,12 @@ def with_first_defaults(
     """
     own = present_names(cls, run)
     first = {name: field.metadata["first_default"] for name, field in fields(cls).items()}
-    kept = {
+    defaults = {
         name: SourcedValue(first[name], place)
         for name, field in fields(cls).items()
         if first[name] != field.default and (name not in own or own[name].value == first[name])
     }
-    return {**kept, **present_names(cls, given)}
+    return {**defaults, **present_names(cls, settings)}
 
 
 def mutable_settings(cls: type) -> list[str]:
@@ -291,26 +291,26 @@ def mutable_settings(cls: type) -> list[str]:
     return [name for name, field in fields(cls).items() if field.metadata["mutable_after_training"]]
 
 
-def build(cls: type[T], given: Mapping[str, SourcedValue], others: Iterable[str] = ()) -> T:
+def build(cls: type[T], settings: Mapping[str, SourcedValue], others: Iterable[str] = ()) -> T:
     """Build a settings object from values with places; every error names the place.
 
     `others` are names of other settings, for hints.
     """
-    known = fields(cls)
+    own_fields = fields(cls)
     values = {}
-    for name, item in present_names(cls, given, _warn_renamed).items():
-        if name not in known:
+    for name, item in present_names(cls, settings, _warn_renamed).items():
+        if name not in own_fields:
             problem = f"unknown setting {name!r} of {cls.__name__}"
             earlier = _present_by_earlier(cls)
-            hint = nearest(name, [*known, *others, *earlier])
+            hint = nearest(name, [*own_fields, *others, *earlier])
             hint = earlier.get(hint or "", hint)
-            raise ConfigError(item.place, "", problem, ", ".join(known), hint)
+            raise ConfigError(item.place, "", problem, ", ".join(own_fields), hint)
         values[name] = _plain(item.value)
-        check(known[name], values[name], item.place)
+        check(own_fields[name], values[name], item.place)
     try:
         return cls(**values)
     except ConfigError as error:  # a setting that contradicts others
-        sources = present_names(cls, given)
+        sources = present_names(cls, settings)
         if error.field not in sources:
             raise
         place = sources[error.field].place

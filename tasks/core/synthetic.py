@@ -89,7 +89,7 @@ class TransformedTask(Task):
 
 
 def single_batch_task(task: Task, batch: Any) -> TransformedTask:
-    """Return a task that has a single batch, again and again."""
+    """Return a task that has a single batch, repeated."""
     return TransformedTask(base=task, transform=lambda _: batch)
 
 
