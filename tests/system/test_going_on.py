@@ -20,6 +20,7 @@ from agents.core.training.trainer import Learning
 from agents.seq2seq_adder import Seq2SeqAdder
 from main import main
 from tasks.core.settings import ConfigError
+from tasks.core.task import BatchRequest
 from tests.conftest import exact, same, small_agent, weights
 from tests.system.test_run import COMMAND, interrupt_at
 from visualization.recurrent import Edit
@@ -139,13 +140,13 @@ def test_a_copy_of_weights_is_no_agents_checkpoint(tmp_path: Path) -> None:
 def test_a_task_without_a_batch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Learning from a task that draws nothing is an error, also where an epoch ends."""
     agent = small_agent()
-    draw = type(agent.task).draw
+    iter_batches = type(agent.task).iter_batches
 
-    def first_epoch(self: object, wanted: object) -> Iterator[object]:
-        return draw(self, wanted) if wanted.epoch == 0 else iter(())
+    def first_epoch(self: object, request: BatchRequest) -> Iterator[object]:
+        return iter_batches(self, request) if request.epoch == 0 else iter(())
 
-    for drawn, epoch, taken in ((lambda *_: iter(()), 0, 0), (first_epoch, 1, 1)):
-        monkeypatch.setattr(type(agent.task), "draw", drawn)
+    for batches, epoch, taken in ((lambda *_: iter(()), 0, 0), (first_epoch, 1, 1)):
+        monkeypatch.setattr(type(agent.task), "iter_batches", batches)
         last = -(-agent.task.num_samples_in("train") // agent.config.batch_size)
         cursor = Cursor(start=(last - 1) * (epoch == 1))
         steps = train_steps(_stepper(agent), agent.task, cursor)

@@ -8,7 +8,7 @@ import yaml
 
 import tasks
 from agents.cli.run_spec import parse_run_spec
-from agents.core.config import AgentConfig
+from agents.core.config import AgentConfig, with_default
 from main import main, parse
 from tasks.core.settings import ConfigError, SourcedValue, build, fields, to_values
 from tests.conftest import small_agent
@@ -53,6 +53,13 @@ def test_no_other_type_is_turned_into_a_number(name: str, value: object) -> None
     """A float is no integer, a truth value no number, and what no float can hold is refused."""
     with pytest.raises(ConfigError, match=f"{name}: .*has the wrong type"):
         AgentConfig(**{name: value})
+
+
+def test_a_default_of_a_setting_that_does_not_exist_is_refused() -> None:
+    """An earlier name has the present one as its hint, and a misspelt one the nearest."""
+    for name, present in (("stop_at", "target_score"), ("lr_cycle", "lr_cycles")):
+        with pytest.raises(ConfigError, match=rf"unknown setting '{name}'.*mean {present}\?"):
+            with_default(name, 1.0)
 
 
 def test_a_total_of_numpys_is_learned_to() -> None:
