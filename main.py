@@ -1,12 +1,13 @@
-"""The command line: parse arguments, look up two names, call one method of the agent."""
+"""Command line: parse arguments, look up agent and task, call one method of the agent."""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from agents.cli import modes, streams
 from agents.core.version import VERSION
-from tasks.core.paths import expanded, named_folder
+from tasks.core.paths import expand_user, folder_path
 from tasks.core.settings import ConfigError, TerrariumError, nearest
 
 
@@ -19,41 +20,30 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parse.add_argument
+    repeated: dict[str, Any] = {"action": "append", "default": []}
     add("--agent", metavar="NAME", help="see --list-agents")
     add("--task", metavar="NAME", help="see --list-tasks")
-    add(
-        "--mode",
-        default=None,
-        metavar="MODE",
-        help="; ".join(f"{name}: {mode.line}" for name, mode in modes.MODES.items()),
-    )
-    add("--config", type=expanded, metavar="FILE.yaml", help="settings, agent and task from a file")
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="one setting, such as hidden_size=64 or task.reverse=none; as often as you like",
-    )
+    summaries = "; ".join(f"{name}: {mode.summary}" for name, mode in modes.MODES.items())
+    add("--mode", default=None, metavar="MODE", help=summaries)
+    file_help = "settings, agent and task from a file"
+    add("--config", type=expand_user, metavar="FILE.yaml", help=file_help)
+    set_help = "one setting, such as hidden_size=64 or task.reverse=none; as often as you like"
+    add("--set", **repeated, metavar="NAME=VALUE", help=set_help)
     add("--seed", metavar="N", help="short for --set seed=N")
     add("--run-dir", metavar="DIR", help="default: runs/TASK/AGENT/SETTINGS-sSEED")
     add(
         "--resume",
         default="auto",
         metavar="auto|never|PATH",
-        help="go on with the folder's run, put it aside, or start from a checkpoint file",
+        help="continue the run in the folder, archive it first, or start from a checkpoint file",
     )
     add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
-    add("--views", metavar="NAME,…", help="what --mode inspect looks at; without it, everything")
-    add(
-        "--over",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE,VALUE,…",
-        help="what --mode sweep goes through; twice: all combinations",
-    )
+    add("--views", metavar="NAME,…", help="views of --mode inspect; default: all")
+    grid_help = "values of a setting for --mode sweep; given twice: all combinations"
+    add("--grid", **repeated, metavar="NAME=VALUE,VALUE,…", help=grid_help)
+    add("--over", **repeated, help=argparse.SUPPRESS)  # earlier name of --grid
     add("runs", nargs="*", metavar="RUN", help="folders of two runs, for --mode compare")
-    add("--input", metavar="TEXT", help="what to predict; without it, lines on standard input")
+    add("--input", metavar="TEXT", help="what to predict; default: lines on standard input")
     add("--list-agents", action="store_true", help="one line for each agent")
     add("--list-tasks", action="store_true", help="one line for each task")
     add("--print-config", action="store_true", help="all settings, as a file for --config")
@@ -62,16 +52,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the options; an unknown one is a ConfigError with the nearest that there is."""
+    """Return the options; an unknown one is a ConfigError with the nearest existing one."""
     options, unknown = parser().parse_known_args(arguments)
     if unknown:
-        names = [name for action in parser()._actions for name in action.option_strings]
+        shown = [action for action in parser()._actions if action.help != argparse.SUPPRESS]
+        names = [name for action in shown for name in action.option_strings]
         word = unknown[0].partition("=")[0]
         raise ConfigError(
-            "command line", "", f"{word!r} is no option", ", ".join(names), nearest(word, names)
+            "command line", "", f"unknown option {word!r}", ", ".join(names), nearest(word, names)
         )
     if options.run_dir is not None:
-        options.run_dir = named_folder(options.run_dir, "--run-dir")
+        options.run_dir = folder_path(options.run_dir, "--run-dir")
     return options
 
 
@@ -90,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # such as a closed pipe, or a folder that may not be read
         return streams.end(str(error), 74)
     except KeyboardInterrupt:
-        return streams.end("interrupted; the same command goes on from here", 130)
+        return streams.end("interrupted; the same command continues from here", 130)
     return code
 
 

@@ -5,9 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tasks
-from tasks.core.paths import expanded
+from tasks.core.paths import expand_user
 from tasks.core.registry import Entry, find, look_up
-from tasks.core.settings import ConfigError, Given, as_at_first, build, nearest
+from tasks.core.settings import (
+    ConfigError,
+    SourcedValue,
+    build,
+    nearest,
+    present_values,
+    with_first_defaults,
+)
 
 if TYPE_CHECKING:
     from agents.core.agent import Agent
@@ -49,7 +56,7 @@ AGENTS = {
             "artifacts": "run_dir",
         },
         # Patience counts epochs there, and long runs want lower rates.
-        implied={"eval_every": None, "learning_rate": 2e-3, "muon_learning_rate": 0.02},
+        alias_defaults={"eval_every": None, "learning_rate": 2e-3, "muon_learning_rate": 0.02},
     ),
     "digits_lstm": Entry(
         "agents.digits_lstm",
@@ -79,12 +86,12 @@ def make(name: str, *, task: "str | Task", device: str = "auto", **settings: Any
     from tasks.core.task import Task
 
     chosen = task if isinstance(task, Task) else tasks.from_given(task, {}, place)
-    given = {key: Given(value, place) for key, value in settings.items()}
+    given = {key: SourcedValue(value, place) for key, value in settings.items()}
     return from_given(name, chosen, given, device, place)
 
 
 def from_given(
-    name: object, task: "Task", given: Mapping[str, Given], device: str, place: str
+    name: object, task: "Task", given: Mapping[str, SourcedValue], device: str, place: str
 ) -> "Agent":
     """Make an agent from settings that each know where they were written."""
     cls = find("agent", name, AGENTS, place).load()
@@ -100,7 +107,7 @@ def load(path: str | Path, device: str = "auto") -> "Agent":
     """
     from agents.core.runs.checkpoint import read_agent, run_folder_of
 
-    file = expanded(str(path))
+    file = expand_user(str(path))
     return from_checkpoint(read_agent(file), device, run_folder_of(file), f"checkpoint {path}")
 
 
@@ -115,13 +122,14 @@ def from_checkpoint(found: "Checkpoint", device: str, run_dir: Path, place: str)
             accepted = f"an entry for it in {kind}s.{kind.upper()}S before loading"
             raise ConfigError(place, kind, problem, accepted, nearest(values[kind], known))
 
-    def given(settings: Mapping[str, Any]) -> dict[str, Given]:
-        return {key: Given(value, place) for key, value in settings.items()}
+    def given(settings: Mapping[str, Any]) -> dict[str, SourcedValue]:
+        return {key: SourcedValue(value, place) for key, value in settings.items()}
 
-    task = tasks.from_given(values["task"], given(values["task_settings"]), place)
+    task_settings = present_values(tasks.task_class(values["task"]), values["task_settings"])
+    task = tasks.from_given(values["task"], given(task_settings), place)
     config = given(values["config"])
     cls = find("agent", values["agent"], AGENTS, place).load().Config
-    settings = as_at_first(cls, config, config, place)
+    settings = with_first_defaults(cls, config, config, place)
     agent = from_given(values["agent"], task, settings, device, place)
     agent.state.restore(found)
     agent.snapshots = Written(run_dir / FOLDER)

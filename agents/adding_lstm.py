@@ -41,8 +41,12 @@ class AddingConfig(AgentConfig):
         "open; chrono: gates remember over times up to chrono_length; identity: W_hh keeps the "
         "state as it is",
     )
-    backward_steps: int | None = setting(
-        None, "last steps of a series through which gradients go back; null: all of them", ge=1
+    bptt_steps: int | None = setting(
+        None,
+        "truncated backpropagation through time: last steps of a series that gradients reach; "
+        "null: all",
+        ge=1,
+        renamed_from="backward_steps",
     )
     forget_bias: float = setting(3.0, "bias of the forget gates, with init=forget_bias")
     chrono_length: int = setting(150, "steps, the longest memory of init=chrono", ge=3)
@@ -51,7 +55,7 @@ class AddingConfig(AgentConfig):
     learning_rate: float = with_default("learning_rate", 5e-3)
     muon_learning_rate: float = with_default("muon_learning_rate", 0.05)
     schedule: Schedule = with_default("schedule", "cosine")
-    raise_below: float | None = with_default("raise_below", 0.01)
+    curriculum_loss_threshold: float | None = with_default("curriculum_loss_threshold", 0.01)
     clip_norm: float | None = with_default("clip_norm", 0.3)
     batch_size: int = with_default("batch_size", 20)
     steps: int = with_default("steps", 1_000)
@@ -80,7 +84,7 @@ class SeriesReader(nn.Module):
 
     def __init__(self, config: AddingConfig, spec: SeriesToNumber) -> None:
         super().__init__()
-        self.backward_steps = config.backward_steps
+        self.bptt_steps = config.bptt_steps
         self.recurrent = recurrent(
             config.cell, spec.num_channels, config.hidden_size, config.num_layers
         )
@@ -95,10 +99,10 @@ class SeriesReader(nn.Module):
     def forward(self, series: Tensor) -> Tensor:
         """Return numbers (B, 1) after the last step of series (B, T, C).
 
-        In training gradients stop before the last `backward_steps` (truncated backpropagation
+        In training gradients stop before the last `bptt_steps` (truncated backpropagation
         through time, Williams and Peng 1990).
         """
-        last, state = self.backward_steps, None
+        last, state = self.bptt_steps, None
         if self.training and last is not None and last < series.shape[1]:
             with torch.no_grad():
                 _, state = self.recurrent(series[:, :-last])
@@ -140,7 +144,7 @@ class AddingLSTM(Agent):
         from agents.core.inspection.observation import RecurrentPart, observe
 
         moved = to_device(batch, self.device)
-        known = self.task.quantities(batch)
+        known = self.task.probe_targets(batch)
 
         def score() -> dict[str, Tensor]:
             error = (self.model(moved.series) - moved.number)[:, 0]
@@ -152,14 +156,14 @@ class AddingLSTM(Agent):
 
         reads, signs = _symbols(batch.series)
         part = RecurrentPart(
-            "reader", self.model.recurrent, reads, None, known.reading, known.places[0], score,
-            signs=signs,
+            "reader", self.model.recurrent, reads, None, known.encoder, known.position_keys[0],
+            score, signs=signs,
         )  # fmt: skip
         rows = self.task.rows(self.predict_arrays(batch), batch)
         return observe(
             self, batch, rows=rows, recurrent=(part,), characters=tuple(_TENTHS),
-            labels=[f"{row.brief} = {row.answer}" for row in rows], generate=generate,
-            tolerance=NEAR, short_names=[row.brief for row in rows],
+            labels=[f"{row.short_question} = {row.answer}" for row in rows], generate=generate,
+            tolerance=NEAR, short_names=[row.short_question for row in rows],
         )  # fmt: skip
 
 

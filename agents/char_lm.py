@@ -22,7 +22,7 @@ from agents.core.config import AgentConfig, ConfigError, setting, with_default
 from agents.core.layers import OneHot, recurrent
 from agents.core.training.loop import to_device
 from tasks.core.batch import take
-from tasks.core.task import Split, TextChunks, TextToNext
+from tasks.core.task import LanguageModelSpec, Split, TextChunks
 from tasks.text import NUL_SHOWN, UNKNOWN, Text
 from visualization.core.preserve import evaluation_mode
 
@@ -48,8 +48,12 @@ class CharLMConfig(AgentConfig):
     stateful: bool = setting(
         True, "in training, the state after a chunk goes on into the chunk after it"
     )
-    restart: float = setting(
-        0.05, "share of streams that begin anew at a chunk, so that it learns to", ge=0.0, le=1.0
+    state_reset_prob: float = setting(
+        0.05,
+        "probability of resetting the hidden state at a chunk boundary, in training",
+        ge=0.0,
+        le=1.0,
+        renamed_from="restart",
     )
     optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")
     learning_rate: float = with_default("learning_rate", 6e-2)
@@ -58,21 +62,23 @@ class CharLMConfig(AgentConfig):
     steps: int = with_default("steps", 4_000)
     threads: int | None = with_default("threads", 1)
     eval_samples: int = with_default("eval_samples", 200)
-    sample_length: int = setting(200, "characters of a continuation", ge=1, changeable=True)
+    sample_length: int = setting(
+        200, "characters of a continuation", ge=1, mutable_after_training=True
+    )
     temperature: float = setting(
         0.5, "heat of a continuation: logits are divided by it; 0: always the likeliest", ge=0.0,
-        changeable=True,
+        mutable_after_training=True,
     )  # fmt: skip
     top_k: int | None = setting(
         None, "likeliest characters that a continuation chooses from; null: all", ge=1,
-        changeable=True,
+        mutable_after_training=True,
     )  # fmt: skip
 
 
 class NextCharacter(nn.Module):
     """Codes in, logits of the next code out. B texts, T characters, V codes, L layers, H units."""
 
-    def __init__(self, config: CharLMConfig, spec: TextToNext) -> None:
+    def __init__(self, config: CharLMConfig, spec: LanguageModelSpec) -> None:
         super().__init__()
         num_codes = len(spec.characters)
         self.characters: nn.Module = OneHot(num_codes)
@@ -109,20 +115,20 @@ class CharLM(Agent):
 
     name = "char_lm"
     Config = CharLMConfig
-    spec_type = TextToNext
+    spec_type = LanguageModelSpec
     config: CharLMConfig
     model: NextCharacter
 
     @staticmethod
-    def build_model(config: CharLMConfig, spec: TextToNext) -> nn.Module:
+    def build_model(config: CharLMConfig, spec: LanguageModelSpec) -> nn.Module:
         """Return the network for the task's characters."""
         return NextCharacter(config, spec)
 
     def loss(self, batch: TextChunks) -> Tensor:
         """Return the mean cross entropy of the next characters, in nats."""
-        following = batch.following
+        following = batch.targets
         carries = self.model.training and self.config.stateful
-        state = self._carried(batch.begins) if carries else ()
+        state = self._carried(batch.reset_state) if carries else ()
         logits, *after = self.network(batch.text, *state)
         if carries:
             self.state.carried = {
@@ -142,7 +148,7 @@ class CharLM(Agent):
         if begins.all() or len(carried.get("0", ())) < len(begins):  # of a smaller batch, or none
             return ()
         draws = torch.rand(len(begins), device=begins.device)
-        goes_on = (~begins & (draws >= self.config.restart))[:, None, None]
+        goes_on = (~begins & (draws >= self.config.state_reset_prob))[:, None, None]
         return tuple(carried[name][: len(begins)] * goes_on for name in sorted(carried))
 
     def predict_batch(self, batch: TextChunks) -> Tensor:
@@ -254,15 +260,15 @@ class CharLM(Agent):
         moved = to_device(batch, self.device)
         with torch.inference_mode():
             answers = self.model(moved.text)[0].argmax(-1).cpu().numpy()
-        known = self.task.quantities(batch)
+        known = self.task.probe_targets(batch)
 
         def score() -> dict[str, Tensor]:
             logits = self.model(moved.text)[0]
-            asked = (moved.following != UNKNOWN).sum(1).clamp(min=1)
+            asked = (moved.targets != UNKNOWN).sum(1).clamp(min=1)
             loss = F.cross_entropy(
-                logits.transpose(1, 2), moved.following, reduction="none", ignore_index=UNKNOWN
+                logits.transpose(1, 2), moved.targets, reduction="none", ignore_index=UNKNOWN
             )
-            right = logits.argmax(-1) == moved.following
+            right = logits.argmax(-1) == moved.targets
             return {"accuracy": right.sum(1) / asked, "loss": loss.sum(1) / asked}
 
         def generate() -> tuple[Tensor, Tensor]:
@@ -273,7 +279,7 @@ class CharLM(Agent):
         characters = np.array(shown)
         part = RecurrentPart(
             "reader", self.model.recurrent, characters[batch.text], characters[answers],
-            known.reading, known.places[0], score,
+            known.encoder, known.position_keys[0], score,
         )  # fmt: skip
         rows = self.task.rows(answers, batch)
         return observe(

@@ -19,7 +19,7 @@ from agents.core.classification import classifier_observation, label_loss
 from agents.core.config import AgentConfig, ConfigError, setting, with_default
 from agents.core.training.evaluation import in_pieces
 from agents.core.training.loop import to_device
-from tasks.core.settings import changed
+from tasks.core.settings import non_default_settings
 from tasks.core.task import ImageLabels, ImageToLabel
 from visualization.core.preserve import evaluation_mode
 
@@ -64,14 +64,14 @@ class CnnConfig(AgentConfig):
     weight_decay: float = with_default("weight_decay", 0.05)
     batch_size: int = with_default("batch_size", 64)
     steps: int = with_default("steps", 2_000)
-    record_progression: int | None = with_default("record_progression", 8)
+    num_weight_snapshots: int | None = with_default("num_weight_snapshots", 8)
 
     def __attrs_post_init__(self) -> None:
         """Refuse settings that say nothing of the chosen architecture."""
         small = self.architecture in ("residual", "plain")
         of_small = ("channels", "num_stages", "num_blocks", "norm")
         of_large = ("weights", "weights_sha256", "image_size", "standardise")
-        for field, value in changed(self).items():
+        for field, value in non_default_settings(self).items():
             if field in (of_large if small else of_small):
                 problem = f"{value!r} does not go with the architecture {self.architecture}"
                 other = "a model of torchvision's" if small else "residual or plain"

@@ -96,14 +96,14 @@ class DigitsLSTM(Agent):
         from agents.core.inspection.observation import RecurrentPart
 
         moved = to_device(batch, self.device)
-        known = self.task.quantities(batch)
+        known = self.task.probe_targets(batch)
 
         def logits() -> Tensor:
             return cast("Tensor", self.model(moved.image))
 
         part = RecurrentPart(
             "reader", self.model.recurrent, thirds(moved.image.cpu().numpy()), None,
-            known.reading, known.places[0], label_scores(logits, moved.label),
+            known.encoder, known.position_keys[0], label_scores(logits, moved.label),
         )  # fmt: skip
         return classifier_observation(
             self, batch, logits, recurrent=(part,), short_names=_questions(self, batch)

@@ -31,7 +31,7 @@ class ParityConfig(AgentConfig):
     cell: Literal["lstm", "gru", "rnn"] = setting("lstm", "kind of recurrent layer")
     learning_rate: float = with_default("learning_rate", 1e-2)
     schedule: Schedule = with_default("schedule", "constant")
-    raise_below: float | None = with_default("raise_below", 0.05)
+    curriculum_loss_threshold: float | None = with_default("curriculum_loss_threshold", 0.05)
     batch_size: int = with_default("batch_size", 128)
     steps: int = with_default("steps", 2_000)
     eval_samples: int = with_default("eval_samples", 500)
@@ -90,7 +90,7 @@ class ParityLSTM(Agent):
         from agents.core.inspection.observation import RecurrentPart
 
         moved = to_device(batch, self.device)
-        spec, known = self.task.spec, self.task.quantities(batch)
+        spec, known = self.task.spec, self.task.probe_targets(batch)
         with torch.inference_mode():
             after_each = self.model.after_each(moved.sequence).argmax(-1).cpu().numpy()
 
@@ -99,7 +99,7 @@ class ParityLSTM(Agent):
 
         part = RecurrentPart(
             "reader", self.model.recurrent, np.array(list(spec.characters))[batch.sequence], None,
-            known.reading, known.places[0], label_scores(logits, moved.label),
+            known.encoder, known.position_keys[0], label_scores(logits, moved.label),
             self.model.characters(moved.sequence), np.array(spec.labels)[after_each],
         )  # fmt: skip
         return classifier_observation(self, batch, logits, recurrent=(part,))

@@ -43,9 +43,9 @@ class AdderConfig(AgentConfig):
     batch_size: int = with_default("batch_size", 128, 256)
     steps: int = with_default("steps", 12_600, 18_000)
     eval_every: int | None = with_default("eval_every", 600, 500)
-    rate_parts: int = with_default("rate_parts", 2, 4)  # of 1,800 and 10,800 steps
-    rate_growth: float = with_default("rate_growth", 6.0, 2.0)
-    stop_at: float | None = with_default("stop_at", 0.995, None)
+    lr_cycles: int = with_default("lr_cycles", 2, 4)  # of 1,800 and 10,800 steps
+    lr_cycle_growth: float = with_default("lr_cycle_growth", 6.0, 2.0)
+    target_score: float | None = with_default("target_score", 0.995, None)
 
 
 class EncoderDecoder(nn.Module):

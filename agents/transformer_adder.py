@@ -38,10 +38,14 @@ _LONGEST_WAVE = 10_000.0  # of the sinusoids, 1706.03762, section 3.5
 class TransformerConfig(AgentConfig):
     """Sizes and recipe of the Transformer."""
 
-    model_size: int = setting(64, "numbers that stand for a character between layers", ge=1)
+    d_model: int = setting(
+        64, "size of the vector of each character between layers", ge=1, renamed_from="d_model"
+    )
     num_layers: int = setting(2, "layers of encoder and decoder each", ge=1)
-    num_heads: int = setting(4, "heads of each attention; they share out model_size", ge=1)
-    feedforward_size: int = setting(256, "units between attention and attention", ge=1)
+    num_heads: int = setting(4, "heads of each attention; they share out d_model", ge=1)
+    d_ff: int = setting(
+        256, "hidden units of the feed-forward block", ge=1, renamed_from="feedforward_size"
+    )
     positions: Literal["learned", "sinusoidal", "rotary"] = setting(
         "learned",
         "how a place is told. learned, sinusoidal: a vector added to the character; rotary: turned "
@@ -134,7 +138,7 @@ class Layer(nn.Module):
 
     def __init__(self, config: TransformerConfig, looks_elsewhere: bool) -> None:
         super().__init__()
-        size, heads = config.model_size, config.num_heads
+        size, heads = config.d_model, config.num_heads
         self.own_norm = nn.LayerNorm(size)
         self.own = Attention(size, heads, config.positions == "rotary")
         self.looks_elsewhere = looks_elsewhere
@@ -142,8 +146,8 @@ class Layer(nn.Module):
             self.other_norm = nn.LayerNorm(size)
             self.other = Attention(size, heads, rotates=False)  # places of two texts: no distance
         self.forward_norm = nn.LayerNorm(size)
-        self.widen = HiddenLinear(size, config.feedforward_size)
-        self.narrow = HiddenLinear(config.feedforward_size, size)
+        self.widen = HiddenLinear(size, config.d_ff)
+        self.narrow = HiddenLinear(config.d_ff, size)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
@@ -170,7 +174,7 @@ class Transformer(nn.Module):
 
     def __init__(self, config: TransformerConfig, spec: TextToText) -> None:
         super().__init__()
-        num_codes, size = len(spec.characters), config.model_size
+        num_codes, size = len(spec.characters), config.d_model
         self.answer_length = spec.answer_length
         self.characters = nn.Embedding(num_codes, size)
         self.read_places = Places(config.positions, spec.question_length, size)
@@ -235,12 +239,10 @@ class TransformerAdder(Agent):
     @staticmethod
     def build_model(config: TransformerConfig, spec: TextToText) -> nn.Module:
         """Return the Transformer for the task's charset and lengths."""
-        size, heads = config.model_size, config.num_heads
+        size, heads = config.d_model, config.num_heads
         if size % (2 * heads):
             problem = f"{size} cannot be shared out evenly among {heads} heads"
-            raise ConfigError(
-                "transformer_adder", "model_size", problem, f"a multiple of {2 * heads}"
-            )
+            raise ConfigError("transformer_adder", "d_model", problem, f"a multiple of {2 * heads}")
         return Transformer(config, spec)
 
     @property

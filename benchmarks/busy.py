@@ -62,7 +62,12 @@ def measure_agent(name: str, rounds: int = ROUNDS, steps: int = 0) -> Figures:
     `steps` of one side; 0: as many as take about two seconds.
     """
     agent = agents.make(
-        name, task=TASKS[name], device="cpu", eval_samples=1, vitals=False, stop_at=None
+        name,
+        task=TASKS[name],
+        device="cpu",
+        eval_samples=1,
+        record_diagnostics=False,
+        target_score=None,
     )
     first = 10
     _seconds(agent, first)

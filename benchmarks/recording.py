@@ -1,4 +1,4 @@
-"""What recording for the doctor costs: `vitals` on beside off, learning the same bits.
+"""What recording for the doctor costs: `record_diagnostics` on beside off, learning the same bits.
 
 The timed part has the evaluations that an agent makes by default, so that both what is recorded
 with the steps and what is recorded with evaluations has its full share. Times are of the processor,
@@ -23,14 +23,18 @@ WARM_UP, TIMED, PARTS = 10, 40, 9
 ACCEPTED = 2.0  # percent of the time of the steps
 
 CASES: dict[str, Callable[[bool], Agent]] = {
-    "adder on add3x3": lambda vitals: agents.make(
-        "seq2seq_adder", task="add3x3", device="cpu", threads=1, vitals=vitals
+    "adder on add3x3": lambda records: agents.make(
+        "seq2seq_adder", task="add3x3", device="cpu", threads=1, record_diagnostics=records
     ),
-    "adding problem, T = 150": lambda vitals: agents.make(
-        "adding_lstm", task=tasks.make("adding_problem"), device="cpu", vitals=vitals
+    "adding problem, T = 150": lambda records: agents.make(
+        "adding_lstm", task=tasks.make("adding_problem"), device="cpu", record_diagnostics=records
     ),
-    "parity, 1,000 bits": lambda vitals: agents.make(
-        "parity_lstm", task=tasks.make("parity"), device="cpu", threads=1, vitals=vitals
+    "parity, 1,000 bits": lambda records: agents.make(
+        "parity_lstm",
+        task=tasks.make("parity"),
+        device="cpu",
+        threads=1,
+        record_diagnostics=records,
     ),
 }
 

@@ -14,7 +14,7 @@ import tasks
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig
 from tasks.core.registry import Entry
-from tasks.core.task import Pass, Quantities, Row, Split, Task
+from tasks.core.task import BatchRequest, ProbeTargets, Row, Split, Task
 
 NUM_SAMPLES = 8192
 NUM_INPUTS = 32
@@ -45,8 +45,7 @@ class TinyTask(Task):
     monitor = ("accuracy", "max")
     num_stages = 1
 
-    @property
-    def viewed(self) -> Task:
+    def for_display(self) -> Task:
         """The task itself."""
         return self
 
@@ -58,12 +57,12 @@ class TinyTask(Task):
         """Return normally distributed inputs and their classes."""
         return Vectors(*(array[:num] for array in _draw(split, seed)))
 
-    def draw(self, wanted: Pass) -> Iterator[Vectors]:
+    def iter_batches(self, request: BatchRequest) -> Iterator[Vectors]:
         """Yield slices of one shuffled array."""
-        inputs, label = _draw(wanted.split, wanted.seed)
-        order = np.random.default_rng([wanted.seed, wanted.epoch]).permutation(NUM_SAMPLES)
+        inputs, label = _draw(request.split, request.seed)
+        order = np.random.default_rng([request.seed, request.epoch]).permutation(NUM_SAMPLES)
         inputs, label = inputs[order], label[order]
-        for part in wanted.slices(NUM_SAMPLES):
+        for part in request.slices(NUM_SAMPLES):
             yield Vectors(inputs[part], label[part])
 
     def encode(self, x: Sequence[str]) -> Vectors:
@@ -84,9 +83,9 @@ class TinyTask(Task):
         pairs = zip(answers, targets.label, strict=True)
         return [Row("", str(a), str(t), bool(a == t)) for a, t in pairs]
 
-    def quantities(self, batch: Vectors) -> Quantities:
+    def probe_targets(self, batch: Vectors) -> ProbeTargets:
         """Return nothing: there are no moments."""
-        return Quantities({}, {})
+        return ProbeTargets({}, {})
 
 
 @functools.cache

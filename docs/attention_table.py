@@ -25,7 +25,7 @@ RUNS = "runs/lab"
 TASK = "--task add5x2 --set task.train_digits=3 --set threads=1"
 AGENTS = {
     "seq2seq": "--agent seq2seq_adder --set steps=2500 --set schedule=one_cycle "
-    "--set batch_size=256 --set stop_at=null",
+    "--set batch_size=256 --set target_score=null",
     "attention": "--agent attention_adder --set steps=1600",
     "transformer": "--agent transformer_adder --set steps=800",
     "transformer, rotary": "--agent transformer_adder --set steps=800 --set positions=rotary",
@@ -80,14 +80,14 @@ def right_by_column(agent: Agent, batch: TextPairs, hidden: NDArray[np.bool_]) -
         visible = memory.visible & ~torch.as_tensor(hidden)
         answer = torch.as_tensor(batch.answer).long()
         written = model.complete(memory._replace(visible=visible), answer).argmax(-1).numpy()
-    column = agent.task.quantities(batch).writing["column"]
+    column = agent.task.probe_targets(batch).decoder["column"]
     return [float((written == batch.answer)[column == k].mean()) for k in range(SHOWN)]
 
 
 def hiding(agent: Agent) -> list[tuple[str, list[float]]]:
     """Return what is still right of sums of two terms of three digits with a column hidden."""
     sums = agent.task.samples("test", 2 * NUM)
-    known = agent.task.quantities(sums).reading
+    known = agent.task.probe_targets(sums).encoder
     reads = known["column"]
     digits = (reads >= 0).sum(axis=1)
     whole = ((digits == 2 * SHOWN) & (reads.max(axis=1) == SHOWN - 1)).nonzero()[0]

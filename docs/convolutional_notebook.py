@@ -23,7 +23,7 @@ and what it finds on larger scans, is in [convolutional.md](convolutional.md).
 import agents
 from visualization import conv, show, trace
 
-agent = agents.make("cnn_classifier", task="digits", steps=300, record_progression=8, threads=1)
+agent = agents.make("cnn_classifier", task="digits", steps=300, num_weight_snapshots=8, threads=1)
 agent.learn()
 print(agent.evaluate())
 

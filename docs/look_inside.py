@@ -119,7 +119,7 @@ class Watched:
         self.study = agent.observe(self.batch)
         self.layer, self.trace = self.study.recurrent[0].layer, self.study.traces["encoder"]
         self.last = self.trace.h.shape[2] - 1
-        known = agent.task.quantities(self.batch).reading
+        known = agent.task.probe_targets(self.batch).encoder
         self.sums = [known[f"sum of column {column}"][:, -1] for column in range(3)]
         self.before = self.answers([])
 

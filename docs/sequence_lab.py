@@ -37,12 +37,13 @@ SOLVED = 0.01  # MSE; always answering 1 has 1/6
 ADAM = "--set optimizer=adam --set learning_rate=1e-3 --set schedule=constant"
 WAYS = {  # of learning the adding problem: what it is called, and the settings beside the defaults
     "in stages": "",
-    "at full length": "--set raise_below=null",
-    "at full length, chrono": "--set raise_below=null --set init=chrono --set chrono_length={t}",
-    "the notes' recipe": f"--set raise_below=null --set forget_bias=1.0 {ADAM} "
+    "at full length": "--set curriculum_loss_threshold=null",
+    "at full length, chrono": "--set curriculum_loss_threshold=null --set init=chrono "
+    "--set chrono_length={t}",
+    "the notes' recipe": f"--set curriculum_loss_threshold=null --set forget_bias=1.0 {ADAM} "
     "--set clip_norm=null --set batch_size=32",
-    "IRNN": f"--set raise_below=null --set cell=relu_rnn --set init=identity {ADAM}",
-    "tanh RNN": f"--set raise_below=null --set cell=rnn --set init=default {ADAM}",
+    "IRNN": f"--set curriculum_loss_threshold=null --set cell=relu_rnn --set init=identity {ADAM}",
+    "tanh RNN": f"--set curriculum_loss_threshold=null --set cell=rnn --set init=default {ADAM}",
 }
 
 
@@ -54,7 +55,7 @@ RECIPE = {  # the default recipe at T = 1000, with one part of it changed
     "Adam alone, 5e-3": "--set optimizer=adam",
     "batches of 50": "--set batch_size=50",
     "bfloat16": "--set precision=auto",  # where the CPU multiplies it natively
-    "gradients through the last 200 steps": "--set backward_steps=200",
+    "gradients through the last 200 steps": "--set bptt_steps=200",
 }
 
 
@@ -83,7 +84,7 @@ def history(folder: Path) -> History:
 
 def adding() -> None:
     """Every way of learning the adding problem, at every length of the notes."""
-    agent = f"--agent adding_lstm --task adding_problem --set stop_at={SOLVED}"
+    agent = f"--agent adding_lstm --task adding_problem --set target_score={SOLVED}"
     over = f"task.length={','.join(map(str, LENGTHS))}"
     lowest: dict[str, tuple[list[int], list[float]]] = {}
     print(f"| learned | {' | '.join(f'T = {t}' for t in LENGTHS)} |\n|---|{'---|' * len(LENGTHS)}")
@@ -93,7 +94,7 @@ def adding() -> None:
         if not all(_is_over(folder) for folder in folders.values()):
             parts = [f"task.length={t}" for t in LENGTHS] if "{t}" in settings else [over]
             for t, part in zip(LENGTHS, parts, strict=False):
-                chosen = f"{agent} {settings.format(t=t)} --mode sweep --over {part}"
+                chosen = f"{agent} {settings.format(t=t)} --mode sweep --grid {part}"
                 command(chosen, f"{RUNS}/{name}")
         found = {t: history(folder) for t, folder in folders.items()}
         print(f"| {way} | {' | '.join(_word(held) for held in found.values())} |")
@@ -158,7 +159,7 @@ def parity() -> None:
     agent = "--agent parity_lstm --task parity"
     for seed in range(SEEDS):
         run(f"parity-s{seed}", f"{agent} --seed {seed}")
-    run("parity-at-once", f"{agent} --set raise_below=null")
+    run("parity-at-once", f"{agent} --set curriculum_loss_threshold=null")
     run("mod3", "--agent parity_lstm --task mod3")
     run("xor2", "--agent parity_lstm --task xor2")
     staged, plain = (history(ROOT / RUNS / name) for name in ("parity-s0", "parity-at-once"))
@@ -200,7 +201,10 @@ def doctor() -> None:
     """Examine a run that learns nothing, and a network that is too deep; the notes had both."""
     deep = f"--agent parity_lstm --task parity {DEEP}"
     for name, arguments in (
-        ("parity-at-once", "--agent parity_lstm --task parity --set raise_below=null"),
+        (
+            "parity-at-once",
+            "--agent parity_lstm --task parity --set curriculum_loss_threshold=null",
+        ),
         ("deep", deep),
         ("deep-slower", f"{deep} --set learning_rate=0.002"),
     ):
@@ -225,7 +229,7 @@ def rates() -> None:
     steps = list(range(1, 1001))
 
     def shape(schedule: str, factor: float) -> tuple[list[int], list[float]]:
-        config = AgentConfig(schedule=schedule, rate_factor=factor)
+        config = AgentConfig(schedule=schedule, lr_decay=factor)
         return steps, [rate(config, step, len(steps)) for step in steps]
 
     save("schedules", Curves({
@@ -234,10 +238,10 @@ def rates() -> None:
             "cosine": shape("cosine", 0.1),
             "constant": shape("constant", 0.1),
         },
-        "with rate_parts=4": {
+        "with lr_cycles=4": {
             "warm_restarts": shape("warm_restarts", 0.1),
-            "step, rate_factor=0.5": shape("step", 0.5),
-            "cyclical, rate_factor=0.1": shape("cyclical", 0.1),
+            "step, lr_decay=0.5": shape("step", 0.5),
+            "cyclical, lr_decay=0.1": shape("cyclical", 0.1),
         },
     }), DPI)  # fmt: skip
 

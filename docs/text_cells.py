@@ -47,7 +47,7 @@ def bracket_cell(agent: CharLM, batch: TextChunks) -> int:
     with torch.inference_mode():
         trace = trace_cells(agent.model.recurrent, agent.model.characters(text))
     cells = trace.c[0].numpy()
-    depth = agent.task.quantities(batch).reading["bracket depth"].astype(float)
+    depth = agent.task.probe_targets(batch).encoder["bracket depth"].astype(float)
     depth[depth < 0] = np.nan
     correlations = correlate_units(cells, {"bracket depth": depth})[0, -1]
     unit = int(np.nanargmax(np.abs(correlations)))
@@ -77,7 +77,7 @@ def probes(agent: CharLM, batch: TextChunks) -> None:
     text = torch.as_tensor(batch.text).long()
     with torch.inference_mode():
         trace = trace_cells(agent.model.recurrent, agent.model.characters(text))
-    known = agent.task.quantities(batch).reading
+    known = agent.task.probe_targets(batch).encoder
     names = [f"{kind}{unit}" for kind in "hc" for unit in range(trace.h.shape[-1])]
     table = probe_states(trace.state(0), {n: known[n] for n in PLOTTED}, units=names)
     for row, name in enumerate(table.quantities):

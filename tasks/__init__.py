@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.registry import Entry, find, look_up
-from tasks.core.settings import ConfigError, Given, build, to_values
+from tasks.core.settings import ConfigError, SourcedValue, build, to_values
 
 if TYPE_CHECKING:
     from tasks.core.task import Task
@@ -13,51 +13,55 @@ TASKS = {
     "add<digits>x<terms>": Entry(
         "tasks.addition",
         "Addition",
-        "sums of <terms> positive integers of at most <digits> digits, as text",
+        "addition of <terms> positive integers of at most <digits> digits, as text",
         example="add3x3",
     ),
-    "parity": Entry("tasks.parity", "Parity", "is the number of ones in a bit string odd?"),
+    "parity": Entry("tasks.parity", "Parity", "parity of a bit string: is the number of ones odd?"),
     "xor2": Entry(
         "tasks.parity",
         "Parity",
-        "parity of two bits, the smallest problem that no linear read-out solves",
+        "parity of two bits, the smallest problem that no linear model solves",
         fields={"length": 2, "train_length": 2},
     ),
     "mod<modulus>": Entry(
-        "tasks.parity", "Parity", "the number of ones modulo <modulus>", example="mod3"
+        "tasks.parity", "Parity", "number of ones of a bit string modulo <modulus>", example="mod3"
     ),
-    "text": Entry("tasks.text", "Text", "the next character of a text, at every place"),
+    "text": Entry(
+        "tasks.text", "Text", "character-level language modelling: the next character of a text"
+    ),
     "adding_problem": Entry(
-        "tasks.adding_problem", "AddingProblem", "the sum of the two marked numbers of a series"
+        "tasks.adding_problem",
+        "AddingProblem",
+        "adding problem: the sum of the two marked numbers of a series",
     ),
     "digits": Entry(
         "tasks.digits",
-        "Scans",
+        "MnistLike",
         "small scans of handwritten digits that come with scikit-learn",
         fields={"source": "digits"},
     ),
     "mnist": Entry(
         "tasks.digits",
-        "Scans",
+        "MnistLike",
         "scans of handwritten digits, from idx files",
         fields={"source": "mnist"},
     ),
     "fashion_mnist": Entry(
         "tasks.digits",
-        "Scans",
+        "MnistLike",
         "small pictures of clothes, from idx files",
         fields={"source": "fashion_mnist"},
     ),
     "emnist": Entry(
         "tasks.digits",
-        "Scans",
+        "MnistLike",
         "scans of handwritten letters and digits, from idx files",
         fields={"source": "emnist"},
     ),
     "image_folder": Entry(
         "tasks.image_folder",
         "ImageFolder",
-        "pictures of any kind, in a folder of its own for each label",
+        "pictures of any kind, in one folder for each label",
     ),
 }
 
@@ -68,29 +72,31 @@ def task_class(name: object, place: str = "tasks.make()") -> type:
     return cls
 
 
-def from_given(name: object, given: Mapping[str, Given], place: str) -> "Task":
-    """Make a task from settings that each know where they were written."""
-    found = find("task", name, TASKS, place)
-    for field in found.fields.keys() & given.keys():
-        problem = f"{field!r} is already given by the task's name {found.name!r}"
+def from_given(name: object, given: Mapping[str, SourcedValue], place: str) -> "Task":
+    """Make a task from settings with their places."""
+    resolved = find("task", name, TASKS, place)
+    for field in resolved.fields.keys() & given.keys():
+        problem = f"{field!r} is already determined by the task's name {resolved.name!r}"
         others = ", ".join(TASKS)
         raise ConfigError(given[field].place, "", problem, f"another name of the form {others}")
-    named = {key: Given(value, f"task {name!r}") for key, value in found.fields.items()}
-    task: Task = build(found.load(), named | dict(given))
+    from_name = {
+        key: SourcedValue(value, f"task {name!r}") for key, value in resolved.fields.items()
+    }
+    task: Task = build(resolved.load(), from_name | dict(given))
     return task
 
 
 def make(name: str, **settings: Any) -> "Task":
     """Make a task by name; settings are the fields of its class."""
     place = "tasks.make()"
-    return from_given(name, {k: Given(v, place) for k, v in settings.items()}, place)
+    return from_given(name, {k: SourcedValue(v, place) for k, v in settings.items()}, place)
 
 
 def settings_of(task: "Task") -> dict[str, Any]:
-    """Return a task's settings as plain values, without those that its name already gives.
+    """Return a task's settings as plain values, without those that its name determines.
 
-    The name of a task that is not registered gives none.
+    The name of a task that is not registered determines none.
     """
-    found = look_up(task.name, TASKS)
-    named = found.fields if found else {}
-    return {name: value for name, value in to_values(task).items() if name not in named}
+    resolved = look_up(task.name, TASKS)
+    from_name = resolved.fields if resolved else {}
+    return {name: value for name, value in to_values(task).items() if name not in from_name}

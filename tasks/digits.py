@@ -1,17 +1,17 @@
-"""Which label does a scan have? Handwritten digits and letters, and small pictures of clothes.
+"""MNIST-like image classification: handwritten digits and letters, and small pictures of clothes.
 
 `digits` are the 1,797 scans of 8×8 pixels that come with scikit-learn (Alpaydin and Kaynak 1998,
 Optical Recognition of Handwritten Digits, UCI). `mnist` (LeCun et al. 1998), `fashion_mnist`
 (1708.07747) and `emnist` (1702.05373) are read from idx files whose paths are given.
 
-The last scans of a file are the test split, those before them validate, and the rest is for
-training. Only those of `digits` are first put into an order drawn once and for all, for there a
-writer's scans stand together; so writers are in every split. No two of the 1,797 are the same.
+The last scans of a file are the test split, those before them the validation split, and the rest is
+for training. Only the scans of `digits` are shuffled first, in a fixed order, because there the
+scans of a writer are adjacent; so every split has all writers. No two of the 1,797 are equal.
 
-A scan has a name, such as `test/17` for the test split's 17th, counted from 0:
+A scan has a name, such as `test/17` for scan 17 of the test split, counted from 0:
 
->>> from tasks.digits import Scans
->>> task = Scans()
+>>> from tasks.digits import MnistLike
+>>> task = MnistLike()
 >>> batch = task.encode(["test/17"])
 >>> batch.image.shape  # (batch, channels, height, width)
 (1, 1, 8, 8)
@@ -32,23 +32,24 @@ A scan has a name, such as `test/17` for the test split's 17th, counted from 0:
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.core import earlier_names
 from tasks.core.idx import read_idx, read_idx_header
 from tasks.core.images import read_grey
-from tasks.core.labelled import LabelledImages, NamedImages, Variation, Words
-from tasks.core.paths import expanded
+from tasks.core.labelled import Augmentation, ImageTerms, LabelledImages, NamedImages
+from tasks.core.paths import expand_user
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import ImageToLabel, Split
 from tasks.digits_labels import EMNIST_CLASSES, first_code, own_labels
 
 _BUNDLED = (1797, 8, 8)  # scans, rows, columns
-_BUNDLED_INK = 16  # a pixel that is all ink; in idx files 255
-_MOST = {"num_test": (5, 1000), "num_validation": (10, 500)}  # one in …, and at most
+_BUNDLED_INK = 16  # value of a pixel that is all ink; in idx files 255
+_MOST = {"num_test": (5, 1000), "num_validation": (10, 500)}  # one scan in …, and at most …
 _ACCEPTED = (
     "a scan's name, such as test/0, or the path of an image, such as a PNG, of dark ink on light "
     "paper or light ink on dark"
@@ -57,58 +58,67 @@ _FILES = ("images", "labels", "test_images", "test_labels")
 
 
 @attrs.frozen(kw_only=True)
-class Scans(LabelledImages):
-    """Name what a grey image of fixed size shows.
+class MnistLike(LabelledImages):
+    """MNIST-like image classification with grey images of fixed size.
 
-    An image file is read as grey and brought to the task's height and width by averaging over
-    areas. Its ink may be dark on light paper or light on dark: the paper is what most of the border
-    shows. Where the ink stands in the image must be as in the scans.
+    An image file is read as grey and resized to the task's height and width by averaging over
+    areas. Its ink may be dark on light paper or light on dark: the paper is the median of the
+    border. The ink must be positioned in the image as in the scans.
     """
 
-    words: ClassVar[Words] = Words("a scan", "scans", ("paper", "ink"), "ink", _ACCEPTED)
+    terms: ClassVar[ImageTerms] = ImageTerms("a scan", "scans", ("paper", "ink"), "ink", _ACCEPTED)
 
     source: Literal["digits", "mnist", "fashion_mnist", "emnist"] = setting(
-        "digits", "which scans; emnist: stored with rows and columns exchanged, which is undone"
+        "digits",
+        "data set; emnist: its files have rows and columns exchanged, which is undone",
     )
     images: str | None = setting(
-        None, "path of an idx file of scans, such as train-images-idx3-ubyte.gz; not for digits"
+        None, "path of the idx file of scans, such as train-images-idx3-ubyte.gz; not for digits"
     )
     labels: str | None = setting(
-        None, "path of the idx file of their labels, such as train-labels-idx1-ubyte.gz"
+        None, "path of the idx file of labels of the scans, such as train-labels-idx1-ubyte.gz"
     )
     test_images: str | None = setting(
-        None, "path of an idx file of test scans; null: the last of images"
+        None, "path of the idx file of test scans; null: the last scans of images"
     )
-    test_labels: str | None = setting(None, "path of the idx file of their labels")
+    test_labels: str | None = setting(None, "path of the idx file of labels of the test scans")
     classes: str | None = setting(
         None,
-        "label characters in the order of their codes; null: the source's own, for emnist of the "
-        "set (digits, letters, balanced, …) that the name of the file of labels contains",
+        "label characters in the order of their codes; null: those of the source, for emnist "
+        "of the set (digits, letters, balanced, …) in the name of the file of labels",
     )
-    height: int | None = setting(None, "pixels of a scan; null: as its file has them", ge=1)
-    width: int | None = setting(None, "pixels of a scan; null: as its file has them", ge=1)
+    height: int | None = setting(None, "height of a scan in pixels; null: that of the file", ge=1)
+    width: int | None = setting(None, "width of a scan in pixels; null: that of the file", ge=1)
     num_test: int | None = setting(
-        None, "last scans, withheld for the test; null: a fifth, at most 1,000", ge=1
+        None, "number of last scans, withheld for the test; null: a fifth, at most 1,000", ge=1
     )
     num_validation: int | None = setting(
-        None, "scans before them, withheld for validation; null: a tenth, at most 500", ge=1
+        None,
+        "number of scans before the test, withheld for validation; null: a tenth, at most 500",
+        ge=1,
     )
     shift: int = setting(
-        0, "pixels by which a training scan is moved at most, up, down and sideways", ge=0, le=7
+        0, "augmentation: largest translation of a training scan, in pixels", ge=0, le=7
     )
 
     def __attrs_post_init__(self) -> None:
-        """Refuse what does not go together; keep what a file says, as a checkpoint does without."""
+        """Check that settings fit together; store what a file says, for checkpoints."""
         place = f"task {self.name}"
         for field in (*_FILES, "classes", "height", "width"):
             if self.source == "digits" and getattr(self, field) is not None:
-                problem = f"{getattr(self, field)!r} does not go with digits, which are bundled"
+                problem = (
+                    f"{getattr(self, field)!r} cannot be combined with digits, which are bundled"
+                )
                 raise ConfigError(place, field, problem, "null, or the task mnist")
         if (self.test_images is None) != (self.test_labels is None):
             missing = "test_images" if self.test_images is None else "test_labels"
-            raise ConfigError(place, missing, "null does not go with the other", "both, or none")
+            raise ConfigError(
+                place, missing, "null cannot be combined with a path of the other", "both, or none"
+            )
         if self.test_images is not None and self.num_test is not None:
-            problem = f"{self.num_test} does not go with test_images, which are all for the test"
+            problem = (
+                f"{self.num_test} cannot be combined with test_images, which are all for the test"
+            )
             raise ConfigError(place, "num_test", problem, "null")
         if self.classes is not None and len(set(self.classes)) < max(2, len(self.classes)):
             problem = f"{self.classes!r} has a character twice, or fewer than two"
@@ -116,15 +126,15 @@ class Scans(LabelledImages):
         if self.source == "digits":
             _ranges(self)
         elif self.images is not None:
-            self._keep_what_is_found()
+            self._store_file_properties()
 
-    def _keep_what_is_found(self) -> None:
-        found: dict[str, object] = {}
+    def _store_file_properties(self) -> None:
+        properties: dict[str, object] = {}
         if self.height is None or self.width is None:
-            found = dict(zip(("height", "width"), _sizes(self)[1:], strict=True))
+            properties = dict(zip(("height", "width"), _sizes(self)[1:], strict=True))
         if self.source == "emnist" and self.labels is not None:
-            found["classes"] = "".join(_labels(self))
-        for field, value in found.items():
+            properties["classes"] = "".join(_labels(self))
+        for field, value in properties.items():
             if getattr(self, field) is None:
                 object.__setattr__(self, field, value)
 
@@ -135,7 +145,7 @@ class Scans(LabelledImages):
 
     @property
     def spec(self) -> ImageToLabel:
-        """The sizes of an image and the labels."""
+        """Size of an image, and labels."""
         if self.source == "digits":
             return ImageToLabel(1, *_BUNDLED[1:], _labels(self), is_handwriting=True)
         if self.height is None or self.width is None:
@@ -149,16 +159,16 @@ class Scans(LabelledImages):
 
     @property
     def ranges(self) -> Mapping[Split, range]:
-        """The scans of each split, counted over all files."""
+        """Numbers of the scans in each split, counted over all files."""
         return _ranges(self)
 
     @property
-    def variation(self) -> Variation:
-        """Training scans are shifted anew each time."""
-        return Variation(self.shift)
+    def augmentation(self) -> Augmentation:
+        """Random translation of training scans."""
+        return Augmentation(self.shift)
 
-    def take(self, number: NDArray[np.int64]) -> NamedImages:
-        """Return the scans of these numbers."""
+    def load(self, number: NDArray[np.int64]) -> NamedImages:
+        """Load the scans of these numbers."""
         image, label, ink = _data(self)
         scaled = image[number, None] / np.float32(ink)
         return NamedImages(scaled, label[number, None], number)
@@ -168,26 +178,26 @@ class Scans(LabelledImages):
         return self.name_in_split(number)
 
     def number_of(self, name: str) -> None:
-        """Return None: a scan has no other name."""
+        """Return None: scans have no other names."""
 
     def read(self, path: Path, place: str) -> NDArray[np.float32]:
-        """Return an image file as a scan (1, H, W); see the class."""
+        """Read an image file as a scan (1, H, W); see the class."""
         spec = self.spec
         return read_grey(path, spec.height, spec.width, place, _ACCEPTED)[None]
 
 
-def _path(task: Scans, field: str) -> Path:
-    """Return the path that a setting holds; without one it is an error that says what belongs."""
-    given = getattr(task, field)
-    if given is None:
+def _path(task: MnistLike, field: str) -> Path:
+    """Return the path in a setting; null is a ConfigError that says which file is required."""
+    path = getattr(task, field)
+    if path is None:
         kind = "idx3" if field.endswith("images") else "idx1"
-        problem = f"no file is named: {task.name} is read from files"
+        problem = f"is required: {task.name} is read from files"
         accepted = f"a path, such as train-{field}-{kind}-ubyte.gz; plain or compressed with gzip"
         raise ConfigError(f"task {task.name}", field, problem, accepted)
-    return expanded(given)
+    return expand_user(path)
 
 
-def _labels(task: Scans) -> tuple[str, ...]:
+def _labels(task: MnistLike) -> tuple[str, ...]:
     if task.classes is not None:
         return tuple(task.classes)
     own = own_labels(task.source, _path(task, "labels").name if task.source == "emnist" else "")
@@ -199,8 +209,8 @@ def _labels(task: Scans) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=32)
-def _sizes(task: Scans, field: str = "images") -> tuple[int, int, int]:
-    """Return scans, height and width of a file of images, from its header."""
+def _sizes(task: MnistLike, field: str = "images") -> tuple[int, int, int]:
+    """Return number, height and width of the scans in a file, from its header."""
     if task.source == "digits":
         return _BUNDLED
     path = _path(task, field)
@@ -213,57 +223,61 @@ def _sizes(task: Scans, field: str = "images") -> tuple[int, int, int]:
 
 
 @functools.lru_cache(maxsize=32)
-def _ranges(task: Scans) -> Mapping[Split, range]:
-    """Return which scans, counted over all files, are in each split."""
+def _ranges(task: MnistLike) -> Mapping[Split, range]:
+    """Return the numbers of the scans in each split, counted over all files."""
     num = _sizes(task)[0]
     withheld = {field: min(max(num // part, 1), most) for field, (part, most) in _MOST.items()}
-    given = {field: getattr(task, field) for field in _MOST}
-    withheld |= {field: value for field, value in given.items() if value is not None}
-    apart = task.test_images is not None
-    known = num if apart else num - withheld["num_test"]
-    trained = known - withheld["num_validation"]
-    if trained < 1:
-        field = next((field for field, value in given.items() if value), "images")
+    specified = {field: getattr(task, field) for field in _MOST}
+    withheld |= {field: value for field, value in specified.items() if value is not None}
+    has_test_file = task.test_images is not None
+    test_start = num if has_test_file else num - withheld["num_test"]
+    num_train = test_start - withheld["num_validation"]
+    if num_train < 1:
+        field = next((field for field, value in specified.items() if value), "images")
         problem = f"of {num} scans none is left for training"
         raise ConfigError(f"task {task.name}", field, problem, "fewer withheld ones")
-    end = num + _sizes(task, "test_images")[0] if apart else num
-    return {"train": range(trained), "validation": range(trained, known), "test": range(known, end)}
+    end = num + _sizes(task, "test_images")[0] if has_test_file else num
+    return {
+        "train": range(num_train),
+        "validation": range(num_train, test_start),
+        "test": range(test_start, end),
+    }
 
 
 @functools.lru_cache(maxsize=4)
-def _data(task: Scans) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
-    """Return all images (N, H, W), their labels (N,), and what a pixel of ink is in them.
+def _data(task: MnistLike) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
+    """Return all images (N, H, W), their labels (N,), and the value of a pixel that is all ink.
 
-    Bytes, for as float32 the largest set would take gigabytes. A file is read once in a process.
+    Images are bytes: as float32, the largest set would need gigabytes. A file is read once.
     """
     if task.source == "digits":
-        from sklearn.datasets import load_digits  # a second, and needed for nothing else
+        from sklearn.datasets import load_digits  # takes a second, and is not used elsewhere
 
-        found = load_digits()
-        order = np.random.default_rng(0).permutation(len(found.images))
-        labels = found.target.astype(np.int64)
-        return found.images.astype(np.uint8)[order], labels[order], _BUNDLED_INK
+        scans = load_digits()
+        order = np.random.default_rng(0).permutation(len(scans.images))
+        labels = scans.target.astype(np.int64)
+        return scans.images.astype(np.uint8)[order], labels[order], _BUNDLED_INK
     images, labels = _read_pair(task, "images", "labels")
-    wanted = (task.height, task.width)
-    if images.shape[1:] != wanted:
+    size = (task.height, task.width)
+    if images.shape[1:] != size:
         problem = f"its scans are {images.shape[1:]}"
-        raise ConfigError(str(task.images), "", problem, f"{wanted}, as the task was made with")
+        raise ConfigError(str(task.images), "", problem, f"{size}, as the task was made with")
     files = {"labels": labels}
     if task.test_images is not None:
         more, files["test_labels"] = _read_pair(task, "test_images", "test_labels")
-        if more.shape[1:] != wanted:
-            problem = f"its scans are {more.shape[1:]}, and those of images {wanted}"
+        if more.shape[1:] != size:
+            problem = f"its scans are {more.shape[1:]}, and those of images {size}"
             raise ConfigError(task.test_images, "", problem, "scans of one size")
         images = np.concatenate([images, more])
     codes = np.concatenate([*files.values()])
     first = first_code(task.source, _path(task, "labels").name, _labels(task), codes)
-    for field, held in files.items():
-        _demand_codes(task, field, held - first)
+    for field, field_codes in files.items():
+        _check_codes(task, field, field_codes - first)
     return images, codes - first, 255
 
 
-def _read_pair(task: Scans, *fields: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return images as a person sees them, and the codes of their labels."""
+def _read_pair(task: MnistLike, *fields: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return images in upright orientation, and the codes of their labels."""
     paths = [_path(task, field) for field in fields]
     _sizes(task, fields[0])
     images, codes = map(read_idx, paths)
@@ -275,11 +289,15 @@ def _read_pair(task: Scans, *fields: str) -> tuple[NDArray[np.uint8], NDArray[np
     return upright, codes.astype(np.int64)
 
 
-def _demand_codes(task: Scans, field: str, codes: NDArray[np.int64]) -> None:
-    """Refuse codes of labels for which there is no label."""
-    known = _labels(task)
+def _check_codes(task: MnistLike, field: str, codes: NDArray[np.int64]) -> None:
+    """Check that there is a label for every code."""
+    labels = _labels(task)
     low, high = codes.min(), codes.max()
-    if low < 0 or high >= len(known):
+    if low < 0 or high >= len(labels):
         problem = f"holds codes from {low} to {high}"
-        accepted = f"0 to {len(known) - 1}, for the labels {' '.join(known)}; see classes"
+        accepted = f"0 to {len(labels) - 1}, for the labels {' '.join(labels)}; see classes"
         raise ConfigError(str(_path(task, field)), "", problem, accepted)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = earlier_names.symbols_of(__name__)

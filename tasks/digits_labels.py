@@ -1,4 +1,4 @@
-"""Which labels the codes in files of scans stand for.
+"""Labels of MNIST-like data sets: the meaning of the codes in their files.
 
 >>> named_set("emnist-letters-train-labels-idx1-ubyte.gz")
 'letters'
@@ -32,23 +32,25 @@ CLASSES = {
 
 
 def named_set(file: str) -> str | None:
-    """Return the set of EMNIST that the name of a file says it is of."""
-    names = "|".join(EMNIST_CLASSES).replace("mnist", "(?<!e)mnist")  # of itself, not in emnist
-    found = re.search(names, file.lower())
-    return found[0] if found else None
+    """Return the set of EMNIST that is in the name of a file; None: no set is."""
+    names = "|".join(EMNIST_CLASSES).replace(
+        "mnist", "(?<!e)mnist"
+    )  # mnist, but not the end of emnist
+    match = re.search(names, file.lower())
+    return match[0] if match else None
 
 
 def own_labels(source: str, file: str) -> tuple[str, ...] | None:
-    """Return the labels of a source, for EMNIST those of the set that a file's name names."""
-    named = named_set(file) if source == "emnist" else None
-    return tuple(EMNIST_CLASSES[named]) if named else CLASSES.get(source)
+    """Return the labels of a source, for EMNIST those of the set in the name of the file."""
+    emnist_set = named_set(file) if source == "emnist" else None
+    return tuple(EMNIST_CLASSES[emnist_set]) if emnist_set else CLASSES.get(source)
 
 
 def first_code(source: str, file: str, labels: tuple[str, ...], codes: NDArray[np.int64]) -> int:
-    """Return the code of the first label, 0 or 1, given all codes that occur.
+    """Return the code of the first label, 0 or 1, from all codes that occur.
 
-    A source's own are known to count from 0, but those of EMNIST's letters from 1, unless a 0
-    occurs. Of labels that a person gave it is guessed: 1 if codes reach from 1 to their number.
+    The codes of a source count from 0, but those of EMNIST's letters from 1, unless a 0 occurs. For
+    labels from a setting it is guessed: 1 if the codes are from 1 to the number of labels.
     """
     low, high = codes.min(), codes.max()
     if labels != own_labels(source, file):

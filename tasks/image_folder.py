@@ -1,13 +1,13 @@
-"""Which label does a picture have? Pictures in a folder of their own for each label.
+"""Image folder: classification of pictures that are in one folder for each label.
 
-A folder `pets` with the folders `cat` and `dog` has the labels cat and dog. Which split a picture
-is in follows from a hash of its file alone: a picture that is added, renamed or removed moves no
-other one, and the same file in two places is in one split. Or `pets` has the folders `train`,
-`validation` and `test`, which have the folders of the labels. One of the last two may be missing,
-and is then taken out of `train`; and what stands in `test` or `validation` is left out of `train`.
+A folder `pets` with the folders `cat` and `dog` has the labels cat and dog. The split of a picture
+is determined by a hash of its file: adding, renaming or removing a picture changes no other one,
+and equal files are in the same split. Or `pets` has the folders `train`, `validation` and `test`,
+which have the folders of the labels. If one of the last two is missing, its split is a share of
+`train`. A file that is also in `test` or `validation` is left out of `train`.
 
-A picture has a name, such as `test/17` for the test split's 17th, counted from 0, or its path in
-the folder:
+A picture has a name, such as `test/17` for picture 17 of the test split, counted from 0, or its
+path in the folder:
 
 >>> import tempfile
 >>> from pathlib import Path
@@ -43,8 +43,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.images import read_pixels
-from tasks.core.labelled import LabelledImages, NamedImages, Variation, Words
-from tasks.core.paths import expanded, is_file
+from tasks.core.labelled import Augmentation, ImageTerms, LabelledImages, NamedImages
+from tasks.core.paths import expand_user, is_file
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import ImageToLabel, Split
 from tasks.image_files import (
@@ -52,10 +52,10 @@ from tasks.image_files import (
     LAYOUT,
     PLACE,
     Index,
+    build_index,
     common_size,
-    indexed,
+    image_cache,
     labels_in,
-    pictures,
 )
 
 _ACCEPTED = (
@@ -65,50 +65,66 @@ _ACCEPTED = (
 
 @attrs.frozen(kw_only=True)
 class ImageFolder(LabelledImages):
-    """Name what a picture shows. A picture of another size is brought to height and width."""
+    """Image folder: classification of pictures, resized to one height and width."""
 
-    words: ClassVar[Words] = Words("a picture", "pictures", ("black", "white"), "light", _ACCEPTED)
+    terms: ClassVar[ImageTerms] = ImageTerms(
+        "a picture", "pictures", ("black", "white"), "light", _ACCEPTED
+    )
 
     path: str | None = setting(
-        None, "folder with a folder of pictures for each label, or with train, validation and test"
+        None,
+        "path of a folder with a folder of pictures for each label, or with train, validation and "
+        "test",
     )
     classes: str | None = setting(
-        None, "names of the folders of labels, in their order, with / between; null: all, sorted"
+        None, "names of the folders of labels, in order, separated by /; null: all, sorted"
     )
-    height: int | None = setting(None, "pixels; null: as all pictures have them", ge=1)
-    width: int | None = setting(None, "pixels; null: as all pictures have them", ge=1)
-    num_channels: int = setting(3, "1: grey, 3: colours", ge=1, le=3)
+    height: int | None = setting(
+        None, "height of a picture in pixels; null: that of all pictures", ge=1
+    )
+    width: int | None = setting(
+        None, "width of a picture in pixels; null: that of all pictures", ge=1
+    )
+    num_channels: int = setting(3, "number of colour channels; 1: grey, 3: RGB", ge=1, le=3)
     validation: float = setting(
-        0.1, "share withheld for validation, if there is no folder validation", gt=0.0, lt=0.5
+        0.1,
+        "share of pictures withheld for validation, without a folder validation",
+        gt=0.0,
+        lt=0.5,
     )
     test: float = setting(
-        0.2, "share withheld for the test, if there is no folder test", gt=0.0, lt=0.5
+        0.2, "share of pictures withheld for the test, without a folder test", gt=0.0, lt=0.5
     )
     shift: int = setting(
-        0, "pixels by which a training picture is moved at most, up, down and sideways", ge=0
+        0, "augmentation: largest translation of a training picture, in pixels", ge=0
     )
-    flip: bool = setting(False, "whether every other training picture is seen in a mirror")
+    flip: bool = setting(False, "augmentation: mirror training pictures with probability 1/2")
 
     def __attrs_post_init__(self) -> None:
-        """Refuse what does not go together; keep what a folder says: a checkpoint does without."""
+        """Check that settings fit together; store what a folder says, for checkpoints."""
         if self.num_channels == 2:
             raise ConfigError(PLACE, "num_channels", "2 are neither grey nor colours", "1 or 3")
         if (self.height is None) != (self.width is None):
             missing = "height" if self.height is None else "width"
-            raise ConfigError(PLACE, missing, "null does not go with the other", "both, or none")
+            raise ConfigError(
+                PLACE,
+                missing,
+                "null cannot be combined with a number for the other",
+                "both, or none",
+            )
         if self.classes is not None:
-            _demand_names(self.classes)
+            _check_names(self.classes)
         if self.path is not None:
-            self._keep_what_is_found(_root(self.path))
+            self._store_folder_properties(_root(self.path))
         if self.height is not None and self.width is not None:
-            least = min(self.height, self.width)
-            if self.shift >= least:
+            shorter = min(self.height, self.width)
+            if self.shift >= shorter:
                 problem = (
                     f"{self.shift} moves a picture of {self.height} × {self.width} out of sight"
                 )
-                raise ConfigError(PLACE, "shift", problem, f"less than {least}")
+                raise ConfigError(PLACE, "shift", problem, f"less than {shorter}")
 
-    def _keep_what_is_found(self, root: Path) -> None:
+    def _store_folder_properties(self, root: Path) -> None:
         if self.classes is None:
             object.__setattr__(self, "classes", "/".join(labels_in(root)))
         assert self.classes is not None
@@ -124,7 +140,7 @@ class ImageFolder(LabelledImages):
 
     @property
     def spec(self) -> ImageToLabel:
-        """The sizes of a picture and the labels."""
+        """Size of a picture, and labels."""
         if self.classes is None or self.height is None or self.width is None:
             raise _no_path()
         labels = tuple(self.classes.split("/"))
@@ -132,18 +148,18 @@ class ImageFolder(LabelledImages):
 
     @property
     def ranges(self) -> Mapping[Split, range]:
-        """The pictures of each split."""
+        """Numbers of the pictures in each split."""
         return self._index.ranges
 
     @property
-    def variation(self) -> Variation:
-        """Training pictures are moved and mirrored anew each time."""
-        return Variation(self.shift, self.flip)
+    def augmentation(self) -> Augmentation:
+        """Random translation and mirroring of training pictures."""
+        return Augmentation(self.shift, self.flip)
 
-    def take(self, number: NDArray[np.int64]) -> NamedImages:
-        """Return the pictures of these numbers."""
+    def load(self, number: NDArray[np.int64]) -> NamedImages:
+        """Load the pictures of these numbers."""
         spec, index = self.spec, self._index
-        pixels = pictures(index, (spec.num_channels, spec.height, spec.width)).take(number)
+        pixels = image_cache(index, (spec.num_channels, spec.height, spec.width)).load(number)
         return NamedImages(pixels / np.float32(255), index.labels[number, None], number)
 
     def name_of(self, number: int) -> str:
@@ -151,14 +167,14 @@ class ImageFolder(LabelledImages):
         return self._index.names[number]
 
     def number_of(self, name: str) -> int | None:
-        """Return the number of the picture of a path in the folder."""
+        """Return the number of a picture by its path in the folder."""
         first = name.partition("/")[0]
         if self.path is None or first not in (*FOLDERS, *self.spec.labels):
-            return None  # without a look at the folder, which may be gone
+            return None  # without access to the folder, which may be missing
         return self._index.numbers.get(name) if is_file(_root(self.path) / name) else None
 
     def read(self, path: Path, place: str) -> NDArray[np.float32]:
-        """Return an image file (C, H, W), brought to the task's height and width."""
+        """Read an image file (C, H, W), resized to the task's height and width."""
         spec = self.spec
         shape = (spec.num_channels, spec.height, spec.width)
         return np.asarray(read_pixels(path, shape, place, _ACCEPTED) / np.float32(255))
@@ -168,19 +184,19 @@ class ImageFolder(LabelledImages):
         if self.path is None:
             raise _no_path()
         assert self.classes is not None
-        return indexed(_root(self.path), self.classes, self.test, self.validation)
+        return build_index(_root(self.path), self.classes, self.test, self.validation)
 
 
 def _root(path: str) -> Path:
-    return Path(os.path.abspath(expanded(path)))  # noqa: PTH100 - pathlib's follows links
+    return Path(os.path.abspath(expand_user(path)))  # noqa: PTH100 - pathlib's follows links
 
 
 def _no_path() -> ConfigError:
-    problem = "no folder is named: image_folder is read from files"
+    problem = "is required: image_folder is read from files"
     return ConfigError(PLACE, "path", problem, f"the path of {LAYOUT}")
 
 
-def _demand_names(classes: str) -> None:
+def _check_names(classes: str) -> None:
     names = classes.split("/")
     if "" in names or len(set(names)) < max(2, len(names)):
         problem = f"{classes!r} has a name twice, an empty one, or fewer than two"

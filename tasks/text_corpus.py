@@ -1,4 +1,4 @@
-"""Corpora: one file, or Python's own library; their parts, and where a text stands in them."""
+"""Text corpora: one file, or Python's own library; splits, and search of texts."""
 
 import functools
 import hashlib
@@ -11,19 +11,19 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.paths import expanded, why_not
+from tasks.core.paths import describe_os_error, expand_user
 from tasks.core.settings import ConfigError
 from tasks.core.task import Split
 from tasks.text_quantities import measure
 
-_LISTED = 100  # characters that an error repeats
-_BASE = 0x9E37_79B9_7F4A_7C15  # of the polynomials that tell texts apart; odd, so it has an inverse
+_LISTED = 100  # characters that an error message repeats
+_BASE = 0x9E37_79B9_7F4A_7C15  # of polynomial hashes of texts; odd, so that it has an inverse
 
 
-def listed(characters: str) -> str:
-    """Return characters as an error repeats them: the first hundred, and how many there are.
+def quote_characters(characters: str) -> str:
+    """Quote characters for an error message: the first hundred, and the total number.
 
-    >>> listed("abc")
+    >>> quote_characters("abc")
     "'abc'"
     """
     rest = f"… ({len(characters):,} in all)" if len(characters) > _LISTED else ""
@@ -32,56 +32,56 @@ def listed(characters: str) -> str:
 
 @attrs.frozen(eq=False, slots=False)
 class Corpus:
-    """A text, and what follows from it. All places count characters from its beginning."""
+    """Text corpus, with an index for search. All positions count characters from its beginning."""
 
     text: str
 
     @functools.cached_property
     def characters(self) -> str:
-        """Those that occur, in their order in Unicode."""
+        """Different characters of the text, in the order of Unicode."""
         return "".join(sorted(set(self.text)))
 
     @functools.cached_property
     def digest(self) -> str:
-        """A word that names the text; no number, whatever a reader of YAML takes for one."""
+        """Hash of the text, as a word that YAML does not read as a number."""
         return f"sha256-{hashlib.sha256(self.text.encode()).hexdigest()[:12]}"
 
     @functools.cached_property
     def points(self) -> NDArray[np.uint32]:
-        """The number of each character in Unicode (N,)."""
+        """Code point of each character (N,)."""
         return np.frombuffer(self.text.encode("utf-32-le"), np.uint32)
 
     @functools.cached_property
     def measures(self) -> Mapping[str, NDArray[Any]]:
-        """The quantities of `text_quantities` at each character, each (N,)."""
+        """Values of `text_quantities` at each character, each (N,)."""
         return measure(self.text)
 
     def parts(self, validation: float, test: float) -> dict[Split, tuple[int, int]]:
-        """Return where each split begins and ends: the withheld shares stand at the end."""
+        """Return begin and end of each split: the withheld shares are at the end."""
         size = len(self.text)
         first, second = size - round(size * (validation + test)), size - round(size * test)
         return {"train": (0, first), "validation": (first, second), "test": (second, size)}
 
-    @functools.lru_cache(maxsize=2)  # noqa: B019 - a process keeps at most two corpora anyway
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - a process has at most two corpora
     def codes(self, characters: str) -> NDArray[Any]:
-        """Return the position of each character among `characters` (N,), in the smallest type.
+        """Return the index of each character in `characters` (N,), in the smallest type.
 
         Raises:
-            ConfigError: names the first character that is not among them, and its place.
+            ConfigError: the text has another character; the first one is named.
         """
         table = np.full(max(int(self.points.max()), *map(ord, characters)) + 1, -1, np.int32)
         table[[ord(character) for character in characters]] = np.arange(len(characters))
-        found = table[self.points]
-        if found.min() < 0:
-            at = int(found.argmin())
+        codes = table[self.points]
+        if codes.min() < 0:
+            at = int(codes.argmin())
             line = self.text.count("\n", 0, at) + 1
             problem = f"the corpus has {self.text[at]!r} in line {line} (character {at + 1:,})"
-            raise ConfigError("Text", "characters", problem, f"only {listed(characters)}")
-        return found.astype(np.uint8 if len(characters) <= 256 else np.int32)
+            raise ConfigError("Text", "characters", problem, f"only {quote_characters(characters)}")
+        return codes.astype(np.uint8 if len(characters) <= 256 else np.int32)
 
     @functools.lru_cache(maxsize=3)  # noqa: B019 - as above: 17 bytes for each character
     def _index(self, length: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
-        """Return the sorted hashes of all texts of a length, their places, and who comes first."""
+        """Return sorted hashes of all texts of a length, their positions, and which come first."""
         hashes = _hashes(self.points, length)
         order = np.argsort(hashes, kind="stable")
         hashes = hashes[order]
@@ -90,26 +90,26 @@ class Corpus:
         return hashes, order, is_first
 
     def is_first(self, starts: NDArray[Any], length: int) -> NDArray[np.bool_]:
-        """Return which texts of a length stand nowhere earlier in the corpus (S,)."""
-        found: NDArray[np.bool_] = self._index(length)[2][starts]
-        return found
+        """Return which texts of a length do not occur earlier in the corpus (S,)."""
+        is_first: NDArray[np.bool_] = self._index(length)[2][starts]
+        return is_first
 
     def find(self, points: NDArray[np.uint32]) -> NDArray[np.int64]:
-        """Return where each of some texts (S, length) first stands in the corpus (S,); -1: no."""
+        """Return the first position of texts (S, length) in the corpus (S,); -1: not in it."""
         length = points.shape[1]
         if length > len(self.text):
             return np.full(len(points), -1)
         hashes, order, _ = self._index(length)
-        wanted = np.array([_hashes(row, length)[0] for row in points], np.uint64)
-        places = order[np.searchsorted(hashes, wanted).clip(max=len(order) - 1)]
+        keys = np.array([_hashes(row, length)[0] for row in points], np.uint64)
+        places = order[np.searchsorted(hashes, keys).clip(max=len(order) - 1)]
         same = self.points[places[:, None] + np.arange(length)] == points
         return np.where(same.all(axis=1), places, -1)
 
 
 def _hashes(points: NDArray[np.uint32], length: int) -> NDArray[np.uint64]:
-    """Return a number for every text of a length that depends on all of it (N − length + 1,).
+    """Return a hash of every text of a length (N − length + 1,).
 
-    Polynomials modulo 2⁶⁴ from differences of running sums, divided by the power of their place.
+    Polynomials modulo 2⁶⁴ from differences of running sums, divided by the power of the position.
     """
     powers, inverses = (
         np.multiply.accumulate(np.full(len(points), base, np.uint64))
@@ -120,16 +120,16 @@ def _hashes(points: NDArray[np.uint32], length: int) -> NDArray[np.uint64]:
 
 
 def read_corpus(path: str, num_characters: int, with_mark: bool = False) -> Corpus:
-    """Return the first characters of a file, or of the library's sources for an empty path.
+    """Read the first characters of a file, or of the library's sources for an empty path.
 
-    A byte-order mark at the beginning of a file is none of them, unless `with_mark`.
+    A byte-order mark at the beginning of a file is skipped, unless `with_mark`.
 
     Raises:
-        ConfigError: the file is missing, empty or no UTF-8 text.
+        ConfigError: the file is missing, empty or not UTF-8 text.
     """
     if not path:
         return _library(num_characters)
-    file = expanded(path)
+    file = expand_user(path)
     try:
         stat = file.stat()
         return _file(file, num_characters, with_mark, stat.st_mtime_ns, stat.st_size)
@@ -137,14 +137,14 @@ def read_corpus(path: str, num_characters: int, with_mark: bool = False) -> Corp
         raise
     except UnicodeDecodeError as error:
         problem = f"{path} is not UTF-8 text: byte {error.start:,} does not fit"
-    except (OSError, ValueError) as error:  # the second of a path that no file can have
-        problem = f"{path} {why_not(file, error)}"
+    except (OSError, ValueError) as error:  # ValueError: a path that no file can have
+        problem = f"{path} {describe_os_error(file, error)}"
     raise ConfigError("Text", "path", problem, "a file of text in UTF-8") from None
 
 
 @functools.lru_cache(maxsize=2)
 def _file(path: Path, num_characters: int, with_mark: bool, changed: int, size: int) -> Corpus:
-    # Line ends stay as they are, so that every character has its place.
+    # Line ends are not converted, so that positions are those in the file.
     text = path.read_bytes().decode("utf-8")
     text = text.removeprefix("" if with_mark else "\ufeff")[:num_characters]
     if not text:
@@ -154,20 +154,20 @@ def _file(path: Path, num_characters: int, with_mark: bool, changed: int, size: 
 
 @functools.lru_cache(maxsize=2)
 def _library(num_characters: int) -> Corpus:
-    """Return the sources of the library's modules, in an order that their names draw.
+    """Return the sources of the library's modules, ordered by a hash of their names.
 
-    So the last parts, which are withheld, are a sample of all. Packages are left out, as they may
-    not be installed, and so are what the build wrote and the few files that are not plain ASCII,
-    for a small set of characters.
+    So the last parts, which are withheld, are a random sample. Packages are left out, because they
+    may not be installed, and so are generated files and the few files that are not ASCII, for a
+    small character set.
     """
     folder = Path(sysconfig.get_path("stdlib"))
     files = [file for file in folder.glob("*.py") if not file.name.startswith("_sysconfigdata")]
     files.sort(key=lambda file: hashlib.sha256(file.name.encode()).digest())
     texts, size = [], 0
     for file in files:
-        found = file.read_bytes()
-        if size < num_characters and found.isascii():
-            texts.append(found.decode("ascii").replace("\r\n", "\n"))
+        data = file.read_bytes()
+        if size < num_characters and data.isascii():
+            texts.append(data.decode("ascii").replace("\r\n", "\n"))
             size += len(texts[-1])
     if not size:
         problem = f"the library's sources are not installed: {folder} has none"

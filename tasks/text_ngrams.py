@@ -1,4 +1,4 @@
-"""How well counting predicts: n-grams, the measure that a network on text must beat."""
+"""N-gram language models: the baseline of a network on text."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @attrs.frozen(eq=False)
 class _Counts:
-    """How often each gram occurs. A gram is a number: its characters are digits in base V.
+    """Counts of n-grams. A gram is a number: its characters are digits in base V.
 
     Attributes:
         grams: in rising order (G,).
@@ -28,26 +28,27 @@ class _Counts:
     @staticmethod
     def of(grams: NDArray[np.int64], base: int) -> "_Counts":
         """Count grams (N,) of V = `base` characters."""
-        known, counts = np.unique(grams, return_counts=True)
-        contexts, begins, kinds = np.unique(known // base, return_index=True, return_counts=True)
-        return _Counts(known, counts, contexts, np.add.reduceat(counts, begins), kinds)
+        distinct, counts = np.unique(grams, return_counts=True)
+        contexts, begins, kinds = np.unique(distinct // base, return_index=True, return_counts=True)
+        return _Counts(distinct, counts, contexts, np.add.reduceat(counts, begins), kinds)
 
     def smoothed(
         self, grams: NDArray[np.int64], base: int, lower: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return the odds of the last character of each gram (N,), given the one context shorter.
+        """Return the probability of the last character of each gram (N,), by absolute discounting.
 
-        Absolute discounting, interpolated; the discount is that of Ney, Essen and Kneser (1994):
-        n₁ / (n₁ + 2 n₂), from how many grams occur once and twice.
+        Interpolated with `lower`, that of the context that is one character shorter. The discount
+        is that of Ney, Essen and Kneser (1994): n₁ / (n₁ + 2 n₂), where n₁ and n₂ are the numbers
+        of grams that occur once and twice.
         """
         once, twice = (int((self.counts == times).sum()) for times in (1, 2))
         discount = once / max(1, once + 2 * twice) or 0.5
         at = np.searchsorted(self.contexts, grams // base).clip(max=len(self.contexts) - 1)
         is_known = self.contexts[at] == grams // base
-        seen = np.searchsorted(self.grams, grams).clip(max=len(self.grams) - 1)
-        count = np.where(self.grams[seen] == grams, self.counts[seen], 0)
-        kept = np.maximum(count - discount, 0.0) + discount * self.kinds[at] * lower
-        return np.where(is_known, kept / self.totals[at], lower)
+        index = np.searchsorted(self.grams, grams).clip(max=len(self.grams) - 1)
+        count = np.where(self.grams[index] == grams, self.counts[index], 0)
+        discounted = np.maximum(count - discount, 0.0) + discount * self.kinds[at] * lower
+        return np.where(is_known, discounted / self.totals[at], lower)
 
 
 def ngram_bits(
@@ -57,11 +58,11 @@ def ngram_bits(
     num_codes: int,
     longest: int = 8,
 ) -> tuple[float, ...]:
-    """Return the bits per character of n-grams that know 0, 1, … and `longest` characters.
+    """Return the bits per character of n-grams with contexts of 0, 1, … and `longest` characters.
 
-    Interpolated Kneser–Ney (1995; as in Chen and Goodman 1999): the shorter contexts that stand in
-    count in how many different contexts a gram occurs, not how often. At the beginning of a text,
-    only what has been read of it is known, as for a network.
+    Interpolated Kneser–Ney (1995; as in Chen and Goodman 1999): for the shorter contexts, the count
+    of a gram is the number of different contexts in which it occurs. At the beginning of a text,
+    the context is what has been read so far, as for a network.
 
     Args:
         train: codes that are counted (N,).
@@ -74,7 +75,7 @@ def ngram_bits(
     longest = min(longest, text.shape[1])
     while num_codes ** (longest + 1) >= 2**63:
         longest -= 1
-    given = np.concatenate([text, following[:, -1:]], axis=1).astype(np.int64)
+    sequences = np.concatenate([text, following[:, -1:]], axis=1).astype(np.int64)
     num_samples, num_steps = text.shape
     shorter = np.full((num_samples, num_steps), 1 / num_codes)  # of the continuation counts
     odds = shorter
@@ -82,7 +83,7 @@ def ngram_bits(
     for size, counts, continued in _all_counts(train.astype(np.int64), num_codes, longest):
         # The gram that ends with the next character after step t has its first one at t + 1 - size.
         places = slice(max(0, size - 1), None)
-        grams = _grams(given[:, 1:] if size == 0 else given, size + 1, num_codes)
+        grams = _grams(sequences[:, 1:] if size == 0 else sequences, size + 1, num_codes)
         odds = odds.copy()
         odds[:, places] = counts.smoothed(grams, num_codes, shorter[:, places])
         bits.append(float(-np.log2(odds).mean()))

@@ -1,12 +1,12 @@
-r"""What a person can say of a text at every character, for probes of what a network keeps of it.
+r"""Probe targets of a text at every character, such as the bracket depth.
 
-The rules are those of Python's sources, and hold for other texts as far as they go. Each value is
-what is known when that character has been read, so that it can be found in a state:
+The rules are those of Python's syntax, applied to any text. Each value depends only on the
+characters up to its own, so that a hidden state can contain it:
 
->>> known = measure("f(a, 'b')  # c\n")
->>> known["inside quotes"].tolist()  # from the opening quote on, until the closing one is read
+>>> values = measure("f(a, 'b')  # c\n")
+>>> values["inside quotes"].tolist()  # from the opening quote on, until the closing one is read
 [0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0]
->>> known["bracket depth"].astype(int).tolist()  # brackets in quotes and comments do not count
+>>> values["bracket depth"].astype(int).tolist()  # brackets in quotes and comments do not count
 [0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0]
 """
 
@@ -24,8 +24,8 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _FIELD = re.compile(_TOKEN.pattern + r"|(?P<colon>:)", re.VERBOSE)
-_ESCAPED = r"\\[\s\S]"  # an escaped quote ends no string, in raw ones neither
-_REST = {  # of a string after its opening quote; one quote ends at the latest with its line
+_ESCAPED = r"\\[\s\S]"  # an escaped quote does not end a string, also not a raw one
+_REST = {  # of a string after its quote; a single quote ends at the latest with its line
     "'": re.compile(rf"(?:[^\\\n']|{_ESCAPED})*(?P<end>')?"),
     '"': re.compile(rf'(?:[^\\\n"]|{_ESCAPED})*(?P<end>")?'),
     "'''": re.compile(rf"[^\\']*(?:(?:{_ESCAPED}|'(?!''))[^\\']*)*(?P<end>''')?"),
@@ -33,11 +33,11 @@ _REST = {  # of a string after its opening quote; one quote ends at the latest w
 }
 _LITERAL = re.compile(rf"\\N\{{[^}}\n]*\}}|{_ESCAPED}|\{{\{{|\}}\}}|['\"]{{3}}|[{{}}'\"\n]")
 _OPENING = "([{"
-_DEEPEST = 8  # replacement fields within each other
+_DEEPEST = 8  # nested replacement fields
 
 
 def _plain_end(text: str, at: int, quote: str) -> tuple[int, bool]:
-    """Return where a string without fields ends after its opening quote, and if it is closed."""
+    """Return the end of a string without fields after its opening quote, and if it is closed."""
     match = _REST[quote].match(text, at)
     assert match is not None  # the rest may be empty
     return match.end(), match["end"] is not None
@@ -46,24 +46,24 @@ def _plain_end(text: str, at: int, quote: str) -> tuple[int, bool]:
 def _literal_end(
     text: str, at: int, quote: str, depth: int, *, raw: bool, spec: bool = False
 ) -> tuple[int, bool]:
-    """Return the end of an f-string's literal part with all its fields, and whether it has one.
+    """Return the end of an f-string's literal part with all its fields, and whether it is closed.
 
-    Without one, the end is as far as it was looked for. A format specification (`spec`) ends before
-    the brace that closes its field. `depth` is that of the fields around it.
+    If it is not, the end is where the search ended. A format specification (`spec`) ends before the
+    brace that closes its field. `depth` is the number of fields around it.
     """
     while match := _LITERAL.search(text, at):
-        found, at = match[0], match.end()
-        if found.startswith(quote):
+        token, at = match[0], match.end()
+        if token.startswith(quote):
             return match.start() + len(quote), not spec
-        if found[0] in "'\"":
+        if token[0] in "'\"":
             at = match.start() + 1
-        elif found[:2] == "\\N" and raw:
+        elif token[:2] == "\\N" and raw:
             at = match.start() + 2
-        elif found == "\n" and len(quote) == 1:
+        elif token == "\n" and len(quote) == 1:
             return at, False
-        elif found[0] == "}" and spec:
+        elif token[0] == "}" and spec:
             return match.start(), True
-        elif found == "{" or (found == "{{" and spec):
+        elif token == "{" or (token == "{{" and spec):
             at, closed = _field_end(text, match.start() + 1, quote, depth + 1, raw=raw)
             if not closed:
                 return at, False
@@ -71,7 +71,7 @@ def _literal_end(
 
 
 def _field_end(text: str, at: int, quote: str, depth: int, *, raw: bool) -> tuple[int, bool]:
-    """Return the end of a replacement field that begins at `at`, and whether it has one."""
+    """Return the end of a replacement field that begins at `at`, and whether it is closed."""
     if depth > _DEEPEST:
         return at, False
     brackets = 0
@@ -92,20 +92,20 @@ def _field_end(text: str, at: int, quote: str, depth: int, *, raw: bool) -> tupl
 
 
 def _string_end(text: str, opening: "re.Match[str]", depth: int = 0) -> tuple[int, bool]:
-    """Return where a string ends, given its opening, and whether it is closed."""
+    """Return the end of a string after its opening, and whether it is closed."""
     prefix, quote = opening["prefix"], opening["quote"]
-    if prefix:  # only these have fields, in which the same quote may stand (PEP 701)
+    if prefix:  # only these have fields, which may contain the same quote (PEP 701)
         return _literal_end(text, opening.end(), quote, depth, raw="r" in prefix.lower())
     return _plain_end(text, opening.end(), quote)
 
 
 def tokens(text: str) -> Iterator[tuple[str, int, int]]:
-    """Yield each string, comment and bracket: its kind, its beginning and its end.
+    """Yield each string, comment and bracket: kind, begin and end.
 
-    A string begins with its opening quote; one that nothing closes (`open`) ends with its line, or
-    with the text. An f-string whose fields do not end, or nest more than eight deep, is read as a
+    A string begins with its opening quote; an unclosed one (`open`) ends with its line, or with the
+    text. An f-string whose fields do not end, or are nested more than eight deep, is read as a
     string without fields, and so are those in the part that was searched for its end: no part is
-    searched twice, and the time is that of the text's length.
+    searched twice, and the time is linear in the length of the text.
     """
     at = searched = 0
     while match := _TOKEN.search(text, at):
@@ -123,13 +123,12 @@ def tokens(text: str) -> Iterator[tuple[str, int, int]]:
 
 
 def measure(text: str) -> Mapping[str, NDArray[Any]]:
-    """Return each quantity of a text at each character (characters,).
+    """Return the probe targets of a text at each character, each (characters,).
 
-    `inside quotes`, `inside comment`: 0 or 1, from the opening sign on until the next character no
-    longer belongs to it. `bracket depth`: open brackets. `indentation`: blanks at the line's
-    beginning, as far as they are read. `line position`: characters since the line's beginning, 0
-    for the newline before. `word length`: letters, digits and underscores read without another
-    character between them.
+    `inside quotes`, `inside comment`: 0 or 1, from the opening symbol until the next character is
+    outside. `bracket depth`: number of open brackets. `indentation`: blanks at the beginning of the
+    line, so far. `line position`: characters since the beginning of the line, 0 for the newline
+    before. `word length`: number of letters, digits and underscores since another character.
     """
     quotes, comments, depths = (np.zeros(len(text) + 1, np.int32) for _ in range(3))  # changes
     depth = 0
@@ -141,7 +140,7 @@ def measure(text: str) -> Mapping[str, NDArray[Any]]:
             comments[begin] += 1
             comments[end] -= 1
         else:
-            change = 1 if kind in _OPENING else -min(1, depth)  # prose closes what it never opened
+            change = 1 if kind in _OPENING else -min(1, depth)  # prose may close what is not open
             depths[begin] += change
             depth += change
     return {
@@ -154,8 +153,8 @@ def measure(text: str) -> Mapping[str, NDArray[Any]]:
 
 def _of_lines(text: str) -> dict[str, NDArray[Any]]:
     points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-    known, codes = np.unique(points, return_inverse=True)
-    is_word = np.array([chr(p).isalnum() or chr(p) == "_" for p in known], bool)[codes]
+    distinct, codes = np.unique(points, return_inverse=True)
+    is_word = np.array([chr(p).isalnum() or chr(p) == "_" for p in distinct], bool)[codes]
     newline = points == ord("\n")
     blank = (points == ord(" ")) | (points == ord("\t"))
     begin = _last(newline)
@@ -171,6 +170,6 @@ def _of_lines(text: str) -> dict[str, NDArray[Any]]:
 
 
 def _last(true: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the last place up to here at which something is true (N,); -1: none."""
+    """Return the last index up to each one at which a value is true (N,); -1: none."""
     places = np.where(true, np.arange(len(true)), -1)
     return np.maximum.accumulate(places) if len(true) else places

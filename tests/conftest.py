@@ -78,8 +78,10 @@ def small_agent(name: str = "seq2seq_adder", **settings: object) -> Agent:
     """Return a small agent on the first registered task that supplies what it learns from."""
     cls = tasks.find("agent", name, agents.AGENTS, "test").load()
     known = {field: value for field, value in SMALL.items() if field in fields(cls.Config)}
-    known |= {"raise_below": None}  # on a task's last stage, where every weight counts
-    known |= {"record_progression": None}
+    known |= {
+        "curriculum_loss_threshold": None
+    }  # on a task's last stage, where every weight counts
+    known |= {"num_weight_snapshots": None}
     if "task" in settings:
         return agents.make(name, device="cpu", **(known | settings))
     for pattern, entry in tasks.TASKS.items():

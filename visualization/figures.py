@@ -51,8 +51,8 @@ def _(record: Curves) -> Figure:
 
 def _short(row: Answered, most: int = 24) -> str:
     """Return a question, or a long one in few words: its own, or its beginning and length."""
-    if row.brief or len(row.question) <= most:
-        return row.brief or row.question
+    if row.short_question or len(row.question) <= most:
+        return row.short_question or row.question
     return f"{row.question[:10]}… ({len(row.question):,} long)"
 
 
@@ -93,10 +93,10 @@ def _(record: AnswerTable) -> Figure:
     style: dict[str, Any] = {"fontsize": 10, "family": "monospace", "ha": "right", "va": "center",
                              "parse_math": False}  # fmt: skip
     for line, (row, cell) in enumerate(zip(record.rows, cells, strict=False), start=2):
-        colors = INK, GOOD if row.right else BAD, MUTED
+        colors = INK, GOOD if row.correct else BAD, MUTED
         for x, words, color in zip(ends, cell, colors, strict=True):
             axes.text(x, line, words, color=color, **style)
-        axes.text(ends[1] + 0.08, line, "" if row.right else "✗", color=BAD, fontsize=10,
+        axes.text(ends[1] + 0.08, line, "" if row.correct else "✗", color=BAD, fontsize=10,
                   va="center")  # fmt: skip
     return figure
 
@@ -216,7 +216,7 @@ def _(record: AnswerTable) -> str:
     rows = [
         head,
         *(
-            (_short(row), _visible(row.answer), _visible(row.target), "" if row.right else "✗")
+            (_short(row), _visible(row.answer), _visible(row.target), "" if row.correct else "✗")
             for row in record.rows
         ),
     ]

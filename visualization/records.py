@@ -27,11 +27,11 @@ class Answered(Protocol):
         """The right one."""
 
     @property
-    def right(self) -> bool:
+    def correct(self) -> bool:
         """Whether the answer is."""
 
     @property
-    def brief(self) -> str:
+    def short_question(self) -> str:
         """The question in few words, where it is long; else nothing."""
 
 

@@ -1,4 +1,4 @@
-"""What the command line can do: quick answers without torch, and the modes."""
+"""Modes of the command line, and quick answers (lists, settings) without torch."""
 
 import argparse
 import contextlib
@@ -14,9 +14,16 @@ import attrs
 
 import agents
 import tasks
-from agents.cli.run_spec import Order, order_of_run, read_order, warn
+from agents.cli.run_spec import (
+    RENAMED_MODES,
+    RunSpec,
+    note_renamed,
+    parse_run_spec,
+    run_spec_from_folder,
+    warn,
+)
 from agents.core.config import describe
-from tasks.core.paths import make_folder, named_folder
+from tasks.core.paths import folder_path, make_folder
 from tasks.core.registry import Entry
 from tasks.core.settings import ConfigError, to_values
 
@@ -24,87 +31,86 @@ if TYPE_CHECKING:
     from agents.core.agent import Agent
     from visualization.report import Report
 
-_OF_A_RUN = ("validate", "predict", "inspect", "diagnose")  # modes for which a folder says it all
-_NUM_TESTED = 10_000  # samples, where the test split has as many
+_MODES_OF_A_RUN = ("evaluate", "predict", "inspect", "diagnose")  # need nothing but a run folder
+_NUM_TESTED = 10_000  # test samples at most
 
 
-def train(order: Order) -> int:
-    """Learn in the run's folder, then print worked sums and the scores on the test split."""
+def train(spec: RunSpec) -> int:
+    """Train in the run folder, then print some answers and the scores on the test split."""
     from tasks.core.batch import take
     from visualization import render
     from visualization.records import AnswerTable
 
-    _learn(order)
-
-    best, answers, batch, scores = _test(order)
+    _learn(spec)
+    best, answers, batch, scores = _test(spec)
     rows = best.task.rows(answers[:12], take(batch, 0, 12))
     print(render.text(AnswerTable("worked answers", rows)))
-    print(f"test: {_words(scores)} ({len(answers):,} withheld samples)")
+    print(f"test: {_format_scores(scores)} ({len(answers):,} withheld samples)")
     return 0
 
 
-def _learn(order: Order) -> "Agent":
-    """Learn in the run's folder, and write the losses as a table; return the agent."""
+def _learn(spec: RunSpec) -> "Agent":
+    """Train in the run folder, and write the losses to loss.csv; return the agent."""
     from agents.core.runs.checkpoint import write_durably
 
-    print(f"run folder: {order.run_dir}", file=sys.stderr)
-    agent = order.make()
-    agent.learn(run_dir=order.run_dir, resume=order.options.resume, progress=True)
+    print(f"run folder: {spec.run_dir}", file=sys.stderr)
+    agent = spec.make()
+    agent.learn(run_dir=spec.run_dir, resume=spec.options.resume, progress=True)
     losses = _csv([["step", "loss", "val_loss"], *agent.history.losses()])
-    write_durably(order.run_dir / "loss.csv", losses)
+    write_durably(spec.run_dir / "loss.csv", losses)
     return agent
 
 
-def _test(order: Order) -> tuple["Agent", Any, Any, dict[str, float]]:
-    """Return the best agent of a run, its answers to the test, the questions, and the scores."""
-    best = order.load_trained()
+def _test(spec: RunSpec) -> tuple["Agent", Any, Any, dict[str, float]]:
+    """Return the best agent of a run, its predictions for the test split, the batch, the scores."""
+    best = spec.load_trained()
     answers, batch = best.predict_split("test", _NUM_TESTED)
     scores = best.task.score(answers, batch)
-    _write_scores(order.run_dir / "test.json", scores, len(answers), seed=0)
+    _write_scores(spec.run_dir / "test.json", scores, len(answers), seed=0)
     return best, answers, batch, scores
 
 
-def _scores(order: Order) -> dict[str, float]:
-    """Return the scores on the test, as they stand if the best agent is not younger."""
-    known, best = (order.run_dir / name for name in ("test.json", "best.safetensors"))
-    if not known.exists() or known.stat().st_mtime_ns < best.stat().st_mtime_ns:
-        return _test(order)[3]
-    found: dict[str, float] = json.loads(known.read_text(encoding="utf-8"))
-    return found
+def _test_scores(spec: RunSpec) -> dict[str, float]:
+    """Return test scores, reusing test.json unless best.safetensors is newer."""
+    path, best = (spec.run_dir / name for name in ("test.json", "best.safetensors"))
+    if not path.exists() or path.stat().st_mtime_ns < best.stat().st_mtime_ns:
+        return _test(spec)[3]
+    scores: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    return scores
 
 
-def validate(order: Order) -> int:
-    """Score the trained agent on a new set of samples; write predictions.csv and .npz."""
+def evaluate(spec: RunSpec) -> int:
+    """Evaluate the trained agent on new test samples; write scores, predictions.csv and .npz."""
     import numpy as np
 
     from agents.core.runs.checkpoint import write_durably
 
-    agent = order.load_trained()
+    agent = spec.load_trained()
     task = agent.task
-    seed = order.config.seed + 1  # training ended with a test on seed 0
+    seed = spec.config.seed + 1  # the test after training has seed 0
     answers, batch = agent.predict_split("test", _NUM_TESTED, seed)
     rows = [
-        [row.question, row.answer, row.target, "right" if row.right else "wrong"]
+        [row.question, row.answer, row.target, "right" if row.correct else "wrong"]
         for row in task.rows(answers, batch)
     ]
-    path = order.run_dir / "predictions.csv"
+    path = spec.run_dir / "predictions.csv"
     write_durably(path, _csv([["question", "answer", "target", "right"], *rows]))
     arrays = io.BytesIO()
     np.savez_compressed(arrays, **batch._asdict(), y_hat=answers)
     write_durably(path.with_suffix(".npz"), arrays.getvalue())
     scores = task.score(answers, batch)
-    _write_scores(order.run_dir / "validation.json", scores, len(answers), seed)
-    whole = len(answers) < _NUM_TESTED  # a split that has no more
-    drawn = f"all {len(answers)} test samples" if whole else f"{len(answers):,} new samples"
-    print(f"validate: {_words(scores)} ({drawn}, seed {seed}); {path}")
+    _write_scores(spec.run_dir / "evaluation.json", scores, len(answers), seed)
+    is_whole = len(answers) < _NUM_TESTED  # the split has no more samples
+    samples = f"all {len(answers)} test samples" if is_whole else f"{len(answers):,} new samples"
+    print(f"evaluate: {_format_scores(scores)} ({samples}, seed {seed}); {path}")
     return 0
 
 
-def predict(order: Order) -> int:
-    """Answer --input, or each line of standard input; a bad line is named and the rest answered."""
-    agent = order.load_trained()
-    if order.options.input is not None:
-        print(agent.predict(order.options.input))
+def predict(spec: RunSpec) -> int:
+    """Predict --input, or each line of standard input; bad lines are reported."""
+    agent = spec.load_trained()
+    if spec.options.input is not None:
+        print(agent.predict(spec.options.input))
         return 0
     code = 0
     for number, line in enumerate(sys.stdin.buffer, start=1):
@@ -119,97 +125,97 @@ def predict(order: Order) -> int:
     return code
 
 
-def inspect(order: Order) -> int:
-    """Look into the trained agent: one page, its arrays, and the figures for TensorBoard."""
-    agent = order.load_trained()
-    given = order.options.views
-    views = None if given is None else [view.strip() for view in given.split(",")]
+def inspect(spec: RunSpec) -> int:
+    """Inspect the trained agent: write a report, its arrays, and the figures for TensorBoard."""
+    agent = spec.load_trained()
+    names = spec.options.views
+    views = None if names is None else [name.strip() for name in names.split(",")]
     is_watched = sys.stderr is not None and sys.stderr.isatty()
     report = agent.inspect(views, progress=is_watched)
     if is_watched:
         warn(f"drawing {sum(1 for _ in report.flat())} pictures")
-    _keep(report, order.run_dir, "report", agent.state.cursor.step)
+    _save_report(report, spec.run_dir, "report", agent.state.cursor.step)
     return 0
 
 
-def compare(a: Order, b: Order) -> int:
-    """Compare the trained agents of two runs; the page is kept in the first one's folder."""
-    from agents.core.analysis.comparison import compare as compared
+def compare(a: RunSpec, b: RunSpec) -> int:
+    """Compare the trained agents of two runs; write the report into the folder of the first."""
+    from agents.core.analysis.comparison import compare as compare_agents
     from visualization import render
 
     first, second = a.load_trained(), b.load_trained()
-    report = compared(first, second)
+    report = compare_agents(first, second)
     print(render.text(report["answers"]))
-    _keep(report, a.run_dir, "comparison", first.state.cursor.step)
+    _save_report(report, a.run_dir, "comparison", first.state.cursor.step)
     return 0
 
 
-def sweep(order: Order) -> int:
-    """Learn once for each value of --over; tabulate and draw the losses."""
+def sweep(spec: RunSpec) -> int:
+    """Sweep: train once for each combination of --grid; tabulate and plot the losses."""
     from agents.cli import sweep as sweeping
     from agents.core.runs.checkpoint import write_durably
     from agents.core.training.loop import DivergedError
     from visualization import render
     from visualization.report import Report
 
-    over = sweeping.read_over(order.options.over)
+    grid = sweeping.parse_grid(spec.options.grid)
     outcomes = []
-    all_orders = list(sweeping.orders(order, over, MODES))  # all are checked before any runs
-    for values, each in all_orders:
+    specs = list(sweeping.run_specs(spec, grid, MODES))  # all are checked before any runs
+    for values, each in specs:
         try:
-            outcomes.append(sweeping.Outcome(values, _learn(each), _scores(each), "done"))
+            outcomes.append(sweeping.Outcome(values, _learn(each), _test_scores(each), "done"))
         except DivergedError as error:
             warn(f"terrarium: {error}")
             outcomes.append(sweeping.Outcome(values, each.load_newest(), {}, "diverged"))
-    table, folder = sweeping.table(outcomes), sweeping.sweep_dir(order, over)
+    table, folder = sweeping.table(outcomes), sweeping.sweep_dir(spec, grid)
     print(render.text(table))
     write_durably(folder / "sweep.csv", _csv([table.columns, *table.rows]))
     views = {
         "table": table,
-        "best_losses": sweeping.best_losses(outcomes, over),
+        "best_losses": sweeping.best_losses(outcomes, grid),
         "losses": sweeping.losses(outcomes),
     }
-    title = f"{order.agent.name} on {order.task.name} over {', '.join(over)}"
-    _keep(Report(title, views), folder, "sweep", 0)
+    title = f"{spec.agent.name} on {spec.task.name} over {', '.join(grid)}"
+    _save_report(Report(title, views), folder, "sweep", 0)
     return 0 if any(outcome.scores for outcome in outcomes) else DivergedError.exit_code
 
 
-def find_lr(order: Order) -> int:
-    """Raise the learning rate of an untrained agent from step to step; suggest one."""
+def find_lr(spec: RunSpec) -> int:
+    """Learning-rate range test of an untrained agent: raise the rate step by step; suggest one."""
     from agents.core.analysis.trials import range_test
     from visualization import render
     from visualization.report import Report
 
-    agent = order.make()
+    agent = spec.make()
     record = range_test(agent)
     print(render.text(record))
     title = f"{agent.name} on {agent.task.name}: which learning rate?"
-    _keep(Report(title, {"range_test": record}), order.run_dir, "find-lr", 0)
+    _save_report(Report(title, {"range_test": record}), spec.run_dir, "find-lr", 0)
     return 0
 
 
-def diagnose(order: Order) -> int:
-    """Answer why an agent learns, or does not: of its run, or by a short trial."""
+def diagnose(spec: RunSpec) -> int:
+    """Diagnose why an agent learns, or does not: from its run, or from a short trial."""
     from agents.core.analysis.diagnosis import diagnosis
     from agents.core.runs.run_folder import RunFolder
 
-    agent = order.load_newest()
-    diverged = RunFolder(order.run_dir).state() == "diverged"
+    agent = spec.load_newest()
+    diverged = RunFolder(spec.run_dir).state() == "diverged"
     report = diagnosis(agent, progress=warn, diverged=diverged)
     print(report.text())
-    _keep(report, order.run_dir, "diagnosis", agent.state.cursor.step)
+    _save_report(report, spec.run_dir, "diagnosis", agent.state.cursor.step)
     return 0
 
 
-def _keep(report: "Report", folder: Path, name: str, step: int) -> None:
-    """Write a page and its arrays into a run's folder, and the figures beneath it as events."""
+def _save_report(report: "Report", folder: Path, name: str, step: int) -> None:
+    """Save a report as a page, its arrays, and its figures as TensorBoard events."""
     from agents.core.runs.history import History
     from agents.core.runs.sinks import Pictured, Started, TensorBoardSink
 
     make_folder(folder)
     page = report.save(folder / f"{name}.html")
     arrays = report.save_arrays(folder / f"{name}.npz")
-    # A run of their own: figures hide those of an earlier look, and none of the training's.
+    # A TensorBoard run of its own: figures replace those of an earlier report, not of training.
     with contextlib.closing(TensorBoardSink(folder / name)) as events:
         events.take(Started(History([]), step - 1, step))
         for view, record in report.flat():
@@ -219,84 +225,98 @@ def _keep(report: "Report", folder: Path, name: str, step: int) -> None:
 
 @attrs.frozen
 class Mode:
-    """One thing that can be done with an agent, or with two."""
+    """A mode of the command line."""
 
-    line: str
-    call: Callable[..., int]  # takes as many orders as there are runs
+    summary: str
+    call: Callable[..., int]  # its arguments are `num_runs` specifications
     num_runs: int = 1
 
 
 MODES = {
-    "train": Mode("learn, or go on learning (default)", train),
-    "validate": Mode("score a trained agent on new samples, save scores and answers", validate),
+    "train": Mode("train, or continue training (default)", train),
+    "evaluate": Mode("score a trained agent on new test samples, save scores, answers", evaluate),
     "predict": Mode("answer --input or lines on standard input", predict),
-    "inspect": Mode("look into a trained agent: report.html, report.npz", inspect),
-    "diagnose": Mode("say why an agent learns, or does not, and what to try", diagnose),
-    "find-lr": Mode("try learning rates from low to high on an untrained agent", find_lr),
-    "sweep": Mode("learn once for each value of --over", sweep),
+    "inspect": Mode("inspect a trained agent: report.html, report.npz", inspect),
+    "diagnose": Mode("explain why an agent learns, or does not, and what to try", diagnose),
+    "find-lr": Mode("learning-rate range test of an untrained agent", find_lr),
+    "sweep": Mode("train once for each combination of --grid", sweep),
     "compare": Mode("compare two trained agents: --mode compare RUN_A RUN_B", compare, 2),
 }
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the options ask; return the exit code."""
+    """Run the mode that the options specify; return the exit code."""
     if options.list_agents or options.list_tasks:
         for name, entry in (agents.AGENTS if options.list_agents else tasks.TASKS).items():
-            print(f"{name:<24}{_line(entry)}")
+            print(f"{name:<24}{_entry_line(entry)}")
         return 0
-    _demand_fitting(options)
+    _accept_earlier(options)
+    _check_runs(options)
     if options.runs:
-        orders = [order_of_run(options, named_folder(path, "RUN"), MODES) for path in options.runs]
-    elif options.mode in _OF_A_RUN and options.agent is None and options.config is None:
+        specs = [
+            run_spec_from_folder(options, folder_path(path, "RUN"), MODES) for path in options.runs
+        ]
+    elif options.mode in _MODES_OF_A_RUN and options.agent is None and options.config is None:
         if options.run_dir is None:
             accepted = "a trained agent's folder, or the --agent, --task and --set it was made with"
-            raise ConfigError("--run-dir", "", "no run is named", accepted)
-        orders = [order_of_run(options, options.run_dir, MODES)]
+            raise ConfigError("--run-dir", "", "is required", accepted)
+        specs = [run_spec_from_folder(options, options.run_dir, MODES)]
     else:
-        orders = [read_order(options, MODES)]
-    _demand_use(orders[0])
-    mode = MODES[orders[0].mode]
+        specs = [parse_run_spec(options, MODES)]
+    _check_options(specs[0])
+    mode = MODES[specs[0].mode]
     if options.print_config:
-        print(_config_file(orders[0]))
+        print(_config_file(specs[0]))
         return 0
-    return mode.call(*orders)
+    return mode.call(*specs)
 
 
-def _demand_fitting(options: argparse.Namespace) -> None:
-    """Refuse options that the mode has no use for."""
+def _accept_earlier(options: argparse.Namespace) -> None:
+    """Replace options that have their earlier names by the present ones, with a note."""
+    if options.mode in RENAMED_MODES:
+        present = RENAMED_MODES[options.mode]
+        note_renamed("--mode", options.mode, present)
+        options.mode = present
+    if options.over:
+        note_renamed("command line", "--over", "--grid")
+        options.grid, options.over = [*options.grid, *options.over], []
+
+
+def _check_runs(options: argparse.Namespace) -> None:
+    """Check that the mode accepts as many run folders as there are."""
     mode = options.mode or "train"
-    wanted = MODES[mode].num_runs if mode in MODES else 1
-    if len(options.runs) != (wanted if wanted > 1 else 0):
-        problem = f"--mode {mode} and {len(options.runs)} named folders do not go together"
+    num_runs = MODES[mode].num_runs if mode in MODES else 1
+    if len(options.runs) != (num_runs if num_runs > 1 else 0):
+        problem = f"--mode {mode} cannot be combined with {len(options.runs)} run folders"
         accepted = "--mode compare RUN_A RUN_B, or --run-dir for the other modes"
         raise ConfigError("command line", "", problem, accepted)
     if options.runs and options.run_dir is not None:
-        problem = "does not go with --mode compare"
+        problem = "cannot be combined with --mode compare"
         raise ConfigError("--run-dir", "", problem, "the first run's folder takes the comparison")
 
 
-def _demand_use(order: Order) -> None:
-    """Refuse options that the mode, wherever it is named, has no use for."""
-    options = order.options
+def _check_options(spec: RunSpec) -> None:
+    """Check that the mode, also one from a file, uses the options."""
+    options = spec.options
     resume = None if options.resume == "auto" else options.resume
     for name, value, only in (
         ("--views", options.views, ["inspect"]), ("--input", options.input, ["predict"]),
-        ("--over", options.over or None, ["sweep"]), ("--resume", resume, ["train", "sweep"]),
+        ("--grid", options.grid or None, ["sweep"]), ("--resume", resume, ["train", "sweep"]),
     ):  # fmt: skip
-        if value is not None and order.mode not in only:
-            problem = f"does not go with --mode {order.mode}"
+        if value is not None and spec.mode not in only:
+            problem = f"cannot be combined with --mode {spec.mode}"
             raise ConfigError(name, "", problem, f"--mode {' or '.join(only)}")
 
 
-def _config_file(order: Order) -> str:
-    named = tasks.settings_of(order.task)
-    text = describe(type(order.task), to_values(order.task), indent="  ", only=named)
-    head = f"agent: {order.agent.name}\ntask:\n  name: {order.task.name}\n{text}"
-    return f"{head}\n{describe(type(order.config), to_values(order.config))}"
+def _config_file(spec: RunSpec) -> str:
+    shown = tasks.settings_of(spec.task)
+    text = describe(type(spec.task), to_values(spec.task), indent="  ", only=shown)
+    head = f"agent: {spec.agent.name}\ntask:\n  name: {spec.task.name}\n{text}"
+    return f"{head}\n{describe(type(spec.config), to_values(spec.config))}"
 
 
-def _line(entry: Entry) -> str:
-    return f"{entry.line} (such as {entry.example})" if entry.example else entry.line
+def _entry_line(entry: Entry) -> str:
+    return f"{entry.summary} (such as {entry.example})" if entry.example else entry.summary
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> bytes:
@@ -311,5 +331,5 @@ def _write_scores(path: Path, scores: Mapping[str, float], num: int, seed: int) 
     write_durably(path, json.dumps({**scores, "num_samples": num, "seed": seed}).encode())
 
 
-def _words(scores: Mapping[str, float]) -> str:
+def _format_scores(scores: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())

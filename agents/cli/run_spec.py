@@ -1,6 +1,7 @@
-"""What a person asked for: names and settings from options and files, checked without torch."""
+"""Run specifications: names and settings from options and files, checked without torch."""
 
 import argparse
+import functools
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -17,48 +18,51 @@ from agents.core.config import (
     read_option,
     read_value,
 )
-from tasks.core.paths import expanded, named_folder
-from tasks.core.registry import Entry, Found, find
+from tasks.core.paths import expand_user, folder_path
+from tasks.core.registry import Entry, ResolvedEntry, find
 from tasks.core.settings import (
     ConfigError,
-    Given,
-    as_at_first,
+    SourcedValue,
     build,
-    changeable,
     fields,
+    mutable_settings,
     nearest,
+    present_names,
+    with_first_defaults,
 )
 
 if TYPE_CHECKING:
     from agents.core.agent import Agent
     from tasks.core.task import Task
 
-OUTSIDE = ("agent", "task", "mode", "run_dir")  # names in a file that are no settings of the agent
+Settings = Mapping[str, SourcedValue]  # by name; those of the task as `task.<name>`
+NON_SETTING_KEYS = ("agent", "task", "mode", "run_dir")  # accepted in a file beside settings
+RENAMED_MODES = {"validate": "evaluate"}  # earlier names, which are still accepted
 
 
 @attrs.frozen
-class Order:
-    """What a person asked for, checked as far as that goes without torch."""
+class RunSpec:
+    """Specification of one run: mode, agent, task and settings, checked without torch."""
 
     mode: str
-    agent: Found
+    agent: ResolvedEntry
     task: "Task"
     config: AgentConfig
-    settings: Mapping[str, Given]  # of the agent, as they were given
-    task_settings: Mapping[str, Given]  # of the task, likewise
+    settings: Mapping[str, SourcedValue]  # of the agent: those that were specified
+    task_settings: Mapping[str, SourcedValue]  # of the task, likewise
     options: argparse.Namespace
 
     @property
     def run_dir(self) -> Path:
-        """The run's folder: the given one, or one that its settings name."""
+        """Run folder: `--run-dir`, or one whose name is computed from the settings."""
         if self.options.run_dir is not None:
             return Path(self.options.run_dir)
         parent = Path("runs") / self.task.name / self.agent.name
-        known = fields(type(self.config))
-        written = {k: v.value for k, v in self.settings.items() if known[k].type is not float}
+        own_fields = fields(type(self.config))
+        as_typed = {k: v.value for k, v in self.settings.items() if own_fields[k].type is not float}
         folder, earlier = (
             parent / f"{self.config.digest(self.task, values)}-s{self.config.seed}"
-            for values in ({}, written)
+            for values in ({}, as_typed)
         )
         return earlier if earlier.exists() and not folder.exists() else folder
 
@@ -80,11 +84,11 @@ class Order:
         agent = agents.from_checkpoint(
             checkpoint, self.options.device, self.run_dir, str(self.run_dir)
         )
-        self._demand_what_was_given(agent)
+        self._check_matches_run(agent)
         return agent
 
     def load_newest(self) -> "Agent":
-        """Load the run's newest state, which has its whole history; an untrained one if none is."""
+        """Load the newest valid checkpoint, which has the whole history; without one, `make()`."""
         from agents.core.runs.run_folder import RunFolder
 
         checkpoint = RunFolder(self.run_dir).newest_good(warn)
@@ -93,26 +97,26 @@ class Order:
         agent = agents.from_checkpoint(
             checkpoint, self.options.device, self.run_dir, str(self.run_dir)
         )
-        self._demand_what_was_given(agent)
+        self._check_matches_run(agent)
         return agent
 
-    def _demand_what_was_given(self, agent: "Agent") -> None:
-        """Refuse a run of another agent or task, or of other settings than those that are named.
+    def _check_matches_run(self, agent: "Agent") -> None:
+        """Check that agent, task and settings of a loaded run are those that were specified.
 
-        Those that had no say in what was learned are taken over.
+        Settings marked as mutable after training (such as `temperature`) are applied instead.
         """
-        may_change = changeable(type(self.config))
-        for name, wanted, found, place in self._compared(agent):
-            if wanted != found and name not in (*may_change, "seed"):  # which names samples here
-                problem = f"the run in {self.run_dir} has {found!r}, not {wanted!r}"
+        mutable = mutable_settings(type(self.config))
+        for name, requested, actual, place in self._comparisons(agent):
+            if requested != actual and name not in (*mutable, "seed"):  # which names samples here
+                problem = f"the run in {self.run_dir} has {actual!r}, not {requested!r}"
                 raise ConfigError(place, name, problem, "the run's own settings, or none")
-        changed = {name: getattr(self.config, name) for name in may_change if name in self.settings}
+        changed = {name: getattr(self.config, name) for name in mutable if name in self.settings}
         agent.config = attrs.evolve(agent.config, **changed)
 
-    def _compared(self, agent: "Agent") -> Iterator[tuple[str, object, object, str]]:
-        """Yield of each setting that was given its name, its value here and there, and its place.
+    def _comparisons(self, agent: "Agent") -> Iterator[tuple[str, object, object, str]]:
+        """Yield name, specified value, value of the run, and place of each specified setting.
 
-        The names of agent and task come first: settings of another kind have no other side.
+        The names of agent and task come first: another agent does not have the same settings.
         """
         yield "agent", self.agent.name, agent.name, "--agent"
         yield "task", self.task.name, agent.task.name, "--task"
@@ -122,113 +126,147 @@ class Order:
             yield f"task.{name}", getattr(self.task, name), getattr(agent.task, name), item.place
 
 
-def order_of_run(options: argparse.Namespace, folder: Path, modes: Collection[str]) -> Order:
-    """Return the order for a run that is named by its folder alone."""
+def run_spec_from_folder(
+    options: argparse.Namespace, folder: Path, modes: Collection[str]
+) -> RunSpec:
+    """Return the specification of an existing run, of which only the folder is specified."""
     if not (folder / "config.yaml").exists():
-        problem = f"{folder} is no run's folder: it has no config.yaml"
+        problem = f"{folder} is not a run folder: it has no config.yaml"
         raise ConfigError("command line", "", problem, "the folder of a trained agent")
-    return read_order(argparse.Namespace(**{**vars(options), "run_dir": folder}), modes)
+    return parse_run_spec(argparse.Namespace(**{**vars(options), "run_dir": folder}), modes)
 
 
-def read_order(
-    options: argparse.Namespace, modes: Collection[str], more: Mapping[str, Given] | None = None
-) -> Order:
-    """Check all names and settings; `modes` are those that there are, `more` wins over options."""
-    given = _gather(options) | dict(more or {})
-    chosen = given.pop("mode", Given("train", "--mode"))
-    if str(chosen.value) not in modes:
-        problem, hint = f"{chosen.value!r} is not known", nearest(chosen.value, modes)
-        raise ConfigError(chosen.place, "mode", problem, ", ".join(modes), hint)
-    named = given.pop("run_dir", None)
-    if named is not None:
-        folder = named_folder(named.value, named.place)
+def parse_run_spec(
+    options: argparse.Namespace, modes: Collection[str], more: Settings | None = None
+) -> RunSpec:
+    """Check all names and settings; `modes` are those that exist, `more` wins over options."""
+    in_file, in_options = _read_layers(options)
+    layers = (in_file, in_options, more or {})
+    merged = {name: item for layer in layers for name, item in layer.items()}
+    mode = merged.get("mode", SourcedValue("train", "--mode"))
+    if str(mode.value) in RENAMED_MODES:
+        present = RENAMED_MODES[str(mode.value)]
+        note_renamed(mode.place, str(mode.value), present)
+        mode = SourcedValue(present, mode.place)
+    if str(mode.value) not in modes:
+        problem, hint = f"unknown mode {mode.value!r}", nearest(mode.value, modes)
+        raise ConfigError(mode.place, "mode", problem, ", ".join(modes), hint)
+    if "run_dir" in merged:
+        folder = folder_path(merged["run_dir"].value, merged["run_dir"].place)
         options = argparse.Namespace(**{**vars(options), "run_dir": folder})
-    names = {kind: _name(kind, given) for kind in ("agent", "task")}
+    names = {kind: _find_name(kind, merged) for kind in ("agent", "task")}
     agent = find("agent", names["agent"].value, agents.AGENTS, names["agent"].place)
-    of_task = {k.removeprefix("task."): v for k, v in given.items() if k.startswith("task.")}
-    settings = {k: v for k, v in given.items() if not k.startswith("task.")}
-    task = tasks.from_given(names["task"].value, of_task, names["task"].place)
+    task_class = tasks.task_class(names["task"].value, names["task"].place)
     cls, saved = config_class(agent), Path(options.run_dir or "") / "config.yaml"
+    settings: dict[str, SourcedValue] = {}
+    of_task: dict[str, SourcedValue] = {}
+    for layer in layers:
+        is_saved = layer is in_file and options.config is None  # not written by hand: no note
+        notify = None if is_saved else note_renamed
+        own, of_layer = _split_by_owner(layer)
+        settings |= present_names(cls, own, notify)
+        of_task |= present_names(task_class, of_layer, notify)
+    task = tasks.from_given(names["task"].value, of_task, names["task"].place)
     if options.run_dir and saved.exists():
-        settings = as_at_first(cls, settings, read_file(saved), f"the run in {options.run_dir}")
+        run = read_file(saved)
+        settings = with_first_defaults(cls, settings, run, f"the run in {options.run_dir}")
     config = build(cls, settings, [f"task.{name}" for name in fields(type(task))])
-    return Order(str(chosen.value), agent, task, config, settings, of_task, options)
+    return RunSpec(str(mode.value), agent, task, config, settings, of_task, options)
 
 
-def _gather(options: argparse.Namespace) -> dict[str, Given]:
-    """Return the settings of a file, and of options, which win over it.
+def _split_by_owner(settings: Settings) -> tuple[Settings, Settings]:
+    """Return the settings of the agent, and those of the task without the prefix `task.`."""
+    of_task = {k.removeprefix("task."): v for k, v in settings.items() if k.startswith("task.")}
+    own = {
+        k: v for k, v in settings.items() if k not in NON_SETTING_KEYS and not k.startswith("task.")
+    }
+    return own, of_task
 
-    A run folder that is named alone stands for the config.yaml in it.
+
+def _read_layers(options: argparse.Namespace) -> tuple[Settings, Settings]:
+    """Return the settings of the file and of the options; options win.
+
+    If only a run folder is specified, the file is its config.yaml.
     """
-    start = expanded(options.resume)
+    start = expand_user(options.resume)
     if options.resume not in ("auto", "never") and (start.is_dir() or not start.exists()):
         problem = f"{start} {'is a folder' if start.is_dir() else 'does not exist'}"
         raise ConfigError("--resume", "", problem, "auto, never, or a checkpoint file")
     path = config_of(options)
-    given = _in_own_words(read_file(path), options.agent) if path else {}
-    if "task.name" in given:
-        given["task"] = given.pop("task.name")
-    given.update(read_option(text) for text in options.set)
+    in_file = _translate_aliases(read_file(path), options.agent) if path else {}
+    if "task.name" in in_file:
+        in_file["task"] = in_file.pop("task.name")
+    in_options = dict(read_option(text) for text in options.set)
     if options.seed is not None:
-        given["seed"] = Given(read_value(options.seed), "--seed")
-    for name in OUTSIDE:
+        in_options["seed"] = SourcedValue(read_value(options.seed), "--seed")
+    for name in NON_SETTING_KEYS:
         if getattr(options, name) is not None:
-            given[name] = Given(str(getattr(options, name)), f"--{name.replace('_', '-')}")
-    return given
+            in_options[name] = SourcedValue(
+                str(getattr(options, name)), f"--{name.replace('_', '-')}"
+            )
+    return in_file, in_options
 
 
 def config_of(options: argparse.Namespace) -> Path | None:
-    """Return the file of settings: the named one, or that of a run that is named by its folder."""
-    named: Path | None = options.config
-    if named is None and options.agent is None and options.task is None and options.run_dir:
+    """Return the settings file: `--config`, or the config.yaml of a run specified by its folder."""
+    path: Path | None = options.config
+    if path is None and options.agent is None and options.task is None and options.run_dir:
         saved = Path(options.run_dir) / "config.yaml"
         return saved if saved.exists() else None
-    return named
+    return path
 
 
-def _in_own_words(given: dict[str, Given], agent: str | None) -> dict[str, Given]:
-    """Return a file's settings with another tool's names replaced by ours.
+def _translate_aliases(settings: dict[str, SourcedValue], agent: object) -> dict[str, SourcedValue]:
+    """Return a file's settings with the names of another tool replaced by ours.
 
-    A file that names no agent, but settings by such names, is for the agent that knows them.
+    A file without an agent, but with such names, is for the agent that has them as aliases.
     """
-    named = given["agent"].value if "agent" in given else agent
+    agent = settings["agent"].value if "agent" in settings else agent
     for name, entry in agents.AGENTS.items():
-        theirs = {key.partition(".")[0] for key in entry.aliases}
-        groups = {key.partition(".")[0] for key in given}
-        if groups & theirs and named in (None, name):
+        alias_groups = {key.partition(".")[0] for key in entry.aliases}
+        groups = {key.partition(".")[0] for key in settings}
+        if groups & alias_groups and agent in (None, name):
             break
     else:
-        return given
-    _demand_known(given, name, entry)
-    ours: dict[str, Given] = {}
-    for key, item in given.items():
-        own = entry.aliases.get(key, key)
-        if own in ours:
-            problem = f"{key!r} is {own!r}, which stands in {ours[own].place} too"
+        return settings
+    _check_known(settings, name, entry)
+    translated: dict[str, SourcedValue] = {}
+    for key, item in settings.items():
+        name_here = entry.aliases.get(key, key)
+        if name_here in translated:
+            other = translated[name_here].place
+            problem = f"duplicate key {key!r}: it is {name_here!r}, which {other} has"
             raise ConfigError(item.place, "", problem, "each setting once")
-        ours[own] = item
-    place = next(iter(given.values())).place
-    meant = {"agent": name, "task": entry.task, **entry.implied}
-    return {key: Given(value, place) for key, value in meant.items()} | ours
+        translated[name_here] = item
+    place = next(iter(settings.values())).place
+    defaults = {"agent": name, "task": entry.task, **entry.alias_defaults}
+    return {key: SourcedValue(value, place) for key, value in defaults.items()} | translated
 
 
-def _demand_known(given: Mapping[str, Given], name: str, entry: Entry) -> None:
-    """Refuse a name that is neither ours nor the other tool's."""
-    settings = fields(config_class(find("agent", name, agents.AGENTS, name)))
-    known = [*entry.aliases, *OUTSIDE, *settings]
-    for key, item in given.items():
-        if key not in known and not key.startswith("task."):
-            problem, hint = f"{key!r} is not a setting of {name}", nearest(key, known)
-            raise ConfigError(item.place, "", problem, ", ".join(known), hint)
+def _check_known(settings: Mapping[str, SourcedValue], name: str, entry: Entry) -> None:
+    """Check that every name is a setting, an earlier name of one, or an alias."""
+    own_fields = fields(config_class(find("agent", name, agents.AGENTS, name)))
+    names = [*entry.aliases, *NON_SETTING_KEYS, *own_fields]
+    earlier = {old for field in own_fields.values() for old in field.metadata["renamed_from"]}
+    for key, item in settings.items():
+        if key not in names and key not in earlier and not key.startswith("task."):
+            problem, hint = f"unknown setting {key!r} of {name}", nearest(key, names)
+            raise ConfigError(item.place, "", problem, ", ".join(names), hint)
 
 
-def _name(kind: str, given: dict[str, Given]) -> Given:
-    if kind in given:
-        return given.pop(kind)
-    known = ", ".join(agents.AGENTS if kind == "agent" else tasks.TASKS)
-    raise ConfigError(f"--{kind}", "", f"no {kind} is named", known)
+def _find_name(kind: str, settings: Settings) -> SourcedValue:
+    if kind in settings:
+        return settings[kind]
+    names = ", ".join(agents.AGENTS if kind == "agent" else tasks.TASKS)
+    raise ConfigError(f"--{kind}", "", "is required", names)
+
+
+@functools.cache  # once in a process, as Python's own warnings
+def note_renamed(place: str, old: str, new: str) -> None:
+    """Print a note that something was specified by its earlier name."""
+    warn(f"terrarium: {place}: {old!r} is now called {new!r}")
 
 
 def warn(message: str) -> None:
-    """Tell the person who gave the order."""
+    """Print a message on standard error."""
     print(message, file=sys.stderr)

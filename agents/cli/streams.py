@@ -1,4 +1,4 @@
-"""The standard streams of the command line: closed ones, narrow encodings, full disks."""
+"""Standard streams of the command line: closed ones, narrow encodings, full disks."""
 
 import io
 import os
@@ -6,23 +6,23 @@ import sys
 
 
 def open_streams() -> None:
-    """Open closed standard streams on the null device; write `?` for what an encoding lacks.
+    """Reopen closed standard streams on the null device; encode unknown characters as `?`.
 
-    A stream that was closed (`2>&-`) is None in Python. The null device takes its number, so that
-    the next file that is opened does not, and receive what others write to the stream.
+    A closed stream (`2>&-`) is None in Python. The null device occupies its file descriptor; else
+    the next file that is opened would get the descriptor, and what others write to the stream.
     """
     sys.stdin = sys.stdin or _null("r")
     sys.stdout = sys.stdout or _null("w")
     sys.stderr = sys.stderr or _null("w")
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # and not what a notebook or a test put there
+        if isinstance(stream, io.TextIOWrapper):  # not a replacement of a notebook's or a test's
             stream.reconfigure(errors="replace")
 
 
 def end(message: str, code: int) -> int:
-    """Write a last message to standard error, where that can be written; return the exit code.
+    """Write a last message to standard error, if possible; return the exit code.
 
-    What a stream does not take is dropped, so that it does not fail again at the interpreter's end.
+    What cannot be written is dropped, so that flushing does not fail again at interpreter exit.
     """
     try:
         print(f"terrarium: {message}", file=sys.stderr)

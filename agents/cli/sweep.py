@@ -1,4 +1,4 @@
-"""One agent, learned once for each value of a setting, or for each combination of several."""
+"""Parameter sweeps: one run for each value of a setting, or each combination of several."""
 
 import argparse
 import itertools
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from agents.cli.run_spec import OUTSIDE, Order, config_of, read_order
+from agents.cli.run_spec import NON_SETTING_KEYS, RunSpec, config_of, parse_run_spec
 from agents.core.config import read_value
-from tasks.core.settings import ConfigError, Given
+from tasks.core.settings import ConfigError, SourcedValue, fields
 from visualization.records import Curves, Table
 
 if TYPE_CHECKING:
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Outcome:
-    """What became of one run of a sweep."""
+    """Result of one run of a sweep."""
 
-    values: Mapping[str, Any]  # of the settings that are swept over
-    agent: "Agent"  # as its run left it
+    values: Mapping[str, Any]  # of the swept settings
+    agent: "Agent"  # after its run
     scores: Mapping[str, float]  # of its best state on the test split; empty if it diverged
-    word: str  # done, or how it ended
+    status: str  # done or diverged
 
     @property
     def name(self) -> str:
-        """The run's settings in words."""
+        """The swept settings as text."""
         return ", ".join(f"{name}={value}" for name, value in self.values.items())
 
     @property
@@ -39,50 +39,66 @@ class Outcome:
 
     @property
     def seconds(self) -> float:
-        """Time spent learning until the best evaluation."""
+        """Training time until the best evaluation."""
         steps, seconds = self.agent.history.series("time/seconds")
         best = self.agent.state.best.step
         return max((s for step, s in zip(steps, seconds, strict=True) if step <= best), default=0.0)
 
 
-def read_over(texts: Sequence[str]) -> dict[str, list[Any]]:
-    """Read each `name=value,value,…` of --over; a bad one is a ConfigError."""
-    found: dict[str, list[Any]] = {}
+def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """Parse each `name=value,value,…` of --grid; a bad one is a ConfigError."""
+    grid: dict[str, list[Any]] = {}
     for text in texts:
         name, equals, values = (part.strip() for part in text.partition("="))
         words = [word.strip() for word in values.split(",")]
-        read = [read_value(word) for word in words]
+        parsed = [read_value(word) for word in words]
         accepted = "name=value,value,… such as task.length=150,200,250, each value once"
         if not equals or not name or "" in words:
-            raise ConfigError("--over", "", f"{text!r} names no values to go through", accepted)
-        if name in found or name in OUTSIDE or len(set(map(repr, read))) < len(read):
-            problem = f"{text!r} cannot be gone through: a setting once, with different values"
-            raise ConfigError("--over", "", problem, accepted)
-        found[name] = read
-    if not found:
-        raise ConfigError("--over", "", "nothing is named to sweep over", "name=value,value,…")
-    return found
+            raise ConfigError(
+                "--grid", "", f"expected a setting and its values, found {text!r}", accepted
+            )
+        if name in grid or name in NON_SETTING_KEYS or len(set(map(repr, parsed))) < len(parsed):
+            problem = f"duplicate setting or value in {text!r}, or not a setting"
+            raise ConfigError("--grid", "", problem, accepted)
+        grid[name] = parsed
+    if not grid:
+        raise ConfigError("--grid", "", "is required by --mode sweep", "name=value,value,…")
+    return grid
 
 
-def orders(
-    base: Order, over: Mapping[str, Sequence[Any]], modes: Collection[str]
-) -> Iterator[tuple[dict[str, Any], Order]]:
-    """Yield the values and the order of each run, in a folder of its own within the sweep's."""
-    for combination in itertools.product(*over.values()):
-        values = dict(zip(over, combination, strict=True))
-        given = {name: Given(value, f"--over {name}") for name, value in values.items()}
-        word = ",".join(f"{name}={value}" for name, value in values.items())
-        folder = sweep_dir(base, over) / re.sub(r"[^\w.,=+-]", "_", word)
-        named = {"run_dir": folder, "config": config_of(base.options)}
-        options = argparse.Namespace(**{**vars(base.options), **named})
-        yield values, read_order(options, modes, given)
+def run_specs(
+    base: RunSpec, grid: Mapping[str, Sequence[Any]], modes: Collection[str]
+) -> Iterator[tuple[dict[str, Any], RunSpec]]:
+    """Yield values and specification of each run, in a folder of its own within the sweep's."""
+    for combination in itertools.product(*grid.values()):
+        values = dict(zip(grid, combination, strict=True))
+        settings = {name: SourcedValue(value, f"--grid {name}") for name, value in values.items()}
+        first = _first_names(base)
+        word = ",".join(f"{first.get(name, name)}={value}" for name, value in values.items())
+        folder = sweep_dir(base, grid) / re.sub(r"[^\w.,=+-]", "_", word)
+        changes = {"run_dir": folder, "config": config_of(base.options)}
+        options = argparse.Namespace(**{**vars(base.options), **changes})
+        yield values, parse_run_spec(options, modes, settings)
 
 
-def sweep_dir(base: Order, over: Mapping[str, object]) -> Path:
-    """Return the folder of a sweep: the given one, or one beside the runs of its settings."""
+def sweep_dir(base: RunSpec, grid: Mapping[str, object]) -> Path:
+    """Return the folder of a sweep: `--run-dir`, or one beside the runs of the same settings."""
     if base.options.run_dir is not None:
         return Path(base.options.run_dir)
-    return base.run_dir.with_name(f"sweep-{'-'.join(over)}-{base.run_dir.name}")
+    first = _first_names(base)
+    names = "-".join(first.get(name, name) for name in grid)
+    return base.run_dir.with_name(f"sweep-{names}-{base.run_dir.name}")
+
+
+def _first_names(base: RunSpec) -> dict[str, str]:
+    """Return the first name of each renamed setting: it does not change in names of folders."""
+    classes = {"": type(base.config), "task.": type(base.task)}
+    return {
+        prefix + name: prefix + field.metadata["renamed_from"][0]
+        for prefix, cls in classes.items()
+        for name, field in fields(cls).items()
+        if field.metadata["renamed_from"]
+    }
 
 
 def losses(outcomes: Sequence[Outcome]) -> Curves:
@@ -99,33 +115,34 @@ def losses(outcomes: Sequence[Outcome]) -> Curves:
     )
 
 
-def best_losses(outcomes: Sequence[Outcome], over: Mapping[str, Sequence[Any]]) -> Curves:
+def best_losses(outcomes: Sequence[Outcome], grid: Mapping[str, Sequence[Any]]) -> Curves:
     """Return the best validation loss, and the time it took, against the first swept setting."""
-    first, *others = over
+    first, *others = grid
     lines: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         label = ", ".join(f"{name}={outcome.values[name]}" for name in others) or "best"
         lines.setdefault(label, []).append(outcome)
-    numbers = [isinstance(value, (int, float)) for value in over[first]]
-    places = over[first] if all(numbers) else range(len(over[first]))
-    at = dict(zip(map(str, over[first]), places, strict=True))
+    numbers = [isinstance(value, (int, float)) for value in grid[first]]
+    places = grid[first] if all(numbers) else range(len(grid[first]))
+    at = dict(zip(map(str, grid[first]), places, strict=True))
 
-    def panel(quantity: str) -> dict[str, tuple[list[float], list[float]]]:
-        return {
-            label: ([at[str(o.values[first])] for o in held], [getattr(o, quantity) for o in held])
-            for label, held in lines.items()
-        }
+    def points(group: list[Outcome], quantity: str) -> tuple[list[float], list[float]]:
+        xs = [at[str(outcome.values[first])] for outcome in group]
+        return xs, [getattr(outcome, quantity) for outcome in group]
 
     titles = {"best validation loss": "best_loss", "seconds of learning until then": "seconds"}
     return Curves(
-        {title: panel(quantity) for title, quantity in titles.items()},
+        {
+            title: {label: points(group, quantity) for label, group in lines.items()}
+            for title, quantity in titles.items()
+        },
         frozenset({"best validation loss"}),
-        first if all(numbers) else f"{first} ({', '.join(map(str, over[first]))})",
+        first if all(numbers) else f"{first} ({', '.join(map(str, grid[first]))})",
     )
 
 
 def table(outcomes: Sequence[Outcome]) -> Table:
-    """Return a row for each run."""
+    """Return a table with a row for each run."""
     monitor = outcomes[0].agent.task.monitor[0]
     columns = [
         *outcomes[0].values, "best validation loss", f"best {monitor}", "at step", "after seconds",
@@ -143,5 +160,5 @@ def _row(outcome: Outcome, monitor: str) -> list[str]:
         str(best.step),
         f"{outcome.seconds:.1f}",
         f"{outcome.scores[monitor]:.4g}" if outcome.scores else "none",
-        outcome.word,
+        outcome.status,
     ]

@@ -25,7 +25,7 @@ from agents.core.training.loop import Loss, to_device, total_loss
 from agents.core.training.optimizer import AnyOptimizer, Optimizer
 from agents.core.training.state import State
 from tasks.core.batch import num_samples, stacked, take
-from tasks.core.paths import expanded, named_folder
+from tasks.core.paths import expand_user, folder_path
 from tasks.core.settings import to_values
 from tasks.core.task import Split, Task
 from visualization.core.preserve import evaluation_mode, untouched
@@ -48,8 +48,7 @@ class Agent(abc.ABC):
         model: the bare module, on `device`; it knows nothing of loss, optimiser or wrapper.
         network: what the training step calls: `model`, or a data-parallel wrapper around it.
         state: all that learning changes, and all that a checkpoint holds.
-        snapshots: copies of the weights through training, if the config's `record_progression` asks
-            for them.
+        snapshots: copies of the weights through training, `config.num_weight_snapshots` of them.
     """
 
     name: ClassVar[str]
@@ -78,7 +77,7 @@ class Agent(abc.ABC):
         self.state = State(
             model, self.configure_optimizer(model, config), random, precision, threads
         )
-        if config.raise_below is None:
+        if config.curriculum_loss_threshold is None:
             self.state.cursor.stage = task.num_stages - 1
         self._remembered = Remembered()
         self.snapshots: Snapshots = self._remembered
@@ -212,13 +211,13 @@ class Agent(abc.ABC):
         console: sinks.Sink = sinks.ConsoleSink() if shown else sinks.NullSink()
         start = None
         if resume not in ("auto", "never"):
-            trainer.start_from(expanded(resume), self.state, self.identity())
+            trainer.start_from(expand_user(resume), self.state, self.identity())
             start, self._remembered = self.checkpoint(), Remembered()
         if run_dir is None:
             self.snapshots = self._remembered
             self._go_on(NullFolder(), start, "", console)
             return self
-        path = named_folder(run_dir, "learn()")
+        path = folder_path(run_dir, "learn()")
         self.snapshots = Written(path / FOLDER)
         aside = None if resume == "auto" else put_aside(path)
         if aside is not None:
@@ -349,7 +348,7 @@ class Agent(abc.ABC):
     @final
     def save(self, path: str | Path) -> Path:
         """Write a checkpoint, from which `agents.load` makes the same agent again."""
-        target = expanded(str(path))
+        target = expand_user(str(path))
         write_durably(target, self.checkpoint().to_bytes())
         return target
 

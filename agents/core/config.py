@@ -1,4 +1,4 @@
-"""The settings that every agent has, and where settings come from: files, options, arguments."""
+"""Settings of every agent, and reading settings from files, options and arguments."""
 
 import ast
 import hashlib
@@ -8,190 +8,241 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import yaml
 
-from tasks.core.registry import Found
+from tasks.core import earlier_names
+from tasks.core.registry import ResolvedEntry
 from tasks.core.settings import (
     ConfigError,
-    Given,
+    SourcedValue,
     TerrariumError,
-    accepted,
+    accepted_values,
+    digest_values,
     fields,
-    named,
+    nearest,
     setting,
 )
 
 __all__ = [
     "AgentConfig",
     "ConfigError",
-    "Given",
     "Schedule",
+    "SourcedValue",
     "TerrariumError",
     "setting",
     "with_default",
 ]
 
 
-_UNNAMED = (
-    "seed",
-    "threads",
-    "vitals",
-    "record_progression",
-)  # a run folder is named by the other settings
+# Settings that the name of a run folder does not depend on, by their first names.
+_NOT_IN_DIGEST = ("seed", "threads", "vitals", "record_progression")
 Schedule = Literal["one_cycle", "warm_restarts", "constant", "cosine", "step", "cyclical"]
 
 
 @attrs.frozen(kw_only=True)
 class AgentConfig:
-    """How an agent learns. Each agent's own config adds its model's sizes."""
+    """Training settings. The config of each agent adds the sizes of its model."""
 
     init_from: str | None = setting(
         None,
         "path of a checkpoint whose weights, where they fit, are the start of training "
         "(fine-tuning); null: weights drawn at random",
     )
-    seed: int = setting(0, "seed of the weights, the data order and dropout", ge=0, lt=2**31)
-    steps: int = setting(10_000, "optimiser steps in all", ge=1, changeable=True)
+    seed: int = setting(0, "random seed of weights, data order and dropout", ge=0, lt=2**31)
+    steps: int = setting(
+        10_000, "number of optimiser steps in all", ge=1, mutable_after_training=True
+    )
     epochs: int | None = setting(
-        None, "passes over the training data, in place of steps", ge=1, changeable=True
+        None,
+        "passes over the training data, in place of steps; null: steps decide",
+        ge=1,
+        mutable_after_training=True,
     )
-    batch_size: int = setting(256, "samples in a step", ge=1)
+    batch_size: int = setting(256, "training samples per step", ge=1)
     optimizer: Literal["adam", "muon"] = setting(
-        "adam", "muon: orthogonalised momentum for hidden-to-hidden matrices, Adam for the rest"
+        "adam",
+        "optimiser. muon: orthogonalised momentum for hidden-to-hidden matrices, Adam for the rest",
     )
-    learning_rate: float = setting(1e-3, "highest step size of Adam", gt=0.0)
-    muon_learning_rate: float = setting(0.05, "highest step size of Muon", gt=0.0)
+    learning_rate: float = setting(1e-3, "highest learning rate of Adam", gt=0.0)
+    muon_learning_rate: float = setting(0.05, "highest learning rate of Muon", gt=0.0)
     muon_momentum: float = setting(0.9, "momentum of Muon", ge=0.0, lt=1.0)
-    weight_decay: float = setting(0.0, "decoupled, per unit of learning rate", ge=0.0)
+    weight_decay: float = setting(0.0, "decoupled weight decay, per unit of learning rate", ge=0.0)
     schedule: Schedule = setting(
         "one_cycle",
-        "learning rate over the steps. one_cycle: up in a line, down in a cosine; warm_restarts: "
-        "rate_parts such cycles, each rate_growth times as long as the one before; cosine: down "
-        "in a cosine; step: times rate_factor in each further part; cyclical: up and down in "
-        "each part",
+        "learning rate over the steps. one_cycle: linear warm-up, then cosine decay; "
+        "warm_restarts: lr_cycles such cycles, each lr_cycle_growth times as long as the one "
+        "before; cosine: cosine decay; step: times lr_decay in each further of lr_cycles equal "
+        "parts; cyclical: up and down in each of lr_cycles equal parts",
     )
-    warmup: float = setting(0.1, "share of the steps in which one_cycle goes up", ge=0.0, lt=1.0)
-    rate_parts: int = setting(
+    warmup: float = setting(
+        0.1, "share of the steps in which the learning rate of one_cycle rises", ge=0.0, lt=1.0
+    )
+    lr_cycles: int = setting(
         4,
-        "parts of the steps: equal ones of step and cyclical, growing ones of warm_restarts",
+        "number of learning-rate cycles: of equal length for step and cyclical, of growing length "
+        "for warm_restarts",
         ge=1,
+        renamed_from="rate_parts",
     )
-    rate_growth: float = setting(
-        2.0, "warm_restarts: steps of each part over those of the part before (T_mult)", ge=1.0
+    lr_cycle_growth: float = setting(
+        2.0,
+        "length of each learning-rate cycle of warm_restarts over the one before (T_mult)",
+        ge=1.0,
+        renamed_from="rate_growth",
     )
-    rate_factor: float = setting(
-        0.1, "step: from one part to the next; cyclical: lowest rate over highest", gt=0.0, le=1.0
-    )
-    raise_below: float | None = setting(
-        None,
-        "training loss at which a task's next, harder stage begins; null: the last from the start",
+    lr_decay: float = setting(
+        0.1,
+        "learning-rate factor. step: from one part to the next; cyclical: lowest rate over highest",
         gt=0.0,
+        le=1.0,
+        renamed_from="rate_factor",
     )
-    raise_steps: int = setting(10, "steps over which that loss is averaged", ge=1)
+    curriculum_loss_threshold: float | None = setting(
+        None,
+        "curriculum: go to the task's next stage when the mean training loss is below this; null: "
+        "no curriculum, the last stage from the start",
+        gt=0.0,
+        renamed_from="raise_below",
+    )
+    curriculum_window: int = setting(
+        10, "training steps in the mean loss of the curriculum", ge=1, renamed_from="raise_steps"
+    )
     clip_norm: float | None = setting(
-        1.0, "largest L2 norm of the gradient; null: as it is", gt=0.0
+        1.0, "largest L2 norm of the gradient; null: no clipping", gt=0.0
     )
     precision: Literal["fp32", "bf16", "auto"] = setting(
-        "auto", "arithmetic of training; auto: bf16 where the device multiplies it natively"
+        "auto",
+        "floating-point format of training; auto: bf16 where the device multiplies it natively",
     )
     parallel: Literal["none", "data"] = setting(
-        "none", "data: torch's DataParallel over the visible GPUs"
+        "none", "use of several GPUs; data: torch's DataParallel over the visible ones"
     )
     threads: int | None = setting(
         None,
-        "CPU cores that are used at once; null: all for the parts of a batch that can be computed "
-        "side by side (32 samples or more each), otherwise one",
+        "CPU threads; null: all for the parts of a batch that can be computed side by side (32 "
+        "samples or more each), otherwise one",
         ge=1,
     )
     eval_every: int | None = setting(
         500, "steps between evaluations on the validation split; null: once an epoch", ge=1
     )
-    eval_samples: int = setting(2000, "samples of an evaluation during training", ge=1)
+    eval_samples: int = setting(2000, "samples per evaluation during training", ge=1)
     eval_memory: float = setting(
         32.0,
         "megabytes (2^20 bytes) that a layer may read and write at once in evaluation; less: "
         "smaller pieces of a batch",
         gt=0.0,
-        changeable=True,
+        mutable_after_training=True,
     )
     patience: int | None = setting(
-        None, "evaluations without a better score before stopping; null: never stop early", ge=1
-    )
-    stop_at: float | None = setting(
-        None, "the task's score on the validation split that is enough; null: learn on"
-    )
-    vitals: bool = setting(True, "record what --mode diagnose asks of a run (1 % of the time)")
-    record_progression: int | None = setting(
         None,
-        "copies of the weights kept through training, from the first step to the last, so that "
-        "--mode inspect shows how they came about; null: none",
+        "early stopping: evaluations without a better score before training ends; null: none",
+        ge=1,
+    )
+    target_score: float | None = setting(
+        None,
+        "score on the validation split at which training ends; null: none",
+        renamed_from="stop_at",
+    )
+    record_diagnostics: bool = setting(
+        True,
+        "record what --mode diagnose reads of a run (1 % of the time)",
+        renamed_from="vitals",
+    )
+    num_weight_snapshots: int | None = setting(
+        None,
+        "copies of the weights kept through training, from the first step to the last, for --mode "
+        "inspect; null: none",
         ge=2,
-        changeable=True,
+        mutable_after_training=True,
+        renamed_from="record_progression",
     )
-    log_every: int = setting(50, "steps between records of loss, rate and gradient norm", ge=1)
-    histograms_every: int = setting(5, "evaluations between histograms; 0: none", ge=0)
+    log_every: int = setting(
+        50, "steps between records of loss, learning rate and gradient norm", ge=1
+    )
+    histograms_every: int = setting(
+        5, "evaluations between histograms of weights and gradients; 0: none", ge=0
+    )
     save_every: int = setting(
-        500, "steps between checkpoints: the most a crash can lose", ge=1, changeable=True
+        500,
+        "steps between checkpoints: the most that a crash can lose",
+        ge=1,
+        mutable_after_training=True,
     )
-    keep: int = setting(3, "newest checkpoints kept, beside the best", ge=1, changeable=True)
+    keep_checkpoints: int = setting(
+        3,
+        "number of newest checkpoints kept, beside the best",
+        ge=1,
+        mutable_after_training=True,
+        renamed_from="keep",
+    )
 
     def digest(self, task: object, written: Mapping[str, object] | None = None) -> str:
-        """Return eight characters that name these settings and the task's.
+        """Return a hash of eight characters of these settings and the task's.
 
-        Only what differs from the defaults has a say, so that a setting that is added later changes
-        no name; and neither has what does not make another experiment. `written` are values as a
-        person wrote them, for the names of old: up to 0.4.0 `1` and `1.0` were told apart where
-        null is accepted too.
+        Only settings that differ from their first defaults are hashed, by their first names, so
+        that neither a new setting nor a renamed one changes the name of an existing run folder.
+        The seed, threads and monitoring are excluded. `written` are values as they were typed: up
+        to 0.4.0 `1` and `1.0` gave different names where null is accepted too.
         """
-        values = named(self)
-        values |= {name: value for name, value in (written or {}).items() if name in values}
-        own = {name: value for name, value in values.items() if name not in _UNNAMED}
-        told = json.dumps([own, named(task)], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()[:8]
+        values = digest_values(self, written)
+        own = {name: value for name, value in values.items() if name not in _NOT_IN_DIGEST}
+        payload = json.dumps([own, digest_values(task)], sort_keys=True)
+        return hashlib.sha256(payload.encode()).hexdigest()[:8]
 
 
 def with_default(name: str, default: Any, first_default: Any = attrs.NOTHING) -> Any:
-    """Declare a setting that every agent has once more, with a default of this agent's own."""
-    metadata = fields(AgentConfig)[name].metadata
+    """Redeclare a setting of every agent with another default."""
+    own_fields = fields(AgentConfig)
+    if name not in own_fields:
+        present_names = [
+            n for n, field in own_fields.items() if name in field.metadata["renamed_from"]
+        ]
+        hint = next(iter(present_names), nearest(name, own_fields))
+        raise ConfigError(
+            "with_default()", "", f"unknown setting {name!r}", ", ".join(own_fields), hint
+        )
+    metadata = own_fields[name].metadata
     return setting(
-        default, metadata["meaning"], **metadata["bounds"], changeable=metadata["changeable"],
-        first_default=first_default,
+        default, metadata["help"], **metadata["bounds"],
+        mutable_after_training=metadata["mutable_after_training"], first_default=first_default,
+        renamed_from=metadata["renamed_from"],
     )  # fmt: skip
 
 
-def config_class(found: Found) -> type[AgentConfig]:
+def config_class(resolved: ResolvedEntry) -> type[AgentConfig]:
     """Return an agent's config class, without importing torch where that is possible.
 
-    The class stands in the agent's own file, beside its model, and a question about settings
-    (--print-config, a misspelt field) should not wait seconds for torch. So where it extends
-    `AgentConfig` itself, only the class and the imports that it names are executed. Where it needs
-    more of its file, such as a constant or another agent's config, the file is imported.
+    The class is extracted from the syntax tree of the agent's file, and only it and the imports
+    that it uses are executed: a question about settings (--print-config, a misspelt name) should
+    not wait seconds for torch. If the class uses more of its file, such as a constant or another
+    agent's config, the file is imported.
     """
-    alone = None if "torch" in sys.modules else _class_alone(found)
-    loaded: type[AgentConfig] = alone or found.load().Config
-    return loaded
+    extracted = None if "torch" in sys.modules else _extract_class(resolved)
+    cls: type[AgentConfig] = extracted or resolved.load().Config
+    return cls
 
 
-def _class_alone(found: Found) -> type[AgentConfig] | None:
-    """Execute a config class and the imports that it names; None if it needs more of its file."""
-    spec = importlib.util.find_spec(found.entry.module)
+def _extract_class(resolved: ResolvedEntry) -> type[AgentConfig] | None:
+    """Execute a config class and the imports that it uses; None if it uses more of its file."""
+    spec = importlib.util.find_spec(resolved.entry.module)
     assert spec is not None
     assert spec.origin is not None
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    body = classes.get(_config_name(classes.get(found.entry.cls)))
+    body = classes.get(_config_name(classes.get(resolved.entry.cls)))
     if body is None or not _extends(body, "AgentConfig"):
         return None
     used = {node.id for node in ast.walk(body) if isinstance(node, ast.Name)} - {body.name}
     imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     others = [node for node in tree.body if node not in imports]
-    if used & {name for node in others for name in _defined(node)}:
+    if used & {name for node in others for name in _defined_names(node)}:
         return None
-    needed = [node for node in imports if used & _defined(node)]
-    namespace: dict[str, Any] = {"__name__": found.entry.module}
+    needed = [node for node in imports if used & _defined_names(node)]
+    namespace: dict[str, Any] = {"__name__": resolved.entry.module}
     module = ast.Module([*needed, body], type_ignores=[])
     exec(compile(module, spec.origin, "exec"), namespace)
     cls: type[AgentConfig] = namespace[body.name]
@@ -201,19 +252,19 @@ def _class_alone(found: Found) -> type[AgentConfig] | None:
 def _config_name(agent: ast.ClassDef | None) -> str:
     """Return the name in an agent class's line `Config = …`; "" if it has none."""
     lines = [node for node in agent.body if isinstance(node, ast.Assign)] if agent else []
-    values = [node.value for node in lines if "Config" in _defined(node)]
+    values = [node.value for node in lines if "Config" in _defined_names(node)]
     return next((value.id for value in values if isinstance(value, ast.Name)), "")
 
 
-def _defined(node: ast.AST) -> set[str]:
-    """Return the names of a module that a statement of it gives a meaning."""
+def _defined_names(node: ast.AST) -> set[str]:
+    """Return the names that a statement of a module defines."""
     if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
         return {node.name}
     if isinstance(node, ast.alias):
         return {node.asname or node.name}
     if isinstance(node, ast.Name):
         return {node.id} if isinstance(node.ctx, ast.Store) else set()
-    return {name for child in ast.iter_child_nodes(node) for name in _defined(child)}
+    return {name for child in ast.iter_child_nodes(node) for name in _defined_names(child)}
 
 
 def _extends(node: ast.ClassDef, name: str) -> bool:
@@ -221,7 +272,7 @@ def _extends(node: ast.ClassDef, name: str) -> bool:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose `1e-3` is a number and whose `no`, `on`, `y` are texts, as YAML 1.2 has it."""
+    """YAML loader in which `1e-3` is a number and `no`, `on`, `y` are strings, as in YAML 1.2."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - the shape of yaml's own class
 
@@ -242,15 +293,15 @@ _resolver(
 
 
 def read_value(text: str) -> object:
-    """Return a single YAML value, such as what follows the `=` of an option."""
+    """Parse one YAML value, such as the text after the `=` of an option."""
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError):
         return text
 
 
-def read_file(path: Path) -> dict[str, Given]:
-    """Read a YAML file as dotted settings that know their line; a ConfigError says what is wrong.
+def read_file(path: Path) -> dict[str, SourcedValue]:
+    """Read a YAML file as dotted settings with their line numbers; mistakes are ConfigErrors.
 
     `task: {name: add3x3, reverse: none}` gives `task.name` and `task.reverse`.
     """
@@ -271,37 +322,37 @@ def read_file(path: Path) -> dict[str, Given]:
         return {}
     if not isinstance(root, yaml.MappingNode):
         kind = "list" if isinstance(root, yaml.SequenceNode) else "single value"
-        problem = f"a {kind} stands where a map should"
+        problem = f"expected a mapping, found a {kind}"
         line = f"{path}, line {root.start_mark.line + 1}"
         raise ConfigError(line, "", problem, "`name: value` lines")
     try:
         return dict(_flatten(root, path, ""))
     except RecursionError:
-        raise ConfigError(place, "", "a map contains itself", "`name: value` lines") from None
+        raise ConfigError(place, "", "a mapping contains itself", "`name: value` lines") from None
 
 
-def _flatten(node: yaml.MappingNode, path: Path, prefix: str) -> Iterator[tuple[str, Given]]:
-    seen: dict[str, int] = {}
+def _flatten(node: yaml.MappingNode, path: Path, prefix: str) -> Iterator[tuple[str, SourcedValue]]:
+    first_lines: dict[str, int] = {}
     for key, value in node.value:
         line = key.start_mark.line + 1
         place = f"{path}, line {line}"
         if not isinstance(key, yaml.ScalarNode):
-            raise ConfigError(place, "", "a name is no plain text", "`name: value` lines")
+            raise ConfigError(place, "", "expected a plain text as the key", "`name: value` lines")
         name = prefix + key.value
-        if name in seen:
-            problem = f"{name!r} stands a second time (first in line {seen[name]})"
+        if name in first_lines:
+            problem = f"duplicate key {name!r} (first in line {first_lines[name]})"
             raise ConfigError(place, "", problem, "each name once")
-        seen[name] = line
+        first_lines[name] = line
         if isinstance(value, yaml.MappingNode):
             yield from _flatten(value, path, f"{name}.")
         elif isinstance(value, yaml.SequenceNode):
-            raise ConfigError(place, name, "a list stands where one value should", "one value")
+            raise ConfigError(place, name, "expected one value, found a list", "one value")
         else:
-            yield name, Given(read_value_node(value), place)
+            yield name, SourcedValue(read_value_node(value), place)
 
 
 def read_value_node(node: yaml.ScalarNode) -> object:
-    """Return the value of one scalar of a composed YAML file."""
+    """Return the value of a scalar node of a YAML file."""
     loader = _Loader("")
     try:
         value: object = loader.construct_object(node)
@@ -310,31 +361,36 @@ def read_value_node(node: yaml.ScalarNode) -> object:
     return value
 
 
-def read_option(text: str) -> tuple[str, Given]:
-    """Read one `name=value` of --set."""
+def read_option(text: str) -> tuple[str, SourcedValue]:
+    """Parse one `name=value` of --set."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        problem = f"{text!r} is no setting"
+        problem = f"expected name=value, found {text!r}"
         raise ConfigError("--set", "", problem, "name=value, such as hidden_size=64")
-    return name.strip(), Given(read_value(value), f"--set {name.strip()}")
+    return name.strip(), SourcedValue(read_value(value), f"--set {name.strip()}")
 
 
 def describe(
     cls: type, values: Mapping[str, Any], indent: str = "", only: Mapping[str, Any] | None = None
 ) -> str:
-    """Return settings as YAML lines, each with its meaning and what it accepts beside it."""
+    """Return settings as YAML lines, each with its help text and what it accepts beside it."""
     lines = []
     for name, field in fields(cls).items():
         if only is not None and name not in only:
             continue
         shown = yaml.safe_dump(values[name]).removesuffix("\n...\n").strip()
-        meaning = f"{field.metadata['meaning']} ({accepted(field)})"
-        lines.append(f"{indent}{f'{name}: {shown}':<34} # {meaning}")
+        comment = f"{field.metadata['help']} ({accepted_values(field)})"
+        lines.append(f"{indent}{f'{name}: {shown}':<34} # {comment}")
     return "\n".join(lines)
 
 
 def flat_settings(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of an agent and its task, those of the task as `task.<name>`."""
     of_task = {f"task.{name}": value for name, value in identity["task_settings"].items()}
-    named = {"agent": identity["agent"], "task": identity["task"]}
-    return {**named, **identity["config"], **of_task}
+    names = {"agent": identity["agent"], "task": identity["task"]}
+    return {**names, **identity["config"], **of_task}
+
+
+if not TYPE_CHECKING:
+    __getattr__ = earlier_names.symbols_of(__name__)
+    AgentConfig.__getattr__ = earlier_names.member

@@ -73,7 +73,7 @@ def writer_observation(
     characters = np.array(list(agent.task.spec.characters))
     before = np.pad(answers[:, :-1], ((0, 0), (1, 0)))
     read = characters[before] if decoder_reads else np.full(before.shape, "")
-    reading, writing, places = agent.task.quantities(batch)
+    reading, writing, places = agent.task.probe_targets(batch)
     parts: tuple[RecurrentPart, ...] = ()
     if layers is not None:
         encoder = RecurrentPart(
@@ -102,18 +102,18 @@ def writer_attention(
     """
     from visualization.attention.maps import attention_maps
 
-    batch = agent.task.viewed.samples("test", num)
+    batch = agent.task.for_display().samples("test", num)
     with torch.inference_mode():
         memory = model.read(to_device(batch, agent.device).question)
         answers = model.write(memory)[0]
         found = weights_of(memory, answers)
     codes = answers.cpu().numpy()
     characters = np.array(list(agent.task.spec.characters))
-    known = agent.task.quantities(batch)
+    known = agent.task.probe_targets(batch)
     return {
         layer: attention_maps(
             heads, characters[codes], characters[batch.question], agent.task.rows(codes, batch),
-            known=(known.writing, known.reading),
+            known=(known.decoder, known.encoder),
         )
         for layer, heads in found.items()
     }  # fmt: skip

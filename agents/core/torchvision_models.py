@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tasks.core.paths import expanded, why_not
+from tasks.core.paths import describe_os_error, expand_user
 from tasks.core.settings import ConfigError, nearest
 from tasks.core.task import ImageToLabel
 
@@ -177,7 +177,7 @@ def take_over(model: TorchvisionClassifier, name: str, weights: str, sha256: str
     Raises:
         ConfigError: says why the file cannot be read, or which names and shapes do not fit.
     """
-    path = expanded(weights)
+    path = expand_user(weights)
     try:
         found = _digest(path, sha256)
         tensors = _read(path)
@@ -202,7 +202,9 @@ def _digest(path: Path, wanted: str | None) -> str:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError) as error:
         accepted = "the path of a state dict, as a .safetensors file"
-        raise ConfigError(PLACE, "weights", f"{path} {why_not(path, error)}", accepted) from None
+        raise ConfigError(
+            PLACE, "weights", f"{path} {describe_os_error(path, error)}", accepted
+        ) from None
     if wanted not in (None, found):
         problem = f"{path} is another file: its digest is {found}"
         raise ConfigError(PLACE, "weights_sha256", problem, f"{wanted}, or null")

@@ -1,4 +1,4 @@
-"""Characters as small integers."""
+"""Character encoding: characters as small integers."""
 
 import attrs
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 
 @attrs.frozen
 class Charset:
-    r"""A fixed order of characters; a character's code is its position.
+    r"""Character set in a fixed order; the code of a character is its position.
 
     >>> charset = Charset("\n+0123456789")
     >>> charset.decode([3, 4, 1, 9, 0])
@@ -20,5 +20,5 @@ class Charset:
         return len(self.characters)
 
     def decode(self, codes: object) -> str:
-        """Return the text of codes of shape (length,)."""
+        """Decode codes of shape (length,) to text."""
         return "".join(self.characters[code] for code in np.asarray(codes, np.int64))

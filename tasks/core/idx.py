@@ -1,4 +1,4 @@
-"""Arrays in the idx format of the MNIST database: a big-endian header, then the numbers.
+"""Idx files, the format of the MNIST database: a big-endian header, then an array.
 
 The header is two zero bytes, a code for the type of the numbers, how many dimensions there are, and
 the size of each in four bytes (yann.lecun.com/exdb/mnist). Files may be compressed with gzip.
@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.paths import why_not
+from tasks.core.paths import describe_os_error
 from tasks.core.settings import ConfigError
 
 T = TypeVar("T")
@@ -25,25 +25,25 @@ TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: 
 _ACCEPTED = "an idx file, plain or compressed with gzip"
 _GZIP = b"\x1f\x8b"
 _MOST_DIMENSIONS = 32  # of a numpy array
-_MOST_NUMBERS = 2**48  # so that an empty array with absurd sizes is refused, as numpy does
-_MOST_EXPANDED = 1032  # times: what deflate can save at most (zlib.net/zlib_tech.html)
+_MOST_NUMBERS = 2**48  # limit of numpy, which also applies to empty arrays
+_MOST_EXPANDED = 1032  # largest ratio of deflate (zlib.net/zlib_tech.html)
 
 
 @attrs.frozen
 class IdxHeader:
-    """What the first bytes of an idx file say of the rest."""
+    """Header of an idx file: type and shape of its array."""
 
     dtype: str  # of numpy, big-endian
     shape: tuple[int, ...]
 
     @property
     def num_bytes(self) -> int:
-        """The size of all numbers together."""
+        """Size of the array in bytes."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 def read_idx_header(path: Path) -> IdxHeader:
-    """Return the type and shape of an idx file, from its first bytes alone.
+    """Read the type and shape of an idx file, from its header alone.
 
     Raises:
         ConfigError: names the path, and says what is wrong with the file.
@@ -52,9 +52,9 @@ def read_idx_header(path: Path) -> IdxHeader:
 
 
 def read_idx(path: Path) -> NDArray[Any]:
-    """Return the array of an idx file, in the machine's byte order.
+    """Read the array of an idx file, in native byte order.
 
-    Nothing is allocated for sizes that the file cannot have.
+    No memory is allocated for a header that says more than the file can contain.
 
     Raises:
         ConfigError: names the path, and says what is wrong with the file.
@@ -62,22 +62,22 @@ def read_idx(path: Path) -> NDArray[Any]:
     return _read(path, _array)
 
 
-def _read(path: Path, take: Callable[[Path, IO[bytes], bool], T]) -> T:
-    """Return what `take(path, file, compressed)` does; whatever it cannot read is a ConfigError."""
+def _read(path: Path, read: Callable[[Path, IO[bytes], bool], T]) -> T:
+    """Return `read(path, file, compressed)`; errors of reading are ConfigErrors."""
     try:
         with path.open("rb") as raw:
             compressed = raw.read(2) == _GZIP
             raw.seek(0)
             if not compressed:
-                return take(path, raw, False)
+                return read(path, raw, False)
             with gzip.open(raw) as file:
-                return take(path, cast("IO[bytes]", file), True)
+                return read(path, cast("IO[bytes]", file), True)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise _error(path, f"is damaged or cut off: {error}", "a whole gzip file") from None
     except ConfigError:
         raise
-    except (OSError, ValueError) as error:  # the second of a path that no file can have
-        raise _error(path, why_not(path, error), _ACCEPTED) from None
+    except (OSError, ValueError) as error:  # ValueError: a path that no file can have
+        raise _error(path, describe_os_error(path, error), _ACCEPTED) from None
 
 
 def _header(path: Path, file: IO[bytes], compressed: bool) -> IdxHeader:
@@ -102,14 +102,14 @@ def _array(path: Path, file: IO[bytes], compressed: bool) -> NDArray[Any]:
     header = _header(path, file, compressed)
     on_disk = path.stat().st_size
     most = on_disk * _MOST_EXPANDED if compressed else on_disk
-    wanted = header.num_bytes
-    says = f"its header says {' × '.join(map(str, header.shape))}, which are {wanted} bytes"
-    if wanted > most or math.prod(filter(None, header.shape)) > _MOST_NUMBERS:
+    num_bytes = header.num_bytes
+    says = f"its header says {' × '.join(map(str, header.shape))}, which are {num_bytes} bytes"
+    if num_bytes > most or math.prod(filter(None, header.shape)) > _MOST_NUMBERS:
         raise _error(path, f"{says}; it has {on_disk} in all", "as many bytes as it says")
-    data = file.read(wanted)
-    if len(data) < wanted:
+    data = file.read(num_bytes)
+    if len(data) < num_bytes:
         raise _error(path, f"{says}; {len(data)} follow", "as many bytes as it says")
-    if file.read(1):  # which also has gzip check the sum of what was read
+    if file.read(1):  # this also makes gzip verify its checksum
         raise _error(path, f"{says}; more follow", "as many bytes as it says")
     native = np.dtype(header.dtype).newbyteorder("=")
     return np.frombuffer(data, header.dtype).astype(native).reshape(header.shape)

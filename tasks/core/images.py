@@ -1,4 +1,4 @@
-"""Images as tasks take them: from files, from arrays, and moved by whole pixels."""
+"""Image input: reading files, checking arrays, and translation by whole pixels."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,27 +14,29 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _MIDDLE = 127.5  # between black, 0, and white, 255
-_DEEP = 65535  # white, of sixteen bits
-_GAP = 2  # times the wanted size to which a JPEG is shrunk at most while it is decoded
-_ORIENTATION, _LYING = 0x0112, 5  # the tag of a photo's orientation; from 5 on it lies on its side
+_WHITE_16 = 65535  # white, in 16 bits
+_GAP = 2  # times the target size: to that, a JPEG may be shrunk while it is decoded
+_ORIENTATION, _ROTATED = (
+    0x0112,
+    5,
+)  # EXIF tag of the orientation; from 5: rotated by 90°
 
 
 def read_grey(
     path: Path, height: int, width: int, place: str, accepted: str
 ) -> NDArray[np.float32]:
-    """Return an image file as grey values (height, width) from 0, paper, to 1, the most ink.
+    """Read an image file as grey values (height, width) from 0, paper, to 1, the most ink.
 
-    The paper is what most of the border shows, the median of its pixels: where that is light, the
-    image is turned over, so that ink may be darker or lighter than its paper. The image is brought
-    to its size by averaging over areas.
+    The paper is the median of the pixels of the border. If it is light, the image is inverted, so
+    that ink may be darker or lighter than its paper. The image is resized by averaging over areas.
 
     Raises:
         ConfigError: names `place`, and says why the file cannot be read.
     """
     from PIL import Image  # only where an image is read
 
-    with _opened(path, place, accepted) as image:
-        grey = _in_bytes(image, "L")
+    with _open_image(path, place, accepted) as image:
+        grey = _to_8_bits(image, "L")
         small = grey.resize((width, height), Image.Resampling.BOX)
     ink = np.asarray(small, np.float32) / np.float32(255)
     return 1 - ink if _has_light_paper(np.asarray(grey)) else ink
@@ -43,11 +45,11 @@ def read_grey(
 def read_pixels(
     path: Path, shape: tuple[int, int, int], place: str, accepted: str
 ) -> NDArray[np.uint8]:
-    """Return an image file as bytes (channels, height, width) from 0, black, to 255, white.
+    """Read an image file as bytes (channels, height, width) from 0, black, to 255, white.
 
-    There is 1 channel of grey, or 3 of red, green and blue. The image is brought to its size by a
-    bilinear filter as wide as the pixels that it makes, whatever its proportions are. A photo is
-    turned upright, what is transparent is white, and of a film the first picture is taken.
+    There is 1 channel of grey, or 3 of red, green and blue. The image is resized by an antialiased
+    bilinear filter, without regard to its aspect ratio. A photo is rotated upright, transparent
+    pixels are white, and of an animation the first image is read.
 
     Raises:
         ConfigError: names `place`, and says why the file cannot be read.
@@ -55,30 +57,30 @@ def read_pixels(
     from PIL import Image
 
     num_channels, height, width = shape
-    with _opened(path, place, accepted) as image:
+    with _open_image(path, place, accepted) as image:
         longest = _GAP * max(height, width)
         image.draft(None, (longest, longest))  # a JPEG can be decoded at a half, a quarter, …
-        found = _in_bytes(image, "L" if num_channels == 1 else "RGB")
-        if found.size != (width, height):
-            found = found.resize((width, height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(found).reshape(height, width, num_channels)
+        resized = _to_8_bits(image, "L" if num_channels == 1 else "RGB")
+        if resized.size != (width, height):
+            resized = resized.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = np.asarray(resized).reshape(height, width, num_channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def read_size(path: Path, place: str, accepted: str) -> tuple[int, int]:
-    """Return height and width of an image file, in pixels, from its first bytes alone.
+    """Read height and width of an image file, in pixels, from its header alone.
 
     Raises:
         ConfigError: names `place`, and says why the file cannot be read.
     """
-    with _opened(path, place, accepted) as image:
-        lies = image.getexif().get(_ORIENTATION, 1) >= _LYING
-        return image.size if lies else image.size[::-1]
+    with _open_image(path, place, accepted) as image:
+        is_rotated = image.getexif().get(_ORIENTATION, 1) >= _ROTATED
+        return image.size if is_rotated else image.size[::-1]
 
 
 @contextlib.contextmanager
-def _opened(path: Path, place: str, accepted: str) -> Iterator["Image.Image"]:
-    """Open an image for a block; whatever cannot be read there is a ConfigError."""
+def _open_image(path: Path, place: str, accepted: str) -> Iterator["Image.Image"]:
+    """Open an image file in a `with` block; errors of reading are ConfigErrors."""
     from PIL import Image
 
     try:
@@ -88,40 +90,40 @@ def _opened(path: Path, place: str, accepted: str) -> Iterator["Image.Image"]:
         raise ConfigError(place, "", f"cannot be read: {error}", accepted) from None
 
 
-def _in_bytes(image: "Image.Image", mode: str) -> "Image.Image":
-    """Return an image upright, on white, and in 8 bits: mode `L` or `RGB`."""
+def _to_8_bits(image: "Image.Image", mode: str) -> "Image.Image":
+    """Convert an image to upright, on white, and 8 bits: mode `L` or `RGB`."""
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(image)
-    if image.mode[0] in "IF":  # of which Pillow would make white all that is above 255
-        image = Image.fromarray(_shallow(np.asarray(image)))
+    if image.mode[0] in "IF":  # Pillow would clip these at 255
+        image = Image.fromarray(_from_16_bits(np.asarray(image)))
     if image.has_transparency_data:
-        drawn = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return image.convert(mode)
 
 
-def _shallow(deep: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return grey values of sixteen bits in eight."""
-    low, high = deep.min(), deep.max()
-    if deep.dtype.kind == "f" or low < 0 or high > _DEEP:
+def _from_16_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Convert grey values of 16 bits to 8 bits."""
+    low, high = pixels.min(), pixels.max()
+    if pixels.dtype.kind == "f" or low < 0 or high > _WHITE_16:
         raise ValueError(f"its pixels go from {low} to {high}, and are not of 8 or 16 bits")
-    return np.rint(deep / (_DEEP / 255)).astype(np.uint8)
+    return np.rint(pixels / (_WHITE_16 / 255)).astype(np.uint8)
 
 
 def _has_light_paper(grey: NDArray[np.uint8]) -> bool:
-    """Tell whether the border of an image (H, W) is light, by the median of its pixels."""
+    """Return whether the median pixel of the border of an image (H, W) is light."""
     sides = (grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1])
     return bool(np.median(np.concatenate(sides)) > _MIDDLE)
 
 
-def demand_image(x: Any, shape: tuple[int, int, int], ends: tuple[str, str]) -> NDArray[np.float32]:
-    """Return what someone holds as an image of a shape (channels, height, width), if it is one.
+def check_image(x: Any, shape: tuple[int, int, int], ends: tuple[str, str]) -> NDArray[np.float32]:
+    """Check that a value is an image of a shape (channels, height, width), and return it.
 
-    `ends` are what 0 and 1 stand for. A single channel need not be an axis.
+    `ends` are the meanings of 0 and 1, for errors. The axis of a single channel may be missing.
 
     Raises:
-        ConfigError: says what is wrong with its shape, its type or its values.
+        ConfigError: the shape, the type or a value is not accepted.
     """
     shapes = (shape[1:], shape) if shape[0] == 1 else (shape,)
     shown = " or ".join(map(str, shapes))
@@ -131,35 +133,35 @@ def demand_image(x: Any, shape: tuple[int, int, int], ends: tuple[str, str]) -> 
     except ValueError:
         raise ConfigError("input", "", "its rows differ in length", accepted) from None
     except (TypeError, RuntimeError) as error:  # such as a tensor that has a gradient
-        problem = f"{type(x).__name__} is no array: {error}"
+        problem = f"{type(x).__name__} is not an array: {error}"
         raise ConfigError("input", "", problem, accepted) from None
     if array.dtype.kind not in "biuf":
-        problem = f"{type(x).__name__} of {array.dtype} is no image"
+        problem = f"{type(x).__name__} of {array.dtype} is not an image"
         raise ConfigError("input", "", problem, accepted)
     if array.shape not in shapes:
         raise ConfigError("input", "", f"has the shape {array.shape}", accepted)
     low, high = array.min(), array.max()
-    if not (low >= 0 and high <= 1):  # which NaN is not, either
+    if not (low >= 0 and high <= 1):  # also true of NaN
         raise ConfigError("input", "", f"has values from {low} to {high}", accepted)
     return array.reshape(shape).astype(np.float32)
 
 
-def shifted(images: NDArray[Any], moves: NDArray[np.int64]) -> NDArray[Any]:
-    """Return images (B, C, H, W) moved down and right by whole pixels (B, 2); zeros come in.
+def shift_images(images: NDArray[Any], moves: NDArray[np.int64]) -> NDArray[Any]:
+    """Translate images (B, C, H, W) down and right by whole pixels (B, 2); zeros are shifted in.
 
-    >>> shifted(np.array([[[[1, 2], [3, 4]]]]), np.array([[1, -1]])).tolist()
+    >>> shift_images(np.array([[[[1, 2], [3, 4]]]]), np.array([[1, -1]])).tolist()
     [[[[0, 0], [2, 0]]]]
     """
     height, width = images.shape[2:]
     moved = np.zeros_like(images)
     # A copy for each image: one index for all of them takes ten times as long for large ones.
     for new, old, (down, right) in zip(moved, images, moves.tolist(), strict=True):
-        (to_rows, rows), (to_columns, columns) = _moved(down, height), _moved(right, width)
+        (to_rows, rows), (to_columns, columns) = _overlap(down, height), _overlap(right, width)
         new[:, to_rows, to_columns] = old[:, rows, columns]
     return moved
 
 
-def _moved(by: int, size: int) -> tuple[slice, slice]:
-    """Return where what stays in sight of a line of pixels goes, and where it comes from."""
-    there = slice(max(0, by), max(0, size + min(0, by)))
-    return there, slice(there.start - by, max(0, there.stop - by))
+def _overlap(by: int, size: int) -> tuple[slice, slice]:
+    """Return target and source slices of the pixels of a line that stay inside."""
+    target = slice(max(0, by), max(0, size + min(0, by)))
+    return target, slice(target.start - by, max(0, target.stop - by))

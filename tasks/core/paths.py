@@ -1,43 +1,49 @@
-"""Files that people name: `~` is a home folder, and an error says where a file was looked for."""
+"""Paths of files and folders: `~` is expanded, and errors say where a file was looked for."""
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tasks.core import earlier_names
 from tasks.core.settings import ConfigError
 
 
-def expanded(text: str) -> Path:
-    """Return a path with the home folder for `~`; where there is none the path stays as it is."""
+def expand_user(text: str) -> Path:
+    """Expand `~` in a path to the home folder; without a home folder the path is unchanged."""
     return Path(os.path.expanduser(text))  # noqa: PTH111 - pathlib's own raises for `~nobody`
 
 
-def named_folder(value: object, place: str) -> Path:
-    """Return the path of a folder that a person named; an empty text is a ConfigError.
+def folder_path(value: object, place: str) -> Path:
+    """Return the path of a folder; an empty text is a ConfigError.
 
-    An empty one is what an unset variable of the shell leaves, and would be the working directory.
+    An unset variable of the shell leaves an empty text, which would be the working directory.
     """
     if not isinstance(value, (str, Path)) or not str(value).strip():
-        problem = f"{value!r} is no folder"
+        problem = f"{value!r} is not a folder"
         raise ConfigError(place, "run_dir", problem, "the path of a folder, as text")
-    return expanded(str(value))
+    return expand_user(str(value))
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and those above it; where a link stands, the folder that it leads to."""
+    """Create a folder and its parents; of a symbolic link, the folder that it points to."""
     os.makedirs(os.path.realpath(path), exist_ok=True)  # noqa: PTH103 - pathlib's fails at a loop
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether a path is that of a file; one that no file can have is not."""
+    """Return whether a path is a file; False for a path that no file can have."""
     return os.path.isfile(path)  # noqa: PTH113 - pathlib's own raises where a name is too long
 
 
-def why_not(path: Path, error: OSError | ValueError) -> str:
-    """Say why a file cannot be read, and where a relative path was looked for.
+def describe_os_error(path: Path, error: OSError | ValueError) -> str:
+    """Describe why a file cannot be read, and where a relative path was looked for.
 
-    >>> why_not(Path("/a.txt"), FileNotFoundError(2, "No such file or directory"))
+    >>> describe_os_error(Path("/a.txt"), FileNotFoundError(2, "No such file or directory"))
     'cannot be read: No such file or directory'
     """
     reason = error.strerror if isinstance(error, OSError) else error
     missing = isinstance(error, FileNotFoundError) and not path.is_absolute()
     return f"cannot be read: {reason}{f' in {Path.cwd()}' if missing else ''}"
+
+
+if not TYPE_CHECKING:
+    __getattr__ = earlier_names.symbols_of(__name__)

@@ -12,30 +12,30 @@ from tasks.core.settings import ConfigError, nearest
 
 @attrs.frozen
 class Entry:
-    """Where a registered class lives, and one line about it.
+    """Registry entry: module and name of a class, and a summary of one line.
 
-    A name may be a pattern: `add<digits>x<terms>` stands for add2x2, add3x3, …, and gives the class
-    the integer fields `digits` and `terms`. `example` is then a name that fits. Other settings that
-    the name gives stand in `fields`.
+    A name may be a pattern: `add<digits>x<terms>` matches add2x2, add3x3, …, and sets the integer
+    fields `digits` and `terms` of the class. `example` is then a name that matches. `fields` are
+    other settings that the name determines.
 
     An agent may read the files of another tool: `aliases` are that tool's names for settings, such
-    as `dataset.t` for `task.length`; such a file is about `task`, and means what stands in
-    `implied` too.
+    as `dataset.t` for `task.length`. Such a file is about the task `task`, and its settings have
+    the defaults `alias_defaults`.
     """
 
     module: str
     cls: str
-    line: str
+    summary: str
     example: str = ""
     fields: Mapping[str, object] = attrs.Factory(dict)
     task: str = ""
     aliases: Mapping[str, str] = attrs.Factory(dict)
-    implied: Mapping[str, object] = attrs.Factory(dict)
+    alias_defaults: Mapping[str, object] = attrs.Factory(dict)
 
 
 @attrs.frozen
-class Found:
-    """A looked-up entry, and the fields that the name itself gave."""
+class ResolvedEntry:
+    """Registry entry of a name, and the fields that the name determines."""
 
     name: str
     entry: Entry
@@ -46,21 +46,21 @@ class Found:
         return getattr(importlib.import_module(self.entry.module), self.entry.cls)
 
 
-def look_up(name: object, entries: Mapping[str, Entry]) -> Found | None:
-    """Look a name up; None if it is not known."""
+def look_up(name: object, entries: Mapping[str, Entry]) -> ResolvedEntry | None:
+    """Look a name up; None if it is unknown."""
     for pattern, entry in entries.items():
         match = re.fullmatch(re.sub(r"<(\w+)>", r"(?P<\1>[1-9][0-9]*)", pattern), str(name))
         if match:
             numbers = {k: int(v) for k, v in match.groupdict().items()}
-            return Found(str(name), entry, {**entry.fields, **numbers})
+            return ResolvedEntry(str(name), entry, {**entry.fields, **numbers})
     return None
 
 
-def find(kind: str, name: object, entries: Mapping[str, Entry], place: str) -> Found:
-    """Look a name up; an unknown one is a ConfigError with all names and the nearest."""
-    found = look_up(name, entries)
-    if found is not None:
-        return found
+def find(kind: str, name: object, entries: Mapping[str, Entry], place: str) -> ResolvedEntry:
+    """Look a name up; an unknown one is a ConfigError with all names and the nearest one."""
+    resolved = look_up(name, entries)
+    if resolved is not None:
+        return resolved
     examples = [entry.example or pattern for pattern, entry in entries.items()]
-    known = ", ".join(entries)
-    raise ConfigError(place, kind, f"{name!r} is not known", known, nearest(name, examples))
+    names = ", ".join(entries)
+    raise ConfigError(place, kind, f"unknown {kind} {name!r}", names, nearest(name, examples))

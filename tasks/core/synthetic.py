@@ -1,78 +1,78 @@
-"""Tasks made from another one: a single batch again and again, and an easy task of its shapes.
+"""Sanity-check tasks made from another task: a single batch, and an easy task of the same shapes.
 
-They ask whether a model can learn at all, whatever the task's own difficulty.
+They test whether a model can learn at all, however difficult the task itself is.
 
 >>> import tasks
->>> task = easy(tasks.make("parity", length=12, train_length=12))
+>>> task = easy_task(tasks.make("parity", length=12, train_length=12))
 >>> batch = task.samples("train", 100)  # the label says whether the last bit is below its mean
 >>> sorted({(int(bit), int(label)) for bit, label in zip(batch.sequence[:, -1], batch.label[:, 0])})
 [(0, 1), (1, 0)]
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.task import Pass, Quantities, Row, Split, Task, TextChunks
+from tasks.core import earlier_names
+from tasks.core.task import BatchRequest, ProbeTargets, Row, Split, Task, TextChunks
 
-_LOOKED_AT = 512  # samples, to find what varies from one to the other
-_BALANCED = 0.25  # of the samples at least on either side of the mean
+_NUM_EXAMINED = 512  # samples from which the varying step is found
+_BALANCED = 0.25  # least share of the samples on either side of the mean
 
 
 @attrs.frozen(kw_only=True)
-class Rewritten(Task):
-    """A task whose every batch is another one's, rewritten; it has one stage."""
+class TransformedTask(Task):
+    """A task whose batches are those of another task, transformed; it has one stage."""
 
     base: Task
-    rewrite: Callable[[Any], Any]
+    transform: Callable[[Any], Any]
 
     @property
     def name(self) -> str:
-        """The other task's name, marked."""
+        """Name of the other task, marked."""
         return f"{self.base.name}, rewritten"
 
     @property
     def spec(self) -> Any:
-        """The sizes of the other task."""
+        """Sizes of the other task."""
         return self.base.spec
 
     @property
     def monitor(self) -> tuple[str, Literal["max", "min"]]:
-        """The score of the other task."""
+        """Score of the other task."""
         return self.base.monitor
 
     @property
     def num_stages(self) -> int:
-        """One: that of what the other task asks in the end."""
+        """1: the last stage of the other task."""
         return 1
 
-    @property
-    def viewed(self) -> Task:
-        """The task itself."""
+    def for_display(self) -> Task:
+        """Return the task itself."""
         return self
 
     def num_samples_in(self, split: Split) -> int:
         """Return the number of the other task."""
         return self.base.num_samples_in(split)
 
-    def draw(self, wanted: Pass) -> Iterator[Any]:
-        """Yield the other task's batches, rewritten."""
-        for batch in self.base.draw(wanted._replace(stage=None)):
-            yield self.rewrite(batch)
+    def iter_batches(self, request: BatchRequest) -> Iterator[Any]:
+        """Yield the transformed batches of the other task."""
+        for batch in self.base.iter_batches(request._replace(stage=None)):
+            yield self.transform(batch)
 
     def samples(self, split: Split, num: int, seed: int = 0) -> Any:
-        """Return the other task's samples, rewritten."""
-        return self.rewrite(self.base.samples(split, num, seed))
+        """Return the transformed samples of the other task."""
+        return self.transform(self.base.samples(split, num, seed))
 
     def encode(self, x: Sequence[Any]) -> Any:
-        """Return typed questions as a batch, rewritten."""
-        return self.rewrite(self.base.encode(x))
+        """Return inputs as a transformed batch."""
+        return self.transform(self.base.encode(x))
 
     def decode(self, answers: NDArray[Any]) -> list[str]:
-        """Return answers as the other task writes them."""
+        """Decode answers as the other task does."""
         return self.base.decode(answers)
 
     def score(self, answers: NDArray[Any], targets: Any) -> dict[str, float]:
@@ -83,31 +83,31 @@ class Rewritten(Task):
         """Return the rows of the other task."""
         return self.base.rows(answers, targets)
 
-    def quantities(self, batch: Any) -> Quantities:
-        """Return the quantities of the other task."""
-        return self.base.quantities(batch)
+    def probe_targets(self, batch: Any) -> ProbeTargets:
+        """Return the probe targets of the other task."""
+        return self.base.probe_targets(batch)
 
 
-def repeated(task: Task, batch: Any) -> Rewritten:
-    """Return a task that gives this one batch again and again."""
-    return Rewritten(base=task, rewrite=lambda _: batch)
+def single_batch_task(task: Task, batch: Any) -> TransformedTask:
+    """Return a task that has a single batch, repeated."""
+    return TransformedTask(base=task, transform=lambda _: batch)
 
 
-def easy(task: Task) -> Rewritten:
-    """Return a task of the same shapes that any working model learns.
+def easy_task(task: Task) -> TransformedTask:
+    """Return a task of the same shapes that every working model learns.
 
-    The questions stay. The answer is one of two that the task itself gives, told by whether the
-    last thing read is above its mean: a code, or the sum of the numbers at one step (a row of an
-    image); the last step at which questions differ enough. Texts that are to go on repeat their
-    first character instead.
+    The questions are unchanged. The target is one of two targets of the task: the second if the
+    input at one step is above its mean, else the first. The input at a step is a code, or the sum
+    of the numbers there (of an image: of a row); the step is the last at which questions differ
+    enough. Texts of a language-modelling task repeat their first character instead.
     """
-    batch = task.samples("train", _LOOKED_AT)
+    batch = task.samples("train", _NUM_EXAMINED)
     if isinstance(batch, TextChunks):
-        return Rewritten(base=task, rewrite=_repeat_first)
-    place, mean = _what_varies(np.asarray(batch[0]))
+        return TransformedTask(base=task, transform=_repeat_first)
+    place, mean = _varying_step(np.asarray(batch[0]))
     first, second = _two_answers(np.asarray(batch[1]))
 
-    def rewrite(batch: Any) -> Any:
+    def transform(batch: Any) -> Any:
         read = _steps(np.asarray(batch[0]))
         above = read[:, -min(place, read.shape[1])] > mean
         shape = (-1, *[1] * first.ndim)
@@ -115,18 +115,18 @@ def easy(task: Task) -> Rewritten:
             **{batch._fields[1]: np.where(above.reshape(shape), second[None], first[None])}
         )
 
-    return Rewritten(base=task, rewrite=rewrite)
+    return TransformedTask(base=task, transform=transform)
 
 
 def _steps(questions: NDArray[Any]) -> NDArray[np.float64]:
-    """Return what is read at each step as one number (B, T): of codes, of series, of images."""
+    """Return the input at each step as one number (B, T): of codes, of series, of images."""
     if questions.ndim == 4:  # (B, C, H, W): a row is a step
         return np.asarray(questions.sum(axis=(1, 3), dtype=np.float64))
     return np.asarray(questions.reshape(*questions.shape[:2], -1).sum(axis=2, dtype=np.float64))
 
 
-def _what_varies(questions: NDArray[Any]) -> tuple[int, float]:
-    """Return the last step, from the end, that splits questions evenly enough, and its mean."""
+def _varying_step(questions: NDArray[Any]) -> tuple[int, float]:
+    """Return the last step, counted from the end, that splits questions evenly, and its mean."""
     read = _steps(questions)
     above = (read > read.mean(axis=0)).mean(axis=0)[::-1]
     balanced = np.minimum(above, 1 - above)
@@ -135,7 +135,7 @@ def _what_varies(questions: NDArray[Any]) -> tuple[int, float]:
 
 
 def _two_answers(answers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the two of answers (B, …) that lie far apart: from the first, and from that one."""
+    """Return two answers of (B, …) that differ much: far from the first, and far from that one."""
     flat = answers.reshape(len(answers), -1)
 
     def farthest(row: int) -> int:
@@ -147,10 +147,14 @@ def _two_answers(answers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _repeat_first(batch: TextChunks) -> TextChunks:
-    """Return texts of one character each; begun anew, for they do not go on from one to the next.
+    """Return texts that repeat one character, each with a reset state.
 
-    What comes next is then the character just read.
+    The target at each place is then the character that was just read.
     """
     text = np.broadcast_to(batch.text[:, :1], batch.text.shape).copy()
-    following = text.astype(batch.following.dtype)
-    return TextChunks(text, following, np.ones_like(batch.begins))
+    targets = text.astype(batch.targets.dtype)
+    return TextChunks(text, targets, np.ones_like(batch.reset_state))
+
+
+if not TYPE_CHECKING:
+    __getattr__ = earlier_names.symbols_of(__name__)

@@ -1,14 +1,15 @@
-"""The contract of a task: it supplies data and scores answers, and knows nothing of models."""
+"""Base class of tasks: a task supplies data and scores answers, and is independent of models."""
 
 import abc
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, final
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.core import earlier_names
 from tasks.core.settings import ConfigError
 
 Split = Literal["train", "validation", "test"]
@@ -26,9 +27,9 @@ class TextPairs(NamedTuple):
 
 @attrs.frozen
 class TextToText:
-    """The sizes of a task that answers a text of fixed length with a text of fixed length."""
+    """Sizes of a sequence-to-sequence task with texts of fixed lengths."""
 
-    characters: str  # a code is a position in this string; code 0 pads and begins every answer
+    characters: str  # a code is a position in this string; code 0 is padding and start symbol
     question_length: int  # characters, padding included
     answer_length: int  # characters, padding included
 
@@ -42,14 +43,14 @@ class TextLabels(NamedTuple):
 
 @attrs.frozen
 class TextToLabel:
-    """The sizes of a task that answers a text of any length with one label."""
+    """Sizes of a sequence classification task: a text of any length has one label."""
 
     characters: str  # a code is a position in this string
-    labels: tuple[str, ...]  # a label is a position here
+    labels: tuple[str, ...]  # a label is a position in this tuple
 
 
 class SeriesNumbers(NamedTuple):
-    """Series of numbers (batch, time, channels), float32, and the answer to each (batch, 1)."""
+    """Series of numbers (batch, time, channels), float32, and the target of each (batch, 1)."""
 
     series: Array
     number: Array
@@ -57,7 +58,7 @@ class SeriesNumbers(NamedTuple):
 
 @attrs.frozen
 class SeriesToNumber:
-    """The sizes of a task that answers a series of any length with one number."""
+    """Sizes of a sequence regression task: a series of any length has one number as its target."""
 
     num_channels: int  # numbers at each time step
 
@@ -71,38 +72,38 @@ class ImageLabels(NamedTuple):
 
 @attrs.frozen
 class ImageToLabel:
-    """The sizes of a task that answers an image with one label."""
+    """Sizes of an image classification task."""
 
     num_channels: int
     height: int  # pixels
     width: int  # pixels
-    labels: tuple[str, ...]  # a label is a position here
-    # Whether they are scans of handwriting, 1 being ink, in which strokes can be told; no size.
+    labels: tuple[str, ...]  # a label is a position in this tuple
+    # Whether images are scans of handwriting, in which 1 is ink; not a size, so not compared.
     is_handwriting: bool = attrs.field(default=False, eq=False, repr=False)
 
 
 class TextChunks(NamedTuple):
-    """Pieces of long texts in codes (batch, time), and for each place the code that comes next.
+    """Language-model batch: chunks of long texts in codes (batch, time), and the next codes.
 
-    Row i of a batch goes on where row i of the batch before ended, unless `begins` says that it
-    stands at the beginning of a text.
+    Row i of a batch continues row i of the batch before, unless its `reset_state` is True: then it
+    is the beginning of a text.
     """
 
     text: Array
-    following: Array  # (batch, time)
-    begins: Array  # (batch,) bool
+    targets: Array  # the code after each place (batch, time)
+    reset_state: Array  # (batch,) bool
 
 
 @attrs.frozen
-class TextToNext:
-    """The sizes of a task that tells how a text goes on, character by character."""
+class LanguageModelSpec:
+    """Sizes of a character-level language-modelling task."""
 
     characters: str  # a code is a position in this string
-    chunk: int  # characters of one training sample
+    block_size: int  # characters of one training sample
 
 
-class Pass(NamedTuple):
-    """One pass over a split, from a batch on; see `Task.batches`."""
+class BatchRequest(NamedTuple):
+    """Arguments of `Task.iter_batches`: one pass over a split, from a batch on."""
 
     split: Split
     batch_size: int
@@ -112,40 +113,45 @@ class Pass(NamedTuple):
     stage: int | None
 
     def slices(self, num_samples: int) -> Iterator[slice]:
-        """Yield where each batch lies in a pass over so many samples; the last may be short."""
+        """Yield the slice of each batch in a pass over `num_samples`; the last may be short."""
         size = self.batch_size
         for first in range(self.start * size, num_samples, size):
             yield slice(first, min(first + size, num_samples))
 
 
 class Row(NamedTuple):
-    """One answered question as a person reads it."""
+    """Readable row of an answer table: question, answer and target as text."""
 
     question: str
     answer: str
     target: str
-    right: bool
-    brief: str = ""  # the question in few words, where it is long
+    correct: bool
+    short_question: str = ""  # an abbreviation of a long question
 
 
-class Quantities(NamedTuple):
-    """What a person can say of a batch at every moment, by name, for probes of a network's states.
+class ProbeTargets(NamedTuple):
+    """Probe targets by name: properties of a batch at every step, for probes of hidden states.
 
-    Each is an array (batch, time), or (batch,) for what holds all the time. Integers are categories
-    (negative: not defined there), floats are numbers (NaN: not defined there).
+    Each is an array (batch, time), or (batch,) for what is constant over time. Integers are
+    categories (negative: undefined), floats are numbers (NaN: undefined).
     """
 
-    reading: Mapping[str, NDArray[Any]]  # time is the place in the question, as it is read
-    writing: Mapping[str, NDArray[Any]]  # time is the place in the answer, as it is written
-    places: tuple[str, str] = ("", "")  # of each, the quantity that says which place a step is at
+    encoder: Mapping[str, NDArray[Any]]  # time is the step of reading the question
+    decoder: Mapping[str, NDArray[Any]]  # time is the step of writing the answer
+    position_keys: tuple[str, str] = ("", "")  # in each, the name of the position
 
 
 @attrs.frozen(kw_only=True)
 class Task(abc.ABC):
-    """Data and scores of one problem. Subclasses are frozen attrs classes of settings.
+    """Base class of tasks: data and scores. Subclasses are frozen attrs classes of settings.
 
     A batch is a NamedTuple of arrays whose first axis is the sample.
     """
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Accept a task class that defines members by their earlier names."""
+        super().__init_subclass__(**arguments)
+        earlier_names.adopt_members(cls)
 
     @property
     def name(self) -> str:
@@ -160,25 +166,24 @@ class Task(abc.ABC):
     @property
     @abc.abstractmethod
     def monitor(self) -> tuple[str, Literal["max", "min"]]:
-        """The score that says which of two agents is better, and in which direction."""
+        """Name of the score by which agents are compared, and whether more or less is better."""
 
     @property
     def num_stages(self) -> int:
-        """How many stages of training data there are, from easy to what is asked; 1: no others."""
+        """Number of curriculum stages of the training data, from easy to the full task; 1: none."""
         return 1
 
-    @property
-    def viewed(self) -> "Task":
-        """The task with questions of a length that a person can look at: itself, or shorter."""
+    def for_display(self) -> "Task":
+        """Return a task whose questions are short enough to display: itself, or a shorter one."""
         return self
 
     @abc.abstractmethod
     def num_samples_in(self, split: Split) -> int:
-        """Return how many samples one pass over a split has (an epoch, for `train`)."""
+        """Return the number of samples in one pass over a split (for `train`: an epoch)."""
 
     @abc.abstractmethod
-    def draw(self, wanted: Pass) -> Iterator[Any]:
-        """Yield the batches of a pass: a pure function of it."""
+    def iter_batches(self, request: BatchRequest) -> Iterator[Any]:
+        """Yield the batches of one pass: a pure function of the request."""
 
     @final
     def batches(
@@ -192,10 +197,10 @@ class Task(abc.ABC):
     ) -> Iterator[Any]:
         """Yield the batches of one epoch from number `start` on: a pure function of its arguments.
 
-        So the whole cursor of a run is three integers: `epoch`, `start` and `stage`, from 0 for the
-        easiest; None: what is asked in the end.
+        So three integers are the cursor of a run: `epoch`, `start` and `stage`, which counts from 0
+        for the easiest stage; None: the full task.
         """
-        return self.draw(Pass(split, batch_size, seed, epoch, start, stage))
+        return self.iter_batches(BatchRequest(split, batch_size, seed, epoch, start, stage))
 
     def samples(self, split: Split, num: int, seed: int = 0) -> Any:
         """Return one batch of at most `num` samples of a split; another seed, other samples.
@@ -205,7 +210,7 @@ class Task(abc.ABC):
         return next(self.batches(split, num, seed, 0))
 
     def encode(self, x: Sequence[Any]) -> Any:
-        """Return what people typed, drew or hold as the model's input batch.
+        """Encode inputs, such as questions, paths of images or arrays, as a batch.
 
         Each is a text, such as a question or the path of an image, or an array, as the task says; a
         bad one is a ConfigError. A task that does not say how refuses all.
@@ -237,9 +242,9 @@ class Task(abc.ABC):
         read = zip(self.decode(answers), self.decode(self.targets(targets)), strict=True)
         return [Row(f"sample {n}", a, b, a == b) for n, (a, b) in enumerate(read)]
 
-    def quantities(self, batch: Any) -> Quantities:
-        """Return what there is to know of a batch at each moment; empty where there is nothing."""
-        return Quantities({}, {})
+    def probe_targets(self, batch: Any) -> ProbeTargets:
+        """Return the probe targets of a batch; empty, unless a task says more."""
+        return ProbeTargets({}, {})
 
 
 def num_batches(task: Task, batch_size: int) -> int:
@@ -247,13 +252,19 @@ def num_batches(task: Task, batch_size: int) -> int:
     return -(-task.num_samples_in("train") // batch_size)
 
 
-def doubled(first: int, last: int) -> tuple[int, ...]:
-    """Return lengths of stages: from the first, each twice the one before, to the last.
+def doubling_lengths(first: int, last: int) -> tuple[int, ...]:
+    """Return lengths of curriculum stages: from the first, each twice the one before, to the last.
 
-    >>> doubled(10, 50)
+    >>> doubling_lengths(10, 50)
     (10, 20, 40, 50)
     """
-    found = [min(first, last)]
-    while found[-1] < last:
-        found.append(min(2 * found[-1], last))
-    return tuple(found)
+    lengths = [min(first, last)]
+    while lengths[-1] < last:
+        lengths.append(min(2 * lengths[-1], last))
+    return tuple(lengths)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = earlier_names.symbols_of(__name__)
+    for _class in (Task, Row, ProbeTargets, TextChunks, LanguageModelSpec):
+        _class.__getattr__ = earlier_names.member

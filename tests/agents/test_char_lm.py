@@ -15,7 +15,7 @@ from agents.core.runs.checkpoint import Checkpoint
 from agents.core.training.loop import to_device
 from main import main
 from tasks.core.settings import ConfigError
-from tasks.core.synthetic import easy
+from tasks.core.synthetic import easy_task
 from tests.conftest import SMALL, exact, in_double, same, small_agent, trained_agent, weights
 from visualization import render
 
@@ -32,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> CharLM:
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("corpus") / "sentences.txt"
     path.write_text("".join(rng.choice([f"{line}\n" for line in SENTENCES], 2000)))
-    task = tasks.make("text", path=str(path), chunk=32, length=160, validation=0.2, test=0.2)
+    task = tasks.make("text", path=str(path), block_size=32, length=160, validation=0.2, test=0.2)
     agent = trained_agent(
         "char_lm", task=task, hidden_size=48, steps=500, batch_size=16, eval_every=500,
         eval_samples=50,
@@ -44,16 +44,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> CharLM:
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_chunks_with_a_carried_state_are_one_long_text(cell: str) -> None:
     """The losses of two chunks in a row, the state carried, are those of the joined text."""
-    agent = small_agent("char_lm", cell=cell, num_layers=2, batch_size=4, restart=0.0)
+    agent = small_agent("char_lm", cell=cell, num_layers=2, batch_size=4, state_reset_prob=0.0)
     in_double(agent)
     first, second, *_ = (
         b for _, b in zip(range(2), agent.task.batches("train", 4, 0, 0), strict=False)
     )
-    assert not second.begins.any()
+    assert not second.reset_state.any()
     agent.model.train()
     losses = [agent.loss(to_device(batch, agent.device)).item() for batch in (first, second)]
     text = torch.as_tensor(np.concatenate([first.text, second.text], axis=1)).long()
-    following = torch.as_tensor(np.concatenate([first.following, second.following], axis=1)).long()
+    following = torch.as_tensor(np.concatenate([first.targets, second.targets], axis=1)).long()
     joined = F.cross_entropy(
         agent.model(text)[0].transpose(1, 2), following, reduction="none"
     ).mean(0)
@@ -69,7 +69,7 @@ def test_chunks_with_a_carried_state_are_one_long_text(cell: str) -> None:
 
 def test_a_row_that_begins_starts_from_zeros_and_the_others_go_on() -> None:
     """Of a batch in which one text begins, that row has its loss alone, and no other has."""
-    agent = in_double(small_agent("char_lm", batch_size=4, restart=0.0))
+    agent = in_double(small_agent("char_lm", batch_size=4, state_reset_prob=0.0))
     batches = agent.task.batches("train", 4, 0, 0)
     first, second = next(batches), next(batches)
     agent.model.train()
@@ -106,7 +106,7 @@ def test_without_a_carried_state_each_chunk_stands_alone() -> None:
 
 def test_a_share_of_the_streams_begins_anew() -> None:
     """A share of one half makes about half of the rows begin from zeros, and leaves the others."""
-    agent = small_agent("char_lm", restart=0.5, batch_size=400)
+    agent = small_agent("char_lm", state_reset_prob=0.5, batch_size=400)
     agent.state.carried = {name: torch.ones(400, 1, 16) for name in "01"}
     kept = agent._carried(torch.zeros(400, dtype=torch.bool))[0][:, 0, 0]
     assert 0.4 < kept.mean() < 0.6
@@ -145,7 +145,7 @@ def test_an_epochs_short_last_batch_keeps_its_rows(tmp_path: Path) -> None:
     """Over the ends of epochs, with fewer rows at each, the run in parts is the run at once."""
     path = tmp_path / "text.txt"
     path.write_text("".join(np.random.default_rng(0).choice(list("abcde\n"), 3000)))
-    task = tasks.make("text", path=str(path), chunk=16, length=16)
+    task = tasks.make("text", path=str(path), block_size=16, length=16)
     assert task.num_samples_in("train") % 16 not in (0, 1)
     settings = {"task": task, "steps": 40, "schedule": "constant"}
     whole = small_agent("char_lm", **settings).learn()
@@ -242,7 +242,7 @@ def test_replies_are_continuations_of_the_config(trained: CharLM) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prompt": ""}, "is no text"),
+        ({"prompt": ""}, "is not text"),
         ({"prompt": "€"}, "'€', character 1, is not one"),
         ({"length": 0}, r"sample\(\): length: 0 is out of range; accepted: ≥ 1"),
         ({"temperature": -0.1}, r"temperature: -0.1 is out of range; accepted: ≥ 0"),
@@ -282,7 +282,7 @@ def test_another_corpus_is_scored_if_its_characters_are_known(
     other, spec = tmp_path / "other.txt", trained.task.spec
     rng = np.random.default_rng(0)
     other.write_text("".join(rng.choice(list("the cat\n"), 4000)))
-    settings = {"path": str(other), "characters": spec.characters, "chunk": 32, "length": 80}
+    settings = {"path": str(other), "characters": spec.characters, "block_size": 32, "length": 80}
     assert 0 < trained.evaluate(tasks.make("text", **settings))["accuracy"] < 0.6
     other.write_text(other.read_text() + "Z")
     with pytest.raises(ConfigError, match=r"has 'Z' in line"):
@@ -310,7 +310,7 @@ def test_its_views_find_the_quotes(trained: CharLM) -> None:
 
 def test_n_grams_are_shown_of_tasks_that_have_them(trained: CharLM) -> None:
     """Of another task that tells how a text goes on there are all views but that of n-grams."""
-    other = small_agent("char_lm", task=easy(trained.task))
+    other = small_agent("char_lm", task=easy_task(trained.task))
     assert set(trained.views()) - set(other.views()) == {"baseline"}
     assert set(other.inspect(["samples"])["samples"]) == {"temperature 0.5", "temperature 1.0"}
 
@@ -320,7 +320,7 @@ def test_a_nul_can_be_read_written_and_viewed(tmp_path: Path) -> None:
     path = tmp_path / "zeros.txt"
     letters = np.random.default_rng(0).choice(["a", "b", "\n", "\0"], 4000)
     path.write_text("".join(letter or "\0" for letter in letters))
-    task = tasks.make("text", path=str(path), chunk=16, length=24)
+    task = tasks.make("text", path=str(path), block_size=16, length=24)
     agent = small_agent("char_lm", task=task)
     assert task.characters[0] == "\0"
     batch = task.samples("test", 30)
@@ -344,7 +344,7 @@ def test_how_it_replies_may_be_changed_and_what_it_is_may_not(
     """Asking takes a length and a heat of its own; another size is an error that names both."""
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("".join(f"{number} is not {number + 1}\n" for number in range(500)))
-    settings = {**SMALL, "task.path": corpus, "task.chunk": 16, "task.length": 32}
+    settings = {**SMALL, "task.path": corpus, "task.block_size": 16, "task.length": 32}
     options = [word for item in settings.items() for word in ("--set", "{}={}".format(*item))]
     folder = ["--run-dir", str(tmp_path / "run")]
     assert main(["--agent", "char_lm", "--task", "text", "--device", "cpu", *options, *folder]) == 0

@@ -174,8 +174,8 @@ def test_an_exception_inside_a_view_leaves_no_trace(
 @pytest.mark.parametrize("settings", [{"dropout": 0.5, "num_layers": 2}, {"cell": "gru"}], ids=str)
 def test_looking_midway_does_not_change_the_run(settings: dict[str, Any]) -> None:
     """A run in which every view is made at every evaluation ends with the same bits."""
-    plain = small_agent(**settings, hidden_size=4, vitals=False).learn()
-    watched = small_agent(**settings, hidden_size=4, vitals=False)
+    plain = small_agent(**settings, hidden_size=4, record_diagnostics=False).learn()
+    watched = small_agent(**settings, hidden_size=4, record_diagnostics=False)
     task_score, looks = type(watched.task).score, []
 
     def score(self: Task, *arguments: object) -> dict[str, float]:
@@ -246,7 +246,7 @@ def test_interventions(cell: str, decoder: str, num_layers: int) -> None:
         ({"edits": {"decoder": Edit(time=9, h=0.0)}}, "time: 9 is not a step"),
         ({"time": 8}, "time: 8 is not a step; accepted: -8 to 7"),
         ({"time": -9}, "time: -9 is not a step; accepted: -8 to 7"),
-        ({"donor": "1+x"}, "'x' is no digit and no plus"),
+        ({"donor": "1+x"}, "'x' is neither a digit nor a plus"),
         ({"question": "1+2+3"}, "3 terms; accepted: a\\+b"),
     ],
     ids=str,
@@ -292,7 +292,7 @@ class Oracle:
         task = self.agent.task
         batch = TextPairs(*(np.asarray(values) for values in batch))
         answers = batch.answer.copy()
-        columns = task.quantities(batch).writing["column"]
+        columns = task.probe_targets(batch).decoder["column"]
         for at, row in enumerate(task.rows(batch.answer, batch)):
             if row.question in self.wrong:
                 place = columns[at] == self.column

@@ -16,7 +16,7 @@ from tests.visualization.recurrent.test_cells import assert_close
 from visualization.recurrent import Edit
 
 POSITIONS = ("learned", "sinusoidal", "rotary")
-SMALL = {"model_size": 16, "feedforward_size": 32, "num_heads": 4}
+SMALL = {"d_model": 16, "d_ff": 32, "num_heads": 4}
 
 
 def adder(**settings: Any) -> TransformerAdder:
@@ -68,7 +68,7 @@ def test_attention_equals_torchs() -> None:
 def test_a_layer_equals_torchs(looks_elsewhere: bool) -> None:
     """A layer equals torch's pre-norm encoder or decoder layer with the same weights."""
     torch.manual_seed(0)
-    config = Config(model_size=8, num_heads=2, feedforward_size=12)
+    config = Config(d_model=8, num_heads=2, d_ff=12)
     mine = Layer(config, looks_elsewhere).double()
     kind = nn.TransformerDecoderLayer if looks_elsewhere else nn.TransformerEncoderLayer
     theirs = kind(8, 2, 12, 0.0, "relu", batch_first=True, norm_first=True).double()
@@ -199,8 +199,8 @@ def test_it_has_no_recurrent_part() -> None:
 
 def test_heads_that_do_not_go_into_the_size_are_refused() -> None:
     """A size that the heads cannot share out is an error with what is accepted."""
-    with pytest.raises(ConfigError, match=r"model_size: 20 .* accepted: a multiple of 16"):
-        adder(model_size=20, num_heads=8)
+    with pytest.raises(ConfigError, match=r"d_model: 20 .* accepted: a multiple of 16"):
+        adder(d_model=20, num_heads=8)
 
 
 @pytest.mark.parametrize("positions", POSITIONS)

@@ -13,7 +13,7 @@ from torchvision.ops import batched_nms, box_iou
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, setting
 from agents.core.inspection.observation import ImagePart, Observation, observe
-from tasks.core.task import SPLITS, Pass, Task
+from tasks.core.task import SPLITS, BatchRequest, Task
 
 SIDE, CELL, NUM_KINDS, MOST = 24, 4, 2, 3  # pixels; squares and discs; blobs of an image
 
@@ -44,11 +44,11 @@ class BlobImages(Task):
         """Return how many images one pass has."""
         return 1024 if split == "train" else 128
 
-    def draw(self, wanted: Pass) -> Iterator[Blobs]:
+    def iter_batches(self, request: BatchRequest) -> Iterator[Blobs]:
         """Yield the batches of a pass."""
-        rng = np.random.default_rng([SPLITS.index(wanted.split), wanted.seed, wanted.epoch])
-        drawn = [blobs(rng) for _ in range(self.num_samples_in(wanted.split))]
-        for span in wanted.slices(len(drawn)):
+        rng = np.random.default_rng([SPLITS.index(request.split), request.seed, request.epoch])
+        drawn = [blobs(rng) for _ in range(self.num_samples_in(request.split))]
+        for span in request.slices(len(drawn)):
             images, boxes, kinds = zip(*drawn[span], strict=True)
             yield Blobs(np.stack(images), list(boxes), list(kinds))
 

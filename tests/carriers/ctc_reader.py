@@ -86,7 +86,7 @@ class CtcReader(Agent):
         def score() -> dict[str, Tensor]:
             texts = self.predict_batch(moved)
             rows = self.task.rows([text.cpu().numpy() for text in texts], batch)
-            return {"exact": torch.tensor([float(row.right) for row in rows])}
+            return {"exact": torch.tensor([float(row.correct) for row in rows])}
 
         num_columns = batch.image.shape[-1] // 2
         columns = np.broadcast_to(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig
-from tasks.core.task import SPLITS, Pass, Task
+from tasks.core.task import SPLITS, BatchRequest, Task
 
 
 class Vectors(NamedTuple):
@@ -29,11 +29,11 @@ class Products(Task):
         """Number of samples of one pass."""
         return 4096 if split == "train" else 512
 
-    def draw(self, wanted: Pass) -> Iterator[Vectors]:
+    def iter_batches(self, request: BatchRequest) -> Iterator[Vectors]:
         """Yield the batches of a pass: the same pass, the same numbers."""
-        rng = np.random.default_rng([SPLITS.index(wanted.split), wanted.seed, wanted.epoch])
-        x = rng.uniform(-1, 1, (self.num_samples_in(wanted.split), 4)).astype(np.float32)
-        for span in wanted.slices(len(x)):
+        rng = np.random.default_rng([SPLITS.index(request.split), request.seed, request.epoch])
+        x = rng.uniform(-1, 1, (self.num_samples_in(request.split), 4)).astype(np.float32)
+        for span in request.slices(len(x)):
             yield Vectors(x[span], x[span, :1] * x[span, 1:2] + x[span, 2:3])
 
     def score(self, answers: Any, targets: Vectors) -> dict[str, float]:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig, setting
-from tasks.core.task import SPLITS, Pass, Task
+from tasks.core.task import SPLITS, BatchRequest, Task
 
 MOST = 8  # elements of a set
 
@@ -33,16 +33,16 @@ class LargestDifference(Task):
         """Return how many sets one pass has."""
         return 4096 if split == "train" else 512
 
-    def draw(self, wanted: Pass) -> Iterator[Sets]:
+    def iter_batches(self, request: BatchRequest) -> Iterator[Sets]:
         """Yield the batches of a pass."""
-        rng = np.random.default_rng([SPLITS.index(wanted.split), wanted.seed, wanted.epoch])
-        num = self.num_samples_in(wanted.split)
+        rng = np.random.default_rng([SPLITS.index(request.split), request.seed, request.epoch])
+        num = self.num_samples_in(request.split)
         mask = np.arange(MOST) < rng.integers(1, MOST + 1, num)[:, None]
         elements = rng.uniform(-1, 1, (num, MOST, 2)).astype(np.float32) * mask[..., None]
         first = elements[..., 0]
         top = np.where(mask, first, -np.inf).max(1)
         label = top - np.where(mask, first, np.inf).min(1) > 1
-        for span in wanted.slices(num):
+        for span in request.slices(num):
             yield Sets(elements[span], label[span, None].astype(np.int64), mask[span])
 
     def score(self, answers: Any, targets: Sets) -> dict[str, float]:

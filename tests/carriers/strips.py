@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 from sklearn.datasets import load_digits
 
-from tasks.core.task import SPLITS, Pass, Task
+from tasks.core.task import SPLITS, BatchRequest, Task
 
 HEIGHT, MOST = 8, 3  # pixels of a strip; digits
 _GAP = 2  # pixels between digits
@@ -57,17 +57,17 @@ class DigitStrips(Task):
         """Return how many strips one pass has."""
         return 2048 if split == "train" else 256
 
-    def draw(self, wanted: Pass) -> Iterator[Strips]:
+    def iter_batches(self, request: BatchRequest) -> Iterator[Strips]:
         """Yield the batches of a pass."""
         images, labels = scans()
         pool = np.flatnonzero(np.arange(len(images)) % 4 == 0)
-        if wanted.split == "train":
+        if request.split == "train":
             pool = np.flatnonzero(np.arange(len(images)) % 4)
-        key = [SPLITS.index(wanted.split), wanted.seed, wanted.epoch]
+        key = [SPLITS.index(request.split), request.seed, request.epoch]
         rng = np.random.default_rng(key)
-        num = self.num_samples_in(wanted.split)
+        num = self.num_samples_in(request.split)
         chosen, lengths = rng.choice(pool, (num, MOST)), rng.integers(1, MOST + 1, num)
-        for span in wanted.slices(num):
+        for span in request.slices(num):
             yield strips(images, labels, chosen[span], lengths[span])
 
     def targets(self, batch: Strips) -> list[np.ndarray]:

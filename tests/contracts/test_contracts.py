@@ -15,7 +15,7 @@ import tasks
 from agents.core.analysis.comparison import compare
 from agents.core.config import config_class, describe, read_file
 from agents.core.runs.history import History
-from tasks.core.settings import Given, build, fields, to_values
+from tasks.core.settings import SourcedValue, build, fields, to_values
 from tasks.core.task import SPLITS, Task, num_batches
 from tests.conftest import SMALL, exact, make_task, same, small_agent, weights
 from visualization import render
@@ -88,7 +88,7 @@ def test_right_answers_score_best(task: Task) -> None:
 
 def test_task_settings_survive_their_values(task: Task) -> None:
     """A task is made again, equal, from its plain values and from its name and settings."""
-    given = {k: Given(v, "test") for k, v in to_values(task).items()}
+    given = {k: SourcedValue(v, "test") for k, v in to_values(task).items()}
     assert build(type(task), given) == task
     assert tasks.make(task.name, **tasks.settings_of(task)) == task
 
@@ -114,13 +114,13 @@ def test_printed_config_reads_back(name: str, tmp_path: Path) -> None:
     assert build(config, read_file(path)) == config()
 
 
-def test_every_setting_has_a_meaning(name: str) -> None:
+def test_every_setting_has_a_help_text(name: str) -> None:
     """What each field of a config means reads alone: it names what the number is, and of what."""
     config = tasks.find("agent", name, agents.AGENTS, "test").load().Config
     for field in fields(config).values():
-        meaning = field.metadata["meaning"].split()
-        assert len(meaning) > 2, field.name
-        assert meaning[0] != "of", field.name
+        words = field.metadata["help"].split()
+        assert len(words) > 2, field.name
+        assert words[0] != "of", field.name
 
 
 def test_learning_changes_the_model_and_takes_the_exact_steps(name: str) -> None:
@@ -233,7 +233,7 @@ def test_an_agent_compared_with_itself_is_never_right_alone(name: str) -> None:
     counts = report["answers"].counts
     assert counts["only_a"] == counts["only_b"] == 0
     assert sum(counts.values()) == 200
-    parts = agent.observe(agent.task.viewed.samples("test", 2)).recurrent
+    parts = agent.observe(agent.task.for_display().samples("test", 2)).recurrent
     assert [*report["units"]] == [part.name for part in parts]
     for match in report["units"].values():
         assert match.matched.max() == pytest.approx(1.0)
@@ -241,9 +241,9 @@ def test_an_agent_compared_with_itself_is_never_right_alone(name: str) -> None:
 
 def test_a_question_viewed_is_a_question_of_the_task(task: Task) -> None:
     """The task as it is looked at has the same sizes and scores, and questions no longer."""
-    assert task.viewed.spec == task.spec
-    assert task.viewed.monitor == task.monitor
-    assert task.viewed.samples("test", 2)[0].shape[1] <= task.samples("test", 2)[0].shape[1]
+    assert task.for_display().spec == task.spec
+    assert task.for_display().monitor == task.monitor
+    assert task.for_display().samples("test", 2)[0].shape[1] <= task.samples("test", 2)[0].shape[1]
 
 
 def test_every_view_can_be_drawn_and_saved(name: str, tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_every_view_can_be_drawn_and_saved(name: str, tmp_path: Path) -> None:
 
 def test_a_run_folder_has_all_its_parts(name: str, tmp_path: Path) -> None:
     """A run writes its settings, command, environment, metrics, events, checkpoints and status."""
-    agent = small_agent(name, keep=2).learn(run_dir=tmp_path, progress=False)
+    agent = small_agent(name, keep_checkpoints=2).learn(run_dir=tmp_path, progress=False)
     files = {p.name.split(".")[0] if "events" in p.name else p.name for p in tmp_path.iterdir()}
     assert files == {
         "config.yaml", "command.txt", "env.json", "metrics.jsonl", "events", "checkpoints",

@@ -26,8 +26,8 @@ COMMAND = [
     "--agent", "seq2seq_adder", "--task", "add2x2", "--device", "cpu", "--set=hidden_size=12",
     "--set=task.num_samples=300",
     "--set=steps=200", "--set=batch_size=8", "--set=save_every=3", "--set=eval_every=8",
-    "--set=eval_samples=16", "--set=log_every=4", "--set=keep=2", "--set=dropout=0.2",
-    "--set=num_layers=2", "--set=precision=fp32", "--set=stop_at=null",
+    "--set=eval_samples=16", "--set=log_every=4", "--set=keep_checkpoints=2", "--set=dropout=0.2",
+    "--set=num_layers=2", "--set=precision=fp32", "--set=target_score=null",
 ]  # fmt: skip
 
 

@@ -78,8 +78,8 @@ class Row:
     question: str
     answer: str
     target: str
-    right: bool
-    brief: str = ""
+    correct: bool
+    short_question: str = ""
 
 
 def spread(*shape: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import agents
-from agents.cli.run_spec import read_order
+from agents.cli.run_spec import parse_run_spec
 from main import main, parse
 
 NOTES = """\
@@ -33,21 +33,21 @@ def config(tmp_path: Path) -> Path:
 
 def test_every_name_finds_its_setting(config: Path, tmp_path: Path) -> None:
     """Such a file alone chooses agent and task, and patience counts epochs."""
-    order = read_order(parse(["--config", str(config)]), ("train",))
-    assert (order.agent.name, order.task.name) == ("adding_lstm", "adding_problem")
-    assert (order.task.length, order.task.num_samples) == (12, 300)
-    assert (order.config.epochs, order.config.batch_size, order.config.patience) == (2, 27, 3)
-    assert order.config.eval_every is None
-    assert order.run_dir == tmp_path / "artifacts"
+    spec = parse_run_spec(parse(["--config", str(config)]), ("train",))
+    assert (spec.agent.name, spec.task.name) == ("adding_lstm", "adding_problem")
+    assert (spec.task.length, spec.task.num_samples) == (12, 300)
+    assert (spec.config.epochs, spec.config.batch_size, spec.config.patience) == (2, 27, 3)
+    assert spec.config.eval_every is None
+    assert spec.run_dir == tmp_path / "artifacts"
 
 
 def test_our_own_names_and_options_go_beside(config: Path, tmp_path: Path) -> None:
     """Settings of ours may stand in the same file, and options win over it."""
     config.write_text(config.read_text() + "agent: adding_lstm\nhidden_size: 7\n")
     options = ["--config", str(config), "--set", "task.length=9", "--run-dir", str(tmp_path / "b")]
-    order = read_order(parse(options), ("train",))
-    assert (order.config.hidden_size, order.task.length) == (7, 9)
-    assert order.run_dir == tmp_path / "b"
+    spec = parse_run_spec(parse(options), ("train",))
+    assert (spec.config.hidden_size, spec.task.length) == (7, 9)
+    assert spec.run_dir == tmp_path / "b"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_our_own_names_and_options_go_beside(config: Path, tmp_path: Path) -> No
         ("  batch:", "  bach:", ["line 6", "'train.bach'", "did you mean train.batch?"]),
         ("artifacts:", "artefacts:", ["line 8", "'artefacts'", "did you mean artifacts?"]),
         ("  t: 12", "  t: 12\ntask: {length: 9}", ["task.length", "each setting once"]),
-        ("artifacts: ", "artifacts: 3 #", ["line 8", "3 is no folder"]),
+        ("artifacts: ", "artifacts: 3 #", ["line 8", "3 is not a folder"]),
     ],
 )
 def test_a_mistake_in_such_a_file_is_named(
@@ -84,11 +84,11 @@ def test_the_notes_tool_and_its_artifacts(config: Path, tmp_path: Path) -> None:
     assert [row["step"] for row in losses] == ["10", "20"]
     assert all(float(row["loss"]) > 0 and float(row["val_loss"]) > 0 for row in losses)
     agent = agents.load(folder / "best.safetensors", device="cpu")
-    assert main(["--mode", "validate", *small]) == 0
+    assert main(["--mode", "evaluate", *small]) == 0
     with np.load(folder / "predictions.npz") as arrays:
         assert arrays["series"].shape == (10_000, 12, 2)
         error = np.mean((arrays["y_hat"] - arrays["number"]) ** 2)
         tested = agent.task.samples("test", 100).series
         assert not (arrays["series"][:100] == tested).all(axis=(1, 2)).any()
-    scores = json.loads((folder / "validation.json").read_text())
+    scores = json.loads((folder / "evaluation.json").read_text())
     assert scores["mse"] == pytest.approx(error, rel=1e-5)

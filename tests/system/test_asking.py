@@ -43,7 +43,7 @@ def test_agents_of_two_kinds_are_compared_by_their_names() -> None:
     assert report["answers"].names == ("seq2seq_adder", "transformer_adder")
 
 
-@pytest.mark.parametrize("option", ["--over=hidden_size=2,3", "--input=12+3", "--views=summary"])
+@pytest.mark.parametrize("option", ["--grid=hidden_size=2,3", "--input=12+3", "--views=summary"])
 def test_options_that_a_mode_does_not_use_are_refused(
     option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -52,7 +52,9 @@ def test_options_that_a_mode_does_not_use_are_refused(
     config.write_text("agent: seq2seq_adder\ntask: add2x2\n")
     folder = tmp_path / "run"
     assert main(["--config", str(config), option, "--run-dir", str(folder)]) == 2
-    assert f"{option.split('=')[0]}: does not go with --mode train" in capsys.readouterr().err
+    assert (
+        f"{option.split('=')[0]}: cannot be combined with --mode train" in capsys.readouterr().err
+    )
     assert not folder.exists()
 
 
@@ -76,7 +78,9 @@ def test_a_run_folder_is_named_by_what_makes_an_experiment() -> None:
     """Seed, threads and vitals, and a setting at its default, do not change a run's name."""
     task = tasks.make("add3x3")
     name = AgentConfig().digest(task)
-    assert AgentConfig(seed=3, threads=1, vitals=False, steps=10_000).digest(task) == name
+    assert (
+        AgentConfig(seed=3, threads=1, record_diagnostics=False, steps=10_000).digest(task) == name
+    )
     assert AgentConfig(steps=9).digest(task) != name
     assert AgentConfig().digest(tasks.make("add3x3", reverse="none")) != name
 
@@ -88,9 +92,9 @@ def test_a_new_default_is_a_new_name() -> None:
         schedule="one_cycle",
         batch_size=256,
         steps=18_000,
-        stop_at=None,
-        rate_parts=4,
-        rate_growth=2.0,
+        target_score=None,
+        lr_cycles=4,
+        lr_cycle_growth=2.0,
         eval_every=500,
     )
     assert first.digest(task) == AgentConfig().digest(task)  # nothing differs from 0.4.0
@@ -120,7 +124,7 @@ def test_another_run_begins_without_a_carried_state(tmp_path: Path) -> None:
     """A checkpoint that is only begun from leaves its streams behind; resuming keeps them."""
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("".join(f"{number} and {number + 1}\n" for number in range(800)))
-    task = tasks.make("text", path=str(corpus), chunk=16, length=32)
+    task = tasks.make("text", path=str(corpus), block_size=16, length=32)
     agent = small_agent("char_lm", task=task, steps=4).learn()
     path = agent.save(tmp_path / "a.safetensors")
     assert agent.state.carried

@@ -21,7 +21,7 @@ def test_agents_of_the_recording_benchmark_learn(name: str) -> None:
     make: Callable[[bool], Agent] = recording.CASES[name]
     for vitals in (True, False):
         agent = make(vitals)
-        assert agent.config.vitals is vitals
+        assert agent.config.record_diagnostics is vitals
         assert agent.learn(2).state.cursor.step == 2
 
 

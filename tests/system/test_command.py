@@ -31,12 +31,12 @@ BAD: list[tuple[list[str], str, int, list[str]]] = [
      ["task 'add12x3'", "digits: 12 is out of range", "an integer ≥ 1 and ≤ 9"]),
     (["--agent", "seq2seq_adder", "--task", "add3x1"], "", 2,
      ["terms: 1 is out of range", "an integer ≥ 2 and ≤ 9"]),
-    (["--agent", "seq2seq_adder"], "", 2, ["--task", "no task is named", "add<digits>x<terms>"]),
-    (["--task", "add3x3"], "", 2, ["--agent", "no agent is named", "seq2seq_adder"]),
+    (["--agent", "seq2seq_adder"], "", 2, ["--task", "--task: is required", "add<digits>x<terms>"]),
+    (["--task", "add3x3"], "", 2, ["--agent", "--agent: is required", "seq2seq_adder"]),
     ([*NAMED, "--mode", "trian"], "", 2,
-     ["--mode", "'trian'", "train, validate, predict", "did you mean train?"]),
+     ["--mode", "'trian'", "train, evaluate, predict", "did you mean train?"]),
     # options
-    ([*NAMED, "--sead", "3"], "", 2, ["'--sead' is no option", "did you mean --seed?"]),
+    ([*NAMED, "--sead", "3"], "", 2, ["unknown option '--sead'", "did you mean --seed?"]),
     ([*NAMED, "--device", "gpu"], "", 2, ["--device", "'gpu'", "auto", "cpu", "cuda", "mps"]),
     ([*NAMED, "--seed", "x"], "", 2, ["--seed", "seed: 'x' has the wrong type", "an integer ≥ 0"]),
     ([*NAMED, "--seed", "-1"], "", 2, ["--seed", "seed: -1 is out of range", "an integer ≥ 0"]),
@@ -45,10 +45,10 @@ BAD: list[tuple[list[str], str, int, list[str]]] = [
      ["--resume: nowhere.safetensors does not exist", "auto, never, or a checkpoint file"]),
     # --set
     ([*NAMED, "--set", "hiden_size=64"], "", 2,
-     ["--set hiden_size", "'hiden_size' is not a setting", "did you mean hidden_size?"]),
-    ([*NAMED, "--set", "hidden_size"], "", 2, ["--set", "'hidden_size' is no setting",
+     ["--set hiden_size", "unknown setting 'hiden_size'", "did you mean hidden_size?"]),
+    ([*NAMED, "--set", "hidden_size"], "", 2, ["--set", "expected name=value, found 'hidden_size'",
                                                "name=value, such as hidden_size=64"]),
-    ([*NAMED, "--set", "=64"], "", 2, ["--set", "'=64' is no setting", "name=value"]),
+    ([*NAMED, "--set", "=64"], "", 2, ["--set", "expected name=value, found '=64'", "name=value"]),
     ([*NAMED, "--set", "hidden_size=many"], "", 2,
      ["--set hidden_size", "hidden_size: 'many' has the wrong type", "an integer ≥ 1"]),
     ([*NAMED, "--set", "hidden_size=3.7"], "", 2, ["hidden_size: 3.7 has the wrong type"]),
@@ -69,36 +69,36 @@ BAD: list[tuple[list[str], str, int, list[str]]] = [
     ([*NAMED, "--set", "precision=fp16"], "", 2,
      ["precision: 'fp16' is not accepted", "one of fp32, bf16, auto", "did you mean bf16?"]),
     ([*NAMED, "--set", "task.revers=none"], "", 2,
-     ["--set task.revers", "'revers' is not a setting", "did you mean reverse?"]),
+     ["--set task.revers", "unknown setting 'revers'", "did you mean reverse?"]),
     ([*NAMED, "--set", "task.reverse=no"], "", 2,
      ["reverse: 'no' is not accepted", "one of none, input, target, both"]),
     ([*NAMED, "--set", "task.digits=4"], "", 2,
-     ["--set task.digits", "already given by the task's name 'add3x2'"]),
+     ["--set task.digits", "already determined by the task's name 'add3x2'"]),
     ([*NAMED, "--set", "task.num_samples=9999999"], "", 2,
      ["--set task.num_samples", "num_samples: 9999999", "0, or an integer from 10 to 222"]),
     ([*NAMED, "--set", "task.validation=0.9"], "", 2, ["validation: 0.9 is out of range", "≤ 0.5"]),
     ([*NAMED, "--set", "task.num_samples=4"], "", 2, ["num_samples: 4 different sums", "from 10"]),
     (["--agent", "seq2seq_adder", "--task", "add1x2", "--set", "task.test=0.001"], "", 2,
      ["--set task.test", "test: 0.001 of the 45 sums of add1x2 are too few", "at least"]),
-    ([*NAMED, "--set", "mode=[1]"], "", 2, ["--set mode", "[1]", "train, validate, predict"]),
+    ([*NAMED, "--set", "mode=[1]"], "", 2, ["--set mode", "[1]", "train, evaluate, predict"]),
     ([*NAMED, "--set", "learning_rate=1" + "0" * 400], "", 2, ["has the wrong type"]),
     # files
     (["--config", "FILE"], "agent: seq2seq_adder\ntask: add3x2\nhidden_size: !big 3\n", 2,
      ["c.yaml, line 3", "hidden_size: '3' has the wrong type"]),
-    (["--config", "FILE"], "a: &a\n  b: *a\n", 2, ["c.yaml", "a map contains itself"]),
+    (["--config", "FILE"], "a: &a\n  b: *a\n", 2, ["c.yaml", "a mapping contains itself"]),
     (["--config", "missing.yaml"], "", 2,
      ["--config missing.yaml", "No such file or directory", "a YAML file"]),
     (["--config", "FILE"], "agent: seq2seq_adder\ntask: add3x2\nhidden_sise: 3\n", 2,
-     ["c.yaml, line 3", "'hidden_sise' is not a setting", "did you mean hidden_size?"]),
+     ["c.yaml, line 3", "unknown setting 'hidden_sise'", "did you mean hidden_size?"]),
     (["--config", "FILE"], "agent: seq2seq_adder\ntask: add3x2\nseed: 1\nseed: 2\n", 2,
-     ["c.yaml, line 4", "'seed' stands a second time (first in line 3)", "each name once"]),
+     ["c.yaml, line 4", "duplicate key 'seed' (first in line 3)", "each name once"]),
     (["--config", "FILE"], "- agent\n- task\n", 2, ["c.yaml, line 1", "a list", "a map"]),
     (["--config", "FILE"], "seq2seq_adder\n", 2, ["c.yaml, line 1", "a single value", "a map"]),
     (["--config", "FILE"], "agent: [a\n", 2, ["c.yaml, line 2", "is not YAML"]),
     (["--config", "FILE"], "agent: seq2seq_adder\ntask: add3x2\nhidden_size:\n- 64\n", 2,
      ["c.yaml, line 3", "hidden_size", "a list", "one value"]),
     (["--config", "FILE"], "agent: seq2seq_adder\ntask: add3x2\nhidden_size: {a: 1}\n", 2,
-     ["c.yaml, line 3", "'hidden_size.a' is not a setting", "did you mean hidden_size?"]),
+     ["c.yaml, line 3", "unknown setting 'hidden_size.a'", "did you mean hidden_size?"]),
     (["--config", "FILE"], "agent: seq2seq_adder\ntask:\n  name: add3x2\n  reverse: inptu\n", 2,
      ["c.yaml, line 4", "reverse: 'inptu' is not accepted", "did you mean input?"]),
     (["--config", "FILE"], "agent: seq2seq_adder\ntask: add3x2\nclip_norm: no\n", 2,
@@ -106,10 +106,11 @@ BAD: list[tuple[list[str], str, int, list[str]]] = [
     (["--config", "FILE"], "agent: seq2seq_addr\ntask: add3x2\n", 2,
      ["c.yaml, line 1", "'seq2seq_addr'", "did you mean seq2seq_adder?"]),
     (["--config", "FILE"], "agent: seq2seq_adder\ntask: add3x2\nmode: valdate\n", 2,
-     ["c.yaml, line 3", "'valdate'", "did you mean validate?"]),
-    (["--config", "FILE"], "? [a]\n: 1\n", 2, ["c.yaml, line 1", "a name is no plain text"]),
+     ["c.yaml, line 3", "'valdate'", "did you mean evaluate?"]),
+    (["--config", "FILE"], "? [a]\n: 1\n", 2,
+     ["c.yaml, line 1", "expected a plain text as the key"]),
     # using what was not trained
-    ([*NAMED, "--mode", "validate", "--run-dir", "nowhere"], "", 2,
+    ([*NAMED, "--mode", "evaluate", "--run-dir", "nowhere"], "", 2,
      ["--run-dir", "nowhere/best.safetensors does not exist", "--mode train"]),
     ([*NAMED, "--mode", "predict", "--run-dir", "nowhere", "--input", "1+2"], "", 2,
      ["nowhere/best.safetensors does not exist"]),
@@ -117,18 +118,20 @@ BAD: list[tuple[list[str], str, int, list[str]]] = [
      ["nowhere/best.safetensors does not exist"]),
     # one run or two
     (["--mode", "compare"], "", 2,
-     ["--mode compare and 0 named folders do not go together", "--mode compare RUN_A RUN_B"]),
-    ([*NAMED, "--mode", "compare", "one"], "", 2, ["--mode compare and 1 named folders"]),
+     ["--mode compare cannot be combined with 0 run folders", "--mode compare RUN_A RUN_B"]),
+    ([*NAMED, "--mode", "compare", "one"], "", 2,
+     ["--mode compare cannot be combined with 1 run f"]),
     (["--mode", "compare", "a", "b", "--run-dir", "c"], "", 2,
-     ["--run-dir: does not go with --mode compare", "the first run's folder"]),
-    (["--mode", "inspect"], "", 2, ["--run-dir: no run is named", "a trained agent's folder"]),
-    (["--mode", "inspect", "--run-dir", "nowhere"], "", 2, ["nowhere is no run's folder"]),
+     ["--run-dir: cannot be combined with --mode compare", "the first run's folder"]),
+    (["--mode", "inspect"], "", 2, ["--run-dir: is required", "a trained agent's folder"]),
+    (["--mode", "inspect", "--run-dir", "nowhere"], "", 2, ["nowhere is not a run folder"]),
     (["--mode", "compare", "nowhere", "here"], "", 2,
-     ["nowhere is no run's folder", "the folder of a trained agent"]),
-    ([*NAMED, "somewhere"], "", 2, ["--mode train and 1 named folders do not go together"]),
-    ([*NAMED, "--views", "cells"], "", 2, ["--views", "does not go with --mode train", "inspect"]),
+     ["nowhere is not a run folder", "the folder of a trained agent"]),
+    ([*NAMED, "somewhere"], "", 2, ["--mode train cannot be combined with 1 run folders"]),
+    ([*NAMED, "--views", "cells"], "", 2,
+     ["--views", "cannot be combined with --mode train", "inspect"]),
     ([*NAMED, "--mode", "inspect", "--input", "1+2"], "", 2,
-     ["--input: does not go with --mode inspect", "--mode predict"]),
+     ["--input: cannot be combined with --mode inspect", "--mode predict"]),
 ]  # fmt: skip
 
 
@@ -186,9 +189,9 @@ def predictions(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_validate_writes_predictions(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_writes_predictions(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Validate needs only the folder; its csv agrees with its score and with arithmetic."""
-    assert main(["--mode", "validate", "--run-dir", str(trained)]) == 0
+    assert main(["--mode", "evaluate", "--run-dir", str(trained)]) == 0
     said = capsys.readouterr().out
     rows = predictions(trained)
     assert list(rows[0]) == ["question", "answer", "target", "right"]
@@ -197,16 +200,16 @@ def test_validate_writes_predictions(trained: Path, capsys: pytest.CaptureFixtur
         assert row["right"] == ("right" if row["answer"] == row["target"] else "wrong")
     exact = sum(row["right"] == "right" for row in rows) / len(rows)
     assert f"exact_match {exact:.4f}" in said
-    scores = json.loads((trained / "validation.json").read_text())
+    scores = json.loads((trained / "evaluation.json").read_text())
     assert scores["exact_match"] == pytest.approx(exact)
     assert scores["num_samples"] == len(rows)
 
 
-def test_validate_draws_new_samples_for_each_seed(trained: Path) -> None:
-    """Another seed validates on other sums."""
+def test_evaluate_draws_new_samples_for_each_seed(trained: Path) -> None:
+    """Another seed evaluates on other sums."""
     questions = []
     for seed in ("5", "6"):
-        assert main(["--mode", "validate", "--run-dir", str(trained), "--seed", seed]) == 0
+        assert main(["--mode", "evaluate", "--run-dir", str(trained), "--seed", seed]) == 0
         questions.append({row["question"] for row in predictions(trained)})
     assert len(questions[0] & questions[1]) < 0.2 * len(questions[0])
 
@@ -221,7 +224,9 @@ def test_predict_answers_each_line(
     captured = capsys.readouterr()
     agent = agents.load(trained / "best.safetensors", "cpu")
     assert captured.out.splitlines() == agent.predict(["1+2+3", "100+20+3"])
-    assert "standard input, line 3: input '12+\ufffd+1': '\ufffd' is no digit" in captured.err
+    assert (
+        "standard input, line 3: input '12+\ufffd+1': '\ufffd' is neither a digit" in captured.err
+    )
 
 
 def test_a_config_file_alone_is_enough(
@@ -240,7 +245,7 @@ def test_a_config_file_alone_is_enough(
     assert (agent.config.hidden_size, agent.config.seed) == (8, 3)
     assert agent.task.reverse == "none"
     capsys.readouterr()
-    assert main(["--mode", "validate", *command]) == 0
+    assert main(["--mode", "evaluate", *command]) == 0
     assert str(folder.relative_to(tmp_path)) in capsys.readouterr().out
 
 

@@ -9,8 +9,8 @@ from agents.core.runs.checkpoint import read
 from main import main
 
 EARLIER = {
-    "schedule": "one_cycle", "batch_size": 256, "rate_parts": 4, "rate_growth": 2.0,
-    "stop_at": None, "steps": 18_000,
+    "schedule": "one_cycle", "batch_size": 256, "lr_cycles": 4, "lr_cycle_growth": 2.0,
+    "target_score": None, "steps": 18_000,
 }  # the adder's defaults in version 0.4  # fmt: skip
 SMALL = ["--set=hidden_size=8", "--set=eval_samples=8", "--set=precision=fp32", "--set=threads=1"]
 COMMAND = ["--agent", "seq2seq_adder", "--task", "add2x2", "--device", "cpu", *SMALL]
@@ -42,12 +42,12 @@ def test_a_setting_that_a_run_does_not_know_has_its_first_default(tmp_path: Path
     earlier_run(tmp_path)
     path = tmp_path / "config.yaml"
     saved = yaml.safe_load(path.read_text(encoding="utf-8"))
-    path.write_text(yaml.safe_dump({k: v for k, v in saved.items() if k != "stop_at"}))
+    path.write_text(yaml.safe_dump({k: v for k, v in saved.items() if k != "target_score"}))
     assert main(["--run-dir", str(tmp_path), "--set=steps=3", "--device=cpu"]) == 0
     newest = tmp_path / "checkpoints" / "step-000000003.safetensors"
-    assert agents.load(newest, "cpu").config.stop_at is None
+    assert agents.load(newest, "cpu").config.target_score is None
     found = read(newest)
-    del found.values["config"]["stop_at"]
+    del found.values["config"]["target_score"]
     newest.write_bytes(found.to_bytes())
-    assert agents.load(newest, "cpu").config.stop_at is None
-    assert agents.make("seq2seq_adder", task="add2x2", device="cpu").config.stop_at == 0.995
+    assert agents.load(newest, "cpu").config.target_score is None
+    assert agents.make("seq2seq_adder", task="add2x2", device="cpu").config.target_score == 0.995

@@ -20,11 +20,12 @@ from agents.core.training.trainer import Learning
 from agents.seq2seq_adder import AdderConfig, Seq2SeqAdder
 from main import main
 from tasks.core.settings import ConfigError
+from tasks.core.task import BatchRequest
 from tests.conftest import exact, same, small_agent, weights
 from tests.system.test_run import COMMAND, interrupt_at
 from visualization.recurrent import Edit
 
-ENOUGH = {"stop_at": 0, "eval_every": 2, "steps": 6}  # a score that every evaluation has
+ENOUGH = {"target_score": 0, "eval_every": 2, "steps": 6}  # a score that every evaluation has
 HOPELESS = {"patience": 2, "eval_every": 2, "learning_rate": 1e-9, "muon_learning_rate": 1e-9}
 
 
@@ -34,7 +35,7 @@ def step(agent: Agent) -> int:
 
 
 def test_a_file_of_a_run_that_stopped_early_is_gone_on_from(tmp_path: Path) -> None:
-    """A run that has no `stop_at` of its own takes all of its steps."""
+    """A run that has no `target_score` of its own takes all of its steps."""
     agent = small_agent(**ENOUGH).learn()
     assert step(agent) == 2
     path = str(agent.save(tmp_path / "a.safetensors"))
@@ -124,7 +125,7 @@ def test_a_stop_between_two_steps_breaks_nothing_off(monkeypatch: pytest.MonkeyP
 
 def test_a_copy_of_weights_is_no_agents_checkpoint(tmp_path: Path) -> None:
     """A file of the progression is named and what is accepted, wherever an agent is read from."""
-    small_agent(record_progression=2).learn(1, run_dir=tmp_path, progress=False)
+    small_agent(num_weight_snapshots=2).learn(1, run_dir=tmp_path, progress=False)
     path = tmp_path / "progression" / "step-000000001.safetensors"
     message = "progression/step-000000001.safetensors: holds a copy of weights and no agent"
     with pytest.raises(CheckpointError, match=message):
@@ -139,13 +140,13 @@ def test_a_copy_of_weights_is_no_agents_checkpoint(tmp_path: Path) -> None:
 def test_a_task_without_a_batch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Learning from a task that draws nothing is an error, also where an epoch ends."""
     agent = small_agent()
-    draw = type(agent.task).draw
+    iter_batches = type(agent.task).iter_batches
 
-    def first_epoch(self: object, wanted: object) -> Iterator[object]:
-        return draw(self, wanted) if wanted.epoch == 0 else iter(())
+    def first_epoch(self: object, request: BatchRequest) -> Iterator[object]:
+        return iter_batches(self, request) if request.epoch == 0 else iter(())
 
-    for drawn, epoch, taken in ((lambda *_: iter(()), 0, 0), (first_epoch, 1, 1)):
-        monkeypatch.setattr(type(agent.task), "draw", drawn)
+    for batches, epoch, taken in ((lambda *_: iter(()), 0, 0), (first_epoch, 1, 1)):
+        monkeypatch.setattr(type(agent.task), "iter_batches", batches)
         last = -(-agent.task.num_samples_in("train") // agent.config.batch_size)
         cursor = Cursor(start=(last - 1) * (epoch == 1))
         steps = train_steps(_stepper(agent), agent.task, cursor)
@@ -161,7 +162,9 @@ class Completed(Seq2SeqAdder):
     @staticmethod
     def complete_config(config: AdderConfig, model: torch.nn.Module) -> AdderConfig:
         """Settle what was left open."""
-        return attrs.evolve(config, raise_below=1.0, learning_rate=0.25, threads=1, parallel="data")
+        return attrs.evolve(
+            config, curriculum_loss_threshold=1.0, learning_rate=0.25, threads=1, parallel="data"
+        )
 
 
 def test_what_complete_config_settles_is_what_is_used() -> None:
@@ -176,7 +179,7 @@ def test_what_complete_config_settles_is_what_is_used() -> None:
 def test_muon_without_a_matrix_to_move_is_said() -> None:
     """A model that has no weights between hidden units is told that Adam moves them all."""
     settings = {"task": "digits", "channels": 2, "num_stages": 1, "num_blocks": 1, "steps": 1}
-    agent = small_agent("cnn_classifier", **settings, optimizer="muon", vitals=False)
+    agent = small_agent("cnn_classifier", **settings, optimizer="muon", record_diagnostics=False)
     with pytest.warns(RuntimeWarning, match="optimizer=muon: no weight of this model"):
         agent.learn()
 

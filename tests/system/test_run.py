@@ -137,12 +137,12 @@ def test_resume_never_puts_the_old_run_aside(tmp_path: Path) -> None:
 
 
 def test_a_damaged_newest_does_not_push_out_the_good(tmp_path: Path) -> None:
-    """With keep=1 and a damaged newest checkpoint, what is saved next is kept."""
-    small_agent(keep=2).learn(9, run_dir=tmp_path, progress=False)
+    """With keep_checkpoints=1 and a damaged newest checkpoint, what is saved next is kept."""
+    small_agent(keep_checkpoints=2).learn(9, run_dir=tmp_path, progress=False)
     newest = tmp_path / "checkpoints" / "step-000000009.safetensors"
     newest.write_bytes(b"rubbish")
     with pytest.warns(RuntimeWarning, match="is cut off or damaged"):
-        small_agent(keep=1).learn(8, run_dir=tmp_path, progress=False)
+        small_agent(keep_checkpoints=1).learn(8, run_dir=tmp_path, progress=False)
     assert RunFolder(tmp_path).newest_good(print).values["cursor"]["step"] == 8
 
 

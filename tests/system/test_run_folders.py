@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import agents
-from agents.cli.modes import _keep
+from agents.cli.modes import _save_report
 from agents.core.runs.checkpoint import beside, left_over, write_durably
 from agents.core.runs.run_folder import RunFolder
 from main import main
@@ -14,7 +14,7 @@ from tests.conftest import same, small_agent, weights
 from tests.system.test_run import COMMAND
 from visualization.report import Report
 
-ONE_STEP = [*COMMAND, "--set=steps=1", "--set=vitals=false"]
+ONE_STEP = [*COMMAND, "--set=steps=1", "--set=record_diagnostics=false"]
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def test_a_link_to_a_folder_that_is_not_there_yet_makes_it(below: str, tmp_path:
     """Runs, reports and checkpoints make the folder that a link names."""
     for number, write in enumerate((
         lambda folder: small_agent(steps=1).learn(run_dir=folder, progress=False),
-        lambda folder: _keep(Report("nothing", {}), folder, "report", 0),
+        lambda folder: _save_report(Report("nothing", {}), folder, "report", 0),
         lambda folder: small_agent().save(folder / "a.safetensors"),
     )):  # fmt: skip
         link, real = tmp_path / f"link{number}", tmp_path / "deep" / f"real{number}"
@@ -59,9 +59,9 @@ def test_an_empty_folder_name_is_refused(
     monkeypatch.chdir(tmp_path)
     assert main([*names, "--run-dir", folder]) == 2
     said = capsys.readouterr().err
-    assert f"--run-dir: run_dir: {folder!r} is no folder; accepted: the path of a folder" in said
+    assert f"--run-dir: run_dir: {folder!r} is not a folder; accepted: the path of a folder" in said
     assert main(["--mode", "compare", folder, folder]) == 2
-    with pytest.raises(ConfigError, match=r"run_dir: .* is no folder"):
+    with pytest.raises(ConfigError, match=r"run_dir: .* is not a folder"):
         small_agent().learn(run_dir=folder)
     assert list(tmp_path.iterdir()) == []
 
@@ -92,7 +92,7 @@ def test_the_home_folder_is_found_in_every_path(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "c.yaml", "d"]
 
 
-@pytest.mark.parametrize("mode", ["validate", "predict", "inspect", "diagnose", "find-lr"])
+@pytest.mark.parametrize("mode", ["evaluate", "predict", "inspect", "diagnose", "find-lr"])
 @pytest.mark.parametrize("resume", ["never", "FILE"])
 def test_resume_is_refused_where_nothing_is_trained(
     mode: str, resume: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -102,7 +102,7 @@ def test_resume_is_refused_where_nothing_is_trained(
     file.write_text("")
     command = [*COMMAND, "--run-dir", str(tmp_path), "--mode", mode, "--resume"]
     assert main([*command, resume.replace("FILE", str(file))]) == 2
-    message = f"--resume: does not go with --mode {mode}; accepted: --mode train or sweep"
+    message = f"--resume: cannot be combined with --mode {mode}; accepted: --mode train or sweep"
     assert message in capsys.readouterr().err
 
 

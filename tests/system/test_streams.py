@@ -16,7 +16,7 @@ from tests.conftest import small_agent
 from tests.system.test_run import COMMAND
 
 ROOT = Path(__file__).parents[2]
-ONE_STEP = [*COMMAND, "--set=steps=1", "--set=vitals=false"]
+ONE_STEP = [*COMMAND, "--set=steps=1", "--set=record_diagnostics=false"]
 QUICK = [["--list-agents"], ["--list-tasks"], ["--help"], [*COMMAND, "--print-config"]]
 
 
@@ -110,7 +110,7 @@ def test_standard_input_is_read_in_its_own_encoding(
     typed = io.TextIOWrapper(io.BytesIO(b"1+\xe4+3\n"), encoding="iso-8859-1")
     monkeypatch.setattr("sys.stdin", typed)
     assert main(command) == 2
-    assert "line 1: input '1+ä+3': 'ä' is no digit" in capsys.readouterr().err
+    assert "line 1: input '1+ä+3': 'ä' is neither a digit" in capsys.readouterr().err
     typed = io.TextIOWrapper(io.BytesIO("\ufeff1+2+3\n".encode()), encoding="utf-8")
     monkeypatch.setattr("sys.stdin", typed)
     assert main(command) == 0

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from agents.cli import modes as modes
-from agents.cli.sweep import read_over
+from agents.cli.sweep import parse_grid
 from main import main
 from tasks.core.settings import ConfigError
 from tests.conftest import SMALL
 
 COMMAND = [
     "--agent", "parity_lstm", "--task", "parity", "--mode", "sweep", "--device", "cpu",
-    "--set", "task.length=12", "--set", "raise_below=null",
+    "--set", "task.length=12", "--set", "curriculum_loss_threshold=null",
     *(word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")),
 ]  # fmt: skip
 
@@ -28,22 +28,22 @@ def rows(folder: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize("text", ["task.length", "=1,2", "a=", "a=1,,2", "a=1,2,1"])
 def test_a_bad_over_is_named(text: str) -> None:
     """What is no name with different values is shown, with the right form."""
-    with pytest.raises(ConfigError, match="--over") as caught:
-        read_over([text])
+    with pytest.raises(ConfigError, match="--grid") as caught:
+        parse_grid([text])
     assert repr(text) in str(caught.value)
     assert "task.length=150,200,250" in str(caught.value)
 
 
 def test_values_are_read_as_in_a_config_file() -> None:
     """Numbers, null and words keep their types."""
-    assert read_over(["a=1,2.5,null", "b=lstm"]) == {"a": [1, 2.5, None], "b": ["lstm"]}
+    assert parse_grid(["a=1,2.5,null", "b=lstm"]) == {"a": [1, 2.5, None], "b": ["lstm"]}
 
 
 def test_a_sweep_learns_each_value_in_its_own_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every combination has its run, its row and its panel; a second call trains nothing again."""
-    command = [*COMMAND, "--over", "task.train_length=2,4", "--over", "hidden_size=3,5",
+    command = [*COMMAND, "--grid", "task.train_length=2,4", "--grid", "hidden_size=3,5",
                "--run-dir", str(tmp_path)]  # fmt: skip
     assert main(command) == 0
     assert (tmp_path / "sweep.html").read_text().count("data:image/png") == 3
@@ -68,7 +68,7 @@ def test_scores_that_stand_are_not_taken_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second call tests only what was learned since: a run whose best agent is younger."""
-    command = [*COMMAND, "--over", "hidden_size=3,5", "--run-dir", str(tmp_path)]
+    command = [*COMMAND, "--grid", "hidden_size=3,5", "--run-dir", str(tmp_path)]
     assert main(command) == 0
     tested, test = [], modes._test
     monkeypatch.setattr(modes, "_test", lambda order: (tested.append(order), test(order))[1])
@@ -83,7 +83,7 @@ def test_scores_that_stand_are_not_taken_again(
 
 def test_a_diverged_run_does_not_end_the_sweep(tmp_path: Path) -> None:
     """The run that diverges is said to, and the others are learned."""
-    rates = ["--over", "learning_rate=1e38,0.01", "--set", "clip_norm=null"]
+    rates = ["--grid", "learning_rate=1e38,0.01", "--set", "clip_norm=null"]
     assert main([*COMMAND, *rates, "--run-dir", str(tmp_path)]) == 0
     assert [row["ended"] for row in rows(tmp_path)] == ["diverged", "done"]
 
@@ -91,16 +91,16 @@ def test_a_diverged_run_does_not_end_the_sweep(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("over", "words"),
     [
-        ("task.lenght=2,4", ["--over task.lenght", "did you mean length?"]),
-        ("task.length=1,4", ["--over task.length", "1 is out of range", "≥ 2"]),
-        ("hidden_size=4,many", ["--over hidden_size", "'many' has the wrong type"]),
+        ("task.lenght=2,4", ["--grid task.lenght", "did you mean length?"]),
+        ("task.length=1,4", ["--grid task.length", "1 is out of range", "≥ 2"]),
+        ("hidden_size=4,many", ["--grid hidden_size", "'many' has the wrong type"]),
     ],
 )
 def test_a_bad_value_is_named_before_anything_runs(
     over: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All runs are checked first: the folder stays empty."""
-    assert main([*COMMAND, "--over", over, "--run-dir", str(tmp_path)]) == 2
+    assert main([*COMMAND, "--grid", over, "--run-dir", str(tmp_path)]) == 2
     message = capsys.readouterr().err
     assert [word for word in words if word not in message] == [], message
     assert list(tmp_path.iterdir()) == []

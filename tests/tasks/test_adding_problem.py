@@ -49,7 +49,7 @@ def test_scores_of_known_answers() -> None:
     found = task.score(four.number + np.array([[0.03], [-0.05], [-0.03], [0.05]]), four)
     assert found == {"mse": pytest.approx(0.0017), "within_0.04": 0.5}
     rows = task.rows(four.number + np.array([[0.03], [-0.05], [-0.03], [0.05]]), four)
-    assert [row.right for row in rows] == [True, False, True, False]
+    assert [row.correct for row in rows] == [True, False, True, False]
 
 
 def test_stages_grow_up_to_the_length() -> None:
@@ -67,8 +67,8 @@ def test_stages_grow_up_to_the_length() -> None:
     assert {b.series.shape[1] for b in task.batches("validation", 999, 0, 0, 0, 0)} == {60}
     assert task.samples("train", 3).series.shape == (3, 60, 2)
     short = tasks.make("adding_problem", length=7)
-    assert (short.lengths, short.num_stages, short.viewed) == ((7,), 1, short)
-    assert task.viewed.length == 30
+    assert (short.lengths, short.num_stages, short.for_display()) == ((7,), 1, short)
+    assert task.for_display().length == 30
 
 
 def test_a_fixed_set_is_gone_through_once_an_epoch() -> None:
@@ -132,13 +132,16 @@ def test_series_are_typed_or_held() -> None:
         ("0.5* 1.5* 0", r"'1\.5\*' is out of range"),
         ("0.5* -0.1 0.5*", r"'-0\.1' is out of range"),
         ("0.5* nan 0.5*", "'nan' is out of range"),
-        ("0.5* half 0.5*", "'half' is no number"),
-        ("0.5** 0.5*", r"'0\.5\*\*' is no number"),
-        ("0.5* *", r"'\*' is no number"),
+        ("0.5* half 0.5*", "'half' is not a number"),
+        ("0.5** 0.5*", r"'0\.5\*\*' is not a number"),
+        ("0.5* *", r"'\*' is not a number"),
         (7, r"shape \(\) is not accepted; accepted: .*\(steps, 2\)"),
         (None, r"shape \(\) is not accepted"),
-        (set(), "type set holds what is no number"),
-        (torch.zeros(3, 2, requires_grad=True), "type Tensor holds what is no number"),
+        (set(), "type set contains something that is not a number"),
+        (
+            torch.zeros(3, 2, requires_grad=True),
+            "type Tensor contains something that is not a number",
+        ),
         (np.zeros((3, 3)), r"shape \(3, 3\) is not accepted"),
         (np.ones((1, 2)), r"shape \(1, 2\) is not accepted"),
         (np.array([[0.5, 1], [2.0, 1]]), "the number 2 is out of range"),
@@ -172,15 +175,15 @@ def test_errors_of_settings(settings: dict[str, Any], message: str) -> None:
 
 def test_quantities_of_a_known_series() -> None:
     """Value, mark, marks and sum so far, and position, at each step."""
-    known = tasks.make("adding_problem").quantities(tasks.make("adding_problem").encode([TEXT]))
-    assert {name: values.tolist() for name, values in known.reading.items()} == {
+    known = tasks.make("adding_problem").probe_targets(tasks.make("adding_problem").encode([TEXT]))
+    assert {name: values.tolist() for name, values in known.encoder.items()} == {
         "value": [[0.25, 0.5, 0.125, 0.75]],
         "marked": [[0, 1, 0, 1]],
         "marked so far": [[0, 1, 1, 2]],
         "sum so far": [[0.0, 0.5, 0.5, 1.25]],
         "position": [[0, 1, 2, 3]],
     }
-    assert known.places == ("position", "")
+    assert known.position_keys == ("position", "")
 
 
 def test_forget_gates_begin_open() -> None:
@@ -342,12 +345,12 @@ def test_patched_numbers_are_compared_with_tolerance() -> None:
 
 
 def test_gradients_stop_where_they_are_told_to() -> None:
-    """With backward_steps the loss stays; its gradient is that of a state handed over as it is."""
+    """With bptt_steps the loss stays; its gradient is that of a state handed over as it is."""
     batch = tasks.make("adding_problem", length=20).samples("train", 8)
     batch = batch._replace(series=np.float64(batch.series), number=np.float64(batch.number))
     batch = map_arrays(batch, torch.as_tensor)
     whole, cut, by_hand = (
-        small_agent("adding_lstm", cell="lstm", backward_steps=steps) for steps in (None, 5, None)
+        small_agent("adding_lstm", cell="lstm", bptt_steps=steps) for steps in (None, 5, None)
     )
     for agent in (whole, cut, by_hand):
         agent.model.double()

@@ -112,7 +112,7 @@ def test_scores_are_exact_match_and_token_accuracy() -> None:
     answers = batch.answer.copy()
     answers[3, 0] += 1
     assert task.score(answers, batch) == {"exact_match": 0.75, "token_accuracy": 0.95}
-    assert [row.right for row in task.rows(answers, batch)] == [True, True, True, False]
+    assert [row.correct for row in task.rows(answers, batch)] == [True, True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -123,10 +123,10 @@ def test_scores_are_exact_match_and_token_accuracy() -> None:
         ("1234+5", "the term '1234'"),
         ("0+5", "the term '0'"),
         ("007+5", "the term '007'"),
-        ("12-5", "'-' is no digit and no plus"),
-        ("12 +5", "' ' is no digit and no plus"),
+        ("12-5", "'-' is neither a digit nor a plus"),
+        ("12 +5", "' ' is neither a digit nor a plus"),
         ("", "1 terms"),
-        ("²+5", "'²' is no digit"),
+        ("²+5", "'²' is neither a digit"),
     ],
 )
 def test_bad_sums_are_named(text: str, words: str) -> None:
@@ -169,7 +169,10 @@ def test_shorter_sums_are_shown_than_are_asked(num_samples: int) -> None:
     ("settings", "words"),
     [
         ({"train_digits": 4}, "train_digits: 4 is more than the digits of add3x2; accepted: 1 to"),
-        ({"train_digits": 1, "num_samples": 1000}, "num_samples: 1000 different sums do not go"),
+        (
+            {"train_digits": 1, "num_samples": 1000},
+            "num_samples: 1000 different sums cannot be comb",
+        ),
         ({"train_digits": 1, "test": 0.01}, "test: 0.01 of the 45 sums of add3x2 are too few"),
     ],
 )

@@ -14,7 +14,7 @@ import agents
 import tasks
 from agents.core.agent import Agent
 from agents.core.inspection.recurrent import RecurrentViews
-from tasks.core.images import shifted
+from tasks.core.images import shift_images
 from tasks.core.settings import ConfigError
 from tasks.core.task import SPLITS, ImageToLabel
 from tests.conftest import idx_bytes, make_task, small_agent, trained_agent
@@ -53,7 +53,7 @@ def test_a_file_is_dealt_in_its_order(tmp_path: Path) -> None:
         np.testing.assert_array_equal(batch.image[:, 0] * 255, SCANS[first : first + num])
         np.testing.assert_array_equal(batch.label[:, 0], CODES[first : first + num])
         assert [row.question for row in task.rows(batch.label, batch)] == names
-        assert all(row.right for row in task.rows(batch.label, batch))
+        assert all(row.correct for row in task.rows(batch.label, batch))
         with pytest.raises(ConfigError, match=rf"{split} has {num} scans; .* to {split}/{num - 1}"):
             task.encode([f"{split}/{num}"])
     assert task.spec == ImageToLabel(1, 5, 4, tuple("0123456789"))
@@ -70,9 +70,9 @@ def test_files_of_their_own_are_the_whole_test_split(tmp_path: Path) -> None:
     np.testing.assert_array_equal(batch.image[0, 0] * 255, SCANS[2] // 2)
     np.testing.assert_array_equal(batch.image[1, 0] * 255, SCANS[54])
     assert batch.label.tolist() == [[4], [4]]
-    with pytest.raises(ConfigError, match="num_test: 5 does not go with test_images"):
+    with pytest.raises(ConfigError, match="num_test: 5 cannot be combined with test_images"):
         tasks.make("mnist", **given, num_test=5)
-    with pytest.raises(ConfigError, match="test_labels: null does not go with"):
+    with pytest.raises(ConfigError, match="test_labels: null cannot be combined with"):
         tasks.make("mnist", **(given | {"test_labels": None}))
     smaller = files(tmp_path, SCANS[:7, :3], CODES[:7], "smaller")
     other = {f"test_{field}": path for field, path in smaller.items()}
@@ -93,10 +93,10 @@ def test_emnist_stands_upright(tmp_path: Path) -> None:
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     """Without a path the error says which file belongs there; a wrong one names its path."""
-    with pytest.raises(ConfigError, match=r"task mnist: images: no file is named.*train-images"):
+    with pytest.raises(ConfigError, match=r"task mnist: images: is required.*train-images"):
         _ = tasks.make("mnist").spec
     given = files(tmp_path)
-    with pytest.raises(ConfigError, match="task mnist: labels: no file is named"):
+    with pytest.raises(ConfigError, match="task mnist: labels: is required"):
         tasks.make("mnist", images=given["images"]).samples("test", 1)
     with pytest.raises(ConfigError, match=r"nowhere: cannot be read"):
         _ = tasks.make("mnist", images="nowhere", labels="nowhere").spec
@@ -107,9 +107,9 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         _ = tasks.make("mnist", images=given["labels"], labels=given["labels"]).spec
     with pytest.raises(ConfigError, match=r"holds uint8 of the shape \(60, 5, 4\); .* of the 60"):
         tasks.make("mnist", images=given["images"], labels=given["images"]).samples("test", 1)
-    with pytest.raises(ConfigError, match="images: 'a' does not go with digits"):
+    with pytest.raises(ConfigError, match="images: 'a' cannot be combined with digits"):
         tasks.make("digits", images="a")
-    with pytest.raises(ConfigError, match="classes: 'ab' does not go with digits"):
+    with pytest.raises(ConfigError, match="classes: 'ab' cannot be combined with digits"):
         tasks.make("digits", classes="ab")
 
 
@@ -160,13 +160,13 @@ def test_moves_are_exact_and_leave_what_they_are_given() -> None:
     """Each image goes its own way by whole pixels, all channels alike; the arrays stay."""
     image = np.arange(2 * 2 * 3 * 3, dtype=np.float32).reshape(2, 2, 3, 3) + 1
     kept = image.copy()
-    found = shifted(image, np.array([[1, 0], [0, -2]]))
+    found = shift_images(image, np.array([[1, 0], [0, -2]]))
     np.testing.assert_array_equal(found[0, :, 1:], image[0, :, :-1])
     np.testing.assert_array_equal(found[1, :, :, 0], image[1, :, :, 2])
     assert not found[0, :, 0].any()
     assert not found[1, :, :, 1:].any()
     np.testing.assert_array_equal(image, kept)
-    np.testing.assert_array_equal(shifted(image, np.zeros((2, 2), int)), image)
+    np.testing.assert_array_equal(shift_images(image, np.zeros((2, 2), int)), image)
 
 
 def test_images_of_other_sources_are_read(tmp_path: Path) -> None:
@@ -218,14 +218,23 @@ BAD = {
     "range": (np.full((8, 8), 16), r"has values from 16 to 16; accepted: numbers from 0, paper"),
     "negative": (np.full((8, 8), -0.1), r"has values from -0.1"),
     "not a number": (np.full((8, 8), np.nan), r"has values from nan"),
-    "objects": (None, r"input: NoneType of object is no image"),
+    "objects": (None, r"input: NoneType of object is not an image"),
     "ragged": ([[1, 2], [3]], r"its rows differ in length"),
-    "gradient": (torch.zeros(8, 8, requires_grad=True), r"Tensor is no array: Can't call numpy"),
-    "half": (torch.zeros(8, 8, dtype=torch.bfloat16), r"Tensor is no array: Got unsupported"),
-    "name": ("tset/3", r"input 'tset/3': is no name of a scan, and no file; accepted: a scan's na"),
-    "nobody": ("~nobody-here/x.png", r"'~nobody-here/x.png': is no name of a scan, and no file"),
-    "long": ("x" * 5000, rf"input '{'x' * 100}'…: is no name of a scan, and no file"),
-    "zero": ("a\0.png", r"is no name of a scan, and no file"),
+    "gradient": (
+        torch.zeros(8, 8, requires_grad=True),
+        r"Tensor is not an array: Can't call numpy",
+    ),
+    "half": (torch.zeros(8, 8, dtype=torch.bfloat16), r"Tensor is not an array: Got unsupported"),
+    "name": (
+        "tset/3",
+        r"input 'tset/3': is neither the name of a scan nor a file; accepted: a scan's na",
+    ),
+    "nobody": (
+        "~nobody-here/x.png",
+        r"'~nobody-here/x.png': is neither the name of a scan nor a file",
+    ),
+    "long": ("x" * 5000, rf"input '{'x' * 100}'…: is neither the name of a scan nor a file"),
+    "zero": ("a\0.png", r"is neither the name of a scan nor a file"),
     "number": ("test/359", r"test has 359 scans; accepted: test/0 to test/358"),
     "no image": (__file__, r"cannot be read: cannot identify image file"),
 }
@@ -243,15 +252,15 @@ def test_quantities_follow_the_rows() -> None:
     """Row, ink and ink so far are those of a loop over the rows; the label holds throughout."""
     task = tasks.make("digits")
     batch = task.samples("test", 5)
-    known = task.quantities(batch)
+    known = task.probe_targets(batch)
     for sample, image in enumerate(batch.image[:, 0]):
         total = 0.0
         for row, pixels in enumerate(image.tolist()):
             total += sum(pixels)
-            values = [known.reading[name][sample, row] for name in ("row", "ink", "ink so far")]
+            values = [known.encoder[name][sample, row] for name in ("row", "ink", "ink so far")]
             assert values == [row, sum(pixels), total]
-    assert known.reading["label"].tolist() == batch.label[:, 0].tolist()
-    assert known.places == ("row", "")
+    assert known.encoder["label"].tolist() == batch.label[:, 0].tolist()
+    assert known.position_keys == ("row", "")
 
 
 def test_naming_digits_imports_neither_torch_nor_sklearn() -> None:
@@ -352,5 +361,7 @@ def test_a_trained_agent_does_without_its_files(tmp_path: Path) -> None:
     loaded = agents.load(saved, device="cpu")
     assert loaded.predict([image, str(drawn)]) == answers
     assert loaded.intervene(str(drawn), donor=image).after == donated
-    with pytest.raises(ConfigError, match=r"input 'a\.png': is no name of a scan, and no file"):
+    with pytest.raises(
+        ConfigError, match=r"input 'a\.png': is neither the name of a scan nor a file"
+    ):
         loaded.predict("a.png")

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 import tasks
-from tasks.core.hashing import mixed, splitmix64
+from tasks.core.hashing import mix64, splitmix64
 
 
 def digest(array: np.ndarray) -> str:
@@ -19,7 +19,7 @@ def test_splitmix64_gives_the_published_numbers() -> None:
               4593380528125082431, 16408922859458223821]  # fmt: skip
     assert splitmix64(1234567, np.arange(5)).tolist() == wanted
     assert splitmix64(1234567, np.array([3])).tolist() == wanted[3:4]
-    assert mixed(np.array([1234567], np.uint64)).tolist() == wanted[:1]
+    assert mix64(np.array([1234567], np.uint64)).tolist() == wanted[:1]
 
 
 def test_splits_stay_what_they_were() -> None:

@@ -176,8 +176,8 @@ def test_each_file_is_decoded_once_where_there_is_room(
     monkeypatch.setattr(image_files, "read_pixels", counted)
     found = {}
     for room, first, second in ((2**30, 1, 0), (60 * 10 + 59, 1, None)):
-        image_files.pictures.cache_clear()
-        monkeypatch.setattr(image_files, "KEPT", room)
+        image_files.image_cache.cache_clear()
+        monkeypatch.setattr(image_files, "CACHE_BYTES", room)
         task = tasks.make("image_folder", path=str(folder))
         num = task.num_samples_in("train")
         for epoch, times in ((0, first), (1, second)):
@@ -186,7 +186,7 @@ def test_each_file_is_decoded_once_where_there_is_room(
             assert len(reads) == (num - 10 if times is None else times * num)
             images = np.concatenate([batch.image for batch in batches])
             np.testing.assert_array_equal(found.setdefault(epoch, images), images)
-    image_files.pictures.cache_clear()
+    image_files.image_cache.cache_clear()
 
 
 def test_training_pictures_are_moved_and_mirrored(folder: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_trained_agent_does_without_its_folder(folder: Path, tmp_path: Path) -
     assert loaded.task == task
     assert loaded.predict([array, str(outside)]) == answers
     for name in ("ant/00.bmp", "elsewhere.bmp"):
-        with pytest.raises(ConfigError, match="is no name of a picture, and no file"):
+        with pytest.raises(ConfigError, match="is neither the name of a picture nor a file"):
             loaded.predict(name)
     with pytest.raises(ConfigError, match=r"pets.* cannot be read: No such file"):
         loaded.predict("test/0")
@@ -246,8 +246,11 @@ BAD_INPUTS = {
         np.full((3, 5, 4), 255),
         "has values from 255 to 255; accepted: numbers from 0, black",
     ),
-    "name": ("tset/3", "input 'tset/3': is no name of a picture, and no file"),
-    "gone": ("ant/77777.bmp", "is no name of a picture, and no file; accepted: a picture's name"),
+    "name": ("tset/3", "input 'tset/3': is neither the name of a picture nor a file"),
+    "gone": (
+        "ant/77777.bmp",
+        "is neither the name of a picture nor a file; accepted: a picture's name",
+    ),
     "number": ("test/4000", r"test has \d+ pictures; accepted: test/0 to test/\d+$"),
     "text": (__file__, "cannot be read: cannot identify image file"),
 }
@@ -327,11 +330,15 @@ BAD_FOLDERS = {
     "twice": (nothing, {"classes": "ant/ant"}, "classes: 'ant/ant' has a name twice"),
     "alone": (nothing, {"classes": "ant"}, "classes: 'ant' has .* fewer than two"),
     "channels": (nothing, {"num_channels": 2}, "num_channels: 2 are neither grey nor colours"),
-    "height": (nothing, {"height": 5}, "width: null does not go with the other"),
+    "height": (nothing, {"height": 5}, "width: null cannot be combined"),
     "shift": (nothing, {"shift": 4}, "shift: 4 moves a picture of 5 × 4 out of sight; .* than 4"),
     "two validations": (named_twice, {}, "has the folders train, val, valid; accepted: of train"),
     "beside": (beside_train, {}, "has the folders fly, test, train; .* no others"),
-    "strange": (strange, {}, "path: .*test has 'c', which is no folder of train; accepted: a, b"),
+    "strange": (
+        strange,
+        {},
+        "path: .*test has 'c', which is not a folder of train; accepted: a, b",
+    ),
     "few": (few, {}, r"of the 3 pictures in .*pets none is in \w+; accepted: more pictures"),
 }
 
@@ -357,9 +364,7 @@ def test_without_a_folder_the_error_says_what_belongs_there() -> None:
     """No path is an error only when something is asked of the pictures; it names the setting."""
     for known in ({}, {"classes": "a/b", **FIXED}):
         task = tasks.make("image_folder", **known)
-        with pytest.raises(
-            ConfigError, match=r"task image_folder: path: no folder is named: .*for e"
-        ):
+        with pytest.raises(ConfigError, match=r"task image_folder: path: is required: .*for e"):
             task.samples("test", 1)
     assert task.spec == ImageToLabel(3, 5, 4, ("a", "b"))
 
@@ -381,7 +386,7 @@ def test_light_is_summed_row_by_row() -> None:
     """Row, light and light so far are those of a loop over the rows of all channels."""
     task = make_task("image_folder")
     batch = task.samples("test", 4)
-    known = task.quantities(batch).reading
+    known = task.probe_targets(batch).encoder
     assert [*known] == ["row", "light", "light so far", "label"]
     for sample, image in enumerate(batch.image):
         total = 0.0

@@ -48,7 +48,7 @@ def test_splits_of_one_length_share_no_sequence() -> None:
 @pytest.mark.parametrize("text", ["", "0120", "1 0", "odd"])
 def test_what_is_no_bit_string_is_refused(text: str) -> None:
     """Typed text other than 0 and 1 is an error that names it and what is accepted."""
-    with pytest.raises(ConfigError, match="is no bit string; accepted: text of 0 and 1"):
+    with pytest.raises(ConfigError, match="is not a bit string; accepted: text of 0 and 1"):
         tasks.make("parity").encode([text])
 
 
@@ -56,19 +56,20 @@ def climbing(**settings: object) -> Agent:
     """Return an agent whose stage rises every third step."""
     return agents.make(
         "parity_lstm", task="parity", device="cpu", steps=12, batch_size=8, eval_every=6,
-        eval_samples=8, log_every=3, raise_below=100.0, raise_steps=3, precision="fp32", **settings
+        eval_samples=8, log_every=3, curriculum_loss_threshold=100.0, curriculum_window=3,
+        precision="fp32", **settings
     )  # fmt: skip
 
 
 def test_the_stage_rises_when_the_loss_is_low() -> None:
-    """After each raise_steps steps of a low enough loss the next stage begins, up to the last."""
+    """After each window of steps of a low enough loss the next stage begins, up to the last."""
     agent = climbing().learn()
     assert agent.history.series("train/stage") == ([3, 6, 9, 12], [1, 2, 3, 4])
     assert agent.state.cursor.stage == 4
     longer = climbing().learn(24)
     assert longer.state.cursor.stage == agent.task.num_stages - 1
     assert climbing(learning_rate=1e-9).learn().state.cursor.stage == 4
-    never = attrs.evolve(agent.config, raise_below=1e-9)
+    never = attrs.evolve(agent.config, curriculum_loss_threshold=1e-9)
     still = agents.make("parity_lstm", task="parity", device="cpu", **attrs.asdict(never)).learn()
     assert still.state.cursor.stage == 0
 
@@ -98,7 +99,7 @@ def test_stages_solve_what_cannot_be_learned_at_once(trained: Agent) -> None:
     assert trained.predict(["1" * 999, "10" * 500]) == ["odd", "even"]
     plain = agents.make(
         "parity_lstm", task="parity", device="cpu", seed=0, steps=200, eval_every=200,
-        eval_samples=8, precision="fp32", raise_below=None,
+        eval_samples=8, precision="fp32", curriculum_loss_threshold=None,
     ).learn()  # fmt: skip
     assert plain.state.cursor.stage == plain.task.num_stages - 1
     assert abs(plain.evaluate(num=500)["accuracy"] - 0.5) < 0.1
@@ -130,7 +131,7 @@ def test_a_checkpoint_from_before_stages_is_read_and_goes_on(tmp_path) -> None:
     found = agent.checkpoint()
     values = {k: v for k, v in found.values.items() if k != "climb"}
     values["cursor"] = {k: v for k, v in values["cursor"].items() if k != "stage"}
-    young = ("raise_below", "raise_steps")
+    young = ("curriculum_loss_threshold", "curriculum_window")
     values["config"] = {k: v for k, v in values["config"].items() if k not in young}
     for path in [tmp_path / "best.safetensors", *(tmp_path / "checkpoints").iterdir()]:
         path.write_bytes(Checkpoint(values, found.tensors).to_bytes())

@@ -20,11 +20,11 @@ def carries_of(sums: list[int]) -> list[int]:
 
 
 def known_of(task: Addition, question: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    known = task.quantities(task.encode([question]))
-    assert known.places == ("position", "column")
-    assert known.places[0] in known.reading
-    assert known.places[1] in known.writing
-    sides = (known.reading, known.writing)
+    known = task.probe_targets(task.encode([question]))
+    assert known.position_keys == ("position", "column")
+    assert known.position_keys[0] in known.encoder
+    assert known.position_keys[1] in known.decoder
+    sides = (known.encoder, known.decoder)
     return tuple({name: values[0].tolist() for name, values in side.items()} for side in sides)
 
 

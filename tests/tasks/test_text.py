@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tasks
-from tasks.core.settings import ConfigError, Given, build, to_values
+from tasks.core.settings import ConfigError, SourcedValue, build, to_values
 from tasks.core.task import TextChunks
 from tasks.text import UNKNOWN, Text
 from tasks.text_corpus import Corpus
@@ -27,12 +27,12 @@ def drawn(tmp_path: Path) -> Path:
 
 def small(path: Path, **settings: object) -> Text:
     """Return a task on a small file."""
-    return Text(path=str(path), **{"chunk": 16, "length": 24, **settings})
+    return Text(path=str(path), **{"block_size": 16, "length": 24, **settings})
 
 
 def texts_of(task: Text, batch: TextChunks) -> list[str]:
     """Return each row with the character that comes after it."""
-    whole = np.concatenate([batch.text, batch.following[:, -1:]], axis=1)
+    whole = np.concatenate([batch.text, batch.targets[:, -1:]], axis=1)
     return task.decode(whole)
 
 
@@ -42,13 +42,13 @@ def test_each_row_goes_on_where_it_ended(drawn: Path, batch_size: int) -> None:
     task = small(drawn)
     batches = list(task.batches("train", batch_size, 0, 3))
     assert len(batches) == -(-task.num_samples_in("train") // batch_size)
-    assert batches[0].begins.all()
+    assert batches[0].reset_state.all()
     restarts = 0
     for before, after in itertools.pairwise(batches):
         rows = len(after.text)
-        goes_on = before.following[:rows, -1] == after.text[:, 0]
-        assert (goes_on | after.begins).all()
-        restarts += int(after.begins.sum())
+        goes_on = before.targets[:rows, -1] == after.text[:, 0]
+        assert (goes_on | after.reset_state).all()
+        restarts += int(after.reset_state.sum())
     assert restarts <= 1  # where the circle closes
     assert all(len(batch.text) == min(batch_size, len(batches[0].text)) for batch in batches[:-1])
 
@@ -67,7 +67,7 @@ def test_an_epoch_reads_each_chunk_once(drawn: Path) -> None:
 def test_following_is_the_next_character(drawn: Path) -> None:
     """Inside a row the answer at a place is the character at the next one."""
     for batch in (small(drawn).samples("test", 50), next(small(drawn).batches("train", 5, 0, 0))):
-        np.testing.assert_array_equal(batch.text[:, 1:], batch.following[:, :-1])
+        np.testing.assert_array_equal(batch.text[:, 1:], batch.targets[:, :-1])
 
 
 def test_a_sample_stands_nowhere_earlier(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_text_that_repeats_itself_has_no_samples(tmp_path: Path) -> None:
     """Where everything withheld was read in training, asking for samples is an error."""
     path = tmp_path / "same.txt"
     path.write_text("the same again\n" * 500)
-    with pytest.raises(ConfigError, match="stands in it earlier too; accepted: a corpus that does"):
+    with pytest.raises(ConfigError, match="occurs in it earlier too; accepted: a corpus that does"):
         small(path).samples("test", 5)
 
 
@@ -100,7 +100,7 @@ def test_a_text_that_repeats_itself_cannot_be_learned(tmp_path: Path) -> None:
     path = tmp_path / "same.txt"
     path.write_text("abcd" * 5000)
     task = small(path)  # its settings can still be printed
-    with pytest.raises(ConfigError, match=r"every validation text of 24 .* stands in it"):
+    with pytest.raises(ConfigError, match=r"every validation text of 24 .* occurs in it"):
         next(task.batches("train", 4, 0, 0))
 
 
@@ -114,21 +114,21 @@ def test_a_nul_is_a_character(tmp_path: Path) -> None:
     batch = task.samples("test", 20)
     texts = task.decode(batch.text)
     assert all(len(text) == 24 and text in path.read_text() for text in texts)
-    rows = task.rows(batch.following, batch)
+    rows = task.rows(batch.targets, batch)
     assert [row.question for row in rows] == [text.replace("\0", "∅") for text in texts]
     np.testing.assert_array_equal(task.encode([row.question for row in rows]).text, batch.text)
-    assert task.quantities(batch).reading["bracket depth"].shape == batch.text.shape
+    assert task.probe_targets(batch).encoder["bracket depth"].shape == batch.text.shape
 
 
 def test_questions_are_encoded_to_the_same_samples() -> None:
     """What rows show as questions is read back with the same text, answers and quantities."""
-    task = tasks.make("text").viewed
+    task = tasks.make("text").for_display()
     batch = task.samples("test", 200)
     again = task.encode([row.question for row in task.rows(batch[1], batch)])
     np.testing.assert_array_equal(batch.text, again.text)
-    np.testing.assert_array_equal(batch.following, again.following)
-    for name, values in task.quantities(batch).reading.items():
-        np.testing.assert_array_equal(values, task.quantities(again).reading[name])
+    np.testing.assert_array_equal(batch.targets, again.targets)
+    for name, values in task.probe_targets(batch).encoder.items():
+        np.testing.assert_array_equal(values, task.probe_targets(again).encoder[name])
 
 
 def test_newlines_are_shown_and_typed() -> None:
@@ -153,11 +153,11 @@ def test_a_task_is_remade_without_its_corpus(drawn: Path) -> None:
     """Plain values give the same task when the file is gone; only its texts are missing."""
     task = small(drawn)
     drawn.unlink()
-    values = {name: Given(value, "test") for name, value in to_values(task).items()}
+    values = {name: SourcedValue(value, "test") for name, value in to_values(task).items()}
     again = build(Text, values)
     assert again == task
     assert again.encode(["abc"]).text.tolist() == task.encode(["abc"]).text.tolist()
-    assert again.encode(["a" * 24]).following[0, -1] == UNKNOWN
+    assert again.encode(["a" * 24]).targets[0, -1] == UNKNOWN
     with pytest.raises(ConfigError, match=r"drawn\.txt cannot be read: No such file"):
         again.samples("test", 5)
 
@@ -201,7 +201,7 @@ def test_a_bad_corpus_is_refused(
 
 def test_a_missing_corpus_names_the_option_that_named_it() -> None:
     """A path that does not exist is an error at the place where it was written."""
-    given = {"path": Given("/nowhere.txt", "corpus.yaml, line 3")}
+    given = {"path": SourcedValue("/nowhere.txt", "corpus.yaml, line 3")}
     with pytest.raises(
         ConfigError, match=r"corpus\.yaml, line 3: path: /nowhere.txt cannot be read"
     ):
@@ -247,7 +247,7 @@ def test_large_sets_of_characters_are_cut_in_errors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("", "is no text; accepted: text of one"),
+        ("", "is not text; accepted: text of one"),
         ("ab\u20acc", "'€', character 3, is not one that the task knows"),
         ("x" * 500 + "é", "input '" + "x" * 60 + "…'"),
     ],
@@ -266,7 +266,7 @@ def test_what_a_sample_cannot_tell_is_left_out(tmp_path: Path) -> None:
     path.write_text('x = """' + words + '"""\n')
     task = small(path)
     batch = task.samples("validation", 10)
-    reading = task.quantities(batch).reading
+    reading = task.probe_targets(batch).encoder
     assert (reading["inside quotes"] == -1).all()
     assert (reading["bracket depth"] == 0).all()
     for text, counted in zip(task.decode(batch.text), reading["line position"], strict=True):
@@ -282,7 +282,7 @@ def test_what_a_sample_cannot_tell_is_left_out(tmp_path: Path) -> None:
 def test_typed_text_counts_from_its_beginning() -> None:
     """Of a text that is no sample everything is known, the newlines in front of it included."""
     task = Text(characters="\n 'ab", digest="unread")
-    typed = task.quantities(task.encode(["aba", " 'a'"])).reading
+    typed = task.probe_targets(task.encode(["aba", " 'a'"])).encoder
     assert typed["inside quotes"].tolist() == [[0, 0, 0, 0], [0, 1, 1, 0]]
     assert typed["line position"].tolist() == [[0, 1, 2, 3], [1, 2, 3, 4]]
 

@@ -85,7 +85,7 @@ def attention_maps(
             problem = "a row does not sum to 1, or a weight is below 0"
             raise ValueError(f"{name}: {problem}; accepted: shares of 1")
     stacked = np.stack(maps).astype(np.float64)
-    right = np.array([row.right for row in rows], bool)
+    right = np.array([row.correct for row in rows], bool)
     visible = np.asarray((stacked > 0).any(axis=(0, 2)))
     shares, by_chance = {}, {}
     for quantity, same in _shared(*known):

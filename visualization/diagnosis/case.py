@@ -156,8 +156,8 @@ class Case:
         """Return the words for what was not recorded, with the reason for it."""
         if self.diverged:
             return f"{what}: the run ended before in numbers that are not finite"
-        if not self.settings.get("vitals", True):
-            return f"{what}: the run had vitals=false"
+        if not self.settings.get("record_diagnostics", True):
+            return f"{what}: the run had record_diagnostics=false"
         steps = self.steps_to_take
         enough = f"; {steps:,} steps are enough" if steps else ""
         return f"{what}: the run is too short{enough}"
@@ -194,7 +194,7 @@ class Case:
     @property
     def stages(self) -> tuple[int, int]:
         """Of training in stages the one that it is in, from 0, and their number; else 0 of 1."""
-        if self.settings.get("raise_below") is None:
+        if self.settings.get("curriculum_loss_threshold") is None:
             return 0, 1
         return int(self.last("train/stage") or 0), max(1, self.settings.get("num_stages", 1))
 

@@ -84,8 +84,8 @@ def _carry(case: Case) -> tuple[str, ...]:
         advice.append("--set cell=lstm")
     if settings.get("num_layers", 1) > 1:
         advice.append("--set num_layers=1")
-    if settings.get("num_stages", 1) > 1 and settings.get("raise_below") is None:
-        advice.append("--set raise_below=0.05")
+    if settings.get("num_stages", 1) > 1 and settings.get("curriculum_loss_threshold") is None:
+        advice.append("--set curriculum_loss_threshold=0.05")
     return (*advice, "shorter sequences first", "forget gates that begin open")
 
 

@@ -24,7 +24,10 @@ def length(case: Case) -> Answer:
     figure = f"learned in trials: {figure}"
     longest, learns = max(trials), [n for n, trial in trials.items() if trial.learned > _LEARNS]
     reached = trials[longest].learned
-    if case.settings.get("num_stages", 1) > 1 and case.settings.get("raise_below") is not None:
+    if (
+        case.settings.get("num_stages", 1) > 1
+        and case.settings.get("curriculum_loss_threshold") is not None
+    ):
         text = f"The task is learned in stages that grow to its length already; {figure}."
         return Answer("fine", figure, text, (), evidence)
     if learns and reached < _NOTHING:
@@ -42,8 +45,8 @@ def length(case: Case) -> Answer:
 def _shorter(case: Case, learned: int, longest: int) -> tuple[str, ...]:
     advice = []
     if case.settings.get("num_stages", 1) > 1:
-        advice.append("learn in stages of growing length: --set raise_below=0.05")
-    for name in ("task.train_length", "task.length", "task.digits", "task.chunk"):
+        advice.append("learn in stages of growing length: --set curriculum_loss_threshold=0.05")
+    for name in ("task.train_length", "task.length", "task.digits", "task.block_size"):
         value = case.settings.get(name)
         if isinstance(value, int):
             advice.append(f"--set {name}={max(1, value * learned // max(1, longest))}")

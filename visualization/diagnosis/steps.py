@@ -254,8 +254,11 @@ def _out(case: Case) -> tuple[str, ...]:
     advice = [f"--set learning_rate={times * case.rate:.1g}" for times in (1 / 3, 3)]
     if case.settings.get("schedule") == "constant":
         advice.append("--set schedule=one_cycle")
-    if case.settings.get("num_stages", 1) > 1 and case.settings.get("raise_below") is None:
-        advice.append("--set raise_below=0.05")
+    if (
+        case.settings.get("num_stages", 1) > 1
+        and case.settings.get("curriculum_loss_threshold") is None
+    ):
+        advice.append("--set curriculum_loss_threshold=0.05")
     return tuple(advice)
 
 

@@ -10,7 +10,7 @@ import tasks
 from agents.core.agent import Agent
 from agents.core.config import ConfigError, flat_settings
 from agents.core.inspection.recurrent import match_agents
-from tasks.core.task import Quantities
+from tasks.core.task import ProbeTargets
 from visualization.core.preserve import untouched
 from visualization.recurrent import Overlap, compare_answers
 from visualization.report import Report
@@ -62,7 +62,7 @@ def _overlap(a: Agent, b: Agent, names: tuple[str, str]) -> Overlap:
     batch = a.task.samples("test", NUM_QUESTIONS)
     asked = a.task.rows(a.task.targets(batch), batch)
     questions = [row.question for row in asked]
-    rights, places, known = [], [], a.task.quantities(batch)
+    rights, places, known = [], [], a.task.probe_targets(batch)
     for agent in (a, b):
         own = batch if agent.task == a.task else agent.task.encode(questions)
         again = agent.task.rows(agent.task.targets(own), own)
@@ -71,12 +71,12 @@ def _overlap(a: Agent, b: Agent, names: tuple[str, str]) -> Overlap:
             accepted = "two runs on the same data, with samples of one length"
             raise ConfigError("--mode compare", "task", problem, accepted)
         answers, targets = agent.predict_arrays(own), agent.task.targets(own)
-        rights.append([row.right for row in agent.task.rows(answers, own)])
+        rights.append([row.correct for row in agent.task.rows(answers, own)])
         same = np.array(rights[-1])[:, None]
         if _are_codes(answers) and _are_codes(targets) and answers.shape == targets.shape:
             same = answers == targets
-        places.append(_by_place(same, agent.task.quantities(own)))
-    all_known = {**known.writing, **known.reading}
+        places.append(_by_place(same, agent.task.probe_targets(own)))
+    all_known = {**known.decoder, **known.encoder}
     groups = {name: values for name, values in all_known.items() if values.ndim == 1}
     wide = max(p.shape[1] for p in places)
     first, second = (
@@ -84,7 +84,8 @@ def _overlap(a: Agent, b: Agent, names: tuple[str, str]) -> Overlap:
     )
     return compare_answers(
         *rights, groups=groups, places=(first, second),
-        what_places=known.places[1] or "position in the answer", labels=questions, names=names,
+        what_places=known.position_keys[1] or "position in the answer", labels=questions,
+        names=names,
     )  # fmt: skip
 
 
@@ -102,11 +103,11 @@ def _are_same(targets: Sequence[str], others: Sequence[str]) -> bool:
     return bool(np.allclose(first, second, rtol=0.0, atol=1e-3))
 
 
-def _by_place(right: NDArray[np.bool_], known: Quantities) -> NDArray[np.float64]:
+def _by_place(right: NDArray[np.bool_], known: ProbeTargets) -> NDArray[np.float64]:
     """Return whether each place (N, P) was right, for characters (N, A) in any order; NaN: none."""
-    if not known.places[1]:
+    if not known.position_keys[1]:
         return right.astype(np.float64)
-    place = known.writing[known.places[1]]
+    place = known.decoder[known.position_keys[1]]
     sorted_ = np.full((len(right), int(place.max()) + 1), np.nan)
     samples, steps = np.nonzero(place >= 0)
     sorted_[samples, place[samples, steps]] = right[samples, steps]

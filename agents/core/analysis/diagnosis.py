@@ -153,9 +153,9 @@ def _short_run(agent: Agent) -> tuple[Agent, bool]:
         "epochs": None,
         "log_every": max(1, num // _RECORDS),
         "eval_every": max(1, num // _EVALUATIONS),
-        "vitals": True,
+        "record_diagnostics": True,
         "patience": None,
-        "stop_at": None,
+        "target_score": None,
     }
     known = fields(type(agent.config))
     learner = trials.fresh(agent, **{n: v for n, v in changed.items() if n in known})

@@ -21,7 +21,7 @@ from agents.core.training.monitoring import constant_answer
 from agents.core.training.state import Climb
 from tasks.core.batch import num_samples
 from tasks.core.settings import ConfigError, fields
-from tasks.core.synthetic import easy, repeated
+from tasks.core.synthetic import easy_task, single_batch_task
 from tasks.core.task import Task
 from visualization.diagnosis import AS_IS, RateTest, Trial, has_diverged, rate_test
 from visualization.model.cost import CostCounter
@@ -31,7 +31,12 @@ NUM_BY_HEART = 16  # samples of the one batch
 NUM_JUDGED = 256  # training samples on which a trial's end is judged
 NUM_RANGED = 64  # training samples on which the range test is judged after each step
 NUM_COUNTED = 8  # training samples on which the work of a step is counted
-_LENGTHS = ("length", "train_length", "digits", "chunk")  # settings that say how long questions are
+_LENGTHS = (
+    "length",
+    "train_length",
+    "digits",
+    "block_size",
+)  # settings that say how long questions are
 _SHORTER = 4  # times, from one length to the next
 _SHORTEST = 2
 _WIDER = 32  # units that a larger model has at least
@@ -49,12 +54,12 @@ def overfit_one_batch(agent: Agent, steps: int = STEPS) -> Trial:
     """Learn one small batch by heart, without dropout and weight decay."""
     learner = fresh(agent, **_changed(agent, {"dropout": 0.0, "weight_decay": 0.0}))
     batch = next(_batches(learner, learner.task, NUM_BY_HEART))
-    return _learn(learner, repeated(agent.task, batch), steps)
+    return _learn(learner, single_batch_task(agent.task, batch), steps)
 
 
 def synthetic(agent: Agent, steps: int = STEPS) -> Trial:
-    """Learn an easy task of the same shapes; see `tasks.core.synthetic.easy`."""
-    return _learn(fresh(agent, raise_below=None), easy(agent.task), steps)
+    """Learn an easy task of the same shapes; see `tasks.core.synthetic.easy_task`."""
+    return _learn(fresh(agent, curriculum_loss_threshold=None), easy_task(agent.task), steps)
 
 
 def by_length(agent: Agent, steps: int = STEPS) -> dict[int, Trial]:
@@ -66,7 +71,7 @@ def by_length(agent: Agent, steps: int = STEPS) -> dict[int, Trial]:
     for task in lengths_of(agent.task):
         read = np.asarray(task.samples("train", 1)[0]).shape[1]
         if read not in found:  # only what is scored may be longer, as with parity
-            found[read] = _learn(fresh(agent, task, raise_below=None), task, steps)
+            found[read] = _learn(fresh(agent, task, curriculum_loss_threshold=None), task, steps)
     return found
 
 
@@ -166,7 +171,7 @@ def work_of_step(agent: Agent) -> int:
     A count, no time, so that what hangs on it is the same on every machine. A few samples are
     counted, and stand for the batch.
     """
-    learner = fresh(agent, raise_below=None)
+    learner = fresh(agent, curriculum_loss_threshold=None)
     counter = CostCounter(learner.model)
     batch = next(_batches(learner, learner.task, NUM_COUNTED))
     with _own(learner), counter.watch():

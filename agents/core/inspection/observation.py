@@ -139,7 +139,7 @@ class Observation:
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Whether the answer to each sample is right (N,)."""
-        return np.array([row.right for row in self.rows])
+        return np.array([row.correct for row in self.rows])
 
     def part(self, name: str) -> RecurrentPart:
         """Return the recurrent part of a name."""
@@ -197,7 +197,7 @@ def observe(agent: "Agent", batch: Any, **known: Any) -> Observation:
     fields: dict[str, Any] = {
         "title": f"{agent.name} on {agent.task.name}",
         "rows": rows,
-        "labels": [f"{row.brief or row.question} {row.answer}" for row in rows],
+        "labels": [f"{row.short_question or row.question} {row.answer}" for row in rows],
         "model": agent.model,
         "loss": loss,
         **known,
@@ -206,7 +206,7 @@ def observe(agent: "Agent", batch: Any, **known: Any) -> Observation:
 
         def score() -> dict[str, Tensor]:
             now = agent.task.rows(agent.predict_arrays(batch), batch)
-            return {"correct": torch.tensor([float(row.right) for row in now])}
+            return {"correct": torch.tensor([float(row.correct) for row in now])}
 
         fields["recurrent"] = _recurrent_parts(agent.model, loss, score, len(rows))
     return Observation(**fields)

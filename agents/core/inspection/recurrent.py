@@ -54,7 +54,7 @@ class RecurrentViews(Views):
     @property
     def _shown_task(self) -> Task:
         """The task with questions that a person can look at."""
-        return self._task.viewed
+        return self._task.for_display()
 
     def _rows_of_task(self) -> list[Row]:
         batch = self._shown_task.samples("test", 2)
@@ -216,11 +216,11 @@ Watched = tuple[Callable[[Any], Observation], Task]
 
 def match_agents(first: Watched, second: Watched, names: tuple[str, str]) -> dict[str, UnitMatch]:
     """Match the units of two agents' parts of one name at the same places of the same questions."""
-    task = first[1].viewed
+    task = first[1].for_display()
     batch = task.samples("test", NUM_SAMPLES)
     questions = [row.question for row in task.rows(task.targets(batch), batch)]
     seen = [
-        make(batch if own.viewed == task else own.viewed.encode(questions))
+        make(batch if own.for_display() == task else own.for_display().encode(questions))
         for make, own in (first, second)
     ]
     found = {}

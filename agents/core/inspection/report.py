@@ -37,7 +37,7 @@ def inspect(agent: "Agent", views: Sequence[str] | None, progress: bool) -> Repo
 def wrong_answers(agent: "Agent", num: int = NUM_WRONG) -> AnswerTable:
     """Wrong answers: the first `num` questions of the test split that went wrong, of 2,000."""
     rows = agent.task.rows(*agent.predict_split("test", NUM_SEARCHED))
-    wrong = [row for row in rows if not row.right]
+    wrong = [row for row in rows if not row.correct]
     return AnswerTable(f"{len(wrong)} of {len(rows)} test questions went wrong", wrong[:num])
 
 

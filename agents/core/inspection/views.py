@@ -84,7 +84,7 @@ class Views:
 
 def _are_classes(task: "Task") -> bool:
     """Tell whether right answers are few and frequent enough to be told apart by a probe."""
-    batch = task.viewed.samples("test", NUM_REPRESENTED)
+    batch = task.for_display().samples("test", NUM_REPRESENTED)
     answers = collections.Counter(row.target for row in task.rows(task.targets(batch), batch))
     return 2 <= len(answers) <= MOST_CLASSES and min(answers.values()) >= FEWEST
 
@@ -94,7 +94,7 @@ def views_of(agent: "Agent") -> dict[str, Callable[[], Any]]:
     from agents.core.inspection import attention, images, model, recurrent
 
     assert all((attention, images, model, recurrent))  # they register their views
-    seen = agent.observe(agent.task.viewed.samples("test", 2))
+    seen = agent.observe(agent.task.for_display().samples("test", 2))
     met = {word for word, holds in NEEDS.items() if holds(seen)}
     if agent.snapshots.steps():
         met.add("snapshots")

@@ -34,7 +34,7 @@ from tasks.core.settings import TerrariumError
 
 BEST = "best.safetensors"
 _CHECKPOINT = re.compile(r"step-(\d+)\.safetensors")
-_OF_TRAINING = (  # what `validate` writes is left out: it may be writing, as it takes no lock
+_OF_TRAINING = (  # what `evaluate` writes is left out: it may be writing, as it takes no lock
     "config.yaml", "command.txt", "env.json", "status.json", "metrics.jsonl", BEST, "test.json",
     "loss.csv",
 )  # fmt: skip

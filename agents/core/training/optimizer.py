@@ -45,11 +45,11 @@ def rate(config: AgentConfig, step: int, total: int) -> float:
     A pure function, so that a run that goes on takes the rates that it would have taken.
     `one_cycle` (Smith 2018, 1803.09820): a line up over `warmup`, a half cosine down to zero.
     `cosine` (Loshchilov and Hutter 2016, 1608.03983, eq. 5, without restarts): the half cosine
-    alone. `step`: powers of `rate_factor`. `cyclical` (Smith 2015, 1506.01186, the triangular
-    policy): lines up from `rate_factor` to 1 and down again, `rate_parts` times. `warm_restarts`
-    (1608.03983, section 3): `rate_parts` cycles of `one_cycle`, each `rate_growth` times (T_mult)
-    as long as the one before, so that a small task can be learned, and the run stopped, after an
-    early one.
+    alone. `step`: powers of `lr_decay`. `cyclical` (Smith 2015, 1506.01186, the triangular
+    policy): lines up from `lr_decay` to 1 and down again, `lr_cycles` times. `warm_restarts`
+    (1608.03983, section 3): `lr_cycles` cycles of `one_cycle`, each `lr_cycle_growth` times
+    (T_mult) as long as the one before, so that a small task can be learned, and the run stopped,
+    after an early one.
     """
     return _SHAPES[config.schedule](config, step, total)
 
@@ -62,7 +62,7 @@ def _one_cycle(config: AgentConfig, step: float, total: float) -> float:
 
 
 def _warm_restarts(config: AgentConfig, step: int, total: int) -> float:
-    growth, num = config.rate_growth, config.rate_parts
+    growth, num = config.lr_cycle_growth, config.lr_cycles
     begin, length = 0.0, total / sum(growth**part for part in range(num))  # of the first cycle
     while step - 0.5 > begin + length:
         begin, length = begin + length, length * growth
@@ -74,12 +74,12 @@ def _cosine(config: AgentConfig, step: int, total: int) -> float:
 
 
 def _step(config: AgentConfig, step: int, total: int) -> float:
-    return config.rate_factor ** ((step - 1) * config.rate_parts // total)
+    return config.lr_decay ** ((step - 1) * config.lr_cycles // total)
 
 
 def _cyclical(config: AgentConfig, step: int, total: int) -> float:
-    through = (step - 0.5) * config.rate_parts / total % 1.0  # of the cycle
-    return config.rate_factor + (1 - config.rate_factor) * (1 - abs(2 * through - 1))
+    through = (step - 0.5) * config.lr_cycles / total % 1.0  # of the cycle
+    return config.lr_decay + (1 - config.lr_decay) * (1 - abs(2 * through - 1))
 
 
 _SHAPES = {

@@ -39,10 +39,10 @@ class Climb:
         """Take the loss of a step; tell whether it is time for a look, and the mean low enough."""
         self.loss += loss
         self.steps += 1
-        if config.raise_below is None or self.steps < config.raise_steps:
+        if config.curriculum_loss_threshold is None or self.steps < config.curriculum_window:
             return False
         mean, self.loss, self.steps = self.loss / self.steps, 0.0, 0
-        return mean < config.raise_below
+        return mean < config.curriculum_loss_threshold
 
 
 @attrs.define

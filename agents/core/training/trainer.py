@@ -32,9 +32,9 @@ from agents.core.training.loop import (
 from agents.core.training.monitoring import LEARNED_BETWEEN, gradient_norms
 from agents.core.training.signals import StopRequest, stop_requests
 from agents.core.training.state import Best, State, Window
-from tasks.core.paths import expanded
+from tasks.core.paths import expand_user
 from tasks.core.registry import look_up
-from tasks.core.settings import changeable
+from tasks.core.settings import mutable_settings, present_values
 from tasks.core.task import Task, num_batches
 
 
@@ -85,7 +85,7 @@ class Learning:
         self.state, self.config, self.total = job.state, job.config, job.total
         job.state.optimizer.config = job.config  # which `learn` may have given another total
         self._eval_every = self.config.eval_every or num_batches(job.task, job.config.batch_size)
-        self._moments = moments(self.total, self.config.record_progression or 0)
+        self._moments = moments(self.total, self.config.num_weight_snapshots or 0)
         self._since = time.perf_counter()
 
     def run(self) -> None:
@@ -171,7 +171,7 @@ class Learning:
         self._keep_weights()
         stop = step == self.total or state.stopped_early or request.signum is not None
         if stop or step % config.save_every == 0:
-            self.folder.save(step, self._checkpoint, config.keep)
+            self.folder.save(step, self._checkpoint, config.keep_checkpoints)
         state.cursor.within = ""
         request.raise_if_asked()
 
@@ -184,7 +184,7 @@ class Learning:
     def _climb(self, record: StepRecord) -> None:
         """Go on to the task's next stage when the last steps' loss is low enough."""
         cursor, config = self.state.cursor, self.config
-        if config.raise_below is None or cursor.stage + 1 >= self.job.task.num_stages:
+        if config.curriculum_loss_threshold is None or cursor.stage + 1 >= self.job.task.num_stages:
             return
         if self.state.climb.rises(record.loss, config):
             cursor.stage += 1
@@ -204,7 +204,7 @@ class Learning:
             "time/samples_per_s": window.samples / window.seconds,
             "time/seconds": state.seconds,
         }
-        if self.config.vitals:
+        if self.config.record_diagnostics:
             before_clipping = max(1.0, record.grad_norm / (self.config.clip_norm or math.inf))
             noted["train/highest_loss"] = window.highest_loss
             noted |= gradient_norms(state.model, before_clipping)
@@ -217,7 +217,7 @@ class Learning:
     def _evaluate(self) -> None:
         self._bring_up_to_date()
         state, config, step = self.state, self.config, self.state.cursor.step
-        measures = config.vitals and self._is_measuring_due(step)
+        measures = config.record_diagnostics and self._is_measuring_due(step)
         found = self.job.evaluate(measures)
         state.measured = step if measures else state.measured
         self._since = time.perf_counter()  # evaluating is not learning
@@ -256,7 +256,7 @@ class Learning:
         return (sign * score, -loss) > (sign * best.score, -best.loss)
 
     def _is_enough(self, score: float | None) -> bool:
-        enough, sign = self.config.stop_at, 1 if self.job.task.monitor[1] == "max" else -1
+        enough, sign = self.config.target_score, 1 if self.job.task.monitor[1] == "max" else -1
         return enough is not None and score is not None and sign * score >= sign * enough
 
     def _bring_up_to_date(self) -> None:
@@ -309,7 +309,7 @@ def take_up(job: Job, folder: Folder, place: str, sink: Sink) -> None:
     checkpoint = folder.newest_good(sink.warn)
     if checkpoint is None:
         if job.config.init_from is not None and job.state.cursor.step == 0:
-            initialise(expanded(job.config.init_from), job.state, sink)
+            initialise(expand_user(job.config.init_from), job.state, sink)
         return
     _demand_same_settings(job, checkpoint, place)
     if job.state.cursor.within or checkpoint.values["cursor"]["step"] >= job.state.cursor.step:
@@ -321,12 +321,14 @@ def take_up(job: Job, folder: Folder, place: str, sink: Sink) -> None:
 
 
 def _demand_same_settings(job: Job, checkpoint: Checkpoint, place: str) -> None:
-    values, may_change = checkpoint.values, changeable(type(job.config))
+    values, may_change = checkpoint.values, mutable_settings(type(job.config))
     today: dict[str, Any] = {}
     if look_up(values["task"], tasks.TASKS):  # perhaps by a name that it had before
-        task = tasks.make(values["task"], **values["task_settings"])
+        settings = present_values(tasks.task_class(values["task"]), values["task_settings"])
+        task = tasks.make(values["task"], **settings)
         today = {"task": task.name, "task_settings": tasks.settings_of(task)}
-    theirs = flat_settings({**values, **today})
+    config = present_values(type(job.config), values["config"])
+    theirs = flat_settings({**values, **today, "config": config})
     for name, value in flat_settings(job.identity).items():
         # A setting that is younger than the run had no say in it.
         if theirs.get(name, value) != value and name not in may_change:

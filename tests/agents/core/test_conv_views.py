@@ -75,7 +75,7 @@ def test_progression_is_a_view_where_it_was_recorded() -> None:
     """With copies of the weights there is one for each layer, and the line from first to last."""
     plain, recorded = (
         small_agent("cnn_classifier"),
-        small_agent("cnn_classifier", record_progression=3),
+        small_agent("cnn_classifier", num_weight_snapshots=3),
     )
     assert "progression" not in plain.learn().views()
     report = recorded.learn().inspect(["progression", "landscape", "layer_probes"])

@@ -18,7 +18,7 @@ from agents.core.analysis.diagnosis import count_leaks, diagnosis, examine, sett
 from agents.core.training.loop import DivergedError
 from agents.parity_lstm import ParityLSTM, Reader
 from tasks.addition import Addition
-from tasks.core.task import Pass
+from tasks.core.task import BatchRequest
 from tests.conftest import exact, same, small_agent, weights
 from visualization.diagnosis import diagnose
 
@@ -116,9 +116,9 @@ class Leaking(Addition):
 class Shuffled(Addition):
     """Trains on answers that belong to other questions."""
 
-    def draw(self, wanted: Pass) -> Iterator[Any]:
+    def iter_batches(self, request: BatchRequest) -> Iterator[Any]:
         """Yield batches with their answers shuffled."""
-        for number, batch in enumerate(Addition.draw(self, wanted)):
+        for number, batch in enumerate(Addition.iter_batches(self, request)):
             order = np.random.default_rng(number).permutation(len(batch.answer))
             yield batch._replace(answer=batch.answer[order])
 
@@ -129,7 +129,7 @@ LITTLE = {"hidden_size": 8, "batch_size": 32}
 Made = Callable[[int], Agent]  # from a seed
 PLANTED: dict[str, tuple[str, Made]] = {
     "bits without stages": ("sequence too long", lambda seed: run(
-        READER, SHORT, steps=100, raise_below=None, seed=seed, **LITTLE)),
+        READER, SHORT, steps=100, curriculum_loss_threshold=None, seed=seed, **LITTLE)),
     "rate 300 times too high": ("learning rate too high", lambda seed: run(
         READER, SHORT, steps=150, learning_rate=3.0, seed=seed, **LITTLE)),
     "a detached loss": ("cannot learn one batch", lambda seed: run(
@@ -141,14 +141,15 @@ PLANTED_AND_LONG: dict[str, tuple[str, Made]] = {
     "rate a thousand times too low": ("learning rate too low", lambda seed: run(
         READER, SHORT, steps=100, learning_rate=1e-5, seed=seed, **LITTLE)),
     "64 bits without stages": ("sequence too long", lambda seed: run(
-        READER, tasks.make("parity", length=64, train_length=64), steps=200, raise_below=None,
-        seed=seed)),
+        READER, tasks.make("parity", length=64, train_length=64), steps=200,
+        curriculum_loss_threshold=None, seed=seed)),
     "a tanh RNN over 60 steps": ("vanishing gradients", lambda seed: run(
-        ADDING, tasks.make("adding_problem", length=60), steps=250, raise_below=None, cell="rnn",
-        init="default", hidden_size=32, optimizer="adam", learning_rate=1e-3, batch_size=32,
-        seed=seed)),
+        ADDING, tasks.make("adding_problem", length=60), steps=250, curriculum_loss_threshold=None,
+        cell="rnn", init="default", hidden_size=32, optimizer="adam", learning_rate=1e-3,
+        batch_size=32, seed=seed)),
     "steep weights, no clipping": ("exploding gradients", lambda seed: run(
-        READER, PARITY, Steep, cell="rnn", steps=250, clip_norm=None, raise_below=None, seed=seed)),
+        READER, PARITY, Steep, cell="rnn", steps=250, clip_norm=None,
+        curriculum_loss_threshold=None, seed=seed)),
     "rate a hundred times too high": ("learning rate too high", lambda seed: run(
         ADDER, SUMS, steps=200, optimizer="adam", learning_rate=1.0, seed=seed, **SMALL)),
     "rate 1": ("learning rate too high", lambda seed: run(
@@ -208,7 +209,7 @@ HEALTHY_AND_LONG: dict[str, Made] = {
     "digits, unfinished": lambda seed: run(
         DIGITS, tasks.make("digits"), hidden_size=32, steps=150, cell="gru", seed=seed),
     "Transformer": lambda seed: run(
-        "transformer_adder", SUMS, model_size=32, num_layers=1, batch_size=64, steps=250,
+        "transformer_adder", SUMS, d_model=32, num_layers=1, batch_size=64, steps=250,
         seed=seed),
     "attention": lambda seed: run("attention_adder", SUMS, steps=250, seed=seed, **SMALL),
 }  # fmt: skip
@@ -311,7 +312,7 @@ def test_a_run_whose_gradient_overflowed_is_diagnosed() -> None:
     """Steps of 1e30 leave hardly a finite number behind: the rate is named, and nothing crashes."""
     agent = small_agent(
         "parity_lstm", task=PARITY, steps=100, hidden_size=4, learning_rate=1e30, clip_norm=None,
-        log_every=1, raise_below=0.05,
+        log_every=1, curriculum_loss_threshold=0.05,
     )  # fmt: skip
     diverged = False
     try:
@@ -327,7 +328,7 @@ def test_a_short_run_stops_at_nothing_and_keeps_the_settings(
 ) -> None:
     """An untrained agent is advised by its own steps, and its short run takes all of its own."""
     monkeypatch.setattr("agents.core.analysis.trials.work_of_step", lambda _: 10**12)
-    agent = small_agent("parity_lstm", task=PARITY, steps=2000, stop_at=0.1)
+    agent = small_agent("parity_lstm", task=PARITY, steps=2000, target_score=0.1)
     found = examine(agent, steps=5)
     assert found.num_steps == 125
     assert found.settings["steps"] == 2000
@@ -353,7 +354,7 @@ def test_trials_are_shortened_by_their_work_which_is_said(
 
 def test_a_run_without_vitals_is_measured_as_it_is_now() -> None:
     """What a guess is worth is then known, and the history itself stays as it was."""
-    agent = small_agent("parity_lstm", task=PARITY, vitals=False, steps=40).learn()
+    agent = small_agent("parity_lstm", task=PARITY, record_diagnostics=False, steps=40).learn()
     before = weights(agent), len(agent.history)
     case = examine(agent, steps=5)
     assert case.is_known

@@ -28,7 +28,7 @@ def test_moments_begin_with_the_first_step_and_end_with_the_last() -> None:
 
 
 def test_nothing_is_kept_unless_asked_for(tmp_path: Path) -> None:
-    """Without record_progression there is no folder and no copy in memory."""
+    """Without num_weight_snapshots there is no folder and no copy in memory."""
     agent = small_agent().learn(run_dir=tmp_path)
     assert agent.snapshots.steps() == []
     assert not (tmp_path / "progression").exists()
@@ -36,21 +36,23 @@ def test_nothing_is_kept_unless_asked_for(tmp_path: Path) -> None:
 
 def test_copies_are_the_weights_of_their_steps(tmp_path: Path) -> None:
     """The first is the untrained model, the last the trained one, and others those between."""
-    agent = small_agent(record_progression=4)
+    agent = small_agent(num_weight_snapshots=4)
     before = {name: tensor.clone() for name, tensor in agent.model.state_dict().items()}
     agent.learn(run_dir=tmp_path)
     states = agent.snapshots.states(no_warning)
     assert list(states) == list(moments(12, 4))
     assert same(states[0], before)
     assert same(states[12], dict(agent.model.state_dict()))
-    halfway = small_agent(record_progression=4).learn(4).snapshots.states(no_warning)
+    halfway = small_agent(num_weight_snapshots=4).learn(4).snapshots.states(no_warning)
     assert not same(states[4], states[12])
     assert list(halfway) == list(moments(4, 4))
 
 
 def test_recording_changes_nothing_that_is_learned() -> None:
     """The same bits are learned with and without."""
-    assert same(weights(small_agent().learn()), weights(small_agent(record_progression=5).learn()))
+    assert same(
+        weights(small_agent().learn()), weights(small_agent(num_weight_snapshots=5).learn())
+    )
 
 
 def test_a_run_that_was_cut_keeps_the_same_copies(tmp_path: Path) -> None:
@@ -59,8 +61,8 @@ def test_a_run_that_was_cut_keeps_the_same_copies(tmp_path: Path) -> None:
     class CutError(Exception):
         pass
 
-    whole = small_agent(record_progression=6).learn(run_dir=tmp_path / "whole")
-    cut = small_agent(record_progression=6)
+    whole = small_agent(num_weight_snapshots=6).learn(run_dir=tmp_path / "whole")
+    cut = small_agent(num_weight_snapshots=6)
     keep = Written.keep
     left = [3]
 
@@ -74,7 +76,7 @@ def test_a_run_that_was_cut_keeps_the_same_copies(tmp_path: Path) -> None:
         patch.setattr(Written, "keep", cutting)
         with pytest.raises(CutError):
             cut.learn(run_dir=tmp_path / "cut")
-    resumed = small_agent(record_progression=6).learn(run_dir=tmp_path / "cut")
+    resumed = small_agent(num_weight_snapshots=6).learn(run_dir=tmp_path / "cut")
     a, b = whole.snapshots.states(no_warning), resumed.snapshots.states(no_warning)
     assert list(a) == list(b)
     assert all(same(a[step], b[step]) for step in a)
@@ -83,7 +85,7 @@ def test_a_run_that_was_cut_keeps_the_same_copies(tmp_path: Path) -> None:
 def test_storage_is_bounded_when_a_run_goes_on_and_on(tmp_path: Path) -> None:
     """However often a run is given more steps, there are never more copies than asked for."""
     for steps in (4, 7, 12, 20):
-        agent = small_agent(record_progression=5).learn(steps, run_dir=tmp_path)
+        agent = small_agent(num_weight_snapshots=5).learn(steps, run_dir=tmp_path)
         kept = agent.snapshots.steps()
         assert len(kept) <= 5
         assert (kept[0], kept[-1]) == (0, steps)
@@ -103,7 +105,7 @@ def test_copies_from_beyond_a_step_are_forgotten() -> None:
 
 def test_a_loaded_agent_has_the_copies_of_its_run(tmp_path: Path) -> None:
     """They are found from the best checkpoint and from any other of the folder."""
-    learned = small_agent(record_progression=4).learn(run_dir=tmp_path)
+    learned = small_agent(num_weight_snapshots=4).learn(run_dir=tmp_path)
     wanted = learned.snapshots.states(no_warning)
     for path in (tmp_path / "best.safetensors", next((tmp_path / "checkpoints").iterdir())):
         found = agents.load(path, device="cpu").snapshots.states(no_warning)
@@ -113,7 +115,7 @@ def test_a_loaded_agent_has_the_copies_of_its_run(tmp_path: Path) -> None:
 
 def test_a_damaged_copy_is_named_and_left_out(tmp_path: Path) -> None:
     """The others are still there."""
-    agent = small_agent(record_progression=3).learn(run_dir=tmp_path)
+    agent = small_agent(num_weight_snapshots=3).learn(run_dir=tmp_path)
     first = min((tmp_path / "progression").iterdir())
     first.write_bytes(first.read_bytes()[:-1])
     told: list[str] = []
@@ -123,6 +125,6 @@ def test_a_damaged_copy_is_named_and_left_out(tmp_path: Path) -> None:
 
 def test_a_run_that_stops_early_keeps_its_end(tmp_path: Path) -> None:
     """The last copy is of the step at which learning stopped."""
-    agent = small_agent(record_progression=3, stop_at=0.0).learn(run_dir=tmp_path)
+    agent = small_agent(num_weight_snapshots=3, target_score=0.0).learn(run_dir=tmp_path)
     assert agent.state.cursor.step == 4
     assert agent.snapshots.steps()[-1] == 4

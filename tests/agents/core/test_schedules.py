@@ -33,16 +33,16 @@ def test_one_cycle_rises_and_falls() -> None:
 
 def test_warm_restarts_are_cycles_each_twice_as_long() -> None:
     """Of 70 steps in three parts the first 10, 20 and 40 are a one_cycle each, from top to zero."""
-    found = rates(70, schedule="warm_restarts", rate_parts=3, warmup=0.1)
+    found = rates(70, schedule="warm_restarts", lr_cycles=3, warmup=0.1)
     for begin, length in ((0, 10), (10, 20), (30, 40)):
         np.testing.assert_allclose(found[begin : begin + length], rates(length, warmup=0.1))
 
 
 def test_the_growth_of_warm_restarts_is_a_setting() -> None:
     """Of 70 steps in two parts, the second six times as long, the first is one_cycle over 10."""
-    found = rates(70, schedule="warm_restarts", rate_parts=2, rate_growth=6.0)
+    found = rates(70, schedule="warm_restarts", lr_cycles=2, lr_cycle_growth=6.0)
     assert found == pytest.approx(rates(10) + rates(60))
-    equal = rates(70, schedule="warm_restarts", rate_parts=2, rate_growth=1.0)
+    equal = rates(70, schedule="warm_restarts", lr_cycles=2, lr_cycle_growth=1.0)
     assert equal == pytest.approx(2 * rates(35))
 
 
@@ -61,13 +61,13 @@ def test_cosine_falls_from_one_through_a_half() -> None:
 
 def test_step_divides_after_equal_parts() -> None:
     """Three parts of four steps take 1, the factor, and its square."""
-    found = rates(12, schedule="step", rate_parts=3, rate_factor=0.5)
+    found = rates(12, schedule="step", lr_cycles=3, lr_decay=0.5)
     assert found == [1.0] * 4 + [0.5] * 4 + [0.25] * 4
 
 
 def test_cyclical_goes_up_and_down_in_every_part() -> None:
     """Two triangles of eight steps each: in the middle of each the rate is highest."""
-    found = rates(16, schedule="cyclical", rate_parts=2, rate_factor=0.2)
+    found = rates(16, schedule="cyclical", lr_cycles=2, lr_decay=0.2)
     up = [0.2 + 0.8 * share for share in (0.125, 0.375, 0.625, 0.875)]
     np.testing.assert_allclose(found, 2 * (up + up[::-1]))
 
@@ -76,7 +76,7 @@ def test_cyclical_goes_up_and_down_in_every_part() -> None:
 def test_rates_are_shares_that_are_never_zero(schedule: str) -> None:
     """Whatever the schedule and the number of steps, 0 < rate ≤ 1."""
     for total in (1, 2, 7, 100):
-        assert all(0 < r <= 1 for r in rates(total, schedule=schedule, rate_parts=5))
+        assert all(0 < r <= 1 for r in rates(total, schedule=schedule, lr_cycles=5))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -84,7 +84,7 @@ def test_a_killed_run_goes_on_in_its_schedule(
     schedule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that is killed at its eighth step ends with the bits and rates of one that was not."""
-    settings = {"schedule": schedule, "rate_parts": 3, "task": "add1x2"}
+    settings = {"schedule": schedule, "lr_cycles": 3, "task": "add1x2"}
     whole = small_agent(**settings).learn()
     step = Stepper.step
 
@@ -109,13 +109,13 @@ def test_null_evaluates_once_an_epoch() -> None:
 
 
 def test_enough_is_enough() -> None:
-    """Learning stops at the first evaluation whose score reaches stop_at, and not before."""
+    """Learning stops at the first evaluation whose score reaches target_score, and not before."""
     settings = {"task": "xor2", "steps": 300, "eval_every": 10, "learning_rate": 5e-3}
     plain = small_agent("parity_lstm", **settings).learn()
     steps, scores = plain.history.series("eval/accuracy")
     first = next(step for step, score in zip(steps, scores, strict=True) if score >= 0.9)
     assert steps[0] < first < steps[-1]
-    agent = small_agent("parity_lstm", **settings, stop_at=0.9).learn()
+    agent = small_agent("parity_lstm", **settings, target_score=0.9).learn()
     assert agent.state.cursor.step == first
     assert agent.state.stopped_early
 

@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 import tasks
-from agents.cli.run_spec import read_order
-from agents.core.config import AgentConfig
+from agents.cli.run_spec import parse_run_spec
+from agents.core.config import AgentConfig, with_default
 from main import main, parse
-from tasks.core.settings import ConfigError, Given, build, fields, to_values
+from tasks.core.settings import ConfigError, SourcedValue, build, fields, to_values
 from tests.conftest import small_agent
 from tests.system.test_run import COMMAND
 
@@ -22,7 +22,7 @@ def test_a_whole_number_is_a_float_where_one_is_meant(name: str) -> None:
     """1 and 1.0 give the same value and the same digest, built from a file or in Python."""
     task = tasks.make("add2x2")
     configs = [AgentConfig(**{name: value}) for value in (1, 1.0)]
-    configs += [build(AgentConfig, {name: Given(value, "here")}) for value in (1, 1.0)]
+    configs += [build(AgentConfig, {name: SourcedValue(value, "here")}) for value in (1, 1.0)]
     assert {type(getattr(config, name)) for config in configs} == {float}
     assert len({config.digest(task) for config in configs}) == 1
 
@@ -32,7 +32,7 @@ def test_a_whole_number_is_a_float_where_one_is_meant(name: str) -> None:
     [
         ("steps", np.int64(40), int), ("steps", np.uint8(40), int), ("epochs", np.int32(2), int),
         ("learning_rate", np.float32(0.5), float), ("learning_rate", np.float64(0.5), float),
-        ("stop_at", np.float64(0.5), float), ("stop_at", np.int16(1), float),
+        ("target_score", np.float64(0.5), float), ("target_score", np.int16(1), float),
         ("cell", np.str_("gru"), str),
     ],
 )  # fmt: skip
@@ -46,13 +46,20 @@ def test_numbers_of_numpy_are_plain_settings(name: str, value: object, kind: typ
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("steps", 2.0), ("steps", True), ("steps", np.float64(2)), ("stop_at", True),
+    [("steps", 2.0), ("steps", True), ("steps", np.float64(2)), ("target_score", True),
      ("learning_rate", 10**400), ("learning_rate", float("nan")), ("learning_rate", "1")],
 )  # fmt: skip
 def test_no_other_type_is_turned_into_a_number(name: str, value: object) -> None:
     """A float is no integer, a truth value no number, and what no float can hold is refused."""
     with pytest.raises(ConfigError, match=f"{name}: .*has the wrong type"):
         AgentConfig(**{name: value})
+
+
+def test_a_default_of_a_setting_that_does_not_exist_is_refused() -> None:
+    """An earlier name has the present one as its hint, and a misspelt one the nearest."""
+    for name, present in (("stop_at", "target_score"), ("lr_cycle", "lr_cycles")):
+        with pytest.raises(ConfigError, match=rf"unknown setting '{name}'.*mean {present}\?"):
+            with_default(name, 1.0)
 
 
 def test_a_total_of_numpys_is_learned_to() -> None:
@@ -66,15 +73,15 @@ def test_a_run_folder_of_an_earlier_version_is_found(
 ) -> None:
     """A folder that version 0.4 named by the integer is that of the same command, if it exists."""
     monkeypatch.chdir(tmp_path)
-    order = read_order(parse([*COMMAND, f"--set=stop_at={value}"]), ("train",))
-    named = order.run_dir
-    written = {"stop_at": 1}
-    before = named.with_name(f"{order.config.digest(order.task, written)}-s0")
+    spec = parse_run_spec(parse([*COMMAND, f"--set=target_score={value}"]), ("train",))
+    named = spec.run_dir
+    written = {"target_score": 1}
+    before = named.with_name(f"{spec.config.digest(spec.task, written)}-s0")
     assert before != named
     before.mkdir(parents=True)
-    assert order.run_dir == (before if value == "1" else named)
+    assert spec.run_dir == (before if value == "1" else named)
     named.mkdir()
-    assert order.run_dir == named
+    assert spec.run_dir == named
 
 
 def test_a_task_setting_that_the_run_does_not_have_is_refused(

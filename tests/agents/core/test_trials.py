@@ -10,7 +10,7 @@ import torch
 import tasks
 from agents.core.analysis import trials
 from agents.core.config import ConfigError
-from tasks.core.synthetic import easy, repeated
+from tasks.core.synthetic import easy_task, single_batch_task
 from tasks.core.task import SPLITS, TextChunks
 from tests.conftest import same, small_agent, weights
 from visualization.diagnosis import AS_IS
@@ -45,7 +45,7 @@ def test_the_given_agent_and_torch_stay_as_they_are() -> None:
 @pytest.mark.parametrize("below", [None, 0.6])
 def test_a_trial_takes_the_steps_of_learning(below: float | None) -> None:
     """Training as it is gives the losses of `learn()`, step for step, and climbs where it does."""
-    settings = {"raise_below": below, "raise_steps": 2, "hidden_size": 8}
+    settings = {"curriculum_loss_threshold": below, "curriculum_window": 2, "hidden_size": 8}
     trial = trials.by_size(settled(**settings), 60)[AS_IS]
     learned = settled(**settings, steps=60, log_every=1, eval_every=100).learn()
     assert list(trial.losses) == learned.history.series("train/loss")[1]
@@ -73,7 +73,7 @@ def test_an_easy_task_has_two_answers_told_by_one_thing(name: str) -> None:
     """Both answers stand in the task, each for a quarter of the questions or more; splits too."""
     short = {"parity": {"length": 12, "train_length": 12}, "adding_problem": {"length": 12}}
     base = tasks.make(name, **short.get(name, {}))
-    task = easy(base)
+    task = easy_task(base)
     assert (task.spec, task.num_stages, task.monitor) == (base.spec, 1, base.monitor)
     known = np.asarray(base.samples("train", 512)[1])
     for split in SPLITS:
@@ -103,15 +103,15 @@ def test_an_easy_text_repeats_its_first_character() -> None:
         def samples(self, *_: object) -> TextChunks:
             return chunks
 
-    batch = easy(Stub()).samples("train", 1)
-    assert batch.text.tolist() == batch.following.tolist() == [[3, 3, 3]]
-    assert batch.begins.tolist() == [True]
+    batch = easy_task(Stub()).samples("train", 1)
+    assert batch.text.tolist() == batch.targets.tolist() == [[3, 3, 3]]
+    assert batch.reset_state.tolist() == [True]
 
 
 def test_one_batch_is_given_again_and_again() -> None:
     """Every batch of a repeated task is the same object."""
     batch = SUMS.samples("train", 4)
-    task = repeated(SUMS, batch)
+    task = single_batch_task(SUMS, batch)
     found = list(itertools.islice(task.batches("train", 99, 1, 2), 3))
     assert all(given is batch for given in found)
 

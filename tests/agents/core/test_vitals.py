@@ -224,7 +224,7 @@ def test_a_layer_is_watched_however_it_is_called(kind: type[nn.RNNBase]) -> None
 def test_recording_has_no_effect_on_the_run(name: str) -> None:
     """With and without vitals a run ends with the same bits, and only one has the tags."""
     kinds = ("grad/", "fit/", "chance/", "units/", "flow/")
-    recorded, bare = (small_agent(name, vitals=on).learn() for on in (True, False))
+    recorded, bare = (small_agent(name, record_diagnostics=on).learn() for on in (True, False))
     assert same(weights(recorded), weights(bare))
     for kind in kinds:
         assert any(tag.startswith(kind) for tag in recorded.history.tags())

@@ -54,10 +54,10 @@ def test_what_is_out_of_sight_is_no_chance() -> None:
 
 def test_wrong_answers_do_not_count() -> None:
     """A sum that was answered wrong says nothing of the columns that were written."""
-    wrong = [ROWS[0], ROWS[1]._replace(right=False)]
+    wrong = [ROWS[0], ROWS[1]._replace(correct=False)]
     known = ({"column": columns([0, 1], [0, -1])}, {"column": columns([0, -1, 0], [1, -1, 0])})
     assert record(rows=wrong, known=known).shares["column"][0] == 1
-    none = record(rows=[row._replace(right=False) for row in ROWS], known=known)
+    none = record(rows=[row._replace(correct=False) for row in ROWS], known=known)
     assert np.isnan(none.shares["column"]).all()
     assert "–" in render.text(none)
 
@@ -96,7 +96,7 @@ def test_a_view_holds_what_the_model_weighed(name: str) -> None:
 
 def test_maps_are_drawn_with_their_characters() -> None:
     """Each heat map has its sum as title, its characters at the ticks, and the scale 0 to 1."""
-    rows = [ROWS[0]._replace(right=False), ROWS[1]]
+    rows = [ROWS[0]._replace(correct=False), ROWS[1]]
     figure = render.draw(record(rows=rows))
     heat = [axes for axes in figure.axes if axes.images]
     assert [title(axes) for axes in heat] == [

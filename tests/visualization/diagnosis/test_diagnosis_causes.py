@@ -67,7 +67,7 @@ def test_a_run_that_learned_shows_what_a_short_trial_does_not() -> None:
     assert verdicts == ["problem", "fine"]
 
 
-STAGED = {"num_stages": 5, "raise_below": 0.05}
+STAGED = {"num_stages": 5, "curriculum_loss_threshold": 0.05}
 
 
 def test_a_run_at_an_early_stage_is_not_compared_with_the_last_one() -> None:
@@ -87,8 +87,10 @@ def test_stages_are_not_advised_where_they_are_taken() -> None:
     lengths = {64: trial(0.0), 16: trial(0.0), 4: trial(0.9)}
     staged = diagnose(case(STUCK, STAGED, lengths=lengths))
     assert staged["sequence too long"].verdict == "fine"
-    unstaged = diagnose(case(STUCK, {**STAGED, "raise_below": None}, lengths=lengths))
-    assert any("raise_below" in advice for advice in unstaged["sequence too long"].advice)
+    unstaged = diagnose(case(STUCK, {**STAGED, "curriculum_loss_threshold": None}, lengths=lengths))
+    assert any(
+        "curriculum_loss_threshold" in advice for advice in unstaged["sequence too long"].advice
+    )
     planted = case(STUCK, STAGED, sizes={AS_IS: trial(0.0), "hidden_size=32": BETTER})
     assert problems(planted) == ["model too small"]
 
@@ -101,11 +103,11 @@ def test_where_all_questions_are_trained_none_is_withheld() -> None:
 
 
 def test_the_reason_for_missing_records_is_the_true_one() -> None:
-    """What was not recorded is put down to vitals=false only where the run had it."""
+    """What was not recorded is put down to record_diagnostics=false only where the run had it."""
     names = ["vanishing gradients", "dead units", "spikes", "plateau", "underfit", "overfit"]
 
     def said(**changed: Any) -> set[str]:
-        settings = {**SETTINGS, "vitals": changed.pop("vitals", True)}
+        settings = {**SETTINGS, "record_diagnostics": changed.pop("record_diagnostics", True)}
         empty = Case(
             title="", records=[], settings=settings, monitor=("accuracy", "max"), **changed
         )
@@ -114,7 +116,7 @@ def test_the_reason_for_missing_records_is_the_true_one() -> None:
         return {found[name].explanation.partition(": ")[2].partition(": ")[2] for name in names}
 
     assert said() == {"the run is too short."}
-    assert said(vitals=False) == {"the run had vitals=false."}
+    assert said(record_diagnostics=False) == {"the run had record_diagnostics=false."}
     assert said(diverged=True) == {"the run ended before in numbers that are not finite."}
 
 

@@ -118,7 +118,7 @@ def test_a_rate_that_a_trial_outruns_is_too_high_though_the_loss_falls(
 ) -> None:
     """At chance, climbing stages by luck, where the suggested rate learns all: it is too high."""
     sizes = {AS_IS: trial(share), "learning_rate=0.003": trial(1.0)}
-    settings = {"learning_rate": rate, "num_stages": 5, "raise_below": 0.05}
+    settings = {"learning_rate": rate, "num_stages": 5, "curriculum_loss_threshold": 0.05}
     fit = (1 - 5 * max(0.0, share - 0.4)) * CHANCE
     climbing = case(SLOW, settings, sizes=sizes, fit=max(0.0, fit), eval=2.4, score=0.51)
     stage = {"step": 255, "train/stage": 2}
@@ -135,7 +135,7 @@ def test_at_chance_it_is_never_said_that_there_is_no_problem(far: float) -> None
     for examined in (
         case(STUCK, lengths=lengths), case(SLOW, lengths=lengths, **at_chance),
         case(FALLING, lengths=lengths, **at_chance), short_run(lengths=lengths),
-        case(SLOW, {"num_stages": 5, "raise_below": 0.05}, **at_chance),
+        case(SLOW, {"num_stages": 5, "curriculum_loss_threshold": 0.05}, **at_chance),
     ):  # fmt: skip
         found = diagnose(examined)
         assert examined.is_at_chance
