@@ -81,7 +81,7 @@ show(conv.sweep_perturbation(model, layer, unit, images[number], changes))
 What the unit sees, pasted into another image: the channel answers there as it did.
 
 ```
-pasted = conv.paste(model, layer, unit, images[number], images[number - 1])
+pasted = conv.transplant_field(model, layer, unit, images[number], images[number - 1])
 print(pasted.of_source, pasted.before, pasted.after, pasted.is_equal)
 show(pasted)
 ```
@@ -102,8 +102,8 @@ Change a map itself, and run on from there:
 maps = conv.activation(model, conv.as_images(images[:1], model), layers[2])
 silenced = maps.clone()
 silenced[:, :8] = 0
-before = conv.run_from(model, layers[2], maps, images[:1]).softmax(-1)
-after = conv.run_from(model, layers[2], silenced, images[:1]).softmax(-1)
+before = conv.forward_from(model, layers[2], maps, images[:1]).softmax(-1)
+after = conv.forward_from(model, layers[2], silenced, images[:1]).softmax(-1)
 print(labels[0], before.max().item(), after[0, before.argmax()].item())
 ```
 
@@ -118,7 +118,7 @@ Optimise an image to satisfy any result: half a three, half an eight.
 
 ```
 wanted = [0, 0, 0, 0.5, 0, 0, 0, 0, 0.5, 0]
-both = conv.maximise(model, conv.answers(wanted), reference=images, steps=128)
+both = conv.maximise(model, conv.class_distribution(wanted), reference=images, steps=128)
 model(both.images).softmax(-1).detach().numpy().round(2)
 ```
 

@@ -4,4 +4,8 @@ from visualization.core.errors import NothingToShow
 from visualization.core.tracing import trace
 from visualization.notebook import show
 
-__all__ = ["NothingToShow", "show", "trace"]
+__all__ = [
+    "NothingToShow",
+    "show",
+    "trace",
+]

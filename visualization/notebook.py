@@ -8,7 +8,7 @@ import attrs
 
 
 @attrs.frozen(repr=False)
-class Shown:
+class NotebookView:
     """Records by name, whose pictures Jupyter displays where a cell ends with them."""
 
     records: Mapping[str, Any]
@@ -37,7 +37,7 @@ class Shown:
         return "\n\n".join(words)
 
 
-def show(record: Any, dpi: int = 80) -> Shown:
+def show(record: Any, dpi: int = 80) -> NotebookView:
     """Display any record of `visualization`, or a whole report, as pictures in a notebook.
 
     >>> from visualization.table import Table
@@ -64,7 +64,7 @@ def show(record: Any, dpi: int = 80) -> Shown:
             accepted = "a record, a report, or a mapping of names to records; arrays are for "
             problem = f"a {type(each).__name__} is not accepted"
             raise ValueError(f"record: {problem}; accepted: {accepted}matplotlib")
-    return Shown(records, dpi)
+    return NotebookView(records, dpi)
 
 
 def _named(record: Any) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from visualization.core.errors import NothingToShow
 from visualization.core.records import brief_repr
 
 
-class Answered(Protocol):
+class AnsweredQuestion(Protocol):
     """One answered question as a person reads it; tasks have such rows."""
 
     @property
@@ -40,7 +40,7 @@ class AnswerTable:
     """Questions with the answer given and the right one."""
 
     title: str
-    rows: Sequence[Answered]
+    rows: Sequence[AnsweredQuestion]
 
 
 @attrs.frozen(field_transformer=brief_repr)

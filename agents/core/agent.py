@@ -27,7 +27,7 @@ from agents.core.training.state import State
 from tasks.core.paths import expanded, named_folder
 from tasks.core.settings import nearest, to_values
 from tasks.core.task import Split, Task
-from visualization.core.preserve import evaluation_mode, untouched
+from visualization.core.preserve import evaluation_mode, preserve_state
 from visualization.model.cost import CostCounter, CostTable
 from visualization.records import AnswerTable, Curves, record_or_reason
 from visualization.report import Report
@@ -267,7 +267,7 @@ class Agent(abc.ABC):
                 problem = f"{view!r} is not a view of {self.name}"
                 raise ConfigError("views", "", problem, ", ".join(known), nearest(view, known))
         chosen = [name for name in known if views is None or name in views]
-        with untouched(self.model), self._own_arithmetic():
+        with preserve_state(self.model), self._own_arithmetic():
             each = sinks.one_by_one(chosen, sinks.ConsoleSink() if progress else sinks.NullSink())
             records = {name: record_or_reason(known[name], views is not None) for name in each}
         return Report(f"{self.name} on {self.task.name}, step {self.state.cursor.step}", records)
@@ -307,7 +307,7 @@ class Agent(abc.ABC):
         """
         from agents.core.inspection.study import intervene  # learning does without
 
-        with untouched(self.model), self._own_arithmetic():
+        with preserve_state(self.model), self._own_arithmetic():
             return intervene(
                 self.study, self.task, question, edits,
                 donor=donor, part=part, units=units, time=time, layer=layer,

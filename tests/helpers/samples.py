@@ -14,14 +14,14 @@ from visualization.model.cost import CostTable, LayerCost
 from visualization.records import AnswerTable, Bars, Curves, Scatter, Table, Transcript
 from visualization.recurrent.ablation import UnitRanking
 from visualization.recurrent.cells import CellTrace
-from visualization.recurrent.intervention import Intervention, Patching
+from visualization.recurrent.intervention import ActivationPatching, Intervention
 from visualization.recurrent.machine import Automaton
-from visualization.recurrent.overlay import Overlay, OverlayPart
+from visualization.recurrent.overlay import LayerHeatmap, UnitTextHeatmap
 from visualization.recurrent.paths import StatePaths
 from visualization.recurrent.queries import Match, Matches
 from visualization.recurrent.roles import UnitRoles
 from visualization.recurrent.saturation import GateSaturation
-from visualization.representation.comparison import Group, Overlap, UnitMatch
+from visualization.representation.comparison import AnswerAgreement, GroupAccuracy, UnitMatch
 from visualization.representation.probes import ProbeTable
 
 RNG = np.random.default_rng(0)
@@ -98,16 +98,16 @@ def trace(size: Size) -> CellTrace:
     return CellTrace("lstm", torch.rand(shape), torch.rand(shape), gates)
 
 
-def overlay(size: Size) -> Overlay:
+def overlay(size: Size) -> UnitTextHeatmap:
     """Return several layers over the same samples."""
     parts = tuple(
-        OverlayPart(
+        LayerHeatmap(
             name, {"c": spread(2, size.steps, size.units)}, size.characters(2, size.steps),
             size.characters(2, size.steps) if number else None, {},
         )
         for number, name in enumerate(size.names(min(3, size.layers)))
     )  # fmt: skip
-    return Overlay("cells", parts, (size.words("1+2"), "3"), np.ones(2, bool))
+    return UnitTextHeatmap("cells", parts, (size.words("1+2"), "3"), np.ones(2, bool))
 
 
 def roles(size: Size) -> UnitRoles:
@@ -204,12 +204,12 @@ def ranking(size: Size) -> UnitRanking:
     )
 
 
-def patching(size: Size) -> Patching:
+def patching(size: Size) -> ActivationPatching:
     """Return what units carry to places of an answer."""
     num = 60 if size.long else min(14, size.steps)
     places = tuple(map(str, range(num)))
     values = 0.3 * shares(size.units, num)
-    return Patching(values, values, shares(num), places, size.words("column"), 4, 100)
+    return ActivationPatching(values, values, shares(num), places, size.words("column"), 4, 100)
 
 
 def intervention(size: Size) -> Intervention:
@@ -222,15 +222,17 @@ def intervention(size: Size) -> Intervention:
     return Intervention(size.words("1+2"), changes, answer, answer, odds, characters)
 
 
-def overlap(size: Size) -> Overlap:
+def overlap(size: Size) -> AnswerAgreement:
     """Return a comparison by a few quantities, or by many of long values."""
     num = 40
     corner = RNG.integers(0, 4, num)
     groups = {
-        name: tuple(Group(value, 123456, 0.5, 0.7) for value in size.names(min(size.layers, 30)))
+        name: tuple(
+            GroupAccuracy(value, 123456, 0.5, 0.7) for value in size.names(min(size.layers, 30))
+        )
         for name in size.names(min(size.layers, 12))
     }
-    return Overlap((size.name(0), size.name(1)), corner, 0.01, groups, size.names(num))
+    return AnswerAgreement((size.name(0), size.name(1)), corner, 0.01, groups, size.names(num))
 
 
 def match(size: Size) -> UnitMatch:
@@ -304,11 +306,11 @@ def transcript(size: Size) -> Transcript:
 
 
 SAMPLES: dict[type, Callable[[Size], Any]] = {
-    CellTrace: trace, Overlay: overlay, GateSaturation: gates, UnitRoles: roles,
+    CellTrace: trace, UnitTextHeatmap: overlay, GateSaturation: gates, UnitRoles: roles,
     ProbeTable: probes, StatePaths: paths, AttentionMaps: attention, Automaton: automaton,
     Diagnosis: diagnosis, Finding: finding, RateTest: rates, UnitRanking: ranking,
-    Evidence: lambda size: finding(size).answer.evidence, Patching: patching,
-    Intervention: intervention, Overlap: overlap, UnitMatch: match, Matches: matches,
+    Evidence: lambda size: finding(size).answer.evidence, ActivationPatching: patching,
+    Intervention: intervention, AnswerAgreement: overlap, UnitMatch: match, Matches: matches,
     Curves: curves, AnswerTable: answers, Scatter: scatter, Transcript: transcript, Table: table,
     Bars: lambda size: Bars({name: named(size, size.layers) for name in size.names(2)}),
     CostTable: cost,

@@ -15,8 +15,8 @@ from visualization.attribution.faithfulness import RANDOM, Faithfulness
 from visualization.attribution.methods import Attributions
 from visualization.attribution.sanity import SanityCheck
 from visualization.feature_maps.dissection import Dissection, Example
-from visualization.feature_maps.fields.geometry import Hull, Hulls
-from visualization.feature_maps.fields.patches import Activated, TopPatches
+from visualization.feature_maps.fields.geometry import FieldBox, FieldBoxes
+from visualization.feature_maps.fields.patches import ActivatingPositions, TopPatches
 from visualization.feature_maps.fields.receptive import (
     FieldOverImage,
     ReceptiveField,
@@ -24,7 +24,7 @@ from visualization.feature_maps.fields.receptive import (
 )
 from visualization.feature_maps.scan_concepts import ConceptMasks
 from visualization.perturbation.minimal import MinimalPatch
-from visualization.perturbation.paste import Composite, Paste, Piece
+from visualization.perturbation.paste import Composite, Crop, FieldTransplant
 from visualization.perturbation.pattern import (
     Occlusion,
     PerturbationSweep,
@@ -32,7 +32,7 @@ from visualization.perturbation.pattern import (
     UnitPattern,
 )
 from visualization.perturbation.perturbations import PERTURBATIONS
-from visualization.perturbation.response import Answers, MapEdit, Response
+from visualization.perturbation.response import Answers, ChannelAblation, Response
 from visualization.representation.embeddings import Embedding, Neighbours
 from visualization.representation.layer_probes import LayerProbes
 
@@ -196,12 +196,12 @@ def sweep(size: Size) -> PerturbationSweep:
     )
 
 
-def paste(size: Size) -> Paste:
+def paste(size: Size) -> FieldTransplant:
     """Return part of one image put into another."""
     where = np.broadcast_to(inside(size), size.image)
-    hull = Hull((0, 3), (-1, 3))
+    hull = FieldBox((0, 3), (-1, 3))
     maps = tuple(spread(8, 8) for _ in range(3))
-    return Paste(
+    return FieldTransplant(
         size.name(0), (3, 1, 1), (3, 2, 2), (2, -2), (1, 1), *(size.images() for _ in range(3)),
         where, where, 4, (hull, hull), 1.23456, -123456.7, 0.00012345, maps, False,
     )  # fmt: skip
@@ -223,16 +223,16 @@ def response(size: Size) -> Response:
     )  # fmt: skip
 
 
-def map_edit(size: Size) -> MapEdit:
+def map_edit(size: Size) -> ChannelAblation:
     """Return an edit of maps."""
     channels = tuple(1000 + channel for channel in range(size.units))
-    return MapEdit(size.name(0), channels, 2.0, 0.5, size.images(), answered(size))
+    return ChannelAblation(size.name(0), channels, 2.0, 0.5, size.images(), answered(size))
 
 
 def field(size: Size) -> ReceptiveField:
     """Return the field of a unit, which reaches beyond the image."""
     mask = np.broadcast_to(inside(size), size.image)
-    return ReceptiveField(size.name(0), (3, 1, 1), Hull((-2, 4), (-2, 6)), mask)
+    return ReceptiveField(size.name(0), (3, 1, 1), FieldBox((-2, 4), (-2, 6)), mask)
 
 
 def fields(size: Size) -> ReceptiveFields:
@@ -254,12 +254,12 @@ def patches(size: Size) -> TopPatches:
     )  # fmt: skip
 
 
-def activated(size: Size) -> Activated:
+def activated(size: Size) -> ActivatingPositions:
     """Return the places at which a map is activated."""
     num, high = 100, min(size.image[1], 8)
     at, ends = RNG.integers(0, high, num), np.arange(high)
-    hulls = Hulls(ends, ends + 2, ends, ends + 2, size.image[1:])
-    return Activated(
+    hulls = FieldBoxes(ends, ends + 2, ends, ends + 2, size.image[1:])
+    return ActivatingPositions(
         size.name(0), 3, 0.0, at, at, at, at, shares(num), 12345678, 99999999, 60000, hulls
     )
 
@@ -273,11 +273,12 @@ SAMPLES: dict[type, Callable[[Size], Any]] = {
     Neighbours: neighbours, Embedding: embedding, Dissection: dissection, ConceptMasks: masks,
     LayerProbes: probes, Occlusion: occlusion, PixelGradient: gradient, MinimalPatch: patch,
     UnitPattern: lambda size: UnitPattern(occlusion(size), gradient(size), patch(size)),
-    PerturbationSweep: sweep, Paste: paste, Response: response, MapEdit: map_edit,
-    Piece: lambda size: Piece(size.images(), np.ones(size.image, bool), (123, 456), 0),
+    PerturbationSweep: sweep, FieldTransplant: paste, Response: response, ChannelAblation: map_edit,
+    Crop: lambda size: Crop(size.images(), np.ones(size.image, bool), (123, 456), 0),
     Composite: lambda size: Composite(
         size.images(), np.broadcast_to(inside(size), size.image), 0
     ),
-    ReceptiveField: field, ReceptiveFields: fields, TopPatches: patches, Activated: activated,
+    ReceptiveField: field, ReceptiveFields: fields, TopPatches: patches,
+    ActivatingPositions: activated,
     FieldOverImage: lambda size: FieldOverImage(field(size), size.images()),
 }  # fmt: skip

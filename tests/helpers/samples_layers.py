@@ -20,8 +20,8 @@ from visualization.model.values import (
 )
 from visualization.model.weights import LayerWeights, ParameterValues
 from visualization.synthesis.dreams import Dream
-from visualization.synthesis.inversion import Inversion, Satisfied
-from visualization.synthesis.maximise import Maximised
+from visualization.synthesis.inversion import Inversion, Solution
+from visualization.synthesis.maximise import MaximisedImages
 
 
 def line(size: Size) -> LandscapeLine:
@@ -71,7 +71,7 @@ def dead(size: Size) -> DeadUnits:
     return DeadUnits(rows, 60000, 0.01)
 
 
-def maximised(size: Size) -> Maximised:
+def maximised(size: Size) -> MaximisedImages:
     """Return images that were found."""
     num = size.samples
     names = tuple(f"{size.name(0)}:{number}, {size.name(1)}" for number in range(num))
@@ -80,7 +80,7 @@ def maximised(size: Size) -> Maximised:
     images = tensors(size, num)
     images[1:2] = torch.nan
     steps = shares(5, num)
-    return Maximised(
+    return MaximisedImages(
         images, names, 1e4 * shares(num), shares(num), np.arange(5), steps, at, verdicts, WHOLE
     )
 
@@ -102,9 +102,9 @@ def inversion(size: Size) -> Inversion:
     )  # fmt: skip
 
 
-def satisfied(size: Size) -> Satisfied:
+def satisfied(size: Size) -> Solution:
     """Return images that satisfy demands."""
-    return Satisfied(maximised(size), tensors(size, size.samples), shares(size.samples), 0.5)
+    return Solution(maximised(size), tensors(size, size.samples), shares(size.samples), 0.5)
 
 
 def progression(size: Size) -> Progression:
@@ -148,6 +148,6 @@ def weights(size: Size) -> LayerWeights:
 SAMPLES: dict[type, Callable[[Size], Any]] = {
     LandscapeLine: line, LandscapePlane: plane, LayerActivations: activations, DeadUnits: dead,
     LayerHistograms: lambda size: activations(size).histograms,
-    Maximised: maximised, Dream: dream, Inversion: inversion, Satisfied: satisfied,
+    MaximisedImages: maximised, Dream: dream, Inversion: inversion, Solution: satisfied,
     Progression: progression, UnitSheets: sheets, LayerWeights: weights,
 }  # fmt: skip

@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from visualization.adversarial.attacking import (
-    Bound,
-    Case,
-    Classes,
-    Climb,
-    ascend,
-    begin,
-    demand_size,
-    eligible,
-)
 from visualization.adversarial.norms import NormName
-from visualization.core.inputs import Images, Pick, as_record, inspecting
+from visualization.adversarial.problem import (
+    AttackProblem,
+    Bound,
+    Classes,
+    PgdSettings,
+    ascend,
+    attackable,
+    check_epsilon,
+    prepare,
+)
+from visualization.core.inputs import Images, OutputSelector, as_record, inspection_mode
 from visualization.core.records import brief_repr
 
 
@@ -68,7 +68,7 @@ class Attack:
     @property
     def eligible(self) -> Tensor:
         """Whether there was something to change: answered right, and not with the target (B,)."""
-        return eligible(self.before, self.labels, self.target)
+        return attackable(self.before, self.labels, self.target)
 
     @property
     def success(self) -> Tensor:
@@ -103,7 +103,7 @@ def fgsm(
     low: Bound = 0.0,
     high: Bound = 1.0,
     batch_size: int = 256,
-    output: Pick | None = None,
+    output: OutputSelector | None = None,
     classes: Sequence[str] = (),
 ) -> Attack:
     """Take one step of size epsilon up the loss: the fast gradient sign method.
@@ -130,9 +130,9 @@ def fgsm(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    with inspecting(model):
-        case = begin(model, images, labels, target, norm, (low, high), batch_size, output)
-        radius = demand_size(epsilon)
+    with inspection_mode(model):
+        case = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
+        radius = check_epsilon(epsilon)
         adversarial, flat = [], []
         for part in case.parts():
             _, slope = case.look(part)
@@ -141,7 +141,7 @@ def fgsm(
             delta = case.norm.project(step, part.radii(radius), *walls)
             adversarial.append(case.moved(part.images, delta))
             flat.append((slope == 0).all(dim=1))
-        return _concluded(case, "FGSM", radius, torch.cat(adversarial), torch.cat(flat), classes)
+        return _as_attack(case, "FGSM", radius, torch.cat(adversarial), torch.cat(flat), classes)
 
 
 def pgd(
@@ -159,7 +159,7 @@ def pgd(
     low: Bound = 0.0,
     high: Bound = 1.0,
     batch_size: int = 256,
-    output: Pick | None = None,
+    output: OutputSelector | None = None,
     classes: Sequence[str] = (),
 ) -> Attack:
     """Climb the loss by projected steps, within epsilon of the image and within its box.
@@ -190,20 +190,20 @@ def pgd(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    climb = Climb(steps, step_size, restarts, seed)
-    with inspecting(model):
-        case = begin(model, images, labels, target, norm, (low, high), batch_size, output)
-        radius, rngs = demand_size(epsilon), climb.generators()
+    climb = PgdSettings(steps, step_size, restarts, seed)
+    with inspection_mode(model):
+        case = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
+        radius, rngs = check_epsilon(epsilon), climb.generators()
         adversarial, flat = [], []
         for part in case.parts():
             found = ascend(case, part, part.radii(radius), climb, rngs)
             adversarial.append(found.images)
             flat.append(found.flat)
-        return _concluded(case, "PGD", radius, torch.cat(adversarial), torch.cat(flat), classes)
+        return _as_attack(case, "PGD", radius, torch.cat(adversarial), torch.cat(flat), classes)
 
 
-def _concluded(
-    case: Case,
+def _as_attack(
+    case: AttackProblem,
     method: str,
     epsilon: float,
     adversarial: Tensor,

@@ -15,7 +15,7 @@ from visualization.adversarial.transfer import TransferTable
 from visualization.core.pictures import draw_image, draw_signed
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import BAD, COLORS, GOOD, INK, MUTED, SEQUENTIAL, axis_labels, despine
-from visualization.core.words import breadth, brief, share_of
+from visualization.core.words import display_width, share_of, shorten
 
 _IMAGES_SHOWN = 8
 _LONGEST, _SHORT = 14, 5  # characters of a class; of one that leaves room for a probability
@@ -24,7 +24,7 @@ _ROWS = ("image", "change", "changed image")
 
 
 def _named(number: Tensor, classes: Sequence[str]) -> str:
-    return brief(classes[int(number)] if classes else str(int(number)), _LONGEST)
+    return shorten(classes[int(number)] if classes else str(int(number)), _LONGEST)
 
 
 def _number(value: float) -> str:
@@ -237,7 +237,7 @@ def _(record: RobustnessCurve) -> str:
 @draw.register
 def _(record: TransferTable) -> Figure:
     num = min(len(record.names), _MODELS_SHOWN)
-    names = [brief(name, _LONGEST) for name in record.names[:num]]
+    names = [shorten(name, _LONGEST) for name in record.names[:num]]
     size = (2.6 + 0.95 * num, 1.9 + 0.62 * num)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
@@ -254,7 +254,7 @@ def _(record: TransferTable) -> Figure:
             axes.text(column, row + 0.27, noise, ha="center", va="center", fontsize=7, color=color,
                       in_layout=False)  # fmt: skip
     axes.axhline(0.5, color="white", linewidth=4)
-    is_long = max(map(breadth, names)) > _LONGEST - 2
+    is_long = max(map(display_width, names)) > _LONGEST - 2
     axes.set_xticks(range(num), names, rotation=90 if is_long else 0)
     axes.set_yticks(range(num + 1), ["images as they are", *(f"against {n}" for n in names)])
     more = share_of(len(record.names), num, "models")

@@ -12,19 +12,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.adversarial.attacking import (
-    Bound,
-    Case,
-    Classes,
-    Climb,
-    Part,
-    ascend,
-    begin,
-    demand_size,
-    eligible,
-)
 from visualization.adversarial.norms import NormName
-from visualization.core.inputs import Images, Pick, as_record, inspecting
+from visualization.adversarial.problem import (
+    AttackBatch,
+    AttackProblem,
+    Bound,
+    Classes,
+    PgdSettings,
+    ascend,
+    attackable,
+    check_epsilon,
+    prepare,
+)
+from visualization.core.inputs import Images, OutputSelector, as_record, inspection_mode
 from visualization.core.records import brief_repr
 
 _SLACK = 1e-5  # of the largest logit: a margin that is no rounding error
@@ -73,7 +73,7 @@ class MinimalPerturbation:
     @property
     def eligible(self) -> Tensor:
         """Whether there was something to change (N,); see `Attack.eligible`."""
-        return eligible(self.before, self.labels, self.target)
+        return attackable(self.before, self.labels, self.target)
 
     @property
     def median(self) -> float:
@@ -97,7 +97,7 @@ def minimal_perturbation(
     low: Bound = 0.0,
     high: Bound = 1.0,
     batch_size: int = 256,
-    output: Pick | None = None,
+    output: OutputSelector | None = None,
     classes: Sequence[str] = (),
 ) -> MinimalPerturbation:
     """Search the smallest change of each image that changes its answer, by bisecting its size.
@@ -131,20 +131,20 @@ def minimal_perturbation(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    climb = Climb(steps, None, restarts, seed, until_found=True)
+    climb = PgdSettings(steps, None, restarts, seed, until_found=True)
     if rounds < 1:
         raise ValueError(f"rounds: {rounds} is not accepted; accepted: 1 or more")
-    most = np.inf if largest is None else demand_size(largest, "largest")
-    with inspecting(model):
-        case = begin(model, images, labels, target, norm, (low, high), batch_size, output)
+    most = np.inf if largest is None else check_epsilon(largest, "largest")
+    with inspection_mode(model):
+        case = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
         rngs = climb.generators()
         searches = [_search(case, part, most, rounds, climb, rngs) for part in case.parts()]
         found = [torch.cat(parts) for parts in zip(*searches, strict=True)]
-        return _concluded(case, found, tuple(classes))
+        return _as_minimal_perturbation(case, found, tuple(classes))
 
 
-def _concluded(
-    case: Case, found: Sequence[Tensor], classes: tuple[str, ...]
+def _as_minimal_perturbation(
+    case: AttackProblem, found: Sequence[Tensor], classes: tuple[str, ...]
 ) -> MinimalPerturbation:
     adversarial, radius, largest = found
     after, confidence = case.answers(adversarial)
@@ -157,11 +157,11 @@ def _concluded(
 
 
 def _search(
-    case: Case,
-    part: Part,
+    case: AttackProblem,
+    part: AttackBatch,
     most: float,
     rounds: int,
-    climb: Climb,
+    climb: PgdSettings,
     rngs: Sequence[np.random.Generator],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the nearest changed images, their radii (B,), and the largest radii tried (B,)."""
@@ -186,7 +186,7 @@ def _search(
             aimed = now.take(missed)._replace(rivals=rivals[at[missed]])
             more = ascend(case, aimed, radius[at[missed]], climb, rngs)
             best.keep(missed, more.images, more.margins)
-        found, works = _drawn_back(case, now, best.images)
+        found, works = _shrink(case, now, best.images)
         size = case.norm.size((found - now.images).flatten(1))
         tried[at] = torch.maximum(tried[at], radius[at])
         lower[at] = torch.where(works[:, None], lower[at], radius[at])
@@ -196,7 +196,7 @@ def _search(
     return nearest, upper[:, 0], tried[:, 0]
 
 
-def _nearest_class(case: Case, part: Part) -> tuple[Tensor, Tensor | None]:
+def _nearest_class(case: AttackProblem, part: AttackBatch) -> tuple[Tensor, Tensor | None]:
     """Return how far the wanted answer would be if the model were linear (B, 1), and which it is.
 
     Moosavi-Dezfooli et al. 2016 (1511.04599), of the classes with the largest logits. Distances are
@@ -220,7 +220,7 @@ def _nearest_class(case: Case, part: Part) -> tuple[Tensor, Tensor | None]:
     return distances.gather(1, nearest), order.gather(1, nearest)[:, 0]
 
 
-def _drawn_back(case: Case, part: Part, found: Tensor) -> tuple[Tensor, Tensor]:
+def _shrink(case: AttackProblem, part: AttackBatch, found: Tensor) -> tuple[Tensor, Tensor]:
     """Return what was found, moved towards the images as far as it stays wrong; and if it is."""
 
     def moved(share: Tensor) -> Tensor:
@@ -275,7 +275,7 @@ def robustness_curve(
     low: Bound = 0.0,
     high: Bound = 1.0,
     batch_size: int = 256,
-    output: Pick | None = None,
+    output: OutputSelector | None = None,
 ) -> RobustnessCurve:
     """Measure accuracy under `pgd` by the size of the perturbation, and under noise of that size.
 
@@ -299,17 +299,17 @@ def robustness_curve(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    climb = Climb(steps, None, restarts, seed, until_found=True)
-    sizes = sorted({demand_size(epsilon, "epsilons") for epsilon in epsilons})
+    climb = PgdSettings(steps, None, restarts, seed, until_found=True)
+    sizes = sorted({check_epsilon(epsilon, "epsilons") for epsilon in epsilons})
     if not sizes:
         raise ValueError("epsilons: none are given; accepted: one size or more")
-    with inspecting(model):
-        case = begin(model, images, labels, None, norm, (low, high), batch_size, output)
+    with inspection_mode(model):
+        case = prepare(model, images, labels, None, norm, (low, high), batch_size, output)
         right = case.before == case.labels
         clean, accuracy, noise = _share(right), [], []
         for size in sizes:
             noise.append(_accuracy_in_noise(case, size, seed))
-            right[right.clone()] = _withstand(case, right, size, climb)
+            right[right.clone()] = _still_correct(case, right, size, climb)
             accuracy.append(_share(right))
         with torch.no_grad():
             num_classes = case.logits(case.images[:1]).shape[1]
@@ -319,14 +319,14 @@ def robustness_curve(
         )  # fmt: skip
 
 
-def _withstand(case: Case, which: Tensor, size: float, climb: Climb) -> Tensor:
+def _still_correct(case: AttackProblem, which: Tensor, size: float, climb: PgdSettings) -> Tensor:
     """Return whether each image that a mask chooses is still answered with its label."""
     rngs = climb.generators()
     found = [ascend(case, part, part.radii(size), climb, rngs) for part in case.parts(which)]
     return torch.cat([each.margins <= 0 for each in found]) if found else which[which]
 
 
-def _accuracy_in_noise(case: Case, size: float, seed: int) -> float:
+def _accuracy_in_noise(case: AttackProblem, size: float, seed: int) -> float:
     rng = np.random.default_rng([seed, 1])
     right = []
     for part in case.parts():

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.adversarial.attacking import Classes, answers
 from visualization.adversarial.attacks import Attack
-from visualization.core.inputs import Images, Pick, as_images, inspecting
+from visualization.adversarial.problem import Classes, predict_classes
+from visualization.core.inputs import Images, OutputSelector, as_images, inspection_mode
 from visualization.core.records import brief_repr
 
 Attacker = Callable[[nn.Module, Images, Classes], Attack]
@@ -53,7 +53,7 @@ def transfer_table(
     *,
     seed: int = 0,
     batch_size: int = 256,
-    output: Pick | None = None,
+    output: OutputSelector | None = None,
 ) -> TransferTable:
     """Attack each model, and let each model answer what came of it.
 
@@ -100,8 +100,8 @@ def _random_signs(attack: Attack, seed: int) -> Tensor:
 
 
 def _accuracy(
-    model: nn.Module, images: Tensor, labels: Tensor, batch_size: int, output: Pick | None
+    model: nn.Module, images: Tensor, labels: Tensor, batch_size: int, output: OutputSelector | None
 ) -> float:
-    with inspecting(model):
-        given, _ = answers(model, as_images(images, model), batch_size, output)
+    with inspection_mode(model):
+        given, _ = predict_classes(model, as_images(images, model), batch_size, output)
     return float((given.cpu() == labels).double().mean())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from visualization.attention.maps import AttentionMaps
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import INK, MUTED, SEQUENTIAL, axis_labels, despine, printable
-from visualization.core.words import brief, share_of
+from visualization.core.words import share_of, shorten
 
 _SUMS_OF_ONE_MAP = 6
 _SUMS_OF_SEVERAL = 3
@@ -29,7 +29,7 @@ def _(record: AttentionMaps) -> Figure:
     columns = min(2, num) if count == 1 else min(_BESIDE, count)
     slots = 1 if count == 1 else -(-count // columns) * columns  # of a sample
     lines = -(-num * slots // columns)
-    places = _drawn(record, num)
+    places = _shown_positions(record, num)
     written, read = places[0][: _HIGH // lines], places[1][: _WIDE // columns]
     size = (
         max(4.2, 1.4 + columns * (0.7 + 0.2 * len(read))),
@@ -55,7 +55,9 @@ def _(record: AttentionMaps) -> Figure:
     return figure
 
 
-def _drawn(record: AttentionMaps, num: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _shown_positions(
+    record: AttentionMaps, num: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the places written and read that are drawn of the first samples.
 
     Left out is what is padding in all of them, but for the one next to an answer, which ends it,
@@ -82,7 +84,7 @@ def _map(
         record.weights[number, sample][np.ix_(*places)], vmin=0, vmax=1, cmap=SEQUENTIAL,
         interpolation="nearest", aspect="auto",
     )  # fmt: skip
-    name = f"{brief(record.names[number], 14)}: " if len(record.names) > 1 else ""
+    name = f"{shorten(record.names[number], 14)}: " if len(record.names) > 1 else ""
     verdict = "✓" if record.right[sample] else "✗"
     despine(axes, f"{name}{_short(record.labels[sample])} {verdict}")
     axes.title.set_fontsize(9)
@@ -102,7 +104,9 @@ def _short(words: str, most: int = 28) -> str:
     """Return a sum in words, its question cut so that the answer has room."""
     question, equals, answer = words.rpartition(" = ")
     room = max(most - len(equals + answer), 1)
-    return words if len(words) <= most else brief(f"{question[: room - 1]}…{equals}{answer}", most)
+    return (
+        words if len(words) <= most else shorten(f"{question[: room - 1]}…{equals}{answer}", most)
+    )
 
 
 @text.register

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.core.arrays import as_array, demand_same
+from visualization.core.arrays import as_array, check_shape
 from visualization.core.records import brief_repr
-from visualization.records import Answered
+from visualization.records import AnsweredQuestion
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
@@ -58,7 +58,7 @@ def attention_maps(
     weights: Mapping[str, ArrayLike | Tensor],
     written: NDArray[np.str_],
     read: NDArray[np.str_],
-    rows: Sequence[Answered],
+    rows: Sequence[AnsweredQuestion],
     known: tuple[Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]] = ({}, {}),
 ) -> AttentionMaps:
     """Bring weights by map (sample, written, read) into one record.
@@ -80,7 +80,7 @@ def attention_maps(
     maps = [as_array(values, name, axes, finite=True) for name, values in weights.items()]
     wanted = (*written.shape, read.shape[1])
     for name, values in zip(weights, maps, strict=True):
-        demand_same(name, values.shape, wanted, "what was written and read")
+        check_shape(name, values.shape, wanted, "what was written and read")
         if values.min() < 0 or np.abs(values.sum(axis=-1) - 1).max() > 1e-3:
             problem = "a row does not sum to 1, or a weight is below 0"
             raise ValueError(f"{name}: {problem}; accepted: shares of 1")
@@ -130,7 +130,7 @@ def _share(
     return on_same, float(of_all[counts].mean())
 
 
-def _order(read: NDArray[np.str_], rows: Sequence[Answered]) -> str:
+def _order(read: NDArray[np.str_], rows: Sequence[AnsweredQuestion]) -> str:
     """Return a word on the order in which the questions were read."""
     texts = ["".join(characters).strip("\n") for characters in read]
     if all(text == row.question for text, row in zip(texts, rows, strict=True)):

@@ -16,21 +16,21 @@ from visualization.core.inputs import (
     Images,
     Target,
     as_images,
-    demand_tensor,
-    inspecting,
-    named,
-    one_call,
+    check_tensor,
+    inspection_mode,
+    numbered_call,
+    optional_layer_name,
 )
-from visualization.core.layout import tapped_maps
+from visualization.core.layout import intercept_maps
 from visualization.core.targets import (
-    Asked,
-    asked,
-    demand_gradient,
-    demand_last,
-    spans,
-    without_gradient,
+    TargetScore,
+    batch_slices,
+    last_dependency,
+    no_gradient_error,
+    resolve_target,
+    score_gradient,
 )
-from visualization.core.tracing import NamedLayer, tapped
+from visualization.core.tracing import NamedLayer, intercept_outputs
 
 Weights = Callable[[Tensor, Tensor], Tensor]  # activations, gradients (B, C, h, w) -> (B, C)
 
@@ -51,12 +51,16 @@ def layer_calls(model: nn.Module, images: Images) -> list[tuple[str, int, tuple[
         return take
 
     names = [name for name, _ in model.named_modules() if name]
-    with inspecting(model), torch.no_grad(), tapped(model, {name: note(name) for name in names}):
+    with (
+        inspection_mode(model),
+        torch.no_grad(),
+        intercept_outputs(model, {name: note(name) for name in names}),
+    ):
         model(as_images(images, model)[:1].clone())
     return calls
 
 
-def last_map(
+def last_feature_map(
     model: nn.Module, images: Images, target: Target = None, of: NamedLayer | None = None
 ) -> str:
     """Return the name of the last layer with feature maps on the way to what is explained.
@@ -68,20 +72,22 @@ def last_map(
     Args:
         model: any module.
         images: (B, C, H, W), of which the first is run.
-        target: what is explained, as `score` takes it; None: the largest class.
+        target: what is explained, as `select_target` takes it; None: the largest class.
         of: dotted name of the layer whose unit is explained; None: the model's output.
 
     Raises:
         NothingToShow: (a ValueError) there is none.
     """
-    with inspecting(model):
+    with inspection_mode(model):
         held = as_images(images, model)
-        ask = asked(model, held, target, named(model, of, "of"), None, graph=True)
-        return _last_map(ask, held)
+        ask = resolve_target(
+            model, held, target, optional_layer_name(model, of, "of"), None, graph=True
+        )
+        return _last_feature_map(ask, held)
 
 
-def _last_map(ask: Asked, images: Tensor) -> str:
-    """Return what `last_map` does of a score."""
+def _last_feature_map(ask: TargetScore, images: Tensor) -> str:
+    """Return what `last_feature_map` does of a score."""
     calls: list[str] = []
     maps: dict[str, Tensor] = {}  # by name and number of the call, as they end
 
@@ -99,12 +105,12 @@ def _last_map(ask: Asked, images: Tensor) -> str:
     own = ask.layer.partition("@")[0] if ask.layer else None
     names = [name for name, _ in ask.model.named_modules() if name]
     before = [name for name in names if not own or not f"{name}.".startswith(f"{own}.")]
-    with tapped_maps(ask.model, {name: note(name) for name in before}):
+    with intercept_maps(ask.model, {name: note(name) for name in before}):
         scores = ask.part(slice(1))(images[:1].clone().requires_grad_(), torch.tensor([0]))
     if not maps:
         kind = type(ask.model).__name__
         raise NothingToShow(f"layer: no layer of the {kind} puts out feature maps (B, C, h, w)")
-    last = demand_last(scores, maps)
+    last = last_dependency(scores, maps)
     name = last.rpartition("@")[0]
     return last if calls.count(name) > 1 else name
 
@@ -128,9 +134,10 @@ def grad_cam(
     Args:
         model: any module; it is left as it was.
         images: (B, C, H, W) or (C, H, W).
-        target: what is explained, as `score` takes it; None: each image's own largest class.
-        layer: dotted name of the layer whose maps are summed; None: see `last_map`. Of a layer that
-            runs several times the first call is meant; `relu@1` is the second.
+        target: what is explained, as `select_target` takes it; None: each image's own largest
+            class.
+        layer: dotted name of the layer whose maps are summed; None: see `last_feature_map`. Of a
+            layer that runs several times the first call is meant; `relu@1` is the second.
         of: dotted name of a layer after it whose unit is explained; None: the model's output.
         positive: leave out what speaks against the target (equation 2's ReLU).
         upsample: return (B, H, W), enlarged bilinearly; otherwise (B, h, w).
@@ -139,7 +146,7 @@ def grad_cam(
 
     Raises:
         ValueError: the layer puts out no maps (B, C, h, w), or the score does not depend on it; or
-            as `score`.
+            as `select_target`.
     """
     return _cam(
         model, images, target, _mean_gradient, (layer, of), (positive, upsample), batch_size
@@ -178,14 +185,14 @@ def grad_cam_plus_plus(
     Raises:
         ValueError: as `grad_cam`.
     """
-    return _cam(model, images, target, _gained, (layer, of), (positive, upsample), batch_size)
+    return _cam(model, images, target, _gain_weights, (layer, of), (positive, upsample), batch_size)
 
 
 def _mean_gradient(_: Tensor, gradients: Tensor) -> Tensor:
     return gradients.mean(dim=(2, 3))
 
 
-def _gained(activations: Tensor, gradients: Tensor) -> Tensor:
+def _gain_weights(activations: Tensor, gradients: Tensor) -> Tensor:
     gains = gradients.clamp(min=0)
     sums = activations.clamp(min=0).sum(dim=(2, 3), keepdim=True)
     return (gains / (2 + gains * sums)).sum(dim=(2, 3))
@@ -198,12 +205,14 @@ def _cam(
 ) -> Tensor:  # fmt: skip
     """Return the weighted sums of maps (B, H, W), or (B, h, w) if not to be enlarged."""
     positive, upsample = how
-    with inspecting(model):
+    with inspection_mode(model):
         held = as_images(images, model)
-        ask = asked(model, held, target, named(model, layers[1], "of"), batch_size, graph=True)
-        layer = named(model, layers[0]) or _last_map(ask, held)
+        ask = resolve_target(
+            model, held, target, optional_layer_name(model, layers[1], "of"), batch_size, graph=True
+        )
+        layer = optional_layer_name(model, layers[0]) or _last_feature_map(ask, held)
         parts = []
-        for span in spans(len(held), ask.batch_size):
+        for span in batch_slices(len(held), ask.batch_size):
             try:
                 maps, gradients = _maps_and_gradients(ask.part(span), held[span], layer)
             except CheckpointError:  # a checkpoint around the layer begins its graph at the images
@@ -218,29 +227,29 @@ def _cam(
         return F.interpolate(cams[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def _maps_and_gradients(ask: Asked, images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+def _maps_and_gradients(ask: TargetScore, images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
     """Return what a layer puts out and the score's gradient with respect to it (B, C, h, w).
 
     The graph begins at the maps, and goes on from a copy, which may be changed in place.
     """
     found: list[Tensor] = []
-    chosen = one_call(ask.model, layer)
-    if ask.layer and chosen == one_call(ask.model, ask.layer):
+    chosen = numbered_call(ask.model, layer)
+    if ask.layer and chosen == numbered_call(ask.model, ask.layer):
         raise ValueError(f"of: {ask.layer!r} is the layer itself; accepted: a layer after it")
 
     def begin(output: Any) -> Tensor:
-        maps = demand_tensor(output, repr(layer)).detach()
+        maps = check_tensor(output, repr(layer)).detach()
         if maps.ndim != 4:
             problem = f"{layer!r} puts out {tuple(maps.shape)}"
             raise ValueError(f"layer: {problem}; accepted: layers that put out (B, C, h, w)")
         found.append(maps.requires_grad_())
         return maps.clone()
 
-    with tapped_maps(ask.model, {chosen: begin}):
+    with intercept_maps(ask.model, {chosen: begin}):
         scores = ask(images)
     if not found and ask.layer:  # the pass went no further than to that one
-        raise without_gradient(repr(layer))
+        raise no_gradient_error(repr(layer))
     if not found:
         raise ValueError(f"layer: {layer!r} was not called while the model ran")
     (maps,) = found
-    return maps.detach(), demand_gradient(scores, maps, repr(layer))
+    return maps.detach(), score_gradient(scores, maps, repr(layer))

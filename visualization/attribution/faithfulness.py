@@ -14,9 +14,15 @@ from torch import Tensor, nn
 
 from visualization.attribution.masking import Fill, replacement
 from visualization.attribution.methods import as_array, as_map
-from visualization.core.inputs import Images, Target, as_images, as_tensor, inspecting
+from visualization.core.inputs import Images, Target, as_images, as_tensor, inspection_mode
 from visualization.core.records import brief_repr
-from visualization.core.targets import Asked, asked, demand_count, spans, unravelled
+from visualization.core.targets import (
+    TargetScore,
+    batch_slices,
+    check_count,
+    resolve_target,
+    unravel_index,
+)
 from visualization.core.tracing import NamedLayer
 
 RANDOM = "random order"
@@ -77,7 +83,7 @@ def faithfulness(
         images: (B, C, H, W) or (C, H, W).
         maps: attributions of these images by method, (B, H, W), or (B, C, H, W), which are summed
             over channels; large is important. Pixels of the same number come in random order.
-        target: what is scored, as `score` takes it; None: each image's own largest class.
+        target: what is scored, as `select_target` takes it; None: each image's own largest class.
         layer: dotted name of the layer whose unit is meant; None: the model's output.
         deletion_fill: what deleted pixels show, as `replacement` takes it.
         insertion_fill: what is shown before a pixel is inserted, likewise.
@@ -88,18 +94,18 @@ def faithfulness(
         batch_size: images that run at once; None: at most 256, of 2²² numbers together.
 
     Raises:
-        ValueError: maps that do not fit the images; a setting out of range; or as `score`.
+        ValueError: maps that do not fit the images; a setting out of range; or as `select_target`.
     """
-    demand_count(num_steps, "num_steps")
-    demand_count(num_random, "num_random")
+    check_count(num_steps, "num_steps")
+    check_count(num_random, "num_random")
     rng = np.random.default_rng(seed)
-    with inspecting(model), torch.no_grad():
+    with inspection_mode(model), torch.no_grad():
         held = as_images(images, model)
         orders = {name: [_ranks(name, values, held, rng)] for name, values in maps.items()}
         size = (len(held), held.shape[2] * held.shape[3])
         shuffled = np.broadcast_to(np.arange(size[1]), (num_random, *size))
         orders[RANDOM] = [torch.as_tensor(ranks) for ranks in rng.permuted(shuffled, axis=-1)]
-        ask = asked(model, held, target, layer, batch_size)
+        ask = resolve_target(model, held, target, layer, batch_size)
         usual = layer is None and not callable(target)
         ask = attrs.evolve(ask, probability=usual if probability is None else probability)
         counts = torch.linspace(0, size[1], num_steps + 1, dtype=torch.float64).round().long()
@@ -131,16 +137,16 @@ def _ranks(
 
 
 def _curves(
-    ask: Asked, before: Tensor, after: Tensor, orders: list[Tensor], counts: Tensor
+    ask: TargetScore, before: Tensor, after: Tensor, orders: list[Tensor], counts: Tensor
 ) -> NDArray[np.float64]:
     """Return the scores (B, S + 1) while pixels become those of `after`: a mean over orders."""
     ranks = torch.stack(orders).to(before.device)
     steps = counts.to(before.device)
     shape = (len(ranks), len(before), len(steps))
     parts = []
-    for span in spans(ranks.shape[0] * len(before) * len(steps), ask.batch_size):
+    for span in batch_slices(ranks.shape[0] * len(before) * len(steps), ask.batch_size):
         at = torch.arange(span.start, span.stop, device=before.device)
-        order, number, step = unravelled(at, shape)
+        order, number, step = unravel_index(at, shape)
         changed = (ranks[order, number] < steps[step, None]).view(-1, 1, *before.shape[2:])
         parts.append(ask(torch.where(changed, after[number], before[number]), number))
     return np.asarray(as_array(torch.cat(parts).view(shape)).mean(axis=0))

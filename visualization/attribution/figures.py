@@ -14,7 +14,7 @@ from visualization.attribution.sanity import SanityCheck
 from visualization.core.pictures import display_range, draw_image, draw_signed
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import COLORS, INK, MUTED, axis_labels, despine
-from visualization.core.words import breadth, brief, key, share_of, wrapped
+from visualization.core.words import display_width, legend, share_of, shorten, wrap
 
 TITLES: Mapping[str, str] = {
     "saliency": "gradient", "input_x_gradient": "gradient × input", "smooth_grad": "SmoothGrad",
@@ -64,7 +64,7 @@ def _(record: Attributions) -> Figure:
         image = record.images[row]
         draw_image(places[0], image, "image" if row == 0 else "", display_range(image))
         places[0].set_ylabel(
-            f"{brief(record.targets[row], 14)}\nscore {record.scores[row]:.3g}",
+            f"{shorten(record.targets[row], 14)}\nscore {record.scores[row]:.3g}",
             fontsize=8,
             color=INK,
         )
@@ -119,10 +119,10 @@ def _curves(
         color, style = styles.get(name, (MUTED, "--"))
         width = 2.4 if name == RANDOM else 1.4
         axes.plot(shares, curves[name].mean(axis=0), style, color=color, linewidth=width,
-                  label=f"{areas[name].mean():.3f}  {brief(_line(name), 22)}")  # fmt: skip
+                  label=f"{areas[name].mean():.3f}  {shorten(_line(name), 22)}")  # fmt: skip
     axes.set_xlim(0, 1)
     axes.grid(axis="y", color="#eeeeee")
-    key(
+    legend(
         axes, _CURVES, title="area under the curve, the most faithful first", title_fontsize=8,
         ncols=_beside(curves), loc="upper center", bbox_to_anchor=(0.5, -0.14),
     )  # fmt: skip
@@ -130,7 +130,7 @@ def _curves(
 
 def _beside(names: Iterable[str]) -> int:
     """Return how many of the methods' names have room beside each other in a legend."""
-    return 1 if max(breadth(_line(name)) for name in names) > _NARROW else 2
+    return 1 if max(display_width(_line(name)) for name in names) > _NARROW else 2
 
 
 def _styles() -> list[tuple[str, str]]:
@@ -179,14 +179,14 @@ def _(record: SanityCheck) -> Figure:
     _lines(right, record, record.absolute, "maps without their signs")
     left.set_ylabel("rank correlation", fontsize=9)
     lines, names = left.get_legend_handles_labels()
-    upper.legend(lines, [brief(name) for name in names], fontsize=8, frameon=False,
+    upper.legend(lines, [shorten(name) for name in names], fontsize=8, frameon=False,
                  loc="outside right center")  # fmt: skip
     grid = lower.subplots(rows, len(stages), squeeze=False)
     for row, (name, maps) in enumerate(shown.items()):
         for axes, stage in zip(grid[row], stages, strict=True):
-            title = "" if row else "\n".join(wrapped(_dotted(_stage(record, stage)), 14, 3))
+            title = "" if row else "\n".join(wrap(_dotted(_stage(record, stage)), 14, 3))
             _map(axes, maps[stage], title)
-        grid[row, 0].set_ylabel(brief(_title(name), 40), fontsize=8, color=INK)
+        grid[row, 0].set_ylabel(shorten(_title(name), 40), fontsize=8, color=INK)
     return figure
 
 
@@ -217,7 +217,7 @@ def _lines(
         axes.plot(at, _defined(found), style, marker="o", markersize=3, color=color,
                   linewidth=1.4, label=_line(name))  # fmt: skip
     axes.axhline(0, color="#dddddd", linewidth=1, zorder=0)
-    names = [brief(_stage(record, stage), 18) for stage in at]
+    names = [shorten(_stage(record, stage), 18) for stage in at]
     each = -(-len(names) // 16)
     axes.set_xticks(at[::each], names[::each], rotation=90)
     despine(axes, title)

@@ -15,15 +15,21 @@ import torch
 from torch import Tensor, nn
 
 from visualization.attribution.masking import Fill, replacement
-from visualization.core.inputs import Images, Target, as_images, as_tensor, inspecting
+from visualization.core.inputs import Images, Target, as_images, as_tensor, inspection_mode
 from visualization.core.relus import relu_rule
-from visualization.core.targets import Asked, asked, demand_count, demand_gradient, spans
+from visualization.core.targets import (
+    TargetScore,
+    batch_slices,
+    check_count,
+    resolve_target,
+    score_gradient,
+)
 from visualization.core.tracing import NamedLayer
 
 Method = Callable[..., Tensor]  # (model, images, target, **options) -> (B, C, H, W) or (B, H, W)
 
 
-def explaining(method: Method, layer: NamedLayer | None) -> Method:
+def bind_target_layer(method: Method, layer: NamedLayer | None) -> Method:
     """Return a method that explains units of a layer; None: the model's output.
 
     Most methods call that layer `layer`. A Grad-CAM calls it `of`, and `layer` that of its maps.
@@ -35,22 +41,22 @@ def explaining(method: Method, layer: NamedLayer | None) -> Method:
 
 
 def _gradients(
-    ask: Asked, images: Tensor, rows: Tensor | None = None, rule: str | None = None
+    ask: TargetScore, images: Tensor, rows: Tensor | None = None, rule: str | None = None
 ) -> Tensor:
     """Return the gradient of each variant's own score (R, C, H, W), plain or by a rule."""
     at = images.detach().clone().requires_grad_()
     with relu_rule(rule) if rule else contextlib.nullcontext():
-        return demand_gradient(ask(at, rows), at, "images")  # what is checkpointed runs again
+        return score_gradient(ask(at, rows), at, "images")  # what is checkpointed runs again
 
 
 def _by_rule(
     model: nn.Module, images: Images, target: Target, layer: NamedLayer | None, rule: str | None,
     batch_size: int | None,
 ) -> Tensor:  # fmt: skip
-    with inspecting(model):
+    with inspection_mode(model):
         held = as_images(images, model)
-        ask = asked(model, held, target, layer, batch_size, graph=True)
-        every = spans(len(held), ask.batch_size)
+        ask = resolve_target(model, held, target, layer, batch_size, graph=True)
+        every = batch_slices(len(held), ask.batch_size)
         return torch.cat([_gradients(ask.part(span), held[span], rule=rule) for span in every])
 
 
@@ -69,13 +75,14 @@ def saliency(
     Args:
         model: any module; it is left as it was.
         images: (B, C, H, W) or (C, H, W).
-        target: what is explained, as `score` takes it; None: each image's own largest class.
+        target: what is explained, as `select_target` takes it; None: each image's own largest
+            class.
         layer: dotted name of the layer whose unit is meant; None: the model's output.
         batch_size: images that run at once, which bounds the memory; None:
             at most 64, of 2²⁰ numbers together.
 
     Raises:
-        ValueError: the score has no gradient; or as `score`.
+        ValueError: the score has no gradient; or as `select_target`.
     """
     return _by_rule(model, images, target, layer, None, batch_size)
 
@@ -189,17 +196,17 @@ def integrated_gradients(
     Raises:
         ValueError: as `saliency` and `replacement`.
     """
-    demand_count(num_steps, "num_steps")
+    check_count(num_steps, "num_steps")
     places, shares = np.polynomial.legendre.leggauss(num_steps)
-    with inspecting(model):
+    with inspection_mode(model):
         held = as_images(images, model)
-        ask = asked(model, held, target, layer, batch_size, graph=True)
+        ask = resolve_target(model, held, target, layer, batch_size, graph=True)
         way = held - replacement(held, baseline, model, "baseline")
         # Nodes lie in [-1, 1]: `left` is what of the way is left to go, of the whole of it.
         left = torch.as_tensor((1 - places) / 2).to(held)
         weights = torch.as_tensor(shares / 2).to(held)
         total = torch.zeros_like(held)
-        for span in spans(len(held) * num_steps, ask.batch_size):
+        for span in batch_slices(len(held) * num_steps, ask.batch_size):
             number = torch.arange(span.start, span.stop, device=held.device)
             rows, nodes = number // num_steps, number % num_steps
             points = held[rows] - left[nodes, None, None, None] * way[rows]
@@ -233,14 +240,15 @@ def completeness_gap(
             at most 64, of 2²⁰ numbers together.
 
     Raises:
-        ValueError: as `score` and `replacement`; or attributions of another number of images.
+        ValueError: as `select_target` and `replacement`; or attributions of another number of
+            images.
     """
-    with inspecting(model), torch.no_grad():
+    with inspection_mode(model), torch.no_grad():
         held = as_images(images, model)
         if len(attributions) != len(held):
             problem = f"are of {len(attributions)} images"
             raise ValueError(f"attributions: {problem}; accepted: of the {len(held)} given")
-        ask = asked(model, held, target, layer, batch_size, graph=True)
+        ask = resolve_target(model, held, target, layer, batch_size, graph=True)
         other = replacement(held, baseline, model, "baseline")
         gains = ask.each(held) - ask.each(other)
         return as_tensor(attributions, "attributions").to(gains).flatten(1).sum(dim=1) - gains
@@ -279,21 +287,21 @@ def smooth_grad(
     Raises:
         ValueError: a setting out of range; or as the method.
     """
-    demand_count(num_samples, "num_samples")
+    check_count(num_samples, "num_samples")
     if not 0 <= noise < float("inf"):
         raise ValueError(f"noise: {noise} is not accepted; accepted: 0 or more")
     rng = np.random.default_rng(seed)
-    explain = explaining(method, layer)
-    with inspecting(model):
+    explain = bind_target_layer(method, layer)
+    with inspection_mode(model):
         held = as_images(images, model)
-        ask = asked(model, held, target, layer, batch_size, graph=True)
+        ask = resolve_target(model, held, target, layer, batch_size, graph=True)
         scale = noise * (held.amax((1, 2, 3)) - held.amin((1, 2, 3)))[:, None, None, None, None]
         totals: list[Tensor] = []
-        for samples in spans(num_samples, ask.batch_size):
+        for samples in batch_slices(num_samples, ask.batch_size):
             num = samples.stop - samples.start
             draws = torch.as_tensor(rng.standard_normal((num, *held.shape[1:]))).to(held)
             parts = []
-            for span in spans(len(held), max(1, ask.batch_size // num)):
+            for span in batch_slices(len(held), max(1, ask.batch_size // num)):
                 noisy = (held[span, None] + scale[span] * draws).flatten(0, 1)
                 rows = torch.arange(span.start, span.stop).repeat_interleave(num)
                 maps = explain(model, noisy, ask.of(rows))

@@ -11,15 +11,21 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import Images, Target, as_images, as_tensor, inspecting
-from visualization.core.targets import Asked, asked, demand_count, spans, unravelled
+from visualization.core.inputs import Images, Target, as_images, as_tensor, inspection_mode
+from visualization.core.targets import (
+    TargetScore,
+    batch_slices,
+    check_count,
+    resolve_target,
+    unravel_index,
+)
 from visualization.core.tracing import NamedLayer
 
 Size = int | tuple[int, int]  # both sides, or (rows, columns)
 Fill = float | str | Tensor | NDArray[Any]
 FILLS = ("mean", "blur")
 _WINDOW, _GRID = 3, 7  # sides that are usual, of smaller images as many as there are pixels
-_BLUR = 0.1  # standard deviation of the blur, as a share of the side
+_BLUR_SHARE = 0.1  # standard deviation of the blur, as a share of the side
 
 
 def replacement(images: Tensor, fill: Fill, model: nn.Module, name: str = "fill") -> Tensor:
@@ -57,12 +63,12 @@ def _blurred(images: Tensor) -> Tensor:
     for axis in (2, 3):
         size = images.shape[axis]
         at = torch.arange(size, device=images.device, dtype=images.dtype)
-        weights = (-0.5 * ((at[:, None] - at) / (_BLUR * size)) ** 2).exp()
+        weights = (-0.5 * ((at[:, None] - at) / (_BLUR_SHARE * size)) ** 2).exp()
         held = torch.tensordot(held, weights / weights.sum(dim=0), ([axis], [0])).movedim(-1, axis)
     return held
 
 
-def pair(size: Size, name: str, most: tuple[int, int], usual: int = 1) -> tuple[int, int]:
+def size_pair(size: Size, name: str, most: tuple[int, int], usual: int = 1) -> tuple[int, int]:
     """Return rows and columns of a size; a single number is cut to a side that is shorter.
 
     Raises:
@@ -109,7 +115,8 @@ def occlusion_map(
     Args:
         model: any module; it is left as it was.
         images: (B, C, H, W) or (C, H, W).
-        target: what is explained, as `score` takes it; None: each image's own largest class.
+        target: what is explained, as `select_target` takes it; None: each image's own largest
+            class.
         layer: dotted name of the layer whose unit is meant; None: the model's output.
         window: its sides in pixels, a number (of an image with fewer rows or columns as many as
             there are) or (rows, columns); all channels are hidden.
@@ -121,15 +128,15 @@ def occlusion_map(
             at most 256, of 2²² numbers together.
 
     Raises:
-        ValueError: a window or stride that does not fit; or as `score`.
+        ValueError: a window or stride that does not fit; or as `select_target`.
     """
-    with inspecting(model), torch.no_grad():
+    with inspection_mode(model), torch.no_grad():
         held = as_images(images, model)
         sides = (held.shape[2], held.shape[3])
-        windows = pair(window, "window", sides, _WINDOW)
-        strides = pair(stride, "stride", windows)
+        windows = size_pair(window, "window", sides, _WINDOW)
+        strides = size_pair(stride, "stride", windows)
         rows, columns = (_covers(*each, held) for each in zip(sides, windows, strides, strict=True))
-        ask = asked(model, held, target, layer, batch_size)
+        ask = resolve_target(model, held, target, layer, batch_size)
         other = replacement(held, fill, model)
         drops = _drops(ask, held, other, (rows, columns), within).to(held)
         total = torch.einsum("bij,ih,jw->bhw", drops, rows, columns)
@@ -137,7 +144,7 @@ def occlusion_map(
 
 
 def _drops(
-    ask: Asked, images: Tensor, other: Tensor, covers: tuple[Tensor, Tensor],
+    ask: TargetScore, images: Tensor, other: Tensor, covers: tuple[Tensor, Tensor],
     within: Tensor | None,
 ) -> Tensor:  # fmt: skip
     """Return the drop of the score for each image and window (B, rows, columns)."""
@@ -147,18 +154,18 @@ def _drops(
     drops = base.new_zeros(shape)
     asking = torch.ones(images.shape[0:1] + images.shape[2:], device=images.device)
     if within is not None:
-        asking = _demand_within(within, images).to(asking)
+        asking = _check_within(within, images).to(asking)
     touched = torch.einsum("bhw,ih,jw->bij", asking, rows.to(asking), columns.to(asking)) > 0
     chosen = touched.flatten().nonzero()[:, 0]
-    for span in spans(len(chosen), ask.batch_size):
-        number, row, column = unravelled(chosen[span], shape)
+    for span in batch_slices(len(chosen), ask.batch_size):
+        number, row, column = unravel_index(chosen[span], shape)
         hidden = (rows[row][:, :, None] * columns[column][:, None, :])[:, None] > 0
         scores = ask(torch.where(hidden, other[number], images[number]), number)
         drops[number, row, column] = base[number] - scores
     return drops
 
 
-def _demand_within(within: Tensor, images: Tensor) -> Tensor:
+def _check_within(within: Tensor, images: Tensor) -> Tensor:
     accepted = ((*images.shape[2:],), (len(images), *images.shape[2:]))
     held = as_tensor(within, "within")
     if tuple(held.shape) not in accepted:
@@ -193,7 +200,8 @@ def rise(
     Args:
         model: any module; it is left as it was.
         images: (B, C, H, W) or (C, H, W); each is hidden by the same masks.
-        target: what is explained, as `score` takes it; None: each image's own largest class.
+        target: what is explained, as `select_target` takes it; None: each image's own largest
+            class.
         layer: dotted name of the layer whose unit is meant; None: the model's output.
         num_masks: N, at least 2; the noise falls as 1 / √N.
         grid: cells of a mask along the image, a number (of an image with fewer rows or columns as
@@ -206,16 +214,16 @@ def rise(
             at most 256, of 2²² numbers together.
 
     Raises:
-        ValueError: a setting out of range; or as `score`.
+        ValueError: a setting out of range; or as `select_target`.
     """
-    demand_count(num_masks, "num_masks", 2)
+    check_count(num_masks, "num_masks", 2)
     if not 0 < keep < 1:
         raise ValueError(f"keep: {keep} is not accepted; accepted: between 0 and 1")
-    with inspecting(model), torch.no_grad():
+    with inspection_mode(model), torch.no_grad():
         held = as_images(images, model)
         sides = (held.shape[2], held.shape[3])
-        masks = _Masks.drawn(num_masks, pair(grid, "grid", sides, _GRID), sides, keep, seed)
-        ask = asked(model, held, target, layer, batch_size)
+        masks = _Masks.drawn(num_masks, size_pair(grid, "grid", sides, _GRID), sides, keep, seed)
+        ask = resolve_target(model, held, target, layer, batch_size)
         base = ask.each(held).cpu().double()
         other = replacement(held, fill, model)
         means, covariances = _moments(ask, held, other, masks, base)
@@ -223,7 +231,7 @@ def rise(
 
 
 def _moments(
-    ask: Asked, images: Tensor, other: Tensor, masks: "_Masks", base: Tensor
+    ask: TargetScore, images: Tensor, other: Tensor, masks: "_Masks", base: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the mean of the gain f = score - base (B,), and its covariance with masks (B, H, W).
 
@@ -232,7 +240,7 @@ def _moments(
     """
     together = torch.zeros(images.shape[0:1] + images.shape[2:], dtype=torch.float64)
     of_gains, of_masks = torch.zeros_like(together[:, 0, 0]), torch.zeros_like(together[0])
-    for span in spans(masks.num, ask.batch_size):
+    for span in batch_slices(masks.num, ask.batch_size):
         part = masks.enlarged(span, images.dtype)
         around = part.double() - masks.keep
         of_masks += around.sum(dim=0)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from visualization.attribution.cams import grad_cam, grad_cam_plus_plus
 from visualization.attribution.gradients import (
     Method,
+    bind_target_layer,
     deconvnet,
-    explaining,
     guided_backprop,
     input_x_gradient,
     integrated_gradients,
@@ -25,9 +25,9 @@ from visualization.attribution.gradients import (
     smooth_grad,
 )
 from visualization.attribution.masking import occlusion_map, rise
-from visualization.core.inputs import Images, Target, as_images, inspecting
+from visualization.core.inputs import Images, Target, as_images, inspection_mode
 from visualization.core.records import brief_repr
-from visualization.core.targets import Asked, asked
+from visualization.core.targets import TargetScore, resolve_target
 from visualization.core.tracing import NamedLayer
 
 Methods = Sequence[str] | Mapping[str, Method]
@@ -91,7 +91,7 @@ METHODS: Mapping[str, Method] = {
     "occlusion": _occlusion,
     "rise": _rise,
 }
-_OF_THE_ANSWER = ("grad_cam", "grad_cam_plus_plus")  # for a unit, their own layer must be chosen
+_CAM_METHODS = ("grad_cam", "grad_cam_plus_plus")  # for a unit, their own layer must be chosen
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
@@ -111,7 +111,7 @@ class Attributions:
     scores: NDArray[np.float64]
 
 
-def chosen_methods(
+def resolve_methods(
     methods: Methods | None, layer: NamedLayer | None = None, batch_size: int | None = None
 ) -> dict[str, Method]:
     """Return functions (model, images, target) -> Tensor by name; None: all that there are.
@@ -123,7 +123,7 @@ def chosen_methods(
     Raises:
         ValueError: an unknown name; names the nearest.
     """
-    names = [name for name in METHODS if layer is None or name not in _OF_THE_ANSWER]
+    names = [name for name in METHODS if layer is None or name not in _CAM_METHODS]
     wanted = names if methods is None else methods
     for name in wanted if not isinstance(wanted, Mapping) else ():
         if name not in names:
@@ -133,7 +133,7 @@ def chosen_methods(
     by_name = wanted if isinstance(wanted, Mapping) else {name: METHODS[name] for name in wanted}
     chosen: dict[str, Method] = {}
     for name, method in by_name.items():
-        explain = explaining(_centred(method) if _is_rise(method) else method, layer)
+        explain = bind_target_layer(_centred(method) if _is_rise(method) else method, layer)
         has_batches = "batch_size" in inspect.signature(explain).parameters
         options = {"batch_size": batch_size} if has_batches and batch_size is not None else {}
         chosen[name] = functools.partial(explain, **options)
@@ -166,7 +166,8 @@ def attributions(
     Args:
         model: any module; it is left as it was.
         images: (B, C, H, W) or (C, H, W).
-        target: what is explained, as `score` takes it; None: each image's own largest class.
+        target: what is explained, as `select_target` takes it; None: each image's own largest
+            class.
         methods: names of `METHODS`, or functions (model, images, target) -> (B, C, H, W) or
             (B, H, W) by name, with their options set by `functools.partial`; None: all of them.
         layer: dotted name of the layer whose unit is meant; None: the model's output.
@@ -179,11 +180,11 @@ def attributions(
     Raises:
         ValueError: an unknown method; or as the methods.
     """
-    chosen = chosen_methods(methods, layer, batch_size)
+    chosen = resolve_methods(methods, layer, batch_size)
     found: dict[str, Tensor] = {}
-    with inspecting(model):
+    with inspection_mode(model):
         held = as_images(images, model)
-        ask = asked(model, held, target, layer, batch_size)
+        ask = resolve_target(model, held, target, layer, batch_size)
         with torch.no_grad():
             scores = ask.each(held)
         for number, (name, method) in enumerate(chosen.items(), start=1):
@@ -195,7 +196,7 @@ def attributions(
     return Attributions(as_array(held), maps, words, as_array(scores))
 
 
-def target_words(ask: Asked, labels: Sequence[str] | None, num: int) -> list[str]:
+def target_words(ask: TargetScore, labels: Sequence[str] | None, num: int) -> list[str]:
     """Return what is explained of each image as a person would say it."""
     if callable(ask.target):
         return [getattr(ask.target, "__name__", type(ask.target).__name__)] * num

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.attribution.cams import layer_calls
-from visualization.attribution.methods import Methods, as_array, as_map, chosen_methods
+from visualization.attribution.methods import Methods, as_array, as_map, resolve_methods
 from visualization.core.errors import NothingToShow
-from visualization.core.inputs import Images, Target, as_images, copied, inspecting
+from visualization.core.inputs import Images, Target, as_images, copy_model, inspection_mode
 from visualization.core.records import brief_repr
-from visualization.core.targets import asked
+from visualization.core.targets import resolve_target
 from visualization.core.tracing import NamedLayer, find_layer, layer_names
 
 CHECKED = (
@@ -81,8 +81,8 @@ def randomisation_check(
     Args:
         model: any module; it is left as it was: a copy loses its weights.
         images: (B, C, H, W) or (C, H, W).
-        target: what is explained, as `score` takes it; None: each image's largest class as the
-            model is, throughout.
+        target: what is explained, as `select_target` takes it; None: each image's largest class as
+            the model is, throughout.
         methods: names of `METHODS`, or functions (model, images, target) -> (B, C, H, W) or
             (B, H, W) by name; None: the gradients and Grad-CAM.
         layers: dotted names, blocks with all that is in them; None: each layer with weights.
@@ -92,21 +92,21 @@ def randomisation_check(
             64, of 2²⁰ numbers together.
 
     Raises:
-        ValueError: an unknown layer or method; a layer without weights; or as `score`.
+        ValueError: an unknown layer or method; a layer without weights; or as `select_target`.
     """
-    explained = chosen_methods(CHECKED if methods is None else methods, None, batch_size)
+    explained = resolve_methods(CHECKED if methods is None else methods, None, batch_size)
     source = torch.Generator().manual_seed(seed)
     found: dict[str, list[Tensor]] = {name: [] for name in explained}
-    with inspecting(model), torch.random.fork_rng([]):
+    with inspection_mode(model), torch.random.fork_rng([]):
         held = as_images(images, model)
-        ask = asked(model, held, target, None, batch_size, graph=True)
-        double = copied(model)
+        ask = resolve_target(model, held, target, None, batch_size, graph=True)
+        double = copy_model(model)
         chosen = None if layers is None else layer_names(model, layers)
         parameters = _parameters(double, held, chosen)
         for lost in ([], *parameters.values()):
             before = [parameter.detach().clone() for parameter in lost]
             for parameter in lost:
-                _redraw(parameter, source)
+                _randomise(parameter, source)
             for name, method in explained.items():
                 found[name].append(method(double, held, ask.target).detach())
             for parameter, values in () if cascading else zip(lost, before, strict=True):
@@ -150,7 +150,7 @@ def _parameters(
     return {name: found[name] for name in sorted(found, key=end, reverse=True)}
 
 
-def _redraw(parameter: nn.Parameter, source: torch.Generator) -> None:
+def _randomise(parameter: nn.Parameter, source: torch.Generator) -> None:
     """Replace numbers by normal ones of the same mean and standard deviation."""
     held = parameter.data.cpu().double()
     drawn = torch.randn(held.shape, generator=source, dtype=torch.float64)

@@ -27,14 +27,14 @@ def as_array(
     return held
 
 
-def demand_same(name: str, shape: Sequence[int], wanted: Sequence[int], like: str) -> None:
+def check_shape(name: str, shape: Sequence[int], wanted: Sequence[int], like: str) -> None:
     """Raise a ValueError unless a shape is the one that goes with `like`."""
     if tuple(shape) != tuple(wanted):
         problem = f"shape {tuple(shape)} does not go with {like}"
         raise ValueError(f"{name}: {problem}; accepted: {tuple(wanted)}")
 
 
-def demand_quantity(name: str, values: NDArray[Any]) -> None:
+def check_quantity(name: str, values: NDArray[Any]) -> None:
     """Raise a ValueError unless values are categories (integers, booleans) or numbers, NaN too."""
     if values.dtype.kind not in "biuf":
         problem = f"values of type {values.dtype} are not accepted"
@@ -43,7 +43,7 @@ def demand_quantity(name: str, values: NDArray[Any]) -> None:
         raise ValueError(f"{name}: inf is not accepted; accepted: numbers, or NaN")
 
 
-def deviation(values: NDArray[Any]) -> NDArray[np.float64]:
+def unit_deviations(values: NDArray[Any]) -> NDArray[np.float64]:
     """Return each unit's standard deviation (U,) over all axes of values (…, U) but the last."""
     flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
     return np.asarray(flat.std(axis=0))

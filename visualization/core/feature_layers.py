@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from visualization.core.errors import NothingToShow
-from visualization.core.inputs import Images, inspecting, one_image
-from visualization.core.tracing import tapped
+from visualization.core.inputs import Images, inspection_mode, one_image
+from visualization.core.tracing import intercept_outputs
 
 ACTIVATIONS = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
@@ -62,7 +62,7 @@ def _calls(model: nn.Module, image: Tensor) -> list[tuple[str, nn.Module]]:
         ran.append((name, is_tensor and output.ndim == 4, is_tensor and output.requires_grad))
 
     taps = {name: functools.partial(note, name) for name in leaves}
-    with inspecting(model), tapped(model, taps):
+    with inspection_mode(model), intercept_outputs(model, taps):
         model(image.requires_grad_().clone())
     totals, seen = Counter(name for name, _, _ in ran), Counter[str]()
     found: list[tuple[str, nn.Module]] = []

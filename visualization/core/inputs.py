@@ -14,34 +14,34 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.layout import channels_first, tapped_maps, unit_axes
-from visualization.core.preserve import demand_module, given_copies, untouched
-from visualization.core.tracing import NamedLayer, find_layer, layer_name, tapped
+from visualization.core.layout import channels_first, intercept_maps, unit_axes
+from visualization.core.preserve import check_module, clone_inputs, preserve_state
+from visualization.core.tracing import NamedLayer, find_layer, intercept_outputs, layer_name
 
 Images = Tensor | NDArray[Any]
 Unit = tuple[int, int, int]  # channel, row, column of a feature map
-Pick = Callable[[Any], Tensor]  # from a raw output, however it is packed, to a part of it
-Place = int | tuple[int, ...] | Sequence[int] | Tensor | NDArray[Any] | None
-Target = Place | Pick
+OutputSelector = Callable[[Any], Tensor]  # from a raw output, however it is packed, to a part of it
+TargetIndex = int | tuple[int, ...] | Sequence[int] | Tensor | NDArray[Any] | None
+Target = TargetIndex | OutputSelector
 
 
 @contextlib.contextmanager
-def inspecting(model: nn.Module) -> Iterator[None]:
-    """Run a block on a model that is left as it was: see `untouched`.
+def inspection_mode(model: nn.Module) -> Iterator[None]:
+    """Run a block on a model that is left as it was: see `preserve_state`.
 
     In the block its parameters ask for no gradients, which saves their half of each backward pass,
     gradients are on, and recurrent layers have a backward pass in evaluation mode on a GPU too.
     """
-    demand_module(model)
+    check_module(model)
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     cudnn = torch.backends.cudnn
     flags = cudnn.flags(enabled=False) if recurrent else contextlib.nullcontext()
-    with untouched(model), flags, torch.inference_mode(False), torch.enable_grad():
+    with preserve_state(model), flags, torch.inference_mode(False), torch.enable_grad():
         model.requires_grad_(False)
         yield
 
 
-def home(
+def device_and_dtype(
     model: nn.Module, otherwise: torch.dtype | None = None
 ) -> tuple[torch.device, torch.dtype]:
     """Return the device and the floating type of a model's parameters, or of its buffers.
@@ -79,14 +79,14 @@ def as_tensor(values: Any, name: str = "values") -> Tensor:
     return torch.from_numpy(np.array(array, f"={array.dtype.kind}{size}", order="C"))
 
 
-def widened(values: Tensor) -> Tensor:
+def at_least_float32(values: Tensor) -> Tensor:
     """Return numbers of at least 32 bits: of fewer, numpy and much of torch know too little."""
     return values.float() if values.is_floating_point() and values.dtype.itemsize < 4 else values
 
 
 def as_record(values: Tensor) -> Tensor:
     """Return a tensor as records that hold tensors do: on the CPU, and `numpy()` takes it."""
-    return widened(values.detach()).cpu()
+    return at_least_float32(values.detach()).cpu()
 
 
 def as_array(values: Tensor) -> NDArray[Any]:
@@ -106,7 +106,7 @@ def as_images(images: Images, model: nn.Module, name: str = "images") -> Tensor:
     held = as_tensor(images, name)
     if held.is_complex():
         raise ValueError(f"{name}: {held.dtype} is not accepted; accepted: real numbers")
-    device, dtype = home(model, held.dtype if held.is_floating_point() else None)
+    device, dtype = device_and_dtype(model, held.dtype if held.is_floating_point() else None)
     if held.ndim not in (3, 4) or 0 in held.shape:
         accepted = "(images, channels, height, width) or (channels, height, width), none of them 0"
         raise ValueError(f"{name}: shape {tuple(held.shape)} is not accepted; accepted: {accepted}")
@@ -151,12 +151,12 @@ def activation(model: nn.Module, images: Tensor, layer: NamedLayer | None = None
     Raises:
         ValueError: no such layer; it was never called; or it puts out no single tensor.
     """
-    name = named(model, layer)
-    with given_copies(model):
+    name = optional_layer_name(model, layer)
+    with clone_inputs(model):
         if name:
-            return demand_tensor(_first_call(model, images, name, tapped_maps), repr(name))
+            return check_tensor(_first_call(model, images, name, intercept_maps), repr(name))
         with unit_axes(model) as axis:
-            return demand_tensor(channels_first(model(images), axis, model), "the model")
+            return check_tensor(channels_first(model(images), axis, model), "the model")
 
 
 def raw_output(model: nn.Module, images: Tensor, layer: NamedLayer | None = None) -> Any:
@@ -165,21 +165,23 @@ def raw_output(model: nn.Module, images: Tensor, layer: NamedLayer | None = None
     Raises:
         ValueError: no such layer; or it was never called.
     """
-    name = named(model, layer)
-    with given_copies(model):
-        return _first_call(model, images, name, tapped) if name else model(images)
+    name = optional_layer_name(model, layer)
+    with clone_inputs(model):
+        return _first_call(model, images, name, intercept_outputs) if name else model(images)
 
 
 def _first_call(model: nn.Module, images: Tensor, layer: str, tap: Any) -> Any:
     outputs: list[Any] = []
-    with tap(model, {one_call(model, layer): outputs.append}, stop=True):
+    with tap(model, {numbered_call(model, layer): outputs.append}, stop=True):
         model(images)
     if not outputs:
         raise ValueError(f"layer: {layer!r} was not called while the model ran")
     return outputs[0]
 
 
-def named(model: nn.Module, layer: NamedLayer | None, place: str = "layer") -> str | None:
+def optional_layer_name(
+    model: nn.Module, layer: NamedLayer | None, place: str = "layer"
+) -> str | None:
     """Return the name of a layer that is given by its name or as a module; None: of the output.
 
     Raises:
@@ -188,7 +190,7 @@ def named(model: nn.Module, layer: NamedLayer | None, place: str = "layer") -> s
     return None if layer is None else layer_name(model, layer, place)
 
 
-def one_call(model: nn.Module, layer: str) -> str:
+def numbered_call(model: nn.Module, layer: str) -> str:
     """Return a layer's name with the number of the call that is meant: the first, if it has none.
 
     Raises:
@@ -197,7 +199,7 @@ def one_call(model: nn.Module, layer: str) -> str:
     return layer if find_layer(model, layer).call is not None else f"{layer}@0"
 
 
-def copied(model: nn.Module) -> nn.Module:
+def copy_model(model: nn.Module) -> nn.Module:
     """Return a deep copy of a model, also of one that keeps results of its last pass."""
     results = {
         id(value): value.detach().clone()
@@ -208,7 +210,7 @@ def copied(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, results)
 
 
-def demand_tensor(output: Any, name: str) -> Tensor:
+def check_tensor(output: Any, name: str) -> Tensor:
     """Return an output that is a single tensor, (B, …).
 
     Raises:
@@ -223,7 +225,7 @@ def demand_tensor(output: Any, name: str) -> Tensor:
     raise ValueError(f"layer: {problem}; accepted: layers that put out one tensor")
 
 
-def picked(output: Any, pick: Pick | None) -> Tensor:
+def select_output(output: Any, pick: OutputSelector | None) -> Tensor:
     """Return the one tensor (B, …) that is meant of what a model puts out.
 
     Args:
@@ -237,7 +239,7 @@ def picked(output: Any, pick: Pick | None) -> Tensor:
     if pick is not None and not isinstance(part, Tensor):
         problem = f"the function returns a {type(part).__name__}"
         raise ValueError(f"output: {problem}; accepted: one tensor of what the model puts out")
-    return demand_tensor(part, "the model")
+    return check_tensor(part, "the model")
 
 
 def as_logits(output: Tensor) -> Tensor:
@@ -259,7 +261,7 @@ def is_softmax(output: Tensor) -> bool:
     return bool(((sums - 1).abs() <= rounding).all())
 
 
-def score(output: Tensor, target: Place) -> Tensor:
+def select_target(output: Tensor, target: TargetIndex) -> Tensor:
     """Return one number for each image (B,) of an output (B, K) or (B, C, H, W).
 
     Args:
@@ -275,21 +277,21 @@ def score(output: Tensor, target: Place) -> Tensor:
             an output such as (B, time, K), in which it could mean several things.
     """
     flat = output[:, None] if output.ndim == 1 else output
-    chosen = one_target(target)
+    chosen = normalise_target(target)
     if chosen is None:
         if flat.ndim != 2:
             problem = f"None is not accepted for an output of shape {tuple(output.shape)}"
-            raise ValueError(f"target: {problem}; accepted: {_places(flat)}")
+            raise ValueError(f"target: {problem}; accepted: {_accepted_targets(flat)}")
         return flat.amax(dim=1)
     if isinstance(chosen, tuple) and len(chosen) == flat.ndim - 1:
-        return _picked(flat, chosen)
-    demand_channels_first(flat, "target", str(target))
+        return _select_unit(flat, chosen)
+    check_channels_first(flat, "target", str(target))
     if isinstance(chosen, (int, tuple)):
-        return _picked(flat, chosen if isinstance(chosen, tuple) else (chosen,))
-    return _each_picked(flat, chosen.to(output.device))
+        return _select_unit(flat, chosen if isinstance(chosen, tuple) else (chosen,))
+    return _select_per_image(flat, chosen.to(output.device))
 
 
-def one_target(target: Place) -> int | tuple[int, ...] | Tensor | None:
+def normalise_target(target: TargetIndex) -> int | tuple[int, ...] | Tensor | None:
     """Return a target in one of few forms: a number, a place, a number for each image (B,), None.
 
     Raises:
@@ -302,15 +304,15 @@ def one_target(target: Place) -> int | tuple[int, ...] | Tensor | None:
     return int(numbers) if is_one else numbers
 
 
-def demand_channels_first(output: Tensor, name: str, target: str) -> None:
+def check_channels_first(output: Tensor, name: str, target: str) -> None:
     """Raise a ValueError unless a single number says what is meant of an output."""
     if output.ndim not in (2, 4):
         shape = tuple(output.shape)
         problem = f"{target} does not say what is meant of an output of shape {shape}"
-        raise ValueError(f"{name}: {problem}; accepted: {_places(output)}")
+        raise ValueError(f"{name}: {problem}; accepted: {_accepted_targets(output)}")
 
 
-def _places(output: Tensor) -> str:
+def _accepted_targets(output: Tensor) -> str:
     """Return what says which number of an output (B, …) is meant, in words."""
     function = "a function of the output that returns (B,)"
     if output.ndim == 4:
@@ -318,15 +320,15 @@ def _places(output: Tensor) -> str:
     return f"a tuple of {output.ndim - 1} numbers, one for each axis after the first, or {function}"
 
 
-def _picked(output: Tensor, place: tuple[int, ...]) -> Tensor:
-    demand_unit(place, tuple(output.shape[1:]))
+def _select_unit(output: Tensor, place: tuple[int, ...]) -> Tensor:
+    check_unit(place, tuple(output.shape[1:]))
     held = output
     for at in place:
         held = held.select(1, at)
     return held.flatten(1).mean(dim=1) if held.ndim > 1 else held
 
 
-def demand_unit(unit: Sequence[int], shape: Sequence[int], name: str = "target") -> None:
+def check_unit(unit: Sequence[int], shape: Sequence[int], name: str = "target") -> None:
     """Raise a ValueError unless a unit, or a channel (channel,), is one of an output's (C, …)."""
     if len(unit) not in (1, len(shape)):
         form = "(channel, row, column)" if len(shape) == 3 else f"{len(shape)} numbers"
@@ -339,12 +341,12 @@ def demand_unit(unit: Sequence[int], shape: Sequence[int], name: str = "target")
             raise ValueError(f"{name}: {of} {at} does not exist; accepted: 0 to {size - 1}")
 
 
-def _each_picked(output: Tensor, numbers: Tensor) -> Tensor:
+def _select_per_image(output: Tensor, numbers: Tensor) -> Tensor:
     if numbers.ndim != 1 or len(numbers) != len(output) or numbers.is_floating_point():
         problem = f"{numbers.dtype} of shape {tuple(numbers.shape)} does not go with"
         accepted = f"{len(output)} whole numbers, one for each image"
         raise ValueError(f"target: {problem} {len(output)} images; accepted: {accepted}")
     for bound in (int(numbers.min()), int(numbers.max())):
-        demand_unit((bound,), tuple(output.shape[1:]))
+        check_unit((bound,), tuple(output.shape[1:]))
     held = output[torch.arange(len(output), device=output.device), numbers.long()]
     return held.flatten(1).mean(dim=1) if held.ndim > 1 else held

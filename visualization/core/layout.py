@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from visualization.core.preserve import hooks
-from visualization.core.tracing import find_layer, tapped
+from visualization.core.tracing import find_layer, intercept_outputs
 
 UnitAxis = Callable[[nn.Module, Tensor], int]
 _LAST = (nn.Linear, nn.Bilinear, nn.RMSNorm, nn.Embedding)
@@ -63,10 +63,10 @@ def channels_first(output: Any, axis: UnitAxis, module: nn.Module) -> Any:
 
 
 @contextlib.contextmanager
-def tapped_maps(
+def intercept_maps(
     model: nn.Module, taps: Mapping[str, Callable[[Any], Any]], *, stop: bool = False
 ) -> Iterator[None]:
-    """Do as `tapped`, with feature maps as (B, C, H, W) also where a layer puts out (B, H, W, C).
+    """Intercept outputs, feature maps as (B, C, H, W) also where a layer puts out (B, H, W, C).
 
     What a function returns in their place is moved back.
     """
@@ -84,5 +84,5 @@ def tapped_maps(
 
             return take
 
-        with tapped(model, {name: moving(name) for name in taps}, stop=stop):
+        with intercept_outputs(model, {name: moving(name) for name in taps}, stop=stop):
             yield

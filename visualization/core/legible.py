@@ -16,7 +16,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox, BboxBase
 
-from visualization.core.words import wrapped
+from visualization.core.words import wrap
 
 SPARE = "left out where it would lie over another"  # marks (as gid) such texts
 _FONTS = (
@@ -186,7 +186,7 @@ def _fit(text: Text, whole: dict[Text, str], room: float, renderer: RendererAgg)
     if max(map(size, before.split("\n"))) <= room:
         return False
     each = max(1, _LINES // len(given))
-    text.set_text("\n".join(line for words in given for line in wrapped(words, room, each, size)))
+    text.set_text("\n".join(line for words in given for line in wrap(words, room, each, size)))
     return text.get_text() != before
 
 

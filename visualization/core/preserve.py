@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from visualization.core.packing import each_tensor
+from visualization.core.packing import map_tensors
 
-_COPYING: set[nn.Module] = set()  # models that get copies of their inputs
-_UNTOUCHED: set[nn.Module] = set()  # models whose gradients an outer block puts back
+_CLONING: set[nn.Module] = set()  # models that get copies of their inputs
+_PRESERVED: set[nn.Module] = set()  # models whose gradients an outer block puts back
 
 
 class _Removable(Protocol):
@@ -45,16 +45,16 @@ def uncompiled() -> Iterator[None]:
         yield
 
 
-def demand_module(model: object) -> None:
+def check_module(model: object) -> None:
     """Raise a ValueError unless a model is a module whose layers can be hooked."""
     if not isinstance(model, nn.Module):
         kind = type(model).__name__
         raise ValueError(f"model: a {kind} is not accepted; accepted: an nn.Module")
     if isinstance(model, torch.jit.ScriptModule):
-        raise closed(model)
+        raise closed_module_error(model)
 
 
-def closed(module: nn.Module) -> ValueError:
+def closed_module_error(module: nn.Module) -> ValueError:
     """Return the error of a module that torch scripted or exported, or that holds such a one."""
     problem = f"a {type(module).__name__} with scripted, frozen or exported code shows no layers"
     accepted = "the nn.Module that it was made from; or a module that calls a scripted or traced "
@@ -75,7 +75,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             modes.update({module: module.training for module in model.modules()})
             model.eval()
         except (AttributeError, NotImplementedError) as error:
-            raise closed(model) from error
+            raise closed_module_error(model) from error
         yield
     finally:
         for module, mode in modes.items():
@@ -83,26 +83,26 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def given_copies(model: nn.Module) -> Iterator[None]:
+def clone_inputs(model: nn.Module) -> Iterator[None]:
     """Let a model get copies of what it is called with, which it may change in place."""
-    if model in _COPYING:
+    if model in _CLONING:
         yield
         return
 
     def copied(_: nn.Module, args: Any, kwargs: Any) -> Any:
-        return each_tensor((args, kwargs), Tensor.clone)
+        return map_tensors((args, kwargs), Tensor.clone)
 
     handle = model.register_forward_pre_hook(copied, prepend=True, with_kwargs=True)
-    _COPYING.add(model)
+    _CLONING.add(model)
     try:
         with hooks([handle]):
             yield
     finally:
-        _COPYING.discard(model)
+        _CLONING.discard(model)
 
 
 @contextlib.contextmanager
-def _ordinary(model: nn.Module) -> Iterator[None]:
+def _without_inference_tensors(model: nn.Module) -> Iterator[None]:
     """Replace what was made under `torch.inference_mode` by copies, which autograd can save."""
     places = [
         (module, name, tensor)
@@ -127,18 +127,18 @@ def _ordinary(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _gradients_kept(model: nn.Module) -> Iterator[None]:
+def _gradients_restored(model: nn.Module) -> Iterator[None]:
     """Put back each parameter's gradient, and whether it asks for one."""
     asking = {p: p.requires_grad for p in model.parameters()}
     gradients = {p: p.grad for p in asking}
-    outermost = model not in _UNTOUCHED  # whose copies serve for all blocks within it
+    outermost = model not in _PRESERVED  # whose copies serve for all blocks within it
     values = [(g, g.clone()) for g in gradients.values() if g is not None and outermost]
-    _UNTOUCHED.add(model)
+    _PRESERVED.add(model)
     try:
         yield
     finally:
         if outermost:
-            _UNTOUCHED.discard(model)
+            _PRESERVED.discard(model)
         for parameter, asks in asking.items():
             parameter.requires_grad_(asks)
             parameter.grad = gradients[parameter]
@@ -147,7 +147,7 @@ def _gradients_kept(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
+def preserve_state(model: nn.Module) -> Iterator[None]:
     """Run a block with `model` in evaluation mode; afterwards all is as before.
 
     Put back are each module's mode, each parameter's gradient and whether it asks for one, and the
@@ -158,11 +158,11 @@ def untouched(model: nn.Module) -> Iterator[None]:
     Raises:
         ValueError: `model` is no module, or one that torch scripted or exported.
     """
-    demand_module(model)
+    check_module(model)
     tensors = itertools.chain(model.parameters(), model.buffers())
     devices = {tensor.device for tensor in tensors if tensor.device.type == "cuda"}
     with (
-        torch.random.fork_rng(devices), evaluation_mode(model), _ordinary(model),
-        _gradients_kept(model), given_copies(model),
+        torch.random.fork_rng(devices), evaluation_mode(model), _without_inference_tensors(model),
+        _gradients_restored(model), clone_inputs(model),
     ):  # fmt: skip
         yield

@@ -11,27 +11,27 @@ import torch
 from torch import Tensor, nn
 
 from visualization.core.inputs import (
-    Pick,
+    OutputSelector,
     Target,
     activation,
     as_logits,
-    named,
-    one_target,
+    normalise_target,
+    optional_layer_name,
     raw_output,
-    score,
+    select_target,
 )
 from visualization.core.tracing import NamedLayer
 
 
 @attrs.frozen(eq=False)
-class Asked:
+class TargetScore:
     """A score of a model or a layer, the same one for all variants of an image.
 
     Attributes:
         model: the module.
         layer: dotted name; None: the model's output.
-        target: what `score` takes, but None; a number for each image (B,) is held on the CPU. A
-            function gets the raw output for variants and returns their scores (R,).
+        target: what `select_target` takes, but None; a number for each image (B,) is held on the
+            CPU. A function gets the raw output for variants and returns their scores (R,).
         batch_size: images that run at once.
         probability: the score is the target's share under a softmax over the classes (B, K), or of
             an output that is a softmax already the target's number.
@@ -39,11 +39,11 @@ class Asked:
 
     model: nn.Module
     layer: str | None
-    target: int | tuple[int, ...] | Tensor | Pick
+    target: int | tuple[int, ...] | Tensor | OutputSelector
     batch_size: int = 64
     probability: bool = False
 
-    def of(self, rows: Tensor | None) -> int | tuple[int, ...] | Tensor | Pick:
+    def of(self, rows: Tensor | None) -> int | tuple[int, ...] | Tensor | OutputSelector:
         """Return the target of variants of images `rows` (R,); None: of each image in order."""
         if rows is None or not isinstance(self.target, Tensor):
             return self.target
@@ -54,11 +54,11 @@ class Asked:
         target = self.of(rows)
         if callable(target):
             answer = raw_output(self.model, variants, self.layer)
-            return _each_number(target(answer), len(variants))
+            return _check_scores(target(answer), len(variants))
         output = activation(self.model, variants, self.layer)
-        return score(_softmax(output) if self.probability else output, target)
+        return select_target(_softmax(output) if self.probability else output, target)
 
-    def part(self, span: slice) -> "Asked":
+    def part(self, span: slice) -> "TargetScore":
         """Return the same for some of the images."""
         if not isinstance(self.target, Tensor):
             return self
@@ -67,11 +67,11 @@ class Asked:
     def each(self, images: Tensor) -> Tensor:
         """Return the scores (B,) of the images themselves."""
         numbers = torch.arange(len(images), device=images.device)
-        parts = (numbers[span] for span in spans(len(images), self.batch_size))
+        parts = (numbers[span] for span in batch_slices(len(images), self.batch_size))
         return torch.cat([self(images[rows], rows) for rows in parts])
 
 
-def _each_number(scores: Any, num: int) -> Tensor:
+def _check_scores(scores: Any, num: int) -> Tensor:
     """Return what a function gave as the scores of variants, if it is one number for each."""
     if not isinstance(scores, Tensor) or scores.shape != (num,):
         given = tuple(scores.shape) if isinstance(scores, Tensor) else repr(scores)
@@ -87,7 +87,7 @@ def _softmax(output: Tensor) -> Tensor:
     return as_logits(output).softmax(dim=1)
 
 
-def fitting(batch_size: int | None, images: Tensor, *, graph: bool = False) -> int:
+def resolve_batch_size(batch_size: int | None, images: Tensor, *, graph: bool = False) -> int:
     """Return how many images run at once: as given, or as many as a budget of memory is for.
 
     The budget is of numbers in the images (B, C, H, W): 2²² of them, 16 MB in single precision, at
@@ -98,44 +98,47 @@ def fitting(batch_size: int | None, images: Tensor, *, graph: bool = False) -> i
         ValueError: a number below 1.
     """
     if batch_size is not None:
-        demand_count(batch_size, "batch_size")
+        check_count(batch_size, "batch_size")
         return batch_size
     budget, most = (2**20, 64) if graph else (2**22, 256)
     return max(1, min(most, budget // images[0].numel()))
 
 
-def asked(
+def resolve_target(
     model: nn.Module, images: Tensor, target: Target, layer: NamedLayer | None,
     batch_size: int | None, *, graph: bool = False,
-) -> Asked:  # fmt: skip
+) -> TargetScore:  # fmt: skip
     """Settle what is asked: with a target of None, the largest class of each image (B, C, H, W).
 
     Otherwise a masked or noisy image would be scored by another class than the image. So is how
-    many images run at once, with a graph or without: see `fitting`.
+    many images run at once, with a graph or without: see `resolve_batch_size`.
 
     Raises:
-        ValueError: as `activation` and `score`.
+        ValueError: as `activation` and `select_target`.
     """
-    size, name = fitting(batch_size, images, graph=graph), named(model, layer)
-    chosen = target if callable(target) else one_target(target)
+    size, name = (
+        resolve_batch_size(batch_size, images, graph=graph),
+        optional_layer_name(model, layer),
+    )
+    chosen = target if callable(target) else normalise_target(target)
     if isinstance(chosen, (int, tuple)) or callable(chosen):
-        return Asked(model, name, chosen, size)
+        return TargetScore(model, name, chosen, size)
     with torch.no_grad():
-        parts = (images[span] for span in spans(len(images), size))
+        parts = (images[span] for span in batch_slices(len(images), size))
         output = torch.cat([activation(model, part, name) for part in parts])
-        score(output, chosen)  # raises what there is to raise before the work begins
+        select_target(output, chosen)  # raises what there is to raise before the work begins
     if chosen is None:
-        return Asked(model, name, output.reshape(len(output), -1).argmax(dim=1).cpu(), size)
-    return Asked(model, name, chosen.cpu(), size)
+        return TargetScore(model, name, output.reshape(len(output), -1).argmax(dim=1).cpu(), size)
+    return TargetScore(model, name, chosen.cpu(), size)
 
 
-def spans(num: int, size: int) -> Iterator[slice]:
+def batch_slices(num: int, size: int) -> Iterator[slice]:
     """Yield slices of at most `size` that make up `num`."""
     for first in range(0, num, size):
         yield slice(first, min(first + size, num))
 
 
-def unravelled(places: Tensor, shape: Sequence[int]) -> list[Tensor]:
+def unravel_index(places: Tensor, shape: Sequence[int]) -> list[Tensor]:
     """Return the indices along each axis of places in a flattened array (N,) each.
 
     `torch.unravel_index` does the same, but its first call imports for a second or more.
@@ -147,13 +150,13 @@ def unravelled(places: Tensor, shape: Sequence[int]) -> list[Tensor]:
     return indices
 
 
-def demand_count(number: int, name: str, least: int = 1) -> None:
+def check_count(number: int, name: str, least: int = 1) -> None:
     """Raise a ValueError unless a number is at least `least`."""
     if number < least:
         raise ValueError(f"{name}: {number} is not accepted; accepted: {least} or more")
 
 
-def demand_gradient(scores: Tensor, of: Tensor, name: str) -> Tensor:
+def score_gradient(scores: Tensor, of: Tensor, name: str) -> Tensor:
     """Return the gradient of the sum of scores with respect to a tensor, detached.
 
     Raises:
@@ -161,11 +164,11 @@ def demand_gradient(scores: Tensor, of: Tensor, name: str) -> Tensor:
     """
     (gradient,) = _gradients(scores, [of])
     if gradient is None:
-        raise without_gradient(name)
+        raise no_gradient_error(name)
     return gradient.detach()
 
 
-def demand_last(scores: Tensor, tensors: Mapping[str, Tensor]) -> str:
+def last_dependency(scores: Tensor, tensors: Mapping[str, Tensor]) -> str:
     """Return the name of the last of some tensors that scores depend on.
 
     Raises:
@@ -174,7 +177,7 @@ def demand_last(scores: Tensor, tensors: Mapping[str, Tensor]) -> str:
     gradients = _gradients(scores, list(tensors.values()))
     names = [name for name, grad in zip(tensors, gradients, strict=True) if grad is not None]
     if not names:
-        raise without_gradient("any feature map")
+        raise no_gradient_error("any feature map")
     return names[-1]
 
 
@@ -187,7 +190,7 @@ def _gradients(scores: Tensor, of: Sequence[Tensor]) -> Sequence[Tensor | None]:
     return [next(found) if tensor.requires_grad else None for tensor in of]
 
 
-def without_gradient(name: str) -> ValueError:
+def no_gradient_error(name: str) -> ValueError:
     """Return the error that a score does not follow from something by differentiable steps."""
     accepted = "a score that follows from it by steps with a derivative"
     problem = f"the score has no gradient with respect to {name}"

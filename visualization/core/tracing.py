@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from visualization.core.packing import each_tensor
-from visualization.core.preserve import demand_module, hooks
+from visualization.core.packing import map_tensors
+from visualization.core.preserve import check_module, hooks
 
 NamedLayer = str | nn.Module  # a layer's dotted name, or the module itself
 
-_SHOWN = 12  # names that an error lists
+_MAX_LISTED_NAMES = 12  # names that an error lists
 
 
 class Layer(NamedTuple):
@@ -28,7 +28,7 @@ class Layer(NamedTuple):
     call: int | None
 
 
-class _Left(Exception):  # noqa: N818 - no error: the pass has come as far as it is wanted
+class _StopForward(Exception):  # noqa: N818 - no error: the pass has come as far as it is wanted
     """Thrown through a forward pass to leave it."""
 
 
@@ -64,7 +64,7 @@ def layer_name(model: nn.Module, layer: NamedLayer, place: str = "layer") -> str
     """
     if isinstance(layer, str):
         return layer
-    demand_module(model)
+    check_module(model)
     modules = dict(model.named_modules())
     if isinstance(layer, nn.Module):
         for name, module in modules.items():
@@ -95,7 +95,7 @@ def find_layer(model: nn.Module, layer: NamedLayer, place: str = "layer") -> Lay
             module that torch scripted, where nothing can be seen.
     """
     name = layer_name(model, layer, place)
-    demand_module(model)
+    check_module(model)
     dotted, at, number = name.partition("@")
     modules = dict(model.named_modules(remove_duplicate=False))
     if dotted not in modules:
@@ -123,11 +123,11 @@ def _hides(module: nn.Module, name: str, layer: str) -> bool:
 def _listed(names: Iterable[str]) -> str:
     """Return the first of the names of layers, for an error."""
     known = [name for name in names if name]
-    return ", ".join(known[:_SHOWN]) + (", …" if len(known) > _SHOWN else "")
+    return ", ".join(known[:_MAX_LISTED_NAMES]) + (", …" if len(known) > _MAX_LISTED_NAMES else "")
 
 
 @contextlib.contextmanager
-def tapped(
+def intercept_outputs(
     model: nn.Module, taps: Mapping[str, Callable[[Any], Any]], *, stop: bool = False
 ) -> Iterator[None]:
     """Call a function with each output of named layers; what it returns goes on in its place.
@@ -161,13 +161,13 @@ def tapped(
                 output = output if replaced is None else replaced
                 awaited.discard(name)
         if leaves and depth[0] and not awaited:
-            raise _Left
+            raise _StopForward
         return output
 
     modules = {layer.module for layer in found.values()}
     with hooks(module.register_forward_hook(hook) for module in modules):
         if leaves:
-            with _left_early(model, begin, end):
+            with _stoppable(model, begin, end):
                 yield
         else:
             ends = model.register_forward_hook(end, always_call=True)
@@ -176,7 +176,7 @@ def tapped(
 
 
 @contextlib.contextmanager
-def _left_early(
+def _stoppable(
     model: nn.Module, begin: Callable[[], None], end: Callable[[], None]
 ) -> Iterator[None]:
     """Let passes of a model return None where `_Left` is thrown through them."""
@@ -186,7 +186,7 @@ def _left_early(
         begin()
         try:
             return original(*args, **kwargs)
-        except _Left:
+        except _StopForward:
             return None
         finally:
             end()
@@ -236,9 +236,9 @@ def trace(
     def record(name: str) -> Callable[[Any], Any]:
         def take(output: Any) -> Any:
             seen[name].append(output)
-            return each_tensor(output, Tensor.clone)
+            return map_tensors(output, Tensor.clone)
 
         return take
 
-    with tapped(model, {name: record(name) for name in names}, stop=stop):
+    with intercept_outputs(model, {name: record(name) for name in names}, stop=stop):
         yield seen

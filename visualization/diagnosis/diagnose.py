@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 
 from visualization.diagnosis import fit, signals, sizes, steps
-from visualization.diagnosis.case import MORE, Case
+from visualization.diagnosis.evidence import MORE, RunEvidence
 from visualization.diagnosis.findings import Answer, Diagnosis, Finding
 from visualization.diagnosis.signals import is_cut_off
 
@@ -17,7 +17,7 @@ class Question:
 
     name: str
     words: str
-    answer: Callable[[Case], Answer]
+    answer: Callable[[RunEvidence], Answer]
     causes: tuple[str, ...] = ()  # the first that is a problem, and earlier in `order`
 
 
@@ -25,14 +25,14 @@ _RATE = ("learning rate too high", "learning rate too low")
 _INSIDE = ("exploding gradients", "saturated units", "dead units", "vanishing gradients")
 # Each is tried out by itself: what a trial mends best is the cause of the others. Of those whose
 # trials learned about as much the first is.
-_TRIED = {
+_TRIAL_SETTINGS = {
     "dropout too strong": "dropout=",
     "learning rate too high": "learning_rate=",
     "model too deep": "num_layers=",
     "model too small": "hidden_size=",
     "learning rate too low": "learning_rate=",
 }
-_ROOTS = (*_TRIED, "sequence too long", *_INSIDE)
+_ROOTS = (*_TRIAL_SETTINGS, "sequence too long", *_INSIDE)
 _ALL = (*_ROOTS, "cannot learn one batch", "cannot learn an easy task")
 
 QUESTIONS = (
@@ -49,9 +49,9 @@ QUESTIONS = (
     Question("noisy validation", "Is the validation score precise enough?", fit.noise,
              (*_RATE, "spikes")),
     Question("learning rate too high", "Is the learning rate too high?", steps.rate_high,
-             tuple(_TRIED)),
+             tuple(_TRIAL_SETTINGS)),
     Question("learning rate too low", "Is the learning rate too low?", steps.rate_low,
-             tuple(_TRIED)),
+             tuple(_TRIAL_SETTINGS)),
     Question("spikes", "Does the training loss jump?", steps.spikes,
              ("learning rate too high", "exploding gradients")),
     Question("plateau", "Does the training loss stand still?", steps.plateau,
@@ -69,14 +69,16 @@ QUESTIONS = (
     Question("sequence too long", "Are the sequences too long to learn from?", sizes.length,
              ("learning rate too high", "model too deep", "exploding gradients",
               "vanishing gradients", "cannot learn one batch")),
-    Question("model too small", "Has the model too few units?", sizes.small, tuple(_TRIED)),
-    Question("model too deep", "Has the model too many layers?", sizes.deep, tuple(_TRIED)),
+    Question("model too small", "Has the model too few units?", sizes.small,
+             tuple(_TRIAL_SETTINGS)),
+    Question("model too deep", "Has the model too many layers?", sizes.deep,
+             tuple(_TRIAL_SETTINGS)),
     Question("dropout too strong", "Does dropout leave too little to learn with?", sizes.dropout,
-             tuple(_TRIED)),
+             tuple(_TRIAL_SETTINGS)),
 )  # fmt: skip
 
 
-def diagnose(case: Case) -> Diagnosis:
+def diagnose(case: RunEvidence) -> Diagnosis:
     """Answer every question; what another finding explains becomes a symptom of it."""
     with np.errstate(all="ignore"):  # a run that diverged has numbers that no mean can hold
         answers = {question.name: question.answer(case) for question in QUESTIONS}
@@ -87,7 +89,7 @@ def diagnose(case: Case) -> Diagnosis:
     return Diagnosis(case.title, findings, headline(case, findings), case.shortened)
 
 
-def headline(case: Case, findings: Sequence[Finding]) -> str:
+def headline(case: RunEvidence, findings: Sequence[Finding]) -> str:
     """Return the problems by name, and that much is unknown; "no problem found" only of the known.
 
     Of a run that is no better than a guess yet, or has recorded too little, that is said instead.
@@ -102,7 +104,7 @@ def headline(case: Case, findings: Sequence[Finding]) -> str:
     return problems or "no problem found"
 
 
-def explain(case: Case, problems: Collection[str]) -> dict[str, str]:
+def explain(case: RunEvidence, problems: Collection[str]) -> dict[str, str]:
     """Return problem → the one that explains it, and that nothing explains; roots are left out.
 
     A problem is explained only by one that comes before it in `order`, so that the first is always
@@ -118,7 +120,7 @@ def explain(case: Case, problems: Collection[str]) -> dict[str, str]:
     return found
 
 
-def order(case: Case) -> tuple[str, ...]:
+def order(case: RunEvidence) -> tuple[str, ...]:
     """Return the names of all questions so that causes stand before what they explain.
 
     What trials mend comes first. A plain RNN loses the gradient whatever it learns (Bengio et al.
@@ -128,10 +130,12 @@ def order(case: Case) -> tuple[str, ...]:
     """
 
     def learned(name: str) -> float:
-        trials = (trial for key, trial in case.sizes.items() if key.startswith(_TRIED[name]))
+        trials = (
+            trial for key, trial in case.sizes.items() if key.startswith(_TRIAL_SETTINGS[name])
+        )
         return max((trial.learned for trial in trials), default=0.0)
 
-    left, tried = list(_TRIED), list[str]()
+    left, tried = list(_TRIAL_SETTINGS), list[str]()
     while left:
         enough = max(map(learned, left)) - MORE
         tried.append(next(name for name in left if learned(name) >= enough))
@@ -147,7 +151,7 @@ def order(case: Case) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*found, *(question.name for question in QUESTIONS))))
 
 
-def causes(case: Case, name: str) -> tuple[str, ...]:
+def causes(case: RunEvidence, name: str) -> tuple[str, ...]:
     """Return what could explain a problem in this case, the likeliest first."""
     known = next(question.causes for question in QUESTIONS if question.name == name)
     num = case.settings.get("eval_samples", 0)

@@ -10,7 +10,7 @@ from matplotlib.ticker import NullFormatter
 
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import BAD, COLORS, GOOD, INK, MUTED
-from visualization.core.words import brief, key, wrapped
+from visualization.core.words import legend, shorten, wrap
 from visualization.diagnosis import Diagnosis, Evidence, Finding, Panel, RateTest
 from visualization.diagnosis.findings import Verdict
 from visualization.diagnosis.steps import rate_panel
@@ -34,8 +34,8 @@ def _figure(finding: Finding) -> str:
 
 @draw.register
 def _(record: Diagnosis) -> Figure:
-    rows = [(finding, wrapped(_figure(finding), _WIDE, 6)) for finding in record.findings]
-    title = [line for one in _headlines(record) for line in wrapped(one, _TITLE, 3)]
+    rows = [(finding, wrap(_figure(finding), _WIDE, 6)) for finding in record.findings]
+    title = [line for one in _headlines(record) for line in wrap(one, _TITLE, 3)]
     num_lines = 1.2 * len(title) + sum(max(1, len(lines)) + 0.35 for _, lines in rows)
     height = 0.5 + _LINE * num_lines
     figure = Figure(figsize=(11.5, height))
@@ -51,7 +51,7 @@ def _(record: Diagnosis) -> Figure:
         color = _COLORS[finding.verdict]
         weight = "bold" if finding.verdict == "problem" else "normal"
         style: dict[str, Any] = {"fontsize": 9, "va": "center"}
-        figure.text(_WIDTHS[0], y, brief(finding.question, 56), color=INK, weight=weight, **style)
+        figure.text(_WIDTHS[0], y, shorten(finding.question, 56), color=INK, weight=weight, **style)
         said = finding.verdict
         figure.text(_WIDTHS[1], y, said, color=color, weight=weight, **style)
         for line in lines:
@@ -69,7 +69,7 @@ def _headlines(record: Diagnosis) -> list[str]:
 def _(record: Finding) -> Figure:
     if record.answer.evidence is not None:
         return draw(record.answer.evidence)
-    lines = wrapped(record.explanation, 80)
+    lines = wrap(record.explanation, 80)
     figure = Figure(figsize=(6.4, 0.5 + 0.16 * len(lines)))
     words = "\n".join(lines)
     figure.text(0.02, 0.5, words, fontsize=9, color=INK, va="center", parse_math=False)
@@ -114,7 +114,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#eeeeee")
     if len(panel.lines) + len(panel.levels) + len(panel.places) > 1:
-        key(axes)
+        legend(axes)
 
 
 def _scale(axes: Axes, panel: Panel) -> None:

@@ -7,7 +7,7 @@ import attrs
 from numpy.typing import NDArray
 
 from visualization.core.records import brief_repr
-from visualization.diagnosis.case import Case, Condition
+from visualization.diagnosis.evidence import Condition, RunEvidence
 
 Verdict = Literal["fine", "problem", "symptom", "unknown"]
 Line = tuple[Sequence[float] | NDArray[Any], Sequence[float] | NDArray[Any]]  # x and y
@@ -104,7 +104,7 @@ _NONETHELESS: dict[Condition, str] = {
 }
 
 
-def harmless(case: Case, sign: str, figure: str, evidence: Evidence | None = None) -> Answer:
+def harmless(case: RunEvidence, sign: str, figure: str, evidence: Evidence | None = None) -> Answer:
     """Return the answer where there is a sign of trouble, and nothing shows that it does harm.
 
     Args:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from visualization.diagnosis.case import LEARNED, Case, Trial, quarter, sampling_error
+from visualization.diagnosis.evidence import LEARNED, RunEvidence, Trial, quarter, sampling_error
 from visualization.diagnosis.findings import Answer, Evidence, Line, Panel, unknown
 
 _BY_HEART = 0.5  # share of the chance loss that must be gone after a trial
@@ -18,7 +18,7 @@ _BEYOND = 4  # times the sampling error
 _SHARED = 0.005  # of the validation questions: fewer are chance
 
 
-def loss_panel(case: Case) -> Panel:
+def loss_panel(case: RunEvidence) -> Panel:
     """Return the training and validation loss over the steps, with that of a guess."""
     tags = {"training": "train/loss", "validation": "eval/loss", "training samples": "fit/loss"}
     lines: dict[str, Line] = {label: case.series(tag) for label, tag in tags.items()}
@@ -27,7 +27,7 @@ def loss_panel(case: Case) -> Panel:
     return Panel("loss", shown, ("step", "loss"), "y", levels)
 
 
-def score_panel(case: Case) -> Panel:
+def score_panel(case: RunEvidence) -> Panel:
     """Return the score that counts, on validation and training samples."""
     name = case.monitor[0]
     tags = {"validation": f"eval/{name}", "training samples": f"fit/{name}"}
@@ -39,7 +39,7 @@ def score_panel(case: Case) -> Panel:
     return Panel(name, shown, ("step", name), "", levels, top=top)
 
 
-def _course(case: Case) -> Evidence:
+def _course(case: RunEvidence) -> Evidence:
     return Evidence((loss_panel(case), score_panel(case)))
 
 
@@ -53,17 +53,17 @@ def trial_panel(title: str, trials: dict[str, Trial]) -> Panel:
     return Panel(title, lines, ("step of the trial", "training loss"), "y", levels)
 
 
-def one_batch(case: Case) -> Answer:
+def one_batch(case: RunEvidence) -> Answer:
     """Can a single batch be learned by heart?"""
     return _by_trial(case, case.one_batch, "one batch at every step", "a batch by heart")
 
 
-def synthetic(case: Case) -> Answer:
+def synthetic(case: RunEvidence) -> Answer:
     """Is an easy task of the same shapes learned?"""
     return _by_trial(case, case.synthetic, "an easy task of the same shapes", "an easy task")
 
 
-def _by_trial(case: Case, trial: Trial | None, title: str, what: str) -> Answer:
+def _by_trial(case: RunEvidence, trial: Trial | None, title: str, what: str) -> Answer:
     if trial is None:
         return unknown("the trial was not made")
     evidence = Evidence((trial_panel(title, {"training": trial}),))
@@ -91,7 +91,7 @@ def _by_trial(case: Case, trial: Trial | None, title: str, what: str) -> Answer:
     return Answer("problem", figure, text, advice, evidence)
 
 
-def chance(case: Case) -> Answer:
+def chance(case: RunEvidence) -> Answer:
     """Are the answers better than the best constant one?"""
     loss, guess = case.last("eval/loss"), case.chance
     name = case.monitor[0]
@@ -117,7 +117,7 @@ def chance(case: Case) -> Answer:
     return Answer("problem", figure, text, advice, evidence)
 
 
-def underfit(case: Case) -> Answer:
+def underfit(case: RunEvidence) -> Answer:
     """Are the training samples answered well?"""
     if not case.is_known or case.last("fit/loss") is None:
         return unknown(case.why_missing("fewer than 8 losses, or no evaluation, were recorded"))
@@ -134,19 +134,19 @@ def underfit(case: Case) -> Answer:
     return Answer("problem", figure, text, advice, evidence)
 
 
-def _fit(case: Case) -> str:
+def _fit(case: RunEvidence) -> str:
     """Return how well training samples are answered, and at which stage."""
     fit, guess = case.last("fit/loss") or 0.0, case.chance or 0.0
     losses = f"the loss is {fit:.3g}, a constant answer's {guess:.3g}"
     return f"on training samples {losses}{case.at_stage}"
 
 
-def _larger(case: Case) -> tuple[str, ...]:
+def _larger(case: RunEvidence) -> tuple[str, ...]:
     size = case.settings.get("hidden_size")
     return (f"--set hidden_size={2 * int(size)}",) if size else ()
 
 
-def longer(case: Case) -> tuple[str, ...]:
+def longer(case: RunEvidence) -> tuple[str, ...]:
     """Return the advice to take more steps."""
     planned = case.settings.get("steps")
     if planned is None:  # the run counts epochs
@@ -156,7 +156,7 @@ def longer(case: Case) -> tuple[str, ...]:
     return (f"--set steps={2 * int(planned)}",)
 
 
-def overfit(case: Case) -> Answer:
+def overfit(case: RunEvidence) -> Answer:
     """Does what was learned hold on new samples?"""
     fit, loss, guess = case.last("fit/loss"), case.series("eval/loss")[1], case.chance
     name = case.monitor[0]
@@ -187,7 +187,7 @@ def overfit(case: Case) -> Answer:
     return Answer("problem", figure, text, _more_data(case), evidence)
 
 
-def _improves(case: Case) -> bool:
+def _improves(case: RunEvidence) -> bool:
     """Tell whether the validation score or loss got better over the last half of the run."""
     name, direction = case.monitor
     _, scores = case.series(f"eval/{name}")
@@ -201,7 +201,7 @@ def _improves(case: Case) -> bool:
     return case.climbed or bool(gain > error or drop > _CLOSES * (case.chance or 0.0))
 
 
-def _score_gap(case: Case, mine: float, theirs: float) -> bool:
+def _score_gap(case: RunEvidence, mine: float, theirs: float) -> bool:
     """Tell whether two scores differ by more than sampling explains, and by enough to matter."""
     if case.monitor[1] == "min":
         return theirs > 1.5 * mine
@@ -209,7 +209,7 @@ def _score_gap(case: Case, mine: float, theirs: float) -> bool:
     return mine - theirs > max(_GAP / 2, 3 * error)
 
 
-def _more_data(case: Case) -> tuple[str, ...]:
+def _more_data(case: RunEvidence) -> tuple[str, ...]:
     settings, advice = case.settings, []
     if settings.get("task.num_samples"):
         advice.append("--set task.num_samples=0")
@@ -221,7 +221,7 @@ def _more_data(case: Case) -> tuple[str, ...]:
     return (*advice, "--set weight_decay=0.1", *patience, "more training data")
 
 
-def leak(case: Case) -> Answer:
+def leak(case: RunEvidence) -> Answer:
     """Do validation questions stand in the training data?"""
     found = case.leak
     if found is None:
@@ -246,7 +246,7 @@ def leak(case: Case) -> Answer:
     return Answer("problem", figure, text, advice)
 
 
-def noise(case: Case) -> Answer:
+def noise(case: RunEvidence) -> Answer:
     """Is the validation score precise enough to tell one evaluation from another?"""
     name, direction = case.monitor
     _, scores = case.series(f"eval/{name}")

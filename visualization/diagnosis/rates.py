@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from visualization.diagnosis.case import Array, RateTest
+from visualization.diagnosis.evidence import Array, RateTest
 
 DIVERGED = 4.0  # times the first level of the loss: the test ends there
 _FIRST = 10  # losses that make the first level

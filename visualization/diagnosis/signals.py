@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from visualization.diagnosis.case import Case
+from visualization.diagnosis.evidence import RunEvidence
 from visualization.diagnosis.findings import Answer, Evidence, Line, Panel, harmless, unknown
 
 _LOST = 1e-4  # of a gradient: what is left of it is nothing
@@ -11,7 +11,7 @@ _HUGE = 100.0  # norm of a gradient, and times its median
 _MOST = 0.5  # of a layer's units
 
 
-def flows(case: Case) -> dict[str, dict[int, float]]:
+def flows(case: RunEvidence) -> dict[str, dict[int, float]]:
     """Return of each recurrent layer: steps before the end → the gradient there, medians."""
     found: dict[str, dict[int, float]] = {}
     for tag in case.tags("flow/"):
@@ -21,7 +21,7 @@ def flows(case: Case) -> dict[str, dict[int, float]]:
     return {layer: dict(sorted(values.items())) for layer, values in found.items()}
 
 
-def _flow_panel(case: Case) -> Panel:
+def _flow_panel(case: RunEvidence) -> Panel:
     lines = {
         layer: (list(values), [max(value, 1e-30) for value in values.values()])
         for layer, values in flows(case).items()
@@ -29,19 +29,19 @@ def _flow_panel(case: Case) -> Panel:
     return Panel("gradient by what was read", lines, ("steps before the end", "mean L2 norm"), "y")
 
 
-def _layer_panel(case: Case) -> Panel:
+def _layer_panel(case: RunEvidence) -> Panel:
     lines: dict[str, Line] = {
         tag.removeprefix("grad/"): case.series(tag) for tag in case.tags("grad/")
     }
     return Panel("gradient by layer", lines, ("step", "L2 norm, before clipping"), "y")
 
 
-def _evidence(case: Case) -> Evidence:
+def _evidence(case: RunEvidence) -> Evidence:
     panels = [_layer_panel(case)] if case.tags("grad/") else []
     return Evidence(tuple([*panels, _flow_panel(case)] if case.tags("flow/") else panels))
 
 
-def vanishing(case: Case) -> Answer:
+def vanishing(case: RunEvidence) -> Answer:
     """Does the gradient reach the first steps and the first layers?"""
     if not case.tags("grad/"):
         return unknown(case.why_missing("no gradients were recorded"))
@@ -57,7 +57,7 @@ def vanishing(case: Case) -> Answer:
     return Answer("problem", figure, text, _carry(case), evidence)
 
 
-def _weakest_flow(case: Case) -> tuple[float, str]:
+def _weakest_flow(case: RunEvidence) -> tuple[float, str]:
     """Return the smallest share of the gradient that is left at a layer's first step."""
     found = [
         (values[max(values)] / max(values.values()), f"{max(values)} steps back in {layer}")
@@ -66,19 +66,19 @@ def _weakest_flow(case: Case) -> tuple[float, str]:
     return min(found, default=(1.0, ""))
 
 
-def _weakest_layer(case: Case) -> tuple[float, str]:
+def _weakest_layer(case: RunEvidence) -> tuple[float, str]:
     """Return the smallest gradient of a layer, as a share of the largest, medians over the run."""
     norms = {tag: float(np.median(case.series(tag)[1])) for tag in case.tags("grad/")}
     weakest = min(norms, key=lambda tag: norms[tag])
     return norms[weakest] / max(*norms.values(), 1e-30), f"in {weakest.removeprefix('grad/')}"
 
 
-def is_cut_off(case: Case) -> bool:
+def is_cut_off(case: RunEvidence) -> bool:
     """Tell whether no gradient at all reaches some layer: no weakness, but a cut."""
     return any(not case.series(tag)[1].any() for tag in case.tags("grad/"))
 
 
-def _carry(case: Case) -> tuple[str, ...]:
+def _carry(case: RunEvidence) -> tuple[str, ...]:
     settings, advice = case.settings, []
     if settings.get("cell") in ("rnn", "relu_rnn"):
         advice.append("--set cell=lstm")
@@ -89,7 +89,7 @@ def _carry(case: Case) -> tuple[str, ...]:
     return (*advice, "shorter sequences first", "forget gates that begin open")
 
 
-def exploding(case: Case) -> Answer:
+def exploding(case: RunEvidence) -> Answer:
     """Do gradients or losses grow out of bounds?"""
     _, norms = case.series("train/grad_norm")
     if not len(norms):
@@ -120,7 +120,7 @@ def exploding(case: Case) -> Answer:
     )
 
 
-def _strongest_growth(case: Case) -> tuple[float, str]:
+def _strongest_growth(case: RunEvidence) -> tuple[float, str]:
     """Return how many times larger the gradient is at a layer's first step than in its later half.
 
     The last steps alone would not do: what is read there may be padding, which nothing depends on.
@@ -133,7 +133,7 @@ def _strongest_growth(case: Case) -> tuple[float, str]:
     return max(found, default=(1.0, ""))
 
 
-def _bound(case: Case) -> tuple[str, ...]:
+def _bound(case: RunEvidence) -> tuple[str, ...]:
     clip = case.settings.get("clip_norm")
     return (
         "--set clip_norm=1" if clip is None else f"--set clip_norm={clip / 3:.2g}",
@@ -142,7 +142,7 @@ def _bound(case: Case) -> tuple[str, ...]:
     )
 
 
-def dead(case: Case) -> Answer:
+def dead(case: RunEvidence) -> Answer:
     """Do units say the same whatever is read?"""
     advice = (
         "biases that begin at zero, and smaller weights",
@@ -152,7 +152,7 @@ def dead(case: Case) -> Answer:
     return _units(case, "dead", "say the same whatever is read", advice)
 
 
-def saturated(case: Case) -> Answer:
+def saturated(case: RunEvidence) -> Answer:
     """Do units stand at their bounds, where the gradient is nothing?"""
     advice = (
         "smaller weights to begin with, and questions scaled to about ±1",
@@ -162,7 +162,7 @@ def saturated(case: Case) -> Answer:
     return _units(case, "saturated", "stand at their bounds nearly always", advice)
 
 
-def _units(case: Case, kind: str, what: str, advice: tuple[str, ...]) -> Answer:
+def _units(case: RunEvidence, kind: str, what: str, advice: tuple[str, ...]) -> Answer:
     tags = [tag for tag in case.tags("units/") if tag.endswith(f"/{kind}")]
     if not tags:
         if case.tags("grad/"):

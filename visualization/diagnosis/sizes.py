@@ -1,6 +1,6 @@
 """Questions that trials of other lengths and sizes answer."""
 
-from visualization.diagnosis.case import AS_IS, Case, Trial, is_better, learns_more
+from visualization.diagnosis.evidence import BASELINE, RunEvidence, Trial, is_better, learns_more
 from visualization.diagnosis.findings import Answer, Evidence, harmless, unknown
 from visualization.diagnosis.fit import trial_panel
 
@@ -8,7 +8,7 @@ _LEARNS = 0.5  # of the chance loss is gone
 _NOTHING = 0.2
 
 
-def length(case: Case) -> Answer:
+def length(case: RunEvidence) -> Answer:
     """Are the sequences too long to learn from?"""
     if len(case.lengths) < 2:
         return unknown("no trial of shorter sequences was made")
@@ -39,7 +39,7 @@ def length(case: Case) -> Answer:
     return Answer("fine", figure, f"The length is not what hinders: {figure}.", (), evidence)
 
 
-def _shorter(case: Case, learned: int, longest: int) -> tuple[str, ...]:
+def _shorter(case: RunEvidence, learned: int, longest: int) -> tuple[str, ...]:
     advice = []
     if case.settings.get("num_stages", 1) > 1:
         advice.append("learn in stages of growing length: --set raise_below=0.05")
@@ -51,7 +51,7 @@ def _shorter(case: Case, learned: int, longest: int) -> tuple[str, ...]:
     return tuple(advice)
 
 
-def small(case: Case) -> Answer:
+def small(case: RunEvidence) -> Answer:
     """Has the model too few units?"""
     name = next((n for n in case.sizes if n.startswith("hidden_size=")), None)
     return _by_size(
@@ -59,7 +59,7 @@ def small(case: Case) -> Answer:
     )
 
 
-def deep(case: Case) -> Answer:
+def deep(case: RunEvidence) -> Answer:
     """Has the model too many layers?"""
     if case.settings.get("num_layers", 1) == 1:
         return Answer("fine", "one layer", "The model has one layer of a kind.")
@@ -69,7 +69,7 @@ def deep(case: Case) -> Answer:
     )
 
 
-def dropout(case: Case) -> Answer:
+def dropout(case: RunEvidence) -> Answer:
     """Does dropout leave too little to learn with?"""
     rate = case.settings.get("dropout")
     if rate is None or rate == 0:
@@ -84,12 +84,12 @@ def dropout(case: Case) -> Answer:
     )
 
 
-def _by_size(case: Case, name: str | None, bad: str, good: str, what: str) -> Answer:
+def _by_size(case: RunEvidence, name: str | None, bad: str, good: str, what: str) -> Answer:
     own = case.own
     if name is None or own is None:
         return unknown(f"no trial of {what} was made")
     other = case.sizes[name]
-    trials: dict[str, Trial] = {AS_IS: own, name: other}
+    trials: dict[str, Trial] = {BASELINE: own, name: other}
     evidence = Evidence((trial_panel(f"with {name}", trials),))
     shares = f"{own.learned:.0%} as it is, {other.learned:.0%} with {name}"
     figure = f"learned in trials: {shares}"

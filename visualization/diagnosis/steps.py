@@ -5,14 +5,14 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
-from visualization.diagnosis.case import (
-    AS_IS,
+from visualization.diagnosis.evidence import (
+    BASELINE,
     FEWEST_RECORDS,
     LEARNED,
     MORE,
     Array,
-    Case,
     RateTest,
+    RunEvidence,
     Trial,
     gets_further,
     is_better,
@@ -60,7 +60,7 @@ def rate_panel(test: RateTest, rate: float | None = None) -> Panel:
     )
 
 
-def rate_high(case: Case) -> Answer:
+def rate_high(case: RunEvidence) -> Answer:
     """Is the learning rate too high?"""
 
     def judge(test: RateTest, suggestion: float) -> bool:
@@ -74,7 +74,7 @@ def rate_high(case: Case) -> Answer:
     return _rate(case, judge, 1, text)
 
 
-def rate_low(case: Case) -> Answer:
+def rate_low(case: RunEvidence) -> Answer:
     """Is the learning rate too low?"""
 
     def judge(test: RateTest, suggestion: float) -> bool:
@@ -87,7 +87,7 @@ def rate_low(case: Case) -> Answer:
 
 
 def _rate(
-    case: Case, is_wrong: Callable[[RateTest, float], bool], sign: int, problem: str
+    case: RunEvidence, is_wrong: Callable[[RateTest, float], bool], sign: int, problem: str
 ) -> Answer:
     """Compare the run's rate with the suggested one; never against the trial at that rate.
 
@@ -115,25 +115,25 @@ def _rate(
     return Answer("fine", figure, text, (), evidence)
 
 
-def _at_suggested(case: Case) -> tuple[str, Trial] | None:
+def _at_suggested(case: RunEvidence) -> tuple[str, Trial] | None:
     """Return the trial at the suggested rate, and its setting."""
     return next(((n, t) for n, t in case.sizes.items() if n.startswith("learning_rate=")), None)
 
 
-def _compared(case: Case) -> str:
+def _compared(case: RunEvidence) -> str:
     found, own = _at_suggested(case), case.own
     if found is None or own is None:
         return ""
     return f" (learned in trials: {own.learned:.0%} and {found[1].learned:.0%})"
 
 
-def _is_surpassed(case: Case) -> bool:
+def _is_surpassed(case: RunEvidence) -> bool:
     """Tell whether the trial at the suggested rate learned clearly more than this one."""
     found = _at_suggested(case)
     return found is not None and is_better(case, found[1])
 
 
-def _is_outrun(case: Case) -> bool:
+def _is_outrun(case: RunEvidence) -> bool:
     """Tell whether the trial at the suggested rate has learned all, and the run, for longer, not.
 
     A run whose steps are too large may look as if it made progress: its loss leaps.
@@ -144,7 +144,7 @@ def _is_outrun(case: Case) -> bool:
     return case.learned < LEARNED and gets_further(case, found[1])
 
 
-def _is_contradicted(case: Case) -> bool:
+def _is_contradicted(case: RunEvidence) -> bool:
     """Tell whether the trial at the suggested rate learned clearly less, if not both learned."""
     found, own = _at_suggested(case), case.own
     if found is None or own is None or found[1].learned >= LEARNED:
@@ -152,21 +152,21 @@ def _is_contradicted(case: Case) -> bool:
     return own.learned - found[1].learned > MORE
 
 
-def _rate_evidence(case: Case, test: RateTest) -> Evidence:
+def _rate_evidence(case: RunEvidence, test: RateTest) -> Evidence:
     panels = [rate_panel(test, case.rate)]
     found, own = _at_suggested(case), case.own
     if found is not None and own is not None:
-        trials = {AS_IS: own, found[0]: found[1]}
+        trials = {BASELINE: own, found[0]: found[1]}
         panels.append(trial_panel("trials at both rates", trials))
     return Evidence(tuple(panels))
 
 
-def _lately(case: Case) -> float:
+def _lately(case: RunEvidence) -> float:
     """Return the training loss at the end of the run; 0 where too little is known of it."""
     return float(np.median(case.series("train/loss")[1][-3:])) if case.is_known else 0.0
 
 
-def _take(case: Case, rate: float) -> tuple[str, ...]:
+def _take(case: RunEvidence, rate: float) -> tuple[str, ...]:
     """Return the settings that take a rate of Adam, and Muon's in proportion."""
     advice = [f"--set learning_rate={rate:.1g}"]
     if case.settings.get("optimizer") == "muon" and "muon_learning_rate" in case.settings:
@@ -175,7 +175,7 @@ def _take(case: Case, rate: float) -> tuple[str, ...]:
     return tuple(advice)
 
 
-def spikes(case: Case) -> Answer:
+def spikes(case: RunEvidence) -> Answer:
     """Does the training loss jump?"""
     at_top, top = case.series("train/highest_loss")
     at_mean, mean = case.series("train/loss")
@@ -207,7 +207,7 @@ def spikes(case: Case) -> Answer:
     return Answer("problem", count, text, advice, evidence)
 
 
-def _after_a_stage(case: Case, steps: Array) -> np.ndarray:
+def _after_a_stage(case: RunEvidence, steps: Array) -> np.ndarray:
     """Tell which records are those in which a harder stage began, or the two that follow."""
     found = np.zeros(len(steps), bool)
     for stage in case.series("train/stage")[0]:
@@ -223,7 +223,7 @@ def around(values: Array, reach: int = 2) -> Array:
     )
 
 
-def plateau(case: Case) -> Answer:
+def plateau(case: RunEvidence) -> Answer:
     """Does the training loss go on falling?"""
     if not case.is_known:
         return unknown(case.why_missing("fewer than 8 losses, or no evaluation, were recorded"))
@@ -250,7 +250,7 @@ def plateau(case: Case) -> Answer:
     return Answer(verdict, figure, text, _out(case) if stuck else (), evidence)
 
 
-def _out(case: Case) -> tuple[str, ...]:
+def _out(case: RunEvidence) -> tuple[str, ...]:
     advice = [f"--set learning_rate={times * case.rate:.1g}" for times in (1 / 3, 3)]
     if case.settings.get("schedule") == "constant":
         advice.append("--set schedule=one_cycle")

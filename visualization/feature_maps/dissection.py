@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import Images, activation, inspecting, named
+from visualization.core.inputs import Images, activation, inspection_mode, optional_layer_name
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
-from visualization.feature_maps.labelled import Batch, Labelled, Masks, labelled
-from visualization.feature_maps.quantiles import Highest, TopShare
+from visualization.feature_maps.masked_images import MaskedBatch, MaskedImages, Masks, masked_images
+from visualization.feature_maps.quantiles import TopKImages, UpperQuantile
 from visualization.feature_maps.upsampling import Upsampling, upsampling
-from visualization.representation.embeddings import demand_count
+from visualization.representation.embeddings import check_size
 
 _BUDGET = 2**24  # numbers of enlarged maps that are held at a time
 _UNITS_SHOWN = 6
@@ -166,12 +166,14 @@ def dissect(
         ValueError: names the argument that does not fit.
     """
     for name, count in (("batch_size", batch_size), ("num_examples", num_examples)):
-        demand_count(name, count)
+        check_size(name, count)
     if not 0 < quantile < 1:
         raise ValueError(f"quantile: {quantile} is not accepted; accepted: above 0, below 1")
-    with inspecting(model), torch.no_grad():
-        data = labelled(model, images, masks, concepts, batch_size, seed)
-        look = _first_reading(model, named(model, layer), data, quantile, num_examples)
+    with inspection_mode(model), torch.no_grad():
+        data = masked_images(model, images, masks, concepts, batch_size, seed)
+        look = _first_reading(
+            model, optional_layer_name(model, layer), data, quantile, num_examples
+        )
         overlap = _second_reading(look, data)
         iou, chance = overlap.ious()
         return Dissection(
@@ -183,13 +185,13 @@ def dissect(
 
 
 @attrs.frozen(eq=False)
-class _Look:
+class _FirstReading:
     """What the first reading finds: thresholds, exciting images, and how maps lie over masks."""
 
     model: nn.Module
     layer: str | None
-    top: TopShare
-    highest: Highest
+    top: UpperQuantile
+    highest: TopKImages
     place: Upsampling
 
     def regions(self, maps: Tensor, units: slice) -> Tensor:
@@ -209,20 +211,20 @@ def _maps(model: nn.Module, layer: str | None, images: Tensor) -> Tensor:
 
 
 def _first_reading(
-    model: nn.Module, layer: str | None, data: Labelled, quantile: float, num_examples: int
-) -> _Look:
+    model: nn.Module, layer: str | None, data: MaskedImages, quantile: float, num_examples: int
+) -> _FirstReading:
     top, highest, maps = None, None, None
     for batch in data:
         maps = _maps(model, layer, batch.images)
-        top = top or TopShare(quantile, data.num_images * maps[0, 0].numel(), maps)
-        highest = highest or Highest(num_examples, maps)
+        top = top or UpperQuantile(quantile, data.num_images * maps[0, 0].numel(), maps)
+        highest = highest or TopKImages(num_examples, maps)
         top.offer(maps)
         highest.offer(maps)
     assert top is not None
     assert highest is not None
     assert maps is not None
     place = upsampling(model, layer, data.image_shape, maps, data.mask_shape)
-    return _Look(model, layer, top, highest, place)
+    return _FirstReading(model, layer, top, highest, place)
 
 
 class _Overlap:
@@ -234,7 +236,7 @@ class _Overlap:
         self.masks = np.zeros((2, num_concepts))
         self.num_pixels = 0
 
-    def add(self, batch: Batch, maps: Tensor, look: _Look) -> None:
+    def add(self, batch: MaskedBatch, maps: Tensor, look: _FirstReading) -> None:
         """Count a batch, of some units at a time; in float32 such counts are exact."""
         named = torch.cat([batch.masks, batch.others], dim=1).transpose(0, 1).flatten(1).float()
         num_pixels, num_units = named.shape[1], maps.shape[1]
@@ -255,23 +257,25 @@ class _Overlap:
         return own, others
 
 
-def _second_reading(look: _Look, data: Labelled) -> _Overlap:
+def _second_reading(look: _FirstReading, data: MaskedImages) -> _Overlap:
     overlap = _Overlap(len(look.top.thresholds), data.num_concepts)
     each = max(1, _BUDGET // (2 * data.num_concepts * math.prod(data.mask_shape)))
     for batch in data:
         maps = _maps(look.model, look.layer, batch.images)
         for first in range(0, len(maps), each):
             some = slice(first, first + each)
-            overlap.add(Batch(*(part[some] for part in batch)), maps[some], look)
+            overlap.add(MaskedBatch(*(part[some] for part in batch)), maps[some], look)
     return overlap
 
 
-def _examples(look: _Look, data: Labelled, iou: NDArray[np.float64]) -> tuple[Example, ...]:
+def _examples(
+    look: _FirstReading, data: MaskedImages, iou: NDArray[np.float64]
+) -> tuple[Example, ...]:
     """Return the exciting images of the units that cover their concept best."""
     best = iou.max(axis=1)
     units = [int(unit) for unit in np.argsort(-best, kind="stable")[:_UNITS_SHOWN] if best[unit]]
     numbers = {unit: look.highest.numbers[unit].tolist() for unit in units}
-    found = _found(data, {number for each in numbers.values() for number in each})
+    found = _images_with_masks(data, {number for each in numbers.values() for number in each})
 
     def example(unit: int) -> Example:
         concept, only = int(iou[unit].argmax()), slice(unit, unit + 1)
@@ -286,7 +290,7 @@ def _examples(look: _Look, data: Labelled, iou: NDArray[np.float64]) -> tuple[Ex
     return tuple(map(example, units))
 
 
-def _found(data: Labelled, numbers: set[int]) -> dict[int, tuple[Tensor, Tensor]]:
+def _images_with_masks(data: MaskedImages, numbers: set[int]) -> dict[int, tuple[Tensor, Tensor]]:
     """Return some of the images with their masks, by number."""
     found: dict[int, tuple[Tensor, Tensor]] = {}
     first = 0

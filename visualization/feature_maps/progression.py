@@ -13,9 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.core.feature_layers import ACTIVATIONS
-from visualization.core.inputs import Images, activation, as_images, copied, demand_unit, inspecting
+from visualization.core.inputs import (
+    Images,
+    activation,
+    as_images,
+    check_unit,
+    copy_model,
+    inspection_mode,
+)
 from visualization.core.records import brief_repr
-from visualization.core.tracing import NamedLayer, find_layer, layer_name, tapped
+from visualization.core.tracing import NamedLayer, find_layer, intercept_outputs, layer_name
 from visualization.feature_maps.fields.patches import TopPatches, top_patches
 
 Weighted = nn.Conv2d | nn.Linear
@@ -76,16 +83,16 @@ def progression(
         raise ValueError("states: none are given; accepted: states of the model by step")
     looked_at = as_images(images, model)
     shown = looked_at[:num_shown]
-    other = copied(model)
+    other = copy_model(model)
     source = weights_before(model, layer, shown[:1])
     chosen: NDArray[np.int64] | None = None
     maps, kernels, patches = [], [], []
     for step in sorted(states):
         other.load_state_dict(states[step])
-        with inspecting(other), torch.no_grad():
+        with inspection_mode(other), torch.no_grad():
             output = activation(other, shown, layer)
             if chosen is None:
-                chosen = _demand_channels(channels, output)
+                chosen = _check_channels(channels, output)
             held = output.reshape(*output.shape[:2], *(output.shape[2:] or (1, 1)))
             maps.append(held[:, chosen].float().cpu().numpy())
             if source is not None:
@@ -105,12 +112,12 @@ def progression(
     )
 
 
-def _demand_channels(channels: Sequence[int] | None, output: Tensor) -> NDArray[np.int64]:
+def _check_channels(channels: Sequence[int] | None, output: Tensor) -> NDArray[np.int64]:
     """Return the channels that are meant, if the layer has them."""
     if channels is None:
         return np.arange(output.shape[1])
     for channel in channels:
-        demand_unit((channel,), output.shape[1:], "channels")
+        check_unit((channel,), output.shape[1:], "channels")
     return np.asarray(channels, np.int64)
 
 
@@ -142,7 +149,7 @@ def weights_before(model: nn.Module, layer: str, image: Tensor) -> str | None:
                 ran.clear()
 
         taps = {name: functools.partial(note, m) for name, m in model.named_modules() if name}
-        with inspecting(model), torch.no_grad(), tapped(model, taps):
+        with inspection_mode(model), torch.no_grad(), intercept_outputs(model, taps):
             num_channels = activation(model, image, layer).shape[1]
         fitting = [module for module in ran or before if len(module.weight) == num_channels]
         if not fitting:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_MOST_HELD = 2**25  # numbers
+_MAX_KEPT = 2**25  # numbers
 
 
-class TopShare:
+class UpperQuantile:
     """The value of each unit that a given share of its values reach.
 
     Held are the highest values, which makes the thresholds exact, unless they are more than fit:
@@ -22,7 +22,7 @@ class TopShare:
     def __init__(self, share: float, num_values: int, like: Tensor, seed: int = 0) -> None:
         num_units = like.shape[1]
         self.share = share
-        self.share_read = min(1.0, _MOST_HELD / (num_units * share * num_values))
+        self.share_read = min(1.0, _MAX_KEPT / (num_units * share * num_values))
         self._num_held = _rank(share, num_values * self.share_read) + 1
         self._rng, self._num_read = np.random.default_rng(seed), 0
         self._highest = like.new_zeros((num_units, 0))
@@ -60,7 +60,7 @@ def _rank(share: float, num: float) -> int:
     return max(1, math.ceil(share * num - 1e-9))
 
 
-class Highest:
+class TopKImages:
     """The images in which each unit is highest; of equals the first."""
 
     def __init__(self, num: int, like: Tensor) -> None:

@@ -62,7 +62,7 @@ def scan_concepts(images: ArrayLike | Tensor, *, ink: float = 0.5) -> ConceptMas
     inked: Mask = scans >= ink
     upper = np.arange(scans.shape[1]) < scans.shape[1] / 2
     found = [
-        inked, *_strokes(scans, inked), *_edges(scans), *_places(inked), _holes(inked),
+        inked, *_strokes(scans, inked), *_edges(scans), *_ends_and_junctions(inked), _holes(inked),
         inked & upper[:, None], inked & ~upper[:, None],
     ]  # fmt: skip
     return ConceptMasks(CONCEPTS, np.stack(found, axis=1), scans[:, None])
@@ -120,12 +120,12 @@ def _edges(scans: NDArray[np.float32]) -> list[Mask]:
     ]
 
 
-def _places(inked: Mask) -> list[Mask]:
+def _ends_and_junctions(inked: Mask) -> list[Mask]:
     """Return ink near the ends, and near the branchings, of the skeleton."""
     from scipy.ndimage import binary_dilation
 
-    bones = thinned(inked)
-    _, runs = _around(bones)
+    bones = skeletonize(inked)
+    _, runs = _neighbour_counts(bones)
     reach = max(1, round(min(inked.shape[1:]) / _SIZE))
     offsets = np.arange(-reach, reach + 1)
     disc = (offsets[:, None] ** 2 + offsets**2 <= reach**2 + 1)[None]
@@ -142,7 +142,7 @@ def _holes(inked: Mask) -> Mask:
     return filled & ~inked
 
 
-def _shifted(inked: Mask) -> list[Mask]:
+def _neighbours(inked: Mask) -> list[Mask]:
     """Return the eight neighbours of each pixel, clockwise from the one above."""
     _, rows, columns = inked.shape
     wide = np.pad(inked, ((0, 0), (1, 1), (1, 1)))
@@ -150,21 +150,21 @@ def _shifted(inked: Mask) -> list[Mask]:
     return [wide[:, down : down + rows, right : right + columns] for down, right in moves]
 
 
-def _around(inked: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _neighbour_counts(inked: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return how many neighbours of each pixel are ink, and in how many runs around it."""
-    ring = np.stack(_shifted(inked))
+    ring = np.stack(_neighbours(inked))
     begins = ~ring & np.roll(ring, -1, axis=0)
     return ring.sum(axis=0), begins.sum(axis=0)
 
 
-def thinned(inked: Mask) -> Mask:
+def skeletonize(inked: Mask) -> Mask:
     """Return the skeletons of masks (N, H, W), one pixel wide (Zhang & Suen 1984), all at once."""
     bones = inked.copy()
     while True:
         before = int(bones.sum())
         for is_first in (True, False):
-            num, runs = _around(bones)
-            above, _, right, _, below, _, left, _ = _shifted(bones)
+            num, runs = _neighbour_counts(bones)
+            above, _, right, _, below, _, left, _ = _neighbours(bones)
             blocked = (
                 (above & right & below) | (right & below & left)
                 if is_first

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import Images, activation, as_images, batches, inspecting
+from visualization.core.inputs import Images, activation, as_images, batches, inspection_mode
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer, layer_name
 from visualization.feature_maps.fields.patches import TopPatches
 from visualization.feature_maps.progression import Progression, as_kernels, weights_before
-from visualization.synthesis.maximise import Maximised
+from visualization.synthesis.maximise import MaximisedImages
 
 
 @attrs.frozen(field_transformer=brief_repr)
@@ -58,7 +58,7 @@ def unit_sheets(
     patches: TopPatches,
     names: Sequence[str],
     labels: Sequence[str] = (),
-    maximised: Maximised | None = None,
+    maximised: MaximisedImages | None = None,
     progression: Progression | None = None,
     batch_size: int = 256,
 ) -> UnitSheets:
@@ -120,7 +120,7 @@ def channel_peaks(
         ValueError: no such layer, or images that the model does not take.
     """
     found = []
-    with inspecting(model), torch.no_grad():
+    with inspection_mode(model), torch.no_grad():
         for batch in batches(images, model, batch_size):
             output = activation(model, batch, layer)
             found.append(output.flatten(2).amax(2) if output.ndim > 2 else output)

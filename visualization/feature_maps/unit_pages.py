@@ -15,7 +15,7 @@ from visualization.core.pictures import display_range
 from visualization.core.pixels import data_uri, image_colors, map_colors
 from visualization.core.registry import anchor, fragment, subpages
 from visualization.feature_maps.figures.progression import animation
-from visualization.feature_maps.figures.units import face, is_dead, is_found
+from visualization.feature_maps.figures.units import is_dead, is_found, thumbnail
 from visualization.feature_maps.progression import Progression
 from visualization.feature_maps.sheets import UnitSheets
 
@@ -52,7 +52,7 @@ def _(record: UnitSheets) -> str:
             "address": quote(address(record.layer, channel), safe="/@"),
             "channel": channel,
             "dead": is_dead(record, row),
-            "picture": data_uri(face(record, row)),
+            "picture": data_uri(thumbnail(record, row)),
             "words": f"{record.layer} / {channel}",
         }
         for row, channel in enumerate(record.patches.channels.tolist())
@@ -76,7 +76,7 @@ def _(record: UnitSheets, report: str) -> Iterator[tuple[str, str]]:
             num_images=f"{len(record.peaks):,}",
             maximised=_maximised(record, row),
             kernels=_kernels(record, row),
-            progression=_came_about(record, row),
+            progression=_progression(record, row),
             charts=_charts(record, row),
         )
         yield address(record.layer, channel), page
@@ -133,7 +133,7 @@ def _kernels(record: UnitSheets, row: int) -> Parts | None:
     }
 
 
-def _came_about(sheets: UnitSheets, row: int) -> Parts | None:
+def _progression(sheets: UnitSheets, row: int) -> Parts | None:
     """Return the table of a channel's best patch, maps and weights at each snapshot."""
     record, limits = sheets.progression, display_range(sheets.patches.patches)
     if record is None:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.feature_maps.fields.geometry import hulls
+from visualization.feature_maps.fields.geometry import field_boxes
 
 
 class _Between(NamedTuple):
@@ -64,7 +64,7 @@ def upsampling(
         maps: some of the layer, on its device.
         mask_size: height and width.
     """
-    seen = hulls(model, layer, image_shape)
+    seen = field_boxes(model, layer, image_shape)
     centres = [
         (seen.row_first + seen.row_last) / 2,
         (seen.column_first + seen.column_last) / 2,

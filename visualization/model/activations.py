@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import Images, batches, demand_tensor, inspecting
+from visualization.core.inputs import Images, batches, check_tensor, inspection_mode
 from visualization.core.layout import UnitAxis, unit_axes
-from visualization.core.tracing import NamedLayer, find_layer, layer_names, tapped
+from visualization.core.tracing import NamedLayer, find_layer, intercept_outputs, layer_names
 from visualization.model.histogram import Histogram
 from visualization.model.values import DeadUnits, LayerActivations, LayerValues, UnitStates
 
@@ -53,7 +53,7 @@ def layer_activations(
     collector = _Collector(model, layers, num_shown, num_channels)
     shown: list[NDArray[np.float32]] = []
     num_images = 0
-    with inspecting(model), collector.watching(), torch.no_grad():
+    with inspection_mode(model), collector.watching(), torch.no_grad():
         for batch in batches(images, model, batch_size):
             collector.begin(len(batch))
             model(batch)
@@ -124,7 +124,7 @@ class _Collector:
         """Take in the outputs of each pass within the block."""
         with (
             unit_axes(self._model) as axis,
-            tapped(self._model, {name: self._tap(name, axis) for name in self._names}),
+            intercept_outputs(self._model, {name: self._tap(name, axis) for name in self._names}),
         ):
             yield
 
@@ -139,7 +139,7 @@ class _Collector:
         def take(output: Any) -> None:
             number = self._calls[name] = self._calls.get(name, -1) + 1
             if self._asked:
-                demand_tensor(output, repr(name))
+                check_tensor(output, repr(name))
             if not isinstance(output, Tensor) or not output.is_floating_point() or not output.ndim:
                 self.skipped[name] = None
                 return

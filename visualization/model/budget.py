@@ -14,7 +14,7 @@ _NUMBERS = 2**26  # that go into a model at all points of a plane
 
 
 @contextlib.contextmanager
-def counted(model: nn.Module) -> Iterator[list[int]]:
+def count_inputs(model: nn.Module) -> Iterator[list[int]]:
     """Give a list of how many numbers go into each pass of a model within a block."""
     given: list[int] = []
 
@@ -25,13 +25,13 @@ def counted(model: nn.Module) -> Iterator[list[int]]:
         yield given
 
 
-def points_within(numbers: int) -> int:
+def points_per_axis(numbers: int) -> int:
     """Return how many points an axis has, an odd number, by the numbers that one point takes."""
     fitting = math.isqrt(_NUMBERS // max(numbers, 1))
     return min(MOST_POINTS, max(LEAST_POINTS, fitting - 1 + fitting % 2))
 
 
-def told(
+def report_progress(
     points: Iterator[None], num: int, progress: Callable[[str], None] | None
 ) -> Iterator[None]:
     """Yield points, each of which is told as it begins."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from visualization.core.dispatch import DispatchMode
-from visualization.core.packing import tensors
-from visualization.core.preserve import demand_module, hooks, untouched
+from visualization.core.packing import flatten_tensors
+from visualization.core.preserve import check_module, hooks, preserve_state
 from visualization.core.records import brief_repr
 
 OUTSIDE = "outside any layer"
@@ -81,7 +81,7 @@ class CostCounter:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        demand_module(model)
+        check_module(model)
         self._names = {module: name for name, module in model.named_modules()}
         self._running: list[nn.Module] = []
         self._found: dict[nn.Module | None, _Count] = {}
@@ -94,12 +94,12 @@ class CostCounter:
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         self._running.pop()
-        count, held = self._found[module], tensors(output)
+        count, held = self._found[module], flatten_tensors(output)
         count.calls += 1
         count.output_shape = tuple(held[0].shape) if held else ()
         count.output_bytes += sum(tensor.numel() * tensor.element_size() for tensor in held)
         if isinstance(module, _CELLS) and held:
-            count.multiply_adds += _recurrent(module, tensors((args, kwargs))[0])
+            count.multiply_adds += _recurrent(module, flatten_tensors((args, kwargs))[0])
 
     def _operator(self, multiply_adds: int | None) -> None:
         module = self._running[-1] if self._running else None
@@ -169,7 +169,7 @@ def cost(model: nn.Module, inputs: Tensor | Sequence[Tensor]) -> CostTable:
         accepted = "a tensor (batch, …), or several of them"
         raise ValueError(f"inputs: {kinds} is not accepted; accepted: {accepted}")
     counter = CostCounter(model)
-    with untouched(model), torch.no_grad(), counter.watch():
+    with preserve_state(model), torch.no_grad(), counter.watch():
         model(*given)
     return counter.table(len(given[0]))
 

@@ -17,16 +17,16 @@ from visualization.core.inputs import (
     as_logits,
     as_tensor,
     batches,
-    demand_tensor,
-    inspecting,
+    check_tensor,
+    inspection_mode,
 )
 from visualization.core.records import brief_repr
-from visualization.model.budget import MOST_POINTS, counted, points_within, told
+from visualization.model.budget import MOST_POINTS, count_inputs, points_per_axis, report_progress
 from visualization.model.parameter_space import (
     State,
-    completed,
+    check_shapes,
     coordinates,
-    demand_shapes,
+    fill_missing,
     random_directions,
 )
 
@@ -133,7 +133,7 @@ def classification_loss(images: Images, labels: ArrayLike | Tensor, batch_size: 
         with torch.no_grad():
             for first in range(0, len(wanted), batch_size):
                 given = as_images(images[first : first + batch_size], model)
-                answers = as_logits(demand_tensor(model(given), "the model"))
+                answers = as_logits(check_tensor(model(given), "the model"))
                 classes = wanted[first : first + batch_size].to(answers.device)
                 total += float(F.cross_entropy(answers, classes, reduction="sum"))
                 right += int((answers.argmax(dim=1) == classes).sum())
@@ -181,15 +181,17 @@ def landscape_line(
         accepted = "num of 2 or more, extend of 0 or more"
         raise ValueError(f"num, extend: {num}, {extend} is not accepted; accepted: {accepted}")
     for name, state in (("state_a", state_a), ("state_b", state_b)):
-        _demand_state(model, state, name)
+        _check_state(model, state, name)
     alphas = np.linspace(-extend, 1 + extend, num).round(12)
     alphas = np.union1d(alphas, (0.0, 1.0))
     found = []
     with _restored(model):
         for alpha in alphas:
             _mix(model, state_a, state_b, float(alpha))
-            found.append(_evaluated(model, loss, statistics))
-    return LandscapeLine(alphas, _by_name(found), names, _whence(model, statistics, "interpolated"))
+            found.append(_evaluate(model, loss, statistics))
+    return LandscapeLine(
+        alphas, _by_name(found), names, _statistics_source(model, statistics, "interpolated")
+    )
 
 
 def landscape_plane(
@@ -236,20 +238,21 @@ def landscape_plane(
         accepted = "num of 2 or more, span above 0"
         raise ValueError(f"num, span: {most}, {span} is not accepted; accepted: {accepted}")
     chosen = random_directions(model, seed) if directions is None else directions
-    plane = completed(model, chosen)
+    plane = fill_missing(model, chosen)
     places, outside = coordinates(model, plane, trajectory)
     with _restored(model):
-        with counted(model) as given:
-            center = _evaluated(model, loss, statistics)
-        side = num or points_within(sum(given))
+        with count_inputs(model) as given:
+            center = _evaluate(model, loss, statistics)
+        side = num or points_per_axis(sum(given))
         x, y = _axes(span, side, places)
-        points = told(_places(model, plane, x, y), side**2, progress)
-        found = [_evaluated(model, loss, statistics) for _ in points]
+        points = report_progress(_places(model, plane, x, y), side**2, progress)
+        found = [_evaluate(model, loss, statistics) for _ in points]
     said = f"random directions, filter by filter as long as the model (seed {seed})"
     return LandscapePlane(
         x, y, {name: rows.reshape(side, side) for name, rows in _by_name(found).items()}, center,
         said if directions is None else "given directions", places if len(trajectory) else None,
-        outside if len(trajectory) else None, _whence(model, statistics, "the model's own"),
+        outside if len(trajectory) else None,
+        _statistics_source(model, statistics, "the model's own"),
     )  # fmt: skip
 
 
@@ -278,7 +281,7 @@ def _restored(model: nn.Module) -> Iterator[None]:
     """
     tensors = [*model.parameters(), *model.buffers()]
     held = [tensor.detach().clone() for tensor in tensors]
-    with inspecting(model), torch.no_grad():
+    with inspection_mode(model), torch.no_grad():
         try:
             yield
         finally:
@@ -319,7 +322,7 @@ def _places(
             yield
 
 
-def _evaluated(model: nn.Module, loss: Loss, statistics: Images | None) -> dict[str, float]:
+def _evaluate(model: nn.Module, loss: Loss, statistics: Images | None) -> dict[str, float]:
     """Return what the loss gives for a model as it stands, by name.
 
     Raises:
@@ -371,7 +374,7 @@ def _normalisations(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     ]
 
 
-def _whence(model: nn.Module, statistics: Images | None, otherwise: str) -> str:
+def _statistics_source(model: nn.Module, statistics: Images | None, otherwise: str) -> str:
     if not _normalisations(model):
         return ""
     return otherwise if statistics is None else "taken anew"
@@ -381,7 +384,7 @@ def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
-def _demand_state(model: nn.Module, state: State, name: str) -> None:
+def _check_state(model: nn.Module, state: State, name: str) -> None:
     """Raise a ValueError unless a state dict is one of the model."""
     known, given = _tensors(model.state_dict()), _tensors(state)
     for problem, names in (
@@ -392,4 +395,4 @@ def _demand_state(model: nn.Module, state: State, name: str) -> None:
             more = f", as {'is' if len(names) == 2 else 'are'} {len(names) - 1} more"
             said = f"{names[0]!r} {problem}{more if len(names) > 1 else ''}"
             raise ValueError(f"{name}: {said}; accepted: a state dict of the model")
-    demand_shapes(known, given, name)
+    check_shapes(known, given, name)

@@ -45,7 +45,7 @@ def random_directions(model: nn.Module, seed: int = 0) -> tuple[dict[str, Tensor
     generator = torch.Generator().manual_seed(seed)
     drawn: tuple[dict[str, Tensor], ...] = ({}, {})
     for direction in drawn:
-        for name, module, parameter in _owned(model):
+        for name, module, parameter in _parameters_with_modules(model):
             weight = parameter.detach()
             if weight.ndim < 2 or isinstance(module, _NORMALISATIONS):
                 direction[name] = torch.zeros_like(weight)
@@ -122,7 +122,7 @@ def coordinates(
     return places.numpy(), left.numpy()
 
 
-def completed(model: nn.Module, directions: Sequence[State]) -> tuple[dict[str, Tensor], ...]:
+def fill_missing(model: nn.Module, directions: Sequence[State]) -> tuple[dict[str, Tensor], ...]:
     """Return two directions with an entry for every parameter, 0 for those that one leaves out.
 
     Raises:
@@ -137,7 +137,7 @@ def completed(model: nn.Module, directions: Sequence[State]) -> tuple[dict[str, 
                 near = difflib.get_close_matches(name, own, 1, 0.0)
                 meant = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(f"directions: {name!r} is no parameter of the model{meant}")
-        demand_shapes(own, direction, "directions")
+        check_shapes(own, direction, "directions")
         if not any(bool(values.any()) for values in direction.values()):
             raise ValueError("directions: one is 0 throughout; accepted: two that differ")
     return tuple(
@@ -148,24 +148,24 @@ def completed(model: nn.Module, directions: Sequence[State]) -> tuple[dict[str, 
 
 def _step(model: nn.Module, state: State, place: str) -> dict[str, Tensor]:
     """Return the change of each parameter from a model to a state of it."""
-    demand_parameters(model, state, place)
+    check_parameters(model, state, place)
     return {
         name: state[name].to(parameter) - parameter.detach()
         for name, parameter in model.named_parameters()
     }
 
 
-def demand_parameters(model: nn.Module, state: State, name: str) -> None:
+def check_parameters(model: nn.Module, state: State, name: str) -> None:
     """Raise a ValueError unless a state has all parameters of a model, in their shapes."""
     known = dict(model.named_parameters())
     missing = [wanted for wanted in known if wanted not in state]
     if missing:
         problem = f"{missing[0]!r} is missing ({len(missing)} of {len(known)} parameters are)"
         raise ValueError(f"{name}: {problem}; accepted: a state dict of the model")
-    demand_shapes(known, state, name)
+    check_shapes(known, state, name)
 
 
-def demand_shapes(known: State, given: State, name: str) -> None:
+def check_shapes(known: State, given: State, name: str) -> None:
     """Raise a ValueError if a tensor has another shape than the known one of its name."""
     for each, values in given.items():
         if each in known and values.shape != known[each].shape:
@@ -173,7 +173,7 @@ def demand_shapes(known: State, given: State, name: str) -> None:
             raise ValueError(f"{name}: {problem}; accepted: {tuple(known[each].shape)}")
 
 
-def _owned(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:
+def _parameters_with_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:
     """Yield each parameter once, with its dotted name and the module that has it."""
     modules = dict(model.named_modules())
     for name, parameter in model.named_parameters():

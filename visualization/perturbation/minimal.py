@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.attribution.masking import Fill, replacement
-from visualization.core.inputs import Images, as_array, inspecting, one_image
+from visualization.core.inputs import Images, as_array, inspection_mode, one_image
 from visualization.core.records import brief_repr
-from visualization.core.targets import demand_count, fitting, spans
+from visualization.core.targets import batch_slices, check_count, resolve_batch_size
 from visualization.core.tracing import NamedLayer
-from visualization.perturbation.watched import Place, Watched, close_up, watched
+from visualization.perturbation.units import Unit, UnitIndex, crop_to_field, find_unit
 
-_HASTE = 0.1  # share of the squares that are removed at once, at most,
+_MAX_REMOVED_PER_ROUND = 0.1  # share of the squares that are removed at once, at most,
 _CHEAP, _HALF = 0.25, 0.5  # or this share, if that takes so much of what may still be lost
 _PREFIXES = 32  # numbers of squares that are tried to be removed at once
-_TRIED = 2**26  # numbers in all images that are tried, about, which the side of squares keeps to
+_MAX_NUMBERS_TRIED = (
+    2**26
+)  # numbers in all images that are tried, about, which the side of squares keeps to
 _ROUNDS = 6  # as many times each square is tried, about
 
 
@@ -46,7 +48,7 @@ class MinimalPatch:
     """
 
     layer: str | None
-    unit: Place
+    unit: UnitIndex
     image: NDArray[np.floating]
     field: NDArray[np.bool_]
     mask: NDArray[np.bool_]
@@ -98,20 +100,20 @@ def minimal_patch(
     """
     if not 0 < keep <= 1:
         raise ValueError(f"keep: {keep} is not accepted; accepted: above 0, at most 1")
-    demand_count(1 if block is None else block, "block")
-    with inspecting(model), torch.no_grad():
+    check_count(1 if block is None else block, "block")
+    with inspection_mode(model), torch.no_grad():
         held = one_image(image, model)
-        asked, base = _excited(model, layer, unit, held)
+        asked, base = _active_unit(model, layer, unit, held)
         field = asked.field(held)
         seen = torch.as_tensor(field.pixels, device=held.device)
-        other, close = replacement(held, fill, model), close_up(asked, held, field)
+        other, close = replacement(held, fill, model), crop_to_field(asked, held, field)
         block = block or _smallest_block(seen, close.of(held).numel())
-        numbers, num = _numbered(seen, block)
+        numbers, num = _number_squares(seen, block)
         squares = _Squares(
             close.asked, close.of(held), close.of(other), close.of(numbers), num,
-            fitting(batch_size, close.of(held)),
+            resolve_batch_size(batch_size, close.of(held)),
         )  # fmt: skip
-        order, num_kept = _removed(squares, base, keep * base, progress)
+        order, num_kept = _remove_squares(squares, base, keep * base, progress)
         sizes, curve = _curve(squares, order, numbers, base)
     mask = torch.isin(numbers, order[num - num_kept :])
     return MinimalPatch(
@@ -121,18 +123,18 @@ def minimal_patch(
     )  # fmt: skip
 
 
-def _excited(
+def _active_unit(
     model: nn.Module, layer: NamedLayer | None, unit: Sequence[int], image: Tensor
-) -> tuple[Watched, float]:
+) -> tuple[Unit, float]:
     """Return a unit to be asked, and its activation, which must be above 0."""
-    asked, base = watched(model, layer, unit, image)
+    asked, base = find_unit(model, layer, unit, image)
     if base <= 0:
         problem = f"{asked.unit} puts out {base:g} for this image"
         raise ValueError(f"unit: {problem}; accepted: units whose activation is above 0")
     return asked, base
 
 
-def _numbered(field: Tensor, block: int) -> tuple[Tensor, int]:
+def _number_squares(field: Tensor, block: int) -> tuple[Tensor, int]:
     """Return of each pixel (H, W) the number of its square, and how many there are: n.
 
     Squares are cut from the image's upper left corner, of its field; pixels of none have n.
@@ -153,7 +155,10 @@ def _smallest_block(field: Tensor, size: int) -> int:
         size: numbers of an image that is tried.
     """
     block = 1
-    while block < max(field.shape) and _ROUNDS * size * _numbered(field, block)[1] > _TRIED:
+    while (
+        block < max(field.shape)
+        and _ROUNDS * size * _number_squares(field, block)[1] > _MAX_NUMBERS_TRIED
+    ):
         block += 1
     return block
 
@@ -171,7 +176,7 @@ class _Squares:
         batch_size: images that run at once.
     """
 
-    asked: Watched
+    asked: Unit
     image: Tensor
     other: Tensor
     numbers: Tensor
@@ -196,11 +201,11 @@ class _Squares:
         return self._asked(len(counts), lambda span: kept & (rank >= counts[span, None]))
 
     def _asked(self, num: int, sets: Callable[[slice], Tensor]) -> Tensor:
-        parts = [self.asked(self.shown(sets(span))) for span in spans(num, self.batch_size)]
+        parts = [self.asked(self.shown(sets(span))) for span in batch_slices(num, self.batch_size)]
         return torch.cat(parts) if parts else self.image.new_empty(0)
 
 
-def _removed(
+def _remove_squares(
     squares: _Squares, base: float, least: float, progress: Callable[[str], None] | None
 ) -> tuple[Tensor, int]:
     """Return the squares in the order in which they were removed, and how many of them are kept.
@@ -220,7 +225,7 @@ def _removed(
             progress(f"{len(left)} of {squares.num} squares left")
         without = squares.without_each(kept, left)
         left = left[without.argsort(descending=True, stable=True)]
-        few, half = max(1, int(_HASTE * len(left))), max(1, int(_HALF * len(left)))
+        few, half = max(1, int(_MAX_REMOVED_PER_ROUND * len(left))), max(1, int(_HALF * len(left)))
         counts = torch.linspace(1, half, _PREFIXES, device=kept.device).round().long()
         counts = torch.unique(torch.cat([counts, counts.new_tensor([few])]))
         values = squares.without_first(kept, left, counts)

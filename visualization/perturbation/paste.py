@@ -17,23 +17,23 @@ from visualization.core.inputs import (
     activation,
     as_array,
     as_tensor,
-    inspecting,
-    named,
+    inspection_mode,
     one_image,
+    optional_layer_name,
 )
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
-from visualization.feature_maps.fields.geometry import Hull, hulls
+from visualization.feature_maps.fields.geometry import FieldBox, field_boxes
 from visualization.feature_maps.fields.receptive import receptive_field
-from visualization.perturbation.perturbations import moved
-from visualization.perturbation.watched import watched
+from visualization.perturbation.perturbations import shifted
+from visualization.perturbation.units import find_unit
 
 Span = tuple[int, int]  # first and last, both included
 Region = tuple[Span, Span] | NDArray[np.bool_] | Tensor | str | None
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
-class Piece:
+class Crop:
     """A part of an image.
 
     Attributes:
@@ -65,7 +65,7 @@ class Composite:
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
-class Paste:
+class FieldTransplant:
     """What a unit puts out when part of one image is put into another.
 
     Attributes:
@@ -82,7 +82,7 @@ class Paste:
         copied: pixels of the source that were copied (C, H, W).
         pasted: pixels of the composite that come from the source (C, H, W).
         num_lost: pixels (row, column) that were to be copied and lie beyond a border.
-        hulls: the receptive fields' hulls, of the unit and of its place; they may reach beyond
+        boxes: the receptive fields' boxes, of the unit and of its place; they may reach beyond
             the borders.
         of_source: activation of the unit on the source.
         before: of its place on the target.
@@ -104,7 +104,7 @@ class Paste:
     copied: NDArray[np.bool_]
     pasted: NDArray[np.bool_]
     num_lost: int
-    hulls: tuple[Hull, Hull]
+    boxes: tuple[FieldBox, FieldBox]
     of_source: float
     before: float
     after: float
@@ -117,7 +117,7 @@ class Paste:
         return self.after == self.of_source
 
 
-def cut(image: Images, rows: Span, columns: Span) -> Piece:
+def crop(image: Images, rows: Span, columns: Span) -> Crop:
     """Cut a rectangle out of an image; what lies beyond the border is left out and counted.
 
     >>> piece = cut(np.arange(16.0).reshape(1, 4, 4), (-1, 1), (2, 3))
@@ -132,18 +132,18 @@ def cut(image: Images, rows: Span, columns: Span) -> Piece:
     Raises:
         ValueError: another shape, a last before the first, or nothing of it lies on the image.
     """
-    held = _picture(image, "image")
+    held = _as_image(image, "image")
     (top, bottom), (left, right), num_lost = _clipped((rows, columns), held.shape[1:])
     pixels = held[:, top : bottom + 1, left : right + 1].clone()
     mask = torch.ones_like(pixels, dtype=torch.bool)
-    return Piece(as_array(pixels), as_array(mask), (top, left), num_lost)
+    return Crop(as_array(pixels), as_array(mask), (top, left), num_lost)
 
 
-def put(piece: Piece, target: Images, at: tuple[int, int] | None = None) -> Composite:
+def paste_onto(piece: Crop, target: Images, at: tuple[int, int] | None = None) -> Composite:
     """Put a piece into an image; what would lie beyond the border is left out and counted.
 
     Args:
-        piece: from `cut`, of as many channels as the target.
+        piece: from `crop`, of as many channels as the target.
         target: (C, H, W) or (1, C, H, W).
         at: row and column of the target at which the piece's first pixel comes to lie; None: where
             it lay in its own image.
@@ -151,13 +151,13 @@ def put(piece: Piece, target: Images, at: tuple[int, int] | None = None) -> Comp
     Raises:
         ValueError: another number of channels.
     """
-    held = _picture(target, "target")
+    held = _as_image(target, "target")
     pixels, mask = torch.as_tensor(piece.pixels), torch.as_tensor(piece.mask)
     image, pasted, num_lost = _composed(pixels, mask, held, at or piece.place)
     return Composite(as_array(image), as_array(pasted), num_lost)
 
 
-def paste(
+def transplant_field(
     model: nn.Module,
     layer: NamedLayer | None,
     unit: Sequence[int],
@@ -167,7 +167,7 @@ def paste(
     region: Region = None,
     *,
     offset: tuple[int, int] | None = None,
-) -> Paste:
+) -> FieldTransplant:
     """Copy what a unit sees, or another region, into another image, and ask the unit there.
 
     The unit that is asked there is moved as the region is, by whole strides of its layer. Moved by
@@ -190,10 +190,10 @@ def paste(
     Raises:
         ValueError: no such layer or unit, a region that does not fit, or images that do not.
     """
-    layer = named(model, layer)
-    with inspecting(model), torch.no_grad():
+    layer = optional_layer_name(model, layer)
+    with inspection_mode(model), torch.no_grad():
         sent, held = one_image(source, model, "source"), one_image(target, model, "target")
-        own = _demand_map_unit(watched(model, layer, unit, sent)[0].unit)
+        own = _check_map_unit(find_unit(model, layer, unit, sent)[0].unit)
         field = receptive_field(model, layer, own, _shape(sent))
         seen = torch.as_tensor(field.mask, device=sent.device)
         copied, first, num_lost = _region(region, seen, field.hull, sent)
@@ -202,7 +202,7 @@ def paste(
         maps = [
             activation(model, each, layer)[0, own[0]] for each in (sent, held, image[None])
         ]  # one by one: another batch size may round otherwise
-        stride = hulls(model, layer, _shape(sent)).stride
+        stride = field_boxes(model, layer, _shape(sent)).stride
         place = _moved_unit(own, by, stride, maps[1].shape)
         there = receptive_field(model, layer, place, _shape(held))
         alike = _moved_hull(field.hull, by) == _spans(there.hull)
@@ -211,7 +211,7 @@ def paste(
     of_source, before, after = (
         float(each[at[1:]]) for each, at in zip(maps, (own, place, place), strict=True)
     )
-    return Paste(
+    return FieldTransplant(
         layer, own, place, by, stride, as_array(sent[0]), as_array(held[0]), as_array(image),
         as_array(copied), as_array(pasted), num_lost + num_off, (field.hull, there.hull),
         of_source, before, after, (as_array(maps[0]), as_array(maps[1]), as_array(maps[2])), exact,
@@ -221,7 +221,7 @@ def paste(
 def _sees_the_same(mask: Tensor, copied: Tensor, seen: Tensor, by: tuple[int, int]) -> bool:
     """Tell whether a field (C, H, W), all of it copied and moved, is what is seen (C, H', W')."""
     whole = bool((copied | ~mask).all())
-    landed = moved(mask, *by, size=seen.shape[1:])
+    landed = shifted(mask, *by, size=seen.shape[1:])
     return whole and bool(landed.sum() == mask.sum()) and bool((landed == seen).all())
 
 
@@ -233,13 +233,13 @@ def _composed(
         problem = f"{len(target)} channels do not go with the {len(pixels)} of what is pasted"
         raise ValueError(f"target: {problem}; accepted: {len(pixels)}")
     size = target.shape[1:]
-    pasted = moved(mask, *by, size=size)
-    image = torch.where(pasted, moved(pixels.to(target), *by, size=size), target)
+    pasted = shifted(mask, *by, size=size)
+    image = torch.where(pasted, shifted(pixels.to(target), *by, size=size), target)
     return image, pasted, int(mask.any(dim=0).sum() - pasted.any(dim=0).sum())
 
 
 def _region(
-    region: Region, field: Tensor, hull: Hull, image: Tensor
+    region: Region, field: Tensor, hull: FieldBox, image: Tensor
 ) -> tuple[Tensor, tuple[int, int], int]:
     """Return what is copied (C, H, W), its first row and column, and what lies beyond the border.
 
@@ -312,11 +312,11 @@ def _moved_unit(
     return unit[0], row, column
 
 
-def _spans(hull: Hull) -> tuple[Span, Span]:
+def _spans(hull: FieldBox) -> tuple[Span, Span]:
     return (hull.rows[0], hull.rows[1]), (hull.columns[0], hull.columns[1])
 
 
-def _moved_hull(hull: Hull, by: tuple[int, int]) -> tuple[Span, Span]:
+def _moved_hull(hull: FieldBox, by: tuple[int, int]) -> tuple[Span, Span]:
     rows, columns = _spans(hull)
     return (rows[0] + by[0], rows[1] + by[0]), (columns[0] + by[1], columns[1] + by[1])
 
@@ -325,14 +325,14 @@ def _shape(image: Tensor) -> tuple[int, int, int]:
     return image.shape[1], image.shape[2], image.shape[3]
 
 
-def _demand_map_unit(unit: tuple[int, ...]) -> tuple[int, int, int]:
+def _check_map_unit(unit: tuple[int, ...]) -> tuple[int, int, int]:
     if len(unit) != 3:
         accepted = "(channel, row, column) of a feature map"
         raise ValueError(f"unit: {unit} lies at no place of a map; accepted: {accepted}")
     return unit[0], unit[1], unit[2]
 
 
-def _picture(image: Images, name: str) -> Tensor:
+def _as_image(image: Images, name: str) -> Tensor:
     """Return a single image (C, H, W).
 
     Raises:

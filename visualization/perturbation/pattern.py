@@ -12,14 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.attribution.masking import Fill, Size, occlusion_map, pair, replacement
-from visualization.core.inputs import Images, as_array, inspecting, named, one_image
+from visualization.attribution.masking import Fill, Size, occlusion_map, replacement, size_pair
+from visualization.core.inputs import (
+    Images,
+    as_array,
+    inspection_mode,
+    one_image,
+    optional_layer_name,
+)
 from visualization.core.records import brief_repr
-from visualization.core.targets import demand_count, demand_gradient
+from visualization.core.targets import check_count, score_gradient
 from visualization.core.tracing import NamedLayer
 from visualization.perturbation.minimal import MinimalPatch, minimal_patch
 from visualization.perturbation.perturbations import find_perturbation, perturb
-from visualization.perturbation.watched import Place, Watched, close_up, watched
+from visualization.perturbation.units import Unit, UnitIndex, crop_to_field, find_unit
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
@@ -39,7 +45,7 @@ class Occlusion:
     """
 
     layer: str | None
-    unit: Place
+    unit: UnitIndex
     image: NDArray[np.floating]
     field: NDArray[np.bool_]
     drop: NDArray[np.floating]
@@ -61,7 +67,7 @@ class PixelGradient:
     """
 
     layer: str | None
-    unit: Place
+    unit: UnitIndex
     image: NDArray[np.floating]
     gradient: NDArray[np.floating]
     activation: float
@@ -103,7 +109,7 @@ class PerturbationSweep:
     """
 
     layer: str | None
-    unit: Place
+    unit: UnitIndex
     image: NDArray[np.floating]
     activation: float
     strengths: Mapping[str, NDArray[np.float64]]
@@ -150,15 +156,15 @@ def occlude(
     Raises:
         ValueError: no such layer or unit, or a window, stride or fill that does not fit.
     """
-    layer = named(model, layer)
-    with inspecting(model), torch.no_grad():
+    layer = optional_layer_name(model, layer)
+    with inspection_mode(model), torch.no_grad():
         held = one_image(image, model)
-        windows = pair(window, "window", (held.shape[2], held.shape[3]), 3)
-        strides = pair(stride, "stride", windows)
-        asked, base = watched(model, layer, unit, held)
+        windows = size_pair(window, "window", (held.shape[2], held.shape[3]), 3)
+        strides = size_pair(stride, "stride", windows)
+        asked, base = find_unit(model, layer, unit, held)
         field = asked.field(held)
         seen = torch.as_tensor(field.pixels, device=held.device)
-        close = close_up(asked, held, field, windows, strides)
+        close = crop_to_field(asked, held, field, windows, strides)
         drop = torch.full_like(held[0, 0], torch.nan)
         drop[close.rows, close.columns] = occlusion_map(
             model, close.of(held), close.asked.unit, layer=layer, window=windows, stride=strides,
@@ -185,12 +191,12 @@ def pixel_gradient(
     Raises:
         ValueError: no such layer or unit, or one without a gradient, as behind `argmax`.
     """
-    layer = named(model, layer)
-    with inspecting(model):
+    layer = optional_layer_name(model, layer)
+    with inspection_mode(model):
         held = one_image(image, model)
-        asked, base = watched(model, layer, unit, held)
+        asked, base = find_unit(model, layer, unit, held)
         asking = held.clone().requires_grad_()
-        gradient = demand_gradient(asked(asking), asking, "the image")
+        gradient = score_gradient(asked(asking), asking, "the image")
     return PixelGradient(layer, asked.unit, as_array(held[0]), as_array(gradient[0]), base)
 
 
@@ -249,15 +255,15 @@ def sweep_perturbation(
     Raises:
         ValueError: no such layer, unit or perturbation, or a strength without a meaning.
     """
-    layer = named(model, layer)
-    demand_count(num, "num")
+    layer = optional_layer_name(model, layer)
+    check_count(num, "num")
     names = [name] if isinstance(name, str) else list(name)
     if isinstance(strengths, Mapping) and not set(strengths) <= set(names):
         problem = f"{', '.join(sorted(set(strengths) - set(names)))} is not asked for"
         raise ValueError(f"strengths: {problem}; accepted: {', '.join(names)}")
-    with inspecting(model), torch.no_grad():
+    with inspection_mode(model), torch.no_grad():
         held = one_image(image, model)
-        asked, base = watched(model, layer, unit, held)
+        asked, base = find_unit(model, layer, unit, held)
         wanted = {each: _strengths(each, strengths, held) for each in names}
         swept = {each: _swept(asked, held, each, wanted[each], seed, num) for each in names}
     return PerturbationSweep(
@@ -281,7 +287,7 @@ def _strengths(
 
 
 def _swept(
-    asked: Watched, image: Tensor, name: str, strengths: Sequence[float], seed: int, num: int
+    asked: Unit, image: Tensor, name: str, strengths: Sequence[float], seed: int, num: int
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Return the activations (S, N) under one perturbation, and the first draws (S, C, H, W).
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visualization.core.inputs import Images, as_tensor, widened
+from visualization.core.inputs import Images, as_tensor, at_least_float32
 
 _DIRECTIONS = ((0, 1), (1, 0), (0, -1), (-1, 0))  # right, down, left, up
 
@@ -54,7 +54,7 @@ class Perturbation:
         return [float(at) for at in (np.unique(found.round()) if self.whole else found)]
 
 
-def moved(
+def shifted(
     images: Tensor, rows: int, columns: int, fill: float = 0.0, size: Sequence[int] | None = None
 ) -> Tensor:
     """Return images (…, H, W) moved down by rows and right by columns, whole numbers of pixels.
@@ -140,8 +140,8 @@ def shift(images: Tensor, strength: float, seed: int = 0, *, fill: float = 0.0) 
     held = torch.empty_like(images)
     for turn, (down, right) in enumerate(_DIRECTIONS):
         chosen = slice((turn - seed) % len(_DIRECTIONS), None, len(_DIRECTIONS))
-        near = moved(images[chosen], down * whole, right * whole, fill)
-        far = moved(images[chosen], down * (whole + 1), right * (whole + 1), fill)
+        near = shifted(images[chosen], down * whole, right * whole, fill)
+        far = shifted(images[chosen], down * (whole + 1), right * (whole + 1), fill)
         held[chosen] = torch.lerp(near, far, part) if part else near
     return held
 
@@ -281,5 +281,5 @@ def perturb(name: str, images: Images, strength: float, seed: int = 0) -> Tensor
         raise ValueError(f"images: {problem}; accepted: floating (B, C, H, W) or (C, H, W)")
     if strength == known.neutral:
         return held.clone()
-    changed = known.apply(widened(held if held.ndim == 4 else held[None]), strength, seed)
+    changed = known.apply(at_least_float32(held if held.ndim == 4 else held[None]), strength, seed)
     return (changed if held.ndim == 4 else changed[0]).to(held.dtype)

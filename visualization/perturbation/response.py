@@ -14,27 +14,27 @@ from torch import Tensor, nn
 
 from visualization.core.inputs import (
     Images,
-    Pick,
+    OutputSelector,
     as_array,
     as_images,
     as_tensor,
-    inspecting,
+    inspection_mode,
     is_softmax,
-    named,
-    one_call,
+    numbered_call,
     one_image,
-    picked,
+    optional_layer_name,
+    select_output,
 )
 from visualization.core.inputs import (
     activation as activation_of,
 )
-from visualization.core.layout import tapped_maps
+from visualization.core.layout import intercept_maps
 from visualization.core.records import brief_repr
-from visualization.core.targets import fitting, spans
+from visualization.core.targets import batch_slices, resolve_batch_size
 from visualization.core.tracing import NamedLayer, layer_name
 from visualization.perturbation.perturbations import find_perturbation, perturb
 
-Edit = tuple[str, float] | Callable[[Tensor], Images] | Images
+ImageEdit = tuple[str, float] | Callable[[Tensor], Images] | Images
 
 
 @attrs.frozen(eq=False)
@@ -103,7 +103,7 @@ class Response:
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
-class MapEdit:
+class ChannelAblation:
     """What a model answers when channels of a layer are changed.
 
     Attributes:
@@ -127,12 +127,12 @@ def compare_response(
     model: nn.Module,
     layer: NamedLayer | None,
     image: Images,
-    edit: Edit,
+    edit: ImageEdit,
     channels: Sequence[int] | None = None,
     *,
     seed: int = 0,
     classes: Sequence[str] = (),
-    output: Pick | None = None,
+    output: OutputSelector | None = None,
 ) -> Response:
     """Compare a layer's maps, and the model's answers, for an image and an edited version of it.
 
@@ -152,14 +152,14 @@ def compare_response(
     Raises:
         ValueError: no such layer, channel or perturbation, or an edit that changes the shape.
     """
-    layer = named(model, layer)
-    with inspecting(model), torch.no_grad():
+    layer = optional_layer_name(model, layer)
+    with inspection_mode(model), torch.no_grad():
         held = one_image(image, model)
         edited, words = _edited(model, held, edit, seed)
         before, answer = _maps(model, layer, held, output)
         after, other = _maps(model, layer, edited, output)
         changes = (after - before).abs().mean(dim=(1, 2))
-        chosen = _chosen(channels, changes)
+        chosen = _select_channels(channels, changes)
     answers = None
     if answer is not None and other is not None:
         answers = _answers(answer, other, classes)
@@ -169,13 +169,13 @@ def compare_response(
     )  # fmt: skip
 
 
-def run_from(
+def forward_from(
     model: nn.Module,
     layer: NamedLayer,
     activation: Images,
     images: Images,
     *,
-    output: Pick | None = None,
+    output: OutputSelector | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
     """Return what a model puts out when a layer's output is replaced (B, …).
@@ -200,19 +200,19 @@ def run_from(
             or an output of several tensors.
     """
     layer = layer_name(model, layer)
-    with inspecting(model), torch.no_grad():
+    with inspection_mode(model), torch.no_grad():
         held = as_images(images, model)
-        maps = _like_output(model, layer, activation, held)
+        maps = _as_activations(model, layer, activation, held)
         num = max(len(maps), len(held))
         if not {len(maps), len(held)} <= {1, num}:
             problem = f"{len(maps)} do not go with {len(held)} images"
             raise ValueError(f"activation: {problem}; accepted: 1, or {len(held)}")
-        size = fitting(batch_size, held)
+        size = resolve_batch_size(batch_size, held)
         pairs = zip(_rows(held, num, size), _rows(maps, num, size), strict=True)
-        return torch.cat([_replaced(model, layer, *pair, output) for pair in pairs])
+        return torch.cat([_forward_replaced(model, layer, *pair, output) for pair in pairs])
 
 
-def edit_map(
+def ablate_channels(
     model: nn.Module,
     layer: NamedLayer,
     image: Images,
@@ -221,8 +221,8 @@ def edit_map(
     scale: float = 0.0,
     shift: float = 0.0,
     classes: Sequence[str] = (),
-    output: Pick | None = None,
-) -> MapEdit:
+    output: OutputSelector | None = None,
+) -> ChannelAblation:
     """Change channels of a layer, and compare what the model answers: scale · map + shift.
 
     Args:
@@ -241,17 +241,17 @@ def edit_map(
             tensors.
     """
     layer = layer_name(model, layer)
-    with inspecting(model), torch.no_grad():
+    with inspection_mode(model), torch.no_grad():
         held = one_image(image, model)
         maps = activation_of(model, held, layer)
         _as_maps(maps, repr(layer))
-        chosen = _demand_channels(channels, maps.shape[1])
-        answer = picked(model(held), output)
+        chosen = _check_channels(channels, maps.shape[1])
+        answer = select_output(model(held), output)
         changed = maps.clone()
         changed[:, list(chosen)] = scale * changed[:, list(chosen)] + shift
-        other = _replaced(model, layer, held, changed, output)
+        other = _forward_replaced(model, layer, held, changed, output)
     answers = _answers(answer, other, classes)
-    return MapEdit(layer, chosen, scale, shift, as_array(held[0]), answers)
+    return ChannelAblation(layer, chosen, scale, shift, as_array(held[0]), answers)
 
 
 def _answers(before: Tensor, after: Tensor, classes: Sequence[str]) -> Answers:
@@ -267,7 +267,7 @@ def _answers(before: Tensor, after: Tensor, classes: Sequence[str]) -> Answers:
     return Answers(as_array(before[0]), as_array(after[0]), tuple(classes), are_probabilities)
 
 
-def _edited(model: nn.Module, image: Tensor, edit: Edit, seed: int) -> tuple[Tensor, str]:
+def _edited(model: nn.Module, image: Tensor, edit: ImageEdit, seed: int) -> tuple[Tensor, str]:
     """Return an edited image (1, C, H, W), and in words what was done.
 
     Raises:
@@ -276,7 +276,7 @@ def _edited(model: nn.Module, image: Tensor, edit: Edit, seed: int) -> tuple[Ten
     if isinstance(edit, (tuple, str)):
         return _perturbed(image, edit, seed)
     if callable(edit):
-        torch.default_generator.manual_seed(seed)  # `inspecting` puts it back
+        torch.default_generator.manual_seed(seed)  # `inspection_mode` puts it back
         made = edit(image.clone())
     else:
         made = edit
@@ -298,12 +298,12 @@ def _perturbed(image: Tensor, edit: Any, seed: int) -> tuple[Tensor, str]:
 
 
 def _maps(
-    model: nn.Module, layer: str | None, image: Tensor, pick: Pick | None
+    model: nn.Module, layer: str | None, image: Tensor, pick: OutputSelector | None
 ) -> tuple[Tensor, Tensor | None]:
     """Return a layer's maps (U, h, w) and the model's answers (1, …), if they are one tensor."""
     output = model(image)
     is_one = pick is not None or isinstance(output, Tensor) or not layer
-    answers = picked(output, pick) if is_one else None
+    answers = select_output(output, pick) if is_one else None
     if layer or pick is None:
         name = repr(layer) if layer else "the model"
         return _as_maps(activation_of(model, image, layer), name), answers
@@ -323,13 +323,13 @@ def _as_maps(output: Tensor, name: str) -> Tensor:
     return output[0] if output.ndim == 4 else output[0, :, None, None]
 
 
-def _chosen(channels: Sequence[int] | None, changes: Tensor) -> tuple[int, ...]:
+def _select_channels(channels: Sequence[int] | None, changes: Tensor) -> tuple[int, ...]:
     if channels is None:
         return tuple(changes.argsort(descending=True, stable=True).tolist())
-    return _demand_channels(channels, len(changes))
+    return _check_channels(channels, len(changes))
 
 
-def _demand_channels(channels: Sequence[int], num: int) -> tuple[int, ...]:
+def _check_channels(channels: Sequence[int], num: int) -> tuple[int, ...]:
     """Return channels as numbers; a ValueError if there are none, or one does not exist."""
     chosen = tuple(int(channel) for channel in channels)
     if not chosen or not all(0 <= channel < num for channel in chosen):
@@ -338,7 +338,7 @@ def _demand_channels(channels: Sequence[int], num: int) -> tuple[int, ...]:
     return chosen
 
 
-def _like_output(model: nn.Module, layer: str, given: Images, images: Tensor) -> Tensor:
+def _as_activations(model: nn.Module, layer: str, given: Images, images: Tensor) -> Tensor:
     """Return activations (B, …) on the model's device and in the type of a layer's output.
 
     Raises:
@@ -357,15 +357,15 @@ def _like_output(model: nn.Module, layer: str, given: Images, images: Tensor) ->
 def _rows(values: Tensor, num: int, size: int) -> list[Tensor]:
     """Return values (1 or num, …) in parts of at most `size` rows, num rows together."""
     each = values.expand(num, *values.shape[1:])
-    return [each[span] for span in spans(num, size)]
+    return [each[span] for span in batch_slices(num, size)]
 
 
-def _replaced(
-    model: nn.Module, layer: str, images: Tensor, maps: Tensor, pick: Pick | None
+def _forward_replaced(
+    model: nn.Module, layer: str, images: Tensor, maps: Tensor, pick: OutputSelector | None
 ) -> Tensor:
     """Return the model's output when a layer puts out `maps`, which the model may then change."""
-    with tapped_maps(model, {one_call(model, layer): lambda _: maps.clone()}):
-        return picked(model(images), pick)
+    with intercept_maps(model, {numbered_call(model, layer): lambda _: maps.clone()}):
+        return select_output(model(images), pick)
 
 
 def _softmax(values: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from visualization.core.arrays import as_array, demand_same
+from visualization.core.arrays import as_array, check_shape
 from visualization.core.records import brief_repr
-from visualization.recurrent.cells import steered
-from visualization.recurrent.edits import Edit, demand_fit
+from visualization.recurrent.cells import intervene_on
+from visualization.recurrent.edits import Edit, check_edits
 
 Score = Callable[[], Mapping[str, ArrayLike | Tensor]]
 Replacement = Literal["zero", "mean"] | float
@@ -67,12 +67,12 @@ class UnitRanking:
         return found
 
 
-def singles(num_units: int) -> list[tuple[int, ...]]:
+def single_units(num_units: int) -> list[tuple[int, ...]]:
     """Return each unit as a group of its own."""
     return [(unit,) for unit in range(num_units)]
 
 
-def pairs(units: Sequence[int]) -> list[tuple[int, ...]]:
+def single_units_and_pairs(units: Sequence[int]) -> list[tuple[int, ...]]:
     """Return the units alone, and every pair of them: groups from which interactions follow."""
     return [*((unit,) for unit in units), *itertools.combinations(units, 2)]
 
@@ -101,7 +101,8 @@ def rank_units(
         score: runs the model, as often as it needs, on N samples, and returns by name a score of
             each sample (N,), the one to rank by first: `{"accuracy": …, "loss": …}`. It must be the
             same when nothing changes: a model with dropout in evaluation mode.
-        groups: units that are switched off together; None: each alone. See `singles`, `pairs`.
+        groups: units that are switched off together; None: each alone. See `single_units`,
+            `single_units_and_pairs`.
         replacement: `zero`, `mean` or a number.
         layer: number of the layer.
         direction: 0 forwards, 1 backwards.
@@ -115,18 +116,18 @@ def rank_units(
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: {confidence} is not accepted; accepted: between 0 and 1")
-    demand_fit([], rnn)
+    check_edits([], rnn)
     chosen = _groups(rnn, groups)
-    demand_fit([Edit(units=g, h=0.0, layer=layer, direction=direction) for g in chosen], rnn)
+    check_edits([Edit(units=g, h=0.0, layer=layer, direction=direction) for g in chosen], rnn)
     with torch.inference_mode():
         baseline, means = _baseline(rnn, score, replacement, layer, direction)
         parts: dict[str, list[NDArray[Any]]] = {name: [] for name in baseline}
         for group in chosen:
             edit = _edit(rnn, group, replacement, means, layer, direction)
-            with steered(rnn, [edit]):
+            with intervene_on(rnn, [edit]):
                 found = _scores(score())
             for name, values in found.items():
-                demand_same(f"score {name!r}", values.shape, baseline[name].shape, "the untouched")
+                check_shape(f"score {name!r}", values.shape, baseline[name].shape, "the untouched")
                 parts[name].append(values - baseline[name])
     differences = {name: np.stack(rows) for name, rows in parts.items()}
     counts = _resamples(len(next(iter(baseline.values()))), num_resamples, seed)
@@ -154,7 +155,7 @@ def _ranking(
 
 def _groups(rnn: nn.RNNBase, groups: Sequence[Sequence[int]] | None) -> list[tuple[int, ...]]:
     if groups is None:
-        return singles(rnn.hidden_size)
+        return single_units(rnn.hidden_size)
     if not len(groups) or not all(isinstance(group, Sequence) for group in groups):
         accepted = "groups of units, such as [(0,), (1, 2)]; or None"
         raise ValueError(f"groups: {groups!r} is not accepted; accepted: {accepted}")
@@ -168,12 +169,12 @@ def _baseline(
     if isinstance(replacement, str) and replacement not in ("zero", "mean"):
         problem = f"{replacement!r} is not accepted"
         raise ValueError(f"replacement: {problem}; accepted: zero, mean, or a number")
-    with steered(rnn) as steering:
+    with intervene_on(rnn) as steering:
         first = _scores(score())
     if steering.num_calls == 0:
         problem = "the layer was not called while the scores were made"
         raise ValueError(f"rnn: {problem}; accepted: a layer of the model that score() runs")
-    with steered(rnn, keep=replacement == "mean") as steering:
+    with intervene_on(rnn, keep=replacement == "mean") as steering:
         found = _scores(score())
     for name, values in found.items():
         if not np.allclose(values, first[name], rtol=1e-4, atol=1e-6):

@@ -30,9 +30,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.preserve import untouched
+from visualization.core.preserve import preserve_state
 from visualization.recurrent.cells import State, trace_cells
-from visualization.recurrent.machine import Automaton, Ints, minimise, run
+from visualization.recurrent.machine import Automaton, Ints, minimise, run_automaton
 
 __all__ = ["Automaton", "extract_automaton", "minimise"]
 
@@ -78,8 +78,8 @@ def extract_automaton(
     Raises:
         ValueError: names the argument, its value and what is accepted.
     """
-    _demand(rnn, max_states, held_out)
-    with torch.no_grad(), untouched(rnn):
+    _check_arguments(rnn, max_states, held_out)
+    with torch.no_grad(), preserve_state(rnn):
         trace = trace_cells(rnn, inputs, state)
         answered = outputs(trace.h[-1]) if callable(outputs) else outputs
     shape = (trace.h.shape[1], trace.h.shape[2])
@@ -88,7 +88,7 @@ def extract_automaton(
     learn, choose, judge = _split(read, held_out, seed)
     blocks = [trace.h] if trace.c is None else [trace.h, torch.tanh(trace.c)]
     states, start = _vectors(blocks, _start(state, blocks), learn)
-    lesson = _Lesson(states, start, read[learn], answers[learn], len(names), labels)
+    lesson = _TrainSet(states, start, read[learn], answers[learn], len(names), labels)
     best = _search(lesson, read[choose], answers[choose], max_states, seed)
     return _measured(best, names, labels, read[judge], answers[judge])
 
@@ -104,7 +104,7 @@ def _measured(
 
 
 @attrs.frozen(eq=False)
-class _Lesson:
+class _TrainSet:
     """The sequences that clusters and transitions are learned from."""
 
     states: Floats  # (N, T, F)
@@ -134,10 +134,10 @@ class _Candidate:
 
     def right(self, read: Ints, answers: Ints) -> NDArray[np.bool_]:
         """Tell at which steps (N, T) the machine answers as the network does."""
-        return np.equal(self.outputs[run(self.transitions, 0, read)], answers)
+        return np.equal(self.outputs[run_automaton(self.transitions, 0, read)], answers)
 
 
-def _search(lesson: _Lesson, read: Ints, answers: Ints, max_states: int, seed: int) -> _Candidate:
+def _search(lesson: _TrainSet, read: Ints, answers: Ints, max_states: int, seed: int) -> _Candidate:
     """Return the smallest machine whose agreement on `read` is within an error of the best."""
     found: list[_Candidate] = []
     scores: list[NDArray[np.float64]] = []  # of each candidate: its agreement with each sequence
@@ -157,7 +157,7 @@ def _search(lesson: _Lesson, read: Ints, answers: Ints, max_states: int, seed: i
     return min(good, key=lambda candidate: len(candidate.outputs))  # the first of the smallest
 
 
-def _clusterings(lesson: _Lesson, max_states: int, seed: int) -> Iterator[_Clusters]:
+def _clusterings(lesson: _TrainSet, max_states: int, seed: int) -> Iterator[_Clusters]:
     """Yield clusterings with at most 1, 2, 3, 4, 6, 8, 12, 16, … clusters for each output."""
     flat = lesson.states.reshape(-1, lesson.states.shape[-1])
     groups = []  # of each output: its label, its places in `flat`, its different states
@@ -217,7 +217,7 @@ def _fitted(points: Floats, count: int, seed: int) -> Ints:
     return np.asarray(clusters, dtype=np.int64)
 
 
-def _candidate(clusters: _Clusters, lesson: _Lesson) -> _Candidate:
+def _candidate(clusters: _Clusters, lesson: _TrainSet) -> _Candidate:
     """Return the smallest machine over all outputs that the initial state may have."""
     transitions = _majority(clusters, lesson)
     initial = len(clusters.outputs)
@@ -232,7 +232,7 @@ def _candidate(clusters: _Clusters, lesson: _Lesson) -> _Candidate:
     return _Candidate(smallest, codes, initial + 1)
 
 
-def _majority(clusters: _Clusters, lesson: _Lesson) -> Ints:
+def _majority(clusters: _Clusters, lesson: _TrainSet) -> Ints:
     """Return the transitions (Q + 1, A) that most steps take; of rare ones, see the top."""
     num_states = len(clusters.centres)
     before = np.column_stack(
@@ -255,7 +255,7 @@ def _majority(clusters: _Clusters, lesson: _Lesson) -> Ints:
     return np.asarray(transitions, dtype=np.int64)
 
 
-def _demand(rnn: nn.RNNBase, max_states: int, held_out: float) -> None:
+def _check_arguments(rnn: nn.RNNBase, max_states: int, held_out: float) -> None:
     if isinstance(rnn, nn.RNNBase) and rnn.bidirectional:
         raise ValueError("rnn: it reads in both directions; one that reads forwards is accepted")
     if max_states < 1:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from visualization.core.preserve import evaluation_mode
 from visualization.core.records import brief_repr
-from visualization.recurrent.edits import Edit, demand_fit
-from visualization.recurrent.engine import Cell, Part, segments
+from visualization.recurrent.edits import Edit, check_edits
+from visualization.recurrent.engine import Cell, DirectionOutput, run_with_edits
 
 _MIXED = (torch.bfloat16, torch.float16)  # what autocast hands over
 State = Tensor | tuple[Tensor, Tensor] | list[Tensor] | None
@@ -123,13 +123,13 @@ def trace_cells(rnn: nn.RNNBase, inputs: Tensor, state: State = None) -> CellTra
     Raises:
         ValueError: names what does not fit, and what is accepted.
     """
-    trace = run(rnn, inputs, state, keep=True).trace
+    trace = forward_with_edits(rnn, inputs, state, keep=True).trace
     assert trace is not None
     return trace
 
 
 @attrs.frozen(eq=False)
-class Run:
+class RnnOutput:
     """What a recurrent layer returned: `output` and `state` as `rnn` does; `trace` if asked."""
 
     output: Tensor
@@ -137,14 +137,14 @@ class Run:
     trace: CellTrace | None
 
 
-def run(
+def forward_with_edits(
     rnn: nn.RNNBase,
     inputs: Tensor,
     state: State = None,
     edits: Sequence[Edit] = (),
     clock: int = 0,
     keep: bool = False,
-) -> Run:
+) -> RnnOutput:
     """Run a recurrent layer with some of its units changed.
 
     Args:
@@ -155,22 +155,22 @@ def run(
         clock: the time of the first step, by which edits name a step.
         keep: also trace states and gates.
     """
-    demand_fit(edits, rnn)
+    check_edits(edits, rnn)
     _prepare(rnn, inputs, state)
-    done: list[Run] = []
+    done: list[RnnOutput] = []
 
     def forward(input: Tensor, hx: State = None) -> tuple[Tensor, Any]:  # noqa: A002 - torch's name
         done.append(_run(rnn, input, hx, edits, clock, keep))
         return done[-1].output, done[-1].state
 
-    with evaluation_mode(rnn), _attributes_kept(rnn):
+    with evaluation_mode(rnn), _attributes_restored(rnn):
         rnn.forward = forward
         rnn(inputs, state)
     return done[-1]
 
 
 @contextlib.contextmanager
-def _attributes_kept(rnn: nn.RNNBase) -> Iterator[None]:
+def _attributes_restored(rnn: nn.RNNBase) -> Iterator[None]:
     """Put back `forward`, and the weights that hooks before it made anew, after a block."""
     before = dict(vars(rnn))
     try:
@@ -185,7 +185,7 @@ def _attributes_kept(rnn: nn.RNNBase) -> Iterator[None]:
 
 def _run(
     rnn: nn.RNNBase, inputs: Tensor, state: State, edits: Sequence[Edit], clock: int, keep: bool
-) -> Run:
+) -> RnnOutput:
     """Run in the weights' own precision, layer by layer."""
     x, h0, c0 = _prepare(rnn, inputs, state)
     with torch.autocast(x.device.type, enabled=False):
@@ -196,10 +196,10 @@ def _run(
 def _by_layer(
     rnn: nn.RNNBase, x: Tensor, h0: Tensor, c0: Tensor | None, edits: Sequence[Edit], clock: int,
     keep: bool,
-) -> tuple[Tensor, list[Part]]:  # fmt: skip
+) -> tuple[Tensor, list[DirectionOutput]]:  # fmt: skip
     """Return the last layer's output (B, T, directions × U), and each layer and direction."""
     directions = 2 if rnn.bidirectional else 1
-    parts: list[Part] = []
+    parts: list[DirectionOutput] = []
     for layer in range(rnn.num_layers):
         row, outputs = len(parts), []
         for direction in range(directions):
@@ -209,7 +209,9 @@ def _by_layer(
             read = x.flip(1) if direction else x
             if direction:
                 mine = [e.mirrored(2 * clock + x.shape[1] - 1) for e in mine]
-            part = segments(cell, read, h0[at], None if c0 is None else c0[at], mine, clock, keep)
+            part = run_with_edits(
+                cell, read, h0[at], None if c0 is None else c0[at], mine, clock, keep
+            )
             parts.append(part.flipped() if direction else part)
             outputs.append(parts[-1].h)
         x = torch.cat(outputs, dim=-1) if directions > 1 else outputs[0]
@@ -217,8 +219,8 @@ def _by_layer(
 
 
 def _as_rnn_returns(
-    rnn: nn.RNNBase, inputs: Tensor, output: Tensor, parts: list[Part], keep: bool
-) -> Run:
+    rnn: nn.RNNBase, inputs: Tensor, output: Tensor, parts: list[DirectionOutput], keep: bool
+) -> RnnOutput:
     state: Any = torch.stack([part.h_last for part in parts])
     if rnn.mode == "LSTM":
         state = (state, torch.stack([part.c_last for part in parts if part.c_last is not None]))
@@ -232,8 +234,8 @@ def _as_rnn_returns(
         )  # fmt: skip
     if inputs.ndim == 2:
         squeezed = tuple(s[:, 0] for s in state) if isinstance(state, tuple) else state[:, 0]
-        return Run(output[0], squeezed, trace)
-    return Run(output if rnn.batch_first else output.transpose(0, 1), state, trace)
+        return RnnOutput(output[0], squeezed, trace)
+    return RnnOutput(output if rnn.batch_first else output.transpose(0, 1), state, trace)
 
 
 def _stack(rows: list[Tensor]) -> Tensor:
@@ -283,8 +285,8 @@ def _in_dtype_of(rnn: nn.RNNBase, values: Tensor, name: str) -> Tensor:
     return values.to(weights)
 
 
-class Steering:
-    """A recurrent layer within a `with steered(…)` block: its calls so far, one after the other.
+class InterventionHandle:
+    """A recurrent layer within a `with intervene_on(…)` block: its calls so far, one after the other.
 
     Attributes:
         edits: what is changed, in the order in which it is applied.
@@ -316,14 +318,14 @@ class Steering:
     def trace(self) -> CellTrace:
         """Return states and gates of all calls since the last one without a state."""
         if not self._traces:
-            raise ValueError("steered: the layer was not called, or keep is False")
+            raise ValueError("intervene_on: the layer was not called, or trace is False")
         calls = self._traces[self._first :]
         sizes = [call.h.shape[1] for call in calls]
         if len(set(sizes)) > 1:
             problem = (
                 f"calls with a state took {sizes} samples, so they are not one stretch of time"
             )
-            raise ValueError(f"steered: {problem}; accepted: one batch in a block")
+            raise ValueError(f"intervene_on: {problem}; accepted: one batch in a block")
         return CellTrace.joined(calls)
 
     def means(self, layer: int, direction: int) -> dict[str, Tensor]:
@@ -338,9 +340,9 @@ class Steering:
 
 
 @contextlib.contextmanager
-def steered(
+def intervene_on(
     rnn: nn.RNNBase, edits: Edit | Sequence[Edit] = (), keep: bool = False
-) -> Iterator[Steering]:
+) -> Iterator[InterventionHandle]:
     """Change units of a layer inside any model while a block runs, and trace it if `keep`.
 
     Every call of `rnn` in the block is one more stretch of time of the same samples; a call without
@@ -350,12 +352,12 @@ def steered(
     exception.
     """
     edits = [edits] if isinstance(edits, Edit) else list(edits)
-    demand_fit(edits, rnn)
+    check_edits(edits, rnn)
     before = vars(rnn).get("forward")
     outer = getattr(before, "__self__", None)
-    if isinstance(outer, Steering):
+    if isinstance(outer, InterventionHandle):
         edits = [*outer.edits, *edits]
-    steering = Steering(rnn, edits, keep)
+    steering = InterventionHandle(rnn, edits, keep)
     rnn.forward = steering.forward
     try:
         yield steering

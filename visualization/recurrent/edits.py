@@ -74,14 +74,14 @@ class Edit:
 
     def on_h(self, h: Tensor) -> Tensor:
         """Return hidden states (batch, …, units) with this edit."""
-        return _replaced(h, self.units, self.h, self.scale)
+        return _edited_states(h, self.units, self.h, self.scale)
 
     def on_c(self, c: Tensor) -> Tensor:
         """Return cell states (batch, …, units) with this edit."""
-        return _replaced(c, self.units, self.c, self.scale)
+        return _edited_states(c, self.units, self.c, self.scale)
 
 
-def _replaced(
+def _edited_states(
     states: Tensor, units: Sequence[int] | None, value: Value, scale: float | None
 ) -> Tensor:
     if value is None and scale is None:
@@ -103,12 +103,12 @@ def _replaced(
     return changed
 
 
-def assign(edit: Edit, h: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def apply_edit(edit: Edit, h: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Return states (batch, units) with an edit."""
     return edit.on_h(h), None if c is None else edit.on_c(c)
 
 
-def clamps_of(edits: Sequence[Edit]) -> tuple[list[Edit], list[Edit]]:
+def split_clamps(edits: Sequence[Edit]) -> tuple[list[Edit], list[Edit]]:
     """Return the edits that hold units at one value at every step, and the others.
 
     Where another edit changes one of the units too, order matters, and none of them holds it.
@@ -128,7 +128,7 @@ def _is_shared(edit: Edit) -> bool:
     return all(torch.as_tensor(v).ndim < 2 for v in (edit.h, edit.c) if v is not None)
 
 
-def each_step(edits: Sequence[Edit], clock: int, num_steps: int) -> set[int]:
+def edit_steps(edits: Sequence[Edit], clock: int, num_steps: int) -> set[int]:
     """Return the steps, counted from 0, of a run that begins at `clock`, after which edits act."""
     times: set[int] = set()
     for edit in edits:
@@ -136,7 +136,7 @@ def each_step(edits: Sequence[Edit], clock: int, num_steps: int) -> set[int]:
     return {time for time in times if 0 <= time < num_steps}
 
 
-def demand_fit(edits: Sequence[Edit], rnn: nn.RNNBase) -> None:
+def check_edits(edits: Sequence[Edit], rnn: nn.RNNBase) -> None:
     """Raise a ValueError if `rnn` is no recurrent layer, or an edit names what it has not.
 
     A subclass that computes something else in a `forward` of its own is none, since looking runs

@@ -9,13 +9,15 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from visualization.recurrent.edits import Edit, assign, clamps_of, each_step
+from visualization.recurrent.edits import Edit, apply_edit, edit_steps, split_clamps
 
-_SHUT = 1e4  # a bias at which a sigmoid is exactly 0 or 1, in single and double precision
+_SATURATING_BIAS = (
+    1e4  # a bias at which a sigmoid is exactly 0 or 1, in single and double precision
+)
 
 
 @attrs.frozen(eq=False)
-class Part:
+class DirectionOutput:
     """One layer in one direction: h (B, T, U), and c and gates of the same shape if kept."""
 
     h: Tensor
@@ -24,27 +26,27 @@ class Part:
     h_last: Tensor
     c_last: Tensor | None
 
-    def flipped(self) -> "Part":
+    def flipped(self) -> "DirectionOutput":
         """Return the same with time the other way; the last states stay those of the last step."""
         c = None if self.c is None else self.c.flip(1)
         gates = {name: values.flip(1) for name, values in self.gates.items()}
-        return Part(self.h.flip(1), c, gates, self.h_last, self.c_last)
+        return DirectionOutput(self.h.flip(1), c, gates, self.h_last, self.c_last)
 
 
-def segments(
+def run_with_edits(
     cell: "Cell", x: Tensor, h0: Tensor, c0: Tensor | None, edits: Sequence[Edit], clock: int,
     keep: bool,
-) -> Part:  # fmt: skip
+) -> DirectionOutput:  # fmt: skip
     """Run one layer from edit to edit; edits that hold at every step need no stop."""
-    clamps, rest = clamps_of(edits)
+    clamps, rest = split_clamps(edits)
     for edit in clamps:
-        h0, c0 = assign(edit, h0, c0)
-    stops = sorted(each_step(rest, clock, x.shape[1]))
+        h0, c0 = apply_edit(edit, h0, c0)
+    stops = sorted(edit_steps(rest, clock, x.shape[1]))
     if clock == 0:
         for edit in rest:
             if edit.time is None:
-                h0, c0 = assign(edit, h0, c0)
-    pieces: list[Part] = []
+                h0, c0 = apply_edit(edit, h0, c0)
+    pieces: list[DirectionOutput] = []
     start = 0
     for stop in [*stops, x.shape[1] - 1]:
         if start > stop:
@@ -58,7 +60,7 @@ def segments(
     if len(pieces) == 1:
         return pieces[0]
     cells = [piece.c for piece in pieces if piece.c is not None]
-    return Part(
+    return DirectionOutput(
         torch.cat([piece.h for piece in pieces], 1),
         torch.cat(cells, 1) if cells else None,
         {name: torch.cat([p.gates[name] for p in pieces], 1) for name in pieces[0].gates},
@@ -67,9 +69,11 @@ def segments(
     )
 
 
-def _edited(piece: Part, edit: Edit, cell: "Cell", x_last: Tensor, h0: Tensor) -> Part:
+def _edited(
+    piece: DirectionOutput, edit: Edit, cell: "Cell", x_last: Tensor, h0: Tensor
+) -> DirectionOutput:
     """Apply an edit to the last step of a piece that began with the hidden state `h0`."""
-    h, c = assign(edit, piece.h_last, piece.c_last)
+    h, c = apply_edit(edit, piece.h_last, piece.c_last)
     if edit.h is None and edit.scale is None and c is not None:  # h follows from the new c
         before = piece.h[:, -2] if piece.h.shape[1] > 1 else h0
         output_gate = cell.gates(x_last[:, None], before, piece.h[:, -1:])["o"][:, 0]
@@ -80,7 +84,7 @@ def _edited(piece: Part, edit: Edit, cell: "Cell", x_last: Tensor, h0: Tensor) -
     cells = None
     if piece.c is not None and c is not None:
         cells = torch.cat([piece.c[:, :-1], c[:, None]], 1)
-    return Part(states, cells, piece.gates, h, c)
+    return DirectionOutput(states, cells, piece.gates, h, c)
 
 
 @attrs.frozen(eq=False)
@@ -126,7 +130,7 @@ class Cell:
 
     def piece(
         self, x: Tensor, h0: Tensor, c0: Tensor | None, clamps: Sequence[Edit], keep: bool
-    ) -> Part:
+    ) -> DirectionOutput:
         """Run over x (B, T, I) with units held at values; trace gates and cells if asked."""
         held = self.clamped(clamps)
         h, c_last = held.fused(x, h0, c0)
@@ -137,7 +141,7 @@ class Cell:
         for edit in clamps:
             c = None if c is None else edit.on_c(c)
             c_last = None if c_last is None else edit.on_c(c_last)
-        return Part(h, c, gates, h[:, -1], c_last)
+        return DirectionOutput(h, c, gates, h[:, -1], c_last)
 
     def clamped(self, clamps: Sequence[Edit]) -> "Cell":
         """Return weights with which units stay at given values.
@@ -159,7 +163,7 @@ class Cell:
                 b_hh += (columns * value).sum(1) if value.any() else 0.0
                 w_hh[:, units] = 0.0
             if edit.c is not None:
-                for gate, bias in ((0, -_SHUT), (1, _SHUT)):
+                for gate, bias in ((0, -_SATURATING_BIAS), (1, _SATURATING_BIAS)):
                     w_ih[gate * size + units] = 0.0
                     w_hh[gate * size + units] = 0.0
                     b_hh[gate * size + units] = bias

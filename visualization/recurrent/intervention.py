@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from visualization.core.records import brief_repr
-from visualization.recurrent.cells import CellTrace, steered
-from visualization.recurrent.edits import Edit, demand_fit
+from visualization.recurrent.cells import CellTrace, intervene_on
+from visualization.recurrent.edits import Edit, check_edits
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
@@ -36,7 +36,7 @@ class Intervention:
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
-class Patching:
+class ActivationPatching:
     """What each unit's state carries over when it is taken from another sample. U units, P places.
 
     Attributes:
@@ -72,7 +72,7 @@ def patch_units(
     direction: int = 0,
     seed: int = 0,
     tolerance: float = 0.0,
-) -> Patching:
+) -> ActivationPatching:
     """Activation patching: give each unit the state it has in another sample, and answer again.
 
     One unit at a time, between random pairs of samples (Vig et al. 2020, 2004.12265: causal
@@ -96,9 +96,9 @@ def patch_units(
         ValueError: `time` is beyond the last step; no such layer or direction; fewer than 2
             samples.
     """
-    demand_fit([Edit(h=0.0, layer=layer, direction=direction)], rnn)
+    check_edits([Edit(h=0.0, layer=layer, direction=direction)], rnn)
     with torch.inference_mode():
-        with steered(rnn, keep=True) as steering:
+        with intervene_on(rnn, keep=True) as steering:
             before = respond()
         trace = steering.trace()
         if before.ndim != 2:
@@ -109,18 +109,22 @@ def patch_units(
         donor = _derangement(len(before), seed).to(before.device)
         where = _places(places, tuple(before.shape))
         row = layer * trace.num_directions + direction
-        each = [[taken(trace, donor, time, row, [unit])] for unit in range(rnn.hidden_size)]
-        whole = [taken(trace, donor, time, row) for row in range(len(trace.h))]
+        each = [[state_from(trace, donor, time, row, [unit])] for unit in range(rnn.hidden_size)]
+        whole = [state_from(trace, donor, time, row) for row in range(len(trace.h))]
         found = []
         for edits in [*each, whole]:
-            with steered(rnn, edits):
-                found.append(_moved(before, before[donor], respond(), where, tolerance))
+            with intervene_on(rnn, edits):
+                found.append(
+                    _shares_changed_and_adopted(before, before[donor], respond(), where, tolerance)
+                )
     changed, donated = np.stack(found).transpose(1, 0, 2)
     names = tuple(str(place + (places is None)) for place in range(where.max() + 1))
-    return Patching(changed[:-1], donated[:-1], donated[-1], names, what_places, time, len(before))
+    return ActivationPatching(
+        changed[:-1], donated[:-1], donated[-1], names, what_places, time, len(before)
+    )
 
 
-def taken(
+def state_from(
     trace: CellTrace,
     samples: Tensor | slice,
     time: int,
@@ -147,7 +151,7 @@ def _places(places: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[Any]:
     return np.broadcast_to(given, shape)
 
 
-def _moved(
+def _shares_changed_and_adopted(
     before: Tensor, donors: Tensor, after: Tensor, where: NDArray[Any], tolerance: float
 ) -> NDArray[np.float64]:
     """Return by place the share that changed, and the share of differing ones that went over."""

@@ -53,14 +53,14 @@ class Automaton:
         Raises:
             ValueError: a symbol is no position in `alphabet`, or `symbols` has other dimensions.
         """
-        return run(self.transitions, self.initial, symbols)
+        return run_automaton(self.transitions, self.initial, symbols)
 
     def answers(self, symbols: Ints) -> NDArray[np.str_]:
         """Return the label of the state after every symbol, (batch, time); errors as in `run`."""
         return np.asarray(self.outputs)[self.run(symbols)]
 
 
-def run(transitions: Ints, initial: int, symbols: Ints) -> Ints:
+def run_automaton(transitions: Ints, initial: int, symbols: Ints) -> Ints:
     """Return the states (batch, time) through which `symbols` (batch, time) lead from `initial`.
 
     Raises:

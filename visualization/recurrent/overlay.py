@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from visualization.core.arrays import as_array, demand_same
+from visualization.core.arrays import as_array, check_shape
 from visualization.core.records import brief_repr
 from visualization.recurrent.cells import CellTrace
 
@@ -14,7 +14,7 @@ Column = NDArray[np.float64] | NDArray[np.str_]
 
 
 @attrs.frozen(eq=False)
-class OverlayPart:
+class LayerHeatmap:
     """One recurrent layer over a set of samples: S samples, T time steps, U units.
 
     Attributes:
@@ -34,7 +34,7 @@ class OverlayPart:
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
-class Overlay:
+class UnitTextHeatmap:
     """The layers of one agent over the same samples; `labels` and `right` have one entry a sample.
 
     Attributes:
@@ -43,20 +43,20 @@ class Overlay:
     """
 
     title: str
-    parts: tuple[OverlayPart, ...]
+    parts: tuple[LayerHeatmap, ...]
     labels: tuple[str, ...]  # such as `123+45+6 = 174`
     right: NDArray[np.bool_]
     unit_threshold: float = 0.05
 
 
-def overlay_part(
+def layer_heatmap(
     name: str,
     trace: CellTrace,
     reads: ArrayLike,
     writes: ArrayLike | None = None,
     facts: Mapping[str, Column] | None = None,
     row: int = 0,
-) -> OverlayPart:
+) -> LayerHeatmap:
     """Return one layer and direction of a trace, on what it reads and writes (sample, time)."""
     quantities = {q: v.float().cpu().numpy() for q, v in trace.quantities(row).items()}
     shape = next(iter(quantities.values())).shape[:2]
@@ -64,13 +64,13 @@ def overlay_part(
     for given, named in ((reads, "reads"), (writes, "writes")):
         if given is not None:
             texts.append(as_array(given, named, ("sample", "time")).astype(str))
-            demand_same(named, texts[-1].shape, shape, "trace")
-    return OverlayPart(
+            check_shape(named, texts[-1].shape, shape, "trace")
+    return LayerHeatmap(
         name, quantities, texts[0], texts[1] if len(texts) > 1 else None, facts or {}
     )
 
 
-def overlay_cells(
+def unit_text_heatmap(
     trace: CellTrace,
     reads: ArrayLike,
     *,
@@ -79,7 +79,7 @@ def overlay_cells(
     right: ArrayLike | None = None,
     facts: Mapping[str, Column] | None = None,
     title: str = "what each unit does",
-) -> Overlay:
+) -> UnitTextHeatmap:
     """Return every layer and direction of a trace, drawn on what it reads.
 
     `Report("…", {"cells": overlay}).save("cells.html")` makes the page.
@@ -97,11 +97,11 @@ def overlay_cells(
         ValueError: names the argument that does not fit.
     """
     parts = tuple(
-        overlay_part(trace.row_name(row), trace, reads, writes, facts, row)
+        layer_heatmap(trace.row_name(row), trace, reads, writes, facts, row)
         for row in range(len(trace.h))
     )
     texts = labels if labels is not None else ["".join(line) for line in parts[0].reads]
     answered = np.ones(len(texts), bool) if right is None else np.asarray(right, bool)
     for name, size in (("labels", len(texts)), ("right", len(answered))):
-        demand_same(name, (size,), parts[0].reads.shape[:1], "trace")
-    return Overlay(title, parts, tuple(texts), answered)
+        check_shape(name, (size,), parts[0].reads.shape[:1], "trace")
+    return UnitTextHeatmap(title, parts, tuple(texts), answered)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visualization.core.registry import fragment
-from visualization.recurrent.overlay import Column, Overlay, OverlayPart
+from visualization.recurrent.overlay import Column, LayerHeatmap, UnitTextHeatmap
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("overlay_basics.js", "overlay_matches.js", "overlay.js")  # in this order
@@ -23,7 +23,7 @@ LEVELS = 127  # of an int8, on either side of zero
 
 
 @fragment.register
-def _(record: Overlay) -> str:
+def _(record: UnitTextHeatmap) -> str:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), autoescape=True)
     return environment.get_template("overlay.html.jinja").render(
         title=record.title,
@@ -51,7 +51,7 @@ def _json(data: dict[str, Any]) -> markupsafe.Markup:
     return markupsafe.Markup(text.replace("<", "\\u003c"))
 
 
-def _part(part: OverlayPart) -> dict[str, Any]:
+def _part(part: LayerHeatmap) -> dict[str, Any]:
     """Return what the page knows of one layer."""
     return {
         "name": part.name,

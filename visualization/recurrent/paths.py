@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.core.arrays import as_array, demand_quantity, demand_same
+from visualization.core.arrays import as_array, check_quantity, check_shape
 from visualization.core.records import brief_repr
 
 
@@ -52,8 +52,8 @@ def state_paths(
     given = np.asarray(colors)
     if given.ndim == 1:
         given = np.repeat(given[:, None], held.shape[1], axis=1)
-    demand_same("colors", given.shape, held.shape[:2], "states")
-    demand_quantity("colors", given)
+    check_shape("colors", given.shape, held.shape[:2], "states")
+    check_quantity("colors", given)
     flat = held.reshape(-1, held.shape[-1])
     flat = flat - flat.mean(axis=0)
     variances, axes = np.linalg.eigh(flat.T @ flat / len(flat))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.core.arrays import as_array, demand_same
+from visualization.core.arrays import as_array, check_shape
 from visualization.core.records import brief_repr
 
 
@@ -97,7 +97,7 @@ def find_matches(
     texts: tuple[str, ...] = ()
     if symbols is not None:
         read = as_array(symbols, "symbols", ("sample", "time"))
-        demand_same("symbols", read.shape, array.shape[:2], "values")
+        check_shape("symbols", read.shape, array.shape[:2], "values")
         texts = tuple(
             "".join(map(str, read[s])) for s in (sample, *(match.sample for match in found))
         )

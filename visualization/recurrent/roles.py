@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.core.arrays import as_array, demand_same, deviation
+from visualization.core.arrays import as_array, check_shape, unit_deviations
 from visualization.core.records import brief_repr
 
 KINDS = ("counter", "detector", "mixed", "constant")
@@ -67,7 +67,7 @@ def classify_units(
     """
     held = as_array(values, "values", ("sample", "time", "unit"), finite=True).astype(np.float64)
     read = as_array(symbols, "symbols", ("sample", "time"))
-    demand_same("symbols", read.shape, held.shape[:2], "values")
+    check_shape("symbols", read.shape, held.shape[:2], "values")
     names, codes = np.unique(read, return_inverse=True)
     flat = held.reshape(-1, held.shape[-1])
     flat = flat - flat.mean(axis=0)
@@ -75,7 +75,7 @@ def classify_units(
     of_position = _means(flat, positions, held.shape[1])
     of_symbol = _means(flat, codes.ravel(), len(names))
     total = (flat**2).sum(axis=0)
-    deviations = deviation(held)
+    deviations = unit_deviations(held)
     still = np.ptp(held, axis=(0, 1)) == 0  # its deviation may be a rounding error
     varies = ~still & (deviations > threshold * deviations.max())
     shares = np.zeros((flat.shape[1], 3))

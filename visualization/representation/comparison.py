@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.core.arrays import as_array, demand_same
+from visualization.core.arrays import as_array, check_shape
 from visualization.core.records import brief_repr
 
 _MOST_VALUES = 30  # of a quantity by which answers are grouped one by one
 _RANGES = 10  # of one that has more
-CORNERS = ("both", "only_a", "only_b", "neither")
+OUTCOMES = ("both", "only_a", "only_b", "neither")
 
 
 @attrs.frozen
-class Group:
+class GroupAccuracy:
     """The samples of which a quantity has one value: how many, and the share right of A and B."""
 
     value: str
@@ -27,12 +27,12 @@ class Group:
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
-class Overlap:
+class AnswerAgreement:
     """Answers of A and B to the same N questions.
 
     Attributes:
         names: of the two.
-        corner: of each question the index in `CORNERS` (N,).
+        corner: of each question the index in `OUTCOMES` (N,).
         p_value: of McNemar's test (1947) that both are right equally often, exact (binomial).
         groups: by quantity, the shares right for each of its values.
         labels: of each question, for the lists of examples; may be empty.
@@ -41,17 +41,17 @@ class Overlap:
     names: tuple[str, str]
     corner: NDArray[np.int64]
     p_value: float
-    groups: Mapping[str, tuple[Group, ...]]
+    groups: Mapping[str, tuple[GroupAccuracy, ...]]
     labels: tuple[str, ...]
 
     @property
     def counts(self) -> dict[str, int]:
         """How many questions both, only A, only B and neither got right: sums to N."""
-        return {name: int((self.corner == at).sum()) for at, name in enumerate(CORNERS)}
+        return {name: int((self.corner == at).sum()) for at, name in enumerate(OUTCOMES)}
 
     def examples(self, corner: str, num: int = 8) -> list[str]:
         """Return labels of the first questions of a corner."""
-        found = np.flatnonzero(self.corner == CORNERS.index(corner))[:num]
+        found = np.flatnonzero(self.corner == OUTCOMES.index(corner))[:num]
         return [self.labels[at] for at in found] if self.labels else []
 
 
@@ -64,7 +64,7 @@ def compare_answers(
     what_places: str = "position in the answer",
     labels: Sequence[str] = (),
     names: tuple[str, str] = ("A", "B"),
-) -> Overlap:
+) -> AnswerAgreement:
     """Compare which of N questions A and B answered right.
 
     Args:
@@ -82,30 +82,30 @@ def compare_answers(
         ValueError: names the argument that does not fit.
     """
     a, b = (_right(given, name) for given, name in ((right_a, "right_a"), (right_b, "right_b")))
-    demand_same("right_b", b.shape, a.shape, "right_a")
+    check_shape("right_b", b.shape, a.shape, "right_a")
     if len(labels):
-        demand_same("labels", (len(labels),), a.shape, "right_a")
+        check_shape("labels", (len(labels),), a.shape, "right_a")
     found = {}
     for name, values in (groups or {}).items():
         given = as_array(values, f"group {name!r}", ("sample",))
-        demand_same(f"group {name!r}", given.shape, a.shape, "right_a")
+        check_shape(f"group {name!r}", given.shape, a.shape, "right_a")
         found[name] = tuple(
-            Group(value, int(at.sum()), float(a[at].mean()), float(b[at].mean()))
+            GroupAccuracy(value, int(at.sum()), float(a[at].mean()), float(b[at].mean()))
             for value, at in _values(name, given).items()
         )
     if places is not None:
         each = [as_array(p, "places", ("sample", "place")).astype(float) for p in places]
-        demand_same("places", each[1].shape, each[0].shape, "A's")
-        demand_same("places", each[0].shape[:1], a.shape, "right_a")
+        check_shape("places", each[1].shape, each[0].shape, "A's")
+        check_shape("places", each[0].shape[:1], a.shape, "right_a")
         counts = [(~np.isnan(p)).sum(axis=0) for p in each]
         shares = [np.nansum(p, axis=0) / n.clip(1) for p, n in zip(each, counts, strict=True)]
         found[what_places] = tuple(
-            Group(str(at), int(num), float(shares[0][at]), float(shares[1][at]))
+            GroupAccuracy(str(at), int(num), float(shares[0][at]), float(shares[1][at]))
             for at, num in enumerate(np.maximum(*counts)) if num
         )  # fmt: skip
     corner = np.where(a & b, 0, np.where(a, 1, np.where(b, 2, 3)))
     p_value = mcnemar(int((corner == 1).sum()), int((corner == 2).sum()))
-    return Overlap(names, corner, p_value, found, tuple(labels))
+    return AnswerAgreement(names, corner, p_value, found, tuple(labels))
 
 
 def _values(name: str, given: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
@@ -187,9 +187,9 @@ def match_units(
     """
     axes = ("sample", "time", "unit")
     first, second = as_array(a, "a", axes, finite=True), as_array(b, "b", axes, finite=True)
-    demand_same("b", second.shape[:2], first.shape[:2], "a")
+    check_shape("b", second.shape[:2], first.shape[:2], "a")
     counts = np.ones(first.shape[:2], bool) if defined is None else np.asarray(defined, bool)
-    demand_same("defined", counts.shape, first.shape[:2], "a")
+    check_shape("defined", counts.shape, first.shape[:2], "a")
     order = np.random.default_rng(seed).permutation(len(second))
     correlations = _correlations(first[counts], second[counts])
     pairs = _assign(correlations)

@@ -17,10 +17,10 @@ from visualization.core.inputs import (
     activation,
     as_images,
     as_record,
+    at_least_float32,
     batches,
-    inspecting,
-    named,
-    widened,
+    inspection_mode,
+    optional_layer_name,
 )
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
@@ -31,7 +31,7 @@ Method = Literal["pca", "tsne"]
 _TSNE_COMPONENTS = 50  # to which t-SNE's input is reduced: van der Maaten & Hinton 2008
 
 
-def represented(
+def features(
     model: nn.Module, layer: str | None, images: Tensor, spatial: Spatial = "flat"
 ) -> Tensor:
     """Return what a layer makes of images, as rows (B, D): each number, or the mean of each map.
@@ -48,7 +48,7 @@ def represented(
         problem = f"{layer or 'the model'!r} puts out {tuple(found.shape)} for {len(images)} images"
         raise ValueError(f"layer: {problem}; accepted: layers with a row for each image")
     held = found.flatten(2).mean(dim=2) if found.ndim > 2 and spatial == "mean" else found
-    return widened(held.reshape(len(images), -1))
+    return at_least_float32(held.reshape(len(images), -1))
 
 
 def as_labels(labels: ArrayLike | Tensor, num: int, name: str = "labels") -> NDArray[Any]:
@@ -65,7 +65,7 @@ def as_labels(labels: ArrayLike | Tensor, num: int, name: str = "labels") -> NDA
     return held
 
 
-def demand_count(name: str, value: int, most: int | None = None, what: str = "") -> None:
+def check_size(name: str, value: int, most: int | None = None, what: str = "") -> None:
     """Raise a ValueError unless a count is 1 or more, and no more than there are."""
     if value < 1 or (most is not None and value > most):
         accepted = "1 or more" if most is None else f"1 to {most}{what and f', {what}'}"
@@ -101,7 +101,7 @@ class Neighbours:
     classes: tuple[str, ...]
 
 
-def nearest(
+def nearest_neighbours(
     model: nn.Module,
     layer: NamedLayer | None,
     query_images: Images,
@@ -138,19 +138,17 @@ def nearest(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    layer = named(model, layer)
-    demand_count("k", k)
-    demand_count("batch_size", batch_size)
+    layer = optional_layer_name(model, layer)
+    check_size("k", k)
+    check_size("batch_size", batch_size)
     if metric not in ("cosine", "euclidean"):
         raise ValueError(f"metric: {metric!r} is not accepted; accepted: cosine, euclidean")
-    with inspecting(model):
+    with inspection_mode(model):
         queries = as_images(query_images, model, "query_images")
-        parts = (
-            represented(model, layer, part, spatial) for part in torch.split(queries, batch_size)
-        )
-        best = _Nearest(queries, _placed(torch.cat(list(parts)), metric), k)
+        parts = (features(model, layer, part, spatial) for part in torch.split(queries, batch_size))
+        best = _Nearest(queries, _normalised(torch.cat(list(parts)), metric), k)
         for batch in batches(images, model, batch_size):
-            found = _placed(represented(model, layer, batch, spatial), metric)
+            found = _normalised(features(model, layer, batch, spatial), metric)
             best.offer(batch, _distances(best.rows, found, metric), exclude_self)
     if (num := int(best.distances.isfinite().sum(dim=1).min())) < k:
         raise ValueError(f"k: {k} is not accepted; accepted: 1 to {num}, as many as there are")
@@ -175,7 +173,7 @@ class _Nearest:
     def offer(self, batch: Tensor, distances: Tensor, exclude_self: bool) -> None:
         """Take from a batch, at distances (Q, B), what is nearer; of equals the first stays."""
         if exclude_self:
-            pixels, others = (widened(part.flatten(1)) for part in (self.queries, batch))
+            pixels, others = (at_least_float32(part.flatten(1)) for part in (self.queries, batch))
             apart = torch.cdist(pixels, others, p=torch.inf)
             distances = distances.masked_fill(apart == 0, torch.inf)
         numbers = torch.arange(self.num_seen, self.num_seen + len(batch), device=batch.device)
@@ -191,7 +189,7 @@ class _Nearest:
         self.num_seen += len(batch)
 
 
-def _placed(rows: Tensor, metric: Metric) -> Tensor:
+def _normalised(rows: Tensor, metric: Metric) -> Tensor:
     """Return representations (B, D), for the cosine brought to length 1, but those of zeros."""
     if metric == "euclidean":
         return rows
@@ -270,28 +268,27 @@ def embed(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    layer = named(model, layer)
-    demand_count("batch_size", batch_size)
+    layer = optional_layer_name(model, layer)
+    check_size("batch_size", batch_size)
     if method not in ("pca", "tsne"):
         raise ValueError(f"method: {method!r} is not accepted; accepted: pca, tsne")
-    with inspecting(model):
+    with inspection_mode(model):
         parts: Iterator[Tensor] = (
-            represented(model, layer, batch, spatial)
-            for batch in batches(images, model, batch_size)
+            features(model, layer, batch, spatial) for batch in batches(images, model, batch_size)
         )
         rows = torch.cat([part.cpu() for part in parts]).double().numpy()
     if len(rows) < 2:
         raise ValueError(f"images: {len(rows)} are not accepted; accepted: two or more")
     known = None if labels is None else as_labels(labels, len(rows))
-    points, explained = principal(rows, 2 if method == "pca" else _TSNE_COMPONENTS, seed)
+    points, explained = pca(rows, 2 if method == "pca" else _TSNE_COMPONENTS, seed)
     if method == "tsne":
-        points = _neighbourly(points, perplexity, seed)
+        points = _tsne(points, perplexity, seed)
     points = np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))
     shares = np.pad(explained, (0, max(0, 2 - len(explained)))) if method == "pca" else None
     return Embedding(layer, method, points, shares, known, rows.shape[1], tuple(classes))
 
 
-def principal(
+def pca(
     rows: NDArray[np.float64], num: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return rows (N, D) in at most `num` principal components, and the share of each (K,)."""
@@ -307,9 +304,7 @@ def principal(
     return points * np.where(signs == 0, 1, signs), np.asarray(pca.explained_variance_ratio_)
 
 
-def _neighbourly(
-    points: NDArray[np.float64], perplexity: float | None, seed: int
-) -> NDArray[np.float64]:
+def _tsne(points: NDArray[np.float64], perplexity: float | None, seed: int) -> NDArray[np.float64]:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 

@@ -24,8 +24,13 @@ from visualization.core.style import (
     despine,
     palette,
 )
-from visualization.core.words import breadth, brief, layer_title, share_of, spaced
-from visualization.representation.comparison import CORNERS, Group, Overlap, UnitMatch
+from visualization.core.words import display_width, evenly_spaced, layer_title, share_of, shorten
+from visualization.representation.comparison import (
+    OUTCOMES,
+    AnswerAgreement,
+    GroupAccuracy,
+    UnitMatch,
+)
 from visualization.representation.embeddings import Embedding, Neighbours
 from visualization.representation.layer_probes import LayerProbes
 from visualization.representation.probes import FEWEST_ROWS, ProbeTable
@@ -41,7 +46,7 @@ _LONGEST = 14  # characters of a class
 
 
 def _shown(name: Any, classes: tuple[str, ...]) -> str:
-    return brief(classes[int(name)] if classes else str(name), _LONGEST)
+    return shorten(classes[int(name)] if classes else str(name), _LONGEST)
 
 
 @draw.register
@@ -62,7 +67,7 @@ def _(record: Neighbours) -> Figure:
             axes, name = grid[row, column + 2], f"{record.distances[row, column]:.2g}"
             if record.labels is not None:
                 label_shown = _shown(record.labels[row, column], record.classes)
-                apart = "  " if breadth(label_shown) < _LONGEST // 2 else "\n"
+                apart = "  " if display_width(label_shown) < _LONGEST // 2 else "\n"
                 name = f"{label_shown}{apart}({name})"
             draw_image(axes, record.images[row, column].numpy(), name, limits)
             if own is not None and record.labels is not None:
@@ -142,8 +147,8 @@ def _(record: Embedding) -> str:
 def _(record: LayerProbes) -> Figure:
     num = len(record.layers)
     width = min(max(5.6, 1.8 + 0.62 * num), 12.0)
-    names = [brief(name, 20) for name in record.layers]
-    is_long = max(map(breadth, names)) > 14 * width / (num + 2)
+    names = [shorten(name, 20) for name in record.layers]
+    is_long = max(map(display_width, names)) > 14 * width / (num + 2)
     figure = Figure(figsize=(width, 4.8 if is_long else 3.6), layout="constrained")
     axes = figure.subplots()
     series = [
@@ -212,7 +217,7 @@ def _(whole: ProbeTable) -> Figure:
                   in_layout=False)  # fmt: skip
     axes.axvline(columns - 1.5, color="white", linewidth=4)
     names = [
-        f"{brief(name)} ({'right' if is_category else 'R²'})"
+        f"{shorten(name)} ({'right' if is_category else 'R²'})"
         for name, is_category in zip(record.quantities, record.categorical, strict=True)
     ]
     axes.set_yticks(range(rows), names, fontsize=8)
@@ -233,7 +238,7 @@ def _(whole: ProbeTable) -> Figure:
 def _readable(record: ProbeTable) -> tuple[ProbeTable, NDArray[np.int64]]:
     """Return a table of no more quantities and steps than fit, and its steps, all of them last."""
     last = record.scores.shape[1] - 1
-    steps = np.append(spaced(last, _PROBED_STEPS), last)
+    steps = np.append(evenly_spaced(last, _PROBED_STEPS), last)
     rows = slice(_PROBED)
     return attrs.evolve(
         record, quantities=record.quantities[rows], categorical=record.categorical[rows],
@@ -261,7 +266,7 @@ def _(record: ProbeTable) -> str:
 
 
 @draw.register
-def _(record: Overlap) -> Figure:
+def _(record: AnswerAgreement) -> Figure:
     titles = list(record.groups)[:_QUANTITIES_SHOWN]
     figure = Figure(figsize=(9.0, 2.4 + 2.3 * (-(-len(titles) // 2))), layout="constrained")
     figures = figure.subfigures(1 + -(-len(titles) // 2), 1, squeeze=False)[:, 0]
@@ -275,15 +280,15 @@ def _(record: Overlap) -> Figure:
     return figure
 
 
-def _corners(axes: Axes, record: Overlap) -> None:
-    a, b = (brief(name, 30) for name in record.names)
+def _corners(axes: Axes, record: AnswerAgreement) -> None:
+    a, b = (shorten(name, 30) for name in record.names)
     words = ("both right", f"only {a}", f"only {b}", "neither")
     colors = (GOOD, COLORS[0], COLORS[1], BAD)
-    counts = [record.counts[name] for name in CORNERS]
+    counts = [record.counts[name] for name in OUTCOMES]
     bars = axes.barh(words, counts, color=colors, height=0.4)
     axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3, fontsize=9)
     axes.set(ylim=(3.7, -0.5), xlim=(0, 1.12 * max(counts)))
-    for row, name in enumerate(CORNERS):
+    for row, name in enumerate(OUTCOMES):
         found = [example for example in record.examples(name, 4) if len(example) <= _LONGEST]
         if found:
             axes.text(
@@ -296,11 +301,13 @@ def _corners(axes: Axes, record: Overlap) -> None:
     axes.set_xlabel("questions", fontsize=9)
 
 
-def _p(record: Overlap) -> str:
+def _p(record: AnswerAgreement) -> str:
     return f"p = {record.p_value:.2g}" if record.p_value > 0 else "p < 1e-300"
 
 
-def _shares(axes: Axes, title: str, groups: tuple[Group, ...], names: tuple[str, str]) -> None:
+def _shares(
+    axes: Axes, title: str, groups: tuple[GroupAccuracy, ...], names: tuple[str, str]
+) -> None:
     """Draw the shares right of each value, with 95 % intervals (Wilson 1927)."""
     x = np.arange(len(groups))
     num = np.array([group.num_samples for group in groups])
@@ -312,24 +319,24 @@ def _shares(axes: Axes, title: str, groups: tuple[Group, ...], names: tuple[str,
         reach = 1.96 * np.sqrt(right * (1 - right) / num + 0.96 / num**2) / (1 + 3.84 / num)
         ends = 100 * np.clip([right - (middle - reach), middle + reach - right], 0, None)
         axes.errorbar(x + shift, 100 * right, ends, fmt="o", markersize=4, capsize=2, color=color,
-                      label=brief(name), elinewidth=1)  # fmt: skip
+                      label=shorten(name), elinewidth=1)  # fmt: skip
     each = -(-len(groups) // _GROUPS_NAMED)
-    named = [f"{brief(group.value, 10)}\n({group.num_samples:,})" for group in groups[::each]]
+    named = [f"{shorten(group.value, 10)}\n({group.num_samples:,})" for group in groups[::each]]
     axes.set_xticks(x[::each], named)
     despine(axes, "")
     axes.grid(axis="y", color="#eeeeee")
     axes.set_xlim(-0.5, len(groups) - 0.5)
-    axis_labels(axes, f"{brief(title)} (questions)", "right, %")
+    axis_labels(axes, f"{shorten(title)} (questions)", "right, %")
     axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
 
 
 @text.register
-def _(record: Overlap) -> str:
+def _(record: AnswerAgreement) -> str:
     a, b = record.names
     words = {"both": "both right", "only_a": f"only {a}", "only_b": f"only {b}"}
     lines = [f"{words.get(name, name)}: {count:,}" for name, count in record.counts.items()]
     lines.append(f"McNemar's exact test: {_p(record)}")
-    for corner in CORNERS:
+    for corner in OUTCOMES:
         found = record.examples(corner, 12)
         if found:
             lines.append(f"{words.get(corner, corner)}: " + ", ".join(found))
@@ -378,7 +385,7 @@ def _(record: ProbeTable) -> str:
 
 
 @caption.register
-def _(record: Overlap) -> str:
+def _(record: AnswerAgreement) -> str:
     return "The same questions answered by both."
 
 

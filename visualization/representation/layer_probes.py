@@ -14,16 +14,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import Images, batches, inspecting
+from visualization.core.inputs import Images, batches, inspection_mode
 from visualization.core.records import brief_repr
 from visualization.core.statistics import fit_classes
 from visualization.core.tracing import NamedLayer, layer_names
-from visualization.representation.embeddings import (
-    Spatial,
-    as_labels,
-    demand_count,
-    represented,
-)
+from visualization.representation.embeddings import Spatial, as_labels, check_size, features
 
 _RIDGE = 1e-2
 _FEWEST = 10  # images of either part
@@ -96,7 +91,7 @@ def probe_layers(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    _demand(layers, held_out, num_components, batch_size)
+    _check_arguments(layers, held_out, num_components, batch_size)
     chosen = layer_names(model, layers)
     source = _Source(images, spatial, batch_size)
     pixels = source.rows(nn.Identity(), "", like=model)
@@ -117,11 +112,11 @@ def probe_layers(
     )
 
 
-def _demand(
+def _check_arguments(
     layers: Sequence[NamedLayer], held_out: float, num_components: int, batch_size: int
 ) -> None:
     for name, count in (("num_components", num_components), ("batch_size", batch_size)):
-        demand_count(name, count)
+        check_size(name, count)
     if isinstance(layers, str) or not layers:
         raise ValueError(f"layers: {layers!r} is not accepted; accepted: a list of names")
     if not 0 < held_out < 1:
@@ -139,9 +134,9 @@ class _Source:
     def rows(self, model: nn.Module, layer: str, like: nn.Module | None = None) -> NDArray[Any]:
         """Return the representation in a layer (N, D); images are brought to the type of `like`."""
         spatial = "flat" if like is not None else self.spatial
-        with inspecting(model):
+        with inspection_mode(model):
             parts = [
-                represented(model, layer, batch, spatial).cpu()
+                features(model, layer, batch, spatial).cpu()
                 for batch in batches(self.images, like or model, self.batch_size)
             ]
         if not parts:

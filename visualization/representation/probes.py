@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.core.arrays import as_array, demand_quantity, demand_same
+from visualization.core.arrays import as_array, check_quantity, check_shape
 from visualization.core.records import brief_repr
 from visualization.core.statistics import fit_classes, fit_numbers
 
@@ -112,7 +112,7 @@ def probe_states(
                 correlations[row, column] = correlation(x, y)
     kinds = np.array([given.dtype.kind != "f" for given in labels.values()], bool)
     names = tuple(units or map(str, range(held.shape[2])))
-    demand_same("units", (len(names),), held.shape[2:], "states")
+    check_shape("units", (len(names),), held.shape[2:], "states")
     return ProbeTable(
         tuple(labels), kinds, scores, controls, correlations, names, len(held), held_out
     )
@@ -138,8 +138,8 @@ def _labels(name: str, values: ArrayLike, states: NDArray[Any]) -> NDArray[Any]:
     given = np.asarray(values)
     if given.ndim == 1:
         given = np.repeat(given[:, None], states.shape[1], axis=1)
-    demand_same(f"quantity {name!r}", given.shape, states.shape[:2], "states")
-    demand_quantity(f"quantity {name!r}", given)
+    check_shape(f"quantity {name!r}", given.shape, states.shape[:2], "states")
+    check_quantity(f"quantity {name!r}", given)
     return given.astype(np.float64 if given.dtype.kind == "f" else np.int64)
 
 

@@ -13,20 +13,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visualization.synthesis.objective import Objective, Seen
+from visualization.synthesis.objective import ForwardCache, Objective
 from visualization.synthesis.parametrization import Parametrization
-from visualization.synthesis.redirection import Redirection
-from visualization.synthesis.transforms import Transform, robust
+from visualization.synthesis.redirected_relu import RedirectedReLU
+from visualization.synthesis.transforms import Transform, apply_transforms
 
 Optimiser = Literal["adam", "sgd"]
-Look = Callable[[Tensor, Tensor], Seen]  # images (B, C, H, W) and rows (B,) to what is seen of them
+ForwardFn = Callable[
+    [Tensor, Tensor], ForwardCache
+]  # images (B, C, H, W) and rows (B,) to what is seen of them
 
 _ROWS = ("values", "starts", "peaks", "best", "silent")  # of a record, one for each image
-_APART = 4  # steps between measurements, where each costs a pass of its own
+_STEPS_BETWEEN_EVALUATIONS = 4  # steps between measurements, where each costs a pass of its own
 
 
 @attrs.frozen
-class Ascent:
+class GradientAscent:
     """How an objective is climbed; see `maximise`."""
 
     steps: int
@@ -36,7 +38,7 @@ class Ascent:
     blur_every: int
     enough: float | None
     seed: int
-    nearest: bool = False  # through shut ReLUs: see `Redirection`
+    nearest: bool = False  # through shut ReLUs: see `RedirectedReLU`
 
     def __attrs_post_init__(self) -> None:
         accepted = {
@@ -53,7 +55,7 @@ class Ascent:
 
 
 @attrs.frozen(eq=False)
-class Climbed:
+class AscentResult:
     """What came of B images.
 
     Attributes:
@@ -81,15 +83,15 @@ class Climbed:
         """Whether nothing that was tried excited them (B,)."""
         return np.asarray(self.silent & ~(self.peaks > self.starts))
 
-    def with_others(self, places: NDArray[np.int64], others: "Climbed") -> "Climbed":
+    def with_others(self, places: NDArray[np.int64], others: "AscentResult") -> "AscentResult":
         """Return the same with others in some places."""
         kept = np.setdiff1d(np.arange(len(self.values)), places)
-        return joined([self.taken(kept), others], np.concatenate([kept, places]))
+        return concatenated([self.taken(kept), others], np.concatenate([kept, places]))
 
-    def taken(self, places: NDArray[np.int64]) -> "Climbed":
+    def taken(self, places: NDArray[np.int64]) -> "AscentResult":
         """Return some of them."""
         rows = {name: getattr(self, name)[places] for name in _ROWS}
-        return Climbed(
+        return AscentResult(
             images=self.images[places], steps=self.steps, curve=self.curve[:, places], **rows
         )
 
@@ -120,24 +122,24 @@ class _Best:
         self.read.append(read)
         self.total.append(total)
 
-    def climbed(self, silent: Tensor) -> Climbed:
+    def climbed(self, silent: Tensor) -> AscentResult:
         """Return what came of it."""
         read = torch.stack(self.read)
-        return Climbed(
+        return AscentResult(
             self.images, _array(self.value), _array(read[0]), _array(read.amax(dim=0)),
             self.at.cpu().numpy(), silent.cpu().numpy(), np.array(self.steps),
             _array(torch.stack(self.total)),
         )  # fmt: skip
 
 
-def climb(
-    look: Look, objective: Objective, easel: Parametrization, held: Tensor, rows: Tensor,
-    ascent: Ascent, transforms: Sequence[Transform] = (),
-) -> Climbed:  # fmt: skip
+def ascend(
+    look: ForwardFn, objective: Objective, easel: Parametrization, held: Tensor, rows: Tensor,
+    ascent: GradientAscent, transforms: Sequence[Transform] = (),
+) -> AscentResult:  # fmt: skip
     """Raise an objective of images, each for itself, and return the best of each.
 
     Args:
-        look: runs the model; see `watching`.
+        look: runs the model; see `caching_forward`.
         objective: to raise.
         easel: what images follow from what is held.
         held: at the start.
@@ -149,27 +151,27 @@ def climb(
     held = held.detach().clone().requires_grad_()
     kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[ascent.optimiser]
     optimiser = kind([held], lr=ascent.rate, maximize=True)
-    redirection = Redirection(len(held), held.device, ascent.nearest)
+    redirection = RedirectedReLU(len(held), held.device, ascent.nearest)
     best = _Best(ascent.enough)
     silent = redirection.wanted
     for step in range(ascent.steps):
         painted = easel.images(held)
         images = painted.detach().requires_grad_()
-        prior = objective.prior(Seen(images, {}, rows))
-        if transforms and step % _APART == 0:
-            best.take(step, images, _plainly(look, objective, images, rows), prior)
+        prior = objective.prior(ForwardCache(images, {}, rows))
+        if transforms and step % _STEPS_BETWEEN_EVALUATIONS == 0:
+            best.take(step, images, _read_without_transforms(look, objective, images, rows), prior)
         with redirection.over_a_pass():
-            read = objective.read(look(robust(images, transforms, generator), rows))
+            read = objective.read(look(apply_transforms(images, transforms, generator), rows))
         if not transforms:
             best.take(step, images, read, prior)
         if best.met.all():
             break
-        gradient = slope(read, images)
+        gradient = input_gradient(read, images)
         now = redirection.learn(gradient)
         silent = now if step == 0 and objective.layers else silent
         # What was silent, and hardly speaks yet, is not at once silenced by a prior again.
         heard = torch.where(silent, min(1.0, 2 * step / ascent.steps), 1.0).to(prior)
-        gradient = easel.allowed(images, gradient + slope(heard * prior, images))
+        gradient = easel.allowed(images, gradient + input_gradient(heard * prior, images))
         (held.grad,) = torch.autograd.grad(painted, held, gradient)
         optimiser.step()
         if ascent.blur and (step + 1) % ascent.blur_every == 0:
@@ -177,18 +179,22 @@ def climb(
         del read, prior  # or this pass's graph would be held beside the next one's
     else:
         images = easel.images(held).detach()
-        prior = objective.prior(Seen(images, {}, rows))
-        best.take(ascent.steps, images, _plainly(look, objective, images, rows), prior)
+        prior = objective.prior(ForwardCache(images, {}, rows))
+        best.take(
+            ascent.steps, images, _read_without_transforms(look, objective, images, rows), prior
+        )
     return best.climbed(silent)
 
 
 @torch.no_grad()
-def _plainly(look: Look, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:
+def _read_without_transforms(
+    look: ForwardFn, objective: Objective, images: Tensor, rows: Tensor
+) -> Tensor:
     """Return what is read of images as they are (B,)."""
     return objective.read(look(images, rows))
 
 
-def slope(value: Tensor, images: Tensor) -> Tensor:
+def input_gradient(value: Tensor, images: Tensor) -> Tensor:
     """Return the gradient of the sum of values (B,), zero where they do not depend on images."""
     if not value.requires_grad:
         return torch.zeros_like(images)
@@ -196,8 +202,8 @@ def slope(value: Tensor, images: Tensor) -> Tensor:
     return torch.zeros_like(images) if gradient is None else gradient
 
 
-def reach(
-    look: Look, objective: Objective, easel: Parametrization, rows: Tensor, seed: int
+def receptive_extent(
+    look: ForwardFn, objective: Objective, easel: Parametrization, rows: Tensor, seed: int
 ) -> list[int]:
     """Return over how many pixels a side what is asked for depends on an image, for each image.
 
@@ -208,11 +214,11 @@ def reach(
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(easel.shape, generator=generator, dtype=torch.float64).to(easel.mixing)
     images = (low + (high - low) * noise).repeat(len(rows), 1, 1, 1).requires_grad_()
-    redirection = Redirection(len(rows), rows.device)
+    redirection = RedirectedReLU(len(rows), rows.device)
     redirection.wanted[:] = True
     with redirection.over_a_pass():
         read = objective.read(look(images, rows))
-    seen = (slope(read, images) != 0).any(dim=1)
+    seen = (input_gradient(read, images) != 0).any(dim=1)
     return [_extent(each) or min(easel.shape[1:]) for each in seen]
 
 
@@ -226,7 +232,7 @@ def _array(values: Tensor) -> NDArray[np.float64]:
     return values.double().cpu().numpy()
 
 
-def joined(parts: Sequence[Climbed], order: NDArray[np.int64]) -> Climbed:
+def concatenated(parts: Sequence[AscentResult], order: NDArray[np.int64]) -> AscentResult:
     """Return what came of several batches as one; where one ended early its curve goes on flat.
 
     Args:
@@ -245,4 +251,4 @@ def joined(parts: Sequence[Climbed], order: NDArray[np.int64]) -> Climbed:
     }
     images = torch.cat([part.images for part in parts])[back]
     curve = np.concatenate(curves, axis=1)[:, back]
-    return Climbed(images=images, steps=longest, curve=curve, **rows)
+    return AscentResult(images=images, steps=longest, curve=curve, **rows)

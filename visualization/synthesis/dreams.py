@@ -16,14 +16,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import Images, as_images, as_record, inspecting, widened
+from visualization.core.inputs import (
+    Images,
+    as_images,
+    as_record,
+    at_least_float32,
+    inspection_mode,
+)
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
-from visualization.synthesis.ascent import Look, slope
-from visualization.synthesis.objective import Objective, watching
-from visualization.synthesis.objectives import amplified
-from visualization.synthesis.parametrization import demand_within
-from visualization.synthesis.redirection import Redirection
+from visualization.synthesis.ascent import ForwardFn, input_gradient
+from visualization.synthesis.objective import Objective, caching_forward
+from visualization.synthesis.objectives import layer_energy
+from visualization.synthesis.parametrization import check_within
+from visualization.synthesis.redirected_relu import RedirectedReLU
 from visualization.synthesis.transforms import Jitter
 
 _USUAL_OCTAVES = 4
@@ -77,7 +83,7 @@ def dream(
         model: any module; it is left as it was.
         images: (B, C, H, W), or one (C, H, W), within `limits`.
         objective: layers, by name or as modules, of which all activations are made stronger (see
-            `amplified`), or what else is to be; a pass ends at the last layer that it needs.
+            `layer_energy`), or what else is to be; a pass ends at the last layer that it needs.
         octaves: sizes, the image's own included; None: up to 4, as far as the model takes images
             that small and a side has 4 pixels or more.
         octave_scale: factor from one size to the next.
@@ -94,11 +100,11 @@ def dream(
         raise ValueError(f"octave_scale: {octave_scale} is not accepted; accepted: above 1")
     if octaves is not None and octaves < 1:
         raise ValueError(f"octaves: {octaves} is not accepted; accepted: 1 or more")
-    asked = objective if isinstance(objective, Objective) else _all_of(objective)
-    with inspecting(model), watching(model, asked.layers) as look:
-        originals = widened(as_images(images, model))
-        demand_within(originals, limits, "images")
-        trip = _Trip(look, asked, _rows(asked, originals), limits, steps, rate)
+    asked = objective if isinstance(objective, Objective) else _energy_of(objective)
+    with inspection_mode(model), caching_forward(model, asked.layers) as look:
+        originals = at_least_float32(as_images(images, model))
+        check_within(originals, limits, "images")
+        trip = _DreamRun(look, asked, _rows(asked, originals), limits, steps, rate)
         starts = trip.read(originals)
         sizes = _sizes(trip, originals, octaves, octave_scale)
         shift = round(min(originals.shape[2:]) / 16) if jitter is None else jitter
@@ -118,10 +124,10 @@ def dream(
 
 
 @attrs.frozen(eq=False)
-class _Trip:
+class _DreamRun:
     """What stays the same over all octaves."""
 
-    look: Look
+    look: ForwardFn
     objective: Objective
     rows: Tensor
     limits: tuple[float, float]
@@ -136,13 +142,13 @@ class _Trip:
     def further(self, images: Tensor, jitter: Jitter, generator: torch.Generator) -> Tensor:
         """Return images after the steps of an octave, each along the gradient scaled to size 1."""
         low, high = self.limits
-        redirection = Redirection(len(images), images.device)
+        redirection = RedirectedReLU(len(images), images.device)
         for _ in range(self.steps):
             held = images.clamp(low, high).detach().requires_grad_()
             with redirection.over_a_pass():
                 seen = self.look(jitter(held, generator), self.rows)
                 value = self.objective.read(seen) + self.objective.prior(seen)
-            gradient = slope(value, held)
+            gradient = input_gradient(value, held)
             redirection.learn(gradient)
             size = gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=_TINY)
             images = held + self.rate * (high - low) * gradient / size
@@ -156,12 +162,12 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def _all_of(layers: NamedLayer | Sequence[NamedLayer]) -> Objective:
+def _energy_of(layers: NamedLayer | Sequence[NamedLayer]) -> Objective:
     """Return the objective that makes all of one or several layers stronger."""
     each = [layers] if isinstance(layers, (str, nn.Module)) else list(layers)
     if not each:
         raise ValueError("objective: there are no layers; accepted: one or more, or an Objective")
-    return functools.reduce(operator.add, map(amplified, each))
+    return functools.reduce(operator.add, map(layer_energy, each))
 
 
 def _rows(objective: Objective, images: Tensor) -> Tensor:
@@ -173,7 +179,7 @@ def _rows(objective: Objective, images: Tensor) -> Tensor:
 
 
 def _sizes(
-    trip: _Trip, images: Tensor, octaves: int | None, octave_scale: float
+    trip: _DreamRun, images: Tensor, octaves: int | None, octave_scale: float
 ) -> list[tuple[int, int]]:
     """Return the sizes (height, width) of the octaves, the smallest first."""
     height, width = images.shape[2:]
@@ -195,7 +201,7 @@ def _sizes(
     return sizes
 
 
-def _problem(trip: _Trip, images: Tensor) -> str:
+def _problem(trip: _DreamRun, images: Tensor) -> str:
     """Return what a model says to images of a size that it does not take, "" where it does."""
     try:
         trip.read(images)

@@ -10,10 +10,10 @@ from torch import Tensor
 from visualization.core.pictures import draw_image, hide_axes
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import BAD, INK, MUTED
-from visualization.core.words import share_of, spaced, wrapped
+from visualization.core.words import evenly_spaced, share_of, wrap
 from visualization.synthesis.dreams import Dream
-from visualization.synthesis.inversion import Inversion, Satisfied
-from visualization.synthesis.maximise import Maximised
+from visualization.synthesis.inversion import Inversion, Solution
+from visualization.synthesis.maximise import MaximisedImages
 
 _COLUMNS = 8
 _BESIDE = 9  # layers, or stages, of a strip
@@ -65,7 +65,7 @@ def _crossed(axes: Axes, title: str) -> None:
 
 
 def _short(name: str) -> str:
-    return "\n".join(wrapped(name, _NARROW, 2))
+    return "\n".join(wrap(name, _NARROW, 2))
 
 
 def _number(value: float) -> str:
@@ -73,7 +73,7 @@ def _number(value: float) -> str:
 
 
 @draw.register
-def _(record: Maximised) -> Figure:
+def _(record: MaximisedImages) -> Figure:
     num = min(len(record.names), _SHOWN)
     compared = record.real is not None
     told = "under each image: its activation" + (" (best real image)" if compared else "")
@@ -105,7 +105,7 @@ def _lines(name: str) -> int:
     return _short(name).count("\n")
 
 
-def _reading(record: Maximised, at: int) -> tuple[str, str]:
+def _reading(record: MaximisedImages, at: int) -> tuple[str, str]:
     """Return what is written under an image, red if a real one is better; and its colour."""
     words, color = _number(record.values[at]), INK
     if record.real is not None:
@@ -116,7 +116,7 @@ def _reading(record: Maximised, at: int) -> tuple[str, str]:
 
 
 @text.register
-def _(record: Maximised) -> str:
+def _(record: MaximisedImages) -> str:
     lines = []
     for at, name in enumerate(record.names):
         real = "" if record.real is None else f"{_number(record.real.values[at]):>12}"
@@ -128,7 +128,7 @@ def _(record: Maximised) -> str:
 
 
 @caption.register
-def _(record: Maximised) -> str:
+def _(record: MaximisedImages) -> str:
     words = "Each image was made to excite one thing as much as it can. Under it: the activation"
     if record.real is None:
         return words + "."
@@ -138,7 +138,7 @@ def _(record: Maximised) -> str:
 @draw.register
 def _(record: Dream) -> Figure:
     num = min(len(record.originals), _ROWS_SHOWN)
-    stages = [record.stages[at] for at in spaced(len(record.stages), _BESIDE)]
+    stages = [record.stages[at] for at in evenly_spaced(len(record.stages), _BESIDE)]
     columns = 1 + len(stages)
     heading = f"{record.names[0]}, made stronger" if len(record.names) == 1 else "made stronger"
     more = (share_of(len(record.stages), len(stages), "stages"),
@@ -166,7 +166,7 @@ def _(_: Dream) -> str:
 @draw.register
 def _(record: Inversion) -> Figure:
     num = min(len(record.originals), _ROWS_SHOWN)
-    layers = spaced(len(record.layers), _BESIDE)
+    layers = evenly_spaced(len(record.layers), _BESIDE)
     columns = 1 + len(layers)
     told = "under each image: error of the activation | difference of the pixels"
     more = (share_of(len(record.layers), len(layers), "layers"),
@@ -200,7 +200,7 @@ def _(_: Inversion) -> str:
 
 
 @draw.register
-def _(record: Satisfied) -> Figure:
+def _(record: Solution) -> Figure:
     found, starts = record.found, record.originals
     num = min(len(found.names), _SHOWN if starts is None else _SHOWN // 2)
     each = 1 if starts is None else 2
@@ -220,5 +220,5 @@ def _(record: Satisfied) -> Figure:
 
 
 @caption.register
-def _(_: Satisfied) -> str:
+def _(_: Solution) -> str:
     return "Images that were changed until the network gave what was demanded; red: it does not."

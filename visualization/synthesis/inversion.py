@@ -13,14 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import Images, activation, as_images, as_record, inspecting, named
+from visualization.core.inputs import (
+    Images,
+    activation,
+    as_images,
+    as_record,
+    inspection_mode,
+    optional_layer_name,
+)
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
 from visualization.synthesis.ascent import Optimiser
-from visualization.synthesis.demands import matches, total_variation
-from visualization.synthesis.maximise import Maximised, Shape, maximise
-from visualization.synthesis.objective import Measure, Objective, each
-from visualization.synthesis.parametrization import Canvas, demand_within
+from visualization.synthesis.constraints import match_activation, total_variation
+from visualization.synthesis.maximise import MaximisedImages, Shape, maximise
+from visualization.synthesis.objective import Measure, Objective, per_image
+from visualization.synthesis.parametrization import ImageParam, check_within
 from visualization.synthesis.transforms import Transform
 
 
@@ -52,7 +59,7 @@ def invert(
     *,
     steps: int = 300,
     rate: float = 0.2,
-    canvas: Canvas | None = None,
+    canvas: ImageParam | None = None,
     smoothness: float = 0.02,
     noise: float = 0.1,
     batch_size: int = 64,
@@ -67,7 +74,7 @@ def invert(
         images: to be found again (B, C, H, W), or one (C, H, W).
         steps: of the ascent.
         rate: of learning, in units of what is held (see `Parametrization`).
-        canvas: how images are held; None: `Canvas("pixel", "box")`, by which early layers are
+        canvas: how images are held; None: `ImageParam("pixel", "box")`, by which early layers are
             inverted exactly.
         smoothness: weight of the total variation of an average pixel beside the squared relative
             error; where a layer leaves it open, the smoothest image is found.
@@ -79,15 +86,15 @@ def invert(
         ValueError: names the argument; an image whose activation is zero all over.
     """
     given = [layers] if layers is None or isinstance(layers, (str, nn.Module)) else layers
-    names = [named(model, layer, "layers") for layer in given]
-    chosen = canvas or Canvas("pixel", "box")
-    with inspecting(model):
+    names = [optional_layer_name(model, layer, "layers") for layer in given]
+    chosen = canvas or ImageParam("pixel", "box")
+    with inspection_mode(model):
         own = as_images(images, model)
-        demand_within(own, chosen.limits, "images")
+        check_within(own, chosen.limits, "images")
         with torch.no_grad():
-            wanted = [matches(name, activation(model, own, name)) for name in names]
+            wanted = [match_activation(name, activation(model, own, name)) for name in names]
         _, channels, height, width = own.shape
-        alike = each(wanted) + smoothness / (height * width) * total_variation()
+        alike = per_image(wanted) + smoothness / (height * width) * total_variation()
         found = maximise(
             model, alike, (channels, height, width), steps=steps, rate=rate, canvas=chosen,
             transforms=(), noise=noise, batch_size=batch_size, seed=seed,
@@ -104,7 +111,7 @@ def invert(
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
-class Satisfied:
+class Solution:
     """B images that were to satisfy a demand.
 
     Attributes:
@@ -114,7 +121,7 @@ class Satisfied:
         tolerance: the shortfall up to which it counts as satisfied.
     """
 
-    found: Maximised
+    found: MaximisedImages
     originals: Tensor | None
     shortfalls: NDArray[np.float64]
     tolerance: float
@@ -130,7 +137,7 @@ class Satisfied:
         return np.asarray(self.shortfalls <= self.tolerance)
 
 
-def satisfy(
+def solve(
     model: nn.Module,
     demand: Objective | Sequence[Objective] | Measure,
     input_shape: Shape | None = None,
@@ -140,19 +147,20 @@ def satisfy(
     steps: int = 512,
     rate: float = 0.02,
     optimiser: Optimiser = "adam",
-    canvas: Canvas | None = None,
+    canvas: ImageParam | None = None,
     transforms: Sequence[Transform] = (),
     noise: float = 0.1,
     num_images: int = 1,
     batch_size: int = 64,
     seed: int = 0,
-) -> Satisfied:
+) -> Solution:
     """Find images for which a network gives any result that you like; end as soon as it does.
 
-    A demand is 0 where it is met and below 0 elsewhere: `answers([0.5, 0.5, 0, …])` for shares of
-    classes, `matches(layer, activation)`, `at_least`, `at_most` or `equals` of any objective, sums
-    of them, or a function of what is seen of a pass. Priors can be added, which do not count as
-    demanded: `answers(…) + 0.01 * l2(image)` stays near an image.
+    A demand is 0 where it is met and below 0 elsewhere: `class_distribution([0.5, 0.5, 0, …])` for
+    shares of classes, `match_activation(layer, activation)`, `at_least`, `at_most` or `equals` of
+    any objective, sums of them, or a function of what is seen of a pass. Priors can be added, which
+    do not count as
+    demanded: `class_distribution(…) + 0.01 * l2(image)` stays near an image.
 
     Args:
         model: any module; it is left as it was.
@@ -183,4 +191,4 @@ def satisfy(
     originals = None
     if start is not None:
         originals = as_record(as_images(start, model, "start")).expand_as(found.images)
-    return Satisfied(found, originals, np.maximum(-found.values, 0), tolerance)
+    return Solution(found, originals, np.maximum(-found.values, 0), tolerance)

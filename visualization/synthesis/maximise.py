@@ -18,26 +18,37 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import Images, as_images, as_record, home, inspecting, widened
+from visualization.core.inputs import (
+    Images,
+    as_images,
+    as_record,
+    at_least_float32,
+    device_and_dtype,
+    inspection_mode,
+)
 from visualization.core.records import brief_repr
 from visualization.synthesis.ascent import (
-    Ascent,
-    Climbed,
-    Look,
+    AscentResult,
+    ForwardFn,
+    GradientAscent,
     Optimiser,
-    climb,
-    joined,
-    reach,
+    ascend,
+    concatenated,
+    receptive_extent,
 )
-from visualization.synthesis.objective import Measure, Objective, each, measured, watching
+from visualization.synthesis.dataset_examples import (
+    DatasetExamples,
+    best_dataset_examples,
+    with_matched_priors,
+)
+from visualization.synthesis.objective import Measure, Objective, caching_forward, custom, per_image
 from visualization.synthesis.parametrization import (
-    Canvas,
+    ImageParam,
     Parametrization,
-    demand_within,
+    check_within,
     parametrization,
 )
-from visualization.synthesis.real import Real, best_real, tamed
-from visualization.synthesis.transforms import Transform, usual
+from visualization.synthesis.transforms import Transform, default_transforms
 
 Verdict = Literal["risen", "redirected", "real", "met", "unchanged", "dead"]
 Shape = tuple[int, int, int]  # channels, height, width
@@ -56,7 +67,7 @@ _SENTENCES: dict[Verdict, str] = {
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
-class Maximised:
+class MaximisedImages:
     """B images found, and how.
 
     All numbers are of the images as they are, without transforms.
@@ -86,7 +97,7 @@ class Maximised:
     best: NDArray[np.int64]
     verdicts: tuple[Verdict, ...]
     limits: tuple[float, float]
-    real: Real | None = None
+    real: DatasetExamples | None = None
 
     def sentence(self, image: int) -> str:
         """Return what became of an image, in words."""
@@ -102,30 +113,30 @@ def maximise(
     model: nn.Module, objective: Objective | Sequence[Objective] | Measure,
     input_shape: Shape | None = None, *,
     steps: int = 256, rate: float = 0.1, optimiser: Optimiser = "adam",
-    canvas: Canvas | None = None, transforms: Sequence[Transform] | None = None,
+    canvas: ImageParam | None = None, transforms: Sequence[Transform] | None = None,
     blur: float = 0.0, blur_every: int = 8,
     start: Images | None = None, noise: float = 0.1, num_images: int = 1,
     reference: Images | Iterable[Any] | None = None, tame: float = 1.0,
     enough: float | None = None, batch_size: int = 64, seed: int = 0,
-) -> Maximised:  # fmt: skip
+) -> MaximisedImages:  # fmt: skip
     """Find images that excite what an objective names, from noise or from images.
 
-    All are optimised together. One whose gradient is exactly zero is helped by a `Redirection`, or
-    begun again at a real image that excites it; if all that fails, its verdict is `dead`.
+    All are optimised together. One whose gradient is exactly zero is helped by a `RedirectedReLU`,
+    or begun again at a real image that excites it; if all that fails, its verdict is `dead`.
 
     Args:
         model: any module; it is left as it was.
-        objective: see `objectives` and `demands`; a list: one for each image; a function: of what
-            was seen of a pass, such as `lambda seen: seen.output[:, 3]` (see `measured`). Priors
+        objective: see `objectives` and `constraints`; a list: one for each image; a function: of
+            what was seen of a pass, such as `lambda seen: seen.output[:, 3]` (see `custom`). Priors
             that keep an image tame are added to it: `channel("conv1", 3) + 0.01 * l2()`.
         input_shape: (C, H, W); None: that of `start` or of `reference`.
         steps: of the ascent.
         rate: of learning, in units of what is held (see `Parametrization`).
         optimiser: `adam`, or `sgd`: the plain gradient times the rate.
-        canvas: how images are held; None: `Canvas()`, and with a start `Canvas(bound="box")`,
-            which holds that exactly.
-        transforms: small moves that the image is to survive; None: those that are `usual`
-            for as many pixels as what is asked for depends on; (): none.
+        canvas: how images are held; None: `ImageParam()`, and with a start
+            `ImageParam(bound="box")`, which holds that exactly.
+        transforms: small moves that the image is to survive; None: those that are
+            `default_transforms` for as many pixels as what is asked for depends on; (): none.
         blur: standard deviation in pixels of a Gaussian that smooths now and then; 0: never.
         blur_every: steps from one to the next.
         start: (B, C, H, W), or one for all; None: noise, the same for each image of a batch, but
@@ -134,7 +145,8 @@ def maximise(
         num_images: B, for an objective that does not say so itself.
         reference: real images (N, C, H, W), or batches of them, to compare with, and to tame by.
         tame: how strongly priors keep the image to as little ink and as few edges as real images
-            have, relative to what is asked for (see `tamed`); 0, or without reference: not at all.
+            have, relative to what is asked for (see `with_matched_priors`); 0, or without
+            reference: not at all.
         enough: value of the objective (without priors) at which to end, as soon as all have it.
         batch_size: images that are optimised together; an objective that compares images takes all.
         seed: of the noise and the transforms.
@@ -143,44 +155,49 @@ def maximise(
         ValueError: names the argument, and what is accepted.
     """
     asked = as_objective(objective)
-    with inspecting(model):
-        real = None if reference is None else best_real(model, asked, reference, batch_size)
-        asked = tamed(asked, real, tame) if real and tame else asked
-        begin = None if start is None else widened(as_images(start, model, "start"))
+    with inspection_mode(model):
+        real = (
+            None
+            if reference is None
+            else best_dataset_examples(model, asked, reference, batch_size)
+        )
+        asked = with_matched_priors(asked, real, tame) if real and tame else asked
+        begin = None if start is None else at_least_float32(as_images(start, model, "start"))
         shape = _shape(input_shape, begin, real)
         names = _names(asked, num_images, begin)
-        chosen = canvas or Canvas(bound="sigmoid" if begin is None else "box")
-        device, dtype = home(model)
+        chosen = canvas or ImageParam(bound="sigmoid" if begin is None else "box")
+        device, dtype = device_and_dtype(model)
         easel = parametrization(chosen, shape, device, torch.promote_types(dtype, torch.float32))
-        held = _begun(easel, begin, names, noise, seed)
-        ascent = Ascent(steps, rate, optimiser, blur, blur_every, enough, seed)
-        run = functools.partial(_climbed, model, asked, easel, transforms, batch_size)
-        found, from_real = _attempted(run, easel, held, ascent, real, asked.coupled)
+        held = _initial_latent(easel, begin, names, noise, seed)
+        ascent = GradientAscent(steps, rate, optimiser, blur, blur_every, enough, seed)
+        run = functools.partial(_ascend_batches, model, asked, easel, transforms, batch_size)
+        found, from_real = _ascend_with_retries(run, easel, held, ascent, real, asked.coupled)
     met = min(asked.most if asked.layers else math.inf, math.inf if enough is None else enough)
     return _record(found, names, met, chosen.limits, real, from_real)
 
 
-def _climbed(
+def _ascend_batches(
     model: nn.Module, asked: Objective, easel: Parametrization,
     transforms: Sequence[Transform] | None, batch_size: int, held: Tensor,
-    which: NDArray[np.int64], ascent: Ascent,
-) -> Climbed:  # fmt: skip
+    which: NDArray[np.int64], ascent: GradientAscent,
+) -> AscentResult:  # fmt: skip
     """Return what came of some images, by their numbers (B,), batch after batch."""
     rows = torch.as_tensor(which, device=held.device) % len(asked.names)
     parts, order = [], []
-    with watching(model, asked.layers) as look:
+    with caching_forward(model, asked.layers) as look:
         size = len(rows) if asked.coupled else batch_size
         groups = _groups(look, asked, easel, rows, transforms, size, ascent.seed)
         for moves, places in groups:
-            parts.append(climb(look, asked, easel, held[places], rows[places], ascent, moves))
+            parts.append(ascend(look, asked, easel, held[places], rows[places], ascent, moves))
             order.append(places)
-    return joined(parts, np.concatenate(order))
+    return concatenated(parts, np.concatenate(order))
 
 
-def _attempted(
-    run: Callable[[Tensor, NDArray[np.int64], Ascent], Climbed], easel: Parametrization,
-    held: Tensor, ascent: Ascent, real: Real | None, is_coupled: bool,
-) -> tuple[Climbed, NDArray[np.bool_]]:  # fmt: skip
+def _ascend_with_retries(
+    run: Callable[[Tensor, NDArray[np.int64], GradientAscent], AscentResult],
+    easel: Parametrization, held: Tensor, ascent: GradientAscent, real: DatasetExamples | None,
+    is_coupled: bool,
+) -> tuple[AscentResult, NDArray[np.bool_]]:  # fmt: skip
     """Return what came of all images, what was dead tried in other ways; and what of real ones."""
     every = np.arange(len(held))
     found = run(held, every, ascent)
@@ -200,7 +217,7 @@ def _attempted(
 
 
 def _groups(
-    look: Look, objective: Objective, easel: Parametrization, rows: Tensor,
+    look: ForwardFn, objective: Objective, easel: Parametrization, rows: Tensor,
     transforms: Sequence[Transform] | None, size: int, seed: int,
 ) -> Iterator[tuple[tuple[Transform, ...], NDArray[np.int64]]]:  # fmt: skip
     """Yield the transforms and the places of images that are optimised together."""
@@ -208,8 +225,10 @@ def _groups(
     moves = [given] * len(rows)
     if transforms is None:
         parts = torch.split(rows, size)
-        sides = [side for part in parts for side in reach(look, objective, easel, part, seed)]
-        moves = [usual(max(sides) if objective.coupled else side) for side in sides]
+        sides = [
+            side for part in parts for side in receptive_extent(look, objective, easel, part, seed)
+        ]
+        moves = [default_transforms(max(sides) if objective.coupled else side) for side in sides]
     for each_moves in dict.fromkeys(moves):
         places = np.array([at for at, own in enumerate(moves) if own == each_moves])
         for first in range(0, len(places), size):
@@ -220,10 +239,10 @@ def as_objective(objective: Objective | Sequence[Objective] | Measure) -> Object
     """Return an objective from what `maximise` takes as one."""
     if isinstance(objective, Objective):
         return objective
-    return each(objective) if isinstance(objective, Sequence) else measured(objective)
+    return per_image(objective) if isinstance(objective, Sequence) else custom(objective)
 
 
-def _shape(given: Shape | None, begin: Tensor | None, real: Real | None) -> Shape:
+def _shape(given: Shape | None, begin: Tensor | None, real: DatasetExamples | None) -> Shape:
     """Return the shape (C, H, W) of the images."""
     if given is not None and (len(given) != 3 or min(given) < 1):
         raise ValueError(f"input_shape: {given} is not accepted; accepted: (C, H, W), each from 1")
@@ -250,7 +269,7 @@ def _names(objective: Objective, num_images: int, begin: Tensor | None) -> tuple
     return objective.names if len(objective.names) == total else objective.names * total
 
 
-def _begun(
+def _initial_latent(
     easel: Parametrization, begin: Tensor | None, names: tuple[str, ...], noise: float, seed: int
 ) -> Tensor:
     """Return what is held at the start."""
@@ -264,27 +283,27 @@ def _begun(
         drawn = easel.noise(max(seen.values()), noise, generator)
         return drawn[copies]
     if easel.canvas.bound in ("sigmoid", "box"):
-        demand_within(begin, easel.canvas.limits, "start")
+        check_within(begin, easel.canvas.limits, "start")
     return easel.held(begin.expand(len(names), -1, -1, -1))
 
 
 def _record(
-    found: Climbed, names: tuple[str, ...], enough: float,
-    limits: tuple[float, float], real: Real | None, from_real: NDArray[np.bool_],
-) -> Maximised:  # fmt: skip
+    found: AscentResult, names: tuple[str, ...], enough: float,
+    limits: tuple[float, float], real: DatasetExamples | None, from_real: NDArray[np.bool_],
+) -> MaximisedImages:  # fmt: skip
     """Return the record, with a verdict for each image."""
     verdicts = tuple(_verdict(found, at, enough, from_real[at]) for at in range(len(names)))
     dead = torch.tensor([verdict == "dead" for verdict in verdicts])
     images = as_record(found.images).masked_fill(dead.reshape(-1, 1, 1, 1), torch.nan)
     if real is not None and len(real.values) < len(names):
         real = real.repeated(len(names))
-    return Maximised(
+    return MaximisedImages(
         images, names, found.values, found.starts, found.steps, found.curve, found.best,
         verdicts, limits, real,
     )  # fmt: skip
 
 
-def _verdict(found: Climbed, at: int, enough: float, from_real: bool) -> Verdict:
+def _verdict(found: AscentResult, at: int, enough: float, from_real: bool) -> Verdict:
     start, value = found.starts[at], found.values[at]
     if value >= enough:
         return "met"

@@ -1,7 +1,8 @@
 """An objective: a number for each image that is to be as large as possible, and can be added up.
 
 It names the layers that it is read from, so that one pass can serve many, and leave early. It may
-ask something else of each image of a batch. Which objectives there are: `objectives`, `demands`.
+ask something else of each image of a batch. Which objectives there are: `objectives`,
+`constraints`.
 
 B images, N images that an objective tells apart (1: it is the same for any number of them),
 C channels, H rows, W columns.
@@ -16,14 +17,20 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from visualization.core.inputs import activation, demand_tensor, home, one_call, widened
-from visualization.core.layout import tapped_maps
+from visualization.core.inputs import (
+    activation,
+    at_least_float32,
+    check_tensor,
+    device_and_dtype,
+    numbered_call,
+)
+from visualization.core.layout import intercept_maps
 from visualization.core.tracing import NamedLayer, layer_name
 
 
 @final
 @attrs.frozen(eq=False)
-class Seen:
+class ForwardCache:
     """What one pass gave.
 
     Attributes:
@@ -38,7 +45,7 @@ class Seen:
 
     def __getitem__(self, layer: NamedLayer | None) -> Tensor:
         """Return what a layer put out (B, …); None: the model."""
-        return self.outputs[or_output(layer)]
+        return self.outputs[layer_or_output(layer)]
 
     @property
     def output(self) -> Tensor:
@@ -51,10 +58,10 @@ class Seen:
         return values.to(like)[rows]
 
 
-Measure = Callable[[Seen], Tensor]
+Measure = Callable[[ForwardCache], Tensor]
 
 
-def nothing(seen: Seen) -> Tensor:
+def zeros_per_image(seen: ForwardCache) -> Tensor:
     """Return 0 for each image (B,)."""
     return seen.images.new_zeros(len(seen.images))
 
@@ -78,12 +85,12 @@ class Objective:
 
     layers: tuple[NamedLayer | None, ...]
     names: tuple[str, ...]
-    measure: Measure = nothing
-    prior: Measure = nothing
+    measure: Measure = zeros_per_image
+    prior: Measure = zeros_per_image
     coupled: bool = False
     most: float = math.inf
 
-    def __call__(self, seen: Seen) -> Tensor:
+    def __call__(self, seen: ForwardCache) -> Tensor:
         """Return the number of each image (B,), of both parts.
 
         Raises:
@@ -91,7 +98,7 @@ class Objective:
         """
         return self.read(seen) + self.prior(seen)
 
-    def read(self, seen: Seen) -> Tensor:
+    def read(self, seen: ForwardCache) -> Tensor:
         """Return what is asked for of each image (B,), without the prior.
 
         Raises:
@@ -105,7 +112,7 @@ class Objective:
         return value
 
     def __add__(self, other: "Objective") -> "Objective":
-        pairs = zip(*_widened(self.names, other.names), strict=True)
+        pairs = zip(*_broadcast_names(self.names, other.names), strict=True)
         return Objective(
             union(self.layers, other.layers), tuple(f"{a} + {b}" for a, b in pairs),
             lambda seen: self.read(seen) + other.read(seen),
@@ -116,7 +123,7 @@ class Objective:
     def __mul__(self, weight: float) -> "Objective":
         number = float(weight)
         return Objective(
-            self.layers, tuple(f"{number:g} {_held_together(name)}" for name in self.names),
+            self.layers, tuple(f"{number:g} {_in_brackets(name)}" for name in self.names),
             lambda seen: number * self.read(seen), lambda seen: number * self.prior(seen),
             self.coupled, number * self.most if number > 0 else math.inf,
         )  # fmt: skip
@@ -124,37 +131,37 @@ class Objective:
     __rmul__ = __mul__
 
     def __neg__(self) -> "Objective":
-        return (self * -1).named(*(f"−{_held_together(name)}" for name in self.names))
+        return (self * -1).named(*(f"−{_in_brackets(name)}" for name in self.names))
 
     def __sub__(self, other: "Objective") -> "Objective":
-        pairs = zip(*_widened(self.names, other.names), strict=True)
-        return (self + -other).named(*(f"{a} − {_held_together(b)}" for a, b in pairs))
+        pairs = zip(*_broadcast_names(self.names, other.names), strict=True)
+        return (self + -other).named(*(f"{a} − {_in_brackets(b)}" for a, b in pairs))
 
     def named(self, *names: str) -> "Objective":
         """Return the same under other names: one, or one for each image."""
-        return attrs.evolve(self, names=_widened(self.names, names)[1])
+        return attrs.evolve(self, names=_broadcast_names(self.names, names)[1])
 
 
-def _held_together(name: str) -> str:
+def _in_brackets(name: str) -> str:
     return f"({name})" if " + " in name or " − " in name else name
 
 
-def or_output(layer: NamedLayer | None) -> NamedLayer | None:
+def layer_or_output(layer: NamedLayer | None) -> NamedLayer | None:
     """Return a layer, and None for the model's own output, which is also named ""."""
     return None if isinstance(layer, str) and not layer else layer
 
 
-def word(layer: NamedLayer | None) -> str:
+def layer_word(layer: NamedLayer | None) -> str:
     """Return a layer's name, of a module its kind, as it stands in the names of objectives."""
     return type(layer).__name__ if isinstance(layer, nn.Module) else layer or "output"
 
 
 def union(*layers: Iterable[NamedLayer | None]) -> tuple[NamedLayer | None, ...]:
     """Return layers of several objectives, each once."""
-    return tuple(dict.fromkeys(or_output(layer) for group in layers for layer in group))
+    return tuple(dict.fromkeys(layer_or_output(layer) for group in layers for layer in group))
 
 
-def _widened(*groups: tuple[str, ...]) -> list[tuple[str, ...]]:
+def _broadcast_names(*groups: tuple[str, ...]) -> list[tuple[str, ...]]:
     """Return names of objectives that belong together, those of one name as often as others."""
     counts = sorted({len(group) for group in groups} - {1})
     if len(counts) > 1:
@@ -165,9 +172,9 @@ def _widened(*groups: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 @contextlib.contextmanager
-def watching(
+def caching_forward(
     model: nn.Module, layers: Collection[NamedLayer | None]
-) -> Iterator[Callable[[Tensor, Tensor], Seen]]:
+) -> Iterator[Callable[[Tensor, Tensor], ForwardCache]]:
     """Give a function that runs a model on images and returns what objectives need of the pass.
 
     It takes images (B, C, H, W) and rows (B,), and leaves the pass at the last of the layers.
@@ -176,52 +183,54 @@ def watching(
         ValueError: no such layer, it is not called, or it puts out no single tensor.
     """
     calls = {
-        layer: one_call(model, layer_name(model, layer)) for layer in layers if layer is not None
+        layer: numbered_call(model, layer_name(model, layer))
+        for layer in layers
+        if layer is not None
     }
-    _, dtype = home(model)
+    _, dtype = device_and_dtype(model)
     held: dict[str, Tensor] = {}
 
     def taken(call: str) -> Callable[[Tensor], Tensor]:
         def take(output: Tensor) -> Tensor:
-            held[call] = widened(demand_tensor(output, repr(call)))
+            held[call] = at_least_float32(check_tensor(output, repr(call)))
             return output.clone()  # what follows may work in place
 
         return take
 
-    def look(images: Tensor, rows: Tensor) -> Seen:
+    def look(images: Tensor, rows: Tensor) -> ForwardCache:
         held.clear()
         given = images.to(dtype)
         outputs: dict[NamedLayer | None, Tensor] = {}
         if None in layers:
-            outputs[None] = widened(activation(model, given))
+            outputs[None] = at_least_float32(activation(model, given))
         elif layers:
             model(given)
         for call in calls.values():
             if call not in held:
                 raise ValueError(f"layer: {call!r} was not called while the model ran")
         outputs |= {layer: held[call] for layer, call in calls.items()}
-        return Seen(images, outputs, rows)
+        return ForwardCache(images, outputs, rows)
 
     taps = {call: taken(call) for call in calls.values()}
-    with tapped_maps(model, taps, stop=None not in layers):
+    with intercept_maps(model, taps, stop=None not in layers):
         yield look
 
 
-def measured(
+def custom(
     function: Measure, layers: Iterable[NamedLayer | None] = (None,), name: str = "result"
 ) -> Objective:
     """Ask for whatever a function of a pass makes large.
 
     Args:
         function: from what was seen to (B,): `lambda seen: -seen["conv2"].var(dim=(1, 2, 3))`, or
-            `lambda seen: seen.output[:, 3] - seen.output[:, 8]`; see `Seen`.
+            `lambda seen: seen.output[:, 3] - seen.output[:, 8]`; see `ForwardCache`.
         layers: that it reads; None: the model's own output.
         name: a word for it.
     """
     return Objective(union(layers), (name,), function)
 
 
-def each(objectives: Sequence[Objective]) -> Objective:
+def per_image(objectives: Sequence[Objective]) -> Objective:
     """Ask of each image something else: the first objective of the first, and so on.
 
     An objective for several images takes as many.
@@ -235,14 +244,14 @@ def each(objectives: Sequence[Objective]) -> Objective:
     owner = torch.arange(len(objectives)).repeat_interleave(widths)
     first = widths.cumsum(0) - widths
 
-    def routed(seen: Seen, part: Callable[[Objective, Seen], Tensor]) -> Tensor:
-        value = nothing(seen)
+    def routed(seen: ForwardCache, part: Callable[[Objective, ForwardCache], Tensor]) -> Tensor:
+        value = zeros_per_image(seen)
         owners = owner.to(seen.rows.device)[seen.rows]
         for number in sorted(set(owners.tolist())):
             places = (owners == number).nonzero()[:, 0]
             needed = seen.outputs.keys() & set(objectives[number].layers)
             outputs = {name: seen[name][places] for name in needed}
-            own = Seen(seen.images[places], outputs, seen.rows[places] - int(first[number]))
+            own = ForwardCache(seen.images[places], outputs, seen.rows[places] - int(first[number]))
             value = value.index_put((places,), part(objectives[number], own))
         return value
 
@@ -272,7 +281,7 @@ def interpolation(first: Objective, second: Objective, num: int = 5) -> Objectiv
     (one,), (other,) = first.names, second.names
     blends = (f"{1 - share:.2g} {one} + {share:.2g} {other}" for share in shares[1:-1].tolist())
 
-    def blended(seen: Seen, one: Tensor, other: Tensor) -> Tensor:
+    def blended(seen: ForwardCache, one: Tensor, other: Tensor) -> Tensor:
         return one + (other - one) * seen.own(shares, one)
 
     return Objective(

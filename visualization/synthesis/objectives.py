@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visualization.core.inputs import Images, as_tensor, demand_channels_first, demand_unit
+from visualization.core.inputs import Images, as_tensor, check_channels_first, check_unit
 from visualization.core.tracing import NamedLayer
-from visualization.synthesis.objective import Objective, Seen, union, word
+from visualization.synthesis.objective import ForwardCache, Objective, layer_word, union
 
 _LEAST_COSINE = 0.1  # lower ones count as this, so that there is a slope far away too
 
@@ -44,13 +44,13 @@ def unit(
     place = f"({'middle' if row is None else row}, {'middle' if column is None else column})"
     where = "" if row is None and column is None else place
 
-    def measure(seen: Seen) -> Tensor:
+    def measure(seen: ForwardCache) -> Tensor:
         maps = _channels(seen, layer, numbers)
         places = [size // 2 for size in maps.shape[1:]]
         if (row, column) != (None, None):
             down, across = places if len(places) == 2 else (0, 0)
             places = [down if row is None else row, across if column is None else column]
-        demand_unit((numbers[0], *places), seen[layer].shape[1:], "objective")
+        check_unit((numbers[0], *places), seen[layer].shape[1:], "objective")
         index: tuple[slice | int, ...] = (slice(None), *places)
         return maps[index]
 
@@ -61,8 +61,8 @@ def channel(layer: NamedLayer | None, channels: int | Iterable[int]) -> Objectiv
     """Ask for the mean of a feature map (or for a number of a vector)."""
     numbers = _numbers(channels)
 
-    def measure(seen: Seen) -> Tensor:
-        demand_channels_first(seen[layer], "objective", f"channel {numbers[0]}")
+    def measure(seen: ForwardCache) -> Tensor:
+        check_channels_first(seen[layer], "objective", f"channel {numbers[0]}")
         maps = _channels(seen, layer, numbers)
         return maps if maps.ndim == 1 else maps.flatten(1).mean(dim=1)
 
@@ -86,7 +86,7 @@ def direction(layer: NamedLayer | None, vector: Images, name: str = "direction")
     """
     vectors, names = _vectors(vector, name)
 
-    def measure(seen: Seen) -> Tensor:
+    def measure(seen: ForwardCache) -> Tensor:
         activation, along = _aligned(seen, layer, vectors)
         return torch.einsum("bdp,bd->bp", activation, along).mean(dim=1)
 
@@ -107,7 +107,7 @@ def cosine(
     """
     vectors, names = _vectors(vector, name)
 
-    def measure(seen: Seen) -> Tensor:
+    def measure(seen: ForwardCache) -> Tensor:
         activation, along = _aligned(seen, layer, vectors)
         cosines = F.cosine_similarity(activation, along[:, :, None], dim=1)
         if power is None:
@@ -118,10 +118,11 @@ def cosine(
     return Objective(union((layer,)), names, measure)
 
 
-def amplified(layer: NamedLayer | None) -> Objective:
+def layer_energy(layer: NamedLayer | None) -> Objective:
     """Ask for more of whatever a layer sees: half the mean square of its activations."""
+    name = layer_word(layer)
     return Objective(
-        union((layer,)), (f"all of {'the output' if word(layer) == 'output' else word(layer)}",),
+        union((layer,)), (f"all of {'the output' if name == 'output' else name}",),
         lambda seen: 0.5 * (seen[layer] ** 2).flatten(1).mean(dim=1),
     )  # fmt: skip
 
@@ -133,7 +134,7 @@ def diversity(layer: NamedLayer) -> Objective:
     the style. From −1 (all the same) to 1 (Olah et al. 2017).
     """
 
-    def measure(seen: Seen) -> Tensor:
+    def measure(seen: ForwardCache) -> Tensor:
         maps = seen[layer].flatten(2) if seen[layer].ndim > 2 else seen[layer][:, :, None]
         if len(maps) < 2:
             problem = "one image has no others to be unlike"
@@ -142,7 +143,7 @@ def diversity(layer: NamedLayer) -> Objective:
         cosines = grams @ grams.T
         return -(cosines.sum(dim=1) - cosines.diagonal()) / (len(maps) - 1)
 
-    return Objective(union((layer,)), (f"diversity of {word(layer)}",), measure, coupled=True)
+    return Objective(union((layer,)), (f"diversity of {layer_word(layer)}",), measure, coupled=True)
 
 
 def _numbers(channels: int | Iterable[int]) -> tuple[int, ...]:
@@ -157,14 +158,16 @@ def _numbers(channels: int | Iterable[int]) -> tuple[int, ...]:
 
 
 def _names(layer: NamedLayer | None, numbers: tuple[int, ...], where: str = "") -> tuple[str, ...]:
-    return tuple(f"{word(layer)}:{number}{f' {where}' if where else ''}" for number in numbers)
+    return tuple(
+        f"{layer_word(layer)}:{number}{f' {where}' if where else ''}" for number in numbers
+    )
 
 
-def _channels(seen: Seen, layer: NamedLayer | None, numbers: tuple[int, ...]) -> Tensor:
+def _channels(seen: ForwardCache, layer: NamedLayer | None, numbers: tuple[int, ...]) -> Tensor:
     """Return of a layer's output (B, C, …) each image's own channel (B, …)."""
     output = seen[layer]
     for number in (min(numbers), max(numbers)):
-        demand_unit((number, *[0] * (output.ndim - 2)), output.shape[1:], "objective")
+        check_unit((number, *[0] * (output.ndim - 2)), output.shape[1:], "objective")
     own = seen.own(torch.tensor(numbers), torch.empty(0, dtype=torch.long, device=output.device))
     return output[torch.arange(len(output), device=output.device), own]
 
@@ -180,10 +183,12 @@ def _vectors(vector: Images, name: str) -> tuple[Tensor, tuple[str, ...]]:
     return held, tuple(f"{name} {n}" for n in range(len(held))) if len(held) > 1 else (name,)
 
 
-def _aligned(seen: Seen, layer: NamedLayer | None, vectors: Tensor) -> tuple[Tensor, Tensor]:
+def _aligned(
+    seen: ForwardCache, layer: NamedLayer | None, vectors: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return activations (B, D, P) at P places, and each image's own vector (B, D)."""
     output = seen[layer]
-    demand_channels_first(output, "objective", "a vector over channels")
+    check_channels_first(output, "objective", "a vector over channels")
     whole = vectors.ndim == 4
     wanted = output.shape[1:] if whole else output.shape[1:2]
     if vectors.shape[1:] != wanted:

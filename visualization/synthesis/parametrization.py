@@ -44,7 +44,7 @@ def _choice(*accepted: str) -> Callable[[Any, Any, str], None]:
 
 @final
 @attrs.frozen(eq=False)
-class Canvas:
+class ImageParam:
     """How an image is held.
 
     Attributes:
@@ -78,7 +78,7 @@ class Canvas:
             raise ValueError(f"radius: {radius} is not accepted; accepted: above 0")
 
 
-def demand_within(images: Tensor, limits: tuple[float, float], name: str) -> None:
+def check_within(images: Tensor, limits: tuple[float, float], name: str) -> None:
     """Raise a ValueError unless all pixels lie within limits."""
     low, high = limits
     if images.min() < low or images.max() > high:
@@ -121,7 +121,7 @@ class Parametrization:
         mixing: colours from independent ones (C, C).
     """
 
-    canvas: Canvas
+    canvas: ImageParam
     shape: tuple[int, int, int]
     scale: Tensor
     mixing: Tensor
@@ -133,7 +133,7 @@ class Parametrization:
         if self._squashes:
             return low + (high - low) * painted.sigmoid()
         within = self._within(painted.detach())
-        return painted if within is None else _Instead.apply(painted, within)
+        return painted if within is None else StraightThrough.apply(painted, within)
 
     def held(self, images: Tensor) -> Tensor:
         """Return what is held for images (B, C, H, W): `images` backwards.
@@ -225,7 +225,7 @@ class Parametrization:
         return _from_waves(waves, self.shape, "ortho")
 
 
-class _Instead(torch.autograd.Function):
+class StraightThrough(torch.autograd.Function):
     """One tensor in the place of another, with its gradient."""
 
     @staticmethod
@@ -246,7 +246,7 @@ def _sizes(images: Tensor) -> Tensor:
 
 
 def parametrization(
-    canvas: Canvas, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype
+    canvas: ImageParam, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype
 ) -> Parametrization:
     """Return a canvas for images of a shape (C, H, W).
 

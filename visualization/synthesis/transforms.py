@@ -18,7 +18,7 @@ Transform = Callable[[Tensor, torch.Generator], Tensor]
 
 @attrs.frozen
 class Pad:
-    """Give an image a border, into which others can then move it; `robust` takes it off again.
+    """Pad: a border into which others can move the image; `apply_transforms` takes it off again.
 
     Attributes:
         pixels: on each side, from 0.
@@ -78,7 +78,9 @@ class Rotate:
         )  # the grid's unit is half a side, which differ
 
 
-def robust(images: Tensor, transforms: Sequence[Transform], generator: torch.Generator) -> Tensor:
+def apply_transforms(
+    images: Tensor, transforms: Sequence[Transform], generator: torch.Generator
+) -> Tensor:
     """Return images after each of the transforms, cut or filled up to their shape at the middle."""
     height, width = images.shape[2:]
     for transform in transforms:
@@ -89,7 +91,7 @@ def robust(images: Tensor, transforms: Sequence[Transform], generator: torch.Gen
     return images
 
 
-def usual(side: int) -> tuple[Transform, ...]:
+def default_transforms(side: int) -> tuple[Transform, ...]:
     """Return transforms that suit a pattern of so many pixels a side: little of what is small.
 
     What reaches over 3 pixels would be lost by a shift of 1: it gets none.

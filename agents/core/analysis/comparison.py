@@ -10,8 +10,8 @@ from agents.core.agent import Agent
 from agents.core.config import ConfigError, flat_settings
 from agents.core.inspection.recurrent import match_studies
 from tasks.core.task import Quantities
-from visualization.core.preserve import untouched
-from visualization.recurrent import Overlap, compare_answers
+from visualization.core.preserve import preserve_state
+from visualization.recurrent import AnswerAgreement, compare_answers
 from visualization.report import Report
 
 NUM_QUESTIONS = 10_000
@@ -36,7 +36,7 @@ def compare(a: Agent, b: Agent) -> Report:
             raise ConfigError("--mode compare", f"task.{share}", problem, "the same share")
     names = _names(a, b)
     records: dict[str, Any] = {"answers": _overlap(a, b, names)}
-    with untouched(a.model), untouched(b.model):
+    with preserve_state(a.model), preserve_state(b.model):
         records["units"] = match_studies((a.study, a.task), (b.study, b.task), names)
     return Report(f"{names[0]} against {names[1]}: {a.name} on {a.task.name}", records)
 
@@ -57,7 +57,7 @@ def _names(a: Agent, b: Agent) -> tuple[str, str]:
     return words(first), words(second)
 
 
-def _overlap(a: Agent, b: Agent, names: tuple[str, str]) -> Overlap:
+def _overlap(a: Agent, b: Agent, names: tuple[str, str]) -> AnswerAgreement:
     batch = a.task.samples("test", NUM_QUESTIONS)
     asked = a.task.rows(batch[1], batch)
     questions = [row.question for row in asked]

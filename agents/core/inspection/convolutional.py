@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from agents.core.runs.snapshots import Snapshots
 from tasks.core.task import ImageToLabel, Task
 from visualization import NothingToShow, conv
-from visualization.core.inputs import inspecting
+from visualization.core.inputs import inspection_mode
 
 _LOG = logging.getLogger(__name__)
 NUM_IMAGES = 1000  # of the test split, at most, among which patches are sought
@@ -107,7 +107,7 @@ class ConvViews:
         return np.lexsort((self._labels, rank))[:NUM_SHOWN]
 
     def _channels(self, layer: str) -> list[int]:
-        with inspecting(self._model), torch.no_grad():
+        with inspection_mode(self._model), torch.no_grad():
             output = conv.activation(self._model, self._first, layer)
         return list(range(min(output.shape[1], NUM_CHANNELS)))
 
@@ -194,7 +194,7 @@ class ConvViews:
         unit, image = self._strongest(layer)
         others = self._varied[self._labels[self._varied] != self._labels[self._varied[0]]]
         target = self._images[others[0] if len(others) else 0]
-        return conv.paste(self._model, layer, unit, image, target)
+        return conv.transplant_field(self._model, layer, unit, image, target)
 
     def response(self) -> Any:
         """How the channels of the first layer answer when an image is blurred."""
@@ -207,10 +207,10 @@ class ConvViews:
         """What is answered when the strongest channel of the last layer is silenced."""
         layer = self._live[-1]
         (channel, _, _), image = self._strongest(layer)
-        return conv.edit_map(self._model, layer, image, [channel], classes=self._spec.labels)
+        return conv.ablate_channels(self._model, layer, image, [channel], classes=self._spec.labels)
 
     @functools.cached_property
-    def _found(self) -> dict[str, conv.Maximised]:
+    def _found(self) -> dict[str, conv.MaximisedImages]:
         return {
             layer: conv.maximise(
                 self._model, conv.channel(layer, self._channels(layer)), steps=STEPS,
@@ -219,7 +219,7 @@ class ConvViews:
             for layer in self._layers
         }  # fmt: skip
 
-    def maximised(self) -> dict[str, conv.Maximised]:
+    def maximised(self) -> dict[str, conv.MaximisedImages]:
         """Images that were found to excite each channel, and each label's logit."""
         logits = conv.maximise(
             self._model, conv.logit(range(len(self._spec.labels))), steps=3 * STEPS,
@@ -271,7 +271,7 @@ class ConvViews:
 
     def neighbours(self) -> Any:
         """The images that the last layer takes for most alike."""
-        return conv.nearest(
+        return conv.nearest_neighbours(
             self._model, self._layers[-1], self._images[self._varied], self._images,
             k=min(NUM_SHOWN, len(self._images) - 1), spatial="mean",
             exclude_self=True, query_labels=self._labels[self._varied], labels=self._labels,

@@ -16,25 +16,25 @@ from torch import Tensor
 from agents.core.inspection.study import Part, Study, intervene
 from tasks.core.task import Row, Task
 from visualization.recurrent import (
+    ActivationPatching,
     Automaton,
     CellTrace,
     GateSaturation,
     Intervention,
     Matches,
-    Overlay,
-    Patching,
     ProbeTable,
     StatePaths,
     UnitMatch,
     UnitRanking,
     UnitRoles,
+    UnitTextHeatmap,
     classify_units,
     correlate_units,
     extract_automaton,
     find_matches,
     gate_saturation,
+    layer_heatmap,
     match_units,
-    overlay_part,
     patch_units,
     probe_states,
     rank_units,
@@ -145,7 +145,7 @@ class RecurrentViews:
             )
         return found
 
-    def patching(self) -> dict[str, Patching]:
+    def patching(self) -> dict[str, ActivationPatching]:
         """What each unit of the first part carries over to the answer after all that it reads."""
         study, found = self._study, {}
         last = study.parts[-1]
@@ -187,10 +187,10 @@ class RecurrentViews:
             for name, part, trace, row in self._rows()
         }
 
-    def cells(self) -> Overlay:
+    def cells(self) -> UnitTextHeatmap:
         """Each unit's activity on the characters that are read and written."""
         parts = [
-            overlay_part(
+            layer_heatmap(
                 name, trace.first(NUM_SHOWN), part.reads[:NUM_SHOWN],
                 None if part.writes is None else part.writes[:NUM_SHOWN],
                 self._facts(name, part, trace, row), row,
@@ -198,7 +198,7 @@ class RecurrentViews:
             for name, part, trace, row in self._rows()
         ]  # fmt: skip
         labels, right = self._study.labels[:NUM_SHOWN], self._study.right[:NUM_SHOWN]
-        return Overlay(self._study.title, tuple(parts), tuple(labels), right)
+        return UnitTextHeatmap(self._study.title, tuple(parts), tuple(labels), right)
 
     def _facts(self, name: str, part: Part, trace: CellTrace, row: int) -> dict[str, Any]:
         """Return what the table beside the overlay says of each unit."""

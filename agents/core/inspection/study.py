@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tasks.core.settings import ConfigError, nearest
 from tasks.core.task import Task
-from visualization.recurrent import CellTrace, Edit, Intervention, steered, taken
+from visualization.recurrent import CellTrace, Edit, Intervention, intervene_on, state_from
 
 
 @attrs.frozen(eq=False)
@@ -102,7 +102,7 @@ class Study:
         """States and gates of each part while the agent answers."""
         with torch.inference_mode(), contextlib.ExitStack() as stack:
             watched = {
-                part.name: stack.enter_context(steered(part.layer, keep=True))
+                part.name: stack.enter_context(intervene_on(part.layer, keep=True))
                 for part in self.parts
             }
             self.write()
@@ -149,7 +149,7 @@ def intervene(
     with torch.inference_mode(), contextlib.ExitStack() as stack:
         before = study.write()
         for name, held in chosen.items():
-            stack.enter_context(steered(study.part(name).layer, held))
+            stack.enter_context(intervene_on(study.part(name).layer, held))
         after = study.write()
     odds = torch.stack([before[1][0], after[1][0]]).double().softmax(-1).cpu().numpy()
     first, second = (task.decode(codes.cpu().numpy())[0] for codes in (before[0], after[0]))
@@ -180,4 +180,4 @@ def _taken(
         raise ConfigError("intervene()", "units", "none is named", "numbers of units, or None")
     at = _step(time, num_steps)
     rows = [row for row in range(num_rows) if layer in (None, row // trace.num_directions)]
-    return [taken(trace, slice(None), at, row, units) for row in rows]
+    return [state_from(trace, slice(None), at, row, units) for row in rows]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.helpers.attribution import DOUBLE, SMALL, Cubes, assert_close, linear, odd, pictures
-from visualization.attribution.cams import grad_cam, grad_cam_plus_plus, last_map
+from visualization.attribution.cams import grad_cam, grad_cam_plus_plus, last_feature_map
 from visualization.attribution.figures import TITLES
 from visualization.attribution.gradients import (
     completeness_gap,
@@ -73,7 +73,7 @@ def test_grad_cam_of_a_net_with_a_global_mean_is_its_class_map() -> None:
     x = pictures(3, 3, 9)
     maps = model[0](x).detach()
     wanted = torch.einsum("bchw,c->bhw", maps, model[3].weight[2].detach()) / 16
-    assert last_map(model, x) == "0"  # and not the pooled one
+    assert last_feature_map(model, x) == "0"  # and not the pooled one
     plain = {"target": 2, "upsample": False}
     assert_close(grad_cam(model, x, **plain, positive=False), wanted)
     assert_close(grad_cam(model, x, **plain), wanted.clamp(min=0))
@@ -138,7 +138,7 @@ def test_a_unit_of_any_layer_is_explained() -> None:
 def test_the_last_map_of_a_reused_layer_names_its_call() -> None:
     """Without a layer, Grad-CAM takes the last call that puts out maps of more than a place."""
     model, x = odd(), pictures()
-    assert last_map(model, x) == "relu@1"
+    assert last_feature_map(model, x) == "relu@1"
     assert torch.equal(grad_cam(model, x), grad_cam(model, x, layer="relu@1"))
     assert not torch.equal(grad_cam(model, x), grad_cam(model, x, layer="relu"))
 

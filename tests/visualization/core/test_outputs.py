@@ -27,8 +27,10 @@ ATTACKS: dict[str, Callable[..., Any]] = {
             {"one": m}, x, [0, 1, 2], functools.partial(conv.fgsm, epsilon=0.1, **o), **o
         ).accuracy
     ),
-    "edit_map": lambda m, x, **o: conv.edit_map(m, "inner.1", x[0], [1], **o).answers.after,
-    "run_from": lambda m, x, **o: conv.run_from(m, "inner.1", torch.ones(4, 6, 6), x, **o),
+    "ablate_channels": lambda m, x, **o: (
+        conv.ablate_channels(m, "inner.1", x[0], [1], **o).answers.after
+    ),
+    "forward_from": lambda m, x, **o: conv.forward_from(m, "inner.1", torch.ones(4, 6, 6), x, **o),
     "compare_response": lambda m, x, **o: (
         conv.compare_response(m, "inner.1", x[0], ("blur", 1.0), **o).answers.after
     ),
@@ -85,7 +87,7 @@ def test_a_softmax_is_not_taken_twice(dtype: torch.dtype, images: Tensor) -> Non
     assert (odds.amax(dim=1) > 0.5).any()
     near = {"rtol": 1e-2, "atol": 1e-3} if dtype == torch.float16 else {"rtol": 1e-4, "atol": 1e-6}
     for answers in (
-        conv.edit_map(last, "inner.1", images[0], [1]).answers,
+        conv.ablate_channels(last, "inner.1", images[0], [1]).answers,
         conv.compare_response(last, "inner.1", images[0], ("blur", 1.0)).answers,
     ):
         assert_close(torch.as_tensor(answers.probabilities[0]), odds[0], check_dtype=False, **near)
@@ -107,7 +109,7 @@ def test_the_loss_of_a_softmax_is_that_of_its_logits(images: Tensor) -> None:
 
 def test_a_demanded_answer_of_a_softmax_is_that_of_its_logits(images: Tensor) -> None:
     """The divergence from an answer that is asked for does not take the softmax twice either."""
-    demand = conv.answers([0.2, 0.3, 0.5])
+    demand = conv.class_distribution([0.2, 0.3, 0.5])
     one, other = (
         conv.maximise(model, demand, start=images, steps=1).starts
         for model in (Answers(), Answers(lambda logits: logits.softmax(1)))
@@ -126,7 +128,7 @@ def test_classes_are_drawn_by_their_names(images: Tensor) -> None:
     """Names of classes stand in the picture and in the text, long ones shortened in the picture."""
     names = ["tench", "a very long name of a class of fish", "great white shark"]
     for record in (
-        conv.edit_map(Answers(), "inner.1", images[0], [1], classes=names),
+        conv.ablate_channels(Answers(), "inner.1", images[0], [1], classes=names),
         conv.compare_response(Answers(), "inner.1", images[0], ("blur", 1.0), classes=names),
     ):
         figure = draw(record)
@@ -134,4 +136,4 @@ def test_classes_are_drawn_by_their_names(images: Tensor) -> None:
         assert {"tench", "great white shark", "a very long name of…"} <= drawn
         assert all(name in text(record) for name in names)
     with pytest.raises(ValueError, match=r"classes: 2 names for answers of shape \(3,\)"):
-        conv.edit_map(Answers(), "inner.1", images[0], [1], classes=names[:2])
+        conv.ablate_channels(Answers(), "inner.1", images[0], [1], classes=names[:2])

@@ -19,7 +19,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from visualization.core.registry import fragment
 from visualization.recurrent import overlay_page
-from visualization.recurrent.overlay import Overlay, OverlayPart
+from visualization.recurrent.overlay import LayerHeatmap, UnitTextHeatmap
 from visualization.recurrent.queries import find_matches
 
 OPTIONS = (
@@ -32,7 +32,7 @@ PLUS, CONSTANT, RISING = 4, 7, 10  # planted units
 NASTY = "</script><b>1+1</b><!-- = 2"
 
 
-def part(name: str, num_steps: int, seed: int, *, writes: bool) -> OverlayPart:
+def part(name: str, num_steps: int, seed: int, *, writes: bool) -> LayerHeatmap:
     """Return a layer whose values are far from every threshold that a test sets."""
     generator = np.random.default_rng(seed)
     reads = generator.choice(list("\n0123456789+"), (NUM_SAMPLES, num_steps))
@@ -48,7 +48,7 @@ def part(name: str, num_steps: int, seed: int, *, writes: bool) -> OverlayPart:
     role = np.array(["detector of +" if unit == PLUS else "" for unit in range(NUM_UNITS)])
     score = np.where(role != "", 0.97, np.arange(NUM_UNITS) / 100)
     score[0] = np.nan
-    return OverlayPart(
+    return LayerHeatmap(
         name=name,
         quantities={"h": hidden, "c": 2 * hidden},
         reads=reads,
@@ -57,13 +57,13 @@ def part(name: str, num_steps: int, seed: int, *, writes: bool) -> OverlayPart:
     )
 
 
-def overlay() -> Overlay:
+def overlay() -> UnitTextHeatmap:
     """Return two layers over twelve samples, three of them answered wrongly."""
     labels = [f"{sample}+{sample} = {2 * sample}" for sample in range(NUM_SAMPLES)]
     labels[1] = NASTY
     right = np.array([sample not in WRONG for sample in range(NUM_SAMPLES)])
     parts = (part("encoder", 8, 0, writes=False), part("decoder", 5, 1, writes=True))
-    return Overlay("Cells of </script> an adder", parts, tuple(labels), right)
+    return UnitTextHeatmap("Cells of </script> an adder", parts, tuple(labels), right)
 
 
 RECORD = overlay()
@@ -164,8 +164,8 @@ def test_the_page_stays_small() -> None:
     """A hundred samples of a large adder make a page of less than four megabytes."""
     values = np.random.default_rng(0).normal(size=(100, 17, 128)).astype(np.float32)
     reads = np.full((100, 17), "1")
-    layer = OverlayPart("encoder", dict.fromkeys("hcifgo", values), reads, None, {})
-    big = Overlay("", (layer, layer), ("1+1 = 2",) * 100, np.ones(100, bool))
+    layer = LayerHeatmap("encoder", dict.fromkeys("hcifgo", values), reads, None, {})
+    big = UnitTextHeatmap("", (layer, layer), ("1+1 = 2",) * 100, np.ones(100, bool))
     assert len(fragment(big)) < 4_000_000
 
 

@@ -18,12 +18,12 @@ from visualization.recurrent import (
     find_matches,
     gate_saturation,
     match_units,
-    overlay_cells,
     patch_units,
     probe_states,
     rank_units,
     state_paths,
     trace_cells,
+    unit_text_heatmap,
 )
 
 torch.manual_seed(0)
@@ -50,7 +50,7 @@ def states(rnn: nn.RNNBase) -> torch.Tensor:
 
 LOOKS: dict[str, Look] = {
     "trace_cells": lambda rnn, _: trace_cells(rnn, INPUTS),
-    "overlay_cells": lambda rnn, _: overlay_cells(trace_cells(rnn, INPUTS), BITS),
+    "unit_text_heatmap": lambda rnn, _: unit_text_heatmap(trace_cells(rnn, INPUTS), BITS),
     "rank_units": lambda rnn, out: rank_units(
         rnn, lambda: {"accuracy": answers(rnn, out)[:, -1] == BITS[:, 0]}
     ),

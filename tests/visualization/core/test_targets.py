@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.helpers.attribution import DOUBLE, QUICK, assert_close, linear, odd, pictures
 from visualization import conv
 from visualization.attribution import methods
-from visualization.attribution.cams import last_map
+from visualization.attribution.cams import last_feature_map
 
 
 class Reader(nn.Module):
@@ -125,14 +125,14 @@ def test_the_map_that_a_grad_cam_takes_lies_on_the_way_to_the_score() -> None:
     """A map that is computed later, beside the score, is not the last one."""
     torch.manual_seed(1)
     model, x = TwoHeads(), torch.rand(2, 3, 12, 12)
-    assert last_map(model, x, 1) == "classes"
+    assert last_feature_map(model, x, 1) == "classes"
     assert_close(conv.grad_cam(model, x, 1), conv.grad_cam(model, x, 1, layer="classes"))
     assert conv.attributions(model, x, 1, methods=["grad_cam"]).maps["grad_cam"].shape == (
         2,
         12,
         12,
     )
-    assert last_map(model, x, 3, of="boxes") == "body"
+    assert last_feature_map(model, x, 3, of="boxes") == "body"
     assert_close(
         conv.grad_cam(model, x, 1, of="classes"),
         conv.grad_cam(model, x, 1, of="classes", layer="body"),
@@ -167,4 +167,4 @@ def test_rise_is_less_its_mean_however_it_is_handed_over(monkeypatch: pytest.Mon
         assert abs(values.mean(axis=(1, 2))).max() < 1e-6
         assert abs(values).max() > 1e-4
     assert own(model, x, 1).mean() > 4
-    assert methods.chosen_methods({"rise": own})["rise"](model, x, 1).mean().abs() < 1e-6
+    assert methods.resolve_methods({"rise": own})["rise"](model, x, 1).mean().abs() < 1e-6

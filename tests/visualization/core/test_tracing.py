@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint
 
 from visualization import conv, trace
-from visualization.core.tracing import tapped
+from visualization.core.tracing import intercept_outputs
 from visualization.model.cost import cost
 
 
@@ -232,7 +232,7 @@ def test_a_compiled_model_is_traced_as_it_was_written(model: Twice, images: Tens
                 with trace(compiled, name, stop=stop) as seen:
                     compiled(images)
                 assert len(seen[name]) == 1
-            with tapped(compiled, {name: lambda output: output * 0}):
+            with intercept_outputs(compiled, {name: lambda output: output * 0}):
                 torch.testing.assert_close(compiled(images), model.head(torch.ones(5, 4)))
         torch.testing.assert_close((model(images), wrapped(images)), answers)
 
@@ -311,7 +311,7 @@ def test_nothing_is_left_behind(model: Twice, images: Tensor) -> None:
 
 def test_an_output_can_be_replaced(model: Twice, images: Tensor) -> None:
     """What a tap returns goes on in the output's place, also at one call of several."""
-    with tapped(model, {"relu@1": lambda output: output * 0}):
+    with intercept_outputs(model, {"relu@1": lambda output: output * 0}):
         answer = model(images)
     wanted = model.head(torch.ones(5, 4))
     torch.testing.assert_close(answer, wanted)

@@ -14,7 +14,7 @@ from visualization.core.registry import png
 from visualization.feature_maps import dissection, quantiles
 from visualization.feature_maps.dissection import dissect
 from visualization.feature_maps.figures.dissection import caption, draw, text
-from visualization.feature_maps.quantiles import Highest, TopShare
+from visualization.feature_maps.quantiles import TopKImages, UpperQuantile
 from visualization.feature_maps.scan_concepts import scan_concepts
 from visualization.feature_maps.upsampling import upsampling
 
@@ -138,7 +138,7 @@ def test_thresholds_are_exact() -> None:
         rank = max(1, int(np.ceil(share * 1000)))
         wanted = flat.sort(dim=1, descending=True).values[:, rank - 1]
         for size in (50, 3):
-            top = TopShare(share, 1000, values)
+            top = UpperQuantile(share, 1000, values)
             for part in values.split(size):
                 top.offer(part)
             assert top.share_read == 1
@@ -151,7 +151,7 @@ def test_thresholds_of_more_than_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the highest values do not fit, few are held and the share above stays about right."""
     monkeypatch.setattr(quantiles, "_MOST_HELD", 2000)
     values = torch.randn(200, 4, 30, 30, generator=torch.Generator().manual_seed(0))
-    top = TopShare(0.05, 200 * 900, values)
+    top = UpperQuantile(0.05, 200 * 900, values)
     for part in values.split(16):
         top.offer(part)
         assert top._highest.numel() <= 2100
@@ -193,7 +193,7 @@ def test_exciting_images() -> None:
         np.testing.assert_array_equal(
             first.regions, (x[[29, 28, 27], 0] >= found.thresholds[0]).numpy()
         )
-    highest = Highest(2, x)
+    highest = TopKImages(2, x)
     for part in torch.zeros(9, 3, 2, 2).split(4):
         highest.offer(part)
     assert highest.numbers.tolist() == [[0, 1]] * 3

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.helpers.small_models import Does, chain, conv, normed_by_channel, odd
-from visualization.feature_maps.fields.geometry import Hull
+from visualization.feature_maps.fields.geometry import FieldBox
 from visualization.feature_maps.fields.receptive import receptive_field, receptive_fields
 
 Shape = tuple[int, int, int]
@@ -239,7 +239,7 @@ def test_an_operation_of_ones_own_without_gradients() -> None:
     wanted = np.zeros((2, 9, 9), bool)
     wanted[:, 2:7, 3:8] = True
     np.testing.assert_array_equal(found.mask, wanted)
-    assert found.hull == Hull((2, 6), (3, 7))
+    assert found.hull == FieldBox((2, 6), (3, 7))
 
 
 def test_what_only_a_comparison_sees_is_seen() -> None:
@@ -249,7 +249,7 @@ def test_what_only_a_comparison_sees_is_seen() -> None:
     wanted = np.zeros((1, 6, 6), bool)
     wanted[0, 3:6, 3:6] = wanted[0, 0, 0] = True
     np.testing.assert_array_equal(found.mask, wanted)
-    assert found.hull == Hull((0, 5), (0, 5))
+    assert found.hull == FieldBox((0, 5), (0, 5))
 
 
 def test_weights_of_zero_count_as_any_others() -> None:

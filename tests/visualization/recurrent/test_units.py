@@ -22,10 +22,10 @@ from visualization.recurrent import (
     UnitRanking,
     classify_units,
     gate_saturation,
-    pairs,
     patch_units,
     rank_units,
-    singles,
+    single_units,
+    single_units_and_pairs,
     trace_cells,
 )
 from visualization.recurrent.ablation import Replacement
@@ -195,13 +195,13 @@ def test_interactions_have_the_stated_signs() -> None:
         h = rnn(x)[0][:, 0]
         return {"either": h[:, 0] + h[:, 1] > 0.5, "both": h[:, 0] + h[:, 1] > 1.5}
 
-    found = rank_units(rnn, score, pairs([0, 1, 2]))
+    found = rank_units(rnn, score, single_units_and_pairs([0, 1, 2]))
     assert found.groups == ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2))
     np.testing.assert_array_equal(found.interaction("either"), [np.nan] * 3 + [-1, 0, 0])
     np.testing.assert_array_equal(found.interaction("both"), [np.nan] * 3 + [1, 0, 0])
     alone = rank_units(rnn, score, [(0,), (0, 1)])
     assert np.isnan(alone.interaction("both")).all()
-    assert singles(3) == [(0,), (1,), (2,)]
+    assert single_units(3) == [(0,), (1,), (2,)]
 
 
 def test_ties_go_to_the_next_score_and_then_by_number() -> None:

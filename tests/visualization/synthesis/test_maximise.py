@@ -12,13 +12,13 @@ from torch.testing import assert_close
 
 from tests.helpers.synthesis import LINEAR, PIXELS, SHAPE, from_seed, linear, odd, shut, words
 from visualization.core.registry import caption, text
-from visualization.synthesis.demands import answers, at_most, l2, total_variation
+from visualization.synthesis.constraints import at_most, class_distribution, l2, total_variation
 from visualization.synthesis.dreams import dream
-from visualization.synthesis.inversion import invert, satisfy
+from visualization.synthesis.inversion import invert, solve
 from visualization.synthesis.maximise import maximise
-from visualization.synthesis.objective import interpolation, measured
+from visualization.synthesis.objective import custom, interpolation
 from visualization.synthesis.objectives import channel, diversity, logit, unit
-from visualization.synthesis.parametrization import Canvas
+from visualization.synthesis.parametrization import ImageParam
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ def test_a_linear_neuron_with_a_quadratic_penalty_has_its_optimum_at_w_over_lamb
     """Linear neuron minus ½λ‖x‖²: the optimum is w/λ from any start."""
     starts = torch.stack([torch.zeros(SHAPE), torch.ones(SHAPE), 3 * from_seed(*SHAPE) - 5])
     found = maximise(
-        linear(), logit(0) + 2 * l2(), start=starts, canvas=Canvas(basis, "none"), transforms=(),
-        optimiser=optimiser, rate=rate, steps=500,
+        linear(), logit(0) + 2 * l2(), start=starts, canvas=ImageParam(basis, "none"),
+        transforms=(), optimiser=optimiser, rate=rate, steps=500,
     )  # fmt: skip
     optimum = (LINEAR / 2).reshape(SHAPE)
     for image in found.images:
@@ -48,7 +48,7 @@ def test_a_linear_neuron_in_the_unit_ball_has_its_optimum_at_w_normed(
 ) -> None:
     """In the unit ball the optimum is w/‖w‖, and its value is ‖w‖."""
     found = maximise(
-        linear(), logit(0), SHAPE, canvas=Canvas(basis, "ball"), transforms=(), optimiser="sgd",
+        linear(), logit(0), SHAPE, canvas=ImageParam(basis, "ball"), transforms=(), optimiser="sgd",
         steps=steps,
     )  # fmt: skip
     assert_close(found.images[0], (LINEAR / LINEAR.norm()).reshape(SHAPE), atol=1e-5, rtol=0)
@@ -59,7 +59,7 @@ def test_a_linear_neuron_in_the_unit_ball_has_its_optimum_at_w_normed(
 def test_a_linear_neuron_in_the_box_is_one_where_w_is_positive(basis: Any) -> None:
     """In the box [0, 1] the optimum is 1[w > 0], exactly."""
     found = maximise(
-        linear(), logit(0), SHAPE, canvas=Canvas(basis, "box"), transforms=(), steps=600
+        linear(), logit(0), SHAPE, canvas=ImageParam(basis, "box"), transforms=(), steps=600
     )
     assert torch.equal(found.images[0], (LINEAR > 0).double().reshape(SHAPE))
     assert found.values[0] == pytest.approx(float(LINEAR.clamp(min=0).sum()))
@@ -263,8 +263,8 @@ def test_odd_networks_and_small_images_work_and_are_left_as_they_were(shape: Any
     found = maximise(model, objective, shape, steps=6)
     dreamt = dream(model, from_seed(2, *shape), ["stem", "twice@1"], steps=2)
     inverted = invert(model, ["stem", "twice@1", None], from_seed(2, *shape), steps=3)
-    satisfied = satisfy(model, answers([0.1, 0.2, 0.3, 0.4]), shape, steps=4)
-    for broken in (measured(lambda seen: seen["nowhere"], ["stem"]), logit(99)):
+    satisfied = solve(model, class_distribution([0.1, 0.2, 0.3, 0.4]), shape, steps=4)
+    for broken in (custom(lambda seen: seen["nowhere"], ["stem"]), logit(99)):
         with pytest.raises((KeyError, ValueError)):
             maximise(model, broken, shape)
     assert before == state_of(model)

@@ -1,4 +1,4 @@
-"""Which part of an image each place of a layer sees: hulls, by interval arithmetic.
+"""Which part of an image each place of a layer sees: boxes, by interval arithmetic.
 
 One pass is walked back from the layer to the image; what is carried along is the first and the last
 row and column that each row and column of the layer reads.
@@ -14,22 +14,28 @@ import attrs
 import numpy as np
 from torch import nn
 
-from visualization.core.inputs import inspecting
-from visualization.feature_maps.fields.axes import Axis, Places, Turned, Window
-from visualization.feature_maps.fields.graph import Graph, carry_back, outline, run, shapes_given
+from visualization.core.inputs import inspection_mode
+from visualization.feature_maps.fields.axes import Axis, Positions, Transposed, Window
+from visualization.feature_maps.fields.graph import (
+    Graph,
+    input_shapes,
+    propagate_backward,
+    trace_graph,
+    trace_graph_of_shapes,
+)
 from visualization.feature_maps.fields.operations import (
     Shape,
     axes_of,
     is_left_factor,
     is_reshape,
-    kept,
+    keepdim_shape,
     kind_of,
-    turned,
+    transposed_axes,
 )
 from visualization.feature_maps.fields.probing import Intervals, tables
 
 
-class Hull(NamedTuple):
+class FieldBox(NamedTuple):
     """A box of pixels, first and last included; it may reach outside the image."""
 
     rows: tuple[int, int]
@@ -37,7 +43,7 @@ class Hull(NamedTuple):
 
 
 @attrs.frozen(eq=False)
-class Hulls:
+class FieldBoxes:
     """The hull of every place of a layer with R rows and K columns, in pixels of the image.
 
     A hull reaches outside the image where the layer sees padding. Where a place sees nothing at
@@ -52,10 +58,10 @@ class Hulls:
         wraps: whether what is outside the image is its other side, as with circular padding.
     """
 
-    row_first: Places
-    row_last: Places
-    column_first: Places
-    column_last: Places
+    row_first: Positions
+    row_last: Positions
+    column_first: Positions
+    column_last: Positions
     image_size: tuple[int, int]
     wraps: bool = False
 
@@ -74,21 +80,21 @@ class Hulls:
             _step(self.column_first, self.column_last, width if self.wraps else None),
         )
 
-    def at(self, row: int, column: int) -> Hull:
+    def at(self, row: int, column: int) -> FieldBox:
         """Return the hull of one place."""
-        return Hull(
+        return FieldBox(
             (int(self.row_first[row]), int(self.row_last[row])),
             (int(self.column_first[column]), int(self.column_last[column])),
         )
 
-    def boxes(self, rows: Places, columns: Places) -> Places:
-        """Return first and last row and first and last column of the hulls of N places (N, 4)."""
+    def at_positions(self, rows: Positions, columns: Positions) -> Positions:
+        """Return first and last row and first and last column of the boxes of N places (N, 4)."""
         sides = (self.row_first[rows], self.row_last[rows])
         return np.stack([*sides, self.column_first[columns], self.column_last[columns]], axis=-1)
 
 
-def hulls(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> Hulls:
-    """Return the hulls of all places of a layer at once, from a single pass.
+def field_boxes(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> FieldBoxes:
+    """Return the boxes of all places of a layer at once, from a single pass.
 
     Known are the operations that networks for images are made of; one for which places play no part
     (flatten, a mean over the map) reads all of its input. Where an operation is not known, it is
@@ -103,20 +109,20 @@ def hulls(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> Hu
     Raises:
         ValueError: a shape of another kind; no such layer.
     """
-    with inspecting(model):
-        found = arithmetic(outline(model, layer, input_shape))
+    with inspection_mode(model):
+        found = arithmetic(trace_graph_of_shapes(model, layer, input_shape))
         if found.is_known:
-            return found.hulls
-        return hulls_of(model, layer, run(model, layer, input_shape))
+            return found.boxes
+        return field_boxes_of_graph(model, layer, trace_graph(model, layer, input_shape))
 
 
-def hulls_of(model: nn.Module, layer: str | None, graph: Graph) -> Hulls:
-    """Return the hulls of all places of a layer, from a pass of the model; see `hulls`."""
+def field_boxes_of_graph(model: nn.Module, layer: str | None, graph: Graph) -> FieldBoxes:
+    """Return the boxes of all places of a layer, from a pass of the model; see `boxes`."""
     found = arithmetic(graph)
     if found.is_known:
-        return found.hulls
+        return found.boxes
     rows, columns = map(Intervals.of, tables(model, layer, graph))
-    return Hulls(*rows, *columns, found.hulls.image_size, wraps=True)
+    return FieldBoxes(*rows, *columns, found.boxes.image_size, wraps=True)
 
 
 class Grid(NamedTuple):
@@ -135,12 +141,12 @@ class Arithmetic(NamedTuple):
     """What the arithmetic of layers tells of a layer's places.
 
     Attributes:
-        hulls: of all places; where an operation is not known, of the whole image.
+        boxes: of all places; where an operation is not known, of the whole image.
         grids: of rows and of columns.
         is_known: whether each operation is known.
     """
 
-    hulls: Hulls
+    boxes: FieldBoxes
     grids: tuple[Grid, Grid]
     is_known: bool
 
@@ -153,14 +159,14 @@ def arithmetic(graph: Graph) -> Arithmetic:
     start = _EVERYTHING
     if has_places:
         start = _Spans(shape, (2, 3), _each(height), _each(width), (_START, _START))
-    spans = carry_back(graph, start, _back, _union) or _EVERYTHING
+    spans = propagate_backward(graph, start, _back, _union) or _EVERYTHING
     is_known = (spans.shape, spans.axes) == (image, (2, 3)) and not spans.is_guess
     if (spans.shape, spans.axes) != (image, (2, 3)):
         spans = _whole(image)
     rows, columns = _ends(spans.rows, height), _ends(spans.columns, width)
-    hulls = Hulls(*rows, *columns, (image[2], image[3]))
+    boxes = FieldBoxes(*rows, *columns, (image[2], image[3]))
     row_grid, column_grid = (steps.grid() for steps in spans.steps)
-    return Arithmetic(hulls, (row_grid, column_grid), is_known or not has_places)
+    return Arithmetic(boxes, (row_grid, column_grid), is_known or not has_places)
 
 
 class _Steps(NamedTuple):
@@ -174,7 +180,7 @@ class _Steps(NamedTuple):
         factor = Fraction(0)
         if isinstance(axis, Window):
             factor = Fraction(axis.stride)
-        elif isinstance(axis, Turned):
+        elif isinstance(axis, Transposed):
             factor = Fraction(1, axis.window.stride)
         return _Steps(self.here * factor, self.passed | {self.here * factor})
 
@@ -200,8 +206,8 @@ class _Spans:
 
     shape: Shape
     axes: tuple[int, int]
-    rows: Places
-    columns: Places
+    rows: Positions
+    columns: Positions
     steps: tuple[_Steps, _Steps]
     is_guess: bool = False
 
@@ -212,18 +218,18 @@ _NONE = np.zeros((2, 1), np.int64)
 _EVERYTHING = _Spans((), (-1, -1), _NONE, _NONE, (_NO_STEPS, _NO_STEPS), is_guess=True)
 
 
-def _each(num: int) -> Places:
+def _each(num: int) -> Positions:
     return np.stack([np.arange(num)] * 2)
 
 
-def _ends(span: Places, num: int) -> tuple[Places, Places]:
+def _ends(span: Positions, num: int) -> tuple[Positions, Positions]:
     """Return first and last of all places (num,); of those that see nothing, 0 and −1."""
     first, last = np.broadcast_to(span, (2, num))
     return np.where(last < first, 0, first), np.where(last < first, -1, last)
 
 
-def _step(first: Places, last: Places, cut_at: int | None) -> int:
-    """Return the step between all places; hulls may be cut where an image so long ends."""
+def _step(first: Positions, last: Positions, cut_at: int | None) -> int:
+    """Return the step between all places; boxes may be cut where an image so long ends."""
     first_steps, last_steps = np.diff(first), np.diff(last)
     if cut_at is not None:
         first_steps = first_steps[first[:-1] != 0]
@@ -258,7 +264,7 @@ def _back(node: Any, arrived: list[_Spans | None]) -> Iterator[_Spans | None]:
     if len(arrived) > 1:  # such as the parts of a split, whose sizes may differ
         spans = [attrs.evolve(s, shape=output) if len(s.shape) == len(output) else s for s in spans]
     held = functools.reduce(_union, spans, _EVERYTHING if not spans else spans[0])
-    for slot, given in enumerate(shapes_given(node)):
+    for slot, given in enumerate(input_shapes(node)):
         yield None if given is None else _one_back(node, slot, held, output, given)
 
 
@@ -271,10 +277,10 @@ def _one_back(node: Any, slot: int, held: _Spans, output: Shape, given: Shape) -
         return _reshaped(held, given)
     if held.shape != output:
         return _through_product(held, output, given) if is_left_factor(kind, slot) else _EVERYTHING
-    order = turned(node, len(output))
+    order = transposed_axes(node, len(output))
     if order:
         return attrs.evolve(held, shape=given, axes=(order[held.axes[0]], order[held.axes[1]]))
-    shape = kept(node, output, given)
+    shape = keepdim_shape(node, output, given)
     held = _reshaped(held, shape)
     axes = axes_of(node, slot, shape, given)
     shift = len(shape) - len(given)
@@ -287,7 +293,7 @@ def _one_back(node: Any, slot: int, held: _Spans, output: Shape, given: Shape) -
     return _Spans(given, (row, column), rows, columns, steps, held.is_guess)
 
 
-def _read(axis: Axis | None, span: Places, num_in: int) -> Places:
+def _read(axis: Axis | None, span: Positions, num_in: int) -> Positions:
     return np.array([[0], [num_in - 1]]) if axis is None else np.stack(axis.span(*span))
 
 

@@ -16,11 +16,11 @@ from torch.nn import functional as F
 from visualization.feature_maps.fields.axes import (
     SAME,
     Axis,
-    Table,
-    Turned,
+    Relation,
+    Transposed,
     Window,
     blocks,
-    measured,
+    probed_axis,
 )
 
 Shape = tuple[int, ...]
@@ -94,27 +94,27 @@ def is_left_factor(kind: str, slot: int) -> bool:
     return _PRODUCTS.get(kind) == slot
 
 
-def turned(node: Any, num_axes: int) -> list[int] | None:
+def transposed_axes(node: Any, num_axes: int) -> list[int] | None:
     """Return the axis of the input that each axis of an output was, where axes were exchanged."""
     kind = kind_of(node)
     if kind == "Permute":
-        return [signed(axis) % num_axes for axis in node._saved_dims]
+        return [as_signed(axis) % num_axes for axis in node._saved_dims]
     if kind not in ("Transpose", "T"):
         return None
     axes = list(range(num_axes))
-    a, b = (signed(n) for n in (node._saved_dim0, node._saved_dim1)) if kind != "T" else (0, 1)
+    a, b = (as_signed(n) for n in (node._saved_dim0, node._saved_dim1)) if kind != "T" else (0, 1)
     axes[a], axes[b] = axes[b], axes[a]
     return axes
 
 
-def kept(node: Any, output: Shape, given: Shape) -> Shape:
+def keepdim_shape(node: Any, output: Shape, given: Shape) -> Shape:
     """Return an output's shape with the axes that the operation took away kept, of size 1."""
     kind = kind_of(node)
     if kind != "Select" and kind not in _REDUCTIONS:
         return output
     saved = getattr(node, "_saved_dim", None)  # not there, None or empty: all axes
     listed = (saved,) if isinstance(saved, int) else saved or range(len(given))
-    gone = {signed(axis) % len(given) for axis in listed} if given else set()
+    gone = {as_signed(axis) % len(given) for axis in listed} if given else set()
     return tuple(1 if axis in gone else size for axis, size in enumerate(given))
 
 
@@ -124,7 +124,7 @@ def axes_of(node: Any, slot: int, output: Shape, given: Shape) -> Axes | None:
     Args:
         node: of autograd's graph.
         slot: which of the operation's inputs.
-        output: its shape, as `kept` gives it.
+        output: its shape, as `keepdim_shape` gives it.
         given: the input's shape; its axes stand for the last of the output's.
     """
     kind = kind_of(node)
@@ -137,7 +137,7 @@ def axes_of(node: Any, slot: int, output: Shape, given: Shape) -> Axes | None:
     return _RULES[kind](node, output, given)
 
 
-def signed(number: int) -> int:
+def as_signed(number: int) -> int:
     """Return a saved axis or index, which torch gives out without its sign."""
     return number - 2**64 if number >= 2**63 else number
 
@@ -162,7 +162,7 @@ def _convolution(node: Any, output: Shape, given: Shape) -> Axes | None:
         return None
     settings = (sizes, node._saved_stride, node._saved_padding, node._saved_dilation)
     windows = list(map(Window, *settings))
-    spatial: list[Axis] = list(map(Turned, windows)) if node._saved_transposed else [*windows]
+    spatial: list[Axis] = list(map(Transposed, windows)) if node._saved_transposed else [*windows]
     return (SAME, blocks(node._saved_groups, output[1], given[1]), *spatial)
 
 
@@ -176,7 +176,7 @@ def _pool(node: Any, output: Shape, given: Shape) -> Axes:
 
 def _adaptive_pool(node: Any, output: Shape, given: Shape) -> Axes:
     def bins(num_out: int, num_in: int) -> Axis:
-        return measured(lambda x: F.adaptive_avg_pool2d(x, (num_out, 1)), num_in)
+        return probed_axis(lambda x: F.adaptive_avg_pool2d(x, (num_out, 1)), num_in)
 
     return (*[SAME] * (len(given) - 2), *map(bins, output[-2:], given[-2:]))
 
@@ -187,14 +187,14 @@ def _resize(node: Any, output: Shape, given: Shape) -> Axes:
     dtype = node._input_metadata[0].dtype  # rounding decides which place is the nearest
 
     def places(num_out: int, num_in: int, scale: float | None) -> Axis:
-        return measured(lambda x: resize(x, [num_out, 1], *corners, scale, None), num_in, dtype)
+        return probed_axis(lambda x: resize(x, [num_out, 1], *corners, scale, None), num_in, dtype)
 
     scales = (node._saved_scales_h, node._saved_scales_w)
     return (SAME, SAME, *map(places, output[2:], given[2:], scales))
 
 
 def _constant_pad(node: Any, output: Shape, given: Shape) -> Axes:
-    befores = [signed(side) for side in node._saved_pad[::2]]  # from the last axis on
+    befores = [as_signed(side) for side in node._saved_pad[::2]]  # from the last axis on
     windows = [Window(padding=before) for before in reversed(befores)]
     return (*[SAME] * (len(given) - len(windows)), *windows)
 
@@ -202,25 +202,25 @@ def _constant_pad(node: Any, output: Shape, given: Shape) -> Axes:
 def _mirror(node: Any, output: Shape, given: Shape) -> Axes:
     """Return the axes of a padding with what the image has at its border."""
     mode = "reflect" if "Reflection" in kind_of(node) else "replicate"
-    left, right, top, bottom = (signed(side) for side in node._saved_padding)
+    left, right, top, bottom = (as_signed(side) for side in node._saved_padding)
 
     def padded(num_in: int, before: int, after: int) -> Axis:
-        return measured(lambda x: F.pad(x, (0, 0, before, after), mode=mode), num_in)
+        return probed_axis(lambda x: F.pad(x, (0, 0, before, after), mode=mode), num_in)
 
     return (SAME, SAME, padded(given[2], top, bottom), padded(given[3], left, right))
 
 
 def _slice(node: Any, output: Shape, given: Shape) -> Axes:
-    axis, start = signed(node._saved_dim) % len(given), signed(node._saved_start)
+    axis, start = as_signed(node._saved_dim) % len(given), as_signed(node._saved_start)
     begin = min(start + given[axis] if start < 0 else start, given[axis])
-    window = Window(1, signed(node._saved_step), -max(begin, 0))
+    window = Window(1, as_signed(node._saved_step), -max(begin, 0))
     return tuple(window if at == axis else SAME for at in range(len(given)))
 
 
 def _gate(node: Any, output: Shape, given: Shape) -> Axes:
     """Return the axes of a gated linear unit: a number, and its gate half the axis further on."""
-    axis = signed(node._saved_dim) % len(given)
-    both = Table(np.tile(np.eye(output[axis], dtype=bool), 2))
+    axis = as_signed(node._saved_dim) % len(given)
+    both = Relation(np.tile(np.eye(output[axis], dtype=bool), 2))
     return tuple(both if at == axis else SAME for at in range(len(given)))
 
 
@@ -228,7 +228,7 @@ def _shuffle(node: Any, output: Shape, given: Shape) -> Axes:
     """Return the axes of a pixel shuffle or its inverse, as if all channels were read."""
     factor, inverse = output[-1] // given[-1], given[-1] // output[-1]
     spatial = [
-        Table(np.repeat(np.eye(size, dtype=bool), factor, axis=0))
+        Relation(np.repeat(np.eye(size, dtype=bool), factor, axis=0))
         if factor
         else Window(inverse, inverse)
         for size in given[-2:]
@@ -250,7 +250,7 @@ def _group_norm(node: Any, output: Shape, given: Shape) -> Axes:
     return (SAME, blocks(node._saved_group, given[1], given[1]), *[None] * (len(given) - 2))
 
 
-_one_axis = _but(lambda node, _: [signed(node._saved_dim)])
+_one_axis = _but(lambda node, _: [as_signed(node._saved_dim)])
 _batch_norm = _but(lambda n, given: [0, *range(2, len(given))] if n._saved_training else [])
 _RESIZES: dict[str, Any] = {
     "UpsampleNearest2D": torch.ops.aten.upsample_nearest2d,

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from visualization.core.inputs import Images, as_tensor, inspecting, named
+from visualization.core.inputs import Images, as_tensor, inspection_mode, optional_layer_name
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
-from visualization.feature_maps.fields.cutting import Patches, cut_out, widened
-from visualization.feature_maps.fields.geometry import Hulls
-from visualization.feature_maps.fields.ranking import Found, Pile, Ranking, Whole
-from visualization.feature_maps.fields.stream import Batch, Data, Source
+from visualization.feature_maps.fields.crops import Patches, at_least_float32, crop_fields
+from visualization.feature_maps.fields.geometry import FieldBoxes
+from visualization.feature_maps.fields.ranking import Ints, RankedPositions, Ranking, TopK
+from visualization.feature_maps.fields.stream import ActivationBatch, ActivationStream, Data
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
@@ -32,17 +32,17 @@ class TopPatches:
         column: (C, k).
         value: activation of the unit (C, k); NaN likewise.
         patches: what the unit's hull shows of the image (C, k, channels, h, w), outside it 0, or
-            its other side if that is read; the whole image where hulls are no smaller.
+            its other side if that is read; the whole image where boxes are no smaller.
         inside: which pixels of a patch lie within image and hull (C, k, h, w).
         threshold: only more than this counts as activated.
         num_images: how many images there were.
     """
 
     layer: str | None
-    channels: Whole
-    image: Whole
-    row: Whole
-    column: Whole
+    channels: Ints
+    image: Ints
+    row: Ints
+    column: Ints
     value: NDArray[np.floating]
     patches: NDArray[np.floating]
     inside: NDArray[np.bool_]
@@ -51,7 +51,7 @@ class TopPatches:
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
-class Activated:
+class ActivatingPositions:
     """Every place of a feature map that is activated over a data set, the most activated first.
 
     Attributes:
@@ -66,21 +66,21 @@ class Activated:
         num_activated: how many there are; more than N if a limit left some out.
         num_units: units of the map in all images.
         num_images: how many images there were.
-        hulls: what each place of the layer sees.
+        boxes: what each place of the layer sees.
     """
 
     layer: str | None
     channel: int
     threshold: float
-    image: Whole
-    index: Whole
-    row: Whole
-    column: Whole
+    image: Ints
+    index: Ints
+    row: Ints
+    column: Ints
     value: NDArray[np.floating]
     num_activated: int
     num_units: int
     num_images: int
-    hulls: Hulls
+    boxes: FieldBoxes
 
     def patches(self, images: Images, num: int | None = None) -> Patches:
         """Cut out what the first `num` units see (num, channels, h, w); None: all.
@@ -91,7 +91,7 @@ class Activated:
         """
         index, which = np.unique(self.index[:num], return_inverse=True)
         held = as_tensor(images[index], "images")
-        return cut_out(held, which, self.hulls, self.row[:num], self.column[:num])
+        return crop_fields(held, which, self.boxes, self.row[:num], self.column[:num])
 
 
 def top_patches(
@@ -127,7 +127,7 @@ def top_patches(
         k: how many for each map.
         per_image: the most that one image may give; None: any number.
         apart: units between two of one image: one is at least so many rows or so many columns from
-            the other; `field`: so far that their hulls share no pixel, unless it is round a border;
+            the other; `field`: so far that their boxes share no pixel, unless it is round a border;
             None: any distance.
         threshold: only more than this counts, so that the zeros of a ReLU are not activated. Of a
             layer that puts out negative numbers `-math.inf` lets all count.
@@ -137,16 +137,16 @@ def top_patches(
     Raises:
         ValueError: names the argument that is not accepted, and what is.
     """
-    layer = named(model, layer)
-    _demand_positive(k=k, per_image=per_image, batch_size=batch_size)
-    with inspecting(model):
-        source = Source(model, layer, images, ids, batch_size)
+    layer = optional_layer_name(model, layer)
+    _check_positive(k=k, per_image=per_image, batch_size=batch_size)
+    with inspection_mode(model):
+        source = ActivationStream(model, layer, images, ids, batch_size)
         numbers = source.demand_channels(channels)
-        distance = _distance(apart, source.hulls)
+        distance = _distance(apart, source.boxes)
         ordered = ids is None
         ranking = Ranking(numbers, k, per_image, distance, threshold, ordered, source.dtype)
 
-        def take(batch: Batch) -> None:
+        def take(batch: ActivationBatch) -> None:
             ranking.add(batch.maps, batch.ids, batch.first)
             source.keep(ranking.candidates, batch)
 
@@ -155,23 +155,29 @@ def top_patches(
 
 
 def _cut(
-    layer: str | None, channels: list[int], k: int, threshold: float, source: Source, best: Found
+    layer: str | None,
+    channels: list[int],
+    k: int,
+    threshold: float,
+    source: ActivationStream,
+    best: RankedPositions,
 ) -> TopPatches:
     """Return the best places with their patches."""
     row, column = source.rows_and_columns(best.place)
     position, which = np.unique(best.position, return_inverse=True)
-    shown = cut_out(source.images_at(position), which, source.hulls, row, column)
+    shown = crop_fields(source.images_at(position), which, source.boxes, row, column)
     at, shape = (best.channel, best.rank), (len(channels), k)
     return TopPatches(
-        layer, np.array(channels), _filled(best.image, at, shape, -1), _filled(row, at, shape, -1),
-        _filled(column, at, shape, -1), _filled(best.value, at, shape, np.nan),
-        _filled(shown.pixels, at, shape, 0), _filled(shown.inside, at, shape, False),
+        layer, np.array(channels), _scatter(best.image, at, shape, -1),
+        _scatter(row, at, shape, -1), _scatter(column, at, shape, -1),
+        _scatter(best.value, at, shape, np.nan),
+        _scatter(shown.pixels, at, shape, 0), _scatter(shown.inside, at, shape, False),
         threshold, source.num_images,
     )  # fmt: skip
 
 
-def _filled(
-    values: NDArray[Any], at: tuple[Whole, Whole], shape: tuple[int, int], empty: float
+def _scatter(
+    values: NDArray[Any], at: tuple[Ints, Ints], shape: tuple[int, int], empty: float
 ) -> NDArray[Any]:
     """Return values (N, …) each at its channel and rank (C, k, …), and elsewhere what is empty."""
     held = np.full((*shape, *values.shape[1:]), empty, values.dtype)
@@ -179,7 +185,7 @@ def _filled(
     return held
 
 
-def activated(
+def activating_positions(
     model: nn.Module,
     layer: NamedLayer | None,
     channel: int,
@@ -189,7 +195,7 @@ def activated(
     limit: int | None = None,
     ids: ArrayLike | None = None,
     batch_size: int = 64,
-) -> Activated:
+) -> ActivatingPositions:
     """Return every place of a feature map that is activated over a data set.
 
     Args:
@@ -205,51 +211,51 @@ def activated(
     Raises:
         ValueError: names the argument that is not accepted, and what is.
     """
-    layer = named(model, layer)
-    _demand_positive(limit=limit, batch_size=batch_size)
-    with inspecting(model):
-        source = Source(model, layer, images, ids, batch_size)
+    layer = optional_layer_name(model, layer)
+    _check_positive(limit=limit, batch_size=batch_size)
+    with inspection_mode(model):
+        source = ActivationStream(model, layer, images, ids, batch_size)
         source.demand_channels([channel])
-        pile = Pile(limit)
-        source.each(lambda batch: pile.add(_over(batch, channel, threshold)))
+        pile = TopK(limit)
+        source.each(lambda batch: pile.add(_positions_above(batch, channel, threshold)))
     found = pile.best()
     row, column = source.rows_and_columns(found.place)
     num_units = source.num_images * source.map_size[0] * source.map_size[1]
-    return Activated(
+    return ActivatingPositions(
         layer, channel, threshold, found.image, found.position, row, column, found.value,
-        pile.num_found, num_units, source.num_images, source.hulls,
+        pile.num_found, num_units, source.num_images, source.boxes,
     )  # fmt: skip
 
 
-def _demand_positive(**numbers: int | None) -> None:
+def _check_positive(**numbers: int | None) -> None:
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise ValueError(f"{name}: {number} is not accepted; accepted: 1 or more")
 
 
-def _distance(apart: int | str | None, hulls: Hulls) -> tuple[int, int] | None:
+def _distance(apart: int | str | None, boxes: FieldBoxes) -> tuple[int, int] | None:
     """Return the rows, or else columns, that must lie between two places."""
     if apart is None:
         return None
     if apart == "field":
-        rows = _clear(hulls.row_first, hulls.row_last)
-        return rows, _clear(hulls.column_first, hulls.column_last)
+        rows = _clear(boxes.row_first, boxes.row_last)
+        return rows, _clear(boxes.column_first, boxes.column_last)
     if isinstance(apart, str) or apart < 1:
         accepted = "a number of units from 1 on, field, or None"
         raise ValueError(f"apart: {apart!r} is not accepted; accepted: {accepted}")
     return apart, apart
 
 
-def _clear(first: Whole, last: Whole) -> int:
-    """Return the least distance of places at which no two hulls share a pixel."""
+def _clear(first: Ints, last: Ints) -> int:
+    """Return the least distance of places at which no two boxes share a pixel."""
     return next((by for by in range(1, len(first)) if (first[by:] > last[:-by]).all()), len(first))
 
 
-def _over(batch: Batch, channel: int, threshold: float) -> Found:
+def _positions_above(batch: ActivationBatch, channel: int, threshold: float) -> RankedPositions:
     """Return the activated places of one channel in a batch."""
-    maps = widened(batch.maps[:, channel].flatten(1))
+    maps = at_least_float32(batch.maps[:, channel].flatten(1))
     hits = maps > threshold
     at, place = hits.nonzero().cpu().numpy().T
-    return Found(
+    return RankedPositions(
         np.zeros_like(at), maps[hits].cpu().numpy(), batch.ids[at], batch.first + at, place
     )

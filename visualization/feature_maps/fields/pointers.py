@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from visualization.feature_maps.fields.graph import Storages, shapes_given
-from visualization.feature_maps.fields.operations import Shape, kind_of, signed
+from visualization.feature_maps.fields.graph import Storages, input_shapes
+from visualization.feature_maps.fields.operations import Shape, as_signed, kind_of
 
 _READS = frozenset({"Embedding", "Gather", "Index", "IndexSelect", "Take"})
 _WRITES = frozenset({"IndexAdd", "IndexCopy", "IndexPut", "Scatter", "ScatterAdd"})
@@ -28,8 +28,8 @@ def chosen_axes(node: Any, outside: Storages) -> list[int]:
     if (node._saved_indices if kind == "Embedding" else node._saved_index) not in outside:
         return []
     if kind == "Take":
-        return list(range(len(shapes_given(node)[0] or ())))
-    return [0 if kind == "Embedding" else signed(node._saved_dim)]
+        return list(range(len(input_shapes(node)[0] or ())))
+    return [0 if kind == "Embedding" else as_signed(node._saved_dim)]
 
 
 def _indexed(indices: tuple[Tensor | None, ...], outside: Storages) -> list[int]:

@@ -11,60 +11,62 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visualization.feature_maps.fields.cutting import widened
+from visualization.feature_maps.fields.crops import at_least_float32
 
-Whole = NDArray[np.int64]
+Ints = NDArray[np.int64]
 
 
-class Found(NamedTuple):
+class RankedPositions(NamedTuple):
     """Places in feature maps, each an array (N,)."""
 
-    channel: Whole  # number among the channels that are ranked
+    channel: Ints  # number among the channels that are ranked
     value: NDArray[np.floating]  # activation
-    image: Whole  # what the image is known by
-    position: Whole  # where the image stands in the data
-    place: Whole  # in its map, in reading order
+    image: Ints  # what the image is known by
+    position: Ints  # where the image stands in the data
+    place: Ints  # in its map, in reading order
 
-    def taken(self, at: NDArray[np.intp] | NDArray[np.bool_]) -> "Found":
+    def taken(self, at: NDArray[np.intp] | NDArray[np.bool_]) -> "RankedPositions":
         """Return some of them."""
-        return Found._make(part[at] for part in self)
+        return RankedPositions._make(part[at] for part in self)
 
-    def with_more(self, more: "Found") -> "Found":
+    def with_more(self, more: "RankedPositions") -> "RankedPositions":
         """Return both."""
-        return Found._make(map(np.concatenate, zip(self, more, strict=True)))
+        return RankedPositions._make(map(np.concatenate, zip(self, more, strict=True)))
 
     @property
-    def rank(self) -> Whole:
+    def rank(self) -> Ints:
         """How many of the same channel stand before each; channels are side by side."""
         return _ranks(self.channel)
 
-    def best(self, limit: int | None) -> "Found":
+    def best(self, limit: int | None) -> "RankedPositions":
         """Return the best of each channel: by value, then by image, then by place."""
         order = np.lexsort((self.place, self.image, -self.value, self.channel))
         return self.taken(order if limit is None else order[_ranks(self.channel[order]) < limit])
 
 
-_ASIDE = 2**24  # numbers of maps that are put aside, at the most
-NOTHING = Found(np.empty(0, np.int64), np.empty(0, np.float32), *[np.empty(0, np.int64)] * 3)
+_MAX_PENDING = 2**24  # numbers of maps that are put aside, at the most
+NO_POSITIONS = RankedPositions(
+    np.empty(0, np.int64), np.empty(0, np.float32), *[np.empty(0, np.int64)] * 3
+)
 
 
-def _ranks(group: Whole) -> Whole:
+def _ranks(group: Ints) -> Ints:
     """Return how many of the same group stand before each; equal groups are side by side."""
     begins = np.flatnonzero(np.diff(group, prepend=-1))
     sizes = np.diff(begins, append=len(group))
     return np.arange(len(group)) - np.repeat(begins, sizes)
 
 
-class Pile:
+class TopK:
     """Places found, of which the best `limit` are kept; None: all."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
-        self._parts = [NOTHING]
+        self._parts = [NO_POSITIONS]
         self.num_found = 0  # those that were not kept as well
         self._num_held = 0
 
-    def add(self, found: Found) -> None:
+    def add(self, found: RankedPositions) -> None:
         """Put more on it."""
         self._parts.append(found)
         self.num_found += len(found.value)
@@ -72,9 +74,11 @@ class Pile:
         if self._limit is not None and self._num_held > 2 * self._limit:
             self.best()
 
-    def best(self) -> Found:
+    def best(self) -> RankedPositions:
         """Return those that are kept, in order."""
-        best = Found._make(map(np.concatenate, zip(*self._parts, strict=True))).best(self._limit)
+        best = RankedPositions._make(map(np.concatenate, zip(*self._parts, strict=True))).best(
+            self._limit
+        )
         self._parts, self._num_held = [best], len(best.value)
         return best
 
@@ -86,7 +90,7 @@ class _Pending(NamedTuple):
     channel: Tensor  # (N,)
     at: Tensor  # of its batch (N,)
     first: int  # where that batch begins in the data
-    images: Whole  # of the whole batch
+    images: Ints  # of the whole batch
 
 
 class Ranking:
@@ -123,21 +127,21 @@ class Ranking:
         self._least = _above(torch.full((len(channels),), threshold, dtype=wide))
         self._pending: list[_Pending] = []
         self._num_pending = 0
-        self._best = NOTHING
+        self._best = NO_POSITIONS
 
     @property
-    def best(self) -> Found:
+    def best(self) -> RankedPositions:
         """The best places so far, channel by channel."""
         self._compare()
         return self._best
 
-    def candidates(self) -> Whole:
+    def candidates(self) -> Ints:
         """Return where the images stand in the data that may be among the best so far."""
         return np.concatenate(
             [self._best.position, *(p.first + p.at.numpy() for p in self._pending)]
         )
 
-    def add(self, maps: Tensor, images: Whole, first: int) -> None:
+    def add(self, maps: Tensor, images: Ints, first: int) -> None:
         """Take in a batch of maps (B, C, H, W).
 
         Args:
@@ -145,7 +149,7 @@ class Ranking:
             images: what the images are known by (B,).
             first: where the first of them stands in the data.
         """
-        peaks = widened(maps.amax((2, 3))).cpu()[:, self._channels]
+        peaks = at_least_float32(maps.amax((2, 3))).cpu()[:, self._channels]
         hits = peaks >= self._least
         enough = self._k * len(self._channels)
         if int(hits.sum()) > enough:
@@ -153,10 +157,10 @@ class Ranking:
         at, channel = hits.nonzero(as_tuple=True)
         if not len(at):
             return
-        chosen = widened(maps[at, self._channels[channel]])
+        chosen = at_least_float32(maps[at, self._channels[channel]])
         self._pending.append(_Pending(chosen, channel, at, first, images))
         self._num_pending += len(at)
-        if self._num_pending > enough or self._num_pending * chosen[0].numel() > _ASIDE:
+        if self._num_pending > enough or self._num_pending * chosen[0].numel() > _MAX_PENDING:
             self._compare()
 
     def _compare(self) -> None:
@@ -169,14 +173,14 @@ class Ranking:
         image = np.concatenate([held.images[held.at.numpy()] for held in self._pending])
         position = np.concatenate([held.first + held.at.numpy() for held in self._pending])
         self._pending, self._num_pending = [], 0
-        found = Found(channel[which], value, image[which], position[which], place)
+        found = RankedPositions(channel[which], value, image[which], position[which], place)
         self._best = self._best.with_more(found).best(self._k)
         counts = np.bincount(self._best.channel, minlength=len(self._least))
         full = counts == self._k
         least = torch.from_numpy(self._best.value[np.cumsum(counts)[full] - 1])
         self._least[torch.from_numpy(full)] = _above(least) if self._is_ordered else least
 
-    def _all(self, maps: Tensor) -> tuple[Whole, Whole, NDArray[np.floating]]:
+    def _all(self, maps: Tensor) -> tuple[Ints, Ints, NDArray[np.floating]]:
         """Return the best places of maps (N, H, W): whose map, where in it, and the value."""
         flat = maps.flatten(1)
         most = min(self._most, flat.shape[1])
@@ -187,7 +191,7 @@ class Ranking:
         order = order[_ranks(which[order]) < most]  # of ties with the last there may be too many
         return which[order], place[order], value[order]
 
-    def _spread(self, maps: Tensor) -> tuple[Whole, Whole, NDArray[np.floating]]:
+    def _spread(self, maps: Tensor) -> tuple[Ints, Ints, NDArray[np.floating]]:
         """Return the best places, each far enough from all better ones of its map."""
         assert self._apart is not None
         _, height, width = maps.shape

@@ -14,20 +14,30 @@ from visualization.core.inputs import (
     Images,
     activation,
     as_tensor,
-    demand_unit,
-    inspecting,
-    named,
+    check_unit,
+    inspection_mode,
     one_image,
+    optional_layer_name,
 )
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
-from visualization.feature_maps.fields.cutting import widened
-from visualization.feature_maps.fields.geometry import Arithmetic, Hull, arithmetic, hulls_of
-from visualization.feature_maps.fields.graph import Graph, map_size, outline, run
-from visualization.feature_maps.fields.influence import influence
+from visualization.feature_maps.fields.crops import at_least_float32
+from visualization.feature_maps.fields.geometry import (
+    Arithmetic,
+    FieldBox,
+    arithmetic,
+    field_boxes_of_graph,
+)
+from visualization.feature_maps.fields.graph import (
+    Graph,
+    map_size,
+    trace_graph,
+    trace_graph_of_shapes,
+)
+from visualization.feature_maps.fields.influence import dependency_mask
 from visualization.feature_maps.fields.operations import Shape
 
-_WORTH_IT = 0.7  # share of an image below which a part of it saves work
+_MAX_CROP_SHARE = 0.7  # share of an image below which a part of it saves work
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
@@ -44,7 +54,7 @@ class ReceptiveField:
 
     layer: str | None
     unit: tuple[int, ...]
-    hull: Hull
+    hull: FieldBox
     mask: NDArray[np.bool_]
 
     @property
@@ -65,7 +75,7 @@ class ReceptiveField:
     @property
     def box(self) -> tuple[slice, slice]:
         """Rows and columns of the smallest box around the mask: `image[:, *field.box]`."""
-        return _around(self.pixels)
+        return _extent(self.pixels)
 
     def over(self, image: Images) -> "FieldOverImage":
         """Return the field with an image (C, H, W) that it is looked at on.
@@ -99,7 +109,7 @@ class ReceptiveFields:
         rows: row of each of N activated units, the most activated first (N,).
         columns: column of each (N,).
         values: activation of each (N,).
-        hulls: first and last row, and first and last column, that each sees (N, 4).
+        boxes: first and last row, and first and last column, that each sees (N, 4).
         mask: the numbers of the image that can influence any of them (C, H, W).
         image: the image itself (C, H, W).
     """
@@ -110,7 +120,7 @@ class ReceptiveFields:
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
     values: NDArray[np.floating]
-    hulls: NDArray[np.int64]
+    boxes: NDArray[np.int64]
     mask: NDArray[np.bool_]
     image: NDArray[np.floating]
 
@@ -146,24 +156,26 @@ def receptive_field(
     Raises:
         ValueError: no such layer or unit; a shape of another kind.
     """
-    layer = named(model, layer)
-    with inspecting(model):
-        graph = outline(model, layer, input_shape)
+    layer = optional_layer_name(model, layer)
+    with inspection_mode(model):
+        graph = trace_graph_of_shapes(model, layer, input_shape)
         shape = tuple(graph.output.shape[1:])
         place = tuple(int(at) for at in unit)
-        demand_unit(place, shape, "unit")
+        check_unit(place, shape, "unit")
         if len(place) != len(shape):
             accepted = "(channel, row, column)"
             raise ValueError(f"unit: {place} is a whole channel; accepted: {accepted}")
         by_arithmetic = arithmetic(graph)
-        mask = _seen_near(model, layer, place, by_arithmetic, tuple(graph.image.shape[1:]))
+        mask = _dependencies_in_crop(
+            model, layer, place, by_arithmetic, tuple(graph.image.shape[1:])
+        )
         if mask is None:
-            graph = run(model, layer, input_shape) if graph.image.is_meta else graph
-            mask = _seen(model, layer, graph, np.array([place]))
+            graph = trace_graph(model, layer, input_shape) if graph.image.is_meta else graph
+            mask = _dependencies(model, layer, graph, np.array([place]))
     pixels = np.asarray(mask.any(axis=0))
     row, column = place[1:] if len(shape) == 3 else (0, 0)
-    hull = by_arithmetic.hulls.at(row, column)
-    hull = _widened(hull, pixels) if by_arithmetic.is_known else _hull_of(pixels)
+    hull = by_arithmetic.boxes.at(row, column)
+    hull = _enclosing(hull, pixels) if by_arithmetic.is_known else _box_of(pixels)
     return ReceptiveField(layer, place, hull, mask)
 
 
@@ -183,36 +195,41 @@ def receptive_fields(
     Raises:
         ValueError: no such layer or channel; an image of another kind.
     """
-    layer = named(model, layer)
-    with inspecting(model):
+    layer = optional_layer_name(model, layer)
+    with inspection_mode(model):
         held = one_image(image, model)
-        graph = run(model, layer, held.shape[1:])
+        graph = trace_graph(model, layer, held.shape[1:])
         size = map_size(graph, layer)
-        demand_unit((channel,), tuple(graph.output.shape[1:]), "channel")
+        check_unit((channel,), tuple(graph.output.shape[1:]), "channel")
         with torch.no_grad():
-            values = widened(activation(model, held, layer)[0, channel]).cpu().numpy().reshape(size)
+            values = (
+                at_least_float32(activation(model, held, layer)[0, channel])
+                .cpu()
+                .numpy()
+                .reshape(size)
+            )
         found = np.argwhere(values > threshold)
         order = np.argsort(-values[tuple(found.T)], kind="stable")
         rows, columns = found[order].T
         places = np.insert(found[order], 0, channel, axis=1)[:, : graph.output.ndim - 1]
-        mask = _seen(model, layer, graph, places)
-        hulls = hulls_of(model, layer, graph).boxes(rows, columns)
-        pixels = widened(held[0]).cpu().numpy()
+        mask = _dependencies(model, layer, graph, places)
+        boxes = field_boxes_of_graph(model, layer, graph).at_positions(rows, columns)
+        pixels = at_least_float32(held[0]).cpu().numpy()
     return ReceptiveFields(
-        layer, channel, threshold, rows, columns, values[rows, columns], hulls, mask, pixels
+        layer, channel, threshold, rows, columns, values[rows, columns], boxes, mask, pixels
     )
 
 
-def _seen(
+def _dependencies(
     model: nn.Module, layer: str | None, graph: Graph, places: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Return which numbers of the image (C, H, W) can influence any of some units (N, 3)."""
     wanted = torch.zeros(graph.output.shape, dtype=torch.bool)
     wanted[0][tuple(torch.from_numpy(places).T)] = True
-    return influence(model, layer, graph, wanted).numpy()
+    return dependency_mask(model, layer, graph, wanted).numpy()
 
 
-def _seen_near(
+def _dependencies_in_crop(
     model: nn.Module, layer: str | None, unit: tuple[int, ...], whole: Arithmetic, shape: Shape
 ) -> NDArray[np.bool_] | None:
     """Return which numbers of an image can influence a unit, from a pass over a part of the image.
@@ -220,21 +237,21 @@ def _seen_near(
     None where a part does not tell: by the arithmetic of the layers the unit must be the same in
     it, and nothing may go past the graph.
     """
-    part = _part_around(unit, whole) if whole.is_known and len(unit) == 3 else None
-    if part is None or math.prod(part.size) > _WORTH_IT * math.prod(shape[1:]):
+    part = _crop_around(unit, whole) if whole.is_known and len(unit) == 3 else None
+    if part is None or math.prod(part.size) > _MAX_CROP_SHARE * math.prod(shape[1:]):
         return None
     try:
-        graph = run(model, layer, (shape[0], *part.size))
+        graph = trace_graph(model, layer, (shape[0], *part.size))
     except Exception:  # the model takes images of one size, or larger ones
         return None
-    if not graph.is_complete or not part.shows(arithmetic(graph), whole.hulls.at(*unit[1:])):
+    if not graph.is_complete or not part.shows(arithmetic(graph), whole.boxes.at(*unit[1:])):
         return None
     mask = np.zeros(shape, bool)
-    mask[:, part.rows, part.columns] = _seen(model, layer, graph, np.array([part.unit]))
+    mask[:, part.rows, part.columns] = _dependencies(model, layer, graph, np.array([part.unit]))
     return mask
 
 
-class _Part(NamedTuple):
+class _ImageCrop(NamedTuple):
     """Rows and columns of an image, and a unit as it lies in the layer's map of only these."""
 
     rows: slice
@@ -246,23 +263,23 @@ class _Part(NamedTuple):
         """Height and width."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
-    def shows(self, found: Arithmetic, hull: Hull) -> bool:
+    def shows(self, found: Arithmetic, hull: FieldBox) -> bool:
         """Tell whether the unit sees here what it sees in the whole image, by the arithmetic."""
-        num_rows, num_columns = len(found.hulls.row_first), len(found.hulls.column_first)
+        num_rows, num_columns = len(found.boxes.row_first), len(found.boxes.column_first)
         _, row, column = self.unit
         if not (found.is_known and 0 <= row < num_rows and 0 <= column < num_columns):
             return False
         corner = (self.rows.start, self.columns.start)
-        here = zip(found.hulls.at(row, column), corner, strict=True)
-        return Hull(*((first + by, last + by) for (first, last), by in here)) == hull
+        here = zip(found.boxes.at(row, column), corner, strict=True)
+        return FieldBox(*((first + by, last + by) for (first, last), by in here)) == hull
 
 
-def _part_around(unit: tuple[int, ...], whole: Arithmetic) -> _Part | None:
+def _crop_around(unit: tuple[int, ...], whole: Arithmetic) -> _ImageCrop | None:
     """Return the part of an image around a hull; None: it is not known where one may begin."""
     sides, places = [], []
-    hull = whole.hulls.at(*unit[1:])
+    hull = whole.boxes.at(*unit[1:])
     for at, (first, last), grid, limit in zip(
-        unit[1:], hull, whole.grids, whole.hulls.image_size, strict=True
+        unit[1:], hull, whole.grids, whole.boxes.image_size, strict=True
     ):
         if not grid.period:
             return None
@@ -271,10 +288,10 @@ def _part_around(unit: tuple[int, ...], whole: Arithmetic) -> _Part | None:
             return None
         sides.append(slice(begin, end))
         places.append(at - int(begin / grid.pixels))
-    return _Part(sides[0], sides[1], (unit[0], places[0], places[1]))
+    return _ImageCrop(sides[0], sides[1], (unit[0], places[0], places[1]))
 
 
-def _around(pixels: NDArray[np.bool_]) -> tuple[slice, slice]:
+def _extent(pixels: NDArray[np.bool_]) -> tuple[slice, slice]:
     ends = []
     for axis in (1, 0):
         found = np.flatnonzero(pixels.any(axis=axis))
@@ -282,15 +299,15 @@ def _around(pixels: NDArray[np.bool_]) -> tuple[slice, slice]:
     return ends[0], ends[1]
 
 
-def _hull_of(pixels: NDArray[np.bool_]) -> Hull:
+def _box_of(pixels: NDArray[np.bool_]) -> FieldBox:
     """Return the smallest hull around pixels."""
-    rows, columns = _around(pixels)
-    return Hull((rows.start, rows.stop - 1), (columns.start, columns.stop - 1))
+    rows, columns = _extent(pixels)
+    return FieldBox((rows.start, rows.stop - 1), (columns.start, columns.stop - 1))
 
 
-def _widened(hull: Hull, pixels: NDArray[np.bool_]) -> Hull:
+def _enclosing(hull: FieldBox, pixels: NDArray[np.bool_]) -> FieldBox:
     """Return a hull that holds all pixels too, such as those that the graph does not lead to."""
     if not pixels.any():
         return hull
-    sides = zip(hull, _hull_of(pixels), strict=True)
-    return Hull(*((min(a, first), max(b, last)) for (a, b), (first, last) in sides))
+    sides = zip(hull, _box_of(pixels), strict=True)
+    return FieldBox(*((min(a, first), max(b, last)) for (a, b), (first, last) in sides))

@@ -16,22 +16,22 @@ from visualization.core.inputs import (
     activation,
     as_tensor,
     batches,
-    demand_tensor,
-    demand_unit,
-    home,
-    one_call,
+    check_tensor,
+    check_unit,
+    device_and_dtype,
+    numbered_call,
 )
-from visualization.core.layout import tapped_maps
-from visualization.feature_maps.fields.axes import Places
-from visualization.feature_maps.fields.geometry import hulls_of
-from visualization.feature_maps.fields.graph import map_size, run
+from visualization.core.layout import intercept_maps
+from visualization.feature_maps.fields.axes import Positions
+from visualization.feature_maps.fields.geometry import field_boxes_of_graph
+from visualization.feature_maps.fields.graph import map_size, trace_graph
 
 Data = Images | Iterable[Any]
 _EVEN = 16  # kernels for fewer images round otherwise, and then ties depend on the batch
 _PIECE = 2**20  # numbers of an array that are looked through at once
 
 
-class Batch(NamedTuple):
+class ActivationBatch(NamedTuple):
     """A batch of images (B, channels, height, width) and a layer's maps of them (B, C, H, W)."""
 
     images: Tensor
@@ -40,7 +40,7 @@ class Batch(NamedTuple):
     first: int  # where the first of them stands in the data
 
 
-class Source:
+class ActivationStream:
     """The batches of a data set, to be gone over once.
 
     The first is looked at when a source is made, to know what the layer sees and puts out. A vector
@@ -61,9 +61,9 @@ class Source:
         first = next(stream, None)
         if first is None:
             raise ValueError("images: there are none; accepted: one or more")
-        graph = run(model, layer, first.shape[1:])
+        graph = trace_graph(model, layer, first.shape[1:])
         self.map_size = map_size(graph, layer)
-        self.hulls = hulls_of(model, layer, graph)
+        self.boxes = field_boxes_of_graph(model, layer, graph)
         self.dtype = graph.output.dtype
         self.num_channels = graph.output.shape[1]
         self.num_images = 0
@@ -85,14 +85,14 @@ class Source:
         if not numbers:
             raise ValueError("channels: [] is not accepted; accepted: one or more, or None for all")
         for number in numbers:
-            demand_unit((number,), (self.num_channels,), "channels")
+            check_unit((number,), (self.num_channels,), "channels")
         return numbers
 
-    def rows_and_columns(self, places: Places) -> tuple[Places, Places]:
+    def rows_and_columns(self, places: Positions) -> tuple[Positions, Positions]:
         """Return row and column of places in a map, which are counted in reading order."""
         return places // self.map_size[1], places % self.map_size[1]
 
-    def each(self, take: Callable[[Batch], None]) -> None:
+    def each(self, take: Callable[[ActivationBatch], None]) -> None:
         """Run the model on each batch in turn, no further than the layer, and hand over its maps.
 
         They are let go before the next batch, whose maps then take their place in memory.
@@ -134,11 +134,13 @@ class Source:
     def _watched(self) -> Iterator[list[Any]]:
         """Let the model leave what the layer puts out in a list, and go no further."""
         held: list[Any] = []
-        taps = {one_call(self._model, self._layer): held.append} if self._layer else {}
-        with tapped_maps(self._model, taps, stop=bool(taps)):
+        taps = {numbered_call(self._model, self._layer): held.append} if self._layer else {}
+        with intercept_maps(self._model, taps, stop=bool(taps)):
             yield held
 
-    def _run(self, images: Tensor, held: list[Any], take: Callable[[Batch], None]) -> None:
+    def _run(
+        self, images: Tensor, held: list[Any], take: Callable[[ActivationBatch], None]
+    ) -> None:
         first = self.num_images
         self.num_images += len(images)
         filled = images[-1:].expand(-len(images) % _EVEN, -1, -1, -1)  # up to an even number
@@ -146,11 +148,11 @@ class Source:
         with torch.no_grad():
             output = self._model(whole) if self._layer else activation(self._model, whole)
         found = held.pop() if self._layer else output
-        maps = demand_tensor(found, repr(self._layer or "the model"))[: len(images)]
+        maps = check_tensor(found, repr(self._layer or "the model"))[: len(images)]
         maps = maps if maps.ndim == 4 else maps[:, :, None, None]
-        take(Batch(images, maps, self._known(first, self.num_images), first))
+        take(ActivationBatch(images, maps, self._known(first, self.num_images), first))
 
-    def keep(self, wanted: Callable[[], Places], batch: Batch) -> None:
+    def keep(self, wanted: Callable[[], Positions], batch: ActivationBatch) -> None:
         """Keep the images that are wanted so far, by where they stand in the data, and no others.
 
         Of an array none needs to be kept.
@@ -164,10 +166,10 @@ class Source:
                 for at in places.tolist()
             }
 
-    def images_at(self, index: Places) -> Tensor:
+    def images_at(self, index: Positions) -> Tensor:
         """Return images, by where they stand in the data; of an iterable those that were kept."""
         if self._array is not None:
-            device, dtype = home(self._model)
+            device, dtype = device_and_dtype(self._model)
             return as_tensor(self._array[index], "images").to(device, dtype)
         none = torch.empty(0, *self._image_shape)
         return torch.stack([self._kept[at] for at in index.tolist()]) if len(index) else none

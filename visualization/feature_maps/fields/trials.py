@@ -16,7 +16,7 @@ _BUDGET = 2**22  # numbers of the images that are tried at once
 _IMAGES = 3  # random images on which large numbers are tried
 
 
-class Trial(NamedTuple):
+class ProbedUnits(NamedTuple):
     """The units of a layer that are watched, by their places in its flattened output."""
 
     model: nn.Module
@@ -26,10 +26,10 @@ class Trial(NamedTuple):
     takes_nan: bool  # no place is chosen by a value: that of NaN is none
 
     @staticmethod
-    def of(model: nn.Module, layer: str | None, graph: Graph, wanted: Tensor) -> "Trial":
+    def of(model: nn.Module, layer: str | None, graph: Graph, wanted: Tensor) -> "ProbedUnits":
         """Return a trial of units of a layer, given as a mask of its output (1, …)."""
         units = wanted.flatten().nonzero()[:, 0]
-        return Trial(model, layer, tuple(graph.image.shape[1:]), units, not graph.has_places)
+        return ProbedUnits(model, layer, tuple(graph.image.shape[1:]), units, not graph.has_places)
 
     @property
     def num_at_once(self) -> int:
@@ -57,7 +57,7 @@ def exact_kernels() -> Iterator[None]:
             onednn.enabled = before
 
 
-def replacements(trial: Trial) -> Iterator[Replacement]:
+def replacements(trial: ProbedUnits) -> Iterator[Replacement]:
     """Yield NaN, and large numbers of either sign on several images.
 
     Of NaN `torch.where(x > 0, x, 0)` makes 0, and a unit that is 0 anyway stays where it is: hence
@@ -74,7 +74,7 @@ def replacements(trial: Trial) -> Iterator[Replacement]:
 
 
 @torch.no_grad()
-def changed(trial: Trial, replacement: Replacement, groups: list[Tensor]) -> Tensor:
+def units_changed(trial: ProbedUnits, replacement: Replacement, groups: list[Tensor]) -> Tensor:
     """Return which units change if one group of numbers after the other is replaced (G, U).
 
     Args:

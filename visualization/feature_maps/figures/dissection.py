@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from visualization.core.pictures import aspect_of, display_range, hide_axes
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import INK, MUTED, axis_labels, despine, palette
-from visualization.core.words import brief, layer_title, share_of, wrapped
+from visualization.core.words import layer_title, share_of, shorten, wrap
 from visualization.feature_maps.dissection import Dissection, Example
 from visualization.feature_maps.scan_concepts import ConceptMasks
 
@@ -68,8 +68,9 @@ def _bars(axes: Axes, record: Dissection, order: NDArray[np.int64]) -> None:
     for row, unit in enumerate(order):
         weight = "bold" if record.detectors[unit] else "normal"
         end = max(values[row], chance[row])
-        axes.annotate(brief(record.concepts[record.best[unit]], 18), (end, row), (5, 0), fontsize=8,
-                      textcoords="offset points", va="center", weight=weight)  # fmt: skip
+        axes.annotate(shorten(record.concepts[record.best[unit]], 18), (end, row), (5, 0),
+                      fontsize=8, textcoords="offset points", va="center",
+                      weight=weight)  # fmt: skip
     axes.set_yticks(rows, order)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.6 * max(float(values.max()), float(chance.max()), 1e-3))
@@ -85,7 +86,7 @@ def _overlays(figure: SubFigure, record: Dissection, rows: int) -> None:
         for column in range(len(example.numbers)):
             colored = _overlaid(example, column)
             grid[row, column].imshow(colored, interpolation="nearest", aspect=aspect_of(colored))
-        name = f"{example.unit}: {brief(record.concepts[example.concept])}"
+        name = f"{example.unit}: {shorten(record.concepts[example.concept])}"
         grid[row, 0].set_title(name, fontsize=8, color=INK, loc="left")
     colors = {"unit only": _REGION, "concept only": _MASK, "both": _BOTH}
     figure.legend(handles=[Patch(color=color, label=name) for name, color in colors.items()],
@@ -132,7 +133,7 @@ def _(record: ConceptMasks) -> Figure:
         grid[row, column].imshow(np.clip(grey, 0, 1), interpolation="nearest",
                                  aspect=aspect_of(grey))  # fmt: skip
     for axes, name in zip(grid[0, 1:], record.names, strict=False):
-        axes.set_title("\n".join(wrapped(name, 10, 2)), fontsize=8, color=INK)
+        axes.set_title("\n".join(wrap(name, 10, 2)), fontsize=8, color=INK)
     return figure
 
 

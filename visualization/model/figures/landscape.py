@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import BAD, COLORS, INK, MUTED, axis_labels, despine
-from visualization.core.words import brief
+from visualization.core.words import shorten
 from visualization.model.landscape import LandscapeLine, LandscapePlane
 
 _SHOWN = 3  # quantities beside each other
@@ -33,7 +33,7 @@ def _(record: LandscapeLine) -> Figure:
             axes.axvline(alpha, color=color, linewidth=1, linestyle="--")
             at = record.alphas == alpha
             axes.plot(record.alphas[at], values[at], "o", color=color, markersize=6,
-                      label=brief(end))  # fmt: skip
+                      label=shorten(end))  # fmt: skip
         if _is_wide(values):
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -48,7 +48,7 @@ def _(record: LandscapeLine) -> Figure:
 
 
 def _said(record: LandscapeLine) -> str:
-    a, b = (brief(name) for name in record.names)
+    a, b = (shorten(name) for name in record.names)
     said = (
         f"a: {a}, b: {b}; barrier {record.barrier:.3g} above the straight line between their losses"
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from visualization.core.pictures import EXCITED, SHADES, hide_axes
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import BAD, COLORS, DIVERGING, INK, MUTED, axis_labels, despine
-from visualization.core.words import brief, share_of, wrapped
+from visualization.core.words import share_of, shorten, wrap
 from visualization.model.values import (
     DeadUnits,
     LayerActivations,
@@ -122,7 +122,7 @@ def _beside(layer: LayerValues) -> str:
 
 def _short(name: str, most: int = 30) -> str:
     """Return a layer's name, a long one without its middle."""
-    return brief(name, most) if name else "the model itself"
+    return shorten(name, most) if name else "the model itself"
 
 
 def _over(num: int) -> str:
@@ -168,7 +168,7 @@ def _(record: LayerHistograms) -> Figure:
     for axes, layer in zip(panels, layers, strict=False):
         _histogram(axes, layer)
     hide_axes(panels[len(layers) :])
-    of = "\n".join(wrapped("share of the values in a bin, zeros left out", 12 * height))
+    of = "\n".join(wrap("share of the values in a bin, zeros left out", 12 * height))
     figure.text(0.24 / width, 0.5, of, fontsize=9, color=INK, rotation=90, va="center",
                 ha="center", rotation_mode="anchor")  # fmt: skip
     figure.text(0.5, 1 - 0.06 / height, _part(record, len(layers)), fontsize=9, color=MUTED,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from visualization.core.pictures import hide_axes
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import BAD, COLORS, DIVERGING, INK, MUTED
-from visualization.core.words import brief
+from visualization.core.words import shorten
 from visualization.model.figures.layers import mosaic
 from visualization.model.weights import PAGE, LayerWeights, ParameterValues
 
@@ -179,7 +179,7 @@ def _title(axes: Axes, values: ParameterValues, said: str) -> None:
 
 
 def _short(name: str, most: int = 38) -> str:
-    return brief(name, most)
+    return shorten(name, most)
 
 
 def _chosen(values: ParameterValues) -> str:

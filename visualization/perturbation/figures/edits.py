@@ -24,9 +24,9 @@ from visualization.core.pictures import (
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import COLORS, INK, MUTED, axis_labels, despine
 from visualization.core.words import unit_title
-from visualization.feature_maps.fields.geometry import Hull
-from visualization.perturbation.paste import Composite, Paste, Piece
-from visualization.perturbation.response import Answers, MapEdit, Response
+from visualization.feature_maps.fields.geometry import FieldBox
+from visualization.perturbation.paste import Composite, Crop, FieldTransplant
+from visualization.perturbation.response import Answers, ChannelAblation, Response
 
 _ROWS = 8  # channels of a response that are drawn
 _BARS = 12  # answers that are drawn
@@ -35,7 +35,7 @@ _LONGEST = 20  # characters of a class
 
 
 @draw.register
-def _(record: Piece) -> Figure:
+def _(record: Crop) -> Figure:
     figure = Figure(figsize=(1.2 * PANEL, 1.2 * PANEL), layout="constrained")
     axes = figure.subplots()
     draw_image(
@@ -54,18 +54,18 @@ def _(record: Composite) -> Figure:
 
 
 @draw.register
-def _(record: Paste) -> Figure:
+def _(record: FieldTransplant) -> Figure:
     figure = Figure(figsize=(3.6 * PANEL, 2.7 * PANEL), layout="constrained")
     above, below = figure.subplots(2, 3)
     images = {"source": record.source, "target": record.target, "composite": record.composite}
     limits = display_range(*images.values())
-    boxes = [record.copied, record.pasted, record.pasted]
-    hulls = [record.hulls[0], record.hulls[1], record.hulls[1]]
-    for axes, (title, image), box, hull in zip(above, images.items(), boxes, hulls, strict=True):
+    masks = [record.copied, record.pasted, record.pasted]
+    boxes = [record.boxes[0], record.boxes[1], record.boxes[1]]
+    for axes, (title, image), mask, box in zip(above, images.items(), masks, boxes, strict=True):
         draw_image(axes, image, title, limits)
-        if box.any():
-            draw_frame(axes, *bounding_box(np.asarray(box.any(axis=0))))
-        _seen(axes, hull)
+        if mask.any():
+            draw_frame(axes, *bounding_box(np.asarray(mask.any(axis=0))))
+        _seen(axes, box)
     values = (record.of_source, record.before, record.after)
     units = (record.unit, record.place, record.place)
     size = max(float(np.abs(each).max()) for each in record.maps)
@@ -80,7 +80,7 @@ def _(record: Paste) -> Figure:
     return figure
 
 
-def _seen(axes: Axes, hull: Hull) -> None:
+def _seen(axes: Axes, hull: FieldBox) -> None:
     """Draw a dashed frame around what a unit sees; beyond the border it is cut."""
     corner = (hull.columns[0] - 0.5, hull.rows[0] - 0.5)
     sides = hull.columns[1] - hull.columns[0] + 1, hull.rows[1] - hull.rows[0] + 1
@@ -89,7 +89,7 @@ def _seen(axes: Axes, hull: Hull) -> None:
     )
 
 
-def _verdict(record: Paste) -> str:
+def _verdict(record: FieldTransplant) -> str:
     rows, columns = record.offset
     way = f"moved {abs(rows)} {'down' if rows >= 0 else 'up'}, "
     way += f"{abs(columns)} {'right' if columns >= 0 else 'left'}"
@@ -190,7 +190,7 @@ def _shortened(name: str) -> str:
 
 
 @draw.register
-def _(record: MapEdit) -> Figure:
+def _(record: ChannelAblation) -> Figure:
     figure = Figure(figsize=(6.4, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.8))
     draw_image(left, record.image, "image", display_range(record.image))
@@ -199,7 +199,7 @@ def _(record: MapEdit) -> Figure:
     return figure
 
 
-def _change(record: MapEdit) -> str:
+def _change(record: ChannelAblation) -> str:
     channels = ", ".join(map(str, record.channels[:_ROWS]))
     more = f" and {len(record.channels) - _ROWS} more" if len(record.channels) > _ROWS else ""
     if record.scale == 0 and record.shift == 0:
@@ -210,12 +210,13 @@ def _change(record: MapEdit) -> str:
 
 
 @text.register
-def _(record: Paste) -> str:
+def _(record: FieldTransplant) -> str:
     values = f"source {record.of_source:.6g}, target before {record.before:.6g}"
     equal = "equal" if record.is_equal else "not equal"
     return (
         f"{unit_title(record.layer, record.unit)}, "
-        f"asked at ({record.place[1]}, {record.place[2]}); {_verdict(record)}\n{values}, after {record.after:.6g}; source and after: {equal}"
+        f"asked at ({record.place[1]}, {record.place[2]}); {_verdict(record)}\n"
+        f"{values}, after {record.after:.6g}; source and after: {equal}"
     )
 
 
@@ -240,12 +241,12 @@ def _(record: Response) -> str:
 
 
 @text.register
-def _(record: MapEdit) -> str:
+def _(record: ChannelAblation) -> str:
     return "\n".join([_change(record), *_table(record.answers)])
 
 
 @caption.register
-def _(record: Paste) -> str:
+def _(record: FieldTransplant) -> str:
     return (
         "The pixels in the orange frame are copied from source to target; dashed: what the unit "
         "sees. Below: the map of its channel, and the unit's activation."
@@ -253,7 +254,7 @@ def _(record: Paste) -> str:
 
 
 @caption.register
-def _(record: Piece) -> str:
+def _(record: Crop) -> str:
     return "Part of an image, cut out."
 
 
@@ -271,5 +272,5 @@ def _(record: Response) -> str:
 
 
 @caption.register
-def _(record: MapEdit) -> str:
+def _(record: ChannelAblation) -> str:
     return "What the model answers with the maps as they are, and with the channels changed."

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import COLORS, INK, MUTED
-from visualization.core.words import breadth, brief, share_of
+from visualization.core.words import display_width, share_of, shorten
 from visualization.recurrent.machine import Automaton
 
 _MOST_CIRCLES, _MOST_ARROWS = 24, 60  # beyond these, arrows hide each other
@@ -93,9 +93,9 @@ def _joined(symbols: Sequence[int], alphabet: Sequence[str]) -> str:
         return "any"
     parts: list[str] = []
     for _, group in itertools.groupby(enumerate(symbols), key=lambda pair: pair[1] - pair[0]):
-        names = [brief(_visible(alphabet[symbol]), 8) for _, symbol in group]
+        names = [shorten(_visible(alphabet[symbol]), 8) for _, symbol in group]
         parts.extend([f"{names[0]}–{names[-1]}"] if len(names) > 2 else names)
-    return brief(",".join(parts), 20)
+    return shorten(",".join(parts), 20)
 
 
 def _edges(record: Automaton) -> dict[tuple[int, int], list[int]]:
@@ -150,8 +150,8 @@ def _draw_states(axes: Axes, record: Automaton, places: Point) -> None:
         pale = 0.82 + 0.18 * np.asarray(to_rgb(color))
         circle = Circle((place[0], place[1]), _RADIUS, facecolor=pale, edgecolor=color, lw=1.8)
         axes.add_patch(circle).set_zorder(3)
-        words = brief(output, 12)
-        _write(axes, place, words, fontsize=min(9.0, 54 / max(1, breadth(words))))
+        words = shorten(output, 12)
+        _write(axes, place, words, fontsize=min(9.0, 54 / max(1, display_width(words))))
         _write(axes, place - (0, 0.2), str(state), fontsize=7, color="#6a6a6a")
     from_left = np.array([-1.0, 0.0])
     if record.num_states > 2 and record.initial in record.transitions[record.initial]:
@@ -235,10 +235,10 @@ def _table(record: Automaton) -> Figure:
     pale = {output: 0.6 + 0.4 * np.asarray(to_rgb(color)) for output, color in colors.items()}
     of_state = np.asarray([pale[output] for output in record.outputs])
     shown = record.transitions[:_MOST_ROWS, :_MOST_SYMBOLS]
-    symbols = [brief(_visible(symbol), 14) for symbol in record.alphabet[: shown.shape[1]]]
+    symbols = [shorten(_visible(symbol), 14) for symbol in record.alphabet[: shown.shape[1]]]
     cells = np.concatenate([of_state[: len(shown), None], of_state[shown]], axis=1)
     rows, columns = cells.shape[:2]
-    head = 0.7 + 0.09 * max(0, max(map(breadth, symbols)) - 3)
+    head = 0.7 + 0.09 * max(0, max(map(display_width, symbols)) - 3)
     height = head + 0.3 + 0.2 * rows
     width = max(5.6, 1.2 + 0.42 * columns)
     figure = Figure(figsize=(width, height))
@@ -248,7 +248,7 @@ def _table(record: Automaton) -> Figure:
     axes.imshow(cells, aspect="auto")
     room = max(5, int(16 * (width - 0.9) / columns))  # letters of a cell
     for row, output in enumerate(record.outputs[:rows]):
-        _write(axes, np.array([0, row]), brief(output, room), fontsize=7)
+        _write(axes, np.array([0, row]), shorten(output, room), fontsize=7)
     for (row, column), following in np.ndenumerate(shown):
         _write(axes, np.array([column + 1, row]), str(following), fontsize=7)
     axes.set_yticks(range(rows), [str(state) for state in range(rows)])

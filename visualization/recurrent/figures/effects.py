@@ -14,9 +14,9 @@ from visualization.core.style import (
     despine,
     printable,
 )
-from visualization.core.words import brief, listed, share_of, spaced
+from visualization.core.words import evenly_spaced, share_of, shorten, truncated_list
 from visualization.recurrent.ablation import UnitRanking
-from visualization.recurrent.intervention import Intervention, Patching
+from visualization.recurrent.intervention import ActivationPatching, Intervention
 from visualization.recurrent.queries import Match, Matches
 
 _GROUPS_SHOWN = 20
@@ -74,9 +74,9 @@ def _(record: UnitRanking) -> str:
 
 
 @draw.register
-def _(record: Patching) -> Figure:
+def _(record: ActivationPatching) -> Figure:
     top = np.argsort(-record.changed.sum(axis=1), kind="stable")[:_GROUPS_SHOWN]
-    places = spaced(len(record.places), _PLACES_SHOWN)
+    places = evenly_spaced(len(record.places), _PLACES_SHOWN)
     width = max(6.4, 1.2 + 0.64 * len(places))
     figure = Figure(figsize=(width, 1.3 + 0.22 * len(top)), layout="constrained")
     grid = figure.subplots(1, 2, sharey=True)
@@ -92,7 +92,7 @@ def _(record: Patching) -> Figure:
             axes.text(column, row, shown_value, ha="center", va="center", fontsize=7, color=color,
                       in_layout=False)  # fmt: skip
         despine(axes, f"{title}, %")
-        axes.set_xticks(range(len(places)), [brief(record.places[at], 12) for at in places])
+        axes.set_xticks(range(len(places)), [shorten(record.places[at], 12) for at in places])
         some = share_of(len(record.places), len(places), "places")
         axes.set_xlabel(record.what_places + (some and f" ({some})"), fontsize=9)
     grid[0].set_yticks(range(len(top)), top)
@@ -101,7 +101,7 @@ def _(record: Patching) -> Figure:
 
 
 @text.register
-def _(record: Patching) -> str:
+def _(record: ActivationPatching) -> str:
     whole = ", ".join(f"{100 * value:.0f} %" for value in record.all_units)
     order = np.argsort(-record.changed.sum(axis=1), kind="stable")
     rows = [
@@ -128,7 +128,10 @@ def _(record: Intervention) -> Figure:
     written = record.probabilities[:, :places]
     likely = written.max(axis=(0, 1)).argsort()[::-1][:_CODES_SHOWN]
     codes = np.sort(likely)
-    head = [brief(record.question, 100), *listed([brief(c, 100) for c in record.changes], _CHANGES)]
+    head = [
+        shorten(record.question, 100),
+        *truncated_list([shorten(c, 100) for c in record.changes], _CHANGES),
+    ]
     height = 1.3 + 0.2 * len(codes) + 0.17 * len(head)
     figure = Figure(figsize=(max(5.6, 2.0 + 0.75 * places), height), layout="constrained")
     grid = figure.subplots(1, 2, sharey=True)
@@ -171,7 +174,7 @@ def _(record: Matches) -> Figure:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set(xlim=(-1, width + 30), ylim=(len(spans) + 1.6, -1.2))
-    axes.text(0, -0.4, brief(head, 13 * inches), fontsize=9, color=INK, weight="bold")
+    axes.text(0, -0.4, shorten(head, 13 * inches), fontsize=9, color=INK, weight="bold")
     said = ["selected", *(_said(match) for match in found)]
     rows = zip(texts, spans, windows, said, strict=False)
     for row, (read, (start, stop), (first, last), words) in enumerate(rows, start=1):
@@ -227,7 +230,7 @@ def _(record: UnitRanking) -> str:
 
 
 @caption.register
-def _(record: Patching) -> str:
+def _(record: ActivationPatching) -> str:
     return (
         "One unit is given the state that it has in another sample, and the rest stays: what "
         "changes is what that unit carries."

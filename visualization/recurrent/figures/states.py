@@ -20,9 +20,9 @@ from visualization.core.style import (
     despine,
     printable,
 )
-from visualization.core.words import brief, share_of, spaced
+from visualization.core.words import evenly_spaced, share_of, shorten
 from visualization.recurrent.cells import CellTrace
-from visualization.recurrent.overlay import Overlay, OverlayPart
+from visualization.recurrent.overlay import LayerHeatmap, UnitTextHeatmap
 from visualization.recurrent.paths import StatePaths
 from visualization.recurrent.roles import KINDS, UnitRoles
 from visualization.recurrent.saturation import GateSaturation
@@ -62,7 +62,7 @@ def _(record: CellTrace) -> Figure:
 
 
 @draw.register
-def _(record: Overlay) -> Figure:
+def _(record: UnitTextHeatmap) -> Figure:
     parts = record.parts[:_PARTS_SHOWN]
     most = max(_CHARACTERS // len(parts), 1)
     sizes = [min(part.reads.shape[1], most) for part in parts]
@@ -72,12 +72,12 @@ def _(record: Overlay) -> Figure:
     for axes, part, size in zip(grid, parts, sizes, strict=True):
         _characters(axes, part, size)
     more = share_of(len(record.parts), len(parts), "layers")
-    words = f"{brief(record.labels[0], 60)}: the cells that vary most{more and f'; {more}'}"
+    words = f"{shorten(record.labels[0], 60)}: the cells that vary most{more and f'; {more}'}"
     figure.suptitle(words, fontsize=10, color=INK)
     return figure
 
 
-def _characters(axes: Axes, part: OverlayPart, size: int) -> None:
+def _characters(axes: Axes, part: LayerHeatmap, size: int) -> None:
     """Draw the first sample: a line of characters for each unit, coloured by its value."""
     name, whole = next(iter(part.quantities.items()))
     values = whole[:, :size]
@@ -96,7 +96,7 @@ def _characters(axes: Axes, part: OverlayPart, size: int) -> None:
     axes.set_yticks(range(len(units)), [str(unit) for unit in units])
     axes.set_xticks([])
     steps = f"; steps 1–{size} of {whole.shape[1]:,}" if size < whole.shape[1] else ""
-    despine(axes, f"{brief(part.name)}, {'tanh(c)' if name == 'c' else name}{steps}")
+    despine(axes, f"{shorten(part.name)}, {'tanh(c)' if name == 'c' else name}{steps}")
     axes.tick_params(labelsize=7, length=0)
     axis_labels(axes, "character read →", "unit")
     if part.writes is not None:
@@ -157,7 +157,7 @@ def _(record: UnitRoles) -> Figure:
     for axes, values, ticks in zip((places, symbols), halves, names, strict=True):
         image = axes.imshow(values, aspect="auto", cmap=DIVERGING, vmin=-2.5, vmax=2.5,
                             interpolation="auto")  # fmt: skip
-        at = spaced(len(ticks), _STEPS_SHOWN if axes is places else len(ticks))
+        at = evenly_spaced(len(ticks), _STEPS_SHOWN if axes is places else len(ticks))
         axes.set_xticks(at, [ticks[number] for number in at], fontsize=7, parse_math=False)
         axes.set_yticks([])
     every = max(1, len(order) // 24)
@@ -207,7 +207,7 @@ def _(record: StatePaths) -> Figure:
         figure.colorbar(points, ax=axes, pad=0.01).set_label(record.quantity, fontsize=9)
     else:
         _by_category(axes, x, y, colors)
-        axes.legend(title=brief(record.quantity), fontsize=8, title_fontsize=8, frameon=False,
+        axes.legend(title=shorten(record.quantity), fontsize=8, title_fontsize=8, frameon=False,
                     markerscale=2.5, loc="center left", bbox_to_anchor=(1.0, 0.5))  # fmt: skip
     despine(axes, f"paths of {len(x)} samples through the states, by {record.quantity}")
     names = [f"component {k + 1} ({s:.0%} of the variance)" for k, s in enumerate(record.explained)]
@@ -229,7 +229,7 @@ def _by_category(axes: Axes, x: NDArray[Any], y: NDArray[Any], colors: NDArray[A
 
 
 @caption.register
-def _(record: Overlay) -> str:
+def _(record: UnitTextHeatmap) -> str:
     return (
         "What each unit does at each character. Point at a character to see all units, pick a "
         "unit to see it over many samples, drag over characters to find where the same units "

@@ -9,7 +9,7 @@ from torch import Tensor
 from visualization.core.relus import Rule, relu_rule
 
 
-class Redirection:
+class RedirectedReLU:
     """Which images of a batch are without gradient, and another gradient for them.
 
     A unit that is silent all over its map has a gradient of exactly zero, so that ascent from there
@@ -46,7 +46,7 @@ class Redirection:
     def over_a_pass(self) -> contextlib.AbstractContextManager[object]:
         """Return a context for the forward pass."""
         self.used = torch.zeros_like(self.wanted)
-        return _Redirecting(self) if self.wanted.any() else contextlib.nullcontext()
+        return _RedirectedReluMode(self) if self.wanted.any() else contextlib.nullcontext()
 
     def learn(self, gradient: Tensor) -> Tensor:
         """Note from a gradient (B, …) which images are without one; return which they were (B,)."""
@@ -55,10 +55,10 @@ class Redirection:
         return silent
 
 
-class _Redirecting(relu_rule):
+class _RedirectedReluMode(relu_rule):
     """Lets gradients flow by a redirection's rule, which also sees what goes into each ReLU."""
 
-    def __init__(self, redirection: Redirection) -> None:
+    def __init__(self, redirection: RedirectedReLU) -> None:
         super().__init__("gradient")
         self.redirection = redirection
 

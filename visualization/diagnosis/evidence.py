@@ -18,7 +18,7 @@ _STUCK = 0.02  # of the chance loss: less progress over a quarter of the run is 
 _HALF = 0.5  # share of the chance loss that is gone half-way
 LEARNED = 0.9  # share of the chance loss that is gone: nothing to complain of
 MORE = 0.15  # of the chance loss: a trial that learns as much more is better
-AS_IS = "as it is"  # the trial with no setting changed
+BASELINE = "as it is"  # the trial with no setting changed
 Array = NDArray[np.float64]
 # It ails: it has not learned, and makes no progress either.
 Condition = Literal["ails", "learned", "learning", "unknown"]
@@ -102,7 +102,7 @@ class Leak:
 
 
 @attrs.frozen(kw_only=True)
-class Case:
+class RunEvidence:
     """All that verdicts are drawn from. A trial that is None, or not in its mapping, was not made.
 
     Attributes:
@@ -245,7 +245,7 @@ class Case:
     @property
     def own(self) -> Trial | None:
         """The trial with no setting changed."""
-        return self.sizes.get(AS_IS)
+        return self.sizes.get(BASELINE)
 
     @property
     def condition(self) -> Condition:
@@ -301,12 +301,12 @@ def learned(loss: float, chance: float) -> float:
     return max(0.0, 1 - loss / chance)
 
 
-def learns_more(case: Case, other: Trial) -> bool:
+def learns_more(case: RunEvidence, other: Trial) -> bool:
     """Tell whether a trial learned clearly more than the one without its change."""
     return case.own is not None and other.learned - case.own.learned > MORE
 
 
-def is_better(case: Case, other: Trial) -> bool:
+def is_better(case: RunEvidence, other: Trial) -> bool:
     """Tell whether a trial learned clearly more than the one without its change, and that counts.
 
     A run that makes progress is surpassed only if the trial got clearly further than it in no more
@@ -316,7 +316,7 @@ def is_better(case: Case, other: Trial) -> bool:
     return learns_more(case, other) and (case.ails or (is_late and gets_further(case, other)))
 
 
-def gets_further(case: Case, other: Trial) -> bool:
+def gets_further(case: RunEvidence, other: Trial) -> bool:
     """Tell whether a trial learned clearly more than the run, in no more steps."""
     return other.learned - case.learned > MORE and len(other.losses) <= case.num_steps
 

@@ -17,7 +17,7 @@ from visualization.core.inputs import Images, as_tensor, batches
 Masks = Tensor | NDArray[Any] | Callable[[Tensor], Any] | Iterable[Any]
 
 
-class Batch(NamedTuple):
+class MaskedBatch(NamedTuple):
     """B images with their masks, and with the masks of others in the place of their own."""
 
     images: Tensor  # (B, C, h, w)
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
 
 
 @attrs.frozen(eq=False)
-class Labelled:
+class MaskedImages:
     """Images and masks, which can be read again and again."""
 
     model: nn.Module
@@ -39,7 +39,7 @@ class Labelled:
     image_shape: tuple[int, ...]  # (C, h, w)
     mask_shape: tuple[int, int]
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[MaskedBatch]:
         """Yield batches in order."""
         first, last = 0, None
         for images, given in _pairs(self.model, self.images, self.masks, self.batch_size):
@@ -49,19 +49,19 @@ class Labelled:
                 last, others = masks[-1:], torch.cat([before, masks[:-1]])
             else:
                 chosen = self.order[first : first + len(images)]
-                others = _as_masks(_taken(self.masks, chosen), len(images), self.num_concepts)
-            yield Batch(images, masks, others.to(images.device))
+                others = _as_masks(_masks_at(self.masks, chosen), len(images), self.num_concepts)
+            yield MaskedBatch(images, masks, others.to(images.device))
             first += len(images)
 
 
-def labelled(
+def masked_images(
     model: nn.Module,
     images: Images | Iterable[Any],
     masks: Masks,
     concepts: Sequence[str],
     batch_size: int,
     seed: int,
-) -> Labelled:
+) -> MaskedImages:
     """Count the images and look at the first; see `dissect`.
 
     Raises:
@@ -84,14 +84,14 @@ def labelled(
     if isinstance(images, (Tensor, np.ndarray)) and isinstance(masks, (Tensor, np.ndarray)):
         if len(masks) != num:
             raise ValueError(f"masks: {len(masks)} do not go with {num} images; accepted: {num}")
-        order = _in_a_ring(num, seed)
-    return Labelled(
+        order = _derangement(num, seed)
+    return MaskedImages(
         model, images, masks, len(concepts), batch_size, order, num, tuple(shapes[0][1]),
         (first.shape[2], first.shape[3]),
     )  # fmt: skip
 
 
-def _in_a_ring(num: int, seed: int) -> Tensor:
+def _derangement(num: int, seed: int) -> Tensor:
     """Return a random permutation that leaves nothing in its place."""
     ring = np.random.default_rng(seed).permutation(num)
     order = np.empty(num, np.int64)
@@ -122,7 +122,7 @@ def _pairs(
             raise ValueError(f"masks: {error}; accepted: {accepted}") from error
 
 
-def _taken(masks: Masks, chosen: Tensor) -> Any:
+def _masks_at(masks: Masks, chosen: Tensor) -> Any:
     assert isinstance(masks, (Tensor, np.ndarray))
     return masks[chosen.to(masks.device)] if isinstance(masks, Tensor) else masks[chosen.numpy()]
 

@@ -8,18 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from visualization.core.inputs import activation, demand_unit, named, score
+from visualization.core.inputs import activation, check_unit, optional_layer_name, select_target
 from visualization.core.tracing import NamedLayer
-from visualization.feature_maps.fields.geometry import hulls
+from visualization.feature_maps.fields.geometry import field_boxes
 from visualization.feature_maps.fields.receptive import ReceptiveField, receptive_field
 
-Place = tuple[int, ...]  # channel, row, column of a feature map; or the place in a vector
-_WORTH_IT = 0.7  # share of an image below which a part of it saves work
-_TRIED = 3  # noisy images on which a part is compared with the whole
+UnitIndex = tuple[int, ...]  # channel, row, column of a feature map; or the place in a vector
+_MAX_CROP_SHARE = 0.7  # share of an image below which a part of it saves work
+_NUM_NOISE_IMAGES = 3  # noisy images on which a part is compared with the whole
 
 
 @attrs.frozen(eq=False)
-class Watched:
+class Unit:
     """A unit of a model, which can be asked for its activation on images.
 
     Attributes:
@@ -30,11 +30,11 @@ class Watched:
 
     model: nn.Module
     layer: str | None
-    unit: Place
+    unit: UnitIndex
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the activations (B,) for images (B, C, H, W)."""
-        return score(activation(self.model, images, self.layer), self.unit)
+        return select_target(activation(self.model, images, self.layer), self.unit)
 
     def field(self, image: Tensor) -> ReceptiveField:
         """Return what the unit sees of an image (B, C, H, W)."""
@@ -42,7 +42,7 @@ class Watched:
 
 
 @attrs.frozen(eq=False)
-class CloseUp:
+class CroppedUnit:
     """A unit that is asked with only a part of each image, in which it sees all that it sees.
 
     Attributes:
@@ -51,7 +51,7 @@ class CloseUp:
         columns: likewise.
     """
 
-    asked: Watched
+    asked: Unit
     rows: slice
     columns: slice
 
@@ -60,9 +60,9 @@ class CloseUp:
         return images[..., self.rows, self.columns]
 
 
-def watched(
+def find_unit(
     model: nn.Module, layer: NamedLayer | None, unit: Sequence[int], image: Tensor
-) -> tuple[Watched, float]:
+) -> tuple[Unit, float]:
     """Return a unit to be asked, and its activation on an image (1, C, H, W).
 
     Raises:
@@ -75,17 +75,19 @@ def watched(
         form = "(channel, row, column)" if len(shape) == 3 else f"{len(shape)} numbers"
         problem = f"{place} is no unit of an output of shape {shape}"
         raise ValueError(f"unit: {problem}; accepted: {form}")
-    demand_unit(place, shape, "unit")
-    return Watched(model, named(model, layer), place), float(score(output.detach(), place))
+    check_unit(place, shape, "unit")
+    return Unit(model, optional_layer_name(model, layer), place), float(
+        select_target(output.detach(), place)
+    )
 
 
-def close_up(
-    asked: Watched,
+def crop_to_field(
+    asked: Unit,
     image: Tensor,
     field: ReceptiveField,
     margin: tuple[int, int] = (1, 1),
     step: tuple[int, int] = (1, 1),
-) -> CloseUp:
+) -> CroppedUnit:
     """Return a unit near its field; where that is not sure to be the same, with the whole image.
 
     Of a unit early in a network that leaves out most of each image, and of the work.
@@ -99,8 +101,8 @@ def close_up(
         step: the part begins at a multiple of it.
     """
     sides = (image.shape[2], image.shape[3])
-    whole = CloseUp(asked, slice(0, sides[0]), slice(0, sides[1]))
-    strides = hulls(asked.model, asked.layer, tuple(image.shape[1:])).stride
+    whole = CroppedUnit(asked, slice(0, sides[0]), slice(0, sides[1]))
+    strides = field_boxes(asked.model, asked.layer, tuple(image.shape[1:])).stride
     if not (field.mask.any() and all(strides)):
         return whole
     parts, place = [], [asked.unit[0]]
@@ -111,16 +113,18 @@ def close_up(
         first = max(ends[0] - beyond + 1, 0) // each * each
         parts.append(slice(first, min(ends[1] + beyond, side)))
         place.append(at - first // stride)
-    found = CloseUp(attrs.evolve(asked, unit=tuple(place)), parts[0], parts[1])
+    found = CroppedUnit(attrs.evolve(asked, unit=tuple(place)), parts[0], parts[1])
     return found if _is_alike(found, whole, image, field) else whole
 
 
-def _is_alike(close: CloseUp, whole: CloseUp, image: Tensor, field: ReceptiveField) -> bool:
+def _is_alike(close: CroppedUnit, whole: CroppedUnit, image: Tensor, field: ReceptiveField) -> bool:
     """Tell whether a unit sees the same and does the same near its field, where that saves work."""
     part = close.of(image)
-    if part.numel() > _WORTH_IT * image.numel():
+    if part.numel() > _MAX_CROP_SHARE * image.numel():
         return False
-    drawn = torch.randn(_TRIED, *image.shape[1:], generator=torch.Generator().manual_seed(0))
+    drawn = torch.randn(
+        _NUM_NOISE_IMAGES, *image.shape[1:], generator=torch.Generator().manual_seed(0)
+    )
     tried = image + drawn.to(image) * (float(image.std()) or 1.0)
     try:
         seen = close.asked.field(part)

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visualization.core.inputs import Images, as_logits, as_tensor, widened
+from visualization.core.inputs import Images, as_logits, as_tensor, at_least_float32
 from visualization.core.tracing import NamedLayer
-from visualization.synthesis.objective import Objective, Seen, union, word
+from visualization.synthesis.objective import ForwardCache, Objective, layer_word, union
 
 _SHARES_NAMED = 3
 _SMOOTHING = 1e-6  # of the total variation's root, which has no slope at 0 else
@@ -28,7 +28,7 @@ def l2(around: float | Images = 0.0) -> Objective:
     given = as_tensor(around, "around").double()
     centres = given if given.ndim == 4 else given[None]
 
-    def measure(seen: Seen) -> Tensor:
+    def measure(seen: ForwardCache) -> Tensor:
         distance = seen.images - seen.own(centres, seen.images).reshape(-1, *_image(centres))
         return -0.5 * distance.flatten(1).pow(2).sum(dim=1)
 
@@ -46,7 +46,7 @@ def total_variation(power: float = 1.0) -> Objective:
     Mahendran and Vedaldi 2015, 1412.0035, their β is `power`: 1 lets edges be sharp, 2 softens all.
     """
 
-    def measure(seen: Seen) -> Tensor:
+    def measure(seen: ForwardCache) -> Tensor:
         down = F.pad(seen.images.diff(dim=2), (0, 0, 0, 1))  # nothing follows the last row
         right = F.pad(seen.images.diff(dim=3), (0, 1))
         steps: Tensor = torch.pow(down**2 + right**2 + _SMOOTHING, power / 2)
@@ -56,7 +56,7 @@ def total_variation(power: float = 1.0) -> Objective:
     return Objective((), ("total variation",), prior=measure, most=0.0)
 
 
-def matches(layer: NamedLayer | None, activation: Images) -> Objective:
+def match_activation(layer: NamedLayer | None, activation: Images) -> Objective:
     """Demand a given activation: −‖a − wanted‖² / ‖wanted‖², −1 for an activation of zero.
 
     The loss of inversion (Mahendran and Vedaldi 2015, 1412.0035, eq. 2).
@@ -68,25 +68,25 @@ def matches(layer: NamedLayer | None, activation: Images) -> Objective:
     Raises:
         ValueError: one that is zero all over, or not of the layer's shape.
     """
-    wanted = widened(as_tensor(activation, "activation"))
+    wanted = at_least_float32(as_tensor(activation, "activation"))
     sizes = wanted.flatten(1).pow(2).sum(dim=1)
     if not (sizes > 0).all():
         problem = f"activation {int((sizes > 0).logical_not().nonzero()[0])} is zero all over"
-        raise ValueError(f"matches: {problem}; accepted: some of it is not, or a `measured` of it")
-    names = _numbered(f"{word(layer)} as given", len(wanted))
+        raise ValueError(f"match_activation: {problem}; accepted: some of it is not, or use `custom`")
+    names = _numbered(f"{layer_word(layer)} as given", len(wanted))
 
-    def measure(seen: Seen) -> Tensor:
+    def measure(seen: ForwardCache) -> Tensor:
         output = seen[layer]
         if output.shape[1:] != wanted.shape[1:]:
             problem = f"an activation of shape {tuple(wanted.shape[1:])} does not go with the layer"
-            raise ValueError(f"matches: {problem}; accepted: {tuple(output.shape[1:])}")
+            raise ValueError(f"match_activation: {problem}; accepted: {tuple(output.shape[1:])}")
         distance = (output - seen.own(wanted, output)).pow(2).flatten(1).sum(dim=1)
         return -distance / seen.own(sizes, output)
 
     return Objective(union((layer,)), names, measure, most=0.0)
 
 
-def answers(distribution: Images, layer: NamedLayer | None = None) -> Objective:
+def class_distribution(distribution: Images, layer: NamedLayer | None = None) -> Objective:
     """Demand an answer: minus the divergence KL(wanted ‖ softmax of the output), in nats.
 
     Args:
@@ -104,7 +104,7 @@ def answers(distribution: Images, layer: NamedLayer | None = None) -> Objective:
         raise ValueError(f"distribution: {problem}; accepted: (K,) or (N, K), each summing to 1")
     entropy = torch.special.entr(wanted).sum(dim=1)
 
-    def measure(seen: Seen) -> Tensor:
+    def measure(seen: ForwardCache) -> Tensor:
         output = seen[layer]
         if output.shape[1:] != wanted.shape[1:]:
             problem = f"{wanted.shape[1]} shares do not go with an output of {tuple(output.shape)}"

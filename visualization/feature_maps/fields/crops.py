@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visualization.feature_maps.fields.axes import Places
-from visualization.feature_maps.fields.geometry import Hulls
+from visualization.feature_maps.fields.axes import Positions
+from visualization.feature_maps.fields.geometry import FieldBoxes
 
 
 class Patches(NamedTuple):
@@ -21,31 +21,31 @@ class Patches(NamedTuple):
     inside: NDArray[np.bool_]
 
 
-def widened(values: Tensor) -> Tensor:
+def at_least_float32(values: Tensor) -> Tensor:
     """Return numbers in a type that numpy has: at least 32 bits."""
     return values.float() if values.dtype.itemsize < 4 else values
 
 
-def cut_out(
-    images: Tensor, which: Places, hulls: Hulls, rows: Places, columns: Places
+def crop_fields(
+    images: Tensor, which: Positions, boxes: FieldBoxes, rows: Positions, columns: Positions
 ) -> Patches:  # fmt: skip
     """Return what units see of images, in patches of the size of the largest hull.
 
-    Where hulls are as high or wide as the image, a patch has all of the image's rows or columns.
+    Where boxes are as high or wide as the image, a patch has all of the image's rows or columns.
     Where they go on at its other side, so do patches.
 
     Args:
         images: (M, channels, H, W).
         which: the image of each unit (N,).
-        hulls: of the layer's places.
+        boxes: of the layer's places.
         rows: of the units (N,).
         columns: of the units (N,).
     """
-    boxes = hulls.boxes(rows, columns)
+    corners = boxes.at_positions(rows, columns)
     down, across = (
-        _Frame.around(first, last, size, limit, hulls.wraps)
+        _Frame.around(first, last, size, limit, boxes.wraps)
         for (first, last), size, limit in zip(
-            (boxes.T[:2], boxes.T[2:]), hulls.size, hulls.image_size, strict=True
+            (corners.T[:2], corners.T[2:]), boxes.size, boxes.image_size, strict=True
         )
     )
     row, column = (torch.from_numpy(frame.shown) for frame in (down, across))
@@ -53,19 +53,21 @@ def cut_out(
     pixels = images[chosen, :, row[:, :, None], column[:, None]].movedim(-1, 1)
     within = torch.from_numpy(down.within[:, :, None] & across.within[:, None])
     shown = pixels.where(within[:, None].to(pixels.device), torch.zeros_like(pixels))
-    return Patches(widened(shown).cpu().numpy(), down.seen[:, :, None] & across.seen[:, None])
+    return Patches(
+        at_least_float32(shown).cpu().numpy(), down.seen[:, :, None] & across.seen[:, None]
+    )
 
 
 class _Frame(NamedTuple):
     """What patches show along one axis, each an array (N, h)."""
 
-    shown: Places  # of the image; where there is none, the one at the border
+    shown: Positions  # of the image; where there is none, the one at the border
     within: NDArray[np.bool_]  # the image has such a place
     seen: NDArray[np.bool_]  # and it is in the hull
 
     @staticmethod
-    def around(first: Places, last: Places, size: int, limit: int, wraps: bool) -> "_Frame":
-        """Return frames of the same size that begin with the hulls, or with the image."""
+    def around(first: Positions, last: Positions, size: int, limit: int, wraps: bool) -> "_Frame":
+        """Return frames of the same size that begin with the boxes, or with the image."""
         begin = first if size < limit else np.zeros_like(first)
         places = begin[:, None] + np.arange(max(min(size, limit), 1))
         within = (places >= 0) & (places < limit)

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.adversarial.norms import Norm, NormName, find_norm
-from visualization.core.inputs import Images, Pick, as_images, as_logits, as_tensor, picked
+from visualization.core.inputs import (
+    Images,
+    OutputSelector,
+    as_images,
+    as_logits,
+    as_tensor,
+    select_output,
+)
 
 Classes = int | Sequence[int] | Tensor | NDArray[np.integer] | None
 Bound = float | Sequence[float]  # of pixels; several: one for each channel
@@ -22,7 +29,7 @@ _ROUNDING = 1e-4  # of a pixel, where what was normalised should end
 
 
 @attrs.frozen
-class Climb:
+class PgdSettings:
     """How PGD goes about it; see `pgd`."""
 
     steps: int
@@ -45,24 +52,24 @@ class Climb:
         return [np.random.default_rng([self.seed, run]) for run in range(self.restarts)]
 
 
-class Part(NamedTuple):
+class AttackBatch(NamedTuple):
     """Some of the images, with the class that each is to be moved from or towards."""
 
     images: Tensor  # (B, C, H, W)
     goals: Tensor  # (B,)
     rivals: Tensor | None = None  # (B,): the other classes that count alone; None: all the others
 
-    def take(self, which: Tensor | slice) -> "Part":
+    def take(self, which: Tensor | slice) -> "AttackBatch":
         """Return those that a mask, a list of numbers or a slice chooses."""
         rivals = None if self.rivals is None else self.rivals[which]
-        return Part(self.images[which], self.goals[which], rivals)
+        return AttackBatch(self.images[which], self.goals[which], rivals)
 
     def radii(self, radius: float) -> Tensor:
         """Return the same radius for each image (B, 1)."""
         return self.images.new_full((len(self.images), 1), radius)
 
 
-class Found(NamedTuple):
+class BestAdversarial(NamedTuple):
     """The best images so far, by their margin: above 0, the answer is as wanted."""
 
     images: Tensor  # (B, C, H, W)
@@ -77,7 +84,7 @@ class Found(NamedTuple):
 
 
 @attrs.frozen(eq=False)
-class Case:
+class AttackProblem:
     """What is attacked: a model, images, and what would be a success."""
 
     model: nn.Module
@@ -91,14 +98,16 @@ class Case:
     low: Tensor  # (C or 1, 1, 1)
     high: Tensor
     batch_size: int
-    output: Pick | None  # picks the logits from what the model puts out; None: that is one tensor
+    output: (
+        OutputSelector | None
+    )  # picks the logits from what the model puts out; None: that is one tensor
 
     @property
-    def everything(self) -> Part:
+    def everything(self) -> AttackBatch:
         """All images, with the labels to leave or the targets to reach."""
-        return Part(self.images, self.labels if self.target is None else self.target)
+        return AttackBatch(self.images, self.labels if self.target is None else self.target)
 
-    def parts(self, which: Tensor | None = None) -> Iterator[Part]:
+    def parts(self, which: Tensor | None = None) -> Iterator[AttackBatch]:
         """Yield the images, or those that a mask chooses, in batches."""
         chosen = self.everything if which is None else self.everything.take(which)
         for first in range(0, len(chosen.images), self.batch_size):
@@ -119,9 +128,9 @@ class Case:
 
     def answers(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the class that is answered to each image (B,), and its probability (B,)."""
-        return answers(self.model, images, self.batch_size, self.output)
+        return predict_classes(self.model, images, self.batch_size, self.output)
 
-    def margins(self, part: Part, slack: float = 0.0) -> Tensor:
+    def margins(self, part: AttackBatch, slack: float = 0.0) -> Tensor:
         """Return by how much the best wrong logit (the target's) is above the right one (B,).
 
         Of that is taken off what may be a rounding error, `slack` times the largest logit.
@@ -130,7 +139,7 @@ class Case:
             found = self.logits(part.images)
             return self._best_margin(found, part.goals) - slack * found.abs().amax(dim=1)
 
-    def look(self, part: Part) -> tuple[Tensor, Tensor]:
+    def look(self, part: AttackBatch) -> tuple[Tensor, Tensor]:
         """Return the margins (B,), and the gradient of the loss that is to rise (B, n)."""
         asked = part.images.detach().clone().requires_grad_()
         answers = self.logits(asked)
@@ -156,7 +165,7 @@ class Case:
         return self.sign * (others.amax(dim=1) - answers.gather(1, goals[:, None])[:, 0])
 
 
-def logits(model: nn.Module, images: Tensor, output: Pick | None = None) -> Tensor:
+def logits(model: nn.Module, images: Tensor, output: OutputSelector | None = None) -> Tensor:
     """Return a model's answers (B, K); the images stay as they are also if it works in place.
 
     Of a network that ends in a softmax they are its logarithm.
@@ -164,15 +173,15 @@ def logits(model: nn.Module, images: Tensor, output: Pick | None = None) -> Tens
     Raises:
         ValueError: it puts out something else.
     """
-    found = picked(model(images.clone()), output)
+    found = select_output(model(images.clone()), output)
     if found.ndim != 2 or found.shape[1] < 2:
         problem = f"puts out {tuple(found.shape)}"
         raise ValueError(f"model: {problem}; accepted: logits (images, classes), 2 classes or more")
     return as_logits(found)
 
 
-def answers(
-    model: nn.Module, images: Tensor, batch_size: int, output: Pick | None = None
+def predict_classes(
+    model: nn.Module, images: Tensor, batch_size: int, output: OutputSelector | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the class of the largest logit of each image (B,), and its probability (B,)."""
     with torch.no_grad():
@@ -183,7 +192,7 @@ def answers(
     return torch.cat([best.indices for best in found]), torch.cat([best.values for best in found])
 
 
-def begin(
+def prepare(
     model: nn.Module,
     images: Images,
     labels: Classes,
@@ -191,8 +200,8 @@ def begin(
     norm: NormName,
     box: tuple[Bound, Bound],
     batch_size: int,
-    output: Pick | None,
-) -> Case:
+    output: OutputSelector | None,
+) -> AttackProblem:
     """Check what is given, and let the model answer the images as they are."""
     held = as_images(images, model)
     if batch_size < 1:
@@ -200,19 +209,19 @@ def begin(
     low, high = (
         _bound(value, held, name) for value, name in zip(box, ("low", "high"), strict=True)
     )
-    _demand_box(held, low, high)
+    _check_box(held, low, high)
     with torch.no_grad():
         num_classes = logits(model, held[:1], output).shape[1]
-    before, confidence = answers(model, held, batch_size, output)
-    right = _each_class(labels, before, num_classes, "labels")
-    wanted = None if target is None else _each_class(target, before, num_classes, "target")
-    return Case(
+    before, confidence = predict_classes(model, held, batch_size, output)
+    right = _class_per_image(labels, before, num_classes, "labels")
+    wanted = None if target is None else _class_per_image(target, before, num_classes, "target")
+    return AttackProblem(
         model, held, before if right is None else right, wanted, before, confidence,
         norm, find_norm(norm), low, high, batch_size, output,
     )  # fmt: skip
 
 
-def demand_size(epsilon: float, name: str = "epsilon") -> float:
+def check_epsilon(epsilon: float, name: str = "epsilon") -> float:
     """Return a size of perturbations that is finite and 0 or more."""
     if not 0 <= epsilon < np.inf:
         raise ValueError(f"{name}: {epsilon} is not accepted; accepted: a finite number, 0 or more")
@@ -220,21 +229,30 @@ def demand_size(epsilon: float, name: str = "epsilon") -> float:
 
 
 def ascend(
-    case: Case, part: Part, radius: Tensor, climb: Climb, rngs: Sequence[np.random.Generator]
-) -> Found:
+    case: AttackProblem,
+    part: AttackBatch,
+    radius: Tensor,
+    climb: PgdSettings,
+    rngs: Sequence[np.random.Generator],
+) -> BestAdversarial:
     """Climb from each image within its own radius (B, 1), once for each generator."""
     margins, slope = case.look(part)
     flat = (slope == 0).all(dim=1)
-    best = Found(part.images.clone(), margins, flat)
+    best = BestAdversarial(part.images.clone(), margins, flat)
     for run, rng in enumerate(rngs):
         chance = case.norm.within(slope, rng) * radius
         start = torch.where(flat[:, None], chance, 0.0) if run == 0 else chance
-        _climb_once(case, part, radius, climb, start, best)
+        _ascend_once(case, part, radius, climb, start, best)
     return best
 
 
-def _climb_once(
-    case: Case, part: Part, radius: Tensor, climb: Climb, start: Tensor, best: Found
+def _ascend_once(
+    case: AttackProblem,
+    part: AttackBatch,
+    radius: Tensor,
+    climb: PgdSettings,
+    start: Tensor,
+    best: BestAdversarial,
 ) -> None:
     """Climb from one start, and write into `best` what is better."""
     pace = radius * _REACH / climb.steps if climb.step_size is None else climb.step_size
@@ -259,7 +277,7 @@ def _climb_once(
         delta = case.norm.project(delta, radius[at], *walls)
 
 
-def _each_class(given: Classes, like: Tensor, num_classes: int, name: str) -> Tensor | None:
+def _class_per_image(given: Classes, like: Tensor, num_classes: int, name: str) -> Tensor | None:
     """Return a class for each image (N,), as a tensor beside `like`."""
     if given is None:
         return None
@@ -284,7 +302,7 @@ def _bound(given: Bound, images: Tensor, name: str) -> Tensor:
     return held
 
 
-def _demand_box(images: Tensor, low: Tensor, high: Tensor) -> None:
+def _check_box(images: Tensor, low: Tensor, high: Tensor) -> None:
     """Raise a ValueError unless images lie in their box, but for a rounding error."""
     if not (low < high).all():
         problem = f"{low.flatten().tolist()} is not below high {high.flatten().tolist()}"
@@ -296,7 +314,7 @@ def _demand_box(images: Tensor, low: Tensor, high: Tensor) -> None:
         raise ValueError(f"{problem}; accepted: images that are, or their own low and high")
 
 
-def eligible(before: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
+def attackable(before: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
     """Tell of each image whether there is something to change (B,).
 
     It is answered right, and not with the target already.

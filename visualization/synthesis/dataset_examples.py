@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import Images, as_record, batches, widened
-from visualization.synthesis.demands import l2, total_variation
-from visualization.synthesis.objective import Objective, Seen, watching
+from visualization.core.inputs import Images, as_record, at_least_float32, batches
+from visualization.synthesis.constraints import l2, total_variation
+from visualization.synthesis.objective import ForwardCache, Objective, caching_forward
 
 _INK, _EDGES = 0.25, 0.1  # of its advantage, what the best real image pays for the two
 
 
 @attrs.frozen(eq=False)
-class Real:
+class DatasetExamples:
     """The best of the images that were given to compare with, by N images that are to be found.
 
     Attributes:
@@ -35,15 +35,15 @@ class Real:
     places: NDArray[np.int64]
     images: Tensor
 
-    def repeated(self, num: int) -> "Real":
+    def repeated(self, num: int) -> "DatasetExamples":
         """Return the same for `num` images that all look for one thing."""
         at = np.zeros(num, int)
-        return Real(self.values[at], self.means[at], self.places[at], self.images[at])
+        return DatasetExamples(self.values[at], self.means[at], self.places[at], self.images[at])
 
 
-def best_real(
+def best_dataset_examples(
     model: nn.Module, objective: Objective, images: Images | Iterable[Any], batch_size: int
-) -> Real:
+) -> DatasetExamples:
     """Return the best of real images for each of the N that an objective tells apart.
 
     Raises:
@@ -52,23 +52,25 @@ def best_real(
     if objective.coupled:
         problem = f"{objective.names[0]!r} compares images with each other"
         raise ValueError(f"reference: {problem}; accepted: objectives of single images")
-    parts: list[_Part] = []
+    parts: list[_Best] = []
     count = 0
-    with torch.no_grad(), watching(model, objective.layers) as look:
-        for batch in map(widened, batches(images, model, batch_size)):
+    with torch.no_grad(), caching_forward(model, objective.layers) as look:
+        for batch in map(at_least_float32, batches(images, model, batch_size)):
             read = _read(objective, look(batch, batch.new_zeros(len(batch)).long()))
             values, at = read.max(dim=1)
-            part = _Part(values, read.sum(dim=1), at + count, batch[at])
+            part = _Best(values, read.sum(dim=1), at + count, batch[at])
             parts = [_merged(parts[0], part) if parts else part]
             count += len(batch)
     if not parts:
         raise ValueError("reference: there are no images; accepted: one or more")
     best = parts[0]
     values, means = best.values.double().cpu(), best.sums.double().cpu() / count
-    return Real(values.numpy(), means.numpy(), best.places.cpu().numpy(), as_record(best.images))
+    return DatasetExamples(
+        values.numpy(), means.numpy(), best.places.cpu().numpy(), as_record(best.images)
+    )
 
 
-class _Part(NamedTuple):
+class _Best(NamedTuple):
     """Of some images the best values (N,), with numbers and images, and sums over all."""
 
     values: Tensor
@@ -77,15 +79,15 @@ class _Part(NamedTuple):
     images: Tensor
 
 
-def _read(objective: Objective, seen: Seen) -> Tensor:
+def _read(objective: Objective, seen: ForwardCache) -> Tensor:
     """Return what each of N images that an objective tells apart reads of n others (N, n)."""
     rows = (torch.full_like(seen.rows, number) for number in range(len(objective.names)))
     return torch.stack([objective.read(attrs.evolve(seen, rows=row)) for row in rows])
 
 
-def _merged(first: _Part, second: _Part) -> _Part:
+def _merged(first: _Best, second: _Best) -> _Best:
     better = second.values > first.values  # so that of equals the first stays
-    return _Part(
+    return _Best(
         torch.where(better, second.values, first.values),
         first.sums + second.sums,
         torch.where(better, second.places, first.places),
@@ -93,7 +95,7 @@ def _merged(first: _Part, second: _Part) -> _Part:
     )
 
 
-def tamed(objective: Objective, real: Real, strength: float) -> Objective:
+def with_matched_priors(objective: Objective, real: DatasetExamples, strength: float) -> Objective:
     """Add priors on ink and edges, as heavy as to weigh on real images a given share.
 
     They are l2 around paper, the median pixel, and total variation. The best real images have more
@@ -106,7 +108,7 @@ def tamed(objective: Objective, real: Real, strength: float) -> Objective:
         strength: multiplies both shares.
     """
     paper = float(real.images.median())
-    seen = Seen(real.images, {}, torch.zeros(len(real.images), dtype=torch.long))
+    seen = ForwardCache(real.images, {}, torch.zeros(len(real.images), dtype=torch.long))
     advantage = torch.as_tensor(real.values - real.means)
     priors, weights = [], []
     for share, prior in ((_INK, l2(paper)), (_EDGES, total_variation())):
@@ -114,7 +116,7 @@ def tamed(objective: Objective, real: Real, strength: float) -> Objective:
         priors.append(prior)
         weights.append(strength * share * advantage / cost if cost > 0 else 0 * advantage)
 
-    def weighed(seen: Seen) -> Tensor:
+    def weighed(seen: ForwardCache) -> Tensor:
         terms = zip(priors, weights, strict=True)
         added = sum(seen.own(weight, seen.images) * prior.prior(seen) for prior, weight in terms)
         return objective.prior(seen) + added
