@@ -37,12 +37,12 @@ class Attack:
         adversarial: as they are now.
         labels: the right answers (B,), or the model's own.
         target: the answers wanted (B,); None: any but the label.
-        before: the model's answers to the images (B,).
-        after: to the adversarial images (B,).
-        confidence_before: probability of those answers, by a softmax (B,).
-        confidence_after: the same after.
+        prediction: the model's answers to the images (B,).
+        adversarial_prediction: to the adversarial images (B,).
+        confidence: probability of those answers, by a softmax (B,).
+        adversarial_confidence: the same after.
         size: of the perturbations, in the norm (B,).
-        flat: whether the gradient at the image is exactly 0 (B,): there it shows no way.
+        zero_gradient: whether the gradient at the image is exactly 0 (B,): there it shows no way.
         low: the least value of a pixel (C or 1, 1, 1).
         high: the largest.
         classes: their names; empty: their numbers.
@@ -55,41 +55,45 @@ class Attack:
     adversarial: Tensor
     labels: Tensor
     target: Tensor | None
-    before: Tensor
-    after: Tensor
-    confidence_before: Tensor
-    confidence_after: Tensor
+    prediction: Tensor
+    adversarial_prediction: Tensor
+    confidence: Tensor
+    adversarial_confidence: Tensor
     size: Tensor
-    flat: Tensor
+    zero_gradient: Tensor
     low: Tensor
     high: Tensor
     classes: tuple[str, ...]
 
     @property
-    def eligible(self) -> Tensor:
+    def attackable(self) -> Tensor:
         """Whether there was something to change: answered right, and not with the target (B,)."""
-        return attackable(self.before, self.labels, self.target)
+        return attackable(self.prediction, self.labels, self.target)
 
     @property
     def success(self) -> Tensor:
         """Whether an eligible image is now answered wrongly, or with the target (B,)."""
-        changed = self.after != self.labels if self.target is None else self.after == self.target
-        return self.eligible & changed
+        changed = (
+            self.adversarial_prediction != self.labels
+            if self.target is None
+            else self.adversarial_prediction == self.target
+        )
+        return self.attackable & changed
 
     @property
     def success_rate(self) -> float:
         """Share of the eligible images; NaN if there is none."""
-        return float(self.success.sum()) / num if (num := int(self.eligible.sum())) else np.nan
+        return float(self.success.sum()) / num if (num := int(self.attackable.sum())) else np.nan
 
     @property
-    def accuracy_before(self) -> float:
+    def clean_accuracy(self) -> float:
         """Share of the images that were answered with their labels."""
-        return float((self.before == self.labels).double().mean())
+        return float((self.prediction == self.labels).double().mean())
 
     @property
-    def accuracy_after(self) -> float:
+    def adversarial_accuracy(self) -> float:
         """Share of the adversarial images that are."""
-        return float((self.after == self.labels).double().mean())
+        return float((self.adversarial_prediction == self.labels).double().mean())
 
 
 def fgsm(
@@ -134,9 +138,9 @@ def fgsm(
         case = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
         radius = check_epsilon(epsilon)
         adversarial, flat = [], []
-        for part in case.parts():
-            _, slope = case.look(part)
-            walls = case.walls(part.images)
+        for part in case.batches():
+            _, slope = case.margins_and_gradient(part)
+            walls = case.box_bounds(part.images)
             step = radius * case.norm.steepest(slope)
             delta = case.norm.project(step, part.radii(radius), *walls)
             adversarial.append(case.moved(part.images, delta))
@@ -195,10 +199,10 @@ def pgd(
         case = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
         radius, rngs = check_epsilon(epsilon), climb.generators()
         adversarial, flat = [], []
-        for part in case.parts():
+        for part in case.batches():
             found = ascend(case, part, part.radii(radius), climb, rngs)
             adversarial.append(found.images)
-            flat.append(found.flat)
+            flat.append(found.zero_gradient)
         return _as_attack(case, "PGD", radius, torch.cat(adversarial), torch.cat(flat), classes)
 
 
@@ -215,7 +219,7 @@ def _as_attack(
     target = None if case.target is None else as_record(case.target)
     return Attack(
         method, case.norm_name, epsilon, as_record(case.images), as_record(adversarial),
-        as_record(case.labels), target, as_record(case.before), as_record(after),
+        as_record(case.labels), target, as_record(case.prediction), as_record(after),
         as_record(case.confidence), as_record(confidence), as_record(size), as_record(flat),
         as_record(case.low), as_record(case.high), tuple(classes),
     )  # fmt: skip

@@ -59,8 +59,8 @@ def _strip(
 
 def _answered(record: Attack | MinimalPerturbation, at: int, when: str) -> str:
     answer, confidence = {
-        "before": (record.before, record.confidence_before),
-        "after": (record.after, record.confidence_after),
+        "before": (record.prediction, record.confidence),
+        "after": (record.adversarial_prediction, record.adversarial_confidence),
     }[when]
     name, percent = _named(answer[at], record.classes), f"({100 * float(confidence[at]):.0f} %)"
     is_long = max(map(len, record.classes), default=0) > _SHORT
@@ -70,7 +70,7 @@ def _answered(record: Attack | MinimalPerturbation, at: int, when: str) -> str:
 def _verdict(record: Attack | MinimalPerturbation, at: int) -> str:
     """Return red for an answer that was changed as wanted, green for one that was not."""
     wanted = record.labels if record.target is None else record.target
-    is_it = bool(record.after[at] == wanted[at])
+    is_it = bool(record.adversarial_prediction[at] == wanted[at])
     return BAD if is_it == (record.target is not None) else GOOD
 
 
@@ -88,7 +88,7 @@ def _change(axes: Axes, change: NDArray[np.float32], size: float) -> None:
 
 @draw.register
 def _(record: Attack) -> Figure:
-    chosen = np.flatnonzero(record.eligible.numpy())[:_IMAGES_SHOWN]
+    chosen = np.flatnonzero(record.attackable.numpy())[:_IMAGES_SHOWN]
     chosen = chosen if len(chosen) else np.arange(len(record.images))[:_IMAGES_SHOWN]
     figure = Figure(figsize=(1.0 + 1.05 * len(chosen), 4.5), layout="constrained")
     below = ["" if record.target is None else f"wanted: {_named(record.target[at], record.classes)}"
@@ -99,7 +99,7 @@ def _(record: Attack) -> Figure:
 
 
 def _summary(record: Attack) -> list[str]:
-    eligible, success = int(record.eligible.sum()), int(record.success.sum())
+    eligible, success = int(record.attackable.sum()), int(record.success.sum())
     aim = "changed" if record.target is None else "made the wanted one"
     norm = NORMS[record.norm].title
     found = [
@@ -117,8 +117,10 @@ def _excluded(record: Attack | MinimalPerturbation) -> str:
 
 @text.register
 def _(record: Attack) -> str:
-    accuracy = f"accuracy {record.accuracy_before:.1%} before, {record.accuracy_after:.1%} after"
-    flat = int(record.flat.sum())
+    accuracy = (
+        f"accuracy {record.clean_accuracy:.1%} before, {record.adversarial_accuracy:.1%} after"
+    )
+    flat = int(record.zero_gradient.sum())
     vanished = [f"{flat} images have a gradient of exactly 0"] if flat else []
     return "\n".join([*_summary(record), accuracy, *vanished])
 
@@ -134,7 +136,7 @@ def _(record: Attack) -> str:
 
 @draw.register
 def _(record: MinimalPerturbation) -> Figure:
-    eligible = np.flatnonzero((record.eligible & record.radius.isfinite()).numpy())
+    eligible = np.flatnonzero((record.attackable & record.radius.isfinite()).numpy())
     order = eligible[np.argsort(record.radius[eligible].numpy(), kind="stable")]
     places = np.linspace(0, len(order) - 1, min(_IMAGES_SHOWN, len(order))).astype(int)
     figure = Figure(figsize=(1.0 + 1.05 * max(5, len(places)), 6.9), layout="constrained")
@@ -151,7 +153,7 @@ def _(record: MinimalPerturbation) -> Figure:
 
 
 def _still_right(axes: Axes, record: MinimalPerturbation) -> None:
-    radius = np.sort(record.radius[record.eligible].double().numpy())
+    radius = np.sort(record.radius[record.attackable].double().numpy())
     shares = 100 * (1 - np.arange(len(radius) + 1) / max(len(radius), 1))
     ends = np.concatenate([[0.0], radius])
     finite = np.isfinite(ends)
@@ -171,7 +173,7 @@ def _still_right(axes: Axes, record: MinimalPerturbation) -> None:
 
 @text.register
 def _(record: MinimalPerturbation) -> str:
-    radius = record.radius[record.eligible].double()
+    radius = record.radius[record.attackable].double()
     norm = NORMS[record.norm].title
     if not len(radius):
         return "no image had an answer that was to be changed"

@@ -56,13 +56,15 @@ class AttackBatch(NamedTuple):
     """Some of the images, with the class that each is to be moved from or towards."""
 
     images: Tensor  # (B, C, H, W)
-    goals: Tensor  # (B,)
-    rivals: Tensor | None = None  # (B,): the other classes that count alone; None: all the others
+    reference_classes: Tensor  # (B,)
+    competitors: Tensor | None = (
+        None  # (B,): the other classes that count alone; None: all the others
+    )
 
     def take(self, which: Tensor | slice) -> "AttackBatch":
         """Return those that a mask, a list of numbers or a slice chooses."""
-        rivals = None if self.rivals is None else self.rivals[which]
-        return AttackBatch(self.images[which], self.goals[which], rivals)
+        rivals = None if self.competitors is None else self.competitors[which]
+        return AttackBatch(self.images[which], self.reference_classes[which], rivals)
 
     def radii(self, radius: float) -> Tensor:
         """Return the same radius for each image (B, 1)."""
@@ -74,7 +76,7 @@ class BestAdversarial(NamedTuple):
 
     images: Tensor  # (B, C, H, W)
     margins: Tensor  # (B,)
-    flat: Tensor  # (B,): whether the gradient at the image itself is exactly 0
+    zero_gradient: Tensor  # (B,): whether the gradient at the image itself is exactly 0
 
     def keep(self, at: Tensor, images: Tensor, margins: Tensor) -> None:
         """Put what is better in the place of what is there."""
@@ -91,7 +93,7 @@ class AttackProblem:
     images: Tensor  # (N, C, H, W)
     labels: Tensor  # (N,)
     target: Tensor | None  # (N,)
-    before: Tensor  # (N,)
+    prediction: Tensor  # (N,)
     confidence: Tensor  # (N,)
     norm_name: NormName
     norm: Norm
@@ -107,13 +109,13 @@ class AttackProblem:
         """All images, with the labels to leave or the targets to reach."""
         return AttackBatch(self.images, self.labels if self.target is None else self.target)
 
-    def parts(self, which: Tensor | None = None) -> Iterator[AttackBatch]:
+    def batches(self, which: Tensor | None = None) -> Iterator[AttackBatch]:
         """Yield the images, or those that a mask chooses, in batches."""
         chosen = self.everything if which is None else self.everything.take(which)
         for first in range(0, len(chosen.images), self.batch_size):
             yield chosen.take(slice(first, first + self.batch_size))
 
-    def walls(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def box_bounds(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return how far each pixel may go down (≤ 0) and up (B, n)."""
         down, up = self.low - images, self.high - images
         return down.clamp(max=0).flatten(1), up.clamp(min=0).flatten(1)
@@ -137,22 +139,26 @@ class AttackProblem:
         """
         with torch.no_grad():
             found = self.logits(part.images)
-            return self._best_margin(found, part.goals) - slack * found.abs().amax(dim=1)
+            return self._best_margin(found, part.reference_classes) - slack * found.abs().amax(
+                dim=1
+            )
 
-    def look(self, part: AttackBatch) -> tuple[Tensor, Tensor]:
+    def margins_and_gradient(self, part: AttackBatch) -> tuple[Tensor, Tensor]:
         """Return the margins (B,), and the gradient of the loss that is to rise (B, n)."""
         asked = part.images.detach().clone().requires_grad_()
         answers = self.logits(asked)
-        if part.rivals is None:
-            rivals = answers.scatter(1, part.goals[:, None], -torch.inf).logsumexp(dim=1)
+        if part.competitors is None:
+            rivals = answers.scatter(1, part.reference_classes[:, None], -torch.inf).logsumexp(
+                dim=1
+            )
         else:
-            rivals = answers.gather(1, part.rivals[:, None])[:, 0]
-        loss = self.sign * (rivals - answers.gather(1, part.goals[:, None])[:, 0])
+            rivals = answers.gather(1, part.competitors[:, None])[:, 0]
+        loss = self.sign * (rivals - answers.gather(1, part.reference_classes[:, None])[:, 0])
         gradient = torch.zeros_like(asked)
         if loss.requires_grad:  # not so where the answer does not depend on the image
             held = torch.autograd.grad(loss.sum(), asked, allow_unused=True)[0]
             gradient = gradient if held is None else held
-        margins = self._best_margin(answers.detach(), part.goals)
+        margins = self._best_margin(answers.detach(), part.reference_classes)
         return margins, gradient.flatten(1).nan_to_num()
 
     @property
@@ -236,7 +242,7 @@ def ascend(
     rngs: Sequence[np.random.Generator],
 ) -> BestAdversarial:
     """Climb from each image within its own radius (B, 1), once for each generator."""
-    margins, slope = case.look(part)
+    margins, slope = case.margins_and_gradient(part)
     flat = (slope == 0).all(dim=1)
     best = BestAdversarial(part.images.clone(), margins, flat)
     for run, rng in enumerate(rngs):
@@ -258,7 +264,7 @@ def _ascend_once(
     pace = radius * _REACH / climb.steps if climb.step_size is None else climb.step_size
     pace = torch.as_tensor(pace).to(radius).expand_as(radius)
     at = torch.arange(len(radius), device=radius.device)
-    delta = case.norm.project(start, radius, *case.walls(part.images))
+    delta = case.norm.project(start, radius, *case.box_bounds(part.images))
     for step in range(climb.steps + 1):
         if climb.until_found:
             left = best.margins[at] <= 0
@@ -266,12 +272,12 @@ def _ascend_once(
         if not len(at):
             return
         now = part.take(at)
-        walls = case.walls(now.images)
+        walls = case.box_bounds(now.images)
         now = now._replace(images=case.moved(now.images, delta))
         if step == climb.steps:
             best.keep(at, now.images, case.margins(now))
             return
-        margins, slope = case.look(now)
+        margins, slope = case.margins_and_gradient(now)
         best.keep(at, now.images, margins)
         delta = delta + pace[at] * case.norm.steepest(slope)
         delta = case.norm.project(delta, radius[at], *walls)

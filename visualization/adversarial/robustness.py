@@ -43,10 +43,10 @@ class MinimalPerturbation:
         adversarial: changed as little as was found necessary; as they were where nothing was found.
         labels: the right answers (N,), or the model's own.
         target: the answers wanted (N,); None: any but the label.
-        before: the model's answers (N,).
-        after: to the changed images (N,).
-        confidence_before: probability of those answers (N,).
-        confidence_after: the same after.
+        prediction: the model's answers (N,).
+        adversarial_prediction: to the changed images (N,).
+        confidence: probability of those answers (N,).
+        adversarial_confidence: the same after.
         radius: size of the change (N,), an upper bound of the smallest one: 0 for an image whose
             answer was already so, inf where none was found.
         largest: the largest that was tried (N,).
@@ -60,10 +60,10 @@ class MinimalPerturbation:
     adversarial: Tensor
     labels: Tensor
     target: Tensor | None
-    before: Tensor
-    after: Tensor
-    confidence_before: Tensor
-    confidence_after: Tensor
+    prediction: Tensor
+    adversarial_prediction: Tensor
+    confidence: Tensor
+    adversarial_confidence: Tensor
     radius: Tensor
     largest: Tensor
     low: Tensor
@@ -71,14 +71,14 @@ class MinimalPerturbation:
     classes: tuple[str, ...]
 
     @property
-    def eligible(self) -> Tensor:
+    def attackable(self) -> Tensor:
         """Whether there was something to change (N,); see `Attack.eligible`."""
-        return attackable(self.before, self.labels, self.target)
+        return attackable(self.prediction, self.labels, self.target)
 
     @property
     def median(self) -> float:
         """The median radius of the eligible images; NaN if there is none."""
-        held = self.radius[self.eligible].double()
+        held = self.radius[self.attackable].double()
         return float(np.median(held.numpy())) if len(held) else np.nan
 
 
@@ -138,7 +138,7 @@ def minimal_perturbation(
     with inspection_mode(model):
         case = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
         rngs = climb.generators()
-        searches = [_search(case, part, most, rounds, climb, rngs) for part in case.parts()]
+        searches = [_search(case, part, most, rounds, climb, rngs) for part in case.batches()]
         found = [torch.cat(parts) for parts in zip(*searches, strict=True)]
         return _as_minimal_perturbation(case, found, tuple(classes))
 
@@ -150,7 +150,7 @@ def _as_minimal_perturbation(
     after, confidence = case.answers(adversarial)
     return MinimalPerturbation(
         case.norm_name, as_record(case.images), as_record(adversarial), as_record(case.labels),
-        None if case.target is None else as_record(case.target), as_record(case.before),
+        None if case.target is None else as_record(case.target), as_record(case.prediction),
         as_record(after), as_record(case.confidence), as_record(confidence), as_record(radius),
         as_record(largest), as_record(case.low), as_record(case.high), classes,
     )  # fmt: skip
@@ -165,7 +165,7 @@ def _search(
     rngs: Sequence[np.random.Generator],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the nearest changed images, their radii (B,), and the largest radii tried (B,)."""
-    down, up = case.walls(part.images)
+    down, up = case.box_bounds(part.images)
     limit = case.norm.size(torch.maximum(-down, up)).clamp(max=most)
     margins = case.margins(part)
     first, rivals = _nearest_class(case, part)
@@ -183,7 +183,7 @@ def _search(
         best = ascend(case, now, radius[at], climb, rngs)
         missed = (best.margins <= 0).nonzero()[:, 0]
         if rivals is not None and len(missed):
-            aimed = now.take(missed)._replace(rivals=rivals[at[missed]])
+            aimed = now.take(missed)._replace(competitors=rivals[at[missed]])
             more = ascend(case, aimed, radius[at[missed]], climb, rngs)
             best.keep(missed, more.images, more.margins)
         found, works = _shrink(case, now, best.images)
@@ -203,16 +203,16 @@ def _nearest_class(case: AttackProblem, part: AttackBatch) -> tuple[Tensor, Tens
     inf where gradients are 0. With a target there is no choice of a class.
     """
     if case.target is not None:
-        margins, slope = case.look(part)
+        margins, slope = case.margins_and_gradient(part)
         return margins.abs()[:, None] / case.norm.dual(slope), None
     with torch.no_grad():
         answers = case.logits(part.images)
-    others = answers.scatter(1, part.goals[:, None], -torch.inf)
+    others = answers.scatter(1, part.reference_classes[:, None], -torch.inf)
     order = others.argsort(dim=1, descending=True)[:, : min(_RIVALS, answers.shape[1] - 1)]
-    own = answers.gather(1, part.goals[:, None])
+    own = answers.gather(1, part.reference_classes[:, None])
     ways = []
     for rivals in order.T:
-        _, slope = case.look(part._replace(rivals=rivals))
+        _, slope = case.margins_and_gradient(part._replace(competitors=rivals))
         gap = (answers.gather(1, rivals[:, None]) - own).abs()
         ways.append(gap / case.norm.dual(slope))
     distances = torch.cat(ways, dim=1).nan_to_num(nan=torch.inf)
@@ -305,7 +305,7 @@ def robustness_curve(
         raise ValueError("epsilons: none are given; accepted: one size or more")
     with inspection_mode(model):
         case = prepare(model, images, labels, None, norm, (low, high), batch_size, output)
-        right = case.before == case.labels
+        right = case.prediction == case.labels
         clean, accuracy, noise = _share(right), [], []
         for size in sizes:
             noise.append(_accuracy_in_noise(case, size, seed))
@@ -322,17 +322,17 @@ def robustness_curve(
 def _still_correct(case: AttackProblem, which: Tensor, size: float, climb: PgdSettings) -> Tensor:
     """Return whether each image that a mask chooses is still answered with its label."""
     rngs = climb.generators()
-    found = [ascend(case, part, part.radii(size), climb, rngs) for part in case.parts(which)]
+    found = [ascend(case, part, part.radii(size), climb, rngs) for part in case.batches(which)]
     return torch.cat([each.margins <= 0 for each in found]) if found else which[which]
 
 
 def _accuracy_in_noise(case: AttackProblem, size: float, seed: int) -> float:
     rng = np.random.default_rng([seed, 1])
     right = []
-    for part in case.parts():
+    for part in case.batches():
         flat = part.images.flatten(1)
         drawn = case.norm.outermost(flat, rng)
-        delta = case.norm.project(size * drawn, part.radii(size), *case.walls(part.images))
+        delta = case.norm.project(size * drawn, part.radii(size), *case.box_bounds(part.images))
         noisy = part._replace(images=case.moved(part.images, delta))
         right.append(case.margins(noisy) <= 0)
     return _share(torch.cat(right))

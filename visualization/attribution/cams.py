@@ -80,13 +80,13 @@ def last_feature_map(
     """
     with inspection_mode(model):
         held = as_images(images, model)
-        ask = resolve_target(
+        target_score = resolve_target(
             model, held, target, optional_layer_name(model, of, "of"), None, graph=True
         )
-        return _last_feature_map(ask, held)
+        return _last_feature_map(target_score, held)
 
 
-def _last_feature_map(ask: TargetScore, images: Tensor) -> str:
+def _last_feature_map(target_score: TargetScore, images: Tensor) -> str:
     """Return what `last_feature_map` does of a score."""
     calls: list[str] = []
     maps: dict[str, Tensor] = {}  # by name and number of the call, as they end
@@ -102,13 +102,13 @@ def _last_feature_map(ask: TargetScore, images: Tensor) -> str:
 
         return take
 
-    own = ask.layer.partition("@")[0] if ask.layer else None
-    names = [name for name, _ in ask.model.named_modules() if name]
+    own = target_score.layer.partition("@")[0] if target_score.layer else None
+    names = [name for name, _ in target_score.model.named_modules() if name]
     before = [name for name in names if not own or not f"{name}.".startswith(f"{own}.")]
-    with intercept_maps(ask.model, {name: note(name) for name in before}):
-        scores = ask.part(slice(1))(images[:1].clone().requires_grad_(), torch.tensor([0]))
+    with intercept_maps(target_score.model, {name: note(name) for name in before}):
+        scores = target_score[:1](images[:1].clone().requires_grad_(), torch.tensor([0]))
     if not maps:
-        kind = type(ask.model).__name__
+        kind = type(target_score.model).__name__
         raise NothingToShow(f"layer: no layer of the {kind} puts out feature maps (B, C, h, w)")
     last = last_dependency(scores, maps)
     name = last.rpartition("@")[0]
@@ -207,17 +207,17 @@ def _cam(
     positive, upsample = how
     with inspection_mode(model):
         held = as_images(images, model)
-        ask = resolve_target(
+        target_score = resolve_target(
             model, held, target, optional_layer_name(model, layers[1], "of"), batch_size, graph=True
         )
-        layer = optional_layer_name(model, layers[0]) or _last_feature_map(ask, held)
+        layer = optional_layer_name(model, layers[0]) or _last_feature_map(target_score, held)
         parts = []
-        for span in batch_slices(len(held), ask.batch_size):
+        for span in batch_slices(len(held), target_score.batch_size):
             try:
-                maps, gradients = _maps_and_gradients(ask.part(span), held[span], layer)
+                maps, gradients = _maps_and_gradients(target_score[span], held[span], layer)
             except CheckpointError:  # a checkpoint around the layer begins its graph at the images
                 asking = held[span].requires_grad_()
-                maps, gradients = _maps_and_gradients(ask.part(span), asking, layer)
+                maps, gradients = _maps_and_gradients(target_score[span], asking, layer)
             parts.append((weights(maps, gradients)[:, :, None, None] * maps).sum(dim=1))
         cams = torch.cat(parts)
         cams = cams.clamp(min=0) if positive else cams
@@ -227,15 +227,19 @@ def _cam(
         return F.interpolate(cams[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def _maps_and_gradients(ask: TargetScore, images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+def _maps_and_gradients(
+    target_score: TargetScore, images: Tensor, layer: str
+) -> tuple[Tensor, Tensor]:
     """Return what a layer puts out and the score's gradient with respect to it (B, C, h, w).
 
     The graph begins at the maps, and goes on from a copy, which may be changed in place.
     """
     found: list[Tensor] = []
-    chosen = numbered_call(ask.model, layer)
-    if ask.layer and chosen == numbered_call(ask.model, ask.layer):
-        raise ValueError(f"of: {ask.layer!r} is the layer itself; accepted: a layer after it")
+    chosen = numbered_call(target_score.model, layer)
+    if target_score.layer and chosen == numbered_call(target_score.model, target_score.layer):
+        raise ValueError(
+            f"of: {target_score.layer!r} is the layer itself; accepted: a layer after it"
+        )
 
     def begin(output: Any) -> Tensor:
         maps = check_tensor(output, repr(layer)).detach()
@@ -245,9 +249,9 @@ def _maps_and_gradients(ask: TargetScore, images: Tensor, layer: str) -> tuple[T
         found.append(maps.requires_grad_())
         return maps.clone()
 
-    with intercept_maps(ask.model, {chosen: begin}):
-        scores = ask(images)
-    if not found and ask.layer:  # the pass went no further than to that one
+    with intercept_maps(target_score.model, {chosen: begin}):
+        scores = target_score(images)
+    if not found and target_score.layer:  # the pass went no further than to that one
         raise no_gradient_error(repr(layer))
     if not found:
         raise ValueError(f"layer: {layer!r} was not called while the model ran")

@@ -105,18 +105,20 @@ def faithfulness(
         size = (len(held), held.shape[2] * held.shape[3])
         shuffled = np.broadcast_to(np.arange(size[1]), (num_random, *size))
         orders[RANDOM] = [torch.as_tensor(ranks) for ranks in rng.permuted(shuffled, axis=-1)]
-        ask = resolve_target(model, held, target, layer, batch_size)
+        target_score = resolve_target(model, held, target, layer, batch_size)
         usual = layer is None and not callable(target)
-        ask = attrs.evolve(ask, probability=usual if probability is None else probability)
+        target_score = attrs.evolve(
+            target_score, probability=usual if probability is None else probability
+        )
         counts = torch.linspace(0, size[1], num_steps + 1, dtype=torch.float64).round().long()
         blank = replacement(held, deletion_fill, model, "deletion_fill")
         start = replacement(held, insertion_fill, model, "insertion_fill")
         both = [
-            {name: _curves(ask, *way, ranks, counts) for name, ranks in orders.items()}
+            {name: _curves(target_score, *way, ranks, counts) for name, ranks in orders.items()}
             for way in ((held, blank), (start, held))
         ]
     fills = (_words(deletion_fill), _words(insertion_fill))
-    quantity = "probability" if ask.probability else "score"
+    quantity = "probability" if target_score.probability else "score"
     return Faithfulness(counts.numpy() / size[1], both[0], both[1], quantity, fills)
 
 
@@ -137,18 +139,18 @@ def _ranks(
 
 
 def _curves(
-    ask: TargetScore, before: Tensor, after: Tensor, orders: list[Tensor], counts: Tensor
+    target_score: TargetScore, before: Tensor, after: Tensor, orders: list[Tensor], counts: Tensor
 ) -> NDArray[np.float64]:
     """Return the scores (B, S + 1) while pixels become those of `after`: a mean over orders."""
     ranks = torch.stack(orders).to(before.device)
     steps = counts.to(before.device)
     shape = (len(ranks), len(before), len(steps))
     parts = []
-    for span in batch_slices(ranks.shape[0] * len(before) * len(steps), ask.batch_size):
+    for span in batch_slices(ranks.shape[0] * len(before) * len(steps), target_score.batch_size):
         at = torch.arange(span.start, span.stop, device=before.device)
         order, number, step = unravel_index(at, shape)
         changed = (ranks[order, number] < steps[step, None]).view(-1, 1, *before.shape[2:])
-        parts.append(ask(torch.where(changed, after[number], before[number]), number))
+        parts.append(target_score(torch.where(changed, after[number], before[number]), number))
     return np.asarray(as_array(torch.cat(parts).view(shape)).mean(axis=0))
 
 

@@ -41,12 +41,14 @@ def bind_target_layer(method: Method, layer: NamedLayer | None) -> Method:
 
 
 def _gradients(
-    ask: TargetScore, images: Tensor, rows: Tensor | None = None, rule: str | None = None
+    target_score: TargetScore, images: Tensor, rows: Tensor | None = None, rule: str | None = None
 ) -> Tensor:
     """Return the gradient of each variant's own score (R, C, H, W), plain or by a rule."""
     at = images.detach().clone().requires_grad_()
     with relu_rule(rule) if rule else contextlib.nullcontext():
-        return score_gradient(ask(at, rows), at, "images")  # what is checkpointed runs again
+        return score_gradient(
+            target_score(at, rows), at, "images"
+        )  # what is checkpointed runs again
 
 
 def _by_rule(
@@ -55,9 +57,9 @@ def _by_rule(
 ) -> Tensor:  # fmt: skip
     with inspection_mode(model):
         held = as_images(images, model)
-        ask = resolve_target(model, held, target, layer, batch_size, graph=True)
-        every = batch_slices(len(held), ask.batch_size)
-        return torch.cat([_gradients(ask.part(span), held[span], rule=rule) for span in every])
+        target_score = resolve_target(model, held, target, layer, batch_size, graph=True)
+        every = batch_slices(len(held), target_score.batch_size)
+        return torch.cat([_gradients(target_score[span], held[span], rule=rule) for span in every])
 
 
 def saliency(
@@ -200,17 +202,17 @@ def integrated_gradients(
     places, shares = np.polynomial.legendre.leggauss(num_steps)
     with inspection_mode(model):
         held = as_images(images, model)
-        ask = resolve_target(model, held, target, layer, batch_size, graph=True)
+        target_score = resolve_target(model, held, target, layer, batch_size, graph=True)
         way = held - replacement(held, baseline, model, "baseline")
         # Nodes lie in [-1, 1]: `left` is what of the way is left to go, of the whole of it.
         left = torch.as_tensor((1 - places) / 2).to(held)
         weights = torch.as_tensor(shares / 2).to(held)
         total = torch.zeros_like(held)
-        for span in batch_slices(len(held) * num_steps, ask.batch_size):
+        for span in batch_slices(len(held) * num_steps, target_score.batch_size):
             number = torch.arange(span.start, span.stop, device=held.device)
             rows, nodes = number // num_steps, number % num_steps
             points = held[rows] - left[nodes, None, None, None] * way[rows]
-            found = _gradients(ask, points, rows)
+            found = _gradients(target_score, points, rows)
             total.index_add_(0, rows, weights[nodes, None, None, None] * found)
         return total * way
 
@@ -248,9 +250,9 @@ def completeness_gap(
         if len(attributions) != len(held):
             problem = f"are of {len(attributions)} images"
             raise ValueError(f"attributions: {problem}; accepted: of the {len(held)} given")
-        ask = resolve_target(model, held, target, layer, batch_size, graph=True)
+        target_score = resolve_target(model, held, target, layer, batch_size, graph=True)
         other = replacement(held, baseline, model, "baseline")
-        gains = ask.each(held) - ask.each(other)
+        gains = target_score.on_images(held) - target_score.on_images(other)
         return as_tensor(attributions, "attributions").to(gains).flatten(1).sum(dim=1) - gains
 
 
@@ -294,17 +296,17 @@ def smooth_grad(
     explain = bind_target_layer(method, layer)
     with inspection_mode(model):
         held = as_images(images, model)
-        ask = resolve_target(model, held, target, layer, batch_size, graph=True)
+        target_score = resolve_target(model, held, target, layer, batch_size, graph=True)
         scale = noise * (held.amax((1, 2, 3)) - held.amin((1, 2, 3)))[:, None, None, None, None]
         totals: list[Tensor] = []
-        for samples in batch_slices(num_samples, ask.batch_size):
+        for samples in batch_slices(num_samples, target_score.batch_size):
             num = samples.stop - samples.start
             draws = torch.as_tensor(rng.standard_normal((num, *held.shape[1:]))).to(held)
             parts = []
-            for span in batch_slices(len(held), max(1, ask.batch_size // num)):
+            for span in batch_slices(len(held), max(1, target_score.batch_size // num)):
                 noisy = (held[span, None] + scale[span] * draws).flatten(0, 1)
                 rows = torch.arange(span.start, span.stop).repeat_interleave(num)
-                maps = explain(model, noisy, ask.of(rows))
+                maps = explain(model, noisy, target_score.target_of(rows))
                 parts.append(maps.reshape(-1, num, *maps.shape[1:]).sum(dim=1))
             totals.append(torch.cat(parts))
         return torch.stack(totals).sum(dim=0) / num_samples

@@ -136,31 +136,31 @@ def occlusion_map(
         windows = size_pair(window, "window", sides, _WINDOW)
         strides = size_pair(stride, "stride", windows)
         rows, columns = (_covers(*each, held) for each in zip(sides, windows, strides, strict=True))
-        ask = resolve_target(model, held, target, layer, batch_size)
+        target_score = resolve_target(model, held, target, layer, batch_size)
         other = replacement(held, fill, model)
-        drops = _drops(ask, held, other, (rows, columns), within).to(held)
+        drops = _drops(target_score, held, other, (rows, columns), within).to(held)
         total = torch.einsum("bij,ih,jw->bhw", drops, rows, columns)
         return total / torch.outer(rows.sum(dim=0), columns.sum(dim=0))
 
 
 def _drops(
-    ask: TargetScore, images: Tensor, other: Tensor, covers: tuple[Tensor, Tensor],
+    target_score: TargetScore, images: Tensor, other: Tensor, covers: tuple[Tensor, Tensor],
     within: Tensor | None,
 ) -> Tensor:  # fmt: skip
     """Return the drop of the score for each image and window (B, rows, columns)."""
     rows, columns = covers
     shape = (len(images), len(rows), len(columns))
-    base = ask.each(images)
+    base = target_score.on_images(images)
     drops = base.new_zeros(shape)
     asking = torch.ones(images.shape[0:1] + images.shape[2:], device=images.device)
     if within is not None:
         asking = _check_within(within, images).to(asking)
     touched = torch.einsum("bhw,ih,jw->bij", asking, rows.to(asking), columns.to(asking)) > 0
     chosen = touched.flatten().nonzero()[:, 0]
-    for span in batch_slices(len(chosen), ask.batch_size):
+    for span in batch_slices(len(chosen), target_score.batch_size):
         number, row, column = unravel_index(chosen[span], shape)
         hidden = (rows[row][:, :, None] * columns[column][:, None, :])[:, None] > 0
-        scores = ask(torch.where(hidden, other[number], images[number]), number)
+        scores = target_score(torch.where(hidden, other[number], images[number]), number)
         drops[number, row, column] = base[number] - scores
     return drops
 
@@ -223,15 +223,15 @@ def rise(
         held = as_images(images, model)
         sides = (held.shape[2], held.shape[3])
         masks = _Masks.drawn(num_masks, size_pair(grid, "grid", sides, _GRID), sides, keep, seed)
-        ask = resolve_target(model, held, target, layer, batch_size)
-        base = ask.each(held).cpu().double()
+        target_score = resolve_target(model, held, target, layer, batch_size)
+        base = target_score.on_images(held).cpu().double()
         other = replacement(held, fill, model)
-        means, covariances = _moments(ask, held, other, masks, base)
+        means, covariances = _moments(target_score, held, other, masks, base)
         return ((base + means)[:, None, None] + covariances / keep).to(held)
 
 
 def _moments(
-    ask: TargetScore, images: Tensor, other: Tensor, masks: "_Masks", base: Tensor
+    target_score: TargetScore, images: Tensor, other: Tensor, masks: "_Masks", base: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the mean of the gain f = score - base (B,), and its covariance with masks (B, H, W).
 
@@ -240,7 +240,7 @@ def _moments(
     """
     together = torch.zeros(images.shape[0:1] + images.shape[2:], dtype=torch.float64)
     of_gains, of_masks = torch.zeros_like(together[:, 0, 0]), torch.zeros_like(together[0])
-    for span in batch_slices(masks.num, ask.batch_size):
+    for span in batch_slices(masks.num, target_score.batch_size):
         part = masks.enlarged(span, images.dtype)
         around = part.double() - masks.keep
         of_masks += around.sum(dim=0)
@@ -248,7 +248,7 @@ def _moments(
         for number in range(len(images)):
             mixed = torch.lerp(other[number], images[number], shown)
             rows = torch.full((len(part),), number, device=images.device)
-            gains = ask(mixed, rows).cpu().double() - base[number]
+            gains = target_score(mixed, rows).cpu().double() - base[number]
             of_gains[number] += gains.sum()
             together[number] += torch.tensordot(gains, around, 1)
     means = of_gains / masks.num

@@ -184,26 +184,30 @@ def attributions(
     found: dict[str, Tensor] = {}
     with inspection_mode(model):
         held = as_images(images, model)
-        ask = resolve_target(model, held, target, layer, batch_size)
+        target_score = resolve_target(model, held, target, layer, batch_size)
         with torch.no_grad():
-            scores = ask.each(held)
+            scores = target_score.on_images(held)
         for number, (name, method) in enumerate(chosen.items(), start=1):
             if progress:
                 progress(f"{name}, method {number} of {len(chosen)}")
-            found[name] = as_map(method(model, held, ask.target))
-    words = tuple(target_words(ask, labels, len(held)))
+            found[name] = as_map(method(model, held, target_score.target))
+    words = tuple(target_words(target_score, labels, len(held)))
     maps = {name: as_array(values) for name, values in found.items()}
     return Attributions(as_array(held), maps, words, as_array(scores))
 
 
-def target_words(ask: TargetScore, labels: Sequence[str] | None, num: int) -> list[str]:
+def target_words(target_score: TargetScore, labels: Sequence[str] | None, num: int) -> list[str]:
     """Return what is explained of each image as a person would say it."""
-    if callable(ask.target):
-        return [getattr(ask.target, "__name__", type(ask.target).__name__)] * num
-    numbers = ask.target.tolist() if isinstance(ask.target, Tensor) else [ask.target] * num
+    if callable(target_score.target):
+        return [getattr(target_score.target, "__name__", type(target_score.target).__name__)] * num
+    numbers = (
+        target_score.target.tolist()
+        if isinstance(target_score.target, Tensor)
+        else [target_score.target] * num
+    )
     if labels is not None:
         return [labels[at] if isinstance(at, int) else str(at) for at in numbers]
-    return [f"{ask.layer}: {at}" if ask.layer else str(at) for at in numbers]
+    return [f"{target_score.layer}: {at}" if target_score.layer else str(at) for at in numbers]
 
 
 def as_array(values: Tensor) -> NDArray[np.float64]:

@@ -99,7 +99,7 @@ def randomisation_check(
     found: dict[str, list[Tensor]] = {name: [] for name in explained}
     with inspection_mode(model), torch.random.fork_rng([]):
         held = as_images(images, model)
-        ask = resolve_target(model, held, target, None, batch_size, graph=True)
+        target_score = resolve_target(model, held, target, None, batch_size, graph=True)
         double = copy_model(model)
         chosen = None if layers is None else layer_names(model, layers)
         parameters = _parameters(double, held, chosen)
@@ -108,7 +108,7 @@ def randomisation_check(
             for parameter in lost:
                 _randomise(parameter, source)
             for name, method in explained.items():
-                found[name].append(method(double, held, ask.target).detach())
+                found[name].append(method(double, held, target_score.target).detach())
             for parameter, values in () if cascading else zip(lost, before, strict=True):
                 parameter.data.copy_(values)
     return SanityCheck(

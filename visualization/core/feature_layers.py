@@ -17,7 +17,9 @@ ACTIVATIONS = (
 )  # fmt: skip
 
 
-def feature_layers(model: nn.Module, image: Images, most: int | None = None) -> tuple[str, ...]:
+def feature_layers(
+    model: nn.Module, image: Images, num_layers: int | None = None
+) -> tuple[str, ...]:
     """Return the layers whose feature maps are worth looking at, in the order of their calls.
 
     They are the activations (ReLU and its kin) that put out maps of the image, (B, C, H, W) or, as
@@ -28,8 +30,8 @@ def feature_layers(model: nn.Module, image: Images, most: int | None = None) -> 
     Args:
         model: any module.
         image: (C, H, W), of the size that the model takes.
-        most: of so many layers those that stand evenly spread, the first and the last among them;
-            None: all.
+        num_layers: of so many layers those that stand evenly spread, the first and the last among
+            them; None: all.
 
     Raises:
         NothingToShow: (a ValueError) no layer puts out feature maps.
@@ -43,9 +45,9 @@ def feature_layers(model: nn.Module, image: Images, most: int | None = None) -> 
         kind = type(model).__name__
         accepted = "models with modules for their convolutions or activations"
         raise NothingToShow(f"model: no layer of the {kind} has feature maps; accepted: {accepted}")
-    if most is None or most >= len(found):
+    if num_layers is None or num_layers >= len(found):
         return tuple(found)
-    return tuple(found[at] for at in np.linspace(0, len(found) - 1, most).round().astype(int))
+    return tuple(found[at] for at in np.linspace(0, len(found) - 1, num_layers).round().astype(int))
 
 
 def _calls(model: nn.Module, image: Tensor) -> list[tuple[str, nn.Module]]:

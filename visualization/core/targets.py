@@ -43,7 +43,7 @@ class TargetScore:
     batch_size: int = 64
     probability: bool = False
 
-    def of(self, rows: Tensor | None) -> int | tuple[int, ...] | Tensor | OutputSelector:
+    def target_of(self, rows: Tensor | None) -> int | tuple[int, ...] | Tensor | OutputSelector:
         """Return the target of variants of images `rows` (R,); None: of each image in order."""
         if rows is None or not isinstance(self.target, Tensor):
             return self.target
@@ -51,20 +51,20 @@ class TargetScore:
 
     def __call__(self, variants: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return the scores (R,) of variants (R, C, H, W) of the images `rows` (R,)."""
-        target = self.of(rows)
+        target = self.target_of(rows)
         if callable(target):
             answer = raw_output(self.model, variants, self.layer)
             return _check_scores(target(answer), len(variants))
         output = activation(self.model, variants, self.layer)
         return select_target(_softmax(output) if self.probability else output, target)
 
-    def part(self, span: slice) -> "TargetScore":
+    def __getitem__(self, images: slice) -> "TargetScore":
         """Return the same for some of the images."""
         if not isinstance(self.target, Tensor):
             return self
-        return attrs.evolve(self, target=self.target[span])
+        return attrs.evolve(self, target=self.target[images])
 
-    def each(self, images: Tensor) -> Tensor:
+    def on_images(self, images: Tensor) -> Tensor:
         """Return the scores (B,) of the images themselves."""
         numbers = torch.arange(len(images), device=images.device)
         parts = (numbers[span] for span in batch_slices(len(images), self.batch_size))

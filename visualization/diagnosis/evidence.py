@@ -20,8 +20,8 @@ LEARNED = 0.9  # share of the chance loss that is gone: nothing to complain of
 MORE = 0.15  # of the chance loss: a trial that learns as much more is better
 BASELINE = "as it is"  # the trial with no setting changed
 Array = NDArray[np.float64]
-# It ails: it has not learned, and makes no progress either.
-Condition = Literal["ails", "learned", "learning", "unknown"]
+# Stuck: it has not learned, and makes no progress either.
+Condition = Literal["stuck", "learned", "learning", "unknown"]
 
 
 @attrs.frozen
@@ -62,12 +62,12 @@ class Trial:
     def condition(self) -> Condition:
         """What the trial says of learning; nothing if it is very short."""
         if not math.isfinite(self.final):
-            return "ails"
+            return "stuck"
         if self.learned >= LEARNED:
             return "learned"
         if len(self.losses) < _FEWEST_STEPS:
             return "unknown"
-        return "learning" if self.stage or self.is_falling else "ails"
+        return "learning" if self.stage or self.is_falling else "stuck"
 
 
 @attrs.frozen(field_transformer=brief_repr)
@@ -211,7 +211,7 @@ class RunEvidence:
         return (stage + self.fitted) / num
 
     @property
-    def climbed(self) -> bool:
+    def advanced_stage(self) -> bool:
         """Whether a harder stage of the task began in the second half of the run."""
         return bool((self.series("train/stage")[0] > self.halfway).any())
 
@@ -225,7 +225,7 @@ class RunEvidence:
     def is_improving(self) -> bool:
         """Whether the training loss of the last quarter is clearly below that of the second."""
         _, losses = self.series("train/loss")
-        return self.climbed or falls(losses, self.chance or 0.0)
+        return self.advanced_stage or falls(losses, self.chance or 0.0)
 
     @property
     def num_steps(self) -> int:
@@ -238,9 +238,9 @@ class RunEvidence:
         return self.is_known and self.learned < _HALF
 
     @property
-    def crawls(self) -> bool:
+    def is_slow(self) -> bool:
         """Whether it is behind, and no harder stage has begun lately."""
-        return self.is_behind and not self.climbed
+        return self.is_behind and not self.advanced_stage
 
     @property
     def own(self) -> Trial | None:
@@ -255,20 +255,20 @@ class RunEvidence:
         has the same settings, and the loss of each step.
         """
         if self.diverged:
-            return "ails"
+            return "stuck"
         if self.learned >= LEARNED:
             return "learned"
         if self.is_known:
-            return "learning" if self.is_improving else "ails"
+            return "learning" if self.is_improving else "stuck"
         if self.own is None:
             return "unknown"
         # Where the trial has learned all, the run has not yet, but it can.
         return "learning" if self.own.condition == "learned" else self.own.condition
 
     @property
-    def ails(self) -> bool:
+    def is_stuck(self) -> bool:
         """Whether what was looked at has not learned, and makes no progress either."""
-        return self.condition == "ails"
+        return self.condition == "stuck"
 
     @property
     def is_at_chance(self) -> bool | None:
@@ -312,8 +312,8 @@ def is_better(case: RunEvidence, other: Trial) -> bool:
     A run that makes progress is surpassed only if the trial got clearly further than it in no more
     steps, and the run has not come half of the way, or is at chance where the trial has learned.
     """
-    is_late = case.crawls or (bool(case.is_at_chance) and other.learned >= LEARNED)
-    return learns_more(case, other) and (case.ails or (is_late and gets_further(case, other)))
+    is_late = case.is_slow or (bool(case.is_at_chance) and other.learned >= LEARNED)
+    return learns_more(case, other) and (case.is_stuck or (is_late and gets_further(case, other)))
 
 
 def gets_further(case: RunEvidence, other: Trial) -> bool:

@@ -48,13 +48,13 @@ class Answer:
 
     Attributes:
         verdict: `symptom` is what another finding explains; it is counted as no second problem.
-        figure: what the verdict rests on, in a few words for a table.
+        measurement: what the verdict rests on, in a few words for a table.
         explanation: one or two sentences with the figures; of `unknown`, what is missing.
         advice: settings to try, such as `--set learning_rate=0.003`, and other things to do.
     """
 
     verdict: Verdict
-    figure: str
+    measurement: str
     explanation: str
     advice: tuple[str, ...] = ()
     evidence: Evidence | None = None
@@ -99,7 +99,7 @@ def unknown(missing: str, evidence: Evidence | None = None) -> Answer:
 _NONETHELESS: dict[Condition, str] = {
     "learned": "it has learned nonetheless",
     "learning": "it learns nonetheless",
-    "ails": "nothing shows that it hinders",
+    "stuck": "nothing shows that it hinders",
     "unknown": "whether that hinders cannot be told yet",
 }
 

@@ -107,7 +107,7 @@ def chance(case: RunEvidence) -> Answer:
     if case.condition == "unknown":
         text = case.why_missing("too few steps were recorded")
         return unknown(f"{figure}; {text}", evidence)
-    if case.condition == "learning" or (not case.ails and stage + 1 < num):
+    if case.condition == "learning" or (not case.is_stuck and stage + 1 < num):
         yet = f"not yet, but it still learns{case.at_stage}"
         return Answer(
             "unknown", f"{yet}; {figure}", f"N{yet[1:]}: {figure}.", longer(case), evidence
@@ -124,9 +124,9 @@ def underfit(case: RunEvidence) -> Answer:
     figure, evidence = _fit(case), _course(case)
     if case.fitted >= _FITTED and not case.diverged:
         return Answer("fine", figure, f"The training samples are fitted: {figure}.", (), evidence)
-    if not case.ails:
+    if not case.is_stuck:
         still = "still falling" if case.is_improving else "all but the last stage are learned"
-        still = "a harder stage has begun" if case.climbed else still
+        still = "a harder stage has begun" if case.advanced_stage else still
         text = f"The training samples are not fitted yet ({still}): {figure}."
         return Answer("fine", f"{still}; {figure}", text, longer(case), evidence)
     text = f"Even the training samples are not fitted, and the loss falls no more: {figure}."
@@ -198,7 +198,7 @@ def _improves(case: RunEvidence) -> bool:
     if direction == "max":
         error = 2 * sampling_error(float(scores[-1]), int(case.settings["eval_samples"]))
     drop = np.median(quarter(losses, 1)) - np.median(quarter(losses, 3))
-    return case.climbed or bool(gain > error or drop > _CLOSES * (case.chance or 0.0))
+    return case.advanced_stage or bool(gain > error or drop > _CLOSES * (case.chance or 0.0))
 
 
 def _score_gap(case: RunEvidence, mine: float, theirs: float) -> bool:

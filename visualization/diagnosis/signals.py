@@ -51,7 +51,7 @@ def vanishing(case: RunEvidence) -> Answer:
     if left >= _LOST:
         text = f"The gradient gets where it is needed: {figure}."
         return Answer("fine", figure, text, (), evidence)
-    if not case.ails:
+    if not case.is_stuck:
         return harmless(case, "The gradient dies out on its way back", figure, evidence)
     text = f"The gradient dies out on its way back, and nothing is learned from there: {figure}."
     return Answer("problem", figure, text, _carry(case), evidence)
@@ -108,7 +108,7 @@ def exploding(case: RunEvidence) -> Answer:
     bursts = largest > _HUGE and clip is None
     grows = grown > _GROWN and usual > 1
     has_grown = bursts or grows
-    if has_grown and not case.ails:
+    if has_grown and not case.is_stuck:
         return harmless(case, "The gradient grows out of bounds", figure, evidence)
     if has_grown or case.diverged:
         end = " The run ended in numbers that are not finite." if case.diverged else ""
@@ -176,7 +176,7 @@ def _units(case: RunEvidence, kind: str, what: str, advice: tuple[str, ...]) -> 
     }
     evidence = Evidence((Panel(f"{kind} units", lines, ("step", f"{kind} units, %"), top=100.0),))
     figure = f"{share:.0%} of the units of {worst}"
-    if share > _MOST and (case.ails or case.is_behind):
+    if share > _MOST and (case.is_stuck or case.is_behind):
         return Answer("problem", figure, f"Too many units {what}: {figure}.", advice, evidence)
     if share > _MOST:
         return harmless(case, f"Many units {what}", figure, evidence)

@@ -64,8 +64,8 @@ def rate_high(case: RunEvidence) -> Answer:
     """Is the learning rate too high?"""
 
     def judge(test: RateTest, suggestion: float) -> bool:
-        past = case.ails and case.rate > min(_PAST * test.best, test.diverged_at or np.inf)
-        far = case.crawls and case.rate > _FAR * suggestion
+        past = case.is_stuck and case.rate > min(_PAST * test.best, test.diverged_at or np.inf)
+        far = case.is_slow and case.rate > _FAR * suggestion
         return past or far or _is_surpassed(case) or _is_outrun(case)
 
     text = "The steps are too large"
@@ -80,7 +80,7 @@ def rate_low(case: RunEvidence) -> Answer:
     def judge(test: RateTest, suggestion: float) -> bool:
         lower = _lately(case) - min(test.smoothed, default=np.inf)
         is_lower = lower > _BETTER * (case.chance or 0.0)
-        crawls = case.crawls and _FACTOR * case.rate < suggestion and is_lower
+        crawls = case.is_slow and _FACTOR * case.rate < suggestion and is_lower
         return crawls or _is_surpassed(case)
 
     return _rate(case, judge, -1, "The steps are too small to get anywhere soon")
@@ -237,7 +237,7 @@ def plateau(case: RunEvidence) -> Answer:
     places = {"flat from": float(steps[first]), "to": float(steps[last])}
     is_long = share >= _LONG and level > _LEFT * guess
     evidence = Evidence((attrs.evolve(panel, places=places if is_long else {}),))
-    stuck = is_long and case.ails
+    stuck = is_long and case.is_stuck
     if not is_long and level <= _LEFT * guess:
         text = f"The loss stands still only where little is left to learn: {figure}."
     elif not is_long:

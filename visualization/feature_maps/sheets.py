@@ -87,12 +87,13 @@ def unit_sheets(
         problem = "is of other channels than the patches"
         raise ValueError(f"progression: {problem}; accepted: channels {channels.tolist()}")
     kernels, biases = _weights(model, layer, as_images(images[:1], model))
+    examples = None if maximised is None else maximised.dataset_examples
     return UnitSheets(
         layer, patches, names, labels,
         channel_peaks(model, layer, images, batch_size)[:, channels],
         None if maximised is None else maximised.images.float().cpu().numpy(),
         None if maximised is None else maximised.values,
-        None if maximised is None or maximised.real is None else maximised.real.values,
+        None if examples is None else examples.values,
         progression,
         None if kernels is None else kernels[channels],
         None if biases is None else biases[channels],

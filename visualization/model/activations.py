@@ -94,7 +94,13 @@ def dead_units(
     found = layer_activations(model, images, layers, num_shown=0, batch_size=batch_size)
     states = [
         UnitStates(
-            row.name, row.kind, len(row.low), row.dead, row.constant, row.rare(share), row.always_on
+            row.name,
+            row.kind,
+            len(row.low),
+            row.dead,
+            row.constant,
+            row.rarely_active(share),
+            row.always_active,
         )
         for row in found.layers
     ]

@@ -79,7 +79,7 @@ class LandscapePlane:
         center: by name, those of the model itself, at (0, 0).
         directions: what the two directions are, in words.
         trajectory: where checkpoints fall on the plane (T, 2), as x and y; None: none were given.
-        outside: of each checkpoint's distance from the model, the share that is at a right angle
+        residual: of each checkpoint's distance from the model, the share that is at a right angle
             to the plane, in [0, 1] (T,).
         statistics: whence BatchNorm's were had at each point, "" for a model that has none.
     """
@@ -90,7 +90,7 @@ class LandscapePlane:
     center: Mapping[str, float]
     directions: str
     trajectory: NDArray[np.float64] | None
-    outside: NDArray[np.float64] | None
+    residual: NDArray[np.float64] | None
     statistics: str
 
     @property

@@ -18,14 +18,14 @@ class LayerValues:
         kind: of module, such as `ReLU`.
         shape: of its output for one image, such as (C, H, W).
         num_values: how many there were, NaN and inf left out.
-        zeros: share of them that are 0, in [0, 1].
+        zero_share: share of them that are 0, in [0, 1].
         mean: of all values.
         deviation: their standard deviation.
         counts: how many lie in each bin.
         edges: the ends of the bins, one more.
         low: each unit's least value (U,).
         high: each unit's largest (U,).
-        on: of each unit, the share of the images for which it is above 0 anywhere (U,).
+        active_share: of each unit, the share of the images for which it is above 0 anywhere (U,).
         maps: of the images shown (I, C, H, W); of a vector (I, 1, 1, C).
         channels: those of the maps (C,): the ones that vary most over the images shown.
         num_undefined: how many values were NaN or inf.
@@ -35,14 +35,14 @@ class LayerValues:
     kind: str
     shape: tuple[int, ...]
     num_values: int
-    zeros: float
+    zero_share: float
     mean: float
     deviation: float
     counts: NDArray[np.int64]
     edges: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
-    on: NDArray[np.float64]
+    active_share: NDArray[np.float64]
     maps: NDArray[np.float32]
     channels: NDArray[np.int64]
     num_undefined: int
@@ -58,13 +58,15 @@ class LayerValues:
         return np.flatnonzero(self.high <= 0)
 
     @property
-    def always_on(self) -> NDArray[np.int64]:
+    def always_active(self) -> NDArray[np.int64]:
         """Units that vary and are above 0 at every place of every image."""
         return np.flatnonzero((self.low > 0) & (self.low < self.high))
 
-    def rare(self, share: float) -> NDArray[np.int64]:
+    def rarely_active(self, share: float) -> NDArray[np.int64]:
         """Return the units above 0 on some images, but on fewer than a share of them."""
-        return np.flatnonzero((self.high > 0) & (self.low < self.high) & (self.on < share))
+        return np.flatnonzero(
+            (self.high > 0) & (self.low < self.high) & (self.active_share < share)
+        )
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
@@ -136,8 +138,8 @@ class UnitStates:
     num_units: int
     dead: NDArray[np.int64]  # never above 0
     constant: NDArray[np.int64]  # one value throughout, above 0
-    rare: NDArray[np.int64]  # above 0 on fewer than the share of the images
-    always_on: NDArray[np.int64]  # varies, and is above 0 at every place of every image
+    rarely_active: NDArray[np.int64]  # above 0 on fewer than the share of the images
+    always_active: NDArray[np.int64]  # varies, and is above 0 at every place of every image
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)

@@ -39,13 +39,13 @@ class Crop:
     Attributes:
         pixels: (C, h, w).
         mask: which of them are meant (C, h, w).
-        place: row and column at which the first pixel lay in its image.
+        origin: row and column at which the first pixel lay in its image.
         num_lost: pixels (row, column) that were asked for and lie beyond the border.
     """
 
     pixels: NDArray[np.floating]
     mask: NDArray[np.bool_]
-    place: tuple[int, int]
+    origin: tuple[int, int]
     num_lost: int
 
 
@@ -71,8 +71,8 @@ class FieldTransplant:
     Attributes:
         layer: dotted name; None: the model's output.
         unit: (channel, row, column), the source's.
-        place: the unit of the target and the composite that is asked: the one that lies over the
-            composite as the unit lies over the source, or the nearest that there is.
+        target_unit: the unit of the target and the composite that is asked: the one that lies over
+            the composite as the unit lies over the source, or the nearest that there is.
         offset: rows down and columns right by which the piece was moved, in pixels.
         stride: rows and columns in pixels from a unit's field to the next; 0: they do not keep
             step, or there is no next.
@@ -84,9 +84,9 @@ class FieldTransplant:
         num_lost: pixels (row, column) that were to be copied and lie beyond a border.
         boxes: the receptive fields' boxes, of the unit and of its place; they may reach beyond
             the borders.
-        of_source: activation of the unit on the source.
-        before: of its place on the target.
-        after: of its place on the composite.
+        source_activation: activation of the unit on the source.
+        target_activation: of its place on the target.
+        composite_activation: of its place on the composite.
         maps: of the unit's channel on source, target and composite, each (h, w).
         exact: whether its place sees in the composite just what the unit sees in the source: the
             whole field was copied, the move is a multiple of the stride, and borders lie alike. In
@@ -95,7 +95,7 @@ class FieldTransplant:
 
     layer: str | None
     unit: tuple[int, int, int]
-    place: tuple[int, int, int]
+    target_unit: tuple[int, int, int]
     offset: tuple[int, int]
     stride: tuple[int, int]
     source: NDArray[np.floating]
@@ -105,23 +105,23 @@ class FieldTransplant:
     pasted: NDArray[np.bool_]
     num_lost: int
     boxes: tuple[FieldBox, FieldBox]
-    of_source: float
-    before: float
-    after: float
+    source_activation: float
+    target_activation: float
+    composite_activation: float
     maps: tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
     exact: bool
 
     @property
     def is_equal(self) -> bool:
         """Whether the activations on source and composite are equal to the bit."""
-        return self.after == self.of_source
+        return self.composite_activation == self.source_activation
 
 
 def crop(image: Images, rows: Span, columns: Span) -> Crop:
     """Cut a rectangle out of an image; what lies beyond the border is left out and counted.
 
     >>> piece = cut(np.arange(16.0).reshape(1, 4, 4), (-1, 1), (2, 3))
-    >>> piece.pixels.tolist(), piece.place, piece.num_lost
+    >>> piece.pixels.tolist(), crop.origin, piece.num_lost
     ([[[2.0, 3.0], [6.0, 7.0]]], (0, 2), 2)
 
     Args:
@@ -139,21 +139,21 @@ def crop(image: Images, rows: Span, columns: Span) -> Crop:
     return Crop(as_array(pixels), as_array(mask), (top, left), num_lost)
 
 
-def paste_onto(piece: Crop, target: Images, at: tuple[int, int] | None = None) -> Composite:
+def paste_onto(crop: Crop, target: Images, position: tuple[int, int] | None = None) -> Composite:
     """Put a piece into an image; what would lie beyond the border is left out and counted.
 
     Args:
-        piece: from `crop`, of as many channels as the target.
+        crop: from `crop`, of as many channels as the target.
         target: (C, H, W) or (1, C, H, W).
-        at: row and column of the target at which the piece's first pixel comes to lie; None: where
-            it lay in its own image.
+        position: row and column of the target at which the piece's first pixel comes to lie; None:
+            where it lay in its own image.
 
     Raises:
         ValueError: another number of channels.
     """
     held = _as_image(target, "target")
-    pixels, mask = torch.as_tensor(piece.pixels), torch.as_tensor(piece.mask)
-    image, pasted, num_lost = _composed(pixels, mask, held, at or piece.place)
+    pixels, mask = torch.as_tensor(crop.pixels), torch.as_tensor(crop.mask)
+    image, pasted, num_lost = _composed(pixels, mask, held, position or crop.origin)
     return Composite(as_array(image), as_array(pasted), num_lost)
 
 
@@ -163,7 +163,7 @@ def transplant_field(
     unit: Sequence[int],
     source: Images,
     target: Images,
-    at: tuple[int, int] | None = None,
+    position: tuple[int, int] | None = None,
     region: Region = None,
     *,
     offset: tuple[int, int] | None = None,
@@ -180,12 +180,12 @@ def transplant_field(
         unit: (channel, row, column).
         source: (C, H, W) or (1, C, H, W).
         target: likewise; it may have other sides, if the model takes them.
-        at: row and column of the target at which the region's first row and column come to lie (for
-            a field that reaches beyond the border, those of its hull, below 0); None: where they
-            lie in the source.
+        position: row and column of the target at which the region's first row and column come to
+            lie (for a field that reaches beyond the border, those of its hull, below 0); None:
+            where they lie in the source.
         region: what is copied: None, the exact receptive field; `hull`, the rectangle around it;
             (rows, columns), each the first and the last; or a boolean (H, W) or (C, H, W).
-        offset: in place of `at`: rows down and columns right by which the region is moved.
+        offset: in place of `position`: rows down and columns right by which the region is moved.
 
     Raises:
         ValueError: no such layer or unit, a region that does not fit, or images that do not.
@@ -197,7 +197,7 @@ def transplant_field(
         field = receptive_field(model, layer, own, _shape(sent))
         seen = torch.as_tensor(field.mask, device=sent.device)
         copied, first, num_lost = _region(region, seen, field.hull, sent)
-        by = _offset(at, offset, first)
+        by = _offset(position, offset, first)
         image, pasted, num_off = _composed(sent[0], copied, held[0], by)
         maps = [
             activation(model, each, layer)[0, own[0]] for each in (sent, held, image[None])
@@ -209,7 +209,7 @@ def transplant_field(
         other = torch.as_tensor(there.mask, device=sent.device)
         exact = alike and _sees_the_same(seen, copied, other, by)
     of_source, before, after = (
-        float(each[at[1:]]) for each, at in zip(maps, (own, place, place), strict=True)
+        float(each[position[1:]]) for each, position in zip(maps, (own, place, place), strict=True)
     )
     return FieldTransplant(
         layer, own, place, by, stride, as_array(sent[0]), as_array(held[0]), as_array(image),
@@ -290,14 +290,16 @@ def _clipped(region: tuple[Span, Span], sides: Sequence[int]) -> tuple[Span, Spa
 
 
 def _offset(
-    at: tuple[int, int] | None, offset: tuple[int, int] | None, first: tuple[int, int]
+    position: tuple[int, int] | None, offset: tuple[int, int] | None, first: tuple[int, int]
 ) -> tuple[int, int]:
     """Return the rows and columns by which a region is moved that begins at `first`."""
-    if at is not None and offset is not None:
-        raise ValueError(f"offset: {offset} was given beside at {at}; accepted: one of them")
+    if position is not None and offset is not None:
+        raise ValueError(f"offset: {offset} was given beside at {position}; accepted: one of them")
     if offset is not None:
         return int(offset[0]), int(offset[1])
-    return (0, 0) if at is None else (int(at[0]) - first[0], int(at[1]) - first[1])
+    return (
+        (0, 0) if position is None else (int(position[0]) - first[0], int(position[1]) - first[1])
+    )
 
 
 def _moved_unit(

@@ -29,8 +29,8 @@ class UnitRanking:
         baseline: each mean score of the untouched network.
         change: by score, the mean of the paired difference, ablated − untouched (G,): negative
             where accuracy falls, positive where a loss rises.
-        touched: share of the samples whose first score changes at all, in [0, 1] (G,): two changes
-            that cancel each other show here.
+        share_changed: share of the samples whose first score changes at all, in [0, 1] (G,): two
+            changes that cancel each other show here.
         low: lower end of its bootstrap interval (G,).
         high: upper end (G,).
         order: groups, the most important first: by the size of the change of the first score, then
@@ -43,7 +43,7 @@ class UnitRanking:
     replacement: Replacement
     baseline: Mapping[str, float]
     change: Mapping[str, NDArray[np.float64]]
-    touched: NDArray[np.float64]
+    share_changed: NDArray[np.float64]
     low: Mapping[str, NDArray[np.float64]]
     high: Mapping[str, NDArray[np.float64]]
     order: NDArray[np.int64]
@@ -174,7 +174,7 @@ def _baseline(
     if steering.num_calls == 0:
         problem = "the layer was not called while the scores were made"
         raise ValueError(f"rnn: {problem}; accepted: a layer of the model that score() runs")
-    with intervene_on(rnn, keep=replacement == "mean") as steering:
+    with intervene_on(rnn, trace=replacement == "mean") as steering:
         found = _scores(score())
     for name, values in found.items():
         if not np.allclose(values, first[name], rtol=1e-4, atol=1e-6):

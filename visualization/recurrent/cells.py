@@ -71,10 +71,13 @@ class CellTrace:
             raise ValueError(f"gate {name!r}: a layer of kind {self.kind} has {known}")
         return self.gates[name]
 
-    def quantities(self, row: int = 0) -> dict[str, Tensor]:
+    def quantities(self, layer_index: int = 0) -> dict[str, Tensor]:
         """Return every quantity of one layer and direction, each (B, T, U), c first."""
         cells = {} if self.c is None else {"c": self.c}
-        return {name: values[row] for name, values in {**cells, "h": self.h, **self.gates}.items()}
+        return {
+            name: values[layer_index]
+            for name, values in {**cells, "h": self.h, **self.gates}.items()
+        }
 
     def first(self, num: int) -> "CellTrace":
         """Return the trace of the first `num` samples."""
@@ -82,14 +85,16 @@ class CellTrace:
         c = None if self.c is None else self.c[:, :num]
         return CellTrace(self.kind, self.h[:, :num], c, gates, self.num_directions)
 
-    def state(self, row: int = 0) -> Tensor:
+    def state(self, layer_index: int = 0) -> Tensor:
         """Return all that one layer carries on (B, T, U or 2 U): h, and then c if there is one."""
-        parts = [self.h[row]] if self.c is None else [self.h[row], self.c[row]]
+        parts = (
+            [self.h[layer_index]] if self.c is None else [self.h[layer_index], self.c[layer_index]]
+        )
         return torch.cat(parts, dim=-1)
 
-    def row_name(self, row: int) -> str:
+    def layer_name(self, layer_index: int) -> str:
         """Return a name of one layer and direction, such as `layer 1 backwards`."""
-        layer, direction = divmod(row, self.num_directions)
+        layer, direction = divmod(layer_index, self.num_directions)
         return f"layer {layer}" + (" backwards" if direction else "")
 
     @staticmethod
@@ -123,7 +128,7 @@ def trace_cells(rnn: nn.RNNBase, inputs: Tensor, state: State = None) -> CellTra
     Raises:
         ValueError: names what does not fit, and what is accepted.
     """
-    trace = forward_with_edits(rnn, inputs, state, keep=True).trace
+    trace = forward_with_edits(rnn, inputs, state, trace=True).trace
     assert trace is not None
     return trace
 
@@ -142,8 +147,8 @@ def forward_with_edits(
     inputs: Tensor,
     state: State = None,
     edits: Sequence[Edit] = (),
-    clock: int = 0,
-    keep: bool = False,
+    start_time: int = 0,
+    trace: bool = False,
 ) -> RnnOutput:
     """Run a recurrent layer with some of its units changed.
 
@@ -152,15 +157,15 @@ def forward_with_edits(
         inputs: see `trace_cells`.
         state: see `trace_cells`.
         edits: what is changed, in the order in which it is applied.
-        clock: the time of the first step, by which edits name a step.
-        keep: also trace states and gates.
+        start_time: the time of the first step, by which edits name a step.
+        trace: also trace states and gates.
     """
     check_edits(edits, rnn)
     _prepare(rnn, inputs, state)
     done: list[RnnOutput] = []
 
     def forward(input: Tensor, hx: State = None) -> tuple[Tensor, Any]:  # noqa: A002 - torch's name
-        done.append(_run(rnn, input, hx, edits, clock, keep))
+        done.append(_run(rnn, input, hx, edits, start_time, trace))
         return done[-1].output, done[-1].state
 
     with evaluation_mode(rnn), _attributes_restored(rnn):
@@ -184,33 +189,38 @@ def _attributes_restored(rnn: nn.RNNBase) -> Iterator[None]:
 
 
 def _run(
-    rnn: nn.RNNBase, inputs: Tensor, state: State, edits: Sequence[Edit], clock: int, keep: bool
+    rnn: nn.RNNBase,
+    inputs: Tensor,
+    state: State,
+    edits: Sequence[Edit],
+    start_time: int,
+    with_trace: bool,
 ) -> RnnOutput:
     """Run in the weights' own precision, layer by layer."""
     x, h0, c0 = _prepare(rnn, inputs, state)
     with torch.autocast(x.device.type, enabled=False):
-        output, parts = _by_layer(rnn, x, h0, c0, edits, clock, keep)
-    return _as_rnn_returns(rnn, inputs, output, parts, keep)
+        output, parts = _by_layer(rnn, x, h0, c0, edits, start_time, with_trace)
+    return _as_rnn_returns(rnn, inputs, output, parts, with_trace)
 
 
 def _by_layer(
-    rnn: nn.RNNBase, x: Tensor, h0: Tensor, c0: Tensor | None, edits: Sequence[Edit], clock: int,
-    keep: bool,
+    rnn: nn.RNNBase, x: Tensor, h0: Tensor, c0: Tensor | None, edits: Sequence[Edit],
+    start_time: int, with_trace: bool,
 ) -> tuple[Tensor, list[DirectionOutput]]:  # fmt: skip
     """Return the last layer's output (B, T, directions × U), and each layer and direction."""
     directions = 2 if rnn.bidirectional else 1
     parts: list[DirectionOutput] = []
     for layer in range(rnn.num_layers):
-        row, outputs = len(parts), []
+        first, outputs = len(parts), []
         for direction in range(directions):
             cell = Cell.of(rnn, layer, direction)
-            at = row + direction
+            at = first + direction
             mine = [e for e in edits if (e.layer, e.direction) == (layer, direction)]
             read = x.flip(1) if direction else x
             if direction:
-                mine = [e.mirrored(2 * clock + x.shape[1] - 1) for e in mine]
+                mine = [e.mirrored(2 * start_time + x.shape[1] - 1) for e in mine]
             part = run_with_edits(
-                cell, read, h0[at], None if c0 is None else c0[at], mine, clock, keep
+                cell, read, h0[at], None if c0 is None else c0[at], mine, start_time, with_trace
             )
             parts.append(part.flipped() if direction else part)
             outputs.append(parts[-1].h)
@@ -219,13 +229,13 @@ def _by_layer(
 
 
 def _as_rnn_returns(
-    rnn: nn.RNNBase, inputs: Tensor, output: Tensor, parts: list[DirectionOutput], keep: bool
+    rnn: nn.RNNBase, inputs: Tensor, output: Tensor, parts: list[DirectionOutput], with_trace: bool
 ) -> RnnOutput:
     state: Any = torch.stack([part.h_last for part in parts])
     if rnn.mode == "LSTM":
         state = (state, torch.stack([part.c_last for part in parts if part.c_last is not None]))
     trace = None
-    if keep:
+    if with_trace:
         cells = [part.c for part in parts if part.c is not None]
         gates = {name: _stack([part.gates[name] for part in parts]) for name in parts[0].gates}
         trace = CellTrace(
@@ -286,16 +296,16 @@ def _in_dtype_of(rnn: nn.RNNBase, values: Tensor, name: str) -> Tensor:
 
 
 class InterventionHandle:
-    """A recurrent layer within a `with intervene_on(…)` block: its calls so far, one after the other.
+    """The calls of a recurrent layer within a `with intervene_on(…)` block, one after the other.
 
     Attributes:
         edits: what is changed, in the order in which it is applied.
         num_calls: how often the layer was called.
     """
 
-    def __init__(self, rnn: nn.RNNBase, edits: Sequence[Edit], keep: bool) -> None:
-        self._rnn, self.edits, self._keep = rnn, edits, keep
-        self._clock = 0
+    def __init__(self, rnn: nn.RNNBase, edits: Sequence[Edit], with_trace: bool) -> None:
+        self._rnn, self.edits, self._with_trace = rnn, edits, with_trace
+        self._time = 0
         self.num_calls = 0
         self._traces: list[CellTrace] = []
         self._first = 0  # of the calls that go on from each other
@@ -307,10 +317,10 @@ class InterventionHandle:
     ) -> tuple[Tensor, Any]:
         """Run as the layer's own forward would, with the edits."""
         if hx is None:
-            self._clock, self._first = 0, len(self._traces)
-        done = _run(self._rnn, input, hx, self.edits, self._clock, self._keep)
+            self._time, self._first = 0, len(self._traces)
+        done = _run(self._rnn, input, hx, self.edits, self._time, self._with_trace)
         self.num_calls += 1
-        self._clock += input.shape[1 if self._rnn.batch_first and input.ndim == 3 else 0]
+        self._time += input.shape[1 if self._rnn.batch_first and input.ndim == 3 else 0]
         if done.trace is not None:
             self._traces.append(done.trace)
         return done.output, done.state
@@ -334,16 +344,18 @@ class InterventionHandle:
         for name in ("h", "c"):
             held = [getattr(trace, name) for trace in self._traces]
             if held and held[0] is not None:
-                row = layer * self._traces[0].num_directions + direction
-                found[name] = torch.cat([values[row].flatten(0, 1) for values in held]).mean(0)
+                layer_index = layer * self._traces[0].num_directions + direction
+                found[name] = torch.cat(
+                    [values[layer_index].flatten(0, 1) for values in held]
+                ).mean(0)
         return found
 
 
 @contextlib.contextmanager
 def intervene_on(
-    rnn: nn.RNNBase, edits: Edit | Sequence[Edit] = (), keep: bool = False
+    rnn: nn.RNNBase, edits: Edit | Sequence[Edit] = (), trace: bool = False
 ) -> Iterator[InterventionHandle]:
-    """Change units of a layer inside any model while a block runs, and trace it if `keep`.
+    """Change units of a layer inside any model while a block runs, and trace it if `trace`.
 
     Every call of `rnn` in the block is one more stretch of time of the same samples; a call without
     a state begins anew, one with a state goes on, so that a decoder that is called step by step is
@@ -357,7 +369,7 @@ def intervene_on(
     outer = getattr(before, "__self__", None)
     if isinstance(outer, InterventionHandle):
         edits = [*outer.edits, *edits]
-    steering = InterventionHandle(rnn, edits, keep)
+    steering = InterventionHandle(rnn, edits, trace)
     rnn.forward = steering.forward
     try:
         yield steering

@@ -128,11 +128,11 @@ def _is_shared(edit: Edit) -> bool:
     return all(torch.as_tensor(v).ndim < 2 for v in (edit.h, edit.c) if v is not None)
 
 
-def edit_steps(edits: Sequence[Edit], clock: int, num_steps: int) -> set[int]:
-    """Return the steps, counted from 0, of a run that begins at `clock`, after which edits act."""
+def edit_steps(edits: Sequence[Edit], start_time: int, num_steps: int) -> set[int]:
+    """Return the steps, counted from 0, after which edits act in a run that begins at a time."""
     times: set[int] = set()
     for edit in edits:
-        times |= set(range(num_steps)) if edit.time is None else {edit.time - clock}
+        times |= set(range(num_steps)) if edit.time is None else {edit.time - start_time}
     return {time for time in times if 0 <= time < num_steps}
 
 

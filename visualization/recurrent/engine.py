@@ -34,57 +34,57 @@ class DirectionOutput:
 
 
 def run_with_edits(
-    cell: "Cell", x: Tensor, h0: Tensor, c0: Tensor | None, edits: Sequence[Edit], clock: int,
-    keep: bool,
+    cell: "Cell", x: Tensor, h0: Tensor, c0: Tensor | None, edits: Sequence[Edit], start_time: int,
+    with_trace: bool,
 ) -> DirectionOutput:  # fmt: skip
     """Run one layer from edit to edit; edits that hold at every step need no stop."""
     clamps, rest = split_clamps(edits)
     for edit in clamps:
         h0, c0 = apply_edit(edit, h0, c0)
-    stops = sorted(edit_steps(rest, clock, x.shape[1]))
-    if clock == 0:
+    stops = sorted(edit_steps(rest, start_time, x.shape[1]))
+    if start_time == 0:
         for edit in rest:
             if edit.time is None:
                 h0, c0 = apply_edit(edit, h0, c0)
-    pieces: list[DirectionOutput] = []
+    segments: list[DirectionOutput] = []
     start = 0
     for stop in [*stops, x.shape[1] - 1]:
         if start > stop:
             continue  # the last step has an edit of its own
-        piece = cell.piece(x[:, start : stop + 1], h0, c0, clamps, keep)
+        segment = cell.run_segment(x[:, start : stop + 1], h0, c0, clamps, with_trace)
         for edit in rest:
-            if edit.time is None or edit.time == clock + stop:
-                piece = _edited(piece, edit, cell, x[:, stop], h0)
-        pieces.append(piece)
-        h0, c0, start = piece.h_last, piece.c_last, stop + 1
-    if len(pieces) == 1:
-        return pieces[0]
-    cells = [piece.c for piece in pieces if piece.c is not None]
+            if edit.time is None or edit.time == start_time + stop:
+                segment = _edited(segment, edit, cell, x[:, stop], h0)
+        segments.append(segment)
+        h0, c0, start = segment.h_last, segment.c_last, stop + 1
+    if len(segments) == 1:
+        return segments[0]
+    cells = [segment.c for segment in segments if segment.c is not None]
     return DirectionOutput(
-        torch.cat([piece.h for piece in pieces], 1),
+        torch.cat([segment.h for segment in segments], 1),
         torch.cat(cells, 1) if cells else None,
-        {name: torch.cat([p.gates[name] for p in pieces], 1) for name in pieces[0].gates},
+        {name: torch.cat([p.gates[name] for p in segments], 1) for name in segments[0].gates},
         h0,
         c0,
     )
 
 
 def _edited(
-    piece: DirectionOutput, edit: Edit, cell: "Cell", x_last: Tensor, h0: Tensor
+    segment: DirectionOutput, edit: Edit, cell: "Cell", x_last: Tensor, h0: Tensor
 ) -> DirectionOutput:
     """Apply an edit to the last step of a piece that began with the hidden state `h0`."""
-    h, c = apply_edit(edit, piece.h_last, piece.c_last)
+    h, c = apply_edit(edit, segment.h_last, segment.c_last)
     if edit.h is None and edit.scale is None and c is not None:  # h follows from the new c
-        before = piece.h[:, -2] if piece.h.shape[1] > 1 else h0
-        output_gate = cell.gates(x_last[:, None], before, piece.h[:, -1:])["o"][:, 0]
+        before = segment.h[:, -2] if segment.h.shape[1] > 1 else h0
+        output_gate = cell.gates(x_last[:, None], before, segment.h[:, -1:])["o"][:, 0]
         units = slice(None) if edit.units is None else list(edit.units)
         h = h.clone()
         h[:, units] = (output_gate * torch.tanh(c))[:, units]
-    states = torch.cat([piece.h[:, :-1], h[:, None]], 1)
+    states = torch.cat([segment.h[:, :-1], h[:, None]], 1)
     cells = None
-    if piece.c is not None and c is not None:
-        cells = torch.cat([piece.c[:, :-1], c[:, None]], 1)
-    return DirectionOutput(states, cells, piece.gates, h, c)
+    if segment.c is not None and c is not None:
+        cells = torch.cat([segment.c[:, :-1], c[:, None]], 1)
+    return DirectionOutput(states, cells, segment.gates, h, c)
 
 
 @attrs.frozen(eq=False)
@@ -103,19 +103,21 @@ class Cell:
         """Return the weights of one layer and direction of `rnn`."""
         suffix = f"_l{layer}" + ("_reverse" if direction else "")
 
-        def held(name: str) -> Tensor:
+        def weight(name: str) -> Tensor:
             """Return what is computed with to the same bits as a copy (`matmul` asks for grads)."""
             values: Tensor = getattr(rnn, name + suffix)
             return values if torch.is_grad_enabled() else values.detach()
 
-        w_ih, w_hh = held("weight_ih"), held("weight_hh")
+        w_ih, w_hh = weight("weight_ih"), weight("weight_hh")
         b_ih = b_hh = w_ih.new_zeros(len(w_ih))
         if rnn.bias:
-            b_ih, b_hh = held("bias_ih"), held("bias_hh")
-        w_hr = held("weight_hr") if rnn.proj_size else None
+            b_ih, b_hh = weight("bias_ih"), weight("bias_hh")
+        w_hr = weight("weight_hr") if rnn.proj_size else None
         return Cell(rnn.mode, w_ih, w_hh, b_ih, b_hh, w_hr)
 
-    def fused(self, x: Tensor, h0: Tensor, c0: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def fused_forward(
+        self, x: Tensor, h0: Tensor, c0: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         """Return h after each step (B, T, U) and the last c (B, U), from torch's own kernel."""
         params = [self.w_ih, self.w_hh, self.b_ih, self.b_hh]
         if self.w_hr is not None:
@@ -128,16 +130,16 @@ class Cell:
         kernels = {"GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}
         return kernels[self.mode](x, h, *rest)[0], None
 
-    def piece(
-        self, x: Tensor, h0: Tensor, c0: Tensor | None, clamps: Sequence[Edit], keep: bool
+    def run_segment(
+        self, x: Tensor, h0: Tensor, c0: Tensor | None, clamps: Sequence[Edit], with_trace: bool
     ) -> DirectionOutput:
         """Run over x (B, T, I) with units held at values; trace gates and cells if asked."""
-        held = self.clamped(clamps)
-        h, c_last = held.fused(x, h0, c0)
+        clamped = self.clamped(clamps)
+        h, c_last = clamped.fused_forward(x, h0, c0)
         for edit in clamps:
             h = edit.on_h(h)
-        gates = self.gates(x, h0, h) if keep else {}
-        c = scan(gates["i"], gates["f"], gates["g"], c0) if keep and c0 is not None else None
+        gates = self.gates(x, h0, h) if with_trace else {}
+        c = scan(gates["i"], gates["f"], gates["g"], c0) if with_trace and c0 is not None else None
         for edit in clamps:
             c = None if c is None else edit.on_c(c)
             c_last = None if c_last is None else edit.on_c(c_last)

@@ -42,21 +42,21 @@ class ActivationPatching:
     Attributes:
         changed: share of the samples in which the character, or number, at each place changes
             (U, P).
-        donated: share in which it becomes the donor's, where donor and taker differ (U, P).
-        all_units: `donated` when the state of all layers and directions is taken over (P,): 1 if
+        adopted: share in which it becomes the donor's, where donor and taker differ (U, P).
+        full_state: `donated` when the state of all layers and directions is taken over (P,): 1 if
             all goes through it.
-        places: a name of each place (P,).
-        what_places: what the places are, such as `column`.
+        positions: a name of each place (P,).
+        position_name: what the places are, such as `column`.
         time: the step after which the state is taken over, in the order in which each direction
             reads.
         num_samples: how many samples took part.
     """
 
     changed: NDArray[np.float64]
-    donated: NDArray[np.float64]
-    all_units: NDArray[np.float64]
-    places: tuple[str, ...]
-    what_places: str
+    adopted: NDArray[np.float64]
+    full_state: NDArray[np.float64]
+    positions: tuple[str, ...]
+    position_name: str
     time: int
     num_samples: int
 
@@ -66,8 +66,8 @@ def patch_units(
     respond: Callable[[], Tensor],
     time: int,
     *,
-    places: ArrayLike | None = None,
-    what_places: str = "position in the answer",
+    positions: ArrayLike | None = None,
+    position_name: str = "position in the answer",
     layer: int = 0,
     direction: int = 0,
     seed: int = 0,
@@ -84,9 +84,9 @@ def patch_units(
             each other, and returns the answers in codes, or as numbers (N, A).
         time: the step after which states are exchanged, from 0, in the order in which each
             direction reads: a backward one has read the last `time` + 1 inputs by then.
-        places: the place that each character of the right answer belongs to (N, A), from 0 on, such
-            as the decimal column; negative: none. None: its position.
-        what_places: a name for that.
+        positions: the place that each character of the right answer belongs to (N, A), from 0 on,
+            such as the decimal column; negative: none. None: its position.
+        position_name: a name for that.
         layer: number of the layer.
         direction: 0 forwards, 1 backwards.
         seed: of the pairs.
@@ -98,7 +98,7 @@ def patch_units(
     """
     check_edits([Edit(h=0.0, layer=layer, direction=direction)], rnn)
     with torch.inference_mode():
-        with intervene_on(rnn, keep=True) as steering:
+        with intervene_on(rnn, trace=True) as steering:
             before = respond()
         trace = steering.trace()
         if before.ndim != 2:
@@ -107,20 +107,22 @@ def patch_units(
         if not 0 <= time < trace.h.shape[2]:
             raise ValueError(f"time: {time} is not accepted; accepted: 0 to {trace.h.shape[2] - 1}")
         donor = _derangement(len(before), seed).to(before.device)
-        where = _places(places, tuple(before.shape))
-        row = layer * trace.num_directions + direction
-        each = [[state_from(trace, donor, time, row, [unit])] for unit in range(rnn.hidden_size)]
-        whole = [state_from(trace, donor, time, row) for row in range(len(trace.h))]
+        where = _places(positions, tuple(before.shape))
+        layer_index = layer * trace.num_directions + direction
+        each = [
+            [state_from(trace, donor, time, layer_index, [unit])] for unit in range(rnn.hidden_size)
+        ]
+        whole = [state_from(trace, donor, time, layer_index) for layer_index in range(len(trace.h))]
         found = []
         for edits in [*each, whole]:
             with intervene_on(rnn, edits):
                 found.append(
                     _shares_changed_and_adopted(before, before[donor], respond(), where, tolerance)
                 )
-    changed, donated = np.stack(found).transpose(1, 0, 2)
-    names = tuple(str(place + (places is None)) for place in range(where.max() + 1))
+    changed, adopted = np.stack(found).transpose(1, 0, 2)
+    names = tuple(str(place + (positions is None)) for place in range(where.max() + 1))
     return ActivationPatching(
-        changed[:-1], donated[:-1], donated[-1], names, what_places, time, len(before)
+        changed[:-1], adopted[:-1], adopted[-1], names, position_name, time, len(before)
     )
 
 
@@ -128,7 +130,7 @@ def state_from(
     trace: CellTrace,
     samples: Tensor | slice,
     time: int,
-    row: int,
+    layer_index: int,
     units: Sequence[int] | None = None,
 ) -> Edit:
     """Return the edit that gives units of one layer the state they have in a trace's samples.
@@ -136,16 +138,16 @@ def state_from(
     It is the state after step `time`, from 0, in the order in which the row reads: of a backward
     row the one after reading the last `time` + 1 inputs.
     """
-    layer, direction = divmod(row, trace.num_directions)
+    layer, direction = divmod(layer_index, trace.num_directions)
     step = trace.h.shape[2] - 1 - time if direction else time
     at = slice(None) if units is None else list(units)
-    c = None if trace.c is None else trace.c[row, samples, step][:, at]
-    h = trace.h[row, samples, step][:, at]
+    c = None if trace.c is None else trace.c[layer_index, samples, step][:, at]
+    h = trace.h[layer_index, samples, step][:, at]
     return Edit(units=units, time=step, h=h, c=c, layer=layer, direction=direction)
 
 
-def _places(places: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[Any]:
-    given = np.arange(shape[1])[None] if places is None else np.asarray(places)
+def _places(positions: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[Any]:
+    given = np.arange(shape[1])[None] if positions is None else np.asarray(positions)
     if given.shape[-1] != shape[1] or given.ndim != 2:
         raise ValueError(f"places: shape {given.shape} is not accepted; accepted: {shape}")
     return np.broadcast_to(given, shape)

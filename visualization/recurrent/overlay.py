@@ -21,16 +21,17 @@ class LayerHeatmap:
         name: such as `encoder`.
         quantities: what can be shown, in the order of interest: name, such as `c` or `i`, to
             values (S, T, U).
-        reads: the character that is read at each step (S, T); a newline is padding.
-        writes: the character that is written at each step (S, T), if any is.
-        facts: what is known of each unit, by a name that a person reads: numbers or words (U,).
+        input_symbols: the character that is read at each step (S, T); a newline is padding.
+        output_symbols: the character that is written at each step (S, T), if any is.
+        unit_notes: what is known of each unit, by a name that a person reads: numbers or words
+            (U,).
     """
 
     name: str
     quantities: Mapping[str, NDArray[np.float32]]
-    reads: NDArray[np.str_]
-    writes: NDArray[np.str_] | None
-    facts: Mapping[str, Column]
+    input_symbols: NDArray[np.str_]
+    output_symbols: NDArray[np.str_] | None
+    unit_notes: Mapping[str, Column]
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
@@ -43,7 +44,7 @@ class UnitTextHeatmap:
     """
 
     title: str
-    parts: tuple[LayerHeatmap, ...]
+    layers: tuple[LayerHeatmap, ...]
     labels: tuple[str, ...]  # such as `123+45+6 = 174`
     right: NDArray[np.bool_]
     unit_threshold: float = 0.05
@@ -52,32 +53,32 @@ class UnitTextHeatmap:
 def layer_heatmap(
     name: str,
     trace: CellTrace,
-    reads: ArrayLike,
-    writes: ArrayLike | None = None,
-    facts: Mapping[str, Column] | None = None,
-    row: int = 0,
+    input_symbols: ArrayLike,
+    output_symbols: ArrayLike | None = None,
+    unit_notes: Mapping[str, Column] | None = None,
+    layer_index: int = 0,
 ) -> LayerHeatmap:
     """Return one layer and direction of a trace, on what it reads and writes (sample, time)."""
-    quantities = {q: v.float().cpu().numpy() for q, v in trace.quantities(row).items()}
+    quantities = {q: v.float().cpu().numpy() for q, v in trace.quantities(layer_index).items()}
     shape = next(iter(quantities.values())).shape[:2]
     texts = []
-    for given, named in ((reads, "reads"), (writes, "writes")):
+    for given, named in ((input_symbols, "reads"), (output_symbols, "writes")):
         if given is not None:
             texts.append(as_array(given, named, ("sample", "time")).astype(str))
             check_shape(named, texts[-1].shape, shape, "trace")
     return LayerHeatmap(
-        name, quantities, texts[0], texts[1] if len(texts) > 1 else None, facts or {}
+        name, quantities, texts[0], texts[1] if len(texts) > 1 else None, unit_notes or {}
     )
 
 
 def unit_text_heatmap(
     trace: CellTrace,
-    reads: ArrayLike,
+    input_symbols: ArrayLike,
     *,
-    writes: ArrayLike | None = None,
+    output_symbols: ArrayLike | None = None,
     labels: Sequence[str] | None = None,
     right: ArrayLike | None = None,
-    facts: Mapping[str, Column] | None = None,
+    unit_notes: Mapping[str, Column] | None = None,
     title: str = "what each unit does",
 ) -> UnitTextHeatmap:
     """Return every layer and direction of a trace, drawn on what it reads.
@@ -86,22 +87,30 @@ def unit_text_heatmap(
 
     Args:
         trace: of some hundred samples at most; a page holds all their states and gates.
-        reads: what is read at each step (sample, time): characters, or anything that is printed.
-        writes: what is written at each step, likewise.
+        input_symbols: what is read at each step (sample, time): characters, or anything that is
+            printed.
+        output_symbols: what is written at each step, likewise.
         labels: of each sample, in words; None: what it reads.
         right: whether each sample's answer is right; None: all are.
-        facts: what is known of each unit, by name: numbers or words (unit,).
+        unit_notes: what is known of each unit, by name: numbers or words (unit,).
         title: of the page.
 
     Raises:
         ValueError: names the argument that does not fit.
     """
-    parts = tuple(
-        layer_heatmap(trace.row_name(row), trace, reads, writes, facts, row)
-        for row in range(len(trace.h))
+    layers = tuple(
+        layer_heatmap(
+            trace.layer_name(layer_index),
+            trace,
+            input_symbols,
+            output_symbols,
+            unit_notes,
+            layer_index,
+        )
+        for layer_index in range(len(trace.h))
     )
-    texts = labels if labels is not None else ["".join(line) for line in parts[0].reads]
+    texts = labels if labels is not None else ["".join(line) for line in layers[0].input_symbols]
     answered = np.ones(len(texts), bool) if right is None else np.asarray(right, bool)
     for name, size in (("labels", len(texts)), ("right", len(answered))):
-        check_shape(name, (size,), parts[0].reads.shape[:1], "trace")
-    return UnitTextHeatmap(title, parts, tuple(texts), answered)
+        check_shape(name, (size,), layers[0].input_symbols.shape[:1], "trace")
+    return UnitTextHeatmap(title, layers, tuple(texts), answered)

@@ -34,7 +34,7 @@ def _(record: UnitTextHeatmap) -> str:
                 "labels": record.labels,
                 "right": record.right.tolist(),
                 "threshold": record.unit_threshold,
-                "parts": [_part(part) for part in record.parts],
+                "parts": [_part(part) for part in record.layers],
             }
         ),
     )
@@ -57,9 +57,11 @@ def _part(part: LayerHeatmap) -> dict[str, Any]:
         "name": part.name,
         "shape": next(iter(part.quantities.values())).shape,
         "quantities": [_quantity(name, values) for name, values in part.quantities.items()],
-        "reads": part.reads.tolist(),
-        "writes": None if part.writes is None else part.writes.tolist(),
-        "facts": [{"name": name, "values": _cells(column)} for name, column in part.facts.items()],
+        "reads": part.input_symbols.tolist(),
+        "writes": None if part.output_symbols is None else part.output_symbols.tolist(),
+        "facts": [
+            {"name": name, "values": _cells(column)} for name, column in part.unit_notes.items()
+        ],
     }
 
 

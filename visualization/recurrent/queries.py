@@ -43,7 +43,7 @@ class Matches:
         stop: the step after the last selected one.
         threshold: least value of a unit that is on.
         units: the units that are on over the selection, ascending.
-        found: the matches.
+        matches: the matches.
         num_all: how many windows, `found` or not, share all the selected units.
         texts: what the selected sample and each match reads, in this order; may be empty.
     """
@@ -53,7 +53,7 @@ class Matches:
     stop: int
     threshold: float
     units: tuple[int, ...]
-    found: tuple[Match, ...]
+    matches: tuple[Match, ...]
     num_all: int = 0
     texts: tuple[str, ...] = ()
 
@@ -93,15 +93,15 @@ def find_matches(
     """
     array = as_array(values, "values", ("sample", "time", "unit"), finite=True)
     _check(array, sample, start, stop, num)
-    selected, found, num_all = _ranked(array >= threshold, sample, start, stop, num)
+    selected, matches, num_all = _ranked(array >= threshold, sample, start, stop, num)
     texts: tuple[str, ...] = ()
     if symbols is not None:
         read = as_array(symbols, "symbols", ("sample", "time"))
         check_shape("symbols", read.shape, array.shape[:2], "values")
         texts = tuple(
-            "".join(map(str, read[s])) for s in (sample, *(match.sample for match in found))
+            "".join(map(str, read[s])) for s in (sample, *(match.sample for match in matches))
         )
-    return Matches(sample, start, stop, threshold, _units(selected), tuple(found), num_all, texts)
+    return Matches(sample, start, stop, threshold, _units(selected), tuple(matches), num_all, texts)
 
 
 def _ranked(

@@ -28,7 +28,7 @@ class GateSaturation:
 
 
 def gate_saturation(
-    trace: CellTrace, low: float = 0.1, high: float = 0.9, row: int = 0
+    trace: CellTrace, low: float = 0.1, high: float = 0.9, layer_index: int = 0
 ) -> GateSaturation:
     """Return how often each sigmoid gate of each unit is left- or right-saturated.
 
@@ -36,16 +36,16 @@ def gate_saturation(
         trace: of an LSTM (gates i, f, o) or a GRU (r, z).
         low: a gate below this is left-saturated.
         high: a gate above this is right-saturated.
-        row: layer and direction, as in `CellTrace`.
+        layer_index: layer and direction, as in `CellTrace`.
 
     Raises:
         ValueError: the layer has no gates or no such row, or not 0 ≤ low < high ≤ 1.
     """
     if not 0 <= low < high <= 1:
         raise ValueError(f"low, high: {low}, {high}; accepted: 0 <= low < high <= 1")
-    if not 0 <= row < len(trace.h):
-        raise ValueError(f"row: {row} is not accepted; accepted: 0 to {len(trace.h) - 1}")
-    gates = {name: trace.gates[name][row] for name in SIGMOID_GATES if name in trace.gates}
+    if not 0 <= layer_index < len(trace.h):
+        raise ValueError(f"row: {layer_index} is not accepted; accepted: 0 to {len(trace.h) - 1}")
+    gates = {name: trace.gates[name][layer_index] for name in SIGMOID_GATES if name in trace.gates}
     if not gates:
         raise ValueError(f"trace: a layer of kind {trace.kind} has no gates; accepted: lstm, gru")
     shares = {

@@ -32,14 +32,14 @@ class AnswerAgreement:
 
     Attributes:
         names: of the two.
-        corner: of each question the index in `OUTCOMES` (N,).
+        outcome: of each question the index in `OUTCOMES` (N,).
         p_value: of McNemar's test (1947) that both are right equally often, exact (binomial).
         groups: by quantity, the shares right for each of its values.
         labels: of each question, for the lists of examples; may be empty.
     """
 
     names: tuple[str, str]
-    corner: NDArray[np.int64]
+    outcome: NDArray[np.int64]
     p_value: float
     groups: Mapping[str, tuple[GroupAccuracy, ...]]
     labels: tuple[str, ...]
@@ -47,11 +47,11 @@ class AnswerAgreement:
     @property
     def counts(self) -> dict[str, int]:
         """How many questions both, only A, only B and neither got right: sums to N."""
-        return {name: int((self.corner == at).sum()) for at, name in enumerate(OUTCOMES)}
+        return {name: int((self.outcome == at).sum()) for at, name in enumerate(OUTCOMES)}
 
-    def examples(self, corner: str, num: int = 8) -> list[str]:
+    def examples(self, outcome: str, num: int = 8) -> list[str]:
         """Return labels of the first questions of a corner."""
-        found = np.flatnonzero(self.corner == OUTCOMES.index(corner))[:num]
+        found = np.flatnonzero(self.outcome == OUTCOMES.index(outcome))[:num]
         return [self.labels[at] for at in found] if self.labels else []
 
 
@@ -60,8 +60,8 @@ def compare_answers(
     right_b: ArrayLike | Tensor,
     *,
     groups: Mapping[str, ArrayLike] | None = None,
-    places: tuple[ArrayLike, ArrayLike] | None = None,
-    what_places: str = "position in the answer",
+    positions: tuple[ArrayLike, ArrayLike] | None = None,
+    position_name: str = "position in the answer",
     labels: Sequence[str] = (),
     names: tuple[str, str] = ("A", "B"),
 ) -> AnswerAgreement:
@@ -72,9 +72,9 @@ def compare_answers(
         right_b: whether B was right (N,).
         groups: quantities by name (N,), such as the number of carries; shares are given per value,
             or for ten ranges of about as many questions each if there are more than 30 numbers.
-        places: whether each place of A's and B's answers was right, both (N, P), such as their
+        positions: whether each place of A's and B's answers was right, both (N, P), such as their
             columns; NaN: the answer has no such place.
-        what_places: a name for them.
+        position_name: a name for them.
         labels: of each question.
         names: of A and B.
 
@@ -93,19 +93,19 @@ def compare_answers(
             GroupAccuracy(value, int(at.sum()), float(a[at].mean()), float(b[at].mean()))
             for value, at in _values(name, given).items()
         )
-    if places is not None:
-        each = [as_array(p, "places", ("sample", "place")).astype(float) for p in places]
+    if positions is not None:
+        each = [as_array(p, "places", ("sample", "place")).astype(float) for p in positions]
         check_shape("places", each[1].shape, each[0].shape, "A's")
         check_shape("places", each[0].shape[:1], a.shape, "right_a")
         counts = [(~np.isnan(p)).sum(axis=0) for p in each]
         shares = [np.nansum(p, axis=0) / n.clip(1) for p, n in zip(each, counts, strict=True)]
-        found[what_places] = tuple(
+        found[position_name] = tuple(
             GroupAccuracy(str(at), int(num), float(shares[0][at]), float(shares[1][at]))
             for at, num in enumerate(np.maximum(*counts)) if num
         )  # fmt: skip
-    corner = np.where(a & b, 0, np.where(a, 1, np.where(b, 2, 3)))
-    p_value = mcnemar(int((corner == 1).sum()), int((corner == 2).sum()))
-    return AnswerAgreement(names, corner, p_value, found, tuple(labels))
+    outcome = np.where(a & b, 0, np.where(a, 1, np.where(b, 2, 3)))
+    p_value = mcnemar(int((outcome == 1).sum()), int((outcome == 2).sum()))
+    return AnswerAgreement(names, outcome, p_value, found, tuple(labels))
 
 
 def _values(name: str, given: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:

@@ -23,7 +23,7 @@ ForwardFn = Callable[
     [Tensor, Tensor], ForwardCache
 ]  # images (B, C, H, W) and rows (B,) to what is seen of them
 
-_ROWS = ("values", "starts", "peaks", "best", "silent")  # of a record, one for each image
+_ROWS = ("values", "starts", "peaks", "best", "zero_gradient")  # of a record, one for each image
 _STEPS_BETWEEN_EVALUATIONS = 4  # steps between measurements, where each costs a pass of its own
 
 
@@ -36,7 +36,7 @@ class GradientAscent:
     optimiser: Optimiser
     blur: float
     blur_every: int
-    enough: float | None
+    stop_at: float | None
     seed: int
     nearest: bool = False  # through shut ReLUs: see `RedirectedReLU`
 
@@ -64,7 +64,7 @@ class AscentResult:
         starts: what was read at the start (B,).
         peaks: the most that was read at all (B,).
         best: step of the image (B,).
-        silent: whether the gradient at the start was exactly zero (B,).
+        zero_gradient: whether the gradient at the start was exactly zero (B,).
         steps: measured (T,).
         curve: the whole objective there (T, B).
     """
@@ -74,14 +74,14 @@ class AscentResult:
     starts: NDArray[np.float64]
     peaks: NDArray[np.float64]
     best: NDArray[np.int64]
-    silent: NDArray[np.bool_]
+    zero_gradient: NDArray[np.bool_]
     steps: NDArray[np.int64]
     curve: NDArray[np.float64]
 
     @property
     def dead(self) -> NDArray[np.bool_]:
         """Whether nothing that was tried excited them (B,)."""
-        return np.asarray(self.silent & ~(self.peaks > self.starts))
+        return np.asarray(self.zero_gradient & ~(self.peaks > self.starts))
 
     def with_others(self, places: NDArray[np.int64], others: "AscentResult") -> "AscentResult":
         """Return the same with others in some places."""
@@ -99,8 +99,8 @@ class AscentResult:
 class _Best:
     """Keeps the best image of each row, and the curve."""
 
-    def __init__(self, enough: float | None) -> None:
-        self.enough = np.inf if enough is None else enough
+    def __init__(self, stop_at: float | None) -> None:
+        self.stop_at = np.inf if stop_at is None else stop_at
         self.steps: list[int] = []
         self.read: list[Tensor] = []
         self.total: list[Tensor] = []
@@ -108,7 +108,7 @@ class _Best:
     def take(self, step: int, images: Tensor, read: Tensor, prior: Tensor) -> None:
         """Measure the images of a step: what is asked for, and the prior (B,)."""
         images, read, total = images.detach(), read.detach(), (read + prior).detach()
-        met = read >= self.enough
+        met = read >= self.stop_at
         if not self.steps:
             self.images, self.met, self.value, self.score = images, met, read, total
             self.at = torch.zeros_like(read, dtype=torch.long)
@@ -122,18 +122,18 @@ class _Best:
         self.read.append(read)
         self.total.append(total)
 
-    def climbed(self, silent: Tensor) -> AscentResult:
+    def climbed(self, zero_gradient: Tensor) -> AscentResult:
         """Return what came of it."""
         read = torch.stack(self.read)
         return AscentResult(
             self.images, _array(self.value), _array(read[0]), _array(read.amax(dim=0)),
-            self.at.cpu().numpy(), silent.cpu().numpy(), np.array(self.steps),
+            self.at.cpu().numpy(), zero_gradient.cpu().numpy(), np.array(self.steps),
             _array(torch.stack(self.total)),
         )  # fmt: skip
 
 
 def ascend(
-    look: ForwardFn, objective: Objective, easel: Parametrization, held: Tensor, rows: Tensor,
+    look: ForwardFn, objective: Objective, param: Parametrization, held: Tensor, rows: Tensor,
     ascent: GradientAscent, transforms: Sequence[Transform] = (),
 ) -> AscentResult:  # fmt: skip
     """Raise an objective of images, each for itself, and return the best of each.
@@ -141,7 +141,7 @@ def ascend(
     Args:
         look: runs the model; see `caching_forward`.
         objective: to raise.
-        easel: what images follow from what is held.
+        param: what images follow from what is held.
         held: at the start.
         rows: which of the objective's images each is (B,).
         ascent: how.
@@ -152,38 +152,40 @@ def ascend(
     kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[ascent.optimiser]
     optimiser = kind([held], lr=ascent.rate, maximize=True)
     redirection = RedirectedReLU(len(held), held.device, ascent.nearest)
-    best = _Best(ascent.enough)
-    silent = redirection.wanted
+    best = _Best(ascent.stop_at)
+    zero_gradient = redirection.redirected
     for step in range(ascent.steps):
-        painted = easel.images(held)
+        painted = param.images(held)
         images = painted.detach().requires_grad_()
         prior = objective.prior(ForwardCache(images, {}, rows))
         if transforms and step % _STEPS_BETWEEN_EVALUATIONS == 0:
             best.take(step, images, _read_without_transforms(look, objective, images, rows), prior)
-        with redirection.over_a_pass():
+        with redirection.forward_pass():
             read = objective.read(look(apply_transforms(images, transforms, generator), rows))
         if not transforms:
             best.take(step, images, read, prior)
         if best.met.all():
             break
         gradient = input_gradient(read, images)
-        now = redirection.learn(gradient)
-        silent = now if step == 0 and objective.layers else silent
+        now = redirection.update(gradient)
+        zero_gradient = now if step == 0 and objective.layers else zero_gradient
         # What was silent, and hardly speaks yet, is not at once silenced by a prior again.
-        heard = torch.where(silent, min(1.0, 2 * step / ascent.steps), 1.0).to(prior)
-        gradient = easel.allowed(images, gradient + input_gradient(heard * prior, images))
+        heard = torch.where(zero_gradient, min(1.0, 2 * step / ascent.steps), 1.0).to(prior)
+        gradient = param.projected_gradient(
+            images, gradient + input_gradient(heard * prior, images)
+        )
         (held.grad,) = torch.autograd.grad(painted, held, gradient)
         optimiser.step()
         if ascent.blur and (step + 1) % ascent.blur_every == 0:
-            held.data = easel.blurred(held.data, ascent.blur)
+            held.data = param.blurred(held.data, ascent.blur)
         del read, prior  # or this pass's graph would be held beside the next one's
     else:
-        images = easel.images(held).detach()
+        images = param.images(held).detach()
         prior = objective.prior(ForwardCache(images, {}, rows))
         best.take(
             ascent.steps, images, _read_without_transforms(look, objective, images, rows), prior
         )
-    return best.climbed(silent)
+    return best.climbed(zero_gradient)
 
 
 @torch.no_grad()
@@ -203,23 +205,23 @@ def input_gradient(value: Tensor, images: Tensor) -> Tensor:
 
 
 def receptive_extent(
-    look: ForwardFn, objective: Objective, easel: Parametrization, rows: Tensor, seed: int
+    look: ForwardFn, objective: Objective, param: Parametrization, rows: Tensor, seed: int
 ) -> list[int]:
     """Return over how many pixels a side what is asked for depends on an image, for each image.
 
     It is told from gradients in noise, through shut ReLUs where nothing else gets through. Where
     there are none, it is the image's shorter side.
     """
-    low, high = easel.canvas.limits
+    low, high = param.image_param.limits
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(easel.shape, generator=generator, dtype=torch.float64).to(easel.mixing)
+    noise = torch.rand(param.shape, generator=generator, dtype=torch.float64).to(param.mixing)
     images = (low + (high - low) * noise).repeat(len(rows), 1, 1, 1).requires_grad_()
     redirection = RedirectedReLU(len(rows), rows.device)
-    redirection.wanted[:] = True
-    with redirection.over_a_pass():
+    redirection.redirected[:] = True
+    with redirection.forward_pass():
         read = objective.read(look(images, rows))
     seen = (input_gradient(read, images) != 0).any(dim=1)
-    return [_extent(each) or min(easel.shape[1:]) for each in seen]
+    return [_extent(each) or min(param.shape[1:]) for each in seen]
 
 
 def _extent(seen: Tensor) -> int:

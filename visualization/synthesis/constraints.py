@@ -72,7 +72,7 @@ def match_activation(layer: NamedLayer | None, activation: Images) -> Objective:
     sizes = wanted.flatten(1).pow(2).sum(dim=1)
     if not (sizes > 0).all():
         problem = f"activation {int((sizes > 0).logical_not().nonzero()[0])} is zero all over"
-        raise ValueError(f"match_activation: {problem}; accepted: some of it is not, or use `custom`")
+        raise ValueError(f"match_activation: {problem}; accepted: some of it is not")
     names = _numbered(f"{layer_word(layer)} as given", len(wanted))
 
     def measure(seen: ForwardCache) -> Tensor:

@@ -145,11 +145,11 @@ class _DreamRun:
         redirection = RedirectedReLU(len(images), images.device)
         for _ in range(self.steps):
             held = images.clamp(low, high).detach().requires_grad_()
-            with redirection.over_a_pass():
+            with redirection.forward_pass():
                 seen = self.look(jitter(held, generator), self.rows)
                 value = self.objective.read(seen) + self.objective.prior(seen)
             gradient = input_gradient(value, held)
-            redirection.learn(gradient)
+            redirection.update(gradient)
             size = gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=_TINY)
             images = held + self.rate * (high - low) * gradient / size
         return images.detach().clamp(low, high)

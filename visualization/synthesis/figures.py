@@ -75,7 +75,7 @@ def _number(value: float) -> str:
 @draw.register
 def _(record: MaximisedImages) -> Figure:
     num = min(len(record.names), _SHOWN)
-    compared = record.real is not None
+    compared = record.dataset_examples is not None
     told = "under each image: its activation" + (" (best real image)" if compared else "")
     more = f"; {num} of {len(record.names)}" if num < len(record.names) else ""
     place, names = _shared(record.names[:num])
@@ -108,9 +108,9 @@ def _lines(name: str) -> int:
 def _reading(record: MaximisedImages, at: int) -> tuple[str, str]:
     """Return what is written under an image, red if a real one is better; and its colour."""
     words, color = _number(record.values[at]), INK
-    if record.real is not None:
-        words += f" ({_number(record.real.values[at])})"
-        color = BAD if record.real.values[at] > record.values[at] else INK
+    if record.dataset_examples is not None:
+        words += f" ({_number(record.dataset_examples.values[at])})"
+        color = BAD if record.dataset_examples.values[at] > record.values[at] else INK
     noted = _WORDS.get(record.verdicts[at])
     return (f"{words}\n{noted}" if noted else words), color
 
@@ -119,10 +119,16 @@ def _reading(record: MaximisedImages, at: int) -> tuple[str, str]:
 def _(record: MaximisedImages) -> str:
     lines = []
     for at, name in enumerate(record.names):
-        real = "" if record.real is None else f"{_number(record.real.values[at]):>12}"
+        real = (
+            ""
+            if record.dataset_examples is None
+            else f"{_number(record.dataset_examples.values[at]):>12}"
+        )
         numbers = f"{_number(record.starts[at]):>9}{_number(record.values[at]):>9}{real}"
         lines.append(f"{name[:40]:<40}{numbers}  {record.verdicts[at]}")
-    head = f"{'':<40}{'start':>9}{'found':>9}" + (f"{'best real':>12}" if record.real else "")
+    head = f"{'':<40}{'start':>9}{'found':>9}" + (
+        f"{'best real':>12}" if record.dataset_examples else ""
+    )
     dead = [at for at, verdict in enumerate(record.verdicts) if verdict == "dead"]
     return "\n".join([head, *lines, *(record.sentence(at) for at in dead)])
 
@@ -130,7 +136,7 @@ def _(record: MaximisedImages) -> str:
 @caption.register
 def _(record: MaximisedImages) -> str:
     words = "Each image was made to excite one thing as much as it can. Under it: the activation"
-    if record.real is None:
+    if record.dataset_examples is None:
         return words + "."
     return words + ", and in brackets that of the best real image; red: the real one is better."
 

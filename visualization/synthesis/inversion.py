@@ -59,7 +59,7 @@ def invert(
     *,
     steps: int = 300,
     rate: float = 0.2,
-    canvas: ImageParam | None = None,
+    image_param: ImageParam | None = None,
     smoothness: float = 0.02,
     noise: float = 0.1,
     batch_size: int = 64,
@@ -74,8 +74,8 @@ def invert(
         images: to be found again (B, C, H, W), or one (C, H, W).
         steps: of the ascent.
         rate: of learning, in units of what is held (see `Parametrization`).
-        canvas: how images are held; None: `ImageParam("pixel", "box")`, by which early layers are
-            inverted exactly.
+        image_param: how images are held; None: `ImageParam("pixel", "box")`, by which early layers
+            are inverted exactly.
         smoothness: weight of the total variation of an average pixel beside the squared relative
             error; where a layer leaves it open, the smoothest image is found.
         noise: size of the start; see `Parametrization.noise`.
@@ -87,7 +87,7 @@ def invert(
     """
     given = [layers] if layers is None or isinstance(layers, (str, nn.Module)) else layers
     names = [optional_layer_name(model, layer, "layers") for layer in given]
-    chosen = canvas or ImageParam("pixel", "box")
+    chosen = image_param or ImageParam("pixel", "box")
     with inspection_mode(model):
         own = as_images(images, model)
         check_within(own, chosen.limits, "images")
@@ -96,7 +96,7 @@ def invert(
         _, channels, height, width = own.shape
         alike = per_image(wanted) + smoothness / (height * width) * total_variation()
         found = maximise(
-            model, alike, (channels, height, width), steps=steps, rate=rate, canvas=chosen,
+            model, alike, (channels, height, width), steps=steps, rate=rate, image_param=chosen,
             transforms=(), noise=noise, batch_size=batch_size, seed=seed,
         )  # fmt: skip
     originals = as_record(own)
@@ -147,7 +147,7 @@ def solve(
     steps: int = 512,
     rate: float = 0.02,
     optimiser: Optimiser = "adam",
-    canvas: ImageParam | None = None,
+    image_param: ImageParam | None = None,
     transforms: Sequence[Transform] = (),
     noise: float = 0.1,
     num_images: int = 1,
@@ -171,7 +171,7 @@ def solve(
         steps: at most.
         rate: of learning.
         optimiser: `adam` or `sgd`.
-        canvas: how images are held; None: as in `maximise`.
+        image_param: how images are held; None: as in `maximise`.
         transforms: small moves despite which the demand is sought; it is judged without them.
         noise: size of it; see `Parametrization.noise`.
         num_images: B, for a demand that does not say so itself.
@@ -185,7 +185,8 @@ def solve(
         raise ValueError(f"tolerance: {tolerance} is not accepted; accepted: 0 or more")
     found = maximise(
         model, demand, input_shape, start=start, steps=steps, rate=rate, optimiser=optimiser,
-        canvas=canvas, transforms=transforms, noise=noise, num_images=num_images, enough=-tolerance,
+        image_param=image_param, transforms=transforms, noise=noise, num_images=num_images,
+        stop_at=-tolerance,
         batch_size=batch_size, seed=seed,
     )  # fmt: skip
     originals = None

@@ -85,7 +85,7 @@ class MaximisedImages:
             better than the start was found; `dead`: neither gradient nor redirected gradient
             helped, and no real image that was given excites it (B,).
         limits: the lowest and the highest value of a pixel.
-        real: the best real images, if some were given.
+        dataset_examples: the best real images, if some were given.
     """
 
     images: Tensor
@@ -97,7 +97,7 @@ class MaximisedImages:
     best: NDArray[np.int64]
     verdicts: tuple[Verdict, ...]
     limits: tuple[float, float]
-    real: DatasetExamples | None = None
+    dataset_examples: DatasetExamples | None = None
 
     def sentence(self, image: int) -> str:
         """Return what became of an image, in words."""
@@ -113,11 +113,11 @@ def maximise(
     model: nn.Module, objective: Objective | Sequence[Objective] | Measure,
     input_shape: Shape | None = None, *,
     steps: int = 256, rate: float = 0.1, optimiser: Optimiser = "adam",
-    canvas: ImageParam | None = None, transforms: Sequence[Transform] | None = None,
+    image_param: ImageParam | None = None, transforms: Sequence[Transform] | None = None,
     blur: float = 0.0, blur_every: int = 8,
     start: Images | None = None, noise: float = 0.1, num_images: int = 1,
-    reference: Images | Iterable[Any] | None = None, tame: float = 1.0,
-    enough: float | None = None, batch_size: int = 64, seed: int = 0,
+    reference: Images | Iterable[Any] | None = None, prior_strength: float = 1.0,
+    stop_at: float | None = None, batch_size: int = 64, seed: int = 0,
 ) -> MaximisedImages:  # fmt: skip
     """Find images that excite what an objective names, from noise or from images.
 
@@ -133,7 +133,7 @@ def maximise(
         steps: of the ascent.
         rate: of learning, in units of what is held (see `Parametrization`).
         optimiser: `adam`, or `sgd`: the plain gradient times the rate.
-        canvas: how images are held; None: `ImageParam()`, and with a start
+        image_param: how images are held; None: `ImageParam()`, and with a start
             `ImageParam(bound="box")`, which holds that exactly.
         transforms: small moves that the image is to survive; None: those that are
             `default_transforms` for as many pixels as what is asked for depends on; (): none.
@@ -144,10 +144,10 @@ def maximise(
         noise: size of it; see `Parametrization.noise`.
         num_images: B, for an objective that does not say so itself.
         reference: real images (N, C, H, W), or batches of them, to compare with, and to tame by.
-        tame: how strongly priors keep the image to as little ink and as few edges as real images
-            have, relative to what is asked for (see `with_matched_priors`); 0, or without
+        prior_strength: how strongly priors keep the image to as little ink and as few edges as real
+            images have, relative to what is asked for (see `with_matched_priors`); 0, or without
             reference: not at all.
-        enough: value of the objective (without priors) at which to end, as soon as all have it.
+        stop_at: value of the objective (without priors) at which to end, as soon as all have it.
         batch_size: images that are optimised together; an objective that compares images takes all.
         seed: of the noise and the transforms.
 
@@ -161,23 +161,25 @@ def maximise(
             if reference is None
             else best_dataset_examples(model, asked, reference, batch_size)
         )
-        asked = with_matched_priors(asked, real, tame) if real and tame else asked
+        asked = (
+            with_matched_priors(asked, real, prior_strength) if real and prior_strength else asked
+        )
         begin = None if start is None else at_least_float32(as_images(start, model, "start"))
         shape = _shape(input_shape, begin, real)
         names = _names(asked, num_images, begin)
-        chosen = canvas or ImageParam(bound="sigmoid" if begin is None else "box")
+        chosen = image_param or ImageParam(bound="sigmoid" if begin is None else "box")
         device, dtype = device_and_dtype(model)
-        easel = parametrization(chosen, shape, device, torch.promote_types(dtype, torch.float32))
-        held = _initial_latent(easel, begin, names, noise, seed)
-        ascent = GradientAscent(steps, rate, optimiser, blur, blur_every, enough, seed)
-        run = functools.partial(_ascend_batches, model, asked, easel, transforms, batch_size)
-        found, from_real = _ascend_with_retries(run, easel, held, ascent, real, asked.coupled)
-    met = min(asked.most if asked.layers else math.inf, math.inf if enough is None else enough)
+        param = parametrization(chosen, shape, device, torch.promote_types(dtype, torch.float32))
+        held = _initial_latent(param, begin, names, noise, seed)
+        ascent = GradientAscent(steps, rate, optimiser, blur, blur_every, stop_at, seed)
+        run = functools.partial(_ascend_batches, model, asked, param, transforms, batch_size)
+        found, from_real = _ascend_with_retries(run, param, held, ascent, real, asked.coupled)
+    met = min(asked.most if asked.layers else math.inf, math.inf if stop_at is None else stop_at)
     return _record(found, names, met, chosen.limits, real, from_real)
 
 
 def _ascend_batches(
-    model: nn.Module, asked: Objective, easel: Parametrization,
+    model: nn.Module, asked: Objective, param: Parametrization,
     transforms: Sequence[Transform] | None, batch_size: int, held: Tensor,
     which: NDArray[np.int64], ascent: GradientAscent,
 ) -> AscentResult:  # fmt: skip
@@ -186,16 +188,16 @@ def _ascend_batches(
     parts, order = [], []
     with caching_forward(model, asked.layers) as look:
         size = len(rows) if asked.coupled else batch_size
-        groups = _groups(look, asked, easel, rows, transforms, size, ascent.seed)
+        groups = _groups(look, asked, param, rows, transforms, size, ascent.seed)
         for moves, places in groups:
-            parts.append(ascend(look, asked, easel, held[places], rows[places], ascent, moves))
+            parts.append(ascend(look, asked, param, held[places], rows[places], ascent, moves))
             order.append(places)
     return concatenated(parts, np.concatenate(order))
 
 
 def _ascend_with_retries(
     run: Callable[[Tensor, NDArray[np.int64], GradientAscent], AscentResult],
-    easel: Parametrization, held: Tensor, ascent: GradientAscent, real: DatasetExamples | None,
+    param: Parametrization, held: Tensor, ascent: GradientAscent, real: DatasetExamples | None,
     is_coupled: bool,
 ) -> tuple[AscentResult, NDArray[np.bool_]]:  # fmt: skip
     """Return what came of all images, what was dead tried in other ways; and what of real ones."""
@@ -210,14 +212,14 @@ def _ascend_with_retries(
         best = every % len(real.values)
         dead = every[found.dead & (real.values[best] > found.starts)]
         if len(dead):
-            begun = easel.held(easel.nearest(real.images[best[dead]]))
+            begun = param.latent(param.nearest(real.images[best[dead]]))
             found = found.with_others(dead, run(begun, dead, ascent))
             from_real[dead] = ~found.dead[dead]
     return found, from_real
 
 
 def _groups(
-    look: ForwardFn, objective: Objective, easel: Parametrization, rows: Tensor,
+    look: ForwardFn, objective: Objective, param: Parametrization, rows: Tensor,
     transforms: Sequence[Transform] | None, size: int, seed: int,
 ) -> Iterator[tuple[tuple[Transform, ...], NDArray[np.int64]]]:  # fmt: skip
     """Yield the transforms and the places of images that are optimised together."""
@@ -226,7 +228,7 @@ def _groups(
     if transforms is None:
         parts = torch.split(rows, size)
         sides = [
-            side for part in parts for side in receptive_extent(look, objective, easel, part, seed)
+            side for part in parts for side in receptive_extent(look, objective, param, part, seed)
         ]
         moves = [default_transforms(max(sides) if objective.coupled else side) for side in sides]
     for each_moves in dict.fromkeys(moves):
@@ -270,7 +272,7 @@ def _names(objective: Objective, num_images: int, begin: Tensor | None) -> tuple
 
 
 def _initial_latent(
-    easel: Parametrization, begin: Tensor | None, names: tuple[str, ...], noise: float, seed: int
+    param: Parametrization, begin: Tensor | None, names: tuple[str, ...], noise: float, seed: int
 ) -> Tensor:
     """Return what is held at the start."""
     if begin is None:
@@ -280,19 +282,19 @@ def _initial_latent(
             copies.append(seen[name])
             seen[name] += 1
         generator = torch.Generator().manual_seed(seed)
-        drawn = easel.noise(max(seen.values()), noise, generator)
+        drawn = param.noise(max(seen.values()), noise, generator)
         return drawn[copies]
-    if easel.canvas.bound in ("sigmoid", "box"):
-        check_within(begin, easel.canvas.limits, "start")
-    return easel.held(begin.expand(len(names), -1, -1, -1))
+    if param.image_param.bound in ("sigmoid", "box"):
+        check_within(begin, param.image_param.limits, "start")
+    return param.latent(begin.expand(len(names), -1, -1, -1))
 
 
 def _record(
-    found: AscentResult, names: tuple[str, ...], enough: float,
+    found: AscentResult, names: tuple[str, ...], stop_at: float,
     limits: tuple[float, float], real: DatasetExamples | None, from_real: NDArray[np.bool_],
 ) -> MaximisedImages:  # fmt: skip
     """Return the record, with a verdict for each image."""
-    verdicts = tuple(_verdict(found, at, enough, from_real[at]) for at in range(len(names)))
+    verdicts = tuple(_verdict(found, at, stop_at, from_real[at]) for at in range(len(names)))
     dead = torch.tensor([verdict == "dead" for verdict in verdicts])
     images = as_record(found.images).masked_fill(dead.reshape(-1, 1, 1, 1), torch.nan)
     if real is not None and len(real.values) < len(names):
@@ -303,14 +305,14 @@ def _record(
     )  # fmt: skip
 
 
-def _verdict(found: AscentResult, at: int, enough: float, from_real: bool) -> Verdict:
+def _verdict(found: AscentResult, at: int, stop_at: float, from_real: bool) -> Verdict:
     start, value = found.starts[at], found.values[at]
-    if value >= enough:
+    if value >= stop_at:
         return "met"
     if found.dead[at]:
         return "dead"
     if from_real:
         return "real"
-    if found.best[at] == 0 or (found.silent[at] and not value > start):
+    if found.best[at] == 0 or (found.zero_gradient[at] and not value > start):
         return "unchanged"
-    return "redirected" if found.silent[at] else "risen"
+    return "redirected" if found.zero_gradient[at] else "risen"

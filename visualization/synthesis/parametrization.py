@@ -115,36 +115,36 @@ class Parametrization:
     variance 1 are an image of variance 1 (before the bound).
 
     Attributes:
-        canvas: how images are held.
+        image_param: how images are held.
         shape: (C, H, W).
         scale: of each wave (H, W // 2 + 1).
         mixing: colours from independent ones (C, C).
     """
 
-    canvas: ImageParam
+    image_param: ImageParam
     shape: tuple[int, int, int]
     scale: Tensor
     mixing: Tensor
 
     def images(self, held: Tensor) -> Tensor:
         """Return the images (B, C, H, W) of what is held, differentiably."""
-        low, high = self.canvas.limits
+        low, high = self.image_param.limits
         painted: Tensor = torch.einsum("dc,bchw->bdhw", self.mixing, self._plain(held))
         if self._squashes:
             return low + (high - low) * painted.sigmoid()
         within = self._within(painted.detach())
         return painted if within is None else StraightThrough.apply(painted, within)
 
-    def held(self, images: Tensor) -> Tensor:
+    def latent(self, images: Tensor) -> Tensor:
         """Return what is held for images (B, C, H, W): `images` backwards.
 
         A sigmoid never reaches its limits; what lies at them is taken a thousandth inside.
         """
-        low, high = self.canvas.limits
+        low, high = self.image_param.limits
         if self._squashes:
             images = ((images - low) / (high - low)).clamp(_CLOSEST, 1 - _CLOSEST).logit()
         plain: Tensor = torch.einsum("dc,bchw->bdhw", torch.linalg.inv(self.mixing), images)
-        if self.canvas.basis == "pixel":
+        if self.image_param.basis == "pixel":
             return plain
         waves = torch.fft.rfft2(plain, norm="ortho") / self.scale
         return torch.view_as_real(waves).contiguous()
@@ -152,7 +152,7 @@ class Parametrization:
     def nearest(self, images: Tensor) -> Tensor:
         """Return the nearest images (B, C, H, W) that can be held."""
         if self._squashes:
-            return images.clamp(*self.canvas.limits)
+            return images.clamp(*self.image_param.limits)
         within = self._within(images)
         return images if within is None else within
 
@@ -165,38 +165,38 @@ class Parametrization:
                 pixels are what they are, and the middle is 0.
             generator: on the CPU.
         """
-        like = self.held(torch.zeros(1, *self.shape).to(self.mixing))
+        like = self.latent(torch.zeros(1, *self.shape).to(self.mixing))
         drawn = torch.randn((num, *like.shape[1:]), generator=generator, dtype=torch.float64)
         noise = size * drawn.to(like)
-        if self.canvas.bound != "box":
+        if self.image_param.bound != "box":
             return noise
-        low, high = self.canvas.limits
-        middle = self.held(torch.full((1, *self.shape), (low + high) / 2).to(self.mixing))
+        low, high = self.image_param.limits
+        middle = self.latent(torch.full((1, *self.shape), (low + high) / 2).to(self.mixing))
         return middle + (high - low) * noise
 
-    def allowed(self, images: Tensor, gradient: Tensor) -> Tensor:
+    def projected_gradient(self, images: Tensor, gradient: Tensor) -> Tensor:
         """Return a gradient (B, C, H, W) without what would lead out of a box or a ball.
 
         So the ascent rests only where nothing within the bound is better (to first order).
         """
-        low, high = self.canvas.limits
-        if self.canvas.bound == "box":
+        low, high = self.image_param.limits
+        if self.image_param.bound == "box":
             outwards = ((images <= low) & (gradient < 0)) | ((images >= high) & (gradient > 0))
             return gradient.masked_fill(outwards, 0)
-        if self.canvas.bound == "ball":
+        if self.image_param.bound == "ball":
             sizes = _sizes(images)
             normal = images / sizes.clamp(min=torch.finfo(images.dtype).tiny)
             outwards = (gradient * normal).sum(dim=(1, 2, 3), keepdim=True).clamp(min=0)
-            at_edge = sizes >= self.canvas.radius * (1 - _AT_EDGE)
+            at_edge = sizes >= self.image_param.radius * (1 - _AT_EDGE)
             return gradient - at_edge * outwards * normal
         return gradient
 
     def _within(self, images: Tensor) -> Tensor | None:
         """Return the nearest images within a box or a ball; None: there is neither."""
-        if self.canvas.bound == "box":
-            return images.clamp(*self.canvas.limits)
-        if self.canvas.bound == "ball":
-            return images * (self.canvas.radius / _sizes(images)).clamp(max=1)
+        if self.image_param.bound == "box":
+            return images.clamp(*self.image_param.limits)
+        if self.image_param.bound == "ball":
+            return images * (self.image_param.radius / _sizes(images)).clamp(max=1)
         return None
 
     def blurred(self, held: Tensor, deviation: float) -> Tensor:
@@ -208,18 +208,18 @@ class Parametrization:
         """
         rates = frequencies(*self.shape[1:])
         passed = torch.exp(-2 * (np.pi * deviation * rates) ** 2).to(self.scale)
-        if self.canvas.basis == "fourier":
+        if self.image_param.basis == "fourier":
             return held * passed[:, :, None]
         waves = torch.fft.rfft2(held) * passed
         return _from_waves(waves, self.shape, "backward")
 
     @property
     def _squashes(self) -> bool:
-        return self.canvas.bound == "sigmoid"
+        return self.image_param.bound == "sigmoid"
 
     def _plain(self, held: Tensor) -> Tensor:
         """Return images (B, C, H, W) in independent colours."""
-        if self.canvas.basis == "pixel":
+        if self.image_param.basis == "pixel":
             return held
         waves = torch.view_as_complex(held) * self.scale
         return _from_waves(waves, self.shape, "ortho")
@@ -246,7 +246,7 @@ def _sizes(images: Tensor) -> Tensor:
 
 
 def parametrization(
-    canvas: ImageParam, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype
+    image_param: ImageParam, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype
 ) -> Parametrization:
     """Return a canvas for images of a shape (C, H, W).
 
@@ -263,9 +263,9 @@ def parametrization(
     if width % 2 == 0:
         power[-1] = 1.0
     variance = (scale**2 * power).sum() / (height * width)
-    mixing = _mixing(canvas.colors, num_channels)
+    mixing = _mixing(image_param.colors, num_channels)
     return Parametrization(
-        canvas, shape, (scale / variance.sqrt()).to(device, dtype), mixing.to(device, dtype)
+        image_param, shape, (scale / variance.sqrt()).to(device, dtype), mixing.to(device, dtype)
     )
 
 

@@ -23,36 +23,36 @@ class RedirectedReLU:
 
     Attributes:
         nearest: pass on the gradient of the nearest place alone.
-        wanted: for which images (B,).
+        redirected: for which images (B,).
         used: for which it made a difference in the last pass (B,).
     """
 
     def __init__(self, num_images: int, device: torch.device, nearest: bool = False) -> None:
         self.nearest = nearest
-        self.wanted = torch.zeros(num_images, dtype=torch.bool, device=device)
-        self.used = torch.zeros_like(self.wanted)
+        self.redirected = torch.zeros(num_images, dtype=torch.bool, device=device)
+        self.used = torch.zeros_like(self.redirected)
 
     def rule(self, values: Tensor, above: Tensor, on: Tensor) -> Tensor:
         """Return the gradient below a ReLU (B, …) of values, from that above and where it is on."""
         plain = above * on
-        if len(above) != len(self.wanted):
+        if len(above) != len(self.redirected):
             return plain  # a batch of something else than images
         other = above.clamp(min=0) * ~on
         other = _nearest(values, other) if self.nearest else other
-        silent = ~_any(plain) & _any(other) & self.wanted
-        self.used |= silent
-        return torch.where(silent.reshape(-1, *[1] * (above.ndim - 1)), other, plain)
+        zero_gradient = ~_any(plain) & _any(other) & self.redirected
+        self.used |= zero_gradient
+        return torch.where(zero_gradient.reshape(-1, *[1] * (above.ndim - 1)), other, plain)
 
-    def over_a_pass(self) -> contextlib.AbstractContextManager[object]:
+    def forward_pass(self) -> contextlib.AbstractContextManager[object]:
         """Return a context for the forward pass."""
-        self.used = torch.zeros_like(self.wanted)
-        return _RedirectedReluMode(self) if self.wanted.any() else contextlib.nullcontext()
+        self.used = torch.zeros_like(self.redirected)
+        return _RedirectedReluMode(self) if self.redirected.any() else contextlib.nullcontext()
 
-    def learn(self, gradient: Tensor) -> Tensor:
+    def update(self, gradient: Tensor) -> Tensor:
         """Note from a gradient (B, …) which images are without one; return which they were (B,)."""
-        silent = ~_any(gradient) | self.used
-        self.wanted = silent
-        return silent
+        zero_gradient = ~_any(gradient) | self.used
+        self.redirected = zero_gradient
+        return zero_gradient
 
 
 class _RedirectedReluMode(relu_rule):

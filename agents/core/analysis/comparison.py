@@ -81,8 +81,8 @@ def _overlap(a: Agent, b: Agent, names: tuple[str, str]) -> AnswerAgreement:
         np.pad(p, ((0, 0), (0, wide - p.shape[1])), constant_values=np.nan) for p in places
     )
     return compare_answers(
-        *rights, groups=groups, places=(first, second),
-        what_places=known.places[1] or "position in the answer", labels=questions, names=names,
+        *rights, groups=groups, positions=(first, second),
+        position_name=known.places[1] or "position in the answer", labels=questions, names=names,
     )  # fmt: skip
 
 

@@ -80,7 +80,7 @@ class RecurrentViews:
         for part in self._study.parts:
             trace = self._study.traces[part.name]
             for row in range(len(trace.h)):
-                name = part.name if len(trace.h) == 1 else f"{part.name}, {trace.row_name(row)}"
+                name = part.name if len(trace.h) == 1 else f"{part.name}, {trace.layer_name(row)}"
                 found.append((name, part, trace, row))
         return found
 
@@ -125,7 +125,7 @@ class RecurrentViews:
     def gates(self) -> dict[str, GateSaturation]:
         """How often gates are shut or open; nothing for layers that have none."""
         return {
-            name: gate_saturation(trace, row=row)
+            name: gate_saturation(trace, layer_index=row)
             for name, _, trace, row in self._rows() if trace.gates
         }  # fmt: skip
 
@@ -155,8 +155,8 @@ class RecurrentViews:
                 layer, direction = divmod(row, trace.num_directions)
                 found[name] = patch_units(
                     part.layer, lambda: study.write()[0], part.reads.shape[1] - 1,
-                    places=last.places if named else None,
-                    what_places=last.place if named else "position in the answer",
+                    positions=last.places if named else None,
+                    position_name=last.place if named else "position in the answer",
                     layer=layer, direction=direction, tolerance=study.tolerance,
                 )  # fmt: skip
         return found

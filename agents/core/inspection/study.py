@@ -102,7 +102,7 @@ class Study:
         """States and gates of each part while the agent answers."""
         with torch.inference_mode(), contextlib.ExitStack() as stack:
             watched = {
-                part.name: stack.enter_context(intervene_on(part.layer, keep=True))
+                part.name: stack.enter_context(intervene_on(part.layer, trace=True))
                 for part in self.parts
             }
             self.write()

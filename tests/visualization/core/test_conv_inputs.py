@@ -201,6 +201,6 @@ def test_records_of_a_network_on_a_gpu_are_on_the_cpu() -> None:
     found = conv.maximise(model, conv.logit([0, 1]), reference=x, steps=2)
     inverted, dreamt = conv.invert(model, "1", x, steps=2), conv.dream(model, x, "1", steps=1)
     satisfied = conv.solve(model, conv.class_distribution([0.5, 0.5, 0.0]), start=x[0], steps=2)
-    tensors = [found.images, found.real.images, inverted.originals, inverted.images]
+    tensors = [found.images, found.dataset_examples.images, inverted.originals, inverted.images]
     tensors += [dreamt.originals, *dreamt.stages, satisfied.originals, satisfied.images]
     assert all(tensor.device.type == "cpu" for tensor in tensors)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tests.helpers.attribution import assert_close
 from visualization import conv
+from visualization.core.inputs import as_logits
 from visualization.render import draw, text
 
 ATTACKS: dict[str, Callable[..., Any]] = {
@@ -92,8 +93,8 @@ def test_a_softmax_is_not_taken_twice(dtype: torch.dtype, images: Tensor) -> Non
     ):
         assert_close(torch.as_tensor(answers.probabilities[0]), odds[0], check_dtype=False, **near)
     found, wanted = (conv.fgsm(model, images, None, 0.1) for model in (last, plain))
-    assert_close(found.confidence_before, odds.amax(dim=1), check_dtype=False, **near)
-    assert_close(found.confidence_after, wanted.confidence_after, **near)
+    assert_close(found.confidence, odds.amax(dim=1), check_dtype=False, **near)
+    assert_close(found.adversarial_confidence, wanted.adversarial_confidence, **near)
     assert_close(found.adversarial, wanted.adversarial, **near)
     maps = {"a": np.random.default_rng(0).random((3, 8, 8))}
     curves, own = (conv.faithfulness(m, images, maps, 1, num_steps=2) for m in (last, plain))
@@ -121,7 +122,7 @@ def test_logits_are_left_as_they_are() -> None:
     """Rows of which any is below 0, or does not sum to 1, are logits."""
     for row in ([[0.5, 0.5], [1.5, -0.5]], [[0.5, 0.5], [0.5, 0.6]]):
         logits = torch.tensor(row)
-        assert torch.equal(conv.common.as_logits(logits), logits)
+        assert torch.equal(as_logits(logits), logits)
 
 
 def test_classes_are_drawn_by_their_names(images: Tensor) -> None:

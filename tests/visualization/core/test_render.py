@@ -131,7 +131,7 @@ def test_the_ranking_counts_changes_that_cancel() -> None:
 
     ranking = rank_units(rnn, score, [(0,)])
     assert ranking.change["accuracy"].tolist() == [0.0]
-    assert ranking.touched.tolist() == [0.5]
+    assert ranking.share_changed.tolist() == [0.5]
     assert "0 change no sample's accuracy" in render.draw(ranking).get_suptitle()
 
 

@@ -62,7 +62,9 @@ def test_patches_are_as_large_as_what_units_see(name: str) -> None:
     model, images = chain(make()), torch.rand(2, 3, 12, 12)
     found = field_boxes(model, "0", (3, 12, 12))
     assert (found.size, found.stride) == (size, stride)
-    top = top_patches(model, "0", images, k=4, per_image=None, apart="field", threshold=-math.inf)
+    top = top_patches(
+        model, "0", images, k=4, per_image=None, min_distance="field", threshold=-math.inf
+    )
     assert top.patches.shape[-2:] == size
     assert (top.image >= 0).all()  # room for two of an image
     channel, row, column = int(top.channels[0]), int(top.row[0, 0]), int(top.column[0, 0])
@@ -93,9 +95,9 @@ def test_a_unit_is_moved_with_its_field_round_a_ring() -> None:
     model = chain(conv(1, 2, 3, padding=1, padding_mode="circular"), nn.ReLU())
     source, target = torch.rand(2, 1, 20, 20)
     found = transplant_field(model, "1", (0, 9, 9), source, target, offset=(5, 5))
-    assert found.place == (0, 14, 14)
+    assert found.target_unit == (0, 14, 14)
     assert found.exact
-    assert found.after == pytest.approx(found.of_source)
+    assert found.composite_activation == pytest.approx(found.source_activation)
 
 
 def test_networks_that_can_only_run_forward() -> None:
@@ -115,7 +117,7 @@ def test_networks_that_can_only_run_forward() -> None:
             drops = [occlude(m, "0", unit, images[0]).drop for m in (in_place, plain)]
             np.testing.assert_allclose(*drops, atol=1e-6)
             pasted = [transplant_field(m, "0", unit, *images) for m in (in_place, plain)]
-            assert pasted[0].after == pytest.approx(pasted[1].after)
+            assert pasted[0].composite_activation == pytest.approx(pasted[1].composite_activation)
         fields = receptive_fields(in_place, "0", 1, images[0], -math.inf)
     assert fields.mask[:2].all()
     assert not fields.mask[2].any()

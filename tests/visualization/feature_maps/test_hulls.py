@@ -42,7 +42,7 @@ def test_hulls_of_a_residual_network() -> None:
     assert found.at(3, 3) == FieldBox((3, 9), (3, 9))
     assert (found.size, found.stride, found.image_size) == ((7, 7), (2, 2), (8, 8))
     np.testing.assert_array_equal(
-        found.boxes(np.array([0, 3]), np.array([2, 3])), [[-3, 3, 1, 7], [3, 9, 3, 9]]
+        found.at_positions(np.array([0, 3]), np.array([2, 3])), [[-3, 3, 1, 7], [3, 9, 3, 9]]
     )
     head = field_boxes(model, None, (1, 8, 8))
     assert head.at(0, 0) == FieldBox((-3, 9), (-3, 9))

@@ -55,7 +55,9 @@ def test_fields_apart_share_no_pixel() -> None:
     """With `field`, no two patches of an image overlap, and with 3 units some still may."""
     model, images = odd(), torch.randn(4, 1, 24, 24, generator=torch.Generator().manual_seed(0))
     for apart in ("field", 3):
-        found = top_patches(model, "inner", images, [1], 12, None, apart=apart, threshold=-math.inf)
+        found = top_patches(
+            model, "inner", images, [1], 12, None, min_distance=apart, threshold=-math.inf
+        )
         overlaps = []
         for a, b in itertools.combinations(range(12), 2):
             if found.image[0, a] == found.image[0, b]:

@@ -80,7 +80,7 @@ def test_the_best_are_those_of_a_full_sort(
         known = list(range(37)) if ids is None else ids.tolist()
         found = top_patches(
             model, "2", images, [3, 0, 1], k, per_image,
-            apart=apart, threshold=threshold, ids=ids, batch_size=16,
+            min_distance=apart, threshold=threshold, ids=ids, batch_size=16,
         )  # fmt: skip
         assert found.channels.tolist() == [3, 0, 1]
         for number, channel in enumerate(found.channels):

@@ -65,16 +65,20 @@ def test_a_whole_field_at_an_aligned_place_is_bit_equal(region: str | None, chan
             found = transplant_field(
                 model, layer, unit, source, target, region=region, offset=offset
             )
-            assert found.place == (channel, *place)
+            assert found.target_unit == (channel, *place)
             assert found.stride == (stride, stride)
             assert found.exact
             assert found.is_equal
             assert found.num_lost == 0
             composite = torch.as_tensor(found.composite)[None]
-            assert found.of_source == float(plain(model, source[None], layer, unit))
-            assert found.before == float(plain(model, target[None], layer, found.place))
-            assert found.after == float(plain(model, composite, layer, found.place))
-            changed += found.before != found.after
+            assert found.source_activation == float(plain(model, source[None], layer, unit))
+            assert found.target_activation == float(
+                plain(model, target[None], layer, found.target_unit)
+            )
+            assert found.composite_activation == float(
+                plain(model, composite, layer, found.target_unit)
+            )
+            changed += found.target_activation != found.composite_activation
         assert changed
 
 
@@ -91,7 +95,7 @@ def test_what_lies_outside_the_field_does_nothing(channels: int) -> None:
         louder = torch.where(mask, image, image + 100)
         found = transplant_field(model, layer, unit, image, louder)
         assert not torch.equal(louder, image)
-        assert found.before == found.of_source == found.after
+        assert found.target_activation == found.source_activation == found.composite_activation
         assert found.exact
 
 
@@ -106,7 +110,7 @@ def test_the_composite_is_the_target_with_exactly_the_field_in_it() -> None:
         wanted[:, 5:10:step, 4:9:step] = source[:, 1:6:step, 2:7:step]
         np.testing.assert_array_equal(found.composite, wanted)
         assert found.offset == (4, 2)
-        assert found.place == (0, 5, 4)
+        assert found.target_unit == (0, 5, 4)
         assert found.copied.sum() == found.pasted.sum() == (9 if step == 2 else 25)
         assert found.is_equal
     np.testing.assert_array_equal(found.source, source)
@@ -120,8 +124,8 @@ def test_an_odd_move_between_strides_is_not_exact() -> None:
     found = transplant_field(model, "last", (0, 1, 1), source, target, offset=(3, 5))
     assert not found.exact
     assert not found.is_equal
-    assert found.place == (0, 2, 2)
-    assert found.after != found.before
+    assert found.target_unit == (0, 2, 2)
+    assert found.composite_activation != found.target_activation
     assert "does not see just the same" in text(found)
 
 
@@ -129,17 +133,27 @@ def test_fields_that_reach_beyond_the_border_are_told_apart() -> None:
     """Along the border all is the same; away from it padding is missed, towards it pixels are."""
     model, image = ones(), torch.ones(1, 8, 8)
     along = transplant_field(model, "0", (0, 0, 2), image, image * 2, offset=(0, 3))
-    assert (along.exact, along.is_equal, along.after, along.num_lost) == (True, True, 6, 3)
+    assert (along.exact, along.is_equal, along.composite_activation, along.num_lost) == (
+        True,
+        True,
+        6,
+        3,
+    )
     assert along.boxes[0].rows == (-1, 1)
     away = transplant_field(model, "0", (0, 0, 2), image, image * 2, offset=(3, 0))
-    assert (away.exact, away.of_source, away.after, away.before) == (False, 6, 12, 18)
+    assert (
+        away.exact,
+        away.source_activation,
+        away.composite_activation,
+        away.target_activation,
+    ) == (False, 6, 12, 18)
     towards = transplant_field(model, "0", (0, 4, 4), image, image * 2, offset=(3, 0))
-    assert (towards.exact, towards.of_source, towards.after) == (False, 9, 6)
-    assert (towards.num_lost, towards.place) == (3, (0, 7, 4))
+    assert (towards.exact, towards.source_activation, towards.composite_activation) == (False, 9, 6)
+    assert (towards.num_lost, towards.target_unit) == (3, (0, 7, 4))
     assert "3 pixels of it lie beyond a border" in text(towards)
     corner = transplant_field(model, "0", (0, 4, 4), image, image * 2, offset=(30, -30))
-    assert (corner.exact, corner.place, corner.num_lost) == (False, (0, 7, 0), 9)
-    assert corner.before == corner.after == 8
+    assert (corner.exact, corner.target_unit, corner.num_lost) == (False, (0, 7, 0), 9)
+    assert corner.target_activation == corner.composite_activation == 8
     assert not corner.pasted.any()
 
 
@@ -163,9 +177,9 @@ def test_a_target_of_another_size_is_taken() -> None:
     model = residual(3)
     source, target = drawn(3, 20, 24), drawn(3, 10, 9, seed=8)
     found = transplant_field(model, "down", (1, 6, 7), source, target, offset=(-8, -10))
-    assert found.place == (1, 2, 2)
+    assert found.target_unit == (1, 2, 2)
     assert found.exact
-    assert found.after == pytest.approx(found.of_source, rel=1e-6)
+    assert found.composite_activation == pytest.approx(found.source_activation, rel=1e-6)
     assert [each.shape for each in found.maps] == [(10, 12), (5, 4), (5, 4)]
     assert len(png(draw(found), dpi=40)) > 1000
 
@@ -185,7 +199,7 @@ def test_part_of_a_field_is_not_the_field() -> None:
         found = transplant_field(model, "inner", (2, 5, 5), source, target, region=region)
         assert not found.exact
         assert not found.is_equal
-        assert found.place == found.unit
+        assert found.target_unit == found.unit
 
 
 def test_a_reused_layer_is_asked_at_the_call_that_is_meant() -> None:
@@ -206,7 +220,7 @@ def test_cut_and_put_need_no_unit() -> None:
     source, target = pair(2, 6, 7)
     piece = crop(source, (1, 3), (5, 8))
     np.testing.assert_array_equal(piece.pixels, source[:, 1:4, 5:7])
-    assert (piece.place, piece.num_lost) == ((1, 5), 6)
+    assert (piece.origin, piece.num_lost) == ((1, 5), 6)
     stayed = paste_onto(piece, target)
     wanted = target.clone()
     wanted[:, 1:4, 5:7] = source[:, 1:4, 5:7]

@@ -117,9 +117,9 @@ def test_holding_is_an_edit_at_every_step(kind: str) -> None:
     first = [values["h"], values.get("c")]
     for held, given in zip(state if kind == "lstm" else [state], first, strict=False):
         held[0][:, [1, 4]] = torch.as_tensor(given, dtype=torch.float64)
-    fused = forward_with_edits(rnn, x, state, [Edit(units=[1, 4], **values)], keep=True)
+    fused = forward_with_edits(rnn, x, state, [Edit(units=[1, 4], **values)], trace=True)
     steps = [Edit(units=[1, 4], time=time, **values) for time in range(TIME)]
-    single = forward_with_edits(rnn, x, state, steps, keep=True)
+    single = forward_with_edits(rnn, x, state, steps, trace=True)
     assert_close(fused.trace.quantities(), single.trace.quantities())
     assert_close(fused.state, single.state)
 
@@ -251,7 +251,10 @@ def test_a_layer_is_as_before(fails: bool) -> None:
     state = torch.get_rng_state()
 
     def look() -> None:
-        with intervene_on(first, [Edit(h=0.3)], keep=True), intervene_on(second, [Edit(scale=0.0)]):
+        with (
+            intervene_on(first, [Edit(h=0.3)], trace=True),
+            intervene_on(second, [Edit(scale=0.0)]),
+        ):
             trace_cells(first, x)
             assert (first(x)[0] == 0.3).sum() == 0  # layer 0 is held, layer 1 is the output
             assert not second(x)[0].any()
@@ -284,7 +287,7 @@ def test_repeated_calls_leave_nothing_behind() -> None:
     def counts(num: int) -> tuple[int, int, int]:
         for _ in range(num):
             trace_cells(rnn, x)
-            with intervene_on(rnn, [Edit(units=[0], h=0.0), Edit(scale=0.5, time=1)], keep=True):
+            with intervene_on(rnn, [Edit(units=[0], h=0.0), Edit(scale=0.5, time=1)], trace=True):
                 rnn(x)
         gc.collect()
         alive = gc.get_objects()
@@ -301,7 +304,7 @@ def test_a_block_within_a_block_edits_the_edited_layer() -> None:
     rnn, x = layer("lstm"), inputs()
     outer, inner = Edit(units=[0], h=0.3), Edit(units=[0, 1], scale=0.5)
     with intervene_on(rnn, [outer]):
-        with intervene_on(rnn, [inner], keep=True) as steering:
+        with intervene_on(rnn, [inner], trace=True) as steering:
             both = rnn(x)[0]
         one = rnn(x)[0]
     assert_close(both, forward_with_edits(rnn, x, edits=[outer, inner]).output)

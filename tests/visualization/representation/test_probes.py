@@ -315,7 +315,7 @@ def test_groups_and_places_of_overlap() -> None:
     ]
     assert (found.groups["x"][2].right_a, found.groups["x"][2].right_b) == (0.5, 1)
     places = ([[1, gone, gone], [0, 1, gone]], [[gone, 1, gone], [1, 0, gone]])
-    found = compare_answers([1, 1], [1, 1], places=places, what_places="column")
+    found = compare_answers([1, 1], [1, 1], positions=places, position_name="column")
     shares = [(g.value, g.right_a, g.right_b) for g in found.groups["column"]]
     assert shares == [("0", 0.5, 1), ("1", 1, 0.5)]
     with pytest.raises(ValueError, match=r"right_b: shape \(3,\) does not go with right_a"):

@@ -126,7 +126,11 @@ def test_what_cannot_be_satisfied_falls_short_by_what_is_missing() -> None:
     """A demand that no image meets is reported with how far it is from that."""
     best = float(LINEAR.clamp(min=0).sum())
     found = solve(
-        linear(), at_least(logit(0), best + 2), SHAPE, canvas=ImageParam("pixel", "box"), rate=0.1
+        linear(),
+        at_least(logit(0), best + 2),
+        SHAPE,
+        image_param=ImageParam("pixel", "box"),
+        rate=0.1,
     )
     assert not found.satisfied.any()
     assert found.shortfalls[0] == pytest.approx(2)

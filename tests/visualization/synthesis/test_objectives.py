@@ -249,7 +249,8 @@ def test_a_pass_ends_at_the_last_layer_that_is_needed() -> None:
         (lambda: read(custom(lambda s: s["a"], ["a"]), MAPS), "objective 'result': gives shape"),
         (lambda: read(custom(lambda _: 3, ["a"]), MAPS), "objective 'result': gives 3; accepted"),
         (lambda: per_image([]), "objectives: there are none"),
-        (lambda: match_activation("a", MAPS * 0), "match_activation: activation 0 is zero all over"),
+        (lambda: match_activation("a", MAPS * 0),
+         "match_activation: activation 0 is zero all over"),
         (lambda: read(match_activation("a", MAPS), FLAT),
          r"match_activation: an activation of shape \(4, 5, 6\)"),
         (lambda: class_distribution([0.5, 0.6]), "distribution: .* each summing to 1"),
@@ -284,8 +285,8 @@ def test_gradients_are_redirected_only_where_nothing_gets_through(spelling: str)
     x = torch.tensor([[1.0, -1, -2], [-1, -2, -3], [-1, -2, -3], [2, -1, 3]], requires_grad=True)
     above = torch.tensor([[1.0, 2, -3], [4, -5, 6], [4, -5, 6], [-1, -1, -1]])
     redirection = RedirectedReLU(4, CPU)
-    redirection.wanted[:] = torch.tensor([True, True, False, True])
-    with redirection.over_a_pass():
+    redirection.redirected[:] = torch.tensor([True, True, False, True])
+    with redirection.forward_pass():
         y = RELUS[spelling](x * 1)
     y.backward(above)
     plain = above * (x > 0)
@@ -293,6 +294,7 @@ def test_gradients_are_redirected_only_where_nothing_gets_through(spelling: str)
     assert x.grad is not None
     assert torch.equal(x.grad, plain)
     assert redirection.used.tolist() == [False, True, False, False]
-    assert redirection.learn(torch.zeros(4, 2) + torch.tensor([[1.0], [1], [0], [1]])).tolist() == [
+    gradient = torch.zeros(4, 2) + torch.tensor([[1.0], [1], [0], [1]])
+    assert redirection.update(gradient).tolist() == [
         False, True, True, False,
     ]  # fmt: skip

@@ -23,10 +23,10 @@ def test_an_image_held_and_shown_is_the_same(shape: Any, basis: Any, bound: Any)
     """The image of what is held for an image is that image, up to the ends of a sigmoid."""
     easel = held_in(ImageParam(basis, bound, limits=(-1.0, 3.0)), shape)
     images = -0.9 + 3.8 * draw(2, *shape)
-    assert_close(easel.images(easel.held(images)), images, atol=1e-12, rtol=0)
+    assert_close(easel.images(easel.latent(images)), images, atol=1e-12, rtol=0)
     ends = torch.full((1, *shape), 3.0).double()
     kept = 4e-3 + 1e-9 if bound == "sigmoid" else 1e-12  # a thousandth of the range
-    assert_close(easel.images(easel.held(ends)), ends, atol=kept, rtol=0)
+    assert_close(easel.images(easel.latent(ends)), ends, atol=kept, rtol=0)
 
 
 def test_a_wave_of_twice_the_frequency_is_held_at_half_the_scale() -> None:
@@ -63,9 +63,9 @@ def test_images_are_the_nearest_within_bounds() -> None:
     images[1] *= 0.01
     for basis in ("fourier", "pixel"):
         box = held_in(ImageParam(basis, "box"), (3, 4, 5))
-        assert_close(box.images(box.held(images)), images.clamp(0, 1))
+        assert_close(box.images(box.latent(images)), images.clamp(0, 1))
         ball = held_in(ImageParam(basis, "ball", radius=2.0), (3, 4, 5))
-        found = ball.images(ball.held(images))
+        found = ball.images(ball.latent(images))
         assert_close(found[0], 2 * images[0] / images[0].norm())
         assert_close(found[1], images[1])
 
@@ -75,14 +75,16 @@ def test_gradients_that_lead_out_of_a_bound_are_taken_away() -> None:
     images = torch.tensor([0.0, 0.0, 0.5, 1.0, 1.0]).double().reshape(1, 1, 1, 5)
     gradient = torch.tensor([-1.0, 2.0, 3.0, -4.0, 5.0]).double().reshape(1, 1, 1, 5)
     kept = torch.tensor([0.0, 2.0, 3.0, -4.0, 0.0]).double().reshape(1, 1, 1, 5)
-    assert torch.equal(held_in(ImageParam(bound="box"), (1, 1, 5)).allowed(images, gradient), kept)
+    assert torch.equal(
+        held_in(ImageParam(bound="box"), (1, 1, 5)).projected_gradient(images, gradient), kept
+    )
     ball = held_in(ImageParam(bound="ball"), (1, 1, 5))
     edge = images / images.norm()
-    along = ball.allowed(edge, gradient)
+    along = ball.projected_gradient(edge, gradient)
     assert_close((along * edge).sum(), torch.tensor(0.0).double(), atol=1e-12, rtol=0)
     assert_close(along, gradient - (gradient * edge).sum() * edge)
-    assert torch.equal(ball.allowed(edge, -gradient), -gradient)  # leads inwards
-    assert torch.equal(ball.allowed(edge / 2, gradient), gradient)
+    assert torch.equal(ball.projected_gradient(edge, -gradient), -gradient)  # leads inwards
+    assert torch.equal(ball.projected_gradient(edge / 2, gradient), gradient)
 
 
 def test_a_blur_keeps_flat_images_and_spreads_a_point_as_a_gaussian() -> None:
@@ -92,9 +94,9 @@ def test_a_blur_keeps_flat_images_and_spreads_a_point_as_a_gaussian() -> None:
     found = []
     for basis in ("fourier", "pixel"):
         easel = held_in(ImageParam(basis, "none"), (1, 21, 21))
-        flat = easel.held(torch.full((1, 1, 21, 21), 0.3).double())
+        flat = easel.latent(torch.full((1, 1, 21, 21), 0.3).double())
         assert_close(easel.images(easel.blurred(flat, 2.0)), easel.images(flat))
-        found.append(easel.images(easel.blurred(easel.held(point), 1.5)))
+        found.append(easel.images(easel.blurred(easel.latent(point), 1.5)))
     assert_close(found[0], found[1])
     rows = found[0][0, 0].sum(dim=1)
     assert rows.sum().item() == pytest.approx(1)

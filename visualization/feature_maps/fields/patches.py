@@ -102,7 +102,7 @@ def top_patches(
     k: int = 9,
     per_image: int | None = 1,
     *,
-    apart: int | Literal["field"] | None = None,
+    min_distance: int | Literal["field"] | None = None,
     threshold: float = 0.0,
     ids: ArrayLike | None = None,
     batch_size: int = 64,
@@ -126,9 +126,9 @@ def top_patches(
         channels: numbers of the maps; None: all of them.
         k: how many for each map.
         per_image: the most that one image may give; None: any number.
-        apart: units between two of one image: one is at least so many rows or so many columns from
-            the other; `field`: so far that their boxes share no pixel, unless it is round a border;
-            None: any distance.
+        min_distance: units between two of one image: one is at least so many rows or so many
+            columns from the other; `field`: so far that their boxes share no pixel, unless it is
+            round a border; None: any distance.
         threshold: only more than this counts, so that the zeros of a ReLU are not activated. Of a
             layer that puts out negative numbers `-math.inf` lets all count.
         ids: a whole number for each image, all different; None: their places in the data.
@@ -142,7 +142,7 @@ def top_patches(
     with inspection_mode(model):
         source = ActivationStream(model, layer, images, ids, batch_size)
         numbers = source.demand_channels(channels)
-        distance = _distance(apart, source.boxes)
+        distance = _distance(min_distance, source.boxes)
         ordered = ids is None
         ranking = Ranking(numbers, k, per_image, distance, threshold, ordered, source.dtype)
 
@@ -233,17 +233,17 @@ def _check_positive(**numbers: int | None) -> None:
             raise ValueError(f"{name}: {number} is not accepted; accepted: 1 or more")
 
 
-def _distance(apart: int | str | None, boxes: FieldBoxes) -> tuple[int, int] | None:
+def _distance(min_distance: int | str | None, boxes: FieldBoxes) -> tuple[int, int] | None:
     """Return the rows, or else columns, that must lie between two places."""
-    if apart is None:
+    if min_distance is None:
         return None
-    if apart == "field":
+    if min_distance == "field":
         rows = _clear(boxes.row_first, boxes.row_last)
         return rows, _clear(boxes.column_first, boxes.column_last)
-    if isinstance(apart, str) or apart < 1:
+    if isinstance(min_distance, str) or min_distance < 1:
         accepted = "a number of units from 1 on, field, or None"
-        raise ValueError(f"apart: {apart!r} is not accepted; accepted: {accepted}")
-    return apart, apart
+        raise ValueError(f"apart: {min_distance!r} is not accepted; accepted: {accepted}")
+    return min_distance, min_distance
 
 
 def _clear(first: Ints, last: Ints) -> int:

@@ -103,7 +103,7 @@ class Ranking:
 
     def __init__(
         self, channels: Sequence[int], k: int, per_image: int | None,
-        apart: tuple[int, int] | None, threshold: float, is_ordered: bool,
+        min_distance: tuple[int, int] | None, threshold: float, is_ordered: bool,
         dtype: torch.dtype,
     ) -> None:  # fmt: skip
         """See `top_patches`.
@@ -112,7 +112,7 @@ class Ranking:
             channels: those that are ranked.
             k: how many places of each.
             per_image: the most in one image; None: k.
-            apart: rows, or else columns, between two in one image; None: any.
+            min_distance: rows, or else columns, between two in one image; None: any.
             threshold: only more than this counts.
             is_ordered: the images come in the order that settles ties.
             dtype: of the maps.
@@ -120,7 +120,7 @@ class Ranking:
         self._channels = torch.as_tensor(channels)
         self._k = k
         self._most = k if per_image is None else min(per_image, k)  # of one image
-        self._apart = apart
+        self._min_distance = min_distance
         self._threshold = threshold
         self._is_ordered = is_ordered
         wide = torch.promote_types(dtype, torch.float32)
@@ -167,7 +167,7 @@ class Ranking:
         """Bring what was put aside into the order of the best."""
         if not self._pending:
             return
-        find = self._spread if self._apart else self._all
+        find = self._spread if self._min_distance else self._all
         which, place, value = find(torch.cat([held.maps for held in self._pending]))
         channel = torch.cat([held.channel for held in self._pending]).numpy()
         image = np.concatenate([held.images[held.at.numpy()] for held in self._pending])
@@ -193,7 +193,7 @@ class Ranking:
 
     def _spread(self, maps: Tensor) -> tuple[Ints, Ints, NDArray[np.floating]]:
         """Return the best places, each far enough from all better ones of its map."""
-        assert self._apart is not None
+        assert self._min_distance is not None
         _, height, width = maps.shape
         rows, columns = (torch.arange(size, device=maps.device) for size in (height, width))
         left, which = maps.flatten(1), torch.arange(len(maps), device=maps.device)
@@ -205,8 +205,8 @@ class Ranking:
             parts.append((which, place, value))
             if not len(which):
                 break
-            near_rows = (rows - (place // width)[:, None]).abs() < self._apart[0]
-            near_columns = (columns - (place % width)[:, None]).abs() < self._apart[1]
+            near_rows = (rows - (place // width)[:, None]).abs() < self._min_distance[0]
+            near_columns = (columns - (place % width)[:, None]).abs() < self._min_distance[1]
             near = near_rows[:, :, None] & near_columns[:, None]
             left = left.masked_fill(near.flatten(1), -torch.inf)
         found = [torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)]

@@ -134,8 +134,8 @@ def _is_wide(values: NDArray[np.float64]) -> bool:
 
 def _where(record: LandscapePlane) -> str:
     said = record.directions
-    if record.outside is not None:
-        said += f"; of the first checkpoint's distance {record.outside[0]:.0%} is off the plane"
+    if record.residual is not None:
+        said += f"; of the first checkpoint's distance {record.residual[0]:.0%} is off the plane"
     return said + _statistics(record)
 
 
@@ -148,11 +148,13 @@ def _(record: LandscapePlane) -> str:
     x, y = record.minimum
     lines = [f"{_where(record)}; least loss {np.nanmin(record.loss):.5g} at ({x:.3g}, {y:.3g})"]
     lines += [_range(name, values, record.center) for name, values in record.values.items()]
-    if record.trajectory is not None and record.outside is not None:
+    if record.trajectory is not None and record.residual is not None:
         lines.append(f"{'checkpoint':>10}{'x':>10}{'y':>10}  off the plane")
         lines += [
             f"{at:>10}{place[0]:>10.4g}{place[1]:>10.4g}{share:>15.0%}"
-            for at, (place, share) in enumerate(zip(record.trajectory, record.outside, strict=True))
+            for at, (place, share) in enumerate(
+                zip(record.trajectory, record.residual, strict=True)
+            )
         ]
     return "\n".join(lines)
 

@@ -29,7 +29,12 @@ _LISTED = 10  # numbers of units in a line
 _MAP, _WORDS, _GAP = 0.62, 2.1, 0.34  # inches: a map's side, the words beside it, between layers
 _HIGHEST = 19.0  # inches of all layers
 _TITLE = "units that are never, rarely or always on"
-_STATES = {"dead": BAD, "constant": "#8e5ea2", "rare": COLORS[1], "always_on": "#b9cbe0"}
+_STATES = {
+    "dead": BAD,
+    "constant": "#8e5ea2",
+    "rarely_active": COLORS[1],
+    "always_active": "#b9cbe0",
+}
 
 
 @draw.register
@@ -115,7 +120,7 @@ def _beside(layer: LayerValues) -> str:
     shown = f"{len(layer.channels)} of {num}" if len(layer.channels) < num else f"all {num}"
     lines = [
         _short(layer.name), f"{layer.kind}, {shape}", f"{shown} units shown",
-        f"{layer.zeros:.0%} zeros, {len(layer.dead)} units dead",
+        f"{layer.zero_share:.0%} zeros, {len(layer.dead)} units dead",
     ]  # fmt: skip
     return "\n".join(lines)
 
@@ -180,8 +185,8 @@ def _histogram(axes: Axes, layer: LayerValues) -> None:
     """Draw how a layer's values other than 0 are distributed."""
     counts = layer.counts.copy()
     at_zero = np.searchsorted(layer.edges, 0.0, side="right") - 1
-    if layer.zeros:
-        counts[at_zero] -= round(layer.zeros * layer.num_values)
+    if layer.zero_share:
+        counts[at_zero] -= round(layer.zero_share * layer.num_values)
     shares = counts / max(layer.num_values, 1)
     if shares.any():
         floor = 0.4 * float(shares[shares > 0].min())
@@ -192,7 +197,7 @@ def _histogram(axes: Axes, layer: LayerValues) -> None:
         axes.yaxis.set_major_locator(LogLocator(numticks=5))
         axes.yaxis.set_minor_locator(NullLocator())  # they would take most of the time
     axes.axvline(0, color=INK, linewidth=0.6)
-    axes.set_title(f"{_short(layer.name, 26)}\n{layer.kind}, {layer.zeros:.0%} zeros",
+    axes.set_title(f"{_short(layer.name, 26)}\n{layer.kind}, {layer.zero_share:.0%} zeros",
                    fontsize=7.5, color=INK, loc="left")  # fmt: skip
     axes.tick_params(labelsize=6.5)
     axes.spines[["top", "right"]].set_visible(False)
@@ -212,7 +217,7 @@ def _(record: LayerHistograms) -> str:
     )
     rows = [
         f"{_short(layer.name):<{wide}}  {layer.kind[:17]:<18}{_shape(layer.shape):<16}"
-        f"{layer.zeros:>7.1%}{layer.mean:>10.3g}{layer.deviation:>11.3g}"
+        f"{layer.zero_share:>7.1%}{layer.mean:>10.3g}{layer.deviation:>11.3g}"
         f"{layer.low.min():>10.3g}{layer.high.max():>10.3g}{len(layer.dead):>6}"
         for layer in record.layers
     ]
@@ -259,8 +264,8 @@ def _words(share: float) -> dict[str, str]:
     return {
         "dead": "never above 0",
         "constant": "one value throughout",
-        "rare": f"above 0 on fewer than {100 * share:g} % of the images",
-        "always_on": "above 0 everywhere",
+        "rarely_active": f"above 0 on fewer than {100 * share:g} % of the images",
+        "always_active": "above 0 everywhere",
     }
 
 

@@ -39,7 +39,7 @@ def _(record: Crop) -> Figure:
     figure = Figure(figsize=(1.2 * PANEL, 1.2 * PANEL), layout="constrained")
     axes = figure.subplots()
     draw_image(
-        axes, record.pixels, f"cut at row, column {record.place}", display_range(record.pixels)
+        axes, record.pixels, f"cut at row, column {record.origin}", display_range(record.pixels)
     )
     return figure
 
@@ -66,8 +66,8 @@ def _(record: FieldTransplant) -> Figure:
         if mask.any():
             draw_frame(axes, *bounding_box(np.asarray(mask.any(axis=0))))
         _seen(axes, box)
-    values = (record.of_source, record.before, record.after)
-    units = (record.unit, record.place, record.place)
+    values = (record.source_activation, record.target_activation, record.composite_activation)
+    units = (record.unit, record.target_unit, record.target_unit)
     size = max(float(np.abs(each).max()) for each in record.maps)
     has_signs = any(float(each.min()) < 0 for each in record.maps)
     for axes, each, unit, value in zip(below, record.maps, units, values, strict=True):
@@ -211,12 +211,12 @@ def _change(record: ChannelAblation) -> str:
 
 @text.register
 def _(record: FieldTransplant) -> str:
-    values = f"source {record.of_source:.6g}, target before {record.before:.6g}"
+    values = f"source {record.source_activation:.6g}, target before {record.target_activation:.6g}"
     equal = "equal" if record.is_equal else "not equal"
     return (
         f"{unit_title(record.layer, record.unit)}, "
-        f"asked at ({record.place[1]}, {record.place[2]}); {_verdict(record)}\n"
-        f"{values}, after {record.after:.6g}; source and after: {equal}"
+        f"asked at ({record.target_unit[1]}, {record.target_unit[2]}); {_verdict(record)}\n"
+        f"{values}, after {record.composite_activation:.6g}; source and after: {equal}"
     )
 
 

@@ -52,7 +52,7 @@ def _(record: UnitRanking) -> Figure:
     grid[0].set_yticks(range(len(top)), [_name(record.groups[at]) for at in top])
     grid[0].set_ylabel(f"unit, held at {record.replacement}", fontsize=9)
     grid[0].invert_yaxis()
-    first, none = next(iter(record.change)), int((record.touched == 0).sum())
+    first, none = next(iter(record.change)), int((record.share_changed == 0).sum())
     figure.suptitle(
         f"the {len(top)} that matter most, of {len(record.groups)}; {none} change no sample's "
         f"{first} ({record.num_samples:,} samples, {record.confidence:.0%} bootstrap intervals)",
@@ -76,14 +76,14 @@ def _(record: UnitRanking) -> str:
 @draw.register
 def _(record: ActivationPatching) -> Figure:
     top = np.argsort(-record.changed.sum(axis=1), kind="stable")[:_GROUPS_SHOWN]
-    places = evenly_spaced(len(record.places), _PLACES_SHOWN)
+    places = evenly_spaced(len(record.positions), _PLACES_SHOWN)
     width = max(6.4, 1.2 + 0.64 * len(places))
     figure = Figure(figsize=(width, 1.3 + 0.22 * len(top)), layout="constrained")
     grid = figure.subplots(1, 2, sharey=True)
     titles = ("changes the answer there", "makes it the other's")
     most = max(float(np.percentile(record.changed, _FULL)), _LEAST_CHANGE)
     digits = 0 if most >= 10 * _LEAST_CHANGE else 1
-    for axes, title, values in zip(grid, titles, (record.changed, record.donated), strict=True):
+    for axes, title, values in zip(grid, titles, (record.changed, record.adopted), strict=True):
         axes.imshow(values[top][:, places], aspect="auto", cmap="Oranges", vmin=0, vmax=most)
         for row, column in np.ndindex(len(top), len(places)):
             value = values[top[row], places[column]]
@@ -92,9 +92,9 @@ def _(record: ActivationPatching) -> Figure:
             axes.text(column, row, shown_value, ha="center", va="center", fontsize=7, color=color,
                       in_layout=False)  # fmt: skip
         despine(axes, f"{title}, %")
-        axes.set_xticks(range(len(places)), [shorten(record.places[at], 12) for at in places])
-        some = share_of(len(record.places), len(places), "places")
-        axes.set_xlabel(record.what_places + (some and f" ({some})"), fontsize=9)
+        axes.set_xticks(range(len(places)), [shorten(record.positions[at], 12) for at in places])
+        some = share_of(len(record.positions), len(places), "places")
+        axes.set_xlabel(record.position_name + (some and f" ({some})"), fontsize=9)
     grid[0].set_yticks(range(len(top)), top)
     grid[0].set_ylabel(f"unit taken from another sample after step {record.time}", fontsize=9)
     return figure
@@ -102,17 +102,17 @@ def _(record: ActivationPatching) -> Figure:
 
 @text.register
 def _(record: ActivationPatching) -> str:
-    whole = ", ".join(f"{100 * value:.0f} %" for value in record.all_units)
+    whole = ", ".join(f"{100 * value:.0f} %" for value in record.full_state)
     order = np.argsort(-record.changed.sum(axis=1), kind="stable")
     rows = [
-        f"{unit:>5}{_percent(record.changed[unit])} |{_percent(record.donated[unit])}"
+        f"{unit:>5}{_percent(record.changed[unit])} |{_percent(record.adopted[unit])}"
         for unit in order
     ]
-    places = "".join(f"{place:>7}" for place in record.places)
+    places = "".join(f"{place:>7}" for place in record.positions)
     return "\n".join([
         f"all units together make the answer the other sample's: {whole} of the differing places",
-        f"by {record.what_places}: left, % of the characters that change; right, % that become the "
-        "other sample's",
+        f"by {record.position_name}: left, % of the characters that change; right, % that become "
+        "the other sample's",
         f" unit{places} |{places}", *rows,
     ])  # fmt: skip
 
@@ -160,14 +160,14 @@ def _(record: Intervention) -> str:
 
 @draw.register
 def _(record: Matches) -> Figure:
-    found = record.found[:_FOUND_SHOWN]
+    found = record.matches[:_FOUND_SHOWN]
     spans = [(record.start, record.stop), *((m.start, m.stop) for m in found)]
     texts = record.texts or tuple(" " * stop for _, stop in spans)
     windows = [
         _window(start, stop, len(read)) for (start, stop), read in zip(spans, texts, strict=False)
     ]
     width = max(last - first for first, last in windows)
-    more = share_of(len(record.found), len(found), "windows")
+    more = share_of(len(record.matches), len(found), "windows")
     head = "; ".join([_selection(record), *filter(None, [more])])
     inches = max(7.4, 4.2 + 0.14 * width)
     figure = Figure(figsize=(inches, 0.9 + 0.22 * len(spans)))
@@ -217,7 +217,7 @@ def _(record: Matches) -> str:
     units = ", ".join(map(str, record.units))
     span = f"sample {record.sample}, steps {record.start} to {record.stop - 1}"
     lines = [f"{_selection(record)}: {span}: {units}"]
-    for match in record.found:
+    for match in record.matches:
         shared = ", ".join(map(str, match.shared))
         where = f"sample {match.sample}, steps {match.start} to {match.stop - 1}"
         lines.append(f"{where}: {_said(match)}: {shared}")

@@ -57,21 +57,21 @@ def _(record: CellTrace) -> Figure:
         figure.colorbar(image, ax=axes, pad=0.02).ax.tick_params(labelsize=7)
     for axes in panels[len(quantities) :]:
         axes.set_axis_off()
-    figure.suptitle(f"sample 0, {record.row_name(0)}", fontsize=9, color=MUTED)
+    figure.suptitle(f"sample 0, {record.layer_name(0)}", fontsize=9, color=MUTED)
     return figure
 
 
 @draw.register
 def _(record: UnitTextHeatmap) -> Figure:
-    parts = record.parts[:_PARTS_SHOWN]
+    parts = record.layers[:_PARTS_SHOWN]
     most = max(_CHARACTERS // len(parts), 1)
-    sizes = [min(part.reads.shape[1], most) for part in parts]
+    sizes = [min(part.input_symbols.shape[1], most) for part in parts]
     width = max(4.8, 1.0 + 0.3 * len(parts) + min(0.36 * sum(sizes), 11.5))
     figure = Figure(figsize=(width, 1.1 + 0.2 * _ROWS_SHOWN), layout="constrained")
     grid = figure.subplots(1, len(sizes), squeeze=False, width_ratios=sizes)[0]
     for axes, part, size in zip(grid, parts, sizes, strict=True):
         _characters(axes, part, size)
-    more = share_of(len(record.parts), len(parts), "layers")
+    more = share_of(len(record.layers), len(parts), "layers")
     words = f"{shorten(record.labels[0], 60)}: the cells that vary most{more and f'; {more}'}"
     figure.suptitle(words, fontsize=10, color=INK)
     return figure
@@ -85,8 +85,10 @@ def _characters(axes: Axes, part: LayerHeatmap, size: int) -> None:
     units = np.sort(np.argsort(-spread, kind="stable")[:_ROWS_SHOWN])
     first = np.tanh(values[0][:, units].T) if name == "c" else values[0][:, units].T
     axes.imshow(first, aspect="auto", cmap=DIVERGING, vmin=-1, vmax=1, alpha=0.85)
-    has_reads = part.writes is None or (part.reads != "").any()
-    characters = (part.reads if has_reads or part.writes is None else part.writes)[0, :size]
+    has_reads = part.output_symbols is None or (part.input_symbols != "").any()
+    characters = (
+        part.input_symbols if has_reads or part.output_symbols is None else part.output_symbols
+    )[0, :size]
     for step, character in enumerate(characters):
         for row in range(len(units)):
             color = "white" if abs(first[row, step]) > 0.75 else INK
@@ -99,8 +101,8 @@ def _characters(axes: Axes, part: LayerHeatmap, size: int) -> None:
     despine(axes, f"{shorten(part.name)}, {'tanh(c)' if name == 'c' else name}{steps}")
     axes.tick_params(labelsize=7, length=0)
     axis_labels(axes, "character read →", "unit")
-    if part.writes is not None:
-        axes.set_xticks(range(size), [printable(c) for c in part.writes[0, :size]])
+    if part.output_symbols is not None:
+        axes.set_xticks(range(size), [printable(c) for c in part.output_symbols[0, :size]])
         axes.set_xlabel("above: read; here: written", fontsize=8)
 
 
