@@ -82,7 +82,9 @@ What the unit sees, pasted into another image: the channel answers there as it d
 
 ```
 pasted = conv.transplant_field(model, layer, unit, images[number], images[number - 1])
-print(pasted.of_source, pasted.before, pasted.after, pasted.is_equal)
+print(
+    pasted.source_activation, pasted.target_activation, pasted.composite_activation, pasted.is_equal
+)
 show(pasted)
 ```
 

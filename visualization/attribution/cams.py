@@ -61,7 +61,7 @@ def layer_calls(model: nn.Module, images: Images) -> list[tuple[str, int, tuple[
 
 
 def last_feature_map(
-    model: nn.Module, images: Images, target: Target = None, of: NamedLayer | None = None
+    model: nn.Module, images: Images, target: Target = None, target_layer: NamedLayer | None = None
 ) -> str:
     """Return the name of the last layer with feature maps on the way to what is explained.
 
@@ -73,16 +73,14 @@ def last_feature_map(
         model: any module.
         images: (B, C, H, W), of which the first is run.
         target: what is explained, as `select_target` takes it; None: the largest class.
-        of: dotted name of the layer whose unit is explained; None: the model's output.
+        target_layer: dotted name of the layer whose unit is explained; None: the model's output.
 
     Raises:
         NothingToShow: (a ValueError) there is none.
     """
     with inspection_mode(model):
         held = as_images(images, model)
-        target_score = resolve_target(
-            model, held, target, optional_layer_name(model, of, "of"), None, graph=True
-        )
+        target_score = resolve_target(model, held, target, target_layer, None, graph=True)
         return _last_feature_map(target_score, held)
 
 
@@ -109,7 +107,7 @@ def _last_feature_map(target_score: TargetScore, images: Tensor) -> str:
         scores = target_score[:1](images[:1].clone().requires_grad_(), torch.tensor([0]))
     if not maps:
         kind = type(target_score.model).__name__
-        raise NothingToShow(f"layer: no layer of the {kind} puts out feature maps (B, C, h, w)")
+        raise NothingToShow(f"cam_layer: no layer of the {kind} puts out feature maps (B, C, h, w)")
     last = last_dependency(scores, maps)
     name = last.rpartition("@")[0]
     return last if calls.count(name) > 1 else name
@@ -120,8 +118,8 @@ def grad_cam(
     images: Images,
     target: Target = None,
     *,
-    layer: NamedLayer | None = None,
-    of: NamedLayer | None = None,
+    cam_layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     positive: bool = True,
     upsample: bool = True,
     batch_size: int | None = None,
@@ -136,9 +134,10 @@ def grad_cam(
         images: (B, C, H, W) or (C, H, W).
         target: what is explained, as `select_target` takes it; None: each image's own largest
             class.
-        layer: dotted name of the layer whose maps are summed; None: see `last_feature_map`. Of a
-            layer that runs several times the first call is meant; `relu@1` is the second.
-        of: dotted name of a layer after it whose unit is explained; None: the model's output.
+        cam_layer: dotted name of the layer whose maps are summed; None: see `last_feature_map`. Of
+            a layer that runs several times the first call is meant; `relu@1` is the second.
+        target_layer: dotted name of a layer after it whose unit is explained; None: the model's
+            output.
         positive: leave out what speaks against the target (equation 2's ReLU).
         upsample: return (B, H, W), enlarged bilinearly; otherwise (B, h, w).
         batch_size: images that run at once, which bounds the memory; None:
@@ -149,7 +148,13 @@ def grad_cam(
             as `select_target`.
     """
     return _cam(
-        model, images, target, _mean_gradient, (layer, of), (positive, upsample), batch_size
+        model,
+        images,
+        target,
+        _mean_gradient,
+        (cam_layer, target_layer),
+        (positive, upsample),
+        batch_size,
     )
 
 
@@ -158,8 +163,8 @@ def grad_cam_plus_plus(
     images: Images,
     target: Target = None,
     *,
-    layer: NamedLayer | None = None,
-    of: NamedLayer | None = None,
+    cam_layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     positive: bool = True,
     upsample: bool = True,
     batch_size: int | None = None,
@@ -175,8 +180,8 @@ def grad_cam_plus_plus(
         model: any module; it is left as it was.
         images: (B, C, H, W) or (C, H, W).
         target: as `grad_cam`.
-        layer: as `grad_cam`.
-        of: as `grad_cam`.
+        cam_layer: as `grad_cam`.
+        target_layer: as `grad_cam`.
         positive: as `grad_cam`.
         upsample: as `grad_cam`.
         batch_size: images that run at once, which bounds the memory; None:
@@ -185,7 +190,15 @@ def grad_cam_plus_plus(
     Raises:
         ValueError: as `grad_cam`.
     """
-    return _cam(model, images, target, _gain_weights, (layer, of), (positive, upsample), batch_size)
+    return _cam(
+        model,
+        images,
+        target,
+        _gain_weights,
+        (cam_layer, target_layer),
+        (positive, upsample),
+        batch_size,
+    )
 
 
 def _mean_gradient(_: Tensor, gradients: Tensor) -> Tensor:
@@ -207,17 +220,17 @@ def _cam(
     positive, upsample = how
     with inspection_mode(model):
         held = as_images(images, model)
-        target_score = resolve_target(
-            model, held, target, optional_layer_name(model, layers[1], "of"), batch_size, graph=True
+        target_score = resolve_target(model, held, target, layers[1], batch_size, graph=True)
+        cam_layer = optional_layer_name(model, layers[0], "cam_layer") or _last_feature_map(
+            target_score, held
         )
-        layer = optional_layer_name(model, layers[0]) or _last_feature_map(target_score, held)
         parts = []
         for span in batch_slices(len(held), target_score.batch_size):
             try:
-                maps, gradients = _maps_and_gradients(target_score[span], held[span], layer)
+                maps, gradients = _maps_and_gradients(target_score[span], held[span], cam_layer)
             except CheckpointError:  # a checkpoint around the layer begins its graph at the images
                 asking = held[span].requires_grad_()
-                maps, gradients = _maps_and_gradients(target_score[span], asking, layer)
+                maps, gradients = _maps_and_gradients(target_score[span], asking, cam_layer)
             parts.append((weights(maps, gradients)[:, :, None, None] * maps).sum(dim=1))
         cams = torch.cat(parts)
         cams = cams.clamp(min=0) if positive else cams
@@ -228,32 +241,32 @@ def _cam(
 
 
 def _maps_and_gradients(
-    target_score: TargetScore, images: Tensor, layer: str
+    target_score: TargetScore, images: Tensor, cam_layer: str
 ) -> tuple[Tensor, Tensor]:
     """Return what a layer puts out and the score's gradient with respect to it (B, C, h, w).
 
     The graph begins at the maps, and goes on from a copy, which may be changed in place.
     """
     found: list[Tensor] = []
-    chosen = numbered_call(target_score.model, layer)
+    chosen = numbered_call(target_score.model, cam_layer)
     if target_score.layer and chosen == numbered_call(target_score.model, target_score.layer):
         raise ValueError(
-            f"of: {target_score.layer!r} is the layer itself; accepted: a layer after it"
+            f"target_layer: {target_score.layer!r} is cam_layer itself; accepted: a layer after it"
         )
 
     def begin(output: Any) -> Tensor:
-        maps = check_tensor(output, repr(layer)).detach()
+        maps = check_tensor(output, repr(cam_layer)).detach()
         if maps.ndim != 4:
-            problem = f"{layer!r} puts out {tuple(maps.shape)}"
-            raise ValueError(f"layer: {problem}; accepted: layers that put out (B, C, h, w)")
+            problem = f"{cam_layer!r} puts out {tuple(maps.shape)}"
+            raise ValueError(f"cam_layer: {problem}; accepted: layers that put out (B, C, h, w)")
         found.append(maps.requires_grad_())
         return maps.clone()
 
     with intercept_maps(target_score.model, {chosen: begin}):
         scores = target_score(images)
     if not found and target_score.layer:  # the pass went no further than to that one
-        raise no_gradient_error(repr(layer))
+        raise no_gradient_error(repr(cam_layer))
     if not found:
-        raise ValueError(f"layer: {layer!r} was not called while the model ran")
+        raise ValueError(f"cam_layer: {cam_layer!r} was not called while the model ran")
     (maps,) = found
-    return maps.detach(), score_gradient(scores, maps, repr(layer))
+    return maps.detach(), score_gradient(scores, maps, repr(cam_layer))

@@ -64,7 +64,7 @@ def faithfulness(
     maps: Mapping[str, Tensor | NDArray[Any]],
     target: Target = None,
     *,
-    layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     deletion_fill: Fill = 0.0,
     insertion_fill: Fill = "blur",
     num_steps: int = 28,
@@ -84,7 +84,7 @@ def faithfulness(
         maps: attributions of these images by method, (B, H, W), or (B, C, H, W), which are summed
             over channels; large is important. Pixels of the same number come in random order.
         target: what is scored, as `select_target` takes it; None: each image's own largest class.
-        layer: dotted name of the layer whose unit is meant; None: the model's output.
+        target_layer: dotted name of the layer whose unit is meant; None: the model's output.
         deletion_fill: what deleted pixels show, as `replacement` takes it.
         insertion_fill: what is shown before a pixel is inserted, likewise.
         num_steps: S, equal steps to all pixels.
@@ -105,8 +105,8 @@ def faithfulness(
         size = (len(held), held.shape[2] * held.shape[3])
         shuffled = np.broadcast_to(np.arange(size[1]), (num_random, *size))
         orders[RANDOM] = [torch.as_tensor(ranks) for ranks in rng.permuted(shuffled, axis=-1)]
-        target_score = resolve_target(model, held, target, layer, batch_size)
-        usual = layer is None and not callable(target)
+        target_score = resolve_target(model, held, target, target_layer, batch_size)
+        usual = target_layer is None and not callable(target)
         target_score = attrs.evolve(
             target_score, probability=usual if probability is None else probability
         )

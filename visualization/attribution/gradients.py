@@ -7,7 +7,6 @@ the image, or in units of the score where they are multiplied by the image.
 
 import contextlib
 import functools
-import inspect
 from collections.abc import Callable
 
 import numpy as np
@@ -29,15 +28,9 @@ from visualization.core.tracing import NamedLayer
 Method = Callable[..., Tensor]  # (model, images, target, **options) -> (B, C, H, W) or (B, H, W)
 
 
-def bind_target_layer(method: Method, layer: NamedLayer | None) -> Method:
-    """Return a method that explains units of a layer; None: the model's output.
-
-    Most methods call that layer `layer`. A Grad-CAM calls it `of`, and `layer` that of its maps.
-    """
-    if layer is None:
-        return method
-    name = "of" if "of" in inspect.signature(method).parameters else "layer"
-    return functools.partial(method, **{name: layer})
+def bind_target_layer(method: Method, target_layer: NamedLayer | None) -> Method:
+    """Return a method that explains units of a layer; None: the model's output."""
+    return method if target_layer is None else functools.partial(method, target_layer=target_layer)
 
 
 def _gradients(
@@ -52,12 +45,12 @@ def _gradients(
 
 
 def _by_rule(
-    model: nn.Module, images: Images, target: Target, layer: NamedLayer | None, rule: str | None,
-    batch_size: int | None,
+    model: nn.Module, images: Images, target: Target, target_layer: NamedLayer | None,
+    rule: str | None, batch_size: int | None,
 ) -> Tensor:  # fmt: skip
     with inspection_mode(model):
         held = as_images(images, model)
-        target_score = resolve_target(model, held, target, layer, batch_size, graph=True)
+        target_score = resolve_target(model, held, target, target_layer, batch_size, graph=True)
         every = batch_slices(len(held), target_score.batch_size)
         return torch.cat([_gradients(target_score[span], held[span], rule=rule) for span in every])
 
@@ -67,7 +60,7 @@ def saliency(
     images: Images,
     target: Target = None,
     *,
-    layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
     """Return the gradient of the score with respect to the image (B, C, H, W), with its sign.
@@ -79,14 +72,14 @@ def saliency(
         images: (B, C, H, W) or (C, H, W).
         target: what is explained, as `select_target` takes it; None: each image's own largest
             class.
-        layer: dotted name of the layer whose unit is meant; None: the model's output.
+        target_layer: dotted name of the layer whose unit is meant; None: the model's output.
         batch_size: images that run at once, which bounds the memory; None:
             at most 64, of 2²⁰ numbers together.
 
     Raises:
         ValueError: the score has no gradient; or as `select_target`.
     """
-    return _by_rule(model, images, target, layer, None, batch_size)
+    return _by_rule(model, images, target, target_layer, None, batch_size)
 
 
 def input_x_gradient(
@@ -94,7 +87,7 @@ def input_x_gradient(
     images: Images,
     target: Target = None,
     *,
-    layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
     """Return the image times the gradient of the score (B, C, H, W), in units of the score.
@@ -106,13 +99,13 @@ def input_x_gradient(
         model: any module; it is left as it was.
         images: (B, C, H, W) or (C, H, W).
         target: as `saliency`.
-        layer: as `saliency`.
+        target_layer: as `saliency`.
         batch_size: as `saliency`.
 
     Raises:
         ValueError: as `saliency`.
     """
-    gradients = saliency(model, images, target, layer=layer, batch_size=batch_size)
+    gradients = saliency(model, images, target, target_layer=target_layer, batch_size=batch_size)
     return gradients * as_images(images, model)
 
 
@@ -121,7 +114,7 @@ def guided_backprop(
     images: Images,
     target: Target = None,
     *,
-    layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
     """Return the gradient (B, C, H, W) of which each ReLU lets only what is positive pass.
@@ -134,13 +127,13 @@ def guided_backprop(
         model: any module; it is left as it was.
         images: (B, C, H, W) or (C, H, W).
         target: as `saliency`.
-        layer: as `saliency`.
+        target_layer: as `saliency`.
         batch_size: as `saliency`.
 
     Raises:
         ValueError: as `saliency`.
     """
-    return _by_rule(model, images, target, layer, "guided", batch_size)
+    return _by_rule(model, images, target, target_layer, "guided", batch_size)
 
 
 def deconvnet(
@@ -148,7 +141,7 @@ def deconvnet(
     images: Images,
     target: Target = None,
     *,
-    layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
     """Return the score led back (B, C, H, W): a ReLU passes what is positive, on or off.
@@ -160,13 +153,13 @@ def deconvnet(
         model: any module; it is left as it was.
         images: (B, C, H, W) or (C, H, W).
         target: as `saliency`.
-        layer: as `saliency`.
+        target_layer: as `saliency`.
         batch_size: as `saliency`.
 
     Raises:
         ValueError: as `saliency`.
     """
-    return _by_rule(model, images, target, layer, "deconvnet", batch_size)
+    return _by_rule(model, images, target, target_layer, "deconvnet", batch_size)
 
 
 def integrated_gradients(
@@ -174,7 +167,7 @@ def integrated_gradients(
     images: Images,
     target: Target = None,
     *,
-    layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     baseline: Fill = 0.0,
     num_steps: int = 50,
     batch_size: int | None = None,
@@ -189,7 +182,7 @@ def integrated_gradients(
         model: any module; it is left as it was.
         images: (B, C, H, W) or (C, H, W).
         target: as `saliency`; None: the largest class of the image, along the whole way.
-        layer: as `saliency`.
+        target_layer: as `saliency`.
         baseline: where the way begins, as `replacement` takes it: a number, `mean`, `blur`, images.
         num_steps: S, nodes on the way.
         batch_size: nodes that run at once, which bounds the memory; None:
@@ -202,7 +195,7 @@ def integrated_gradients(
     places, shares = np.polynomial.legendre.leggauss(num_steps)
     with inspection_mode(model):
         held = as_images(images, model)
-        target_score = resolve_target(model, held, target, layer, batch_size, graph=True)
+        target_score = resolve_target(model, held, target, target_layer, batch_size, graph=True)
         way = held - replacement(held, baseline, model, "baseline")
         # Nodes lie in [-1, 1]: `left` is what of the way is left to go, of the whole of it.
         left = torch.as_tensor((1 - places) / 2).to(held)
@@ -223,7 +216,7 @@ def completeness_gap(
     attributions: Tensor,
     target: Target = None,
     *,
-    layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     baseline: Fill = 0.0,
     batch_size: int | None = None,
 ) -> Tensor:
@@ -236,7 +229,7 @@ def completeness_gap(
         images: (B, C, H, W) or (C, H, W).
         attributions: of those images (B, …).
         target: what was explained.
-        layer: the layer that was meant.
+        target_layer: the layer that was meant.
         baseline: that was used.
         batch_size: images that run at once, which bounds the memory; None:
             at most 64, of 2²⁰ numbers together.
@@ -250,7 +243,7 @@ def completeness_gap(
         if len(attributions) != len(held):
             problem = f"are of {len(attributions)} images"
             raise ValueError(f"attributions: {problem}; accepted: of the {len(held)} given")
-        target_score = resolve_target(model, held, target, layer, batch_size, graph=True)
+        target_score = resolve_target(model, held, target, target_layer, batch_size, graph=True)
         other = replacement(held, baseline, model, "baseline")
         gains = target_score.on_images(held) - target_score.on_images(other)
         return as_tensor(attributions, "attributions").to(gains).flatten(1).sum(dim=1) - gains
@@ -261,7 +254,7 @@ def smooth_grad(
     images: Images,
     target: Target = None,
     *,
-    layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     method: Method = saliency,
     num_samples: int = 50,
     noise: float = 0.15,
@@ -276,7 +269,8 @@ def smooth_grad(
         model: any module; it is left as it was.
         images: (B, C, H, W) or (C, H, W).
         target: as `saliency`; None: the largest class of the image without noise.
-        layer: as `saliency`: the layer whose unit is explained, not that of a Grad-CAM's maps.
+        target_layer: as `saliency`: the layer whose unit is explained, not that of a Grad-CAM's
+            maps.
         method: what is averaged: any function (model, images, target) -> (B, …), with its options,
             such as the layer of a Grad-CAM's maps, set by `functools.partial`.
         num_samples: S, noisy copies.
@@ -293,10 +287,10 @@ def smooth_grad(
     if not 0 <= noise < float("inf"):
         raise ValueError(f"noise: {noise} is not accepted; accepted: 0 or more")
     rng = np.random.default_rng(seed)
-    explain = bind_target_layer(method, layer)
+    explain = bind_target_layer(method, target_layer)
     with inspection_mode(model):
         held = as_images(images, model)
-        target_score = resolve_target(model, held, target, layer, batch_size, graph=True)
+        target_score = resolve_target(model, held, target, target_layer, batch_size, graph=True)
         scale = noise * (held.amax((1, 2, 3)) - held.amin((1, 2, 3)))[:, None, None, None, None]
         totals: list[Tensor] = []
         for samples in batch_slices(num_samples, target_score.batch_size):

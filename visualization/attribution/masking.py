@@ -99,7 +99,7 @@ def occlusion_map(
     images: Images,
     target: Target = None,
     *,
-    layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     window: Size = _WINDOW,
     stride: Size = 1,
     fill: Fill = 0.0,
@@ -117,7 +117,7 @@ def occlusion_map(
         images: (B, C, H, W) or (C, H, W).
         target: what is explained, as `select_target` takes it; None: each image's own largest
             class.
-        layer: dotted name of the layer whose unit is meant; None: the model's output.
+        target_layer: dotted name of the layer whose unit is meant; None: the model's output.
         window: its sides in pixels, a number (of an image with fewer rows or columns as many as
             there are) or (rows, columns); all channels are hidden.
         stride: between windows, at most the window. The last window is cut at the border.
@@ -136,7 +136,7 @@ def occlusion_map(
         windows = size_pair(window, "window", sides, _WINDOW)
         strides = size_pair(stride, "stride", windows)
         rows, columns = (_covers(*each, held) for each in zip(sides, windows, strides, strict=True))
-        target_score = resolve_target(model, held, target, layer, batch_size)
+        target_score = resolve_target(model, held, target, target_layer, batch_size)
         other = replacement(held, fill, model)
         drops = _drops(target_score, held, other, (rows, columns), within).to(held)
         total = torch.einsum("bij,ih,jw->bhw", drops, rows, columns)
@@ -181,7 +181,7 @@ def rise(
     images: Images,
     target: Target = None,
     *,
-    layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     num_masks: int = 2000,
     grid: Size = _GRID,
     keep: float = 0.5,
@@ -202,7 +202,7 @@ def rise(
         images: (B, C, H, W) or (C, H, W); each is hidden by the same masks.
         target: what is explained, as `select_target` takes it; None: each image's own largest
             class.
-        layer: dotted name of the layer whose unit is meant; None: the model's output.
+        target_layer: dotted name of the layer whose unit is meant; None: the model's output.
         num_masks: N, at least 2; the noise falls as 1 / √N.
         grid: cells of a mask along the image, a number (of an image with fewer rows or columns as
             many as there are) or (rows, columns). Masks are drawn on one cell more, enlarged
@@ -223,7 +223,7 @@ def rise(
         held = as_images(images, model)
         sides = (held.shape[2], held.shape[3])
         masks = _Masks.drawn(num_masks, size_pair(grid, "grid", sides, _GRID), sides, keep, seed)
-        target_score = resolve_target(model, held, target, layer, batch_size)
+        target_score = resolve_target(model, held, target, target_layer, batch_size)
         base = target_score.on_images(held).cpu().double()
         other = replacement(held, fill, model)
         means, covariances = _moments(target_score, held, other, masks, base)

@@ -34,27 +34,33 @@ Methods = Sequence[str] | Mapping[str, Method]
 
 
 def _occlusion(
-    model: nn.Module, images: Images, target: Target = None, *, layer: NamedLayer | None = None,
-    batch_size: int | None = None,
+    model: nn.Module, images: Images, target: Target = None, *,
+    target_layer: NamedLayer | None = None, batch_size: int | None = None,
 ) -> Tensor:  # fmt: skip
     """Return the occlusion map for a window of an eighth of each side, moved by half of that."""
     sides = tuple(images.shape[-2:])
     window = (max(1, sides[0] // 8), max(1, sides[1] // 8))
     stride = (max(1, window[0] // 2), max(1, window[1] // 2))
     return occlusion_map(
-        model, images, target, layer=layer, window=window, stride=stride, batch_size=batch_size
+        model,
+        images,
+        target,
+        target_layer=target_layer,
+        window=window,
+        stride=stride,
+        batch_size=batch_size,
     )
 
 
 def _rise(
-    model: nn.Module, images: Images, target: Target = None, *, layer: NamedLayer | None = None,
-    batch_size: int | None = None,
+    model: nn.Module, images: Images, target: Target = None, *,
+    target_layer: NamedLayer | None = None, batch_size: int | None = None,
 ) -> Tensor:  # fmt: skip
     """Return the map of RISE, less its mean, with fewer masks for large images: see `_MASKED`."""
     num = _MASKED // math.prod(images.shape[-3:])
     masks = min(_MOST_MASKS, max(_LEAST_MASKS, num))
     return _centred(rise)(
-        model, images, target, layer=layer, num_masks=masks, batch_size=batch_size
+        model, images, target, target_layer=target_layer, num_masks=masks, batch_size=batch_size
     )
 
 
@@ -112,7 +118,7 @@ class Attributions:
 
 
 def resolve_methods(
-    methods: Methods | None, layer: NamedLayer | None = None, batch_size: int | None = None
+    methods: Methods | None, target_layer: NamedLayer | None = None, batch_size: int | None = None
 ) -> dict[str, Method]:
     """Return functions (model, images, target) -> Tensor by name; None: all that there are.
 
@@ -123,7 +129,7 @@ def resolve_methods(
     Raises:
         ValueError: an unknown name; names the nearest.
     """
-    names = [name for name in METHODS if layer is None or name not in _CAM_METHODS]
+    names = [name for name in METHODS if target_layer is None or name not in _CAM_METHODS]
     wanted = names if methods is None else methods
     for name in wanted if not isinstance(wanted, Mapping) else ():
         if name not in names:
@@ -133,7 +139,7 @@ def resolve_methods(
     by_name = wanted if isinstance(wanted, Mapping) else {name: METHODS[name] for name in wanted}
     chosen: dict[str, Method] = {}
     for name, method in by_name.items():
-        explain = bind_target_layer(_centred(method) if _is_rise(method) else method, layer)
+        explain = bind_target_layer(_centred(method) if _is_rise(method) else method, target_layer)
         has_batches = "batch_size" in inspect.signature(explain).parameters
         options = {"batch_size": batch_size} if has_batches and batch_size is not None else {}
         chosen[name] = functools.partial(explain, **options)
@@ -151,7 +157,7 @@ def attributions(
     target: Target = None,
     *,
     methods: Methods | None = None,
-    layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     labels: Sequence[str] | None = None,
     batch_size: int | None = None,
     progress: Callable[[str], None] | None = None,
@@ -170,7 +176,7 @@ def attributions(
             class.
         methods: names of `METHODS`, or functions (model, images, target) -> (B, C, H, W) or
             (B, H, W) by name, with their options set by `functools.partial`; None: all of them.
-        layer: dotted name of the layer whose unit is meant; None: the model's output.
+        target_layer: dotted name of the layer whose unit is meant; None: the model's output.
         labels: of the classes, by number; None: the numbers.
         batch_size: images that run at once, handed on to each method that has one, which bounds
             the memory; None: at most 64 of 2²⁰ numbers together where there are gradients, at most
@@ -180,11 +186,11 @@ def attributions(
     Raises:
         ValueError: an unknown method; or as the methods.
     """
-    chosen = resolve_methods(methods, layer, batch_size)
+    chosen = resolve_methods(methods, target_layer, batch_size)
     found: dict[str, Tensor] = {}
     with inspection_mode(model):
         held = as_images(images, model)
-        target_score = resolve_target(model, held, target, layer, batch_size)
+        target_score = resolve_target(model, held, target, target_layer, batch_size)
         with torch.no_grad():
             scores = target_score.on_images(held)
         for number, (name, method) in enumerate(chosen.items(), start=1):

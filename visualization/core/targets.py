@@ -118,7 +118,7 @@ def resolve_target(
     """
     size, name = (
         resolve_batch_size(batch_size, images, graph=graph),
-        optional_layer_name(model, layer),
+        optional_layer_name(model, layer, "target_layer"),
     )
     chosen = target if callable(target) else normalise_target(target)
     if isinstance(chosen, (int, tuple)) or callable(chosen):

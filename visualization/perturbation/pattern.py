@@ -167,8 +167,8 @@ def occlude(
         close = crop_to_field(asked, held, field, windows, strides)
         drop = torch.full_like(held[0, 0], torch.nan)
         drop[close.rows, close.columns] = occlusion_map(
-            model, close.of(held), close.asked.unit, layer=layer, window=windows, stride=strides,
-            fill=close.of(replacement(held, fill, model)), within=close.of(seen),
+            model, close.of(held), close.asked.unit, target_layer=layer, window=windows,
+            stride=strides, fill=close.of(replacement(held, fill, model)), within=close.of(seen),
             batch_size=batch_size,
         )[0]  # fmt: skip
     drop[~seen] = torch.nan

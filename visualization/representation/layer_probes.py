@@ -14,10 +14,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import Images, batches, inspection_mode
+from visualization.core.inputs import Images, batches, inspection_mode, optional_layer_name
 from visualization.core.records import brief_repr
 from visualization.core.statistics import fit_classes
-from visualization.core.tracing import NamedLayer, layer_names
+from visualization.core.tracing import NamedLayer
 from visualization.representation.embeddings import Spatial, as_labels, check_size, features
 
 _RIDGE = 1e-2
@@ -56,7 +56,7 @@ class LayerProbes:
 
 def probe_layers(
     model: nn.Module,
-    layers: Sequence[NamedLayer],
+    layers: Sequence[NamedLayer | None],
     images: Images | Iterable[Any],
     labels: ArrayLike | Tensor,
     *,
@@ -78,7 +78,7 @@ def probe_layers(
 
     Args:
         model: any module; give images that it was not trained on, whose labels it knows by heart.
-        layers: dotted names or modules, the first of the model first; "" is the model's output.
+        layers: dotted names or modules, the first of the model first; None: the model's output.
         images: an array (N, C, H, W), or an iterable of batches that can be read several times.
         labels: a whole number or a word for each image (N,).
         untrained: a model that has the same layers.
@@ -92,9 +92,9 @@ def probe_layers(
         ValueError: names the argument that does not fit.
     """
     _check_arguments(layers, held_out, num_components, batch_size)
-    chosen = layer_names(model, layers)
+    chosen = [optional_layer_name(model, layer, "layers") for layer in layers]
     source = _Source(images, spatial, batch_size)
-    pixels = source.rows(nn.Identity(), "", like=model)
+    pixels = source.rows(nn.Identity(), None, like=model)
     split = _split(as_labels(labels, len(pixels)), held_out, seed)
 
     def probed(probed_model: nn.Module) -> list[tuple[int, float, float]]:
@@ -113,7 +113,7 @@ def probe_layers(
 
 
 def _check_arguments(
-    layers: Sequence[NamedLayer], held_out: float, num_components: int, batch_size: int
+    layers: Sequence[NamedLayer | None], held_out: float, num_components: int, batch_size: int
 ) -> None:
     for name, count in (("num_components", num_components), ("batch_size", batch_size)):
         check_size(name, count)
@@ -131,7 +131,9 @@ class _Source:
     spatial: Spatial
     batch_size: int
 
-    def rows(self, model: nn.Module, layer: str, like: nn.Module | None = None) -> NDArray[Any]:
+    def rows(
+        self, model: nn.Module, layer: str | None, like: nn.Module | None = None
+    ) -> NDArray[Any]:
         """Return the representation in a layer (N, D); images are brought to the type of `like`."""
         spatial = "flat" if like is not None else self.spatial
         with inspection_mode(model):

@@ -73,9 +73,9 @@ def test_what_is_found_is_that_of_channels_first(image: Tensor) -> None:
         one, other = (np.asarray(function(model)) for model in (last, first))  # type: ignore[operator]
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
 
-    alike(lambda m: conv.saliency(m, image, 6, layer="gelu"))
-    alike(lambda m: conv.saliency(m, image, (6, 1, 2), layer="gelu"))
-    alike(lambda m: conv.grad_cam(m, image, 1, layer="gelu"))
+    alike(lambda m: conv.saliency(m, image, 6, target_layer="gelu"))
+    alike(lambda m: conv.saliency(m, image, (6, 1, 2), target_layer="gelu"))
+    alike(lambda m: conv.grad_cam(m, image, 1, cam_layer="gelu"))
     alike(lambda m: conv.ablate_channels(m, "gelu", image[0], [2, 6]).answers.after)
     maps = conv.activation(last, image, "gelu").detach()
     alike(lambda m: conv.forward_from(m, "gelu", 2 * maps, image))

@@ -86,7 +86,8 @@ def test_a_function_is_explained_of_a_layer_and_by_all_that_compares_methods() -
 
     model, x = odd(), pictures(2)
     assert_close(
-        conv.saliency(model, x, last, layer="a"), 64 * conv.saliency(model, x, 5, layer="a")
+        conv.saliency(model, x, last, target_layer="a"),
+        64 * conv.saliency(model, x, 5, target_layer="a"),
     )
     found = conv.attributions(model, x, last, methods=["saliency"])
     assert found.targets == ("last", "last")
@@ -126,31 +127,33 @@ def test_the_map_that_a_grad_cam_takes_lies_on_the_way_to_the_score() -> None:
     torch.manual_seed(1)
     model, x = TwoHeads(), torch.rand(2, 3, 12, 12)
     assert last_feature_map(model, x, 1) == "classes"
-    assert_close(conv.grad_cam(model, x, 1), conv.grad_cam(model, x, 1, layer="classes"))
+    assert_close(conv.grad_cam(model, x, 1), conv.grad_cam(model, x, 1, cam_layer="classes"))
     assert conv.attributions(model, x, 1, methods=["grad_cam"]).maps["grad_cam"].shape == (
         2,
         12,
         12,
     )
-    assert last_feature_map(model, x, 3, of="boxes") == "body"
+    assert last_feature_map(model, x, 3, target_layer="boxes") == "body"
     assert_close(
-        conv.grad_cam(model, x, 1, of="classes"),
-        conv.grad_cam(model, x, 1, of="classes", layer="body"),
+        conv.grad_cam(model, x, 1, target_layer="classes"),
+        conv.grad_cam(model, x, 1, target_layer="classes", cam_layer="body"),
     )
 
 
 def test_a_layer_is_the_one_that_is_explained_also_of_a_smooth_grad_cam() -> None:
     """`layer` of SmoothGrad and of `attributions` is never that of a Grad-CAM's maps."""
     model, x = odd(), pictures(2)
-    cam = functools.partial(conv.grad_cam, layer="stem")
-    plain = conv.grad_cam(model, x, (2, 3, 3), layer="stem", of="a")
-    smooth = conv.smooth_grad(model, x, (2, 3, 3), layer="a", method=cam, noise=0.0, num_samples=2)
-    assert_close(smooth, plain)
-    found = conv.attributions(model, x, (2, 3, 3), layer="a", methods={"cam": cam})
-    assert_close(torch.as_tensor(found.maps["cam"]), plain)
-    before = conv.grad_cam(model, x, (2, 3, 3), layer="relu@0", of="a")
+    cam = functools.partial(conv.grad_cam, cam_layer="stem")
+    plain = conv.grad_cam(model, x, (2, 3, 3), cam_layer="stem", target_layer="a")
     smooth = conv.smooth_grad(
-        model, x, (2, 3, 3), layer="a", method=conv.grad_cam, noise=0.0, num_samples=1
+        model, x, (2, 3, 3), target_layer="a", method=cam, noise=0.0, num_samples=2
+    )
+    assert_close(smooth, plain)
+    found = conv.attributions(model, x, (2, 3, 3), target_layer="a", methods={"cam": cam})
+    assert_close(torch.as_tensor(found.maps["cam"]), plain)
+    before = conv.grad_cam(model, x, (2, 3, 3), cam_layer="relu@0", target_layer="a")
+    smooth = conv.smooth_grad(
+        model, x, (2, 3, 3), target_layer="a", method=conv.grad_cam, noise=0.0, num_samples=1
     )
     assert_close(smooth, before)
 

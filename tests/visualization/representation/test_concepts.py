@@ -201,7 +201,7 @@ def test_probes_find_where_a_label_can_be_read() -> None:
 def test_no_image_is_both_learned_from_and_tested() -> None:
     """Labels of noise, which a probe of so many numbers knows by heart, are not read."""
     labels = np.random.default_rng(1).integers(0, 2, 200)
-    found = probe_layers(nn.Flatten(), [""], images(200), labels, num_components=200)
+    found = probe_layers(nn.Flatten(), [None], images(200), labels, num_components=200)
     assert (found.accuracy < 0.7).all()
     assert (found.accuracy > 0.3).all()
     assert found.layers == ("pixels", "output")
