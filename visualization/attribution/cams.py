@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.errors import NothingToShow
 from visualization.core.inputs import (
     Images,
@@ -60,6 +61,7 @@ def layer_calls(model: nn.Module, images: Images) -> list[tuple[str, int, tuple[
     return calls
 
 
+@renamed_arguments(of="target_layer")
 def last_feature_map(
     model: nn.Module, images: Images, target: Target = None, target_layer: NamedLayer | None = None
 ) -> str:
@@ -113,6 +115,7 @@ def _last_feature_map(target_score: TargetScore, images: Tensor) -> str:
     return last if calls.count(name) > 1 else name
 
 
+@renamed_arguments(layer="cam_layer", of="target_layer")
 def grad_cam(
     model: nn.Module,
     images: Images,
@@ -158,6 +161,7 @@ def grad_cam(
     )
 
 
+@renamed_arguments(layer="cam_layer", of="target_layer")
 def grad_cam_plus_plus(
     model: nn.Module,
     images: Images,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from visualization.attribution.masking import Fill, replacement
 from visualization.attribution.methods import as_array, as_map
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.inputs import Images, Target, as_images, as_tensor, inspection_mode
 from visualization.core.records import brief_repr
 from visualization.core.targets import (
@@ -58,6 +59,7 @@ class Faithfulness:
         return np.asarray(np.trapezoid(curves, self.shares, axis=1))
 
 
+@renamed_arguments(layer="target_layer")
 def faithfulness(
     model: nn.Module,
     images: Images,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from visualization.attribution.masking import Fill, replacement
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.inputs import Images, Target, as_images, as_tensor, inspection_mode
 from visualization.core.relus import relu_rule
 from visualization.core.targets import (
@@ -55,6 +56,7 @@ def _by_rule(
         return torch.cat([_gradients(target_score[span], held[span], rule=rule) for span in every])
 
 
+@renamed_arguments(layer="target_layer")
 def saliency(
     model: nn.Module,
     images: Images,
@@ -82,6 +84,7 @@ def saliency(
     return _by_rule(model, images, target, target_layer, None, batch_size)
 
 
+@renamed_arguments(layer="target_layer")
 def input_x_gradient(
     model: nn.Module,
     images: Images,
@@ -109,6 +112,7 @@ def input_x_gradient(
     return gradients * as_images(images, model)
 
 
+@renamed_arguments(layer="target_layer")
 def guided_backprop(
     model: nn.Module,
     images: Images,
@@ -136,6 +140,7 @@ def guided_backprop(
     return _by_rule(model, images, target, target_layer, "guided", batch_size)
 
 
+@renamed_arguments(layer="target_layer")
 def deconvnet(
     model: nn.Module,
     images: Images,
@@ -162,6 +167,7 @@ def deconvnet(
     return _by_rule(model, images, target, target_layer, "deconvnet", batch_size)
 
 
+@renamed_arguments(layer="target_layer")
 def integrated_gradients(
     model: nn.Module,
     images: Images,
@@ -210,6 +216,7 @@ def integrated_gradients(
         return total * way
 
 
+@renamed_arguments(layer="target_layer")
 def completeness_gap(
     model: nn.Module,
     images: Images,
@@ -249,6 +256,7 @@ def completeness_gap(
         return as_tensor(attributions, "attributions").to(gains).flatten(1).sum(dim=1) - gains
 
 
+@renamed_arguments(layer="target_layer")
 def smooth_grad(
     model: nn.Module,
     images: Images,

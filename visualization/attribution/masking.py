@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.inputs import Images, Target, as_images, as_tensor, inspection_mode
 from visualization.core.targets import (
     TargetScore,
@@ -94,6 +95,7 @@ def _covers(size: int, window: int, stride: int, like: Tensor) -> Tensor:
     return ((at >= starts) & (at < starts + window)).to(like.dtype)
 
 
+@renamed_arguments(layer="target_layer")
 def occlusion_map(
     model: nn.Module,
     images: Images,
@@ -176,6 +178,7 @@ def _check_within(within: Tensor, images: Tensor) -> Tensor:
     return held.expand(accepted[1])
 
 
+@renamed_arguments(layer="target_layer")
 def rise(
     model: nn.Module,
     images: Images,

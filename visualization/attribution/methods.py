@@ -25,6 +25,7 @@ from visualization.attribution.gradients import (
     smooth_grad,
 )
 from visualization.attribution.masking import occlusion_map, rise
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.inputs import Images, Target, as_images, inspection_mode
 from visualization.core.records import brief_repr
 from visualization.core.targets import TargetScore, resolve_target
@@ -151,6 +152,7 @@ def as_map(attributions: Tensor) -> Tensor:
     return attributions.sum(dim=1) if attributions.ndim == 4 else attributions
 
 
+@renamed_arguments(layer="target_layer")
 def attributions(
     model: nn.Module,
     images: Images,

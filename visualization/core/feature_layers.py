@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.errors import NothingToShow
 from visualization.core.inputs import Images, inspection_mode, one_image
 from visualization.core.tracing import intercept_outputs
@@ -17,6 +18,7 @@ ACTIVATIONS = (
 )  # fmt: skip
 
 
+@renamed_arguments(most="num_layers")
 def feature_layers(
     model: nn.Module, image: Images, num_layers: int | None = None
 ) -> tuple[str, ...]:

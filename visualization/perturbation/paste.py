@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.inputs import (
     Images,
     activation,
@@ -139,6 +140,7 @@ def crop(image: Images, rows: Span, columns: Span) -> Crop:
     return Crop(as_array(pixels), as_array(mask), (top, left), num_lost)
 
 
+@renamed_arguments(piece="crop", at="position")
 def paste_onto(crop: Crop, target: Images, position: tuple[int, int] | None = None) -> Composite:
     """Put a piece into an image; what would lie beyond the border is left out and counted.
 
@@ -157,6 +159,7 @@ def paste_onto(crop: Crop, target: Images, position: tuple[int, int] | None = No
     return Composite(as_array(image), as_array(pasted), num_lost)
 
 
+@renamed_arguments(at="position")
 def transplant_field(
     model: nn.Module,
     layer: NamedLayer | None,

@@ -14,6 +14,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.preserve import evaluation_mode
 from visualization.core.records import brief_repr
 from visualization.recurrent.edits import Edit, check_edits
@@ -142,6 +143,7 @@ class RnnOutput:
     trace: CellTrace | None
 
 
+@renamed_arguments(keep="trace", clock="start_time")
 def forward_with_edits(
     rnn: nn.RNNBase,
     inputs: Tensor,
@@ -351,6 +353,7 @@ class InterventionHandle:
         return found
 
 
+@renamed_arguments(keep="trace")
 @contextlib.contextmanager
 def intervene_on(
     rnn: nn.RNNBase, edits: Edit | Sequence[Edit] = (), trace: bool = False

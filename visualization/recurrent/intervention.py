@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.records import brief_repr
 from visualization.recurrent.cells import CellTrace, intervene_on
 from visualization.recurrent.edits import Edit, check_edits
@@ -61,6 +62,7 @@ class ActivationPatching:
     num_samples: int
 
 
+@renamed_arguments(places="positions", what_places="position_name")
 def patch_units(
     rnn: nn.RNNBase,
     respond: Callable[[], Tensor],
@@ -126,6 +128,7 @@ def patch_units(
     )
 
 
+@renamed_arguments(row="layer_index")
 def state_from(
     trace: CellTrace,
     samples: Tensor | slice,

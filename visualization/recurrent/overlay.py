@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from visualization.core.arrays import as_array, check_shape
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.records import brief_repr
 from visualization.recurrent.cells import CellTrace
 
@@ -50,6 +51,9 @@ class UnitTextHeatmap:
     unit_threshold: float = 0.05
 
 
+@renamed_arguments(
+    reads="input_symbols", writes="output_symbols", facts="unit_notes", row="layer_index"
+)
 def layer_heatmap(
     name: str,
     trace: CellTrace,
@@ -71,6 +75,7 @@ def layer_heatmap(
     )
 
 
+@renamed_arguments(reads="input_symbols", writes="output_symbols", facts="unit_notes")
 def unit_text_heatmap(
     trace: CellTrace,
     input_symbols: ArrayLike,

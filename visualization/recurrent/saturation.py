@@ -6,6 +6,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.records import brief_repr
 from visualization.recurrent.cells import CellTrace
 
@@ -27,6 +28,7 @@ class GateSaturation:
     high: float
 
 
+@renamed_arguments(row="layer_index")
 def gate_saturation(
     trace: CellTrace, low: float = 0.1, high: float = 0.9, layer_index: int = 0
 ) -> GateSaturation:

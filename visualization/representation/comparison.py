@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from visualization.core.arrays import as_array, check_shape
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.records import brief_repr
 
 _MOST_VALUES = 30  # of a quantity by which answers are grouped one by one
@@ -55,6 +56,7 @@ class AnswerAgreement:
         return [self.labels[at] for at in found] if self.labels else []
 
 
+@renamed_arguments(places="positions", what_places="position_name")
 def compare_answers(
     right_a: ArrayLike | Tensor,
     right_b: ArrayLike | Tensor,

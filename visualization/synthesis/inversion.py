@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.inputs import (
     Images,
     activation,
@@ -52,6 +53,7 @@ class Inversion:
     limits: tuple[float, float]
 
 
+@renamed_arguments(canvas="image_param")
 def invert(
     model: nn.Module,
     layers: NamedLayer | Sequence[NamedLayer | None] | None,
@@ -137,6 +139,7 @@ class Solution:
         return np.asarray(self.shortfalls <= self.tolerance)
 
 
+@renamed_arguments(canvas="image_param")
 def solve(
     model: nn.Module,
     demand: Objective | Sequence[Objective] | Measure,

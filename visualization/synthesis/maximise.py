@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.inputs import (
     Images,
     as_images,
@@ -109,6 +110,7 @@ class MaximisedImages:
         return tuple(n for n, v in zip(self.names, self.verdicts, strict=True) if v == "dead")
 
 
+@renamed_arguments(canvas="image_param", tame="prior_strength", enough="stop_at")
 def maximise(
     model: nn.Module, objective: Objective | Sequence[Objective] | Measure,
     input_shape: Shape | None = None, *,

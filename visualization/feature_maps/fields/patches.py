@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.inputs import Images, as_tensor, inspection_mode, optional_layer_name
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
@@ -94,6 +95,7 @@ class ActivatingPositions:
         return crop_fields(held, which, self.boxes, self.row[:num], self.column[:num])
 
 
+@renamed_arguments(apart="min_distance")
 def top_patches(
     model: nn.Module,
     layer: NamedLayer | None,
