@@ -30,12 +30,12 @@ _LETTER = 0.086  # inches, as answers are written
 
 @draw.register
 def _(record: Curves) -> Figure:
-    shown = dict(list(record.panels.items())[:_PANELS])
-    columns = min(2, len(shown))
-    rows = math.ceil(len(shown) / columns)
+    names = dict(list(record.panels.items())[:_PANELS])
+    columns = min(2, len(names))
+    rows = math.ceil(len(names) / columns)
     figure = Figure(figsize=(4.0 * columns, 2.4 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
-    for (title, series), axes in zip(shown.items(), panels, strict=False):
+    for (title, series), axes in zip(names.items(), panels, strict=False):
         colors = itertools.cycle(COLORS)
         for color, (label, (steps, values)) in zip(colors, series.items(), strict=False):
             style = {"marker": "o", "markersize": 3.5} if len(steps) <= _FEW else {}
@@ -52,7 +52,7 @@ def _(record: Curves) -> Figure:
             legend(axes)
     for axes in panels:
         axes.set_axis_off()
-    if more := share_of(len(record.panels), len(shown), "panels"):
+    if more := share_of(len(record.panels), len(names), "panels"):
         figure.suptitle(more, fontsize=9, color=MUTED)
     return figure
 
@@ -111,25 +111,25 @@ def _(record: AnswerTable) -> Figure:
 
 @draw.register
 def _(record: Bars) -> Figure:
-    shown = _largest(record)
-    figure = Figure(figsize=(8.0, 0.9 + 0.34 * len(shown)), layout="constrained")
+    names = _largest(record)
+    figure = Figure(figsize=(8.0, 0.9 + 0.34 * len(names)), layout="constrained")
     grid = figure.subplots(1, len(record.panels), squeeze=False, sharey=True)[0]
-    rows = range(len(shown))
+    rows = range(len(names))
     for axes, (title, values) in zip(grid, record.panels.items(), strict=True):
-        colors = [COLORS[1] if name in record.marked else COLORS[0] for name in shown]
-        drawn = [values.get(name, 0.0) for name in shown]
-        bars = axes.barh(rows, drawn, color=colors, height=0.62)
-        axes.bar_label(bars, [f"{value:,.{record.digits}f}" for value in drawn], padding=3,
+        colors = [COLORS[1] if name in record.marked else COLORS[0] for name in names]
+        lengths = [values.get(name, 0.0) for name in names]
+        bars = axes.barh(rows, lengths, color=colors, height=0.62)
+        axes.bar_label(bars, [f"{value:,.{record.digits}f}" for value in lengths], padding=3,
                        fontsize=8)  # fmt: skip
-        axes.set_xlim(0, 1.5 * (max(drawn, default=0) or 1))
+        axes.set_xlim(0, 1.5 * (max(lengths, default=0) or 1))
         axes.set_title(title, fontsize=10, color=INK, loc="left")
         axes.spines[["top", "right", "bottom"]].set_visible(False)
         axes.tick_params(axis="x", bottom=False, labelbottom=False)
         axes.tick_params(axis="y", labelsize=8)
-        axes.set_yticks(rows, [shorten(name, 34) for name in shown], parse_math=False)
-    grid[0].set_ylim(len(shown) - 0.4, -0.6)
+        axes.set_yticks(rows, [shorten(name, 34) for name in names], parse_math=False)
+    grid[0].set_ylim(len(names) - 0.4, -0.6)
     count = max(len(values) for values in record.panels.values())
-    if more := share_of(count, len(shown), "rows, those with the longest bars"):
+    if more := share_of(count, len(names), "rows, those with the longest bars"):
         figure.supxlabel(more, fontsize=9, color=MUTED)
     return figure
 
@@ -142,8 +142,8 @@ def _largest(record: Bars) -> list[str]:
         most = max(values.values(), default=0) or 1
         for name, value in values.items():
             longest[name] = max(longest[name], value / most)
-    kept = sorted(names, key=lambda name: -longest[name])[:_ROWS]
-    return [name for name in names if name in kept]
+    longest_names = sorted(names, key=lambda name: -longest[name])[:_ROWS]
+    return [name for name in names if name in longest_names]
 
 
 @draw.register

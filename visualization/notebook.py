@@ -32,8 +32,8 @@ class NotebookView:
         """Return what can be said in plain text."""
         from visualization import render
 
-        told = {name: render.text(record) for name, record in self.records.items()}
-        words = [text or f"<{type(self.records[name]).__name__}>" for name, text in told.items()]
+        texts = {name: render.text(record) for name, record in self.records.items()}
+        words = [text or f"<{type(self.records[name]).__name__}>" for name, text in texts.items()]
         return "\n\n".join(words)
 
 

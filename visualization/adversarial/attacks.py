@@ -135,17 +135,17 @@ def fgsm(
         ValueError: names the argument that does not fit.
     """
     with inspection_mode(model):
-        case = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
+        problem = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
         radius = check_epsilon(epsilon)
         adversarial, flat = [], []
-        for part in case.batches():
-            _, slope = case.margins_and_gradient(part)
-            walls = case.box_bounds(part.images)
-            step = radius * case.norm.steepest(slope)
-            delta = case.norm.project(step, part.radii(radius), *walls)
-            adversarial.append(case.moved(part.images, delta))
+        for batch in problem.batches():
+            _, slope = problem.margins_and_gradient(batch)
+            walls = problem.box_bounds(batch.images)
+            step = radius * problem.norm.steepest(slope)
+            delta = problem.norm.project(step, batch.radii(radius), *walls)
+            adversarial.append(problem.moved(batch.images, delta))
             flat.append((slope == 0).all(dim=1))
-        return _as_attack(case, "FGSM", radius, torch.cat(adversarial), torch.cat(flat), classes)
+        return _as_attack(problem, "FGSM", radius, torch.cat(adversarial), torch.cat(flat), classes)
 
 
 def pgd(
@@ -196,30 +196,30 @@ def pgd(
     """
     climb = PgdSettings(steps, step_size, restarts, seed)
     with inspection_mode(model):
-        case = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
+        problem = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
         radius, rngs = check_epsilon(epsilon), climb.generators()
         adversarial, flat = [], []
-        for part in case.batches():
-            found = ascend(case, part, part.radii(radius), climb, rngs)
-            adversarial.append(found.images)
-            flat.append(found.zero_gradient)
-        return _as_attack(case, "PGD", radius, torch.cat(adversarial), torch.cat(flat), classes)
+        for batch in problem.batches():
+            best = ascend(problem, batch, batch.radii(radius), climb, rngs)
+            adversarial.append(best.images)
+            flat.append(best.zero_gradient)
+        return _as_attack(problem, "PGD", radius, torch.cat(adversarial), torch.cat(flat), classes)
 
 
 def _as_attack(
-    case: AttackProblem,
+    problem: AttackProblem,
     method: str,
     epsilon: float,
     adversarial: Tensor,
     flat: Tensor,
     classes: Sequence[str],
 ) -> Attack:
-    after, confidence = case.answers(adversarial)
-    size = case.norm.size((adversarial - case.images).flatten(1))[:, 0]
-    target = None if case.target is None else as_record(case.target)
+    after, confidence = problem.answers(adversarial)
+    size = problem.norm.size((adversarial - problem.images).flatten(1))[:, 0]
+    target = None if problem.target is None else as_record(problem.target)
     return Attack(
-        method, case.norm_name, epsilon, as_record(case.images), as_record(adversarial),
-        as_record(case.labels), target, as_record(case.prediction), as_record(after),
-        as_record(case.confidence), as_record(confidence), as_record(size), as_record(flat),
-        as_record(case.low), as_record(case.high), tuple(classes),
+        method, problem.norm_name, epsilon, as_record(problem.images), as_record(adversarial),
+        as_record(problem.labels), target, as_record(problem.prediction), as_record(after),
+        as_record(problem.confidence), as_record(confidence), as_record(size), as_record(flat),
+        as_record(problem.low), as_record(problem.high), tuple(classes),
     )  # fmt: skip

@@ -34,22 +34,22 @@ def _number(value: float) -> str:
 def _strip(
     figure: Figure | SubFigure,
     record: Attack | MinimalPerturbation,
-    chosen: NDArray[np.int64],
+    numbers: NDArray[np.int64],
     below: Sequence[str],
 ) -> None:
     """Draw a column for each image: as it was, what was added, and as it is now."""
-    images, changed = (part[chosen].numpy() for part in (record.images, record.adversarial))
+    images, changed = (part[numbers].numpy() for part in (record.images, record.adversarial))
     change = changed - images
     size = float(np.abs(change).max()) or 1.0
     limits = float(record.low.min()), float(record.high.max())
     if not np.isfinite(limits).all():
         limits = float(images.min()), float(images.max())
-    grid = figure.subplots(3, len(chosen), squeeze=False)
-    for column, at in enumerate(chosen):
-        draw_image(grid[0, column], images[column], _answered(record, at, "before"), limits)
+    grid = figure.subplots(3, len(numbers), squeeze=False)
+    for column, image in enumerate(numbers):
+        draw_image(grid[0, column], images[column], _answered(record, image, "before"), limits)
         _change(grid[1, column], change[column], size)
-        draw_image(grid[2, column], changed[column], _answered(record, at, "after"), limits)
-        grid[2, column].title.set_color(_verdict(record, at))
+        draw_image(grid[2, column], changed[column], _answered(record, image, "after"), limits)
+        grid[2, column].title.set_color(_verdict(record, image))
         grid[2, column].set_xlabel(below[column], fontsize=7, color=MUTED)
     for axes, name in zip(grid[:, 0], _ROWS, strict=True):
         axes.set_ylabel(name, fontsize=8, color=INK)
@@ -57,20 +57,23 @@ def _strip(
     grid[1, 0].set_ylabel(f"change\n({full})", fontsize=8, color=INK)
 
 
-def _answered(record: Attack | MinimalPerturbation, at: int, when: str) -> str:
+def _answered(record: Attack | MinimalPerturbation, image: int, when: str) -> str:
     answer, confidence = {
         "before": (record.prediction, record.confidence),
         "after": (record.adversarial_prediction, record.adversarial_confidence),
     }[when]
-    name, percent = _named(answer[at], record.classes), f"({100 * float(confidence[at]):.0f} %)"
+    name, percent = (
+        _named(answer[image], record.classes),
+        f"({100 * float(confidence[image]):.0f} %)",
+    )
     is_long = max(map(len, record.classes), default=0) > _SHORT
     return f"{name}\n{percent}" if is_long else f"{name} {percent}"
 
 
-def _verdict(record: Attack | MinimalPerturbation, at: int) -> str:
+def _verdict(record: Attack | MinimalPerturbation, image: int) -> str:
     """Return red for an answer that was changed as wanted, green for one that was not."""
-    wanted = record.labels if record.target is None else record.target
-    is_it = bool(record.adversarial_prediction[at] == wanted[at])
+    goal = record.labels if record.target is None else record.target
+    is_it = bool(record.adversarial_prediction[image] == goal[image])
     return BAD if is_it == (record.target is not None) else GOOD
 
 
@@ -88,12 +91,13 @@ def _change(axes: Axes, change: NDArray[np.float32], size: float) -> None:
 
 @draw.register
 def _(record: Attack) -> Figure:
-    chosen = np.flatnonzero(record.attackable.numpy())[:_IMAGES_SHOWN]
-    chosen = chosen if len(chosen) else np.arange(len(record.images))[:_IMAGES_SHOWN]
-    figure = Figure(figsize=(1.0 + 1.05 * len(chosen), 4.5), layout="constrained")
-    below = ["" if record.target is None else f"wanted: {_named(record.target[at], record.classes)}"
-             for at in chosen]  # fmt: skip
-    _strip(figure, record, chosen, below)
+    numbers = np.flatnonzero(record.attackable.numpy())[:_IMAGES_SHOWN]
+    numbers = numbers if len(numbers) else np.arange(len(record.images))[:_IMAGES_SHOWN]
+    figure = Figure(figsize=(1.0 + 1.05 * len(numbers), 4.5), layout="constrained")
+    target = record.target
+    below = ["" if target is None else f"wanted: {_named(target[image], record.classes)}"
+             for image in numbers]  # fmt: skip
+    _strip(figure, record, numbers, below)
     figure.suptitle("\n".join(_summary(record)), fontsize=9, color=MUTED)
     return figure
 
@@ -102,13 +106,13 @@ def _summary(record: Attack) -> list[str]:
     eligible, success = int(record.attackable.sum()), int(record.success.sum())
     aim = "changed" if record.target is None else "made the wanted one"
     norm = NORMS[record.norm].title
-    found = [
+    lines = [
         f"{record.method}, {norm} ≤ {record.epsilon:.3g}: {success} of {eligible} answers {aim}"
     ]
-    if left := len(record.images) - eligible:
-        was = "was" if left == 1 else "were"
-        found.append(f"{left} of {len(record.images)} images {was} {_excluded(record)}")
-    return found
+    if num_excluded := len(record.images) - eligible:
+        was = "was" if num_excluded == 1 else "were"
+        lines.append(f"{num_excluded} of {len(record.images)} images {was} {_excluded(record)}")
+    return lines
 
 
 def _excluded(record: Attack | MinimalPerturbation) -> str:
@@ -138,12 +142,12 @@ def _(record: Attack) -> str:
 def _(record: MinimalPerturbation) -> Figure:
     eligible = np.flatnonzero((record.attackable & record.radius.isfinite()).numpy())
     order = eligible[np.argsort(record.radius[eligible].numpy(), kind="stable")]
-    places = np.linspace(0, len(order) - 1, min(_IMAGES_SHOWN, len(order))).astype(int)
-    figure = Figure(figsize=(1.0 + 1.05 * max(5, len(places)), 6.9), layout="constrained")
+    ranks = np.linspace(0, len(order) - 1, min(_IMAGES_SHOWN, len(order))).astype(int)
+    figure = Figure(figsize=(1.0 + 1.05 * max(5, len(ranks)), 6.9), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.7, 1))[:, 0]
     if len(order):
-        chosen = order[places]
-        _strip(above, record, chosen, [_number(float(record.radius[at])) for at in chosen])
+        numbers = order[ranks]
+        _strip(above, record, numbers, [_number(float(record.radius[image])) for image in numbers])
     _still_right(below.subplots(), record)
     figure.suptitle(
         f"the smallest change found, {NORMS[record.norm].title}, from the easiest image to the "
@@ -163,8 +167,12 @@ def _still_right(axes: Axes, record: MinimalPerturbation) -> None:
         axes.annotate(f"median {record.median:.3g}", (record.median, 50), (6, 4),
                       textcoords="offset points", fontsize=8, color=COLORS[1])  # fmt: skip
     despine(axes, "")
-    left = len(record.radius) - len(radius)
-    others = f"; {left} more {'was' if left == 1 else 'were'} {_excluded(record)}" if left else ""
+    num_excluded = len(record.radius) - len(radius)
+    others = (
+        f"; {num_excluded} more {'was' if num_excluded == 1 else 'were'} {_excluded(record)}"
+        if num_excluded
+        else ""
+    )
     axis_labels(axes, f"size of the change, {NORMS[record.norm].title}", "not yet changed, %")
     despine(axes, f"{len(radius)} images{others}")
     axes.set(ylim=(0, 103), xlim=(0, None))
@@ -177,12 +185,12 @@ def _(record: MinimalPerturbation) -> str:
     norm = NORMS[record.norm].title
     if not len(radius):
         return "no image had an answer that was to be changed"
-    told = {
+    summary = {
         "smallest": float(radius.min()),
         "median": record.median,
         "largest": float(radius.max()),
     }
-    rows = [f"{name:>9}: {_number(value)}" for name, value in told.items()]
+    rows = [f"{name:>9}: {_number(value)}" for name, value in summary.items()]
     return "\n".join([f"{norm} size of the change, of {len(radius)} images", *rows])
 
 

@@ -78,11 +78,11 @@ class BestAdversarial(NamedTuple):
     margins: Tensor  # (B,)
     zero_gradient: Tensor  # (B,): whether the gradient at the image itself is exactly 0
 
-    def keep(self, at: Tensor, images: Tensor, margins: Tensor) -> None:
+    def keep(self, indices: Tensor, images: Tensor, margins: Tensor) -> None:
         """Put what is better in the place of what is there."""
-        better = margins > self.margins[at]
-        self.images[at[better]] = images[better]
-        self.margins[at[better]] = margins[better]
+        better = margins > self.margins[indices]
+        self.images[indices[better]] = images[better]
+        self.margins[indices[better]] = margins[better]
 
 
 @attrs.frozen(eq=False)
@@ -111,9 +111,9 @@ class AttackProblem:
 
     def batches(self, which: Tensor | None = None) -> Iterator[AttackBatch]:
         """Yield the images, or those that a mask chooses, in batches."""
-        chosen = self.everything if which is None else self.everything.take(which)
-        for first in range(0, len(chosen.images), self.batch_size):
-            yield chosen.take(slice(first, first + self.batch_size))
+        batch = self.everything if which is None else self.everything.take(which)
+        for first in range(0, len(batch.images), self.batch_size):
+            yield batch.take(slice(first, first + self.batch_size))
 
     def box_bounds(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return how far each pixel may go down (≤ 0) and up (B, n)."""
@@ -132,33 +132,33 @@ class AttackProblem:
         """Return the class that is answered to each image (B,), and its probability (B,)."""
         return predict_classes(self.model, images, self.batch_size, self.output)
 
-    def margins(self, part: AttackBatch, slack: float = 0.0) -> Tensor:
+    def margins(self, batch: AttackBatch, slack: float = 0.0) -> Tensor:
         """Return by how much the best wrong logit (the target's) is above the right one (B,).
 
         Of that is taken off what may be a rounding error, `slack` times the largest logit.
         """
         with torch.no_grad():
-            found = self.logits(part.images)
-            return self._best_margin(found, part.reference_classes) - slack * found.abs().amax(
+            logits = self.logits(batch.images)
+            return self._best_margin(logits, batch.reference_classes) - slack * logits.abs().amax(
                 dim=1
             )
 
-    def margins_and_gradient(self, part: AttackBatch) -> tuple[Tensor, Tensor]:
+    def margins_and_gradient(self, batch: AttackBatch) -> tuple[Tensor, Tensor]:
         """Return the margins (B,), and the gradient of the loss that is to rise (B, n)."""
-        asked = part.images.detach().clone().requires_grad_()
-        answers = self.logits(asked)
-        if part.competitors is None:
-            rivals = answers.scatter(1, part.reference_classes[:, None], -torch.inf).logsumexp(
+        leaf = batch.images.detach().clone().requires_grad_()
+        answers = self.logits(leaf)
+        if batch.competitors is None:
+            rivals = answers.scatter(1, batch.reference_classes[:, None], -torch.inf).logsumexp(
                 dim=1
             )
         else:
-            rivals = answers.gather(1, part.competitors[:, None])[:, 0]
-        loss = self.sign * (rivals - answers.gather(1, part.reference_classes[:, None])[:, 0])
-        gradient = torch.zeros_like(asked)
+            rivals = answers.gather(1, batch.competitors[:, None])[:, 0]
+        loss = self.sign * (rivals - answers.gather(1, batch.reference_classes[:, None])[:, 0])
+        gradient = torch.zeros_like(leaf)
         if loss.requires_grad:  # not so where the answer does not depend on the image
-            held = torch.autograd.grad(loss.sum(), asked, allow_unused=True)[0]
-            gradient = gradient if held is None else held
-        margins = self._best_margin(answers.detach(), part.reference_classes)
+            values = torch.autograd.grad(loss.sum(), leaf, allow_unused=True)[0]
+            gradient = gradient if values is None else values
+        margins = self._best_margin(answers.detach(), batch.reference_classes)
         return margins, gradient.flatten(1).nan_to_num()
 
     @property
@@ -179,11 +179,11 @@ def logits(model: nn.Module, images: Tensor, output: OutputSelector | None = Non
     Raises:
         ValueError: it puts out something else.
     """
-    found = select_output(model(images.clone()), output)
-    if found.ndim != 2 or found.shape[1] < 2:
-        problem = f"puts out {tuple(found.shape)}"
+    output_logits = select_output(model(images.clone()), output)
+    if output_logits.ndim != 2 or output_logits.shape[1] < 2:
+        problem = f"puts out {tuple(output_logits.shape)}"
         raise ValueError(f"model: {problem}; accepted: logits (images, classes), 2 classes or more")
-    return as_logits(found)
+    return as_logits(output_logits)
 
 
 def predict_classes(
@@ -191,11 +191,13 @@ def predict_classes(
 ) -> tuple[Tensor, Tensor]:
     """Return the class of the largest logit of each image (B,), and its probability (B,)."""
     with torch.no_grad():
-        found = [
-            logits(model, part, output).softmax(dim=1).max(dim=1)
-            for part in torch.split(images, batch_size)
+        best_per_batch = [
+            logits(model, batch, output).softmax(dim=1).max(dim=1)
+            for batch in torch.split(images, batch_size)
         ]
-    return torch.cat([best.indices for best in found]), torch.cat([best.values for best in found])
+    return torch.cat([best.indices for best in best_per_batch]), torch.cat(
+        [best.values for best in best_per_batch]
+    )
 
 
 def prepare(
@@ -209,20 +211,22 @@ def prepare(
     output: OutputSelector | None,
 ) -> AttackProblem:
     """Check what is given, and let the model answer the images as they are."""
-    held = as_images(images, model)
+    pixels = as_images(images, model)
     if batch_size < 1:
         raise ValueError(f"batch_size: {batch_size} is not accepted; accepted: 1 or more")
     low, high = (
-        _bound(value, held, name) for value, name in zip(box, ("low", "high"), strict=True)
+        _bound(value, pixels, name) for value, name in zip(box, ("low", "high"), strict=True)
     )
-    _check_box(held, low, high)
+    _check_box(pixels, low, high)
     with torch.no_grad():
-        num_classes = logits(model, held[:1], output).shape[1]
-    before, confidence = predict_classes(model, held, batch_size, output)
-    right = _class_per_image(labels, before, num_classes, "labels")
-    wanted = None if target is None else _class_per_image(target, before, num_classes, "target")
+        num_classes = logits(model, pixels[:1], output).shape[1]
+    prediction, confidence = predict_classes(model, pixels, batch_size, output)
+    correct = _class_per_image(labels, prediction, num_classes, "labels")
+    targets = (
+        None if target is None else _class_per_image(target, prediction, num_classes, "target")
+    )
     return AttackProblem(
-        model, held, before if right is None else right, wanted, before, confidence,
+        model, pixels, prediction if correct is None else correct, targets, prediction, confidence,
         norm, find_norm(norm), low, high, batch_size, output,
     )  # fmt: skip
 
@@ -235,77 +239,83 @@ def check_epsilon(epsilon: float, name: str = "epsilon") -> float:
 
 
 def ascend(
-    case: AttackProblem,
-    part: AttackBatch,
+    problem: AttackProblem,
+    batch: AttackBatch,
     radius: Tensor,
-    climb: PgdSettings,
+    settings: PgdSettings,
     rngs: Sequence[np.random.Generator],
 ) -> BestAdversarial:
     """Climb from each image within its own radius (B, 1), once for each generator."""
-    margins, slope = case.margins_and_gradient(part)
-    flat = (slope == 0).all(dim=1)
-    best = BestAdversarial(part.images.clone(), margins, flat)
+    margins, gradient = problem.margins_and_gradient(batch)
+    zero_gradient = (gradient == 0).all(dim=1)
+    best = BestAdversarial(batch.images.clone(), margins, zero_gradient)
     for run, rng in enumerate(rngs):
-        chance = case.norm.within(slope, rng) * radius
-        start = torch.where(flat[:, None], chance, 0.0) if run == 0 else chance
-        _ascend_once(case, part, radius, climb, start, best)
+        noise = problem.norm.within(gradient, rng) * radius
+        start = torch.where(zero_gradient[:, None], noise, 0.0) if run == 0 else noise
+        _ascend_once(problem, batch, radius, settings, start, best)
     return best
 
 
 def _ascend_once(
-    case: AttackProblem,
-    part: AttackBatch,
+    problem: AttackProblem,
+    batch: AttackBatch,
     radius: Tensor,
-    climb: PgdSettings,
+    settings: PgdSettings,
     start: Tensor,
     best: BestAdversarial,
 ) -> None:
     """Climb from one start, and write into `best` what is better."""
-    pace = radius * _REACH / climb.steps if climb.step_size is None else climb.step_size
-    pace = torch.as_tensor(pace).to(radius).expand_as(radius)
-    at = torch.arange(len(radius), device=radius.device)
-    delta = case.norm.project(start, radius, *case.box_bounds(part.images))
-    for step in range(climb.steps + 1):
-        if climb.until_found:
-            left = best.margins[at] <= 0
-            at, delta = at[left], delta[left]
-        if not len(at):
+    step_size = (
+        radius * _REACH / settings.steps if settings.step_size is None else settings.step_size
+    )
+    step_size = torch.as_tensor(step_size).to(radius).expand_as(radius)
+    indices = torch.arange(len(radius), device=radius.device)
+    delta = problem.norm.project(start, radius, *problem.box_bounds(batch.images))
+    for step in range(settings.steps + 1):
+        if settings.until_found:
+            unfinished = best.margins[indices] <= 0
+            indices, delta = indices[unfinished], delta[unfinished]
+        if not len(indices):
             return
-        now = part.take(at)
-        walls = case.box_bounds(now.images)
-        now = now._replace(images=case.moved(now.images, delta))
-        if step == climb.steps:
-            best.keep(at, now.images, case.margins(now))
+        current = batch.take(indices)
+        bounds = problem.box_bounds(current.images)
+        current = current._replace(images=problem.moved(current.images, delta))
+        if step == settings.steps:
+            best.keep(indices, current.images, problem.margins(current))
             return
-        margins, slope = case.margins_and_gradient(now)
-        best.keep(at, now.images, margins)
-        delta = delta + pace[at] * case.norm.steepest(slope)
-        delta = case.norm.project(delta, radius[at], *walls)
+        margins, gradient = problem.margins_and_gradient(current)
+        best.keep(indices, current.images, margins)
+        delta = delta + step_size[indices] * problem.norm.steepest(gradient)
+        delta = problem.norm.project(delta, radius[indices], *bounds)
 
 
-def _class_per_image(given: Classes, like: Tensor, num_classes: int, name: str) -> Tensor | None:
+def _class_per_image(classes: Classes, like: Tensor, num_classes: int, name: str) -> Tensor | None:
     """Return a class for each image (N,), as a tensor beside `like`."""
-    if given is None:
+    if classes is None:
         return None
-    held = as_tensor(given, name)
-    held = held.expand(len(like)) if held.ndim == 0 else held
-    if held.shape != like.shape or held.dtype.is_floating_point or held.dtype == torch.bool:
-        problem = f"{held.dtype} of shape {tuple(held.shape)} does not go with"
+    numbers = as_tensor(classes, name)
+    numbers = numbers.expand(len(like)) if numbers.ndim == 0 else numbers
+    if (
+        numbers.shape != like.shape
+        or numbers.dtype.is_floating_point
+        or numbers.dtype == torch.bool
+    ):
+        problem = f"{numbers.dtype} of shape {tuple(numbers.shape)} does not go with"
         accepted = f"{len(like)} whole numbers, one for each image"
         raise ValueError(f"{name}: {problem} {len(like)} images; accepted: {accepted}")
-    if (wrong := held[(held < 0) | (held >= num_classes)]).numel():
+    if (wrong := numbers[(numbers < 0) | (numbers >= num_classes)]).numel():
         accepted = f"0 to {num_classes - 1}"
         raise ValueError(f"{name}: class {int(wrong[0])} does not exist; accepted: {accepted}")
-    return held.to(like)
+    return numbers.to(like)
 
 
-def _bound(given: Bound, images: Tensor, name: str) -> Tensor:
+def _bound(bound: Bound, images: Tensor, name: str) -> Tensor:
     """Return a bound of pixels (C or 1, 1, 1)."""
-    held = as_tensor(given, name).to(images).reshape(-1, 1, 1)
-    if len(held) not in (1, images.shape[1]) or held.isnan().any():
+    values = as_tensor(bound, name).to(images).reshape(-1, 1, 1)
+    if len(values) not in (1, images.shape[1]) or values.isnan().any():
         accepted = f"a number, or one for each of the {images.shape[1]} channels"
-        raise ValueError(f"{name}: {given} is not accepted; accepted: {accepted}")
-    return held
+        raise ValueError(f"{name}: {bound} is not accepted; accepted: {accepted}")
+    return values
 
 
 def _check_box(images: Tensor, low: Tensor, high: Tensor) -> None:
@@ -314,16 +324,16 @@ def _check_box(images: Tensor, low: Tensor, high: Tensor) -> None:
         problem = f"{low.flatten().tolist()} is not below high {high.flatten().tolist()}"
         raise ValueError(f"low: {problem}; accepted: low below high")
     if ((images < low - _ROUNDING) | (images > high + _ROUNDING)).any():
-        found = f"values from {float(images.min()):.4g} to {float(images.max()):.4g}"
+        extent = f"values from {float(images.min()):.4g} to {float(images.max()):.4g}"
         box = f"low {low.flatten().tolist()} to high {high.flatten().tolist()}"
-        problem = f"images: {found} are not within {box}"
+        problem = f"images: {extent} are not within {box}"
         raise ValueError(f"{problem}; accepted: images that are, or their own low and high")
 
 
-def attackable(before: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
+def attackable(prediction: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
     """Tell of each image whether there is something to change (B,).
 
     It is answered right, and not with the target already.
     """
-    right = before == labels
-    return right if target is None else right & (before != target)
+    correct = prediction == labels
+    return correct if target is None else correct & (prediction != target)

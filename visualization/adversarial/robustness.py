@@ -78,8 +78,8 @@ class MinimalPerturbation:
     @property
     def median(self) -> float:
         """The median radius of the eligible images; NaN if there is none."""
-        held = self.radius[self.attackable].double()
-        return float(np.median(held.numpy())) if len(held) else np.nan
+        radii = self.radius[self.attackable].double()
+        return float(np.median(radii.numpy())) if len(radii) else np.nan
 
 
 def minimal_perturbation(
@@ -131,110 +131,116 @@ def minimal_perturbation(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    climb = PgdSettings(steps, None, restarts, seed, until_found=True)
+    settings = PgdSettings(steps, None, restarts, seed, until_found=True)
     if rounds < 1:
         raise ValueError(f"rounds: {rounds} is not accepted; accepted: 1 or more")
-    most = np.inf if largest is None else check_epsilon(largest, "largest")
+    max_radius = np.inf if largest is None else check_epsilon(largest, "largest")
     with inspection_mode(model):
-        case = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
-        rngs = climb.generators()
-        searches = [_search(case, part, most, rounds, climb, rngs) for part in case.batches()]
-        found = [torch.cat(parts) for parts in zip(*searches, strict=True)]
-        return _as_minimal_perturbation(case, found, tuple(classes))
+        problem = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
+        rngs = settings.generators()
+        searches = [
+            _search(problem, batch, max_radius, rounds, settings, rngs)
+            for batch in problem.batches()
+        ]
+        results = [torch.cat(parts) for parts in zip(*searches, strict=True)]
+        return _as_minimal_perturbation(problem, results, tuple(classes))
 
 
 def _as_minimal_perturbation(
-    case: AttackProblem, found: Sequence[Tensor], classes: tuple[str, ...]
+    problem: AttackProblem, results: Sequence[Tensor], classes: tuple[str, ...]
 ) -> MinimalPerturbation:
-    adversarial, radius, largest = found
-    after, confidence = case.answers(adversarial)
+    adversarial, radius, largest = results
+    after, confidence = problem.answers(adversarial)
     return MinimalPerturbation(
-        case.norm_name, as_record(case.images), as_record(adversarial), as_record(case.labels),
-        None if case.target is None else as_record(case.target), as_record(case.prediction),
-        as_record(after), as_record(case.confidence), as_record(confidence), as_record(radius),
-        as_record(largest), as_record(case.low), as_record(case.high), classes,
+        problem.norm_name, as_record(problem.images), as_record(adversarial),
+        as_record(problem.labels), None if problem.target is None else as_record(problem.target),
+        as_record(problem.prediction),
+        as_record(after), as_record(problem.confidence), as_record(confidence), as_record(radius),
+        as_record(largest), as_record(problem.low), as_record(problem.high), classes,
     )  # fmt: skip
 
 
 def _search(
-    case: AttackProblem,
-    part: AttackBatch,
-    most: float,
+    problem: AttackProblem,
+    batch: AttackBatch,
+    max_radius: float,
     rounds: int,
-    climb: PgdSettings,
+    settings: PgdSettings,
     rngs: Sequence[np.random.Generator],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the nearest changed images, their radii (B,), and the largest radii tried (B,)."""
-    down, up = case.box_bounds(part.images)
-    limit = case.norm.size(torch.maximum(-down, up)).clamp(max=most)
-    margins = case.margins(part)
-    first, rivals = _nearest_class(case, part)
+    down, up = problem.box_bounds(batch.images)
+    limit = problem.norm.size(torch.maximum(-down, up)).clamp(max=max_radius)
+    margins = problem.margins(batch)
+    first, competitors = _nearest_class(problem, batch)
     somewhere = torch.where(limit.isfinite(), limit / 2, 1.0)
     radius = torch.where(first.isfinite(), first, somewhere).minimum(limit)
-    nearest = part.images.clone()
+    nearest = batch.images.clone()
     upper = torch.where(margins[:, None] > 0, 0.0, torch.inf).to(radius)
-    lower, tried = torch.zeros_like(radius), torch.zeros_like(radius)
+    lower, radii_tried = torch.zeros_like(radius), torch.zeros_like(radius)
     for _ in range(rounds):
         gap = torch.where(upper.isfinite(), upper * (1 - _CLOSE) - lower, limit - lower)
-        at = (gap[:, 0] > 0).nonzero()[:, 0]
-        if not len(at):
+        indices = (gap[:, 0] > 0).nonzero()[:, 0]
+        if not len(indices):
             break
-        now = part.take(at)
-        best = ascend(case, now, radius[at], climb, rngs)
+        current = batch.take(indices)
+        best = ascend(problem, current, radius[indices], settings, rngs)
         missed = (best.margins <= 0).nonzero()[:, 0]
-        if rivals is not None and len(missed):
-            aimed = now.take(missed)._replace(competitors=rivals[at[missed]])
-            more = ascend(case, aimed, radius[at[missed]], climb, rngs)
+        if competitors is not None and len(missed):
+            aimed = current.take(missed)._replace(competitors=competitors[indices[missed]])
+            more = ascend(problem, aimed, radius[indices[missed]], settings, rngs)
             best.keep(missed, more.images, more.margins)
-        found, works = _shrink(case, now, best.images)
-        size = case.norm.size((found - now.images).flatten(1))
-        tried[at] = torch.maximum(tried[at], radius[at])
-        lower[at] = torch.where(works[:, None], lower[at], radius[at])
-        better = works & (size < upper[at])[:, 0]
-        upper[at[better]], nearest[at[better]] = size[better], found[better]
+        shrunk, is_adversarial = _shrink(problem, current, best.images)
+        size = problem.norm.size((shrunk - current.images).flatten(1))
+        radii_tried[indices] = torch.maximum(radii_tried[indices], radius[indices])
+        lower[indices] = torch.where(is_adversarial[:, None], lower[indices], radius[indices])
+        better = is_adversarial & (size < upper[indices])[:, 0]
+        upper[indices[better]], nearest[indices[better]] = size[better], shrunk[better]
         radius = torch.where(upper.isfinite(), (lower + upper) / 2, (2 * radius).minimum(limit))
-    return nearest, upper[:, 0], tried[:, 0]
+    return nearest, upper[:, 0], radii_tried[:, 0]
 
 
-def _nearest_class(case: AttackProblem, part: AttackBatch) -> tuple[Tensor, Tensor | None]:
+def _nearest_class(problem: AttackProblem, batch: AttackBatch) -> tuple[Tensor, Tensor | None]:
     """Return how far the wanted answer would be if the model were linear (B, 1), and which it is.
 
     Moosavi-Dezfooli et al. 2016 (1511.04599), of the classes with the largest logits. Distances are
     inf where gradients are 0. With a target there is no choice of a class.
     """
-    if case.target is not None:
-        margins, slope = case.margins_and_gradient(part)
-        return margins.abs()[:, None] / case.norm.dual(slope), None
+    if problem.target is not None:
+        margins, gradient = problem.margins_and_gradient(batch)
+        return margins.abs()[:, None] / problem.norm.dual(gradient), None
     with torch.no_grad():
-        answers = case.logits(part.images)
-    others = answers.scatter(1, part.reference_classes[:, None], -torch.inf)
+        answers = problem.logits(batch.images)
+    others = answers.scatter(1, batch.reference_classes[:, None], -torch.inf)
     order = others.argsort(dim=1, descending=True)[:, : min(_RIVALS, answers.shape[1] - 1)]
-    own = answers.gather(1, part.reference_classes[:, None])
-    ways = []
-    for rivals in order.T:
-        _, slope = case.margins_and_gradient(part._replace(competitors=rivals))
-        gap = (answers.gather(1, rivals[:, None]) - own).abs()
-        ways.append(gap / case.norm.dual(slope))
-    distances = torch.cat(ways, dim=1).nan_to_num(nan=torch.inf)
+    own = answers.gather(1, batch.reference_classes[:, None])
+    distances_by_class = []
+    for competitors in order.T:
+        _, gradient = problem.margins_and_gradient(batch._replace(competitors=competitors))
+        gap = (answers.gather(1, competitors[:, None]) - own).abs()
+        distances_by_class.append(gap / problem.norm.dual(gradient))
+    distances = torch.cat(distances_by_class, dim=1).nan_to_num(nan=torch.inf)
     nearest = distances.argmin(dim=1, keepdim=True)
     return distances.gather(1, nearest), order.gather(1, nearest)[:, 0]
 
 
-def _shrink(case: AttackProblem, part: AttackBatch, found: Tensor) -> tuple[Tensor, Tensor]:
+def _shrink(
+    problem: AttackProblem, batch: AttackBatch, adversarial: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return what was found, moved towards the images as far as it stays wrong; and if it is."""
 
     def moved(share: Tensor) -> Tensor:
-        return case.moved(part.images, (share * (found - part.images)).flatten(1))
+        return problem.moved(batch.images, (share * (adversarial - batch.images)).flatten(1))
 
     def is_wrong(share: Tensor) -> Tensor:
-        return case.margins(part._replace(images=moved(share)), _SLACK) > 0
+        return problem.margins(batch._replace(images=moved(share)), _SLACK) > 0
 
-    near, far = (found.new_full((len(found), 1, 1, 1), share) for share in (0.0, 1.0))
+    near, far = (adversarial.new_full((len(adversarial), 1, 1, 1), share) for share in (0.0, 1.0))
     works = is_wrong(far)
     for _ in range(_HALVINGS):
         middle = (near + far) / 2
-        enough = is_wrong(middle)[:, None, None, None]
-        near, far = torch.where(enough, near, middle), torch.where(enough, middle, far)
+        is_enough = is_wrong(middle)[:, None, None, None]
+        near, far = torch.where(is_enough, near, middle), torch.where(is_enough, middle, far)
     return moved(far), works
 
 
@@ -299,42 +305,49 @@ def robustness_curve(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    climb = PgdSettings(steps, None, restarts, seed, until_found=True)
+    settings = PgdSettings(steps, None, restarts, seed, until_found=True)
     sizes = sorted({check_epsilon(epsilon, "epsilons") for epsilon in epsilons})
     if not sizes:
         raise ValueError("epsilons: none are given; accepted: one size or more")
     with inspection_mode(model):
-        case = prepare(model, images, labels, None, norm, (low, high), batch_size, output)
-        right = case.prediction == case.labels
+        problem = prepare(model, images, labels, None, norm, (low, high), batch_size, output)
+        right = problem.prediction == problem.labels
         clean, accuracy, noise = _share(right), [], []
         for size in sizes:
-            noise.append(_accuracy_in_noise(case, size, seed))
-            right[right.clone()] = _still_correct(case, right, size, climb)
+            noise.append(_accuracy_in_noise(problem, size, seed))
+            right[right.clone()] = _still_correct(problem, right, size, settings)
             accuracy.append(_share(right))
         with torch.no_grad():
-            num_classes = case.logits(case.images[:1]).shape[1]
+            num_classes = problem.logits(problem.images[:1]).shape[1]
         return RobustnessCurve(
             norm, np.array(sizes), np.array(accuracy), np.array(noise), clean, len(right),
             num_classes,
         )  # fmt: skip
 
 
-def _still_correct(case: AttackProblem, which: Tensor, size: float, climb: PgdSettings) -> Tensor:
+def _still_correct(
+    problem: AttackProblem, which: Tensor, size: float, settings: PgdSettings
+) -> Tensor:
     """Return whether each image that a mask chooses is still answered with its label."""
-    rngs = climb.generators()
-    found = [ascend(case, part, part.radii(size), climb, rngs) for part in case.batches(which)]
-    return torch.cat([each.margins <= 0 for each in found]) if found else which[which]
+    rngs = settings.generators()
+    best = [
+        ascend(problem, batch, batch.radii(size), settings, rngs)
+        for batch in problem.batches(which)
+    ]
+    return torch.cat([each.margins <= 0 for each in best]) if best else which[which]
 
 
-def _accuracy_in_noise(case: AttackProblem, size: float, seed: int) -> float:
+def _accuracy_in_noise(problem: AttackProblem, size: float, seed: int) -> float:
     rng = np.random.default_rng([seed, 1])
     right = []
-    for part in case.batches():
-        flat = part.images.flatten(1)
-        drawn = case.norm.outermost(flat, rng)
-        delta = case.norm.project(size * drawn, part.radii(size), *case.box_bounds(part.images))
-        noisy = part._replace(images=case.moved(part.images, delta))
-        right.append(case.margins(noisy) <= 0)
+    for batch in problem.batches():
+        flat = batch.images.flatten(1)
+        noise = problem.norm.outermost(flat, rng)
+        delta = problem.norm.project(
+            size * noise, batch.radii(size), *problem.box_bounds(batch.images)
+        )
+        noisy = batch._replace(images=problem.moved(batch.images, delta))
+        right.append(problem.margins(noisy) <= 0)
     return _share(torch.cat(right))
 
 

@@ -77,11 +77,11 @@ def transfer_table(
         raise ValueError("labels: None is not accepted; accepted: the right class of each image")
     attacks = [attack(model, images, labels) for model in models.values()]
     right = attacks[0].labels
-    sets = [found.adversarial for found in attacks]
-    noisy = [_random_signs(found, seed) for found in attacks]
-    shown = (attacks[0].images, *sets, *noisy)
+    sets = [attacked.adversarial for attacked in attacks]
+    noisy = [_random_signs(attacked, seed) for attacked in attacks]
+    image_sets = (attacks[0].images, *sets, *noisy)
     columns = [
-        [_accuracy(model, each, right, batch_size, output) for each in shown]
+        [_accuracy(model, each, right, batch_size, output) for each in image_sets]
         for model in models.values()
     ]
     table, num = np.array(columns).T, len(models)
@@ -94,8 +94,10 @@ def transfer_table(
 
 def _random_signs(attack: Attack, seed: int) -> Tensor:
     """Return the images with the attack's changes, each pixel's up or down at random."""
-    drawn = np.random.default_rng(seed).random(tuple(attack.images.shape), np.float32)
-    change = torch.where(torch.as_tensor(drawn) < 0.5, -1, 1) * (attack.adversarial - attack.images)
+    uniform = np.random.default_rng(seed).random(tuple(attack.images.shape), np.float32)
+    change = torch.where(torch.as_tensor(uniform) < 0.5, -1, 1) * (
+        attack.adversarial - attack.images
+    )
     return torch.maximum(torch.minimum(attack.images + change, attack.high), attack.low)
 
 
@@ -103,5 +105,5 @@ def _accuracy(
     model: nn.Module, images: Tensor, labels: Tensor, batch_size: int, output: OutputSelector | None
 ) -> float:
     with inspection_mode(model):
-        given, _ = predict_classes(model, as_images(images, model), batch_size, output)
-    return float((given.cpu() == labels).double().mean())
+        predictions, _ = predict_classes(model, as_images(images, model), batch_size, output)
+    return float((predictions.cpu() == labels).double().mean())

@@ -42,10 +42,11 @@ class AttentionMaps:
 
     def take(self, samples: Sequence[int]) -> "AttentionMaps":
         """Return the maps of some samples; the shares stay those of all."""
-        at = list(samples)
+        indices = list(samples)
         return attrs.evolve(
-            self, weights=self.weights[:, at], written=self.written[at], read=self.read[at],
-            labels=tuple(self.labels[number] for number in at), right=self.right[at],
+            self, weights=self.weights[:, indices], written=self.written[indices],
+            read=self.read[indices],
+            labels=tuple(self.labels[number] for number in indices), right=self.right[indices],
         )  # fmt: skip
 
     @property
@@ -78,9 +79,9 @@ def attention_maps(
     """
     axes = ("sample", "written", "read")
     maps = [as_array(values, name, axes, finite=True) for name, values in weights.items()]
-    wanted = (*written.shape, read.shape[1])
+    expected = (*written.shape, read.shape[1])
     for name, values in zip(weights, maps, strict=True):
-        check_shape(name, values.shape, wanted, "what was written and read")
+        check_shape(name, values.shape, expected, "what was written and read")
         if values.min() < 0 or np.abs(values.sum(axis=-1) - 1).max() > 1e-3:
             problem = "a row does not sum to 1, or a weight is below 0"
             raise ValueError(f"{name}: {problem}; accepted: shares of 1")
@@ -101,15 +102,15 @@ def _shared(
     of_written: Mapping[str, NDArray[Any]], of_read: Mapping[str, NDArray[Any]]
 ) -> list[tuple[str, NDArray[np.bool_]]]:
     """Return by quantity where a character read has the value of the one written (N, R, C)."""
-    found = []
+    quantities = []
     for name, values in of_written.items():
         others = of_read.get(name)
         if others is None or values.ndim != 2 or others.ndim != 2:
             continue
         if values.dtype.kind == others.dtype.kind == "i":
             same = (values[:, :, None] == others[:, None]) & (values >= 0)[:, :, None]
-            found.append((name, np.asarray(same)))
-    return found
+            quantities.append((name, np.asarray(same)))
+    return quantities
 
 
 def _share(

@@ -81,9 +81,9 @@ def last_feature_map(
         NothingToShow: (a ValueError) there is none.
     """
     with inspection_mode(model):
-        held = as_images(images, model)
-        target_score = resolve_target(model, held, target, target_layer, None, graph=True)
-        return _last_feature_map(target_score, held)
+        images = as_images(images, model)
+        target_score = resolve_target(model, images, target, target_layer, None, graph=True)
+        return _last_feature_map(target_score, images)
 
 
 def _last_feature_map(target_score: TargetScore, images: Tensor) -> str:
@@ -104,8 +104,8 @@ def _last_feature_map(target_score: TargetScore, images: Tensor) -> str:
 
     own = target_score.layer.partition("@")[0] if target_score.layer else None
     names = [name for name, _ in target_score.model.named_modules() if name]
-    before = [name for name in names if not own or not f"{name}.".startswith(f"{own}.")]
-    with intercept_maps(target_score.model, {name: note(name) for name in before}):
+    candidates = [name for name in names if not own or not f"{name}.".startswith(f"{own}.")]
+    with intercept_maps(target_score.model, {name: note(name) for name in candidates}):
         scores = target_score[:1](images[:1].clone().requires_grad_(), torch.tensor([0]))
     if not maps:
         kind = type(target_score.model).__name__
@@ -223,24 +223,24 @@ def _cam(
     """Return the weighted sums of maps (B, H, W), or (B, h, w) if not to be enlarged."""
     positive, upsample = how
     with inspection_mode(model):
-        held = as_images(images, model)
-        target_score = resolve_target(model, held, target, layers[1], batch_size, graph=True)
+        images = as_images(images, model)
+        target_score = resolve_target(model, images, target, layers[1], batch_size, graph=True)
         cam_layer = optional_layer_name(model, layers[0], "cam_layer") or _last_feature_map(
-            target_score, held
+            target_score, images
         )
         parts = []
-        for span in batch_slices(len(held), target_score.batch_size):
+        for batch in batch_slices(len(images), target_score.batch_size):
             try:
-                maps, gradients = _maps_and_gradients(target_score[span], held[span], cam_layer)
+                maps, gradients = _maps_and_gradients(target_score[batch], images[batch], cam_layer)
             except CheckpointError:  # a checkpoint around the layer begins its graph at the images
-                asking = held[span].requires_grad_()
-                maps, gradients = _maps_and_gradients(target_score[span], asking, cam_layer)
+                tracked = images[batch].requires_grad_()
+                maps, gradients = _maps_and_gradients(target_score[batch], tracked, cam_layer)
             parts.append((weights(maps, gradients)[:, :, None, None] * maps).sum(dim=1))
         cams = torch.cat(parts)
         cams = cams.clamp(min=0) if positive else cams
         if not upsample:
             return cams
-        size = held.shape[2:]
+        size = images.shape[2:]
         return F.interpolate(cams[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
@@ -251,9 +251,9 @@ def _maps_and_gradients(
 
     The graph begins at the maps, and goes on from a copy, which may be changed in place.
     """
-    found: list[Tensor] = []
-    chosen = numbered_call(target_score.model, cam_layer)
-    if target_score.layer and chosen == numbered_call(target_score.model, target_score.layer):
+    intercepted: list[Tensor] = []
+    call = numbered_call(target_score.model, cam_layer)
+    if target_score.layer and call == numbered_call(target_score.model, target_score.layer):
         raise ValueError(
             f"target_layer: {target_score.layer!r} is cam_layer itself; accepted: a layer after it"
         )
@@ -263,14 +263,14 @@ def _maps_and_gradients(
         if maps.ndim != 4:
             problem = f"{cam_layer!r} puts out {tuple(maps.shape)}"
             raise ValueError(f"cam_layer: {problem}; accepted: layers that put out (B, C, h, w)")
-        found.append(maps.requires_grad_())
+        intercepted.append(maps.requires_grad_())
         return maps.clone()
 
-    with intercept_maps(target_score.model, {chosen: begin}):
+    with intercept_maps(target_score.model, {call: begin}):
         scores = target_score(images)
-    if not found and target_score.layer:  # the pass went no further than to that one
+    if not intercepted and target_score.layer:  # the pass went no further than to that one
         raise no_gradient_error(repr(cam_layer))
-    if not found:
+    if not intercepted:
         raise ValueError(f"cam_layer: {cam_layer!r} was not called while the model ran")
-    (maps,) = found
+    (maps,) = intercepted
     return maps.detach(), score_gradient(scores, maps, repr(cam_layer))

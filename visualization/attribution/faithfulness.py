@@ -102,22 +102,22 @@ def faithfulness(
     check_count(num_random, "num_random")
     rng = np.random.default_rng(seed)
     with inspection_mode(model), torch.no_grad():
-        held = as_images(images, model)
-        orders = {name: [_ranks(name, values, held, rng)] for name, values in maps.items()}
-        size = (len(held), held.shape[2] * held.shape[3])
+        images = as_images(images, model)
+        orders = {name: [_ranks(name, values, images, rng)] for name, values in maps.items()}
+        size = (len(images), images.shape[2] * images.shape[3])
         shuffled = np.broadcast_to(np.arange(size[1]), (num_random, *size))
         orders[RANDOM] = [torch.as_tensor(ranks) for ranks in rng.permuted(shuffled, axis=-1)]
-        target_score = resolve_target(model, held, target, target_layer, batch_size)
+        target_score = resolve_target(model, images, target, target_layer, batch_size)
         usual = target_layer is None and not callable(target)
         target_score = attrs.evolve(
             target_score, probability=usual if probability is None else probability
         )
         counts = torch.linspace(0, size[1], num_steps + 1, dtype=torch.float64).round().long()
-        blank = replacement(held, deletion_fill, model, "deletion_fill")
-        start = replacement(held, insertion_fill, model, "insertion_fill")
+        blank = replacement(images, deletion_fill, model, "deletion_fill")
+        start = replacement(images, insertion_fill, model, "insertion_fill")
         both = [
             {name: _curves(target_score, *way, ranks, counts) for name, ranks in orders.items()}
-            for way in ((held, blank), (start, held))
+            for way in ((images, blank), (start, images))
         ]
     fills = (_words(deletion_fill), _words(insertion_fill))
     quantity = "probability" if target_score.probability else "score"
@@ -128,15 +128,15 @@ def _ranks(
     name: str, values: Tensor | NDArray[Any], images: Tensor, rng: np.random.Generator
 ) -> Tensor:
     """Return each pixel's place in the order of a map (B, H · W), 0 for the largest number."""
-    found = as_array(as_map(as_tensor(values, "maps")))
-    wanted = (len(images), *images.shape[2:])
-    if found.shape != wanted:
-        raise ValueError(f"maps: {name!r} has shape {found.shape}; accepted: {wanted}")
-    if not np.isfinite(found).all():
+    array = as_array(as_map(as_tensor(values, "maps")))
+    expected = (len(images), *images.shape[2:])
+    if array.shape != expected:
+        raise ValueError(f"maps: {name!r} has shape {array.shape}; accepted: {expected}")
+    if not np.isfinite(array).all():
         raise ValueError(f"maps: {name!r} has NaN or inf; accepted: finite numbers")
-    flat = found.reshape(len(found), -1)
-    mixed = rng.permutation(flat.shape[1])  # a stable sort leaves ties in this order
-    order = mixed[np.argsort(-flat[:, mixed], axis=1, kind="stable")]
+    flat = array.reshape(len(array), -1)
+    shuffled = rng.permutation(flat.shape[1])  # a stable sort leaves ties in this order
+    order = shuffled[np.argsort(-flat[:, shuffled], axis=1, kind="stable")]
     return torch.as_tensor(np.argsort(order, axis=1))
 
 
@@ -149,8 +149,8 @@ def _curves(
     shape = (len(ranks), len(before), len(steps))
     parts = []
     for span in batch_slices(ranks.shape[0] * len(before) * len(steps), target_score.batch_size):
-        at = torch.arange(span.start, span.stop, device=before.device)
-        order, number, step = unravel_index(at, shape)
+        rows = torch.arange(span.start, span.stop, device=before.device)
+        order, number, step = unravel_index(rows, shape)
         changed = (ranks[order, number] < steps[step, None]).view(-1, 1, *before.shape[2:])
         parts.append(target_score(torch.where(changed, after[number], before[number]), number))
     return np.asarray(as_array(torch.cat(parts).view(shape)).mean(axis=0))

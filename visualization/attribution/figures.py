@@ -153,8 +153,10 @@ def _(record: Faithfulness) -> str:
         for name in sorted(down, key=lambda name: -(up[name] - down[name]).mean())
     ]
     num = len(next(iter(down.values())))
-    told = f"area under the curve of the {record.quantity}: mean of {num} images ± standard error"
-    return "\n".join([told, f"{'method':<24}{'deletion':>18}{'insertion':>18}", *lines])
+    heading = (
+        f"area under the curve of the {record.quantity}: mean of {num} images ± standard error"
+    )
+    return "\n".join([heading, f"{'method':<24}{'deletion':>18}{'insertion':>18}", *lines])
 
 
 def _mean(values: NDArray[np.float64]) -> str:
@@ -197,7 +199,7 @@ def _dotted(name: str) -> str:
 
 def _stages(num: int) -> list[int]:
     """Return the stages of which maps are drawn, the first and the last among them."""
-    return sorted({round(at) for at in np.linspace(0, num, min(_STAGES, num + 1))})
+    return sorted({round(stage) for stage in np.linspace(0, num, min(_STAGES, num + 1))})
 
 
 def _stage(record: SanityCheck, stage: int) -> str:
@@ -211,17 +213,20 @@ def _lines(
     axes: Axes, record: SanityCheck, values: Mapping[str, NDArray[np.float64]], title: str
 ) -> None:
     """Draw the mean correlation by stage."""
-    at = range(len(record.layers) + 1)
-    shown = list(values.items())[:_METHODS]
-    for (name, found), (color, style) in zip(shown, _styles(), strict=False):
-        axes.plot(at, _defined(found), style, marker="o", markersize=3, color=color,
+    stages = range(len(record.layers) + 1)
+    curves = list(values.items())[:_METHODS]
+    for (name, correlations), (color, style) in zip(curves, _styles(), strict=False):
+        axes.plot(stages, _defined(correlations), style, marker="o", markersize=3, color=color,
                   linewidth=1.4, label=_line(name))  # fmt: skip
     axes.axhline(0, color="#dddddd", linewidth=1, zorder=0)
-    names = [shorten(_stage(record, stage), 18) for stage in at]
+    names = [shorten(_stage(record, stage), 18) for stage in stages]
     each = -(-len(names) // 16)
-    axes.set_xticks(at[::each], names[::each], rotation=90)
+    axes.set_xticks(stages[::each], names[::each], rotation=90)
     despine(axes, title)
-    least = min((float(np.fmin.reduce(_defined(found))) for found in values.values()), default=0.0)
+    least = min(
+        (float(np.fmin.reduce(_defined(correlations))) for correlations in values.values()),
+        default=0.0,
+    )
     axes.set_ylim(min(-0.25, least) - 0.05, 1.05)
     how = "random from the left up to here" if record.cascading else "random, this one alone"
     axis_labels(axes, how, "")
@@ -229,8 +234,8 @@ def _lines(
 
 def _defined(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean by stage over images that have a map to compare with (L + 1,), or NaN."""
-    kept = values[:, ~np.isnan(values[0])]
-    return np.asarray(kept.mean(axis=1) if kept.size else values[:, 0])
+    defined = values[:, ~np.isnan(values[0])]
+    return np.asarray(defined.mean(axis=1) if defined.size else values[:, 0])
 
 
 @caption.register
@@ -257,5 +262,5 @@ def _(record: SanityCheck) -> str:
         )
         for stage, name in enumerate(names)
     ]
-    told = "rank correlation with the maps as learned, mean of the images: with signs, without"
-    return "\n".join([told, head, *lines])
+    heading = "rank correlation with the maps as learned, mean of the images: with signs, without"
+    return "\n".join([heading, head, *lines])

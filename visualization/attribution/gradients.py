@@ -38,10 +38,10 @@ def _gradients(
     target_score: TargetScore, images: Tensor, rows: Tensor | None = None, rule: str | None = None
 ) -> Tensor:
     """Return the gradient of each variant's own score (R, C, H, W), plain or by a rule."""
-    at = images.detach().clone().requires_grad_()
+    leaf = images.detach().clone().requires_grad_()
     with relu_rule(rule) if rule else contextlib.nullcontext():
         return score_gradient(
-            target_score(at, rows), at, "images"
+            target_score(leaf, rows), leaf, "images"
         )  # what is checkpointed runs again
 
 
@@ -50,10 +50,12 @@ def _by_rule(
     rule: str | None, batch_size: int | None,
 ) -> Tensor:  # fmt: skip
     with inspection_mode(model):
-        held = as_images(images, model)
-        target_score = resolve_target(model, held, target, target_layer, batch_size, graph=True)
-        every = batch_slices(len(held), target_score.batch_size)
-        return torch.cat([_gradients(target_score[span], held[span], rule=rule) for span in every])
+        images = as_images(images, model)
+        target_score = resolve_target(model, images, target, target_layer, batch_size, graph=True)
+        batches = batch_slices(len(images), target_score.batch_size)
+        return torch.cat(
+            [_gradients(target_score[batch], images[batch], rule=rule) for batch in batches]
+        )
 
 
 @renamed_arguments(layer="target_layer")
@@ -198,22 +200,22 @@ def integrated_gradients(
         ValueError: as `saliency` and `replacement`.
     """
     check_count(num_steps, "num_steps")
-    places, shares = np.polynomial.legendre.leggauss(num_steps)
+    abscissae, shares = np.polynomial.legendre.leggauss(num_steps)
     with inspection_mode(model):
-        held = as_images(images, model)
-        target_score = resolve_target(model, held, target, target_layer, batch_size, graph=True)
-        way = held - replacement(held, baseline, model, "baseline")
-        # Nodes lie in [-1, 1]: `left` is what of the way is left to go, of the whole of it.
-        left = torch.as_tensor((1 - places) / 2).to(held)
-        weights = torch.as_tensor(shares / 2).to(held)
-        total = torch.zeros_like(held)
-        for span in batch_slices(len(held) * num_steps, target_score.batch_size):
-            number = torch.arange(span.start, span.stop, device=held.device)
+        images = as_images(images, model)
+        target_score = resolve_target(model, images, target, target_layer, batch_size, graph=True)
+        path = images - replacement(images, baseline, model, "baseline")
+        # Nodes lie in [-1, 1]: `remaining` is what of the path is left, of the whole of it.
+        remaining = torch.as_tensor((1 - abscissae) / 2).to(images)
+        weights = torch.as_tensor(shares / 2).to(images)
+        total = torch.zeros_like(images)
+        for span in batch_slices(len(images) * num_steps, target_score.batch_size):
+            number = torch.arange(span.start, span.stop, device=images.device)
             rows, nodes = number // num_steps, number % num_steps
-            points = held[rows] - left[nodes, None, None, None] * way[rows]
-            found = _gradients(target_score, points, rows)
-            total.index_add_(0, rows, weights[nodes, None, None, None] * found)
-        return total * way
+            points = images[rows] - remaining[nodes, None, None, None] * path[rows]
+            gradients = _gradients(target_score, points, rows)
+            total.index_add_(0, rows, weights[nodes, None, None, None] * gradients)
+        return total * path
 
 
 @renamed_arguments(layer="target_layer")
@@ -246,13 +248,13 @@ def completeness_gap(
             images.
     """
     with inspection_mode(model), torch.no_grad():
-        held = as_images(images, model)
-        if len(attributions) != len(held):
+        images = as_images(images, model)
+        if len(attributions) != len(images):
             problem = f"are of {len(attributions)} images"
-            raise ValueError(f"attributions: {problem}; accepted: of the {len(held)} given")
-        target_score = resolve_target(model, held, target, target_layer, batch_size, graph=True)
-        other = replacement(held, baseline, model, "baseline")
-        gains = target_score.on_images(held) - target_score.on_images(other)
+            raise ValueError(f"attributions: {problem}; accepted: of the {len(images)} given")
+        target_score = resolve_target(model, images, target, target_layer, batch_size, graph=True)
+        other = replacement(images, baseline, model, "baseline")
+        gains = target_score.on_images(images) - target_score.on_images(other)
         return as_tensor(attributions, "attributions").to(gains).flatten(1).sum(dim=1) - gains
 
 
@@ -297,16 +299,16 @@ def smooth_grad(
     rng = np.random.default_rng(seed)
     explain = bind_target_layer(method, target_layer)
     with inspection_mode(model):
-        held = as_images(images, model)
-        target_score = resolve_target(model, held, target, target_layer, batch_size, graph=True)
-        scale = noise * (held.amax((1, 2, 3)) - held.amin((1, 2, 3)))[:, None, None, None, None]
+        images = as_images(images, model)
+        target_score = resolve_target(model, images, target, target_layer, batch_size, graph=True)
+        scale = noise * (images.amax((1, 2, 3)) - images.amin((1, 2, 3)))[:, None, None, None, None]
         totals: list[Tensor] = []
         for samples in batch_slices(num_samples, target_score.batch_size):
             num = samples.stop - samples.start
-            draws = torch.as_tensor(rng.standard_normal((num, *held.shape[1:]))).to(held)
+            draws = torch.as_tensor(rng.standard_normal((num, *images.shape[1:]))).to(images)
             parts = []
-            for span in batch_slices(len(held), max(1, target_score.batch_size // num)):
-                noisy = (held[span, None] + scale[span] * draws).flatten(0, 1)
+            for span in batch_slices(len(images), max(1, target_score.batch_size // num)):
+                noisy = (images[span, None] + scale[span] * draws).flatten(0, 1)
                 rows = torch.arange(span.start, span.stop).repeat_interleave(num)
                 maps = explain(model, noisy, target_score.target_of(rows))
                 parts.append(maps.reshape(-1, num, *maps.shape[1:]).sum(dim=1))

@@ -47,26 +47,28 @@ def replacement(images: Tensor, fill: Fill, model: nn.Module, name: str = "fill"
         if fill not in FILLS:
             accepted = f"a number, {', '.join(FILLS)}, or images"
             raise ValueError(f"{name}: {fill!r} is not accepted; accepted: {accepted}")
-        made = _blurred(images) if fill == "blur" else images.mean((2, 3), keepdim=True)
-        return made.expand_as(images)
+        values = _blurred(images) if fill == "blur" else images.mean((2, 3), keepdim=True)
+        return values.expand_as(images)
     if isinstance(fill, (int, float)):
         return torch.full_like(images, float(fill))
-    held = as_images(fill, model, name)
-    if any(a not in (1, b) for a, b in zip(held.shape, images.shape, strict=True)):
+    images_in_fill = as_images(fill, model, name)
+    if any(a not in (1, b) for a, b in zip(images_in_fill.shape, images.shape, strict=True)):
         problem = f"shape {tuple(fill.shape)} does not go with images {tuple(images.shape)}"
         raise ValueError(f"{name}: {problem}; accepted: that shape, or 1 along any axis")
-    return held.expand_as(images)
+    return images_in_fill.expand_as(images)
 
 
 def _blurred(images: Tensor) -> Tensor:
     """Return images under a Gaussian whose weights sum to 1 at the borders too."""
-    held = images
+    blurred = images
     for axis in (2, 3):
         size = images.shape[axis]
-        at = torch.arange(size, device=images.device, dtype=images.dtype)
-        weights = (-0.5 * ((at[:, None] - at) / (_BLUR_SHARE * size)) ** 2).exp()
-        held = torch.tensordot(held, weights / weights.sum(dim=0), ([axis], [0])).movedim(-1, axis)
-    return held
+        positions = torch.arange(size, device=images.device, dtype=images.dtype)
+        weights = (-0.5 * ((positions[:, None] - positions) / (_BLUR_SHARE * size)) ** 2).exp()
+        blurred = torch.tensordot(blurred, weights / weights.sum(dim=0), ([axis], [0])).movedim(
+            -1, axis
+        )
+    return blurred
 
 
 def size_pair(size: Size, name: str, most: tuple[int, int], usual: int = 1) -> tuple[int, int]:
@@ -78,7 +80,9 @@ def size_pair(size: Size, name: str, most: tuple[int, int], usual: int = 1) -> t
     if isinstance(size, int) and 1 <= size <= max(*most, usual):
         return min(size, most[0]), min(size, most[1])
     both = (size, size) if isinstance(size, int) else tuple(size)
-    if len(both) != 2 or not all(1 <= at <= end for at, end in zip(both, most, strict=False)):
+    if len(both) != 2 or not all(
+        1 <= side <= limit for side, limit in zip(both, most, strict=False)
+    ):
         accepted = f"1 to {most[0]} rows, 1 to {most[1]} columns"
         raise ValueError(f"{name}: {size} is not accepted; accepted: {accepted}")
     return both[0], both[1]
@@ -91,8 +95,8 @@ def _covers(size: int, window: int, stride: int, like: Tensor) -> Tensor:
     """
     num = -(-(size - window) // stride) + 1
     starts = torch.arange(num, device=like.device)[:, None] * stride
-    at = torch.arange(size, device=like.device)
-    return ((at >= starts) & (at < starts + window)).to(like.dtype)
+    positions = torch.arange(size, device=like.device)
+    return ((positions >= starts) & (positions < starts + window)).to(like.dtype)
 
 
 @renamed_arguments(layer="target_layer")
@@ -133,14 +137,16 @@ def occlusion_map(
         ValueError: a window or stride that does not fit; or as `select_target`.
     """
     with inspection_mode(model), torch.no_grad():
-        held = as_images(images, model)
-        sides = (held.shape[2], held.shape[3])
+        images = as_images(images, model)
+        sides = (images.shape[2], images.shape[3])
         windows = size_pair(window, "window", sides, _WINDOW)
         strides = size_pair(stride, "stride", windows)
-        rows, columns = (_covers(*each, held) for each in zip(sides, windows, strides, strict=True))
-        target_score = resolve_target(model, held, target, target_layer, batch_size)
-        other = replacement(held, fill, model)
-        drops = _drops(target_score, held, other, (rows, columns), within).to(held)
+        rows, columns = (
+            _covers(*each, images) for each in zip(sides, windows, strides, strict=True)
+        )
+        target_score = resolve_target(model, images, target, target_layer, batch_size)
+        other = replacement(images, fill, model)
+        drops = _drops(target_score, images, other, (rows, columns), within).to(images)
         total = torch.einsum("bij,ih,jw->bhw", drops, rows, columns)
         return total / torch.outer(rows.sum(dim=0), columns.sum(dim=0))
 
@@ -154,13 +160,13 @@ def _drops(
     shape = (len(images), len(rows), len(columns))
     base = target_score.on_images(images)
     drops = base.new_zeros(shape)
-    asking = torch.ones(images.shape[0:1] + images.shape[2:], device=images.device)
+    relevant = torch.ones(images.shape[0:1] + images.shape[2:], device=images.device)
     if within is not None:
-        asking = _check_within(within, images).to(asking)
-    touched = torch.einsum("bhw,ih,jw->bij", asking, rows.to(asking), columns.to(asking)) > 0
-    chosen = touched.flatten().nonzero()[:, 0]
-    for span in batch_slices(len(chosen), target_score.batch_size):
-        number, row, column = unravel_index(chosen[span], shape)
+        relevant = _check_within(within, images).to(relevant)
+    touched = torch.einsum("bhw,ih,jw->bij", relevant, rows.to(relevant), columns.to(relevant)) > 0
+    windows = touched.flatten().nonzero()[:, 0]
+    for span in batch_slices(len(windows), target_score.batch_size):
+        number, row, column = unravel_index(windows[span], shape)
         hidden = (rows[row][:, :, None] * columns[column][:, None, :])[:, None] > 0
         scores = target_score(torch.where(hidden, other[number], images[number]), number)
         drops[number, row, column] = base[number] - scores
@@ -169,13 +175,13 @@ def _drops(
 
 def _check_within(within: Tensor, images: Tensor) -> Tensor:
     accepted = ((*images.shape[2:],), (len(images), *images.shape[2:]))
-    held = as_tensor(within, "within")
-    if tuple(held.shape) not in accepted:
+    mask = as_tensor(within, "within")
+    if tuple(mask.shape) not in accepted:
         raise ValueError(
-            f"within: shape {tuple(held.shape)} is not accepted; accepted: "
+            f"within: shape {tuple(mask.shape)} is not accepted; accepted: "
             + " or ".join(map(str, accepted))
         )
-    return held.expand(accepted[1])
+    return mask.expand(accepted[1])
 
 
 @renamed_arguments(layer="target_layer")
@@ -223,14 +229,14 @@ def rise(
     if not 0 < keep < 1:
         raise ValueError(f"keep: {keep} is not accepted; accepted: between 0 and 1")
     with inspection_mode(model), torch.no_grad():
-        held = as_images(images, model)
-        sides = (held.shape[2], held.shape[3])
+        images = as_images(images, model)
+        sides = (images.shape[2], images.shape[3])
         masks = _Masks.drawn(num_masks, size_pair(grid, "grid", sides, _GRID), sides, keep, seed)
-        target_score = resolve_target(model, held, target, target_layer, batch_size)
-        base = target_score.on_images(held).cpu().double()
-        other = replacement(held, fill, model)
-        means, covariances = _moments(target_score, held, other, masks, base)
-        return ((base + means)[:, None, None] + covariances / keep).to(held)
+        target_score = resolve_target(model, images, target, target_layer, batch_size)
+        base = target_score.on_images(images).cpu().double()
+        other = replacement(images, fill, model)
+        means, covariances = _moments(target_score, images, other, masks, base)
+        return ((base + means)[:, None, None] + covariances / keep).to(images)
 
 
 def _moments(
@@ -241,21 +247,21 @@ def _moments(
     All sums are of numbers around 0, in double precision on the CPU, which each machine has: they
     lose no digits to a large score.
     """
-    together = torch.zeros(images.shape[0:1] + images.shape[2:], dtype=torch.float64)
-    of_gains, of_masks = torch.zeros_like(together[:, 0, 0]), torch.zeros_like(together[0])
+    products = torch.zeros(images.shape[0:1] + images.shape[2:], dtype=torch.float64)
+    of_gains, of_masks = torch.zeros_like(products[:, 0, 0]), torch.zeros_like(products[0])
     for span in batch_slices(masks.num, target_score.batch_size):
         part = masks.enlarged(span, images.dtype)
         around = part.double() - masks.keep
         of_masks += around.sum(dim=0)
-        shown = part.to(images.device)[:, None]
+        visible = part.to(images.device)[:, None]
         for number in range(len(images)):
-            mixed = torch.lerp(other[number], images[number], shown)
+            mixed = torch.lerp(other[number], images[number], visible)
             rows = torch.full((len(part),), number, device=images.device)
             gains = target_score(mixed, rows).cpu().double() - base[number]
             of_gains[number] += gains.sum()
-            together[number] += torch.tensordot(gains, around, 1)
+            products[number] += torch.tensordot(gains, around, 1)
     means = of_gains / masks.num
-    return means, (together - means[:, None, None] * of_masks) / (masks.num - 1)
+    return means, (products - means[:, None, None] * of_masks) / (masks.num - 1)
 
 
 @attrs.frozen(eq=False)

@@ -131,20 +131,22 @@ def resolve_methods(
         ValueError: an unknown name; names the nearest.
     """
     names = [name for name in METHODS if target_layer is None or name not in _CAM_METHODS]
-    wanted = names if methods is None else methods
-    for name in wanted if not isinstance(wanted, Mapping) else ():
+    selection = names if methods is None else methods
+    for name in selection if not isinstance(selection, Mapping) else ():
         if name not in names:
             near = difflib.get_close_matches(name, names, 1, 0.0)[0]
             accepted = f"{', '.join(names)}, or functions by name; did you mean {near!r}?"
             raise ValueError(f"methods: {name!r} is not accepted; accepted: {accepted}")
-    by_name = wanted if isinstance(wanted, Mapping) else {name: METHODS[name] for name in wanted}
-    chosen: dict[str, Method] = {}
+    by_name = (
+        selection if isinstance(selection, Mapping) else {name: METHODS[name] for name in selection}
+    )
+    resolved: dict[str, Method] = {}
     for name, method in by_name.items():
         explain = bind_target_layer(_centred(method) if _is_rise(method) else method, target_layer)
         has_batches = "batch_size" in inspect.signature(explain).parameters
         options = {"batch_size": batch_size} if has_batches and batch_size is not None else {}
-        chosen[name] = functools.partial(explain, **options)
-    return chosen
+        resolved[name] = functools.partial(explain, **options)
+    return resolved
 
 
 def as_map(attributions: Tensor) -> Tensor:
@@ -188,20 +190,20 @@ def attributions(
     Raises:
         ValueError: an unknown method; or as the methods.
     """
-    chosen = resolve_methods(methods, target_layer, batch_size)
-    found: dict[str, Tensor] = {}
+    explainers = resolve_methods(methods, target_layer, batch_size)
+    maps_by_name: dict[str, Tensor] = {}
     with inspection_mode(model):
-        held = as_images(images, model)
-        target_score = resolve_target(model, held, target, target_layer, batch_size)
+        images = as_images(images, model)
+        target_score = resolve_target(model, images, target, target_layer, batch_size)
         with torch.no_grad():
-            scores = target_score.on_images(held)
-        for number, (name, method) in enumerate(chosen.items(), start=1):
+            scores = target_score.on_images(images)
+        for number, (name, method) in enumerate(explainers.items(), start=1):
             if progress:
-                progress(f"{name}, method {number} of {len(chosen)}")
-            found[name] = as_map(method(model, held, target_score.target))
-    words = tuple(target_words(target_score, labels, len(held)))
-    maps = {name: as_array(values) for name, values in found.items()}
-    return Attributions(as_array(held), maps, words, as_array(scores))
+                progress(f"{name}, method {number} of {len(explainers)}")
+            maps_by_name[name] = as_map(method(model, images, target_score.target))
+    words = tuple(target_words(target_score, labels, len(images)))
+    maps = {name: as_array(values) for name, values in maps_by_name.items()}
+    return Attributions(as_array(images), maps, words, as_array(scores))
 
 
 def target_words(target_score: TargetScore, labels: Sequence[str] | None, num: int) -> list[str]:
@@ -214,8 +216,11 @@ def target_words(target_score: TargetScore, labels: Sequence[str] | None, num: i
         else [target_score.target] * num
     )
     if labels is not None:
-        return [labels[at] if isinstance(at, int) else str(at) for at in numbers]
-    return [f"{target_score.layer}: {at}" if target_score.layer else str(at) for at in numbers]
+        return [labels[number] if isinstance(number, int) else str(number) for number in numbers]
+    return [
+        f"{target_score.layer}: {number}" if target_score.layer else str(number)
+        for number in numbers
+    ]
 
 
 def as_array(values: Tensor) -> NDArray[np.float64]:

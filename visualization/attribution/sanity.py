@@ -54,8 +54,8 @@ def edges(model: nn.Module, images: Images, target: Target = None) -> Tensor:
 
     What an explanation must not be mistaken for; `randomisation_check` shows it unmoved.
     """
-    held = as_images(images, model)
-    slopes = [torch.gradient(held, dim=axis)[0] for axis in (2, 3) if held.shape[axis] > 1]
+    pixels = as_images(images, model)
+    slopes = [torch.gradient(pixels, dim=axis)[0] for axis in (2, 3) if pixels.shape[axis] > 1]
     return torch.stack([slope.square() for slope in slopes]).sum(dim=(0, 2)).sqrt()
 
 
@@ -96,27 +96,30 @@ def randomisation_check(
     """
     explained = resolve_methods(CHECKED if methods is None else methods, None, batch_size)
     source = torch.Generator().manual_seed(seed)
-    found: dict[str, list[Tensor]] = {name: [] for name in explained}
+    maps_by_name: dict[str, list[Tensor]] = {name: [] for name in explained}
     with inspection_mode(model), torch.random.fork_rng([]):
-        held = as_images(images, model)
-        target_score = resolve_target(model, held, target, None, batch_size, graph=True)
-        double = copy_model(model)
-        chosen = None if layers is None else layer_names(model, layers)
-        parameters = _parameters(double, held, chosen)
-        for lost in ([], *parameters.values()):
-            before = [parameter.detach().clone() for parameter in lost]
-            for parameter in lost:
+        images = as_images(images, model)
+        target_score = resolve_target(model, images, target, None, batch_size, graph=True)
+        twin = copy_model(model)
+        names = None if layers is None else layer_names(model, layers)
+        parameters = _parameters(twin, images, names)
+        for randomised in ([], *parameters.values()):
+            before = [parameter.detach().clone() for parameter in randomised]
+            for parameter in randomised:
                 _randomise(parameter, source)
             for name, method in explained.items():
-                found[name].append(method(double, held, target_score.target).detach())
-            for parameter, values in () if cascading else zip(lost, before, strict=True):
+                maps_by_name[name].append(method(twin, images, target_score.target).detach())
+            for parameter, values in () if cascading else zip(randomised, before, strict=True):
                 parameter.data.copy_(values)
     return SanityCheck(
         tuple(parameters),
-        {name: _correlations(maps) for name, maps in found.items()},
-        {name: _correlations([each.abs() for each in maps]) for name, maps in found.items()},
-        as_array(held[0]),
-        {name: as_array(torch.cat([as_map(e[:1]) for e in maps])) for name, maps in found.items()},
+        {name: _correlations(maps) for name, maps in maps_by_name.items()},
+        {name: _correlations([each.abs() for each in maps]) for name, maps in maps_by_name.items()},
+        as_array(images[0]),
+        {
+            name: as_array(torch.cat([as_map(e[:1]) for e in maps]))
+            for name, maps in maps_by_name.items()
+        },
         cascading,
     )
 
@@ -130,31 +133,31 @@ def _parameters(
     """
     own = layers is None
     names = [name for name, _ in model.named_modules()] if layers is None else layers
-    found = {}
+    by_layer = {}
     for name in names:
-        held = list(find_layer(model, name, "layers").module.parameters(recurse=not own))
-        if not held and not own:
+        parameters = list(find_layer(model, name, "layers").module.parameters(recurse=not own))
+        if not parameters and not own:
             accepted = "layers with weights, or blocks of them"
             raise ValueError(f"layers: {name!r} has no weights; accepted: {accepted}")
-        if held:
-            found[name] = held
-    if not found:
+        if parameters:
+            by_layer[name] = parameters
+    if not by_layer:
         raise NothingToShow(f"model: the {type(model).__name__} has no layer with weights")
-    ends = {name: at for at, (name, _, _) in enumerate(layer_calls(model, images))}
+    ends = {name: index for index, (name, _, _) in enumerate(layer_calls(model, images))}
 
     def end(name: str) -> float:
         while name and name not in ends:
             name = name.rpartition(".")[0]
         return ends.get(name, np.inf)
 
-    return {name: found[name] for name in sorted(found, key=end, reverse=True)}
+    return {name: by_layer[name] for name in sorted(by_layer, key=end, reverse=True)}
 
 
 def _randomise(parameter: nn.Parameter, source: torch.Generator) -> None:
     """Replace numbers by normal ones of the same mean and standard deviation."""
-    held = parameter.data.cpu().double()
-    drawn = torch.randn(held.shape, generator=source, dtype=torch.float64)
-    parameter.data.copy_(held.mean() + held.std(correction=0) * drawn)
+    values = parameter.data.cpu().double()
+    noise = torch.randn(values.shape, generator=source, dtype=torch.float64)
+    parameter.data.copy_(values.mean() + values.std(correction=0) * noise)
 
 
 def _correlations(maps: list[Tensor]) -> NDArray[np.float64]:
@@ -166,5 +169,5 @@ def _correlations(maps: list[Tensor]) -> NDArray[np.float64]:
     sizes = np.sqrt((centred**2).sum(axis=-1))
     products = (centred * centred[0]).sum(axis=-1)
     scale = sizes * sizes[0]
-    found = np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
-    return np.where(sizes[0] > 0, found, np.nan)
+    correlations = np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
+    return np.where(sizes[0] > 0, correlations, np.nan)

@@ -16,22 +16,22 @@ def as_array(
     Raises:
         ValueError: another number of axes, or one of length 0; with `finite`, NaN or inf.
     """
-    held = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    if held.ndim != len(axes) or 0 in held.shape:
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.ndim != len(axes) or 0 in array.shape:
         accepted = f"({', '.join(axes)}), none of them 0"
-        raise ValueError(f"{name}: shape {held.shape} is not accepted; accepted: {accepted}")
-    if finite and held.dtype.kind == "f" and not np.isfinite(held).all():
-        first = tuple(map(int, np.argwhere(~np.isfinite(held))[0]))
-        where = ", ".join(f"{axis} {at}" for axis, at in zip(axes, first, strict=True))
-        raise ValueError(f"{name}: {held[first]} at {where}; accepted: finite numbers")
-    return held
+        raise ValueError(f"{name}: shape {array.shape} is not accepted; accepted: {accepted}")
+    if finite and array.dtype.kind == "f" and not np.isfinite(array).all():
+        first = tuple(map(int, np.argwhere(~np.isfinite(array))[0]))
+        where = ", ".join(f"{axis} {index}" for axis, index in zip(axes, first, strict=True))
+        raise ValueError(f"{name}: {array[first]} at {where}; accepted: finite numbers")
+    return array
 
 
-def check_shape(name: str, shape: Sequence[int], wanted: Sequence[int], like: str) -> None:
+def check_shape(name: str, shape: Sequence[int], expected: Sequence[int], like: str) -> None:
     """Raise a ValueError unless a shape is the one that goes with `like`."""
-    if tuple(shape) != tuple(wanted):
+    if tuple(shape) != tuple(expected):
         problem = f"shape {tuple(shape)} does not go with {like}"
-        raise ValueError(f"{name}: {problem}; accepted: {tuple(wanted)}")
+        raise ValueError(f"{name}: {problem}; accepted: {tuple(expected)}")
 
 
 def check_quantity(name: str, values: NDArray[Any]) -> None:

@@ -38,18 +38,20 @@ def feature_layers(
     Raises:
         NothingToShow: (a ValueError) no layer puts out feature maps.
     """
-    ran = _calls(model, one_image(image, model))
+    calls = _calls(model, one_image(image, model))
     for kinds in (ACTIVATIONS, (nn.Conv2d,)):
-        found = [name for name, module in ran if isinstance(module, kinds)]
-        if found:
+        names = [name for name, module in calls if isinstance(module, kinds)]
+        if names:
             break
     else:
         kind = type(model).__name__
         accepted = "models with modules for their convolutions or activations"
         raise NothingToShow(f"model: no layer of the {kind} has feature maps; accepted: {accepted}")
-    if num_layers is None or num_layers >= len(found):
-        return tuple(found)
-    return tuple(found[at] for at in np.linspace(0, len(found) - 1, num_layers).round().astype(int))
+    if num_layers is None or num_layers >= len(names):
+        return tuple(names)
+    return tuple(
+        names[index] for index in np.linspace(0, len(names) - 1, num_layers).round().astype(int)
+    )
 
 
 def _calls(model: nn.Module, image: Tensor) -> list[tuple[str, nn.Module]]:
@@ -59,21 +61,21 @@ def _calls(model: nn.Module, image: Tensor) -> list[tuple[str, nn.Module]]:
     """
     kinds = (*ACTIVATIONS, nn.Conv2d)
     leaves = {name: m for name, m in model.named_modules() if name and isinstance(m, kinds)}
-    ran: list[tuple[str, bool, bool]] = []  # name, whether it gave maps, whether of the image
+    calls: list[tuple[str, bool, bool]] = []  # name, whether it gave maps, whether of the image
 
     def note(name: str, output: Any) -> None:
         is_tensor = isinstance(output, Tensor)
-        ran.append((name, is_tensor and output.ndim == 4, is_tensor and output.requires_grad))
+        calls.append((name, is_tensor and output.ndim == 4, is_tensor and output.requires_grad))
 
     taps = {name: functools.partial(note, name) for name in leaves}
     with inspection_mode(model), intercept_outputs(model, taps):
         model(image.requires_grad_().clone())
-    totals, seen = Counter(name for name, _, _ in ran), Counter[str]()
-    found: list[tuple[str, nn.Module]] = []
-    with_gradient = any(is_map and follows for _, is_map, follows in ran)
-    for name, is_map, follows in ran:
-        called = name if totals[name] == 1 else f"{name}@{seen[name]}"
-        seen[name] += 1
+    totals, counts = Counter(name for name, _, _ in calls), Counter[str]()
+    map_calls: list[tuple[str, nn.Module]] = []
+    with_gradient = any(is_map and follows for _, is_map, follows in calls)
+    for name, is_map, follows in calls:
+        called = name if totals[name] == 1 else f"{name}@{counts[name]}"
+        counts[name] += 1
         if is_map and (follows or not with_gradient):
-            found.append((called, leaves[name]))
-    return found
+            map_calls.append((called, leaves[name]))
+    return map_calls

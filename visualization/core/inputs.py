@@ -103,17 +103,23 @@ def as_images(images: Images, model: nn.Module, name: str = "images") -> Tensor:
         ValueError: no numbers, or complex ones; another number of axes, or an empty one; NaN or
             inf.
     """
-    held = as_tensor(images, name)
-    if held.is_complex():
-        raise ValueError(f"{name}: {held.dtype} is not accepted; accepted: real numbers")
-    device, dtype = device_and_dtype(model, held.dtype if held.is_floating_point() else None)
-    if held.ndim not in (3, 4) or 0 in held.shape:
+    tensor = as_tensor(images, name)
+    if tensor.is_complex():
+        raise ValueError(f"{name}: {tensor.dtype} is not accepted; accepted: real numbers")
+    device, dtype = device_and_dtype(model, tensor.dtype if tensor.is_floating_point() else None)
+    if tensor.ndim not in (3, 4) or 0 in tensor.shape:
         accepted = "(images, channels, height, width) or (channels, height, width), none of them 0"
-        raise ValueError(f"{name}: shape {tuple(held.shape)} is not accepted; accepted: {accepted}")
-    held = held.reshape(-1, *held.shape[-3:]).to(device, dtype, copy=isinstance(images, Tensor))
-    if not (held.sum().isfinite() or held.isfinite().all()):  # the sum is quick, and tells mostly
+        raise ValueError(
+            f"{name}: shape {tuple(tensor.shape)} is not accepted; accepted: {accepted}"
+        )
+    tensor = tensor.reshape(-1, *tensor.shape[-3:]).to(
+        device, dtype, copy=isinstance(images, Tensor)
+    )
+    if not (
+        tensor.sum().isfinite() or tensor.isfinite().all()
+    ):  # the sum is quick, and tells mostly
         raise ValueError(f"{name}: has NaN or inf; accepted: finite numbers")
-    return held
+    return tensor
 
 
 def one_image(image: Images, model: nn.Module, name: str = "image") -> Tensor:
@@ -122,10 +128,10 @@ def one_image(image: Images, model: nn.Module, name: str = "image") -> Tensor:
     Raises:
         ValueError: as `as_images`, or more than one image.
     """
-    held = as_images(image, model, name)
-    if len(held) != 1:
-        raise ValueError(f"{name}: {len(held)} images are not accepted; accepted: one")
-    return held
+    images = as_images(image, model, name)
+    if len(images) != 1:
+        raise ValueError(f"{name}: {len(images)} images are not accepted; accepted: one")
+    return images
 
 
 def batches(images: Images | Iterable[Any], model: nn.Module, batch_size: int) -> Iterator[Tensor]:
@@ -180,14 +186,14 @@ def _first_call(model: nn.Module, images: Tensor, layer: str, tap: Any) -> Any:
 
 
 def optional_layer_name(
-    model: nn.Module, layer: NamedLayer | None, place: str = "layer"
+    model: nn.Module, layer: NamedLayer | None, argument: str = "layer"
 ) -> str | None:
     """Return the name of a layer that is given by its name or as a module; None: of the output.
 
     Raises:
         ValueError: the module is no part of the model.
     """
-    return None if layer is None else layer_name(model, layer, place)
+    return None if layer is None else layer_name(model, layer, argument)
 
 
 def numbered_call(model: nn.Module, layer: str) -> str:
@@ -277,18 +283,18 @@ def select_target(output: Tensor, target: TargetIndex) -> Tensor:
             an output such as (B, time, K), in which it could mean several things.
     """
     flat = output[:, None] if output.ndim == 1 else output
-    chosen = normalise_target(target)
-    if chosen is None:
+    index = normalise_target(target)
+    if index is None:
         if flat.ndim != 2:
             problem = f"None is not accepted for an output of shape {tuple(output.shape)}"
             raise ValueError(f"target: {problem}; accepted: {_accepted_targets(flat)}")
         return flat.amax(dim=1)
-    if isinstance(chosen, tuple) and len(chosen) == flat.ndim - 1:
-        return _select_unit(flat, chosen)
+    if isinstance(index, tuple) and len(index) == flat.ndim - 1:
+        return _select_unit(flat, index)
     check_channels_first(flat, "target", str(target))
-    if isinstance(chosen, (int, tuple)):
-        return _select_unit(flat, chosen if isinstance(chosen, tuple) else (chosen,))
-    return _select_per_image(flat, chosen.to(output.device))
+    if isinstance(index, (int, tuple)):
+        return _select_unit(flat, index if isinstance(index, tuple) else (index,))
+    return _select_per_image(flat, index.to(output.device))
 
 
 def normalise_target(target: TargetIndex) -> int | tuple[int, ...] | Tensor | None:
@@ -320,12 +326,12 @@ def _accepted_targets(output: Tensor) -> str:
     return f"a tuple of {output.ndim - 1} numbers, one for each axis after the first, or {function}"
 
 
-def _select_unit(output: Tensor, place: tuple[int, ...]) -> Tensor:
-    check_unit(place, tuple(output.shape[1:]))
-    held = output
-    for at in place:
-        held = held.select(1, at)
-    return held.flatten(1).mean(dim=1) if held.ndim > 1 else held
+def _select_unit(output: Tensor, unit: tuple[int, ...]) -> Tensor:
+    check_unit(unit, tuple(output.shape[1:]))
+    values = output
+    for index in unit:
+        values = values.select(1, index)
+    return values.flatten(1).mean(dim=1) if values.ndim > 1 else values
 
 
 def check_unit(unit: Sequence[int], shape: Sequence[int], name: str = "target") -> None:
@@ -335,10 +341,10 @@ def check_unit(unit: Sequence[int], shape: Sequence[int], name: str = "target") 
         problem = f"{tuple(unit)} is no unit of an output of shape {tuple(shape)}"
         raise ValueError(f"{name}: {problem}; accepted: {form}")
     axes = ("channel", "row", "column")
-    for axis, (at, size) in enumerate(zip(unit, shape, strict=False)):
-        if not 0 <= at < size:
+    for axis, (index, size) in enumerate(zip(unit, shape, strict=False)):
+        if not 0 <= index < size:
             of = axes[axis] if axis < len(axes) else f"axis {axis}"
-            raise ValueError(f"{name}: {of} {at} does not exist; accepted: 0 to {size - 1}")
+            raise ValueError(f"{name}: {of} {index} does not exist; accepted: 0 to {size - 1}")
 
 
 def _select_per_image(output: Tensor, numbers: Tensor) -> Tensor:
@@ -348,5 +354,5 @@ def _select_per_image(output: Tensor, numbers: Tensor) -> Tensor:
         raise ValueError(f"target: {problem} {len(output)} images; accepted: {accepted}")
     for bound in (int(numbers.min()), int(numbers.max())):
         check_unit((bound,), tuple(output.shape[1:]))
-    held = output[torch.arange(len(output), device=output.device), numbers.long()]
-    return held.flatten(1).mean(dim=1) if held.ndim > 1 else held
+    values = output[torch.arange(len(output), device=output.device), numbers.long()]
+    return values.flatten(1).mean(dim=1) if values.ndim > 1 else values

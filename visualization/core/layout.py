@@ -64,7 +64,7 @@ def channels_first(output: Any, axis: UnitAxis, module: nn.Module) -> Any:
 
 @contextlib.contextmanager
 def intercept_maps(
-    model: nn.Module, taps: Mapping[str, Callable[[Any], Any]], *, stop: bool = False
+    model: nn.Module, functions: Mapping[str, Callable[[Any], Any]], *, stop: bool = False
 ) -> Iterator[None]:
     """Intercept outputs, feature maps as (B, C, H, W) also where a layer puts out (B, H, W, C).
 
@@ -77,12 +77,12 @@ def intercept_maps(
 
             def take(output: Any) -> Any:
                 moved = channels_first(output, axis, module)
-                replaced = taps[name](moved)
+                replaced = functions[name](moved)
                 if replaced is None or moved is output:
                     return replaced
                 return replaced.movedim(1, axis(module, output))
 
             return take
 
-        with intercept_outputs(model, {name: moving(name) for name in taps}, stop=stop):
+        with intercept_outputs(model, {name: moving(name) for name in functions}, stop=stop):
             yield

@@ -104,15 +104,15 @@ def _rooms(figure: Figure, renderer: RendererAgg) -> Iterator[tuple[Text, float]
             if text.get_text():
                 yield text, _room(text, renderer, part.bbox, part.bbox)
     for kind in zip(*map(_titles, figure.axes), strict=True):
-        shown = [
+        texts = [
             (text, axes.bbox)
             for text, axes in zip(kind, figure.axes, strict=True)
             if text.get_text() and text.get_visible()
         ]
-        for text, box in shown:
+        for text, box in texts:
             owner = text.axes.get_figure(root=False) if text.axes else None
             page = figure.bbox if owner is None else owner.bbox
-            others = [other for _, other in shown if other is not box]
+            others = [other for _, other in texts if other is not box]
             walls = [axes.bbox for axes in figure.axes if axes.bbox is not box]
             yield text, _room(text, renderer, page, box, others, walls)
 
@@ -182,11 +182,11 @@ def _fit(text: Text, whole: dict[Text, str], room: float, renderer: RendererAgg)
         return float(extents[0])
 
     before = text.get_text()
-    given = whole.setdefault(text, before).split("\n")
+    room_size = whole.setdefault(text, before).split("\n")
     if max(map(size, before.split("\n"))) <= room:
         return False
-    each = max(1, _LINES // len(given))
-    text.set_text("\n".join(line for words in given for line in wrap(words, room, each, size)))
+    each = max(1, _LINES // len(room_size))
+    text.set_text("\n".join(line for words in room_size for line in wrap(words, room, each, size)))
     return text.get_text() != before
 
 

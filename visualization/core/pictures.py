@@ -20,10 +20,10 @@ def draw_image(
     axes: Axes, image: NDArray[np.floating], title: str = "", limits: tuple[float, float] = (0, 1)
 ) -> AxesImage:
     """Draw an image (C, H, W) with values within `limits`: grey, or in colours if C is 3."""
-    shown = shades(image, limits)
+    pixels = shades(image, limits)
     _bare(axes, title)
     return axes.imshow(
-        shown, cmap=SHADES, vmin=0, vmax=1, interpolation="nearest", aspect=aspect_of(shown)
+        pixels, cmap=SHADES, vmin=0, vmax=1, interpolation="nearest", aspect=aspect_of(pixels)
     )
 
 

@@ -22,13 +22,13 @@ class _Removable(Protocol):
 @contextlib.contextmanager
 def hooks(handles: Iterable[_Removable]) -> Iterator[None]:
     """Hold hooks for the length of a `with` block, in which compiled models look at them."""
-    held: list[_Removable] = []
+    registered: list[_Removable] = []
     try:
-        held.extend(handles)
+        registered.extend(handles)
         with uncompiled():
             yield
     finally:
-        for handle in held:
+        for handle in registered:
             handle.remove()
 
 
@@ -104,7 +104,7 @@ def clone_inputs(model: nn.Module) -> Iterator[None]:
 @contextlib.contextmanager
 def _without_inference_tensors(model: nn.Module) -> Iterator[None]:
     """Replace what was made under `torch.inference_mode` by copies, which autograd can save."""
-    places = [
+    slots = [
         (module, name, tensor)
         for module in model.modules()
         for table in (module._parameters, module._buffers)
@@ -113,24 +113,24 @@ def _without_inference_tensors(model: nn.Module) -> Iterator[None]:
     ]
     copies: dict[Tensor, Tensor] = {}  # so that what is shared stays shared
     with torch.inference_mode(False):
-        for _, _, tensor in places:
+        for _, _, tensor in slots:
             copy = tensor.clone()
             is_parameter = isinstance(tensor, nn.Parameter)
             copies[tensor] = nn.Parameter(copy, requires_grad=False) if is_parameter else copy
     try:
-        for module, name, tensor in places:
+        for module, name, tensor in slots:
             setattr(module, name, copies[tensor])
         yield
     finally:
-        for module, name, tensor in places:
+        for module, name, tensor in slots:
             setattr(module, name, tensor)
 
 
 @contextlib.contextmanager
 def _gradients_restored(model: nn.Module) -> Iterator[None]:
     """Put back each parameter's gradient, and whether it asks for one."""
-    asking = {p: p.requires_grad for p in model.parameters()}
-    gradients = {p: p.grad for p in asking}
+    flags = {p: p.requires_grad for p in model.parameters()}
+    gradients = {p: p.grad for p in flags}
     outermost = model not in _PRESERVED  # whose copies serve for all blocks within it
     values = [(g, g.clone()) for g in gradients.values() if g is not None and outermost]
     _PRESERVED.add(model)
@@ -139,8 +139,8 @@ def _gradients_restored(model: nn.Module) -> Iterator[None]:
     finally:
         if outermost:
             _PRESERVED.discard(model)
-        for parameter, asks in asking.items():
-            parameter.requires_grad_(asks)
+        for parameter, flag in flags.items():
+            parameter.requires_grad_(flag)
             parameter.grad = gradients[parameter]
         for gradient, value in values:
             gradient.copy_(value)

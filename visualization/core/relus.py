@@ -92,12 +92,12 @@ class relu_rule(TorchFunctionMode):  # noqa: N801 - used as a function, like tor
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run a function of torch, unless it is a ReLU."""
-        named = dict(kwargs or {})
+        arguments = dict(kwargs or {})
         if func not in _RELUS:
-            return func(*args, **named)
+            return func(*args, **arguments)
         if func in _IN_PLACE:
-            named["inplace"] = True
-        return self._relu(*args, **named)
+            arguments["inplace"] = True
+        return self._relu(*args, **arguments)
 
     def rule_for(self, values: Tensor) -> Rule:
         """Return the rule for a ReLU of these values: the same for each."""

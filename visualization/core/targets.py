@@ -74,9 +74,9 @@ class TargetScore:
 def _check_scores(scores: Any, num: int) -> Tensor:
     """Return what a function gave as the scores of variants, if it is one number for each."""
     if not isinstance(scores, Tensor) or scores.shape != (num,):
-        given = tuple(scores.shape) if isinstance(scores, Tensor) else repr(scores)
+        description = tuple(scores.shape) if isinstance(scores, Tensor) else repr(scores)
         accepted = f"a tensor ({num},), a number for each image"
-        raise ValueError(f"target: the function returns {given}; accepted: {accepted}")
+        raise ValueError(f"target: the function returns {description}; accepted: {accepted}")
     return scores
 
 
@@ -120,16 +120,16 @@ def resolve_target(
         resolve_batch_size(batch_size, images, graph=graph),
         optional_layer_name(model, layer, "target_layer"),
     )
-    chosen = target if callable(target) else normalise_target(target)
-    if isinstance(chosen, (int, tuple)) or callable(chosen):
-        return TargetScore(model, name, chosen, size)
+    resolved = target if callable(target) else normalise_target(target)
+    if isinstance(resolved, (int, tuple)) or callable(resolved):
+        return TargetScore(model, name, resolved, size)
     with torch.no_grad():
         parts = (images[span] for span in batch_slices(len(images), size))
         output = torch.cat([activation(model, part, name) for part in parts])
-        select_target(output, chosen)  # raises what there is to raise before the work begins
-    if chosen is None:
+        select_target(output, resolved)  # raises what there is to raise before the work begins
+    if resolved is None:
         return TargetScore(model, name, output.reshape(len(output), -1).argmax(dim=1).cpu(), size)
-    return TargetScore(model, name, chosen.cpu(), size)
+    return TargetScore(model, name, resolved.cpu(), size)
 
 
 def batch_slices(num: int, size: int) -> Iterator[slice]:
@@ -138,15 +138,15 @@ def batch_slices(num: int, size: int) -> Iterator[slice]:
         yield slice(first, min(first + size, num))
 
 
-def unravel_index(places: Tensor, shape: Sequence[int]) -> list[Tensor]:
+def unravel_index(flat: Tensor, shape: Sequence[int]) -> list[Tensor]:
     """Return the indices along each axis of places in a flattened array (N,) each.
 
     `torch.unravel_index` does the same, but its first call imports for a second or more.
     """
     indices: list[Tensor] = []
     for size in reversed(shape):
-        indices.insert(0, places % size)
-        places = places // size
+        indices.insert(0, flat % size)
+        flat = flat // size
     return indices
 
 
@@ -183,11 +183,11 @@ def last_dependency(scores: Tensor, tensors: Mapping[str, Tensor]) -> str:
 
 def _gradients(scores: Tensor, of: Sequence[Tensor]) -> Sequence[Tensor | None]:
     """Return the gradients of the sum of scores; None: they do not depend on a tensor."""
-    asking = [tensor for tensor in of if tensor.requires_grad]
-    if not scores.requires_grad or not asking:
+    tracked = [tensor for tensor in of if tensor.requires_grad]
+    if not scores.requires_grad or not tracked:
         return [None] * len(of)
-    found = iter(torch.autograd.grad(scores.sum(), asking, allow_unused=True))
-    return [next(found) if tensor.requires_grad else None for tensor in of]
+    gradients = iter(torch.autograd.grad(scores.sum(), tracked, allow_unused=True))
+    return [next(gradients) if tensor.requires_grad else None for tensor in of]
 
 
 def no_gradient_error(name: str) -> ValueError:

@@ -56,7 +56,7 @@ class Trace(Mapping[str, list[Any]]):
         return len(self._calls)
 
 
-def layer_name(model: nn.Module, layer: NamedLayer, place: str = "layer") -> str:
+def layer_name(model: nn.Module, layer: NamedLayer, argument: str = "layer") -> str:
     """Return the dotted name of a layer that is given by its name or as the module itself.
 
     Raises:
@@ -72,44 +72,44 @@ def layer_name(model: nn.Module, layer: NamedLayer, place: str = "layer") -> str
                 return str(name)
     problem = f"a {type(layer).__name__} is no layer of the {type(model).__name__}"
     accepted = f"its modules or their names, {_listed(modules)}"
-    raise ValueError(f"{place}: {problem}; accepted: {accepted}")
+    raise ValueError(f"{argument}: {problem}; accepted: {accepted}")
 
 
 def layer_names(
-    model: nn.Module, layers: NamedLayer | Iterable[NamedLayer], place: str = "layers"
+    model: nn.Module, layers: NamedLayer | Iterable[NamedLayer], argument: str = "layers"
 ) -> list[str]:
     """Return the dotted names of one or several layers.
 
     Raises:
         ValueError: as `layer_name`.
     """
-    given = [layers] if isinstance(layers, (str, nn.Module)) else layers
-    return [layer_name(model, layer, place) for layer in given]
+    selection = [layers] if isinstance(layers, (str, nn.Module)) else layers
+    return [layer_name(model, layer, argument) for layer in selection]
 
 
-def find_layer(model: nn.Module, layer: NamedLayer, place: str = "layer") -> Layer:
+def find_layer(model: nn.Module, layer: NamedLayer, argument: str = "layer") -> Layer:
     """Return the module that a dotted name means, with the call that `@` chooses.
 
     Raises:
         ValueError: names the nearest of the names that there are; or the layer lies inside of a
             module that torch scripted, where nothing can be seen.
     """
-    name = layer_name(model, layer, place)
+    name = layer_name(model, layer, argument)
     check_module(model)
-    dotted, at, number = name.partition("@")
+    dotted, separator, number = name.partition("@")
     modules = dict(model.named_modules(remove_duplicate=False))
     if dotted not in modules:
         near = difflib.get_close_matches(dotted, filter(None, modules), 1, 0.0)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
+        suggestion = f"; did you mean {near[0]!r}?" if near else ""
         problem = f"{name!r} is no layer of the {type(model).__name__}"
-        raise ValueError(f"{place}: {problem}; accepted: {_listed(modules)}{meant}")
-    if at and not number.isdecimal():
-        raise ValueError(f"{place}: {name!r} names no call; accepted: {dotted}@0, {dotted}@1, …")
+        raise ValueError(f"{argument}: {problem}; accepted: {_listed(modules)}{suggestion}")
+    if separator and not number.isdecimal():
+        raise ValueError(f"{argument}: {name!r} names no call; accepted: {dotted}@0, {dotted}@1, …")
     if any(_hides(module, outer, dotted) for outer, module in modules.items()):
         problem = f"{name!r} lies in a scripted module, which shows nothing of its inside"
         accepted = "layers outside of it, or the module that it was made from"
-        raise ValueError(f"{place}: {problem}; accepted: {accepted}")
-    return Layer(modules[dotted], int(number) if at else None)
+        raise ValueError(f"{argument}: {problem}; accepted: {accepted}")
+    return Layer(modules[dotted], int(number) if separator else None)
 
 
 def _hides(module: nn.Module, name: str, layer: str) -> bool:
@@ -122,13 +122,15 @@ def _hides(module: nn.Module, name: str, layer: str) -> bool:
 
 def _listed(names: Iterable[str]) -> str:
     """Return the first of the names of layers, for an error."""
-    known = [name for name in names if name]
-    return ", ".join(known[:_MAX_LISTED_NAMES]) + (", …" if len(known) > _MAX_LISTED_NAMES else "")
+    named_layers = [name for name in names if name]
+    return ", ".join(named_layers[:_MAX_LISTED_NAMES]) + (
+        ", …" if len(named_layers) > _MAX_LISTED_NAMES else ""
+    )
 
 
 @contextlib.contextmanager
 def intercept_outputs(
-    model: nn.Module, taps: Mapping[str, Callable[[Any], Any]], *, stop: bool = False
+    model: nn.Module, functions: Mapping[str, Callable[[Any], Any]], *, stop: bool = False
 ) -> Iterator[None]:
     """Call a function with each output of named layers; what it returns goes on in its place.
 
@@ -136,17 +138,17 @@ def intercept_outputs(
     soon as each named layer was called, or came to the call that its name chooses. Calls are
     counted anew in each pass of `model`.
     """
-    found = {name: find_layer(model, name) for name in taps}
-    leaves = stop and all(layer.module is not model for layer in found.values())
+    layers = {name: find_layer(model, name) for name in functions}
+    stops = stop and all(layer.module is not model for layer in layers.values())
     counts: dict[nn.Module, int] = {}
-    awaited: set[str] = set()
+    pending: set[str] = set()
     depth = [0]  # of passes of the model within each other
 
     def begin(*_: Any) -> None:
         depth[0] += 1
         if depth[0] == 1:
             counts.clear()
-            awaited.update(taps)
+            pending.update(functions)
 
     def end(*_: Any) -> None:
         depth[0] -= 1
@@ -155,18 +157,18 @@ def intercept_outputs(
         if torch._C._current_graph_task_id() != -1:
             return output  # a checkpoint computes it again, in a backward pass
         number = counts[module] = counts.get(module, -1) + 1 if depth[0] else 0
-        for name, layer in found.items():
+        for name, layer in layers.items():
             if layer.module is module and layer.call in (None, number):
-                replaced = taps[name](output)
+                replaced = functions[name](output)
                 output = output if replaced is None else replaced
-                awaited.discard(name)
-        if leaves and depth[0] and not awaited:
+                pending.discard(name)
+        if stops and depth[0] and not pending:
             raise _StopForward
         return output
 
-    modules = {layer.module for layer in found.values()}
+    modules = {layer.module for layer in layers.values()}
     with hooks(module.register_forward_hook(hook) for module in modules):
-        if leaves:
+        if stops:
             with _stoppable(model, begin, end):
                 yield
         else:
@@ -231,14 +233,14 @@ def trace(
         ValueError: no such layer; names the nearest.
     """
     names = layer_names(model, layers)
-    seen = Trace(names)
+    outputs = Trace(names)
 
     def record(name: str) -> Callable[[Any], Any]:
         def take(output: Any) -> Any:
-            seen[name].append(output)
+            outputs[name].append(output)
             return map_tensors(output, Tensor.clone)
 
         return take
 
     with intercept_outputs(model, {name: record(name) for name in names}, stop=stop):
-        yield seen
+        yield outputs

@@ -43,17 +43,17 @@ def wrap(words: str, most: float, lines: int = 99, size: Measure = display_width
     >>> wrapped("one two three four", 9, lines=2)
     ['one two', 'three …']
     """
-    found = [""]
+    wrapped = [""]
     for word in words.split():
-        longer = f"{found[-1]} {word}".strip()
-        if size(longer) <= most or not found[-1]:
-            found[-1] = shorten(longer, most, size)
-        elif len(found) == lines:
-            found[-1] = _prefix(found[-1], most - size(" …"), size) + " …"
+        longer = f"{wrapped[-1]} {word}".strip()
+        if size(longer) <= most or not wrapped[-1]:
+            wrapped[-1] = shorten(longer, most, size)
+        elif len(wrapped) == lines:
+            wrapped[-1] = _prefix(wrapped[-1], most - size(" …"), size) + " …"
             break
         else:
-            found.append(shorten(word, most, size))
-    return found
+            wrapped.append(shorten(word, most, size))
+    return wrapped
 
 
 def evenly_spaced(num: int, most: int) -> NDArray[np.int64]:
@@ -65,13 +65,13 @@ def evenly_spaced(num: int, most: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, num - 1, min(num, most)).round().astype(np.int64))
 
 
-def share_of(num: int, drawn: int, what: str) -> str:
+def share_of(num: int, num_shown: int, what: str) -> str:
     """Return how many of so many things are drawn, "" if it is all of them.
 
     >>> share_of(5000, 24, "steps"), share_of(24, 24, "steps")
     ('24 of 5,000 steps', '')
     """
-    return f"{drawn:,} of {num:,} {what}" if drawn < num else ""
+    return f"{num_shown:,} of {num:,} {what}" if num_shown < num else ""
 
 
 def legend(axes: Axes, most: int = _LEGEND_ENTRIES, **style: Any) -> None:
@@ -80,11 +80,11 @@ def legend(axes: Axes, most: int = _LEGEND_ENTRIES, **style: Any) -> None:
     names = [shorten(name) for name in labels[:most]]
     num_points = sum(np.size(line.get_xdata()) for line in axes.lines)
     dense = num_points >= _MANY
-    place = {"loc": "upper right", "frameon": True, "framealpha": 0.85} if dense else {}
+    location = {"loc": "upper right", "frameon": True, "framealpha": 0.85} if dense else {}
     if len(labels) > most:
         names[-1] += f"  (and {len(labels) - most} more)"
     if names:
-        style = {"fontsize": 8, "frameon": False, "edgecolor": "none", **place, **style}
+        style = {"fontsize": 8, "frameon": False, "edgecolor": "none", **location, **style}
         axes.legend(handles[:most], names, **style)
 
 

@@ -139,13 +139,13 @@ class RunEvidence:
     def series(self, tag: str) -> tuple[Array, Array]:
         """Return the steps at which a tag was recorded as a finite number, and these numbers."""
         rows = [(record["step"], record[tag]) for record in self.records if _holds(record, tag)]
-        found = np.array(rows, np.float64).reshape(-1, 2)
-        return found[:, 0], found[:, 1]
+        pairs = np.array(rows, np.float64).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
 
     def tags(self, prefix: str) -> list[str]:
         """Return the tags that begin so and have a series, in the order of their appearance."""
-        found = dict.fromkeys(tag for r in self.records for tag in r if tag.startswith(prefix))
-        return [tag for tag in found if any(_holds(record, tag) for record in self.records)]
+        candidates = dict.fromkeys(tag for r in self.records for tag in r if tag.startswith(prefix))
+        return [tag for tag in candidates if any(_holds(record, tag) for record in self.records)]
 
     def last(self, tag: str) -> float | None:
         """Return the last finite value of a tag; None: never recorded."""
@@ -327,8 +327,8 @@ def falls(losses: Array, chance: float) -> bool:
         return False
     before, late = quarter(losses, 1), quarter(losses, 3)
     # While the loss falls steeply its fall is no scatter: only what lies beside a line is.
-    at = np.arange(len(before))
-    calm = before - np.polyval(np.polyfit(at, before, 1), at) if len(before) > 3 else late
+    steps = np.arange(len(before))
+    calm = before - np.polyval(np.polyfit(steps, before, 1), steps) if len(before) > 3 else late
     error = 3 * math.hypot(standard_error(calm), standard_error(late))
     return float(np.median(before) - np.median(late)) > max(_STUCK * chance, error)
 

@@ -52,8 +52,8 @@ def _(record: Diagnosis) -> Figure:
         weight = "bold" if finding.verdict == "problem" else "normal"
         style: dict[str, Any] = {"fontsize": 9, "va": "center"}
         figure.text(_WIDTHS[0], y, shorten(finding.question, 56), color=INK, weight=weight, **style)
-        said = finding.verdict
-        figure.text(_WIDTHS[1], y, said, color=color, weight=weight, **style)
+        verdict = finding.verdict
+        figure.text(_WIDTHS[1], y, verdict, color=color, weight=weight, **style)
         for line in lines:
             figure.text(_WIDTHS[2], y, line, color=INK, **style)
             y -= _LINE / height
@@ -102,8 +102,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     for label, level in panel.levels.items():
         axes.axhline(level, color=MUTED, linewidth=1, linestyle="--", label=label)
     styles = itertools.cycle((":", "-."))
-    for style, (label, place) in zip(styles, panel.places.items(), strict=False):
-        axes.axvline(place, color=INK, linewidth=1.2, linestyle=style, label=label)
+    for style, (label, x_marked) in zip(styles, panel.places.items(), strict=False):
+        axes.axvline(x_marked, color=INK, linewidth=1.2, linestyle=style, label=label)
     axes.set_title(panel.title, fontsize=10, color=INK, loc="left")
     axes.set_xlabel(panel.names[0], fontsize=9)
     axes.set_ylabel(panel.names[1], fontsize=9)
@@ -120,8 +120,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
 def _scale(axes: Axes, panel: Panel) -> None:
     """Make y logarithmic if it spans a factor of 10; else begin it at 0, so that noise is small."""
     values = [float(y) for _, line in panel.lines.values() for y in line] + [*panel.levels.values()]
-    shown = [value for value in values if math.isfinite(value)]
-    lowest, highest = min(shown, default=0.0), max(shown, default=1.0)
+    finite = [value for value in values if math.isfinite(value)]
+    lowest, highest = min(finite, default=0.0), max(finite, default=1.0)
     if "y" in panel.logarithmic and lowest > 0 and highest > 10 * lowest:
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
@@ -137,11 +137,13 @@ def _(record: Diagnosis) -> str:
         f"{_figure(finding)}"
         for finding in record.findings
     ]
-    tried = [
+    advice_lines = [
         f"{finding.name}: try {'; '.join(finding.advice)}"
         for finding in record.problems if finding.advice
     ]  # fmt: skip
-    return "\n".join([*_headlines(record), "", *lines, *([""] if tried else []), *tried])
+    return "\n".join(
+        [*_headlines(record), "", *lines, *([""] if advice_lines else []), *advice_lines]
+    )
 
 
 @text.register

@@ -104,18 +104,20 @@ _NONETHELESS: dict[Condition, str] = {
 }
 
 
-def harmless(case: RunEvidence, sign: str, figure: str, evidence: Evidence | None = None) -> Answer:
+def harmless(
+    case: RunEvidence, sign: str, measurement: str, evidence: Evidence | None = None
+) -> Answer:
     """Return the answer where there is a sign of trouble, and nothing shows that it does harm.
 
     Args:
         case: what is known of the learning.
         sign: a sentence that says what the figure shows.
-        figure: what is seen.
+        measurement: what is seen.
         evidence: what it rests on.
     """
     nonetheless = _NONETHELESS[case.condition]
     verdict: Verdict = "unknown" if case.condition == "unknown" else "fine"
-    words = f"{figure}; {nonetheless}"
+    words = f"{measurement}; {nonetheless}"
     return Answer(verdict, words, f"{sign}: {words}.", (), evidence)
 
 

@@ -23,8 +23,8 @@ def loss_panel(case: RunEvidence) -> Panel:
     tags = {"training": "train/loss", "validation": "eval/loss", "training samples": "fit/loss"}
     lines: dict[str, Line] = {label: case.series(tag) for label, tag in tags.items()}
     levels = {} if case.chance is None else {"a constant answer": case.chance}
-    shown = {label: line for label, line in lines.items() if len(line[0])}
-    return Panel("loss", shown, ("step", "loss"), "y", levels)
+    recorded = {label: line for label, line in lines.items() if len(line[0])}
+    return Panel("loss", recorded, ("step", "loss"), "y", levels)
 
 
 def score_panel(case: RunEvidence) -> Panel:
@@ -33,10 +33,10 @@ def score_panel(case: RunEvidence) -> Panel:
     tags = {"validation": f"eval/{name}", "training samples": f"fit/{name}"}
     lines: dict[str, Line] = {label: case.series(tag) for label, tag in tags.items()}
     guess = case.last(f"chance/{name}")
-    shown = {label: line for label, line in lines.items() if len(line[0])}
+    recorded = {label: line for label, line in lines.items() if len(line[0])}
     levels = {} if guess is None else {"a guess": guess}
     top = 1.0 if case.monitor[1] == "max" else None
-    return Panel(name, shown, ("step", name), "", levels, top=top)
+    return Panel(name, recorded, ("step", name), "", levels, top=top)
 
 
 def _course(case: RunEvidence) -> Evidence:
@@ -68,27 +68,31 @@ def _by_trial(case: RunEvidence, trial: Trial | None, title: str, what: str) -> 
         return unknown("the trial was not made")
     evidence = Evidence((trial_panel(title, {"training": trial}),))
     steps = len(trial.losses)
-    figure = f"loss {trial.final:.3g} after {steps} steps, a constant answer {trial.chance:.3g}"
+    measurement = (
+        f"loss {trial.final:.3g} after {steps} steps, a constant answer {trial.chance:.3g}"
+    )
     if trial.learned >= LEARNED:
-        return Answer("fine", figure, f"A fresh model learns {what}: {figure}.", (), evidence)
+        return Answer(
+            "fine", measurement, f"A fresh model learns {what}: {measurement}.", (), evidence
+        )
     if trial.learned >= _BY_HEART:
-        text = f"A fresh model has learned most of {what}: {figure}."
-        return Answer("fine", figure, text, (), evidence)
+        text = f"A fresh model has learned most of {what}: {measurement}."
+        return Answer("fine", measurement, text, (), evidence)
     if trial.is_falling:
-        text = f"A fresh model is on its way to learning {what}: {figure}, and it still falls."
-        return Answer("fine", figure, text, (), evidence)
+        text = f"A fresh model is on its way to learning {what}: {measurement}, and it still falls."
+        return Answer("fine", measurement, text, (), evidence)
     if case.learned >= _WORKS:
         text = (
-            f"A fresh model did not learn {what} in the few steps of the trial ({figure}), but the "
-            f"run itself has learned: {_fit(case)}."
+            f"A fresh model did not learn {what} in the few steps of the trial ({measurement}), "
+            f"but the run itself has learned: {_fit(case)}."
         )
-        return Answer("fine", figure, text, (), evidence)
+        return Answer("fine", measurement, text, (), evidence)
     advice = (
         "look for what keeps the gradient from the parameters: a detached tensor, a wrong axis, "
         "labels that do not belong to the questions",
     )
-    text = f"A fresh model does not learn {what}: {figure}."
-    return Answer("problem", figure, text, advice, evidence)
+    text = f"A fresh model does not learn {what}: {measurement}."
+    return Answer("problem", measurement, text, advice, evidence)
 
 
 def chance(case: RunEvidence) -> Answer:
@@ -98,40 +102,48 @@ def chance(case: RunEvidence) -> Answer:
     score, chance_score = case.last(f"eval/{name}"), case.last(f"chance/{name}")
     if loss is None or guess is None or score is None or chance_score is None:
         return unknown(case.why_missing("no evaluation was recorded beside a constant answer's"))
-    figure = f"{name} {score:.3g}, a guess {chance_score:.3g}; loss {loss:.3g}, a guess {guess:.3g}"
+    measurement = (
+        f"{name} {score:.3g}, a guess {chance_score:.3g}; loss {loss:.3g}, a guess {guess:.3g}"
+    )
     evidence = _course(case)
     if not case.is_at_chance:
-        text = f"The answers are better than the best constant one: {figure}."
-        return Answer("fine", figure, text, (), evidence)
+        text = f"The answers are better than the best constant one: {measurement}."
+        return Answer("fine", measurement, text, (), evidence)
     stage, num = case.stages
     if case.condition == "unknown":
         text = case.why_missing("too few steps were recorded")
-        return unknown(f"{figure}; {text}", evidence)
+        return unknown(f"{measurement}; {text}", evidence)
     if case.condition == "learning" or (not case.is_stuck and stage + 1 < num):
         yet = f"not yet, but it still learns{case.at_stage}"
         return Answer(
-            "unknown", f"{yet}; {figure}", f"N{yet[1:]}: {figure}.", longer(case), evidence
+            "unknown",
+            f"{yet}; {measurement}",
+            f"N{yet[1:]}: {measurement}.",
+            longer(case),
+            evidence,
         )
-    text = f"The answers are no better than always giving the same one: {figure}."
+    text = f"The answers are no better than always giving the same one: {measurement}."
     advice = ("check by hand that the labels belong to the questions", *longer(case))
-    return Answer("problem", figure, text, advice, evidence)
+    return Answer("problem", measurement, text, advice, evidence)
 
 
 def underfit(case: RunEvidence) -> Answer:
     """Are the training samples answered well?"""
     if not case.is_known or case.last("fit/loss") is None:
         return unknown(case.why_missing("fewer than 8 losses, or no evaluation, were recorded"))
-    figure, evidence = _fit(case), _course(case)
+    measurement, evidence = _fit(case), _course(case)
     if case.fitted >= _FITTED and not case.diverged:
-        return Answer("fine", figure, f"The training samples are fitted: {figure}.", (), evidence)
+        return Answer(
+            "fine", measurement, f"The training samples are fitted: {measurement}.", (), evidence
+        )
     if not case.is_stuck:
         still = "still falling" if case.is_improving else "all but the last stage are learned"
         still = "a harder stage has begun" if case.advanced_stage else still
-        text = f"The training samples are not fitted yet ({still}): {figure}."
-        return Answer("fine", f"{still}; {figure}", text, longer(case), evidence)
-    text = f"Even the training samples are not fitted, and the loss falls no more: {figure}."
+        text = f"The training samples are not fitted yet ({still}): {measurement}."
+        return Answer("fine", f"{still}; {measurement}", text, longer(case), evidence)
+    text = f"Even the training samples are not fitted, and the loss falls no more: {measurement}."
     advice = (*_larger(case), *longer(case), "--set weight_decay=0")
-    return Answer("problem", figure, text, advice, evidence)
+    return Answer("problem", measurement, text, advice, evidence)
 
 
 def _fit(case: RunEvidence) -> str:
@@ -168,23 +180,25 @@ def overfit(case: RunEvidence) -> Answer:
         return unknown(
             f"training is at stage {stage + 1} of {num}, and validation asks what comes in the last"
         )
-    figure = (
+    measurement = (
         f"{name} {mine:.3g} on training, {theirs:.3g} on validation samples; "
         f"loss {fit:.3g} and {loss[-1]:.3g}, at best {loss.min():.3g}"
     )
     evidence = _course(case)
     gaps = (loss[-1] - fit > _GAP * guess, _score_gap(case, mine, theirs))
     if any(gaps) and not all(gaps):
-        text = f"New samples are answered a little less well than those of training: {figure}."
-        return Answer("fine", figure, text, (), evidence)
+        text = f"New samples are answered a little less well than those of training: {measurement}."
+        return Answer("fine", measurement, text, (), evidence)
     if not any(gaps):
-        text = f"New samples are answered about as well as those of training: {figure}."
-        return Answer("fine", figure, text, (), evidence)
+        text = f"New samples are answered about as well as those of training: {measurement}."
+        return Answer("fine", measurement, text, (), evidence)
     if _improves(case) and loss[-1] < loss.min() + _GAP * guess:
-        text = f"New samples are answered less well, but the gap still closes: {figure}."
-        return Answer("fine", f"still closing; {figure}", text, longer(case), evidence)
-    text = f"The training samples are learned by heart, which does not help on others: {figure}."
-    return Answer("problem", figure, text, _more_data(case), evidence)
+        text = f"New samples are answered less well, but the gap still closes: {measurement}."
+        return Answer("fine", f"still closing; {measurement}", text, longer(case), evidence)
+    text = (
+        f"The training samples are learned by heart, which does not help on others: {measurement}."
+    )
+    return Answer("problem", measurement, text, _more_data(case), evidence)
 
 
 def _improves(case: RunEvidence) -> bool:
@@ -223,27 +237,27 @@ def _more_data(case: RunEvidence) -> tuple[str, ...]:
 
 def leak(case: RunEvidence) -> Answer:
     """Do validation questions stand in the training data?"""
-    found = case.leak
-    if found is None:
+    overlap = case.leak
+    if overlap is None:
         return unknown("the questions were not compared")
-    share = found.shared / max(1, found.questions)
-    if found.is_all and found.shared:
+    share = overlap.shared / max(1, overlap.questions)
+    if overlap.is_all and overlap.shared:
         return unknown(
-            f"there are only {found.trained:,} different questions, and training asks them all, so "
-            "that none is left to withhold: the score says nothing of new ones"
+            f"there are only {overlap.trained:,} different questions, and training asks them all, "
+            "so that none is left to withhold: the score says nothing of new ones"
         )
-    figure = (
-        f"{found.shared:,} of {found.questions:,} validation questions stand among "
-        f"{found.trained:,} of training"
+    measurement = (
+        f"{overlap.shared:,} of {overlap.questions:,} validation questions stand among "
+        f"{overlap.trained:,} of training"
     )
     if share <= _SHARED:
-        return Answer("fine", figure, f"Validation asks what training has not: {figure}.")
-    text = f"Validation rewards what was learned by heart: {figure}."
+        return Answer("fine", measurement, f"Validation asks what training has not: {measurement}.")
+    text = f"Validation rewards what was learned by heart: {measurement}."
     advice = (
         "split by question before anything is drawn, as the tasks here do by a hash of it",
         "where there are so few different questions, ask longer ones",
     )
-    return Answer("problem", figure, text, advice)
+    return Answer("problem", measurement, text, advice)
 
 
 def noise(case: RunEvidence) -> Answer:
@@ -258,20 +272,20 @@ def noise(case: RunEvidence) -> Answer:
     evidence = Evidence((score_panel(case),))
     more = (f"--set eval_samples={max(1000, 4 * num)}",)
     if direction == "min":
-        figure = f"{num} samples"
+        measurement = f"{num} samples"
         coarse, jumps = num < _FEW, False
     else:
         error = max(sampling_error(float(score), num) for score in scores)
-        figure = f"{num} samples give ±{error:.3f}; evaluations scatter by {scatter:.3f}"
+        measurement = f"{num} samples give ±{error:.3f}; evaluations scatter by {scatter:.3f}"
         coarse, jumps = error > _COARSE, scatter > max(_COARSE, _BEYOND * error)
     if coarse:
-        text = f"One evaluation says little, for it asks too few questions: {figure}."
-        return Answer("problem", figure, text, more, evidence)
+        text = f"One evaluation says little, for it asks too few questions: {measurement}."
+        return Answer("problem", measurement, text, more, evidence)
     if jumps:
-        text = f"The score jumps more than the choice of samples explains: {figure}."
+        text = f"The score jumps more than the choice of samples explains: {measurement}."
         advice = (f"--set learning_rate={case.rate / 3:.1g}", "--set schedule=one_cycle")
-        return Answer("problem", figure, text, advice, evidence)
-    return Answer("fine", figure, f"An evaluation tells enough: {figure}.", (), evidence)
+        return Answer("problem", measurement, text, advice, evidence)
+    return Answer("fine", measurement, f"An evaluation tells enough: {measurement}.", (), evidence)
 
 
 def _scatter(values: np.ndarray) -> float:

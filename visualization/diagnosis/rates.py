@@ -39,10 +39,10 @@ def rate_test(rates: Sequence[float], losses: Sequence[float]) -> RateTest:
     if not losses or len(rates) != len(losses) or list(rates) != sorted(set(rates)):
         raise ValueError("losses: a range test needs one or more, at rates that rise")
     ended = has_diverged(losses)
-    kept = np.array(list(itertools.takewhile(math.isfinite, losses)))
-    smoothed = smooth(kept, max(1, len(kept) // _NEIGHBOURS))
-    lowest = _lowest(smoothed) if len(kept) else 0
-    suggestion = _steepest(np.array(rates[: len(kept)]), smoothed, lowest) if lowest else None
+    finite = np.array(list(itertools.takewhile(math.isfinite, losses)))
+    smoothed = smooth(finite, max(1, len(finite) // _NEIGHBOURS))
+    lowest = _lowest(smoothed) if len(finite) else 0
+    suggestion = _steepest(np.array(rates[: len(finite)]), smoothed, lowest) if lowest else None
     return RateTest(
         rates=tuple(map(float, rates)),
         losses=tuple(map(float, losses)),
@@ -74,9 +74,9 @@ def _lowest(smoothed: Array) -> int:
 
     The last ones are averaged over too few neighbours to count.
     """
-    known = smoothed[: min(_calm(smoothed), len(smoothed) - len(smoothed) // _NEIGHBOURS)]
-    low = float(known.min())
-    return int((known <= low + _ABOUT * max(0.0, _level(smoothed) - low)).argmax())
+    reliable = smoothed[: min(_calm(smoothed), len(smoothed) - len(smoothed) // _NEIGHBOURS)]
+    low = float(reliable.min())
+    return int((reliable <= low + _ABOUT * max(0.0, _level(smoothed) - low)).argmax())
 
 
 def _steepest(rates: Array, smoothed: Array, lowest: int) -> float | None:
@@ -99,7 +99,9 @@ def _steepest(rates: Array, smoothed: Array, lowest: int) -> float | None:
 def smooth(values: Array, reach: int) -> Array:
     """Return the mean of each value with `reach` neighbours on either side, fewer at the ends."""
     total = np.concatenate([[0.0], np.cumsum(values)])
-    at = np.arange(len(values))
-    reach_here = np.minimum(reach, np.minimum(at, len(values) - 1 - at))  # no shift at the ends
-    low, high = at - reach_here, at + reach_here + 1
+    positions = np.arange(len(values))
+    reach_here = np.minimum(
+        reach, np.minimum(positions, len(values) - 1 - positions)
+    )  # no shift at the ends
+    low, high = positions - reach_here, positions + reach_here + 1
     return np.asarray((total[high] - total[low]) / (high - low))

@@ -13,12 +13,12 @@ _MOST = 0.5  # of a layer's units
 
 def flows(case: RunEvidence) -> dict[str, dict[int, float]]:
     """Return of each recurrent layer: steps before the end → the gradient there, medians."""
-    found: dict[str, dict[int, float]] = {}
+    by_layer: dict[str, dict[int, float]] = {}
     for tag in case.tags("flow/"):
         layer, _, lag = tag.removeprefix("flow/").rpartition("/")
         if lag.isdecimal():
-            found.setdefault(layer, {})[int(lag)] = float(np.median(case.series(tag)[1]))
-    return {layer: dict(sorted(values.items())) for layer, values in found.items()}
+            by_layer.setdefault(layer, {})[int(lag)] = float(np.median(case.series(tag)[1]))
+    return {layer: dict(sorted(values.items())) for layer, values in by_layer.items()}
 
 
 def _flow_panel(case: RunEvidence) -> Panel:
@@ -45,25 +45,27 @@ def vanishing(case: RunEvidence) -> Answer:
     """Does the gradient reach the first steps and the first layers?"""
     if not case.tags("grad/"):
         return unknown(case.why_missing("no gradients were recorded"))
-    left, where = min(_weakest_flow(case), _weakest_layer(case))
-    figure = f"{left:.1g} of it is left {where}" if left else f"none of it is left {where}"
+    share, where = min(_weakest_flow(case), _weakest_layer(case))
+    measurement = f"{share:.1g} of it is left {where}" if share else f"none of it is left {where}"
     evidence = _evidence(case)
-    if left >= _LOST:
-        text = f"The gradient gets where it is needed: {figure}."
-        return Answer("fine", figure, text, (), evidence)
+    if share >= _LOST:
+        text = f"The gradient gets where it is needed: {measurement}."
+        return Answer("fine", measurement, text, (), evidence)
     if not case.is_stuck:
-        return harmless(case, "The gradient dies out on its way back", figure, evidence)
-    text = f"The gradient dies out on its way back, and nothing is learned from there: {figure}."
-    return Answer("problem", figure, text, _carry(case), evidence)
+        return harmless(case, "The gradient dies out on its way back", measurement, evidence)
+    text = (
+        f"The gradient dies out on its way back, and nothing is learned from there: {measurement}."
+    )
+    return Answer("problem", measurement, text, _carry(case), evidence)
 
 
 def _weakest_flow(case: RunEvidence) -> tuple[float, str]:
     """Return the smallest share of the gradient that is left at a layer's first step."""
-    found = [
+    shares = [
         (values[max(values)] / max(values.values()), f"{max(values)} steps back in {layer}")
         for layer, values in flows(case).items() if max(values.values()) > 0
     ]  # fmt: skip
-    return min(found, default=(1.0, ""))
+    return min(shares, default=(1.0, ""))
 
 
 def _weakest_layer(case: RunEvidence) -> tuple[float, str]:
@@ -99,24 +101,30 @@ def exploding(case: RunEvidence) -> Answer:
     grown, layer = _strongest_growth(case)
     largest, usual = float(norms.max()), float(np.median(norms))
     clip = case.settings.get("clip_norm")
-    figure = f"norm {usual:.2g} as a rule, {largest:.2g} at most"
+    measurement = f"norm {usual:.2g} as a rule, {largest:.2g} at most"
     if not np.isfinite(largest):
-        figure = "no finite gradient was recorded"
+        measurement = "no finite gradient was recorded"
     if grown > 1:
-        figure += f"; {grown:.2g} times larger at the first step of {layer} than in its later half"
+        measurement += (
+            f"; {grown:.2g} times larger at the first step of {layer} than in its later half"
+        )
     evidence = _evidence(case)
     bursts = largest > _HUGE and clip is None
     grows = grown > _GROWN and usual > 1
     has_grown = bursts or grows
     if has_grown and not case.is_stuck:
-        return harmless(case, "The gradient grows out of bounds", figure, evidence)
+        return harmless(case, "The gradient grows out of bounds", measurement, evidence)
     if has_grown or case.diverged:
         end = " The run ended in numbers that are not finite." if case.diverged else ""
-        text = f"The gradient grows out of bounds: {figure}.{end}"
-        return Answer("problem", figure, text, _bound(case), evidence)
+        text = f"The gradient grows out of bounds: {measurement}.{end}"
+        return Answer("problem", measurement, text, _bound(case), evidence)
     clipped = "" if clip is None else f" Norms above {clip:g} are cut."
     return Answer(
-        "fine", figure, f"The gradient stays within bounds: {figure}.{clipped}", (), evidence
+        "fine",
+        measurement,
+        f"The gradient stays within bounds: {measurement}.{clipped}",
+        (),
+        evidence,
     )
 
 
@@ -125,12 +133,12 @@ def _strongest_growth(case: RunEvidence) -> tuple[float, str]:
 
     The last steps alone would not do: what is read there may be padding, which nothing depends on.
     """
-    found = []
+    growths = []
     for layer, values in flows(case).items():
         near = max((value for lag, value in values.items() if lag <= max(values) / 2), default=0.0)
         if near > 0:
-            found.append((values[max(values)] / near, layer))
-    return max(found, default=(1.0, ""))
+            growths.append((values[max(values)] / near, layer))
+    return max(growths, default=(1.0, ""))
 
 
 def _bound(case: RunEvidence) -> tuple[str, ...]:
@@ -175,12 +183,14 @@ def _units(case: RunEvidence, kind: str, what: str, advice: tuple[str, ...]) -> 
         layer: (steps, 100 * values) for layer, (steps, values) in shares.items()
     }
     evidence = Evidence((Panel(f"{kind} units", lines, ("step", f"{kind} units, %"), top=100.0),))
-    figure = f"{share:.0%} of the units of {worst}"
+    measurement = f"{share:.0%} of the units of {worst}"
     if share > _MOST and (case.is_stuck or case.is_behind):
-        return Answer("problem", figure, f"Too many units {what}: {figure}.", advice, evidence)
+        return Answer(
+            "problem", measurement, f"Too many units {what}: {measurement}.", advice, evidence
+        )
     if share > _MOST:
-        return harmless(case, f"Many units {what}", figure, evidence)
-    return Answer("fine", figure, f"Few enough units {what}: {figure}.", (), evidence)
+        return harmless(case, f"Many units {what}", measurement, evidence)
+    return Answer("fine", measurement, f"Few enough units {what}: {measurement}.", (), evidence)
 
 
 def _layer(tag: str) -> str:

@@ -20,23 +20,24 @@ def length(case: RunEvidence) -> Answer:
             ),
         )
     )
-    figure = ", ".join(f"{n} steps: {trial.learned:.0%}" for n, trial in trials.items())
-    figure = f"learned in trials: {figure}"
+    measurement = ", ".join(f"{n} steps: {trial.learned:.0%}" for n, trial in trials.items())
+    measurement = f"learned in trials: {measurement}"
     longest, learns = max(trials), [n for n, trial in trials.items() if trial.learned > _LEARNS]
     reached = trials[longest].learned
     if case.settings.get("num_stages", 1) > 1 and case.settings.get("raise_below") is not None:
-        text = f"The task is learned in stages that grow to its length already; {figure}."
-        return Answer("fine", figure, text, (), evidence)
+        text = f"The task is learned in stages that grow to its length already; {measurement}."
+        return Answer("fine", measurement, text, (), evidence)
     if learns and reached < _NOTHING:
         if case.condition in ("learned", "learning"):
-            return harmless(case, "Short sequences are learned sooner", figure, evidence)
-        text = (
-            f"The sequences are too long to learn from at first; short ones are learned: {figure}."
-        )
-        return Answer("problem", figure, text, _shorter(case, max(learns), longest), evidence)
+            return harmless(case, "Short sequences are learned sooner", measurement, evidence)
+        text = "The sequences are too long to learn from at first; short ones are learned: "
+        text += f"{measurement}."
+        return Answer("problem", measurement, text, _shorter(case, max(learns), longest), evidence)
     if learns and max(trials[n].learned for n in learns) - reached > _NOTHING:
-        return harmless(case, "Short sequences are learned sooner", figure, evidence)
-    return Answer("fine", figure, f"The length is not what hinders: {figure}.", (), evidence)
+        return harmless(case, "Short sequences are learned sooner", measurement, evidence)
+    return Answer(
+        "fine", measurement, f"The length is not what hinders: {measurement}.", (), evidence
+    )
 
 
 def _shorter(case: RunEvidence, learned: int, longest: int) -> tuple[str, ...]:
@@ -92,9 +93,11 @@ def _by_size(case: RunEvidence, name: str | None, bad: str, good: str, what: str
     trials: dict[str, Trial] = {BASELINE: own, name: other}
     evidence = Evidence((trial_panel(f"with {name}", trials),))
     shares = f"{own.learned:.0%} as it is, {other.learned:.0%} with {name}"
-    figure = f"learned in trials: {shares}"
+    measurement = f"learned in trials: {shares}"
     if is_better(case, other):
-        return Answer("problem", figure, f"{bad}: {figure}.", (f"--set {name}",), evidence)
+        return Answer(
+            "problem", measurement, f"{bad}: {measurement}.", (f"--set {name}",), evidence
+        )
     if learns_more(case, other):
-        return harmless(case, f"A trial of {what} learns more", figure, evidence)
-    return Answer("fine", figure, f"{good}: {figure}.", (), evidence)
+        return harmless(case, f"A trial of {what} learns more", measurement, evidence)
+    return Answer("fine", measurement, f"{good}: {measurement}.", (), evidence)

@@ -45,18 +45,18 @@ _LEFT = 0.1  # of the chance loss: below it there is little left to learn
 
 def rate_panel(test: RateTest, rate: float | None = None) -> Panel:
     """Return the losses of a range test over the learning rate, and the rates that matter."""
-    places = (
+    marks = (
         {} if test.suggestion is None else {f"suggested: {test.suggestion:.2g}": test.suggestion}
     )
     if rate is not None:
-        places[f"this run: {rate:.2g}"] = rate
+        marks[f"this run: {rate:.2g}"] = rate
     num = len(test.smoothed)
     lines = {
         "each step": (test.rates[:num], test.losses[:num]),
         "smoothed": (test.rates[:num], test.smoothed),
     }
     return Panel(
-        "learning-rate range test", lines, ("learning rate", "training loss"), "x", {}, places
+        "learning-rate range test", lines, ("learning rate", "training loss"), "x", {}, marks
     )
 
 
@@ -99,20 +99,22 @@ def _rate(
     evidence = _rate_evidence(case, test)
     if test.suggestion is None:
         return unknown("the loss falls at no rate of the range test", evidence)
-    figure = f"the run takes {case.rate:.2g}, suggested is {test.suggestion:.2g}{_compared(case)}"
+    measurement = (
+        f"the run takes {case.rate:.2g}, suggested is {test.suggestion:.2g}{_compared(case)}"
+    )
     times, high, above = (case.rate / test.suggestion) ** sign, "high", "above"
     if sign < 0:
         high, above = "low", "below"
     if times > 1 and _is_contradicted(case):
-        text = f"At the suggested rate a trial learns less: {figure}."
-        return Answer("fine", figure, text, (), evidence)
+        text = f"At the suggested rate a trial learns less: {measurement}."
+        return Answer("fine", measurement, text, (), evidence)
     if times > _PAST and is_wrong(test, test.suggestion):
         advice = _take(case, test.suggestion)
-        return Answer("problem", figure, f"{problem}: {figure}.", advice, evidence)
+        return Answer("problem", measurement, f"{problem}: {measurement}.", advice, evidence)
     if times > _PAST:
-        return harmless(case, f"The rate is {above} the suggested one", figure, evidence)
-    text = f"The learning rate is not too {high}: {figure}."
-    return Answer("fine", figure, text, (), evidence)
+        return harmless(case, f"The rate is {above} the suggested one", measurement, evidence)
+    text = f"The learning rate is not too {high}: {measurement}."
+    return Answer("fine", measurement, text, (), evidence)
 
 
 def _at_suggested(case: RunEvidence) -> tuple[str, Trial] | None:
@@ -121,16 +123,16 @@ def _at_suggested(case: RunEvidence) -> tuple[str, Trial] | None:
 
 
 def _compared(case: RunEvidence) -> str:
-    found, own = _at_suggested(case), case.own
-    if found is None or own is None:
+    suggested, own = _at_suggested(case), case.own
+    if suggested is None or own is None:
         return ""
-    return f" (learned in trials: {own.learned:.0%} and {found[1].learned:.0%})"
+    return f" (learned in trials: {own.learned:.0%} and {suggested[1].learned:.0%})"
 
 
 def _is_surpassed(case: RunEvidence) -> bool:
     """Tell whether the trial at the suggested rate learned clearly more than this one."""
-    found = _at_suggested(case)
-    return found is not None and is_better(case, found[1])
+    suggested = _at_suggested(case)
+    return suggested is not None and is_better(case, suggested[1])
 
 
 def _is_outrun(case: RunEvidence) -> bool:
@@ -138,25 +140,25 @@ def _is_outrun(case: RunEvidence) -> bool:
 
     A run whose steps are too large may look as if it made progress: its loss leaps.
     """
-    found = _at_suggested(case)
-    if found is None or found[1].learned < LEARNED or not learns_more(case, found[1]):
+    suggested = _at_suggested(case)
+    if suggested is None or suggested[1].learned < LEARNED or not learns_more(case, suggested[1]):
         return False
-    return case.learned < LEARNED and gets_further(case, found[1])
+    return case.learned < LEARNED and gets_further(case, suggested[1])
 
 
 def _is_contradicted(case: RunEvidence) -> bool:
     """Tell whether the trial at the suggested rate learned clearly less, if not both learned."""
-    found, own = _at_suggested(case), case.own
-    if found is None or own is None or found[1].learned >= LEARNED:
+    suggested, own = _at_suggested(case), case.own
+    if suggested is None or own is None or suggested[1].learned >= LEARNED:
         return False
-    return own.learned - found[1].learned > MORE
+    return own.learned - suggested[1].learned > MORE
 
 
 def _rate_evidence(case: RunEvidence, test: RateTest) -> Evidence:
     panels = [rate_panel(test, case.rate)]
-    found, own = _at_suggested(case), case.own
-    if found is not None and own is not None:
-        trials = {BASELINE: own, found[0]: found[1]}
+    suggested, own = _at_suggested(case), case.own
+    if suggested is not None and own is not None:
+        trials = {BASELINE: own, suggested[0]: suggested[1]}
         panels.append(trial_panel("trials at both rates", trials))
     return Evidence(tuple(panels))
 
@@ -185,16 +187,20 @@ def spikes(case: RunEvidence) -> Answer:
     highest, losses = top[first], mean[second]
     above = np.maximum(highest - around(losses), 0)
     usual = float(np.quantile(above, 0.75))
-    found = above > max(_HIGH * (case.chance or 0.0), _TIMES * usual)
-    found &= highest > _RATIO * around(losses)
-    found &= (steps > _BEGINNING * steps[-1]) & ~_after_a_stage(case, steps)
-    at = [int(step) for step in steps[found]]
+    is_spike = above > max(_HIGH * (case.chance or 0.0), _TIMES * usual)
+    is_spike &= highest > _RATIO * around(losses)
+    is_spike &= (steps > _BEGINNING * steps[-1]) & ~_after_a_stage(case, steps)
+    spike_steps = [int(step) for step in steps[is_spike]]
     panel = loss_panel(case)
     lines: dict[str, Line] = {"highest of a step": (steps, highest), **panel.lines}
     evidence = Evidence((Panel("loss", lines, panel.names, "y", panel.levels),))
-    where = ", ".join(f"{step:,}" for step in at[:5]) + (" …" if len(at) > 5 else "")
-    count = f"{len(at)} spike{'s' * (len(at) != 1)}" + (f", by step {where}" if at else "")
-    if len(at) < _MANY:
+    where = ", ".join(f"{step:,}" for step in spike_steps[:5]) + (
+        " …" if len(spike_steps) > 5 else ""
+    )
+    count = f"{len(spike_steps)} spike{'s' * (len(spike_steps) != 1)}" + (
+        f", by step {where}" if spike_steps else ""
+    )
+    if len(spike_steps) < _MANY:
         text = f"The loss falls without many jumps: {count}."
         return Answer("fine", count, text, (), evidence)
     clip = case.settings.get("clip_norm")
@@ -209,11 +215,11 @@ def spikes(case: RunEvidence) -> Answer:
 
 def _after_a_stage(case: RunEvidence, steps: Array) -> np.ndarray:
     """Tell which records are those in which a harder stage began, or the two that follow."""
-    found = np.zeros(len(steps), bool)
+    mask = np.zeros(len(steps), bool)
     for stage in case.series("train/stage")[0]:
         first = int(np.searchsorted(steps, stage))
-        found[first : first + 3] = True
-    return found
+        mask[first : first + 3] = True
+    return mask
 
 
 def around(values: Array, reach: int = 2) -> Array:
@@ -232,22 +238,22 @@ def plateau(case: RunEvidence) -> Answer:
     first, last = longest_flat(losses, _FLAT * guess)
     share = (steps[last] - steps[first]) / max(1.0, steps[-1])
     level = float(np.median(losses[first : last + 1]))
-    figure = f"flat for {share:.0%} of the run, from step {steps[first]:,.0f}, at {level:.3g}"
+    measurement = f"flat for {share:.0%} of the run, from step {steps[first]:,.0f}, at {level:.3g}"
     panel = loss_panel(case)
-    places = {"flat from": float(steps[first]), "to": float(steps[last])}
+    marks = {"flat from": float(steps[first]), "to": float(steps[last])}
     is_long = share >= _LONG and level > _LEFT * guess
-    evidence = Evidence((attrs.evolve(panel, places=places if is_long else {}),))
+    evidence = Evidence((attrs.evolve(panel, places=marks if is_long else {}),))
     stuck = is_long and case.is_stuck
     if not is_long and level <= _LEFT * guess:
-        text = f"The loss stands still only where little is left to learn: {figure}."
+        text = f"The loss stands still only where little is left to learn: {measurement}."
     elif not is_long:
-        text = f"The loss does not stand still for long: {figure}."
+        text = f"The loss does not stand still for long: {measurement}."
     elif not stuck:
-        text = f"The loss stood still for long, but went on: {figure}."
+        text = f"The loss stood still for long, but went on: {measurement}."
     else:
-        text = f"The loss stands still: {figure}; a constant answer has {guess:.3g}."
+        text = f"The loss stands still: {measurement}; a constant answer has {guess:.3g}."
     verdict: Verdict = "problem" if stuck else "fine"
-    return Answer(verdict, figure, text, _out(case) if stuck else (), evidence)
+    return Answer(verdict, measurement, text, _out(case) if stuck else (), evidence)
 
 
 def _out(case: RunEvidence) -> tuple[str, ...]:

@@ -171,16 +171,17 @@ def dissect(
         raise ValueError(f"quantile: {quantile} is not accepted; accepted: above 0, below 1")
     with inspection_mode(model), torch.no_grad():
         data = masked_images(model, images, masks, concepts, batch_size, seed)
-        look = _first_reading(
+        reading = _first_reading(
             model, optional_layer_name(model, layer), data, quantile, num_examples
         )
-        overlap = _second_reading(look, data)
+        overlap = _second_reading(reading, data)
         iou, chance = overlap.ious()
         return Dissection(
-            look.layer, tuple(concepts), iou, chance, look.top.thresholds.cpu().double().numpy(),
+            reading.layer, tuple(concepts), iou, chance,
+            reading.top.thresholds.cpu().double().numpy(),
             overlap.units / overlap.num_pixels, overlap.masks[0] / overlap.num_pixels, quantile,
-            least, look.place.kind, look.top.share_read, data.num_images,
-            _examples(look, data, iou),
+            least, reading.upsample.kind, reading.top.share_read, data.num_images,
+            _examples(reading, data, iou),
         )  # fmt: skip
 
 
@@ -192,22 +193,22 @@ class _FirstReading:
     layer: str | None
     top: UpperQuantile
     highest: TopKImages
-    place: Upsampling
+    upsample: Upsampling
 
     def regions(self, maps: Tensor, units: slice) -> Tensor:
         """Return the regions of some units (B, u, H, W), of the maps of all (B, U, h, w)."""
-        return self.top.regions(self.place(maps[:, units]), units)
+        return self.top.regions(self.upsample(maps[:, units]), units)
 
 
 def _maps(model: nn.Module, layer: str | None, images: Tensor) -> Tensor:
     """Return a layer's maps (B, U, h, w)."""
-    found = activation(model, images.clone(), layer)  # a copy, for models that work in place
-    if found.ndim != 4:
-        problem = f"{layer or 'the model'!r} puts out {tuple(found.shape)}"
+    maps = activation(model, images.clone(), layer)  # a copy, for models that work in place
+    if maps.ndim != 4:
+        problem = f"{layer or 'the model'!r} puts out {tuple(maps.shape)}"
         raise ValueError(
             f"layer: {problem}; accepted: layers of maps (images, units, rows, columns)"
         )
-    return found
+    return maps
 
 
 def _first_reading(
@@ -218,13 +219,13 @@ def _first_reading(
         maps = _maps(model, layer, batch.images)
         top = top or UpperQuantile(quantile, data.num_images * maps[0, 0].numel(), maps)
         highest = highest or TopKImages(num_examples, maps)
-        top.offer(maps)
-        highest.offer(maps)
+        top.update(maps)
+        highest.update(maps)
     assert top is not None
     assert highest is not None
     assert maps is not None
-    place = upsampling(model, layer, data.image_shape, maps, data.mask_shape)
-    return _FirstReading(model, layer, top, highest, place)
+    upsample = upsampling(model, layer, data.image_shape, maps, data.mask_shape)
+    return _FirstReading(model, layer, top, highest, upsample)
 
 
 class _Overlap:
@@ -236,19 +237,19 @@ class _Overlap:
         self.masks = np.zeros((2, num_concepts))
         self.num_pixels = 0
 
-    def add(self, batch: MaskedBatch, maps: Tensor, look: _FirstReading) -> None:
+    def add(self, batch: MaskedBatch, maps: Tensor, reading: _FirstReading) -> None:
         """Count a batch, of some units at a time; in float32 such counts are exact."""
-        named = torch.cat([batch.masks, batch.others], dim=1).transpose(0, 1).flatten(1).float()
-        num_pixels, num_units = named.shape[1], maps.shape[1]
-        self.masks += named.sum(dim=1).cpu().numpy().reshape(2, -1)
+        labelled = torch.cat([batch.masks, batch.others], dim=1).transpose(0, 1).flatten(1).float()
+        num_pixels, num_units = labelled.shape[1], maps.shape[1]
+        self.masks += labelled.sum(dim=1).cpu().numpy().reshape(2, -1)
         self.num_pixels += num_pixels
-        each = max(1, _BUDGET // num_pixels)
-        for first in range(0, num_units, each):
-            units = slice(first, first + each)
-            held = look.regions(maps, units).transpose(0, 1).flatten(1).float()
-            both = (held @ named.T).cpu().numpy().reshape(len(held), 2, -1)
+        num_together = max(1, _BUDGET // num_pixels)
+        for first in range(0, num_units, num_together):
+            units = slice(first, first + num_together)
+            regions = reading.regions(maps, units).transpose(0, 1).flatten(1).float()
+            both = (regions @ labelled.T).cpu().numpy().reshape(len(regions), 2, -1)
             self.both[:, units] += both.swapaxes(0, 1)
-            self.units[units] += held.sum(dim=1).cpu().numpy()
+            self.units[units] += regions.sum(dim=1).cpu().numpy()
 
     def ious(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return IoU with the masks, and with those of other images (U, K)."""
@@ -257,31 +258,33 @@ class _Overlap:
         return own, others
 
 
-def _second_reading(look: _FirstReading, data: MaskedImages) -> _Overlap:
-    overlap = _Overlap(len(look.top.thresholds), data.num_concepts)
-    each = max(1, _BUDGET // (2 * data.num_concepts * math.prod(data.mask_shape)))
+def _second_reading(reading: _FirstReading, data: MaskedImages) -> _Overlap:
+    overlap = _Overlap(len(reading.top.thresholds), data.num_concepts)
+    num_together = max(1, _BUDGET // (2 * data.num_concepts * math.prod(data.mask_shape)))
     for batch in data:
-        maps = _maps(look.model, look.layer, batch.images)
-        for first in range(0, len(maps), each):
-            some = slice(first, first + each)
-            overlap.add(MaskedBatch(*(part[some] for part in batch)), maps[some], look)
+        maps = _maps(reading.model, reading.layer, batch.images)
+        for first in range(0, len(maps), num_together):
+            rows = slice(first, first + num_together)
+            overlap.add(MaskedBatch(*(part[rows] for part in batch)), maps[rows], reading)
     return overlap
 
 
 def _examples(
-    look: _FirstReading, data: MaskedImages, iou: NDArray[np.float64]
+    reading: _FirstReading, data: MaskedImages, iou: NDArray[np.float64]
 ) -> tuple[Example, ...]:
     """Return the exciting images of the units that cover their concept best."""
     best = iou.max(axis=1)
     units = [int(unit) for unit in np.argsort(-best, kind="stable")[:_UNITS_SHOWN] if best[unit]]
-    numbers = {unit: look.highest.numbers[unit].tolist() for unit in units}
-    found = _images_with_masks(data, {number for each in numbers.values() for number in each})
+    numbers = {unit: reading.highest.numbers[unit].tolist() for unit in units}
+    images_with_masks = _images_with_masks(
+        data, {number for each in numbers.values() for number in each}
+    )
 
     def example(unit: int) -> Example:
         concept, only = int(iou[unit].argmax()), slice(unit, unit + 1)
-        pairs = [found[number] for number in numbers[unit]]
+        pairs = [images_with_masks[number] for number in numbers[unit]]
         images, masks = torch.stack([a for a, _ in pairs]), torch.stack([b for _, b in pairs])
-        regions = look.regions(_maps(look.model, look.layer, images), only)[:, 0]
+        regions = reading.regions(_maps(reading.model, reading.layer, images), only)[:, 0]
         return Example(
             unit, concept, tuple(numbers[unit]), images.float().cpu().numpy(),
             regions.cpu().numpy(), masks[:, concept].cpu().numpy(),
@@ -292,12 +295,12 @@ def _examples(
 
 def _images_with_masks(data: MaskedImages, numbers: set[int]) -> dict[int, tuple[Tensor, Tensor]]:
     """Return some of the images with their masks, by number."""
-    found: dict[int, tuple[Tensor, Tensor]] = {}
+    by_number: dict[int, tuple[Tensor, Tensor]] = {}
     first = 0
     for batch in data:
         for number in numbers & set(range(first, first + len(batch.images))):
-            found[number] = (batch.images[number - first], batch.masks[number - first])
+            by_number[number] = (batch.images[number - first], batch.masks[number - first])
         first += len(batch.images)
-        if len(found) == len(numbers):
+        if len(by_number) == len(numbers):
             break
-    return found
+    return by_number

@@ -42,14 +42,14 @@ class MaskedImages:
     def __iter__(self) -> Iterator[MaskedBatch]:
         """Yield batches in order."""
         first, last = 0, None
-        for images, given in _pairs(self.model, self.images, self.masks, self.batch_size):
-            masks = _as_masks(given, len(images), self.num_concepts).to(images.device)
+        for images, masks_of_batch in _pairs(self.model, self.images, self.masks, self.batch_size):
+            masks = _as_masks(masks_of_batch, len(images), self.num_concepts).to(images.device)
             if self.order is None:
                 before = masks[-1:] if last is None else last
                 last, others = masks[-1:], torch.cat([before, masks[:-1]])
             else:
-                chosen = self.order[first : first + len(images)]
-                others = _as_masks(_masks_at(self.masks, chosen), len(images), self.num_concepts)
+                numbers = self.order[first : first + len(images)]
+                others = _as_masks(_masks_at(self.masks, numbers), len(images), self.num_concepts)
             yield MaskedBatch(images, masks, others.to(images.device))
             first += len(images)
 
@@ -75,7 +75,7 @@ def masked_images(
     if isinstance(concepts, str) or not concepts or len(set(concepts)) < len(concepts):
         raise ValueError(f"concepts: {concepts!r} is not accepted; accepted: different names")
     pairs = _pairs(model, images, masks, batch_size)
-    shapes = [(len(held), held.shape[1:]) for held in batches(images, model, batch_size)]
+    shapes = [(len(batch), batch.shape[1:]) for batch in batches(images, model, batch_size)]
     if (num := sum(count for count, _ in shapes)) < 2:
         raise ValueError(f"images: {num} are not accepted; accepted: two or more")
     _, given = next(pairs)
@@ -106,12 +106,12 @@ def _pairs(
     read = batches(images, model, batch_size)
     if isinstance(masks, (Tensor, np.ndarray)):
         first = 0
-        for held in read:
-            yield held, masks[first : first + len(held)]
-            first += len(held)
+        for batch in read:
+            yield batch, masks[first : first + len(batch)]
+            first += len(batch)
     elif callable(masks):
-        for held in read:
-            yield held, masks(held)
+        for batch in read:
+            yield batch, masks(batch)
     else:
         try:
             yield from zip(read, masks, strict=True)
@@ -122,18 +122,18 @@ def _pairs(
             raise ValueError(f"masks: {error}; accepted: {accepted}") from error
 
 
-def _masks_at(masks: Masks, chosen: Tensor) -> Any:
+def _masks_at(masks: Masks, numbers: Tensor) -> Any:
     assert isinstance(masks, (Tensor, np.ndarray))
-    return masks[chosen.to(masks.device)] if isinstance(masks, Tensor) else masks[chosen.numpy()]
+    return masks[numbers.to(masks.device)] if isinstance(masks, Tensor) else masks[numbers.numpy()]
 
 
-def _as_masks(given: Any, num: int, num_concepts: int) -> Tensor:
+def _as_masks(masks: Any, num: int, num_concepts: int) -> Tensor:
     """Return masks (B, K, H, W) of booleans."""
-    held = as_tensor(given, "masks")
-    if held.ndim != 4 or held.shape[:2] != (num, num_concepts) or 0 in held.shape:
-        problem = f"shape {tuple(held.shape)} does not go with {num} images"
+    tensor = as_tensor(masks, "masks")
+    if tensor.ndim != 4 or tensor.shape[:2] != (num, num_concepts) or 0 in tensor.shape:
+        problem = f"shape {tuple(tensor.shape)} does not go with {num} images"
         accepted = f"({num}, {num_concepts} concepts, height, width)"
         raise ValueError(f"masks: {problem}; accepted: {accepted}")
-    if held.is_floating_point() or held.is_complex():
-        raise ValueError(f"masks: {held.dtype} is not accepted; accepted: booleans")
-    return held.bool()
+    if tensor.is_floating_point() or tensor.is_complex():
+        raise ValueError(f"masks: {tensor.dtype} is not accepted; accepted: booleans")
+    return tensor.bool()

@@ -81,31 +81,31 @@ def progression(
     layer = layer_name(model, layer)
     if not states:
         raise ValueError("states: none are given; accepted: states of the model by step")
-    looked_at = as_images(images, model)
-    shown = looked_at[:num_shown]
+    all_images = as_images(images, model)
+    first_images = all_images[:num_shown]
     other = copy_model(model)
-    source = weights_before(model, layer, shown[:1])
-    chosen: NDArray[np.int64] | None = None
+    source = weights_before(model, layer, first_images[:1])
+    numbers: NDArray[np.int64] | None = None
     maps, kernels, patches = [], [], []
     for step in sorted(states):
         other.load_state_dict(states[step])
         with inspection_mode(other), torch.no_grad():
-            output = activation(other, shown, layer)
-            if chosen is None:
-                chosen = _check_channels(channels, output)
-            held = output.reshape(*output.shape[:2], *(output.shape[2:] or (1, 1)))
-            maps.append(held[:, chosen].float().cpu().numpy())
+            output = activation(other, first_images, layer)
+            if numbers is None:
+                numbers = _check_channels(channels, output)
+            maps_of_step = output.reshape(*output.shape[:2], *(output.shape[2:] or (1, 1)))
+            maps.append(maps_of_step[:, numbers].float().cpu().numpy())
             if source is not None:
-                kernels.append(as_kernels(states[step][source])[chosen])
+                kernels.append(as_kernels(states[step][source])[numbers])
         patches.append(
-            top_patches(other, layer, looked_at, chosen.tolist(), k=1, batch_size=batch_size)
+            top_patches(other, layer, all_images, numbers.tolist(), k=1, batch_size=batch_size)
         )
-    assert chosen is not None
+    assert numbers is not None
     return Progression(
         layer,
-        chosen,
+        numbers,
         np.array(sorted(states)),
-        shown.float().cpu().numpy(),
+        first_images.float().cpu().numpy(),
         np.stack(maps),
         np.stack(kernels) if kernels else None,
         tuple(patches),
@@ -123,8 +123,8 @@ def _check_channels(channels: Sequence[int] | None, output: Tensor) -> NDArray[n
 
 def as_kernels(weight: Tensor) -> NDArray[np.floating]:
     """Return weights as (U, c, kh, kw), whatever layer they are of."""
-    held = weight.detach().float().cpu().numpy()
-    return held.reshape(*held.shape[:2], *(held.shape[2:] or (1, 1)))
+    array = weight.detach().float().cpu().numpy()
+    return array.reshape(*array.shape[:2], *(array.shape[2:] or (1, 1)))
 
 
 def weights_before(model: nn.Module, layer: str, image: Tensor) -> str | None:
@@ -134,9 +134,9 @@ def weights_before(model: nn.Module, layer: str, image: Tensor) -> str | None:
     channels that ran since the activation before it, of several, as beside a shortcut, those with
     the largest kernels and then the last; None if there are none.
     """
-    wanted = find_layer(model, layer).module
-    if not isinstance(wanted, _WEIGHTED):
-        if any(p.ndim > 1 for p in wanted.parameters(recurse=False)):
+    source = find_layer(model, layer).module
+    if not isinstance(source, _WEIGHTED):
+        if any(p.ndim > 1 for p in source.parameters(recurse=False)):
             return None  # of another kind, such as a transposed convolution
         ran: list[Weighted] = []
         before: list[Weighted] = []
@@ -154,7 +154,7 @@ def weights_before(model: nn.Module, layer: str, image: Tensor) -> str | None:
         fitting = [module for module in ran or before if len(module.weight) == num_channels]
         if not fitting:
             return None
-        wanted = max(reversed(fitting), key=lambda module: module.weight[0, 0].numel())
-    name = next(name for name, module in model.named_modules() if module is wanted)
+        source = max(reversed(fitting), key=lambda module: module.weight[0, 0].numel())
+    name = next(name for name, module in model.named_modules() if module is source)
     own = f"{name}.weight"  # not there if it is worked out of others, as by weight_norm
     return own if own in model.state_dict() else None

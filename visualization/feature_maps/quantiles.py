@@ -23,22 +23,22 @@ class UpperQuantile:
         num_units = like.shape[1]
         self.share = share
         self.share_read = min(1.0, _MAX_KEPT / (num_units * share * num_values))
-        self._num_held = _rank(share, num_values * self.share_read) + 1
+        self._num_kept = _rank(share, num_values * self.share_read) + 1
         self._rng, self._num_read = np.random.default_rng(seed), 0
         self._highest = like.new_zeros((num_units, 0))
         self._lowest = like.new_full((num_units,), torch.inf)
 
-    def offer(self, maps: Tensor) -> None:
+    def update(self, maps: Tensor) -> None:
         """Take what is high from a batch of maps (B, U, h, w)."""
         values = maps.transpose(0, 1).flatten(1)
         self._lowest = torch.minimum(self._lowest, values.amin(dim=1))
         if self.share_read < 1:
             num = max(1, int(self.share_read * values.shape[1]))
-            chosen = self._rng.choice(values.shape[1], num, replace=False)
-            values = values[:, torch.as_tensor(chosen, device=values.device)]
+            sampled = self._rng.choice(values.shape[1], num, replace=False)
+            values = values[:, torch.as_tensor(sampled, device=values.device)]
         self._num_read += values.shape[1]
         both = torch.cat([self._highest, values], dim=1)
-        self._highest = both.topk(min(self._num_held, both.shape[1]), dim=1).values
+        self._highest = both.topk(min(self._num_kept, both.shape[1]), dim=1).values
 
     @property
     def thresholds(self) -> Tensor:
@@ -51,9 +51,9 @@ class UpperQuantile:
 
         Where a threshold is a unit's lowest value, so that every place would, those above it count.
         """
-        held = self.thresholds[units, None, None]
+        thresholds = self.thresholds[units, None, None]
         lowest = self._lowest[units, None, None]
-        return (maps >= held) & (maps > lowest)
+        return (maps >= thresholds) & (maps > lowest)
 
 
 def _rank(share: float, num: float) -> int:
@@ -68,13 +68,13 @@ class TopKImages:
         self._values = like.new_zeros((like.shape[1], 0))
         self.numbers = torch.zeros((like.shape[1], 0), dtype=torch.long, device=like.device)
 
-    def offer(self, maps: Tensor) -> None:
+    def update(self, maps: Tensor) -> None:
         """Take the best images of a batch of maps (B, U, h, w)."""
         values = maps.flatten(2).amax(dim=2).T
         numbers = torch.arange(self._num_seen, self._num_seen + len(maps), device=maps.device)
         both = torch.cat([self._values, values], dim=1)
-        known = torch.cat([self.numbers, numbers.expand(len(values), -1)], dim=1)
+        all_numbers = torch.cat([self.numbers, numbers.expand(len(values), -1)], dim=1)
         ordered, order = both.sort(dim=1, descending=True, stable=True)
         self._values = ordered[:, : self._num]
-        self.numbers = known.gather(1, order[:, : self._num])
+        self.numbers = all_numbers.gather(1, order[:, : self._num])
         self._num_seen += len(maps)

@@ -107,9 +107,11 @@ def _weights(
     name = weights_before(model, layer, image)
     if name is None:
         return None, None
-    held = dict(model.named_parameters(remove_duplicate=False))
-    bias = held.get(name.removesuffix("weight") + "bias")
-    return as_kernels(held[name]), None if bias is None else bias.detach().float().cpu().numpy()
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    bias = parameters.get(name.removesuffix("weight") + "bias")
+    return as_kernels(
+        parameters[name]
+    ), None if bias is None else bias.detach().float().cpu().numpy()
 
 
 def channel_peaks(
@@ -120,9 +122,9 @@ def channel_peaks(
     Raises:
         ValueError: no such layer, or images that the model does not take.
     """
-    found = []
+    peaks = []
     with inspection_mode(model), torch.no_grad():
         for batch in batches(images, model, batch_size):
             output = activation(model, batch, layer)
-            found.append(output.flatten(2).amax(2) if output.ndim > 2 else output)
-    return torch.cat(found).float().cpu().numpy()
+            peaks.append(output.flatten(2).amax(2) if output.ndim > 2 else output)
+    return torch.cat(peaks).float().cpu().numpy()

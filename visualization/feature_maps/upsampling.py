@@ -43,9 +43,9 @@ class Upsampling:
     def __call__(self, maps: Tensor) -> Tensor:
         """Return maps (…, h, w) as (…, H, W)."""
         axis = maps.ndim - 2
-        found = self.columns.of(self.rows.of(maps, axis), axis + 1)
+        enlarged = self.columns.of(self.rows.of(maps, axis), axis + 1)
         is_covered = self.rows.is_covered[:, None] & self.columns.is_covered
-        return found.masked_fill(~is_covered, -torch.inf)
+        return enlarged.masked_fill(~is_covered, -torch.inf)
 
 
 def upsampling(
@@ -64,15 +64,15 @@ def upsampling(
         maps: some of the layer, on its device.
         mask_size: height and width.
     """
-    seen = field_boxes(model, layer, image_shape)
+    boxes = field_boxes(model, layer, image_shape)
     centres = [
-        (seen.row_first + seen.row_last) / 2,
-        (seen.column_first + seen.column_last) / 2,
+        (boxes.row_first + boxes.row_last) / 2,
+        (boxes.column_first + boxes.column_last) / 2,
     ]
     sizes, image_size = tuple(maps.shape[2:]), tuple(image_shape[1:])
     is_centred = all(
-        len(at) == size > 1 and (np.diff(at) > 0).all()
-        for at, size in zip(centres, sizes, strict=True)
+        len(positions) == size > 1 and (np.diff(positions) > 0).all()
+        for positions, size in zip(centres, sizes, strict=True)
     )
     if not is_centred:
         centres = [_spread(a, b) for a, b in zip(sizes, image_size, strict=True)]

@@ -51,18 +51,20 @@ def layer_activations(
             or puts out no tensor of floating-point numbers.
     """
     collector = _Collector(model, layers, num_shown, num_channels)
-    shown: list[NDArray[np.float32]] = []
+    first_images: list[NDArray[np.float32]] = []
     num_images = 0
     with inspection_mode(model), collector.watching(), torch.no_grad():
         for batch in batches(images, model, batch_size):
             collector.begin(len(batch))
             model(batch)
-            shown += list(batch[: max(num_shown - num_images, 0)].float().cpu().numpy())
+            first_images += list(batch[: max(num_shown - num_images, 0)].float().cpu().numpy())
             num_images += len(batch)
     if not num_images:
         raise ValueError("images: there are none; accepted: one or more")
     rows = collector.rows()
-    pictures = np.stack(shown) if shown else np.zeros((0, *batch.shape[1:]), np.float32)
+    pictures = (
+        np.stack(first_images) if first_images else np.zeros((0, *batch.shape[1:]), np.float32)
+    )
     return LayerActivations(rows, pictures, num_images, tuple(collector.skipped), 0, len(rows))
 
 
@@ -91,7 +93,7 @@ def dead_units(
     """
     if not 0 < share <= 1:
         raise ValueError(f"share: {share} is not accepted; accepted: above 0 and up to 1")
-    found = layer_activations(model, images, layers, num_shown=0, batch_size=batch_size)
+    record = layer_activations(model, images, layers, num_shown=0, batch_size=batch_size)
     states = [
         UnitStates(
             row.name,
@@ -102,9 +104,9 @@ def dead_units(
             row.rarely_active(share),
             row.always_active,
         )
-        for row in found.layers
+        for row in record.layers
     ]
-    return DeadUnits(tuple(states), found.num_images, share)
+    return DeadUnits(tuple(states), record.num_images, share)
 
 
 class _Collector:
@@ -117,10 +119,10 @@ class _Collector:
         num_shown: int,
         num_channels: int,
     ) -> None:
-        self._model, self._asked = model, layers is not None
+        self._model, self._is_selection = model, layers is not None
         self._names = _names(model, layers)
         self._sizes = num_shown, num_channels
-        self._found: dict[tuple[str, int], _Running] = {}
+        self._statistics: dict[tuple[str, int], _Running] = {}
         self._calls: dict[str, int] = {}
         self._num_images = 0
         self.skipped: dict[str, None] = {}
@@ -144,13 +146,13 @@ class _Collector:
 
         def take(output: Any) -> None:
             number = self._calls[name] = self._calls.get(name, -1) + 1
-            if self._asked:
+            if self._is_selection:
                 check_tensor(output, repr(name))
             if not isinstance(output, Tensor) or not output.is_floating_point() or not output.ndim:
                 self.skipped[name] = None
                 return
-            held = self._found.setdefault((name, number), _Running(*self._sizes))
-            held.add(output.detach(), axis(module, output), self._num_images)
+            statistics = self._statistics.setdefault((name, number), _Running(*self._sizes))
+            statistics.add(output.detach(), axis(module, output), self._num_images)
 
         return take
 
@@ -161,18 +163,18 @@ class _Collector:
             ValueError: a layer that was asked for gave nothing.
         """
         counts: dict[str, int] = {}
-        for name, _ in self._found:
+        for name, _ in self._statistics:
             counts[name] = counts.get(name, 0) + 1
-        for name in self._names if self._asked else ():
+        for name in self._names if self._is_selection else ():
             if name not in counts:
                 problem = "puts out no numbers" if name in self.skipped else "was not called"
                 raise ValueError(f"layers: {name!r} {problem} while the model ran")
         return tuple(
-            held.values(
+            statistics.values(
                 f"{name}@{number}" if counts[name] > 1 else name,
                 type(find_layer(self._model, name).module).__name__,
             )
-            for (name, number), held in self._found.items()
+            for (name, number), statistics in self._statistics.items()
         )
 
 
@@ -235,23 +237,23 @@ class _Running:
 
     def _show(self, moved: Tensor) -> None:
         """Keep maps (I, C, H, W) of the first images; the first batch chooses the channels."""
-        wanted = self._num_shown - sum(map(len, self._maps))
-        if wanted <= 0:
+        num_missing = self._num_shown - sum(map(len, self._maps))
+        if num_missing <= 0:
             return
-        held = moved[:wanted].float()
+        maps = moved[:num_missing].float()
         if not self._maps:
-            self._channels = self._chosen(held)
-        held = held[:, torch.as_tensor(self._channels, device=held.device)]
+            self._channels = self._most_varying(maps)
+        maps = maps[:, torch.as_tensor(self._channels, device=maps.device)]
         # A vector is a row of pixels, and so is each channel of a sequence.
-        held = held[:, None, :] if held.ndim == 2 else held
-        held = held[:, :, None] if held.ndim == 3 else held.flatten(2, -2)
-        self._maps.append(held.cpu().numpy())
+        maps = maps[:, None, :] if maps.ndim == 2 else maps
+        maps = maps[:, :, None] if maps.ndim == 3 else maps.flatten(2, -2)
+        self._maps.append(maps.cpu().numpy())
 
-    def _chosen(self, held: Tensor) -> NDArray[np.int64]:
+    def _most_varying(self, maps: Tensor) -> NDArray[np.int64]:
         """Return the channels to be shown, in order."""
-        if held.ndim == 2:
-            return np.arange(min(_VECTOR, held.shape[1]))
-        spread = held.transpose(0, 1).flatten(1).std(dim=1, correction=0).cpu().numpy()
+        if maps.ndim == 2:
+            return np.arange(min(_VECTOR, maps.shape[1]))
+        spread = maps.transpose(0, 1).flatten(1).std(dim=1, correction=0).cpu().numpy()
         return np.sort(np.argsort(-spread, kind="stable")[: self._num_channels])
 
     def values(self, name: str, kind: str) -> LayerValues:

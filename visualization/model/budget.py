@@ -16,13 +16,13 @@ _NUMBERS = 2**26  # that go into a model at all points of a plane
 @contextlib.contextmanager
 def count_inputs(model: nn.Module) -> Iterator[list[int]]:
     """Give a list of how many numbers go into each pass of a model within a block."""
-    given: list[int] = []
+    counts: list[int] = []
 
     def count(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        given.append(sum(each.numel() for each in inputs if isinstance(each, Tensor)))
+        counts.append(sum(each.numel() for each in inputs if isinstance(each, Tensor)))
 
     with hooks([model.register_forward_pre_hook(count)]):
-        yield given
+        yield counts
 
 
 def points_per_axis(numbers: int) -> int:

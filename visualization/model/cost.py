@@ -84,21 +84,21 @@ class CostCounter:
         check_module(model)
         self._names = {module: name for name, module in model.named_modules()}
         self._running: list[nn.Module] = []
-        self._found: dict[nn.Module | None, _Count] = {}
+        self._counts: dict[nn.Module | None, _Count] = {}
 
     def _begin(self, module: nn.Module, _: Any) -> None:
         self._running.append(module)
-        self._found.setdefault(module, _Count())
+        self._counts.setdefault(module, _Count())
 
     def _end(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         self._running.pop()
-        count, held = self._found[module], flatten_tensors(output)
+        count, outputs = self._counts[module], flatten_tensors(output)
         count.calls += 1
-        count.output_shape = tuple(held[0].shape) if held else ()
-        count.output_bytes += sum(tensor.numel() * tensor.element_size() for tensor in held)
-        if isinstance(module, _CELLS) and held:
+        count.output_shape = tuple(outputs[0].shape) if outputs else ()
+        count.output_bytes += sum(tensor.numel() * tensor.element_size() for tensor in outputs)
+        if isinstance(module, _CELLS) and outputs:
             count.multiply_adds += _recurrent(module, flatten_tensors((args, kwargs))[0])
 
     def _operator(self, multiply_adds: int | None) -> None:
@@ -107,7 +107,7 @@ class CostCounter:
             return  # some of their kernels are fused, and some are not
         if multiply_adds == 0 and module is None:
             return
-        count = self._found.setdefault(module, _Count())
+        count = self._counts.setdefault(module, _Count())
         count.countable &= multiply_adds is not None
         count.multiply_adds += multiply_adds or 0
 
@@ -128,10 +128,10 @@ class CostCounter:
 
     def table(self, num_samples: int) -> CostTable:
         """Return what was counted."""
-        seen: set[nn.Parameter] = set()
+        counted: set[nn.Parameter] = set()
         rows = []
-        for module in [*self._found, *(m for m in self._names if m not in self._found)]:
-            count = self._found.get(module, _Count())
+        for module in [*self._counts, *(m for m in self._names if m not in self._counts)]:
+            count = self._counts.get(module, _Count())
             own = list(module.parameters(recurse=False)) if module is not None else []
             if not own and not count.multiply_adds and count.countable:
                 continue
@@ -141,12 +141,12 @@ class CostCounter:
                     "functions" if module is None else type(module).__name__,
                     count.output_shape,
                     count.calls,
-                    sum(p.numel() for p in own if p not in seen),
+                    sum(p.numel() for p in own if p not in counted),
                     count.multiply_adds if count.countable else None,
                     count.output_bytes,
                 )
             )
-            seen.update(own)
+            counted.update(own)
         return CostTable(tuple(rows), num_samples)
 
 
@@ -163,15 +163,20 @@ def cost(model: nn.Module, inputs: Tensor | Sequence[Tensor]) -> CostTable:
     Raises:
         ValueError: no tensor is given, or one without a batch; or `model` is no module.
     """
-    given = tuple(inputs) if isinstance(inputs, (list, tuple)) else (inputs,)
-    if not given or not isinstance(given[0], Tensor) or not given[0].ndim or not len(given[0]):
-        kinds = ", ".join(_kind(each) for each in given) or "nothing"
+    arguments = tuple(inputs) if isinstance(inputs, (list, tuple)) else (inputs,)
+    if (
+        not arguments
+        or not isinstance(arguments[0], Tensor)
+        or not arguments[0].ndim
+        or not len(arguments[0])
+    ):
+        kinds = ", ".join(_kind(each) for each in arguments) or "nothing"
         accepted = "a tensor (batch, …), or several of them"
         raise ValueError(f"inputs: {kinds} is not accepted; accepted: {accepted}")
     counter = CostCounter(model)
     with preserve_state(model), torch.no_grad(), counter.watch():
-        model(*given)
-    return counter.table(len(given[0]))
+        model(*arguments)
+    return counter.table(len(arguments[0]))
 
 
 def _kind(value: Any) -> str:
@@ -204,18 +209,18 @@ class _Operators(DispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run one operator, or its parts."""
-        given = kwargs or {}
+        keywords = kwargs or {}
         formula = self._formula(func)
         if formula is None:
             with self:
-                output = func.decompose(*args, **given)
+                output = func.decompose(*args, **keywords)
             if output is not NotImplemented:
                 return output
-        output = func(*args, **given)
+        output = func(*args, **keywords)
         if formula is None:
             self._tell(_products(func, args))
         else:  # which has two operations for each multiply-add
-            self._tell(int(formula(*args, **given, out_val=output)) // 2)
+            self._tell(int(formula(*args, **keywords, out_val=output)) // 2)
         return output
 
 
@@ -231,8 +236,10 @@ def _products(func: Any, args: tuple[Any, ...]) -> int | None:
         return int(args[0].numel())
     if name == "addmv":
         return int(args[1].numel())
-    known = func.namespace in ("aten", "prims", "prim") and _UNCOUNTED.isdisjoint(name.split("_"))
-    return 0 if known else None
+    is_plain = func.namespace in ("aten", "prims", "prim") and _UNCOUNTED.isdisjoint(
+        name.split("_")
+    )
+    return 0 if is_plain else None
 
 
 @contextlib.contextmanager

@@ -123,21 +123,21 @@ def classification_loss(images: Images, labels: ArrayLike | Tensor, batch_size: 
     Raises:
         ValueError: another number of labels than of images.
     """
-    wanted = as_tensor(labels, "labels").long()
-    if wanted.shape != images.shape[:1]:
-        problem = f"shape {tuple(wanted.shape)} does not go with {len(images)} images"
+    classes = as_tensor(labels, "labels").long()
+    if classes.shape != images.shape[:1]:
+        problem = f"shape {tuple(classes.shape)} does not go with {len(images)} images"
         raise ValueError(f"labels: {problem}; accepted: one class for each")
 
     def loss(model: nn.Module) -> Mapping[str, float]:
         total, right = 0.0, 0
         with torch.no_grad():
-            for first in range(0, len(wanted), batch_size):
+            for first in range(0, len(classes), batch_size):
                 given = as_images(images[first : first + batch_size], model)
                 answers = as_logits(check_tensor(model(given), "the model"))
-                classes = wanted[first : first + batch_size].to(answers.device)
-                total += float(F.cross_entropy(answers, classes, reduction="sum"))
-                right += int((answers.argmax(dim=1) == classes).sum())
-        return {"loss": total / len(wanted), "accuracy": right / len(wanted)}
+                truth = classes[first : first + batch_size].to(answers.device)
+                total += float(F.cross_entropy(answers, truth, reduction="sum"))
+                right += int((answers.argmax(dim=1) == truth).sum())
+        return {"loss": total / len(classes), "accuracy": right / len(classes)}
 
     return loss
 
@@ -184,13 +184,13 @@ def landscape_line(
         _check_state(model, state, name)
     alphas = np.linspace(-extend, 1 + extend, num).round(12)
     alphas = np.union1d(alphas, (0.0, 1.0))
-    found = []
+    values = []
     with _restored(model):
         for alpha in alphas:
             _mix(model, state_a, state_b, float(alpha))
-            found.append(_evaluate(model, loss, statistics))
+            values.append(_evaluate(model, loss, statistics))
     return LandscapeLine(
-        alphas, _by_name(found), names, _statistics_source(model, statistics, "interpolated")
+        alphas, _by_name(values), names, _statistics_source(model, statistics, "interpolated")
     )
 
 
@@ -237,38 +237,39 @@ def landscape_plane(
     if most < 2 or span <= 0:
         accepted = "num of 2 or more, span above 0"
         raise ValueError(f"num, span: {most}, {span} is not accepted; accepted: {accepted}")
-    chosen = random_directions(model, seed) if directions is None else directions
-    plane = fill_missing(model, chosen)
-    places, outside = coordinates(model, plane, trajectory)
+    axes = random_directions(model, seed) if directions is None else directions
+    plane = fill_missing(model, axes)
+    trajectory_xy, outside = coordinates(model, plane, trajectory)
     with _restored(model):
-        with count_inputs(model) as given:
+        with count_inputs(model) as input_counts:
             center = _evaluate(model, loss, statistics)
-        side = num or points_per_axis(sum(given))
-        x, y = _axes(span, side, places)
+        side = num or points_per_axis(sum(input_counts))
+        x, y = _axes(span, side, trajectory_xy)
         points = report_progress(_places(model, plane, x, y), side**2, progress)
-        found = [_evaluate(model, loss, statistics) for _ in points]
-    said = f"random directions, filter by filter as long as the model (seed {seed})"
+        values = [_evaluate(model, loss, statistics) for _ in points]
+    description = f"random directions, filter by filter as long as the model (seed {seed})"
     return LandscapePlane(
-        x, y, {name: rows.reshape(side, side) for name, rows in _by_name(found).items()}, center,
-        said if directions is None else "given directions", places if len(trajectory) else None,
+        x, y, {name: rows.reshape(side, side) for name, rows in _by_name(values).items()}, center,
+        description if directions is None else "given directions",
+        trajectory_xy if len(trajectory) else None,
         outside if len(trajectory) else None,
         _statistics_source(model, statistics, "the model's own"),
     )  # fmt: skip
 
 
 def _axes(
-    span: float, num: int, places: NDArray[np.float64]
+    span: float, num: int, trajectory_xy: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the places along both axes, of equal length, around (0, 0) and a trajectory (T, 2)."""
     corners = np.array([[-span, -span], [span, span]])
-    around = np.concatenate([corners, places])
+    around = np.concatenate([corners, trajectory_xy])
     low, high = around.min(axis=0), around.max(axis=0)
     if np.array_equal(np.stack([low, high]), corners):
         axis = np.linspace(-span, span, num)
         axis[np.abs(axis) < 1e-9 * span] = 0.0  # the model itself, to the last bit
         return axis, axis
     middle, half = (low + high) / 2, float((high - low).max()) * (0.5 + _MARGIN)
-    x, y = (np.linspace(at - half, at + half, num) for at in middle)
+    x, y = (np.linspace(centre - half, centre + half, num) for centre in middle)
     return x, y
 
 
@@ -280,12 +281,12 @@ def _restored(model: nn.Module) -> Iterator[None]:
     or a view of its parameters, sees them too.
     """
     tensors = [*model.parameters(), *model.buffers()]
-    held = [tensor.detach().clone() for tensor in tensors]
+    values = [tensor.detach().clone() for tensor in tensors]
     with inspection_mode(model), torch.no_grad():
         try:
             yield
         finally:
-            for tensor, value in zip(tensors, held, strict=True):
+            for tensor, value in zip(tensors, values, strict=True):
                 tensor.copy_(value)
 
 
@@ -315,7 +316,7 @@ def _places(
     """
     own = {name: (p, p.detach().clone()) for name, p in model.named_parameters()}
     for up in y:
-        rows = {n: torch.add(held, plane[1][n], alpha=float(up)) for n, (_, held) in own.items()}
+        rows = {n: torch.add(value, plane[1][n], alpha=float(up)) for n, (_, value) in own.items()}
         for right in x:
             for name, (parameter, _) in own.items():
                 parameter.copy_(torch.add(rows[name], plane[0][name], alpha=float(right)))
@@ -330,12 +331,12 @@ def _evaluate(model: nn.Module, loss: Loss, statistics: Images | None) -> dict[s
     """
     if statistics is not None:
         _take_statistics(model, statistics)
-    found: Any = loss(model)
-    named = dict(found) if isinstance(found, Mapping) else {"loss": found}
-    if not named or not all(map(_is_number, named.values())):
+    result: Any = loss(model)
+    numbers = dict(result) if isinstance(result, Mapping) else {"loss": result}
+    if not numbers or not all(map(_is_number, numbers.values())):
         accepted = "a number, or numbers by name, the loss first"
-        raise ValueError(f"loss: returns {found!r}; accepted: {accepted}")
-    return {name: float(value) for name, value in named.items()}
+        raise ValueError(f"loss: returns {result!r}; accepted: {accepted}")
+    return {name: float(value) for name, value in numbers.items()}
 
 
 def _is_number(value: Any) -> bool:
@@ -344,8 +345,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.number))
 
 
-def _by_name(found: Sequence[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
-    return {name: np.array([values[name] for values in found]) for name in found[0]}
+def _by_name(points: Sequence[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
+    return {name: np.array([values[name] for values in points]) for name in points[0]}
 
 
 def _take_statistics(model: nn.Module, images: Images) -> None:
@@ -386,13 +387,13 @@ def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _check_state(model: nn.Module, state: State, name: str) -> None:
     """Raise a ValueError unless a state dict is one of the model."""
-    known, given = _tensors(model.state_dict()), _tensors(state)
+    own, tensors = _tensors(model.state_dict()), _tensors(state)
     for problem, names in (
-        ("is missing", [each for each in known if each not in given]),
-        ("is not in the model", [each for each in given if each not in known]),
+        ("is missing", [each for each in own if each not in tensors]),
+        ("is not in the model", [each for each in tensors if each not in own]),
     ):
         if names:
             more = f", as {'is' if len(names) == 2 else 'are'} {len(names) - 1} more"
-            said = f"{names[0]!r} {problem}{more if len(names) > 1 else ''}"
-            raise ValueError(f"{name}: {said}; accepted: a state dict of the model")
-    check_shapes(known, given, name)
+            message = f"{names[0]!r} {problem}{more if len(names) > 1 else ''}"
+            raise ValueError(f"{name}: {message}; accepted: a state dict of the model")
+    check_shapes(own, tensors, name)

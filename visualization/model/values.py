@@ -100,7 +100,8 @@ class LayerActivations:
         """Return the same in parts of `num` layers, each of which fits a picture."""
         starts = range(0, len(self.layers), num)
         return tuple(
-            attrs.evolve(self, layers=self.layers[at : at + num], first=at) for at in starts
+            attrs.evolve(self, layers=self.layers[start : start + num], first=start)
+            for start in starts
         )
 
     @property
@@ -122,7 +123,8 @@ class LayerHistograms:
         """Return the same in parts of `num` layers, each of which fits a picture."""
         starts = range(0, len(self.layers), num)
         return tuple(
-            attrs.evolve(self, layers=self.layers[at : at + num], first=at) for at in starts
+            attrs.evolve(self, layers=self.layers[start : start + num], first=start)
+            for start in starts
         )
 
 

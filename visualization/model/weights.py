@@ -78,16 +78,17 @@ class LayerWeights:
 
     def __getitem__(self, name: str) -> ParameterValues:
         """Return one parameter by its name."""
-        known = {each.name: each for layer in self.layers for each in layer}
-        if name not in known:
-            raise KeyError(f"{name!r} is not here; here: {', '.join(known)}")
-        return known[name]
+        by_name = {each.name: each for layer in self.layers for each in layer}
+        if name not in by_name:
+            raise KeyError(f"{name!r} is not here; here: {', '.join(by_name)}")
+        return by_name[name]
 
     def pages(self, num: int = PAGE) -> tuple["LayerWeights", ...]:
         """Return the same in parts of `num` layers, each of which fits a picture."""
         starts = range(0, len(self.layers), num)
         return tuple(
-            attrs.evolve(self, layers=self.layers[at : at + num], first=at) for at in starts
+            attrs.evolve(self, layers=self.layers[start : start + num], first=start)
+            for start in starts
         )
 
 
@@ -108,16 +109,16 @@ def layer_weights(model: nn.Module) -> LayerWeights:
         NothingToShow: (a ValueError) a model without parameters.
     """
     layers = []
-    seen: set[Tensor] = set()
+    listed: set[Tensor] = set()
     for name, module in model.named_modules():
         own = [
             (f"{name}.{short}" if name else short, parameter)
             for short, parameter in module.named_parameters(recurse=False)
-            if parameter not in seen
+            if parameter not in listed
         ]
-        seen.update(parameter for _, parameter in own)
+        listed.update(parameter for _, parameter in own)
         if own:
-            layers.append(tuple(_values(full, name, module, held) for full, held in own))
+            layers.append(tuple(_values(full, name, module, parameter) for full, parameter in own))
     if not layers:
         raise NothingToShow("model: has no parameters; accepted: one with some")
     return LayerWeights(tuple(layers), 0, len(layers))
@@ -166,8 +167,8 @@ def _arranged(module: nn.Module, weight: Tensor) -> tuple[str, Tensor]:
     if weight.ndim == 3:
         return "kernels", weight[:, :, None]
     middle = [size // 2 for size in weight.shape[2:-2]]
-    for at in middle:
-        weight = weight.select(2, at)
+    for index in middle:
+        weight = weight.select(2, index)
     return "kernels", weight
 
 

@@ -102,23 +102,23 @@ def minimal_patch(
         raise ValueError(f"keep: {keep} is not accepted; accepted: above 0, at most 1")
     check_count(1 if block is None else block, "block")
     with inspection_mode(model), torch.no_grad():
-        held = one_image(image, model)
-        asked, base = _active_unit(model, layer, unit, held)
-        field = asked.field(held)
-        seen = torch.as_tensor(field.pixels, device=held.device)
-        other, close = replacement(held, fill, model), crop_to_field(asked, held, field)
-        block = block or _smallest_block(seen, close.of(held).numel())
-        numbers, num = _number_squares(seen, block)
+        batch = one_image(image, model)
+        found_unit, base = _active_unit(model, layer, unit, batch)
+        field = found_unit.field(batch)
+        field_mask = torch.as_tensor(field.pixels, device=batch.device)
+        other, cropped = replacement(batch, fill, model), crop_to_field(found_unit, batch, field)
+        block = block or _smallest_block(field_mask, cropped.of(batch).numel())
+        numbers, num = _number_squares(field_mask, block)
         squares = _Squares(
-            close.asked, close.of(held), close.of(other), close.of(numbers), num,
-            resolve_batch_size(batch_size, close.of(held)),
+            cropped.unit, cropped.of(batch), cropped.of(other), cropped.of(numbers), num,
+            resolve_batch_size(batch_size, cropped.of(batch)),
         )  # fmt: skip
         order, num_kept = _remove_squares(squares, base, keep * base, progress)
         sizes, curve = _curve(squares, order, numbers, base)
     mask = torch.isin(numbers, order[num - num_kept :])
     return MinimalPatch(
-        asked.layer, asked.unit, as_array(held[0]), field.pixels, as_array(mask),
-        as_array(torch.where(mask, held[0], other[0])), base, float(curve[num - num_kept]), keep,
+        found_unit.layer, found_unit.unit, as_array(batch[0]), field.pixels, as_array(mask),
+        as_array(torch.where(mask, batch[0], other[0])), base, float(curve[num - num_kept]), keep,
         as_array(sizes), as_array(curve), block,
     )  # fmt: skip
 
@@ -127,11 +127,11 @@ def _active_unit(
     model: nn.Module, layer: NamedLayer | None, unit: Sequence[int], image: Tensor
 ) -> tuple[Unit, float]:
     """Return a unit to be asked, and its activation, which must be above 0."""
-    asked, base = find_unit(model, layer, unit, image)
+    found_unit, base = find_unit(model, layer, unit, image)
     if base <= 0:
-        problem = f"{asked.unit} puts out {base:g} for this image"
+        problem = f"{found_unit.unit} puts out {base:g} for this image"
         raise ValueError(f"unit: {problem}; accepted: units whose activation is above 0")
-    return asked, base
+    return found_unit, base
 
 
 def _number_squares(field: Tensor, block: int) -> tuple[Tensor, int]:
@@ -141,10 +141,10 @@ def _number_squares(field: Tensor, block: int) -> tuple[Tensor, int]:
     """
     rows, columns = (torch.arange(side, device=field.device) // block for side in field.shape)
     labels = rows[:, None] * len(columns) + columns
-    found, numbers = torch.unique(labels[field], return_inverse=True)
-    placed = torch.full_like(labels, len(found))
-    placed[field] = numbers
-    return placed, len(found)
+    labels_found, numbers = torch.unique(labels[field], return_inverse=True)
+    numbered = torch.full_like(labels, len(labels_found))
+    numbered[field] = numbers
+    return numbered, len(labels_found)
 
 
 def _smallest_block(field: Tensor, size: int) -> int:
@@ -168,7 +168,7 @@ class _Squares:
     """n squares of an image, or of a part, of which some are kept while all else is replaced.
 
     Attributes:
-        asked: the unit.
+        unit: the unit.
         image: (1, C, H, W).
         other: what stands in place of pixels (1, C, H, W).
         numbers: of each pixel the number of its square; n: in none (H, W).
@@ -176,22 +176,22 @@ class _Squares:
         batch_size: images that run at once.
     """
 
-    asked: Unit
+    unit: Unit
     image: Tensor
     other: Tensor
     numbers: Tensor
     num: int
     batch_size: int
 
-    def shown(self, kept: Tensor) -> Tensor:
+    def shown(self, kept_squares: Tensor) -> Tensor:
         """Return the images (R, C, H, W) of which only sets of squares (R, n) are left."""
-        pixels = F.pad(kept, (0, 1))[:, self.numbers]
+        pixels = F.pad(kept_squares, (0, 1))[:, self.numbers]
         return torch.where(pixels[:, None], self.image, self.other)
 
-    def without_each(self, kept: Tensor, chosen: Tensor) -> Tensor:
+    def without_each(self, kept: Tensor, candidates: Tensor) -> Tensor:
         """Return the activations (K,) when of those kept (n,) one of the chosen (K,) is removed."""
         return self._asked(
-            len(chosen), lambda span: kept & ~F.one_hot(chosen[span], self.num).bool()
+            len(candidates), lambda span: kept & ~F.one_hot(candidates[span], self.num).bool()
         )
 
     def without_first(self, kept: Tensor, order: Tensor, counts: Tensor) -> Tensor:
@@ -201,7 +201,7 @@ class _Squares:
         return self._asked(len(counts), lambda span: kept & (rank >= counts[span, None]))
 
     def _asked(self, num: int, sets: Callable[[slice], Tensor]) -> Tensor:
-        parts = [self.asked(self.shown(sets(span))) for span in batch_slices(num, self.batch_size)]
+        parts = [self.unit(self.shown(sets(span))) for span in batch_slices(num, self.batch_size)]
         return torch.cat(parts) if parts else self.image.new_empty(0)
 
 
@@ -218,27 +218,30 @@ def _remove_squares(
         least: that is to be kept.
         progress: told how many are left.
     """
-    kept = torch.ones(squares.num, dtype=torch.bool, device=squares.image.device)
-    left, done = kept.nonzero()[:, 0], []
-    while len(left):
+    is_kept = torch.ones(squares.num, dtype=torch.bool, device=squares.image.device)
+    remaining, removed = is_kept.nonzero()[:, 0], []
+    while len(remaining):
         if progress:
-            progress(f"{len(left)} of {squares.num} squares left")
-        without = squares.without_each(kept, left)
-        left = left[without.argsort(descending=True, stable=True)]
-        few, half = max(1, int(_MAX_REMOVED_PER_ROUND * len(left))), max(1, int(_HALF * len(left)))
-        counts = torch.linspace(1, half, _PREFIXES, device=kept.device).round().long()
+            progress(f"{len(remaining)} of {squares.num} squares left")
+        without = squares.without_each(is_kept, remaining)
+        remaining = remaining[without.argsort(descending=True, stable=True)]
+        few, half = (
+            max(1, int(_MAX_REMOVED_PER_ROUND * len(remaining))),
+            max(1, int(_HALF * len(remaining))),
+        )
+        counts = torch.linspace(1, half, _PREFIXES, device=is_kept.device).round().long()
         counts = torch.unique(torch.cat([counts, counts.new_tensor([few])]))
-        values = squares.without_first(kept, left, counts)
+        values = squares.without_first(is_kept, remaining, counts)
         cheap = values >= base - _CHEAP * (base - least)
         good = (values >= least) & (cheap | (counts <= few))
         num = int(counts[good].max()) if good.any() else int(without.max() >= least)
         if not num:
             break
         base = float(values[counts == num]) if good.any() else float(without.max())
-        done.append(left[:num])
-        kept[left[:num]] = False
-        left = left[num:]
-    return torch.cat([*done, left]), len(left)
+        removed.append(remaining[:num])
+        is_kept[remaining[:num]] = False
+        remaining = remaining[num:]
+    return torch.cat([*removed, remaining]), len(remaining)
 
 
 def _curve(squares: _Squares, order: Tensor, numbers: Tensor, base: float) -> tuple[Tensor, Tensor]:

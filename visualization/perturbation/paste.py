@@ -133,9 +133,9 @@ def crop(image: Images, rows: Span, columns: Span) -> Crop:
     Raises:
         ValueError: another shape, a last before the first, or nothing of it lies on the image.
     """
-    held = _as_image(image, "image")
-    (top, bottom), (left, right), num_lost = _clipped((rows, columns), held.shape[1:])
-    pixels = held[:, top : bottom + 1, left : right + 1].clone()
+    pixels_of_image = _as_image(image, "image")
+    (top, bottom), (left, right), num_lost = _clipped((rows, columns), pixels_of_image.shape[1:])
+    pixels = pixels_of_image[:, top : bottom + 1, left : right + 1].clone()
     mask = torch.ones_like(pixels, dtype=torch.bool)
     return Crop(as_array(pixels), as_array(mask), (top, left), num_lost)
 
@@ -153,9 +153,9 @@ def paste_onto(crop: Crop, target: Images, position: tuple[int, int] | None = No
     Raises:
         ValueError: another number of channels.
     """
-    held = _as_image(target, "target")
+    pixels_of_target = _as_image(target, "target")
     pixels, mask = torch.as_tensor(crop.pixels), torch.as_tensor(crop.mask)
-    image, pasted, num_lost = _composed(pixels, mask, held, position or crop.origin)
+    image, pasted, num_lost = _composed(pixels, mask, pixels_of_target, position or crop.origin)
     return Composite(as_array(image), as_array(pasted), num_lost)
 
 
@@ -195,37 +195,42 @@ def transplant_field(
     """
     layer = optional_layer_name(model, layer)
     with inspection_mode(model), torch.no_grad():
-        sent, held = one_image(source, model, "source"), one_image(target, model, "target")
-        own = _check_map_unit(find_unit(model, layer, unit, sent)[0].unit)
-        field = receptive_field(model, layer, own, _shape(sent))
-        seen = torch.as_tensor(field.mask, device=sent.device)
-        copied, first, num_lost = _region(region, seen, field.hull, sent)
-        by = _offset(position, offset, first)
-        image, pasted, num_off = _composed(sent[0], copied, held[0], by)
+        source_batch, target_batch = (
+            one_image(source, model, "source"),
+            one_image(target, model, "target"),
+        )
+        own = _check_map_unit(find_unit(model, layer, unit, source_batch)[0].unit)
+        field = receptive_field(model, layer, own, _shape(source_batch))
+        field_mask = torch.as_tensor(field.mask, device=source_batch.device)
+        copied, first, num_lost = _region(region, field_mask, field.hull, source_batch)
+        shift = _offset(position, offset, first)
+        image, pasted, num_off = _composed(source_batch[0], copied, target_batch[0], shift)
         maps = [
-            activation(model, each, layer)[0, own[0]] for each in (sent, held, image[None])
+            activation(model, each, layer)[0, own[0]]
+            for each in (source_batch, target_batch, image[None])
         ]  # one by one: another batch size may round otherwise
-        stride = field_boxes(model, layer, _shape(sent)).stride
-        place = _moved_unit(own, by, stride, maps[1].shape)
-        there = receptive_field(model, layer, place, _shape(held))
-        alike = _moved_hull(field.hull, by) == _spans(there.hull)
-        other = torch.as_tensor(there.mask, device=sent.device)
-        exact = alike and _sees_the_same(seen, copied, other, by)
+        stride = field_boxes(model, layer, _shape(source_batch)).stride
+        target_unit = _moved_unit(own, shift, stride, maps[1].shape)
+        target_field = receptive_field(model, layer, target_unit, _shape(target_batch))
+        alike = _moved_hull(field.hull, shift) == _spans(target_field.hull)
+        other = torch.as_tensor(target_field.mask, device=source_batch.device)
+        exact = alike and _sees_the_same(field_mask, copied, other, shift)
     of_source, before, after = (
-        float(each[position[1:]]) for each, position in zip(maps, (own, place, place), strict=True)
+        float(each[position[1:]])
+        for each, position in zip(maps, (own, target_unit, target_unit), strict=True)
     )
     return FieldTransplant(
-        layer, own, place, by, stride, as_array(sent[0]), as_array(held[0]), as_array(image),
-        as_array(copied), as_array(pasted), num_lost + num_off, (field.hull, there.hull),
+        layer, own, target_unit, shift, stride, as_array(source_batch[0]),
+        as_array(target_batch[0]), as_array(image), as_array(copied), as_array(pasted), num_lost + num_off, (field.hull, target_field.hull),
         of_source, before, after, (as_array(maps[0]), as_array(maps[1]), as_array(maps[2])), exact,
     )  # fmt: skip
 
 
-def _sees_the_same(mask: Tensor, copied: Tensor, seen: Tensor, by: tuple[int, int]) -> bool:
+def _sees_the_same(mask: Tensor, copied: Tensor, target_mask: Tensor, by: tuple[int, int]) -> bool:
     """Tell whether a field (C, H, W), all of it copied and moved, is what is seen (C, H', W')."""
     whole = bool((copied | ~mask).all())
-    landed = shifted(mask, *by, size=seen.shape[1:])
-    return whole and bool(landed.sum() == mask.sum()) and bool((landed == seen).all())
+    landed = shifted(mask, *by, size=target_mask.shape[1:])
+    return whole and bool(landed.sum() == mask.sum()) and bool((landed == target_mask).all())
 
 
 def _composed(
@@ -251,23 +256,23 @@ def _region(
     """
     shape = tuple(image.shape[1:])
     if isinstance(region, (Tensor, np.ndarray)):
-        held = as_tensor(region, "region").to(image.device)
+        mask = as_tensor(region, "region").to(image.device)
         if (
-            held.dtype != torch.bool
-            or tuple(held.shape) not in (shape, shape[1:])
-            or not held.any()
+            mask.dtype != torch.bool
+            or tuple(mask.shape) not in (shape, shape[1:])
+            or not mask.any()
         ):
-            problem = f"{held.dtype} of shape {tuple(held.shape)}"
+            problem = f"{mask.dtype} of shape {tuple(mask.shape)}"
             accepted = f"boolean {shape[1:]} or {shape}, not all False"
             raise ValueError(f"region: {problem} is not accepted; accepted: {accepted}")
-        rows, columns = held.reshape(-1, *shape[1:]).any(dim=0).nonzero().amin(dim=0).tolist()
-        return held.expand(shape), (rows, columns), 0
+        rows, columns = mask.reshape(-1, *shape[1:]).any(dim=0).nonzero().amin(dim=0).tolist()
+        return mask.expand(shape), (rows, columns), 0
     if isinstance(region, str) and region != "hull":
         accepted = "hull, (rows, columns), a boolean array, or None"
         raise ValueError(f"region: {region!r} is not accepted; accepted: {accepted}")
-    asked = _spans(hull) if region is None or isinstance(region, str) else region
-    (top, bottom), (left, right), num_lost = _clipped(asked, shape[1:])
-    first = (int(asked[0][0]), int(asked[1][0]))
+    spans = _spans(hull) if region is None or isinstance(region, str) else region
+    (top, bottom), (left, right), num_lost = _clipped(spans, shape[1:])
+    first = (int(spans[0][0]), int(spans[1][0]))
     if region is None:
         return field, first, num_lost
     copied = torch.zeros_like(field)
@@ -281,15 +286,15 @@ def _clipped(region: tuple[Span, Span], sides: Sequence[int]) -> tuple[Span, Spa
     Raises:
         ValueError: a last before the first, or all of them lie beyond the border.
     """
-    spans, asked, found = [], 1, 1
+    spans, num_pixels, num_inside = [], 1, 1
     for name, (first, last), side in zip(("rows", "columns"), region, sides, strict=True):
         if last < first or last < 0 or first >= side:
             accepted = f"first and last, both included, that meet 0 to {side - 1}"
             raise ValueError(f"{name}: {first}, {last} is not accepted; accepted: {accepted}")
         spans.append((max(int(first), 0), min(int(last), side - 1)))
-        asked *= int(last - first + 1)
-        found *= spans[-1][1] - spans[-1][0] + 1
-    return spans[0], spans[1], asked - found
+        num_pixels *= int(last - first + 1)
+        num_inside *= spans[-1][1] - spans[-1][0] + 1
+    return spans[0], spans[1], num_pixels - num_inside
 
 
 def _offset(
@@ -311,8 +316,8 @@ def _moved_unit(
     """Return the unit that lies, most nearly, as far from another as pixels were moved."""
     steps = [round(far / each) if each else 0 for far, each in zip(by, stride, strict=True)]
     row, column = (
-        min(max(at + step, 0), side - 1)
-        for at, step, side in zip(unit[1:], steps, sides, strict=True)
+        min(max(index + step, 0), side - 1)
+        for index, step, side in zip(unit[1:], steps, sides, strict=True)
     )
     return unit[0], row, column
 
@@ -343,9 +348,9 @@ def _as_image(image: Images, name: str) -> Tensor:
     Raises:
         ValueError: another shape.
     """
-    held = as_tensor(image, name)
-    held = held[0] if held.ndim == 4 and len(held) == 1 else held
-    if held.ndim != 3:
-        problem = f"shape {tuple(held.shape)} is not accepted"
+    tensor = as_tensor(image, name)
+    tensor = tensor[0] if tensor.ndim == 4 and len(tensor) == 1 else tensor
+    if tensor.ndim != 3:
+        problem = f"shape {tuple(tensor.shape)} is not accepted"
         raise ValueError(f"{name}: {problem}; accepted: (C, H, W) or (1, C, H, W)")
-    return held
+    return tensor

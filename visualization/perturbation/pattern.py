@@ -158,22 +158,22 @@ def occlude(
     """
     layer = optional_layer_name(model, layer)
     with inspection_mode(model), torch.no_grad():
-        held = one_image(image, model)
-        windows = size_pair(window, "window", (held.shape[2], held.shape[3]), 3)
+        batch = one_image(image, model)
+        windows = size_pair(window, "window", (batch.shape[2], batch.shape[3]), 3)
         strides = size_pair(stride, "stride", windows)
-        asked, base = find_unit(model, layer, unit, held)
-        field = asked.field(held)
-        seen = torch.as_tensor(field.pixels, device=held.device)
-        close = crop_to_field(asked, held, field, windows, strides)
-        drop = torch.full_like(held[0, 0], torch.nan)
-        drop[close.rows, close.columns] = occlusion_map(
-            model, close.of(held), close.asked.unit, target_layer=layer, window=windows,
-            stride=strides, fill=close.of(replacement(held, fill, model)), within=close.of(seen),
-            batch_size=batch_size,
+        found_unit, base = find_unit(model, layer, unit, batch)
+        field = found_unit.field(batch)
+        field_mask = torch.as_tensor(field.pixels, device=batch.device)
+        cropped = crop_to_field(found_unit, batch, field, windows, strides)
+        drop = torch.full_like(batch[0, 0], torch.nan)
+        drop[cropped.rows, cropped.columns] = occlusion_map(
+            model, cropped.of(batch), cropped.unit.unit, target_layer=layer, window=windows,
+            stride=strides, fill=cropped.of(replacement(batch, fill, model)),
+            within=cropped.of(field_mask), batch_size=batch_size,
         )[0]  # fmt: skip
-    drop[~seen] = torch.nan
+    drop[~field_mask] = torch.nan
     return Occlusion(
-        layer, asked.unit, as_array(held[0]), field.pixels, as_array(drop), base, windows
+        layer, found_unit.unit, as_array(batch[0]), field.pixels, as_array(drop), base, windows
     )
 
 
@@ -193,11 +193,11 @@ def pixel_gradient(
     """
     layer = optional_layer_name(model, layer)
     with inspection_mode(model):
-        held = one_image(image, model)
-        asked, base = find_unit(model, layer, unit, held)
-        asking = held.clone().requires_grad_()
-        gradient = score_gradient(asked(asking), asking, "the image")
-    return PixelGradient(layer, asked.unit, as_array(held[0]), as_array(gradient[0]), base)
+        batch = one_image(image, model)
+        found_unit, base = find_unit(model, layer, unit, batch)
+        leaf = batch.clone().requires_grad_()
+        gradient = score_gradient(found_unit(leaf), leaf, "the image")
+    return PixelGradient(layer, found_unit.unit, as_array(batch[0]), as_array(gradient[0]), base)
 
 
 def unit_pattern(
@@ -262,15 +262,18 @@ def sweep_perturbation(
         problem = f"{', '.join(sorted(set(strengths) - set(names)))} is not asked for"
         raise ValueError(f"strengths: {problem}; accepted: {', '.join(names)}")
     with inspection_mode(model), torch.no_grad():
-        held = one_image(image, model)
-        asked, base = find_unit(model, layer, unit, held)
-        wanted = {each: _strengths(each, strengths, held) for each in names}
-        swept = {each: _swept(asked, held, each, wanted[each], seed, num) for each in names}
+        batch = one_image(image, model)
+        found_unit, base = find_unit(model, layer, unit, batch)
+        strengths_by_name = {each: _strengths(each, strengths, batch) for each in names}
+        swept = {
+            each: _swept(found_unit, batch, each, strengths_by_name[each], seed, num)
+            for each in names
+        }
     return PerturbationSweep(
-        layer, asked.unit, as_array(held[0]), base,
-        {each: np.array(found, np.float64) for each, found in wanted.items()},
+        layer, found_unit.unit, as_array(batch[0]), base,
+        {each: np.array(numbers, np.float64) for each, numbers in strengths_by_name.items()},
         {each: values for each, (values, _) in swept.items()},
-        {each: shown for each, (_, shown) in swept.items()},
+        {each: first_draws for each, (_, first_draws) in swept.items()},
     )  # fmt: skip
 
 
@@ -279,24 +282,26 @@ def _strengths(
 ) -> list[float]:
     """Return the strengths that are meant for a perturbation."""
     usual = find_perturbation(name).strengths(min(image.shape[2:]))
-    found = strengths.get(name, usual) if isinstance(strengths, Mapping) else strengths
-    chosen = usual if found is None else [float(at) for at in found]
-    if not chosen:
+    given_strengths = strengths.get(name, usual) if isinstance(strengths, Mapping) else strengths
+    resolved = (
+        usual if given_strengths is None else [float(strength) for strength in given_strengths]
+    )
+    if not resolved:
         raise ValueError(f"strengths: none for {name}; accepted: one or more")
-    return chosen
+    return resolved
 
 
 def _swept(
-    asked: Unit, image: Tensor, name: str, strengths: Sequence[float], seed: int, num: int
+    unit: Unit, image: Tensor, name: str, strengths: Sequence[float], seed: int, num: int
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Return the activations (S, N) under one perturbation, and the first draws (S, C, H, W).
 
     The draws of a strength run at once.
     """
-    copies = image.expand(num if find_perturbation(name).drawn else 1, -1, -1, -1)
-    values, shown = [], []
+    copies = image.expand(num if find_perturbation(name).is_random else 1, -1, -1, -1)
+    values, first_draws = [], []
     for strength in strengths:
         changed = perturb(name, copies, strength, seed)
-        values.append(asked(changed))
-        shown.append(changed[0])
-    return as_array(torch.stack(values)), as_array(torch.stack(shown))
+        values.append(unit(changed))
+        first_draws.append(changed[0])
+    return as_array(torch.stack(values)), as_array(torch.stack(first_draws))

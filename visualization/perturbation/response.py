@@ -65,9 +65,9 @@ class Answers:
             return self.before, self.after
         return _softmax(self.before), _softmax(self.after)
 
-    def name(self, place: int) -> str:
+    def name(self, number: int) -> str:
         """Return the name of a class."""
-        return self.classes[place] if self.classes else str(place)
+        return self.classes[number] if self.classes else str(number)
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
@@ -154,18 +154,18 @@ def compare_response(
     """
     layer = optional_layer_name(model, layer)
     with inspection_mode(model), torch.no_grad():
-        held = one_image(image, model)
-        edited, words = _edited(model, held, edit, seed)
-        before, answer = _maps(model, layer, held, output)
+        batch = one_image(image, model)
+        edited, words = _edited(model, batch, edit, seed)
+        before, answer = _maps(model, layer, batch, output)
         after, other = _maps(model, layer, edited, output)
         changes = (after - before).abs().mean(dim=(1, 2))
-        chosen = _select_channels(channels, changes)
+        numbers = _select_channels(channels, changes)
     answers = None
     if answer is not None and other is not None:
         answers = _answers(answer, other, classes)
     return Response(
-        layer, words, as_array(held[0]), as_array(edited[0]), chosen,
-        as_array(before[list(chosen)]), as_array(after[list(chosen)]), as_array(changes), answers,
+        layer, words, as_array(batch[0]), as_array(edited[0]), numbers,
+        as_array(before[list(numbers)]), as_array(after[list(numbers)]), as_array(changes), answers,
     )  # fmt: skip
 
 
@@ -201,14 +201,14 @@ def forward_from(
     """
     layer = layer_name(model, layer)
     with inspection_mode(model), torch.no_grad():
-        held = as_images(images, model)
-        maps = _as_activations(model, layer, activation, held)
-        num = max(len(maps), len(held))
-        if not {len(maps), len(held)} <= {1, num}:
-            problem = f"{len(maps)} do not go with {len(held)} images"
-            raise ValueError(f"activation: {problem}; accepted: 1, or {len(held)}")
-        size = resolve_batch_size(batch_size, held)
-        pairs = zip(_rows(held, num, size), _rows(maps, num, size), strict=True)
+        batch = as_images(images, model)
+        maps = _as_activations(model, layer, activation, batch)
+        num = max(len(maps), len(batch))
+        if not {len(maps), len(batch)} <= {1, num}:
+            problem = f"{len(maps)} do not go with {len(batch)} images"
+            raise ValueError(f"activation: {problem}; accepted: 1, or {len(batch)}")
+        size = resolve_batch_size(batch_size, batch)
+        pairs = zip(_rows(batch, num, size), _rows(maps, num, size), strict=True)
         return torch.cat([_forward_replaced(model, layer, *pair, output) for pair in pairs])
 
 
@@ -242,16 +242,16 @@ def ablate_channels(
     """
     layer = layer_name(model, layer)
     with inspection_mode(model), torch.no_grad():
-        held = one_image(image, model)
-        maps = activation_of(model, held, layer)
+        batch = one_image(image, model)
+        maps = activation_of(model, batch, layer)
         _as_maps(maps, repr(layer))
-        chosen = _check_channels(channels, maps.shape[1])
-        answer = select_output(model(held), output)
+        numbers = _check_channels(channels, maps.shape[1])
+        answer = select_output(model(batch), output)
         changed = maps.clone()
-        changed[:, list(chosen)] = scale * changed[:, list(chosen)] + shift
-        other = _forward_replaced(model, layer, held, changed, output)
+        changed[:, list(numbers)] = scale * changed[:, list(numbers)] + shift
+        other = _forward_replaced(model, layer, batch, changed, output)
     answers = _answers(answer, other, classes)
-    return ChannelAblation(layer, chosen, scale, shift, as_array(held[0]), answers)
+    return ChannelAblation(layer, numbers, scale, shift, as_array(batch[0]), answers)
 
 
 def _answers(before: Tensor, after: Tensor, classes: Sequence[str]) -> Answers:
@@ -277,14 +277,14 @@ def _edited(model: nn.Module, image: Tensor, edit: ImageEdit, seed: int) -> tupl
         return _perturbed(image, edit, seed)
     if callable(edit):
         torch.default_generator.manual_seed(seed)  # `inspection_mode` puts it back
-        made = edit(image.clone())
+        edited = edit(image.clone())
     else:
-        made = edit
-    held = one_image(made, model, "edit")
-    if held.shape != image.shape:
-        problem = f"shape {tuple(held.shape[1:])} is not accepted"
+        edited = edit
+    batch = one_image(edited, model, "edit")
+    if batch.shape != image.shape:
+        problem = f"shape {tuple(batch.shape[1:])} is not accepted"
         raise ValueError(f"edit: {problem}; accepted: the image's, {tuple(image.shape[1:])}")
-    return held, "edited"
+    return batch, "edited"
 
 
 def _perturbed(image: Tensor, edit: Any, seed: int) -> tuple[Tensor, str]:
@@ -331,27 +331,27 @@ def _select_channels(channels: Sequence[int] | None, changes: Tensor) -> tuple[i
 
 def _check_channels(channels: Sequence[int], num: int) -> tuple[int, ...]:
     """Return channels as numbers; a ValueError if there are none, or one does not exist."""
-    chosen = tuple(int(channel) for channel in channels)
-    if not chosen or not all(0 <= channel < num for channel in chosen):
+    numbers = tuple(int(channel) for channel in channels)
+    if not numbers or not all(0 <= channel < num for channel in numbers):
         accepted = f"one or more of 0 to {num - 1}"
-        raise ValueError(f"channels: {chosen} is not accepted; accepted: {accepted}")
-    return chosen
+        raise ValueError(f"channels: {numbers} is not accepted; accepted: {accepted}")
+    return numbers
 
 
-def _as_activations(model: nn.Module, layer: str, given: Images, images: Tensor) -> Tensor:
+def _as_activations(model: nn.Module, layer: str, activations: Images, images: Tensor) -> Tensor:
     """Return activations (B, …) on the model's device and in the type of a layer's output.
 
     Raises:
         ValueError: no such layer, or another shape.
     """
     own = activation_of(model, images[:1], layer)
-    values = as_tensor(given, "activation")
-    held = values[None] if values.ndim == own.ndim - 1 else values
-    if held.shape[1:] != own.shape[1:] or held.ndim != own.ndim or not len(held):
-        wanted = ", ".join(map(str, own.shape[1:]))
+    values = as_tensor(activations, "activation")
+    batch = values[None] if values.ndim == own.ndim - 1 else values
+    if batch.shape[1:] != own.shape[1:] or batch.ndim != own.ndim or not len(batch):
+        expected = ", ".join(map(str, own.shape[1:]))
         problem = f"shape {tuple(values.shape)} is not what {layer!r} puts out"
-        raise ValueError(f"activation: {problem}; accepted: (B, {wanted})")
-    return held.to(own)
+        raise ValueError(f"activation: {problem}; accepted: (B, {expected})")
+    return batch.to(own)
 
 
 def _rows(values: Tensor, num: int, size: int) -> list[Tensor]:

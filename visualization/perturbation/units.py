@@ -46,12 +46,12 @@ class CroppedUnit:
     """A unit that is asked with only a part of each image, in which it sees all that it sees.
 
     Attributes:
-        asked: the unit as it lies in the layer's map for that part.
+        unit: the unit as it lies in the layer's map for that part.
         rows: of the part, in the image.
         columns: likewise.
     """
 
-    asked: Unit
+    unit: Unit
     rows: slice
     columns: slice
 
@@ -68,21 +68,21 @@ def find_unit(
     Raises:
         ValueError: no such layer or unit.
     """
-    place = tuple(int(at) for at in unit)
+    index = tuple(int(number) for number in unit)
     output = activation(model, image, layer)
     shape = tuple(output.shape[1:])
-    if len(place) != len(shape):
+    if len(index) != len(shape):
         form = "(channel, row, column)" if len(shape) == 3 else f"{len(shape)} numbers"
-        problem = f"{place} is no unit of an output of shape {shape}"
+        problem = f"{index} is no unit of an output of shape {shape}"
         raise ValueError(f"unit: {problem}; accepted: {form}")
-    check_unit(place, shape, "unit")
-    return Unit(model, optional_layer_name(model, layer), place), float(
-        select_target(output.detach(), place)
+    check_unit(index, shape, "unit")
+    return Unit(model, optional_layer_name(model, layer), index), float(
+        select_target(output.detach(), index)
     )
 
 
 def crop_to_field(
-    asked: Unit,
+    unit: Unit,
     image: Tensor,
     field: ReceptiveField,
     margin: tuple[int, int] = (1, 1),
@@ -93,7 +93,7 @@ def crop_to_field(
     Of a unit early in a network that leaves out most of each image, and of the work.
 
     Args:
-        asked: the unit.
+        unit: the unit.
         image: (1, C, H, W).
         field: what it sees of it.
         margin: rows and columns of pixels, from 1, that the part reaches beyond the field, where
@@ -101,38 +101,42 @@ def crop_to_field(
         step: the part begins at a multiple of it.
     """
     sides = (image.shape[2], image.shape[3])
-    whole = CroppedUnit(asked, slice(0, sides[0]), slice(0, sides[1]))
-    strides = field_boxes(asked.model, asked.layer, tuple(image.shape[1:])).stride
+    whole = CroppedUnit(unit, slice(0, sides[0]), slice(0, sides[1]))
+    strides = field_boxes(unit.model, unit.layer, tuple(image.shape[1:])).stride
     if not (field.mask.any() and all(strides)):
         return whole
-    parts, place = [], [asked.unit[0]]
-    for at, ends, side, stride, beyond, multiple in zip(
-        asked.unit[1:], field.hull, sides, strides, margin, step, strict=True
+    parts, index = [], [unit.unit[0]]
+    for position, ends, side, stride, beyond, multiple in zip(
+        unit.unit[1:], field.hull, sides, strides, margin, step, strict=True
     ):
         each = math.lcm(stride, multiple)
         first = max(ends[0] - beyond + 1, 0) // each * each
         parts.append(slice(first, min(ends[1] + beyond, side)))
-        place.append(at - first // stride)
-    found = CroppedUnit(attrs.evolve(asked, unit=tuple(place)), parts[0], parts[1])
-    return found if _is_alike(found, whole, image, field) else whole
+        index.append(position - first // stride)
+    cropped = CroppedUnit(attrs.evolve(unit, unit=tuple(index)), parts[0], parts[1])
+    return cropped if _is_alike(cropped, whole, image, field) else whole
 
 
-def _is_alike(close: CroppedUnit, whole: CroppedUnit, image: Tensor, field: ReceptiveField) -> bool:
+def _is_alike(
+    cropped: CroppedUnit, whole: CroppedUnit, image: Tensor, field: ReceptiveField
+) -> bool:
     """Tell whether a unit sees the same and does the same near its field, where that saves work."""
-    part = close.of(image)
+    part = cropped.of(image)
     if part.numel() > _MAX_CROP_SHARE * image.numel():
         return False
-    drawn = torch.randn(
+    noise = torch.randn(
         _NUM_NOISE_IMAGES, *image.shape[1:], generator=torch.Generator().manual_seed(0)
     )
-    tried = image + drawn.to(image) * (float(image.std()) or 1.0)
+    noisy = image + noise.to(image) * (float(image.std()) or 1.0)
     try:
-        seen = close.asked.field(part)
-        near, far = close.asked(close.of(tried)), whole.asked(tried)
+        field_of_crop = cropped.unit.field(part)
+        near, far = cropped.unit(cropped.of(noisy)), whole.unit(noisy)
     except (RuntimeError, ValueError):  # a model that takes images of one size
         return False
-    corner = (close.rows.start, close.columns.start)
-    placed = [tuple(at + by for at in ends) for ends, by in zip(seen.hull, corner, strict=True)]
-    same = placed == [tuple(ends) for ends in field.hull]
-    same = same and np.array_equal(seen.mask, field.mask[:, close.rows, close.columns])
+    corner = (cropped.rows.start, cropped.columns.start)
+    sides = [
+        tuple(end + by for end in ends) for ends, by in zip(field_of_crop.hull, corner, strict=True)
+    ]
+    same = sides == [tuple(ends) for ends in field.hull]
+    same = same and np.array_equal(field_of_crop.mask, field.mask[:, cropped.rows, cropped.columns])
     return same and bool(torch.allclose(near, far, rtol=1e-3, atol=1e-5 * float(far.abs().max())))

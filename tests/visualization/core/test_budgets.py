@@ -96,7 +96,7 @@ def test_a_minimal_patch_of_a_large_field_has_larger_squares(
     with torch.no_grad():
         model.body.bias.fill_(1.0)
     assert conv.minimal_patch(model, None, (1,), image).block == 1
-    monkeypatch.setattr(minimal, "_TRIED", 6 * 81 * 10)  # 9 squares, not 25
+    monkeypatch.setattr(minimal, "_MAX_NUMBERS_TRIED", 6 * 81 * 10)  # 9 squares, not 25
     found = conv.minimal_patch(model, None, (1,), image, progress=told.append)
     assert found.block == 3
     assert told[0] == "9 of 9 squares left"

@@ -149,7 +149,7 @@ def test_thresholds_are_exact() -> None:
 
 def test_thresholds_of_more_than_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the highest values do not fit, few are held and the share above stays about right."""
-    monkeypatch.setattr(quantiles, "_MOST_HELD", 2000)
+    monkeypatch.setattr(quantiles, "_MAX_KEPT", 2000)
     values = torch.randn(200, 4, 30, 30, generator=torch.Generator().manual_seed(0))
     top = UpperQuantile(0.05, 200 * 900, values)
     for part in values.split(16):

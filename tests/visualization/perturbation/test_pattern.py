@@ -191,7 +191,7 @@ def test_a_sweep_begins_at_the_base_and_repeats_single_perturbations() -> None:
     assert found.activation == pytest.approx(base)
     for name in names:
         assert found.values[name][0] == pytest.approx(base), name
-        assert found.values[name].shape[1] == (5 if PERTURBATIONS[name].drawn else 1)
+        assert found.values[name].shape[1] == (5 if PERTURBATIONS[name].is_random else 1)
         assert len(found.shown[name]) == len(found.strengths[name])
     assert found.values["rotate"][2] == pytest.approx(base)
     noisy = perturb("noise", image.expand(5, 1, 8, 8), 0.5, seed=4)

@@ -70,7 +70,7 @@ def test_only_what_is_drawn_depends_on_the_seed(name: str) -> None:
     known = find_perturbation(name)
     strength = known.strengths(8)[-2] if name != "zoom" else 1.5
     found = {perturb(name, images, strength, seed).numpy().tobytes() for seed in range(4)}
-    assert (len(found) > 1) == known.drawn
+    assert (len(found) > 1) == known.is_random
 
 
 def test_noise_has_the_deviation_that_it_names_and_grows_along_one_draw() -> None:

@@ -57,9 +57,9 @@ class Transposed(Axis):
 
     def span(self, first: Positions, last: Positions) -> tuple[Positions, Positions]:
         """Return the first and the last place that intervals of the output read."""
-        held = self.window
-        begin = first + held.padding - held.dilation * (held.size - 1)
-        return -(-begin // held.stride), (last + held.padding) // held.stride
+        window = self.window
+        begin = first + window.padding - window.dilation * (window.size - 1)
+        return -(-begin // window.stride), (last + window.padding) // window.stride
 
     def table(self, num_out: int, num_in: int) -> NDArray[np.bool_]:
         """Return which output reads which input (num_out, num_in)."""
@@ -70,25 +70,25 @@ class Transposed(Axis):
 class Relation(Axis):
     """Any relation (num_out, num_in), with no places beyond its ends."""
 
-    held: NDArray[np.bool_]
+    reads: NDArray[np.bool_]
 
     def span(self, first: Positions, last: Positions) -> tuple[Positions, Positions]:
         """Return the first and the last place that intervals of the output read.
 
         Places beyond the output count as the outermost.
         """
-        num_out, num_in = self.held.shape
-        begin, end = (np.clip(places, 0, num_out - 1)[:, None] for places in (first, last))
-        places = np.arange(num_out)
-        read = ((places >= begin) & (places <= end)) @ self.held
+        num_out, num_in = self.reads.shape
+        begin, end = (np.clip(positions, 0, num_out - 1)[:, None] for positions in (first, last))
+        positions = np.arange(num_out)
+        read = ((positions >= begin) & (positions <= end)) @ self.reads
         empty = ~read.any(axis=1)
         low, high = read.argmax(axis=1), num_in - 1 - read[:, ::-1].argmax(axis=1)
         return np.where(empty, NOWHERE, low), np.where(empty, -NOWHERE, high)
 
     def table(self, num_out: int, num_in: int) -> NDArray[np.bool_]:
         """Return which output reads which input (num_out, num_in)."""
-        assert self.held.shape == (num_out, num_in)
-        return self.held
+        assert self.reads.shape == (num_out, num_in)
+        return self.reads
 
 
 SAME = Window()

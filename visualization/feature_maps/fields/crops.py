@@ -48,31 +48,32 @@ def crop_fields(
             (corners.T[:2], corners.T[2:]), boxes.size, boxes.image_size, strict=True
         )
     )
-    row, column = (torch.from_numpy(frame.shown) for frame in (down, across))
-    chosen = torch.from_numpy(which)[:, None, None]
-    pixels = images[chosen, :, row[:, :, None], column[:, None]].movedim(-1, 1)
-    within = torch.from_numpy(down.within[:, :, None] & across.within[:, None])
-    shown = pixels.where(within[:, None].to(pixels.device), torch.zeros_like(pixels))
+    row, column = (torch.from_numpy(frame.positions) for frame in (down, across))
+    image_index = torch.from_numpy(which)[:, None, None]
+    pixels = images[image_index, :, row[:, :, None], column[:, None]].movedim(-1, 1)
+    within = torch.from_numpy(down.in_image[:, :, None] & across.in_image[:, None])
+    visible = pixels.where(within[:, None].to(pixels.device), torch.zeros_like(pixels))
     return Patches(
-        at_least_float32(shown).cpu().numpy(), down.seen[:, :, None] & across.seen[:, None]
+        at_least_float32(visible).cpu().numpy(),
+        down.in_field[:, :, None] & across.in_field[:, None],
     )
 
 
 class _Frame(NamedTuple):
     """What patches show along one axis, each an array (N, h)."""
 
-    shown: Positions  # of the image; where there is none, the one at the border
-    within: NDArray[np.bool_]  # the image has such a place
-    seen: NDArray[np.bool_]  # and it is in the hull
+    positions: Positions  # of the image; where there is none, the one at the border
+    in_image: NDArray[np.bool_]  # the image has such a place
+    in_field: NDArray[np.bool_]  # and it is in the hull
 
     @staticmethod
     def around(first: Positions, last: Positions, size: int, limit: int, wraps: bool) -> "_Frame":
         """Return frames of the same size that begin with the boxes, or with the image."""
         begin = first if size < limit else np.zeros_like(first)
-        places = begin[:, None] + np.arange(max(min(size, limit), 1))
-        within = (places >= 0) & (places < limit)
+        positions = begin[:, None] + np.arange(max(min(size, limit), 1))
+        in_image = (positions >= 0) & (positions < limit)
         if wraps:
-            in_hull = (places - first[:, None]) % limit <= (last - first)[:, None]
-            return _Frame(places % limit, within | in_hull, in_hull)
-        in_hull = (places >= first[:, None]) & (places <= last[:, None])
-        return _Frame(places.clip(0, limit - 1), within, within & in_hull)
+            in_field = (positions - first[:, None]) % limit <= (last - first)[:, None]
+            return _Frame(positions % limit, in_image | in_field, in_field)
+        in_field = (positions >= first[:, None]) & (positions <= last[:, None])
+        return _Frame(positions.clip(0, limit - 1), in_image, in_image & in_field)

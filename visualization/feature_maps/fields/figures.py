@@ -199,14 +199,14 @@ def _(record: ActivatingPositions) -> Figure:
     size = len(record.boxes.row_first), len(record.boxes.column_first)
     counts = np.zeros(size)
     np.add.at(counts, (record.row, record.column), 1)
-    shown = draw_activation(left, counts / record.num_images, "share of images, place by place")
-    color_bar(figure, shown, left)
+    image = draw_activation(left, counts / record.num_images, "share of images, place by place")
+    color_bar(figure, image, left)
     right.hist(record.value, bins=40, color=COLORS[0])
     despine(right)
     axis_labels(right, "activation", "how often")
     share = record.num_activated / record.num_units
-    kept = len(record.value)
-    some = f"; drawn: the best {kept:,}" if kept < record.num_activated else ""
+    num_kept = len(record.value)
+    some = f"; drawn: the best {num_kept:,}" if num_kept < record.num_activated else ""
     figure_title(
         figure,
         f"{record.layer or 'output'}, channel {record.channel}: above {record.threshold:.3g} in "
@@ -237,8 +237,8 @@ def _(record: TopPatches) -> str:
         if record.image[row, 0] < 0:
             lines.append(f"{number:>5}  never above {record.threshold:g}")
             continue
-        place = f"{record.image[row, 0]:>8} {record.row[row, 0]:>4} {record.column[row, 0]:>7}"
-        lines.append(f"{number:>5}  {place} {record.value[row, 0]:>11.4g}")
+        position = f"{record.image[row, 0]:>8} {record.row[row, 0]:>4} {record.column[row, 0]:>7}"
+        lines.append(f"{number:>5}  {position} {record.value[row, 0]:>11.4g}")
     more = len(record.channels) - _LINES
     return "\n".join([*lines, *([f"… and {more} more"] if more > 0 else [])])
 

@@ -110,19 +110,19 @@ def field_boxes(model: nn.Module, layer: str | None, input_shape: Sequence[int])
         ValueError: a shape of another kind; no such layer.
     """
     with inspection_mode(model):
-        found = arithmetic(trace_graph_of_shapes(model, layer, input_shape))
-        if found.is_known:
-            return found.boxes
+        by_arithmetic = arithmetic(trace_graph_of_shapes(model, layer, input_shape))
+        if by_arithmetic.is_known:
+            return by_arithmetic.boxes
         return field_boxes_of_graph(model, layer, trace_graph(model, layer, input_shape))
 
 
 def field_boxes_of_graph(model: nn.Module, layer: str | None, graph: Graph) -> FieldBoxes:
     """Return the boxes of all places of a layer, from a pass of the model; see `boxes`."""
-    found = arithmetic(graph)
-    if found.is_known:
-        return found.boxes
+    by_arithmetic = arithmetic(graph)
+    if by_arithmetic.is_known:
+        return by_arithmetic.boxes
     rows, columns = map(Intervals.of, tables(model, layer, graph))
-    return FieldBoxes(*rows, *columns, found.boxes.image_size, wraps=True)
+    return FieldBoxes(*rows, *columns, by_arithmetic.boxes.image_size, wraps=True)
 
 
 class Grid(NamedTuple):
@@ -260,61 +260,71 @@ def _union(a: _Spans, b: _Spans) -> _Spans:
 def _back(node: Any, arrived: list[_Spans | None]) -> Iterator[_Spans | None]:
     """Yield the spans of each input of an operation."""
     output = tuple(node._input_metadata[0].shape)
-    spans = [held for held in arrived if held is not None]
+    spans = [span for span in arrived if span is not None]
     if len(arrived) > 1:  # such as the parts of a split, whose sizes may differ
         spans = [attrs.evolve(s, shape=output) if len(s.shape) == len(output) else s for s in spans]
-    held = functools.reduce(_union, spans, _EVERYTHING if not spans else spans[0])
-    for slot, given in enumerate(input_shapes(node)):
-        yield None if given is None else _one_back(node, slot, held, output, given)
+    span = functools.reduce(_union, spans, _EVERYTHING if not spans else spans[0])
+    for slot, shape in enumerate(input_shapes(node)):
+        yield None if shape is None else _one_back(node, slot, span, output, shape)
 
 
-def _one_back(node: Any, slot: int, held: _Spans, output: Shape, given: Shape) -> _Spans:
+def _one_back(node: Any, slot: int, spans: _Spans, output: Shape, input_shape: Shape) -> _Spans:
     kind = kind_of(node)
-    held = held if held.shape else _whole(output)
-    if not held.shape:
+    spans = spans if spans.shape else _whole(output)
+    if not spans.shape:
         return _EVERYTHING
     if is_reshape(kind):
-        return _reshaped(held, given)
-    if held.shape != output:
-        return _through_product(held, output, given) if is_left_factor(kind, slot) else _EVERYTHING
+        return _reshaped(spans, input_shape)
+    if spans.shape != output:
+        return (
+            _through_product(spans, output, input_shape)
+            if is_left_factor(kind, slot)
+            else _EVERYTHING
+        )
     order = transposed_axes(node, len(output))
     if order:
-        return attrs.evolve(held, shape=given, axes=(order[held.axes[0]], order[held.axes[1]]))
-    shape = keepdim_shape(node, output, given)
-    held = _reshaped(held, shape)
-    axes = axes_of(node, slot, shape, given)
-    shift = len(shape) - len(given)
-    if axes is None or held.shape != shape or min(held.axes) < shift:
+        return attrs.evolve(
+            spans, shape=input_shape, axes=(order[spans.axes[0]], order[spans.axes[1]])
+        )
+    shape = keepdim_shape(node, output, input_shape)
+    spans = _reshaped(spans, shape)
+    axes = axes_of(node, slot, shape, input_shape)
+    shift = len(shape) - len(input_shape)
+    if axes is None or spans.shape != shape or min(spans.axes) < shift:
         return _EVERYTHING
-    row, column = held.axes[0] - shift, held.axes[1] - shift
-    rows = _read(axes[row], held.rows, given[row])
-    columns = _read(axes[column], held.columns, given[column])
-    steps = (held.steps[0].through(axes[row]), held.steps[1].through(axes[column]))
-    return _Spans(given, (row, column), rows, columns, steps, held.is_guess)
+    row, column = spans.axes[0] - shift, spans.axes[1] - shift
+    rows = _read(axes[row], spans.rows, input_shape[row])
+    columns = _read(axes[column], spans.columns, input_shape[column])
+    steps = (spans.steps[0].through(axes[row]), spans.steps[1].through(axes[column]))
+    return _Spans(input_shape, (row, column), rows, columns, steps, spans.is_guess)
 
 
 def _read(axis: Axis | None, span: Positions, num_in: int) -> Positions:
     return np.array([[0], [num_in - 1]]) if axis is None else np.stack(axis.span(*span))
 
 
-def _reshaped(held: _Spans, given: Shape) -> _Spans:
+def _reshaped(spans: _Spans, input_shape: Shape) -> _Spans:
     """Return spans of a tensor of another shape whose numbers are in the same order.
 
     They stay those of the old shape where the new one has no axes for rows and columns.
     """
-    found = []
-    for axis in held.axes:
-        wanted = held.shape[axis], math.prod(held.shape[axis + 1 :])
-        fits = [at for at in range(len(given)) if (given[at], math.prod(given[at + 1 :])) == wanted]
-        found += [axis if axis in fits else fits[-1]] if fits else []
-    if len({*found}) == 2:
-        return attrs.evolve(held, shape=given, axes=(found[0], found[1]))
-    return held if math.prod(held.shape) == math.prod(given) else _EVERYTHING
+    axes = []
+    for axis in spans.axes:
+        size_and_stride = spans.shape[axis], math.prod(spans.shape[axis + 1 :])
+        fits = [
+            position
+            for position in range(len(input_shape))
+            if (input_shape[position], math.prod(input_shape[position + 1 :])) == size_and_stride
+        ]
+        axes += [axis if axis in fits else fits[-1]] if fits else []
+    if len({*axes}) == 2:
+        return attrs.evolve(spans, shape=input_shape, axes=(axes[0], axes[1]))
+    return spans if math.prod(spans.shape) == math.prod(input_shape) else _EVERYTHING
 
 
-def _through_product(held: _Spans, output: Shape, given: Shape) -> _Spans:
+def _through_product(spans: _Spans, output: Shape, input_shape: Shape) -> _Spans:
     """Return the spans of a matrix whose rows are places, and each number of a row is a channel."""
-    last = len(held.shape) - 1
-    if last in held.axes or held.shape[-1] != output[-1]:
+    last = len(spans.shape) - 1
+    if last in spans.axes or spans.shape[-1] != output[-1]:
         return _EVERYTHING
-    return attrs.evolve(held, shape=(*held.shape[:-1], given[-1]))
+    return attrs.evolve(spans, shape=(*spans.shape[:-1], input_shape[-1]))

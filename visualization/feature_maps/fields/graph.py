@@ -180,29 +180,31 @@ def propagate_backward(
     """
     leaf = torch.autograd.graph.get_gradient_edge(graph.image).node
     root: Any = graph.output.grad_fn
-    held = {(root, graph.output.output_nr): start}
+    arrived_at = {(root, graph.output.output_nr): start}
     nodes = _leading_to(leaf, root)
     for node in nodes:
-        arrived = [held.pop((node, number), None) for number in range(len(node._input_metadata))]
+        arrived = [
+            arrived_at.pop((node, number), None) for number in range(len(node._input_metadata))
+        ]
         if node is leaf:
             return arrived[0]
-        for place, state in zip(node.next_functions, carry(node, arrived), strict=True):
+        for edge, state in zip(node.next_functions, carry(node, arrived), strict=True):
             if state is not None:
-                held[place] = join(held[place], state) if place in held else state
+                arrived_at[edge] = join(arrived_at[edge], state) if edge in arrived_at else state
     return None
 
 
 def _leading_to(leaf: Any, root: Any) -> list[Any]:
     """Return the nodes on the ways from a root to a leaf, each before those that it leads to."""
     ordered: list[Any] = []
-    seen = set()
+    visited = set()
     waiting = [(root, False)] if root else []
     while waiting:
         node, is_done = waiting.pop()
         if is_done:
             ordered.append(node)
-        elif node not in seen:
-            seen.add(node)
+        elif node not in visited:
+            visited.add(node)
             waiting.append((node, True))
             waiting += [(source, False) for source, _ in node.next_functions if source]
     leading = {leaf}

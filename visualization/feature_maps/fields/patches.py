@@ -91,8 +91,8 @@ class ActivatingPositions:
             num: how many.
         """
         index, which = np.unique(self.index[:num], return_inverse=True)
-        held = as_tensor(images[index], "images")
-        return crop_fields(held, which, self.boxes, self.row[:num], self.column[:num])
+        tensor = as_tensor(images[index], "images")
+        return crop_fields(tensor, which, self.boxes, self.row[:num], self.column[:num])
 
 
 @renamed_arguments(apart="min_distance")
@@ -142,18 +142,18 @@ def top_patches(
     layer = optional_layer_name(model, layer)
     _check_positive(k=k, per_image=per_image, batch_size=batch_size)
     with inspection_mode(model):
-        source = ActivationStream(model, layer, images, ids, batch_size)
-        numbers = source.demand_channels(channels)
-        distance = _distance(min_distance, source.boxes)
+        stream = ActivationStream(model, layer, images, ids, batch_size)
+        numbers = stream.demand_channels(channels)
+        distance = _distance(min_distance, stream.boxes)
         ordered = ids is None
-        ranking = Ranking(numbers, k, per_image, distance, threshold, ordered, source.dtype)
+        ranking = Ranking(numbers, k, per_image, distance, threshold, ordered, stream.dtype)
 
         def take(batch: ActivationBatch) -> None:
             ranking.add(batch.maps, batch.ids, batch.first)
-            source.keep(ranking.candidates, batch)
+            stream.keep(ranking.candidates, batch)
 
-        source.each(take)
-        return _cut(layer, numbers, k, threshold, source, ranking.best)
+        stream.each(take)
+        return _cut(layer, numbers, k, threshold, stream, ranking.best)
 
 
 def _cut(
@@ -161,30 +161,30 @@ def _cut(
     channels: list[int],
     k: int,
     threshold: float,
-    source: ActivationStream,
+    stream: ActivationStream,
     best: RankedPositions,
 ) -> TopPatches:
     """Return the best places with their patches."""
-    row, column = source.rows_and_columns(best.place)
+    row, column = stream.rows_and_columns(best.place)
     position, which = np.unique(best.position, return_inverse=True)
-    shown = crop_fields(source.images_at(position), which, source.boxes, row, column)
-    at, shape = (best.channel, best.rank), (len(channels), k)
+    patches = crop_fields(stream.images_at(position), which, stream.boxes, row, column)
+    index, shape = (best.channel, best.rank), (len(channels), k)
     return TopPatches(
-        layer, np.array(channels), _scatter(best.image, at, shape, -1),
-        _scatter(row, at, shape, -1), _scatter(column, at, shape, -1),
-        _scatter(best.value, at, shape, np.nan),
-        _scatter(shown.pixels, at, shape, 0), _scatter(shown.inside, at, shape, False),
-        threshold, source.num_images,
+        layer, np.array(channels), _scatter(best.image, index, shape, -1),
+        _scatter(row, index, shape, -1), _scatter(column, index, shape, -1),
+        _scatter(best.value, index, shape, np.nan),
+        _scatter(patches.pixels, index, shape, 0), _scatter(patches.inside, index, shape, False),
+        threshold, stream.num_images,
     )  # fmt: skip
 
 
 def _scatter(
-    values: NDArray[Any], at: tuple[Ints, Ints], shape: tuple[int, int], empty: float
+    values: NDArray[Any], index: tuple[Ints, Ints], shape: tuple[int, int], empty: float
 ) -> NDArray[Any]:
     """Return values (N, …) each at its channel and rank (C, k, …), and elsewhere what is empty."""
-    held = np.full((*shape, *values.shape[1:]), empty, values.dtype)
-    held[at] = values
-    return held
+    table = np.full((*shape, *values.shape[1:]), empty, values.dtype)
+    table[index] = values
+    return table
 
 
 def activating_positions(
@@ -216,16 +216,16 @@ def activating_positions(
     layer = optional_layer_name(model, layer)
     _check_positive(limit=limit, batch_size=batch_size)
     with inspection_mode(model):
-        source = ActivationStream(model, layer, images, ids, batch_size)
-        source.demand_channels([channel])
-        pile = TopK(limit)
-        source.each(lambda batch: pile.add(_positions_above(batch, channel, threshold)))
-    found = pile.best()
-    row, column = source.rows_and_columns(found.place)
-    num_units = source.num_images * source.map_size[0] * source.map_size[1]
+        stream = ActivationStream(model, layer, images, ids, batch_size)
+        stream.demand_channels([channel])
+        top_k = TopK(limit)
+        stream.each(lambda batch: top_k.add(_positions_above(batch, channel, threshold)))
+    best = top_k.best()
+    row, column = stream.rows_and_columns(best.place)
+    num_units = stream.num_images * stream.map_size[0] * stream.map_size[1]
     return ActivatingPositions(
-        layer, channel, threshold, found.image, found.position, row, column, found.value,
-        pile.num_found, num_units, source.num_images, source.boxes,
+        layer, channel, threshold, best.image, best.position, row, column, best.value,
+        top_k.num_found, num_units, stream.num_images, stream.boxes,
     )  # fmt: skip
 
 
@@ -257,7 +257,11 @@ def _positions_above(batch: ActivationBatch, channel: int, threshold: float) -> 
     """Return the activated places of one channel in a batch."""
     maps = at_least_float32(batch.maps[:, channel].flatten(1))
     hits = maps > threshold
-    at, place = hits.nonzero().cpu().numpy().T
+    image, position = hits.nonzero().cpu().numpy().T
     return RankedPositions(
-        np.zeros_like(at), maps[hits].cpu().numpy(), batch.ids[at], batch.first + at, place
+        np.zeros_like(image),
+        maps[hits].cpu().numpy(),
+        batch.ids[image],
+        batch.first + image,
+        position,
     )

@@ -53,20 +53,22 @@ def spread(mask: Tensor, axes: list[int]) -> Tensor:
     return mask.any(axes, keepdim=True).expand(mask.shape) if axes else mask
 
 
-def sampled(node: Any, slot: int, mask: Tensor, given: Shape, outside: Storages) -> Tensor | None:
+def sampled(
+    node: Any, slot: int, mask: Tensor, input_shape: Shape, outside: Storages
+) -> Tensor | None:
     """Return what is read of an input where another says between which pixels; None: not known.
 
     Args:
         node: of autograd's graph.
         slot: which of the operation's inputs.
         mask: the set of its outputs (B, C, …).
-        given: the input's shape.
+        input_shape: the input's shape.
         outside: what follows from the image without a graph.
     """
     kind, edges = kind_of(node), node.next_functions
     everywhere = mask.flatten(2).any(2)[(..., *[None] * (mask.ndim - 2))]
     if kind.startswith("GridSampler") and (edges[1][0] or node._saved_grid in outside):
-        return (mask.any(1)[..., None] if slot else everywhere).expand(given)
+        return (mask.any(1)[..., None] if slot else everywhere).expand(input_shape)
     if kind == _DEFORMED and edges[2][0] and slot in (0, 2, 3):  # offsets: each of its own place
-        return (mask if slot else everywhere).any(1, keepdim=True).expand(given)
+        return (mask if slot else everywhere).any(1, keepdim=True).expand(input_shape)
     return None

@@ -44,15 +44,15 @@ class Intervals(NamedTuple):
         return Intervals(*np.array(ends, np.int64).T)
 
 
-def _interval(places: Positions, num: int) -> tuple[int, int]:
+def _interval(positions: Positions, num: int) -> tuple[int, int]:
     """Return the ends of the shortest interval around places 0 to num − 1 that form a ring."""
-    if not len(places):
+    if not len(positions):
         return 0, -1
-    gaps = np.diff(places, append=places[0] + num)
+    gaps = np.diff(positions, append=positions[0] + num)
     widest = int(gaps.argmax())
     if gaps[widest] == gaps[-1]:
-        return int(places[0]), int(places[-1])
-    first, last = int(places[widest + 1]) - num, int(places[widest])
+        return int(positions[0]), int(positions[-1])
+    first, last = int(positions[widest + 1]) - num, int(positions[widest])
     beyond = num if first + last < 0 else 0
     return first + beyond, last + beyond
 
@@ -99,15 +99,15 @@ def _table_by_graph(graph: Graph, axis: int) -> NDArray[np.bool_] | None:
     num_out, num_in = graph.output.shape[axis], graph.image.shape[axis]
     table = torch.ones(num_out, num_in, dtype=torch.bool)
     ends_first = [0, num_out // 2, num_out - 1]
-    for number, place in enumerate([*ends_first, *range(num_out)]):
+    for number, position in enumerate([*ends_first, *range(num_out)]):
         if number == len(ends_first) and table[ends_first].all():
             break
-        wanted = torch.zeros(graph.output.shape, dtype=torch.bool)
-        wanted.select(axis, place).fill_(True)
-        mask, is_known = dependency_by_graph(graph, wanted)
+        unit_mask = torch.zeros(graph.output.shape, dtype=torch.bool)
+        unit_mask.select(axis, position).fill_(True)
+        mask, is_known = dependency_by_graph(graph, unit_mask)
         if not is_known:
             return None
-        table[place] = mask.any(0).any(3 - axis)
+        table[position] = mask.any(0).any(3 - axis)
     return table.numpy()
 
 
@@ -150,11 +150,11 @@ def _reached(
     """Return for each image which places see a change of its parts (images, places)."""
     numbers = torch.arange(torch.Size(trial.shape).numel()).view(trial.shape).movedim(axis, 0)
     groups = [torch.cat([numbers[p.first : p.end].flatten() for p in image]) for image in images]
-    others = [at for at in (1, 2, 3) if at != axis + 1]
+    others = [number for number in (1, 2, 3) if number != axis + 1]
     hits = torch.zeros(len(groups), maps[axis], dtype=torch.bool)
     for replacement in replacements(trial):
         for first in range(0, len(groups), trial.num_at_once):
             some = slice(first, first + trial.num_at_once)
-            seen = units_changed(trial, replacement, groups[some])
-            hits[some] |= seen.view(-1, *maps).any(others[1]).any(others[0])
+            changed = units_changed(trial, replacement, groups[some])
+            hits[some] |= changed.view(-1, *maps).any(others[1]).any(others[0])
     return hits.numpy()

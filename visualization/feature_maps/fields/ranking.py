@@ -25,9 +25,9 @@ class RankedPositions(NamedTuple):
     position: Ints  # where the image stands in the data
     place: Ints  # in its map, in reading order
 
-    def taken(self, at: NDArray[np.intp] | NDArray[np.bool_]) -> "RankedPositions":
+    def select(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> "RankedPositions":
         """Return some of them."""
-        return RankedPositions._make(part[at] for part in self)
+        return RankedPositions._make(part[index] for part in self)
 
     def with_more(self, more: "RankedPositions") -> "RankedPositions":
         """Return both."""
@@ -41,7 +41,7 @@ class RankedPositions(NamedTuple):
     def best(self, limit: int | None) -> "RankedPositions":
         """Return the best of each channel: by value, then by image, then by place."""
         order = np.lexsort((self.place, self.image, -self.value, self.channel))
-        return self.taken(order if limit is None else order[_ranks(self.channel[order]) < limit])
+        return self.select(order if limit is None else order[_ranks(self.channel[order]) < limit])
 
 
 _MAX_PENDING = 2**24  # numbers of maps that are put aside, at the most
@@ -66,11 +66,11 @@ class TopK:
         self.num_found = 0  # those that were not kept as well
         self._num_held = 0
 
-    def add(self, found: RankedPositions) -> None:
+    def add(self, positions: RankedPositions) -> None:
         """Put more on it."""
-        self._parts.append(found)
-        self.num_found += len(found.value)
-        self._num_held += len(found.value)
+        self._parts.append(positions)
+        self.num_found += len(positions.value)
+        self._num_held += len(positions.value)
         if self._limit is not None and self._num_held > 2 * self._limit:
             self.best()
 
@@ -88,7 +88,7 @@ class _Pending(NamedTuple):
 
     maps: Tensor
     channel: Tensor  # (N,)
-    at: Tensor  # of its batch (N,)
+    batch_index: Tensor  # of its batch (N,)
     first: int  # where that batch begins in the data
     images: Ints  # of the whole batch
 
@@ -138,7 +138,7 @@ class Ranking:
     def candidates(self) -> Ints:
         """Return where the images stand in the data that may be among the best so far."""
         return np.concatenate(
-            [self._best.position, *(p.first + p.at.numpy() for p in self._pending)]
+            [self._best.position, *(p.first + p.batch_index.numpy() for p in self._pending)]
         )
 
     def add(self, maps: Tensor, images: Ints, first: int) -> None:
@@ -154,13 +154,16 @@ class Ranking:
         enough = self._k * len(self._channels)
         if int(hits.sum()) > enough:
             hits &= peaks >= peaks.topk(min(self._k, len(peaks)), dim=0).values[-1]
-        at, channel = hits.nonzero(as_tuple=True)
-        if not len(at):
+        batch_index, channel = hits.nonzero(as_tuple=True)
+        if not len(batch_index):
             return
-        chosen = at_least_float32(maps[at, self._channels[channel]])
-        self._pending.append(_Pending(chosen, channel, at, first, images))
-        self._num_pending += len(at)
-        if self._num_pending > enough or self._num_pending * chosen[0].numel() > _MAX_PENDING:
+        selected_maps = at_least_float32(maps[batch_index, self._channels[channel]])
+        self._pending.append(_Pending(selected_maps, channel, batch_index, first, images))
+        self._num_pending += len(batch_index)
+        if (
+            self._num_pending > enough
+            or self._num_pending * selected_maps[0].numel() > _MAX_PENDING
+        ):
             self._compare()
 
     def _compare(self) -> None:
@@ -168,13 +171,17 @@ class Ranking:
         if not self._pending:
             return
         find = self._spread if self._min_distance else self._all
-        which, place, value = find(torch.cat([held.maps for held in self._pending]))
-        channel = torch.cat([held.channel for held in self._pending]).numpy()
-        image = np.concatenate([held.images[held.at.numpy()] for held in self._pending])
-        position = np.concatenate([held.first + held.at.numpy() for held in self._pending])
+        which, place, value = find(torch.cat([pending.maps for pending in self._pending]))
+        channel = torch.cat([pending.channel for pending in self._pending]).numpy()
+        image = np.concatenate(
+            [pending.images[pending.batch_index.numpy()] for pending in self._pending]
+        )
+        position = np.concatenate(
+            [pending.first + pending.batch_index.numpy() for pending in self._pending]
+        )
         self._pending, self._num_pending = [], 0
-        found = RankedPositions(channel[which], value, image[which], position[which], place)
-        self._best = self._best.with_more(found).best(self._k)
+        candidates = RankedPositions(channel[which], value, image[which], position[which], place)
+        self._best = self._best.with_more(candidates).best(self._k)
         counts = np.bincount(self._best.channel, minlength=len(self._least))
         full = counts == self._k
         least = torch.from_numpy(self._best.value[np.cumsum(counts)[full] - 1])
@@ -196,21 +203,26 @@ class Ranking:
         assert self._min_distance is not None
         _, height, width = maps.shape
         rows, columns = (torch.arange(size, device=maps.device) for size in (height, width))
-        left, which = maps.flatten(1), torch.arange(len(maps), device=maps.device)
+        remaining, which = maps.flatten(1), torch.arange(len(maps), device=maps.device)
         parts = []
         for _ in range(min(self._most, height * width)):
-            value, place = left.max(dim=1)
-            held = value > self._threshold
-            left, which, value, place = left[held], which[held], value[held], place[held]
+            value, place = remaining.max(dim=1)
+            is_above = value > self._threshold
+            remaining, which, value, place = (
+                remaining[is_above],
+                which[is_above],
+                value[is_above],
+                place[is_above],
+            )
             parts.append((which, place, value))
             if not len(which):
                 break
             near_rows = (rows - (place // width)[:, None]).abs() < self._min_distance[0]
             near_columns = (columns - (place % width)[:, None]).abs() < self._min_distance[1]
             near = near_rows[:, :, None] & near_columns[:, None]
-            left = left.masked_fill(near.flatten(1), -torch.inf)
-        found = [torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)]
-        return found[0], found[1], found[2]
+            remaining = remaining.masked_fill(near.flatten(1), -torch.inf)
+        columns_found = [torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)]
+        return columns_found[0], columns_found[1], columns_found[2]
 
 
 def _above(values: Tensor) -> Tensor:

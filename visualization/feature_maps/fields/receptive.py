@@ -83,11 +83,11 @@ class ReceptiveField:
         Raises:
             ValueError: the image is of another shape.
         """
-        held = np.asarray(as_tensor(image, "image").float().cpu())
-        if held.shape != self.mask.shape:
-            problem = f"shape {held.shape} is not accepted"
+        pixels = np.asarray(as_tensor(image, "image").float().cpu())
+        if pixels.shape != self.mask.shape:
+            problem = f"shape {pixels.shape} is not accepted"
             raise ValueError(f"image: {problem}; accepted: {self.mask.shape}, as the field's")
-        return FieldOverImage(self, held)
+        return FieldOverImage(self, pixels)
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
@@ -160,23 +160,23 @@ def receptive_field(
     with inspection_mode(model):
         graph = trace_graph_of_shapes(model, layer, input_shape)
         shape = tuple(graph.output.shape[1:])
-        place = tuple(int(at) for at in unit)
-        check_unit(place, shape, "unit")
-        if len(place) != len(shape):
+        position = tuple(int(index) for index in unit)
+        check_unit(position, shape, "unit")
+        if len(position) != len(shape):
             accepted = "(channel, row, column)"
-            raise ValueError(f"unit: {place} is a whole channel; accepted: {accepted}")
+            raise ValueError(f"unit: {position} is a whole channel; accepted: {accepted}")
         by_arithmetic = arithmetic(graph)
         mask = _dependencies_in_crop(
-            model, layer, place, by_arithmetic, tuple(graph.image.shape[1:])
+            model, layer, position, by_arithmetic, tuple(graph.image.shape[1:])
         )
         if mask is None:
             graph = trace_graph(model, layer, input_shape) if graph.image.is_meta else graph
-            mask = _dependencies(model, layer, graph, np.array([place]))
+            mask = _dependencies(model, layer, graph, np.array([position]))
     pixels = np.asarray(mask.any(axis=0))
-    row, column = place[1:] if len(shape) == 3 else (0, 0)
+    row, column = position[1:] if len(shape) == 3 else (0, 0)
     hull = by_arithmetic.boxes.at(row, column)
     hull = _enclosing(hull, pixels) if by_arithmetic.is_known else _box_of(pixels)
-    return ReceptiveField(layer, place, hull, mask)
+    return ReceptiveField(layer, position, hull, mask)
 
 
 def receptive_fields(
@@ -197,36 +197,36 @@ def receptive_fields(
     """
     layer = optional_layer_name(model, layer)
     with inspection_mode(model):
-        held = one_image(image, model)
-        graph = trace_graph(model, layer, held.shape[1:])
+        batch = one_image(image, model)
+        graph = trace_graph(model, layer, batch.shape[1:])
         size = map_size(graph, layer)
         check_unit((channel,), tuple(graph.output.shape[1:]), "channel")
         with torch.no_grad():
             values = (
-                at_least_float32(activation(model, held, layer)[0, channel])
+                at_least_float32(activation(model, batch, layer)[0, channel])
                 .cpu()
                 .numpy()
                 .reshape(size)
             )
-        found = np.argwhere(values > threshold)
-        order = np.argsort(-values[tuple(found.T)], kind="stable")
-        rows, columns = found[order].T
-        places = np.insert(found[order], 0, channel, axis=1)[:, : graph.output.ndim - 1]
-        mask = _dependencies(model, layer, graph, places)
+        positions = np.argwhere(values > threshold)
+        order = np.argsort(-values[tuple(positions.T)], kind="stable")
+        rows, columns = positions[order].T
+        units = np.insert(positions[order], 0, channel, axis=1)[:, : graph.output.ndim - 1]
+        mask = _dependencies(model, layer, graph, units)
         boxes = field_boxes_of_graph(model, layer, graph).at_positions(rows, columns)
-        pixels = at_least_float32(held[0]).cpu().numpy()
+        pixels = at_least_float32(batch[0]).cpu().numpy()
     return ReceptiveFields(
         layer, channel, threshold, rows, columns, values[rows, columns], boxes, mask, pixels
     )
 
 
 def _dependencies(
-    model: nn.Module, layer: str | None, graph: Graph, places: NDArray[np.int64]
+    model: nn.Module, layer: str | None, graph: Graph, units: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Return which numbers of the image (C, H, W) can influence any of some units (N, 3)."""
-    wanted = torch.zeros(graph.output.shape, dtype=torch.bool)
-    wanted[0][tuple(torch.from_numpy(places).T)] = True
-    return dependency_mask(model, layer, graph, wanted).numpy()
+    unit_mask = torch.zeros(graph.output.shape, dtype=torch.bool)
+    unit_mask[0][tuple(torch.from_numpy(units).T)] = True
+    return dependency_mask(model, layer, graph, unit_mask).numpy()
 
 
 def _dependencies_in_crop(
@@ -263,22 +263,25 @@ class _ImageCrop(NamedTuple):
         """Height and width."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
-    def shows(self, found: Arithmetic, hull: FieldBox) -> bool:
+    def shows(self, by_arithmetic: Arithmetic, hull: FieldBox) -> bool:
         """Tell whether the unit sees here what it sees in the whole image, by the arithmetic."""
-        num_rows, num_columns = len(found.boxes.row_first), len(found.boxes.column_first)
+        num_rows, num_columns = (
+            len(by_arithmetic.boxes.row_first),
+            len(by_arithmetic.boxes.column_first),
+        )
         _, row, column = self.unit
-        if not (found.is_known and 0 <= row < num_rows and 0 <= column < num_columns):
+        if not (by_arithmetic.is_known and 0 <= row < num_rows and 0 <= column < num_columns):
             return False
         corner = (self.rows.start, self.columns.start)
-        here = zip(found.boxes.at(row, column), corner, strict=True)
+        here = zip(by_arithmetic.boxes.at(row, column), corner, strict=True)
         return FieldBox(*((first + by, last + by) for (first, last), by in here)) == hull
 
 
 def _crop_around(unit: tuple[int, ...], whole: Arithmetic) -> _ImageCrop | None:
     """Return the part of an image around a hull; None: it is not known where one may begin."""
-    sides, places = [], []
+    sides, positions = [], []
     hull = whole.boxes.at(*unit[1:])
-    for at, (first, last), grid, limit in zip(
+    for position, (first, last), grid, limit in zip(
         unit[1:], hull, whole.grids, whole.boxes.image_size, strict=True
     ):
         if not grid.period:
@@ -287,15 +290,15 @@ def _crop_around(unit: tuple[int, ...], whole: Arithmetic) -> _ImageCrop | None:
         if begin >= end:
             return None
         sides.append(slice(begin, end))
-        places.append(at - int(begin / grid.pixels))
-    return _ImageCrop(sides[0], sides[1], (unit[0], places[0], places[1]))
+        positions.append(position - int(begin / grid.pixels))
+    return _ImageCrop(sides[0], sides[1], (unit[0], positions[0], positions[1]))
 
 
 def _extent(pixels: NDArray[np.bool_]) -> tuple[slice, slice]:
     ends = []
     for axis in (1, 0):
-        found = np.flatnonzero(pixels.any(axis=axis))
-        ends.append(slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0))
+        indices = np.flatnonzero(pixels.any(axis=axis))
+        ends.append(slice(int(indices[0]), int(indices[-1]) + 1) if len(indices) else slice(0, 0))
     return ends[0], ends[1]
 
 

@@ -88,9 +88,9 @@ class ActivationStream:
             check_unit((number,), (self.num_channels,), "channels")
         return numbers
 
-    def rows_and_columns(self, places: Positions) -> tuple[Positions, Positions]:
+    def rows_and_columns(self, positions: Positions) -> tuple[Positions, Positions]:
         """Return row and column of places in a map, which are counted in reading order."""
-        return places // self.map_size[1], places % self.map_size[1]
+        return positions // self.map_size[1], positions % self.map_size[1]
 
     def each(self, take: Callable[[ActivationBatch], None]) -> None:
         """Run the model on each batch in turn, no further than the layer, and hand over its maps.
@@ -99,12 +99,12 @@ class ActivationStream:
         """
         if self._array is None:
             for images in self._even():
-                with self._watched() as held:
-                    self._run(images, held, take)
+                with self._watched() as outputs:
+                    self._run(images, outputs, take)
         else:
-            with self._watched() as held:  # once: nobody else can use the model in between
+            with self._watched() as outputs:  # once: nobody else can use the model in between
                 for images in self._even():
-                    self._run(images, held, take)
+                    self._run(images, outputs, take)
         if self._ids is not None and len(self._ids) != self.num_images:
             raise self._wrong_ids(f"{self.num_images}")
 
@@ -133,13 +133,13 @@ class ActivationStream:
     @contextlib.contextmanager
     def _watched(self) -> Iterator[list[Any]]:
         """Let the model leave what the layer puts out in a list, and go no further."""
-        held: list[Any] = []
-        taps = {numbered_call(self._model, self._layer): held.append} if self._layer else {}
+        outputs: list[Any] = []
+        taps = {numbered_call(self._model, self._layer): outputs.append} if self._layer else {}
         with intercept_maps(self._model, taps, stop=bool(taps)):
-            yield held
+            yield outputs
 
     def _run(
-        self, images: Tensor, held: list[Any], take: Callable[[ActivationBatch], None]
+        self, images: Tensor, outputs: list[Any], take: Callable[[ActivationBatch], None]
     ) -> None:
         first = self.num_images
         self.num_images += len(images)
@@ -147,23 +147,25 @@ class ActivationStream:
         whole = torch.cat([images, filled]) if len(filled) else images
         with torch.no_grad():
             output = self._model(whole) if self._layer else activation(self._model, whole)
-        found = held.pop() if self._layer else output
-        maps = check_tensor(found, repr(self._layer or "the model"))[: len(images)]
+        layer_output = outputs.pop() if self._layer else output
+        maps = check_tensor(layer_output, repr(self._layer or "the model"))[: len(images)]
         maps = maps if maps.ndim == 4 else maps[:, :, None, None]
         take(ActivationBatch(images, maps, self._known(first, self.num_images), first))
 
-    def keep(self, wanted: Callable[[], Positions], batch: ActivationBatch) -> None:
+    def keep(self, candidates: Callable[[], Positions], batch: ActivationBatch) -> None:
         """Keep the images that are wanted so far, by where they stand in the data, and no others.
 
         Of an array none needs to be kept.
         """
         if self._array is not None:
             return
-        places = np.unique(wanted())
-        if len(places) and places[-1] >= batch.first:
+        positions = np.unique(candidates())
+        if len(positions) and positions[-1] >= batch.first:
             self._kept = {
-                at: batch.images[at - batch.first].clone() if at >= batch.first else self._kept[at]
-                for at in places.tolist()
+                position: batch.images[position - batch.first].clone()
+                if position >= batch.first
+                else self._kept[position]
+                for position in positions.tolist()
             }
 
     def images_at(self, index: Positions) -> Tensor:
@@ -172,7 +174,11 @@ class ActivationStream:
             device, dtype = device_and_dtype(self._model)
             return as_tensor(self._array[index], "images").to(device, dtype)
         none = torch.empty(0, *self._image_shape)
-        return torch.stack([self._kept[at] for at in index.tolist()]) if len(index) else none
+        return (
+            torch.stack([self._kept[position] for position in index.tolist()])
+            if len(index)
+            else none
+        )
 
     def _known(self, first: int, end: int) -> NDArray[np.int64]:
         if self._ids is None:
@@ -187,9 +193,13 @@ class ActivationStream:
 
 
 def _whole_numbers(ids: ArrayLike) -> NDArray[np.int64]:
-    held = np.asarray(ids)
-    if held.ndim != 1 or held.dtype.kind not in "iu" or len(np.unique(held)) != len(held):
+    numbers = np.asarray(ids)
+    if (
+        numbers.ndim != 1
+        or numbers.dtype.kind not in "iu"
+        or len(np.unique(numbers)) != len(numbers)
+    ):
         accepted = "a whole number for each image, all different"
-        problem = f"{held.dtype} of shape {held.shape}, {held.size} numbers"
+        problem = f"{numbers.dtype} of shape {numbers.shape}, {numbers.size} numbers"
         raise ValueError(f"ids: {problem}, are not accepted; accepted: {accepted}")
-    return held.astype(np.int64)
+    return numbers.astype(np.int64)

@@ -26,9 +26,9 @@ class ProbedUnits(NamedTuple):
     takes_nan: bool  # no place is chosen by a value: that of NaN is none
 
     @staticmethod
-    def of(model: nn.Module, layer: str | None, graph: Graph, wanted: Tensor) -> "ProbedUnits":
+    def of(model: nn.Module, layer: str | None, graph: Graph, unit_mask: Tensor) -> "ProbedUnits":
         """Return a trial of units of a layer, given as a mask of its output (1, …)."""
-        units = wanted.flatten().nonzero()[:, 0]
+        units = unit_mask.flatten().nonzero()[:, 0]
         return ProbedUnits(model, layer, tuple(graph.image.shape[1:]), units, not graph.has_places)
 
     @property
@@ -67,8 +67,8 @@ def replacements(trial: ProbedUnits) -> Iterator[Replacement]:
     if trial.takes_nan:
         yield Replacement(0, torch.full((num,), torch.nan))
     for seed in range(_IMAGES):
-        drawn = torch.randint(0, 2, (num,), generator=torch.Generator().manual_seed(seed))
-        signs = drawn * 2 - 1
+        bits = torch.randint(0, 2, (num,), generator=torch.Generator().manual_seed(seed))
+        signs = bits * 2 - 1
         yield Replacement(seed, _LARGE * signs)
         yield Replacement(seed, -_LARGE * signs)
 
@@ -88,7 +88,7 @@ def units_changed(trial: ProbedUnits, replacement: Replacement, groups: list[Ten
         image[group] = replacement.values[group].to(plain)
     output = activation(trial.model, images.view(-1, *trial.shape), trial.layer).flatten(1)
     output = output.expand(len(images), -1) if len(output) == 1 else output  # a table, of no image
-    seen, usual = output[:, trial.units.to(output.device)], output[0].abs().mean()
-    rounding = 1e3 * torch.finfo(output.dtype).eps * (seen[0].abs() + usual)
-    is_same = (seen[1:] - seen[0]).abs() <= rounding  # of NaN False
+    values, usual = output[:, trial.units.to(output.device)], output[0].abs().mean()
+    rounding = 1e3 * torch.finfo(output.dtype).eps * (values[0].abs() + usual)
+    is_same = (values[1:] - values[0]).abs() <= rounding  # of NaN False
     return (~is_same).cpu()

@@ -21,9 +21,11 @@ _CONCEPTS_SHOWN = 16
 _REGION, _MASK, _BOTH = (0.95, 0.55, 0.1), (0.2, 0.5, 0.95), (0.25, 0.85, 0.35)
 
 
-def _overlaid(example: Example, at: int) -> NDArray[np.float64]:
+def _overlaid(example: Example, number: int) -> NDArray[np.float64]:
     """Return an image, dimmed, with the unit's region and the concept's mask coloured (H, W, 3)."""
-    image, region, mask = (part[at] for part in (example.images, example.regions, example.masks))
+    image, region, mask = (
+        part[number] for part in (example.images, example.regions, example.masks)
+    )
     low, high = display_range(example.images)
     grey = (np.clip(image, low, high).mean(axis=0) - low) / ((high - low) or 1.0)
     rows, columns = (
@@ -59,11 +61,13 @@ def _(record: Dissection) -> Figure:
 
 
 def _bars(axes: Axes, record: Dissection, order: NDArray[np.int64]) -> None:
-    known = list(dict.fromkeys(record.best[order].tolist()))
-    colors = dict(zip(known, palette(len(known)), strict=True))
+    concepts = list(dict.fromkeys(record.best[order].tolist()))
+    colors = dict(zip(concepts, palette(len(concepts)), strict=True))
     rows = np.arange(len(order))
     values, chance = record.best_iou[order], record.best_chance[order]
-    axes.barh(rows, values, color=[colors[at] for at in record.best[order].tolist()], height=0.7)
+    axes.barh(
+        rows, values, color=[colors[concept] for concept in record.best[order].tolist()], height=0.7
+    )
     axes.vlines(chance, rows - 0.42, rows + 0.42, color=INK, linewidth=1.4)
     for row, unit in enumerate(order):
         weight = "bold" if record.detectors[unit] else "normal"

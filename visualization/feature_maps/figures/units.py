@@ -53,8 +53,8 @@ def is_found(record: UnitSheets, row: int) -> bool:
 def _(record: UnitSheets) -> str:
     channels = record.patches.channels.tolist()
     dead = [channel for row, channel in enumerate(channels) if is_dead(record, row)]
-    told = f"dead: {', '.join(map(str, dead))}" if dead else "none is dead"
-    return f"{record.peaks.shape[1]} channels of {record.layer}, {told}"
+    summary = f"dead: {', '.join(map(str, dead))}" if dead else "none is dead"
+    return f"{record.peaks.shape[1]} channels of {record.layer}, {summary}"
 
 
 @caption.register

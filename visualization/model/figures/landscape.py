@@ -23,10 +23,10 @@ _WIDE = 20.0  # ratio of the largest to the least from which on a scale is logar
 
 @draw.register
 def _(record: LandscapeLine) -> Figure:
-    shown = list(record.values.items())[:_SHOWN]
-    figure = Figure(figsize=(4.4 * len(shown) + 0.4, 3.4), layout="constrained")
+    values_by_name = list(record.values.items())[:_SHOWN]
+    figure = Figure(figsize=(4.4 * len(values_by_name) + 0.4, 3.4), layout="constrained")
     for axes, (name, values) in zip(
-        figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True
+        figure.subplots(1, len(values_by_name), squeeze=False)[0], values_by_name, strict=True
     ):
         axes.plot(record.alphas, values, color=COLORS[0], linewidth=1.5, marker="o", markersize=2.5)
         for alpha, end, color in zip((0.0, 1.0), record.names, (COLORS[2], COLORS[1]), strict=True):
@@ -49,10 +49,10 @@ def _(record: LandscapeLine) -> Figure:
 
 def _said(record: LandscapeLine) -> str:
     a, b = (shorten(name) for name in record.names)
-    said = (
+    description = (
         f"a: {a}, b: {b}; barrier {record.barrier:.3g} above the straight line between their losses"
     )
-    return said + _statistics(record)
+    return description + _statistics(record)
 
 
 @text.register
@@ -76,10 +76,10 @@ def _(record: LandscapeLine) -> str:
 
 @draw.register
 def _(record: LandscapePlane) -> Figure:
-    shown = list(record.values.items())[:_SHOWN]
-    figure = Figure(figsize=(min(5.2 * len(shown), 14.0), 5.0), layout="constrained")
+    values_by_name = list(record.values.items())[:_SHOWN]
+    figure = Figure(figsize=(min(5.2 * len(values_by_name), 14.0), 5.0), layout="constrained")
     for axes, (name, values) in zip(
-        figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True
+        figure.subplots(1, len(values_by_name), squeeze=False)[0], values_by_name, strict=True
     ):
         _contours(figure, axes, record, values)
         _marks(axes, record)
@@ -96,14 +96,14 @@ def _contours(
     figure: Figure, axes: Axes, record: LandscapePlane, values: NDArray[np.float64]
 ) -> None:
     """Fill the plane between lines of equal values."""
-    held = np.ma.masked_invalid(values)
-    low, high = float(held.min()), float(held.max())
+    finite = np.ma.masked_invalid(values)
+    low, high = float(finite.min()), float(finite.max())
     high = high if high > low else low + 1.0
     wide = _is_wide(values)
     levels = np.geomspace(low, high, _LEVELS) if wide else np.linspace(low, high, _LEVELS)
     norm = LogNorm(low, high) if wide else Normalize(low, high)
-    filled = axes.contourf(record.x, record.y, held, levels, cmap="viridis", norm=norm)
-    axes.contour(record.x, record.y, held, levels, colors="white", linewidths=0.4, alpha=0.6)
+    filled = axes.contourf(record.x, record.y, finite, levels, cmap="viridis", norm=norm)
+    axes.contour(record.x, record.y, finite, levels, colors="white", linewidths=0.4, alpha=0.6)
     ticks = LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(8)
     bar = figure.colorbar(filled, ax=axes, fraction=0.046, pad=0.02, ticks=ticks, format="%.3g")
     bar.ax.tick_params(labelsize=7)
@@ -128,15 +128,17 @@ def _marks(axes: Axes, record: LandscapePlane) -> None:
 
 def _is_wide(values: NDArray[np.float64]) -> bool:
     """Tell whether values, all above 0, spread so far that a logarithmic scale shows more."""
-    held = values[np.isfinite(values)]
-    return bool(held.size and held.min() > 0 and held.max() > _WIDE * held.min())
+    finite = values[np.isfinite(values)]
+    return bool(finite.size and finite.min() > 0 and finite.max() > _WIDE * finite.min())
 
 
 def _where(record: LandscapePlane) -> str:
-    said = record.directions
+    description = record.directions
     if record.residual is not None:
-        said += f"; of the first checkpoint's distance {record.residual[0]:.0%} is off the plane"
-    return said + _statistics(record)
+        description += (
+            f"; of the first checkpoint's distance {record.residual[0]:.0%} is off the plane"
+        )
+    return description + _statistics(record)
 
 
 def _statistics(record: LandscapeLine | LandscapePlane) -> str:

@@ -76,8 +76,8 @@ def _images(axes: Axes, images: NDArray[np.floating]) -> None:
     low, high = float(images.min()), float(images.max())
     scaled = (images - low) / ((high - low) or 1.0)
     stacked = np.moveaxis(np.concatenate(list(scaled), axis=1), 0, -1)
-    shown = stacked if stacked.shape[-1] == 3 else stacked.mean(axis=-1)
-    axes.imshow(shown, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
+    pixels = stacked if stacked.shape[-1] == 3 else stacked.mean(axis=-1)
+    axes.imshow(pixels, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
     hide_axes([axes])
 
 
@@ -90,9 +90,9 @@ def _maps(axes: Axes, layer: LayerValues, num: int) -> None:
     wide, gap = maps.shape[3], max(1, round(0.07 * maps.shape[3]))
     if maps.shape[1] == 1:
         gap = 0
-    shown = mosaic(maps, gap if maps.shape[2] > 1 else 0, gap)
+    pixels = mosaic(maps, gap if maps.shape[2] > 1 else 0, gap)
     axes.imshow(
-        shown, cmap=colors, vmin=-size if has_both else 0.0, vmax=size, aspect="auto",
+        pixels, cmap=colors, vmin=-size if has_both else 0.0, vmax=size, aspect="auto",
         interpolation="nearest",
     )  # fmt: skip
     axes.spines[:].set_visible(False)
@@ -102,8 +102,8 @@ def _maps(axes: Axes, layer: LayerValues, num: int) -> None:
         centres = (np.arange(maps.shape[1]) * (wide + gap)) + (wide - 1) / 2
         axes.set_xticks(centres, [str(channel) for channel in layer.channels])
     else:
-        named = range(wide) if wide <= _NAMED else (0, wide - 1)
-        axes.set_xticks(list(named), [str(unit) for unit in named])
+        labelled = range(wide) if wide <= _NAMED else (0, wide - 1)
+        axes.set_xticks(list(labelled), [str(unit) for unit in labelled])
 
 
 def mosaic(maps: NDArray[np.floating], down: int, across: int) -> NDArray[np.floating]:
@@ -117,9 +117,9 @@ def mosaic(maps: NDArray[np.floating], down: int, across: int) -> NDArray[np.flo
 def _beside(layer: LayerValues) -> str:
     """Return what stands beside a layer's maps."""
     num, shape = len(layer.low), " × ".join(map(str, layer.shape)) or "1"
-    shown = f"{len(layer.channels)} of {num}" if len(layer.channels) < num else f"all {num}"
+    share = f"{len(layer.channels)} of {num}" if len(layer.channels) < num else f"all {num}"
     lines = [
-        _short(layer.name), f"{layer.kind}, {shape}", f"{shown} units shown",
+        _short(layer.name), f"{layer.kind}, {shape}", f"{share} units shown",
         f"{layer.zero_share:.0%} zeros, {len(layer.dead)} units dead",
     ]  # fmt: skip
     return "\n".join(lines)

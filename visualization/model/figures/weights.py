@@ -125,13 +125,13 @@ def _colored(kernels: NDArray[np.floating]) -> NDArray[np.floating]:
 
 def _bars(axes: Axes, values: ParameterValues) -> None:
     """Draw a vector: a bar for each number, side by side if they are many."""
-    held = values.shown
-    if len(held) <= _BARS:
-        axes.bar(range(len(held)), held, color=COLORS[0])
+    numbers = values.shown
+    if len(numbers) <= _BARS:
+        axes.bar(range(len(numbers)), numbers, color=COLORS[0])
     else:
-        axes.stairs(held, np.arange(len(held) + 1) - 0.5, fill=True, color=COLORS[0])
+        axes.stairs(numbers, np.arange(len(numbers) + 1) - 0.5, fill=True, color=COLORS[0])
     axes.axhline(0, color=INK, linewidth=0.6)
-    axes.set_xlim(-0.7, len(held) - 0.3)
+    axes.set_xlim(-0.7, len(numbers) - 0.3)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=6.5)
@@ -145,10 +145,10 @@ def _distribution(axes: Axes, values: ParameterValues) -> None:
     axes.set_yticks([])
     axes.tick_params(labelsize=6.5)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    said = f"mean {values.mean:.2g}, deviation {values.deviation:.2g}"
+    title = f"mean {values.mean:.2g}, deviation {values.deviation:.2g}"
     if values.num_undefined:
-        said = f"{values.num_undefined:,} are NaN or inf"
-    axes.set_title(said, fontsize=7.5, color=BAD if values.num_undefined else INK, loc="left")
+        title = f"{values.num_undefined:,} are NaN or inf"
+    axes.set_title(title, fontsize=7.5, color=BAD if values.num_undefined else INK, loc="left")
 
 
 def _norms(axes: Axes, values: ParameterValues) -> None:
@@ -171,9 +171,9 @@ def _each(values: ParameterValues) -> str:
     return "filters" if values.role == "kernels" else "rows"
 
 
-def _title(axes: Axes, values: ParameterValues, said: str) -> None:
+def _title(axes: Axes, values: ParameterValues, description: str) -> None:
     shape = " × ".join(map(str, values.shape)) or "1"
-    words = f"{values.kind}, {shape}{f': {said}' if said else ''}"
+    words = f"{values.kind}, {shape}{f': {description}' if description else ''}"
     axes.set_title(f"{_short(values.name)}\n{words}", fontsize=7.5, color=INK, loc="left",
                    parse_math=False)  # fmt: skip
 

@@ -71,11 +71,11 @@ def _(record: FieldTransplant) -> Figure:
     size = max(float(np.abs(each).max()) for each in record.maps)
     has_signs = any(float(each.min()) < 0 for each in record.maps)
     for axes, each, unit, value in zip(below, record.maps, units, values, strict=True):
-        shown = (draw_signed if has_signs else draw_activation)(
+        map_image = (draw_signed if has_signs else draw_activation)(
             axes, each, f"({unit[1]}, {unit[2]}): {value:.4g}", size
         )
         draw_frame(axes, unit[1:2] * 2, unit[2:3] * 2)
-    color_bar(figure, shown, below[-1])
+    color_bar(figure, map_image, below[-1])
     figure_title(figure, f"{unit_title(record.layer, record.unit)}\n{_verdict(record)}")
     return figure
 
@@ -162,10 +162,10 @@ def _vector_response(record: Response) -> Figure:
 
 def _pairs(axes: Axes, names: Sequence[str], before: Picture, after: Picture) -> None:
     """Draw two bars for each name."""
-    at = np.arange(len(names))
-    axes.barh(at - 0.19, before, 0.36, color=MUTED, label="before")
-    axes.barh(at + 0.19, after, 0.36, color=COLORS[0], label="after")
-    axes.set_yticks(at, names)
+    positions = np.arange(len(names))
+    axes.barh(positions - 0.19, before, 0.36, color=MUTED, label="before")
+    axes.barh(positions + 0.19, after, 0.36, color=COLORS[0], label="after")
+    axes.set_yticks(positions, names)
     axes.invert_yaxis()
     despine(axes)
     axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
@@ -179,7 +179,7 @@ def _answers(axes: Axes, answers: Answers) -> None:
         return
     before, after = answers.probabilities
     likely = np.sort(np.argsort(-np.maximum(before, after), kind="stable")[:_BARS])
-    names = [_shortened(answers.name(at)) for at in likely]
+    names = [_shortened(answers.name(number)) for number in likely]
     _pairs(axes, names, before[likely], after[likely])
     axes.set_xlim(0, 1)
     axis_labels(axes, "probability", "class")
@@ -203,10 +203,10 @@ def _change(record: ChannelAblation) -> str:
     channels = ", ".join(map(str, record.channels[:_ROWS]))
     more = f" and {len(record.channels) - _ROWS} more" if len(record.channels) > _ROWS else ""
     if record.scale == 0 and record.shift == 0:
-        done = "switched off"
+        change = "switched off"
     else:
-        done = f"× {record.scale:g} {'+' if record.shift >= 0 else '−'} {abs(record.shift):g}"
-    return f"{record.layer}, channel {channels}{more}: {done}"
+        change = f"× {record.scale:g} {'+' if record.shift >= 0 else '−'} {abs(record.shift):g}"
+    return f"{record.layer}, channel {channels}{more}: {change}"
 
 
 @text.register
@@ -224,7 +224,7 @@ def _table(answers: Answers) -> list[str]:
     if not answers.are_classes:
         return []
     before, after = answers.probabilities
-    names = [answers.name(at) for at in range(len(before))]
+    names = [answers.name(number) for number in range(len(before))]
     width = max(6, *map(len, names))
     rows = [
         f"{name:>{width}}{p:>10.4f}{q:>10.4f}"
