@@ -221,7 +221,8 @@ def transplant_field(
     )
     return FieldTransplant(
         layer, own, target_unit, shift, stride, as_array(source_batch[0]),
-        as_array(target_batch[0]), as_array(image), as_array(copied), as_array(pasted), num_lost + num_off, (field.hull, target_field.hull),
+        as_array(target_batch[0]), as_array(image), as_array(copied),
+        as_array(pasted), num_lost + num_off, (field.hull, target_field.hull),
         of_source, before, after, (as_array(maps[0]), as_array(maps[1]), as_array(maps[2])), exact,
     )  # fmt: skip
 
@@ -302,7 +303,9 @@ def _offset(
 ) -> tuple[int, int]:
     """Return the rows and columns by which a region is moved that begins at `first`."""
     if position is not None and offset is not None:
-        raise ValueError(f"offset: {offset} was given beside at {position}; accepted: one of them")
+        raise ValueError(
+            f"offset: {offset} was given beside position {position}; accepted: one of them"
+        )
     if offset is not None:
         return int(offset[0]), int(offset[1])
     return (

@@ -59,12 +59,14 @@ class UnitRanking:
         units were not ranked alone too.
         """
         changes = self.change[score]
-        alone = {group[0]: changes[at] for at, group in enumerate(self.groups) if len(group) == 1}
-        found = np.full(len(self.groups), np.nan)
-        for at, group in enumerate(self.groups):
+        alone = {
+            group[0]: changes[index] for index, group in enumerate(self.groups) if len(group) == 1
+        }
+        interactions = np.full(len(self.groups), np.nan)
+        for index, group in enumerate(self.groups):
             if len(group) == 2 and set(group) <= alone.keys():
-                found[at] = changes[at] - alone[group[0]] - alone[group[1]]
-        return found
+                interactions[index] = changes[index] - alone[group[0]] - alone[group[1]]
+        return interactions
 
 
 def single_units(num_units: int) -> list[tuple[int, ...]]:
@@ -117,22 +119,22 @@ def rank_units(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: {confidence} is not accepted; accepted: between 0 and 1")
     check_edits([], rnn)
-    chosen = _groups(rnn, groups)
-    check_edits([Edit(units=g, h=0.0, layer=layer, direction=direction) for g in chosen], rnn)
+    unit_groups = _groups(rnn, groups)
+    check_edits([Edit(units=g, h=0.0, layer=layer, direction=direction) for g in unit_groups], rnn)
     with torch.inference_mode():
         baseline, means = _baseline(rnn, score, replacement, layer, direction)
         parts: dict[str, list[NDArray[Any]]] = {name: [] for name in baseline}
-        for group in chosen:
+        for group in unit_groups:
             edit = _edit(rnn, group, replacement, means, layer, direction)
             with intervene_on(rnn, [edit]):
-                found = _scores(score())
-            for name, values in found.items():
+                scores_of_group = _scores(score())
+            for name, values in scores_of_group.items():
                 check_shape(f"score {name!r}", values.shape, baseline[name].shape, "the untouched")
                 parts[name].append(values - baseline[name])
     differences = {name: np.stack(rows) for name, rows in parts.items()}
     counts = _resamples(len(next(iter(baseline.values()))), num_resamples, seed)
     means_of = {name: float(values.mean()) for name, values in baseline.items()}
-    return _ranking(chosen, replacement, means_of, differences, counts, confidence)
+    return _ranking(unit_groups, replacement, means_of, differences, counts, confidence)
 
 
 def _ranking(
@@ -169,27 +171,27 @@ def _baseline(
     if isinstance(replacement, str) and replacement not in ("zero", "mean"):
         problem = f"{replacement!r} is not accepted"
         raise ValueError(f"replacement: {problem}; accepted: zero, mean, or a number")
-    with intervene_on(rnn) as steering:
+    with intervene_on(rnn) as handle:
         first = _scores(score())
-    if steering.num_calls == 0:
+    if handle.num_calls == 0:
         problem = "the layer was not called while the scores were made"
         raise ValueError(f"rnn: {problem}; accepted: a layer of the model that score() runs")
-    with intervene_on(rnn, trace=replacement == "mean") as steering:
-        found = _scores(score())
-    for name, values in found.items():
+    with intervene_on(rnn, trace=replacement == "mean") as handle:
+        scores = _scores(score())
+    for name, values in scores.items():
         if not np.allclose(values, first[name], rtol=1e-4, atol=1e-6):
             accepted = "the same for the same network: call model.eval() first"
             raise ValueError(f"score {name!r}: differs from call to call; accepted: {accepted}")
-    return found, steering.means(layer, direction) if replacement == "mean" else {}
+    return scores, handle.means(layer, direction) if replacement == "mean" else {}
 
 
-def _scores(found: Mapping[str, ArrayLike | Tensor]) -> dict[str, NDArray[np.float64]]:
-    if not isinstance(found, Mapping) or not found:
+def _scores(scores: Mapping[str, ArrayLike | Tensor]) -> dict[str, NDArray[np.float64]]:
+    if not isinstance(scores, Mapping) or not scores:
         accepted = 'scores by name, such as {"accuracy": …}'
-        raise ValueError(f"score: returns {type(found).__name__}; accepted: {accepted}")
+        raise ValueError(f"score: returns {type(scores).__name__}; accepted: {accepted}")
     return {
         name: as_array(values, f"score {name!r}", ("sample",), finite=True).astype(np.float64)
-        for name, values in found.items()
+        for name, values in scores.items()
     }
 
 

@@ -68,8 +68,8 @@ class CellTrace:
     def gate(self, name: str) -> Tensor:
         """Return one gate (L, B, T, U); ValueError if this kind of layer has none of that name."""
         if name not in self.gates:
-            known = ", ".join(self.gates) or "none"
-            raise ValueError(f"gate {name!r}: a layer of kind {self.kind} has {known}")
+            gate_names = ", ".join(self.gates) or "none"
+            raise ValueError(f"gate {name!r}: a layer of kind {self.kind} has {gate_names}")
         return self.gates[name]
 
     def quantities(self, layer_index: int = 0) -> dict[str, Tensor]:
@@ -164,16 +164,16 @@ def forward_with_edits(
     """
     check_edits(edits, rnn)
     _prepare(rnn, inputs, state)
-    done: list[RnnOutput] = []
+    outputs: list[RnnOutput] = []
 
     def forward(input: Tensor, hx: State = None) -> tuple[Tensor, Any]:  # noqa: A002 - torch's name
-        done.append(_run(rnn, input, hx, edits, start_time, trace))
-        return done[-1].output, done[-1].state
+        outputs.append(_run(rnn, input, hx, edits, start_time, trace))
+        return outputs[-1].output, outputs[-1].state
 
     with evaluation_mode(rnn), _attributes_restored(rnn):
         rnn.forward = forward
         rnn(inputs, state)
-    return done[-1]
+    return outputs[-1]
 
 
 @contextlib.contextmanager
@@ -216,13 +216,19 @@ def _by_layer(
         first, outputs = len(parts), []
         for direction in range(directions):
             cell = Cell.of(rnn, layer, direction)
-            at = first + direction
-            mine = [e for e in edits if (e.layer, e.direction) == (layer, direction)]
+            layer_index = first + direction
+            own_edits = [e for e in edits if (e.layer, e.direction) == (layer, direction)]
             read = x.flip(1) if direction else x
             if direction:
-                mine = [e.mirrored(2 * start_time + x.shape[1] - 1) for e in mine]
+                own_edits = [e.mirrored(2 * start_time + x.shape[1] - 1) for e in own_edits]
             part = run_with_edits(
-                cell, read, h0[at], None if c0 is None else c0[at], mine, start_time, with_trace
+                cell,
+                read,
+                h0[layer_index],
+                None if c0 is None else c0[layer_index],
+                own_edits,
+                start_time,
+                with_trace,
             )
             parts.append(part.flipped() if direction else part)
             outputs.append(parts[-1].h)
@@ -257,35 +263,35 @@ def _stack(rows: list[Tensor]) -> Tensor:
 def _prepare(rnn: nn.RNNBase, inputs: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return inputs (B, T, I) and initial states (L, B, U), zeros where none are given."""
     axes = "batch, time" if rnn.batch_first else "time, batch"
-    wanted = f"a tensor ({axes}, {rnn.input_size}) of one time step or more"
+    accepted = f"a tensor ({axes}, {rnn.input_size}) of one time step or more"
     shape = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
     if not isinstance(inputs, Tensor) or inputs.ndim not in (2, 3) or shape[-1] != rnn.input_size:
-        raise ValueError(f"inputs: {shape} is not accepted; accepted: {wanted}")
+        raise ValueError(f"inputs: {shape} is not accepted; accepted: {accepted}")
     read = _in_dtype_of(rnn, inputs, "inputs")
     x = read[None] if read.ndim == 2 else read if rnn.batch_first else read.transpose(0, 1)
     if x.shape[1] == 0:
-        raise ValueError(f"inputs: {shape} is not accepted; accepted: {wanted}")
+        raise ValueError(f"inputs: {shape} is not accepted; accepted: {accepted}")
     rows = rnn.num_layers * (2 if rnn.bidirectional else 1)
     sizes = [rnn.proj_size or rnn.hidden_size, rnn.hidden_size]
     shapes = [(rows, len(x), size) for size in (sizes if rnn.mode == "LSTM" else sizes[:1])]
     if state is None:
-        given = [x.new_zeros(shape) for shape in shapes]
+        states = [x.new_zeros(shape) for shape in shapes]
     else:
-        given = _states(rnn, state, shapes, read.ndim == 2)
-    return x, given[0], given[1] if rnn.mode == "LSTM" else None
+        states = _states(rnn, state, shapes, read.ndim == 2)
+    return x, states[0], states[1] if rnn.mode == "LSTM" else None
 
 
 def _states(
     rnn: nn.RNNBase, state: Any, shapes: list[tuple[int, int, int]], is_single: bool
 ) -> list[Tensor]:
     """Return h, and c of an LSTM, of given shapes (L, B, U); of one sample they come as (L, U)."""
-    given = list(state) if isinstance(state, (tuple, list)) else [state]
-    wanted = [(rows, size) if is_single else (rows, num, size) for rows, num, size in shapes]
-    found = [tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__ for s in given]
-    if found != wanted:
-        raise ValueError(f"state: shapes {found}; accepted: {wanted}")
-    given = [_in_dtype_of(rnn, values, "state") for values in given]
-    return [values.unsqueeze(1) for values in given] if is_single else given
+    states = list(state) if isinstance(state, (tuple, list)) else [state]
+    expected = [(rows, size) if is_single else (rows, num, size) for rows, num, size in shapes]
+    actual = [tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__ for s in states]
+    if actual != expected:
+        raise ValueError(f"state: shapes {actual}; accepted: {expected}")
+    states = [_in_dtype_of(rnn, values, "state") for values in states]
+    return [values.unsqueeze(1) for values in states] if is_single else states
 
 
 def _in_dtype_of(rnn: nn.RNNBase, values: Tensor, name: str) -> Tensor:
@@ -320,12 +326,12 @@ class InterventionHandle:
         """Run as the layer's own forward would, with the edits."""
         if hx is None:
             self._time, self._first = 0, len(self._traces)
-        done = _run(self._rnn, input, hx, self.edits, self._time, self._with_trace)
+        output = _run(self._rnn, input, hx, self.edits, self._time, self._with_trace)
         self.num_calls += 1
         self._time += input.shape[1 if self._rnn.batch_first and input.ndim == 3 else 0]
-        if done.trace is not None:
-            self._traces.append(done.trace)
-        return done.output, done.state
+        if output.trace is not None:
+            self._traces.append(output.trace)
+        return output.output, output.state
 
     def trace(self) -> CellTrace:
         """Return states and gates of all calls since the last one without a state."""
@@ -342,15 +348,15 @@ class InterventionHandle:
 
     def means(self, layer: int, direction: int) -> dict[str, Tensor]:
         """Return the mean h, and c if there is one, of each unit (U,) over all calls."""
-        found = {}
+        mean_states = {}
         for name in ("h", "c"):
-            held = [getattr(trace, name) for trace in self._traces]
-            if held and held[0] is not None:
+            values_by_call = [getattr(trace, name) for trace in self._traces]
+            if values_by_call and values_by_call[0] is not None:
                 layer_index = layer * self._traces[0].num_directions + direction
-                found[name] = torch.cat(
-                    [values[layer_index].flatten(0, 1) for values in held]
+                mean_states[name] = torch.cat(
+                    [values[layer_index].flatten(0, 1) for values in values_by_call]
                 ).mean(0)
-        return found
+        return mean_states
 
 
 @renamed_arguments(keep="trace")
@@ -372,10 +378,10 @@ def intervene_on(
     outer = getattr(before, "__self__", None)
     if isinstance(outer, InterventionHandle):
         edits = [*outer.edits, *edits]
-    steering = InterventionHandle(rnn, edits, trace)
-    rnn.forward = steering.forward
+    handle = InterventionHandle(rnn, edits, trace)
+    rnn.forward = handle.forward
     try:
-        yield steering
+        yield handle
     finally:
         del rnn.forward
         if before is not None:

@@ -63,8 +63,12 @@ class Edit:
         when = "always" if self.time is None else f"after step {self.time}"
         if self.scale is not None:
             return f"{which} times {self.scale:g} {when}"
-        given = {name: value for name, value in (("h", self.h), ("c", self.c)) if value is not None}
-        numbers = {n: f"{v:.3g}" if isinstance(v, (int, float)) else "…" for n, v in given.items()}
+        new_values = {
+            name: value for name, value in (("h", self.h), ("c", self.c)) if value is not None
+        }
+        numbers = {
+            n: f"{v:.3g}" if isinstance(v, (int, float)) else "…" for n, v in new_values.items()
+        }
         changes = ", ".join(f"{name} = {value}" for name, value in numbers.items())
         return f"{which}: {changes} {when}"
 
@@ -87,18 +91,18 @@ def _edited_states(
     if value is None and scale is None:
         return states
     changed = states.clone()
-    at = slice(None) if units is None else list(units)
+    units_index = slice(None) if units is None else list(units)
     if scale is not None:
-        changed[..., at] *= scale
+        changed[..., units_index] *= scale
     else:
-        given = torch.as_tensor(value, dtype=states.dtype, device=states.device)
+        new_value = torch.as_tensor(value, dtype=states.dtype, device=states.device)
         try:
-            changed[..., at] = given
+            changed[..., units_index] = new_value
         except RuntimeError:
-            wanted = tuple(changed[..., at].shape)
-            problem = f"a value of shape {tuple(given.shape)} is not accepted"
+            expected = tuple(changed[..., units_index].shape)
+            problem = f"a value of shape {tuple(new_value.shape)} is not accepted"
             raise ValueError(
-                f"Edit: {problem}; accepted: a number, {wanted[-1:]} or {wanted}"
+                f"Edit: {problem}; accepted: a number, {expected[-1:]} or {expected}"
             ) from None
     return changed
 
@@ -113,11 +117,11 @@ def split_clamps(edits: Sequence[Edit]) -> tuple[list[Edit], list[Edit]]:
 
     Where another edit changes one of the units too, order matters, and none of them holds it.
     """
-    held = [
+    clamps = [
         e for e in edits if e.time is None and e.scale is None and _is_shared(e)
         and not any(_overlap(e, other) for other in edits if other is not e)
     ]  # fmt: skip
-    return held, [e for e in edits if e not in held]
+    return clamps, [e for e in edits if e not in clamps]
 
 
 def _overlap(a: Edit, b: Edit) -> bool:
@@ -151,10 +155,10 @@ def check_edits(edits: Sequence[Edit], rnn: nn.RNNBase) -> None:
     for edit in edits:
         if rnn.proj_size:
             raise ValueError("Edit: a projected LSTM is not accepted; accepted: proj_size 0")
-        named = [("layer", edit.layer, rnn.num_layers)]
-        named.append(("direction", edit.direction, 2 if rnn.bidirectional else 1))
-        named += [("units", unit, rnn.hidden_size) for unit in edit.units or ()]
-        for name, value, size in named:
+        checks = [("layer", edit.layer, rnn.num_layers)]
+        checks.append(("direction", edit.direction, 2 if rnn.bidirectional else 1))
+        checks += [("units", unit, rnn.hidden_size) for unit in edit.units or ()]
+        for name, value, size in checks:
             if not 0 <= value < size:
                 raise ValueError(f"Edit: {name} {value} is not accepted; accepted: 0 to {size - 1}")
         if edit.c is not None and rnn.mode != "LSTM":

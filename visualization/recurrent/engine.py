@@ -157,8 +157,8 @@ class Cell:
         size = self.w_hh.shape[1]
         w_ih, w_hh, b_hh = self.w_ih.clone(), self.w_hh.clone(), self.b_hh.clone()
         for edit in clamps:
-            chosen = list(range(size) if edit.units is None else edit.units)
-            units = torch.tensor(chosen, dtype=torch.long)
+            numbers = list(range(size) if edit.units is None else edit.units)
+            units = torch.tensor(numbers, dtype=torch.long)
             if edit.h is not None:
                 value = torch.as_tensor(edit.h, dtype=w_hh.dtype, device=w_hh.device)
                 columns = w_hh[:, units]

@@ -100,29 +100,31 @@ def patch_units(
     """
     check_edits([Edit(h=0.0, layer=layer, direction=direction)], rnn)
     with torch.inference_mode():
-        with intervene_on(rnn, trace=True) as steering:
+        with intervene_on(rnn, trace=True) as handle:
             before = respond()
-        trace = steering.trace()
+        trace = handle.trace()
         if before.ndim != 2:
             shape = tuple(before.shape)
             raise ValueError(f"respond: shape {shape} is not accepted; accepted: (sample, place)")
         if not 0 <= time < trace.h.shape[2]:
             raise ValueError(f"time: {time} is not accepted; accepted: 0 to {trace.h.shape[2] - 1}")
         donor = _derangement(len(before), seed).to(before.device)
-        where = _places(positions, tuple(before.shape))
+        position_of = _places(positions, tuple(before.shape))
         layer_index = layer * trace.num_directions + direction
-        each = [
+        edits_by_unit = [
             [state_from(trace, donor, time, layer_index, [unit])] for unit in range(rnn.hidden_size)
         ]
         whole = [state_from(trace, donor, time, layer_index) for layer_index in range(len(trace.h))]
-        found = []
-        for edits in [*each, whole]:
+        shares = []
+        for edits in [*edits_by_unit, whole]:
             with intervene_on(rnn, edits):
-                found.append(
-                    _shares_changed_and_adopted(before, before[donor], respond(), where, tolerance)
+                shares.append(
+                    _shares_changed_and_adopted(
+                        before, before[donor], respond(), position_of, tolerance
+                    )
                 )
-    changed, adopted = np.stack(found).transpose(1, 0, 2)
-    names = tuple(str(place + (positions is None)) for place in range(where.max() + 1))
+    changed, adopted = np.stack(shares).transpose(1, 0, 2)
+    names = tuple(str(position + (positions is None)) for position in range(position_of.max() + 1))
     return ActivationPatching(
         changed[:-1], adopted[:-1], adopted[-1], names, position_name, time, len(before)
     )
@@ -143,30 +145,30 @@ def state_from(
     """
     layer, direction = divmod(layer_index, trace.num_directions)
     step = trace.h.shape[2] - 1 - time if direction else time
-    at = slice(None) if units is None else list(units)
-    c = None if trace.c is None else trace.c[layer_index, samples, step][:, at]
-    h = trace.h[layer_index, samples, step][:, at]
+    unit_index = slice(None) if units is None else list(units)
+    c = None if trace.c is None else trace.c[layer_index, samples, step][:, unit_index]
+    h = trace.h[layer_index, samples, step][:, unit_index]
     return Edit(units=units, time=step, h=h, c=c, layer=layer, direction=direction)
 
 
 def _places(positions: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[Any]:
-    given = np.arange(shape[1])[None] if positions is None else np.asarray(positions)
-    if given.shape[-1] != shape[1] or given.ndim != 2:
-        raise ValueError(f"places: shape {given.shape} is not accepted; accepted: {shape}")
-    return np.broadcast_to(given, shape)
+    numbers = np.arange(shape[1])[None] if positions is None else np.asarray(positions)
+    if numbers.shape[-1] != shape[1] or numbers.ndim != 2:
+        raise ValueError(f"positions: shape {numbers.shape} is not accepted; accepted: {shape}")
+    return np.broadcast_to(numbers, shape)
 
 
 def _shares_changed_and_adopted(
-    before: Tensor, donors: Tensor, after: Tensor, where: NDArray[Any], tolerance: float
+    before: Tensor, donors: Tensor, after: Tensor, position_of: NDArray[Any], tolerance: float
 ) -> NDArray[np.float64]:
     """Return by place the share that changed, and the share of differing ones that went over."""
-    old, given, new = (answers.double().cpu().numpy() for answers in (before, donors, after))
-    moved, differ = (np.abs(answers - old) > tolerance for answers in (new, given))
-    takes = (np.abs(new - given) <= tolerance) & differ
-    chosen = [where == place for place in range(where.max() + 1)]
+    old, donor, new = (answers.double().cpu().numpy() for answers in (before, donors, after))
+    moved, differ = (np.abs(answers - old) > tolerance for answers in (new, donor))
+    takes = (np.abs(new - donor) <= tolerance) & differ
+    masks = [position_of == position for position in range(position_of.max() + 1)]
     shares = [
-        (moved[at].sum() / max(at.sum(), 1), takes[at].sum() / max(differ[at].sum(), 1))
-        for at in chosen
+        (moved[mask].sum() / max(mask.sum(), 1), takes[mask].sum() / max(differ[mask].sum(), 1))
+        for mask in masks
     ]
     return np.array(shares).reshape(-1, 2).T
 

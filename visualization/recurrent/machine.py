@@ -107,18 +107,18 @@ def minimise(
     transitions = np.asarray(transitions)
     _check(transitions, outputs, initial)
     order = _breadth_first(transitions, initial)
-    place = np.full(len(transitions), -1)
-    place[order] = np.arange(len(order))
-    reached = place[transitions[order]]
+    index = np.full(len(transitions), -1)
+    index[order] = np.arange(len(order))
+    reached = index[transitions[order]]
     classes = _equivalent(reached, [outputs[state] for state in order])
     # All members of a class are led to the same classes, so that any one speaks for it.
     _, members = np.unique(classes, return_index=True)
     quotient = classes[reached[members]]
     numbering = _breadth_first(quotient, int(classes[0]))
-    place = np.empty(len(quotient), dtype=np.int64)
-    place[numbering] = np.arange(len(quotient))
+    index = np.empty(len(quotient), dtype=np.int64)
+    index[numbering] = np.arange(len(quotient))
     labels = tuple(outputs[order[members[number]]] for number in numbering)
-    return place[quotient[numbering]], labels
+    return index[quotient[numbering]], labels
 
 
 def _check(transitions: Ints, outputs: Sequence[str], initial: int) -> None:
@@ -142,11 +142,11 @@ def _check(transitions: Ints, outputs: Sequence[str], initial: int) -> None:
 def _breadth_first(transitions: Ints, initial: int) -> list[int]:
     """Return the states that can be reached, in the order in which a breadth-first walk does."""
     order = [initial]
-    seen = {initial}
+    visited = {initial}
     for state in order:  # grows while it is walked
         for following in transitions[state].tolist():
-            if following not in seen:
-                seen.add(following)
+            if following not in visited:
+                visited.add(following)
                 order.append(following)
     return order
 

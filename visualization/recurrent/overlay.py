@@ -66,10 +66,13 @@ def layer_heatmap(
     quantities = {q: v.float().cpu().numpy() for q, v in trace.quantities(layer_index).items()}
     shape = next(iter(quantities.values())).shape[:2]
     texts = []
-    for given, named in ((input_symbols, "reads"), (output_symbols, "writes")):
-        if given is not None:
-            texts.append(as_array(given, named, ("sample", "time")).astype(str))
-            check_shape(named, texts[-1].shape, shape, "trace")
+    for characters, argument in (
+        (input_symbols, "input_symbols"),
+        (output_symbols, "output_symbols"),
+    ):
+        if characters is not None:
+            texts.append(as_array(characters, argument, ("sample", "time")).astype(str))
+            check_shape(argument, texts[-1].shape, shape, "trace")
     return LayerHeatmap(
         name, quantities, texts[0], texts[1] if len(texts) > 1 else None, unit_notes or {}
     )
@@ -115,7 +118,7 @@ def unit_text_heatmap(
         for layer_index in range(len(trace.h))
     )
     texts = labels if labels is not None else ["".join(line) for line in layers[0].input_symbols]
-    answered = np.ones(len(texts), bool) if right is None else np.asarray(right, bool)
-    for name, size in (("labels", len(texts)), ("right", len(answered))):
+    is_right = np.ones(len(texts), bool) if right is None else np.asarray(right, bool)
+    for name, size in (("labels", len(texts)), ("right", len(is_right))):
         check_shape(name, (size,), layers[0].input_symbols.shape[:1], "trace")
-    return UnitTextHeatmap(title, layers, tuple(texts), answered)
+    return UnitTextHeatmap(title, layers, tuple(texts), is_right)

@@ -122,11 +122,11 @@ def _ranked(
     union = num_on[eligible] + selected.sum() - num_shared[eligible]
     ranked = np.lexsort((starts, samples, -run[eligible], union, -num_shared[eligible]))
     best = np.sort(np.unique(samples[ranked], return_index=True)[1])[:num]
-    places = zip(samples[ranked[best]].tolist(), starts[ranked[best]].tolist(), strict=True)
+    windows_found = zip(samples[ranked[best]].tolist(), starts[ranked[best]].tolist(), strict=True)
     num_all = int((num_shared[eligible] == selected.sum()).sum())
     best_matches = [
         Match(s, w, w + length, _units(shared[s, w]), int(num_on[s, w]), int(run[s, w]))
-        for s, w in places
+        for s, w in windows_found
     ]
     return selected, best_matches, num_all
 

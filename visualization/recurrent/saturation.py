@@ -46,7 +46,9 @@ def gate_saturation(
     if not 0 <= low < high <= 1:
         raise ValueError(f"low, high: {low}, {high}; accepted: 0 <= low < high <= 1")
     if not 0 <= layer_index < len(trace.h):
-        raise ValueError(f"row: {layer_index} is not accepted; accepted: 0 to {len(trace.h) - 1}")
+        raise ValueError(
+            f"layer_index: {layer_index} is not accepted; accepted: 0 to {len(trace.h) - 1}"
+        )
     gates = {name: trace.gates[name][layer_index] for name in SIGMOID_GATES if name in trace.gates}
     if not gates:
         raise ValueError(f"trace: a layer of kind {trace.kind} has no gates; accepted: lstm, gru")

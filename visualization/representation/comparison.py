@@ -48,12 +48,12 @@ class AnswerAgreement:
     @property
     def counts(self) -> dict[str, int]:
         """How many questions both, only A, only B and neither got right: sums to N."""
-        return {name: int((self.outcome == at).sum()) for at, name in enumerate(OUTCOMES)}
+        return {name: int((self.outcome == number).sum()) for number, name in enumerate(OUTCOMES)}
 
     def examples(self, outcome: str, num: int = 8) -> list[str]:
         """Return labels of the first questions of a corner."""
-        found = np.flatnonzero(self.outcome == OUTCOMES.index(outcome))[:num]
-        return [self.labels[at] for at in found] if self.labels else []
+        numbers = np.flatnonzero(self.outcome == OUTCOMES.index(outcome))[:num]
+        return [self.labels[number] for number in numbers] if self.labels else []
 
 
 @renamed_arguments(places="positions", what_places="position_name")
@@ -83,55 +83,58 @@ def compare_answers(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    a, b = (_right(given, name) for given, name in ((right_a, "right_a"), (right_b, "right_b")))
+    a, b = (
+        _right(group_values, name)
+        for group_values, name in ((right_a, "right_a"), (right_b, "right_b"))
+    )
     check_shape("right_b", b.shape, a.shape, "right_a")
     if len(labels):
         check_shape("labels", (len(labels),), a.shape, "right_a")
-    found = {}
+    accuracy_by_group = {}
     for name, values in (groups or {}).items():
-        given = as_array(values, f"group {name!r}", ("sample",))
-        check_shape(f"group {name!r}", given.shape, a.shape, "right_a")
-        found[name] = tuple(
-            GroupAccuracy(value, int(at.sum()), float(a[at].mean()), float(b[at].mean()))
-            for value, at in _values(name, given).items()
+        group_values = as_array(values, f"group {name!r}", ("sample",))
+        check_shape(f"group {name!r}", group_values.shape, a.shape, "right_a")
+        accuracy_by_group[name] = tuple(
+            GroupAccuracy(value, int(mask.sum()), float(a[mask].mean()), float(b[mask].mean()))
+            for value, mask in _values(name, group_values).items()
         )
     if positions is not None:
-        each = [as_array(p, "places", ("sample", "place")).astype(float) for p in positions]
-        check_shape("places", each[1].shape, each[0].shape, "A's")
-        check_shape("places", each[0].shape[:1], a.shape, "right_a")
+        each = [as_array(p, "positions", ("sample", "position")).astype(float) for p in positions]
+        check_shape("positions", each[1].shape, each[0].shape, "A's")
+        check_shape("positions", each[0].shape[:1], a.shape, "right_a")
         counts = [(~np.isnan(p)).sum(axis=0) for p in each]
         shares = [np.nansum(p, axis=0) / n.clip(1) for p, n in zip(each, counts, strict=True)]
-        found[position_name] = tuple(
-            GroupAccuracy(str(at), int(num), float(shares[0][at]), float(shares[1][at]))
-            for at, num in enumerate(np.maximum(*counts)) if num
+        accuracy_by_group[position_name] = tuple(
+            GroupAccuracy(str(mask), int(num), float(shares[0][mask]), float(shares[1][mask]))
+            for mask, num in enumerate(np.maximum(*counts)) if num
         )  # fmt: skip
     outcome = np.where(a & b, 0, np.where(a, 1, np.where(b, 2, 3)))
     p_value = mcnemar(int((outcome == 1).sum()), int((outcome == 2).sum()))
-    return AnswerAgreement(names, outcome, p_value, found, tuple(labels))
+    return AnswerAgreement(names, outcome, p_value, accuracy_by_group, tuple(labels))
 
 
-def _values(name: str, given: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
+def _values(name: str, values: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
     """Return who has each value, or a value of each range; NaN is a value of its own."""
-    is_nan = given != given
-    known = np.unique(given[~is_nan])
-    if len(known) <= _MOST_VALUES:
-        chosen = {str(value): given == value for value in known}
-    elif given.dtype.kind not in "iuf":
-        problem = f"{len(known)} different words"
+    is_nan = values != values
+    distinct = np.unique(values[~is_nan])
+    if len(distinct) <= _MOST_VALUES:
+        masks = {str(value): values == value for value in distinct}
+    elif values.dtype.kind not in "iuf":
+        problem = f"{len(distinct)} different words"
         raise ValueError(f"group {name!r}: {problem}; accepted: at most {_MOST_VALUES}, or numbers")
     else:
-        ends = np.unique(np.quantile(given[~is_nan], np.linspace(0, 1, _RANGES + 1)))
-        at = np.searchsorted(ends[1:-1], given, side="right")
-        ranges = [(at == number) & ~is_nan for number in range(len(ends) - 1)]
-        chosen = {f"{given[r].min():.4g}–{given[r].max():.4g}": r for r in ranges if r.any()}
-    return chosen | ({"nan": is_nan} if is_nan.any() else {})
+        ends = np.unique(np.quantile(values[~is_nan], np.linspace(0, 1, _RANGES + 1)))
+        range_index = np.searchsorted(ends[1:-1], values, side="right")
+        ranges = [(range_index == number) & ~is_nan for number in range(len(ends) - 1)]
+        masks = {f"{values[r].min():.4g}–{values[r].max():.4g}": r for r in ranges if r.any()}
+    return masks | ({"nan": is_nan} if is_nan.any() else {})
 
 
-def _right(given: ArrayLike | Tensor, name: str) -> NDArray[np.bool_]:
-    held = as_array(given, name, ("sample",))
-    if not np.isin(held, (0, 1)).all():
+def _right(answers: ArrayLike | Tensor, name: str) -> NDArray[np.bool_]:
+    array = as_array(answers, name, ("sample",))
+    if not np.isin(array, (0, 1)).all():
         raise ValueError(f"{name}: not only true and false; accepted: whether each answer is right")
-    return held.astype(bool)
+    return array.astype(bool)
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -197,8 +200,10 @@ def match_units(
     pairs = _assign(correlations)
     counts_too = counts & counts[order]
     by_chance = _correlations(first[counts_too], second[order][counts_too])
-    at = _assign(by_chance)
-    return UnitMatch(correlations, pairs, np.abs(by_chance[at[:, 0], at[:, 1]]), names)
+    chance_pairs = _assign(by_chance)
+    return UnitMatch(
+        correlations, pairs, np.abs(by_chance[chance_pairs[:, 0], chance_pairs[:, 1]]), names
+    )
 
 
 def _correlations(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:

@@ -43,12 +43,14 @@ def features(
     if spatial not in ("flat", "mean"):
         raise ValueError(f"spatial: {spatial!r} is not accepted; accepted: flat, mean")
     with torch.no_grad():
-        found = activation(model, images, layer)
-    if found.ndim < 1 or len(found) != len(images):
-        problem = f"{layer or 'the model'!r} puts out {tuple(found.shape)} for {len(images)} images"
+        output = activation(model, images, layer)
+    if output.ndim < 1 or len(output) != len(images):
+        problem = (
+            f"{layer or 'the model'!r} puts out {tuple(output.shape)} for {len(images)} images"
+        )
         raise ValueError(f"layer: {problem}; accepted: layers with a row for each image")
-    held = found.flatten(2).mean(dim=2) if found.ndim > 2 and spatial == "mean" else found
-    return at_least_float32(held.reshape(len(images), -1))
+    pooled = output.flatten(2).mean(dim=2) if output.ndim > 2 and spatial == "mean" else output
+    return at_least_float32(pooled.reshape(len(images), -1))
 
 
 def as_labels(labels: ArrayLike | Tensor, num: int, name: str = "labels") -> NDArray[Any]:
@@ -57,12 +59,12 @@ def as_labels(labels: ArrayLike | Tensor, num: int, name: str = "labels") -> NDA
     Raises:
         ValueError: another shape, or numbers that are not whole.
     """
-    held = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if held.shape != (num,) or held.dtype.kind not in "iubUO":
-        problem = f"{held.dtype} of shape {held.shape} does not go with {num} images"
+    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if array.shape != (num,) or array.dtype.kind not in "iubUO":
+        problem = f"{array.dtype} of shape {array.shape} does not go with {num} images"
         accepted = "a whole number or a word for each image"
         raise ValueError(f"{name}: {problem}; accepted: {accepted}")
-    return held
+    return array
 
 
 def check_size(name: str, value: int, most: int | None = None, what: str = "") -> None:
@@ -148,16 +150,18 @@ def nearest_neighbours(
         parts = (features(model, layer, part, spatial) for part in torch.split(queries, batch_size))
         best = _Nearest(queries, _normalised(torch.cat(list(parts)), metric), k)
         for batch in batches(images, model, batch_size):
-            found = _normalised(features(model, layer, batch, spatial), metric)
-            best.offer(batch, _distances(best.rows, found, metric), exclude_self)
+            rows = _normalised(features(model, layer, batch, spatial), metric)
+            best.update(batch, _distances(best.rows, rows, metric), exclude_self)
     if (num := int(best.distances.isfinite().sum(dim=1).min())) < k:
         raise ValueError(f"k: {k} is not accepted; accepted: 1 to {num}, as many as there are")
     numbers = best.numbers.cpu().numpy()
-    own = None if query_labels is None else as_labels(query_labels, len(queries), "query_labels")
-    theirs = None if labels is None else as_labels(labels, best.num_seen)[numbers]
+    own_labels = (
+        None if query_labels is None else as_labels(query_labels, len(queries), "query_labels")
+    )
+    neighbour_labels = None if labels is None else as_labels(labels, best.num_seen)[numbers]
     return Neighbours(
-        layer, metric, as_record(queries), own, as_record(best.images), numbers,
-        best.distances.cpu().double().numpy(), theirs, best.num_seen, tuple(classes),
+        layer, metric, as_record(queries), own_labels, as_record(best.images), numbers,
+        best.distances.cpu().double().numpy(), neighbour_labels, best.num_seen, tuple(classes),
     )  # fmt: skip
 
 
@@ -170,7 +174,7 @@ class _Nearest:
         self.numbers = torch.full((len(rows), k), -1, device=rows.device)
         self.images = queries.new_zeros((len(rows), k, *queries.shape[1:]))
 
-    def offer(self, batch: Tensor, distances: Tensor, exclude_self: bool) -> None:
+    def update(self, batch: Tensor, distances: Tensor, exclude_self: bool) -> None:
         """Take from a batch, at distances (Q, B), what is nearer; of equals the first stays."""
         if exclude_self:
             pixels, others = (at_least_float32(part.flatten(1)) for part in (self.queries, batch))
@@ -180,12 +184,12 @@ class _Nearest:
         both = torch.cat([self.distances, distances], dim=1)
         k = self.distances.shape[1]
         self.distances, order = (part[:, :k] for part in both.sort(dim=1, stable=True))
-        known = torch.cat([self.numbers, numbers.expand(len(distances), -1)], dim=1)
-        self.numbers = known.gather(1, order)
-        queries, places = (order >= k).nonzero(as_tuple=True)
-        kept = order.clamp(max=k - 1)[..., None, None, None].expand_as(self.images)
-        self.images = self.images.gather(1, kept)
-        self.images[queries, places] = batch[order[queries, places] - k]
+        all_numbers = torch.cat([self.numbers, numbers.expand(len(distances), -1)], dim=1)
+        self.numbers = all_numbers.gather(1, order)
+        queries, ranks = (order >= k).nonzero(as_tuple=True)
+        kept_order = order.clamp(max=k - 1)[..., None, None, None].expand_as(self.images)
+        self.images = self.images.gather(1, kept_order)
+        self.images[queries, ranks] = batch[order[queries, ranks] - k]
         self.num_seen += len(batch)
 
 
@@ -202,11 +206,11 @@ def _distances(a: Tensor, b: Tensor, metric: Metric) -> Tensor:
     if a.shape[1] != b.shape[1]:
         problem = f"the layer has {b.shape[1]} numbers for these, {a.shape[1]} for query_images"
         raise ValueError(f"images: {problem}; accepted: images of one size")
-    found = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+    distances = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
     if metric == "euclidean":
-        return found
+        return distances
     directed = a.any(dim=1)[:, None] & b.any(dim=1)
-    return torch.where(directed, found.square() / 2, 1.0)  # |u - v|² = 2 - 2 cos
+    return torch.where(directed, distances.square() / 2, 1.0)  # |u - v|² = 2 - 2 cos
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
@@ -279,13 +283,13 @@ def embed(
         rows = torch.cat([part.cpu() for part in parts]).double().numpy()
     if len(rows) < 2:
         raise ValueError(f"images: {len(rows)} are not accepted; accepted: two or more")
-    known = None if labels is None else as_labels(labels, len(rows))
+    label_values = None if labels is None else as_labels(labels, len(rows))
     points, explained = pca(rows, 2 if method == "pca" else _TSNE_COMPONENTS, seed)
     if method == "tsne":
         points = _tsne(points, perplexity, seed)
     points = np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))
     shares = np.pad(explained, (0, max(0, 2 - len(explained)))) if method == "pca" else None
-    return Embedding(layer, method, points, shares, known, rows.shape[1], tuple(classes))
+    return Embedding(layer, method, points, shares, label_values, rows.shape[1], tuple(classes))
 
 
 def pca(
@@ -297,11 +301,13 @@ def pca(
     num = min(num, *rows.shape)
     if np.ptp(rows, axis=0).max() == 0:  # of these no share is defined
         return np.zeros((len(rows), num)), np.zeros(num)
-    pca = PCA(num, random_state=seed)
-    points = pca.fit_transform(rows)
-    weights = pca.components_
+    decomposition = PCA(num, random_state=seed)
+    points = decomposition.fit_transform(rows)
+    weights = decomposition.components_
     signs = np.sign(weights[np.arange(num), np.abs(weights).argmax(axis=1)])
-    return points * np.where(signs == 0, 1, signs), np.asarray(pca.explained_variance_ratio_)
+    return points * np.where(signs == 0, 1, signs), np.asarray(
+        decomposition.explained_variance_ratio_
+    )
 
 
 def _tsne(points: NDArray[np.float64], perplexity: float | None, seed: int) -> NDArray[np.float64]:
@@ -309,12 +315,12 @@ def _tsne(points: NDArray[np.float64], perplexity: float | None, seed: int) -> N
     from threadpoolctl import threadpool_limits
 
     num = len(points)
-    wanted = min(30.0, num / 3) if perplexity is None else perplexity
-    if not 0 < wanted < num:
+    num_neighbours = min(30.0, num / 3) if perplexity is None else perplexity
+    if not 0 < num_neighbours < num:
         accepted = f"above 0, below the {num} images"
         raise ValueError(f"perplexity: {perplexity} is not accepted; accepted: {accepted}")
     if np.ptp(points, axis=0).max() == 0 or points.shape[1] < 2:
         return points[:, :2]
-    tsne = TSNE(2, perplexity=wanted, init="pca", learning_rate="auto", random_state=seed)
+    tsne = TSNE(2, perplexity=num_neighbours, init="pca", learning_rate="auto", random_state=seed)
     with threadpool_limits(1):
         return np.asarray(tsne.fit_transform(points), np.float64)

@@ -85,12 +85,12 @@ def _(record: Neighbours) -> str:
         f"nearest of {record.num_images:,} images in {layer_title(record.layer)}, {record.metric}"
     ]
     for row, numbers in enumerate(record.indices):
-        found = (
+        neighbours = (
             f"{number} ({_named(record, row, column)}{record.distances[row, column]:.3g})"
             for column, number in enumerate(numbers)
         )
         own = "" if record.query_labels is None else f" ({record.query_labels[row]})"
-        lines.append(f"{row}{own}: " + ", ".join(found))
+        lines.append(f"{row}{own}: " + ", ".join(neighbours))
     return "\n".join(lines)
 
 
@@ -114,11 +114,11 @@ def _(record: Embedding) -> Figure:
     if record.labels is None:
         axes.scatter(x, y, s=10, alpha=0.5, color=COLORS[0], linewidths=0)
     else:
-        known, codes = np.unique(record.labels, return_inverse=True)
-        colors = palette(len(known))
+        label_values, codes = np.unique(record.labels, return_inverse=True)
+        colors = palette(len(label_values))
         order = np.random.default_rng(0).permutation(len(x))  # so that no class lies over all
         axes.scatter(x[order], y[order], s=10, alpha=0.6, c=colors[codes[order]], linewidths=0)
-        for code, name in enumerate(known):
+        for code, name in enumerate(label_values):
             middle = np.median(record.points[codes == code], axis=0)
             axes.annotate(_shown(name, record.classes), middle, ha="center", va="center", gid=SPARE,
                           fontsize=13, weight="bold", color=0.75 * colors[code],
@@ -184,11 +184,11 @@ def _(record: LayerProbes) -> str:
     bare = record.untrained
     extra = "" if bare is None else f"{'untrained':>11}"
     lines = [f"{'layer':<{width}}{'numbers':>9}{'probe':>8}{'shuffled':>10}{extra}"]
-    for at, name in enumerate(record.layers):
-        more = "" if bare is None else f"{bare[at]:>11.3f}"
+    for layer, name in enumerate(record.layers):
+        more = "" if bare is None else f"{bare[layer]:>11.3f}"
         lines.append(
-            f"{name:<{width}}{record.num_features[at]:>9,}{record.accuracy[at]:>8.3f}"
-            f"{record.control[at]:>10.3f}{more}"
+            f"{name:<{width}}{record.num_features[layer]:>9,}{record.accuracy[layer]:>8.3f}"
+            f"{record.control[layer]:>10.3f}{more}"
         )
     return "\n".join(lines)
 
@@ -224,8 +224,8 @@ def _(whole: ProbeTable) -> Figure:
     axes.set_xticks(range(columns), [*map(str, steps[:-1]), "all"], fontsize=8)
     num, num_steps = len(whole.quantities), whole.scores.shape[1] - 1
     parts = share_of(num, rows, "quantities"), share_of(num_steps, columns - 1, "steps")
-    said = "".join(f"; {each}" for each in parts if each)
-    despine(axes, f"linear probes of the state, on withheld samples{said}")
+    remainder = "".join(f"; {each}" for each in parts if each)
+    despine(axes, f"linear probes of the state, on withheld samples{remainder}")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.set_xlabel("time step (empty: too few samples, or always the same)", fontsize=9)
@@ -289,10 +289,10 @@ def _corners(axes: Axes, record: AnswerAgreement) -> None:
     axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3, fontsize=9)
     axes.set(ylim=(3.7, -0.5), xlim=(0, 1.12 * max(counts)))
     for row, name in enumerate(OUTCOMES):
-        found = [example for example in record.examples(name, 4) if len(example) <= _LONGEST]
-        if found:
+        examples = [example for example in record.examples(name, 4) if len(example) <= _LONGEST]
+        if examples:
             axes.text(
-                0.99, row + 0.4, f"such as {',  '.join(found)}", fontsize=7, color=MUTED,
+                0.99, row + 0.4, f"such as {',  '.join(examples)}", fontsize=7, color=MUTED,
                 ha="right", va="center", transform=axes.get_yaxis_transform(), parse_math=False,
                 in_layout=False,
             )  # fmt: skip
@@ -321,8 +321,10 @@ def _shares(
         axes.errorbar(x + shift, 100 * right, ends, fmt="o", markersize=4, capsize=2, color=color,
                       label=shorten(name), elinewidth=1)  # fmt: skip
     each = -(-len(groups) // _GROUPS_NAMED)
-    named = [f"{shorten(group.value, 10)}\n({group.num_samples:,})" for group in groups[::each]]
-    axes.set_xticks(x[::each], named)
+    tick_labels = [
+        f"{shorten(group.value, 10)}\n({group.num_samples:,})" for group in groups[::each]
+    ]
+    axes.set_xticks(x[::each], tick_labels)
     despine(axes, "")
     axes.grid(axis="y", color="#eeeeee")
     axes.set_xlim(-0.5, len(groups) - 0.5)
@@ -337,9 +339,9 @@ def _(record: AnswerAgreement) -> str:
     lines = [f"{words.get(name, name)}: {count:,}" for name, count in record.counts.items()]
     lines.append(f"McNemar's exact test: {_p(record)}")
     for corner in OUTCOMES:
-        found = record.examples(corner, 12)
-        if found:
-            lines.append(f"{words.get(corner, corner)}: " + ", ".join(found))
+        neighbours = record.examples(corner, 12)
+        if neighbours:
+            lines.append(f"{words.get(corner, corner)}: " + ", ".join(neighbours))
     for title, groups in record.groups.items():
         lines.append(f"{title:<30}{'questions':>10}{a:>16}{b:>16}")
         lines += [

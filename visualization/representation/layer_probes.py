@@ -92,23 +92,33 @@ def probe_layers(
         ValueError: names the argument that does not fit.
     """
     _check_arguments(layers, held_out, num_components, batch_size)
-    chosen = [optional_layer_name(model, layer, "layers") for layer in layers]
+    selection = [optional_layer_name(model, layer, "layers") for layer in layers]
     source = _Source(images, spatial, batch_size)
     pixels = source.rows(nn.Identity(), None, like=model)
     split = _split(as_labels(labels, len(pixels)), held_out, seed)
 
     def probed(probed_model: nn.Module) -> list[tuple[int, float, float]]:
-        each = (source.rows(probed_model, layer) for layer in chosen)  # one is held at a time
+        each = (source.rows(probed_model, layer) for layer in selection)  # one is held at a time
         rows = itertools.chain([pixels], each)
-        return [split.scores(held, num_components, seed) for held in rows]
+        return [split.scores(layer_rows, num_components, seed) for layer_rows in rows]
 
-    found = probed(model)
-    bare = None if untrained is None else np.array([score for _, score, _ in probed(untrained)])
-    sizes, accuracy, control = (np.array(column) for column in zip(*found, strict=True))
-    names = (PIXELS, *(layer or "output" for layer in chosen))
-    tested = int(split.tested.sum())
+    scores = probed(model)
+    untrained_accuracy = (
+        None if untrained is None else np.array([score for _, score, _ in probed(untrained)])
+    )
+    sizes, accuracy, control = (np.array(column) for column in zip(*scores, strict=True))
+    names = (PIXELS, *(layer or "output" for layer in selection))
+    num_tested = int(split.tested.sum())
     return LayerProbes(
-        names, sizes, accuracy, control, bare, split.majority, len(pixels) - tested, tested, spatial
+        names,
+        sizes,
+        accuracy,
+        control,
+        untrained_accuracy,
+        split.majority,
+        len(pixels) - num_tested,
+        num_tested,
+        spatial,
     )
 
 
@@ -165,21 +175,21 @@ class _Split:
         fitted = ~self.tested
         points = _components(rows, fitted, num, seed)
         weights = fit_classes(points[fitted], self.codes[:, fitted], self.num_classes, _RIDGE)
-        given = np.einsum("nf,pfk->pnk", points[self.tested], weights).argmax(axis=-1)
-        right, control = (given == self.codes[:, self.tested]).mean(axis=1)
+        predictions = np.einsum("nf,pfk->pnk", points[self.tested], weights).argmax(axis=-1)
+        right, control = (predictions == self.codes[:, self.tested]).mean(axis=1)
         return rows.shape[1], float(right), float(control)
 
 
 def _split(labels: NDArray[Any], held_out: float, seed: int) -> _Split:
     rng = np.random.default_rng(seed)
-    known, codes = np.unique(labels, return_inverse=True)
+    distinct, codes = np.unique(labels, return_inverse=True)
     tested = rng.permutation(len(codes)) < held_out * len(codes)
-    if min(tested.sum(), (~tested).sum()) < _FEWEST or len(known) < 2:
-        problem = f"{len(codes)} images with {len(known)} labels are too few to be split"
+    if min(tested.sum(), (~tested).sum()) < _FEWEST or len(distinct) < 2:
+        problem = f"{len(codes)} images with {len(distinct)} labels are too few to be split"
         fewest = math.ceil(_FEWEST / min(held_out, 1 - held_out))
         accepted = f"{fewest} images or more, {_FEWEST} in either part, 2 labels or more"
         raise ValueError(f"labels: {problem}; accepted: {accepted}")
-    return _Split(np.stack([codes, rng.permutation(codes)]), len(known), tested)
+    return _Split(np.stack([codes, rng.permutation(codes)]), len(distinct), tested)
 
 
 def _components(
@@ -193,6 +203,6 @@ def _components(
         return np.ones((len(rows), 1))
     pca = PCA(min(num, int(fitted.sum()), rows.shape[1]), random_state=seed).fit(centred[fitted])
     spread = np.sqrt(pca.explained_variance_)
-    kept = spread > 1e-6 * spread[0]
-    points = pca.transform(centred)[:, kept] / spread[kept]
+    is_kept = spread > 1e-6 * spread[0]
+    points = pca.transform(centred)[:, is_kept] / spread[is_kept]
     return np.concatenate([points, np.ones((len(rows), 1))], axis=1)

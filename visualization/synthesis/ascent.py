@@ -83,16 +83,18 @@ class AscentResult:
         """Whether nothing that was tried excited them (B,)."""
         return np.asarray(self.zero_gradient & ~(self.peaks > self.starts))
 
-    def with_others(self, places: NDArray[np.int64], others: "AscentResult") -> "AscentResult":
+    def with_others(self, positions: NDArray[np.int64], others: "AscentResult") -> "AscentResult":
         """Return the same with others in some places."""
-        kept = np.setdiff1d(np.arange(len(self.values)), places)
-        return concatenated([self.taken(kept), others], np.concatenate([kept, places]))
+        others_kept = np.setdiff1d(np.arange(len(self.values)), positions)
+        return concatenated(
+            [self.select(others_kept), others], np.concatenate([others_kept, positions])
+        )
 
-    def taken(self, places: NDArray[np.int64]) -> "AscentResult":
+    def select(self, positions: NDArray[np.int64]) -> "AscentResult":
         """Return some of them."""
-        rows = {name: getattr(self, name)[places] for name in _ROWS}
+        rows = {name: getattr(self, name)[positions] for name in _ROWS}
         return AscentResult(
-            images=self.images[places], steps=self.steps, curve=self.curve[:, places], **rows
+            images=self.images[positions], steps=self.steps, curve=self.curve[:, positions], **rows
         )
 
 
@@ -133,67 +135,69 @@ class _Best:
 
 
 def ascend(
-    look: ForwardFn, objective: Objective, param: Parametrization, held: Tensor, rows: Tensor,
+    forward: ForwardFn, objective: Objective, param: Parametrization, latent: Tensor, rows: Tensor,
     ascent: GradientAscent, transforms: Sequence[Transform] = (),
 ) -> AscentResult:  # fmt: skip
     """Raise an objective of images, each for itself, and return the best of each.
 
     Args:
-        look: runs the model; see `caching_forward`.
+        forward: runs the model; see `caching_forward`.
         objective: to raise.
         param: what images follow from what is held.
-        held: at the start.
+        latent: at the start.
         rows: which of the objective's images each is (B,).
         ascent: how.
         transforms: small moves before each pass.
     """
     generator = torch.Generator().manual_seed(ascent.seed)
-    held = held.detach().clone().requires_grad_()
-    kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[ascent.optimiser]
-    optimiser = kind([held], lr=ascent.rate, maximize=True)
-    redirection = RedirectedReLU(len(held), held.device, ascent.nearest)
+    latent = latent.detach().clone().requires_grad_()
+    optimiser_class = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[ascent.optimiser]
+    optimiser = optimiser_class([latent], lr=ascent.rate, maximize=True)
+    redirection = RedirectedReLU(len(latent), latent.device, ascent.nearest)
     best = _Best(ascent.stop_at)
     zero_gradient = redirection.redirected
     for step in range(ascent.steps):
-        painted = param.images(held)
-        images = painted.detach().requires_grad_()
+        output_images = param.images(latent)
+        images = output_images.detach().requires_grad_()
         prior = objective.prior(ForwardCache(images, {}, rows))
         if transforms and step % _STEPS_BETWEEN_EVALUATIONS == 0:
-            best.take(step, images, _read_without_transforms(look, objective, images, rows), prior)
+            best.take(
+                step, images, _read_without_transforms(forward, objective, images, rows), prior
+            )
         with redirection.forward_pass():
-            read = objective.read(look(apply_transforms(images, transforms, generator), rows))
+            read = objective.read(forward(apply_transforms(images, transforms, generator), rows))
         if not transforms:
             best.take(step, images, read, prior)
         if best.met.all():
             break
         gradient = input_gradient(read, images)
-        now = redirection.update(gradient)
-        zero_gradient = now if step == 0 and objective.layers else zero_gradient
+        zero_now = redirection.update(gradient)
+        zero_gradient = zero_now if step == 0 and objective.layers else zero_gradient
         # What was silent, and hardly speaks yet, is not at once silenced by a prior again.
-        heard = torch.where(zero_gradient, min(1.0, 2 * step / ascent.steps), 1.0).to(prior)
+        prior_weight = torch.where(zero_gradient, min(1.0, 2 * step / ascent.steps), 1.0).to(prior)
         gradient = param.projected_gradient(
-            images, gradient + input_gradient(heard * prior, images)
+            images, gradient + input_gradient(prior_weight * prior, images)
         )
-        (held.grad,) = torch.autograd.grad(painted, held, gradient)
+        (latent.grad,) = torch.autograd.grad(output_images, latent, gradient)
         optimiser.step()
         if ascent.blur and (step + 1) % ascent.blur_every == 0:
-            held.data = param.blurred(held.data, ascent.blur)
+            latent.data = param.blurred(latent.data, ascent.blur)
         del read, prior  # or this pass's graph would be held beside the next one's
     else:
-        images = param.images(held).detach()
+        images = param.images(latent).detach()
         prior = objective.prior(ForwardCache(images, {}, rows))
         best.take(
-            ascent.steps, images, _read_without_transforms(look, objective, images, rows), prior
+            ascent.steps, images, _read_without_transforms(forward, objective, images, rows), prior
         )
     return best.climbed(zero_gradient)
 
 
 @torch.no_grad()
 def _read_without_transforms(
-    look: ForwardFn, objective: Objective, images: Tensor, rows: Tensor
+    forward: ForwardFn, objective: Objective, images: Tensor, rows: Tensor
 ) -> Tensor:
     """Return what is read of images as they are (B,)."""
-    return objective.read(look(images, rows))
+    return objective.read(forward(images, rows))
 
 
 def input_gradient(value: Tensor, images: Tensor) -> Tensor:
@@ -205,7 +209,7 @@ def input_gradient(value: Tensor, images: Tensor) -> Tensor:
 
 
 def receptive_extent(
-    look: ForwardFn, objective: Objective, param: Parametrization, rows: Tensor, seed: int
+    forward: ForwardFn, objective: Objective, param: Parametrization, rows: Tensor, seed: int
 ) -> list[int]:
     """Return over how many pixels a side what is asked for depends on an image, for each image.
 
@@ -219,14 +223,14 @@ def receptive_extent(
     redirection = RedirectedReLU(len(rows), rows.device)
     redirection.redirected[:] = True
     with redirection.forward_pass():
-        read = objective.read(look(images, rows))
-    seen = (input_gradient(read, images) != 0).any(dim=1)
-    return [_extent(each) or min(param.shape[1:]) for each in seen]
+        read = objective.read(forward(images, rows))
+    has_gradient = (input_gradient(read, images) != 0).any(dim=1)
+    return [_extent(each) or min(param.shape[1:]) for each in has_gradient]
 
 
-def _extent(seen: Tensor) -> int:
+def _extent(mask: Tensor) -> int:
     """Return the longer side of the smallest box around what is true in a map (H, W)."""
-    spans = [seen.any(dim=axis).nonzero()[:, 0] for axis in (0, 1)]
+    spans = [mask.any(dim=axis).nonzero()[:, 0] for axis in (0, 1)]
     return max(int(span[-1] - span[0]) + 1 if len(span) else 0 for span in spans)
 
 

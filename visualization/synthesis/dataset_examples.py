@@ -26,19 +26,21 @@ class DatasetExamples:
     Attributes:
         values: what the objective reads there (N,).
         means: what it reads on average over all that were given (N,).
-        places: their numbers (N,).
+        numbers: their numbers (N,).
         images: (N, C, H, W).
     """
 
     values: NDArray[np.float64]
     means: NDArray[np.float64]
-    places: NDArray[np.int64]
+    numbers: NDArray[np.int64]
     images: Tensor
 
     def repeated(self, num: int) -> "DatasetExamples":
         """Return the same for `num` images that all look for one thing."""
-        at = np.zeros(num, int)
-        return DatasetExamples(self.values[at], self.means[at], self.places[at], self.images[at])
+        rows = np.zeros(num, int)
+        return DatasetExamples(
+            self.values[rows], self.means[rows], self.numbers[rows], self.images[rows]
+        )
 
 
 def best_dataset_examples(
@@ -54,11 +56,11 @@ def best_dataset_examples(
         raise ValueError(f"reference: {problem}; accepted: objectives of single images")
     parts: list[_Best] = []
     count = 0
-    with torch.no_grad(), caching_forward(model, objective.layers) as look:
+    with torch.no_grad(), caching_forward(model, objective.layers) as forward:
         for batch in map(at_least_float32, batches(images, model, batch_size)):
-            read = _read(objective, look(batch, batch.new_zeros(len(batch)).long()))
-            values, at = read.max(dim=1)
-            part = _Best(values, read.sum(dim=1), at + count, batch[at])
+            read = _read(objective, forward(batch, batch.new_zeros(len(batch)).long()))
+            values, number = read.max(dim=1)
+            part = _Best(values, read.sum(dim=1), number + count, batch[number])
             parts = [_merged(parts[0], part) if parts else part]
             count += len(batch)
     if not parts:
@@ -66,7 +68,7 @@ def best_dataset_examples(
     best = parts[0]
     values, means = best.values.double().cpu(), best.sums.double().cpu() / count
     return DatasetExamples(
-        values.numpy(), means.numpy(), best.places.cpu().numpy(), as_record(best.images)
+        values.numpy(), means.numpy(), best.numbers.cpu().numpy(), as_record(best.images)
     )
 
 
@@ -75,14 +77,14 @@ class _Best(NamedTuple):
 
     values: Tensor
     sums: Tensor
-    places: Tensor
+    numbers: Tensor
     images: Tensor
 
 
-def _read(objective: Objective, seen: ForwardCache) -> Tensor:
+def _read(objective: Objective, cache: ForwardCache) -> Tensor:
     """Return what each of N images that an objective tells apart reads of n others (N, n)."""
-    rows = (torch.full_like(seen.rows, number) for number in range(len(objective.names)))
-    return torch.stack([objective.read(attrs.evolve(seen, rows=row)) for row in rows])
+    rows = (torch.full_like(cache.rows, number) for number in range(len(objective.names)))
+    return torch.stack([objective.read(attrs.evolve(cache, rows=row)) for row in rows])
 
 
 def _merged(first: _Best, second: _Best) -> _Best:
@@ -90,12 +92,14 @@ def _merged(first: _Best, second: _Best) -> _Best:
     return _Best(
         torch.where(better, second.values, first.values),
         first.sums + second.sums,
-        torch.where(better, second.places, first.places),
+        torch.where(better, second.numbers, first.numbers),
         torch.where(better.reshape(-1, 1, 1, 1), second.images, first.images),
     )
 
 
-def with_matched_priors(objective: Objective, real: DatasetExamples, strength: float) -> Objective:
+def with_matched_priors(
+    objective: Objective, examples: DatasetExamples, strength: float
+) -> Objective:
     """Add priors on ink and edges, as heavy as to weigh on real images a given share.
 
     They are l2 around paper, the median pixel, and total variation. The best real images have more
@@ -104,21 +108,21 @@ def with_matched_priors(objective: Objective, real: DatasetExamples, strength: f
 
     Args:
         objective: for N images.
-        real: their best real images.
+        examples: their best real images.
         strength: multiplies both shares.
     """
-    paper = float(real.images.median())
-    seen = ForwardCache(real.images, {}, torch.zeros(len(real.images), dtype=torch.long))
-    advantage = torch.as_tensor(real.values - real.means)
+    background = float(examples.images.median())
+    cache = ForwardCache(examples.images, {}, torch.zeros(len(examples.images), dtype=torch.long))
+    advantage = torch.as_tensor(examples.values - examples.means)
     priors, weights = [], []
-    for share, prior in ((_INK, l2(paper)), (_EDGES, total_variation())):
-        cost = -float(prior.prior(seen).mean())
+    for share, prior in ((_INK, l2(background)), (_EDGES, total_variation())):
+        cost = -float(prior.prior(cache).mean())
         priors.append(prior)
         weights.append(strength * share * advantage / cost if cost > 0 else 0 * advantage)
 
-    def weighed(seen: ForwardCache) -> Tensor:
+    def weighed(cache: ForwardCache) -> Tensor:
         terms = zip(priors, weights, strict=True)
-        added = sum(seen.own(weight, seen.images) * prior.prior(seen) for prior, weight in terms)
-        return objective.prior(seen) + added
+        added = sum(cache.own(weight, cache.images) * prior.prior(cache) for prior, weight in terms)
+        return objective.prior(cache) + added
 
     return attrs.evolve(objective, prior=weighed)

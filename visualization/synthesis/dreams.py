@@ -100,13 +100,15 @@ def dream(
         raise ValueError(f"octave_scale: {octave_scale} is not accepted; accepted: above 1")
     if octaves is not None and octaves < 1:
         raise ValueError(f"octaves: {octaves} is not accepted; accepted: 1 or more")
-    asked = objective if isinstance(objective, Objective) else _energy_of(objective)
-    with inspection_mode(model), caching_forward(model, asked.layers) as look:
+    objective_of_layers = objective if isinstance(objective, Objective) else _energy_of(objective)
+    with inspection_mode(model), caching_forward(model, objective_of_layers.layers) as forward:
         originals = at_least_float32(as_images(images, model))
         check_within(originals, limits, "images")
-        trip = _DreamRun(look, asked, _rows(asked, originals), limits, steps, rate)
-        starts = trip.read(originals)
-        sizes = _sizes(trip, originals, octaves, octave_scale)
+        run = _DreamRun(
+            forward, objective_of_layers, _rows(objective_of_layers, originals), limits, steps, rate
+        )
+        starts = run.read(originals)
+        sizes = _sizes(run, originals, octaves, octave_scale)
         shift = round(min(originals.shape[2:]) / 16) if jitter is None else jitter
         generator = torch.Generator().manual_seed(seed)
         stages: list[Tensor] = []
@@ -117,17 +119,17 @@ def dream(
                 if stages
                 else 0
             )
-            stages.append(trip.further(base + detail, Jitter(shift), generator))
-        values = trip.read(stages[-1])
-    shown = tuple(map(as_record, stages))
-    return Dream(asked.names, as_record(originals), shown, starts, values, limits)
+            stages.append(run.further(base + detail, Jitter(shift), generator))
+        values = run.read(stages[-1])
+    records = tuple(map(as_record, stages))
+    return Dream(objective_of_layers.names, as_record(originals), records, starts, values, limits)
 
 
 @attrs.frozen(eq=False)
 class _DreamRun:
     """What stays the same over all octaves."""
 
-    look: ForwardFn
+    forward: ForwardFn
     objective: Objective
     rows: Tensor
     limits: tuple[float, float]
@@ -137,21 +139,21 @@ class _DreamRun:
     @torch.no_grad()
     def read(self, images: Tensor) -> NDArray[np.float64]:
         """Return what the objective reads of images (B,)."""
-        return self.objective.read(self.look(images, self.rows)).double().cpu().numpy()
+        return self.objective.read(self.forward(images, self.rows)).double().cpu().numpy()
 
     def further(self, images: Tensor, jitter: Jitter, generator: torch.Generator) -> Tensor:
         """Return images after the steps of an octave, each along the gradient scaled to size 1."""
         low, high = self.limits
         redirection = RedirectedReLU(len(images), images.device)
         for _ in range(self.steps):
-            held = images.clamp(low, high).detach().requires_grad_()
+            leaf = images.clamp(low, high).detach().requires_grad_()
             with redirection.forward_pass():
-                seen = self.look(jitter(held, generator), self.rows)
-                value = self.objective.read(seen) + self.objective.prior(seen)
-            gradient = input_gradient(value, held)
+                cache = self.forward(jitter(leaf, generator), self.rows)
+                value = self.objective.read(cache) + self.objective.prior(cache)
+            gradient = input_gradient(value, leaf)
             redirection.update(gradient)
             size = gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=_TINY)
-            images = held + self.rate * (high - low) * gradient / size
+            images = leaf + self.rate * (high - low) * gradient / size
         return images.detach().clamp(low, high)
 
 
@@ -179,7 +181,7 @@ def _rows(objective: Objective, images: Tensor) -> Tensor:
 
 
 def _sizes(
-    trip: _DreamRun, images: Tensor, octaves: int | None, octave_scale: float
+    run: _DreamRun, images: Tensor, octaves: int | None, octave_scale: float
 ) -> list[tuple[int, int]]:
     """Return the sizes (height, width) of the octaves, the smallest first."""
     height, width = images.shape[2:]
@@ -189,22 +191,22 @@ def _sizes(
         size = (max(round(height / factor), 1), max(round(width / factor), 1))
         if octaves is None and min(size) < _SMALLEST:
             break
-        problem = _problem(trip, resized(images[:1], size).expand(len(images), -1, -1, -1))
+        problem = _problem(run, resized(images[:1], size).expand(len(images), -1, -1, -1))
         if problem:
             break
         sizes.insert(0, size)
     if octaves is not None and len(sizes) < octaves:
-        told = f"the model does not take images of {size[0]}×{size[1]}: {problem}"
+        reason = f"the model does not take images of {size[0]}×{size[1]}: {problem}"
         accepted = f"1 to {len(sizes)}" if len(sizes) > 1 else "1"
         way = "or an objective on a layer before what fixes the size, such as a convolution"
-        raise ValueError(f"octaves: {octaves}, but {told}; accepted: {accepted}, {way}")
+        raise ValueError(f"octaves: {octaves}, but {reason}; accepted: {accepted}, {way}")
     return sizes
 
 
-def _problem(trip: _DreamRun, images: Tensor) -> str:
+def _problem(run: _DreamRun, images: Tensor) -> str:
     """Return what a model says to images of a size that it does not take, "" where it does."""
     try:
-        trip.read(images)
+        run.read(images)
     except Exception as error:  # whatever a model raises: at another size it runs
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     return ""

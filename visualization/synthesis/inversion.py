@@ -87,28 +87,28 @@ def invert(
     Raises:
         ValueError: names the argument; an image whose activation is zero all over.
     """
-    given = [layers] if layers is None or isinstance(layers, (str, nn.Module)) else layers
-    names = [optional_layer_name(model, layer, "layers") for layer in given]
-    chosen = image_param or ImageParam("pixel", "box")
+    selection = [layers] if layers is None or isinstance(layers, (str, nn.Module)) else layers
+    names = [optional_layer_name(model, layer, "layers") for layer in selection]
+    settings = image_param or ImageParam("pixel", "box")
     with inspection_mode(model):
         own = as_images(images, model)
-        check_within(own, chosen.limits, "images")
+        check_within(own, settings.limits, "images")
         with torch.no_grad():
-            wanted = [match_activation(name, activation(model, own, name)) for name in names]
+            objectives = [match_activation(name, activation(model, own, name)) for name in names]
         _, channels, height, width = own.shape
-        alike = per_image(wanted) + smoothness / (height * width) * total_variation()
-        found = maximise(
-            model, alike, (channels, height, width), steps=steps, rate=rate, image_param=chosen,
-            transforms=(), noise=noise, batch_size=batch_size, seed=seed,
+        objective = per_image(objectives) + smoothness / (height * width) * total_variation()
+        result = maximise(
+            model, objective, (channels, height, width), steps=steps, rate=rate,
+            image_param=settings, transforms=(), noise=noise, batch_size=batch_size, seed=seed,
         )  # fmt: skip
     originals = as_record(own)
     shape = (len(names), *originals.shape)
-    remade = found.images.reshape(shape)
-    low, high = chosen.limits
+    remade = result.images.reshape(shape)
+    low, high = settings.limits
     squares = (remade - originals).double().pow(2).flatten(2).mean(dim=2)
     return Inversion(
-        tuple(names), originals, remade, np.sqrt(-found.values).reshape(shape[:2]),
-        (squares.sqrt() / (high - low)).numpy(), chosen.limits,
+        tuple(names), originals, remade, np.sqrt(-result.values).reshape(shape[:2]),
+        (squares.sqrt() / (high - low)).numpy(), settings.limits,
     )  # fmt: skip
 
 
@@ -117,13 +117,14 @@ class Solution:
     """B images that were to satisfy a demand.
 
     Attributes:
-        found: the images and how they came about; where several satisfy it, the best by the priors.
+        result: the images and how they came about; where several satisfy it, the best by the
+            priors.
         originals: where the search began, if not at noise (B, C, H, W).
         shortfalls: how far each is from what is demanded, at least 0 (B,).
         tolerance: the shortfall up to which it counts as satisfied.
     """
 
-    found: MaximisedImages
+    result: MaximisedImages
     originals: Tensor | None
     shortfalls: NDArray[np.float64]
     tolerance: float
@@ -131,7 +132,7 @@ class Solution:
     @property
     def images(self) -> Tensor:
         """The images (B, C, H, W)."""
-        return self.found.images
+        return self.result.images
 
     @property
     def satisfied(self) -> NDArray[np.bool_]:
@@ -186,7 +187,7 @@ def solve(
     """
     if tolerance < 0:
         raise ValueError(f"tolerance: {tolerance} is not accepted; accepted: 0 or more")
-    found = maximise(
+    result = maximise(
         model, demand, input_shape, start=start, steps=steps, rate=rate, optimiser=optimiser,
         image_param=image_param, transforms=transforms, noise=noise, num_images=num_images,
         stop_at=-tolerance,
@@ -194,5 +195,5 @@ def solve(
     )  # fmt: skip
     originals = None
     if start is not None:
-        originals = as_record(as_images(start, model, "start")).expand_as(found.images)
-    return Solution(found, originals, np.maximum(-found.values, 0), tolerance)
+        originals = as_record(as_images(start, model, "start")).expand_as(result.images)
+    return Solution(result, originals, np.maximum(-result.values, 0), tolerance)

@@ -156,87 +156,101 @@ def maximise(
     Raises:
         ValueError: names the argument, and what is accepted.
     """
-    asked = as_objective(objective)
+    full_objective = as_objective(objective)
     with inspection_mode(model):
-        real = (
+        examples = (
             None
             if reference is None
-            else best_dataset_examples(model, asked, reference, batch_size)
+            else best_dataset_examples(model, full_objective, reference, batch_size)
         )
-        asked = (
-            with_matched_priors(asked, real, prior_strength) if real and prior_strength else asked
+        full_objective = (
+            with_matched_priors(full_objective, examples, prior_strength)
+            if examples and prior_strength
+            else full_objective
         )
-        begin = None if start is None else at_least_float32(as_images(start, model, "start"))
-        shape = _shape(input_shape, begin, real)
-        names = _names(asked, num_images, begin)
-        chosen = image_param or ImageParam(bound="sigmoid" if begin is None else "box")
+        start_images = None if start is None else at_least_float32(as_images(start, model, "start"))
+        shape = _shape(input_shape, start_images, examples)
+        names = _names(full_objective, num_images, start_images)
+        settings = image_param or ImageParam(bound="sigmoid" if start_images is None else "box")
         device, dtype = device_and_dtype(model)
-        param = parametrization(chosen, shape, device, torch.promote_types(dtype, torch.float32))
-        held = _initial_latent(param, begin, names, noise, seed)
+        param = parametrization(settings, shape, device, torch.promote_types(dtype, torch.float32))
+        latent = _initial_latent(param, start_images, names, noise, seed)
         ascent = GradientAscent(steps, rate, optimiser, blur, blur_every, stop_at, seed)
-        run = functools.partial(_ascend_batches, model, asked, param, transforms, batch_size)
-        found, from_real = _ascend_with_retries(run, param, held, ascent, real, asked.coupled)
-    met = min(asked.most if asked.layers else math.inf, math.inf if stop_at is None else stop_at)
-    return _record(found, names, met, chosen.limits, real, from_real)
+        run = functools.partial(
+            _ascend_batches, model, full_objective, param, transforms, batch_size
+        )
+        result, from_example = _ascend_with_retries(
+            run, param, latent, ascent, examples, full_objective.coupled
+        )
+    target_value = min(
+        full_objective.most if full_objective.layers else math.inf,
+        math.inf if stop_at is None else stop_at,
+    )
+    return _record(result, names, target_value, settings.limits, examples, from_example)
 
 
 def _ascend_batches(
-    model: nn.Module, asked: Objective, param: Parametrization,
-    transforms: Sequence[Transform] | None, batch_size: int, held: Tensor,
+    model: nn.Module, objective: Objective, param: Parametrization,
+    transforms: Sequence[Transform] | None, batch_size: int, latent: Tensor,
     which: NDArray[np.int64], ascent: GradientAscent,
 ) -> AscentResult:  # fmt: skip
     """Return what came of some images, by their numbers (B,), batch after batch."""
-    rows = torch.as_tensor(which, device=held.device) % len(asked.names)
+    rows = torch.as_tensor(which, device=latent.device) % len(objective.names)
     parts, order = [], []
-    with caching_forward(model, asked.layers) as look:
-        size = len(rows) if asked.coupled else batch_size
-        groups = _groups(look, asked, param, rows, transforms, size, ascent.seed)
-        for moves, places in groups:
-            parts.append(ascend(look, asked, param, held[places], rows[places], ascent, moves))
-            order.append(places)
+    with caching_forward(model, objective.layers) as forward:
+        size = len(rows) if objective.coupled else batch_size
+        groups = _groups(forward, objective, param, rows, transforms, size, ascent.seed)
+        for moves, positions in groups:
+            parts.append(
+                ascend(forward, objective, param, latent[positions], rows[positions], ascent, moves)
+            )
+            order.append(positions)
     return concatenated(parts, np.concatenate(order))
 
 
 def _ascend_with_retries(
     run: Callable[[Tensor, NDArray[np.int64], GradientAscent], AscentResult],
-    param: Parametrization, held: Tensor, ascent: GradientAscent, real: DatasetExamples | None,
+    param: Parametrization, latent: Tensor, ascent: GradientAscent,
+    examples: DatasetExamples | None,
     is_coupled: bool,
 ) -> tuple[AscentResult, NDArray[np.bool_]]:  # fmt: skip
     """Return what came of all images, what was dead tried in other ways; and what of real ones."""
-    every = np.arange(len(held))
-    found = run(held, every, ascent)
-    from_real = np.zeros(len(held), bool)
-    dead = every[found.dead]
+    every = np.arange(len(latent))
+    result = run(latent, every, ascent)
+    from_example = np.zeros(len(latent), bool)
+    dead = every[result.dead]
     if len(dead) and not is_coupled:
-        again = run(held[dead], dead, attrs.evolve(ascent, nearest=True))
-        found = found.with_others(dead, again)
-    if real is not None:
-        best = every % len(real.values)
-        dead = every[found.dead & (real.values[best] > found.starts)]
+        again = run(latent[dead], dead, attrs.evolve(ascent, nearest=True))
+        result = result.with_others(dead, again)
+    if examples is not None:
+        best = every % len(examples.values)
+        dead = every[result.dead & (examples.values[best] > result.starts)]
         if len(dead):
-            begun = param.latent(param.nearest(real.images[best[dead]]))
-            found = found.with_others(dead, run(begun, dead, ascent))
-            from_real[dead] = ~found.dead[dead]
-    return found, from_real
+            example_latent = param.latent(param.nearest(examples.images[best[dead]]))
+            result = result.with_others(dead, run(example_latent, dead, ascent))
+            from_example[dead] = ~result.dead[dead]
+    return result, from_example
 
 
 def _groups(
-    look: ForwardFn, objective: Objective, param: Parametrization, rows: Tensor,
+    forward: ForwardFn, objective: Objective, param: Parametrization, rows: Tensor,
     transforms: Sequence[Transform] | None, size: int, seed: int,
 ) -> Iterator[tuple[tuple[Transform, ...], NDArray[np.int64]]]:  # fmt: skip
     """Yield the transforms and the places of images that are optimised together."""
-    given = tuple(transforms or ())
-    moves = [given] * len(rows)
+    fixed = tuple(transforms or ())
+    moves = [fixed] * len(rows)
     if transforms is None:
         parts = torch.split(rows, size)
         sides = [
-            side for part in parts for side in receptive_extent(look, objective, param, part, seed)
+            side
+            for part in parts
+            for side in receptive_extent(forward, objective, param, part, seed)
         ]
         moves = [default_transforms(max(sides) if objective.coupled else side) for side in sides]
     for each_moves in dict.fromkeys(moves):
-        places = np.array([at for at, own in enumerate(moves) if own == each_moves])
-        for first in range(0, len(places), size):
-            yield each_moves, places[first : first + size]
+        positions = np.array([position for position, own in enumerate(moves) if own == each_moves])
+        for first in range(0, len(positions), size):
+            yield each_moves, positions[first : first + size]
 
 
 def as_objective(objective: Objective | Sequence[Objective] | Measure) -> Objective:
@@ -246,14 +260,18 @@ def as_objective(objective: Objective | Sequence[Objective] | Measure) -> Object
     return per_image(objective) if isinstance(objective, Sequence) else custom(objective)
 
 
-def _shape(given: Shape | None, begin: Tensor | None, real: DatasetExamples | None) -> Shape:
+def _shape(
+    input_shape: Shape | None, start_images: Tensor | None, examples: DatasetExamples | None
+) -> Shape:
     """Return the shape (C, H, W) of the images."""
-    if given is not None and (len(given) != 3 or min(given) < 1):
-        raise ValueError(f"input_shape: {given} is not accepted; accepted: (C, H, W), each from 1")
-    known = [begin.shape[1:]] if begin is not None else []
-    known += [real.images.shape[1:]] if real is not None else []
-    shapes = [(int(c), int(h), int(w)) for c, h, w in known]
-    shapes = shapes if given is None else [given, *shapes]
+    if input_shape is not None and (len(input_shape) != 3 or min(input_shape) < 1):
+        raise ValueError(
+            f"input_shape: {input_shape} is not accepted; accepted: (C, H, W), each from 1"
+        )
+    image_shapes = [start_images.shape[1:]] if start_images is not None else []
+    image_shapes += [examples.images.shape[1:]] if examples is not None else []
+    shapes = [(int(c), int(h), int(w)) for c, h, w in image_shapes]
+    shapes = shapes if input_shape is None else [input_shape, *shapes]
     if not shapes:
         raise ValueError("input_shape: is missing; accepted: (C, H, W), a start, or a reference")
     if len(set(shapes)) > 1:
@@ -261,9 +279,9 @@ def _shape(given: Shape | None, begin: Tensor | None, real: DatasetExamples | No
     return shapes[0]
 
 
-def _names(objective: Objective, num_images: int, begin: Tensor | None) -> tuple[str, ...]:
+def _names(objective: Objective, num_images: int, start_images: Tensor | None) -> tuple[str, ...]:
     """Return the name of each of B images."""
-    starts = 1 if begin is None else len(begin)
+    starts = 1 if start_images is None else len(start_images)
     counts = {"objective": len(objective.names), "num_images": num_images, "start": starts}
     several = {name: count for name, count in counts.items() if count != 1}
     if num_images < 1 or len(set(several.values())) > 1:
@@ -274,47 +292,53 @@ def _names(objective: Objective, num_images: int, begin: Tensor | None) -> tuple
 
 
 def _initial_latent(
-    param: Parametrization, begin: Tensor | None, names: tuple[str, ...], noise: float, seed: int
+    param: Parametrization,
+    start_images: Tensor | None,
+    names: tuple[str, ...],
+    noise: float,
+    seed: int,
 ) -> Tensor:
     """Return what is held at the start."""
-    if begin is None:
-        seen: Counter[str] = Counter()
+    if start_images is None:
+        counts: Counter[str] = Counter()
         copies = []  # which of the images of its name each is
         for name in names:
-            copies.append(seen[name])
-            seen[name] += 1
+            copies.append(counts[name])
+            counts[name] += 1
         generator = torch.Generator().manual_seed(seed)
-        drawn = param.noise(max(seen.values()), noise, generator)
-        return drawn[copies]
+        noise_latent = param.noise(max(counts.values()), noise, generator)
+        return noise_latent[copies]
     if param.image_param.bound in ("sigmoid", "box"):
-        check_within(begin, param.image_param.limits, "start")
-    return param.latent(begin.expand(len(names), -1, -1, -1))
+        check_within(start_images, param.image_param.limits, "start")
+    return param.latent(start_images.expand(len(names), -1, -1, -1))
 
 
 def _record(
-    found: AscentResult, names: tuple[str, ...], stop_at: float,
-    limits: tuple[float, float], real: DatasetExamples | None, from_real: NDArray[np.bool_],
+    result: AscentResult, names: tuple[str, ...], stop_at: float,
+    limits: tuple[float, float], examples: DatasetExamples | None, from_example: NDArray[np.bool_],
 ) -> MaximisedImages:  # fmt: skip
     """Return the record, with a verdict for each image."""
-    verdicts = tuple(_verdict(found, at, stop_at, from_real[at]) for at in range(len(names)))
+    verdicts = tuple(
+        _verdict(result, number, stop_at, from_example[number]) for number in range(len(names))
+    )
     dead = torch.tensor([verdict == "dead" for verdict in verdicts])
-    images = as_record(found.images).masked_fill(dead.reshape(-1, 1, 1, 1), torch.nan)
-    if real is not None and len(real.values) < len(names):
-        real = real.repeated(len(names))
+    images = as_record(result.images).masked_fill(dead.reshape(-1, 1, 1, 1), torch.nan)
+    if examples is not None and len(examples.values) < len(names):
+        examples = examples.repeated(len(names))
     return MaximisedImages(
-        images, names, found.values, found.starts, found.steps, found.curve, found.best,
-        verdicts, limits, real,
+        images, names, result.values, result.starts, result.steps, result.curve, result.best,
+        verdicts, limits, examples,
     )  # fmt: skip
 
 
-def _verdict(found: AscentResult, at: int, stop_at: float, from_real: bool) -> Verdict:
-    start, value = found.starts[at], found.values[at]
+def _verdict(result: AscentResult, number: int, stop_at: float, from_example: bool) -> Verdict:
+    start, value = result.starts[number], result.values[number]
     if value >= stop_at:
         return "met"
-    if found.dead[at]:
+    if result.dead[number]:
         return "dead"
-    if from_real:
+    if from_example:
         return "real"
-    if found.best[at] == 0 or (found.zero_gradient[at] and not value > start):
+    if result.best[number] == 0 or (result.zero_gradient[number] and not value > start):
         return "unchanged"
-    return "redirected" if found.zero_gradient[at] else "risen"
+    return "redirected" if result.zero_gradient[number] else "risen"

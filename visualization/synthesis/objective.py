@@ -61,9 +61,9 @@ class ForwardCache:
 Measure = Callable[[ForwardCache], Tensor]
 
 
-def zeros_per_image(seen: ForwardCache) -> Tensor:
+def zeros_per_image(cache: ForwardCache) -> Tensor:
     """Return 0 for each image (B,)."""
-    return seen.images.new_zeros(len(seen.images))
+    return cache.images.new_zeros(len(cache.images))
 
 
 @final
@@ -90,33 +90,37 @@ class Objective:
     coupled: bool = False
     most: float = math.inf
 
-    def __call__(self, seen: ForwardCache) -> Tensor:
+    def __call__(self, cache: ForwardCache) -> Tensor:
         """Return the number of each image (B,), of both parts.
 
         Raises:
             ValueError: it is not one number for each image.
         """
-        return self.read(seen) + self.prior(seen)
+        return self.read(cache) + self.prior(cache)
 
-    def read(self, seen: ForwardCache) -> Tensor:
+    def read(self, cache: ForwardCache) -> Tensor:
         """Return what is asked for of each image (B,), without the prior.
 
         Raises:
             ValueError: it is not one number for each image.
         """
-        value = self.measure(seen)
-        if not isinstance(value, Tensor) or value.shape != (len(seen.images),):
-            found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
-            accepted = f"a tensor ({len(seen.images)},), a number for each image"
-            raise ValueError(f"objective {self.names[0]!r}: gives {found}; accepted: {accepted}")
+        value = self.measure(cache)
+        if not isinstance(value, Tensor) or value.shape != (len(cache.images),):
+            description = (
+                f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+            )
+            accepted = f"a tensor ({len(cache.images)},), a number for each image"
+            raise ValueError(
+                f"objective {self.names[0]!r}: gives {description}; accepted: {accepted}"
+            )
         return value
 
     def __add__(self, other: "Objective") -> "Objective":
         pairs = zip(*_broadcast_names(self.names, other.names), strict=True)
         return Objective(
             union(self.layers, other.layers), tuple(f"{a} + {b}" for a, b in pairs),
-            lambda seen: self.read(seen) + other.read(seen),
-            lambda seen: self.prior(seen) + other.prior(seen), self.coupled or other.coupled,
+            lambda cache: self.read(cache) + other.read(cache),
+            lambda cache: self.prior(cache) + other.prior(cache), self.coupled or other.coupled,
             self.most + other.most,
         )  # fmt: skip
 
@@ -124,7 +128,7 @@ class Objective:
         number = float(weight)
         return Objective(
             self.layers, tuple(f"{number:g} {_in_brackets(name)}" for name in self.names),
-            lambda seen: number * self.read(seen), lambda seen: number * self.prior(seen),
+            lambda cache: number * self.read(cache), lambda cache: number * self.prior(cache),
             self.coupled, number * self.most if number > 0 else math.inf,
         )  # fmt: skip
 
@@ -188,32 +192,32 @@ def caching_forward(
         if layer is not None
     }
     _, dtype = device_and_dtype(model)
-    held: dict[str, Tensor] = {}
+    outputs_by_call: dict[str, Tensor] = {}
 
-    def taken(call: str) -> Callable[[Tensor], Tensor]:
+    def keeper(call: str) -> Callable[[Tensor], Tensor]:
         def take(output: Tensor) -> Tensor:
-            held[call] = at_least_float32(check_tensor(output, repr(call)))
+            outputs_by_call[call] = at_least_float32(check_tensor(output, repr(call)))
             return output.clone()  # what follows may work in place
 
         return take
 
-    def look(images: Tensor, rows: Tensor) -> ForwardCache:
-        held.clear()
-        given = images.to(dtype)
+    def forward(images: Tensor, rows: Tensor) -> ForwardCache:
+        outputs_by_call.clear()
+        model_input = images.to(dtype)
         outputs: dict[NamedLayer | None, Tensor] = {}
         if None in layers:
-            outputs[None] = at_least_float32(activation(model, given))
+            outputs[None] = at_least_float32(activation(model, model_input))
         elif layers:
-            model(given)
+            model(model_input)
         for call in calls.values():
-            if call not in held:
+            if call not in outputs_by_call:
                 raise ValueError(f"layer: {call!r} was not called while the model ran")
-        outputs |= {layer: held[call] for layer, call in calls.items()}
+        outputs |= {layer: outputs_by_call[call] for layer, call in calls.items()}
         return ForwardCache(images, outputs, rows)
 
-    taps = {call: taken(call) for call in calls.values()}
+    taps = {call: keeper(call) for call in calls.values()}
     with intercept_maps(model, taps, stop=None not in layers):
-        yield look
+        yield forward
 
 
 def custom(
@@ -244,22 +248,24 @@ def per_image(objectives: Sequence[Objective]) -> Objective:
     owner = torch.arange(len(objectives)).repeat_interleave(widths)
     first = widths.cumsum(0) - widths
 
-    def routed(seen: ForwardCache, part: Callable[[Objective, ForwardCache], Tensor]) -> Tensor:
-        value = zeros_per_image(seen)
-        owners = owner.to(seen.rows.device)[seen.rows]
+    def routed(cache: ForwardCache, part: Callable[[Objective, ForwardCache], Tensor]) -> Tensor:
+        value = zeros_per_image(cache)
+        owners = owner.to(cache.rows.device)[cache.rows]
         for number in sorted(set(owners.tolist())):
-            places = (owners == number).nonzero()[:, 0]
-            needed = seen.outputs.keys() & set(objectives[number].layers)
-            outputs = {name: seen[name][places] for name in needed}
-            own = ForwardCache(seen.images[places], outputs, seen.rows[places] - int(first[number]))
-            value = value.index_put((places,), part(objectives[number], own))
+            positions = (owners == number).nonzero()[:, 0]
+            needed = cache.outputs.keys() & set(objectives[number].layers)
+            outputs = {name: cache[name][positions] for name in needed}
+            own = ForwardCache(
+                cache.images[positions], outputs, cache.rows[positions] - int(first[number])
+            )
+            value = value.index_put((positions,), part(objectives[number], own))
         return value
 
     return Objective(
         union(*(objective.layers for objective in objectives)),
         tuple(name for objective in objectives for name in objective.names),
-        lambda seen: routed(seen, lambda objective, own: objective.read(own)),
-        lambda seen: routed(seen, lambda objective, own: objective.prior(own)),
+        lambda cache: routed(cache, lambda objective, own: objective.read(own)),
+        lambda cache: routed(cache, lambda objective, own: objective.prior(own)),
         any(objective.coupled for objective in objectives),
         max(objective.most for objective in objectives),
     )
@@ -281,12 +287,12 @@ def interpolation(first: Objective, second: Objective, num: int = 5) -> Objectiv
     (one,), (other,) = first.names, second.names
     blends = (f"{1 - share:.2g} {one} + {share:.2g} {other}" for share in shares[1:-1].tolist())
 
-    def blended(seen: ForwardCache, one: Tensor, other: Tensor) -> Tensor:
-        return one + (other - one) * seen.own(shares, one)
+    def blended(cache: ForwardCache, one: Tensor, other: Tensor) -> Tensor:
+        return one + (other - one) * cache.own(shares, one)
 
     return Objective(
         union(first.layers, second.layers), (one, *blends, other),
-        lambda seen: blended(seen, first.read(seen), second.read(seen)),
-        lambda seen: blended(seen, first.prior(seen), second.prior(seen)),
+        lambda cache: blended(cache, first.read(cache), second.read(cache)),
+        lambda cache: blended(cache, first.prior(cache), second.prior(cache)),
         first.coupled or second.coupled,
     )  # fmt: skip

@@ -41,17 +41,19 @@ def unit(
         column: as `row`.
     """
     numbers = _numbers(channels)
-    place = f"({'middle' if row is None else row}, {'middle' if column is None else column})"
-    where = "" if row is None and column is None else place
+    position_word = (
+        f"({'middle' if row is None else row}, {'middle' if column is None else column})"
+    )
+    where = "" if row is None and column is None else position_word
 
-    def measure(seen: ForwardCache) -> Tensor:
-        maps = _channels(seen, layer, numbers)
-        places = [size // 2 for size in maps.shape[1:]]
+    def measure(cache: ForwardCache) -> Tensor:
+        maps = _channels(cache, layer, numbers)
+        position = [size // 2 for size in maps.shape[1:]]
         if (row, column) != (None, None):
-            down, across = places if len(places) == 2 else (0, 0)
-            places = [down if row is None else row, across if column is None else column]
-        check_unit((numbers[0], *places), seen[layer].shape[1:], "objective")
-        index: tuple[slice | int, ...] = (slice(None), *places)
+            down, across = position if len(position) == 2 else (0, 0)
+            position = [down if row is None else row, across if column is None else column]
+        check_unit((numbers[0], *position), cache[layer].shape[1:], "objective")
+        index: tuple[slice | int, ...] = (slice(None), *position)
         return maps[index]
 
     return Objective(union((layer,)), _names(layer, numbers, where), measure)
@@ -61,9 +63,9 @@ def channel(layer: NamedLayer | None, channels: int | Iterable[int]) -> Objectiv
     """Ask for the mean of a feature map (or for a number of a vector)."""
     numbers = _numbers(channels)
 
-    def measure(seen: ForwardCache) -> Tensor:
-        check_channels_first(seen[layer], "objective", f"channel {numbers[0]}")
-        maps = _channels(seen, layer, numbers)
+    def measure(cache: ForwardCache) -> Tensor:
+        check_channels_first(cache[layer], "objective", f"channel {numbers[0]}")
+        maps = _channels(cache, layer, numbers)
         return maps if maps.ndim == 1 else maps.flatten(1).mean(dim=1)
 
     return Objective(union((layer,)), _names(layer, numbers), measure)
@@ -86,8 +88,8 @@ def direction(layer: NamedLayer | None, vector: Images, name: str = "direction")
     """
     vectors, names = _vectors(vector, name)
 
-    def measure(seen: ForwardCache) -> Tensor:
-        activation, along = _aligned(seen, layer, vectors)
+    def measure(cache: ForwardCache) -> Tensor:
+        activation, along = _aligned(cache, layer, vectors)
         return torch.einsum("bdp,bd->bp", activation, along).mean(dim=1)
 
     return Objective(union((layer,)), names, measure)
@@ -107,8 +109,8 @@ def cosine(
     """
     vectors, names = _vectors(vector, name)
 
-    def measure(seen: ForwardCache) -> Tensor:
-        activation, along = _aligned(seen, layer, vectors)
+    def measure(cache: ForwardCache) -> Tensor:
+        activation, along = _aligned(cache, layer, vectors)
         cosines = F.cosine_similarity(activation, along[:, :, None], dim=1)
         if power is None:
             return cosines.mean(dim=1)
@@ -123,7 +125,7 @@ def layer_energy(layer: NamedLayer | None) -> Objective:
     name = layer_word(layer)
     return Objective(
         union((layer,)), (f"all of {'the output' if name == 'output' else name}",),
-        lambda seen: 0.5 * (seen[layer] ** 2).flatten(1).mean(dim=1),
+        lambda cache: 0.5 * (cache[layer] ** 2).flatten(1).mean(dim=1),
     )  # fmt: skip
 
 
@@ -134,8 +136,8 @@ def diversity(layer: NamedLayer) -> Objective:
     the style. From −1 (all the same) to 1 (Olah et al. 2017).
     """
 
-    def measure(seen: ForwardCache) -> Tensor:
-        maps = seen[layer].flatten(2) if seen[layer].ndim > 2 else seen[layer][:, :, None]
+    def measure(cache: ForwardCache) -> Tensor:
+        maps = cache[layer].flatten(2) if cache[layer].ndim > 2 else cache[layer][:, :, None]
         if len(maps) < 2:
             problem = "one image has no others to be unlike"
             raise ValueError(f"diversity: {problem}; accepted: 2 or more, with num_images or names")
@@ -163,36 +165,38 @@ def _names(layer: NamedLayer | None, numbers: tuple[int, ...], where: str = "") 
     )
 
 
-def _channels(seen: ForwardCache, layer: NamedLayer | None, numbers: tuple[int, ...]) -> Tensor:
+def _channels(cache: ForwardCache, layer: NamedLayer | None, numbers: tuple[int, ...]) -> Tensor:
     """Return of a layer's output (B, C, …) each image's own channel (B, …)."""
-    output = seen[layer]
+    output = cache[layer]
     for number in (min(numbers), max(numbers)):
         check_unit((number, *[0] * (output.ndim - 2)), output.shape[1:], "objective")
-    own = seen.own(torch.tensor(numbers), torch.empty(0, dtype=torch.long, device=output.device))
+    own = cache.own(torch.tensor(numbers), torch.empty(0, dtype=torch.long, device=output.device))
     return output[torch.arange(len(output), device=output.device), own]
 
 
 def _vectors(vector: Images, name: str) -> tuple[Tensor, tuple[str, ...]]:
     """Return vectors with the axis of images, (N, C) or (N, C, H, W), and their names."""
-    held = as_tensor(vector, "vector")
-    if held.ndim not in (1, 2, 3, 4):
-        problem = f"shape {tuple(held.shape)} is not accepted"
+    vectors = as_tensor(vector, "vector")
+    if vectors.ndim not in (1, 2, 3, 4):
+        problem = f"shape {tuple(vectors.shape)} is not accepted"
         raise ValueError(f"vector: {problem}; accepted: (C,), (C, H, W), (N, C), (N, C, H, W)")
-    if held.ndim in (1, 3):
-        return held[None], (name,)
-    return held, tuple(f"{name} {n}" for n in range(len(held))) if len(held) > 1 else (name,)
+    if vectors.ndim in (1, 3):
+        return vectors[None], (name,)
+    return vectors, tuple(f"{name} {n}" for n in range(len(vectors))) if len(vectors) > 1 else (
+        name,
+    )
 
 
 def _aligned(
-    seen: ForwardCache, layer: NamedLayer | None, vectors: Tensor
+    cache: ForwardCache, layer: NamedLayer | None, vectors: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return activations (B, D, P) at P places, and each image's own vector (B, D)."""
-    output = seen[layer]
+    output = cache[layer]
     check_channels_first(output, "objective", "a vector over channels")
     whole = vectors.ndim == 4
-    wanted = output.shape[1:] if whole else output.shape[1:2]
-    if vectors.shape[1:] != wanted:
+    expected = output.shape[1:] if whole else output.shape[1:2]
+    if vectors.shape[1:] != expected:
         problem = f"shape {tuple(vectors.shape[1:])} does not go with the layer"
-        raise ValueError(f"vector: {problem}; accepted: {tuple(wanted)}")
+        raise ValueError(f"vector: {problem}; accepted: {tuple(expected)}")
     shaped = output.flatten(1)[:, :, None] if whole else output.reshape(*output.shape[:2], -1)
-    return shaped, seen.own(vectors, output).flatten(1)
+    return shaped, cache.own(vectors, output).flatten(1)

@@ -89,8 +89,8 @@ def check_within(images: Tensor, limits: tuple[float, float], name: str) -> None
 
 def color_covariance(images: Images) -> Tensor:
     """Return the covariance (C, C) of the channels over all pixels of images (B, C, H, W)."""
-    held = as_tensor(images, "images").double()
-    return torch.cov(held.movedim(1, 0).flatten(1), correction=0).reshape(held.shape[1], -1)
+    pixels = as_tensor(images, "images").double()
+    return torch.cov(pixels.movedim(1, 0).flatten(1), correction=0).reshape(pixels.shape[1], -1)
 
 
 def imagenet_covariance() -> Tensor:
@@ -126,14 +126,14 @@ class Parametrization:
     scale: Tensor
     mixing: Tensor
 
-    def images(self, held: Tensor) -> Tensor:
+    def images(self, latent: Tensor) -> Tensor:
         """Return the images (B, C, H, W) of what is held, differentiably."""
         low, high = self.image_param.limits
-        painted: Tensor = torch.einsum("dc,bchw->bdhw", self.mixing, self._plain(held))
+        plain: Tensor = torch.einsum("dc,bchw->bdhw", self.mixing, self._plain(latent))
         if self._squashes:
-            return low + (high - low) * painted.sigmoid()
-        within = self._within(painted.detach())
-        return painted if within is None else StraightThrough.apply(painted, within)
+            return low + (high - low) * plain.sigmoid()
+        within = self._within(plain.detach())
+        return plain if within is None else StraightThrough.apply(plain, within)
 
     def latent(self, images: Tensor) -> Tensor:
         """Return what is held for images (B, C, H, W): `images` backwards.
@@ -166,8 +166,8 @@ class Parametrization:
             generator: on the CPU.
         """
         like = self.latent(torch.zeros(1, *self.shape).to(self.mixing))
-        drawn = torch.randn((num, *like.shape[1:]), generator=generator, dtype=torch.float64)
-        noise = size * drawn.to(like)
+        random = torch.randn((num, *like.shape[1:]), generator=generator, dtype=torch.float64)
+        noise = size * random.to(like)
         if self.image_param.bound != "box":
             return noise
         low, high = self.image_param.limits
@@ -199,29 +199,29 @@ class Parametrization:
             return images * (self.image_param.radius / _sizes(images)).clamp(max=1)
         return None
 
-    def blurred(self, held: Tensor, deviation: float) -> Tensor:
+    def blurred(self, latent: Tensor, deviation: float) -> Tensor:
         """Return what is held with its image (before a sigmoid) blurred by a Gaussian.
 
         Args:
-            held: as it is.
+            latent: as it is.
             deviation: of the Gaussian, in pixels; it goes on beyond an edge at the opposite one.
         """
         rates = frequencies(*self.shape[1:])
         passed = torch.exp(-2 * (np.pi * deviation * rates) ** 2).to(self.scale)
         if self.image_param.basis == "fourier":
-            return held * passed[:, :, None]
-        waves = torch.fft.rfft2(held) * passed
+            return latent * passed[:, :, None]
+        waves = torch.fft.rfft2(latent) * passed
         return _from_waves(waves, self.shape, "backward")
 
     @property
     def _squashes(self) -> bool:
         return self.image_param.bound == "sigmoid"
 
-    def _plain(self, held: Tensor) -> Tensor:
+    def _plain(self, latent: Tensor) -> Tensor:
         """Return images (B, C, H, W) in independent colours."""
         if self.image_param.basis == "pixel":
-            return held
-        waves = torch.view_as_complex(held) * self.scale
+            return latent
+        waves = torch.view_as_complex(latent) * self.scale
         return _from_waves(waves, self.shape, "ortho")
 
 

@@ -75,8 +75,8 @@ def _nearest(values: Tensor, gradient: Tensor) -> Tensor:
     if gradient.ndim < 3:
         return gradient
     near = values.masked_fill(gradient == 0, -torch.inf).flatten(2).argmax(dim=2, keepdim=True)
-    kept = torch.zeros_like(gradient.flatten(2)).scatter(2, near, 1.0)
-    return kept.view_as(gradient) * gradient
+    mask = torch.zeros_like(gradient.flatten(2)).scatter(2, near, 1.0)
+    return mask.view_as(gradient) * gradient
 
 
 def _any(gradient: Tensor) -> Tensor:

@@ -209,8 +209,11 @@ def test_mistakes_are_named() -> None:
         (top(k=0), "k: 0 is not accepted; accepted: 1 or more"),
         (top(per_image=0), "per_image: 0 is not accepted"),
         (top(batch_size=0), "batch_size: 0 is not accepted"),
-        (top(apart=0), "apart: 0 is not accepted; accepted: a number of units from 1 on, field"),
-        (top(apart="fields"), "apart: 'fields' is not accepted"),
+        (
+            top(min_distance=0),
+            "min_distance: 0 is not accepted; accepted: a number of units from 1 on, field",
+        ),
+        (top(min_distance="fields"), "min_distance: 'fields' is not accepted"),
         (top(ids=range(5)), "ids: 5 for 6 or more images; accepted: one for each"),
         (top(ids=range(7)), "ids: 7 for 6 images; accepted: one for each"),
         (top(ids=[0, 1, 2, 2, 4, 5]), "ids: .* all different"),

@@ -262,7 +262,7 @@ def test_mistakes_are_named() -> None:
         transplant_field(model, "inner", (0, 8, 0), source, target)
     with pytest.raises(ValueError, match="source: 2 images are not accepted; accepted: one"):
         transplant_field(model, "inner", unit, drawn(2, 1, 8, 8), target)
-    with pytest.raises(ValueError, match=r"offset: \(1, 1\) was given beside at \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"offset: \(1, 1\) was given beside position \(2, 2\)"):
         transplant_field(model, "inner", unit, source, target, (2, 2), offset=(1, 1))
     with pytest.raises(ValueError, match="region: 'box' is not accepted; accepted: hull, "):
         transplant_field(model, "inner", unit, source, target, region="box")

@@ -229,7 +229,7 @@ def test_the_best_real_image_stands_beside() -> None:
             model, logit(range(4)), reference=reference, steps=1, batch_size=7
         ).dataset_examples
         assert real is not None
-        assert np.array_equal(real.places, logits.argmax(dim=0).numpy())
+        assert np.array_equal(real.numbers, logits.argmax(dim=0).numpy())
         assert_close(torch.as_tensor(real.values).float(), logits.amax(dim=0))
         assert_close(torch.as_tensor(real.means).float(), logits.mean(dim=0))
         assert torch.equal(real.images, images[logits.argmax(dim=0)])

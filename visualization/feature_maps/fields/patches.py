@@ -244,7 +244,7 @@ def _distance(min_distance: int | str | None, boxes: FieldBoxes) -> tuple[int, i
         return rows, _clear(boxes.column_first, boxes.column_last)
     if isinstance(min_distance, str) or min_distance < 1:
         accepted = "a number of units from 1 on, field, or None"
-        raise ValueError(f"apart: {min_distance!r} is not accepted; accepted: {accepted}")
+        raise ValueError(f"min_distance: {min_distance!r} is not accepted; accepted: {accepted}")
     return min_distance, min_distance
 
 

@@ -137,7 +137,7 @@ def _(record: UnitRoles) -> Figure:
     figure = Figure(figsize=(9.0, 4.6), layout="constrained")
     wide = np.clip(0.055 * len(record.symbols), 0.15, 1.3)  # so that characters have room
     widths = (1, np.clip(0.045 * len(record.by_position), 0.3, max(0.5, 1.6 - wide)), wide)
-    plane, places, symbols = figure.subplots(1, 3, width_ratios=widths)
+    plane, positions, symbols = figure.subplots(1, 3, width_ratios=widths)
     plane.plot([0, 1], [1, 0], color="#dddddd", linewidth=1, zorder=0)
     for kind, color in zip(KINDS[:3], COLORS, strict=False):
         at = np.array(record.kinds) == kind
@@ -156,17 +156,17 @@ def _(record: UnitRoles) -> Figure:
     steps = len(record.by_position)
     names = [str(t) for t in range(steps)], [printable(s) for s in record.symbols]
     halves = (profile[:, :steps], profile[:, steps:])
-    for axes, values, ticks in zip((places, symbols), halves, names, strict=True):
+    for axes, values, ticks in zip((positions, symbols), halves, names, strict=True):
         image = axes.imshow(values, aspect="auto", cmap=DIVERGING, vmin=-2.5, vmax=2.5,
                             interpolation="auto")  # fmt: skip
-        at = evenly_spaced(len(ticks), _STEPS_SHOWN if axes is places else len(ticks))
+        at = evenly_spaced(len(ticks), _STEPS_SHOWN if axes is positions else len(ticks))
         axes.set_xticks(at, [ticks[number] for number in at], fontsize=7, parse_math=False)
         axes.set_yticks([])
     every = max(1, len(order) // 24)
-    places.set_yticks(range(0, len(order), every), order[::every], fontsize=6)
-    despine(places, "mean activity, in the unit's own deviations")
-    places.tick_params(axis="y", labelsize=6)
-    axis_labels(places, "position", "unit, like beside like")
+    positions.set_yticks(range(0, len(order), every), order[::every], fontsize=6)
+    despine(positions, "mean activity, in the unit's own deviations")
+    positions.tick_params(axis="y", labelsize=6)
+    axis_labels(positions, "position", "unit, like beside like")
     axis_labels(symbols, "character", "")
     figure.colorbar(image, ax=symbols, pad=0.01).ax.tick_params(labelsize=7)
     return figure
@@ -219,15 +219,15 @@ def _(record: StatePaths) -> Figure:
 
 def _by_category(axes: Axes, x: NDArray[Any], y: NDArray[Any], colors: NDArray[Any]) -> None:
     values, counts = np.unique(colors[colors >= 0], return_counts=True)
-    named = np.sort(values[np.argsort(-counts, kind="stable")[:_COLORED]])
-    if len(named) < len(values):
-        at = (colors >= 0) & ~np.isin(colors, named)
-        others = f"{len(values) - len(named)} others"
-        axes.scatter(x[at], y[at], s=5, color=MUTED, label=others, linewidths=0)
-    palette = COLORS if len(named) <= len(COLORS) else colormaps["tab20"].colors  # type: ignore[attr-defined]
-    for color, value in zip(palette, named, strict=False):
-        at = colors == value
-        axes.scatter(x[at], y[at], s=7, color=color, label=str(value), linewidths=0, alpha=0.7)
+    categories = np.sort(values[np.argsort(-counts, kind="stable")[:_COLORED]])
+    if len(categories) < len(values):
+        mask = (colors >= 0) & ~np.isin(colors, categories)
+        others = f"{len(values) - len(categories)} others"
+        axes.scatter(x[mask], y[mask], s=5, color=MUTED, label=others, linewidths=0)
+    palette = COLORS if len(categories) <= len(COLORS) else colormaps["tab20"].colors  # type: ignore[attr-defined]
+    for color, value in zip(palette, categories, strict=False):
+        mask = colors == value
+        axes.scatter(x[mask], y[mask], s=7, color=color, label=str(value), linewidths=0, alpha=0.7)
 
 
 @caption.register
