@@ -115,7 +115,7 @@ def test_what_is_satisfied_at_the_start_is_left_and_a_prior_keeps_near() -> None
     assert_close(there.images, start)
     assert there.found.steps.tolist() == [0]
     wanted = at_least(logit(0), value + 1)
-    settings: dict[str, Any] = {"start": start, "canvas": PIXELS, "rate": 0.005}
+    settings: dict[str, Any] = {"start": start, "image_param": PIXELS, "rate": 0.005}
     near = solve(model, wanted + 0.1 * l2(start), **settings, optimiser="sgd")
     assert near.satisfied.all()
     shortest = start + (LINEAR / LINEAR.square().sum()).reshape(SHAPE)
