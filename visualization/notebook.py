@@ -1,4 +1,4 @@
-"""Records as what a notebook displays."""
+"""Notebook display of records."""
 
 import base64
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import attrs
 
 @attrs.frozen(repr=False)
 class NotebookView:
-    """Records by name, whose pictures Jupyter displays where a cell ends with them."""
+    """Notebook view of records: Jupyter displays their figures where a cell ends with them."""
 
     records: Mapping[str, Any]
     dpi: int
@@ -38,7 +38,7 @@ class NotebookView:
 
 
 def show(record: Any, dpi: int = 80) -> NotebookView:
-    """Display any record of `visualization`, or a whole report, as pictures in a notebook.
+    """Notebook display of any record of `visualization`, or of a whole report, as pictures.
 
     >>> from visualization.table import Table
     >>> show(Table("two words", ["a", "b"], [["1", "2"]]))
@@ -52,7 +52,7 @@ def show(record: Any, dpi: int = 80) -> NotebookView:
         dpi: pixels of an inch.
 
     Raises:
-        ValueError: what is no record, such as a tensor, or the settings of a function.
+        ValueError: not a record, such as a tensor, or the settings of a function.
     """
     from visualization import render
     from visualization.report import Report

@@ -1,4 +1,4 @@
-"""Records of any subject: answers, bars, curves, points, tables, lines of text."""
+"""Generic records: answers, bars, curves, points, tables, lines of text."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol

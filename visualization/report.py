@@ -1,4 +1,4 @@
-"""Records as one HTML file that needs nothing else, no network either, and their arrays."""
+"""HTML report: records as one file that needs nothing else, no network either, and their arrays."""
 
 import base64
 import contextlib
@@ -23,7 +23,7 @@ _EMBEDDED = 8_000_000  # characters of a page within a notebook
 
 @attrs.frozen(repr=False)
 class Report:
-    """Named records of an inspection. `report["summary"]` is the record itself.
+    """Report: named records of an inspection. `report["summary"]` is the record itself.
 
     A view of several parts is a mapping of their names to records: `report["ablation"]["decoder"]`.
     """

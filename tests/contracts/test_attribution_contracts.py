@@ -98,7 +98,7 @@ class Argmax(nn.Module):
     ("method", "settings", "words"),
     [
         (saliency, {"target_layer": "sten"},
-         "'sten' is no layer of the Odd; .* did you mean 'stem'"),
+         "'sten' is not a layer of the Odd; .* did you mean 'stem'"),
         (saliency, {"target_layer": "stem"}, "target: None is not accepted for an output of shape"),
         (saliency, {"target": [0, 1]}, r"target: torch.int64 of shape \(2,\) does not go with 3"),
         (saliency, {"batch_size": 0}, "batch_size: 0 is not accepted; accepted: 1 or more"),

@@ -1,4 +1,4 @@
-"""Images changed so little that a person hardly sees it, and so that a model answers wrongly.
+"""Adversarial examples: FGSM and PGD.
 
 B images (C, H, W), K classes. What is said of an image's class is its answer: the largest logit.
 """
@@ -27,7 +27,7 @@ from visualization.core.records import brief_repr
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Attack:
-    """What an attack makes of B images.
+    """Adversarial examples of B images.
 
     Attributes:
         method: its name, such as FGSM.
@@ -110,7 +110,7 @@ def fgsm(
     output: OutputSelector | None = None,
     classes: Sequence[str] = (),
 ) -> Attack:
-    """Take one step of size epsilon up the loss: the fast gradient sign method.
+    """Fast gradient sign method (FGSM): one step of size epsilon up the loss.
 
     x + ε · sign(∇ₓ J(x, y)), Goodfellow et al. 2015 (1412.6572), section 4; in L2 the gradient is
     scaled to length ε instead. J is log Σ exp z_k − z_y over the other classes k: cross-entropy is
@@ -166,7 +166,7 @@ def pgd(
     output: OutputSelector | None = None,
     classes: Sequence[str] = (),
 ) -> Attack:
-    """Climb the loss by projected steps, within epsilon of the image and within its box.
+    """Projected gradient descent attack (PGD), within epsilon of the image and within its box.
 
     Madry et al. 2018 (1706.06083), with the loss of `fgsm`. Each step is the steepest of its norm;
     then the nearest point that is both in the ball and in the box takes its place. Of all points

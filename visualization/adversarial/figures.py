@@ -198,7 +198,7 @@ def _(record: MinimalPerturbation) -> str:
 def _(record: MinimalPerturbation) -> str:
     return (
         "The least that has to be added before the answer changes, as far as was found; the curve "
-        "says how many images stand a change of that size."
+        "says how many images withstand a change of that size."
     )
 
 

@@ -1,4 +1,4 @@
-"""Two ways to measure a perturbation, L∞ and L2, with what an attack needs of each.
+"""Norms of perturbations, L∞ and L2: steepest steps, projections, random points.
 
 B images, each flattened to n numbers: all tensors here are (B, n), all radii (B, 1).
 """
@@ -108,7 +108,7 @@ def _shrinking(delta: Tensor, radius: Tensor, low: Tensor, high: Tensor) -> Tens
 
     The nearest point of a ball and a box around 0 has this form (its Lagrangian's stationary
     point). As s rises, coordinates reach their walls one by one; between two such moments the
-    squared norm is (what stands at walls) + s² · (what is free), so s is found without a search.
+    squared norm is (what is at walls) + s² · (what is free), so s is found without a search.
     """
     length = delta.abs()
     wall = torch.where(delta > 0, high, -low)

@@ -1,4 +1,4 @@
-"""What attacks share: the case, which says what would be a success, and the climb up its loss.
+"""The attack problem (model, images, goal) and projected gradient ascent.
 
 N images (C, H, W) in all, B in a part of them, n numbers in each, K classes.
 """
@@ -30,7 +30,7 @@ _ROUNDING = 1e-4  # of a pixel, where what was normalised should end
 
 @attrs.frozen
 class PgdSettings:
-    """How PGD goes about it; see `pgd`."""
+    """Settings of projected gradient ascent; see `pgd`."""
 
     steps: int
     step_size: float | None = None
@@ -53,7 +53,7 @@ class PgdSettings:
 
 
 class AttackBatch(NamedTuple):
-    """Some of the images, with the class that each is to be moved from or towards."""
+    """Batch of an attack: images, with the class that each is to be moved from or towards."""
 
     images: Tensor  # (B, C, H, W)
     reference_classes: Tensor  # (B,)
@@ -72,7 +72,7 @@ class AttackBatch(NamedTuple):
 
 
 class BestAdversarial(NamedTuple):
-    """The best images so far, by their margin: above 0, the answer is as wanted."""
+    """Best adversarial images so far, by their margin: above 0, the attack succeeded."""
 
     images: Tensor  # (B, C, H, W)
     margins: Tensor  # (B,)
@@ -87,7 +87,7 @@ class BestAdversarial(NamedTuple):
 
 @attrs.frozen(eq=False)
 class AttackProblem:
-    """What is attacked: a model, images, and what would be a success."""
+    """Attack problem: a model, images, and what would be a success."""
 
     model: nn.Module
     images: Tensor  # (N, C, H, W)
@@ -210,7 +210,7 @@ def prepare(
     batch_size: int,
     output: OutputSelector | None,
 ) -> AttackProblem:
-    """Check what is given, and let the model answer the images as they are."""
+    """Attack problem from checked arguments, with the model's predictions for the images."""
     pixels = as_images(images, model)
     if batch_size < 1:
         raise ValueError(f"batch_size: {batch_size} is not accepted; accepted: 1 or more")
@@ -245,7 +245,7 @@ def ascend(
     settings: PgdSettings,
     rngs: Sequence[np.random.Generator],
 ) -> BestAdversarial:
-    """Climb from each image within its own radius (B, 1), once for each generator."""
+    """Projected gradient ascent within each image's own radius (B, 1), once for each generator."""
     margins, gradient = problem.margins_and_gradient(batch)
     zero_gradient = (gradient == 0).all(dim=1)
     best = BestAdversarial(batch.images.clone(), margins, zero_gradient)
@@ -264,7 +264,7 @@ def _ascend_once(
     start: Tensor,
     best: BestAdversarial,
 ) -> None:
-    """Climb from one start, and write into `best` what is better."""
+    """Run projected gradient ascent from one start, and write into `best` what is better."""
     step_size = (
         radius * _REACH / settings.steps if settings.step_size is None else settings.step_size
     )
@@ -331,7 +331,7 @@ def _check_box(images: Tensor, low: Tensor, high: Tensor) -> None:
 
 
 def attackable(prediction: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
-    """Tell of each image whether there is something to change (B,).
+    """Whether each image is classified correctly, and not as the target already (B,).
 
     It is answered right, and not with the target already.
     """

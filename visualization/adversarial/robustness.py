@@ -1,4 +1,4 @@
-"""How much a model withstands: the least change of each image, and accuracy by size of a change.
+"""Robustness: minimal perturbations, and accuracy under attack by perturbation size.
 
 N images (C, H, W), E sizes, K classes. What attacks find is an upper bound: that one finds nothing
 does not show that there is nothing.
@@ -27,7 +27,7 @@ from visualization.adversarial.problem import (
 from visualization.core.inputs import Images, OutputSelector, as_record, inspection_mode
 from visualization.core.records import brief_repr
 
-_SLACK = 1e-5  # of the largest logit: a margin that is no rounding error
+_SLACK = 1e-5  # of the largest logit: a margin that is not a rounding error
 _HALVINGS = 14  # of the way from the image to what was found
 _RIVALS = 9  # classes, of those with the largest logits, that may be the nearest
 _CLOSE = 1e-3  # of a radius: no search goes on between bounds so near each other
@@ -35,7 +35,7 @@ _CLOSE = 1e-3  # of a radius: no search goes on between bounds so near each othe
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class MinimalPerturbation:
-    """The smallest change found that changes the answer to each of N images.
+    """Minimal adversarial perturbation found for each of N images.
 
     Attributes:
         norm: `linf` or `l2`.
@@ -100,7 +100,7 @@ def minimal_perturbation(
     output: OutputSelector | None = None,
     classes: Sequence[str] = (),
 ) -> MinimalPerturbation:
-    """Search the smallest change of each image that changes its answer, by bisecting its size.
+    """Minimal adversarial perturbation of each image, by bisecting its size.
 
     Each round runs `pgd` on all images at once, each within a radius of its own, and where that
     fails once more towards the one class that would be nearest if the model were linear. The first
@@ -227,7 +227,7 @@ def _nearest_class(problem: AttackProblem, batch: AttackBatch) -> tuple[Tensor, 
 def _shrink(
     problem: AttackProblem, batch: AttackBatch, adversarial: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return what was found, moved towards the images as far as it stays wrong; and if it is."""
+    """Shrink adversarial images towards the originals as far as they stay wrong."""
 
     def moved(share: Tensor) -> Tensor:
         return problem.moved(batch.images, (share * (adversarial - batch.images)).flatten(1))
@@ -246,7 +246,7 @@ def _shrink(
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class RobustnessCurve:
-    """Accuracy on N images as the size of a perturbation grows.
+    """Robust accuracy on N images as the size of a perturbation grows.
 
     Attributes:
         norm: `linf` or `l2`.
@@ -283,7 +283,7 @@ def robustness_curve(
     batch_size: int = 256,
     output: OutputSelector | None = None,
 ) -> RobustnessCurve:
-    """Measure accuracy under `pgd` by the size of the perturbation, and under noise of that size.
+    """Robust accuracy: accuracy under `pgd` by perturbation size, and under noise of that size.
 
     Noise is, in L∞, ± epsilon at each pixel; in L2 of length epsilon in a direction drawn
     uniformly; then brought into the box. The accuracies are upper bounds of the worst case.

@@ -1,4 +1,4 @@
-"""Do images that deceive one model deceive another?
+"""Transferability: do adversarial examples for one model deceive another?
 
 N images, M models.
 """
@@ -21,7 +21,7 @@ Attacker = Callable[[nn.Module, Images, Classes], Attack]
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class TransferTable:
-    """What M models make of images that were made against each of them.
+    """Transfer of adversarial examples between M models.
 
     Attributes:
         names: of the models.
@@ -55,7 +55,7 @@ def transfer_table(
     batch_size: int = 256,
     output: OutputSelector | None = None,
 ) -> TransferTable:
-    """Attack each model, and let each model answer what came of it.
+    """Transferability: attack each model, and let each model classify the results.
 
     Args:
         models: by name; each puts out logits (N, K), of the same classes.

@@ -15,7 +15,7 @@ from visualization.core.words import share_of, shorten
 
 _SUMS_OF_ONE_MAP = 6
 _SUMS_OF_SEVERAL = 3
-_BESIDE = 4  # maps of one sample that stand beside each other
+_BESIDE = 4  # maps of one sample beside each other
 _MAPS = 8
 _WIDE, _HIGH = 48, 60  # characters beside and beneath each other, of all maps together
 _PADDING = "\n"

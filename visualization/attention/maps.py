@@ -1,4 +1,4 @@
-"""Where a network looks in what it read while it writes, and how much of that is to the point."""
+"""Attention maps: where a network looks in what it read while it writes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from visualization.records import AnsweredQuestion
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class AttentionMaps:
-    """K maps over N samples, from R characters written to C characters read.
+    """Attention maps: K over N samples, from R characters written to C characters read.
 
     Attributes:
         weights: (K, N, R, C), from 0 to 1; each row of R sums to 1.
@@ -62,7 +62,7 @@ def attention_maps(
     rows: Sequence[AnsweredQuestion],
     known: tuple[Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]] = ({}, {}),
 ) -> AttentionMaps:
-    """Bring weights by map (sample, written, read) into one record.
+    """Attention maps: weights by map (sample, written, read) as one record.
 
     Args:
         weights: each from 0 to 1, summing to 1 over what was read; 0 in every map: out of sight.
@@ -72,7 +72,7 @@ def attention_maps(
             that were right count for the shares: what a person knows of a wrong answer's
             characters is not what the network wrote.
         known: what there is to know of each character written and of each character read, as tasks
-            declare it; integers that stand in both by one name are compared, negative: undefined.
+            declare it; integers that are in both under one name are compared, negative: undefined.
 
     Raises:
         ValueError: names the argument that does not fit.

@@ -1,4 +1,4 @@
-"""Which places of a layer's feature maps speak for a class: Grad-CAM and Grad-CAM++.
+"""Class activation maps (CAM): Grad-CAM and Grad-CAM++.
 
 B images, C channels of h × w at the layer, H × W pixels.
 """
@@ -39,7 +39,7 @@ Weights = Callable[[Tensor, Tensor], Tensor]  # activations, gradients (B, C, h,
 def layer_calls(model: nn.Module, images: Images) -> list[tuple[str, int, tuple[int, ...]]]:
     """Return name, number of the call and output's shape for each call of a layer, as they end.
 
-    The model is run on the first image. Outputs that are no single tensor have the shape ().
+    The model is run on the first image. Outputs that are not a single tensor have the shape ().
     """
     calls: list[tuple[str, int, tuple[int, ...]]] = []
     counts: dict[str, int] = {}
@@ -65,7 +65,7 @@ def layer_calls(model: nn.Module, images: Images) -> list[tuple[str, int, tuple[
 def last_feature_map(
     model: nn.Module, images: Images, target: Target = None, target_layer: NamedLayer | None = None
 ) -> str:
-    """Return the name of the last layer with feature maps on the way to what is explained.
+    """Last layer with feature maps on the way to what is explained, by name.
 
     The maps have more than one place, and the score of the first image depends on them: what a
     network computes beside it, however late, does not count. The name is such as `relu@3` if the
@@ -87,7 +87,7 @@ def last_feature_map(
 
 
 def _last_feature_map(target_score: TargetScore, images: Tensor) -> str:
-    """Return what `last_feature_map` does of a score."""
+    """Last layer with feature maps on the way to a target score."""
     calls: list[str] = []
     maps: dict[str, Tensor] = {}  # by name and number of the call, as they end
 
@@ -127,7 +127,7 @@ def grad_cam(
     upsample: bool = True,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Return the sum of a layer's maps, each times the mean of the score's gradient in it.
+    """Grad-CAM: the sum of a layer's maps, each times the mean of the score's gradient in it.
 
     Grad-CAM (Selvaraju et al. 1610.02391, equations 1 and 2), in units of the score per place. Of a
     net that ends in a global mean and a linear layer it is, before its ReLU, CAM / (h · w).
@@ -173,7 +173,7 @@ def grad_cam_plus_plus(
     upsample: bool = True,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Return the sum of a layer's maps, each times a mean over places that gain the score.
+    """Grad-CAM++: a layer's maps, weighted by a mean over places that raise the score.
 
     Grad-CAM++ (Chattopadhyay et al. 1710.11063, equations 10 and 19), for exp(score): where the
     gradient g is above 0 a place weighs 1 / (2 + g Σ A), elsewhere it is left out, and the factor

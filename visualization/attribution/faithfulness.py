@@ -1,4 +1,4 @@
-"""Does an attribution name the pixels that the answer rests on: insertion and deletion.
+"""Deletion and insertion: does an attribution name the pixels that the score depends on.
 
 B images, S steps; shares of the H · W pixels, of which all channels change together.
 """
@@ -31,7 +31,7 @@ RANDOM = "random order"
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Faithfulness:
-    """What becomes of scores while pixels are deleted or inserted, what is rated highest first.
+    """Deletion and insertion curves: scores while the pixels rated highest change first.
 
     Attributes:
         shares: of the pixels that have changed, from 0 to 1 (S + 1,).
@@ -75,9 +75,9 @@ def faithfulness(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> Faithfulness:
-    """Delete and insert pixels in the order of attributions, and follow the score.
+    """Deletion and insertion curves of attributions (Petsiuk et al. 2018).
 
-    Petsiuk et al. 1806.07421, section 4.1. Beside the methods stands the mean over random orders,
+    Petsiuk et al. 1806.07421, section 4.1. Beside the methods there is the mean over random orders,
     which a method has to beat.
 
     Args:

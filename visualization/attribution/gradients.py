@@ -1,4 +1,4 @@
-"""Which pixels an answer rests on, by gradients: plain, smoothed, integrated, guided.
+"""Gradient attribution: saliency, SmoothGrad, integrated gradients, guided backpropagation.
 
 B images, C channels, H rows, W columns; S steps or samples; R = rows of one batch. All functions
 return plain tensors (B, C, H, W) on the model's device, signed, in units of the score per unit of
@@ -67,7 +67,7 @@ def saliency(
     target_layer: NamedLayer | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Return the gradient of the score with respect to the image (B, C, H, W), with its sign.
+    """Saliency: the gradient of the score with respect to the image (B, C, H, W), with its sign.
 
     Simonyan et al. 1312.6034, section 3, who draw its absolute value: `saliency(…).abs().amax(1)`.
 
@@ -95,7 +95,7 @@ def input_x_gradient(
     target_layer: NamedLayer | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Return the image times the gradient of the score (B, C, H, W), in units of the score.
+    """Input × gradient: the image times the gradient of the score (B, C, H, W).
 
     Shrikumar et al. 1605.01713. It sums to the score where that is linear without a bias along the
     way from 0, as of nets of convolutions and ReLUs without biases.
@@ -123,7 +123,7 @@ def guided_backprop(
     target_layer: NamedLayer | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Return the gradient (B, C, H, W) of which each ReLU lets only what is positive pass.
+    """Guided backpropagation: the gradient of which each ReLU lets only what is positive pass.
 
     Springenberg et al. 1412.6806; see `relu_rule` for the ReLUs that are meant: modules, functions
     and methods alike. It is known to depend little on the weights of late layers (Adebayo et al.
@@ -151,7 +151,7 @@ def deconvnet(
     target_layer: NamedLayer | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Return the score led back (B, C, H, W): a ReLU passes what is positive, on or off.
+    """Deconvnet: the score led back (B, C, H, W); a ReLU passes what is positive, on or off.
 
     Zeiler & Fergus 1311.2901, section 2.1; max-pooling leads back to where its maximum was. See
     `relu_rule` for the ReLUs that are meant.
@@ -180,7 +180,7 @@ def integrated_gradients(
     num_steps: int = 50,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Return (image − baseline) times the mean gradient on the way between (B, C, H, W).
+    """Integrated gradients: (image − baseline) × the mean gradient between (B, C, H, W).
 
     Integrated gradients (Sundararajan et al. 1703.01365, equation 1), in units of the score, by
     Gauss–Legendre nodes: exact where the gradient is a polynomial of degree up to 2 S − 1 along the
@@ -229,7 +229,7 @@ def completeness_gap(
     baseline: Fill = 0.0,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Return what attributions sum to, minus score(image) − score(baseline) (B,).
+    """Completeness gap: the sum of attributions, minus score(image) − score(baseline) (B,).
 
     0 where they are complete (1703.01365, proposition 1); the rest is the error of too few steps.
 
@@ -271,7 +271,7 @@ def smooth_grad(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Return the mean of a method's maps over noisy copies of the image, shaped as its own.
+    """SmoothGrad: the mean of a method's maps over noisy copies of the image.
 
     SmoothGrad (Smilkov et al. 1706.03825, section 3). Of a linear model it is the gradient.
 

@@ -1,4 +1,4 @@
-"""What a score loses when parts of the image are hidden: occlusion, and RISE.
+"""Perturbation attribution: occlusion, and RISE.
 
 B images, C channels, H rows, W columns; N masks.
 """
@@ -112,7 +112,7 @@ def occlusion_map(
     within: Tensor | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Return how much the score drops where a window hides the image (B, H, W).
+    """Occlusion sensitivity: how much the score drops where a window hides the image (B, H, W).
 
     A pixel's number is the mean of score(image) − score(image with the window filled) over the
     windows that cover it, in units of the score (Zeiler & Fergus 1311.2901, section 4.2). Of a
@@ -198,7 +198,7 @@ def rise(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Return the mean score of randomly masked images in which a pixel is seen (B, H, W).
+    """RISE: the mean score of randomly masked images in which a pixel is visible (B, H, W).
 
     RISE (Petsiuk et al. 1806.07421, equation 4): E[f(x ⊙ M) M(pixel)] / E[M(pixel)], in units of
     the score. It is estimated without bias as mean f + cov(f, M(pixel)) / keep, with N − 1 in the

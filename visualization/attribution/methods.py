@@ -1,4 +1,4 @@
-"""Ways of attribution by name, and what several of them say of the same images."""
+"""Attribution methods by name, and several of them on the same images."""
 
 import difflib
 import functools
@@ -103,7 +103,7 @@ _CAM_METHODS = ("grad_cam", "grad_cam_plus_plus")  # for a unit, their own layer
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Attributions:
-    """What several methods say of B images.
+    """Attribution maps of B images by several methods.
 
     Attributes:
         images: (B, C, H, W).
@@ -166,7 +166,7 @@ def attributions(
     batch_size: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Attributions:
-    """Explain the same scores of the same images by several methods.
+    """Attribution maps of the same scores and images by several methods.
 
     By default time and memory are bounded: an image costs some 100 backward passes, 225 occluded
     copies, and of RISE as many masked copies as have 2²⁶ numbers together, from 100 to 2,000 (of

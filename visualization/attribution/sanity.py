@@ -1,4 +1,4 @@
-"""Does an attribution depend on what was learned: maps of a model whose weights are lost.
+"""Sanity checks: model parameter randomisation (Adebayo et al. 2018).
 
 B images, L layers.
 """
@@ -27,11 +27,11 @@ CHECKED = (
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class SanityCheck:
-    """How like the original maps are those of a model that loses its weights layer by layer.
+    """Rank correlations of maps with those of a model whose weights are randomised.
 
     Attributes:
         layers: in the order in which they lose their weights, the last of the model first (L,);
-            "" stands for weights that the model itself holds.
+            "" is the model itself, for weights of its own.
         signed: by method, the rank correlation with the original map (L + 1, B), from -1 to 1; the
             first row is the model as it is. It is 0 where a map has lost all differences, and NaN
             where the original has none.
@@ -50,7 +50,7 @@ class SanityCheck:
 
 
 def edges(model: nn.Module, images: Images, target: Target = None) -> Tensor:
-    """Return how steep the image is at each pixel (B, H, W): a map that knows nothing of a model.
+    """Edge map: how steep the image is at each pixel (B, H, W), whatever the model.
 
     What an explanation must not be mistaken for; `randomisation_check` shows it unmoved.
     """
@@ -70,7 +70,7 @@ def randomisation_check(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> SanityCheck:
-    """Take a copy's weights away from the last layer down, and compare its maps with the model's.
+    """Model parameter randomisation test: maps of a copy that loses its weights layer by layer.
 
     Adebayo et al. 1810.03292, section 3. A layer's weights are redrawn from a normal distribution
     of their own mean and standard deviation, which keeps the scale of activations and loses what

@@ -1,4 +1,4 @@
-"""What the analyses take: tensors or arrays of one value per sample, time step and unit."""
+"""Array conversion and checks: values per sample, time step and unit."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 def as_array(
     values: ArrayLike | Tensor, name: str, axes: Sequence[str], *, finite: bool = False
 ) -> NDArray[Any]:
-    """Return a tensor or an array as an array with one axis for each name in `axes`.
+    """Array with one axis for each name in `axes`, from a tensor or anything that numpy takes.
 
     Raises:
         ValueError: another number of axes, or one of length 0; with `finite`, NaN or inf.
@@ -44,6 +44,6 @@ def check_quantity(name: str, values: NDArray[Any]) -> None:
 
 
 def unit_deviations(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return each unit's standard deviation (U,) over all axes of values (…, U) but the last."""
+    """Standard deviation of each unit (U,), over all axes of values (…, U) but the last."""
     flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
     return np.asarray(flat.std(axis=0))

@@ -1,4 +1,4 @@
-"""Which layers of a network are worth looking at."""
+"""Feature layers: which layers of a network have feature maps."""
 
 import functools
 from collections import Counter
@@ -22,7 +22,7 @@ ACTIVATIONS = (
 def feature_layers(
     model: nn.Module, image: Images, num_layers: int | None = None
 ) -> tuple[str, ...]:
-    """Return the layers whose feature maps are worth looking at, in the order of their calls.
+    """Feature layers: the activations that put out feature maps, in the order of their calls.
 
     They are the activations (ReLU and its kin) that put out maps of the image, (B, C, H, W) or, as
     in ConvNeXt and Swin, (B, H, W, C); of a model without such modules, as where `F.relu` is
@@ -32,7 +32,7 @@ def feature_layers(
     Args:
         model: any module.
         image: (C, H, W), of the size that the model takes.
-        num_layers: of so many layers those that stand evenly spread, the first and the last among
+        num_layers: of so many layers those that are evenly spread, the first and the last among
             them; None: all.
 
     Raises:
@@ -55,7 +55,7 @@ def feature_layers(
 
 
 def _calls(model: nn.Module, image: Tensor) -> list[tuple[str, nn.Module]]:
-    """Return each call of an activation or a convolution that put out feature maps, by name.
+    """Calls of activations and convolutions that put out feature maps, by name.
 
     If gradients tell which of them follow from the image, only those.
     """

@@ -1,4 +1,4 @@
-"""What the functions on bare modules share: images, the unit that is asked about, hygiene.
+"""Input conversion, target selection and inspection mode, shared by functions on bare modules.
 
 B images, C channels, H rows, W columns.
 """
@@ -27,7 +27,7 @@ Target = TargetIndex | OutputSelector
 
 @contextlib.contextmanager
 def inspection_mode(model: nn.Module) -> Iterator[None]:
-    """Run a block on a model that is left as it was: see `preserve_state`.
+    """Inspection mode: evaluation, gradients on, and the model restored: see `preserve_state`.
 
     In the block its parameters ask for no gradients, which saves their half of each backward pass,
     gradients are on, and recurrent layers have a backward pass in evaluation mode on a GPU too.
@@ -44,7 +44,7 @@ def inspection_mode(model: nn.Module) -> Iterator[None]:
 def device_and_dtype(
     model: nn.Module, otherwise: torch.dtype | None = None
 ) -> tuple[torch.device, torch.dtype]:
-    """Return the device and the floating type of a model's parameters, or of its buffers.
+    """Device and floating type of a model's parameters, or of its buffers.
 
     Without either: the CPU, and the type `otherwise` (None: torch's default).
     """
@@ -55,13 +55,13 @@ def device_and_dtype(
 
 
 def as_tensor(values: Any, name: str = "values") -> Tensor:
-    """Return numbers that are handed over in any way as a tensor without a graph.
+    """Tensor without a graph, from numbers of any kind.
 
     A tensor stays where and what it is. Arrays may be flipped views, read-only or of another byte
     order, and lists may hold tensors.
 
     Raises:
-        ValueError: they are no numbers, or lists of different lengths.
+        ValueError: they are not numbers, or lists of different lengths.
     """
     if isinstance(values, Tensor):
         return values.detach()
@@ -74,13 +74,15 @@ def as_tensor(values: Any, name: str = "values") -> Tensor:
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"{name}: {problem}: {error}; accepted: {accepted}") from error
     if array.dtype.kind not in "biufc":
-        raise ValueError(f"{name}: {problem}: {array.dtype} is no number; accepted: {accepted}")
+        raise ValueError(
+            f"{name}: {problem}: {array.dtype} is not a number type; accepted: {accepted}"
+        )
     size = min(array.dtype.itemsize, 16 if array.dtype.kind == "c" else 8)  # long double is none
     return torch.from_numpy(np.array(array, f"={array.dtype.kind}{size}", order="C"))
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """Return numbers of at least 32 bits: of fewer, numpy and much of torch know too little."""
+    """Numbers of at least 32 bits: numpy and much of torch lack operations on fewer."""
     return values.float() if values.is_floating_point() and values.dtype.itemsize < 4 else values
 
 
@@ -135,7 +137,7 @@ def one_image(image: Images, model: nn.Module, name: str = "image") -> Tensor:
 
 
 def batches(images: Images | Iterable[Any], model: nn.Module, batch_size: int) -> Iterator[Tensor]:
-    """Yield batches (B, C, H, W): slices of an array, or what an iterable, such as a loader, gives.
+    """Batches (B, C, H, W): slices of an array, or what an iterable, such as a loader, gives.
 
     Of tuples, such as (images, labels), the first part is taken.
     """
@@ -148,7 +150,7 @@ def batches(images: Images | Iterable[Any], model: nn.Module, batch_size: int) -
 
 
 def activation(model: nn.Module, images: Tensor, layer: NamedLayer | None = None) -> Tensor:
-    """Return what a layer puts out (B, …), or the model (layer None); the pass goes no further.
+    """Activation of a layer (B, …), or the model's output (layer None); the pass ends there.
 
     Of a layer that runs several times in a pass the first call is meant; `relu@1` is the second.
     The output keeps its graph if gradients are on. Feature maps come as (B, C, H, W), also those of
@@ -166,7 +168,7 @@ def activation(model: nn.Module, images: Tensor, layer: NamedLayer | None = None
 
 
 def raw_output(model: nn.Module, images: Tensor, layer: NamedLayer | None = None) -> Any:
-    """Return what a layer puts out, or the model (layer None), as it is and however it is packed.
+    """Raw output of a layer, or of the model (layer None), however it is packed.
 
     Raises:
         ValueError: no such layer; or it was never called.
@@ -188,16 +190,16 @@ def _first_call(model: nn.Module, images: Tensor, layer: str, tap: Any) -> Any:
 def optional_layer_name(
     model: nn.Module, layer: NamedLayer | None, argument: str = "layer"
 ) -> str | None:
-    """Return the name of a layer that is given by its name or as a module; None: of the output.
+    """Name of a layer that is given by name or as a module; None: the model's output.
 
     Raises:
-        ValueError: the module is no part of the model.
+        ValueError: the module is not part of the model.
     """
     return None if layer is None else layer_name(model, layer, argument)
 
 
 def numbered_call(model: nn.Module, layer: str) -> str:
-    """Return a layer's name with the number of the call that is meant: the first, if it has none.
+    """Layer name with the number of the call that is meant: the first, if it has none.
 
     Raises:
         ValueError: no such layer.
@@ -206,7 +208,7 @@ def numbered_call(model: nn.Module, layer: str) -> str:
 
 
 def copy_model(model: nn.Module) -> nn.Module:
-    """Return a deep copy of a model, also of one that keeps results of its last pass."""
+    """Deep copy of a model, also of one that keeps results of its last pass."""
     results = {
         id(value): value.detach().clone()
         for module in model.modules()
@@ -232,14 +234,14 @@ def check_tensor(output: Any, name: str) -> Tensor:
 
 
 def select_output(output: Any, pick: OutputSelector | None) -> Tensor:
-    """Return the one tensor (B, …) that is meant of what a model puts out.
+    """One tensor (B, …) of what a model puts out.
 
     Args:
         output: as it is, however it is packed.
         pick: a function that returns the part; None: it is one tensor.
 
     Raises:
-        ValueError: it is no tensor.
+        ValueError: it is not a tensor.
     """
     part: Any = output if pick is None else pick(output)
     if pick is not None and not isinstance(part, Tensor):
@@ -249,14 +251,14 @@ def select_output(output: Any, pick: OutputSelector | None) -> Tensor:
 
 
 def as_logits(output: Tensor) -> Tensor:
-    """Return answers (B, K) as logits: the logarithm of those that are a softmax already."""
+    """Logits of answers (B, K): the logarithm of those that are a softmax already."""
     if is_softmax(output):
         return output.clamp(min=torch.finfo(output.dtype).tiny).log()
     return output
 
 
 def is_softmax(output: Tensor) -> bool:
-    """Tell whether answers (B, K, …) are probabilities: none below 0, each row's sum 1.
+    """Whether outputs (B, K, …) are probabilities: none below 0, each row's sum 1.
 
     The sum is 1 up to the rounding of the type that they have.
     """
@@ -268,12 +270,12 @@ def is_softmax(output: Tensor) -> bool:
 
 
 def select_target(output: Tensor, target: TargetIndex) -> Tensor:
-    """Return one number for each image (B,) of an output (B, K) or (B, C, H, W).
+    """Target selection: one number for each image (B,) of an output (B, K) or (B, C, H, W).
 
     Args:
         output: of a layer or a model.
         target: a class or place of a vector (B, K); of feature maps (B, C, H, W) a channel, which
-            stands for the mean of its map; a list or an array with one of these numbers for each
+            means the mean of its map; a list or an array with one of these numbers for each
             image; a tuple: all numbers of one place, such as a unit (channel, row, column), of an
             output of any shape; None: for each image its own largest class, of (B, K). Functions
             that explain a model also take a function, from the output as it is to (B,).
@@ -298,10 +300,10 @@ def select_target(output: Tensor, target: TargetIndex) -> Tensor:
 
 
 def normalise_target(target: TargetIndex) -> int | tuple[int, ...] | Tensor | None:
-    """Return a target in one of few forms: a number, a place, a number for each image (B,), None.
+    """Target as a number, an index tuple, a number for each image (B,), or None.
 
     Raises:
-        ValueError: it is no number.
+        ValueError: it is not a number.
     """
     if target is None or isinstance(target, (int, tuple)):
         return target
@@ -338,7 +340,7 @@ def check_unit(unit: Sequence[int], shape: Sequence[int], name: str = "target") 
     """Raise a ValueError unless a unit, or a channel (channel,), is one of an output's (C, …)."""
     if len(unit) not in (1, len(shape)):
         form = "(channel, row, column)" if len(shape) == 3 else f"{len(shape)} numbers"
-        problem = f"{tuple(unit)} is no unit of an output of shape {tuple(shape)}"
+        problem = f"{tuple(unit)} is not a unit of an output of shape {tuple(shape)}"
         raise ValueError(f"{name}: {problem}; accepted: {form}")
     axes = ("channel", "row", "column")
     for axis, (index, size) in enumerate(zip(unit, shape, strict=False)):

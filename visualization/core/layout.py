@@ -1,4 +1,4 @@
-"""Along which axis of an output its units lie: channels first (B, C, H, W), or last (B, H, W, C).
+"""Memory layout of outputs: channels first (B, C, H, W) or channels last (B, H, W, C).
 
 Nothing in an output says so. It follows from the layers that made it: a convolution puts out its
 channels first, a linear layer last, and what keeps a shape keeps its axes.
@@ -20,7 +20,7 @@ _LAST = (nn.Linear, nn.Bilinear, nn.RMSNorm, nn.Embedding)
 
 @contextlib.contextmanager
 def unit_axes(model: nn.Module) -> Iterator[UnitAxis]:
-    """Give a function that tells along which axis the units of a layer's output lie.
+    """Give a function that tells along which axis the units of a layer's output are.
 
     It is to be called with the module as its output comes, in passes of the model within the block.
     A layer that does not settle it itself, such as an activation or a block, has the axis of the

@@ -1,4 +1,4 @@
-"""The last step of drawing: letters that have a font, and words that are whole and apart.
+"""Legible figures: fonts for all letters, and text that fits and does not overlap.
 
 A figure is laid out, then every title and every name of an axis is broken into lines that fit, or
 shortened, and names at an axis that would touch are thinned out.

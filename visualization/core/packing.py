@@ -1,4 +1,4 @@
-"""Tensors inside of what a module takes or returns, however they are packed.
+"""Tensors in nested containers, as `torch.utils._pytree` has them.
 
 Tensors, mappings, lists, tuples (named ones and packed sequences too) and dataclasses are looked
 into; anything else is passed on as it is.
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def map_tensors(packed: Any, change: Callable[[Tensor], Any]) -> Any:
-    """Return the same packing, of the same kind, with each tensor in it changed."""
+    """Tree map: the same containers with each tensor in them changed."""
     if isinstance(packed, Tensor):
         return change(packed)
     if isinstance(packed, Mapping):
@@ -35,7 +35,7 @@ def map_tensors(packed: Any, change: Callable[[Tensor], Any]) -> Any:
 
 
 def flatten_tensors(packed: Any) -> list[Tensor]:
-    """Return the tensors in order."""
+    """Tensors in nested containers, in order."""
     members: list[Tensor] = []
     map_tensors(packed, members.append)
     return members

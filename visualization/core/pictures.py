@@ -1,4 +1,4 @@
-"""Images and feature maps: how one of them is drawn, and grids of many."""
+"""Images and feature maps: how one is drawn."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from visualization.core.style import COLORS, DIVERGING, INK, MUTED
 
 SHADES = "gray"  # 0 is black, as the scans are stored
-_LONGEST = 4  # times as long as wide: a longer image is squeezed, so that it is no hairline
+_LONGEST = 4  # times as long as wide: a longer image is squeezed, so that it is not a hairline
 EXCITED = "magma"  # activations, from none to the most
 
 

@@ -1,4 +1,4 @@
-"""Looking without leaving a trace: what is switched or hooked is put back, also on an exception."""
+"""Context managers that restore a model's mode, gradients, hooks and random state."""
 
 import contextlib
 import itertools
@@ -21,7 +21,7 @@ class _Removable(Protocol):
 
 @contextlib.contextmanager
 def hooks(handles: Iterable[_Removable]) -> Iterator[None]:
-    """Hold hooks for the length of a `with` block, in which compiled models look at them."""
+    """Keep hooks for a `with` block, in which compiled models respect them."""
     registered: list[_Removable] = []
     try:
         registered.extend(handles)
@@ -64,7 +64,7 @@ def closed_module_error(module: nn.Module) -> ValueError:
 
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Switch a model to evaluation for a block, then each of its modules back to its own mode.
+    """Evaluation mode for a block; afterwards each module has its own mode again.
 
     Raises:
         ValueError: it was frozen or exported, and has no mode.
@@ -84,7 +84,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def clone_inputs(model: nn.Module) -> Iterator[None]:
-    """Let a model get copies of what it is called with, which it may change in place."""
+    """Clone a model's inputs in a block, so that it may change them in place."""
     if model in _CLONING:
         yield
         return
@@ -103,7 +103,7 @@ def clone_inputs(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_inference_tensors(model: nn.Module) -> Iterator[None]:
-    """Replace what was made under `torch.inference_mode` by copies, which autograd can save."""
+    """Replace tensors made under `torch.inference_mode` by clones, which autograd can save."""
     slots = [
         (module, name, tensor)
         for module in model.modules()
@@ -128,7 +128,7 @@ def _without_inference_tensors(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _gradients_restored(model: nn.Module) -> Iterator[None]:
-    """Put back each parameter's gradient, and whether it asks for one."""
+    """Restore each parameter's gradient, and whether it requires one."""
     flags = {p: p.requires_grad for p in model.parameters()}
     gradients = {p: p.grad for p in flags}
     outermost = model not in _PRESERVED  # whose copies serve for all blocks within it
@@ -148,15 +148,15 @@ def _gradients_restored(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def preserve_state(model: nn.Module) -> Iterator[None]:
-    """Run a block with `model` in evaluation mode; afterwards all is as before.
+    """Preserve a model's state: evaluation mode in the block, afterwards all is as before.
 
     Put back are each module's mode, each parameter's gradient and whether it asks for one, and the
     state of torch's random generators. In the block the model gets copies of its inputs, which it
-    may change in place, and runs as it was written if `torch.compile` compiled it. Blocks may stand
+    may change in place, and runs as it was written if `torch.compile` compiled it. Blocks may be
     within each other.
 
     Raises:
-        ValueError: `model` is no module, or one that torch scripted or exported.
+        ValueError: `model` is not a module, or is one that torch scripted or exported.
     """
     check_module(model)
     tensors = itertools.chain(model.parameters(), model.buffers())

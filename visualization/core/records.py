@@ -1,4 +1,4 @@
-"""Records in a line: what Python prints of a record of arrays."""
+"""Short repr of records that hold arrays."""
 
 import reprlib
 from typing import Any

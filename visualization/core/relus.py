@@ -1,4 +1,4 @@
-"""Another backward pass through each ReLU, however the model calls it.
+"""ReLU backward rules (guided backpropagation, deconvnet), however the model calls its ReLUs.
 
 Hooks on `nn.ReLU` modules miss `F.relu` and `x.relu()`, and silently leave the plain gradient. Here
 the function itself is intercepted while the forward pass runs, so that all spellings are alike.
@@ -60,7 +60,7 @@ _RELUS = {F.relu, torch.relu, torch.Tensor.relu, *_IN_PLACE}
 
 
 class relu_rule(TorchFunctionMode):  # noqa: N801 - used as a function, like torch.no_grad
-    """Let gradients flow by a rule through each ReLU that runs in a `with` block.
+    """ReLU rule: another backward pass through each ReLU that runs in a `with` block.
 
     Meant are `nn.ReLU`, `F.relu`, `torch.relu` and `Tensor.relu`, in place or not; the values are
     untouched. Other activations (ReLU6, LeakyReLU, GELU, `clamp`, …) keep their own gradient, and

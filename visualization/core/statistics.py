@@ -1,4 +1,4 @@
-"""Linear read-outs fitted in closed form or by few cheap steps; N rows, F features, P problems."""
+"""Ridge and logistic regression, many problems at once; N rows, F features, P problems."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The score that an attribution explains, settled once on the images themselves.
+"""Target scores: the target is resolved once, on the clean images.
 
 B images, R rows of a batch that are made from them (masked, noisy, on the way to a baseline).
 """
@@ -25,7 +25,7 @@ from visualization.core.tracing import NamedLayer
 
 @attrs.frozen(eq=False)
 class TargetScore:
-    """A score of a model or a layer, the same one for all variants of an image.
+    """Target score of a model or layer: one number for each variant of an image.
 
     Attributes:
         model: the module.
@@ -59,7 +59,7 @@ class TargetScore:
         return select_target(_softmax(output) if self.probability else output, target)
 
     def __getitem__(self, images: slice) -> "TargetScore":
-        """Return the same for some of the images."""
+        """Return the target score of some of the images."""
         if not isinstance(self.target, Tensor):
             return self
         return attrs.evolve(self, target=self.target[images])
@@ -88,7 +88,7 @@ def _softmax(output: Tensor) -> Tensor:
 
 
 def resolve_batch_size(batch_size: int | None, images: Tensor, *, graph: bool = False) -> int:
-    """Return how many images run at once: as given, or as many as a budget of memory is for.
+    """Batch size: as given, or as many images as a budget of memory allows.
 
     The budget is of numbers in the images (B, C, H, W): 2²² of them, 16 MB in single precision, at
     most 256 images; with a graph, which keeps what each layer puts out, 2²⁰ and 64. What the model
@@ -108,7 +108,7 @@ def resolve_target(
     model: nn.Module, images: Tensor, target: Target, layer: NamedLayer | None,
     batch_size: int | None, *, graph: bool = False,
 ) -> TargetScore:  # fmt: skip
-    """Settle what is asked: with a target of None, the largest class of each image (B, C, H, W).
+    """Resolve the target on the clean images: None is the largest class of each (B, C, H, W).
 
     Otherwise a masked or noisy image would be scored by another class than the image. So is how
     many images run at once, with a graph or without: see `resolve_batch_size`.
@@ -133,7 +133,7 @@ def resolve_target(
 
 
 def batch_slices(num: int, size: int) -> Iterator[slice]:
-    """Yield slices of at most `size` that make up `num`."""
+    """Slices of at most `size` that make up `num`."""
     for first in range(0, num, size):
         yield slice(first, min(first + size, num))
 
@@ -157,7 +157,7 @@ def check_count(number: int, name: str, least: int = 1) -> None:
 
 
 def score_gradient(scores: Tensor, of: Tensor, name: str) -> Tensor:
-    """Return the gradient of the sum of scores with respect to a tensor, detached.
+    """Gradient of the sum of scores with respect to a tensor, detached.
 
     Raises:
         ValueError: the scores do not depend on it by differentiable steps.
@@ -169,7 +169,7 @@ def score_gradient(scores: Tensor, of: Tensor, name: str) -> Tensor:
 
 
 def last_dependency(scores: Tensor, tensors: Mapping[str, Tensor]) -> str:
-    """Return the name of the last of some tensors that scores depend on.
+    """Name of the last of some tensors that scores depend on.
 
     Raises:
         ValueError: they depend on none by differentiable steps.

@@ -1,4 +1,4 @@
-"""What the layers of a running model put out, by dotted name; and layers whose output is replaced.
+"""Forward hooks by layer name: record outputs, or replace them.
 
 A layer is named as `model.named_modules()` names it, such as `features.3`; "" is the model itself.
 A module that runs several times in one pass has several calls, counted from 0: `relu` means each of
@@ -60,7 +60,7 @@ def layer_name(model: nn.Module, layer: NamedLayer, argument: str = "layer") -> 
     """Return the dotted name of a layer that is given by its name or as the module itself.
 
     Raises:
-        ValueError: the module is no part of the model, or it is neither module nor name.
+        ValueError: the module is not part of the model, or it is neither module nor name.
     """
     if isinstance(layer, str):
         return layer
@@ -70,7 +70,7 @@ def layer_name(model: nn.Module, layer: NamedLayer, argument: str = "layer") -> 
         for name, module in modules.items():
             if module is layer:
                 return str(name)
-    problem = f"a {type(layer).__name__} is no layer of the {type(model).__name__}"
+    problem = f"a {type(layer).__name__} is not a layer of the {type(model).__name__}"
     accepted = f"its modules or their names, {_listed(modules)}"
     raise ValueError(f"{argument}: {problem}; accepted: {accepted}")
 
@@ -101,7 +101,7 @@ def find_layer(model: nn.Module, layer: NamedLayer, argument: str = "layer") -> 
     if dotted not in modules:
         near = difflib.get_close_matches(dotted, filter(None, modules), 1, 0.0)
         suggestion = f"; did you mean {near[0]!r}?" if near else ""
-        problem = f"{name!r} is no layer of the {type(model).__name__}"
+        problem = f"{name!r} is not a layer of the {type(model).__name__}"
         raise ValueError(f"{argument}: {problem}; accepted: {_listed(modules)}{suggestion}")
     if separator and not number.isdecimal():
         raise ValueError(f"{argument}: {name!r} names no call; accepted: {dotted}@0, {dotted}@1, …")
@@ -132,11 +132,11 @@ def _listed(names: Iterable[str]) -> str:
 def intercept_outputs(
     model: nn.Module, functions: Mapping[str, Callable[[Any], Any]], *, stop: bool = False
 ) -> Iterator[None]:
-    """Call a function with each output of named layers; what it returns goes on in its place.
+    """Intercept the outputs of named layers: what a function returns replaces the output.
 
     None lets the output itself go on. With `stop` a pass ends, and `model(...)` returns None, as
     soon as each named layer was called, or came to the call that its name chooses. Calls are
-    counted anew in each pass of `model`.
+    counted from 0 in each pass of `model`.
     """
     layers = {name: find_layer(model, name) for name in functions}
     stops = stop and all(layer.module is not model for layer in layers.values())
@@ -181,7 +181,7 @@ def intercept_outputs(
 def _stoppable(
     model: nn.Module, begin: Callable[[], None], end: Callable[[], None]
 ) -> Iterator[None]:
-    """Let passes of a model return None where `_Left` is thrown through them."""
+    """Let passes of a model return None where `_StopForward` ends them."""
     original, own = model.forward, "forward" in vars(model)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -207,7 +207,7 @@ def _stoppable(
 def trace(
     model: nn.Module, layers: NamedLayer | Iterable[NamedLayer], *, stop: bool = False
 ) -> Iterator[Trace]:
-    """Record what layers put out while a model runs in the block; afterwards no hook is left.
+    """Trace layer outputs while a model runs in the block; afterwards no hook is left.
 
     The tensors are those that the layers returned, with their graph if gradients are on: the model
     goes on with copies, so that what follows in place (`nn.ReLU(inplace=True)`, `x += y`) changes

@@ -1,4 +1,4 @@
-"""Words that fit, and which part of much is drawn: what keeps a figure on a page."""
+"""Text that fits a figure: widths, shortening, wrapping, legends."""
 
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ def display_width(words: str) -> float:
 
 
 def shorten(name: str, most: float = _NAME_WIDTH, size: Measure = display_width) -> str:
-    """Return a name at most so many letters wide, without its middle if it is longer.
+    """Shorten a name to so many letters, by its middle.
 
     >>> brief("features.stage_four.block.convolution", 20)
     'features.s…nvolution'
@@ -38,7 +38,7 @@ def _prefix(words: str, most: float, size: Measure) -> str:
 
 
 def wrap(words: str, most: float, lines: int = 99, size: Measure = display_width) -> list[str]:
-    """Return a text in lines at most so many letters wide; what has no room there ends in `…`.
+    """Wrap a text in lines of so many letters; what does not fit ends in `…`.
 
     >>> wrapped("one two three four", 9, lines=2)
     ['one two', 'three …']
@@ -57,7 +57,7 @@ def wrap(words: str, most: float, lines: int = 99, size: Measure = display_width
 
 
 def evenly_spaced(num: int, most: int) -> NDArray[np.int64]:
-    """Return at most so many of `num` numbers from 0 on, evenly spaced, the first and the last too.
+    """At most so many of `num` numbers from 0 on, evenly spaced, the first and the last too.
 
     >>> spaced(5, 9), spaced(1001, 3)
     (array([0, 1, 2, 3, 4]), array([   0,  500, 1000]))
@@ -75,7 +75,7 @@ def share_of(num: int, num_shown: int, what: str) -> str:
 
 
 def legend(axes: Axes, most: int = _LEGEND_ENTRIES, **style: Any) -> None:
-    """Draw a legend that names the first lines, and says how many more there are."""
+    """Legend of the first lines, which says how many more there are."""
     handles, labels = axes.get_legend_handles_labels()
     names = [shorten(name) for name in labels[:most]]
     num_points = sum(np.size(line.get_xdata()) for line in axes.lines)

@@ -1,4 +1,4 @@
-"""All questions in the order in which one would ask them, and what explains what."""
+"""Diagnosis: the questions in the order in which one would ask them, and what explains what."""
 
 from collections.abc import Callable, Collection, Sequence
 
@@ -54,7 +54,7 @@ QUESTIONS = (
              tuple(_TRIAL_SETTINGS)),
     Question("spikes", "Does the training loss jump?", steps.spikes,
              ("learning rate too high", "exploding gradients")),
-    Question("plateau", "Does the training loss stand still?", steps.plateau,
+    Question("plateau", "Does the training loss stay flat?", steps.plateau,
              (*_ALL, "no better than chance")),
     Question("vanishing gradients", "Does the gradient reach the first steps and layers?",
              signals.vanishing, (
@@ -64,7 +64,7 @@ QUESTIONS = (
              ("learning rate too high",)),
     Question("dead units", "Do units say the same whatever they read?", signals.dead,
              ("learning rate too high",)),
-    Question("saturated units", "Do units stand at their bounds?", signals.saturated,
+    Question("saturated units", "Are units at their bounds?", signals.saturated,
              ("learning rate too high",)),
     Question("sequence too long", "Are the sequences too long to learn from?", sizes.length,
              ("learning rate too high", "model too deep", "exploding gradients",
@@ -79,7 +79,7 @@ QUESTIONS = (
 
 
 def diagnose(evidence: RunEvidence) -> Diagnosis:
-    """Answer every question; what another finding explains becomes a symptom of it."""
+    """Diagnosis: answer every question; what another finding explains becomes its symptom."""
     with np.errstate(all="ignore"):  # a run that diverged has numbers that no mean can hold
         answers = {question.name: question.answer(evidence) for question in QUESTIONS}
     roots = explain(
@@ -123,7 +123,7 @@ def explain(evidence: RunEvidence, problems: Collection[str]) -> dict[str, str]:
 
 
 def order(evidence: RunEvidence) -> tuple[str, ...]:
-    """Return the names of all questions so that causes stand before what they explain.
+    """Return the names of all questions so that causes come before what they explain.
 
     What trials mend comes first. A plain RNN loses the gradient whatever it learns (Bengio et al.
     1994), so that its sequences are too long because the gradient vanishes. A gated cell can keep

@@ -1,4 +1,4 @@
-"""What the doctor knows of a run: what it recorded, its settings, and what short trials gave."""
+"""Evidence of a run: its history, its settings, and the results of short trials."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ Condition = Literal["stuck", "learned", "learning", "unknown"]
 
 @attrs.frozen
 class Trial:
-    """A short training of a fresh model.
+    """Trial: a short training of a fresh model.
 
     Attributes:
         losses: of each step, in training; shorter than planned where it diverged.
@@ -72,7 +72,7 @@ class Trial:
 
 @attrs.frozen(field_transformer=brief_repr)
 class RateTest:
-    """A short training in which the learning rate rises at every step (Smith 2015, 1506.01186).
+    """Learning-rate range test: the rate rises at every step (Smith 2015, 1506.01186).
 
     Attributes:
         losses: after each step; of the same samples where trials of an agent made the test.
@@ -93,7 +93,7 @@ class RateTest:
 
 @attrs.frozen
 class Leak:
-    """How many of the validation questions also stand in the training data that was looked at."""
+    """Data leakage: validation questions that are also in the training data that was looked at."""
 
     shared: int
     questions: int
@@ -103,7 +103,7 @@ class Leak:
 
 @attrs.frozen(kw_only=True)
 class RunEvidence:
-    """All that verdicts are drawn from. A trial that is None, or not in its mapping, was not made.
+    """Evidence of a run. A trial that is None, or not in its mapping, was not made.
 
     Attributes:
         title: the agent, the task and the step.
@@ -239,7 +239,7 @@ class RunEvidence:
 
     @property
     def is_slow(self) -> bool:
-        """Whether it is behind, and no harder stage has begun lately."""
+        """Whether less than half is learned, and no harder stage has begun lately."""
         return self.is_behind and not self.advanced_stage
 
     @property
@@ -251,7 +251,7 @@ class RunEvidence:
     def condition(self) -> Condition:
         """What is known of the learning.
 
-        Where the run has too few records, the trial with no setting changed stands in for it: it
+        Where the run has too few records, the trial with no setting changed is used instead: it
         has the same settings, and the loss of each step.
         """
         if self.diverged:
@@ -267,7 +267,7 @@ class RunEvidence:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether what was looked at has not learned, and makes no progress either."""
+        """Whether it has not learned (< 90 % of the chance loss gone) and no longer falls."""
         return self.condition == "stuck"
 
     @property
@@ -326,7 +326,7 @@ def falls(losses: Array, chance: float) -> bool:
     if len(losses) < FEWEST_RECORDS:
         return False
     before, late = quarter(losses, 1), quarter(losses, 3)
-    # While the loss falls steeply its fall is no scatter: only what lies beside a line is.
+    # While the loss falls steeply its fall is not scatter: only what lies beside a line is.
     steps = np.arange(len(before))
     calm = before - np.polyval(np.polyfit(steps, before, 1), steps) if len(before) > 3 else late
     error = 3 * math.hypot(standard_error(calm), standard_error(late))

@@ -27,7 +27,7 @@ _WIDTHS = (0.012, 0.40, 0.495)  # where mark, verdict and figure begin
 
 
 def _figure(finding: Finding) -> str:
-    """Return what stands in the last column: what explains a symptom comes first."""
+    """Return the words of the last column: what explains a symptom comes first."""
     figure = finding.answer.measurement
     return f"because: {finding.cause}; {figure}" if finding.cause else figure
 

@@ -1,4 +1,4 @@
-"""A verdict on each question, and what it rests on."""
+"""Findings: a verdict on each question, and its evidence."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Questions on what was learned: at all, better than a guess, by heart, and measured on what."""
+"""Questions on the fit: at all, better than chance, by heart, and measured on what."""
 
 import math
 
@@ -13,7 +13,7 @@ _WORKS = 0.3  # share of the chance loss: where as much is gone in the run, the 
 _FITTED = 0.5  # share of the chance loss that a fitted model has left behind
 _GAP = 0.1  # of the chance loss, or of a score: between training and validation samples
 _COARSE = 0.05  # of a score: an error as large hides what is asked
-_FEW = 30  # samples; of a score that is no share of right answers
+_FEW = 30  # samples; of a score that is not a share of right answers
 _BEYOND = 4  # times the sampling error
 _SHARED = 0.005  # of the validation questions: fewer are chance
 
@@ -236,7 +236,7 @@ def _more_data(case: RunEvidence) -> tuple[str, ...]:
 
 
 def leak(case: RunEvidence) -> Answer:
-    """Do validation questions stand in the training data?"""
+    """Are validation questions in the training data?"""
     overlap = case.leak
     if overlap is None:
         return unknown("the questions were not compared")
@@ -247,7 +247,7 @@ def leak(case: RunEvidence) -> Answer:
             "so that none is left to withhold: the score says nothing of new ones"
         )
     measurement = (
-        f"{overlap.shared:,} of {overlap.questions:,} validation questions stand among "
+        f"{overlap.shared:,} of {overlap.questions:,} validation questions are among "
         f"{overlap.trained:,} of training"
     )
     if share <= _SHARED:

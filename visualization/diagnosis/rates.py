@@ -1,4 +1,4 @@
-"""What a learning-rate range test says (Smith 2015, 1506.01186, section 3.3)."""
+"""Learning-rate range test (Smith 2015, 1506.01186, section 3.3)."""
 
 import itertools
 import math
@@ -18,7 +18,7 @@ _NEIGHBOURS = 25  # the loss is averaged over steps / this on either side
 
 
 def has_diverged(losses: Sequence[float]) -> bool:
-    """Tell whether the last losses are four times the first ones, or the last is no number."""
+    """Tell whether the last losses are four times the first ones, or the last is not a number."""
     if not math.isfinite(losses[-1]):
         return True
     first = losses[:_FIRST]
@@ -28,7 +28,7 @@ def has_diverged(losses: Sequence[float]) -> bool:
 
 
 def rate_test(rates: Sequence[float], losses: Sequence[float]) -> RateTest:
-    """Return the record of a test that has been made: rates and losses of equal length.
+    """Learning-rate range test: the record of one that was made, rates and losses of equal length.
 
     The suggestion is the rate of the steepest fall of the smoothed loss over the logarithm of the
     rate, before its lowest point. The best rate is not it: there the loss is about to rise.

@@ -1,4 +1,4 @@
-"""Questions on what goes through the network: gradients on their way back, and units."""
+"""Questions on gradients and units: vanishing, exploding, dead, saturated."""
 
 import numpy as np
 
@@ -161,13 +161,13 @@ def dead(case: RunEvidence) -> Answer:
 
 
 def saturated(case: RunEvidence) -> Answer:
-    """Do units stand at their bounds, where the gradient is nothing?"""
+    """Are units at their bounds, where the gradient is zero?"""
     advice = (
         "smaller weights to begin with, and questions scaled to about ±1",
         "--set weight_decay=0.01",
         f"--set learning_rate={case.rate / 3:.1g}",
     )
-    return _units(case, "saturated", "stand at their bounds nearly always", advice)
+    return _units(case, "saturated", "are at their bounds nearly always", advice)
 
 
 def _units(case: RunEvidence, kind: str, what: str, advice: tuple[str, ...]) -> Answer:

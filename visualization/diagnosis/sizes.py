@@ -1,4 +1,4 @@
-"""Questions that trials of other lengths and sizes answer."""
+"""Questions on model size and sequence length, which trials answer."""
 
 from visualization.diagnosis.evidence import BASELINE, RunEvidence, Trial, is_better, learns_more
 from visualization.diagnosis.findings import Answer, Evidence, harmless, unknown

@@ -1,4 +1,4 @@
-"""Questions on the steps that were taken: their size, and what the loss did over them."""
+"""Questions on the steps: learning rate, spikes, plateaus."""
 
 from collections.abc import Callable
 
@@ -245,13 +245,13 @@ def plateau(case: RunEvidence) -> Answer:
     evidence = Evidence((attrs.evolve(panel, places=marks if is_long else {}),))
     stuck = is_long and case.is_stuck
     if not is_long and level <= _LEFT * guess:
-        text = f"The loss stands still only where little is left to learn: {measurement}."
+        text = f"The loss is flat only where little is left to learn: {measurement}."
     elif not is_long:
-        text = f"The loss does not stand still for long: {measurement}."
+        text = f"The loss is not flat for long: {measurement}."
     elif not stuck:
-        text = f"The loss stood still for long, but went on: {measurement}."
+        text = f"The loss was flat for long, but fell again: {measurement}."
     else:
-        text = f"The loss stands still: {measurement}; a constant answer has {guess:.3g}."
+        text = f"The loss is flat: {measurement}; a constant answer has {guess:.3g}."
     verdict: Verdict = "problem" if stuck else "fine"
     return Answer(verdict, measurement, text, _out(case) if stuck else (), evidence)
 

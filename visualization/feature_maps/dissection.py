@@ -1,4 +1,4 @@
-"""Which labelled concepts do the units of a layer detect? Network dissection.
+"""Network dissection: which labelled concepts the units of a layer detect.
 
 Bau et al. 2017 (1704.05796). N images, U units (channels) with maps of h rows and w columns, K
 concepts with masks of H rows and W columns.
@@ -28,7 +28,7 @@ _UNITS_SHOWN = 6
 
 @attrs.frozen(eq=False)
 class Example:
-    """Images that excite a unit most, with its region and its concept.
+    """Images with the highest activation of a unit, its region and its concept.
 
     Attributes:
         unit: number of the channel.
@@ -49,7 +49,7 @@ class Example:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Dissection:
-    """How well each of U units of a layer covers each of K concepts, over N images.
+    """Network dissection: IoU of U units of a layer with K concepts, over N images.
 
     Attributes:
         layer: its name; None: the model's output.
@@ -133,7 +133,7 @@ def dissect(
     seed: int = 0,
     batch_size: int = 64,
 ) -> Dissection:
-    """Measure how well the places where a unit is high are the places where a concept is.
+    """Network dissection: IoU of the places where a unit is high with those of a concept.
 
     A unit's threshold T is such that the share `quantile` of its values, at all places of all
     images, is T or more. Its maps are enlarged bilinearly to the size of the masks; where they

@@ -1,4 +1,4 @@
-"""Images with labelled masks, read in batches several times, and each beside another's masks.
+"""Re-iterable batches of images, their concept masks, and masks of other images.
 
 N images (C, h, w), B in a batch; K concepts with masks (H, W).
 """
@@ -34,7 +34,7 @@ class MaskedImages:
     masks: Masks
     num_concepts: int
     batch_size: int
-    order: Tensor | None  # whose masks stand in for each image's own (N,); None: the one before's
+    order: Tensor | None  # whose masks replace each image's own (N,); None: the one before's
     num_images: int
     image_shape: tuple[int, ...]  # (C, h, w)
     mask_shape: tuple[int, int]
@@ -92,7 +92,7 @@ def masked_images(
 
 
 def _derangement(num: int, seed: int) -> Tensor:
-    """Return a random permutation that leaves nothing in its place."""
+    """Derangement: a random permutation that leaves nothing in its place."""
     ring = np.random.default_rng(seed).permutation(num)
     order = np.empty(num, np.int64)
     order[ring] = np.roll(ring, 1)
@@ -102,7 +102,7 @@ def _derangement(num: int, seed: int) -> Tensor:
 def _pairs(
     model: nn.Module, images: Images | Iterable[Any], masks: Masks, batch_size: int
 ) -> Iterator[tuple[Tensor, Any]]:
-    """Yield batches of images with what stands for their masks."""
+    """Yield batches of images, each with what gives its masks."""
     read = batches(images, model, batch_size)
     if isinstance(masks, (Tensor, np.ndarray)):
         first = 0

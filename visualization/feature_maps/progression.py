@@ -1,4 +1,4 @@
-"""How feature maps came about: the same images seen by copies of a model from through its training.
+"""Feature maps and kernels at snapshots taken during training.
 
 S copies, N images, U channels, H rows, W columns.
 """
@@ -64,7 +64,7 @@ def progression(
     channels: Sequence[int] | None = None,
     batch_size: int = 256,
 ) -> Progression:
-    """Look at the same images through copies of a model from through its training.
+    """Feature maps of the same images at snapshots taken during training.
 
     Args:
         model: the model that the copies are of; it is not changed.

@@ -1,4 +1,4 @@
-"""The highest values of the units of a layer over data of any size: thresholds, exciting images.
+"""Streaming quantiles and top-k images of the units of a layer.
 
 U units, of whose maps batches (B, U, h, w) come one after the other.
 """
@@ -13,7 +13,7 @@ _MAX_KEPT = 2**25  # numbers
 
 
 class UpperQuantile:
-    """The value of each unit that a given share of its values reach.
+    """Upper quantile of each unit: the value that a given share of its values reach.
 
     Held are the highest values, which makes the thresholds exact, unless they are more than fit:
     then the values of some places only, drawn evenly in each batch.
@@ -61,7 +61,7 @@ def _rank(share: float, num: float) -> int:
 
 
 class TopKImages:
-    """The images in which each unit is highest; of equals the first."""
+    """Top-k images of each unit; of equals the first."""
 
     def __init__(self, num: int, like: Tensor) -> None:
         self._num, self._num_seen = num, 0

@@ -1,4 +1,4 @@
-"""Labelled masks made from scans themselves: strokes by direction, edges, ends, junctions, holes.
+"""Concept masks of scans: strokes by direction, edges, ends, junctions, holes.
 
 N scans of H rows and W columns, bright ink on dark paper.
 """
@@ -38,7 +38,7 @@ class ConceptMasks:
 
 
 def scan_concepts(images: ArrayLike | Tensor, *, ink: float = 0.5) -> ConceptMasks:
-    r"""Label the pixels of scans of bright ink on dark paper.
+    r"""Concept masks of scans of bright ink on dark paper.
 
     - `ink`: at least as bright as `ink`; `upper half` and `lower half` of it by its place.
     - `vertical`, `horizontal`, `rising` (/) and `falling` (\) `stroke`: ink whose direction is

@@ -1,4 +1,4 @@
-"""All that is known of each channel of a layer, gathered for a page of its own.
+"""Unit sheets: patches, weights, maximised image and progression of each channel.
 
 N images, U channels, K patches, S snapshots, L labels.
 """
@@ -21,7 +21,7 @@ from visualization.synthesis.maximise import MaximisedImages
 
 @attrs.frozen(field_transformer=brief_repr)
 class UnitSheets:
-    """The channels of one layer, each with what excites it and what it is made of.
+    """Unit sheets: the channels of one layer, each with what excites it and what it is made of.
 
     Attributes:
         layer: dotted name; with a channel's number it is the address of a unit's page.
@@ -62,7 +62,7 @@ def unit_sheets(
     progression: Progression | None = None,
     batch_size: int = 256,
 ) -> UnitSheets:
-    """Gather what is known of the channels of a layer.
+    """Unit sheets: gather what is known of the channels of a layer.
 
     Args:
         model: any module.

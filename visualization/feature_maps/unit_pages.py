@@ -1,4 +1,4 @@
-"""Channels in a page: each has one of its own, a gallery leads to them, and they move."""
+"""HTML pages of single channels, their gallery, and the progression animation."""
 
 import base64
 import functools

@@ -1,4 +1,4 @@
-"""Maps enlarged to the size of a mask: each value stands at the centre of what it sees."""
+"""Upsampling of maps to the size of a mask, centred on receptive fields."""
 
 from typing import NamedTuple
 
@@ -31,9 +31,9 @@ class _Between(NamedTuple):
 class Upsampling:
     """Bilinear interpolation from a layer's places to the pixels of a mask.
 
-    `kind` is `centred` if values stand at the centres of their receptive fields, else `even`.
+    `kind` is `centred` if values are at the centres of their receptive fields, else `even`.
     Beyond the outermost centres the map goes on for half a step; what lies farther out, as at the
-    borders of layers without padding, no place stands for: there it is −inf.
+    borders of layers without padding, no place covers: there it is −inf.
     """
 
     kind: str

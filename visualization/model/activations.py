@@ -1,4 +1,4 @@
-"""What every layer of a network puts out: feature maps, how values are distributed, dead units.
+"""Layer activations: feature maps, histograms and dead units of every layer.
 
 N images, U units, P places of a unit's map.
 """
@@ -31,7 +31,7 @@ def layer_activations(
     num_channels: int = 12,
     batch_size: int = 64,
 ) -> LayerActivations:
-    """Return what layers put out: maps of a few images, and statistics over all.
+    """Layer activations: maps of a few images, and statistics over all.
 
     One pass over the data; what is held does not grow with it. Units lie along the first axis after
     the batch, or along the last where a layer works on that one (`nn.Linear`, `nn.LayerNorm`) and
@@ -76,7 +76,7 @@ def dead_units(
     share: float = 0.01,
     batch_size: int = 64,
 ) -> DeadUnits:
-    """Say of each layer which units are dead, constant, rarely on or always on over a data set.
+    """Dead units of each layer, and those that are constant, rarely or always active.
 
     "On" is above 0, which is meant for layers that put out a rectified linear unit's values, or
     what one follows upon: a dead unit there has neither an effect nor a gradient.

@@ -1,4 +1,4 @@
-"""How much goes into a model, and how many points of a plane that allows."""
+"""Budget of a loss landscape: how much goes into a model, and how many points that allows."""
 
 import contextlib
 import math

@@ -1,4 +1,4 @@
-"""What a model costs: parameters, multiply-adds and size of the output of each layer."""
+"""Model cost: parameters, multiply-adds (MACs) and output sizes of each layer."""
 
 import contextlib
 import math
@@ -28,8 +28,9 @@ _UNCOUNTED = frozenset({  # words in the names of operators that multiply matric
 class LayerCost:
     """One layer with parameters of its own, or with products that none of its parts counts.
 
-    A layer that runs functions such as `F.conv2d` itself stands for them; what runs while no module
-    does is the row `outside any layer`. A layer of parameters that was never called has 0 calls.
+    A layer that runs functions such as `F.conv2d` itself is counted for them; what runs while no
+    module does is the row `outside any layer`. A layer of parameters that was never called has 0
+    calls.
     """
 
     name: str  # "" is the model itself
@@ -151,7 +152,7 @@ class CostCounter:
 
 
 def cost(model: nn.Module, inputs: Tensor | Sequence[Tensor]) -> CostTable:
-    """Count parameters, multiply-adds and outputs of each layer while a model runs once.
+    """Model cost: parameters, multiply-adds (MACs) and outputs of each layer, in one pass.
 
     The model runs in evaluation mode, without gradients, and is left as it was.
 
@@ -161,7 +162,7 @@ def cost(model: nn.Module, inputs: Tensor | Sequence[Tensor]) -> CostTable:
             tensors are its arguments in order.
 
     Raises:
-        ValueError: no tensor is given, or one without a batch; or `model` is no module.
+        ValueError: no tensor is given, or one without a batch; or `model` is not a module.
     """
     arguments = tuple(inputs) if isinstance(inputs, (list, tuple)) else (inputs,)
     if (

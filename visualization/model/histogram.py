@@ -1,4 +1,4 @@
-"""A histogram of values that come in parts, of a range that is not known before."""
+"""Streaming histogram: values come in parts, of a range that is not known before."""
 
 import math
 

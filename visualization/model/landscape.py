@@ -1,4 +1,4 @@
-"""The loss as a function of a model's parameters: on a line between two states, and on a plane."""
+"""Loss landscape: on a line between two states of a model, and on a plane."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,13 +37,13 @@ _MARGIN = 0.1  # beyond a trajectory that leaves the span, as a share of the pla
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class LandscapeLine:
-    """The loss at N points of the line through two states, a at 0 and b at 1.
+    """Loss along the line through two states, a at 0 and b at 1, at N points.
 
     Attributes:
         alphas: places (N,), rising; 0 and 1 are among them.
         values: by name (N,), the loss first.
         names: of the two states.
-        statistics: whence BatchNorm's were had at each point, "" for a model that has none.
+        statistics: where BatchNorm's came from at each point, "" for a model that has none.
     """
 
     alphas: NDArray[np.float64]
@@ -70,7 +70,7 @@ class LandscapeLine:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class LandscapePlane:
-    """The loss on a plane through a model, at θ + x·d₁ + y·d₂.
+    """Loss on a plane through a model, at θ + x·d₁ + y·d₂.
 
     Attributes:
         x: places along the first direction (N,), as multiples of it.
@@ -81,7 +81,7 @@ class LandscapePlane:
         trajectory: where checkpoints fall on the plane (T, 2), as x and y; None: none were given.
         residual: of each checkpoint's distance from the model, the share that is at a right angle
             to the plane, in [0, 1] (T,).
-        statistics: whence BatchNorm's were had at each point, "" for a model that has none.
+        statistics: where BatchNorm's came from at each point, "" for a model that has none.
     """
 
     x: NDArray[np.float64]
@@ -106,7 +106,7 @@ class LandscapePlane:
 
 
 def classification_loss(images: Images, labels: ArrayLike | Tensor, batch_size: int = 500) -> Loss:
-    """Return a loss for classifiers: the mean cross entropy and the accuracy over images.
+    """Classification loss: the mean cross entropy, and the accuracy, over images.
 
     The classifier puts out logits (B, K), or a softmax, which is noticed by its sum.
 
@@ -153,13 +153,13 @@ def landscape_line(
     statistics: Images | None = None,
     names: tuple[str, str] = ("a", "b"),
 ) -> LandscapeLine:
-    """Return the loss on the straight line through two states of a model.
+    """Linear interpolation of the loss between two states of a model (Goodfellow et al. 2015).
 
     The parameters at α are (1 − α)·a + α·b (Goodfellow et al. 1412.6544). Running statistics of
     BatchNorm, and other buffers, are interpolated likewise; beyond the ends they are those of the
     nearer end, since a variance must not fall below 0. Statistics of a mixture of two networks are
     not a mixture of theirs, so that two good networks may seem further apart than they are: pass
-    `statistics` to take them anew at each point.
+    `statistics` to recompute them at each point.
 
     Args:
         model: any module; its own state does not matter, and is the same afterwards.
@@ -206,7 +206,7 @@ def landscape_plane(
     statistics: Images | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> LandscapePlane:
-    """Return the loss on a plane through a model (Li et al. 1712.09913).
+    """Loss landscape on a plane through a model (Li et al. 1712.09913).
 
     By default the plane is spanned by two random directions of which each filter has the norm of
     the model's filter, so that pictures of different networks can be compared; see
@@ -324,7 +324,7 @@ def _places(
 
 
 def _evaluate(model: nn.Module, loss: Loss, statistics: Images | None) -> dict[str, float]:
-    """Return what the loss gives for a model as it stands, by name.
+    """Return what the loss gives for a model as it is, by name.
 
     Raises:
         ValueError: it returns no numbers.
@@ -350,7 +350,7 @@ def _by_name(points: Sequence[Mapping[str, float]]) -> dict[str, NDArray[np.floa
 
 
 def _take_statistics(model: nn.Module, images: Images) -> None:
-    """Take BatchNorm's running statistics anew, as the mean over batches of images."""
+    """Recompute BatchNorm's running statistics, as the mean over batches of images."""
     norms = _normalisations(model)
     momenta = [module.momentum for module in norms]
     try:
@@ -378,7 +378,7 @@ def _normalisations(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
 def _statistics_source(model: nn.Module, statistics: Images | None, otherwise: str) -> str:
     if not _normalisations(model):
         return ""
-    return otherwise if statistics is None else "taken anew"
+    return otherwise if statistics is None else "recomputed"
 
 
 def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""A model's parameters as points and directions: norms of filters, random directions, projections.
+"""Parameter space: filter norms, random directions, projections.
 
 A direction is a change of parameters by name; those that it does not name stay as they are.
 """
@@ -35,7 +35,7 @@ def filter_norms(module: nn.Module, weight: Tensor) -> Tensor:
 
 
 def random_directions(model: nn.Module, seed: int = 0) -> tuple[dict[str, Tensor], ...]:
-    """Return two random directions, filter by filter as long as the model's parameters.
+    """Filter-normalised random directions: two, filter by filter as long as the parameters.
 
     Gaussian numbers, each filter then scaled by ‖θ_filter‖ / ‖d_filter‖ (Li et al. 1712.09913,
     section 4): a step along the direction means as much for a network with large weights as for one
@@ -69,7 +69,7 @@ def direction_to(model: nn.Module, state: State) -> dict[str, Tensor]:
 def trajectory_directions(
     model: nn.Module, states: Sequence[State]
 ) -> tuple[dict[str, Tensor], ...]:
-    """Return the two directions that hold most of the way of checkpoints to the model.
+    """PCA directions of a trajectory: the two that hold most of the way of checkpoints.
 
     The leading right singular vectors of θᵢ − θ, each of norm 1 (Li et al. 1712.09913, section 7,
     where the mean is taken off first: without that the plane through the model is the one from
@@ -136,7 +136,9 @@ def fill_missing(model: nn.Module, directions: Sequence[State]) -> tuple[dict[st
             if name not in own:
                 near = difflib.get_close_matches(name, own, 1, 0.0)
                 suggestion = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"directions: {name!r} is no parameter of the model{suggestion}")
+                raise ValueError(
+                    f"directions: {name!r} is not a parameter of the model{suggestion}"
+                )
         check_shapes(own, direction, "directions")
         if not any(bool(values.any()) for values in direction.values()):
             raise ValueError("directions: one is 0 throughout; accepted: two that differ")

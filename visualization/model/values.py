@@ -1,4 +1,4 @@
-"""Records of what every layer of a network puts out; see `layers.activations`. U units."""
+"""Records of layer activations. U units."""
 
 import attrs
 import numpy as np

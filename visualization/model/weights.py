@@ -1,4 +1,4 @@
-"""What a network's parameters are: kernels, matrices, biases, their norms and distributions."""
+"""Weights: kernels, matrices, biases, their norms and histograms."""
 
 import math
 
@@ -93,10 +93,10 @@ class LayerWeights:
 
 
 def layer_weights(model: nn.Module) -> LayerWeights:
-    """Return every parameter tensor of a model, as much of each as can be looked at.
+    """Weights of every layer, as much of each as can be looked at.
 
     Kernels are those of any convolution, transposed, grouped or depthwise; of size 1 × 1 they are a
-    matrix. Where there are more than can be seen the strongest stand for all, those of the largest
+    matrix. Where there are more than can be shown, the strongest are shown: those of the largest
     Euclidean norms: of filters with one or three inputs, which are drawn as images, up to 64; with
     more inputs 8 filters and 24 inputs (24 filters where there are no more than 8 inputs); of a
     matrix 64 rows and columns. Norms and distributions are those of the whole tensor. A tensor that

@@ -1,4 +1,4 @@
-"""The few pixels that a unit needs: a patch that keeps most of its activation.
+"""Minimal patch: the few pixels that keep most of a unit's activation.
 
 B images, C channels, H rows, W columns; n squares of pixels, R sets of them.
 """
@@ -30,7 +30,7 @@ _ROUNDS = 6  # as many times each square is tried, about
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class MinimalPatch:
-    """A small set of pixels that keeps most of a unit's activation.
+    """Minimal patch: a small set of pixels that keeps most of a unit's activation.
 
     Attributes:
         layer: dotted name; None: the model's output.
@@ -73,7 +73,7 @@ def minimal_patch(
     batch_size: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> MinimalPatch:
-    """Find few pixels that keep most of a unit's activation when all others are replaced.
+    """Minimal patch: few pixels that keep most of a unit's activation, all others replaced.
 
     From the whole receptive field, again and again, each square left is tried out, and those that
     are missed least are removed, as long as the activation stays at `keep` of the original: a tenth
@@ -135,7 +135,7 @@ def _active_unit(
 
 
 def _number_squares(field: Tensor, block: int) -> tuple[Tensor, int]:
-    """Return of each pixel (H, W) the number of its square, and how many there are: n.
+    """Block index of each pixel (H, W), and the number of blocks n; pixels of none have n.
 
     Squares are cut from the image's upper left corner, of its field; pixels of none have n.
     """
@@ -165,12 +165,12 @@ def _smallest_block(field: Tensor, size: int) -> int:
 
 @attrs.frozen(eq=False)
 class _Squares:
-    """n squares of an image, or of a part, of which some are kept while all else is replaced.
+    """Blocks of pixels, n of them, of which some are kept while all else is replaced.
 
     Attributes:
         unit: the unit.
         image: (1, C, H, W).
-        other: what stands in place of pixels (1, C, H, W).
+        other: what replaces pixels (1, C, H, W).
         numbers: of each pixel the number of its square; n: in none (H, W).
         num: n.
         batch_size: images that run at once.
@@ -210,7 +210,7 @@ def _remove_squares(
 ) -> tuple[Tensor, int]:
     """Return the squares in the order in which they were removed, and how many of them are kept.
 
-    Those that are kept stand at the end: each alone takes the activation below `least`.
+    Those that are kept are at the end: each alone takes the activation below `least`.
 
     Args:
         squares: of which none is removed.

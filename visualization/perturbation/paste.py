@@ -1,4 +1,4 @@
-"""Cut and paste: part of one image is put into another, and a unit is asked before and after.
+"""Crops, pastes, and receptive fields transplanted from one image into another.
 
 C channels, H rows, W columns. Rows and columns are counted in pixels from the upper left corner;
 pairs (first, last) include both ends, as the hull of a receptive field does.
@@ -35,7 +35,7 @@ Region = tuple[Span, Span] | NDArray[np.bool_] | Tensor | str | None
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Crop:
-    """A part of an image.
+    """Crop: a part of an image.
 
     Attributes:
         pixels: (C, h, w).
@@ -52,7 +52,7 @@ class Crop:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Composite:
-    """An image with a piece of another in it.
+    """Composite: an image with a crop of another in it.
 
     Attributes:
         image: (C, H, W).
@@ -67,7 +67,7 @@ class Composite:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class FieldTransplant:
-    """What a unit puts out when part of one image is put into another.
+    """Field transplant: a unit's activations when its field is copied into another image.
 
     Attributes:
         layer: dotted name; None: the model's output.
@@ -119,7 +119,7 @@ class FieldTransplant:
 
 
 def crop(image: Images, rows: Span, columns: Span) -> Crop:
-    """Cut a rectangle out of an image; what lies beyond the border is left out and counted.
+    """Crop a rectangle out of an image; what is beyond the border is left out and counted.
 
     >>> piece = cut(np.arange(16.0).reshape(1, 4, 4), (-1, 1), (2, 3))
     >>> piece.pixels.tolist(), crop.origin, piece.num_lost
@@ -142,7 +142,7 @@ def crop(image: Images, rows: Span, columns: Span) -> Crop:
 
 @renamed_arguments(piece="crop", at="position")
 def paste_onto(crop: Crop, target: Images, position: tuple[int, int] | None = None) -> Composite:
-    """Put a piece into an image; what would lie beyond the border is left out and counted.
+    """Paste a crop onto an image; what would be beyond the border is left out and counted.
 
     Args:
         crop: from `crop`, of as many channels as the target.
@@ -171,7 +171,7 @@ def transplant_field(
     *,
     offset: tuple[int, int] | None = None,
 ) -> FieldTransplant:
-    """Copy what a unit sees, or another region, into another image, and ask the unit there.
+    """Transplant a receptive field, or another region, into another image, and compare activations.
 
     The unit that is asked there is moved as the region is, by whole strides of its layer. Moved by
     a multiple of the stride, and no field cut by a border, it sees the same: see `Paste.exact`.
@@ -253,7 +253,7 @@ def _region(
     """Return what is copied (C, H, W), its first row and column, and what lies beyond the border.
 
     Raises:
-        ValueError: it is no region of the image.
+        ValueError: it is not a region of the image.
     """
     shape = tuple(image.shape[1:])
     if isinstance(region, (Tensor, np.ndarray)):

@@ -1,4 +1,4 @@
-"""Which pattern a unit answers to: what it loses when parts of the image are covered or changed.
+"""Unit patterns: occlusion, pixel gradient and perturbation sweeps of one unit.
 
 B images, C channels, H rows, W columns. A unit is (channel, row, column) of a feature map, or, of a
 vector such as the logits, (place,).
@@ -30,7 +30,7 @@ from visualization.perturbation.units import Unit, UnitIndex, crop_to_field, fin
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Occlusion:
-    """What a unit loses where a window covers the image.
+    """Occlusion sensitivity of a unit.
 
     Attributes:
         layer: dotted name; None: the model's output.
@@ -55,7 +55,7 @@ class Occlusion:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class PixelGradient:
-    """How fast a unit's activation changes with each pixel.
+    """Pixel gradient of a unit's activation.
 
     Attributes:
         layer: dotted name; None: the model's output.
@@ -80,7 +80,7 @@ class PixelGradient:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class UnitPattern:
-    """One unit on one image, asked in three ways which pixels it needs.
+    """Unit pattern: occlusion, pixel gradient and minimal patch of one unit on one image.
 
     Attributes:
         occlusion: what it loses where a window covers the image.
@@ -95,7 +95,7 @@ class UnitPattern:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class PerturbationSweep:
-    """A unit's activation under perturbations of rising strength.
+    """Perturbation sweep: a unit's activation under perturbations of rising strength.
 
     Attributes:
         layer: dotted name; None: the model's output.
@@ -136,7 +136,7 @@ def occlude(
     fill: Fill = 0.0,
     batch_size: int | None = None,
 ) -> Occlusion:
-    """Find what a unit loses where a window covers the image (Zeiler & Fergus 1311.2901, § 4.2).
+    """Occlusion sensitivity of a unit (Zeiler & Fergus 1311.2901, section 4.2).
 
     Only windows that touch the unit's receptive field are run, and of the image only what lies near
     it, where the unit is sure to do the same there.
@@ -180,7 +180,7 @@ def occlude(
 def pixel_gradient(
     model: nn.Module, layer: NamedLayer | None, unit: Sequence[int], image: Images
 ) -> PixelGradient:
-    """Find how fast a unit's activation changes with each pixel: its gradient.
+    """Pixel gradient: the gradient of a unit's activation with respect to the image.
 
     Args:
         model: any module; it is left as it was.
@@ -212,7 +212,7 @@ def unit_pattern(
     block: int | None = None,
     batch_size: int | None = None,
 ) -> UnitPattern:
-    """Ask of one unit on one image, in three ways, which pixels it needs.
+    """Unit pattern: which pixels one unit needs of one image, in three ways.
 
     They are `occlude`, `pixel_gradient` and, if the activation is above 0, `minimal_patch`, which
     explain the arguments.
@@ -240,7 +240,7 @@ def sweep_perturbation(
     seed: int = 0,
     num: int = 8,
 ) -> PerturbationSweep:
-    """Follow a unit's activation as perturbations of an image grow stronger.
+    """Perturbation sweep: a unit's activation as perturbations of an image grow stronger.
 
     Args:
         model: any module; it is left as it was.

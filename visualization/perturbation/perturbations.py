@@ -1,4 +1,4 @@
-"""Named perturbations of images: noise, blur, rotation and others, each with one strength.
+"""Named image perturbations: noise, blur, rotation and others, each with one strength.
 
 Each is a function of images (B, C, H, W), a strength in its own unit, and a seed, and returns new
 images of the same shape and type. Each image of a batch has draws of its own; stronger versions of

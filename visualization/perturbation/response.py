@@ -1,4 +1,4 @@
-"""What an edit does: of the image, to the maps and the answers; of a map, to the answers.
+"""Responses of maps and outputs to a changed image, or to changed feature maps.
 
 B images, C channels, H rows, W columns; U channels of a layer's maps (h, w); K classes.
 """
@@ -39,7 +39,7 @@ ImageEdit = tuple[str, float] | Callable[[Tensor], Images] | Images
 
 @attrs.frozen(eq=False)
 class Answers:
-    """What a model answers before and after a change.
+    """Model outputs before and after a change.
 
     Attributes:
         before: its output without the batch axis, such as logits (K,).
@@ -72,7 +72,7 @@ class Answers:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Response:
-    """How a layer's maps respond to an edit of the image.
+    """Response of a layer's maps to an edit of the image.
 
     Attributes:
         layer: dotted name; None: the model's output.
@@ -104,7 +104,7 @@ class Response:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class ChannelAblation:
-    """What a model answers when channels of a layer are changed.
+    """Channel ablation: the model's output when channels of a layer are changed.
 
     Attributes:
         layer: dotted name.
@@ -134,7 +134,7 @@ def compare_response(
     classes: Sequence[str] = (),
     output: OutputSelector | None = None,
 ) -> Response:
-    """Compare a layer's maps, and the model's answers, for an image and an edited version of it.
+    """Compare a layer's maps, and the model's output, for an image and an edited version of it.
 
     Args:
         model: any module; it is left as it was.
@@ -178,7 +178,7 @@ def forward_from(
     output: OutputSelector | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Return what a model puts out when a layer's output is replaced (B, …).
+    """Forward pass from a layer on: the model's output when a layer's output is replaced (B, …).
 
     The model runs on the images as ever, but goes on with `activation` in place of what the layer
     puts out. So images are asked for: a forward pass begins with one, and what goes round the
@@ -223,7 +223,7 @@ def ablate_channels(
     classes: Sequence[str] = (),
     output: OutputSelector | None = None,
 ) -> ChannelAblation:
-    """Change channels of a layer, and compare what the model answers: scale · map + shift.
+    """Channel ablation: change channels of a layer to scale · map + shift, and compare outputs.
 
     Args:
         model: any module; it is left as it was.

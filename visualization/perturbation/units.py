@@ -1,4 +1,4 @@
-"""A unit that is asked, again and again, for its activation on images, whole or near its field."""
+"""The activation of one unit as a function of images, cropped to its field for speed."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _NUM_NOISE_IMAGES = 3  # noisy images on which a part is compared with the whole
 
 @attrs.frozen(eq=False)
 class Unit:
-    """A unit of a model, which can be asked for its activation on images.
+    """Unit of a model: a function from images to activations.
 
     Attributes:
         model: the module, in the state in which it is asked.
@@ -43,7 +43,7 @@ class Unit:
 
 @attrs.frozen(eq=False)
 class CroppedUnit:
-    """A unit that is asked with only a part of each image, in which it sees all that it sees.
+    """Unit on crops of images, in which it sees all that it sees.
 
     Attributes:
         unit: the unit as it lies in the layer's map for that part.
@@ -63,7 +63,7 @@ class CroppedUnit:
 def find_unit(
     model: nn.Module, layer: NamedLayer | None, unit: Sequence[int], image: Tensor
 ) -> tuple[Unit, float]:
-    """Return a unit to be asked, and its activation on an image (1, C, H, W).
+    """Unit of a layer, and its activation on an image (1, C, H, W).
 
     Raises:
         ValueError: no such layer or unit.
@@ -73,7 +73,7 @@ def find_unit(
     shape = tuple(output.shape[1:])
     if len(index) != len(shape):
         form = "(channel, row, column)" if len(shape) == 3 else f"{len(shape)} numbers"
-        problem = f"{index} is no unit of an output of shape {shape}"
+        problem = f"{index} is not a unit of an output of shape {shape}"
         raise ValueError(f"unit: {problem}; accepted: {form}")
     check_unit(index, shape, "unit")
     return Unit(model, optional_layer_name(model, layer), index), float(
@@ -88,7 +88,7 @@ def crop_to_field(
     margin: tuple[int, int] = (1, 1),
     step: tuple[int, int] = (1, 1),
 ) -> CroppedUnit:
-    """Return a unit near its field; where that is not sure to be the same, with the whole image.
+    """Crop images to a unit's receptive field; where that is not sure to be the same, do not.
 
     Of a unit early in a network that leaves out most of each image, and of the work.
 
@@ -120,7 +120,7 @@ def crop_to_field(
 def _is_alike(
     cropped: CroppedUnit, whole: CroppedUnit, image: Tensor, field: ReceptiveField
 ) -> bool:
-    """Tell whether a unit sees the same and does the same near its field, where that saves work."""
+    """Whether a unit sees and does the same on the crop, and whether the crop saves work."""
     part = cropped.of(image)
     if part.numel() > _MAX_CROP_SHARE * image.numel():
         return False

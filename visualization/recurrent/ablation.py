@@ -1,4 +1,4 @@
-"""How much a network needs each unit: scores with the unit switched off."""
+"""Unit ablation: scores with units of a recurrent layer switched off."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ Replacement = Literal["zero", "mean"] | float
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class UnitRanking:
-    """What switching off each group of units does to G groups over N samples.
+    """Unit ablation: what switching off each of G groups of units does over N samples.
 
     Attributes:
         groups: the units of each group.
@@ -53,9 +53,9 @@ class UnitRanking:
     def interaction(self, score: str) -> NDArray[np.float64]:
         """Return, for each pair, its change minus the two changes of its units alone (G,).
 
-        Negative, for an accuracy: the two stand in for each other, and either hides the loss of
+        Negative, for an accuracy: the two replace each other, and either hides the loss of
         the other; positive: they need each other, and losing both is less than the sum, or one
-        alone has already taken the score to its floor. NaN for groups that are no pairs, or whose
+        alone has already taken the score to its floor. NaN for groups that are not pairs, or whose
         units were not ranked alone too.
         """
         changes = self.change[score]
@@ -70,12 +70,12 @@ class UnitRanking:
 
 
 def single_units(num_units: int) -> list[tuple[int, ...]]:
-    """Return each unit as a group of its own."""
+    """Groups of one unit each."""
     return [(unit,) for unit in range(num_units)]
 
 
 def single_units_and_pairs(units: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return the units alone, and every pair of them: groups from which interactions follow."""
+    """Groups of one unit, and every pair of units: interactions follow from them."""
     return [*((unit,) for unit in units), *itertools.combinations(units, 2)]
 
 
@@ -91,7 +91,7 @@ def rank_units(
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> UnitRanking:
-    """Switch off groups of units one after the other, and rank them by what that does.
+    """Unit ablation: switch off groups of units one after the other, and rank them by the effect.
 
     A unit's state is replaced at every step and in the initial state. For `zero` and `mean`, h and
     c are held at 0, or at their means over all that the untouched network did. For a number, c is

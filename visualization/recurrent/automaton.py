@@ -1,4 +1,4 @@
-"""The finite automaton that a trained recurrent network carries out, read from its states.
+"""Automaton extraction: the finite automaton that a trained recurrent network carries out.
 
 The network's states after each step (h of every layer and, of an LSTM, tanh of c, which is what a
 cell can show of itself) are clustered, each cluster becomes a state, and each transition is the one
@@ -57,9 +57,9 @@ def extract_automaton(
     seed: int = 0,
     alphabet: Sequence[str] | None = None,
 ) -> Automaton:
-    """Return the smallest automaton found that answers like a trained recurrent network.
+    """Automaton extraction: the smallest one found that answers like a trained network.
 
-    How it is found, and what happens where the sequences say nothing, stands at the top of this
+    How it is found, and what happens where the sequences say nothing, is at the top of this
     module: Omlin & Giles 1996, with the clusters of Wang et al. 2018.
 
     Args:
@@ -105,7 +105,7 @@ def _measured(
 
 @attrs.frozen(eq=False)
 class _TrainSet:
-    """The sequences that clusters and transitions are learned from."""
+    """Training set: the sequences from which clusters and transitions are learned."""
 
     states: Floats  # (N, T, F)
     start: Floats  # (F,)
@@ -311,7 +311,7 @@ def _labels(answered: Any, shape: tuple[int, int], max_states: int) -> tuple[tup
 
 
 def _split(read: Ints, held_out: float, seed: int) -> tuple[Ints, Ints, Ints]:
-    """Return the sequences to learn from, to choose by and to judge by; equal ones go together."""
+    """Train, validation and test sequences; equal ones are in one set."""
     strings, string = np.unique(read, axis=0, return_inverse=True)
     count = len(strings)
     if count < _LEAST_SEQUENCES:

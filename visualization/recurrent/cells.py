@@ -1,4 +1,4 @@
-"""States and gates of recurrent layers at every time step, and runs in which units are changed.
+"""States and gates of recurrent layers at every step, and forward passes with edited units.
 
 A run goes through the fused kernels of torch, one layer and direction at a time; the gates are
 computed again from the states with two matrix products for all steps at once. In what follows L is
@@ -26,7 +26,7 @@ State = Tensor | tuple[Tensor, Tensor] | list[Tensor] | None
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class CellTrace:
-    """What the units of a recurrent layer did over B samples and T time steps.
+    """Cell trace: states and gates of a recurrent layer over B samples and T time steps.
 
     Attributes:
         kind: `lstm`, `gru`, `rnn_tanh` or `rnn_relu`.
@@ -115,7 +115,7 @@ class CellTrace:
 
 @torch.no_grad()
 def trace_cells(rnn: nn.RNNBase, inputs: Tensor, state: State = None) -> CellTrace:
-    """Return states and gates of an nn.LSTM, nn.GRU or nn.RNN at every step, as in evaluation.
+    """Cell trace: states and gates of an nn.LSTM, nn.GRU or nn.RNN at every step.
 
     Dropout between layers is not applied, and nothing of `rnn` is changed. The layer is called as a
     model calls it, so that hooks run, such as those by which `weight_norm` makes the weights.
@@ -136,7 +136,7 @@ def trace_cells(rnn: nn.RNNBase, inputs: Tensor, state: State = None) -> CellTra
 
 @attrs.frozen(eq=False)
 class RnnOutput:
-    """What a recurrent layer returned: `output` and `state` as `rnn` does; `trace` if asked."""
+    """Output of a recurrent layer: `output` and `state` as `rnn` returns; `trace` if asked for."""
 
     output: Tensor
     state: Any
@@ -152,7 +152,7 @@ def forward_with_edits(
     start_time: int = 0,
     trace: bool = False,
 ) -> RnnOutput:
-    """Run a recurrent layer with some of its units changed.
+    """Forward pass of a recurrent layer with some of its units changed.
 
     Args:
         rnn: see `trace_cells`.
@@ -178,7 +178,7 @@ def forward_with_edits(
 
 @contextlib.contextmanager
 def _attributes_restored(rnn: nn.RNNBase) -> Iterator[None]:
-    """Put back `forward`, and the weights that hooks before it made anew, after a block."""
+    """Put back `forward`, and the weights that hooks before it made, after a block."""
     before = dict(vars(rnn))
     try:
         yield
@@ -364,13 +364,13 @@ class InterventionHandle:
 def intervene_on(
     rnn: nn.RNNBase, edits: Edit | Sequence[Edit] = (), trace: bool = False
 ) -> Iterator[InterventionHandle]:
-    """Change units of a layer inside any model while a block runs, and trace it if `trace`.
+    """Intervention: change units of a layer inside any model in a block, and trace it if `trace`.
 
     Every call of `rnn` in the block is one more stretch of time of the same samples; a call without
-    a state begins anew, one with a state goes on, so that a decoder that is called step by step is
-    traced as a whole (take a block for each batch of it). Within a block for the same layer the
-    outer edits hold too, and come first. Afterwards the layer is as before, also after an
-    exception.
+    a state begins at the first step, one with a state continues, so that a decoder that is called
+    step by step is traced as a whole (take a block for each batch of it). Within a block for the
+    same layer the outer edits hold too, and come first. Afterwards the layer is as before, also
+    after an exception.
     """
     edits = [edits] if isinstance(edits, Edit) else list(edits)
     check_edits(edits, rnn)

@@ -1,4 +1,4 @@
-"""Changes to single units of a recurrent layer: which, when, and to what."""
+"""Interventions on units of a recurrent layer: which, when, and to what."""
 
 import operator
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ def _as_numbers(units: Iterable[int] | None) -> tuple[int, ...] | None:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Edit:
-    """One change of some units' states.
+    """Intervention on units: one change of some units' states.
 
     Attributes:
         units: numbers of units; None: all of the layer.
@@ -141,7 +141,7 @@ def edit_steps(edits: Sequence[Edit], start_time: int, num_steps: int) -> set[in
 
 
 def check_edits(edits: Sequence[Edit], rnn: nn.RNNBase) -> None:
-    """Raise a ValueError if `rnn` is no recurrent layer, or an edit names what it has not.
+    """Raise a ValueError if `rnn` is not a recurrent layer, or an edit names what it has not.
 
     A subclass that computes something else in a `forward` of its own is none, since looking runs
     in the place of `forward`.

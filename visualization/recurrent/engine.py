@@ -1,4 +1,4 @@
-"""One recurrent layer in one direction, run by torch's fused kernels, with units changed or held.
+"""One recurrent layer in one direction, by torch's fused kernels, with units edited or clamped.
 
 B samples, T time steps, I inputs, U units; the batch comes first.
 """
@@ -18,7 +18,7 @@ _SATURATING_BIAS = (
 
 @attrs.frozen(eq=False)
 class DirectionOutput:
-    """One layer in one direction: h (B, T, U), and c and gates of the same shape if kept."""
+    """Output of one layer in one direction: h (B, T, U), and c and gates likewise if traced."""
 
     h: Tensor
     c: Tensor | None
@@ -37,7 +37,7 @@ def run_with_edits(
     cell: "Cell", x: Tensor, h0: Tensor, c0: Tensor | None, edits: Sequence[Edit], start_time: int,
     with_trace: bool,
 ) -> DirectionOutput:  # fmt: skip
-    """Run one layer from edit to edit; edits that hold at every step need no stop."""
+    """Run one layer from edit to edit; edits of every step are clamps and need no stop."""
     clamps, rest = split_clamps(edits)
     for edit in clamps:
         h0, c0 = apply_edit(edit, h0, c0)

@@ -1,4 +1,4 @@
-"""What happens when a state is changed while the network runs."""
+"""Activation patching, and answers to one question with states changed."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from visualization.recurrent.edits import Edit, check_edits
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Intervention:
-    """One question answered twice: as ever, and with states changed. A characters, V codes.
+    """Intervention: one question answered twice, once with states changed. A characters, V codes.
 
     Attributes:
         question: as it was typed, or in fewer words.
@@ -38,7 +38,7 @@ class Intervention:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class ActivationPatching:
-    """What each unit's state carries over when it is taken from another sample. U units, P places.
+    """Activation patching of units between samples. U units, P positions.
 
     Attributes:
         changed: share of the samples in which the character, or number, at each place changes
@@ -138,7 +138,7 @@ def state_from(
     layer_index: int,
     units: Sequence[int] | None = None,
 ) -> Edit:
-    """Return the edit that gives units of one layer the state they have in a trace's samples.
+    """Edit that patches in the state that units have in a trace's samples.
 
     It is the state after step `time`, from 0, in the order in which the row reads: of a backward
     row the one after reading the last `time` + 1 inputs.

@@ -1,4 +1,4 @@
-"""Finite automata: running them, and the smallest one that answers alike."""
+"""Moore machines: running and minimising them."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ Ints = NDArray[np.int64]
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Automaton:
-    """A Moore machine that stands for a recurrent network: it answers after every symbol.
+    """Moore machine that represents a recurrent network: it answers after every symbol.
 
     The network is never asked before the first symbol, so the initial state's own output, though
     it is shown, is counted in neither `agreement` nor `exact` until the machine comes back to it.
@@ -51,7 +51,7 @@ class Automaton:
             symbols: positions in `alphabet` (batch, time).
 
         Raises:
-            ValueError: a symbol is no position in `alphabet`, or `symbols` has other dimensions.
+            ValueError: a symbol is not a position in `alphabet`, or `symbols` has other dimensions.
         """
         return run_automaton(self.transitions, self.initial, symbols)
 
@@ -88,7 +88,7 @@ def run_automaton(transitions: Ints, initial: int, symbols: Ints) -> Ints:
 def minimise(
     transitions: Ints, outputs: Sequence[str], initial: int = 0
 ) -> tuple[Ints, tuple[str, ...]]:
-    """Return the transitions and outputs of the smallest machine that answers alike.
+    """Automaton minimisation (Moore 1956): the smallest machine that answers alike.
 
     States that cannot be reached are left out. The others are parted by their outputs, and classes
     are split as long as two states of one class are led to different classes by some symbol: Moore

@@ -1,4 +1,4 @@
-"""Each unit's activity on the characters that it reads and writes (Karpathy et al. 1506.02078)."""
+"""Text heat map of units: activations on the characters read and written (Karpathy et al. 2015)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ Column = NDArray[np.float64] | NDArray[np.str_]
 
 @attrs.frozen(eq=False)
 class LayerHeatmap:
-    """One recurrent layer over a set of samples: S samples, T time steps, U units.
+    """Heat map of one recurrent layer: S samples, T time steps, U units.
 
     Attributes:
         name: such as `encoder`.
@@ -37,7 +37,7 @@ class LayerHeatmap:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class UnitTextHeatmap:
-    """The layers of one agent over the same samples; `labels` and `right` have one entry a sample.
+    """Text heat map: layers over the same samples; `labels` and `right` have one entry a sample.
 
     Attributes:
         unit_threshold: least standard deviation, as a share of the layer's largest, of the units
@@ -62,7 +62,7 @@ def layer_heatmap(
     unit_notes: Mapping[str, Column] | None = None,
     layer_index: int = 0,
 ) -> LayerHeatmap:
-    """Return one layer and direction of a trace, on what it reads and writes (sample, time)."""
+    """Heat map of one layer and direction of a trace, on its text (sample, time)."""
     quantities = {q: v.float().cpu().numpy() for q, v in trace.quantities(layer_index).items()}
     shape = next(iter(quantities.values())).shape[:2]
     texts = []
@@ -89,7 +89,7 @@ def unit_text_heatmap(
     unit_notes: Mapping[str, Column] | None = None,
     title: str = "what each unit does",
 ) -> UnitTextHeatmap:
-    """Return every layer and direction of a trace, drawn on what it reads.
+    """Text heat map: every layer and direction of a trace, drawn on what it reads.
 
     `Report("…", {"cells": overlay}).save("cells.html")` makes the page.
 

@@ -1,4 +1,4 @@
-"""The overlay as a part of a page that a reader can search (Karpathy et al. 1506.02078; LSTMVis).
+"""Text heat map as an interactive, searchable page (Karpathy et al. 2015; LSTMVis).
 
 The arrays travel as int8 in base64, a quarter of float32, with the scale of every unit beside them.
 """
@@ -46,7 +46,7 @@ def _file(name: str) -> markupsafe.Markup:
 
 
 def _json(data: dict[str, Any]) -> markupsafe.Markup:
-    """Return JSON that cannot end the script element it stands in, nor open a comment in it."""
+    """Return JSON that cannot end the script element that it is in, nor open a comment in it."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return markupsafe.Markup(text.replace("<", "\\u003c"))
 

@@ -1,4 +1,4 @@
-"""The way of the state through its space, flattened by principal components."""
+"""State trajectories in principal components."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from visualization.core.records import brief_repr
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class StatePaths:
-    """Paths of N samples over T steps in K principal components.
+    """State trajectories of N samples over T steps in K principal components.
 
     Attributes:
         points: (N, T, K), in units of activity, centred.
@@ -32,7 +32,7 @@ class StatePaths:
 def state_paths(
     states: ArrayLike | Tensor, quantity: str, colors: ArrayLike, num_components: int = 2
 ) -> StatePaths:
-    """Project states (sample, time, unit) onto their first principal components.
+    """State trajectories (sample, time, unit) projected onto their first principal components.
 
     Args:
         states: such as `trace.state()`.

@@ -1,4 +1,4 @@
-"""Where else the same units are on: LSTMVis's match query (Strobelt et al. 1606.07461).
+"""Match query: where else the same units are on (LSTMVis, Strobelt et al. 1606.07461).
 
 Letters: S samples, T time steps, U units, W windows of the selected length in a sample.
 """
@@ -14,7 +14,7 @@ from visualization.core.records import brief_repr
 
 @attrs.frozen
 class Match:
-    """A window like the selected one.
+    """Match: a window like the selected one.
 
     Attributes:
         sample: index of its sample.
@@ -67,7 +67,7 @@ def find_matches(
     num: int = 20,
     symbols: ArrayLike | None = None,
 ) -> Matches:
-    """Find the windows over which most of the units are on that are on over the selection.
+    """Match query: windows in which most of the units are on that are on in the selection.
 
     A unit is on over a span when its value is at least `threshold` at every step of it. Candidates
     are the windows as long as the selection, in every sample, that do not overlap the selection

@@ -1,4 +1,4 @@
-"""Global or local: what a unit's activity depends on, the place in the text or the character."""
+"""Unit roles: how much of a unit's variance position and character explain."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ KINDS = ("counter", "detector", "mixed", "constant")
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class UnitRoles:
-    """U units over T positions and V symbols.
+    """Unit roles: U units over T positions and V symbols.
 
     Attributes:
         shares: of each unit's variance (U, 3): what position, what the current symbol, and what
@@ -50,11 +50,11 @@ def classify_units(
     least: float = 0.5,
     threshold: float = 0.05,
 ) -> UnitRoles:
-    """Say of each unit whether it counts, detects, or does something else.
+    """Unit roles: whether each unit counts positions, detects characters, or neither.
 
     The variance that an additive model of position and symbol explains is split between the two by
     the average of both orders of entry (Lindeman, Merenda & Gold 1980; a Shapley value), since the
-    two are seldom independent: padding stands at the end.
+    two are seldom independent: padding is at the end.
 
     Args:
         values: activity (sample, time, unit), such as `trace.c[0]`.

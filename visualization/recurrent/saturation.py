@@ -1,4 +1,4 @@
-"""How often gates are shut or open (Karpathy et al. 2015, 1506.02078, section 4.3)."""
+"""Gate saturation (Karpathy et al. 2015, 1506.02078, section 4.3)."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ SIGMOID_GATES = ("i", "f", "o", "r", "z")
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class GateSaturation:
-    """For each gate the share of samples and steps (U,) at which a unit's gate is saturated.
+    """Gate saturation: for each gate the share of samples and steps (U,) at which it saturates.
 
     Attributes:
         left: share below `low`, in [0, 1]: a gate that is always 1 here is shut.
@@ -32,7 +32,7 @@ class GateSaturation:
 def gate_saturation(
     trace: CellTrace, low: float = 0.1, high: float = 0.9, layer_index: int = 0
 ) -> GateSaturation:
-    """Return how often each sigmoid gate of each unit is left- or right-saturated.
+    """Gate saturation: how often each sigmoid gate of each unit is left- or right-saturated.
 
     Args:
         trace: of an LSTM (gates i, f, o) or a GRU (r, z).

@@ -1,4 +1,4 @@
-"""Two networks on the same questions: what each gets right, and which units do the same."""
+"""Comparison of two networks: agreement of answers, and matching of units."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ OUTCOMES = ("both", "only_a", "only_b", "neither")
 
 @attrs.frozen
 class GroupAccuracy:
-    """The samples of which a quantity has one value: how many, and the share right of A and B."""
+    """Accuracy of A and B on the samples of which a quantity has one value."""
 
     value: str
     num_samples: int
@@ -29,7 +29,7 @@ class GroupAccuracy:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class AnswerAgreement:
-    """Answers of A and B to the same N questions.
+    """Agreement of A's and B's answers to the same N questions.
 
     Attributes:
         names: of the two.
@@ -67,7 +67,7 @@ def compare_answers(
     labels: Sequence[str] = (),
     names: tuple[str, str] = ("A", "B"),
 ) -> AnswerAgreement:
-    """Compare which of N questions A and B answered right.
+    """Answer agreement of A and B on N questions, with McNemar's test.
 
     Args:
         right_a: whether A was right (N,).
@@ -148,7 +148,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class UnitMatch:
-    """Correlations of the units of A (U) with those of B (V) over the same samples and steps.
+    """Unit matching: correlations of A's units (U) with B's (V) over the same samples and steps.
 
     Attributes:
         correlations: Pearson's r (U, V); 0 for a unit that never changes.
@@ -178,7 +178,7 @@ def match_units(
     names: tuple[str, str] = ("A", "B"),
     seed: int = 0,
 ) -> UnitMatch:
-    """Find for each unit of A the unit of B that does the same.
+    """Unit matching: one-to-one assignment of A's units to B's by correlation.
 
     Args:
         a: activity (sample, time, unit).

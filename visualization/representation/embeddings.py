@@ -1,4 +1,4 @@
-"""What a layer holds alike: nearest neighbours of images in it, and all of them on a plane.
+"""Nearest neighbours and 2-D embeddings (PCA, t-SNE) of a layer's features.
 
 N images (C, H, W), Q of which neighbours are sought; D numbers represent an image in a layer.
 """
@@ -34,7 +34,7 @@ _TSNE_COMPONENTS = 50  # to which t-SNE's input is reduced: van der Maaten & Hin
 def features(
     model: nn.Module, layer: str | None, images: Tensor, spatial: Spatial = "flat"
 ) -> Tensor:
-    """Return what a layer makes of images, as rows (B, D): each number, or the mean of each map.
+    """Features of images in a layer, as rows (B, D): each number, or the mean of each map.
 
     Raises:
         ValueError: `spatial` is neither flat nor mean; no such layer; or it puts out no row for
@@ -76,7 +76,7 @@ def check_size(name: str, value: int, most: int | None = None, what: str = "") -
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Neighbours:
-    """The k images nearest to each of Q others, in a layer.
+    """Nearest neighbours: the k images nearest to each of Q others, in a layer.
 
     Attributes:
         layer: its name; None: the model's output.
@@ -118,7 +118,7 @@ def nearest_neighbours(
     batch_size: int = 256,
     classes: Sequence[str] = (),
 ) -> Neighbours:
-    """Find the images that a layer represents most nearly as it does others.
+    """Nearest neighbours of images in a layer's features.
 
     One pass over the images, of which only the k nearest so far are held. A representation of zeros
     has no direction: its cosine distance from any other is 1.
@@ -215,7 +215,7 @@ def _distances(a: Tensor, b: Tensor, metric: Metric) -> Tensor:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Embedding:
-    """A layer's representations of N images, on a plane.
+    """2-D embedding of a layer's features of N images.
 
     Attributes:
         layer: its name; None: the model's output.
@@ -250,7 +250,7 @@ def embed(
     batch_size: int = 256,
     classes: Sequence[str] = (),
 ) -> Embedding:
-    """Lay out images by a layer's representation: two principal components, or t-SNE.
+    """2-D embedding of images by a layer's features: PCA or t-SNE.
 
     t-SNE (van der Maaten & Hinton 2008) starts from the principal components and sees the first 50.
     The sign of a component is such that its largest weight is positive, and all runs on one thread:
@@ -295,7 +295,7 @@ def embed(
 def pca(
     rows: NDArray[np.float64], num: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return rows (N, D) in at most `num` principal components, and the share of each (K,)."""
+    """Principal components of rows (N, D), at most `num`, and the variance share of each (K,)."""
     from sklearn.decomposition import PCA  # half a second, seldom needed
 
     num = min(num, *rows.shape)

@@ -138,9 +138,7 @@ def _(record: Embedding) -> Figure:
 
 @caption.register
 def _(record: Embedding) -> str:
-    return (
-        "A dot is an image, where the layer puts it; the names stand at the medians of their dots."
-    )
+    return "A dot is an image, where the layer puts it; the names are at the medians of their dots."
 
 
 @draw.register

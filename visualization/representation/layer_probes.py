@@ -1,4 +1,4 @@
-"""What can be read off each layer with a line: linear probes by depth, with their controls.
+"""Linear probes by depth: what a linear classifier reads off each layer, with controls.
 
 L layers, N images, D numbers of a representation.
 """
@@ -27,7 +27,7 @@ PIXELS = "pixels"
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class LayerProbes:
-    """How well a line reads the label from each of L layers, on images that it was not fitted on.
+    """Linear probes: accuracy on withheld images for each of L layers.
 
     The first layer is `pixels`, the images themselves.
 
@@ -67,7 +67,7 @@ def probe_layers(
     seed: int = 0,
     batch_size: int = 256,
 ) -> LayerProbes:
-    """Fit a linear classifier to each layer, and score it on images that it has not seen.
+    """Linear probes of layers (Alain & Bengio 2016), scored on images that they were not fitted on.
 
     Alain & Bengio 2016 (1610.01644). A probe is a multinomial logistic regression on the first
     principal components of the layer, each scaled to variance 1; components, scales and weights are
@@ -152,7 +152,9 @@ class _Source:
                 for batch in batches(self.images, like or model, self.batch_size)
             ]
         if not parts:
-            raise ValueError("images: none are left; accepted: an array, or a loader read anew")
+            raise ValueError(
+                "images: none are left; accepted: an array, or a loader that can be read again"
+            )
         return np.asarray(torch.cat(parts).double().numpy())
 
 

@@ -1,4 +1,4 @@
-"""What the state holds, and when: correlations of units and linear probes, with a control."""
+"""Linear probes and unit correlations of recurrent states, by time step, with a control."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ _RIDGE = 1e-3
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class ProbeTable:
-    """Q quantities, T time steps and, as column T, all steps at once; U units.
+    """Linear probes: Q quantities, T time steps and, as column T, all steps at once; U units.
 
     Attributes:
         quantities: their names.
@@ -60,7 +60,7 @@ class ProbeTable:
     def best_units(self, quantity: str, num: int = 5) -> list[tuple[str, int, float]]:
         """Return the units most correlated with a quantity: name, step, correlation.
 
-        Step T stands for all steps at once.
+        Step T means all steps at once.
         """
         row = np.nan_to_num(self.correlations[self.quantities.index(quantity)])
         steps = np.abs(row).argmax(axis=0)
@@ -77,7 +77,7 @@ def probe_states(
     held_out: float = 0.3,
     seed: int = 0,
 ) -> ProbeTable:
-    """Fit a linear probe for each quantity at each time step, and one for all steps at once.
+    """Linear probes of states: one for each quantity at each time step, and one for all at once.
 
     Categories are read by multinomial logistic regression, numbers by ridge regression, both on
     standardised units. The control is the same probe on labels shuffled over the samples (in the

@@ -1,4 +1,4 @@
-"""Climbing an objective: the steps, and the best image on the way.
+"""Gradient ascent of an objective, and the best image on the way.
 
 B images, T steps at which the objective was measured.
 """
@@ -29,7 +29,7 @@ _STEPS_BETWEEN_EVALUATIONS = 4  # steps between measurements, where each costs a
 
 @attrs.frozen
 class GradientAscent:
-    """How an objective is climbed; see `maximise`."""
+    """Settings of gradient ascent; see `maximise`."""
 
     steps: int
     rate: float
@@ -56,7 +56,7 @@ class GradientAscent:
 
 @attrs.frozen(eq=False)
 class AscentResult:
-    """What came of B images.
+    """Result of gradient ascent for B images.
 
     Attributes:
         images: the best (B, C, H, W).
@@ -99,7 +99,7 @@ class AscentResult:
 
 
 class _Best:
-    """Keeps the best image of each row, and the curve."""
+    """Best image of each row so far, and the curve."""
 
     def __init__(self, stop_at: float | None) -> None:
         self.stop_at = np.inf if stop_at is None else stop_at
@@ -138,7 +138,7 @@ def ascend(
     forward: ForwardFn, objective: Objective, param: Parametrization, latent: Tensor, rows: Tensor,
     ascent: GradientAscent, transforms: Sequence[Transform] = (),
 ) -> AscentResult:  # fmt: skip
-    """Raise an objective of images, each for itself, and return the best of each.
+    """Gradient ascent of an objective of images, each for itself; returns the best of each.
 
     Args:
         forward: runs the model; see `caching_forward`.
@@ -201,7 +201,7 @@ def _read_without_transforms(
 
 
 def input_gradient(value: Tensor, images: Tensor) -> Tensor:
-    """Return the gradient of the sum of values (B,), zero where they do not depend on images."""
+    """Gradient of the sum of values (B,), zero where they do not depend on images."""
     if not value.requires_grad:
         return torch.zeros_like(images)
     (gradient,) = torch.autograd.grad(value.sum(), images, allow_unused=True)
@@ -211,7 +211,7 @@ def input_gradient(value: Tensor, images: Tensor) -> Tensor:
 def receptive_extent(
     forward: ForwardFn, objective: Objective, param: Parametrization, rows: Tensor, seed: int
 ) -> list[int]:
-    """Return over how many pixels a side what is asked for depends on an image, for each image.
+    """Receptive extent: pixels a side on which the objective depends, for each image.
 
     It is told from gradients in noise, through shut ReLUs where nothing else gets through. Where
     there are none, it is the image's shorter side.
@@ -239,7 +239,7 @@ def _array(values: Tensor) -> NDArray[np.float64]:
 
 
 def concatenated(parts: Sequence[AscentResult], order: NDArray[np.int64]) -> AscentResult:
-    """Return what came of several batches as one; where one ended early its curve goes on flat.
+    """Concatenate results of several batches; where one ended early its curve continues flat.
 
     Args:
         parts: of the batches.

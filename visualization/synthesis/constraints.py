@@ -1,4 +1,4 @@
-"""What an image is to satisfy, and what it is to keep to: objectives that are 0 at their best.
+"""Constraints and image priors: objectives that are 0 at their best.
 
 A demand is 0 where it is met, and the further below 0 the further it is from that; so a sum of
 demands is 0 where all of them are. A penalty is 0 for the image that has nothing of what it
@@ -20,7 +20,7 @@ _SMOOTHING = 1e-6  # of the total variation's root, which has no slope at 0 else
 
 
 def l2(around: float | Images = 0.0) -> Objective:
-    """Punish distance: minus half of it squared, −½‖x − around‖².
+    """L2 prior: minus half the squared distance, −½‖x − around‖².
 
     Args:
         around: a grey; or an image (C, H, W), or one for each image (N, C, H, W), to stay near to.
@@ -41,7 +41,7 @@ def _image(centres: Tensor) -> tuple[int, ...]:
 
 
 def total_variation(power: float = 1.0) -> Objective:
-    """Punish edges and noise: −Σ (dx² + dy²)^(power/2) over pixels, dx and dy to the next ones.
+    """Total variation prior: −Σ (dx² + dy²)^(power/2) over pixels, to the next ones.
 
     Mahendran and Vedaldi 2015, 1412.0035, their β is `power`: 1 lets edges be sharp, 2 softens all.
     """
@@ -57,7 +57,7 @@ def total_variation(power: float = 1.0) -> Objective:
 
 
 def match_activation(layer: NamedLayer | None, activation: Images) -> Objective:
-    """Demand a given activation: −‖a − wanted‖² / ‖wanted‖², −1 for an activation of zero.
+    """Feature inversion constraint: −‖a − target‖² / ‖target‖², −1 for an activation of zero.
 
     The loss of inversion (Mahendran and Vedaldi 2015, 1412.0035, eq. 2).
 
@@ -87,7 +87,7 @@ def match_activation(layer: NamedLayer | None, activation: Images) -> Objective:
 
 
 def class_distribution(distribution: Images, layer: NamedLayer | None = None) -> Objective:
-    """Demand an answer: minus the divergence KL(wanted ‖ softmax of the output), in nats.
+    """Class distribution constraint: −KL(target ‖ softmax of the output), in nats.
 
     Args:
         distribution: shares of the classes that sum to 1, (K,), or for each image (N, K): half a 3
@@ -116,7 +116,7 @@ def class_distribution(distribution: Images, layer: NamedLayer | None = None) ->
 
 
 def at_least(objective: Objective, value: float) -> Objective:
-    """Demand that an objective be `value` or more: min(0, objective − value)."""
+    """Lower bound constraint: min(0, objective − value)."""
     return Objective(
         objective.layers, tuple(f"{name} ≥ {value:g}" for name in objective.names),
         lambda cache: (objective(cache) - value).clamp(max=0), coupled=objective.coupled, most=0.0,
@@ -124,7 +124,7 @@ def at_least(objective: Objective, value: float) -> Objective:
 
 
 def at_most(objective: Objective, value: float) -> Objective:
-    """Demand that an objective be `value` or less: min(0, value − objective)."""
+    """Upper bound constraint: min(0, value − objective)."""
     return Objective(
         objective.layers, tuple(f"{name} ≤ {value:g}" for name in objective.names),
         lambda cache: (value - objective(cache)).clamp(max=0), coupled=objective.coupled, most=0.0,
@@ -132,7 +132,7 @@ def at_most(objective: Objective, value: float) -> Objective:
 
 
 def equals(objective: Objective, value: float) -> Objective:
-    """Demand that an objective be `value`: minus half the squared difference."""
+    """Equality constraint: minus half the squared difference."""
     return Objective(
         objective.layers, tuple(f"{name} = {value:g}" for name in objective.names),
         lambda cache: -0.5 * (objective(cache) - value) ** 2, coupled=objective.coupled, most=0.0,

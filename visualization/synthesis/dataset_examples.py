@@ -1,4 +1,4 @@
-"""The best of real images for an objective, and priors that are worth as much as they are to those.
+"""Best dataset examples for an objective, and image priors weighted relative to them.
 
 N images that an objective tells apart, C channels, H rows, W columns.
 """
@@ -21,7 +21,7 @@ _INK, _EDGES = 0.25, 0.1  # of its advantage, what the best real image pays for 
 
 @attrs.frozen(eq=False)
 class DatasetExamples:
-    """The best of the images that were given to compare with, by N images that are to be found.
+    """Best dataset examples for N images that are to be found.
 
     Attributes:
         values: what the objective reads there (N,).
@@ -46,7 +46,7 @@ class DatasetExamples:
 def best_dataset_examples(
     model: nn.Module, objective: Objective, images: Images | Iterable[Any], batch_size: int
 ) -> DatasetExamples:
-    """Return the best of real images for each of the N that an objective tells apart.
+    """Best dataset examples for each of the N images that an objective tells apart.
 
     Raises:
         ValueError: the objective compares images, or there are none.
@@ -100,7 +100,7 @@ def _merged(first: _Best, second: _Best) -> _Best:
 def with_matched_priors(
     objective: Objective, examples: DatasetExamples, strength: float
 ) -> Objective:
-    """Add priors on ink and edges, as heavy as to weigh on real images a given share.
+    """Objective with image priors, weighted to cost real images a given share.
 
     They are l2 around paper, the median pixel, and total variation. The best real images have more
     of what is asked for than the mean ones; on average they would pay a quarter of that for their

@@ -1,4 +1,4 @@
-"""DeepDream: an image in which what a network sees in it is made stronger, at several sizes.
+"""DeepDream: what a network sees in an image is amplified, at several sizes.
 
 Mordvintsev, Olah and Tyka 2015, Inceptionism: going deeper into neural networks, Google Research.
 
@@ -39,7 +39,7 @@ _SMALLEST = 4  # pixels a side, of octaves that were not asked for
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Dream:
-    """B images before and after.
+    """DeepDream of B images.
 
     Attributes:
         names: what was made stronger, in each image or in all of them.
@@ -77,7 +77,7 @@ def dream(
     limits: tuple[float, float] = (0.0, 1.0),
     seed: int = 0,
 ) -> Dream:
-    """Make stronger what a network sees in images, in small copies first, then in larger ones.
+    """DeepDream: amplify what a network sees in images, in small copies first.
 
     Args:
         model: any module; it is left as it was.
@@ -127,7 +127,7 @@ def dream(
 
 @attrs.frozen(eq=False)
 class _DreamRun:
-    """What stays the same over all octaves."""
+    """Settings of a dream that are the same for all octaves."""
 
     forward: ForwardFn
     objective: Objective

@@ -37,7 +37,7 @@ def _grid(num: int, columns: int, heading: str, lines: float) -> tuple[Figure, l
 
 
 def _columns(num: int) -> int:
-    """Return how many images stand beside each other, so that the last row is hardly shorter."""
+    """Return how many images are beside each other, so that the last row is hardly shorter."""
     return -(-num // -(-num // _COLUMNS))
 
 

@@ -1,4 +1,4 @@
-"""An image from what is wanted of a network: from the representation of one, or any given result.
+"""Feature inversion: an image from its representation, or from any given output.
 
 Mahendran and Vedaldi 2015, Understanding deep image representations by inverting them, 1412.0035.
 
@@ -34,7 +34,7 @@ from visualization.synthesis.transforms import Transform
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Inversion:
-    """B images and what was found of them from L layers.
+    """Feature inversions of B images from L layers.
 
     Attributes:
         layers: dotted names (L,); None: the model's own output.
@@ -67,7 +67,7 @@ def invert(
     batch_size: int = 64,
     seed: int = 0,
 ) -> Inversion:
-    """Find images that a layer cannot tell from given ones: what else they show, it has not kept.
+    """Feature inversion: images that a layer cannot tell from given ones (Mahendran & Vedaldi).
 
     Args:
         model: any module; it is left as it was.
@@ -114,7 +114,7 @@ def invert(
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Solution:
-    """B images that were to satisfy a demand.
+    """B images that were optimised to satisfy constraints.
 
     Attributes:
         result: the images and how they came about; where several satisfy it, the best by the
@@ -158,7 +158,7 @@ def solve(
     batch_size: int = 64,
     seed: int = 0,
 ) -> Solution:
-    """Find images for which a network gives any result that you like; end as soon as it does.
+    """Constraint satisfaction: images for which a network gives any output that you ask for.
 
     A demand is 0 where it is met and below 0 elsewhere: `class_distribution([0.5, 0.5, 0, …])` for
     shares of classes, `match_activation(layer, activation)`, `at_least`, `at_most` or `equals` of

@@ -1,4 +1,4 @@
-"""Images that excite a network most: activation maximisation, many units in one batch.
+"""Activation maximisation (feature visualisation), many units in one batch.
 
 Erhan et al. 2009, Visualizing higher-layer features of a deep network; Olah et al. 2017, Feature
 Visualization, distill.pub.
@@ -69,7 +69,7 @@ _SENTENCES: dict[Verdict, str] = {
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class MaximisedImages:
-    """B images found, and how.
+    """Activation maximisation of B images.
 
     All numbers are of the images as they are, without transforms.
 
@@ -121,7 +121,7 @@ def maximise(
     reference: Images | Iterable[Any] | None = None, prior_strength: float = 1.0,
     stop_at: float | None = None, batch_size: int = 64, seed: int = 0,
 ) -> MaximisedImages:  # fmt: skip
-    """Find images that excite what an objective names, from noise or from images.
+    """Activation maximisation: images that maximise an objective, from noise or from images.
 
     All are optimised together. One whose gradient is exactly zero is helped by a `RedirectedReLU`,
     or begun again at a real image that excites it; if all that fails, its verdict is `dead`.

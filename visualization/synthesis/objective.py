@@ -1,4 +1,4 @@
-"""An objective: a number for each image that is to be as large as possible, and can be added up.
+"""Objectives: one number for each image, to be maximised; they can be added up.
 
 It names the layers that it is read from, so that one pass can serve many, and leave early. It may
 ask something else of each image of a batch. Which objectives there are: `objectives`,
@@ -31,7 +31,7 @@ from visualization.core.tracing import NamedLayer, layer_name
 @final
 @attrs.frozen(eq=False)
 class ForwardCache:
-    """What one pass gave.
+    """Outputs of one forward pass.
 
     Attributes:
         images: as the model got them (B, C, H, W).
@@ -69,7 +69,7 @@ def zeros_per_image(cache: ForwardCache) -> Tensor:
 @final
 @attrs.frozen(eq=False)
 class Objective:
-    """One number for each image of a batch, to be made as large as possible.
+    """Objective: one number for each image of a batch, to be maximised.
 
     It has two parts: what is asked for, and a prior that keeps images tame whatever is asked for.
 
@@ -156,7 +156,7 @@ def layer_or_output(layer: NamedLayer | None) -> NamedLayer | None:
 
 
 def layer_word(layer: NamedLayer | None) -> str:
-    """Return a layer's name, of a module its kind, as it stands in the names of objectives."""
+    """Return a layer's name, of a module its kind, as it is written in the names of objectives."""
     return type(layer).__name__ if isinstance(layer, nn.Module) else layer or "output"
 
 
@@ -223,7 +223,7 @@ def caching_forward(
 def custom(
     function: Measure, layers: Iterable[NamedLayer | None] = (None,), name: str = "result"
 ) -> Objective:
-    """Ask for whatever a function of a pass makes large.
+    """Custom objective: any function of a forward pass.
 
     Args:
         function: from what was seen to (B,): `lambda seen: -seen["conv2"].var(dim=(1, 2, 3))`, or
@@ -235,7 +235,7 @@ def custom(
 
 
 def per_image(objectives: Sequence[Objective]) -> Objective:
-    """Ask of each image something else: the first objective of the first, and so on.
+    """Per-image objective: the first objective for the first image, and so on.
 
     An objective for several images takes as many.
 
@@ -272,7 +272,7 @@ def per_image(objectives: Sequence[Objective]) -> Objective:
 
 
 def interpolation(first: Objective, second: Objective, num: int = 5) -> Objective:
-    """Ask of `num` images for one objective, for another, and for blends of both in between.
+    """Interpolation of two objectives over `num` images.
 
     Raises:
         ValueError: fewer than 2 images, or an objective for several.

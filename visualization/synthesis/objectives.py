@@ -1,4 +1,4 @@
-"""What an image is to excite: a unit, a channel, a class, a direction; and images that differ.
+"""Objectives: a unit, a channel, a logit, a direction; and diversity.
 
 An objective may be another one for each image: `channel("conv1", range(32))` asks the first image
 to excite channel 0, the second channel 1, and so on, all in one pass.
@@ -32,7 +32,7 @@ def unit(
     layer: NamedLayer | None, channels: int | Iterable[int], row: int | None = None,
     column: int | None = None,
 ) -> Objective:  # fmt: skip
-    """Ask for the activation of one place of a feature map (or of a vector).
+    """Unit objective: the activation at one place of a feature map (or of a vector).
 
     Args:
         layer: dotted name or module; `relu@1` is its second call; None: the model's own output.
@@ -60,7 +60,7 @@ def unit(
 
 
 def channel(layer: NamedLayer | None, channels: int | Iterable[int]) -> Objective:
-    """Ask for the mean of a feature map (or for a number of a vector)."""
+    """Channel objective: the mean of a feature map (or a number of a vector)."""
     numbers = _numbers(channels)
 
     def measure(cache: ForwardCache) -> Tensor:
@@ -72,13 +72,13 @@ def channel(layer: NamedLayer | None, channels: int | Iterable[int]) -> Objectiv
 
 
 def logit(classes: int | Iterable[int]) -> Objective:
-    """Ask for the model's own output for a class (before any softmax, if it is a logit)."""
+    """Logit objective: the model's own output for a class, before any softmax if it is a logit."""
     numbers = _numbers(classes)
     return channel(None, numbers).named(*(f"class {number}" for number in numbers))
 
 
 def direction(layer: NamedLayer | None, vector: Images, name: str = "direction") -> Objective:
-    """Ask for activation along a vector: a · v, averaged over the places of the map.
+    """Direction objective: a · v, averaged over the places of the map.
 
     Args:
         layer: dotted name; None: the model's own output.
@@ -98,7 +98,7 @@ def direction(layer: NamedLayer | None, vector: Images, name: str = "direction")
 def cosine(
     layer: NamedLayer | None, vector: Images, power: float | None = None, name: str = "cosine"
 ) -> Objective:
-    """Ask for activation that points along a vector, averaged over the places of the map.
+    """Cosine objective: the cosine of the activation and a vector, averaged over the map.
 
     Args:
         layer: dotted name; None: the model's own output.
@@ -121,7 +121,7 @@ def cosine(
 
 
 def layer_energy(layer: NamedLayer | None) -> Objective:
-    """Ask for more of whatever a layer sees: half the mean square of its activations."""
+    """Layer energy (DeepDream): half the mean square of a layer's activations."""
     name = layer_word(layer)
     return Objective(
         union((layer,)), (f"all of {'the output' if name == 'output' else name}",),
@@ -130,7 +130,7 @@ def layer_energy(layer: NamedLayer | None) -> Objective:
 
 
 def diversity(layer: NamedLayer) -> Objective:
-    """Ask for images unlike each other: minus the mean cosine of their Gram matrices.
+    """Diversity: minus the mean cosine of the images' Gram matrices.
 
     The Gram matrix (C, C) of a layer holds how much its channels are active in the same places:
     the style. From −1 (all the same) to 1 (Olah et al. 2017).

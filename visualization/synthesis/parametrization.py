@@ -1,4 +1,4 @@
-"""How an image is held while it is optimised: in pixels or frequencies, its colours, its range.
+"""Image parametrisations: pixel or Fourier basis, colour decorrelation, bounds.
 
 What is optimised are numbers from which the image follows: coordinates in a basis (pixels, or the
 Fourier basis with 1/f scaling), then colours that vary independently, then a bound on the values.
@@ -45,7 +45,7 @@ def _choice(*accepted: str) -> Callable[[Any, Any, str], None]:
 @final
 @attrs.frozen(eq=False)
 class ImageParam:
-    """How an image is held.
+    """Image parametrisation: basis, bound and colours.
 
     Attributes:
         basis: `fourier`: amplitudes of waves, those of frequency f scaled by 1/f; `pixel`.
@@ -108,7 +108,7 @@ def frequencies(height: int, width: int) -> Tensor:
 @final
 @attrs.frozen(eq=False)
 class Parametrization:
-    """A canvas of a size: images from what is held, and back.
+    """Image parametrisation of a size: images from latent numbers, and back.
 
     What is held has the shape (B, C, H, W) in the pixel basis; in the Fourier basis
     (B, C, H, W // 2 + 1, 2), real and imaginary parts. The sizes are such that held numbers of
@@ -127,7 +127,7 @@ class Parametrization:
     mixing: Tensor
 
     def images(self, latent: Tensor) -> Tensor:
-        """Return the images (B, C, H, W) of what is held, differentiably."""
+        """Return the images (B, C, H, W) of latent numbers, differentiably."""
         low, high = self.image_param.limits
         plain: Tensor = torch.einsum("dc,bchw->bdhw", self.mixing, self._plain(latent))
         if self._squashes:
@@ -136,7 +136,7 @@ class Parametrization:
         return plain if within is None else StraightThrough.apply(plain, within)
 
     def latent(self, images: Tensor) -> Tensor:
-        """Return what is held for images (B, C, H, W): `images` backwards.
+        """Return the latent numbers of images (B, C, H, W): `images` backwards.
 
         A sigmoid never reaches its limits; what lies at them is taken a thousandth inside.
         """
@@ -157,7 +157,7 @@ class Parametrization:
         return images if within is None else within
 
     def noise(self, num: int, size: float, generator: torch.Generator) -> Tensor:
-        """Return what is held for noise about the middle of the range.
+        """Return the latent numbers of noise about the middle of the range.
 
         Args:
             num: how many images.
@@ -175,7 +175,7 @@ class Parametrization:
         return middle + (high - low) * noise
 
     def projected_gradient(self, images: Tensor, gradient: Tensor) -> Tensor:
-        """Return a gradient (B, C, H, W) without what would lead out of a box or a ball.
+        """Projected gradient (B, C, H, W): without what would lead out of a box or a ball.
 
         So the ascent rests only where nothing within the bound is better (to first order).
         """
@@ -200,7 +200,7 @@ class Parametrization:
         return None
 
     def blurred(self, latent: Tensor, deviation: float) -> Tensor:
-        """Return what is held with its image (before a sigmoid) blurred by a Gaussian.
+        """Return latent numbers with their image (before a sigmoid) blurred by a Gaussian.
 
         Args:
             latent: as it is.
@@ -226,7 +226,7 @@ class Parametrization:
 
 
 class StraightThrough(torch.autograd.Function):
-    """One tensor in the place of another, with its gradient."""
+    """Straight-through estimator: one tensor in the place of another, with its gradient."""
 
     @staticmethod
     def forward(_: Any, __: Tensor, instead: Tensor) -> Tensor:
@@ -248,7 +248,7 @@ def _sizes(images: Tensor) -> Tensor:
 def parametrization(
     image_param: ImageParam, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype
 ) -> Parametrization:
-    """Return a canvas for images of a shape (C, H, W).
+    """Image parametrisation for images of a shape (C, H, W).
 
     Raises:
         ValueError: colours of another number of channels, or that cannot be told apart.
@@ -256,7 +256,7 @@ def parametrization(
     num_channels, height, width = shape
     rates = frequencies(height, width)
     scale = 1 / rates.clamp(min=1 / max(height, width))
-    # Variance of an image of held numbers of variance 1. A wave stands for itself and its mirror
+    # Variance of an image of latent numbers of variance 1. A wave counts for itself and its mirror
     # image; in the outer columns both are held, and the image takes the mean of the two.
     power = torch.full((width // 2 + 1,), 4.0, dtype=torch.float64)
     power[0] = 1.0

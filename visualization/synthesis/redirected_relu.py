@@ -1,4 +1,4 @@
-"""A way out of silence: gradients through ReLUs that are shut for a whole image."""
+"""Redirected ReLU: gradients through ReLUs that are zero over a whole map (Olah et al. 2017)."""
 
 import contextlib
 import functools
@@ -10,7 +10,7 @@ from visualization.core.relus import Rule, relu_rule
 
 
 class RedirectedReLU:
-    """Which images of a batch are without gradient, and another gradient for them.
+    """Redirected ReLU: another gradient for images of a batch that have none.
 
     A unit that is silent all over its map has a gradient of exactly zero, so that ascent from there
     goes nowhere. A ReLU that lets nothing through passes on what would open it: the gradient of
@@ -49,7 +49,7 @@ class RedirectedReLU:
         return _RedirectedReluMode(self) if self.redirected.any() else contextlib.nullcontext()
 
     def update(self, gradient: Tensor) -> Tensor:
-        """Note from a gradient (B, …) which images are without one; return which they were (B,)."""
+        """Note from a gradient (B, …) which images have none; return which they were (B,)."""
         zero_gradient = ~_any(gradient) | self.used
         self.redirected = zero_gradient
         return zero_gradient

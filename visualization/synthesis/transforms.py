@@ -1,8 +1,8 @@
-"""Small moves of an image that its optimum must survive, so that no pixel matters alone.
+"""Random image transforms, for transformation robustness.
 
 Transform robustness after Olah et al. 2017, Feature Visualization. Each transform is a function of
 images (B, C, H, W) and of a generator, differentiable in the images. It moves all images of a batch
-alike, so that an image comes out the same alone and in a batch. Your own may stand among them.
+alike, so that an image comes out the same alone and in a batch. Your own may be among them.
 """
 
 import math
@@ -81,7 +81,7 @@ class Rotate:
 def apply_transforms(
     images: Tensor, transforms: Sequence[Transform], generator: torch.Generator
 ) -> Tensor:
-    """Return images after each of the transforms, cut or filled up to their shape at the middle."""
+    """Apply transforms in turn; the result is cut or filled up to the images' shape."""
     height, width = images.shape[2:]
     for transform in transforms:
         images = transform(images, generator)
@@ -92,7 +92,7 @@ def apply_transforms(
 
 
 def default_transforms(side: int) -> tuple[Transform, ...]:
-    """Return transforms that suit a pattern of so many pixels a side: little of what is small.
+    """Default transforms for a pattern of so many pixels a side: none for what is small.
 
     What reaches over 3 pixels would be lost by a shift of 1: it gets none.
     """

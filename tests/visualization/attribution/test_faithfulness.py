@@ -269,7 +269,7 @@ def test_likeness_is_spearmans_with_and_without_signs() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"layers": ["sten"]}, "layers: 'sten' is no layer of the Odd; .* did you mean 'stem'"),
+        ({"layers": ["sten"]}, "layers: 'sten' is not a layer of the Odd; .* did you mean 'stem'"),
         ({"layers": ["relu"]}, "layers: 'relu' has no weights; accepted: layers with weights"),
         ({"methods": ["salience"]}, "methods: 'salience' is not accepted; .* mean 'saliency'"),
         ({"target": 7}, "target: channel 7 does not exist"),

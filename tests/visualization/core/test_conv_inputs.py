@@ -103,7 +103,7 @@ def test_a_single_number_is_a_target_in_any_form(target: Any) -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda m, x: conv.saliency(m, x, "cat"), "target: a str is not accepted: <U3 is no numb"),
+        (lambda m, x: conv.saliency(m, x, "cat"), "target: a str is not accepted: <U3 is not a n"),
         (lambda m, x: conv.saliency(m, x, torch.tensor(1.5)), "target: torch.float32 of shape ()"),
         (lambda m, x: conv.saliency(m, {"x": x}), "images: a dict is not accepted"),
         (lambda m, x: conv.saliency(m, [x, x[0, 0, 0]]), "images: a list is not accepted"),
@@ -113,8 +113,8 @@ def test_a_single_number_is_a_target_in_any_form(target: Any) -> None:
          "accepted: real numbers"),
         (lambda m, x: conv.saliency(m, x[0, 0]), "images: shape (8, 8) is not accepted;"),
         (lambda m, x: conv.grad_cam(m, x, 1, cam_layer=nn.ReLU()), "cam_layer: a ReLU is no layer"),
-        (lambda m, x: conv.dead_units(m, x, [nn.ReLU()]), "layers: a ReLU is no layer of the "),
-        (lambda m, x: conv.invert(m, [3], x), "layers: a int is no layer of the Sequential"),
+        (lambda m, x: conv.dead_units(m, x, [nn.ReLU()]), "layers: a ReLU is not a layer of the "),
+        (lambda m, x: conv.invert(m, [3], x), "layers: a int is not a layer of the Sequential"),
         (lambda m, x: conv.probe_layers(m, ["1"], pictures(30), np.arange(30) % 2),
          "accepted: 34 images or more, 10 in either part, 2 labels or more"),
     ],

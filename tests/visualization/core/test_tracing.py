@@ -216,7 +216,7 @@ def test_layers_are_given_as_modules(model: Twice, images: Tensor) -> None:
         model(images)
     assert list(seen) == ["a", "block.b"]
     assert torch.equal(seen["a"][0], single["a"][0])
-    words = "layers: a ReLU is no layer of the Twice; accepted: its modules or their names, a, "
+    words = "layers: a ReLU is not a layer of the Twice; accepted: its modules or their names, a, "
     with pytest.raises(ValueError, match=words), trace(model, nn.ReLU()):
         raise AssertionError("the block must not run")
 
@@ -320,7 +320,7 @@ def test_an_output_can_be_replaced(model: Twice, images: Tensor) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("blok.b", "'blok.b' is no layer of the Twice; accepted: a, relu, .*mean 'block.b'"),
+        ("blok.b", "'blok.b' is not a layer of the Twice; accepted: a, relu, .*mean 'block.b'"),
         ("relu@x", "'relu@x' names no call; accepted: relu@0, relu@1"),
     ],
 )

@@ -117,7 +117,7 @@ def test_mistakes_are_named() -> None:
          "unit: channel 4 does not exist; accepted: 0 to 3"),
         (lambda: receptive_field(model, "inner", (1,), (1, 8, 8)),
          r"unit: \(1,\) is a whole channel; accepted: \(channel, row, column\)"),
-        (lambda: receptive_field(model, "inner", (0, 1), (1, 8, 8)), "unit: .* is no unit of an"),
+        (lambda: receptive_field(model, "inner", (0, 1), (1, 8, 8)), "unit: .* is not a unit"),
         (lambda: receptive_field(model, "inner", (0, 0, 0), (8, 8)),
          r"input_shape: \(8, 8\) is not accepted; accepted: \(channels, height, width\)"),
         (lambda: field_boxes(model, "relu@2", (1, 8, 8)), "'relu@2' was not called"),

@@ -110,7 +110,7 @@ def test_statistics_are_interpolated_or_taken_anew() -> None:
         torch.testing.assert_close(found, (1 - share) * ends[0] + share * ends[1])
     seen.clear()
     line = landscape_line(model, spy, a, b, num=2, extend=0, statistics=images)
-    assert line.statistics == "taken anew"
+    assert line.statistics == "recomputed"
     for found, state in zip(seen, (a, b), strict=True):
         maps = F.conv2d(images, state["0.weight"], state["0.bias"])
         torch.testing.assert_close(found, maps.var(dim=(0, 2, 3)))

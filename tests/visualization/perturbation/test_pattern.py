@@ -244,7 +244,9 @@ def test_mistakes_are_named() -> None:
         occlude(model, "inners", (0, 0, 0), image)
     with pytest.raises(ValueError, match=r"unit: channel 4 does not exist; accepted: 0 to 3"):
         occlude(model, "inner", (4, 0, 0), image)
-    with pytest.raises(ValueError, match=r"unit: \(2,\) is no unit of an output of shape \(4, 8"):
+    with pytest.raises(
+        ValueError, match=r"unit: \(2,\) is not a unit of an output of shape \(4, 8"
+    ):
         pixel_gradient(model, "inner", (2,), image)
     with pytest.raises(ValueError, match=r"unit: \(0, 1, 1\) is no unit .* accepted: 1 numbers"):
         pixel_gradient(model, None, (0, 1, 1), image)

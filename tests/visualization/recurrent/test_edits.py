@@ -226,7 +226,7 @@ def test_errors_of_traces() -> None:
         trace_cells(rnn, x).gate("z")
     with pytest.raises(ValueError, match="gate 'i': a layer of kind rnn_relu has none"):
         _ = trace_cells(layer("rnn_relu"), x).i
-    with intervene_on(rnn) as steering, pytest.raises(ValueError, match="keep is False"):
+    with intervene_on(rnn) as steering, pytest.raises(ValueError, match="trace is False"):
         steering.trace()
     with pytest.raises(ValueError, match="a projected LSTM is not accepted; accepted: proj_size 0"):
         forward_with_edits(layer("lstm", proj_size=2), x, None, [Edit(h=0.0)])

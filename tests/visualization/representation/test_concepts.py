@@ -293,7 +293,7 @@ def test_errors_of_concepts() -> None:
         (
             nearest_neighbours,
             {"layer": "2"},
-            "layer: '2' is no layer of the Sequential; accepted: 0, 1",
+            "layer: '2' is not a layer of the Sequential; accepted: 0, 1",
         ),
         (nearest_neighbours, {"batch_size": 0}, "batch_size: 0 is not accepted"),
         (

@@ -92,12 +92,12 @@ def test_any_given_result_can_be_satisfied() -> None:
     assert found.satisfied.all()
     with torch.no_grad():
         assert_close(model(found.images)[0].softmax(dim=0), shares, atol=0.05, rtol=0)
-    assert found.found.steps[-1] < 512
+    assert found.result.steps[-1] < 512
     both = at_least(unit("stem", 1), -0.1) + at_most(channel("stem", 3), -0.8)
     both += equals(logit(0), -0.26)
     two = solve(model, both, shape, tolerance=1e-3, rate=0.05)
     assert two.satisfied.all()
-    assert two.found.verdicts == ("met",)
+    assert two.result.verdicts == ("met",)
     with torch.no_grad():
         maps, logits = model.stem(two.images), model(two.images)
     assert float(maps[0, 1, 4, 4]) > -0.11
@@ -113,7 +113,7 @@ def test_what_is_satisfied_at_the_start_is_left_and_a_prior_keeps_near() -> None
     value = float(start.flatten() @ LINEAR)
     there = solve(model, at_most(logit(0), value + 1), start=start)
     assert_close(there.images, start)
-    assert there.found.steps.tolist() == [0]
+    assert there.result.steps.tolist() == [0]
     wanted = at_least(logit(0), value + 1)
     settings: dict[str, Any] = {"start": start, "image_param": PIXELS, "rate": 0.005}
     near = solve(model, wanted + 0.1 * l2(start), **settings, optimiser="sgd")

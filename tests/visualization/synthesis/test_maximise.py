@@ -336,7 +336,7 @@ def test_figures_show_what_was_found_and_what_real_images_give() -> None:
         ({"optimiser": "lion"}, "optimiser: 'lion' is not accepted; accepted: adam, sgd"),
         ({"blur": -1}, "blur: -1 is not accepted; accepted: 0 or more pixels"),
         ({"blur_every": 0}, "blur_every: 0 is not accepted"),
-        ({"objective": channel("stam", 0)}, "'stam' is no layer of the Odd.*did you mean 'stem'"),
+        ({"objective": channel("stam", 0)}, "'stam' is not a layer .*did you mean 'stem'"),
         ({"objective": channel("drop@1", 0)}, "layer: 'drop@1' was not called"),
         ({"objective": []}, "objectives: there are none"),
         ({"reference": []}, "reference: there are no images"),

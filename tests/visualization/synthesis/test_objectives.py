@@ -238,7 +238,7 @@ def test_a_pass_ends_at_the_last_layer_that_is_needed() -> None:
         (lambda: read(channel("a", -1), MAPS), "objective: channel -1 does not exist"),
         (lambda: read(unit("a", 0, 5), MAPS), "objective: row 5 does not exist; accepted: 0 to 4"),
         (lambda: read(unit("a", 0, 0, 6), MAPS), "objective: column 6 does not exist"),
-        (lambda: read(unit("a", 0, 1), FLAT), r"objective: \(0, 1, 0\) is no unit of an output"),
+        (lambda: read(unit("a", 0, 1), FLAT), r"objective: \(0, 1, 0\) is not a unit of an output"),
         (lambda: channel("a", []), "channels: there are none"),
         (lambda: read(direction("a", torch.ones(3)), MAPS), r"shape \(3,\).*accepted: \(4,\)"),
         (lambda: direction("a", torch.tensor(1.0)), r"vector: shape \(\) is not accepted"),

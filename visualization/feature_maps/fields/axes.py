@@ -1,4 +1,4 @@
-"""How places along one axis of an operation's output read places along an axis of its input."""
+"""Axis relations: which places of an operation's input each place of its output reads."""
 
 import abc
 from collections.abc import Callable

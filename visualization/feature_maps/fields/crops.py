@@ -1,4 +1,4 @@
-"""What units see of images, cut out: N patches (channels, h, w) of images (channels, H, W)."""
+"""Crops of receptive fields: N patches (channels, h, w) of images (channels, H, W)."""
 
 from typing import NamedTuple
 

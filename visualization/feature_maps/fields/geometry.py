@@ -1,4 +1,4 @@
-"""Which part of an image each place of a layer sees: boxes, by interval arithmetic.
+"""Receptive field boxes of every place of a layer, by interval arithmetic.
 
 One pass is walked back from the layer to the image; what is carried along is the first and the last
 row and column that each row and column of the layer reads.
@@ -36,7 +36,7 @@ from visualization.feature_maps.fields.probing import Intervals, tables
 
 
 class FieldBox(NamedTuple):
-    """A box of pixels, first and last included; it may reach outside the image."""
+    """Receptive field box: pixels, first and last included; it may reach outside the image."""
 
     rows: tuple[int, int]
     columns: tuple[int, int]
@@ -44,7 +44,7 @@ class FieldBox(NamedTuple):
 
 @attrs.frozen(eq=False)
 class FieldBoxes:
-    """The hull of every place of a layer with R rows and K columns, in pixels of the image.
+    """Receptive field boxes of every place of a layer with R rows and K columns, in pixels.
 
     A hull reaches outside the image where the layer sees padding. Where a place sees nothing at
     all, the last is before the first. An output without rows and columns counts as one place.
@@ -94,7 +94,7 @@ class FieldBoxes:
 
 
 def field_boxes(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> FieldBoxes:
-    """Return the boxes of all places of a layer at once, from a single pass.
+    """Receptive field boxes of all places of a layer at once, from a single pass.
 
     Known are the operations that networks for images are made of; one for which places play no part
     (flatten, a mean over the map) reads all of its input. Where an operation is not known, it is

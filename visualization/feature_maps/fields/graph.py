@@ -1,4 +1,4 @@
-"""One pass of a model, and the way back from a layer to the image through autograd's graph."""
+"""Autograd graph of one pass, walked back from a layer to the image."""
 
 import copy
 import itertools

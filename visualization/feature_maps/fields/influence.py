@@ -1,4 +1,4 @@
-"""Which numbers of an image can influence units of a layer: the exact set, for any graph.
+"""Dependency masks: the exact set of numbers of an image that can change units of a layer.
 
 First the set is carried back through the graph of one pass, operation by operation. Where
 something goes past the graph, all that the set leaves out is tried at once: NaN, and large numbers
@@ -45,7 +45,7 @@ _BEGIN, _PARTS = 16, 4  # groups at first, and those into which each is divided
 
 
 def dependency_mask(model: nn.Module, layer: str | None, graph: Graph, unit_mask: Tensor) -> Tensor:
-    """Return which numbers of an image can influence any of some units (C, H, W).
+    """Dependency mask: which numbers of an image can change any of some units (C, H, W).
 
     Args:
         model: in evaluation mode, its parameters without gradients: see `inspection_mode`.

@@ -1,4 +1,4 @@
-"""What operations read, told from their nodes in autograd's graph.
+"""Operations by their autograd nodes: which input each output reads.
 
 A node such as `ConvolutionBackward0` keeps the settings of the operation that made it; that serves
 modules, functional calls and operators alike. What is not known here is left open: see `axes_of`.
@@ -125,7 +125,7 @@ def axes_of(node: Any, slot: int, output: Shape, input_shape: Shape) -> Axes | N
         node: of autograd's graph.
         slot: which of the operation's inputs.
         output: its shape, as `keepdim_shape` gives it.
-        input_shape: the input's shape; its axes stand for the last of the output's.
+        input_shape: the input's shape; its axes are the last of the output's.
     """
     kind = kind_of(node)
     if kind in _ELEMENTWISE or kind in _REDUCTIONS:

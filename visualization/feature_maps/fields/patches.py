@@ -1,4 +1,4 @@
-"""What excites feature maps most: the images of a data set, and the patches responsible.
+"""Top-activating patches of feature maps, and all activating positions.
 
 N images (channels, height, width); C feature maps of a layer; k patches of h × w pixels.
 """
@@ -23,12 +23,12 @@ from visualization.feature_maps.fields.stream import ActivationBatch, Activation
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class TopPatches:
-    """The k patches that excite each of C feature maps most, the most exciting first.
+    """Top-activating patches: the k of each of C feature maps, the most exciting first.
 
     Attributes:
         layer: dotted name; None: the model's output.
         channels: number of each map (C,).
-        image: where the image stands in the data, or its own id (C, k); −1: there are no more.
+        image: index of the image in the data, or its own id (C, k); −1: there are no more.
         row: of the unit in its map (C, k); −1 likewise, 0 of an output without places.
         column: (C, k).
         value: activation of the unit (C, k); NaN likewise.
@@ -53,14 +53,14 @@ class TopPatches:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class ActivatingPositions:
-    """Every place of a feature map that is activated over a data set, the most activated first.
+    """Activating positions of a feature map over a data set, the most activated first.
 
     Attributes:
         layer: dotted name; None: the model's output.
         channel: number of the map.
         threshold: only more than this counts as activated.
-        image: where the image stands in the data, or its own id (N,).
-        index: where the image stands in the data (N,).
+        image: index of the image in the data, or its own id (N,).
+        index: index of the image in the data (N,).
         row: of the unit in its map (N,).
         column: (N,).
         value: activation (N,).
@@ -109,7 +109,7 @@ def top_patches(
     ids: ArrayLike | None = None,
     batch_size: int = 64,
 ) -> TopPatches:
-    """Return the patches that excite each feature map most, in one pass over any number of images.
+    """Top-activating patches of each feature map, in one pass over any number of images.
 
     A pass goes no further than the layer. Kept are few more than the k best places of each map so
     far and, of an iterable, their images: some C · k. A result holds C · k patches.
@@ -198,7 +198,7 @@ def activating_positions(
     ids: ArrayLike | None = None,
     batch_size: int = 64,
 ) -> ActivatingPositions:
-    """Return every place of a feature map that is activated over a data set.
+    """Activating positions: every place of a feature map that is activated over a data set.
 
     Args:
         model: any module; it is looked at in evaluation mode.

@@ -1,4 +1,4 @@
-"""Operations in which a value says which place is read or written: any place along those axes."""
+"""Operations whose indices depend on the image, such as gather and grid_sample."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which rows and columns of an image the places of a layer read, where intervals do not tell.
+"""Probed receptive fields: rows and columns that places of a layer read, by trial.
 
 Row by row the exact set is carried back, if all operations are known so well. Otherwise parts of
 the image are changed, and divided again and again; as a place that reads none of a part reads none

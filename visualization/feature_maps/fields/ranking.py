@@ -1,4 +1,4 @@
-"""The best places of feature maps over any number of images, in one pass and bounded memory.
+"""Streaming top-k of feature maps over any number of images, in bounded memory.
 
 B images, C channels that are ranked, H rows, W columns, N places found.
 """
@@ -22,7 +22,7 @@ class RankedPositions(NamedTuple):
     channel: Ints  # number among the channels that are ranked
     value: NDArray[np.floating]  # activation
     image: Ints  # what the image is known by
-    position: Ints  # where the image stands in the data
+    position: Ints  # index of the image in the data
     place: Ints  # in its map, in reading order
 
     def select(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> "RankedPositions":
@@ -35,7 +35,7 @@ class RankedPositions(NamedTuple):
 
     @property
     def rank(self) -> Ints:
-        """How many of the same channel stand before each; channels are side by side."""
+        """How many of the same channel come before each; channels are side by side."""
         return _ranks(self.channel)
 
     def best(self, limit: int | None) -> "RankedPositions":
@@ -51,14 +51,14 @@ NO_POSITIONS = RankedPositions(
 
 
 def _ranks(group: Ints) -> Ints:
-    """Return how many of the same group stand before each; equal groups are side by side."""
+    """Return how many of the same group come before each; equal groups are side by side."""
     begins = np.flatnonzero(np.diff(group, prepend=-1))
     sizes = np.diff(begins, append=len(group))
     return np.arange(len(group)) - np.repeat(begins, sizes)
 
 
 class TopK:
-    """Places found, of which the best `limit` are kept; None: all."""
+    """Top-k positions, of which the best `limit` are kept; None: all."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
@@ -67,7 +67,7 @@ class TopK:
         self._num_held = 0
 
     def add(self, positions: RankedPositions) -> None:
-        """Put more on it."""
+        """Add positions."""
         self._parts.append(positions)
         self.num_found += len(positions.value)
         self._num_held += len(positions.value)
@@ -136,7 +136,7 @@ class Ranking:
         return self._best
 
     def candidates(self) -> Ints:
-        """Return where the images stand in the data that may be among the best so far."""
+        """Return the indices in the data of images that may be among the best so far."""
         return np.concatenate(
             [self._best.position, *(p.first + p.batch_index.numpy() for p in self._pending)]
         )
@@ -147,7 +147,7 @@ class Ranking:
         Args:
             maps: of all channels.
             images: what the images are known by (B,).
-            first: where the first of them stands in the data.
+            first: index of the first of them in the data.
         """
         peaks = at_least_float32(maps.amax((2, 3))).cpu()[:, self._channels]
         hits = peaks >= self._least

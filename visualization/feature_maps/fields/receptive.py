@@ -1,4 +1,4 @@
-"""What a unit of a network sees: its receptive field, as a box and as the exact set of numbers."""
+"""Receptive field of a unit: a box, and the exact set of numbers."""
 
 import math
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ _MAX_CROP_SHARE = 0.7  # share of an image below which a part of it saves work
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class ReceptiveField:
-    """The part of an image (C, H, W) that one unit sees.
+    """Receptive field: the part of an image (C, H, W) that one unit sees.
 
     Attributes:
         layer: dotted name; None: the model's output.
@@ -100,7 +100,7 @@ class FieldOverImage:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class ReceptiveFields:
-    """The parts of one image (C, H, W) that the activated units of a channel see.
+    """Receptive fields of the activated units of a channel, on one image (C, H, W).
 
     Attributes:
         layer: dotted name; None: the model's output.
@@ -133,7 +133,7 @@ class ReceptiveFields:
 def receptive_field(
     model: nn.Module, layer: NamedLayer | None, unit: Sequence[int], input_shape: Sequence[int]
 ) -> ReceptiveField:
-    """Return what one unit sees: the hull and the exact set of numbers.
+    """Receptive field of one unit: the box and the exact set of numbers.
 
     The set is that of the graph, not of the values of its weights: a weight of exactly 0 counts as
     any other, as it does for NaN; so do both neighbours of a bilinear interpolation. It holds
@@ -182,7 +182,7 @@ def receptive_field(
 def receptive_fields(
     model: nn.Module, layer: NamedLayer | None, channel: int, image: Images, threshold: float = 0.0
 ) -> ReceptiveFields:
-    """Return what the activated units of a channel see of one image, each alone and all together.
+    """Receptive fields of the activated units of a channel on one image, each and all together.
 
     Args:
         model: any module; it is looked at in evaluation mode.

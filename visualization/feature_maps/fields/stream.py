@@ -1,4 +1,4 @@
-"""A data set going through a model as far as a layer, once, batch by batch."""
+"""Activation stream: a data set through a model as far as a layer, batch by batch."""
 
 import contextlib
 import itertools
@@ -37,11 +37,11 @@ class ActivationBatch(NamedTuple):
     images: Tensor
     maps: Tensor
     ids: NDArray[np.int64]  # what the images are known by (B,)
-    first: int  # where the first of them stands in the data
+    first: int  # index of the first of them in the data
 
 
 class ActivationStream:
-    """The batches of a data set, to be gone over once.
+    """Activation stream: the batches of a data set with a layer's maps, to be gone over once.
 
     The first is looked at when a source is made, to know what the layer sees and puts out. A vector
     (B, C) counts as maps of one place.
@@ -153,7 +153,7 @@ class ActivationStream:
         take(ActivationBatch(images, maps, self._known(first, self.num_images), first))
 
     def keep(self, candidates: Callable[[], Positions], batch: ActivationBatch) -> None:
-        """Keep the images that are wanted so far, by where they stand in the data, and no others.
+        """Keep the images that are wanted so far, by their index in the data, and no others.
 
         Of an array none needs to be kept.
         """
@@ -169,7 +169,7 @@ class ActivationStream:
             }
 
     def images_at(self, index: Positions) -> Tensor:
-        """Return images, by where they stand in the data; of an iterable those that were kept."""
+        """Return images, by their index in the data; of an iterable those that were kept."""
         if self._array is not None:
             device, dtype = device_and_dtype(self._model)
             return as_tensor(self._array[index], "images").to(device, dtype)

@@ -1,4 +1,4 @@
-"""Whether units see a change of an image: of numbers that become NaN, or large."""
+"""Trials: whether units change when numbers of an image become NaN, or large."""
 
 import contextlib
 from collections.abc import Iterator

@@ -31,7 +31,7 @@ def _(record: UnitSheets) -> Figure:
 
 
 def thumbnail(record: UnitSheets, row: int) -> np.ndarray:
-    """Return what stands for a channel as colours: the image found for it, or its best patch."""
+    """Return a thumbnail of a channel as colours: the image found for it, or its best patch."""
     limits = display_range(record.patches.patches)
     if record.maximised is not None and is_found(record, row):
         return image_colors(record.maximised[row], limits)

@@ -115,7 +115,7 @@ def mosaic(maps: NDArray[np.floating], down: int, across: int) -> NDArray[np.flo
 
 
 def _beside(layer: LayerValues) -> str:
-    """Return what stands beside a layer's maps."""
+    """Return the words beside a layer's maps."""
     num, shape = len(layer.low), " × ".join(map(str, layer.shape)) or "1"
     share = f"{len(layer.channels)} of {num}" if len(layer.channels) < num else f"all {num}"
     lines = [

@@ -17,7 +17,7 @@ from visualization.model.figures.layers import mosaic
 from visualization.model.weights import PAGE, LayerWeights, ParameterValues
 
 _HEIGHT = 1.75  # inches of a layer
-_BETWEEN = "#606060"  # kernels, which stand apart from their zeros so
+_BETWEEN = "#606060"  # kernels: their zeros are lighter
 _CELL, _GAP = 6, 2  # pixels of a number of a kernel, and between kernels
 _ROWS = 12  # of a picture
 _BARS = 64  # numbers of a vector that are each a bar
@@ -205,7 +205,7 @@ def _chosen(values: ParameterValues) -> str:
 def _(record: LayerWeights) -> str:
     return (
         "Each layer's parameters, red above 0 and blue below (kernels of three inputs: in colours, "
-        "grey is 0); where not all are drawn, those of the largest norms stand for them."
+        "grey is 0); where not all are drawn, those of the largest norms are shown."
     )
 
 

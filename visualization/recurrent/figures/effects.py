@@ -20,7 +20,7 @@ from visualization.recurrent.intervention import ActivationPatching, Interventio
 from visualization.recurrent.queries import Match, Matches
 
 _GROUPS_SHOWN = 20
-_LEAST_CHANGE = 0.02  # of the answers: the full colour stands for no less
+_LEAST_CHANGE = 0.02  # of the answers: the full colour means no less
 _CODES_SHOWN = 24
 _SCORES_SHOWN = 4
 _PLACES_SHOWN, _WRITTEN_SHOWN = 16, 12  # of an answer
