@@ -25,7 +25,7 @@ from visualization.core.inputs import Images, OutputSelector, as_record, inspect
 from visualization.core.records import brief_repr
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Attack:
     """Adversarial examples of B images.
 
@@ -218,8 +218,10 @@ def _as_attack(
     size = problem.norm.size((adversarial - problem.images).flatten(1))[:, 0]
     target = None if problem.target is None else as_record(problem.target)
     return Attack(
-        method, problem.norm_name, epsilon, as_record(problem.images), as_record(adversarial),
-        as_record(problem.labels), target, as_record(problem.prediction), as_record(after),
-        as_record(problem.confidence), as_record(confidence), as_record(size), as_record(flat),
-        as_record(problem.low), as_record(problem.high), tuple(classes),
+        method=method, norm=problem.norm_name, epsilon=epsilon, images=as_record(problem.images),
+        adversarial=as_record(adversarial), labels=as_record(problem.labels), target=target,
+        prediction=as_record(problem.prediction), adversarial_prediction=as_record(after),
+        confidence=as_record(problem.confidence), adversarial_confidence=as_record(confidence),
+        size=as_record(size), zero_gradient=as_record(flat), low=as_record(problem.low),
+        high=as_record(problem.high), classes=tuple(classes),
     )  # fmt: skip

@@ -85,7 +85,7 @@ class BestAdversarial(NamedTuple):
         self.margins[indices[better]] = margins[better]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class AttackProblem:
     """Attack problem: a model, images, and what would be a success."""
 
@@ -226,8 +226,9 @@ def prepare(
         None if target is None else _class_per_image(target, prediction, num_classes, "target")
     )
     return AttackProblem(
-        model, pixels, prediction if correct is None else correct, targets, prediction, confidence,
-        norm, find_norm(norm), low, high, batch_size, output,
+        model=model, images=pixels, labels=prediction if correct is None else correct,
+        target=targets, prediction=prediction, confidence=confidence, norm_name=norm,
+        norm=find_norm(norm), low=low, high=high, batch_size=batch_size, output=output,
     )  # fmt: skip
 
 

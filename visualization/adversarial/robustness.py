@@ -33,7 +33,7 @@ _RIVALS = 9  # classes, of those with the largest logits, that may be the neares
 _CLOSE = 1e-3  # of a radius: no search goes on between bounds so near each other
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class MinimalPerturbation:
     """Minimal adversarial perturbation found for each of N images.
 
@@ -152,11 +152,13 @@ def _as_minimal_perturbation(
     adversarial, radius, largest = results
     after, confidence = problem.answers(adversarial)
     return MinimalPerturbation(
-        problem.norm_name, as_record(problem.images), as_record(adversarial),
-        as_record(problem.labels), None if problem.target is None else as_record(problem.target),
-        as_record(problem.prediction),
-        as_record(after), as_record(problem.confidence), as_record(confidence), as_record(radius),
-        as_record(largest), as_record(problem.low), as_record(problem.high), classes,
+        norm=problem.norm_name, images=as_record(problem.images),
+        adversarial=as_record(adversarial), labels=as_record(problem.labels),
+        target=None if problem.target is None else as_record(problem.target),
+        prediction=as_record(problem.prediction), adversarial_prediction=as_record(after),
+        confidence=as_record(problem.confidence), adversarial_confidence=as_record(confidence),
+        radius=as_record(radius), largest=as_record(largest), low=as_record(problem.low),
+        high=as_record(problem.high), classes=classes,
     )  # fmt: skip
 
 
@@ -244,7 +246,7 @@ def _shrink(
     return moved(far), works
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class RobustnessCurve:
     """Robust accuracy on N images as the size of a perturbation grows.
 
@@ -320,8 +322,8 @@ def robustness_curve(
         with torch.no_grad():
             num_classes = problem.logits(problem.images[:1]).shape[1]
         return RobustnessCurve(
-            norm, np.array(sizes), np.array(accuracy), np.array(noise), clean, len(right),
-            num_classes,
+            norm=norm, epsilons=np.array(sizes), accuracy=np.array(accuracy), noise=np.array(noise),
+            clean=clean, num_images=len(right), num_classes=num_classes,
         )  # fmt: skip
 
 

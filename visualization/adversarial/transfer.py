@@ -19,7 +19,7 @@ from visualization.core.records import brief_repr
 Attacker = Callable[[nn.Module, Images, Classes], Attack]
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class TransferTable:
     """Transfer of adversarial examples between M models.
 
@@ -87,8 +87,8 @@ def transfer_table(
     table, num = np.array(columns).T, len(models)
     first = attacks[0]
     return TransferTable(
-        tuple(models), table[1 : num + 1], table[num + 1 :], table[0], first.method, first.norm,
-        first.epsilon, len(right),
+        names=tuple(models), accuracy=table[1 : num + 1], noise=table[num + 1 :], clean=table[0],
+        method=first.method, norm=first.norm, epsilon=first.epsilon, num_images=len(right),
     )  # fmt: skip
 
 

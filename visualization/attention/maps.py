@@ -13,7 +13,7 @@ from visualization.core.records import brief_repr
 from visualization.records import AnsweredQuestion
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class AttentionMaps:
     """Attention maps: K over N samples, from R characters written to C characters read.
 
@@ -93,8 +93,8 @@ def attention_maps(
         shares[quantity], by_chance[quantity] = _share(stacked, same, visible, right)
     labels = tuple(f"{row.question} = {row.answer}" for row in rows)
     return AttentionMaps(
-        stacked, tuple(weights), written, read, labels, right, _order(read, rows),
-        shares, by_chance,
+        weights=stacked, names=tuple(weights), written=written, read=read, labels=labels,
+        right=right, order=_order(read, rows), shares=shares, by_chance=by_chance,
     )  # fmt: skip
 
 

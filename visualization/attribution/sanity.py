@@ -25,7 +25,7 @@ CHECKED = (
 )  # fmt: skip
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class SanityCheck:
     """Rank correlations of maps with those of a model whose weights are randomised.
 
@@ -112,16 +112,19 @@ def randomisation_check(
             for parameter, values in () if cascading else zip(randomised, before, strict=True):
                 parameter.data.copy_(values)
     return SanityCheck(
-        tuple(parameters),
-        {name: _correlations(maps) for name, maps in maps_by_name.items()},
-        {name: _correlations([each.abs() for each in maps]) for name, maps in maps_by_name.items()},
-        as_array(images[0]),
-        {
+        layers=tuple(parameters),
+        signed={name: _correlations(maps) for name, maps in maps_by_name.items()},
+        absolute={
+            name: _correlations([each.abs() for each in maps])
+            for name, maps in maps_by_name.items()
+        },
+        image=as_array(images[0]),
+        maps={
             name: as_array(torch.cat([as_map(e[:1]) for e in maps]))
             for name, maps in maps_by_name.items()
         },
-        cascading,
-    )
+        cascading=cascading,
+    )  # fmt: skip
 
 
 def _parameters(

@@ -70,7 +70,7 @@ class Trial:
         return "learning" if self.stage or self.is_falling else "stuck"
 
 
-@attrs.frozen(field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, field_transformer=brief_repr)
 class RateTest:
     """Learning-rate range test: the rate rises at every step (Smith 2015, 1506.01186).
 

@@ -13,7 +13,7 @@ Verdict = Literal["fine", "problem", "symptom", "unknown"]
 Line = tuple[Sequence[float] | NDArray[Any], Sequence[float] | NDArray[Any]]  # x and y
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Panel:
     """Lines over a common axis.
 

@@ -24,7 +24,9 @@ def loss_panel(case: RunEvidence) -> Panel:
     lines: dict[str, Line] = {label: case.series(tag) for label, tag in tags.items()}
     levels = {} if case.chance is None else {"a constant answer": case.chance}
     recorded = {label: line for label, line in lines.items() if len(line[0])}
-    return Panel("loss", recorded, ("step", "loss"), "y", levels)
+    return Panel(
+        title="loss", lines=recorded, names=("step", "loss"), logarithmic="y", levels=levels,
+    )  # fmt: skip
 
 
 def score_panel(case: RunEvidence) -> Panel:
@@ -36,7 +38,9 @@ def score_panel(case: RunEvidence) -> Panel:
     recorded = {label: line for label, line in lines.items() if len(line[0])}
     levels = {} if guess is None else {"a guess": guess}
     top = 1.0 if case.monitor[1] == "max" else None
-    return Panel(name, recorded, ("step", name), "", levels, top=top)
+    return Panel(
+        title=name, lines=recorded, names=("step", name), logarithmic="", levels=levels, top=top,
+    )  # fmt: skip
 
 
 def _course(case: RunEvidence) -> Evidence:
@@ -50,7 +54,10 @@ def trial_panel(title: str, trials: dict[str, Trial]) -> Panel:
         for label, trial in trials.items() if trial.losses
     }  # fmt: skip
     levels = {"a constant answer": next(iter(trials.values())).chance}
-    return Panel(title, lines, ("step of the trial", "training loss"), "y", levels)
+    return Panel(
+        title=title, lines=lines, names=("step of the trial", "training loss"), logarithmic="y",
+        levels=levels,
+    )  # fmt: skip
 
 
 def one_batch(case: RunEvidence) -> Answer:

@@ -26,14 +26,20 @@ def _flow_panel(case: RunEvidence) -> Panel:
         layer: (list(values), [max(value, 1e-30) for value in values.values()])
         for layer, values in flows(case).items()
     }
-    return Panel("gradient by what was read", lines, ("steps before the end", "mean L2 norm"), "y")
+    return Panel(
+        title="gradient by what was read", lines=lines,
+        names=("steps before the end", "mean L2 norm"), logarithmic="y",
+    )  # fmt: skip
 
 
 def _layer_panel(case: RunEvidence) -> Panel:
     lines: dict[str, Line] = {
         tag.removeprefix("grad/"): case.series(tag) for tag in case.tags("grad/")
     }
-    return Panel("gradient by layer", lines, ("step", "L2 norm, before clipping"), "y")
+    return Panel(
+        title="gradient by layer", lines=lines, names=("step", "L2 norm, before clipping"),
+        logarithmic="y",
+    )  # fmt: skip
 
 
 def _evidence(case: RunEvidence) -> Evidence:
@@ -182,7 +188,9 @@ def _units(case: RunEvidence, kind: str, what: str, advice: tuple[str, ...]) -> 
     lines: dict[str, Line] = {
         layer: (steps, 100 * values) for layer, (steps, values) in shares.items()
     }
-    evidence = Evidence((Panel(f"{kind} units", lines, ("step", f"{kind} units, %"), top=100.0),))
+    evidence = Evidence(
+        (Panel(title=f"{kind} units", lines=lines, names=("step", f"{kind} units, %"), top=100.0),)
+    )
     measurement = f"{share:.0%} of the units of {worst}"
     if share > _MOST and (case.is_stuck or case.is_behind):
         return Answer(

@@ -56,8 +56,9 @@ def rate_panel(test: RateTest, rate: float | None = None) -> Panel:
         "smoothed": (test.rates[:num], test.smoothed),
     }
     return Panel(
-        "learning-rate range test", lines, ("learning rate", "training loss"), "x", {}, marks
-    )
+        title="learning-rate range test", lines=lines, names=("learning rate", "training loss"),
+        logarithmic="x", levels={}, places=marks,
+    )  # fmt: skip
 
 
 def rate_high(case: RunEvidence) -> Answer:
@@ -193,7 +194,9 @@ def spikes(case: RunEvidence) -> Answer:
     spike_steps = [int(step) for step in steps[is_spike]]
     panel = loss_panel(case)
     lines: dict[str, Line] = {"highest of a step": (steps, highest), **panel.lines}
-    evidence = Evidence((Panel("loss", lines, panel.names, "y", panel.levels),))
+    evidence = Evidence(
+        (Panel(title="loss", lines=lines, names=panel.names, logarithmic="y", levels=panel.levels),)
+    )
     where = ", ".join(f"{step:,}" for step in spike_steps[:5]) + (
         " …" if len(spike_steps) > 5 else ""
     )

@@ -26,7 +26,7 @@ _BUDGET = 2**24  # numbers of enlarged maps that are held at a time
 _UNITS_SHOWN = 6
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class Example:
     """Images with the highest activation of a unit, its region and its concept.
 
@@ -47,7 +47,7 @@ class Example:
     masks: NDArray[np.bool_]
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Dissection:
     """Network dissection: IoU of U units of a layer with K concepts, over N images.
 
@@ -177,11 +177,12 @@ def dissect(
         overlap = _second_reading(reading, data)
         iou, chance = overlap.ious()
         return Dissection(
-            reading.layer, tuple(concepts), iou, chance,
-            reading.top.thresholds.cpu().double().numpy(),
-            overlap.units / overlap.num_pixels, overlap.masks[0] / overlap.num_pixels, quantile,
-            least, reading.upsample.kind, reading.top.share_read, data.num_images,
-            _examples(reading, data, iou),
+            layer=reading.layer, concepts=tuple(concepts), iou=iou, chance=chance,
+            thresholds=reading.top.thresholds.cpu().double().numpy(),
+            unit_shares=overlap.units / overlap.num_pixels,
+            concept_shares=overlap.masks[0] / overlap.num_pixels, quantile=quantile, least=least,
+            placement=reading.upsample.kind, share_read=reading.top.share_read,
+            num_images=data.num_images, examples=_examples(reading, data, iou),
         )  # fmt: skip
 
 
@@ -286,8 +287,9 @@ def _examples(
         images, masks = torch.stack([a for a, _ in pairs]), torch.stack([b for _, b in pairs])
         regions = reading.regions(_maps(reading.model, reading.layer, images), only)[:, 0]
         return Example(
-            unit, concept, tuple(numbers[unit]), images.float().cpu().numpy(),
-            regions.cpu().numpy(), masks[:, concept].cpu().numpy(),
+            unit=unit, concept=concept, numbers=tuple(numbers[unit]),
+            images=images.float().cpu().numpy(), regions=regions.cpu().numpy(),
+            masks=masks[:, concept].cpu().numpy(),
         )  # fmt: skip
 
     return tuple(map(example, units))

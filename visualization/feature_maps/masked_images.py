@@ -25,7 +25,7 @@ class MaskedBatch(NamedTuple):
     others: Tensor  # (B, K, H, W)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class MaskedImages:
     """Images and masks, which can be read again and again."""
 
@@ -86,8 +86,9 @@ def masked_images(
             raise ValueError(f"masks: {len(masks)} do not go with {num} images; accepted: {num}")
         order = _derangement(num, seed)
     return MaskedImages(
-        model, images, masks, len(concepts), batch_size, order, num, tuple(shapes[0][1]),
-        (first.shape[2], first.shape[3]),
+        model=model, images=images, masks=masks, num_concepts=len(concepts), batch_size=batch_size,
+        order=order, num_images=num, image_shape=tuple(shapes[0][1]),
+        mask_shape=(first.shape[2], first.shape[3]),
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ Weighted = nn.Conv2d | nn.Linear
 _WEIGHTED = (nn.Conv2d, nn.Linear)
 
 
-@attrs.frozen(field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, field_transformer=brief_repr)
 class Progression:
     """Channels of one layer at steps of training.
 
@@ -102,14 +102,10 @@ def progression(
         )
     assert numbers is not None
     return Progression(
-        layer,
-        numbers,
-        np.array(sorted(states)),
-        first_images.float().cpu().numpy(),
-        np.stack(maps),
-        np.stack(kernels) if kernels else None,
-        tuple(patches),
-    )
+        layer=layer, channels=numbers, steps=np.array(sorted(states)),
+        images=first_images.float().cpu().numpy(), maps=np.stack(maps),
+        kernels=np.stack(kernels) if kernels else None, patches=tuple(patches),
+    )  # fmt: skip
 
 
 def _check_channels(channels: Sequence[int] | None, output: Tensor) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ from visualization.feature_maps.progression import Progression, as_kernels, weig
 from visualization.synthesis.maximise import MaximisedImages
 
 
-@attrs.frozen(field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, field_transformer=brief_repr)
 class UnitSheets:
     """Unit sheets: the channels of one layer, each with what excites it and what it is made of.
 
@@ -89,14 +89,13 @@ def unit_sheets(
     kernels, biases = _weights(model, layer, as_images(images[:1], model))
     examples = None if maximised is None else maximised.dataset_examples
     return UnitSheets(
-        layer, patches, names, labels,
-        channel_peaks(model, layer, images, batch_size)[:, channels],
-        None if maximised is None else maximised.images.float().cpu().numpy(),
-        None if maximised is None else maximised.values,
-        None if examples is None else examples.values,
-        progression,
-        None if kernels is None else kernels[channels],
-        None if biases is None else biases[channels],
+        layer=layer, patches=patches, names=names, labels=labels,
+        peaks=channel_peaks(model, layer, images, batch_size)[:, channels],
+        maximised=None if maximised is None else maximised.images.float().cpu().numpy(),
+        reached=None if maximised is None else maximised.values,
+        real=None if examples is None else examples.values, progression=progression,
+        kernels=None if kernels is None else kernels[channels],
+        biases=None if biases is None else biases[channels],
     )  # fmt: skip
 
 

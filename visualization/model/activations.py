@@ -65,7 +65,10 @@ def layer_activations(
     pictures = (
         np.stack(first_images) if first_images else np.zeros((0, *batch.shape[1:]), np.float32)
     )
-    return LayerActivations(rows, pictures, num_images, tuple(collector.skipped), 0, len(rows))
+    return LayerActivations(
+        layers=rows, images=pictures, num_images=num_images, skipped=tuple(collector.skipped),
+        first=0, num_all=len(rows),
+    )  # fmt: skip
 
 
 def dead_units(
@@ -96,13 +99,13 @@ def dead_units(
     record = layer_activations(model, images, layers, num_shown=0, batch_size=batch_size)
     states = [
         UnitStates(
-            row.name,
-            row.kind,
-            len(row.low),
-            row.dead,
-            row.constant,
-            row.rarely_active(share),
-            row.always_active,
+            name=row.name,
+            kind=row.kind,
+            num_units=len(row.low),
+            dead=row.dead,
+            constant=row.constant,
+            rarely_active=row.rarely_active(share),
+            always_active=row.always_active,
         )
         for row in record.layers
     ]
@@ -261,10 +264,12 @@ class _Running:
         num = max(self._num, 1)
         maps = np.concatenate(self._maps) if self._maps else np.zeros((0, 0, 0, 0), np.float32)
         return LayerValues(
-            name, kind, self._shape, self._num, self._num_zeros / num, self._mean,
-            math.sqrt(self._squares / num), self._histogram.counts, self._histogram.edges,
-            self._low, self._high, self._on / self._num_images, maps, self._channels,
-            self._num_undefined,
+            name=name, kind=kind, shape=self._shape, num_values=self._num,
+            zero_share=self._num_zeros / num, mean=self._mean,
+            deviation=math.sqrt(self._squares / num), counts=self._histogram.counts,
+            edges=self._histogram.edges, low=self._low, high=self._high,
+            active_share=self._on / self._num_images, maps=maps, channels=self._channels,
+            num_undefined=self._num_undefined,
         )  # fmt: skip
 
 

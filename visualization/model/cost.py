@@ -24,7 +24,7 @@ _UNCOUNTED = frozenset({  # words in the names of operators that multiply matric
 })  # fmt: skip
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class LayerCost:
     """One layer with parameters of its own, or with products that none of its parts counts.
 
@@ -138,13 +138,13 @@ class CostCounter:
                 continue
             rows.append(
                 LayerCost(
-                    OUTSIDE if module is None else self._names[module],
-                    "functions" if module is None else type(module).__name__,
-                    count.output_shape,
-                    count.calls,
-                    sum(p.numel() for p in own if p not in counted),
-                    count.multiply_adds if count.countable else None,
-                    count.output_bytes,
+                    name=OUTSIDE if module is None else self._names[module],
+                    kind="functions" if module is None else type(module).__name__,
+                    output_shape=count.output_shape,
+                    calls=count.calls,
+                    num_parameters=sum(p.numel() for p in own if p not in counted),
+                    multiply_adds=count.multiply_adds if count.countable else None,
+                    output_bytes=count.output_bytes,
                 )
             )
             counted.update(own)

@@ -68,7 +68,7 @@ class LandscapeLine:
         return float((self.loss - chord)[between].max())
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class LandscapePlane:
     """Loss on a plane through a model, at θ + x·d₁ + y·d₂.
 
@@ -249,11 +249,12 @@ def landscape_plane(
         values = [_evaluate(model, loss, statistics) for _ in points]
     description = f"random directions, filter by filter as long as the model (seed {seed})"
     return LandscapePlane(
-        x, y, {name: rows.reshape(side, side) for name, rows in _by_name(values).items()}, center,
-        description if directions is None else "given directions",
-        trajectory_xy if len(trajectory) else None,
-        outside if len(trajectory) else None,
-        _statistics_source(model, statistics, "the model's own"),
+        x=x, y=y,
+        values={name: rows.reshape(side, side) for name, rows in _by_name(values).items()},
+        center=center, directions=description if directions is None else "given directions",
+        trajectory=trajectory_xy if len(trajectory) else None,
+        residual=outside if len(trajectory) else None,
+        statistics=_statistics_source(model, statistics, "the model's own"),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from visualization.core.records import brief_repr
 PAGE = 12  # layers of a picture
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class LayerValues:
     """What one call of one layer put out over a data set.
 
@@ -69,7 +69,7 @@ class LayerValues:
         )
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class LayerActivations:
     """What the layers of a network put out over a data set, in the order of their calls.
 
@@ -128,7 +128,7 @@ class LayerHistograms:
         )
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class UnitStates:
     """Which units of one layer do little, by number; no unit is in two of the lists.
 

@@ -19,7 +19,7 @@ _SIDE = 64  # rows and columns of a matrix
 _MOST_BINS = 60
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class ParameterValues:
     """One parameter tensor.
 
@@ -142,9 +142,10 @@ def _values(name: str, layer: str, module: nn.Module, parameter: Tensor) -> Para
     mean, deviation = (finite.mean(), finite.std()) if len(finite) else (math.nan, math.nan)
     counts, edges = np.histogram(finite, min(max(8, int(2 * len(finite) ** 0.5)), _MOST_BINS))
     return ParameterValues(
-        name, layer, type(module).__name__, role, tuple(weight.shape), shown.float().numpy(),
-        filters, inputs, *sizes, norms, float(mean), float(deviation), counts, edges,
-        weight.numel() - len(finite),
+        name=name, layer=layer, kind=type(module).__name__, role=role, shape=tuple(weight.shape),
+        shown=shown.float().numpy(), filters=filters, inputs=inputs, num_filters=sizes[0],
+        num_inputs=sizes[1], norms=norms, mean=float(mean), deviation=float(deviation),
+        counts=counts, edges=edges, num_undefined=weight.numel() - len(finite),
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ _MAX_NUMBERS_TRIED = (
 _ROUNDS = 6  # as many times each square is tried, about
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class MinimalPatch:
     """Minimal patch: a small set of pixels that keeps most of a unit's activation.
 
@@ -110,16 +110,18 @@ def minimal_patch(
         block = block or _smallest_block(field_mask, cropped.of(batch).numel())
         numbers, num = _number_squares(field_mask, block)
         squares = _Squares(
-            cropped.unit, cropped.of(batch), cropped.of(other), cropped.of(numbers), num,
-            resolve_batch_size(batch_size, cropped.of(batch)),
+            unit=cropped.unit, image=cropped.of(batch), other=cropped.of(other),
+            numbers=cropped.of(numbers), num=num,
+            batch_size=resolve_batch_size(batch_size, cropped.of(batch)),
         )  # fmt: skip
         order, num_kept = _remove_squares(squares, base, keep * base, progress)
         sizes, curve = _curve(squares, order, numbers, base)
     mask = torch.isin(numbers, order[num - num_kept :])
     return MinimalPatch(
-        found_unit.layer, found_unit.unit, as_array(batch[0]), field.pixels, as_array(mask),
-        as_array(torch.where(mask, batch[0], other[0])), base, float(curve[num - num_kept]), keep,
-        as_array(sizes), as_array(curve), block,
+        layer=found_unit.layer, unit=found_unit.unit, image=as_array(batch[0]), field=field.pixels,
+        mask=as_array(mask), shown=as_array(torch.where(mask, batch[0], other[0])), activation=base,
+        kept=float(curve[num - num_kept]), keep=keep, sizes=as_array(sizes), curve=as_array(curve),
+        block=block,
     )  # fmt: skip
 
 
@@ -163,7 +165,7 @@ def _smallest_block(field: Tensor, size: int) -> int:
     return block
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class _Squares:
     """Blocks of pixels, n of them, of which some are kept while all else is replaced.
 

@@ -65,7 +65,7 @@ class Composite:
     num_lost: int
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class FieldTransplant:
     """Field transplant: a unit's activations when its field is copied into another image.
 
@@ -220,10 +220,12 @@ def transplant_field(
         for each, position in zip(maps, (own, target_unit, target_unit), strict=True)
     )
     return FieldTransplant(
-        layer, own, target_unit, shift, stride, as_array(source_batch[0]),
-        as_array(target_batch[0]), as_array(image), as_array(copied),
-        as_array(pasted), num_lost + num_off, (field.hull, target_field.hull),
-        of_source, before, after, (as_array(maps[0]), as_array(maps[1]), as_array(maps[2])), exact,
+        layer=layer, unit=own, target_unit=target_unit, offset=shift, stride=stride,
+        source=as_array(source_batch[0]), target=as_array(target_batch[0]),
+        composite=as_array(image), copied=as_array(copied), pasted=as_array(pasted),
+        num_lost=num_lost + num_off, boxes=(field.hull, target_field.hull),
+        source_activation=of_source, target_activation=before, composite_activation=after,
+        maps=(as_array(maps[0]), as_array(maps[1]), as_array(maps[2])), exact=exact,
     )  # fmt: skip
 
 

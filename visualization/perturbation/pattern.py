@@ -28,7 +28,7 @@ from visualization.perturbation.perturbations import find_perturbation, perturb
 from visualization.perturbation.units import Unit, UnitIndex, crop_to_field, find_unit
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Occlusion:
     """Occlusion sensitivity of a unit.
 
@@ -93,7 +93,7 @@ class UnitPattern:
     patch: MinimalPatch | None
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class PerturbationSweep:
     """Perturbation sweep: a unit's activation under perturbations of rising strength.
 
@@ -173,8 +173,9 @@ def occlude(
         )[0]  # fmt: skip
     drop[~field_mask] = torch.nan
     return Occlusion(
-        layer, found_unit.unit, as_array(batch[0]), field.pixels, as_array(drop), base, windows
-    )
+        layer=layer, unit=found_unit.unit, image=as_array(batch[0]), field=field.pixels,
+        drop=as_array(drop), activation=base, window=windows,
+    )  # fmt: skip
 
 
 def pixel_gradient(
@@ -270,10 +271,10 @@ def sweep_perturbation(
             for each in names
         }
     return PerturbationSweep(
-        layer, found_unit.unit, as_array(batch[0]), base,
-        {each: np.array(numbers, np.float64) for each, numbers in strengths_by_name.items()},
-        {each: values for each, (values, _) in swept.items()},
-        {each: first_draws for each, (_, first_draws) in swept.items()},
+        layer=layer, unit=found_unit.unit, image=as_array(batch[0]), activation=base,
+        strengths={each: np.array(numbers) for each, numbers in strengths_by_name.items()},
+        values={each: values for each, (values, _) in swept.items()},
+        shown={each: first_draws for each, (_, first_draws) in swept.items()},
     )  # fmt: skip
 
 

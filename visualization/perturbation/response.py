@@ -70,7 +70,7 @@ class Answers:
         return self.classes[number] if self.classes else str(number)
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Response:
     """Response of a layer's maps to an edit of the image.
 
@@ -102,7 +102,7 @@ class Response:
         return np.asarray(self.after - self.before)
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class ChannelAblation:
     """Channel ablation: the model's output when channels of a layer are changed.
 
@@ -164,8 +164,9 @@ def compare_response(
     if answer is not None and other is not None:
         answers = _answers(answer, other, classes)
     return Response(
-        layer, words, as_array(batch[0]), as_array(edited[0]), numbers,
-        as_array(before[list(numbers)]), as_array(after[list(numbers)]), as_array(changes), answers,
+        layer=layer, edit=words, original=as_array(batch[0]), modified=as_array(edited[0]),
+        channels=numbers, before=as_array(before[list(numbers)]),
+        after=as_array(after[list(numbers)]), changes=as_array(changes), answers=answers,
     )  # fmt: skip
 
 
@@ -251,7 +252,10 @@ def ablate_channels(
         changed[:, list(numbers)] = scale * changed[:, list(numbers)] + shift
         other = _forward_replaced(model, layer, batch, changed, output)
     answers = _answers(answer, other, classes)
-    return ChannelAblation(layer, numbers, scale, shift, as_array(batch[0]), answers)
+    return ChannelAblation(
+        layer=layer, channels=numbers, scale=scale, shift=shift, image=as_array(batch[0]),
+        answers=answers,
+    )  # fmt: skip
 
 
 def _answers(before: Tensor, after: Tensor, classes: Sequence[str]) -> Answers:

@@ -19,7 +19,7 @@ Score = Callable[[], Mapping[str, ArrayLike | Tensor]]
 Replacement = Literal["zero", "mean"] | float
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class UnitRanking:
     """Unit ablation: what switching off each of G groups of units does over N samples.
 
@@ -147,11 +147,12 @@ def _ranking(
     ends = {n: np.quantile(rows @ counts.T, tails, axis=1) for n, rows in differences.items()}
     keys = [-np.abs(change[name]) for name in reversed(change)]
     return UnitRanking(
-        tuple(groups), replacement, baseline, change,
-        (next(iter(differences.values())) != 0).mean(axis=1),
-        {name: both[0] for name, both in ends.items()},
-        {name: both[1] for name, both in ends.items()},
-        np.lexsort((np.arange(len(groups)), *keys)), counts.shape[1], confidence,
+        groups=tuple(groups), replacement=replacement, baseline=baseline, change=change,
+        share_changed=(next(iter(differences.values())) != 0).mean(axis=1),
+        low={name: both[0] for name, both in ends.items()},
+        high={name: both[1] for name, both in ends.items()},
+        order=np.lexsort((np.arange(len(groups)), *keys)), num_samples=counts.shape[1],
+        confidence=confidence,
     )  # fmt: skip
 
 

@@ -88,7 +88,10 @@ def extract_automaton(
     train, validation, test = _split(read, held_out, seed)
     blocks = [trace.h] if trace.c is None else [trace.h, torch.tanh(trace.c)]
     states, start = _vectors(blocks, _start(state, blocks), train)
-    train_set = _TrainSet(states, start, read[train], answers[train], len(names), labels)
+    train_set = _TrainSet(
+        states=states, start=start, read=read[train], answers=answers[train],
+        num_symbols=len(names), labels=labels,
+    )  # fmt: skip
     best = _search(train_set, read[validation], answers[validation], max_states, seed)
     return _measured(best, names, labels, read[test], answers[test])
 
@@ -98,12 +101,14 @@ def _measured(
 ) -> Automaton:
     right = best.right(read, answers)
     return Automaton(
-        names, tuple(labels[label] for label in best.outputs), best.transitions, 0,
-        best.num_clusters, float(right.mean()), float(right.all(axis=1).mean()), right.size,
+        alphabet=names, outputs=tuple(labels[label] for label in best.outputs),
+        transitions=best.transitions, initial=0, num_clusters=best.num_clusters,
+        agreement=float(right.mean()), exact=float(right.all(axis=1).mean()),
+        num_held_out=right.size,
     )  # fmt: skip
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class _TrainSet:
     """Training set: the sequences from which clusters and transitions are learned."""
 

@@ -87,7 +87,7 @@ def _edited(
     return DirectionOutput(states, cells, segment.gates, h, c)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class Cell:
     """The weights of one layer in one direction, rows in torch's order of gates."""
 
@@ -113,7 +113,7 @@ class Cell:
         if rnn.bias:
             b_ih, b_hh = weight("bias_ih"), weight("bias_hh")
         w_hr = weight("weight_hr") if rnn.proj_size else None
-        return Cell(rnn.mode, w_ih, w_hh, b_ih, b_hh, w_hr)
+        return Cell(mode=rnn.mode, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh, w_hr=w_hr)
 
     def fused_forward(
         self, x: Tensor, h0: Tensor, c0: Tensor | None

@@ -15,7 +15,7 @@ from visualization.recurrent.cells import CellTrace, intervene_on
 from visualization.recurrent.edits import Edit, check_edits
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Intervention:
     """Intervention: one question answered twice, once with states changed. A characters, V codes.
 
@@ -36,7 +36,7 @@ class Intervention:
     characters: Sequence[str]
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class ActivationPatching:
     """Activation patching of units between samples. U units, P positions.
 
@@ -126,8 +126,9 @@ def patch_units(
     changed, adopted = np.stack(shares).transpose(1, 0, 2)
     names = tuple(str(position + (positions is None)) for position in range(position_of.max() + 1))
     return ActivationPatching(
-        changed[:-1], adopted[:-1], adopted[-1], names, position_name, time, len(before)
-    )
+        changed=changed[:-1], adopted=adopted[:-1], full_state=adopted[-1], positions=names,
+        position_name=position_name, time=time, num_samples=len(before),
+    )  # fmt: skip
 
 
 @renamed_arguments(row="layer_index")

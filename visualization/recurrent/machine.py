@@ -11,7 +11,7 @@ from visualization.core.records import brief_repr
 Ints = NDArray[np.int64]
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Automaton:
     """Moore machine that represents a recurrent network: it answers after every symbol.
 

@@ -12,7 +12,7 @@ from visualization.core.arrays import as_array, check_shape
 from visualization.core.records import brief_repr
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Match:
     """Match: a window like the selected one.
 
@@ -33,7 +33,7 @@ class Match:
     run: int
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Matches:
     """A selected span of one sample, the units that are on over it, and its matches, best first.
 
@@ -101,7 +101,10 @@ def find_matches(
         texts = tuple(
             "".join(map(str, read[s])) for s in (sample, *(match.sample for match in matches))
         )
-    return Matches(sample, start, stop, threshold, _units(selected), tuple(matches), num_all, texts)
+    return Matches(
+        sample=sample, start=start, stop=stop, threshold=threshold, units=_units(selected),
+        matches=tuple(matches), num_all=num_all, texts=texts,
+    )  # fmt: skip
 
 
 def _ranked(
@@ -125,7 +128,14 @@ def _ranked(
     windows_found = zip(samples[ranked[best]].tolist(), starts[ranked[best]].tolist(), strict=True)
     num_all = int((num_shared[eligible] == selected.sum()).sum())
     best_matches = [
-        Match(s, w, w + length, _units(shared[s, w]), int(num_on[s, w]), int(run[s, w]))
+        Match(
+            sample=s,
+            start=w,
+            stop=w + length,
+            shared=_units(shared[s, w]),
+            num_on=int(num_on[s, w]),
+            run=int(run[s, w]),
+        )
         for s, w in windows_found
     ]
     return selected, best_matches, num_all

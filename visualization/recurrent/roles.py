@@ -13,7 +13,7 @@ from visualization.core.records import brief_repr
 KINDS = ("counter", "detector", "mixed", "constant")
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class UnitRoles:
     """Unit roles: U units over T positions and V symbols.
 
@@ -91,8 +91,9 @@ def classify_units(
     )  # fmt: skip
     mean = array.mean(axis=(0, 1))
     return UnitRoles(
-        shares, kinds, deviations, of_position + mean, of_symbol + mean,
-        tuple(map(str, names)), _clustered(np.concatenate([of_position, of_symbol]), varies),
+        shares=shares, kinds=kinds, deviations=deviations, by_position=of_position + mean,
+        by_symbol=of_symbol + mean, symbols=tuple(map(str, names)),
+        order=_clustered(np.concatenate([of_position, of_symbol]), varies),
     )  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def check_size(name: str, value: int, most: int | None = None, what: str = "") -
         raise ValueError(f"{name}: {value} is not accepted; accepted: {accepted}")
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Neighbours:
     """Nearest neighbours: the k images nearest to each of Q others, in a layer.
 
@@ -160,8 +160,10 @@ def nearest_neighbours(
     )
     neighbour_labels = None if labels is None else as_labels(labels, best.num_seen)[numbers]
     return Neighbours(
-        layer, metric, as_record(queries), own_labels, as_record(best.images), numbers,
-        best.distances.cpu().double().numpy(), neighbour_labels, best.num_seen, tuple(classes),
+        layer=layer, metric=metric, queries=as_record(queries), query_labels=own_labels,
+        images=as_record(best.images), indices=numbers,
+        distances=best.distances.cpu().double().numpy(), labels=neighbour_labels,
+        num_images=best.num_seen, classes=tuple(classes),
     )  # fmt: skip
 
 
@@ -213,7 +215,7 @@ def _distances(a: Tensor, b: Tensor, metric: Metric) -> Tensor:
     return torch.where(directed, distances.square() / 2, 1.0)  # |u - v|² = 2 - 2 cos
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Embedding:
     """2-D embedding of a layer's features of N images.
 
@@ -289,7 +291,10 @@ def embed(
         points = _tsne(points, perplexity, seed)
     points = np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))
     shares = np.pad(explained, (0, max(0, 2 - len(explained)))) if method == "pca" else None
-    return Embedding(layer, method, points, shares, label_values, rows.shape[1], tuple(classes))
+    return Embedding(
+        layer=layer, method=method, points=points, explained=shares, labels=label_values,
+        num_features=rows.shape[1], classes=tuple(classes),
+    )  # fmt: skip
 
 
 def pca(

@@ -25,7 +25,7 @@ _FEWEST = 10  # images of either part
 PIXELS = "pixels"
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class LayerProbes:
     """Linear probes: accuracy on withheld images for each of L layers.
 
@@ -110,16 +110,10 @@ def probe_layers(
     names = (PIXELS, *(layer or "output" for layer in selection))
     num_tested = int(split.tested.sum())
     return LayerProbes(
-        names,
-        sizes,
-        accuracy,
-        control,
-        untrained_accuracy,
-        split.majority,
-        len(pixels) - num_tested,
-        num_tested,
-        spatial,
-    )
+        layers=names, num_features=sizes, accuracy=accuracy, control=control,
+        untrained=untrained_accuracy, majority=split.majority, num_fitted=len(pixels) - num_tested,
+        num_held_out=num_tested, spatial=spatial,
+    )  # fmt: skip
 
 
 def _check_arguments(

@@ -17,7 +17,7 @@ FEWEST_ROWS = 60  # of any probe, the held-out rows included
 _RIDGE = 1e-3
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class ProbeTable:
     """Linear probes: Q quantities, T time steps and, as column T, all steps at once; U units.
 
@@ -114,8 +114,9 @@ def probe_states(
     names = tuple(units or map(str, range(array.shape[2])))
     check_shape("units", (len(names),), array.shape[2:], "states")
     return ProbeTable(
-        tuple(labels), kinds, scores, controls, correlations, names, len(array), held_out
-    )
+        quantities=tuple(labels), categorical=kinds, scores=scores, controls=controls,
+        correlations=correlations, units=names, num_samples=len(array), held_out=held_out,
+    )  # fmt: skip
 
 
 def correlate_units(

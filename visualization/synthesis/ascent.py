@@ -27,7 +27,7 @@ _ROWS = ("values", "starts", "peaks", "best", "zero_gradient")  # of a record, o
 _STEPS_BETWEEN_EVALUATIONS = 4  # steps between measurements, where each costs a pass of its own
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class GradientAscent:
     """Settings of gradient ascent; see `maximise`."""
 
@@ -54,7 +54,7 @@ class GradientAscent:
                 raise ValueError(f"{name}: {value!r} is not accepted; accepted: {words}")
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class AscentResult:
     """Result of gradient ascent for B images.
 
@@ -128,9 +128,10 @@ class _Best:
         """Return what came of it."""
         read = torch.stack(self.read)
         return AscentResult(
-            self.images, _array(self.value), _array(read[0]), _array(read.amax(dim=0)),
-            self.at.cpu().numpy(), zero_gradient.cpu().numpy(), np.array(self.steps),
-            _array(torch.stack(self.total)),
+            images=self.images, values=_array(self.value), starts=_array(read[0]),
+            peaks=_array(read.amax(dim=0)), best=self.at.cpu().numpy(),
+            zero_gradient=zero_gradient.cpu().numpy(), steps=np.array(self.steps),
+            curve=_array(torch.stack(self.total)),
         )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ _TINY = 1e-12  # what a gradient's size is at least, to divide by
 _SMALLEST = 4  # pixels a side, of octaves that were not asked for
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Dream:
     """DeepDream of B images.
 
@@ -105,8 +105,9 @@ def dream(
         originals = at_least_float32(as_images(images, model))
         check_within(originals, limits, "images")
         run = _DreamRun(
-            forward, objective_of_layers, _rows(objective_of_layers, originals), limits, steps, rate
-        )
+            forward=forward, objective=objective_of_layers,
+            rows=_rows(objective_of_layers, originals), limits=limits, steps=steps, rate=rate,
+        )  # fmt: skip
         starts = run.read(originals)
         sizes = _sizes(run, originals, octaves, octave_scale)
         shift = round(min(originals.shape[2:]) / 16) if jitter is None else jitter
@@ -122,10 +123,13 @@ def dream(
             stages.append(run.further(base + detail, Jitter(shift), generator))
         values = run.read(stages[-1])
     records = tuple(map(as_record, stages))
-    return Dream(objective_of_layers.names, as_record(originals), records, starts, values, limits)
+    return Dream(
+        names=objective_of_layers.names, originals=as_record(originals), stages=records,
+        starts=starts, values=values, limits=limits,
+    )  # fmt: skip
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class _DreamRun:
     """Settings of a dream that are the same for all octaves."""
 

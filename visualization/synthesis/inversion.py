@@ -32,7 +32,7 @@ from visualization.synthesis.parametrization import ImageParam, check_within
 from visualization.synthesis.transforms import Transform
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Inversion:
     """Feature inversions of B images from L layers.
 
@@ -107,8 +107,9 @@ def invert(
     low, high = settings.limits
     squares = (remade - originals).double().pow(2).flatten(2).mean(dim=2)
     return Inversion(
-        tuple(names), originals, remade, np.sqrt(-result.values).reshape(shape[:2]),
-        (squares.sqrt() / (high - low)).numpy(), settings.limits,
+        layers=tuple(names), originals=originals, images=remade,
+        errors=np.sqrt(-result.values).reshape(shape[:2]),
+        differences=(squares.sqrt() / (high - low)).numpy(), limits=settings.limits,
     )  # fmt: skip
 
 

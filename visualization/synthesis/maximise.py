@@ -67,7 +67,7 @@ _SENTENCES: dict[Verdict, str] = {
 }
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class MaximisedImages:
     """Activation maximisation of B images.
 
@@ -175,7 +175,10 @@ def maximise(
         device, dtype = device_and_dtype(model)
         param = parametrization(settings, shape, device, torch.promote_types(dtype, torch.float32))
         latent = _initial_latent(param, start_images, names, noise, seed)
-        ascent = GradientAscent(steps, rate, optimiser, blur, blur_every, stop_at, seed)
+        ascent = GradientAscent(
+            steps=steps, rate=rate, optimiser=optimiser, blur=blur, blur_every=blur_every,
+            stop_at=stop_at, seed=seed,
+        )  # fmt: skip
         run = functools.partial(
             _ascend_batches, model, full_objective, param, transforms, batch_size
         )
@@ -326,8 +329,9 @@ def _record(
     if examples is not None and len(examples.values) < len(names):
         examples = examples.repeated(len(names))
     return MaximisedImages(
-        images, names, result.values, result.starts, result.steps, result.curve, result.best,
-        verdicts, limits, examples,
+        images=images, names=names, values=result.values, starts=result.starts, steps=result.steps,
+        curve=result.curve, best=result.best, verdicts=verdicts, limits=limits,
+        dataset_examples=examples,
     )  # fmt: skip
 
 

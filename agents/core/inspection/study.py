@@ -154,7 +154,10 @@ def intervene(
     odds = torch.stack([before[1][0], after[1][0]]).double().softmax(-1).cpu().numpy()
     first, second = (task.decode(codes.cpu().numpy())[0] for codes in (before[0], after[0]))
     named = study.name(question)
-    return Intervention(named, tuple(words), first, second, odds, study.characters)
+    return Intervention(
+        question=named, changes=tuple(words), before=first, after=second, probabilities=odds,
+        characters=study.characters,
+    )  # fmt: skip
 
 
 def _step(time: int, num_steps: int) -> int:

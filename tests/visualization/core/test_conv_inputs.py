@@ -112,7 +112,7 @@ def test_a_single_number_is_a_target_in_any_form(target: Any) -> None:
         (lambda m, x: conv.saliency(m, x + 1j), "images: torch.complex64 is not accepted; "
          "accepted: real numbers"),
         (lambda m, x: conv.saliency(m, x[0, 0]), "images: shape (8, 8) is not accepted;"),
-        (lambda m, x: conv.grad_cam(m, x, 1, cam_layer=nn.ReLU()), "cam_layer: a ReLU is no layer"),
+        (lambda m, x: conv.grad_cam(m, x, 1, cam_layer=nn.ReLU()), "cam_layer: a ReLU is not a"),
         (lambda m, x: conv.dead_units(m, x, [nn.ReLU()]), "layers: a ReLU is not a layer of the "),
         (lambda m, x: conv.invert(m, [3], x), "layers: a int is not a layer of the Sequential"),
         (lambda m, x: conv.probe_layers(m, ["1"], pictures(30), np.arange(30) % 2),

@@ -78,8 +78,9 @@ def test_scores_of_probes_are_written_as_they_are() -> None:
     scores = np.array([[-20.85, 0.5, -0.25, 10.05, 1.0]])
     blank = np.zeros((1, 5, 3))
     table = ProbeTable(
-        ("q",), np.array([False]), scores, 0 * scores, blank, ("0", "1", "2"), 70, 0.3
-    )
+        quantities=("q",), categorical=np.array([False]), scores=scores, controls=0 * scores,
+        correlations=blank, units=("0", "1", "2"), num_samples=70, held_out=0.3,
+    )  # fmt: skip
     texts = [text.get_text() for text in render.draw(table).axes[0].texts]
     assert texts == ["-20.85", ".50", "-.25", "10.05", "1.00"]
 

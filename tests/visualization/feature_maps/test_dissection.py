@@ -140,7 +140,7 @@ def test_thresholds_are_exact() -> None:
         for size in (50, 3):
             top = UpperQuantile(share, 1000, values)
             for part in values.split(size):
-                top.offer(part)
+                top.update(part)
             assert top.share_read == 1
             assert torch.equal(top.thresholds, wanted)
             regions = top.regions(values[:, 1:], slice(1, 3))
@@ -153,7 +153,7 @@ def test_thresholds_of_more_than_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     values = torch.randn(200, 4, 30, 30, generator=torch.Generator().manual_seed(0))
     top = UpperQuantile(0.05, 200 * 900, values)
     for part in values.split(16):
-        top.offer(part)
+        top.update(part)
         assert top._highest.numel() <= 2100
     assert top.share_read == pytest.approx(2000 / (4 * 0.05 * 200 * 900))
     shares = top.regions(values, slice(0, 4)).double().mean(dim=(0, 2, 3))
@@ -195,7 +195,7 @@ def test_exciting_images() -> None:
         )
     highest = TopKImages(2, x)
     for part in torch.zeros(9, 3, 2, 2).split(4):
-        highest.offer(part)
+        highest.update(part)
     assert highest.numbers.tolist() == [[0, 1]] * 3
 
 
@@ -295,7 +295,7 @@ def test_errors_of_dissection() -> None:
         ({"masks": iter([masks])}, "masks: a list_iterator can be read only once"),
         ({"images": iter([x])}, "images: a list_iterator can be read only once"),
         ({"images": x[:1], "masks": masks[:1]}, "images: 1 are not accepted; accepted: two"),
-        ({"layer": "conv"}, "layer: 'conv' is no layer"),
+        ({"layer": "conv"}, "layer: 'conv' is not a layer"),
         ({"model": nn.Flatten()}, r"layer: 'the model' puts out \(8, 432\); accepted: layers of"),
     ]
     for change, message in bad:

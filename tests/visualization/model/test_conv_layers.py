@@ -190,7 +190,7 @@ def test_a_model_without_parts_is_a_layer() -> None:
 def test_mistakes_are_named() -> None:
     """Every wrong argument is an error that says what is accepted."""
     model, images = odd(), pictures(3)
-    with pytest.raises(ValueError, match=r"layers: 'stm' is no layer .* did you mean 'stem'"):
+    with pytest.raises(ValueError, match=r"layers: 'stm' is not a layer .* did you mean 'stem'"):
         layer_activations(model, images, "stm")
     with pytest.raises(ValueError, match="layers: 'relu@2' was not called while the model ran"):
         layer_activations(model, images, ["stem", "relu@2"])

@@ -240,7 +240,7 @@ def test_looking_changes_nothing(name: str) -> None:
 def test_mistakes_are_named() -> None:
     """Layers, units, shares and counts that do not exist are refused with what is accepted."""
     model, image = residual(), drawn(1, 8, 8)
-    with pytest.raises(ValueError, match=r"'inners' is no layer .* did you mean 'inner'\?"):
+    with pytest.raises(ValueError, match=r"'inners' is not a layer .* did you mean 'inner'\?"):
         occlude(model, "inners", (0, 0, 0), image)
     with pytest.raises(ValueError, match=r"unit: channel 4 does not exist; accepted: 0 to 3"):
         occlude(model, "inner", (4, 0, 0), image)
@@ -248,7 +248,7 @@ def test_mistakes_are_named() -> None:
         ValueError, match=r"unit: \(2,\) is not a unit of an output of shape \(4, 8"
     ):
         pixel_gradient(model, "inner", (2,), image)
-    with pytest.raises(ValueError, match=r"unit: \(0, 1, 1\) is no unit .* accepted: 1 numbers"):
+    with pytest.raises(ValueError, match=r"unit: \(0, 1, 1\) is not a unit .* accepted: 1 numbers"):
         pixel_gradient(model, None, (0, 1, 1), image)
     with pytest.raises(ValueError, match="image: 2 images are not accepted; accepted: one"):
         occlude(model, "inner", (0, 0, 0), drawn(2, 1, 8, 8))

@@ -248,7 +248,7 @@ def test_looking_changes_nothing(name: str) -> None:
 def test_mistakes_are_named() -> None:
     """Layers, channels, shapes and edits that do not fit are refused with what is accepted."""
     model, image = residual(), drawn(1, 8, 8)
-    with pytest.raises(ValueError, match=r"'inners' is no layer .* did you mean 'inner'\?"):
+    with pytest.raises(ValueError, match=r"'inners' is not a layer .* did you mean 'inner'\?"):
         compare_response(model, "inners", image, ("blur", 1))
     with pytest.raises(ValueError, match=r"perturbation: 'blr' .* did you mean 'blur'\?"):
         compare_response(model, "inner", image, ("blr", 1))

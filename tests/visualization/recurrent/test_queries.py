@@ -45,7 +45,10 @@ def by_the_rule(
                 left -= 1
             while right < num_steps and shared <= units_on(s, right, right + 1):
                 right += 1
-            match = Match(s, first, last, tuple(sorted(shared)), len(units), right - left)
+            match = Match(
+                sample=s, start=first, stop=last, shared=tuple(sorted(shared)), num_on=len(units),
+                run=right - left,
+            )  # fmt: skip
             rank = (-len(shared), len(units | selected), left - right, s, first)
             ranked.append((rank, match))
         best += sorted(ranked, key=lambda pair: pair[0])[:1]
@@ -60,7 +63,10 @@ def test_planted_units_are_found() -> None:
     matches = find_matches(values, 0, 2, 4)
     assert (matches.sample, matches.start, matches.stop, matches.threshold) == (0, 2, 4, 0.3)
     assert matches.units == (1, 3, 5)
-    assert matches.matches == (Match(2, 0, 2, (1, 3, 5), 3, 2), Match(1, 6, 8, (1, 3), 2, 2))
+    assert matches.matches == (
+        Match(sample=2, start=0, stop=2, shared=(1, 3, 5), num_on=3, run=2),
+        Match(sample=1, start=6, stop=8, shared=(1, 3), num_on=2, run=2),
+    )
 
 
 def test_on_means_at_every_step_and_at_the_threshold_itself() -> None:
@@ -70,7 +76,7 @@ def test_on_means_at_every_step_and_at_the_threshold_itself() -> None:
     values[1, 1:, 0] = 0.5
     matches = find_matches(values, 0, 0, 2, threshold=0.5)
     assert matches.units == (0,)
-    assert matches.matches == (Match(1, 1, 3, (0,), 1, 2),)
+    assert matches.matches == (Match(sample=1, start=1, stop=3, shared=(0,), num_on=1, run=2),)
 
 
 def test_ties_are_settled_in_the_stated_order() -> None:
@@ -95,7 +101,9 @@ def test_ties_are_settled_in_the_stated_order() -> None:
 def test_the_selection_does_not_match_itself() -> None:
     """Windows of the selected sample count only where they do not overlap the selection."""
     values = values_with({(0, 0, 9): (0,)}, (1, 9, 2))
-    assert find_matches(values, 0, 3, 6).matches == (Match(0, 0, 3, (0,), 1, 9),)
+    assert find_matches(values, 0, 3, 6).matches == (
+        Match(sample=0, start=0, stop=3, shared=(0,), num_on=1, run=9),
+    )
     assert find_matches(values, 0, 2, 8).matches == ()
 
 

@@ -102,8 +102,9 @@ def test_a_probe_worse_than_the_mean_gains_nothing() -> None:
     kinds = np.array([False, True])
     correlations = np.zeros((2, 5, 3))
     table = ProbeTable(
-        ("number", "kind"), kinds, scores, controls, correlations, ("0", "1", "2"), 70, 0.3
-    )
+        quantities=("number", "kind"), categorical=kinds, scores=scores, controls=controls,
+        correlations=correlations, units=("0", "1", "2"), num_samples=70, held_out=0.3,
+    )  # fmt: skip
     wanted = [[0, 0, 0.5, 0.5, np.nan], [0.2, 0, 1, 0.5, np.nan]]
     np.testing.assert_allclose(table.gains, wanted)
 

@@ -42,7 +42,7 @@ class FieldBox(NamedTuple):
     columns: tuple[int, int]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class FieldBoxes:
     """Receptive field boxes of every place of a layer with R rows and K columns, in pixels.
 
@@ -122,7 +122,18 @@ def field_boxes_of_graph(model: nn.Module, layer: str | None, graph: Graph) -> F
     if by_arithmetic.is_known:
         return by_arithmetic.boxes
     rows, columns = map(Intervals.of, tables(model, layer, graph))
-    return FieldBoxes(*rows, *columns, by_arithmetic.boxes.image_size, wraps=True)
+    return _boxes(rows, columns, by_arithmetic.boxes.image_size, wraps=True)
+
+
+def _boxes(
+    rows: tuple[Positions, Positions], columns: tuple[Positions, Positions],
+    image_size: tuple[int, int], *, wraps: bool = False,
+) -> FieldBoxes:  # fmt: skip
+    """Return boxes by the first and last row of each row, and likewise of columns."""
+    return FieldBoxes(
+        row_first=rows[0], row_last=rows[1], column_first=columns[0], column_last=columns[1],
+        image_size=image_size, wraps=wraps,
+    )  # fmt: skip
 
 
 class Grid(NamedTuple):
@@ -158,13 +169,16 @@ def arithmetic(graph: Graph) -> Arithmetic:
     height, width = shape[2:] if has_places else (1, 1)
     start = _EVERYTHING
     if has_places:
-        start = _Spans(shape, (2, 3), _each(height), _each(width), (_START, _START))
+        start = _Spans(
+            shape=shape, axes=(2, 3), rows=_each(height), columns=_each(width),
+            steps=(_START, _START),
+        )  # fmt: skip
     spans = propagate_backward(graph, start, _back, _union) or _EVERYTHING
     is_known = (spans.shape, spans.axes) == (image, (2, 3)) and not spans.is_guess
     if (spans.shape, spans.axes) != (image, (2, 3)):
         spans = _whole(image)
     rows, columns = _ends(spans.rows, height), _ends(spans.columns, width)
-    boxes = FieldBoxes(*rows, *columns, (image[2], image[3]))
+    boxes = _boxes(rows, columns, (image[2], image[3]))
     row_grid, column_grid = (steps.grid() for steps in spans.steps)
     return Arithmetic(boxes, (row_grid, column_grid), is_known or not has_places)
 
@@ -196,7 +210,7 @@ class _Steps(NamedTuple):
         return Grid(self.here, math.lcm(*((self.here / step).numerator for step in self.passed)))
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class _Spans:
     """What R rows and K columns of a layer read of a tensor, first and last: (2, R) and (2, K).
 
@@ -215,7 +229,9 @@ class _Spans:
 _START = _Steps(Fraction(1), frozenset({Fraction(1)}))
 _NO_STEPS = _Steps(Fraction(0), frozenset({Fraction(0)}))
 _NONE = np.zeros((2, 1), np.int64)
-_EVERYTHING = _Spans((), (-1, -1), _NONE, _NONE, (_NO_STEPS, _NO_STEPS), is_guess=True)
+_EVERYTHING = _Spans(
+    shape=(), axes=(-1, -1), rows=_NONE, columns=_NONE, steps=(_NO_STEPS, _NO_STEPS), is_guess=True,
+)  # fmt: skip
 
 
 def _each(num: int) -> Positions:
@@ -243,7 +259,10 @@ def _whole(shape: Shape) -> _Spans:
     if len(shape) != 4:
         return _EVERYTHING
     rows, columns = (np.array([[0], [size - 1]]) for size in shape[2:])
-    return _Spans(shape, (2, 3), rows, columns, (_NO_STEPS, _NO_STEPS), is_guess=True)
+    return _Spans(
+        shape=shape, axes=(2, 3), rows=rows, columns=columns, steps=(_NO_STEPS, _NO_STEPS),
+        is_guess=True,
+    )  # fmt: skip
 
 
 def _union(a: _Spans, b: _Spans) -> _Spans:
@@ -254,7 +273,10 @@ def _union(a: _Spans, b: _Spans) -> _Spans:
         for p, q in ((a.rows, b.rows), (a.columns, b.columns))
     )
     steps = (a.steps[0].joined(b.steps[0]), a.steps[1].joined(b.steps[1]))
-    return _Spans(a.shape, a.axes, rows, columns, steps, a.is_guess or b.is_guess)
+    return _Spans(
+        shape=a.shape, axes=a.axes, rows=rows, columns=columns, steps=steps,
+        is_guess=a.is_guess or b.is_guess,
+    )  # fmt: skip
 
 
 def _back(node: Any, arrived: list[_Spans | None]) -> Iterator[_Spans | None]:
@@ -296,7 +318,10 @@ def _one_back(node: Any, slot: int, spans: _Spans, output: Shape, input_shape: S
     rows = _read(axes[row], spans.rows, input_shape[row])
     columns = _read(axes[column], spans.columns, input_shape[column])
     steps = (spans.steps[0].through(axes[row]), spans.steps[1].through(axes[column]))
-    return _Spans(input_shape, (row, column), rows, columns, steps, spans.is_guess)
+    return _Spans(
+        shape=input_shape, axes=(row, column), rows=rows, columns=columns, steps=steps,
+        is_guess=spans.is_guess,
+    )  # fmt: skip
 
 
 def _read(axis: Axis | None, span: Positions, num_in: int) -> Positions:

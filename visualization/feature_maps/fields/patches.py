@@ -21,7 +21,7 @@ from visualization.feature_maps.fields.ranking import Ints, RankedPositions, Ran
 from visualization.feature_maps.fields.stream import ActivationBatch, ActivationStream, Data
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class TopPatches:
     """Top-activating patches: the k of each of C feature maps, the most exciting first.
 
@@ -51,7 +51,7 @@ class TopPatches:
     num_images: int
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class ActivatingPositions:
     """Activating positions of a feature map over a data set, the most activated first.
 
@@ -170,11 +170,12 @@ def _cut(
     patches = crop_fields(stream.images_at(position), which, stream.boxes, row, column)
     index, shape = (best.channel, best.rank), (len(channels), k)
     return TopPatches(
-        layer, np.array(channels), _scatter(best.image, index, shape, -1),
-        _scatter(row, index, shape, -1), _scatter(column, index, shape, -1),
-        _scatter(best.value, index, shape, np.nan),
-        _scatter(patches.pixels, index, shape, 0), _scatter(patches.inside, index, shape, False),
-        threshold, stream.num_images,
+        layer=layer, channels=np.array(channels), image=_scatter(best.image, index, shape, -1),
+        row=_scatter(row, index, shape, -1), column=_scatter(column, index, shape, -1),
+        value=_scatter(best.value, index, shape, np.nan),
+        patches=_scatter(patches.pixels, index, shape, 0),
+        inside=_scatter(patches.inside, index, shape, False), threshold=threshold,
+        num_images=stream.num_images,
     )  # fmt: skip
 
 
@@ -224,8 +225,9 @@ def activating_positions(
     row, column = stream.rows_and_columns(best.place)
     num_units = stream.num_images * stream.map_size[0] * stream.map_size[1]
     return ActivatingPositions(
-        layer, channel, threshold, best.image, best.position, row, column, best.value,
-        top_k.num_found, num_units, stream.num_images, stream.boxes,
+        layer=layer, channel=channel, threshold=threshold, image=best.image, index=best.position,
+        row=row, column=column, value=best.value, num_activated=top_k.num_found,
+        num_units=num_units, num_images=stream.num_images, boxes=stream.boxes,
     )  # fmt: skip
 
 

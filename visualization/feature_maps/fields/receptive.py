@@ -98,7 +98,7 @@ class FieldOverImage:
     image: NDArray[np.floating]
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class ReceptiveFields:
     """Receptive fields of the activated units of a channel, on one image (C, H, W).
 
@@ -216,8 +216,9 @@ def receptive_fields(
         boxes = field_boxes_of_graph(model, layer, graph).at_positions(rows, columns)
         pixels = at_least_float32(batch[0]).cpu().numpy()
     return ReceptiveFields(
-        layer, channel, threshold, rows, columns, values[rows, columns], boxes, mask, pixels
-    )
+        layer=layer, channel=channel, threshold=threshold, rows=rows, columns=columns,
+        values=values[rows, columns], boxes=boxes, mask=mask, image=pixels,
+    )  # fmt: skip
 
 
 def _dependencies(
