@@ -15,18 +15,18 @@ from visualization.records import AnsweredQuestion
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class AttentionMaps:
-    """Attention maps: K over N samples, from R characters written to C characters read.
+    """Attention maps: M over N samples, from A characters written to Q characters read.
 
     Attributes:
-        weights: (K, N, R, C), from 0 to 1; each row of R sums to 1.
-        names: of the maps (K,), such as `head 1`.
-        written: characters (N, R).
-        read: characters in the order in which they were read (N, C).
+        weights: (M, N, A, Q), from 0 to 1; each row of A sums to 1.
+        names: of the maps (M,), such as `head 1`.
+        written: characters (N, A).
+        read: characters in the order in which they were read (N, Q).
         labels: each sample in words, as a person reads it (N,).
         right: whether what was written is right (N,).
         order: a word on that order, "" where it is the one in which a person reads.
         shares: by quantity, the share of each map's weight that lies on characters of which the
-            quantity is what it is for the character being written (K,); NaN: never defined.
+            quantity is what it is for the character being written (M,); NaN: never defined.
         by_chance: what that share would be if all visible places weighed the same.
     """
 
@@ -51,7 +51,7 @@ class AttentionMaps:
 
     @property
     def largest(self) -> NDArray[np.float64]:
-        """The largest weight of a row, averaged (K,): 1 where it looks at one place at a time."""
+        """The largest weight of a row, averaged (M,): 1 where it looks at one place at a time."""
         return np.asarray(self.weights.max(axis=-1).mean(axis=(1, 2)))
 
 
@@ -101,7 +101,7 @@ def attention_maps(
 def _shared(
     of_written: Mapping[str, NDArray[Any]], of_read: Mapping[str, NDArray[Any]]
 ) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Return by quantity where a character read has the value of the one written (N, R, C)."""
+    """Return by quantity where a character read has the value of the one written (N, A, Q)."""
     quantities = []
     for name, values in of_written.items():
         others = of_read.get(name)
@@ -119,7 +119,7 @@ def _share(
     visible: NDArray[np.bool_],
     right: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the share of weight (K,) on what is the same, and that of visible places.
+    """Return the share of weight (M,) on what is the same, and that of visible places.
 
     Both are means over the characters written for which something read is the same.
     """

@@ -1,6 +1,6 @@
 """Unit sheets: patches, weights, maximised image and progression of each channel.
 
-N images, U channels, K patches, S snapshots, L labels.
+N images, U channels, k patches, S snapshots.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class UnitSheets:
 
     Attributes:
         layer: dotted name; with a channel's number it is the address of a unit's page.
-        patches: (U, K, …) of a set of images those that excite each channel most.
+        patches: (U, k, …) of a set of images those that excite each channel most.
         names: of all images of that set, as a person reads them.
         labels: name of each image's label; none where there are no labels.
         peaks: (N, U) the largest value of each channel's map for each image.

@@ -37,11 +37,11 @@ _MARGIN = 0.1  # beyond a trajectory that leaves the span, as a share of the pla
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class LandscapeLine:
-    """Loss along the line through two states, a at 0 and b at 1, at N points.
+    """Loss along the line through two states, a at 0 and b at 1, at P points.
 
     Attributes:
-        alphas: places (N,), rising; 0 and 1 are among them.
-        values: by name (N,), the loss first.
+        alphas: positions (P,), rising; 0 and 1 are among them.
+        values: by name (P,), the loss first.
         names: of the two states.
         statistics: where BatchNorm's came from at each point, "" for a model that has none.
     """
@@ -53,7 +53,7 @@ class LandscapeLine:
 
     @property
     def loss(self) -> NDArray[np.float64]:
-        """The loss at each point (N,)."""
+        """The loss at each point (P,)."""
         return next(iter(self.values.values()))
 
     @property
@@ -73,9 +73,9 @@ class LandscapePlane:
     """Loss on a plane through a model, at θ + x·d₁ + y·d₂.
 
     Attributes:
-        x: places along the first direction (N,), as multiples of it.
-        y: along the second (N,).
-        values: by name (N, N), rows along y; the loss first.
+        x: places along the first direction (P,), as multiples of it.
+        y: along the second (P,).
+        values: by name (P, P), rows along y; the loss first.
         center: by name, those of the model itself, at (0, 0).
         directions: what the two directions are, in words.
         trajectory: where checkpoints fall on the plane (T, 2), as x and y; None: none were given.
@@ -95,7 +95,7 @@ class LandscapePlane:
 
     @property
     def loss(self) -> NDArray[np.float64]:
-        """The loss at each point (N, N)."""
+        """The loss at each point (P, P)."""
         return next(iter(self.values.values()))
 
     @property

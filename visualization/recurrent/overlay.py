@@ -16,14 +16,14 @@ Column = NDArray[np.float64] | NDArray[np.str_]
 
 @attrs.frozen(eq=False)
 class LayerHeatmap:
-    """Heat map of one recurrent layer: S samples, T time steps, U units.
+    """Heat map of one recurrent layer: N samples, T time steps, U units.
 
     Attributes:
         name: such as `encoder`.
         quantities: what can be shown, in the order of interest: name, such as `c` or `i`, to
-            values (S, T, U).
-        input_symbols: the character that is read at each step (S, T); a newline is padding.
-        output_symbols: the character that is written at each step (S, T), if any is.
+            values (N, T, U).
+        input_symbols: the character that is read at each step (N, T); a newline is padding.
+        output_symbols: the character that is written at each step (N, T), if any is.
         unit_notes: what is known of each unit, by a name that a person reads: numbers or words
             (U,).
     """

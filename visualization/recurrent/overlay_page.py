@@ -66,7 +66,7 @@ def _part(part: LayerHeatmap) -> dict[str, Any]:
 
 
 def _quantity(name: str, values: NDArray[np.float32]) -> dict[str, Any]:
-    """Return values (S, T, U) in 255 levels of each unit's largest magnitude.
+    """Return values (N, T, U) in 255 levels of each unit's largest magnitude.
 
     Raises:
         ValueError: if a value is not finite.

@@ -1,6 +1,6 @@
 """Match query: where else the same units are on (LSTMVis, Strobelt et al. 1606.07461).
 
-Letters: S samples, T time steps, U units, W windows of the selected length in a sample.
+Letters: N samples, T time steps, U units, W windows of the selected length in a sample.
 """
 
 import attrs
@@ -76,13 +76,13 @@ def find_matches(
     best window, and none where no unit is shared.
 
     Args:
-        values: (S, T, U), any range.
-        sample: the selected sample, 0 to S - 1.
+        values: (N, T, U), any range.
+        sample: the selected sample, 0 to N - 1.
         start: the first selected step.
         stop: the step after the last selected one, start + 1 to T.
         threshold: least value of a unit that is on; LSTMVis takes 0.3 on tanh(c).
         num: at most so many matches are returned.
-        symbols: the characters that are read (S, T), to show with the matches.
+        symbols: the characters that are read (N, T), to show with the matches.
 
     Raises:
         ValueError: if `values` has not three axes, or an index or `num` is out of range.
@@ -116,7 +116,7 @@ def _ranked(
     windows = np.logical_and.reduce([on[:, t : t + num_windows] for t in range(length)])
     selected = windows[sample, start]
     shared = windows & selected
-    num_shared = shared.sum(-1)  # (S, W)
+    num_shared = shared.sum(-1)  # (N, W)
     num_on = windows.sum(-1)
     run = length + _extension(on, shared, length)
     eligible = num_shared > 0
@@ -155,7 +155,7 @@ def _check(array: NDArray[np.generic], sample: int, start: int, stop: int, num: 
 
 
 def _extension(on: NDArray[np.bool_], shared: NDArray[np.bool_], length: int) -> NDArray[np.int64]:
-    """Return by how many steps each window (S, W) can grow with its shared units still on."""
+    """Return by how many steps each window (N, W) can grow with its shared units still on."""
     num_windows = shared.shape[1]
     growth = np.zeros(shared.shape[:2], np.int64)
     # A side grows one step at a time, as long as no shared unit is off there.

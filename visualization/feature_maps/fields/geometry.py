@@ -44,16 +44,16 @@ class FieldBox(NamedTuple):
 
 @attrs.frozen(kw_only=True, eq=False)
 class FieldBoxes:
-    """Receptive field boxes of every place of a layer with R rows and K columns, in pixels.
+    """Receptive field boxes of every place of a layer with h rows and w columns, in pixels.
 
     A hull reaches outside the image where the layer sees padding. Where a place sees nothing at
     all, the last is before the first. An output without rows and columns counts as one place.
 
     Attributes:
-        row_first: first row of the image that each row of the layer sees (R,).
-        row_last: the last one (R,).
-        column_first: first column of the image that each column of the layer sees (K,).
-        column_last: the last one (K,).
+        row_first: first row of the image that each row of the layer sees (h,).
+        row_last: the last one (h,).
+        column_first: first column of the image that each column of the layer sees (w,).
+        column_last: the last one (w,).
         image_size: height and width of the image.
         wraps: whether what is outside the image is its other side, as with circular padding.
     """
@@ -212,7 +212,7 @@ class _Steps(NamedTuple):
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Spans:
-    """What R rows and K columns of a layer read of a tensor, first and last: (2, R) and (2, K).
+    """What h rows and w columns of a layer read of a tensor, first and last: (2, h) and (2, w).
 
     `axes` are the rows and the columns among the axes of `shape`, which is the tensor's, or that of
     one from which it was reshaped. It is a guess that all is read where an operation is not known.

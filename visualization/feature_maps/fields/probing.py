@@ -73,7 +73,7 @@ class _Stripe(NamedTuple):
 def tables(
     model: nn.Module, layer: str | None, graph: Graph
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which rows each row of a layer's maps reads (R, H), and columns likewise (K, W).
+    """Return which rows each row of a layer's maps reads (h, H), and columns likewise (w, W).
 
     Args:
         model: in evaluation mode, its parameters without gradients: see `inspection_mode`.
@@ -112,7 +112,7 @@ def _table_by_graph(graph: Graph, axis: int) -> NDArray[np.bool_] | None:
 
 
 def _probed_table(trial: ProbedUnits, maps: Shape, axis: int) -> NDArray[np.bool_]:
-    """Return which place of maps (C, R, K) reads which of the image, along one axis."""
+    """Return which place of maps (U, h, w) reads which of the image, along one axis."""
     parts = _Stripe(0, trial.shape[axis], np.ones(maps[axis], bool)).divided()
     while parts:
         images = _packed(parts)
