@@ -67,7 +67,7 @@ channel = 2
 number = patches.image[channel, 0]
 unit = (channel, int(patches.row[channel, 0]), int(patches.column[channel, 0]))
 field = conv.receptive_field(model, layer, unit, images[0].shape)
-print(unit, field.hull, int(field.mask.sum()), "pixels")
+print(unit, field.bounding_box, int(field.mask.sum()), "pixels")
 show(conv.unit_pattern(model, layer, unit, images[number]))
 ```
 

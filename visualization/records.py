@@ -88,7 +88,7 @@ class Transcript:
 
 
 def record_or_reason(view: Callable[[], Any], by_name: bool) -> Any:
-    """Return a view's record, or, of one that nobody asked for by name, why there is none."""
+    """Return a view's record, or, unless it was named, the reason why there is none."""
     try:
         return view()
     except NothingToShow as error:

@@ -146,7 +146,7 @@ class Report:
 
 @contextlib.contextmanager
 def _collecting(errors: list[Exception], what: str) -> Iterator[None]:
-    """Go on after an exception within a block, which is put with the others."""
+    """Collect an exception of a block, and continue after it."""
     try:
         yield
     except Exception as error:  # whatever it is: the rest of the report is not lost for it

@@ -36,7 +36,7 @@ class Attack:
         images: as they were (B, C, H, W).
         adversarial: as they are now.
         labels: the right answers (B,), or the model's own.
-        target: the answers wanted (B,); None: any but the label.
+        target: the classes to reach (B,); None: any but the label.
         prediction: the model's answers to the images (B,).
         adversarial_prediction: to the adversarial images (B,).
         confidence: probability of those answers, by a softmax (B,).

@@ -107,8 +107,8 @@ def _shrinking(delta: Tensor, radius: Tensor, low: Tensor, high: Tensor) -> Tens
     """Return the s in [0, 1] at which clamp(s · delta, low, high) has the L2 norm `radius` (B, 1).
 
     The nearest point of a ball and a box around 0 has this form (its Lagrangian's stationary
-    point). As s rises, coordinates reach their walls one by one; between two such moments the
-    squared norm is (what is at walls) + s² · (what is free), so s is found without a search.
+    point). As s rises, coordinates reach their bounds one by one; between two such moments the
+    squared norm is (what is at its bound) + s² · (what is free), so s is found without a search.
     """
     length = delta.abs()
     wall = torch.where(delta > 0, high, -low)

@@ -42,7 +42,7 @@ class MinimalPerturbation:
         images: as they were (N, C, H, W).
         adversarial: changed as little as was found necessary; as they were where nothing was found.
         labels: the right answers (N,), or the model's own.
-        target: the answers wanted (N,); None: any but the label.
+        target: the classes to reach (N,); None: any but the label.
         prediction: the model's answers (N,).
         adversarial_prediction: to the changed images (N,).
         confidence: probability of those answers (N,).
@@ -203,7 +203,7 @@ def _search(
 
 
 def _nearest_class(problem: AttackProblem, batch: AttackBatch) -> tuple[Tensor, Tensor | None]:
-    """Return how far the wanted answer would be if the model were linear (B, 1), and which it is.
+    """Return how far the target class would be if the model were linear (B, 1), and which it is.
 
     Moosavi-Dezfooli et al. 2016 (1511.04599), of the classes with the largest logits. Distances are
     inf where gradients are 0. With a target there is no choice of a class.

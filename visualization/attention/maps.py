@@ -25,7 +25,7 @@ class AttentionMaps:
         labels: each sample in words, as a person reads it (N,).
         right: whether what was written is right (N,).
         order: a word on that order, "" where it is the one in which a person reads.
-        shares: by quantity, the share of each map's weight that lies on characters of which the
+        shares: by quantity, the share of each map's weight on characters of which the
             quantity is what it is for the character being written (M,); NaN: never defined.
         by_chance: what that share would be if all visible places weighed the same.
     """

@@ -141,7 +141,7 @@ def grad_cam(
             a layer that runs several times the first call is meant; `relu@1` is the second.
         target_layer: dotted name of a layer after it whose unit is explained; None: the model's
             output.
-        positive: leave out what speaks against the target (equation 2's ReLU).
+        positive: leave out what counts against the target (equation 2's ReLU).
         upsample: return (B, H, W), enlarged bilinearly; otherwise (B, h, w).
         batch_size: images that run at once, which bounds the memory; None:
             at most 64, of 2²⁰ numbers together.
@@ -249,7 +249,7 @@ def _maps_and_gradients(
 ) -> tuple[Tensor, Tensor]:
     """Return what a layer puts out and the score's gradient with respect to it (B, C, h, w).
 
-    The graph begins at the maps, and goes on from a copy, which may be changed in place.
+    The graph begins at the maps, and continues from a copy, which may be changed in place.
     """
     intercepted: list[Tensor] = []
     call = numbered_call(target_score.model, cam_layer)

@@ -266,7 +266,7 @@ def _moments(
 
 @attrs.frozen(eq=False)
 class _Masks:
-    """N random masks, held as their cells.
+    """Random masks, N of them, stored as cells.
 
     Attributes:
         cells: whether each is seen (N, rows + 1, columns + 1).

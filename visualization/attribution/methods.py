@@ -185,7 +185,7 @@ def attributions(
         batch_size: images that run at once, handed on to each method that has one, which bounds
             the memory; None: at most 64 of 2²⁰ numbers together where there are gradients, at most
             256 of 2²² where there are none.
-        progress: told, in a few words, which method begins, such as `print`.
+        progress: is called with the name of each method as it begins, such as `print`.
 
     Raises:
         ValueError: an unknown method; or as the methods.

@@ -46,7 +46,7 @@ def unit_axes(model: nn.Module) -> Iterator[UnitAxis]:
 
 
 def _own_axis(module: nn.Module) -> int | None:
-    """Return the axis that a kind of layer has its units along; None: it takes what comes."""
+    """Return the axis that a kind of layer has its units along; None: that of its input."""
     if type(module).__name__.endswith(("1d", "2d", "3d")):  # convolutions, their norms, pooling
         return 1
     last = isinstance(module, _LAST)

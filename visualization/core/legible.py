@@ -137,7 +137,7 @@ def _room(
 ) -> float:
     """Return how long a text may be between the page's ends and what is beside it.
 
-    `others` are axes with a text of the same kind, `walls` all that it must not run into.
+    `others` are axes with a text of the same kind, `walls` all that it must not overlap.
     """
     along = 1 if text.get_rotation() == 90 else 0
     across = 1 - along

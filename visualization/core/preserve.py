@@ -150,7 +150,7 @@ def _gradients_restored(model: nn.Module) -> Iterator[None]:
 def preserve_state(model: nn.Module) -> Iterator[None]:
     """Preserve a model's state: evaluation mode in the block, afterwards all is as before.
 
-    Put back are each module's mode, each parameter's gradient and whether it asks for one, and the
+    Restored are each module's mode, each parameter's gradient and whether it requires one, and the
     state of torch's random generators. In the block the model gets copies of its inputs, which it
     may change in place, and runs as it was written if `torch.compile` compiled it. Blocks may be
     within each other.

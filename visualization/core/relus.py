@@ -1,7 +1,8 @@
 """ReLU backward rules (guided backpropagation, deconvnet), however the model calls its ReLUs.
 
-Hooks on `nn.ReLU` modules miss `F.relu` and `x.relu()`, and silently leave the plain gradient. Here
-the function itself is intercepted while the forward pass runs, so that all spellings are alike.
+Hooks on `nn.ReLU` modules miss `F.relu` and `x.relu()`, and leave the plain gradient without a
+warning. Here the function itself is intercepted while the forward pass runs, so that all spellings
+are alike.
 """
 
 from collections.abc import Callable, Mapping

@@ -9,7 +9,7 @@ _STEPS = 60
 
 
 def _inverse_gram(x: NDArray[Any], factor: float, ridge: float) -> NDArray[Any]:
-    """Return (factor · XᵀX / N + ridge)⁻¹, the last feature (the constant) hardly held back."""
+    """Return (factor · XᵀX / N + ridge)⁻¹, the last feature (the constant) hardly regularised."""
     penalties = np.full(x.shape[1], ridge)
     penalties[-1] = 1e-9
     gram = factor * (x.T @ x) / len(x)

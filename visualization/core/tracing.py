@@ -35,24 +35,24 @@ class _StopForward(Exception):  # noqa: N818 - no error: the pass has come as fa
 class Trace(Mapping[str, list[Any]]):
     """The outputs of layers by name: for each a list, with an entry for each call in order.
 
-    Over several passes of the model the lists go on.
+    Several passes of the model append to the same lists.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._calls: dict[str, list[Any]] = {name: [] for name in names}
 
     def __getitem__(self, name: str) -> list[Any]:
-        """Return the outputs of a layer that was asked for."""
+        """Return the outputs of a traced layer."""
         if name not in self._calls:
             raise KeyError(f"{name!r} was not traced; traced: {', '.join(self._calls)}")
         return self._calls[name]
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the names that were asked for."""
+        """Yield the traced names."""
         return iter(self._calls)
 
     def __len__(self) -> int:
-        """Return how many names were asked for."""
+        """Return how many names are traced."""
         return len(self._calls)
 
 
@@ -134,7 +134,7 @@ def intercept_outputs(
 ) -> Iterator[None]:
     """Intercept the outputs of named layers: what a function returns replaces the output.
 
-    None lets the output itself go on. With `stop` a pass ends, and `model(...)` returns None, as
+    None keeps the output. With `stop` a pass ends, and `model(...)` returns None, as
     soon as each named layer was called, or came to the call that its name chooses. Calls are
     counted from 0 in each pass of `model`.
     """
@@ -210,7 +210,7 @@ def trace(
     """Trace layer outputs while a model runs in the block; afterwards no hook is left.
 
     The tensors are those that the layers returned, with their graph if gradients are on: the model
-    goes on with copies, so that what follows in place (`nn.ReLU(inplace=True)`, `x += y`) changes
+    continues with copies, so that what follows in place (`nn.ReLU(inplace=True)`, `x += y`) changes
     none of them, and gradients with respect to them are right.
 
     >>> import torch

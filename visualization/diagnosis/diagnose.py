@@ -13,7 +13,7 @@ from visualization.diagnosis.signals import is_cut_off
 
 @attrs.frozen
 class Question:
-    """What is asked, the name of what would be wrong, and what could explain it."""
+    """Question of the diagnosis: the name of what would be wrong, and what could explain it."""
 
     name: str
     words: str

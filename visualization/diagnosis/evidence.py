@@ -177,7 +177,7 @@ class RunEvidence:
 
     @property
     def is_known(self) -> bool:
-        """Whether enough was recorded to speak of a course."""
+        """Whether enough was recorded to judge the course."""
         return len(self.series("train/loss")[1]) >= FEWEST_RECORDS and self.chance is not None
 
     @property

@@ -12,7 +12,7 @@ _MOST = 0.5  # of a layer's units
 
 
 def flows(case: RunEvidence) -> dict[str, dict[int, float]]:
-    """Return of each recurrent layer: steps before the end → the gradient there, medians."""
+    """Gradient flow of each recurrent layer: steps before the end → the median gradient there."""
     by_layer: dict[str, dict[int, float]] = {}
     for tag in case.tags("flow/"):
         layer, _, lag = tag.removeprefix("flow/").rpartition("/")

@@ -233,7 +233,7 @@ def around(values: Array, reach: int = 2) -> Array:
 
 
 def plateau(case: RunEvidence) -> Answer:
-    """Does the training loss go on falling?"""
+    """Does the training loss keep falling?"""
     if not case.is_known:
         return unknown(case.why_missing("fewer than 8 losses, or no evaluation, were recorded"))
     steps, losses = case.series("train/loss")
@@ -269,7 +269,7 @@ def _out(case: RunEvidence) -> tuple[str, ...]:
 
 
 def longest_flat(losses: Array, width: float) -> tuple[int, int]:
-    """Return the first and last place of the longest stretch whose smoothed values stay within.
+    """Longest flat stretch, first and last index: its smoothed values stay within a width.
 
     The values are medians of five, and `width` is how far they may lie apart.
     """

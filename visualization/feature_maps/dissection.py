@@ -145,7 +145,7 @@ def dissect(
     near the concepts' share. Chance is measured with masks of other images: of an array the images
     are permuted, of batches each image has the mask of the one before.
 
-    The data are read twice, and the images of the examples once more. Held are the highest values
+    The data are read twice, and the images of the examples once more. Kept are the highest values
     of each unit, the share `quantile` of its maps, so that T is exact; if that were more than 2²⁵
     numbers, T is from as many places as fit, drawn evenly (`share_read`).
 

@@ -37,7 +37,7 @@ class Progression:
         layer: dotted name.
         channels: (U,) which channels of the layer.
         steps: (S,) steps taken when the copies were made.
-        images: (N, C, H, W) the images that were looked at each time.
+        images: (N, C, H, W) the images that were run each time.
         maps: (S, N, U, h, w) the layer's output for them; of a vector layer h and w are 1.
         kernels: (S, U, c, kh, kw) weights of the convolution, or (S, U, c, 1, 1) of the linear
             layer, that the channels come from; None where none precedes.

@@ -15,7 +15,7 @@ _MAX_KEPT = 2**25  # numbers
 class UpperQuantile:
     """Upper quantile of each unit: the value that a given share of its values reach.
 
-    Held are the highest values, which makes the thresholds exact, unless they are more than fit:
+    Kept are the highest values, which makes the thresholds exact, unless they are more than fit:
     then the values of some places only, drawn evenly in each batch.
     """
 

@@ -31,7 +31,7 @@ class UnitSheets:
         peaks: (N, U) the largest value of each channel's map for each image.
         maximised: (U, C, H, W) an image found for each channel; None where none was looked for.
         reached: (U,) the mean of the channel's map for it, NaN where none was found; None likewise.
-        real: (U,) the largest mean of its map for a real image; None where that was not asked.
+        real: (U,) the largest mean of its map for a real image; None where it was not computed.
         progression: the channels through training; None where nothing was recorded.
         kernels: (U, c, kh, kw) the weights that each channel comes from; None where there are none.
         biases: (U,) their biases, likewise.

@@ -32,7 +32,7 @@ class Upsampling:
     """Bilinear interpolation from a layer's places to the pixels of a mask.
 
     `kind` is `centred` if values are at the centres of their receptive fields, else `even`.
-    Beyond the outermost centres the map goes on for half a step; what lies farther out, as at the
+    Beyond the outermost centres the map continues for half a step; what is farther out, as at the
     borders of layers without padding, no place covers: there it is −inf.
     """
 

@@ -33,21 +33,21 @@ def layer_activations(
 ) -> LayerActivations:
     """Layer activations: maps of a few images, and statistics over all.
 
-    One pass over the data; what is held does not grow with it. Units lie along the first axis after
+    One pass over the data; memory does not grow with it. Units are along the first axis after
     the batch, or along the last where a layer works on that one (`nn.Linear`, `nn.LayerNorm`) and
     in element-wise layers after it.
 
     Args:
         model: any module.
         images: (B, C, H, W), or batches of them, such as a loader gives.
-        layers: dotted names; None: every module without parts that puts out a tensor. Each call of
-            a layer that runs several times is an entry, `relu@0`, `relu@1`.
+        layers: dotted names; None: every module without children whose output is a tensor. Each
+            call of a layer that runs several times is an entry, `relu@0`, `relu@1`.
         num_shown: of how many images, the first, maps are kept.
         num_channels: of how many channels, those that vary most over these images.
         batch_size: images in one pass.
 
     Raises:
-        ValueError: no image; no such layer; or one that was asked for by name and was not called,
+        ValueError: no image; no such layer; or one that was named and was not called,
             or puts out no tensor of floating-point numbers.
     """
     collector = _Collector(model, layers, num_shown, num_channels)
@@ -87,7 +87,7 @@ def dead_units(
     Args:
         model: any module.
         images: (B, C, H, W), or batches of them.
-        layers: dotted names; None: every module without parts that puts out a tensor.
+        layers: dotted names; None: every module without children whose output is a tensor.
         share: of the images, below which a unit is rarely on, in (0, 1].
         batch_size: images in one pass.
 
@@ -132,7 +132,7 @@ class _Collector:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Take in the outputs of each pass within the block."""
+        """Record the outputs of each pass within the block."""
         with (
             unit_axes(self._model) as axis,
             intercept_outputs(self._model, {name: self._tap(name, axis) for name in self._names}),
@@ -140,7 +140,7 @@ class _Collector:
             yield
 
     def begin(self, num_images: int) -> None:
-        """Say that a pass begins."""
+        """Begin a pass."""
         self._calls.clear()
         self._num_images = num_images
 
@@ -163,7 +163,7 @@ class _Collector:
         """Return what was taken in, in the order of the first calls.
 
         Raises:
-            ValueError: a layer that was asked for gave nothing.
+            ValueError: a layer that was named gave nothing.
         """
         counts: dict[str, int] = {}
         for name, _ in self._statistics:
@@ -195,7 +195,7 @@ class _Running:
         self._channels = np.zeros(0, np.int64)
 
     def add(self, output: Tensor, axis: int, num_images: int) -> None:
-        """Take in an output with its units along an axis, of a number of images."""
+        """Add an output with its units along an axis, of a number of images."""
         wide = output if output.dtype in (torch.float32, torch.float64) else output.float()
         moved = wide.movedim(axis, 1) if wide.ndim > 1 else wide[:, None]
         self._shape = tuple(output.shape[1:])
@@ -215,7 +215,7 @@ class _Running:
             self._histogram.add(flat, low, high)
 
     def _extremes(self, values: Tensor) -> tuple[float, float]:
-        """Take in each unit's range and the images on which it is on; values (N, U, P).
+        """Update each unit's range and the images on which it is active; values (N, U, P).
 
         The range of all is returned. NaN in a unit makes its range NaN.
         """
@@ -274,7 +274,7 @@ class _Running:
 
 
 def _names(model: nn.Module, layers: NamedLayer | Sequence[NamedLayer] | None) -> list[str]:
-    """Return the layers that are asked for, or all without parts."""
+    """Return the names of the given layers, or of all without children."""
     if layers is None:
         leaves = (name for name, module in model.named_modules() if not any(module.children()))
         return list(leaves)

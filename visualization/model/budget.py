@@ -34,7 +34,7 @@ def points_per_axis(numbers: int) -> int:
 def report_progress(
     points: Iterator[None], num: int, progress: Callable[[str], None] | None
 ) -> Iterator[None]:
-    """Yield points, each of which is told as it begins."""
+    """Yield points, and report each as it begins."""
     for number, point in enumerate(points, start=1):
         if progress:
             progress(f"point {number} of {num}")

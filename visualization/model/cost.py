@@ -245,7 +245,7 @@ def _products(func: Any, args: tuple[Any, ...]) -> int | None:
 
 @contextlib.contextmanager
 def _unfused_attention() -> Iterator[None]:
-    """Let `nn.MultiheadAttention` run its operators one by one in the block."""
+    """Disable the fused `nn.MultiheadAttention` in the block."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -169,7 +169,7 @@ def landscape_line(
         state_a: a state dict of the model, at α = 0.
         state_b: another, at α = 1.
         num: points, evenly spread; 0 and 1 are added where they are not among them.
-        extend: how far the line goes on at each end, ≥ 0, as a multiple of the way from a to b.
+        extend: how far the line continues at each end, ≥ 0, as a multiple of the way from a to b.
         statistics: images (B, C, H, W), from which those of BatchNorm are taken at each point.
         names: of the two states, for the picture.
 
@@ -227,7 +227,7 @@ def landscape_plane(
         trajectory: state dicts, such as checkpoints in their order, to be projected on the plane by
             least squares.
         statistics: images (B, C, H, W), from which those of BatchNorm are taken at each point.
-        progress: told, in a few words, at which point it is, such as `print`.
+        progress: is called with the point that begins, in words, such as `print`.
 
     Raises:
         ValueError: directions or checkpoints that do not fit the model or each other, a number out
@@ -276,7 +276,7 @@ def _axes(
 
 @contextlib.contextmanager
 def _restored(model: nn.Module) -> Iterator[None]:
-    """Run a block on a model of which parameters and buffers are afterwards as before, bit by bit.
+    """Restore a model's parameters and buffers after a block, bit by bit.
 
     Values are written into the tensors that there are, so that a loss which holds the model itself,
     or a view of its parameters, sees them too.

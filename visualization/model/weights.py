@@ -30,7 +30,7 @@ class ParameterValues:
         role: `kernels` of a convolution (filter, input, row, column), `matrix` (output, input) or
             `vector`.
         shape: of the tensor.
-        shown: what there is to see: kernels (F, I, h, w), of three-dimensional ones the middle
+        shown: what is drawn: kernels (F, I, h, w), of three-dimensional ones the middle
             slice; a matrix (R, C); a vector (N,), whole.
         filters: which filters or rows are shown (F,), of a vector which entries.
         inputs: which inputs or columns (I,).
@@ -93,7 +93,7 @@ class LayerWeights:
 
 
 def layer_weights(model: nn.Module) -> LayerWeights:
-    """Weights of every layer, as much of each as can be looked at.
+    """Weights of every layer, as much of each as can be drawn.
 
     Kernels are those of any convolution, transposed, grouped or depthwise; of size 1 × 1 they are a
     matrix. Where there are more than can be shown, the strongest are shown: those of the largest

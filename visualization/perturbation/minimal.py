@@ -93,7 +93,7 @@ def minimal_patch(
         fill: what the others show: a number, `mean`, `blur`, or an image.
         block: side of the squares in pixels; None: as small as the budget above lets it be.
         batch_size: images that run at once; None: at most 256, of 2²² numbers together.
-        progress: told, in a few words, how many squares are left, such as `print`.
+        progress: is called with the number of squares left, in words, such as `print`.
 
     Raises:
         ValueError: no such layer or unit; its activation is not above 0; or a setting out of range.
@@ -128,7 +128,7 @@ def minimal_patch(
 def _active_unit(
     model: nn.Module, layer: NamedLayer | None, unit: Sequence[int], image: Tensor
 ) -> tuple[Unit, float]:
-    """Return a unit to be asked, and its activation, which must be above 0."""
+    """Return a unit, and its activation, which must be above 0."""
     found_unit, base = find_unit(model, layer, unit, image)
     if base <= 0:
         problem = f"{found_unit.unit} puts out {base:g} for this image"
@@ -218,7 +218,7 @@ def _remove_squares(
         squares: of which none is removed.
         base: the activation then.
         least: that is to be kept.
-        progress: told how many are left.
+        progress: is called with how many are left.
     """
     is_kept = torch.ones(squares.num, dtype=torch.bool, device=squares.image.device)
     remaining, removed = is_kept.nonzero()[:, 0], []

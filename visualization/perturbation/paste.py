@@ -1,7 +1,7 @@
 """Crops, pastes, and receptive fields transplanted from one image into another.
 
 C channels, H rows, W columns. Rows and columns are counted in pixels from the upper left corner;
-pairs (first, last) include both ends, as the hull of a receptive field does.
+pairs (first, last) include both ends, as the box of a receptive field does.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Crop:
         pixels: (C, h, w).
         mask: which of them are meant (C, h, w).
         origin: row and column at which the first pixel lay in its image.
-        num_lost: pixels (row, column) that were asked for and lie beyond the border.
+        num_lost: pixels (row, column) of the region that are beyond the border.
     """
 
     pixels: NDArray[np.floating]
@@ -72,8 +72,8 @@ class FieldTransplant:
     Attributes:
         layer: dotted name; None: the model's output.
         unit: (channel, row, column), the source's.
-        target_unit: the unit of the target and the composite that is asked: the one that lies over
-            the composite as the unit lies over the source, or the nearest that there is.
+        target_unit: the unit of target and composite whose activation is taken: the one that lies
+            over the composite as the unit lies over the source, or the nearest that there is.
         offset: rows down and columns right by which the piece was moved, in pixels.
         stride: rows and columns in pixels from a unit's field to the next; 0: they do not keep
             step, or there is no next.
@@ -173,7 +173,7 @@ def transplant_field(
 ) -> FieldTransplant:
     """Transplant a receptive field, or another region, into another image, and compare activations.
 
-    The unit that is asked there is moved as the region is, by whole strides of its layer. Moved by
+    The unit there is moved as the region is, by whole strides of its layer. Moved by
     a multiple of the stride, and no field cut by a border, it sees the same: see `Paste.exact`.
 
     Args:
@@ -184,10 +184,11 @@ def transplant_field(
         source: (C, H, W) or (1, C, H, W).
         target: likewise; it may have other sides, if the model takes them.
         position: row and column of the target at which the region's first row and column come to
-            lie (for a field that reaches beyond the border, those of its hull, below 0); None:
+            lie (for a field that reaches beyond the border, those of its box, below 0); None:
             where they lie in the source.
-        region: what is copied: None, the exact receptive field; `hull`, the rectangle around it;
-            (rows, columns), each the first and the last; or a boolean (H, W) or (C, H, W).
+        region: what is copied: None, the exact receptive field; `bounding_box`, the rectangle
+            around it; (rows, columns), each the first and the last; or a boolean (H, W) or (C, H,
+            W).
         offset: in place of `position`: rows down and columns right by which the region is moved.
 
     Raises:
@@ -202,7 +203,7 @@ def transplant_field(
         own = _check_map_unit(find_unit(model, layer, unit, source_batch)[0].unit)
         field = receptive_field(model, layer, own, _shape(source_batch))
         field_mask = torch.as_tensor(field.mask, device=source_batch.device)
-        copied, first, num_lost = _region(region, field_mask, field.hull, source_batch)
+        copied, first, num_lost = _region(region, field_mask, field.bounding_box, source_batch)
         shift = _offset(position, offset, first)
         image, pasted, num_off = _composed(source_batch[0], copied, target_batch[0], shift)
         maps = [
@@ -212,7 +213,7 @@ def transplant_field(
         stride = field_boxes(model, layer, _shape(source_batch)).stride
         target_unit = _moved_unit(own, shift, stride, maps[1].shape)
         target_field = receptive_field(model, layer, target_unit, _shape(target_batch))
-        alike = _moved_hull(field.hull, shift) == _spans(target_field.hull)
+        alike = _moved_box(field.bounding_box, shift) == _spans(target_field.bounding_box)
         other = torch.as_tensor(target_field.mask, device=source_batch.device)
         exact = alike and _sees_the_same(field_mask, copied, other, shift)
     of_source, before, after = (
@@ -223,7 +224,7 @@ def transplant_field(
         layer=layer, unit=own, target_unit=target_unit, offset=shift, stride=stride,
         source=as_array(source_batch[0]), target=as_array(target_batch[0]),
         composite=as_array(image), copied=as_array(copied), pasted=as_array(pasted),
-        num_lost=num_lost + num_off, boxes=(field.hull, target_field.hull),
+        num_lost=num_lost + num_off, boxes=(field.bounding_box, target_field.bounding_box),
         source_activation=of_source, target_activation=before, composite_activation=after,
         maps=(as_array(maps[0]), as_array(maps[1]), as_array(maps[2])), exact=exact,
     )  # fmt: skip
@@ -250,7 +251,7 @@ def _composed(
 
 
 def _region(
-    region: Region, field: Tensor, hull: FieldBox, image: Tensor
+    region: Region, field: Tensor, box: FieldBox, image: Tensor
 ) -> tuple[Tensor, tuple[int, int], int]:
     """Return what is copied (C, H, W), its first row and column, and what lies beyond the border.
 
@@ -270,10 +271,10 @@ def _region(
             raise ValueError(f"region: {problem} is not accepted; accepted: {accepted}")
         rows, columns = mask.reshape(-1, *shape[1:]).any(dim=0).nonzero().amin(dim=0).tolist()
         return mask.expand(shape), (rows, columns), 0
-    if isinstance(region, str) and region != "hull":
-        accepted = "hull, (rows, columns), a boolean array, or None"
+    if isinstance(region, str) and region not in ("bounding_box", "hull"):  # its earlier name
+        accepted = "bounding_box, (rows, columns), a boolean array, or None"
         raise ValueError(f"region: {region!r} is not accepted; accepted: {accepted}")
-    spans = _spans(hull) if region is None or isinstance(region, str) else region
+    spans = _spans(box) if region is None or isinstance(region, str) else region
     (top, bottom), (left, right), num_lost = _clipped(spans, shape[1:])
     first = (int(spans[0][0]), int(spans[1][0]))
     if region is None:
@@ -327,12 +328,12 @@ def _moved_unit(
     return unit[0], row, column
 
 
-def _spans(hull: FieldBox) -> tuple[Span, Span]:
-    return (hull.rows[0], hull.rows[1]), (hull.columns[0], hull.columns[1])
+def _spans(box: FieldBox) -> tuple[Span, Span]:
+    return (box.rows[0], box.rows[1]), (box.columns[0], box.columns[1])
 
 
-def _moved_hull(hull: FieldBox, by: tuple[int, int]) -> tuple[Span, Span]:
-    rows, columns = _spans(hull)
+def _moved_box(box: FieldBox, by: tuple[int, int]) -> tuple[Span, Span]:
+    rows, columns = _spans(box)
     return (rows[0] + by[0], rows[1] + by[0]), (columns[0] + by[1], columns[1] + by[1])
 
 

@@ -26,11 +26,11 @@ class Perturbation:
     """A perturbation by name.
 
     Attributes:
-        name: how it is asked for.
+        name: of the perturbation.
         apply: what it does to images (B, C, H, W), given a strength and a seed.
         unit: what its strength is measured in.
         neutral: the strength at which nothing changes, to the bit.
-        usual: from which strength to which it is looked at, where nothing else is asked for.
+        usual: usual range of strengths, the default of sweeps.
         least: the smallest strength that has a meaning.
         per_side: whether `usual` is a share of the image's shorter side.
         whole: whether the strength is rounded to a whole number.

@@ -142,7 +142,7 @@ def compare_response(
         image: (C, H, W) or (1, C, H, W).
         edit: (name, strength) of a perturbation, such as ("blur", 2.0); a function of images
             (1, C, H, W), such as an augmentation; or the edited image itself, such as a drawing.
-        channels: of the layer, in the order in which they are wanted; None: all, the most changed
+        channels: of the layer, in this order; None: all, the most changed
             first.
         seed: of what a perturbation draws, and of torch's generators while a function runs.
         classes: names of the classes, for the figure.
@@ -181,10 +181,10 @@ def forward_from(
 ) -> Tensor:
     """Forward pass from a layer on: the model's output when a layer's output is replaced (B, …).
 
-    The model runs on the images as ever, but goes on with `activation` in place of what the layer
-    puts out. So images are asked for: a forward pass begins with one, and what goes round the
-    layer, such as the shortcut of a residual block, carries them on. Where nothing does, only
-    their shape matters.
+    The model runs on the images as usual, but continues with `activation` in place of what the
+    layer puts out. So images are needed: a forward pass begins with one, and what goes round the
+    layer, such as the shortcut of a residual block, carries them on. Where nothing does, only their
+    shape matters.
 
     Args:
         model: any module; it is left as it was.

@@ -23,7 +23,7 @@ class Unit:
     """Unit of a model: a function from images to activations.
 
     Attributes:
-        model: the module, in the state in which it is asked.
+        model: the module, in the mode in which it runs.
         layer: dotted name; None: the model's output.
         unit: (channel, row, column), or (place,) of a vector.
     """
@@ -107,7 +107,7 @@ def crop_to_field(
         return whole
     parts, index = [], [unit.unit[0]]
     for position, ends, side, stride, beyond, multiple in zip(
-        unit.unit[1:], field.hull, sides, strides, margin, step, strict=True
+        unit.unit[1:], field.bounding_box, sides, strides, margin, step, strict=True
     ):
         each = math.lcm(stride, multiple)
         first = max(ends[0] - beyond + 1, 0) // each * each
@@ -135,8 +135,9 @@ def _is_alike(
         return False
     corner = (cropped.rows.start, cropped.columns.start)
     sides = [
-        tuple(end + by for end in ends) for ends, by in zip(field_of_crop.hull, corner, strict=True)
+        tuple(end + by for end in ends)
+        for ends, by in zip(field_of_crop.bounding_box, corner, strict=True)
     ]
-    same = sides == [tuple(ends) for ends in field.hull]
+    same = sides == [tuple(ends) for ends in field.bounding_box]
     same = same and np.array_equal(field_of_crop.mask, field.mask[:, cropped.rows, cropped.columns])
     return same and bool(torch.allclose(near, far, rtol=1e-3, atol=1e-5 * float(far.abs().max())))

@@ -94,9 +94,9 @@ def rank_units(
     """Unit ablation: switch off groups of units one after the other, and rank them by the effect.
 
     A unit's state is replaced at every step and in the initial state. For `zero` and `mean`, h and
-    c are held at 0, or at their means over all that the untouched network did. For a number, c is
-    held there, and h = o · tanh(c) follows (GRU and RNN, which have no c: h is held there). All of
-    it runs at the speed of the fused layer.
+    c are clamped to 0, or to their means over all that the untouched network did. For a number, c
+    is clamped to it, and h = o · tanh(c) follows (GRU and RNN, which have no c: h is). All of it
+    runs at the speed of the fused layer.
 
     Args:
         rnn: the layer, anywhere in a model; it is left as it was.
@@ -168,7 +168,7 @@ def _groups(rnn: nn.RNNBase, groups: Sequence[Sequence[int]] | None) -> list[tup
 def _baseline(
     rnn: nn.RNNBase, score: Score, replacement: Replacement, layer: int, direction: int
 ) -> tuple[dict[str, NDArray[np.float64]], Mapping[str, Tensor]]:
-    """Return the untouched scores, and the mean h and c (U,) if they are wanted."""
+    """Return the untouched scores, and the mean h and c (U,) if they are needed."""
     if isinstance(replacement, str) and replacement not in ("zero", "mean"):
         problem = f"{replacement!r} is not accepted"
         raise ValueError(f"replacement: {problem}; accepted: zero, mean, or a number")

@@ -178,7 +178,7 @@ def forward_with_edits(
 
 @contextlib.contextmanager
 def _attributes_restored(rnn: nn.RNNBase) -> Iterator[None]:
-    """Put back `forward`, and the weights that hooks before it made, after a block."""
+    """Restore `forward`, and the weights that hooks before it made, after a block."""
     before = dict(vars(rnn))
     try:
         yield
@@ -366,7 +366,7 @@ def intervene_on(
 ) -> Iterator[InterventionHandle]:
     """Intervention: change units of a layer inside any model in a block, and trace it if `trace`.
 
-    Every call of `rnn` in the block is one more stretch of time of the same samples; a call without
+    Every call of `rnn` in the block continues the time of the same samples; a call without
     a state begins at the first step, one with a state continues, so that a decoder that is called
     step by step is traced as a whole (take a block for each batch of it). Within a block for the
     same layer the outer edits hold too, and come first. Afterwards the layer is as before, also

@@ -58,7 +58,7 @@ class Edit:
             )
 
     def __str__(self) -> str:
-        """Say in words what is changed."""
+        """Return in words what is changed."""
         which = "all units" if self.units is None else f"unit {', '.join(map(str, self.units))}"
         when = "always" if self.time is None else f"after step {self.time}"
         if self.scale is not None:

@@ -133,7 +133,7 @@ class Cell:
     def run_segment(
         self, x: Tensor, h0: Tensor, c0: Tensor | None, clamps: Sequence[Edit], with_trace: bool
     ) -> DirectionOutput:
-        """Run over x (B, T, I) with units held at values; trace gates and cells if asked."""
+        """Run over x (B, T, I) with clamped units; trace gates and cells if `with_trace`."""
         clamped = self.clamped(clamps)
         h, c_last = clamped.fused_forward(x, h0, c0)
         for edit in clamps:
@@ -148,9 +148,9 @@ class Cell:
     def clamped(self, clamps: Sequence[Edit]) -> "Cell":
         """Return weights with which units stay at given values.
 
-        Of a held h nobody reads the column of W_hh any more; what it would have brought goes into
-        the bias. A held c never lets anything in (i = 0) and forgets nothing (f = 1), so that it
-        stays what it was at the start, and h = o · tanh(c).
+        Of a clamped h nobody reads the column of W_hh any more; what it would have brought goes
+        into the bias. A clamped c never lets anything in (i = 0) and forgets nothing (f = 1), so
+        that it stays what it was at the start, and h = o · tanh(c).
         """
         if not clamps:
             return self

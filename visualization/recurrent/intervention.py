@@ -82,8 +82,8 @@ def patch_units(
 
     Args:
         rnn: the layer, anywhere in the model; it is left as it was.
-        respond: runs the model on N ≥ 2 samples in one call of `rnn`, or in calls that go on from
-            each other, and returns the answers in codes, or as numbers (N, A).
+        respond: runs the model on N ≥ 2 samples in one call of `rnn`, or in calls that continue
+            from each other, and returns the answers in codes, or as numbers (N, A).
         time: the step after which states are exchanged, from 0, in the order in which each
             direction reads: a backward one has read the last `time` + 1 inputs by then.
         positions: the place that each character of the right answer belongs to (N, A), from 0 on,

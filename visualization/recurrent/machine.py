@@ -15,7 +15,7 @@ Ints = NDArray[np.int64]
 class Automaton:
     """Moore machine that represents a recurrent network: it answers after every symbol.
 
-    The network is never asked before the first symbol, so the initial state's own output, though
+    The network never answers before the first symbol, so the initial state's own output, though
     it is shown, is counted in neither `agreement` nor `exact` until the machine comes back to it.
 
     Attributes:

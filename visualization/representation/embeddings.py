@@ -120,7 +120,7 @@ def nearest_neighbours(
 ) -> Neighbours:
     """Nearest neighbours of images in a layer's features.
 
-    One pass over the images, of which only the k nearest so far are held. A representation of zeros
+    One pass over the images, of which only the k nearest so far are kept. A representation of zeros
     has no direction: its cosine distance from any other is 1.
 
     Args:
@@ -256,7 +256,7 @@ def embed(
 
     t-SNE (van der Maaten & Hinton 2008) starts from the principal components and sees the first 50.
     The sign of a component is such that its largest weight is positive, and all runs on one thread:
-    the same images give the same picture. The representations are held, N · D numbers.
+    the same images give the same picture. All features are in memory, N · D numbers.
 
     Args:
         model: any module.

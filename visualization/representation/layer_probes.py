@@ -74,7 +74,7 @@ def probe_layers(
     fitted on one part of the images. Its control is the same with labels shuffled over the images
     (in the spirit of Hewitt & Liang 2019, 1909.03368). A second model, of the same layers and not
     trained, shows what the architecture gives without learning. The layers are run one after the
-    other, so that the representation of one is held at a time, N · D numbers.
+    other, so that the features of one are in memory at a time, N · D numbers.
 
     Args:
         model: any module; give images that it was not trained on, whose labels it knows by heart.

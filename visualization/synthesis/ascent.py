@@ -108,7 +108,7 @@ class _Best:
         self.total: list[Tensor] = []
 
     def take(self, step: int, images: Tensor, read: Tensor, prior: Tensor) -> None:
-        """Measure the images of a step: what is asked for, and the prior (B,)."""
+        """Evaluate the images of a step: the objective, and the prior (B,)."""
         images, read, total = images.detach(), read.detach(), (read + prior).detach()
         met = read >= self.stop_at
         if not self.steps:
@@ -125,7 +125,7 @@ class _Best:
         self.total.append(total)
 
     def climbed(self, zero_gradient: Tensor) -> AscentResult:
-        """Return what came of it."""
+        """Return the result."""
         read = torch.stack(self.read)
         return AscentResult(
             images=self.images, values=_array(self.value), starts=_array(read[0]),
@@ -144,7 +144,7 @@ def ascend(
     Args:
         forward: runs the model; see `caching_forward`.
         objective: to raise.
-        param: what images follow from what is held.
+        param: image parametrisation of the latent numbers.
         latent: at the start.
         rows: which of the objective's images each is (B,).
         ascent: how.
@@ -174,7 +174,7 @@ def ascend(
         gradient = input_gradient(read, images)
         zero_now = redirection.update(gradient)
         zero_gradient = zero_now if step == 0 and objective.layers else zero_gradient
-        # What was silent, and hardly speaks yet, is not at once silenced by a prior again.
+        # Ramp the prior up for images that began with zero gradient: it would push them back.
         prior_weight = torch.where(zero_gradient, min(1.0, 2 * step / ascent.steps), 1.0).to(prior)
         gradient = param.projected_gradient(
             images, gradient + input_gradient(prior_weight * prior, images)
@@ -214,7 +214,7 @@ def receptive_extent(
 ) -> list[int]:
     """Receptive extent: pixels a side on which the objective depends, for each image.
 
-    It is told from gradients in noise, through shut ReLUs where nothing else gets through. Where
+    It is read from gradients in noise, through inactive ReLUs where no other gradient exists. Where
     there are none, it is the image's shorter side.
     """
     low, high = param.image_param.limits

@@ -63,7 +63,7 @@ def match_activation(layer: NamedLayer | None, activation: Images) -> Objective:
 
     Args:
         layer: dotted name; None: the model's own output.
-        activation: wanted of each image (N, …); 1: of any number of images.
+        activation: target of each image (N, …); 1: of any number of images.
 
     Raises:
         ValueError: one that is zero all over, or not of the layer's shape.

@@ -82,7 +82,7 @@ def dream(
     Args:
         model: any module; it is left as it was.
         images: (B, C, H, W), or one (C, H, W), within `limits`.
-        objective: layers, by name or as modules, of which all activations are made stronger (see
+        objective: layers, by name or as modules, whose activations are amplified (see
             `layer_energy`), or what else is to be; a pass ends at the last layer that it needs.
         octaves: sizes, the image's own included; None: up to 4, as far as the model takes images
             that small and a side has 4 pixels or more.

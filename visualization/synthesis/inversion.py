@@ -40,7 +40,7 @@ class Inversion:
         layers: dotted names (L,); None: the model's own output.
         originals: (B, C, H, W).
         images: that excite each layer most nearly as the originals do (L, B, C, H, W).
-        errors: of the activations, ‖a − wanted‖ / ‖wanted‖ (L, B).
+        errors: of the activations, ‖a − target‖ / ‖target‖ (L, B).
         differences: of the pixels, root mean square, as a share of the range (L, B).
         limits: the lowest and the highest value of a pixel.
     """
@@ -75,9 +75,9 @@ def invert(
             own output.
         images: to be found again (B, C, H, W), or one (C, H, W).
         steps: of the ascent.
-        rate: of learning, in units of what is held (see `Parametrization`).
-        image_param: how images are held; None: `ImageParam("pixel", "box")`, by which early layers
-            are inverted exactly.
+        rate: learning rate, in units of the latent numbers (see `Parametrization`).
+        image_param: image parametrisation; None: `ImageParam("pixel", "box")`, by which early
+            layers are inverted exactly.
         smoothness: weight of the total variation of an average pixel beside the squared relative
             error; where a layer leaves it open, the smoothest image is found.
         noise: size of the start; see `Parametrization.noise`.
@@ -176,7 +176,7 @@ def solve(
         steps: at most.
         rate: of learning.
         optimiser: `adam` or `sgd`.
-        image_param: how images are held; None: as in `maximise`.
+        image_param: image parametrisation; None: as in `maximise`.
         transforms: small moves despite which the demand is sought; it is judged without them.
         noise: size of it; see `Parametrization.noise`.
         num_images: B, for a demand that does not say so itself.

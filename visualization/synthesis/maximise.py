@@ -130,12 +130,12 @@ def maximise(
         model: any module; it is left as it was.
         objective: see `objectives` and `constraints`; a list: one for each image; a function: of
             what was seen of a pass, such as `lambda seen: seen.output[:, 3]` (see `custom`). Priors
-            that keep an image tame are added to it: `channel("conv1", 3) + 0.01 * l2()`.
+            that regularise the image are added to it: `channel("conv1", 3) + 0.01 * l2()`.
         input_shape: (C, H, W); None: that of `start` or of `reference`.
         steps: of the ascent.
-        rate: of learning, in units of what is held (see `Parametrization`).
+        rate: learning rate, in units of the latent numbers (see `Parametrization`).
         optimiser: `adam`, or `sgd`: the plain gradient times the rate.
-        image_param: how images are held; None: `ImageParam()`, and with a start
+        image_param: image parametrisation; None: `ImageParam()`, and with a start
             `ImageParam(bound="box")`, which holds that exactly.
         transforms: small moves that the image is to survive; None: those that are
             `default_transforms` for as many pixels as what is asked for depends on; (): none.
@@ -145,7 +145,8 @@ def maximise(
             for those that share a name.
         noise: size of it; see `Parametrization.noise`.
         num_images: B, for an objective that does not say so itself.
-        reference: real images (N, C, H, W), or batches of them, to compare with, and to tame by.
+        reference: real images (N, C, H, W), or batches of them, to compare with, and to weight
+            priors by.
         prior_strength: how strongly priors keep the image to as little ink and as few edges as real
             images have, relative to what is asked for (see `with_matched_priors`); 0, or without
             reference: not at all.
@@ -197,7 +198,7 @@ def _ascend_batches(
     transforms: Sequence[Transform] | None, batch_size: int, latent: Tensor,
     which: NDArray[np.int64], ascent: GradientAscent,
 ) -> AscentResult:  # fmt: skip
-    """Return what came of some images, by their numbers (B,), batch after batch."""
+    """Gradient ascent of some images, by their numbers (B,), batch after batch."""
     rows = torch.as_tensor(which, device=latent.device) % len(objective.names)
     parts, order = [], []
     with caching_forward(model, objective.layers) as forward:
@@ -217,7 +218,7 @@ def _ascend_with_retries(
     examples: DatasetExamples | None,
     is_coupled: bool,
 ) -> tuple[AscentResult, NDArray[np.bool_]]:  # fmt: skip
-    """Return what came of all images, what was dead tried in other ways; and what of real ones."""
+    """Gradient ascent of all images, with other attempts for dead ones."""
     every = np.arange(len(latent))
     result = run(latent, every, ascent)
     from_example = np.zeros(len(latent), bool)
@@ -301,7 +302,7 @@ def _initial_latent(
     noise: float,
     seed: int,
 ) -> Tensor:
-    """Return what is held at the start."""
+    """Return the latent numbers at the start."""
     if start_images is None:
         counts: Counter[str] = Counter()
         copies = []  # which of the images of its name each is

@@ -53,7 +53,7 @@ class ForwardCache:
         return self.outputs[None]
 
     def own(self, values: Tensor, like: Tensor) -> Tensor:
-        """Return of values (N, …) each image's own (B, …), of the type of `like`."""
+        """Return each image's own (B, …) of values (N, …), of the type of `like`."""
         rows = self.rows if len(values) > 1 else torch.zeros_like(self.rows)
         return values.to(like)[rows]
 
@@ -71,13 +71,13 @@ def zeros_per_image(cache: ForwardCache) -> Tensor:
 class Objective:
     """Objective: one number for each image of a batch, to be maximised.
 
-    It has two parts: what is asked for, and a prior that keeps images tame whatever is asked for.
+    It has two parts: the objective proper, and a prior that regularises images.
 
     Attributes:
         layers: that it is read from, by dotted name or as modules; None: the model's own output.
             With none at all it is read from the image alone.
         names: a word for each of N images; one: it is the same for any number of them.
-        measure: what is asked for: from what was seen of B images to (B,).
+        measure: the objective proper: from the outputs for B images to (B,).
         prior: the rest: from the images alone to (B,), such as minus their total variation.
         coupled: whether an image's number depends on the others of its batch.
         most: what `measure` can be at most: 0 of a demand, which is then met, and of a prior alone.
@@ -99,7 +99,7 @@ class Objective:
         return self.read(cache) + self.prior(cache)
 
     def read(self, cache: ForwardCache) -> Tensor:
-        """Return what is asked for of each image (B,), without the prior.
+        """Return the objective of each image (B,), without the prior.
 
         Raises:
             ValueError: it is not one number for each image.

@@ -166,7 +166,7 @@ def _names(layer: NamedLayer | None, numbers: tuple[int, ...], where: str = "") 
 
 
 def _channels(cache: ForwardCache, layer: NamedLayer | None, numbers: tuple[int, ...]) -> Tensor:
-    """Return of a layer's output (B, C, …) each image's own channel (B, …)."""
+    """Return each image's own channel (B, …) of a layer's output (B, C, …)."""
     output = cache[layer]
     for number in (min(numbers), max(numbers)):
         check_unit((number, *[0] * (output.ndim - 2)), output.shape[1:], "objective")

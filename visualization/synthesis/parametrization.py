@@ -49,7 +49,7 @@ class ImageParam:
 
     Attributes:
         basis: `fourier`: amplitudes of waves, those of frequency f scaled by 1/f; `pixel`.
-        bound: `sigmoid` of what is held, between the limits, never at them; `box`: cut off at
+        bound: `sigmoid` of the latent numbers, between the limits, never at them; `box`: cut off at
             them; `ball`: shrunk to ‖x‖ ≤ radius; `none`.
         limits: the lowest and the highest value of a pixel; for `ball` and `none` only for drawing.
         radius: of the ball.
@@ -110,12 +110,12 @@ def frequencies(height: int, width: int) -> Tensor:
 class Parametrization:
     """Image parametrisation of a size: images from latent numbers, and back.
 
-    What is held has the shape (B, C, H, W) in the pixel basis; in the Fourier basis
-    (B, C, H, W // 2 + 1, 2), real and imaginary parts. The sizes are such that held numbers of
+    Latent numbers have the shape (B, C, H, W) in the pixel basis; in the Fourier basis
+    (B, C, H, W // 2 + 1, 2), real and imaginary parts. The scale is such that latent numbers of
     variance 1 are an image of variance 1 (before the bound).
 
     Attributes:
-        image_param: how images are held.
+        image_param: its settings.
         shape: (C, H, W).
         scale: of each wave (H, W // 2 + 1).
         mixing: colours from independent ones (C, C).
@@ -150,7 +150,7 @@ class Parametrization:
         return torch.view_as_real(waves).contiguous()
 
     def nearest(self, images: Tensor) -> Tensor:
-        """Return the nearest images (B, C, H, W) that can be held."""
+        """Return the nearest images (B, C, H, W) that can be represented."""
         if self._squashes:
             return images.clamp(*self.image_param.limits)
         within = self._within(images)
@@ -204,7 +204,7 @@ class Parametrization:
 
         Args:
             latent: as it is.
-            deviation: of the Gaussian, in pixels; it goes on beyond an edge at the opposite one.
+            deviation: of the Gaussian, in pixels; it wraps around at the edges.
         """
         rates = frequencies(*self.shape[1:])
         passed = torch.exp(-2 * (np.pi * deviation * rates) ** 2).to(self.scale)

@@ -12,10 +12,10 @@ from visualization.core.relus import Rule, relu_rule
 class RedirectedReLU:
     """Redirected ReLU: another gradient for images of a batch that have none.
 
-    A unit that is silent all over its map has a gradient of exactly zero, so that ascent from there
-    goes nowhere. A ReLU that lets nothing through passes on what would open it: the gradient of
-    places where it is shut, if that is above 0. Where anything gets through by itself, it is the
-    plain gradient (after Olah et al. 2017, in their code's `redirected_relu`).
+    A unit that is inactive all over its map has a gradient of exactly zero, so that ascent from
+    there goes nowhere. A ReLU that lets nothing through passes on what would open it: the gradient
+    of places where it is inactive, if that is above 0. Where anything gets through by itself, it is
+    the plain gradient (after Olah et al. 2017, in their code's `redirected_relu`).
 
     The gradients of all places are those of copies of a pattern in each place; in their sum it may
     be lost, such as a bar, of which nothing but the mean brightness is left. Then the gradient of

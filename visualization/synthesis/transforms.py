@@ -22,7 +22,7 @@ class Pad:
 
     Attributes:
         pixels: on each side, from 0.
-        value: of the border; None: the pixels at the edge go on.
+        value: of the border; None: the pixels at the edge are repeated.
     """
 
     pixels: int
@@ -108,7 +108,7 @@ def _between(low: float, high: float, generator: torch.Generator) -> float:
 
 
 def _warped(images: Tensor, matrix: list[list[float]]) -> Tensor:
-    """Return images read through a linear map about their middle; beyond the edge it goes on."""
+    """Warp images by a linear map about their middle; pixels at the edge are repeated."""
     rows = torch.tensor([[*row, 0.0] for row in matrix]).to(images)
     grid = F.affine_grid(rows[None], [1, *images.shape[1:]], align_corners=False)
     return F.grid_sample(

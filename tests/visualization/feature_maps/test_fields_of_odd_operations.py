@@ -221,7 +221,7 @@ def test_a_field_costs_no_more_in_a_larger_image(size: int) -> None:
     )  # fmt: skip
     found = receptive_field(Does(watched, *layers), None, (1, 9, 11), (1, size, size))
     assert found.num_numbers == 15 * 15
-    assert (found.hull.rows, found.hull.columns) == ((29, 43), (37, 51))
+    assert (found.bounding_box.rows, found.bounding_box.columns) == ((29, 43), (37, 51))
     assert sizes
     assert max(max(each) for each in sizes) < 24
 

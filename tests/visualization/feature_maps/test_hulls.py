@@ -59,5 +59,5 @@ def test_units_that_see_nothing() -> None:
     found = receptive_field(model, "0", (0, 1, 2), (1, 4, 4))
     assert found.num_numbers == 0
     assert found.box == (slice(0, 0), slice(0, 0))
-    assert found.hull == FieldBox((0, -1), (1, 1))
+    assert found.bounding_box == FieldBox((0, -1), (1, 1))
     assert field_boxes(model, "0", (1, 4, 4)).size == (1, 1)

@@ -19,7 +19,7 @@ def test_three_convolutions_and_a_pool() -> None:
     conv = [nn.Conv2d(a, b, 3, padding=1) for a, b in ((1, 4), (4, 4), (4, 4))]
     model = chain(conv[0], conv[1], nn.MaxPool2d(2), conv[2])
     found = receptive_field(model, "3", (2, 5, 5), (1, 28, 28))
-    assert found.hull == FieldBox((6, 15), (6, 15))
+    assert found.bounding_box == FieldBox((6, 15), (6, 15))
     assert found.box == (slice(6, 16), slice(6, 16))
     assert found.num_numbers == 100
     assert found.mask[0, 6:16, 6:16].all()
@@ -35,7 +35,7 @@ def test_a_cross_has_thirteen_pixels() -> None:
     wanted[0, 8, 3:10] = wanted[0, 5:12, 6] = True
     assert found.num_numbers == 13
     np.testing.assert_array_equal(found.mask, wanted)
-    assert found.hull == FieldBox((5, 11), (3, 9))
+    assert found.bounding_box == FieldBox((5, 11), (3, 9))
 
 
 def test_all_activated_units_of_a_channel() -> None:
@@ -53,7 +53,7 @@ def test_all_activated_units_of_a_channel() -> None:
     for row, column, box in zip(found.rows, found.columns, found.boxes, strict=True):
         one = receptive_field(model, "relu@1", (1, row, column), (3, 12, 10))
         union |= one.mask
-        assert one.hull == FieldBox((box[0], box[1]), (box[2], box[3]))
+        assert one.bounding_box == FieldBox((box[0], box[1]), (box[2], box[3]))
     np.testing.assert_array_equal(found.mask, union)
     np.testing.assert_array_equal(found.indices, np.argwhere(union))
     assert not union.all()
@@ -69,7 +69,7 @@ def test_other_types_of_numbers() -> None:
         model = chain(conv(2, 4, 3, dilation=2), nn.ReLU(), conv(4, 2, 2, groups=2)).to(dtype)
         found = receptive_field(model, "2", (1, 2, 1), (2, 9, 9))
         assert found.num_numbers == 2 * (9 + 9 + 9 + 9)
-        assert found.hull == FieldBox((2, 7), (1, 6))
+        assert found.bounding_box == FieldBox((2, 7), (1, 6))
 
 
 def test_nothing_is_left_changed() -> None:

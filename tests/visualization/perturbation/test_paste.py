@@ -104,7 +104,7 @@ def test_the_composite_is_the_target_with_exactly_the_field_in_it() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 1, 3, dilation=2))
     source, target = pair(1, 12, 12)
-    for region, step in ((None, 2), ("hull", 1)):
+    for region, step in ((None, 2), ("bounding_box", 1)):
         found = transplant_field(model, "0", (0, 1, 2), source, target, (5, 4), region)
         wanted = target.clone()
         wanted[:, 5:10:step, 4:9:step] = source[:, 1:6:step, 2:7:step]
@@ -264,7 +264,7 @@ def test_mistakes_are_named() -> None:
         transplant_field(model, "inner", unit, drawn(2, 1, 8, 8), target)
     with pytest.raises(ValueError, match=r"offset: \(1, 1\) was given beside position \(2, 2\)"):
         transplant_field(model, "inner", unit, source, target, (2, 2), offset=(1, 1))
-    with pytest.raises(ValueError, match="region: 'box' is not accepted; accepted: hull, "):
+    with pytest.raises(ValueError, match="region: 'box' is not accepted; accepted: bounding_box"):
         transplant_field(model, "inner", unit, source, target, region="box")
     with pytest.raises(ValueError, match=r"region: torch.bool of shape \(3, 3\) is not accepted"):
         transplant_field(model, "inner", unit, source, target, region=np.ones((3, 3), bool))

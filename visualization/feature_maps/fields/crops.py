@@ -12,7 +12,7 @@ from visualization.feature_maps.fields.geometry import FieldBoxes
 
 
 class Patches(NamedTuple):
-    """Patches (N, channels, h, w) and their pixels within both the image and the hull (N, h, w).
+    """Patches (N, channels, h, w) and their pixels within image and box (N, h, w).
 
     What lies outside the image is 0.
     """
@@ -29,10 +29,10 @@ def at_least_float32(values: Tensor) -> Tensor:
 def crop_fields(
     images: Tensor, which: Positions, boxes: FieldBoxes, rows: Positions, columns: Positions
 ) -> Patches:  # fmt: skip
-    """Return what units see of images, in patches of the size of the largest hull.
+    """Return what units see of images, in patches of the size of the largest box.
 
     Where boxes are as high or wide as the image, a patch has all of the image's rows or columns.
-    Where they go on at its other side, so do patches.
+    Where they continue at its other side, so do patches.
 
     Args:
         images: (M, channels, H, W).

@@ -56,7 +56,7 @@ def _alone(field: ReceptiveField, image: Picture) -> Figure:
     figure = Figure(figsize=(1.7 * PANEL, 1.75 * PANEL), layout="constrained")
     axes = figure.subplots()
     _shaded(axes, image, field.mask)
-    _frames(axes, [field.hull], field.mask.shape)
+    _frames(axes, [field.bounding_box], field.mask.shape)
     axes.set_title(_counted(field.mask), fontsize=8, color=INK)
     figure_title(figure, unit_title(field.layer, field.unit))
     return figure
@@ -217,7 +217,7 @@ def _(record: ActivatingPositions) -> Figure:
 
 @text.register
 def _(record: ReceptiveField) -> str:
-    (a, b), (c, d) = record.hull
+    (a, b), (c, d) = record.bounding_box
     of = record.mask.size
     return (
         f"{unit_title(record.layer, record.unit)}: {record.num_numbers:,} of {of:,} numbers "

@@ -46,7 +46,7 @@ class FieldBox(NamedTuple):
 class FieldBoxes:
     """Receptive field boxes of every place of a layer with h rows and w columns, in pixels.
 
-    A hull reaches outside the image where the layer sees padding. Where a place sees nothing at
+    A box reaches outside the image where the layer sees padding. Where a place sees nothing at
     all, the last is before the first. An output without rows and columns counts as one place.
 
     Attributes:
@@ -67,13 +67,13 @@ class FieldBoxes:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the largest hull."""
+        """Height and width of the largest box."""
         rows, columns = self.row_last - self.row_first, self.column_last - self.column_first
         return int(rows.max()) + 1, int(columns.max()) + 1
 
     @property
     def stride(self) -> tuple[int, int]:
-        """Pixels from a hull to the next one down, and to the right; 0: they keep no step."""
+        """Pixels from a box to the next one down, and to the right; 0: the step is not constant."""
         height, width = self.image_size
         return (
             _step(self.row_first, self.row_last, height if self.wraps else None),
@@ -81,7 +81,7 @@ class FieldBoxes:
         )
 
     def at(self, row: int, column: int) -> FieldBox:
-        """Return the hull of one place."""
+        """Return the box of one place."""
         return FieldBox(
             (int(self.row_first[row]), int(self.row_last[row])),
             (int(self.column_first[column]), int(self.column_last[column])),

@@ -183,7 +183,7 @@ def _dependent_numbers(trial: ProbedUnits, numbers: Tensor) -> Tensor:
 
 
 def _groups_reached(trial: ProbedUnits, groups: list[Tensor]) -> list[bool]:
-    """Return of each group of numbers whether some unit sees a change in them."""
+    """Whether some unit changes with each group of numbers."""
     hits = torch.zeros(len(groups), dtype=torch.bool)
     for replacement in replacements(trial):
         rest = (~hits).nonzero()[:, 0]

@@ -32,9 +32,9 @@ class TopPatches:
         row: of the unit in its map (C, k); −1 likewise, 0 of an output without places.
         column: (C, k).
         value: activation of the unit (C, k); NaN likewise.
-        patches: what the unit's hull shows of the image (C, k, channels, h, w), outside it 0, or
+        patches: what the unit's box shows of the image (C, k, channels, h, w), outside it 0, or
             its other side if that is read; the whole image where boxes are no smaller.
-        inside: which pixels of a patch lie within image and hull (C, k, h, w).
+        inside: which pixels of a patch are within image and box (C, k, h, w).
         threshold: only more than this counts as activated.
         num_images: how many images there were.
     """
@@ -120,7 +120,7 @@ def top_patches(
     otherwise, and what is equal would no longer be.
 
     Args:
-        model: any module; it is looked at in evaluation mode.
+        model: any module; it runs in evaluation mode.
         layer: dotted name, `relu@1` for the second call; None: the model's output. It puts out
             feature maps (B, C, H, W), or vectors (B, C), whose patch is all that they see.
         images: an array or tensor (N, channels, height, width), or an iterable of batches, such as
@@ -202,7 +202,7 @@ def activating_positions(
     """Activating positions: every place of a feature map that is activated over a data set.
 
     Args:
-        model: any module; it is looked at in evaluation mode.
+        model: any module; it runs in evaluation mode.
         layer: dotted name, `relu@1` for the second call; None: the model's output.
         channel: number of the map.
         images: an array or tensor (N, channels, height, width), or an iterable of batches.

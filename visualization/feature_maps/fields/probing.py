@@ -30,8 +30,8 @@ _PARTS = 4  # into which each part is divided
 class Intervals(NamedTuple):
     """The first and the last place that each of N places reads, each (N,).
 
-    An interval that is shorter so goes on at the other side, beyond an end; one that reads nothing
-    has its last place before its first.
+    An interval that is shorter so continues at the other side, beyond an end; one that reads
+    nothing has its last place before its first.
     """
 
     first: Positions

@@ -142,7 +142,7 @@ class Ranking:
         )
 
     def add(self, maps: Tensor, images: Ints, first: int) -> None:
-        """Take in a batch of maps (B, C, H, W).
+        """Add a batch of maps (B, C, H, W).
 
         Args:
             maps: of all channels.

@@ -47,14 +47,15 @@ class ReceptiveField:
     Attributes:
         layer: dotted name; None: the model's output.
         unit: (channel, row, column), or (channel,) of an output without places.
-        hull: box around all that the unit reads by the arithmetic of the layers; it reaches outside
-            the image where padding is read. Where an operation is not known: around the mask.
+        bounding_box: box around all that the unit reads by the arithmetic of the layers; it reaches
+            outside the image where padding is read. Where an operation is not known: around the
+            mask.
         mask: the numbers of the image that can influence the unit (C, H, W).
     """
 
     layer: str | None
     unit: tuple[int, ...]
-    hull: FieldBox
+    bounding_box: FieldBox
     mask: NDArray[np.bool_]
 
     @property
@@ -78,7 +79,7 @@ class ReceptiveField:
         return _extent(self.pixels)
 
     def over(self, image: Images) -> "FieldOverImage":
-        """Return the field with an image (C, H, W) that it is looked at on.
+        """Return the field with an image (C, H, W) to draw it on.
 
         Raises:
             ValueError: the image is of another shape.
@@ -148,7 +149,7 @@ def receptive_field(
     sure as far as three random images tell.
 
     Args:
-        model: any module; it is looked at in evaluation mode.
+        model: any module; it runs in evaluation mode.
         layer: dotted name, `relu@1` for the second call; None: the model's output.
         unit: (channel, row, column) of a feature map, (channel,) of a vector.
         input_shape: of one image, (channels, height, width).
@@ -174,9 +175,9 @@ def receptive_field(
             mask = _dependencies(model, layer, graph, np.array([position]))
     pixels = np.asarray(mask.any(axis=0))
     row, column = position[1:] if len(shape) == 3 else (0, 0)
-    hull = by_arithmetic.boxes.at(row, column)
-    hull = _enclosing(hull, pixels) if by_arithmetic.is_known else _box_of(pixels)
-    return ReceptiveField(layer, position, hull, mask)
+    box = by_arithmetic.boxes.at(row, column)
+    box = _enclosing(box, pixels) if by_arithmetic.is_known else _box_of(pixels)
+    return ReceptiveField(layer, position, box, mask)
 
 
 def receptive_fields(
@@ -185,7 +186,7 @@ def receptive_fields(
     """Receptive fields of the activated units of a channel on one image, each and all together.
 
     Args:
-        model: any module; it is looked at in evaluation mode.
+        model: any module; it runs in evaluation mode.
         layer: dotted name, `relu@1` for the second call; None: the model's output.
         channel: number.
         image: (C, H, W) or (1, C, H, W).
@@ -264,7 +265,7 @@ class _ImageCrop(NamedTuple):
         """Height and width."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
-    def shows(self, by_arithmetic: Arithmetic, hull: FieldBox) -> bool:
+    def shows(self, by_arithmetic: Arithmetic, box: FieldBox) -> bool:
         """Tell whether the unit sees here what it sees in the whole image, by the arithmetic."""
         num_rows, num_columns = (
             len(by_arithmetic.boxes.row_first),
@@ -275,15 +276,15 @@ class _ImageCrop(NamedTuple):
             return False
         corner = (self.rows.start, self.columns.start)
         here = zip(by_arithmetic.boxes.at(row, column), corner, strict=True)
-        return FieldBox(*((first + by, last + by) for (first, last), by in here)) == hull
+        return FieldBox(*((first + by, last + by) for (first, last), by in here)) == box
 
 
 def _crop_around(unit: tuple[int, ...], whole: Arithmetic) -> _ImageCrop | None:
-    """Return the part of an image around a hull; None: it is not known where one may begin."""
+    """Return the part of an image around a box; None: it is not known where one may begin."""
     sides, positions = [], []
-    hull = whole.boxes.at(*unit[1:])
+    box = whole.boxes.at(*unit[1:])
     for position, (first, last), grid, limit in zip(
-        unit[1:], hull, whole.grids, whole.boxes.image_size, strict=True
+        unit[1:], box, whole.grids, whole.boxes.image_size, strict=True
     ):
         if not grid.period:
             return None
@@ -304,14 +305,14 @@ def _extent(pixels: NDArray[np.bool_]) -> tuple[slice, slice]:
 
 
 def _box_of(pixels: NDArray[np.bool_]) -> FieldBox:
-    """Return the smallest hull around pixels."""
+    """Return the smallest box around pixels."""
     rows, columns = _extent(pixels)
     return FieldBox((rows.start, rows.stop - 1), (columns.start, columns.stop - 1))
 
 
-def _enclosing(hull: FieldBox, pixels: NDArray[np.bool_]) -> FieldBox:
-    """Return a hull that holds all pixels too, such as those that the graph does not lead to."""
+def _enclosing(box: FieldBox, pixels: NDArray[np.bool_]) -> FieldBox:
+    """Return a box that also contains all pixels, such as those that the graph does not lead to."""
     if not pixels.any():
-        return hull
-    sides = zip(hull, _box_of(pixels), strict=True)
+        return box
+    sides = zip(box, _box_of(pixels), strict=True)
     return FieldBox(*((min(a, first), max(b, last)) for (a, b), (first, last) in sides))

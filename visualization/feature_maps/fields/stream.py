@@ -43,7 +43,7 @@ class ActivationBatch(NamedTuple):
 class ActivationStream:
     """Activation stream: the batches of a data set with a layer's maps, to be gone over once.
 
-    The first is looked at when a source is made, to know what the layer sees and puts out. A vector
+    The first is run when the stream is made, to know what the layer sees and puts out. A vector
     (B, C) counts as maps of one place.
     """
 
@@ -77,7 +77,7 @@ class ActivationStream:
         """Return channels that there are; None: all.
 
         Raises:
-            ValueError: there is no such channel, or none is asked for.
+            ValueError: there is no such channel, or none is given.
         """
         if channels is None:
             return list(range(self.num_channels))
@@ -115,7 +115,7 @@ class ActivationStream:
         return self._size * max(1, _PIECE // (self._size * math.prod(self._array.shape[1:]) or 1))
 
     def _even(self) -> Iterator[Tensor]:
-        """Yield batches of the size that is wanted, however the data comes; the last has less."""
+        """Yield batches of one size, however the data comes; the last has less."""
         waiting: list[Tensor] = []
         for images in self._stream:
             if images.shape[1:] != self._image_shape:
@@ -132,7 +132,7 @@ class ActivationStream:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[list[Any]]:
-        """Let the model leave what the layer puts out in a list, and go no further."""
+        """Collect the layer's outputs in a list, and end each pass there."""
         outputs: list[Any] = []
         taps = {numbered_call(self._model, self._layer): outputs.append} if self._layer else {}
         with intercept_maps(self._model, taps, stop=bool(taps)):
@@ -153,7 +153,7 @@ class ActivationStream:
         take(ActivationBatch(images, maps, self._known(first, self.num_images), first))
 
     def keep(self, candidates: Callable[[], Positions], batch: ActivationBatch) -> None:
-        """Keep the images that are wanted so far, by their index in the data, and no others.
+        """Keep the candidate images, by their index in the data, and no others.
 
         Of an array none needs to be kept.
         """

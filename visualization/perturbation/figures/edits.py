@@ -80,10 +80,10 @@ def _(record: FieldTransplant) -> Figure:
     return figure
 
 
-def _seen(axes: Axes, hull: FieldBox) -> None:
+def _seen(axes: Axes, box: FieldBox) -> None:
     """Draw a dashed frame around what a unit sees; beyond the border it is cut."""
-    corner = (hull.columns[0] - 0.5, hull.rows[0] - 0.5)
-    sides = hull.columns[1] - hull.columns[0] + 1, hull.rows[1] - hull.rows[0] + 1
+    corner = (box.columns[0] - 0.5, box.rows[0] - 0.5)
+    sides = box.columns[1] - box.columns[0] + 1, box.rows[1] - box.rows[0] + 1
     axes.add_patch(
         Rectangle(corner, *sides, fill=False, edgecolor=COLORS[0], linewidth=1, linestyle="--")
     )

@@ -50,7 +50,7 @@ def _slope(figure: Figure, axes: Axes, record: PixelGradient) -> None:
 
 
 def _kept(axes: Axes, record: MinimalPatch) -> None:
-    """Draw an image of which all that is replaced is behind a veil."""
+    """Draw an image with a veil over all that is replaced."""
     draw_image(axes, record.image, "", display_range(record.image))
     veil = np.broadcast_to(np.array(_VEIL), (*record.mask.shape, 4)).copy()
     veil[record.mask] = 0
