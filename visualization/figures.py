@@ -85,7 +85,7 @@ def _visible(answer: str) -> str:
 def _(record: AnswerTable) -> Figure:
     cells = _cells(record)
     lines, names = max(1, len(cells)), ("question", "answer", "right answer")
-    widths = [max(14, *(display_width(row[at]) + 2 for row in cells), 0) for at in range(3)]
+    widths = [max(14, *(display_width(row[column]) + 2 for row in cells), 0) for column in range(3)]
     width = max(5.0, 0.4 + _LETTER * sum(widths))
     figure = Figure(figsize=(width, 0.7 + 0.26 * lines))
     axes = figure.add_axes((0, 0, 1, 1))

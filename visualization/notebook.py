@@ -40,7 +40,7 @@ class NotebookView:
 def show(record: Any, dpi: int = 80) -> NotebookView:
     """Notebook display of any record of `visualization`, or of a whole report, as pictures.
 
-    >>> from visualization.table import Table
+    >>> from visualization.records import Table
     >>> show(Table("two words", ["a", "b"], [["1", "2"]]))
     two words
     a  b

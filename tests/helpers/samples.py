@@ -173,7 +173,7 @@ def panel(size: Size) -> Panel:
     names = (size.words("step"), size.words("loss"))
     return Panel(
         title=size.words("loss"), lines=lines, names=names, logarithmic="",
-        levels={size.words("chance"): 0.5}, places={"best": 1.0},
+        levels={size.words("chance"): 0.5}, marks={"best": 1.0},
     )  # fmt: skip
 
 

@@ -76,19 +76,19 @@ def transfer_table(
     if labels is None:
         raise ValueError("labels: None is not accepted; accepted: the right class of each image")
     attacks = [attack(model, images, labels) for model in models.values()]
-    right = attacks[0].labels
+    true_labels = attacks[0].labels
     sets = [attacked.adversarial for attacked in attacks]
     noisy = [_random_signs(attacked, seed) for attacked in attacks]
     image_sets = (attacks[0].images, *sets, *noisy)
     columns = [
-        [_accuracy(model, each, right, batch_size, output) for each in image_sets]
+        [_accuracy(model, each, true_labels, batch_size, output) for each in image_sets]
         for model in models.values()
     ]
     table, num = np.array(columns).T, len(models)
     first = attacks[0]
     return TransferTable(
         names=tuple(models), accuracy=table[1 : num + 1], noise=table[num + 1 :], clean=table[0],
-        method=first.method, norm=first.norm, epsilon=first.epsilon, num_images=len(right),
+        method=first.method, norm=first.norm, epsilon=first.epsilon, num_images=len(true_labels),
     )  # fmt: skip
 
 

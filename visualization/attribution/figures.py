@@ -60,15 +60,15 @@ def _(record: Attributions) -> Figure:
              share_of(len(record.maps), len(methods), "methods"))  # fmt: skip
     if any(parts):
         figure.supxlabel("; ".join(filter(None, parts)), fontsize=9, color=MUTED)
-    for row, places in enumerate(grid):
+    for row, cells in enumerate(grid):
         image = record.images[row]
-        draw_image(places[0], image, "image" if row == 0 else "", display_range(image))
-        places[0].set_ylabel(
+        draw_image(cells[0], image, "image" if row == 0 else "", display_range(image))
+        cells[0].set_ylabel(
             f"{shorten(record.targets[row], 14)}\nscore {record.scores[row]:.3g}",
             fontsize=8,
             color=INK,
         )
-        for axes, (name, maps) in zip(places[1:], methods.items(), strict=True):
+        for axes, (name, maps) in zip(cells[1:], methods.items(), strict=True):
             _map(axes, maps[row], _title(name) if row == 0 else "")
     return figure
 
@@ -169,8 +169,8 @@ def _mean(values: NDArray[np.float64]) -> str:
 @draw.register
 def _(record: SanityCheck) -> Figure:
     stages = _stages(len(record.layers))
-    shown = dict(list(record.maps.items())[:_METHODS])
-    rows = len(shown)
+    maps_by_name = dict(list(record.maps.items())[:_METHODS])
+    rows = len(maps_by_name)
     figure = Figure(
         figsize=(max(9.2, 1.5 + 0.9 * len(stages)), 4.1 + 0.9 * rows), layout="constrained"
     )
@@ -184,7 +184,7 @@ def _(record: SanityCheck) -> Figure:
     upper.legend(lines, [shorten(name) for name in names], fontsize=8, frameon=False,
                  loc="outside right center")  # fmt: skip
     grid = lower.subplots(rows, len(stages), squeeze=False)
-    for row, (name, maps) in enumerate(shown.items()):
+    for row, (name, maps) in enumerate(maps_by_name.items()):
         for axes, stage in zip(grid[row], stages, strict=True):
             title = "" if row else "\n".join(wrap(_dotted(_stage(record, stage)), 14, 3))
             _map(axes, maps[stage], title)

@@ -162,8 +162,8 @@ def _room(
             high = min(high, wall.min[along] - _EDGE)
         elif wall.max[along] <= own.min[along] + 1:
             low = max(low, wall.max[along] + _EDGE)
-    held = box.min[along] + start * (box.max[along] - box.min[along])
-    before, after = (held - low) / (start or 1), (high - held) / ((1 - start) or 1)
+    anchor = box.min[along] + start * (box.max[along] - box.min[along])
+    before, after = (anchor - low) / (start or 1), (high - anchor) / ((1 - start) or 1)
     return float({0.0: after, 1.0: before}.get(start, min(before, after)))
 
 
@@ -222,9 +222,9 @@ def _touch(boxes: Sequence[Bbox]) -> bool:
 
 def _leave_out(figure: Figure, renderer: RendererAgg) -> None:
     """Hide texts that can be spared and would lie over an earlier one."""
-    kept: list[Bbox] = []
+    boxes_kept: list[Bbox] = []
     for text in _texts(figure):
         if text.get_gid() == SPARE:
             box = text.get_window_extent(renderer)
-            text.set_visible(not any(box.overlaps(other) for other in kept))
-            kept += [box] * text.get_visible()
+            text.set_visible(not any(box.overlaps(other) for other in boxes_kept))
+            boxes_kept += [box] * text.get_visible()

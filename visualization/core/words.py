@@ -22,7 +22,7 @@ def display_width(words: str) -> float:
 def shorten(name: str, most: float = _NAME_WIDTH, size: Measure = display_width) -> str:
     """Shorten a name to so many letters, by its middle.
 
-    >>> brief("features.stage_four.block.convolution", 20)
+    >>> shorten("features.stage_four.block.convolution", 20)
     'features.s…nvolution'
     """
     if size(name) <= most:
@@ -40,7 +40,7 @@ def _prefix(words: str, most: float, size: Measure) -> str:
 def wrap(words: str, most: float, lines: int = 99, size: Measure = display_width) -> list[str]:
     """Wrap a text in lines of so many letters; what does not fit ends in `…`.
 
-    >>> wrapped("one two three four", 9, lines=2)
+    >>> wrap("one two three four", 9, lines=2)
     ['one two', 'three …']
     """
     wrapped = [""]
@@ -59,7 +59,7 @@ def wrap(words: str, most: float, lines: int = 99, size: Measure = display_width
 def evenly_spaced(num: int, most: int) -> NDArray[np.int64]:
     """At most so many of `num` numbers from 0 on, evenly spaced, the first and the last too.
 
-    >>> spaced(5, 9), spaced(1001, 3)
+    >>> evenly_spaced(5, 9), evenly_spaced(1001, 3)
     (array([0, 1, 2, 3, 4]), array([   0,  500, 1000]))
     """
     return np.unique(np.linspace(0, num - 1, min(num, most)).round().astype(np.int64))

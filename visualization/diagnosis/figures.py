@@ -102,7 +102,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     for label, level in panel.levels.items():
         axes.axhline(level, color=MUTED, linewidth=1, linestyle="--", label=label)
     styles = itertools.cycle((":", "-."))
-    for style, (label, x_marked) in zip(styles, panel.places.items(), strict=False):
+    for style, (label, x_marked) in zip(styles, panel.marks.items(), strict=False):
         axes.axvline(x_marked, color=INK, linewidth=1.2, linestyle=style, label=label)
     axes.set_title(panel.title, fontsize=10, color=INK, loc="left")
     axes.set_xlabel(panel.names[0], fontsize=9)
@@ -113,7 +113,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#eeeeee")
-    if len(panel.lines) + len(panel.levels) + len(panel.places) > 1:
+    if len(panel.lines) + len(panel.levels) + len(panel.marks) > 1:
         legend(axes)
 
 

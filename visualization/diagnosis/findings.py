@@ -22,7 +22,7 @@ class Panel:
         names: of x and y, with their units.
         logarithmic: which axes are: `""`, `x`, `y` or `xy`; y only if it spans a factor of 10.
         levels: label → a level of y to compare with, drawn across.
-        places: label → a place on x, drawn from top to bottom.
+        marks: label → a place on x, drawn from top to bottom.
         top: where y ends at least, such as 1 for a share; None: where the values end.
     """
 
@@ -31,7 +31,7 @@ class Panel:
     names: tuple[str, str]
     logarithmic: str = ""
     levels: Mapping[str, float] = attrs.Factory(dict)
-    places: Mapping[str, float] = attrs.Factory(dict)
+    marks: Mapping[str, float] = attrs.Factory(dict)
     top: float | None = None
 
 

@@ -57,7 +57,7 @@ def rate_panel(test: RateTest, rate: float | None = None) -> Panel:
     }
     return Panel(
         title="learning-rate range test", lines=lines, names=("learning rate", "training loss"),
-        logarithmic="x", levels={}, places=marks,
+        logarithmic="x", levels={}, marks=marks,
     )  # fmt: skip
 
 
@@ -245,7 +245,7 @@ def plateau(case: RunEvidence) -> Answer:
     panel = loss_panel(case)
     marks = {"flat from": float(steps[first]), "to": float(steps[last])}
     is_long = share >= _LONG and level > _LEFT * guess
-    evidence = Evidence((attrs.evolve(panel, places=marks if is_long else {}),))
+    evidence = Evidence((attrs.evolve(panel, marks=marks if is_long else {}),))
     stuck = is_long and case.is_stuck
     if not is_long and level <= _LEFT * guess:
         text = f"The loss is flat only where little is left to learn: {measurement}."

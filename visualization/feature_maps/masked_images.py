@@ -67,9 +67,9 @@ def masked_images(
     Raises:
         ValueError: fewer than two images; masks that do not go with them; what is read only once.
     """
-    for name, given in (("images", images), ("masks", masks)):
-        if isinstance(given, Iterator):
-            kind = type(given).__name__
+    for name, argument in (("images", images), ("masks", masks)):
+        if isinstance(argument, Iterator):
+            kind = type(argument).__name__
             accepted = "an array, or what can be read several times, such as a loader"
             raise ValueError(f"{name}: a {kind} can be read only once; accepted: {accepted}")
     if isinstance(concepts, str) or not concepts or len(set(concepts)) < len(concepts):
@@ -78,8 +78,8 @@ def masked_images(
     shapes = [(len(batch), batch.shape[1:]) for batch in batches(images, model, batch_size)]
     if (num := sum(count for count, _ in shapes)) < 2:
         raise ValueError(f"images: {num} are not accepted; accepted: two or more")
-    _, given = next(pairs)
-    first = _as_masks(given, shapes[0][0], len(concepts))
+    _, first_masks = next(pairs)
+    first = _as_masks(first_masks, shapes[0][0], len(concepts))
     order = None
     if isinstance(images, (Tensor, np.ndarray)) and isinstance(masks, (Tensor, np.ndarray)):
         if len(masks) != num:

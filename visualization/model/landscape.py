@@ -132,8 +132,8 @@ def classification_loss(images: Images, labels: ArrayLike | Tensor, batch_size: 
         total, right = 0.0, 0
         with torch.no_grad():
             for first in range(0, len(classes), batch_size):
-                given = as_images(images[first : first + batch_size], model)
-                answers = as_logits(check_tensor(model(given), "the model"))
+                batch = as_images(images[first : first + batch_size], model)
+                answers = as_logits(check_tensor(model(batch), "the model"))
                 truth = classes[first : first + batch_size].to(answers.device)
                 total += float(F.cross_entropy(answers, truth, reduction="sum"))
                 right += int((answers.argmax(dim=1) == truth).sum())

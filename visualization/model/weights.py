@@ -134,16 +134,16 @@ def _values(name: str, layer: str, module: nn.Module, parameter: Tensor) -> Para
         role, whole = _arranged(module, weight)
         filters, inputs = _strongest(whole, role)
         sizes = whole.shape[0], whole.shape[1]
-        shown = whole[torch.from_numpy(filters)][:, torch.from_numpy(inputs)]
+        part = whole[torch.from_numpy(filters)][:, torch.from_numpy(inputs)]
     else:
-        role, shown = "vector", weight.reshape(-1)
-        filters, inputs, sizes = np.arange(len(shown)), np.arange(1), (len(shown), 1)
+        role, part = "vector", weight.reshape(-1)
+        filters, inputs, sizes = np.arange(len(part)), np.arange(1), (len(part), 1)
     finite = weight[weight.isfinite()].numpy()
     mean, deviation = (finite.mean(), finite.std()) if len(finite) else (math.nan, math.nan)
     counts, edges = np.histogram(finite, min(max(8, int(2 * len(finite) ** 0.5)), _MOST_BINS))
     return ParameterValues(
         name=name, layer=layer, kind=type(module).__name__, role=role, shape=tuple(weight.shape),
-        shown=shown.float().numpy(), filters=filters, inputs=inputs, num_filters=sizes[0],
+        shown=part.float().numpy(), filters=filters, inputs=inputs, num_filters=sizes[0],
         num_inputs=sizes[1], norms=norms, mean=float(mean), deviation=float(deviation),
         counts=counts, edges=edges, num_undefined=weight.numel() - len(finite),
     )  # fmt: skip

@@ -56,8 +56,8 @@ class Composite:
 
     Attributes:
         image: (C, H, W).
-        mask: pixels that come from the piece (C, H, W).
-        num_lost: pixels (row, column) of the piece that lie beyond the border.
+        mask: pixels that come from the crop (C, H, W).
+        num_lost: pixels (row, column) of the crop that are beyond the border.
     """
 
     image: NDArray[np.floating]
@@ -74,7 +74,7 @@ class FieldTransplant:
         unit: (channel, row, column), the source's.
         target_unit: the unit of target and composite whose activation is taken: the one that lies
             over the composite as the unit lies over the source, or the nearest that there is.
-        offset: rows down and columns right by which the piece was moved, in pixels.
+        offset: rows down and columns right by which the region was moved, in pixels.
         stride: rows and columns in pixels from a unit's field to the next; 0: they do not keep
             step, or there is no next.
         source: (C, H, W).
@@ -121,8 +121,8 @@ class FieldTransplant:
 def crop(image: Images, rows: Span, columns: Span) -> Crop:
     """Crop a rectangle out of an image; what is beyond the border is left out and counted.
 
-    >>> piece = cut(np.arange(16.0).reshape(1, 4, 4), (-1, 1), (2, 3))
-    >>> piece.pixels.tolist(), crop.origin, piece.num_lost
+    >>> piece = crop(np.arange(16.0).reshape(1, 4, 4), (-1, 1), (2, 3))
+    >>> piece.pixels.tolist(), piece.origin, piece.num_lost
     ([[[2.0, 3.0], [6.0, 7.0]]], (0, 2), 2)
 
     Args:
@@ -147,7 +147,7 @@ def paste_onto(crop: Crop, target: Images, position: tuple[int, int] | None = No
     Args:
         crop: from `crop`, of as many channels as the target.
         target: (C, H, W) or (1, C, H, W).
-        position: row and column of the target at which the piece's first pixel comes to lie; None:
+        position: row and column of the target at which the crop's first pixel comes to be; None:
             where it lay in its own image.
 
     Raises:

@@ -88,7 +88,7 @@ def find_matches(
         ValueError: if `values` has not three axes, or an index or `num` is out of range.
 
     >>> on = [[[1, 0], [0, 0]], [[0, 1], [1, 1]]]  # 2 samples, 2 steps, 2 units
-    >>> [(match.sample, match.start) for match in find_matches(on, 0, 0, 1).found]
+    >>> [(match.sample, match.start) for match in find_matches(on, 0, 0, 1).matches]
     [(1, 1)]
     """
     array = as_array(values, "values", ("sample", "time", "unit"), finite=True)

@@ -255,7 +255,7 @@ def _group_norm(node: Any, output: Shape, input_shape: Shape) -> Axes:
 
 
 _one_axis = _but(lambda node, _: [as_signed(node._saved_dim)])
-_batch_norm = _but(lambda n, given: [0, *range(2, len(given))] if n._saved_training else [])
+_batch_norm = _but(lambda n, shape: [0, *range(2, len(shape))] if n._saved_training else [])
 _RESIZES: dict[str, Any] = {
     "UpsampleNearest2D": torch.ops.aten.upsample_nearest2d,
     "UpsampleNearestExact2D": torch.ops.aten._upsample_nearest_exact2d,

@@ -192,11 +192,11 @@ class Ranking:
         flat = maps.flatten(1)
         most = min(self._most, flat.shape[1])
         hits = (flat >= flat.topk(most).values[:, -1:]) & (flat > self._threshold)
-        which, place = hits.nonzero().cpu().numpy().T
+        which, position = hits.nonzero().cpu().numpy().T
         value = flat[hits].cpu().numpy()
-        order = np.lexsort((place, -value, which))
+        order = np.lexsort((position, -value, which))
         order = order[_ranks(which[order]) < most]  # of ties with the last there may be too many
-        return which[order], place[order], value[order]
+        return which[order], position[order], value[order]
 
     def _spread(self, maps: Tensor) -> tuple[Ints, Ints, NDArray[np.floating]]:
         """Return the best places, each far enough from all better ones of its map."""
@@ -206,19 +206,19 @@ class Ranking:
         remaining, which = maps.flatten(1), torch.arange(len(maps), device=maps.device)
         parts = []
         for _ in range(min(self._most, height * width)):
-            value, place = remaining.max(dim=1)
+            value, position = remaining.max(dim=1)
             is_above = value > self._threshold
-            remaining, which, value, place = (
+            remaining, which, value, position = (
                 remaining[is_above],
                 which[is_above],
                 value[is_above],
-                place[is_above],
+                position[is_above],
             )
-            parts.append((which, place, value))
+            parts.append((which, position, value))
             if not len(which):
                 break
-            near_rows = (rows - (place // width)[:, None]).abs() < self._min_distance[0]
-            near_columns = (columns - (place % width)[:, None]).abs() < self._min_distance[1]
+            near_rows = (rows - (position // width)[:, None]).abs() < self._min_distance[0]
+            near_columns = (columns - (position % width)[:, None]).abs() < self._min_distance[1]
             near = near_rows[:, :, None] & near_columns[:, None]
             remaining = remaining.masked_fill(near.flatten(1), -torch.inf)
         columns_found = [torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)]

@@ -31,8 +31,8 @@ def _(record: LandscapeLine) -> Figure:
         axes.plot(record.alphas, values, color=COLORS[0], linewidth=1.5, marker="o", markersize=2.5)
         for alpha, end, color in zip((0.0, 1.0), record.names, (COLORS[2], COLORS[1]), strict=True):
             axes.axvline(alpha, color=color, linewidth=1, linestyle="--")
-            at = record.alphas == alpha
-            axes.plot(record.alphas[at], values[at], "o", color=color, markersize=6,
+            row = record.alphas == alpha
+            axes.plot(record.alphas[row], values[row], "o", color=color, markersize=6,
                       label=shorten(end))  # fmt: skip
         if _is_wide(values):
             axes.set_yscale("log")
@@ -59,8 +59,8 @@ def _said(record: LandscapeLine) -> str:
 def _(record: LandscapeLine) -> str:
     names = list(record.values)
     rows = [
-        f"{alpha:>8.3f}" + "".join(f"{record.values[name][at]:>14.5g}" for name in names)
-        for at, alpha in enumerate(record.alphas)
+        f"{alpha:>8.3f}" + "".join(f"{record.values[name][row]:>14.5g}" for name in names)
+        for row, alpha in enumerate(record.alphas)
     ]
     head = f"{'alpha':>8}" + "".join(f"{name:>14}" for name in names)
     return "\n".join([_said(record), head, *rows])
@@ -153,8 +153,8 @@ def _(record: LandscapePlane) -> str:
     if record.trajectory is not None and record.residual is not None:
         lines.append(f"{'checkpoint':>10}{'x':>10}{'y':>10}  off the plane")
         lines += [
-            f"{at:>10}{place[0]:>10.4g}{place[1]:>10.4g}{share:>15.0%}"
-            for at, (place, share) in enumerate(
+            f"{row:>10}{point[0]:>10.4g}{point[1]:>10.4g}{share:>15.0%}"
+            for row, (point, share) in enumerate(
                 zip(record.trajectory, record.residual, strict=True)
             )
         ]

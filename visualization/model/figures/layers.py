@@ -54,8 +54,8 @@ def _(record: LayerActivations) -> Figure:
                     linespacing=1.4, parse_math=False)  # fmt: skip
         images = _place(figure, (_WORDS, bottom, _MAP, _MAP * num))
         _images(images, record.images[:num])
-        drawn = min(len(layer.channels), columns) if layer.maps.shape[1] > 1 else columns
-        maps = _place(figure, (_WORDS + 1.2 * _MAP, bottom, _MAP * drawn, _MAP * num))
+        num_drawn = min(len(layer.channels), columns) if layer.maps.shape[1] > 1 else columns
+        maps = _place(figure, (_WORDS + 1.2 * _MAP, bottom, _MAP * num_drawn, _MAP * num))
         _maps(maps, layer, num)
     some = share_of(len(record.images), num, "images shown")
     words = _part(record, len(layers)) + (some and f"; {some}")
@@ -283,11 +283,13 @@ def _(record: DeadUnits) -> str:
     lines = [f"{_TITLE} {_over(record.num_images)}"]
     names = _words(record.share)
     for row in record.layers:
-        found = {state: getattr(row, state) for state in _STATES}
-        said = [
-            f"  {names[state]}: {_numbers(units)}" for state, units in found.items() if len(units)
-        ]
-        lines += [f"{_short(row.name)} ({row.kind}, {row.num_units} units)", *said] if said else []
+        units_by_state = {state: getattr(row, state) for state in _STATES}
+        states = [
+            f"  {names[state]}: {_numbers(units)}"
+            for state, units in units_by_state.items() if len(units)
+        ]  # fmt: skip
+        if states:
+            lines += [f"{_short(row.name)} ({row.kind}, {row.num_units} units)", *states]
     quiet_layers = sum(not _affected(row) for row in record.layers)
     return "\n".join([*lines, f"{quiet_layers} of {len(record.layers)} layers have no such units"])
 

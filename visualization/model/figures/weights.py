@@ -44,9 +44,11 @@ def _(record: LayerWeights) -> Figure:
             _bars(axes[1], second)
         _distribution(axes[2], first)
         _norms(axes[3], first)
-    said = f"layers {record.first + 1} to {record.first + num} of {record.num_all} with parameters"
+    title = f"layers {record.first + 1} to {record.first + num} of {record.num_all} with parameters"
     more = f"; pages({num if num < PAGE else ''}) has the others" if num < record.num_all else ""
-    figure.text(0.5, 1 - 0.06 / height, said + more, fontsize=9, color=MUTED, ha="center", va="top")
+    figure.text(
+        0.5, 1 - 0.06 / height, title + more, fontsize=9, color=MUTED, ha="center", va="top"
+    )
     return figure
 
 
@@ -59,7 +61,8 @@ def _rows(
     if not weights:
         weights, vectors = vectors[:1], vectors[1:]
     rows: list[tuple[ParameterValues, ParameterValues | None]] = [
-        (weight, vectors[at] if at < len(vectors) else None) for at, weight in enumerate(weights)
+        (weight, vectors[number] if number < len(vectors) else None)
+        for number, weight in enumerate(weights)
     ]
     return rows + [(vector, None) for vector in vectors[len(weights) :]]
 
@@ -192,8 +195,8 @@ def _chosen(values: ParameterValues) -> str:
     if is_kernel and _is_turned(values.shown):
         down, across = across, down
     parts = [
-        f"{shown} of {num} {word}" if shown < num else f"all {num} {word}"
-        for shown, num, word in (
+        f"{num_shown} of {num} {word}" if num_shown < num else f"all {num} {word}"
+        for num_shown, num, word in (
             (rows, values.num_filters, f"{_each(values)} {down}"),
             (columns, values.num_inputs, f"{'inputs' if is_kernel else 'columns'} {across}"),
         )

@@ -140,9 +140,10 @@ def _(record: UnitRoles) -> Figure:
     plane, positions, symbols = figure.subplots(1, 3, width_ratios=widths)
     plane.plot([0, 1], [1, 0], color="#dddddd", linewidth=1, zorder=0)
     for kind, color in zip(KINDS[:3], COLORS, strict=False):
-        at = np.array(record.kinds) == kind
-        x, y = record.shares[at, 0], record.shares[at, 1]
-        plane.scatter(x, y, s=28, alpha=0.6, color=color, label=f"{kind}: {at.sum()}", linewidths=0)
+        mask = np.array(record.kinds) == kind
+        x, y = record.shares[mask, 0], record.shares[mask, 1]
+        label = f"{kind}: {mask.sum()}"
+        plane.scatter(x, y, s=28, alpha=0.6, color=color, label=label, linewidths=0)
     for unit in _extremes(record):
         plane.annotate(str(unit), record.shares[unit, :2], (3, 3), textcoords="offset points",
                        fontsize=7, color=MUTED, gid=SPARE)  # fmt: skip
@@ -159,8 +160,10 @@ def _(record: UnitRoles) -> Figure:
     for axes, values, ticks in zip((positions, symbols), halves, names, strict=True):
         image = axes.imshow(values, aspect="auto", cmap=DIVERGING, vmin=-2.5, vmax=2.5,
                             interpolation="auto")  # fmt: skip
-        at = evenly_spaced(len(ticks), _STEPS_SHOWN if axes is positions else len(ticks))
-        axes.set_xticks(at, [ticks[number] for number in at], fontsize=7, parse_math=False)
+        numbers = evenly_spaced(len(ticks), _STEPS_SHOWN if axes is positions else len(ticks))
+        axes.set_xticks(
+            numbers, [ticks[number] for number in numbers], fontsize=7, parse_math=False
+        )
         axes.set_yticks([])
     every = max(1, len(order) // 24)
     positions.set_yticks(range(0, len(order), every), order[::every], fontsize=6)
