@@ -138,10 +138,8 @@ def minimal_perturbation(
     with inspection_mode(model):
         problem = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
         rngs = settings.generators()
-        searches = [
-            _search(problem, batch, max_radius, rounds, settings, rngs)
-            for batch in problem.batches()
-        ]
+        every = problem.batches()
+        searches = [_search(problem, part, max_radius, rounds, settings, rngs) for part in every]
         results = [torch.cat(parts) for parts in zip(*searches, strict=True)]
         return _as_minimal_perturbation(problem, results, tuple(classes))
 

@@ -107,20 +107,18 @@ def faithfulness(
         size = (len(images), images.shape[2] * images.shape[3])
         shuffled = np.broadcast_to(np.arange(size[1]), (num_random, *size))
         orders[RANDOM] = [torch.as_tensor(ranks) for ranks in rng.permuted(shuffled, axis=-1)]
-        target_score = resolve_target(model, images, target, target_layer, batch_size)
+        score = resolve_target(model, images, target, target_layer, batch_size)
         usual = target_layer is None and not callable(target)
-        target_score = attrs.evolve(
-            target_score, probability=usual if probability is None else probability
-        )
+        score = attrs.evolve(score, probability=usual if probability is None else probability)
         counts = torch.linspace(0, size[1], num_steps + 1, dtype=torch.float64).round().long()
         blank = replacement(images, deletion_fill, model, "deletion_fill")
         start = replacement(images, insertion_fill, model, "insertion_fill")
         both = [
-            {name: _curves(target_score, *way, ranks, counts) for name, ranks in orders.items()}
+            {name: _curves(score, *way, ranks, counts) for name, ranks in orders.items()}
             for way in ((images, blank), (start, images))
         ]
     fills = (_words(deletion_fill), _words(insertion_fill))
-    quantity = "probability" if target_score.probability else "score"
+    quantity = "probability" if score.probability else "score"
     return Faithfulness(counts.numpy() / size[1], both[0], both[1], quantity, fills)
 
 

@@ -111,18 +111,21 @@ def randomisation_check(
                 maps_by_name[name].append(method(twin, images, target_score.target).detach())
             for parameter, values in () if cascading else zip(randomised, before, strict=True):
                 parameter.data.copy_(values)
+    return _as_sanity_check(tuple(parameters), maps_by_name, images[0], cascading)
+
+
+def _as_sanity_check(
+    layers: tuple[str, ...], maps_by_name: Mapping[str, list[Tensor]], image: Tensor,
+    cascading: bool,
+) -> SanityCheck:  # fmt: skip
+    """Return the record of maps (B, …), a list for each method with one entry for each stage."""
+    signed, absolute, first = {}, {}, {}
+    for name, maps in maps_by_name.items():
+        signed[name] = _correlations(maps)
+        absolute[name] = _correlations([each.abs() for each in maps])
+        first[name] = as_array(torch.cat([as_map(each[:1]) for each in maps]))
     return SanityCheck(
-        layers=tuple(parameters),
-        signed={name: _correlations(maps) for name, maps in maps_by_name.items()},
-        absolute={
-            name: _correlations([each.abs() for each in maps])
-            for name, maps in maps_by_name.items()
-        },
-        image=as_array(images[0]),
-        maps={
-            name: as_array(torch.cat([as_map(e[:1]) for e in maps]))
-            for name, maps in maps_by_name.items()
-        },
+        layers=layers, signed=signed, absolute=absolute, image=as_array(image), maps=first,
         cascading=cascading,
     )  # fmt: skip
 

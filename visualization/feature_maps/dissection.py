@@ -171,19 +171,25 @@ def dissect(
         raise ValueError(f"quantile: {quantile} is not accepted; accepted: above 0, below 1")
     with inspection_mode(model), torch.no_grad():
         data = masked_images(model, images, masks, concepts, batch_size, seed)
-        reading = _first_reading(
-            model, optional_layer_name(model, layer), data, quantile, num_examples
-        )
+        layer = optional_layer_name(model, layer)
+        reading = _first_reading(model, layer, data, quantile, num_examples)
         overlap = _second_reading(reading, data)
-        iou, chance = overlap.ious()
-        return Dissection(
-            layer=reading.layer, concepts=tuple(concepts), iou=iou, chance=chance,
-            thresholds=reading.top.thresholds.cpu().double().numpy(),
-            unit_shares=overlap.units / overlap.num_pixels,
-            concept_shares=overlap.masks[0] / overlap.num_pixels, quantile=quantile, least=least,
-            placement=reading.upsample.kind, share_read=reading.top.share_read,
-            num_images=data.num_images, examples=_examples(reading, data, iou),
-        )  # fmt: skip
+        return _as_dissection(reading, overlap, data, concepts, quantile, least)
+
+
+def _as_dissection(
+    reading: "_FirstReading", overlap: "_Overlap", data: MaskedImages, concepts: Sequence[str],
+    quantile: float, least: float,
+) -> Dissection:  # fmt: skip
+    iou, chance = overlap.ious()
+    return Dissection(
+        layer=reading.layer, concepts=tuple(concepts), iou=iou, chance=chance,
+        thresholds=reading.top.thresholds.cpu().double().numpy(),
+        unit_shares=overlap.units / overlap.num_pixels,
+        concept_shares=overlap.masks[0] / overlap.num_pixels, quantile=quantile, least=least,
+        placement=reading.upsample.kind, share_read=reading.top.share_read,
+        num_images=data.num_images, examples=_examples(reading, data, iou),
+    )  # fmt: skip
 
 
 @attrs.frozen(eq=False)

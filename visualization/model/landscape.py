@@ -224,8 +224,7 @@ def landscape_plane(
         seed: of the random directions.
         directions: two of one's own, changes of parameters by name; those not named stay. Such as
             `direction_to(model, state)` or `trajectory_directions(model, states)`.
-        trajectory: state dicts, such as checkpoints in their order, to be projected on the plane by
-            least squares.
+        trajectory: state dicts, such as checkpoints in order, projected on the plane.
         statistics: images (B, C, H, W), from which those of BatchNorm are taken at each point.
         progress: is called with the point that begins, in words, such as `print`.
 
@@ -248,12 +247,11 @@ def landscape_plane(
         points = report_progress(_places(model, plane, x, y), side**2, progress)
         values = [_evaluate(model, loss, statistics) for _ in points]
     description = f"random directions, filter by filter as long as the model (seed {seed})"
+    on_plane, off_plane = (trajectory_xy, outside) if len(trajectory) else (None, None)
     return LandscapePlane(
-        x=x, y=y,
+        x=x, y=y, center=center, trajectory=on_plane, residual=off_plane,
         values={name: rows.reshape(side, side) for name, rows in _by_name(values).items()},
-        center=center, directions=description if directions is None else "given directions",
-        trajectory=trajectory_xy if len(trajectory) else None,
-        residual=outside if len(trajectory) else None,
+        directions=description if directions is None else "given directions",
         statistics=_statistics_source(model, statistics, "the model's own"),
     )  # fmt: skip
 

@@ -75,14 +75,12 @@ def minimal_patch(
 ) -> MinimalPatch:
     """Minimal patch: few pixels that keep most of a unit's activation, all others replaced.
 
-    From the whole receptive field, again and again, each square left is tried out, and those that
-    are missed least are removed, as long as the activation stays at `keep` of the original: a tenth
-    of them at most, or up to half if together they are hardly missed. So each square that is left
-    is needed: without it less than `keep` remains. That no other set is smaller is not promised.
+    Backward elimination from the whole receptive field: in each round the squares that matter least
+    are removed, a tenth at most, or up to half if together they hardly matter. Each square that is
+    left is needed: without it less than `keep` remains. A smaller set may exist.
 
-    Of n squares some 3 to 8 n images go through the model, or through its part up to the layer. By
-    default squares are as small as lets these have some 2²⁶ numbers: of a field (3, 67, 67) they
-    are 3 × 3, of (3, 224, 224) 28 × 28.
+    For n squares some 3 to 8 n images run. By default squares are as small as lets these have some
+    2²⁶ numbers: of a field (3, 67, 67) they are 3 × 3, of (3, 224, 224) 28 × 28.
 
     Args:
         model: any module; it is left as it was.
@@ -96,7 +94,7 @@ def minimal_patch(
         progress: is called with the number of squares left, in words, such as `print`.
 
     Raises:
-        ValueError: no such layer or unit; its activation is not above 0; or a setting out of range.
+        ValueError: no such layer or unit; an activation not above 0; or a setting out of range.
     """
     if not 0 < keep <= 1:
         raise ValueError(f"keep: {keep} is not accepted; accepted: above 0, at most 1")

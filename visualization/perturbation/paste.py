@@ -173,8 +173,8 @@ def transplant_field(
 ) -> FieldTransplant:
     """Transplant a receptive field, or another region, into another image, and compare activations.
 
-    The unit there is moved as the region is, by whole strides of its layer. Moved by
-    a multiple of the stride, and no field cut by a border, it sees the same: see `Paste.exact`.
+    The unit there is moved as the region is, by whole strides of its layer. Moved by a multiple of
+    the stride, and no field cut by a border, it sees the same: see `FieldTransplant.exact`.
 
     Args:
         model: any module; it is left as it was.
@@ -187,8 +187,7 @@ def transplant_field(
             lie (for a field that reaches beyond the border, those of its box, below 0); None:
             where they lie in the source.
         region: what is copied: None, the exact receptive field; `bounding_box`, the rectangle
-            around it; (rows, columns), each the first and the last; or a boolean (H, W) or (C, H,
-            W).
+            around it; (rows, columns), each the first and the last; or booleans (H, W), (C, H, W).
         offset: in place of `position`: rows down and columns right by which the region is moved.
 
     Raises:
@@ -196,36 +195,29 @@ def transplant_field(
     """
     layer = optional_layer_name(model, layer)
     with inspection_mode(model), torch.no_grad():
-        source_batch, target_batch = (
-            one_image(source, model, "source"),
-            one_image(target, model, "target"),
-        )
-        own = _check_map_unit(find_unit(model, layer, unit, source_batch)[0].unit)
-        field = receptive_field(model, layer, own, _shape(source_batch))
-        field_mask = torch.as_tensor(field.mask, device=source_batch.device)
-        copied, first, num_lost = _region(region, field_mask, field.bounding_box, source_batch)
+        source, target = one_image(source, model, "source"), one_image(target, model, "target")
+        own = _check_map_unit(find_unit(model, layer, unit, source)[0].unit)
+        field = receptive_field(model, layer, own, _shape(source))
+        field_mask = torch.as_tensor(field.mask, device=source.device)
+        copied, first, num_lost = _region(region, field_mask, field.bounding_box, source)
         shift = _offset(position, offset, first)
-        image, pasted, num_off = _composed(source_batch[0], copied, target_batch[0], shift)
-        maps = [
-            activation(model, each, layer)[0, own[0]]
-            for each in (source_batch, target_batch, image[None])
-        ]  # one by one: another batch size may round otherwise
-        stride = field_boxes(model, layer, _shape(source_batch)).stride
+        image, pasted, num_off = _composed(source[0], copied, target[0], shift)
+        batches = (source, target, image[None])  # one by one: other batch sizes may round otherwise
+        maps = [activation(model, batch, layer)[0, own[0]] for batch in batches]
+        stride = field_boxes(model, layer, _shape(source)).stride
         target_unit = _moved_unit(own, shift, stride, maps[1].shape)
-        target_field = receptive_field(model, layer, target_unit, _shape(target_batch))
+        target_field = receptive_field(model, layer, target_unit, _shape(target))
         alike = _moved_box(field.bounding_box, shift) == _spans(target_field.bounding_box)
-        other = torch.as_tensor(target_field.mask, device=source_batch.device)
+        other = torch.as_tensor(target_field.mask, device=source.device)
         exact = alike and _sees_the_same(field_mask, copied, other, shift)
-    of_source, before, after = (
-        float(each[position[1:]])
-        for each, position in zip(maps, (own, target_unit, target_unit), strict=True)
-    )
+    units = (own, target_unit, target_unit)
+    values = [float(each[index[1:]]) for each, index in zip(maps, units, strict=True)]
     return FieldTransplant(
         layer=layer, unit=own, target_unit=target_unit, offset=shift, stride=stride,
-        source=as_array(source_batch[0]), target=as_array(target_batch[0]),
-        composite=as_array(image), copied=as_array(copied), pasted=as_array(pasted),
-        num_lost=num_lost + num_off, boxes=(field.bounding_box, target_field.bounding_box),
-        source_activation=of_source, target_activation=before, composite_activation=after,
+        source=as_array(source[0]), target=as_array(target[0]), composite=as_array(image),
+        copied=as_array(copied), pasted=as_array(pasted), num_lost=num_lost + num_off,
+        boxes=(field.bounding_box, target_field.bounding_box), source_activation=values[0],
+        target_activation=values[1], composite_activation=values[2],
         maps=(as_array(maps[0]), as_array(maps[1]), as_array(maps[2])), exact=exact,
     )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Activation patching, and answers to one question with states changed."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -103,32 +104,32 @@ def patch_units(
         with intervene_on(rnn, trace=True) as handle:
             before = respond()
         trace = handle.trace()
-        if before.ndim != 2:
-            shape = tuple(before.shape)
-            raise ValueError(f"respond: shape {shape} is not accepted; accepted: (sample, place)")
-        if not 0 <= time < trace.h.shape[2]:
-            raise ValueError(f"time: {time} is not accepted; accepted: 0 to {trace.h.shape[2] - 1}")
+        _check_patching(before, time, trace.h.shape[2])
         donor = _derangement(len(before), seed).to(before.device)
         position_of = _places(positions, tuple(before.shape))
         layer_index = layer * trace.num_directions + direction
-        edits_by_unit = [
-            [state_from(trace, donor, time, layer_index, [unit])] for unit in range(rnn.hidden_size)
-        ]
-        whole = [state_from(trace, donor, time, layer_index) for layer_index in range(len(trace.h))]
+        patch = functools.partial(state_from, trace, donor, time)
+        single = [[patch(layer_index, [unit])] for unit in range(rnn.hidden_size)]
         shares = []
-        for edits in [*edits_by_unit, whole]:
+        for edits in [*single, [patch(index) for index in range(len(trace.h))]]:
             with intervene_on(rnn, edits):
-                shares.append(
-                    _shares_changed_and_adopted(
-                        before, before[donor], respond(), position_of, tolerance
-                    )
-                )
+                after = respond()
+            shares.append(_patching_shares(before, before[donor], after, position_of, tolerance))
     changed, adopted = np.stack(shares).transpose(1, 0, 2)
     names = tuple(str(position + (positions is None)) for position in range(position_of.max() + 1))
     return ActivationPatching(
         changed=changed[:-1], adopted=adopted[:-1], full_state=adopted[-1], positions=names,
         position_name=position_name, time=time, num_samples=len(before),
     )  # fmt: skip
+
+
+def _check_patching(answers: Tensor, time: int, num_steps: int) -> None:
+    """Raise a ValueError unless answers are (sample, place), and the time is one of the steps."""
+    if answers.ndim != 2:
+        shape = tuple(answers.shape)
+        raise ValueError(f"respond: shape {shape} is not accepted; accepted: (sample, place)")
+    if not 0 <= time < num_steps:
+        raise ValueError(f"time: {time} is not accepted; accepted: 0 to {num_steps - 1}")
 
 
 @renamed_arguments(row="layer_index")
@@ -159,7 +160,7 @@ def _places(positions: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[Any]
     return np.broadcast_to(numbers, shape)
 
 
-def _shares_changed_and_adopted(
+def _patching_shares(
     before: Tensor, donors: Tensor, after: Tensor, position_of: NDArray[Any], tolerance: float
 ) -> NDArray[np.float64]:
     """Return by place the share that changed, and the share of differing ones that went over."""

@@ -155,12 +155,10 @@ def nearest_neighbours(
     if (num := int(best.distances.isfinite().sum(dim=1).min())) < k:
         raise ValueError(f"k: {k} is not accepted; accepted: 1 to {num}, as many as there are")
     numbers = best.numbers.cpu().numpy()
-    own_labels = (
-        None if query_labels is None else as_labels(query_labels, len(queries), "query_labels")
-    )
+    own = None if query_labels is None else as_labels(query_labels, len(queries), "query_labels")
     neighbour_labels = None if labels is None else as_labels(labels, best.num_seen)[numbers]
     return Neighbours(
-        layer=layer, metric=metric, queries=as_record(queries), query_labels=own_labels,
+        layer=layer, metric=metric, queries=as_record(queries), query_labels=own,
         images=as_record(best.images), indices=numbers,
         distances=best.distances.cpu().double().numpy(), labels=neighbour_labels,
         num_images=best.num_seen, classes=tuple(classes),

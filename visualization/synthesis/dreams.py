@@ -100,33 +100,37 @@ def dream(
         raise ValueError(f"octave_scale: {octave_scale} is not accepted; accepted: above 1")
     if octaves is not None and octaves < 1:
         raise ValueError(f"octaves: {octaves} is not accepted; accepted: 1 or more")
-    objective_of_layers = objective if isinstance(objective, Objective) else _energy_of(objective)
-    with inspection_mode(model), caching_forward(model, objective_of_layers.layers) as forward:
+    objective = objective if isinstance(objective, Objective) else _energy_of(objective)
+    with inspection_mode(model), caching_forward(model, objective.layers) as forward:
         originals = at_least_float32(as_images(images, model))
         check_within(originals, limits, "images")
         run = _DreamRun(
-            forward=forward, objective=objective_of_layers,
-            rows=_rows(objective_of_layers, originals), limits=limits, steps=steps, rate=rate,
+            forward=forward, objective=objective, rows=_rows(objective, originals), limits=limits,
+            steps=steps, rate=rate,
         )  # fmt: skip
         starts = run.read(originals)
         sizes = _sizes(run, originals, octaves, octave_scale)
         shift = round(min(originals.shape[2:]) / 16) if jitter is None else jitter
-        generator = torch.Generator().manual_seed(seed)
-        stages: list[Tensor] = []
-        for size in sizes:
-            base = resized(originals, size)
-            detail = (
-                resized(stages[-1] - resized(originals, sizes[len(stages) - 1]), size)
-                if stages
-                else 0
-            )
-            stages.append(run.further(base + detail, Jitter(shift), generator))
+        stages = _stages(run, originals, sizes, Jitter(shift), seed)
         values = run.read(stages[-1])
-    records = tuple(map(as_record, stages))
     return Dream(
-        names=objective_of_layers.names, originals=as_record(originals), stages=records,
-        starts=starts, values=values, limits=limits,
+        names=objective.names, originals=as_record(originals),
+        stages=tuple(map(as_record, stages)), starts=starts, values=values, limits=limits,
     )  # fmt: skip
+
+
+def _stages(
+    run: "_DreamRun", originals: Tensor, sizes: list[tuple[int, int]], jitter: Jitter, seed: int
+) -> list[Tensor]:
+    """Return the images after each octave: the original at its size, with the detail so far."""
+    generator = torch.Generator().manual_seed(seed)
+    stages: list[Tensor] = []
+    for size in sizes:
+        images = resized(originals, size)
+        if stages:
+            images = images + resized(stages[-1] - resized(originals, sizes[len(stages) - 1]), size)
+        stages.append(run.further(images, jitter, generator))
+    return stages
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -128,69 +128,61 @@ def maximise(
 
     Args:
         model: any module; it is left as it was.
-        objective: see `objectives` and `constraints`; a list: one for each image; a function: of
-            what was seen of a pass, such as `lambda seen: seen.output[:, 3]` (see `custom`). Priors
-            that regularise the image are added to it: `channel("conv1", 3) + 0.01 * l2()`.
+        objective: see `objectives` and `constraints`; a list: one for each image; a function of a
+            pass: see `custom`. Priors are added to it: `channel("conv1", 3) + 0.01 * l2()`.
         input_shape: (C, H, W); None: that of `start` or of `reference`.
         steps: of the ascent.
         rate: learning rate, in units of the latent numbers (see `Parametrization`).
         optimiser: `adam`, or `sgd`: the plain gradient times the rate.
-        image_param: image parametrisation; None: `ImageParam()`, and with a start
-            `ImageParam(bound="box")`, which holds that exactly.
-        transforms: small moves that the image is to survive; None: those that are
-            `default_transforms` for as many pixels as what is asked for depends on; (): none.
+        image_param: image parametrisation; None: `ImageParam()`, with a start its bound is `box`.
+        transforms: for robustness; None: `default_transforms` for the extent of the objective.
         blur: standard deviation in pixels of a Gaussian that smooths now and then; 0: never.
         blur_every: steps from one to the next.
-        start: (B, C, H, W), or one for all; None: noise, the same for each image of a batch, but
-            for those that share a name.
+        start: (B, C, H, W), or one for all; None: noise, different only for images of one name.
         noise: size of it; see `Parametrization.noise`.
         num_images: B, for an objective that does not say so itself.
-        reference: real images (N, C, H, W), or batches of them, to compare with, and to weight
-            priors by.
-        prior_strength: how strongly priors keep the image to as little ink and as few edges as real
-            images have, relative to what is asked for (see `with_matched_priors`); 0, or without
-            reference: not at all.
+        reference: real images (N, C, H, W), or batches of them, to compare with, and by which
+            priors on ink and edges are weighted (see `with_matched_priors`).
+        prior_strength: multiplies these weights; 0: no such priors.
         stop_at: value of the objective (without priors) at which to end, as soon as all have it.
-        batch_size: images that are optimised together; an objective that compares images takes all.
+        batch_size: images optimised together; an objective that compares images takes all.
         seed: of the noise and the transforms.
 
     Raises:
         ValueError: names the argument, and what is accepted.
     """
-    full_objective = as_objective(objective)
+    objective, examples = as_objective(objective), None
     with inspection_mode(model):
-        examples = (
-            None
-            if reference is None
-            else best_dataset_examples(model, full_objective, reference, batch_size)
-        )
-        full_objective = (
-            with_matched_priors(full_objective, examples, prior_strength)
-            if examples and prior_strength
-            else full_objective
-        )
+        if reference is not None:
+            examples = best_dataset_examples(model, objective, reference, batch_size)
+        if examples and prior_strength:
+            objective = with_matched_priors(objective, examples, prior_strength)
         start_images = None if start is None else at_least_float32(as_images(start, model, "start"))
         shape = _shape(input_shape, start_images, examples)
-        names = _names(full_objective, num_images, start_images)
+        names = _names(objective, num_images, start_images)
         settings = image_param or ImageParam(bound="sigmoid" if start_images is None else "box")
-        device, dtype = device_and_dtype(model)
-        param = parametrization(settings, shape, device, torch.promote_types(dtype, torch.float32))
+        param = _parametrization_for(model, settings, shape)
         latent = _initial_latent(param, start_images, names, noise, seed)
         ascent = GradientAscent(
             steps=steps, rate=rate, optimiser=optimiser, blur=blur, blur_every=blur_every,
             stop_at=stop_at, seed=seed,
         )  # fmt: skip
-        run = functools.partial(
-            _ascend_batches, model, full_objective, param, transforms, batch_size
-        )
-        result, from_example = _ascend_with_retries(
-            run, param, latent, ascent, examples, full_objective.coupled
-        )
-    target_value = min(
-        full_objective.most if full_objective.layers else math.inf,
-        math.inf if stop_at is None else stop_at,
-    )
-    return _record(result, names, target_value, settings.limits, examples, from_example)
+        run = functools.partial(_ascend_batches, model, objective, param, transforms, batch_size)
+        result, retried = _with_retries(run, param, latent, ascent, examples, objective.coupled)
+    reached = _target_value(objective, stop_at)
+    return _record(result, names, reached, settings.limits, examples, retried)
+
+
+def _parametrization_for(model: nn.Module, settings: ImageParam, shape: Shape) -> Parametrization:
+    """Return the image parametrisation on a model's device, in at least single precision."""
+    device, dtype = device_and_dtype(model)
+    return parametrization(settings, shape, device, torch.promote_types(dtype, torch.float32))
+
+
+def _target_value(objective: Objective, stop_at: float | None) -> float:
+    """Return the value at which an image meets all that is demanded."""
+    most = objective.most if objective.layers else math.inf
+    return most if stop_at is None else min(most, stop_at)
 
 
 def _ascend_batches(
@@ -212,7 +204,7 @@ def _ascend_batches(
     return concatenated(parts, np.concatenate(order))
 
 
-def _ascend_with_retries(
+def _with_retries(
     run: Callable[[Tensor, NDArray[np.int64], GradientAscent], AscentResult],
     param: Parametrization, latent: Tensor, ascent: GradientAscent,
     examples: DatasetExamples | None,
