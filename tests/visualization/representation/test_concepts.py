@@ -319,7 +319,7 @@ def test_errors_of_concepts() -> None:
         (probe_layers, {"num_components": 0}, "num_components: 0 is not accepted"),
         (probe_layers, {"labels": [1] * 30}, "labels: 30 images with 1 labels are too few"),
         (probe_layers, {"held_out": 0.1}, "labels: 30 images .* 10 in either part, 2 labels"),
-        (probe_layers, {"images": iter([x])}, "images: none are left; .* a loader read anew"),
+        (probe_layers, {"images": iter([x])}, "images: none are left; .* can be read again"),
     ]
     settings: dict[Any, dict[str, Any]] = {
         nearest_neighbours: {"layer": "0", "query_images": x[:2], "images": x, "k": 3},
