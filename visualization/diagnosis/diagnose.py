@@ -78,51 +78,49 @@ QUESTIONS = (
 )  # fmt: skip
 
 
-def diagnose(evidence: RunEvidence) -> Diagnosis:
+def diagnose(run: RunEvidence) -> Diagnosis:
     """Diagnosis: answer every question; what another finding explains becomes its symptom."""
     with np.errstate(all="ignore"):  # a run that diverged has numbers that no mean can hold
-        answers = {question.name: question.answer(evidence) for question in QUESTIONS}
-    roots = explain(
-        evidence, {name for name, answer in answers.items() if answer.verdict == "problem"}
-    )
+        answers = {question.name: question.answer(run) for question in QUESTIONS}
+    roots = explain(run, {name for name, answer in answers.items() if answer.verdict == "problem"})
     findings = tuple(
         Finding(q.words, q.name, answers[q.name], roots.get(q.name, "")) for q in QUESTIONS
     )
-    return Diagnosis(evidence.title, findings, headline(evidence, findings), evidence.shortened)
+    return Diagnosis(run.title, findings, headline(run, findings), run.shortened)
 
 
-def headline(evidence: RunEvidence, findings: Sequence[Finding]) -> str:
+def headline(run: RunEvidence, findings: Sequence[Finding]) -> str:
     """Return the problems by name, and that much is unknown; "no problem found" only of the known.
 
     Of a run that is no better than a guess yet, or has recorded too little, that is said instead.
     """
     problems = ", ".join(finding.name for finding in findings if finding.verdict == "problem")
     unanswered = sum(finding.verdict == "unknown" for finding in findings)
-    if not evidence.is_known or 2 * unanswered > len(findings):
-        gap = evidence.why_missing(f"{unanswered} of {len(findings)} questions have no answer")
+    if not run.is_known or 2 * unanswered > len(findings):
+        gap = run.why_missing(f"{unanswered} of {len(findings)} questions have no answer")
         return f"{problems or 'too early to tell'}; {gap}"
-    if not problems and evidence.is_at_chance:
-        return f"no better than a guess yet, but it still learns: {fit.longer(evidence)[0]}"
+    if not problems and run.is_at_chance:
+        return f"no better than a guess yet, but it still learns: {fit.longer(run)[0]}"
     return problems or "no problem found"
 
 
-def explain(evidence: RunEvidence, problems: Collection[str]) -> dict[str, str]:
+def explain(run: RunEvidence, problems: Collection[str]) -> dict[str, str]:
     """Return problem → the one that explains it, and that nothing explains; roots are left out.
 
     A problem is explained only by one that comes before it in `order`, so that the first is always
     a root, and none explains itself by way of others.
     """
     explained_by: dict[str, str] = {}
-    names = order(evidence)
+    names = order(run)
     for index, name in enumerate(names):
         earlier = [other for other in names[:index] if other in problems]
-        cause = next((other for other in causes(evidence, name) if other in earlier), "")
+        cause = next((other for other in causes(run, name) if other in earlier), "")
         if name in problems and cause:
             explained_by[name] = explained_by.get(cause, cause)
     return explained_by
 
 
-def order(evidence: RunEvidence) -> tuple[str, ...]:
+def order(run: RunEvidence) -> tuple[str, ...]:
     """Return the names of all questions so that causes come before what they explain.
 
     What trials mend comes first. A plain RNN loses the gradient whatever it learns (Bengio et al.
@@ -133,7 +131,7 @@ def order(evidence: RunEvidence) -> tuple[str, ...]:
 
     def learned(name: str) -> float:
         trials = (
-            trial for key, trial in evidence.sizes.items() if key.startswith(_TRIAL_SETTINGS[name])
+            trial for key, trial in run.sizes.items() if key.startswith(_TRIAL_SETTINGS[name])
         )
         return max((trial.learned for trial in trials), default=0.0)
 
@@ -144,19 +142,19 @@ def order(evidence: RunEvidence) -> tuple[str, ...]:
         remaining.remove(by_gain[-1])
     inside = ["exploding gradients", "saturated units", "dead units"]
     lost, length = "vanishing gradients", "sequence too long"
-    is_plain = evidence.settings.get("cell") in ("rnn", "relu_rnn")
+    is_plain = run.settings.get("cell") in ("rnn", "relu_rnn")
     last = [lost, length] if is_plain else [length, lost]
     batch = ["cannot learn one batch"]
-    of_model = [*batch, *last] if is_cut_off(evidence) else [*last, *batch]
+    of_model = [*batch, *last] if is_cut_off(run) else [*last, *batch]
     rest = ["cannot learn an easy task", "overfit", "no better than chance", "plateau"]
     first = dict.fromkeys((*by_gain, *inside, *of_model, *rest, "spikes"))
     return tuple(dict.fromkeys((*first, *(question.name for question in QUESTIONS))))
 
 
-def causes(evidence: RunEvidence, name: str) -> tuple[str, ...]:
+def causes(run: RunEvidence, name: str) -> tuple[str, ...]:
     """Return what could explain a problem in this case, the likeliest first."""
     possible = next(question.causes for question in QUESTIONS if question.name == name)
-    num = evidence.settings.get("eval_samples", 0)
-    if name == "noisy validation" and num < evidence.settings.get("asked_samples", num):
+    num = run.settings.get("eval_samples", 0)
+    if name == "noisy validation" and num < run.settings.get("asked_samples", num):
         return (*possible, "overfit")  # there are no more samples to ask, and few to learn from
     return possible

@@ -301,24 +301,24 @@ def learned(loss: float, chance: float) -> float:
     return max(0.0, 1 - loss / chance)
 
 
-def learns_more(case: RunEvidence, other: Trial) -> bool:
+def learns_more(run: RunEvidence, other: Trial) -> bool:
     """Tell whether a trial learned clearly more than the one without its change."""
-    return case.own is not None and other.learned - case.own.learned > MORE
+    return run.own is not None and other.learned - run.own.learned > MORE
 
 
-def is_better(case: RunEvidence, other: Trial) -> bool:
+def is_better(run: RunEvidence, other: Trial) -> bool:
     """Tell whether a trial learned clearly more than the one without its change, and that counts.
 
     A run that makes progress is surpassed only if the trial got clearly further than it in no more
     steps, and the run has not come half of the way, or is at chance where the trial has learned.
     """
-    is_late = case.is_slow or (bool(case.is_at_chance) and other.learned >= LEARNED)
-    return learns_more(case, other) and (case.is_stuck or (is_late and gets_further(case, other)))
+    is_late = run.is_slow or (bool(run.is_at_chance) and other.learned >= LEARNED)
+    return learns_more(run, other) and (run.is_stuck or (is_late and gets_further(run, other)))
 
 
-def gets_further(case: RunEvidence, other: Trial) -> bool:
+def gets_further(run: RunEvidence, other: Trial) -> bool:
     """Tell whether a trial learned clearly more than the run, in no more steps."""
-    return other.learned - case.learned > MORE and len(other.losses) <= case.num_steps
+    return other.learned - run.learned > MORE and len(other.losses) <= run.num_steps
 
 
 def falls(losses: Array, chance: float) -> bool:

@@ -26,7 +26,7 @@ _TITLE = 112  # characters of a headline
 _WIDTHS = (0.012, 0.40, 0.495)  # where mark, verdict and figure begin
 
 
-def _figure(finding: Finding) -> str:
+def _measurement_words(finding: Finding) -> str:
     """Return the words of the last column: what explains a symptom comes first."""
     figure = finding.answer.measurement
     return f"because: {finding.cause}; {figure}" if finding.cause else figure
@@ -34,7 +34,7 @@ def _figure(finding: Finding) -> str:
 
 @draw.register
 def _(record: Diagnosis) -> Figure:
-    rows = [(finding, wrap(_figure(finding), _WIDE, 6)) for finding in record.findings]
+    rows = [(finding, wrap(_measurement_words(finding), _WIDE, 6)) for finding in record.findings]
     title = [line for one in _headlines(record) for line in wrap(one, _TITLE, 3)]
     num_lines = 1.2 * len(title) + sum(max(1, len(lines)) + 0.35 for _, lines in rows)
     height = 0.5 + _LINE * num_lines
@@ -134,7 +134,7 @@ def _(record: Diagnosis) -> str:
     width = max(len(finding.question) for finding in record.findings)
     lines = [
         f"{_MARKS[finding.verdict]} {finding.question:<{width}}  {finding.verdict:<7}  "
-        f"{_figure(finding)}"
+        f"{_measurement_words(finding)}"
         for finding in record.findings
     ]
     advice_lines = [

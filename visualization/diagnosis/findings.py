@@ -105,18 +105,18 @@ _NONETHELESS: dict[Condition, str] = {
 
 
 def harmless(
-    case: RunEvidence, sign: str, measurement: str, evidence: Evidence | None = None
+    run: RunEvidence, sign: str, measurement: str, evidence: Evidence | None = None
 ) -> Answer:
     """Return the answer where there is a sign of trouble, and nothing shows that it does harm.
 
     Args:
-        case: what is known of the learning.
+        run: what is known of the learning.
         sign: a sentence that says what the figure shows.
         measurement: what is seen.
         evidence: what it rests on.
     """
-    nonetheless = _NONETHELESS[case.condition]
-    verdict: Verdict = "unknown" if case.condition == "unknown" else "fine"
+    nonetheless = _NONETHELESS[run.condition]
+    verdict: Verdict = "unknown" if run.condition == "unknown" else "fine"
     words = f"{measurement}; {nonetheless}"
     return Answer(verdict, words, f"{sign}: {words}.", (), evidence)
 

@@ -18,33 +18,33 @@ _BEYOND = 4  # times the sampling error
 _SHARED = 0.005  # of the validation questions: fewer are chance
 
 
-def loss_panel(case: RunEvidence) -> Panel:
+def loss_panel(run: RunEvidence) -> Panel:
     """Return the training and validation loss over the steps, with that of a guess."""
     tags = {"training": "train/loss", "validation": "eval/loss", "training samples": "fit/loss"}
-    lines: dict[str, Line] = {label: case.series(tag) for label, tag in tags.items()}
-    levels = {} if case.chance is None else {"a constant answer": case.chance}
+    lines: dict[str, Line] = {label: run.series(tag) for label, tag in tags.items()}
+    levels = {} if run.chance is None else {"a constant answer": run.chance}
     recorded = {label: line for label, line in lines.items() if len(line[0])}
     return Panel(
         title="loss", lines=recorded, names=("step", "loss"), logarithmic="y", levels=levels,
     )  # fmt: skip
 
 
-def score_panel(case: RunEvidence) -> Panel:
+def score_panel(run: RunEvidence) -> Panel:
     """Return the score that counts, on validation and training samples."""
-    name = case.monitor[0]
+    name = run.monitor[0]
     tags = {"validation": f"eval/{name}", "training samples": f"fit/{name}"}
-    lines: dict[str, Line] = {label: case.series(tag) for label, tag in tags.items()}
-    guess = case.last(f"chance/{name}")
+    lines: dict[str, Line] = {label: run.series(tag) for label, tag in tags.items()}
+    guess = run.last(f"chance/{name}")
     recorded = {label: line for label, line in lines.items() if len(line[0])}
     levels = {} if guess is None else {"a guess": guess}
-    top = 1.0 if case.monitor[1] == "max" else None
+    top = 1.0 if run.monitor[1] == "max" else None
     return Panel(
         title=name, lines=recorded, names=("step", name), logarithmic="", levels=levels, top=top,
     )  # fmt: skip
 
 
-def _course(case: RunEvidence) -> Evidence:
-    return Evidence((loss_panel(case), score_panel(case)))
+def _course(run: RunEvidence) -> Evidence:
+    return Evidence((loss_panel(run), score_panel(run)))
 
 
 def trial_panel(title: str, trials: dict[str, Trial]) -> Panel:
@@ -60,17 +60,17 @@ def trial_panel(title: str, trials: dict[str, Trial]) -> Panel:
     )  # fmt: skip
 
 
-def one_batch(case: RunEvidence) -> Answer:
+def one_batch(run: RunEvidence) -> Answer:
     """Can a single batch be learned by heart?"""
-    return _by_trial(case, case.one_batch, "one batch at every step", "a batch by heart")
+    return _by_trial(run, run.one_batch, "one batch at every step", "a batch by heart")
 
 
-def synthetic(case: RunEvidence) -> Answer:
+def synthetic(run: RunEvidence) -> Answer:
     """Is an easy task of the same shapes learned?"""
-    return _by_trial(case, case.synthetic, "an easy task of the same shapes", "an easy task")
+    return _by_trial(run, run.synthetic, "an easy task of the same shapes", "an easy task")
 
 
-def _by_trial(case: RunEvidence, trial: Trial | None, title: str, what: str) -> Answer:
+def _by_trial(run: RunEvidence, trial: Trial | None, title: str, what: str) -> Answer:
     if trial is None:
         return unknown("the trial was not made")
     evidence = Evidence((trial_panel(title, {"training": trial}),))
@@ -88,10 +88,10 @@ def _by_trial(case: RunEvidence, trial: Trial | None, title: str, what: str) -> 
     if trial.is_falling:
         text = f"A fresh model is on its way to learning {what}: {measurement}, and it still falls."
         return Answer("fine", measurement, text, (), evidence)
-    if case.learned >= _WORKS:
+    if run.learned >= _WORKS:
         text = (
             f"A fresh model did not learn {what} in the few steps of the trial ({measurement}), "
-            f"but the run itself has learned: {_fit(case)}."
+            f"but the run itself has learned: {_fit(run)}."
         )
         return Answer("fine", measurement, text, (), evidence)
     advice = (
@@ -102,87 +102,87 @@ def _by_trial(case: RunEvidence, trial: Trial | None, title: str, what: str) -> 
     return Answer("problem", measurement, text, advice, evidence)
 
 
-def chance(case: RunEvidence) -> Answer:
+def chance(run: RunEvidence) -> Answer:
     """Are the answers better than the best constant one?"""
-    loss, guess = case.last("eval/loss"), case.chance
-    name = case.monitor[0]
-    score, chance_score = case.last(f"eval/{name}"), case.last(f"chance/{name}")
+    loss, guess = run.last("eval/loss"), run.chance
+    name = run.monitor[0]
+    score, chance_score = run.last(f"eval/{name}"), run.last(f"chance/{name}")
     if loss is None or guess is None or score is None or chance_score is None:
-        return unknown(case.why_missing("no evaluation was recorded beside a constant answer's"))
+        return unknown(run.why_missing("no evaluation was recorded beside a constant answer's"))
     measurement = (
         f"{name} {score:.3g}, a guess {chance_score:.3g}; loss {loss:.3g}, a guess {guess:.3g}"
     )
-    evidence = _course(case)
-    if not case.is_at_chance:
+    evidence = _course(run)
+    if not run.is_at_chance:
         text = f"The answers are better than the best constant one: {measurement}."
         return Answer("fine", measurement, text, (), evidence)
-    stage, num = case.stages
-    if case.condition == "unknown":
-        text = case.why_missing("too few steps were recorded")
+    stage, num = run.stages
+    if run.condition == "unknown":
+        text = run.why_missing("too few steps were recorded")
         return unknown(f"{measurement}; {text}", evidence)
-    if case.condition == "learning" or (not case.is_stuck and stage + 1 < num):
-        yet = f"not yet, but it still learns{case.at_stage}"
+    if run.condition == "learning" or (not run.is_stuck and stage + 1 < num):
+        yet = f"not yet, but it still learns{run.at_stage}"
         return Answer(
             "unknown",
             f"{yet}; {measurement}",
             f"N{yet[1:]}: {measurement}.",
-            longer(case),
+            longer(run),
             evidence,
         )
     text = f"The answers are no better than always giving the same one: {measurement}."
-    advice = ("check by hand that the labels belong to the questions", *longer(case))
+    advice = ("check by hand that the labels belong to the questions", *longer(run))
     return Answer("problem", measurement, text, advice, evidence)
 
 
-def underfit(case: RunEvidence) -> Answer:
+def underfit(run: RunEvidence) -> Answer:
     """Are the training samples answered well?"""
-    if not case.is_known or case.last("fit/loss") is None:
-        return unknown(case.why_missing("fewer than 8 losses, or no evaluation, were recorded"))
-    measurement, evidence = _fit(case), _course(case)
-    if case.fitted >= _FITTED and not case.diverged:
+    if not run.is_known or run.last("fit/loss") is None:
+        return unknown(run.why_missing("fewer than 8 losses, or no evaluation, were recorded"))
+    measurement, evidence = _fit(run), _course(run)
+    if run.fitted >= _FITTED and not run.diverged:
         return Answer(
             "fine", measurement, f"The training samples are fitted: {measurement}.", (), evidence
         )
-    if not case.is_stuck:
-        still = "still falling" if case.is_improving else "all but the last stage are learned"
-        still = "a harder stage has begun" if case.advanced_stage else still
+    if not run.is_stuck:
+        still = "still falling" if run.is_improving else "all but the last stage are learned"
+        still = "a harder stage has begun" if run.advanced_stage else still
         text = f"The training samples are not fitted yet ({still}): {measurement}."
-        return Answer("fine", f"{still}; {measurement}", text, longer(case), evidence)
+        return Answer("fine", f"{still}; {measurement}", text, longer(run), evidence)
     text = f"Even the training samples are not fitted, and the loss falls no more: {measurement}."
-    advice = (*_larger(case), *longer(case), "--set weight_decay=0")
+    advice = (*_larger(run), *longer(run), "--set weight_decay=0")
     return Answer("problem", measurement, text, advice, evidence)
 
 
-def _fit(case: RunEvidence) -> str:
+def _fit(run: RunEvidence) -> str:
     """Return how well training samples are answered, and at which stage."""
-    fit, guess = case.last("fit/loss") or 0.0, case.chance or 0.0
+    fit, guess = run.last("fit/loss") or 0.0, run.chance or 0.0
     losses = f"the loss is {fit:.3g}, a constant answer's {guess:.3g}"
-    return f"on training samples {losses}{case.at_stage}"
+    return f"on training samples {losses}{run.at_stage}"
 
 
-def _larger(case: RunEvidence) -> tuple[str, ...]:
-    size = case.settings.get("hidden_size")
+def _larger(run: RunEvidence) -> tuple[str, ...]:
+    size = run.settings.get("hidden_size")
     return (f"--set hidden_size={2 * int(size)}",) if size else ()
 
 
-def longer(case: RunEvidence) -> tuple[str, ...]:
+def longer(run: RunEvidence) -> tuple[str, ...]:
     """Return the advice to take more steps."""
-    planned = case.settings.get("steps")
+    planned = run.settings.get("steps")
     if planned is None:  # the run counts epochs
         return ("more epochs",)
-    if case.num_steps < planned:
-        return (f"let the run take all its {planned:,} steps: {case.num_steps:,} were looked at",)
+    if run.num_steps < planned:
+        return (f"let the run take all its {planned:,} steps: {run.num_steps:,} were looked at",)
     return (f"--set steps={2 * int(planned)}",)
 
 
-def overfit(case: RunEvidence) -> Answer:
+def overfit(run: RunEvidence) -> Answer:
     """Does what was learned hold on new samples?"""
-    fit, loss, guess = case.last("fit/loss"), case.series("eval/loss")[1], case.chance
-    name = case.monitor[0]
-    mine, theirs = case.last(f"fit/{name}"), case.last(f"eval/{name}")
+    fit, loss, guess = run.last("fit/loss"), run.series("eval/loss")[1], run.chance
+    name = run.monitor[0]
+    mine, theirs = run.last(f"fit/{name}"), run.last(f"eval/{name}")
     if fit is None or guess is None or len(loss) < 2 or mine is None or theirs is None:
-        return unknown(case.why_missing("fewer than two evaluations were recorded"))
-    stage, num = case.stages
+        return unknown(run.why_missing("fewer than two evaluations were recorded"))
+    stage, num = run.stages
     if stage + 1 < num:
         return unknown(
             f"training is at stage {stage + 1} of {num}, and validation asks what comes in the last"
@@ -191,47 +191,47 @@ def overfit(case: RunEvidence) -> Answer:
         f"{name} {mine:.3g} on training, {theirs:.3g} on validation samples; "
         f"loss {fit:.3g} and {loss[-1]:.3g}, at best {loss.min():.3g}"
     )
-    evidence = _course(case)
-    gaps = (loss[-1] - fit > _GAP * guess, _score_gap(case, mine, theirs))
+    evidence = _course(run)
+    gaps = (loss[-1] - fit > _GAP * guess, _score_gap(run, mine, theirs))
     if any(gaps) and not all(gaps):
         text = f"New samples are answered a little less well than those of training: {measurement}."
         return Answer("fine", measurement, text, (), evidence)
     if not any(gaps):
         text = f"New samples are answered about as well as those of training: {measurement}."
         return Answer("fine", measurement, text, (), evidence)
-    if _improves(case) and loss[-1] < loss.min() + _GAP * guess:
+    if _improves(run) and loss[-1] < loss.min() + _GAP * guess:
         text = f"New samples are answered less well, but the gap still closes: {measurement}."
-        return Answer("fine", f"still closing; {measurement}", text, longer(case), evidence)
+        return Answer("fine", f"still closing; {measurement}", text, longer(run), evidence)
     text = (
         f"The training samples are learned by heart, which does not help on others: {measurement}."
     )
-    return Answer("problem", measurement, text, _more_data(case), evidence)
+    return Answer("problem", measurement, text, _more_data(run), evidence)
 
 
-def _improves(case: RunEvidence) -> bool:
+def _improves(run: RunEvidence) -> bool:
     """Tell whether the validation score or loss got better over the last half of the run."""
-    name, direction = case.monitor
-    _, scores = case.series(f"eval/{name}")
-    _, losses = case.series("eval/loss")
+    name, direction = run.monitor
+    _, scores = run.series(f"eval/{name}")
+    _, losses = run.series("eval/loss")
     sign = 1 if direction == "max" else -1
     gain = sign * (quarter(scores, 3).mean() - quarter(scores, 1).mean())
     error = 0.0
     if direction == "max":
-        error = 2 * sampling_error(float(scores[-1]), int(case.settings["eval_samples"]))
+        error = 2 * sampling_error(float(scores[-1]), int(run.settings["eval_samples"]))
     drop = np.median(quarter(losses, 1)) - np.median(quarter(losses, 3))
-    return case.advanced_stage or bool(gain > error or drop > _CLOSES * (case.chance or 0.0))
+    return run.advanced_stage or bool(gain > error or drop > _CLOSES * (run.chance or 0.0))
 
 
-def _score_gap(case: RunEvidence, mine: float, theirs: float) -> bool:
+def _score_gap(run: RunEvidence, mine: float, theirs: float) -> bool:
     """Tell whether two scores differ by more than sampling explains, and by enough to matter."""
-    if case.monitor[1] == "min":
+    if run.monitor[1] == "min":
         return theirs > 1.5 * mine
-    error = sampling_error(theirs, int(case.settings["eval_samples"]))
+    error = sampling_error(theirs, int(run.settings["eval_samples"]))
     return mine - theirs > max(_GAP / 2, 3 * error)
 
 
-def _more_data(case: RunEvidence) -> tuple[str, ...]:
-    settings, advice = case.settings, []
+def _more_data(run: RunEvidence) -> tuple[str, ...]:
+    settings, advice = run.settings, []
     if settings.get("task.num_samples"):
         advice.append("--set task.num_samples=0")
     if "dropout" in settings and settings["dropout"] < 0.3:
@@ -242,9 +242,9 @@ def _more_data(case: RunEvidence) -> tuple[str, ...]:
     return (*advice, "--set weight_decay=0.1", *patience, "more training data")
 
 
-def leak(case: RunEvidence) -> Answer:
+def leak(run: RunEvidence) -> Answer:
     """Are validation questions in the training data?"""
-    overlap = case.leak
+    overlap = run.leak
     if overlap is None:
         return unknown("the questions were not compared")
     share = overlap.shared / max(1, overlap.questions)
@@ -267,16 +267,16 @@ def leak(case: RunEvidence) -> Answer:
     return Answer("problem", measurement, text, advice)
 
 
-def noise(case: RunEvidence) -> Answer:
+def noise(run: RunEvidence) -> Answer:
     """Is the validation score precise enough to tell one evaluation from another?"""
-    name, direction = case.monitor
-    _, scores = case.series(f"eval/{name}")
+    name, direction = run.monitor
+    _, scores = run.series(f"eval/{name}")
     if len(scores) < 2:
-        return unknown(case.why_missing("fewer than two evaluations were recorded"))
-    steps, climbs = case.series(f"eval/{name}")[0], case.series("train/stage")[0]
-    num = int(case.settings["eval_samples"])
+        return unknown(run.why_missing("fewer than two evaluations were recorded"))
+    steps, climbs = run.series(f"eval/{name}")[0], run.series("train/stage")[0]
+    num = int(run.settings["eval_samples"])
     scatter = _scatter(scores[steps > climbs.max(initial=0.0)])  # a new stage moves the score
-    evidence = Evidence((score_panel(case),))
+    evidence = Evidence((score_panel(run),))
     more = (f"--set eval_samples={max(1000, 4 * num)}",)
     if direction == "min":
         measurement = f"{num} samples"
@@ -290,7 +290,7 @@ def noise(case: RunEvidence) -> Answer:
         return Answer("problem", measurement, text, more, evidence)
     if jumps:
         text = f"The score jumps more than the choice of samples explains: {measurement}."
-        advice = (f"--set learning_rate={case.rate / 3:.1g}", "--set schedule=one_cycle")
+        advice = (f"--set learning_rate={run.rate / 3:.1g}", "--set schedule=one_cycle")
         return Answer("problem", measurement, text, advice, evidence)
     return Answer("fine", measurement, f"An evaluation tells enough: {measurement}.", (), evidence)
 
