@@ -108,7 +108,7 @@ def test_errors_of_attacks() -> None:
         (fgsm, {"low": 1.0}, "low: .1.0. is not below high .1.0."),
         (fgsm, {"low": [0.0] * 3}, "low: .* accepted: a number, or one for each of the 2 channels"),
         (fgsm, {"batch_size": 0}, "batch_size: 0 is not accepted; accepted: 1 or more"),
-        (fgsm, {"model": nn.Flatten(0)}, r"model: puts out \(32,\); accepted: logits"),
+        (fgsm, {"model": nn.Flatten(0)}, r"model: outputs \(32,\); accepted: logits"),
         (fgsm, {"model": nn.Sequential(nn.Flatten(), nn.Linear(32, 1))}, "2 classes or more"),
         (fgsm, {"images": x[0, 0]}, r"images: shape \(4, 4\)"),
         (pgd, {"steps": 0}, "steps: 0 is not accepted; accepted: 1 or more"),

@@ -109,7 +109,7 @@ class Argmax(nn.Module):
         (smooth_grad, {"num_samples": 0}, "num_samples: 0 is not accepted"),
         (smooth_grad, {"noise": -0.1}, "noise: -0.1 is not accepted; accepted: 0 or more"),
         (grad_cam, {"cam_layer": "head"},
-         r"cam_layer: 'head' puts out \(3, 4\); accepted: layers that"),
+         r"cam_layer: 'head' outputs \(3, 4\); accepted: layers that"),
         (grad_cam, {"cam_layer": "relu@7"},
          "cam_layer: 'relu@7' was not called while the model ran"),
         (grad_cam, {"cam_layer": "stem", "target_layer": "relu@7", "target": 0},
@@ -143,7 +143,7 @@ def test_scores_without_a_derivative_are_named() -> None:
         with pytest.raises(ValueError, match="target: the score has no gradient with respect to"):
             method(Argmax(), x, 1)
     assert occlusion_map(Argmax(), x, 1).abs().max() > 0
-    with pytest.raises(ValueError, match="no layer of the Sequential puts out feature maps"):
+    with pytest.raises(ValueError, match="no layer of the Sequential outputs feature maps"):
         grad_cam(linear()[0], pictures(1, 2, 4))
     with pytest.raises(ValueError, match="attributions: are of 1 images; accepted: of the 2"):
         completeness_gap(Cubes(), x, x[:1], 0)

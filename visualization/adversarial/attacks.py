@@ -118,7 +118,7 @@ def fgsm(
     the model is very sure.
 
     Args:
-        model: puts out logits (B, K), or probabilities (B, K), which are noticed by their sum.
+        model: outputs logits (B, K), or probabilities (B, K), which are noticed by their sum.
         images: (B, C, H, W), or one (C, H, W), with pixels from `low` to `high`.
         labels: the right classes (B,); None: the model's own answers.
         epsilon: size of the step, in units of a pixel, 0 or more.
@@ -127,7 +127,7 @@ def fgsm(
         low: the least value that a pixel may have, or one for each channel.
         high: the largest, likewise.
         batch_size: images at a time.
-        output: picks the logits from what the model puts out, such as
+        output: picks the logits from what the model outputs, such as
             `lambda out: out["logits"]`; None: it is one tensor.
         classes: names of the classes, for the figure.
 
@@ -175,7 +175,7 @@ def pgd(
     the gradient is exactly 0; further runs start at random in the ball.
 
     Args:
-        model: puts out logits (B, K).
+        model: outputs logits (B, K).
         images: (B, C, H, W), or one (C, H, W), with pixels from `low` to `high`.
         labels: the right classes (B,); None: the model's own answers.
         epsilon: the largest size of a perturbation, in units of a pixel, 0 or more.

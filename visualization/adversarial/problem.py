@@ -102,7 +102,7 @@ class AttackProblem:
     batch_size: int
     output: (
         OutputSelector | None
-    )  # picks the logits from what the model puts out; None: that is one tensor
+    )  # picks the logits from what the model outputs; None: that is one tensor
 
     @property
     def everything(self) -> AttackBatch:
@@ -177,11 +177,11 @@ def logits(model: nn.Module, images: Tensor, output: OutputSelector | None = Non
     Of a network that ends in a softmax they are its logarithm.
 
     Raises:
-        ValueError: it puts out something else.
+        ValueError: it outputs something else.
     """
     output_logits = select_output(model(images.clone()), output)
     if output_logits.ndim != 2 or output_logits.shape[1] < 2:
-        problem = f"puts out {tuple(output_logits.shape)}"
+        problem = f"outputs {tuple(output_logits.shape)}"
         raise ValueError(f"model: {problem}; accepted: logits (images, classes), 2 classes or more")
     return as_logits(output_logits)
 
@@ -332,9 +332,6 @@ def _check_box(images: Tensor, low: Tensor, high: Tensor) -> None:
 
 
 def attackable(prediction: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
-    """Whether each image is classified correctly, and not as the target already (B,).
-
-    It is answered right, and not with the target already.
-    """
+    """Whether each image is classified correctly, and not as the target already (B,)."""
     correct = prediction == labels
     return correct if target is None else correct & (prediction != target)

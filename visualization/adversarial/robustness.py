@@ -111,7 +111,7 @@ def minimal_perturbation(
     the two rows, as long as no pixel comes to its bound.
 
     Args:
-        model: puts out logits (N, K).
+        model: outputs logits (N, K).
         images: (N, C, H, W), or one (C, H, W), with pixels from `low` to `high`.
         labels: the right classes (N,); None: the model's own answers.
         norm: `linf` or `l2`.
@@ -289,7 +289,7 @@ def robustness_curve(
     uniformly; then brought into the box. The accuracies are upper bounds of the worst case.
 
     Args:
-        model: puts out logits (N, K).
+        model: outputs logits (N, K).
         images: (N, C, H, W), with pixels from `low` to `high`.
         labels: the right classes (N,); None: the model's own answers.
         epsilons: sizes, in units of a pixel, 0 or more, in any order.

@@ -58,14 +58,14 @@ def transfer_table(
     """Transferability: attack each model, and let each model classify the results.
 
     Args:
-        models: by name; each puts out logits (N, K), of the same classes.
+        models: by name; each outputs logits (N, K), of the same classes.
         images: (N, C, H, W).
         labels: the right classes (N,). None makes no sense here, for each model has its own.
         attack: called with a model, the images and the labels, such as
             `functools.partial(pgd, epsilon=0.1)`.
         seed: of the signs of the noise.
         batch_size: images at a time, where they are answered.
-        output: picks the logits from what each model puts out; None: it is one tensor. The attack
+        output: picks the logits from what each model outputs; None: it is one tensor. The attack
             takes one of its own.
 
     Raises:

@@ -69,7 +69,7 @@ def last_feature_map(
 
     The maps have more than one place, and the score of the first image depends on them: what a
     network computes beside it, however late, does not count. The name is such as `relu@3` if the
-    layer runs several times. What the model itself puts out does not count.
+    layer runs several times. What the model itself outputs does not count.
 
     Args:
         model: any module.
@@ -109,7 +109,7 @@ def _last_feature_map(target_score: TargetScore, images: Tensor) -> str:
         scores = target_score[:1](images[:1].clone().requires_grad_(), torch.tensor([0]))
     if not maps:
         kind = type(target_score.model).__name__
-        raise NothingToShow(f"cam_layer: no layer of the {kind} puts out feature maps (B, C, h, w)")
+        raise NothingToShow(f"cam_layer: no layer of the {kind} outputs feature maps (B, C, h, w)")
     last = last_dependency(scores, maps)
     name = last.rpartition("@")[0]
     return last if calls.count(name) > 1 else name
@@ -147,7 +147,7 @@ def grad_cam(
             at most 64, of 2²⁰ numbers together.
 
     Raises:
-        ValueError: the layer puts out no maps (B, C, h, w), or the score does not depend on it; or
+        ValueError: the layer outputs no maps (B, C, h, w), or the score does not depend on it; or
             as `select_target`.
     """
     return _cam(
@@ -247,7 +247,7 @@ def _cam(
 def _maps_and_gradients(
     target_score: TargetScore, images: Tensor, cam_layer: str
 ) -> tuple[Tensor, Tensor]:
-    """Return what a layer puts out and the score's gradient with respect to it (B, C, h, w).
+    """Return what a layer outputs and the score's gradient with respect to it (B, C, h, w).
 
     The graph begins at the maps, and continues from a copy, which may be changed in place.
     """
@@ -261,8 +261,8 @@ def _maps_and_gradients(
     def begin(output: Any) -> Tensor:
         maps = check_tensor(output, repr(cam_layer)).detach()
         if maps.ndim != 4:
-            problem = f"{cam_layer!r} puts out {tuple(maps.shape)}"
-            raise ValueError(f"cam_layer: {problem}; accepted: layers that put out (B, C, h, w)")
+            problem = f"{cam_layer!r} outputs {tuple(maps.shape)}"
+            raise ValueError(f"cam_layer: {problem}; accepted: layers that output (B, C, h, w)")
         intercepted.append(maps.requires_grad_())
         return maps.clone()
 

@@ -22,9 +22,9 @@ ACTIVATIONS = (
 def feature_layers(
     model: nn.Module, image: Images, num_layers: int | None = None
 ) -> tuple[str, ...]:
-    """Feature layers: the activations that put out feature maps, in the order of their calls.
+    """Feature layers: the activations that output feature maps, in the order of their calls.
 
-    They are the activations (ReLU and its kin) that put out maps of the image, (B, C, H, W) or, as
+    They are the activations (ReLU and its kin) that output maps of the image, (B, C, H, W) or, as
     in ConvNeXt and Swin, (B, H, W, C); of a model without such modules, as where `F.relu` is
     called, its convolutions. A table that is the same for all images, such as Swin's of positions,
     is none. A module that runs several times comes as `relu@0`, `relu@1`.
@@ -36,7 +36,7 @@ def feature_layers(
             them; None: all.
 
     Raises:
-        NothingToShow: (a ValueError) no layer puts out feature maps.
+        NothingToShow: (a ValueError) no layer outputs feature maps.
     """
     calls = _calls(model, one_image(image, model))
     for kinds in (ACTIVATIONS, (nn.Conv2d,)):
@@ -55,7 +55,7 @@ def feature_layers(
 
 
 def _calls(model: nn.Module, image: Tensor) -> list[tuple[str, nn.Module]]:
-    """Calls of activations and convolutions that put out feature maps, by name.
+    """Calls of activations and convolutions that output feature maps, by name.
 
     If gradients tell which of them follow from the image, only those.
     """

@@ -154,10 +154,10 @@ def activation(model: nn.Module, images: Tensor, layer: NamedLayer | None = None
 
     Of a layer that runs several times in a pass the first call is meant; `relu@1` is the second.
     The output keeps its graph if gradients are on. Feature maps come as (B, C, H, W), also those of
-    a layer that puts out (B, H, W, C); see `layout`.
+    a layer that outputs (B, H, W, C); see `layout`.
 
     Raises:
-        ValueError: no such layer; it was never called; or it puts out no single tensor.
+        ValueError: no such layer; it was never called; or it outputs no single tensor.
     """
     name = optional_layer_name(model, layer)
     with clone_inputs(model):
@@ -226,15 +226,15 @@ def check_tensor(output: Any, name: str) -> Tensor:
     """
     if isinstance(output, Tensor):
         return output.dequantize() if output.is_quantized else output
-    problem = f"{name} puts out a {type(output).__name__}"
+    problem = f"{name} outputs a {type(output).__name__}"
     if name == "the model":
         accepted = "one tensor, or a function that picks it: `output`, of attributions `target`"
         raise ValueError(f"model: {problem}; accepted: {accepted}")
-    raise ValueError(f"layer: {problem}; accepted: layers that put out one tensor")
+    raise ValueError(f"layer: {problem}; accepted: layers that output one tensor")
 
 
 def select_output(output: Any, pick: OutputSelector | None) -> Tensor:
-    """One tensor (B, …) of what a model puts out.
+    """One tensor (B, …) of what a model outputs.
 
     Args:
         output: as it is, however it is packed.
@@ -246,7 +246,7 @@ def select_output(output: Any, pick: OutputSelector | None) -> Tensor:
     part: Any = output if pick is None else pick(output)
     if pick is not None and not isinstance(part, Tensor):
         problem = f"the function returns a {type(part).__name__}"
-        raise ValueError(f"output: {problem}; accepted: one tensor of what the model puts out")
+        raise ValueError(f"output: {problem}; accepted: one tensor of what the model outputs")
     return check_tensor(part, "the model")
 
 

@@ -1,7 +1,7 @@
 """Memory layout of outputs: channels first (B, C, H, W) or channels last (B, H, W, C).
 
-Nothing in an output says so. It follows from the layers that made it: a convolution puts out its
-channels first, a linear layer last, and what keeps a shape keeps its axes.
+The output itself does not say which; it follows from the layers that made it: a convolution outputs
+its channels first, a linear layer last, and what keeps a shape keeps its axes.
 """
 
 import contextlib
@@ -66,7 +66,7 @@ def channels_first(output: Any, axis: UnitAxis, module: nn.Module) -> Any:
 def intercept_maps(
     model: nn.Module, functions: Mapping[str, Callable[[Any], Any]], *, stop: bool = False
 ) -> Iterator[None]:
-    """Intercept outputs, feature maps as (B, C, H, W) also where a layer puts out (B, H, W, C).
+    """Intercept outputs, feature maps as (B, C, H, W) also where a layer outputs (B, H, W, C).
 
     What a function returns in their place is moved back.
     """

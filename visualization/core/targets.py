@@ -91,7 +91,7 @@ def resolve_batch_size(batch_size: int | None, images: Tensor, *, graph: bool = 
     """Batch size: as given, or as many images as a budget of memory allows.
 
     The budget is of numbers in the images (B, C, H, W): 2²² of them, 16 MB in single precision, at
-    most 256 images; with a graph, which keeps what each layer puts out, 2²⁰ and 64. What the model
+    most 256 images; with a graph, which keeps what each layer outputs, 2²⁰ and 64. What the model
     needs beside is some ten times as much without a graph, some hundred times with it.
 
     Raises:

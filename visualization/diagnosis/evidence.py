@@ -54,7 +54,7 @@ class Trial:
     def is_falling(self) -> bool:
         """Whether the loss of the last quarter is clearly below that of the second.
 
-        A loss far above that of a constant answer is on no way to anything.
+        A loss more than twice the chance loss does not count as falling.
         """
         return self.final < 2 * self.chance and falls(np.array(self.losses), self.chance)
 

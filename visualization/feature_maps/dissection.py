@@ -151,7 +151,7 @@ def dissect(
 
     Args:
         model: any module.
-        layer: dotted name of a layer that puts out maps (B, U, h, w).
+        layer: dotted name of a layer that outputs maps (B, U, h, w).
         images: an array (N, C, H, W), or an iterable of batches that can be read several times.
         masks: an array (N, K, H, W) of booleans, not necessarily of the images' size; a function of
             a batch of images that returns such an array; or an iterable of batches, in step.
@@ -211,7 +211,7 @@ def _maps(model: nn.Module, layer: str | None, images: Tensor) -> Tensor:
     """Return a layer's maps (B, U, h, w)."""
     maps = activation(model, images.clone(), layer)  # a copy, for models that work in place
     if maps.ndim != 4:
-        problem = f"{layer or 'the model'!r} puts out {tuple(maps.shape)}"
+        problem = f"{layer or 'the model'!r} outputs {tuple(maps.shape)}"
         raise ValueError(
             f"layer: {problem}; accepted: layers of maps (images, units, rows, columns)"
         )

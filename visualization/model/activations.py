@@ -48,7 +48,7 @@ def layer_activations(
 
     Raises:
         ValueError: no image; no such layer; or one that was named and was not called,
-            or puts out no tensor of floating-point numbers.
+            or outputs no tensor of floating-point numbers.
     """
     collector = _Collector(model, layers, num_shown, num_channels)
     first_images: list[NDArray[np.float32]] = []
@@ -81,7 +81,7 @@ def dead_units(
 ) -> DeadUnits:
     """Dead units of each layer, and those that are constant, rarely or always active.
 
-    "On" is above 0, which is meant for layers that put out a rectified linear unit's values, or
+    "On" is above 0, which is meant for layers that output a rectified linear unit's values, or
     what one follows upon: a dead unit there has neither an effect nor a gradient.
 
     Args:
@@ -113,7 +113,7 @@ def dead_units(
 
 
 class _Collector:
-    """Takes in what layers put out, pass after pass."""
+    """Collects layer outputs, pass after pass."""
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class _Collector:
             counts[name] = counts.get(name, 0) + 1
         for name in self._names if self._is_selection else ():
             if name not in counts:
-                problem = "puts out no numbers" if name in self.skipped else "was not called"
+                problem = "outputs no numbers" if name in self.skipped else "was not called"
                 raise ValueError(f"layers: {name!r} {problem} while the model ran")
         return tuple(
             statistics.values(

@@ -108,7 +108,7 @@ class LandscapePlane:
 def classification_loss(images: Images, labels: ArrayLike | Tensor, batch_size: int = 500) -> Loss:
     """Classification loss: the mean cross entropy, and the accuracy, over images.
 
-    The classifier puts out logits (B, K), or a softmax, which is noticed by its sum.
+    The classifier outputs logits (B, K), or a softmax, which is noticed by its sum.
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     >>> loss = classification_loss(torch.zeros(3, 1, 2, 2), [0, 1, 1])

@@ -11,7 +11,7 @@ PAGE = 12  # layers of a picture
 
 @attrs.frozen(kw_only=True, eq=False)
 class LayerValues:
-    """What one call of one layer put out over a data set.
+    """Output of one call of one layer over a data set.
 
     Attributes:
         name: dotted, with `@` and the number of the call if the layer runs several times.
@@ -71,13 +71,13 @@ class LayerValues:
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class LayerActivations:
-    """What the layers of a network put out over a data set, in the order of their calls.
+    """Outputs of the layers of a network over a data set, in the order of their calls.
 
     Attributes:
         layers: each call of each layer.
         images: the images of which maps are kept (I, C, H, W).
         num_images: of the data set.
-        skipped: layers that put out no single tensor of floating-point numbers.
+        skipped: layers whose output is not a single tensor of floating-point numbers.
         first: the number of the first layer here, from 0, when this is a page of a longer record.
         num_all: layers in all.
     """

@@ -129,7 +129,7 @@ def _active_unit(
     """Return a unit, and its activation, which must be above 0."""
     found_unit, base = find_unit(model, layer, unit, image)
     if base <= 0:
-        problem = f"{found_unit.unit} puts out {base:g} for this image"
+        problem = f"{found_unit.unit} outputs {base:g} for this image"
         raise ValueError(f"unit: {problem}; accepted: units whose activation is above 0")
     return found_unit, base
 

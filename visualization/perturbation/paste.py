@@ -178,7 +178,7 @@ def transplant_field(
 
     Args:
         model: any module; it is left as it was.
-        layer: dotted name of a layer that puts out maps, `relu@1` its second call; None: the
+        layer: dotted name of a layer that outputs maps, `relu@1` its second call; None: the
             model's output.
         unit: (channel, row, column).
         source: (C, H, W) or (1, C, H, W).

@@ -74,7 +74,7 @@ class PixelGradient:
 
     @property
     def is_dead(self) -> bool:
-        """Whether no pixel has any influence here: such as behind a ReLU that puts out 0."""
+        """Whether no pixel has any influence here: such as behind a ReLU that outputs 0."""
         return not self.gradient.any()
 
 
@@ -215,8 +215,8 @@ def unit_pattern(
 ) -> UnitPattern:
     """Unit pattern: which pixels one unit needs of one image, in three ways.
 
-    They are `occlude`, `pixel_gradient` and, if the activation is above 0, `minimal_patch`, which
-    explain the arguments.
+    The three are `occlude`, `pixel_gradient` and, if the activation is above 0, `minimal_patch`,
+    which explain the arguments.
 
     Raises:
         ValueError: as they do.

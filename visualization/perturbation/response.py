@@ -83,7 +83,7 @@ class Response:
         before: their maps for the original (n, h, w); of a vector each is one number.
         after: for the modified image (n, h, w).
         changes: mean |after − before| of every channel (U,), in units of the activation.
-        answers: of the model for both; None where it puts out no single tensor.
+        answers: of the model for both; None where it outputs no single tensor.
     """
 
     layer: str | None
@@ -146,7 +146,7 @@ def compare_response(
             first.
         seed: of what a perturbation draws, and of torch's generators while a function runs.
         classes: names of the classes, for the figure.
-        output: picks the answers from what the model puts out, such as
+        output: picks the answers from what the model outputs, such as
             `lambda out: out["logits"]`; None: it is one tensor, or there are no answers.
 
     Raises:
@@ -182,7 +182,7 @@ def forward_from(
     """Forward pass from a layer on: the model's output when a layer's output is replaced (B, …).
 
     The model runs on the images as usual, but continues with `activation` in place of what the
-    layer puts out. So images are needed: a forward pass begins with one, and what goes round the
+    layer outputs. So images are needed: a forward pass begins with one, and what goes round the
     layer, such as the shortcut of a residual block, carries them on. Where nothing does, only their
     shape matters.
 
@@ -192,7 +192,7 @@ def forward_from(
         activation: (B, …) of the shape of the layer's output, or one of them without B.
         images: (B, C, H, W) or (C, H, W). One image goes with many activations, and one activation
             with many images.
-        output: picks one tensor from what the model puts out; None: it is one.
+        output: picks one tensor from what the model outputs; None: it is one.
         batch_size: rows that run at once, which bounds the memory; None: at most 256, of 2²²
             numbers of images together.
 
@@ -234,7 +234,7 @@ def ablate_channels(
         scale: 0, with no shift, switches them off.
         shift: in units of the activation.
         classes: names of the classes, for the figure.
-        output: picks the answers from what the model puts out, such as
+        output: picks the answers from what the model outputs, such as
             `lambda out: out["logits"]`; None: it is one tensor.
 
     Raises:
@@ -322,7 +322,7 @@ def _as_maps(output: Tensor, name: str) -> Tensor:
         ValueError: it is neither maps nor a vector.
     """
     if output.ndim not in (2, 4):
-        problem = f"{name} puts out the shape {tuple(output.shape)}"
+        problem = f"{name} outputs the shape {tuple(output.shape)}"
         raise ValueError(f"layer: {problem}; accepted: (B, channels, rows, columns) or (B, places)")
     return output[0] if output.ndim == 4 else output[0, :, None, None]
 
@@ -353,7 +353,7 @@ def _as_activations(model: nn.Module, layer: str, activations: Images, images: T
     batch = values[None] if values.ndim == own.ndim - 1 else values
     if batch.shape[1:] != own.shape[1:] or batch.ndim != own.ndim or not len(batch):
         expected = ", ".join(map(str, own.shape[1:]))
-        problem = f"shape {tuple(values.shape)} is not what {layer!r} puts out"
+        problem = f"shape {tuple(values.shape)} is not what {layer!r} outputs"
         raise ValueError(f"activation: {problem}; accepted: (B, {expected})")
     return batch.to(own)
 
@@ -367,7 +367,7 @@ def _rows(values: Tensor, num: int, size: int) -> list[Tensor]:
 def _forward_replaced(
     model: nn.Module, layer: str, images: Tensor, maps: Tensor, pick: OutputSelector | None
 ) -> Tensor:
-    """Return the model's output when a layer puts out `maps`, which the model may then change."""
+    """Return the model's output when a layer outputs `maps`, which the model may then change."""
     with intercept_maps(model, {numbered_call(model, layer): lambda _: maps.clone()}):
         return select_output(model(images), pick)
 

@@ -142,8 +142,8 @@ def state_from(
 ) -> Edit:
     """Edit that patches in the state that units have in a trace's samples.
 
-    It is the state after step `time`, from 0, in the order in which the row reads: of a backward
-    row the one after reading the last `time` + 1 inputs.
+    The state is that after step `time`, from 0, in the order in which the direction reads: of a
+    backward one that after reading the last `time` + 1 inputs.
     """
     layer, direction = divmod(layer_index, trace.num_directions)
     step = trace.h.shape[2] - 1 - time if direction else time

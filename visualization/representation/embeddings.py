@@ -37,7 +37,7 @@ def features(
     """Features of images in a layer, as rows (B, D): each number, or the mean of each map.
 
     Raises:
-        ValueError: `spatial` is neither flat nor mean; no such layer; or it puts out no row for
+        ValueError: `spatial` is neither flat nor mean; no such layer; or it outputs no row for
             each image.
     """
     if spatial not in ("flat", "mean"):
@@ -45,9 +45,7 @@ def features(
     with torch.no_grad():
         output = activation(model, images, layer)
     if output.ndim < 1 or len(output) != len(images):
-        problem = (
-            f"{layer or 'the model'!r} puts out {tuple(output.shape)} for {len(images)} images"
-        )
+        problem = f"{layer or 'the model'!r} outputs {tuple(output.shape)} for {len(images)} images"
         raise ValueError(f"layer: {problem}; accepted: layers with a row for each image")
     pooled = output.flatten(2).mean(dim=2) if output.ndim > 2 and spatial == "mean" else output
     return at_least_float32(pooled.reshape(len(images), -1))

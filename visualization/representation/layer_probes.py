@@ -33,7 +33,7 @@ class LayerProbes:
 
     Attributes:
         layers: their names, in the order given (L,).
-        num_features: how many numbers each puts out for an image (L,).
+        num_features: how many numbers each outputs for an image (L,).
         accuracy: of the probe (L,).
         control: of a probe of labels shuffled over the images (L,).
         untrained: of the probe of the same layers of a second model (L,); None without one.

@@ -102,7 +102,7 @@ def with_matched_priors(
 ) -> Objective:
     """Objective with image priors, weighted to cost real images a given share.
 
-    They are l2 around paper, the median pixel, and total variation. The best real images have more
+    The priors are l2 around the median pixel, and total variation. The best real images have more
     of what is asked for than the mean ones; on average they would pay a quarter of that for their
     ink and a tenth for their edges. That makes the priors independent of the objective's units.
 

@@ -1,7 +1,7 @@
 """Objectives: one number for each image, to be maximised; they can be added up.
 
-It names the layers that it is read from, so that one pass can serve many, and leave early. It may
-ask something else of each image of a batch. Which objectives there are: `objectives`,
+Each names the layers that it is read from, so that one pass can serve many, and end early. It may
+differ for each image of a batch. Which objectives there are: `objectives`,
 `constraints`.
 
 B images, N images that an objective tells apart (1: it is the same for any number of them),
@@ -44,12 +44,12 @@ class ForwardCache:
     rows: Tensor
 
     def __getitem__(self, layer: NamedLayer | None) -> Tensor:
-        """Return what a layer put out (B, …); None: the model."""
+        """Return the output of a layer (B, …); None: the model."""
         return self.outputs[layer_or_output(layer)]
 
     @property
     def output(self) -> Tensor:
-        """What the model put out, such as logits (B, K)."""
+        """The output of the model, such as logits (B, K)."""
         return self.outputs[None]
 
     def own(self, values: Tensor, like: Tensor) -> Tensor:
@@ -184,7 +184,7 @@ def caching_forward(
     It takes images (B, C, H, W) and rows (B,), and leaves the pass at the last of the layers.
 
     Raises:
-        ValueError: no such layer, it is not called, or it puts out no single tensor.
+        ValueError: no such layer, it is not called, or it outputs no single tensor.
     """
     calls = {
         layer: numbered_call(model, layer_name(model, layer))

@@ -138,7 +138,7 @@ def test_a_unit_of_any_layer_is_explained() -> None:
 
 
 def test_the_last_map_of_a_reused_layer_names_its_call() -> None:
-    """Without a layer, Grad-CAM takes the last call that puts out maps of more than a place."""
+    """Without a layer, Grad-CAM takes the last call that outputs maps of more than a place."""
     model, x = odd(), pictures()
     assert last_feature_map(model, x) == "relu@1"
     assert torch.equal(grad_cam(model, x), grad_cam(model, x, cam_layer="relu@1"))

@@ -1,4 +1,4 @@
-"""Layers that put out (B, H, W, C), as those of ConvNeXt and Swin, and tables that are no maps."""
+"""Layers that output (B, H, W, C), as those of ConvNeXt and Swin, and tables that are no maps."""
 
 import numpy as np
 import pytest

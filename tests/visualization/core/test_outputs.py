@@ -1,4 +1,4 @@
-"""What a model puts out: several things at once, a softmax, classes that have names."""
+"""What a model outputs: several things at once, a softmax, classes that have names."""
 
 import functools
 from collections.abc import Callable
@@ -39,7 +39,7 @@ ATTACKS: dict[str, Callable[..., Any]] = {
 
 
 class Answers(nn.Module):
-    """A small classifier, whose logits are put out as a function wants them."""
+    """A small classifier, whose logits are packed as a function wants them."""
 
     def __init__(self, form: Callable[[Tensor], Any] = lambda logits: logits) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ def test_a_part_of_the_output_is_attacked_and_edited(name: str, images: Tensor) 
 def test_what_puts_out_several_things_is_told_so(name: str, images: Tensor) -> None:
     """The error speaks of the model and of `output`, and so it does of what that returns."""
     model = Answers(lambda logits: (logits, logits))
-    with pytest.raises(ValueError, match=r"^model: the model puts out a tuple; .*`output`"):
+    with pytest.raises(ValueError, match=r"^model: the model outputs a tuple; .*`output`"):
         ATTACKS[name](model, images)
     with pytest.raises(ValueError, match=r"^output: the function returns a tuple; accepted: one"):
         ATTACKS[name](model, images, output=lambda out: out)

@@ -41,7 +41,7 @@ class Packed(nn.Module):
 
 
 class TwoHeads(nn.Module):
-    """Computes its boxes last, and puts out its classes."""
+    """Computes its boxes last, and outputs its classes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ def test_what_a_function_returns_is_one_number_for_each_image() -> None:
 
 def test_a_model_that_puts_out_several_things_says_what_would_be_accepted() -> None:
     """The message speaks of the model, not of a layer, and names the way to pick a part."""
-    words = r"^model: the model puts out a dict; accepted: one tensor, or a function"
+    words = r"^model: the model outputs a dict; accepted: one tensor, or a function"
     with pytest.raises(ValueError, match=words):
         conv.saliency(Packed(odd()), pictures(2), 1)
 

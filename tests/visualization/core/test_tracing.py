@@ -1,4 +1,4 @@
-"""What layers put out: every call, not changed by what follows, and no hook left behind."""
+"""What layers output: every call, not changed by what follows, and no hook left behind."""
 
 import copy
 import dataclasses

@@ -296,7 +296,7 @@ def test_errors_of_dissection() -> None:
         ({"images": iter([x])}, "images: a list_iterator can be read only once"),
         ({"images": x[:1], "masks": masks[:1]}, "images: 1 are not accepted; accepted: two"),
         ({"layer": "conv"}, "layer: 'conv' is not a layer"),
-        ({"model": nn.Flatten()}, r"layer: 'the model' puts out \(8, 432\); accepted: layers of"),
+        ({"model": nn.Flatten()}, r"layer: 'the model' outputs \(8, 432\); accepted: layers of"),
     ]
     for change, message in bad:
         settings = {

@@ -232,7 +232,7 @@ def test_mistakes_are_named() -> None:
         with pytest.raises(ValueError, match=words):
             call()
     tokens = nn.Sequential(nn.Flatten(2))
-    with pytest.raises(ValueError, match=r"'0' puts out \(1, 64\) for an image; accepted: feature"):
+    with pytest.raises(ValueError, match=r"'0' outputs \(1, 64\) for an image; accepted: feature"):
         top_patches(tokens, "0", images)
 
 

@@ -1,4 +1,4 @@
-"""What every layer puts out and its dead units: exact, in one pass, nothing moved."""
+"""What every layer outputs and its dead units: exact, in one pass, nothing moved."""
 
 import numpy as np
 import pytest
@@ -196,7 +196,7 @@ def test_mistakes_are_named() -> None:
         layer_activations(model, images, ["stem", "relu@2"])
     with pytest.raises(ValueError, match="images: there are none; accepted: one or more"):
         layer_activations(model, images[:0])
-    with pytest.raises(ValueError, match="puts out a tuple; accepted: layers that put out one"):
+    with pytest.raises(ValueError, match="outputs a tuple; accepted: layers that output one"):
         layer_activations(nn.Sequential(nn.Flatten(1, 2), nn.LSTM(8, 2)), images, "1")
     with pytest.raises(ValueError, match=r"share: 0 is not accepted; accepted: above 0"):
         dead_units(model, images, share=0)

@@ -169,7 +169,7 @@ def test_the_pixel_gradient_is_the_weights_of_a_linear_model() -> None:
 
 
 def test_a_dead_unit_says_so() -> None:
-    """Behind a ReLU that puts out 0 the gradient is 0, is_dead says it, and there is no patch."""
+    """Behind a ReLU that outputs 0 the gradient is 0, is_dead says it, and there is no patch."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True))
     with torch.no_grad():
@@ -261,7 +261,7 @@ def test_mistakes_are_named() -> None:
         minimal_patch(model, "inner", (0, 0, 0), image, block=0)
     with torch.no_grad():
         model.inner.bias.fill_(-100)
-    with pytest.raises(ValueError, match=r"unit: \(0, 0, 0\) puts out -.* is above 0"):
+    with pytest.raises(ValueError, match=r"unit: \(0, 0, 0\) outputs -.* is above 0"):
         minimal_patch(model, "inner", (0, 0, 0), image)
     with pytest.raises(ValueError, match=r"perturbation: 'noize' .* did you mean 'noise'\?"):
         sweep_perturbation(model, "inner", (0, 0, 0), image, "noize")

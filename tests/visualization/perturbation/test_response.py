@@ -19,7 +19,7 @@ LAYERS = ["stem", "norm", "relu", "relu@1", "inner", "down", "head"]
 
 
 def own_output(model: nn.Module, layer: str, images: Tensor) -> Tensor:
-    """Return what a layer puts out in evaluation mode, and leave the modes as they were."""
+    """Return what a layer outputs in evaluation mode, and leave the modes as they were."""
     modes = {module: module.training for module in model.modules()}
     with torch.no_grad():
         output = activation(model.eval(), images.clone(), layer)
@@ -211,7 +211,7 @@ class Pair(nn.Module):
 
 
 def test_maps_can_be_compared_where_the_model_has_no_single_answer() -> None:
-    """A model that puts out a tuple, or maps, has a response and a picture all the same."""
+    """A model that outputs a tuple, or maps, has a response and a picture all the same."""
     torch.manual_seed(0)
     several = compare_response(Pair(), "stem", drawn(1, 8, 8), ("noise", 1.0))
     assert several.answers is None
@@ -275,9 +275,7 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="batch_size: 0 is not accepted; accepted: 1 or more"):
         forward_from(model, "inner", torch.zeros(4, 8, 8), image, batch_size=0)
     sequence = nn.Sequential(nn.Flatten(2), nn.Linear(64, 3))
-    with pytest.raises(
-        ValueError, match=r"layer: '1' puts out the shape \(1, 1, 3\); accepted: \("
-    ):
+    with pytest.raises(ValueError, match=r"layer: '1' outputs the shape \(1, 1, 3\); accepted: \("):
         compare_response(sequence, "1", image, ("blur", 1))
 
 

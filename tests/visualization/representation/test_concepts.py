@@ -330,7 +330,7 @@ def test_errors_of_concepts() -> None:
         with pytest.raises(ValueError, match=message):
             function(model, **(settings[function] | change))
     flat = nn.Flatten(0)
-    with pytest.raises(ValueError, match=r"puts out \(1920,\) .* a row for each image"):
+    with pytest.raises(ValueError, match=r"outputs \(1920,\) .* a row for each image"):
         embed(flat, None, x)
 
 

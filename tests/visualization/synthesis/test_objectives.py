@@ -43,7 +43,7 @@ from visualization.synthesis.redirected_relu import RedirectedReLU
 
 
 def seen_of(maps: Tensor, layer: str | None = "a", images: Tensor | None = None) -> ForwardCache:
-    """Return what is seen where a layer puts out maps (B, …), the first image in the first row."""
+    """Return what is seen where a layer outputs maps (B, …), the first image in the first row."""
     given = draw(len(maps), 1, 4, 4) if images is None else images
     return ForwardCache(given, {layer: maps}, torch.arange(len(maps)))
 

@@ -149,12 +149,12 @@ def map_size(graph: Graph, layer: str | None) -> tuple[int, int]:
     """Return rows and columns of a layer's maps; of a vector 1 and 1.
 
     Raises:
-        ValueError: the layer puts out neither.
+        ValueError: the layer outputs neither.
     """
     shape = tuple(graph.output.shape[1:])
     if len(shape) not in (1, 3):
         accepted = "feature maps (channels, rows, columns) or vectors (channels,)"
-        raise ValueError(f"layer: {layer!r} puts out {shape} for an image; accepted: {accepted}")
+        raise ValueError(f"layer: {layer!r} outputs {shape} for an image; accepted: {accepted}")
     return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
 
 

@@ -121,7 +121,7 @@ def top_patches(
 
     Args:
         model: any module; it runs in evaluation mode.
-        layer: dotted name, `relu@1` for the second call; None: the model's output. It puts out
+        layer: dotted name, `relu@1` for the second call; None: the model's output. It outputs
             feature maps (B, C, H, W), or vectors (B, C), whose patch is all that they see.
         images: an array or tensor (N, channels, height, width), or an iterable of batches, such as
             a loader; of tuples the first part is taken.
@@ -132,7 +132,7 @@ def top_patches(
             columns from the other; `field`: so far that their boxes share no pixel, unless it is
             round a border; None: any distance.
         threshold: only more than this counts, so that the zeros of a ReLU are not activated. Of a
-            layer that puts out negative numbers `-math.inf` lets all count.
+            layer that outputs negative numbers `-math.inf` lets all count.
         ids: a whole number for each image, all different; None: their places in the data.
         batch_size: of an array.
 

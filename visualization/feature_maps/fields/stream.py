@@ -43,7 +43,7 @@ class ActivationBatch(NamedTuple):
 class ActivationStream:
     """Activation stream: the batches of a data set with a layer's maps, to be gone over once.
 
-    The first is run when the stream is made, to know what the layer sees and puts out. A vector
+    The first is run when the stream is made, to know what the layer sees and outputs. A vector
     (B, C) counts as maps of one place.
     """
 

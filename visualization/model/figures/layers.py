@@ -1,4 +1,4 @@
-"""What layers put out: grids of feature maps, histograms, and the units that do little."""
+"""Layer outputs: grids of feature maps, histograms, and the units that do little."""
 
 from collections.abc import Sequence
 
@@ -146,7 +146,7 @@ def _part(record: LayerActivations | LayerHistograms, num: int) -> str:
 @caption.register
 def _(record: LayerActivations) -> str:
     return (
-        "What each layer puts out for the images at the left, by channel, those that vary most. "
+        "What each layer outputs for the images at the left, by channel, those that vary most. "
         "Black is 0 and bright the most of the layer; with values of both signs white is 0, red "
         "above and blue below."
     )

@@ -146,7 +146,7 @@ def _response_row(
 
 
 def _vector_response(record: Response) -> Figure:
-    """Draw numbers before and after, where a layer puts out a vector."""
+    """Draw numbers before and after, where a layer outputs a vector."""
     num = min(2 * _BARS, len(record.channels))
     figure = Figure(figsize=(7.2, 0.9 + max(1.8, 0.3 * num)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 2))
