@@ -101,10 +101,10 @@ def minimal_patch(
     check_count(1 if block is None else block, "block")
     with inspection_mode(model), torch.no_grad():
         batch = one_image(image, model)
-        found_unit, base = _active_unit(model, layer, unit, batch)
-        field = found_unit.field(batch)
+        selected, base = _active_unit(model, layer, unit, batch)
+        field = selected.field(batch)
         field_mask = torch.as_tensor(field.pixels, device=batch.device)
-        other, cropped = replacement(batch, fill, model), crop_to_field(found_unit, batch, field)
+        other, cropped = replacement(batch, fill, model), crop_to_field(selected, batch, field)
         block = block or _smallest_block(field_mask, cropped.of(batch).numel())
         numbers, num = _number_squares(field_mask, block)
         squares = _Squares(
@@ -116,7 +116,7 @@ def minimal_patch(
         sizes, curve = _curve(squares, order, numbers, base)
     mask = torch.isin(numbers, order[num - num_kept :])
     return MinimalPatch(
-        layer=found_unit.layer, unit=found_unit.unit, image=as_array(batch[0]), field=field.pixels,
+        layer=selected.layer, unit=selected.index, image=as_array(batch[0]), field=field.pixels,
         mask=as_array(mask), shown=as_array(torch.where(mask, batch[0], other[0])), activation=base,
         kept=float(curve[num - num_kept]), keep=keep, sizes=as_array(sizes), curve=as_array(curve),
         block=block,
@@ -127,11 +127,11 @@ def _active_unit(
     model: nn.Module, layer: NamedLayer | None, unit: Sequence[int], image: Tensor
 ) -> tuple[Unit, float]:
     """Return a unit, and its activation, which must be above 0."""
-    found_unit, base = find_unit(model, layer, unit, image)
+    selected, base = find_unit(model, layer, unit, image)
     if base <= 0:
-        problem = f"{found_unit.unit} outputs {base:g} for this image"
+        problem = f"{selected.index} outputs {base:g} for this image"
         raise ValueError(f"unit: {problem}; accepted: units whose activation is above 0")
-    return found_unit, base
+    return selected, base
 
 
 def _number_squares(field: Tensor, block: int) -> tuple[Tensor, int]:

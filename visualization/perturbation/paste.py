@@ -196,7 +196,7 @@ def transplant_field(
     layer = optional_layer_name(model, layer)
     with inspection_mode(model), torch.no_grad():
         source, target = one_image(source, model, "source"), one_image(target, model, "target")
-        own = _check_map_unit(find_unit(model, layer, unit, source)[0].unit)
+        own = _check_map_unit(find_unit(model, layer, unit, source)[0].index)
         field = receptive_field(model, layer, own, _shape(source))
         field_mask = torch.as_tensor(field.mask, device=source.device)
         copied, first, num_lost = _region(region, field_mask, field.bounding_box, source)

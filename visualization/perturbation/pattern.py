@@ -161,19 +161,19 @@ def occlude(
         batch = one_image(image, model)
         windows = size_pair(window, "window", (batch.shape[2], batch.shape[3]), 3)
         strides = size_pair(stride, "stride", windows)
-        found_unit, base = find_unit(model, layer, unit, batch)
-        field = found_unit.field(batch)
+        selected, base = find_unit(model, layer, unit, batch)
+        field = selected.field(batch)
         field_mask = torch.as_tensor(field.pixels, device=batch.device)
-        cropped = crop_to_field(found_unit, batch, field, windows, strides)
+        cropped = crop_to_field(selected, batch, field, windows, strides)
         drop = torch.full_like(batch[0, 0], torch.nan)
         drop[cropped.rows, cropped.columns] = occlusion_map(
-            model, cropped.of(batch), cropped.unit.unit, target_layer=layer, window=windows,
+            model, cropped.of(batch), cropped.unit.index, target_layer=layer, window=windows,
             stride=strides, fill=cropped.of(replacement(batch, fill, model)),
             within=cropped.of(field_mask), batch_size=batch_size,
         )[0]  # fmt: skip
     drop[~field_mask] = torch.nan
     return Occlusion(
-        layer=layer, unit=found_unit.unit, image=as_array(batch[0]), field=field.pixels,
+        layer=layer, unit=selected.index, image=as_array(batch[0]), field=field.pixels,
         drop=as_array(drop), activation=base, window=windows,
     )  # fmt: skip
 
@@ -195,10 +195,10 @@ def pixel_gradient(
     layer = optional_layer_name(model, layer)
     with inspection_mode(model):
         batch = one_image(image, model)
-        found_unit, base = find_unit(model, layer, unit, batch)
+        selected, base = find_unit(model, layer, unit, batch)
         leaf = batch.clone().requires_grad_()
-        gradient = score_gradient(found_unit(leaf), leaf, "the image")
-    return PixelGradient(layer, found_unit.unit, as_array(batch[0]), as_array(gradient[0]), base)
+        gradient = score_gradient(selected(leaf), leaf, "the image")
+    return PixelGradient(layer, selected.index, as_array(batch[0]), as_array(gradient[0]), base)
 
 
 def unit_pattern(
@@ -264,14 +264,14 @@ def sweep_perturbation(
         raise ValueError(f"strengths: {problem}; accepted: {', '.join(names)}")
     with inspection_mode(model), torch.no_grad():
         batch = one_image(image, model)
-        found_unit, base = find_unit(model, layer, unit, batch)
+        selected, base = find_unit(model, layer, unit, batch)
         strengths_by_name = {each: _strengths(each, strengths, batch) for each in names}
         swept = {
-            each: _swept(found_unit, batch, each, strengths_by_name[each], seed, num)
+            each: _swept(selected, batch, each, strengths_by_name[each], seed, num)
             for each in names
         }
     return PerturbationSweep(
-        layer=layer, unit=found_unit.unit, image=as_array(batch[0]), activation=base,
+        layer=layer, unit=selected.index, image=as_array(batch[0]), activation=base,
         strengths={each: np.array(numbers) for each, numbers in strengths_by_name.items()},
         values={each: values for each, (values, _) in swept.items()},
         shown={each: first_draws for each, (_, first_draws) in swept.items()},

@@ -25,20 +25,20 @@ class Unit:
     Attributes:
         model: the module, in the mode in which it runs.
         layer: dotted name; None: the model's output.
-        unit: (channel, row, column), or (place,) of a vector.
+        index: (channel, row, column), or (place,) of a vector.
     """
 
     model: nn.Module
     layer: str | None
-    unit: UnitIndex
+    index: UnitIndex
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the activations (B,) for images (B, C, H, W)."""
-        return select_target(activation(self.model, images, self.layer), self.unit)
+        return select_target(activation(self.model, images, self.layer), self.index)
 
     def field(self, image: Tensor) -> ReceptiveField:
         """Return what the unit sees of an image (B, C, H, W)."""
-        return receptive_field(self.model, self.layer, self.unit, tuple(image.shape[1:]))
+        return receptive_field(self.model, self.layer, self.index, tuple(image.shape[1:]))
 
 
 @attrs.frozen(eq=False)
@@ -46,7 +46,7 @@ class CroppedUnit:
     """Unit on crops of images, in which it sees all that it sees.
 
     Attributes:
-        unit: the unit as it lies in the layer's map for that part.
+        unit: the unit, with its index in the map of that part.
         rows: of the part, in the image.
         columns: likewise.
     """
@@ -105,15 +105,15 @@ def crop_to_field(
     strides = field_boxes(unit.model, unit.layer, tuple(image.shape[1:])).stride
     if not (field.mask.any() and all(strides)):
         return whole
-    parts, index = [], [unit.unit[0]]
+    parts, index = [], [unit.index[0]]
     for position, ends, side, stride, beyond, multiple in zip(
-        unit.unit[1:], field.bounding_box, sides, strides, margin, step, strict=True
+        unit.index[1:], field.bounding_box, sides, strides, margin, step, strict=True
     ):
         each = math.lcm(stride, multiple)
         first = max(ends[0] - beyond + 1, 0) // each * each
         parts.append(slice(first, min(ends[1] + beyond, side)))
         index.append(position - first // stride)
-    cropped = CroppedUnit(attrs.evolve(unit, unit=tuple(index)), parts[0], parts[1])
+    cropped = CroppedUnit(attrs.evolve(unit, index=tuple(index)), parts[0], parts[1])
     return cropped if _is_alike(cropped, whole, image, field) else whole
 
 
