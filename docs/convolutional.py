@@ -144,7 +144,7 @@ def activated() -> None:
     images = held.task.samples("test", 1000).image
     name = layer(2)
     half = float(conv.top_patches(held.model, name, images, [10], k=1).value[0, 0]) / 2
-    save("activated", conv.activated(held.model, name, 10, images, threshold=half))
+    save("activated", conv.activating_positions(held.model, name, 10, images, threshold=half))
 
 
 def objectives() -> None:
@@ -154,8 +154,8 @@ def objectives() -> None:
     shape = images.shape[1:]
     between = conv.interpolation(conv.channel(name, 17), conv.channel(name, 20), 6)
     save("interpolation", conv.maximise(held.model, between, shape))
-    half = conv.answers([0, 0, 0, 0.5, 0, 0, 0, 0, 0.5, 0])
-    save("satisfied", conv.satisfy(held.model, half, start=images[:1]))
+    half = conv.class_distribution([0, 0, 0, 0.5, 0, 0, 0, 0, 0.5, 0])
+    save("satisfied", conv.solve(held.model, half, start=images[:1]))
 
 
 def attacks() -> None:

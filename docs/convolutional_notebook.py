@@ -67,7 +67,7 @@ channel = 2
 number = patches.image[channel, 0]
 unit = (channel, int(patches.row[channel, 0]), int(patches.column[channel, 0]))
 field = conv.receptive_field(model, layer, unit, images[0].shape)
-print(unit, field.hull, int(field.mask.sum()), "pixels")
+print(unit, field.bounding_box, int(field.mask.sum()), "pixels")
 show(conv.unit_pattern(model, layer, unit, images[number]))
 ```
 
@@ -81,8 +81,10 @@ show(conv.sweep_perturbation(model, layer, unit, images[number], changes))
 What the unit sees, pasted into another image: the channel answers there as it did.
 
 ```
-pasted = conv.paste(model, layer, unit, images[number], images[number - 1])
-print(pasted.of_source, pasted.before, pasted.after, pasted.is_equal)
+pasted = conv.transplant_field(model, layer, unit, images[number], images[number - 1])
+print(
+    pasted.source_activation, pasted.target_activation, pasted.composite_activation, pasted.is_equal
+)
 show(pasted)
 ```
 
@@ -102,8 +104,8 @@ Change a map itself, and run on from there:
 maps = conv.activation(model, conv.as_images(images[:1], model), layers[2])
 silenced = maps.clone()
 silenced[:, :8] = 0
-before = conv.run_from(model, layers[2], maps, images[:1]).softmax(-1)
-after = conv.run_from(model, layers[2], silenced, images[:1]).softmax(-1)
+before = conv.forward_from(model, layers[2], maps, images[:1]).softmax(-1)
+after = conv.forward_from(model, layers[2], silenced, images[:1]).softmax(-1)
 print(labels[0], before.max().item(), after[0, before.argmax()].item())
 ```
 
@@ -118,7 +120,7 @@ Optimise an image to satisfy any result: half a three, half an eight.
 
 ```
 wanted = [0, 0, 0, 0.5, 0, 0, 0, 0, 0.5, 0]
-both = conv.maximise(model, conv.answers(wanted), reference=images, steps=128)
+both = conv.maximise(model, conv.class_distribution(wanted), reference=images, steps=128)
 model(both.images).softmax(-1).detach().numpy().round(2)
 ```
 

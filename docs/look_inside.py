@@ -29,13 +29,13 @@ from agents.core.agent import Agent
 from agents.core.analysis.comparison import compare
 from visualization.records import Bars, Curves, Scatter
 from visualization.recurrent import (
+    ActivationPatching,
     Edit,
-    Patching,
     correlate_units,
-    pairs,
+    intervene_on,
     rank_units,
-    steered,
-    taken,
+    single_units_and_pairs,
+    state_from,
 )
 
 RUNS = ROOT / "runs" / "notes"
@@ -125,13 +125,13 @@ class Watched:
 
     def answers(self, edits: Sequence[Edit]) -> NDArray[np.int64]:
         """Return the answers as numbers, -1 for what is none."""
-        with torch.inference_mode(), steered(self.layer, edits):
+        with torch.inference_mode(), intervene_on(self.layer, edits):
             texts = self.agent.task.decode(self.study.answer()[0].numpy())
         return np.array([int(text) if text.isdigit() else -1 for text in texts])
 
     def given(self, units: Sequence[int], donors: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the answers when units have the state that they have in other sums."""
-        edit = taken(self.trace, torch.from_numpy(donors), self.last, 0, list(units))
+        edit = state_from(self.trace, torch.from_numpy(donors), self.last, 0, list(units))
         return self.answers([edit])
 
 
@@ -220,9 +220,9 @@ def transplants(agent: Agent, most: int = 10) -> None:
 
 
 @functools.cache
-def agent_patching(agent: Agent) -> Patching:
+def agent_patching(agent: Agent) -> ActivationPatching:
     """Return the patching of the encoder's units."""
-    found: Patching = agent.inspect(["patching"])["patching"]["encoder"]
+    found: ActivationPatching = agent.inspect(["patching"])["patching"]["encoder"]
     return found
 
 
@@ -232,7 +232,7 @@ def together(agent: Agent, num: int = 8) -> None:
     first = study.recurrent[0]
     alone = rank_units(first.layer, first.score)
     chosen = [alone.groups[at][0] for at in alone.order[3 : 3 + num]]
-    ranking = rank_units(first.layer, first.score, pairs(chosen))
+    ranking = rank_units(first.layer, first.score, single_units_and_pairs(chosen))
     extra = ranking.interaction("exact match")
     order = np.argsort(np.where(np.isnan(extra), np.inf, extra))
     for at in order[:3]:

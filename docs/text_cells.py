@@ -15,7 +15,7 @@ from sequence_lab import DPI, RUNS, run
 import agents
 from agents.char_lm import CharLM
 from tasks.core.task import TextChunks
-from visualization.recurrent import Edit, correlate_units, probe_states, steered, trace_cells
+from visualization.recurrent import Edit, correlate_units, intervene_on, probe_states, trace_cells
 
 COMMAND = "--agent char_lm --task text"
 NUM = 500  # samples of 256 characters
@@ -33,7 +33,7 @@ def bits(agent: CharLM) -> None:
 
 def chances(agent: CharLM, text: torch.Tensor, edits: Any = ()) -> torch.Tensor:
     """Return the probability of each next character (N, T, V), with units held."""
-    with torch.inference_mode(), steered(agent.model.recurrent, edits):
+    with torch.inference_mode(), intervene_on(agent.model.recurrent, edits):
         return agent.model(text)[0].softmax(-1)
 
 

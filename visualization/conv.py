@@ -26,7 +26,12 @@ from visualization.core.feature_layers import feature_layers
 from visualization.core.inputs import activation, as_images
 from visualization.core.relus import relu_rule
 from visualization.feature_maps.dissection import Dissection, dissect
-from visualization.feature_maps.fields.patches import Activated, TopPatches, activated, top_patches
+from visualization.feature_maps.fields.patches import (
+    ActivatingPositions,
+    TopPatches,
+    activating_positions,
+    top_patches,
+)
 from visualization.feature_maps.fields.receptive import (
     ReceptiveField,
     ReceptiveFields,
@@ -52,7 +57,14 @@ from visualization.model.parameter_space import (
 from visualization.model.values import DeadUnits, LayerActivations
 from visualization.model.weights import LayerWeights, layer_weights
 from visualization.perturbation.minimal import MinimalPatch, minimal_patch
-from visualization.perturbation.paste import Composite, Paste, Piece, cut, paste, put
+from visualization.perturbation.paste import (
+    Composite,
+    Crop,
+    FieldTransplant,
+    crop,
+    paste_onto,
+    transplant_field,
+)
 from visualization.perturbation.pattern import (
     Occlusion,
     PerturbationSweep,
@@ -65,51 +77,54 @@ from visualization.perturbation.pattern import (
 )
 from visualization.perturbation.perturbations import perturb
 from visualization.perturbation.response import (
-    MapEdit,
+    ChannelAblation,
     Response,
+    ablate_channels,
     compare_response,
-    edit_map,
-    run_from,
+    forward_from,
 )
-from visualization.representation.embeddings import Embedding, Neighbours, embed, nearest
+from visualization.representation.embeddings import Embedding, Neighbours, embed, nearest_neighbours
 from visualization.representation.layer_probes import LayerProbes, probe_layers
-from visualization.synthesis.demands import (
-    answers,
+from visualization.synthesis.constraints import (
     at_least,
     at_most,
+    class_distribution,
     equals,
     l2,
-    matches,
+    match_activation,
     total_variation,
 )
 from visualization.synthesis.dreams import Dream, dream
-from visualization.synthesis.inversion import Inversion, Satisfied, invert, satisfy
-from visualization.synthesis.maximise import Maximised, maximise
-from visualization.synthesis.objective import Objective, each, interpolation, measured
+from visualization.synthesis.inversion import Inversion, Solution, invert, solve
+from visualization.synthesis.maximise import MaximisedImages, maximise
+from visualization.synthesis.objective import Objective, custom, interpolation, per_image
 from visualization.synthesis.objectives import (
-    amplified,
     channel,
     cosine,
     direction,
     diversity,
+    layer_energy,
     logit,
     unit,
 )
-from visualization.synthesis.parametrization import Canvas, color_covariance
+from visualization.synthesis.parametrization import ImageParam, color_covariance
 from visualization.synthesis.transforms import Jitter, Pad, Rotate, Scale
 
 __all__ = [
-    "Activated",
+    "ActivatingPositions",
     "Attack",
     "Attributions",
-    "Canvas",
+    "ChannelAblation",
     "Composite",
     "ConceptMasks",
+    "Crop",
     "DeadUnits",
     "Dissection",
     "Dream",
     "Embedding",
     "Faithfulness",
+    "FieldTransplant",
+    "ImageParam",
     "Inversion",
     "Jitter",
     "LandscapeLine",
@@ -117,17 +132,14 @@ __all__ = [
     "LayerActivations",
     "LayerProbes",
     "LayerWeights",
-    "MapEdit",
-    "Maximised",
+    "MaximisedImages",
     "MinimalPatch",
     "MinimalPerturbation",
     "Neighbours",
     "Objective",
     "Occlusion",
     "Pad",
-    "Paste",
     "PerturbationSweep",
-    "Piece",
     "PixelGradient",
     "Progression",
     "ReceptiveField",
@@ -136,27 +148,28 @@ __all__ = [
     "RobustnessCurve",
     "Rotate",
     "SanityCheck",
-    "Satisfied",
     "Scale",
+    "Solution",
     "TopPatches",
     "TransferTable",
     "UnitPattern",
     "UnitSheets",
-    "activated",
+    "ablate_channels",
+    "activating_positions",
     "activation",
-    "amplified",
-    "answers",
     "as_images",
     "at_least",
     "at_most",
     "attributions",
     "channel",
+    "class_distribution",
     "classification_loss",
     "color_covariance",
     "compare_response",
     "completeness_gap",
     "cosine",
-    "cut",
+    "crop",
+    "custom",
     "dead_units",
     "deconvnet",
     "direction",
@@ -164,13 +177,12 @@ __all__ = [
     "dissect",
     "diversity",
     "dream",
-    "each",
-    "edit_map",
     "embed",
     "equals",
     "faithfulness",
     "feature_layers",
     "fgsm",
+    "forward_from",
     "grad_cam",
     "grad_cam_plus_plus",
     "guided_backprop",
@@ -182,23 +194,23 @@ __all__ = [
     "landscape_line",
     "landscape_plane",
     "layer_activations",
+    "layer_energy",
     "layer_weights",
     "logit",
-    "matches",
+    "match_activation",
     "maximise",
-    "measured",
     "minimal_patch",
     "minimal_perturbation",
-    "nearest",
+    "nearest_neighbours",
     "occlude",
     "occlusion_map",
-    "paste",
+    "paste_onto",
+    "per_image",
     "perturb",
     "pgd",
     "pixel_gradient",
     "probe_layers",
     "progression",
-    "put",
     "random_directions",
     "randomisation_check",
     "receptive_field",
@@ -206,16 +218,16 @@ __all__ = [
     "relu_rule",
     "rise",
     "robustness_curve",
-    "run_from",
     "saliency",
-    "satisfy",
     "scan_concepts",
     "smooth_grad",
+    "solve",
     "sweep_perturbation",
     "top_patches",
     "total_variation",
     "trajectory_directions",
     "transfer_table",
+    "transplant_field",
     "unit",
     "unit_pattern",
     "unit_sheets",

@@ -10,8 +10,16 @@ from matplotlib.ticker import NullFormatter
 
 from visualization.core.registry import draw, text
 from visualization.core.style import BAD, COLORS, GOOD, INK, MUTED
-from visualization.core.words import breadth, brief, key, listed, share_of
-from visualization.records import Answered, AnswerTable, Bars, Curves, Scatter, Table, Transcript
+from visualization.core.words import display_width, legend, share_of, shorten, truncated_list
+from visualization.records import (
+    AnsweredQuestion,
+    AnswerTable,
+    Bars,
+    Curves,
+    Scatter,
+    Table,
+    Transcript,
+)
 
 _FEW = 12  # points of a curve that are each marked
 _PANELS = 12  # of curves
@@ -22,12 +30,12 @@ _LETTER = 0.086  # inches, as answers are written
 
 @draw.register
 def _(record: Curves) -> Figure:
-    shown = dict(list(record.panels.items())[:_PANELS])
-    columns = min(2, len(shown))
-    rows = math.ceil(len(shown) / columns)
+    names = dict(list(record.panels.items())[:_PANELS])
+    columns = min(2, len(names))
+    rows = math.ceil(len(names) / columns)
     figure = Figure(figsize=(4.0 * columns, 2.4 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
-    for (title, series), axes in zip(shown.items(), panels, strict=False):
+    for (title, series), axes in zip(names.items(), panels, strict=False):
         colors = itertools.cycle(COLORS)
         for color, (label, (steps, values)) in zip(colors, series.items(), strict=False):
             style = {"marker": "o", "markersize": 3.5} if len(steps) <= _FEW else {}
@@ -41,15 +49,15 @@ def _(record: Curves) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#eeeeee")
         if len(series) > 1:
-            key(axes)
+            legend(axes)
     for axes in panels:
         axes.set_axis_off()
-    if more := share_of(len(record.panels), len(shown), "panels"):
+    if more := share_of(len(record.panels), len(names), "panels"):
         figure.suptitle(more, fontsize=9, color=MUTED)
     return figure
 
 
-def _short(row: Answered, most: int = 24) -> str:
+def _short(row: AnsweredQuestion, most: int = 24) -> str:
     """Return a question, or a long one in few words: its own, or its beginning and length."""
     if row.short_question or len(row.question) <= most:
         return row.short_question or row.question
@@ -59,8 +67,8 @@ def _short(row: Answered, most: int = 24) -> str:
 def _cells(record: AnswerTable) -> list[tuple[str, str, str]]:
     """Return question, answer and right answer of each row as they are drawn."""
     return [
-        (brief(_short(row), _CELL), brief(_visible(row.answer), _CELL),
-         brief(_visible(row.target), _CELL))
+        (shorten(_short(row), _CELL), shorten(_visible(row.answer), _CELL),
+         shorten(_visible(row.target), _CELL))
         for row in record.rows[:_ROWS]
     ]  # fmt: skip
 
@@ -77,7 +85,7 @@ def _visible(answer: str) -> str:
 def _(record: AnswerTable) -> Figure:
     cells = _cells(record)
     lines, names = max(1, len(cells)), ("question", "answer", "right answer")
-    widths = [max(14, *(breadth(row[at]) + 2 for row in cells), 0) for at in range(3)]
+    widths = [max(14, *(display_width(row[column]) + 2 for row in cells), 0) for column in range(3)]
     width = max(5.0, 0.4 + _LETTER * sum(widths))
     figure = Figure(figsize=(width, 0.7 + 0.26 * lines))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -85,7 +93,7 @@ def _(record: AnswerTable) -> Figure:
     axes.set_xlim(0, width)
     axes.set_ylim(lines + 1.9, -0.4)
     more = share_of(len(record.rows), len(cells), "rows")
-    title = brief(record.title + (f"; {more}" if more else ""), width / 0.1)
+    title = shorten(record.title + (f"; {more}" if more else ""), width / 0.1)
     axes.text(0.2, 0.2, title, fontsize=11, color=INK, weight="bold", va="center")
     ends = width - 0.3 - _LETTER * (sum(widths) - np.cumsum(widths))
     for label, x in zip(names, ends, strict=True):
@@ -103,25 +111,25 @@ def _(record: AnswerTable) -> Figure:
 
 @draw.register
 def _(record: Bars) -> Figure:
-    shown = _largest(record)
-    figure = Figure(figsize=(8.0, 0.9 + 0.34 * len(shown)), layout="constrained")
+    names = _largest(record)
+    figure = Figure(figsize=(8.0, 0.9 + 0.34 * len(names)), layout="constrained")
     grid = figure.subplots(1, len(record.panels), squeeze=False, sharey=True)[0]
-    rows = range(len(shown))
+    rows = range(len(names))
     for axes, (title, values) in zip(grid, record.panels.items(), strict=True):
-        colors = [COLORS[1] if name in record.marked else COLORS[0] for name in shown]
-        drawn = [values.get(name, 0.0) for name in shown]
-        bars = axes.barh(rows, drawn, color=colors, height=0.62)
-        axes.bar_label(bars, [f"{value:,.{record.digits}f}" for value in drawn], padding=3,
+        colors = [COLORS[1] if name in record.marked else COLORS[0] for name in names]
+        lengths = [values.get(name, 0.0) for name in names]
+        bars = axes.barh(rows, lengths, color=colors, height=0.62)
+        axes.bar_label(bars, [f"{value:,.{record.digits}f}" for value in lengths], padding=3,
                        fontsize=8)  # fmt: skip
-        axes.set_xlim(0, 1.5 * (max(drawn, default=0) or 1))
+        axes.set_xlim(0, 1.5 * (max(lengths, default=0) or 1))
         axes.set_title(title, fontsize=10, color=INK, loc="left")
         axes.spines[["top", "right", "bottom"]].set_visible(False)
         axes.tick_params(axis="x", bottom=False, labelbottom=False)
         axes.tick_params(axis="y", labelsize=8)
-        axes.set_yticks(rows, [brief(name, 34) for name in shown], parse_math=False)
-    grid[0].set_ylim(len(shown) - 0.4, -0.6)
+        axes.set_yticks(rows, [shorten(name, 34) for name in names], parse_math=False)
+    grid[0].set_ylim(len(names) - 0.4, -0.6)
     count = max(len(values) for values in record.panels.values())
-    if more := share_of(count, len(shown), "rows, those with the longest bars"):
+    if more := share_of(count, len(names), "rows, those with the longest bars"):
         figure.supxlabel(more, fontsize=9, color=MUTED)
     return figure
 
@@ -134,8 +142,8 @@ def _largest(record: Bars) -> list[str]:
         most = max(values.values(), default=0) or 1
         for name, value in values.items():
             longest[name] = max(longest[name], value / most)
-    kept = sorted(names, key=lambda name: -longest[name])[:_ROWS]
-    return [name for name in names if name in kept]
+    longest_names = sorted(names, key=lambda name: -longest[name])[:_ROWS]
+    return [name for name in names if name in longest_names]
 
 
 @draw.register
@@ -154,8 +162,10 @@ def _(record: Scatter) -> Figure:
 
 @draw.register
 def _(record: Transcript) -> Figure:
-    lines = [brief(line, _COLUMNS) for line in listed(record.text.splitlines() or [""], _LINES)]
-    width = max(12, *map(breadth, lines))
+    lines = [
+        shorten(line, _COLUMNS) for line in truncated_list(record.text.splitlines() or [""], _LINES)
+    ]
+    width = max(12, *map(display_width, lines))
     figure = Figure(figsize=(0.2 + 0.082 * width, 0.3 + 0.17 * len(lines)), facecolor="#1d1f21")
     figure.text(
         0.1 / figure.get_figwidth(), 1 - 0.15 / figure.get_figheight(), "\n".join(lines),
@@ -171,8 +181,10 @@ def _widths(record: Table) -> list[int]:
 
 @draw.register
 def _(record: Table) -> Figure:
-    rows = [[brief(cell, _CELL) for cell in row] for row in (record.columns, *record.rows[:_ROWS])]
-    widths = [max(map(breadth, column)) + 2 for column in zip(*rows, strict=True)]
+    rows = [
+        [shorten(cell, _CELL) for cell in row] for row in (record.columns, *record.rows[:_ROWS])
+    ]
+    widths = [max(map(display_width, column)) + 2 for column in zip(*rows, strict=True)]
     columns = max(1, int(np.searchsorted(np.cumsum(widths), _COLUMNS, side="right")))
     wide = max(sum(widths[:columns]) + 2, 30)
     height = 0.8 + 0.26 * (len(rows) - 1)
@@ -183,7 +195,7 @@ def _(record: Table) -> Figure:
     axes.set_ylim(len(rows) + 0.9, -0.4)
     parts = (share_of(len(record.rows), len(rows) - 1, "rows"),
              share_of(len(record.columns), columns, "columns"))  # fmt: skip
-    title = brief("; ".join([record.title, *filter(None, parts)]), 0.75 * wide)
+    title = shorten("; ".join([record.title, *filter(None, parts)]), 0.75 * wide)
     axes.text(2, 0.2, title, fontsize=11, color=INK, weight="bold", va="center", parse_math=False)
     ends = 1 + np.cumsum(widths[:columns])
     for line, row in enumerate(rows, start=1):

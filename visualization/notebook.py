@@ -1,4 +1,4 @@
-"""Records as what a notebook displays."""
+"""Notebook display of records."""
 
 import base64
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ import attrs
 
 
 @attrs.frozen(repr=False)
-class Shown:
-    """Records by name, whose pictures Jupyter displays where a cell ends with them."""
+class NotebookView:
+    """Notebook view of records: Jupyter displays their figures where a cell ends with them."""
 
     records: Mapping[str, Any]
     dpi: int
@@ -32,15 +32,15 @@ class Shown:
         """Return what can be said in plain text."""
         from visualization import render
 
-        told = {name: render.text(record) for name, record in self.records.items()}
-        words = [text or f"<{type(self.records[name]).__name__}>" for name, text in told.items()]
+        texts = {name: render.text(record) for name, record in self.records.items()}
+        words = [text or f"<{type(self.records[name]).__name__}>" for name, text in texts.items()]
         return "\n\n".join(words)
 
 
-def show(record: Any, dpi: int = 80) -> Shown:
-    """Display any record of `visualization`, or a whole report, as pictures in a notebook.
+def show(record: Any, dpi: int = 80) -> NotebookView:
+    """Notebook display of any record of `visualization`, or of a whole report, as pictures.
 
-    >>> from visualization.table import Table
+    >>> from visualization.records import Table
     >>> show(Table("two words", ["a", "b"], [["1", "2"]]))
     two words
     a  b
@@ -52,7 +52,7 @@ def show(record: Any, dpi: int = 80) -> Shown:
         dpi: pixels of an inch.
 
     Raises:
-        ValueError: what is no record, such as a tensor, or the settings of a function.
+        ValueError: not a record, such as a tensor, or the settings of a function.
     """
     from visualization import render
     from visualization.report import Report
@@ -64,7 +64,7 @@ def show(record: Any, dpi: int = 80) -> Shown:
             accepted = "a record, a report, or a mapping of names to records; arrays are for "
             problem = f"a {type(each).__name__} is not accepted"
             raise ValueError(f"record: {problem}; accepted: {accepted}matplotlib")
-    return Shown(records, dpi)
+    return NotebookView(records, dpi)
 
 
 def _named(record: Any) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Records of any subject: answers, bars, curves, points, tables, lines of text."""
+"""Generic records: answers, bars, curves, points, tables, lines of text."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from visualization.core.errors import NothingToShow
 from visualization.core.records import brief_repr
 
 
-class Answered(Protocol):
+class AnsweredQuestion(Protocol):
     """One answered question as a person reads it; tasks have such rows."""
 
     @property
@@ -40,7 +40,7 @@ class AnswerTable:
     """Questions with the answer given and the right one."""
 
     title: str
-    rows: Sequence[Answered]
+    rows: Sequence[AnsweredQuestion]
 
 
 @attrs.frozen(field_transformer=brief_repr)
@@ -88,7 +88,7 @@ class Transcript:
 
 
 def record_or_reason(view: Callable[[], Any], by_name: bool) -> Any:
-    """Return a view's record, or, of one that nobody asked for by name, why there is none."""
+    """Return a view's record, or, unless it was named, the reason why there is none."""
     try:
         return view()
     except NothingToShow as error:

@@ -2,4 +2,9 @@
 
 from visualization.core.registry import caption, draw, png, text
 
-__all__ = ["caption", "draw", "png", "text"]
+__all__ = [
+    "caption",
+    "draw",
+    "png",
+    "text",
+]

@@ -1,4 +1,4 @@
-"""Records as one HTML file that needs nothing else, no network either, and their arrays."""
+"""HTML report: records as one file that needs nothing else, no network either, and their arrays."""
 
 import base64
 import contextlib
@@ -23,7 +23,7 @@ _EMBEDDED = 8_000_000  # characters of a page within a notebook
 
 @attrs.frozen(repr=False)
 class Report:
-    """Named records of an inspection. `report["summary"]` is the record itself.
+    """Report: named records of an inspection. `report["summary"]` is the record itself.
 
     A view of several parts is a mapping of their names to records: `report["ablation"]["decoder"]`.
     """
@@ -49,7 +49,7 @@ class Report:
         """Yield every single record with its name, such as `ablation/decoder`."""
         for name, record in self.records.items():
             if isinstance(record, Mapping):
-                yield from ((f"{name}/{part}", held) for part, held in record.items())
+                yield from ((f"{name}/{part}", part_record) for part, part_record in record.items())
             else:
                 yield name, record
 
@@ -123,9 +123,9 @@ class Report:
             with _collecting(errors, f"pages of {name}"):
                 pages = list(subpages(record, target.name))
             for address, subpage in pages:
-                lying = target.parent / address
-                lying.parent.mkdir(parents=True, exist_ok=True)
-                lying.write_text(subpage, encoding="utf-8")
+                subpage_path = target.parent / address
+                subpage_path.parent.mkdir(parents=True, exist_ok=True)
+                subpage_path.write_text(subpage, encoding="utf-8")
         if errors:
             raise ExceptionGroup(f"{target}: written without records that cannot be drawn", errors)
         return target
@@ -146,7 +146,7 @@ class Report:
 
 @contextlib.contextmanager
 def _collecting(errors: list[Exception], what: str) -> Iterator[None]:
-    """Go on after an exception within a block, which is put with the others."""
+    """Collect an exception of a block, and continue after it."""
     try:
         yield
     except Exception as error:  # whatever it is: the rest of the report is not lost for it
@@ -154,40 +154,42 @@ def _collecting(errors: list[Exception], what: str) -> Iterator[None]:
         errors.append(error)
 
 
-def _arrays(name: str, held: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+def _arrays(name: str, value_of_name: Any) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the arrays within a record, deep in mappings and in records too, with their names."""
-    parts = _parts(held)
+    parts = _parts(value_of_name)
     for key, value in parts.items():
         yield from _arrays(f"{name}/{key}" if name else key, value)
     if not parts:
-        array = _plain(held)
+        array = _plain(value_of_name)
         if array is not None:
             yield name, array
 
 
-def _parts(held: Any) -> Mapping[str, Any]:
+def _parts(container: Any) -> Mapping[str, Any]:
     """Return what a mapping, a record or a list of records is made of; else nothing."""
-    if isinstance(held, Mapping):
-        return held
-    if attrs.has(type(held)):
-        return {field.name: getattr(held, field.name) for field in attrs.fields(type(held))}
-    if isinstance(held, (list, tuple)) and held and attrs.has(type(held[0])):
-        names = [field.name for field in attrs.fields(type(held[0]))]
-        columns = {name: [getattr(record, name) for record in held] for name in names}
+    if isinstance(container, Mapping):
+        return container
+    if attrs.has(type(container)):
+        return {
+            field.name: getattr(container, field.name) for field in attrs.fields(type(container))
+        }
+    if isinstance(container, (list, tuple)) and container and attrs.has(type(container[0])):
+        names = [field.name for field in attrs.fields(type(container[0]))]
+        columns = {name: [getattr(record, name) for record in container] for name in names}
         if all(_plain(column) is not None for column in columns.values()):
             return columns
-        return {str(number): value for number, value in enumerate(held)}
+        return {str(number): value for number, value in enumerate(container)}
     return {}
 
 
-def _plain(held: Any) -> NDArray[Any] | None:
+def _plain(value: Any) -> NDArray[Any] | None:
     """Return numbers or texts as an array; None if they are none."""
-    if isinstance(held, Tensor):
-        return held.detach().cpu().numpy()
+    if isinstance(value, Tensor):
+        return value.detach().cpu().numpy()
     try:
-        array = np.asarray(held)
+        array = np.asarray(value)
     except ValueError:
-        filled = _filled(held)
+        filled = _filled(value)
         return None if filled is None else _plain(filled)
     return array if array.dtype.kind in "biufU" else None
 

@@ -28,7 +28,7 @@ from tasks.core.batch import num_samples, stacked, take
 from tasks.core.paths import expand_user, folder_path
 from tasks.core.settings import to_values
 from tasks.core.task import Split, Task
-from visualization.core.preserve import evaluation_mode, untouched
+from visualization.core.preserve import evaluation_mode, preserve_state
 from visualization.records import AnswerTable
 from visualization.report import Report
 
@@ -301,7 +301,7 @@ class Agent(abc.ABC):
         """
         from agents.core.inspection.report import inspect  # learning does without
 
-        with untouched(self.model), self._own_arithmetic():
+        with preserve_state(self.model), self._own_arithmetic():
             return inspect(self, views, progress)
 
     @final
@@ -339,7 +339,7 @@ class Agent(abc.ABC):
         """
         from agents.core.inspection.observation import intervene  # learning does without
 
-        with untouched(self.model), self._own_arithmetic():
+        with preserve_state(self.model), self._own_arithmetic():
             return intervene(
                 self.observe, self.task, question, edits,
                 donor=donor, part=part, units=units, time=time, layer=layer,

@@ -41,9 +41,9 @@ def test_models_that_know_nothing() -> None:
                 fgsm(model, x, None, 0.2, norm=norm),
                 pgd(model, x, [0, 1] * 3, 0.2, norm=norm),
             ):
-                assert found.flat.all()
+                assert found.zero_gradient.all()
                 assert not found.success.any()
-                assert found.accuracy_after == found.accuracy_before
+                assert found.adversarial_accuracy == found.clean_accuracy
             least = minimal_perturbation(model, x, None, norm=norm, rounds=4, steps=2)
             assert least.radius.isinf().all()
             assert np.isinf(least.median)
@@ -108,7 +108,7 @@ def test_errors_of_attacks() -> None:
         (fgsm, {"low": 1.0}, "low: .1.0. is not below high .1.0."),
         (fgsm, {"low": [0.0] * 3}, "low: .* accepted: a number, or one for each of the 2 channels"),
         (fgsm, {"batch_size": 0}, "batch_size: 0 is not accepted; accepted: 1 or more"),
-        (fgsm, {"model": nn.Flatten(0)}, r"model: puts out \(32,\); accepted: logits"),
+        (fgsm, {"model": nn.Flatten(0)}, r"model: outputs \(32,\); accepted: logits"),
         (fgsm, {"model": nn.Sequential(nn.Flatten(), nn.Linear(32, 1))}, "2 classes or more"),
         (fgsm, {"images": x[0, 0]}, r"images: shape \(4, 4\)"),
         (pgd, {"steps": 0}, "steps: 0 is not accepted; accepted: 1 or more"),

@@ -97,8 +97,9 @@ class Argmax(nn.Module):
 @pytest.mark.parametrize(
     ("method", "settings", "words"),
     [
-        (saliency, {"layer": "sten"}, "'sten' is no layer of the Odd; .* did you mean 'stem'"),
-        (saliency, {"layer": "stem"}, "target: None is not accepted for an output of shape"),
+        (saliency, {"target_layer": "sten"},
+         "'sten' is not a layer of the Odd; .* did you mean 'stem'"),
+        (saliency, {"target_layer": "stem"}, "target: None is not accepted for an output of shape"),
         (saliency, {"target": [0, 1]}, r"target: torch.int64 of shape \(2,\) does not go with 3"),
         (saliency, {"batch_size": 0}, "batch_size: 0 is not accepted; accepted: 1 or more"),
         (integrated_gradients, {"num_steps": 0}, "num_steps: 0 is not accepted"),
@@ -107,11 +108,15 @@ class Argmax(nn.Module):
          r"baseline: shape \(2, 1, 8, 8\) does not go with images \(3, 1, 8, 8\)"),
         (smooth_grad, {"num_samples": 0}, "num_samples: 0 is not accepted"),
         (smooth_grad, {"noise": -0.1}, "noise: -0.1 is not accepted; accepted: 0 or more"),
-        (grad_cam, {"layer": "head"}, r"layer: 'head' puts out \(3, 4\); accepted: layers that"),
-        (grad_cam, {"layer": "relu@7"}, "layer: 'relu@7' was not called while the model ran"),
-        (grad_cam, {"layer": "stem", "of": "relu@7", "target": 0}, "'relu@7' was not called"),
-        (grad_cam, {"layer": "stem", "of": "stem", "target": 0}, "of: 'stem' is the layer itself"),
-        (grad_cam, {"layer": "a", "of": "stem", "target": 0},
+        (grad_cam, {"cam_layer": "head"},
+         r"cam_layer: 'head' outputs \(3, 4\); accepted: layers that"),
+        (grad_cam, {"cam_layer": "relu@7"},
+         "cam_layer: 'relu@7' was not called while the model ran"),
+        (grad_cam, {"cam_layer": "stem", "target_layer": "relu@7", "target": 0},
+         "'relu@7' was not called"),
+        (grad_cam, {"cam_layer": "stem", "target_layer": "stem", "target": 0},
+         "target_layer: 'stem' is cam_layer"),
+        (grad_cam, {"cam_layer": "a", "target_layer": "stem", "target": 0},
          "target: the score has no gradient with respect to 'a'"),
         (occlusion_map, {"window": 9}, "window: 9 is not accepted; accepted: 1 to 8 rows, 1 to 8"),
         (occlusion_map, {"window": (5, 3, 4)}, r"window: \(5, 3, 4\) is not accepted"),
@@ -121,7 +126,8 @@ class Argmax(nn.Module):
         (rise, {"keep": 1.0}, "keep: 1.0 is not accepted; accepted: between 0 and 1"),
         (rise, {"grid": (9, 4)}, r"grid: \(9, 4\) is not accepted; accepted: 1 to 8 rows"),
         (attributions, {"methods": ["grad_cams"]}, "methods: 'grad_cams' .* mean 'grad_cam'"),
-        (attributions, {"methods": ["grad_cam"], "layer": "a", "target": 1}, "'grad_cam' is not"),
+        (attributions, {"methods": ["grad_cam"], "target_layer": "a", "target": 1},
+         "'grad_cam' is not"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(method: Any, settings: dict[str, Any], words: str) -> None:
@@ -137,7 +143,7 @@ def test_scores_without_a_derivative_are_named() -> None:
         with pytest.raises(ValueError, match="target: the score has no gradient with respect to"):
             method(Argmax(), x, 1)
     assert occlusion_map(Argmax(), x, 1).abs().max() > 0
-    with pytest.raises(ValueError, match="no layer of the Sequential puts out feature maps"):
+    with pytest.raises(ValueError, match="no layer of the Sequential outputs feature maps"):
         grad_cam(linear()[0], pictures(1, 2, 4))
     with pytest.raises(ValueError, match="attributions: are of 1 images; accepted: of the 2"):
         completeness_gap(Cubes(), x, x[:1], 0)

@@ -47,7 +47,7 @@ def sheets(model: Net, images: Tensor) -> Any:
 
 
 CALLS: dict[str, Callable[[Any, Tensor], Any]] = {
-    "activated": lambda m, x: conv.activated(m, LAYER, 0, x),
+    "activating_positions": lambda m, x: conv.activating_positions(m, LAYER, 0, x),
     "activation": lambda m, x: conv.activation(m, conv.as_images(x, m), LAYER).detach(),
     "attributions": lambda m, x: conv.attributions(m, x[:2], methods=["saliency", "grad_cam"]),
     "compare_response": lambda m, x: conv.compare_response(m, LAYER, x[0], ("noise", 0.3)),
@@ -56,15 +56,15 @@ CALLS: dict[str, Callable[[Any, Tensor], Any]] = {
     "deconvnet": conv.deconvnet,
     "dissect": lambda m, x: conv.dissect(m, LAYER, x, masks(x), ["bright", "dark"]),
     "dream": lambda m, x: conv.dream(m, x[0], LAYER, steps=2),
-    "edit_map": lambda m, x: conv.edit_map(m, LAYER, x[0], [0, 2]),
+    "ablate_channels": lambda m, x: conv.ablate_channels(m, LAYER, x[0], [0, 2]),
     "embed": lambda m, x: conv.embed(m, LAYER, x),
     "faithfulness": lambda m, x: conv.faithfulness(m, x[:2], {"it": x[:2]}, num_steps=4),
     "feature_layers": lambda m, x: conv.feature_layers(m, x[0]),
     "fgsm": lambda m, x: conv.fgsm(m, x, None, 0.1),
     "grad_cam": conv.grad_cam,
-    "grad_cam_plus_plus": lambda m, x: conv.grad_cam_plus_plus(m, x, layer=LAYER),
+    "grad_cam_plus_plus": lambda m, x: conv.grad_cam_plus_plus(m, x, cam_layer=LAYER),
     "guided_backprop": lambda m, x: conv.guided_backprop(m, x, 1),
-    "input_x_gradient": lambda m, x: conv.input_x_gradient(m, x, UNIT, layer=LAYER),
+    "input_x_gradient": lambda m, x: conv.input_x_gradient(m, x, UNIT, target_layer=LAYER),
     "integrated_gradients": lambda m, x: conv.integrated_gradients(m, x, num_steps=4),
     "invert": lambda m, x: conv.invert(m, LAYER, x[0], steps=3),
     "landscape_line": landscape("line"),
@@ -75,10 +75,10 @@ CALLS: dict[str, Callable[[Any, Tensor], Any]] = {
                                            steps=3),
     "minimal_patch": lambda m, x: conv.minimal_patch(m, None, (answer(m, x),), x[0]),
     "minimal_perturbation": lambda m, x: conv.minimal_perturbation(m, x[:2], rounds=2, steps=2),
-    "nearest": lambda m, x: conv.nearest(m, LAYER, x[:2], x, k=2),
+    "nearest_neighbours": lambda m, x: conv.nearest_neighbours(m, LAYER, x[:2], x, k=2),
     "occlude": lambda m, x: conv.occlude(m, LAYER, UNIT, x[0]),
     "occlusion_map": lambda m, x: conv.occlusion_map(m, x[:2]),
-    "paste": lambda m, x: conv.paste(m, LAYER, UNIT, x[0], x[1]),
+    "transplant_field": lambda m, x: conv.transplant_field(m, LAYER, UNIT, x[0], x[1]),
     "pgd": lambda m, x: conv.pgd(m, x, None, 0.1, steps=2),
     "pixel_gradient": lambda m, x: conv.pixel_gradient(m, LAYER, UNIT, x[0]),
     "probe_layers": lambda m, x: conv.probe_layers(m, [LAYER], x, np.arange(len(x)) % 2),
@@ -88,11 +88,13 @@ CALLS: dict[str, Callable[[Any, Tensor], Any]] = {
     "receptive_fields": lambda m, x: conv.receptive_fields(m, LAYER, 1, x[0]),
     "rise": lambda m, x: conv.rise(m, x[:2], num_masks=8, grid=3),
     "robustness_curve": lambda m, x: conv.robustness_curve(m, x, None, [0.0, 0.1], steps=2),
-    "run_from": lambda m, x: conv.run_from(
+    "forward_from": lambda m, x: conv.forward_from(
         m, LAYER, torch.zeros(len(x), 4, SIZE, SIZE), x
     ),
     "saliency": conv.saliency,
-    "satisfy": lambda m, x: conv.satisfy(m, conv.answers([0.5, 0.5, 0.0]), start=x[:1], steps=2),
+    "solve": lambda m, x: conv.solve(
+        m, conv.class_distribution([0.5, 0.5, 0.0]), start=x[:1], steps=2
+    ),
     "random_directions": lambda m, x: conv.random_directions(m, 0),
     "direction_to": lambda m, x: conv.direction_to(m, m.state_dict()),
     "trajectory_directions": lambda m, x: conv.trajectory_directions(
@@ -113,9 +115,10 @@ NOT_ALL_FINITE = {"minimal_perturbation", "occlude", "top_patches", "unit_patter
 NEVER_RUN = {"layer_weights", "random_directions", "direction_to", "trajectory_directions"}
 # They take no model: objectives, demands, images, and what works on arrays alone.
 WITHOUT_MODEL = {
-    "amplified", "answers", "as_images", "at_least", "at_most", "channel", "classification_loss",
-    "color_covariance", "cosine", "cut", "direction", "diversity", "each", "equals",
-    "interpolation", "l2", "logit", "matches", "measured", "perturb", "put",
+    "layer_energy", "class_distribution", "as_images", "at_least", "at_most", "channel",
+    "classification_loss",
+    "color_covariance", "cosine", "crop", "direction", "diversity", "per_image", "equals",
+    "interpolation", "l2", "logit", "match_activation", "custom", "perturb", "paste_onto",
     "scan_concepts", "total_variation", "unit",
 }  # fmt: skip
 
@@ -255,8 +258,9 @@ def test_a_network_is_left_as_it_was_after_an_error(name: str) -> None:
 
 # These go no further than the layer that they look at.
 LEAVES_EARLY = {
-    "activated", "activation", "dissect", "dream", "embed", "invert", "maximise", "nearest",
-    "occlude", "paste", "pixel_gradient", "probe_layers", "progression", "receptive_field",
+    "activating_positions", "activation", "dissect", "dream", "embed", "invert", "maximise",
+    "nearest_neighbours", "occlude", "transplant_field", "pixel_gradient", "probe_layers",
+    "progression", "receptive_field",
     "receptive_fields", "sweep_perturbation", "top_patches", "unit_pattern", "unit_sheets",
     "input_x_gradient",
 }  # fmt: skip

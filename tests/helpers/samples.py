@@ -15,14 +15,14 @@ from visualization.model.cost import CostTable, LayerCost
 from visualization.records import AnswerTable, Bars, Curves, Scatter, Table, Transcript
 from visualization.recurrent.ablation import UnitRanking
 from visualization.recurrent.cells import CellTrace
-from visualization.recurrent.intervention import Intervention, Patching
+from visualization.recurrent.intervention import ActivationPatching, Intervention
 from visualization.recurrent.machine import Automaton
-from visualization.recurrent.overlay import Overlay, OverlayPart
+from visualization.recurrent.overlay import LayerHeatmap, UnitTextHeatmap
 from visualization.recurrent.paths import StatePaths
 from visualization.recurrent.queries import Match, Matches
 from visualization.recurrent.roles import UnitRoles
 from visualization.recurrent.saturation import GateSaturation
-from visualization.representation.comparison import Group, Overlap, UnitMatch
+from visualization.representation.comparison import AnswerAgreement, GroupAccuracy, UnitMatch
 from visualization.representation.probes import ProbeTable
 
 RNG = np.random.default_rng(0)
@@ -99,16 +99,16 @@ def trace(size: Size) -> CellTrace:
     return CellTrace("lstm", torch.rand(shape), torch.rand(shape), gates)
 
 
-def overlay(size: Size) -> Overlay:
+def overlay(size: Size) -> UnitTextHeatmap:
     """Return several layers over the same samples."""
     parts = tuple(
-        OverlayPart(
+        LayerHeatmap(
             name, {"c": spread(2, size.steps, size.units)}, size.characters(2, size.steps),
             size.characters(2, size.steps) if number else None, {},
         )
         for number, name in enumerate(size.names(min(3, size.layers)))
     )  # fmt: skip
-    return Overlay("cells", parts, (size.words("1+2"), "3"), np.ones(2, bool))
+    return UnitTextHeatmap("cells", parts, (size.words("1+2"), "3"), np.ones(2, bool))
 
 
 def roles(size: Size) -> UnitRoles:
@@ -117,8 +117,9 @@ def roles(size: Size) -> UnitRoles:
     kinds = tuple(("counter", "detector", "mixed")[unit % 3] for unit in range(num))
     symbols = tuple("0123456789+⏎")[: size.units] + (tuple(HAN) if size.long else ())
     return UnitRoles(
-        RNG.dirichlet(np.ones(3), num), kinds, shares(num), spread(min(size.steps, 100), num),
-        spread(len(symbols), num), symbols, np.arange(num),
+        shares=RNG.dirichlet(np.ones(3), num), kinds=kinds, deviations=shares(num),
+        by_position=spread(min(size.steps, 100), num), by_symbol=spread(len(symbols), num),
+        symbols=symbols, order=np.arange(num),
     )  # fmt: skip
 
 
@@ -128,8 +129,9 @@ def probes(size: Size) -> ProbeTable:
     scores = 40 * spread(num, size.steps + 1) if size.long else shares(num, size.steps + 1)
     scores[0, 0] = np.nan
     return ProbeTable(
-        size.names(num), np.arange(num) % 2 == 0, scores, 0 * scores,
-        np.zeros((num, size.steps + 1, 2)), ("0", "1"), 100, 0.3,
+        quantities=size.names(num), categorical=np.arange(num) % 2 == 0, scores=scores,
+        controls=0 * scores, correlations=np.zeros((num, size.steps + 1, 2)), units=("0", "1"),
+        num_samples=100, held_out=0.3,
     )  # fmt: skip
 
 
@@ -147,7 +149,10 @@ def attention(size: Size) -> AttentionMaps:
     text = size.characters(num, wide)
     labels = tuple(size.words(f"{number}+2 = 3") for number in range(num))
     names = size.names(heads)
-    return AttentionMaps(weights, names, text, text, labels, np.ones(num, bool), "", {}, {})
+    return AttentionMaps(
+        weights=weights, names=names, written=text, read=text, labels=labels,
+        right=np.ones(num, bool), order="", shares={}, by_chance={},
+    )  # fmt: skip
 
 
 def image_attention(size: Size) -> ImageAttention:
@@ -165,8 +170,9 @@ def automaton(size: Size) -> Automaton:
     alphabet = (*"0123456789", *size.names(40)) if size.long else ("0", "1")
     outputs = size.names(3) if size.long else ("odd", "even", "none")
     return Automaton(
-        alphabet, tuple(outputs[state % 3] for state in range(states)),
-        RNG.integers(0, states, (states, len(alphabet))), 0, states, 0.99, 0.9, 12345,
+        alphabet=alphabet, outputs=tuple(outputs[state % 3] for state in range(states)),
+        transitions=RNG.integers(0, states, (states, len(alphabet))), initial=0,
+        num_clusters=states, agreement=0.99, exact=0.9, num_held_out=12345,
     )  # fmt: skip
 
 
@@ -175,7 +181,10 @@ def panel(size: Size) -> Panel:
     x = np.arange(1, size.steps + 1)
     lines = {name: (x, shares(size.steps)) for name in size.names(min(size.layers, 12))}
     names = (size.words("step"), size.words("loss"))
-    return Panel(size.words("loss"), lines, names, "", {size.words("chance"): 0.5}, {"best": 1.0})
+    return Panel(
+        title=size.words("loss"), lines=lines, names=names, logarithmic="",
+        levels={size.words("chance"): 0.5}, marks={"best": 1.0},
+    )  # fmt: skip
 
 
 def finding(size: Size, evidence: bool = True) -> Finding:
@@ -198,7 +207,9 @@ def rates(size: Size) -> RateTest:
     """Return a range test."""
     num = size.steps
     at, losses = tuple(np.geomspace(1e-5, 1, num)), tuple(shares(num) + 0.1)
-    return RateTest(at, losses, losses, 0.01, 0.1, 0.5)
+    return RateTest(
+        rates=at, losses=losses, smoothed=losses, suggestion=0.01, best=0.1, diverged_at=0.5,
+    )  # fmt: skip
 
 
 def ranking(size: Size) -> UnitRanking:
@@ -210,16 +221,21 @@ def ranking(size: Size) -> UnitRanking:
     groups = tuple((unit,) for unit in range(num))
     baseline = dict.fromkeys(names, 1234.5678)
     return UnitRanking(
-        groups, "mean", baseline, change, shares(num), *ends, np.arange(num), 1000, 0.95
-    )
+        groups=groups, replacement="mean", baseline=baseline, change=change,
+        share_changed=shares(num), low=ends[0], high=ends[1], order=np.arange(num),
+        num_samples=1000, confidence=0.95,
+    )  # fmt: skip
 
 
-def patching(size: Size) -> Patching:
+def patching(size: Size) -> ActivationPatching:
     """Return what units carry to places of an answer."""
     num = 60 if size.long else min(14, size.steps)
     places = tuple(map(str, range(num)))
     values = 0.3 * shares(size.units, num)
-    return Patching(values, values, shares(num), places, size.words("column"), 4, 100)
+    return ActivationPatching(
+        changed=values, adopted=values, full_state=shares(num), positions=places,
+        position_name=size.words("column"), time=4, num_samples=100,
+    )  # fmt: skip
 
 
 def intervention(size: Size) -> Intervention:
@@ -229,18 +245,23 @@ def intervention(size: Size) -> Intervention:
     changes = tuple(f"{name}: unit 3 = 0 at all steps" for name in size.names(size.layers))
     answer = "".join(characters[:places])
     odds = RNG.dirichlet(0.01 * np.ones(codes), (2, places))
-    return Intervention(size.words("1+2"), changes, answer, answer, odds, characters)
+    return Intervention(
+        question=size.words("1+2"), changes=changes, before=answer, after=answer,
+        probabilities=odds, characters=characters,
+    )  # fmt: skip
 
 
-def overlap(size: Size) -> Overlap:
+def overlap(size: Size) -> AnswerAgreement:
     """Return a comparison by a few quantities, or by many of long values."""
     num = 40
     corner = RNG.integers(0, 4, num)
     groups = {
-        name: tuple(Group(value, 123456, 0.5, 0.7) for value in size.names(min(size.layers, 30)))
+        name: tuple(
+            GroupAccuracy(value, 123456, 0.5, 0.7) for value in size.names(min(size.layers, 30))
+        )
         for name in size.names(min(size.layers, 12))
     }
-    return Overlap((size.name(0), size.name(1)), corner, 0.01, groups, size.names(num))
+    return AnswerAgreement((size.name(0), size.name(1)), corner, 0.01, groups, size.names(num))
 
 
 def match(size: Size) -> UnitMatch:
@@ -254,9 +275,15 @@ def match(size: Size) -> UnitMatch:
 def matches(size: Size) -> Matches:
     """Return windows in which the same units are on."""
     num, start = 40 if size.long else size.samples, max(0, size.steps - 3)
-    found = tuple(Match(sample, start, size.steps, (1, 2), 7, 12) for sample in range(num))
+    found = tuple(
+        Match(sample=sample, start=start, stop=size.steps, shared=(1, 2), num_on=7, run=12)
+        for sample in range(num)
+    )
     texts = tuple("".join(line) for line in size.characters(num + 1, size.steps))
-    return Matches(0, start, size.steps, 0.3, tuple(range(size.units)), found, 99999, texts)
+    return Matches(
+        sample=0, start=start, stop=size.steps, threshold=0.3, units=tuple(range(size.units)),
+        matches=found, num_all=99999, texts=texts,
+    )  # fmt: skip
 
 
 def curves(size: Size) -> Curves:
@@ -291,7 +318,18 @@ def table(size: Size) -> Table:
 def cost(size: Size) -> CostTable:
     """Return what each layer costs."""
     names = size.names(size.layers)
-    layers = (LayerCost(n, "Conv2d", (1, 9), 1, 385187552, 10**12, 9) for n in names)
+    layers = (
+        LayerCost(
+            name=n,
+            kind="Conv2d",
+            output_shape=(1, 9),
+            calls=1,
+            num_parameters=385187552,
+            multiply_adds=10**12,
+            output_bytes=9,
+        )
+        for n in names
+    )
     return CostTable(tuple(layers), 1)
 
 
@@ -314,12 +352,12 @@ def transcript(size: Size) -> Transcript:
 
 
 SAMPLES: dict[type, Callable[[Size], Any]] = {
-    CellTrace: trace, Overlay: overlay, GateSaturation: gates, UnitRoles: roles,
+    CellTrace: trace, UnitTextHeatmap: overlay, GateSaturation: gates, UnitRoles: roles,
     ProbeTable: probes, StatePaths: paths, AttentionMaps: attention,
     ImageAttention: image_attention, Automaton: automaton,
     Diagnosis: diagnosis, Finding: finding, RateTest: rates, UnitRanking: ranking,
-    Evidence: lambda size: finding(size).answer.evidence, Patching: patching,
-    Intervention: intervention, Overlap: overlap, UnitMatch: match, Matches: matches,
+    Evidence: lambda size: finding(size).answer.evidence, ActivationPatching: patching,
+    Intervention: intervention, AnswerAgreement: overlap, UnitMatch: match, Matches: matches,
     Curves: curves, AnswerTable: answers, Scatter: scatter, Transcript: transcript, Table: table,
     Bars: lambda size: Bars({name: named(size, size.layers) for name in size.names(2)}),
     CostTable: cost,

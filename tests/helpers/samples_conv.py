@@ -15,8 +15,8 @@ from visualization.attribution.faithfulness import RANDOM, Faithfulness
 from visualization.attribution.methods import Attributions
 from visualization.attribution.sanity import SanityCheck
 from visualization.feature_maps.dissection import Dissection, Example
-from visualization.feature_maps.fields.geometry import Hull, Hulls
-from visualization.feature_maps.fields.patches import Activated, TopPatches
+from visualization.feature_maps.fields.geometry import FieldBox, FieldBoxes
+from visualization.feature_maps.fields.patches import ActivatingPositions, TopPatches
 from visualization.feature_maps.fields.receptive import (
     FieldOverImage,
     ReceptiveField,
@@ -24,7 +24,7 @@ from visualization.feature_maps.fields.receptive import (
 )
 from visualization.feature_maps.scan_concepts import ConceptMasks
 from visualization.perturbation.minimal import MinimalPatch
-from visualization.perturbation.paste import Composite, Paste, Piece
+from visualization.perturbation.paste import Composite, Crop, FieldTransplant
 from visualization.perturbation.pattern import (
     Occlusion,
     PerturbationSweep,
@@ -32,7 +32,7 @@ from visualization.perturbation.pattern import (
     UnitPattern,
 )
 from visualization.perturbation.perturbations import PERTURBATIONS
-from visualization.perturbation.response import Answers, MapEdit, Response
+from visualization.perturbation.response import Answers, ChannelAblation, Response
 from visualization.representation.embeddings import Embedding, Neighbours
 from visualization.representation.layer_probes import LayerProbes
 
@@ -81,7 +81,10 @@ def transfer(size: Size) -> TransferTable:
     """Return what deceives several models."""
     num = min(size.layers, 40)
     values = shares(num, num)
-    return TransferTable(size.names(num), values, values, shares(num), "FGSM", "linf", 0.1, 500)
+    return TransferTable(
+        names=size.names(num), accuracy=values, noise=values, clean=shares(num), method="FGSM",
+        norm="linf", epsilon=0.1, num_images=500,
+    )  # fmt: skip
 
 
 def attributions(size: Size) -> Attributions:
@@ -105,7 +108,10 @@ def sanity(size: Size) -> SanityCheck:
     num, methods = size.layers, ("saliency", *size.names(10 if size.long else 1))
     values = {name: shares(num + 1, size.samples) for name in methods}
     maps = {name: spread(num + 1, *size.image[1:]) for name in methods}
-    return SanityCheck(size.names(num), values, values, size.images(), maps, True)
+    return SanityCheck(
+        layers=size.names(num), signed=values, absolute=values, image=size.images(), maps=maps,
+        cascading=True,
+    )  # fmt: skip
 
 
 def neighbours(size: Size) -> Neighbours:
@@ -113,8 +119,9 @@ def neighbours(size: Size) -> Neighbours:
     num, near = size.samples, 20 if size.long else 3
     index = RNG.integers(0, 3, (num, near))
     return Neighbours(
-        size.name(0), "cosine", tensors(size, num), index[:, 0], tensors(size, num, near),
-        index, shares(num, near), index, 60000, size.names(3),
+        layer=size.name(0), metric="cosine", queries=tensors(size, num), query_labels=index[:, 0],
+        images=tensors(size, num, near), indices=index, distances=shares(num, near), labels=index,
+        num_images=60000, classes=size.names(3),
     )  # fmt: skip
 
 
@@ -124,8 +131,9 @@ def embedding(size: Size) -> Embedding:
     labels = np.arange(num) % classes
     explained = np.array([0.5, 0.2])
     return Embedding(
-        size.name(0), "pca", spread(num, 2), explained, labels, 512, size.names(classes)
-    )
+        layer=size.name(0), method="pca", points=spread(num, 2), explained=explained, labels=labels,
+        num_features=512, classes=size.names(classes),
+    )  # fmt: skip
 
 
 def dissection(size: Size) -> Dissection:
@@ -134,11 +142,21 @@ def dissection(size: Size) -> Dissection:
     images = size.images(5).astype(np.float32)
     masks = np.stack([inside(size)] * 5)
     examples = tuple(
-        Example(unit, 0, tuple(range(5)), images, masks, masks[::-1]) for unit in range(min(num, 5))
+        Example(
+            unit=unit,
+            concept=0,
+            numbers=tuple(range(5)),
+            images=images,
+            regions=masks,
+            masks=masks[::-1],
+        )
+        for unit in range(min(num, 5))
     )
     return Dissection(
-        size.name(0), size.names(concepts), shares(num, concepts), 0.1 * shares(num, concepts),
-        shares(num), shares(num), shares(concepts), 0.005, 0.04, "centred", 1.0, 1000, examples,
+        layer=size.name(0), concepts=size.names(concepts), iou=shares(num, concepts),
+        chance=0.1 * shares(num, concepts), thresholds=shares(num), unit_shares=shares(num),
+        concept_shares=shares(concepts), quantile=0.005, least=0.04, placement="centred",
+        share_read=1.0, num_images=1000, examples=examples,
     )  # fmt: skip
 
 
@@ -154,8 +172,9 @@ def probes(size: Size) -> LayerProbes:
     """Return probes of layers."""
     num = size.layers
     return LayerProbes(
-        size.names(num), np.full(num, 512), shares(num), 0.1 * shares(num), shares(num), 0.1, 700,
-        300, "flat",
+        layers=size.names(num), num_features=np.full(num, 512), accuracy=shares(num),
+        control=0.1 * shares(num), untrained=shares(num), majority=0.1, num_fitted=700,
+        num_held_out=300, spatial="flat",
     )  # fmt: skip
 
 
@@ -196,14 +215,16 @@ def sweep(size: Size) -> PerturbationSweep:
     )
 
 
-def paste(size: Size) -> Paste:
+def paste(size: Size) -> FieldTransplant:
     """Return part of one image put into another."""
     where = np.broadcast_to(inside(size), size.image)
-    hull = Hull((0, 3), (-1, 3))
+    hull = FieldBox((0, 3), (-1, 3))
     maps = tuple(spread(8, 8) for _ in range(3))
-    return Paste(
-        size.name(0), (3, 1, 1), (3, 2, 2), (2, -2), (1, 1), *(size.images() for _ in range(3)),
-        where, where, 4, (hull, hull), 1.23456, -123456.7, 0.00012345, maps, False,
+    return FieldTransplant(
+        layer=size.name(0), unit=(3, 1, 1), target_unit=(3, 2, 2), offset=(2, -2), stride=(1, 1),
+        source=size.images(), target=size.images(), composite=size.images(), copied=where,
+        pasted=where, num_lost=4, boxes=(hull, hull), source_activation=1.23456,
+        target_activation=-123456.7, composite_activation=0.00012345, maps=maps, exact=False,
     )  # fmt: skip
 
 
@@ -218,28 +239,35 @@ def response(size: Size) -> Response:
     num = 3 if size.long else size.units
     before, after = spread(num, 8, 8), spread(num, 8, 8)
     return Response(
-        size.name(0), size.words("pixel (3, 4) = 1"), size.images(), size.images(),
-        tuple(range(num)), before, after, shares(num), answered(size),
+        layer=size.name(0), edit=size.words("pixel (3, 4) = 1"), original=size.images(),
+        modified=size.images(), channels=tuple(range(num)), before=before, after=after,
+        changes=shares(num), answers=answered(size),
     )  # fmt: skip
 
 
-def map_edit(size: Size) -> MapEdit:
+def map_edit(size: Size) -> ChannelAblation:
     """Return an edit of maps."""
     channels = tuple(1000 + channel for channel in range(size.units))
-    return MapEdit(size.name(0), channels, 2.0, 0.5, size.images(), answered(size))
+    return ChannelAblation(
+        layer=size.name(0), channels=channels, scale=2.0, shift=0.5, image=size.images(),
+        answers=answered(size),
+    )  # fmt: skip
 
 
 def field(size: Size) -> ReceptiveField:
     """Return the field of a unit, which reaches beyond the image."""
     mask = np.broadcast_to(inside(size), size.image)
-    return ReceptiveField(size.name(0), (3, 1, 1), Hull((-2, 4), (-2, 6)), mask)
+    return ReceptiveField(size.name(0), (3, 1, 1), FieldBox((-2, 4), (-2, 6)), mask)
 
 
 def fields(size: Size) -> ReceptiveFields:
     """Return what several units see."""
     num, mask = size.units, np.broadcast_to(inside(size), size.image)
     at, hulls = np.arange(num), np.tile([0, 3, 0, 3], (num, 1))
-    return ReceptiveFields(size.name(0), 1234, 0.0, at, at, shares(num), hulls, mask, size.images())
+    return ReceptiveFields(
+        layer=size.name(0), channel=1234, threshold=0.0, rows=at, columns=at, values=shares(num),
+        boxes=hulls, mask=mask, image=size.images(),
+    )  # fmt: skip
 
 
 def patches(size: Size) -> TopPatches:
@@ -249,35 +277,43 @@ def patches(size: Size) -> TopPatches:
     at = np.zeros((num, best), int)
     at[0, 1:] = -1
     return TopPatches(
-        size.name(0), np.arange(num) + 1000, at, at, at, 1e5 * shares(num, best),
-        size.images(num, best), whole, 0.0, 60000,
+        layer=size.name(0), channels=np.arange(num) + 1000, image=at, row=at, column=at,
+        value=1e5 * shares(num, best), patches=size.images(num, best), inside=whole, threshold=0.0,
+        num_images=60000,
     )  # fmt: skip
 
 
-def activated(size: Size) -> Activated:
+def activated(size: Size) -> ActivatingPositions:
     """Return the places at which a map is activated."""
     num, high = 100, min(size.image[1], 8)
     at, ends = RNG.integers(0, high, num), np.arange(high)
-    hulls = Hulls(ends, ends + 2, ends, ends + 2, size.image[1:])
-    return Activated(
-        size.name(0), 3, 0.0, at, at, at, at, shares(num), 12345678, 99999999, 60000, hulls
-    )
+    hulls = FieldBoxes(
+        row_first=ends, row_last=ends + 2, column_first=ends, column_last=ends + 2,
+        image_size=size.image[1:],
+    )  # fmt: skip
+    return ActivatingPositions(
+        layer=size.name(0), channel=3, threshold=0.0, image=at, index=at, row=at, column=at,
+        value=shares(num), num_activated=12345678, num_units=99999999, num_images=60000,
+        boxes=hulls,
+    )  # fmt: skip
 
 
 SAMPLES: dict[type, Callable[[Size], Any]] = {
     Attack: adversarial, MinimalPerturbation: perturbation, TransferTable: transfer,
     RobustnessCurve: lambda size: RobustnessCurve(
-        "l2", np.linspace(0.1, 1, 5), shares(5), shares(5), 0.99, 1000, 10
+        norm="l2", epsilons=np.linspace(0.1, 1, 5), accuracy=shares(5), noise=shares(5),
+        clean=0.99, num_images=1000, num_classes=10,
     ),
     Attributions: attributions, Faithfulness: faithfulness, SanityCheck: sanity,
     Neighbours: neighbours, Embedding: embedding, Dissection: dissection, ConceptMasks: masks,
     LayerProbes: probes, Occlusion: occlusion, PixelGradient: gradient, MinimalPatch: patch,
     UnitPattern: lambda size: UnitPattern(occlusion(size), gradient(size), patch(size)),
-    PerturbationSweep: sweep, Paste: paste, Response: response, MapEdit: map_edit,
-    Piece: lambda size: Piece(size.images(), np.ones(size.image, bool), (123, 456), 0),
+    PerturbationSweep: sweep, FieldTransplant: paste, Response: response, ChannelAblation: map_edit,
+    Crop: lambda size: Crop(size.images(), np.ones(size.image, bool), (123, 456), 0),
     Composite: lambda size: Composite(
         size.images(), np.broadcast_to(inside(size), size.image), 0
     ),
-    ReceptiveField: field, ReceptiveFields: fields, TopPatches: patches, Activated: activated,
+    ReceptiveField: field, ReceptiveFields: fields, TopPatches: patches,
+    ActivatingPositions: activated,
     FieldOverImage: lambda size: FieldOverImage(field(size), size.images()),
 }  # fmt: skip

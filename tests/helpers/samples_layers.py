@@ -20,8 +20,8 @@ from visualization.model.values import (
 )
 from visualization.model.weights import LayerWeights, ParameterValues
 from visualization.synthesis.dreams import Dream
-from visualization.synthesis.inversion import Inversion, Satisfied
-from visualization.synthesis.maximise import Maximised
+from visualization.synthesis.inversion import Inversion, Solution
+from visualization.synthesis.maximise import MaximisedImages
 
 
 def line(size: Size) -> LandscapeLine:
@@ -36,8 +36,9 @@ def plane(size: Size) -> LandscapePlane:
     at = np.linspace(-1, 1, 7)
     values = {name: 1 + shares(7, 7) for name in size.names(3 if size.long else 1)}
     return LandscapePlane(
-        at, at, values, dict.fromkeys(values, 1.5), size.words("random"), spread(4, 2) / 3,
-        shares(4), size.words("taken again"),
+        x=at, y=at, values=values, center=dict.fromkeys(values, 1.5),
+        directions=size.words("random"), trajectory=spread(4, 2) / 3, residual=shares(4),
+        statistics=size.words("taken again"),
     )  # fmt: skip
 
 
@@ -47,9 +48,11 @@ def values(size: Size) -> tuple[LayerValues, ...]:
     edges = np.linspace(-1, 1, 11)
     return tuple(
         LayerValues(
-            name, "BatchNorm2d", (num, 8, 8), 10**6, 0.5, 0.1, 1.0, RNG.integers(1, 999, 10),
-            edges, spread(num), shares(num), shares(num),
-            spread(min(size.samples, 12), shown, 8, 8).astype(np.float32), np.arange(shown), 0,
+            name=name, kind="BatchNorm2d", shape=(num, 8, 8), num_values=10**6, zero_share=0.5,
+            mean=0.1, deviation=1.0, counts=RNG.integers(1, 999, 10), edges=edges,
+            low=spread(num), high=shares(num), active_share=shares(num),
+            maps=spread(min(size.samples, 12), shown, 8, 8).astype(np.float32),
+            channels=np.arange(shown), num_undefined=0,
         )
         for name in size.names(size.layers)
     )  # fmt: skip
@@ -58,20 +61,31 @@ def values(size: Size) -> tuple[LayerValues, ...]:
 def activations(size: Size) -> LayerActivations:
     """Return the maps of layers."""
     images = size.images(min(size.samples, 12)).astype(np.float32)
-    return LayerActivations(values(size), images, 60000, (), 0, size.layers)
+    return LayerActivations(
+        layers=values(size), images=images, num_images=60000, skipped=(), first=0,
+        num_all=size.layers,
+    )  # fmt: skip
 
 
 def dead(size: Size) -> DeadUnits:
     """Return layers with units that do little."""
     at = np.arange(size.units)
     rows = tuple(
-        UnitStates(name, "ReLU", size.units, at[::2], at[:0], at[1::4], at[3::4])
+        UnitStates(
+            name=name,
+            kind="ReLU",
+            num_units=size.units,
+            dead=at[::2],
+            constant=at[:0],
+            rarely_active=at[1::4],
+            always_active=at[3::4],
+        )
         for name in size.names(size.layers)
     )
     return DeadUnits(rows, 60000, 0.01)
 
 
-def maximised(size: Size) -> Maximised:
+def maximised(size: Size) -> MaximisedImages:
     """Return images that were found."""
     num = size.samples
     names = tuple(f"{size.name(0)}:{number}, {size.name(1)}" for number in range(num))
@@ -80,9 +94,10 @@ def maximised(size: Size) -> Maximised:
     images = tensors(size, num)
     images[1:2] = torch.nan
     steps = shares(5, num)
-    return Maximised(
-        images, names, 1e4 * shares(num), shares(num), np.arange(5), steps, at, verdicts, WHOLE
-    )
+    return MaximisedImages(
+        images=images, names=names, values=1e4 * shares(num), starts=shares(num),
+        steps=np.arange(5), curve=steps, best=at, verdicts=verdicts, limits=WHOLE,
+    )  # fmt: skip
 
 
 def dream(size: Size) -> Dream:
@@ -90,21 +105,24 @@ def dream(size: Size) -> Dream:
     num, stages = size.samples, 10 if size.long else 2
     shown = tuple(tensors(size, num) for _ in range(stages))
     names = size.names(num)
-    return Dream(names, tensors(size, num), shown, shares(num), shares(num), WHOLE)
+    return Dream(
+        names=names, originals=tensors(size, num), stages=shown, starts=shares(num),
+        values=shares(num), limits=WHOLE,
+    )  # fmt: skip
 
 
 def inversion(size: Size) -> Inversion:
     """Return images found again from many layers."""
     num, layers = size.samples, size.layers
     return Inversion(
-        size.names(layers), tensors(size, num), tensors(size, layers, num), shares(layers, num),
-        shares(layers, num), WHOLE,
+        layers=size.names(layers), originals=tensors(size, num), images=tensors(size, layers, num),
+        errors=shares(layers, num), differences=shares(layers, num), limits=WHOLE,
     )  # fmt: skip
 
 
-def satisfied(size: Size) -> Satisfied:
+def satisfied(size: Size) -> Solution:
     """Return images that satisfy demands."""
-    return Satisfied(maximised(size), tensors(size, size.samples), shares(size.samples), 0.5)
+    return Solution(maximised(size), tensors(size, size.samples), shares(size.samples), 0.5)
 
 
 def progression(size: Size) -> Progression:
@@ -112,7 +130,10 @@ def progression(size: Size) -> Progression:
     num, steps = min(size.units, 5), min(size.steps, 40)
     maps = spread(steps, 2, num, 8, 8)
     at = np.arange(steps) * 100000
-    return Progression(size.name(0), np.arange(num), at, size.images(2), maps, None, ())
+    return Progression(
+        layer=size.name(0), channels=np.arange(num), steps=at, images=size.images(2), maps=maps,
+        kernels=None, patches=(),
+    )  # fmt: skip
 
 
 def sheets(size: Size) -> UnitSheets:
@@ -120,7 +141,10 @@ def sheets(size: Size) -> UnitSheets:
     peaks = shares(size.samples, size.units)
     found = patches(size)
     names, labels = size.names(size.samples), size.names(size.samples)
-    return UnitSheets(size.name(0), found, names, labels, peaks, *[None] * 6)
+    return UnitSheets(
+        layer=size.name(0), patches=found, names=names, labels=labels, peaks=peaks,
+        maximised=None, reached=None, real=None, progression=None, kernels=None, biases=None,
+    )  # fmt: skip
 
 
 def parameters(name: str, size: Size) -> tuple[ParameterValues, ...]:
@@ -128,13 +152,16 @@ def parameters(name: str, size: Size) -> tuple[ParameterValues, ...]:
     shown, num = min(size.units, 16), size.units
     at, counts, edges = np.arange(shown), RNG.integers(1, 99, 10), np.linspace(-1, 1, 11)
     weight = ParameterValues(
-        f"{name}.weight", name, "ConvTranspose2d", "kernels", (num, num, 3, 3),
-        spread(shown, shown, 3, 3).astype(np.float32), at, at, num, num, shares(num), 0.1, 1.0,
-        counts, edges, 0,
+        name=f"{name}.weight", layer=name, kind="ConvTranspose2d", role="kernels",
+        shape=(num, num, 3, 3), shown=spread(shown, shown, 3, 3).astype(np.float32), filters=at,
+        inputs=at, num_filters=num, num_inputs=num, norms=shares(num), mean=0.1, deviation=1.0,
+        counts=counts, edges=edges, num_undefined=0,
     )  # fmt: skip
     vector = ParameterValues(
-        f"{name}.bias", name, "ConvTranspose2d", "vector", (num,), spread(num).astype(np.float32),
-        np.arange(num), at[:0], num, 0, shares(0), 0.1, 1.0, counts, edges, 0,
+        name=f"{name}.bias", layer=name, kind="ConvTranspose2d", role="vector", shape=(num,),
+        shown=spread(num).astype(np.float32), filters=np.arange(num), inputs=at[:0],
+        num_filters=num, num_inputs=0, norms=shares(0), mean=0.1, deviation=1.0, counts=counts,
+        edges=edges, num_undefined=0,
     )  # fmt: skip
     return (weight, *[vector] * (6 if size.long else 1))
 
@@ -148,6 +175,6 @@ def weights(size: Size) -> LayerWeights:
 SAMPLES: dict[type, Callable[[Size], Any]] = {
     LandscapeLine: line, LandscapePlane: plane, LayerActivations: activations, DeadUnits: dead,
     LayerHistograms: lambda size: activations(size).histograms,
-    Maximised: maximised, Dream: dream, Inversion: inversion, Satisfied: satisfied,
+    MaximisedImages: maximised, Dream: dream, Inversion: inversion, Solution: satisfied,
     Progression: progression, UnitSheets: sheets, LayerWeights: weights,
 }  # fmt: skip

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from visualization.core.registry import draw as drawn
 from visualization.core.registry import png
 from visualization.synthesis.figures import _crossed  # noqa: F401 - registers the drawings
-from visualization.synthesis.parametrization import Canvas, parametrization
+from visualization.synthesis.parametrization import ImageParam, parametrization
 
 SHAPE = (1, 4, 5)
 LINEAR = torch.randn(20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-PIXELS = Canvas("pixel", "none")
+PIXELS = ImageParam("pixel", "none")
 CPU = torch.device("cpu")
 
 
@@ -82,6 +82,6 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def held_in(canvas: Canvas, shape: tuple[int, int, int]) -> Any:
+def held_in(canvas: ImageParam, shape: tuple[int, int, int]) -> Any:
     """Return a parametrization in double precision."""
     return parametrization(canvas, shape, CPU, torch.float64)

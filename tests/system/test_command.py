@@ -298,10 +298,11 @@ def test_inspect_writes_page_arrays_and_figures(
     assert not re.search(r"https?:|<link|<script[^>]*src", re.sub(r"base64,[^\"]*", "", page))
     with np.load(trained / "report.npz", allow_pickle=False) as arrays:
         assert arrays["gates/decoder/left/f"].shape == (16,)
-        assert arrays["cells/parts/0/quantities/c"].shape == (100, 12, 16)
-        assert arrays["cells/parts/0/facts/needed"].shape == (16,)
+        assert arrays["cells/layers/0/quantities/c"].shape == (100, 12, 16)
+        assert arrays["cells/layers/0/unit_notes/needed"].shape == (16,)
         assert (
-            "".join(arrays["cells/parts/0/reads"][0]).strip("\n")[::-1] in arrays["cells/labels"][0]
+            "".join(arrays["cells/layers/0/input_symbols"][0]).strip("\n")[::-1]
+            in arrays["cells/labels"][0]
         )
     assert main(["--mode", "inspect", "--run-dir", str(trained), "--views", views]) == 0
     folder = trained / "report"
@@ -334,7 +335,7 @@ def test_compare_counts_every_question_once(
     assert "only reverse=input: " in said
     assert "only reverse=none: " in said
     with np.load(trained / "comparison.npz", allow_pickle=False) as arrays:
-        assert len(arrays["answers/corner"]) == 10_000
+        assert len(arrays["answers/outcome"]) == 10_000
         assert arrays["units/encoder/correlations"].shape == (16, 16)
     assert (trained / "comparison.html").exists()
 

@@ -5,6 +5,7 @@ import html
 import io
 import re
 
+import attrs
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,7 +13,6 @@ from PIL import Image
 import agents
 from tests.helpers import samples, samples_conv, samples_layers
 from visualization import render, show
-from visualization.feature_maps.sheets import UnitSheets
 from visualization.feature_maps.unit_pages import fragment
 from visualization.records import Table, Transcript
 from visualization.recurrent import Edit
@@ -93,7 +93,7 @@ def test_a_channel_that_is_never_above_0_is_dead_wherever_it_is_named(peak: floa
     whole = samples_layers.sheets(samples.PLAIN)
     peaks = whole.peaks.copy()
     peaks[:, 2] = peak
-    record = UnitSheets(whole.layer, whole.patches, whole.names, whole.labels, peaks, *[None] * 6)
+    record = attrs.evolve(whole, peaks=peaks)
     titles = [axes.get_title() for axes in render.draw(record).axes]
     assert [title for title in titles if title.endswith("dead")] == ["1002 dead"]
     assert render.text(record).endswith("dead: 1002")

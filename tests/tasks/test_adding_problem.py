@@ -305,7 +305,7 @@ def test_views_of_numbers(trained: Agent) -> None:
     """All units together carry over the answer, single ones part of it; symbols are readable."""
     report = trained.inspect(["patching", "matches", "ablation"])
     patching = report["patching"]["reader"]
-    assert patching.all_units.tolist() == [1.0]
+    assert patching.full_state.tolist() == [1.0]
     assert 0 < patching.changed.max() < 1
     (text, *_) = report["matches"]["reader"].texts
     assert len(text) == 30
@@ -337,11 +337,11 @@ def test_patched_numbers_are_compared_with_tolerance() -> None:
     exact = patch_units(rnn, respond, 3)
     near = patch_units(rnn, respond, 3, tolerance=4e-3)
     assert exact.changed[:, 0].tolist() == [1, 1, 0]
-    assert exact.donated[:, 0].tolist() == [0, 0, 0]
+    assert exact.adopted[:, 0].tolist() == [0, 0, 0]
     assert near.changed[1:, 0].tolist() == [0, 0]
     assert near.changed[0, 0] > 0.8
-    assert near.donated[:, 0].tolist() == [1, 0, 0]
-    assert exact.all_units.tolist() == near.all_units.tolist() == [1]
+    assert near.adopted[:, 0].tolist() == [1, 0, 0]
+    assert exact.full_state.tolist() == near.full_state.tolist() == [1]
 
 
 def test_gradients_stop_where_they_are_told_to() -> None:

@@ -1,1 +1,1 @@
-"""Adversarial attacks and robustness."""
+"""Adversarial attacks, robustness, transfer."""

@@ -1,4 +1,4 @@
-"""Images changed so little that a person hardly sees it, and so that a model answers wrongly.
+"""Adversarial examples: FGSM and PGD.
 
 B images (C, H, W), K classes. What is said of an image's class is its answer: the largest logit.
 """
@@ -10,24 +10,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from visualization.adversarial.attacking import (
-    Bound,
-    Case,
-    Classes,
-    Climb,
-    ascend,
-    begin,
-    demand_size,
-    eligible,
-)
 from visualization.adversarial.norms import NormName
-from visualization.core.inputs import Images, Pick, as_record, inspecting
+from visualization.adversarial.problem import (
+    AttackProblem,
+    Bound,
+    Classes,
+    PgdSettings,
+    ascend,
+    attackable,
+    check_epsilon,
+    prepare,
+)
+from visualization.core.inputs import Images, OutputSelector, as_record, inspection_mode
 from visualization.core.records import brief_repr
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Attack:
-    """What an attack makes of B images.
+    """Adversarial examples of B images.
 
     Attributes:
         method: its name, such as FGSM.
@@ -36,13 +36,13 @@ class Attack:
         images: as they were (B, C, H, W).
         adversarial: as they are now.
         labels: the right answers (B,), or the model's own.
-        target: the answers wanted (B,); None: any but the label.
-        before: the model's answers to the images (B,).
-        after: to the adversarial images (B,).
-        confidence_before: probability of those answers, by a softmax (B,).
-        confidence_after: the same after.
+        target: the classes to reach (B,); None: any but the label.
+        prediction: the model's answers to the images (B,).
+        adversarial_prediction: to the adversarial images (B,).
+        confidence: probability of those answers, by a softmax (B,).
+        adversarial_confidence: the same after.
         size: of the perturbations, in the norm (B,).
-        flat: whether the gradient at the image is exactly 0 (B,): there it shows no way.
+        zero_gradient: whether the gradient at the image is exactly 0 (B,): there it shows no way.
         low: the least value of a pixel (C or 1, 1, 1).
         high: the largest.
         classes: their names; empty: their numbers.
@@ -55,41 +55,45 @@ class Attack:
     adversarial: Tensor
     labels: Tensor
     target: Tensor | None
-    before: Tensor
-    after: Tensor
-    confidence_before: Tensor
-    confidence_after: Tensor
+    prediction: Tensor
+    adversarial_prediction: Tensor
+    confidence: Tensor
+    adversarial_confidence: Tensor
     size: Tensor
-    flat: Tensor
+    zero_gradient: Tensor
     low: Tensor
     high: Tensor
     classes: tuple[str, ...]
 
     @property
-    def eligible(self) -> Tensor:
+    def attackable(self) -> Tensor:
         """Whether there was something to change: answered right, and not with the target (B,)."""
-        return eligible(self.before, self.labels, self.target)
+        return attackable(self.prediction, self.labels, self.target)
 
     @property
     def success(self) -> Tensor:
         """Whether an eligible image is now answered wrongly, or with the target (B,)."""
-        changed = self.after != self.labels if self.target is None else self.after == self.target
-        return self.eligible & changed
+        changed = (
+            self.adversarial_prediction != self.labels
+            if self.target is None
+            else self.adversarial_prediction == self.target
+        )
+        return self.attackable & changed
 
     @property
     def success_rate(self) -> float:
         """Share of the eligible images; NaN if there is none."""
-        return float(self.success.sum()) / num if (num := int(self.eligible.sum())) else np.nan
+        return float(self.success.sum()) / num if (num := int(self.attackable.sum())) else np.nan
 
     @property
-    def accuracy_before(self) -> float:
+    def clean_accuracy(self) -> float:
         """Share of the images that were answered with their labels."""
-        return float((self.before == self.labels).double().mean())
+        return float((self.prediction == self.labels).double().mean())
 
     @property
-    def accuracy_after(self) -> float:
+    def adversarial_accuracy(self) -> float:
         """Share of the adversarial images that are."""
-        return float((self.after == self.labels).double().mean())
+        return float((self.adversarial_prediction == self.labels).double().mean())
 
 
 def fgsm(
@@ -103,10 +107,10 @@ def fgsm(
     low: Bound = 0.0,
     high: Bound = 1.0,
     batch_size: int = 256,
-    output: Pick | None = None,
+    output: OutputSelector | None = None,
     classes: Sequence[str] = (),
 ) -> Attack:
-    """Take one step of size epsilon up the loss: the fast gradient sign method.
+    """Fast gradient sign method (FGSM): one step of size epsilon up the loss.
 
     x + ε · sign(∇ₓ J(x, y)), Goodfellow et al. 2015 (1412.6572), section 4; in L2 the gradient is
     scaled to length ε instead. J is log Σ exp z_k − z_y over the other classes k: cross-entropy is
@@ -114,7 +118,7 @@ def fgsm(
     the model is very sure.
 
     Args:
-        model: puts out logits (B, K), or probabilities (B, K), which are noticed by their sum.
+        model: outputs logits (B, K), or probabilities (B, K), which are noticed by their sum.
         images: (B, C, H, W), or one (C, H, W), with pixels from `low` to `high`.
         labels: the right classes (B,); None: the model's own answers.
         epsilon: size of the step, in units of a pixel, 0 or more.
@@ -123,25 +127,25 @@ def fgsm(
         low: the least value that a pixel may have, or one for each channel.
         high: the largest, likewise.
         batch_size: images at a time.
-        output: picks the logits from what the model puts out, such as
+        output: picks the logits from what the model outputs, such as
             `lambda out: out["logits"]`; None: it is one tensor.
         classes: names of the classes, for the figure.
 
     Raises:
         ValueError: names the argument that does not fit.
     """
-    with inspecting(model):
-        case = begin(model, images, labels, target, norm, (low, high), batch_size, output)
-        radius = demand_size(epsilon)
+    with inspection_mode(model):
+        problem = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
+        radius = check_epsilon(epsilon)
         adversarial, flat = [], []
-        for part in case.parts():
-            _, slope = case.look(part)
-            walls = case.walls(part.images)
-            step = radius * case.norm.steepest(slope)
-            delta = case.norm.project(step, part.radii(radius), *walls)
-            adversarial.append(case.moved(part.images, delta))
+        for batch in problem.batches():
+            _, slope = problem.margins_and_gradient(batch)
+            walls = problem.box_bounds(batch.images)
+            step = radius * problem.norm.steepest(slope)
+            delta = problem.norm.project(step, batch.radii(radius), *walls)
+            adversarial.append(problem.moved(batch.images, delta))
             flat.append((slope == 0).all(dim=1))
-        return _concluded(case, "FGSM", radius, torch.cat(adversarial), torch.cat(flat), classes)
+        return _as_attack(problem, "FGSM", radius, torch.cat(adversarial), torch.cat(flat), classes)
 
 
 def pgd(
@@ -159,10 +163,10 @@ def pgd(
     low: Bound = 0.0,
     high: Bound = 1.0,
     batch_size: int = 256,
-    output: Pick | None = None,
+    output: OutputSelector | None = None,
     classes: Sequence[str] = (),
 ) -> Attack:
-    """Climb the loss by projected steps, within epsilon of the image and within its box.
+    """Projected gradient descent attack (PGD), within epsilon of the image and within its box.
 
     Madry et al. 2018 (1706.06083), with the loss of `fgsm`. Each step is the steepest of its norm;
     then the nearest point that is both in the ball and in the box takes its place. Of all points
@@ -171,7 +175,7 @@ def pgd(
     the gradient is exactly 0; further runs start at random in the ball.
 
     Args:
-        model: puts out logits (B, K).
+        model: outputs logits (B, K).
         images: (B, C, H, W), or one (C, H, W), with pixels from `low` to `high`.
         labels: the right classes (B,); None: the model's own answers.
         epsilon: the largest size of a perturbation, in units of a pixel, 0 or more.
@@ -190,32 +194,34 @@ def pgd(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    climb = Climb(steps, step_size, restarts, seed)
-    with inspecting(model):
-        case = begin(model, images, labels, target, norm, (low, high), batch_size, output)
-        radius, rngs = demand_size(epsilon), climb.generators()
+    climb = PgdSettings(steps, step_size, restarts, seed)
+    with inspection_mode(model):
+        problem = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
+        radius, rngs = check_epsilon(epsilon), climb.generators()
         adversarial, flat = [], []
-        for part in case.parts():
-            found = ascend(case, part, part.radii(radius), climb, rngs)
-            adversarial.append(found.images)
-            flat.append(found.flat)
-        return _concluded(case, "PGD", radius, torch.cat(adversarial), torch.cat(flat), classes)
+        for batch in problem.batches():
+            best = ascend(problem, batch, batch.radii(radius), climb, rngs)
+            adversarial.append(best.images)
+            flat.append(best.zero_gradient)
+        return _as_attack(problem, "PGD", radius, torch.cat(adversarial), torch.cat(flat), classes)
 
 
-def _concluded(
-    case: Case,
+def _as_attack(
+    problem: AttackProblem,
     method: str,
     epsilon: float,
     adversarial: Tensor,
     flat: Tensor,
     classes: Sequence[str],
 ) -> Attack:
-    after, confidence = case.answers(adversarial)
-    size = case.norm.size((adversarial - case.images).flatten(1))[:, 0]
-    target = None if case.target is None else as_record(case.target)
+    after, confidence = problem.answers(adversarial)
+    size = problem.norm.size((adversarial - problem.images).flatten(1))[:, 0]
+    target = None if problem.target is None else as_record(problem.target)
     return Attack(
-        method, case.norm_name, epsilon, as_record(case.images), as_record(adversarial),
-        as_record(case.labels), target, as_record(case.before), as_record(after),
-        as_record(case.confidence), as_record(confidence), as_record(size), as_record(flat),
-        as_record(case.low), as_record(case.high), tuple(classes),
+        method=method, norm=problem.norm_name, epsilon=epsilon, images=as_record(problem.images),
+        adversarial=as_record(adversarial), labels=as_record(problem.labels), target=target,
+        prediction=as_record(problem.prediction), adversarial_prediction=as_record(after),
+        confidence=as_record(problem.confidence), adversarial_confidence=as_record(confidence),
+        size=as_record(size), zero_gradient=as_record(flat), low=as_record(problem.low),
+        high=as_record(problem.high), classes=tuple(classes),
     )  # fmt: skip

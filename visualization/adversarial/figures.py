@@ -15,7 +15,7 @@ from visualization.adversarial.transfer import TransferTable
 from visualization.core.pictures import draw_image, draw_signed
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import BAD, COLORS, GOOD, INK, MUTED, SEQUENTIAL, axis_labels, despine
-from visualization.core.words import breadth, brief, share_of
+from visualization.core.words import display_width, share_of, shorten
 
 _IMAGES_SHOWN = 8
 _LONGEST, _SHORT = 14, 5  # characters of a class; of one that leaves room for a probability
@@ -24,7 +24,7 @@ _ROWS = ("image", "change", "changed image")
 
 
 def _named(number: Tensor, classes: Sequence[str]) -> str:
-    return brief(classes[int(number)] if classes else str(int(number)), _LONGEST)
+    return shorten(classes[int(number)] if classes else str(int(number)), _LONGEST)
 
 
 def _number(value: float) -> str:
@@ -34,22 +34,22 @@ def _number(value: float) -> str:
 def _strip(
     figure: Figure | SubFigure,
     record: Attack | MinimalPerturbation,
-    chosen: NDArray[np.int64],
+    numbers: NDArray[np.int64],
     below: Sequence[str],
 ) -> None:
     """Draw a column for each image: as it was, what was added, and as it is now."""
-    images, changed = (part[chosen].numpy() for part in (record.images, record.adversarial))
+    images, changed = (part[numbers].numpy() for part in (record.images, record.adversarial))
     change = changed - images
     size = float(np.abs(change).max()) or 1.0
     limits = float(record.low.min()), float(record.high.max())
     if not np.isfinite(limits).all():
         limits = float(images.min()), float(images.max())
-    grid = figure.subplots(3, len(chosen), squeeze=False)
-    for column, at in enumerate(chosen):
-        draw_image(grid[0, column], images[column], _answered(record, at, "before"), limits)
+    grid = figure.subplots(3, len(numbers), squeeze=False)
+    for column, image in enumerate(numbers):
+        draw_image(grid[0, column], images[column], _answered(record, image, "before"), limits)
         _change(grid[1, column], change[column], size)
-        draw_image(grid[2, column], changed[column], _answered(record, at, "after"), limits)
-        grid[2, column].title.set_color(_verdict(record, at))
+        draw_image(grid[2, column], changed[column], _answered(record, image, "after"), limits)
+        grid[2, column].title.set_color(_verdict(record, image))
         grid[2, column].set_xlabel(below[column], fontsize=7, color=MUTED)
     for axes, name in zip(grid[:, 0], _ROWS, strict=True):
         axes.set_ylabel(name, fontsize=8, color=INK)
@@ -57,20 +57,23 @@ def _strip(
     grid[1, 0].set_ylabel(f"change\n({full})", fontsize=8, color=INK)
 
 
-def _answered(record: Attack | MinimalPerturbation, at: int, when: str) -> str:
+def _answered(record: Attack | MinimalPerturbation, image: int, when: str) -> str:
     answer, confidence = {
-        "before": (record.before, record.confidence_before),
-        "after": (record.after, record.confidence_after),
+        "before": (record.prediction, record.confidence),
+        "after": (record.adversarial_prediction, record.adversarial_confidence),
     }[when]
-    name, percent = _named(answer[at], record.classes), f"({100 * float(confidence[at]):.0f} %)"
+    name, percent = (
+        _named(answer[image], record.classes),
+        f"({100 * float(confidence[image]):.0f} %)",
+    )
     is_long = max(map(len, record.classes), default=0) > _SHORT
     return f"{name}\n{percent}" if is_long else f"{name} {percent}"
 
 
-def _verdict(record: Attack | MinimalPerturbation, at: int) -> str:
+def _verdict(record: Attack | MinimalPerturbation, image: int) -> str:
     """Return red for an answer that was changed as wanted, green for one that was not."""
-    wanted = record.labels if record.target is None else record.target
-    is_it = bool(record.after[at] == wanted[at])
+    goal = record.labels if record.target is None else record.target
+    is_it = bool(record.adversarial_prediction[image] == goal[image])
     return BAD if is_it == (record.target is not None) else GOOD
 
 
@@ -88,27 +91,28 @@ def _change(axes: Axes, change: NDArray[np.float32], size: float) -> None:
 
 @draw.register
 def _(record: Attack) -> Figure:
-    chosen = np.flatnonzero(record.eligible.numpy())[:_IMAGES_SHOWN]
-    chosen = chosen if len(chosen) else np.arange(len(record.images))[:_IMAGES_SHOWN]
-    figure = Figure(figsize=(1.0 + 1.05 * len(chosen), 4.5), layout="constrained")
-    below = ["" if record.target is None else f"wanted: {_named(record.target[at], record.classes)}"
-             for at in chosen]  # fmt: skip
-    _strip(figure, record, chosen, below)
+    numbers = np.flatnonzero(record.attackable.numpy())[:_IMAGES_SHOWN]
+    numbers = numbers if len(numbers) else np.arange(len(record.images))[:_IMAGES_SHOWN]
+    figure = Figure(figsize=(1.0 + 1.05 * len(numbers), 4.5), layout="constrained")
+    target = record.target
+    below = ["" if target is None else f"wanted: {_named(target[image], record.classes)}"
+             for image in numbers]  # fmt: skip
+    _strip(figure, record, numbers, below)
     figure.suptitle("\n".join(_summary(record)), fontsize=9, color=MUTED)
     return figure
 
 
 def _summary(record: Attack) -> list[str]:
-    eligible, success = int(record.eligible.sum()), int(record.success.sum())
+    eligible, success = int(record.attackable.sum()), int(record.success.sum())
     aim = "changed" if record.target is None else "made the wanted one"
     norm = NORMS[record.norm].title
-    found = [
+    lines = [
         f"{record.method}, {norm} ≤ {record.epsilon:.3g}: {success} of {eligible} answers {aim}"
     ]
-    if left := len(record.images) - eligible:
-        was = "was" if left == 1 else "were"
-        found.append(f"{left} of {len(record.images)} images {was} {_excluded(record)}")
-    return found
+    if num_excluded := len(record.images) - eligible:
+        was = "was" if num_excluded == 1 else "were"
+        lines.append(f"{num_excluded} of {len(record.images)} images {was} {_excluded(record)}")
+    return lines
 
 
 def _excluded(record: Attack | MinimalPerturbation) -> str:
@@ -117,8 +121,10 @@ def _excluded(record: Attack | MinimalPerturbation) -> str:
 
 @text.register
 def _(record: Attack) -> str:
-    accuracy = f"accuracy {record.accuracy_before:.1%} before, {record.accuracy_after:.1%} after"
-    flat = int(record.flat.sum())
+    accuracy = (
+        f"accuracy {record.clean_accuracy:.1%} before, {record.adversarial_accuracy:.1%} after"
+    )
+    flat = int(record.zero_gradient.sum())
     vanished = [f"{flat} images have a gradient of exactly 0"] if flat else []
     return "\n".join([*_summary(record), accuracy, *vanished])
 
@@ -134,14 +140,14 @@ def _(record: Attack) -> str:
 
 @draw.register
 def _(record: MinimalPerturbation) -> Figure:
-    eligible = np.flatnonzero((record.eligible & record.radius.isfinite()).numpy())
+    eligible = np.flatnonzero((record.attackable & record.radius.isfinite()).numpy())
     order = eligible[np.argsort(record.radius[eligible].numpy(), kind="stable")]
-    places = np.linspace(0, len(order) - 1, min(_IMAGES_SHOWN, len(order))).astype(int)
-    figure = Figure(figsize=(1.0 + 1.05 * max(5, len(places)), 6.9), layout="constrained")
+    ranks = np.linspace(0, len(order) - 1, min(_IMAGES_SHOWN, len(order))).astype(int)
+    figure = Figure(figsize=(1.0 + 1.05 * max(5, len(ranks)), 6.9), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.7, 1))[:, 0]
     if len(order):
-        chosen = order[places]
-        _strip(above, record, chosen, [_number(float(record.radius[at])) for at in chosen])
+        numbers = order[ranks]
+        _strip(above, record, numbers, [_number(float(record.radius[image])) for image in numbers])
     _still_right(below.subplots(), record)
     figure.suptitle(
         f"the smallest change found, {NORMS[record.norm].title}, from the easiest image to the "
@@ -151,7 +157,7 @@ def _(record: MinimalPerturbation) -> Figure:
 
 
 def _still_right(axes: Axes, record: MinimalPerturbation) -> None:
-    radius = np.sort(record.radius[record.eligible].double().numpy())
+    radius = np.sort(record.radius[record.attackable].double().numpy())
     shares = 100 * (1 - np.arange(len(radius) + 1) / max(len(radius), 1))
     ends = np.concatenate([[0.0], radius])
     finite = np.isfinite(ends)
@@ -161,8 +167,12 @@ def _still_right(axes: Axes, record: MinimalPerturbation) -> None:
         axes.annotate(f"median {record.median:.3g}", (record.median, 50), (6, 4),
                       textcoords="offset points", fontsize=8, color=COLORS[1])  # fmt: skip
     despine(axes, "")
-    left = len(record.radius) - len(radius)
-    others = f"; {left} more {'was' if left == 1 else 'were'} {_excluded(record)}" if left else ""
+    num_excluded = len(record.radius) - len(radius)
+    others = (
+        f"; {num_excluded} more {'was' if num_excluded == 1 else 'were'} {_excluded(record)}"
+        if num_excluded
+        else ""
+    )
     axis_labels(axes, f"size of the change, {NORMS[record.norm].title}", "not yet changed, %")
     despine(axes, f"{len(radius)} images{others}")
     axes.set(ylim=(0, 103), xlim=(0, None))
@@ -171,16 +181,16 @@ def _still_right(axes: Axes, record: MinimalPerturbation) -> None:
 
 @text.register
 def _(record: MinimalPerturbation) -> str:
-    radius = record.radius[record.eligible].double()
+    radius = record.radius[record.attackable].double()
     norm = NORMS[record.norm].title
     if not len(radius):
         return "no image had an answer that was to be changed"
-    told = {
+    summary = {
         "smallest": float(radius.min()),
         "median": record.median,
         "largest": float(radius.max()),
     }
-    rows = [f"{name:>9}: {_number(value)}" for name, value in told.items()]
+    rows = [f"{name:>9}: {_number(value)}" for name, value in summary.items()]
     return "\n".join([f"{norm} size of the change, of {len(radius)} images", *rows])
 
 
@@ -188,7 +198,7 @@ def _(record: MinimalPerturbation) -> str:
 def _(record: MinimalPerturbation) -> str:
     return (
         "The least that has to be added before the answer changes, as far as was found; the curve "
-        "says how many images stand a change of that size."
+        "says how many images withstand a change of that size."
     )
 
 
@@ -237,7 +247,7 @@ def _(record: RobustnessCurve) -> str:
 @draw.register
 def _(record: TransferTable) -> Figure:
     num = min(len(record.names), _MODELS_SHOWN)
-    names = [brief(name, _LONGEST) for name in record.names[:num]]
+    names = [shorten(name, _LONGEST) for name in record.names[:num]]
     size = (2.6 + 0.95 * num, 1.9 + 0.62 * num)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
@@ -254,7 +264,7 @@ def _(record: TransferTable) -> Figure:
             axes.text(column, row + 0.27, noise, ha="center", va="center", fontsize=7, color=color,
                       in_layout=False)  # fmt: skip
     axes.axhline(0.5, color="white", linewidth=4)
-    is_long = max(map(breadth, names)) > _LONGEST - 2
+    is_long = max(map(display_width, names)) > _LONGEST - 2
     axes.set_xticks(range(num), names, rotation=90 if is_long else 0)
     axes.set_yticks(range(num + 1), ["images as they are", *(f"against {n}" for n in names)])
     more = share_of(len(record.names), num, "models")

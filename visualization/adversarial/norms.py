@@ -1,4 +1,4 @@
-"""Two ways to measure a perturbation, L∞ and L2, with what an attack needs of each.
+"""Norms of perturbations, L∞ and L2: steepest steps, projections, random points.
 
 B images, each flattened to n numbers: all tensors here are (B, n), all radii (B, 1).
 """
@@ -107,23 +107,23 @@ def _shrinking(delta: Tensor, radius: Tensor, low: Tensor, high: Tensor) -> Tens
     """Return the s in [0, 1] at which clamp(s · delta, low, high) has the L2 norm `radius` (B, 1).
 
     The nearest point of a ball and a box around 0 has this form (its Lagrangian's stationary
-    point). As s rises, coordinates reach their walls one by one; between two such moments the
-    squared norm is (what stands at walls) + s² · (what is free), so s is found without a search.
+    point). As s rises, coordinates reach their bounds one by one; between two such moments the
+    squared norm is (what is at its bound) + s² · (what is free), so s is found without a search.
     """
     length = delta.abs()
     wall = torch.where(delta > 0, high, -low)
     moment = torch.where(length > 0, wall / length, 1.0).clamp(max=1.0)
     moment, order = moment.sort(dim=1)
     free = length.gather(1, order).square()
-    held = wall.gather(1, order).square().cumsum(dim=1)
-    loose = (free.sum(dim=1, keepdim=True) - free.cumsum(dim=1)).clamp(min=0)
-    wanted = radius.square()
-    reached = (held + moment.square() * loose <= wanted).sum(dim=1, keepdim=True)
-    at = (reached - 1).clamp(min=0)
-    before = torch.where(reached > 0, held.gather(1, at), 0.0)
-    rest = torch.where(reached > 0, loose.gather(1, at), free.sum(dim=1, keepdim=True))
+    at_wall = wall.gather(1, order).square().cumsum(dim=1)
+    free_after = (free.sum(dim=1, keepdim=True) - free.cumsum(dim=1)).clamp(min=0)
+    target = radius.square()
+    reached = (at_wall + moment.square() * free_after <= target).sum(dim=1, keepdim=True)
+    index = (reached - 1).clamp(min=0)
+    before = torch.where(reached > 0, at_wall.gather(1, index), 0.0)
+    rest = torch.where(reached > 0, free_after.gather(1, index), free.sum(dim=1, keepdim=True))
     tiny = torch.finfo(delta.dtype).tiny
-    return ((wanted - before).clamp(min=0) / rest.clamp(min=tiny)).sqrt().clamp(max=1.0)
+    return ((target - before).clamp(min=0) / rest.clamp(min=tiny)).sqrt().clamp(max=1.0)
 
 
 NORMS: dict[str, Norm] = {"linf": _LInf(), "l2": _L2()}
@@ -137,6 +137,8 @@ def find_norm(name: str) -> Norm:
     """
     if name not in NORMS:
         near = difflib.get_close_matches(str(name).lower(), NORMS, 1, 0.0)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"norm: {name!r} is not accepted; accepted: {', '.join(NORMS)}{meant}")
+        suggestion = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"norm: {name!r} is not accepted; accepted: {', '.join(NORMS)}{suggestion}"
+        )
     return NORMS[name]

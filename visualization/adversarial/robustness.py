@@ -1,4 +1,4 @@
-"""How much a model withstands: the least change of each image, and accuracy by size of a change.
+"""Robustness: minimal perturbations, and accuracy under attack by perturbation size.
 
 N images (C, H, W), E sizes, K classes. What attacks find is an upper bound: that one finds nothing
 does not show that there is nothing.
@@ -12,41 +12,41 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.adversarial.attacking import (
-    Bound,
-    Case,
-    Classes,
-    Climb,
-    Part,
-    ascend,
-    begin,
-    demand_size,
-    eligible,
-)
 from visualization.adversarial.norms import NormName
-from visualization.core.inputs import Images, Pick, as_record, inspecting
+from visualization.adversarial.problem import (
+    AttackBatch,
+    AttackProblem,
+    Bound,
+    Classes,
+    PgdSettings,
+    ascend,
+    attackable,
+    check_epsilon,
+    prepare,
+)
+from visualization.core.inputs import Images, OutputSelector, as_record, inspection_mode
 from visualization.core.records import brief_repr
 
-_SLACK = 1e-5  # of the largest logit: a margin that is no rounding error
+_SLACK = 1e-5  # of the largest logit: a margin that is not a rounding error
 _HALVINGS = 14  # of the way from the image to what was found
 _RIVALS = 9  # classes, of those with the largest logits, that may be the nearest
 _CLOSE = 1e-3  # of a radius: no search goes on between bounds so near each other
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class MinimalPerturbation:
-    """The smallest change found that changes the answer to each of N images.
+    """Minimal adversarial perturbation found for each of N images.
 
     Attributes:
         norm: `linf` or `l2`.
         images: as they were (N, C, H, W).
         adversarial: changed as little as was found necessary; as they were where nothing was found.
         labels: the right answers (N,), or the model's own.
-        target: the answers wanted (N,); None: any but the label.
-        before: the model's answers (N,).
-        after: to the changed images (N,).
-        confidence_before: probability of those answers (N,).
-        confidence_after: the same after.
+        target: the classes to reach (N,); None: any but the label.
+        prediction: the model's answers (N,).
+        adversarial_prediction: to the changed images (N,).
+        confidence: probability of those answers (N,).
+        adversarial_confidence: the same after.
         radius: size of the change (N,), an upper bound of the smallest one: 0 for an image whose
             answer was already so, inf where none was found.
         largest: the largest that was tried (N,).
@@ -60,10 +60,10 @@ class MinimalPerturbation:
     adversarial: Tensor
     labels: Tensor
     target: Tensor | None
-    before: Tensor
-    after: Tensor
-    confidence_before: Tensor
-    confidence_after: Tensor
+    prediction: Tensor
+    adversarial_prediction: Tensor
+    confidence: Tensor
+    adversarial_confidence: Tensor
     radius: Tensor
     largest: Tensor
     low: Tensor
@@ -71,15 +71,15 @@ class MinimalPerturbation:
     classes: tuple[str, ...]
 
     @property
-    def eligible(self) -> Tensor:
+    def attackable(self) -> Tensor:
         """Whether there was something to change (N,); see `Attack.eligible`."""
-        return eligible(self.before, self.labels, self.target)
+        return attackable(self.prediction, self.labels, self.target)
 
     @property
     def median(self) -> float:
         """The median radius of the eligible images; NaN if there is none."""
-        held = self.radius[self.eligible].double()
-        return float(np.median(held.numpy())) if len(held) else np.nan
+        radii = self.radius[self.attackable].double()
+        return float(np.median(radii.numpy())) if len(radii) else np.nan
 
 
 def minimal_perturbation(
@@ -97,10 +97,10 @@ def minimal_perturbation(
     low: Bound = 0.0,
     high: Bound = 1.0,
     batch_size: int = 256,
-    output: Pick | None = None,
+    output: OutputSelector | None = None,
     classes: Sequence[str] = (),
 ) -> MinimalPerturbation:
-    """Search the smallest change of each image that changes its answer, by bisecting its size.
+    """Minimal adversarial perturbation of each image, by bisecting its size.
 
     Each round runs `pgd` on all images at once, each within a radius of its own, and where that
     fails once more towards the one class that would be nearest if the model were linear. The first
@@ -111,7 +111,7 @@ def minimal_perturbation(
     the two rows, as long as no pixel comes to its bound.
 
     Args:
-        model: puts out logits (N, K).
+        model: outputs logits (N, K).
         images: (N, C, H, W), or one (C, H, W), with pixels from `low` to `high`.
         labels: the right classes (N,); None: the model's own answers.
         norm: `linf` or `l2`.
@@ -131,116 +131,122 @@ def minimal_perturbation(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    climb = Climb(steps, None, restarts, seed, until_found=True)
+    settings = PgdSettings(steps, None, restarts, seed, until_found=True)
     if rounds < 1:
         raise ValueError(f"rounds: {rounds} is not accepted; accepted: 1 or more")
-    most = np.inf if largest is None else demand_size(largest, "largest")
-    with inspecting(model):
-        case = begin(model, images, labels, target, norm, (low, high), batch_size, output)
-        rngs = climb.generators()
-        searches = [_search(case, part, most, rounds, climb, rngs) for part in case.parts()]
-        found = [torch.cat(parts) for parts in zip(*searches, strict=True)]
-        return _concluded(case, found, tuple(classes))
+    max_radius = np.inf if largest is None else check_epsilon(largest, "largest")
+    with inspection_mode(model):
+        problem = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
+        rngs = settings.generators()
+        every = problem.batches()
+        searches = [_search(problem, part, max_radius, rounds, settings, rngs) for part in every]
+        results = [torch.cat(parts) for parts in zip(*searches, strict=True)]
+        return _as_minimal_perturbation(problem, results, tuple(classes))
 
 
-def _concluded(
-    case: Case, found: Sequence[Tensor], classes: tuple[str, ...]
+def _as_minimal_perturbation(
+    problem: AttackProblem, results: Sequence[Tensor], classes: tuple[str, ...]
 ) -> MinimalPerturbation:
-    adversarial, radius, largest = found
-    after, confidence = case.answers(adversarial)
+    adversarial, radius, largest = results
+    after, confidence = problem.answers(adversarial)
     return MinimalPerturbation(
-        case.norm_name, as_record(case.images), as_record(adversarial), as_record(case.labels),
-        None if case.target is None else as_record(case.target), as_record(case.before),
-        as_record(after), as_record(case.confidence), as_record(confidence), as_record(radius),
-        as_record(largest), as_record(case.low), as_record(case.high), classes,
+        norm=problem.norm_name, images=as_record(problem.images),
+        adversarial=as_record(adversarial), labels=as_record(problem.labels),
+        target=None if problem.target is None else as_record(problem.target),
+        prediction=as_record(problem.prediction), adversarial_prediction=as_record(after),
+        confidence=as_record(problem.confidence), adversarial_confidence=as_record(confidence),
+        radius=as_record(radius), largest=as_record(largest), low=as_record(problem.low),
+        high=as_record(problem.high), classes=classes,
     )  # fmt: skip
 
 
 def _search(
-    case: Case,
-    part: Part,
-    most: float,
+    problem: AttackProblem,
+    batch: AttackBatch,
+    max_radius: float,
     rounds: int,
-    climb: Climb,
+    settings: PgdSettings,
     rngs: Sequence[np.random.Generator],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the nearest changed images, their radii (B,), and the largest radii tried (B,)."""
-    down, up = case.walls(part.images)
-    limit = case.norm.size(torch.maximum(-down, up)).clamp(max=most)
-    margins = case.margins(part)
-    first, rivals = _nearest_class(case, part)
+    down, up = problem.box_bounds(batch.images)
+    limit = problem.norm.size(torch.maximum(-down, up)).clamp(max=max_radius)
+    margins = problem.margins(batch)
+    first, competitors = _nearest_class(problem, batch)
     somewhere = torch.where(limit.isfinite(), limit / 2, 1.0)
     radius = torch.where(first.isfinite(), first, somewhere).minimum(limit)
-    nearest = part.images.clone()
+    nearest = batch.images.clone()
     upper = torch.where(margins[:, None] > 0, 0.0, torch.inf).to(radius)
-    lower, tried = torch.zeros_like(radius), torch.zeros_like(radius)
+    lower, radii_tried = torch.zeros_like(radius), torch.zeros_like(radius)
     for _ in range(rounds):
         gap = torch.where(upper.isfinite(), upper * (1 - _CLOSE) - lower, limit - lower)
-        at = (gap[:, 0] > 0).nonzero()[:, 0]
-        if not len(at):
+        indices = (gap[:, 0] > 0).nonzero()[:, 0]
+        if not len(indices):
             break
-        now = part.take(at)
-        best = ascend(case, now, radius[at], climb, rngs)
+        current = batch.take(indices)
+        best = ascend(problem, current, radius[indices], settings, rngs)
         missed = (best.margins <= 0).nonzero()[:, 0]
-        if rivals is not None and len(missed):
-            aimed = now.take(missed)._replace(rivals=rivals[at[missed]])
-            more = ascend(case, aimed, radius[at[missed]], climb, rngs)
+        if competitors is not None and len(missed):
+            aimed = current.take(missed)._replace(competitors=competitors[indices[missed]])
+            more = ascend(problem, aimed, radius[indices[missed]], settings, rngs)
             best.keep(missed, more.images, more.margins)
-        found, works = _drawn_back(case, now, best.images)
-        size = case.norm.size((found - now.images).flatten(1))
-        tried[at] = torch.maximum(tried[at], radius[at])
-        lower[at] = torch.where(works[:, None], lower[at], radius[at])
-        better = works & (size < upper[at])[:, 0]
-        upper[at[better]], nearest[at[better]] = size[better], found[better]
+        shrunk, is_adversarial = _shrink(problem, current, best.images)
+        size = problem.norm.size((shrunk - current.images).flatten(1))
+        radii_tried[indices] = torch.maximum(radii_tried[indices], radius[indices])
+        lower[indices] = torch.where(is_adversarial[:, None], lower[indices], radius[indices])
+        better = is_adversarial & (size < upper[indices])[:, 0]
+        upper[indices[better]], nearest[indices[better]] = size[better], shrunk[better]
         radius = torch.where(upper.isfinite(), (lower + upper) / 2, (2 * radius).minimum(limit))
-    return nearest, upper[:, 0], tried[:, 0]
+    return nearest, upper[:, 0], radii_tried[:, 0]
 
 
-def _nearest_class(case: Case, part: Part) -> tuple[Tensor, Tensor | None]:
-    """Return how far the wanted answer would be if the model were linear (B, 1), and which it is.
+def _nearest_class(problem: AttackProblem, batch: AttackBatch) -> tuple[Tensor, Tensor | None]:
+    """Return how far the target class would be if the model were linear (B, 1), and which it is.
 
     Moosavi-Dezfooli et al. 2016 (1511.04599), of the classes with the largest logits. Distances are
     inf where gradients are 0. With a target there is no choice of a class.
     """
-    if case.target is not None:
-        margins, slope = case.look(part)
-        return margins.abs()[:, None] / case.norm.dual(slope), None
+    if problem.target is not None:
+        margins, gradient = problem.margins_and_gradient(batch)
+        return margins.abs()[:, None] / problem.norm.dual(gradient), None
     with torch.no_grad():
-        answers = case.logits(part.images)
-    others = answers.scatter(1, part.goals[:, None], -torch.inf)
+        answers = problem.logits(batch.images)
+    others = answers.scatter(1, batch.reference_classes[:, None], -torch.inf)
     order = others.argsort(dim=1, descending=True)[:, : min(_RIVALS, answers.shape[1] - 1)]
-    own = answers.gather(1, part.goals[:, None])
-    ways = []
-    for rivals in order.T:
-        _, slope = case.look(part._replace(rivals=rivals))
-        gap = (answers.gather(1, rivals[:, None]) - own).abs()
-        ways.append(gap / case.norm.dual(slope))
-    distances = torch.cat(ways, dim=1).nan_to_num(nan=torch.inf)
+    own = answers.gather(1, batch.reference_classes[:, None])
+    distances_by_class = []
+    for competitors in order.T:
+        _, gradient = problem.margins_and_gradient(batch._replace(competitors=competitors))
+        gap = (answers.gather(1, competitors[:, None]) - own).abs()
+        distances_by_class.append(gap / problem.norm.dual(gradient))
+    distances = torch.cat(distances_by_class, dim=1).nan_to_num(nan=torch.inf)
     nearest = distances.argmin(dim=1, keepdim=True)
     return distances.gather(1, nearest), order.gather(1, nearest)[:, 0]
 
 
-def _drawn_back(case: Case, part: Part, found: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what was found, moved towards the images as far as it stays wrong; and if it is."""
+def _shrink(
+    problem: AttackProblem, batch: AttackBatch, adversarial: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Shrink adversarial images towards the originals as far as they stay wrong."""
 
     def moved(share: Tensor) -> Tensor:
-        return case.moved(part.images, (share * (found - part.images)).flatten(1))
+        return problem.moved(batch.images, (share * (adversarial - batch.images)).flatten(1))
 
     def is_wrong(share: Tensor) -> Tensor:
-        return case.margins(part._replace(images=moved(share)), _SLACK) > 0
+        return problem.margins(batch._replace(images=moved(share)), _SLACK) > 0
 
-    near, far = (found.new_full((len(found), 1, 1, 1), share) for share in (0.0, 1.0))
+    near, far = (adversarial.new_full((len(adversarial), 1, 1, 1), share) for share in (0.0, 1.0))
     works = is_wrong(far)
     for _ in range(_HALVINGS):
         middle = (near + far) / 2
-        enough = is_wrong(middle)[:, None, None, None]
-        near, far = torch.where(enough, near, middle), torch.where(enough, middle, far)
+        is_enough = is_wrong(middle)[:, None, None, None]
+        near, far = torch.where(is_enough, near, middle), torch.where(is_enough, middle, far)
     return moved(far), works
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class RobustnessCurve:
-    """Accuracy on N images as the size of a perturbation grows.
+    """Robust accuracy on N images as the size of a perturbation grows.
 
     Attributes:
         norm: `linf` or `l2`.
@@ -275,15 +281,15 @@ def robustness_curve(
     low: Bound = 0.0,
     high: Bound = 1.0,
     batch_size: int = 256,
-    output: Pick | None = None,
+    output: OutputSelector | None = None,
 ) -> RobustnessCurve:
-    """Measure accuracy under `pgd` by the size of the perturbation, and under noise of that size.
+    """Robust accuracy: accuracy under `pgd` by perturbation size, and under noise of that size.
 
     Noise is, in L∞, ± epsilon at each pixel; in L2 of length epsilon in a direction drawn
     uniformly; then brought into the box. The accuracies are upper bounds of the worst case.
 
     Args:
-        model: puts out logits (N, K).
+        model: outputs logits (N, K).
         images: (N, C, H, W), with pixels from `low` to `high`.
         labels: the right classes (N,); None: the model's own answers.
         epsilons: sizes, in units of a pixel, 0 or more, in any order.
@@ -299,42 +305,49 @@ def robustness_curve(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    climb = Climb(steps, None, restarts, seed, until_found=True)
-    sizes = sorted({demand_size(epsilon, "epsilons") for epsilon in epsilons})
+    settings = PgdSettings(steps, None, restarts, seed, until_found=True)
+    sizes = sorted({check_epsilon(epsilon, "epsilons") for epsilon in epsilons})
     if not sizes:
         raise ValueError("epsilons: none are given; accepted: one size or more")
-    with inspecting(model):
-        case = begin(model, images, labels, None, norm, (low, high), batch_size, output)
-        right = case.before == case.labels
+    with inspection_mode(model):
+        problem = prepare(model, images, labels, None, norm, (low, high), batch_size, output)
+        right = problem.prediction == problem.labels
         clean, accuracy, noise = _share(right), [], []
         for size in sizes:
-            noise.append(_accuracy_in_noise(case, size, seed))
-            right[right.clone()] = _withstand(case, right, size, climb)
+            noise.append(_accuracy_in_noise(problem, size, seed))
+            right[right.clone()] = _still_correct(problem, right, size, settings)
             accuracy.append(_share(right))
         with torch.no_grad():
-            num_classes = case.logits(case.images[:1]).shape[1]
+            num_classes = problem.logits(problem.images[:1]).shape[1]
         return RobustnessCurve(
-            norm, np.array(sizes), np.array(accuracy), np.array(noise), clean, len(right),
-            num_classes,
+            norm=norm, epsilons=np.array(sizes), accuracy=np.array(accuracy), noise=np.array(noise),
+            clean=clean, num_images=len(right), num_classes=num_classes,
         )  # fmt: skip
 
 
-def _withstand(case: Case, which: Tensor, size: float, climb: Climb) -> Tensor:
+def _still_correct(
+    problem: AttackProblem, which: Tensor, size: float, settings: PgdSettings
+) -> Tensor:
     """Return whether each image that a mask chooses is still answered with its label."""
-    rngs = climb.generators()
-    found = [ascend(case, part, part.radii(size), climb, rngs) for part in case.parts(which)]
-    return torch.cat([each.margins <= 0 for each in found]) if found else which[which]
+    rngs = settings.generators()
+    best = [
+        ascend(problem, batch, batch.radii(size), settings, rngs)
+        for batch in problem.batches(which)
+    ]
+    return torch.cat([each.margins <= 0 for each in best]) if best else which[which]
 
 
-def _accuracy_in_noise(case: Case, size: float, seed: int) -> float:
+def _accuracy_in_noise(problem: AttackProblem, size: float, seed: int) -> float:
     rng = np.random.default_rng([seed, 1])
     right = []
-    for part in case.parts():
-        flat = part.images.flatten(1)
-        drawn = case.norm.outermost(flat, rng)
-        delta = case.norm.project(size * drawn, part.radii(size), *case.walls(part.images))
-        noisy = part._replace(images=case.moved(part.images, delta))
-        right.append(case.margins(noisy) <= 0)
+    for batch in problem.batches():
+        flat = batch.images.flatten(1)
+        noise = problem.norm.outermost(flat, rng)
+        delta = problem.norm.project(
+            size * noise, batch.radii(size), *problem.box_bounds(batch.images)
+        )
+        noisy = batch._replace(images=problem.moved(batch.images, delta))
+        right.append(problem.margins(noisy) <= 0)
     return _share(torch.cat(right))
 
 

@@ -1,4 +1,4 @@
-"""Do images that deceive one model deceive another?
+"""Transferability: do adversarial examples for one model deceive another?
 
 N images, M models.
 """
@@ -11,17 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.adversarial.attacking import Classes, answers
 from visualization.adversarial.attacks import Attack
-from visualization.core.inputs import Images, Pick, as_images, inspecting
+from visualization.adversarial.problem import Classes, predict_classes
+from visualization.core.inputs import Images, OutputSelector, as_images, inspection_mode
 from visualization.core.records import brief_repr
 
 Attacker = Callable[[nn.Module, Images, Classes], Attack]
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class TransferTable:
-    """What M models make of images that were made against each of them.
+    """Transfer of adversarial examples between M models.
 
     Attributes:
         names: of the models.
@@ -53,19 +53,19 @@ def transfer_table(
     *,
     seed: int = 0,
     batch_size: int = 256,
-    output: Pick | None = None,
+    output: OutputSelector | None = None,
 ) -> TransferTable:
-    """Attack each model, and let each model answer what came of it.
+    """Transferability: attack each model, and let each model classify the results.
 
     Args:
-        models: by name; each puts out logits (N, K), of the same classes.
+        models: by name; each outputs logits (N, K), of the same classes.
         images: (N, C, H, W).
         labels: the right classes (N,). None makes no sense here, for each model has its own.
         attack: called with a model, the images and the labels, such as
             `functools.partial(pgd, epsilon=0.1)`.
         seed: of the signs of the noise.
         batch_size: images at a time, where they are answered.
-        output: picks the logits from what each model puts out; None: it is one tensor. The attack
+        output: picks the logits from what each model outputs; None: it is one tensor. The attack
             takes one of its own.
 
     Raises:
@@ -76,32 +76,34 @@ def transfer_table(
     if labels is None:
         raise ValueError("labels: None is not accepted; accepted: the right class of each image")
     attacks = [attack(model, images, labels) for model in models.values()]
-    right = attacks[0].labels
-    sets = [found.adversarial for found in attacks]
-    noisy = [_random_signs(found, seed) for found in attacks]
-    shown = (attacks[0].images, *sets, *noisy)
+    true_labels = attacks[0].labels
+    sets = [attacked.adversarial for attacked in attacks]
+    noisy = [_random_signs(attacked, seed) for attacked in attacks]
+    image_sets = (attacks[0].images, *sets, *noisy)
     columns = [
-        [_accuracy(model, each, right, batch_size, output) for each in shown]
+        [_accuracy(model, each, true_labels, batch_size, output) for each in image_sets]
         for model in models.values()
     ]
     table, num = np.array(columns).T, len(models)
     first = attacks[0]
     return TransferTable(
-        tuple(models), table[1 : num + 1], table[num + 1 :], table[0], first.method, first.norm,
-        first.epsilon, len(right),
+        names=tuple(models), accuracy=table[1 : num + 1], noise=table[num + 1 :], clean=table[0],
+        method=first.method, norm=first.norm, epsilon=first.epsilon, num_images=len(true_labels),
     )  # fmt: skip
 
 
 def _random_signs(attack: Attack, seed: int) -> Tensor:
     """Return the images with the attack's changes, each pixel's up or down at random."""
-    drawn = np.random.default_rng(seed).random(tuple(attack.images.shape), np.float32)
-    change = torch.where(torch.as_tensor(drawn) < 0.5, -1, 1) * (attack.adversarial - attack.images)
+    uniform = np.random.default_rng(seed).random(tuple(attack.images.shape), np.float32)
+    change = torch.where(torch.as_tensor(uniform) < 0.5, -1, 1) * (
+        attack.adversarial - attack.images
+    )
     return torch.maximum(torch.minimum(attack.images + change, attack.high), attack.low)
 
 
 def _accuracy(
-    model: nn.Module, images: Tensor, labels: Tensor, batch_size: int, output: Pick | None
+    model: nn.Module, images: Tensor, labels: Tensor, batch_size: int, output: OutputSelector | None
 ) -> float:
-    with inspecting(model):
-        given, _ = answers(model, as_images(images, model), batch_size, output)
-    return float((given.cpu() == labels).double().mean())
+    with inspection_mode(model):
+        predictions, _ = predict_classes(model, as_images(images, model), batch_size, output)
+    return float((predictions.cpu() == labels).double().mean())

@@ -12,11 +12,11 @@ from visualization.attention.images import ImageAttention
 from visualization.attention.maps import AttentionMaps
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import INK, MUTED, SEQUENTIAL, axis_labels, despine, printable
-from visualization.core.words import brief, share_of
+from visualization.core.words import share_of, shorten
 
 _SUMS_OF_ONE_MAP = 6
 _SUMS_OF_SEVERAL = 3
-_BESIDE = 4  # maps of one sample that stand beside each other
+_BESIDE = 4  # maps of one sample beside each other
 _MAPS = 8
 _WIDE, _HIGH = 48, 60  # characters beside and beneath each other, of all maps together
 _PADDING = "\n"
@@ -32,8 +32,8 @@ def _(record: AttentionMaps) -> Figure:
     columns = min(2, num) if count == 1 else min(_BESIDE, count)
     slots = 1 if count == 1 else -(-count // columns) * columns  # of a sample
     lines = -(-num * slots // columns)
-    places = _drawn(record, num)
-    written, read = places[0][: _HIGH // lines], places[1][: _WIDE // columns]
+    positions = _shown_positions(record, num)
+    written, read = positions[0][: _HIGH // lines], positions[1][: _WIDE // columns]
     size = (
         max(4.2, 1.4 + columns * (0.7 + 0.2 * len(read))),
         0.9 + lines * (0.9 + 0.2 * len(written)),
@@ -48,8 +48,8 @@ def _(record: AttentionMaps) -> Figure:
         image = _map(axes, record, number, sample, (written, read))
     how = [f"the question is {record.order}"] if record.order else []
     how += [share_of(len(record.names), count, "maps"),
-            share_of(len(places[0]), len(written), "characters written"),
-            share_of(len(places[1]), len(read), "characters read")]  # fmt: skip
+            share_of(len(positions[0]), len(written), "characters written"),
+            share_of(len(positions[1]), len(read), "characters read")]  # fmt: skip
     words = "; ".join(["read →", *filter(None, how)])
     figure.supxlabel(words, fontsize=9, color=INK)
     bar = figure.colorbar(image, ax=grid, pad=0.01, fraction=0.05)
@@ -58,7 +58,9 @@ def _(record: AttentionMaps) -> Figure:
     return figure
 
 
-def _drawn(record: AttentionMaps, num: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _shown_positions(
+    record: AttentionMaps, num: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the places written and read that are drawn of the first samples.
 
     Left out is what is padding in all of them, but for the one next to an answer, which ends it,
@@ -69,8 +71,8 @@ def _drawn(record: AttentionMaps, num: int) -> tuple[NDArray[np.int64], NDArray[
     written = (text | wide[:, 2:] | wide[:, :-2]).any(axis=0)
     looked_at = (record.weights[:, :num] > 0).any(axis=(0, 1, 2))
     read = (record.read[:num] != _PADDING).any(axis=0) | looked_at
-    kept = written if written.any() else ~written  # an answer of padding alone
-    return np.flatnonzero(kept), np.flatnonzero(read)
+    written_mask = written if written.any() else ~written  # an answer of padding alone
+    return np.flatnonzero(written_mask), np.flatnonzero(read)
 
 
 def _map(
@@ -78,26 +80,26 @@ def _map(
     record: AttentionMaps,
     number: int,
     sample: int,
-    places: tuple[NDArray[np.int64], NDArray[np.int64]],
+    positions: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> AxesImage:
     """Draw one map of one sample, at the places written and read."""
     image = axes.imshow(
-        record.weights[number, sample][np.ix_(*places)], vmin=0, vmax=1, cmap=SEQUENTIAL,
+        record.weights[number, sample][np.ix_(*positions)], vmin=0, vmax=1, cmap=SEQUENTIAL,
         interpolation="nearest", aspect="auto",
     )  # fmt: skip
-    name = f"{brief(record.names[number], 14)}: " if len(record.names) > 1 else ""
+    name = f"{shorten(record.names[number], 14)}: " if len(record.names) > 1 else ""
     verdict = "✓" if record.right[sample] else "✗"
     despine(axes, f"{name}{_short(record.labels[sample])} {verdict}")
     axes.title.set_fontsize(9)
     for set_ticks, characters in (
-        (axes.set_xticks, record.read[sample, places[1]]),
-        (axes.set_yticks, record.written[sample, places[0]]),
+        (axes.set_xticks, record.read[sample, positions[1]]),
+        (axes.set_yticks, record.written[sample, positions[0]]),
     ):
         set_ticks(range(len(characters)), [printable(c) for c in characters], fontsize=9,
                   family="DejaVu Sans Mono", parse_math=False)  # fmt: skip
     axes.tick_params(length=0)
-    place = axes.get_subplotspec()
-    axis_labels(axes, "", "written ↓" if place is not None and place.is_first_col() else "")
+    cell = axes.get_subplotspec()
+    axis_labels(axes, "", "written ↓" if cell is not None and cell.is_first_col() else "")
     return image
 
 
@@ -105,7 +107,9 @@ def _short(words: str, most: int = 28) -> str:
     """Return a sum in words, its question cut so that the answer has room."""
     question, equals, answer = words.rpartition(" = ")
     room = max(most - len(equals + answer), 1)
-    return words if len(words) <= most else brief(f"{question[: room - 1]}…{equals}{answer}", most)
+    return (
+        words if len(words) <= most else shorten(f"{question[: room - 1]}…{equals}{answer}", most)
+    )
 
 
 @text.register
@@ -120,8 +124,10 @@ def _(record: AttentionMaps) -> str:
     chance = f"{'by chance':<21}" + "".join(
         f"{_number(record.by_chance[q]):>16}" for q in quantities
     )
-    told = "largest weight of a row, on average; share of the weight on characters read of the same"
-    return "\n".join([told, head, *lines, *([chance] if quantities else [])])
+    heading = (
+        "largest weight of a row, on average; share of the weight on characters read of the same"
+    )
+    return "\n".join([heading, head, *lines, *([chance] if quantities else [])])
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Where a network looks in what it read while it writes, and how much of that is to the point."""
+"""Attention maps: where a network looks in what it read while it writes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,25 +8,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.core.arrays import as_array, demand_same
+from visualization.core.arrays import as_array, check_shape
 from visualization.core.records import brief_repr
-from visualization.records import Answered
+from visualization.records import AnsweredQuestion
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class AttentionMaps:
-    """K maps over N samples, from R characters written to C characters read.
+    """Attention maps: M over N samples, from A characters written to Q characters read.
 
     Attributes:
-        weights: (K, N, R, C), from 0 to 1; each row of R sums to 1.
-        names: of the maps (K,), such as `head 1`.
-        written: characters (N, R).
-        read: characters in the order in which they were read (N, C).
+        weights: (M, N, A, Q), from 0 to 1; each row of A sums to 1.
+        names: of the maps (M,), such as `head 1`.
+        written: characters (N, A).
+        read: characters in the order in which they were read (N, Q).
         labels: each sample in words, as a person reads it (N,).
         right: whether what was written is right (N,).
         order: a word on that order, "" where it is the one in which a person reads.
-        shares: by quantity, the share of each map's weight that lies on characters of which the
-            quantity is what it is for the character being written (K,); NaN: never defined.
+        shares: by quantity, the share of each map's weight on characters of which the
+            quantity is what it is for the character being written (M,); NaN: never defined.
         by_chance: what that share would be if all visible places weighed the same.
     """
 
@@ -42,15 +42,16 @@ class AttentionMaps:
 
     def take(self, samples: Sequence[int]) -> "AttentionMaps":
         """Return the maps of some samples; the shares stay those of all."""
-        at = list(samples)
+        indices = list(samples)
         return attrs.evolve(
-            self, weights=self.weights[:, at], written=self.written[at], read=self.read[at],
-            labels=tuple(self.labels[number] for number in at), right=self.right[at],
+            self, weights=self.weights[:, indices], written=self.written[indices],
+            read=self.read[indices],
+            labels=tuple(self.labels[number] for number in indices), right=self.right[indices],
         )  # fmt: skip
 
     @property
     def largest(self) -> NDArray[np.float64]:
-        """The largest weight of a row, averaged (K,): 1 where it looks at one place at a time."""
+        """The largest weight of a row, averaged (M,): 1 where it looks at one place at a time."""
         return np.asarray(self.weights.max(axis=-1).mean(axis=(1, 2)))
 
 
@@ -58,10 +59,10 @@ def attention_maps(
     weights: Mapping[str, ArrayLike | Tensor],
     written: NDArray[np.str_],
     read: NDArray[np.str_],
-    rows: Sequence[Answered],
+    rows: Sequence[AnsweredQuestion],
     known: tuple[Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]] = ({}, {}),
 ) -> AttentionMaps:
-    """Bring weights by map (sample, written, read) into one record.
+    """Attention maps: weights by map (sample, written, read) as one record.
 
     Args:
         weights: each from 0 to 1, summing to 1 over what was read; 0 in every map: out of sight.
@@ -71,16 +72,16 @@ def attention_maps(
             that were right count for the shares: what a person knows of a wrong answer's
             characters is not what the network wrote.
         known: what there is to know of each character written and of each character read, as tasks
-            declare it; integers that stand in both by one name are compared, negative: undefined.
+            declare it; integers that are in both under one name are compared, negative: undefined.
 
     Raises:
         ValueError: names the argument that does not fit.
     """
     axes = ("sample", "written", "read")
     maps = [as_array(values, name, axes, finite=True) for name, values in weights.items()]
-    wanted = (*written.shape, read.shape[1])
+    expected = (*written.shape, read.shape[1])
     for name, values in zip(weights, maps, strict=True):
-        demand_same(name, values.shape, wanted, "what was written and read")
+        check_shape(name, values.shape, expected, "what was written and read")
         if values.min() < 0 or np.abs(values.sum(axis=-1) - 1).max() > 1e-3:
             problem = "a row does not sum to 1, or a weight is below 0"
             raise ValueError(f"{name}: {problem}; accepted: shares of 1")
@@ -92,24 +93,24 @@ def attention_maps(
         shares[quantity], by_chance[quantity] = _share(stacked, same, visible, right)
     labels = tuple(f"{row.question} = {row.answer}" for row in rows)
     return AttentionMaps(
-        stacked, tuple(weights), written, read, labels, right, _order(read, rows),
-        shares, by_chance,
+        weights=stacked, names=tuple(weights), written=written, read=read, labels=labels,
+        right=right, order=_order(read, rows), shares=shares, by_chance=by_chance,
     )  # fmt: skip
 
 
 def _shared(
     of_written: Mapping[str, NDArray[Any]], of_read: Mapping[str, NDArray[Any]]
 ) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Return by quantity where a character read has the value of the one written (N, R, C)."""
-    found = []
+    """Return by quantity where a character read has the value of the one written (N, A, Q)."""
+    quantities = []
     for name, values in of_written.items():
         others = of_read.get(name)
         if others is None or values.ndim != 2 or others.ndim != 2:
             continue
         if values.dtype.kind == others.dtype.kind == "i":
             same = (values[:, :, None] == others[:, None]) & (values >= 0)[:, :, None]
-            found.append((name, np.asarray(same)))
-    return found
+            quantities.append((name, np.asarray(same)))
+    return quantities
 
 
 def _share(
@@ -118,7 +119,7 @@ def _share(
     visible: NDArray[np.bool_],
     right: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the share of weight (K,) on what is the same, and that of visible places.
+    """Return the share of weight (M,) on what is the same, and that of visible places.
 
     Both are means over the characters written for which something read is the same.
     """
@@ -130,7 +131,7 @@ def _share(
     return on_same, float(of_all[counts].mean())
 
 
-def _order(read: NDArray[np.str_], rows: Sequence[Answered]) -> str:
+def _order(read: NDArray[np.str_], rows: Sequence[AnsweredQuestion]) -> str:
     """Return a word on the order in which the questions were read."""
     texts = ["".join(characters).strip("\n") for characters in read]
     if all(text == row.question for text, row in zip(texts, rows, strict=True)):

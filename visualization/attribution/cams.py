@@ -1,4 +1,4 @@
-"""Which places of a layer's feature maps speak for a class: Grad-CAM and Grad-CAM++.
+"""Class activation maps (CAM): Grad-CAM and Grad-CAM++.
 
 B images, C channels of h × w at the layer, H × W pixels.
 """
@@ -11,26 +11,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.errors import NothingToShow
 from visualization.core.inputs import (
     Images,
     Target,
     as_images,
-    demand_tensor,
-    inspecting,
-    named,
-    one_call,
+    check_tensor,
+    inspection_mode,
+    numbered_call,
+    optional_layer_name,
 )
-from visualization.core.layout import tapped_maps
+from visualization.core.layout import intercept_maps
 from visualization.core.targets import (
-    Asked,
-    asked,
-    demand_gradient,
-    demand_last,
-    spans,
-    without_gradient,
+    TargetScore,
+    batch_slices,
+    last_dependency,
+    no_gradient_error,
+    resolve_target,
+    score_gradient,
 )
-from visualization.core.tracing import NamedLayer, tapped
+from visualization.core.tracing import NamedLayer, intercept_outputs
 
 Weights = Callable[[Tensor, Tensor], Tensor]  # activations, gradients (B, C, h, w) -> (B, C)
 
@@ -38,7 +39,7 @@ Weights = Callable[[Tensor, Tensor], Tensor]  # activations, gradients (B, C, h,
 def layer_calls(model: nn.Module, images: Images) -> list[tuple[str, int, tuple[int, ...]]]:
     """Return name, number of the call and output's shape for each call of a layer, as they end.
 
-    The model is run on the first image. Outputs that are no single tensor have the shape ().
+    The model is run on the first image. Outputs that are not a single tensor have the shape ().
     """
     calls: list[tuple[str, int, tuple[int, ...]]] = []
     counts: dict[str, int] = {}
@@ -51,37 +52,42 @@ def layer_calls(model: nn.Module, images: Images) -> list[tuple[str, int, tuple[
         return take
 
     names = [name for name, _ in model.named_modules() if name]
-    with inspecting(model), torch.no_grad(), tapped(model, {name: note(name) for name in names}):
+    with (
+        inspection_mode(model),
+        torch.no_grad(),
+        intercept_outputs(model, {name: note(name) for name in names}),
+    ):
         model(as_images(images, model)[:1].clone())
     return calls
 
 
-def last_map(
-    model: nn.Module, images: Images, target: Target = None, of: NamedLayer | None = None
+@renamed_arguments(of="target_layer")
+def last_feature_map(
+    model: nn.Module, images: Images, target: Target = None, target_layer: NamedLayer | None = None
 ) -> str:
-    """Return the name of the last layer with feature maps on the way to what is explained.
+    """Last layer with feature maps on the way to what is explained, by name.
 
     The maps have more than one place, and the score of the first image depends on them: what a
     network computes beside it, however late, does not count. The name is such as `relu@3` if the
-    layer runs several times. What the model itself puts out does not count.
+    layer runs several times. What the model itself outputs does not count.
 
     Args:
         model: any module.
         images: (B, C, H, W), of which the first is run.
-        target: what is explained, as `score` takes it; None: the largest class.
-        of: dotted name of the layer whose unit is explained; None: the model's output.
+        target: what is explained, as `select_target` takes it; None: the largest class.
+        target_layer: dotted name of the layer whose unit is explained; None: the model's output.
 
     Raises:
         NothingToShow: (a ValueError) there is none.
     """
-    with inspecting(model):
-        held = as_images(images, model)
-        ask = asked(model, held, target, named(model, of, "of"), None, graph=True)
-        return _last_map(ask, held)
+    with inspection_mode(model):
+        images = as_images(images, model)
+        target_score = resolve_target(model, images, target, target_layer, None, graph=True)
+        return _last_feature_map(target_score, images)
 
 
-def _last_map(ask: Asked, images: Tensor) -> str:
-    """Return what `last_map` does of a score."""
+def _last_feature_map(target_score: TargetScore, images: Tensor) -> str:
+    """Last layer with feature maps on the way to a target score."""
     calls: list[str] = []
     maps: dict[str, Tensor] = {}  # by name and number of the call, as they end
 
@@ -96,31 +102,32 @@ def _last_map(ask: Asked, images: Tensor) -> str:
 
         return take
 
-    own = ask.layer.partition("@")[0] if ask.layer else None
-    names = [name for name, _ in ask.model.named_modules() if name]
-    before = [name for name in names if not own or not f"{name}.".startswith(f"{own}.")]
-    with tapped_maps(ask.model, {name: note(name) for name in before}):
-        scores = ask.part(slice(1))(images[:1].clone().requires_grad_(), torch.tensor([0]))
+    own = target_score.layer.partition("@")[0] if target_score.layer else None
+    names = [name for name, _ in target_score.model.named_modules() if name]
+    candidates = [name for name in names if not own or not f"{name}.".startswith(f"{own}.")]
+    with intercept_maps(target_score.model, {name: note(name) for name in candidates}):
+        scores = target_score[:1](images[:1].clone().requires_grad_(), torch.tensor([0]))
     if not maps:
-        kind = type(ask.model).__name__
-        raise NothingToShow(f"layer: no layer of the {kind} puts out feature maps (B, C, h, w)")
-    last = demand_last(scores, maps)
+        kind = type(target_score.model).__name__
+        raise NothingToShow(f"cam_layer: no layer of the {kind} outputs feature maps (B, C, h, w)")
+    last = last_dependency(scores, maps)
     name = last.rpartition("@")[0]
     return last if calls.count(name) > 1 else name
 
 
+@renamed_arguments(layer="cam_layer", of="target_layer")
 def grad_cam(
     model: nn.Module,
     images: Images,
     target: Target = None,
     *,
-    layer: NamedLayer | None = None,
-    of: NamedLayer | None = None,
+    cam_layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     positive: bool = True,
     upsample: bool = True,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Return the sum of a layer's maps, each times the mean of the score's gradient in it.
+    """Grad-CAM: the sum of a layer's maps, each times the mean of the score's gradient in it.
 
     Grad-CAM (Selvaraju et al. 1610.02391, equations 1 and 2), in units of the score per place. Of a
     net that ends in a global mean and a linear layer it is, before its ReLU, CAM / (h · w).
@@ -128,36 +135,45 @@ def grad_cam(
     Args:
         model: any module; it is left as it was.
         images: (B, C, H, W) or (C, H, W).
-        target: what is explained, as `score` takes it; None: each image's own largest class.
-        layer: dotted name of the layer whose maps are summed; None: see `last_map`. Of a layer that
-            runs several times the first call is meant; `relu@1` is the second.
-        of: dotted name of a layer after it whose unit is explained; None: the model's output.
-        positive: leave out what speaks against the target (equation 2's ReLU).
+        target: what is explained, as `select_target` takes it; None: each image's own largest
+            class.
+        cam_layer: dotted name of the layer whose maps are summed; None: see `last_feature_map`. Of
+            a layer that runs several times the first call is meant; `relu@1` is the second.
+        target_layer: dotted name of a layer after it whose unit is explained; None: the model's
+            output.
+        positive: leave out what counts against the target (equation 2's ReLU).
         upsample: return (B, H, W), enlarged bilinearly; otherwise (B, h, w).
         batch_size: images that run at once, which bounds the memory; None:
             at most 64, of 2²⁰ numbers together.
 
     Raises:
-        ValueError: the layer puts out no maps (B, C, h, w), or the score does not depend on it; or
-            as `score`.
+        ValueError: the layer outputs no maps (B, C, h, w), or the score does not depend on it; or
+            as `select_target`.
     """
     return _cam(
-        model, images, target, _mean_gradient, (layer, of), (positive, upsample), batch_size
+        model,
+        images,
+        target,
+        _mean_gradient,
+        (cam_layer, target_layer),
+        (positive, upsample),
+        batch_size,
     )
 
 
+@renamed_arguments(layer="cam_layer", of="target_layer")
 def grad_cam_plus_plus(
     model: nn.Module,
     images: Images,
     target: Target = None,
     *,
-    layer: NamedLayer | None = None,
-    of: NamedLayer | None = None,
+    cam_layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     positive: bool = True,
     upsample: bool = True,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Return the sum of a layer's maps, each times a mean over places that gain the score.
+    """Grad-CAM++: a layer's maps, weighted by a mean over places that raise the score.
 
     Grad-CAM++ (Chattopadhyay et al. 1710.11063, equations 10 and 19), for exp(score): where the
     gradient g is above 0 a place weighs 1 / (2 + g Σ A), elsewhere it is left out, and the factor
@@ -168,8 +184,8 @@ def grad_cam_plus_plus(
         model: any module; it is left as it was.
         images: (B, C, H, W) or (C, H, W).
         target: as `grad_cam`.
-        layer: as `grad_cam`.
-        of: as `grad_cam`.
+        cam_layer: as `grad_cam`.
+        target_layer: as `grad_cam`.
         positive: as `grad_cam`.
         upsample: as `grad_cam`.
         batch_size: images that run at once, which bounds the memory; None:
@@ -178,14 +194,22 @@ def grad_cam_plus_plus(
     Raises:
         ValueError: as `grad_cam`.
     """
-    return _cam(model, images, target, _gained, (layer, of), (positive, upsample), batch_size)
+    return _cam(
+        model,
+        images,
+        target,
+        _gain_weights,
+        (cam_layer, target_layer),
+        (positive, upsample),
+        batch_size,
+    )
 
 
 def _mean_gradient(_: Tensor, gradients: Tensor) -> Tensor:
     return gradients.mean(dim=(2, 3))
 
 
-def _gained(activations: Tensor, gradients: Tensor) -> Tensor:
+def _gain_weights(activations: Tensor, gradients: Tensor) -> Tensor:
     gains = gradients.clamp(min=0)
     sums = activations.clamp(min=0).sum(dim=(2, 3), keepdim=True)
     return (gains / (2 + gains * sums)).sum(dim=(2, 3))
@@ -198,49 +222,55 @@ def _cam(
 ) -> Tensor:  # fmt: skip
     """Return the weighted sums of maps (B, H, W), or (B, h, w) if not to be enlarged."""
     positive, upsample = how
-    with inspecting(model):
-        held = as_images(images, model)
-        ask = asked(model, held, target, named(model, layers[1], "of"), batch_size, graph=True)
-        layer = named(model, layers[0]) or _last_map(ask, held)
+    with inspection_mode(model):
+        images = as_images(images, model)
+        target_score = resolve_target(model, images, target, layers[1], batch_size, graph=True)
+        cam_layer = optional_layer_name(model, layers[0], "cam_layer") or _last_feature_map(
+            target_score, images
+        )
         parts = []
-        for span in spans(len(held), ask.batch_size):
+        for batch in batch_slices(len(images), target_score.batch_size):
             try:
-                maps, gradients = _maps_and_gradients(ask.part(span), held[span], layer)
+                maps, gradients = _maps_and_gradients(target_score[batch], images[batch], cam_layer)
             except CheckpointError:  # a checkpoint around the layer begins its graph at the images
-                asking = held[span].requires_grad_()
-                maps, gradients = _maps_and_gradients(ask.part(span), asking, layer)
+                tracked = images[batch].requires_grad_()
+                maps, gradients = _maps_and_gradients(target_score[batch], tracked, cam_layer)
             parts.append((weights(maps, gradients)[:, :, None, None] * maps).sum(dim=1))
         cams = torch.cat(parts)
         cams = cams.clamp(min=0) if positive else cams
         if not upsample:
             return cams
-        size = held.shape[2:]
+        size = images.shape[2:]
         return F.interpolate(cams[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def _maps_and_gradients(ask: Asked, images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
-    """Return what a layer puts out and the score's gradient with respect to it (B, C, h, w).
+def _maps_and_gradients(
+    target_score: TargetScore, images: Tensor, cam_layer: str
+) -> tuple[Tensor, Tensor]:
+    """Return what a layer outputs and the score's gradient with respect to it (B, C, h, w).
 
-    The graph begins at the maps, and goes on from a copy, which may be changed in place.
+    The graph begins at the maps, and continues from a copy, which may be changed in place.
     """
-    found: list[Tensor] = []
-    chosen = one_call(ask.model, layer)
-    if ask.layer and chosen == one_call(ask.model, ask.layer):
-        raise ValueError(f"of: {ask.layer!r} is the layer itself; accepted: a layer after it")
+    intercepted: list[Tensor] = []
+    call = numbered_call(target_score.model, cam_layer)
+    if target_score.layer and call == numbered_call(target_score.model, target_score.layer):
+        raise ValueError(
+            f"target_layer: {target_score.layer!r} is cam_layer itself; accepted: a layer after it"
+        )
 
     def begin(output: Any) -> Tensor:
-        maps = demand_tensor(output, repr(layer)).detach()
+        maps = check_tensor(output, repr(cam_layer)).detach()
         if maps.ndim != 4:
-            problem = f"{layer!r} puts out {tuple(maps.shape)}"
-            raise ValueError(f"layer: {problem}; accepted: layers that put out (B, C, h, w)")
-        found.append(maps.requires_grad_())
+            problem = f"{cam_layer!r} outputs {tuple(maps.shape)}"
+            raise ValueError(f"cam_layer: {problem}; accepted: layers that output (B, C, h, w)")
+        intercepted.append(maps.requires_grad_())
         return maps.clone()
 
-    with tapped_maps(ask.model, {chosen: begin}):
-        scores = ask(images)
-    if not found and ask.layer:  # the pass went no further than to that one
-        raise without_gradient(repr(layer))
-    if not found:
-        raise ValueError(f"layer: {layer!r} was not called while the model ran")
-    (maps,) = found
-    return maps.detach(), demand_gradient(scores, maps, repr(layer))
+    with intercept_maps(target_score.model, {call: begin}):
+        scores = target_score(images)
+    if not intercepted and target_score.layer:  # the pass went no further than to that one
+        raise no_gradient_error(repr(cam_layer))
+    if not intercepted:
+        raise ValueError(f"cam_layer: {cam_layer!r} was not called while the model ran")
+    (maps,) = intercepted
+    return maps.detach(), score_gradient(scores, maps, repr(cam_layer))

@@ -1,4 +1,4 @@
-"""Does an attribution name the pixels that the answer rests on: insertion and deletion.
+"""Deletion and insertion: does an attribution name the pixels that the score depends on.
 
 B images, S steps; shares of the H · W pixels, of which all channels change together.
 """
@@ -14,9 +14,16 @@ from torch import Tensor, nn
 
 from visualization.attribution.masking import Fill, replacement
 from visualization.attribution.methods import as_array, as_map
-from visualization.core.inputs import Images, Target, as_images, as_tensor, inspecting
+from visualization.core.earlier_names import renamed_arguments
+from visualization.core.inputs import Images, Target, as_images, as_tensor, inspection_mode
 from visualization.core.records import brief_repr
-from visualization.core.targets import Asked, asked, demand_count, spans, unravelled
+from visualization.core.targets import (
+    TargetScore,
+    batch_slices,
+    check_count,
+    resolve_target,
+    unravel_index,
+)
 from visualization.core.tracing import NamedLayer
 
 RANDOM = "random order"
@@ -24,7 +31,7 @@ RANDOM = "random order"
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Faithfulness:
-    """What becomes of scores while pixels are deleted or inserted, what is rated highest first.
+    """Deletion and insertion curves: scores while the pixels rated highest change first.
 
     Attributes:
         shares: of the pixels that have changed, from 0 to 1 (S + 1,).
@@ -52,13 +59,14 @@ class Faithfulness:
         return np.asarray(np.trapezoid(curves, self.shares, axis=1))
 
 
+@renamed_arguments(layer="target_layer")
 def faithfulness(
     model: nn.Module,
     images: Images,
     maps: Mapping[str, Tensor | NDArray[Any]],
     target: Target = None,
     *,
-    layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     deletion_fill: Fill = 0.0,
     insertion_fill: Fill = "blur",
     num_steps: int = 28,
@@ -67,9 +75,9 @@ def faithfulness(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> Faithfulness:
-    """Delete and insert pixels in the order of attributions, and follow the score.
+    """Deletion and insertion curves of attributions (Petsiuk et al. 2018).
 
-    Petsiuk et al. 1806.07421, section 4.1. Beside the methods stands the mean over random orders,
+    Petsiuk et al. 1806.07421, section 4.1. Beside the methods there is the mean over random orders,
     which a method has to beat.
 
     Args:
@@ -77,8 +85,8 @@ def faithfulness(
         images: (B, C, H, W) or (C, H, W).
         maps: attributions of these images by method, (B, H, W), or (B, C, H, W), which are summed
             over channels; large is important. Pixels of the same number come in random order.
-        target: what is scored, as `score` takes it; None: each image's own largest class.
-        layer: dotted name of the layer whose unit is meant; None: the model's output.
+        target: what is scored, as `select_target` takes it; None: each image's own largest class.
+        target_layer: dotted name of the layer whose unit is meant; None: the model's output.
         deletion_fill: what deleted pixels show, as `replacement` takes it.
         insertion_fill: what is shown before a pixel is inserted, likewise.
         num_steps: S, equal steps to all pixels.
@@ -88,29 +96,29 @@ def faithfulness(
         batch_size: images that run at once; None: at most 256, of 2²² numbers together.
 
     Raises:
-        ValueError: maps that do not fit the images; a setting out of range; or as `score`.
+        ValueError: maps that do not fit the images; a setting out of range; or as `select_target`.
     """
-    demand_count(num_steps, "num_steps")
-    demand_count(num_random, "num_random")
+    check_count(num_steps, "num_steps")
+    check_count(num_random, "num_random")
     rng = np.random.default_rng(seed)
-    with inspecting(model), torch.no_grad():
-        held = as_images(images, model)
-        orders = {name: [_ranks(name, values, held, rng)] for name, values in maps.items()}
-        size = (len(held), held.shape[2] * held.shape[3])
+    with inspection_mode(model), torch.no_grad():
+        images = as_images(images, model)
+        orders = {name: [_ranks(name, values, images, rng)] for name, values in maps.items()}
+        size = (len(images), images.shape[2] * images.shape[3])
         shuffled = np.broadcast_to(np.arange(size[1]), (num_random, *size))
         orders[RANDOM] = [torch.as_tensor(ranks) for ranks in rng.permuted(shuffled, axis=-1)]
-        ask = asked(model, held, target, layer, batch_size)
-        usual = layer is None and not callable(target)
-        ask = attrs.evolve(ask, probability=usual if probability is None else probability)
+        score = resolve_target(model, images, target, target_layer, batch_size)
+        usual = target_layer is None and not callable(target)
+        score = attrs.evolve(score, probability=usual if probability is None else probability)
         counts = torch.linspace(0, size[1], num_steps + 1, dtype=torch.float64).round().long()
-        blank = replacement(held, deletion_fill, model, "deletion_fill")
-        start = replacement(held, insertion_fill, model, "insertion_fill")
+        blank = replacement(images, deletion_fill, model, "deletion_fill")
+        start = replacement(images, insertion_fill, model, "insertion_fill")
         both = [
-            {name: _curves(ask, *way, ranks, counts) for name, ranks in orders.items()}
-            for way in ((held, blank), (start, held))
+            {name: _curves(score, *way, ranks, counts) for name, ranks in orders.items()}
+            for way in ((images, blank), (start, images))
         ]
     fills = (_words(deletion_fill), _words(insertion_fill))
-    quantity = "probability" if ask.probability else "score"
+    quantity = "probability" if score.probability else "score"
     return Faithfulness(counts.numpy() / size[1], both[0], both[1], quantity, fills)
 
 
@@ -118,31 +126,31 @@ def _ranks(
     name: str, values: Tensor | NDArray[Any], images: Tensor, rng: np.random.Generator
 ) -> Tensor:
     """Return each pixel's place in the order of a map (B, H · W), 0 for the largest number."""
-    found = as_array(as_map(as_tensor(values, "maps")))
-    wanted = (len(images), *images.shape[2:])
-    if found.shape != wanted:
-        raise ValueError(f"maps: {name!r} has shape {found.shape}; accepted: {wanted}")
-    if not np.isfinite(found).all():
+    array = as_array(as_map(as_tensor(values, "maps")))
+    expected = (len(images), *images.shape[2:])
+    if array.shape != expected:
+        raise ValueError(f"maps: {name!r} has shape {array.shape}; accepted: {expected}")
+    if not np.isfinite(array).all():
         raise ValueError(f"maps: {name!r} has NaN or inf; accepted: finite numbers")
-    flat = found.reshape(len(found), -1)
-    mixed = rng.permutation(flat.shape[1])  # a stable sort leaves ties in this order
-    order = mixed[np.argsort(-flat[:, mixed], axis=1, kind="stable")]
+    flat = array.reshape(len(array), -1)
+    shuffled = rng.permutation(flat.shape[1])  # a stable sort leaves ties in this order
+    order = shuffled[np.argsort(-flat[:, shuffled], axis=1, kind="stable")]
     return torch.as_tensor(np.argsort(order, axis=1))
 
 
 def _curves(
-    ask: Asked, before: Tensor, after: Tensor, orders: list[Tensor], counts: Tensor
+    target_score: TargetScore, before: Tensor, after: Tensor, orders: list[Tensor], counts: Tensor
 ) -> NDArray[np.float64]:
     """Return the scores (B, S + 1) while pixels become those of `after`: a mean over orders."""
     ranks = torch.stack(orders).to(before.device)
     steps = counts.to(before.device)
     shape = (len(ranks), len(before), len(steps))
     parts = []
-    for span in spans(ranks.shape[0] * len(before) * len(steps), ask.batch_size):
-        at = torch.arange(span.start, span.stop, device=before.device)
-        order, number, step = unravelled(at, shape)
+    for span in batch_slices(ranks.shape[0] * len(before) * len(steps), target_score.batch_size):
+        rows = torch.arange(span.start, span.stop, device=before.device)
+        order, number, step = unravel_index(rows, shape)
         changed = (ranks[order, number] < steps[step, None]).view(-1, 1, *before.shape[2:])
-        parts.append(ask(torch.where(changed, after[number], before[number]), number))
+        parts.append(target_score(torch.where(changed, after[number], before[number]), number))
     return np.asarray(as_array(torch.cat(parts).view(shape)).mean(axis=0))
 
 

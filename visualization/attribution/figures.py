@@ -14,7 +14,7 @@ from visualization.attribution.sanity import SanityCheck
 from visualization.core.pictures import display_range, draw_image, draw_signed
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import COLORS, INK, MUTED, axis_labels, despine
-from visualization.core.words import breadth, brief, key, share_of, wrapped
+from visualization.core.words import display_width, legend, share_of, shorten, wrap
 
 TITLES: Mapping[str, str] = {
     "saliency": "gradient", "input_x_gradient": "gradient × input", "smooth_grad": "SmoothGrad",
@@ -60,15 +60,15 @@ def _(record: Attributions) -> Figure:
              share_of(len(record.maps), len(methods), "methods"))  # fmt: skip
     if any(parts):
         figure.supxlabel("; ".join(filter(None, parts)), fontsize=9, color=MUTED)
-    for row, places in enumerate(grid):
+    for row, cells in enumerate(grid):
         image = record.images[row]
-        draw_image(places[0], image, "image" if row == 0 else "", display_range(image))
-        places[0].set_ylabel(
-            f"{brief(record.targets[row], 14)}\nscore {record.scores[row]:.3g}",
+        draw_image(cells[0], image, "image" if row == 0 else "", display_range(image))
+        cells[0].set_ylabel(
+            f"{shorten(record.targets[row], 14)}\nscore {record.scores[row]:.3g}",
             fontsize=8,
             color=INK,
         )
-        for axes, (name, maps) in zip(places[1:], methods.items(), strict=True):
+        for axes, (name, maps) in zip(cells[1:], methods.items(), strict=True):
             _map(axes, maps[row], _title(name) if row == 0 else "")
     return figure
 
@@ -119,10 +119,10 @@ def _curves(
         color, style = styles.get(name, (MUTED, "--"))
         width = 2.4 if name == RANDOM else 1.4
         axes.plot(shares, curves[name].mean(axis=0), style, color=color, linewidth=width,
-                  label=f"{areas[name].mean():.3f}  {brief(_line(name), 22)}")  # fmt: skip
+                  label=f"{areas[name].mean():.3f}  {shorten(_line(name), 22)}")  # fmt: skip
     axes.set_xlim(0, 1)
     axes.grid(axis="y", color="#eeeeee")
-    key(
+    legend(
         axes, _CURVES, title="area under the curve, the most faithful first", title_fontsize=8,
         ncols=_beside(curves), loc="upper center", bbox_to_anchor=(0.5, -0.14),
     )  # fmt: skip
@@ -130,7 +130,7 @@ def _curves(
 
 def _beside(names: Iterable[str]) -> int:
     """Return how many of the methods' names have room beside each other in a legend."""
-    return 1 if max(breadth(_line(name)) for name in names) > _NARROW else 2
+    return 1 if max(display_width(_line(name)) for name in names) > _NARROW else 2
 
 
 def _styles() -> list[tuple[str, str]]:
@@ -153,8 +153,10 @@ def _(record: Faithfulness) -> str:
         for name in sorted(down, key=lambda name: -(up[name] - down[name]).mean())
     ]
     num = len(next(iter(down.values())))
-    told = f"area under the curve of the {record.quantity}: mean of {num} images ± standard error"
-    return "\n".join([told, f"{'method':<24}{'deletion':>18}{'insertion':>18}", *lines])
+    heading = (
+        f"area under the curve of the {record.quantity}: mean of {num} images ± standard error"
+    )
+    return "\n".join([heading, f"{'method':<24}{'deletion':>18}{'insertion':>18}", *lines])
 
 
 def _mean(values: NDArray[np.float64]) -> str:
@@ -167,8 +169,8 @@ def _mean(values: NDArray[np.float64]) -> str:
 @draw.register
 def _(record: SanityCheck) -> Figure:
     stages = _stages(len(record.layers))
-    shown = dict(list(record.maps.items())[:_METHODS])
-    rows = len(shown)
+    maps_by_name = dict(list(record.maps.items())[:_METHODS])
+    rows = len(maps_by_name)
     figure = Figure(
         figsize=(max(9.2, 1.5 + 0.9 * len(stages)), 4.1 + 0.9 * rows), layout="constrained"
     )
@@ -179,14 +181,14 @@ def _(record: SanityCheck) -> Figure:
     _lines(right, record, record.absolute, "maps without their signs")
     left.set_ylabel("rank correlation", fontsize=9)
     lines, names = left.get_legend_handles_labels()
-    upper.legend(lines, [brief(name) for name in names], fontsize=8, frameon=False,
+    upper.legend(lines, [shorten(name) for name in names], fontsize=8, frameon=False,
                  loc="outside right center")  # fmt: skip
     grid = lower.subplots(rows, len(stages), squeeze=False)
-    for row, (name, maps) in enumerate(shown.items()):
+    for row, (name, maps) in enumerate(maps_by_name.items()):
         for axes, stage in zip(grid[row], stages, strict=True):
-            title = "" if row else "\n".join(wrapped(_dotted(_stage(record, stage)), 14, 3))
+            title = "" if row else "\n".join(wrap(_dotted(_stage(record, stage)), 14, 3))
             _map(axes, maps[stage], title)
-        grid[row, 0].set_ylabel(brief(_title(name), 40), fontsize=8, color=INK)
+        grid[row, 0].set_ylabel(shorten(_title(name), 40), fontsize=8, color=INK)
     return figure
 
 
@@ -197,7 +199,7 @@ def _dotted(name: str) -> str:
 
 def _stages(num: int) -> list[int]:
     """Return the stages of which maps are drawn, the first and the last among them."""
-    return sorted({round(at) for at in np.linspace(0, num, min(_STAGES, num + 1))})
+    return sorted({round(stage) for stage in np.linspace(0, num, min(_STAGES, num + 1))})
 
 
 def _stage(record: SanityCheck, stage: int) -> str:
@@ -211,17 +213,20 @@ def _lines(
     axes: Axes, record: SanityCheck, values: Mapping[str, NDArray[np.float64]], title: str
 ) -> None:
     """Draw the mean correlation by stage."""
-    at = range(len(record.layers) + 1)
-    shown = list(values.items())[:_METHODS]
-    for (name, found), (color, style) in zip(shown, _styles(), strict=False):
-        axes.plot(at, _defined(found), style, marker="o", markersize=3, color=color,
+    stages = range(len(record.layers) + 1)
+    curves = list(values.items())[:_METHODS]
+    for (name, correlations), (color, style) in zip(curves, _styles(), strict=False):
+        axes.plot(stages, _defined(correlations), style, marker="o", markersize=3, color=color,
                   linewidth=1.4, label=_line(name))  # fmt: skip
     axes.axhline(0, color="#dddddd", linewidth=1, zorder=0)
-    names = [brief(_stage(record, stage), 18) for stage in at]
+    names = [shorten(_stage(record, stage), 18) for stage in stages]
     each = -(-len(names) // 16)
-    axes.set_xticks(at[::each], names[::each], rotation=90)
+    axes.set_xticks(stages[::each], names[::each], rotation=90)
     despine(axes, title)
-    least = min((float(np.fmin.reduce(_defined(found))) for found in values.values()), default=0.0)
+    least = min(
+        (float(np.fmin.reduce(_defined(correlations))) for correlations in values.values()),
+        default=0.0,
+    )
     axes.set_ylim(min(-0.25, least) - 0.05, 1.05)
     how = "random from the left up to here" if record.cascading else "random, this one alone"
     axis_labels(axes, how, "")
@@ -229,8 +234,8 @@ def _lines(
 
 def _defined(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean by stage over images that have a map to compare with (L + 1,), or NaN."""
-    kept = values[:, ~np.isnan(values[0])]
-    return np.asarray(kept.mean(axis=1) if kept.size else values[:, 0])
+    defined = values[:, ~np.isnan(values[0])]
+    return np.asarray(defined.mean(axis=1) if defined.size else values[:, 0])
 
 
 @caption.register
@@ -257,5 +262,5 @@ def _(record: SanityCheck) -> str:
         )
         for stage, name in enumerate(names)
     ]
-    told = "rank correlation with the maps as learned, mean of the images: with signs, without"
-    return "\n".join([told, head, *lines])
+    heading = "rank correlation with the maps as learned, mean of the images: with signs, without"
+    return "\n".join([heading, head, *lines])

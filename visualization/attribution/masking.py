@@ -1,4 +1,4 @@
-"""What a score loses when parts of the image are hidden: occlusion, and RISE.
+"""Perturbation attribution: occlusion, and RISE.
 
 B images, C channels, H rows, W columns; N masks.
 """
@@ -11,15 +11,22 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import Images, Target, as_images, as_tensor, inspecting
-from visualization.core.targets import Asked, asked, demand_count, spans, unravelled
+from visualization.core.earlier_names import renamed_arguments
+from visualization.core.inputs import Images, Target, as_images, as_tensor, inspection_mode
+from visualization.core.targets import (
+    TargetScore,
+    batch_slices,
+    check_count,
+    resolve_target,
+    unravel_index,
+)
 from visualization.core.tracing import NamedLayer
 
 Size = int | tuple[int, int]  # both sides, or (rows, columns)
 Fill = float | str | Tensor | NDArray[Any]
 FILLS = ("mean", "blur")
 _WINDOW, _GRID = 3, 7  # sides that are usual, of smaller images as many as there are pixels
-_BLUR = 0.1  # standard deviation of the blur, as a share of the side
+_BLUR_SHARE = 0.1  # standard deviation of the blur, as a share of the side
 
 
 def replacement(images: Tensor, fill: Fill, model: nn.Module, name: str = "fill") -> Tensor:
@@ -40,29 +47,31 @@ def replacement(images: Tensor, fill: Fill, model: nn.Module, name: str = "fill"
         if fill not in FILLS:
             accepted = f"a number, {', '.join(FILLS)}, or images"
             raise ValueError(f"{name}: {fill!r} is not accepted; accepted: {accepted}")
-        made = _blurred(images) if fill == "blur" else images.mean((2, 3), keepdim=True)
-        return made.expand_as(images)
+        values = _blurred(images) if fill == "blur" else images.mean((2, 3), keepdim=True)
+        return values.expand_as(images)
     if isinstance(fill, (int, float)):
         return torch.full_like(images, float(fill))
-    held = as_images(fill, model, name)
-    if any(a not in (1, b) for a, b in zip(held.shape, images.shape, strict=True)):
+    images_in_fill = as_images(fill, model, name)
+    if any(a not in (1, b) for a, b in zip(images_in_fill.shape, images.shape, strict=True)):
         problem = f"shape {tuple(fill.shape)} does not go with images {tuple(images.shape)}"
         raise ValueError(f"{name}: {problem}; accepted: that shape, or 1 along any axis")
-    return held.expand_as(images)
+    return images_in_fill.expand_as(images)
 
 
 def _blurred(images: Tensor) -> Tensor:
     """Return images under a Gaussian whose weights sum to 1 at the borders too."""
-    held = images
+    blurred = images
     for axis in (2, 3):
         size = images.shape[axis]
-        at = torch.arange(size, device=images.device, dtype=images.dtype)
-        weights = (-0.5 * ((at[:, None] - at) / (_BLUR * size)) ** 2).exp()
-        held = torch.tensordot(held, weights / weights.sum(dim=0), ([axis], [0])).movedim(-1, axis)
-    return held
+        positions = torch.arange(size, device=images.device, dtype=images.dtype)
+        weights = (-0.5 * ((positions[:, None] - positions) / (_BLUR_SHARE * size)) ** 2).exp()
+        blurred = torch.tensordot(blurred, weights / weights.sum(dim=0), ([axis], [0])).movedim(
+            -1, axis
+        )
+    return blurred
 
 
-def pair(size: Size, name: str, most: tuple[int, int], usual: int = 1) -> tuple[int, int]:
+def size_pair(size: Size, name: str, most: tuple[int, int], usual: int = 1) -> tuple[int, int]:
     """Return rows and columns of a size; a single number is cut to a side that is shorter.
 
     Raises:
@@ -71,7 +80,9 @@ def pair(size: Size, name: str, most: tuple[int, int], usual: int = 1) -> tuple[
     if isinstance(size, int) and 1 <= size <= max(*most, usual):
         return min(size, most[0]), min(size, most[1])
     both = (size, size) if isinstance(size, int) else tuple(size)
-    if len(both) != 2 or not all(1 <= at <= end for at, end in zip(both, most, strict=False)):
+    if len(both) != 2 or not all(
+        1 <= side <= limit for side, limit in zip(both, most, strict=False)
+    ):
         accepted = f"1 to {most[0]} rows, 1 to {most[1]} columns"
         raise ValueError(f"{name}: {size} is not accepted; accepted: {accepted}")
     return both[0], both[1]
@@ -84,23 +95,24 @@ def _covers(size: int, window: int, stride: int, like: Tensor) -> Tensor:
     """
     num = -(-(size - window) // stride) + 1
     starts = torch.arange(num, device=like.device)[:, None] * stride
-    at = torch.arange(size, device=like.device)
-    return ((at >= starts) & (at < starts + window)).to(like.dtype)
+    positions = torch.arange(size, device=like.device)
+    return ((positions >= starts) & (positions < starts + window)).to(like.dtype)
 
 
+@renamed_arguments(layer="target_layer")
 def occlusion_map(
     model: nn.Module,
     images: Images,
     target: Target = None,
     *,
-    layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     window: Size = _WINDOW,
     stride: Size = 1,
     fill: Fill = 0.0,
     within: Tensor | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Return how much the score drops where a window hides the image (B, H, W).
+    """Occlusion sensitivity: how much the score drops where a window hides the image (B, H, W).
 
     A pixel's number is the mean of score(image) − score(image with the window filled) over the
     windows that cover it, in units of the score (Zeiler & Fergus 1311.2901, section 4.2). Of a
@@ -109,8 +121,9 @@ def occlusion_map(
     Args:
         model: any module; it is left as it was.
         images: (B, C, H, W) or (C, H, W).
-        target: what is explained, as `score` takes it; None: each image's own largest class.
-        layer: dotted name of the layer whose unit is meant; None: the model's output.
+        target: what is explained, as `select_target` takes it; None: each image's own largest
+            class.
+        target_layer: dotted name of the layer whose unit is meant; None: the model's output.
         window: its sides in pixels, a number (of an image with fewer rows or columns as many as
             there are) or (rows, columns); all channels are hidden.
         stride: between windows, at most the window. The last window is cut at the border.
@@ -121,60 +134,63 @@ def occlusion_map(
             at most 256, of 2²² numbers together.
 
     Raises:
-        ValueError: a window or stride that does not fit; or as `score`.
+        ValueError: a window or stride that does not fit; or as `select_target`.
     """
-    with inspecting(model), torch.no_grad():
-        held = as_images(images, model)
-        sides = (held.shape[2], held.shape[3])
-        windows = pair(window, "window", sides, _WINDOW)
-        strides = pair(stride, "stride", windows)
-        rows, columns = (_covers(*each, held) for each in zip(sides, windows, strides, strict=True))
-        ask = asked(model, held, target, layer, batch_size)
-        other = replacement(held, fill, model)
-        drops = _drops(ask, held, other, (rows, columns), within).to(held)
+    with inspection_mode(model), torch.no_grad():
+        images = as_images(images, model)
+        sides = (images.shape[2], images.shape[3])
+        windows = size_pair(window, "window", sides, _WINDOW)
+        strides = size_pair(stride, "stride", windows)
+        rows, columns = (
+            _covers(*each, images) for each in zip(sides, windows, strides, strict=True)
+        )
+        target_score = resolve_target(model, images, target, target_layer, batch_size)
+        other = replacement(images, fill, model)
+        drops = _drops(target_score, images, other, (rows, columns), within).to(images)
         total = torch.einsum("bij,ih,jw->bhw", drops, rows, columns)
         return total / torch.outer(rows.sum(dim=0), columns.sum(dim=0))
 
 
 def _drops(
-    ask: Asked, images: Tensor, other: Tensor, covers: tuple[Tensor, Tensor],
+    target_score: TargetScore, images: Tensor, other: Tensor, covers: tuple[Tensor, Tensor],
     within: Tensor | None,
 ) -> Tensor:  # fmt: skip
     """Return the drop of the score for each image and window (B, rows, columns)."""
     rows, columns = covers
     shape = (len(images), len(rows), len(columns))
-    base = ask.each(images)
+    base = target_score.on_images(images)
     drops = base.new_zeros(shape)
-    asking = torch.ones(images.shape[0:1] + images.shape[2:], device=images.device)
+    relevant = torch.ones(images.shape[0:1] + images.shape[2:], device=images.device)
     if within is not None:
-        asking = _demand_within(within, images).to(asking)
-    touched = torch.einsum("bhw,ih,jw->bij", asking, rows.to(asking), columns.to(asking)) > 0
-    chosen = touched.flatten().nonzero()[:, 0]
-    for span in spans(len(chosen), ask.batch_size):
-        number, row, column = unravelled(chosen[span], shape)
+        relevant = _check_within(within, images).to(relevant)
+    touched = torch.einsum("bhw,ih,jw->bij", relevant, rows.to(relevant), columns.to(relevant)) > 0
+    windows = touched.flatten().nonzero()[:, 0]
+    for span in batch_slices(len(windows), target_score.batch_size):
+        number, row, column = unravel_index(windows[span], shape)
         hidden = (rows[row][:, :, None] * columns[column][:, None, :])[:, None] > 0
-        scores = ask(torch.where(hidden, other[number], images[number]), number)
+        scores = target_score(torch.where(hidden, other[number], images[number]), number)
         drops[number, row, column] = base[number] - scores
     return drops
 
 
-def _demand_within(within: Tensor, images: Tensor) -> Tensor:
+def _check_within(within: Tensor, images: Tensor) -> Tensor:
     accepted = ((*images.shape[2:],), (len(images), *images.shape[2:]))
-    held = as_tensor(within, "within")
-    if tuple(held.shape) not in accepted:
+    mask = as_tensor(within, "within")
+    if tuple(mask.shape) not in accepted:
         raise ValueError(
-            f"within: shape {tuple(held.shape)} is not accepted; accepted: "
+            f"within: shape {tuple(mask.shape)} is not accepted; accepted: "
             + " or ".join(map(str, accepted))
         )
-    return held.expand(accepted[1])
+    return mask.expand(accepted[1])
 
 
+@renamed_arguments(layer="target_layer")
 def rise(
     model: nn.Module,
     images: Images,
     target: Target = None,
     *,
-    layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     num_masks: int = 2000,
     grid: Size = _GRID,
     keep: float = 0.5,
@@ -182,7 +198,7 @@ def rise(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Return the mean score of randomly masked images in which a pixel is seen (B, H, W).
+    """RISE: the mean score of randomly masked images in which a pixel is visible (B, H, W).
 
     RISE (Petsiuk et al. 1806.07421, equation 4): E[f(x ⊙ M) M(pixel)] / E[M(pixel)], in units of
     the score. It is estimated without bias as mean f + cov(f, M(pixel)) / keep, with N − 1 in the
@@ -193,8 +209,9 @@ def rise(
     Args:
         model: any module; it is left as it was.
         images: (B, C, H, W) or (C, H, W); each is hidden by the same masks.
-        target: what is explained, as `score` takes it; None: each image's own largest class.
-        layer: dotted name of the layer whose unit is meant; None: the model's output.
+        target: what is explained, as `select_target` takes it; None: each image's own largest
+            class.
+        target_layer: dotted name of the layer whose unit is meant; None: the model's output.
         num_masks: N, at least 2; the noise falls as 1 / √N.
         grid: cells of a mask along the image, a number (of an image with fewer rows or columns as
             many as there are) or (rows, columns). Masks are drawn on one cell more, enlarged
@@ -206,50 +223,50 @@ def rise(
             at most 256, of 2²² numbers together.
 
     Raises:
-        ValueError: a setting out of range; or as `score`.
+        ValueError: a setting out of range; or as `select_target`.
     """
-    demand_count(num_masks, "num_masks", 2)
+    check_count(num_masks, "num_masks", 2)
     if not 0 < keep < 1:
         raise ValueError(f"keep: {keep} is not accepted; accepted: between 0 and 1")
-    with inspecting(model), torch.no_grad():
-        held = as_images(images, model)
-        sides = (held.shape[2], held.shape[3])
-        masks = _Masks.drawn(num_masks, pair(grid, "grid", sides, _GRID), sides, keep, seed)
-        ask = asked(model, held, target, layer, batch_size)
-        base = ask.each(held).cpu().double()
-        other = replacement(held, fill, model)
-        means, covariances = _moments(ask, held, other, masks, base)
-        return ((base + means)[:, None, None] + covariances / keep).to(held)
+    with inspection_mode(model), torch.no_grad():
+        images = as_images(images, model)
+        sides = (images.shape[2], images.shape[3])
+        masks = _Masks.drawn(num_masks, size_pair(grid, "grid", sides, _GRID), sides, keep, seed)
+        target_score = resolve_target(model, images, target, target_layer, batch_size)
+        base = target_score.on_images(images).cpu().double()
+        other = replacement(images, fill, model)
+        means, covariances = _moments(target_score, images, other, masks, base)
+        return ((base + means)[:, None, None] + covariances / keep).to(images)
 
 
 def _moments(
-    ask: Asked, images: Tensor, other: Tensor, masks: "_Masks", base: Tensor
+    target_score: TargetScore, images: Tensor, other: Tensor, masks: "_Masks", base: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the mean of the gain f = score - base (B,), and its covariance with masks (B, H, W).
 
     All sums are of numbers around 0, in double precision on the CPU, which each machine has: they
     lose no digits to a large score.
     """
-    together = torch.zeros(images.shape[0:1] + images.shape[2:], dtype=torch.float64)
-    of_gains, of_masks = torch.zeros_like(together[:, 0, 0]), torch.zeros_like(together[0])
-    for span in spans(masks.num, ask.batch_size):
+    products = torch.zeros(images.shape[0:1] + images.shape[2:], dtype=torch.float64)
+    of_gains, of_masks = torch.zeros_like(products[:, 0, 0]), torch.zeros_like(products[0])
+    for span in batch_slices(masks.num, target_score.batch_size):
         part = masks.enlarged(span, images.dtype)
         around = part.double() - masks.keep
         of_masks += around.sum(dim=0)
-        shown = part.to(images.device)[:, None]
+        visible = part.to(images.device)[:, None]
         for number in range(len(images)):
-            mixed = torch.lerp(other[number], images[number], shown)
+            mixed = torch.lerp(other[number], images[number], visible)
             rows = torch.full((len(part),), number, device=images.device)
-            gains = ask(mixed, rows).cpu().double() - base[number]
+            gains = target_score(mixed, rows).cpu().double() - base[number]
             of_gains[number] += gains.sum()
-            together[number] += torch.tensordot(gains, around, 1)
+            products[number] += torch.tensordot(gains, around, 1)
     means = of_gains / masks.num
-    return means, (together - means[:, None, None] * of_masks) / (masks.num - 1)
+    return means, (products - means[:, None, None] * of_masks) / (masks.num - 1)
 
 
 @attrs.frozen(eq=False)
 class _Masks:
-    """N random masks, held as their cells.
+    """Random masks, N of them, stored as cells.
 
     Attributes:
         cells: whether each is seen (N, rows + 1, columns + 1).

@@ -1,4 +1,4 @@
-"""Ways of attribution by name, and what several of them say of the same images."""
+"""Attribution methods by name, and several of them on the same images."""
 
 import difflib
 import functools
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from visualization.attribution.cams import grad_cam, grad_cam_plus_plus
 from visualization.attribution.gradients import (
     Method,
+    bind_target_layer,
     deconvnet,
-    explaining,
     guided_backprop,
     input_x_gradient,
     integrated_gradients,
@@ -25,36 +25,43 @@ from visualization.attribution.gradients import (
     smooth_grad,
 )
 from visualization.attribution.masking import occlusion_map, rise
-from visualization.core.inputs import Images, Target, as_images, inspecting
+from visualization.core.earlier_names import renamed_arguments
+from visualization.core.inputs import Images, Target, as_images, inspection_mode
 from visualization.core.records import brief_repr
-from visualization.core.targets import Asked, asked
+from visualization.core.targets import TargetScore, resolve_target
 from visualization.core.tracing import NamedLayer
 
 Methods = Sequence[str] | Mapping[str, Method]
 
 
 def _occlusion(
-    model: nn.Module, images: Images, target: Target = None, *, layer: NamedLayer | None = None,
-    batch_size: int | None = None,
+    model: nn.Module, images: Images, target: Target = None, *,
+    target_layer: NamedLayer | None = None, batch_size: int | None = None,
 ) -> Tensor:  # fmt: skip
     """Return the occlusion map for a window of an eighth of each side, moved by half of that."""
     sides = tuple(images.shape[-2:])
     window = (max(1, sides[0] // 8), max(1, sides[1] // 8))
     stride = (max(1, window[0] // 2), max(1, window[1] // 2))
     return occlusion_map(
-        model, images, target, layer=layer, window=window, stride=stride, batch_size=batch_size
+        model,
+        images,
+        target,
+        target_layer=target_layer,
+        window=window,
+        stride=stride,
+        batch_size=batch_size,
     )
 
 
 def _rise(
-    model: nn.Module, images: Images, target: Target = None, *, layer: NamedLayer | None = None,
-    batch_size: int | None = None,
+    model: nn.Module, images: Images, target: Target = None, *,
+    target_layer: NamedLayer | None = None, batch_size: int | None = None,
 ) -> Tensor:  # fmt: skip
     """Return the map of RISE, less its mean, with fewer masks for large images: see `_MASKED`."""
     num = _MASKED // math.prod(images.shape[-3:])
     masks = min(_MOST_MASKS, max(_LEAST_MASKS, num))
     return _centred(rise)(
-        model, images, target, layer=layer, num_masks=masks, batch_size=batch_size
+        model, images, target, target_layer=target_layer, num_masks=masks, batch_size=batch_size
     )
 
 
@@ -91,12 +98,12 @@ METHODS: Mapping[str, Method] = {
     "occlusion": _occlusion,
     "rise": _rise,
 }
-_OF_THE_ANSWER = ("grad_cam", "grad_cam_plus_plus")  # for a unit, their own layer must be chosen
+_CAM_METHODS = ("grad_cam", "grad_cam_plus_plus")  # for a unit, their own layer must be chosen
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Attributions:
-    """What several methods say of B images.
+    """Attribution maps of B images by several methods.
 
     Attributes:
         images: (B, C, H, W).
@@ -111,8 +118,8 @@ class Attributions:
     scores: NDArray[np.float64]
 
 
-def chosen_methods(
-    methods: Methods | None, layer: NamedLayer | None = None, batch_size: int | None = None
+def resolve_methods(
+    methods: Methods | None, target_layer: NamedLayer | None = None, batch_size: int | None = None
 ) -> dict[str, Method]:
     """Return functions (model, images, target) -> Tensor by name; None: all that there are.
 
@@ -123,21 +130,23 @@ def chosen_methods(
     Raises:
         ValueError: an unknown name; names the nearest.
     """
-    names = [name for name in METHODS if layer is None or name not in _OF_THE_ANSWER]
-    wanted = names if methods is None else methods
-    for name in wanted if not isinstance(wanted, Mapping) else ():
+    names = [name for name in METHODS if target_layer is None or name not in _CAM_METHODS]
+    selection = names if methods is None else methods
+    for name in selection if not isinstance(selection, Mapping) else ():
         if name not in names:
             near = difflib.get_close_matches(name, names, 1, 0.0)[0]
             accepted = f"{', '.join(names)}, or functions by name; did you mean {near!r}?"
             raise ValueError(f"methods: {name!r} is not accepted; accepted: {accepted}")
-    by_name = wanted if isinstance(wanted, Mapping) else {name: METHODS[name] for name in wanted}
-    chosen: dict[str, Method] = {}
+    by_name = (
+        selection if isinstance(selection, Mapping) else {name: METHODS[name] for name in selection}
+    )
+    resolved: dict[str, Method] = {}
     for name, method in by_name.items():
-        explain = explaining(_centred(method) if _is_rise(method) else method, layer)
+        explain = bind_target_layer(_centred(method) if _is_rise(method) else method, target_layer)
         has_batches = "batch_size" in inspect.signature(explain).parameters
         options = {"batch_size": batch_size} if has_batches and batch_size is not None else {}
-        chosen[name] = functools.partial(explain, **options)
-    return chosen
+        resolved[name] = functools.partial(explain, **options)
+    return resolved
 
 
 def as_map(attributions: Tensor) -> Tensor:
@@ -145,18 +154,19 @@ def as_map(attributions: Tensor) -> Tensor:
     return attributions.sum(dim=1) if attributions.ndim == 4 else attributions
 
 
+@renamed_arguments(layer="target_layer")
 def attributions(
     model: nn.Module,
     images: Images,
     target: Target = None,
     *,
     methods: Methods | None = None,
-    layer: NamedLayer | None = None,
+    target_layer: NamedLayer | None = None,
     labels: Sequence[str] | None = None,
     batch_size: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Attributions:
-    """Explain the same scores of the same images by several methods.
+    """Attribution maps of the same scores and images by several methods.
 
     By default time and memory are bounded: an image costs some 100 backward passes, 225 occluded
     copies, and of RISE as many masked copies as have 2²⁶ numbers together, from 100 to 2,000 (of
@@ -166,43 +176,51 @@ def attributions(
     Args:
         model: any module; it is left as it was.
         images: (B, C, H, W) or (C, H, W).
-        target: what is explained, as `score` takes it; None: each image's own largest class.
+        target: what is explained, as `select_target` takes it; None: each image's own largest
+            class.
         methods: names of `METHODS`, or functions (model, images, target) -> (B, C, H, W) or
             (B, H, W) by name, with their options set by `functools.partial`; None: all of them.
-        layer: dotted name of the layer whose unit is meant; None: the model's output.
+        target_layer: dotted name of the layer whose unit is meant; None: the model's output.
         labels: of the classes, by number; None: the numbers.
         batch_size: images that run at once, handed on to each method that has one, which bounds
             the memory; None: at most 64 of 2²⁰ numbers together where there are gradients, at most
             256 of 2²² where there are none.
-        progress: told, in a few words, which method begins, such as `print`.
+        progress: is called with the name of each method as it begins, such as `print`.
 
     Raises:
         ValueError: an unknown method; or as the methods.
     """
-    chosen = chosen_methods(methods, layer, batch_size)
-    found: dict[str, Tensor] = {}
-    with inspecting(model):
-        held = as_images(images, model)
-        ask = asked(model, held, target, layer, batch_size)
+    explainers = resolve_methods(methods, target_layer, batch_size)
+    maps_by_name: dict[str, Tensor] = {}
+    with inspection_mode(model):
+        images = as_images(images, model)
+        target_score = resolve_target(model, images, target, target_layer, batch_size)
         with torch.no_grad():
-            scores = ask.each(held)
-        for number, (name, method) in enumerate(chosen.items(), start=1):
+            scores = target_score.on_images(images)
+        for number, (name, method) in enumerate(explainers.items(), start=1):
             if progress:
-                progress(f"{name}, method {number} of {len(chosen)}")
-            found[name] = as_map(method(model, held, ask.target))
-    words = tuple(target_words(ask, labels, len(held)))
-    maps = {name: as_array(values) for name, values in found.items()}
-    return Attributions(as_array(held), maps, words, as_array(scores))
+                progress(f"{name}, method {number} of {len(explainers)}")
+            maps_by_name[name] = as_map(method(model, images, target_score.target))
+    words = tuple(target_words(target_score, labels, len(images)))
+    maps = {name: as_array(values) for name, values in maps_by_name.items()}
+    return Attributions(as_array(images), maps, words, as_array(scores))
 
 
-def target_words(ask: Asked, labels: Sequence[str] | None, num: int) -> list[str]:
+def target_words(target_score: TargetScore, labels: Sequence[str] | None, num: int) -> list[str]:
     """Return what is explained of each image as a person would say it."""
-    if callable(ask.target):
-        return [getattr(ask.target, "__name__", type(ask.target).__name__)] * num
-    numbers = ask.target.tolist() if isinstance(ask.target, Tensor) else [ask.target] * num
+    if callable(target_score.target):
+        return [getattr(target_score.target, "__name__", type(target_score.target).__name__)] * num
+    numbers = (
+        target_score.target.tolist()
+        if isinstance(target_score.target, Tensor)
+        else [target_score.target] * num
+    )
     if labels is not None:
-        return [labels[at] if isinstance(at, int) else str(at) for at in numbers]
-    return [f"{ask.layer}: {at}" if ask.layer else str(at) for at in numbers]
+        return [labels[number] if isinstance(number, int) else str(number) for number in numbers]
+    return [
+        f"{target_score.layer}: {number}" if target_score.layer else str(number)
+        for number in numbers
+    ]
 
 
 def as_array(values: Tensor) -> NDArray[np.float64]:

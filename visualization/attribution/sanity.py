@@ -1,4 +1,4 @@
-"""Does an attribution depend on what was learned: maps of a model whose weights are lost.
+"""Sanity checks: model parameter randomisation (Adebayo et al. 2018).
 
 B images, L layers.
 """
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.attribution.cams import layer_calls
-from visualization.attribution.methods import Methods, as_array, as_map, chosen_methods
+from visualization.attribution.methods import Methods, as_array, as_map, resolve_methods
 from visualization.core.errors import NothingToShow
-from visualization.core.inputs import Images, Target, as_images, copied, inspecting
+from visualization.core.inputs import Images, Target, as_images, copy_model, inspection_mode
 from visualization.core.records import brief_repr
-from visualization.core.targets import asked
+from visualization.core.targets import resolve_target
 from visualization.core.tracing import NamedLayer, find_layer, layer_names
 
 CHECKED = (
@@ -25,13 +25,13 @@ CHECKED = (
 )  # fmt: skip
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class SanityCheck:
-    """How like the original maps are those of a model that loses its weights layer by layer.
+    """Rank correlations of maps with those of a model whose weights are randomised.
 
     Attributes:
         layers: in the order in which they lose their weights, the last of the model first (L,);
-            "" stands for weights that the model itself holds.
+            "" is the model itself, for weights of its own.
         signed: by method, the rank correlation with the original map (L + 1, B), from -1 to 1; the
             first row is the model as it is. It is 0 where a map has lost all differences, and NaN
             where the original has none.
@@ -50,12 +50,12 @@ class SanityCheck:
 
 
 def edges(model: nn.Module, images: Images, target: Target = None) -> Tensor:
-    """Return how steep the image is at each pixel (B, H, W): a map that knows nothing of a model.
+    """Edge map: how steep the image is at each pixel (B, H, W), whatever the model.
 
     What an explanation must not be mistaken for; `randomisation_check` shows it unmoved.
     """
-    held = as_images(images, model)
-    slopes = [torch.gradient(held, dim=axis)[0] for axis in (2, 3) if held.shape[axis] > 1]
+    pixels = as_images(images, model)
+    slopes = [torch.gradient(pixels, dim=axis)[0] for axis in (2, 3) if pixels.shape[axis] > 1]
     return torch.stack([slope.square() for slope in slopes]).sum(dim=(0, 2)).sqrt()
 
 
@@ -70,7 +70,7 @@ def randomisation_check(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> SanityCheck:
-    """Take a copy's weights away from the last layer down, and compare its maps with the model's.
+    """Model parameter randomisation test: maps of a copy that loses its weights layer by layer.
 
     Adebayo et al. 1810.03292, section 3. A layer's weights are redrawn from a normal distribution
     of their own mean and standard deviation, which keeps the scale of activations and loses what
@@ -81,8 +81,8 @@ def randomisation_check(
     Args:
         model: any module; it is left as it was: a copy loses its weights.
         images: (B, C, H, W) or (C, H, W).
-        target: what is explained, as `score` takes it; None: each image's largest class as the
-            model is, throughout.
+        target: what is explained, as `select_target` takes it; None: each image's largest class as
+            the model is, throughout.
         methods: names of `METHODS`, or functions (model, images, target) -> (B, C, H, W) or
             (B, H, W) by name; None: the gradients and Grad-CAM.
         layers: dotted names, blocks with all that is in them; None: each layer with weights.
@@ -92,33 +92,42 @@ def randomisation_check(
             64, of 2²⁰ numbers together.
 
     Raises:
-        ValueError: an unknown layer or method; a layer without weights; or as `score`.
+        ValueError: an unknown layer or method; a layer without weights; or as `select_target`.
     """
-    explained = chosen_methods(CHECKED if methods is None else methods, None, batch_size)
+    explained = resolve_methods(CHECKED if methods is None else methods, None, batch_size)
     source = torch.Generator().manual_seed(seed)
-    found: dict[str, list[Tensor]] = {name: [] for name in explained}
-    with inspecting(model), torch.random.fork_rng([]):
-        held = as_images(images, model)
-        ask = asked(model, held, target, None, batch_size, graph=True)
-        double = copied(model)
-        chosen = None if layers is None else layer_names(model, layers)
-        parameters = _parameters(double, held, chosen)
-        for lost in ([], *parameters.values()):
-            before = [parameter.detach().clone() for parameter in lost]
-            for parameter in lost:
-                _redraw(parameter, source)
+    maps_by_name: dict[str, list[Tensor]] = {name: [] for name in explained}
+    with inspection_mode(model), torch.random.fork_rng([]):
+        images = as_images(images, model)
+        target_score = resolve_target(model, images, target, None, batch_size, graph=True)
+        twin = copy_model(model)
+        names = None if layers is None else layer_names(model, layers)
+        parameters = _parameters(twin, images, names)
+        for randomised in ([], *parameters.values()):
+            before = [parameter.detach().clone() for parameter in randomised]
+            for parameter in randomised:
+                _randomise(parameter, source)
             for name, method in explained.items():
-                found[name].append(method(double, held, ask.target).detach())
-            for parameter, values in () if cascading else zip(lost, before, strict=True):
+                maps_by_name[name].append(method(twin, images, target_score.target).detach())
+            for parameter, values in () if cascading else zip(randomised, before, strict=True):
                 parameter.data.copy_(values)
+    return _as_sanity_check(tuple(parameters), maps_by_name, images[0], cascading)
+
+
+def _as_sanity_check(
+    layers: tuple[str, ...], maps_by_name: Mapping[str, list[Tensor]], image: Tensor,
+    cascading: bool,
+) -> SanityCheck:  # fmt: skip
+    """Return the record of maps (B, …), a list for each method with one entry for each stage."""
+    signed, absolute, first = {}, {}, {}
+    for name, maps in maps_by_name.items():
+        signed[name] = _correlations(maps)
+        absolute[name] = _correlations([each.abs() for each in maps])
+        first[name] = as_array(torch.cat([as_map(each[:1]) for each in maps]))
     return SanityCheck(
-        tuple(parameters),
-        {name: _correlations(maps) for name, maps in found.items()},
-        {name: _correlations([each.abs() for each in maps]) for name, maps in found.items()},
-        as_array(held[0]),
-        {name: as_array(torch.cat([as_map(e[:1]) for e in maps])) for name, maps in found.items()},
-        cascading,
-    )
+        layers=layers, signed=signed, absolute=absolute, image=as_array(image), maps=first,
+        cascading=cascading,
+    )  # fmt: skip
 
 
 def _parameters(
@@ -130,31 +139,31 @@ def _parameters(
     """
     own = layers is None
     names = [name for name, _ in model.named_modules()] if layers is None else layers
-    found = {}
+    by_layer = {}
     for name in names:
-        held = list(find_layer(model, name, "layers").module.parameters(recurse=not own))
-        if not held and not own:
+        parameters = list(find_layer(model, name, "layers").module.parameters(recurse=not own))
+        if not parameters and not own:
             accepted = "layers with weights, or blocks of them"
             raise ValueError(f"layers: {name!r} has no weights; accepted: {accepted}")
-        if held:
-            found[name] = held
-    if not found:
+        if parameters:
+            by_layer[name] = parameters
+    if not by_layer:
         raise NothingToShow(f"model: the {type(model).__name__} has no layer with weights")
-    ends = {name: at for at, (name, _, _) in enumerate(layer_calls(model, images))}
+    ends = {name: index for index, (name, _, _) in enumerate(layer_calls(model, images))}
 
     def end(name: str) -> float:
         while name and name not in ends:
             name = name.rpartition(".")[0]
         return ends.get(name, np.inf)
 
-    return {name: found[name] for name in sorted(found, key=end, reverse=True)}
+    return {name: by_layer[name] for name in sorted(by_layer, key=end, reverse=True)}
 
 
-def _redraw(parameter: nn.Parameter, source: torch.Generator) -> None:
+def _randomise(parameter: nn.Parameter, source: torch.Generator) -> None:
     """Replace numbers by normal ones of the same mean and standard deviation."""
-    held = parameter.data.cpu().double()
-    drawn = torch.randn(held.shape, generator=source, dtype=torch.float64)
-    parameter.data.copy_(held.mean() + held.std(correction=0) * drawn)
+    values = parameter.data.cpu().double()
+    noise = torch.randn(values.shape, generator=source, dtype=torch.float64)
+    parameter.data.copy_(values.mean() + values.std(correction=0) * noise)
 
 
 def _correlations(maps: list[Tensor]) -> NDArray[np.float64]:
@@ -166,5 +175,5 @@ def _correlations(maps: list[Tensor]) -> NDArray[np.float64]:
     sizes = np.sqrt((centred**2).sum(axis=-1))
     products = (centred * centred[0]).sum(axis=-1)
     scale = sizes * sizes[0]
-    found = np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
-    return np.where(sizes[0] > 0, found, np.nan)
+    correlations = np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
+    return np.where(sizes[0] > 0, correlations, np.nan)

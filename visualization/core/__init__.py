@@ -1,1 +1,1 @@
-"""What every look into a model rests on: tracing, targets, inputs, statistics, style."""
+"""Shared by all subjects: tracing, targets, inputs, statistics, style, the registry of figures."""

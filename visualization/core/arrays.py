@@ -1,4 +1,4 @@
-"""What the analyses take: tensors or arrays of one value per sample, time step and unit."""
+"""Array conversion and checks: values per sample, time step and unit."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,30 +11,30 @@ from torch import Tensor
 def as_array(
     values: ArrayLike | Tensor, name: str, axes: Sequence[str], *, finite: bool = False
 ) -> NDArray[Any]:
-    """Return a tensor or an array as an array with one axis for each name in `axes`.
+    """Array with one axis for each name in `axes`, from a tensor or anything that numpy takes.
 
     Raises:
         ValueError: another number of axes, or one of length 0; with `finite`, NaN or inf.
     """
-    held = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    if held.ndim != len(axes) or 0 in held.shape:
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.ndim != len(axes) or 0 in array.shape:
         accepted = f"({', '.join(axes)}), none of them 0"
-        raise ValueError(f"{name}: shape {held.shape} is not accepted; accepted: {accepted}")
-    if finite and held.dtype.kind == "f" and not np.isfinite(held).all():
-        first = tuple(map(int, np.argwhere(~np.isfinite(held))[0]))
-        where = ", ".join(f"{axis} {at}" for axis, at in zip(axes, first, strict=True))
-        raise ValueError(f"{name}: {held[first]} at {where}; accepted: finite numbers")
-    return held
+        raise ValueError(f"{name}: shape {array.shape} is not accepted; accepted: {accepted}")
+    if finite and array.dtype.kind == "f" and not np.isfinite(array).all():
+        first = tuple(map(int, np.argwhere(~np.isfinite(array))[0]))
+        where = ", ".join(f"{axis} {index}" for axis, index in zip(axes, first, strict=True))
+        raise ValueError(f"{name}: {array[first]} at {where}; accepted: finite numbers")
+    return array
 
 
-def demand_same(name: str, shape: Sequence[int], wanted: Sequence[int], like: str) -> None:
+def check_shape(name: str, shape: Sequence[int], expected: Sequence[int], like: str) -> None:
     """Raise a ValueError unless a shape is the one that goes with `like`."""
-    if tuple(shape) != tuple(wanted):
+    if tuple(shape) != tuple(expected):
         problem = f"shape {tuple(shape)} does not go with {like}"
-        raise ValueError(f"{name}: {problem}; accepted: {tuple(wanted)}")
+        raise ValueError(f"{name}: {problem}; accepted: {tuple(expected)}")
 
 
-def demand_quantity(name: str, values: NDArray[Any]) -> None:
+def check_quantity(name: str, values: NDArray[Any]) -> None:
     """Raise a ValueError unless values are categories (integers, booleans) or numbers, NaN too."""
     if values.dtype.kind not in "biuf":
         problem = f"values of type {values.dtype} are not accepted"
@@ -43,7 +43,7 @@ def demand_quantity(name: str, values: NDArray[Any]) -> None:
         raise ValueError(f"{name}: inf is not accepted; accepted: numbers, or NaN")
 
 
-def deviation(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return each unit's standard deviation (U,) over all axes of values (…, U) but the last."""
+def unit_deviations(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Standard deviation of each unit (U,), over all axes of values (…, U) but the last."""
     flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
     return np.asarray(flat.std(axis=0))

@@ -1,4 +1,4 @@
-"""Which layers of a network are worth looking at."""
+"""Feature layers: which layers of a network have feature maps."""
 
 import functools
 from collections import Counter
@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.errors import NothingToShow
-from visualization.core.inputs import Images, inspecting, one_image
-from visualization.core.tracing import tapped
+from visualization.core.inputs import Images, inspection_mode, one_image
+from visualization.core.tracing import intercept_outputs
 
 ACTIVATIONS = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
@@ -17,10 +18,13 @@ ACTIVATIONS = (
 )  # fmt: skip
 
 
-def feature_layers(model: nn.Module, image: Images, most: int | None = None) -> tuple[str, ...]:
-    """Return the layers whose feature maps are worth looking at, in the order of their calls.
+@renamed_arguments(most="num_layers")
+def feature_layers(
+    model: nn.Module, image: Images, num_layers: int | None = None
+) -> tuple[str, ...]:
+    """Feature layers: the activations that output feature maps, in the order of their calls.
 
-    They are the activations (ReLU and its kin) that put out maps of the image, (B, C, H, W) or, as
+    They are the activations (ReLU and its kin) that output maps of the image, (B, C, H, W) or, as
     in ConvNeXt and Swin, (B, H, W, C); of a model without such modules, as where `F.relu` is
     called, its convolutions. A table that is the same for all images, such as Swin's of positions,
     is none. A module that runs several times comes as `relu@0`, `relu@1`.
@@ -28,48 +32,50 @@ def feature_layers(model: nn.Module, image: Images, most: int | None = None) -> 
     Args:
         model: any module.
         image: (C, H, W), of the size that the model takes.
-        most: of so many layers those that stand evenly spread, the first and the last among them;
-            None: all.
+        num_layers: of so many layers those that are evenly spread, the first and the last among
+            them; None: all.
 
     Raises:
-        NothingToShow: (a ValueError) no layer puts out feature maps.
+        NothingToShow: (a ValueError) no layer outputs feature maps.
     """
-    ran = _calls(model, one_image(image, model))
+    calls = _calls(model, one_image(image, model))
     for kinds in (ACTIVATIONS, (nn.Conv2d,)):
-        found = [name for name, module in ran if isinstance(module, kinds)]
-        if found:
+        names = [name for name, module in calls if isinstance(module, kinds)]
+        if names:
             break
     else:
         kind = type(model).__name__
         accepted = "models with modules for their convolutions or activations"
         raise NothingToShow(f"model: no layer of the {kind} has feature maps; accepted: {accepted}")
-    if most is None or most >= len(found):
-        return tuple(found)
-    return tuple(found[at] for at in np.linspace(0, len(found) - 1, most).round().astype(int))
+    if num_layers is None or num_layers >= len(names):
+        return tuple(names)
+    return tuple(
+        names[index] for index in np.linspace(0, len(names) - 1, num_layers).round().astype(int)
+    )
 
 
 def _calls(model: nn.Module, image: Tensor) -> list[tuple[str, nn.Module]]:
-    """Return each call of an activation or a convolution that put out feature maps, by name.
+    """Calls of activations and convolutions that output feature maps, by name.
 
     If gradients tell which of them follow from the image, only those.
     """
     kinds = (*ACTIVATIONS, nn.Conv2d)
     leaves = {name: m for name, m in model.named_modules() if name and isinstance(m, kinds)}
-    ran: list[tuple[str, bool, bool]] = []  # name, whether it gave maps, whether of the image
+    calls: list[tuple[str, bool, bool]] = []  # name, whether it gave maps, whether of the image
 
     def note(name: str, output: Any) -> None:
         is_tensor = isinstance(output, Tensor)
-        ran.append((name, is_tensor and output.ndim == 4, is_tensor and output.requires_grad))
+        calls.append((name, is_tensor and output.ndim == 4, is_tensor and output.requires_grad))
 
     taps = {name: functools.partial(note, name) for name in leaves}
-    with inspecting(model), tapped(model, taps):
+    with inspection_mode(model), intercept_outputs(model, taps):
         model(image.requires_grad_().clone())
-    totals, seen = Counter(name for name, _, _ in ran), Counter[str]()
-    found: list[tuple[str, nn.Module]] = []
-    with_gradient = any(is_map and follows for _, is_map, follows in ran)
-    for name, is_map, follows in ran:
-        called = name if totals[name] == 1 else f"{name}@{seen[name]}"
-        seen[name] += 1
+    totals, counts = Counter(name for name, _, _ in calls), Counter[str]()
+    map_calls: list[tuple[str, nn.Module]] = []
+    with_gradient = any(is_map and follows for _, is_map, follows in calls)
+    for name, is_map, follows in calls:
+        called = name if totals[name] == 1 else f"{name}@{counts[name]}"
+        counts[name] += 1
         if is_map and (follows or not with_gradient):
-            found.append((called, leaves[name]))
-    return found
+            map_calls.append((called, leaves[name]))
+    return map_calls

@@ -1,4 +1,4 @@
-"""What the functions on bare modules share: images, the unit that is asked about, hygiene.
+"""Input conversion, target selection and inspection mode, shared by functions on bare modules.
 
 B images, C channels, H rows, W columns.
 """
@@ -14,37 +14,37 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.layout import channels_first, tapped_maps, unit_axes
-from visualization.core.preserve import demand_module, given_copies, untouched
-from visualization.core.tracing import NamedLayer, find_layer, layer_name, tapped
+from visualization.core.layout import channels_first, intercept_maps, unit_axes
+from visualization.core.preserve import check_module, clone_inputs, preserve_state
+from visualization.core.tracing import NamedLayer, find_layer, intercept_outputs, layer_name
 
 Images = Tensor | NDArray[Any]
 Unit = tuple[int, int, int]  # channel, row, column of a feature map
-Pick = Callable[[Any], Tensor]  # from a raw output, however it is packed, to a part of it
-Place = int | tuple[int, ...] | Sequence[int] | Tensor | NDArray[Any] | None
-Target = Place | Pick
+OutputSelector = Callable[[Any], Tensor]  # from a raw output, however it is packed, to a part of it
+TargetIndex = int | tuple[int, ...] | Sequence[int] | Tensor | NDArray[Any] | None
+Target = TargetIndex | OutputSelector
 
 
 @contextlib.contextmanager
-def inspecting(model: nn.Module) -> Iterator[None]:
-    """Run a block on a model that is left as it was: see `untouched`.
+def inspection_mode(model: nn.Module) -> Iterator[None]:
+    """Inspection mode: evaluation, gradients on, and the model restored: see `preserve_state`.
 
     In the block its parameters ask for no gradients, which saves their half of each backward pass,
     gradients are on, and recurrent layers have a backward pass in evaluation mode on a GPU too.
     """
-    demand_module(model)
+    check_module(model)
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     cudnn = torch.backends.cudnn
     flags = cudnn.flags(enabled=False) if recurrent else contextlib.nullcontext()
-    with untouched(model), flags, torch.inference_mode(False), torch.enable_grad():
+    with preserve_state(model), flags, torch.inference_mode(False), torch.enable_grad():
         model.requires_grad_(False)
         yield
 
 
-def home(
+def device_and_dtype(
     model: nn.Module, otherwise: torch.dtype | None = None
 ) -> tuple[torch.device, torch.dtype]:
-    """Return the device and the floating type of a model's parameters, or of its buffers.
+    """Device and floating type of a model's parameters, or of its buffers.
 
     Without either: the CPU, and the type `otherwise` (None: torch's default).
     """
@@ -55,13 +55,13 @@ def home(
 
 
 def as_tensor(values: Any, name: str = "values") -> Tensor:
-    """Return numbers that are handed over in any way as a tensor without a graph.
+    """Tensor without a graph, from numbers of any kind.
 
     A tensor stays where and what it is. Arrays may be flipped views, read-only or of another byte
     order, and lists may hold tensors.
 
     Raises:
-        ValueError: they are no numbers, or lists of different lengths.
+        ValueError: they are not numbers, or lists of different lengths.
     """
     if isinstance(values, Tensor):
         return values.detach()
@@ -74,19 +74,21 @@ def as_tensor(values: Any, name: str = "values") -> Tensor:
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"{name}: {problem}: {error}; accepted: {accepted}") from error
     if array.dtype.kind not in "biufc":
-        raise ValueError(f"{name}: {problem}: {array.dtype} is no number; accepted: {accepted}")
+        raise ValueError(
+            f"{name}: {problem}: {array.dtype} is not a number type; accepted: {accepted}"
+        )
     size = min(array.dtype.itemsize, 16 if array.dtype.kind == "c" else 8)  # long double is none
     return torch.from_numpy(np.array(array, f"={array.dtype.kind}{size}", order="C"))
 
 
-def widened(values: Tensor) -> Tensor:
-    """Return numbers of at least 32 bits: of fewer, numpy and much of torch know too little."""
+def at_least_float32(values: Tensor) -> Tensor:
+    """Numbers of at least 32 bits: numpy and much of torch lack operations on fewer."""
     return values.float() if values.is_floating_point() and values.dtype.itemsize < 4 else values
 
 
 def as_record(values: Tensor) -> Tensor:
     """Return a tensor as records that hold tensors do: on the CPU, and `numpy()` takes it."""
-    return widened(values.detach()).cpu()
+    return at_least_float32(values.detach()).cpu()
 
 
 def as_array(values: Tensor) -> NDArray[Any]:
@@ -103,17 +105,23 @@ def as_images(images: Images, model: nn.Module, name: str = "images") -> Tensor:
         ValueError: no numbers, or complex ones; another number of axes, or an empty one; NaN or
             inf.
     """
-    held = as_tensor(images, name)
-    if held.is_complex():
-        raise ValueError(f"{name}: {held.dtype} is not accepted; accepted: real numbers")
-    device, dtype = home(model, held.dtype if held.is_floating_point() else None)
-    if held.ndim not in (3, 4) or 0 in held.shape:
+    tensor = as_tensor(images, name)
+    if tensor.is_complex():
+        raise ValueError(f"{name}: {tensor.dtype} is not accepted; accepted: real numbers")
+    device, dtype = device_and_dtype(model, tensor.dtype if tensor.is_floating_point() else None)
+    if tensor.ndim not in (3, 4) or 0 in tensor.shape:
         accepted = "(images, channels, height, width) or (channels, height, width), none of them 0"
-        raise ValueError(f"{name}: shape {tuple(held.shape)} is not accepted; accepted: {accepted}")
-    held = held.reshape(-1, *held.shape[-3:]).to(device, dtype, copy=isinstance(images, Tensor))
-    if not (held.sum().isfinite() or held.isfinite().all()):  # the sum is quick, and tells mostly
+        raise ValueError(
+            f"{name}: shape {tuple(tensor.shape)} is not accepted; accepted: {accepted}"
+        )
+    tensor = tensor.reshape(-1, *tensor.shape[-3:]).to(
+        device, dtype, copy=isinstance(images, Tensor)
+    )
+    if not (
+        tensor.sum().isfinite() or tensor.isfinite().all()
+    ):  # the sum is quick, and tells mostly
         raise ValueError(f"{name}: has NaN or inf; accepted: finite numbers")
-    return held
+    return tensor
 
 
 def one_image(image: Images, model: nn.Module, name: str = "image") -> Tensor:
@@ -122,14 +130,14 @@ def one_image(image: Images, model: nn.Module, name: str = "image") -> Tensor:
     Raises:
         ValueError: as `as_images`, or more than one image.
     """
-    held = as_images(image, model, name)
-    if len(held) != 1:
-        raise ValueError(f"{name}: {len(held)} images are not accepted; accepted: one")
-    return held
+    images = as_images(image, model, name)
+    if len(images) != 1:
+        raise ValueError(f"{name}: {len(images)} images are not accepted; accepted: one")
+    return images
 
 
 def batches(images: Images | Iterable[Any], model: nn.Module, batch_size: int) -> Iterator[Tensor]:
-    """Yield batches (B, C, H, W): slices of an array, or what an iterable, such as a loader, gives.
+    """Batches (B, C, H, W): slices of an array, or what an iterable, such as a loader, gives.
 
     Of tuples, such as (images, labels), the first part is taken.
     """
@@ -142,54 +150,56 @@ def batches(images: Images | Iterable[Any], model: nn.Module, batch_size: int) -
 
 
 def activation(model: nn.Module, images: Tensor, layer: NamedLayer | None = None) -> Tensor:
-    """Return what a layer puts out (B, …), or the model (layer None); the pass goes no further.
+    """Activation of a layer (B, …), or the model's output (layer None); the pass ends there.
 
     Of a layer that runs several times in a pass the first call is meant; `relu@1` is the second.
     The output keeps its graph if gradients are on. Feature maps come as (B, C, H, W), also those of
-    a layer that puts out (B, H, W, C); see `layout`.
+    a layer that outputs (B, H, W, C); see `layout`.
 
     Raises:
-        ValueError: no such layer; it was never called; or it puts out no single tensor.
+        ValueError: no such layer; it was never called; or it outputs no single tensor.
     """
-    name = named(model, layer)
-    with given_copies(model):
+    name = optional_layer_name(model, layer)
+    with clone_inputs(model):
         if name:
-            return demand_tensor(_first_call(model, images, name, tapped_maps), repr(name))
+            return check_tensor(_first_call(model, images, name, intercept_maps), repr(name))
         with unit_axes(model) as axis:
-            return demand_tensor(channels_first(model(images), axis, model), "the model")
+            return check_tensor(channels_first(model(images), axis, model), "the model")
 
 
 def raw_output(model: nn.Module, images: Tensor, layer: NamedLayer | None = None) -> Any:
-    """Return what a layer puts out, or the model (layer None), as it is and however it is packed.
+    """Raw output of a layer, or of the model (layer None), however it is packed.
 
     Raises:
         ValueError: no such layer; or it was never called.
     """
-    name = named(model, layer)
-    with given_copies(model):
-        return _first_call(model, images, name, tapped) if name else model(images)
+    name = optional_layer_name(model, layer)
+    with clone_inputs(model):
+        return _first_call(model, images, name, intercept_outputs) if name else model(images)
 
 
 def _first_call(model: nn.Module, images: Tensor, layer: str, tap: Any) -> Any:
     outputs: list[Any] = []
-    with tap(model, {one_call(model, layer): outputs.append}, stop=True):
+    with tap(model, {numbered_call(model, layer): outputs.append}, stop=True):
         model(images)
     if not outputs:
         raise ValueError(f"layer: {layer!r} was not called while the model ran")
     return outputs[0]
 
 
-def named(model: nn.Module, layer: NamedLayer | None, place: str = "layer") -> str | None:
-    """Return the name of a layer that is given by its name or as a module; None: of the output.
+def optional_layer_name(
+    model: nn.Module, layer: NamedLayer | None, argument: str = "layer"
+) -> str | None:
+    """Name of a layer that is given by name or as a module; None: the model's output.
 
     Raises:
-        ValueError: the module is no part of the model.
+        ValueError: the module is not part of the model.
     """
-    return None if layer is None else layer_name(model, layer, place)
+    return None if layer is None else layer_name(model, layer, argument)
 
 
-def one_call(model: nn.Module, layer: str) -> str:
-    """Return a layer's name with the number of the call that is meant: the first, if it has none.
+def numbered_call(model: nn.Module, layer: str) -> str:
+    """Layer name with the number of the call that is meant: the first, if it has none.
 
     Raises:
         ValueError: no such layer.
@@ -197,8 +207,8 @@ def one_call(model: nn.Module, layer: str) -> str:
     return layer if find_layer(model, layer).call is not None else f"{layer}@0"
 
 
-def copied(model: nn.Module) -> nn.Module:
-    """Return a deep copy of a model, also of one that keeps results of its last pass."""
+def copy_model(model: nn.Module) -> nn.Module:
+    """Deep copy of a model, also of one that keeps results of its last pass."""
     results = {
         id(value): value.detach().clone()
         for module in model.modules()
@@ -208,7 +218,7 @@ def copied(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, results)
 
 
-def demand_tensor(output: Any, name: str) -> Tensor:
+def check_tensor(output: Any, name: str) -> Tensor:
     """Return an output that is a single tensor, (B, …).
 
     Raises:
@@ -216,39 +226,39 @@ def demand_tensor(output: Any, name: str) -> Tensor:
     """
     if isinstance(output, Tensor):
         return output.dequantize() if output.is_quantized else output
-    problem = f"{name} puts out a {type(output).__name__}"
+    problem = f"{name} outputs a {type(output).__name__}"
     if name == "the model":
         accepted = "one tensor, or a function that picks it: `output`, of attributions `target`"
         raise ValueError(f"model: {problem}; accepted: {accepted}")
-    raise ValueError(f"layer: {problem}; accepted: layers that put out one tensor")
+    raise ValueError(f"layer: {problem}; accepted: layers that output one tensor")
 
 
-def picked(output: Any, pick: Pick | None) -> Tensor:
-    """Return the one tensor (B, …) that is meant of what a model puts out.
+def select_output(output: Any, pick: OutputSelector | None) -> Tensor:
+    """One tensor (B, …) of what a model outputs.
 
     Args:
         output: as it is, however it is packed.
         pick: a function that returns the part; None: it is one tensor.
 
     Raises:
-        ValueError: it is no tensor.
+        ValueError: it is not a tensor.
     """
     part: Any = output if pick is None else pick(output)
     if pick is not None and not isinstance(part, Tensor):
         problem = f"the function returns a {type(part).__name__}"
-        raise ValueError(f"output: {problem}; accepted: one tensor of what the model puts out")
-    return demand_tensor(part, "the model")
+        raise ValueError(f"output: {problem}; accepted: one tensor of what the model outputs")
+    return check_tensor(part, "the model")
 
 
 def as_logits(output: Tensor) -> Tensor:
-    """Return answers (B, K) as logits: the logarithm of those that are a softmax already."""
+    """Logits of answers (B, K): the logarithm of those that are a softmax already."""
     if is_softmax(output):
         return output.clamp(min=torch.finfo(output.dtype).tiny).log()
     return output
 
 
 def is_softmax(output: Tensor) -> bool:
-    """Tell whether answers (B, K, …) are probabilities: none below 0, each row's sum 1.
+    """Whether outputs (B, K, …) are probabilities: none below 0, each row's sum 1.
 
     The sum is 1 up to the rounding of the type that they have.
     """
@@ -259,13 +269,13 @@ def is_softmax(output: Tensor) -> bool:
     return bool(((sums - 1).abs() <= rounding).all())
 
 
-def score(output: Tensor, target: Place) -> Tensor:
-    """Return one number for each image (B,) of an output (B, K) or (B, C, H, W).
+def select_target(output: Tensor, target: TargetIndex) -> Tensor:
+    """Target selection: one number for each image (B,) of an output (B, K) or (B, C, H, W).
 
     Args:
         output: of a layer or a model.
         target: a class or place of a vector (B, K); of feature maps (B, C, H, W) a channel, which
-            stands for the mean of its map; a list or an array with one of these numbers for each
+            means the mean of its map; a list or an array with one of these numbers for each
             image; a tuple: all numbers of one place, such as a unit (channel, row, column), of an
             output of any shape; None: for each image its own largest class, of (B, K). Functions
             that explain a model also take a function, from the output as it is to (B,).
@@ -275,25 +285,25 @@ def score(output: Tensor, target: Place) -> Tensor:
             an output such as (B, time, K), in which it could mean several things.
     """
     flat = output[:, None] if output.ndim == 1 else output
-    chosen = one_target(target)
-    if chosen is None:
+    index = normalise_target(target)
+    if index is None:
         if flat.ndim != 2:
             problem = f"None is not accepted for an output of shape {tuple(output.shape)}"
-            raise ValueError(f"target: {problem}; accepted: {_places(flat)}")
+            raise ValueError(f"target: {problem}; accepted: {_accepted_targets(flat)}")
         return flat.amax(dim=1)
-    if isinstance(chosen, tuple) and len(chosen) == flat.ndim - 1:
-        return _picked(flat, chosen)
-    demand_channels_first(flat, "target", str(target))
-    if isinstance(chosen, (int, tuple)):
-        return _picked(flat, chosen if isinstance(chosen, tuple) else (chosen,))
-    return _each_picked(flat, chosen.to(output.device))
+    if isinstance(index, tuple) and len(index) == flat.ndim - 1:
+        return _select_unit(flat, index)
+    check_channels_first(flat, "target", str(target))
+    if isinstance(index, (int, tuple)):
+        return _select_unit(flat, index if isinstance(index, tuple) else (index,))
+    return _select_per_image(flat, index.to(output.device))
 
 
-def one_target(target: Place) -> int | tuple[int, ...] | Tensor | None:
-    """Return a target in one of few forms: a number, a place, a number for each image (B,), None.
+def normalise_target(target: TargetIndex) -> int | tuple[int, ...] | Tensor | None:
+    """Target as a number, an index tuple, a number for each image (B,), or None.
 
     Raises:
-        ValueError: it is no number.
+        ValueError: it is not a number.
     """
     if target is None or isinstance(target, (int, tuple)):
         return target
@@ -302,15 +312,15 @@ def one_target(target: Place) -> int | tuple[int, ...] | Tensor | None:
     return int(numbers) if is_one else numbers
 
 
-def demand_channels_first(output: Tensor, name: str, target: str) -> None:
+def check_channels_first(output: Tensor, name: str, target: str) -> None:
     """Raise a ValueError unless a single number says what is meant of an output."""
     if output.ndim not in (2, 4):
         shape = tuple(output.shape)
         problem = f"{target} does not say what is meant of an output of shape {shape}"
-        raise ValueError(f"{name}: {problem}; accepted: {_places(output)}")
+        raise ValueError(f"{name}: {problem}; accepted: {_accepted_targets(output)}")
 
 
-def _places(output: Tensor) -> str:
+def _accepted_targets(output: Tensor) -> str:
     """Return what says which number of an output (B, …) is meant, in words."""
     function = "a function of the output that returns (B,)"
     if output.ndim == 4:
@@ -318,33 +328,33 @@ def _places(output: Tensor) -> str:
     return f"a tuple of {output.ndim - 1} numbers, one for each axis after the first, or {function}"
 
 
-def _picked(output: Tensor, place: tuple[int, ...]) -> Tensor:
-    demand_unit(place, tuple(output.shape[1:]))
-    held = output
-    for at in place:
-        held = held.select(1, at)
-    return held.flatten(1).mean(dim=1) if held.ndim > 1 else held
+def _select_unit(output: Tensor, unit: tuple[int, ...]) -> Tensor:
+    check_unit(unit, tuple(output.shape[1:]))
+    values = output
+    for index in unit:
+        values = values.select(1, index)
+    return values.flatten(1).mean(dim=1) if values.ndim > 1 else values
 
 
-def demand_unit(unit: Sequence[int], shape: Sequence[int], name: str = "target") -> None:
+def check_unit(unit: Sequence[int], shape: Sequence[int], name: str = "target") -> None:
     """Raise a ValueError unless a unit, or a channel (channel,), is one of an output's (C, …)."""
     if len(unit) not in (1, len(shape)):
         form = "(channel, row, column)" if len(shape) == 3 else f"{len(shape)} numbers"
-        problem = f"{tuple(unit)} is no unit of an output of shape {tuple(shape)}"
+        problem = f"{tuple(unit)} is not a unit of an output of shape {tuple(shape)}"
         raise ValueError(f"{name}: {problem}; accepted: {form}")
     axes = ("channel", "row", "column")
-    for axis, (at, size) in enumerate(zip(unit, shape, strict=False)):
-        if not 0 <= at < size:
+    for axis, (index, size) in enumerate(zip(unit, shape, strict=False)):
+        if not 0 <= index < size:
             of = axes[axis] if axis < len(axes) else f"axis {axis}"
-            raise ValueError(f"{name}: {of} {at} does not exist; accepted: 0 to {size - 1}")
+            raise ValueError(f"{name}: {of} {index} does not exist; accepted: 0 to {size - 1}")
 
 
-def _each_picked(output: Tensor, numbers: Tensor) -> Tensor:
+def _select_per_image(output: Tensor, numbers: Tensor) -> Tensor:
     if numbers.ndim != 1 or len(numbers) != len(output) or numbers.is_floating_point():
         problem = f"{numbers.dtype} of shape {tuple(numbers.shape)} does not go with"
         accepted = f"{len(output)} whole numbers, one for each image"
         raise ValueError(f"target: {problem} {len(output)} images; accepted: {accepted}")
     for bound in (int(numbers.min()), int(numbers.max())):
-        demand_unit((bound,), tuple(output.shape[1:]))
-    held = output[torch.arange(len(output), device=output.device), numbers.long()]
-    return held.flatten(1).mean(dim=1) if held.ndim > 1 else held
+        check_unit((bound,), tuple(output.shape[1:]))
+    values = output[torch.arange(len(output), device=output.device), numbers.long()]
+    return values.flatten(1).mean(dim=1) if values.ndim > 1 else values

@@ -1,7 +1,7 @@
-"""Along which axis of an output its units lie: channels first (B, C, H, W), or last (B, H, W, C).
+"""Memory layout of outputs: channels first (B, C, H, W) or channels last (B, H, W, C).
 
-Nothing in an output says so. It follows from the layers that made it: a convolution puts out its
-channels first, a linear layer last, and what keeps a shape keeps its axes.
+The output itself does not say which; it follows from the layers that made it: a convolution outputs
+its channels first, a linear layer last, and what keeps a shape keeps its axes.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from visualization.core.preserve import hooks
-from visualization.core.tracing import find_layer, tapped
+from visualization.core.tracing import find_layer, intercept_outputs
 
 UnitAxis = Callable[[nn.Module, Tensor], int]
 _LAST = (nn.Linear, nn.Bilinear, nn.RMSNorm, nn.Embedding)
@@ -20,7 +20,7 @@ _LAST = (nn.Linear, nn.Bilinear, nn.RMSNorm, nn.Embedding)
 
 @contextlib.contextmanager
 def unit_axes(model: nn.Module) -> Iterator[UnitAxis]:
-    """Give a function that tells along which axis the units of a layer's output lie.
+    """Give a function that tells along which axis the units of a layer's output are.
 
     It is to be called with the module as its output comes, in passes of the model within the block.
     A layer that does not settle it itself, such as an activation or a block, has the axis of the
@@ -46,7 +46,7 @@ def unit_axes(model: nn.Module) -> Iterator[UnitAxis]:
 
 
 def _own_axis(module: nn.Module) -> int | None:
-    """Return the axis that a kind of layer has its units along; None: it takes what comes."""
+    """Return the axis that a kind of layer has its units along; None: that of its input."""
     if type(module).__name__.endswith(("1d", "2d", "3d")):  # convolutions, their norms, pooling
         return 1
     last = isinstance(module, _LAST)
@@ -63,10 +63,10 @@ def channels_first(output: Any, axis: UnitAxis, module: nn.Module) -> Any:
 
 
 @contextlib.contextmanager
-def tapped_maps(
-    model: nn.Module, taps: Mapping[str, Callable[[Any], Any]], *, stop: bool = False
+def intercept_maps(
+    model: nn.Module, functions: Mapping[str, Callable[[Any], Any]], *, stop: bool = False
 ) -> Iterator[None]:
-    """Do as `tapped`, with feature maps as (B, C, H, W) also where a layer puts out (B, H, W, C).
+    """Intercept outputs, feature maps as (B, C, H, W) also where a layer outputs (B, H, W, C).
 
     What a function returns in their place is moved back.
     """
@@ -77,12 +77,12 @@ def tapped_maps(
 
             def take(output: Any) -> Any:
                 moved = channels_first(output, axis, module)
-                replaced = taps[name](moved)
+                replaced = functions[name](moved)
                 if replaced is None or moved is output:
                     return replaced
                 return replaced.movedim(1, axis(module, output))
 
             return take
 
-        with tapped(model, {name: moving(name) for name in taps}, stop=stop):
+        with intercept_outputs(model, {name: moving(name) for name in functions}, stop=stop):
             yield

@@ -1,4 +1,4 @@
-"""The last step of drawing: letters that have a font, and words that are whole and apart.
+"""Legible figures: fonts for all letters, and text that fits and does not overlap.
 
 A figure is laid out, then every title and every name of an axis is broken into lines that fit, or
 shortened, and names at an axis that would touch are thinned out.
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox, BboxBase
 
-from visualization.core.words import wrapped
+from visualization.core.words import wrap
 
 SPARE = "left out where it would lie over another"  # marks (as gid) such texts
 _FONTS = (
@@ -104,15 +104,15 @@ def _rooms(figure: Figure, renderer: RendererAgg) -> Iterator[tuple[Text, float]
             if text.get_text():
                 yield text, _room(text, renderer, part.bbox, part.bbox)
     for kind in zip(*map(_titles, figure.axes), strict=True):
-        shown = [
+        texts = [
             (text, axes.bbox)
             for text, axes in zip(kind, figure.axes, strict=True)
             if text.get_text() and text.get_visible()
         ]
-        for text, box in shown:
+        for text, box in texts:
             owner = text.axes.get_figure(root=False) if text.axes else None
             page = figure.bbox if owner is None else owner.bbox
-            others = [other for _, other in shown if other is not box]
+            others = [other for _, other in texts if other is not box]
             walls = [axes.bbox for axes in figure.axes if axes.bbox is not box]
             yield text, _room(text, renderer, page, box, others, walls)
 
@@ -137,7 +137,7 @@ def _room(
 ) -> float:
     """Return how long a text may be between the page's ends and what is beside it.
 
-    `others` are axes with a text of the same kind, `walls` all that it must not run into.
+    `others` are axes with a text of the same kind, `walls` all that it must not overlap.
     """
     along = 1 if text.get_rotation() == 90 else 0
     across = 1 - along
@@ -162,8 +162,8 @@ def _room(
             high = min(high, wall.min[along] - _EDGE)
         elif wall.max[along] <= own.min[along] + 1:
             low = max(low, wall.max[along] + _EDGE)
-    held = box.min[along] + start * (box.max[along] - box.min[along])
-    before, after = (held - low) / (start or 1), (high - held) / ((1 - start) or 1)
+    anchor = box.min[along] + start * (box.max[along] - box.min[along])
+    before, after = (anchor - low) / (start or 1), (high - anchor) / ((1 - start) or 1)
     return float({0.0: after, 1.0: before}.get(start, min(before, after)))
 
 
@@ -182,11 +182,11 @@ def _fit(text: Text, whole: dict[Text, str], room: float, renderer: RendererAgg)
         return float(extents[0])
 
     before = text.get_text()
-    given = whole.setdefault(text, before).split("\n")
+    room_size = whole.setdefault(text, before).split("\n")
     if max(map(size, before.split("\n"))) <= room:
         return False
-    each = max(1, _LINES // len(given))
-    text.set_text("\n".join(line for words in given for line in wrapped(words, room, each, size)))
+    each = max(1, _LINES // len(room_size))
+    text.set_text("\n".join(line for words in room_size for line in wrap(words, room, each, size)))
     return text.get_text() != before
 
 
@@ -222,9 +222,9 @@ def _touch(boxes: Sequence[Bbox]) -> bool:
 
 def _leave_out(figure: Figure, renderer: RendererAgg) -> None:
     """Hide texts that can be spared and would lie over an earlier one."""
-    kept: list[Bbox] = []
+    boxes_kept: list[Bbox] = []
     for text in _texts(figure):
         if text.get_gid() == SPARE:
             box = text.get_window_extent(renderer)
-            text.set_visible(not any(box.overlaps(other) for other in kept))
-            kept += [box] * text.get_visible()
+            text.set_visible(not any(box.overlaps(other) for other in boxes_kept))
+            boxes_kept += [box] * text.get_visible()

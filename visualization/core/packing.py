@@ -1,4 +1,4 @@
-"""Tensors inside of what a module takes or returns, however they are packed.
+"""Tensors in nested containers, as `torch.utils._pytree` has them.
 
 Tensors, mappings, lists, tuples (named ones and packed sequences too) and dataclasses are looked
 into; anything else is passed on as it is.
@@ -12,30 +12,30 @@ from typing import Any
 from torch import Tensor
 
 
-def each_tensor(packed: Any, change: Callable[[Tensor], Any]) -> Any:
-    """Return the same packing, of the same kind, with each tensor in it changed."""
+def map_tensors(packed: Any, change: Callable[[Tensor], Any]) -> Any:
+    """Tree map: the same containers with each tensor in them changed."""
     if isinstance(packed, Tensor):
         return change(packed)
     if isinstance(packed, Mapping):
         mapping: Any = copy.copy(packed)
         for key, value in packed.items():
-            mapping[key] = each_tensor(value, change)
+            mapping[key] = map_tensors(value, change)
         return mapping
     if isinstance(packed, (list, tuple)):
         kind = type(packed)
         make = getattr(kind, "_make", kind)  # of named tuples, whatever their subclasses take
-        return make([each_tensor(value, change) for value in packed])
+        return make([map_tensors(value, change) for value in packed])
     if dataclasses.is_dataclass(packed) and not isinstance(packed, type):
         changed = copy.copy(packed)
         for field in dataclasses.fields(packed):
-            value = each_tensor(getattr(packed, field.name), change)
+            value = map_tensors(getattr(packed, field.name), change)
             object.__setattr__(changed, field.name, value)  # for frozen ones
         return changed
     return packed
 
 
-def tensors(packed: Any) -> list[Tensor]:
-    """Return the tensors in order."""
+def flatten_tensors(packed: Any) -> list[Tensor]:
+    """Tensors in nested containers, in order."""
     members: list[Tensor] = []
-    each_tensor(packed, members.append)
+    map_tensors(packed, members.append)
     return members

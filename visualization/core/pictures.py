@@ -1,4 +1,4 @@
-"""Images and feature maps: how one of them is drawn, and grids of many."""
+"""Images and feature maps: how one is drawn."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from visualization.core.style import COLORS, DIVERGING, INK, MUTED
 
 SHADES = "gray"  # 0 is black, as the scans are stored
-_LONGEST = 4  # times as long as wide: a longer image is squeezed, so that it is no hairline
+_LONGEST = 4  # times as long as wide: a longer image is squeezed, so that it is not a hairline
 EXCITED = "magma"  # activations, from none to the most
 
 
@@ -20,10 +20,10 @@ def draw_image(
     axes: Axes, image: NDArray[np.floating], title: str = "", limits: tuple[float, float] = (0, 1)
 ) -> AxesImage:
     """Draw an image (C, H, W) with values within `limits`: grey, or in colours if C is 3."""
-    shown = shades(image, limits)
+    pixels = shades(image, limits)
     _bare(axes, title)
     return axes.imshow(
-        shown, cmap=SHADES, vmin=0, vmax=1, interpolation="nearest", aspect=aspect_of(shown)
+        pixels, cmap=SHADES, vmin=0, vmax=1, interpolation="nearest", aspect=aspect_of(pixels)
     )
 
 

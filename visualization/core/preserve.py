@@ -1,4 +1,4 @@
-"""Looking without leaving a trace: what is switched or hooked is put back, also on an exception."""
+"""Context managers that restore a model's mode, gradients, hooks and random state."""
 
 import contextlib
 import itertools
@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from visualization.core.packing import each_tensor
+from visualization.core.packing import map_tensors
 
-_COPYING: set[nn.Module] = set()  # models that get copies of their inputs
-_UNTOUCHED: set[nn.Module] = set()  # models whose gradients an outer block puts back
+_CLONING: set[nn.Module] = set()  # models that get copies of their inputs
+_PRESERVED: set[nn.Module] = set()  # models whose gradients an outer block puts back
 
 
 class _Removable(Protocol):
@@ -21,14 +21,14 @@ class _Removable(Protocol):
 
 @contextlib.contextmanager
 def hooks(handles: Iterable[_Removable]) -> Iterator[None]:
-    """Hold hooks for the length of a `with` block, in which compiled models look at them."""
-    held: list[_Removable] = []
+    """Keep hooks for a `with` block, in which compiled models respect them."""
+    registered: list[_Removable] = []
     try:
-        held.extend(handles)
+        registered.extend(handles)
         with uncompiled():
             yield
     finally:
-        for handle in held:
+        for handle in registered:
             handle.remove()
 
 
@@ -45,16 +45,16 @@ def uncompiled() -> Iterator[None]:
         yield
 
 
-def demand_module(model: object) -> None:
+def check_module(model: object) -> None:
     """Raise a ValueError unless a model is a module whose layers can be hooked."""
     if not isinstance(model, nn.Module):
         kind = type(model).__name__
         raise ValueError(f"model: a {kind} is not accepted; accepted: an nn.Module")
     if isinstance(model, torch.jit.ScriptModule):
-        raise closed(model)
+        raise closed_module_error(model)
 
 
-def closed(module: nn.Module) -> ValueError:
+def closed_module_error(module: nn.Module) -> ValueError:
     """Return the error of a module that torch scripted or exported, or that holds such a one."""
     problem = f"a {type(module).__name__} with scripted, frozen or exported code shows no layers"
     accepted = "the nn.Module that it was made from; or a module that calls a scripted or traced "
@@ -64,7 +64,7 @@ def closed(module: nn.Module) -> ValueError:
 
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Switch a model to evaluation for a block, then each of its modules back to its own mode.
+    """Evaluation mode for a block; afterwards each module has its own mode again.
 
     Raises:
         ValueError: it was frozen or exported, and has no mode.
@@ -75,7 +75,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             modes.update({module: module.training for module in model.modules()})
             model.eval()
         except (AttributeError, NotImplementedError) as error:
-            raise closed(model) from error
+            raise closed_module_error(model) from error
         yield
     finally:
         for module, mode in modes.items():
@@ -83,28 +83,28 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def given_copies(model: nn.Module) -> Iterator[None]:
-    """Let a model get copies of what it is called with, which it may change in place."""
-    if model in _COPYING:
+def clone_inputs(model: nn.Module) -> Iterator[None]:
+    """Clone a model's inputs in a block, so that it may change them in place."""
+    if model in _CLONING:
         yield
         return
 
     def copied(_: nn.Module, args: Any, kwargs: Any) -> Any:
-        return each_tensor((args, kwargs), Tensor.clone)
+        return map_tensors((args, kwargs), Tensor.clone)
 
     handle = model.register_forward_pre_hook(copied, prepend=True, with_kwargs=True)
-    _COPYING.add(model)
+    _CLONING.add(model)
     try:
         with hooks([handle]):
             yield
     finally:
-        _COPYING.discard(model)
+        _CLONING.discard(model)
 
 
 @contextlib.contextmanager
-def _ordinary(model: nn.Module) -> Iterator[None]:
-    """Replace what was made under `torch.inference_mode` by copies, which autograd can save."""
-    places = [
+def _without_inference_tensors(model: nn.Module) -> Iterator[None]:
+    """Replace tensors made under `torch.inference_mode` by clones, which autograd can save."""
+    slots = [
         (module, name, tensor)
         for module in model.modules()
         for table in (module._parameters, module._buffers)
@@ -113,56 +113,56 @@ def _ordinary(model: nn.Module) -> Iterator[None]:
     ]
     copies: dict[Tensor, Tensor] = {}  # so that what is shared stays shared
     with torch.inference_mode(False):
-        for _, _, tensor in places:
+        for _, _, tensor in slots:
             copy = tensor.clone()
             is_parameter = isinstance(tensor, nn.Parameter)
             copies[tensor] = nn.Parameter(copy, requires_grad=False) if is_parameter else copy
     try:
-        for module, name, tensor in places:
+        for module, name, tensor in slots:
             setattr(module, name, copies[tensor])
         yield
     finally:
-        for module, name, tensor in places:
+        for module, name, tensor in slots:
             setattr(module, name, tensor)
 
 
 @contextlib.contextmanager
-def _gradients_kept(model: nn.Module) -> Iterator[None]:
-    """Put back each parameter's gradient, and whether it asks for one."""
-    asking = {p: p.requires_grad for p in model.parameters()}
-    gradients = {p: p.grad for p in asking}
-    outermost = model not in _UNTOUCHED  # whose copies serve for all blocks within it
+def _gradients_restored(model: nn.Module) -> Iterator[None]:
+    """Restore each parameter's gradient, and whether it requires one."""
+    flags = {p: p.requires_grad for p in model.parameters()}
+    gradients = {p: p.grad for p in flags}
+    outermost = model not in _PRESERVED  # whose copies serve for all blocks within it
     values = [(g, g.clone()) for g in gradients.values() if g is not None and outermost]
-    _UNTOUCHED.add(model)
+    _PRESERVED.add(model)
     try:
         yield
     finally:
         if outermost:
-            _UNTOUCHED.discard(model)
-        for parameter, asks in asking.items():
-            parameter.requires_grad_(asks)
+            _PRESERVED.discard(model)
+        for parameter, flag in flags.items():
+            parameter.requires_grad_(flag)
             parameter.grad = gradients[parameter]
         for gradient, value in values:
             gradient.copy_(value)
 
 
 @contextlib.contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Run a block with `model` in evaluation mode; afterwards all is as before.
+def preserve_state(model: nn.Module) -> Iterator[None]:
+    """Preserve a model's state: evaluation mode in the block, afterwards all is as before.
 
-    Put back are each module's mode, each parameter's gradient and whether it asks for one, and the
+    Restored are each module's mode, each parameter's gradient and whether it requires one, and the
     state of torch's random generators. In the block the model gets copies of its inputs, which it
-    may change in place, and runs as it was written if `torch.compile` compiled it. Blocks may stand
+    may change in place, and runs as it was written if `torch.compile` compiled it. Blocks may be
     within each other.
 
     Raises:
-        ValueError: `model` is no module, or one that torch scripted or exported.
+        ValueError: `model` is not a module, or is one that torch scripted or exported.
     """
-    demand_module(model)
+    check_module(model)
     tensors = itertools.chain(model.parameters(), model.buffers())
     devices = {tensor.device for tensor in tensors if tensor.device.type == "cuda"}
     with (
-        torch.random.fork_rng(devices), evaluation_mode(model), _ordinary(model),
-        _gradients_kept(model), given_copies(model),
+        torch.random.fork_rng(devices), evaluation_mode(model), _without_inference_tensors(model),
+        _gradients_restored(model), clone_inputs(model),
     ):  # fmt: skip
         yield

@@ -1,4 +1,4 @@
-"""Records in a line: what Python prints of a record of arrays."""
+"""Short repr of records that hold arrays."""
 
 import reprlib
 from typing import Any
@@ -12,11 +12,11 @@ class _Brief(reprlib.Repr):
     """Writes arrays as their shapes, and of long texts and collections what comes first."""
 
     def repr_ndarray(self, array: NDArray[Any], _: int) -> str:
-        """Return the kind of an array and its shape."""
+        """Return the dtype of an array and its shape."""
         return f"<{array.dtype} {array.shape}>"
 
     def repr_Tensor(self, tensor: Tensor, _: int) -> str:  # noqa: N802 # named as the type is
-        """Return the kind of a tensor, its shape, and where it lies."""
+        """Return the dtype of a tensor, its shape, and its device."""
         return f"<{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}>"
 
 
@@ -26,7 +26,7 @@ _BRIEF.maxtuple = _BRIEF.maxlist = _BRIEF.maxdict = 4
 
 
 def brief_repr(_: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.Attribute[Any]]":
-    """Let the class be printed in few words, however large its arrays: a `field_transformer`.
+    """Print the class in few words, however large its arrays: a `field_transformer`.
 
     >>> import numpy as np
     >>> @attrs.frozen(field_transformer=brief_repr)

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class ByKind(Generic[T]):
-    """A function of a record that is registered for each kind of record.
+    """Single dispatch on the type of a record, with the figures beside it imported on first use.
 
     Args:
         default: is called for kinds without a function, with the same arguments.

@@ -1,7 +1,8 @@
-"""Another backward pass through each ReLU, however the model calls it.
+"""ReLU backward rules (guided backpropagation, deconvnet), however the model calls its ReLUs.
 
-Hooks on `nn.ReLU` modules miss `F.relu` and `x.relu()`, and silently leave the plain gradient. Here
-the function itself is intercepted while the forward pass runs, so that all spellings are alike.
+Hooks on `nn.ReLU` modules miss `F.relu` and `x.relu()`, and leave the plain gradient without a
+warning. Here the function itself is intercepted while the forward pass runs, so that all spellings
+are alike.
 """
 
 from collections.abc import Callable, Mapping
@@ -60,7 +61,7 @@ _RELUS = {F.relu, torch.relu, torch.Tensor.relu, *_IN_PLACE}
 
 
 class relu_rule(TorchFunctionMode):  # noqa: N801 - used as a function, like torch.no_grad
-    """Let gradients flow by a rule through each ReLU that runs in a `with` block.
+    """ReLU rule: another backward pass through each ReLU that runs in a `with` block.
 
     Meant are `nn.ReLU`, `F.relu`, `torch.relu` and `Tensor.relu`, in place or not; the values are
     untouched. Other activations (ReLU6, LeakyReLU, GELU, `clamp`, …) keep their own gradient, and
@@ -92,12 +93,12 @@ class relu_rule(TorchFunctionMode):  # noqa: N801 - used as a function, like tor
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run a function of torch, unless it is a ReLU."""
-        named = dict(kwargs or {})
+        arguments = dict(kwargs or {})
         if func not in _RELUS:
-            return func(*args, **named)
+            return func(*args, **arguments)
         if func in _IN_PLACE:
-            named["inplace"] = True
-        return self._relu(*args, **named)
+            arguments["inplace"] = True
+        return self._relu(*args, **arguments)
 
     def rule_for(self, values: Tensor) -> Rule:
         """Return the rule for a ReLU of these values: the same for each."""

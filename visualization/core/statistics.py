@@ -1,4 +1,4 @@
-"""Linear read-outs fitted in closed form or by few cheap steps; N rows, F features, P problems."""
+"""Ridge and logistic regression, many problems at once; N rows, F features, P problems."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ _STEPS = 60
 
 
 def _inverse_gram(x: NDArray[Any], factor: float, ridge: float) -> NDArray[Any]:
-    """Return (factor · XᵀX / N + ridge)⁻¹, the last feature (the constant) hardly held back."""
-    held = np.full(x.shape[1], ridge)
-    held[-1] = 1e-9
+    """Return (factor · XᵀX / N + ridge)⁻¹, the last feature (the constant) hardly regularised."""
+    penalties = np.full(x.shape[1], ridge)
+    penalties[-1] = 1e-9
     gram = factor * (x.T @ x) / len(x)
-    return np.asarray(np.linalg.inv(gram + np.diag(held)))
+    return np.asarray(np.linalg.inv(gram + np.diag(penalties)))
 
 
 def fit_numbers(x: NDArray[Any], y: NDArray[Any], ridge: float) -> NDArray[Any]:
@@ -33,16 +33,16 @@ def fit_classes(
     inverse = _inverse_gram(x, 0.5, ridge)
     truth = np.eye(num_classes)[codes]  # (P, N, K)
     weights = np.zeros((len(codes), x.shape[1], num_classes))
-    ahead, pace = weights, 1.0
+    lookahead, momentum = weights, 1.0
     for _ in range(_STEPS):
-        logits = x @ ahead
+        logits = x @ lookahead
         logits -= logits.max(axis=-1, keepdims=True)
         odds = np.exp(logits)
         odds /= odds.sum(axis=-1, keepdims=True)
         gradient = x.T @ (odds - truth) / len(x)
-        gradient[:, :-1] += ridge * ahead[:, :-1]
-        new = ahead - inverse @ gradient
-        next_pace = (1 + np.sqrt(1 + 4 * pace**2)) / 2
-        ahead = new + (pace - 1) / next_pace * (new - weights)
-        weights, pace = new, next_pace
+        gradient[:, :-1] += ridge * lookahead[:, :-1]
+        new = lookahead - inverse @ gradient
+        next_momentum = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        lookahead = new + (momentum - 1) / next_momentum * (new - weights)
+        weights, momentum = new, next_momentum
     return weights

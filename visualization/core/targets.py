@@ -1,4 +1,4 @@
-"""The score that an attribution explains, settled once on the images themselves.
+"""Target scores: the target is resolved once, on the clean images.
 
 B images, R rows of a batch that are made from them (masked, noisy, on the way to a baseline).
 """
@@ -11,27 +11,27 @@ import torch
 from torch import Tensor, nn
 
 from visualization.core.inputs import (
-    Pick,
+    OutputSelector,
     Target,
     activation,
     as_logits,
-    named,
-    one_target,
+    normalise_target,
+    optional_layer_name,
     raw_output,
-    score,
+    select_target,
 )
 from visualization.core.tracing import NamedLayer
 
 
 @attrs.frozen(eq=False)
-class Asked:
-    """A score of a model or a layer, the same one for all variants of an image.
+class TargetScore:
+    """Target score of a model or layer: one number for each variant of an image.
 
     Attributes:
         model: the module.
         layer: dotted name; None: the model's output.
-        target: what `score` takes, but None; a number for each image (B,) is held on the CPU. A
-            function gets the raw output for variants and returns their scores (R,).
+        target: what `select_target` takes, but None; a number for each image (B,) is held on the
+            CPU. A function gets the raw output for variants and returns their scores (R,).
         batch_size: images that run at once.
         probability: the score is the target's share under a softmax over the classes (B, K), or of
             an output that is a softmax already the target's number.
@@ -39,11 +39,11 @@ class Asked:
 
     model: nn.Module
     layer: str | None
-    target: int | tuple[int, ...] | Tensor | Pick
+    target: int | tuple[int, ...] | Tensor | OutputSelector
     batch_size: int = 64
     probability: bool = False
 
-    def of(self, rows: Tensor | None) -> int | tuple[int, ...] | Tensor | Pick:
+    def target_of(self, rows: Tensor | None) -> int | tuple[int, ...] | Tensor | OutputSelector:
         """Return the target of variants of images `rows` (R,); None: of each image in order."""
         if rows is None or not isinstance(self.target, Tensor):
             return self.target
@@ -51,32 +51,32 @@ class Asked:
 
     def __call__(self, variants: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return the scores (R,) of variants (R, C, H, W) of the images `rows` (R,)."""
-        target = self.of(rows)
+        target = self.target_of(rows)
         if callable(target):
             answer = raw_output(self.model, variants, self.layer)
-            return _each_number(target(answer), len(variants))
+            return _check_scores(target(answer), len(variants))
         output = activation(self.model, variants, self.layer)
-        return score(_softmax(output) if self.probability else output, target)
+        return select_target(_softmax(output) if self.probability else output, target)
 
-    def part(self, span: slice) -> "Asked":
-        """Return the same for some of the images."""
+    def __getitem__(self, images: slice) -> "TargetScore":
+        """Return the target score of some of the images."""
         if not isinstance(self.target, Tensor):
             return self
-        return attrs.evolve(self, target=self.target[span])
+        return attrs.evolve(self, target=self.target[images])
 
-    def each(self, images: Tensor) -> Tensor:
+    def on_images(self, images: Tensor) -> Tensor:
         """Return the scores (B,) of the images themselves."""
         numbers = torch.arange(len(images), device=images.device)
-        parts = (numbers[span] for span in spans(len(images), self.batch_size))
+        parts = (numbers[span] for span in batch_slices(len(images), self.batch_size))
         return torch.cat([self(images[rows], rows) for rows in parts])
 
 
-def _each_number(scores: Any, num: int) -> Tensor:
+def _check_scores(scores: Any, num: int) -> Tensor:
     """Return what a function gave as the scores of variants, if it is one number for each."""
     if not isinstance(scores, Tensor) or scores.shape != (num,):
-        given = tuple(scores.shape) if isinstance(scores, Tensor) else repr(scores)
+        description = tuple(scores.shape) if isinstance(scores, Tensor) else repr(scores)
         accepted = f"a tensor ({num},), a number for each image"
-        raise ValueError(f"target: the function returns {given}; accepted: {accepted}")
+        raise ValueError(f"target: the function returns {description}; accepted: {accepted}")
     return scores
 
 
@@ -87,86 +87,89 @@ def _softmax(output: Tensor) -> Tensor:
     return as_logits(output).softmax(dim=1)
 
 
-def fitting(batch_size: int | None, images: Tensor, *, graph: bool = False) -> int:
-    """Return how many images run at once: as given, or as many as a budget of memory is for.
+def resolve_batch_size(batch_size: int | None, images: Tensor, *, graph: bool = False) -> int:
+    """Batch size: as given, or as many images as a budget of memory allows.
 
     The budget is of numbers in the images (B, C, H, W): 2²² of them, 16 MB in single precision, at
-    most 256 images; with a graph, which keeps what each layer puts out, 2²⁰ and 64. What the model
+    most 256 images; with a graph, which keeps what each layer outputs, 2²⁰ and 64. What the model
     needs beside is some ten times as much without a graph, some hundred times with it.
 
     Raises:
         ValueError: a number below 1.
     """
     if batch_size is not None:
-        demand_count(batch_size, "batch_size")
+        check_count(batch_size, "batch_size")
         return batch_size
     budget, most = (2**20, 64) if graph else (2**22, 256)
     return max(1, min(most, budget // images[0].numel()))
 
 
-def asked(
+def resolve_target(
     model: nn.Module, images: Tensor, target: Target, layer: NamedLayer | None,
     batch_size: int | None, *, graph: bool = False,
-) -> Asked:  # fmt: skip
-    """Settle what is asked: with a target of None, the largest class of each image (B, C, H, W).
+) -> TargetScore:  # fmt: skip
+    """Resolve the target on the clean images: None is the largest class of each (B, C, H, W).
 
     Otherwise a masked or noisy image would be scored by another class than the image. So is how
-    many images run at once, with a graph or without: see `fitting`.
+    many images run at once, with a graph or without: see `resolve_batch_size`.
 
     Raises:
-        ValueError: as `activation` and `score`.
+        ValueError: as `activation` and `select_target`.
     """
-    size, name = fitting(batch_size, images, graph=graph), named(model, layer)
-    chosen = target if callable(target) else one_target(target)
-    if isinstance(chosen, (int, tuple)) or callable(chosen):
-        return Asked(model, name, chosen, size)
+    size, name = (
+        resolve_batch_size(batch_size, images, graph=graph),
+        optional_layer_name(model, layer, "target_layer"),
+    )
+    resolved = target if callable(target) else normalise_target(target)
+    if isinstance(resolved, (int, tuple)) or callable(resolved):
+        return TargetScore(model, name, resolved, size)
     with torch.no_grad():
-        parts = (images[span] for span in spans(len(images), size))
+        parts = (images[span] for span in batch_slices(len(images), size))
         output = torch.cat([activation(model, part, name) for part in parts])
-        score(output, chosen)  # raises what there is to raise before the work begins
-    if chosen is None:
-        return Asked(model, name, output.reshape(len(output), -1).argmax(dim=1).cpu(), size)
-    return Asked(model, name, chosen.cpu(), size)
+        select_target(output, resolved)  # raises what there is to raise before the work begins
+    if resolved is None:
+        return TargetScore(model, name, output.reshape(len(output), -1).argmax(dim=1).cpu(), size)
+    return TargetScore(model, name, resolved.cpu(), size)
 
 
-def spans(num: int, size: int) -> Iterator[slice]:
-    """Yield slices of at most `size` that make up `num`."""
+def batch_slices(num: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` that make up `num`."""
     for first in range(0, num, size):
         yield slice(first, min(first + size, num))
 
 
-def unravelled(places: Tensor, shape: Sequence[int]) -> list[Tensor]:
+def unravel_index(flat: Tensor, shape: Sequence[int]) -> list[Tensor]:
     """Return the indices along each axis of places in a flattened array (N,) each.
 
     `torch.unravel_index` does the same, but its first call imports for a second or more.
     """
     indices: list[Tensor] = []
     for size in reversed(shape):
-        indices.insert(0, places % size)
-        places = places // size
+        indices.insert(0, flat % size)
+        flat = flat // size
     return indices
 
 
-def demand_count(number: int, name: str, least: int = 1) -> None:
+def check_count(number: int, name: str, least: int = 1) -> None:
     """Raise a ValueError unless a number is at least `least`."""
     if number < least:
         raise ValueError(f"{name}: {number} is not accepted; accepted: {least} or more")
 
 
-def demand_gradient(scores: Tensor, of: Tensor, name: str) -> Tensor:
-    """Return the gradient of the sum of scores with respect to a tensor, detached.
+def score_gradient(scores: Tensor, of: Tensor, name: str) -> Tensor:
+    """Gradient of the sum of scores with respect to a tensor, detached.
 
     Raises:
         ValueError: the scores do not depend on it by differentiable steps.
     """
     (gradient,) = _gradients(scores, [of])
     if gradient is None:
-        raise without_gradient(name)
+        raise no_gradient_error(name)
     return gradient.detach()
 
 
-def demand_last(scores: Tensor, tensors: Mapping[str, Tensor]) -> str:
-    """Return the name of the last of some tensors that scores depend on.
+def last_dependency(scores: Tensor, tensors: Mapping[str, Tensor]) -> str:
+    """Name of the last of some tensors that scores depend on.
 
     Raises:
         ValueError: they depend on none by differentiable steps.
@@ -174,20 +177,20 @@ def demand_last(scores: Tensor, tensors: Mapping[str, Tensor]) -> str:
     gradients = _gradients(scores, list(tensors.values()))
     names = [name for name, grad in zip(tensors, gradients, strict=True) if grad is not None]
     if not names:
-        raise without_gradient("any feature map")
+        raise no_gradient_error("any feature map")
     return names[-1]
 
 
 def _gradients(scores: Tensor, of: Sequence[Tensor]) -> Sequence[Tensor | None]:
     """Return the gradients of the sum of scores; None: they do not depend on a tensor."""
-    asking = [tensor for tensor in of if tensor.requires_grad]
-    if not scores.requires_grad or not asking:
+    tracked = [tensor for tensor in of if tensor.requires_grad]
+    if not scores.requires_grad or not tracked:
         return [None] * len(of)
-    found = iter(torch.autograd.grad(scores.sum(), asking, allow_unused=True))
-    return [next(found) if tensor.requires_grad else None for tensor in of]
+    gradients = iter(torch.autograd.grad(scores.sum(), tracked, allow_unused=True))
+    return [next(gradients) if tensor.requires_grad else None for tensor in of]
 
 
-def without_gradient(name: str) -> ValueError:
+def no_gradient_error(name: str) -> ValueError:
     """Return the error that a score does not follow from something by differentiable steps."""
     accepted = "a score that follows from it by steps with a derivative"
     problem = f"the score has no gradient with respect to {name}"

@@ -1,4 +1,4 @@
-"""What the layers of a running model put out, by dotted name; and layers whose output is replaced.
+"""Forward hooks by layer name: record outputs, or replace them.
 
 A layer is named as `model.named_modules()` names it, such as `features.3`; "" is the model itself.
 A module that runs several times in one pass has several calls, counted from 0: `relu` means each of
@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from visualization.core.packing import each_tensor
-from visualization.core.preserve import demand_module, hooks
+from visualization.core.packing import map_tensors
+from visualization.core.preserve import check_module, hooks
 
 NamedLayer = str | nn.Module  # a layer's dotted name, or the module itself
 
-_SHOWN = 12  # names that an error lists
+_MAX_LISTED_NAMES = 12  # names that an error lists
 
 
 class Layer(NamedTuple):
@@ -28,88 +28,88 @@ class Layer(NamedTuple):
     call: int | None
 
 
-class _Left(Exception):  # noqa: N818 - no error: the pass has come as far as it is wanted
+class _StopForward(Exception):  # noqa: N818 - no error: the pass has come as far as it is wanted
     """Thrown through a forward pass to leave it."""
 
 
 class Trace(Mapping[str, list[Any]]):
     """The outputs of layers by name: for each a list, with an entry for each call in order.
 
-    Over several passes of the model the lists go on.
+    Several passes of the model append to the same lists.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._calls: dict[str, list[Any]] = {name: [] for name in names}
 
     def __getitem__(self, name: str) -> list[Any]:
-        """Return the outputs of a layer that was asked for."""
+        """Return the outputs of a traced layer."""
         if name not in self._calls:
             raise KeyError(f"{name!r} was not traced; traced: {', '.join(self._calls)}")
         return self._calls[name]
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the names that were asked for."""
+        """Yield the traced names."""
         return iter(self._calls)
 
     def __len__(self) -> int:
-        """Return how many names were asked for."""
+        """Return how many names are traced."""
         return len(self._calls)
 
 
-def layer_name(model: nn.Module, layer: NamedLayer, place: str = "layer") -> str:
+def layer_name(model: nn.Module, layer: NamedLayer, argument: str = "layer") -> str:
     """Return the dotted name of a layer that is given by its name or as the module itself.
 
     Raises:
-        ValueError: the module is no part of the model, or it is neither module nor name.
+        ValueError: the module is not part of the model, or it is neither module nor name.
     """
     if isinstance(layer, str):
         return layer
-    demand_module(model)
+    check_module(model)
     modules = dict(model.named_modules())
     if isinstance(layer, nn.Module):
         for name, module in modules.items():
             if module is layer:
                 return str(name)
-    problem = f"a {type(layer).__name__} is no layer of the {type(model).__name__}"
+    problem = f"a {type(layer).__name__} is not a layer of the {type(model).__name__}"
     accepted = f"its modules or their names, {_listed(modules)}"
-    raise ValueError(f"{place}: {problem}; accepted: {accepted}")
+    raise ValueError(f"{argument}: {problem}; accepted: {accepted}")
 
 
 def layer_names(
-    model: nn.Module, layers: NamedLayer | Iterable[NamedLayer], place: str = "layers"
+    model: nn.Module, layers: NamedLayer | Iterable[NamedLayer], argument: str = "layers"
 ) -> list[str]:
     """Return the dotted names of one or several layers.
 
     Raises:
         ValueError: as `layer_name`.
     """
-    given = [layers] if isinstance(layers, (str, nn.Module)) else layers
-    return [layer_name(model, layer, place) for layer in given]
+    selection = [layers] if isinstance(layers, (str, nn.Module)) else layers
+    return [layer_name(model, layer, argument) for layer in selection]
 
 
-def find_layer(model: nn.Module, layer: NamedLayer, place: str = "layer") -> Layer:
+def find_layer(model: nn.Module, layer: NamedLayer, argument: str = "layer") -> Layer:
     """Return the module that a dotted name means, with the call that `@` chooses.
 
     Raises:
         ValueError: names the nearest of the names that there are; or the layer lies inside of a
             module that torch scripted, where nothing can be seen.
     """
-    name = layer_name(model, layer, place)
-    demand_module(model)
-    dotted, at, number = name.partition("@")
+    name = layer_name(model, layer, argument)
+    check_module(model)
+    dotted, separator, number = name.partition("@")
     modules = dict(model.named_modules(remove_duplicate=False))
     if dotted not in modules:
         near = difflib.get_close_matches(dotted, filter(None, modules), 1, 0.0)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        problem = f"{name!r} is no layer of the {type(model).__name__}"
-        raise ValueError(f"{place}: {problem}; accepted: {_listed(modules)}{meant}")
-    if at and not number.isdecimal():
-        raise ValueError(f"{place}: {name!r} names no call; accepted: {dotted}@0, {dotted}@1, …")
+        suggestion = f"; did you mean {near[0]!r}?" if near else ""
+        problem = f"{name!r} is not a layer of the {type(model).__name__}"
+        raise ValueError(f"{argument}: {problem}; accepted: {_listed(modules)}{suggestion}")
+    if separator and not number.isdecimal():
+        raise ValueError(f"{argument}: {name!r} names no call; accepted: {dotted}@0, {dotted}@1, …")
     if any(_hides(module, outer, dotted) for outer, module in modules.items()):
         problem = f"{name!r} lies in a scripted module, which shows nothing of its inside"
         accepted = "layers outside of it, or the module that it was made from"
-        raise ValueError(f"{place}: {problem}; accepted: {accepted}")
-    return Layer(modules[dotted], int(number) if at else None)
+        raise ValueError(f"{argument}: {problem}; accepted: {accepted}")
+    return Layer(modules[dotted], int(number) if separator else None)
 
 
 def _hides(module: nn.Module, name: str, layer: str) -> bool:
@@ -122,31 +122,33 @@ def _hides(module: nn.Module, name: str, layer: str) -> bool:
 
 def _listed(names: Iterable[str]) -> str:
     """Return the first of the names of layers, for an error."""
-    known = [name for name in names if name]
-    return ", ".join(known[:_SHOWN]) + (", …" if len(known) > _SHOWN else "")
+    named_layers = [name for name in names if name]
+    return ", ".join(named_layers[:_MAX_LISTED_NAMES]) + (
+        ", …" if len(named_layers) > _MAX_LISTED_NAMES else ""
+    )
 
 
 @contextlib.contextmanager
-def tapped(
-    model: nn.Module, taps: Mapping[str, Callable[[Any], Any]], *, stop: bool = False
+def intercept_outputs(
+    model: nn.Module, functions: Mapping[str, Callable[[Any], Any]], *, stop: bool = False
 ) -> Iterator[None]:
-    """Call a function with each output of named layers; what it returns goes on in its place.
+    """Intercept the outputs of named layers: what a function returns replaces the output.
 
-    None lets the output itself go on. With `stop` a pass ends, and `model(...)` returns None, as
+    None keeps the output. With `stop` a pass ends, and `model(...)` returns None, as
     soon as each named layer was called, or came to the call that its name chooses. Calls are
-    counted anew in each pass of `model`.
+    counted from 0 in each pass of `model`.
     """
-    found = {name: find_layer(model, name) for name in taps}
-    leaves = stop and all(layer.module is not model for layer in found.values())
+    layers = {name: find_layer(model, name) for name in functions}
+    stops = stop and all(layer.module is not model for layer in layers.values())
     counts: dict[nn.Module, int] = {}
-    awaited: set[str] = set()
+    pending: set[str] = set()
     depth = [0]  # of passes of the model within each other
 
     def begin(*_: Any) -> None:
         depth[0] += 1
         if depth[0] == 1:
             counts.clear()
-            awaited.update(taps)
+            pending.update(functions)
 
     def end(*_: Any) -> None:
         depth[0] -= 1
@@ -155,19 +157,19 @@ def tapped(
         if torch._C._current_graph_task_id() != -1:
             return output  # a checkpoint computes it again, in a backward pass
         number = counts[module] = counts.get(module, -1) + 1 if depth[0] else 0
-        for name, layer in found.items():
+        for name, layer in layers.items():
             if layer.module is module and layer.call in (None, number):
-                replaced = taps[name](output)
+                replaced = functions[name](output)
                 output = output if replaced is None else replaced
-                awaited.discard(name)
-        if leaves and depth[0] and not awaited:
-            raise _Left
+                pending.discard(name)
+        if stops and depth[0] and not pending:
+            raise _StopForward
         return output
 
-    modules = {layer.module for layer in found.values()}
+    modules = {layer.module for layer in layers.values()}
     with hooks(module.register_forward_hook(hook) for module in modules):
-        if leaves:
-            with _left_early(model, begin, end):
+        if stops:
+            with _stoppable(model, begin, end):
                 yield
         else:
             ends = model.register_forward_hook(end, always_call=True)
@@ -176,17 +178,17 @@ def tapped(
 
 
 @contextlib.contextmanager
-def _left_early(
+def _stoppable(
     model: nn.Module, begin: Callable[[], None], end: Callable[[], None]
 ) -> Iterator[None]:
-    """Let passes of a model return None where `_Left` is thrown through them."""
+    """Let passes of a model return None where `_StopForward` ends them."""
     original, own = model.forward, "forward" in vars(model)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         begin()
         try:
             return original(*args, **kwargs)
-        except _Left:
+        except _StopForward:
             return None
         finally:
             end()
@@ -205,10 +207,10 @@ def _left_early(
 def trace(
     model: nn.Module, layers: NamedLayer | Iterable[NamedLayer], *, stop: bool = False
 ) -> Iterator[Trace]:
-    """Record what layers put out while a model runs in the block; afterwards no hook is left.
+    """Trace layer outputs while a model runs in the block; afterwards no hook is left.
 
     The tensors are those that the layers returned, with their graph if gradients are on: the model
-    goes on with copies, so that what follows in place (`nn.ReLU(inplace=True)`, `x += y`) changes
+    continues with copies, so that what follows in place (`nn.ReLU(inplace=True)`, `x += y`) changes
     none of them, and gradients with respect to them are right.
 
     >>> import torch
@@ -231,14 +233,14 @@ def trace(
         ValueError: no such layer; names the nearest.
     """
     names = layer_names(model, layers)
-    seen = Trace(names)
+    outputs = Trace(names)
 
     def record(name: str) -> Callable[[Any], Any]:
         def take(output: Any) -> Any:
-            seen[name].append(output)
-            return each_tensor(output, Tensor.clone)
+            outputs[name].append(output)
+            return map_tensors(output, Tensor.clone)
 
         return take
 
-    with tapped(model, {name: record(name) for name in names}, stop=stop):
-        yield seen
+    with intercept_outputs(model, {name: record(name) for name in names}, stop=stop):
+        yield outputs

@@ -1,4 +1,4 @@
-"""All questions in the order in which one would ask them, and what explains what."""
+"""Diagnosis: the questions in the order in which one would ask them, and what explains what."""
 
 from collections.abc import Callable, Collection, Sequence
 
@@ -6,18 +6,18 @@ import attrs
 import numpy as np
 
 from visualization.diagnosis import fit, signals, sizes, steps
-from visualization.diagnosis.case import MORE, Case
+from visualization.diagnosis.evidence import MORE, RunEvidence
 from visualization.diagnosis.findings import Answer, Diagnosis, Finding
 from visualization.diagnosis.signals import is_cut_off
 
 
 @attrs.frozen
 class Question:
-    """What is asked, the name of what would be wrong, and what could explain it."""
+    """Question of the diagnosis: the name of what would be wrong, and what could explain it."""
 
     name: str
     words: str
-    answer: Callable[[Case], Answer]
+    answer: Callable[[RunEvidence], Answer]
     causes: tuple[str, ...] = ()  # the first that is a problem, and earlier in `order`
 
 
@@ -25,14 +25,14 @@ _RATE = ("learning rate too high", "learning rate too low")
 _INSIDE = ("exploding gradients", "saturated units", "dead units", "vanishing gradients")
 # Each is tried out by itself: what a trial mends best is the cause of the others. Of those whose
 # trials learned about as much the first is.
-_TRIED = {
+_TRIAL_SETTINGS = {
     "dropout too strong": "dropout=",
     "learning rate too high": "learning_rate=",
     "model too deep": "num_layers=",
     "model too small": "hidden_size=",
     "learning rate too low": "learning_rate=",
 }
-_ROOTS = (*_TRIED, "sequence too long", *_INSIDE)
+_ROOTS = (*_TRIAL_SETTINGS, "sequence too long", *_INSIDE)
 _ALL = (*_ROOTS, "cannot learn one batch", "cannot learn an easy task")
 
 QUESTIONS = (
@@ -49,12 +49,12 @@ QUESTIONS = (
     Question("noisy validation", "Is the validation score precise enough?", fit.noise,
              (*_RATE, "spikes")),
     Question("learning rate too high", "Is the learning rate too high?", steps.rate_high,
-             tuple(_TRIED)),
+             tuple(_TRIAL_SETTINGS)),
     Question("learning rate too low", "Is the learning rate too low?", steps.rate_low,
-             tuple(_TRIED)),
+             tuple(_TRIAL_SETTINGS)),
     Question("spikes", "Does the training loss jump?", steps.spikes,
              ("learning rate too high", "exploding gradients")),
-    Question("plateau", "Does the training loss stand still?", steps.plateau,
+    Question("plateau", "Does the training loss stay flat?", steps.plateau,
              (*_ALL, "no better than chance")),
     Question("vanishing gradients", "Does the gradient reach the first steps and layers?",
              signals.vanishing, (
@@ -64,62 +64,64 @@ QUESTIONS = (
              ("learning rate too high",)),
     Question("dead units", "Do units say the same whatever they read?", signals.dead,
              ("learning rate too high",)),
-    Question("saturated units", "Do units stand at their bounds?", signals.saturated,
+    Question("saturated units", "Are units at their bounds?", signals.saturated,
              ("learning rate too high",)),
     Question("sequence too long", "Are the sequences too long to learn from?", sizes.length,
              ("learning rate too high", "model too deep", "exploding gradients",
               "vanishing gradients", "cannot learn one batch")),
-    Question("model too small", "Has the model too few units?", sizes.small, tuple(_TRIED)),
-    Question("model too deep", "Has the model too many layers?", sizes.deep, tuple(_TRIED)),
+    Question("model too small", "Has the model too few units?", sizes.small,
+             tuple(_TRIAL_SETTINGS)),
+    Question("model too deep", "Has the model too many layers?", sizes.deep,
+             tuple(_TRIAL_SETTINGS)),
     Question("dropout too strong", "Does dropout leave too little to learn with?", sizes.dropout,
-             tuple(_TRIED)),
+             tuple(_TRIAL_SETTINGS)),
 )  # fmt: skip
 
 
-def diagnose(case: Case) -> Diagnosis:
-    """Answer every question; what another finding explains becomes a symptom of it."""
+def diagnose(run: RunEvidence) -> Diagnosis:
+    """Diagnosis: answer every question; what another finding explains becomes its symptom."""
     with np.errstate(all="ignore"):  # a run that diverged has numbers that no mean can hold
-        answers = {question.name: question.answer(case) for question in QUESTIONS}
-    roots = explain(case, {name for name, found in answers.items() if found.verdict == "problem"})
+        answers = {question.name: question.answer(run) for question in QUESTIONS}
+    roots = explain(run, {name for name, answer in answers.items() if answer.verdict == "problem"})
     findings = tuple(
         Finding(q.words, q.name, answers[q.name], roots.get(q.name, "")) for q in QUESTIONS
     )
-    return Diagnosis(case.title, findings, headline(case, findings), case.shortened)
+    return Diagnosis(run.title, findings, headline(run, findings), run.shortened)
 
 
-def headline(case: Case, findings: Sequence[Finding]) -> str:
+def headline(run: RunEvidence, findings: Sequence[Finding]) -> str:
     """Return the problems by name, and that much is unknown; "no problem found" only of the known.
 
     Of a run that is no better than a guess yet, or has recorded too little, that is said instead.
     """
     problems = ", ".join(finding.name for finding in findings if finding.verdict == "problem")
     unanswered = sum(finding.verdict == "unknown" for finding in findings)
-    if not case.is_known or 2 * unanswered > len(findings):
-        gap = case.why_missing(f"{unanswered} of {len(findings)} questions have no answer")
+    if not run.is_known or 2 * unanswered > len(findings):
+        gap = run.why_missing(f"{unanswered} of {len(findings)} questions have no answer")
         return f"{problems or 'too early to tell'}; {gap}"
-    if not problems and case.is_at_chance:
-        return f"no better than a guess yet, but it still learns: {fit.longer(case)[0]}"
+    if not problems and run.is_at_chance:
+        return f"no better than a guess yet, but it still learns: {fit.longer(run)[0]}"
     return problems or "no problem found"
 
 
-def explain(case: Case, problems: Collection[str]) -> dict[str, str]:
+def explain(run: RunEvidence, problems: Collection[str]) -> dict[str, str]:
     """Return problem → the one that explains it, and that nothing explains; roots are left out.
 
     A problem is explained only by one that comes before it in `order`, so that the first is always
     a root, and none explains itself by way of others.
     """
-    found: dict[str, str] = {}
-    known = order(case)
-    for place, name in enumerate(known):
-        earlier = [other for other in known[:place] if other in problems]
-        cause = next((other for other in causes(case, name) if other in earlier), "")
+    explained_by: dict[str, str] = {}
+    names = order(run)
+    for index, name in enumerate(names):
+        earlier = [other for other in names[:index] if other in problems]
+        cause = next((other for other in causes(run, name) if other in earlier), "")
         if name in problems and cause:
-            found[name] = found.get(cause, cause)
-    return found
+            explained_by[name] = explained_by.get(cause, cause)
+    return explained_by
 
 
-def order(case: Case) -> tuple[str, ...]:
-    """Return the names of all questions so that causes stand before what they explain.
+def order(run: RunEvidence) -> tuple[str, ...]:
+    """Return the names of all questions so that causes come before what they explain.
 
     What trials mend comes first. A plain RNN loses the gradient whatever it learns (Bengio et al.
     1994), so that its sequences are too long because the gradient vanishes. A gated cell can keep
@@ -128,29 +130,31 @@ def order(case: Case) -> tuple[str, ...]:
     """
 
     def learned(name: str) -> float:
-        trials = (trial for key, trial in case.sizes.items() if key.startswith(_TRIED[name]))
+        trials = (
+            trial for key, trial in run.sizes.items() if key.startswith(_TRIAL_SETTINGS[name])
+        )
         return max((trial.learned for trial in trials), default=0.0)
 
-    left, tried = list(_TRIED), list[str]()
-    while left:
-        enough = max(map(learned, left)) - MORE
-        tried.append(next(name for name in left if learned(name) >= enough))
-        left.remove(tried[-1])
+    remaining, by_gain = list(_TRIAL_SETTINGS), list[str]()
+    while remaining:
+        enough = max(map(learned, remaining)) - MORE
+        by_gain.append(next(name for name in remaining if learned(name) >= enough))
+        remaining.remove(by_gain[-1])
     inside = ["exploding gradients", "saturated units", "dead units"]
     lost, length = "vanishing gradients", "sequence too long"
-    is_plain = case.settings.get("cell") in ("rnn", "relu_rnn")
+    is_plain = run.settings.get("cell") in ("rnn", "relu_rnn")
     last = [lost, length] if is_plain else [length, lost]
     batch = ["cannot learn one batch"]
-    of_model = [*batch, *last] if is_cut_off(case) else [*last, *batch]
+    of_model = [*batch, *last] if is_cut_off(run) else [*last, *batch]
     rest = ["cannot learn an easy task", "overfit", "no better than chance", "plateau"]
-    found = dict.fromkeys((*tried, *inside, *of_model, *rest, "spikes"))
-    return tuple(dict.fromkeys((*found, *(question.name for question in QUESTIONS))))
+    first = dict.fromkeys((*by_gain, *inside, *of_model, *rest, "spikes"))
+    return tuple(dict.fromkeys((*first, *(question.name for question in QUESTIONS))))
 
 
-def causes(case: Case, name: str) -> tuple[str, ...]:
+def causes(run: RunEvidence, name: str) -> tuple[str, ...]:
     """Return what could explain a problem in this case, the likeliest first."""
-    known = next(question.causes for question in QUESTIONS if question.name == name)
-    num = case.settings.get("eval_samples", 0)
-    if name == "noisy validation" and num < case.settings.get("asked_samples", num):
-        return (*known, "overfit")  # there are no more samples to ask, and few to learn from
-    return known
+    possible = next(question.causes for question in QUESTIONS if question.name == name)
+    num = run.settings.get("eval_samples", 0)
+    if name == "noisy validation" and num < run.settings.get("asked_samples", num):
+        return (*possible, "overfit")  # there are no more samples to ask, and few to learn from
+    return possible

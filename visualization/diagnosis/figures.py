@@ -10,7 +10,7 @@ from matplotlib.ticker import NullFormatter
 
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import BAD, COLORS, GOOD, INK, MUTED
-from visualization.core.words import brief, key, wrapped
+from visualization.core.words import legend, shorten, wrap
 from visualization.diagnosis import Diagnosis, Evidence, Finding, Panel, RateTest
 from visualization.diagnosis.findings import Verdict
 from visualization.diagnosis.steps import rate_panel
@@ -26,16 +26,16 @@ _TITLE = 112  # characters of a headline
 _WIDTHS = (0.012, 0.40, 0.495)  # where mark, verdict and figure begin
 
 
-def _figure(finding: Finding) -> str:
-    """Return what stands in the last column: what explains a symptom comes first."""
-    figure = finding.answer.figure
+def _measurement_words(finding: Finding) -> str:
+    """Return the words of the last column: what explains a symptom comes first."""
+    figure = finding.answer.measurement
     return f"because: {finding.cause}; {figure}" if finding.cause else figure
 
 
 @draw.register
 def _(record: Diagnosis) -> Figure:
-    rows = [(finding, wrapped(_figure(finding), _WIDE, 6)) for finding in record.findings]
-    title = [line for one in _headlines(record) for line in wrapped(one, _TITLE, 3)]
+    rows = [(finding, wrap(_measurement_words(finding), _WIDE, 6)) for finding in record.findings]
+    title = [line for one in _headlines(record) for line in wrap(one, _TITLE, 3)]
     num_lines = 1.2 * len(title) + sum(max(1, len(lines)) + 0.35 for _, lines in rows)
     height = 0.5 + _LINE * num_lines
     figure = Figure(figsize=(11.5, height))
@@ -51,9 +51,9 @@ def _(record: Diagnosis) -> Figure:
         color = _COLORS[finding.verdict]
         weight = "bold" if finding.verdict == "problem" else "normal"
         style: dict[str, Any] = {"fontsize": 9, "va": "center"}
-        figure.text(_WIDTHS[0], y, brief(finding.question, 56), color=INK, weight=weight, **style)
-        said = finding.verdict
-        figure.text(_WIDTHS[1], y, said, color=color, weight=weight, **style)
+        figure.text(_WIDTHS[0], y, shorten(finding.question, 56), color=INK, weight=weight, **style)
+        verdict = finding.verdict
+        figure.text(_WIDTHS[1], y, verdict, color=color, weight=weight, **style)
         for line in lines:
             figure.text(_WIDTHS[2], y, line, color=INK, **style)
             y -= _LINE / height
@@ -69,7 +69,7 @@ def _headlines(record: Diagnosis) -> list[str]:
 def _(record: Finding) -> Figure:
     if record.answer.evidence is not None:
         return draw(record.answer.evidence)
-    lines = wrapped(record.explanation, 80)
+    lines = wrap(record.explanation, 80)
     figure = Figure(figsize=(6.4, 0.5 + 0.16 * len(lines)))
     words = "\n".join(lines)
     figure.text(0.02, 0.5, words, fontsize=9, color=INK, va="center", parse_math=False)
@@ -102,8 +102,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     for label, level in panel.levels.items():
         axes.axhline(level, color=MUTED, linewidth=1, linestyle="--", label=label)
     styles = itertools.cycle((":", "-."))
-    for style, (label, place) in zip(styles, panel.places.items(), strict=False):
-        axes.axvline(place, color=INK, linewidth=1.2, linestyle=style, label=label)
+    for style, (label, x_marked) in zip(styles, panel.marks.items(), strict=False):
+        axes.axvline(x_marked, color=INK, linewidth=1.2, linestyle=style, label=label)
     axes.set_title(panel.title, fontsize=10, color=INK, loc="left")
     axes.set_xlabel(panel.names[0], fontsize=9)
     axes.set_ylabel(panel.names[1], fontsize=9)
@@ -113,15 +113,15 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#eeeeee")
-    if len(panel.lines) + len(panel.levels) + len(panel.places) > 1:
-        key(axes)
+    if len(panel.lines) + len(panel.levels) + len(panel.marks) > 1:
+        legend(axes)
 
 
 def _scale(axes: Axes, panel: Panel) -> None:
     """Make y logarithmic if it spans a factor of 10; else begin it at 0, so that noise is small."""
     values = [float(y) for _, line in panel.lines.values() for y in line] + [*panel.levels.values()]
-    shown = [value for value in values if math.isfinite(value)]
-    lowest, highest = min(shown, default=0.0), max(shown, default=1.0)
+    finite = [value for value in values if math.isfinite(value)]
+    lowest, highest = min(finite, default=0.0), max(finite, default=1.0)
     if "y" in panel.logarithmic and lowest > 0 and highest > 10 * lowest:
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
@@ -134,14 +134,16 @@ def _(record: Diagnosis) -> str:
     width = max(len(finding.question) for finding in record.findings)
     lines = [
         f"{_MARKS[finding.verdict]} {finding.question:<{width}}  {finding.verdict:<7}  "
-        f"{_figure(finding)}"
+        f"{_measurement_words(finding)}"
         for finding in record.findings
     ]
-    tried = [
+    advice_lines = [
         f"{finding.name}: try {'; '.join(finding.advice)}"
         for finding in record.problems if finding.advice
     ]  # fmt: skip
-    return "\n".join([*_headlines(record), "", *lines, *([""] if tried else []), *tried])
+    return "\n".join(
+        [*_headlines(record), "", *lines, *([""] if advice_lines else []), *advice_lines]
+    )
 
 
 @text.register

@@ -1,4 +1,4 @@
-"""A verdict on each question, and what it rests on."""
+"""Findings: a verdict on each question, and its evidence."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -7,13 +7,13 @@ import attrs
 from numpy.typing import NDArray
 
 from visualization.core.records import brief_repr
-from visualization.diagnosis.case import Case, Condition
+from visualization.diagnosis.evidence import Condition, RunEvidence
 
 Verdict = Literal["fine", "problem", "symptom", "unknown"]
 Line = tuple[Sequence[float] | NDArray[Any], Sequence[float] | NDArray[Any]]  # x and y
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Panel:
     """Lines over a common axis.
 
@@ -22,7 +22,7 @@ class Panel:
         names: of x and y, with their units.
         logarithmic: which axes are: `""`, `x`, `y` or `xy`; y only if it spans a factor of 10.
         levels: label → a level of y to compare with, drawn across.
-        places: label → a place on x, drawn from top to bottom.
+        marks: label → a place on x, drawn from top to bottom.
         top: where y ends at least, such as 1 for a share; None: where the values end.
     """
 
@@ -31,7 +31,7 @@ class Panel:
     names: tuple[str, str]
     logarithmic: str = ""
     levels: Mapping[str, float] = attrs.Factory(dict)
-    places: Mapping[str, float] = attrs.Factory(dict)
+    marks: Mapping[str, float] = attrs.Factory(dict)
     top: float | None = None
 
 
@@ -48,13 +48,13 @@ class Answer:
 
     Attributes:
         verdict: `symptom` is what another finding explains; it is counted as no second problem.
-        figure: what the verdict rests on, in a few words for a table.
+        measurement: what the verdict rests on, in a few words for a table.
         explanation: one or two sentences with the figures; of `unknown`, what is missing.
         advice: settings to try, such as `--set learning_rate=0.003`, and other things to do.
     """
 
     verdict: Verdict
-    figure: str
+    measurement: str
     explanation: str
     advice: tuple[str, ...] = ()
     evidence: Evidence | None = None
@@ -99,23 +99,25 @@ def unknown(missing: str, evidence: Evidence | None = None) -> Answer:
 _NONETHELESS: dict[Condition, str] = {
     "learned": "it has learned nonetheless",
     "learning": "it learns nonetheless",
-    "ails": "nothing shows that it hinders",
+    "stuck": "nothing shows that it hinders",
     "unknown": "whether that hinders cannot be told yet",
 }
 
 
-def harmless(case: Case, sign: str, figure: str, evidence: Evidence | None = None) -> Answer:
+def harmless(
+    run: RunEvidence, sign: str, measurement: str, evidence: Evidence | None = None
+) -> Answer:
     """Return the answer where there is a sign of trouble, and nothing shows that it does harm.
 
     Args:
-        case: what is known of the learning.
+        run: what is known of the learning.
         sign: a sentence that says what the figure shows.
-        figure: what is seen.
+        measurement: what is seen.
         evidence: what it rests on.
     """
-    nonetheless = _NONETHELESS[case.condition]
-    verdict: Verdict = "unknown" if case.condition == "unknown" else "fine"
-    words = f"{figure}; {nonetheless}"
+    nonetheless = _NONETHELESS[run.condition]
+    verdict: Verdict = "unknown" if run.condition == "unknown" else "fine"
+    words = f"{measurement}; {nonetheless}"
     return Answer(verdict, words, f"{sign}: {words}.", (), evidence)
 
 

@@ -1,4 +1,4 @@
-"""What a learning-rate range test says (Smith 2015, 1506.01186, section 3.3)."""
+"""Learning-rate range test (Smith 2015, 1506.01186, section 3.3)."""
 
 import itertools
 import math
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from visualization.diagnosis.case import Array, RateTest
+from visualization.diagnosis.evidence import Array, RateTest
 
 DIVERGED = 4.0  # times the first level of the loss: the test ends there
 _FIRST = 10  # losses that make the first level
@@ -18,7 +18,7 @@ _NEIGHBOURS = 25  # the loss is averaged over steps / this on either side
 
 
 def has_diverged(losses: Sequence[float]) -> bool:
-    """Tell whether the last losses are four times the first ones, or the last is no number."""
+    """Tell whether the last losses are four times the first ones, or the last is not a number."""
     if not math.isfinite(losses[-1]):
         return True
     first = losses[:_FIRST]
@@ -28,7 +28,7 @@ def has_diverged(losses: Sequence[float]) -> bool:
 
 
 def rate_test(rates: Sequence[float], losses: Sequence[float]) -> RateTest:
-    """Return the record of a test that has been made: rates and losses of equal length.
+    """Learning-rate range test: the record of one that was made, rates and losses of equal length.
 
     The suggestion is the rate of the steepest fall of the smoothed loss over the logarithm of the
     rate, before its lowest point. The best rate is not it: there the loss is about to rise.
@@ -39,10 +39,10 @@ def rate_test(rates: Sequence[float], losses: Sequence[float]) -> RateTest:
     if not losses or len(rates) != len(losses) or list(rates) != sorted(set(rates)):
         raise ValueError("losses: a range test needs one or more, at rates that rise")
     ended = has_diverged(losses)
-    kept = np.array(list(itertools.takewhile(math.isfinite, losses)))
-    smoothed = smooth(kept, max(1, len(kept) // _NEIGHBOURS))
-    lowest = _lowest(smoothed) if len(kept) else 0
-    suggestion = _steepest(np.array(rates[: len(kept)]), smoothed, lowest) if lowest else None
+    finite = np.array(list(itertools.takewhile(math.isfinite, losses)))
+    smoothed = smooth(finite, max(1, len(finite) // _NEIGHBOURS))
+    lowest = _lowest(smoothed) if len(finite) else 0
+    suggestion = _steepest(np.array(rates[: len(finite)]), smoothed, lowest) if lowest else None
     return RateTest(
         rates=tuple(map(float, rates)),
         losses=tuple(map(float, losses)),
@@ -74,9 +74,9 @@ def _lowest(smoothed: Array) -> int:
 
     The last ones are averaged over too few neighbours to count.
     """
-    known = smoothed[: min(_calm(smoothed), len(smoothed) - len(smoothed) // _NEIGHBOURS)]
-    low = float(known.min())
-    return int((known <= low + _ABOUT * max(0.0, _level(smoothed) - low)).argmax())
+    reliable = smoothed[: min(_calm(smoothed), len(smoothed) - len(smoothed) // _NEIGHBOURS)]
+    low = float(reliable.min())
+    return int((reliable <= low + _ABOUT * max(0.0, _level(smoothed) - low)).argmax())
 
 
 def _steepest(rates: Array, smoothed: Array, lowest: int) -> float | None:
@@ -99,7 +99,9 @@ def _steepest(rates: Array, smoothed: Array, lowest: int) -> float | None:
 def smooth(values: Array, reach: int) -> Array:
     """Return the mean of each value with `reach` neighbours on either side, fewer at the ends."""
     total = np.concatenate([[0.0], np.cumsum(values)])
-    at = np.arange(len(values))
-    reach_here = np.minimum(reach, np.minimum(at, len(values) - 1 - at))  # no shift at the ends
-    low, high = at - reach_here, at + reach_here + 1
+    positions = np.arange(len(values))
+    reach_here = np.minimum(
+        reach, np.minimum(positions, len(values) - 1 - positions)
+    )  # no shift at the ends
+    low, high = positions - reach_here, positions + reach_here + 1
     return np.asarray((total[high] - total[low]) / (high - low))

@@ -1,18 +1,18 @@
-"""Questions on the steps that were taken: their size, and what the loss did over them."""
+"""Questions on the steps: learning rate, spikes, plateaus."""
 
 from collections.abc import Callable
 
 import attrs
 import numpy as np
 
-from visualization.diagnosis.case import (
-    AS_IS,
+from visualization.diagnosis.evidence import (
+    BASELINE,
     FEWEST_RECORDS,
     LEARNED,
     MORE,
     Array,
-    Case,
     RateTest,
+    RunEvidence,
     Trial,
     gets_further,
     is_better,
@@ -45,161 +45,170 @@ _LEFT = 0.1  # of the chance loss: below it there is little left to learn
 
 def rate_panel(test: RateTest, rate: float | None = None) -> Panel:
     """Return the losses of a range test over the learning rate, and the rates that matter."""
-    places = (
+    marks = (
         {} if test.suggestion is None else {f"suggested: {test.suggestion:.2g}": test.suggestion}
     )
     if rate is not None:
-        places[f"this run: {rate:.2g}"] = rate
+        marks[f"this run: {rate:.2g}"] = rate
     num = len(test.smoothed)
     lines = {
         "each step": (test.rates[:num], test.losses[:num]),
         "smoothed": (test.rates[:num], test.smoothed),
     }
     return Panel(
-        "learning-rate range test", lines, ("learning rate", "training loss"), "x", {}, places
-    )
+        title="learning-rate range test", lines=lines, names=("learning rate", "training loss"),
+        logarithmic="x", levels={}, marks=marks,
+    )  # fmt: skip
 
 
-def rate_high(case: Case) -> Answer:
+def rate_high(run: RunEvidence) -> Answer:
     """Is the learning rate too high?"""
 
     def judge(test: RateTest, suggestion: float) -> bool:
-        past = case.ails and case.rate > min(_PAST * test.best, test.diverged_at or np.inf)
-        far = case.crawls and case.rate > _FAR * suggestion
-        return past or far or _is_surpassed(case) or _is_outrun(case)
+        past = run.is_stuck and run.rate > min(_PAST * test.best, test.diverged_at or np.inf)
+        far = run.is_slow and run.rate > _FAR * suggestion
+        return past or far or _is_surpassed(run) or _is_outrun(run)
 
     text = "The steps are too large"
-    if case.rates is not None and case.rate > case.rates.best:
-        text += f", for in the range test the loss falls until {case.rates.best:.2g}, not beyond"
-    return _rate(case, judge, 1, text)
+    if run.rates is not None and run.rate > run.rates.best:
+        text += f", for in the range test the loss falls until {run.rates.best:.2g}, not beyond"
+    return _rate(run, judge, 1, text)
 
 
-def rate_low(case: Case) -> Answer:
+def rate_low(run: RunEvidence) -> Answer:
     """Is the learning rate too low?"""
 
     def judge(test: RateTest, suggestion: float) -> bool:
-        lower = _lately(case) - min(test.smoothed, default=np.inf)
-        is_lower = lower > _BETTER * (case.chance or 0.0)
-        crawls = case.crawls and _FACTOR * case.rate < suggestion and is_lower
-        return crawls or _is_surpassed(case)
+        lower = _lately(run) - min(test.smoothed, default=np.inf)
+        is_lower = lower > _BETTER * (run.chance or 0.0)
+        crawls = run.is_slow and _FACTOR * run.rate < suggestion and is_lower
+        return crawls or _is_surpassed(run)
 
-    return _rate(case, judge, -1, "The steps are too small to get anywhere soon")
+    return _rate(run, judge, -1, "The steps are too small to get anywhere soon")
 
 
 def _rate(
-    case: Case, is_wrong: Callable[[RateTest, float], bool], sign: int, problem: str
+    run: RunEvidence, is_wrong: Callable[[RateTest, float], bool], sign: int, problem: str
 ) -> Answer:
     """Compare the run's rate with the suggested one; never against the trial at that rate.
 
     `sign` is 1 where the run's may be too high, and -1 where it may be too low.
     """
-    test = case.rates
+    test = run.rates
     if test is None:
         return unknown("the range test was not made")
-    evidence = _rate_evidence(case, test)
+    evidence = _rate_evidence(run, test)
     if test.suggestion is None:
         return unknown("the loss falls at no rate of the range test", evidence)
-    figure = f"the run takes {case.rate:.2g}, suggested is {test.suggestion:.2g}{_compared(case)}"
-    times, high, above = (case.rate / test.suggestion) ** sign, "high", "above"
+    measurement = (
+        f"the run takes {run.rate:.2g}, suggested is {test.suggestion:.2g}{_compared(run)}"
+    )
+    times, high, above = (run.rate / test.suggestion) ** sign, "high", "above"
     if sign < 0:
         high, above = "low", "below"
-    if times > 1 and _is_contradicted(case):
-        text = f"At the suggested rate a trial learns less: {figure}."
-        return Answer("fine", figure, text, (), evidence)
+    if times > 1 and _is_contradicted(run):
+        text = f"At the suggested rate a trial learns less: {measurement}."
+        return Answer("fine", measurement, text, (), evidence)
     if times > _PAST and is_wrong(test, test.suggestion):
-        advice = _take(case, test.suggestion)
-        return Answer("problem", figure, f"{problem}: {figure}.", advice, evidence)
+        advice = _take(run, test.suggestion)
+        return Answer("problem", measurement, f"{problem}: {measurement}.", advice, evidence)
     if times > _PAST:
-        return harmless(case, f"The rate is {above} the suggested one", figure, evidence)
-    text = f"The learning rate is not too {high}: {figure}."
-    return Answer("fine", figure, text, (), evidence)
+        return harmless(run, f"The rate is {above} the suggested one", measurement, evidence)
+    text = f"The learning rate is not too {high}: {measurement}."
+    return Answer("fine", measurement, text, (), evidence)
 
 
-def _at_suggested(case: Case) -> tuple[str, Trial] | None:
+def _at_suggested(run: RunEvidence) -> tuple[str, Trial] | None:
     """Return the trial at the suggested rate, and its setting."""
-    return next(((n, t) for n, t in case.sizes.items() if n.startswith("learning_rate=")), None)
+    return next(((n, t) for n, t in run.sizes.items() if n.startswith("learning_rate=")), None)
 
 
-def _compared(case: Case) -> str:
-    found, own = _at_suggested(case), case.own
-    if found is None or own is None:
+def _compared(run: RunEvidence) -> str:
+    suggested, own = _at_suggested(run), run.own
+    if suggested is None or own is None:
         return ""
-    return f" (learned in trials: {own.learned:.0%} and {found[1].learned:.0%})"
+    return f" (learned in trials: {own.learned:.0%} and {suggested[1].learned:.0%})"
 
 
-def _is_surpassed(case: Case) -> bool:
+def _is_surpassed(run: RunEvidence) -> bool:
     """Tell whether the trial at the suggested rate learned clearly more than this one."""
-    found = _at_suggested(case)
-    return found is not None and is_better(case, found[1])
+    suggested = _at_suggested(run)
+    return suggested is not None and is_better(run, suggested[1])
 
 
-def _is_outrun(case: Case) -> bool:
+def _is_outrun(run: RunEvidence) -> bool:
     """Tell whether the trial at the suggested rate has learned all, and the run, for longer, not.
 
     A run whose steps are too large may look as if it made progress: its loss leaps.
     """
-    found = _at_suggested(case)
-    if found is None or found[1].learned < LEARNED or not learns_more(case, found[1]):
+    suggested = _at_suggested(run)
+    if suggested is None or suggested[1].learned < LEARNED or not learns_more(run, suggested[1]):
         return False
-    return case.learned < LEARNED and gets_further(case, found[1])
+    return run.learned < LEARNED and gets_further(run, suggested[1])
 
 
-def _is_contradicted(case: Case) -> bool:
+def _is_contradicted(run: RunEvidence) -> bool:
     """Tell whether the trial at the suggested rate learned clearly less, if not both learned."""
-    found, own = _at_suggested(case), case.own
-    if found is None or own is None or found[1].learned >= LEARNED:
+    suggested, own = _at_suggested(run), run.own
+    if suggested is None or own is None or suggested[1].learned >= LEARNED:
         return False
-    return own.learned - found[1].learned > MORE
+    return own.learned - suggested[1].learned > MORE
 
 
-def _rate_evidence(case: Case, test: RateTest) -> Evidence:
-    panels = [rate_panel(test, case.rate)]
-    found, own = _at_suggested(case), case.own
-    if found is not None and own is not None:
-        trials = {AS_IS: own, found[0]: found[1]}
+def _rate_evidence(run: RunEvidence, test: RateTest) -> Evidence:
+    panels = [rate_panel(test, run.rate)]
+    suggested, own = _at_suggested(run), run.own
+    if suggested is not None and own is not None:
+        trials = {BASELINE: own, suggested[0]: suggested[1]}
         panels.append(trial_panel("trials at both rates", trials))
     return Evidence(tuple(panels))
 
 
-def _lately(case: Case) -> float:
+def _lately(run: RunEvidence) -> float:
     """Return the training loss at the end of the run; 0 where too little is known of it."""
-    return float(np.median(case.series("train/loss")[1][-3:])) if case.is_known else 0.0
+    return float(np.median(run.series("train/loss")[1][-3:])) if run.is_known else 0.0
 
 
-def _take(case: Case, rate: float) -> tuple[str, ...]:
+def _take(run: RunEvidence, rate: float) -> tuple[str, ...]:
     """Return the settings that take a rate of Adam, and Muon's in proportion."""
     advice = [f"--set learning_rate={rate:.1g}"]
-    if case.settings.get("optimizer") == "muon" and "muon_learning_rate" in case.settings:
-        times = rate / case.rate
-        advice.append(f"--set muon_learning_rate={times * case.settings['muon_learning_rate']:.1g}")
+    if run.settings.get("optimizer") == "muon" and "muon_learning_rate" in run.settings:
+        times = rate / run.rate
+        advice.append(f"--set muon_learning_rate={times * run.settings['muon_learning_rate']:.1g}")
     return tuple(advice)
 
 
-def spikes(case: Case) -> Answer:
+def spikes(run: RunEvidence) -> Answer:
     """Does the training loss jump?"""
-    at_top, top = case.series("train/highest_loss")
-    at_mean, mean = case.series("train/loss")
+    at_top, top = run.series("train/highest_loss")
+    at_mean, mean = run.series("train/loss")
     steps, first, second = np.intersect1d(at_top, at_mean, return_indices=True)
-    if not case.is_known or len(steps) < FEWEST_RECORDS:
-        return unknown(case.why_missing("fewer than 8 losses, or no evaluation, were recorded"))
+    if not run.is_known or len(steps) < FEWEST_RECORDS:
+        return unknown(run.why_missing("fewer than 8 losses, or no evaluation, were recorded"))
     highest, losses = top[first], mean[second]
     above = np.maximum(highest - around(losses), 0)
     usual = float(np.quantile(above, 0.75))
-    found = above > max(_HIGH * (case.chance or 0.0), _TIMES * usual)
-    found &= highest > _RATIO * around(losses)
-    found &= (steps > _BEGINNING * steps[-1]) & ~_after_a_stage(case, steps)
-    at = [int(step) for step in steps[found]]
-    panel = loss_panel(case)
+    is_spike = above > max(_HIGH * (run.chance or 0.0), _TIMES * usual)
+    is_spike &= highest > _RATIO * around(losses)
+    is_spike &= (steps > _BEGINNING * steps[-1]) & ~_after_a_stage(run, steps)
+    spike_steps = [int(step) for step in steps[is_spike]]
+    panel = loss_panel(run)
     lines: dict[str, Line] = {"highest of a step": (steps, highest), **panel.lines}
-    evidence = Evidence((Panel("loss", lines, panel.names, "y", panel.levels),))
-    where = ", ".join(f"{step:,}" for step in at[:5]) + (" …" if len(at) > 5 else "")
-    count = f"{len(at)} spike{'s' * (len(at) != 1)}" + (f", by step {where}" if at else "")
-    if len(at) < _MANY:
+    evidence = Evidence(
+        (Panel(title="loss", lines=lines, names=panel.names, logarithmic="y", levels=panel.levels),)
+    )
+    where = ", ".join(f"{step:,}" for step in spike_steps[:5]) + (
+        " …" if len(spike_steps) > 5 else ""
+    )
+    count = f"{len(spike_steps)} spike{'s' * (len(spike_steps) != 1)}" + (
+        f", by step {where}" if spike_steps else ""
+    )
+    if len(spike_steps) < _MANY:
         text = f"The loss falls without many jumps: {count}."
         return Answer("fine", count, text, (), evidence)
-    clip = case.settings.get("clip_norm")
+    clip = run.settings.get("clip_norm")
     advice = (
-        f"--set learning_rate={case.rate / 3:.1g}",
+        f"--set learning_rate={run.rate / 3:.1g}",
         f"--set clip_norm={0.3 * clip:.2g}" if clip else "--set clip_norm=1",
         "larger batches",
     )
@@ -207,13 +216,13 @@ def spikes(case: Case) -> Answer:
     return Answer("problem", count, text, advice, evidence)
 
 
-def _after_a_stage(case: Case, steps: Array) -> np.ndarray:
+def _after_a_stage(run: RunEvidence, steps: Array) -> np.ndarray:
     """Tell which records are those in which a harder stage began, or the two that follow."""
-    found = np.zeros(len(steps), bool)
-    for stage in case.series("train/stage")[0]:
+    mask = np.zeros(len(steps), bool)
+    for stage in run.series("train/stage")[0]:
         first = int(np.searchsorted(steps, stage))
-        found[first : first + 3] = True
-    return found
+        mask[first : first + 3] = True
+    return mask
 
 
 def around(values: Array, reach: int = 2) -> Array:
@@ -223,47 +232,47 @@ def around(values: Array, reach: int = 2) -> Array:
     )
 
 
-def plateau(case: Case) -> Answer:
-    """Does the training loss go on falling?"""
-    if not case.is_known:
-        return unknown(case.why_missing("fewer than 8 losses, or no evaluation, were recorded"))
-    steps, losses = case.series("train/loss")
-    guess = case.chance or 0.0
+def plateau(run: RunEvidence) -> Answer:
+    """Does the training loss keep falling?"""
+    if not run.is_known:
+        return unknown(run.why_missing("fewer than 8 losses, or no evaluation, were recorded"))
+    steps, losses = run.series("train/loss")
+    guess = run.chance or 0.0
     first, last = longest_flat(losses, _FLAT * guess)
     share = (steps[last] - steps[first]) / max(1.0, steps[-1])
     level = float(np.median(losses[first : last + 1]))
-    figure = f"flat for {share:.0%} of the run, from step {steps[first]:,.0f}, at {level:.3g}"
-    panel = loss_panel(case)
-    places = {"flat from": float(steps[first]), "to": float(steps[last])}
+    measurement = f"flat for {share:.0%} of the run, from step {steps[first]:,.0f}, at {level:.3g}"
+    panel = loss_panel(run)
+    marks = {"flat from": float(steps[first]), "to": float(steps[last])}
     is_long = share >= _LONG and level > _LEFT * guess
-    evidence = Evidence((attrs.evolve(panel, places=places if is_long else {}),))
-    stuck = is_long and case.ails
+    evidence = Evidence((attrs.evolve(panel, marks=marks if is_long else {}),))
+    stuck = is_long and run.is_stuck
     if not is_long and level <= _LEFT * guess:
-        text = f"The loss stands still only where little is left to learn: {figure}."
+        text = f"The loss is flat only where little is left to learn: {measurement}."
     elif not is_long:
-        text = f"The loss does not stand still for long: {figure}."
+        text = f"The loss is not flat for long: {measurement}."
     elif not stuck:
-        text = f"The loss stood still for long, but went on: {figure}."
+        text = f"The loss was flat for long, but fell again: {measurement}."
     else:
-        text = f"The loss stands still: {figure}; a constant answer has {guess:.3g}."
+        text = f"The loss is flat: {measurement}; a constant answer has {guess:.3g}."
     verdict: Verdict = "problem" if stuck else "fine"
-    return Answer(verdict, figure, text, _out(case) if stuck else (), evidence)
+    return Answer(verdict, measurement, text, _out(run) if stuck else (), evidence)
 
 
-def _out(case: Case) -> tuple[str, ...]:
-    advice = [f"--set learning_rate={times * case.rate:.1g}" for times in (1 / 3, 3)]
-    if case.settings.get("schedule") == "constant":
+def _out(run: RunEvidence) -> tuple[str, ...]:
+    advice = [f"--set learning_rate={times * run.rate:.1g}" for times in (1 / 3, 3)]
+    if run.settings.get("schedule") == "constant":
         advice.append("--set schedule=one_cycle")
     if (
-        case.settings.get("num_stages", 1) > 1
-        and case.settings.get("curriculum_loss_threshold") is None
+        run.settings.get("num_stages", 1) > 1
+        and run.settings.get("curriculum_loss_threshold") is None
     ):
         advice.append("--set curriculum_loss_threshold=0.05")
     return tuple(advice)
 
 
 def longest_flat(losses: Array, width: float) -> tuple[int, int]:
-    """Return the first and last place of the longest stretch whose smoothed values stay within.
+    """Longest flat stretch, first and last index: its smoothed values stay within a width.
 
     The values are medians of five, and `width` is how far they may lie apart.
     """

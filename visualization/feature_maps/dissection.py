@@ -1,4 +1,4 @@
-"""Which labelled concepts do the units of a layer detect? Network dissection.
+"""Network dissection: which labelled concepts the units of a layer detect.
 
 Bau et al. 2017 (1704.05796). N images, U units (channels) with maps of h rows and w columns, K
 concepts with masks of H rows and W columns.
@@ -14,21 +14,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import Images, activation, inspecting, named
+from visualization.core.inputs import Images, activation, inspection_mode, optional_layer_name
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
-from visualization.feature_maps.labelled import Batch, Labelled, Masks, labelled
-from visualization.feature_maps.quantiles import Highest, TopShare
+from visualization.feature_maps.masked_images import MaskedBatch, MaskedImages, Masks, masked_images
+from visualization.feature_maps.quantiles import TopKImages, UpperQuantile
 from visualization.feature_maps.upsampling import Upsampling, upsampling
-from visualization.representation.embeddings import demand_count
+from visualization.representation.embeddings import check_size
 
 _BUDGET = 2**24  # numbers of enlarged maps that are held at a time
 _UNITS_SHOWN = 6
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class Example:
-    """Images that excite a unit most, with its region and its concept.
+    """Images with the highest activation of a unit, its region and its concept.
 
     Attributes:
         unit: number of the channel.
@@ -47,9 +47,9 @@ class Example:
     masks: NDArray[np.bool_]
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Dissection:
-    """How well each of U units of a layer covers each of K concepts, over N images.
+    """Network dissection: IoU of U units of a layer with K concepts, over N images.
 
     Attributes:
         layer: its name; None: the model's output.
@@ -133,7 +133,7 @@ def dissect(
     seed: int = 0,
     batch_size: int = 64,
 ) -> Dissection:
-    """Measure how well the places where a unit is high are the places where a concept is.
+    """Network dissection: IoU of the places where a unit is high with those of a concept.
 
     A unit's threshold T is such that the share `quantile` of its values, at all places of all
     images, is T or more. Its maps are enlarged bilinearly to the size of the masks; where they
@@ -145,13 +145,13 @@ def dissect(
     near the concepts' share. Chance is measured with masks of other images: of an array the images
     are permuted, of batches each image has the mask of the one before.
 
-    The data are read twice, and the images of the examples once more. Held are the highest values
+    The data are read twice, and the images of the examples once more. Kept are the highest values
     of each unit, the share `quantile` of its maps, so that T is exact; if that were more than 2²⁵
     numbers, T is from as many places as fit, drawn evenly (`share_read`).
 
     Args:
         model: any module.
-        layer: dotted name of a layer that puts out maps (B, U, h, w).
+        layer: dotted name of a layer that outputs maps (B, U, h, w).
         images: an array (N, C, H, W), or an iterable of batches that can be read several times.
         masks: an array (N, K, H, W) of booleans, not necessarily of the images' size; a function of
             a batch of images that returns such an array; or an iterable of batches, in step.
@@ -166,63 +166,73 @@ def dissect(
         ValueError: names the argument that does not fit.
     """
     for name, count in (("batch_size", batch_size), ("num_examples", num_examples)):
-        demand_count(name, count)
+        check_size(name, count)
     if not 0 < quantile < 1:
         raise ValueError(f"quantile: {quantile} is not accepted; accepted: above 0, below 1")
-    with inspecting(model), torch.no_grad():
-        data = labelled(model, images, masks, concepts, batch_size, seed)
-        look = _first_reading(model, named(model, layer), data, quantile, num_examples)
-        overlap = _second_reading(look, data)
-        iou, chance = overlap.ious()
-        return Dissection(
-            look.layer, tuple(concepts), iou, chance, look.top.thresholds.cpu().double().numpy(),
-            overlap.units / overlap.num_pixels, overlap.masks[0] / overlap.num_pixels, quantile,
-            least, look.place.kind, look.top.share_read, data.num_images,
-            _examples(look, data, iou),
-        )  # fmt: skip
+    with inspection_mode(model), torch.no_grad():
+        data = masked_images(model, images, masks, concepts, batch_size, seed)
+        layer = optional_layer_name(model, layer)
+        reading = _first_reading(model, layer, data, quantile, num_examples)
+        overlap = _second_reading(reading, data)
+        return _as_dissection(reading, overlap, data, concepts, quantile, least)
+
+
+def _as_dissection(
+    reading: "_FirstReading", overlap: "_Overlap", data: MaskedImages, concepts: Sequence[str],
+    quantile: float, least: float,
+) -> Dissection:  # fmt: skip
+    iou, chance = overlap.ious()
+    return Dissection(
+        layer=reading.layer, concepts=tuple(concepts), iou=iou, chance=chance,
+        thresholds=reading.top.thresholds.cpu().double().numpy(),
+        unit_shares=overlap.units / overlap.num_pixels,
+        concept_shares=overlap.masks[0] / overlap.num_pixels, quantile=quantile, least=least,
+        placement=reading.upsample.kind, share_read=reading.top.share_read,
+        num_images=data.num_images, examples=_examples(reading, data, iou),
+    )  # fmt: skip
 
 
 @attrs.frozen(eq=False)
-class _Look:
+class _FirstReading:
     """What the first reading finds: thresholds, exciting images, and how maps lie over masks."""
 
     model: nn.Module
     layer: str | None
-    top: TopShare
-    highest: Highest
-    place: Upsampling
+    top: UpperQuantile
+    highest: TopKImages
+    upsample: Upsampling
 
     def regions(self, maps: Tensor, units: slice) -> Tensor:
         """Return the regions of some units (B, u, H, W), of the maps of all (B, U, h, w)."""
-        return self.top.regions(self.place(maps[:, units]), units)
+        return self.top.regions(self.upsample(maps[:, units]), units)
 
 
 def _maps(model: nn.Module, layer: str | None, images: Tensor) -> Tensor:
     """Return a layer's maps (B, U, h, w)."""
-    found = activation(model, images.clone(), layer)  # a copy, for models that work in place
-    if found.ndim != 4:
-        problem = f"{layer or 'the model'!r} puts out {tuple(found.shape)}"
+    maps = activation(model, images.clone(), layer)  # a copy, for models that work in place
+    if maps.ndim != 4:
+        problem = f"{layer or 'the model'!r} outputs {tuple(maps.shape)}"
         raise ValueError(
             f"layer: {problem}; accepted: layers of maps (images, units, rows, columns)"
         )
-    return found
+    return maps
 
 
 def _first_reading(
-    model: nn.Module, layer: str | None, data: Labelled, quantile: float, num_examples: int
-) -> _Look:
+    model: nn.Module, layer: str | None, data: MaskedImages, quantile: float, num_examples: int
+) -> _FirstReading:
     top, highest, maps = None, None, None
     for batch in data:
         maps = _maps(model, layer, batch.images)
-        top = top or TopShare(quantile, data.num_images * maps[0, 0].numel(), maps)
-        highest = highest or Highest(num_examples, maps)
-        top.offer(maps)
-        highest.offer(maps)
+        top = top or UpperQuantile(quantile, data.num_images * maps[0, 0].numel(), maps)
+        highest = highest or TopKImages(num_examples, maps)
+        top.update(maps)
+        highest.update(maps)
     assert top is not None
     assert highest is not None
     assert maps is not None
-    place = upsampling(model, layer, data.image_shape, maps, data.mask_shape)
-    return _Look(model, layer, top, highest, place)
+    upsample = upsampling(model, layer, data.image_shape, maps, data.mask_shape)
+    return _FirstReading(model, layer, top, highest, upsample)
 
 
 class _Overlap:
@@ -234,19 +244,19 @@ class _Overlap:
         self.masks = np.zeros((2, num_concepts))
         self.num_pixels = 0
 
-    def add(self, batch: Batch, maps: Tensor, look: _Look) -> None:
+    def add(self, batch: MaskedBatch, maps: Tensor, reading: _FirstReading) -> None:
         """Count a batch, of some units at a time; in float32 such counts are exact."""
-        named = torch.cat([batch.masks, batch.others], dim=1).transpose(0, 1).flatten(1).float()
-        num_pixels, num_units = named.shape[1], maps.shape[1]
-        self.masks += named.sum(dim=1).cpu().numpy().reshape(2, -1)
+        labelled = torch.cat([batch.masks, batch.others], dim=1).transpose(0, 1).flatten(1).float()
+        num_pixels, num_units = labelled.shape[1], maps.shape[1]
+        self.masks += labelled.sum(dim=1).cpu().numpy().reshape(2, -1)
         self.num_pixels += num_pixels
-        each = max(1, _BUDGET // num_pixels)
-        for first in range(0, num_units, each):
-            units = slice(first, first + each)
-            held = look.regions(maps, units).transpose(0, 1).flatten(1).float()
-            both = (held @ named.T).cpu().numpy().reshape(len(held), 2, -1)
+        num_together = max(1, _BUDGET // num_pixels)
+        for first in range(0, num_units, num_together):
+            units = slice(first, first + num_together)
+            regions = reading.regions(maps, units).transpose(0, 1).flatten(1).float()
+            both = (regions @ labelled.T).cpu().numpy().reshape(len(regions), 2, -1)
             self.both[:, units] += both.swapaxes(0, 1)
-            self.units[units] += held.sum(dim=1).cpu().numpy()
+            self.units[units] += regions.sum(dim=1).cpu().numpy()
 
     def ious(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return IoU with the masks, and with those of other images (U, K)."""
@@ -255,45 +265,50 @@ class _Overlap:
         return own, others
 
 
-def _second_reading(look: _Look, data: Labelled) -> _Overlap:
-    overlap = _Overlap(len(look.top.thresholds), data.num_concepts)
-    each = max(1, _BUDGET // (2 * data.num_concepts * math.prod(data.mask_shape)))
+def _second_reading(reading: _FirstReading, data: MaskedImages) -> _Overlap:
+    overlap = _Overlap(len(reading.top.thresholds), data.num_concepts)
+    num_together = max(1, _BUDGET // (2 * data.num_concepts * math.prod(data.mask_shape)))
     for batch in data:
-        maps = _maps(look.model, look.layer, batch.images)
-        for first in range(0, len(maps), each):
-            some = slice(first, first + each)
-            overlap.add(Batch(*(part[some] for part in batch)), maps[some], look)
+        maps = _maps(reading.model, reading.layer, batch.images)
+        for first in range(0, len(maps), num_together):
+            rows = slice(first, first + num_together)
+            overlap.add(MaskedBatch(*(part[rows] for part in batch)), maps[rows], reading)
     return overlap
 
 
-def _examples(look: _Look, data: Labelled, iou: NDArray[np.float64]) -> tuple[Example, ...]:
+def _examples(
+    reading: _FirstReading, data: MaskedImages, iou: NDArray[np.float64]
+) -> tuple[Example, ...]:
     """Return the exciting images of the units that cover their concept best."""
     best = iou.max(axis=1)
     units = [int(unit) for unit in np.argsort(-best, kind="stable")[:_UNITS_SHOWN] if best[unit]]
-    numbers = {unit: look.highest.numbers[unit].tolist() for unit in units}
-    found = _found(data, {number for each in numbers.values() for number in each})
+    numbers = {unit: reading.highest.numbers[unit].tolist() for unit in units}
+    images_with_masks = _images_with_masks(
+        data, {number for each in numbers.values() for number in each}
+    )
 
     def example(unit: int) -> Example:
         concept, only = int(iou[unit].argmax()), slice(unit, unit + 1)
-        pairs = [found[number] for number in numbers[unit]]
+        pairs = [images_with_masks[number] for number in numbers[unit]]
         images, masks = torch.stack([a for a, _ in pairs]), torch.stack([b for _, b in pairs])
-        regions = look.regions(_maps(look.model, look.layer, images), only)[:, 0]
+        regions = reading.regions(_maps(reading.model, reading.layer, images), only)[:, 0]
         return Example(
-            unit, concept, tuple(numbers[unit]), images.float().cpu().numpy(),
-            regions.cpu().numpy(), masks[:, concept].cpu().numpy(),
+            unit=unit, concept=concept, numbers=tuple(numbers[unit]),
+            images=images.float().cpu().numpy(), regions=regions.cpu().numpy(),
+            masks=masks[:, concept].cpu().numpy(),
         )  # fmt: skip
 
     return tuple(map(example, units))
 
 
-def _found(data: Labelled, numbers: set[int]) -> dict[int, tuple[Tensor, Tensor]]:
+def _images_with_masks(data: MaskedImages, numbers: set[int]) -> dict[int, tuple[Tensor, Tensor]]:
     """Return some of the images with their masks, by number."""
-    found: dict[int, tuple[Tensor, Tensor]] = {}
+    by_number: dict[int, tuple[Tensor, Tensor]] = {}
     first = 0
     for batch in data:
         for number in numbers & set(range(first, first + len(batch.images))):
-            found[number] = (batch.images[number - first], batch.masks[number - first])
+            by_number[number] = (batch.images[number - first], batch.masks[number - first])
         first += len(batch.images)
-        if len(found) == len(numbers):
+        if len(by_number) == len(numbers):
             break
-    return found
+    return by_number

@@ -1,4 +1,4 @@
-"""How feature maps came about: the same images seen by copies of a model from through its training.
+"""Feature maps and kernels at snapshots taken during training.
 
 S copies, N images, U channels, H rows, W columns.
 """
@@ -13,16 +13,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.core.feature_layers import ACTIVATIONS
-from visualization.core.inputs import Images, activation, as_images, copied, demand_unit, inspecting
+from visualization.core.inputs import (
+    Images,
+    activation,
+    as_images,
+    check_unit,
+    copy_model,
+    inspection_mode,
+)
 from visualization.core.records import brief_repr
-from visualization.core.tracing import NamedLayer, find_layer, layer_name, tapped
+from visualization.core.tracing import NamedLayer, find_layer, intercept_outputs, layer_name
 from visualization.feature_maps.fields.patches import TopPatches, top_patches
 
 Weighted = nn.Conv2d | nn.Linear
 _WEIGHTED = (nn.Conv2d, nn.Linear)
 
 
-@attrs.frozen(field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, field_transformer=brief_repr)
 class Progression:
     """Channels of one layer at steps of training.
 
@@ -30,7 +37,7 @@ class Progression:
         layer: dotted name.
         channels: (U,) which channels of the layer.
         steps: (S,) steps taken when the copies were made.
-        images: (N, C, H, W) the images that were looked at each time.
+        images: (N, C, H, W) the images that were run each time.
         maps: (S, N, U, h, w) the layer's output for them; of a vector layer h and w are 1.
         kernels: (S, U, c, kh, kw) weights of the convolution, or (S, U, c, 1, 1) of the linear
             layer, that the channels come from; None where none precedes.
@@ -57,7 +64,7 @@ def progression(
     channels: Sequence[int] | None = None,
     batch_size: int = 256,
 ) -> Progression:
-    """Look at the same images through copies of a model from through its training.
+    """Feature maps of the same images at snapshots taken during training.
 
     Args:
         model: the model that the copies are of; it is not changed.
@@ -74,50 +81,46 @@ def progression(
     layer = layer_name(model, layer)
     if not states:
         raise ValueError("states: none are given; accepted: states of the model by step")
-    looked_at = as_images(images, model)
-    shown = looked_at[:num_shown]
-    other = copied(model)
-    source = weights_before(model, layer, shown[:1])
-    chosen: NDArray[np.int64] | None = None
+    all_images = as_images(images, model)
+    first_images = all_images[:num_shown]
+    other = copy_model(model)
+    source = weights_before(model, layer, first_images[:1])
+    numbers: NDArray[np.int64] | None = None
     maps, kernels, patches = [], [], []
     for step in sorted(states):
         other.load_state_dict(states[step])
-        with inspecting(other), torch.no_grad():
-            output = activation(other, shown, layer)
-            if chosen is None:
-                chosen = _demand_channels(channels, output)
-            held = output.reshape(*output.shape[:2], *(output.shape[2:] or (1, 1)))
-            maps.append(held[:, chosen].float().cpu().numpy())
+        with inspection_mode(other), torch.no_grad():
+            output = activation(other, first_images, layer)
+            if numbers is None:
+                numbers = _check_channels(channels, output)
+            maps_of_step = output.reshape(*output.shape[:2], *(output.shape[2:] or (1, 1)))
+            maps.append(maps_of_step[:, numbers].float().cpu().numpy())
             if source is not None:
-                kernels.append(as_kernels(states[step][source])[chosen])
+                kernels.append(as_kernels(states[step][source])[numbers])
         patches.append(
-            top_patches(other, layer, looked_at, chosen.tolist(), k=1, batch_size=batch_size)
+            top_patches(other, layer, all_images, numbers.tolist(), k=1, batch_size=batch_size)
         )
-    assert chosen is not None
+    assert numbers is not None
     return Progression(
-        layer,
-        chosen,
-        np.array(sorted(states)),
-        shown.float().cpu().numpy(),
-        np.stack(maps),
-        np.stack(kernels) if kernels else None,
-        tuple(patches),
-    )
+        layer=layer, channels=numbers, steps=np.array(sorted(states)),
+        images=first_images.float().cpu().numpy(), maps=np.stack(maps),
+        kernels=np.stack(kernels) if kernels else None, patches=tuple(patches),
+    )  # fmt: skip
 
 
-def _demand_channels(channels: Sequence[int] | None, output: Tensor) -> NDArray[np.int64]:
+def _check_channels(channels: Sequence[int] | None, output: Tensor) -> NDArray[np.int64]:
     """Return the channels that are meant, if the layer has them."""
     if channels is None:
         return np.arange(output.shape[1])
     for channel in channels:
-        demand_unit((channel,), output.shape[1:], "channels")
+        check_unit((channel,), output.shape[1:], "channels")
     return np.asarray(channels, np.int64)
 
 
 def as_kernels(weight: Tensor) -> NDArray[np.floating]:
     """Return weights as (U, c, kh, kw), whatever layer they are of."""
-    held = weight.detach().float().cpu().numpy()
-    return held.reshape(*held.shape[:2], *(held.shape[2:] or (1, 1)))
+    array = weight.detach().float().cpu().numpy()
+    return array.reshape(*array.shape[:2], *(array.shape[2:] or (1, 1)))
 
 
 def weights_before(model: nn.Module, layer: str, image: Tensor) -> str | None:
@@ -127,9 +130,9 @@ def weights_before(model: nn.Module, layer: str, image: Tensor) -> str | None:
     channels that ran since the activation before it, of several, as beside a shortcut, those with
     the largest kernels and then the last; None if there are none.
     """
-    wanted = find_layer(model, layer).module
-    if not isinstance(wanted, _WEIGHTED):
-        if any(p.ndim > 1 for p in wanted.parameters(recurse=False)):
+    source = find_layer(model, layer).module
+    if not isinstance(source, _WEIGHTED):
+        if any(p.ndim > 1 for p in source.parameters(recurse=False)):
             return None  # of another kind, such as a transposed convolution
         ran: list[Weighted] = []
         before: list[Weighted] = []
@@ -142,12 +145,12 @@ def weights_before(model: nn.Module, layer: str, image: Tensor) -> str | None:
                 ran.clear()
 
         taps = {name: functools.partial(note, m) for name, m in model.named_modules() if name}
-        with inspecting(model), torch.no_grad(), tapped(model, taps):
+        with inspection_mode(model), torch.no_grad(), intercept_outputs(model, taps):
             num_channels = activation(model, image, layer).shape[1]
         fitting = [module for module in ran or before if len(module.weight) == num_channels]
         if not fitting:
             return None
-        wanted = max(reversed(fitting), key=lambda module: module.weight[0, 0].numel())
-    name = next(name for name, module in model.named_modules() if module is wanted)
+        source = max(reversed(fitting), key=lambda module: module.weight[0, 0].numel())
+    name = next(name for name, module in model.named_modules() if module is source)
     own = f"{name}.weight"  # not there if it is worked out of others, as by weight_norm
     return own if own in model.state_dict() else None

@@ -1,4 +1,4 @@
-"""Labelled masks made from scans themselves: strokes by direction, edges, ends, junctions, holes.
+"""Concept masks of scans: strokes by direction, edges, ends, junctions, holes.
 
 N scans of H rows and W columns, bright ink on dark paper.
 """
@@ -38,7 +38,7 @@ class ConceptMasks:
 
 
 def scan_concepts(images: ArrayLike | Tensor, *, ink: float = 0.5) -> ConceptMasks:
-    r"""Label the pixels of scans of bright ink on dark paper.
+    r"""Concept masks of scans of bright ink on dark paper.
 
     - `ink`: at least as bright as `ink`; `upper half` and `lower half` of it by its place.
     - `vertical`, `horizontal`, `rising` (/) and `falling` (\) `stroke`: ink whose direction is
@@ -61,23 +61,23 @@ def scan_concepts(images: ArrayLike | Tensor, *, ink: float = 0.5) -> ConceptMas
         raise ValueError(f"ink: {ink} is not accepted; accepted: above 0, up to 1")
     inked: Mask = scans >= ink
     upper = np.arange(scans.shape[1]) < scans.shape[1] / 2
-    found = [
-        inked, *_strokes(scans, inked), *_edges(scans), *_places(inked), _holes(inked),
+    masks = [
+        inked, *_strokes(scans, inked), *_edges(scans), *_ends_and_junctions(inked), _holes(inked),
         inked & upper[:, None], inked & ~upper[:, None],
     ]  # fmt: skip
-    return ConceptMasks(CONCEPTS, np.stack(found, axis=1), scans[:, None])
+    return ConceptMasks(CONCEPTS, np.stack(masks, axis=1), scans[:, None])
 
 
 def _as_scans(images: ArrayLike | Tensor) -> NDArray[np.float32]:
-    held = as_array(as_tensor(images, "images"))
-    scans = held[:, 0] if held.ndim == 4 and held.shape[1] == 1 else held
+    array = as_array(as_tensor(images, "images"))
+    scans = array[:, 0] if array.ndim == 4 and array.shape[1] == 1 else array
     scans = scans[None] if scans.ndim == 2 else scans
     if scans.ndim != 3 or 0 in scans.shape:
         accepted = "(scans, 1, height, width), (scans, height, width), (height, width)"
-        raise ValueError(f"images: shape {held.shape} is not accepted; accepted: {accepted}")
+        raise ValueError(f"images: shape {array.shape} is not accepted; accepted: {accepted}")
     if not ((scans >= 0) & (scans <= 1)).all():
-        found = f"values from {scans.min()} to {scans.max()}"
-        raise ValueError(f"images: {found} are not accepted; accepted: 0, paper, to 1, ink")
+        extent = f"values from {scans.min()} to {scans.max()}"
+        raise ValueError(f"images: {extent} are not accepted; accepted: 0, paper, to 1, ink")
     return scans.astype(np.float32)
 
 
@@ -103,7 +103,7 @@ def _strokes(scans: NDArray[np.float32], inked: Mask) -> list[Mask]:
     spread = np.hypot(xx - yy, 2 * xy)
     has_one = inked & (spread >= _COHERENT * (xx + yy)) & (spread > 1e-6)
     octant = np.rint(across / (np.pi / 4)).astype(int) % 4
-    return [has_one & (octant == at) for at in (0, 2, 1, 3)]
+    return [has_one & (octant == number) for number in (0, 2, 1, 3)]
 
 
 def _edges(scans: NDArray[np.float32]) -> list[Mask]:
@@ -120,16 +120,16 @@ def _edges(scans: NDArray[np.float32]) -> list[Mask]:
     ]
 
 
-def _places(inked: Mask) -> list[Mask]:
+def _ends_and_junctions(inked: Mask) -> list[Mask]:
     """Return ink near the ends, and near the branchings, of the skeleton."""
     from scipy.ndimage import binary_dilation
 
-    bones = thinned(inked)
-    _, runs = _around(bones)
+    skeleton = skeletonize(inked)
+    _, runs = _neighbour_counts(skeleton)
     reach = max(1, round(min(inked.shape[1:]) / _SIZE))
     offsets = np.arange(-reach, reach + 1)
     disc = (offsets[:, None] ** 2 + offsets**2 <= reach**2 + 1)[None]
-    ends, branchings = bones & (runs == 1), bones & (runs >= 3)
+    ends, branchings = skeleton & (runs == 1), skeleton & (runs >= 3)
     return [inked & binary_dilation(points, disc) for points in (ends, branchings)]
 
 
@@ -142,7 +142,7 @@ def _holes(inked: Mask) -> Mask:
     return filled & ~inked
 
 
-def _shifted(inked: Mask) -> list[Mask]:
+def _neighbours(inked: Mask) -> list[Mask]:
     """Return the eight neighbours of each pixel, clockwise from the one above."""
     _, rows, columns = inked.shape
     wide = np.pad(inked, ((0, 0), (1, 1), (1, 1)))
@@ -150,26 +150,26 @@ def _shifted(inked: Mask) -> list[Mask]:
     return [wide[:, down : down + rows, right : right + columns] for down, right in moves]
 
 
-def _around(inked: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _neighbour_counts(inked: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return how many neighbours of each pixel are ink, and in how many runs around it."""
-    ring = np.stack(_shifted(inked))
+    ring = np.stack(_neighbours(inked))
     begins = ~ring & np.roll(ring, -1, axis=0)
     return ring.sum(axis=0), begins.sum(axis=0)
 
 
-def thinned(inked: Mask) -> Mask:
+def skeletonize(inked: Mask) -> Mask:
     """Return the skeletons of masks (N, H, W), one pixel wide (Zhang & Suen 1984), all at once."""
-    bones = inked.copy()
+    skeleton = inked.copy()
     while True:
-        before = int(bones.sum())
+        before = int(skeleton.sum())
         for is_first in (True, False):
-            num, runs = _around(bones)
-            above, _, right, _, below, _, left, _ = _shifted(bones)
+            num, runs = _neighbour_counts(skeleton)
+            above, _, right, _, below, _, left, _ = _neighbours(skeleton)
             blocked = (
                 (above & right & below) | (right & below & left)
                 if is_first
                 else (above & right & left) | (above & below & left)
             )
-            bones = bones & ~((num >= 2) & (num <= 6) & (runs == 1) & ~blocked)
-        if int(bones.sum()) == before:
-            return bones
+            skeleton = skeleton & ~((num >= 2) & (num <= 6) & (runs == 1) & ~blocked)
+        if int(skeleton.sum()) == before:
+            return skeleton

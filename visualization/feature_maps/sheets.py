@@ -1,6 +1,6 @@
-"""All that is known of each channel of a layer, gathered for a page of its own.
+"""Unit sheets: patches, weights, maximised image and progression of each channel.
 
-N images, U channels, K patches, S snapshots, L labels.
+N images, U channels, k patches, S snapshots.
 """
 
 from collections.abc import Sequence
@@ -11,27 +11,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import Images, activation, as_images, batches, inspecting
+from visualization.core.inputs import Images, activation, as_images, batches, inspection_mode
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer, layer_name
 from visualization.feature_maps.fields.patches import TopPatches
 from visualization.feature_maps.progression import Progression, as_kernels, weights_before
-from visualization.synthesis.maximise import Maximised
+from visualization.synthesis.maximise import MaximisedImages
 
 
-@attrs.frozen(field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, field_transformer=brief_repr)
 class UnitSheets:
-    """The channels of one layer, each with what excites it and what it is made of.
+    """Unit sheets: the channels of one layer, each with what excites it and what it is made of.
 
     Attributes:
         layer: dotted name; with a channel's number it is the address of a unit's page.
-        patches: (U, K, …) of a set of images those that excite each channel most.
+        patches: (U, k, …) of a set of images those that excite each channel most.
         names: of all images of that set, as a person reads them.
         labels: name of each image's label; none where there are no labels.
         peaks: (N, U) the largest value of each channel's map for each image.
         maximised: (U, C, H, W) an image found for each channel; None where none was looked for.
         reached: (U,) the mean of the channel's map for it, NaN where none was found; None likewise.
-        real: (U,) the largest mean of its map for a real image; None where that was not asked.
+        real: (U,) the largest mean of its map for a real image; None where it was not computed.
         progression: the channels through training; None where nothing was recorded.
         kernels: (U, c, kh, kw) the weights that each channel comes from; None where there are none.
         biases: (U,) their biases, likewise.
@@ -58,11 +58,11 @@ def unit_sheets(
     patches: TopPatches,
     names: Sequence[str],
     labels: Sequence[str] = (),
-    maximised: Maximised | None = None,
+    maximised: MaximisedImages | None = None,
     progression: Progression | None = None,
     batch_size: int = 256,
 ) -> UnitSheets:
-    """Gather what is known of the channels of a layer.
+    """Unit sheets: gather what is known of the channels of a layer.
 
     Args:
         model: any module.
@@ -87,15 +87,15 @@ def unit_sheets(
         problem = "is of other channels than the patches"
         raise ValueError(f"progression: {problem}; accepted: channels {channels.tolist()}")
     kernels, biases = _weights(model, layer, as_images(images[:1], model))
+    examples = None if maximised is None else maximised.dataset_examples
     return UnitSheets(
-        layer, patches, names, labels,
-        channel_peaks(model, layer, images, batch_size)[:, channels],
-        None if maximised is None else maximised.images.float().cpu().numpy(),
-        None if maximised is None else maximised.values,
-        None if maximised is None or maximised.real is None else maximised.real.values,
-        progression,
-        None if kernels is None else kernels[channels],
-        None if biases is None else biases[channels],
+        layer=layer, patches=patches, names=names, labels=labels,
+        peaks=channel_peaks(model, layer, images, batch_size)[:, channels],
+        maximised=None if maximised is None else maximised.images.float().cpu().numpy(),
+        reached=None if maximised is None else maximised.values,
+        real=None if examples is None else examples.values, progression=progression,
+        kernels=None if kernels is None else kernels[channels],
+        biases=None if biases is None else biases[channels],
     )  # fmt: skip
 
 
@@ -106,9 +106,11 @@ def _weights(
     name = weights_before(model, layer, image)
     if name is None:
         return None, None
-    held = dict(model.named_parameters(remove_duplicate=False))
-    bias = held.get(name.removesuffix("weight") + "bias")
-    return as_kernels(held[name]), None if bias is None else bias.detach().float().cpu().numpy()
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    bias = parameters.get(name.removesuffix("weight") + "bias")
+    return as_kernels(
+        parameters[name]
+    ), None if bias is None else bias.detach().float().cpu().numpy()
 
 
 def channel_peaks(
@@ -119,9 +121,9 @@ def channel_peaks(
     Raises:
         ValueError: no such layer, or images that the model does not take.
     """
-    found = []
-    with inspecting(model), torch.no_grad():
+    peaks = []
+    with inspection_mode(model), torch.no_grad():
         for batch in batches(images, model, batch_size):
             output = activation(model, batch, layer)
-            found.append(output.flatten(2).amax(2) if output.ndim > 2 else output)
-    return torch.cat(found).float().cpu().numpy()
+            peaks.append(output.flatten(2).amax(2) if output.ndim > 2 else output)
+    return torch.cat(peaks).float().cpu().numpy()

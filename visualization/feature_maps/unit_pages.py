@@ -1,4 +1,4 @@
-"""Channels in a page: each has one of its own, a gallery leads to them, and they move."""
+"""HTML pages of single channels, their gallery, and the progression animation."""
 
 import base64
 import functools
@@ -15,7 +15,7 @@ from visualization.core.pictures import display_range
 from visualization.core.pixels import data_uri, image_colors, map_colors
 from visualization.core.registry import anchor, fragment, subpages
 from visualization.feature_maps.figures.progression import animation
-from visualization.feature_maps.figures.units import face, is_dead, is_found
+from visualization.feature_maps.figures.units import is_dead, is_found, thumbnail
 from visualization.feature_maps.progression import Progression
 from visualization.feature_maps.sheets import UnitSheets
 
@@ -52,7 +52,7 @@ def _(record: UnitSheets) -> str:
             "address": quote(address(record.layer, channel), safe="/@"),
             "channel": channel,
             "dead": is_dead(record, row),
-            "picture": data_uri(face(record, row)),
+            "picture": data_uri(thumbnail(record, row)),
             "words": f"{record.layer} / {channel}",
         }
         for row, channel in enumerate(record.patches.channels.tolist())
@@ -76,28 +76,28 @@ def _(record: UnitSheets, report: str) -> Iterator[tuple[str, str]]:
             num_images=f"{len(record.peaks):,}",
             maximised=_maximised(record, row),
             kernels=_kernels(record, row),
-            progression=_came_about(record, row),
+            progression=_progression(record, row),
             charts=_charts(record, row),
         )
         yield address(record.layer, channel), page
 
 
 def _patches(record: UnitSheets, row: int) -> list[Parts]:
-    found = record.patches
+    patches = record.patches
     return [
         {
             "picture": data_uri(
                 image_colors(
-                    found.patches[row, place],
+                    patches.patches[row, rank],
                     display_range(record.patches.patches),
-                    found.inside[row, place],
+                    patches.inside[row, rank],
                 )
             ),
-            "value": f"{found.value[row, place]:.3g}",
-            "name": record.names[found.image[row, place]],
+            "value": f"{patches.value[row, rank]:.3g}",
+            "name": record.names[patches.image[row, rank]],
         }
-        for place in range(found.image.shape[1])
-        if found.image[row, place] >= 0
+        for rank in range(patches.image.shape[1])
+        if patches.image[row, rank] >= 0
     ]
 
 
@@ -118,34 +118,35 @@ def _kernels(record: UnitSheets, row: int) -> Parts | None:
         return None
     kernel = record.kernels[row]
     strength = np.sqrt((kernel**2).sum(axis=(1, 2)))
-    shown = np.sort(np.argsort(-strength, kind="stable")[:_KERNELS])
+    strongest = np.sort(np.argsort(-strength, kind="stable")[:_KERNELS])
     size = float(np.abs(kernel).max())
     of = "each input channel" if len(kernel) > 1 else "the input channel"
-    if len(kernel) > len(shown):
-        of = f"the {len(shown)} strongest of {len(kernel)} input channels"
+    if len(kernel) > len(strongest):
+        of = f"the {len(strongest)} strongest of {len(kernel)} input channels"
     bias = "" if record.biases is None else f" Bias {record.biases[row]:.3g}."
     return {
         "words": f"For {of}; red: more than 0, blue: less, full at {size:.2g}.{bias}",
         "pictures": [
-            {"name": int(at), "picture": data_uri(map_colors(kernel[at], size, signs=True))}
-            for at in shown
+            {"name": int(number), "picture": data_uri(map_colors(kernel[number], size, signs=True))}
+            for number in strongest
         ],
     }
 
 
-def _came_about(sheets: UnitSheets, row: int) -> Parts | None:
+def _progression(sheets: UnitSheets, row: int) -> Parts | None:
     """Return the table of a channel's best patch, maps and weights at each snapshot."""
     record, limits = sheets.progression, display_range(sheets.patches.patches)
     if record is None:
         return None
     best = [
-        image_colors(held.patches[row, 0], limits, held.inside[row, 0]) for held in record.patches
+        image_colors(snapshot.patches[row, 0], limits, snapshot.inside[row, 0])
+        for snapshot in record.patches
     ]
-    told = [
-        f"{held.value[row, 0]:.2g}" if held.image[row, 0] >= 0 else "silent"
-        for held in record.patches
+    captions = [
+        f"{snapshot.value[row, 0]:.2g}" if snapshot.image[row, 0] >= 0 else "silent"
+        for snapshot in record.patches
     ]
-    lines = [_line("best patch", best, told)]
+    lines = [_line("best patch", best, captions)]
     for number in range(min(_MAPS, record.maps.shape[1])):
         maps = record.maps[:, number, row]
         size, signs = float(np.abs(maps).max()), bool(maps.min() < 0)
@@ -155,10 +156,10 @@ def _came_about(sheets: UnitSheets, row: int) -> Parts | None:
     if record.kernels is not None and record.kernels.shape[-1] > 1:
         kernels = record.kernels[:, row]
         strongest = int(np.abs(kernels[-1]).sum(axis=(1, 2)).argmax())
-        held = kernels[:, strongest]
-        size = float(np.abs(held).max())
+        kernel = kernels[:, strongest]
+        size = float(np.abs(kernel).max())
         name = "weights" if kernels.shape[1] == 1 else f"weights, input channel {strongest}"
-        lines.append(_line(name, [map_colors(values, size, signs=True) for values in held]))
+        lines.append(_line(name, [map_colors(values, size, signs=True) for values in kernel]))
     return {
         "words": "Copies of the weights from before the first step to the last; shades mean the "
         "same along a row.",
@@ -168,8 +169,8 @@ def _came_about(sheets: UnitSheets, row: int) -> Parts | None:
 
 
 def _line(name: str, colors: Sequence[NDArray[np.floating]], words: Sequence[str] = ()) -> Parts:
-    told = words or [""] * len(colors)
-    cells = [{"picture": data_uri(c), "words": w} for c, w in zip(colors, told, strict=True)]
+    captions = words or [""] * len(colors)
+    cells = [{"picture": data_uri(c), "words": w} for c, w in zip(colors, captions, strict=True)]
     return {"name": name, "cells": cells, "picture": ""}
 
 
@@ -183,41 +184,44 @@ def _charts(record: UnitSheets, row: int) -> list[Parts]:
     )
     ends = [(0, edges[0]), (_BINS / 2, edges[_BINS // 2]), (_BINS, edges[-1])]
     histogram["marks"] = [
-        {"x": _LEFT + _WIDTH * at / _BINS, "words": f"{value:.3g}"} for at, value in ends
+        {"x": _LEFT + _WIDTH * position / _BINS, "words": f"{value:.3g}"}
+        for position, value in ends
     ]
     if not record.labels:
         return [histogram]
     kinds = sorted(set(record.labels))
     labels = np.array(record.labels)
     means = np.array([peaks[labels == kind].mean() for kind in kinds])
-    told = [f"{kind}: {mean:.3g}" for kind, mean in zip(kinds, means, strict=True)]
+    captions = [f"{kind}: {mean:.3g}" for kind, mean in zip(kinds, means, strict=True)]
     chart = _chart(
         "Which labels excite it",
         "Mean of the largest values, by label.",
         np.maximum(means, 0),
-        told,
+        captions,
     )
     wide = _WIDTH / len(kinds)
     chart["marks"] = [
-        {"x": _LEFT + wide * (at + 0.5), "words": kind}
-        for at, kind in enumerate(kinds)
+        {"x": _LEFT + wide * (position + 0.5), "words": kind}
+        for position, kind in enumerate(kinds)
         if len(kinds) <= _NAMED
     ]
     return [histogram, chart]
 
 
-def _chart(title: str, words: str, values: NDArray[Any], told: Sequence[str]) -> dict[str, Any]:
+def _chart(title: str, words: str, values: NDArray[Any], captions: Sequence[str]) -> dict[str, Any]:
     """Return the bars of a small chart, the highest at its top."""
     highest = float(values.max()) or 1.0
     wide = _WIDTH / len(values)
     bars = [
         {
-            "x": round(_LEFT + wide * at + 0.5, 1),
+            "x": round(_LEFT + wide * position + 0.5, 1),
             "y": round(150 - _HEIGHT * value / highest, 1),
             "width": round(max(wide - 1, 0.8 * wide), 2),
             "height": round(_HEIGHT * value / highest, 1),
-            "words": said,
+            "words": caption_of_bar,
         }
-        for at, (value, said) in enumerate(zip(values.tolist(), told, strict=True))
+        for position, (value, caption_of_bar) in enumerate(
+            zip(values.tolist(), captions, strict=True)
+        )
     ]
     return {"title": title, "words": words, "bars": bars, "top": f"{highest:,.3g}", "marks": []}

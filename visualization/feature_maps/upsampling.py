@@ -1,4 +1,4 @@
-"""Maps enlarged to the size of a mask: each value stands at the centre of what it sees."""
+"""Upsampling of maps to the size of a mask, centred on receptive fields."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.feature_maps.fields.geometry import hulls
+from visualization.feature_maps.fields.geometry import field_boxes
 
 
 class _Between(NamedTuple):
@@ -31,9 +31,9 @@ class _Between(NamedTuple):
 class Upsampling:
     """Bilinear interpolation from a layer's places to the pixels of a mask.
 
-    `kind` is `centred` if values stand at the centres of their receptive fields, else `even`.
-    Beyond the outermost centres the map goes on for half a step; what lies farther out, as at the
-    borders of layers without padding, no place stands for: there it is −inf.
+    `kind` is `centred` if values are at the centres of their receptive fields, else `even`.
+    Beyond the outermost centres the map continues for half a step; what is farther out, as at the
+    borders of layers without padding, no place covers: there it is −inf.
     """
 
     kind: str
@@ -43,9 +43,9 @@ class Upsampling:
     def __call__(self, maps: Tensor) -> Tensor:
         """Return maps (…, h, w) as (…, H, W)."""
         axis = maps.ndim - 2
-        found = self.columns.of(self.rows.of(maps, axis), axis + 1)
+        enlarged = self.columns.of(self.rows.of(maps, axis), axis + 1)
         is_covered = self.rows.is_covered[:, None] & self.columns.is_covered
-        return found.masked_fill(~is_covered, -torch.inf)
+        return enlarged.masked_fill(~is_covered, -torch.inf)
 
 
 def upsampling(
@@ -64,15 +64,15 @@ def upsampling(
         maps: some of the layer, on its device.
         mask_size: height and width.
     """
-    seen = hulls(model, layer, image_shape)
+    boxes = field_boxes(model, layer, image_shape)
     centres = [
-        (seen.row_first + seen.row_last) / 2,
-        (seen.column_first + seen.column_last) / 2,
+        (boxes.row_first + boxes.row_last) / 2,
+        (boxes.column_first + boxes.column_last) / 2,
     ]
     sizes, image_size = tuple(maps.shape[2:]), tuple(image_shape[1:])
     is_centred = all(
-        len(at) == size > 1 and (np.diff(at) > 0).all()
-        for at, size in zip(centres, sizes, strict=True)
+        len(positions) == size > 1 and (np.diff(positions) > 0).all()
+        for positions, size in zip(centres, sizes, strict=True)
     )
     if not is_centred:
         centres = [_spread(a, b) for a, b in zip(sizes, image_size, strict=True)]

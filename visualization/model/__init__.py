@@ -1,1 +1,1 @@
-"""Looking into any module: its cost, activations, weights and loss landscape."""
+"""Any module: its cost, activations, weights and loss landscape."""

@@ -1,4 +1,4 @@
-"""What every layer of a network puts out: feature maps, how values are distributed, dead units.
+"""Layer activations: feature maps, histograms and dead units of every layer.
 
 N images, U units, P places of a unit's map.
 """
@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import Images, batches, demand_tensor, inspecting
+from visualization.core.inputs import Images, batches, check_tensor, inspection_mode
 from visualization.core.layout import UnitAxis, unit_axes
-from visualization.core.tracing import NamedLayer, find_layer, layer_names, tapped
+from visualization.core.tracing import NamedLayer, find_layer, intercept_outputs, layer_names
 from visualization.model.histogram import Histogram
 from visualization.model.values import DeadUnits, LayerActivations, LayerValues, UnitStates
 
@@ -31,39 +31,44 @@ def layer_activations(
     num_channels: int = 12,
     batch_size: int = 64,
 ) -> LayerActivations:
-    """Return what layers put out: maps of a few images, and statistics over all.
+    """Layer activations: maps of a few images, and statistics over all.
 
-    One pass over the data; what is held does not grow with it. Units lie along the first axis after
+    One pass over the data; memory does not grow with it. Units are along the first axis after
     the batch, or along the last where a layer works on that one (`nn.Linear`, `nn.LayerNorm`) and
     in element-wise layers after it.
 
     Args:
         model: any module.
         images: (B, C, H, W), or batches of them, such as a loader gives.
-        layers: dotted names; None: every module without parts that puts out a tensor. Each call of
-            a layer that runs several times is an entry, `relu@0`, `relu@1`.
+        layers: dotted names; None: every module without children whose output is a tensor. Each
+            call of a layer that runs several times is an entry, `relu@0`, `relu@1`.
         num_shown: of how many images, the first, maps are kept.
         num_channels: of how many channels, those that vary most over these images.
         batch_size: images in one pass.
 
     Raises:
-        ValueError: no image; no such layer; or one that was asked for by name and was not called,
-            or puts out no tensor of floating-point numbers.
+        ValueError: no image; no such layer; or one that was named and was not called,
+            or outputs no tensor of floating-point numbers.
     """
     collector = _Collector(model, layers, num_shown, num_channels)
-    shown: list[NDArray[np.float32]] = []
+    first_images: list[NDArray[np.float32]] = []
     num_images = 0
-    with inspecting(model), collector.watching(), torch.no_grad():
+    with inspection_mode(model), collector.watching(), torch.no_grad():
         for batch in batches(images, model, batch_size):
             collector.begin(len(batch))
             model(batch)
-            shown += list(batch[: max(num_shown - num_images, 0)].float().cpu().numpy())
+            first_images += list(batch[: max(num_shown - num_images, 0)].float().cpu().numpy())
             num_images += len(batch)
     if not num_images:
         raise ValueError("images: there are none; accepted: one or more")
     rows = collector.rows()
-    pictures = np.stack(shown) if shown else np.zeros((0, *batch.shape[1:]), np.float32)
-    return LayerActivations(rows, pictures, num_images, tuple(collector.skipped), 0, len(rows))
+    pictures = (
+        np.stack(first_images) if first_images else np.zeros((0, *batch.shape[1:]), np.float32)
+    )
+    return LayerActivations(
+        layers=rows, images=pictures, num_images=num_images, skipped=tuple(collector.skipped),
+        first=0, num_all=len(rows),
+    )  # fmt: skip
 
 
 def dead_units(
@@ -74,15 +79,15 @@ def dead_units(
     share: float = 0.01,
     batch_size: int = 64,
 ) -> DeadUnits:
-    """Say of each layer which units are dead, constant, rarely on or always on over a data set.
+    """Dead units of each layer, and those that are constant, rarely or always active.
 
-    "On" is above 0, which is meant for layers that put out a rectified linear unit's values, or
+    "On" is above 0, which is meant for layers that output a rectified linear unit's values, or
     what one follows upon: a dead unit there has neither an effect nor a gradient.
 
     Args:
         model: any module.
         images: (B, C, H, W), or batches of them.
-        layers: dotted names; None: every module without parts that puts out a tensor.
+        layers: dotted names; None: every module without children whose output is a tensor.
         share: of the images, below which a unit is rarely on, in (0, 1].
         batch_size: images in one pass.
 
@@ -107,7 +112,7 @@ def dead_units_while(
         share: of the samples, below which a unit is rarely on, in (0, 1].
     """
     collector = _Collector(model, None, 0, 0)
-    with inspecting(model), collector.watching(), torch.no_grad():
+    with inspection_mode(model), collector.watching(), torch.no_grad():
         collector.begin(num_samples)
         run()
     return _dead_units(collector.rows(), num_samples, share)
@@ -116,7 +121,13 @@ def dead_units_while(
 def _dead_units(rows: Sequence[LayerValues], num_samples: int, share: float) -> DeadUnits:
     states = [
         UnitStates(
-            row.name, row.kind, len(row.low), row.dead, row.constant, row.rare(share), row.always_on
+            name=row.name,
+            kind=row.kind,
+            num_units=len(row.low),
+            dead=row.dead,
+            constant=row.constant,
+            rarely_active=row.rarely_active(share),
+            always_active=row.always_active,
         )
         for row in rows
     ]
@@ -124,7 +135,7 @@ def _dead_units(rows: Sequence[LayerValues], num_samples: int, share: float) -> 
 
 
 class _Collector:
-    """Takes in what layers put out, pass after pass."""
+    """Collects layer outputs, pass after pass."""
 
     def __init__(
         self,
@@ -133,25 +144,25 @@ class _Collector:
         num_shown: int,
         num_channels: int,
     ) -> None:
-        self._model, self._asked = model, layers is not None
+        self._model, self._is_selection = model, layers is not None
         self._names = _names(model, layers)
         self._sizes = num_shown, num_channels
-        self._found: dict[tuple[str, int], _Running] = {}
+        self._statistics: dict[tuple[str, int], _Running] = {}
         self._calls: dict[str, int] = {}
         self._num_images = 0
         self.skipped: dict[str, None] = {}
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Take in the outputs of each pass within the block."""
+        """Record the outputs of each pass within the block."""
         with (
             unit_axes(self._model) as axis,
-            tapped(self._model, {name: self._tap(name, axis) for name in self._names}),
+            intercept_outputs(self._model, {name: self._tap(name, axis) for name in self._names}),
         ):
             yield
 
     def begin(self, num_images: int) -> None:
-        """Say that a pass begins."""
+        """Begin a pass."""
         self._calls.clear()
         self._num_images = num_images
 
@@ -160,13 +171,13 @@ class _Collector:
 
         def take(output: Any) -> None:
             number = self._calls[name] = self._calls.get(name, -1) + 1
-            if self._asked:
-                demand_tensor(output, repr(name))
+            if self._is_selection:
+                check_tensor(output, repr(name))
             if not isinstance(output, Tensor) or not output.is_floating_point() or not output.ndim:
                 self.skipped[name] = None
                 return
-            held = self._found.setdefault((name, number), _Running(*self._sizes))
-            held.add(output.detach(), axis(module, output), self._num_images)
+            statistics = self._statistics.setdefault((name, number), _Running(*self._sizes))
+            statistics.add(output.detach(), axis(module, output), self._num_images)
 
         return take
 
@@ -174,21 +185,21 @@ class _Collector:
         """Return what was taken in, in the order of the first calls.
 
         Raises:
-            ValueError: a layer that was asked for gave nothing.
+            ValueError: a layer that was named gave nothing.
         """
         counts: dict[str, int] = {}
-        for name, _ in self._found:
+        for name, _ in self._statistics:
             counts[name] = counts.get(name, 0) + 1
-        for name in self._names if self._asked else ():
+        for name in self._names if self._is_selection else ():
             if name not in counts:
-                problem = "puts out no numbers" if name in self.skipped else "was not called"
+                problem = "outputs no numbers" if name in self.skipped else "was not called"
                 raise ValueError(f"layers: {name!r} {problem} while the model ran")
         return tuple(
-            held.values(
+            statistics.values(
                 f"{name}@{number}" if counts[name] > 1 else name,
                 type(find_layer(self._model, name).module).__name__,
             )
-            for (name, number), held in self._found.items()
+            for (name, number), statistics in self._statistics.items()
         )
 
 
@@ -206,7 +217,7 @@ class _Running:
         self._channels = np.zeros(0, np.int64)
 
     def add(self, output: Tensor, axis: int, num_images: int) -> None:
-        """Take in an output with its units along an axis, of a number of images."""
+        """Add an output with its units along an axis, of a number of images."""
         wide = output if output.dtype in (torch.float32, torch.float64) else output.float()
         moved = wide.movedim(axis, 1) if wide.ndim > 1 else wide[:, None]
         self._shape = tuple(output.shape[1:])
@@ -226,7 +237,7 @@ class _Running:
             self._histogram.add(flat, low, high)
 
     def _extremes(self, values: Tensor) -> tuple[float, float]:
-        """Take in each unit's range and the images on which it is on; values (N, U, P).
+        """Update each unit's range and the images on which it is active; values (N, U, P).
 
         The range of all is returned. NaN in a unit makes its range NaN.
         """
@@ -251,23 +262,23 @@ class _Running:
 
     def _show(self, moved: Tensor) -> None:
         """Keep maps (I, C, H, W) of the first images; the first batch chooses the channels."""
-        wanted = self._num_shown - sum(map(len, self._maps))
-        if wanted <= 0:
+        num_missing = self._num_shown - sum(map(len, self._maps))
+        if num_missing <= 0:
             return
-        held = moved[:wanted].float()
+        maps = moved[:num_missing].float()
         if not self._maps:
-            self._channels = self._chosen(held)
-        held = held[:, torch.as_tensor(self._channels, device=held.device)]
+            self._channels = self._most_varying(maps)
+        maps = maps[:, torch.as_tensor(self._channels, device=maps.device)]
         # A vector is a row of pixels, and so is each channel of a sequence.
-        held = held[:, None, :] if held.ndim == 2 else held
-        held = held[:, :, None] if held.ndim == 3 else held.flatten(2, -2)
-        self._maps.append(held.cpu().numpy())
+        maps = maps[:, None, :] if maps.ndim == 2 else maps
+        maps = maps[:, :, None] if maps.ndim == 3 else maps.flatten(2, -2)
+        self._maps.append(maps.cpu().numpy())
 
-    def _chosen(self, held: Tensor) -> NDArray[np.int64]:
+    def _most_varying(self, maps: Tensor) -> NDArray[np.int64]:
         """Return the channels to be shown, in order."""
-        if held.ndim == 2:
-            return np.arange(min(_VECTOR, held.shape[1]))
-        spread = held.transpose(0, 1).flatten(1).std(dim=1, correction=0).cpu().numpy()
+        if maps.ndim == 2:
+            return np.arange(min(_VECTOR, maps.shape[1]))
+        spread = maps.transpose(0, 1).flatten(1).std(dim=1, correction=0).cpu().numpy()
         return np.sort(np.argsort(-spread, kind="stable")[: self._num_channels])
 
     def values(self, name: str, kind: str) -> LayerValues:
@@ -275,15 +286,17 @@ class _Running:
         num = max(self._num, 1)
         maps = np.concatenate(self._maps) if self._maps else np.zeros((0, 0, 0, 0), np.float32)
         return LayerValues(
-            name, kind, self._shape, self._num, self._num_zeros / num, self._mean,
-            math.sqrt(self._squares / num), self._histogram.counts, self._histogram.edges,
-            self._low, self._high, self._on / self._num_images, maps, self._channels,
-            self._num_undefined,
+            name=name, kind=kind, shape=self._shape, num_values=self._num,
+            zero_share=self._num_zeros / num, mean=self._mean,
+            deviation=math.sqrt(self._squares / num), counts=self._histogram.counts,
+            edges=self._histogram.edges, low=self._low, high=self._high,
+            active_share=self._on / self._num_images, maps=maps, channels=self._channels,
+            num_undefined=self._num_undefined,
         )  # fmt: skip
 
 
 def _names(model: nn.Module, layers: NamedLayer | Sequence[NamedLayer] | None) -> list[str]:
-    """Return the layers that are asked for, or all without parts."""
+    """Return the names of the given layers, or of all without children."""
     if layers is None:
         leaves = (name for name, module in model.named_modules() if not any(module.children()))
         return list(leaves)

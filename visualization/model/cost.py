@@ -1,4 +1,4 @@
-"""What a model costs: parameters, multiply-adds and size of the output of each layer."""
+"""Model cost: parameters, multiply-adds (MACs) and output sizes of each layer."""
 
 import contextlib
 import math
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from visualization.core.dispatch import DispatchMode
-from visualization.core.packing import tensors
-from visualization.core.preserve import demand_module, hooks, untouched
+from visualization.core.packing import flatten_tensors
+from visualization.core.preserve import check_module, hooks, preserve_state
 from visualization.core.records import brief_repr
 
 OUTSIDE = "outside any layer"
@@ -24,12 +24,13 @@ _UNCOUNTED = frozenset({  # words in the names of operators that multiply matric
 })  # fmt: skip
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class LayerCost:
     """One layer with parameters of its own, or with products that none of its parts counts.
 
-    A layer that runs functions such as `F.conv2d` itself stands for them; what runs while no module
-    does is the row `outside any layer`. A layer of parameters that was never called has 0 calls.
+    A layer that runs functions such as `F.conv2d` itself is counted for them; what runs while no
+    module does is the row `outside any layer`. A layer of parameters that was never called has 0
+    calls.
     """
 
     name: str  # "" is the model itself
@@ -81,25 +82,25 @@ class CostCounter:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        demand_module(model)
+        check_module(model)
         self._names = {module: name for name, module in model.named_modules()}
         self._running: list[nn.Module] = []
-        self._found: dict[nn.Module | None, _Count] = {}
+        self._counts: dict[nn.Module | None, _Count] = {}
 
     def _begin(self, module: nn.Module, _: Any) -> None:
         self._running.append(module)
-        self._found.setdefault(module, _Count())
+        self._counts.setdefault(module, _Count())
 
     def _end(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         self._running.pop()
-        count, held = self._found[module], tensors(output)
+        count, outputs = self._counts[module], flatten_tensors(output)
         count.calls += 1
-        count.output_shape = tuple(held[0].shape) if held else ()
-        count.output_bytes += sum(tensor.numel() * tensor.element_size() for tensor in held)
-        if isinstance(module, _CELLS) and held:
-            count.multiply_adds += _recurrent(module, tensors((args, kwargs))[0])
+        count.output_shape = tuple(outputs[0].shape) if outputs else ()
+        count.output_bytes += sum(tensor.numel() * tensor.element_size() for tensor in outputs)
+        if isinstance(module, _CELLS) and outputs:
+            count.multiply_adds += _recurrent(module, flatten_tensors((args, kwargs))[0])
 
     def _operator(self, multiply_adds: int | None) -> None:
         module = self._running[-1] if self._running else None
@@ -107,7 +108,7 @@ class CostCounter:
             return  # some of their kernels are fused, and some are not
         if multiply_adds == 0 and module is None:
             return
-        count = self._found.setdefault(module, _Count())
+        count = self._counts.setdefault(module, _Count())
         count.countable &= multiply_adds is not None
         count.multiply_adds += multiply_adds or 0
 
@@ -128,30 +129,30 @@ class CostCounter:
 
     def table(self, num_samples: int) -> CostTable:
         """Return what was counted."""
-        seen: set[nn.Parameter] = set()
+        counted: set[nn.Parameter] = set()
         rows = []
-        for module in [*self._found, *(m for m in self._names if m not in self._found)]:
-            count = self._found.get(module, _Count())
+        for module in [*self._counts, *(m for m in self._names if m not in self._counts)]:
+            count = self._counts.get(module, _Count())
             own = list(module.parameters(recurse=False)) if module is not None else []
             if not own and not count.multiply_adds and count.countable:
                 continue
             rows.append(
                 LayerCost(
-                    OUTSIDE if module is None else self._names[module],
-                    "functions" if module is None else type(module).__name__,
-                    count.output_shape,
-                    count.calls,
-                    sum(p.numel() for p in own if p not in seen),
-                    count.multiply_adds if count.countable else None,
-                    count.output_bytes,
+                    name=OUTSIDE if module is None else self._names[module],
+                    kind="functions" if module is None else type(module).__name__,
+                    output_shape=count.output_shape,
+                    calls=count.calls,
+                    num_parameters=sum(p.numel() for p in own if p not in counted),
+                    multiply_adds=count.multiply_adds if count.countable else None,
+                    output_bytes=count.output_bytes,
                 )
             )
-            seen.update(own)
+            counted.update(own)
         return CostTable(tuple(rows), num_samples)
 
 
 def cost(model: nn.Module, inputs: Tensor | Sequence[Tensor]) -> CostTable:
-    """Count parameters, multiply-adds and outputs of each layer while a model runs once.
+    """Model cost: parameters, multiply-adds (MACs) and outputs of each layer, in one pass.
 
     The model runs in evaluation mode, without gradients, and is left as it was.
 
@@ -161,17 +162,22 @@ def cost(model: nn.Module, inputs: Tensor | Sequence[Tensor]) -> CostTable:
             tensors are its arguments in order.
 
     Raises:
-        ValueError: no tensor is given, or one without a batch; or `model` is no module.
+        ValueError: no tensor is given, or one without a batch; or `model` is not a module.
     """
-    given = tuple(inputs) if isinstance(inputs, (list, tuple)) else (inputs,)
-    if not given or not isinstance(given[0], Tensor) or not given[0].ndim or not len(given[0]):
-        kinds = ", ".join(_kind(each) for each in given) or "nothing"
+    arguments = tuple(inputs) if isinstance(inputs, (list, tuple)) else (inputs,)
+    if (
+        not arguments
+        or not isinstance(arguments[0], Tensor)
+        or not arguments[0].ndim
+        or not len(arguments[0])
+    ):
+        kinds = ", ".join(_kind(each) for each in arguments) or "nothing"
         accepted = "a tensor (batch, …), or several of them"
         raise ValueError(f"inputs: {kinds} is not accepted; accepted: {accepted}")
     counter = CostCounter(model)
-    with untouched(model), torch.no_grad(), counter.watch():
-        model(*given)
-    return counter.table(len(given[0]))
+    with preserve_state(model), torch.no_grad(), counter.watch():
+        model(*arguments)
+    return counter.table(len(arguments[0]))
 
 
 def _kind(value: Any) -> str:
@@ -204,18 +210,18 @@ class _Operators(DispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run one operator, or its parts."""
-        given = kwargs or {}
+        keywords = kwargs or {}
         formula = self._formula(func)
         if formula is None:
             with self:
-                output = func.decompose(*args, **given)
+                output = func.decompose(*args, **keywords)
             if output is not NotImplemented:
                 return output
-        output = func(*args, **given)
+        output = func(*args, **keywords)
         if formula is None:
             self._tell(_products(func, args))
         else:  # which has two operations for each multiply-add
-            self._tell(int(formula(*args, **given, out_val=output)) // 2)
+            self._tell(int(formula(*args, **keywords, out_val=output)) // 2)
         return output
 
 
@@ -231,13 +237,15 @@ def _products(func: Any, args: tuple[Any, ...]) -> int | None:
         return int(args[0].numel())
     if name == "addmv":
         return int(args[1].numel())
-    known = func.namespace in ("aten", "prims", "prim") and _UNCOUNTED.isdisjoint(name.split("_"))
-    return 0 if known else None
+    is_plain = func.namespace in ("aten", "prims", "prim") and _UNCOUNTED.isdisjoint(
+        name.split("_")
+    )
+    return 0 if is_plain else None
 
 
 @contextlib.contextmanager
 def _unfused_attention() -> Iterator[None]:
-    """Let `nn.MultiheadAttention` run its operators one by one in the block."""
+    """Disable the fused `nn.MultiheadAttention` in the block."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

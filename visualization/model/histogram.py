@@ -1,4 +1,4 @@
-"""A histogram of values that come in parts, of a range that is not known before."""
+"""Streaming histogram: values come in parts, of a range that is not known before."""
 
 import math
 
@@ -32,8 +32,8 @@ class Histogram:
     @property
     def edges(self) -> NDArray[np.float64]:
         """The ends of the bins (N + 1,)."""
-        places = np.arange(len(self._counts) + 1) + self._first
-        return np.asarray(np.ldexp(places.astype(np.float64), self._exponent))
+        indices = np.arange(len(self._counts) + 1) + self._first
+        return np.asarray(np.ldexp(indices.astype(np.float64), self._exponent))
 
     def add(self, values: Tensor, low: float, high: float) -> None:
         """Count values (…), all finite and from `low` to `high`."""
@@ -42,24 +42,24 @@ class Histogram:
         self._join(exponent - self._exponent, exponent)
         scaled = values.flatten() * 2.0**-exponent  # exact: a power of two
         start = math.floor(math.ldexp(low, -exponent))
-        found = torch.bincount(scaled.floor_().int() - start).cpu().numpy()
+        new_counts = torch.bincount(scaled.floor_().int() - start).cpu().numpy()
         if not len(self._counts):
             self._first = start
         first = min(start, self._first)
-        last = max(start + len(found), self._first + len(self._counts))
+        last = max(start + len(new_counts), self._first + len(self._counts))
         counts = np.zeros(last - first, np.int64)
-        held = self._first - first
-        counts[held : held + len(self._counts)] += self._counts
-        counts[start - first : start - first + len(found)] += found
+        offset = self._first - first
+        counts[offset : offset + len(self._counts)] += self._counts
+        counts[start - first : start - first + len(new_counts)] += new_counts
         self._first, self._counts = first, counts
 
     def _join(self, times: int, exponent: int) -> None:
         """Make each 2^times bins one."""
         if times and len(self._counts):
-            places = (np.arange(len(self._counts)) + self._first) >> min(times, 62)
-            self._first = int(places[0])
-            counts = np.zeros(int(places[-1]) - self._first + 1, np.int64)
-            np.add.at(counts, places - self._first, self._counts)
+            indices = (np.arange(len(self._counts)) + self._first) >> min(times, 62)
+            self._first = int(indices[0])
+            counts = np.zeros(int(indices[-1]) - self._first + 1, np.int64)
+            np.add.at(counts, indices - self._first, self._counts)
             self._counts = counts
         self._exponent = exponent
 

@@ -1,4 +1,4 @@
-"""The loss as a function of a model's parameters: on a line between two states, and on a plane."""
+"""Loss landscape: on a line between two states of a model, and on a plane."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,16 +17,16 @@ from visualization.core.inputs import (
     as_logits,
     as_tensor,
     batches,
-    demand_tensor,
-    inspecting,
+    check_tensor,
+    inspection_mode,
 )
 from visualization.core.records import brief_repr
-from visualization.model.budget import MOST_POINTS, counted, points_within, told
+from visualization.model.budget import MOST_POINTS, count_inputs, points_per_axis, report_progress
 from visualization.model.parameter_space import (
     State,
-    completed,
+    check_shapes,
     coordinates,
-    demand_shapes,
+    fill_missing,
     random_directions,
 )
 
@@ -37,13 +37,13 @@ _MARGIN = 0.1  # beyond a trajectory that leaves the span, as a share of the pla
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class LandscapeLine:
-    """The loss at N points of the line through two states, a at 0 and b at 1.
+    """Loss along the line through two states, a at 0 and b at 1, at P points.
 
     Attributes:
-        alphas: places (N,), rising; 0 and 1 are among them.
-        values: by name (N,), the loss first.
+        alphas: positions (P,), rising; 0 and 1 are among them.
+        values: by name (P,), the loss first.
         names: of the two states.
-        statistics: whence BatchNorm's were had at each point, "" for a model that has none.
+        statistics: where BatchNorm's came from at each point, "" for a model that has none.
     """
 
     alphas: NDArray[np.float64]
@@ -53,7 +53,7 @@ class LandscapeLine:
 
     @property
     def loss(self) -> NDArray[np.float64]:
-        """The loss at each point (N,)."""
+        """The loss at each point (P,)."""
         return next(iter(self.values.values()))
 
     @property
@@ -68,20 +68,20 @@ class LandscapeLine:
         return float((self.loss - chord)[between].max())
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class LandscapePlane:
-    """The loss on a plane through a model, at θ + x·d₁ + y·d₂.
+    """Loss on a plane through a model, at θ + x·d₁ + y·d₂.
 
     Attributes:
-        x: places along the first direction (N,), as multiples of it.
-        y: along the second (N,).
-        values: by name (N, N), rows along y; the loss first.
+        x: places along the first direction (P,), as multiples of it.
+        y: along the second (P,).
+        values: by name (P, P), rows along y; the loss first.
         center: by name, those of the model itself, at (0, 0).
         directions: what the two directions are, in words.
         trajectory: where checkpoints fall on the plane (T, 2), as x and y; None: none were given.
-        outside: of each checkpoint's distance from the model, the share that is at a right angle
+        residual: of each checkpoint's distance from the model, the share that is at a right angle
             to the plane, in [0, 1] (T,).
-        statistics: whence BatchNorm's were had at each point, "" for a model that has none.
+        statistics: where BatchNorm's came from at each point, "" for a model that has none.
     """
 
     x: NDArray[np.float64]
@@ -90,12 +90,12 @@ class LandscapePlane:
     center: Mapping[str, float]
     directions: str
     trajectory: NDArray[np.float64] | None
-    outside: NDArray[np.float64] | None
+    residual: NDArray[np.float64] | None
     statistics: str
 
     @property
     def loss(self) -> NDArray[np.float64]:
-        """The loss at each point (N, N)."""
+        """The loss at each point (P, P)."""
         return next(iter(self.values.values()))
 
     @property
@@ -106,9 +106,9 @@ class LandscapePlane:
 
 
 def classification_loss(images: Images, labels: ArrayLike | Tensor, batch_size: int = 500) -> Loss:
-    """Return a loss for classifiers: the mean cross entropy and the accuracy over images.
+    """Classification loss: the mean cross entropy, and the accuracy, over images.
 
-    The classifier puts out logits (B, K), or a softmax, which is noticed by its sum.
+    The classifier outputs logits (B, K), or a softmax, which is noticed by its sum.
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     >>> loss = classification_loss(torch.zeros(3, 1, 2, 2), [0, 1, 1])
@@ -123,21 +123,21 @@ def classification_loss(images: Images, labels: ArrayLike | Tensor, batch_size: 
     Raises:
         ValueError: another number of labels than of images.
     """
-    wanted = as_tensor(labels, "labels").long()
-    if wanted.shape != images.shape[:1]:
-        problem = f"shape {tuple(wanted.shape)} does not go with {len(images)} images"
+    classes = as_tensor(labels, "labels").long()
+    if classes.shape != images.shape[:1]:
+        problem = f"shape {tuple(classes.shape)} does not go with {len(images)} images"
         raise ValueError(f"labels: {problem}; accepted: one class for each")
 
     def loss(model: nn.Module) -> Mapping[str, float]:
         total, right = 0.0, 0
         with torch.no_grad():
-            for first in range(0, len(wanted), batch_size):
-                given = as_images(images[first : first + batch_size], model)
-                answers = as_logits(demand_tensor(model(given), "the model"))
-                classes = wanted[first : first + batch_size].to(answers.device)
-                total += float(F.cross_entropy(answers, classes, reduction="sum"))
-                right += int((answers.argmax(dim=1) == classes).sum())
-        return {"loss": total / len(wanted), "accuracy": right / len(wanted)}
+            for first in range(0, len(classes), batch_size):
+                batch = as_images(images[first : first + batch_size], model)
+                answers = as_logits(check_tensor(model(batch), "the model"))
+                truth = classes[first : first + batch_size].to(answers.device)
+                total += float(F.cross_entropy(answers, truth, reduction="sum"))
+                right += int((answers.argmax(dim=1) == truth).sum())
+        return {"loss": total / len(classes), "accuracy": right / len(classes)}
 
     return loss
 
@@ -153,13 +153,13 @@ def landscape_line(
     statistics: Images | None = None,
     names: tuple[str, str] = ("a", "b"),
 ) -> LandscapeLine:
-    """Return the loss on the straight line through two states of a model.
+    """Linear interpolation of the loss between two states of a model (Goodfellow et al. 2015).
 
     The parameters at α are (1 − α)·a + α·b (Goodfellow et al. 1412.6544). Running statistics of
     BatchNorm, and other buffers, are interpolated likewise; beyond the ends they are those of the
     nearer end, since a variance must not fall below 0. Statistics of a mixture of two networks are
     not a mixture of theirs, so that two good networks may seem further apart than they are: pass
-    `statistics` to take them anew at each point.
+    `statistics` to recompute them at each point.
 
     Args:
         model: any module; its own state does not matter, and is the same afterwards.
@@ -169,7 +169,7 @@ def landscape_line(
         state_a: a state dict of the model, at α = 0.
         state_b: another, at α = 1.
         num: points, evenly spread; 0 and 1 are added where they are not among them.
-        extend: how far the line goes on at each end, ≥ 0, as a multiple of the way from a to b.
+        extend: how far the line continues at each end, ≥ 0, as a multiple of the way from a to b.
         statistics: images (B, C, H, W), from which those of BatchNorm are taken at each point.
         names: of the two states, for the picture.
 
@@ -181,15 +181,17 @@ def landscape_line(
         accepted = "num of 2 or more, extend of 0 or more"
         raise ValueError(f"num, extend: {num}, {extend} is not accepted; accepted: {accepted}")
     for name, state in (("state_a", state_a), ("state_b", state_b)):
-        _demand_state(model, state, name)
+        _check_state(model, state, name)
     alphas = np.linspace(-extend, 1 + extend, num).round(12)
     alphas = np.union1d(alphas, (0.0, 1.0))
-    found = []
+    values = []
     with _restored(model):
         for alpha in alphas:
             _mix(model, state_a, state_b, float(alpha))
-            found.append(_evaluated(model, loss, statistics))
-    return LandscapeLine(alphas, _by_name(found), names, _whence(model, statistics, "interpolated"))
+            values.append(_evaluate(model, loss, statistics))
+    return LandscapeLine(
+        alphas, _by_name(values), names, _statistics_source(model, statistics, "interpolated")
+    )
 
 
 def landscape_plane(
@@ -204,7 +206,7 @@ def landscape_plane(
     statistics: Images | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> LandscapePlane:
-    """Return the loss on a plane through a model (Li et al. 1712.09913).
+    """Loss landscape on a plane through a model (Li et al. 1712.09913).
 
     By default the plane is spanned by two random directions of which each filter has the norm of
     the model's filter, so that pictures of different networks can be compared; see
@@ -222,10 +224,9 @@ def landscape_plane(
         seed: of the random directions.
         directions: two of one's own, changes of parameters by name; those not named stay. Such as
             `direction_to(model, state)` or `trajectory_directions(model, states)`.
-        trajectory: state dicts, such as checkpoints in their order, to be projected on the plane by
-            least squares.
+        trajectory: state dicts, such as checkpoints in order, projected on the plane.
         statistics: images (B, C, H, W), from which those of BatchNorm are taken at each point.
-        progress: told, in a few words, at which point it is, such as `print`.
+        progress: is called with the point that begins, in words, such as `print`.
 
     Raises:
         ValueError: directions or checkpoints that do not fit the model or each other, a number out
@@ -235,54 +236,56 @@ def landscape_plane(
     if most < 2 or span <= 0:
         accepted = "num of 2 or more, span above 0"
         raise ValueError(f"num, span: {most}, {span} is not accepted; accepted: {accepted}")
-    chosen = random_directions(model, seed) if directions is None else directions
-    plane = completed(model, chosen)
-    places, outside = coordinates(model, plane, trajectory)
+    axes = random_directions(model, seed) if directions is None else directions
+    plane = fill_missing(model, axes)
+    trajectory_xy, outside = coordinates(model, plane, trajectory)
     with _restored(model):
-        with counted(model) as given:
-            center = _evaluated(model, loss, statistics)
-        side = num or points_within(sum(given))
-        x, y = _axes(span, side, places)
-        points = told(_places(model, plane, x, y), side**2, progress)
-        found = [_evaluated(model, loss, statistics) for _ in points]
-    said = f"random directions, filter by filter as long as the model (seed {seed})"
+        with count_inputs(model) as input_counts:
+            center = _evaluate(model, loss, statistics)
+        side = num or points_per_axis(sum(input_counts))
+        x, y = _axes(span, side, trajectory_xy)
+        points = report_progress(_places(model, plane, x, y), side**2, progress)
+        values = [_evaluate(model, loss, statistics) for _ in points]
+    description = f"random directions, filter by filter as long as the model (seed {seed})"
+    on_plane, off_plane = (trajectory_xy, outside) if len(trajectory) else (None, None)
     return LandscapePlane(
-        x, y, {name: rows.reshape(side, side) for name, rows in _by_name(found).items()}, center,
-        said if directions is None else "given directions", places if len(trajectory) else None,
-        outside if len(trajectory) else None, _whence(model, statistics, "the model's own"),
+        x=x, y=y, center=center, trajectory=on_plane, residual=off_plane,
+        values={name: rows.reshape(side, side) for name, rows in _by_name(values).items()},
+        directions=description if directions is None else "given directions",
+        statistics=_statistics_source(model, statistics, "the model's own"),
     )  # fmt: skip
 
 
 def _axes(
-    span: float, num: int, places: NDArray[np.float64]
+    span: float, num: int, trajectory_xy: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the places along both axes, of equal length, around (0, 0) and a trajectory (T, 2)."""
     corners = np.array([[-span, -span], [span, span]])
-    around = np.concatenate([corners, places])
+    around = np.concatenate([corners, trajectory_xy])
     low, high = around.min(axis=0), around.max(axis=0)
     if np.array_equal(np.stack([low, high]), corners):
         axis = np.linspace(-span, span, num)
         axis[np.abs(axis) < 1e-9 * span] = 0.0  # the model itself, to the last bit
         return axis, axis
     middle, half = (low + high) / 2, float((high - low).max()) * (0.5 + _MARGIN)
-    x, y = (np.linspace(at - half, at + half, num) for at in middle)
+    x, y = (np.linspace(centre - half, centre + half, num) for centre in middle)
     return x, y
 
 
 @contextlib.contextmanager
 def _restored(model: nn.Module) -> Iterator[None]:
-    """Run a block on a model of which parameters and buffers are afterwards as before, bit by bit.
+    """Restore a model's parameters and buffers after a block, bit by bit.
 
     Values are written into the tensors that there are, so that a loss which holds the model itself,
     or a view of its parameters, sees them too.
     """
     tensors = [*model.parameters(), *model.buffers()]
-    held = [tensor.detach().clone() for tensor in tensors]
-    with inspecting(model), torch.no_grad():
+    values = [tensor.detach().clone() for tensor in tensors]
+    with inspection_mode(model), torch.no_grad():
         try:
             yield
         finally:
-            for tensor, value in zip(tensors, held, strict=True):
+            for tensor, value in zip(tensors, values, strict=True):
                 tensor.copy_(value)
 
 
@@ -312,27 +315,27 @@ def _places(
     """
     own = {name: (p, p.detach().clone()) for name, p in model.named_parameters()}
     for up in y:
-        rows = {n: torch.add(held, plane[1][n], alpha=float(up)) for n, (_, held) in own.items()}
+        rows = {n: torch.add(value, plane[1][n], alpha=float(up)) for n, (_, value) in own.items()}
         for right in x:
             for name, (parameter, _) in own.items():
                 parameter.copy_(torch.add(rows[name], plane[0][name], alpha=float(right)))
             yield
 
 
-def _evaluated(model: nn.Module, loss: Loss, statistics: Images | None) -> dict[str, float]:
-    """Return what the loss gives for a model as it stands, by name.
+def _evaluate(model: nn.Module, loss: Loss, statistics: Images | None) -> dict[str, float]:
+    """Return what the loss gives for a model as it is, by name.
 
     Raises:
         ValueError: it returns no numbers.
     """
     if statistics is not None:
         _take_statistics(model, statistics)
-    found: Any = loss(model)
-    named = dict(found) if isinstance(found, Mapping) else {"loss": found}
-    if not named or not all(map(_is_number, named.values())):
+    result: Any = loss(model)
+    numbers = dict(result) if isinstance(result, Mapping) else {"loss": result}
+    if not numbers or not all(map(_is_number, numbers.values())):
         accepted = "a number, or numbers by name, the loss first"
-        raise ValueError(f"loss: returns {found!r}; accepted: {accepted}")
-    return {name: float(value) for name, value in named.items()}
+        raise ValueError(f"loss: returns {result!r}; accepted: {accepted}")
+    return {name: float(value) for name, value in numbers.items()}
 
 
 def _is_number(value: Any) -> bool:
@@ -341,12 +344,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.number))
 
 
-def _by_name(found: Sequence[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
-    return {name: np.array([values[name] for values in found]) for name in found[0]}
+def _by_name(points: Sequence[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
+    return {name: np.array([values[name] for values in points]) for name in points[0]}
 
 
 def _take_statistics(model: nn.Module, images: Images) -> None:
-    """Take BatchNorm's running statistics anew, as the mean over batches of images."""
+    """Recompute BatchNorm's running statistics, as the mean over batches of images."""
     norms = _normalisations(model)
     momenta = [module.momentum for module in norms]
     try:
@@ -371,25 +374,25 @@ def _normalisations(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     ]
 
 
-def _whence(model: nn.Module, statistics: Images | None, otherwise: str) -> str:
+def _statistics_source(model: nn.Module, statistics: Images | None, otherwise: str) -> str:
     if not _normalisations(model):
         return ""
-    return otherwise if statistics is None else "taken anew"
+    return otherwise if statistics is None else "recomputed"
 
 
 def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
-def _demand_state(model: nn.Module, state: State, name: str) -> None:
+def _check_state(model: nn.Module, state: State, name: str) -> None:
     """Raise a ValueError unless a state dict is one of the model."""
-    known, given = _tensors(model.state_dict()), _tensors(state)
+    own, tensors = _tensors(model.state_dict()), _tensors(state)
     for problem, names in (
-        ("is missing", [each for each in known if each not in given]),
-        ("is not in the model", [each for each in given if each not in known]),
+        ("is missing", [each for each in own if each not in tensors]),
+        ("is not in the model", [each for each in tensors if each not in own]),
     ):
         if names:
             more = f", as {'is' if len(names) == 2 else 'are'} {len(names) - 1} more"
-            said = f"{names[0]!r} {problem}{more if len(names) > 1 else ''}"
-            raise ValueError(f"{name}: {said}; accepted: a state dict of the model")
-    demand_shapes(known, given, name)
+            message = f"{names[0]!r} {problem}{more if len(names) > 1 else ''}"
+            raise ValueError(f"{name}: {message}; accepted: a state dict of the model")
+    check_shapes(own, tensors, name)

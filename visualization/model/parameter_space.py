@@ -1,4 +1,4 @@
-"""A model's parameters as points and directions: norms of filters, random directions, projections.
+"""Parameter space: filter norms, random directions, projections.
 
 A direction is a change of parameters by name; those that it does not name stay as they are.
 """
@@ -35,7 +35,7 @@ def filter_norms(module: nn.Module, weight: Tensor) -> Tensor:
 
 
 def random_directions(model: nn.Module, seed: int = 0) -> tuple[dict[str, Tensor], ...]:
-    """Return two random directions, filter by filter as long as the model's parameters.
+    """Filter-normalised random directions: two, filter by filter as long as the parameters.
 
     Gaussian numbers, each filter then scaled by ‖θ_filter‖ / ‖d_filter‖ (Li et al. 1712.09913,
     section 4): a step along the direction means as much for a network with large weights as for one
@@ -43,9 +43,9 @@ def random_directions(model: nn.Module, seed: int = 0) -> tuple[dict[str, Tensor
     a filter of norm 0.
     """
     generator = torch.Generator().manual_seed(seed)
-    drawn: tuple[dict[str, Tensor], ...] = ({}, {})
-    for direction in drawn:
-        for name, module, parameter in _owned(model):
+    directions: tuple[dict[str, Tensor], ...] = ({}, {})
+    for direction in directions:
+        for name, module, parameter in _parameters_with_modules(model):
             weight = parameter.detach()
             if weight.ndim < 2 or isinstance(module, _NORMALISATIONS):
                 direction[name] = torch.zeros_like(weight)
@@ -54,7 +54,7 @@ def random_directions(model: nn.Module, seed: int = 0) -> tuple[dict[str, Tensor
             lengths = filter_norms(module, weight.cpu().double())
             scaled = noise * (lengths / filter_norms(module, noise).clamp_min(1e-12))
             direction[name] = scaled.to(weight)
-    return drawn
+    return directions
 
 
 def direction_to(model: nn.Module, state: State) -> dict[str, Tensor]:
@@ -69,7 +69,7 @@ def direction_to(model: nn.Module, state: State) -> dict[str, Tensor]:
 def trajectory_directions(
     model: nn.Module, states: Sequence[State]
 ) -> tuple[dict[str, Tensor], ...]:
-    """Return the two directions that hold most of the way of checkpoints to the model.
+    """PCA directions of a trajectory: the two that hold most of the way of checkpoints.
 
     The leading right singular vectors of θᵢ − θ, each of norm 1 (Li et al. 1712.09913, section 7,
     where the mean is taken off first: without that the plane through the model is the one from
@@ -86,15 +86,15 @@ def trajectory_directions(
     if len(steps) < 2 or sizes[-2] <= 1e-12 * sizes[-1]:
         accepted = "two or more that lie in different directions from the model"
         raise ValueError(f"states: {len(steps)} checkpoints on one line; accepted: {accepted}")
-    found = []
+    directions = []
     for number in (-1, -2):
         weights = mixtures[:, number] / sizes[number].sqrt()
-        found.append({
+        directions.append({
             name: sum((float(w) * step[name] for w, step in zip(weights, steps, strict=True)),
                       torch.zeros_like(steps[0][name]))
             for name in steps[0]
         })  # fmt: skip
-    return tuple(found)
+    return tuple(directions)
 
 
 def coordinates(
@@ -115,14 +115,14 @@ def coordinates(
     if not steps:
         return np.zeros((0, 2)), np.zeros(0)
     across = _products(steps, directions)
-    places = torch.linalg.solve(gram, across.T).T
+    points = torch.linalg.solve(gram, across.T).T
     squares = torch.stack([_products([step], [step])[0, 0] for step in steps])
-    inside = (places * across).sum(dim=1)
-    left = ((squares - inside) / squares.clamp_min(1e-300)).clamp(0, 1).sqrt()
-    return places.numpy(), left.numpy()
+    inside = (points * across).sum(dim=1)
+    residual = ((squares - inside) / squares.clamp_min(1e-300)).clamp(0, 1).sqrt()
+    return points.numpy(), residual.numpy()
 
 
-def completed(model: nn.Module, directions: Sequence[State]) -> tuple[dict[str, Tensor], ...]:
+def fill_missing(model: nn.Module, directions: Sequence[State]) -> tuple[dict[str, Tensor], ...]:
     """Return two directions with an entry for every parameter, 0 for those that one leaves out.
 
     Raises:
@@ -135,9 +135,11 @@ def completed(model: nn.Module, directions: Sequence[State]) -> tuple[dict[str, 
         for name in direction:
             if name not in own:
                 near = difflib.get_close_matches(name, own, 1, 0.0)
-                meant = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"directions: {name!r} is no parameter of the model{meant}")
-        demand_shapes(own, direction, "directions")
+                suggestion = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(
+                    f"directions: {name!r} is not a parameter of the model{suggestion}"
+                )
+        check_shapes(own, direction, "directions")
         if not any(bool(values.any()) for values in direction.values()):
             raise ValueError("directions: one is 0 throughout; accepted: two that differ")
     return tuple(
@@ -146,34 +148,34 @@ def completed(model: nn.Module, directions: Sequence[State]) -> tuple[dict[str, 
     )
 
 
-def _step(model: nn.Module, state: State, place: str) -> dict[str, Tensor]:
+def _step(model: nn.Module, state: State, argument: str) -> dict[str, Tensor]:
     """Return the change of each parameter from a model to a state of it."""
-    demand_parameters(model, state, place)
+    check_parameters(model, state, argument)
     return {
         name: state[name].to(parameter) - parameter.detach()
         for name, parameter in model.named_parameters()
     }
 
 
-def demand_parameters(model: nn.Module, state: State, name: str) -> None:
+def check_parameters(model: nn.Module, state: State, name: str) -> None:
     """Raise a ValueError unless a state has all parameters of a model, in their shapes."""
-    known = dict(model.named_parameters())
-    missing = [wanted for wanted in known if wanted not in state]
+    parameters = dict(model.named_parameters())
+    missing = [parameter for parameter in parameters if parameter not in state]
     if missing:
-        problem = f"{missing[0]!r} is missing ({len(missing)} of {len(known)} parameters are)"
+        problem = f"{missing[0]!r} is missing ({len(missing)} of {len(parameters)} parameters are)"
         raise ValueError(f"{name}: {problem}; accepted: a state dict of the model")
-    demand_shapes(known, state, name)
+    check_shapes(parameters, state, name)
 
 
-def demand_shapes(known: State, given: State, name: str) -> None:
+def check_shapes(expected: State, tensors: State, name: str) -> None:
     """Raise a ValueError if a tensor has another shape than the known one of its name."""
-    for each, values in given.items():
-        if each in known and values.shape != known[each].shape:
+    for each, values in tensors.items():
+        if each in expected and values.shape != expected[each].shape:
             problem = f"{each!r} of shape {tuple(values.shape)} is not accepted"
-            raise ValueError(f"{name}: {problem}; accepted: {tuple(known[each].shape)}")
+            raise ValueError(f"{name}: {problem}; accepted: {tuple(expected[each].shape)}")
 
 
-def _owned(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:
+def _parameters_with_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:
     """Yield each parameter once, with its dotted name and the module that has it."""
     modules = dict(model.named_modules())
     for name, parameter in model.named_parameters():

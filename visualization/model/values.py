@@ -1,4 +1,4 @@
-"""Records of what every layer of a network puts out; see `layers.activations`. U units."""
+"""Records of layer activations. U units."""
 
 import attrs
 import numpy as np
@@ -9,23 +9,23 @@ from visualization.core.records import brief_repr
 PAGE = 12  # layers of a picture
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class LayerValues:
-    """What one call of one layer put out over a data set.
+    """Output of one call of one layer over a data set.
 
     Attributes:
         name: dotted, with `@` and the number of the call if the layer runs several times.
         kind: of module, such as `ReLU`.
         shape: of its output for one image, such as (C, H, W).
         num_values: how many there were, NaN and inf left out.
-        zeros: share of them that are 0, in [0, 1].
+        zero_share: share of them that are 0, in [0, 1].
         mean: of all values.
         deviation: their standard deviation.
         counts: how many lie in each bin.
         edges: the ends of the bins, one more.
         low: each unit's least value (U,).
         high: each unit's largest (U,).
-        on: of each unit, the share of the images for which it is above 0 anywhere (U,).
+        active_share: of each unit, the share of the images for which it is above 0 anywhere (U,).
         maps: of the images shown (I, C, H, W); of a vector (I, 1, 1, C).
         channels: those of the maps (C,): the ones that vary most over the images shown.
         num_undefined: how many values were NaN or inf.
@@ -35,14 +35,14 @@ class LayerValues:
     kind: str
     shape: tuple[int, ...]
     num_values: int
-    zeros: float
+    zero_share: float
     mean: float
     deviation: float
     counts: NDArray[np.int64]
     edges: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
-    on: NDArray[np.float64]
+    active_share: NDArray[np.float64]
     maps: NDArray[np.float32]
     channels: NDArray[np.int64]
     num_undefined: int
@@ -58,24 +58,26 @@ class LayerValues:
         return np.flatnonzero(self.high <= 0)
 
     @property
-    def always_on(self) -> NDArray[np.int64]:
+    def always_active(self) -> NDArray[np.int64]:
         """Units that vary and are above 0 at every place of every image."""
         return np.flatnonzero((self.low > 0) & (self.low < self.high))
 
-    def rare(self, share: float) -> NDArray[np.int64]:
+    def rarely_active(self, share: float) -> NDArray[np.int64]:
         """Return the units above 0 on some images, but on fewer than a share of them."""
-        return np.flatnonzero((self.high > 0) & (self.low < self.high) & (self.on < share))
+        return np.flatnonzero(
+            (self.high > 0) & (self.low < self.high) & (self.active_share < share)
+        )
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class LayerActivations:
-    """What the layers of a network put out over a data set, in the order of their calls.
+    """Outputs of the layers of a network over a data set, in the order of their calls.
 
     Attributes:
         layers: each call of each layer.
         images: the images of which maps are kept (I, C, H, W).
         num_images: of the data set.
-        skipped: layers that put out no single tensor of floating-point numbers.
+        skipped: layers whose output is not a single tensor of floating-point numbers.
         first: the number of the first layer here, from 0, when this is a page of a longer record.
         num_all: layers in all.
     """
@@ -98,7 +100,8 @@ class LayerActivations:
         """Return the same in parts of `num` layers, each of which fits a picture."""
         starts = range(0, len(self.layers), num)
         return tuple(
-            attrs.evolve(self, layers=self.layers[at : at + num], first=at) for at in starts
+            attrs.evolve(self, layers=self.layers[start : start + num], first=start)
+            for start in starts
         )
 
     @property
@@ -120,11 +123,12 @@ class LayerHistograms:
         """Return the same in parts of `num` layers, each of which fits a picture."""
         starts = range(0, len(self.layers), num)
         return tuple(
-            attrs.evolve(self, layers=self.layers[at : at + num], first=at) for at in starts
+            attrs.evolve(self, layers=self.layers[start : start + num], first=start)
+            for start in starts
         )
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class UnitStates:
     """Which units of one layer do little, by number; no unit is in two of the lists.
 
@@ -136,8 +140,8 @@ class UnitStates:
     num_units: int
     dead: NDArray[np.int64]  # never above 0
     constant: NDArray[np.int64]  # one value throughout, above 0
-    rare: NDArray[np.int64]  # above 0 on fewer than the share of the images
-    always_on: NDArray[np.int64]  # varies, and is above 0 at every place of every image
+    rarely_active: NDArray[np.int64]  # above 0 on fewer than the share of the images
+    always_active: NDArray[np.int64]  # varies, and is above 0 at every place of every image
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)

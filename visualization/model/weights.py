@@ -1,4 +1,4 @@
-"""What a network's parameters are: kernels, matrices, biases, their norms and distributions."""
+"""Weights: kernels, matrices, biases, their norms and histograms."""
 
 import math
 
@@ -19,7 +19,7 @@ _SIDE = 64  # rows and columns of a matrix
 _MOST_BINS = 60
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class ParameterValues:
     """One parameter tensor.
 
@@ -30,7 +30,7 @@ class ParameterValues:
         role: `kernels` of a convolution (filter, input, row, column), `matrix` (output, input) or
             `vector`.
         shape: of the tensor.
-        shown: what there is to see: kernels (F, I, h, w), of three-dimensional ones the middle
+        shown: what is drawn: kernels (F, I, h, w), of three-dimensional ones the middle
             slice; a matrix (R, C); a vector (N,), whole.
         filters: which filters or rows are shown (F,), of a vector which entries.
         inputs: which inputs or columns (I,).
@@ -78,24 +78,25 @@ class LayerWeights:
 
     def __getitem__(self, name: str) -> ParameterValues:
         """Return one parameter by its name."""
-        known = {each.name: each for layer in self.layers for each in layer}
-        if name not in known:
-            raise KeyError(f"{name!r} is not here; here: {', '.join(known)}")
-        return known[name]
+        by_name = {each.name: each for layer in self.layers for each in layer}
+        if name not in by_name:
+            raise KeyError(f"{name!r} is not here; here: {', '.join(by_name)}")
+        return by_name[name]
 
     def pages(self, num: int = PAGE) -> tuple["LayerWeights", ...]:
         """Return the same in parts of `num` layers, each of which fits a picture."""
         starts = range(0, len(self.layers), num)
         return tuple(
-            attrs.evolve(self, layers=self.layers[at : at + num], first=at) for at in starts
+            attrs.evolve(self, layers=self.layers[start : start + num], first=start)
+            for start in starts
         )
 
 
 def layer_weights(model: nn.Module) -> LayerWeights:
-    """Return every parameter tensor of a model, as much of each as can be looked at.
+    """Weights of every layer, as much of each as can be drawn.
 
     Kernels are those of any convolution, transposed, grouped or depthwise; of size 1 × 1 they are a
-    matrix. Where there are more than can be seen the strongest stand for all, those of the largest
+    matrix. Where there are more than can be shown, the strongest are shown: those of the largest
     Euclidean norms: of filters with one or three inputs, which are drawn as images, up to 64; with
     more inputs 8 filters and 24 inputs (24 filters where there are no more than 8 inputs); of a
     matrix 64 rows and columns. Norms and distributions are those of the whole tensor. A tensor that
@@ -108,16 +109,16 @@ def layer_weights(model: nn.Module) -> LayerWeights:
         NothingToShow: (a ValueError) a model without parameters.
     """
     layers = []
-    seen: set[Tensor] = set()
+    listed: set[Tensor] = set()
     for name, module in model.named_modules():
         own = [
             (f"{name}.{short}" if name else short, parameter)
             for short, parameter in module.named_parameters(recurse=False)
-            if parameter not in seen
+            if parameter not in listed
         ]
-        seen.update(parameter for _, parameter in own)
+        listed.update(parameter for _, parameter in own)
         if own:
-            layers.append(tuple(_values(full, name, module, held) for full, held in own))
+            layers.append(tuple(_values(full, name, module, parameter) for full, parameter in own))
     if not layers:
         raise NothingToShow("model: has no parameters; accepted: one with some")
     return LayerWeights(tuple(layers), 0, len(layers))
@@ -133,17 +134,18 @@ def _values(name: str, layer: str, module: nn.Module, parameter: Tensor) -> Para
         role, whole = _arranged(module, weight)
         filters, inputs = _strongest(whole, role)
         sizes = whole.shape[0], whole.shape[1]
-        shown = whole[torch.from_numpy(filters)][:, torch.from_numpy(inputs)]
+        part = whole[torch.from_numpy(filters)][:, torch.from_numpy(inputs)]
     else:
-        role, shown = "vector", weight.reshape(-1)
-        filters, inputs, sizes = np.arange(len(shown)), np.arange(1), (len(shown), 1)
+        role, part = "vector", weight.reshape(-1)
+        filters, inputs, sizes = np.arange(len(part)), np.arange(1), (len(part), 1)
     finite = weight[weight.isfinite()].numpy()
     mean, deviation = (finite.mean(), finite.std()) if len(finite) else (math.nan, math.nan)
     counts, edges = np.histogram(finite, min(max(8, int(2 * len(finite) ** 0.5)), _MOST_BINS))
     return ParameterValues(
-        name, layer, type(module).__name__, role, tuple(weight.shape), shown.float().numpy(),
-        filters, inputs, *sizes, norms, float(mean), float(deviation), counts, edges,
-        weight.numel() - len(finite),
+        name=name, layer=layer, kind=type(module).__name__, role=role, shape=tuple(weight.shape),
+        shown=part.float().numpy(), filters=filters, inputs=inputs, num_filters=sizes[0],
+        num_inputs=sizes[1], norms=norms, mean=float(mean), deviation=float(deviation),
+        counts=counts, edges=edges, num_undefined=weight.numel() - len(finite),
     )  # fmt: skip
 
 
@@ -166,8 +168,8 @@ def _arranged(module: nn.Module, weight: Tensor) -> tuple[str, Tensor]:
     if weight.ndim == 3:
         return "kernels", weight[:, :, None]
     middle = [size // 2 for size in weight.shape[2:-2]]
-    for at in middle:
-        weight = weight.select(2, at)
+    for index in middle:
+        weight = weight.select(2, index)
     return "kernels", weight
 
 

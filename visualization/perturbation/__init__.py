@@ -1,1 +1,1 @@
-"""Perturbation: changed images and feature maps, and what a unit or an answer makes of them."""
+"""Perturbation: images and feature maps that are changed, and what becomes of the activations."""

@@ -1,4 +1,4 @@
-"""The few pixels that a unit needs: a patch that keeps most of its activation.
+"""Minimal patch: the few pixels that keep most of a unit's activation.
 
 B images, C channels, H rows, W columns; n squares of pixels, R sets of them.
 """
@@ -13,22 +13,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.attribution.masking import Fill, replacement
-from visualization.core.inputs import Images, as_array, inspecting, one_image
+from visualization.core.inputs import Images, as_array, inspection_mode, one_image
 from visualization.core.records import brief_repr
-from visualization.core.targets import demand_count, fitting, spans
+from visualization.core.targets import batch_slices, check_count, resolve_batch_size
 from visualization.core.tracing import NamedLayer
-from visualization.perturbation.watched import Place, Watched, close_up, watched
+from visualization.perturbation.units import Unit, UnitIndex, crop_to_field, find_unit
 
-_HASTE = 0.1  # share of the squares that are removed at once, at most,
+_MAX_REMOVED_PER_ROUND = 0.1  # share of the squares that are removed at once, at most,
 _CHEAP, _HALF = 0.25, 0.5  # or this share, if that takes so much of what may still be lost
 _PREFIXES = 32  # numbers of squares that are tried to be removed at once
-_TRIED = 2**26  # numbers in all images that are tried, about, which the side of squares keeps to
+_MAX_NUMBERS_TRIED = (
+    2**26
+)  # numbers in all images that are tried, about, which the side of squares keeps to
 _ROUNDS = 6  # as many times each square is tried, about
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class MinimalPatch:
-    """A small set of pixels that keeps most of a unit's activation.
+    """Minimal patch: a small set of pixels that keeps most of a unit's activation.
 
     Attributes:
         layer: dotted name; None: the model's output.
@@ -46,7 +48,7 @@ class MinimalPatch:
     """
 
     layer: str | None
-    unit: Place
+    unit: UnitIndex
     image: NDArray[np.floating]
     field: NDArray[np.bool_]
     mask: NDArray[np.bool_]
@@ -71,16 +73,14 @@ def minimal_patch(
     batch_size: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> MinimalPatch:
-    """Find few pixels that keep most of a unit's activation when all others are replaced.
+    """Minimal patch: few pixels that keep most of a unit's activation, all others replaced.
 
-    From the whole receptive field, again and again, each square left is tried out, and those that
-    are missed least are removed, as long as the activation stays at `keep` of the original: a tenth
-    of them at most, or up to half if together they are hardly missed. So each square that is left
-    is needed: without it less than `keep` remains. That no other set is smaller is not promised.
+    Backward elimination from the whole receptive field: in each round the squares that matter least
+    are removed, a tenth at most, or up to half if together they hardly matter. Each square that is
+    left is needed: without it less than `keep` remains. A smaller set may exist.
 
-    Of n squares some 3 to 8 n images go through the model, or through its part up to the layer. By
-    default squares are as small as lets these have some 2²⁶ numbers: of a field (3, 67, 67) they
-    are 3 × 3, of (3, 224, 224) 28 × 28.
+    For n squares some 3 to 8 n images run. By default squares are as small as lets these have some
+    2²⁶ numbers: of a field (3, 67, 67) they are 3 × 3, of (3, 224, 224) 28 × 28.
 
     Args:
         model: any module; it is left as it was.
@@ -91,58 +91,60 @@ def minimal_patch(
         fill: what the others show: a number, `mean`, `blur`, or an image.
         block: side of the squares in pixels; None: as small as the budget above lets it be.
         batch_size: images that run at once; None: at most 256, of 2²² numbers together.
-        progress: told, in a few words, how many squares are left, such as `print`.
+        progress: is called with the number of squares left, in words, such as `print`.
 
     Raises:
-        ValueError: no such layer or unit; its activation is not above 0; or a setting out of range.
+        ValueError: no such layer or unit; an activation not above 0; or a setting out of range.
     """
     if not 0 < keep <= 1:
         raise ValueError(f"keep: {keep} is not accepted; accepted: above 0, at most 1")
-    demand_count(1 if block is None else block, "block")
-    with inspecting(model), torch.no_grad():
-        held = one_image(image, model)
-        asked, base = _excited(model, layer, unit, held)
-        field = asked.field(held)
-        seen = torch.as_tensor(field.pixels, device=held.device)
-        other, close = replacement(held, fill, model), close_up(asked, held, field)
-        block = block or _smallest_block(seen, close.of(held).numel())
-        numbers, num = _numbered(seen, block)
+    check_count(1 if block is None else block, "block")
+    with inspection_mode(model), torch.no_grad():
+        batch = one_image(image, model)
+        selected, base = _active_unit(model, layer, unit, batch)
+        field = selected.field(batch)
+        field_mask = torch.as_tensor(field.pixels, device=batch.device)
+        other, cropped = replacement(batch, fill, model), crop_to_field(selected, batch, field)
+        block = block or _smallest_block(field_mask, cropped.of(batch).numel())
+        numbers, num = _number_squares(field_mask, block)
         squares = _Squares(
-            close.asked, close.of(held), close.of(other), close.of(numbers), num,
-            fitting(batch_size, close.of(held)),
+            unit=cropped.unit, image=cropped.of(batch), other=cropped.of(other),
+            numbers=cropped.of(numbers), num=num,
+            batch_size=resolve_batch_size(batch_size, cropped.of(batch)),
         )  # fmt: skip
-        order, num_kept = _removed(squares, base, keep * base, progress)
+        order, num_kept = _remove_squares(squares, base, keep * base, progress)
         sizes, curve = _curve(squares, order, numbers, base)
     mask = torch.isin(numbers, order[num - num_kept :])
     return MinimalPatch(
-        asked.layer, asked.unit, as_array(held[0]), field.pixels, as_array(mask),
-        as_array(torch.where(mask, held[0], other[0])), base, float(curve[num - num_kept]), keep,
-        as_array(sizes), as_array(curve), block,
+        layer=selected.layer, unit=selected.index, image=as_array(batch[0]), field=field.pixels,
+        mask=as_array(mask), shown=as_array(torch.where(mask, batch[0], other[0])), activation=base,
+        kept=float(curve[num - num_kept]), keep=keep, sizes=as_array(sizes), curve=as_array(curve),
+        block=block,
     )  # fmt: skip
 
 
-def _excited(
+def _active_unit(
     model: nn.Module, layer: NamedLayer | None, unit: Sequence[int], image: Tensor
-) -> tuple[Watched, float]:
-    """Return a unit to be asked, and its activation, which must be above 0."""
-    asked, base = watched(model, layer, unit, image)
+) -> tuple[Unit, float]:
+    """Return a unit, and its activation, which must be above 0."""
+    selected, base = find_unit(model, layer, unit, image)
     if base <= 0:
-        problem = f"{asked.unit} puts out {base:g} for this image"
+        problem = f"{selected.index} outputs {base:g} for this image"
         raise ValueError(f"unit: {problem}; accepted: units whose activation is above 0")
-    return asked, base
+    return selected, base
 
 
-def _numbered(field: Tensor, block: int) -> tuple[Tensor, int]:
-    """Return of each pixel (H, W) the number of its square, and how many there are: n.
+def _number_squares(field: Tensor, block: int) -> tuple[Tensor, int]:
+    """Block index of each pixel (H, W), and the number of blocks n; pixels of none have n.
 
     Squares are cut from the image's upper left corner, of its field; pixels of none have n.
     """
     rows, columns = (torch.arange(side, device=field.device) // block for side in field.shape)
     labels = rows[:, None] * len(columns) + columns
-    found, numbers = torch.unique(labels[field], return_inverse=True)
-    placed = torch.full_like(labels, len(found))
-    placed[field] = numbers
-    return placed, len(found)
+    labels_found, numbers = torch.unique(labels[field], return_inverse=True)
+    numbered = torch.full_like(labels, len(labels_found))
+    numbered[field] = numbers
+    return numbered, len(labels_found)
 
 
 def _smallest_block(field: Tensor, size: int) -> int:
@@ -153,40 +155,43 @@ def _smallest_block(field: Tensor, size: int) -> int:
         size: numbers of an image that is tried.
     """
     block = 1
-    while block < max(field.shape) and _ROUNDS * size * _numbered(field, block)[1] > _TRIED:
+    while (
+        block < max(field.shape)
+        and _ROUNDS * size * _number_squares(field, block)[1] > _MAX_NUMBERS_TRIED
+    ):
         block += 1
     return block
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class _Squares:
-    """n squares of an image, or of a part, of which some are kept while all else is replaced.
+    """Blocks of pixels, n of them, of which some are kept while all else is replaced.
 
     Attributes:
-        asked: the unit.
+        unit: the unit.
         image: (1, C, H, W).
-        other: what stands in place of pixels (1, C, H, W).
+        other: what replaces pixels (1, C, H, W).
         numbers: of each pixel the number of its square; n: in none (H, W).
         num: n.
         batch_size: images that run at once.
     """
 
-    asked: Watched
+    unit: Unit
     image: Tensor
     other: Tensor
     numbers: Tensor
     num: int
     batch_size: int
 
-    def shown(self, kept: Tensor) -> Tensor:
+    def shown(self, kept_squares: Tensor) -> Tensor:
         """Return the images (R, C, H, W) of which only sets of squares (R, n) are left."""
-        pixels = F.pad(kept, (0, 1))[:, self.numbers]
+        pixels = F.pad(kept_squares, (0, 1))[:, self.numbers]
         return torch.where(pixels[:, None], self.image, self.other)
 
-    def without_each(self, kept: Tensor, chosen: Tensor) -> Tensor:
+    def without_each(self, kept: Tensor, candidates: Tensor) -> Tensor:
         """Return the activations (K,) when of those kept (n,) one of the chosen (K,) is removed."""
         return self._asked(
-            len(chosen), lambda span: kept & ~F.one_hot(chosen[span], self.num).bool()
+            len(candidates), lambda span: kept & ~F.one_hot(candidates[span], self.num).bool()
         )
 
     def without_first(self, kept: Tensor, order: Tensor, counts: Tensor) -> Tensor:
@@ -196,44 +201,47 @@ class _Squares:
         return self._asked(len(counts), lambda span: kept & (rank >= counts[span, None]))
 
     def _asked(self, num: int, sets: Callable[[slice], Tensor]) -> Tensor:
-        parts = [self.asked(self.shown(sets(span))) for span in spans(num, self.batch_size)]
+        parts = [self.unit(self.shown(sets(span))) for span in batch_slices(num, self.batch_size)]
         return torch.cat(parts) if parts else self.image.new_empty(0)
 
 
-def _removed(
+def _remove_squares(
     squares: _Squares, base: float, least: float, progress: Callable[[str], None] | None
 ) -> tuple[Tensor, int]:
     """Return the squares in the order in which they were removed, and how many of them are kept.
 
-    Those that are kept stand at the end: each alone takes the activation below `least`.
+    Those that are kept are at the end: each alone takes the activation below `least`.
 
     Args:
         squares: of which none is removed.
         base: the activation then.
         least: that is to be kept.
-        progress: told how many are left.
+        progress: is called with how many are left.
     """
-    kept = torch.ones(squares.num, dtype=torch.bool, device=squares.image.device)
-    left, done = kept.nonzero()[:, 0], []
-    while len(left):
+    is_kept = torch.ones(squares.num, dtype=torch.bool, device=squares.image.device)
+    remaining, removed = is_kept.nonzero()[:, 0], []
+    while len(remaining):
         if progress:
-            progress(f"{len(left)} of {squares.num} squares left")
-        without = squares.without_each(kept, left)
-        left = left[without.argsort(descending=True, stable=True)]
-        few, half = max(1, int(_HASTE * len(left))), max(1, int(_HALF * len(left)))
-        counts = torch.linspace(1, half, _PREFIXES, device=kept.device).round().long()
+            progress(f"{len(remaining)} of {squares.num} squares left")
+        without = squares.without_each(is_kept, remaining)
+        remaining = remaining[without.argsort(descending=True, stable=True)]
+        few, half = (
+            max(1, int(_MAX_REMOVED_PER_ROUND * len(remaining))),
+            max(1, int(_HALF * len(remaining))),
+        )
+        counts = torch.linspace(1, half, _PREFIXES, device=is_kept.device).round().long()
         counts = torch.unique(torch.cat([counts, counts.new_tensor([few])]))
-        values = squares.without_first(kept, left, counts)
+        values = squares.without_first(is_kept, remaining, counts)
         cheap = values >= base - _CHEAP * (base - least)
         good = (values >= least) & (cheap | (counts <= few))
         num = int(counts[good].max()) if good.any() else int(without.max() >= least)
         if not num:
             break
         base = float(values[counts == num]) if good.any() else float(without.max())
-        done.append(left[:num])
-        kept[left[:num]] = False
-        left = left[num:]
-    return torch.cat([*done, left]), len(left)
+        removed.append(remaining[:num])
+        is_kept[remaining[:num]] = False
+        remaining = remaining[num:]
+    return torch.cat([*removed, remaining]), len(remaining)
 
 
 def _curve(squares: _Squares, order: Tensor, numbers: Tensor, base: float) -> tuple[Tensor, Tensor]:

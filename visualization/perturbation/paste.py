@@ -1,7 +1,7 @@
-"""Cut and paste: part of one image is put into another, and a unit is asked before and after.
+"""Crops, pastes, and receptive fields transplanted from one image into another.
 
 C channels, H rows, W columns. Rows and columns are counted in pixels from the upper left corner;
-pairs (first, last) include both ends, as the hull of a receptive field does.
+pairs (first, last) include both ends, as the box of a receptive field does.
 """
 
 from collections.abc import Sequence
@@ -12,51 +12,52 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.inputs import (
     Images,
     activation,
     as_array,
     as_tensor,
-    inspecting,
-    named,
+    inspection_mode,
     one_image,
+    optional_layer_name,
 )
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
-from visualization.feature_maps.fields.geometry import Hull, hulls
+from visualization.feature_maps.fields.geometry import FieldBox, field_boxes
 from visualization.feature_maps.fields.receptive import receptive_field
-from visualization.perturbation.perturbations import moved
-from visualization.perturbation.watched import watched
+from visualization.perturbation.perturbations import shifted
+from visualization.perturbation.units import find_unit
 
 Span = tuple[int, int]  # first and last, both included
 Region = tuple[Span, Span] | NDArray[np.bool_] | Tensor | str | None
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
-class Piece:
-    """A part of an image.
+class Crop:
+    """Crop: a part of an image.
 
     Attributes:
         pixels: (C, h, w).
         mask: which of them are meant (C, h, w).
-        place: row and column at which the first pixel lay in its image.
-        num_lost: pixels (row, column) that were asked for and lie beyond the border.
+        origin: row and column at which the first pixel lay in its image.
+        num_lost: pixels (row, column) of the region that are beyond the border.
     """
 
     pixels: NDArray[np.floating]
     mask: NDArray[np.bool_]
-    place: tuple[int, int]
+    origin: tuple[int, int]
     num_lost: int
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class Composite:
-    """An image with a piece of another in it.
+    """Composite: an image with a crop of another in it.
 
     Attributes:
         image: (C, H, W).
-        mask: pixels that come from the piece (C, H, W).
-        num_lost: pixels (row, column) of the piece that lie beyond the border.
+        mask: pixels that come from the crop (C, H, W).
+        num_lost: pixels (row, column) of the crop that are beyond the border.
     """
 
     image: NDArray[np.floating]
@@ -64,16 +65,16 @@ class Composite:
     num_lost: int
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
-class Paste:
-    """What a unit puts out when part of one image is put into another.
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
+class FieldTransplant:
+    """Field transplant: a unit's activations when its field is copied into another image.
 
     Attributes:
         layer: dotted name; None: the model's output.
         unit: (channel, row, column), the source's.
-        place: the unit of the target and the composite that is asked: the one that lies over the
-            composite as the unit lies over the source, or the nearest that there is.
-        offset: rows down and columns right by which the piece was moved, in pixels.
+        target_unit: the unit of target and composite whose activation is taken: the one that lies
+            over the composite as the unit lies over the source, or the nearest that there is.
+        offset: rows down and columns right by which the region was moved, in pixels.
         stride: rows and columns in pixels from a unit's field to the next; 0: they do not keep
             step, or there is no next.
         source: (C, H, W).
@@ -82,11 +83,11 @@ class Paste:
         copied: pixels of the source that were copied (C, H, W).
         pasted: pixels of the composite that come from the source (C, H, W).
         num_lost: pixels (row, column) that were to be copied and lie beyond a border.
-        hulls: the receptive fields' hulls, of the unit and of its place; they may reach beyond
+        boxes: the receptive fields' boxes, of the unit and of its place; they may reach beyond
             the borders.
-        of_source: activation of the unit on the source.
-        before: of its place on the target.
-        after: of its place on the composite.
+        source_activation: activation of the unit on the source.
+        target_activation: of its place on the target.
+        composite_activation: of its place on the composite.
         maps: of the unit's channel on source, target and composite, each (h, w).
         exact: whether its place sees in the composite just what the unit sees in the source: the
             whole field was copied, the move is a multiple of the stride, and borders lie alike. In
@@ -95,7 +96,7 @@ class Paste:
 
     layer: str | None
     unit: tuple[int, int, int]
-    place: tuple[int, int, int]
+    target_unit: tuple[int, int, int]
     offset: tuple[int, int]
     stride: tuple[int, int]
     source: NDArray[np.floating]
@@ -104,24 +105,24 @@ class Paste:
     copied: NDArray[np.bool_]
     pasted: NDArray[np.bool_]
     num_lost: int
-    hulls: tuple[Hull, Hull]
-    of_source: float
-    before: float
-    after: float
+    boxes: tuple[FieldBox, FieldBox]
+    source_activation: float
+    target_activation: float
+    composite_activation: float
     maps: tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
     exact: bool
 
     @property
     def is_equal(self) -> bool:
         """Whether the activations on source and composite are equal to the bit."""
-        return self.after == self.of_source
+        return self.composite_activation == self.source_activation
 
 
-def cut(image: Images, rows: Span, columns: Span) -> Piece:
-    """Cut a rectangle out of an image; what lies beyond the border is left out and counted.
+def crop(image: Images, rows: Span, columns: Span) -> Crop:
+    """Crop a rectangle out of an image; what is beyond the border is left out and counted.
 
-    >>> piece = cut(np.arange(16.0).reshape(1, 4, 4), (-1, 1), (2, 3))
-    >>> piece.pixels.tolist(), piece.place, piece.num_lost
+    >>> piece = crop(np.arange(16.0).reshape(1, 4, 4), (-1, 1), (2, 3))
+    >>> piece.pixels.tolist(), piece.origin, piece.num_lost
     ([[[2.0, 3.0], [6.0, 7.0]]], (0, 2), 2)
 
     Args:
@@ -132,97 +133,100 @@ def cut(image: Images, rows: Span, columns: Span) -> Piece:
     Raises:
         ValueError: another shape, a last before the first, or nothing of it lies on the image.
     """
-    held = _picture(image, "image")
-    (top, bottom), (left, right), num_lost = _clipped((rows, columns), held.shape[1:])
-    pixels = held[:, top : bottom + 1, left : right + 1].clone()
+    pixels_of_image = _as_image(image, "image")
+    (top, bottom), (left, right), num_lost = _clipped((rows, columns), pixels_of_image.shape[1:])
+    pixels = pixels_of_image[:, top : bottom + 1, left : right + 1].clone()
     mask = torch.ones_like(pixels, dtype=torch.bool)
-    return Piece(as_array(pixels), as_array(mask), (top, left), num_lost)
+    return Crop(as_array(pixels), as_array(mask), (top, left), num_lost)
 
 
-def put(piece: Piece, target: Images, at: tuple[int, int] | None = None) -> Composite:
-    """Put a piece into an image; what would lie beyond the border is left out and counted.
+@renamed_arguments(piece="crop", at="position")
+def paste_onto(crop: Crop, target: Images, position: tuple[int, int] | None = None) -> Composite:
+    """Paste a crop onto an image; what would be beyond the border is left out and counted.
 
     Args:
-        piece: from `cut`, of as many channels as the target.
+        crop: from `crop`, of as many channels as the target.
         target: (C, H, W) or (1, C, H, W).
-        at: row and column of the target at which the piece's first pixel comes to lie; None: where
-            it lay in its own image.
+        position: row and column of the target at which the crop's first pixel comes to be; None:
+            where it lay in its own image.
 
     Raises:
         ValueError: another number of channels.
     """
-    held = _picture(target, "target")
-    pixels, mask = torch.as_tensor(piece.pixels), torch.as_tensor(piece.mask)
-    image, pasted, num_lost = _composed(pixels, mask, held, at or piece.place)
+    pixels_of_target = _as_image(target, "target")
+    pixels, mask = torch.as_tensor(crop.pixels), torch.as_tensor(crop.mask)
+    image, pasted, num_lost = _composed(pixels, mask, pixels_of_target, position or crop.origin)
     return Composite(as_array(image), as_array(pasted), num_lost)
 
 
-def paste(
+@renamed_arguments(at="position")
+def transplant_field(
     model: nn.Module,
     layer: NamedLayer | None,
     unit: Sequence[int],
     source: Images,
     target: Images,
-    at: tuple[int, int] | None = None,
+    position: tuple[int, int] | None = None,
     region: Region = None,
     *,
     offset: tuple[int, int] | None = None,
-) -> Paste:
-    """Copy what a unit sees, or another region, into another image, and ask the unit there.
+) -> FieldTransplant:
+    """Transplant a receptive field, or another region, into another image, and compare activations.
 
-    The unit that is asked there is moved as the region is, by whole strides of its layer. Moved by
-    a multiple of the stride, and no field cut by a border, it sees the same: see `Paste.exact`.
+    The unit there is moved as the region is, by whole strides of its layer. Moved by a multiple of
+    the stride, and no field cut by a border, it sees the same: see `FieldTransplant.exact`.
 
     Args:
         model: any module; it is left as it was.
-        layer: dotted name of a layer that puts out maps, `relu@1` its second call; None: the
+        layer: dotted name of a layer that outputs maps, `relu@1` its second call; None: the
             model's output.
         unit: (channel, row, column).
         source: (C, H, W) or (1, C, H, W).
         target: likewise; it may have other sides, if the model takes them.
-        at: row and column of the target at which the region's first row and column come to lie (for
-            a field that reaches beyond the border, those of its hull, below 0); None: where they
-            lie in the source.
-        region: what is copied: None, the exact receptive field; `hull`, the rectangle around it;
-            (rows, columns), each the first and the last; or a boolean (H, W) or (C, H, W).
-        offset: in place of `at`: rows down and columns right by which the region is moved.
+        position: row and column of the target at which the region's first row and column come to
+            lie (for a field that reaches beyond the border, those of its box, below 0); None:
+            where they lie in the source.
+        region: what is copied: None, the exact receptive field; `bounding_box`, the rectangle
+            around it; (rows, columns), each the first and the last; or booleans (H, W), (C, H, W).
+        offset: in place of `position`: rows down and columns right by which the region is moved.
 
     Raises:
         ValueError: no such layer or unit, a region that does not fit, or images that do not.
     """
-    layer = named(model, layer)
-    with inspecting(model), torch.no_grad():
-        sent, held = one_image(source, model, "source"), one_image(target, model, "target")
-        own = _demand_map_unit(watched(model, layer, unit, sent)[0].unit)
-        field = receptive_field(model, layer, own, _shape(sent))
-        seen = torch.as_tensor(field.mask, device=sent.device)
-        copied, first, num_lost = _region(region, seen, field.hull, sent)
-        by = _offset(at, offset, first)
-        image, pasted, num_off = _composed(sent[0], copied, held[0], by)
-        maps = [
-            activation(model, each, layer)[0, own[0]] for each in (sent, held, image[None])
-        ]  # one by one: another batch size may round otherwise
-        stride = hulls(model, layer, _shape(sent)).stride
-        place = _moved_unit(own, by, stride, maps[1].shape)
-        there = receptive_field(model, layer, place, _shape(held))
-        alike = _moved_hull(field.hull, by) == _spans(there.hull)
-        other = torch.as_tensor(there.mask, device=sent.device)
-        exact = alike and _sees_the_same(seen, copied, other, by)
-    of_source, before, after = (
-        float(each[at[1:]]) for each, at in zip(maps, (own, place, place), strict=True)
-    )
-    return Paste(
-        layer, own, place, by, stride, as_array(sent[0]), as_array(held[0]), as_array(image),
-        as_array(copied), as_array(pasted), num_lost + num_off, (field.hull, there.hull),
-        of_source, before, after, (as_array(maps[0]), as_array(maps[1]), as_array(maps[2])), exact,
+    layer = optional_layer_name(model, layer)
+    with inspection_mode(model), torch.no_grad():
+        source, target = one_image(source, model, "source"), one_image(target, model, "target")
+        own = _check_map_unit(find_unit(model, layer, unit, source)[0].index)
+        field = receptive_field(model, layer, own, _shape(source))
+        field_mask = torch.as_tensor(field.mask, device=source.device)
+        copied, first, num_lost = _region(region, field_mask, field.bounding_box, source)
+        shift = _offset(position, offset, first)
+        image, pasted, num_off = _composed(source[0], copied, target[0], shift)
+        batches = (source, target, image[None])  # one by one: other batch sizes may round otherwise
+        maps = [activation(model, batch, layer)[0, own[0]] for batch in batches]
+        stride = field_boxes(model, layer, _shape(source)).stride
+        target_unit = _moved_unit(own, shift, stride, maps[1].shape)
+        target_field = receptive_field(model, layer, target_unit, _shape(target))
+        alike = _moved_box(field.bounding_box, shift) == _spans(target_field.bounding_box)
+        other = torch.as_tensor(target_field.mask, device=source.device)
+        exact = alike and _sees_the_same(field_mask, copied, other, shift)
+    units = (own, target_unit, target_unit)
+    values = [float(each[index[1:]]) for each, index in zip(maps, units, strict=True)]
+    return FieldTransplant(
+        layer=layer, unit=own, target_unit=target_unit, offset=shift, stride=stride,
+        source=as_array(source[0]), target=as_array(target[0]), composite=as_array(image),
+        copied=as_array(copied), pasted=as_array(pasted), num_lost=num_lost + num_off,
+        boxes=(field.bounding_box, target_field.bounding_box), source_activation=values[0],
+        target_activation=values[1], composite_activation=values[2],
+        maps=(as_array(maps[0]), as_array(maps[1]), as_array(maps[2])), exact=exact,
     )  # fmt: skip
 
 
-def _sees_the_same(mask: Tensor, copied: Tensor, seen: Tensor, by: tuple[int, int]) -> bool:
+def _sees_the_same(mask: Tensor, copied: Tensor, target_mask: Tensor, by: tuple[int, int]) -> bool:
     """Tell whether a field (C, H, W), all of it copied and moved, is what is seen (C, H', W')."""
     whole = bool((copied | ~mask).all())
-    landed = moved(mask, *by, size=seen.shape[1:])
-    return whole and bool(landed.sum() == mask.sum()) and bool((landed == seen).all())
+    landed = shifted(mask, *by, size=target_mask.shape[1:])
+    return whole and bool(landed.sum() == mask.sum()) and bool((landed == target_mask).all())
 
 
 def _composed(
@@ -233,38 +237,38 @@ def _composed(
         problem = f"{len(target)} channels do not go with the {len(pixels)} of what is pasted"
         raise ValueError(f"target: {problem}; accepted: {len(pixels)}")
     size = target.shape[1:]
-    pasted = moved(mask, *by, size=size)
-    image = torch.where(pasted, moved(pixels.to(target), *by, size=size), target)
+    pasted = shifted(mask, *by, size=size)
+    image = torch.where(pasted, shifted(pixels.to(target), *by, size=size), target)
     return image, pasted, int(mask.any(dim=0).sum() - pasted.any(dim=0).sum())
 
 
 def _region(
-    region: Region, field: Tensor, hull: Hull, image: Tensor
+    region: Region, field: Tensor, box: FieldBox, image: Tensor
 ) -> tuple[Tensor, tuple[int, int], int]:
     """Return what is copied (C, H, W), its first row and column, and what lies beyond the border.
 
     Raises:
-        ValueError: it is no region of the image.
+        ValueError: it is not a region of the image.
     """
     shape = tuple(image.shape[1:])
     if isinstance(region, (Tensor, np.ndarray)):
-        held = as_tensor(region, "region").to(image.device)
+        mask = as_tensor(region, "region").to(image.device)
         if (
-            held.dtype != torch.bool
-            or tuple(held.shape) not in (shape, shape[1:])
-            or not held.any()
+            mask.dtype != torch.bool
+            or tuple(mask.shape) not in (shape, shape[1:])
+            or not mask.any()
         ):
-            problem = f"{held.dtype} of shape {tuple(held.shape)}"
+            problem = f"{mask.dtype} of shape {tuple(mask.shape)}"
             accepted = f"boolean {shape[1:]} or {shape}, not all False"
             raise ValueError(f"region: {problem} is not accepted; accepted: {accepted}")
-        rows, columns = held.reshape(-1, *shape[1:]).any(dim=0).nonzero().amin(dim=0).tolist()
-        return held.expand(shape), (rows, columns), 0
-    if isinstance(region, str) and region != "hull":
-        accepted = "hull, (rows, columns), a boolean array, or None"
+        rows, columns = mask.reshape(-1, *shape[1:]).any(dim=0).nonzero().amin(dim=0).tolist()
+        return mask.expand(shape), (rows, columns), 0
+    if isinstance(region, str) and region not in ("bounding_box", "hull"):  # its earlier name
+        accepted = "bounding_box, (rows, columns), a boolean array, or None"
         raise ValueError(f"region: {region!r} is not accepted; accepted: {accepted}")
-    asked = _spans(hull) if region is None or isinstance(region, str) else region
-    (top, bottom), (left, right), num_lost = _clipped(asked, shape[1:])
-    first = (int(asked[0][0]), int(asked[1][0]))
+    spans = _spans(box) if region is None or isinstance(region, str) else region
+    (top, bottom), (left, right), num_lost = _clipped(spans, shape[1:])
+    first = (int(spans[0][0]), int(spans[1][0]))
     if region is None:
         return field, first, num_lost
     copied = torch.zeros_like(field)
@@ -278,26 +282,30 @@ def _clipped(region: tuple[Span, Span], sides: Sequence[int]) -> tuple[Span, Spa
     Raises:
         ValueError: a last before the first, or all of them lie beyond the border.
     """
-    spans, asked, found = [], 1, 1
+    spans, num_pixels, num_inside = [], 1, 1
     for name, (first, last), side in zip(("rows", "columns"), region, sides, strict=True):
         if last < first or last < 0 or first >= side:
             accepted = f"first and last, both included, that meet 0 to {side - 1}"
             raise ValueError(f"{name}: {first}, {last} is not accepted; accepted: {accepted}")
         spans.append((max(int(first), 0), min(int(last), side - 1)))
-        asked *= int(last - first + 1)
-        found *= spans[-1][1] - spans[-1][0] + 1
-    return spans[0], spans[1], asked - found
+        num_pixels *= int(last - first + 1)
+        num_inside *= spans[-1][1] - spans[-1][0] + 1
+    return spans[0], spans[1], num_pixels - num_inside
 
 
 def _offset(
-    at: tuple[int, int] | None, offset: tuple[int, int] | None, first: tuple[int, int]
+    position: tuple[int, int] | None, offset: tuple[int, int] | None, first: tuple[int, int]
 ) -> tuple[int, int]:
     """Return the rows and columns by which a region is moved that begins at `first`."""
-    if at is not None and offset is not None:
-        raise ValueError(f"offset: {offset} was given beside at {at}; accepted: one of them")
+    if position is not None and offset is not None:
+        raise ValueError(
+            f"offset: {offset} was given beside position {position}; accepted: one of them"
+        )
     if offset is not None:
         return int(offset[0]), int(offset[1])
-    return (0, 0) if at is None else (int(at[0]) - first[0], int(at[1]) - first[1])
+    return (
+        (0, 0) if position is None else (int(position[0]) - first[0], int(position[1]) - first[1])
+    )
 
 
 def _moved_unit(
@@ -306,18 +314,18 @@ def _moved_unit(
     """Return the unit that lies, most nearly, as far from another as pixels were moved."""
     steps = [round(far / each) if each else 0 for far, each in zip(by, stride, strict=True)]
     row, column = (
-        min(max(at + step, 0), side - 1)
-        for at, step, side in zip(unit[1:], steps, sides, strict=True)
+        min(max(index + step, 0), side - 1)
+        for index, step, side in zip(unit[1:], steps, sides, strict=True)
     )
     return unit[0], row, column
 
 
-def _spans(hull: Hull) -> tuple[Span, Span]:
-    return (hull.rows[0], hull.rows[1]), (hull.columns[0], hull.columns[1])
+def _spans(box: FieldBox) -> tuple[Span, Span]:
+    return (box.rows[0], box.rows[1]), (box.columns[0], box.columns[1])
 
 
-def _moved_hull(hull: Hull, by: tuple[int, int]) -> tuple[Span, Span]:
-    rows, columns = _spans(hull)
+def _moved_box(box: FieldBox, by: tuple[int, int]) -> tuple[Span, Span]:
+    rows, columns = _spans(box)
     return (rows[0] + by[0], rows[1] + by[0]), (columns[0] + by[1], columns[1] + by[1])
 
 
@@ -325,22 +333,22 @@ def _shape(image: Tensor) -> tuple[int, int, int]:
     return image.shape[1], image.shape[2], image.shape[3]
 
 
-def _demand_map_unit(unit: tuple[int, ...]) -> tuple[int, int, int]:
+def _check_map_unit(unit: tuple[int, ...]) -> tuple[int, int, int]:
     if len(unit) != 3:
         accepted = "(channel, row, column) of a feature map"
         raise ValueError(f"unit: {unit} lies at no place of a map; accepted: {accepted}")
     return unit[0], unit[1], unit[2]
 
 
-def _picture(image: Images, name: str) -> Tensor:
+def _as_image(image: Images, name: str) -> Tensor:
     """Return a single image (C, H, W).
 
     Raises:
         ValueError: another shape.
     """
-    held = as_tensor(image, name)
-    held = held[0] if held.ndim == 4 and len(held) == 1 else held
-    if held.ndim != 3:
-        problem = f"shape {tuple(held.shape)} is not accepted"
+    tensor = as_tensor(image, name)
+    tensor = tensor[0] if tensor.ndim == 4 and len(tensor) == 1 else tensor
+    if tensor.ndim != 3:
+        problem = f"shape {tuple(tensor.shape)} is not accepted"
         raise ValueError(f"{name}: {problem}; accepted: (C, H, W) or (1, C, H, W)")
-    return held
+    return tensor

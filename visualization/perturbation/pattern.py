@@ -1,4 +1,4 @@
-"""Which pattern a unit answers to: what it loses when parts of the image are covered or changed.
+"""Unit patterns: occlusion, pixel gradient and perturbation sweeps of one unit.
 
 B images, C channels, H rows, W columns. A unit is (channel, row, column) of a feature map, or, of a
 vector such as the logits, (place,).
@@ -12,19 +12,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.attribution.masking import Fill, Size, occlusion_map, pair, replacement
-from visualization.core.inputs import Images, as_array, inspecting, named, one_image
+from visualization.attribution.masking import Fill, Size, occlusion_map, replacement, size_pair
+from visualization.core.inputs import (
+    Images,
+    as_array,
+    inspection_mode,
+    one_image,
+    optional_layer_name,
+)
 from visualization.core.records import brief_repr
-from visualization.core.targets import demand_count, demand_gradient
+from visualization.core.targets import check_count, score_gradient
 from visualization.core.tracing import NamedLayer
 from visualization.perturbation.minimal import MinimalPatch, minimal_patch
 from visualization.perturbation.perturbations import find_perturbation, perturb
-from visualization.perturbation.watched import Place, Watched, close_up, watched
+from visualization.perturbation.units import Unit, UnitIndex, crop_to_field, find_unit
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Occlusion:
-    """What a unit loses where a window covers the image.
+    """Occlusion sensitivity of a unit.
 
     Attributes:
         layer: dotted name; None: the model's output.
@@ -39,7 +45,7 @@ class Occlusion:
     """
 
     layer: str | None
-    unit: Place
+    unit: UnitIndex
     image: NDArray[np.floating]
     field: NDArray[np.bool_]
     drop: NDArray[np.floating]
@@ -49,7 +55,7 @@ class Occlusion:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class PixelGradient:
-    """How fast a unit's activation changes with each pixel.
+    """Pixel gradient of a unit's activation.
 
     Attributes:
         layer: dotted name; None: the model's output.
@@ -61,20 +67,20 @@ class PixelGradient:
     """
 
     layer: str | None
-    unit: Place
+    unit: UnitIndex
     image: NDArray[np.floating]
     gradient: NDArray[np.floating]
     activation: float
 
     @property
     def is_dead(self) -> bool:
-        """Whether no pixel has any influence here: such as behind a ReLU that puts out 0."""
+        """Whether no pixel has any influence here: such as behind a ReLU that outputs 0."""
         return not self.gradient.any()
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class UnitPattern:
-    """One unit on one image, asked in three ways which pixels it needs.
+    """Unit pattern: occlusion, pixel gradient and minimal patch of one unit on one image.
 
     Attributes:
         occlusion: what it loses where a window covers the image.
@@ -87,9 +93,9 @@ class UnitPattern:
     patch: MinimalPatch | None
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class PerturbationSweep:
-    """A unit's activation under perturbations of rising strength.
+    """Perturbation sweep: a unit's activation under perturbations of rising strength.
 
     Attributes:
         layer: dotted name; None: the model's output.
@@ -103,7 +109,7 @@ class PerturbationSweep:
     """
 
     layer: str | None
-    unit: Place
+    unit: UnitIndex
     image: NDArray[np.floating]
     activation: float
     strengths: Mapping[str, NDArray[np.float64]]
@@ -130,7 +136,7 @@ def occlude(
     fill: Fill = 0.0,
     batch_size: int | None = None,
 ) -> Occlusion:
-    """Find what a unit loses where a window covers the image (Zeiler & Fergus 1311.2901, § 4.2).
+    """Occlusion sensitivity of a unit (Zeiler & Fergus 1311.2901, section 4.2).
 
     Only windows that touch the unit's receptive field are run, and of the image only what lies near
     it, where the unit is sure to do the same there.
@@ -150,31 +156,32 @@ def occlude(
     Raises:
         ValueError: no such layer or unit, or a window, stride or fill that does not fit.
     """
-    layer = named(model, layer)
-    with inspecting(model), torch.no_grad():
-        held = one_image(image, model)
-        windows = pair(window, "window", (held.shape[2], held.shape[3]), 3)
-        strides = pair(stride, "stride", windows)
-        asked, base = watched(model, layer, unit, held)
-        field = asked.field(held)
-        seen = torch.as_tensor(field.pixels, device=held.device)
-        close = close_up(asked, held, field, windows, strides)
-        drop = torch.full_like(held[0, 0], torch.nan)
-        drop[close.rows, close.columns] = occlusion_map(
-            model, close.of(held), close.asked.unit, layer=layer, window=windows, stride=strides,
-            fill=close.of(replacement(held, fill, model)), within=close.of(seen),
-            batch_size=batch_size,
+    layer = optional_layer_name(model, layer)
+    with inspection_mode(model), torch.no_grad():
+        batch = one_image(image, model)
+        windows = size_pair(window, "window", (batch.shape[2], batch.shape[3]), 3)
+        strides = size_pair(stride, "stride", windows)
+        selected, base = find_unit(model, layer, unit, batch)
+        field = selected.field(batch)
+        field_mask = torch.as_tensor(field.pixels, device=batch.device)
+        cropped = crop_to_field(selected, batch, field, windows, strides)
+        drop = torch.full_like(batch[0, 0], torch.nan)
+        drop[cropped.rows, cropped.columns] = occlusion_map(
+            model, cropped.of(batch), cropped.unit.index, target_layer=layer, window=windows,
+            stride=strides, fill=cropped.of(replacement(batch, fill, model)),
+            within=cropped.of(field_mask), batch_size=batch_size,
         )[0]  # fmt: skip
-    drop[~seen] = torch.nan
+    drop[~field_mask] = torch.nan
     return Occlusion(
-        layer, asked.unit, as_array(held[0]), field.pixels, as_array(drop), base, windows
-    )
+        layer=layer, unit=selected.index, image=as_array(batch[0]), field=field.pixels,
+        drop=as_array(drop), activation=base, window=windows,
+    )  # fmt: skip
 
 
 def pixel_gradient(
     model: nn.Module, layer: NamedLayer | None, unit: Sequence[int], image: Images
 ) -> PixelGradient:
-    """Find how fast a unit's activation changes with each pixel: its gradient.
+    """Pixel gradient: the gradient of a unit's activation with respect to the image.
 
     Args:
         model: any module; it is left as it was.
@@ -185,13 +192,13 @@ def pixel_gradient(
     Raises:
         ValueError: no such layer or unit, or one without a gradient, as behind `argmax`.
     """
-    layer = named(model, layer)
-    with inspecting(model):
-        held = one_image(image, model)
-        asked, base = watched(model, layer, unit, held)
-        asking = held.clone().requires_grad_()
-        gradient = demand_gradient(asked(asking), asking, "the image")
-    return PixelGradient(layer, asked.unit, as_array(held[0]), as_array(gradient[0]), base)
+    layer = optional_layer_name(model, layer)
+    with inspection_mode(model):
+        batch = one_image(image, model)
+        selected, base = find_unit(model, layer, unit, batch)
+        leaf = batch.clone().requires_grad_()
+        gradient = score_gradient(selected(leaf), leaf, "the image")
+    return PixelGradient(layer, selected.index, as_array(batch[0]), as_array(gradient[0]), base)
 
 
 def unit_pattern(
@@ -206,10 +213,10 @@ def unit_pattern(
     block: int | None = None,
     batch_size: int | None = None,
 ) -> UnitPattern:
-    """Ask of one unit on one image, in three ways, which pixels it needs.
+    """Unit pattern: which pixels one unit needs of one image, in three ways.
 
-    They are `occlude`, `pixel_gradient` and, if the activation is above 0, `minimal_patch`, which
-    explain the arguments.
+    The three are `occlude`, `pixel_gradient` and, if the activation is above 0, `minimal_patch`,
+    which explain the arguments.
 
     Raises:
         ValueError: as they do.
@@ -234,7 +241,7 @@ def sweep_perturbation(
     seed: int = 0,
     num: int = 8,
 ) -> PerturbationSweep:
-    """Follow a unit's activation as perturbations of an image grow stronger.
+    """Perturbation sweep: a unit's activation as perturbations of an image grow stronger.
 
     Args:
         model: any module; it is left as it was.
@@ -249,22 +256,25 @@ def sweep_perturbation(
     Raises:
         ValueError: no such layer, unit or perturbation, or a strength without a meaning.
     """
-    layer = named(model, layer)
-    demand_count(num, "num")
+    layer = optional_layer_name(model, layer)
+    check_count(num, "num")
     names = [name] if isinstance(name, str) else list(name)
     if isinstance(strengths, Mapping) and not set(strengths) <= set(names):
         problem = f"{', '.join(sorted(set(strengths) - set(names)))} is not asked for"
         raise ValueError(f"strengths: {problem}; accepted: {', '.join(names)}")
-    with inspecting(model), torch.no_grad():
-        held = one_image(image, model)
-        asked, base = watched(model, layer, unit, held)
-        wanted = {each: _strengths(each, strengths, held) for each in names}
-        swept = {each: _swept(asked, held, each, wanted[each], seed, num) for each in names}
+    with inspection_mode(model), torch.no_grad():
+        batch = one_image(image, model)
+        selected, base = find_unit(model, layer, unit, batch)
+        strengths_by_name = {each: _strengths(each, strengths, batch) for each in names}
+        swept = {
+            each: _swept(selected, batch, each, strengths_by_name[each], seed, num)
+            for each in names
+        }
     return PerturbationSweep(
-        layer, asked.unit, as_array(held[0]), base,
-        {each: np.array(found, np.float64) for each, found in wanted.items()},
-        {each: values for each, (values, _) in swept.items()},
-        {each: shown for each, (_, shown) in swept.items()},
+        layer=layer, unit=selected.index, image=as_array(batch[0]), activation=base,
+        strengths={each: np.array(numbers) for each, numbers in strengths_by_name.items()},
+        values={each: values for each, (values, _) in swept.items()},
+        shown={each: first_draws for each, (_, first_draws) in swept.items()},
     )  # fmt: skip
 
 
@@ -273,24 +283,26 @@ def _strengths(
 ) -> list[float]:
     """Return the strengths that are meant for a perturbation."""
     usual = find_perturbation(name).strengths(min(image.shape[2:]))
-    found = strengths.get(name, usual) if isinstance(strengths, Mapping) else strengths
-    chosen = usual if found is None else [float(at) for at in found]
-    if not chosen:
+    given_strengths = strengths.get(name, usual) if isinstance(strengths, Mapping) else strengths
+    resolved = (
+        usual if given_strengths is None else [float(strength) for strength in given_strengths]
+    )
+    if not resolved:
         raise ValueError(f"strengths: none for {name}; accepted: one or more")
-    return chosen
+    return resolved
 
 
 def _swept(
-    asked: Watched, image: Tensor, name: str, strengths: Sequence[float], seed: int, num: int
+    unit: Unit, image: Tensor, name: str, strengths: Sequence[float], seed: int, num: int
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Return the activations (S, N) under one perturbation, and the first draws (S, C, H, W).
 
     The draws of a strength run at once.
     """
-    copies = image.expand(num if find_perturbation(name).drawn else 1, -1, -1, -1)
-    values, shown = [], []
+    copies = image.expand(num if find_perturbation(name).is_random else 1, -1, -1, -1)
+    values, first_draws = [], []
     for strength in strengths:
         changed = perturb(name, copies, strength, seed)
-        values.append(asked(changed))
-        shown.append(changed[0])
-    return as_array(torch.stack(values)), as_array(torch.stack(shown))
+        values.append(unit(changed))
+        first_draws.append(changed[0])
+    return as_array(torch.stack(values)), as_array(torch.stack(first_draws))

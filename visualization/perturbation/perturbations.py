@@ -1,4 +1,4 @@
-"""Named perturbations of images: noise, blur, rotation and others, each with one strength.
+"""Named image perturbations: noise, blur, rotation and others, each with one strength.
 
 Each is a function of images (B, C, H, W), a strength in its own unit, and a seed, and returns new
 images of the same shape and type. Each image of a batch has draws of its own; stronger versions of
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visualization.core.inputs import Images, as_tensor, widened
+from visualization.core.inputs import Images, as_tensor, at_least_float32
 
 _DIRECTIONS = ((0, 1), (1, 0), (0, -1), (-1, 0))  # right, down, left, up
 
@@ -26,15 +26,15 @@ class Perturbation:
     """A perturbation by name.
 
     Attributes:
-        name: how it is asked for.
+        name: of the perturbation.
         apply: what it does to images (B, C, H, W), given a strength and a seed.
         unit: what its strength is measured in.
         neutral: the strength at which nothing changes, to the bit.
-        usual: from which strength to which it is looked at, where nothing else is asked for.
+        usual: usual range of strengths, the default of sweeps.
         least: the smallest strength that has a meaning.
         per_side: whether `usual` is a share of the image's shorter side.
         whole: whether the strength is rounded to a whole number.
-        drawn: whether the seed matters.
+        is_random: whether the seed matters.
     """
 
     name: str
@@ -45,16 +45,19 @@ class Perturbation:
     least: float = -math.inf
     per_side: bool = False
     whole: bool = False
-    drawn: bool = False
+    is_random: bool = False
 
     def strengths(self, side: int, num: int = 13) -> list[float]:
         """Return up to `num` usual strengths for images of a shorter side, in rising order."""
-        found = np.linspace(*self.usual, num) * (side if self.per_side else 1)
-        found = np.maximum(found, self.least)
-        return [float(at) for at in (np.unique(found.round()) if self.whole else found)]
+        strengths = np.linspace(*self.usual, num) * (side if self.per_side else 1)
+        strengths = np.maximum(strengths, self.least)
+        return [
+            float(strength)
+            for strength in (np.unique(strengths.round()) if self.whole else strengths)
+        ]
 
 
-def moved(
+def shifted(
     images: Tensor, rows: int, columns: int, fill: float = 0.0, size: Sequence[int] | None = None
 ) -> Tensor:
     """Return images (…, H, W) moved down by rows and right by columns, whole numbers of pixels.
@@ -68,13 +71,13 @@ def moved(
             lost.
     """
     sides = tuple(size or images.shape[-2:])
-    held = images.new_full((*images.shape[:-2], *sides), fill)
+    result = images.new_full((*images.shape[:-2], *sides), fill)
     spans = [
         _overlap(images.shape[axis - 2], sides[axis], by) for axis, by in enumerate((rows, columns))
     ]
     (to_rows, of_rows), (to_columns, of_columns) = spans
-    held[..., to_rows, to_columns] = images[..., of_rows, of_columns]
-    return held
+    result[..., to_rows, to_columns] = images[..., of_rows, of_columns]
+    return result
 
 
 def _overlap(length: int, side: int, by: int) -> tuple[slice, slice]:
@@ -102,21 +105,23 @@ def blur(images: Tensor, strength: float, seed: int = 0) -> Tensor:
 
     At the borders the mean goes over the pixels that there are.
     """
-    held = images
+    blurred = images
     for axis in (2, 3) if strength else ():
-        at = torch.arange(images.shape[axis], device=images.device, dtype=images.dtype)
-        held = _along(held, (-0.5 * ((at[:, None] - at) / strength) ** 2).exp(), axis)
-    return held
+        positions = torch.arange(images.shape[axis], device=images.device, dtype=images.dtype)
+        blurred = _along(
+            blurred, (-0.5 * ((positions[:, None] - positions) / strength) ** 2).exp(), axis
+        )
+    return blurred
 
 
 def pixelate(images: Tensor, strength: float, seed: int = 0) -> Tensor:
     """Give squares of pixels their mean; strength: their side in pixels, rounded."""
     side = round(strength)
-    held = images
+    result = images
     for axis in (2, 3):
         block = torch.arange(images.shape[axis], device=images.device) // side
-        held = _along(held, (block[:, None] == block).to(images.dtype), axis)
-    return held
+        result = _along(result, (block[:, None] == block).to(images.dtype), axis)
+    return result
 
 
 def rotate(images: Tensor, strength: float, seed: int = 0, *, fill: float = 0.0) -> Tensor:
@@ -137,13 +142,13 @@ def shift(images: Tensor, strength: float, seed: int = 0, *, fill: float = 0.0) 
     """
     whole = math.floor(strength)
     part = strength - whole
-    held = torch.empty_like(images)
+    result = torch.empty_like(images)
     for turn, (down, right) in enumerate(_DIRECTIONS):
-        chosen = slice((turn - seed) % len(_DIRECTIONS), None, len(_DIRECTIONS))
-        near = moved(images[chosen], down * whole, right * whole, fill)
-        far = moved(images[chosen], down * (whole + 1), right * (whole + 1), fill)
-        held[chosen] = torch.lerp(near, far, part) if part else near
-    return held
+        turn_images = slice((turn - seed) % len(_DIRECTIONS), None, len(_DIRECTIONS))
+        near = shifted(images[turn_images], down * whole, right * whole, fill)
+        far = shifted(images[turn_images], down * (whole + 1), right * (whole + 1), fill)
+        result[turn_images] = torch.lerp(near, far, part) if part else near
+    return result
 
 
 def flip(images: Tensor, strength: float, seed: int = 0) -> Tensor:
@@ -185,8 +190,8 @@ def _square(images: Tensor, strength: float, seed: int) -> Tensor:
         size = images.shape[2 + axis]
         side = min(round(strength), size)
         first = (share[:, axis, None] * (size - side + 1)).floor()
-        at = torch.arange(size)
-        inside.append((at >= first) & (at < first + side))
+        positions = torch.arange(size)
+        inside.append((positions >= first) & (positions < first + side))
     rows, columns = inside
     return (rows[:, None, :, None] & columns[:, None, None, :]).to(images.device)
 
@@ -223,20 +228,20 @@ _SIDE, _DEVIATION = "side in pixels", "standard deviation, in units of the image
 PERTURBATIONS = {
     each.name: each
     for each in (
-        Perturbation("noise", noise, _DEVIATION, least=0, drawn=True),
+        Perturbation("noise", noise, _DEVIATION, least=0, is_random=True),
         Perturbation("salt_and_pepper", salt_and_pepper, "share of the pixels", least=0,
-                     drawn=True),
+                     is_random=True),
         Perturbation("blur", blur, "sigma in pixels", usual=(0, 0.15), least=0, per_side=True),
         Perturbation("pixelate", pixelate, _SIDE, 1, (0, 0.5), 1, per_side=True, whole=True),
         Perturbation("rotate", rotate, "degrees, counter-clockwise", usual=(-180, 180)),
         Perturbation("zoom", zoom, "factor", neutral=1, usual=(0.5, 2), least=0.01),
-        Perturbation("shift", shift, "pixels", usual=(0, 0.5), per_side=True, drawn=True),
+        Perturbation("shift", shift, "pixels", usual=(0, 0.5), per_side=True, is_random=True),
         Perturbation("flip", flip, "0 none, 1 left–right, 2 top–bottom, 3 both", usual=(0, 3),
                      least=0, whole=True),
         Perturbation("contrast", contrast, "factor", neutral=1, usual=(0, 2)),
         Perturbation("brightness", brightness, "added, in units of the image", usual=(-1, 1)),
-        Perturbation("erase", erase, _SIDE, least=0, per_side=True, whole=True, drawn=True),
-        Perturbation("cover", cover, _SIDE, least=0, per_side=True, whole=True, drawn=True),
+        Perturbation("erase", erase, _SIDE, least=0, per_side=True, whole=True, is_random=True),
+        Perturbation("cover", cover, _SIDE, least=0, per_side=True, whole=True, is_random=True),
     )
 }  # fmt: skip
 
@@ -269,17 +274,19 @@ def perturb(name: str, images: Images, strength: float, seed: int = 0) -> Tensor
     Raises:
         ValueError: no such perturbation, a strength without a meaning, or another kind of images.
     """
-    known = find_perturbation(name)
-    if not (math.isfinite(strength) and strength >= known.least):
-        accepted = f"{known.unit}, finite" + (
-            f", at least {known.least:g}" if math.isfinite(known.least) else ""
+    perturbation = find_perturbation(name)
+    if not (math.isfinite(strength) and strength >= perturbation.least):
+        accepted = f"{perturbation.unit}, finite" + (
+            f", at least {perturbation.least:g}" if math.isfinite(perturbation.least) else ""
         )
         raise ValueError(f"strength: {strength} is not accepted by {name}; accepted: {accepted}")
-    held = as_tensor(images, "images") if not isinstance(images, Tensor) else images
-    if held.ndim not in (3, 4) or not held.is_floating_point():
-        problem = f"{held.dtype} of shape {tuple(held.shape)} is not accepted"
+    tensor = as_tensor(images, "images") if not isinstance(images, Tensor) else images
+    if tensor.ndim not in (3, 4) or not tensor.is_floating_point():
+        problem = f"{tensor.dtype} of shape {tuple(tensor.shape)} is not accepted"
         raise ValueError(f"images: {problem}; accepted: floating (B, C, H, W) or (C, H, W)")
-    if strength == known.neutral:
-        return held.clone()
-    changed = known.apply(widened(held if held.ndim == 4 else held[None]), strength, seed)
-    return (changed if held.ndim == 4 else changed[0]).to(held.dtype)
+    if strength == perturbation.neutral:
+        return tensor.clone()
+    changed = perturbation.apply(
+        at_least_float32(tensor if tensor.ndim == 4 else tensor[None]), strength, seed
+    )
+    return (changed if tensor.ndim == 4 else changed[0]).to(tensor.dtype)

@@ -1,4 +1,4 @@
-"""What an edit does: of the image, to the maps and the answers; of a map, to the answers.
+"""Responses of maps and outputs to a changed image, or to changed feature maps.
 
 B images, C channels, H rows, W columns; U channels of a layer's maps (h, w); K classes.
 """
@@ -14,32 +14,32 @@ from torch import Tensor, nn
 
 from visualization.core.inputs import (
     Images,
-    Pick,
+    OutputSelector,
     as_array,
     as_images,
     as_tensor,
-    inspecting,
+    inspection_mode,
     is_softmax,
-    named,
-    one_call,
+    numbered_call,
     one_image,
-    picked,
+    optional_layer_name,
+    select_output,
 )
 from visualization.core.inputs import (
     activation as activation_of,
 )
-from visualization.core.layout import tapped_maps
+from visualization.core.layout import intercept_maps
 from visualization.core.records import brief_repr
-from visualization.core.targets import fitting, spans
+from visualization.core.targets import batch_slices, resolve_batch_size
 from visualization.core.tracing import NamedLayer, layer_name
 from visualization.perturbation.perturbations import find_perturbation, perturb
 
-Edit = tuple[str, float] | Callable[[Tensor], Images] | Images
+ImageEdit = tuple[str, float] | Callable[[Tensor], Images] | Images
 
 
 @attrs.frozen(eq=False)
 class Answers:
-    """What a model answers before and after a change.
+    """Model outputs before and after a change.
 
     Attributes:
         before: its output without the batch axis, such as logits (K,).
@@ -65,14 +65,14 @@ class Answers:
             return self.before, self.after
         return _softmax(self.before), _softmax(self.after)
 
-    def name(self, place: int) -> str:
+    def name(self, number: int) -> str:
         """Return the name of a class."""
-        return self.classes[place] if self.classes else str(place)
+        return self.classes[number] if self.classes else str(number)
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Response:
-    """How a layer's maps respond to an edit of the image.
+    """Response of a layer's maps to an edit of the image.
 
     Attributes:
         layer: dotted name; None: the model's output.
@@ -83,7 +83,7 @@ class Response:
         before: their maps for the original (n, h, w); of a vector each is one number.
         after: for the modified image (n, h, w).
         changes: mean |after − before| of every channel (U,), in units of the activation.
-        answers: of the model for both; None where it puts out no single tensor.
+        answers: of the model for both; None where it outputs no single tensor.
     """
 
     layer: str | None
@@ -102,9 +102,9 @@ class Response:
         return np.asarray(self.after - self.before)
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
-class MapEdit:
-    """What a model answers when channels of a layer are changed.
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
+class ChannelAblation:
+    """Channel ablation: the model's output when channels of a layer are changed.
 
     Attributes:
         layer: dotted name.
@@ -127,14 +127,14 @@ def compare_response(
     model: nn.Module,
     layer: NamedLayer | None,
     image: Images,
-    edit: Edit,
+    edit: ImageEdit,
     channels: Sequence[int] | None = None,
     *,
     seed: int = 0,
     classes: Sequence[str] = (),
-    output: Pick | None = None,
+    output: OutputSelector | None = None,
 ) -> Response:
-    """Compare a layer's maps, and the model's answers, for an image and an edited version of it.
+    """Compare a layer's maps, and the model's output, for an image and an edited version of it.
 
     Args:
         model: any module; it is left as it was.
@@ -142,48 +142,49 @@ def compare_response(
         image: (C, H, W) or (1, C, H, W).
         edit: (name, strength) of a perturbation, such as ("blur", 2.0); a function of images
             (1, C, H, W), such as an augmentation; or the edited image itself, such as a drawing.
-        channels: of the layer, in the order in which they are wanted; None: all, the most changed
+        channels: of the layer, in this order; None: all, the most changed
             first.
         seed: of what a perturbation draws, and of torch's generators while a function runs.
         classes: names of the classes, for the figure.
-        output: picks the answers from what the model puts out, such as
+        output: picks the answers from what the model outputs, such as
             `lambda out: out["logits"]`; None: it is one tensor, or there are no answers.
 
     Raises:
         ValueError: no such layer, channel or perturbation, or an edit that changes the shape.
     """
-    layer = named(model, layer)
-    with inspecting(model), torch.no_grad():
-        held = one_image(image, model)
-        edited, words = _edited(model, held, edit, seed)
-        before, answer = _maps(model, layer, held, output)
+    layer = optional_layer_name(model, layer)
+    with inspection_mode(model), torch.no_grad():
+        batch = one_image(image, model)
+        edited, words = _edited(model, batch, edit, seed)
+        before, answer = _maps(model, layer, batch, output)
         after, other = _maps(model, layer, edited, output)
         changes = (after - before).abs().mean(dim=(1, 2))
-        chosen = _chosen(channels, changes)
+        numbers = _select_channels(channels, changes)
     answers = None
     if answer is not None and other is not None:
         answers = _answers(answer, other, classes)
     return Response(
-        layer, words, as_array(held[0]), as_array(edited[0]), chosen,
-        as_array(before[list(chosen)]), as_array(after[list(chosen)]), as_array(changes), answers,
+        layer=layer, edit=words, original=as_array(batch[0]), modified=as_array(edited[0]),
+        channels=numbers, before=as_array(before[list(numbers)]),
+        after=as_array(after[list(numbers)]), changes=as_array(changes), answers=answers,
     )  # fmt: skip
 
 
-def run_from(
+def forward_from(
     model: nn.Module,
     layer: NamedLayer,
     activation: Images,
     images: Images,
     *,
-    output: Pick | None = None,
+    output: OutputSelector | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
-    """Return what a model puts out when a layer's output is replaced (B, …).
+    """Forward pass from a layer on: the model's output when a layer's output is replaced (B, …).
 
-    The model runs on the images as ever, but goes on with `activation` in place of what the layer
-    puts out. So images are asked for: a forward pass begins with one, and what goes round the
-    layer, such as the shortcut of a residual block, carries them on. Where nothing does, only
-    their shape matters.
+    The model runs on the images as usual, but continues with `activation` in place of what the
+    layer outputs. So images are needed: a forward pass begins with one, and what goes round the
+    layer, such as the shortcut of a residual block, carries them on. Where nothing does, only their
+    shape matters.
 
     Args:
         model: any module; it is left as it was.
@@ -191,7 +192,7 @@ def run_from(
         activation: (B, …) of the shape of the layer's output, or one of them without B.
         images: (B, C, H, W) or (C, H, W). One image goes with many activations, and one activation
             with many images.
-        output: picks one tensor from what the model puts out; None: it is one.
+        output: picks one tensor from what the model outputs; None: it is one.
         batch_size: rows that run at once, which bounds the memory; None: at most 256, of 2²²
             numbers of images together.
 
@@ -200,19 +201,19 @@ def run_from(
             or an output of several tensors.
     """
     layer = layer_name(model, layer)
-    with inspecting(model), torch.no_grad():
-        held = as_images(images, model)
-        maps = _like_output(model, layer, activation, held)
-        num = max(len(maps), len(held))
-        if not {len(maps), len(held)} <= {1, num}:
-            problem = f"{len(maps)} do not go with {len(held)} images"
-            raise ValueError(f"activation: {problem}; accepted: 1, or {len(held)}")
-        size = fitting(batch_size, held)
-        pairs = zip(_rows(held, num, size), _rows(maps, num, size), strict=True)
-        return torch.cat([_replaced(model, layer, *pair, output) for pair in pairs])
+    with inspection_mode(model), torch.no_grad():
+        batch = as_images(images, model)
+        maps = _as_activations(model, layer, activation, batch)
+        num = max(len(maps), len(batch))
+        if not {len(maps), len(batch)} <= {1, num}:
+            problem = f"{len(maps)} do not go with {len(batch)} images"
+            raise ValueError(f"activation: {problem}; accepted: 1, or {len(batch)}")
+        size = resolve_batch_size(batch_size, batch)
+        pairs = zip(_rows(batch, num, size), _rows(maps, num, size), strict=True)
+        return torch.cat([_forward_replaced(model, layer, *pair, output) for pair in pairs])
 
 
-def edit_map(
+def ablate_channels(
     model: nn.Module,
     layer: NamedLayer,
     image: Images,
@@ -221,9 +222,9 @@ def edit_map(
     scale: float = 0.0,
     shift: float = 0.0,
     classes: Sequence[str] = (),
-    output: Pick | None = None,
-) -> MapEdit:
-    """Change channels of a layer, and compare what the model answers: scale · map + shift.
+    output: OutputSelector | None = None,
+) -> ChannelAblation:
+    """Channel ablation: change channels of a layer to scale · map + shift, and compare outputs.
 
     Args:
         model: any module; it is left as it was.
@@ -233,7 +234,7 @@ def edit_map(
         scale: 0, with no shift, switches them off.
         shift: in units of the activation.
         classes: names of the classes, for the figure.
-        output: picks the answers from what the model puts out, such as
+        output: picks the answers from what the model outputs, such as
             `lambda out: out["logits"]`; None: it is one tensor.
 
     Raises:
@@ -241,17 +242,20 @@ def edit_map(
             tensors.
     """
     layer = layer_name(model, layer)
-    with inspecting(model), torch.no_grad():
-        held = one_image(image, model)
-        maps = activation_of(model, held, layer)
+    with inspection_mode(model), torch.no_grad():
+        batch = one_image(image, model)
+        maps = activation_of(model, batch, layer)
         _as_maps(maps, repr(layer))
-        chosen = _demand_channels(channels, maps.shape[1])
-        answer = picked(model(held), output)
+        numbers = _check_channels(channels, maps.shape[1])
+        answer = select_output(model(batch), output)
         changed = maps.clone()
-        changed[:, list(chosen)] = scale * changed[:, list(chosen)] + shift
-        other = _replaced(model, layer, held, changed, output)
+        changed[:, list(numbers)] = scale * changed[:, list(numbers)] + shift
+        other = _forward_replaced(model, layer, batch, changed, output)
     answers = _answers(answer, other, classes)
-    return MapEdit(layer, chosen, scale, shift, as_array(held[0]), answers)
+    return ChannelAblation(
+        layer=layer, channels=numbers, scale=scale, shift=shift, image=as_array(batch[0]),
+        answers=answers,
+    )  # fmt: skip
 
 
 def _answers(before: Tensor, after: Tensor, classes: Sequence[str]) -> Answers:
@@ -267,7 +271,7 @@ def _answers(before: Tensor, after: Tensor, classes: Sequence[str]) -> Answers:
     return Answers(as_array(before[0]), as_array(after[0]), tuple(classes), are_probabilities)
 
 
-def _edited(model: nn.Module, image: Tensor, edit: Edit, seed: int) -> tuple[Tensor, str]:
+def _edited(model: nn.Module, image: Tensor, edit: ImageEdit, seed: int) -> tuple[Tensor, str]:
     """Return an edited image (1, C, H, W), and in words what was done.
 
     Raises:
@@ -276,15 +280,15 @@ def _edited(model: nn.Module, image: Tensor, edit: Edit, seed: int) -> tuple[Ten
     if isinstance(edit, (tuple, str)):
         return _perturbed(image, edit, seed)
     if callable(edit):
-        torch.default_generator.manual_seed(seed)  # `inspecting` puts it back
-        made = edit(image.clone())
+        torch.default_generator.manual_seed(seed)  # `inspection_mode` puts it back
+        edited = edit(image.clone())
     else:
-        made = edit
-    held = one_image(made, model, "edit")
-    if held.shape != image.shape:
-        problem = f"shape {tuple(held.shape[1:])} is not accepted"
+        edited = edit
+    batch = one_image(edited, model, "edit")
+    if batch.shape != image.shape:
+        problem = f"shape {tuple(batch.shape[1:])} is not accepted"
         raise ValueError(f"edit: {problem}; accepted: the image's, {tuple(image.shape[1:])}")
-    return held, "edited"
+    return batch, "edited"
 
 
 def _perturbed(image: Tensor, edit: Any, seed: int) -> tuple[Tensor, str]:
@@ -298,12 +302,12 @@ def _perturbed(image: Tensor, edit: Any, seed: int) -> tuple[Tensor, str]:
 
 
 def _maps(
-    model: nn.Module, layer: str | None, image: Tensor, pick: Pick | None
+    model: nn.Module, layer: str | None, image: Tensor, pick: OutputSelector | None
 ) -> tuple[Tensor, Tensor | None]:
     """Return a layer's maps (U, h, w) and the model's answers (1, …), if they are one tensor."""
     output = model(image)
     is_one = pick is not None or isinstance(output, Tensor) or not layer
-    answers = picked(output, pick) if is_one else None
+    answers = select_output(output, pick) if is_one else None
     if layer or pick is None:
         name = repr(layer) if layer else "the model"
         return _as_maps(activation_of(model, image, layer), name), answers
@@ -318,54 +322,54 @@ def _as_maps(output: Tensor, name: str) -> Tensor:
         ValueError: it is neither maps nor a vector.
     """
     if output.ndim not in (2, 4):
-        problem = f"{name} puts out the shape {tuple(output.shape)}"
+        problem = f"{name} outputs the shape {tuple(output.shape)}"
         raise ValueError(f"layer: {problem}; accepted: (B, channels, rows, columns) or (B, places)")
     return output[0] if output.ndim == 4 else output[0, :, None, None]
 
 
-def _chosen(channels: Sequence[int] | None, changes: Tensor) -> tuple[int, ...]:
+def _select_channels(channels: Sequence[int] | None, changes: Tensor) -> tuple[int, ...]:
     if channels is None:
         return tuple(changes.argsort(descending=True, stable=True).tolist())
-    return _demand_channels(channels, len(changes))
+    return _check_channels(channels, len(changes))
 
 
-def _demand_channels(channels: Sequence[int], num: int) -> tuple[int, ...]:
+def _check_channels(channels: Sequence[int], num: int) -> tuple[int, ...]:
     """Return channels as numbers; a ValueError if there are none, or one does not exist."""
-    chosen = tuple(int(channel) for channel in channels)
-    if not chosen or not all(0 <= channel < num for channel in chosen):
+    numbers = tuple(int(channel) for channel in channels)
+    if not numbers or not all(0 <= channel < num for channel in numbers):
         accepted = f"one or more of 0 to {num - 1}"
-        raise ValueError(f"channels: {chosen} is not accepted; accepted: {accepted}")
-    return chosen
+        raise ValueError(f"channels: {numbers} is not accepted; accepted: {accepted}")
+    return numbers
 
 
-def _like_output(model: nn.Module, layer: str, given: Images, images: Tensor) -> Tensor:
+def _as_activations(model: nn.Module, layer: str, activations: Images, images: Tensor) -> Tensor:
     """Return activations (B, …) on the model's device and in the type of a layer's output.
 
     Raises:
         ValueError: no such layer, or another shape.
     """
     own = activation_of(model, images[:1], layer)
-    values = as_tensor(given, "activation")
-    held = values[None] if values.ndim == own.ndim - 1 else values
-    if held.shape[1:] != own.shape[1:] or held.ndim != own.ndim or not len(held):
-        wanted = ", ".join(map(str, own.shape[1:]))
-        problem = f"shape {tuple(values.shape)} is not what {layer!r} puts out"
-        raise ValueError(f"activation: {problem}; accepted: (B, {wanted})")
-    return held.to(own)
+    values = as_tensor(activations, "activation")
+    batch = values[None] if values.ndim == own.ndim - 1 else values
+    if batch.shape[1:] != own.shape[1:] or batch.ndim != own.ndim or not len(batch):
+        expected = ", ".join(map(str, own.shape[1:]))
+        problem = f"shape {tuple(values.shape)} is not what {layer!r} outputs"
+        raise ValueError(f"activation: {problem}; accepted: (B, {expected})")
+    return batch.to(own)
 
 
 def _rows(values: Tensor, num: int, size: int) -> list[Tensor]:
     """Return values (1 or num, …) in parts of at most `size` rows, num rows together."""
     each = values.expand(num, *values.shape[1:])
-    return [each[span] for span in spans(num, size)]
+    return [each[span] for span in batch_slices(num, size)]
 
 
-def _replaced(
-    model: nn.Module, layer: str, images: Tensor, maps: Tensor, pick: Pick | None
+def _forward_replaced(
+    model: nn.Module, layer: str, images: Tensor, maps: Tensor, pick: OutputSelector | None
 ) -> Tensor:
-    """Return the model's output when a layer puts out `maps`, which the model may then change."""
-    with tapped_maps(model, {one_call(model, layer): lambda _: maps.clone()}):
-        return picked(model(images), pick)
+    """Return the model's output when a layer outputs `maps`, which the model may then change."""
+    with intercept_maps(model, {numbered_call(model, layer): lambda _: maps.clone()}):
+        return select_output(model(images), pick)
 
 
 def _softmax(values: NDArray[np.floating]) -> NDArray[np.floating]:

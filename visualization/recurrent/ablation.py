@@ -1,4 +1,4 @@
-"""How much a network needs each unit: scores with the unit switched off."""
+"""Unit ablation: scores with units of a recurrent layer switched off."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -10,18 +10,18 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from visualization.core.arrays import as_array, demand_same
+from visualization.core.arrays import as_array, check_shape
 from visualization.core.records import brief_repr
-from visualization.recurrent.cells import steered
-from visualization.recurrent.edits import Edit, demand_fit
+from visualization.recurrent.cells import intervene_on
+from visualization.recurrent.edits import Edit, check_edits
 
 Score = Callable[[], Mapping[str, ArrayLike | Tensor]]
 Replacement = Literal["zero", "mean"] | float
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class UnitRanking:
-    """What switching off each group of units does to G groups over N samples.
+    """Unit ablation: what switching off each of G groups of units does over N samples.
 
     Attributes:
         groups: the units of each group.
@@ -29,8 +29,8 @@ class UnitRanking:
         baseline: each mean score of the untouched network.
         change: by score, the mean of the paired difference, ablated − untouched (G,): negative
             where accuracy falls, positive where a loss rises.
-        touched: share of the samples whose first score changes at all, in [0, 1] (G,): two changes
-            that cancel each other show here.
+        share_changed: share of the samples whose first score changes at all, in [0, 1] (G,): two
+            changes that cancel each other show here.
         low: lower end of its bootstrap interval (G,).
         high: upper end (G,).
         order: groups, the most important first: by the size of the change of the first score, then
@@ -43,7 +43,7 @@ class UnitRanking:
     replacement: Replacement
     baseline: Mapping[str, float]
     change: Mapping[str, NDArray[np.float64]]
-    touched: NDArray[np.float64]
+    share_changed: NDArray[np.float64]
     low: Mapping[str, NDArray[np.float64]]
     high: Mapping[str, NDArray[np.float64]]
     order: NDArray[np.int64]
@@ -53,27 +53,29 @@ class UnitRanking:
     def interaction(self, score: str) -> NDArray[np.float64]:
         """Return, for each pair, its change minus the two changes of its units alone (G,).
 
-        Negative, for an accuracy: the two stand in for each other, and either hides the loss of
+        Negative, for an accuracy: the two replace each other, and either hides the loss of
         the other; positive: they need each other, and losing both is less than the sum, or one
-        alone has already taken the score to its floor. NaN for groups that are no pairs, or whose
+        alone has already taken the score to its floor. NaN for groups that are not pairs, or whose
         units were not ranked alone too.
         """
         changes = self.change[score]
-        alone = {group[0]: changes[at] for at, group in enumerate(self.groups) if len(group) == 1}
-        found = np.full(len(self.groups), np.nan)
-        for at, group in enumerate(self.groups):
+        alone = {
+            group[0]: changes[index] for index, group in enumerate(self.groups) if len(group) == 1
+        }
+        interactions = np.full(len(self.groups), np.nan)
+        for index, group in enumerate(self.groups):
             if len(group) == 2 and set(group) <= alone.keys():
-                found[at] = changes[at] - alone[group[0]] - alone[group[1]]
-        return found
+                interactions[index] = changes[index] - alone[group[0]] - alone[group[1]]
+        return interactions
 
 
-def singles(num_units: int) -> list[tuple[int, ...]]:
-    """Return each unit as a group of its own."""
+def single_units(num_units: int) -> list[tuple[int, ...]]:
+    """Groups of one unit each."""
     return [(unit,) for unit in range(num_units)]
 
 
-def pairs(units: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return the units alone, and every pair of them: groups from which interactions follow."""
+def single_units_and_pairs(units: Sequence[int]) -> list[tuple[int, ...]]:
+    """Groups of one unit, and every pair of units: interactions follow from them."""
     return [*((unit,) for unit in units), *itertools.combinations(units, 2)]
 
 
@@ -89,19 +91,20 @@ def rank_units(
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> UnitRanking:
-    """Switch off groups of units one after the other, and rank them by what that does.
+    """Unit ablation: switch off groups of units one after the other, and rank them by the effect.
 
     A unit's state is replaced at every step and in the initial state. For `zero` and `mean`, h and
-    c are held at 0, or at their means over all that the untouched network did. For a number, c is
-    held there, and h = o · tanh(c) follows (GRU and RNN, which have no c: h is held there). All of
-    it runs at the speed of the fused layer.
+    c are clamped to 0, or to their means over all that the untouched network did. For a number, c
+    is clamped to it, and h = o · tanh(c) follows (GRU and RNN, which have no c: h is). All of it
+    runs at the speed of the fused layer.
 
     Args:
         rnn: the layer, anywhere in a model; it is left as it was.
         score: runs the model, as often as it needs, on N samples, and returns by name a score of
             each sample (N,), the one to rank by first: `{"accuracy": …, "loss": …}`. It must be the
             same when nothing changes: a model with dropout in evaluation mode.
-        groups: units that are switched off together; None: each alone. See `singles`, `pairs`.
+        groups: units that are switched off together; None: each alone. See `single_units`,
+            `single_units_and_pairs`.
         replacement: `zero`, `mean` or a number.
         layer: number of the layer.
         direction: 0 forwards, 1 backwards.
@@ -115,23 +118,23 @@ def rank_units(
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: {confidence} is not accepted; accepted: between 0 and 1")
-    demand_fit([], rnn)
-    chosen = _groups(rnn, groups)
-    demand_fit([Edit(units=g, h=0.0, layer=layer, direction=direction) for g in chosen], rnn)
+    check_edits([], rnn)
+    unit_groups = _groups(rnn, groups)
+    check_edits([Edit(units=g, h=0.0, layer=layer, direction=direction) for g in unit_groups], rnn)
     with torch.inference_mode():
         baseline, means = _baseline(rnn, score, replacement, layer, direction)
         parts: dict[str, list[NDArray[Any]]] = {name: [] for name in baseline}
-        for group in chosen:
+        for group in unit_groups:
             edit = _edit(rnn, group, replacement, means, layer, direction)
-            with steered(rnn, [edit]):
-                found = _scores(score())
-            for name, values in found.items():
-                demand_same(f"score {name!r}", values.shape, baseline[name].shape, "the untouched")
+            with intervene_on(rnn, [edit]):
+                scores_of_group = _scores(score())
+            for name, values in scores_of_group.items():
+                check_shape(f"score {name!r}", values.shape, baseline[name].shape, "the untouched")
                 parts[name].append(values - baseline[name])
     differences = {name: np.stack(rows) for name, rows in parts.items()}
     counts = _resamples(len(next(iter(baseline.values()))), num_resamples, seed)
     means_of = {name: float(values.mean()) for name, values in baseline.items()}
-    return _ranking(chosen, replacement, means_of, differences, counts, confidence)
+    return _ranking(unit_groups, replacement, means_of, differences, counts, confidence)
 
 
 def _ranking(
@@ -144,17 +147,18 @@ def _ranking(
     ends = {n: np.quantile(rows @ counts.T, tails, axis=1) for n, rows in differences.items()}
     keys = [-np.abs(change[name]) for name in reversed(change)]
     return UnitRanking(
-        tuple(groups), replacement, baseline, change,
-        (next(iter(differences.values())) != 0).mean(axis=1),
-        {name: both[0] for name, both in ends.items()},
-        {name: both[1] for name, both in ends.items()},
-        np.lexsort((np.arange(len(groups)), *keys)), counts.shape[1], confidence,
+        groups=tuple(groups), replacement=replacement, baseline=baseline, change=change,
+        share_changed=(next(iter(differences.values())) != 0).mean(axis=1),
+        low={name: both[0] for name, both in ends.items()},
+        high={name: both[1] for name, both in ends.items()},
+        order=np.lexsort((np.arange(len(groups)), *keys)), num_samples=counts.shape[1],
+        confidence=confidence,
     )  # fmt: skip
 
 
 def _groups(rnn: nn.RNNBase, groups: Sequence[Sequence[int]] | None) -> list[tuple[int, ...]]:
     if groups is None:
-        return singles(rnn.hidden_size)
+        return single_units(rnn.hidden_size)
     if not len(groups) or not all(isinstance(group, Sequence) for group in groups):
         accepted = "groups of units, such as [(0,), (1, 2)]; or None"
         raise ValueError(f"groups: {groups!r} is not accepted; accepted: {accepted}")
@@ -164,31 +168,31 @@ def _groups(rnn: nn.RNNBase, groups: Sequence[Sequence[int]] | None) -> list[tup
 def _baseline(
     rnn: nn.RNNBase, score: Score, replacement: Replacement, layer: int, direction: int
 ) -> tuple[dict[str, NDArray[np.float64]], Mapping[str, Tensor]]:
-    """Return the untouched scores, and the mean h and c (U,) if they are wanted."""
+    """Return the untouched scores, and the mean h and c (U,) if they are needed."""
     if isinstance(replacement, str) and replacement not in ("zero", "mean"):
         problem = f"{replacement!r} is not accepted"
         raise ValueError(f"replacement: {problem}; accepted: zero, mean, or a number")
-    with steered(rnn) as steering:
+    with intervene_on(rnn) as handle:
         first = _scores(score())
-    if steering.num_calls == 0:
+    if handle.num_calls == 0:
         problem = "the layer was not called while the scores were made"
         raise ValueError(f"rnn: {problem}; accepted: a layer of the model that score() runs")
-    with steered(rnn, keep=replacement == "mean") as steering:
-        found = _scores(score())
-    for name, values in found.items():
+    with intervene_on(rnn, trace=replacement == "mean") as handle:
+        scores = _scores(score())
+    for name, values in scores.items():
         if not np.allclose(values, first[name], rtol=1e-4, atol=1e-6):
             accepted = "the same for the same network: call model.eval() first"
             raise ValueError(f"score {name!r}: differs from call to call; accepted: {accepted}")
-    return found, steering.means(layer, direction) if replacement == "mean" else {}
+    return scores, handle.means(layer, direction) if replacement == "mean" else {}
 
 
-def _scores(found: Mapping[str, ArrayLike | Tensor]) -> dict[str, NDArray[np.float64]]:
-    if not isinstance(found, Mapping) or not found:
+def _scores(scores: Mapping[str, ArrayLike | Tensor]) -> dict[str, NDArray[np.float64]]:
+    if not isinstance(scores, Mapping) or not scores:
         accepted = 'scores by name, such as {"accuracy": …}'
-        raise ValueError(f"score: returns {type(found).__name__}; accepted: {accepted}")
+        raise ValueError(f"score: returns {type(scores).__name__}; accepted: {accepted}")
     return {
         name: as_array(values, f"score {name!r}", ("sample",), finite=True).astype(np.float64)
-        for name, values in found.items()
+        for name, values in scores.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""The finite automaton that a trained recurrent network carries out, read from its states.
+"""Automaton extraction: the finite automaton that a trained recurrent network carries out.
 
 The network's states after each step (h of every layer and, of an LSTM, tanh of c, which is what a
 cell can show of itself) are clustered, each cluster becomes a state, and each transition is the one
@@ -30,9 +30,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.preserve import untouched
+from visualization.core.preserve import preserve_state
 from visualization.recurrent.cells import State, trace_cells
-from visualization.recurrent.machine import Automaton, Ints, minimise, run
+from visualization.recurrent.machine import Automaton, Ints, minimise, run_automaton
 
 __all__ = ["Automaton", "extract_automaton", "minimise"]
 
@@ -57,9 +57,9 @@ def extract_automaton(
     seed: int = 0,
     alphabet: Sequence[str] | None = None,
 ) -> Automaton:
-    """Return the smallest automaton found that answers like a trained recurrent network.
+    """Automaton extraction: the smallest one found that answers like a trained network.
 
-    How it is found, and what happens where the sequences say nothing, stands at the top of this
+    How it is found, and what happens where the sequences say nothing, is at the top of this
     module: Omlin & Giles 1996, with the clusters of Wang et al. 2018.
 
     Args:
@@ -78,19 +78,22 @@ def extract_automaton(
     Raises:
         ValueError: names the argument, its value and what is accepted.
     """
-    _demand(rnn, max_states, held_out)
-    with torch.no_grad(), untouched(rnn):
+    _check_arguments(rnn, max_states, held_out)
+    with torch.no_grad(), preserve_state(rnn):
         trace = trace_cells(rnn, inputs, state)
         answered = outputs(trace.h[-1]) if callable(outputs) else outputs
     shape = (trace.h.shape[1], trace.h.shape[2])
     names, read = _symbols(symbols, shape, alphabet)
     labels, answers = _labels(answered, shape, max_states)
-    learn, choose, judge = _split(read, held_out, seed)
+    train, validation, test = _split(read, held_out, seed)
     blocks = [trace.h] if trace.c is None else [trace.h, torch.tanh(trace.c)]
-    states, start = _vectors(blocks, _start(state, blocks), learn)
-    lesson = _Lesson(states, start, read[learn], answers[learn], len(names), labels)
-    best = _search(lesson, read[choose], answers[choose], max_states, seed)
-    return _measured(best, names, labels, read[judge], answers[judge])
+    states, start = _vectors(blocks, _start(state, blocks), train)
+    train_set = _TrainSet(
+        states=states, start=start, read=read[train], answers=answers[train],
+        num_symbols=len(names), labels=labels,
+    )  # fmt: skip
+    best = _search(train_set, read[validation], answers[validation], max_states, seed)
+    return _measured(best, names, labels, read[test], answers[test])
 
 
 def _measured(
@@ -98,14 +101,16 @@ def _measured(
 ) -> Automaton:
     right = best.right(read, answers)
     return Automaton(
-        names, tuple(labels[label] for label in best.outputs), best.transitions, 0,
-        best.num_clusters, float(right.mean()), float(right.all(axis=1).mean()), right.size,
+        alphabet=names, outputs=tuple(labels[label] for label in best.outputs),
+        transitions=best.transitions, initial=0, num_clusters=best.num_clusters,
+        agreement=float(right.mean()), exact=float(right.all(axis=1).mean()),
+        num_held_out=right.size,
     )  # fmt: skip
 
 
-@attrs.frozen(eq=False)
-class _Lesson:
-    """The sequences that clusters and transitions are learned from."""
+@attrs.frozen(kw_only=True, eq=False)
+class _TrainSet:
+    """Training set: the sequences from which clusters and transitions are learned."""
 
     states: Floats  # (N, T, F)
     start: Floats  # (F,)
@@ -134,36 +139,38 @@ class _Candidate:
 
     def right(self, read: Ints, answers: Ints) -> NDArray[np.bool_]:
         """Tell at which steps (N, T) the machine answers as the network does."""
-        return np.equal(self.outputs[run(self.transitions, 0, read)], answers)
+        return np.equal(self.outputs[run_automaton(self.transitions, 0, read)], answers)
 
 
-def _search(lesson: _Lesson, read: Ints, answers: Ints, max_states: int, seed: int) -> _Candidate:
+def _search(
+    train_set: _TrainSet, read: Ints, answers: Ints, max_states: int, seed: int
+) -> _Candidate:
     """Return the smallest machine whose agreement on `read` is within an error of the best."""
-    found: list[_Candidate] = []
+    candidates: list[_Candidate] = []
     scores: list[NDArray[np.float64]] = []  # of each candidate: its agreement with each sequence
     since_perfect = 0
-    for clusters in _clusterings(lesson, max_states, seed):
-        found.append(_candidate(clusters, lesson))
-        scores.append(found[-1].right(read, answers).mean(axis=1))
+    for clusters in _clusterings(train_set, max_states, seed):
+        candidates.append(_candidate(clusters, train_set))
+        scores.append(candidates[-1].right(read, answers).mean(axis=1))
         since_perfect += since_perfect > 0 or scores[-1].min() == 1
         if since_perfect > _SIZES_AFTER_PERFECT:
             break
     best = max(scores, key=np.mean)
     good = []
-    for candidate, score in zip(found, scores, strict=True):
+    for candidate, score in zip(candidates, scores, strict=True):
         loss = best - score  # paired, since some sequences are hard for all
         if loss.mean() <= loss.std() / len(loss) ** 0.5:
             good.append(candidate)
     return min(good, key=lambda candidate: len(candidate.outputs))  # the first of the smallest
 
 
-def _clusterings(lesson: _Lesson, max_states: int, seed: int) -> Iterator[_Clusters]:
+def _clusterings(train_set: _TrainSet, max_states: int, seed: int) -> Iterator[_Clusters]:
     """Yield clusterings with at most 1, 2, 3, 4, 6, 8, 12, 16, … clusters for each output."""
-    flat = lesson.states.reshape(-1, lesson.states.shape[-1])
+    flat = train_set.states.reshape(-1, train_set.states.shape[-1])
     groups = []  # of each output: its label, its places in `flat`, its different states
-    for label in np.unique(lesson.answers).tolist():
-        place = np.flatnonzero(lesson.answers == label)
-        groups.append((label, place, *_distinct(flat[place])))
+    for label in np.unique(train_set.answers).tolist():
+        indices = np.flatnonzero(train_set.answers == label)
+        groups.append((label, indices, *_distinct(flat[indices])))
     most = max(len(points) for _, _, points, _ in groups)
     for size in [1, *(factor * 2**power for power in range(30) for factor in (2, 3))]:
         if sum(min(size, len(points)) for _, _, points, _ in groups) > max_states:
@@ -171,14 +178,14 @@ def _clusterings(lesson: _Lesson, max_states: int, seed: int) -> Iterator[_Clust
         members = np.empty(len(flat), dtype=np.int64)
         centres: list[Floats] = []
         outputs: list[int] = []
-        for label, place, points, same in groups:
+        for label, indices, points, same in groups:
             clusters = _k_means(points, size, seed)[same]
-            members[place] = clusters + len(outputs)
-            found = range(clusters.max() + 1)
-            centres.extend(flat[place[clusters == cluster]].mean(axis=0) for cluster in found)
-            outputs.extend(label for _ in found)
-        all_centres = np.stack([*centres, lesson.start])
-        yield _Clusters(all_centres, np.asarray(outputs), members.reshape(lesson.answers.shape))
+            members[indices] = clusters + len(outputs)
+            numbers = range(clusters.max() + 1)
+            centres.extend(flat[indices[clusters == cluster]].mean(axis=0) for cluster in numbers)
+            outputs.extend(label for _ in numbers)
+        all_centres = np.stack([*centres, train_set.start])
+        yield _Clusters(all_centres, np.asarray(outputs), members.reshape(train_set.answers.shape))
         if size >= most:  # every state has a cluster of its own
             return
 
@@ -205,46 +212,48 @@ def _fitted(points: Floats, count: int, seed: int) -> Ints:
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
-    chosen = points
+    sample = points
     if len(points) > _MOST_POINTS:
         generator = np.random.default_rng(seed)
-        chosen = points[generator.choice(len(points), _MOST_POINTS, replace=False)]
+        sample = points[generator.choice(len(points), _MOST_POINTS, replace=False)]
     # One thread adds up in one order, so that the same seed gives the same clusters.
     with threadpool_limits(1), warnings.catch_warnings():
         # Fewer clusters than asked for: points that differ by noise alone. They are joined later.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        clusters = KMeans(count, n_init=3, random_state=seed).fit(chosen).predict(points)
+        clusters = KMeans(count, n_init=3, random_state=seed).fit(sample).predict(points)
     return np.asarray(clusters, dtype=np.int64)
 
 
-def _candidate(clusters: _Clusters, lesson: _Lesson) -> _Candidate:
+def _candidate(clusters: _Clusters, train_set: _TrainSet) -> _Candidate:
     """Return the smallest machine over all outputs that the initial state may have."""
-    transitions = _majority(clusters, lesson)
+    transitions = _majority(clusters, train_set)
     initial = len(clusters.outputs)
     distances = np.linalg.norm(clusters.centres[:-1] - clusters.centres[-1], axis=1)
     nearest = clusters.outputs[np.argsort(distances, kind="stable")]
     machines = [  # the output of the nearest state first: it is taken if several are as small
-        minimise(transitions, [lesson.labels[label] for label in [*clusters.outputs, own]], initial)
+        minimise(
+            transitions, [train_set.labels[label] for label in [*clusters.outputs, own]], initial
+        )
         for own in dict.fromkeys(nearest.tolist())
     ]
     smallest, outputs = min(machines, key=lambda machine: len(machine[1]))
-    codes = np.asarray([lesson.labels.index(output) for output in outputs])
+    codes = np.asarray([train_set.labels.index(output) for output in outputs])
     return _Candidate(smallest, codes, initial + 1)
 
 
-def _majority(clusters: _Clusters, lesson: _Lesson) -> Ints:
+def _majority(clusters: _Clusters, train_set: _TrainSet) -> Ints:
     """Return the transitions (Q + 1, A) that most steps take; of rare ones, see the top."""
     num_states = len(clusters.centres)
     before = np.column_stack(
         [np.full(len(clusters.members), num_states - 1), clusters.members[:, :-1]]
     )
-    counts = np.zeros((num_states, lesson.num_symbols, num_states), dtype=np.int64)
-    np.add.at(counts, (before, lesson.read, clusters.members), 1)
+    counts = np.zeros((num_states, train_set.num_symbols, num_states), dtype=np.int64)
+    np.add.at(counts, (before, train_set.read, clusters.members), 1)
     transitions = counts.argmax(axis=-1)
-    taken = counts.sum(axis=-1) > 0
+    is_observed = counts.sum(axis=-1) > 0
     outputs = np.append(clusters.outputs, -1)  # the initial state is like no other
-    for state, symbol in np.argwhere(~taken):
-        donors = np.flatnonzero(taken[:, symbol])
+    for state, symbol in np.argwhere(~is_observed):
+        donors = np.flatnonzero(is_observed[:, symbol])
         if not len(donors):
             transitions[state, symbol] = state
             continue
@@ -255,7 +264,7 @@ def _majority(clusters: _Clusters, lesson: _Lesson) -> Ints:
     return np.asarray(transitions, dtype=np.int64)
 
 
-def _demand(rnn: nn.RNNBase, max_states: int, held_out: float) -> None:
+def _check_arguments(rnn: nn.RNNBase, max_states: int, held_out: float) -> None:
     if isinstance(rnn, nn.RNNBase) and rnn.bidirectional:
         raise ValueError("rnn: it reads in both directions; one that reads forwards is accepted")
     if max_states < 1:
@@ -279,33 +288,35 @@ def _symbols(
 ) -> tuple[tuple[str, ...], Ints]:
     """Return the alphabet that is read, and positions in it (N, T)."""
     table = _table("symbols", symbols, shape)
-    found, codes = np.unique(table, return_inverse=True)
+    values, codes = np.unique(table, return_inverse=True)
     codes = codes.reshape(shape)
     if alphabet is None:
-        return tuple(str(symbol) for symbol in found.tolist()), codes
-    known: list[Any] = list(alphabet) if table.dtype.kind == "U" else list(range(len(alphabet)))
-    unknown = sorted(set(found.tolist()) - set(known))
+        return tuple(str(symbol) for symbol in values.tolist()), codes
+    alphabet_values: list[Any] = (
+        list(alphabet) if table.dtype.kind == "U" else list(range(len(alphabet)))
+    )
+    unknown = sorted(set(values.tolist()) - set(alphabet_values))
     if unknown or len(set(alphabet)) < len(alphabet):
         problem = f"has no {unknown[0]!r}, which is read" if unknown else "has a name twice"
         raise ValueError(f"alphabet: {list(alphabet)} {problem}; one name a symbol is accepted")
-    order = [known.index(symbol) for symbol in found.tolist()]
-    return tuple(alphabet[place] for place in sorted(order)), np.argsort(np.argsort(order))[codes]
+    order = [alphabet_values.index(symbol) for symbol in values.tolist()]
+    return tuple(alphabet[index] for index in sorted(order)), np.argsort(np.argsort(order))[codes]
 
 
 def _labels(answered: Any, shape: tuple[int, int], max_states: int) -> tuple[tuple[str, ...], Ints]:
     """Return the labels that are answered, and positions in them (N, T)."""
     table = _table("outputs", answered, shape)
-    found, codes = np.unique(table, return_inverse=True)
-    if len(found) > max_states:
-        raise ValueError(f"outputs: {len(found)} labels; at most max_states = {max_states} is due")
+    values, codes = np.unique(table, return_inverse=True)
+    if len(values) > max_states:
+        raise ValueError(f"outputs: {len(values)} labels; at most max_states = {max_states} is due")
     names = ("reject", "accept")
     is_bool = table.dtype.kind == "b"
-    labels = tuple(names[value] if is_bool else str(value) for value in found.tolist())
+    labels = tuple(names[value] if is_bool else str(value) for value in values.tolist())
     return labels, codes.reshape(shape)
 
 
 def _split(read: Ints, held_out: float, seed: int) -> tuple[Ints, Ints, Ints]:
-    """Return the sequences to learn from, to choose by and to judge by; equal ones go together."""
+    """Train, validation and test sequences; equal ones are in one set."""
     strings, string = np.unique(read, axis=0, return_inverse=True)
     count = len(strings)
     if count < _LEAST_SEQUENCES:
@@ -313,26 +324,26 @@ def _split(read: Ints, held_out: float, seed: int) -> tuple[Ints, Ints, Ints]:
             f"symbols: {count} different sequences; {_LEAST_SEQUENCES} or more are accepted"
         )
     order = np.random.default_rng(seed).permutation(count)
-    num_judge = min(max(1, round(held_out * count)), count - 3)
-    num_choose = max(1, round(_VALIDATION_SHARE * (count - num_judge)))
-    parts = np.split(order, [num_judge, num_judge + num_choose])
-    judge, choose, learn = (np.flatnonzero(np.isin(string.reshape(-1), part)) for part in parts)
-    return learn, choose, judge
+    num_test = min(max(1, round(held_out * count)), count - 3)
+    num_validation = max(1, round(_VALIDATION_SHARE * (count - num_test)))
+    parts = np.split(order, [num_test, num_test + num_validation])
+    test, validation, train = (np.flatnonzero(np.isin(string.reshape(-1), part)) for part in parts)
+    return train, validation, test
 
 
 def _start(state: State, blocks: Sequence[Tensor]) -> list[Tensor]:
     """Return the one state (L, U) that all sequences start in, for each block (L, N, T, U)."""
     if state is None:
         return [block.new_zeros(block.shape[0], block.shape[-1]) for block in blocks]
-    given = state if isinstance(state, (tuple, list)) else (state,)
-    for values in given:
+    states = state if isinstance(state, (tuple, list)) else (state,)
+    for values in states:
         if not torch.allclose(values, values[:, :1], atol=1e-6):
             raise ValueError("state: it differs among the sequences; one for all is accepted")
-    return [values[:, 0] for values in given]
+    return [values[:, 0] for values in states]
 
 
 def _vectors(
-    blocks: Sequence[Tensor], start: Sequence[Tensor], learn: Ints
+    blocks: Sequence[Tensor], start: Sequence[Tensor], train: Ints
 ) -> tuple[Floats, Floats]:
     """Return states (N, T, F) of the sequences to learn from, and the initial one (F,).
 
@@ -342,7 +353,7 @@ def _vectors(
     states, starts = [], []
     for block, first in zip(blocks, start, strict=True):
         for layer, own in zip(block, first, strict=True):
-            values = layer.detach()[torch.as_tensor(learn)].float().cpu().numpy()
+            values = layer.detach()[torch.as_tensor(train)].float().cpu().numpy()
             scale = float(values.var(axis=(0, 1)).mean() ** 0.5) or 1.0
             states.append(values / scale)
             starts.append(own.detach().float().cpu().numpy() / scale)

@@ -1,4 +1,4 @@
-"""States and gates of recurrent layers at every time step, and runs in which units are changed.
+"""States and gates of recurrent layers at every step, and forward passes with edited units.
 
 A run goes through the fused kernels of torch, one layer and direction at a time; the gates are
 computed again from the states with two matrix products for all steps at once. In what follows L is
@@ -14,10 +14,11 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.preserve import evaluation_mode
 from visualization.core.records import brief_repr
-from visualization.recurrent.edits import Edit, demand_fit
-from visualization.recurrent.engine import Cell, Part, segments
+from visualization.recurrent.edits import Edit, check_edits
+from visualization.recurrent.engine import Cell, DirectionOutput, run_with_edits
 
 _MIXED = (torch.bfloat16, torch.float16)  # what autocast hands over
 State = Tensor | tuple[Tensor, Tensor] | list[Tensor] | None
@@ -25,7 +26,7 @@ State = Tensor | tuple[Tensor, Tensor] | list[Tensor] | None
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class CellTrace:
-    """What the units of a recurrent layer did over B samples and T time steps.
+    """Cell trace: states and gates of a recurrent layer over B samples and T time steps.
 
     Attributes:
         kind: `lstm`, `gru`, `rnn_tanh` or `rnn_relu`.
@@ -67,14 +68,17 @@ class CellTrace:
     def gate(self, name: str) -> Tensor:
         """Return one gate (L, B, T, U); ValueError if this kind of layer has none of that name."""
         if name not in self.gates:
-            known = ", ".join(self.gates) or "none"
-            raise ValueError(f"gate {name!r}: a layer of kind {self.kind} has {known}")
+            gate_names = ", ".join(self.gates) or "none"
+            raise ValueError(f"gate {name!r}: a layer of kind {self.kind} has {gate_names}")
         return self.gates[name]
 
-    def quantities(self, row: int = 0) -> dict[str, Tensor]:
+    def quantities(self, layer_index: int = 0) -> dict[str, Tensor]:
         """Return every quantity of one layer and direction, each (B, T, U), c first."""
         cells = {} if self.c is None else {"c": self.c}
-        return {name: values[row] for name, values in {**cells, "h": self.h, **self.gates}.items()}
+        return {
+            name: values[layer_index]
+            for name, values in {**cells, "h": self.h, **self.gates}.items()
+        }
 
     def first(self, num: int) -> "CellTrace":
         """Return the trace of the first `num` samples."""
@@ -82,14 +86,16 @@ class CellTrace:
         c = None if self.c is None else self.c[:, :num]
         return CellTrace(self.kind, self.h[:, :num], c, gates, self.num_directions)
 
-    def state(self, row: int = 0) -> Tensor:
+    def state(self, layer_index: int = 0) -> Tensor:
         """Return all that one layer carries on (B, T, U or 2 U): h, and then c if there is one."""
-        parts = [self.h[row]] if self.c is None else [self.h[row], self.c[row]]
+        parts = (
+            [self.h[layer_index]] if self.c is None else [self.h[layer_index], self.c[layer_index]]
+        )
         return torch.cat(parts, dim=-1)
 
-    def row_name(self, row: int) -> str:
+    def layer_name(self, layer_index: int) -> str:
         """Return a name of one layer and direction, such as `layer 1 backwards`."""
-        layer, direction = divmod(row, self.num_directions)
+        layer, direction = divmod(layer_index, self.num_directions)
         return f"layer {layer}" + (" backwards" if direction else "")
 
     @staticmethod
@@ -109,7 +115,7 @@ class CellTrace:
 
 @torch.no_grad()
 def trace_cells(rnn: nn.RNNBase, inputs: Tensor, state: State = None) -> CellTrace:
-    """Return states and gates of an nn.LSTM, nn.GRU or nn.RNN at every step, as in evaluation.
+    """Cell trace: states and gates of an nn.LSTM, nn.GRU or nn.RNN at every step.
 
     Dropout between layers is not applied, and nothing of `rnn` is changed. The layer is called as a
     model calls it, so that hooks run, such as those by which `weight_norm` makes the weights.
@@ -123,55 +129,56 @@ def trace_cells(rnn: nn.RNNBase, inputs: Tensor, state: State = None) -> CellTra
     Raises:
         ValueError: names what does not fit, and what is accepted.
     """
-    trace = run(rnn, inputs, state, keep=True).trace
+    trace = forward_with_edits(rnn, inputs, state, trace=True).trace
     assert trace is not None
     return trace
 
 
 @attrs.frozen(eq=False)
-class Run:
-    """What a recurrent layer returned: `output` and `state` as `rnn` does; `trace` if asked."""
+class RnnOutput:
+    """Output of a recurrent layer: `output` and `state` as `rnn` returns; `trace` if asked for."""
 
     output: Tensor
     state: Any
     trace: CellTrace | None
 
 
-def run(
+@renamed_arguments(keep="trace", clock="start_time")
+def forward_with_edits(
     rnn: nn.RNNBase,
     inputs: Tensor,
     state: State = None,
     edits: Sequence[Edit] = (),
-    clock: int = 0,
-    keep: bool = False,
-) -> Run:
-    """Run a recurrent layer with some of its units changed.
+    start_time: int = 0,
+    trace: bool = False,
+) -> RnnOutput:
+    """Forward pass of a recurrent layer with some of its units changed.
 
     Args:
         rnn: see `trace_cells`.
         inputs: see `trace_cells`.
         state: see `trace_cells`.
         edits: what is changed, in the order in which it is applied.
-        clock: the time of the first step, by which edits name a step.
-        keep: also trace states and gates.
+        start_time: the time of the first step, by which edits name a step.
+        trace: also trace states and gates.
     """
-    demand_fit(edits, rnn)
+    check_edits(edits, rnn)
     _prepare(rnn, inputs, state)
-    done: list[Run] = []
+    outputs: list[RnnOutput] = []
 
     def forward(input: Tensor, hx: State = None) -> tuple[Tensor, Any]:  # noqa: A002 - torch's name
-        done.append(_run(rnn, input, hx, edits, clock, keep))
-        return done[-1].output, done[-1].state
+        outputs.append(_run(rnn, input, hx, edits, start_time, trace))
+        return outputs[-1].output, outputs[-1].state
 
-    with evaluation_mode(rnn), _attributes_kept(rnn):
+    with evaluation_mode(rnn), _attributes_restored(rnn):
         rnn.forward = forward
         rnn(inputs, state)
-    return done[-1]
+    return outputs[-1]
 
 
 @contextlib.contextmanager
-def _attributes_kept(rnn: nn.RNNBase) -> Iterator[None]:
-    """Put back `forward`, and the weights that hooks before it made anew, after a block."""
+def _attributes_restored(rnn: nn.RNNBase) -> Iterator[None]:
+    """Restore `forward`, and the weights that hooks before it made, after a block."""
     before = dict(vars(rnn))
     try:
         yield
@@ -184,32 +191,45 @@ def _attributes_kept(rnn: nn.RNNBase) -> Iterator[None]:
 
 
 def _run(
-    rnn: nn.RNNBase, inputs: Tensor, state: State, edits: Sequence[Edit], clock: int, keep: bool
-) -> Run:
+    rnn: nn.RNNBase,
+    inputs: Tensor,
+    state: State,
+    edits: Sequence[Edit],
+    start_time: int,
+    with_trace: bool,
+) -> RnnOutput:
     """Run in the weights' own precision, layer by layer."""
     x, h0, c0 = _prepare(rnn, inputs, state)
     with torch.autocast(x.device.type, enabled=False):
-        output, parts = _by_layer(rnn, x, h0, c0, edits, clock, keep)
-    return _as_rnn_returns(rnn, inputs, output, parts, keep)
+        output, parts = _by_layer(rnn, x, h0, c0, edits, start_time, with_trace)
+    return _as_rnn_returns(rnn, inputs, output, parts, with_trace)
 
 
 def _by_layer(
-    rnn: nn.RNNBase, x: Tensor, h0: Tensor, c0: Tensor | None, edits: Sequence[Edit], clock: int,
-    keep: bool,
-) -> tuple[Tensor, list[Part]]:  # fmt: skip
+    rnn: nn.RNNBase, x: Tensor, h0: Tensor, c0: Tensor | None, edits: Sequence[Edit],
+    start_time: int, with_trace: bool,
+) -> tuple[Tensor, list[DirectionOutput]]:  # fmt: skip
     """Return the last layer's output (B, T, directions × U), and each layer and direction."""
     directions = 2 if rnn.bidirectional else 1
-    parts: list[Part] = []
+    parts: list[DirectionOutput] = []
     for layer in range(rnn.num_layers):
-        row, outputs = len(parts), []
+        first, outputs = len(parts), []
         for direction in range(directions):
             cell = Cell.of(rnn, layer, direction)
-            at = row + direction
-            mine = [e for e in edits if (e.layer, e.direction) == (layer, direction)]
+            layer_index = first + direction
+            own_edits = [e for e in edits if (e.layer, e.direction) == (layer, direction)]
             read = x.flip(1) if direction else x
             if direction:
-                mine = [e.mirrored(2 * clock + x.shape[1] - 1) for e in mine]
-            part = segments(cell, read, h0[at], None if c0 is None else c0[at], mine, clock, keep)
+                own_edits = [e.mirrored(2 * start_time + x.shape[1] - 1) for e in own_edits]
+            part = run_with_edits(
+                cell,
+                read,
+                h0[layer_index],
+                None if c0 is None else c0[layer_index],
+                own_edits,
+                start_time,
+                with_trace,
+            )
             parts.append(part.flipped() if direction else part)
             outputs.append(parts[-1].h)
         x = torch.cat(outputs, dim=-1) if directions > 1 else outputs[0]
@@ -217,13 +237,13 @@ def _by_layer(
 
 
 def _as_rnn_returns(
-    rnn: nn.RNNBase, inputs: Tensor, output: Tensor, parts: list[Part], keep: bool
-) -> Run:
+    rnn: nn.RNNBase, inputs: Tensor, output: Tensor, parts: list[DirectionOutput], with_trace: bool
+) -> RnnOutput:
     state: Any = torch.stack([part.h_last for part in parts])
     if rnn.mode == "LSTM":
         state = (state, torch.stack([part.c_last for part in parts if part.c_last is not None]))
     trace = None
-    if keep:
+    if with_trace:
         cells = [part.c for part in parts if part.c is not None]
         gates = {name: _stack([part.gates[name] for part in parts]) for name in parts[0].gates}
         trace = CellTrace(
@@ -232,8 +252,8 @@ def _as_rnn_returns(
         )  # fmt: skip
     if inputs.ndim == 2:
         squeezed = tuple(s[:, 0] for s in state) if isinstance(state, tuple) else state[:, 0]
-        return Run(output[0], squeezed, trace)
-    return Run(output if rnn.batch_first else output.transpose(0, 1), state, trace)
+        return RnnOutput(output[0], squeezed, trace)
+    return RnnOutput(output if rnn.batch_first else output.transpose(0, 1), state, trace)
 
 
 def _stack(rows: list[Tensor]) -> Tensor:
@@ -243,35 +263,35 @@ def _stack(rows: list[Tensor]) -> Tensor:
 def _prepare(rnn: nn.RNNBase, inputs: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return inputs (B, T, I) and initial states (L, B, U), zeros where none are given."""
     axes = "batch, time" if rnn.batch_first else "time, batch"
-    wanted = f"a tensor ({axes}, {rnn.input_size}) of one time step or more"
+    accepted = f"a tensor ({axes}, {rnn.input_size}) of one time step or more"
     shape = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
     if not isinstance(inputs, Tensor) or inputs.ndim not in (2, 3) or shape[-1] != rnn.input_size:
-        raise ValueError(f"inputs: {shape} is not accepted; accepted: {wanted}")
+        raise ValueError(f"inputs: {shape} is not accepted; accepted: {accepted}")
     read = _in_dtype_of(rnn, inputs, "inputs")
     x = read[None] if read.ndim == 2 else read if rnn.batch_first else read.transpose(0, 1)
     if x.shape[1] == 0:
-        raise ValueError(f"inputs: {shape} is not accepted; accepted: {wanted}")
+        raise ValueError(f"inputs: {shape} is not accepted; accepted: {accepted}")
     rows = rnn.num_layers * (2 if rnn.bidirectional else 1)
     sizes = [rnn.proj_size or rnn.hidden_size, rnn.hidden_size]
     shapes = [(rows, len(x), size) for size in (sizes if rnn.mode == "LSTM" else sizes[:1])]
     if state is None:
-        given = [x.new_zeros(shape) for shape in shapes]
+        states = [x.new_zeros(shape) for shape in shapes]
     else:
-        given = _states(rnn, state, shapes, read.ndim == 2)
-    return x, given[0], given[1] if rnn.mode == "LSTM" else None
+        states = _states(rnn, state, shapes, read.ndim == 2)
+    return x, states[0], states[1] if rnn.mode == "LSTM" else None
 
 
 def _states(
     rnn: nn.RNNBase, state: Any, shapes: list[tuple[int, int, int]], is_single: bool
 ) -> list[Tensor]:
     """Return h, and c of an LSTM, of given shapes (L, B, U); of one sample they come as (L, U)."""
-    given = list(state) if isinstance(state, (tuple, list)) else [state]
-    wanted = [(rows, size) if is_single else (rows, num, size) for rows, num, size in shapes]
-    found = [tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__ for s in given]
-    if found != wanted:
-        raise ValueError(f"state: shapes {found}; accepted: {wanted}")
-    given = [_in_dtype_of(rnn, values, "state") for values in given]
-    return [values.unsqueeze(1) for values in given] if is_single else given
+    states = list(state) if isinstance(state, (tuple, list)) else [state]
+    expected = [(rows, size) if is_single else (rows, num, size) for rows, num, size in shapes]
+    actual = [tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__ for s in states]
+    if actual != expected:
+        raise ValueError(f"state: shapes {actual}; accepted: {expected}")
+    states = [_in_dtype_of(rnn, values, "state") for values in states]
+    return [values.unsqueeze(1) for values in states] if is_single else states
 
 
 def _in_dtype_of(rnn: nn.RNNBase, values: Tensor, name: str) -> Tensor:
@@ -283,17 +303,17 @@ def _in_dtype_of(rnn: nn.RNNBase, values: Tensor, name: str) -> Tensor:
     return values.to(weights)
 
 
-class Steering:
-    """A recurrent layer within a `with steered(…)` block: its calls so far, one after the other.
+class InterventionHandle:
+    """The calls of a recurrent layer within a `with intervene_on(…)` block, one after the other.
 
     Attributes:
         edits: what is changed, in the order in which it is applied.
         num_calls: how often the layer was called.
     """
 
-    def __init__(self, rnn: nn.RNNBase, edits: Sequence[Edit], keep: bool) -> None:
-        self._rnn, self.edits, self._keep = rnn, edits, keep
-        self._clock = 0
+    def __init__(self, rnn: nn.RNNBase, edits: Sequence[Edit], with_trace: bool) -> None:
+        self._rnn, self.edits, self._with_trace = rnn, edits, with_trace
+        self._time = 0
         self.num_calls = 0
         self._traces: list[CellTrace] = []
         self._first = 0  # of the calls that go on from each other
@@ -305,60 +325,63 @@ class Steering:
     ) -> tuple[Tensor, Any]:
         """Run as the layer's own forward would, with the edits."""
         if hx is None:
-            self._clock, self._first = 0, len(self._traces)
-        done = _run(self._rnn, input, hx, self.edits, self._clock, self._keep)
+            self._time, self._first = 0, len(self._traces)
+        output = _run(self._rnn, input, hx, self.edits, self._time, self._with_trace)
         self.num_calls += 1
-        self._clock += input.shape[1 if self._rnn.batch_first and input.ndim == 3 else 0]
-        if done.trace is not None:
-            self._traces.append(done.trace)
-        return done.output, done.state
+        self._time += input.shape[1 if self._rnn.batch_first and input.ndim == 3 else 0]
+        if output.trace is not None:
+            self._traces.append(output.trace)
+        return output.output, output.state
 
     def trace(self) -> CellTrace:
         """Return states and gates of all calls since the last one without a state."""
         if not self._traces:
-            raise ValueError("steered: the layer was not called, or keep is False")
+            raise ValueError("intervene_on: the layer was not called, or trace is False")
         calls = self._traces[self._first :]
         sizes = [call.h.shape[1] for call in calls]
         if len(set(sizes)) > 1:
             problem = (
                 f"calls with a state took {sizes} samples, so they are not one stretch of time"
             )
-            raise ValueError(f"steered: {problem}; accepted: one batch in a block")
+            raise ValueError(f"intervene_on: {problem}; accepted: one batch in a block")
         return CellTrace.joined(calls)
 
     def means(self, layer: int, direction: int) -> dict[str, Tensor]:
         """Return the mean h, and c if there is one, of each unit (U,) over all calls."""
-        found = {}
+        mean_states = {}
         for name in ("h", "c"):
-            held = [getattr(trace, name) for trace in self._traces]
-            if held and held[0] is not None:
-                row = layer * self._traces[0].num_directions + direction
-                found[name] = torch.cat([values[row].flatten(0, 1) for values in held]).mean(0)
-        return found
+            values_by_call = [getattr(trace, name) for trace in self._traces]
+            if values_by_call and values_by_call[0] is not None:
+                layer_index = layer * self._traces[0].num_directions + direction
+                mean_states[name] = torch.cat(
+                    [values[layer_index].flatten(0, 1) for values in values_by_call]
+                ).mean(0)
+        return mean_states
 
 
+@renamed_arguments(keep="trace")
 @contextlib.contextmanager
-def steered(
-    rnn: nn.RNNBase, edits: Edit | Sequence[Edit] = (), keep: bool = False
-) -> Iterator[Steering]:
-    """Change units of a layer inside any model while a block runs, and trace it if `keep`.
+def intervene_on(
+    rnn: nn.RNNBase, edits: Edit | Sequence[Edit] = (), trace: bool = False
+) -> Iterator[InterventionHandle]:
+    """Intervention: change units of a layer inside any model in a block, and trace it if `trace`.
 
-    Every call of `rnn` in the block is one more stretch of time of the same samples; a call without
-    a state begins anew, one with a state goes on, so that a decoder that is called step by step is
-    traced as a whole (take a block for each batch of it). Within a block for the same layer the
-    outer edits hold too, and come first. Afterwards the layer is as before, also after an
-    exception.
+    Every call of `rnn` in the block continues the time of the same samples; a call without
+    a state begins at the first step, one with a state continues, so that a decoder that is called
+    step by step is traced as a whole (take a block for each batch of it). Within a block for the
+    same layer the outer edits hold too, and come first. Afterwards the layer is as before, also
+    after an exception.
     """
     edits = [edits] if isinstance(edits, Edit) else list(edits)
-    demand_fit(edits, rnn)
+    check_edits(edits, rnn)
     before = vars(rnn).get("forward")
     outer = getattr(before, "__self__", None)
-    if isinstance(outer, Steering):
+    if isinstance(outer, InterventionHandle):
         edits = [*outer.edits, *edits]
-    steering = Steering(rnn, edits, keep)
-    rnn.forward = steering.forward
+    handle = InterventionHandle(rnn, edits, trace)
+    rnn.forward = handle.forward
     try:
-        yield steering
+        yield handle
     finally:
         del rnn.forward
         if before is not None:

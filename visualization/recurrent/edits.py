@@ -1,4 +1,4 @@
-"""Changes to single units of a recurrent layer: which, when, and to what."""
+"""Interventions on units of a recurrent layer: which, when, and to what."""
 
 import operator
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ def _as_numbers(units: Iterable[int] | None) -> tuple[int, ...] | None:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Edit:
-    """One change of some units' states.
+    """Intervention on units: one change of some units' states.
 
     Attributes:
         units: numbers of units; None: all of the layer.
@@ -58,13 +58,17 @@ class Edit:
             )
 
     def __str__(self) -> str:
-        """Say in words what is changed."""
+        """Return in words what is changed."""
         which = "all units" if self.units is None else f"unit {', '.join(map(str, self.units))}"
         when = "always" if self.time is None else f"after step {self.time}"
         if self.scale is not None:
             return f"{which} times {self.scale:g} {when}"
-        given = {name: value for name, value in (("h", self.h), ("c", self.c)) if value is not None}
-        numbers = {n: f"{v:.3g}" if isinstance(v, (int, float)) else "…" for n, v in given.items()}
+        new_values = {
+            name: value for name, value in (("h", self.h), ("c", self.c)) if value is not None
+        }
+        numbers = {
+            n: f"{v:.3g}" if isinstance(v, (int, float)) else "…" for n, v in new_values.items()
+        }
         changes = ", ".join(f"{name} = {value}" for name, value in numbers.items())
         return f"{which}: {changes} {when}"
 
@@ -74,50 +78,50 @@ class Edit:
 
     def on_h(self, h: Tensor) -> Tensor:
         """Return hidden states (batch, …, units) with this edit."""
-        return _replaced(h, self.units, self.h, self.scale)
+        return _edited_states(h, self.units, self.h, self.scale)
 
     def on_c(self, c: Tensor) -> Tensor:
         """Return cell states (batch, …, units) with this edit."""
-        return _replaced(c, self.units, self.c, self.scale)
+        return _edited_states(c, self.units, self.c, self.scale)
 
 
-def _replaced(
+def _edited_states(
     states: Tensor, units: Sequence[int] | None, value: Value, scale: float | None
 ) -> Tensor:
     if value is None and scale is None:
         return states
     changed = states.clone()
-    at = slice(None) if units is None else list(units)
+    units_index = slice(None) if units is None else list(units)
     if scale is not None:
-        changed[..., at] *= scale
+        changed[..., units_index] *= scale
     else:
-        given = torch.as_tensor(value, dtype=states.dtype, device=states.device)
+        new_value = torch.as_tensor(value, dtype=states.dtype, device=states.device)
         try:
-            changed[..., at] = given
+            changed[..., units_index] = new_value
         except RuntimeError:
-            wanted = tuple(changed[..., at].shape)
-            problem = f"a value of shape {tuple(given.shape)} is not accepted"
+            expected = tuple(changed[..., units_index].shape)
+            problem = f"a value of shape {tuple(new_value.shape)} is not accepted"
             raise ValueError(
-                f"Edit: {problem}; accepted: a number, {wanted[-1:]} or {wanted}"
+                f"Edit: {problem}; accepted: a number, {expected[-1:]} or {expected}"
             ) from None
     return changed
 
 
-def assign(edit: Edit, h: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def apply_edit(edit: Edit, h: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Return states (batch, units) with an edit."""
     return edit.on_h(h), None if c is None else edit.on_c(c)
 
 
-def clamps_of(edits: Sequence[Edit]) -> tuple[list[Edit], list[Edit]]:
+def split_clamps(edits: Sequence[Edit]) -> tuple[list[Edit], list[Edit]]:
     """Return the edits that hold units at one value at every step, and the others.
 
     Where another edit changes one of the units too, order matters, and none of them holds it.
     """
-    held = [
+    clamps = [
         e for e in edits if e.time is None and e.scale is None and _is_shared(e)
         and not any(_overlap(e, other) for other in edits if other is not e)
     ]  # fmt: skip
-    return held, [e for e in edits if e not in held]
+    return clamps, [e for e in edits if e not in clamps]
 
 
 def _overlap(a: Edit, b: Edit) -> bool:
@@ -128,16 +132,16 @@ def _is_shared(edit: Edit) -> bool:
     return all(torch.as_tensor(v).ndim < 2 for v in (edit.h, edit.c) if v is not None)
 
 
-def each_step(edits: Sequence[Edit], clock: int, num_steps: int) -> set[int]:
-    """Return the steps, counted from 0, of a run that begins at `clock`, after which edits act."""
+def edit_steps(edits: Sequence[Edit], start_time: int, num_steps: int) -> set[int]:
+    """Return the steps, counted from 0, after which edits act in a run that begins at a time."""
     times: set[int] = set()
     for edit in edits:
-        times |= set(range(num_steps)) if edit.time is None else {edit.time - clock}
+        times |= set(range(num_steps)) if edit.time is None else {edit.time - start_time}
     return {time for time in times if 0 <= time < num_steps}
 
 
-def demand_fit(edits: Sequence[Edit], rnn: nn.RNNBase) -> None:
-    """Raise a ValueError if `rnn` is no recurrent layer, or an edit names what it has not.
+def check_edits(edits: Sequence[Edit], rnn: nn.RNNBase) -> None:
+    """Raise a ValueError if `rnn` is not a recurrent layer, or an edit names what it has not.
 
     A subclass that computes something else in a `forward` of its own is none, since looking runs
     in the place of `forward`.
@@ -151,10 +155,10 @@ def demand_fit(edits: Sequence[Edit], rnn: nn.RNNBase) -> None:
     for edit in edits:
         if rnn.proj_size:
             raise ValueError("Edit: a projected LSTM is not accepted; accepted: proj_size 0")
-        named = [("layer", edit.layer, rnn.num_layers)]
-        named.append(("direction", edit.direction, 2 if rnn.bidirectional else 1))
-        named += [("units", unit, rnn.hidden_size) for unit in edit.units or ()]
-        for name, value, size in named:
+        checks = [("layer", edit.layer, rnn.num_layers)]
+        checks.append(("direction", edit.direction, 2 if rnn.bidirectional else 1))
+        checks += [("units", unit, rnn.hidden_size) for unit in edit.units or ()]
+        for name, value, size in checks:
             if not 0 <= value < size:
                 raise ValueError(f"Edit: {name} {value} is not accepted; accepted: 0 to {size - 1}")
         if edit.c is not None and rnn.mode != "LSTM":

@@ -1,4 +1,4 @@
-"""One recurrent layer in one direction, run by torch's fused kernels, with units changed or held.
+"""One recurrent layer in one direction, by torch's fused kernels, with units edited or clamped.
 
 B samples, T time steps, I inputs, U units; the batch comes first.
 """
@@ -9,14 +9,16 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from visualization.recurrent.edits import Edit, assign, clamps_of, each_step
+from visualization.recurrent.edits import Edit, apply_edit, edit_steps, split_clamps
 
-_SHUT = 1e4  # a bias at which a sigmoid is exactly 0 or 1, in single and double precision
+_SATURATING_BIAS = (
+    1e4  # a bias at which a sigmoid is exactly 0 or 1, in single and double precision
+)
 
 
 @attrs.frozen(eq=False)
-class Part:
-    """One layer in one direction: h (B, T, U), and c and gates of the same shape if kept."""
+class DirectionOutput:
+    """Output of one layer in one direction: h (B, T, U), and c and gates likewise if traced."""
 
     h: Tensor
     c: Tensor | None
@@ -24,66 +26,68 @@ class Part:
     h_last: Tensor
     c_last: Tensor | None
 
-    def flipped(self) -> "Part":
+    def flipped(self) -> "DirectionOutput":
         """Return the same with time the other way; the last states stay those of the last step."""
         c = None if self.c is None else self.c.flip(1)
         gates = {name: values.flip(1) for name, values in self.gates.items()}
-        return Part(self.h.flip(1), c, gates, self.h_last, self.c_last)
+        return DirectionOutput(self.h.flip(1), c, gates, self.h_last, self.c_last)
 
 
-def segments(
-    cell: "Cell", x: Tensor, h0: Tensor, c0: Tensor | None, edits: Sequence[Edit], clock: int,
-    keep: bool,
-) -> Part:  # fmt: skip
-    """Run one layer from edit to edit; edits that hold at every step need no stop."""
-    clamps, rest = clamps_of(edits)
+def run_with_edits(
+    cell: "Cell", x: Tensor, h0: Tensor, c0: Tensor | None, edits: Sequence[Edit], start_time: int,
+    with_trace: bool,
+) -> DirectionOutput:  # fmt: skip
+    """Run one layer from edit to edit; edits of every step are clamps and need no stop."""
+    clamps, rest = split_clamps(edits)
     for edit in clamps:
-        h0, c0 = assign(edit, h0, c0)
-    stops = sorted(each_step(rest, clock, x.shape[1]))
-    if clock == 0:
+        h0, c0 = apply_edit(edit, h0, c0)
+    stops = sorted(edit_steps(rest, start_time, x.shape[1]))
+    if start_time == 0:
         for edit in rest:
             if edit.time is None:
-                h0, c0 = assign(edit, h0, c0)
-    pieces: list[Part] = []
+                h0, c0 = apply_edit(edit, h0, c0)
+    segments: list[DirectionOutput] = []
     start = 0
     for stop in [*stops, x.shape[1] - 1]:
         if start > stop:
             continue  # the last step has an edit of its own
-        piece = cell.piece(x[:, start : stop + 1], h0, c0, clamps, keep)
+        segment = cell.run_segment(x[:, start : stop + 1], h0, c0, clamps, with_trace)
         for edit in rest:
-            if edit.time is None or edit.time == clock + stop:
-                piece = _edited(piece, edit, cell, x[:, stop], h0)
-        pieces.append(piece)
-        h0, c0, start = piece.h_last, piece.c_last, stop + 1
-    if len(pieces) == 1:
-        return pieces[0]
-    cells = [piece.c for piece in pieces if piece.c is not None]
-    return Part(
-        torch.cat([piece.h for piece in pieces], 1),
+            if edit.time is None or edit.time == start_time + stop:
+                segment = _edited(segment, edit, cell, x[:, stop], h0)
+        segments.append(segment)
+        h0, c0, start = segment.h_last, segment.c_last, stop + 1
+    if len(segments) == 1:
+        return segments[0]
+    cells = [segment.c for segment in segments if segment.c is not None]
+    return DirectionOutput(
+        torch.cat([segment.h for segment in segments], 1),
         torch.cat(cells, 1) if cells else None,
-        {name: torch.cat([p.gates[name] for p in pieces], 1) for name in pieces[0].gates},
+        {name: torch.cat([p.gates[name] for p in segments], 1) for name in segments[0].gates},
         h0,
         c0,
     )
 
 
-def _edited(piece: Part, edit: Edit, cell: "Cell", x_last: Tensor, h0: Tensor) -> Part:
+def _edited(
+    segment: DirectionOutput, edit: Edit, cell: "Cell", x_last: Tensor, h0: Tensor
+) -> DirectionOutput:
     """Apply an edit to the last step of a piece that began with the hidden state `h0`."""
-    h, c = assign(edit, piece.h_last, piece.c_last)
+    h, c = apply_edit(edit, segment.h_last, segment.c_last)
     if edit.h is None and edit.scale is None and c is not None:  # h follows from the new c
-        before = piece.h[:, -2] if piece.h.shape[1] > 1 else h0
-        output_gate = cell.gates(x_last[:, None], before, piece.h[:, -1:])["o"][:, 0]
+        before = segment.h[:, -2] if segment.h.shape[1] > 1 else h0
+        output_gate = cell.gates(x_last[:, None], before, segment.h[:, -1:])["o"][:, 0]
         units = slice(None) if edit.units is None else list(edit.units)
         h = h.clone()
         h[:, units] = (output_gate * torch.tanh(c))[:, units]
-    states = torch.cat([piece.h[:, :-1], h[:, None]], 1)
+    states = torch.cat([segment.h[:, :-1], h[:, None]], 1)
     cells = None
-    if piece.c is not None and c is not None:
-        cells = torch.cat([piece.c[:, :-1], c[:, None]], 1)
-    return Part(states, cells, piece.gates, h, c)
+    if segment.c is not None and c is not None:
+        cells = torch.cat([segment.c[:, :-1], c[:, None]], 1)
+    return DirectionOutput(states, cells, segment.gates, h, c)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class Cell:
     """The weights of one layer in one direction, rows in torch's order of gates."""
 
@@ -99,19 +103,21 @@ class Cell:
         """Return the weights of one layer and direction of `rnn`."""
         suffix = f"_l{layer}" + ("_reverse" if direction else "")
 
-        def held(name: str) -> Tensor:
+        def weight(name: str) -> Tensor:
             """Return what is computed with to the same bits as a copy (`matmul` asks for grads)."""
             values: Tensor = getattr(rnn, name + suffix)
             return values if torch.is_grad_enabled() else values.detach()
 
-        w_ih, w_hh = held("weight_ih"), held("weight_hh")
+        w_ih, w_hh = weight("weight_ih"), weight("weight_hh")
         b_ih = b_hh = w_ih.new_zeros(len(w_ih))
         if rnn.bias:
-            b_ih, b_hh = held("bias_ih"), held("bias_hh")
-        w_hr = held("weight_hr") if rnn.proj_size else None
-        return Cell(rnn.mode, w_ih, w_hh, b_ih, b_hh, w_hr)
+            b_ih, b_hh = weight("bias_ih"), weight("bias_hh")
+        w_hr = weight("weight_hr") if rnn.proj_size else None
+        return Cell(mode=rnn.mode, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh, w_hr=w_hr)
 
-    def fused(self, x: Tensor, h0: Tensor, c0: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def fused_forward(
+        self, x: Tensor, h0: Tensor, c0: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         """Return h after each step (B, T, U) and the last c (B, U), from torch's own kernel."""
         params = [self.w_ih, self.w_hh, self.b_ih, self.b_hh]
         if self.w_hr is not None:
@@ -124,42 +130,42 @@ class Cell:
         kernels = {"GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}
         return kernels[self.mode](x, h, *rest)[0], None
 
-    def piece(
-        self, x: Tensor, h0: Tensor, c0: Tensor | None, clamps: Sequence[Edit], keep: bool
-    ) -> Part:
-        """Run over x (B, T, I) with units held at values; trace gates and cells if asked."""
-        held = self.clamped(clamps)
-        h, c_last = held.fused(x, h0, c0)
+    def run_segment(
+        self, x: Tensor, h0: Tensor, c0: Tensor | None, clamps: Sequence[Edit], with_trace: bool
+    ) -> DirectionOutput:
+        """Run over x (B, T, I) with clamped units; trace gates and cells if `with_trace`."""
+        clamped = self.clamped(clamps)
+        h, c_last = clamped.fused_forward(x, h0, c0)
         for edit in clamps:
             h = edit.on_h(h)
-        gates = self.gates(x, h0, h) if keep else {}
-        c = scan(gates["i"], gates["f"], gates["g"], c0) if keep and c0 is not None else None
+        gates = self.gates(x, h0, h) if with_trace else {}
+        c = scan(gates["i"], gates["f"], gates["g"], c0) if with_trace and c0 is not None else None
         for edit in clamps:
             c = None if c is None else edit.on_c(c)
             c_last = None if c_last is None else edit.on_c(c_last)
-        return Part(h, c, gates, h[:, -1], c_last)
+        return DirectionOutput(h, c, gates, h[:, -1], c_last)
 
     def clamped(self, clamps: Sequence[Edit]) -> "Cell":
         """Return weights with which units stay at given values.
 
-        Of a held h nobody reads the column of W_hh any more; what it would have brought goes into
-        the bias. A held c never lets anything in (i = 0) and forgets nothing (f = 1), so that it
-        stays what it was at the start, and h = o · tanh(c).
+        Of a clamped h nobody reads the column of W_hh any more; what it would have brought goes
+        into the bias. A clamped c never lets anything in (i = 0) and forgets nothing (f = 1), so
+        that it stays what it was at the start, and h = o · tanh(c).
         """
         if not clamps:
             return self
         size = self.w_hh.shape[1]
         w_ih, w_hh, b_hh = self.w_ih.clone(), self.w_hh.clone(), self.b_hh.clone()
         for edit in clamps:
-            chosen = list(range(size) if edit.units is None else edit.units)
-            units = torch.tensor(chosen, dtype=torch.long)
+            numbers = list(range(size) if edit.units is None else edit.units)
+            units = torch.tensor(numbers, dtype=torch.long)
             if edit.h is not None:
                 value = torch.as_tensor(edit.h, dtype=w_hh.dtype, device=w_hh.device)
                 columns = w_hh[:, units]
                 b_hh += (columns * value).sum(1) if value.any() else 0.0
                 w_hh[:, units] = 0.0
             if edit.c is not None:
-                for gate, bias in ((0, -_SHUT), (1, _SHUT)):
+                for gate, bias in ((0, -_SATURATING_BIAS), (1, _SATURATING_BIAS)):
                     w_ih[gate * size + units] = 0.0
                     w_hh[gate * size + units] = 0.0
                     b_hh[gate * size + units] = bias

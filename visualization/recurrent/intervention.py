@@ -1,5 +1,6 @@
-"""What happens when a state is changed while the network runs."""
+"""Activation patching, and answers to one question with states changed."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,14 +10,15 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.records import brief_repr
-from visualization.recurrent.cells import CellTrace, steered
-from visualization.recurrent.edits import Edit, demand_fit
+from visualization.recurrent.cells import CellTrace, intervene_on
+from visualization.recurrent.edits import Edit, check_edits
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Intervention:
-    """One question answered twice: as ever, and with states changed. A characters, V codes.
+    """Intervention: one question answered twice, once with states changed. A characters, V codes.
 
     Attributes:
         question: as it was typed, or in fewer words.
@@ -35,44 +37,45 @@ class Intervention:
     characters: Sequence[str]
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
-class Patching:
-    """What each unit's state carries over when it is taken from another sample. U units, P places.
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
+class ActivationPatching:
+    """Activation patching of units between samples. U units, P positions.
 
     Attributes:
         changed: share of the samples in which the character, or number, at each place changes
             (U, P).
-        donated: share in which it becomes the donor's, where donor and taker differ (U, P).
-        all_units: `donated` when the state of all layers and directions is taken over (P,): 1 if
+        adopted: share in which it becomes the donor's, where donor and taker differ (U, P).
+        full_state: `donated` when the state of all layers and directions is taken over (P,): 1 if
             all goes through it.
-        places: a name of each place (P,).
-        what_places: what the places are, such as `column`.
+        positions: a name of each place (P,).
+        position_name: what the places are, such as `column`.
         time: the step after which the state is taken over, in the order in which each direction
             reads.
         num_samples: how many samples took part.
     """
 
     changed: NDArray[np.float64]
-    donated: NDArray[np.float64]
-    all_units: NDArray[np.float64]
-    places: tuple[str, ...]
-    what_places: str
+    adopted: NDArray[np.float64]
+    full_state: NDArray[np.float64]
+    positions: tuple[str, ...]
+    position_name: str
     time: int
     num_samples: int
 
 
+@renamed_arguments(places="positions", what_places="position_name")
 def patch_units(
     rnn: nn.RNNBase,
     respond: Callable[[], Tensor],
     time: int,
     *,
-    places: ArrayLike | None = None,
-    what_places: str = "position in the answer",
+    positions: ArrayLike | None = None,
+    position_name: str = "position in the answer",
     layer: int = 0,
     direction: int = 0,
     seed: int = 0,
     tolerance: float = 0.0,
-) -> Patching:
+) -> ActivationPatching:
     """Activation patching: give each unit the state it has in another sample, and answer again.
 
     One unit at a time, between random pairs of samples (Vig et al. 2020, 2004.12265: causal
@@ -80,13 +83,13 @@ def patch_units(
 
     Args:
         rnn: the layer, anywhere in the model; it is left as it was.
-        respond: runs the model on N ≥ 2 samples in one call of `rnn`, or in calls that go on from
-            each other, and returns the answers in codes, or as numbers (N, A).
+        respond: runs the model on N ≥ 2 samples in one call of `rnn`, or in calls that continue
+            from each other, and returns the answers in codes, or as numbers (N, A).
         time: the step after which states are exchanged, from 0, in the order in which each
             direction reads: a backward one has read the last `time` + 1 inputs by then.
-        places: the place that each character of the right answer belongs to (N, A), from 0 on, such
-            as the decimal column; negative: none. None: its position.
-        what_places: a name for that.
+        positions: the place that each character of the right answer belongs to (N, A), from 0 on,
+            such as the decimal column; negative: none. None: its position.
+        position_name: a name for that.
         layer: number of the layer.
         direction: 0 forwards, 1 backwards.
         seed: of the pairs.
@@ -96,68 +99,78 @@ def patch_units(
         ValueError: `time` is beyond the last step; no such layer or direction; fewer than 2
             samples.
     """
-    demand_fit([Edit(h=0.0, layer=layer, direction=direction)], rnn)
+    check_edits([Edit(h=0.0, layer=layer, direction=direction)], rnn)
     with torch.inference_mode():
-        with steered(rnn, keep=True) as steering:
+        with intervene_on(rnn, trace=True) as handle:
             before = respond()
-        trace = steering.trace()
-        if before.ndim != 2:
-            shape = tuple(before.shape)
-            raise ValueError(f"respond: shape {shape} is not accepted; accepted: (sample, place)")
-        if not 0 <= time < trace.h.shape[2]:
-            raise ValueError(f"time: {time} is not accepted; accepted: 0 to {trace.h.shape[2] - 1}")
+        trace = handle.trace()
+        _check_patching(before, time, trace.h.shape[2])
         donor = _derangement(len(before), seed).to(before.device)
-        where = _places(places, tuple(before.shape))
-        row = layer * trace.num_directions + direction
-        each = [[taken(trace, donor, time, row, [unit])] for unit in range(rnn.hidden_size)]
-        whole = [taken(trace, donor, time, row) for row in range(len(trace.h))]
-        found = []
-        for edits in [*each, whole]:
-            with steered(rnn, edits):
-                found.append(_moved(before, before[donor], respond(), where, tolerance))
-    changed, donated = np.stack(found).transpose(1, 0, 2)
-    names = tuple(str(place + (places is None)) for place in range(where.max() + 1))
-    return Patching(changed[:-1], donated[:-1], donated[-1], names, what_places, time, len(before))
+        position_of = _places(positions, tuple(before.shape))
+        layer_index = layer * trace.num_directions + direction
+        patch = functools.partial(state_from, trace, donor, time)
+        single = [[patch(layer_index, [unit])] for unit in range(rnn.hidden_size)]
+        shares = []
+        for edits in [*single, [patch(index) for index in range(len(trace.h))]]:
+            with intervene_on(rnn, edits):
+                after = respond()
+            shares.append(_patching_shares(before, before[donor], after, position_of, tolerance))
+    changed, adopted = np.stack(shares).transpose(1, 0, 2)
+    names = tuple(str(position + (positions is None)) for position in range(position_of.max() + 1))
+    return ActivationPatching(
+        changed=changed[:-1], adopted=adopted[:-1], full_state=adopted[-1], positions=names,
+        position_name=position_name, time=time, num_samples=len(before),
+    )  # fmt: skip
 
 
-def taken(
+def _check_patching(answers: Tensor, time: int, num_steps: int) -> None:
+    """Raise a ValueError unless answers are (sample, place), and the time is one of the steps."""
+    if answers.ndim != 2:
+        shape = tuple(answers.shape)
+        raise ValueError(f"respond: shape {shape} is not accepted; accepted: (sample, place)")
+    if not 0 <= time < num_steps:
+        raise ValueError(f"time: {time} is not accepted; accepted: 0 to {num_steps - 1}")
+
+
+@renamed_arguments(row="layer_index")
+def state_from(
     trace: CellTrace,
     samples: Tensor | slice,
     time: int,
-    row: int,
+    layer_index: int,
     units: Sequence[int] | None = None,
 ) -> Edit:
-    """Return the edit that gives units of one layer the state they have in a trace's samples.
+    """Edit that patches in the state that units have in a trace's samples.
 
-    It is the state after step `time`, from 0, in the order in which the row reads: of a backward
-    row the one after reading the last `time` + 1 inputs.
+    The state is that after step `time`, from 0, in the order in which the direction reads: of a
+    backward one that after reading the last `time` + 1 inputs.
     """
-    layer, direction = divmod(row, trace.num_directions)
+    layer, direction = divmod(layer_index, trace.num_directions)
     step = trace.h.shape[2] - 1 - time if direction else time
-    at = slice(None) if units is None else list(units)
-    c = None if trace.c is None else trace.c[row, samples, step][:, at]
-    h = trace.h[row, samples, step][:, at]
+    unit_index = slice(None) if units is None else list(units)
+    c = None if trace.c is None else trace.c[layer_index, samples, step][:, unit_index]
+    h = trace.h[layer_index, samples, step][:, unit_index]
     return Edit(units=units, time=step, h=h, c=c, layer=layer, direction=direction)
 
 
-def _places(places: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[Any]:
-    given = np.arange(shape[1])[None] if places is None else np.asarray(places)
-    if given.shape[-1] != shape[1] or given.ndim != 2:
-        raise ValueError(f"places: shape {given.shape} is not accepted; accepted: {shape}")
-    return np.broadcast_to(given, shape)
+def _places(positions: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[Any]:
+    numbers = np.arange(shape[1])[None] if positions is None else np.asarray(positions)
+    if numbers.shape[-1] != shape[1] or numbers.ndim != 2:
+        raise ValueError(f"positions: shape {numbers.shape} is not accepted; accepted: {shape}")
+    return np.broadcast_to(numbers, shape)
 
 
-def _moved(
-    before: Tensor, donors: Tensor, after: Tensor, where: NDArray[Any], tolerance: float
+def _patching_shares(
+    before: Tensor, donors: Tensor, after: Tensor, position_of: NDArray[Any], tolerance: float
 ) -> NDArray[np.float64]:
     """Return by place the share that changed, and the share of differing ones that went over."""
-    old, given, new = (answers.double().cpu().numpy() for answers in (before, donors, after))
-    moved, differ = (np.abs(answers - old) > tolerance for answers in (new, given))
-    takes = (np.abs(new - given) <= tolerance) & differ
-    chosen = [where == place for place in range(where.max() + 1)]
+    old, donor, new = (answers.double().cpu().numpy() for answers in (before, donors, after))
+    moved, differ = (np.abs(answers - old) > tolerance for answers in (new, donor))
+    takes = (np.abs(new - donor) <= tolerance) & differ
+    masks = [position_of == position for position in range(position_of.max() + 1)]
     shares = [
-        (moved[at].sum() / max(at.sum(), 1), takes[at].sum() / max(differ[at].sum(), 1))
-        for at in chosen
+        (moved[mask].sum() / max(mask.sum(), 1), takes[mask].sum() / max(differ[mask].sum(), 1))
+        for mask in masks
     ]
     return np.array(shares).reshape(-1, 2).T
 

@@ -1,4 +1,4 @@
-"""Finite automata: running them, and the smallest one that answers alike."""
+"""Moore machines: running and minimising them."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from visualization.core.records import brief_repr
 Ints = NDArray[np.int64]
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Automaton:
-    """A Moore machine that stands for a recurrent network: it answers after every symbol.
+    """Moore machine that represents a recurrent network: it answers after every symbol.
 
-    The network is never asked before the first symbol, so the initial state's own output, though
+    The network never answers before the first symbol, so the initial state's own output, though
     it is shown, is counted in neither `agreement` nor `exact` until the machine comes back to it.
 
     Attributes:
@@ -51,16 +51,16 @@ class Automaton:
             symbols: positions in `alphabet` (batch, time).
 
         Raises:
-            ValueError: a symbol is no position in `alphabet`, or `symbols` has other dimensions.
+            ValueError: a symbol is not a position in `alphabet`, or `symbols` has other dimensions.
         """
-        return run(self.transitions, self.initial, symbols)
+        return run_automaton(self.transitions, self.initial, symbols)
 
     def answers(self, symbols: Ints) -> NDArray[np.str_]:
         """Return the label of the state after every symbol, (batch, time); errors as in `run`."""
         return np.asarray(self.outputs)[self.run(symbols)]
 
 
-def run(transitions: Ints, initial: int, symbols: Ints) -> Ints:
+def run_automaton(transitions: Ints, initial: int, symbols: Ints) -> Ints:
     """Return the states (batch, time) through which `symbols` (batch, time) lead from `initial`.
 
     Raises:
@@ -88,7 +88,7 @@ def run(transitions: Ints, initial: int, symbols: Ints) -> Ints:
 def minimise(
     transitions: Ints, outputs: Sequence[str], initial: int = 0
 ) -> tuple[Ints, tuple[str, ...]]:
-    """Return the transitions and outputs of the smallest machine that answers alike.
+    """Automaton minimisation (Moore 1956): the smallest machine that answers alike.
 
     States that cannot be reached are left out. The others are parted by their outputs, and classes
     are split as long as two states of one class are led to different classes by some symbol: Moore
@@ -107,18 +107,18 @@ def minimise(
     transitions = np.asarray(transitions)
     _check(transitions, outputs, initial)
     order = _breadth_first(transitions, initial)
-    place = np.full(len(transitions), -1)
-    place[order] = np.arange(len(order))
-    reached = place[transitions[order]]
+    index = np.full(len(transitions), -1)
+    index[order] = np.arange(len(order))
+    reached = index[transitions[order]]
     classes = _equivalent(reached, [outputs[state] for state in order])
     # All members of a class are led to the same classes, so that any one speaks for it.
     _, members = np.unique(classes, return_index=True)
     quotient = classes[reached[members]]
     numbering = _breadth_first(quotient, int(classes[0]))
-    place = np.empty(len(quotient), dtype=np.int64)
-    place[numbering] = np.arange(len(quotient))
+    index = np.empty(len(quotient), dtype=np.int64)
+    index[numbering] = np.arange(len(quotient))
     labels = tuple(outputs[order[members[number]]] for number in numbering)
-    return place[quotient[numbering]], labels
+    return index[quotient[numbering]], labels
 
 
 def _check(transitions: Ints, outputs: Sequence[str], initial: int) -> None:
@@ -142,11 +142,11 @@ def _check(transitions: Ints, outputs: Sequence[str], initial: int) -> None:
 def _breadth_first(transitions: Ints, initial: int) -> list[int]:
     """Return the states that can be reached, in the order in which a breadth-first walk does."""
     order = [initial]
-    seen = {initial}
+    visited = {initial}
     for state in order:  # grows while it is walked
         for following in transitions[state].tolist():
-            if following not in seen:
-                seen.add(following)
+            if following not in visited:
+                visited.add(following)
                 order.append(following)
     return order
 

@@ -1,4 +1,4 @@
-"""The overlay as a part of a page that a reader can search (Karpathy et al. 1506.02078; LSTMVis).
+"""Text heat map as an interactive, searchable page (Karpathy et al. 2015; LSTMVis).
 
 The arrays travel as int8 in base64, a quarter of float32, with the scale of every unit beside them.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visualization.core.registry import fragment
-from visualization.recurrent.overlay import Column, Overlay, OverlayPart
+from visualization.recurrent.overlay import Column, LayerHeatmap, UnitTextHeatmap
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("overlay_basics.js", "overlay_matches.js", "overlay.js")  # in this order
@@ -23,7 +23,7 @@ LEVELS = 127  # of an int8, on either side of zero
 
 
 @fragment.register
-def _(record: Overlay) -> str:
+def _(record: UnitTextHeatmap) -> str:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), autoescape=True)
     return environment.get_template("overlay.html.jinja").render(
         title=record.title,
@@ -34,7 +34,7 @@ def _(record: Overlay) -> str:
                 "labels": record.labels,
                 "right": record.right.tolist(),
                 "threshold": record.unit_threshold,
-                "parts": [_part(part) for part in record.parts],
+                "parts": [_part(part) for part in record.layers],
             }
         ),
     )
@@ -46,25 +46,27 @@ def _file(name: str) -> markupsafe.Markup:
 
 
 def _json(data: dict[str, Any]) -> markupsafe.Markup:
-    """Return JSON that cannot end the script element it stands in, nor open a comment in it."""
+    """Return JSON that cannot end the script element that it is in, nor open a comment in it."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return markupsafe.Markup(text.replace("<", "\\u003c"))
 
 
-def _part(part: OverlayPart) -> dict[str, Any]:
+def _part(part: LayerHeatmap) -> dict[str, Any]:
     """Return what the page knows of one layer."""
     return {
         "name": part.name,
         "shape": next(iter(part.quantities.values())).shape,
         "quantities": [_quantity(name, values) for name, values in part.quantities.items()],
-        "reads": part.reads.tolist(),
-        "writes": None if part.writes is None else part.writes.tolist(),
-        "facts": [{"name": name, "values": _cells(column)} for name, column in part.facts.items()],
+        "reads": part.input_symbols.tolist(),
+        "writes": None if part.output_symbols is None else part.output_symbols.tolist(),
+        "facts": [
+            {"name": name, "values": _cells(column)} for name, column in part.unit_notes.items()
+        ],
     }
 
 
 def _quantity(name: str, values: NDArray[np.float32]) -> dict[str, Any]:
-    """Return values (S, T, U) in 255 levels of each unit's largest magnitude.
+    """Return values (N, T, U) in 255 levels of each unit's largest magnitude.
 
     Raises:
         ValueError: if a value is not finite.

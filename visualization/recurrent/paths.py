@@ -1,4 +1,4 @@
-"""The way of the state through its space, flattened by principal components."""
+"""State trajectories in principal components."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.core.arrays import as_array, demand_quantity, demand_same
+from visualization.core.arrays import as_array, check_quantity, check_shape
 from visualization.core.records import brief_repr
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class StatePaths:
-    """Paths of N samples over T steps in K principal components.
+    """State trajectories of N samples over T steps in K principal components.
 
     Attributes:
         points: (N, T, K), in units of activity, centred.
@@ -32,7 +32,7 @@ class StatePaths:
 def state_paths(
     states: ArrayLike | Tensor, quantity: str, colors: ArrayLike, num_components: int = 2
 ) -> StatePaths:
-    """Project states (sample, time, unit) onto their first principal components.
+    """State trajectories (sample, time, unit) projected onto their first principal components.
 
     Args:
         states: such as `trace.state()`.
@@ -45,21 +45,23 @@ def state_paths(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    held = as_array(states, "states", ("sample", "time", "unit"), finite=True).astype(np.float64)
-    if not 1 <= num_components <= held.shape[2]:
-        accepted = f"1 to the {held.shape[2]} units"
+    array = as_array(states, "states", ("sample", "time", "unit"), finite=True).astype(np.float64)
+    if not 1 <= num_components <= array.shape[2]:
+        accepted = f"1 to the {array.shape[2]} units"
         raise ValueError(f"num_components: {num_components} is not accepted; accepted: {accepted}")
-    given = np.asarray(colors)
-    if given.ndim == 1:
-        given = np.repeat(given[:, None], held.shape[1], axis=1)
-    demand_same("colors", given.shape, held.shape[:2], "states")
-    demand_quantity("colors", given)
-    flat = held.reshape(-1, held.shape[-1])
+    color_values = np.asarray(colors)
+    if color_values.ndim == 1:
+        color_values = np.repeat(color_values[:, None], array.shape[1], axis=1)
+    check_shape("colors", color_values.shape, array.shape[:2], "states")
+    check_quantity("colors", color_values)
+    flat = array.reshape(-1, array.shape[-1])
     flat = flat - flat.mean(axis=0)
     variances, axes = np.linalg.eigh(flat.T @ flat / len(flat))
-    chosen = axes[:, ::-1][:, :num_components]
-    chosen = chosen * np.sign(chosen[np.abs(chosen).argmax(axis=0), np.arange(num_components)])
+    components = axes[:, ::-1][:, :num_components]
+    components = components * np.sign(
+        components[np.abs(components).argmax(axis=0), np.arange(num_components)]
+    )
     total = variances.sum()
     shares = variances[::-1][:num_components] / (total if total > 0 else 1.0)
-    points = (flat @ chosen).reshape(*held.shape[:2], num_components)
-    return StatePaths(points, shares, quantity, given)
+    points = (flat @ components).reshape(*array.shape[:2], num_components)
+    return StatePaths(points, shares, quantity, color_values)

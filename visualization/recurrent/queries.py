@@ -1,6 +1,6 @@
-"""Where else the same units are on: LSTMVis's match query (Strobelt et al. 1606.07461).
+"""Match query: where else the same units are on (LSTMVis, Strobelt et al. 1606.07461).
 
-Letters: S samples, T time steps, U units, W windows of the selected length in a sample.
+Letters: N samples, T time steps, U units, W windows of the selected length in a sample.
 """
 
 import attrs
@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.core.arrays import as_array, demand_same
+from visualization.core.arrays import as_array, check_shape
 from visualization.core.records import brief_repr
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Match:
-    """A window like the selected one.
+    """Match: a window like the selected one.
 
     Attributes:
         sample: index of its sample.
@@ -33,7 +33,7 @@ class Match:
     run: int
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Matches:
     """A selected span of one sample, the units that are on over it, and its matches, best first.
 
@@ -43,7 +43,7 @@ class Matches:
         stop: the step after the last selected one.
         threshold: least value of a unit that is on.
         units: the units that are on over the selection, ascending.
-        found: the matches.
+        matches: the matches.
         num_all: how many windows, `found` or not, share all the selected units.
         texts: what the selected sample and each match reads, in this order; may be empty.
     """
@@ -53,7 +53,7 @@ class Matches:
     stop: int
     threshold: float
     units: tuple[int, ...]
-    found: tuple[Match, ...]
+    matches: tuple[Match, ...]
     num_all: int = 0
     texts: tuple[str, ...] = ()
 
@@ -67,7 +67,7 @@ def find_matches(
     num: int = 20,
     symbols: ArrayLike | None = None,
 ) -> Matches:
-    """Find the windows over which most of the units are on that are on over the selection.
+    """Match query: windows in which most of the units are on that are on in the selection.
 
     A unit is on over a span when its value is at least `threshold` at every step of it. Candidates
     are the windows as long as the selection, in every sample, that do not overlap the selection
@@ -76,32 +76,35 @@ def find_matches(
     best window, and none where no unit is shared.
 
     Args:
-        values: (S, T, U), any range.
-        sample: the selected sample, 0 to S - 1.
+        values: (N, T, U), any range.
+        sample: the selected sample, 0 to N - 1.
         start: the first selected step.
         stop: the step after the last selected one, start + 1 to T.
         threshold: least value of a unit that is on; LSTMVis takes 0.3 on tanh(c).
         num: at most so many matches are returned.
-        symbols: the characters that are read (S, T), to show with the matches.
+        symbols: the characters that are read (N, T), to show with the matches.
 
     Raises:
         ValueError: if `values` has not three axes, or an index or `num` is out of range.
 
     >>> on = [[[1, 0], [0, 0]], [[0, 1], [1, 1]]]  # 2 samples, 2 steps, 2 units
-    >>> [(match.sample, match.start) for match in find_matches(on, 0, 0, 1).found]
+    >>> [(match.sample, match.start) for match in find_matches(on, 0, 0, 1).matches]
     [(1, 1)]
     """
     array = as_array(values, "values", ("sample", "time", "unit"), finite=True)
     _check(array, sample, start, stop, num)
-    selected, found, num_all = _ranked(array >= threshold, sample, start, stop, num)
+    selected, matches, num_all = _ranked(array >= threshold, sample, start, stop, num)
     texts: tuple[str, ...] = ()
     if symbols is not None:
         read = as_array(symbols, "symbols", ("sample", "time"))
-        demand_same("symbols", read.shape, array.shape[:2], "values")
+        check_shape("symbols", read.shape, array.shape[:2], "values")
         texts = tuple(
-            "".join(map(str, read[s])) for s in (sample, *(match.sample for match in found))
+            "".join(map(str, read[s])) for s in (sample, *(match.sample for match in matches))
         )
-    return Matches(sample, start, stop, threshold, _units(selected), tuple(found), num_all, texts)
+    return Matches(
+        sample=sample, start=start, stop=stop, threshold=threshold, units=_units(selected),
+        matches=tuple(matches), num_all=num_all, texts=texts,
+    )  # fmt: skip
 
 
 def _ranked(
@@ -113,7 +116,7 @@ def _ranked(
     windows = np.logical_and.reduce([on[:, t : t + num_windows] for t in range(length)])
     selected = windows[sample, start]
     shared = windows & selected
-    num_shared = shared.sum(-1)  # (S, W)
+    num_shared = shared.sum(-1)  # (N, W)
     num_on = windows.sum(-1)
     run = length + _extension(on, shared, length)
     eligible = num_shared > 0
@@ -122,11 +125,18 @@ def _ranked(
     union = num_on[eligible] + selected.sum() - num_shared[eligible]
     ranked = np.lexsort((starts, samples, -run[eligible], union, -num_shared[eligible]))
     best = np.sort(np.unique(samples[ranked], return_index=True)[1])[:num]
-    places = zip(samples[ranked[best]].tolist(), starts[ranked[best]].tolist(), strict=True)
+    windows_found = zip(samples[ranked[best]].tolist(), starts[ranked[best]].tolist(), strict=True)
     num_all = int((num_shared[eligible] == selected.sum()).sum())
     best_matches = [
-        Match(s, w, w + length, _units(shared[s, w]), int(num_on[s, w]), int(run[s, w]))
-        for s, w in places
+        Match(
+            sample=s,
+            start=w,
+            stop=w + length,
+            shared=_units(shared[s, w]),
+            num_on=int(num_on[s, w]),
+            run=int(run[s, w]),
+        )
+        for s, w in windows_found
     ]
     return selected, best_matches, num_all
 
@@ -145,7 +155,7 @@ def _check(array: NDArray[np.generic], sample: int, start: int, stop: int, num: 
 
 
 def _extension(on: NDArray[np.bool_], shared: NDArray[np.bool_], length: int) -> NDArray[np.int64]:
-    """Return by how many steps each window (S, W) can grow with its shared units still on."""
+    """Return by how many steps each window (N, W) can grow with its shared units still on."""
     num_windows = shared.shape[1]
     growth = np.zeros(shared.shape[:2], np.int64)
     # A side grows one step at a time, as long as no shared unit is off there.

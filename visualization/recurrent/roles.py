@@ -1,4 +1,4 @@
-"""Global or local: what a unit's activity depends on, the place in the text or the character."""
+"""Unit roles: how much of a unit's variance position and character explain."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.core.arrays import as_array, demand_same, deviation
+from visualization.core.arrays import as_array, check_shape, unit_deviations
 from visualization.core.records import brief_repr
 
 KINDS = ("counter", "detector", "mixed", "constant")
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class UnitRoles:
-    """U units over T positions and V symbols.
+    """Unit roles: U units over T positions and V symbols.
 
     Attributes:
         shares: of each unit's variance (U, 3): what position, what the current symbol, and what
@@ -50,11 +50,11 @@ def classify_units(
     least: float = 0.5,
     threshold: float = 0.05,
 ) -> UnitRoles:
-    """Say of each unit whether it counts, detects, or does something else.
+    """Unit roles: whether each unit counts positions, detects characters, or neither.
 
     The variance that an additive model of position and symbol explains is split between the two by
     the average of both orders of entry (Lindeman, Merenda & Gold 1980; a Shapley value), since the
-    two are seldom independent: padding stands at the end.
+    two are seldom independent: padding is at the end.
 
     Args:
         values: activity (sample, time, unit), such as `trace.c[0]`.
@@ -65,23 +65,23 @@ def classify_units(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    held = as_array(values, "values", ("sample", "time", "unit"), finite=True).astype(np.float64)
+    array = as_array(values, "values", ("sample", "time", "unit"), finite=True).astype(np.float64)
     read = as_array(symbols, "symbols", ("sample", "time"))
-    demand_same("symbols", read.shape, held.shape[:2], "values")
+    check_shape("symbols", read.shape, array.shape[:2], "values")
     names, codes = np.unique(read, return_inverse=True)
-    flat = held.reshape(-1, held.shape[-1])
+    flat = array.reshape(-1, array.shape[-1])
     flat = flat - flat.mean(axis=0)
-    positions = np.tile(np.arange(held.shape[1]), len(held))
-    of_position = _means(flat, positions, held.shape[1])
+    positions = np.tile(np.arange(array.shape[1]), len(array))
+    of_position = _means(flat, positions, array.shape[1])
     of_symbol = _means(flat, codes.ravel(), len(names))
     total = (flat**2).sum(axis=0)
-    deviations = deviation(held)
-    still = np.ptp(held, axis=(0, 1)) == 0  # its deviation may be a rounding error
-    varies = ~still & (deviations > threshold * deviations.max())
+    deviations = unit_deviations(array)
+    is_constant = np.ptp(array, axis=(0, 1)) == 0  # its deviation may be a rounding error
+    varies = ~is_constant & (deviations > threshold * deviations.max())
     shares = np.zeros((flat.shape[1], 3))
     if varies.any():
         shares = _shares(flat, total, positions, codes.ravel(), of_position, of_symbol)
-    shares[still] = 0.0
+    shares[is_constant] = 0.0
     kinds = tuple(
         "constant" if not moves
         else "counter" if share[0] >= least
@@ -89,10 +89,11 @@ def classify_units(
         else "mixed"
         for moves, share in zip(varies, shares, strict=True)
     )  # fmt: skip
-    mean = held.mean(axis=(0, 1))
+    mean = array.mean(axis=(0, 1))
     return UnitRoles(
-        shares, kinds, deviations, of_position + mean, of_symbol + mean,
-        tuple(map(str, names)), _clustered(np.concatenate([of_position, of_symbol]), varies),
+        shares=shares, kinds=kinds, deviations=deviations, by_position=of_position + mean,
+        by_symbol=of_symbol + mean, symbols=tuple(map(str, names)),
+        order=_clustered(np.concatenate([of_position, of_symbol]), varies),
     )  # fmt: skip
 
 
@@ -119,10 +120,10 @@ def _shares(
     gram = np.block([[np.diag(counts[0]), crossed], [crossed.T, np.diag(counts[1])]])
     sums = np.concatenate([of_position * counts[0][:, None], of_symbol * counts[1][:, None]])
     both = (sums * (np.linalg.pinv(gram, hermitian=True) @ sums)).sum(0)
-    known = np.where(total > 0, total, 1.0)
-    position = (alone[0] + both - alone[1]) / (2 * known)
-    symbol = (alone[1] + both - alone[0]) / (2 * known)
-    shares: NDArray[Any] = np.stack([position, symbol, 1 - both / known], axis=1)
+    divisor = np.where(total > 0, total, 1.0)
+    position = (alone[0] + both - alone[1]) / (2 * divisor)
+    symbol = (alone[1] + both - alone[0]) / (2 * divisor)
+    shares: NDArray[Any] = np.stack([position, symbol, 1 - both / divisor], axis=1)
     return shares.clip(0.0, 1.0)
 
 
@@ -133,10 +134,10 @@ def _clustered(profiles: NDArray[Any], varies: NDArray[np.bool_]) -> NDArray[np.
         return units
     from scipy.cluster.hierarchy import leaves_list, linkage  # half a second, seldom needed
 
-    chosen = profiles[:, units].T
-    spread = chosen.std(axis=1)
+    unit_profiles = profiles[:, units].T
+    spread = unit_profiles.std(axis=1)
     flat = spread <= 1e-9 * spread.max()  # of these no correlation is defined
     if np.count_nonzero(~flat) < 2:
         return np.concatenate([units[~flat], units[flat]])
-    tree = linkage(chosen[~flat], "average", metric="correlation", optimal_ordering=True)
+    tree = linkage(unit_profiles[~flat], "average", metric="correlation", optimal_ordering=True)
     return np.concatenate([units[~flat][leaves_list(tree)], units[flat]])

@@ -1,4 +1,4 @@
-"""How often gates are shut or open (Karpathy et al. 2015, 1506.02078, section 4.3)."""
+"""Gate saturation (Karpathy et al. 2015, 1506.02078, section 4.3)."""
 
 from collections.abc import Mapping
 
@@ -6,6 +6,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.records import brief_repr
 from visualization.recurrent.cells import CellTrace
 
@@ -14,7 +15,7 @@ SIGMOID_GATES = ("i", "f", "o", "r", "z")
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class GateSaturation:
-    """For each gate the share of samples and steps (U,) at which a unit's gate is saturated.
+    """Gate saturation: for each gate the share of samples and steps (U,) at which it saturates.
 
     Attributes:
         left: share below `low`, in [0, 1]: a gate that is always 1 here is shut.
@@ -27,25 +28,28 @@ class GateSaturation:
     high: float
 
 
+@renamed_arguments(row="layer_index")
 def gate_saturation(
-    trace: CellTrace, low: float = 0.1, high: float = 0.9, row: int = 0
+    trace: CellTrace, low: float = 0.1, high: float = 0.9, layer_index: int = 0
 ) -> GateSaturation:
-    """Return how often each sigmoid gate of each unit is left- or right-saturated.
+    """Gate saturation: how often each sigmoid gate of each unit is left- or right-saturated.
 
     Args:
         trace: of an LSTM (gates i, f, o) or a GRU (r, z).
         low: a gate below this is left-saturated.
         high: a gate above this is right-saturated.
-        row: layer and direction, as in `CellTrace`.
+        layer_index: layer and direction, as in `CellTrace`.
 
     Raises:
         ValueError: the layer has no gates or no such row, or not 0 ≤ low < high ≤ 1.
     """
     if not 0 <= low < high <= 1:
         raise ValueError(f"low, high: {low}, {high}; accepted: 0 <= low < high <= 1")
-    if not 0 <= row < len(trace.h):
-        raise ValueError(f"row: {row} is not accepted; accepted: 0 to {len(trace.h) - 1}")
-    gates = {name: trace.gates[name][row] for name in SIGMOID_GATES if name in trace.gates}
+    if not 0 <= layer_index < len(trace.h):
+        raise ValueError(
+            f"layer_index: {layer_index} is not accepted; accepted: 0 to {len(trace.h) - 1}"
+        )
+    gates = {name: trace.gates[name][layer_index] for name in SIGMOID_GATES if name in trace.gates}
     if not gates:
         raise ValueError(f"trace: a layer of kind {trace.kind} has no gates; accepted: lstm, gru")
     shares = {

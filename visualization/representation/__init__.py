@@ -1,1 +1,1 @@
-"""What a layer represents: probes, embeddings, neighbours, units that match."""
+"""Representations: probes, embeddings, neighbours, matching of units."""

@@ -1,4 +1,4 @@
-"""Two networks on the same questions: what each gets right, and which units do the same."""
+"""Comparison of two networks: agreement of answers, and matching of units."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,17 +8,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.core.arrays import as_array, demand_same
+from visualization.core.arrays import as_array, check_shape
+from visualization.core.earlier_names import renamed_arguments
 from visualization.core.records import brief_repr
 
 _MOST_VALUES = 30  # of a quantity by which answers are grouped one by one
 _RANGES = 10  # of one that has more
-CORNERS = ("both", "only_a", "only_b", "neither")
+OUTCOMES = ("both", "only_a", "only_b", "neither")
 
 
 @attrs.frozen
-class Group:
-    """The samples of which a quantity has one value: how many, and the share right of A and B."""
+class GroupAccuracy:
+    """Accuracy of A and B on the samples of which a quantity has one value."""
 
     value: str
     num_samples: int
@@ -27,109 +28,113 @@ class Group:
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
-class Overlap:
-    """Answers of A and B to the same N questions.
+class AnswerAgreement:
+    """Agreement of A's and B's answers to the same N questions.
 
     Attributes:
         names: of the two.
-        corner: of each question the index in `CORNERS` (N,).
+        outcome: of each question the index in `OUTCOMES` (N,).
         p_value: of McNemar's test (1947) that both are right equally often, exact (binomial).
         groups: by quantity, the shares right for each of its values.
         labels: of each question, for the lists of examples; may be empty.
     """
 
     names: tuple[str, str]
-    corner: NDArray[np.int64]
+    outcome: NDArray[np.int64]
     p_value: float
-    groups: Mapping[str, tuple[Group, ...]]
+    groups: Mapping[str, tuple[GroupAccuracy, ...]]
     labels: tuple[str, ...]
 
     @property
     def counts(self) -> dict[str, int]:
         """How many questions both, only A, only B and neither got right: sums to N."""
-        return {name: int((self.corner == at).sum()) for at, name in enumerate(CORNERS)}
+        return {name: int((self.outcome == number).sum()) for number, name in enumerate(OUTCOMES)}
 
-    def examples(self, corner: str, num: int = 8) -> list[str]:
+    def examples(self, outcome: str, num: int = 8) -> list[str]:
         """Return labels of the first questions of a corner."""
-        found = np.flatnonzero(self.corner == CORNERS.index(corner))[:num]
-        return [self.labels[at] for at in found] if self.labels else []
+        numbers = np.flatnonzero(self.outcome == OUTCOMES.index(outcome))[:num]
+        return [self.labels[number] for number in numbers] if self.labels else []
 
 
+@renamed_arguments(places="positions", what_places="position_name")
 def compare_answers(
     right_a: ArrayLike | Tensor,
     right_b: ArrayLike | Tensor,
     *,
     groups: Mapping[str, ArrayLike] | None = None,
-    places: tuple[ArrayLike, ArrayLike] | None = None,
-    what_places: str = "position in the answer",
+    positions: tuple[ArrayLike, ArrayLike] | None = None,
+    position_name: str = "position in the answer",
     labels: Sequence[str] = (),
     names: tuple[str, str] = ("A", "B"),
-) -> Overlap:
-    """Compare which of N questions A and B answered right.
+) -> AnswerAgreement:
+    """Answer agreement of A and B on N questions, with McNemar's test.
 
     Args:
         right_a: whether A was right (N,).
         right_b: whether B was right (N,).
         groups: quantities by name (N,), such as the number of carries; shares are given per value,
             or for ten ranges of about as many questions each if there are more than 30 numbers.
-        places: whether each place of A's and B's answers was right, both (N, P), such as their
+        positions: whether each place of A's and B's answers was right, both (N, P), such as their
             columns; NaN: the answer has no such place.
-        what_places: a name for them.
+        position_name: a name for them.
         labels: of each question.
         names: of A and B.
 
     Raises:
         ValueError: names the argument that does not fit.
     """
-    a, b = (_right(given, name) for given, name in ((right_a, "right_a"), (right_b, "right_b")))
-    demand_same("right_b", b.shape, a.shape, "right_a")
+    a, b = (
+        _right(group_values, name)
+        for group_values, name in ((right_a, "right_a"), (right_b, "right_b"))
+    )
+    check_shape("right_b", b.shape, a.shape, "right_a")
     if len(labels):
-        demand_same("labels", (len(labels),), a.shape, "right_a")
-    found = {}
+        check_shape("labels", (len(labels),), a.shape, "right_a")
+    accuracy_by_group = {}
     for name, values in (groups or {}).items():
-        given = as_array(values, f"group {name!r}", ("sample",))
-        demand_same(f"group {name!r}", given.shape, a.shape, "right_a")
-        found[name] = tuple(
-            Group(value, int(at.sum()), float(a[at].mean()), float(b[at].mean()))
-            for value, at in _values(name, given).items()
+        group_values = as_array(values, f"group {name!r}", ("sample",))
+        check_shape(f"group {name!r}", group_values.shape, a.shape, "right_a")
+        accuracy_by_group[name] = tuple(
+            GroupAccuracy(value, int(mask.sum()), float(a[mask].mean()), float(b[mask].mean()))
+            for value, mask in _values(name, group_values).items()
         )
-    if places is not None:
-        each = [as_array(p, "places", ("sample", "place")).astype(float) for p in places]
-        demand_same("places", each[1].shape, each[0].shape, "A's")
-        demand_same("places", each[0].shape[:1], a.shape, "right_a")
+    if positions is not None:
+        each = [as_array(p, "positions", ("sample", "position")).astype(float) for p in positions]
+        check_shape("positions", each[1].shape, each[0].shape, "A's")
+        check_shape("positions", each[0].shape[:1], a.shape, "right_a")
         counts = [(~np.isnan(p)).sum(axis=0) for p in each]
         shares = [np.nansum(p, axis=0) / n.clip(1) for p, n in zip(each, counts, strict=True)]
-        found[what_places] = tuple(
-            Group(str(at), int(num), float(shares[0][at]), float(shares[1][at]))
-            for at, num in enumerate(np.maximum(*counts)) if num
+        accuracy_by_group[position_name] = tuple(
+            GroupAccuracy(str(mask), int(num), float(shares[0][mask]), float(shares[1][mask]))
+            for mask, num in enumerate(np.maximum(*counts)) if num
         )  # fmt: skip
-    corner = np.where(a & b, 0, np.where(a, 1, np.where(b, 2, 3)))
-    p_value = mcnemar(int((corner == 1).sum()), int((corner == 2).sum()))
-    return Overlap(names, corner, p_value, found, tuple(labels))
+    outcome = np.where(a & b, 0, np.where(a, 1, np.where(b, 2, 3)))
+    p_value = mcnemar(int((outcome == 1).sum()), int((outcome == 2).sum()))
+    return AnswerAgreement(names, outcome, p_value, accuracy_by_group, tuple(labels))
 
 
-def _values(name: str, given: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
+def _values(name: str, values: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
     """Return who has each value, or a value of each range; NaN is a value of its own."""
-    is_nan = given != given
-    known = np.unique(given[~is_nan])
-    if len(known) <= _MOST_VALUES:
-        chosen = {str(value): given == value for value in known}
-    elif given.dtype.kind not in "iuf":
-        problem = f"{len(known)} different words"
+    is_nan = values != values
+    distinct = np.unique(values[~is_nan])
+    if len(distinct) <= _MOST_VALUES:
+        masks = {str(value): values == value for value in distinct}
+    elif values.dtype.kind not in "iuf":
+        problem = f"{len(distinct)} different words"
         raise ValueError(f"group {name!r}: {problem}; accepted: at most {_MOST_VALUES}, or numbers")
     else:
-        ends = np.unique(np.quantile(given[~is_nan], np.linspace(0, 1, _RANGES + 1)))
-        at = np.searchsorted(ends[1:-1], given, side="right")
-        ranges = [(at == number) & ~is_nan for number in range(len(ends) - 1)]
-        chosen = {f"{given[r].min():.4g}–{given[r].max():.4g}": r for r in ranges if r.any()}
-    return chosen | ({"nan": is_nan} if is_nan.any() else {})
+        ends = np.unique(np.quantile(values[~is_nan], np.linspace(0, 1, _RANGES + 1)))
+        range_index = np.searchsorted(ends[1:-1], values, side="right")
+        ranges = [(range_index == number) & ~is_nan for number in range(len(ends) - 1)]
+        masks = {f"{values[r].min():.4g}–{values[r].max():.4g}": r for r in ranges if r.any()}
+    return masks | ({"nan": is_nan} if is_nan.any() else {})
 
 
-def _right(given: ArrayLike | Tensor, name: str) -> NDArray[np.bool_]:
-    held = as_array(given, name, ("sample",))
-    if not np.isin(held, (0, 1)).all():
+def _right(answers: ArrayLike | Tensor, name: str) -> NDArray[np.bool_]:
+    array = as_array(answers, name, ("sample",))
+    if not np.isin(array, (0, 1)).all():
         raise ValueError(f"{name}: not only true and false; accepted: whether each answer is right")
-    return held.astype(bool)
+    return array.astype(bool)
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -143,7 +148,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class UnitMatch:
-    """Correlations of the units of A (U) with those of B (V) over the same samples and steps.
+    """Unit matching: correlations of A's units (U) with B's (V) over the same samples and steps.
 
     Attributes:
         correlations: Pearson's r (U, V); 0 for a unit that never changes.
@@ -173,7 +178,7 @@ def match_units(
     names: tuple[str, str] = ("A", "B"),
     seed: int = 0,
 ) -> UnitMatch:
-    """Find for each unit of A the unit of B that does the same.
+    """Unit matching: one-to-one assignment of A's units to B's by correlation.
 
     Args:
         a: activity (sample, time, unit).
@@ -187,16 +192,18 @@ def match_units(
     """
     axes = ("sample", "time", "unit")
     first, second = as_array(a, "a", axes, finite=True), as_array(b, "b", axes, finite=True)
-    demand_same("b", second.shape[:2], first.shape[:2], "a")
+    check_shape("b", second.shape[:2], first.shape[:2], "a")
     counts = np.ones(first.shape[:2], bool) if defined is None else np.asarray(defined, bool)
-    demand_same("defined", counts.shape, first.shape[:2], "a")
+    check_shape("defined", counts.shape, first.shape[:2], "a")
     order = np.random.default_rng(seed).permutation(len(second))
     correlations = _correlations(first[counts], second[counts])
     pairs = _assign(correlations)
     counts_too = counts & counts[order]
     by_chance = _correlations(first[counts_too], second[order][counts_too])
-    at = _assign(by_chance)
-    return UnitMatch(correlations, pairs, np.abs(by_chance[at[:, 0], at[:, 1]]), names)
+    chance_pairs = _assign(by_chance)
+    return UnitMatch(
+        correlations, pairs, np.abs(by_chance[chance_pairs[:, 0], chance_pairs[:, 1]]), names
+    )
 
 
 def _correlations(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:

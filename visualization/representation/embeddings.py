@@ -1,4 +1,4 @@
-"""What a layer holds alike: nearest neighbours of images in it, and all of them on a plane.
+"""Nearest neighbours and 2-D embeddings (PCA, t-SNE) of a layer's features.
 
 N images (C, H, W), Q of which neighbours are sought; D numbers represent an image in a layer.
 """
@@ -17,13 +17,13 @@ from visualization.core.inputs import (
     activation,
     as_images,
     as_record,
+    at_least_float32,
     batches,
-    inspecting,
-    named,
-    widened,
+    inspection_mode,
+    optional_layer_name,
 )
 from visualization.core.records import brief_repr
-from visualization.core.tracing import NamedLayer, tapped
+from visualization.core.tracing import NamedLayer, intercept_outputs
 
 Spatial = Literal["flat", "mean"]
 Metric = Literal["cosine", "euclidean"]
@@ -31,24 +31,24 @@ Method = Literal["pca", "tsne"]
 _TSNE_COMPONENTS = 50  # to which t-SNE's input is reduced: van der Maaten & Hinton 2008
 
 
-def represented(
+def features(
     model: nn.Module, layer: str | None, images: Tensor, spatial: Spatial = "flat"
 ) -> Tensor:
-    """Return what a layer makes of images, as rows (B, D): each number, or the mean of each map.
+    """Features of images in a layer, as rows (B, D): each number, or the mean of each map.
 
     Raises:
-        ValueError: `spatial` is neither flat nor mean; no such layer; or it puts out no row for
+        ValueError: `spatial` is neither flat nor mean; no such layer; or it outputs no row for
             each image.
     """
     if spatial not in ("flat", "mean"):
         raise ValueError(f"spatial: {spatial!r} is not accepted; accepted: flat, mean")
     with torch.no_grad():
-        found = activation(model, images, layer)
-    if found.ndim < 1 or len(found) != len(images):
-        problem = f"{layer or 'the model'!r} puts out {tuple(found.shape)} for {len(images)} images"
+        output = activation(model, images, layer)
+    if output.ndim < 1 or len(output) != len(images):
+        problem = f"{layer or 'the model'!r} outputs {tuple(output.shape)} for {len(images)} images"
         raise ValueError(f"layer: {problem}; accepted: layers with a row for each image")
-    held = found.flatten(2).mean(dim=2) if found.ndim > 2 and spatial == "mean" else found
-    return widened(held.reshape(len(images), -1))
+    pooled = output.flatten(2).mean(dim=2) if output.ndim > 2 and spatial == "mean" else output
+    return at_least_float32(pooled.reshape(len(images), -1))
 
 
 def represented_while(
@@ -70,7 +70,11 @@ def represented_while(
 
         return take
 
-    with inspecting(model), torch.no_grad(), tapped(model, {name: note(name) for name in layers}):
+    with (
+        inspection_mode(model),
+        torch.no_grad(),
+        intercept_outputs(model, {name: note(name) for name in layers}),
+    ):
         run()
     return rows
 
@@ -81,24 +85,24 @@ def as_labels(labels: ArrayLike | Tensor, num: int, name: str = "labels") -> NDA
     Raises:
         ValueError: another shape, or numbers that are not whole.
     """
-    held = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if held.shape != (num,) or held.dtype.kind not in "iubUO":
-        problem = f"{held.dtype} of shape {held.shape} does not go with {num} images"
+    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if array.shape != (num,) or array.dtype.kind not in "iubUO":
+        problem = f"{array.dtype} of shape {array.shape} does not go with {num} images"
         accepted = "a whole number or a word for each image"
         raise ValueError(f"{name}: {problem}; accepted: {accepted}")
-    return held
+    return array
 
 
-def demand_count(name: str, value: int, most: int | None = None, what: str = "") -> None:
+def check_size(name: str, value: int, most: int | None = None, what: str = "") -> None:
     """Raise a ValueError unless a count is 1 or more, and no more than there are."""
     if value < 1 or (most is not None and value > most):
         accepted = "1 or more" if most is None else f"1 to {most}{what and f', {what}'}"
         raise ValueError(f"{name}: {value} is not accepted; accepted: {accepted}")
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Neighbours:
-    """The k images nearest to each of Q others, in a layer.
+    """Nearest neighbours: the k images nearest to each of Q others, in a layer.
 
     Attributes:
         layer: its name; None: the model's output.
@@ -125,7 +129,7 @@ class Neighbours:
     classes: tuple[str, ...]
 
 
-def nearest(
+def nearest_neighbours(
     model: nn.Module,
     layer: NamedLayer | None,
     query_images: Images,
@@ -140,9 +144,9 @@ def nearest(
     batch_size: int = 256,
     classes: Sequence[str] = (),
 ) -> Neighbours:
-    """Find the images that a layer represents most nearly as it does others.
+    """Nearest neighbours of images in a layer's features.
 
-    One pass over the images, of which only the k nearest so far are held. A representation of zeros
+    One pass over the images, of which only the k nearest so far are kept. A representation of zeros
     has no direction: its cosine distance from any other is 1.
 
     Args:
@@ -162,28 +166,28 @@ def nearest(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    layer = named(model, layer)
-    demand_count("k", k)
-    demand_count("batch_size", batch_size)
+    layer = optional_layer_name(model, layer)
+    check_size("k", k)
+    check_size("batch_size", batch_size)
     if metric not in ("cosine", "euclidean"):
         raise ValueError(f"metric: {metric!r} is not accepted; accepted: cosine, euclidean")
-    with inspecting(model):
+    with inspection_mode(model):
         queries = as_images(query_images, model, "query_images")
-        parts = (
-            represented(model, layer, part, spatial) for part in torch.split(queries, batch_size)
-        )
-        best = _Nearest(queries, _placed(torch.cat(list(parts)), metric), k)
+        parts = (features(model, layer, part, spatial) for part in torch.split(queries, batch_size))
+        best = _Nearest(queries, _normalised(torch.cat(list(parts)), metric), k)
         for batch in batches(images, model, batch_size):
-            found = _placed(represented(model, layer, batch, spatial), metric)
-            best.offer(batch, _distances(best.rows, found, metric), exclude_self)
+            rows = _normalised(features(model, layer, batch, spatial), metric)
+            best.update(batch, _distances(best.rows, rows, metric), exclude_self)
     if (num := int(best.distances.isfinite().sum(dim=1).min())) < k:
         raise ValueError(f"k: {k} is not accepted; accepted: 1 to {num}, as many as there are")
     numbers = best.numbers.cpu().numpy()
     own = None if query_labels is None else as_labels(query_labels, len(queries), "query_labels")
-    theirs = None if labels is None else as_labels(labels, best.num_seen)[numbers]
+    neighbour_labels = None if labels is None else as_labels(labels, best.num_seen)[numbers]
     return Neighbours(
-        layer, metric, as_record(queries), own, as_record(best.images), numbers,
-        best.distances.cpu().double().numpy(), theirs, best.num_seen, tuple(classes),
+        layer=layer, metric=metric, queries=as_record(queries), query_labels=own,
+        images=as_record(best.images), indices=numbers,
+        distances=best.distances.cpu().double().numpy(), labels=neighbour_labels,
+        num_images=best.num_seen, classes=tuple(classes),
     )  # fmt: skip
 
 
@@ -196,26 +200,26 @@ class _Nearest:
         self.numbers = torch.full((len(rows), k), -1, device=rows.device)
         self.images = queries.new_zeros((len(rows), k, *queries.shape[1:]))
 
-    def offer(self, batch: Tensor, distances: Tensor, exclude_self: bool) -> None:
+    def update(self, batch: Tensor, distances: Tensor, exclude_self: bool) -> None:
         """Take from a batch, at distances (Q, B), what is nearer; of equals the first stays."""
         if exclude_self:
-            pixels, others = (widened(part.flatten(1)) for part in (self.queries, batch))
+            pixels, others = (at_least_float32(part.flatten(1)) for part in (self.queries, batch))
             apart = torch.cdist(pixels, others, p=torch.inf)
             distances = distances.masked_fill(apart == 0, torch.inf)
         numbers = torch.arange(self.num_seen, self.num_seen + len(batch), device=batch.device)
         both = torch.cat([self.distances, distances], dim=1)
         k = self.distances.shape[1]
         self.distances, order = (part[:, :k] for part in both.sort(dim=1, stable=True))
-        known = torch.cat([self.numbers, numbers.expand(len(distances), -1)], dim=1)
-        self.numbers = known.gather(1, order)
-        queries, places = (order >= k).nonzero(as_tuple=True)
-        kept = order.clamp(max=k - 1)[..., None, None, None].expand_as(self.images)
-        self.images = self.images.gather(1, kept)
-        self.images[queries, places] = batch[order[queries, places] - k]
+        all_numbers = torch.cat([self.numbers, numbers.expand(len(distances), -1)], dim=1)
+        self.numbers = all_numbers.gather(1, order)
+        queries, ranks = (order >= k).nonzero(as_tuple=True)
+        kept_order = order.clamp(max=k - 1)[..., None, None, None].expand_as(self.images)
+        self.images = self.images.gather(1, kept_order)
+        self.images[queries, ranks] = batch[order[queries, ranks] - k]
         self.num_seen += len(batch)
 
 
-def _placed(rows: Tensor, metric: Metric) -> Tensor:
+def _normalised(rows: Tensor, metric: Metric) -> Tensor:
     """Return representations (B, D), for the cosine brought to length 1, but those of zeros."""
     if metric == "euclidean":
         return rows
@@ -228,16 +232,16 @@ def _distances(a: Tensor, b: Tensor, metric: Metric) -> Tensor:
     if a.shape[1] != b.shape[1]:
         problem = f"the layer has {b.shape[1]} numbers for these, {a.shape[1]} for query_images"
         raise ValueError(f"images: {problem}; accepted: images of one size")
-    found = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+    distances = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
     if metric == "euclidean":
-        return found
+        return distances
     directed = a.any(dim=1)[:, None] & b.any(dim=1)
-    return torch.where(directed, found.square() / 2, 1.0)  # |u - v|² = 2 - 2 cos
+    return torch.where(directed, distances.square() / 2, 1.0)  # |u - v|² = 2 - 2 cos
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Embedding:
-    """A layer's representations of N images, on a plane.
+    """2-D embedding of a layer's features of N images.
 
     Attributes:
         layer: its name; None: the model's output.
@@ -272,11 +276,11 @@ def embed(
     batch_size: int = 256,
     classes: Sequence[str] = (),
 ) -> Embedding:
-    """Lay out images by a layer's representation: two principal components, or t-SNE.
+    """2-D embedding of images by a layer's features: PCA or t-SNE.
 
     t-SNE (van der Maaten & Hinton 2008) starts from the principal components and sees the first 50.
     The sign of a component is such that its largest weight is positive, and all runs on one thread:
-    the same images give the same picture. The representations are held, N · D numbers.
+    the same images give the same picture. All features are in memory, N · D numbers.
 
     Args:
         model: any module.
@@ -294,14 +298,13 @@ def embed(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    layer = named(model, layer)
-    demand_count("batch_size", batch_size)
+    layer = optional_layer_name(model, layer)
+    check_size("batch_size", batch_size)
     if method not in ("pca", "tsne"):
         raise ValueError(f"method: {method!r} is not accepted; accepted: pca, tsne")
-    with inspecting(model):
+    with inspection_mode(model):
         parts: Iterator[Tensor] = (
-            represented(model, layer, batch, spatial)
-            for batch in batches(images, model, batch_size)
+            features(model, layer, batch, spatial) for batch in batches(images, model, batch_size)
         )
         rows = torch.cat([part.cpu() for part in parts]).double().numpy()
     return embed_rows(rows, layer, method, labels, seed, perplexity=perplexity, classes=classes)
@@ -320,44 +323,47 @@ def embed_rows(
     """Embedding of representations (N, D) that are at hand; for the arguments see `embed`."""
     if len(rows) < 2:
         raise ValueError(f"images: {len(rows)} are not accepted; accepted: two or more")
-    known = None if labels is None else as_labels(labels, len(rows))
-    points, explained = principal(rows, 2 if method == "pca" else _TSNE_COMPONENTS, seed)
+    label_values = None if labels is None else as_labels(labels, len(rows))
+    points, explained = pca(rows, 2 if method == "pca" else _TSNE_COMPONENTS, seed)
     if method == "tsne":
-        points = _neighbourly(points, perplexity, seed)
+        points = _tsne(points, perplexity, seed)
     points = np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))
     shares = np.pad(explained, (0, max(0, 2 - len(explained)))) if method == "pca" else None
-    return Embedding(layer, method, points, shares, known, rows.shape[1], tuple(classes))
+    return Embedding(
+        layer=layer, method=method, points=points, explained=shares, labels=label_values,
+        num_features=rows.shape[1], classes=tuple(classes),
+    )  # fmt: skip
 
 
-def principal(
+def pca(
     rows: NDArray[np.float64], num: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return rows (N, D) in at most `num` principal components, and the share of each (K,)."""
+    """Principal components of rows (N, D), at most `num`, and the variance share of each (K,)."""
     from sklearn.decomposition import PCA  # half a second, seldom needed
 
     num = min(num, *rows.shape)
     if np.ptp(rows, axis=0).max() == 0:  # of these no share is defined
         return np.zeros((len(rows), num)), np.zeros(num)
-    pca = PCA(num, random_state=seed)
-    points = pca.fit_transform(rows)
-    weights = pca.components_
+    decomposition = PCA(num, random_state=seed)
+    points = decomposition.fit_transform(rows)
+    weights = decomposition.components_
     signs = np.sign(weights[np.arange(num), np.abs(weights).argmax(axis=1)])
-    return points * np.where(signs == 0, 1, signs), np.asarray(pca.explained_variance_ratio_)
+    return points * np.where(signs == 0, 1, signs), np.asarray(
+        decomposition.explained_variance_ratio_
+    )
 
 
-def _neighbourly(
-    points: NDArray[np.float64], perplexity: float | None, seed: int
-) -> NDArray[np.float64]:
+def _tsne(points: NDArray[np.float64], perplexity: float | None, seed: int) -> NDArray[np.float64]:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     num = len(points)
-    wanted = min(30.0, num / 3) if perplexity is None else perplexity
-    if not 0 < wanted < num:
+    num_neighbours = min(30.0, num / 3) if perplexity is None else perplexity
+    if not 0 < num_neighbours < num:
         accepted = f"above 0, below the {num} images"
         raise ValueError(f"perplexity: {perplexity} is not accepted; accepted: {accepted}")
     if np.ptp(points, axis=0).max() == 0 or points.shape[1] < 2:
         return points[:, :2]
-    tsne = TSNE(2, perplexity=wanted, init="pca", learning_rate="auto", random_state=seed)
+    tsne = TSNE(2, perplexity=num_neighbours, init="pca", learning_rate="auto", random_state=seed)
     with threadpool_limits(1):
         return np.asarray(tsne.fit_transform(points), np.float64)

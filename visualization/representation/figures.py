@@ -24,8 +24,13 @@ from visualization.core.style import (
     despine,
     palette,
 )
-from visualization.core.words import breadth, brief, layer_title, share_of, spaced
-from visualization.representation.comparison import CORNERS, Group, Overlap, UnitMatch
+from visualization.core.words import display_width, evenly_spaced, layer_title, share_of, shorten
+from visualization.representation.comparison import (
+    OUTCOMES,
+    AnswerAgreement,
+    GroupAccuracy,
+    UnitMatch,
+)
 from visualization.representation.embeddings import Embedding, Neighbours
 from visualization.representation.layer_probes import LayerProbes
 from visualization.representation.probes import FEWEST_ROWS, ProbeTable
@@ -41,7 +46,7 @@ _LONGEST = 14  # characters of a class
 
 
 def _shown(name: Any, classes: tuple[str, ...]) -> str:
-    return brief(classes[int(name)] if classes else str(name), _LONGEST)
+    return shorten(classes[int(name)] if classes else str(name), _LONGEST)
 
 
 @draw.register
@@ -62,7 +67,7 @@ def _(record: Neighbours) -> Figure:
             axes, name = grid[row, column + 2], f"{record.distances[row, column]:.2g}"
             if record.labels is not None:
                 label_shown = _shown(record.labels[row, column], record.classes)
-                apart = "  " if breadth(label_shown) < _LONGEST // 2 else "\n"
+                apart = "  " if display_width(label_shown) < _LONGEST // 2 else "\n"
                 name = f"{label_shown}{apart}({name})"
             draw_image(axes, record.images[row, column].numpy(), name, limits)
             if own is not None and record.labels is not None:
@@ -80,12 +85,12 @@ def _(record: Neighbours) -> str:
         f"nearest of {record.num_images:,} images in {layer_title(record.layer)}, {record.metric}"
     ]
     for row, numbers in enumerate(record.indices):
-        found = (
+        neighbours = (
             f"{number} ({_named(record, row, column)}{record.distances[row, column]:.3g})"
             for column, number in enumerate(numbers)
         )
         own = "" if record.query_labels is None else f" ({record.query_labels[row]})"
-        lines.append(f"{row}{own}: " + ", ".join(found))
+        lines.append(f"{row}{own}: " + ", ".join(neighbours))
     return "\n".join(lines)
 
 
@@ -109,11 +114,11 @@ def _(record: Embedding) -> Figure:
     if record.labels is None:
         axes.scatter(x, y, s=10, alpha=0.5, color=COLORS[0], linewidths=0)
     else:
-        known, codes = np.unique(record.labels, return_inverse=True)
-        colors = palette(len(known))
+        label_values, codes = np.unique(record.labels, return_inverse=True)
+        colors = palette(len(label_values))
         order = np.random.default_rng(0).permutation(len(x))  # so that no class lies over all
         axes.scatter(x[order], y[order], s=10, alpha=0.6, c=colors[codes[order]], linewidths=0)
-        for code, name in enumerate(known):
+        for code, name in enumerate(label_values):
             middle = np.median(record.points[codes == code], axis=0)
             axes.annotate(_shown(name, record.classes), middle, ha="center", va="center", gid=SPARE,
                           fontsize=13, weight="bold", color=0.75 * colors[code],
@@ -133,17 +138,15 @@ def _(record: Embedding) -> Figure:
 
 @caption.register
 def _(record: Embedding) -> str:
-    return (
-        "A dot is an image, where the layer puts it; the names stand at the medians of their dots."
-    )
+    return "A dot is an image, where the layer puts it; the names are at the medians of their dots."
 
 
 @draw.register
 def _(record: LayerProbes) -> Figure:
     num = len(record.layers)
     width = min(max(5.6, 1.8 + 0.62 * num), 12.0)
-    names = [brief(name, 20) for name in record.layers]
-    is_long = max(map(breadth, names)) > 14 * width / (num + 2)
+    names = [shorten(name, 20) for name in record.layers]
+    is_long = max(map(display_width, names)) > 14 * width / (num + 2)
     figure = Figure(figsize=(width, 4.8 if is_long else 3.6), layout="constrained")
     axes = figure.subplots()
     series = [
@@ -179,11 +182,11 @@ def _(record: LayerProbes) -> str:
     bare = record.untrained
     extra = "" if bare is None else f"{'untrained':>11}"
     lines = [f"{'layer':<{width}}{'numbers':>9}{'probe':>8}{'shuffled':>10}{extra}"]
-    for at, name in enumerate(record.layers):
-        more = "" if bare is None else f"{bare[at]:>11.3f}"
+    for layer, name in enumerate(record.layers):
+        more = "" if bare is None else f"{bare[layer]:>11.3f}"
         lines.append(
-            f"{name:<{width}}{record.num_features[at]:>9,}{record.accuracy[at]:>8.3f}"
-            f"{record.control[at]:>10.3f}{more}"
+            f"{name:<{width}}{record.num_features[layer]:>9,}{record.accuracy[layer]:>8.3f}"
+            f"{record.control[layer]:>10.3f}{more}"
         )
     return "\n".join(lines)
 
@@ -212,15 +215,15 @@ def _(whole: ProbeTable) -> Figure:
                   in_layout=False)  # fmt: skip
     axes.axvline(columns - 1.5, color="white", linewidth=4)
     names = [
-        f"{brief(name)} ({'right' if is_category else 'R²'})"
+        f"{shorten(name)} ({'right' if is_category else 'R²'})"
         for name, is_category in zip(record.quantities, record.categorical, strict=True)
     ]
     axes.set_yticks(range(rows), names, fontsize=8)
     axes.set_xticks(range(columns), [*map(str, steps[:-1]), "all"], fontsize=8)
     num, num_steps = len(whole.quantities), whole.scores.shape[1] - 1
     parts = share_of(num, rows, "quantities"), share_of(num_steps, columns - 1, "steps")
-    said = "".join(f"; {each}" for each in parts if each)
-    despine(axes, f"linear probes of the state, on withheld samples{said}")
+    remainder = "".join(f"; {each}" for each in parts if each)
+    despine(axes, f"linear probes of the state, on withheld samples{remainder}")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.set_xlabel("time step (empty: too few samples, or always the same)", fontsize=9)
@@ -233,7 +236,7 @@ def _(whole: ProbeTable) -> Figure:
 def _readable(record: ProbeTable) -> tuple[ProbeTable, NDArray[np.int64]]:
     """Return a table of no more quantities and steps than fit, and its steps, all of them last."""
     last = record.scores.shape[1] - 1
-    steps = np.append(spaced(last, _PROBED_STEPS), last)
+    steps = np.append(evenly_spaced(last, _PROBED_STEPS), last)
     rows = slice(_PROBED)
     return attrs.evolve(
         record, quantities=record.quantities[rows], categorical=record.categorical[rows],
@@ -261,7 +264,7 @@ def _(record: ProbeTable) -> str:
 
 
 @draw.register
-def _(record: Overlap) -> Figure:
+def _(record: AnswerAgreement) -> Figure:
     titles = list(record.groups)[:_QUANTITIES_SHOWN]
     figure = Figure(figsize=(9.0, 2.4 + 2.3 * (-(-len(titles) // 2))), layout="constrained")
     figures = figure.subfigures(1 + -(-len(titles) // 2), 1, squeeze=False)[:, 0]
@@ -275,19 +278,19 @@ def _(record: Overlap) -> Figure:
     return figure
 
 
-def _corners(axes: Axes, record: Overlap) -> None:
-    a, b = (brief(name, 30) for name in record.names)
+def _corners(axes: Axes, record: AnswerAgreement) -> None:
+    a, b = (shorten(name, 30) for name in record.names)
     words = ("both right", f"only {a}", f"only {b}", "neither")
     colors = (GOOD, COLORS[0], COLORS[1], BAD)
-    counts = [record.counts[name] for name in CORNERS]
+    counts = [record.counts[name] for name in OUTCOMES]
     bars = axes.barh(words, counts, color=colors, height=0.4)
     axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3, fontsize=9)
     axes.set(ylim=(3.7, -0.5), xlim=(0, 1.12 * max(counts)))
-    for row, name in enumerate(CORNERS):
-        found = [example for example in record.examples(name, 4) if len(example) <= _LONGEST]
-        if found:
+    for row, name in enumerate(OUTCOMES):
+        examples = [example for example in record.examples(name, 4) if len(example) <= _LONGEST]
+        if examples:
             axes.text(
-                0.99, row + 0.4, f"such as {',  '.join(found)}", fontsize=7, color=MUTED,
+                0.99, row + 0.4, f"such as {',  '.join(examples)}", fontsize=7, color=MUTED,
                 ha="right", va="center", transform=axes.get_yaxis_transform(), parse_math=False,
                 in_layout=False,
             )  # fmt: skip
@@ -296,11 +299,13 @@ def _corners(axes: Axes, record: Overlap) -> None:
     axes.set_xlabel("questions", fontsize=9)
 
 
-def _p(record: Overlap) -> str:
+def _p(record: AnswerAgreement) -> str:
     return f"p = {record.p_value:.2g}" if record.p_value > 0 else "p < 1e-300"
 
 
-def _shares(axes: Axes, title: str, groups: tuple[Group, ...], names: tuple[str, str]) -> None:
+def _shares(
+    axes: Axes, title: str, groups: tuple[GroupAccuracy, ...], names: tuple[str, str]
+) -> None:
     """Draw the shares right of each value, with 95 % intervals (Wilson 1927)."""
     x = np.arange(len(groups))
     num = np.array([group.num_samples for group in groups])
@@ -312,27 +317,29 @@ def _shares(axes: Axes, title: str, groups: tuple[Group, ...], names: tuple[str,
         reach = 1.96 * np.sqrt(right * (1 - right) / num + 0.96 / num**2) / (1 + 3.84 / num)
         ends = 100 * np.clip([right - (middle - reach), middle + reach - right], 0, None)
         axes.errorbar(x + shift, 100 * right, ends, fmt="o", markersize=4, capsize=2, color=color,
-                      label=brief(name), elinewidth=1)  # fmt: skip
+                      label=shorten(name), elinewidth=1)  # fmt: skip
     each = -(-len(groups) // _GROUPS_NAMED)
-    named = [f"{brief(group.value, 10)}\n({group.num_samples:,})" for group in groups[::each]]
-    axes.set_xticks(x[::each], named)
+    tick_labels = [
+        f"{shorten(group.value, 10)}\n({group.num_samples:,})" for group in groups[::each]
+    ]
+    axes.set_xticks(x[::each], tick_labels)
     despine(axes, "")
     axes.grid(axis="y", color="#eeeeee")
     axes.set_xlim(-0.5, len(groups) - 0.5)
-    axis_labels(axes, f"{brief(title)} (questions)", "right, %")
+    axis_labels(axes, f"{shorten(title)} (questions)", "right, %")
     axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
 
 
 @text.register
-def _(record: Overlap) -> str:
+def _(record: AnswerAgreement) -> str:
     a, b = record.names
     words = {"both": "both right", "only_a": f"only {a}", "only_b": f"only {b}"}
     lines = [f"{words.get(name, name)}: {count:,}" for name, count in record.counts.items()]
     lines.append(f"McNemar's exact test: {_p(record)}")
-    for corner in CORNERS:
-        found = record.examples(corner, 12)
-        if found:
-            lines.append(f"{words.get(corner, corner)}: " + ", ".join(found))
+    for corner in OUTCOMES:
+        neighbours = record.examples(corner, 12)
+        if neighbours:
+            lines.append(f"{words.get(corner, corner)}: " + ", ".join(neighbours))
     for title, groups in record.groups.items():
         lines.append(f"{title:<30}{'questions':>10}{a:>16}{b:>16}")
         lines += [
@@ -378,7 +385,7 @@ def _(record: ProbeTable) -> str:
 
 
 @caption.register
-def _(record: Overlap) -> str:
+def _(record: AnswerAgreement) -> str:
     return "The same questions answered by both."
 
 

@@ -1,4 +1,4 @@
-"""What can be read off each layer with a line: linear probes by depth, with their controls.
+"""Linear probes by depth: what a linear classifier reads off each layer, with controls.
 
 L layers, N images, D numbers of a representation.
 """
@@ -14,31 +14,26 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import Images, batches, inspecting
+from visualization.core.inputs import Images, batches, inspection_mode, optional_layer_name
 from visualization.core.records import brief_repr
 from visualization.core.statistics import fit_classes
-from visualization.core.tracing import NamedLayer, layer_names
-from visualization.representation.embeddings import (
-    Spatial,
-    as_labels,
-    demand_count,
-    represented,
-)
+from visualization.core.tracing import NamedLayer
+from visualization.representation.embeddings import Spatial, as_labels, check_size, features
 
 _RIDGE = 1e-2
 _FEWEST = 10  # images of either part
 PIXELS = "pixels"
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class LayerProbes:
-    """How well a line reads the label from each of L layers, on images that it was not fitted on.
+    """Linear probes: accuracy on withheld images for each of L layers.
 
     The first layer is `pixels`, the images themselves.
 
     Attributes:
         layers: their names, in the order given (L,).
-        num_features: how many numbers each puts out for an image (L,).
+        num_features: how many numbers each outputs for an image (L,).
         accuracy: of the probe (L,).
         control: of a probe of labels shuffled over the images (L,).
         untrained: of the probe of the same layers of a second model (L,); None without one.
@@ -61,7 +56,7 @@ class LayerProbes:
 
 def probe_layers(
     model: nn.Module,
-    layers: Sequence[NamedLayer],
+    layers: Sequence[NamedLayer | None],
     images: Images | Iterable[Any],
     labels: ArrayLike | Tensor,
     *,
@@ -72,18 +67,18 @@ def probe_layers(
     seed: int = 0,
     batch_size: int = 256,
 ) -> LayerProbes:
-    """Fit a linear classifier to each layer, and score it on images that it has not seen.
+    """Linear probes of layers (Alain & Bengio 2016), scored on images that they were not fitted on.
 
     Alain & Bengio 2016 (1610.01644). A probe is a multinomial logistic regression on the first
     principal components of the layer, each scaled to variance 1; components, scales and weights are
     fitted on one part of the images. Its control is the same with labels shuffled over the images
     (in the spirit of Hewitt & Liang 2019, 1909.03368). A second model, of the same layers and not
     trained, shows what the architecture gives without learning. The layers are run one after the
-    other, so that the representation of one is held at a time, N · D numbers.
+    other, so that the features of one are in memory at a time, N · D numbers.
 
     Args:
         model: any module; give images that it was not trained on, whose labels it knows by heart.
-        layers: dotted names or modules, the first of the model first; "" is the model's output.
+        layers: dotted names or modules, the first of the model first; None: the model's output.
         images: an array (N, C, H, W), or an iterable of batches that can be read several times.
         labels: a whole number or a word for each image (N,).
         untrained: a model that has the same layers.
@@ -96,25 +91,29 @@ def probe_layers(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    _demand(layers, held_out, num_components, batch_size)
-    chosen = layer_names(model, layers)
+    _check_arguments(layers, held_out, num_components, batch_size)
+    selection = [optional_layer_name(model, layer, "layers") for layer in layers]
     source = _Source(images, spatial, batch_size)
-    pixels = source.rows(nn.Identity(), "", like=model)
+    pixels = source.rows(nn.Identity(), None, like=model)
     split = _split(as_labels(labels, len(pixels)), held_out, seed)
 
     def probed(probed_model: nn.Module) -> list[tuple[int, float, float]]:
-        each = (source.rows(probed_model, layer) for layer in chosen)  # one is held at a time
+        each = (source.rows(probed_model, layer) for layer in selection)  # one is held at a time
         rows = itertools.chain([pixels], each)
-        return [split.scores(held, num_components, seed) for held in rows]
+        return [split.scores(layer_rows, num_components, seed) for layer_rows in rows]
 
-    found = probed(model)
-    bare = None if untrained is None else np.array([score for _, score, _ in probed(untrained)])
-    sizes, accuracy, control = (np.array(column) for column in zip(*found, strict=True))
-    names = (PIXELS, *(layer or "output" for layer in chosen))
-    tested = int(split.tested.sum())
-    return LayerProbes(
-        names, sizes, accuracy, control, bare, split.majority, len(pixels) - tested, tested, spatial
+    scores = probed(model)
+    untrained_accuracy = (
+        None if untrained is None else np.array([score for _, score, _ in probed(untrained)])
     )
+    sizes, accuracy, control = (np.array(column) for column in zip(*scores, strict=True))
+    names = (PIXELS, *(layer or "output" for layer in selection))
+    num_tested = int(split.tested.sum())
+    return LayerProbes(
+        layers=names, num_features=sizes, accuracy=accuracy, control=control,
+        untrained=untrained_accuracy, majority=split.majority, num_fitted=len(pixels) - num_tested,
+        num_held_out=num_tested, spatial=spatial,
+    )  # fmt: skip
 
 
 def probe_rows(
@@ -131,16 +130,17 @@ def probe_rows(
     sizes, accuracy, control = (np.array(column) for column in zip(*scores, strict=True))
     tested = int(split.tested.sum())
     return LayerProbes(
-        tuple(rows), sizes, accuracy, control, None, split.majority, len(split.tested) - tested,
-        tested, "mean",
+        layers=tuple(rows), num_features=sizes, accuracy=accuracy, control=control,
+        untrained=None, majority=split.majority, num_fitted=len(split.tested) - tested,
+        num_held_out=tested, spatial="mean",
     )  # fmt: skip
 
 
-def _demand(
-    layers: Sequence[NamedLayer], held_out: float, num_components: int, batch_size: int
+def _check_arguments(
+    layers: Sequence[NamedLayer | None], held_out: float, num_components: int, batch_size: int
 ) -> None:
     for name, count in (("num_components", num_components), ("batch_size", batch_size)):
-        demand_count(name, count)
+        check_size(name, count)
     if isinstance(layers, str) or not layers:
         raise ValueError(f"layers: {layers!r} is not accepted; accepted: a list of names")
     if not 0 < held_out < 1:
@@ -155,16 +155,20 @@ class _Source:
     spatial: Spatial
     batch_size: int
 
-    def rows(self, model: nn.Module, layer: str, like: nn.Module | None = None) -> NDArray[Any]:
+    def rows(
+        self, model: nn.Module, layer: str | None, like: nn.Module | None = None
+    ) -> NDArray[Any]:
         """Return the representation in a layer (N, D); images are brought to the type of `like`."""
         spatial = "flat" if like is not None else self.spatial
-        with inspecting(model):
+        with inspection_mode(model):
             parts = [
-                represented(model, layer, batch, spatial).cpu()
+                features(model, layer, batch, spatial).cpu()
                 for batch in batches(self.images, like or model, self.batch_size)
             ]
         if not parts:
-            raise ValueError("images: none are left; accepted: an array, or a loader read anew")
+            raise ValueError(
+                "images: none are left; accepted: an array, or a loader that can be read again"
+            )
         return np.asarray(torch.cat(parts).double().numpy())
 
 
@@ -187,21 +191,21 @@ class _Split:
         fitted = ~self.tested
         points = _components(rows, fitted, num, seed)
         weights = fit_classes(points[fitted], self.codes[:, fitted], self.num_classes, _RIDGE)
-        given = np.einsum("nf,pfk->pnk", points[self.tested], weights).argmax(axis=-1)
-        right, control = (given == self.codes[:, self.tested]).mean(axis=1)
+        predictions = np.einsum("nf,pfk->pnk", points[self.tested], weights).argmax(axis=-1)
+        right, control = (predictions == self.codes[:, self.tested]).mean(axis=1)
         return rows.shape[1], float(right), float(control)
 
 
 def _split(labels: NDArray[Any], held_out: float, seed: int) -> _Split:
     rng = np.random.default_rng(seed)
-    known, codes = np.unique(labels, return_inverse=True)
+    distinct, codes = np.unique(labels, return_inverse=True)
     tested = rng.permutation(len(codes)) < held_out * len(codes)
-    if min(tested.sum(), (~tested).sum()) < _FEWEST or len(known) < 2:
-        problem = f"{len(codes)} images with {len(known)} labels are too few to be split"
+    if min(tested.sum(), (~tested).sum()) < _FEWEST or len(distinct) < 2:
+        problem = f"{len(codes)} images with {len(distinct)} labels are too few to be split"
         fewest = math.ceil(_FEWEST / min(held_out, 1 - held_out))
         accepted = f"{fewest} images or more, {_FEWEST} in either part, 2 labels or more"
         raise ValueError(f"labels: {problem}; accepted: {accepted}")
-    return _Split(np.stack([codes, rng.permutation(codes)]), len(known), tested)
+    return _Split(np.stack([codes, rng.permutation(codes)]), len(distinct), tested)
 
 
 def _components(
@@ -215,6 +219,6 @@ def _components(
         return np.ones((len(rows), 1))
     pca = PCA(min(num, int(fitted.sum()), rows.shape[1]), random_state=seed).fit(centred[fitted])
     spread = np.sqrt(pca.explained_variance_)
-    kept = spread > 1e-6 * spread[0]
-    points = pca.transform(centred)[:, kept] / spread[kept]
+    is_kept = spread > 1e-6 * spread[0]
+    points = pca.transform(centred)[:, is_kept] / spread[is_kept]
     return np.concatenate([points, np.ones((len(rows), 1))], axis=1)

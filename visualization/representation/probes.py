@@ -1,4 +1,4 @@
-"""What the state holds, and when: correlations of units and linear probes, with a control."""
+"""Linear probes and unit correlations of recurrent states, by time step, with a control."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.core.arrays import as_array, demand_quantity, demand_same
+from visualization.core.arrays import as_array, check_quantity, check_shape
 from visualization.core.records import brief_repr
 from visualization.core.statistics import fit_classes, fit_numbers
 
@@ -17,9 +17,9 @@ FEWEST_ROWS = 60  # of any probe, the held-out rows included
 _RIDGE = 1e-3
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class ProbeTable:
-    """Q quantities, T time steps and, as column T, all steps at once; U units.
+    """Linear probes: Q quantities, T time steps and, as column T, all steps at once; U units.
 
     Attributes:
         quantities: their names.
@@ -53,14 +53,14 @@ class ProbeTable:
         more than the mean finds nothing.
         """
         controls = np.maximum(self.controls, 0.0)
-        left = np.maximum(1 - controls, 1e-9)
-        gains: NDArray[np.float64] = np.clip((self.scores - controls) / left, 0.0, 1.0)
+        remainder = np.maximum(1 - controls, 1e-9)
+        gains: NDArray[np.float64] = np.clip((self.scores - controls) / remainder, 0.0, 1.0)
         return gains
 
     def best_units(self, quantity: str, num: int = 5) -> list[tuple[str, int, float]]:
         """Return the units most correlated with a quantity: name, step, correlation.
 
-        Step T stands for all steps at once.
+        Step T means all steps at once.
         """
         row = np.nan_to_num(self.correlations[self.quantities.index(quantity)])
         steps = np.abs(row).argmax(axis=0)
@@ -77,7 +77,7 @@ def probe_states(
     held_out: float = 0.3,
     seed: int = 0,
 ) -> ProbeTable:
-    """Fit a linear probe for each quantity at each time step, and one for all steps at once.
+    """Linear probes of states: one for each quantity at each time step, and one for all at once.
 
     Categories are read by multinomial logistic regression, numbers by ridge regression, both on
     standardised units. The control is the same probe on labels shuffled over the samples (in the
@@ -94,53 +94,54 @@ def probe_states(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    held = as_array(states, "states", ("sample", "time", "unit"), finite=True).astype(np.float64)
+    array = as_array(states, "states", ("sample", "time", "unit"), finite=True).astype(np.float64)
     if not 0 < held_out < 1:
         raise ValueError(f"held_out: {held_out} is not accepted; accepted: more than 0, below 1")
     rng = np.random.default_rng(seed)
-    tested = rng.permutation(len(held)) < held_out * len(held)
-    shuffled = rng.permutation(len(held))
-    labels = {name: _labels(name, values, held) for name, values in quantities.items()}
-    shape = (len(labels), held.shape[1] + 1)
+    tested = rng.permutation(len(array)) < held_out * len(array)
+    shuffled = rng.permutation(len(array))
+    labels = {name: _labels(name, values, array) for name, values in quantities.items()}
+    shape = (len(labels), array.shape[1] + 1)
     scores, controls = np.full(shape, np.nan), np.full(shape, np.nan)
-    correlations = np.full((*shape, held.shape[2]), np.nan)
-    for row, given in enumerate(labels.values()):
-        for column, (x, y, control, test) in enumerate(_columns(held, given, shuffled, tested)):
+    correlations = np.full((*shape, array.shape[2]), np.nan)
+    for row, values in enumerate(labels.values()):
+        for column, (x, y, control, test) in enumerate(_columns(array, values, shuffled, tested)):
             if _can_be_probed(y, test):
                 both = _probe(x, np.stack([y, control]), test)
                 scores[row, column], controls[row, column] = both
                 correlations[row, column] = correlation(x, y)
-    kinds = np.array([given.dtype.kind != "f" for given in labels.values()], bool)
-    names = tuple(units or map(str, range(held.shape[2])))
-    demand_same("units", (len(names),), held.shape[2:], "states")
+    kinds = np.array([values.dtype.kind != "f" for values in labels.values()], bool)
+    names = tuple(units or map(str, range(array.shape[2])))
+    check_shape("units", (len(names),), array.shape[2:], "states")
     return ProbeTable(
-        tuple(labels), kinds, scores, controls, correlations, names, len(held), held_out
-    )
+        quantities=tuple(labels), categorical=kinds, scores=scores, controls=controls,
+        correlations=correlations, units=names, num_samples=len(array), held_out=held_out,
+    )  # fmt: skip
 
 
 def correlate_units(
     states: ArrayLike | Tensor, quantities: Mapping[str, ArrayLike]
 ) -> NDArray[np.float64]:
     """Return the correlation of each unit with each quantity (Q, T + 1, U), as in `ProbeTable`."""
-    held = as_array(states, "states", ("sample", "time", "unit"), finite=True).astype(np.float64)
-    found = np.full((len(quantities), held.shape[1] + 1, held.shape[2]), np.nan)
-    everyone = np.ones(len(held), bool)
+    array = as_array(states, "states", ("sample", "time", "unit"), finite=True).astype(np.float64)
+    correlations = np.full((len(quantities), array.shape[1] + 1, array.shape[2]), np.nan)
+    everyone = np.ones(len(array), bool)
     for row, (name, values) in enumerate(quantities.items()):
-        given = _labels(name, values, held)
-        columns = _columns(held, given, np.arange(len(held)), everyone)
+        label_values = _labels(name, values, array)
+        columns = _columns(array, label_values, np.arange(len(array)), everyone)
         for column, (x, y, _, _) in enumerate(columns):
             if len(y) >= FEWEST_ROWS and len(np.unique(y)) > 1:
-                found[row, column] = correlation(x, y)
-    return found
+                correlations[row, column] = correlation(x, y)
+    return correlations
 
 
 def _labels(name: str, values: ArrayLike, states: NDArray[Any]) -> NDArray[Any]:
-    given = np.asarray(values)
-    if given.ndim == 1:
-        given = np.repeat(given[:, None], states.shape[1], axis=1)
-    demand_same(f"quantity {name!r}", given.shape, states.shape[:2], "states")
-    demand_quantity(f"quantity {name!r}", given)
-    return given.astype(np.float64 if given.dtype.kind == "f" else np.int64)
+    labels = np.asarray(values)
+    if labels.ndim == 1:
+        labels = np.repeat(labels[:, None], states.shape[1], axis=1)
+    check_shape(f"quantity {name!r}", labels.shape, states.shape[:2], "states")
+    check_quantity(f"quantity {name!r}", labels)
+    return labels.astype(np.float64 if labels.dtype.kind == "f" else np.int64)
 
 
 def _columns(
@@ -150,15 +151,20 @@ def _columns(
     defined = ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
     everyone = np.broadcast_to(tested[:, None], labels.shape)
     for step in range(labels.shape[1]):
-        at = np.flatnonzero(defined[:, step])
-        y = labels[at, step]
-        yield states[at, step], y, y[np.argsort(shuffled[at])], tested[at]
+        samples_of_step = np.flatnonzero(defined[:, step])
+        y = labels[samples_of_step, step]
+        yield (
+            states[samples_of_step, step],
+            y,
+            y[np.argsort(shuffled[samples_of_step])],
+            tested[samples_of_step],
+        )
     # For all steps at once the control gives each sample the labels of another at the same step.
     samples, steps = np.nonzero(defined & defined[shuffled])
-    chosen = np.arange(len(samples))
-    if len(chosen) > _MOST_ROWS:
-        chosen = np.random.default_rng(0).choice(chosen, _MOST_ROWS, replace=False)
-    samples, steps = samples[chosen], steps[chosen]
+    indices = np.arange(len(samples))
+    if len(indices) > _MOST_ROWS:
+        indices = np.random.default_rng(0).choice(indices, _MOST_ROWS, replace=False)
+    samples, steps = samples[indices], steps[indices]
     control = labels[shuffled[samples], steps]
     yield states[samples, steps], labels[samples, steps], control, everyone[samples, steps]
 
@@ -182,9 +188,9 @@ def _probe(x: NDArray[Any], labels: NDArray[Any], test: NDArray[Any]) -> NDArray
         truth = labels[:, test]
         spreads = ((truth - truth.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
         return np.asarray(1 - errors / np.maximum(spreads, 1e-12))
-    known, codes = np.unique(labels, return_inverse=True)
+    distinct, codes = np.unique(labels, return_inverse=True)
     codes = codes.reshape(labels.shape)
-    class_weights = fit_classes(features[~test], codes[:, ~test], len(known), _RIDGE)
+    class_weights = fit_classes(features[~test], codes[:, ~test], len(distinct), _RIDGE)
     answers = np.einsum("nf,pfk->pnk", features[test], class_weights).argmax(axis=-1)
     return np.asarray((answers == codes[:, test]).mean(axis=1))
 
@@ -193,12 +199,12 @@ def correlation(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
     """Return Pearson's r of each column of x (N, U) with numbers y, or η with categories y (N,)."""
     centred = x - x.mean(axis=0)
     spread = (centred**2).sum(axis=0)
-    known = np.where(spread > 1e-18 * max(float(spread.max()), 1e-30), spread, np.inf)
+    scale = np.where(spread > 1e-18 * max(float(spread.max()), 1e-30), spread, np.inf)
     if y.dtype.kind == "f":
         deviations = y - y.mean()
-        return np.asarray(deviations @ centred / np.sqrt(known * (deviations**2).sum()))
+        return np.asarray(deviations @ centred / np.sqrt(scale * (deviations**2).sum()))
     _, codes = np.unique(y, return_inverse=True)
     members = np.eye(codes.max() + 1)[codes]
     sums = members.T @ centred
     between = (sums**2 / members.sum(axis=0)[:, None]).sum(axis=0)
-    return np.asarray(np.sqrt(np.clip(between / known, 0.0, 1.0)))
+    return np.asarray(np.sqrt(np.clip(between / scale, 0.0, 1.0)))

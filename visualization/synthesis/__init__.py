@@ -1,1 +1,1 @@
-"""Synthesised inputs: activation maximisation, dreams, inversion."""
+"""Synthesised inputs: activation maximisation, DeepDream, inversion."""

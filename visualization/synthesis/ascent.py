@@ -1,4 +1,4 @@
-"""Climbing an objective: the steps, and the best image on the way.
+"""Gradient ascent of an objective, and the best image on the way.
 
 B images, T steps at which the objective was measured.
 """
@@ -13,30 +13,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visualization.synthesis.objective import Objective, Seen
+from visualization.synthesis.objective import ForwardCache, Objective
 from visualization.synthesis.parametrization import Parametrization
-from visualization.synthesis.redirection import Redirection
-from visualization.synthesis.transforms import Transform, robust
+from visualization.synthesis.redirected_relu import RedirectedReLU
+from visualization.synthesis.transforms import Transform, apply_transforms
 
 Optimiser = Literal["adam", "sgd"]
-Look = Callable[[Tensor, Tensor], Seen]  # images (B, C, H, W) and rows (B,) to what is seen of them
+ForwardFn = Callable[
+    [Tensor, Tensor], ForwardCache
+]  # images (B, C, H, W) and rows (B,) to what is seen of them
 
-_ROWS = ("values", "starts", "peaks", "best", "silent")  # of a record, one for each image
-_APART = 4  # steps between measurements, where each costs a pass of its own
+_ROWS = ("values", "starts", "peaks", "best", "zero_gradient")  # of a record, one for each image
+_STEPS_BETWEEN_EVALUATIONS = 4  # steps between measurements, where each costs a pass of its own
 
 
-@attrs.frozen
-class Ascent:
-    """How an objective is climbed; see `maximise`."""
+@attrs.frozen(kw_only=True)
+class GradientAscent:
+    """Settings of gradient ascent; see `maximise`."""
 
     steps: int
     rate: float
     optimiser: Optimiser
     blur: float
     blur_every: int
-    enough: float | None
+    stop_at: float | None
     seed: int
-    nearest: bool = False  # through shut ReLUs: see `Redirection`
+    nearest: bool = False  # through shut ReLUs: see `RedirectedReLU`
 
     def __attrs_post_init__(self) -> None:
         accepted = {
@@ -52,9 +54,9 @@ class Ascent:
                 raise ValueError(f"{name}: {value!r} is not accepted; accepted: {words}")
 
 
-@attrs.frozen(eq=False)
-class Climbed:
-    """What came of B images.
+@attrs.frozen(kw_only=True, eq=False)
+class AscentResult:
+    """Result of gradient ascent for B images.
 
     Attributes:
         images: the best (B, C, H, W).
@@ -62,7 +64,7 @@ class Climbed:
         starts: what was read at the start (B,).
         peaks: the most that was read at all (B,).
         best: step of the image (B,).
-        silent: whether the gradient at the start was exactly zero (B,).
+        zero_gradient: whether the gradient at the start was exactly zero (B,).
         steps: measured (T,).
         curve: the whole objective there (T, B).
     """
@@ -72,41 +74,43 @@ class Climbed:
     starts: NDArray[np.float64]
     peaks: NDArray[np.float64]
     best: NDArray[np.int64]
-    silent: NDArray[np.bool_]
+    zero_gradient: NDArray[np.bool_]
     steps: NDArray[np.int64]
     curve: NDArray[np.float64]
 
     @property
     def dead(self) -> NDArray[np.bool_]:
         """Whether nothing that was tried excited them (B,)."""
-        return np.asarray(self.silent & ~(self.peaks > self.starts))
+        return np.asarray(self.zero_gradient & ~(self.peaks > self.starts))
 
-    def with_others(self, places: NDArray[np.int64], others: "Climbed") -> "Climbed":
+    def with_others(self, positions: NDArray[np.int64], others: "AscentResult") -> "AscentResult":
         """Return the same with others in some places."""
-        kept = np.setdiff1d(np.arange(len(self.values)), places)
-        return joined([self.taken(kept), others], np.concatenate([kept, places]))
+        others_kept = np.setdiff1d(np.arange(len(self.values)), positions)
+        return concatenated(
+            [self.select(others_kept), others], np.concatenate([others_kept, positions])
+        )
 
-    def taken(self, places: NDArray[np.int64]) -> "Climbed":
+    def select(self, positions: NDArray[np.int64]) -> "AscentResult":
         """Return some of them."""
-        rows = {name: getattr(self, name)[places] for name in _ROWS}
-        return Climbed(
-            images=self.images[places], steps=self.steps, curve=self.curve[:, places], **rows
+        rows = {name: getattr(self, name)[positions] for name in _ROWS}
+        return AscentResult(
+            images=self.images[positions], steps=self.steps, curve=self.curve[:, positions], **rows
         )
 
 
 class _Best:
-    """Keeps the best image of each row, and the curve."""
+    """Best image of each row so far, and the curve."""
 
-    def __init__(self, enough: float | None) -> None:
-        self.enough = np.inf if enough is None else enough
+    def __init__(self, stop_at: float | None) -> None:
+        self.stop_at = np.inf if stop_at is None else stop_at
         self.steps: list[int] = []
         self.read: list[Tensor] = []
         self.total: list[Tensor] = []
 
     def take(self, step: int, images: Tensor, read: Tensor, prior: Tensor) -> None:
-        """Measure the images of a step: what is asked for, and the prior (B,)."""
+        """Evaluate the images of a step: the objective, and the prior (B,)."""
         images, read, total = images.detach(), read.detach(), (read + prior).detach()
-        met = read >= self.enough
+        met = read >= self.stop_at
         if not self.steps:
             self.images, self.met, self.value, self.score = images, met, read, total
             self.at = torch.zeros_like(read, dtype=torch.long)
@@ -120,105 +124,114 @@ class _Best:
         self.read.append(read)
         self.total.append(total)
 
-    def climbed(self, silent: Tensor) -> Climbed:
-        """Return what came of it."""
+    def climbed(self, zero_gradient: Tensor) -> AscentResult:
+        """Return the result."""
         read = torch.stack(self.read)
-        return Climbed(
-            self.images, _array(self.value), _array(read[0]), _array(read.amax(dim=0)),
-            self.at.cpu().numpy(), silent.cpu().numpy(), np.array(self.steps),
-            _array(torch.stack(self.total)),
+        return AscentResult(
+            images=self.images, values=_array(self.value), starts=_array(read[0]),
+            peaks=_array(read.amax(dim=0)), best=self.at.cpu().numpy(),
+            zero_gradient=zero_gradient.cpu().numpy(), steps=np.array(self.steps),
+            curve=_array(torch.stack(self.total)),
         )  # fmt: skip
 
 
-def climb(
-    look: Look, objective: Objective, easel: Parametrization, held: Tensor, rows: Tensor,
-    ascent: Ascent, transforms: Sequence[Transform] = (),
-) -> Climbed:  # fmt: skip
-    """Raise an objective of images, each for itself, and return the best of each.
+def ascend(
+    forward: ForwardFn, objective: Objective, param: Parametrization, latent: Tensor, rows: Tensor,
+    ascent: GradientAscent, transforms: Sequence[Transform] = (),
+) -> AscentResult:  # fmt: skip
+    """Gradient ascent of an objective of images, each for itself; returns the best of each.
 
     Args:
-        look: runs the model; see `watching`.
+        forward: runs the model; see `caching_forward`.
         objective: to raise.
-        easel: what images follow from what is held.
-        held: at the start.
+        param: image parametrisation of the latent numbers.
+        latent: at the start.
         rows: which of the objective's images each is (B,).
         ascent: how.
         transforms: small moves before each pass.
     """
     generator = torch.Generator().manual_seed(ascent.seed)
-    held = held.detach().clone().requires_grad_()
-    kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[ascent.optimiser]
-    optimiser = kind([held], lr=ascent.rate, maximize=True)
-    redirection = Redirection(len(held), held.device, ascent.nearest)
-    best = _Best(ascent.enough)
-    silent = redirection.wanted
+    latent = latent.detach().clone().requires_grad_()
+    optimiser_class = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[ascent.optimiser]
+    optimiser = optimiser_class([latent], lr=ascent.rate, maximize=True)
+    redirection = RedirectedReLU(len(latent), latent.device, ascent.nearest)
+    best = _Best(ascent.stop_at)
+    zero_gradient = redirection.redirected
     for step in range(ascent.steps):
-        painted = easel.images(held)
-        images = painted.detach().requires_grad_()
-        prior = objective.prior(Seen(images, {}, rows))
-        if transforms and step % _APART == 0:
-            best.take(step, images, _plainly(look, objective, images, rows), prior)
-        with redirection.over_a_pass():
-            read = objective.read(look(robust(images, transforms, generator), rows))
+        output_images = param.images(latent)
+        images = output_images.detach().requires_grad_()
+        prior = objective.prior(ForwardCache(images, {}, rows))
+        if transforms and step % _STEPS_BETWEEN_EVALUATIONS == 0:
+            best.take(
+                step, images, _read_without_transforms(forward, objective, images, rows), prior
+            )
+        with redirection.forward_pass():
+            read = objective.read(forward(apply_transforms(images, transforms, generator), rows))
         if not transforms:
             best.take(step, images, read, prior)
         if best.met.all():
             break
-        gradient = slope(read, images)
-        now = redirection.learn(gradient)
-        silent = now if step == 0 and objective.layers else silent
-        # What was silent, and hardly speaks yet, is not at once silenced by a prior again.
-        heard = torch.where(silent, min(1.0, 2 * step / ascent.steps), 1.0).to(prior)
-        gradient = easel.allowed(images, gradient + slope(heard * prior, images))
-        (held.grad,) = torch.autograd.grad(painted, held, gradient)
+        gradient = input_gradient(read, images)
+        zero_now = redirection.update(gradient)
+        zero_gradient = zero_now if step == 0 and objective.layers else zero_gradient
+        # Ramp the prior up for images that began with zero gradient: it would push them back.
+        prior_weight = torch.where(zero_gradient, min(1.0, 2 * step / ascent.steps), 1.0).to(prior)
+        gradient = param.projected_gradient(
+            images, gradient + input_gradient(prior_weight * prior, images)
+        )
+        (latent.grad,) = torch.autograd.grad(output_images, latent, gradient)
         optimiser.step()
         if ascent.blur and (step + 1) % ascent.blur_every == 0:
-            held.data = easel.blurred(held.data, ascent.blur)
+            latent.data = param.blurred(latent.data, ascent.blur)
         del read, prior  # or this pass's graph would be held beside the next one's
     else:
-        images = easel.images(held).detach()
-        prior = objective.prior(Seen(images, {}, rows))
-        best.take(ascent.steps, images, _plainly(look, objective, images, rows), prior)
-    return best.climbed(silent)
+        images = param.images(latent).detach()
+        prior = objective.prior(ForwardCache(images, {}, rows))
+        best.take(
+            ascent.steps, images, _read_without_transforms(forward, objective, images, rows), prior
+        )
+    return best.climbed(zero_gradient)
 
 
 @torch.no_grad()
-def _plainly(look: Look, objective: Objective, images: Tensor, rows: Tensor) -> Tensor:
+def _read_without_transforms(
+    forward: ForwardFn, objective: Objective, images: Tensor, rows: Tensor
+) -> Tensor:
     """Return what is read of images as they are (B,)."""
-    return objective.read(look(images, rows))
+    return objective.read(forward(images, rows))
 
 
-def slope(value: Tensor, images: Tensor) -> Tensor:
-    """Return the gradient of the sum of values (B,), zero where they do not depend on images."""
+def input_gradient(value: Tensor, images: Tensor) -> Tensor:
+    """Gradient of the sum of values (B,), zero where they do not depend on images."""
     if not value.requires_grad:
         return torch.zeros_like(images)
     (gradient,) = torch.autograd.grad(value.sum(), images, allow_unused=True)
     return torch.zeros_like(images) if gradient is None else gradient
 
 
-def reach(
-    look: Look, objective: Objective, easel: Parametrization, rows: Tensor, seed: int
+def receptive_extent(
+    forward: ForwardFn, objective: Objective, param: Parametrization, rows: Tensor, seed: int
 ) -> list[int]:
-    """Return over how many pixels a side what is asked for depends on an image, for each image.
+    """Receptive extent: pixels a side on which the objective depends, for each image.
 
-    It is told from gradients in noise, through shut ReLUs where nothing else gets through. Where
+    It is read from gradients in noise, through inactive ReLUs where no other gradient exists. Where
     there are none, it is the image's shorter side.
     """
-    low, high = easel.canvas.limits
+    low, high = param.image_param.limits
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(easel.shape, generator=generator, dtype=torch.float64).to(easel.mixing)
+    noise = torch.rand(param.shape, generator=generator, dtype=torch.float64).to(param.mixing)
     images = (low + (high - low) * noise).repeat(len(rows), 1, 1, 1).requires_grad_()
-    redirection = Redirection(len(rows), rows.device)
-    redirection.wanted[:] = True
-    with redirection.over_a_pass():
-        read = objective.read(look(images, rows))
-    seen = (slope(read, images) != 0).any(dim=1)
-    return [_extent(each) or min(easel.shape[1:]) for each in seen]
+    redirection = RedirectedReLU(len(rows), rows.device)
+    redirection.redirected[:] = True
+    with redirection.forward_pass():
+        read = objective.read(forward(images, rows))
+    has_gradient = (input_gradient(read, images) != 0).any(dim=1)
+    return [_extent(each) or min(param.shape[1:]) for each in has_gradient]
 
 
-def _extent(seen: Tensor) -> int:
+def _extent(mask: Tensor) -> int:
     """Return the longer side of the smallest box around what is true in a map (H, W)."""
-    spans = [seen.any(dim=axis).nonzero()[:, 0] for axis in (0, 1)]
+    spans = [mask.any(dim=axis).nonzero()[:, 0] for axis in (0, 1)]
     return max(int(span[-1] - span[0]) + 1 if len(span) else 0 for span in spans)
 
 
@@ -226,8 +239,8 @@ def _array(values: Tensor) -> NDArray[np.float64]:
     return values.double().cpu().numpy()
 
 
-def joined(parts: Sequence[Climbed], order: NDArray[np.int64]) -> Climbed:
-    """Return what came of several batches as one; where one ended early its curve goes on flat.
+def concatenated(parts: Sequence[AscentResult], order: NDArray[np.int64]) -> AscentResult:
+    """Concatenate results of several batches; where one ended early its curve continues flat.
 
     Args:
         parts: of the batches.
@@ -245,4 +258,4 @@ def joined(parts: Sequence[Climbed], order: NDArray[np.int64]) -> Climbed:
     }
     images = torch.cat([part.images for part in parts])[back]
     curve = np.concatenate(curves, axis=1)[:, back]
-    return Climbed(images=images, steps=longest, curve=curve, **rows)
+    return AscentResult(images=images, steps=longest, curve=curve, **rows)

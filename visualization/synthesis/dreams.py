@@ -1,4 +1,4 @@
-"""DeepDream: an image in which what a network sees in it is made stronger, at several sizes.
+"""DeepDream: what a network sees in an image is amplified, at several sizes.
 
 Mordvintsev, Olah and Tyka 2015, Inceptionism: going deeper into neural networks, Google Research.
 
@@ -16,14 +16,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import Images, as_images, as_record, inspecting, widened
+from visualization.core.inputs import (
+    Images,
+    as_images,
+    as_record,
+    at_least_float32,
+    inspection_mode,
+)
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
-from visualization.synthesis.ascent import Look, slope
-from visualization.synthesis.objective import Objective, watching
-from visualization.synthesis.objectives import amplified
-from visualization.synthesis.parametrization import demand_within
-from visualization.synthesis.redirection import Redirection
+from visualization.synthesis.ascent import ForwardFn, input_gradient
+from visualization.synthesis.objective import Objective, caching_forward
+from visualization.synthesis.objectives import layer_energy
+from visualization.synthesis.parametrization import check_within
+from visualization.synthesis.redirected_relu import RedirectedReLU
 from visualization.synthesis.transforms import Jitter
 
 _USUAL_OCTAVES = 4
@@ -31,9 +37,9 @@ _TINY = 1e-12  # what a gradient's size is at least, to divide by
 _SMALLEST = 4  # pixels a side, of octaves that were not asked for
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Dream:
-    """B images before and after.
+    """DeepDream of B images.
 
     Attributes:
         names: what was made stronger, in each image or in all of them.
@@ -71,13 +77,13 @@ def dream(
     limits: tuple[float, float] = (0.0, 1.0),
     seed: int = 0,
 ) -> Dream:
-    """Make stronger what a network sees in images, in small copies first, then in larger ones.
+    """DeepDream: amplify what a network sees in images, in small copies first.
 
     Args:
         model: any module; it is left as it was.
         images: (B, C, H, W), or one (C, H, W), within `limits`.
-        objective: layers, by name or as modules, of which all activations are made stronger (see
-            `amplified`), or what else is to be; a pass ends at the last layer that it needs.
+        objective: layers, by name or as modules, whose activations are amplified (see
+            `layer_energy`), or what else is to be; a pass ends at the last layer that it needs.
         octaves: sizes, the image's own included; None: up to 4, as far as the model takes images
             that small and a side has 4 pixels or more.
         octave_scale: factor from one size to the next.
@@ -94,34 +100,44 @@ def dream(
         raise ValueError(f"octave_scale: {octave_scale} is not accepted; accepted: above 1")
     if octaves is not None and octaves < 1:
         raise ValueError(f"octaves: {octaves} is not accepted; accepted: 1 or more")
-    asked = objective if isinstance(objective, Objective) else _all_of(objective)
-    with inspecting(model), watching(model, asked.layers) as look:
-        originals = widened(as_images(images, model))
-        demand_within(originals, limits, "images")
-        trip = _Trip(look, asked, _rows(asked, originals), limits, steps, rate)
-        starts = trip.read(originals)
-        sizes = _sizes(trip, originals, octaves, octave_scale)
+    objective = objective if isinstance(objective, Objective) else _energy_of(objective)
+    with inspection_mode(model), caching_forward(model, objective.layers) as forward:
+        originals = at_least_float32(as_images(images, model))
+        check_within(originals, limits, "images")
+        run = _DreamRun(
+            forward=forward, objective=objective, rows=_rows(objective, originals), limits=limits,
+            steps=steps, rate=rate,
+        )  # fmt: skip
+        starts = run.read(originals)
+        sizes = _sizes(run, originals, octaves, octave_scale)
         shift = round(min(originals.shape[2:]) / 16) if jitter is None else jitter
-        generator = torch.Generator().manual_seed(seed)
-        stages: list[Tensor] = []
-        for size in sizes:
-            base = resized(originals, size)
-            detail = (
-                resized(stages[-1] - resized(originals, sizes[len(stages) - 1]), size)
-                if stages
-                else 0
-            )
-            stages.append(trip.further(base + detail, Jitter(shift), generator))
-        values = trip.read(stages[-1])
-    shown = tuple(map(as_record, stages))
-    return Dream(asked.names, as_record(originals), shown, starts, values, limits)
+        stages = _stages(run, originals, sizes, Jitter(shift), seed)
+        values = run.read(stages[-1])
+    return Dream(
+        names=objective.names, originals=as_record(originals),
+        stages=tuple(map(as_record, stages)), starts=starts, values=values, limits=limits,
+    )  # fmt: skip
 
 
-@attrs.frozen(eq=False)
-class _Trip:
-    """What stays the same over all octaves."""
+def _stages(
+    run: "_DreamRun", originals: Tensor, sizes: list[tuple[int, int]], jitter: Jitter, seed: int
+) -> list[Tensor]:
+    """Return the images after each octave: the original at its size, with the detail so far."""
+    generator = torch.Generator().manual_seed(seed)
+    stages: list[Tensor] = []
+    for size in sizes:
+        images = resized(originals, size)
+        if stages:
+            images = images + resized(stages[-1] - resized(originals, sizes[len(stages) - 1]), size)
+        stages.append(run.further(images, jitter, generator))
+    return stages
 
-    look: Look
+
+@attrs.frozen(kw_only=True, eq=False)
+class _DreamRun:
+    """Settings of a dream that are the same for all octaves."""
+
+    forward: ForwardFn
     objective: Objective
     rows: Tensor
     limits: tuple[float, float]
@@ -131,21 +147,21 @@ class _Trip:
     @torch.no_grad()
     def read(self, images: Tensor) -> NDArray[np.float64]:
         """Return what the objective reads of images (B,)."""
-        return self.objective.read(self.look(images, self.rows)).double().cpu().numpy()
+        return self.objective.read(self.forward(images, self.rows)).double().cpu().numpy()
 
     def further(self, images: Tensor, jitter: Jitter, generator: torch.Generator) -> Tensor:
         """Return images after the steps of an octave, each along the gradient scaled to size 1."""
         low, high = self.limits
-        redirection = Redirection(len(images), images.device)
+        redirection = RedirectedReLU(len(images), images.device)
         for _ in range(self.steps):
-            held = images.clamp(low, high).detach().requires_grad_()
-            with redirection.over_a_pass():
-                seen = self.look(jitter(held, generator), self.rows)
-                value = self.objective.read(seen) + self.objective.prior(seen)
-            gradient = slope(value, held)
-            redirection.learn(gradient)
+            leaf = images.clamp(low, high).detach().requires_grad_()
+            with redirection.forward_pass():
+                cache = self.forward(jitter(leaf, generator), self.rows)
+                value = self.objective.read(cache) + self.objective.prior(cache)
+            gradient = input_gradient(value, leaf)
+            redirection.update(gradient)
             size = gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=_TINY)
-            images = held + self.rate * (high - low) * gradient / size
+            images = leaf + self.rate * (high - low) * gradient / size
         return images.detach().clamp(low, high)
 
 
@@ -156,12 +172,12 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def _all_of(layers: NamedLayer | Sequence[NamedLayer]) -> Objective:
+def _energy_of(layers: NamedLayer | Sequence[NamedLayer]) -> Objective:
     """Return the objective that makes all of one or several layers stronger."""
     each = [layers] if isinstance(layers, (str, nn.Module)) else list(layers)
     if not each:
         raise ValueError("objective: there are no layers; accepted: one or more, or an Objective")
-    return functools.reduce(operator.add, map(amplified, each))
+    return functools.reduce(operator.add, map(layer_energy, each))
 
 
 def _rows(objective: Objective, images: Tensor) -> Tensor:
@@ -173,7 +189,7 @@ def _rows(objective: Objective, images: Tensor) -> Tensor:
 
 
 def _sizes(
-    trip: _Trip, images: Tensor, octaves: int | None, octave_scale: float
+    run: _DreamRun, images: Tensor, octaves: int | None, octave_scale: float
 ) -> list[tuple[int, int]]:
     """Return the sizes (height, width) of the octaves, the smallest first."""
     height, width = images.shape[2:]
@@ -183,22 +199,22 @@ def _sizes(
         size = (max(round(height / factor), 1), max(round(width / factor), 1))
         if octaves is None and min(size) < _SMALLEST:
             break
-        problem = _problem(trip, resized(images[:1], size).expand(len(images), -1, -1, -1))
+        problem = _problem(run, resized(images[:1], size).expand(len(images), -1, -1, -1))
         if problem:
             break
         sizes.insert(0, size)
     if octaves is not None and len(sizes) < octaves:
-        told = f"the model does not take images of {size[0]}×{size[1]}: {problem}"
+        reason = f"the model does not take images of {size[0]}×{size[1]}: {problem}"
         accepted = f"1 to {len(sizes)}" if len(sizes) > 1 else "1"
         way = "or an objective on a layer before what fixes the size, such as a convolution"
-        raise ValueError(f"octaves: {octaves}, but {told}; accepted: {accepted}, {way}")
+        raise ValueError(f"octaves: {octaves}, but {reason}; accepted: {accepted}, {way}")
     return sizes
 
 
-def _problem(trip: _Trip, images: Tensor) -> str:
+def _problem(run: _DreamRun, images: Tensor) -> str:
     """Return what a model says to images of a size that it does not take, "" where it does."""
     try:
-        trip.read(images)
+        run.read(images)
     except Exception as error:  # whatever a model raises: at another size it runs
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     return ""

@@ -10,10 +10,10 @@ from torch import Tensor
 from visualization.core.pictures import draw_image, hide_axes
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import BAD, INK, MUTED
-from visualization.core.words import share_of, spaced, wrapped
+from visualization.core.words import evenly_spaced, share_of, wrap
 from visualization.synthesis.dreams import Dream
-from visualization.synthesis.inversion import Inversion, Satisfied
-from visualization.synthesis.maximise import Maximised
+from visualization.synthesis.inversion import Inversion, Solution
+from visualization.synthesis.maximise import MaximisedImages
 
 _COLUMNS = 8
 _BESIDE = 9  # layers, or stages, of a strip
@@ -37,7 +37,7 @@ def _grid(num: int, columns: int, heading: str, lines: float) -> tuple[Figure, l
 
 
 def _columns(num: int) -> int:
-    """Return how many images stand beside each other, so that the last row is hardly shorter."""
+    """Return how many images are beside each other, so that the last row is hardly shorter."""
     return -(-num // -(-num // _COLUMNS))
 
 
@@ -65,7 +65,7 @@ def _crossed(axes: Axes, title: str) -> None:
 
 
 def _short(name: str) -> str:
-    return "\n".join(wrapped(name, _NARROW, 2))
+    return "\n".join(wrap(name, _NARROW, 2))
 
 
 def _number(value: float) -> str:
@@ -73,18 +73,18 @@ def _number(value: float) -> str:
 
 
 @draw.register
-def _(record: Maximised) -> Figure:
+def _(record: MaximisedImages) -> Figure:
     num = min(len(record.names), _SHOWN)
-    compared = record.real is not None
-    told = "under each image: its activation" + (" (best real image)" if compared else "")
+    compared = record.dataset_examples is not None
+    heading_text = "under each image: its activation" + (" (best real image)" if compared else "")
     more = f"; {num} of {len(record.names)}" if num < len(record.names) else ""
-    place, names = _shared(record.names[:num])
+    layer_heading, names = _shared(record.names[:num])
     lines = 2 + max(map(_lines, names)) + any(map(_WORDS.get, record.verdicts[:num]))
-    figure, rows = _grid(num, _columns(num), place + told + more, lines)
+    figure, rows = _grid(num, _columns(num), layer_heading + heading_text + more, lines)
     grid = [axes for row in rows for axes in row]
-    for at, axes in enumerate(grid[:num]):
-        words, color = _reading(record, at)
-        _image(axes, record.images[at], names[at], words, record.limits, color)
+    for number, axes in enumerate(grid[:num]):
+        words, color = _reading(record, number)
+        _image(axes, record.images[number], names[number], words, record.limits, color)
     hide_axes(grid[num:])
     return figure
 
@@ -105,32 +105,38 @@ def _lines(name: str) -> int:
     return _short(name).count("\n")
 
 
-def _reading(record: Maximised, at: int) -> tuple[str, str]:
+def _reading(record: MaximisedImages, number: int) -> tuple[str, str]:
     """Return what is written under an image, red if a real one is better; and its colour."""
-    words, color = _number(record.values[at]), INK
-    if record.real is not None:
-        words += f" ({_number(record.real.values[at])})"
-        color = BAD if record.real.values[at] > record.values[at] else INK
-    noted = _WORDS.get(record.verdicts[at])
+    words, color = _number(record.values[number]), INK
+    if record.dataset_examples is not None:
+        words += f" ({_number(record.dataset_examples.values[number])})"
+        color = BAD if record.dataset_examples.values[number] > record.values[number] else INK
+    noted = _WORDS.get(record.verdicts[number])
     return (f"{words}\n{noted}" if noted else words), color
 
 
 @text.register
-def _(record: Maximised) -> str:
+def _(record: MaximisedImages) -> str:
     lines = []
-    for at, name in enumerate(record.names):
-        real = "" if record.real is None else f"{_number(record.real.values[at]):>12}"
-        numbers = f"{_number(record.starts[at]):>9}{_number(record.values[at]):>9}{real}"
-        lines.append(f"{name[:40]:<40}{numbers}  {record.verdicts[at]}")
-    head = f"{'':<40}{'start':>9}{'found':>9}" + (f"{'best real':>12}" if record.real else "")
-    dead = [at for at, verdict in enumerate(record.verdicts) if verdict == "dead"]
-    return "\n".join([head, *lines, *(record.sentence(at) for at in dead)])
+    for number, name in enumerate(record.names):
+        real = (
+            ""
+            if record.dataset_examples is None
+            else f"{_number(record.dataset_examples.values[number]):>12}"
+        )
+        numbers = f"{_number(record.starts[number]):>9}{_number(record.values[number]):>9}{real}"
+        lines.append(f"{name[:40]:<40}{numbers}  {record.verdicts[number]}")
+    head = f"{'':<40}{'start':>9}{'found':>9}" + (
+        f"{'best real':>12}" if record.dataset_examples else ""
+    )
+    dead = [number for number, verdict in enumerate(record.verdicts) if verdict == "dead"]
+    return "\n".join([head, *lines, *(record.sentence(number) for number in dead)])
 
 
 @caption.register
-def _(record: Maximised) -> str:
+def _(record: MaximisedImages) -> str:
     words = "Each image was made to excite one thing as much as it can. Under it: the activation"
-    if record.real is None:
+    if record.dataset_examples is None:
         return words + "."
     return words + ", and in brackets that of the best real image; red: the real one is better."
 
@@ -138,20 +144,22 @@ def _(record: Maximised) -> str:
 @draw.register
 def _(record: Dream) -> Figure:
     num = min(len(record.originals), _ROWS_SHOWN)
-    stages = [record.stages[at] for at in spaced(len(record.stages), _BESIDE)]
+    stages = [record.stages[number] for number in evenly_spaced(len(record.stages), _BESIDE)]
     columns = 1 + len(stages)
     heading = f"{record.names[0]}, made stronger" if len(record.names) == 1 else "made stronger"
     more = (share_of(len(record.stages), len(stages), "stages"),
             share_of(len(record.originals), num, "images"))  # fmt: skip
     heading = "; ".join([heading, *filter(None, more)])
     figure, rows = _grid(num * columns, columns, heading, 2)
-    for at, row in enumerate(rows):
-        title = "original" if len(record.names) == 1 else record.names[at]
-        _image(row[0], record.originals[at], title, _number(record.starts[at]), record.limits)
+    for number, row in enumerate(rows):
+        title = "original" if len(record.names) == 1 else record.names[number]
+        _image(
+            row[0], record.originals[number], title, _number(record.starts[number]), record.limits
+        )
         for axes, stage in zip(row[1:], stages, strict=True):
-            words = _number(record.values[at]) if stage is record.images else ""
+            words = _number(record.values[number]) if stage is record.images else ""
             size = f"at {stage.shape[2]}×{stage.shape[3]}"
-            _image(axes, stage[at], size, words, record.limits)
+            _image(axes, stage[number], size, words, record.limits)
     return figure
 
 
@@ -166,20 +174,20 @@ def _(_: Dream) -> str:
 @draw.register
 def _(record: Inversion) -> Figure:
     num = min(len(record.originals), _ROWS_SHOWN)
-    layers = spaced(len(record.layers), _BESIDE)
+    layers = evenly_spaced(len(record.layers), _BESIDE)
     columns = 1 + len(layers)
-    told = "under each image: error of the activation | difference of the pixels"
+    heading_text = "under each image: error of the activation | difference of the pixels"
     more = (share_of(len(record.layers), len(layers), "layers"),
             share_of(len(record.originals), num, "images"))  # fmt: skip
-    told = "; ".join([told, *filter(None, more)])
-    figure, rows = _grid(num * columns, columns, told, 2)
-    for at, row in enumerate(rows):
-        _image(row[0], record.originals[at], "original", "", record.limits)
+    heading_text = "; ".join([heading_text, *filter(None, more)])
+    figure, rows = _grid(num * columns, columns, heading_text, 2)
+    for number, row in enumerate(rows):
+        _image(row[0], record.originals[number], "original", "", record.limits)
         for layer, axes in zip(layers, row[1:], strict=True):
-            error, difference = record.errors[layer, at], record.differences[layer, at]
+            error, difference = record.errors[layer, number], record.differences[layer, number]
             words = f"{error:.1%} | {difference:.0%}"
             name = record.layers[layer] or "output"
-            _image(axes, record.images[layer, at], name, words, record.limits)
+            _image(axes, record.images[layer, number], name, words, record.limits)
     return figure
 
 
@@ -200,25 +208,32 @@ def _(_: Inversion) -> str:
 
 
 @draw.register
-def _(record: Satisfied) -> Figure:
-    found, starts = record.found, record.originals
-    num = min(len(found.names), _SHOWN if starts is None else _SHOWN // 2)
+def _(record: Solution) -> Figure:
+    result, starts = record.result, record.originals
+    num = min(len(result.names), _SHOWN if starts is None else _SHOWN // 2)
     each = 1 if starts is None else 2
     columns = min(num * each, _COLUMNS)
-    lines = 2 + max(map(_lines, found.names[:num]))
+    lines = 2 + max(map(_lines, result.names[:num]))
     figure, rows = _grid(num * each, columns, "made to satisfy a demand", lines)
     grid = [axes for row in rows for axes in row]
-    for at in range(num):
-        met = bool(record.satisfied[at])
-        words = "met" if met else f"short by {record.shortfalls[at]:.2g}"
+    for number in range(num):
+        met = bool(record.satisfied[number])
+        words = "met" if met else f"short by {record.shortfalls[number]:.2g}"
         if starts is not None:
-            _image(grid[2 * at], starts[at], "start", "", found.limits)
-        axes = grid[each * (at + 1) - 1]
-        _image(axes, found.images[at], found.names[at], words, found.limits, INK if met else BAD)
+            _image(grid[2 * number], starts[number], "start", "", result.limits)
+        axes = grid[each * (number + 1) - 1]
+        _image(
+            axes,
+            result.images[number],
+            result.names[number],
+            words,
+            result.limits,
+            INK if met else BAD,
+        )
     hide_axes(grid[num * each :])
     return figure
 
 
 @caption.register
-def _(_: Satisfied) -> str:
+def _(_: Solution) -> str:
     return "Images that were changed until the network gave what was demanded; red: it does not."

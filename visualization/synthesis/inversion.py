@@ -1,4 +1,4 @@
-"""An image from what is wanted of a network: from the representation of one, or any given result.
+"""Feature inversion: an image from its representation, or from any given output.
 
 Mahendran and Vedaldi 2015, Understanding deep image representations by inverting them, 1412.0035.
 
@@ -13,26 +13,34 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import Images, activation, as_images, as_record, inspecting, named
+from visualization.core.earlier_names import renamed_arguments
+from visualization.core.inputs import (
+    Images,
+    activation,
+    as_images,
+    as_record,
+    inspection_mode,
+    optional_layer_name,
+)
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
 from visualization.synthesis.ascent import Optimiser
-from visualization.synthesis.demands import matches, total_variation
-from visualization.synthesis.maximise import Maximised, Shape, maximise
-from visualization.synthesis.objective import Measure, Objective, each
-from visualization.synthesis.parametrization import Canvas, demand_within
+from visualization.synthesis.constraints import match_activation, total_variation
+from visualization.synthesis.maximise import MaximisedImages, Shape, maximise
+from visualization.synthesis.objective import Measure, Objective, per_image
+from visualization.synthesis.parametrization import ImageParam, check_within
 from visualization.synthesis.transforms import Transform
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class Inversion:
-    """B images and what was found of them from L layers.
+    """Feature inversions of B images from L layers.
 
     Attributes:
         layers: dotted names (L,); None: the model's own output.
         originals: (B, C, H, W).
         images: that excite each layer most nearly as the originals do (L, B, C, H, W).
-        errors: of the activations, ‖a − wanted‖ / ‖wanted‖ (L, B).
+        errors: of the activations, ‖a − target‖ / ‖target‖ (L, B).
         differences: of the pixels, root mean square, as a share of the range (L, B).
         limits: the lowest and the highest value of a pixel.
     """
@@ -45,6 +53,7 @@ class Inversion:
     limits: tuple[float, float]
 
 
+@renamed_arguments(canvas="image_param")
 def invert(
     model: nn.Module,
     layers: NamedLayer | Sequence[NamedLayer | None] | None,
@@ -52,13 +61,13 @@ def invert(
     *,
     steps: int = 300,
     rate: float = 0.2,
-    canvas: Canvas | None = None,
+    image_param: ImageParam | None = None,
     smoothness: float = 0.02,
     noise: float = 0.1,
     batch_size: int = 64,
     seed: int = 0,
 ) -> Inversion:
-    """Find images that a layer cannot tell from given ones: what else they show, it has not kept.
+    """Feature inversion: images that a layer cannot tell from given ones (Mahendran & Vedaldi).
 
     Args:
         model: any module; it is left as it was.
@@ -66,9 +75,9 @@ def invert(
             own output.
         images: to be found again (B, C, H, W), or one (C, H, W).
         steps: of the ascent.
-        rate: of learning, in units of what is held (see `Parametrization`).
-        canvas: how images are held; None: `Canvas("pixel", "box")`, by which early layers are
-            inverted exactly.
+        rate: learning rate, in units of the latent numbers (see `Parametrization`).
+        image_param: image parametrisation; None: `ImageParam("pixel", "box")`, by which early
+            layers are inverted exactly.
         smoothness: weight of the total variation of an average pixel beside the squared relative
             error; where a layer leaves it open, the smoothest image is found.
         noise: size of the start; see `Parametrization.noise`.
@@ -78,43 +87,45 @@ def invert(
     Raises:
         ValueError: names the argument; an image whose activation is zero all over.
     """
-    given = [layers] if layers is None or isinstance(layers, (str, nn.Module)) else layers
-    names = [named(model, layer, "layers") for layer in given]
-    chosen = canvas or Canvas("pixel", "box")
-    with inspecting(model):
+    selection = [layers] if layers is None or isinstance(layers, (str, nn.Module)) else layers
+    names = [optional_layer_name(model, layer, "layers") for layer in selection]
+    settings = image_param or ImageParam("pixel", "box")
+    with inspection_mode(model):
         own = as_images(images, model)
-        demand_within(own, chosen.limits, "images")
+        check_within(own, settings.limits, "images")
         with torch.no_grad():
-            wanted = [matches(name, activation(model, own, name)) for name in names]
+            objectives = [match_activation(name, activation(model, own, name)) for name in names]
         _, channels, height, width = own.shape
-        alike = each(wanted) + smoothness / (height * width) * total_variation()
-        found = maximise(
-            model, alike, (channels, height, width), steps=steps, rate=rate, canvas=chosen,
-            transforms=(), noise=noise, batch_size=batch_size, seed=seed,
+        objective = per_image(objectives) + smoothness / (height * width) * total_variation()
+        result = maximise(
+            model, objective, (channels, height, width), steps=steps, rate=rate,
+            image_param=settings, transforms=(), noise=noise, batch_size=batch_size, seed=seed,
         )  # fmt: skip
     originals = as_record(own)
     shape = (len(names), *originals.shape)
-    remade = found.images.reshape(shape)
-    low, high = chosen.limits
+    remade = result.images.reshape(shape)
+    low, high = settings.limits
     squares = (remade - originals).double().pow(2).flatten(2).mean(dim=2)
     return Inversion(
-        tuple(names), originals, remade, np.sqrt(-found.values).reshape(shape[:2]),
-        (squares.sqrt() / (high - low)).numpy(), chosen.limits,
+        layers=tuple(names), originals=originals, images=remade,
+        errors=np.sqrt(-result.values).reshape(shape[:2]),
+        differences=(squares.sqrt() / (high - low)).numpy(), limits=settings.limits,
     )  # fmt: skip
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
-class Satisfied:
-    """B images that were to satisfy a demand.
+class Solution:
+    """B images that were optimised to satisfy constraints.
 
     Attributes:
-        found: the images and how they came about; where several satisfy it, the best by the priors.
+        result: the images and how they came about; where several satisfy it, the best by the
+            priors.
         originals: where the search began, if not at noise (B, C, H, W).
         shortfalls: how far each is from what is demanded, at least 0 (B,).
         tolerance: the shortfall up to which it counts as satisfied.
     """
 
-    found: Maximised
+    result: MaximisedImages
     originals: Tensor | None
     shortfalls: NDArray[np.float64]
     tolerance: float
@@ -122,7 +133,7 @@ class Satisfied:
     @property
     def images(self) -> Tensor:
         """The images (B, C, H, W)."""
-        return self.found.images
+        return self.result.images
 
     @property
     def satisfied(self) -> NDArray[np.bool_]:
@@ -130,7 +141,8 @@ class Satisfied:
         return np.asarray(self.shortfalls <= self.tolerance)
 
 
-def satisfy(
+@renamed_arguments(canvas="image_param")
+def solve(
     model: nn.Module,
     demand: Objective | Sequence[Objective] | Measure,
     input_shape: Shape | None = None,
@@ -140,19 +152,20 @@ def satisfy(
     steps: int = 512,
     rate: float = 0.02,
     optimiser: Optimiser = "adam",
-    canvas: Canvas | None = None,
+    image_param: ImageParam | None = None,
     transforms: Sequence[Transform] = (),
     noise: float = 0.1,
     num_images: int = 1,
     batch_size: int = 64,
     seed: int = 0,
-) -> Satisfied:
-    """Find images for which a network gives any result that you like; end as soon as it does.
+) -> Solution:
+    """Constraint satisfaction: images for which a network gives any output that you ask for.
 
-    A demand is 0 where it is met and below 0 elsewhere: `answers([0.5, 0.5, 0, …])` for shares of
-    classes, `matches(layer, activation)`, `at_least`, `at_most` or `equals` of any objective, sums
-    of them, or a function of what is seen of a pass. Priors can be added, which do not count as
-    demanded: `answers(…) + 0.01 * l2(image)` stays near an image.
+    A demand is 0 where it is met and below 0 elsewhere: `class_distribution([0.5, 0.5, 0, …])` for
+    shares of classes, `match_activation(layer, activation)`, `at_least`, `at_most` or `equals` of
+    any objective, sums of them, or a function of what is seen of a pass. Priors can be added, which
+    do not count as
+    demanded: `class_distribution(…) + 0.01 * l2(image)` stays near an image.
 
     Args:
         model: any module; it is left as it was.
@@ -163,7 +176,7 @@ def satisfy(
         steps: at most.
         rate: of learning.
         optimiser: `adam` or `sgd`.
-        canvas: how images are held; None: as in `maximise`.
+        image_param: image parametrisation; None: as in `maximise`.
         transforms: small moves despite which the demand is sought; it is judged without them.
         noise: size of it; see `Parametrization.noise`.
         num_images: B, for a demand that does not say so itself.
@@ -175,12 +188,13 @@ def satisfy(
     """
     if tolerance < 0:
         raise ValueError(f"tolerance: {tolerance} is not accepted; accepted: 0 or more")
-    found = maximise(
+    result = maximise(
         model, demand, input_shape, start=start, steps=steps, rate=rate, optimiser=optimiser,
-        canvas=canvas, transforms=transforms, noise=noise, num_images=num_images, enough=-tolerance,
+        image_param=image_param, transforms=transforms, noise=noise, num_images=num_images,
+        stop_at=-tolerance,
         batch_size=batch_size, seed=seed,
     )  # fmt: skip
     originals = None
     if start is not None:
-        originals = as_record(as_images(start, model, "start")).expand_as(found.images)
-    return Satisfied(found, originals, np.maximum(-found.values, 0), tolerance)
+        originals = as_record(as_images(start, model, "start")).expand_as(result.images)
+    return Solution(result, originals, np.maximum(-result.values, 0), tolerance)

@@ -1,7 +1,8 @@
-"""An objective: a number for each image that is to be as large as possible, and can be added up.
+"""Objectives: one number for each image, to be maximised; they can be added up.
 
-It names the layers that it is read from, so that one pass can serve many, and leave early. It may
-ask something else of each image of a batch. Which objectives there are: `objectives`, `demands`.
+Each names the layers that it is read from, so that one pass can serve many, and end early. It may
+differ for each image of a batch. Which objectives there are: `objectives`,
+`constraints`.
 
 B images, N images that an objective tells apart (1: it is the same for any number of them),
 C channels, H rows, W columns.
@@ -16,15 +17,21 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from visualization.core.inputs import activation, demand_tensor, home, one_call, widened
-from visualization.core.layout import tapped_maps
+from visualization.core.inputs import (
+    activation,
+    at_least_float32,
+    check_tensor,
+    device_and_dtype,
+    numbered_call,
+)
+from visualization.core.layout import intercept_maps
 from visualization.core.tracing import NamedLayer, layer_name
 
 
 @final
 @attrs.frozen(eq=False)
-class Seen:
-    """What one pass gave.
+class ForwardCache:
+    """Outputs of one forward pass.
 
     Attributes:
         images: as the model got them (B, C, H, W).
@@ -37,40 +44,40 @@ class Seen:
     rows: Tensor
 
     def __getitem__(self, layer: NamedLayer | None) -> Tensor:
-        """Return what a layer put out (B, …); None: the model."""
-        return self.outputs[or_output(layer)]
+        """Return the output of a layer (B, …); None: the model."""
+        return self.outputs[layer_or_output(layer)]
 
     @property
     def output(self) -> Tensor:
-        """What the model put out, such as logits (B, K)."""
+        """The output of the model, such as logits (B, K)."""
         return self.outputs[None]
 
     def own(self, values: Tensor, like: Tensor) -> Tensor:
-        """Return of values (N, …) each image's own (B, …), of the type of `like`."""
+        """Return each image's own (B, …) of values (N, …), of the type of `like`."""
         rows = self.rows if len(values) > 1 else torch.zeros_like(self.rows)
         return values.to(like)[rows]
 
 
-Measure = Callable[[Seen], Tensor]
+Measure = Callable[[ForwardCache], Tensor]
 
 
-def nothing(seen: Seen) -> Tensor:
+def zeros_per_image(cache: ForwardCache) -> Tensor:
     """Return 0 for each image (B,)."""
-    return seen.images.new_zeros(len(seen.images))
+    return cache.images.new_zeros(len(cache.images))
 
 
 @final
 @attrs.frozen(eq=False)
 class Objective:
-    """One number for each image of a batch, to be made as large as possible.
+    """Objective: one number for each image of a batch, to be maximised.
 
-    It has two parts: what is asked for, and a prior that keeps images tame whatever is asked for.
+    It has two parts: the objective proper, and a prior that regularises images.
 
     Attributes:
         layers: that it is read from, by dotted name or as modules; None: the model's own output.
             With none at all it is read from the image alone.
         names: a word for each of N images; one: it is the same for any number of them.
-        measure: what is asked for: from what was seen of B images to (B,).
+        measure: the objective proper: from the outputs for B images to (B,).
         prior: the rest: from the images alone to (B,), such as minus their total variation.
         coupled: whether an image's number depends on the others of its batch.
         most: what `measure` can be at most: 0 of a demand, which is then met, and of a prior alone.
@@ -78,83 +85,87 @@ class Objective:
 
     layers: tuple[NamedLayer | None, ...]
     names: tuple[str, ...]
-    measure: Measure = nothing
-    prior: Measure = nothing
+    measure: Measure = zeros_per_image
+    prior: Measure = zeros_per_image
     coupled: bool = False
     most: float = math.inf
 
-    def __call__(self, seen: Seen) -> Tensor:
+    def __call__(self, cache: ForwardCache) -> Tensor:
         """Return the number of each image (B,), of both parts.
 
         Raises:
             ValueError: it is not one number for each image.
         """
-        return self.read(seen) + self.prior(seen)
+        return self.read(cache) + self.prior(cache)
 
-    def read(self, seen: Seen) -> Tensor:
-        """Return what is asked for of each image (B,), without the prior.
+    def read(self, cache: ForwardCache) -> Tensor:
+        """Return the objective of each image (B,), without the prior.
 
         Raises:
             ValueError: it is not one number for each image.
         """
-        value = self.measure(seen)
-        if not isinstance(value, Tensor) or value.shape != (len(seen.images),):
-            found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
-            accepted = f"a tensor ({len(seen.images)},), a number for each image"
-            raise ValueError(f"objective {self.names[0]!r}: gives {found}; accepted: {accepted}")
+        value = self.measure(cache)
+        if not isinstance(value, Tensor) or value.shape != (len(cache.images),):
+            description = (
+                f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+            )
+            accepted = f"a tensor ({len(cache.images)},), a number for each image"
+            raise ValueError(
+                f"objective {self.names[0]!r}: gives {description}; accepted: {accepted}"
+            )
         return value
 
     def __add__(self, other: "Objective") -> "Objective":
-        pairs = zip(*_widened(self.names, other.names), strict=True)
+        pairs = zip(*_broadcast_names(self.names, other.names), strict=True)
         return Objective(
             union(self.layers, other.layers), tuple(f"{a} + {b}" for a, b in pairs),
-            lambda seen: self.read(seen) + other.read(seen),
-            lambda seen: self.prior(seen) + other.prior(seen), self.coupled or other.coupled,
+            lambda cache: self.read(cache) + other.read(cache),
+            lambda cache: self.prior(cache) + other.prior(cache), self.coupled or other.coupled,
             self.most + other.most,
         )  # fmt: skip
 
     def __mul__(self, weight: float) -> "Objective":
         number = float(weight)
         return Objective(
-            self.layers, tuple(f"{number:g} {_held_together(name)}" for name in self.names),
-            lambda seen: number * self.read(seen), lambda seen: number * self.prior(seen),
+            self.layers, tuple(f"{number:g} {_in_brackets(name)}" for name in self.names),
+            lambda cache: number * self.read(cache), lambda cache: number * self.prior(cache),
             self.coupled, number * self.most if number > 0 else math.inf,
         )  # fmt: skip
 
     __rmul__ = __mul__
 
     def __neg__(self) -> "Objective":
-        return (self * -1).named(*(f"−{_held_together(name)}" for name in self.names))
+        return (self * -1).named(*(f"−{_in_brackets(name)}" for name in self.names))
 
     def __sub__(self, other: "Objective") -> "Objective":
-        pairs = zip(*_widened(self.names, other.names), strict=True)
-        return (self + -other).named(*(f"{a} − {_held_together(b)}" for a, b in pairs))
+        pairs = zip(*_broadcast_names(self.names, other.names), strict=True)
+        return (self + -other).named(*(f"{a} − {_in_brackets(b)}" for a, b in pairs))
 
     def named(self, *names: str) -> "Objective":
         """Return the same under other names: one, or one for each image."""
-        return attrs.evolve(self, names=_widened(self.names, names)[1])
+        return attrs.evolve(self, names=_broadcast_names(self.names, names)[1])
 
 
-def _held_together(name: str) -> str:
+def _in_brackets(name: str) -> str:
     return f"({name})" if " + " in name or " − " in name else name
 
 
-def or_output(layer: NamedLayer | None) -> NamedLayer | None:
+def layer_or_output(layer: NamedLayer | None) -> NamedLayer | None:
     """Return a layer, and None for the model's own output, which is also named ""."""
     return None if isinstance(layer, str) and not layer else layer
 
 
-def word(layer: NamedLayer | None) -> str:
-    """Return a layer's name, of a module its kind, as it stands in the names of objectives."""
+def layer_word(layer: NamedLayer | None) -> str:
+    """Return a layer's name, of a module its kind, as it is written in the names of objectives."""
     return type(layer).__name__ if isinstance(layer, nn.Module) else layer or "output"
 
 
 def union(*layers: Iterable[NamedLayer | None]) -> tuple[NamedLayer | None, ...]:
     """Return layers of several objectives, each once."""
-    return tuple(dict.fromkeys(or_output(layer) for group in layers for layer in group))
+    return tuple(dict.fromkeys(layer_or_output(layer) for group in layers for layer in group))
 
 
-def _widened(*groups: tuple[str, ...]) -> list[tuple[str, ...]]:
+def _broadcast_names(*groups: tuple[str, ...]) -> list[tuple[str, ...]]:
     """Return names of objectives that belong together, those of one name as often as others."""
     counts = sorted({len(group) for group in groups} - {1})
     if len(counts) > 1:
@@ -165,64 +176,66 @@ def _widened(*groups: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 @contextlib.contextmanager
-def watching(
+def caching_forward(
     model: nn.Module, layers: Collection[NamedLayer | None]
-) -> Iterator[Callable[[Tensor, Tensor], Seen]]:
+) -> Iterator[Callable[[Tensor, Tensor], ForwardCache]]:
     """Give a function that runs a model on images and returns what objectives need of the pass.
 
     It takes images (B, C, H, W) and rows (B,), and leaves the pass at the last of the layers.
 
     Raises:
-        ValueError: no such layer, it is not called, or it puts out no single tensor.
+        ValueError: no such layer, it is not called, or it outputs no single tensor.
     """
     calls = {
-        layer: one_call(model, layer_name(model, layer)) for layer in layers if layer is not None
+        layer: numbered_call(model, layer_name(model, layer))
+        for layer in layers
+        if layer is not None
     }
-    _, dtype = home(model)
-    held: dict[str, Tensor] = {}
+    _, dtype = device_and_dtype(model)
+    outputs_by_call: dict[str, Tensor] = {}
 
-    def taken(call: str) -> Callable[[Tensor], Tensor]:
+    def keeper(call: str) -> Callable[[Tensor], Tensor]:
         def take(output: Tensor) -> Tensor:
-            held[call] = widened(demand_tensor(output, repr(call)))
+            outputs_by_call[call] = at_least_float32(check_tensor(output, repr(call)))
             return output.clone()  # what follows may work in place
 
         return take
 
-    def look(images: Tensor, rows: Tensor) -> Seen:
-        held.clear()
-        given = images.to(dtype)
+    def forward(images: Tensor, rows: Tensor) -> ForwardCache:
+        outputs_by_call.clear()
+        model_input = images.to(dtype)
         outputs: dict[NamedLayer | None, Tensor] = {}
         if None in layers:
-            outputs[None] = widened(activation(model, given))
+            outputs[None] = at_least_float32(activation(model, model_input))
         elif layers:
-            model(given)
+            model(model_input)
         for call in calls.values():
-            if call not in held:
+            if call not in outputs_by_call:
                 raise ValueError(f"layer: {call!r} was not called while the model ran")
-        outputs |= {layer: held[call] for layer, call in calls.items()}
-        return Seen(images, outputs, rows)
+        outputs |= {layer: outputs_by_call[call] for layer, call in calls.items()}
+        return ForwardCache(images, outputs, rows)
 
-    taps = {call: taken(call) for call in calls.values()}
-    with tapped_maps(model, taps, stop=None not in layers):
-        yield look
+    taps = {call: keeper(call) for call in calls.values()}
+    with intercept_maps(model, taps, stop=None not in layers):
+        yield forward
 
 
-def measured(
+def custom(
     function: Measure, layers: Iterable[NamedLayer | None] = (None,), name: str = "result"
 ) -> Objective:
-    """Ask for whatever a function of a pass makes large.
+    """Custom objective: any function of a forward pass.
 
     Args:
         function: from what was seen to (B,): `lambda seen: -seen["conv2"].var(dim=(1, 2, 3))`, or
-            `lambda seen: seen.output[:, 3] - seen.output[:, 8]`; see `Seen`.
+            `lambda seen: seen.output[:, 3] - seen.output[:, 8]`; see `ForwardCache`.
         layers: that it reads; None: the model's own output.
         name: a word for it.
     """
     return Objective(union(layers), (name,), function)
 
 
-def each(objectives: Sequence[Objective]) -> Objective:
-    """Ask of each image something else: the first objective of the first, and so on.
+def per_image(objectives: Sequence[Objective]) -> Objective:
+    """Per-image objective: the first objective for the first image, and so on.
 
     An objective for several images takes as many.
 
@@ -235,29 +248,31 @@ def each(objectives: Sequence[Objective]) -> Objective:
     owner = torch.arange(len(objectives)).repeat_interleave(widths)
     first = widths.cumsum(0) - widths
 
-    def routed(seen: Seen, part: Callable[[Objective, Seen], Tensor]) -> Tensor:
-        value = nothing(seen)
-        owners = owner.to(seen.rows.device)[seen.rows]
+    def routed(cache: ForwardCache, part: Callable[[Objective, ForwardCache], Tensor]) -> Tensor:
+        value = zeros_per_image(cache)
+        owners = owner.to(cache.rows.device)[cache.rows]
         for number in sorted(set(owners.tolist())):
-            places = (owners == number).nonzero()[:, 0]
-            needed = seen.outputs.keys() & set(objectives[number].layers)
-            outputs = {name: seen[name][places] for name in needed}
-            own = Seen(seen.images[places], outputs, seen.rows[places] - int(first[number]))
-            value = value.index_put((places,), part(objectives[number], own))
+            positions = (owners == number).nonzero()[:, 0]
+            needed = cache.outputs.keys() & set(objectives[number].layers)
+            outputs = {name: cache[name][positions] for name in needed}
+            own = ForwardCache(
+                cache.images[positions], outputs, cache.rows[positions] - int(first[number])
+            )
+            value = value.index_put((positions,), part(objectives[number], own))
         return value
 
     return Objective(
         union(*(objective.layers for objective in objectives)),
         tuple(name for objective in objectives for name in objective.names),
-        lambda seen: routed(seen, lambda objective, own: objective.read(own)),
-        lambda seen: routed(seen, lambda objective, own: objective.prior(own)),
+        lambda cache: routed(cache, lambda objective, own: objective.read(own)),
+        lambda cache: routed(cache, lambda objective, own: objective.prior(own)),
         any(objective.coupled for objective in objectives),
         max(objective.most for objective in objectives),
     )
 
 
 def interpolation(first: Objective, second: Objective, num: int = 5) -> Objective:
-    """Ask of `num` images for one objective, for another, and for blends of both in between.
+    """Interpolation of two objectives over `num` images.
 
     Raises:
         ValueError: fewer than 2 images, or an objective for several.
@@ -272,12 +287,12 @@ def interpolation(first: Objective, second: Objective, num: int = 5) -> Objectiv
     (one,), (other,) = first.names, second.names
     blends = (f"{1 - share:.2g} {one} + {share:.2g} {other}" for share in shares[1:-1].tolist())
 
-    def blended(seen: Seen, one: Tensor, other: Tensor) -> Tensor:
-        return one + (other - one) * seen.own(shares, one)
+    def blended(cache: ForwardCache, one: Tensor, other: Tensor) -> Tensor:
+        return one + (other - one) * cache.own(shares, one)
 
     return Objective(
         union(first.layers, second.layers), (one, *blends, other),
-        lambda seen: blended(seen, first.read(seen), second.read(seen)),
-        lambda seen: blended(seen, first.prior(seen), second.prior(seen)),
+        lambda cache: blended(cache, first.read(cache), second.read(cache)),
+        lambda cache: blended(cache, first.prior(cache), second.prior(cache)),
         first.coupled or second.coupled,
     )  # fmt: skip

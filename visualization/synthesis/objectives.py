@@ -1,4 +1,4 @@
-"""What an image is to excite: a unit, a channel, a class, a direction; and images that differ.
+"""Objectives: a unit, a channel, a logit, a direction; and diversity.
 
 An objective may be another one for each image: `channel("conv1", range(32))` asks the first image
 to excite channel 0, the second channel 1, and so on, all in one pass.
@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visualization.core.inputs import Images, as_tensor, demand_channels_first, demand_unit
+from visualization.core.inputs import Images, as_tensor, check_channels_first, check_unit
 from visualization.core.tracing import NamedLayer
-from visualization.synthesis.objective import Objective, Seen, union, word
+from visualization.synthesis.objective import ForwardCache, Objective, layer_word, union
 
 _LEAST_COSINE = 0.1  # lower ones count as this, so that there is a slope far away too
 
@@ -32,7 +32,7 @@ def unit(
     layer: NamedLayer | None, channels: int | Iterable[int], row: int | None = None,
     column: int | None = None,
 ) -> Objective:  # fmt: skip
-    """Ask for the activation of one place of a feature map (or of a vector).
+    """Unit objective: the activation at one place of a feature map (or of a vector).
 
     Args:
         layer: dotted name or module; `relu@1` is its second call; None: the model's own output.
@@ -41,42 +41,44 @@ def unit(
         column: as `row`.
     """
     numbers = _numbers(channels)
-    place = f"({'middle' if row is None else row}, {'middle' if column is None else column})"
-    where = "" if row is None and column is None else place
+    position_word = (
+        f"({'middle' if row is None else row}, {'middle' if column is None else column})"
+    )
+    where = "" if row is None and column is None else position_word
 
-    def measure(seen: Seen) -> Tensor:
-        maps = _channels(seen, layer, numbers)
-        places = [size // 2 for size in maps.shape[1:]]
+    def measure(cache: ForwardCache) -> Tensor:
+        maps = _channels(cache, layer, numbers)
+        position = [size // 2 for size in maps.shape[1:]]
         if (row, column) != (None, None):
-            down, across = places if len(places) == 2 else (0, 0)
-            places = [down if row is None else row, across if column is None else column]
-        demand_unit((numbers[0], *places), seen[layer].shape[1:], "objective")
-        index: tuple[slice | int, ...] = (slice(None), *places)
+            down, across = position if len(position) == 2 else (0, 0)
+            position = [down if row is None else row, across if column is None else column]
+        check_unit((numbers[0], *position), cache[layer].shape[1:], "objective")
+        index: tuple[slice | int, ...] = (slice(None), *position)
         return maps[index]
 
     return Objective(union((layer,)), _names(layer, numbers, where), measure)
 
 
 def channel(layer: NamedLayer | None, channels: int | Iterable[int]) -> Objective:
-    """Ask for the mean of a feature map (or for a number of a vector)."""
+    """Channel objective: the mean of a feature map (or a number of a vector)."""
     numbers = _numbers(channels)
 
-    def measure(seen: Seen) -> Tensor:
-        demand_channels_first(seen[layer], "objective", f"channel {numbers[0]}")
-        maps = _channels(seen, layer, numbers)
+    def measure(cache: ForwardCache) -> Tensor:
+        check_channels_first(cache[layer], "objective", f"channel {numbers[0]}")
+        maps = _channels(cache, layer, numbers)
         return maps if maps.ndim == 1 else maps.flatten(1).mean(dim=1)
 
     return Objective(union((layer,)), _names(layer, numbers), measure)
 
 
 def logit(classes: int | Iterable[int]) -> Objective:
-    """Ask for the model's own output for a class (before any softmax, if it is a logit)."""
+    """Logit objective: the model's own output for a class, before any softmax if it is a logit."""
     numbers = _numbers(classes)
     return channel(None, numbers).named(*(f"class {number}" for number in numbers))
 
 
 def direction(layer: NamedLayer | None, vector: Images, name: str = "direction") -> Objective:
-    """Ask for activation along a vector: a · v, averaged over the places of the map.
+    """Direction objective: a · v, averaged over the places of the map.
 
     Args:
         layer: dotted name; None: the model's own output.
@@ -86,8 +88,8 @@ def direction(layer: NamedLayer | None, vector: Images, name: str = "direction")
     """
     vectors, names = _vectors(vector, name)
 
-    def measure(seen: Seen) -> Tensor:
-        activation, along = _aligned(seen, layer, vectors)
+    def measure(cache: ForwardCache) -> Tensor:
+        activation, along = _aligned(cache, layer, vectors)
         return torch.einsum("bdp,bd->bp", activation, along).mean(dim=1)
 
     return Objective(union((layer,)), names, measure)
@@ -96,7 +98,7 @@ def direction(layer: NamedLayer | None, vector: Images, name: str = "direction")
 def cosine(
     layer: NamedLayer | None, vector: Images, power: float | None = None, name: str = "cosine"
 ) -> Objective:
-    """Ask for activation that points along a vector, averaged over the places of the map.
+    """Cosine objective: the cosine of the activation and a vector, averaged over the map.
 
     Args:
         layer: dotted name; None: the model's own output.
@@ -107,8 +109,8 @@ def cosine(
     """
     vectors, names = _vectors(vector, name)
 
-    def measure(seen: Seen) -> Tensor:
-        activation, along = _aligned(seen, layer, vectors)
+    def measure(cache: ForwardCache) -> Tensor:
+        activation, along = _aligned(cache, layer, vectors)
         cosines = F.cosine_similarity(activation, along[:, :, None], dim=1)
         if power is None:
             return cosines.mean(dim=1)
@@ -118,23 +120,24 @@ def cosine(
     return Objective(union((layer,)), names, measure)
 
 
-def amplified(layer: NamedLayer | None) -> Objective:
-    """Ask for more of whatever a layer sees: half the mean square of its activations."""
+def layer_energy(layer: NamedLayer | None) -> Objective:
+    """Layer energy (DeepDream): half the mean square of a layer's activations."""
+    name = layer_word(layer)
     return Objective(
-        union((layer,)), (f"all of {'the output' if word(layer) == 'output' else word(layer)}",),
-        lambda seen: 0.5 * (seen[layer] ** 2).flatten(1).mean(dim=1),
+        union((layer,)), (f"all of {'the output' if name == 'output' else name}",),
+        lambda cache: 0.5 * (cache[layer] ** 2).flatten(1).mean(dim=1),
     )  # fmt: skip
 
 
 def diversity(layer: NamedLayer) -> Objective:
-    """Ask for images unlike each other: minus the mean cosine of their Gram matrices.
+    """Diversity: minus the mean cosine of the images' Gram matrices.
 
     The Gram matrix (C, C) of a layer holds how much its channels are active in the same places:
     the style. From −1 (all the same) to 1 (Olah et al. 2017).
     """
 
-    def measure(seen: Seen) -> Tensor:
-        maps = seen[layer].flatten(2) if seen[layer].ndim > 2 else seen[layer][:, :, None]
+    def measure(cache: ForwardCache) -> Tensor:
+        maps = cache[layer].flatten(2) if cache[layer].ndim > 2 else cache[layer][:, :, None]
         if len(maps) < 2:
             problem = "one image has no others to be unlike"
             raise ValueError(f"diversity: {problem}; accepted: 2 or more, with num_images or names")
@@ -142,7 +145,7 @@ def diversity(layer: NamedLayer) -> Objective:
         cosines = grams @ grams.T
         return -(cosines.sum(dim=1) - cosines.diagonal()) / (len(maps) - 1)
 
-    return Objective(union((layer,)), (f"diversity of {word(layer)}",), measure, coupled=True)
+    return Objective(union((layer,)), (f"diversity of {layer_word(layer)}",), measure, coupled=True)
 
 
 def _numbers(channels: int | Iterable[int]) -> tuple[int, ...]:
@@ -157,37 +160,43 @@ def _numbers(channels: int | Iterable[int]) -> tuple[int, ...]:
 
 
 def _names(layer: NamedLayer | None, numbers: tuple[int, ...], where: str = "") -> tuple[str, ...]:
-    return tuple(f"{word(layer)}:{number}{f' {where}' if where else ''}" for number in numbers)
+    return tuple(
+        f"{layer_word(layer)}:{number}{f' {where}' if where else ''}" for number in numbers
+    )
 
 
-def _channels(seen: Seen, layer: NamedLayer | None, numbers: tuple[int, ...]) -> Tensor:
-    """Return of a layer's output (B, C, …) each image's own channel (B, …)."""
-    output = seen[layer]
+def _channels(cache: ForwardCache, layer: NamedLayer | None, numbers: tuple[int, ...]) -> Tensor:
+    """Return each image's own channel (B, …) of a layer's output (B, C, …)."""
+    output = cache[layer]
     for number in (min(numbers), max(numbers)):
-        demand_unit((number, *[0] * (output.ndim - 2)), output.shape[1:], "objective")
-    own = seen.own(torch.tensor(numbers), torch.empty(0, dtype=torch.long, device=output.device))
+        check_unit((number, *[0] * (output.ndim - 2)), output.shape[1:], "objective")
+    own = cache.own(torch.tensor(numbers), torch.empty(0, dtype=torch.long, device=output.device))
     return output[torch.arange(len(output), device=output.device), own]
 
 
 def _vectors(vector: Images, name: str) -> tuple[Tensor, tuple[str, ...]]:
     """Return vectors with the axis of images, (N, C) or (N, C, H, W), and their names."""
-    held = as_tensor(vector, "vector")
-    if held.ndim not in (1, 2, 3, 4):
-        problem = f"shape {tuple(held.shape)} is not accepted"
+    vectors = as_tensor(vector, "vector")
+    if vectors.ndim not in (1, 2, 3, 4):
+        problem = f"shape {tuple(vectors.shape)} is not accepted"
         raise ValueError(f"vector: {problem}; accepted: (C,), (C, H, W), (N, C), (N, C, H, W)")
-    if held.ndim in (1, 3):
-        return held[None], (name,)
-    return held, tuple(f"{name} {n}" for n in range(len(held))) if len(held) > 1 else (name,)
+    if vectors.ndim in (1, 3):
+        return vectors[None], (name,)
+    return vectors, tuple(f"{name} {n}" for n in range(len(vectors))) if len(vectors) > 1 else (
+        name,
+    )
 
 
-def _aligned(seen: Seen, layer: NamedLayer | None, vectors: Tensor) -> tuple[Tensor, Tensor]:
+def _aligned(
+    cache: ForwardCache, layer: NamedLayer | None, vectors: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return activations (B, D, P) at P places, and each image's own vector (B, D)."""
-    output = seen[layer]
-    demand_channels_first(output, "objective", "a vector over channels")
+    output = cache[layer]
+    check_channels_first(output, "objective", "a vector over channels")
     whole = vectors.ndim == 4
-    wanted = output.shape[1:] if whole else output.shape[1:2]
-    if vectors.shape[1:] != wanted:
+    expected = output.shape[1:] if whole else output.shape[1:2]
+    if vectors.shape[1:] != expected:
         problem = f"shape {tuple(vectors.shape[1:])} does not go with the layer"
-        raise ValueError(f"vector: {problem}; accepted: {tuple(wanted)}")
+        raise ValueError(f"vector: {problem}; accepted: {tuple(expected)}")
     shaped = output.flatten(1)[:, :, None] if whole else output.reshape(*output.shape[:2], -1)
-    return shaped, seen.own(vectors, output).flatten(1)
+    return shaped, cache.own(vectors, output).flatten(1)

@@ -1,4 +1,4 @@
-"""How an image is held while it is optimised: in pixels or frequencies, its colours, its range.
+"""Image parametrisations: pixel or Fourier basis, colour decorrelation, bounds.
 
 What is optimised are numbers from which the image follows: coordinates in a basis (pixels, or the
 Fourier basis with 1/f scaling), then colours that vary independently, then a bound on the values.
@@ -44,12 +44,12 @@ def _choice(*accepted: str) -> Callable[[Any, Any, str], None]:
 
 @final
 @attrs.frozen(eq=False)
-class Canvas:
-    """How an image is held.
+class ImageParam:
+    """Image parametrisation: basis, bound and colours.
 
     Attributes:
         basis: `fourier`: amplitudes of waves, those of frequency f scaled by 1/f; `pixel`.
-        bound: `sigmoid` of what is held, between the limits, never at them; `box`: cut off at
+        bound: `sigmoid` of the latent numbers, between the limits, never at them; `box`: cut off at
             them; `ball`: shrunk to ‖x‖ ≤ radius; `none`.
         limits: the lowest and the highest value of a pixel; for `ball` and `none` only for drawing.
         radius: of the ball.
@@ -78,7 +78,7 @@ class Canvas:
             raise ValueError(f"radius: {radius} is not accepted; accepted: above 0")
 
 
-def demand_within(images: Tensor, limits: tuple[float, float], name: str) -> None:
+def check_within(images: Tensor, limits: tuple[float, float], name: str) -> None:
     """Raise a ValueError unless all pixels lie within limits."""
     low, high = limits
     if images.min() < low or images.max() > high:
@@ -89,8 +89,8 @@ def demand_within(images: Tensor, limits: tuple[float, float], name: str) -> Non
 
 def color_covariance(images: Images) -> Tensor:
     """Return the covariance (C, C) of the channels over all pixels of images (B, C, H, W)."""
-    held = as_tensor(images, "images").double()
-    return torch.cov(held.movedim(1, 0).flatten(1), correction=0).reshape(held.shape[1], -1)
+    pixels = as_tensor(images, "images").double()
+    return torch.cov(pixels.movedim(1, 0).flatten(1), correction=0).reshape(pixels.shape[1], -1)
 
 
 def imagenet_covariance() -> Tensor:
@@ -108,56 +108,56 @@ def frequencies(height: int, width: int) -> Tensor:
 @final
 @attrs.frozen(eq=False)
 class Parametrization:
-    """A canvas of a size: images from what is held, and back.
+    """Image parametrisation of a size: images from latent numbers, and back.
 
-    What is held has the shape (B, C, H, W) in the pixel basis; in the Fourier basis
-    (B, C, H, W // 2 + 1, 2), real and imaginary parts. The sizes are such that held numbers of
+    Latent numbers have the shape (B, C, H, W) in the pixel basis; in the Fourier basis
+    (B, C, H, W // 2 + 1, 2), real and imaginary parts. The scale is such that latent numbers of
     variance 1 are an image of variance 1 (before the bound).
 
     Attributes:
-        canvas: how images are held.
+        image_param: its settings.
         shape: (C, H, W).
         scale: of each wave (H, W // 2 + 1).
         mixing: colours from independent ones (C, C).
     """
 
-    canvas: Canvas
+    image_param: ImageParam
     shape: tuple[int, int, int]
     scale: Tensor
     mixing: Tensor
 
-    def images(self, held: Tensor) -> Tensor:
-        """Return the images (B, C, H, W) of what is held, differentiably."""
-        low, high = self.canvas.limits
-        painted: Tensor = torch.einsum("dc,bchw->bdhw", self.mixing, self._plain(held))
+    def images(self, latent: Tensor) -> Tensor:
+        """Return the images (B, C, H, W) of latent numbers, differentiably."""
+        low, high = self.image_param.limits
+        plain: Tensor = torch.einsum("dc,bchw->bdhw", self.mixing, self._plain(latent))
         if self._squashes:
-            return low + (high - low) * painted.sigmoid()
-        within = self._within(painted.detach())
-        return painted if within is None else _Instead.apply(painted, within)
+            return low + (high - low) * plain.sigmoid()
+        within = self._within(plain.detach())
+        return plain if within is None else StraightThrough.apply(plain, within)
 
-    def held(self, images: Tensor) -> Tensor:
-        """Return what is held for images (B, C, H, W): `images` backwards.
+    def latent(self, images: Tensor) -> Tensor:
+        """Return the latent numbers of images (B, C, H, W): `images` backwards.
 
         A sigmoid never reaches its limits; what lies at them is taken a thousandth inside.
         """
-        low, high = self.canvas.limits
+        low, high = self.image_param.limits
         if self._squashes:
             images = ((images - low) / (high - low)).clamp(_CLOSEST, 1 - _CLOSEST).logit()
         plain: Tensor = torch.einsum("dc,bchw->bdhw", torch.linalg.inv(self.mixing), images)
-        if self.canvas.basis == "pixel":
+        if self.image_param.basis == "pixel":
             return plain
         waves = torch.fft.rfft2(plain, norm="ortho") / self.scale
         return torch.view_as_real(waves).contiguous()
 
     def nearest(self, images: Tensor) -> Tensor:
-        """Return the nearest images (B, C, H, W) that can be held."""
+        """Return the nearest images (B, C, H, W) that can be represented."""
         if self._squashes:
-            return images.clamp(*self.canvas.limits)
+            return images.clamp(*self.image_param.limits)
         within = self._within(images)
         return images if within is None else within
 
     def noise(self, num: int, size: float, generator: torch.Generator) -> Tensor:
-        """Return what is held for noise about the middle of the range.
+        """Return the latent numbers of noise about the middle of the range.
 
         Args:
             num: how many images.
@@ -165,68 +165,68 @@ class Parametrization:
                 pixels are what they are, and the middle is 0.
             generator: on the CPU.
         """
-        like = self.held(torch.zeros(1, *self.shape).to(self.mixing))
-        drawn = torch.randn((num, *like.shape[1:]), generator=generator, dtype=torch.float64)
-        noise = size * drawn.to(like)
-        if self.canvas.bound != "box":
+        like = self.latent(torch.zeros(1, *self.shape).to(self.mixing))
+        random = torch.randn((num, *like.shape[1:]), generator=generator, dtype=torch.float64)
+        noise = size * random.to(like)
+        if self.image_param.bound != "box":
             return noise
-        low, high = self.canvas.limits
-        middle = self.held(torch.full((1, *self.shape), (low + high) / 2).to(self.mixing))
+        low, high = self.image_param.limits
+        middle = self.latent(torch.full((1, *self.shape), (low + high) / 2).to(self.mixing))
         return middle + (high - low) * noise
 
-    def allowed(self, images: Tensor, gradient: Tensor) -> Tensor:
-        """Return a gradient (B, C, H, W) without what would lead out of a box or a ball.
+    def projected_gradient(self, images: Tensor, gradient: Tensor) -> Tensor:
+        """Projected gradient (B, C, H, W): without what would lead out of a box or a ball.
 
         So the ascent rests only where nothing within the bound is better (to first order).
         """
-        low, high = self.canvas.limits
-        if self.canvas.bound == "box":
+        low, high = self.image_param.limits
+        if self.image_param.bound == "box":
             outwards = ((images <= low) & (gradient < 0)) | ((images >= high) & (gradient > 0))
             return gradient.masked_fill(outwards, 0)
-        if self.canvas.bound == "ball":
+        if self.image_param.bound == "ball":
             sizes = _sizes(images)
             normal = images / sizes.clamp(min=torch.finfo(images.dtype).tiny)
             outwards = (gradient * normal).sum(dim=(1, 2, 3), keepdim=True).clamp(min=0)
-            at_edge = sizes >= self.canvas.radius * (1 - _AT_EDGE)
+            at_edge = sizes >= self.image_param.radius * (1 - _AT_EDGE)
             return gradient - at_edge * outwards * normal
         return gradient
 
     def _within(self, images: Tensor) -> Tensor | None:
         """Return the nearest images within a box or a ball; None: there is neither."""
-        if self.canvas.bound == "box":
-            return images.clamp(*self.canvas.limits)
-        if self.canvas.bound == "ball":
-            return images * (self.canvas.radius / _sizes(images)).clamp(max=1)
+        if self.image_param.bound == "box":
+            return images.clamp(*self.image_param.limits)
+        if self.image_param.bound == "ball":
+            return images * (self.image_param.radius / _sizes(images)).clamp(max=1)
         return None
 
-    def blurred(self, held: Tensor, deviation: float) -> Tensor:
-        """Return what is held with its image (before a sigmoid) blurred by a Gaussian.
+    def blurred(self, latent: Tensor, deviation: float) -> Tensor:
+        """Return latent numbers with their image (before a sigmoid) blurred by a Gaussian.
 
         Args:
-            held: as it is.
-            deviation: of the Gaussian, in pixels; it goes on beyond an edge at the opposite one.
+            latent: as it is.
+            deviation: of the Gaussian, in pixels; it wraps around at the edges.
         """
         rates = frequencies(*self.shape[1:])
         passed = torch.exp(-2 * (np.pi * deviation * rates) ** 2).to(self.scale)
-        if self.canvas.basis == "fourier":
-            return held * passed[:, :, None]
-        waves = torch.fft.rfft2(held) * passed
+        if self.image_param.basis == "fourier":
+            return latent * passed[:, :, None]
+        waves = torch.fft.rfft2(latent) * passed
         return _from_waves(waves, self.shape, "backward")
 
     @property
     def _squashes(self) -> bool:
-        return self.canvas.bound == "sigmoid"
+        return self.image_param.bound == "sigmoid"
 
-    def _plain(self, held: Tensor) -> Tensor:
+    def _plain(self, latent: Tensor) -> Tensor:
         """Return images (B, C, H, W) in independent colours."""
-        if self.canvas.basis == "pixel":
-            return held
-        waves = torch.view_as_complex(held) * self.scale
+        if self.image_param.basis == "pixel":
+            return latent
+        waves = torch.view_as_complex(latent) * self.scale
         return _from_waves(waves, self.shape, "ortho")
 
 
-class _Instead(torch.autograd.Function):
-    """One tensor in the place of another, with its gradient."""
+class StraightThrough(torch.autograd.Function):
+    """Straight-through estimator: one tensor in the place of another, with its gradient."""
 
     @staticmethod
     def forward(_: Any, __: Tensor, instead: Tensor) -> Tensor:
@@ -246,9 +246,9 @@ def _sizes(images: Tensor) -> Tensor:
 
 
 def parametrization(
-    canvas: Canvas, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype
+    image_param: ImageParam, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype
 ) -> Parametrization:
-    """Return a canvas for images of a shape (C, H, W).
+    """Image parametrisation for images of a shape (C, H, W).
 
     Raises:
         ValueError: colours of another number of channels, or that cannot be told apart.
@@ -256,16 +256,16 @@ def parametrization(
     num_channels, height, width = shape
     rates = frequencies(height, width)
     scale = 1 / rates.clamp(min=1 / max(height, width))
-    # Variance of an image of held numbers of variance 1. A wave stands for itself and its mirror
+    # Variance of an image of latent numbers of variance 1. A wave counts for itself and its mirror
     # image; in the outer columns both are held, and the image takes the mean of the two.
     power = torch.full((width // 2 + 1,), 4.0, dtype=torch.float64)
     power[0] = 1.0
     if width % 2 == 0:
         power[-1] = 1.0
     variance = (scale**2 * power).sum() / (height * width)
-    mixing = _mixing(canvas.colors, num_channels)
+    mixing = _mixing(image_param.colors, num_channels)
     return Parametrization(
-        canvas, shape, (scale / variance.sqrt()).to(device, dtype), mixing.to(device, dtype)
+        image_param, shape, (scale / variance.sqrt()).to(device, dtype), mixing.to(device, dtype)
     )
 
 

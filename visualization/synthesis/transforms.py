@@ -1,8 +1,8 @@
-"""Small moves of an image that its optimum must survive, so that no pixel matters alone.
+"""Random image transforms, for transformation robustness.
 
 Transform robustness after Olah et al. 2017, Feature Visualization. Each transform is a function of
 images (B, C, H, W) and of a generator, differentiable in the images. It moves all images of a batch
-alike, so that an image comes out the same alone and in a batch. Your own may stand among them.
+alike, so that an image comes out the same alone and in a batch. Your own may be among them.
 """
 
 import math
@@ -18,11 +18,11 @@ Transform = Callable[[Tensor, torch.Generator], Tensor]
 
 @attrs.frozen
 class Pad:
-    """Give an image a border, into which others can then move it; `robust` takes it off again.
+    """Pad: a border into which others can move the image; `apply_transforms` takes it off again.
 
     Attributes:
         pixels: on each side, from 0.
-        value: of the border; None: the pixels at the edge go on.
+        value: of the border; None: the pixels at the edge are repeated.
     """
 
     pixels: int
@@ -78,8 +78,10 @@ class Rotate:
         )  # the grid's unit is half a side, which differ
 
 
-def robust(images: Tensor, transforms: Sequence[Transform], generator: torch.Generator) -> Tensor:
-    """Return images after each of the transforms, cut or filled up to their shape at the middle."""
+def apply_transforms(
+    images: Tensor, transforms: Sequence[Transform], generator: torch.Generator
+) -> Tensor:
+    """Apply transforms in turn; the result is cut or filled up to the images' shape."""
     height, width = images.shape[2:]
     for transform in transforms:
         images = transform(images, generator)
@@ -89,8 +91,8 @@ def robust(images: Tensor, transforms: Sequence[Transform], generator: torch.Gen
     return images
 
 
-def usual(side: int) -> tuple[Transform, ...]:
-    """Return transforms that suit a pattern of so many pixels a side: little of what is small.
+def default_transforms(side: int) -> tuple[Transform, ...]:
+    """Default transforms for a pattern of so many pixels a side: none for what is small.
 
     What reaches over 3 pixels would be lost by a shift of 1: it gets none.
     """
@@ -106,7 +108,7 @@ def _between(low: float, high: float, generator: torch.Generator) -> float:
 
 
 def _warped(images: Tensor, matrix: list[list[float]]) -> Tensor:
-    """Return images read through a linear map about their middle; beyond the edge it goes on."""
+    """Warp images by a linear map about their middle; pixels at the edge are repeated."""
     rows = torch.tensor([[*row, 0.0] for row in matrix]).to(images)
     grid = F.affine_grid(rows[None], [1, *images.shape[1:]], align_corners=False)
     return F.grid_sample(

@@ -11,8 +11,8 @@ from agents.core.agent import Agent
 from agents.core.config import ConfigError, flat_settings
 from agents.core.inspection.recurrent import match_agents
 from tasks.core.task import ProbeTargets
-from visualization.core.preserve import untouched
-from visualization.recurrent import Overlap, compare_answers
+from visualization.core.preserve import preserve_state
+from visualization.recurrent import AnswerAgreement, compare_answers
 from visualization.report import Report
 
 NUM_QUESTIONS = 10_000
@@ -37,7 +37,7 @@ def compare(a: Agent, b: Agent) -> Report:
             raise ConfigError("--mode compare", f"task.{share}", problem, "the same share")
     names = _names(a, b)
     records: dict[str, Any] = {"answers": _overlap(a, b, names)}
-    with untouched(a.model), untouched(b.model):
+    with preserve_state(a.model), preserve_state(b.model):
         records["units"] = match_agents((a.observe, a.task), (b.observe, b.task), names)
     return Report(f"{names[0]} against {names[1]}: {a.name} on {a.task.name}", records)
 
@@ -58,7 +58,7 @@ def _names(a: Agent, b: Agent) -> tuple[str, str]:
     return words(first), words(second)
 
 
-def _overlap(a: Agent, b: Agent, names: tuple[str, str]) -> Overlap:
+def _overlap(a: Agent, b: Agent, names: tuple[str, str]) -> AnswerAgreement:
     batch = a.task.samples("test", NUM_QUESTIONS)
     asked = a.task.rows(a.task.targets(batch), batch)
     questions = [row.question for row in asked]
@@ -83,8 +83,8 @@ def _overlap(a: Agent, b: Agent, names: tuple[str, str]) -> Overlap:
         np.pad(p, ((0, 0), (0, wide - p.shape[1])), constant_values=np.nan) for p in places
     )
     return compare_answers(
-        *rights, groups=groups, places=(first, second),
-        what_places=known.position_keys[1] or "position in the answer", labels=questions,
+        *rights, groups=groups, positions=(first, second),
+        position_name=known.position_keys[1] or "position in the answer", labels=questions,
         names=names,
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from agents.core.training.loop import DivergedError, total_steps
 from tasks.core.batch import num_samples
 from tasks.core.settings import fields
 from tasks.core.task import Task
-from visualization.diagnosis import Case, Diagnosis, Leak, diagnose
+from visualization.diagnosis import Diagnosis, Leak, RunEvidence, diagnose
 from visualization.report import Report
 
 NUM_TRAINED = 20_000  # training questions among which validation questions are looked for
@@ -34,7 +34,7 @@ Progress = Callable[[str], None]
 
 def examine(
     agent: Agent, steps: int | None = None, progress: Progress | None = None, diverged: bool = False
-) -> Case:
+) -> RunEvidence:
     """Return all that verdicts are drawn from: the agent's history, and what short trials give.
 
     An agent without a history stands as it is; a fresh one of its kind takes a short run in its
@@ -64,7 +64,7 @@ def examine(
     if rates.suggestion is not None:
         sizes |= trials.at_rate(agent, rates.suggestion, num)
     tell("validation questions among those of training")
-    return Case(
+    return RunEvidence(
         title=f"{agent.name} on {agent.task.name}, step {examined.state.cursor.step}",
         records=records_of(examined),
         settings=settings_of(agent),

@@ -23,7 +23,7 @@ from tasks.core.batch import num_samples
 from tasks.core.settings import ConfigError, fields
 from tasks.core.synthetic import easy_task, single_batch_task
 from tasks.core.task import Task
-from visualization.diagnosis import AS_IS, RateTest, Trial, has_diverged, rate_test
+from visualization.diagnosis import BASELINE, RateTest, Trial, has_diverged, rate_test
 from visualization.model.cost import CostCounter
 
 STEPS = 200  # of a trial
@@ -110,7 +110,7 @@ def _rates(agent: Agent, rate: float) -> dict[str, Any]:
 
 def by_size(agent: Agent, steps: int = STEPS) -> dict[str, Trial]:
     """Learn as it is, with more units, with one layer, and without dropout: setting → trial."""
-    found = {AS_IS: _learn(fresh(agent), agent.task, steps)}
+    found = {BASELINE: _learn(fresh(agent), agent.task, steps)}
     config = agent.config
     units = getattr(config, "hidden_size", None)
     wanted = {"num_layers": 1, "dropout": 0.0}

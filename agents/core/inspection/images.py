@@ -14,7 +14,7 @@ from agents.core.inspection.explanation import explain
 from agents.core.inspection.observation import ImagePart, Observation
 from agents.core.inspection.views import Views, view
 from visualization import NothingToShow, conv
-from visualization.core.inputs import inspecting
+from visualization.core.inputs import inspection_mode
 
 NUM_IMAGES = 1000  # of the test split, at most, among which patches are sought
 NUM_LAYERS = 4  # that are looked at channel by channel
@@ -88,7 +88,7 @@ class ImageViews(Views):
         return np.lexsort((self._labels, rank))[:NUM_SHOWN]
 
     def _channels(self, layer: str) -> list[int]:
-        with inspecting(self._network), torch.no_grad():
+        with inspection_mode(self._network), torch.no_grad():
             output = conv.activation(self._network, self._first, layer)
         return list(range(min(output.shape[1], NUM_CHANNELS)))
 
@@ -177,7 +177,7 @@ class ImageViews(Views):
         unit, image = self._strongest(layer)
         others = self._varied[self._labels[self._varied] != self._labels[self._varied[0]]]
         target = self._images[others[0] if len(others) else 0]
-        return conv.paste(self._network, layer, unit, image, target)
+        return conv.transplant_field(self._network, layer, unit, image, target)
 
     @view("images")
     def response(self) -> Any:
@@ -192,10 +192,10 @@ class ImageViews(Views):
         """What is answered when the strongest channel of the last layer is silenced."""
         layer = self._live[-1]
         (channel, _, _), image = self._strongest(layer)
-        return conv.edit_map(self._network, layer, image, [channel], classes=self._classes)
+        return conv.ablate_channels(self._network, layer, image, [channel], classes=self._classes)
 
     @functools.cached_property
-    def _found(self) -> dict[str, conv.Maximised]:
+    def _found(self) -> dict[str, conv.MaximisedImages]:
         return {
             layer: conv.maximise(
                 self._network, conv.channel(layer, self._channels(layer)), steps=STEPS,
@@ -205,7 +205,7 @@ class ImageViews(Views):
         }  # fmt: skip
 
     @view("images")
-    def maximised(self) -> dict[str, conv.Maximised]:
+    def maximised(self) -> dict[str, conv.MaximisedImages]:
         """Images that were found to excite each channel, and each label's logit."""
         if not self._classes:
             return self._found
@@ -273,7 +273,7 @@ class ImageViews(Views):
     @view("images")
     def neighbours(self) -> Any:
         """The images that the last layer takes for most alike."""
-        return conv.nearest(
+        return conv.nearest_neighbours(
             self._network, self._layers[-1], self._images[self._varied], self._images,
             k=min(NUM_SHOWN, len(self._images) - 1), spatial="mean",
             exclude_self=True, labels=self._known_labels,

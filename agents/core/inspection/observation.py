@@ -20,7 +20,7 @@ from tasks.core.settings import ConfigError, nearest
 from tasks.core.task import Row, Task
 from visualization import NothingToShow
 from visualization.core.preserve import evaluation_mode
-from visualization.recurrent import CellTrace, Edit, Intervention, steered, taken
+from visualization.recurrent import CellTrace, Edit, Intervention, intervene_on, state_from
 
 if TYPE_CHECKING:
     from agents.core.agent import Agent
@@ -168,7 +168,7 @@ class Observation:
         """States and gates of each recurrent part while the agent answers."""
         with torch.inference_mode(), contextlib.ExitStack() as stack:
             watched = {
-                part.name: stack.enter_context(steered(part.layer, keep=True))
+                part.name: stack.enter_context(intervene_on(part.layer, trace=True))
                 for part in self.recurrent
             }
             if self.generate is None:
@@ -284,12 +284,15 @@ def intervene(
     with torch.inference_mode(), contextlib.ExitStack() as stack:
         before = observation.answer()
         for name, held in chosen.items():
-            stack.enter_context(steered(observation.part(name).layer, held))
+            stack.enter_context(intervene_on(observation.part(name).layer, held))
         after = observation.answer()
     odds = torch.stack([before[1][0], after[1][0]]).double().softmax(-1).cpu().numpy()
     first, second = (task.decode(codes.cpu().numpy())[0] for codes in (before[0], after[0]))
     named = observation.short_name(question)
-    return Intervention(named, tuple(words), first, second, odds, observation.characters)
+    return Intervention(
+        question=named, changes=tuple(words), before=first, after=second, probabilities=odds,
+        characters=observation.characters,
+    )  # fmt: skip
 
 
 def _step(time: int, num_steps: int) -> int:
@@ -315,4 +318,4 @@ def _taken(
         raise ConfigError("intervene()", "units", "none is named", "numbers of units, or None")
     at = _step(time, num_steps)
     rows = [row for row in range(num_rows) if layer in (None, row // trace.num_directions)]
-    return [taken(trace, slice(None), at, row, units) for row in rows]
+    return [state_from(trace, slice(None), at, row, units) for row in rows]

@@ -14,25 +14,25 @@ from agents.core.inspection.observation import Observation, RecurrentPart, inter
 from agents.core.inspection.views import Views, view
 from tasks.core.task import Row, Task
 from visualization.recurrent import (
+    ActivationPatching,
     Automaton,
     CellTrace,
     GateSaturation,
     Intervention,
     Matches,
-    Overlay,
-    Patching,
     ProbeTable,
     StatePaths,
     UnitMatch,
     UnitRanking,
     UnitRoles,
+    UnitTextHeatmap,
     classify_units,
     correlate_units,
     extract_automaton,
     find_matches,
     gate_saturation,
+    layer_heatmap,
     match_units,
-    overlay_part,
     patch_units,
     probe_states,
     rank_units,
@@ -66,7 +66,7 @@ class RecurrentViews(Views):
         for part in self._observation.recurrent:
             trace = self._observation.traces[part.name]
             for row in range(len(trace.h)):
-                name = part.name if len(trace.h) == 1 else f"{part.name}, {trace.row_name(row)}"
+                name = part.name if len(trace.h) == 1 else f"{part.name}, {trace.layer_name(row)}"
                 found.append((name, part, trace, row))
         return found
 
@@ -115,7 +115,7 @@ class RecurrentViews(Views):
     def gates(self) -> dict[str, GateSaturation]:
         """How often gates are shut or open; nothing for layers that have none."""
         return {
-            name: gate_saturation(trace, row=row)
+            name: gate_saturation(trace, layer_index=row)
             for name, _, trace, row in self._rows() if trace.gates
         }  # fmt: skip
 
@@ -137,7 +137,7 @@ class RecurrentViews(Views):
         return found
 
     @view("recurrent", "answers")
-    def patching(self) -> dict[str, Patching]:
+    def patching(self) -> dict[str, ActivationPatching]:
         """What each unit of the first part carries over to the answer after all that it reads."""
         observation, found = self._observation, {}
         last = observation.recurrent[-1]
@@ -147,8 +147,8 @@ class RecurrentViews(Views):
                 layer, direction = divmod(row, trace.num_directions)
                 found[name] = patch_units(
                     part.layer, lambda: observation.answer()[0], part.reads.shape[1] - 1,
-                    places=last.places if named else None,
-                    what_places=last.place if named else "position in the answer",
+                    positions=last.places if named else None,
+                    position_name=last.place if named else "position in the answer",
                     layer=layer, direction=direction, tolerance=observation.tolerance,
                 )  # fmt: skip
         return found
@@ -183,10 +183,10 @@ class RecurrentViews(Views):
         }
 
     @view("recurrent")
-    def cells(self) -> Overlay:
+    def cells(self) -> UnitTextHeatmap:
         """Each unit's activity on the characters that are read and written."""
         parts = [
-            overlay_part(
+            layer_heatmap(
                 name, trace.first(NUM_SHOWN), part.reads[:NUM_SHOWN],
                 None if part.writes is None else part.writes[:NUM_SHOWN],
                 self._facts(name, part, trace, row), row,
@@ -194,7 +194,7 @@ class RecurrentViews(Views):
             for name, part, trace, row in self._rows()
         ]  # fmt: skip
         labels, right = self._observation.labels[:NUM_SHOWN], self._observation.correct[:NUM_SHOWN]
-        return Overlay(self._observation.title, tuple(parts), tuple(labels), right)
+        return UnitTextHeatmap(self._observation.title, tuple(parts), tuple(labels), right)
 
     def _facts(self, name: str, part: RecurrentPart, trace: CellTrace, row: int) -> dict[str, Any]:
         """Return what the table beside the overlay says of each unit."""

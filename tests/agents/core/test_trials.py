@@ -13,7 +13,7 @@ from agents.core.config import ConfigError
 from tasks.core.synthetic import easy_task, single_batch_task
 from tasks.core.task import SPLITS, TextChunks
 from tests.conftest import same, small_agent, weights
-from visualization.diagnosis import AS_IS
+from visualization.diagnosis import BASELINE
 
 PARITY = tasks.make("parity", length=12, train_length=12)
 SUMS = tasks.make("add2x2")
@@ -46,7 +46,7 @@ def test_the_given_agent_and_torch_stay_as_they_are() -> None:
 def test_a_trial_takes_the_steps_of_learning(below: float | None) -> None:
     """Training as it is gives the losses of `learn()`, step for step, and climbs where it does."""
     settings = {"curriculum_loss_threshold": below, "curriculum_window": 2, "hidden_size": 8}
-    trial = trials.by_size(settled(**settings), 60)[AS_IS]
+    trial = trials.by_size(settled(**settings), 60)[BASELINE]
     learned = settled(**settings, steps=60, log_every=1, eval_every=100).learn()
     assert list(trial.losses) == learned.history.series("train/loss")[1]
     if below is None:
@@ -90,7 +90,7 @@ def test_an_easy_task_is_learned() -> None:
     """The last bit is told by a fresh reader after a hundred steps, where parity is not."""
     agent = settled()
     assert trials.synthetic(agent, 100).learned > 0.8
-    assert trials.by_size(agent, 100)[AS_IS].learned < 0.1
+    assert trials.by_size(agent, 100)[BASELINE].learned < 0.1
 
 
 def test_an_easy_text_repeats_its_first_character() -> None:
@@ -183,9 +183,14 @@ def test_short_sequences_are_learned_and_long_ones_are_not() -> None:
 
 def test_sizes_are_those_that_differ() -> None:
     """A model of one layer without dropout is tried larger only; a deep one also flatter."""
-    assert list(trials.by_size(settled(hidden_size=8), 2)) == [AS_IS, "hidden_size=32"]
+    assert list(trials.by_size(settled(hidden_size=8), 2)) == [BASELINE, "hidden_size=32"]
     deep = small_agent("seq2seq_adder", task=SUMS, num_layers=2, dropout=0.5, hidden_size=40)
-    assert list(trials.by_size(deep, 2)) == [AS_IS, "num_layers=1", "dropout=0", "hidden_size=80"]
+    assert list(trials.by_size(deep, 2)) == [
+        BASELINE,
+        "num_layers=1",
+        "dropout=0",
+        "hidden_size=80",
+    ]
 
 
 def test_a_rate_brings_muons_along() -> None:

@@ -36,7 +36,7 @@ def test_one_step_of_a_linear_model() -> None:
     free = fgsm(model, x, None, 0.1, norm="l2", **FREE)
     torch.testing.assert_close(free.adversarial, x + 0.1 * way / difference(model).norm())
     torch.testing.assert_close(free.size, torch.full((6,), 0.1))
-    own = found.before
+    own = found.prediction
     towards = fgsm(model, x, None, 0.1, target=own)
     torch.testing.assert_close(
         towards.adversarial, (x - 0.1 * way.sign()).clamp(0, 1), rtol=0, atol=1e-7
@@ -77,8 +77,8 @@ def test_steps_are_those_of_captum() -> None:
     walked = climb.perturb(x.clone(), 0.1, 0.05, 4, y)
     found = pgd(model, x, y, 0.1, steps=4, step_size=0.05)
     right = (model(walked).argmax(dim=1) == y).double().mean()
-    assert found.accuracy_after <= float(right)
-    assert found.accuracy_after > float(right) - 0.05
+    assert found.adversarial_accuracy <= float(right)
+    assert found.adversarial_accuracy > float(right) - 0.05
 
 
 def test_a_very_sure_model_is_still_attacked() -> None:
@@ -92,7 +92,7 @@ def test_a_very_sure_model_is_still_attacked() -> None:
     loss = F.cross_entropy(model(asked), model(x).argmax(dim=1), reduction="sum")
     assert (torch.autograd.grad(loss, asked)[0] == 0).all()
     found = fgsm(model, x, None, 0.1)
-    assert not found.flat.any()
+    assert not found.zero_gradient.any()
     torch.testing.assert_close(found.adversarial, wanted)
 
 
@@ -238,10 +238,10 @@ def test_a_flat_place_is_left_at_random() -> None:
     ditch = Logits(lambda x: F.relu((x - 0.5).abs().amax(dim=(1, 2, 3)) - 0.05) - 0.1)
     x = torch.full((8, 1, 2, 2), 0.5)
     step = fgsm(ditch, x, None, 0.4)
-    assert step.flat.all()
+    assert step.zero_gradient.all()
     assert torch.equal(step.adversarial, x)
     found = pgd(ditch, x, None, 0.4)
-    assert found.flat.all()
+    assert found.zero_gradient.all()
     assert found.success.all()
 
 
@@ -252,21 +252,23 @@ def test_what_counts_as_a_success() -> None:
     labels = own.clone()
     labels[:10] = (own[:10] + 1) % 3
     found = pgd(model, x, labels, 5.0, **FREE)
-    assert torch.equal(found.eligible, torch.arange(40) >= 10)
+    assert torch.equal(found.attackable, torch.arange(40) >= 10)
     assert found.success[10:].all()
     assert not found.success[:10].any()
-    assert (found.success_rate, found.accuracy_before, found.accuracy_after) == (1.0, 0.75, 0.0)
-    aimed = pgd(model, x, labels, 5.0, target=2, **FREE)
-    assert torch.equal(aimed.eligible, (torch.arange(40) >= 10) & (own != 2))
-    assert (aimed.after == 2).all()
-    assert torch.equal(aimed.success, aimed.eligible)
-    each = (own + 1) % 3
-    assert torch.equal(pgd(model, x, None, 5.0, target=each, **FREE).after, each)
-    assert torch.equal(pgd(model, x, None, 0.0).labels, own)
-    assert torch.equal(found.before, own)
-    torch.testing.assert_close(
-        found.confidence_before, model(x).softmax(dim=1).amax(dim=1).detach()
+    assert (found.success_rate, found.clean_accuracy, found.adversarial_accuracy) == (
+        1.0,
+        0.75,
+        0.0,
     )
+    aimed = pgd(model, x, labels, 5.0, target=2, **FREE)
+    assert torch.equal(aimed.attackable, (torch.arange(40) >= 10) & (own != 2))
+    assert (aimed.adversarial_prediction == 2).all()
+    assert torch.equal(aimed.success, aimed.attackable)
+    each = (own + 1) % 3
+    assert torch.equal(pgd(model, x, None, 5.0, target=each, **FREE).adversarial_prediction, each)
+    assert torch.equal(pgd(model, x, None, 0.0).labels, own)
+    assert torch.equal(found.prediction, own)
+    torch.testing.assert_close(found.confidence, model(x).softmax(dim=1).amax(dim=1).detach())
     all_wrong = pgd(model, x, (own + 1) % 3, 0.1)
     assert np.isnan(all_wrong.success_rate)
     assert "0 of 0" in text(all_wrong)

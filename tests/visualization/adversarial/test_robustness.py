@@ -43,10 +43,10 @@ def test_the_smallest_change_in_the_box() -> None:
     found = minimal_perturbation(model, x, y, norm="l2", steps=6, rounds=8)
     assert (found.radius[:3] == 0).all()
     assert torch.equal(found.adversarial[:3], x[:3])
-    assert found.eligible.sum() == (own == y).sum()
-    done = found.eligible
+    assert found.attackable.sum() == (own == y).sum()
+    done = found.attackable
     assert found.radius[done].isfinite().all()
-    assert (found.after[done] != y[done]).all()
+    assert (found.adversarial_prediction[done] != y[done]).all()
     assert ((found.adversarial >= 0) & (found.adversarial <= 1)).all()
     assert found.median == np.median(found.radius[done].double())
     less = minimal_perturbation(model, x, y, norm="l2", steps=6, rounds=8, largest=found.median)
@@ -54,8 +54,8 @@ def test_the_smallest_change_in_the_box() -> None:
     assert 0.3 < short.isfinite().float().mean() < 0.8
     assert (short[short.isfinite()] <= found.median + 1e-5).all()
     aimed = minimal_perturbation(model, x, y, norm="l2", steps=6, rounds=8, target=7)
-    went = aimed.eligible & aimed.radius.isfinite()
-    assert (aimed.after[went] == 7).all()
+    went = aimed.attackable & aimed.radius.isfinite()
+    assert (aimed.adversarial_prediction[went] == 7).all()
     assert (aimed.radius[went] >= found.radius[went] * 0.9).all()
 
 
@@ -84,8 +84,8 @@ def test_an_attack_is_more_than_noise() -> None:
     assert found.accuracy[1] < found.noise[1] - 0.4
     assert found.accuracy[2] < 0.05
     one, many = fgsm(model, x, y, 0.15), pgd(model, x, y, 0.15)
-    assert many.accuracy_after <= one.accuracy_after
-    assert many.accuracy_after == pytest.approx(found.accuracy[1], abs=0.05)
+    assert many.adversarial_accuracy <= one.adversarial_accuracy
+    assert many.adversarial_accuracy == pytest.approx(found.accuracy[1], abs=0.05)
 
 
 def test_what_deceives_one_model_and_another() -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.helpers.attribution import DOUBLE, SMALL, Cubes, assert_close, linear, odd, pictures
-from visualization.attribution.cams import grad_cam, grad_cam_plus_plus, last_map
+from visualization.attribution.cams import grad_cam, grad_cam_plus_plus, last_feature_map
 from visualization.attribution.figures import TITLES
 from visualization.attribution.gradients import (
     completeness_gap,
@@ -73,7 +73,7 @@ def test_grad_cam_of_a_net_with_a_global_mean_is_its_class_map() -> None:
     x = pictures(3, 3, 9)
     maps = model[0](x).detach()
     wanted = torch.einsum("bchw,c->bhw", maps, model[3].weight[2].detach()) / 16
-    assert last_map(model, x) == "0"  # and not the pooled one
+    assert last_feature_map(model, x) == "0"  # and not the pooled one
     plain = {"target": 2, "upsample": False}
     assert_close(grad_cam(model, x, **plain, positive=False), wanted)
     assert_close(grad_cam(model, x, **plain), wanted.clamp(min=0))
@@ -100,7 +100,7 @@ def test_grad_cam_plus_plus_is_that_of_the_paper() -> None:
     alpha = torch.where(below == 0, 0, second / below)
     weights = (alpha * first.clamp(min=0)).sum(dim=(2, 3), keepdim=True)
     wanted = ((weights * maps).sum(dim=1) / exp[:, 0]).detach()
-    found = grad_cam_plus_plus(model, x, 1, layer="relu", upsample=False)
+    found = grad_cam_plus_plus(model, x, 1, cam_layer="relu", upsample=False)
     assert_close(found, wanted)
     assert found.abs().max() > 1e-3
     # Before the ReLU the gradient is 0 where it is off, and what is below 0 does not count as A.
@@ -108,7 +108,7 @@ def test_grad_cam_plus_plus_is_that_of_the_paper() -> None:
     g = g * (before > 0)
     gains = g.clamp(min=0)
     weights = (gains / (2 + gains * maps.sum(dim=(2, 3), keepdim=True))).sum((2, 3), keepdim=True)
-    options = {"layer": "norm", "upsample": False, "positive": False}
+    options = {"cam_layer": "norm", "upsample": False, "positive": False}
     assert_close(grad_cam_plus_plus(model, x, 1, **options), (weights * before).sum(1).detach())
     plain = (g.mean((2, 3), keepdim=True) * before).sum(dim=1)
     assert_close(grad_cam(model, x, 1, **options), plain)
@@ -124,29 +124,31 @@ def test_a_unit_of_any_layer_is_explained() -> None:
     (unit,) = torch.autograd.grad(second[:, 5, 3, 4].sum(), at, retain_graph=True)
     (channel,) = torch.autograd.grad(first[:, 5].mean(dim=(1, 2)).sum(), at)
     assert unit.abs().max() > 0
-    assert_close(saliency(model, x, (5, 3, 4), layer="relu@1"), unit)
-    assert_close(saliency(model, x, 5, layer="relu"), channel)
-    found = integrated_gradients(model, x, (5, 3, 4), layer="relu@1", num_steps=300)
-    gap = completeness_gap(model, x, found, (5, 3, 4), layer="relu@1")
+    assert_close(saliency(model, x, (5, 3, 4), target_layer="relu@1"), unit)
+    assert_close(saliency(model, x, 5, target_layer="relu"), channel)
+    found = integrated_gradients(model, x, (5, 3, 4), target_layer="relu@1", num_steps=300)
+    gap = completeness_gap(model, x, found, (5, 3, 4), target_layer="relu@1")
     assert gap.abs().max() < 2e-3
-    plain = grad_cam(model, x, 3, layer="stem", of="norm", positive=False, upsample=False)
+    plain = grad_cam(
+        model, x, 3, cam_layer="stem", target_layer="norm", positive=False, upsample=False
+    )
     scale = model.norm.weight / (model.norm.running_var + model.norm.eps).sqrt()
     assert_close(plain, (scale[3] * model.stem(x - 0.1)[:, 3] / 64).detach())
     assert (second[:, 5, 3, 4] > 0).any()
 
 
 def test_the_last_map_of_a_reused_layer_names_its_call() -> None:
-    """Without a layer, Grad-CAM takes the last call that puts out maps of more than a place."""
+    """Without a layer, Grad-CAM takes the last call that outputs maps of more than a place."""
     model, x = odd(), pictures()
-    assert last_map(model, x) == "relu@1"
-    assert torch.equal(grad_cam(model, x), grad_cam(model, x, layer="relu@1"))
-    assert not torch.equal(grad_cam(model, x), grad_cam(model, x, layer="relu"))
+    assert last_feature_map(model, x) == "relu@1"
+    assert torch.equal(grad_cam(model, x), grad_cam(model, x, cam_layer="relu@1"))
+    assert not torch.equal(grad_cam(model, x), grad_cam(model, x, cam_layer="relu"))
 
 
 def test_smooth_grad_is_of_any_method() -> None:
     """Without noise it is the method itself; with noise, the mean over the same noisy images."""
     model, x = odd(), pictures(2)
-    cam = functools.partial(grad_cam, layer="stem", positive=False)
+    cam = functools.partial(grad_cam, cam_layer="stem", positive=False)
     assert_close(smooth_grad(model, x, 1, method=cam, noise=0, num_samples=2), cam(model, x, 1))
     draws = np.random.default_rng(4).standard_normal((5, 1, 8, 8))
     scale = 0.2 * (x[1].max() - x[1].min())
@@ -180,7 +182,7 @@ def test_methods_stand_beside_each_other() -> None:
 def test_every_method_explains_a_unit_too() -> None:
     """Without names all methods are taken; of a unit, those that need no layer of their own."""
     model, x = odd(), pictures(1)
-    found = attributions(model, x, (5, 3, 4), layer="relu@1")
+    found = attributions(model, x, (5, 3, 4), target_layer="relu@1")
     assert set(METHODS) - set(found.maps) == {"grad_cam", "grad_cam_plus_plus"}
     assert found.targets == ("relu@1: (5, 3, 4)",)
     assert abs(found.maps["rise"].mean()) < 1e-12

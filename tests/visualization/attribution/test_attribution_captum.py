@@ -114,7 +114,7 @@ def test_occlusion_is_that_of_captum(window: tuple[int, int], stride: tuple[int,
     """Windows that hide all channels, cut at the border, give captum's means, once per pixel."""
     model, x = Net("function"), pictures()
     settings = {"sliding_window_shapes": (3, *window), "strides": (3, *stride), "baselines": 0.3}
-    wanted = captum.Occlusion(model).attribute(x, target=TARGETS, **settings)
+    wanted = captum.Occlusion(layer=model).attribute(x, target=TARGETS, **settings)
     found = occlusion_map(model, x, TARGETS, window=window, stride=stride, fill=0.3)
     assert_close(found, wanted[:, 0])  # captum repeats it in each channel
     assert found.abs().max() > 0.05
@@ -127,10 +127,10 @@ def test_grad_cam_is_that_of_captum(kind: str, layer: str) -> None:
     model, x = Net(kind), pictures()
     cam = captum.LayerGradCam(model, getattr(model, layer))
     wanted = cam.attribute(x, target=TARGETS)
-    found = grad_cam(model, x, TARGETS, layer=layer, positive=False, upsample=False)
+    found = grad_cam(model, x, TARGETS, cam_layer=layer, positive=False, upsample=False)
     assert_close(found, wanted[:, 0])
     positive = cam.attribute(x, target=TARGETS, relu_attributions=True)
-    assert_close(grad_cam(model, x, TARGETS, layer=layer, upsample=False), positive[:, 0])
+    assert_close(grad_cam(model, x, TARGETS, cam_layer=layer, upsample=False), positive[:, 0])
     assert found.abs().max() > 0.05
 
 
@@ -139,7 +139,7 @@ def test_grad_cam_of_one_call_of_a_layer() -> None:
     model, x = Reused("module"), pictures()
     wanted = captum.LayerGradCam(model, model.a).attribute(x, target=TARGETS)[:, 0]
     first, second = (
-        grad_cam(model, x, TARGETS, layer=layer, positive=False, upsample=False)
+        grad_cam(model, x, TARGETS, cam_layer=layer, positive=False, upsample=False)
         for layer in ("a", "a@1")
     )
     assert_close(second, wanted)

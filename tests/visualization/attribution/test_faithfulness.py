@@ -89,7 +89,7 @@ def test_the_class_is_that_of_the_whole_image() -> None:
 def test_a_unit_of_a_layer_is_scored_as_it_is() -> None:
     """Of a layer the unit's own number is followed, and hiding all of the image has its effect."""
     model, x = odd(), pictures(2)
-    unit = {"target": (5, 3, 4), "layer": "relu@1"}
+    unit = {"target": (5, 3, 4), "target_layer": "relu@1"}
     found = faithfulness(model, x, {"gradient": saliency(model, x, **unit)}, **unit)
     model.eval()
     values = model.a(model.norm(model.stem(x - 0.1)).relu()).relu().detach()[:, 5, 3, 4]
@@ -105,7 +105,8 @@ def test_a_unit_of_a_layer_is_scored_as_it_is() -> None:
         ({"num_steps": 0}, "num_steps: 0 is not accepted"),
         ({"num_random": 0}, "num_random: 0 is not accepted"),
         ({"insertion_fill": "grey"}, "insertion_fill: 'grey' is not accepted"),
-        ({"layer": "stem", "target": 1, "probability": True}, r"shape \(8, 6, 8, 8\) has no clas"),
+        ({"target_layer": "stem", "target": 1, "probability": True},
+         r"shape \(8, 6, 8, 8\) has no clas"),
         ({"target": 9}, "target: channel 9 does not exist"),
     ],
 )  # fmt: skip
@@ -268,7 +269,7 @@ def test_likeness_is_spearmans_with_and_without_signs() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"layers": ["sten"]}, "layers: 'sten' is no layer of the Odd; .* did you mean 'stem'"),
+        ({"layers": ["sten"]}, "layers: 'sten' is not a layer of the Odd; .* did you mean 'stem'"),
         ({"layers": ["relu"]}, "layers: 'relu' has no weights; accepted: layers with weights"),
         ({"methods": ["salience"]}, "methods: 'salience' is not accepted; .* mean 'saliency'"),
         ({"target": 7}, "target: channel 7 does not exist"),

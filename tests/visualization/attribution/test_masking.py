@@ -32,7 +32,7 @@ def test_overlapping_windows_give_their_mean() -> None:
 def test_windows_beyond_what_counts_are_not_run() -> None:
     """Windows that hide none of the pixels that count drop exactly 0; the rest is as without."""
     model, x = odd(), pictures()
-    unit = {"layer": "stem", "target": (2, 0, 1), "window": 2}
+    unit = {"target_layer": "stem", "target": (2, 0, 1), "window": 2}
     counts = torch.zeros(8, 8, dtype=torch.bool)
     counts[:2, :3] = True
     whole = occlusion_map(model, x, **unit)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.helpers.attribution import assert_close, linear, pictures
 from visualization import conv
 from visualization.attribution import masking, methods
-from visualization.core.targets import fitting
+from visualization.core.targets import resolve_batch_size
 from visualization.model import budget
 from visualization.perturbation import minimal
 from visualization.render import draw
@@ -41,10 +41,10 @@ def test_as_many_images_run_at_once_as_the_budget_is_for(
 ) -> None:
     """Large images run in small batches, small ones in batches of a usual size."""
     images = torch.zeros(1).expand(5, *shape)
-    assert fitting(None, images, graph=graph) == wanted
-    assert fitting(17, images, graph=graph) == 17
+    assert resolve_batch_size(None, images, graph=graph) == wanted
+    assert resolve_batch_size(17, images, graph=graph) == 17
     with pytest.raises(ValueError, match="batch_size: 0 is not accepted; accepted: 1 or more"):
-        fitting(0, images)
+        resolve_batch_size(0, images)
 
 
 def test_attributions_hand_their_batch_size_to_every_method(
@@ -96,7 +96,7 @@ def test_a_minimal_patch_of_a_large_field_has_larger_squares(
     with torch.no_grad():
         model.body.bias.fill_(1.0)
     assert conv.minimal_patch(model, None, (1,), image).block == 1
-    monkeypatch.setattr(minimal, "_TRIED", 6 * 81 * 10)  # 9 squares, not 25
+    monkeypatch.setattr(minimal, "_MAX_NUMBERS_TRIED", 6 * 81 * 10)  # 9 squares, not 25
     found = conv.minimal_patch(model, None, (1,), image, progress=told.append)
     assert found.block == 3
     assert told[0] == "9 of 9 squares left"
@@ -118,7 +118,7 @@ def test_a_minimal_patch_takes_few_passes() -> None:
 
 def test_a_plane_has_as_many_points_as_the_budget_is_for() -> None:
     """A loss over much has fewer points by default, one over little 21; each point is told."""
-    sides = [budget.points_within(numbers) for numbers in (0, 400, 400 * 28 * 28, 2**40)]
+    sides = [budget.points_per_axis(numbers) for numbers in (0, 400, 400 * 28 * 28, 2**40)]
     assert sides == [21, 21, 13, 11]
     model, told = linear(1, 6)[0].float(), []
     x = pictures(2, 1, 6).float()
@@ -126,7 +126,7 @@ def test_a_plane_has_as_many_points_as_the_budget_is_for() -> None:
     plane = conv.landscape_plane(model, loss, num=2, progress=told.append)
     assert told == [f"point {number} of 4" for number in range(1, 5)]
     assert plane.loss.shape == (2, 2)
-    with budget.counted(model) as given:
+    with budget.count_inputs(model) as given:
         model(x)
     assert given == [72]
     assert conv.landscape_plane(model, lambda _: 1.0).loss.shape == (21, 21)
@@ -141,7 +141,7 @@ def test_images_of_one_column_have_usual_windows_and_grids(monkeypatch: pytest.M
     few = functools.partial(conv.rise, model, x, 1, num_masks=20)
     assert_close(few(), few(grid=(7, 1)))
     assert conv.occlude(model, None, (1,), x[0]).window == (3, 1)
-    assert masking.pair(3, "window", (1, 40)) == (1, 3)
+    assert masking.size_pair(3, "window", (1, 40)) == (1, 3)
     assert conv.rise(linear()[0], pictures(1, 2, 4), 1, num_masks=4).shape == (1, 4, 4)
     with pytest.raises(ValueError, match="window: 41 is not accepted; accepted: 1 to 40 rows"):
         conv.occlusion_map(model, x, 1, window=41)

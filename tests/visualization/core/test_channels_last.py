@@ -1,4 +1,4 @@
-"""Layers that put out (B, H, W, C), as those of ConvNeXt and Swin, and tables that are no maps."""
+"""Layers that output (B, H, W, C), as those of ConvNeXt and Swin, and tables that are no maps."""
 
 import numpy as np
 import pytest
@@ -73,14 +73,18 @@ def test_what_is_found_is_that_of_channels_first(image: Tensor) -> None:
         one, other = (np.asarray(function(model)) for model in (last, first))  # type: ignore[operator]
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
 
-    alike(lambda m: conv.saliency(m, image, 6, layer="gelu"))
-    alike(lambda m: conv.saliency(m, image, (6, 1, 2), layer="gelu"))
-    alike(lambda m: conv.grad_cam(m, image, 1, layer="gelu"))
-    alike(lambda m: conv.edit_map(m, "gelu", image[0], [2, 6]).answers.after)
+    alike(lambda m: conv.saliency(m, image, 6, target_layer="gelu"))
+    alike(lambda m: conv.saliency(m, image, (6, 1, 2), target_layer="gelu"))
+    alike(lambda m: conv.grad_cam(m, image, 1, cam_layer="gelu"))
+    alike(lambda m: conv.ablate_channels(m, "gelu", image[0], [2, 6]).answers.after)
     maps = conv.activation(last, image, "gelu").detach()
-    alike(lambda m: conv.run_from(m, "gelu", 2 * maps, image))
+    alike(lambda m: conv.forward_from(m, "gelu", 2 * maps, image))
     alike(lambda m: conv.maximise(m, conv.channel("gelu", 6), (1, 6, 6), steps=2).values)
-    alike(lambda m: conv.nearest(m, "gelu", image[:1], image, k=2, spatial="mean").distances)
+    alike(
+        lambda m: (
+            conv.nearest_neighbours(m, "gelu", image[:1], image, k=2, spatial="mean").distances
+        )
+    )
 
 
 def test_a_field_of_a_table_is_empty() -> None:

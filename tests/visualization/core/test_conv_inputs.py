@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from visualization import conv
-from visualization.core.inputs import as_array, as_tensor, inspecting
+from visualization.core.inputs import as_array, as_tensor, inspection_mode
 
 
 def network() -> nn.Sequential:
@@ -34,8 +34,8 @@ def odd(values: np.ndarray) -> np.ndarray:
 MODEL = network()
 MASK = np.arange(64).reshape(8, 8) % 5 == 0
 TAKERS: dict[str, Callable[[Callable[[np.ndarray], np.ndarray], np.ndarray], Any]] = {
-    "cut": lambda f, x: conv.cut(f(x[0]), (0, 3), (0, 3)).pixels,
-    "put": lambda f, x: conv.put(conv.cut(x[0], (0, 3), (0, 3)), f(x[1])).image,
+    "crop": lambda f, x: conv.crop(f(x[0]), (0, 3), (0, 3)).pixels,
+    "paste_onto": lambda f, x: conv.paste_onto(conv.crop(x[0], (0, 3), (0, 3)), f(x[1])).image,
     "perturb": lambda f, x: conv.perturb("blur", f(x), 1.0),
     "color_covariance": lambda f, x: conv.color_covariance(f(x)),
     "over": lambda f, x: conv.receptive_field(MODEL, "0", (0, 1, 1), (3, 8, 8)).over(f(x[0])).image,
@@ -46,21 +46,25 @@ TAKERS: dict[str, Callable[[Callable[[np.ndarray], np.ndarray], np.ndarray], Any
         MODEL, x, {"a": f(x[:, 0])}, num_steps=3
     ).deletion["a"],
     "within": lambda f, x: conv.occlusion_map(MODEL, x, 1, within=f(MASK)),
-    "region": lambda f, x: conv.paste(MODEL, "0", (0, 1, 1), x[0], x[1], region=f(MASK)).composite,
-    "run_from": lambda f, x: conv.run_from(
+    "region": lambda f, x: (
+        conv.transplant_field(MODEL, "0", (0, 1, 1), x[0], x[1], region=f(MASK)).composite
+    ),
+    "forward_from": lambda f, x: conv.forward_from(
         MODEL, "1", f(np.ones((4, 6, 6), np.float32).cumsum(2)), x
     ),
-    "matches": lambda f, x: (
+    "match_activation": lambda f, x: (
         conv.maximise(
-            MODEL, conv.matches(None, f(np.array([[1.0, 2.0, 3.0]]))), (3, 8, 8), steps=1
+            MODEL, conv.match_activation(None, f(np.array([[1.0, 2.0, 3.0]]))), (3, 8, 8), steps=1
         ).values
     ),
     "direction": lambda f, x: (
         conv.maximise(MODEL, conv.direction("0", f(np.arange(4.0))), (3, 8, 8), steps=1).values
     ),
     "l2": lambda f, x: conv.maximise(MODEL, conv.l2(f(x[0])), (3, 8, 8), steps=1).curve,
-    "answers": lambda f, x: (
-        conv.maximise(MODEL, conv.answers(f(np.array([0.7, 0.2, 0.1]))), (3, 8, 8), steps=1).values
+    "class_distribution": lambda f, x: (
+        conv.maximise(
+            MODEL, conv.class_distribution(f(np.array([0.7, 0.2, 0.1]))), (3, 8, 8), steps=1
+        ).values
     ),
 }
 
@@ -99,7 +103,7 @@ def test_a_single_number_is_a_target_in_any_form(target: Any) -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda m, x: conv.saliency(m, x, "cat"), "target: a str is not accepted: <U3 is no numb"),
+        (lambda m, x: conv.saliency(m, x, "cat"), "target: a str is not accepted: <U3 is not a n"),
         (lambda m, x: conv.saliency(m, x, torch.tensor(1.5)), "target: torch.float32 of shape ()"),
         (lambda m, x: conv.saliency(m, {"x": x}), "images: a dict is not accepted"),
         (lambda m, x: conv.saliency(m, [x, x[0, 0, 0]]), "images: a list is not accepted"),
@@ -108,9 +112,9 @@ def test_a_single_number_is_a_target_in_any_form(target: Any) -> None:
         (lambda m, x: conv.saliency(m, x + 1j), "images: torch.complex64 is not accepted; "
          "accepted: real numbers"),
         (lambda m, x: conv.saliency(m, x[0, 0]), "images: shape (8, 8) is not accepted;"),
-        (lambda m, x: conv.grad_cam(m, x, 1, layer=nn.ReLU()), "layer: a ReLU is no layer of "),
-        (lambda m, x: conv.dead_units(m, x, [nn.ReLU()]), "layers: a ReLU is no layer of the "),
-        (lambda m, x: conv.invert(m, [3], x), "layers: a int is no layer of the Sequential"),
+        (lambda m, x: conv.grad_cam(m, x, 1, cam_layer=nn.ReLU()), "cam_layer: a ReLU is not a"),
+        (lambda m, x: conv.dead_units(m, x, [nn.ReLU()]), "layers: a ReLU is not a layer of the "),
+        (lambda m, x: conv.invert(m, [3], x), "layers: a int is not a layer of the Sequential"),
         (lambda m, x: conv.probe_layers(m, ["1"], pictures(30), np.arange(30) % 2),
          "accepted: 34 images or more, 10 in either part, 2 labels or more"),
     ],
@@ -146,7 +150,7 @@ def test_networks_made_under_inference_mode_are_looked_into() -> None:
     )
     assert all(a is b for a, b in zip(weights, model.parameters(), strict=True))
     assert all(weight.is_inference() and weight.requires_grad for weight in weights)
-    with inspecting(recurrent):
+    with inspection_mode(recurrent):
         x = torch.rand(2, 1, 8, requires_grad=True)
         recurrent(x)[0].sum().backward()
     assert x.grad is not None
@@ -179,9 +183,9 @@ def test_blocks_within_each_other_copy_gradients_once() -> None:
 
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    with Counts(), inspecting(model):
+    with Counts(), inspection_mode(model):
         model.requires_grad_(True)
-        with inspecting(model):
+        with inspection_mode(model):
             assert not model[0].weight.requires_grad
             model[0].weight.grad.zero_()
         assert model[0].weight.requires_grad
@@ -196,7 +200,7 @@ def test_records_of_a_network_on_a_gpu_are_on_the_cpu() -> None:
     model, x = network().cuda(), pictures()
     found = conv.maximise(model, conv.logit([0, 1]), reference=x, steps=2)
     inverted, dreamt = conv.invert(model, "1", x, steps=2), conv.dream(model, x, "1", steps=1)
-    satisfied = conv.satisfy(model, conv.answers([0.5, 0.5, 0.0]), start=x[0], steps=2)
-    tensors = [found.images, found.real.images, inverted.originals, inverted.images]
+    satisfied = conv.solve(model, conv.class_distribution([0.5, 0.5, 0.0]), start=x[0], steps=2)
+    tensors = [found.images, found.dataset_examples.images, inverted.originals, inverted.images]
     tensors += [dreamt.originals, *dreamt.stages, satisfied.originals, satisfied.images]
     assert all(tensor.device.type == "cpu" for tensor in tensors)

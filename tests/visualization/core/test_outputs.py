@@ -1,4 +1,4 @@
-"""What a model puts out: several things at once, a softmax, classes that have names."""
+"""What a model outputs: several things at once, a softmax, classes that have names."""
 
 import functools
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tests.helpers.attribution import assert_close
 from visualization import conv
+from visualization.core.inputs import as_logits
 from visualization.render import draw, text
 
 ATTACKS: dict[str, Callable[..., Any]] = {
@@ -27,8 +28,10 @@ ATTACKS: dict[str, Callable[..., Any]] = {
             {"one": m}, x, [0, 1, 2], functools.partial(conv.fgsm, epsilon=0.1, **o), **o
         ).accuracy
     ),
-    "edit_map": lambda m, x, **o: conv.edit_map(m, "inner.1", x[0], [1], **o).answers.after,
-    "run_from": lambda m, x, **o: conv.run_from(m, "inner.1", torch.ones(4, 6, 6), x, **o),
+    "ablate_channels": lambda m, x, **o: (
+        conv.ablate_channels(m, "inner.1", x[0], [1], **o).answers.after
+    ),
+    "forward_from": lambda m, x, **o: conv.forward_from(m, "inner.1", torch.ones(4, 6, 6), x, **o),
     "compare_response": lambda m, x, **o: (
         conv.compare_response(m, "inner.1", x[0], ("blur", 1.0), **o).answers.after
     ),
@@ -36,7 +39,7 @@ ATTACKS: dict[str, Callable[..., Any]] = {
 
 
 class Answers(nn.Module):
-    """A small classifier, whose logits are put out as a function wants them."""
+    """A small classifier, whose logits are packed as a function wants them."""
 
     def __init__(self, form: Callable[[Tensor], Any] = lambda logits: logits) -> None:
         super().__init__()
@@ -70,7 +73,7 @@ def test_a_part_of_the_output_is_attacked_and_edited(name: str, images: Tensor) 
 def test_what_puts_out_several_things_is_told_so(name: str, images: Tensor) -> None:
     """The error speaks of the model and of `output`, and so it does of what that returns."""
     model = Answers(lambda logits: (logits, logits))
-    with pytest.raises(ValueError, match=r"^model: the model puts out a tuple; .*`output`"):
+    with pytest.raises(ValueError, match=r"^model: the model outputs a tuple; .*`output`"):
         ATTACKS[name](model, images)
     with pytest.raises(ValueError, match=r"^output: the function returns a tuple; accepted: one"):
         ATTACKS[name](model, images, output=lambda out: out)
@@ -85,13 +88,13 @@ def test_a_softmax_is_not_taken_twice(dtype: torch.dtype, images: Tensor) -> Non
     assert (odds.amax(dim=1) > 0.5).any()
     near = {"rtol": 1e-2, "atol": 1e-3} if dtype == torch.float16 else {"rtol": 1e-4, "atol": 1e-6}
     for answers in (
-        conv.edit_map(last, "inner.1", images[0], [1]).answers,
+        conv.ablate_channels(last, "inner.1", images[0], [1]).answers,
         conv.compare_response(last, "inner.1", images[0], ("blur", 1.0)).answers,
     ):
         assert_close(torch.as_tensor(answers.probabilities[0]), odds[0], check_dtype=False, **near)
     found, wanted = (conv.fgsm(model, images, None, 0.1) for model in (last, plain))
-    assert_close(found.confidence_before, odds.amax(dim=1), check_dtype=False, **near)
-    assert_close(found.confidence_after, wanted.confidence_after, **near)
+    assert_close(found.confidence, odds.amax(dim=1), check_dtype=False, **near)
+    assert_close(found.adversarial_confidence, wanted.adversarial_confidence, **near)
     assert_close(found.adversarial, wanted.adversarial, **near)
     maps = {"a": np.random.default_rng(0).random((3, 8, 8))}
     curves, own = (conv.faithfulness(m, images, maps, 1, num_steps=2) for m in (last, plain))
@@ -107,7 +110,7 @@ def test_the_loss_of_a_softmax_is_that_of_its_logits(images: Tensor) -> None:
 
 def test_a_demanded_answer_of_a_softmax_is_that_of_its_logits(images: Tensor) -> None:
     """The divergence from an answer that is asked for does not take the softmax twice either."""
-    demand = conv.answers([0.2, 0.3, 0.5])
+    demand = conv.class_distribution([0.2, 0.3, 0.5])
     one, other = (
         conv.maximise(model, demand, start=images, steps=1).starts
         for model in (Answers(), Answers(lambda logits: logits.softmax(1)))
@@ -119,14 +122,14 @@ def test_logits_are_left_as_they_are() -> None:
     """Rows of which any is below 0, or does not sum to 1, are logits."""
     for row in ([[0.5, 0.5], [1.5, -0.5]], [[0.5, 0.5], [0.5, 0.6]]):
         logits = torch.tensor(row)
-        assert torch.equal(conv.common.as_logits(logits), logits)
+        assert torch.equal(as_logits(logits), logits)
 
 
 def test_classes_are_drawn_by_their_names(images: Tensor) -> None:
     """Names of classes stand in the picture and in the text, long ones shortened in the picture."""
     names = ["tench", "a very long name of a class of fish", "great white shark"]
     for record in (
-        conv.edit_map(Answers(), "inner.1", images[0], [1], classes=names),
+        conv.ablate_channels(Answers(), "inner.1", images[0], [1], classes=names),
         conv.compare_response(Answers(), "inner.1", images[0], ("blur", 1.0), classes=names),
     ):
         figure = draw(record)
@@ -134,4 +137,4 @@ def test_classes_are_drawn_by_their_names(images: Tensor) -> None:
         assert {"tench", "great white shark", "a very long name of…"} <= drawn
         assert all(name in text(record) for name in names)
     with pytest.raises(ValueError, match=r"classes: 2 names for answers of shape \(3,\)"):
-        conv.edit_map(Answers(), "inner.1", images[0], [1], classes=names[:2])
+        conv.ablate_channels(Answers(), "inner.1", images[0], [1], classes=names[:2])

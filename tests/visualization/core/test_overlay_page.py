@@ -19,7 +19,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from visualization.core.registry import fragment
 from visualization.recurrent import overlay_page
-from visualization.recurrent.overlay import Overlay, OverlayPart
+from visualization.recurrent.overlay import LayerHeatmap, UnitTextHeatmap
 from visualization.recurrent.queries import find_matches
 
 OPTIONS = (
@@ -32,7 +32,7 @@ PLUS, CONSTANT, RISING = 4, 7, 10  # planted units
 NASTY = "</script><b>1+1</b><!-- = 2"
 
 
-def part(name: str, num_steps: int, seed: int, *, writes: bool) -> OverlayPart:
+def part(name: str, num_steps: int, seed: int, *, writes: bool) -> LayerHeatmap:
     """Return a layer whose values are far from every threshold that a test sets."""
     generator = np.random.default_rng(seed)
     reads = generator.choice(list("\n0123456789+"), (NUM_SAMPLES, num_steps))
@@ -48,22 +48,22 @@ def part(name: str, num_steps: int, seed: int, *, writes: bool) -> OverlayPart:
     role = np.array(["detector of +" if unit == PLUS else "" for unit in range(NUM_UNITS)])
     score = np.where(role != "", 0.97, np.arange(NUM_UNITS) / 100)
     score[0] = np.nan
-    return OverlayPart(
+    return LayerHeatmap(
         name=name,
         quantities={"h": hidden, "c": 2 * hidden},
-        reads=reads,
-        writes=np.roll(reads, -1, axis=1) if writes else None,
-        facts={"role": role, "score": score},
+        input_symbols=reads,
+        output_symbols=np.roll(reads, -1, axis=1) if writes else None,
+        unit_notes={"role": role, "score": score},
     )
 
 
-def overlay() -> Overlay:
+def overlay() -> UnitTextHeatmap:
     """Return two layers over twelve samples, three of them answered wrongly."""
     labels = [f"{sample}+{sample} = {2 * sample}" for sample in range(NUM_SAMPLES)]
     labels[1] = NASTY
     right = np.array([sample not in WRONG for sample in range(NUM_SAMPLES)])
     parts = (part("encoder", 8, 0, writes=False), part("decoder", 5, 1, writes=True))
-    return Overlay("Cells of </script> an adder", parts, tuple(labels), right)
+    return UnitTextHeatmap("Cells of </script> an adder", parts, tuple(labels), right)
 
 
 RECORD = overlay()
@@ -164,8 +164,8 @@ def test_the_page_stays_small() -> None:
     """A hundred samples of a large adder make a page of less than four megabytes."""
     values = np.random.default_rng(0).normal(size=(100, 17, 128)).astype(np.float32)
     reads = np.full((100, 17), "1")
-    layer = OverlayPart("encoder", dict.fromkeys("hcifgo", values), reads, None, {})
-    big = Overlay("", (layer, layer), ("1+1 = 2",) * 100, np.ones(100, bool))
+    layer = LayerHeatmap("encoder", dict.fromkeys("hcifgo", values), reads, None, {})
+    big = UnitTextHeatmap("", (layer, layer), ("1+1 = 2",) * 100, np.ones(100, bool))
     assert len(fragment(big)) < 4_000_000
 
 
@@ -189,7 +189,7 @@ def test_a_character_shows_every_unit(page: Page, quantity: str, sample: int, st
     page.hand().move_to_element(page.character(sample, step)).perform()
     page.await_(lambda: f"step {step} of 0–7" in page.one(".ov-when").text)
     assert RECORD.labels[sample] in page.one(".ov-when").text
-    values = RECORD.parts[0].quantities[quantity][sample, step]
+    values = RECORD.layers[0].quantities[quantity][sample, step]
     names, shown = zip(*page.all(".ov-square", "e.title.split(': ')"), strict=True)
     assert names == tuple(f"unit {unit}" for unit in range(NUM_UNITS))
     assert [float(value) for value in shown] == pytest.approx(values, abs=0.02)
@@ -207,7 +207,7 @@ def test_focus_shows_what_hovering_shows(page: Page) -> None:
 
 def test_a_picked_unit_colours_the_characters(page: Page) -> None:
     """Positive is orange, negative blue, zero white, and equal values have equal colours."""
-    reads = RECORD.parts[0].reads
+    reads = RECORD.layers[0].input_symbols
     page.pick(PLUS)
     high, low = page.background(3, 1), page.background(3, 2)
     red, _, blue, _ = zip(*(re.findall(r"\d+", each) for each in (high, low)), strict=True)
@@ -245,7 +245,7 @@ def test_squares_and_keys_pick_units(page: Page) -> None:
 
 def test_units_are_sorted_by_each_column(page: Page) -> None:
     """A click on a header sorts, another reverses; an unknown value stands last both times."""
-    deviation = RECORD.parts[0].quantities["h"].std((0, 1), dtype=np.float64)
+    deviation = RECORD.layers[0].quantities["h"].std((0, 1), dtype=np.float64)
     varying = [unit for unit in range(NUM_UNITS) if unit != CONSTANT]
     assert page.units() == sorted(varying, key=lambda unit: -deviation[unit])
 
@@ -288,7 +288,7 @@ def test_the_slider_hides_constant_units(page: Page) -> None:
 def test_lines_are_sorted(page: Page) -> None:
     """Lines stand as given, wrong first, or by the picked unit's highest or lowest value."""
     page.pick(2)
-    given, values = list(range(NUM_SAMPLES)), RECORD.parts[0].quantities["h"][:, :, 2]
+    given, values = list(range(NUM_SAMPLES)), RECORD.layers[0].quantities["h"][:, :, 2]
     orders = {
         "wrong": sorted(given, key=lambda sample: sample not in WRONG),
         "highest": sorted(given, key=lambda sample: -values[sample].max()),
@@ -321,7 +321,7 @@ def test_matches_are_those_of_python(
     page: Page, part_index: int, quantity: str, steps: tuple[int, int], threshold: float
 ) -> None:
     """Dragging over a span lists its on units and the matches that find_matches gives."""
-    layer = RECORD.parts[part_index]
+    layer = RECORD.layers[part_index]
     page.open(f"#part={layer.name}&quantity={quantity}&unit=0")
     first, last = (page.character(3, step) for step in steps)
     page.hand().click_and_hold(first).move_to_element(last).release().perform()
@@ -332,12 +332,14 @@ def test_matches_are_those_of_python(
     values = layer.quantities[quantity]
     scored = np.tanh(values) if quantity == "c" else values
     expected = find_matches(scored, 3, min(steps), max(steps) + 1, threshold)
-    assert len(expected.found) > 2
+    assert len(expected.matches) > 2
     assert page.all(".ov-on-units .ov-unit b") == [str(unit) for unit in expected.units]
     fields = "[e.dataset.sample, e.dataset.start, e.dataset.stop, e.dataset.on, e.dataset.run]"
-    found = [[str(n) for n in (m.sample, m.start, m.stop, m.num_on, m.run)] for m in expected.found]
+    found = [
+        [str(n) for n in (m.sample, m.start, m.stop, m.num_on, m.run)] for m in expected.matches
+    ]
     assert page.all(".ov-match", fields) == found
-    shared = [",".join(map(str, match.shared)) for match in expected.found]
+    shared = [",".join(map(str, match.shared)) for match in expected.matches]
     assert page.all(".ov-match", "e.dataset.shared") == shared
 
 
@@ -368,7 +370,7 @@ def test_what_is_written_stands_under_what_is_read(page: Page) -> None:
     """A layer that writes has a second row of characters, one that only reads has none."""
     assert page.all(".ov-char i") == []
     page.one(".ov-parts button:nth-child(2)").click()
-    written = RECORD.parts[1].writes
+    written = RECORD.layers[1].output_symbols
     assert written is not None
     expected = ["⏎" if character == "\n" else character for character in written.ravel()]
     page.await_(lambda: page.all(".ov-char i") == expected)

@@ -18,12 +18,12 @@ from visualization.recurrent import (
     find_matches,
     gate_saturation,
     match_units,
-    overlay_cells,
     patch_units,
     probe_states,
     rank_units,
     state_paths,
     trace_cells,
+    unit_text_heatmap,
 )
 
 torch.manual_seed(0)
@@ -50,7 +50,7 @@ def states(rnn: nn.RNNBase) -> torch.Tensor:
 
 LOOKS: dict[str, Look] = {
     "trace_cells": lambda rnn, _: trace_cells(rnn, INPUTS),
-    "overlay_cells": lambda rnn, _: overlay_cells(trace_cells(rnn, INPUTS), BITS),
+    "unit_text_heatmap": lambda rnn, _: unit_text_heatmap(trace_cells(rnn, INPUTS), BITS),
     "rank_units": lambda rnn, out: rank_units(
         rnn, lambda: {"accuracy": answers(rnn, out)[:, -1] == BITS[:, 0]}
     ),
@@ -78,8 +78,9 @@ def test_scores_of_probes_are_written_as_they_are() -> None:
     scores = np.array([[-20.85, 0.5, -0.25, 10.05, 1.0]])
     blank = np.zeros((1, 5, 3))
     table = ProbeTable(
-        ("q",), np.array([False]), scores, 0 * scores, blank, ("0", "1", "2"), 70, 0.3
-    )
+        quantities=("q",), categorical=np.array([False]), scores=scores, controls=0 * scores,
+        correlations=blank, units=("0", "1", "2"), num_samples=70, held_out=0.3,
+    )  # fmt: skip
     texts = [text.get_text() for text in render.draw(table).axes[0].texts]
     assert texts == ["-20.85", ".50", "-.25", "10.05", "1.00"]
 
@@ -131,7 +132,7 @@ def test_the_ranking_counts_changes_that_cancel() -> None:
 
     ranking = rank_units(rnn, score, [(0,)])
     assert ranking.change["accuracy"].tolist() == [0.0]
-    assert ranking.touched.tolist() == [0.5]
+    assert ranking.share_changed.tolist() == [0.5]
     assert "0 change no sample's accuracy" in render.draw(ranking).get_suptitle()
 
 

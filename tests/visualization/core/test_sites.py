@@ -44,8 +44,8 @@ def test_without_modules_for_activations_the_convolutions_come() -> None:
 def test_of_many_layers_those_that_are_spread_evenly_come() -> None:
     """The first and the last are among them."""
     model = nn.Sequential(*(nn.Tanh() for _ in range(9)))
-    assert feature_layers(model, torch.zeros(1, 4, 4), most=3) == ("0", "4", "8")
-    assert len(feature_layers(model, torch.zeros(1, 4, 4), most=20)) == 9
+    assert feature_layers(model, torch.zeros(1, 4, 4), num_layers=3) == ("0", "4", "8")
+    assert len(feature_layers(model, torch.zeros(1, 4, 4), num_layers=20)) == 9
 
 
 def test_a_network_without_maps_is_refused() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.helpers.attribution import DOUBLE, QUICK, assert_close, linear, odd, pictures
 from visualization import conv
 from visualization.attribution import methods
-from visualization.attribution.cams import last_map
+from visualization.attribution.cams import last_feature_map
 
 
 class Reader(nn.Module):
@@ -41,7 +41,7 @@ class Packed(nn.Module):
 
 
 class TwoHeads(nn.Module):
-    """Computes its boxes last, and puts out its classes."""
+    """Computes its boxes last, and outputs its classes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,8 @@ def test_a_function_is_explained_of_a_layer_and_by_all_that_compares_methods() -
 
     model, x = odd(), pictures(2)
     assert_close(
-        conv.saliency(model, x, last, layer="a"), 64 * conv.saliency(model, x, 5, layer="a")
+        conv.saliency(model, x, last, target_layer="a"),
+        64 * conv.saliency(model, x, 5, target_layer="a"),
     )
     found = conv.attributions(model, x, last, methods=["saliency"])
     assert found.targets == ("last", "last")
@@ -108,7 +109,7 @@ def test_what_a_function_returns_is_one_number_for_each_image() -> None:
 
 def test_a_model_that_puts_out_several_things_says_what_would_be_accepted() -> None:
     """The message speaks of the model, not of a layer, and names the way to pick a part."""
-    words = r"^model: the model puts out a dict; accepted: one tensor, or a function"
+    words = r"^model: the model outputs a dict; accepted: one tensor, or a function"
     with pytest.raises(ValueError, match=words):
         conv.saliency(Packed(odd()), pictures(2), 1)
 
@@ -125,32 +126,34 @@ def test_the_map_that_a_grad_cam_takes_lies_on_the_way_to_the_score() -> None:
     """A map that is computed later, beside the score, is not the last one."""
     torch.manual_seed(1)
     model, x = TwoHeads(), torch.rand(2, 3, 12, 12)
-    assert last_map(model, x, 1) == "classes"
-    assert_close(conv.grad_cam(model, x, 1), conv.grad_cam(model, x, 1, layer="classes"))
+    assert last_feature_map(model, x, 1) == "classes"
+    assert_close(conv.grad_cam(model, x, 1), conv.grad_cam(model, x, 1, cam_layer="classes"))
     assert conv.attributions(model, x, 1, methods=["grad_cam"]).maps["grad_cam"].shape == (
         2,
         12,
         12,
     )
-    assert last_map(model, x, 3, of="boxes") == "body"
+    assert last_feature_map(model, x, 3, target_layer="boxes") == "body"
     assert_close(
-        conv.grad_cam(model, x, 1, of="classes"),
-        conv.grad_cam(model, x, 1, of="classes", layer="body"),
+        conv.grad_cam(model, x, 1, target_layer="classes"),
+        conv.grad_cam(model, x, 1, target_layer="classes", cam_layer="body"),
     )
 
 
 def test_a_layer_is_the_one_that_is_explained_also_of_a_smooth_grad_cam() -> None:
     """`layer` of SmoothGrad and of `attributions` is never that of a Grad-CAM's maps."""
     model, x = odd(), pictures(2)
-    cam = functools.partial(conv.grad_cam, layer="stem")
-    plain = conv.grad_cam(model, x, (2, 3, 3), layer="stem", of="a")
-    smooth = conv.smooth_grad(model, x, (2, 3, 3), layer="a", method=cam, noise=0.0, num_samples=2)
-    assert_close(smooth, plain)
-    found = conv.attributions(model, x, (2, 3, 3), layer="a", methods={"cam": cam})
-    assert_close(torch.as_tensor(found.maps["cam"]), plain)
-    before = conv.grad_cam(model, x, (2, 3, 3), layer="relu@0", of="a")
+    cam = functools.partial(conv.grad_cam, cam_layer="stem")
+    plain = conv.grad_cam(model, x, (2, 3, 3), cam_layer="stem", target_layer="a")
     smooth = conv.smooth_grad(
-        model, x, (2, 3, 3), layer="a", method=conv.grad_cam, noise=0.0, num_samples=1
+        model, x, (2, 3, 3), target_layer="a", method=cam, noise=0.0, num_samples=2
+    )
+    assert_close(smooth, plain)
+    found = conv.attributions(model, x, (2, 3, 3), target_layer="a", methods={"cam": cam})
+    assert_close(torch.as_tensor(found.maps["cam"]), plain)
+    before = conv.grad_cam(model, x, (2, 3, 3), cam_layer="relu@0", target_layer="a")
+    smooth = conv.smooth_grad(
+        model, x, (2, 3, 3), target_layer="a", method=conv.grad_cam, noise=0.0, num_samples=1
     )
     assert_close(smooth, before)
 
@@ -167,4 +170,4 @@ def test_rise_is_less_its_mean_however_it_is_handed_over(monkeypatch: pytest.Mon
         assert abs(values.mean(axis=(1, 2))).max() < 1e-6
         assert abs(values).max() > 1e-4
     assert own(model, x, 1).mean() > 4
-    assert methods.chosen_methods({"rise": own})["rise"](model, x, 1).mean().abs() < 1e-6
+    assert methods.resolve_methods({"rise": own})["rise"](model, x, 1).mean().abs() < 1e-6

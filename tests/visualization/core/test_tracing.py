@@ -1,4 +1,4 @@
-"""What layers put out: every call, not changed by what follows, and no hook left behind."""
+"""What layers output: every call, not changed by what follows, and no hook left behind."""
 
 import copy
 import dataclasses
@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint
 
 from visualization import conv, trace
-from visualization.core.tracing import tapped
+from visualization.core.tracing import intercept_outputs
 from visualization.model.cost import cost
 
 
@@ -216,7 +216,7 @@ def test_layers_are_given_as_modules(model: Twice, images: Tensor) -> None:
         model(images)
     assert list(seen) == ["a", "block.b"]
     assert torch.equal(seen["a"][0], single["a"][0])
-    words = "layers: a ReLU is no layer of the Twice; accepted: its modules or their names, a, "
+    words = "layers: a ReLU is not a layer of the Twice; accepted: its modules or their names, a, "
     with pytest.raises(ValueError, match=words), trace(model, nn.ReLU()):
         raise AssertionError("the block must not run")
 
@@ -232,7 +232,7 @@ def test_a_compiled_model_is_traced_as_it_was_written(model: Twice, images: Tens
                 with trace(compiled, name, stop=stop) as seen:
                     compiled(images)
                 assert len(seen[name]) == 1
-            with tapped(compiled, {name: lambda output: output * 0}):
+            with intercept_outputs(compiled, {name: lambda output: output * 0}):
                 torch.testing.assert_close(compiled(images), model.head(torch.ones(5, 4)))
         torch.testing.assert_close((model(images), wrapped(images)), answers)
 
@@ -311,7 +311,7 @@ def test_nothing_is_left_behind(model: Twice, images: Tensor) -> None:
 
 def test_an_output_can_be_replaced(model: Twice, images: Tensor) -> None:
     """What a tap returns goes on in the output's place, also at one call of several."""
-    with tapped(model, {"relu@1": lambda output: output * 0}):
+    with intercept_outputs(model, {"relu@1": lambda output: output * 0}):
         answer = model(images)
     wanted = model.head(torch.ones(5, 4))
     torch.testing.assert_close(answer, wanted)
@@ -320,7 +320,7 @@ def test_an_output_can_be_replaced(model: Twice, images: Tensor) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("blok.b", "'blok.b' is no layer of the Twice; accepted: a, relu, .*mean 'block.b'"),
+        ("blok.b", "'blok.b' is not a layer of the Twice; accepted: a, relu, .*mean 'block.b'"),
         ("relu@x", "'relu@x' names no call; accepted: relu@0, relu@1"),
     ],
 )

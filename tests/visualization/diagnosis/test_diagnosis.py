@@ -10,16 +10,16 @@ import pytest
 
 from visualization import render
 from visualization.diagnosis import (
-    AS_IS,
+    BASELINE,
     QUESTIONS,
-    Case,
     Leak,
+    RunEvidence,
     Trial,
     diagnose,
     has_diverged,
     rate_test,
 )
-from visualization.diagnosis.case import falls, learned, quarter, sampling_error
+from visualization.diagnosis.evidence import falls, learned, quarter, sampling_error
 from visualization.diagnosis.rates import smooth
 from visualization.diagnosis.steps import around, longest_flat
 
@@ -83,9 +83,11 @@ def sweep() -> Any:
     return rate_test(list(rates), list(losses))
 
 
-def case(losses: list[float], settings: Mapping[str, Any] | None = None, **changed: Any) -> Case:
+def case(
+    losses: list[float], settings: Mapping[str, Any] | None = None, **changed: Any
+) -> RunEvidence:
     """Return a case whose trials all went well, with some of it changed."""
-    of_case = {k: changed.pop(k) for k in list(changed) if k in attrs.fields_dict(Case)}
+    of_case = {k: changed.pop(k) for k in list(changed) if k in attrs.fields_dict(RunEvidence)}
     own = trial(0.6 if losses[-1] < 0.5 else 0.0)
     known = {
         "title": "a run",
@@ -96,13 +98,13 @@ def case(losses: list[float], settings: Mapping[str, Any] | None = None, **chang
         "synthetic": trial(0.95),
         "rates": sweep(),
         "lengths": {64: own, 16: own, 4: own},
-        "sizes": {AS_IS: own, "hidden_size=32": own, "num_layers=1": own, "dropout=0": own},
+        "sizes": {BASELINE: own, "hidden_size=32": own, "num_layers=1": own, "dropout=0": own},
         "leak": Leak(0, 500, 20_000),
     }
-    return Case(**{**known, **of_case})
+    return RunEvidence(**{**known, **of_case})
 
 
-def problems(found: Case) -> list[str]:
+def problems(found: RunEvidence) -> list[str]:
     """Return the names of what is wrong."""
     return [finding.name for finding in diagnose(found).problems]
 
@@ -140,7 +142,7 @@ def test_health_is_left_alone(name: str) -> None:
 BETTER = trial(0.6)
 LATE = [*FALLING[:4], *[FALLING[4]] * 36]  # learned to 59 % of chance, then stuck
 FLAT_LATE = [CHANCE * (1 - 0.3 * min(1.0, k / 20)) for k in range(40)]
-PLANTED: dict[str, tuple[str, Case]] = {
+PLANTED: dict[str, tuple[str, RunEvidence]] = {
     "one batch": ("cannot learn one batch", case(STUCK, one_batch=trial(0.0))),
     "easy task": ("cannot learn an easy task", case(STUCK, synthetic=trial(0.0))),
     "chance": ("no better than chance", case(STUCK)),
@@ -166,7 +168,7 @@ PLANTED: dict[str, tuple[str, Case]] = {
         case(
             STUCK,
             {"learning_rate": 4e-4},
-            sizes={AS_IS: trial(0.0), "learning_rate=0.003": BETTER},
+            sizes={BASELINE: trial(0.0), "learning_rate=0.003": BETTER},
         ),
     ),
     "spikes": (
@@ -185,9 +187,15 @@ PLANTED: dict[str, tuple[str, Case]] = {
         "sequence too long",
         case(STUCK, lengths={64: trial(0.0), 16: trial(0.0), 4: trial(0.9)}, flow63=1e-12),
     ),
-    "small": ("model too small", case(STUCK, sizes={AS_IS: trial(0.0), "hidden_size=32": BETTER})),
-    "deep": ("model too deep", case(STUCK, sizes={AS_IS: trial(0.0), "num_layers=1": BETTER})),
-    "dropout": ("dropout too strong", case(STUCK, sizes={AS_IS: trial(0.0), "dropout=0": BETTER})),
+    "small": (
+        "model too small",
+        case(STUCK, sizes={BASELINE: trial(0.0), "hidden_size=32": BETTER}),
+    ),
+    "deep": ("model too deep", case(STUCK, sizes={BASELINE: trial(0.0), "num_layers=1": BETTER})),
+    "dropout": (
+        "dropout too strong",
+        case(STUCK, sizes={BASELINE: trial(0.0), "dropout=0": BETTER}),
+    ),
 }
 
 
@@ -247,7 +255,9 @@ def test_exploding_gradients_follow_from_a_rate_that_is_too_high() -> None:
 def test_without_trials_and_records_nothing_is_claimed() -> None:
     """With an empty history and no trial each verdict is unknown, or fine by a setting alone."""
     settings = {**SETTINGS, "num_layers": 1, "dropout": 0.0}
-    found = diagnose(Case(title="", records=[], settings=settings, monitor=("accuracy", "max")))
+    found = diagnose(
+        RunEvidence(title="", records=[], settings=settings, monitor=("accuracy", "max"))
+    )
     fine = [finding.name for finding in found.findings if finding.verdict == "fine"]
     assert fine == ["model too deep", "dropout too strong"]
     assert all(f.verdict in ("fine", "unknown") for f in found.findings)

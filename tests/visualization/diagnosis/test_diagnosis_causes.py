@@ -23,18 +23,18 @@ from tests.visualization.diagnosis.test_diagnosis import (
     trial,
 )
 from visualization import render
-from visualization.diagnosis import AS_IS, QUESTIONS, Case, Leak, Trial, diagnose
+from visualization.diagnosis import BASELINE, QUESTIONS, Leak, RunEvidence, Trial, diagnose
 from visualization.diagnosis.diagnose import explain, order
 
 
 def test_a_rate_is_not_blamed_against_its_own_trial() -> None:
     """Where the suggested rate learned less than the run's, no rate is called wrong, or advised."""
     for name, rate in (("too high", 0.5), ("too low", 1e-5)):
-        sizes = {AS_IS: trial(0.63), "learning_rate=0.003": trial(0.0)}
+        sizes = {BASELINE: trial(0.63), "learning_rate=0.003": trial(0.0)}
         found = diagnose(case(STUCK, {"learning_rate": rate}, sizes=sizes))
         assert found[f"learning rate {name}"].answer.verdict == "fine"
         assert found[f"learning rate {name}"].advice == ()
-        both = {AS_IS: trial(0.99), "learning_rate=0.003": trial(0.98)}  # that is no less
+        both = {BASELINE: trial(0.99), "learning_rate=0.003": trial(0.98)}  # that is no less
         found = diagnose(case(STUCK, {"learning_rate": rate}, sizes=both))
         assert found[f"learning rate {name}"].answer.verdict == "problem"
 
@@ -44,7 +44,7 @@ def test_what_a_trial_mends_best_is_the_cause() -> None:
 
     def named(rate: float, size: float) -> list[str]:
         trials = {"learning_rate=0.003": trial(rate), "hidden_size=32": trial(size)}
-        sizes = {AS_IS: trial(0.0), **trials}
+        sizes = {BASELINE: trial(0.0), **trials}
         return problems(case(STUCK, {"learning_rate": 1e-4}, sizes=sizes))
 
     assert named(rate=0.9, size=0.6) == ["learning rate too low"]
@@ -91,7 +91,7 @@ def test_stages_are_not_advised_where_they_are_taken() -> None:
     assert any(
         "curriculum_loss_threshold" in advice for advice in unstaged["sequence too long"].advice
     )
-    planted = case(STUCK, STAGED, sizes={AS_IS: trial(0.0), "hidden_size=32": BETTER})
+    planted = case(STUCK, STAGED, sizes={BASELINE: trial(0.0), "hidden_size=32": BETTER})
     assert problems(planted) == ["model too small"]
 
 
@@ -108,7 +108,7 @@ def test_the_reason_for_missing_records_is_the_true_one() -> None:
 
     def said(**changed: Any) -> set[str]:
         settings = {**SETTINGS, "record_diagnostics": changed.pop("record_diagnostics", True)}
-        empty = Case(
+        empty = RunEvidence(
             title="", records=[], settings=settings, monitor=("accuracy", "max"), **changed
         )
         found = diagnose(empty)
@@ -173,7 +173,7 @@ def test_far_lags_alone_are_answered() -> None:
     assert problems(case(STUCK, records=records)) == ["no better than chance"]
 
 
-def odd_case(rng: np.random.Generator) -> Case:
+def odd_case(rng: np.random.Generator) -> RunEvidence:
     """Return a case of those above with much of it missing, partial or no number."""
     known = [*HEALTHY.values(), *(planted for _, planted in PLANTED.values())]
     base = known[rng.integers(len(known))]

@@ -18,7 +18,7 @@ from tests.visualization.diagnosis.test_diagnosis import (
     trial,
 )
 from visualization import render
-from visualization.diagnosis import AS_IS, QUESTIONS, Case, Trial, diagnose
+from visualization.diagnosis import BASELINE, QUESTIONS, RunEvidence, Trial, diagnose
 
 LEARNING = [CHANCE * (1 - 0.7 * k / 39) for k in range(40)]  # unfinished, but more than half-way
 COURSES = {"learned": FALLING, "learning": LEARNING, "stuck": STUCK}
@@ -30,9 +30,9 @@ def trials_of(shares: dict[int, float]) -> dict[int, Trial]:
     return {length: trial(share) for length, share in shares.items()}
 
 
-def short_run(settings: dict[str, Any] | None = None, **changed: Any) -> Case:
+def short_run(settings: dict[str, Any] | None = None, **changed: Any) -> RunEvidence:
     """Return a run of 300 steps that is at chance and recorded three losses, with an evaluation."""
-    of_case = {k: changed.pop(k) for k in list(changed) if k in attrs.fields_dict(Case)}
+    of_case = {k: changed.pop(k) for k in list(changed) if k in attrs.fields_dict(RunEvidence)}
     records = [r for r in history(STUCK, **changed) if r["step"] in (100, 200, 300)]
     return case(STUCK, SHORT_RUN | (settings or {}), records=records, **of_case)
 
@@ -55,7 +55,7 @@ def test_short_sequences_that_alone_are_learned_say_that_length_hinders(
     if hinders:
         assert "too long to learn from" in answer.explanation
     elif far < 0.2:
-        assert "nonetheless" in answer.figure
+        assert "nonetheless" in answer.measurement
 
 
 @pytest.mark.parametrize("course", [*COURSES, "short"])
@@ -68,9 +68,9 @@ def test_a_gradient_of_which_nothing_is_left_does_not_get_where_it_is_needed(
     examined = short_run(**flow) if course == "short" else case(COURSES[course], **flow)
     answer = diagnose(examined)["vanishing gradients"].answer
     assert ("gets where it is needed" in answer.explanation) == (left >= 1e-4)
-    assert "0 of it" not in answer.figure.split()
+    assert "0 of it" not in answer.measurement.split()
     if left == 0:
-        assert answer.figure.startswith("none of it is left 63 steps back")
+        assert answer.measurement.startswith("none of it is left 63 steps back")
     if left < 1e-4:
         assert answer.verdict == ("problem" if course in ("stuck", "short") else "fine")
 
@@ -89,11 +89,11 @@ def test_a_trial_that_learns_more_is_not_denied(
     course: str, name: str, setting: str, denial: str
 ) -> None:
     """A setting whose trial learned all, where that without it learned nothing, is said to help."""
-    sizes = {AS_IS: trial(0.0), setting: trial(0.95)}
+    sizes = {BASELINE: trial(0.0), setting: trial(0.95)}
     answer = diagnose(case(COURSES[course], {"learning_rate": 5e-4}, sizes=sizes))[name].answer
     assert denial not in answer.explanation
     assert answer.verdict == ("problem" if course == "stuck" else "fine")
-    assert answer.verdict == "problem" or "nonetheless" in answer.figure
+    assert answer.verdict == "problem" or "nonetheless" in answer.measurement
 
 
 @pytest.mark.parametrize("course", COURSES)
@@ -117,7 +117,7 @@ def test_a_rate_that_a_trial_outruns_is_too_high_though_the_loss_falls(
     rate: float, share: float
 ) -> None:
     """At chance, climbing stages by luck, where the suggested rate learns all: it is too high."""
-    sizes = {AS_IS: trial(share), "learning_rate=0.003": trial(1.0)}
+    sizes = {BASELINE: trial(share), "learning_rate=0.003": trial(1.0)}
     settings = {"learning_rate": rate, "num_stages": 5, "curriculum_loss_threshold": 0.05}
     fit = (1 - 5 * max(0.0, share - 0.4)) * CHANCE
     climbing = case(SLOW, settings, sizes=sizes, fit=max(0.0, fit), eval=2.4, score=0.51)
@@ -174,12 +174,12 @@ def test_where_most_is_unknown_the_headline_says_so_first() -> None:
 
 def test_a_short_run_that_learns_has_no_problem() -> None:
     """Where the trial as it is learns, or has only a few steps, a short run is not found to ail."""
-    well = {AS_IS: trial(0.95), "learning_rate=0.003": trial(0.95)}
+    well = {BASELINE: trial(0.95), "learning_rate=0.003": trial(0.95)}
     assert short_run(sizes=well).condition == "learning"
     assert diagnose(short_run(sizes=well)).problems == ()
-    assert short_run(sizes={AS_IS: trial(0.0, 20)}).condition == "unknown"
-    assert diagnose(short_run(sizes={AS_IS: trial(0.0, 20)})).problems == ()
-    assert short_run(sizes={AS_IS: trial(0.0)}).condition == "ails"
+    assert short_run(sizes={BASELINE: trial(0.0, 20)}).condition == "unknown"
+    assert diagnose(short_run(sizes={BASELINE: trial(0.0, 20)})).problems == ()
+    assert short_run(sizes={BASELINE: trial(0.0)}).condition == "stuck"
 
 
 @pytest.mark.parametrize("course", COURSES)
@@ -197,7 +197,7 @@ def test_what_is_equal_within_noise_is_named_in_the_same_order() -> None:
     """Two trials that mend about as much, each now a little ahead, name the same cause."""
     for rate, size in itertools.permutations((0.73, 0.76, 0.8), 2):
         sizes = {
-            AS_IS: trial(0.3), "learning_rate=0.003": trial(rate), "hidden_size=32": trial(size),
+            BASELINE: trial(0.3), "learning_rate=0.003": trial(rate), "hidden_size=32": trial(size),
         }  # fmt: skip
         found = diagnose(case(STUCK, {"learning_rate": 0.5}, sizes=sizes))
         assert [finding.name for finding in found.problems] == ["learning rate too high"]
@@ -206,7 +206,7 @@ def test_what_is_equal_within_noise_is_named_in_the_same_order() -> None:
 def test_a_trial_as_bad_as_the_run_speaks_for_no_rate() -> None:
     """A rate far past the best is too high, whichever of two hopeless trials is a hair ahead."""
     for own, other in itertools.permutations((0.01, 0.02)):
-        sizes = {AS_IS: trial(own), "learning_rate=0.003": trial(other)}
+        sizes = {BASELINE: trial(own), "learning_rate=0.003": trial(other)}
         found = diagnose(case(STUCK, {"learning_rate": 0.5}, sizes=sizes))
         assert [finding.name for finding in found.problems] == ["learning rate too high"]
 
@@ -224,7 +224,7 @@ def test_random_evidence_is_never_contradicted(seed: int) -> None:
             {"learning_rate": rate},
             lengths=trials_of({64: share["far"], 2: share["near"]}),
             sizes={
-                AS_IS: trial(share["own"]), "hidden_size=32": trial(share["size"]),
+                BASELINE: trial(share["own"]), "hidden_size=32": trial(share["size"]),
                 "learning_rate=0.003": trial(share["rate"]),
             },
             flow0=1.0, flow1=1.0, flow63=left, dead=float(rng.uniform()),
@@ -248,7 +248,7 @@ def test_random_evidence_is_never_contradicted(seed: int) -> None:
 
 def test_the_steps_that_are_enough_are_those_of_records_and_evaluations() -> None:
     """Eight records, two evaluations; of a run that took as many, no number is named."""
-    examined = Case(title="", records=[{"step": 300}], settings={**SETTINGS, **SHORT_RUN},
+    examined = RunEvidence(title="", records=[{"step": 300}], settings={**SETTINGS, **SHORT_RUN},
                     monitor=("accuracy", "max"))  # fmt: skip
     assert examined.steps_to_take == 1000
     assert attrs.evolve(examined, records=[{"step": 1000}]).steps_to_take == 0

@@ -14,7 +14,7 @@ from visualization.core.registry import png
 from visualization.feature_maps import dissection, quantiles
 from visualization.feature_maps.dissection import dissect
 from visualization.feature_maps.figures.dissection import caption, draw, text
-from visualization.feature_maps.quantiles import Highest, TopShare
+from visualization.feature_maps.quantiles import TopKImages, UpperQuantile
 from visualization.feature_maps.scan_concepts import scan_concepts
 from visualization.feature_maps.upsampling import upsampling
 
@@ -138,9 +138,9 @@ def test_thresholds_are_exact() -> None:
         rank = max(1, int(np.ceil(share * 1000)))
         wanted = flat.sort(dim=1, descending=True).values[:, rank - 1]
         for size in (50, 3):
-            top = TopShare(share, 1000, values)
+            top = UpperQuantile(share, 1000, values)
             for part in values.split(size):
-                top.offer(part)
+                top.update(part)
             assert top.share_read == 1
             assert torch.equal(top.thresholds, wanted)
             regions = top.regions(values[:, 1:], slice(1, 3))
@@ -149,11 +149,11 @@ def test_thresholds_are_exact() -> None:
 
 def test_thresholds_of_more_than_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the highest values do not fit, few are held and the share above stays about right."""
-    monkeypatch.setattr(quantiles, "_MOST_HELD", 2000)
+    monkeypatch.setattr(quantiles, "_MAX_KEPT", 2000)
     values = torch.randn(200, 4, 30, 30, generator=torch.Generator().manual_seed(0))
-    top = TopShare(0.05, 200 * 900, values)
+    top = UpperQuantile(0.05, 200 * 900, values)
     for part in values.split(16):
-        top.offer(part)
+        top.update(part)
         assert top._highest.numel() <= 2100
     assert top.share_read == pytest.approx(2000 / (4 * 0.05 * 200 * 900))
     shares = top.regions(values, slice(0, 4)).double().mean(dim=(0, 2, 3))
@@ -193,9 +193,9 @@ def test_exciting_images() -> None:
         np.testing.assert_array_equal(
             first.regions, (x[[29, 28, 27], 0] >= found.thresholds[0]).numpy()
         )
-    highest = Highest(2, x)
+    highest = TopKImages(2, x)
     for part in torch.zeros(9, 3, 2, 2).split(4):
-        highest.offer(part)
+        highest.update(part)
     assert highest.numbers.tolist() == [[0, 1]] * 3
 
 
@@ -295,8 +295,8 @@ def test_errors_of_dissection() -> None:
         ({"masks": iter([masks])}, "masks: a list_iterator can be read only once"),
         ({"images": iter([x])}, "images: a list_iterator can be read only once"),
         ({"images": x[:1], "masks": masks[:1]}, "images: 1 are not accepted; accepted: two"),
-        ({"layer": "conv"}, "layer: 'conv' is no layer"),
-        ({"model": nn.Flatten()}, r"layer: 'the model' puts out \(8, 432\); accepted: layers of"),
+        ({"layer": "conv"}, "layer: 'conv' is not a layer"),
+        ({"model": nn.Flatten()}, r"layer: 'the model' outputs \(8, 432\); accepted: layers of"),
     ]
     for change, message in bad:
         settings = {

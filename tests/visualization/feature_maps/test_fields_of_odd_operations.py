@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from torchvision.ops import DeformConv2d
 
 from tests.helpers.small_models import Does, chain, conv, unchanged
-from visualization.feature_maps.fields.geometry import hulls
+from visualization.feature_maps.fields.geometry import field_boxes
 from visualization.feature_maps.fields.patches import top_patches
 from visualization.feature_maps.fields.receptive import receptive_field, receptive_fields
 from visualization.model.cost import cost
-from visualization.perturbation.paste import paste
+from visualization.perturbation.paste import transplant_field
 from visualization.perturbation.pattern import occlude
 
 
@@ -60,9 +60,11 @@ def test_patches_are_as_large_as_what_units_see(name: str) -> None:
     make, size, stride = ODD[name]
     torch.manual_seed(0)
     model, images = chain(make()), torch.rand(2, 3, 12, 12)
-    found = hulls(model, "0", (3, 12, 12))
+    found = field_boxes(model, "0", (3, 12, 12))
     assert (found.size, found.stride) == (size, stride)
-    top = top_patches(model, "0", images, k=4, per_image=None, apart="field", threshold=-math.inf)
+    top = top_patches(
+        model, "0", images, k=4, per_image=None, min_distance="field", threshold=-math.inf
+    )
     assert top.patches.shape[-2:] == size
     assert (top.image >= 0).all()  # room for two of an image
     channel, row, column = int(top.channels[0]), int(top.row[0, 0]), int(top.column[0, 0])
@@ -77,7 +79,7 @@ def test_a_ring_has_no_ends() -> None:
     layer = conv(1, 1, 3, padding=1, padding_mode="circular")
     nn.init.ones_(layer.weight)
     model = chain(layer)
-    found = hulls(model, "0", (1, 6, 8))
+    found = field_boxes(model, "0", (1, 6, 8))
     assert found.row_first.tolist() == [-1, 0, 1, 2, 3, 4]
     assert found.column_last.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
     image = torch.zeros(1, 1, 6, 8)
@@ -92,10 +94,10 @@ def test_a_unit_is_moved_with_its_field_round_a_ring() -> None:
     torch.manual_seed(0)
     model = chain(conv(1, 2, 3, padding=1, padding_mode="circular"), nn.ReLU())
     source, target = torch.rand(2, 1, 20, 20)
-    found = paste(model, "1", (0, 9, 9), source, target, offset=(5, 5))
-    assert found.place == (0, 14, 14)
+    found = transplant_field(model, "1", (0, 9, 9), source, target, offset=(5, 5))
+    assert found.target_unit == (0, 14, 14)
     assert found.exact
-    assert found.after == pytest.approx(found.of_source)
+    assert found.composite_activation == pytest.approx(found.source_activation)
 
 
 def test_networks_that_can_only_run_forward() -> None:
@@ -114,8 +116,8 @@ def test_networks_that_can_only_run_forward() -> None:
             np.testing.assert_array_equal(found.mask, wanted.mask)
             drops = [occlude(m, "0", unit, images[0]).drop for m in (in_place, plain)]
             np.testing.assert_allclose(*drops, atol=1e-6)
-            pasted = [paste(m, "0", unit, *images) for m in (in_place, plain)]
-            assert pasted[0].after == pytest.approx(pasted[1].after)
+            pasted = [transplant_field(m, "0", unit, *images) for m in (in_place, plain)]
+            assert pasted[0].composite_activation == pytest.approx(pasted[1].composite_activation)
         fields = receptive_fields(in_place, "0", 1, images[0], -math.inf)
     assert fields.mask[:2].all()
     assert not fields.mask[2].any()
@@ -219,7 +221,7 @@ def test_a_field_costs_no_more_in_a_larger_image(size: int) -> None:
     )  # fmt: skip
     found = receptive_field(Does(watched, *layers), None, (1, 9, 11), (1, size, size))
     assert found.num_numbers == 15 * 15
-    assert (found.hull.rows, found.hull.columns) == ((29, 43), (37, 51))
+    assert (found.bounding_box.rows, found.bounding_box.columns) == ((29, 43), (37, 51))
     assert sizes
     assert max(max(each) for each in sizes) < 24
 

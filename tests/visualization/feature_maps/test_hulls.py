@@ -6,7 +6,7 @@ import numpy as np
 from torch import nn
 
 from tests.helpers.small_models import Does, chain, conv, normed_by_channel, odd
-from visualization.feature_maps.fields.geometry import Hull, hulls
+from visualization.feature_maps.fields.geometry import FieldBox, field_boxes
 from visualization.feature_maps.fields.receptive import receptive_field
 
 
@@ -20,7 +20,7 @@ def test_hulls_follow_the_recursion() -> None:
             for _ in range(3)
         ]  # fmt: skip
         model = chain(*(conv(1, 1, **held) for held in settings))
-        found = hulls(model, "2", (1, 40, 33))
+        found = field_boxes(model, "2", (1, 40, 33))
         lo = hi = np.arange(len(found.row_first))
         for held in reversed(settings):
             lo = lo * held["stride"] - held["padding"]
@@ -37,20 +37,20 @@ def test_hulls_follow_the_recursion() -> None:
 def test_hulls_of_a_residual_network() -> None:
     """Branches join, padding is outside the image, means see it all, and so do unknown mixtures."""
     model = odd()
-    found = hulls(model, "relu@1", (1, 8, 8))
-    assert found.at(0, 2) == Hull((-3, 3), (1, 7))
-    assert found.at(3, 3) == Hull((3, 9), (3, 9))
+    found = field_boxes(model, "relu@1", (1, 8, 8))
+    assert found.at(0, 2) == FieldBox((-3, 3), (1, 7))
+    assert found.at(3, 3) == FieldBox((3, 9), (3, 9))
     assert (found.size, found.stride, found.image_size) == ((7, 7), (2, 2), (8, 8))
     np.testing.assert_array_equal(
-        found.boxes(np.array([0, 3]), np.array([2, 3])), [[-3, 3, 1, 7], [3, 9, 3, 9]]
+        found.at_positions(np.array([0, 3]), np.array([2, 3])), [[-3, 3, 1, 7], [3, 9, 3, 9]]
     )
-    head = hulls(model, None, (1, 8, 8))
-    assert head.at(0, 0) == Hull((-3, 9), (-3, 9))
+    head = field_boxes(model, None, (1, 8, 8))
+    assert head.at(0, 0) == FieldBox((-3, 9), (-3, 9))
     assert head.stride == (0, 0)
     last = Does(normed_by_channel, conv(2, 4, 3), nn.Linear(4, 5), conv(5, 2, 2))
-    assert hulls(last, None, (2, 8, 8)).at(2, 4) == Hull((2, 5), (4, 7))
+    assert field_boxes(last, None, (2, 8, 8)).at(2, 4) == FieldBox((2, 5), (4, 7))
     circular = chain(conv(1, 1, 3, padding=1, padding_mode="circular"))
-    assert hulls(circular, "0", (1, 6, 9)).at(2, 3) == Hull((1, 3), (2, 4))
+    assert field_boxes(circular, "0", (1, 6, 9)).at(2, 3) == FieldBox((1, 3), (2, 4))
 
 
 def test_units_that_see_nothing() -> None:
@@ -59,5 +59,5 @@ def test_units_that_see_nothing() -> None:
     found = receptive_field(model, "0", (0, 1, 2), (1, 4, 4))
     assert found.num_numbers == 0
     assert found.box == (slice(0, 0), slice(0, 0))
-    assert found.hull == Hull((0, -1), (1, 1))
-    assert hulls(model, "0", (1, 4, 4)).size == (1, 1)
+    assert found.bounding_box == FieldBox((0, -1), (1, 1))
+    assert field_boxes(model, "0", (1, 4, 4)).size == (1, 1)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from tests.helpers.small_models import counting, odd, same, unchanged, whole
 from visualization.core.registry import caption, draw, png, text
-from visualization.feature_maps.fields.patches import activated, top_patches
+from visualization.feature_maps.fields.patches import activating_positions, top_patches
 from visualization.feature_maps.fields.receptive import receptive_field
 
 
@@ -55,7 +55,9 @@ def test_fields_apart_share_no_pixel() -> None:
     """With `field`, no two patches of an image overlap, and with 3 units some still may."""
     model, images = odd(), torch.randn(4, 1, 24, 24, generator=torch.Generator().manual_seed(0))
     for apart in ("field", 3):
-        found = top_patches(model, "inner", images, [1], 12, None, apart=apart, threshold=-math.inf)
+        found = top_patches(
+            model, "inner", images, [1], 12, None, min_distance=apart, threshold=-math.inf
+        )
         overlaps = []
         for a, b in itertools.combinations(range(12), 2):
             if found.image[0, a] == found.image[0, b]:
@@ -114,7 +116,7 @@ def test_a_layer_is_seen_before_what_follows_in_place() -> None:
     for layer, maps in (("norm", stem), ("relu@0", stem.relu()), ("relu@1", inner.relu())):
         lowest = top_patches(model, layer, -images * 0 + images, k=1, threshold=-math.inf)
         np.testing.assert_allclose(lowest.value[:, 0], maps.amax((0, 2, 3)), rtol=1e-5)
-    everything = activated(model, "norm", 1, images, -math.inf)
+    everything = activating_positions(model, "norm", 1, images, -math.inf)
     wanted = stem[:, 1].flatten().sort(descending=True).values
     np.testing.assert_allclose(everything.value, wanted, rtol=1e-4, atol=1e-6)
     assert everything.value.min() < 0
@@ -155,7 +157,7 @@ def test_what_never_happens_leaves_a_gap() -> None:
     same(found, top_patches(model, "1", iter(images[:, None]), k=2, per_image=None))
     few = top_patches(model, "1", images[:1], k=2, threshold=-1.0)
     assert few.image.tolist() == [[0, -1]] * 3
-    empty = activated(model, "1", 2, images)
+    empty = activating_positions(model, "1", 2, images)
     assert (len(empty.value), empty.num_activated, empty.num_units) == (0, 0, 80)
 
 
@@ -182,7 +184,7 @@ def test_nothing_is_left_changed() -> None:
     with unchanged(model):
         top_patches(model, "relu@1", images, per_image=2)
         top_patches(model, None, DataLoader(images, batch_size=3))
-        activated(model, "stem", 0, images)
+        activating_positions(model, "stem", 0, images)
         with pytest.raises(ValueError, match="after others"):
             top_patches(model, "relu", [images, images[:, :, 1:]])
         with pytest.raises(ZeroDivisionError):
@@ -207,8 +209,11 @@ def test_mistakes_are_named() -> None:
         (top(k=0), "k: 0 is not accepted; accepted: 1 or more"),
         (top(per_image=0), "per_image: 0 is not accepted"),
         (top(batch_size=0), "batch_size: 0 is not accepted"),
-        (top(apart=0), "apart: 0 is not accepted; accepted: a number of units from 1 on, field"),
-        (top(apart="fields"), "apart: 'fields' is not accepted"),
+        (
+            top(min_distance=0),
+            "min_distance: 0 is not accepted; accepted: a number of units from 1 on, field",
+        ),
+        (top(min_distance="fields"), "min_distance: 'fields' is not accepted"),
         (top(ids=range(5)), "ids: 5 for 6 or more images; accepted: one for each"),
         (top(ids=range(7)), "ids: 7 for 6 images; accepted: one for each"),
         (top(ids=[0, 1, 2, 2, 4, 5]), "ids: .* all different"),
@@ -217,14 +222,17 @@ def test_mistakes_are_named() -> None:
         (top(images=[]), "images: there are none; accepted: one or more"),
         (top(images=images[0]), r"images: shape \(1, 8, 8\) is not accepted; accepted: \(images"),
         (top(images=images * math.nan), "images: has NaN or inf"),
-        (lambda: activated(model, "inner", -1, images), "channel -1 does not exist"),
-        (lambda: activated(model, "inner", 0, images, limit=0), "limit: 0 is not accepted"),
+        (lambda: activating_positions(model, "inner", -1, images), "channel -1 does not exist"),
+        (
+            lambda: activating_positions(model, "inner", 0, images, limit=0),
+            "limit: 0 is not accepted",
+        ),
     ]
     for call, words in cases:
         with pytest.raises(ValueError, match=words):
             call()
     tokens = nn.Sequential(nn.Flatten(2))
-    with pytest.raises(ValueError, match=r"'0' puts out \(1, 64\) for an image; accepted: feature"):
+    with pytest.raises(ValueError, match=r"'0' outputs \(1, 64\) for an image; accepted: feature"):
         top_patches(tokens, "0", images)
 
 
@@ -241,7 +249,10 @@ def test_patches_are_drawn() -> None:
             assert f"{top.value[number, 0]:.4g}" in text_of[1 + number]
     gaps = top_patches(model, "3", images, k=3, threshold=1e9)
     assert text(gaps).count("never above 1e+09") == 4
-    many, none = activated(model, "3", 1, images), activated(model, "3", 1, images, 1e9)
+    many, none = (
+        activating_positions(model, "3", 1, images),
+        activating_positions(model, "3", 1, images, 1e9),
+    )
     for record in (top, gaps, many, none):
         assert png(draw(record), dpi=40).startswith(b"\x89PNG")
         assert caption(record)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.helpers.small_models import counting, odd, same, whole
-from visualization.feature_maps.fields.patches import activated, top_patches
+from visualization.feature_maps.fields.patches import activating_positions, top_patches
 from visualization.feature_maps.fields.ranking import Ranking
 
 
@@ -80,7 +80,7 @@ def test_the_best_are_those_of_a_full_sort(
         known = list(range(37)) if ids is None else ids.tolist()
         found = top_patches(
             model, "2", images, [3, 0, 1], k, per_image,
-            apart=apart, threshold=threshold, ids=ids, batch_size=16,
+            min_distance=apart, threshold=threshold, ids=ids, batch_size=16,
         )  # fmt: skip
         assert found.channels.tolist() == [3, 0, 1]
         for number, channel in enumerate(found.channels):
@@ -101,7 +101,7 @@ def test_ties_go_to_the_smallest_id_however_late_it_comes() -> None:
                 model, "1", images, k=3, per_image=per_image, ids=ids, batch_size=16
             )
             assert found.image.tolist() == [wanted] * 2
-            best = activated(model, "1", 0, images, limit=3, ids=ids, batch_size=16)
+            best = activating_positions(model, "1", 0, images, limit=3, ids=ids, batch_size=16)
             assert best.image.tolist() == [0, 0, 0]
             assert [*zip(best.row, best.column, strict=True)] == [(0, 0), (0, 1), (1, 0)]
 
@@ -117,7 +117,7 @@ def test_all_activated_places_of_a_data_set(limit: int | None) -> None:
     assert len(wanted) > 30
     batches = DataLoader(images, batch_size=10)
     for data in (images, batches):
-        found = activated(model, "3", 1, data, 2.0, limit=limit, ids=ids, batch_size=16)
+        found = activating_positions(model, "3", 1, data, 2.0, limit=limit, ids=ids, batch_size=16)
         rows = (found.value, found.image, found.row, found.column)
         places = zip(*(part.tolist() for part in rows), strict=True)
         assert [(-v, i, r, c) for v, i, r, c in places] == wanted[:limit]
@@ -144,16 +144,16 @@ def test_memory_is_bounded() -> None:
 
 def test_the_images_of_an_iterable_that_are_kept_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a thousand images that stream by, those of the best and few more are held."""
-    from visualization.feature_maps.fields.stream import Source
+    from visualization.feature_maps.fields.stream import ActivationStream
 
     most = []
-    keep = Source.keep
+    keep = ActivationStream.keep
 
-    def watched(self: Source, *arguments: Any) -> None:
+    def watched(self: ActivationStream, *arguments: Any) -> None:
         keep(self, *arguments)
         most.append(len(self._kept))
 
-    monkeypatch.setattr(Source, "keep", watched)
+    monkeypatch.setattr(ActivationStream, "keep", watched)
     stream = (whole(20, 1, 6, 6, seed=seed) * (seed + 1) for seed in range(50))
     found = top_patches(counting(), "3", stream, [0, 1], 3, batch_size=16)
     assert found.num_images == 1000

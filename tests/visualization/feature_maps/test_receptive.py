@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tests.helpers.small_models import Does, chain, conv, odd, unchanged
 from visualization.core.registry import caption, draw, png, text
-from visualization.feature_maps.fields.geometry import Hull, hulls
+from visualization.feature_maps.fields.geometry import FieldBox, field_boxes
 from visualization.feature_maps.fields.receptive import receptive_field, receptive_fields
 
 
@@ -19,7 +19,7 @@ def test_three_convolutions_and_a_pool() -> None:
     conv = [nn.Conv2d(a, b, 3, padding=1) for a, b in ((1, 4), (4, 4), (4, 4))]
     model = chain(conv[0], conv[1], nn.MaxPool2d(2), conv[2])
     found = receptive_field(model, "3", (2, 5, 5), (1, 28, 28))
-    assert found.hull == Hull((6, 15), (6, 15))
+    assert found.bounding_box == FieldBox((6, 15), (6, 15))
     assert found.box == (slice(6, 16), slice(6, 16))
     assert found.num_numbers == 100
     assert found.mask[0, 6:16, 6:16].all()
@@ -35,7 +35,7 @@ def test_a_cross_has_thirteen_pixels() -> None:
     wanted[0, 8, 3:10] = wanted[0, 5:12, 6] = True
     assert found.num_numbers == 13
     np.testing.assert_array_equal(found.mask, wanted)
-    assert found.hull == Hull((5, 11), (3, 9))
+    assert found.bounding_box == FieldBox((5, 11), (3, 9))
 
 
 def test_all_activated_units_of_a_channel() -> None:
@@ -50,15 +50,15 @@ def test_all_activated_units_of_a_channel() -> None:
     np.testing.assert_allclose(found.values, map_[found.rows, found.columns], rtol=1e-5)
     assert (np.diff(found.values) <= 0).all()
     union = np.zeros((3, 12, 10), bool)
-    for row, column, box in zip(found.rows, found.columns, found.hulls, strict=True):
+    for row, column, box in zip(found.rows, found.columns, found.boxes, strict=True):
         one = receptive_field(model, "relu@1", (1, row, column), (3, 12, 10))
         union |= one.mask
-        assert one.hull == Hull((box[0], box[1]), (box[2], box[3]))
+        assert one.bounding_box == FieldBox((box[0], box[1]), (box[2], box[3]))
     np.testing.assert_array_equal(found.mask, union)
     np.testing.assert_array_equal(found.indices, np.argwhere(union))
     assert not union.all()
     none = receptive_fields(model, "relu@1", 1, image, threshold=1e9)
-    assert (len(none.rows), none.mask.any(), none.hulls.shape) == (0, False, (0, 4))
+    assert (len(none.rows), none.mask.any(), none.boxes.shape) == (0, False, (0, 4))
     logit = receptive_fields(model, None, 2, image, -math.inf)
     assert (logit.rows.tolist(), logit.columns.tolist(), logit.mask.all()) == ([0], [0], True)
 
@@ -69,7 +69,7 @@ def test_other_types_of_numbers() -> None:
         model = chain(conv(2, 4, 3, dilation=2), nn.ReLU(), conv(4, 2, 2, groups=2)).to(dtype)
         found = receptive_field(model, "2", (1, 2, 1), (2, 9, 9))
         assert found.num_numbers == 2 * (9 + 9 + 9 + 9)
-        assert found.hull == Hull((2, 7), (1, 6))
+        assert found.bounding_box == FieldBox((2, 7), (1, 6))
 
 
 def test_nothing_is_left_changed() -> None:
@@ -78,7 +78,7 @@ def test_nothing_is_left_changed() -> None:
     with unchanged(model):
         receptive_field(model, "inner", (0, 1, 1), (1, 8, 8))
         receptive_fields(model, "inner", 0, image)
-        hulls(model, "inner", (1, 8, 8))
+        field_boxes(model, "inner", (1, 8, 8))
         with pytest.raises(ValueError, match="row 9 does not exist"):
             receptive_field(model, "inner", (0, 9, 1), (1, 8, 8))
         with pytest.raises(RuntimeError):
@@ -117,10 +117,10 @@ def test_mistakes_are_named() -> None:
          "unit: channel 4 does not exist; accepted: 0 to 3"),
         (lambda: receptive_field(model, "inner", (1,), (1, 8, 8)),
          r"unit: \(1,\) is a whole channel; accepted: \(channel, row, column\)"),
-        (lambda: receptive_field(model, "inner", (0, 1), (1, 8, 8)), "unit: .* is no unit of an"),
+        (lambda: receptive_field(model, "inner", (0, 1), (1, 8, 8)), "unit: .* is not a unit"),
         (lambda: receptive_field(model, "inner", (0, 0, 0), (8, 8)),
          r"input_shape: \(8, 8\) is not accepted; accepted: \(channels, height, width\)"),
-        (lambda: hulls(model, "relu@2", (1, 8, 8)), "'relu@2' was not called"),
+        (lambda: field_boxes(model, "relu@2", (1, 8, 8)), "'relu@2' was not called"),
         (lambda: receptive_fields(model, "inner", 7, torch.ones(1, 8, 8)),
          "channel: channel 7 does not exist; accepted: 0 to 3"),
         (lambda: receptive_fields(model, "inner", 0, torch.ones(2, 1, 8, 8)), "image: 2 images"),

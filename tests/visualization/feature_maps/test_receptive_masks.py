@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.helpers.small_models import Does, chain, conv, normed_by_channel, odd
-from visualization.feature_maps.fields.geometry import Hull
+from visualization.feature_maps.fields.geometry import FieldBox
 from visualization.feature_maps.fields.receptive import receptive_field, receptive_fields
 
 Shape = tuple[int, int, int]
@@ -189,8 +189,10 @@ def test_the_mask_is_the_exact_set(name: str) -> None:
         found = receptive_field(model, None, unit, shape)
         np.testing.assert_array_equal(found.mask, brute(model, unit, shape), str(unit))
         rows, columns = np.nonzero(found.pixels)
-        assert all(found.hull.rows[0] <= row <= found.hull.rows[1] for row in rows)
-        assert all(found.hull.columns[0] <= at <= found.hull.columns[1] for at in columns)
+        assert all(found.bounding_box.rows[0] <= row <= found.bounding_box.rows[1] for row in rows)
+        assert all(
+            found.bounding_box.columns[0] <= at <= found.bounding_box.columns[1] for at in columns
+        )
         if len(rows):
             assert found.box == (
                 slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
@@ -239,7 +241,7 @@ def test_an_operation_of_ones_own_without_gradients() -> None:
     wanted = np.zeros((2, 9, 9), bool)
     wanted[:, 2:7, 3:8] = True
     np.testing.assert_array_equal(found.mask, wanted)
-    assert found.hull == Hull((2, 6), (3, 7))
+    assert found.bounding_box == FieldBox((2, 6), (3, 7))
 
 
 def test_what_only_a_comparison_sees_is_seen() -> None:
@@ -249,7 +251,7 @@ def test_what_only_a_comparison_sees_is_seen() -> None:
     wanted = np.zeros((1, 6, 6), bool)
     wanted[0, 3:6, 3:6] = wanted[0, 0, 0] = True
     np.testing.assert_array_equal(found.mask, wanted)
-    assert found.hull == Hull((0, 5), (0, 5))
+    assert found.bounding_box == FieldBox((0, 5), (0, 5))
 
 
 def test_weights_of_zero_count_as_any_others() -> None:

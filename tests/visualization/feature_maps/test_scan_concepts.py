@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from visualization.feature_maps.scan_concepts import CONCEPTS, scan_concepts, thinned
+from visualization.feature_maps.scan_concepts import CONCEPTS, scan_concepts, skeletonize
 
 
 def drawn(*rows: str) -> np.ndarray:
@@ -99,14 +99,14 @@ def test_halves_and_ink() -> None:
 def test_skeletons() -> None:
     """Thinning leaves lines as they are, makes bars one pixel wide, and keeps rings closed."""
     line = drawn("......", ".####.", "......").astype(bool)
-    np.testing.assert_array_equal(thinned(line[None])[0], line)
-    bar = thinned(thick(slice(2, 13), slice(6, 9)).astype(bool)[None])[0]
+    np.testing.assert_array_equal(skeletonize(line[None])[0], line)
+    bar = skeletonize(thick(slice(2, 13), slice(6, 9)).astype(bool)[None])[0]
     assert bar.sum(axis=1).max() == 1
     assert bar.sum() >= 8
     assert bar[:, 7].sum() == bar.sum()
     ring = thick(slice(2, 13), slice(2, 13)).astype(bool)
     ring[5:10, 5:10] = False
-    bones = thinned(ring[None])[0]
+    bones = skeletonize(ring[None])[0]
     from scipy.ndimage import binary_fill_holes, label
 
     assert label(bones, np.ones((3, 3)))[1] == 1

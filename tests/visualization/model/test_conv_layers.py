@@ -1,4 +1,4 @@
-"""What every layer puts out and its dead units: exact, in one pass, nothing moved."""
+"""What every layer outputs and its dead units: exact, in one pass, nothing moved."""
 
 import numpy as np
 import pytest
@@ -32,13 +32,13 @@ def test_statistics_are_those_of_the_traced_outputs(channels: int, dtype: torch.
         units = values.transpose(0, 1).flatten(1)
         assert layer.shape == tuple(values.shape[1:])
         assert layer.num_values == values.numel() == layer.counts.sum()
-        assert layer.zeros == pytest.approx(float((values == 0).double().mean()))
+        assert layer.zero_share == pytest.approx(float((values == 0).double().mean()))
         np.testing.assert_allclose(layer.mean, float(values.mean()), rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(layer.deviation, float(values.std(correction=0)), rtol=1e-4)
         np.testing.assert_allclose(layer.low, units.amin(1), rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(layer.high, units.amax(1), rtol=1e-4, atol=1e-6)
         on = (values.flatten(2) if values.ndim > 2 else values[..., None]).amax(2) > 0
-        np.testing.assert_allclose(layer.on, on.double().mean(0))
+        np.testing.assert_allclose(layer.active_share, on.double().mean(0))
 
 
 def test_maps_are_the_outputs_for_the_first_images() -> None:
@@ -68,8 +68,8 @@ def test_neither_batches_nor_order_change_the_statistics() -> None:
     for other in (layer_activations(model, images, batch_size=4), layer_activations(model, loader)):
         assert other.num_images == 30
         for a, b in zip(whole.layers, other.layers, strict=True):
-            assert (a.name, a.zeros) == (b.name, b.zeros)
-            np.testing.assert_array_equal(a.on, b.on)
+            assert (a.name, a.zero_share) == (b.name, b.zero_share)
+            np.testing.assert_array_equal(a.active_share, b.active_share)
             np.testing.assert_allclose(a.low, b.low, rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose([a.mean, a.deviation], [b.mean, b.deviation], atol=1e-6)
             np.testing.assert_array_equal(a.edges, b.edges)
@@ -121,9 +121,9 @@ def test_planted_units_are_found() -> None:
     before, after = found.layers
     assert (before.name, after.name, after.kind, after.num_units) == ("0", "1", "ReLU", 6)
     assert [after.dead.tolist(), after.constant.tolist()] == [[1, 5], [2]]
-    assert [after.rare.tolist(), after.always_on.tolist()] == [[4], [3]]
+    assert [after.rarely_active.tolist(), after.always_active.tolist()] == [[4], [3]]
     assert before.dead.tolist() == [1, 5]
-    assert dead_units(planted(), images, share=1 / 200).layers[1].rare.tolist() == []
+    assert dead_units(planted(), images, share=1 / 200).layers[1].rarely_active.tolist() == []
     assert "never above 0: 1, 5" in text(found)
 
 
@@ -190,13 +190,13 @@ def test_a_model_without_parts_is_a_layer() -> None:
 def test_mistakes_are_named() -> None:
     """Every wrong argument is an error that says what is accepted."""
     model, images = odd(), pictures(3)
-    with pytest.raises(ValueError, match=r"layers: 'stm' is no layer .* did you mean 'stem'"):
+    with pytest.raises(ValueError, match=r"layers: 'stm' is not a layer .* did you mean 'stem'"):
         layer_activations(model, images, "stm")
     with pytest.raises(ValueError, match="layers: 'relu@2' was not called while the model ran"):
         layer_activations(model, images, ["stem", "relu@2"])
     with pytest.raises(ValueError, match="images: there are none; accepted: one or more"):
         layer_activations(model, images[:0])
-    with pytest.raises(ValueError, match="puts out a tuple; accepted: layers that put out one"):
+    with pytest.raises(ValueError, match="outputs a tuple; accepted: layers that output one"):
         layer_activations(nn.Sequential(nn.Flatten(1, 2), nn.LSTM(8, 2)), images, "1")
     with pytest.raises(ValueError, match=r"share: 0 is not accepted; accepted: above 0"):
         dead_units(model, images, share=0)
@@ -263,6 +263,6 @@ def test_a_dead_layer_is_drawn() -> None:
     with torch.no_grad():
         model[0].bias[:] = -100
     found = layer_activations(model, pictures(3))
-    assert found["1"].zeros == 1.0
+    assert found["1"].zero_share == 1.0
     for record in (found, found.histograms, dead_units(model, pictures(3))):
         assert png(draw(record), 40)

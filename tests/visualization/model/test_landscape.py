@@ -110,7 +110,7 @@ def test_statistics_are_interpolated_or_taken_anew() -> None:
         torch.testing.assert_close(found, (1 - share) * ends[0] + share * ends[1])
     seen.clear()
     line = landscape_line(model, spy, a, b, num=2, extend=0, statistics=images)
-    assert line.statistics == "taken anew"
+    assert line.statistics == "recomputed"
     for found, state in zip(seen, (a, b), strict=True):
         maps = F.conv2d(images, state["0.weight"], state["0.bias"])
         torch.testing.assert_close(found, maps.var(dim=(0, 2, 3)))
@@ -200,9 +200,15 @@ def test_tied_parameters_move_once() -> None:
     [
         ({"num": 1}, "num, extend: 1, 0.25 is not accepted"),
         ({"extend": -1}, "num, extend: 25, -1 is not accepted"),
-        ({"state_a": {"bias": torch.zeros(3)}}, "state_a: 'weight' is missing; accepted: a state"),
+        (
+            {"state_a": {"bias": torch.zeros(3)}},
+            "state_a: 'weight' is missing; accepted: a state",
+        ),
         ({"state_b": {"c": 0}}, "state_b: 'weight' is missing, as is 1 more; accepted"),
-        ({"loss": lambda _: torch.zeros(2)}, r"loss: returns tensor\(\[0., 0.\]\); accepted: a n"),
+        (
+            {"loss": lambda _: torch.zeros(2)},
+            r"loss: returns tensor\(\[0., 0.\]\); accepted: a n",
+        ),
         ({"loss": lambda _: {}}, r"loss: returns \{\}; accepted: a number, or numbers by name"),
         ({"loss": lambda _: "low"}, "loss: returns 'low'; accepted"),
     ],

@@ -64,11 +64,11 @@ def test_checkpoints_fall_where_they_lie() -> None:
     states.append({"weight": own["weight"] + directions[0]["weight"], "bias": own["bias"] + bias})
     plane = landscape_plane(model, loss, num=3, directions=directions, trajectory=states)
     assert plane.trajectory is not None
-    assert plane.outside is not None
+    assert plane.residual is not None
     np.testing.assert_allclose(plane.trajectory, [*places, (1.0, 0.0)], atol=1e-12)
     length = float(directions[0]["weight"].norm())
     off = 3 / np.hypot(3, length)
-    np.testing.assert_allclose(plane.outside, [0, 0, 0, off], atol=1e-6)
+    np.testing.assert_allclose(plane.residual, [0, 0, 0, off], atol=1e-6)
 
 
 def test_directions_of_a_trajectory_hold_most_of_it() -> None:
@@ -83,8 +83,8 @@ def test_directions_of_a_trajectory_hold_most_of_it() -> None:
         length = torch.cat([values.flatten() for values in direction.values()]).norm()
         assert float(length) == pytest.approx(1)
     plane = landscape_plane(model, loss, num=2, directions=found, trajectory=states)
-    assert plane.outside is not None
-    np.testing.assert_allclose(plane.outside, 0, atol=1e-6)
+    assert plane.residual is not None
+    np.testing.assert_allclose(plane.residual, 0, atol=1e-6)
     scattered = [*states, copied(model, 0.4)]
     best = landscape_plane(
         model, loss, num=2, trajectory=scattered,
@@ -96,9 +96,9 @@ def test_directions_of_a_trajectory_hold_most_of_it() -> None:
 
 def off(model: nn.Module, plane: LandscapePlane, states: list[dict[str, Tensor]]) -> float:
     """Return the sum of the squared distances of states from a plane."""
-    assert plane.outside is not None
+    assert plane.residual is not None
     far = [sum(float((v**2).sum()) for v in direction_to(model, s).values()) for s in states]
-    return float((plane.outside**2 * far).sum())
+    return float((plane.residual**2 * far).sum())
 
 
 def test_directions_may_leave_parameters_out() -> None:

@@ -169,7 +169,7 @@ def test_the_pixel_gradient_is_the_weights_of_a_linear_model() -> None:
 
 
 def test_a_dead_unit_says_so() -> None:
-    """Behind a ReLU that puts out 0 the gradient is 0, is_dead says it, and there is no patch."""
+    """Behind a ReLU that outputs 0 the gradient is 0, is_dead says it, and there is no patch."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True))
     with torch.no_grad():
@@ -191,7 +191,7 @@ def test_a_sweep_begins_at_the_base_and_repeats_single_perturbations() -> None:
     assert found.activation == pytest.approx(base)
     for name in names:
         assert found.values[name][0] == pytest.approx(base), name
-        assert found.values[name].shape[1] == (5 if PERTURBATIONS[name].drawn else 1)
+        assert found.values[name].shape[1] == (5 if PERTURBATIONS[name].is_random else 1)
         assert len(found.shown[name]) == len(found.strengths[name])
     assert found.values["rotate"][2] == pytest.approx(base)
     noisy = perturb("noise", image.expand(5, 1, 8, 8), 0.5, seed=4)
@@ -240,13 +240,15 @@ def test_looking_changes_nothing(name: str) -> None:
 def test_mistakes_are_named() -> None:
     """Layers, units, shares and counts that do not exist are refused with what is accepted."""
     model, image = residual(), drawn(1, 8, 8)
-    with pytest.raises(ValueError, match=r"'inners' is no layer .* did you mean 'inner'\?"):
+    with pytest.raises(ValueError, match=r"'inners' is not a layer .* did you mean 'inner'\?"):
         occlude(model, "inners", (0, 0, 0), image)
     with pytest.raises(ValueError, match=r"unit: channel 4 does not exist; accepted: 0 to 3"):
         occlude(model, "inner", (4, 0, 0), image)
-    with pytest.raises(ValueError, match=r"unit: \(2,\) is no unit of an output of shape \(4, 8"):
+    with pytest.raises(
+        ValueError, match=r"unit: \(2,\) is not a unit of an output of shape \(4, 8"
+    ):
         pixel_gradient(model, "inner", (2,), image)
-    with pytest.raises(ValueError, match=r"unit: \(0, 1, 1\) is no unit .* accepted: 1 numbers"):
+    with pytest.raises(ValueError, match=r"unit: \(0, 1, 1\) is not a unit .* accepted: 1 numbers"):
         pixel_gradient(model, None, (0, 1, 1), image)
     with pytest.raises(ValueError, match="image: 2 images are not accepted; accepted: one"):
         occlude(model, "inner", (0, 0, 0), drawn(2, 1, 8, 8))
@@ -259,7 +261,7 @@ def test_mistakes_are_named() -> None:
         minimal_patch(model, "inner", (0, 0, 0), image, block=0)
     with torch.no_grad():
         model.inner.bias.fill_(-100)
-    with pytest.raises(ValueError, match=r"unit: \(0, 0, 0\) puts out -.* is above 0"):
+    with pytest.raises(ValueError, match=r"unit: \(0, 0, 0\) outputs -.* is above 0"):
         minimal_patch(model, "inner", (0, 0, 0), image)
     with pytest.raises(ValueError, match=r"perturbation: 'noize' .* did you mean 'noise'\?"):
         sweep_perturbation(model, "inner", (0, 0, 0), image, "noize")

@@ -12,11 +12,11 @@ from visualization.perturbation.perturbations import (
     blur,
     erase,
     find_perturbation,
-    moved,
     noise,
     perturb,
     rotate,
     shift,
+    shifted,
 )
 
 NAMES = list(PERTURBATIONS)
@@ -70,7 +70,7 @@ def test_only_what_is_drawn_depends_on_the_seed(name: str) -> None:
     known = find_perturbation(name)
     strength = known.strengths(8)[-2] if name != "zoom" else 1.5
     found = {perturb(name, images, strength, seed).numpy().tobytes() for seed in range(4)}
-    assert (len(found) > 1) == known.drawn
+    assert (len(found) > 1) == known.is_random
 
 
 def test_noise_has_the_deviation_that_it_names_and_grows_along_one_draw() -> None:
@@ -136,7 +136,7 @@ def test_what_comes_in_from_beyond_the_border_is_the_fill() -> None:
 
 def test_zoom_enlarges_about_the_centre() -> None:
     """A bright square of side 4 gets side 8 at factor 2, and 2 at factor a half."""
-    image = moved(torch.ones(1, 1, 4, 4), 6, 6, size=(16, 16))
+    image = shifted(torch.ones(1, 1, 4, 4), 6, 6, size=(16, 16))
     assert float(perturb("zoom", image, 2.0).sum()) == pytest.approx(64, rel=0.05)
     assert float(perturb("zoom", image, 0.5).sum()) == pytest.approx(4, rel=0.05)
 
@@ -146,10 +146,10 @@ def test_shift_goes_four_ways_and_between_pixels() -> None:
     images = drawn(5, 1, 6, 6)
     found = shift(images, 2)
     for number, (rows, columns) in enumerate([(0, 2), (2, 0), (0, -2), (-2, 0), (0, 2)]):
-        assert torch.equal(found[number], moved(images[number], rows, columns))
+        assert torch.equal(found[number], shifted(images[number], rows, columns))
     torch.testing.assert_close(shift(images, 1.5), (shift(images, 1) + shift(images, 2)) / 2)
     assert torch.equal(shift(images, 0), images)
-    assert torch.equal(shift(images[:1], 2, seed=1)[0], moved(images[0], 2, 0))
+    assert torch.equal(shift(images[:1], 2, seed=1)[0], shifted(images[0], 2, 0))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_moved_is_a_loop_over_pixels(by: tuple[int, int], size: tuple[int, int] 
         to = (row + by[0], column + by[1])
         if 0 <= to[0] < height and 0 <= to[1] < width:
             wanted[:, to[0], to[1]] = image[:, row, column]
-    assert torch.equal(moved(image, *by, 9.0, size), wanted)
+    assert torch.equal(shifted(image, *by, 9.0, size), wanted)
 
 
 def test_erasing_fills_a_square_of_that_side_within_the_image() -> None:

@@ -13,13 +13,13 @@ from visualization.core.inputs import activation
 from visualization.core.registry import caption, draw, png, text
 from visualization.perturbation.figures import edits  # noqa: F401 - registers its pictures
 from visualization.perturbation.perturbations import perturb
-from visualization.perturbation.response import compare_response, edit_map, run_from
+from visualization.perturbation.response import ablate_channels, compare_response, forward_from
 
 LAYERS = ["stem", "norm", "relu", "relu@1", "inner", "down", "head"]
 
 
 def own_output(model: nn.Module, layer: str, images: Tensor) -> Tensor:
-    """Return what a layer puts out in evaluation mode, and leave the modes as they were."""
+    """Return what a layer outputs in evaluation mode, and leave the modes as they were."""
     modes = {module: module.training for module in model.modules()}
     with torch.no_grad():
         output = activation(model.eval(), images.clone(), layer)
@@ -61,7 +61,7 @@ def test_running_on_from_a_layers_own_output_changes_nothing(
     """The answers are those of the plain model to the bit, from whichever layer and call."""
     model = residual(channels, dtype=dtype)
     images = drawn(5, channels, 8, 8, dtype=dtype)
-    found = run_from(model, layer, own_output(model, layer, images), images)
+    found = forward_from(model, layer, own_output(model, layer, images), images)
     assert torch.equal(found, answers(model, images))
     assert not found.requires_grad
 
@@ -72,15 +72,17 @@ def test_running_on_from_zeros_leaves_what_is_left_by_hand() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(), nn.Linear(8, 3))
     image = drawn(1, 2, 2)
     maps = own_output(model, "0", image[None])
-    assert torch.equal(run_from(model, "0", torch.zeros(2, 2, 2), image)[0], model[2].bias.detach())
+    assert torch.equal(
+        forward_from(model, "0", torch.zeros(2, 2, 2), image)[0], model[2].bias.detach()
+    )
     half = maps.clone()
     half[:, 0] = 0
     wanted = maps[0, 1].flatten() @ model[2].weight.detach()[:, 4:].T + model[2].bias.detach()
-    torch.testing.assert_close(run_from(model, "0", half, image)[0], wanted)
-    switched_off = edit_map(model, "0", image, [0]).answers
+    torch.testing.assert_close(forward_from(model, "0", half, image)[0], wanted)
+    switched_off = ablate_channels(model, "0", image, [0]).answers
     np.testing.assert_allclose(switched_off.after, wanted, atol=1e-6)
     np.testing.assert_allclose(switched_off.before, answers(model, image[None])[0])
-    doubled = edit_map(model, "0", image, [0, 1], scale=2, shift=1).answers.after
+    doubled = ablate_channels(model, "0", image, [0, 1], scale=2, shift=1).answers.after
     torch.testing.assert_close(torch.as_tensor(doubled), answers(model[1:], 2 * maps + 1)[0])
 
 
@@ -89,8 +91,8 @@ def test_a_shortcut_keeps_its_say() -> None:
     torch.manual_seed(0)
     model, images = Shortcut(), drawn(3, 1, 4, 4)
     sums = images.sum((1, 2, 3))[:, None]
-    torch.testing.assert_close(run_from(model, "inner", torch.zeros(1, 4, 4), images), sums)
-    torch.testing.assert_close(run_from(model, "inner", torch.ones(1, 4, 4), images), sums + 16)
+    torch.testing.assert_close(forward_from(model, "inner", torch.zeros(1, 4, 4), images), sums)
+    torch.testing.assert_close(forward_from(model, "inner", torch.ones(1, 4, 4), images), sums + 16)
 
 
 def test_what_is_given_is_not_changed_by_what_follows_in_place() -> None:
@@ -98,7 +100,7 @@ def test_what_is_given_is_not_changed_by_what_follows_in_place() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(inplace=True))
     given, image = -torch.ones(2, 1, 3, 3), torch.ones(2, 1, 3, 3)
-    assert run_from(model, "0", given, image).eq(0).all()
+    assert forward_from(model, "0", given, image).eq(0).all()
     assert given.eq(-1).all()
     assert image.eq(1).all()
 
@@ -108,13 +110,13 @@ def test_one_image_goes_with_many_activations_and_the_other_way(batch_size: int)
     """Rows come out as they do one by one, in whichever batches they run."""
     model, images = residual(dtype=torch.float64), drawn(7, 1, 8, 8, dtype=torch.float64)
     maps = own_output(model, "relu@1", images.flip(0)) + 0.1
-    many_maps = run_from(model, "relu@1", maps, images[0], batch_size=batch_size)
-    many_images = run_from(model, "stem", maps[0], images, batch_size=batch_size)
+    many_maps = forward_from(model, "relu@1", maps, images[0], batch_size=batch_size)
+    many_images = forward_from(model, "stem", maps[0], images, batch_size=batch_size)
     assert many_maps.shape == many_images.shape == (7, 3)
     for number in range(7):
-        alone = run_from(model, "relu@1", maps[number], images[0])
+        alone = forward_from(model, "relu@1", maps[number], images[0])
         torch.testing.assert_close(many_maps[number], alone[0])
-        other = run_from(model, "stem", maps[0], images[number])
+        other = forward_from(model, "stem", maps[0], images[number])
         torch.testing.assert_close(many_images[number], other[0])
 
 
@@ -122,10 +124,12 @@ def test_only_the_chosen_call_is_replaced() -> None:
     """`relu` is the first call and `relu@1` the second, which drowns whatever was before it."""
     model, image = residual(), drawn(1, 8, 8)
     silent = torch.zeros(4, 8, 8)
-    at_first, at_second = (run_from(model, layer, silent, image) for layer in ("relu", "relu@1"))
-    assert torch.equal(at_first, run_from(model, "relu@0", silent, image))
+    at_first, at_second = (
+        forward_from(model, layer, silent, image) for layer in ("relu", "relu@1")
+    )
+    assert torch.equal(at_first, forward_from(model, "relu@0", silent, image))
     assert not torch.equal(at_first, at_second)
-    assert torch.equal(at_second, run_from(model, "relu@1", silent, drawn(1, 8, 8, seed=9)))
+    assert torch.equal(at_second, forward_from(model, "relu@1", silent, drawn(1, 8, 8, seed=9)))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -207,7 +211,7 @@ class Pair(nn.Module):
 
 
 def test_maps_can_be_compared_where_the_model_has_no_single_answer() -> None:
-    """A model that puts out a tuple, or maps, has a response and a picture all the same."""
+    """A model that outputs a tuple, or maps, has a response and a picture all the same."""
     torch.manual_seed(0)
     several = compare_response(Pair(), "stem", drawn(1, 8, 8), ("noise", 1.0))
     assert several.answers is None
@@ -223,8 +227,8 @@ CALLS: dict[str, Callable[[nn.Module, Tensor], Any]] = {
     "compare_response": lambda model, image: compare_response(
         model, "relu@1", image, lambda images: images + torch.randn_like(images)
     ),
-    "run_from": lambda model, image: run_from(model, "relu", torch.zeros(4, 8, 8), image),
-    "edit_map": lambda model, image: edit_map(model, "relu@1", image, [1]),
+    "forward_from": lambda model, image: forward_from(model, "relu", torch.zeros(4, 8, 8), image),
+    "ablate_channels": lambda model, image: ablate_channels(model, "relu@1", image, [1]),
 }
 
 
@@ -244,7 +248,7 @@ def test_looking_changes_nothing(name: str) -> None:
 def test_mistakes_are_named() -> None:
     """Layers, channels, shapes and edits that do not fit are refused with what is accepted."""
     model, image = residual(), drawn(1, 8, 8)
-    with pytest.raises(ValueError, match=r"'inners' is no layer .* did you mean 'inner'\?"):
+    with pytest.raises(ValueError, match=r"'inners' is not a layer .* did you mean 'inner'\?"):
         compare_response(model, "inners", image, ("blur", 1))
     with pytest.raises(ValueError, match=r"perturbation: 'blr' .* did you mean 'blur'\?"):
         compare_response(model, "inner", image, ("blr", 1))
@@ -259,21 +263,19 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match=r"channels: \(4,\) is not accepted; accepted: one or mor"):
         compare_response(model, "inner", image, ("blur", 1), [4])
     with pytest.raises(ValueError, match=r"channels: \(\) is not accepted; .* 0 to 3"):
-        edit_map(model, "inner", image, [])
+        ablate_channels(model, "inner", image, [])
     with pytest.raises(ValueError, match=r"activation: shape \(4, 8, 7\) is not what 'inner' puts"):
-        run_from(model, "inner", torch.zeros(4, 8, 7), image)
+        forward_from(model, "inner", torch.zeros(4, 8, 7), image)
     with pytest.raises(ValueError, match=r"activation: 2 do not go with 3 images; accepted: 1, or"):
-        run_from(model, "inner", torch.zeros(2, 4, 8, 8), drawn(3, 1, 8, 8))
+        forward_from(model, "inner", torch.zeros(2, 4, 8, 8), drawn(3, 1, 8, 8))
     with pytest.raises(ValueError, match=r"layer: 'relu@2' was not called while the model ran"):
-        run_from(model, "relu@2", torch.zeros(4, 8, 8), image)
+        forward_from(model, "relu@2", torch.zeros(4, 8, 8), image)
     with pytest.raises(ValueError, match=r"layer: 'relu@2' was not called while the model ran"):
         compare_response(model, "relu@2", image, ("blur", 1))
     with pytest.raises(ValueError, match="batch_size: 0 is not accepted; accepted: 1 or more"):
-        run_from(model, "inner", torch.zeros(4, 8, 8), image, batch_size=0)
+        forward_from(model, "inner", torch.zeros(4, 8, 8), image, batch_size=0)
     sequence = nn.Sequential(nn.Flatten(2), nn.Linear(64, 3))
-    with pytest.raises(
-        ValueError, match=r"layer: '1' puts out the shape \(1, 1, 3\); accepted: \("
-    ):
+    with pytest.raises(ValueError, match=r"layer: '1' outputs the shape \(1, 1, 3\); accepted: \("):
         compare_response(sequence, "1", image, ("blur", 1))
 
 
@@ -283,11 +285,11 @@ def test_each_record_has_a_picture_and_a_caption(layer: str | None, channels: in
     """Maps and vectors, of grey and coloured images, can be drawn; text tells the answers."""
     model, image = residual(channels), drawn(channels, 8, 8)
     found = compare_response(model, layer, image, ("erase", 4))
-    changed = edit_map(model, layer or "down", image, [0, 2], scale=1, shift=-2)
+    changed = ablate_channels(model, layer or "down", image, [0, 2], scale=1, shift=-2)
     for record in (found, changed):
         assert len(png(draw(record), dpi=40)) > 1000
         assert caption(record).endswith(".")
         assert len(text(record).splitlines()) >= 5
     assert text(changed).startswith(f"{layer or 'down'}, channel 0, 2: × 1 − 2")
-    off = edit_map(model, layer or "down", image, [1])
+    off = ablate_channels(model, layer or "down", image, [1])
     assert text(off).splitlines()[0].endswith("channel 1: switched off")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from visualization.recurrent.automaton import Automaton, extract_automaton, minimise
-from visualization.recurrent.machine import run
+from visualization.recurrent.machine import run_automaton
 from visualization.render import draw, png, text
 
 PARITY = [[0, 1], [1, 0]]
@@ -98,8 +98,8 @@ def test_minimise_keeps_every_answer() -> None:
         initial = int(generator.integers(30))
         smaller, labels = minimise(transitions, outputs, initial)
         read = generator.integers(0, 2, (50, 40))
-        before = np.array(outputs)[run(transitions, initial, read)]
-        assert (before == np.array(labels)[run(smaller, 0, read)]).all()
+        before = np.array(outputs)[run_automaton(transitions, initial, read)]
+        assert (before == np.array(labels)[run_automaton(smaller, 0, read)]).all()
 
 
 def test_minimise_is_idempotent() -> None:
@@ -132,7 +132,7 @@ def test_trained_network_gives_tomitas_machine(kind: type[nn.RNNBase]) -> None:
     rnn, read_out = kind(1, 12, batch_first=True), nn.Linear(12, 1)
     optimiser = torch.optim.Adam([*rnn.parameters(), *read_out.parameters()], lr=0.02)
     bits = strings(256, 12, seed=2)
-    target = torch.from_numpy(run(np.array(TOMITA_4), 0, bits.numpy()) < 3).float()
+    target = torch.from_numpy(run_automaton(np.array(TOMITA_4), 0, bits.numpy()) < 3).float()
     for _ in range(300):
         logits = read_out(rnn(bits[..., None].float())[0])[..., 0]
         loss = nn.functional.binary_cross_entropy_with_logits(logits, target)
@@ -306,8 +306,8 @@ def test_errors_name_what_is_wrong(change: dict[str, Any], message: str) -> None
         (lambda: minimise(np.array([[2], [0]]), ["a", "b"]), "transitions: 0 to 2"),
         (lambda: minimise(np.array([[1], [0]]), ["a"]), "outputs: 1 labels"),
         (lambda: minimise(np.array([[1], [0]]), ["a", "b"], 2), "initial: 2"),
-        (lambda: run(np.array(PARITY), 0, np.array([[2]])), "symbols: 2 to 2"),
-        (lambda: run(np.array(PARITY), 0, np.array([2])), "symbols: .*shape"),
+        (lambda: run_automaton(np.array(PARITY), 0, np.array([[2]])), "symbols: 2 to 2"),
+        (lambda: run_automaton(np.array(PARITY), 0, np.array([2])), "symbols: .*shape"),
     ],
 )
 def test_machines_are_checked(call: Callable[[], Any], message: str) -> None:

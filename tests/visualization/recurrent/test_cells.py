@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.prune import l1_unstructured
 
-from visualization.recurrent import Edit, run, steered, trace_cells
+from visualization.recurrent import Edit, forward_with_edits, intervene_on, trace_cells
 
 KINDS = {
     "lstm": (nn.LSTM, nn.LSTMCell),
@@ -139,7 +139,7 @@ def assert_agrees(
     x = inputs()
     wanted = loop(rnn, x, state, change)
     for keep in (False, True):
-        done = run(rnn, ordered(rnn, x), state, edits, keep=keep)
+        done = forward_with_edits(rnn, ordered(rnn, x), state, edits, trace=keep)
         top = list(wanted.h[-2:] if rnn.bidirectional else wanted.h[-1:])
         assert_close(ordered(rnn, done.output), torch.cat(top, dim=-1))
     last = wanted.h[:, :, -1].clone()
@@ -173,7 +173,7 @@ def test_a_trace_equals_a_loop_over_cells(kind: str, features: dict, given: bool
             assert_close(trace.gates[name], values, tolerance)
         if kind == "lstm":
             assert_close(trace.c, wanted.c, tolerance)
-        done = run(rnn, ordered(rnn, x), state)
+        done = forward_with_edits(rnn, ordered(rnn, x), state)
         output, last = rnn(ordered(rnn, x), state)
         assert_close((done.output, done.state), (output, last), tolerance)
 
@@ -187,7 +187,7 @@ def test_one_sample_without_a_batch(kind: str, batch_first: bool) -> None:
     state = initial(rnn, 1)
     single = tuple(s[:, 0] for s in state) if kind == "lstm" else state[:, 0]
     for given in (None, single):
-        done = run(rnn, x, given, keep=True)
+        done = forward_with_edits(rnn, x, given, trace=True)
         assert_close((done.output, done.state), rnn(x, given))
         assert_close(done.trace.h, loop(rnn, x[None], None if given is None else state).h)
 
@@ -210,7 +210,7 @@ def test_a_state_may_be_a_list() -> None:
     state = initial(rnn)
     wanted = rnn(x, state)[0]
     assert_close(trace_cells(rnn, x, list(state)).h[0], wanted)
-    with steered(rnn, keep=True) as steering:
+    with intervene_on(rnn, trace=True) as steering:
         assert_close(rnn(x, list(state))[0], wanted)
     assert_close(steering.trace().h[0], wanted)
 
@@ -219,7 +219,7 @@ def test_a_state_may_be_a_list() -> None:
 def test_an_empty_batch(kind: str) -> None:
     """No samples, which torch's layers take, give states of no samples and the layer's shapes."""
     rnn, x = layer(kind, bidirectional=True), inputs()[:0]
-    done = run(rnn, x, keep=True)
+    done = forward_with_edits(rnn, x, trace=True)
     assert done.output.shape == rnn(x)[0].shape
     assert done.trace.h.shape == (2, 0, TIME, UNITS)
     assert all(gate.shape == (2, 0, TIME, UNITS) for gate in done.trace.gates.values())
@@ -268,7 +268,7 @@ def test_projection(features: dict) -> None:
         if rnn.bidirectional:
             c = rnn(x[:, time:])[1][1]
             assert_close(trace.c[1, :, time], c[1])
-    assert_close((run(rnn, x).output, run(rnn, x).state), rnn(x))
+    assert_close((forward_with_edits(rnn, x).output, forward_with_edits(rnn, x).state), rnn(x))
 
 
 class Writer(nn.Module):
@@ -291,14 +291,14 @@ def test_calls_that_go_on_are_one_trace(kind: str) -> None:
     """Step-by-step calls join to the trace of one call, also inside a model that feeds back."""
     rnn, x = layer(kind), inputs()
     whole, state = trace_cells(rnn, x), None
-    with steered(rnn, keep=True) as steering:
+    with intervene_on(rnn, trace=True) as steering:
         rnn(x[:, :2])  # other calls, before a new beginning
         for time in range(TIME):
             _, state = rnn(x[:, time : time + 1], state)
     assert_close(steering.trace().quantities(), whole.quantities())
     writer, first = Writer(kind), inputs(BATCH, 1, INPUTS)
     state = initial(writer.core)
-    with torch.no_grad(), steered(writer.core, keep=True) as steering:
+    with torch.no_grad(), intervene_on(writer.core, trace=True) as steering:
         done = writer(first, state)
         written = writer.out(steering.trace().h[0])
     assert_close(writer(first, state), done)
@@ -337,7 +337,7 @@ def test_the_forms_of_zero_ablation_are_one(kind: str) -> None:
     answers = [readout(loop(rnn, x, change=zeroed).h[0]), cut_readout(cut(x)[0])]
     edits = [Edit(units=[unit], h=0.0), Edit(units=[unit], scale=0.0)]
     edits += [Edit(units=[unit], c=0.0), Edit(units=[unit], c=0.0, h=0.0)] * (kind == "lstm")
-    answers += [readout(run(rnn, x, None, [edit]).output) for edit in edits]
+    answers += [readout(forward_with_edits(rnn, x, None, [edit]).output) for edit in edits]
     for answer in answers[1:]:
         assert_close(answer, answers[0])
     assert (answers[0] - readout(rnn(x)[0])).abs().max() > 1e-3

@@ -22,7 +22,7 @@ from tests.visualization.recurrent.test_cells import (
     inputs,
     layer,
 )
-from visualization.recurrent import Edit, rank_units, run, steered, trace_cells
+from visualization.recurrent import Edit, forward_with_edits, intervene_on, rank_units, trace_cells
 
 
 def setter(edits: Sequence[Edit], directions: int = 1) -> Change:
@@ -90,7 +90,7 @@ def test_edits_equal_a_loop(kind: str, case: str, given: bool) -> None:
     rnn = layer(kind)
     if kind != "lstm" and case in CELL_CASES:
         with pytest.raises(ValueError, match=r"Edit: c: .* has no cell; accepted: h, scale"):
-            run(rnn, inputs(), None, edits)
+            forward_with_edits(rnn, inputs(), None, edits)
     else:
         assert_agrees(rnn, edits, setter(edits), initial(rnn) if given else None)
 
@@ -117,9 +117,9 @@ def test_holding_is_an_edit_at_every_step(kind: str) -> None:
     first = [values["h"], values.get("c")]
     for held, given in zip(state if kind == "lstm" else [state], first, strict=False):
         held[0][:, [1, 4]] = torch.as_tensor(given, dtype=torch.float64)
-    fused = run(rnn, x, state, [Edit(units=[1, 4], **values)], keep=True)
+    fused = forward_with_edits(rnn, x, state, [Edit(units=[1, 4], **values)], trace=True)
     steps = [Edit(units=[1, 4], time=time, **values) for time in range(TIME)]
-    single = run(rnn, x, state, steps, keep=True)
+    single = forward_with_edits(rnn, x, state, steps, trace=True)
     assert_close(fused.trace.quantities(), single.trace.quantities())
     assert_close(fused.state, single.state)
 
@@ -129,9 +129,9 @@ def test_edits_name_steps_across_calls(kind: str) -> None:
     """In calls that go on from each other an edit's time counts from the first of them."""
     rnn, x, state = layer(kind), inputs(), initial(layer(kind))
     edits = [Edit(units=[2], h=0.5, time=3), Edit(units=[0], scale=0.5), Edit(units=[1], h=0.1)]
-    wanted = run(rnn, x, state, edits).output
+    wanted = forward_with_edits(rnn, x, state, edits).output
     for sizes in ((1,) * TIME, (2, 3), (3, 1, 1)):
-        with steered(rnn, edits):
+        with intervene_on(rnn, edits):
             carried, outputs = state, []
             for piece in x.split(sizes, dim=1):
                 output, carried = rnn(piece, carried)
@@ -164,8 +164,8 @@ def test_errors_of_edits(settings: dict[str, Any], message: str) -> None:
     """A bad edit is a ValueError that names the field, the value and what is accepted."""
     with pytest.raises(ValueError, match=message):  # noqa: PT012 - either may refuse
         edit = Edit(**settings)
-        with steered(layer("lstm"), [edit]):
-            run(layer("lstm"), inputs(), None, [edit])
+        with intervene_on(layer("lstm"), [edit]):
+            forward_with_edits(layer("lstm"), inputs(), None, [edit])
 
 
 class Residual(nn.LSTM):
@@ -183,7 +183,7 @@ def test_a_subclass_with_a_forward_of_its_own_is_refused() -> None:
     message = "rnn: Residual has a forward of its own, .*; accepted: an nn.LSTM, nn.GRU or nn.RNN"
     with pytest.raises(ValueError, match=message):
         trace_cells(own, inputs())
-    with pytest.raises(ValueError, match=message), steered(own):
+    with pytest.raises(ValueError, match=message), intervene_on(own):
         own(inputs())
     with pytest.raises(ValueError, match=message):
         rank_units(own, lambda: {"s": own(inputs())[0][:, -1, 0]})
@@ -220,16 +220,16 @@ def test_errors_of_traces() -> None:
     for module, given, state, message in bad:
         with pytest.raises(ValueError, match=message):
             trace_cells(module, given, state)
-    with pytest.raises(ValueError, match=r"inputs: torch\.float32 is not"), steered(rnn):
+    with pytest.raises(ValueError, match=r"inputs: torch\.float32 is not"), intervene_on(rnn):
         rnn(x.float())
     with pytest.raises(ValueError, match="gate 'z': a layer of kind lstm has i, f, g, o"):
         trace_cells(rnn, x).gate("z")
     with pytest.raises(ValueError, match="gate 'i': a layer of kind rnn_relu has none"):
         _ = trace_cells(layer("rnn_relu"), x).i
-    with steered(rnn) as steering, pytest.raises(ValueError, match="keep is False"):
+    with intervene_on(rnn) as steering, pytest.raises(ValueError, match="trace is False"):
         steering.trace()
     with pytest.raises(ValueError, match="a projected LSTM is not accepted; accepted: proj_size 0"):
-        run(layer("lstm", proj_size=2), x, None, [Edit(h=0.0)])
+        forward_with_edits(layer("lstm", proj_size=2), x, None, [Edit(h=0.0)])
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -251,7 +251,10 @@ def test_a_layer_is_as_before(fails: bool) -> None:
     state = torch.get_rng_state()
 
     def look() -> None:
-        with steered(first, [Edit(h=0.3)], keep=True), steered(second, [Edit(scale=0.0)]):
+        with (
+            intervene_on(first, [Edit(h=0.3)], trace=True),
+            intervene_on(second, [Edit(scale=0.0)]),
+        ):
             trace_cells(first, x)
             assert (first(x)[0] == 0.3).sum() == 0  # layer 0 is held, layer 1 is the output
             assert not second(x)[0].any()
@@ -284,7 +287,7 @@ def test_repeated_calls_leave_nothing_behind() -> None:
     def counts(num: int) -> tuple[int, int, int]:
         for _ in range(num):
             trace_cells(rnn, x)
-            with steered(rnn, [Edit(units=[0], h=0.0), Edit(scale=0.5, time=1)], keep=True):
+            with intervene_on(rnn, [Edit(units=[0], h=0.0), Edit(scale=0.5, time=1)], trace=True):
                 rnn(x)
         gc.collect()
         alive = gc.get_objects()
@@ -300,13 +303,13 @@ def test_a_block_within_a_block_edits_the_edited_layer() -> None:
     """Edits of an outer block hold in an inner one for the same layer, and come before its own."""
     rnn, x = layer("lstm"), inputs()
     outer, inner = Edit(units=[0], h=0.3), Edit(units=[0, 1], scale=0.5)
-    with steered(rnn, [outer]):
-        with steered(rnn, [inner], keep=True) as steering:
+    with intervene_on(rnn, [outer]):
+        with intervene_on(rnn, [inner], trace=True) as steering:
             both = rnn(x)[0]
         one = rnn(x)[0]
-    assert_close(both, run(rnn, x, edits=[outer, inner]).output)
+    assert_close(both, forward_with_edits(rnn, x, edits=[outer, inner]).output)
     assert_close(steering.trace().h[0], both)
-    assert_close(one, run(rnn, x, edits=[outer]).output)
+    assert_close(one, forward_with_edits(rnn, x, edits=[outer]).output)
 
 
 def test_mixed_precision_is_traced_in_the_weights_own() -> None:

@@ -45,7 +45,10 @@ def by_the_rule(
                 left -= 1
             while right < num_steps and shared <= units_on(s, right, right + 1):
                 right += 1
-            match = Match(s, first, last, tuple(sorted(shared)), len(units), right - left)
+            match = Match(
+                sample=s, start=first, stop=last, shared=tuple(sorted(shared)), num_on=len(units),
+                run=right - left,
+            )  # fmt: skip
             rank = (-len(shared), len(units | selected), left - right, s, first)
             ranked.append((rank, match))
         best += sorted(ranked, key=lambda pair: pair[0])[:1]
@@ -60,7 +63,10 @@ def test_planted_units_are_found() -> None:
     matches = find_matches(values, 0, 2, 4)
     assert (matches.sample, matches.start, matches.stop, matches.threshold) == (0, 2, 4, 0.3)
     assert matches.units == (1, 3, 5)
-    assert matches.found == (Match(2, 0, 2, (1, 3, 5), 3, 2), Match(1, 6, 8, (1, 3), 2, 2))
+    assert matches.matches == (
+        Match(sample=2, start=0, stop=2, shared=(1, 3, 5), num_on=3, run=2),
+        Match(sample=1, start=6, stop=8, shared=(1, 3), num_on=2, run=2),
+    )
 
 
 def test_on_means_at_every_step_and_at_the_threshold_itself() -> None:
@@ -70,7 +76,7 @@ def test_on_means_at_every_step_and_at_the_threshold_itself() -> None:
     values[1, 1:, 0] = 0.5
     matches = find_matches(values, 0, 0, 2, threshold=0.5)
     assert matches.units == (0,)
-    assert matches.found == (Match(1, 1, 3, (0,), 1, 2),)
+    assert matches.matches == (Match(sample=1, start=1, stop=3, shared=(0,), num_on=1, run=2),)
 
 
 def test_ties_are_settled_in_the_stated_order() -> None:
@@ -86,24 +92,26 @@ def test_ties_are_settled_in_the_stated_order() -> None:
         },
         (6, 6, 3),
     )
-    found = find_matches(values, 0, 0, 2).found
+    found = find_matches(values, 0, 0, 2).matches
     assert [match.sample for match in found] == [3, 4, 2, 1, 5]
     assert [(match.start, match.run) for match in found] == [(1, 4), (2, 4), (1, 2), (0, 3), (0, 6)]
-    assert find_matches(values, 0, 0, 2, num=2).found == found[:2]
+    assert find_matches(values, 0, 0, 2, num=2).matches == found[:2]
 
 
 def test_the_selection_does_not_match_itself() -> None:
     """Windows of the selected sample count only where they do not overlap the selection."""
     values = values_with({(0, 0, 9): (0,)}, (1, 9, 2))
-    assert find_matches(values, 0, 3, 6).found == (Match(0, 0, 3, (0,), 1, 9),)
-    assert find_matches(values, 0, 2, 8).found == ()
+    assert find_matches(values, 0, 3, 6).matches == (
+        Match(sample=0, start=0, stop=3, shared=(0,), num_on=1, run=9),
+    )
+    assert find_matches(values, 0, 2, 8).matches == ()
 
 
 def test_nothing_on_matches_nothing() -> None:
     """A span over which no unit is on has no units and no matches."""
     values = values_with({(1, 0, 4): (0, 1)}, (2, 4, 2))
     matches = find_matches(values, 0, 1, 2)
-    assert (matches.units, matches.found) == ((), ())
+    assert (matches.units, matches.matches) == ((), ())
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -115,7 +123,7 @@ def test_every_window_is_ranked_by_the_rule(seed: int) -> None:
     start = int(generator.integers(0, 8))
     stop = start + int(generator.integers(1, min(4, 10 - start)))
     matches = find_matches(torch.from_numpy(values), 3, start, stop, threshold=1)
-    assert matches.found == by_the_rule(values, 3, start, stop, 1)
+    assert matches.matches == by_the_rule(values, 3, start, stop, 1)
 
 
 def test_shuffled_units_change_unit_numbers_only() -> None:
@@ -124,9 +132,9 @@ def test_shuffled_units_change_unit_numbers_only() -> None:
     values = generator.normal(size=(20, 8, 12))
     order = generator.permutation(12)
     plain, shuffled = (find_matches(v, 4, 2, 4) for v in (values, values[:, :, order]))
-    assert len(plain.found) > 5
+    assert len(plain.matches) > 5
     assert plain.units == tuple(sorted(order[list(shuffled.units)]))
-    for one, other in zip(plain.found, shuffled.found, strict=True):
+    for one, other in zip(plain.matches, shuffled.matches, strict=True):
         assert one.shared == tuple(sorted(order[list(other.shared)]))
         assert (one.sample, one.start, one.stop) == (other.sample, other.start, other.stop)
         assert (one.num_on, one.run) == (other.num_on, other.run)

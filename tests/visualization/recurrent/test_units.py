@@ -22,10 +22,10 @@ from visualization.recurrent import (
     UnitRanking,
     classify_units,
     gate_saturation,
-    pairs,
     patch_units,
     rank_units,
-    singles,
+    single_units,
+    single_units_and_pairs,
     trace_cells,
 )
 from visualization.recurrent.ablation import Replacement
@@ -106,7 +106,7 @@ def test_saturation_counts_strictly_and_by_row() -> None:
     trace = trace_cells(layer("gru", num_layers=2), inputs())
     value = float(trace.gates["z"][1, 0, 0, 0])
     share = float((trace.gates["z"][1, :, :, 0] > value).double().mean())
-    assert gate_saturation(trace, high=value, low=0, row=1).right["z"][0] == share
+    assert gate_saturation(trace, high=value, low=0, layer_index=1).right["z"][0] == share
     assert set(gate_saturation(trace).left) == {"r", "z"}
     with pytest.raises(ValueError, match="kind rnn_tanh has no gates; accepted: lstm, gru"):
         gate_saturation(trace_cells(layer("rnn_tanh"), inputs()))
@@ -195,13 +195,13 @@ def test_interactions_have_the_stated_signs() -> None:
         h = rnn(x)[0][:, 0]
         return {"either": h[:, 0] + h[:, 1] > 0.5, "both": h[:, 0] + h[:, 1] > 1.5}
 
-    found = rank_units(rnn, score, pairs([0, 1, 2]))
+    found = rank_units(rnn, score, single_units_and_pairs([0, 1, 2]))
     assert found.groups == ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2))
     np.testing.assert_array_equal(found.interaction("either"), [np.nan] * 3 + [-1, 0, 0])
     np.testing.assert_array_equal(found.interaction("both"), [np.nan] * 3 + [1, 0, 0])
     alone = rank_units(rnn, score, [(0,), (0, 1)])
     assert np.isnan(alone.interaction("both")).all()
-    assert singles(3) == [(0,), (1,), (2,)]
+    assert single_units(3) == [(0,), (1,), (2,)]
 
 
 def test_ties_go_to_the_next_score_and_then_by_number() -> None:
@@ -341,14 +341,14 @@ def test_a_patched_unit_moves_only_its_place() -> None:
     decides = np.zeros((UNITS, 3), bool)
     decides[4, 0] = decides[1, 2] = True
     np.testing.assert_array_equal(found.changed > 0, decides)
-    np.testing.assert_array_equal(found.donated, decides)
-    np.testing.assert_array_equal(found.all_units, [1, 0, 1])  # nobody differs in the middle
-    assert (found.places, found.time, found.num_samples) == (("1", "2", "3"), last, 50)
+    np.testing.assert_array_equal(found.adopted, decides)
+    np.testing.assert_array_equal(found.full_state, [1, 0, 1])  # nobody differs in the middle
+    assert (found.positions, found.time, found.num_samples) == (("1", "2", "3"), last, 50)
     places = np.tile([3, -1, 0], (50, 1))
-    named = patch_units(rnn, respond, last, places=places, what_places="column")
-    assert named.places == ("0", "1", "2", "3")
+    named = patch_units(rnn, respond, last, positions=places, position_name="column")
+    assert named.positions == ("0", "1", "2", "3")
     np.testing.assert_array_equal(named.changed, found.changed[:, [2, 1, 1, 0]])
-    assert patch_units(rnn, respond, last, places=places * 0 - 1).changed.shape == (UNITS, 0)
+    assert patch_units(rnn, respond, last, positions=places * 0 - 1).changed.shape == (UNITS, 0)
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
@@ -365,11 +365,11 @@ def test_all_units_carry_over_what_is_read_from_final_states(kind: str, num_laye
         patch_units(rnn, respond, 3, layer=num_layers - 1, direction=direction, tolerance=1e-9)
         for direction in (0, 1)
     )
-    assert forwards.all_units.tolist() == backwards.all_units.tolist() == [1] * 4
+    assert forwards.full_state.tolist() == backwards.full_state.tolist() == [1] * 4
     read = np.zeros((UNITS, 4), bool)
     read[[0, 1], [0, 1]] = True
-    np.testing.assert_array_equal(forwards.donated, read)
-    np.testing.assert_array_equal(backwards.donated, read[:, [2, 3, 0, 1]])
+    np.testing.assert_array_equal(forwards.adopted, read)
+    np.testing.assert_array_equal(backwards.adopted, read[:, [2, 3, 0, 1]])
 
 
 def test_errors_of_patching() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tests.helpers.unchanged import left_alone
 from visualization.core.registry import png
 from visualization.feature_maps.figures.dissection import caption, draw, text
-from visualization.representation.embeddings import embed, nearest
+from visualization.representation.embeddings import embed, nearest_neighbours
 from visualization.representation.layer_probes import probe_layers
 
 
@@ -48,7 +48,7 @@ def test_neighbours_are_those_of_scikit_learn(metric: str, spatial: str) -> None
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh())
     x, queries = images(60), images(4, seed=1)
-    found = nearest(model, "1", queries, x, 7, metric, spatial=spatial)
+    found = nearest_neighbours(model, "1", queries, x, 7, metric, spatial=spatial)
     rows, asked = (model(each).detach().flatten(2) for each in (x, queries))
     if spatial == "mean":
         rows, asked = rows.mean(dim=2, keepdim=True), asked.mean(dim=2, keepdim=True)
@@ -70,27 +70,27 @@ def test_planted_neighbours_come_first() -> None:
     x[35] = x[9] = query[0]
     model = nn.Flatten()
     wanted = [9, 35, 31, 7, 22, 5]
-    whole = nearest(model, None, query, x, 6, "euclidean")
+    whole = nearest_neighbours(model, None, query, x, 6, "euclidean")
     assert whole.indices[0].tolist() == wanted
     assert whole.distances[0, :2].tolist() == [0, 0]
     loader = [(x[first : first + 7], "labels") for first in range(0, 40, 7)]
     for given, batch_size in ((x, 1), (x, 11), (x.numpy(), 40), (loader, 3)):
         for metric in ("euclidean", "cosine"):
-            found = nearest(model, None, query, given, 6, metric, batch_size=batch_size)
+            found = nearest_neighbours(model, None, query, given, 6, metric, batch_size=batch_size)
             assert found.indices[0].tolist() == wanted
             np.testing.assert_array_equal(found.images[0].numpy(), x[wanted].numpy())
     order = torch.randperm(40, generator=torch.Generator().manual_seed(4))
-    shuffled = nearest(model, None, query, x[order], 6, "euclidean")
+    shuffled = nearest_neighbours(model, None, query, x[order], 6, "euclidean")
     assert set(order[shuffled.indices[0, :2]].tolist()) == {9, 35}
     assert order[shuffled.indices[0, 2:]].tolist() == wanted[2:]
-    apart = nearest(model, None, query, x, 4, exclude_self=True)
+    apart = nearest_neighbours(model, None, query, x, 4, exclude_self=True)
     assert apart.indices[0].tolist() == wanted[2:]
 
 
 def test_representations_without_a_direction() -> None:
     """A representation of zeros is at cosine distance 1 from all, itself included; no NaN."""
     model, x = nn.Sequential(nn.Flatten(), nn.ReLU()), torch.stack([-images(1)[0], images(1)[0]])
-    found = nearest(model, "1", x, x, 2)
+    found = nearest_neighbours(model, "1", x, x, 2)
     np.testing.assert_allclose(found.distances, [[1, 1], [0, 1]])
     assert found.indices.tolist() == [[0, 1], [1, 0]]
 
@@ -98,7 +98,9 @@ def test_representations_without_a_direction() -> None:
 def test_labels_of_neighbours() -> None:
     """Each neighbour has the label of its own number, and the record says it in words."""
     x, labels = images(20), np.array([f"class {number % 3}" for number in range(20)])
-    found = nearest(nn.Flatten(), None, x[:2], x, 5, labels=labels, query_labels=labels[:2])
+    found = nearest_neighbours(
+        nn.Flatten(), None, x[:2], x, 5, labels=labels, query_labels=labels[:2]
+    )
     np.testing.assert_array_equal(found.labels, labels[found.indices])
     assert found.query_labels.tolist() == ["class 0", "class 1"]
     assert found.labels[:, 0].tolist() == ["class 0", "class 1"]
@@ -199,7 +201,7 @@ def test_probes_find_where_a_label_can_be_read() -> None:
 def test_no_image_is_both_learned_from_and_tested() -> None:
     """Labels of noise, which a probe of so many numbers knows by heart, are not read."""
     labels = np.random.default_rng(1).integers(0, 2, 200)
-    found = probe_layers(nn.Flatten(), [""], images(200), labels, num_components=200)
+    found = probe_layers(nn.Flatten(), [None], images(200), labels, num_components=200)
     assert (found.accuracy < 0.7).all()
     assert (found.accuracy > 0.3).all()
     assert found.layers == ("pixels", "output")
@@ -250,17 +252,18 @@ def test_odd_modules_are_left_as_they_were(channels: int, dtype: torch.dtype) ->
 
     layers = ["conv", "relu@1", "head"]
     for layer in (*layers, None):
-        assert nearest(model, layer, x[:2], x, 3).indices[:, 0].tolist() == [0, 1]
+        assert nearest_neighbours(model, layer, x[:2], x, 3).indices[:, 0].tolist() == [0, 1]
         for method in ("pca", "tsne"):
             assert np.isfinite(embed(model, layer, x, method).points).all()
     first, second = (
-        nearest(model, f"relu@{call}", x[:1], x, 9, "euclidean").distances for call in (0, 1)
+        nearest_neighbours(model, f"relu@{call}", x[:1], x, 9, "euclidean").distances
+        for call in (0, 1)
     )
     assert (first[0, 1:] < second[0, 1:]).all()
     probe_layers(model, layers, x, np.arange(40) % 2, untrained=model)
     demand_same()
     with pytest.raises(ValueError, match="was not called"):
-        nearest(model, "relu@7", x[:1], x)
+        nearest_neighbours(model, "relu@7", x[:1], x)
     with pytest.raises(RuntimeError):
         embed(model, "head", images(3, channels + 1).numpy())
     demand_same()
@@ -270,32 +273,56 @@ def test_errors_of_concepts() -> None:
     """What does not fit is a ValueError that names the argument, the value and what is accepted."""
     model, x = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), images(30)
     bad: list[tuple[Any, dict[str, Any], str]] = [
-        (nearest, {"k": 0}, "k: 0 is not accepted; accepted: 1 or more"),
-        (nearest, {"k": 31}, "k: 31 is not accepted; accepted: 1 to 30, as many as there are"),
-        (nearest, {"k": 30, "exclude_self": True}, "accepted: 1 to 29"),
-        (nearest, {"metric": "l1"}, "metric: 'l1' is not accepted; accepted: cosine, euclidean"),
-        (nearest, {"spatial": "max"}, "spatial: 'max' is not accepted; accepted: flat, mean"),
-        (nearest, {"layer": "2"}, "layer: '2' is no layer of the Sequential; accepted: 0, 1"),
-        (nearest, {"batch_size": 0}, "batch_size: 0 is not accepted"),
-        (nearest, {"labels": [1] * 3}, r"labels: int64 of shape \(3,\) does not go with 30"),
-        (nearest, {"labels": [0.5] * 30}, "labels: float64 .* a whole number or a word"),
-        (nearest, {"query_labels": [1]}, r"query_labels: .* does not go with 2 images"),
-        (nearest, {"images": images(3, size=6)}, "images: the layer has 32 numbers .* one size"),
+        (nearest_neighbours, {"k": 0}, "k: 0 is not accepted; accepted: 1 or more"),
+        (
+            nearest_neighbours,
+            {"k": 31},
+            "k: 31 is not accepted; accepted: 1 to 30, as many as there are",
+        ),
+        (nearest_neighbours, {"k": 30, "exclude_self": True}, "accepted: 1 to 29"),
+        (
+            nearest_neighbours,
+            {"metric": "l1"},
+            "metric: 'l1' is not accepted; accepted: cosine, euclidean",
+        ),
+        (
+            nearest_neighbours,
+            {"spatial": "max"},
+            "spatial: 'max' is not accepted; accepted: flat, mean",
+        ),
+        (
+            nearest_neighbours,
+            {"layer": "2"},
+            "layer: '2' is not a layer of the Sequential; accepted: 0, 1",
+        ),
+        (nearest_neighbours, {"batch_size": 0}, "batch_size: 0 is not accepted"),
+        (
+            nearest_neighbours,
+            {"labels": [1] * 3},
+            r"labels: int64 of shape \(3,\) does not go with 30",
+        ),
+        (nearest_neighbours, {"labels": [0.5] * 30}, "labels: float64 .* a whole number or a word"),
+        (nearest_neighbours, {"query_labels": [1]}, r"query_labels: .* does not go with 2 images"),
+        (
+            nearest_neighbours,
+            {"images": images(3, size=6)},
+            "images: the layer has 32 numbers .* one size",
+        ),
         (embed, {"method": "umap"}, "method: 'umap' is not accepted; accepted: pca, tsne"),
         (embed, {"images": x[:1]}, "images: 1 are not accepted; accepted: two or more"),
         (embed, {"method": "tsne", "perplexity": 30}, "perplexity: 30 .* below the 30 images"),
         (embed, {"labels": [[1]] * 30}, r"labels: int64 of shape \(30, 1\)"),
         (probe_layers, {"layers": "0"}, "layers: '0' is not accepted; accepted: a list of names"),
         (probe_layers, {"layers": []}, "layers: .. is not accepted"),
-        (probe_layers, {"layers": ["9"]}, "layer: '9' is no layer"),
+        (probe_layers, {"layers": ["9"]}, "layer: '9' is not a layer"),
         (probe_layers, {"held_out": 1.0}, "held_out: 1.0 .* more than 0, below 1"),
         (probe_layers, {"num_components": 0}, "num_components: 0 is not accepted"),
         (probe_layers, {"labels": [1] * 30}, "labels: 30 images with 1 labels are too few"),
         (probe_layers, {"held_out": 0.1}, "labels: 30 images .* 10 in either part, 2 labels"),
-        (probe_layers, {"images": iter([x])}, "images: none are left; .* a loader read anew"),
+        (probe_layers, {"images": iter([x])}, "images: none are left; .* can be read again"),
     ]
     settings: dict[Any, dict[str, Any]] = {
-        nearest: {"layer": "0", "query_images": x[:2], "images": x, "k": 3},
+        nearest_neighbours: {"layer": "0", "query_images": x[:2], "images": x, "k": 3},
         embed: {"layer": "0", "images": x},
         probe_layers: {"layers": ["0"], "images": x, "labels": [0, 1] * 15, "held_out": 0.5},
     }
@@ -303,7 +330,7 @@ def test_errors_of_concepts() -> None:
         with pytest.raises(ValueError, match=message):
             function(model, **(settings[function] | change))
     flat = nn.Flatten(0)
-    with pytest.raises(ValueError, match=r"puts out \(1920,\) .* a row for each image"):
+    with pytest.raises(ValueError, match=r"outputs \(1920,\) .* a row for each image"):
         embed(flat, None, x)
 
 
@@ -313,9 +340,9 @@ def test_figures_of_concepts() -> None:
     labels = np.arange(30) % 3
     named = {"labels": labels, "classes": ["a", "b", "a very long name of a class"]}
     records = [
-        nearest(model, None, x[:3], x, 4, labels=labels, query_labels=labels[:3]),
-        nearest(model, None, colour[:1] * 3 - 1, colour, 12),
-        nearest(model, None, x[:9], x, 1, query_labels=labels[:9], **named),
+        nearest_neighbours(model, None, x[:3], x, 4, labels=labels, query_labels=labels[:3]),
+        nearest_neighbours(model, None, colour[:1] * 3 - 1, colour, 12),
+        nearest_neighbours(model, None, x[:9], x, 1, query_labels=labels[:9], **named),
         embed(model, None, x, "pca", **named), embed(model, None, x, "tsne"),
         embed(model, None, x, "pca", np.arange(30)),
         probe_layers(model, [""], x, labels, held_out=0.5),

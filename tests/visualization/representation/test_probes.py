@@ -102,8 +102,9 @@ def test_a_probe_worse_than_the_mean_gains_nothing() -> None:
     kinds = np.array([False, True])
     correlations = np.zeros((2, 5, 3))
     table = ProbeTable(
-        ("number", "kind"), kinds, scores, controls, correlations, ("0", "1", "2"), 70, 0.3
-    )
+        quantities=("number", "kind"), categorical=kinds, scores=scores, controls=controls,
+        correlations=correlations, units=("0", "1", "2"), num_samples=70, held_out=0.3,
+    )  # fmt: skip
     wanted = [[0, 0, 0.5, 0.5, np.nan], [0.2, 0, 1, 0.5, np.nan]]
     np.testing.assert_allclose(table.gains, wanted)
 
@@ -315,7 +316,7 @@ def test_groups_and_places_of_overlap() -> None:
     ]
     assert (found.groups["x"][2].right_a, found.groups["x"][2].right_b) == (0.5, 1)
     places = ([[1, gone, gone], [0, 1, gone]], [[gone, 1, gone], [1, 0, gone]])
-    found = compare_answers([1, 1], [1, 1], places=places, what_places="column")
+    found = compare_answers([1, 1], [1, 1], positions=places, position_name="column")
     shares = [(g.value, g.right_a, g.right_b) for g in found.groups["column"]]
     assert shares == [("0", 0.5, 1), ("1", 1, 0.5)]
     with pytest.raises(ValueError, match=r"right_b: shape \(3,\) does not go with right_a"):

@@ -11,11 +11,11 @@ from torch.testing import assert_close
 
 from tests.helpers.synthesis import LINEAR, PIXELS, SHAPE, from_seed, linear, odd, shut, words
 from visualization.core.registry import caption, text
-from visualization.synthesis.demands import answers, at_least, at_most, equals, l2
+from visualization.synthesis.constraints import at_least, at_most, class_distribution, equals, l2
 from visualization.synthesis.dreams import dream
-from visualization.synthesis.inversion import invert, satisfy
+from visualization.synthesis.inversion import invert, solve
 from visualization.synthesis.objectives import channel, logit, unit
-from visualization.synthesis.parametrization import Canvas
+from visualization.synthesis.parametrization import ImageParam
 
 
 def test_a_dream_makes_stronger_what_is_seen() -> None:
@@ -88,22 +88,22 @@ def test_any_given_result_can_be_satisfied() -> None:
     model, shape = odd().eval(), (1, 8, 8)
     with torch.no_grad():
         shares = model(from_seed(1, 1, 8, 8))[0].softmax(dim=0)
-    found = satisfy(model, answers(shares), shape, tolerance=1e-3, rate=0.05)
+    found = solve(model, class_distribution(shares), shape, tolerance=1e-3, rate=0.05)
     assert found.satisfied.all()
     with torch.no_grad():
         assert_close(model(found.images)[0].softmax(dim=0), shares, atol=0.05, rtol=0)
-    assert found.found.steps[-1] < 512
+    assert found.result.steps[-1] < 512
     both = at_least(unit("stem", 1), -0.1) + at_most(channel("stem", 3), -0.8)
     both += equals(logit(0), -0.26)
-    two = satisfy(model, both, shape, tolerance=1e-3, rate=0.05)
+    two = solve(model, both, shape, tolerance=1e-3, rate=0.05)
     assert two.satisfied.all()
-    assert two.found.verdicts == ("met",)
+    assert two.result.verdicts == ("met",)
     with torch.no_grad():
         maps, logits = model.stem(two.images), model(two.images)
     assert float(maps[0, 1, 4, 4]) > -0.11
     assert float(maps[0, 3].mean()) < -0.79
     assert float(logits[0, 0]) == pytest.approx(-0.26, abs=0.05)
-    free = satisfy(model, lambda seen: -(seen.output[:, 1] - seen.output[:, 2]).abs(), shape)
+    free = solve(model, lambda seen: -(seen.output[:, 1] - seen.output[:, 2]).abs(), shape)
     assert free.satisfied.all()
 
 
@@ -111,12 +111,12 @@ def test_what_is_satisfied_at_the_start_is_left_and_a_prior_keeps_near() -> None
     """The search ends at a start that satisfies; elsewhere a prior finds an image near it."""
     model, start = linear(), from_seed(1, *SHAPE).double()
     value = float(start.flatten() @ LINEAR)
-    there = satisfy(model, at_most(logit(0), value + 1), start=start)
+    there = solve(model, at_most(logit(0), value + 1), start=start)
     assert_close(there.images, start)
-    assert there.found.steps.tolist() == [0]
+    assert there.result.steps.tolist() == [0]
     wanted = at_least(logit(0), value + 1)
-    settings: dict[str, Any] = {"start": start, "canvas": PIXELS, "rate": 0.005}
-    near = satisfy(model, wanted + 0.1 * l2(start), **settings, optimiser="sgd")
+    settings: dict[str, Any] = {"start": start, "image_param": PIXELS, "rate": 0.005}
+    near = solve(model, wanted + 0.1 * l2(start), **settings, optimiser="sgd")
     assert near.satisfied.all()
     shortest = start + (LINEAR / LINEAR.square().sum()).reshape(SHAPE)
     assert_close(near.images, shortest, atol=0.02, rtol=0)
@@ -125,8 +125,12 @@ def test_what_is_satisfied_at_the_start_is_left_and_a_prior_keeps_near() -> None
 def test_what_cannot_be_satisfied_falls_short_by_what_is_missing() -> None:
     """A demand that no image meets is reported with how far it is from that."""
     best = float(LINEAR.clamp(min=0).sum())
-    found = satisfy(
-        linear(), at_least(logit(0), best + 2), SHAPE, canvas=Canvas("pixel", "box"), rate=0.1
+    found = solve(
+        linear(),
+        at_least(logit(0), best + 2),
+        SHAPE,
+        image_param=ImageParam("pixel", "box"),
+        rate=0.1,
     )
     assert not found.satisfied.any()
     assert found.shortfalls[0] == pytest.approx(2)
@@ -144,7 +148,7 @@ def test_figures_of_dreams_and_inversions_show_before_and_after() -> None:
     inverted = invert(odd(3), ["stem", None], images, steps=2)
     assert "output" in words(inverted)
     assert "activation differs" in text(inverted)
-    satisfied = satisfy(odd(3), answers([0.25] * 4), start=images, tolerance=5)
+    satisfied = solve(odd(3), class_distribution([0.25] * 4), start=images, tolerance=5)
     assert words(satisfied).count("met") == 2
     for record in (dreamt, inverted, satisfied):
         assert caption(record)
@@ -159,8 +163,8 @@ def test_figures_of_dreams_and_inversions_show_before_and_after() -> None:
         (lambda m, x: dream(m, x + 2, "stem"), "images: values from 2 to 2 are not accepted"),
         (lambda m, x: dream(m, x, logit([0, 1, 2])), "an objective for 3 does not go"),
         (lambda m, x: invert(m, "stem", x - 1), "images: values from -1 to -1 are not accepted"),
-        (lambda m, x: invert(m, "blind", x), "matches: activation 0 is zero all over"),
-        (lambda m, x: satisfy(m, logit(0), start=x, tolerance=-1), "tolerance: -1 is not accepted"),
+        (lambda m, x: invert(m, "blind", x), "match_activation: activation 0 is zero all over"),
+        (lambda m, x: solve(m, logit(0), start=x, tolerance=-1), "tolerance: -1 is not accepted"),
     ],
 )  # fmt: skip
 def test_other_mistakes_are_named(make: Callable[[Any, Any], Any], message: str) -> None:

@@ -12,13 +12,13 @@ from torch.testing import assert_close
 
 from tests.helpers.synthesis import LINEAR, PIXELS, SHAPE, from_seed, linear, odd, shut, words
 from visualization.core.registry import caption, text
-from visualization.synthesis.demands import answers, at_most, l2, total_variation
+from visualization.synthesis.constraints import at_most, class_distribution, l2, total_variation
 from visualization.synthesis.dreams import dream
-from visualization.synthesis.inversion import invert, satisfy
+from visualization.synthesis.inversion import invert, solve
 from visualization.synthesis.maximise import maximise
-from visualization.synthesis.objective import interpolation, measured
+from visualization.synthesis.objective import custom, interpolation
 from visualization.synthesis.objectives import channel, diversity, logit, unit
-from visualization.synthesis.parametrization import Canvas
+from visualization.synthesis.parametrization import ImageParam
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ def test_a_linear_neuron_with_a_quadratic_penalty_has_its_optimum_at_w_over_lamb
     """Linear neuron minus ½λ‖x‖²: the optimum is w/λ from any start."""
     starts = torch.stack([torch.zeros(SHAPE), torch.ones(SHAPE), 3 * from_seed(*SHAPE) - 5])
     found = maximise(
-        linear(), logit(0) + 2 * l2(), start=starts, canvas=Canvas(basis, "none"), transforms=(),
-        optimiser=optimiser, rate=rate, steps=500,
+        linear(), logit(0) + 2 * l2(), start=starts, image_param=ImageParam(basis, "none"),
+        transforms=(), optimiser=optimiser, rate=rate, steps=500,
     )  # fmt: skip
     optimum = (LINEAR / 2).reshape(SHAPE)
     for image in found.images:
@@ -48,7 +48,8 @@ def test_a_linear_neuron_in_the_unit_ball_has_its_optimum_at_w_normed(
 ) -> None:
     """In the unit ball the optimum is w/‖w‖, and its value is ‖w‖."""
     found = maximise(
-        linear(), logit(0), SHAPE, canvas=Canvas(basis, "ball"), transforms=(), optimiser="sgd",
+        linear(), logit(0), SHAPE, image_param=ImageParam(basis, "ball"), transforms=(),
+            optimiser="sgd",
         steps=steps,
     )  # fmt: skip
     assert_close(found.images[0], (LINEAR / LINEAR.norm()).reshape(SHAPE), atol=1e-5, rtol=0)
@@ -59,7 +60,7 @@ def test_a_linear_neuron_in_the_unit_ball_has_its_optimum_at_w_normed(
 def test_a_linear_neuron_in_the_box_is_one_where_w_is_positive(basis: Any) -> None:
     """In the box [0, 1] the optimum is 1[w > 0], exactly."""
     found = maximise(
-        linear(), logit(0), SHAPE, canvas=Canvas(basis, "box"), transforms=(), steps=600
+        linear(), logit(0), SHAPE, image_param=ImageParam(basis, "box"), transforms=(), steps=600
     )
     assert torch.equal(found.images[0], (LINEAR > 0).double().reshape(SHAPE))
     assert found.values[0] == pytest.approx(float(LINEAR.clamp(min=0).sum()))
@@ -70,7 +71,8 @@ def test_the_mean_of_a_channel_is_not_its_filter() -> None:
     conv = nn.Conv2d(2, 3, 3, padding=1, stride=2, dtype=torch.float64)
     start = from_seed(1, 2, 8, 8).double()
     found = maximise(
-        conv, channel("", range(3)), start=start, canvas=PIXELS, transforms=(), optimiser="sgd",
+        conv, channel("", range(3)), start=start, image_param=PIXELS, transforms=(),
+            optimiser="sgd",
         rate=2.0, steps=1,
     )  # fmt: skip
     for number in range(3):
@@ -223,13 +225,15 @@ def test_the_best_real_image_stands_beside() -> None:
         logits = model(images)
     loader = [(images[first : first + 5], None) for first in range(0, 23, 5)]
     for reference in (images, images.numpy(), loader):
-        real = maximise(model, logit(range(4)), reference=reference, steps=1, batch_size=7).real
+        real = maximise(
+            model, logit(range(4)), reference=reference, steps=1, batch_size=7
+        ).dataset_examples
         assert real is not None
-        assert np.array_equal(real.places, logits.argmax(dim=0).numpy())
+        assert np.array_equal(real.numbers, logits.argmax(dim=0).numpy())
         assert_close(torch.as_tensor(real.values).float(), logits.amax(dim=0))
         assert_close(torch.as_tensor(real.means).float(), logits.mean(dim=0))
         assert torch.equal(real.images, images[logits.argmax(dim=0)])
-    several = maximise(model, logit(1), reference=images, steps=1, num_images=3).real
+    several = maximise(model, logit(1), reference=images, steps=1, num_images=3).dataset_examples
     assert several is not None
     assert several.values.tolist() == [pytest.approx(float(logits[:, 1].max()))] * 3
 
@@ -241,7 +245,7 @@ def test_real_images_tell_how_much_ink_is_worth() -> None:
     best = images[scores.argmax()]
     settings: dict[str, Any] = {"reference": images, "steps": 1, "transforms": (), "start": best}
     advantage = float(scores.max() - scores.mean())
-    wild = maximise(linear(), logit(0), **settings, tame=0)
+    wild = maximise(linear(), logit(0), **settings, prior_strength=0)
     assert wild.curve[0, 0] == pytest.approx(float(scores.max()))
     tamed = maximise(linear(), logit(0), **settings)
     assert tamed.starts[0] == pytest.approx(float(scores.max()))
@@ -263,8 +267,8 @@ def test_odd_networks_and_small_images_work_and_are_left_as_they_were(shape: Any
     found = maximise(model, objective, shape, steps=6)
     dreamt = dream(model, from_seed(2, *shape), ["stem", "twice@1"], steps=2)
     inverted = invert(model, ["stem", "twice@1", None], from_seed(2, *shape), steps=3)
-    satisfied = satisfy(model, answers([0.1, 0.2, 0.3, 0.4]), shape, steps=4)
-    for broken in (measured(lambda seen: seen["nowhere"], ["stem"]), logit(99)):
+    satisfied = solve(model, class_distribution([0.1, 0.2, 0.3, 0.4]), shape, steps=4)
+    for broken in (custom(lambda seen: seen["nowhere"], ["stem"]), logit(99)):
         with pytest.raises((KeyError, ValueError)):
             maximise(model, broken, shape)
     assert before == state_of(model)
@@ -304,8 +308,8 @@ def test_a_model_in_training_mode_is_evaluated_and_put_back() -> None:
 def test_figures_show_what_was_found_and_what_real_images_give() -> None:
     """A figure has each name, its value and the best real one's, and marks exceptions."""
     model, images = shut(nn.ReLU()), from_seed(4, 1, 8, 8)
-    record = maximise(model, channel("1", [0, 1]), reference=images, steps=40, tame=0)
-    assert record.real is not None
+    record = maximise(model, channel("1", [0, 1]), reference=images, steps=40, prior_strength=0)
+    assert record.dataset_examples is not None
     told = words(record)
     for at in (0, 1):
         assert f"{record.values[at]:.3g} (" in told
@@ -332,7 +336,7 @@ def test_figures_show_what_was_found_and_what_real_images_give() -> None:
         ({"optimiser": "lion"}, "optimiser: 'lion' is not accepted; accepted: adam, sgd"),
         ({"blur": -1}, "blur: -1 is not accepted; accepted: 0 or more pixels"),
         ({"blur_every": 0}, "blur_every: 0 is not accepted"),
-        ({"objective": channel("stam", 0)}, "'stam' is no layer of the Odd.*did you mean 'stem'"),
+        ({"objective": channel("stam", 0)}, "'stam' is not a layer .*did you mean 'stem'"),
         ({"objective": channel("drop@1", 0)}, "layer: 'drop@1' was not called"),
         ({"objective": []}, "objectives: there are none"),
         ({"reference": []}, "reference: there are no images"),

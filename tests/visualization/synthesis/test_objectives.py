@@ -12,40 +12,40 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from tests.helpers.synthesis import CPU, draw, held_in
-from visualization.synthesis.demands import (
-    answers,
+from visualization.synthesis.constraints import (
     at_least,
     at_most,
+    class_distribution,
     equals,
     l2,
-    matches,
+    match_activation,
     total_variation,
 )
 from visualization.synthesis.objective import (
+    ForwardCache,
     Objective,
-    Seen,
-    each,
+    caching_forward,
+    custom,
     interpolation,
-    measured,
-    watching,
+    per_image,
 )
 from visualization.synthesis.objectives import (
-    amplified,
     channel,
     cosine,
     direction,
     diversity,
+    layer_energy,
     logit,
     unit,
 )
-from visualization.synthesis.parametrization import Canvas
-from visualization.synthesis.redirection import Redirection
+from visualization.synthesis.parametrization import ImageParam
+from visualization.synthesis.redirected_relu import RedirectedReLU
 
 
-def seen_of(maps: Tensor, layer: str | None = "a", images: Tensor | None = None) -> Seen:
-    """Return what is seen where a layer puts out maps (B, …), the first image in the first row."""
+def seen_of(maps: Tensor, layer: str | None = "a", images: Tensor | None = None) -> ForwardCache:
+    """Return what is seen where a layer outputs maps (B, …), the first image in the first row."""
     given = draw(len(maps), 1, 4, 4) if images is None else images
-    return Seen(given, {layer: maps}, torch.arange(len(maps)))
+    return ForwardCache(given, {layer: maps}, torch.arange(len(maps)))
 
 
 def read(objective: Objective, maps: Tensor, **settings: Any) -> Tensor:
@@ -106,7 +106,7 @@ def test_a_cosine_forgets_the_size_unless_it_has_a_power() -> None:
 def test_sums_and_weights_are_those_of_the_numbers() -> None:
     """Objectives add up, with weights, and their names say so; so do their priors."""
     one, other = channel("a", 1), unit("b", 2)
-    seen = Seen(draw(3, 1, 4, 4), {"a": MAPS, "b": FLAT}, torch.arange(3))
+    seen = ForwardCache(draw(3, 1, 4, 4), {"a": MAPS, "b": FLAT}, torch.arange(3))
     both = one + 0.5 * other - 2 * one
     assert_close(both(seen), -one(seen) + other(seen) / 2)
     assert both.layers == ("a", "b")
@@ -120,13 +120,13 @@ def test_sums_and_weights_are_those_of_the_numbers() -> None:
 
 def test_each_image_can_be_asked_for_something_else() -> None:
     """A list is routed: an image reads its own objective, as if that were alone, and its prior."""
-    seen = Seen(draw(4, 1, 4, 4), {"a": draw(4, 4, 5, 6), "b": draw(4, 7)}, torch.arange(4))
+    seen = ForwardCache(draw(4, 1, 4, 4), {"a": draw(4, 4, 5, 6), "b": draw(4, 7)}, torch.arange(4))
     objectives = [
         unit("b", 6),
         channel("a", [3, 1]),
-        measured(lambda s: s["b"][:, 0], ["b"]) + l2(),
+        custom(lambda s: s["b"][:, 0], ["b"]) + l2(),
     ]
-    found = each(objectives)
+    found = per_image(objectives)
     means = seen["a"].mean(dim=(2, 3))
     wanted = torch.stack([seen["b"][0, 6], means[1, 3], means[2, 1], seen["b"][3, 0]])
     assert_close(found.read(seen), wanted)
@@ -169,22 +169,22 @@ def test_penalties_are_zero_for_what_has_nothing_of_what_they_punish() -> None:
     assert_close(total_variation(2)(seen), -torch.tensor([5 * 0.25]).double(), atol=1e-4, rtol=0)
     flat = seen_of(MAPS[:1], images=torch.full((1, 3, 5, 5), 0.7))
     assert float(total_variation()(flat)) == 0
-    assert_close(amplified("a").read(seen_of(MAPS)), MAPS.pow(2).mean(dim=(1, 2, 3)) / 2)
+    assert_close(layer_energy("a").read(seen_of(MAPS)), MAPS.pow(2).mean(dim=(1, 2, 3)) / 2)
 
 
 def test_demands_are_zero_where_they_are_met() -> None:
     """Each demand is 0 where it is met and below elsewhere, by the distance that it names."""
-    assert_close(read(matches("a", MAPS), MAPS), torch.zeros(3).double())
-    assert_close(read(matches("a", MAPS[:1]), MAPS * 0), -torch.ones(3).double())
-    assert_close(read(matches("a", MAPS), 3 * MAPS), -4 * torch.ones(3).double())
+    assert_close(read(match_activation("a", MAPS), MAPS), torch.zeros(3).double())
+    assert_close(read(match_activation("a", MAPS[:1]), MAPS * 0), -torch.ones(3).double())
+    assert_close(read(match_activation("a", MAPS), 3 * MAPS), -4 * torch.ones(3).double())
     shares = FLAT.softmax(dim=1)
-    assert_close(read(answers(shares, "a"), FLAT), torch.zeros(3).double())
+    assert_close(read(class_distribution(shares, "a"), FLAT), torch.zeros(3).double())
     wanted = torch.tensor([0.5, 0, 0, 0.5, 0, 0, 0])
     divergence = torch.tensor(
         [rel_entr(wanted.numpy(), row.numpy()).sum() for row in shares]
     ).double()
-    assert_close(read(answers(wanted, "a"), FLAT), -divergence, atol=1e-6, rtol=0)
-    assert answers(wanted).names == ("50% 0, 50% 3",)
+    assert_close(read(class_distribution(wanted, "a"), FLAT), -divergence, atol=1e-6, rtol=0)
+    assert class_distribution(wanted).names == ("50% 0, 50% 3",)
     value = read(channel("a", 0), FLAT)
     assert_close(read(at_least(channel("a", 0), 0.2), FLAT), (value - 0.2).clamp(max=0))
     assert_close(read(at_most(channel("a", 0), 0.2), FLAT), (0.2 - value).clamp(max=0))
@@ -218,13 +218,16 @@ def test_a_pass_ends_at_the_last_layer_that_is_needed() -> None:
     """What comes after the layers of an objective is not run; without layers nothing is."""
     model, images = Late(), draw(2, 1, 5, 5).float()
     rows = torch.arange(2)
-    with watching(model, ("early", "early@0")) as look:
+    with caching_forward(model, ("early", "early@0")) as look:
         seen = look(images, rows)
     assert_close(seen["early"], model.early(images))
     assert_close(seen["early@0"], model.early(images))
-    with watching(model, ()) as look:
+    with caching_forward(model, ()) as look:
         assert look(images, rows).outputs == {}
-    with pytest.raises(AssertionError, match="the pass went on"), watching(model, (None,)) as look:
+    with (
+        pytest.raises(AssertionError, match="the pass went on"),
+        caching_forward(model, (None,)) as look,
+    ):
         look(images, rows)
 
 
@@ -235,7 +238,7 @@ def test_a_pass_ends_at_the_last_layer_that_is_needed() -> None:
         (lambda: read(channel("a", -1), MAPS), "objective: channel -1 does not exist"),
         (lambda: read(unit("a", 0, 5), MAPS), "objective: row 5 does not exist; accepted: 0 to 4"),
         (lambda: read(unit("a", 0, 0, 6), MAPS), "objective: column 6 does not exist"),
-        (lambda: read(unit("a", 0, 1), FLAT), r"objective: \(0, 1, 0\) is no unit of an output"),
+        (lambda: read(unit("a", 0, 1), FLAT), r"objective: \(0, 1, 0\) is not a unit of an output"),
         (lambda: channel("a", []), "channels: there are none"),
         (lambda: read(direction("a", torch.ones(3)), MAPS), r"shape \(3,\).*accepted: \(4,\)"),
         (lambda: direction("a", torch.tensor(1.0)), r"vector: shape \(\) is not accepted"),
@@ -243,20 +246,24 @@ def test_a_pass_ends_at_the_last_layer_that_is_needed() -> None:
         (lambda: interpolation(logit(0), logit(1), 1), "num: 1 is not accepted; accepted: 2"),
         (lambda: interpolation(logit([0, 1]), logit(1)), "objective for 2 images.*accepted: for 1"),
         (lambda: read(diversity("a"), MAPS[:1]), "diversity: one image has no others"),
-        (lambda: read(measured(lambda s: s["a"], ["a"]), MAPS), "objective 'result': gives shape"),
-        (lambda: read(measured(lambda _: 3, ["a"]), MAPS), "objective 'result': gives 3; accepted"),
-        (lambda: each([]), "objectives: there are none"),
-        (lambda: matches("a", MAPS * 0), "matches: activation 0 is zero all over"),
-        (lambda: read(matches("a", MAPS), FLAT), r"matches: an activation of shape \(4, 5, 6\)"),
-        (lambda: answers([0.5, 0.6]), "distribution: .* each summing to 1"),
-        (lambda: answers([1.5, -0.5]), "distribution: .* each summing to 1"),
-        (lambda: read(answers([1.0, 0.0], "a"), FLAT), "distribution: 2 shares do not go with"),
-        (lambda: Canvas("waves"), "basis: 'waves' is not accepted; accepted: fourier, pixel"),
-        (lambda: Canvas(bound="cube"), "bound: 'cube' is not accepted; accepted: sigmoid, box"),
-        (lambda: Canvas(limits=(1, 0)), r"limits: \(1, 0\) are not accepted"),
-        (lambda: Canvas(radius=0), "radius: 0 is not accepted; accepted: above 0"),
-        (lambda: held_in(Canvas(colors=torch.eye(2)), (3, 4, 4)), r"colors: shape \(2, 2\)"),
-        (lambda: held_in(Canvas(colors=torch.ones(3, 3)), (3, 4, 4)), "colors: variances .*none"),
+        (lambda: read(custom(lambda s: s["a"], ["a"]), MAPS), "objective 'result': gives shape"),
+        (lambda: read(custom(lambda _: 3, ["a"]), MAPS), "objective 'result': gives 3; accepted"),
+        (lambda: per_image([]), "objectives: there are none"),
+        (lambda: match_activation("a", MAPS * 0),
+         "match_activation: activation 0 is zero all over"),
+        (lambda: read(match_activation("a", MAPS), FLAT),
+         r"match_activation: an activation of shape \(4, 5, 6\)"),
+        (lambda: class_distribution([0.5, 0.6]), "distribution: .* each summing to 1"),
+        (lambda: class_distribution([1.5, -0.5]), "distribution: .* each summing to 1"),
+        (lambda: read(class_distribution([1.0, 0.0], "a"), FLAT),
+         "distribution: 2 shares do not go with"),
+        (lambda: ImageParam("waves"), "basis: 'waves' is not accepted; accepted: fourier, pixel"),
+        (lambda: ImageParam(bound="cube"), "bound: 'cube' is not accepted; accepted: sigmoid, box"),
+        (lambda: ImageParam(limits=(1, 0)), r"limits: \(1, 0\) are not accepted"),
+        (lambda: ImageParam(radius=0), "radius: 0 is not accepted; accepted: above 0"),
+        (lambda: held_in(ImageParam(colors=torch.eye(2)), (3, 4, 4)), r"colors: shape \(2, 2\)"),
+        (lambda: held_in(ImageParam(colors=torch.ones(3, 3)), (3, 4, 4)),
+         "colors: variances .*none"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(make: Callable[[], Any], message: str) -> None:
@@ -277,9 +284,9 @@ def test_gradients_are_redirected_only_where_nothing_gets_through(spelling: str)
     """A silent image gets the gradient that would open the ReLU, others the plain one."""
     x = torch.tensor([[1.0, -1, -2], [-1, -2, -3], [-1, -2, -3], [2, -1, 3]], requires_grad=True)
     above = torch.tensor([[1.0, 2, -3], [4, -5, 6], [4, -5, 6], [-1, -1, -1]])
-    redirection = Redirection(4, CPU)
-    redirection.wanted[:] = torch.tensor([True, True, False, True])
-    with redirection.over_a_pass():
+    redirection = RedirectedReLU(4, CPU)
+    redirection.redirected[:] = torch.tensor([True, True, False, True])
+    with redirection.forward_pass():
         y = RELUS[spelling](x * 1)
     y.backward(above)
     plain = above * (x > 0)
@@ -287,6 +294,7 @@ def test_gradients_are_redirected_only_where_nothing_gets_through(spelling: str)
     assert x.grad is not None
     assert torch.equal(x.grad, plain)
     assert redirection.used.tolist() == [False, True, False, False]
-    assert redirection.learn(torch.zeros(4, 2) + torch.tensor([[1.0], [1], [0], [1]])).tolist() == [
+    gradient = torch.zeros(4, 2) + torch.tensor([[1.0], [1], [0], [1]])
+    assert redirection.update(gradient).tolist() == [
         False, True, True, False,
     ]  # fmt: skip

@@ -62,9 +62,11 @@ def test_what_a_real_image_excites_is_never_called_dead() -> None:
     model = Lock()
     images = torch.cat([torch.zeros(1, 1, 6, 6), torch.eye(6)[None, None]])
     assert conv.maximise(model, conv.logit(0), (1, 6, 6), steps=4).verdicts == ("dead",)
-    found = conv.maximise(model, conv.logit(0), reference=images, steps=4, num_images=2, tame=0)
+    found = conv.maximise(
+        model, conv.logit(0), reference=images, steps=4, num_images=2, prior_strength=0
+    )
     assert found.verdicts == ("real", "real")
-    assert (found.values >= 0.99 * found.real.values).all()
+    assert (found.values >= 0.99 * found.dataset_examples.values).all()
     assert "begun again at the best real image" in found.sentence(1)
     assert "begun at a real image" in words(found)
     others = conv.maximise(model, conv.logit(0), reference=images[:1], steps=4)

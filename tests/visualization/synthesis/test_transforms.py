@@ -7,25 +7,44 @@ import torch
 from torch.testing import assert_close
 
 from tests.helpers.synthesis import draw
-from visualization.synthesis.transforms import Jitter, Pad, Rotate, Scale, robust, usual
+from visualization.synthesis.transforms import (
+    Jitter,
+    Pad,
+    Rotate,
+    Scale,
+    apply_transforms,
+    default_transforms,
+)
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 8, 8), (2, 3, 28, 28), (1, 2, 5, 9)])
 def test_transforms_keep_the_shape_and_follow_their_generator(shape: Any) -> None:
     """Whatever the size, the usual transforms keep it, and a generator makes them repeat."""
     images = draw(*shape)
-    for transforms in (usual(28), usual(8), (Pad(12, 0.5), Jitter(8)), (Scale(0.8, 1.2),), ()):
-        found = [robust(images, transforms, torch.Generator().manual_seed(3)) for _ in range(2)]
+    for transforms in (
+        default_transforms(28),
+        default_transforms(8),
+        (Pad(12, 0.5), Jitter(8)),
+        (Scale(0.8, 1.2),),
+        (),
+    ):
+        found = [
+            apply_transforms(images, transforms, torch.Generator().manual_seed(3)) for _ in range(2)
+        ]
         assert found[0].shape == images.shape
         assert torch.equal(found[0], found[1])
-    assert usual(3) == ()
-    assert [usual(side)[1] for side in (8, 28, 224)] == [Jitter(1), Jitter(2), Jitter(8)]
+    assert default_transforms(3) == ()
+    assert [default_transforms(side)[1] for side in (8, 28, 224)] == [
+        Jitter(1),
+        Jitter(2),
+        Jitter(8),
+    ]
 
 
 def test_transforms_move_as_they_say() -> None:
     """Padding alone changes nothing, jitter rolls, turning by a right angle and enlarging fit."""
     images, generator = draw(1, 1, 7, 7), torch.Generator().manual_seed(0)
-    assert torch.equal(robust(images, [Pad(3), Jitter(0)], generator), images)
+    assert torch.equal(apply_transforms(images, [Pad(3), Jitter(0)], generator), images)
     rolls = [images.roll((d, r), (2, 3)) for d in (-1, 0, 1) for r in (-1, 0, 1)]
     found = [Jitter(1)(images, generator) for _ in range(40)]
     assert {min(i for i, r in enumerate(rolls) if torch.equal(r, f)) for f in found} == set(
@@ -47,6 +66,8 @@ def test_transforms_move_as_they_say() -> None:
 def test_transforms_can_be_differentiated() -> None:
     """A gradient comes through all usual transforms at once."""
     images = draw(2, 3, 28, 28).requires_grad_()
-    robust(images, usual(28), torch.Generator().manual_seed(0)).pow(2).sum().backward()
+    apply_transforms(images, default_transforms(28), torch.Generator().manual_seed(0)).pow(
+        2
+    ).sum().backward()
     assert images.grad is not None
     assert float(images.grad.abs().min(dim=0).values[:, 8:-8, 8:-8].min()) > 0

@@ -1,4 +1,4 @@
-"""How places along one axis of an operation's output read places along an axis of its input."""
+"""Axis relations: which places of an operation's input each place of its output reads."""
 
 import abc
 from collections.abc import Callable
@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Places = NDArray[np.int64]
+Positions = NDArray[np.int64]
 
 
 class Axis(abc.ABC):
     """Which places of the input each place of the output reads."""
 
     @abc.abstractmethod
-    def span(self, first: Places, last: Places) -> tuple[Places, Places]:
+    def span(self, first: Positions, last: Positions) -> tuple[Positions, Positions]:
         """Return the first and the last place that intervals of the output read.
 
         An interval that reads nothing has its last place before its first.
@@ -36,7 +36,7 @@ class Window(Axis):
     padding: int = 0
     dilation: int = 1
 
-    def span(self, first: Places, last: Places) -> tuple[Places, Places]:
+    def span(self, first: Positions, last: Positions) -> tuple[Positions, Positions]:
         """Return the first and the last place that intervals of the output read."""
         reach = self.dilation * (self.size - 1)
         return first * self.stride - self.padding, last * self.stride - self.padding + reach
@@ -50,16 +50,16 @@ class Window(Axis):
 
 
 @attrs.frozen
-class Turned(Axis):
+class Transposed(Axis):
     """A transposed convolution: input i reaches the outputs that a window at i would read."""
 
     window: Window
 
-    def span(self, first: Places, last: Places) -> tuple[Places, Places]:
+    def span(self, first: Positions, last: Positions) -> tuple[Positions, Positions]:
         """Return the first and the last place that intervals of the output read."""
-        held = self.window
-        begin = first + held.padding - held.dilation * (held.size - 1)
-        return -(-begin // held.stride), (last + held.padding) // held.stride
+        window = self.window
+        begin = first + window.padding - window.dilation * (window.size - 1)
+        return -(-begin // window.stride), (last + window.padding) // window.stride
 
     def table(self, num_out: int, num_in: int) -> NDArray[np.bool_]:
         """Return which output reads which input (num_out, num_in)."""
@@ -67,28 +67,28 @@ class Turned(Axis):
 
 
 @attrs.frozen(eq=False)
-class Table(Axis):
+class Relation(Axis):
     """Any relation (num_out, num_in), with no places beyond its ends."""
 
-    held: NDArray[np.bool_]
+    reads: NDArray[np.bool_]
 
-    def span(self, first: Places, last: Places) -> tuple[Places, Places]:
+    def span(self, first: Positions, last: Positions) -> tuple[Positions, Positions]:
         """Return the first and the last place that intervals of the output read.
 
         Places beyond the output count as the outermost.
         """
-        num_out, num_in = self.held.shape
-        begin, end = (np.clip(places, 0, num_out - 1)[:, None] for places in (first, last))
-        places = np.arange(num_out)
-        read = ((places >= begin) & (places <= end)) @ self.held
+        num_out, num_in = self.reads.shape
+        begin, end = (np.clip(positions, 0, num_out - 1)[:, None] for positions in (first, last))
+        positions = np.arange(num_out)
+        read = ((positions >= begin) & (positions <= end)) @ self.reads
         empty = ~read.any(axis=1)
         low, high = read.argmax(axis=1), num_in - 1 - read[:, ::-1].argmax(axis=1)
         return np.where(empty, NOWHERE, low), np.where(empty, -NOWHERE, high)
 
     def table(self, num_out: int, num_in: int) -> NDArray[np.bool_]:
         """Return which output reads which input (num_out, num_in)."""
-        assert self.held.shape == (num_out, num_in)
-        return self.held
+        assert self.reads.shape == (num_out, num_in)
+        return self.reads
 
 
 SAME = Window()
@@ -100,13 +100,13 @@ def blocks(groups: int, num_out: int, num_in: int) -> Axis | None:
     if groups == 1:
         return None
     of_output = np.repeat(np.arange(groups), num_out // groups)
-    return Table(of_output[:, None] == np.repeat(np.arange(groups), num_in // groups))
+    return Relation(of_output[:, None] == np.repeat(np.arange(groups), num_in // groups))
 
 
-def measured(
+def probed_axis(
     operation: Callable[[Tensor], Tensor], num_in: int, dtype: torch.dtype = torch.float64
 ) -> Axis:
     """Return what an operation on the rows of images (B, 1, num_in, 1) reads: one NaN in each."""
     probes = torch.zeros(num_in, 1, num_in, 1, dtype=dtype)
     probes[range(num_in), 0, range(num_in), 0] = torch.nan
-    return Table(operation(probes)[:, 0, :, 0].isnan().T.numpy())
+    return Relation(operation(probes)[:, 0, :, 0].isnan().T.numpy())

@@ -25,8 +25,8 @@ from visualization.core.pictures import (
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import COLORS, INK, MUTED, axis_labels, despine
 from visualization.core.words import unit_title
-from visualization.feature_maps.fields.geometry import Hull
-from visualization.feature_maps.fields.patches import Activated, TopPatches
+from visualization.feature_maps.fields.geometry import FieldBox
+from visualization.feature_maps.fields.patches import ActivatingPositions, TopPatches
 from visualization.feature_maps.fields.receptive import (
     FieldOverImage,
     ReceptiveField,
@@ -35,7 +35,7 @@ from visualization.feature_maps.fields.receptive import (
 
 _SEEN = np.array([0.16, 0.44, 0.69])  # colour over the pixels of a field
 _STRENGTH = 0.5  # its opacity where all channels are seen
-_FRAMES = 3  # hulls of the most activated units that are drawn
+_FRAMES = 3  # boxes of the most activated units that are drawn
 _MAPS = 10  # rows of top patches that are drawn
 _BESIDE = 9  # patches of a row
 _SIDE = 0.85  # inches of a patch
@@ -56,7 +56,7 @@ def _alone(field: ReceptiveField, image: Picture) -> Figure:
     figure = Figure(figsize=(1.7 * PANEL, 1.75 * PANEL), layout="constrained")
     axes = figure.subplots()
     _shaded(axes, image, field.mask)
-    _frames(axes, [field.hull], field.mask.shape)
+    _frames(axes, [field.bounding_box], field.mask.shape)
     axes.set_title(_counted(field.mask), fontsize=8, color=INK)
     figure_title(figure, unit_title(field.layer, field.unit))
     return figure
@@ -67,7 +67,7 @@ def _(record: ReceptiveFields) -> Figure:
     figure = Figure(figsize=(1.7 * PANEL, 1.85 * PANEL), layout="constrained")
     axes = figure.subplots()
     _shaded(axes, record.image, record.mask)
-    boxes = [Hull((a, b), (c, d)) for a, b, c, d in record.hulls[:_FRAMES].tolist()]
+    boxes = [FieldBox((a, b), (c, d)) for a, b, c, d in record.boxes[:_FRAMES].tolist()]
     _frames(axes, boxes, record.mask.shape)
     num = len(record.rows)
     units = f"{num:,} activated unit{'s' * (num != 1)} see{'s' * (num == 1)}"
@@ -91,8 +91,8 @@ def _shaded(axes: Axes, image: Picture, mask: NDArray[np.bool_]) -> None:
                 aspect=aspect_of(share))  # fmt: skip
 
 
-def _frames(axes: Axes, boxes: Iterable[Hull], shape: tuple[int, ...]) -> None:
-    """Draw frames around hulls, and room for what of them is outside the image."""
+def _frames(axes: Axes, boxes: Iterable[FieldBox], shape: tuple[int, ...]) -> None:
+    """Draw frames around boxes, and room for what of them is outside the image."""
     height, width = shape[1:]
     ends = [(-0.5, height - 0.5), (-0.5, width - 0.5)]
     for number, (rows, columns) in enumerate(boxes):
@@ -193,20 +193,20 @@ def _heading(record: TopPatches, rows: int) -> str:
 
 
 @draw.register
-def _(record: Activated) -> Figure:
+def _(record: ActivatingPositions) -> Figure:
     figure = Figure(figsize=(3.2 * PANEL, 1.5 * PANEL), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
-    size = len(record.hulls.row_first), len(record.hulls.column_first)
+    size = len(record.boxes.row_first), len(record.boxes.column_first)
     counts = np.zeros(size)
     np.add.at(counts, (record.row, record.column), 1)
-    shown = draw_activation(left, counts / record.num_images, "share of images, place by place")
-    color_bar(figure, shown, left)
+    image = draw_activation(left, counts / record.num_images, "share of images, place by place")
+    color_bar(figure, image, left)
     right.hist(record.value, bins=40, color=COLORS[0])
     despine(right)
     axis_labels(right, "activation", "how often")
     share = record.num_activated / record.num_units
-    kept = len(record.value)
-    some = f"; drawn: the best {kept:,}" if kept < record.num_activated else ""
+    num_kept = len(record.value)
+    some = f"; drawn: the best {num_kept:,}" if num_kept < record.num_activated else ""
     figure_title(
         figure,
         f"{record.layer or 'output'}, channel {record.channel}: above {record.threshold:.3g} in "
@@ -217,7 +217,7 @@ def _(record: Activated) -> Figure:
 
 @text.register
 def _(record: ReceptiveField) -> str:
-    (a, b), (c, d) = record.hull
+    (a, b), (c, d) = record.bounding_box
     of = record.mask.size
     return (
         f"{unit_title(record.layer, record.unit)}: {record.num_numbers:,} of {of:,} numbers "
@@ -237,8 +237,8 @@ def _(record: TopPatches) -> str:
         if record.image[row, 0] < 0:
             lines.append(f"{number:>5}  never above {record.threshold:g}")
             continue
-        place = f"{record.image[row, 0]:>8} {record.row[row, 0]:>4} {record.column[row, 0]:>7}"
-        lines.append(f"{number:>5}  {place} {record.value[row, 0]:>11.4g}")
+        position = f"{record.image[row, 0]:>8} {record.row[row, 0]:>4} {record.column[row, 0]:>7}"
+        lines.append(f"{number:>5}  {position} {record.value[row, 0]:>11.4g}")
     more = len(record.channels) - _LINES
     return "\n".join([*lines, *([f"… and {more} more"] if more > 0 else [])])
 
@@ -270,5 +270,5 @@ def _(record: TopPatches) -> str:
 
 
 @caption.register
-def _(record: Activated) -> str:
+def _(record: ActivatingPositions) -> str:
     return "Where in its map a channel is activated, and how strongly, over all images."

@@ -1,4 +1,4 @@
-"""Which part of an image each place of a layer sees: hulls, by interval arithmetic.
+"""Receptive field boxes of every place of a layer, by interval arithmetic.
 
 One pass is walked back from the layer to the image; what is carried along is the first and the last
 row and column that each row and column of the layer reads.
@@ -14,81 +14,87 @@ import attrs
 import numpy as np
 from torch import nn
 
-from visualization.core.inputs import inspecting
-from visualization.feature_maps.fields.axes import Axis, Places, Turned, Window
-from visualization.feature_maps.fields.graph import Graph, carry_back, outline, run, shapes_given
+from visualization.core.inputs import inspection_mode
+from visualization.feature_maps.fields.axes import Axis, Positions, Transposed, Window
+from visualization.feature_maps.fields.graph import (
+    Graph,
+    input_shapes,
+    propagate_backward,
+    trace_graph,
+    trace_graph_of_shapes,
+)
 from visualization.feature_maps.fields.operations import (
     Shape,
     axes_of,
     is_left_factor,
     is_reshape,
-    kept,
+    keepdim_shape,
     kind_of,
-    turned,
+    transposed_axes,
 )
 from visualization.feature_maps.fields.probing import Intervals, tables
 
 
-class Hull(NamedTuple):
-    """A box of pixels, first and last included; it may reach outside the image."""
+class FieldBox(NamedTuple):
+    """Receptive field box: pixels, first and last included; it may reach outside the image."""
 
     rows: tuple[int, int]
     columns: tuple[int, int]
 
 
-@attrs.frozen(eq=False)
-class Hulls:
-    """The hull of every place of a layer with R rows and K columns, in pixels of the image.
+@attrs.frozen(kw_only=True, eq=False)
+class FieldBoxes:
+    """Receptive field boxes of every place of a layer with h rows and w columns, in pixels.
 
-    A hull reaches outside the image where the layer sees padding. Where a place sees nothing at
+    A box reaches outside the image where the layer sees padding. Where a place sees nothing at
     all, the last is before the first. An output without rows and columns counts as one place.
 
     Attributes:
-        row_first: first row of the image that each row of the layer sees (R,).
-        row_last: the last one (R,).
-        column_first: first column of the image that each column of the layer sees (K,).
-        column_last: the last one (K,).
+        row_first: first row of the image that each row of the layer sees (h,).
+        row_last: the last one (h,).
+        column_first: first column of the image that each column of the layer sees (w,).
+        column_last: the last one (w,).
         image_size: height and width of the image.
         wraps: whether what is outside the image is its other side, as with circular padding.
     """
 
-    row_first: Places
-    row_last: Places
-    column_first: Places
-    column_last: Places
+    row_first: Positions
+    row_last: Positions
+    column_first: Positions
+    column_last: Positions
     image_size: tuple[int, int]
     wraps: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the largest hull."""
+        """Height and width of the largest box."""
         rows, columns = self.row_last - self.row_first, self.column_last - self.column_first
         return int(rows.max()) + 1, int(columns.max()) + 1
 
     @property
     def stride(self) -> tuple[int, int]:
-        """Pixels from a hull to the next one down, and to the right; 0: they keep no step."""
+        """Pixels from a box to the next one down, and to the right; 0: the step is not constant."""
         height, width = self.image_size
         return (
             _step(self.row_first, self.row_last, height if self.wraps else None),
             _step(self.column_first, self.column_last, width if self.wraps else None),
         )
 
-    def at(self, row: int, column: int) -> Hull:
-        """Return the hull of one place."""
-        return Hull(
+    def at(self, row: int, column: int) -> FieldBox:
+        """Return the box of one place."""
+        return FieldBox(
             (int(self.row_first[row]), int(self.row_last[row])),
             (int(self.column_first[column]), int(self.column_last[column])),
         )
 
-    def boxes(self, rows: Places, columns: Places) -> Places:
-        """Return first and last row and first and last column of the hulls of N places (N, 4)."""
+    def at_positions(self, rows: Positions, columns: Positions) -> Positions:
+        """Return first and last row and first and last column of the boxes of N places (N, 4)."""
         sides = (self.row_first[rows], self.row_last[rows])
         return np.stack([*sides, self.column_first[columns], self.column_last[columns]], axis=-1)
 
 
-def hulls(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> Hulls:
-    """Return the hulls of all places of a layer at once, from a single pass.
+def field_boxes(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> FieldBoxes:
+    """Receptive field boxes of all places of a layer at once, from a single pass.
 
     Known are the operations that networks for images are made of; one for which places play no part
     (flatten, a mean over the map) reads all of its input. Where an operation is not known, it is
@@ -103,20 +109,31 @@ def hulls(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> Hu
     Raises:
         ValueError: a shape of another kind; no such layer.
     """
-    with inspecting(model):
-        found = arithmetic(outline(model, layer, input_shape))
-        if found.is_known:
-            return found.hulls
-        return hulls_of(model, layer, run(model, layer, input_shape))
+    with inspection_mode(model):
+        by_arithmetic = arithmetic(trace_graph_of_shapes(model, layer, input_shape))
+        if by_arithmetic.is_known:
+            return by_arithmetic.boxes
+        return field_boxes_of_graph(model, layer, trace_graph(model, layer, input_shape))
 
 
-def hulls_of(model: nn.Module, layer: str | None, graph: Graph) -> Hulls:
-    """Return the hulls of all places of a layer, from a pass of the model; see `hulls`."""
-    found = arithmetic(graph)
-    if found.is_known:
-        return found.hulls
+def field_boxes_of_graph(model: nn.Module, layer: str | None, graph: Graph) -> FieldBoxes:
+    """Return the boxes of all places of a layer, from a pass of the model; see `boxes`."""
+    by_arithmetic = arithmetic(graph)
+    if by_arithmetic.is_known:
+        return by_arithmetic.boxes
     rows, columns = map(Intervals.of, tables(model, layer, graph))
-    return Hulls(*rows, *columns, found.hulls.image_size, wraps=True)
+    return _boxes(rows, columns, by_arithmetic.boxes.image_size, wraps=True)
+
+
+def _boxes(
+    rows: tuple[Positions, Positions], columns: tuple[Positions, Positions],
+    image_size: tuple[int, int], *, wraps: bool = False,
+) -> FieldBoxes:  # fmt: skip
+    """Return boxes by the first and last row of each row, and likewise of columns."""
+    return FieldBoxes(
+        row_first=rows[0], row_last=rows[1], column_first=columns[0], column_last=columns[1],
+        image_size=image_size, wraps=wraps,
+    )  # fmt: skip
 
 
 class Grid(NamedTuple):
@@ -135,12 +152,12 @@ class Arithmetic(NamedTuple):
     """What the arithmetic of layers tells of a layer's places.
 
     Attributes:
-        hulls: of all places; where an operation is not known, of the whole image.
+        boxes: of all places; where an operation is not known, of the whole image.
         grids: of rows and of columns.
         is_known: whether each operation is known.
     """
 
-    hulls: Hulls
+    boxes: FieldBoxes
     grids: tuple[Grid, Grid]
     is_known: bool
 
@@ -152,15 +169,18 @@ def arithmetic(graph: Graph) -> Arithmetic:
     height, width = shape[2:] if has_places else (1, 1)
     start = _EVERYTHING
     if has_places:
-        start = _Spans(shape, (2, 3), _each(height), _each(width), (_START, _START))
-    spans = carry_back(graph, start, _back, _union) or _EVERYTHING
+        start = _Spans(
+            shape=shape, axes=(2, 3), rows=_each(height), columns=_each(width),
+            steps=(_START, _START),
+        )  # fmt: skip
+    spans = propagate_backward(graph, start, _back, _union) or _EVERYTHING
     is_known = (spans.shape, spans.axes) == (image, (2, 3)) and not spans.is_guess
     if (spans.shape, spans.axes) != (image, (2, 3)):
         spans = _whole(image)
     rows, columns = _ends(spans.rows, height), _ends(spans.columns, width)
-    hulls = Hulls(*rows, *columns, (image[2], image[3]))
+    boxes = _boxes(rows, columns, (image[2], image[3]))
     row_grid, column_grid = (steps.grid() for steps in spans.steps)
-    return Arithmetic(hulls, (row_grid, column_grid), is_known or not has_places)
+    return Arithmetic(boxes, (row_grid, column_grid), is_known or not has_places)
 
 
 class _Steps(NamedTuple):
@@ -174,7 +194,7 @@ class _Steps(NamedTuple):
         factor = Fraction(0)
         if isinstance(axis, Window):
             factor = Fraction(axis.stride)
-        elif isinstance(axis, Turned):
+        elif isinstance(axis, Transposed):
             factor = Fraction(1, axis.window.stride)
         return _Steps(self.here * factor, self.passed | {self.here * factor})
 
@@ -190,9 +210,9 @@ class _Steps(NamedTuple):
         return Grid(self.here, math.lcm(*((self.here / step).numerator for step in self.passed)))
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class _Spans:
-    """What R rows and K columns of a layer read of a tensor, first and last: (2, R) and (2, K).
+    """What h rows and w columns of a layer read of a tensor, first and last: (2, h) and (2, w).
 
     `axes` are the rows and the columns among the axes of `shape`, which is the tensor's, or that of
     one from which it was reshaped. It is a guess that all is read where an operation is not known.
@@ -200,8 +220,8 @@ class _Spans:
 
     shape: Shape
     axes: tuple[int, int]
-    rows: Places
-    columns: Places
+    rows: Positions
+    columns: Positions
     steps: tuple[_Steps, _Steps]
     is_guess: bool = False
 
@@ -209,21 +229,23 @@ class _Spans:
 _START = _Steps(Fraction(1), frozenset({Fraction(1)}))
 _NO_STEPS = _Steps(Fraction(0), frozenset({Fraction(0)}))
 _NONE = np.zeros((2, 1), np.int64)
-_EVERYTHING = _Spans((), (-1, -1), _NONE, _NONE, (_NO_STEPS, _NO_STEPS), is_guess=True)
+_EVERYTHING = _Spans(
+    shape=(), axes=(-1, -1), rows=_NONE, columns=_NONE, steps=(_NO_STEPS, _NO_STEPS), is_guess=True,
+)  # fmt: skip
 
 
-def _each(num: int) -> Places:
+def _each(num: int) -> Positions:
     return np.stack([np.arange(num)] * 2)
 
 
-def _ends(span: Places, num: int) -> tuple[Places, Places]:
+def _ends(span: Positions, num: int) -> tuple[Positions, Positions]:
     """Return first and last of all places (num,); of those that see nothing, 0 and −1."""
     first, last = np.broadcast_to(span, (2, num))
     return np.where(last < first, 0, first), np.where(last < first, -1, last)
 
 
-def _step(first: Places, last: Places, cut_at: int | None) -> int:
-    """Return the step between all places; hulls may be cut where an image so long ends."""
+def _step(first: Positions, last: Positions, cut_at: int | None) -> int:
+    """Return the step between all places; boxes may be cut where an image so long ends."""
     first_steps, last_steps = np.diff(first), np.diff(last)
     if cut_at is not None:
         first_steps = first_steps[first[:-1] != 0]
@@ -237,7 +259,10 @@ def _whole(shape: Shape) -> _Spans:
     if len(shape) != 4:
         return _EVERYTHING
     rows, columns = (np.array([[0], [size - 1]]) for size in shape[2:])
-    return _Spans(shape, (2, 3), rows, columns, (_NO_STEPS, _NO_STEPS), is_guess=True)
+    return _Spans(
+        shape=shape, axes=(2, 3), rows=rows, columns=columns, steps=(_NO_STEPS, _NO_STEPS),
+        is_guess=True,
+    )  # fmt: skip
 
 
 def _union(a: _Spans, b: _Spans) -> _Spans:
@@ -248,67 +273,83 @@ def _union(a: _Spans, b: _Spans) -> _Spans:
         for p, q in ((a.rows, b.rows), (a.columns, b.columns))
     )
     steps = (a.steps[0].joined(b.steps[0]), a.steps[1].joined(b.steps[1]))
-    return _Spans(a.shape, a.axes, rows, columns, steps, a.is_guess or b.is_guess)
+    return _Spans(
+        shape=a.shape, axes=a.axes, rows=rows, columns=columns, steps=steps,
+        is_guess=a.is_guess or b.is_guess,
+    )  # fmt: skip
 
 
 def _back(node: Any, arrived: list[_Spans | None]) -> Iterator[_Spans | None]:
     """Yield the spans of each input of an operation."""
     output = tuple(node._input_metadata[0].shape)
-    spans = [held for held in arrived if held is not None]
+    spans = [span for span in arrived if span is not None]
     if len(arrived) > 1:  # such as the parts of a split, whose sizes may differ
         spans = [attrs.evolve(s, shape=output) if len(s.shape) == len(output) else s for s in spans]
-    held = functools.reduce(_union, spans, _EVERYTHING if not spans else spans[0])
-    for slot, given in enumerate(shapes_given(node)):
-        yield None if given is None else _one_back(node, slot, held, output, given)
+    span = functools.reduce(_union, spans, _EVERYTHING if not spans else spans[0])
+    for slot, shape in enumerate(input_shapes(node)):
+        yield None if shape is None else _one_back(node, slot, span, output, shape)
 
 
-def _one_back(node: Any, slot: int, held: _Spans, output: Shape, given: Shape) -> _Spans:
+def _one_back(node: Any, slot: int, spans: _Spans, output: Shape, input_shape: Shape) -> _Spans:
     kind = kind_of(node)
-    held = held if held.shape else _whole(output)
-    if not held.shape:
+    spans = spans if spans.shape else _whole(output)
+    if not spans.shape:
         return _EVERYTHING
     if is_reshape(kind):
-        return _reshaped(held, given)
-    if held.shape != output:
-        return _through_product(held, output, given) if is_left_factor(kind, slot) else _EVERYTHING
-    order = turned(node, len(output))
+        return _reshaped(spans, input_shape)
+    if spans.shape != output:
+        return (
+            _through_product(spans, output, input_shape)
+            if is_left_factor(kind, slot)
+            else _EVERYTHING
+        )
+    order = transposed_axes(node, len(output))
     if order:
-        return attrs.evolve(held, shape=given, axes=(order[held.axes[0]], order[held.axes[1]]))
-    shape = kept(node, output, given)
-    held = _reshaped(held, shape)
-    axes = axes_of(node, slot, shape, given)
-    shift = len(shape) - len(given)
-    if axes is None or held.shape != shape or min(held.axes) < shift:
+        return attrs.evolve(
+            spans, shape=input_shape, axes=(order[spans.axes[0]], order[spans.axes[1]])
+        )
+    shape = keepdim_shape(node, output, input_shape)
+    spans = _reshaped(spans, shape)
+    axes = axes_of(node, slot, shape, input_shape)
+    shift = len(shape) - len(input_shape)
+    if axes is None or spans.shape != shape or min(spans.axes) < shift:
         return _EVERYTHING
-    row, column = held.axes[0] - shift, held.axes[1] - shift
-    rows = _read(axes[row], held.rows, given[row])
-    columns = _read(axes[column], held.columns, given[column])
-    steps = (held.steps[0].through(axes[row]), held.steps[1].through(axes[column]))
-    return _Spans(given, (row, column), rows, columns, steps, held.is_guess)
+    row, column = spans.axes[0] - shift, spans.axes[1] - shift
+    rows = _read(axes[row], spans.rows, input_shape[row])
+    columns = _read(axes[column], spans.columns, input_shape[column])
+    steps = (spans.steps[0].through(axes[row]), spans.steps[1].through(axes[column]))
+    return _Spans(
+        shape=input_shape, axes=(row, column), rows=rows, columns=columns, steps=steps,
+        is_guess=spans.is_guess,
+    )  # fmt: skip
 
 
-def _read(axis: Axis | None, span: Places, num_in: int) -> Places:
+def _read(axis: Axis | None, span: Positions, num_in: int) -> Positions:
     return np.array([[0], [num_in - 1]]) if axis is None else np.stack(axis.span(*span))
 
 
-def _reshaped(held: _Spans, given: Shape) -> _Spans:
+def _reshaped(spans: _Spans, input_shape: Shape) -> _Spans:
     """Return spans of a tensor of another shape whose numbers are in the same order.
 
     They stay those of the old shape where the new one has no axes for rows and columns.
     """
-    found = []
-    for axis in held.axes:
-        wanted = held.shape[axis], math.prod(held.shape[axis + 1 :])
-        fits = [at for at in range(len(given)) if (given[at], math.prod(given[at + 1 :])) == wanted]
-        found += [axis if axis in fits else fits[-1]] if fits else []
-    if len({*found}) == 2:
-        return attrs.evolve(held, shape=given, axes=(found[0], found[1]))
-    return held if math.prod(held.shape) == math.prod(given) else _EVERYTHING
+    axes = []
+    for axis in spans.axes:
+        size_and_stride = spans.shape[axis], math.prod(spans.shape[axis + 1 :])
+        fits = [
+            position
+            for position in range(len(input_shape))
+            if (input_shape[position], math.prod(input_shape[position + 1 :])) == size_and_stride
+        ]
+        axes += [axis if axis in fits else fits[-1]] if fits else []
+    if len({*axes}) == 2:
+        return attrs.evolve(spans, shape=input_shape, axes=(axes[0], axes[1]))
+    return spans if math.prod(spans.shape) == math.prod(input_shape) else _EVERYTHING
 
 
-def _through_product(held: _Spans, output: Shape, given: Shape) -> _Spans:
+def _through_product(spans: _Spans, output: Shape, input_shape: Shape) -> _Spans:
     """Return the spans of a matrix whose rows are places, and each number of a row is a channel."""
-    last = len(held.shape) - 1
-    if last in held.axes or held.shape[-1] != output[-1]:
+    last = len(spans.shape) - 1
+    if last in spans.axes or spans.shape[-1] != output[-1]:
         return _EVERYTHING
-    return attrs.evolve(held, shape=(*held.shape[:-1], given[-1]))
+    return attrs.evolve(spans, shape=(*spans.shape[:-1], input_shape[-1]))

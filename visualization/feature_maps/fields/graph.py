@@ -1,4 +1,4 @@
-"""One pass of a model, and the way back from a layer to the image through autograd's graph."""
+"""Autograd graph of one pass, walked back from a layer to the image."""
 
 import copy
 import itertools
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from visualization.core.dispatch import DispatchMode
-from visualization.core.inputs import activation, home
+from visualization.core.inputs import activation, device_and_dtype
 from visualization.feature_maps.fields.operations import Shape
 
-Held = TypeVar("Held")
+Carried = TypeVar("Carried")
 _EXITS = {Tensor.numpy, Tensor.__array__, Tensor.tolist}
 _NEW = re.compile(r"\.new_|_like$")  # operations that read of a tensor no more than its shape
 
@@ -107,7 +107,7 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
-def run(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> Graph:
+def trace_graph(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> Graph:
     """Return a pass over random numbers, with its graph.
 
     Raises:
@@ -117,27 +117,27 @@ def run(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> Grap
     if len(shape) != 3 or min(shape) < 1:
         accepted = "(channels, height, width) of one image, none of them 0"
         raise ValueError(f"input_shape: {shape} is not accepted; accepted: {accepted}")
-    return _passed(model, layer, random_images(model, (1, *shape)))
+    return _forward(model, layer, random_images(model, (1, *shape)))
 
 
-def outline(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> Graph:
+def trace_graph_of_shapes(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> Graph:
     """Return a pass with its graph, as far as possible of shapes alone, which takes no time.
 
     It runs through a copy of the model, so that nothing that a model remembers is without numbers.
 
     Raises:
-        ValueError: as `run`.
+        ValueError: as `trace_graph`.
     """
     try:
         tensors = itertools.chain(model.parameters(), model.buffers())
         shapes = {id(tensor): tensor.detach().to("meta") for tensor in tensors}
-        image = torch.empty(1, *input_shape, dtype=home(model)[1], device="meta")
-        return _passed(copy.deepcopy(model, shapes), layer, image)
+        image = torch.empty(1, *input_shape, dtype=device_and_dtype(model)[1], device="meta")
+        return _forward(copy.deepcopy(model, shapes), layer, image)
     except Exception:  # it needs numbers; or the other pass says what is wrong
-        return run(model, layer, input_shape)
+        return trace_graph(model, layer, input_shape)
 
 
-def _passed(model: nn.Module, layer: str | None, image: Tensor) -> Graph:
+def _forward(model: nn.Module, layer: str | None, image: Tensor) -> Graph:
     image.requires_grad_()
     with _Follower() as follower, _Watchman() as watchman:
         output = activation(model, image.clone(), layer)  # a leaf bears no change in place
@@ -149,27 +149,27 @@ def map_size(graph: Graph, layer: str | None) -> tuple[int, int]:
     """Return rows and columns of a layer's maps; of a vector 1 and 1.
 
     Raises:
-        ValueError: the layer puts out neither.
+        ValueError: the layer outputs neither.
     """
     shape = tuple(graph.output.shape[1:])
     if len(shape) not in (1, 3):
         accepted = "feature maps (channels, rows, columns) or vectors (channels,)"
-        raise ValueError(f"layer: {layer!r} puts out {shape} for an image; accepted: {accepted}")
+        raise ValueError(f"layer: {layer!r} outputs {shape} for an image; accepted: {accepted}")
     return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
 
 
 def random_images(model: nn.Module, shape: Shape, seed: int = 0) -> Tensor:
     """Return normally distributed numbers on a model's device and in its type."""
-    device, dtype = home(model)
+    device, dtype = device_and_dtype(model)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device, dtype)
 
 
-def carry_back(
+def propagate_backward(
     graph: Graph,
-    start: Held,
-    carry: Callable[[Any, list[Held | None]], Iterable[Held | None]],
-    join: Callable[[Held, Held], Held],
-) -> Held | None:
+    start: Carried,
+    carry: Callable[[Any, list[Carried | None]], Iterable[Carried | None]],
+    join: Callable[[Carried, Carried], Carried],
+) -> Carried | None:
     """Carry something from a layer back to the image; None: the graph does not lead there.
 
     Args:
@@ -180,29 +180,31 @@ def carry_back(
     """
     leaf = torch.autograd.graph.get_gradient_edge(graph.image).node
     root: Any = graph.output.grad_fn
-    held = {(root, graph.output.output_nr): start}
+    arrived_at = {(root, graph.output.output_nr): start}
     nodes = _leading_to(leaf, root)
     for node in nodes:
-        arrived = [held.pop((node, number), None) for number in range(len(node._input_metadata))]
+        arrived = [
+            arrived_at.pop((node, number), None) for number in range(len(node._input_metadata))
+        ]
         if node is leaf:
             return arrived[0]
-        for place, state in zip(node.next_functions, carry(node, arrived), strict=True):
+        for edge, state in zip(node.next_functions, carry(node, arrived), strict=True):
             if state is not None:
-                held[place] = join(held[place], state) if place in held else state
+                arrived_at[edge] = join(arrived_at[edge], state) if edge in arrived_at else state
     return None
 
 
 def _leading_to(leaf: Any, root: Any) -> list[Any]:
     """Return the nodes on the ways from a root to a leaf, each before those that it leads to."""
     ordered: list[Any] = []
-    seen = set()
+    visited = set()
     waiting = [(root, False)] if root else []
     while waiting:
         node, is_done = waiting.pop()
         if is_done:
             ordered.append(node)
-        elif node not in seen:
-            seen.add(node)
+        elif node not in visited:
+            visited.add(node)
             waiting.append((node, True))
             waiting += [(source, False) for source, _ in node.next_functions if source]
     leading = {leaf}
@@ -212,7 +214,7 @@ def _leading_to(leaf: Any, root: Any) -> list[Any]:
     return [node for node in reversed(ordered) if node in leading]
 
 
-def shapes_given(node: Any) -> list[Shape | None]:
+def input_shapes(node: Any) -> list[Shape | None]:
     """Return the shape of each input of an operation; None: it has no graph."""
     return [
         tuple(source._input_metadata[number].shape) if source else None

@@ -1,4 +1,4 @@
-"""Which numbers of an image can influence units of a layer: the exact set, for any graph.
+"""Dependency masks: the exact set of numbers of an image that can change units of a layer.
 
 First the set is carried back through the graph of one pass, operation by operation. Where
 something goes past the graph, all that the set leaves out is tried at once: NaN, and large numbers
@@ -19,9 +19,9 @@ from visualization.feature_maps.fields.axes import SAME
 from visualization.feature_maps.fields.graph import (
     Graph,
     Storages,
-    carry_back,
+    input_shapes,
+    propagate_backward,
     random_images,
-    shapes_given,
 )
 from visualization.feature_maps.fields.operations import (
     Axes,
@@ -29,47 +29,52 @@ from visualization.feature_maps.fields.operations import (
     axes_of,
     is_copy,
     is_move,
-    kept,
+    keepdim_shape,
     kind_of,
 )
 from visualization.feature_maps.fields.pointers import chosen_axes, is_write, sampled, spread
-from visualization.feature_maps.fields.trials import Trial, changed, exact_kernels, replacements
+from visualization.feature_maps.fields.trials import (
+    ProbedUnits,
+    exact_kernels,
+    replacements,
+    units_changed,
+)
 
 _GRADIENTS = 4  # random images whose gradients tell what certainly has influence
 _BEGIN, _PARTS = 16, 4  # groups at first, and those into which each is divided
 
 
-def influence(model: nn.Module, layer: str | None, graph: Graph, wanted: Tensor) -> Tensor:
-    """Return which numbers of an image can influence any of some units (C, H, W).
+def dependency_mask(model: nn.Module, layer: str | None, graph: Graph, unit_mask: Tensor) -> Tensor:
+    """Dependency mask: which numbers of an image can change any of some units (C, H, W).
 
     Args:
-        model: in evaluation mode, its parameters without gradients: see `inspecting`.
+        model: in evaluation mode, its parameters without gradients: see `inspection_mode`.
         layer: dotted name; None: the model's output.
         graph: of a pass to the layer.
-        wanted: which units of its output, (1, K) or (1, C, H, W).
+        unit_mask: which units of its output, (1, K) or (1, C, H, W).
     """
-    within, is_known = carried(graph, wanted)
+    within, is_known = dependency_by_graph(graph, unit_mask)
     if graph.is_complete and is_known:
         return within
-    trial = Trial.of(model, layer, graph, wanted)
+    trial = ProbedUnits.of(model, layer, graph, unit_mask)
     with exact_kernels():
         mask = (within.clone() if is_known else within & _gradients(trial)).flatten()
         is_open = within.flatten() & ~mask
         outside = (~within).flatten().nonzero()[:, 0]
-        if not graph.is_complete and len(outside) and _reached(trial, [outside])[0]:
+        if not graph.is_complete and len(outside) and _groups_reached(trial, [outside])[0]:
             is_open[outside] = True
-        mask[_decided(trial, is_open.nonzero()[:, 0])] = True
+        mask[_dependent_numbers(trial, is_open.nonzero()[:, 0])] = True
     return mask.view(trial.shape)
 
 
-def carried(graph: Graph, wanted: Tensor) -> tuple[Tensor, bool]:
+def dependency_by_graph(graph: Graph, unit_mask: Tensor) -> tuple[Tensor, bool]:
     """Return what can influence some units by the graph (C, H, W), and whether it knows all of it.
 
     What goes past the graph is not there; see `Graph.is_complete`.
     """
     unknown: list[str] = []
     back = functools.partial(_back, unknown, graph.outside)
-    mask = carry_back(graph, wanted, back, torch.logical_or)
+    mask = propagate_backward(graph, unit_mask, back, torch.logical_or)
     within = torch.zeros(graph.image.shape, dtype=torch.bool) if mask is None else mask.cpu()
     return within[0], not unknown
 
@@ -82,24 +87,24 @@ def _back(
         yield from _copied(outside, node, arrived)
         return
     output = arrived[0] if all(mask is None for mask in arrived[1:]) else None
-    for slot, given in enumerate(shapes_given(node)):
-        mask = None if given is None else torch.ones(given, dtype=torch.bool)
-        if given is not None:
-            read = None if output is None else _one_back(outside, node, slot, output, given)
+    for slot, shape in enumerate(input_shapes(node)):
+        mask = None if shape is None else torch.ones(shape, dtype=torch.bool)
+        if shape is not None:
+            read = None if output is None else _one_back(outside, node, slot, output, shape)
             unknown += [kind_of(node)] if read is None else []
             mask = mask if read is None else read
         yield mask
 
 
 def _one_back(
-    outside: Storages, node: Any, slot: int, output: Tensor, given: Shape
+    outside: Storages, node: Any, slot: int, output: Tensor, input_shape: Shape
 ) -> Tensor | None:
     """Return what is read of one input for a set of the outputs; None: that is not known."""
-    shape = kept(node, tuple(node._input_metadata[0].shape), given)
-    axes = axes_of(node, slot, shape, given)
+    shape = keepdim_shape(node, tuple(node._input_metadata[0].shape), input_shape)
+    axes = axes_of(node, slot, shape, input_shape)
     if axes is None:
-        return sampled(node, slot, output, given, outside)
-    return _read(output.reshape(shape), axes, given)
+        return sampled(node, slot, output, input_shape, outside)
+    return _read(output.reshape(shape), axes, input_shape)
 
 
 def _copied(outside: Storages, node: Any, arrived: list[Tensor | None]) -> list[Tensor | None]:
@@ -124,27 +129,34 @@ def _moved(node: Any, arrived: list[Tensor | None]) -> list[Tensor | None]:
         for mask, about in zip(arrived, node._input_metadata, strict=True)
     ]
     with torch.no_grad():
-        found = node(*ones)
-    parts = found if isinstance(found, tuple) else (found,)
+        gradients = node(*ones)
+    parts = gradients if isinstance(gradients, tuple) else (gradients,)
     return [None if part is None else (part != 0).cpu() for part in parts]
 
 
-def _read(mask: Tensor, axes: Axes, given: Shape) -> Tensor:
+def _read(mask: Tensor, axes: Axes, input_shape: Shape) -> Tensor:
     """Return what a set of outputs reads, axis by axis."""
-    more = mask.ndim - len(given)  # axes that the input is repeated along
-    held = mask.any(tuple(range(more))) if more else mask
-    for at, axis in enumerate(axes):
+    more = mask.ndim - len(input_shape)  # axes that the input is repeated along
+    read = mask.any(tuple(range(more))) if more else mask
+    for axis_number, axis in enumerate(axes):
         if axis is None:
-            held = held.any(at, keepdim=True)
+            read = read.any(axis_number, keepdim=True)
         elif axis != SAME:
-            table = torch.from_numpy(axis.table(held.shape[at], given[at])).float()
-            held = torch.tensordot(held.float(), table, dims=([at], [0])).movedim(-1, at) > 0
-    return held.expand(given)
+            table = torch.from_numpy(
+                axis.table(read.shape[axis_number], input_shape[axis_number])
+            ).float()
+            read = (
+                torch.tensordot(read.float(), table, dims=([axis_number], [0])).movedim(
+                    -1, axis_number
+                )
+                > 0
+            )
+    return read.expand(input_shape)
 
 
-def _gradients(trial: Trial) -> Tensor:
+def _gradients(trial: ProbedUnits) -> Tensor:
     """Return which numbers have a gradient on some of a few random images (C, H, W)."""
-    found = torch.zeros(trial.shape, dtype=torch.bool)
+    has_gradient = torch.zeros(trial.shape, dtype=torch.bool)
     for seed in range(_GRADIENTS):
         image = random_images(trial.model, (1, *trial.shape), seed).requires_grad_()
         with torch.autograd.graph.allow_mutation_on_saved_tensors():
@@ -153,28 +165,30 @@ def _gradients(trial: Trial) -> Tensor:
                 weights = random_images(trial.model, tuple(output.shape), seed + 1)
                 (gradient,) = torch.autograd.grad(output @ weights, image, allow_unused=True)
                 if gradient is not None:
-                    found |= (gradient.isfinite() & (gradient != 0))[0].cpu()
-    return found
+                    has_gradient |= (gradient.isfinite() & (gradient != 0))[0].cpu()
+    return has_gradient
 
 
-def _decided(trial: Trial, numbers: Tensor) -> Tensor:
+def _dependent_numbers(trial: ProbedUnits, numbers: Tensor) -> Tensor:
     """Return those of some numbers of an image, by their places in it, that have influence."""
     groups = list(numbers.tensor_split(_BEGIN))
-    found = [numbers[:0]]
+    dependent = [numbers[:0]]
     while groups:
         groups = [group for group in groups if len(group)]
-        reaching = [g for g, hit in zip(groups, _reached(trial, groups), strict=True) if hit]
-        found += [group for group in reaching if len(group) == 1]
+        reaching = [g for g, hit in zip(groups, _groups_reached(trial, groups), strict=True) if hit]
+        dependent += [group for group in reaching if len(group) == 1]
         divided = (group.tensor_split(_PARTS) for group in reaching if len(group) > 1)
         groups = [part for parts in divided for part in parts]
-    return torch.cat(found)
+    return torch.cat(dependent)
 
 
-def _reached(trial: Trial, groups: list[Tensor]) -> list[bool]:
-    """Return of each group of numbers whether some unit sees a change in them."""
+def _groups_reached(trial: ProbedUnits, groups: list[Tensor]) -> list[bool]:
+    """Whether some unit changes with each group of numbers."""
     hits = torch.zeros(len(groups), dtype=torch.bool)
     for replacement in replacements(trial):
         rest = (~hits).nonzero()[:, 0]
         for some in torch.split(rest, trial.num_at_once):
-            hits[some] = changed(trial, replacement, [groups[at] for at in some.tolist()]).any(1)
+            hits[some] = units_changed(
+                trial, replacement, [groups[group] for group in some.tolist()]
+            ).any(1)
     return hits.tolist()

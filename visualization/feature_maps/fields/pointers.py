@@ -1,12 +1,12 @@
-"""Operations in which a value says which place is read or written: any place along those axes."""
+"""Operations whose indices depend on the image, such as gather and grid_sample."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from visualization.feature_maps.fields.graph import Storages, shapes_given
-from visualization.feature_maps.fields.operations import Shape, kind_of, signed
+from visualization.feature_maps.fields.graph import Storages, input_shapes
+from visualization.feature_maps.fields.operations import Shape, as_signed, kind_of
 
 _READS = frozenset({"Embedding", "Gather", "Index", "IndexSelect", "Take"})
 _WRITES = frozenset({"IndexAdd", "IndexCopy", "IndexPut", "Scatter", "ScatterAdd"})
@@ -28,8 +28,8 @@ def chosen_axes(node: Any, outside: Storages) -> list[int]:
     if (node._saved_indices if kind == "Embedding" else node._saved_index) not in outside:
         return []
     if kind == "Take":
-        return list(range(len(shapes_given(node)[0] or ())))
-    return [0 if kind == "Embedding" else signed(node._saved_dim)]
+        return list(range(len(input_shapes(node)[0] or ())))
+    return [0 if kind == "Embedding" else as_signed(node._saved_dim)]
 
 
 def _indexed(indices: tuple[Tensor | None, ...], outside: Storages) -> list[int]:
@@ -53,20 +53,22 @@ def spread(mask: Tensor, axes: list[int]) -> Tensor:
     return mask.any(axes, keepdim=True).expand(mask.shape) if axes else mask
 
 
-def sampled(node: Any, slot: int, mask: Tensor, given: Shape, outside: Storages) -> Tensor | None:
+def sampled(
+    node: Any, slot: int, mask: Tensor, input_shape: Shape, outside: Storages
+) -> Tensor | None:
     """Return what is read of an input where another says between which pixels; None: not known.
 
     Args:
         node: of autograd's graph.
         slot: which of the operation's inputs.
         mask: the set of its outputs (B, C, …).
-        given: the input's shape.
+        input_shape: the input's shape.
         outside: what follows from the image without a graph.
     """
     kind, edges = kind_of(node), node.next_functions
     everywhere = mask.flatten(2).any(2)[(..., *[None] * (mask.ndim - 2))]
     if kind.startswith("GridSampler") and (edges[1][0] or node._saved_grid in outside):
-        return (mask.any(1)[..., None] if slot else everywhere).expand(given)
+        return (mask.any(1)[..., None] if slot else everywhere).expand(input_shape)
     if kind == _DEFORMED and edges[2][0] and slot in (0, 2, 3):  # offsets: each of its own place
-        return (mask if slot else everywhere).any(1, keepdim=True).expand(given)
+        return (mask if slot else everywhere).any(1, keepdim=True).expand(input_shape)
     return None

@@ -1,4 +1,4 @@
-"""The best places of feature maps over any number of images, in one pass and bounded memory.
+"""Streaming top-k of feature maps over any number of images, in bounded memory.
 
 B images, C channels that are ranked, H rows, W columns, N places found.
 """
@@ -11,70 +11,74 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visualization.feature_maps.fields.cutting import widened
+from visualization.feature_maps.fields.crops import at_least_float32
 
-Whole = NDArray[np.int64]
+Ints = NDArray[np.int64]
 
 
-class Found(NamedTuple):
+class RankedPositions(NamedTuple):
     """Places in feature maps, each an array (N,)."""
 
-    channel: Whole  # number among the channels that are ranked
+    channel: Ints  # number among the channels that are ranked
     value: NDArray[np.floating]  # activation
-    image: Whole  # what the image is known by
-    position: Whole  # where the image stands in the data
-    place: Whole  # in its map, in reading order
+    image: Ints  # what the image is known by
+    position: Ints  # index of the image in the data
+    place: Ints  # in its map, in reading order
 
-    def taken(self, at: NDArray[np.intp] | NDArray[np.bool_]) -> "Found":
+    def select(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> "RankedPositions":
         """Return some of them."""
-        return Found._make(part[at] for part in self)
+        return RankedPositions._make(part[index] for part in self)
 
-    def with_more(self, more: "Found") -> "Found":
+    def with_more(self, more: "RankedPositions") -> "RankedPositions":
         """Return both."""
-        return Found._make(map(np.concatenate, zip(self, more, strict=True)))
+        return RankedPositions._make(map(np.concatenate, zip(self, more, strict=True)))
 
     @property
-    def rank(self) -> Whole:
-        """How many of the same channel stand before each; channels are side by side."""
+    def rank(self) -> Ints:
+        """How many of the same channel come before each; channels are side by side."""
         return _ranks(self.channel)
 
-    def best(self, limit: int | None) -> "Found":
+    def best(self, limit: int | None) -> "RankedPositions":
         """Return the best of each channel: by value, then by image, then by place."""
         order = np.lexsort((self.place, self.image, -self.value, self.channel))
-        return self.taken(order if limit is None else order[_ranks(self.channel[order]) < limit])
+        return self.select(order if limit is None else order[_ranks(self.channel[order]) < limit])
 
 
-_ASIDE = 2**24  # numbers of maps that are put aside, at the most
-NOTHING = Found(np.empty(0, np.int64), np.empty(0, np.float32), *[np.empty(0, np.int64)] * 3)
+_MAX_PENDING = 2**24  # numbers of maps that are put aside, at the most
+NO_POSITIONS = RankedPositions(
+    np.empty(0, np.int64), np.empty(0, np.float32), *[np.empty(0, np.int64)] * 3
+)
 
 
-def _ranks(group: Whole) -> Whole:
-    """Return how many of the same group stand before each; equal groups are side by side."""
+def _ranks(group: Ints) -> Ints:
+    """Return how many of the same group come before each; equal groups are side by side."""
     begins = np.flatnonzero(np.diff(group, prepend=-1))
     sizes = np.diff(begins, append=len(group))
     return np.arange(len(group)) - np.repeat(begins, sizes)
 
 
-class Pile:
-    """Places found, of which the best `limit` are kept; None: all."""
+class TopK:
+    """Top-k positions, of which the best `limit` are kept; None: all."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
-        self._parts = [NOTHING]
+        self._parts = [NO_POSITIONS]
         self.num_found = 0  # those that were not kept as well
         self._num_held = 0
 
-    def add(self, found: Found) -> None:
-        """Put more on it."""
-        self._parts.append(found)
-        self.num_found += len(found.value)
-        self._num_held += len(found.value)
+    def add(self, positions: RankedPositions) -> None:
+        """Add positions."""
+        self._parts.append(positions)
+        self.num_found += len(positions.value)
+        self._num_held += len(positions.value)
         if self._limit is not None and self._num_held > 2 * self._limit:
             self.best()
 
-    def best(self) -> Found:
+    def best(self) -> RankedPositions:
         """Return those that are kept, in order."""
-        best = Found._make(map(np.concatenate, zip(*self._parts, strict=True))).best(self._limit)
+        best = RankedPositions._make(map(np.concatenate, zip(*self._parts, strict=True))).best(
+            self._limit
+        )
         self._parts, self._num_held = [best], len(best.value)
         return best
 
@@ -84,9 +88,9 @@ class _Pending(NamedTuple):
 
     maps: Tensor
     channel: Tensor  # (N,)
-    at: Tensor  # of its batch (N,)
+    batch_index: Tensor  # of its batch (N,)
     first: int  # where that batch begins in the data
-    images: Whole  # of the whole batch
+    images: Ints  # of the whole batch
 
 
 class Ranking:
@@ -99,7 +103,7 @@ class Ranking:
 
     def __init__(
         self, channels: Sequence[int], k: int, per_image: int | None,
-        apart: tuple[int, int] | None, threshold: float, is_ordered: bool,
+        min_distance: tuple[int, int] | None, threshold: float, is_ordered: bool,
         dtype: torch.dtype,
     ) -> None:  # fmt: skip
         """See `top_patches`.
@@ -108,7 +112,7 @@ class Ranking:
             channels: those that are ranked.
             k: how many places of each.
             per_image: the most in one image; None: k.
-            apart: rows, or else columns, between two in one image; None: any.
+            min_distance: rows, or else columns, between two in one image; None: any.
             threshold: only more than this counts.
             is_ordered: the images come in the order that settles ties.
             dtype: of the maps.
@@ -116,97 +120,109 @@ class Ranking:
         self._channels = torch.as_tensor(channels)
         self._k = k
         self._most = k if per_image is None else min(per_image, k)  # of one image
-        self._apart = apart
+        self._min_distance = min_distance
         self._threshold = threshold
         self._is_ordered = is_ordered
         wide = torch.promote_types(dtype, torch.float32)
         self._least = _above(torch.full((len(channels),), threshold, dtype=wide))
         self._pending: list[_Pending] = []
         self._num_pending = 0
-        self._best = NOTHING
+        self._best = NO_POSITIONS
 
     @property
-    def best(self) -> Found:
+    def best(self) -> RankedPositions:
         """The best places so far, channel by channel."""
         self._compare()
         return self._best
 
-    def candidates(self) -> Whole:
-        """Return where the images stand in the data that may be among the best so far."""
+    def candidates(self) -> Ints:
+        """Return the indices in the data of images that may be among the best so far."""
         return np.concatenate(
-            [self._best.position, *(p.first + p.at.numpy() for p in self._pending)]
+            [self._best.position, *(p.first + p.batch_index.numpy() for p in self._pending)]
         )
 
-    def add(self, maps: Tensor, images: Whole, first: int) -> None:
-        """Take in a batch of maps (B, C, H, W).
+    def add(self, maps: Tensor, images: Ints, first: int) -> None:
+        """Add a batch of maps (B, C, H, W).
 
         Args:
             maps: of all channels.
             images: what the images are known by (B,).
-            first: where the first of them stands in the data.
+            first: index of the first of them in the data.
         """
-        peaks = widened(maps.amax((2, 3))).cpu()[:, self._channels]
+        peaks = at_least_float32(maps.amax((2, 3))).cpu()[:, self._channels]
         hits = peaks >= self._least
         enough = self._k * len(self._channels)
         if int(hits.sum()) > enough:
             hits &= peaks >= peaks.topk(min(self._k, len(peaks)), dim=0).values[-1]
-        at, channel = hits.nonzero(as_tuple=True)
-        if not len(at):
+        batch_index, channel = hits.nonzero(as_tuple=True)
+        if not len(batch_index):
             return
-        chosen = widened(maps[at, self._channels[channel]])
-        self._pending.append(_Pending(chosen, channel, at, first, images))
-        self._num_pending += len(at)
-        if self._num_pending > enough or self._num_pending * chosen[0].numel() > _ASIDE:
+        selected_maps = at_least_float32(maps[batch_index, self._channels[channel]])
+        self._pending.append(_Pending(selected_maps, channel, batch_index, first, images))
+        self._num_pending += len(batch_index)
+        if (
+            self._num_pending > enough
+            or self._num_pending * selected_maps[0].numel() > _MAX_PENDING
+        ):
             self._compare()
 
     def _compare(self) -> None:
         """Bring what was put aside into the order of the best."""
         if not self._pending:
             return
-        find = self._spread if self._apart else self._all
-        which, place, value = find(torch.cat([held.maps for held in self._pending]))
-        channel = torch.cat([held.channel for held in self._pending]).numpy()
-        image = np.concatenate([held.images[held.at.numpy()] for held in self._pending])
-        position = np.concatenate([held.first + held.at.numpy() for held in self._pending])
+        find = self._spread if self._min_distance else self._all
+        which, place, value = find(torch.cat([pending.maps for pending in self._pending]))
+        channel = torch.cat([pending.channel for pending in self._pending]).numpy()
+        image = np.concatenate(
+            [pending.images[pending.batch_index.numpy()] for pending in self._pending]
+        )
+        position = np.concatenate(
+            [pending.first + pending.batch_index.numpy() for pending in self._pending]
+        )
         self._pending, self._num_pending = [], 0
-        found = Found(channel[which], value, image[which], position[which], place)
-        self._best = self._best.with_more(found).best(self._k)
+        candidates = RankedPositions(channel[which], value, image[which], position[which], place)
+        self._best = self._best.with_more(candidates).best(self._k)
         counts = np.bincount(self._best.channel, minlength=len(self._least))
         full = counts == self._k
         least = torch.from_numpy(self._best.value[np.cumsum(counts)[full] - 1])
         self._least[torch.from_numpy(full)] = _above(least) if self._is_ordered else least
 
-    def _all(self, maps: Tensor) -> tuple[Whole, Whole, NDArray[np.floating]]:
+    def _all(self, maps: Tensor) -> tuple[Ints, Ints, NDArray[np.floating]]:
         """Return the best places of maps (N, H, W): whose map, where in it, and the value."""
         flat = maps.flatten(1)
         most = min(self._most, flat.shape[1])
         hits = (flat >= flat.topk(most).values[:, -1:]) & (flat > self._threshold)
-        which, place = hits.nonzero().cpu().numpy().T
+        which, position = hits.nonzero().cpu().numpy().T
         value = flat[hits].cpu().numpy()
-        order = np.lexsort((place, -value, which))
+        order = np.lexsort((position, -value, which))
         order = order[_ranks(which[order]) < most]  # of ties with the last there may be too many
-        return which[order], place[order], value[order]
+        return which[order], position[order], value[order]
 
-    def _spread(self, maps: Tensor) -> tuple[Whole, Whole, NDArray[np.floating]]:
+    def _spread(self, maps: Tensor) -> tuple[Ints, Ints, NDArray[np.floating]]:
         """Return the best places, each far enough from all better ones of its map."""
-        assert self._apart is not None
+        assert self._min_distance is not None
         _, height, width = maps.shape
         rows, columns = (torch.arange(size, device=maps.device) for size in (height, width))
-        left, which = maps.flatten(1), torch.arange(len(maps), device=maps.device)
+        remaining, which = maps.flatten(1), torch.arange(len(maps), device=maps.device)
         parts = []
         for _ in range(min(self._most, height * width)):
-            value, place = left.max(dim=1)
-            held = value > self._threshold
-            left, which, value, place = left[held], which[held], value[held], place[held]
-            parts.append((which, place, value))
+            value, position = remaining.max(dim=1)
+            is_above = value > self._threshold
+            remaining, which, value, position = (
+                remaining[is_above],
+                which[is_above],
+                value[is_above],
+                position[is_above],
+            )
+            parts.append((which, position, value))
             if not len(which):
                 break
-            near_rows = (rows - (place // width)[:, None]).abs() < self._apart[0]
-            near_columns = (columns - (place % width)[:, None]).abs() < self._apart[1]
+            near_rows = (rows - (position // width)[:, None]).abs() < self._min_distance[0]
+            near_columns = (columns - (position % width)[:, None]).abs() < self._min_distance[1]
             near = near_rows[:, :, None] & near_columns[:, None]
-            left = left.masked_fill(near.flatten(1), -torch.inf)
-        found = [torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)]
-        return found[0], found[1], found[2]
+            remaining = remaining.masked_fill(near.flatten(1), -torch.inf)
+        columns_found = [torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)]
+        return columns_found[0], columns_found[1], columns_found[2]
 
 
 def _above(values: Tensor) -> Tensor:

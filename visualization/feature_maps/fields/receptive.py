@@ -1,4 +1,4 @@
-"""What a unit of a network sees: its receptive field, as a box and as the exact set of numbers."""
+"""Receptive field of a unit: a box, and the exact set of numbers."""
 
 import math
 from collections.abc import Sequence
@@ -14,37 +14,48 @@ from visualization.core.inputs import (
     Images,
     activation,
     as_tensor,
-    demand_unit,
-    inspecting,
-    named,
+    check_unit,
+    inspection_mode,
     one_image,
+    optional_layer_name,
 )
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
-from visualization.feature_maps.fields.cutting import widened
-from visualization.feature_maps.fields.geometry import Arithmetic, Hull, arithmetic, hulls_of
-from visualization.feature_maps.fields.graph import Graph, map_size, outline, run
-from visualization.feature_maps.fields.influence import influence
+from visualization.feature_maps.fields.crops import at_least_float32
+from visualization.feature_maps.fields.geometry import (
+    Arithmetic,
+    FieldBox,
+    arithmetic,
+    field_boxes_of_graph,
+)
+from visualization.feature_maps.fields.graph import (
+    Graph,
+    map_size,
+    trace_graph,
+    trace_graph_of_shapes,
+)
+from visualization.feature_maps.fields.influence import dependency_mask
 from visualization.feature_maps.fields.operations import Shape
 
-_WORTH_IT = 0.7  # share of an image below which a part of it saves work
+_MAX_CROP_SHARE = 0.7  # share of an image below which a part of it saves work
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
 class ReceptiveField:
-    """The part of an image (C, H, W) that one unit sees.
+    """Receptive field: the part of an image (C, H, W) that one unit sees.
 
     Attributes:
         layer: dotted name; None: the model's output.
         unit: (channel, row, column), or (channel,) of an output without places.
-        hull: box around all that the unit reads by the arithmetic of the layers; it reaches outside
-            the image where padding is read. Where an operation is not known: around the mask.
+        bounding_box: box around all that the unit reads by the arithmetic of the layers; it reaches
+            outside the image where padding is read. Where an operation is not known: around the
+            mask.
         mask: the numbers of the image that can influence the unit (C, H, W).
     """
 
     layer: str | None
     unit: tuple[int, ...]
-    hull: Hull
+    bounding_box: FieldBox
     mask: NDArray[np.bool_]
 
     @property
@@ -65,19 +76,19 @@ class ReceptiveField:
     @property
     def box(self) -> tuple[slice, slice]:
         """Rows and columns of the smallest box around the mask: `image[:, *field.box]`."""
-        return _around(self.pixels)
+        return _extent(self.pixels)
 
     def over(self, image: Images) -> "FieldOverImage":
-        """Return the field with an image (C, H, W) that it is looked at on.
+        """Return the field with an image (C, H, W) to draw it on.
 
         Raises:
             ValueError: the image is of another shape.
         """
-        held = np.asarray(as_tensor(image, "image").float().cpu())
-        if held.shape != self.mask.shape:
-            problem = f"shape {held.shape} is not accepted"
+        pixels = np.asarray(as_tensor(image, "image").float().cpu())
+        if pixels.shape != self.mask.shape:
+            problem = f"shape {pixels.shape} is not accepted"
             raise ValueError(f"image: {problem}; accepted: {self.mask.shape}, as the field's")
-        return FieldOverImage(self, held)
+        return FieldOverImage(self, pixels)
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
@@ -88,9 +99,9 @@ class FieldOverImage:
     image: NDArray[np.floating]
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class ReceptiveFields:
-    """The parts of one image (C, H, W) that the activated units of a channel see.
+    """Receptive fields of the activated units of a channel, on one image (C, H, W).
 
     Attributes:
         layer: dotted name; None: the model's output.
@@ -99,7 +110,7 @@ class ReceptiveFields:
         rows: row of each of N activated units, the most activated first (N,).
         columns: column of each (N,).
         values: activation of each (N,).
-        hulls: first and last row, and first and last column, that each sees (N, 4).
+        boxes: first and last row, and first and last column, that each sees (N, 4).
         mask: the numbers of the image that can influence any of them (C, H, W).
         image: the image itself (C, H, W).
     """
@@ -110,7 +121,7 @@ class ReceptiveFields:
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
     values: NDArray[np.floating]
-    hulls: NDArray[np.int64]
+    boxes: NDArray[np.int64]
     mask: NDArray[np.bool_]
     image: NDArray[np.floating]
 
@@ -123,7 +134,7 @@ class ReceptiveFields:
 def receptive_field(
     model: nn.Module, layer: NamedLayer | None, unit: Sequence[int], input_shape: Sequence[int]
 ) -> ReceptiveField:
-    """Return what one unit sees: the hull and the exact set of numbers.
+    """Receptive field of one unit: the box and the exact set of numbers.
 
     The set is that of the graph, not of the values of its weights: a weight of exactly 0 counts as
     any other, as it does for NaN; so do both neighbours of a bilinear interpolation. It holds
@@ -138,7 +149,7 @@ def receptive_field(
     sure as far as three random images tell.
 
     Args:
-        model: any module; it is looked at in evaluation mode.
+        model: any module; it runs in evaluation mode.
         layer: dotted name, `relu@1` for the second call; None: the model's output.
         unit: (channel, row, column) of a feature map, (channel,) of a vector.
         input_shape: of one image, (channels, height, width).
@@ -146,34 +157,36 @@ def receptive_field(
     Raises:
         ValueError: no such layer or unit; a shape of another kind.
     """
-    layer = named(model, layer)
-    with inspecting(model):
-        graph = outline(model, layer, input_shape)
+    layer = optional_layer_name(model, layer)
+    with inspection_mode(model):
+        graph = trace_graph_of_shapes(model, layer, input_shape)
         shape = tuple(graph.output.shape[1:])
-        place = tuple(int(at) for at in unit)
-        demand_unit(place, shape, "unit")
-        if len(place) != len(shape):
+        position = tuple(int(index) for index in unit)
+        check_unit(position, shape, "unit")
+        if len(position) != len(shape):
             accepted = "(channel, row, column)"
-            raise ValueError(f"unit: {place} is a whole channel; accepted: {accepted}")
+            raise ValueError(f"unit: {position} is a whole channel; accepted: {accepted}")
         by_arithmetic = arithmetic(graph)
-        mask = _seen_near(model, layer, place, by_arithmetic, tuple(graph.image.shape[1:]))
+        mask = _dependencies_in_crop(
+            model, layer, position, by_arithmetic, tuple(graph.image.shape[1:])
+        )
         if mask is None:
-            graph = run(model, layer, input_shape) if graph.image.is_meta else graph
-            mask = _seen(model, layer, graph, np.array([place]))
+            graph = trace_graph(model, layer, input_shape) if graph.image.is_meta else graph
+            mask = _dependencies(model, layer, graph, np.array([position]))
     pixels = np.asarray(mask.any(axis=0))
-    row, column = place[1:] if len(shape) == 3 else (0, 0)
-    hull = by_arithmetic.hulls.at(row, column)
-    hull = _widened(hull, pixels) if by_arithmetic.is_known else _hull_of(pixels)
-    return ReceptiveField(layer, place, hull, mask)
+    row, column = position[1:] if len(shape) == 3 else (0, 0)
+    box = by_arithmetic.boxes.at(row, column)
+    box = _enclosing(box, pixels) if by_arithmetic.is_known else _box_of(pixels)
+    return ReceptiveField(layer, position, box, mask)
 
 
 def receptive_fields(
     model: nn.Module, layer: NamedLayer | None, channel: int, image: Images, threshold: float = 0.0
 ) -> ReceptiveFields:
-    """Return what the activated units of a channel see of one image, each alone and all together.
+    """Receptive fields of the activated units of a channel on one image, each and all together.
 
     Args:
-        model: any module; it is looked at in evaluation mode.
+        model: any module; it runs in evaluation mode.
         layer: dotted name, `relu@1` for the second call; None: the model's output.
         channel: number.
         image: (C, H, W) or (1, C, H, W).
@@ -183,36 +196,42 @@ def receptive_fields(
     Raises:
         ValueError: no such layer or channel; an image of another kind.
     """
-    layer = named(model, layer)
-    with inspecting(model):
-        held = one_image(image, model)
-        graph = run(model, layer, held.shape[1:])
+    layer = optional_layer_name(model, layer)
+    with inspection_mode(model):
+        batch = one_image(image, model)
+        graph = trace_graph(model, layer, batch.shape[1:])
         size = map_size(graph, layer)
-        demand_unit((channel,), tuple(graph.output.shape[1:]), "channel")
+        check_unit((channel,), tuple(graph.output.shape[1:]), "channel")
         with torch.no_grad():
-            values = widened(activation(model, held, layer)[0, channel]).cpu().numpy().reshape(size)
-        found = np.argwhere(values > threshold)
-        order = np.argsort(-values[tuple(found.T)], kind="stable")
-        rows, columns = found[order].T
-        places = np.insert(found[order], 0, channel, axis=1)[:, : graph.output.ndim - 1]
-        mask = _seen(model, layer, graph, places)
-        hulls = hulls_of(model, layer, graph).boxes(rows, columns)
-        pixels = widened(held[0]).cpu().numpy()
+            values = (
+                at_least_float32(activation(model, batch, layer)[0, channel])
+                .cpu()
+                .numpy()
+                .reshape(size)
+            )
+        positions = np.argwhere(values > threshold)
+        order = np.argsort(-values[tuple(positions.T)], kind="stable")
+        rows, columns = positions[order].T
+        units = np.insert(positions[order], 0, channel, axis=1)[:, : graph.output.ndim - 1]
+        mask = _dependencies(model, layer, graph, units)
+        boxes = field_boxes_of_graph(model, layer, graph).at_positions(rows, columns)
+        pixels = at_least_float32(batch[0]).cpu().numpy()
     return ReceptiveFields(
-        layer, channel, threshold, rows, columns, values[rows, columns], hulls, mask, pixels
-    )
+        layer=layer, channel=channel, threshold=threshold, rows=rows, columns=columns,
+        values=values[rows, columns], boxes=boxes, mask=mask, image=pixels,
+    )  # fmt: skip
 
 
-def _seen(
-    model: nn.Module, layer: str | None, graph: Graph, places: NDArray[np.int64]
+def _dependencies(
+    model: nn.Module, layer: str | None, graph: Graph, units: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Return which numbers of the image (C, H, W) can influence any of some units (N, 3)."""
-    wanted = torch.zeros(graph.output.shape, dtype=torch.bool)
-    wanted[0][tuple(torch.from_numpy(places).T)] = True
-    return influence(model, layer, graph, wanted).numpy()
+    unit_mask = torch.zeros(graph.output.shape, dtype=torch.bool)
+    unit_mask[0][tuple(torch.from_numpy(units).T)] = True
+    return dependency_mask(model, layer, graph, unit_mask).numpy()
 
 
-def _seen_near(
+def _dependencies_in_crop(
     model: nn.Module, layer: str | None, unit: tuple[int, ...], whole: Arithmetic, shape: Shape
 ) -> NDArray[np.bool_] | None:
     """Return which numbers of an image can influence a unit, from a pass over a part of the image.
@@ -220,21 +239,21 @@ def _seen_near(
     None where a part does not tell: by the arithmetic of the layers the unit must be the same in
     it, and nothing may go past the graph.
     """
-    part = _part_around(unit, whole) if whole.is_known and len(unit) == 3 else None
-    if part is None or math.prod(part.size) > _WORTH_IT * math.prod(shape[1:]):
+    part = _crop_around(unit, whole) if whole.is_known and len(unit) == 3 else None
+    if part is None or math.prod(part.size) > _MAX_CROP_SHARE * math.prod(shape[1:]):
         return None
     try:
-        graph = run(model, layer, (shape[0], *part.size))
+        graph = trace_graph(model, layer, (shape[0], *part.size))
     except Exception:  # the model takes images of one size, or larger ones
         return None
-    if not graph.is_complete or not part.shows(arithmetic(graph), whole.hulls.at(*unit[1:])):
+    if not graph.is_complete or not part.shows(arithmetic(graph), whole.boxes.at(*unit[1:])):
         return None
     mask = np.zeros(shape, bool)
-    mask[:, part.rows, part.columns] = _seen(model, layer, graph, np.array([part.unit]))
+    mask[:, part.rows, part.columns] = _dependencies(model, layer, graph, np.array([part.unit]))
     return mask
 
 
-class _Part(NamedTuple):
+class _ImageCrop(NamedTuple):
     """Rows and columns of an image, and a unit as it lies in the layer's map of only these."""
 
     rows: slice
@@ -246,23 +265,26 @@ class _Part(NamedTuple):
         """Height and width."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
-    def shows(self, found: Arithmetic, hull: Hull) -> bool:
+    def shows(self, by_arithmetic: Arithmetic, box: FieldBox) -> bool:
         """Tell whether the unit sees here what it sees in the whole image, by the arithmetic."""
-        num_rows, num_columns = len(found.hulls.row_first), len(found.hulls.column_first)
+        num_rows, num_columns = (
+            len(by_arithmetic.boxes.row_first),
+            len(by_arithmetic.boxes.column_first),
+        )
         _, row, column = self.unit
-        if not (found.is_known and 0 <= row < num_rows and 0 <= column < num_columns):
+        if not (by_arithmetic.is_known and 0 <= row < num_rows and 0 <= column < num_columns):
             return False
         corner = (self.rows.start, self.columns.start)
-        here = zip(found.hulls.at(row, column), corner, strict=True)
-        return Hull(*((first + by, last + by) for (first, last), by in here)) == hull
+        here = zip(by_arithmetic.boxes.at(row, column), corner, strict=True)
+        return FieldBox(*((first + by, last + by) for (first, last), by in here)) == box
 
 
-def _part_around(unit: tuple[int, ...], whole: Arithmetic) -> _Part | None:
-    """Return the part of an image around a hull; None: it is not known where one may begin."""
-    sides, places = [], []
-    hull = whole.hulls.at(*unit[1:])
-    for at, (first, last), grid, limit in zip(
-        unit[1:], hull, whole.grids, whole.hulls.image_size, strict=True
+def _crop_around(unit: tuple[int, ...], whole: Arithmetic) -> _ImageCrop | None:
+    """Return the part of an image around a box; None: it is not known where one may begin."""
+    sides, positions = [], []
+    box = whole.boxes.at(*unit[1:])
+    for position, (first, last), grid, limit in zip(
+        unit[1:], box, whole.grids, whole.boxes.image_size, strict=True
     ):
         if not grid.period:
             return None
@@ -270,27 +292,27 @@ def _part_around(unit: tuple[int, ...], whole: Arithmetic) -> _Part | None:
         if begin >= end:
             return None
         sides.append(slice(begin, end))
-        places.append(at - int(begin / grid.pixels))
-    return _Part(sides[0], sides[1], (unit[0], places[0], places[1]))
+        positions.append(position - int(begin / grid.pixels))
+    return _ImageCrop(sides[0], sides[1], (unit[0], positions[0], positions[1]))
 
 
-def _around(pixels: NDArray[np.bool_]) -> tuple[slice, slice]:
+def _extent(pixels: NDArray[np.bool_]) -> tuple[slice, slice]:
     ends = []
     for axis in (1, 0):
-        found = np.flatnonzero(pixels.any(axis=axis))
-        ends.append(slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0))
+        indices = np.flatnonzero(pixels.any(axis=axis))
+        ends.append(slice(int(indices[0]), int(indices[-1]) + 1) if len(indices) else slice(0, 0))
     return ends[0], ends[1]
 
 
-def _hull_of(pixels: NDArray[np.bool_]) -> Hull:
-    """Return the smallest hull around pixels."""
-    rows, columns = _around(pixels)
-    return Hull((rows.start, rows.stop - 1), (columns.start, columns.stop - 1))
+def _box_of(pixels: NDArray[np.bool_]) -> FieldBox:
+    """Return the smallest box around pixels."""
+    rows, columns = _extent(pixels)
+    return FieldBox((rows.start, rows.stop - 1), (columns.start, columns.stop - 1))
 
 
-def _widened(hull: Hull, pixels: NDArray[np.bool_]) -> Hull:
-    """Return a hull that holds all pixels too, such as those that the graph does not lead to."""
+def _enclosing(box: FieldBox, pixels: NDArray[np.bool_]) -> FieldBox:
+    """Return a box that also contains all pixels, such as those that the graph does not lead to."""
     if not pixels.any():
-        return hull
-    sides = zip(hull, _hull_of(pixels), strict=True)
-    return Hull(*((min(a, first), max(b, last)) for (a, b), (first, last) in sides))
+        return box
+    sides = zip(box, _box_of(pixels), strict=True)
+    return FieldBox(*((min(a, first), max(b, last)) for (a, b), (first, last) in sides))

@@ -1,4 +1,4 @@
-"""A data set going through a model as far as a layer, once, batch by batch."""
+"""Activation stream: a data set through a model as far as a layer, batch by batch."""
 
 import contextlib
 import itertools
@@ -16,34 +16,34 @@ from visualization.core.inputs import (
     activation,
     as_tensor,
     batches,
-    demand_tensor,
-    demand_unit,
-    home,
-    one_call,
+    check_tensor,
+    check_unit,
+    device_and_dtype,
+    numbered_call,
 )
-from visualization.core.layout import tapped_maps
-from visualization.feature_maps.fields.axes import Places
-from visualization.feature_maps.fields.geometry import hulls_of
-from visualization.feature_maps.fields.graph import map_size, run
+from visualization.core.layout import intercept_maps
+from visualization.feature_maps.fields.axes import Positions
+from visualization.feature_maps.fields.geometry import field_boxes_of_graph
+from visualization.feature_maps.fields.graph import map_size, trace_graph
 
 Data = Images | Iterable[Any]
 _EVEN = 16  # kernels for fewer images round otherwise, and then ties depend on the batch
 _PIECE = 2**20  # numbers of an array that are looked through at once
 
 
-class Batch(NamedTuple):
+class ActivationBatch(NamedTuple):
     """A batch of images (B, channels, height, width) and a layer's maps of them (B, C, H, W)."""
 
     images: Tensor
     maps: Tensor
     ids: NDArray[np.int64]  # what the images are known by (B,)
-    first: int  # where the first of them stands in the data
+    first: int  # index of the first of them in the data
 
 
-class Source:
-    """The batches of a data set, to be gone over once.
+class ActivationStream:
+    """Activation stream: the batches of a data set with a layer's maps, to be gone over once.
 
-    The first is looked at when a source is made, to know what the layer sees and puts out. A vector
+    The first is run when the stream is made, to know what the layer sees and outputs. A vector
     (B, C) counts as maps of one place.
     """
 
@@ -61,9 +61,9 @@ class Source:
         first = next(stream, None)
         if first is None:
             raise ValueError("images: there are none; accepted: one or more")
-        graph = run(model, layer, first.shape[1:])
+        graph = trace_graph(model, layer, first.shape[1:])
         self.map_size = map_size(graph, layer)
-        self.hulls = hulls_of(model, layer, graph)
+        self.boxes = field_boxes_of_graph(model, layer, graph)
         self.dtype = graph.output.dtype
         self.num_channels = graph.output.shape[1]
         self.num_images = 0
@@ -77,7 +77,7 @@ class Source:
         """Return channels that there are; None: all.
 
         Raises:
-            ValueError: there is no such channel, or none is asked for.
+            ValueError: there is no such channel, or none is given.
         """
         if channels is None:
             return list(range(self.num_channels))
@@ -85,26 +85,26 @@ class Source:
         if not numbers:
             raise ValueError("channels: [] is not accepted; accepted: one or more, or None for all")
         for number in numbers:
-            demand_unit((number,), (self.num_channels,), "channels")
+            check_unit((number,), (self.num_channels,), "channels")
         return numbers
 
-    def rows_and_columns(self, places: Places) -> tuple[Places, Places]:
+    def rows_and_columns(self, positions: Positions) -> tuple[Positions, Positions]:
         """Return row and column of places in a map, which are counted in reading order."""
-        return places // self.map_size[1], places % self.map_size[1]
+        return positions // self.map_size[1], positions % self.map_size[1]
 
-    def each(self, take: Callable[[Batch], None]) -> None:
+    def each(self, take: Callable[[ActivationBatch], None]) -> None:
         """Run the model on each batch in turn, no further than the layer, and hand over its maps.
 
         They are let go before the next batch, whose maps then take their place in memory.
         """
         if self._array is None:
             for images in self._even():
-                with self._watched() as held:
-                    self._run(images, held, take)
+                with self._watched() as outputs:
+                    self._run(images, outputs, take)
         else:
-            with self._watched() as held:  # once: nobody else can use the model in between
+            with self._watched() as outputs:  # once: nobody else can use the model in between
                 for images in self._even():
-                    self._run(images, held, take)
+                    self._run(images, outputs, take)
         if self._ids is not None and len(self._ids) != self.num_images:
             raise self._wrong_ids(f"{self.num_images}")
 
@@ -115,7 +115,7 @@ class Source:
         return self._size * max(1, _PIECE // (self._size * math.prod(self._array.shape[1:]) or 1))
 
     def _even(self) -> Iterator[Tensor]:
-        """Yield batches of the size that is wanted, however the data comes; the last has less."""
+        """Yield batches of one size, however the data comes; the last has less."""
         waiting: list[Tensor] = []
         for images in self._stream:
             if images.shape[1:] != self._image_shape:
@@ -132,45 +132,53 @@ class Source:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[list[Any]]:
-        """Let the model leave what the layer puts out in a list, and go no further."""
-        held: list[Any] = []
-        taps = {one_call(self._model, self._layer): held.append} if self._layer else {}
-        with tapped_maps(self._model, taps, stop=bool(taps)):
-            yield held
+        """Collect the layer's outputs in a list, and end each pass there."""
+        outputs: list[Any] = []
+        taps = {numbered_call(self._model, self._layer): outputs.append} if self._layer else {}
+        with intercept_maps(self._model, taps, stop=bool(taps)):
+            yield outputs
 
-    def _run(self, images: Tensor, held: list[Any], take: Callable[[Batch], None]) -> None:
+    def _run(
+        self, images: Tensor, outputs: list[Any], take: Callable[[ActivationBatch], None]
+    ) -> None:
         first = self.num_images
         self.num_images += len(images)
         filled = images[-1:].expand(-len(images) % _EVEN, -1, -1, -1)  # up to an even number
         whole = torch.cat([images, filled]) if len(filled) else images
         with torch.no_grad():
             output = self._model(whole) if self._layer else activation(self._model, whole)
-        found = held.pop() if self._layer else output
-        maps = demand_tensor(found, repr(self._layer or "the model"))[: len(images)]
+        layer_output = outputs.pop() if self._layer else output
+        maps = check_tensor(layer_output, repr(self._layer or "the model"))[: len(images)]
         maps = maps if maps.ndim == 4 else maps[:, :, None, None]
-        take(Batch(images, maps, self._known(first, self.num_images), first))
+        take(ActivationBatch(images, maps, self._known(first, self.num_images), first))
 
-    def keep(self, wanted: Callable[[], Places], batch: Batch) -> None:
-        """Keep the images that are wanted so far, by where they stand in the data, and no others.
+    def keep(self, candidates: Callable[[], Positions], batch: ActivationBatch) -> None:
+        """Keep the candidate images, by their index in the data, and no others.
 
         Of an array none needs to be kept.
         """
         if self._array is not None:
             return
-        places = np.unique(wanted())
-        if len(places) and places[-1] >= batch.first:
+        positions = np.unique(candidates())
+        if len(positions) and positions[-1] >= batch.first:
             self._kept = {
-                at: batch.images[at - batch.first].clone() if at >= batch.first else self._kept[at]
-                for at in places.tolist()
+                position: batch.images[position - batch.first].clone()
+                if position >= batch.first
+                else self._kept[position]
+                for position in positions.tolist()
             }
 
-    def images_at(self, index: Places) -> Tensor:
-        """Return images, by where they stand in the data; of an iterable those that were kept."""
+    def images_at(self, index: Positions) -> Tensor:
+        """Return images, by their index in the data; of an iterable those that were kept."""
         if self._array is not None:
-            device, dtype = home(self._model)
+            device, dtype = device_and_dtype(self._model)
             return as_tensor(self._array[index], "images").to(device, dtype)
         none = torch.empty(0, *self._image_shape)
-        return torch.stack([self._kept[at] for at in index.tolist()]) if len(index) else none
+        return (
+            torch.stack([self._kept[position] for position in index.tolist()])
+            if len(index)
+            else none
+        )
 
     def _known(self, first: int, end: int) -> NDArray[np.int64]:
         if self._ids is None:
@@ -185,9 +193,13 @@ class Source:
 
 
 def _whole_numbers(ids: ArrayLike) -> NDArray[np.int64]:
-    held = np.asarray(ids)
-    if held.ndim != 1 or held.dtype.kind not in "iu" or len(np.unique(held)) != len(held):
+    numbers = np.asarray(ids)
+    if (
+        numbers.ndim != 1
+        or numbers.dtype.kind not in "iu"
+        or len(np.unique(numbers)) != len(numbers)
+    ):
         accepted = "a whole number for each image, all different"
-        problem = f"{held.dtype} of shape {held.shape}, {held.size} numbers"
+        problem = f"{numbers.dtype} of shape {numbers.shape}, {numbers.size} numbers"
         raise ValueError(f"ids: {problem}, are not accepted; accepted: {accepted}")
-    return held.astype(np.int64)
+    return numbers.astype(np.int64)

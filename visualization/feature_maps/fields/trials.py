@@ -1,4 +1,4 @@
-"""Whether units see a change of an image: of numbers that become NaN, or large."""
+"""Trials: whether units change when numbers of an image become NaN, or large."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _BUDGET = 2**22  # numbers of the images that are tried at once
 _IMAGES = 3  # random images on which large numbers are tried
 
 
-class Trial(NamedTuple):
+class ProbedUnits(NamedTuple):
     """The units of a layer that are watched, by their places in its flattened output."""
 
     model: nn.Module
@@ -26,10 +26,10 @@ class Trial(NamedTuple):
     takes_nan: bool  # no place is chosen by a value: that of NaN is none
 
     @staticmethod
-    def of(model: nn.Module, layer: str | None, graph: Graph, wanted: Tensor) -> "Trial":
+    def of(model: nn.Module, layer: str | None, graph: Graph, unit_mask: Tensor) -> "ProbedUnits":
         """Return a trial of units of a layer, given as a mask of its output (1, …)."""
-        units = wanted.flatten().nonzero()[:, 0]
-        return Trial(model, layer, tuple(graph.image.shape[1:]), units, not graph.has_places)
+        units = unit_mask.flatten().nonzero()[:, 0]
+        return ProbedUnits(model, layer, tuple(graph.image.shape[1:]), units, not graph.has_places)
 
     @property
     def num_at_once(self) -> int:
@@ -57,7 +57,7 @@ def exact_kernels() -> Iterator[None]:
             onednn.enabled = before
 
 
-def replacements(trial: Trial) -> Iterator[Replacement]:
+def replacements(trial: ProbedUnits) -> Iterator[Replacement]:
     """Yield NaN, and large numbers of either sign on several images.
 
     Of NaN `torch.where(x > 0, x, 0)` makes 0, and a unit that is 0 anyway stays where it is: hence
@@ -67,14 +67,14 @@ def replacements(trial: Trial) -> Iterator[Replacement]:
     if trial.takes_nan:
         yield Replacement(0, torch.full((num,), torch.nan))
     for seed in range(_IMAGES):
-        drawn = torch.randint(0, 2, (num,), generator=torch.Generator().manual_seed(seed))
-        signs = drawn * 2 - 1
+        bits = torch.randint(0, 2, (num,), generator=torch.Generator().manual_seed(seed))
+        signs = bits * 2 - 1
         yield Replacement(seed, _LARGE * signs)
         yield Replacement(seed, -_LARGE * signs)
 
 
 @torch.no_grad()
-def changed(trial: Trial, replacement: Replacement, groups: list[Tensor]) -> Tensor:
+def units_changed(trial: ProbedUnits, replacement: Replacement, groups: list[Tensor]) -> Tensor:
     """Return which units change if one group of numbers after the other is replaced (G, U).
 
     Args:
@@ -88,7 +88,7 @@ def changed(trial: Trial, replacement: Replacement, groups: list[Tensor]) -> Ten
         image[group] = replacement.values[group].to(plain)
     output = activation(trial.model, images.view(-1, *trial.shape), trial.layer).flatten(1)
     output = output.expand(len(images), -1) if len(output) == 1 else output  # a table, of no image
-    seen, usual = output[:, trial.units.to(output.device)], output[0].abs().mean()
-    rounding = 1e3 * torch.finfo(output.dtype).eps * (seen[0].abs() + usual)
-    is_same = (seen[1:] - seen[0]).abs() <= rounding  # of NaN False
+    values, usual = output[:, trial.units.to(output.device)], output[0].abs().mean()
+    rounding = 1e3 * torch.finfo(output.dtype).eps * (values[0].abs() + usual)
+    is_same = (values[1:] - values[0]).abs() <= rounding  # of NaN False
     return (~is_same).cpu()

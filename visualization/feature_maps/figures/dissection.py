@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from visualization.core.pictures import aspect_of, display_range, hide_axes
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import INK, MUTED, axis_labels, despine, palette
-from visualization.core.words import brief, layer_title, share_of, wrapped
+from visualization.core.words import layer_title, share_of, shorten, wrap
 from visualization.feature_maps.dissection import Dissection, Example
 from visualization.feature_maps.scan_concepts import ConceptMasks
 
@@ -21,9 +21,11 @@ _CONCEPTS_SHOWN = 16
 _REGION, _MASK, _BOTH = (0.95, 0.55, 0.1), (0.2, 0.5, 0.95), (0.25, 0.85, 0.35)
 
 
-def _overlaid(example: Example, at: int) -> NDArray[np.float64]:
+def _overlaid(example: Example, number: int) -> NDArray[np.float64]:
     """Return an image, dimmed, with the unit's region and the concept's mask coloured (H, W, 3)."""
-    image, region, mask = (part[at] for part in (example.images, example.regions, example.masks))
+    image, region, mask = (
+        part[number] for part in (example.images, example.regions, example.masks)
+    )
     low, high = display_range(example.images)
     grey = (np.clip(image, low, high).mean(axis=0) - low) / ((high - low) or 1.0)
     rows, columns = (
@@ -59,17 +61,20 @@ def _(record: Dissection) -> Figure:
 
 
 def _bars(axes: Axes, record: Dissection, order: NDArray[np.int64]) -> None:
-    known = list(dict.fromkeys(record.best[order].tolist()))
-    colors = dict(zip(known, palette(len(known)), strict=True))
+    concepts = list(dict.fromkeys(record.best[order].tolist()))
+    colors = dict(zip(concepts, palette(len(concepts)), strict=True))
     rows = np.arange(len(order))
     values, chance = record.best_iou[order], record.best_chance[order]
-    axes.barh(rows, values, color=[colors[at] for at in record.best[order].tolist()], height=0.7)
+    axes.barh(
+        rows, values, color=[colors[concept] for concept in record.best[order].tolist()], height=0.7
+    )
     axes.vlines(chance, rows - 0.42, rows + 0.42, color=INK, linewidth=1.4)
     for row, unit in enumerate(order):
         weight = "bold" if record.detectors[unit] else "normal"
         end = max(values[row], chance[row])
-        axes.annotate(brief(record.concepts[record.best[unit]], 18), (end, row), (5, 0), fontsize=8,
-                      textcoords="offset points", va="center", weight=weight)  # fmt: skip
+        axes.annotate(shorten(record.concepts[record.best[unit]], 18), (end, row), (5, 0),
+                      fontsize=8, textcoords="offset points", va="center",
+                      weight=weight)  # fmt: skip
     axes.set_yticks(rows, order)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.6 * max(float(values.max()), float(chance.max()), 1e-3))
@@ -85,7 +90,7 @@ def _overlays(figure: SubFigure, record: Dissection, rows: int) -> None:
         for column in range(len(example.numbers)):
             colored = _overlaid(example, column)
             grid[row, column].imshow(colored, interpolation="nearest", aspect=aspect_of(colored))
-        name = f"{example.unit}: {brief(record.concepts[example.concept])}"
+        name = f"{example.unit}: {shorten(record.concepts[example.concept])}"
         grid[row, 0].set_title(name, fontsize=8, color=INK, loc="left")
     colors = {"unit only": _REGION, "concept only": _MASK, "both": _BOTH}
     figure.legend(handles=[Patch(color=color, label=name) for name, color in colors.items()],
@@ -132,7 +137,7 @@ def _(record: ConceptMasks) -> Figure:
         grid[row, column].imshow(np.clip(grey, 0, 1), interpolation="nearest",
                                  aspect=aspect_of(grey))  # fmt: skip
     for axes, name in zip(grid[0, 1:], record.names, strict=False):
-        axes.set_title("\n".join(wrapped(name, 10, 2)), fontsize=8, color=INK)
+        axes.set_title("\n".join(wrap(name, 10, 2)), fontsize=8, color=INK)
     return figure
 
 

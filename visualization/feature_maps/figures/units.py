@@ -22,16 +22,16 @@ def _(record: UnitSheets) -> Figure:
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     hide_axes(grid)
     for row, channel in enumerate(channels):
-        grid[row].imshow(face(record, row), interpolation="nearest",
-                         aspect=aspect_of(face(record, row)))  # fmt: skip
+        grid[row].imshow(thumbnail(record, row), interpolation="nearest",
+                         aspect=aspect_of(thumbnail(record, row)))  # fmt: skip
         dead = is_dead(record, row)
         grid[row].set_title(f"{channel}{' dead' if dead else ''}", fontsize=8,
                             color=BAD if dead else MUTED, pad=2)  # fmt: skip
     return figure
 
 
-def face(record: UnitSheets, row: int) -> np.ndarray:
-    """Return what stands for a channel as colours: the image found for it, or its best patch."""
+def thumbnail(record: UnitSheets, row: int) -> np.ndarray:
+    """Return a thumbnail of a channel as colours: the image found for it, or its best patch."""
     limits = display_range(record.patches.patches)
     if record.maximised is not None and is_found(record, row):
         return image_colors(record.maximised[row], limits)
@@ -53,8 +53,8 @@ def is_found(record: UnitSheets, row: int) -> bool:
 def _(record: UnitSheets) -> str:
     channels = record.patches.channels.tolist()
     dead = [channel for row, channel in enumerate(channels) if is_dead(record, row)]
-    told = f"dead: {', '.join(map(str, dead))}" if dead else "none is dead"
-    return f"{record.peaks.shape[1]} channels of {record.layer}, {told}"
+    summary = f"dead: {', '.join(map(str, dead))}" if dead else "none is dead"
+    return f"{record.peaks.shape[1]} channels of {record.layer}, {summary}"
 
 
 @caption.register

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import BAD, COLORS, INK, MUTED, axis_labels, despine
-from visualization.core.words import brief
+from visualization.core.words import shorten
 from visualization.model.landscape import LandscapeLine, LandscapePlane
 
 _SHOWN = 3  # quantities beside each other
@@ -23,17 +23,17 @@ _WIDE = 20.0  # ratio of the largest to the least from which on a scale is logar
 
 @draw.register
 def _(record: LandscapeLine) -> Figure:
-    shown = list(record.values.items())[:_SHOWN]
-    figure = Figure(figsize=(4.4 * len(shown) + 0.4, 3.4), layout="constrained")
+    values_by_name = list(record.values.items())[:_SHOWN]
+    figure = Figure(figsize=(4.4 * len(values_by_name) + 0.4, 3.4), layout="constrained")
     for axes, (name, values) in zip(
-        figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True
+        figure.subplots(1, len(values_by_name), squeeze=False)[0], values_by_name, strict=True
     ):
         axes.plot(record.alphas, values, color=COLORS[0], linewidth=1.5, marker="o", markersize=2.5)
         for alpha, end, color in zip((0.0, 1.0), record.names, (COLORS[2], COLORS[1]), strict=True):
             axes.axvline(alpha, color=color, linewidth=1, linestyle="--")
-            at = record.alphas == alpha
-            axes.plot(record.alphas[at], values[at], "o", color=color, markersize=6,
-                      label=brief(end))  # fmt: skip
+            row = record.alphas == alpha
+            axes.plot(record.alphas[row], values[row], "o", color=color, markersize=6,
+                      label=shorten(end))  # fmt: skip
         if _is_wide(values):
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -48,19 +48,19 @@ def _(record: LandscapeLine) -> Figure:
 
 
 def _said(record: LandscapeLine) -> str:
-    a, b = (brief(name) for name in record.names)
-    said = (
+    a, b = (shorten(name) for name in record.names)
+    description = (
         f"a: {a}, b: {b}; barrier {record.barrier:.3g} above the straight line between their losses"
     )
-    return said + _statistics(record)
+    return description + _statistics(record)
 
 
 @text.register
 def _(record: LandscapeLine) -> str:
     names = list(record.values)
     rows = [
-        f"{alpha:>8.3f}" + "".join(f"{record.values[name][at]:>14.5g}" for name in names)
-        for at, alpha in enumerate(record.alphas)
+        f"{alpha:>8.3f}" + "".join(f"{record.values[name][row]:>14.5g}" for name in names)
+        for row, alpha in enumerate(record.alphas)
     ]
     head = f"{'alpha':>8}" + "".join(f"{name:>14}" for name in names)
     return "\n".join([_said(record), head, *rows])
@@ -76,10 +76,10 @@ def _(record: LandscapeLine) -> str:
 
 @draw.register
 def _(record: LandscapePlane) -> Figure:
-    shown = list(record.values.items())[:_SHOWN]
-    figure = Figure(figsize=(min(5.2 * len(shown), 14.0), 5.0), layout="constrained")
+    values_by_name = list(record.values.items())[:_SHOWN]
+    figure = Figure(figsize=(min(5.2 * len(values_by_name), 14.0), 5.0), layout="constrained")
     for axes, (name, values) in zip(
-        figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True
+        figure.subplots(1, len(values_by_name), squeeze=False)[0], values_by_name, strict=True
     ):
         _contours(figure, axes, record, values)
         _marks(axes, record)
@@ -96,14 +96,14 @@ def _contours(
     figure: Figure, axes: Axes, record: LandscapePlane, values: NDArray[np.float64]
 ) -> None:
     """Fill the plane between lines of equal values."""
-    held = np.ma.masked_invalid(values)
-    low, high = float(held.min()), float(held.max())
+    finite = np.ma.masked_invalid(values)
+    low, high = float(finite.min()), float(finite.max())
     high = high if high > low else low + 1.0
     wide = _is_wide(values)
     levels = np.geomspace(low, high, _LEVELS) if wide else np.linspace(low, high, _LEVELS)
     norm = LogNorm(low, high) if wide else Normalize(low, high)
-    filled = axes.contourf(record.x, record.y, held, levels, cmap="viridis", norm=norm)
-    axes.contour(record.x, record.y, held, levels, colors="white", linewidths=0.4, alpha=0.6)
+    filled = axes.contourf(record.x, record.y, finite, levels, cmap="viridis", norm=norm)
+    axes.contour(record.x, record.y, finite, levels, colors="white", linewidths=0.4, alpha=0.6)
     ticks = LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(8)
     bar = figure.colorbar(filled, ax=axes, fraction=0.046, pad=0.02, ticks=ticks, format="%.3g")
     bar.ax.tick_params(labelsize=7)
@@ -128,15 +128,17 @@ def _marks(axes: Axes, record: LandscapePlane) -> None:
 
 def _is_wide(values: NDArray[np.float64]) -> bool:
     """Tell whether values, all above 0, spread so far that a logarithmic scale shows more."""
-    held = values[np.isfinite(values)]
-    return bool(held.size and held.min() > 0 and held.max() > _WIDE * held.min())
+    finite = values[np.isfinite(values)]
+    return bool(finite.size and finite.min() > 0 and finite.max() > _WIDE * finite.min())
 
 
 def _where(record: LandscapePlane) -> str:
-    said = record.directions
-    if record.outside is not None:
-        said += f"; of the first checkpoint's distance {record.outside[0]:.0%} is off the plane"
-    return said + _statistics(record)
+    description = record.directions
+    if record.residual is not None:
+        description += (
+            f"; of the first checkpoint's distance {record.residual[0]:.0%} is off the plane"
+        )
+    return description + _statistics(record)
 
 
 def _statistics(record: LandscapeLine | LandscapePlane) -> str:
@@ -148,11 +150,13 @@ def _(record: LandscapePlane) -> str:
     x, y = record.minimum
     lines = [f"{_where(record)}; least loss {np.nanmin(record.loss):.5g} at ({x:.3g}, {y:.3g})"]
     lines += [_range(name, values, record.center) for name, values in record.values.items()]
-    if record.trajectory is not None and record.outside is not None:
+    if record.trajectory is not None and record.residual is not None:
         lines.append(f"{'checkpoint':>10}{'x':>10}{'y':>10}  off the plane")
         lines += [
-            f"{at:>10}{place[0]:>10.4g}{place[1]:>10.4g}{share:>15.0%}"
-            for at, (place, share) in enumerate(zip(record.trajectory, record.outside, strict=True))
+            f"{row:>10}{point[0]:>10.4g}{point[1]:>10.4g}{share:>15.0%}"
+            for row, (point, share) in enumerate(
+                zip(record.trajectory, record.residual, strict=True)
+            )
         ]
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""What layers put out: grids of feature maps, histograms, and the units that do little."""
+"""Layer outputs: grids of feature maps, histograms, and the units that do little."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from visualization.core.pictures import EXCITED, SHADES, hide_axes
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import BAD, COLORS, DIVERGING, INK, MUTED, axis_labels, despine
-from visualization.core.words import brief, share_of, wrapped
+from visualization.core.words import share_of, shorten, wrap
 from visualization.model.values import (
     DeadUnits,
     LayerActivations,
@@ -29,7 +29,12 @@ _LISTED = 10  # numbers of units in a line
 _MAP, _WORDS, _GAP = 0.62, 2.1, 0.34  # inches: a map's side, the words beside it, between layers
 _HIGHEST = 19.0  # inches of all layers
 _TITLE = "units that are never, rarely or always on"
-_STATES = {"dead": BAD, "constant": "#8e5ea2", "rare": COLORS[1], "always_on": "#b9cbe0"}
+_STATES = {
+    "dead": BAD,
+    "constant": "#8e5ea2",
+    "rarely_active": COLORS[1],
+    "always_active": "#b9cbe0",
+}
 
 
 @draw.register
@@ -49,8 +54,8 @@ def _(record: LayerActivations) -> Figure:
                     linespacing=1.4, parse_math=False)  # fmt: skip
         images = _place(figure, (_WORDS, bottom, _MAP, _MAP * num))
         _images(images, record.images[:num])
-        drawn = min(len(layer.channels), columns) if layer.maps.shape[1] > 1 else columns
-        maps = _place(figure, (_WORDS + 1.2 * _MAP, bottom, _MAP * drawn, _MAP * num))
+        num_drawn = min(len(layer.channels), columns) if layer.maps.shape[1] > 1 else columns
+        maps = _place(figure, (_WORDS + 1.2 * _MAP, bottom, _MAP * num_drawn, _MAP * num))
         _maps(maps, layer, num)
     some = share_of(len(record.images), num, "images shown")
     words = _part(record, len(layers)) + (some and f"; {some}")
@@ -71,8 +76,8 @@ def _images(axes: Axes, images: NDArray[np.floating]) -> None:
     low, high = float(images.min()), float(images.max())
     scaled = (images - low) / ((high - low) or 1.0)
     stacked = np.moveaxis(np.concatenate(list(scaled), axis=1), 0, -1)
-    shown = stacked if stacked.shape[-1] == 3 else stacked.mean(axis=-1)
-    axes.imshow(shown, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
+    pixels = stacked if stacked.shape[-1] == 3 else stacked.mean(axis=-1)
+    axes.imshow(pixels, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
     hide_axes([axes])
 
 
@@ -85,9 +90,9 @@ def _maps(axes: Axes, layer: LayerValues, num: int) -> None:
     wide, gap = maps.shape[3], max(1, round(0.07 * maps.shape[3]))
     if maps.shape[1] == 1:
         gap = 0
-    shown = mosaic(maps, gap if maps.shape[2] > 1 else 0, gap)
+    pixels = mosaic(maps, gap if maps.shape[2] > 1 else 0, gap)
     axes.imshow(
-        shown, cmap=colors, vmin=-size if has_both else 0.0, vmax=size, aspect="auto",
+        pixels, cmap=colors, vmin=-size if has_both else 0.0, vmax=size, aspect="auto",
         interpolation="nearest",
     )  # fmt: skip
     axes.spines[:].set_visible(False)
@@ -97,8 +102,8 @@ def _maps(axes: Axes, layer: LayerValues, num: int) -> None:
         centres = (np.arange(maps.shape[1]) * (wide + gap)) + (wide - 1) / 2
         axes.set_xticks(centres, [str(channel) for channel in layer.channels])
     else:
-        named = range(wide) if wide <= _NAMED else (0, wide - 1)
-        axes.set_xticks(list(named), [str(unit) for unit in named])
+        labelled = range(wide) if wide <= _NAMED else (0, wide - 1)
+        axes.set_xticks(list(labelled), [str(unit) for unit in labelled])
 
 
 def mosaic(maps: NDArray[np.floating], down: int, across: int) -> NDArray[np.floating]:
@@ -110,19 +115,19 @@ def mosaic(maps: NDArray[np.floating], down: int, across: int) -> NDArray[np.flo
 
 
 def _beside(layer: LayerValues) -> str:
-    """Return what stands beside a layer's maps."""
+    """Return the words beside a layer's maps."""
     num, shape = len(layer.low), " × ".join(map(str, layer.shape)) or "1"
-    shown = f"{len(layer.channels)} of {num}" if len(layer.channels) < num else f"all {num}"
+    share = f"{len(layer.channels)} of {num}" if len(layer.channels) < num else f"all {num}"
     lines = [
-        _short(layer.name), f"{layer.kind}, {shape}", f"{shown} units shown",
-        f"{layer.zeros:.0%} zeros, {len(layer.dead)} units dead",
+        _short(layer.name), f"{layer.kind}, {shape}", f"{share} units shown",
+        f"{layer.zero_share:.0%} zeros, {len(layer.dead)} units dead",
     ]  # fmt: skip
     return "\n".join(lines)
 
 
 def _short(name: str, most: int = 30) -> str:
     """Return a layer's name, a long one without its middle."""
-    return brief(name, most) if name else "the model itself"
+    return shorten(name, most) if name else "the model itself"
 
 
 def _over(num: int) -> str:
@@ -141,7 +146,7 @@ def _part(record: LayerActivations | LayerHistograms, num: int) -> str:
 @caption.register
 def _(record: LayerActivations) -> str:
     return (
-        "What each layer puts out for the images at the left, by channel, those that vary most. "
+        "What each layer outputs for the images at the left, by channel, those that vary most. "
         "Black is 0 and bright the most of the layer; with values of both signs white is 0, red "
         "above and blue below."
     )
@@ -168,7 +173,7 @@ def _(record: LayerHistograms) -> Figure:
     for axes, layer in zip(panels, layers, strict=False):
         _histogram(axes, layer)
     hide_axes(panels[len(layers) :])
-    of = "\n".join(wrapped("share of the values in a bin, zeros left out", 12 * height))
+    of = "\n".join(wrap("share of the values in a bin, zeros left out", 12 * height))
     figure.text(0.24 / width, 0.5, of, fontsize=9, color=INK, rotation=90, va="center",
                 ha="center", rotation_mode="anchor")  # fmt: skip
     figure.text(0.5, 1 - 0.06 / height, _part(record, len(layers)), fontsize=9, color=MUTED,
@@ -180,8 +185,8 @@ def _histogram(axes: Axes, layer: LayerValues) -> None:
     """Draw how a layer's values other than 0 are distributed."""
     counts = layer.counts.copy()
     at_zero = np.searchsorted(layer.edges, 0.0, side="right") - 1
-    if layer.zeros:
-        counts[at_zero] -= round(layer.zeros * layer.num_values)
+    if layer.zero_share:
+        counts[at_zero] -= round(layer.zero_share * layer.num_values)
     shares = counts / max(layer.num_values, 1)
     if shares.any():
         floor = 0.4 * float(shares[shares > 0].min())
@@ -192,7 +197,7 @@ def _histogram(axes: Axes, layer: LayerValues) -> None:
         axes.yaxis.set_major_locator(LogLocator(numticks=5))
         axes.yaxis.set_minor_locator(NullLocator())  # they would take most of the time
     axes.axvline(0, color=INK, linewidth=0.6)
-    axes.set_title(f"{_short(layer.name, 26)}\n{layer.kind}, {layer.zeros:.0%} zeros",
+    axes.set_title(f"{_short(layer.name, 26)}\n{layer.kind}, {layer.zero_share:.0%} zeros",
                    fontsize=7.5, color=INK, loc="left")  # fmt: skip
     axes.tick_params(labelsize=6.5)
     axes.spines[["top", "right"]].set_visible(False)
@@ -212,7 +217,7 @@ def _(record: LayerHistograms) -> str:
     )
     rows = [
         f"{_short(layer.name):<{wide}}  {layer.kind[:17]:<18}{_shape(layer.shape):<16}"
-        f"{layer.zeros:>7.1%}{layer.mean:>10.3g}{layer.deviation:>11.3g}"
+        f"{layer.zero_share:>7.1%}{layer.mean:>10.3g}{layer.deviation:>11.3g}"
         f"{layer.low.min():>10.3g}{layer.high.max():>10.3g}{len(layer.dead):>6}"
         for layer in record.layers
     ]
@@ -259,8 +264,8 @@ def _words(share: float) -> dict[str, str]:
     return {
         "dead": "never above 0",
         "constant": "one value throughout",
-        "rare": f"above 0 on fewer than {100 * share:g} % of the images",
-        "always_on": "above 0 everywhere",
+        "rarely_active": f"above 0 on fewer than {100 * share:g} % of the images",
+        "always_active": "above 0 everywhere",
     }
 
 
@@ -278,11 +283,13 @@ def _(record: DeadUnits) -> str:
     lines = [f"{_TITLE} {_over(record.num_images)}"]
     names = _words(record.share)
     for row in record.layers:
-        found = {state: getattr(row, state) for state in _STATES}
-        said = [
-            f"  {names[state]}: {_numbers(units)}" for state, units in found.items() if len(units)
-        ]
-        lines += [f"{_short(row.name)} ({row.kind}, {row.num_units} units)", *said] if said else []
+        units_by_state = {state: getattr(row, state) for state in _STATES}
+        states = [
+            f"  {names[state]}: {_numbers(units)}"
+            for state, units in units_by_state.items() if len(units)
+        ]  # fmt: skip
+        if states:
+            lines += [f"{_short(row.name)} ({row.kind}, {row.num_units} units)", *states]
     quiet_layers = sum(not _affected(row) for row in record.layers)
     return "\n".join([*lines, f"{quiet_layers} of {len(record.layers)} layers have no such units"])
 

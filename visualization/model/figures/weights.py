@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from visualization.core.pictures import hide_axes
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import BAD, COLORS, DIVERGING, INK, MUTED
-from visualization.core.words import brief
+from visualization.core.words import shorten
 from visualization.model.figures.layers import mosaic
 from visualization.model.weights import PAGE, LayerWeights, ParameterValues
 
 _HEIGHT = 1.75  # inches of a layer
-_BETWEEN = "#606060"  # kernels, which stand apart from their zeros so
+_BETWEEN = "#606060"  # kernels: their zeros are lighter
 _CELL, _GAP = 6, 2  # pixels of a number of a kernel, and between kernels
 _ROWS = 12  # of a picture
 _BARS = 64  # numbers of a vector that are each a bar
@@ -44,9 +44,11 @@ def _(record: LayerWeights) -> Figure:
             _bars(axes[1], second)
         _distribution(axes[2], first)
         _norms(axes[3], first)
-    said = f"layers {record.first + 1} to {record.first + num} of {record.num_all} with parameters"
+    title = f"layers {record.first + 1} to {record.first + num} of {record.num_all} with parameters"
     more = f"; pages({num if num < PAGE else ''}) has the others" if num < record.num_all else ""
-    figure.text(0.5, 1 - 0.06 / height, said + more, fontsize=9, color=MUTED, ha="center", va="top")
+    figure.text(
+        0.5, 1 - 0.06 / height, title + more, fontsize=9, color=MUTED, ha="center", va="top"
+    )
     return figure
 
 
@@ -59,7 +61,8 @@ def _rows(
     if not weights:
         weights, vectors = vectors[:1], vectors[1:]
     rows: list[tuple[ParameterValues, ParameterValues | None]] = [
-        (weight, vectors[at] if at < len(vectors) else None) for at, weight in enumerate(weights)
+        (weight, vectors[number] if number < len(vectors) else None)
+        for number, weight in enumerate(weights)
     ]
     return rows + [(vector, None) for vector in vectors[len(weights) :]]
 
@@ -125,13 +128,13 @@ def _colored(kernels: NDArray[np.floating]) -> NDArray[np.floating]:
 
 def _bars(axes: Axes, values: ParameterValues) -> None:
     """Draw a vector: a bar for each number, side by side if they are many."""
-    held = values.shown
-    if len(held) <= _BARS:
-        axes.bar(range(len(held)), held, color=COLORS[0])
+    numbers = values.shown
+    if len(numbers) <= _BARS:
+        axes.bar(range(len(numbers)), numbers, color=COLORS[0])
     else:
-        axes.stairs(held, np.arange(len(held) + 1) - 0.5, fill=True, color=COLORS[0])
+        axes.stairs(numbers, np.arange(len(numbers) + 1) - 0.5, fill=True, color=COLORS[0])
     axes.axhline(0, color=INK, linewidth=0.6)
-    axes.set_xlim(-0.7, len(held) - 0.3)
+    axes.set_xlim(-0.7, len(numbers) - 0.3)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=6.5)
@@ -145,10 +148,10 @@ def _distribution(axes: Axes, values: ParameterValues) -> None:
     axes.set_yticks([])
     axes.tick_params(labelsize=6.5)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    said = f"mean {values.mean:.2g}, deviation {values.deviation:.2g}"
+    title = f"mean {values.mean:.2g}, deviation {values.deviation:.2g}"
     if values.num_undefined:
-        said = f"{values.num_undefined:,} are NaN or inf"
-    axes.set_title(said, fontsize=7.5, color=BAD if values.num_undefined else INK, loc="left")
+        title = f"{values.num_undefined:,} are NaN or inf"
+    axes.set_title(title, fontsize=7.5, color=BAD if values.num_undefined else INK, loc="left")
 
 
 def _norms(axes: Axes, values: ParameterValues) -> None:
@@ -171,15 +174,15 @@ def _each(values: ParameterValues) -> str:
     return "filters" if values.role == "kernels" else "rows"
 
 
-def _title(axes: Axes, values: ParameterValues, said: str) -> None:
+def _title(axes: Axes, values: ParameterValues, description: str) -> None:
     shape = " × ".join(map(str, values.shape)) or "1"
-    words = f"{values.kind}, {shape}{f': {said}' if said else ''}"
+    words = f"{values.kind}, {shape}{f': {description}' if description else ''}"
     axes.set_title(f"{_short(values.name)}\n{words}", fontsize=7.5, color=INK, loc="left",
                    parse_math=False)  # fmt: skip
 
 
 def _short(name: str, most: int = 38) -> str:
-    return brief(name, most)
+    return shorten(name, most)
 
 
 def _chosen(values: ParameterValues) -> str:
@@ -192,8 +195,8 @@ def _chosen(values: ParameterValues) -> str:
     if is_kernel and _is_turned(values.shown):
         down, across = across, down
     parts = [
-        f"{shown} of {num} {word}" if shown < num else f"all {num} {word}"
-        for shown, num, word in (
+        f"{num_shown} of {num} {word}" if num_shown < num else f"all {num} {word}"
+        for num_shown, num, word in (
             (rows, values.num_filters, f"{_each(values)} {down}"),
             (columns, values.num_inputs, f"{'inputs' if is_kernel else 'columns'} {across}"),
         )
@@ -205,7 +208,7 @@ def _chosen(values: ParameterValues) -> str:
 def _(record: LayerWeights) -> str:
     return (
         "Each layer's parameters, red above 0 and blue below (kernels of three inputs: in colours, "
-        "grey is 0); where not all are drawn, those of the largest norms stand for them."
+        "grey is 0); where not all are drawn, those of the largest norms are shown."
     )
 
 

@@ -24,9 +24,9 @@ from visualization.core.pictures import (
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import COLORS, INK, MUTED, axis_labels, despine
 from visualization.core.words import unit_title
-from visualization.feature_maps.fields.geometry import Hull
-from visualization.perturbation.paste import Composite, Paste, Piece
-from visualization.perturbation.response import Answers, MapEdit, Response
+from visualization.feature_maps.fields.geometry import FieldBox
+from visualization.perturbation.paste import Composite, Crop, FieldTransplant
+from visualization.perturbation.response import Answers, ChannelAblation, Response
 
 _ROWS = 8  # channels of a response that are drawn
 _BARS = 12  # answers that are drawn
@@ -35,11 +35,11 @@ _LONGEST = 20  # characters of a class
 
 
 @draw.register
-def _(record: Piece) -> Figure:
+def _(record: Crop) -> Figure:
     figure = Figure(figsize=(1.2 * PANEL, 1.2 * PANEL), layout="constrained")
     axes = figure.subplots()
     draw_image(
-        axes, record.pixels, f"cut at row, column {record.place}", display_range(record.pixels)
+        axes, record.pixels, f"cut at row, column {record.origin}", display_range(record.pixels)
     )
     return figure
 
@@ -54,42 +54,42 @@ def _(record: Composite) -> Figure:
 
 
 @draw.register
-def _(record: Paste) -> Figure:
+def _(record: FieldTransplant) -> Figure:
     figure = Figure(figsize=(3.6 * PANEL, 2.7 * PANEL), layout="constrained")
     above, below = figure.subplots(2, 3)
     images = {"source": record.source, "target": record.target, "composite": record.composite}
     limits = display_range(*images.values())
-    boxes = [record.copied, record.pasted, record.pasted]
-    hulls = [record.hulls[0], record.hulls[1], record.hulls[1]]
-    for axes, (title, image), box, hull in zip(above, images.items(), boxes, hulls, strict=True):
+    masks = [record.copied, record.pasted, record.pasted]
+    boxes = [record.boxes[0], record.boxes[1], record.boxes[1]]
+    for axes, (title, image), mask, box in zip(above, images.items(), masks, boxes, strict=True):
         draw_image(axes, image, title, limits)
-        if box.any():
-            draw_frame(axes, *bounding_box(np.asarray(box.any(axis=0))))
-        _seen(axes, hull)
-    values = (record.of_source, record.before, record.after)
-    units = (record.unit, record.place, record.place)
+        if mask.any():
+            draw_frame(axes, *bounding_box(np.asarray(mask.any(axis=0))))
+        _seen(axes, box)
+    values = (record.source_activation, record.target_activation, record.composite_activation)
+    units = (record.unit, record.target_unit, record.target_unit)
     size = max(float(np.abs(each).max()) for each in record.maps)
     has_signs = any(float(each.min()) < 0 for each in record.maps)
     for axes, each, unit, value in zip(below, record.maps, units, values, strict=True):
-        shown = (draw_signed if has_signs else draw_activation)(
+        map_image = (draw_signed if has_signs else draw_activation)(
             axes, each, f"({unit[1]}, {unit[2]}): {value:.4g}", size
         )
         draw_frame(axes, unit[1:2] * 2, unit[2:3] * 2)
-    color_bar(figure, shown, below[-1])
+    color_bar(figure, map_image, below[-1])
     figure_title(figure, f"{unit_title(record.layer, record.unit)}\n{_verdict(record)}")
     return figure
 
 
-def _seen(axes: Axes, hull: Hull) -> None:
+def _seen(axes: Axes, box: FieldBox) -> None:
     """Draw a dashed frame around what a unit sees; beyond the border it is cut."""
-    corner = (hull.columns[0] - 0.5, hull.rows[0] - 0.5)
-    sides = hull.columns[1] - hull.columns[0] + 1, hull.rows[1] - hull.rows[0] + 1
+    corner = (box.columns[0] - 0.5, box.rows[0] - 0.5)
+    sides = box.columns[1] - box.columns[0] + 1, box.rows[1] - box.rows[0] + 1
     axes.add_patch(
         Rectangle(corner, *sides, fill=False, edgecolor=COLORS[0], linewidth=1, linestyle="--")
     )
 
 
-def _verdict(record: Paste) -> str:
+def _verdict(record: FieldTransplant) -> str:
     rows, columns = record.offset
     way = f"moved {abs(rows)} {'down' if rows >= 0 else 'up'}, "
     way += f"{abs(columns)} {'right' if columns >= 0 else 'left'}"
@@ -146,7 +146,7 @@ def _response_row(
 
 
 def _vector_response(record: Response) -> Figure:
-    """Draw numbers before and after, where a layer puts out a vector."""
+    """Draw numbers before and after, where a layer outputs a vector."""
     num = min(2 * _BARS, len(record.channels))
     figure = Figure(figsize=(7.2, 0.9 + max(1.8, 0.3 * num)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 2))
@@ -162,10 +162,10 @@ def _vector_response(record: Response) -> Figure:
 
 def _pairs(axes: Axes, names: Sequence[str], before: Picture, after: Picture) -> None:
     """Draw two bars for each name."""
-    at = np.arange(len(names))
-    axes.barh(at - 0.19, before, 0.36, color=MUTED, label="before")
-    axes.barh(at + 0.19, after, 0.36, color=COLORS[0], label="after")
-    axes.set_yticks(at, names)
+    positions = np.arange(len(names))
+    axes.barh(positions - 0.19, before, 0.36, color=MUTED, label="before")
+    axes.barh(positions + 0.19, after, 0.36, color=COLORS[0], label="after")
+    axes.set_yticks(positions, names)
     axes.invert_yaxis()
     despine(axes)
     axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
@@ -179,7 +179,7 @@ def _answers(axes: Axes, answers: Answers) -> None:
         return
     before, after = answers.probabilities
     likely = np.sort(np.argsort(-np.maximum(before, after), kind="stable")[:_BARS])
-    names = [_shortened(answers.name(at)) for at in likely]
+    names = [_shortened(answers.name(number)) for number in likely]
     _pairs(axes, names, before[likely], after[likely])
     axes.set_xlim(0, 1)
     axis_labels(axes, "probability", "class")
@@ -190,7 +190,7 @@ def _shortened(name: str) -> str:
 
 
 @draw.register
-def _(record: MapEdit) -> Figure:
+def _(record: ChannelAblation) -> Figure:
     figure = Figure(figsize=(6.4, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.8))
     draw_image(left, record.image, "image", display_range(record.image))
@@ -199,24 +199,24 @@ def _(record: MapEdit) -> Figure:
     return figure
 
 
-def _change(record: MapEdit) -> str:
+def _change(record: ChannelAblation) -> str:
     channels = ", ".join(map(str, record.channels[:_ROWS]))
     more = f" and {len(record.channels) - _ROWS} more" if len(record.channels) > _ROWS else ""
     if record.scale == 0 and record.shift == 0:
-        done = "switched off"
+        change = "switched off"
     else:
-        done = f"× {record.scale:g} {'+' if record.shift >= 0 else '−'} {abs(record.shift):g}"
-    return f"{record.layer}, channel {channels}{more}: {done}"
+        change = f"× {record.scale:g} {'+' if record.shift >= 0 else '−'} {abs(record.shift):g}"
+    return f"{record.layer}, channel {channels}{more}: {change}"
 
 
 @text.register
-def _(record: Paste) -> str:
-    values = f"source {record.of_source:.6g}, target before {record.before:.6g}"
+def _(record: FieldTransplant) -> str:
+    values = f"source {record.source_activation:.6g}, target before {record.target_activation:.6g}"
     equal = "equal" if record.is_equal else "not equal"
-    asked = f"asked at ({record.place[1]}, {record.place[2]}); {_verdict(record)}"
     return (
-        f"{unit_title(record.layer, record.unit)}, {asked}\n"
-        f"{values}, after {record.after:.6g}; source and after: {equal}"
+        f"{unit_title(record.layer, record.unit)}, "
+        f"asked at ({record.target_unit[1]}, {record.target_unit[2]}); {_verdict(record)}\n"
+        f"{values}, after {record.composite_activation:.6g}; source and after: {equal}"
     )
 
 
@@ -224,7 +224,7 @@ def _table(answers: Answers) -> list[str]:
     if not answers.are_classes:
         return []
     before, after = answers.probabilities
-    names = [answers.name(at) for at in range(len(before))]
+    names = [answers.name(number) for number in range(len(before))]
     width = max(6, *map(len, names))
     rows = [
         f"{name:>{width}}{p:>10.4f}{q:>10.4f}"
@@ -241,12 +241,12 @@ def _(record: Response) -> str:
 
 
 @text.register
-def _(record: MapEdit) -> str:
+def _(record: ChannelAblation) -> str:
     return "\n".join([_change(record), *_table(record.answers)])
 
 
 @caption.register
-def _(record: Paste) -> str:
+def _(record: FieldTransplant) -> str:
     return (
         "The pixels in the orange frame are copied from source to target; dashed: what the unit "
         "sees. Below: the map of its channel, and the unit's activation."
@@ -254,7 +254,7 @@ def _(record: Paste) -> str:
 
 
 @caption.register
-def _(record: Piece) -> str:
+def _(record: Crop) -> str:
     return "Part of an image, cut out."
 
 
@@ -272,5 +272,5 @@ def _(record: Response) -> str:
 
 
 @caption.register
-def _(record: MapEdit) -> str:
+def _(record: ChannelAblation) -> str:
     return "What the model answers with the maps as they are, and with the channels changed."

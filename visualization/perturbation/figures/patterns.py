@@ -50,7 +50,7 @@ def _slope(figure: Figure, axes: Axes, record: PixelGradient) -> None:
 
 
 def _kept(axes: Axes, record: MinimalPatch) -> None:
-    """Draw an image of which all that is replaced is behind a veil."""
+    """Draw an image with a veil over all that is replaced."""
     draw_image(axes, record.image, "", display_range(record.image))
     veil = np.broadcast_to(np.array(_VEIL), (*record.mask.shape, 4)).copy()
     veil[record.mask] = 0
@@ -158,11 +158,11 @@ def _swept(axes: Axes, record: PerturbationSweep, name: str) -> None:
     axis_labels(axes, find_perturbation(name).unit, "activation")
 
 
-def _thumbnails(axes: Axes, shown: Picture, limits: tuple[float, float]) -> None:
+def _thumbnails(axes: Axes, images: Picture, limits: tuple[float, float]) -> None:
     """Draw some of the images (S, C, H, W) in a strip, from the first to the last."""
-    chosen = np.unique(np.linspace(0, len(shown) - 1, _THUMBNAILS).round().astype(int))
-    gap = max(1, shown.shape[3] // 12)
-    padded = np.pad(shown[chosen], ((0, 0), (0, 0), (0, 0), (0, gap)), constant_values=limits[1])
+    numbers = np.unique(np.linspace(0, len(images) - 1, _THUMBNAILS).round().astype(int))
+    gap = max(1, images.shape[3] // 12)
+    padded = np.pad(images[numbers], ((0, 0), (0, 0), (0, 0), (0, gap)), constant_values=limits[1])
     strip = np.concatenate(list(padded), axis=2)[:, :, :-gap]
     draw_image(axes, strip, "", limits)
     axes.set_axis_off()
@@ -183,7 +183,8 @@ def _(record: PerturbationSweep) -> str:
         lines.append(f"{name} ({find_perturbation(name).unit}): mean, smallest, largest")
         rows = zip(strengths, record.mean(name), *record.extent(name), strict=True)
         lines += [
-            f"{at:>9.3g}{mean:>12.4g}{low:>12.4g}{high:>12.4g}" for at, mean, low, high in rows
+            f"{strength:>9.3g}{mean:>12.4g}{low:>12.4g}{high:>12.4g}"
+            for strength, mean, low, high in rows
         ]
     return "\n".join(lines)
 

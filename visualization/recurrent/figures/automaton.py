@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import COLORS, INK, MUTED
-from visualization.core.words import breadth, brief, share_of
+from visualization.core.words import display_width, share_of, shorten
 from visualization.recurrent.machine import Automaton
 
 _MOST_CIRCLES, _MOST_ARROWS = 24, 60  # beyond these, arrows hide each other
@@ -30,9 +30,9 @@ def _(record: Automaton) -> Figure:
     edges = _edges(record)
     if record.num_states > _MOST_CIRCLES or len(edges) > _MOST_ARROWS:
         return _table(record)
-    places = _places(record)
+    centres = _places(record)
     margin = _RADIUS + 0.8  # room for loops and for the arrow that leads in
-    low, high = places.min(axis=0) - margin, places.max(axis=0) + margin
+    low, high = centres.min(axis=0) - margin, centres.max(axis=0) + margin
     if record.num_states < 3:
         low[1] += 0.4  # nothing hangs below a row
     width, height = 0.95 * (high - low)
@@ -43,13 +43,13 @@ def _(record: Automaton) -> Figure:
     axes.set_xlim(low[0], high[0])
     axes.set_ylim(low[1], high[1])
     _head(figure, record)
-    _draw_states(axes, record, places)
+    _draw_states(axes, record, centres)
     for (state, following), symbols in edges.items():
         label = _joined(symbols, record.alphabet)
         if state == following:
-            _draw_loop(axes, places[state], _outwards(places, state), label)
+            _draw_loop(axes, centres[state], _outwards(centres, state), label)
         else:
-            _draw_edge(axes, places, state, following, (following, state) in edges, label)
+            _draw_edge(axes, centres, state, following, (following, state) in edges, label)
     return figure
 
 
@@ -70,9 +70,9 @@ def _(record: Automaton) -> str:
     return "\n".join([_title(record), *lines])
 
 
-def _head(figure: Figure, record: Automaton, drawn: str = "") -> None:
+def _head(figure: Figure, record: Automaton, part_drawn: str = "") -> None:
     top = 1 - 0.22 / figure.get_figheight()
-    words = "; drawn: ".join(filter(None, [_title(record), drawn]))
+    words = "; drawn: ".join(filter(None, [_title(record), part_drawn]))
     figure.text(0.02, top, words, fontsize=10, color=INK, va="center", parse_math=False)
 
 
@@ -93,9 +93,9 @@ def _joined(symbols: Sequence[int], alphabet: Sequence[str]) -> str:
         return "any"
     parts: list[str] = []
     for _, group in itertools.groupby(enumerate(symbols), key=lambda pair: pair[1] - pair[0]):
-        names = [brief(_visible(alphabet[symbol]), 8) for _, symbol in group]
+        names = [shorten(_visible(alphabet[symbol]), 8) for _, symbol in group]
         parts.extend([f"{names[0]}–{names[-1]}"] if len(names) > 2 else names)
-    return brief(",".join(parts), 20)
+    return shorten(",".join(parts), 20)
 
 
 def _edges(record: Automaton) -> dict[tuple[int, int], list[int]]:
@@ -143,50 +143,54 @@ def _seats(record: Automaton, ring: Point) -> list[int]:
     return seats.tolist()
 
 
-def _draw_states(axes: Axes, record: Automaton, places: Point) -> None:
+def _draw_states(axes: Axes, record: Automaton, centres: Point) -> None:
     colors = _colors(record)
-    for state, (place, output) in enumerate(zip(places, record.outputs, strict=True)):
+    for state, (centre, output) in enumerate(zip(centres, record.outputs, strict=True)):
         color = colors[output]
         pale = 0.82 + 0.18 * np.asarray(to_rgb(color))
-        circle = Circle((place[0], place[1]), _RADIUS, facecolor=pale, edgecolor=color, lw=1.8)
+        circle = Circle((centre[0], centre[1]), _RADIUS, facecolor=pale, edgecolor=color, lw=1.8)
         axes.add_patch(circle).set_zorder(3)
-        words = brief(output, 12)
-        _write(axes, place, words, fontsize=min(9.0, 54 / max(1, breadth(words))))
-        _write(axes, place - (0, 0.2), str(state), fontsize=7, color="#6a6a6a")
+        words = shorten(output, 12)
+        _write(axes, centre, words, fontsize=min(9.0, 54 / max(1, display_width(words))))
+        _write(axes, centre - (0, 0.2), str(state), fontsize=7, color="#6a6a6a")
     from_left = np.array([-1.0, 0.0])
     if record.num_states > 2 and record.initial in record.transitions[record.initial]:
         from_left = np.array([-0.5, -0.87])  # its loop is on the left
-    place = places[record.initial]
-    _arrow(axes, Path([place + (_RADIUS + 0.6) * from_left, place + _RADIUS * from_left]))
+    centre = centres[record.initial]
+    _arrow(axes, Path([centre + (_RADIUS + 0.6) * from_left, centre + _RADIUS * from_left]))
 
 
 def _draw_edge(
-    axes: Axes, places: Point, state: int, following: int, has_way_back: bool, label: str
+    axes: Axes, centres: Point, state: int, following: int, has_way_back: bool, label: str
 ) -> None:
     """Draw an arrow between two states, on the left of its way if there is one back."""
-    start, end = places[state], places[following]
+    start, end = centres[state], centres[following]
     way = (end - start) / np.linalg.norm(end - start)
     left = np.array([-way[1], way[0]])
     middle = (start + end) / 2
-    if np.linalg.norm(end - start) < 1.3 * _nearest(places):
+    if np.linalg.norm(end - start) < 1.3 * _nearest(centres):
         control = middle + 0.45 * left
-        at = 0.5
+        share = 0.5
     else:
         # A chord that would cut the circles that it passes is bent towards the centre.
-        inwards = places.mean(axis=0) - middle
+        inwards = centres.mean(axis=0) - middle
         depth = float(np.linalg.norm(inwards))
-        sagitta = float(np.linalg.norm(places[0] - places.mean(axis=0))) - depth
+        sagitta = float(np.linalg.norm(centres[0] - centres.mean(axis=0))) - depth
         bend = 2 * max(0.0, _RADIUS + 0.4 - sagitta) * inwards / max(depth, 1e-9)
         control = middle + bend + (0.3 * left if has_way_back else 0.0)
-        at = 0.36  # many chords cross in the middle
+        share = 0.36  # many chords cross in the middle
     leave, arrive = _on_circle(start, control), _on_circle(end, control)
     _arrow(axes, Path([leave, control, arrive], [Path.MOVETO, Path.CURVE3, Path.CURVE3]))
-    _label(axes, (1 - at) ** 2 * leave + 2 * at * (1 - at) * control + at**2 * arrive, label)
+    _label(
+        axes,
+        (1 - share) ** 2 * leave + 2 * share * (1 - share) * control + share**2 * arrive,
+        label,
+    )
 
 
-def _nearest(places: Point) -> float:
+def _nearest(centres: Point) -> float:
     """Return the distance of the first two places that are next to each other."""
-    return float(np.linalg.norm(places[1:] - places[0], axis=1).min())
+    return float(np.linalg.norm(centres[1:] - centres[0], axis=1).min())
 
 
 def _draw_loop(axes: Axes, centre: Point, direction: Point, label: str) -> None:
@@ -199,10 +203,10 @@ def _draw_loop(axes: Axes, centre: Point, direction: Point, label: str) -> None:
     _label(axes, (leave + 3 * controls[0] + 3 * controls[1] + arrive) / 8, label)
 
 
-def _outwards(places: Point, state: int) -> Point:
+def _outwards(centres: Point, state: int) -> Point:
     """Return the direction of a state's loop: away from the others, or upwards in a row."""
-    away = places[state] - places.mean(axis=0)
-    if len(places) < 3:
+    away = centres[state] - centres.mean(axis=0)
+    if len(centres) < 3:
         return np.array([0.0, 1.0])
     direction: Point = away / np.linalg.norm(away)
     return direction
@@ -219,14 +223,14 @@ def _arrow(axes: Axes, path: Path) -> None:
     axes.add_patch(arrow).set_zorder(2)
 
 
-def _label(axes: Axes, place: Point, label: str) -> None:
+def _label(axes: Axes, point: Point, label: str) -> None:
     box = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"}
-    _write(axes, place, label, fontsize=9, bbox=box, zorder=5)
+    _write(axes, point, label, fontsize=9, bbox=box, zorder=5)
 
 
-def _write(axes: Axes, place: Point, words: str, **style: Any) -> None:
+def _write(axes: Axes, point: Point, words: str, **style: Any) -> None:
     style = {"color": INK, "ha": "center", "va": "center", "zorder": 4, **style}
-    axes.text(float(place[0]), float(place[1]), words, parse_math=False, **style)
+    axes.text(float(point[0]), float(point[1]), words, parse_math=False, **style)
 
 
 def _table(record: Automaton) -> Figure:
@@ -234,11 +238,11 @@ def _table(record: Automaton) -> Figure:
     colors = _colors(record)
     pale = {output: 0.6 + 0.4 * np.asarray(to_rgb(color)) for output, color in colors.items()}
     of_state = np.asarray([pale[output] for output in record.outputs])
-    shown = record.transitions[:_MOST_ROWS, :_MOST_SYMBOLS]
-    symbols = [brief(_visible(symbol), 14) for symbol in record.alphabet[: shown.shape[1]]]
-    cells = np.concatenate([of_state[: len(shown), None], of_state[shown]], axis=1)
+    transitions = record.transitions[:_MOST_ROWS, :_MOST_SYMBOLS]
+    symbols = [shorten(_visible(symbol), 14) for symbol in record.alphabet[: transitions.shape[1]]]
+    cells = np.concatenate([of_state[: len(transitions), None], of_state[transitions]], axis=1)
     rows, columns = cells.shape[:2]
-    head = 0.7 + 0.09 * max(0, max(map(breadth, symbols)) - 3)
+    head = 0.7 + 0.09 * max(0, max(map(display_width, symbols)) - 3)
     height = head + 0.3 + 0.2 * rows
     width = max(5.6, 1.2 + 0.42 * columns)
     figure = Figure(figsize=(width, height))
@@ -248,14 +252,14 @@ def _table(record: Automaton) -> Figure:
     axes.imshow(cells, aspect="auto")
     room = max(5, int(16 * (width - 0.9) / columns))  # letters of a cell
     for row, output in enumerate(record.outputs[:rows]):
-        _write(axes, np.array([0, row]), brief(output, room), fontsize=7)
-    for (row, column), following in np.ndenumerate(shown):
+        _write(axes, np.array([0, row]), shorten(output, room), fontsize=7)
+    for (row, column), following in np.ndenumerate(transitions):
         _write(axes, np.array([column + 1, row]), str(following), fontsize=7)
     axes.set_yticks(range(rows), [str(state) for state in range(rows)])
     axes.hlines(np.arange(rows - 1) + 0.5, -0.5, columns - 0.5, color="white", lw=0.8)
     axes.vlines(np.arange(columns - 1) + 0.5, -0.5, rows - 0.5, color="white", lw=0.8)
-    turned = 90 if head > 0.7 else 0
-    axes.set_xticks(range(columns), ["output", *symbols], rotation=turned, parse_math=False)
+    rotation = 90 if head > 0.7 else 0
+    axes.set_xticks(range(columns), ["output", *symbols], rotation=rotation, parse_math=False)
     axes.set_ylabel("state", fontsize=8)
     axes.spines[:].set_visible(False)
     axes.tick_params(labelsize=8, length=0, labeltop=True, labelbottom=False)

@@ -14,13 +14,13 @@ from visualization.core.style import (
     despine,
     printable,
 )
-from visualization.core.words import brief, listed, share_of, spaced
+from visualization.core.words import evenly_spaced, share_of, shorten, truncated_list
 from visualization.recurrent.ablation import UnitRanking
-from visualization.recurrent.intervention import Intervention, Patching
+from visualization.recurrent.intervention import ActivationPatching, Intervention
 from visualization.recurrent.queries import Match, Matches
 
 _GROUPS_SHOWN = 20
-_LEAST_CHANGE = 0.02  # of the answers: the full colour stands for no less
+_LEAST_CHANGE = 0.02  # of the answers: the full colour means no less
 _CODES_SHOWN = 24
 _SCORES_SHOWN = 4
 _PLACES_SHOWN, _WRITTEN_SHOWN = 16, 12  # of an answer
@@ -49,10 +49,10 @@ def _(record: UnitRanking) -> Figure:
         axes.set_xlabel(f"change from {record.baseline[name]:.4g}", fontsize=9)
         axes.grid(axis="x", color="#eeeeee")
         axes.set_axisbelow(True)
-    grid[0].set_yticks(range(len(top)), [_name(record.groups[at]) for at in top])
+    grid[0].set_yticks(range(len(top)), [_name(record.groups[number]) for number in top])
     grid[0].set_ylabel(f"unit, held at {record.replacement}", fontsize=9)
     grid[0].invert_yaxis()
-    first, none = next(iter(record.change)), int((record.touched == 0).sum())
+    first, none = next(iter(record.change)), int((record.share_changed == 0).sum())
     figure.suptitle(
         f"the {len(top)} that matter most, of {len(record.groups)}; {none} change no sample's "
         f"{first} ({record.num_samples:,} samples, {record.confidence:.0%} bootstrap intervals)",
@@ -64,56 +64,59 @@ def _(record: UnitRanking) -> Figure:
 @text.register
 def _(record: UnitRanking) -> str:
     lines = [f"{'unit':>8}" + "".join(f"{name:>17} [interval]      " for name in record.change)]
-    for at in record.order:
+    for number in record.order:
         cells = (
-            f"{record.change[n][at]:>+9.4f} [{record.low[n][at]:+.4f}, {record.high[n][at]:+.4f}]"
+            f"{record.change[n][number]:>+9.4f} "
+            f"[{record.low[n][number]:+.4f}, {record.high[n][number]:+.4f}]"
             for n in record.change
         )
-        lines.append(f"{_name(record.groups[at]):>8}  {'  '.join(cells)}")
+        lines.append(f"{_name(record.groups[number]):>8}  {'  '.join(cells)}")
     return "\n".join(lines)
 
 
 @draw.register
-def _(record: Patching) -> Figure:
+def _(record: ActivationPatching) -> Figure:
     top = np.argsort(-record.changed.sum(axis=1), kind="stable")[:_GROUPS_SHOWN]
-    places = spaced(len(record.places), _PLACES_SHOWN)
-    width = max(6.4, 1.2 + 0.64 * len(places))
+    positions = evenly_spaced(len(record.positions), _PLACES_SHOWN)
+    width = max(6.4, 1.2 + 0.64 * len(positions))
     figure = Figure(figsize=(width, 1.3 + 0.22 * len(top)), layout="constrained")
     grid = figure.subplots(1, 2, sharey=True)
     titles = ("changes the answer there", "makes it the other's")
     most = max(float(np.percentile(record.changed, _FULL)), _LEAST_CHANGE)
     digits = 0 if most >= 10 * _LEAST_CHANGE else 1
-    for axes, title, values in zip(grid, titles, (record.changed, record.donated), strict=True):
-        axes.imshow(values[top][:, places], aspect="auto", cmap="Oranges", vmin=0, vmax=most)
-        for row, column in np.ndindex(len(top), len(places)):
-            value = values[top[row], places[column]]
+    for axes, title, values in zip(grid, titles, (record.changed, record.adopted), strict=True):
+        axes.imshow(values[top][:, positions], aspect="auto", cmap="Oranges", vmin=0, vmax=most)
+        for row, column in np.ndindex(len(top), len(positions)):
+            value = values[top[row], positions[column]]
             color = "white" if value > 0.7 * most else INK
             shown_value = f"{100 * value:.{digits}f}"
             axes.text(column, row, shown_value, ha="center", va="center", fontsize=7, color=color,
                       in_layout=False)  # fmt: skip
         despine(axes, f"{title}, %")
-        axes.set_xticks(range(len(places)), [brief(record.places[at], 12) for at in places])
-        some = share_of(len(record.places), len(places), "places")
-        axes.set_xlabel(record.what_places + (some and f" ({some})"), fontsize=9)
+        axes.set_xticks(
+            range(len(positions)), [shorten(record.positions[number], 12) for number in positions]
+        )
+        some = share_of(len(record.positions), len(positions), "places")
+        axes.set_xlabel(record.position_name + (some and f" ({some})"), fontsize=9)
     grid[0].set_yticks(range(len(top)), top)
     grid[0].set_ylabel(f"unit taken from another sample after step {record.time}", fontsize=9)
     return figure
 
 
 @text.register
-def _(record: Patching) -> str:
-    whole = ", ".join(f"{100 * value:.0f} %" for value in record.all_units)
+def _(record: ActivationPatching) -> str:
+    whole = ", ".join(f"{100 * value:.0f} %" for value in record.full_state)
     order = np.argsort(-record.changed.sum(axis=1), kind="stable")
     rows = [
-        f"{unit:>5}{_percent(record.changed[unit])} |{_percent(record.donated[unit])}"
+        f"{unit:>5}{_percent(record.changed[unit])} |{_percent(record.adopted[unit])}"
         for unit in order
     ]
-    places = "".join(f"{place:>7}" for place in record.places)
+    positions = "".join(f"{position:>7}" for position in record.positions)
     return "\n".join([
         f"all units together make the answer the other sample's: {whole} of the differing places",
-        f"by {record.what_places}: left, % of the characters that change; right, % that become the "
-        "other sample's",
-        f" unit{places} |{places}", *rows,
+        f"by {record.position_name}: left, % of the characters that change; right, % that become "
+        "the other sample's",
+        f" unit{positions} |{positions}", *rows,
     ])  # fmt: skip
 
 
@@ -124,24 +127,27 @@ def _percent(values: NDArray[Any]) -> str:
 @draw.register
 def _(record: Intervention) -> Figure:
     num = record.probabilities.shape[1]
-    places = min(num, _WRITTEN_SHOWN)
-    written = record.probabilities[:, :places]
+    positions = min(num, _WRITTEN_SHOWN)
+    written = record.probabilities[:, :positions]
     likely = written.max(axis=(0, 1)).argsort()[::-1][:_CODES_SHOWN]
     codes = np.sort(likely)
-    head = [brief(record.question, 100), *listed([brief(c, 100) for c in record.changes], _CHANGES)]
+    head = [
+        shorten(record.question, 100),
+        *truncated_list([shorten(c, 100) for c in record.changes], _CHANGES),
+    ]
     height = 1.3 + 0.2 * len(codes) + 0.17 * len(head)
-    figure = Figure(figsize=(max(5.6, 2.0 + 0.75 * places), height), layout="constrained")
+    figure = Figure(figsize=(max(5.6, 2.0 + 0.75 * positions), height), layout="constrained")
     grid = figure.subplots(1, 2, sharey=True)
     answers = (f"untouched: {record.before}", f"changed: {record.after}")
-    some = f" (1–{places} of {num})" if places < num else ""
+    some = f" (1–{positions} of {num})" if positions < num else ""
     for axes, title, odds in zip(grid, answers, written[..., codes], strict=True):
         axes.imshow(odds.T, aspect="auto", cmap="Blues", vmin=0, vmax=1)
-        for place, code in enumerate(odds.argmax(axis=1)):
-            axes.text(place, code, f"{odds[place, code]:.2f}", ha="center", va="center", fontsize=7,
-                      color="white" if odds[place, code] > 0.6 else INK,
+        for position, code in enumerate(odds.argmax(axis=1)):
+            axes.text(position, code, f"{odds[position, code]:.2f}", ha="center", va="center",
+                      fontsize=7, color="white" if odds[position, code] > 0.6 else INK,
                       in_layout=False)  # fmt: skip
         despine(axes, title)
-        axes.set_xticks(range(places), range(1, places + 1))
+        axes.set_xticks(range(positions), range(1, positions + 1))
         axes.set_xlabel(f"position in the answer{some}", fontsize=9)
     grid[0].set_yticks(range(len(codes)), [printable(record.characters[code]) for code in codes])
     grid[0].set_ylabel("probability of each answer", fontsize=9)
@@ -157,23 +163,23 @@ def _(record: Intervention) -> str:
 
 @draw.register
 def _(record: Matches) -> Figure:
-    found = record.found[:_FOUND_SHOWN]
-    spans = [(record.start, record.stop), *((m.start, m.stop) for m in found)]
+    matches = record.matches[:_FOUND_SHOWN]
+    spans = [(record.start, record.stop), *((m.start, m.stop) for m in matches)]
     texts = record.texts or tuple(" " * stop for _, stop in spans)
     windows = [
         _window(start, stop, len(read)) for (start, stop), read in zip(spans, texts, strict=False)
     ]
     width = max(last - first for first, last in windows)
-    more = share_of(len(record.found), len(found), "windows")
+    more = share_of(len(record.matches), len(matches), "windows")
     head = "; ".join([_selection(record), *filter(None, [more])])
     inches = max(7.4, 4.2 + 0.14 * width)
     figure = Figure(figsize=(inches, 0.9 + 0.22 * len(spans)))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set(xlim=(-1, width + 30), ylim=(len(spans) + 1.6, -1.2))
-    axes.text(0, -0.4, brief(head, 13 * inches), fontsize=9, color=INK, weight="bold")
-    said = ["selected", *(_said(match) for match in found)]
-    rows = zip(texts, spans, windows, said, strict=False)
+    axes.text(0, -0.4, shorten(head, 13 * inches), fontsize=9, color=INK, weight="bold")
+    captions = ["selected", *(_said(match) for match in matches)]
+    rows = zip(texts, spans, windows, captions, strict=False)
     for row, (read, (start, stop), (first, last), words) in enumerate(rows, start=1):
         ends = start_of(max(start, first) - first, width), start_of(min(stop, last) - first, width)
         axes.axhspan(row - 0.5, row + 0.5, *ends, color="#cfe8d8")
@@ -182,8 +188,8 @@ def _(record: Matches) -> Figure:
             axes.text(step - first + 0.5, row, printable(character), fontsize=9, ha="center",
                       va="center", family="DejaVu Sans Mono", color=color,
                       parse_math=False)  # fmt: skip
-        place = f"; steps {first}–{last - 1}" if last - first < len(read) else ""
-        axes.text(width + 1, row, words + place, fontsize=8, va="center", color=MUTED)
+        position = f"; steps {first}–{last - 1}" if last - first < len(read) else ""
+        axes.text(width + 1, row, words + position, fontsize=8, va="center", color=MUTED)
     return figure
 
 
@@ -214,7 +220,7 @@ def _(record: Matches) -> str:
     units = ", ".join(map(str, record.units))
     span = f"sample {record.sample}, steps {record.start} to {record.stop - 1}"
     lines = [f"{_selection(record)}: {span}: {units}"]
-    for match in record.found:
+    for match in record.matches:
         shared = ", ".join(map(str, match.shared))
         where = f"sample {match.sample}, steps {match.start} to {match.stop - 1}"
         lines.append(f"{where}: {_said(match)}: {shared}")
@@ -227,7 +233,7 @@ def _(record: UnitRanking) -> str:
 
 
 @caption.register
-def _(record: Patching) -> str:
+def _(record: ActivationPatching) -> str:
     return (
         "One unit is given the state that it has in another sample, and the rest stays: what "
         "changes is what that unit carries."

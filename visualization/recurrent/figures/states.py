@@ -20,9 +20,9 @@ from visualization.core.style import (
     despine,
     printable,
 )
-from visualization.core.words import brief, share_of, spaced
+from visualization.core.words import evenly_spaced, share_of, shorten
 from visualization.recurrent.cells import CellTrace
-from visualization.recurrent.overlay import Overlay, OverlayPart
+from visualization.recurrent.overlay import LayerHeatmap, UnitTextHeatmap
 from visualization.recurrent.paths import StatePaths
 from visualization.recurrent.roles import KINDS, UnitRoles
 from visualization.recurrent.saturation import GateSaturation
@@ -57,27 +57,27 @@ def _(record: CellTrace) -> Figure:
         figure.colorbar(image, ax=axes, pad=0.02).ax.tick_params(labelsize=7)
     for axes in panels[len(quantities) :]:
         axes.set_axis_off()
-    figure.suptitle(f"sample 0, {record.row_name(0)}", fontsize=9, color=MUTED)
+    figure.suptitle(f"sample 0, {record.layer_name(0)}", fontsize=9, color=MUTED)
     return figure
 
 
 @draw.register
-def _(record: Overlay) -> Figure:
-    parts = record.parts[:_PARTS_SHOWN]
+def _(record: UnitTextHeatmap) -> Figure:
+    parts = record.layers[:_PARTS_SHOWN]
     most = max(_CHARACTERS // len(parts), 1)
-    sizes = [min(part.reads.shape[1], most) for part in parts]
+    sizes = [min(part.input_symbols.shape[1], most) for part in parts]
     width = max(4.8, 1.0 + 0.3 * len(parts) + min(0.36 * sum(sizes), 11.5))
     figure = Figure(figsize=(width, 1.1 + 0.2 * _ROWS_SHOWN), layout="constrained")
     grid = figure.subplots(1, len(sizes), squeeze=False, width_ratios=sizes)[0]
     for axes, part, size in zip(grid, parts, sizes, strict=True):
         _characters(axes, part, size)
-    more = share_of(len(record.parts), len(parts), "layers")
-    words = f"{brief(record.labels[0], 60)}: the cells that vary most{more and f'; {more}'}"
+    more = share_of(len(record.layers), len(parts), "layers")
+    words = f"{shorten(record.labels[0], 60)}: the cells that vary most{more and f'; {more}'}"
     figure.suptitle(words, fontsize=10, color=INK)
     return figure
 
 
-def _characters(axes: Axes, part: OverlayPart, size: int) -> None:
+def _characters(axes: Axes, part: LayerHeatmap, size: int) -> None:
     """Draw the first sample: a line of characters for each unit, coloured by its value."""
     name, whole = next(iter(part.quantities.items()))
     values = whole[:, :size]
@@ -85,8 +85,10 @@ def _characters(axes: Axes, part: OverlayPart, size: int) -> None:
     units = np.sort(np.argsort(-spread, kind="stable")[:_ROWS_SHOWN])
     first = np.tanh(values[0][:, units].T) if name == "c" else values[0][:, units].T
     axes.imshow(first, aspect="auto", cmap=DIVERGING, vmin=-1, vmax=1, alpha=0.85)
-    has_reads = part.writes is None or (part.reads != "").any()
-    characters = (part.reads if has_reads or part.writes is None else part.writes)[0, :size]
+    has_reads = part.output_symbols is None or (part.input_symbols != "").any()
+    characters = (
+        part.input_symbols if has_reads or part.output_symbols is None else part.output_symbols
+    )[0, :size]
     for step, character in enumerate(characters):
         for row in range(len(units)):
             color = "white" if abs(first[row, step]) > 0.75 else INK
@@ -96,11 +98,11 @@ def _characters(axes: Axes, part: OverlayPart, size: int) -> None:
     axes.set_yticks(range(len(units)), [str(unit) for unit in units])
     axes.set_xticks([])
     steps = f"; steps 1–{size} of {whole.shape[1]:,}" if size < whole.shape[1] else ""
-    despine(axes, f"{brief(part.name)}, {'tanh(c)' if name == 'c' else name}{steps}")
+    despine(axes, f"{shorten(part.name)}, {'tanh(c)' if name == 'c' else name}{steps}")
     axes.tick_params(labelsize=7, length=0)
     axis_labels(axes, "character read →", "unit")
-    if part.writes is not None:
-        axes.set_xticks(range(size), [printable(c) for c in part.writes[0, :size]])
+    if part.output_symbols is not None:
+        axes.set_xticks(range(size), [printable(c) for c in part.output_symbols[0, :size]])
         axes.set_xlabel("above: read; here: written", fontsize=8)
 
 
@@ -135,12 +137,13 @@ def _(record: UnitRoles) -> Figure:
     figure = Figure(figsize=(9.0, 4.6), layout="constrained")
     wide = np.clip(0.055 * len(record.symbols), 0.15, 1.3)  # so that characters have room
     widths = (1, np.clip(0.045 * len(record.by_position), 0.3, max(0.5, 1.6 - wide)), wide)
-    plane, places, symbols = figure.subplots(1, 3, width_ratios=widths)
+    plane, positions, symbols = figure.subplots(1, 3, width_ratios=widths)
     plane.plot([0, 1], [1, 0], color="#dddddd", linewidth=1, zorder=0)
     for kind, color in zip(KINDS[:3], COLORS, strict=False):
-        at = np.array(record.kinds) == kind
-        x, y = record.shares[at, 0], record.shares[at, 1]
-        plane.scatter(x, y, s=28, alpha=0.6, color=color, label=f"{kind}: {at.sum()}", linewidths=0)
+        mask = np.array(record.kinds) == kind
+        x, y = record.shares[mask, 0], record.shares[mask, 1]
+        label = f"{kind}: {mask.sum()}"
+        plane.scatter(x, y, s=28, alpha=0.6, color=color, label=label, linewidths=0)
     for unit in _extremes(record):
         plane.annotate(str(unit), record.shares[unit, :2], (3, 3), textcoords="offset points",
                        fontsize=7, color=MUTED, gid=SPARE)  # fmt: skip
@@ -154,17 +157,19 @@ def _(record: UnitRoles) -> Figure:
     steps = len(record.by_position)
     names = [str(t) for t in range(steps)], [printable(s) for s in record.symbols]
     halves = (profile[:, :steps], profile[:, steps:])
-    for axes, values, ticks in zip((places, symbols), halves, names, strict=True):
+    for axes, values, ticks in zip((positions, symbols), halves, names, strict=True):
         image = axes.imshow(values, aspect="auto", cmap=DIVERGING, vmin=-2.5, vmax=2.5,
                             interpolation="auto")  # fmt: skip
-        at = spaced(len(ticks), _STEPS_SHOWN if axes is places else len(ticks))
-        axes.set_xticks(at, [ticks[number] for number in at], fontsize=7, parse_math=False)
+        numbers = evenly_spaced(len(ticks), _STEPS_SHOWN if axes is positions else len(ticks))
+        axes.set_xticks(
+            numbers, [ticks[number] for number in numbers], fontsize=7, parse_math=False
+        )
         axes.set_yticks([])
     every = max(1, len(order) // 24)
-    places.set_yticks(range(0, len(order), every), order[::every], fontsize=6)
-    despine(places, "mean activity, in the unit's own deviations")
-    places.tick_params(axis="y", labelsize=6)
-    axis_labels(places, "position", "unit, like beside like")
+    positions.set_yticks(range(0, len(order), every), order[::every], fontsize=6)
+    despine(positions, "mean activity, in the unit's own deviations")
+    positions.tick_params(axis="y", labelsize=6)
+    axis_labels(positions, "position", "unit, like beside like")
     axis_labels(symbols, "character", "")
     figure.colorbar(image, ax=symbols, pad=0.01).ax.tick_params(labelsize=7)
     return figure
@@ -207,7 +212,7 @@ def _(record: StatePaths) -> Figure:
         figure.colorbar(points, ax=axes, pad=0.01).set_label(record.quantity, fontsize=9)
     else:
         _by_category(axes, x, y, colors)
-        axes.legend(title=brief(record.quantity), fontsize=8, title_fontsize=8, frameon=False,
+        axes.legend(title=shorten(record.quantity), fontsize=8, title_fontsize=8, frameon=False,
                     markerscale=2.5, loc="center left", bbox_to_anchor=(1.0, 0.5))  # fmt: skip
     despine(axes, f"paths of {len(x)} samples through the states, by {record.quantity}")
     names = [f"component {k + 1} ({s:.0%} of the variance)" for k, s in enumerate(record.explained)]
@@ -217,19 +222,19 @@ def _(record: StatePaths) -> Figure:
 
 def _by_category(axes: Axes, x: NDArray[Any], y: NDArray[Any], colors: NDArray[Any]) -> None:
     values, counts = np.unique(colors[colors >= 0], return_counts=True)
-    named = np.sort(values[np.argsort(-counts, kind="stable")[:_COLORED]])
-    if len(named) < len(values):
-        at = (colors >= 0) & ~np.isin(colors, named)
-        others = f"{len(values) - len(named)} others"
-        axes.scatter(x[at], y[at], s=5, color=MUTED, label=others, linewidths=0)
-    palette = COLORS if len(named) <= len(COLORS) else colormaps["tab20"].colors  # type: ignore[attr-defined]
-    for color, value in zip(palette, named, strict=False):
-        at = colors == value
-        axes.scatter(x[at], y[at], s=7, color=color, label=str(value), linewidths=0, alpha=0.7)
+    categories = np.sort(values[np.argsort(-counts, kind="stable")[:_COLORED]])
+    if len(categories) < len(values):
+        mask = (colors >= 0) & ~np.isin(colors, categories)
+        others = f"{len(values) - len(categories)} others"
+        axes.scatter(x[mask], y[mask], s=5, color=MUTED, label=others, linewidths=0)
+    palette = COLORS if len(categories) <= len(COLORS) else colormaps["tab20"].colors  # type: ignore[attr-defined]
+    for color, value in zip(palette, categories, strict=False):
+        mask = colors == value
+        axes.scatter(x[mask], y[mask], s=7, color=color, label=str(value), linewidths=0, alpha=0.7)
 
 
 @caption.register
-def _(record: Overlay) -> str:
+def _(record: UnitTextHeatmap) -> str:
     return (
         "What each unit does at each character. Point at a character to see all units, pick a "
         "unit to see it over many samples, drag over characters to find where the same units "

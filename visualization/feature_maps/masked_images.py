@@ -1,4 +1,4 @@
-"""Images with labelled masks, read in batches several times, and each beside another's masks.
+"""Re-iterable batches of images, their concept masks, and masks of other images.
 
 N images (C, h, w), B in a batch; K concepts with masks (H, W).
 """
@@ -17,7 +17,7 @@ from visualization.core.inputs import Images, as_tensor, batches
 Masks = Tensor | NDArray[Any] | Callable[[Tensor], Any] | Iterable[Any]
 
 
-class Batch(NamedTuple):
+class MaskedBatch(NamedTuple):
     """B images with their masks, and with the masks of others in the place of their own."""
 
     images: Tensor  # (B, C, h, w)
@@ -25,8 +25,8 @@ class Batch(NamedTuple):
     others: Tensor  # (B, K, H, W)
 
 
-@attrs.frozen(eq=False)
-class Labelled:
+@attrs.frozen(kw_only=True, eq=False)
+class MaskedImages:
     """Images and masks, which can be read again and again."""
 
     model: nn.Module
@@ -34,65 +34,66 @@ class Labelled:
     masks: Masks
     num_concepts: int
     batch_size: int
-    order: Tensor | None  # whose masks stand in for each image's own (N,); None: the one before's
+    order: Tensor | None  # whose masks replace each image's own (N,); None: the one before's
     num_images: int
     image_shape: tuple[int, ...]  # (C, h, w)
     mask_shape: tuple[int, int]
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[MaskedBatch]:
         """Yield batches in order."""
         first, last = 0, None
-        for images, given in _pairs(self.model, self.images, self.masks, self.batch_size):
-            masks = _as_masks(given, len(images), self.num_concepts).to(images.device)
+        for images, masks_of_batch in _pairs(self.model, self.images, self.masks, self.batch_size):
+            masks = _as_masks(masks_of_batch, len(images), self.num_concepts).to(images.device)
             if self.order is None:
                 before = masks[-1:] if last is None else last
                 last, others = masks[-1:], torch.cat([before, masks[:-1]])
             else:
-                chosen = self.order[first : first + len(images)]
-                others = _as_masks(_taken(self.masks, chosen), len(images), self.num_concepts)
-            yield Batch(images, masks, others.to(images.device))
+                numbers = self.order[first : first + len(images)]
+                others = _as_masks(_masks_at(self.masks, numbers), len(images), self.num_concepts)
+            yield MaskedBatch(images, masks, others.to(images.device))
             first += len(images)
 
 
-def labelled(
+def masked_images(
     model: nn.Module,
     images: Images | Iterable[Any],
     masks: Masks,
     concepts: Sequence[str],
     batch_size: int,
     seed: int,
-) -> Labelled:
+) -> MaskedImages:
     """Count the images and look at the first; see `dissect`.
 
     Raises:
         ValueError: fewer than two images; masks that do not go with them; what is read only once.
     """
-    for name, given in (("images", images), ("masks", masks)):
-        if isinstance(given, Iterator):
-            kind = type(given).__name__
+    for name, argument in (("images", images), ("masks", masks)):
+        if isinstance(argument, Iterator):
+            kind = type(argument).__name__
             accepted = "an array, or what can be read several times, such as a loader"
             raise ValueError(f"{name}: a {kind} can be read only once; accepted: {accepted}")
     if isinstance(concepts, str) or not concepts or len(set(concepts)) < len(concepts):
         raise ValueError(f"concepts: {concepts!r} is not accepted; accepted: different names")
     pairs = _pairs(model, images, masks, batch_size)
-    shapes = [(len(held), held.shape[1:]) for held in batches(images, model, batch_size)]
+    shapes = [(len(batch), batch.shape[1:]) for batch in batches(images, model, batch_size)]
     if (num := sum(count for count, _ in shapes)) < 2:
         raise ValueError(f"images: {num} are not accepted; accepted: two or more")
-    _, given = next(pairs)
-    first = _as_masks(given, shapes[0][0], len(concepts))
+    _, first_masks = next(pairs)
+    first = _as_masks(first_masks, shapes[0][0], len(concepts))
     order = None
     if isinstance(images, (Tensor, np.ndarray)) and isinstance(masks, (Tensor, np.ndarray)):
         if len(masks) != num:
             raise ValueError(f"masks: {len(masks)} do not go with {num} images; accepted: {num}")
-        order = _in_a_ring(num, seed)
-    return Labelled(
-        model, images, masks, len(concepts), batch_size, order, num, tuple(shapes[0][1]),
-        (first.shape[2], first.shape[3]),
+        order = _derangement(num, seed)
+    return MaskedImages(
+        model=model, images=images, masks=masks, num_concepts=len(concepts), batch_size=batch_size,
+        order=order, num_images=num, image_shape=tuple(shapes[0][1]),
+        mask_shape=(first.shape[2], first.shape[3]),
     )  # fmt: skip
 
 
-def _in_a_ring(num: int, seed: int) -> Tensor:
-    """Return a random permutation that leaves nothing in its place."""
+def _derangement(num: int, seed: int) -> Tensor:
+    """Derangement: a random permutation that leaves nothing in its place."""
     ring = np.random.default_rng(seed).permutation(num)
     order = np.empty(num, np.int64)
     order[ring] = np.roll(ring, 1)
@@ -102,16 +103,16 @@ def _in_a_ring(num: int, seed: int) -> Tensor:
 def _pairs(
     model: nn.Module, images: Images | Iterable[Any], masks: Masks, batch_size: int
 ) -> Iterator[tuple[Tensor, Any]]:
-    """Yield batches of images with what stands for their masks."""
+    """Yield batches of images, each with what gives its masks."""
     read = batches(images, model, batch_size)
     if isinstance(masks, (Tensor, np.ndarray)):
         first = 0
-        for held in read:
-            yield held, masks[first : first + len(held)]
-            first += len(held)
+        for batch in read:
+            yield batch, masks[first : first + len(batch)]
+            first += len(batch)
     elif callable(masks):
-        for held in read:
-            yield held, masks(held)
+        for batch in read:
+            yield batch, masks(batch)
     else:
         try:
             yield from zip(read, masks, strict=True)
@@ -122,18 +123,18 @@ def _pairs(
             raise ValueError(f"masks: {error}; accepted: {accepted}") from error
 
 
-def _taken(masks: Masks, chosen: Tensor) -> Any:
+def _masks_at(masks: Masks, numbers: Tensor) -> Any:
     assert isinstance(masks, (Tensor, np.ndarray))
-    return masks[chosen.to(masks.device)] if isinstance(masks, Tensor) else masks[chosen.numpy()]
+    return masks[numbers.to(masks.device)] if isinstance(masks, Tensor) else masks[numbers.numpy()]
 
 
-def _as_masks(given: Any, num: int, num_concepts: int) -> Tensor:
+def _as_masks(masks: Any, num: int, num_concepts: int) -> Tensor:
     """Return masks (B, K, H, W) of booleans."""
-    held = as_tensor(given, "masks")
-    if held.ndim != 4 or held.shape[:2] != (num, num_concepts) or 0 in held.shape:
-        problem = f"shape {tuple(held.shape)} does not go with {num} images"
+    tensor = as_tensor(masks, "masks")
+    if tensor.ndim != 4 or tensor.shape[:2] != (num, num_concepts) or 0 in tensor.shape:
+        problem = f"shape {tuple(tensor.shape)} does not go with {num} images"
         accepted = f"({num}, {num_concepts} concepts, height, width)"
         raise ValueError(f"masks: {problem}; accepted: {accepted}")
-    if held.is_floating_point() or held.is_complex():
-        raise ValueError(f"masks: {held.dtype} is not accepted; accepted: booleans")
-    return held.bool()
+    if tensor.is_floating_point() or tensor.is_complex():
+        raise ValueError(f"masks: {tensor.dtype} is not accepted; accepted: booleans")
+    return tensor.bool()

@@ -1,4 +1,4 @@
-"""What an image is to satisfy, and what it is to keep to: objectives that are 0 at their best.
+"""Constraints and image priors: objectives that are 0 at their best.
 
 A demand is 0 where it is met, and the further below 0 the further it is from that; so a sum of
 demands is 0 where all of them are. A penalty is 0 for the image that has nothing of what it
@@ -11,25 +11,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visualization.core.inputs import Images, as_logits, as_tensor, widened
+from visualization.core.inputs import Images, as_logits, as_tensor, at_least_float32
 from visualization.core.tracing import NamedLayer
-from visualization.synthesis.objective import Objective, Seen, union, word
+from visualization.synthesis.objective import ForwardCache, Objective, layer_word, union
 
 _SHARES_NAMED = 3
 _SMOOTHING = 1e-6  # of the total variation's root, which has no slope at 0 else
 
 
 def l2(around: float | Images = 0.0) -> Objective:
-    """Punish distance: minus half of it squared, −½‖x − around‖².
+    """L2 prior: minus half the squared distance, −½‖x − around‖².
 
     Args:
         around: a grey; or an image (C, H, W), or one for each image (N, C, H, W), to stay near to.
     """
-    given = as_tensor(around, "around").double()
-    centres = given if given.ndim == 4 else given[None]
+    image = as_tensor(around, "around").double()
+    centres = image if image.ndim == 4 else image[None]
 
-    def measure(seen: Seen) -> Tensor:
-        distance = seen.images - seen.own(centres, seen.images).reshape(-1, *_image(centres))
+    def measure(cache: ForwardCache) -> Tensor:
+        distance = cache.images - cache.own(centres, cache.images).reshape(-1, *_image(centres))
         return -0.5 * distance.flatten(1).pow(2).sum(dim=1)
 
     return Objective((), ("l2",) * len(centres), prior=measure, most=0.0)
@@ -41,14 +41,14 @@ def _image(centres: Tensor) -> tuple[int, ...]:
 
 
 def total_variation(power: float = 1.0) -> Objective:
-    """Punish edges and noise: −Σ (dx² + dy²)^(power/2) over pixels, dx and dy to the next ones.
+    """Total variation prior: −Σ (dx² + dy²)^(power/2) over pixels, to the next ones.
 
     Mahendran and Vedaldi 2015, 1412.0035, their β is `power`: 1 lets edges be sharp, 2 softens all.
     """
 
-    def measure(seen: Seen) -> Tensor:
-        down = F.pad(seen.images.diff(dim=2), (0, 0, 0, 1))  # nothing follows the last row
-        right = F.pad(seen.images.diff(dim=3), (0, 1))
+    def measure(cache: ForwardCache) -> Tensor:
+        down = F.pad(cache.images.diff(dim=2), (0, 0, 0, 1))  # nothing follows the last row
+        right = F.pad(cache.images.diff(dim=3), (0, 1))
         steps: Tensor = torch.pow(down**2 + right**2 + _SMOOTHING, power / 2)
         flat = math.pow(_SMOOTHING, power / 2)  # what no step at all gives
         return (flat - steps).flatten(1).sum(dim=1)
@@ -56,38 +56,38 @@ def total_variation(power: float = 1.0) -> Objective:
     return Objective((), ("total variation",), prior=measure, most=0.0)
 
 
-def matches(layer: NamedLayer | None, activation: Images) -> Objective:
-    """Demand a given activation: −‖a − wanted‖² / ‖wanted‖², −1 for an activation of zero.
+def match_activation(layer: NamedLayer | None, activation: Images) -> Objective:
+    """Feature inversion constraint: −‖a − target‖² / ‖target‖², −1 for an activation of zero.
 
     The loss of inversion (Mahendran and Vedaldi 2015, 1412.0035, eq. 2).
 
     Args:
         layer: dotted name; None: the model's own output.
-        activation: wanted of each image (N, …); 1: of any number of images.
+        activation: target of each image (N, …); 1: of any number of images.
 
     Raises:
         ValueError: one that is zero all over, or not of the layer's shape.
     """
-    wanted = widened(as_tensor(activation, "activation"))
-    sizes = wanted.flatten(1).pow(2).sum(dim=1)
+    target = at_least_float32(as_tensor(activation, "activation"))
+    sizes = target.flatten(1).pow(2).sum(dim=1)
     if not (sizes > 0).all():
         problem = f"activation {int((sizes > 0).logical_not().nonzero()[0])} is zero all over"
-        raise ValueError(f"matches: {problem}; accepted: some of it is not, or a `measured` of it")
-    names = _numbered(f"{word(layer)} as given", len(wanted))
+        raise ValueError(f"match_activation: {problem}; accepted: some of it is not")
+    names = _numbered(f"{layer_word(layer)} as given", len(target))
 
-    def measure(seen: Seen) -> Tensor:
-        output = seen[layer]
-        if output.shape[1:] != wanted.shape[1:]:
-            problem = f"an activation of shape {tuple(wanted.shape[1:])} does not go with the layer"
-            raise ValueError(f"matches: {problem}; accepted: {tuple(output.shape[1:])}")
-        distance = (output - seen.own(wanted, output)).pow(2).flatten(1).sum(dim=1)
-        return -distance / seen.own(sizes, output)
+    def measure(cache: ForwardCache) -> Tensor:
+        output = cache[layer]
+        if output.shape[1:] != target.shape[1:]:
+            problem = f"an activation of shape {tuple(target.shape[1:])} does not go with the layer"
+            raise ValueError(f"match_activation: {problem}; accepted: {tuple(output.shape[1:])}")
+        distance = (output - cache.own(target, output)).pow(2).flatten(1).sum(dim=1)
+        return -distance / cache.own(sizes, output)
 
     return Objective(union((layer,)), names, measure, most=0.0)
 
 
-def answers(distribution: Images, layer: NamedLayer | None = None) -> Objective:
-    """Demand an answer: minus the divergence KL(wanted ‖ softmax of the output), in nats.
+def class_distribution(distribution: Images, layer: NamedLayer | None = None) -> Objective:
+    """Class distribution constraint: −KL(target ‖ softmax of the output), in nats.
 
     Args:
         distribution: shares of the classes that sum to 1, (K,), or for each image (N, K): half a 3
@@ -97,53 +97,53 @@ def answers(distribution: Images, layer: NamedLayer | None = None) -> Objective:
     Raises:
         ValueError: shares below 0, or that do not sum to 1; not as many as there are classes.
     """
-    given = as_tensor(distribution, "distribution").double()
-    wanted = given[None] if given.ndim == 1 else given
-    if wanted.ndim != 2 or (wanted < 0).any() or ((wanted.sum(dim=1) - 1).abs() > 1e-4).any():
+    shares = as_tensor(distribution, "distribution").double()
+    target = shares[None] if shares.ndim == 1 else shares
+    if target.ndim != 2 or (target < 0).any() or ((target.sum(dim=1) - 1).abs() > 1e-4).any():
         problem = f"{distribution!r} is not accepted"
         raise ValueError(f"distribution: {problem}; accepted: (K,) or (N, K), each summing to 1")
-    entropy = torch.special.entr(wanted).sum(dim=1)
+    entropy = torch.special.entr(target).sum(dim=1)
 
-    def measure(seen: Seen) -> Tensor:
-        output = seen[layer]
-        if output.shape[1:] != wanted.shape[1:]:
-            problem = f"{wanted.shape[1]} shares do not go with an output of {tuple(output.shape)}"
+    def measure(cache: ForwardCache) -> Tensor:
+        output = cache[layer]
+        if output.shape[1:] != target.shape[1:]:
+            problem = f"{target.shape[1]} shares do not go with an output of {tuple(output.shape)}"
             raise ValueError(f"distribution: {problem}; accepted: one for each class")
         logs = as_logits(output).log_softmax(dim=1)
-        return (seen.own(wanted, output) * logs).sum(dim=1) + seen.own(entropy, output)
+        return (cache.own(target, output) * logs).sum(dim=1) + cache.own(entropy, output)
 
-    return Objective(union((layer,)), tuple(map(_shares, wanted.tolist())), measure, most=0.0)
+    return Objective(union((layer,)), tuple(map(_shares, target.tolist())), measure, most=0.0)
 
 
 def at_least(objective: Objective, value: float) -> Objective:
-    """Demand that an objective be `value` or more: min(0, objective − value)."""
+    """Lower bound constraint: min(0, objective − value)."""
     return Objective(
         objective.layers, tuple(f"{name} ≥ {value:g}" for name in objective.names),
-        lambda seen: (objective(seen) - value).clamp(max=0), coupled=objective.coupled, most=0.0,
+        lambda cache: (objective(cache) - value).clamp(max=0), coupled=objective.coupled, most=0.0,
     )  # fmt: skip
 
 
 def at_most(objective: Objective, value: float) -> Objective:
-    """Demand that an objective be `value` or less: min(0, value − objective)."""
+    """Upper bound constraint: min(0, value − objective)."""
     return Objective(
         objective.layers, tuple(f"{name} ≤ {value:g}" for name in objective.names),
-        lambda seen: (value - objective(seen)).clamp(max=0), coupled=objective.coupled, most=0.0,
+        lambda cache: (value - objective(cache)).clamp(max=0), coupled=objective.coupled, most=0.0,
     )  # fmt: skip
 
 
 def equals(objective: Objective, value: float) -> Objective:
-    """Demand that an objective be `value`: minus half the squared difference."""
+    """Equality constraint: minus half the squared difference."""
     return Objective(
         objective.layers, tuple(f"{name} = {value:g}" for name in objective.names),
-        lambda seen: -0.5 * (objective(seen) - value) ** 2, coupled=objective.coupled, most=0.0,
+        lambda cache: -0.5 * (objective(cache) - value) ** 2, coupled=objective.coupled, most=0.0,
     )  # fmt: skip
 
 
 def _shares(distribution: list[float]) -> str:
     """Return what an answer is in words, such as `50% 3, 50% 8`, the largest share first."""
     order = sorted(range(len(distribution)), key=lambda number: -distribution[number])
-    named = [f"{distribution[number]:.0%} {number}" for number in order[:_SHARES_NAMED]]
-    return ", ".join(part for part in named if not part.startswith("0%"))
+    parts = [f"{distribution[number]:.0%} {number}" for number in order[:_SHARES_NAMED]]
+    return ", ".join(part for part in parts if not part.startswith("0%"))
 
 
 def _numbered(name: str, num: int) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What the doctor knows of a run: what it recorded, its settings, and what short trials gave."""
+"""Evidence of a run: its history, its settings, and the results of short trials."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,15 +18,15 @@ _STUCK = 0.02  # of the chance loss: less progress over a quarter of the run is 
 _HALF = 0.5  # share of the chance loss that is gone half-way
 LEARNED = 0.9  # share of the chance loss that is gone: nothing to complain of
 MORE = 0.15  # of the chance loss: a trial that learns as much more is better
-AS_IS = "as it is"  # the trial with no setting changed
+BASELINE = "as it is"  # the trial with no setting changed
 Array = NDArray[np.float64]
-# It ails: it has not learned, and makes no progress either.
-Condition = Literal["ails", "learned", "learning", "unknown"]
+# Stuck: it has not learned, and makes no progress either.
+Condition = Literal["stuck", "learned", "learning", "unknown"]
 
 
 @attrs.frozen
 class Trial:
-    """A short training of a fresh model.
+    """Trial: a short training of a fresh model.
 
     Attributes:
         losses: of each step, in training; shorter than planned where it diverged.
@@ -54,7 +54,7 @@ class Trial:
     def is_falling(self) -> bool:
         """Whether the loss of the last quarter is clearly below that of the second.
 
-        A loss far above that of a constant answer is on no way to anything.
+        A loss more than twice the chance loss does not count as falling.
         """
         return self.final < 2 * self.chance and falls(np.array(self.losses), self.chance)
 
@@ -62,17 +62,17 @@ class Trial:
     def condition(self) -> Condition:
         """What the trial says of learning; nothing if it is very short."""
         if not math.isfinite(self.final):
-            return "ails"
+            return "stuck"
         if self.learned >= LEARNED:
             return "learned"
         if len(self.losses) < _FEWEST_STEPS:
             return "unknown"
-        return "learning" if self.stage or self.is_falling else "ails"
+        return "learning" if self.stage or self.is_falling else "stuck"
 
 
-@attrs.frozen(field_transformer=brief_repr)
+@attrs.frozen(kw_only=True, field_transformer=brief_repr)
 class RateTest:
-    """A short training in which the learning rate rises at every step (Smith 2015, 1506.01186).
+    """Learning-rate range test: the rate rises at every step (Smith 2015, 1506.01186).
 
     Attributes:
         losses: after each step; of the same samples where trials of an agent made the test.
@@ -93,7 +93,7 @@ class RateTest:
 
 @attrs.frozen
 class Leak:
-    """How many of the validation questions also stand in the training data that was looked at."""
+    """Data leakage: validation questions that are also in the training data that was looked at."""
 
     shared: int
     questions: int
@@ -102,8 +102,8 @@ class Leak:
 
 
 @attrs.frozen(kw_only=True)
-class Case:
-    """All that verdicts are drawn from. A trial that is None, or not in its mapping, was not made.
+class RunEvidence:
+    """Evidence of a run. A trial that is None, or not in its mapping, was not made.
 
     Attributes:
         title: the agent, the task and the step.
@@ -139,13 +139,13 @@ class Case:
     def series(self, tag: str) -> tuple[Array, Array]:
         """Return the steps at which a tag was recorded as a finite number, and these numbers."""
         rows = [(record["step"], record[tag]) for record in self.records if _holds(record, tag)]
-        found = np.array(rows, np.float64).reshape(-1, 2)
-        return found[:, 0], found[:, 1]
+        pairs = np.array(rows, np.float64).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
 
     def tags(self, prefix: str) -> list[str]:
         """Return the tags that begin so and have a series, in the order of their appearance."""
-        found = dict.fromkeys(tag for r in self.records for tag in r if tag.startswith(prefix))
-        return [tag for tag in found if any(_holds(record, tag) for record in self.records)]
+        candidates = dict.fromkeys(tag for r in self.records for tag in r if tag.startswith(prefix))
+        return [tag for tag in candidates if any(_holds(record, tag) for record in self.records)]
 
     def last(self, tag: str) -> float | None:
         """Return the last finite value of a tag; None: never recorded."""
@@ -177,7 +177,7 @@ class Case:
 
     @property
     def is_known(self) -> bool:
-        """Whether enough was recorded to speak of a course."""
+        """Whether enough was recorded to judge the course."""
         return len(self.series("train/loss")[1]) >= FEWEST_RECORDS and self.chance is not None
 
     @property
@@ -211,7 +211,7 @@ class Case:
         return (stage + self.fitted) / num
 
     @property
-    def climbed(self) -> bool:
+    def advanced_stage(self) -> bool:
         """Whether a harder stage of the task began in the second half of the run."""
         return bool((self.series("train/stage")[0] > self.halfway).any())
 
@@ -225,7 +225,7 @@ class Case:
     def is_improving(self) -> bool:
         """Whether the training loss of the last quarter is clearly below that of the second."""
         _, losses = self.series("train/loss")
-        return self.climbed or falls(losses, self.chance or 0.0)
+        return self.advanced_stage or falls(losses, self.chance or 0.0)
 
     @property
     def num_steps(self) -> int:
@@ -238,37 +238,37 @@ class Case:
         return self.is_known and self.learned < _HALF
 
     @property
-    def crawls(self) -> bool:
-        """Whether it is behind, and no harder stage has begun lately."""
-        return self.is_behind and not self.climbed
+    def is_slow(self) -> bool:
+        """Whether less than half is learned, and no harder stage has begun lately."""
+        return self.is_behind and not self.advanced_stage
 
     @property
     def own(self) -> Trial | None:
         """The trial with no setting changed."""
-        return self.sizes.get(AS_IS)
+        return self.sizes.get(BASELINE)
 
     @property
     def condition(self) -> Condition:
         """What is known of the learning.
 
-        Where the run has too few records, the trial with no setting changed stands in for it: it
+        Where the run has too few records, the trial with no setting changed is used instead: it
         has the same settings, and the loss of each step.
         """
         if self.diverged:
-            return "ails"
+            return "stuck"
         if self.learned >= LEARNED:
             return "learned"
         if self.is_known:
-            return "learning" if self.is_improving else "ails"
+            return "learning" if self.is_improving else "stuck"
         if self.own is None:
             return "unknown"
         # Where the trial has learned all, the run has not yet, but it can.
         return "learning" if self.own.condition == "learned" else self.own.condition
 
     @property
-    def ails(self) -> bool:
-        """Whether what was looked at has not learned, and makes no progress either."""
-        return self.condition == "ails"
+    def is_stuck(self) -> bool:
+        """Whether it has not learned (< 90 % of the chance loss gone) and no longer falls."""
+        return self.condition == "stuck"
 
     @property
     def is_at_chance(self) -> bool | None:
@@ -301,24 +301,24 @@ def learned(loss: float, chance: float) -> float:
     return max(0.0, 1 - loss / chance)
 
 
-def learns_more(case: Case, other: Trial) -> bool:
+def learns_more(run: RunEvidence, other: Trial) -> bool:
     """Tell whether a trial learned clearly more than the one without its change."""
-    return case.own is not None and other.learned - case.own.learned > MORE
+    return run.own is not None and other.learned - run.own.learned > MORE
 
 
-def is_better(case: Case, other: Trial) -> bool:
+def is_better(run: RunEvidence, other: Trial) -> bool:
     """Tell whether a trial learned clearly more than the one without its change, and that counts.
 
     A run that makes progress is surpassed only if the trial got clearly further than it in no more
     steps, and the run has not come half of the way, or is at chance where the trial has learned.
     """
-    is_late = case.crawls or (bool(case.is_at_chance) and other.learned >= LEARNED)
-    return learns_more(case, other) and (case.ails or (is_late and gets_further(case, other)))
+    is_late = run.is_slow or (bool(run.is_at_chance) and other.learned >= LEARNED)
+    return learns_more(run, other) and (run.is_stuck or (is_late and gets_further(run, other)))
 
 
-def gets_further(case: Case, other: Trial) -> bool:
+def gets_further(run: RunEvidence, other: Trial) -> bool:
     """Tell whether a trial learned clearly more than the run, in no more steps."""
-    return other.learned - case.learned > MORE and len(other.losses) <= case.num_steps
+    return other.learned - run.learned > MORE and len(other.losses) <= run.num_steps
 
 
 def falls(losses: Array, chance: float) -> bool:
@@ -326,9 +326,9 @@ def falls(losses: Array, chance: float) -> bool:
     if len(losses) < FEWEST_RECORDS:
         return False
     before, late = quarter(losses, 1), quarter(losses, 3)
-    # While the loss falls steeply its fall is no scatter: only what lies beside a line is.
-    at = np.arange(len(before))
-    calm = before - np.polyval(np.polyfit(at, before, 1), at) if len(before) > 3 else late
+    # While the loss falls steeply its fall is not scatter: only what lies beside a line is.
+    steps = np.arange(len(before))
+    calm = before - np.polyval(np.polyfit(steps, before, 1), steps) if len(before) > 3 else late
     error = 3 * math.hypot(standard_error(calm), standard_error(late))
     return float(np.median(before) - np.median(late)) > max(_STUCK * chance, error)
 

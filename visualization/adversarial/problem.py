@@ -1,0 +1,337 @@
+"""The attack problem (model, images, goal) and projected gradient ascent.
+
+N images (C, H, W) in all, B in a part of them, n numbers in each, K classes.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visualization.adversarial.norms import Norm, NormName, find_norm
+from visualization.core.inputs import (
+    Images,
+    OutputSelector,
+    as_images,
+    as_logits,
+    as_tensor,
+    select_output,
+)
+
+Classes = int | Sequence[int] | Tensor | NDArray[np.integer] | None
+Bound = float | Sequence[float]  # of pixels; several: one for each channel
+_REACH = 2.5  # of all steps together, in radii: Madry et al. 2018
+_ROUNDING = 1e-4  # of a pixel, where what was normalised should end
+
+
+@attrs.frozen
+class PgdSettings:
+    """Settings of projected gradient ascent; see `pgd`."""
+
+    steps: int
+    step_size: float | None = None
+    restarts: int = 1
+    seed: int = 0
+    until_found: bool = False  # leave an image once its answer is as wanted
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse counts below 1 and step sizes that go nowhere."""
+        for name in ("steps", "restarts"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name}: {value} is not accepted; accepted: 1 or more")
+        if self.step_size is not None and not self.step_size > 0:
+            accepted = "a number above 0, or None"
+            raise ValueError(f"step_size: {self.step_size} is not accepted; accepted: {accepted}")
+
+    def generators(self) -> list[np.random.Generator]:
+        """Return a generator for each run, so that batches of any size draw the same numbers."""
+        return [np.random.default_rng([self.seed, run]) for run in range(self.restarts)]
+
+
+class AttackBatch(NamedTuple):
+    """Batch of an attack: images, with the class that each is to be moved from or towards."""
+
+    images: Tensor  # (B, C, H, W)
+    reference_classes: Tensor  # (B,)
+    competitors: Tensor | None = (
+        None  # (B,): the other classes that count alone; None: all the others
+    )
+
+    def take(self, which: Tensor | slice) -> "AttackBatch":
+        """Return those that a mask, a list of numbers or a slice chooses."""
+        rivals = None if self.competitors is None else self.competitors[which]
+        return AttackBatch(self.images[which], self.reference_classes[which], rivals)
+
+    def radii(self, radius: float) -> Tensor:
+        """Return the same radius for each image (B, 1)."""
+        return self.images.new_full((len(self.images), 1), radius)
+
+
+class BestAdversarial(NamedTuple):
+    """Best adversarial images so far, by their margin: above 0, the attack succeeded."""
+
+    images: Tensor  # (B, C, H, W)
+    margins: Tensor  # (B,)
+    zero_gradient: Tensor  # (B,): whether the gradient at the image itself is exactly 0
+
+    def keep(self, indices: Tensor, images: Tensor, margins: Tensor) -> None:
+        """Put what is better in the place of what is there."""
+        better = margins > self.margins[indices]
+        self.images[indices[better]] = images[better]
+        self.margins[indices[better]] = margins[better]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class AttackProblem:
+    """Attack problem: a model, images, and what would be a success."""
+
+    model: nn.Module
+    images: Tensor  # (N, C, H, W)
+    labels: Tensor  # (N,)
+    target: Tensor | None  # (N,)
+    prediction: Tensor  # (N,)
+    confidence: Tensor  # (N,)
+    norm_name: NormName
+    norm: Norm
+    low: Tensor  # (C or 1, 1, 1)
+    high: Tensor
+    batch_size: int
+    output: (
+        OutputSelector | None
+    )  # picks the logits from what the model outputs; None: that is one tensor
+
+    @property
+    def everything(self) -> AttackBatch:
+        """All images, with the labels to leave or the targets to reach."""
+        return AttackBatch(self.images, self.labels if self.target is None else self.target)
+
+    def batches(self, which: Tensor | None = None) -> Iterator[AttackBatch]:
+        """Yield the images, or those that a mask chooses, in batches."""
+        batch = self.everything if which is None else self.everything.take(which)
+        for first in range(0, len(batch.images), self.batch_size):
+            yield batch.take(slice(first, first + self.batch_size))
+
+    def box_bounds(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far each pixel may go down (≤ 0) and up (B, n)."""
+        down, up = self.low - images, self.high - images
+        return down.clamp(max=0).flatten(1), up.clamp(min=0).flatten(1)
+
+    def moved(self, images: Tensor, delta: Tensor) -> Tensor:
+        """Return images with perturbations (B, n) added; no rounding takes them out of the box."""
+        return torch.maximum(torch.minimum(images + delta.view_as(images), self.high), self.low)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the model's answers (B, K)."""
+        return logits(self.model, images, self.output)
+
+    def answers(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the class that is answered to each image (B,), and its probability (B,)."""
+        return predict_classes(self.model, images, self.batch_size, self.output)
+
+    def margins(self, batch: AttackBatch, slack: float = 0.0) -> Tensor:
+        """Return by how much the best wrong logit (the target's) is above the right one (B,).
+
+        Of that is taken off what may be a rounding error, `slack` times the largest logit.
+        """
+        with torch.no_grad():
+            logits = self.logits(batch.images)
+            return self._best_margin(logits, batch.reference_classes) - slack * logits.abs().amax(
+                dim=1
+            )
+
+    def margins_and_gradient(self, batch: AttackBatch) -> tuple[Tensor, Tensor]:
+        """Return the margins (B,), and the gradient of the loss that is to rise (B, n)."""
+        leaf = batch.images.detach().clone().requires_grad_()
+        answers = self.logits(leaf)
+        if batch.competitors is None:
+            rivals = answers.scatter(1, batch.reference_classes[:, None], -torch.inf).logsumexp(
+                dim=1
+            )
+        else:
+            rivals = answers.gather(1, batch.competitors[:, None])[:, 0]
+        loss = self.sign * (rivals - answers.gather(1, batch.reference_classes[:, None])[:, 0])
+        gradient = torch.zeros_like(leaf)
+        if loss.requires_grad:  # not so where the answer does not depend on the image
+            values = torch.autograd.grad(loss.sum(), leaf, allow_unused=True)[0]
+            gradient = gradient if values is None else values
+        margins = self._best_margin(answers.detach(), batch.reference_classes)
+        return margins, gradient.flatten(1).nan_to_num()
+
+    @property
+    def sign(self) -> int:
+        """1 where a class is to be left, −1 where it is to be reached."""
+        return 1 if self.target is None else -1
+
+    def _best_margin(self, answers: Tensor, goals: Tensor) -> Tensor:
+        others = answers.scatter(1, goals[:, None], -torch.inf)
+        return self.sign * (others.amax(dim=1) - answers.gather(1, goals[:, None])[:, 0])
+
+
+def logits(model: nn.Module, images: Tensor, output: OutputSelector | None = None) -> Tensor:
+    """Return a model's answers (B, K); the images stay as they are also if it works in place.
+
+    Of a network that ends in a softmax they are its logarithm.
+
+    Raises:
+        ValueError: it outputs something else.
+    """
+    output_logits = select_output(model(images.clone()), output)
+    if output_logits.ndim != 2 or output_logits.shape[1] < 2:
+        problem = f"outputs {tuple(output_logits.shape)}"
+        raise ValueError(f"model: {problem}; accepted: logits (images, classes), 2 classes or more")
+    return as_logits(output_logits)
+
+
+def predict_classes(
+    model: nn.Module, images: Tensor, batch_size: int, output: OutputSelector | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the class of the largest logit of each image (B,), and its probability (B,)."""
+    with torch.no_grad():
+        best_per_batch = [
+            logits(model, batch, output).softmax(dim=1).max(dim=1)
+            for batch in torch.split(images, batch_size)
+        ]
+    return torch.cat([best.indices for best in best_per_batch]), torch.cat(
+        [best.values for best in best_per_batch]
+    )
+
+
+def prepare(
+    model: nn.Module,
+    images: Images,
+    labels: Classes,
+    target: Classes,
+    norm: NormName,
+    box: tuple[Bound, Bound],
+    batch_size: int,
+    output: OutputSelector | None,
+) -> AttackProblem:
+    """Attack problem from checked arguments, with the model's predictions for the images."""
+    pixels = as_images(images, model)
+    if batch_size < 1:
+        raise ValueError(f"batch_size: {batch_size} is not accepted; accepted: 1 or more")
+    low, high = (
+        _bound(value, pixels, name) for value, name in zip(box, ("low", "high"), strict=True)
+    )
+    _check_box(pixels, low, high)
+    with torch.no_grad():
+        num_classes = logits(model, pixels[:1], output).shape[1]
+    prediction, confidence = predict_classes(model, pixels, batch_size, output)
+    correct = _class_per_image(labels, prediction, num_classes, "labels")
+    targets = (
+        None if target is None else _class_per_image(target, prediction, num_classes, "target")
+    )
+    return AttackProblem(
+        model=model, images=pixels, labels=prediction if correct is None else correct,
+        target=targets, prediction=prediction, confidence=confidence, norm_name=norm,
+        norm=find_norm(norm), low=low, high=high, batch_size=batch_size, output=output,
+    )  # fmt: skip
+
+
+def check_epsilon(epsilon: float, name: str = "epsilon") -> float:
+    """Return a size of perturbations that is finite and 0 or more."""
+    if not 0 <= epsilon < np.inf:
+        raise ValueError(f"{name}: {epsilon} is not accepted; accepted: a finite number, 0 or more")
+    return float(epsilon)
+
+
+def ascend(
+    problem: AttackProblem,
+    batch: AttackBatch,
+    radius: Tensor,
+    settings: PgdSettings,
+    rngs: Sequence[np.random.Generator],
+) -> BestAdversarial:
+    """Projected gradient ascent within each image's own radius (B, 1), once for each generator."""
+    margins, gradient = problem.margins_and_gradient(batch)
+    zero_gradient = (gradient == 0).all(dim=1)
+    best = BestAdversarial(batch.images.clone(), margins, zero_gradient)
+    for run, rng in enumerate(rngs):
+        noise = problem.norm.within(gradient, rng) * radius
+        start = torch.where(zero_gradient[:, None], noise, 0.0) if run == 0 else noise
+        _ascend_once(problem, batch, radius, settings, start, best)
+    return best
+
+
+def _ascend_once(
+    problem: AttackProblem,
+    batch: AttackBatch,
+    radius: Tensor,
+    settings: PgdSettings,
+    start: Tensor,
+    best: BestAdversarial,
+) -> None:
+    """Run projected gradient ascent from one start, and write into `best` what is better."""
+    step_size = (
+        radius * _REACH / settings.steps if settings.step_size is None else settings.step_size
+    )
+    step_size = torch.as_tensor(step_size).to(radius).expand_as(radius)
+    indices = torch.arange(len(radius), device=radius.device)
+    delta = problem.norm.project(start, radius, *problem.box_bounds(batch.images))
+    for step in range(settings.steps + 1):
+        if settings.until_found:
+            unfinished = best.margins[indices] <= 0
+            indices, delta = indices[unfinished], delta[unfinished]
+        if not len(indices):
+            return
+        current = batch.take(indices)
+        bounds = problem.box_bounds(current.images)
+        current = current._replace(images=problem.moved(current.images, delta))
+        if step == settings.steps:
+            best.keep(indices, current.images, problem.margins(current))
+            return
+        margins, gradient = problem.margins_and_gradient(current)
+        best.keep(indices, current.images, margins)
+        delta = delta + step_size[indices] * problem.norm.steepest(gradient)
+        delta = problem.norm.project(delta, radius[indices], *bounds)
+
+
+def _class_per_image(classes: Classes, like: Tensor, num_classes: int, name: str) -> Tensor | None:
+    """Return a class for each image (N,), as a tensor beside `like`."""
+    if classes is None:
+        return None
+    numbers = as_tensor(classes, name)
+    numbers = numbers.expand(len(like)) if numbers.ndim == 0 else numbers
+    if (
+        numbers.shape != like.shape
+        or numbers.dtype.is_floating_point
+        or numbers.dtype == torch.bool
+    ):
+        problem = f"{numbers.dtype} of shape {tuple(numbers.shape)} does not go with"
+        accepted = f"{len(like)} whole numbers, one for each image"
+        raise ValueError(f"{name}: {problem} {len(like)} images; accepted: {accepted}")
+    if (wrong := numbers[(numbers < 0) | (numbers >= num_classes)]).numel():
+        accepted = f"0 to {num_classes - 1}"
+        raise ValueError(f"{name}: class {int(wrong[0])} does not exist; accepted: {accepted}")
+    return numbers.to(like)
+
+
+def _bound(bound: Bound, images: Tensor, name: str) -> Tensor:
+    """Return a bound of pixels (C or 1, 1, 1)."""
+    values = as_tensor(bound, name).to(images).reshape(-1, 1, 1)
+    if len(values) not in (1, images.shape[1]) or values.isnan().any():
+        accepted = f"a number, or one for each of the {images.shape[1]} channels"
+        raise ValueError(f"{name}: {bound} is not accepted; accepted: {accepted}")
+    return values
+
+
+def _check_box(images: Tensor, low: Tensor, high: Tensor) -> None:
+    """Raise a ValueError unless images lie in their box, but for a rounding error."""
+    if not (low < high).all():
+        problem = f"{low.flatten().tolist()} is not below high {high.flatten().tolist()}"
+        raise ValueError(f"low: {problem}; accepted: low below high")
+    if ((images < low - _ROUNDING) | (images > high + _ROUNDING)).any():
+        extent = f"values from {float(images.min()):.4g} to {float(images.max()):.4g}"
+        box = f"low {low.flatten().tolist()} to high {high.flatten().tolist()}"
+        problem = f"images: {extent} are not within {box}"
+        raise ValueError(f"{problem}; accepted: images that are, or their own low and high")
+
+
+def attackable(prediction: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
+    """Whether each image is classified correctly, and not as the target already (B,)."""
+    correct = prediction == labels
+    return correct if target is None else correct & (prediction != target)
