@@ -264,7 +264,7 @@ def test_mistakes_are_named() -> None:
         compare_response(model, "inner", image, ("blur", 1), [4])
     with pytest.raises(ValueError, match=r"channels: \(\) is not accepted; .* 0 to 3"):
         ablate_channels(model, "inner", image, [])
-    with pytest.raises(ValueError, match=r"activation: shape \(4, 8, 7\) is not what 'inner' puts"):
+    with pytest.raises(ValueError, match=r"activation: shape \(4, 8, 7\) is not what 'inner' out"):
         forward_from(model, "inner", torch.zeros(4, 8, 7), image)
     with pytest.raises(ValueError, match=r"activation: 2 do not go with 3 images; accepted: 1, or"):
         forward_from(model, "inner", torch.zeros(2, 4, 8, 8), drawn(3, 1, 8, 8))
