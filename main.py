@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     set_help = "one setting, such as hidden_size=64 or task.reverse=none; as often as you like"
     add("--set", **repeated, metavar="NAME=VALUE", help=set_help)
     add("--seed", metavar="N", help="short for --set seed=N")
+    add("--init-from", metavar="PATH", help="fine-tune: short for --set init_from=PATH")
     add("--run-dir", metavar="DIR", help="default: runs/TASK/AGENT/SETTINGS-sSEED")
     add(
         "--resume",

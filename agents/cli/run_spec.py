@@ -199,6 +199,8 @@ def _read_layers(options: argparse.Namespace) -> tuple[Settings, Settings]:
     in_options = dict(read_option(text) for text in options.set)
     if options.seed is not None:
         in_options["seed"] = SourcedValue(read_value(options.seed), "--seed")
+    if options.init_from is not None:
+        in_options["init_from"] = SourcedValue(options.init_from, "--init-from")
     for name in NON_SETTING_KEYS:
         if getattr(options, name) is not None:
             in_options[name] = SourcedValue(

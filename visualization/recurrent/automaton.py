@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.core.preserve import preserve_state
-from visualization.recurrent.cells import State, trace_cells
+from visualization.recurrent.cells import trace_cells
+from visualization.recurrent.inputs import State
 from visualization.recurrent.machine import Automaton, Ints, minimise, run_automaton
 
 __all__ = ["Automaton", "extract_automaton", "minimise"]

@@ -13,15 +13,15 @@ from typing import Any
 import attrs
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from visualization.core.earlier_names import renamed_arguments
 from visualization.core.preserve import evaluation_mode
 from visualization.core.records import brief_repr
 from visualization.recurrent.edits import Edit, check_edits
 from visualization.recurrent.engine import Cell, DirectionOutput, run_with_edits
-
-_MIXED = (torch.bfloat16, torch.float16)  # what autocast hands over
-State = Tensor | tuple[Tensor, Tensor] | list[Tensor] | None
+from visualization.recurrent.inputs import State, prepared
+from visualization.recurrent.packed import run_packed
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
@@ -79,6 +79,10 @@ class CellTrace:
             name: values[layer_index]
             for name, values in {**cells, "h": self.h, **self.gates}.items()
         }
+
+    def all_quantities(self) -> dict[str, Tensor]:
+        """Return every quantity, each (L, B, T, U)."""
+        return {"h": self.h, **({} if self.c is None else {"c": self.c}), **self.gates}
 
     def first(self, num: int) -> "CellTrace":
         """Return the trace of the first `num` samples."""
@@ -138,9 +142,10 @@ def trace_cells(rnn: nn.RNNBase, inputs: Tensor, state: State = None) -> CellTra
 class RnnOutput:
     """Output of a recurrent layer: `output` and `state` as `rnn` returns; `trace` if asked for."""
 
-    output: Tensor
+    output: Any
     state: Any
     trace: CellTrace | None
+    valid: Tensor | None = None  # of a packed sequence the steps that there are (B, T)
 
 
 @renamed_arguments(keep="trace", clock="start_time")
@@ -163,7 +168,7 @@ def forward_with_edits(
         trace: also trace states and gates.
     """
     check_edits(edits, rnn)
-    _prepare(rnn, inputs, state)
+    prepared(rnn, inputs, state)
     outputs: list[RnnOutput] = []
 
     def forward(input: Tensor, hx: State = None) -> tuple[Tensor, Any]:  # noqa: A002 - torch's name
@@ -192,17 +197,41 @@ def _attributes_restored(rnn: nn.RNNBase) -> Iterator[None]:
 
 def _run(
     rnn: nn.RNNBase,
-    inputs: Tensor,
+    inputs: Tensor | PackedSequence,
     state: State,
     edits: Sequence[Edit],
     start_time: int,
     with_trace: bool,
 ) -> RnnOutput:
     """Run in the weights' own precision, layer by layer."""
-    x, h0, c0 = _prepare(rnn, inputs, state)
+    if isinstance(inputs, PackedSequence):
+        return _run_packed(rnn, inputs, state, edits, start_time, with_trace)
+    x, h0, c0 = prepared(rnn, inputs, state)
     with torch.autocast(x.device.type, enabled=False):
         output, parts = _by_layer(rnn, x, h0, c0, edits, start_time, with_trace)
     return _as_rnn_returns(rnn, inputs, output, parts, with_trace)
+
+
+def _run_packed(
+    rnn: nn.RNNBase, inputs: PackedSequence, state: State, edits: Sequence[Edit], start_time: int,
+    with_trace: bool,
+) -> RnnOutput:  # fmt: skip
+    """Run on a packed sequence: each direction begins where a sample does."""
+    across = not rnn.batch_first
+
+    def run(x: Tensor, own: Any, mine: Sequence[Edit]) -> tuple[Tensor, Any, dict[str, Tensor]]:
+        x = x.transpose(0, 1) if across else x
+        group = _run(rnn, x, own, mine, start_time, with_trace)
+        parts = {} if group.trace is None else group.trace.all_quantities()
+        return group.output.transpose(0, 1) if across else group.output, group.state, parts
+
+    whole = run_packed(run, inputs, state, edits)
+    trace = None
+    if with_trace:
+        h, c = whole.trace.pop("h"), whole.trace.pop("c", None)
+        num_directions = 2 if rnn.bidirectional else 1
+        trace = CellTrace(rnn.mode.lower(), h, c, whole.trace, num_directions)
+    return RnnOutput(whole.output, whole.state, trace, whole.valid)
 
 
 def _by_layer(
@@ -260,49 +289,6 @@ def _stack(rows: list[Tensor]) -> Tensor:
     return rows[0][None] if len(rows) == 1 else torch.stack(rows)
 
 
-def _prepare(rnn: nn.RNNBase, inputs: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return inputs (B, T, I) and initial states (L, B, U), zeros where none are given."""
-    axes = "batch, time" if rnn.batch_first else "time, batch"
-    accepted = f"a tensor ({axes}, {rnn.input_size}) of one time step or more"
-    shape = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
-    if not isinstance(inputs, Tensor) or inputs.ndim not in (2, 3) or shape[-1] != rnn.input_size:
-        raise ValueError(f"inputs: {shape} is not accepted; accepted: {accepted}")
-    read = _in_dtype_of(rnn, inputs, "inputs")
-    x = read[None] if read.ndim == 2 else read if rnn.batch_first else read.transpose(0, 1)
-    if x.shape[1] == 0:
-        raise ValueError(f"inputs: {shape} is not accepted; accepted: {accepted}")
-    rows = rnn.num_layers * (2 if rnn.bidirectional else 1)
-    sizes = [rnn.proj_size or rnn.hidden_size, rnn.hidden_size]
-    shapes = [(rows, len(x), size) for size in (sizes if rnn.mode == "LSTM" else sizes[:1])]
-    if state is None:
-        states = [x.new_zeros(shape) for shape in shapes]
-    else:
-        states = _states(rnn, state, shapes, read.ndim == 2)
-    return x, states[0], states[1] if rnn.mode == "LSTM" else None
-
-
-def _states(
-    rnn: nn.RNNBase, state: Any, shapes: list[tuple[int, int, int]], is_single: bool
-) -> list[Tensor]:
-    """Return h, and c of an LSTM, of given shapes (L, B, U); of one sample they come as (L, U)."""
-    states = list(state) if isinstance(state, (tuple, list)) else [state]
-    expected = [(rows, size) if is_single else (rows, num, size) for rows, num, size in shapes]
-    actual = [tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__ for s in states]
-    if actual != expected:
-        raise ValueError(f"state: shapes {actual}; accepted: {expected}")
-    states = [_in_dtype_of(rnn, values, "state") for values in states]
-    return [values.unsqueeze(1) for values in states] if is_single else states
-
-
-def _in_dtype_of(rnn: nn.RNNBase, values: Tensor, name: str) -> Tensor:
-    """Return values in the weights' dtype if autocast may have made them; refuse any other."""
-    weights = next(rnn.parameters()).dtype
-    if values.dtype not in (weights, *_MIXED):
-        problem = f"{values.dtype} is not accepted"
-        raise ValueError(f"{name}: {problem}; accepted: {weights}, as the weights of rnn are")
-    return values.to(weights)
-
-
 class InterventionHandle:
     """The calls of a recurrent layer within a `with intervene_on(…)` block, one after the other.
 
@@ -316,11 +302,12 @@ class InterventionHandle:
         self._time = 0
         self.num_calls = 0
         self._traces: list[CellTrace] = []
+        self._valid: list[Tensor | None] = []  # of each call the steps that there are
         self._first = 0  # of the calls that go on from each other
 
     def forward(
         self,
-        input: Tensor,  # noqa: A002 - torch's name, by which a model may call
+        input: Tensor | PackedSequence,  # noqa: A002 - torch's name, by which a model may call
         hx: State = None,
     ) -> tuple[Tensor, Any]:
         """Run as the layer's own forward would, with the edits."""
@@ -328,7 +315,11 @@ class InterventionHandle:
             self._time, self._first = 0, len(self._traces)
         output = _run(self._rnn, input, hx, self.edits, self._time, self._with_trace)
         self.num_calls += 1
-        self._time += input.shape[1 if self._rnn.batch_first and input.ndim == 3 else 0]
+        self._valid.append(output.valid)
+        if isinstance(input, PackedSequence):
+            self._time += len(input.batch_sizes)
+        else:
+            self._time += input.shape[1 if self._rnn.batch_first and input.ndim == 3 else 0]
         if output.trace is not None:
             self._traces.append(output.trace)
         return output.output, output.state
@@ -354,7 +345,12 @@ class InterventionHandle:
             if values_by_call and values_by_call[0] is not None:
                 layer_index = layer * self._traces[0].num_directions + direction
                 mean_states[name] = torch.cat(
-                    [values[layer_index].flatten(0, 1) for values in values_by_call]
+                    [
+                        values[layer_index].flatten(0, 1)
+                        if valid is None
+                        else values[layer_index][valid]
+                        for values, valid in zip(values_by_call, self._valid, strict=True)
+                    ]
                 ).mean(0)
         return mean_states
 
