@@ -26,26 +26,31 @@ AGENTS = {
         "agents.seq2seq_adder",
         "Seq2SeqAdder",
         "encoder–decoder LSTM (or GRU, RNN) that answers a text with a text",
+        config="agents.configs.seq2seq_adder:AdderConfig",
     ),
     "attention_adder": Entry(
         "agents.attention_adder",
         "AttentionAdder",
         "encoder–decoder LSTM (or GRU) with additive attention to the question",
+        config="agents.configs.attention_adder:AttentionConfig",
     ),
     "transformer_adder": Entry(
         "agents.transformer_adder",
         "TransformerAdder",
         "small encoder–decoder Transformer that answers a text with a text",
+        config="agents.configs.transformer_adder:TransformerConfig",
     ),
     "parity_lstm": Entry(
         "agents.parity_lstm",
         "ParityLSTM",
         "LSTM (or GRU, RNN) that answers a text with a label, learned in stages of growing length",
+        config="agents.configs.parity_lstm:ParityConfig",
     ),
     "adding_lstm": Entry(
         "agents.adding_lstm",
         "AddingLSTM",
         "LSTM (or GRU, RNN, IRNN) that answers a series with a number, learned in stages likewise",
+        config="agents.configs.adding_lstm:AddingConfig",
         task="adding_problem",
         aliases={
             "dataset.dt_length": "task.num_samples",
@@ -62,16 +67,19 @@ AGENTS = {
         "agents.digits_lstm",
         "DigitsLSTM",
         "LSTM (or GRU) that reads an image row by row and answers with its label",
+        config="agents.configs.digits_lstm:DigitsConfig",
     ),
     "cnn_classifier": Entry(
         "agents.cnn_classifier",
         "CnnClassifier",
         "convolutional network, small or of torchvision, that answers an image with its label",
+        config="agents.configs.cnn_classifier:CnnConfig",
     ),
     "char_lm": Entry(
         "agents.char_lm",
         "CharLM",
         "LSTM (or GRU, RNN) that reads a text, says what comes next, and writes one",
+        config="agents.configs.char_lm:CharLMConfig",
     ),
 }
 
@@ -128,7 +136,7 @@ def from_checkpoint(found: "Checkpoint", device: str, run_dir: Path, place: str)
     task_settings = present_values(tasks.task_class(values["task"]), values["task_settings"])
     task = tasks.from_given(values["task"], given(task_settings), place)
     config = given(values["config"])
-    cls = find("agent", values["agent"], AGENTS, place).load().Config
+    cls = find("agent", values["agent"], AGENTS, place).load_config()
     settings = with_first_defaults(cls, config, config, place)
     agent = from_given(values["agent"], task, settings, device, place)
     agent.state.restore(found)

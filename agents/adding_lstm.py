@@ -5,16 +5,15 @@ problem; all three are settings here. What makes long series learnable in a minu
 growing length (curriculum learning, Bengio et al. 2009), with forget gates that begin open.
 """
 
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import attrs
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.configs.adding_lstm import AddingConfig
 from agents.core.agent import Agent
-from agents.core.config import AgentConfig, ConfigError, Schedule, setting, with_default
 from agents.core.layers import chrono_biases, forget_biases, identity_weights, recurrent
 from agents.core.training.loop import to_device
 from tasks.adding_problem import NEAR
@@ -24,59 +23,6 @@ if TYPE_CHECKING:
     from agents.core.inspection.observation import Observation
 
 _TENTHS = np.array([f"{tenth / 10:.1f}" for tenth in range(21)])  # of answers, from 0 to 2
-
-
-@attrs.frozen(kw_only=True)
-class AddingConfig(AgentConfig):
-    """Sizes and recipe of the adder of marked numbers."""
-
-    hidden_size: int = setting(100, "units of each recurrent layer", ge=1)
-    num_layers: int = setting(1, "number of recurrent layers", ge=1)
-    cell: Literal["lstm", "gru", "rnn", "relu_rnn"] = setting(
-        "lstm", "kind of recurrent layer; rnn: tanh; relu_rnn with init=identity: the IRNN"
-    )
-    init: Literal["default", "forget_bias", "chrono", "identity"] = setting(
-        "forget_bias",
-        "first weights of the recurrent layers. default: torch's; forget_bias: forget gates begin "
-        "open; chrono: gates remember over times up to chrono_length; identity: W_hh keeps the "
-        "state as it is",
-    )
-    bptt_steps: int | None = setting(
-        None,
-        "truncated backpropagation through time: last steps of a series that gradients reach; "
-        "null: all",
-        ge=1,
-        renamed_from="backward_steps",
-    )
-    forget_bias: float = setting(3.0, "bias of the forget gates, with init=forget_bias")
-    chrono_length: int = setting(150, "steps, the longest memory of init=chrono", ge=3)
-    identity_scale: float = setting(1.0, "times the identity is W_hh of init=identity", gt=0.0)
-    optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")
-    learning_rate: float = with_default("learning_rate", 5e-3)
-    muon_learning_rate: float = with_default("muon_learning_rate", 0.05)
-    schedule: Schedule = with_default("schedule", "cosine")
-    curriculum_loss_threshold: float | None = with_default("curriculum_loss_threshold", 0.01)
-    clip_norm: float | None = with_default("clip_norm", 0.3)
-    batch_size: int = with_default("batch_size", 20)
-    steps: int = with_default("steps", 1_000)
-    precision: Literal["fp32", "bf16", "auto"] = with_default("precision", "fp32")
-    threads: int | None = with_default("threads", 1)
-    eval_every: int | None = with_default("eval_every", 100)
-    eval_samples: int = with_default("eval_samples", 500)
-
-    def __attrs_post_init__(self) -> None:
-        """Refuse an initialisation that the kind of recurrent layer has nothing for."""
-        fitting = {
-            "forget_bias": ("lstm",),
-            "chrono": ("lstm", "gru"),
-            "identity": ("rnn", "relu_rnn"),
-        }
-        cells = fitting.get(self.init, (self.cell,))
-        if self.cell not in cells:
-            problem = f"{self.init!r} does not go with cell={self.cell}"
-            known = [name for name, kinds in fitting.items() if self.cell in kinds]
-            accepted = f"{' or '.join(['default', *known])}; or cell={' or '.join(cells)}"
-            raise ConfigError(type(self).__name__, "init", problem, accepted)
 
 
 class SeriesReader(nn.Module):

@@ -5,15 +5,15 @@ at every character that it writes: it weighs them by an additive score (Bahdanau
 2015, 1409.0473, appendix A.1.2), so that not all of the question has to pass through one state.
 """
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import attrs
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.configs.attention_adder import AttentionConfig
 from agents.core.agent import Agent
-from agents.core.config import AgentConfig, ConfigError, setting, with_default
+from agents.core.config import ConfigError
 from agents.core.layers import OneHot, recurrent
 from agents.core.seq2seq import (
     NUM_MAPPED,
@@ -27,29 +27,6 @@ from tasks.core.task import TextPairs, TextToText
 if TYPE_CHECKING:
     from agents.core.inspection.observation import Observation
     from visualization.attention.maps import AttentionMaps
-
-
-@attrs.frozen(kw_only=True)
-class AttentionConfig(AgentConfig):
-    """Sizes and recipe of the adder with attention."""
-
-    hidden_size: int = setting(128, "units of each recurrent layer, both directions together", ge=1)
-    num_layers: int = setting(1, "recurrent layers of encoder and decoder", ge=1)
-    cell: Literal["lstm", "gru"] = setting("lstm", "kind of recurrent layer")
-    bidirectional: bool = setting(
-        False, "the encoder reads in both directions, half of its units in each"
-    )
-    attention_size: int = setting(64, "units of the network that scores a place", ge=1)
-    context: Literal["output", "input"] = setting(
-        "output",
-        "where what is seen goes. output: into the read-out, after the decoder's step (Luong et "
-        "al. 2015); input: into the decoder, before it (Bahdanau et al. 2015)",
-    )
-    dropout: float = setting(0.0, "between recurrent layers, in training", ge=0.0, lt=1.0)
-    optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")
-    learning_rate: float = with_default("learning_rate", 2e-2)
-    muon_learning_rate: float = with_default("muon_learning_rate", 0.035)
-    steps: int = with_default("steps", 4_000)
 
 
 class AdditiveAttention(nn.Module):

@@ -8,17 +8,17 @@ import functools
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.configs.char_lm import CharLMConfig
 from agents.core.agent import Agent
-from agents.core.config import AgentConfig, ConfigError, setting, with_default
+from agents.core.config import ConfigError
 from agents.core.layers import OneHot, recurrent
 from agents.core.training.loop import to_device
 from tasks.core.batch import take
@@ -33,46 +33,6 @@ if TYPE_CHECKING:
 _STUDIED = 400  # samples of the views: each has many characters
 _LABELLED = 20  # last characters of a text that name it, beside the text itself
 _WRITTEN = 600  # characters of each text in the view `samples`
-
-
-@attrs.frozen(kw_only=True)
-class CharLMConfig(AgentConfig):
-    """Sizes and recipe of the language model."""
-
-    hidden_size: int = setting(192, "units of each recurrent layer", ge=1)
-    num_layers: int = setting(1, "number of recurrent layers", ge=1)
-    cell: Literal["lstm", "gru", "rnn"] = setting("lstm", "kind of recurrent layer")
-    encoding: Literal["one_hot", "embedding"] = setting("one_hot", "how characters are presented")
-    embedding_size: int = setting(32, "numbers per character of an embedding", ge=1)
-    dropout: float = setting(0.0, "after each recurrent layer, in training", ge=0.0, lt=1.0)
-    stateful: bool = setting(
-        True, "in training, the state after a chunk goes on into the chunk after it"
-    )
-    state_reset_prob: float = setting(
-        0.05,
-        "probability of resetting the hidden state at a chunk boundary, in training",
-        ge=0.0,
-        le=1.0,
-        renamed_from="restart",
-    )
-    optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")
-    learning_rate: float = with_default("learning_rate", 6e-2)
-    muon_learning_rate: float = with_default("muon_learning_rate", 0.05)
-    batch_size: int = setting(32, "streams of text that are read beside each other", ge=1)
-    steps: int = with_default("steps", 4_000)
-    threads: int | None = with_default("threads", 1)
-    eval_samples: int = with_default("eval_samples", 200)
-    sample_length: int = setting(
-        200, "characters of a continuation", ge=1, mutable_after_training=True
-    )
-    temperature: float = setting(
-        0.5, "heat of a continuation: logits are divided by it; 0: always the likeliest", ge=0.0,
-        mutable_after_training=True,
-    )  # fmt: skip
-    top_k: int | None = setting(
-        None, "likeliest characters that a continuation chooses from; null: all", ge=1,
-        mutable_after_training=True,
-    )  # fmt: skip
 
 
 class NextCharacter(nn.Module):

@@ -7,76 +7,23 @@ torchvision can be named in their place, with weights from a file.
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import attrs
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agents.configs.cnn_classifier import SMALL, CnnConfig
 from agents.core.agent import Agent
 from agents.core.classification import classifier_observation, label_loss
-from agents.core.config import AgentConfig, ConfigError, setting, with_default
 from agents.core.training.evaluation import in_pieces
 from agents.core.training.loop import to_device
-from tasks.core.settings import non_default_settings
 from tasks.core.task import ImageLabels, ImageToLabel
 from visualization.core.preserve import evaluation_mode
 
 if TYPE_CHECKING:
     from agents.core.inspection.observation import Observation
-
-_SMALL = ("residual", "plain")
-
-
-@attrs.frozen(kw_only=True)
-class CnnConfig(AgentConfig):
-    """Sizes and recipe of the classifier."""
-
-    architecture: str = setting(
-        "residual", "residual or plain, of the sizes that follow; or a model of torchvision's"
-    )
-    channels: int = setting(16, "feature maps of the first stage; of each further one twice", ge=1)
-    num_stages: int = setting(3, "stages; between two a pool halves height and width", ge=1)
-    num_blocks: int = setting(1, "blocks of two convolutions in a stage", ge=1)
-    norm: Literal["batch", "group", "none"] = setting(
-        "batch", "what a convolution's results are normalised over; group: all of an image's"
-    )
-    dropout: float = setting(
-        0.3, "share of what a small network's read-out reads left out", ge=0.0, lt=1.0
-    )
-    weights: str | None = setting(
-        None, "path of a state dict of the model of torchvision's, as a .safetensors file"
-    )
-    weights_sha256: str | None = setting(
-        None, "digest of that file; null: filled in when it is read. A checkpoint does without it"
-    )
-    image_size: int | None = setting(
-        None,
-        "pixels to which such a model's images are enlarged; null: the fewest that it takes",
-        ge=1,
-    )
-    standardise: bool | None = setting(
-        None,
-        "bring such a model's pixels to ImageNet's mean and deviation; null: if it has weights",
-    )
-    learning_rate: float = with_default("learning_rate", 5e-3)
-    weight_decay: float = with_default("weight_decay", 0.05)
-    batch_size: int = with_default("batch_size", 64)
-    steps: int = with_default("steps", 2_000)
-    num_weight_snapshots: int | None = with_default("num_weight_snapshots", 8)
-
-    def __attrs_post_init__(self) -> None:
-        """Refuse settings that say nothing of the chosen architecture."""
-        small = self.architecture in ("residual", "plain")
-        of_small = ("channels", "num_stages", "num_blocks", "norm")
-        of_large = ("weights", "weights_sha256", "image_size", "standardise")
-        for field, value in non_default_settings(self).items():
-            if field in (of_large if small else of_small):
-                problem = f"{value!r} does not go with the architecture {self.architecture}"
-                other = "a model of torchvision's" if small else "residual or plain"
-                accepted = f"its default, or as architecture {other}"
-                raise ConfigError(type(self).__name__, field, problem, accepted)
 
 
 class Block(nn.Module):
@@ -161,7 +108,7 @@ class CnnClassifier(Agent):
     def build_model(config: CnnConfig, spec: ImageToLabel) -> nn.Module:
         """Return the network for the task's images and labels; weights of a file are in it."""
         name = config.architecture
-        if name in _SMALL:
+        if name in SMALL:
             return small_network(config, spec)
         from agents.core.torchvision_models import make_classifier, take_over
 

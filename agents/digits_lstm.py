@@ -4,16 +4,15 @@ A row of pixels is what the layer reads at one step. Le et al. (2015, 1504.00941
 MNIST pixel by pixel; by rows there are 28 steps in place of 784.
 """
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
-import attrs
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from agents.configs.digits_lstm import DigitsConfig
 from agents.core.agent import Agent
 from agents.core.classification import classifier_observation, label_loss, label_scores
-from agents.core.config import AgentConfig, setting, with_default
 from agents.core.layers import recurrent
 from agents.core.training.loop import to_device
 from tasks.core.task import ImageLabels, ImageToLabel
@@ -23,22 +22,6 @@ if TYPE_CHECKING:
 
 _PATTERNS = np.array(list("·▂━▄▔═▀█"))  # 1: ink in the left third, 2: in the middle, 4: right
 _INKED = 0.15  # mean ink of a third of a row from which it counts
-
-
-@attrs.frozen(kw_only=True)
-class DigitsConfig(AgentConfig):
-    """Sizes and recipe of the reader."""
-
-    hidden_size: int = setting(128, "units of each recurrent layer", ge=1)
-    num_layers: int = setting(1, "number of recurrent layers", ge=1)
-    cell: Literal["lstm", "gru"] = setting("lstm", "kind of recurrent layer")
-    dropout: float = setting(
-        0.5, "share of the last output, and of each lower layer's, left out", ge=0.0, lt=1.0
-    )
-    learning_rate: float = with_default("learning_rate", 5e-3)
-    weight_decay: float = with_default("weight_decay", 0.3)
-    batch_size: int = with_default("batch_size", 64)
-    steps: int = with_default("steps", 1_500)
 
 
 class RowReader(nn.Module):

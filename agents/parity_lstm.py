@@ -4,37 +4,21 @@ Its task offers stages of growing length (curriculum learning, Bengio et al. 200
 label of a long sequence says nothing about any single symbol: without stages it stays at chance.
 """
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
-import attrs
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agents.configs.parity_lstm import ParityConfig
 from agents.core.agent import Agent
 from agents.core.classification import classifier_observation, label_loss, label_scores
-from agents.core.config import AgentConfig, Schedule, setting, with_default
 from agents.core.layers import OneHot, recurrent
 from agents.core.training.loop import to_device
 from tasks.core.task import TextLabels, TextToLabel
 
 if TYPE_CHECKING:
     from agents.core.inspection.observation import Observation
-
-
-@attrs.frozen(kw_only=True)
-class ParityConfig(AgentConfig):
-    """Sizes and recipe of the reader."""
-
-    hidden_size: int = setting(16, "units of each recurrent layer", ge=1)
-    num_layers: int = setting(1, "number of recurrent layers", ge=1)
-    cell: Literal["lstm", "gru", "rnn"] = setting("lstm", "kind of recurrent layer")
-    learning_rate: float = with_default("learning_rate", 1e-2)
-    schedule: Schedule = with_default("schedule", "constant")
-    curriculum_loss_threshold: float | None = with_default("curriculum_loss_threshold", 0.05)
-    batch_size: int = with_default("batch_size", 128)
-    steps: int = with_default("steps", 2_000)
-    eval_samples: int = with_default("eval_samples", 500)
 
 
 class Reader(nn.Module):

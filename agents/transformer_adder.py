@@ -8,15 +8,15 @@ needed.
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import attrs
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.configs.transformer_adder import TransformerConfig
 from agents.core.agent import Agent
-from agents.core.config import AgentConfig, ConfigError, setting, with_default
+from agents.core.config import ConfigError
 from agents.core.layers import HiddenLinear
 from agents.core.seq2seq import (
     NUM_MAPPED,
@@ -32,30 +32,6 @@ if TYPE_CHECKING:
     from visualization.attention.maps import AttentionMaps
 
 _LONGEST_WAVE = 10_000.0  # of the sinusoids, 1706.03762, section 3.5
-
-
-@attrs.frozen(kw_only=True)
-class TransformerConfig(AgentConfig):
-    """Sizes and recipe of the Transformer."""
-
-    d_model: int = setting(
-        64, "size of the vector of each character between layers", ge=1, renamed_from="d_model"
-    )
-    num_layers: int = setting(2, "layers of encoder and decoder each", ge=1)
-    num_heads: int = setting(4, "heads of each attention; they share out d_model", ge=1)
-    d_ff: int = setting(
-        256, "hidden units of the feed-forward block", ge=1, renamed_from="feedforward_size"
-    )
-    positions: Literal["learned", "sinusoidal", "rotary"] = setting(
-        "learned",
-        "how a place is told. learned, sinusoidal: a vector added to the character; rotary: turned "
-        "queries and keys, so that only distances within a text count (Su et al. 2021)",
-    )
-    dropout: float = setting(0.0, "share of what sublayers add left out", ge=0.0, lt=1.0)
-    optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")
-    learning_rate: float = with_default("learning_rate", 3e-3)
-    muon_learning_rate: float = with_default("muon_learning_rate", 0.02)
-    steps: int = with_default("steps", 4_000)
 
 
 class Attention(nn.Module):

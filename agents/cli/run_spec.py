@@ -13,7 +13,6 @@ import agents
 import tasks
 from agents.core.config import (
     AgentConfig,
-    config_class,
     read_file,
     read_option,
     read_value,
@@ -157,7 +156,7 @@ def parse_run_spec(
     names = {kind: _find_name(kind, merged) for kind in ("agent", "task")}
     agent = find("agent", names["agent"].value, agents.AGENTS, names["agent"].place)
     task_class = tasks.task_class(names["task"].value, names["task"].place)
-    cls, saved = config_class(agent), Path(options.run_dir or "") / "config.yaml"
+    cls, saved = agent.load_config(), Path(options.run_dir or "") / "config.yaml"
     settings: dict[str, SourcedValue] = {}
     of_task: dict[str, SourcedValue] = {}
     for layer in layers:
@@ -247,7 +246,7 @@ def _translate_aliases(settings: dict[str, SourcedValue], agent: object) -> dict
 
 def _check_known(settings: Mapping[str, SourcedValue], name: str, entry: Entry) -> None:
     """Check that every name is a setting, an earlier name of one, or an alias."""
-    own_fields = fields(config_class(find("agent", name, agents.AGENTS, name)))
+    own_fields = fields(find("agent", name, agents.AGENTS, name).load_config())
     names = [*entry.aliases, *NON_SETTING_KEYS, *own_fields]
     earlier = {old for field in own_fields.values() for old in field.metadata["renamed_from"]}
     for key, item in settings.items():

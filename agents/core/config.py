@@ -1,11 +1,8 @@
 """Settings of every agent, and reading settings from files, options and arguments."""
 
-import ast
 import hashlib
-import importlib.util
 import json
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +11,6 @@ import attrs
 import yaml
 
 from tasks.core import earlier_names
-from tasks.core.registry import ResolvedEntry
 from tasks.core.settings import (
     ConfigError,
     SourcedValue,
@@ -211,64 +207,6 @@ def with_default(name: str, default: Any, first_default: Any = attrs.NOTHING) ->
         mutable_after_training=metadata["mutable_after_training"], first_default=first_default,
         renamed_from=metadata["renamed_from"],
     )  # fmt: skip
-
-
-def config_class(resolved: ResolvedEntry) -> type[AgentConfig]:
-    """Return an agent's config class, without importing torch where that is possible.
-
-    The class is extracted from the syntax tree of the agent's file, and only it and the imports
-    that it uses are executed: a question about settings (--print-config, a misspelt name) should
-    not wait seconds for torch. If the class uses more of its file, such as a constant or another
-    agent's config, the file is imported.
-    """
-    extracted = None if "torch" in sys.modules else _extract_class(resolved)
-    cls: type[AgentConfig] = extracted or resolved.load().Config
-    return cls
-
-
-def _extract_class(resolved: ResolvedEntry) -> type[AgentConfig] | None:
-    """Execute a config class and the imports that it uses; None if it uses more of its file."""
-    spec = importlib.util.find_spec(resolved.entry.module)
-    assert spec is not None
-    assert spec.origin is not None
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    body = classes.get(_config_name(classes.get(resolved.entry.cls)))
-    if body is None or not _extends(body, "AgentConfig"):
-        return None
-    used = {node.id for node in ast.walk(body) if isinstance(node, ast.Name)} - {body.name}
-    imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    others = [node for node in tree.body if node not in imports]
-    if used & {name for node in others for name in _defined_names(node)}:
-        return None
-    needed = [node for node in imports if used & _defined_names(node)]
-    namespace: dict[str, Any] = {"__name__": resolved.entry.module}
-    module = ast.Module([*needed, body], type_ignores=[])
-    exec(compile(module, spec.origin, "exec"), namespace)
-    cls: type[AgentConfig] = namespace[body.name]
-    return cls
-
-
-def _config_name(agent: ast.ClassDef | None) -> str:
-    """Return the name in an agent class's line `Config = …`; "" if it has none."""
-    lines = [node for node in agent.body if isinstance(node, ast.Assign)] if agent else []
-    values = [node.value for node in lines if "Config" in _defined_names(node)]
-    return next((value.id for value in values if isinstance(value, ast.Name)), "")
-
-
-def _defined_names(node: ast.AST) -> set[str]:
-    """Return the names that a statement of a module defines."""
-    if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
-        return {node.name}
-    if isinstance(node, ast.alias):
-        return {node.asname or node.name}
-    if isinstance(node, ast.Name):
-        return {node.id} if isinstance(node.ctx, ast.Store) else set()
-    return {name for child in ast.iter_child_nodes(node) for name in _defined_names(child)}
-
-
-def _extends(node: ast.ClassDef, name: str) -> bool:
-    return any(isinstance(base, ast.Name) and base.id == name for base in node.bases)
 
 
 class _Loader(yaml.SafeLoader):

@@ -20,7 +20,8 @@ class Entry:
 
     An agent may read the files of another tool: `aliases` are that tool's names for settings, such
     as `dataset.t` for `task.length`. Such a file is about the task `task`, and its settings have
-    the defaults `alias_defaults`.
+    the defaults `alias_defaults`. `config` is the module and class of an agent's settings, as
+    `module:class`, where they can be had without importing the agent, and torch with it.
     """
 
     module: str
@@ -31,6 +32,7 @@ class Entry:
     task: str = ""
     aliases: Mapping[str, str] = attrs.Factory(dict)
     alias_defaults: Mapping[str, object] = attrs.Factory(dict)
+    config: str = ""
 
 
 @attrs.frozen
@@ -44,6 +46,11 @@ class ResolvedEntry:
     def load(self) -> Any:
         """Import the module and return the class."""
         return getattr(importlib.import_module(self.entry.module), self.entry.cls)
+
+    def load_config(self) -> Any:
+        """Import an agent's config class, without the agent where its entry says where it is."""
+        module, _, cls = self.entry.config.partition(":")
+        return getattr(importlib.import_module(module), cls) if module else self.load().Config
 
 
 def look_up(name: object, entries: Mapping[str, Entry]) -> ResolvedEntry | None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from agents.configs.transformer_adder import TransformerConfig as Config
 from agents.core.analysis.comparison import compare
 from agents.transformer_adder import Attention, Layer, TransformerAdder, rotated, seen_places
-from agents.transformer_adder import TransformerConfig as Config
 from tasks.core.settings import ConfigError
 from tests.conftest import in_double, small_agent
 from tests.visualization.recurrent.test_cells import assert_close

@@ -139,3 +139,11 @@ def test_parts_of_a_loss_are_logged() -> None:
     history = make("detector").learn().history
     parts = [history.series(f"train/loss/{name}")[1] for name in ("objectness", "box", "kind")]
     np.testing.assert_allclose(np.sum(parts, axis=0), history.series("train/loss")[1], rtol=1e-5)
+
+
+def test_the_page_on_extending_shows_the_regression_as_it_is() -> None:
+    """The example of docs/extending.md is the file that these tests run, of at most 60 lines."""
+    root = Path(__file__).parents[2]
+    code = (root / "tests" / "carriers" / "regression.py").read_text(encoding="utf-8")
+    assert code in (root / "docs" / "extending.md").read_text(encoding="utf-8")
+    assert len(code.splitlines()) <= 60

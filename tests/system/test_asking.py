@@ -7,11 +7,11 @@ import torch
 
 import agents
 import tasks
+from agents.configs.seq2seq_adder import AdderConfig
 from agents.core.analysis.comparison import compare
 from agents.core.config import AgentConfig
 from agents.core.runs.history import History
 from agents.core.training.monitoring import LEARNED_BETWEEN
-from agents.seq2seq_adder import AdderConfig
 from main import main
 from tasks.core.settings import ConfigError
 from tests.conftest import small_agent, weights

@@ -11,13 +11,14 @@ import torch
 
 import agents
 import tasks
+from agents.configs.seq2seq_adder import AdderConfig
 from agents.core.agent import Agent
 from agents.core.analysis.trials import _stepper
 from agents.core.runs.checkpoint import CheckpointError
 from agents.core.training import devices
 from agents.core.training.loop import Cursor, train_steps
 from agents.core.training.trainer import Learning
-from agents.seq2seq_adder import AdderConfig, Seq2SeqAdder
+from agents.seq2seq_adder import Seq2SeqAdder
 from main import main
 from tasks.core.settings import ConfigError
 from tasks.core.task import BatchRequest

@@ -10,7 +10,6 @@ import pytest
 
 import agents
 import tasks
-from agents.core.config import config_class
 from agents.core.runs.run_folder import RunFolder
 from agents.seq2seq_adder import Seq2SeqAdder
 from tasks.addition import Addition
@@ -137,7 +136,7 @@ def test_every_config_class_is_found_without_an_import_of_torch_before(
     monkeypatch.delitem(sys.modules, "torch")  # as at the start of the command line
     found = find("agent", "mine", {"mine": Entry("my_agent_file", "MyAgent", "mine")}, "test")
     try:
-        config = build(config_class(found), {})
+        config = build(found.load_config(), {})
         assert config.colour == "red"
         assert type(config).__name__ == "Mine"
     finally:

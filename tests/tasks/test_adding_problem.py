@@ -9,7 +9,7 @@ import torch
 
 import agents
 import tasks
-from agents.adding_lstm import AddingConfig
+from agents.configs.adding_lstm import AddingConfig
 from agents.core.agent import Agent
 from agents.core.layers import chrono_biases, forget_biases, identity_weights, recurrent
 from tasks.core.batch import map_arrays

@@ -8,11 +8,12 @@ from torch import nn
 
 import agents
 import tasks
+from agents.configs.seq2seq_adder import AdderConfig
 from agents.core.config import AgentConfig
 from agents.core.training import devices, parallel
 from agents.core.training.loop import total_steps
 from agents.core.training.optimizer import Optimizer, hidden_matrices, orthogonalize
-from agents.seq2seq_adder import AdderConfig, EncoderDecoder
+from agents.seq2seq_adder import EncoderDecoder
 from tests.conftest import same, small_agent, weights
 
 

@@ -1,0 +1,1 @@
+"""Settings of the agents, in modules without torch: --print-config does not wait for it."""
