@@ -94,21 +94,21 @@ class Arranger:
         words = _words(axes)
         if words is not None and axes in self._known and self._known[axes][0] == words:
             axes.apply_aspect()
-            return signs * (place - _ends(axes.bbox)) + self._known[axes][1]
+            return np.asarray(signs * (place - _ends(axes.bbox)) + self._known[axes][1])
         extent = axes.get_tightbbox(self._renderer, for_layout_only=True)
         if extent is None:
             return np.zeros(4)
         if words is not None:
             self._known[axes] = words, signs * (_ends(axes.bbox) - _ends(extent))
-        return signs * (place - _ends(extent))
+        return np.asarray(signs * (place - _ends(extent)))
 
 
 def _plain_grid(figure: Figure) -> GridSpec | None:
     """Return the grid of which all Axes of a figure take one cell each; None if it is none."""
-    grids = []
+    grids: list[Any] = []
     for axes in figure.axes:
-        spec = axes.get_subplotspec()
-        if spec is None or not axes.get_in_layout() or axes.get_axes_locator():
+        spec, is_moved = axes.get_subplotspec(), axes.get_axes_locator() is not None
+        if spec is None or is_moved or not axes.get_in_layout():
             return None
         if max(len(spec.rowspan), len(spec.colspan)) > 1:
             return None
@@ -152,7 +152,7 @@ def _words(axes: Axes) -> tuple[str, ...] | None:
     None: other things may, such as ticks, and what is drawn over the border.
     """
     others = axes.texts, axes.patches, axes.lines, axes.collections, axes.artists, axes.tables
-    if any(map(len, others)) or axes.get_legend():
+    if any(len(each) for each in others) or axes.get_legend():
         return None
     if axes.axison and (len(axes.get_xticks()) or len(axes.get_yticks())):
         return None

@@ -105,8 +105,9 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
     figure.dpi = dpi
     try:
         canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        canvas.draw()  # type: ignore[no-untyped-call]
+        pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+        image = Image.fromarray(pixels).convert("RGB")
         image.save(buffer, "PNG", compress_level=3, dpi=(dpi, dpi))
     finally:
         figure.dpi = usual

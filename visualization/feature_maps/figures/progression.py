@@ -87,14 +87,14 @@ def animation(record: Progression, dpi: int = 90) -> bytes:
     title = heading(axes, name, color=INK, animated=True)
     legible(figure)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # all but the title
+    canvas.draw()  # type: ignore[no-untyped-call] # all but the title
     still = canvas.copy_from_bbox(figure.bbox)  # type: ignore[no-untyped-call]
     frames = []
     for at, step in enumerate(record.steps):
         canvas.restore_region(still)  # type: ignore[no-untyped-call]
         title.set_text(f"{name}, step {step:,}")
         axes.draw_artist(title)
-        pixels = np.array(canvas.buffer_rgba())[..., :3]
+        pixels = np.array(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
         for extent, colors in moving:
             _paste(pixels, colors[at], [round(dpi * end) for end in extent])
         frames.append(Image.fromarray(pixels).quantize(64))
