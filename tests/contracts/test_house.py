@@ -132,10 +132,8 @@ def test_only_parallel_names_the_wrappers() -> None:
 
 def test_only_figures_draw() -> None:
     """Matplotlib is imported by figures, and by what they share, alone."""
-    shared = {
-        f"visualization/core/{n}.py"
-        for n in ("legible", "pictures", "pixels", "registry", "style", "words")
-    }
+    names = ("arranging", "legible", "pictures", "pixels", "registry", "style", "tiles", "words")
+    shared = {f"visualization/core/{name}.py" for name in names}
     for path in FILES:
         if "matplotlib" in imported(path):
             place = path.relative_to(ROOT).as_posix()

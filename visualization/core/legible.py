@@ -7,7 +7,9 @@ shortened, and names at an axis that would touch are thinned out.
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -15,7 +17,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox, BboxBase
+from numpy.typing import NDArray
 
+from visualization.core.arranging import Arranger
 from visualization.core.words import wrap
 
 SPARE = "left out where it would lie over another"  # marks (as gid) such texts
@@ -31,26 +35,47 @@ _EDGE = 4.0  # pixels at a figure's border that stay blank
 _APART = 8.0  # pixels between titles
 _BEYOND = 4.0  # pixels by which a name of an upright axis may be longer than the axis
 _TOUCH = 2.0  # pixels between names at an axis
+Box = NDArray[np.float64]  # left, bottom, right, top; or rows of these
+NO_BOXES = np.zeros((0, 4))
 _START = {"left": 0.0, "center": 0.5, "right": 1.0}  # where a text is held, of its width
+
+
+class Words(Text):
+    """A text with room of its own, into which it is fitted wherever it stands.
+
+    Args:
+        x: place across.
+        y: place down.
+        words: the text.
+        room: inches that a line may take.
+        style: of the text.
+    """
+
+    def __init__(self, x: float, y: float, words: str, *, room: float, **style: Any) -> None:
+        super().__init__(x, y, words, **style)
+        self.room = room
 
 
 def legible(figure: Figure) -> Figure:
     """Return a figure after its words were made to fit; its layout stays as it then is."""
-    _give_fonts(figure)
+    texts = _give_fonts(figure)
     engine = figure.get_layout_engine()
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    whole: dict[Text, str] = {}
+    for text in texts:
+        if isinstance(text, Words):
+            _fit(text, whole, text.room * figure.dpi, renderer)
     if engine is not None:
-        renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
-        whole: dict[Text, str] = {}
-        least = 2 if any(axes.get_aspect() != "auto" for axes in figure.axes) else 1  # of images
+        arranger = Arranger(figure, renderer)
         for number in range(_TIMES):
             rooms = list(_rooms(figure, renderer))
             changed = [_fit(text, whole, room, renderer) for text, room in rooms]
             changed += [_thin(axis, renderer) for axis in _axes_with_names(figure)]
-            if number >= least and not any(changed):
+            if number and not any(changed):
                 break
-            engine.execute(figure)
+            arranger.arrange()
             _place(figure, renderer)
-        _leave_out(figure, renderer)
+        _leave_out(texts, renderer)
         figure.set_layout_engine(None)  # as laid out: it is drawn once, not twice
     return figure
 
@@ -69,14 +94,19 @@ def _fallbacks() -> tuple[str, ...]:
     return tuple(name for name in _FONTS if name in installed)
 
 
-def _give_fonts(figure: Figure) -> None:
-    """Let texts have letters from other fonts, which may not be bold, where their own has none."""
+def _give_fonts(figure: Figure) -> list[Text]:
+    """Let texts have letters from other fonts, which may not be bold, where their own has none.
+
+    Return all texts.
+    """
     for axis in _axes_with_names(figure):
         axis.get_majorticklabels()  # of categories they are not written before
-    for text in _texts(figure):
+    texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
+    for text in texts:
         words = text.get_text()
         if not words.isascii() and _lacks(text, words):
             text.set(family=[*text.get_fontfamily(), *_fallbacks()], weight="normal")
+    return texts
 
 
 def _lacks(text: Text, words: str) -> bool:
@@ -92,79 +122,75 @@ def _letters(family: tuple[str, ...]) -> frozenset[int]:
     return frozenset(font_manager.get_font(font_manager.findfont(name)).get_charmap())
 
 
-def _texts(figure: Figure) -> list[Text]:
-    return [text for text in figure.findobj(Text) if isinstance(text, Text)]
-
-
 def _rooms(figure: Figure, renderer: RendererAgg) -> Iterator[tuple[Text, float]]:
     """Yield every title and name of an axis with the pixels, along its line, that it may take."""
     parts: tuple[Figure | SubFigure, ...] = (figure, *figure.subfigs)
     for part in parts:
         for text in part.texts:
             if text.get_text():
-                yield text, _room(text, renderer, part.bbox, part.bbox)
+                yield text, _room(text, renderer, _box(part.bbox), _box(part.bbox))
+    boxes = np.array([_box(axes.bbox) for axes in figure.axes]).reshape(-1, 4)
     for kind in zip(*map(_titles, figure.axes), strict=True):
-        texts = [
-            (text, axes.bbox)
-            for text, axes in zip(kind, figure.axes, strict=True)
-            if text.get_text() and text.get_visible()
-        ]
-        for text, box in texts:
+        at = [n for n, text in enumerate(kind) if text.get_text() and text.get_visible()]
+        for number in at:
+            text = kind[number]
             owner = text.axes.get_figure(root=False) if text.axes else None
-            page = figure.bbox if owner is None else owner.bbox
-            others = [other for _, other in texts if other is not box]
-            walls = [axes.bbox for axes in figure.axes if axes.bbox is not box]
-            yield text, _room(text, renderer, page, box, others, walls)
+            page = _box(figure.bbox if owner is None else owner.bbox)
+            others = boxes[[other for other in at if other != number]]
+            walls = np.delete(boxes, number, axis=0)
+            yield text, _room(text, renderer, page, boxes[number], others, walls)
+
+
+def _box(box: BboxBase) -> Box:
+    """Return the ends of a box: left, bottom, right and top, in pixels."""
+    return np.array([*box.min, *box.max])
 
 
 def _titles(axes: Axes) -> list[Text]:
     """Return the three titles of axes and their two names."""
+    texts = set(axes.texts)
     titles = [
-        child
-        for child in axes.get_children()
-        if isinstance(child, Text) and child not in axes.texts
+        child for child in axes.get_children() if isinstance(child, Text) and child not in texts
     ]
     return [*titles, axes.xaxis.label, axes.yaxis.label]
 
 
 def _room(
-    text: Text,
-    renderer: RendererAgg,
-    page: BboxBase,
-    own: BboxBase,
-    others: Sequence[Bbox] = (),
-    walls: Sequence[Bbox] = (),
-) -> float:
+    text: Text, renderer: RendererAgg, page: Box, own: Box, others: Box = NO_BOXES,
+    walls: Box = NO_BOXES,
+) -> float:  # fmt: skip
     """Return how long a text may be between the page's ends and what is beside it.
 
-    `others` are axes with a text of the same kind, `walls` all that it must not overlap.
+    `others` (N, 4) are axes with a text of the same kind, `walls` (M, 4) all that it must not run
+    into.
     """
     along = 1 if text.get_rotation() == 90 else 0
-    across = 1 - along
-    low, high = page.min[along] + _EDGE, page.max[along] - _EDGE
+    end = along + 2
+    low, high = page[along] + _EDGE, page[end] - _EDGE
     if along:  # beyond the corners of its axes it would meet titles
-        low, high = max(low, own.min[1] - _BEYOND), min(high, own.max[1] + _BEYOND)
+        low, high = max(low, own[1] - _BEYOND), min(high, own[3] + _BEYOND)
     start = _START[text.get_horizontalalignment()]
-    for other in others:
-        if other.min[across] >= own.max[across] or other.max[across] <= own.min[across]:
-            continue  # in another row
-        if other.min[along] >= own.max[along] - 1:
-            gap = other.min[along] - own.max[along]
-            high = min(high, other.min[along] - start * gap - _APART)
-        elif other.max[along] <= own.min[along] + 1:
-            gap = own.min[along] - other.max[along]
-            low = max(low, other.max[along] + (1 - start) * gap + _APART)
-    box = text.get_window_extent(renderer)
-    for wall in walls:
-        if wall.min[across] >= box.max[across] or wall.max[across] <= box.min[across]:
-            continue
-        if wall.min[along] >= own.max[along] - 1:
-            high = min(high, wall.min[along] - _EDGE)
-        elif wall.max[along] <= own.min[along] + 1:
-            low = max(low, wall.max[along] + _EDGE)
-    anchor = box.min[along] + start * (box.max[along] - box.min[along])
-    before, after = (anchor - low) / (start or 1), (high - anchor) / ((1 - start) or 1)
-    return float({0.0: after, 1.0: before}.get(start, min(before, after)))
+    before, after = _beside(others, own, own, along)
+    gaps = after[:, along] - own[end]
+    high = min(high, (after[:, along] - start * gaps).min(initial=np.inf) - _APART)
+    gaps = own[along] - before[:, end]
+    low = max(low, (before[:, end] + (1 - start) * gaps).max(initial=-np.inf) + _APART)
+    box = _box(text.get_window_extent(renderer))
+    before, after = _beside(walls, box, own, along)
+    high = min(high, after[:, along].min(initial=np.inf) - _EDGE)
+    low = max(low, before[:, end].max(initial=-np.inf) + _EDGE)
+    held = box[along] + start * (box[end] - box[along])
+    shorter, longer = (held - low) / (start or 1), (high - held) / ((1 - start) or 1)
+    return float({0.0: longer, 1.0: shorter}.get(start, min(shorter, longer)))
+
+
+def _beside(boxes: Box, row: Box, own: Box, along: int) -> tuple[Box, Box]:
+    """Return those of some boxes in the row (or column) of a box that lie before and after axes."""
+    across, end = 1 - along, along + 2
+    boxes = boxes[(boxes[:, across] < row[across + 2]) & (boxes[:, across + 2] > row[across])]
+    is_after = boxes[:, along] >= own[end] - 1
+    is_before = ~is_after & (boxes[:, end] <= own[along] + 1)
+    return boxes[is_before], boxes[is_after]
 
 
 def _fit(text: Text, whole: dict[Text, str], room: float, renderer: RendererAgg) -> bool:
@@ -220,10 +246,10 @@ def _touch(boxes: Sequence[Bbox]) -> bool:
     return any(a.padded(_TOUCH).overlaps(b) for a, b in itertools.pairwise(boxes))
 
 
-def _leave_out(figure: Figure, renderer: RendererAgg) -> None:
+def _leave_out(texts: Sequence[Text], renderer: RendererAgg) -> None:
     """Hide texts that can be spared and would lie over an earlier one."""
     boxes_kept: list[Bbox] = []
-    for text in _texts(figure):
+    for text in texts:
         if text.get_gid() == SPARE:
             box = text.get_window_extent(renderer)
             text.set_visible(not any(box.overlaps(other) for other in boxes_kept))

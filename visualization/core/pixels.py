@@ -1,11 +1,13 @@
 """Arrays as small PNG images within a page, one pixel for each number."""
 
 import base64
-import io
+import functools
+import struct
+import zlib
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.image import imsave
+from matplotlib.colors import Colormap
 from numpy.typing import NDArray
 
 from visualization.core.pictures import EXCITED, SHADES
@@ -16,9 +18,26 @@ _OUTSIDE = (0.87, 0.9, 0.94)  # what lies beyond the border of an image
 
 def data_uri(colors: NDArray[np.floating]) -> str:
     """Return colours (H, W, 3) in [0, 1] as a `data:` address of a PNG."""
-    buffer = io.BytesIO()
-    imsave(buffer, np.ascontiguousarray(colors), format="png")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    content = _png((255 * colors).astype(np.uint8))
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return pixels (H, W, 3) as a PNG; a library takes ten times as long for so few of them."""
+    height, width = pixels.shape[:2]
+    rows = np.pad(pixels.reshape(height, -1), ((0, 0), (1, 0)))  # 0: a row as it is
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits each, in three colours
+    parts = (b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(held)) + kind + held + struct.pack(">I", zlib.crc32(kind + held))
+        for kind, held in parts
+    )
+
+
+@functools.cache
+def _colormap(name: str) -> Colormap:
+    """Return a colour map; matplotlib makes another whenever one is asked for."""
+    return colormaps[name]
 
 
 def image_colors(
@@ -33,7 +52,7 @@ def image_colors(
     low, high = limits
     scaled = np.clip((np.moveaxis(image, 0, -1) - low) / ((high - low) or 1.0), 0, 1)
     if scaled.shape[-1] != 3:
-        scaled = colormaps[SHADES](scaled.mean(axis=-1))[..., :3]
+        scaled = _colormap(SHADES)(scaled.mean(axis=-1))[..., :3]
     return scaled if inside is None else np.where(inside[..., None], scaled, _OUTSIDE)
 
 
@@ -46,5 +65,5 @@ def map_colors(
     """
     full = (size if size is not None else float(np.abs(values).max())) or 1.0
     if signs if signs is not None else values.min() < 0:
-        return np.asarray(colormaps[DIVERGING](values / full / 2 + 0.5)[..., :3])
-    return np.asarray(colormaps[EXCITED](np.clip(values / full, 0, 1))[..., :3])
+        return np.asarray(_colormap(DIVERGING)(values / full / 2 + 0.5)[..., :3])
+    return np.asarray(_colormap(EXCITED)(np.clip(values / full, 0, 1))[..., :3])

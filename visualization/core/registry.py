@@ -14,8 +14,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from visualization.core.legible import legible
 
@@ -96,12 +98,17 @@ def anchor(name: str) -> str:
 def png(figure: Figure, dpi: int = 110) -> bytes:
     """Return a figure as the content of a PNG file.
 
-    It is laid out and drawn once, where `savefig` does either twice.
+    It is laid out and drawn once, where `savefig` does either twice. Without transparency, and with
+    less effort to compress, writing takes half the time, and the file is not larger.
     """
     buffer, usual = io.BytesIO(), figure.dpi
     figure.dpi = dpi
     try:
-        FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+        image = Image.fromarray(pixels).convert("RGB")
+        image.save(buffer, "PNG", compress_level=3, dpi=(dpi, dpi))
     finally:
         figure.dpi = usual
     return buffer.getvalue()

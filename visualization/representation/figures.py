@@ -1,5 +1,6 @@
 """Figures of what layers represent: probes, embeddings, neighbours, units that match."""
 
+import functools
 import re
 from typing import Any
 
@@ -11,7 +12,8 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from visualization.core.legible import SPARE
-from visualization.core.pictures import display_range, draw_image, hide_axes
+from visualization.core.pictures import display_range
+from visualization.core.pixels import image_colors
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import (
     BAD,
@@ -24,6 +26,7 @@ from visualization.core.style import (
     despine,
     palette,
 )
+from visualization.core.tiles import heading, heading_height, page, tiles
 from visualization.core.words import display_width, evenly_spaced, layer_title, share_of, shorten
 from visualization.representation.comparison import (
     OUTCOMES,
@@ -53,29 +56,34 @@ def _shown(name: Any, classes: tuple[str, ...]) -> str:
 def _(record: Neighbours) -> Figure:
     rows = min(len(record.queries), _QUERIES_SHOWN)
     columns = min(record.indices.shape[1], _NEIGHBOURS_SHOWN)
-    size = (0.5 + 0.95 * (columns + 1), 0.6 + 1.12 * rows)
-    figure = Figure(figsize=size, layout="constrained")
-    widths = [1, 0.12, *[1] * columns]
-    grid = figure.subplots(rows, columns + 2, squeeze=False, width_ratios=widths)
+    told = (
+        f"left: the image; then the nearest of {record.num_images:,} in "
+        f"{layer_title(record.layer)}, with the {record.metric} distance"
+    )
+    width = max(0.5 + 0.95 * (columns + 1), 4.2)
+    top, left = heading_height(told, width), (width - 0.95 * (columns + 1)) / 2
+    figure = Figure(figsize=(width, top + 0.1 + 1.18 * rows))
+    axes = page(figure)
+    heading(axes, told)
+    place = functools.partial(tiles, axes, rows, pitch=(0.95, 1.18), side=0.85)
+    own_places = place(1, corner=(left - 0.05, top + 0.33))
+    grid = place(columns, corner=(left + 1.05, top + 0.33))
     limits = display_range(record.queries.numpy())
     for row in range(rows):
         own = None if record.query_labels is None else record.query_labels[row]
-        title = "" if own is None else _shown(own, record.classes)
-        draw_image(grid[row, 0], record.queries[row].numpy(), title, limits)
-        hide_axes([grid[row, 1]])
+        own_places[row][0].picture(image_colors(record.queries[row].numpy(), limits))
+        own_places[row][0].over("" if own is None else _shown(own, record.classes))
         for column in range(columns):
-            axes, name = grid[row, column + 2], f"{record.distances[row, column]:.2g}"
+            tile, name = grid[row][column], f"{record.distances[row, column]:.2g}"
             if record.labels is not None:
                 label_shown = _shown(record.labels[row, column], record.classes)
                 apart = "  " if display_width(label_shown) < _LONGEST // 2 else "\n"
                 name = f"{label_shown}{apart}({name})"
-            draw_image(axes, record.images[row, column].numpy(), name, limits)
+            tile.picture(image_colors(record.images[row, column].numpy(), limits))
+            color = INK
             if own is not None and record.labels is not None:
-                axes.title.set_color(GOOD if record.labels[row, column] == own else BAD)
-    figure.suptitle(
-        f"left: the image; then the nearest of {record.num_images:,} in "
-        f"{layer_title(record.layer)}, with the {record.metric} distance", fontsize=9, color=MUTED,
-    )  # fmt: skip
+                color = GOOD if record.labels[row, column] == own else BAD
+            tile.over(name, color=color)
     return figure
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from visualization.core.pictures import draw_image, hide_axes
+from visualization.core.pixels import image_colors
 from visualization.core.registry import caption, draw, text
-from visualization.core.style import BAD, INK, MUTED
+from visualization.core.style import BAD, INK
+from visualization.core.tiles import Tile, heading, heading_height, page, tiles
 from visualization.core.words import evenly_spaced, share_of, wrap
 from visualization.synthesis.dreams import Dream
 from visualization.synthesis.inversion import Inversion, Solution
@@ -19,7 +19,8 @@ _COLUMNS = 8
 _BESIDE = 9  # layers, or stages, of a strip
 _SHOWN = 64  # images of a grid
 _ROWS_SHOWN = 8  # images of a strip, each in a row
-_SIDE = 1.25  # inches of an image
+_SIDE = 1.25  # inches of an image, with a margin
+_LINE = 0.14  # of a line of text
 _NARROW = 20  # letters that fit over an image
 _WORDS = {
     "redirected": "silent at first", "real": "begun at a real image",
@@ -27,13 +28,17 @@ _WORDS = {
 }  # fmt: skip
 
 
-def _grid(num: int, columns: int, heading: str, lines: float) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure of images with lines of text at each, and a row of axes for each row."""
-    rows = -(-num // columns)
-    size = (_SIDE * columns + 0.3, (_SIDE + 0.14 * lines) * rows + 0.4)
-    figure = Figure(figsize=(max(size[0], 4.2), size[1]), layout="constrained")
-    figure.suptitle(heading, fontsize=9, color=MUTED)
-    return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
+def _grid(
+    num: int, columns: int, told: str, over: int, under: int = 1
+) -> tuple[Figure, list[list[Tile]]]:
+    """Return a figure for images with lines of text over and under each, and their places."""
+    rows, width = -(-num // columns), max(_SIDE * columns + 0.3, 4.2)
+    high, top = _SIDE + _LINE * (over + under), heading_height(told, width)
+    figure = Figure(figsize=(width, high * rows + top + 0.05))
+    axes = page(figure)
+    heading(axes, told)
+    corner = ((width - _SIDE * columns) / 2 + 0.05, top + _LINE * over + 0.05)
+    return figure, tiles(axes, rows, columns, corner=corner, pitch=(_SIDE, high), side=_SIDE - 0.1)
 
 
 def _columns(num: int) -> int:
@@ -42,26 +47,26 @@ def _columns(num: int) -> int:
 
 
 def _image(
-    axes: Axes, image: Tensor, title: str, below: str, limits: tuple[float, float],
+    tile: Tile, image: Tensor, title: str, below: str, limits: tuple[float, float],
     color: str = INK,
 ) -> None:  # fmt: skip
     """Draw an image (C, H, W) with words over and under it; one that is NaN is crossed out."""
     if image.isnan().any():
-        _crossed(axes, title)
+        _crossed(tile)
     else:
-        draw_image(axes, image.float().cpu().numpy(), _short(title), limits)
-    axes.set_xlabel(below, fontsize=7, color=color, labelpad=2)
+        tile.picture(image_colors(image.float().cpu().numpy(), limits))
+    tile.over(_short(title))
+    tile.under(below, fontsize=7, color=color)
 
 
-def _crossed(axes: Axes, title: str) -> None:
+def _crossed(tile: Tile) -> None:
     """Draw that there is no image."""
-    draw_image(axes, np.full((1, 1, 1), 0.9), _short(title))
-    for line in ([0, 1], [1, 0]):
-        axes.plot([0, 1], line, color=BAD, linewidth=1, transform=axes.transAxes)
-    axes.text(
-        0.5, 0.5, "dead:\nno image", ha="center", va="center", fontsize=8, color=BAD,
-        transform=axes.transAxes, bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
-    )  # fmt: skip
+    tile.picture(np.full((1, 1, 3), 0.9))
+    right, bottom = tile.left + tile.side, tile.top + tile.side
+    for ends in ([tile.top, bottom], [bottom, tile.top]):
+        tile.axes.plot([tile.left, right], ends, color=BAD, linewidth=1)
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
+    tile.write("dead:\nno image", 0.5, 0.5, color=BAD, bbox=box)
 
 
 def _short(name: str) -> str:
@@ -78,14 +83,13 @@ def _(record: MaximisedImages) -> Figure:
     compared = record.dataset_examples is not None
     heading_text = "under each image: its activation" + (" (best real image)" if compared else "")
     more = f"; {num} of {len(record.names)}" if num < len(record.names) else ""
-    layer_heading, names = _shared(record.names[:num])
-    lines = 2 + max(map(_lines, names)) + any(map(_WORDS.get, record.verdicts[:num]))
-    figure, rows = _grid(num, _columns(num), layer_heading + heading_text + more, lines)
-    grid = [axes for row in rows for axes in row]
-    for number, axes in enumerate(grid[:num]):
-        words, color = _reading(record, number)
-        _image(axes, record.images[number], names[number], words, record.limits, color)
-    hide_axes(grid[num:])
+    place, names = _shared(record.names[:num])
+    under = 1 + any(map(_WORDS.get, record.verdicts[:num]))
+    figure, rows = _grid(num, _columns(num), place + heading_text + more, _lines(names), under)
+    grid = [tile for row in rows for tile in row]
+    for at, tile in enumerate(grid[:num]):
+        words, color = _reading(record, at)
+        _image(tile, record.images[at], names[at], words, record.limits, color)
     return figure
 
 
@@ -101,8 +105,9 @@ def _shared(names: Sequence[str]) -> tuple[str, list[str]]:
     return f"{layers.pop()}; ", [name.partition(":")[2] for name in names]
 
 
-def _lines(name: str) -> int:
-    return _short(name).count("\n")
+def _lines(names: Sequence[str]) -> int:
+    """Return how many lines the longest of some titles takes."""
+    return max(len(wrap(name, _NARROW - 2, 2)) for name in names)
 
 
 def _reading(record: MaximisedImages, number: int) -> tuple[str, str]:
@@ -146,20 +151,19 @@ def _(record: Dream) -> Figure:
     num = min(len(record.originals), _ROWS_SHOWN)
     stages = [record.stages[number] for number in evenly_spaced(len(record.stages), _BESIDE)]
     columns = 1 + len(stages)
-    heading = f"{record.names[0]}, made stronger" if len(record.names) == 1 else "made stronger"
+    told = f"{record.names[0]}, made stronger" if len(record.names) == 1 else "made stronger"
     more = (share_of(len(record.stages), len(stages), "stages"),
             share_of(len(record.originals), num, "images"))  # fmt: skip
-    heading = "; ".join([heading, *filter(None, more)])
-    figure, rows = _grid(num * columns, columns, heading, 2)
-    for number, row in enumerate(rows):
-        title = "original" if len(record.names) == 1 else record.names[number]
-        _image(
-            row[0], record.originals[number], title, _number(record.starts[number]), record.limits
-        )
-        for axes, stage in zip(row[1:], stages, strict=True):
-            words = _number(record.values[number]) if stage is record.images else ""
+    told = "; ".join([told, *filter(None, more)])
+    over = 1 if len(record.names) == 1 else _lines(record.names)
+    figure, rows = _grid(num * columns, columns, told, over)
+    for at, row in enumerate(rows):
+        title = "original" if len(record.names) == 1 else record.names[at]
+        _image(row[0], record.originals[at], title, _number(record.starts[at]), record.limits)
+        for tile, stage in zip(row[1:], stages, strict=True):
+            words = _number(record.values[at]) if stage is record.images else ""
             size = f"at {stage.shape[2]}×{stage.shape[3]}"
-            _image(axes, stage[number], size, words, record.limits)
+            _image(tile, stage[at], size, words, record.limits)
     return figure
 
 
@@ -180,14 +184,14 @@ def _(record: Inversion) -> Figure:
     more = (share_of(len(record.layers), len(layers), "layers"),
             share_of(len(record.originals), num, "images"))  # fmt: skip
     heading_text = "; ".join([heading_text, *filter(None, more)])
-    figure, rows = _grid(num * columns, columns, heading_text, 2)
-    for number, row in enumerate(rows):
-        _image(row[0], record.originals[number], "original", "", record.limits)
-        for layer, axes in zip(layers, row[1:], strict=True):
-            error, difference = record.errors[layer, number], record.differences[layer, number]
+    names = [record.layers[layer] or "output" for layer in layers]
+    figure, rows = _grid(num * columns, columns, heading_text, _lines(names))
+    for at, row in enumerate(rows):
+        _image(row[0], record.originals[at], "original", "", record.limits)
+        for layer, name, tile in zip(layers, names, row[1:], strict=True):
+            error, difference = record.errors[layer, at], record.differences[layer, at]
             words = f"{error:.1%} | {difference:.0%}"
-            name = record.layers[layer] or "output"
-            _image(axes, record.images[layer, number], name, words, record.limits)
+            _image(tile, record.images[layer, at], name, words, record.limits)
     return figure
 
 
@@ -213,24 +217,16 @@ def _(record: Solution) -> Figure:
     num = min(len(result.names), _SHOWN if starts is None else _SHOWN // 2)
     each = 1 if starts is None else 2
     columns = min(num * each, _COLUMNS)
-    lines = 2 + max(map(_lines, result.names[:num]))
-    figure, rows = _grid(num * each, columns, "made to satisfy a demand", lines)
-    grid = [axes for row in rows for axes in row]
-    for number in range(num):
-        met = bool(record.satisfied[number])
-        words = "met" if met else f"short by {record.shortfalls[number]:.2g}"
+    over = _lines(result.names[:num])
+    figure, rows = _grid(num * each, columns, "made to satisfy a demand", over)
+    grid = [tile for row in rows for tile in row]
+    for at in range(num):
+        met = bool(record.satisfied[at])
+        words = "met" if met else f"short by {record.shortfalls[at]:.2g}"
         if starts is not None:
-            _image(grid[2 * number], starts[number], "start", "", result.limits)
-        axes = grid[each * (number + 1) - 1]
-        _image(
-            axes,
-            result.images[number],
-            result.names[number],
-            words,
-            result.limits,
-            INK if met else BAD,
-        )
-    hide_axes(grid[num * each :])
+            _image(grid[2 * at], starts[at], "start", "", result.limits)
+        tile = grid[each * (at + 1) - 1]
+        _image(tile, result.images[at], result.names[at], words, result.limits, INK if met else BAD)
     return figure
 
 

@@ -296,7 +296,7 @@ class TensorBoardSink(Sink):
 
         png = event.png or render.png(render.draw(event.record))
         width, height = struct.unpack(">II", png[16:24])
-        image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
         value = Summary.Value(tag=f"inspect/{event.name}", image=image)
         self._write(event.step, summary=Summary(value=[value]))
 

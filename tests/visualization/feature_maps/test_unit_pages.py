@@ -1,5 +1,6 @@
 """Channels through training, and a page for each of them."""
 
+import base64
 import io
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visualization import conv, render
+from visualization.core.pixels import data_uri
 from visualization.core.registry import fragment, subpages
 from visualization.feature_maps.figures.progression import animation
 from visualization.feature_maps.progression import weights_before
@@ -146,6 +148,17 @@ def test_the_animation_has_a_frame_for_each_copy(model: Residual, images: np.nda
         assert (found.format, found.n_frames) == ("GIF", 3)
     assert "data:image/gif" in fragment(record)
     assert render.png(render.draw(record)).startswith(b"\x89PNG")
+
+
+def test_a_picture_in_a_page_has_a_pixel_for_each_number() -> None:
+    """Colours come back as they went in, to 1/255."""
+    colors = np.random.default_rng(0).random((5, 7, 3))
+    head, content = data_uri(colors).split(",")
+    assert head == "data:image/png;base64"
+    with Image.open(io.BytesIO(base64.b64decode(content))) as found:
+        found.verify()
+    with Image.open(io.BytesIO(base64.b64decode(content))) as found:
+        np.testing.assert_array_equal(np.asarray(found), (255 * colors).astype(np.uint8))
 
 
 def test_peaks_are_the_largest_values(model: Residual, images: np.ndarray) -> None:

@@ -151,6 +151,8 @@ def _(record: TopPatches) -> Figure:
     axes.tick_params(length=0, labelsize=9, labelcolor=INK)
     axes.spines[:].set_visible(False)
     axes.set(xlim=(-0.02, size[0]), ylim=(size[1], -0.02), aspect="equal", anchor="W")
+    for part in (*axes.texts, *axes.patches):
+        part.set_in_layout(False)  # they are within: to measure them takes longer than to draw
     figure_title(figure, _heading(record, rows))
     return figure
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from visualization.core.pictures import aspect_of, display_range, hide_axes
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import INK, MUTED, axis_labels, despine, palette
+from visualization.core.tiles import tiles
 from visualization.core.words import layer_title, share_of, shorten, wrap
 from visualization.feature_maps.dissection import Dissection, Example
 from visualization.feature_maps.scan_concepts import ConceptMasks
@@ -84,14 +85,15 @@ def _bars(axes: Axes, record: Dissection, order: NDArray[np.int64]) -> None:
 
 def _overlays(figure: SubFigure, record: Dissection, rows: int) -> None:
     columns = max((len(example.numbers) for example in record.examples), default=1)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    hide_axes(list(grid.flat))
-    for row, example in enumerate(record.examples):
-        for column in range(len(example.numbers)):
-            colored = _overlaid(example, column)
-            grid[row, column].imshow(colored, interpolation="nearest", aspect=aspect_of(colored))
+    axes = figure.subplots()
+    axes.set(xlim=(0, columns), ylim=(1.25 * rows, 0), aspect="equal")
+    axes.set_axis_off()
+    grid = tiles(axes, rows, columns, corner=(0.03, 0.27), pitch=(1.0, 1.25), side=0.94)
+    for line, example in zip(grid, record.examples, strict=False):
+        for column, tile in enumerate(line[: len(example.numbers)]):
+            tile.picture(_overlaid(example, column))
         name = f"{example.unit}: {shorten(record.concepts[example.concept])}"
-        grid[row, 0].set_title(name, fontsize=8, color=INK, loc="left")
+        line[0].write(name, 0.0, -0.05, ha="left", va="bottom", room=3.5)
     colors = {"unit only": _REGION, "concept only": _MASK, "both": _BOTH}
     figure.legend(handles=[Patch(color=color, label=name) for name, color in colors.items()],
                   loc="outside lower center", ncols=3, fontsize=8, frameon=False)  # fmt: skip

@@ -3,10 +3,11 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from visualization.core.pictures import aspect_of, display_range, hide_axes
+from visualization.core.pictures import display_range
 from visualization.core.pixels import image_colors
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import BAD, MUTED
+from visualization.core.tiles import page, tiles
 from visualization.feature_maps.sheets import UnitSheets
 
 _CHANNELS = 32
@@ -18,15 +19,15 @@ def _(record: UnitSheets) -> Figure:
     channels = record.patches.channels[:_CHANNELS]
     columns = min(_COLUMNS, len(channels))
     rows = -(-len(channels) // columns)
-    figure = Figure(figsize=(max(1.0 * columns, 2.0), 0.25 + 1.15 * rows), layout="constrained")
-    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    hide_axes(grid)
-    for row, channel in enumerate(channels):
-        grid[row].imshow(thumbnail(record, row), interpolation="nearest",
-                         aspect=aspect_of(thumbnail(record, row)))  # fmt: skip
+    width = max(1.0 * columns, 2.0)
+    figure = Figure(figsize=(width, 0.25 + 1.15 * rows))
+    corner = ((width - columns) / 2 + 0.04, 0.25)
+    grid = tiles(page(figure), rows, columns, corner=corner, pitch=(1.0, 1.15), side=0.92)
+    places = [tile for line in grid for tile in line]
+    for row, (channel, tile) in enumerate(zip(channels, places, strict=False)):
+        tile.picture(thumbnail(record, row))
         dead = is_dead(record, row)
-        grid[row].set_title(f"{channel}{' dead' if dead else ''}", fontsize=8,
-                            color=BAD if dead else MUTED, pad=2)  # fmt: skip
+        tile.over(f"{channel}{' dead' if dead else ''}", color=BAD if dead else MUTED)
     return figure
 
 
