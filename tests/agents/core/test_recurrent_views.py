@@ -57,7 +57,7 @@ def test_views_of_a_task_that_says_nothing_of_its_texts(bidirectional: bool) -> 
     views = views_of(layer("gru", bidirectional=bidirectional), inputs(80, 4, 4))
     cells, paths = views.cells(), views.paths()
     assert views.probes() == {}
-    assert all("follows" not in part.facts for part in cells.layers)
+    assert all("follows" not in part.unit_notes for part in cells.layers)
     assert len(cells.layers) == len(paths) == 1 + bidirectional
     for path in paths.values():
         assert path.quantity == "time step"
@@ -86,7 +86,7 @@ def test_what_a_backward_unit_follows_at_the_end_is_what_it_has_read_last() -> N
     rnn, x = layer("gru", bidirectional=True), inputs(80, 4, 4)
     known = {"start": x[:, -1, 0].numpy(), "all": rnn(x)[1][1, :, 2].detach().numpy()}
     backwards = views_of(rnn, x, known).cells().layers[1]
-    assert backwards.facts["follows"][2] == "+1.00 all, end"
+    assert backwards.unit_notes["follows"][2] == "+1.00 all, end"
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])

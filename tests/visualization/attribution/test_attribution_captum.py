@@ -114,7 +114,7 @@ def test_occlusion_is_that_of_captum(window: tuple[int, int], stride: tuple[int,
     """Windows that hide all channels, cut at the border, give captum's means, once per pixel."""
     model, x = Net("function"), pictures()
     settings = {"sliding_window_shapes": (3, *window), "strides": (3, *stride), "baselines": 0.3}
-    wanted = captum.Occlusion(layer=model).attribute(x, target=TARGETS, **settings)
+    wanted = captum.Occlusion(model).attribute(x, target=TARGETS, **settings)
     found = occlusion_map(model, x, TARGETS, window=window, stride=stride, fill=0.3)
     assert_close(found, wanted[:, 0])  # captum repeats it in each channel
     assert found.abs().max() > 0.05

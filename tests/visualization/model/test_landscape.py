@@ -233,7 +233,7 @@ def test_mistakes_on_a_line_are_named(problem: dict[str, object], wanted: str) -
         ({"num": 1}, "num, span: 1, 1.0 is not accepted"),
         ({"span": 0}, "num, span: 21, 0 is not accepted"),
         ({"directions": ({"bias": torch.ones(3)},)}, "directions: 1 are not accepted; accepted: t"),
-        ({"directions": ({"bais": torch.ones(3)},) * 2}, "'bais' is no param.*did you mean 'bias'"),
+        ({"directions": ({"bais": torch.ones(3)},) * 2}, "'bais' is not a p.*did you mean 'bias'"),
         ({"directions": ({"bias": torch.ones(3)},) * 2}, "one is a multiple of the other"),
         ({"directions": ({"bias": torch.zeros(3)},) * 2}, "directions: one is 0 throughout"),
         ({"directions": ({"bias": torch.ones(2)},) * 2}, r"'bias' of shape \(2,\) is not accepted"),
