@@ -42,9 +42,9 @@ class AdderConfig(AgentConfig):
     muon_learning_rate: float = with_default("muon_learning_rate", 0.035)
     schedule: Schedule = with_default("schedule", "warm_restarts", "one_cycle")
     batch_size: int = with_default("batch_size", 128, 256)
-    steps: int = with_default("steps", 12_600, 18_000)
-    eval_every: int | None = with_default("eval_every", 600, 500)
-    rate_parts: int = with_default("rate_parts", 2, 4)  # of 1,800 and 10,800 steps
+    steps: int = with_default("steps", 14_000, 18_000)
+    eval_every: int | None = with_default("eval_every", 1_000, 500)
+    rate_parts: int = with_default("rate_parts", 2, 4)  # of 2,000 and 12,000 steps
     rate_growth: float = with_default("rate_growth", 6.0, 2.0)
     stop_at: float | None = with_default("stop_at", 0.995, None)
 
