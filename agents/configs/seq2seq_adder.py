@@ -27,8 +27,8 @@ class AdderConfig(AgentConfig):
     muon_learning_rate: float = with_default("muon_learning_rate", 0.035)
     schedule: Schedule = with_default("schedule", "warm_restarts", "one_cycle")
     batch_size: int = with_default("batch_size", 128, 256)
-    steps: int = with_default("steps", 12_600, 18_000)
-    eval_every: int | None = with_default("eval_every", 600, 500)
-    lr_cycles: int = with_default("lr_cycles", 2, 4)  # of 1,800 and 10,800 steps
+    steps: int = with_default("steps", 14_000, 18_000)
+    eval_every: int | None = with_default("eval_every", 1_000, 500)
+    lr_cycles: int = with_default("lr_cycles", 2, 4)  # of 2,000 and 12,000 steps
     lr_cycle_growth: float = with_default("lr_cycle_growth", 6.0, 2.0)
     target_score: float | None = with_default("target_score", 0.995, None)
