@@ -58,8 +58,8 @@ def attack(size: Size) -> dict[str, Any]:
     return {
         "images": images, "adversarial": (images + 0.1).clamp(0, 1), "labels": zeros,
         "target": None, "prediction": zeros, "adversarial_prediction": zeros + 1,
-        "confidence": zeros + 0.99, "adversarial_confidence": zeros + 0.51, "low": images.amin((1, 2, 3)),
-        "high": images.amax((1, 2, 3)), "classes": size.names(3),
+        "confidence": zeros + 0.99, "adversarial_confidence": zeros + 0.51,
+        "low": images.amin((1, 2, 3)), "high": images.amax((1, 2, 3)), "classes": size.names(3),
     }  # fmt: skip
 
 
@@ -67,7 +67,12 @@ def adversarial(size: Size) -> Attack:
     """Return an attack."""
     radius = torch.ones(size.samples)
     return Attack(
-        method="PGD", norm="linf", epsilon=0.1, size=radius, zero_gradient=radius > 2, **attack(size)
+        method="PGD",
+        norm="linf",
+        epsilon=0.1,
+        size=radius,
+        zero_gradient=radius > 2,
+        **attack(size),
     )
 
 
