@@ -57,9 +57,9 @@ def attack(size: Size) -> dict[str, Any]:
     images = tensors(size, num)
     return {
         "images": images, "adversarial": (images + 0.1).clamp(0, 1), "labels": zeros,
-        "target": None, "before": zeros, "after": zeros + 1, "confidence_before": zeros + 0.99,
-        "confidence_after": zeros + 0.51, "low": images.amin((1, 2, 3)),
-        "high": images.amax((1, 2, 3)), "classes": size.names(3),
+        "target": None, "prediction": zeros, "adversarial_prediction": zeros + 1,
+        "confidence": zeros + 0.99, "adversarial_confidence": zeros + 0.51,
+        "low": images.amin((1, 2, 3)), "high": images.amax((1, 2, 3)), "classes": size.names(3),
     }  # fmt: skip
 
 
@@ -67,7 +67,12 @@ def adversarial(size: Size) -> Attack:
     """Return an attack."""
     radius = torch.ones(size.samples)
     return Attack(
-        method="PGD", norm="linf", epsilon=0.1, size=radius, flat=radius > 2, **attack(size)
+        method="PGD",
+        norm="linf",
+        epsilon=0.1,
+        size=radius,
+        zero_gradient=radius > 2,
+        **attack(size),
     )
 
 
