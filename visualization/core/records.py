@@ -7,6 +7,8 @@ import attrs
 from numpy.typing import NDArray
 from torch import Tensor
 
+from visualization.core import earlier_fields
+
 
 class _Brief(reprlib.Repr):
     """Writes arrays as their shapes, and of long texts and collections what comes first."""
@@ -25,8 +27,10 @@ _BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 3, 60, 80
 _BRIEF.maxtuple = _BRIEF.maxlist = _BRIEF.maxdict = 4
 
 
-def brief_repr(_: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.Attribute[Any]]":
-    """Print the class in few words, however large its arrays: a `field_transformer`.
+def brief_repr(cls: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.Attribute[Any]]":
+    """Print a record in few words, however large its arrays: a `field_transformer`.
+
+    It can also be read by the earlier names of its fields.
 
     >>> import numpy as np
     >>> @attrs.frozen(field_transformer=brief_repr)
@@ -36,4 +40,5 @@ def brief_repr(_: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.Att
     >>> Map("conv", np.zeros((100, 100)))
     Map(layer='conv', values=<float64 (100, 100)>)
     """
+    earlier_fields.adopt(cls)
     return [field.evolve(repr=_BRIEF.repr) if field.repr is True else field for field in fields]

@@ -13,6 +13,7 @@ from torch import nn
 
 import visualization
 from visualization import conv, recurrent
+from visualization.core.earlier_fields import FIELDS
 from visualization.core.earlier_names import MODULES, NAMES, PACKAGES, renamed_arguments
 
 
@@ -111,3 +112,28 @@ def test_both_keywords_at_once_are_refused() -> None:
         assert run(clock=3) == 3
         with pytest.raises(TypeError, match="start_time"):
             run(clock=3, start_time=4)
+
+
+def test_records_are_read_by_earlier_names_of_their_fields() -> None:
+    """Each class of the table has today's field, and gives it by its earlier name, and warns."""
+    modules = [
+        importlib.import_module(module.name)
+        for module in pkgutil.walk_packages(visualization.__path__, "visualization.")
+    ]
+    classes = {
+        name: value
+        for module in modules
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module.__name__
+    }
+    for name, fields in FIELDS.items():
+        cls = classes[name]
+        record = object.__new__(cls)
+        for old, new in fields.items():
+            assert hasattr(cls, new), (name, new)
+            assert old not in vars(cls), (name, old)
+        with pytest.raises(AttributeError, match=f"{name!r} object has no attribute 'nothing'"):
+            _ = record.nothing
+    field = conv.receptive_field(nn.Conv2d(1, 1, 3), "", (0, 1, 1), (1, 6, 6))
+    with pytest.warns(DeprecationWarning, match=r"ReceptiveField.hull is now .bounding_box"):
+        assert field.hull == field.bounding_box

@@ -1,0 +1,61 @@
+"""Earlier names of record fields: they are read as what they are now, with a DeprecationWarning."""
+
+import warnings
+from typing import Any
+
+_FIELDS = """
+ActivationPatching: donated=adopted all_units=full_state places=positions
+Answer: figure=measurement
+Attack: before=prediction after=adversarial_prediction confidence_before=confidence
+    confidence_after=adversarial_confidence flat=zero_gradient eligible=attackable
+    accuracy_before=clean_accuracy accuracy_after=adversarial_accuracy
+CellTrace: row_name=layer_name
+Crop: place=origin
+FieldTransplant: place=target_unit of_source=source_activation before=target_activation
+    after=composite_activation hulls=boxes
+LandscapePlane: outside=residual
+LayerHeatmap: reads=input_symbols writes=output_symbols facts=unit_notes
+LayerValues: on=active_share zeros=zero_share rare=rarely_active always_on=always_active
+Matches: found=matches
+MaximisedImages: real=dataset_examples
+MinimalPerturbation: before=prediction after=adversarial_prediction
+    confidence_before=confidence confidence_after=adversarial_confidence eligible=attackable
+Panel: places=marks
+ReceptiveField: hull=bounding_box
+Solution: found=result
+UnitRanking: touched=share_changed
+"""
+
+
+def _fields() -> dict[str, dict[str, str]]:
+    """Return class → earlier name of a field or method → name of today."""
+    table: dict[str, dict[str, str]] = {}
+    names: dict[str, str] = {}
+    for word in _FIELDS.split():
+        if word.endswith(":"):
+            names = table.setdefault(word[:-1], {})
+        else:
+            old, _, new = word.partition("=")
+            names[old] = new
+    return table
+
+
+FIELDS = _fields()
+
+
+def adopt(cls: type) -> None:
+    """Let a record be read by the earlier names of its fields and methods."""
+    names = FIELDS.get(cls.__name__)
+    if names is None or not cls.__module__.startswith("visualization."):
+        return
+
+    def find(self: Any, name: str) -> Any:
+        new = names.get(name)
+        if new is None:
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(message, name=name, obj=self)
+        place = f"{type(self).__name__}.{name}"
+        warnings.warn(f"{place} is now .{new}", DeprecationWarning, stacklevel=2)
+        return getattr(self, new)
+
+    cls.__getattr__ = find  # type: ignore[attr-defined]
