@@ -12,7 +12,7 @@ class TransformerConfig(AgentConfig):
     """Sizes and recipe of the Transformer."""
 
     d_model: int = setting(
-        64, "size of the vector of each character between layers", ge=1, renamed_from="d_model"
+        64, "size of the vector of each character between layers", ge=1, renamed_from="model_size"
     )
     num_layers: int = setting(2, "layers of encoder and decoder each", ge=1)
     num_heads: int = setting(4, "heads of each attention; they share out d_model", ge=1)

@@ -63,7 +63,7 @@ def test_chunks_with_a_carried_state_are_one_long_text(cell: str) -> None:
     alone = agent.loss(to_device(second, agent.device)).item()
     assert alone != pytest.approx(losses[1], rel=1e-4)
     agent.model.train()
-    begins = type(second)(second.text, second.following, np.ones(4, bool))
+    begins = type(second)(second.text, second.targets, np.ones(4, bool))
     assert agent.loss(to_device(begins, agent.device)).item() == pytest.approx(alone)
 
 
@@ -79,7 +79,7 @@ def test_a_row_that_begins_starts_from_zeros_and_the_others_go_on() -> None:
         found = []
         for row in range(rows):
             following = np.full((rows, first.text.shape[1]), -1, np.int64)
-            following[row] = second.following[row]
+            following[row] = second.targets[row]
             agent.loss(to_device(first, agent.device))
             batch = type(second)(second.text[:rows], following, np.array(begins[:rows]))
             found.append(agent.loss(to_device(batch, agent.device)).item())

@@ -35,7 +35,7 @@ def test_an_evaluation_that_was_cut_off_is_made_up_for(
     """The same object learns on to the bits and records of a run that was never cut off."""
     whole, agent = small_agent().learn(), small_agent()
     folder = tmp_path / "run" if in_folder else None
-    torn(agent, type(agent), "answer_table", nth, folder)
+    torn(agent, type(agent.task), "rows", nth, folder)
     agent.learn(run_dir=folder, progress=False)
     assert same(weights(agent), weights(whole))
     assert exact(agent.history) == exact(whole.history)
@@ -45,7 +45,7 @@ def test_an_evaluation_that_was_cut_off_is_made_up_for(
 def test_an_evaluation_is_made_up_for_by_who_loads_the_agent(tmp_path: Path) -> None:
     """An agent saved after its evaluation was cut off evaluates when it learns on."""
     whole, agent = small_agent().learn(), small_agent()
-    torn(agent, type(agent), "answer_table", 2, None)
+    torn(agent, type(agent.task), "rows", 2, None)
     loaded = agents.load(agent.save(tmp_path / "a.safetensors"), "cpu").learn()
     assert exact(loaded.history) == exact(whole.history)
     assert same(weights(loaded), weights(whole))

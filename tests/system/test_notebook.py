@@ -8,6 +8,7 @@ import re
 import attrs
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 import agents
@@ -94,7 +95,7 @@ def test_a_channel_that_is_never_above_0_is_dead_wherever_it_is_named(peak: floa
     peaks = whole.peaks.copy()
     peaks[:, 2] = peak
     record = attrs.evolve(whole, peaks=peaks)
-    titles = [axes.get_title() for axes in render.draw(record).axes]
-    assert [title for title in titles if title.endswith("dead")] == ["1002 dead"]
+    words = [text.get_text() for text in render.draw(record).findobj(Text)]
+    assert [each for each in words if each.endswith("dead")] == ["1002 dead"]
     assert render.text(record).endswith("dead: 1002")
     assert len(re.findall(r"<a [^>]*un-dead", fragment(record))) == 1

@@ -21,7 +21,7 @@ _MAPS = 8
 _WIDE, _HIGH = 48, 60  # characters beside and beneath each other, of all maps together
 _PADDING = "\n"
 _IMAGES, _CHARACTERS = 8, 10  # of attention over images
-_WIDEST = 4.0  # times as wide as high, of an image in a figure
+_WIDEST, _PAGE = 4.0, 13.0  # times as wide as high, of an image; inches of all of a row
 
 
 @draw.register
@@ -149,7 +149,9 @@ def _(record: ImageAttention) -> Figure:
     columns = max([1, *map(len, texts)])
     height, width = record.images.shape[2:]
     wide = min(max(width / height, 0.5), _WIDEST)
-    figure = Figure(figsize=(1.1 * wide * columns + 0.4, 1.25 * num + 0.5), layout="constrained")
+    side = min(1.1, _PAGE / (wide * columns))  # inches of an image's height
+    size = (max(side * wide * columns, 2.0) + 0.4, (side + 0.15) * num + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(num, columns, squeeze=False)
     for row, words in enumerate(texts):
         image = record.images[row].mean(axis=0)
