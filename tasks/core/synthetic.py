@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core import earlier_names
+from tasks.core.batch import Batch
 from tasks.core.task import BatchRequest, ProbeTargets, Row, Split, Task, TextChunks
 
 _NUM_EXAMINED = 512  # samples from which the varying step is found
@@ -67,6 +68,10 @@ class TransformedTask(Task):
         """Return the transformed samples of the other task."""
         return self.transform(self.base.samples(split, num, seed))
 
+    def targets(self, batch: Any) -> Any:
+        """Return the right predictions as the other task does."""
+        return self.base.targets(batch)
+
     def encode(self, x: Sequence[Any]) -> Any:
         """Return inputs as a transformed batch."""
         return self.transform(self.base.encode(x))
@@ -93,8 +98,11 @@ def single_batch_task(task: Task, batch: Any) -> TransformedTask:
     return TransformedTask(base=task, transform=lambda _: batch)
 
 
-def easy_task(task: Task) -> TransformedTask:
-    """Return a task of the same shapes that every working model learns.
+def easy_task(task: Task) -> TransformedTask | None:
+    """Return a task of the same shapes that every working model learns; None: there is no such.
+
+    There is one where the targets are an array, the batch's second field, and the first is an array
+    with an axis of steps.
 
     The questions are unchanged. The target is one of two targets of the task: the second if the
     input at one step is above its mean, else the first. The input at a step is a code, or the sum
@@ -104,6 +112,8 @@ def easy_task(task: Task) -> TransformedTask:
     batch = task.samples("train", _NUM_EXAMINED)
     if isinstance(batch, TextChunks):
         return TransformedTask(base=task, transform=_repeat_first)
+    if isinstance(batch, Batch) or task.targets(batch) is not batch[1] or np.ndim(batch[0]) < 2:
+        return None
     place, mean = _varying_step(np.asarray(batch[0]))
     first, second = _two_answers(np.asarray(batch[1]))
 

@@ -11,6 +11,7 @@ import torch
 
 from agents.core.agent import Agent
 from agents.core.analysis.comparison import compare
+from agents.core.analysis.diagnosis import diagnosis
 from tasks.core.task import Task
 from tests.carriers.attention_reader import AttentionReader
 from tests.carriers.blob_detector import BlobDetector, BlobImages
@@ -132,6 +133,15 @@ def test_it_is_compared_with_itself(kind: str) -> None:
     agent = make(kind).learn(2)
     counts = compare(agent, agent)["answers"].counts
     assert counts["only_a"] == counts["only_b"] == 0
+
+
+def test_its_diagnosis_is_drawn(kind: str) -> None:
+    """The doctor examines it, whatever its batches are, and says something of each question."""
+    agent = make(kind).learn()
+    report = diagnosis(agent, steps=4)
+    assert len(report["summary"].findings) > 10
+    for _, record in report.flat():
+        assert render.png(render.draw(record)).startswith(b"\x89PNG")
 
 
 def test_parts_of_a_loss_are_logged() -> None:

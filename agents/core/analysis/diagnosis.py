@@ -14,7 +14,7 @@ from agents.core.config import flat_settings
 from agents.core.runs.history import Record
 from agents.core.training import monitoring
 from agents.core.training.loop import DivergedError, total_steps
-from tasks.core.batch import num_samples
+from tasks.core.batch import Batch, num_samples
 from tasks.core.settings import fields
 from tasks.core.task import Task
 from visualization.diagnosis import Diagnosis, Leak, RunEvidence, diagnose
@@ -110,12 +110,15 @@ def settings_of(agent: Agent) -> dict[str, Any]:
     return {**flat_settings(agent.identity()), **known}
 
 
-def count_leaks(task: Task, num: int, seed: int) -> Leak:
+def count_leaks(task: Task, num: int, seed: int) -> Leak | None:
     """Count the validation questions that stand among the first training questions of a run.
 
-    Training questions are those of the task's last stage, at most 20,000.
+    Training questions are those of the task's last stage, at most 20,000. A question is the entry
+    of a sample in the first field of a batch; a batch of a class of its own has none to compare.
     """
-    questions = np.asarray(task.samples("validation", num)[0])
+    if isinstance(task.samples("validation", 1), Batch):
+        return None
+    questions = task.samples("validation", num)[0]
     asked = _keys(questions)
     batches = itertools.chain.from_iterable(
         task.batches("train", 1000, seed, epoch) for epoch in itertools.count()
@@ -129,7 +132,8 @@ def count_leaks(task: Task, num: int, seed: int) -> Leak:
             break
     alike = [key for key in trained if len(key) == len(asked[0])] if asked else []
     shared = sum(key in trained for key in asked)
-    return Leak(shared, len(asked), len(trained), _are_all(alike, questions))
+    is_array = isinstance(questions, np.ndarray)
+    return Leak(shared, len(asked), len(trained), is_array and _are_all(alike, questions))
 
 
 def _are_all(keys: list[bytes], like: NDArray[Any]) -> bool:
@@ -141,7 +145,7 @@ def _are_all(keys: list[bytes], like: NDArray[Any]) -> bool:
 
 
 def _keys(questions: Any) -> list[bytes]:
-    return [np.ascontiguousarray(question).tobytes() for question in np.asarray(questions)]
+    return [np.ascontiguousarray(question).tobytes() for question in questions]
 
 
 def _short_run(agent: Agent) -> tuple[Agent, bool]:

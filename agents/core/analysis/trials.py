@@ -57,9 +57,12 @@ def overfit_one_batch(agent: Agent, steps: int = STEPS) -> Trial:
     return _learn(learner, single_batch_task(agent.task, batch), steps)
 
 
-def synthetic(agent: Agent, steps: int = STEPS) -> Trial:
-    """Learn an easy task of the same shapes; see `tasks.core.synthetic.easy_task`."""
-    return _learn(fresh(agent, curriculum_loss_threshold=None), easy_task(agent.task), steps)
+def synthetic(agent: Agent, steps: int = STEPS) -> Trial | None:
+    """Learn an easy task of the same shapes, if there is one; see `easy_task`."""
+    task = easy_task(agent.task)
+    if task is None:
+        return None
+    return _learn(fresh(agent, curriculum_loss_threshold=None), task, steps)
 
 
 def by_length(agent: Agent, steps: int = STEPS) -> dict[int, Trial]:
@@ -198,10 +201,18 @@ def _learn(learner: Agent, task: Task, steps: int) -> Trial:
     return Trial(
         losses=tuple(losses),
         final=final if math.isfinite(final) else math.inf,
-        chance=constant_answer(np.asarray(task.targets(judged)))[1],
+        chance=_chance(learner, task, judged),
         stage=cursor.stage - first,
         num_stages=task.num_stages - first,
     )
+
+
+def _chance(learner: Agent, task: Task, judged: Any) -> float:
+    """Return the loss of the best constant prediction; of ragged targets, of an untrained model."""
+    targets = task.targets(judged)
+    if isinstance(targets, np.ndarray):
+        return constant_answer(targets)[1]
+    return fresh(learner).mean_loss(judged)
 
 
 def _climbing(learner: Agent, task: Task, cursor: Cursor) -> Iterator[float]:
