@@ -20,7 +20,6 @@ from tests.carriers.regression import Products, Regression
 from tests.carriers.set_network import LargestDifference, SetNetwork
 from tests.carriers.strips import DigitStrips
 from tests.conftest import same, weights
-from visualization import render
 from visualization.records import Transcript
 
 QUICK = {"steps": 12, "batch_size": 16, "eval_every": 6, "eval_samples": 24, "log_every": 3,
@@ -121,8 +120,8 @@ def test_it_is_inspected_and_stays_as_it_was(kind: str, tmp_path: Path) -> None:
     report = agent.inspect()
     assert set(report.records) >= VIEWS[kind]
     assert not [name for name, record in report.flat() if isinstance(record, Transcript)]
-    for _, record in report.flat():
-        assert render.png(render.draw(record)).startswith(b"\x89PNG")
+    for view, _ in report.flat():
+        assert report.picture(view).startswith(b"\x89PNG")
     assert report.save(tmp_path / "report.html").stat().st_size > 10_000
     assert same(before, weights(agent))
     assert torch.equal(state, torch.get_rng_state())
@@ -140,8 +139,8 @@ def test_its_diagnosis_is_drawn(kind: str) -> None:
     agent = make(kind).learn()
     report = diagnosis(agent, steps=4)
     assert len(report["summary"].findings) > 10
-    for _, record in report.flat():
-        assert render.png(render.draw(record)).startswith(b"\x89PNG")
+    for view, _ in report.flat():
+        assert report.picture(view).startswith(b"\x89PNG")
 
 
 def test_parts_of_a_loss_are_logged() -> None:
