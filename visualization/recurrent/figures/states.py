@@ -212,8 +212,11 @@ def _(record: StatePaths) -> Figure:
         figure.colorbar(points, ax=axes, pad=0.01).set_label(record.quantity, fontsize=9)
     else:
         _by_category(axes, x, y, colors)
-        axes.legend(title=shorten(record.quantity), fontsize=8, title_fontsize=8, frameon=False,
-                    markerscale=2.5, loc="center left", bbox_to_anchor=(1.0, 0.5))  # fmt: skip
+        if defined.any():
+            axes.legend(
+                title=shorten(record.quantity), fontsize=8, title_fontsize=8, frameon=False,
+                markerscale=2.5, loc="center left", bbox_to_anchor=(1.0, 0.5),
+            )  # fmt: skip
     despine(axes, f"paths of {len(x)} samples through the states, by {record.quantity}")
     names = [f"component {k + 1} ({s:.0%} of the variance)" for k, s in enumerate(record.explained)]
     axis_labels(axes, *[*names, "time step"][:2])
