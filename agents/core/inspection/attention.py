@@ -5,12 +5,15 @@ from typing import Any
 from agents.core.inspection.views import Views, view
 
 
+NUM_SHOWN = 6  # samples of maps over images
+
+
 class AttentionViews(Views):
     """Where an agent looks while it answers."""
 
     @view("attention")
     def attention(self) -> Any:
         """Attention maps: a record for each layer, or a single one."""
-        seen = self._agent.observe(self._task.for_display().samples("test", 2))
+        seen = self._agent.observe(self._task.for_display().samples("test", NUM_SHOWN))
         maps = {part.name: part.maps() for part in seen.attention}
         return maps if len(maps) > 1 else next(iter(maps.values()))
