@@ -4,7 +4,6 @@ from typing import Any
 
 from agents.core.inspection.views import Views, view
 
-
 NUM_SHOWN = 6  # samples of maps over images
 
 
