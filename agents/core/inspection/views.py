@@ -18,7 +18,7 @@ from torch import Tensor
 from agents.core.inspection.observation import Observation
 
 if TYPE_CHECKING:
-    from agents.core.agent import Agent
+    from agents.core.inspection.inspected import Inspected
     from tasks.core.task import Task
 
 NUM_REPRESENTED = 1000  # samples of views of representations
@@ -67,7 +67,7 @@ def view(*needs: str) -> Callable[[Method], Method]:
 class Views:
     """Inspections of one agent that share what they look at."""
 
-    def __init__(self, agent: "Agent") -> None:
+    def __init__(self, agent: "Inspected") -> None:
         self._agent, self._model, self._task = agent, agent.model, agent.task
 
     @functools.cached_property
@@ -89,7 +89,7 @@ def _are_classes(task: "Task") -> bool:
     return 2 <= len(answers) <= MOST_CLASSES and min(answers.values()) >= FEWEST
 
 
-def views_of(agent: "Agent") -> dict[str, Callable[[], Any]]:
+def views_of(agent: "Inspected") -> dict[str, Callable[[], Any]]:
     """Return the views whose needs an agent meets, by name: functions without arguments."""
     from agents.core.inspection import attention, images, model, recurrent
 
