@@ -171,7 +171,7 @@ class Agent(abc.ABC):
     @final
     def views(self) -> Mapping[str, Callable[[], Any]]:
         """Return all inspections by name: those whose needs this agent meets, and its own."""
-        from agents.core.inspection.views import views_of  # learning does without
+        from agents.core.inspection.offered import views_of  # learning does without
 
         return {**views_of(self), **self.own_views()}
 

@@ -13,6 +13,6 @@ class AttentionViews(Views):
     @view("attention")
     def attention(self) -> Any:
         """Attention maps: a record for each layer, or a single one."""
-        seen = self._agent.observe(self._task.for_display().samples("test", NUM_SHOWN))
+        seen = self._observe(self._task.for_display().samples("test", NUM_SHOWN))
         maps = {part.name: part.maps() for part in seen.attention}
         return maps if len(maps) > 1 else next(iter(maps.values()))

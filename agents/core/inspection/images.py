@@ -40,7 +40,7 @@ class ImageViews(Views):
 
     @functools.cached_property
     def _observation(self) -> Observation:
-        return self._agent.observe(self._batch)
+        return self._observe(self._batch)
 
     @property
     def _image(self) -> ImagePart:
@@ -348,7 +348,7 @@ class ImageViews(Views):
 
     @functools.cached_property
     def _few(self) -> Observation:
-        return self._agent.observe(self._task.samples("test", NUM_OFTEN))
+        return self._observe(self._task.samples("test", NUM_OFTEN))
 
     @functools.cached_property
     def _came_about(self) -> dict[str, conv.Progression]:

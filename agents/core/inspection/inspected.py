@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from agents.core.inspection.observation import Observation
     from agents.core.runs.history import History
     from agents.core.runs.snapshots import Snapshots
     from agents.core.training.state import State
@@ -52,8 +51,8 @@ class Inspected(Protocol):
     def predict_split(self, split: "Split", num: int) -> tuple[Any, Any]:
         """Return predictions for samples of a split, and their batch."""
 
-    def observe(self, batch: Any) -> "Observation":
-        """Return what inspection may use."""
+    def observe(self, batch: Any) -> Any:
+        """Return an `Observation` of a batch."""
 
     def views(self) -> Mapping[str, Callable[[], Any]]:
         """Return all inspections by name."""

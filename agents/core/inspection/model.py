@@ -27,7 +27,7 @@ class ModelViews(Views):
 
     @functools.cached_property
     def _seen(self) -> Observation:
-        return self._agent.observe(self._task.for_display().samples("test", NUM_SAMPLES))
+        return self._observe(self._task.for_display().samples("test", NUM_SAMPLES))
 
     @view()
     def weights(self) -> dict[str, LayerWeights]:
@@ -74,7 +74,7 @@ class ModelViews(Views):
 
     @functools.cached_property
     def _many(self) -> Observation:
-        return self._agent.observe(self._task.for_display().samples("test", NUM_REPRESENTED))
+        return self._observe(self._task.for_display().samples("test", NUM_REPRESENTED))
 
     @view("no images")
     def embedding(self) -> dict[str, Embedding]:

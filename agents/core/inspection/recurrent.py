@@ -49,7 +49,7 @@ class RecurrentViews(Views):
 
     @functools.cached_property
     def _observation(self) -> Observation:
-        return self._agent.observe(self._shown_task.samples("test", NUM_SAMPLES))
+        return self._observe(self._shown_task.samples("test", NUM_SAMPLES))
 
     @property
     def _shown_task(self) -> Task:

@@ -6,7 +6,6 @@ names, such as layers, to records. An agent has the views whose needs its observ
 lists them.
 """
 
-import collections
 import functools
 import logging
 from collections.abc import Callable, Mapping
@@ -19,10 +18,8 @@ from agents.core.inspection.observation import Observation
 
 if TYPE_CHECKING:
     from agents.core.inspection.inspected import Inspected
-    from tasks.core.task import Task
 
 NUM_REPRESENTED = 1000  # samples of views of representations
-MOST_CLASSES, FEWEST = 50, 5  # of probes: right answers, and samples of each
 
 NEEDS: dict[str, Callable[[Observation], bool]] = {
     "recurrent": lambda seen: bool(seen.recurrent),
@@ -75,34 +72,12 @@ class Views:
         """Copies of the weights through training, by step; a damaged file is warned of."""
         return self._agent.snapshots.states(logging.getLogger(__name__).warning)
 
+    def _observe(self, batch: Any) -> Observation:
+        observation: Observation = self._agent.observe(batch)
+        return observation
+
     def __init_subclass__(cls) -> None:
         """Register the views of a subclass."""
         for name, method in vars(cls).items():
             if callable(method) and method in _NEEDS_OF:
                 VIEWS[cls.__name__, name] = View(name, cls, _NEEDS_OF[method])
-
-
-def _are_classes(task: "Task") -> bool:
-    """Tell whether right answers are few and frequent enough to be told apart by a probe."""
-    batch = task.for_display().samples("test", NUM_REPRESENTED)
-    answers = collections.Counter(row.target for row in task.rows(task.targets(batch), batch))
-    return 2 <= len(answers) <= MOST_CLASSES and min(answers.values()) >= FEWEST
-
-
-def views_of(agent: "Inspected") -> dict[str, Callable[[], Any]]:
-    """Return the views whose needs an agent meets, by name: functions without arguments."""
-    from agents.core.inspection import attention, images, model, recurrent
-
-    assert all((attention, images, model, recurrent))  # they register their views
-    seen = agent.observe(agent.task.for_display().samples("test", 2))
-    met = {word for word, holds in NEEDS.items() if holds(seen)}
-    if agent.snapshots.steps():
-        met.add("snapshots")
-    if _are_classes(agent.task):
-        met.add("few answers")
-    groups = {each.group: each.group(agent) for each in VIEWS.values()}
-    return {
-        each.name: getattr(groups[each.group], each.name)
-        for each in VIEWS.values()
-        if met.issuperset(each.needs)
-    }
