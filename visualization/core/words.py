@@ -80,11 +80,12 @@ def legend(axes: Axes, most: int = _LEGEND_ENTRIES, **style: Any) -> None:
     names = [shorten(name) for name in labels[:most]]
     num_points = sum(np.size(line.get_xdata()) for line in axes.lines)
     dense = num_points >= _MANY
-    location = {"loc": "upper right", "frameon": True, "framealpha": 0.85} if dense else {}
+    location = {"loc": "upper right"} if dense else {}
     if len(labels) > most:
         names[-1] += f"  (and {len(labels) - most} more)"
     if names:
-        style = {"fontsize": 8, "frameon": False, "edgecolor": "none", **location, **style}
+        frame = {"frameon": True, "framealpha": 0.85, "edgecolor": "none"}  # over lines
+        style = {"fontsize": 8, **frame, **location, **style}
         axes.legend(handles[:most], names, **style)
 
 
