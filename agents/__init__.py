@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import agents.core.earlier_names  # noqa: F401 - earlier names of modules work from here on
 import tasks
 from tasks.core.paths import expand_user
 from tasks.core.registry import Entry, find, look_up

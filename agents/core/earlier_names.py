@@ -1,10 +1,17 @@
-"""Names of earlier versions in the contract of agents: they go on working, with a warning.
+"""Names of earlier versions in agents: they go on working, with a DeprecationWarning.
 
-`METHODS` are those that a subclass wrote or a caller called, with their name of today.
+`METHODS` are those that a subclass wrote or a caller called, with their name of today; `MODULES`
+those that were imported.
 """
 
+import importlib
 import inspect
+import sys
 import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 METHODS = {
@@ -13,6 +20,20 @@ METHODS = {
     "study": "observe",
     "respond_to": "predict_arrays",
     "answers": "predict_split",
+}
+_MODULES = """
+checkpoint=core.runs.checkpoint command=cli.modes comparing=core.analysis.comparison
+convolutional=core.inspection.images devices=core.training.devices doctor=core.analysis.diagnosis
+history=core.runs.history learning=core.training.trainer logs=core.runs.sinks
+loop=core.training.loop optim=core.training.optimizer orders=cli.run_spec
+parallel=core.training.parallel pieces=core.training.evaluation progression=core.runs.snapshots
+recurrent=core.inspection.recurrent run_folder=core.runs.run_folder signals=core.training.signals
+state=core.training.state streams=cli.streams study=core.inspection.observation sweep=cli.sweep
+trials=core.analysis.trials vitals=core.training.monitoring writing=core.seq2seq
+"""
+MODULES = {
+    f"agents.core.{old}": f"agents.{new}"
+    for old, new in (pair.split("=") for pair in _MODULES.split())
 }
 _OF_SUBCLASSES = ("respond", "reply", "study")
 
@@ -62,3 +83,25 @@ def method(agent: Any, name: str) -> Any:
         )
     warn(f"{name}()", f"{METHODS[name]}()", type(agent).__name__)
     return getattr(agent, METHODS[name])
+
+
+class _Earlier(Loader):
+    """Puts the module of today in the place of an earlier one."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Replace the module."""
+        new = MODULES[module.__name__]
+        message = f"{module.__name__} is {new} now"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        sys.modules[module.__name__] = importlib.import_module(new)
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find a module by the name that it had."""
+        return ModuleSpec(name, _Earlier()) if name in MODULES else None
+
+
+sys.meta_path.append(_Finder())
