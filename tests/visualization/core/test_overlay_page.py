@@ -27,9 +27,8 @@ OPTIONS = (
     "--disable-background-networking", "--window-size=1000,900",
 )  # fmt: skip
 NUM_SAMPLES, NUM_UNITS = 12, 16
-WRONG = (2, 5, 9)
 PLUS, CONSTANT, RISING = 4, 7, 10  # planted units
-NASTY = "</script><b>1+1</b><!-- = 2"
+WRONG, NASTY = (2, 5, 9), "</script><b>1+1</b><!-- = 2"
 
 
 def part(name: str, num_steps: int, seed: int, *, writes: bool) -> LayerHeatmap:

@@ -269,10 +269,9 @@ def test_odd_modules_are_left_as_they_were(channels: int, dtype: torch.dtype) ->
     demand_same()
 
 
-def test_errors_of_concepts() -> None:
-    """What does not fit is a ValueError that names the argument, the value and what is accepted."""
-    model, x = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), images(30)
-    bad: list[tuple[Any, dict[str, Any], str]] = [
+def bad_arguments(x: Tensor) -> list[tuple[Any, dict[str, Any], str]]:
+    """Return functions, what is wrong with an argument of 30 images, and what is said of it."""
+    return [
         (nearest_neighbours, {"k": 0}, "k: 0 is not accepted; accepted: 1 or more"),
         (
             nearest_neighbours,
@@ -321,12 +320,17 @@ def test_errors_of_concepts() -> None:
         (probe_layers, {"held_out": 0.1}, "labels: 30 images .* 10 in either part, 2 labels"),
         (probe_layers, {"images": iter([x])}, "images: none are left; .* can be read again"),
     ]
+
+
+def test_errors_of_concepts() -> None:
+    """What does not fit is a ValueError that names the argument, the value and what is accepted."""
+    model, x = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), images(30)
     settings: dict[Any, dict[str, Any]] = {
         nearest_neighbours: {"layer": "0", "query_images": x[:2], "images": x, "k": 3},
         embed: {"layer": "0", "images": x},
         probe_layers: {"layers": ["0"], "images": x, "labels": [0, 1] * 15, "held_out": 0.5},
     }
-    for function, change, message in bad:
+    for function, change, message in bad_arguments(x):
         with pytest.raises(ValueError, match=message):
             function(model, **(settings[function] | change))
     flat = nn.Flatten(0)
