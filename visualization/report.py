@@ -17,6 +17,7 @@ from torch import Tensor
 
 from visualization import render
 from visualization.core.registry import anchor, fragment, subpages
+from visualization.renderers import LazyRenderer, Renderer
 
 _EMBEDDED = 8_000_000  # characters of a page within a notebook
 
@@ -30,7 +31,7 @@ class Report:
 
     title: str
     records: Mapping[str, Any]
-    _pictures: dict[str, bytes] = attrs.field(factory=dict, init=False, eq=False)
+    renderer: Renderer = attrs.field(factory=LazyRenderer, eq=False)
 
     def __repr__(self) -> str:
         """Return the title and the names of the records."""
@@ -48,10 +49,7 @@ class Report:
     def flat(self) -> Iterator[tuple[str, Any]]:
         """Yield every single record with its name, such as `ablation/decoder`."""
         for name, record in self.records.items():
-            if isinstance(record, Mapping):
-                yield from ((f"{name}/{part}", part_record) for part, part_record in record.items())
-            else:
-                yield name, record
+            yield from flat(name, record)
 
     def text(self) -> str:
         """Return what can be said in plain text."""
@@ -59,9 +57,7 @@ class Report:
 
     def picture(self, name: str) -> bytes:
         """Return a record's figure as the content of a PNG file; it is drawn once."""
-        if name not in self._pictures:
-            self._pictures[name] = render.png(render.draw(dict(self.flat())[name]))
-        return self._pictures[name]
+        return self.renderer.picture(name, dict(self.flat())[name])
 
     def html(self) -> str:
         """Return the page.
@@ -142,6 +138,14 @@ class Report:
         np.savez_compressed(buffer, **self.arrays())  # type: ignore[arg-type] # a mapping of arrays
         target.write_bytes(buffer.getvalue())
         return target
+
+
+def flat(name: str, record: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the single records of a view with their names, such as `ablation/decoder`."""
+    if isinstance(record, Mapping):
+        yield from ((f"{name}/{part}", part_record) for part, part_record in record.items())
+    else:
+        yield name, record
 
 
 @contextlib.contextmanager

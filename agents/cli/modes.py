@@ -127,14 +127,17 @@ def predict(spec: RunSpec) -> int:
 
 def inspect(spec: RunSpec) -> int:
     """Inspect the trained agent: write a report, its arrays, and the figures for TensorBoard."""
+    from visualization.renderers import BackgroundRenderer
+
     agent = spec.load_trained()
     names = spec.options.views
     views = None if names is None else [name.strip() for name in names.split(",")]
     is_watched = sys.stderr is not None and sys.stderr.isatty()
-    report = agent.inspect(views, progress=is_watched)
-    if is_watched:
-        warn(f"drawing {sum(1 for _ in report.flat())} pictures")
-    _save_report(report, spec.run_dir, "report", agent.state.cursor.step)
+    with BackgroundRenderer() as renderer:
+        report = agent.inspect(views, progress=is_watched, renderer=renderer)
+        if is_watched:
+            warn("drawing what is left of the figures")
+        _save_report(report, spec.run_dir, "report", agent.state.cursor.step)
     return 0
 
 

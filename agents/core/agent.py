@@ -30,6 +30,7 @@ from tasks.core.settings import to_values
 from tasks.core.task import Split, Task
 from visualization.core.preserve import evaluation_mode, preserve_state
 from visualization.records import AnswerTable
+from visualization.renderers import LazyRenderer, Renderer
 from visualization.report import Report
 
 if TYPE_CHECKING:
@@ -207,8 +208,7 @@ class Agent(abc.ABC):
             self.state.go_on()
         total, epochs = self._total if steps is None else (steps, None)
         self.config = attrs.evolve(self.config, steps=total, epochs=epochs)
-        shown = run_dir is not None if progress is None else progress
-        console: sinks.Sink = sinks.ConsoleSink() if shown else sinks.NullSink()
+        console = sinks.console(run_dir is not None if progress is None else progress)
         start = None
         if resume not in ("auto", "never"):
             trainer.start_from(expand_user(resume), self.state, self.identity())
@@ -287,13 +287,17 @@ class Agent(abc.ABC):
         return [answers[index] for index in range(len(x))]
 
     @final
-    def inspect(self, views: Sequence[str] | None = None, *, progress: bool = False) -> Report:
+    def inspect(
+        self, views: Sequence[str] | None = None, *, progress: bool = False,
+        renderer: Renderer | None = None,
+    ) -> Report:  # fmt: skip
         """Look into the agent and return a report; the agent is the same afterwards as before.
 
         Args:
             views: names of inspections, in any order; None: all. Among all, a view that has nothing
                 to show of this agent says so in its place; asked for by name, that is an error.
             progress: a line on standard error for each view.
+            renderer: draws the report's figures; None: each when it is asked for.
 
         Raises:
             NothingToShow: (a ValueError) a view of `views` has nothing to show.
@@ -302,7 +306,7 @@ class Agent(abc.ABC):
         from agents.core.inspection.report import inspect  # learning does without
 
         with preserve_state(self.model), self._own_arithmetic():
-            return inspect(self, views, progress)
+            return inspect(self, views, progress, renderer or LazyRenderer())
 
     @final
     def intervene(

@@ -26,6 +26,7 @@ from visualization.representation.comparison import AnswerAgreement, GroupAccura
 from visualization.representation.probes import ProbeTable
 
 RNG = np.random.default_rng(0)
+_STATE = RNG.bit_generator.state
 LONG = "backbone_features_stage_four_block"  # with its number, of 40 letters
 HAN = "中文网络第层名称"
 
@@ -80,6 +81,24 @@ class Row:
     target: str
     correct: bool
     short_question: str = ""
+
+
+Builder = Callable[[Size], Any]
+
+
+def reproducible(builders: dict[type, Builder]) -> dict[type, Builder]:
+    """Return functions that make the same record whatever was made before."""
+
+    def alone(build: Builder) -> Builder:
+        def made(size: Size) -> Any:
+            RNG.bit_generator.state = _STATE
+            with torch.random.fork_rng(devices=()):
+                torch.manual_seed(0)
+                return build(size)
+
+        return made
+
+    return {kind: alone(build) for kind, build in builders.items()}
 
 
 def spread(*shape: int) -> np.ndarray:
@@ -351,7 +370,7 @@ def transcript(size: Size) -> Transcript:
     return Transcript("\n".join([size.words("$ python main.py")] * lines))
 
 
-SAMPLES: dict[type, Callable[[Size], Any]] = {
+SAMPLES: dict[type, Builder] = reproducible({
     CellTrace: trace, UnitTextHeatmap: overlay, GateSaturation: gates, UnitRoles: roles,
     ProbeTable: probes, StatePaths: paths, AttentionMaps: attention,
     ImageAttention: image_attention, Automaton: automaton,
@@ -361,4 +380,4 @@ SAMPLES: dict[type, Callable[[Size], Any]] = {
     Curves: curves, AnswerTable: answers, Scatter: scatter, Transcript: transcript, Table: table,
     Bars: lambda size: Bars({name: named(size, size.layers) for name in size.names(2)}),
     CostTable: cost,
-}  # fmt: skip
+})  # fmt: skip

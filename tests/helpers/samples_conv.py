@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.helpers.samples import RNG, Size, shares, spread
+from tests.helpers.samples import RNG, Size, reproducible, shares, spread
 from visualization.adversarial.attacks import Attack
 from visualization.adversarial.robustness import MinimalPerturbation, RobustnessCurve
 from visualization.adversarial.transfer import TransferTable
@@ -303,7 +303,7 @@ def activated(size: Size) -> ActivatingPositions:
     )  # fmt: skip
 
 
-SAMPLES: dict[type, Callable[[Size], Any]] = {
+SAMPLES: dict[type, Callable[[Size], Any]] = reproducible({
     Attack: adversarial, MinimalPerturbation: perturbation, TransferTable: transfer,
     RobustnessCurve: lambda size: RobustnessCurve(
         norm="l2", epsilons=np.linspace(0.1, 1, 5), accuracy=shares(5), noise=shares(5),
@@ -321,4 +321,4 @@ SAMPLES: dict[type, Callable[[Size], Any]] = {
     ReceptiveField: field, ReceptiveFields: fields, TopPatches: patches,
     ActivatingPositions: activated,
     FieldOverImage: lambda size: FieldOverImage(field(size), size.images()),
-}  # fmt: skip
+})  # fmt: skip

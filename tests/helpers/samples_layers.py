@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.helpers.samples import RNG, Size, shares, spread
+from tests.helpers.samples import RNG, Size, reproducible, shares, spread
 from tests.helpers.samples_conv import WHOLE, patches, tensors
 from visualization.feature_maps.progression import Progression
 from visualization.feature_maps.sheets import UnitSheets
@@ -172,9 +172,9 @@ def weights(size: Size) -> LayerWeights:
     return LayerWeights(layers, 0, size.layers)
 
 
-SAMPLES: dict[type, Callable[[Size], Any]] = {
+SAMPLES: dict[type, Callable[[Size], Any]] = reproducible({
     LandscapeLine: line, LandscapePlane: plane, LayerActivations: activations, DeadUnits: dead,
     LayerHistograms: lambda size: activations(size).histograms,
     MaximisedImages: maximised, Dream: dream, Inversion: inversion, Solution: satisfied,
     Progression: progression, UnitSheets: sheets, LayerWeights: weights,
-}  # fmt: skip
+})  # fmt: skip

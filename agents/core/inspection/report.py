@@ -7,7 +7,8 @@ from agents.core.runs import sinks
 from tasks.core.settings import ConfigError, nearest
 from visualization.model.cost import CostCounter, CostTable
 from visualization.records import AnswerTable, record_or_reason
-from visualization.report import Report
+from visualization.renderers import Renderer
+from visualization.report import Report, flat
 
 if TYPE_CHECKING:
     from agents.core.inspection.inspected import Inspected
@@ -16,7 +17,9 @@ NUM_SEARCHED = 2000  # test samples among which wrong answers are sought
 NUM_WRONG = 20  # that are shown
 
 
-def inspect(agent: "Inspected", views: Sequence[str] | None, progress: bool) -> Report:
+def inspect(
+    agent: "Inspected", views: Sequence[str] | None, progress: bool, renderer: Renderer
+) -> Report:
     """Return a report of views, or of all; see `Agent.inspect`."""
     known: dict[str, Callable[[], Any]] = {
         "summary": lambda: cost(agent),
@@ -29,9 +32,13 @@ def inspect(agent: "Inspected", views: Sequence[str] | None, progress: bool) -> 
             problem = f"{name!r} is not a view of {agent.name}"
             raise ConfigError("views", "", problem, ", ".join(known), nearest(name, known))
     chosen = [name for name in known if views is None or name in views]
-    each = sinks.one_by_one(chosen, sinks.ConsoleSink() if progress else sinks.NullSink())
-    records = {name: record_or_reason(known[name], views is not None) for name in each}
-    return Report(f"{agent.name} on {agent.task.name}, step {agent.state.cursor.step}", records)
+    records = {}
+    for name in sinks.one_by_one(chosen, sinks.console(progress)):
+        records[name] = record_or_reason(known[name], views is not None)
+        for part, record in flat(name, records[name]):
+            renderer.announce(part, record)
+    title = f"{agent.name} on {agent.task.name}, step {agent.state.cursor.step}"
+    return Report(title, records, renderer)
 
 
 def wrong_answers(agent: "Inspected", num: int = NUM_WRONG) -> AnswerTable:

@@ -186,6 +186,11 @@ class ConsoleSink(Sink):
         self._bar.close()
 
 
+def console(is_shown: bool) -> Sink:
+    """Return a sink that writes progress to standard error, or one that keeps nothing."""
+    return ConsoleSink() if is_shown else NullSink()
+
+
 def one_by_one(names: Sequence[str], sink: Sink) -> Iterator[str]:
     """Yield names, and tell a sink of each, when the next is asked for, how long it took."""
     for number, name in enumerate(names, start=1):

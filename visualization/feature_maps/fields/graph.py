@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -13,6 +14,8 @@ from torch.overrides import TorchFunctionMode
 from visualization.core.dispatch import DispatchMode
 from visualization.core.inputs import activation, device_and_dtype
 from visualization.feature_maps.fields.operations import Shape
+
+_LARGEST_COMPUTED = 64 * 64  # numbers of an image that are computed with as fast as its shape
 
 Carried = TypeVar("Carried")
 _EXITS = {Tensor.numpy, Tensor.__array__, Tensor.tolist}
@@ -121,13 +124,17 @@ def trace_graph(model: nn.Module, layer: str | None, input_shape: Sequence[int])
 
 
 def trace_graph_of_shapes(model: nn.Module, layer: str | None, input_shape: Sequence[int]) -> Graph:
-    """Return a pass with its graph, as far as possible of shapes alone, which takes no time.
+    """Return a pass with its graph: of a large image, if possible, of shapes alone.
 
-    It runs through a copy of the model, so that nothing that a model remembers is without numbers.
+    That takes a second however large the image is: many of torch's functions of shapes are written
+    in Python. It runs through a copy of the model, so that nothing that a model remembers is
+    without numbers.
 
     Raises:
         ValueError: as `trace_graph`.
     """
+    if math.prod(input_shape) <= _LARGEST_COMPUTED:
+        return trace_graph(model, layer, input_shape)
     try:
         tensors = itertools.chain(model.parameters(), model.buffers())
         shapes = {id(tensor): tensor.detach().to("meta") for tensor in tensors}

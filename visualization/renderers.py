@@ -1,0 +1,109 @@
+"""Renderers: who draws the figures of a report as PNG files, and when; each is drawn once."""
+
+import abc
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Any, final
+
+from visualization import render
+
+
+class Renderer(abc.ABC):
+    """Draws figures of records, and keeps them."""
+
+    @abc.abstractmethod
+    def announce(self, name: str, record: Any) -> None:
+        """Learn of a record whose figure will be asked for later."""
+
+    @abc.abstractmethod
+    def picture(self, name: str, record: Any) -> bytes:
+        """Return a record's figure as the content of a PNG file."""
+
+
+@final
+class LazyRenderer(Renderer):
+    """Draws a figure when it is asked for the first time."""
+
+    def __init__(self) -> None:
+        self._pictures: dict[str, bytes] = {}
+
+    def announce(self, name: str, record: Any) -> None:
+        """Wait until it is asked for."""
+
+    def picture(self, name: str, record: Any) -> bytes:
+        """Return a record's figure as the content of a PNG file."""
+        if name not in self._pictures:
+            self._pictures[name] = _png(record)
+        return self._pictures[name]
+
+
+@final
+class BackgroundRenderer(Renderer):
+    """Draws figures in a second process while the caller computes further records.
+
+    A context manager: leaving it ends the process. What the process cannot draw, such as a record
+    of a class that is defined in a script, is drawn by the caller's process when it is asked for.
+    The process imports the caller's main module, which therefore needs `if __name__ == "__main__"`.
+    """
+
+    def __init__(self) -> None:
+        spawn = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+        self._process = ProcessPoolExecutor(1, spawn, _live_with_parent)
+        self._futures: dict[str, Future[bytes]] = {}
+        self._lazy = LazyRenderer()
+
+    def __enter__(self) -> "BackgroundRenderer":
+        """Return the renderer."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Drop what is not drawn yet, and end the process."""
+        self._process.shutdown(wait=True, cancel_futures=True)
+
+    def announce(self, name: str, record: Any) -> None:
+        """Send a record to the process."""
+        try:
+            content = pickle.dumps(record)
+            self._futures[name] = self._process.submit(_png_of_pickle, content)
+        except (pickle.PicklingError, AttributeError, TypeError, BrokenProcessPool):
+            pass  # it is drawn when it is asked for
+
+    def picture(self, name: str, record: Any) -> bytes:
+        """Return a record's figure, when the process has drawn it."""
+        future = self._futures.get(name)
+        if future is None or future.exception() is not None:  # which is raised again here
+            return self._lazy.picture(name, record)
+        return future.result()
+
+
+def _png(record: Any) -> bytes:
+    return render.png(render.draw(record))
+
+
+def _png_of_pickle(content: bytes) -> bytes:
+    """Draw a record that this same program has pickled."""
+    return _png(pickle.loads(content))
+
+
+def _live_with_parent() -> None:
+    """Leave Ctrl-C to the parent process, and end when that does, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
