@@ -122,7 +122,7 @@ def load(path: str | Path, device: str = "auto") -> "Agent":
 
 def from_checkpoint(found: "Checkpoint", device: str, run_dir: Path, place: str) -> "Agent":
     """Make the agent that a read checkpoint holds; `place` is where it came from."""
-    from agents.core.runs.snapshots import FOLDER, Written
+    from agents.core.runs.snapshots import FOLDER, DiskSnapshots
 
     values = found.values
     for kind, known in (("agent", AGENTS), ("task", tasks.TASKS)):
@@ -141,5 +141,5 @@ def from_checkpoint(found: "Checkpoint", device: str, run_dir: Path, place: str)
     settings = with_first_defaults(cls, config, config, place)
     agent = from_given(values["agent"], task, settings, device, place)
     agent.state.restore(found)
-    agent.snapshots = Written(run_dir / FOLDER)
+    agent.snapshots = DiskSnapshots(run_dir / FOLDER)
     return agent

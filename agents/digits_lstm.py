@@ -1,7 +1,7 @@
-"""A recurrent network that reads an image row by row, from the top, and answers with its label.
+"""Recurrent image classification: an image is read row by row, from the top.
 
-A row of pixels is what the layer reads at one step. Le et al. (2015, 1504.00941) had networks read
-MNIST pixel by pixel; by rows there are 28 steps in place of 784.
+The input at a step is a row of pixels. Le et al. (2015, 1504.00941) had networks read MNIST pixel
+by pixel; by rows there are 28 steps instead of 784.
 """
 
 from typing import TYPE_CHECKING, cast
@@ -24,8 +24,8 @@ _PATTERNS = np.array(list("·▂━▄▔═▀█"))  # 1: ink in the left thir
 _INKED = 0.15  # mean ink of a third of a row from which it counts
 
 
-class RowReader(nn.Module):
-    """A recurrent layer over rows, and a linear read-out. B samples, T rows, K labels."""
+class RowRNNClassifier(nn.Module):
+    """Recurrent layer over rows, and linear head. B samples, T rows, K labels."""
 
     def __init__(self, config: DigitsConfig, spec: ImageToLabel) -> None:
         super().__init__()
@@ -48,18 +48,18 @@ def rows(image: Tensor) -> Tensor:
 
 
 class DigitsLSTM(Agent):
-    """Reads an image from its top row to its bottom row, then answers."""
+    """Recurrent image classifier, trained by the cross entropy after the last row."""
 
     name = "digits_lstm"
     Config = DigitsConfig
     spec_type = ImageToLabel
     config: DigitsConfig
-    model: RowReader
+    model: RowRNNClassifier
 
     @staticmethod
     def build_model(config: DigitsConfig, spec: ImageToLabel) -> nn.Module:
-        """Return the reader for the task's width and labels."""
-        return RowReader(config, spec)
+        """Return the network for the task's width and labels."""
+        return RowRNNClassifier(config, spec)
 
     @property
     def samples_are_independent(self) -> bool:
@@ -75,18 +75,19 @@ class DigitsLSTM(Agent):
         return cast("Tensor", self.model(batch.image)).argmax(-1, True)
 
     def observe(self, batch: ImageLabels) -> "Observation":
-        """Return a batch with all that views ask of its answers."""
+        """Return the observation of a batch, with the recurrent layer."""
         from agents.core.inspection.observation import RecurrentPart
 
-        moved = to_device(batch, self.device)
-        known = self.task.probe_targets(batch)
+        tensors = to_device(batch, self.device)
+        probe_targets = self.task.probe_targets(batch)
 
         def logits() -> Tensor:
-            return cast("Tensor", self.model(moved.image))
+            return cast("Tensor", self.model(tensors.image))
 
         part = RecurrentPart(
-            "reader", self.model.recurrent, thirds(moved.image.cpu().numpy()), None,
-            known.encoder, known.position_keys[0], label_scores(logits, moved.label),
+            "reader", self.model.recurrent, thirds(tensors.image.cpu().numpy()), None,
+            probe_targets.encoder, probe_targets.position_keys[0],
+            label_scores(logits, tensors.label),
         )  # fmt: skip
         return classifier_observation(
             self, batch, logits, recurrent=(part,), short_names=_questions(self, batch)
@@ -99,11 +100,11 @@ def _questions(agent: Agent, batch: ImageLabels) -> list[str]:
 
 
 def thirds(image: NDArray[np.float32]) -> NDArray[np.str_]:
-    """Return a character for each row of images (B, C, T, W), which says where its ink is (B, T).
+    """Return a symbol (B, T) for each row of images (B, C, T, W), by the thirds that have ink.
 
-    Its bars stand for the thirds of the row that have ink, the left one lowest: in a line of text
-    the image lies on its back. A row of pixels is hardly ever seen twice, but of these there are
-    eight, so that views can tell what follows from what is read.
+    Its bars are the thirds of the row with ink, the left one lowest: in a line of text the image
+    lies on its back. Rows of pixels hardly ever repeat, but there are only eight of these symbols,
+    so that views can show what depends on them.
 
     >>> image = np.array([[[[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1], [1, 1, 1]]]])
     >>> thirds(image).tolist()

@@ -1,7 +1,7 @@
-"""A recurrent network that reads a text and answers with one label, such as odd or even.
+"""Recurrent text classification: a text to one label, such as odd or even.
 
-Its task offers stages of growing length (curriculum learning, Bengio et al. 2009), because the
-label of a long sequence says nothing about any single symbol: without stages it stays at chance.
+The task has a curriculum of growing length (Bengio et al. 2009), because the label of a long
+sequence says nothing about any single symbol: without it, training stays at chance.
 """
 
 from typing import TYPE_CHECKING, cast
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from agents.core.inspection.observation import Observation
 
 
-class Reader(nn.Module):
-    """One-hot symbols, a recurrent layer, a linear read-out. B samples, T steps, K labels."""
+class RNNClassifier(nn.Module):
+    """Recurrent layer over one-hot symbols, and linear head. B samples, T steps, K labels."""
 
     def __init__(self, config: ParityConfig, spec: TextToLabel) -> None:
         super().__init__()
@@ -37,28 +37,28 @@ class Reader(nn.Module):
         output, _ = self.recurrent(self.characters(sequence))
         return cast("Tensor", self.readout(output[:, -1]))
 
-    def after_each(self, sequence: Tensor) -> Tensor:
+    def logits_by_step(self, sequence: Tensor) -> Tensor:
         """Return logits (B, T, K) after each symbol of codes (B, T)."""
         return cast("Tensor", self.readout(self.recurrent(self.characters(sequence))[0]))
 
 
 class ParityLSTM(Agent):
-    """Reads all symbols, then answers; learned by the cross entropy of that answer alone."""
+    """Recurrent text classifier, trained by the cross entropy after the last symbol."""
 
     name = "parity_lstm"
     Config = ParityConfig
     spec_type = TextToLabel
     config: ParityConfig
-    model: Reader
+    model: RNNClassifier
 
     @staticmethod
     def build_model(config: ParityConfig, spec: TextToLabel) -> nn.Module:
-        """Return the reader for the task's characters and labels."""
-        return Reader(config, spec)
+        """Return the network for the task's characters and labels."""
+        return RNNClassifier(config, spec)
 
     @property
     def samples_are_independent(self) -> bool:
-        """Always: nothing is drawn, and no sample is seen beside another."""
+        """True: the loss is not random, and no sample affects another."""
         return True
 
     def loss(self, batch: TextLabels) -> Tensor:
@@ -70,20 +70,21 @@ class ParityLSTM(Agent):
         return cast("Tensor", self.model(batch.sequence)).argmax(-1, True)
 
     def observe(self, batch: TextLabels) -> "Observation":
-        """Return a batch with all that views ask of its answers."""
+        """Return the observation of a batch, with the recurrent layer."""
         from agents.core.inspection.observation import RecurrentPart
 
-        moved = to_device(batch, self.device)
-        spec, known = self.task.spec, self.task.probe_targets(batch)
+        tensors = to_device(batch, self.device)
+        spec, probe_targets = self.task.spec, self.task.probe_targets(batch)
         with torch.inference_mode():
-            after_each = self.model.after_each(moved.sequence).argmax(-1).cpu().numpy()
+            labels_by_step = self.model.logits_by_step(tensors.sequence).argmax(-1).cpu().numpy()
 
         def logits() -> Tensor:
-            return cast("Tensor", self.model(moved.sequence))
+            return cast("Tensor", self.model(tensors.sequence))
 
         part = RecurrentPart(
             "reader", self.model.recurrent, np.array(list(spec.characters))[batch.sequence], None,
-            known.encoder, known.position_keys[0], label_scores(logits, moved.label),
-            self.model.characters(moved.sequence), np.array(spec.labels)[after_each],
+            probe_targets.encoder, probe_targets.position_keys[0],
+            label_scores(logits, tensors.label),
+            self.model.characters(tensors.sequence), np.array(spec.labels)[labels_by_step],
         )  # fmt: skip
         return classifier_observation(self, batch, logits, recurrent=(part,))

@@ -17,7 +17,7 @@ from typing import Any
 from make_pictures import ROOT, save
 
 import agents
-from agents.core.analysis.diagnosis import diagnosis
+from agents.core.analysis.diagnosis import diagnose_agent
 from agents.core.analysis.trials import range_test
 from agents.core.config import AgentConfig
 from agents.core.runs.history import History
@@ -211,7 +211,7 @@ def doctor() -> None:
         run(name, arguments)
         print(f"python main.py --mode diagnose --run-dir {RUNS}/{name}")
         newest = max((ROOT / RUNS / name / "checkpoints").iterdir())
-        report = diagnosis(agents.load(newest, "cpu"))
+        report = diagnose_agent(agents.load(newest, "cpu"))
         print(render.text(report["summary"]))
         if name != "deep":
             (problem,) = report["summary"].problems

@@ -73,13 +73,13 @@ class RunSpec:
 
     def load_trained(self) -> "Agent":
         """Load the best agent of the run's folder."""
-        from agents.core.runs.run_folder import best_of
+        from agents.core.runs.run_folder import load_best
 
         if not (self.run_dir / "best.safetensors").exists():
             problem = f"{self.run_dir / 'best.safetensors'} does not exist: nothing was trained yet"
             accepted = "the --agent, --task and --set of an earlier --mode train, or its --run-dir"
             raise ConfigError("--run-dir", "", problem, accepted)
-        checkpoint = best_of(self.run_dir, warn)
+        checkpoint = load_best(self.run_dir, warn)
         agent = agents.from_checkpoint(
             checkpoint, self.options.device, self.run_dir, str(self.run_dir)
         )
@@ -90,7 +90,7 @@ class RunSpec:
         """Load the newest valid checkpoint, which has the whole history; without one, `make()`."""
         from agents.core.runs.run_folder import RunFolder
 
-        checkpoint = RunFolder(self.run_dir).newest_good(warn)
+        checkpoint = RunFolder(self.run_dir).latest_valid_checkpoint(warn)
         if checkpoint is None:
             return self.make()
         agent = agents.from_checkpoint(

@@ -1,4 +1,4 @@
-"""Classification: what agents share that answer with a label."""
+"""Classification: loss, scores and observations that classifiers share."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,25 +17,28 @@ def label_loss(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def label_scores(logits: Callable[[], Tensor], label: Tensor) -> Callable[[], dict[str, Tensor]]:
-    """Return a function that returns accuracy and loss of each sample (B,)."""
+    """Return a function that computes accuracy and loss of each sample (B,)."""
 
     def scores() -> dict[str, Tensor]:
-        found = logits()
-        loss = F.cross_entropy(found, label[:, 0], reduction="none")
-        return {"accuracy": found.argmax(-1) == label[:, 0], "loss": loss}
+        values = logits()
+        loss = F.cross_entropy(values, label[:, 0], reduction="none")
+        return {"accuracy": values.argmax(-1) == label[:, 0], "loss": loss}
 
     return scores
 
 
 def classifier_observation(
-    agent: "Agent", batch: Any, logits: Callable[[], Tensor], **known: Any
+    agent: "Agent", batch: Any, logits: Callable[[], Tensor], **fields: Any
 ) -> "Observation":
-    """Return an observation of a classifier; `logits()` computes (B, K) for the batch."""
+    """Return an observation of a classifier; `logits()` computes (B, K) for the batch.
+
+    `fields` are further fields of the observation.
+    """
     from agents.core.inspection.observation import observe  # learning does without
 
     def generate() -> tuple[Tensor, Tensor]:
-        found = logits()[:, None]
-        return found.argmax(-1), found
+        values = logits()[:, None]
+        return values.argmax(-1), values
 
     labels = agent.task.spec.labels
-    return observe(agent, batch, generate=generate, characters=labels, **known)
+    return observe(agent, batch, generate=generate, characters=labels, **fields)

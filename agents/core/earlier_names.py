@@ -44,6 +44,20 @@ def warn(earlier: str, today: str, place: str) -> None:
     warnings.warn(message, DeprecationWarning, stacklevel=3)
 
 
+def attribute(earlier: str, today: str) -> property:
+    """Return a property of an earlier name: it reads and writes the attribute of today."""
+
+    def read(instance: Any) -> Any:
+        warn(earlier, today, type(instance).__name__)
+        return getattr(instance, today)
+
+    def write(instance: Any, value: Any) -> None:
+        warn(earlier, today, type(instance).__name__)
+        setattr(instance, today, value)
+
+    return property(read, write)
+
+
 def adopt(cls: type) -> None:
     """Let a subclass of an agent that has methods of earlier names pass for one of today.
 

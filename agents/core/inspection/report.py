@@ -29,7 +29,7 @@ def inspect(agent: "Inspected", views: Sequence[str] | None, progress: bool) -> 
             problem = f"{name!r} is not a view of {agent.name}"
             raise ConfigError("views", "", problem, ", ".join(known), nearest(name, known))
     chosen = [name for name in known if views is None or name in views]
-    each = sinks.one_by_one(chosen, sinks.ConsoleSink() if progress else sinks.NullSink())
+    each = sinks.log_progress(chosen, sinks.ConsoleSink() if progress else sinks.NullSink())
     records = {name: record_or_reason(known[name], views is not None) for name in each}
     return Report(f"{agent.name} on {agent.task.name}, step {agent.state.cursor.step}", records)
 

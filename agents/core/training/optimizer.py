@@ -16,7 +16,7 @@ from torch.optim.adam import adam
 
 from agents.core.config import AgentConfig, ConfigError
 from agents.core.layers import HiddenLinear
-from agents.core.runs.checkpoint import CheckpointError, demand_fit
+from agents.core.runs.checkpoint import CheckpointError, check_state_dict
 from agents.core.training import parallel
 
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic that takes singular values towards 1
@@ -39,7 +39,7 @@ def _is_between_hidden(module: nn.Module, name: str) -> bool:
     return isinstance(module, HiddenLinear)
 
 
-def rate(config: AgentConfig, step: int, total: int) -> float:
+def lr_factor_at(config: AgentConfig, step: int, total: int) -> float:
     """Return the share of the highest learning rate that step `step` (from 1) of `total` takes.
 
     A pure function, so that a run that goes on takes the rates that it would have taken.
@@ -114,7 +114,7 @@ class AnyOptimizer(abc.ABC):
         """Restore a saved state."""
 
     @abc.abstractmethod
-    def fits(self, tensors: Mapping[str, Tensor]) -> None:
+    def check(self, tensors: Mapping[str, Tensor]) -> None:
         """Refuse a saved state of other names or shapes.
 
         Raises:
@@ -122,8 +122,8 @@ class AnyOptimizer(abc.ABC):
         """
 
     @abc.abstractmethod
-    def step(self, share: float, num_threads: int = 1) -> None:
-        """Move every parameter that has a gradient, at `share` of the highest learning rate."""
+    def step(self, lr_factor: float, num_threads: int = 1) -> None:
+        """Update parameters that have a gradient, at `lr_factor` times the learning rate."""
 
 
 @final
@@ -173,7 +173,7 @@ class TorchOptimizer(AnyOptimizer):
                     for kind, tensor in kinds.items()
                 }
 
-    def fits(self, tensors: Mapping[str, Tensor]) -> None:
+    def check(self, tensors: Mapping[str, Tensor]) -> None:
         """Refuse a state of parameters that there are not, or of another shape."""
         shapes = dict(zip(self._names, (p.shape for p in self.parameters), strict=True))
         for key, tensor in tensors.items():
@@ -181,10 +181,10 @@ class TorchOptimizer(AnyOptimizer):
             if name not in shapes or (tensor.ndim and tensor.shape != shapes[name]):
                 raise CheckpointError(f"the optimiser has no state {key!r} {tuple(tensor.shape)}")
 
-    def step(self, share: float, num_threads: int = 1) -> None:
-        """Take a step of each group at `share` of its learning rate."""
+    def step(self, lr_factor: float, num_threads: int = 1) -> None:
+        """Take a step of each group at `lr_factor` times its learning rate."""
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * share
+            group["lr"] = rate * lr_factor
         self._optimizer.step()
 
 
@@ -224,9 +224,9 @@ class Optimizer(AnyOptimizer):
         """Return the state by `<parameter>/<kind>`."""
         return {f"{n}/{kind}": t for n, kinds in self.state.items() for kind, t in kinds.items()}
 
-    def fits(self, tensors: Mapping[str, Tensor]) -> None:
+    def check(self, tensors: Mapping[str, Tensor]) -> None:
         """Refuse a state of other names or shapes."""
-        demand_fit("optimizer", tensors, self.tensors())
+        check_state_dict("optimizer", tensors, self.tensors())
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore a saved state of the same names and shapes."""
@@ -234,17 +234,17 @@ class Optimizer(AnyOptimizer):
             tensor.copy_(tensors[name])
 
     @torch.no_grad()
-    def step(self, share: float, num_threads: int = 1) -> None:
-        """Move every parameter that has a gradient, at `share` of the highest learning rate.
+    def step(self, lr_factor: float, num_threads: int = 1) -> None:
+        """Move every parameter that has a gradient, at `lr_factor` times the highest learning rate.
 
         Matrices of Muon are orthogonalised side by side by up to `num_threads` threads.
         """
         others = {name: p for name, p in self._others.items() if p.grad is not None}
         if others:
-            self._adam(others, self.config.learning_rate * share)
+            self._adam(others, self.config.learning_rate * lr_factor)
         matrices = {name: p for name, p in self._matrices.items() if p.grad is not None}
         if matrices:
-            self._muon(matrices, self.config.muon_learning_rate * share, num_threads)
+            self._muon(matrices, self.config.muon_learning_rate * lr_factor, num_threads)
 
     def _adam(self, named: Mapping[str, nn.Parameter], learning_rate: float) -> None:
         state = [self.state[name] for name in named]
@@ -276,7 +276,7 @@ class Optimizer(AnyOptimizer):
         keep = self.config.muon_momentum
         torch._foreach_lerp_(momenta, gradients, 1 - keep)
         updates = torch._foreach_lerp(gradients, momenta, keep)
-        each = parallel.side_by_side if num_threads > 1 else map
+        each = parallel.map_threads if num_threads > 1 else map
         for parameter, direction in zip(parameters, each(orthogonalize, updates), strict=True):
             rows, columns = direction.shape
             scale = max(1.0, rows / columns) ** 0.5

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import tasks
 from agents.core.agent import Agent
-from agents.core.training.evaluation import in_pieces
+from agents.core.training.evaluation import map_microbatches
 from tasks.core.batch import num_samples, take
 from tests.conftest import small_agent
 
@@ -40,7 +40,7 @@ def rows(num: int, wide: int = 1) -> Rows:
 def sizes(model: nn.Module, batch: Rows, memory: float) -> list[int]:
     """Return how many samples are in each piece."""
     call = lambda piece: (len(piece.values), model(piece.values))  # noqa: E731 - short
-    return [num for num, _ in in_pieces(call, batch, model, memory)]
+    return [num for num, _ in map_microbatches(call, batch, model, memory)]
 
 
 def test_pieces_are_as_large_as_memory_has_room() -> None:
@@ -79,7 +79,7 @@ def test_larger_samples_come_in_smaller_pieces() -> None:
 def test_pieces_have_every_sample_once() -> None:
     """Whatever the budget, pieces in their order are the batch."""
     batch = rows(23, 3)
-    found = in_pieces(lambda piece: piece, batch, nn.ReLU(), 100)
+    found = map_microbatches(lambda piece: piece, batch, nn.ReLU(), 100)
     assert torch.equal(torch.cat([piece.values for piece in found]), batch.values)
     assert torch.equal(torch.cat([piece.lengths for piece in found]), batch.lengths)
 
@@ -90,7 +90,7 @@ def test_a_batch_whose_arrays_differ_in_length_is_refused() -> None:
     for call in (
         lambda: num_samples(flat),
         lambda: take(flat, 0, 1),
-        lambda: in_pieces(lambda piece: piece, flat, nn.ReLU(), 100),
+        lambda: map_microbatches(lambda piece: piece, flat, nn.ReLU(), 100),
         lambda: small_agent().predict_arrays(flat),
         lambda: small_agent().mean_loss(flat),
     ):
