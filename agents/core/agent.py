@@ -17,9 +17,9 @@ from agents.core.config import AgentConfig, ConfigError
 from agents.core.runs import sinks
 from agents.core.runs.checkpoint import Checkpoint, atomic_write
 from agents.core.runs.history import History
-from agents.core.runs.run_folder import Folder, NullFolder, RunFolder, archive
+from agents.core.runs.run_folder import NullFolder, RunFolder, archive
 from agents.core.runs.snapshots import FOLDER, DiskSnapshots, InMemorySnapshots, Snapshots
-from agents.core.training import devices, monitoring, parallel, trainer
+from agents.core.training import devices, parallel, trainer
 from agents.core.training.evaluation import (
     Predictions,
     Result,
@@ -28,13 +28,13 @@ from agents.core.training.evaluation import (
 )
 from agents.core.training.loop import Loss, to_device, total_loss
 from agents.core.training.optimizer import AnyOptimizer, Optimizer
+from agents.core.training.resume import start_from
 from agents.core.training.state import State
-from tasks.core.batch import num_samples, stacked, take
+from tasks.core.batch import num_samples, stacked
 from tasks.core.paths import expand_user, folder_path
 from tasks.core.settings import to_values
 from tasks.core.task import Split, Task
 from visualization.core.preserve import evaluation_mode, preserve_state
-from visualization.records import AnswerTable
 from visualization.report import Report
 
 if TYPE_CHECKING:
@@ -211,18 +211,18 @@ class Agent(abc.ABC):
                 SIGTERM.
         """
         if steps is not None:
-            self.state.go_on()
+            self.state.reset_early_stopping()
         total, epochs = self._total if steps is None else (steps, None)
         self.config = attrs.evolve(self.config, steps=total, epochs=epochs)
         shows_progress = run_dir is not None if progress is None else progress
         console: sinks.Sink = sinks.ConsoleSink() if shows_progress else sinks.NullSink()
         start = None
         if resume not in ("auto", "never"):
-            trainer.start_from(expand_user(resume), self.state, self.identity())
+            start_from(expand_user(resume), self.state, self.identity())
             start, self._in_memory = self.checkpoint(), InMemorySnapshots()
         if run_dir is None:
             self.snapshots = self._in_memory
-            self._train(NullFolder(), start, "", console)
+            trainer.train(self, NullFolder(), start, "", console)
             return self
         path = folder_path(run_dir, "learn()")
         self.snapshots = DiskSnapshots(path / FOLDER)
@@ -231,35 +231,8 @@ class Agent(abc.ABC):
             console.info(f"the earlier run was put aside as {archived}")
         with RunFolder.locked(path) as folder:
             files = [sinks.JsonlSink(path / "metrics.jsonl"), sinks.TensorBoardSink(path)]
-            self._train(folder, start, str(path), sinks.FanOut([console, *files]))
+            trainer.train(self, folder, start, str(path), sinks.FanOut([console, *files]))
         return self
-
-    def _train(
-        self, folder: Folder, start: Checkpoint | None, place: str, sink: sinks.Sink
-    ) -> None:
-        context = trainer.TrainingContext(
-            self.state, self.task, self.config, self.device, self.identity(), self.loss,
-            self._evaluate_in_training, self.snapshots, self.num_parts,
-        )  # fmt: skip
-        if start is None:
-            trainer.resume_from_folder(context, folder, place, sink)
-        else:  # so that there is a best checkpoint even if no steps are left
-            folder.save_best(lambda: start)
-        step = self.state.cursor.step
-        trainer.use_native_precision(context, sink)
-        if context.is_done and start is None and folder.is_done():
-            sink.info(f"this run is done: {step} steps taken")
-            return
-        if step:
-            sink.info(f"going on from step {step}")
-        trainer.Trainer(context, folder, sink).run()
-
-    def _evaluate_in_training(self, with_diagnostics: bool) -> trainer.Evaluation:
-        answers, batch = self.predict_split("validation", self.config.eval_samples)
-        scores = {"loss": self.mean_loss(batch), **self.task.score(answers, batch)}
-        diagnostics = monitoring.training_diagnostics(self, batch) if with_diagnostics else {}
-        table = AnswerTable("worked answers", self.task.rows(answers[:12], take(batch, 0, 12)))
-        return trainer.Evaluation(scores, table, diagnostics)
 
     @property
     def history(self) -> History:

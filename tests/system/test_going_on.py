@@ -13,7 +13,6 @@ import agents
 import tasks
 from agents.configs.seq2seq_adder import AdderConfig
 from agents.core.agent import Agent
-from agents.core.analysis.trials import _train_step
 from agents.core.runs.checkpoint import CheckpointError
 from agents.core.training import devices
 from agents.core.training.loop import Cursor, train_steps
@@ -150,7 +149,7 @@ def test_a_task_without_a_batch_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(type(agent.task), "iter_batches", batches)
         last = -(-agent.task.num_samples_in("train") // agent.config.batch_size)
         cursor = Cursor(start=(last - 1) * (epoch == 1))
-        steps = train_steps(_train_step(agent), agent.task, cursor)
+        steps = train_steps(agent, agent.task, cursor)
         message = f"'add3x3' drew no training batch in epoch {epoch}"
         with pytest.raises(ConfigError, match=message):
             list(steps)

@@ -104,7 +104,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
     said = capsys.readouterr().err
     assert f"{newest}: is damaged" in said
     assert newest.with_name(f"{newest.name}.damaged").exists()
-    assert "going on from step 6" in said
+    assert "continuing from step 6" in said
     assert same(weights(whole), weights(resumed))
 
 

@@ -15,8 +15,13 @@ import attrs
 import numpy as np
 
 from agents.core.agent import Agent
-from agents.core.training import devices, parallel
-from agents.core.training.loop import Cursor, DivergedError, TrainStep, train_steps
+from agents.core.training.loop import (
+    Cursor,
+    DivergedError,
+    TrainStep,
+    train_steps,
+    training_environment,
+)
 from agents.core.training.monitoring import majority_baseline
 from agents.core.training.state import CurriculumTracker
 from tasks.core import earlier_names
@@ -156,8 +161,8 @@ def range_test(
     seed = learner.config.seed + 1  # other samples than those of the first steps
     samples = next(learner.task.batches("train", NUM_RANGE_TEST, seed, 0, 0, 0))
     losses: list[float] = []
-    with _rng_and_threads(learner):
-        train_step = _train_step(learner)
+    with training_environment(learner):
+        train_step = TrainStep(learner)
         batches = _batches(learner, learner.task, learner.config.batch_size, stage=0)
         for number, (rate, batch) in enumerate(zip(rates, batches, strict=False), start=1):
             try:
@@ -179,7 +184,7 @@ def work_of_step(agent: Agent) -> int:
     learner = untrained_copy(agent, curriculum_loss_threshold=None)
     counter = CostCounter(learner.model)
     batch = next(_batches(learner, learner.task, NUM_COST))
-    with _rng_and_threads(learner), counter.watch():
+    with training_environment(learner), counter.watch():
         learner.mean_loss(batch)
     multiply_adds = counter.table(num := num_samples(batch)).multiply_adds
     total: int = multiply_adds * learner.config.batch_size // num
@@ -194,7 +199,7 @@ def _run_trial(learner: Agent, task: Task, steps: int) -> Trial:
     learner.config = attrs.evolve(learner.config, steps=steps, epochs=None)
     cursor = Cursor(stage=min(learner.state.cursor.stage, task.num_stages - 1))
     first_stage, losses, final = cursor.stage, list[float](), math.inf
-    with _rng_and_threads(learner):
+    with training_environment(learner):
         with contextlib.suppress(DivergedError):
             losses.extend(_curriculum_losses(learner, task, cursor))
         samples = next(_batches(learner, task, NUM_FINAL, cursor.stage))
@@ -220,29 +225,10 @@ def _baseline_loss(learner: Agent, task: Task, batch: Any) -> float:
 def _curriculum_losses(learner: Agent, task: Task, cursor: Cursor) -> Iterator[float]:
     """Yield the losses of steps; the curriculum advances as in training."""
     curriculum = CurriculumTracker()
-    for record in train_steps(_train_step(learner), task, cursor):
+    for record in train_steps(learner, task, cursor):
         yield record.loss
         if cursor.stage + 1 < task.num_stages:
             cursor.stage += curriculum.should_advance(record.loss, learner.config)
-
-
-def _train_step(learner: Agent) -> TrainStep:
-    state = learner.state
-    return TrainStep(
-        learner.model, learner.loss, learner.config, state.optimizer, learner.device,
-        state.precision, learner.num_parts(state.threads),
-    )  # fmt: skip
-
-
-@contextlib.contextmanager
-def _rng_and_threads(learner: Agent) -> Iterator[None]:
-    """Use an agent's own random number generators and threads for a block."""
-    state = learner.state
-    with (
-        devices.threads(parallel.threads_each(state.threads, learner.num_parts(state.threads))),
-        devices.seeded_rng(learner.device, learner.config.seed, state.rng_state),
-    ):
-        yield
 
 
 def _batches(

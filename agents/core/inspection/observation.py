@@ -23,7 +23,7 @@ from visualization.core.preserve import evaluation_mode
 from visualization.recurrent import CellTrace, Edit, Intervention, intervene_on, state_from
 
 if TYPE_CHECKING:
-    from agents.core.inspection.inspected import Inspected
+    from agents.core.protocol import AgentProtocol
 
 
 @attrs.frozen(eq=False)
@@ -178,7 +178,7 @@ class Observation:
             return {name: steering.trace() for name, steering in watched.items()}
 
 
-def observe(agent: "Inspected", batch: Any, **known: Any) -> Observation:
+def observe(agent: "AgentProtocol", batch: Any, **known: Any) -> Observation:
     """Return an observation of a batch: rows and loss, and what an agent says it knows.
 
     Args:

@@ -8,7 +8,7 @@ from agents.core.inspection import attention, images, model, recurrent
 from agents.core.inspection.views import NEEDS, NUM_REPRESENTED, VIEWS
 
 if TYPE_CHECKING:
-    from agents.core.inspection.inspected import Inspected
+    from agents.core.protocol import AgentProtocol
     from tasks.core.task import Task
 
 GROUPS = (attention, images, model, recurrent)  # which register their views in VIEWS
@@ -22,7 +22,7 @@ def _are_classes(task: "Task") -> bool:
     return 2 <= len(answers) <= MOST_CLASSES and min(answers.values()) >= FEWEST
 
 
-def views_of(agent: "Inspected") -> dict[str, Callable[[], Any]]:
+def views_of(agent: "AgentProtocol") -> dict[str, Callable[[], Any]]:
     """Return the views whose needs an agent meets, by name: functions without arguments."""
     seen = agent.observe(agent.task.for_display().samples("test", 2))
     met = {word for word, holds in NEEDS.items() if holds(seen)}

@@ -10,13 +10,13 @@ from visualization.records import AnswerTable, record_or_reason
 from visualization.report import Report
 
 if TYPE_CHECKING:
-    from agents.core.inspection.inspected import Inspected
+    from agents.core.protocol import AgentProtocol
 
 NUM_SEARCHED = 2000  # test samples among which wrong answers are sought
 NUM_WRONG = 20  # that are shown
 
 
-def inspect(agent: "Inspected", views: Sequence[str] | None, progress: bool) -> Report:
+def inspect(agent: "AgentProtocol", views: Sequence[str] | None, progress: bool) -> Report:
     """Return a report of views, or of all; see `Agent.inspect`."""
     known: dict[str, Callable[[], Any]] = {
         "summary": lambda: cost(agent),
@@ -34,14 +34,14 @@ def inspect(agent: "Inspected", views: Sequence[str] | None, progress: bool) -> 
     return Report(f"{agent.name} on {agent.task.name}, step {agent.state.cursor.step}", records)
 
 
-def wrong_answers(agent: "Inspected", num: int = NUM_WRONG) -> AnswerTable:
+def wrong_answers(agent: "AgentProtocol", num: int = NUM_WRONG) -> AnswerTable:
     """Wrong answers: the first `num` questions of the test split that went wrong, of 2,000."""
     rows = agent.task.rows(*agent.predict_split("test", NUM_SEARCHED))
     wrong = [row for row in rows if not row.correct]
     return AnswerTable(f"{len(wrong)} of {len(rows)} test questions went wrong", wrong[:num])
 
 
-def cost(agent: "Inspected") -> CostTable:
+def cost(agent: "AgentProtocol") -> CostTable:
     """Cost: parameters and multiply-adds of each layer while the agent answers one sample."""
     counter = CostCounter(agent.model)
     batch = agent.task.samples("test", 1)

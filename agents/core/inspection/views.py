@@ -17,7 +17,7 @@ from torch import Tensor
 from agents.core.inspection.observation import Observation
 
 if TYPE_CHECKING:
-    from agents.core.inspection.inspected import Inspected
+    from agents.core.protocol import AgentProtocol
 
 NUM_REPRESENTED = 1000  # samples of views of representations
 
@@ -64,7 +64,7 @@ def view(*needs: str) -> Callable[[Method], Method]:
 class Views:
     """Inspections of one agent that share what they look at."""
 
-    def __init__(self, agent: "Inspected") -> None:
+    def __init__(self, agent: "AgentProtocol") -> None:
         self._agent, self._model, self._task = agent, agent.model, agent.task
 
     @functools.cached_property

@@ -1,10 +1,11 @@
 """The training loop: a generator that yields a record of every step it took."""
 
+import contextlib
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 import torch
@@ -13,10 +14,13 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from agents.core.config import AgentConfig
 from agents.core.training import devices, parallel
-from agents.core.training.optimizer import AnyOptimizer, lr_factor_at
+from agents.core.training.optimizer import lr_factor_at
 from tasks.core.batch import map_arrays, num_samples, take
 from tasks.core.settings import ConfigError, TerrariumError
 from tasks.core.task import Task, num_batches
+
+if TYPE_CHECKING:
+    from agents.core.protocol import AgentProtocol
 
 Loss = Tensor | Mapping[str, Tensor]  # a scalar, or named scalars whose sum it is
 
@@ -34,7 +38,7 @@ class StepRecord(NamedTuple):
 
 @attrs.define
 class Cursor:
-    """Where a run stands in its data: the next batch is number `start` of `epoch`, of a stage."""
+    """Position of a run in its data: the next batch is number `start` of `epoch`, of a stage."""
 
     step: int = 0  # steps taken
     epoch: int = 0
@@ -77,17 +81,27 @@ def named_losses(loss: Loss) -> dict[str, Tensor]:
     return {k: v.detach() for k, v in loss.items()} if isinstance(loss, Mapping) else {}
 
 
+@contextlib.contextmanager
+def training_environment(agent: "AgentProtocol") -> Iterator[None]:
+    """Use an agent's threads, random number generators and float32 for a block."""
+    state = agent.state
+    threads = parallel.threads_each(state.threads, agent.num_parts(state.threads))
+    with (
+        devices.threads(threads),
+        devices.seeded_rng(agent.device, agent.config.seed, state.rng_state),
+        devices.float32(),
+    ):
+        yield
+
+
 @attrs.frozen
 class TrainStep:
-    """What one step of the optimiser needs."""
+    """Optimiser steps of an agent, each on the parts of a batch in parallel."""
 
-    model: nn.Module
-    loss_fn: Callable[[Any], Loss]
-    config: AgentConfig
-    optimizer: AnyOptimizer
-    device: torch.device
-    precision: str
-    num_parts: int = 1  # of a batch, computed side by side
+    agent: "AgentProtocol"
+    num_parts: int = attrs.Factory(
+        lambda self: self.agent.num_parts(self.agent.state.threads), takes_self=True
+    )
 
     def step(self, batch: Any, number: int, lr_factor: float) -> StepRecord:
         """Take step `number` on a batch of a task, at `lr_factor` times the highest learning rate.
@@ -96,10 +110,10 @@ class TrainStep:
             DivergedError: before the step is taken, so that the parameters are those of the last
                 good step.
         """
-        parameters = self.optimizer.parameters
-        loss, parts = self._backward(to_device(batch, self.device))
-        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
-        learning_rate = self.config.learning_rate * lr_factor
+        agent, config, optimizer = self.agent, self.agent.config, self.agent.state.optimizer
+        loss, parts = self._backward(to_device(batch, agent.device))
+        norm = get_total_norm([p.grad for p in optimizer.parameters if p.grad is not None])
+        learning_rate = config.learning_rate * lr_factor
         record = StepRecord(
             number, loss.item(), norm.item(), learning_rate, num_samples(batch),
             {name: value.item() for name, value in parts.items()},
@@ -107,21 +121,20 @@ class TrainStep:
         if not math.isfinite(record.loss) or not math.isfinite(record.grad_norm):
             values = f"loss {record.loss:g}, gradient norm {record.grad_norm:g}"
             values += f", learning rate {learning_rate:g}"
-            raise DivergedError(describe_divergence(self.model, number, values))
-        clip_norm = self.config.clip_norm
-        if clip_norm is not None and record.grad_norm > clip_norm:
-            clip_grads_with_norm_(parameters, clip_norm, norm)
-        self.optimizer.step(lr_factor, self.num_parts)
+            raise DivergedError(describe_divergence(agent.model, number, values))
+        if config.clip_norm is not None and record.grad_norm > config.clip_norm:
+            clip_grads_with_norm_(optimizer.parameters, config.clip_norm, norm)
+        optimizer.step(lr_factor, self.num_parts)
         return record
 
     def _backward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of a batch and its parts, and leave its gradients with the parameters."""
-        parameters = self.optimizer.parameters
+        parameters = self.agent.state.optimizer.parameters
         for parameter in parameters:
             parameter.grad = None
         if self.num_parts == 1:
-            with devices.autocast(self.precision, self.device):
-                loss = self.loss_fn(batch)
+            with devices.autocast(self.agent.state.precision, self.agent.device):
+                loss = self.agent.loss(batch)
                 total = total_loss(loss)
             total.backward()  # type: ignore[no-untyped-call]
             return total, named_losses(loss)
@@ -136,10 +149,11 @@ class TrainStep:
     def _part_gradients(self, part: tuple[Any, float]) -> tuple[Any, ...]:
         """Return loss, named losses and gradients of a part, times its weight in the batch."""
         batch, weight = part
-        with devices.autocast(self.precision, self.device, cache=False):
-            loss = self.loss_fn(batch)
+        agent = self.agent
+        with devices.autocast(agent.state.precision, agent.device, cache=False):
+            loss = agent.loss(batch)
             total = total_loss(loss) * weight
-        parameters = self.optimizer.parameters
+        parameters = self.agent.state.optimizer.parameters
         named = {name: value * weight for name, value in named_losses(loss).items()}
         return total.detach(), named, *torch.autograd.grad(total, parameters, allow_unused=True)
 
@@ -151,17 +165,17 @@ def _split_batch(batch: Any, num: int) -> list[tuple[Any, float]]:
     return [(take(batch, a, b), (b - a) / total) for a, b in itertools.pairwise(bounds) if b > a]
 
 
-def train_steps(train_step: TrainStep, task: Task, cursor: Cursor) -> Iterator[StepRecord]:
-    """Take one optimiser step after the other until the run's last, and yield a record of each.
+def train_steps(agent: "AgentProtocol", task: Task, cursor: Cursor) -> Iterator[StepRecord]:
+    """Training loop: take optimiser steps until the run's last, and yield a record of each.
 
-    When a record is out, `cursor`, the parameters and the optimiser's state all stand after that
-    step, and the gradients still stand: a consumer may save, evaluate, raise the cursor's stage, or
-    walk away. `cursor.unfinished` is `step` until the consumer has noted the record and says so.
+    When a record is yielded, `cursor`, parameters and optimiser state are those after the step, and
+    the gradients are still there: a consumer may save, evaluate, advance the cursor's stage, or
+    stop. `cursor.unfinished` is `step` until the consumer has handled the record and changes it.
 
     Raises:
         ConfigError: a pass over the task's training data has no batch.
     """
-    config = train_step.config
+    config, train_step = agent.config, TrainStep(agent)
     last = total_steps(config, task)
     while cursor.step < last:
         stage = cursor.stage
@@ -190,7 +204,7 @@ def train_steps(train_step: TrainStep, task: Task, cursor: Cursor) -> Iterator[S
 
 
 def describe_divergence(model: nn.Module, step: int, values: str) -> str:
-    """Say at which step, what was seen there, and which parameter was the first to go bad."""
+    """Describe a divergence: the step, its values, and the first parameter that is not finite."""
     bad = next(
         (
             f"the first bad parameter is {name}"

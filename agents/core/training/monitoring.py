@@ -4,7 +4,7 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import numpy as np
 import torch
@@ -17,8 +17,7 @@ from tasks.core.batch import num_samples, take
 from visualization.core.preserve import evaluation_mode
 
 if TYPE_CHECKING:
-    from agents.core.config import AgentConfig
-    from agents.core.training.state import State
+    from agents.core.protocol import AgentProtocol
     from tasks.core.task import Task
 
 Sequence = Tensor | PackedSequence  # input or output of a recurrent layer
@@ -31,26 +30,6 @@ _DEAD_RANGE = 1e-3  # a unit whose values differ by less is dead
 _NEAR = 0.05  # of a bound, as a share of the range
 _NUM_GATED = 8  # samples of the statistics of gates
 _SATURATED_SHARE = 0.9  # of all samples and steps
-
-
-class Measured(Protocol):
-    """What measuring needs of an agent."""
-
-    task: "Task"
-    config: "AgentConfig"
-    device: torch.device
-    state: "State"
-    model: nn.Module
-    network: Any
-
-    def loss(self, batch: Any) -> Loss:
-        """Return the scalar loss of a batch, or its named parts."""
-
-    def mean_loss(self, batch: Any) -> float:
-        """Return the loss of a task's batch in evaluation mode."""
-
-    def predict_arrays(self, batch: Any) -> Any:
-        """Return the predictions for a task's batch."""
 
 
 def layer_of(parameter: str) -> str:
@@ -73,7 +52,7 @@ def gradient_norms(model: nn.Module, scale: float) -> dict[str, float]:
     return {tag: scale * square**0.5 for tag, square in squares.items()}
 
 
-def training_diagnostics(agent: Measured, validation: Any) -> dict[str, float]:
+def training_diagnostics(agent: "AgentProtocol", validation: Any) -> dict[str, float]:
     """Return train-set scores, the constant baseline, unit statistics and gradient flow.
 
     `fit/…`: loss and scores of training samples in evaluation mode, without dropout: the first
@@ -105,7 +84,7 @@ def _constant_baseline(task: "Task", batch: Any, validation: Any) -> dict[str, f
 
 
 @contextlib.contextmanager
-def _unwrapped(agent: Measured) -> Iterator[None]:
+def _unwrapped(agent: "AgentProtocol") -> Iterator[None]:
     """Let an agent's loss call its bare model: a wrapper's replicas would each be hooked."""
     wrapper, agent.network = agent.network, agent.model
     try:

@@ -3,92 +3,80 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 import torch
 import yaml
 from torch import Tensor
 
-import tasks
-from agents.core.config import AgentConfig, ConfigError, flat_settings
-from agents.core.runs.checkpoint import CannotWriteError, Checkpoint, read_agent
+from agents.core.config import ConfigError, flat_settings
+from agents.core.runs.checkpoint import CannotWriteError, Checkpoint
 from agents.core.runs.history import Record
 from agents.core.runs.run_folder import Folder
 from agents.core.runs.sinks import Figure, Finished, Histograms, Scalars, Sink, Started
-from agents.core.runs.snapshots import Snapshots, snapshot_steps
-from agents.core.training import devices, parallel
+from agents.core.runs.snapshots import snapshot_steps
+from agents.core.training import devices
 from agents.core.training.loop import (
     DivergedError,
-    Loss,
     StepRecord,
-    TrainStep,
     describe_divergence,
     total_steps,
     train_steps,
+    training_environment,
 )
-from agents.core.training.monitoring import SAMPLES_BETWEEN_DIAGNOSTICS, gradient_norms
+from agents.core.training.monitoring import (
+    SAMPLES_BETWEEN_DIAGNOSTICS,
+    gradient_norms,
+    training_diagnostics,
+)
+from agents.core.training.resume import is_done, resume_from_folder, use_native_precision
 from agents.core.training.signals import StopRequest, stop_requests
-from agents.core.training.state import Best, RunningSums, State
-from tasks.core.paths import expand_user
-from tasks.core.registry import look_up
-from tasks.core.settings import mutable_settings, present_values
-from tasks.core.task import Task, num_batches
+from agents.core.training.state import Best, RunningSums
+from tasks.core.batch import take
+from tasks.core.task import num_batches
+from visualization.records import AnswerTable
+
+if TYPE_CHECKING:
+    from agents.core.protocol import AgentProtocol
 
 
 class Evaluation(NamedTuple):
     """Scores on the validation split, a table of answers, and training diagnostics."""
 
     scores: dict[str, float]
-    answers: Any
+    answers: AnswerTable
     diagnostics: Record
 
 
-@attrs.frozen
-class TrainingContext:
-    """What the trainer needs of an agent."""
-
-    state: State
-    task: Task
-    config: AgentConfig
-    device: torch.device
-    identity: Mapping[str, Any]  # what the agent was made from, as plain values
-    loss_fn: Callable[[Any], Loss]
-    evaluate: Callable[[bool], Evaluation]  # whether with training diagnostics
-    snapshots: Snapshots  # where copies of the weights are kept, if the config asks for any
-    parts_for: Callable[[int], int]  # parts of a batch for a number of threads
-
-    @property
-    def total(self) -> int:
-        """The exact number of steps of the run."""
-        return total_steps(self.config, self.task)
-
-    @property
-    def num_parts(self) -> int:
-        """Number of parts of a batch that are computed in parallel."""
-        return self.parts_for(self.state.threads)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether all steps are taken, or training has stopped early, with no phase unfinished."""
-        enough = self.state.stopped_early or self.state.cursor.step >= self.total
-        return enough and not self.state.cursor.unfinished
+def train(
+    agent: "AgentProtocol", folder: Folder, start: Checkpoint | None, place: str, sink: Sink
+) -> None:
+    """Train an agent in a folder, from its latest checkpoint, or from `start`."""
+    if start is None:
+        resume_from_folder(agent, folder, place, sink)
+    else:  # so that there is a best checkpoint even if no steps are left
+        folder.save_best(lambda: start)
+    step = agent.state.cursor.step
+    use_native_precision(agent, sink)
+    if is_done(agent) and start is None and folder.is_done():
+        sink.info(f"this run is done: {step} steps taken")
+        return
+    if step:
+        sink.info(f"continuing from step {step}")
+    Trainer(agent, folder, sink).run()
 
 
 class Trainer:
     """Trains an agent until the last step, early stopping, or a signal."""
 
-    def __init__(self, context: TrainingContext, folder: Folder, sink: Sink) -> None:
-        self.context, self.folder, self.sink = context, folder, sink
-        self.state, self.config, self.total = context.state, context.config, context.total
-        context.state.optimizer.config = (
-            context.config
-        )  # which `learn` may have given another total
-        self._eval_every = self.config.eval_every or num_batches(
-            context.task, context.config.batch_size
-        )
+    def __init__(self, agent: "AgentProtocol", folder: Folder, sink: Sink) -> None:
+        self.agent, self.folder, self.sink = agent, folder, sink
+        self.task, self.state, self.config = agent.task, agent.state, agent.config
+        self.total, self.identity = total_steps(agent.config, agent.task), agent.identity()
+        self.state.optimizer.config = self.config  # in which `learn` may have changed the total
+        self._eval_every = self.config.eval_every or num_batches(self.task, self.config.batch_size)
         self._snapshot_steps = snapshot_steps(self.total, self.config.num_weight_snapshots or 0)
         self._clock_start = time.perf_counter()
 
@@ -96,7 +84,7 @@ class Trainer:
         """Take the remaining steps, and finish the run."""
         try:
             self._check_no_half_step()
-            self.folder.start(_config_text(self.context.identity), self.sink.warn)
+            self.folder.start(_config_text(self.identity), self.sink.warn)
             self._write_status("running")
             self._warn_of_settings()
             self.sink.handle(Started(self.state.history, self.state.cursor.step, self.total))
@@ -115,7 +103,7 @@ class Trainer:
             step = self.state.cursor.step + 1
             problem = f"was interrupted inside step {step}, which may have half of its effect"
             accepted = "a checkpoint from before, or a new agent"
-            raise ConfigError(self.context.identity["agent"], "", problem, accepted)
+            raise ConfigError(self.identity["agent"], "", problem, accepted)
 
     def _warn_of_settings(self) -> None:
         """Warn of settings that have no effect."""
@@ -126,27 +114,18 @@ class Trainer:
             )
 
     def _train(self, request: StopRequest) -> None:
-        context, state = self.context, self.state
-        if context.is_done:
+        state = self.state
+        if is_done(self.agent):
             return
-        train_step = TrainStep(
-            state.model, context.loss_fn, context.config, state.optimizer, context.device,
-            state.precision,
-            context.num_parts,
-        )  # fmt: skip
-        steps = train_steps(train_step, context.task, state.cursor)
-        with (
-            devices.threads(parallel.threads_each(state.threads, context.num_parts)),
-            devices.seeded_rng(context.device, context.config.seed, state.rng_state),
-            devices.float32(),
-        ):
-            context.snapshots.prune(self._snapshot_steps, state.cursor.step)
+        steps = train_steps(self.agent, self.task, state.cursor)
+        with training_environment(self.agent):
+            self.agent.snapshots.prune(self._snapshot_steps, state.cursor.step)
             self._save_snapshot()
             self._clock_start = time.perf_counter()
             try:
                 if state.cursor.unfinished:  # of an earlier call of `learn`
                     self._finish_step(request)
-                while not context.is_done:
+                while not is_done(self.agent):
                     self._after_step(next(steps), request)
             finally:
                 self._sync_state()
@@ -184,15 +163,12 @@ class Trainer:
         """Save a weight snapshot if one is due."""
         step = self.state.cursor.step
         if step in self._snapshot_steps or (self._snapshot_steps and self.state.stopped_early):
-            self.context.snapshots.save(step, self.state.model)
+            self.agent.snapshots.save(step, self.state.model)
 
     def _advance_curriculum(self, record: StepRecord) -> None:
         """Advance the curriculum if the mean loss is low enough."""
         cursor, config = self.state.cursor, self.config
-        if (
-            config.curriculum_loss_threshold is None
-            or cursor.stage + 1 >= self.context.task.num_stages
-        ):
+        if config.curriculum_loss_threshold is None or cursor.stage + 1 >= self.task.num_stages:
             return
         if self.state.curriculum.should_advance(record.loss, config):
             cursor.stage += 1
@@ -226,14 +202,14 @@ class Trainer:
         self._sync_state()
         state, config, step = self.state, self.config, self.state.cursor.step
         with_diagnostics = config.record_diagnostics and self._are_diagnostics_due(step)
-        evaluation = self.context.evaluate(with_diagnostics)
+        evaluation = _evaluate_agent(self.agent, with_diagnostics)
         state.diagnostics_step = step if with_diagnostics else state.diagnostics_step
         self._clock_start = time.perf_counter()  # evaluation is not counted
         if not all(math.isfinite(value) for value in evaluation.scores.values()):
             raise DivergedError(
                 describe_divergence(state.model, step, f"scores {evaluation.scores}")
             )
-        score = evaluation.scores[self.context.task.monitor[0]]
+        score = evaluation.scores[self.task.monitor[0]]
         better = self._is_better(score, evaluation.scores["loss"])
         if better:
             state.best = Best(score, evaluation.scores["loss"], step)
@@ -268,34 +244,43 @@ class Trainer:
         best = self.state.best
         if best.score is None:
             return True
-        sign = 1 if self.context.task.monitor[1] == "max" else -1
+        sign = 1 if self.task.monitor[1] == "max" else -1
         return (sign * score, -loss) > (sign * best.score, -best.loss)
 
     def _reaches_target(self, score: float | None) -> bool:
-        target, sign = self.config.target_score, 1 if self.context.task.monitor[1] == "max" else -1
+        target, sign = self.config.target_score, 1 if self.task.monitor[1] == "max" else -1
         return target is not None and score is not None and sign * score >= sign * target
 
     def _sync_state(self) -> None:
         """Update the state of the random number generators, and the time since the last update."""
-        self.state.rng_state = devices.get_rng_state(self.context.device)
+        self.state.rng_state = devices.get_rng_state(self.agent.device)
         now = time.perf_counter()
         self.state.sums.seconds += now - self._clock_start
         self._clock_start = now
 
     def _checkpoint(self) -> Checkpoint:
         self._sync_state()
-        return self.state.to_checkpoint(self.context.identity)
+        return self.state.to_checkpoint(self.identity)
 
     def _finish(self) -> None:
-        best, monitor = self.state.best, self.context.task.monitor[0]
+        best, monitor = self.state.best, self.task.monitor[0]
         scores = {} if best.score is None else {monitor: best.score}
-        self.sink.handle(Finished(flat_settings(self.context.identity), scores))
+        self.sink.handle(Finished(flat_settings(self.identity), scores))
         reason = "enough" if self._reaches_target(best.score) else "no better score"
         reason = f"early: {reason}" if self.state.stopped_early else "all steps taken"
         self._write_status("done", reason=reason, best=attrs.asdict(best))
 
     def _write_status(self, status: str, **values: Any) -> None:
         self.folder.write_status(status, step=self.state.cursor.step, steps=self.total, **values)
+
+
+def _evaluate_agent(agent: "AgentProtocol", with_diagnostics: bool) -> Evaluation:
+    """Evaluate an agent on the validation split."""
+    answers, batch = agent.predict_split("validation", agent.config.eval_samples)
+    scores = {"loss": agent.mean_loss(batch), **agent.task.score(answers, batch)}
+    diagnostics = training_diagnostics(agent, batch) if with_diagnostics else {}
+    table = AnswerTable("worked answers", agent.task.rows(answers[:12], take(batch, 0, 12)))
+    return Evaluation(scores, table, diagnostics)
 
 
 def _config_text(identity: Mapping[str, Any]) -> str:
@@ -314,98 +299,3 @@ def _status_of(error: BaseException) -> str:
     if isinstance(error, DivergedError):
         return "diverged"
     return "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed"
-
-
-def resume_from_folder(context: TrainingContext, folder: Folder, place: str, sink: Sink) -> None:
-    """Resume: restore the folder's latest checkpoint, if it has more steps than the agent.
-
-    An agent that was interrupted inside a step, by a second SIGINT or an error, is restored too. A
-    run that stopped early continues if its total is now larger.
-    """
-    checkpoint = folder.latest_valid_checkpoint(sink.warn)
-    if checkpoint is None:
-        if context.config.init_from is not None and context.state.cursor.step == 0:
-            load_initial_weights(expand_user(context.config.init_from), context.state, sink)
-        return
-    _check_same_settings(context, checkpoint, place)
-    if (
-        context.state.cursor.unfinished
-        or checkpoint.values["cursor"]["step"] >= context.state.cursor.step
-    ):
-        context.state.restore(checkpoint)
-        steps, epochs = (checkpoint.values["config"][name] for name in ("steps", "epochs"))
-        earlier_config = attrs.evolve(context.config, steps=steps, epochs=epochs)
-        if context.total > total_steps(earlier_config, context.task):
-            context.state.reset_early_stopping()
-
-
-def _check_same_settings(context: TrainingContext, checkpoint: Checkpoint, place: str) -> None:
-    values, mutable = checkpoint.values, mutable_settings(type(context.config))
-    present: dict[str, Any] = {}
-    if look_up(values["task"], tasks.TASKS):  # perhaps by an earlier name
-        settings = present_values(tasks.task_class(values["task"]), values["task_settings"])
-        task = tasks.make(values["task"], **settings)
-        present = {"task": task.name, "task_settings": tasks.settings_of(task)}
-    config = present_values(type(context.config), values["config"])
-    run_settings = flat_settings({**values, **present, "config": config})
-    for name, value in flat_settings(context.identity).items():
-        # A setting that did not exist when the run started had no effect on it.
-        if run_settings.get(name, value) != value and name not in mutable:
-            raise ConfigError(
-                place,
-                name,
-                f"the run in this folder has {run_settings.get(name)!r}, this one {value!r}",
-                "the same settings, another --run-dir, or --resume never",
-            )
-
-
-def start_from(path: Path, state: State, identity: Mapping[str, Any]) -> None:
-    """Start from a checkpoint of the same agent and task, without its best score."""
-    checkpoint = read_agent(path)
-    for kind in ("agent", "task"):
-        if checkpoint.values[kind] != identity[kind]:
-            problem = f"is of the {kind} {checkpoint.values[kind]!r}, and not {identity[kind]!r}"
-            raise ConfigError(str(path), "", problem, f"a checkpoint of {identity[kind]!r}")
-    state.restore(checkpoint)
-    state.best, state.stopped_early = Best(), False
-    state.hidden_state = {}  # of other data, perhaps
-
-
-def load_initial_weights(path: Path, state: State, sink: Sink) -> None:
-    """Fine-tuning: load the weights of a run wherever name and shape are the same.
-
-    Other weights, such as a head for other labels, keep their random initialisation, with a
-    warning. Optimiser, history and random state are this run's own.
-
-    Raises:
-        CheckpointError: the file is missing, cut off or damaged.
-        ConfigError: none of its weights fits.
-    """
-    saved = {
-        name.removeprefix("model/"): tensor
-        for name, tensor in read_agent(path).tensors.items()
-        if name.startswith("model/")
-    }
-    own = state.model.state_dict()
-    fitting = {n: t for n, t in saved.items() if n in own and t.shape == own[n].shape}
-    if not fitting:
-        accepted = f"a checkpoint with some of {', '.join(list(own)[:3])}, …"
-        raise ConfigError("init_from", "", f"no weight of {path} fits this model", accepted)
-    state.model.load_state_dict({**own, **fitting})
-    others = [name for name in own if name not in fitting]
-    if others:
-        sink.warn(
-            f"init_from: {', '.join(others)} are initialised at random: {path} has no such shape"
-        )
-
-
-def use_native_precision(context: TrainingContext, sink: Sink) -> None:
-    """Refuse bf16 where the device emulates it; a run that started in it continues in fp32."""
-    state, device = context.state, context.device
-    if state.precision != "bf16" or devices.computes_bf16(device):
-        return
-    problem = f"'bf16' is not computed natively by this {device.type}"
-    if state.cursor.step == 0:
-        raise ConfigError("precision", "", problem, "fp32 or auto")
-    sink.warn(f"precision: {problem}; the run started in it and continues in fp32")
-    state.precision = "fp32"

@@ -15,10 +15,8 @@ from tests.conftest import same, small_agent, weights
 
 def gradients(agent: Agent, batch: Any, num_parts: int) -> dict[str, torch.Tensor]:
     """Return what a step leaves with the parameters, before the optimiser moves them."""
-    train_step = TrainStep(
-        agent.model, agent.loss, agent.config, agent.state.optimizer, agent.device, "fp32",
-        num_parts,
-    )  # fmt: skip
+    agent.state.precision = "fp32"
+    train_step = TrainStep(agent, num_parts)
     before = {name: p.detach().clone() for name, p in agent.model.named_parameters()}
     loss = train_step.step(batch, 1, 0.0).loss
     assert all(torch.equal(p, before[n]) for n, p in agent.model.named_parameters())  # rate 0
