@@ -100,10 +100,10 @@ class AddingLSTM(Agent):
             numbers = self.model(tensors.series)
             return numbers, _near_tenths(numbers)
 
-        reads, signs = _symbols(batch.series)
+        texts, symbols = _symbols(batch.series)
         part = RecurrentPart(
-            "reader", self.model.recurrent, reads, None, probe_targets.encoder,
-            probe_targets.position_keys[0], score, signs=signs,
+            "reader", self.model.recurrent, texts, None, probe_targets.encoder,
+            probe_targets.position_keys[0], score, input_symbols=symbols,
         )  # fmt: skip
         rows = self.task.rows(self.predict_arrays(batch), batch)
         return observe(
@@ -122,8 +122,8 @@ def _symbols(series: Any) -> tuple[Any, Any]:
     number, marked = np.asarray(series)[..., 0], np.asarray(series)[..., 1] > 0
     tenths = _TENTHS[np.rint(10 * number).astype(int)]
     digit = np.minimum(10 * number, 9).astype(int).astype(str)
-    reads = np.char.add(tenths, np.where(marked, "*", " "))
-    return reads, np.where(marked, digit, "·")
+    texts = np.char.add(tenths, np.where(marked, "*", " "))
+    return texts, np.where(marked, digit, "·")
 
 
 def _near_tenths(number: Tensor) -> Tensor:

@@ -325,8 +325,8 @@ def test_a_nul_can_be_read_written_and_viewed(tmp_path: Path) -> None:
     assert task.characters[0] == "\0"
     batch = task.samples("test", 30)
     (part,) = agent.observe(batch).recurrent
-    assert set(np.unique(part.reads)) == {"\n", "a", "b", "∅"}
-    np.testing.assert_array_equal(part.reads == "∅", batch.text == 0)
+    assert set(np.unique(part.input_text)) == {"\n", "a", "b", "∅"}
+    np.testing.assert_array_equal(part.input_text == "∅", batch.text == 0)
     for _, record in agent.inspect(["samples", "matches", "cells", "wrong_answers"]).flat():
         assert render.png(render.draw(record), dpi=20).startswith(b"\x89PNG")
     assert agent.intervene("a∅b", donor="bab").after in "a b ⏎ ∅ \n \0"

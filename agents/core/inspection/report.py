@@ -1,4 +1,4 @@
-"""Inspection of an agent: its views, one after the other, as a report."""
+"""Inspection of an agent: its views as a report."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,25 +12,25 @@ from visualization.report import Report
 if TYPE_CHECKING:
     from agents.core.protocol import AgentProtocol
 
-NUM_SEARCHED = 2000  # test samples among which wrong answers are sought
+NUM_SEARCHED = 2000  # test samples in which wrong answers are searched
 NUM_WRONG = 20  # that are shown
 
 
 def inspect(agent: "AgentProtocol", views: Sequence[str] | None, progress: bool) -> Report:
-    """Return a report of views, or of all; see `Agent.inspect`."""
-    known: dict[str, Callable[[], Any]] = {
+    """Return a report of some views, or of all; see `Agent.inspect`."""
+    functions: dict[str, Callable[[], Any]] = {
         "summary": lambda: cost(agent),
         "learning_curves": agent.history.curves,
         "wrong_answers": lambda: wrong_answers(agent),
         **agent.views(),
     }
     for name in views or ():
-        if name not in known:
+        if name not in functions:
             problem = f"{name!r} is not a view of {agent.name}"
-            raise ConfigError("views", "", problem, ", ".join(known), nearest(name, known))
-    chosen = [name for name in known if views is None or name in views]
-    each = sinks.log_progress(chosen, sinks.ConsoleSink() if progress else sinks.NullSink())
-    records = {name: record_or_reason(known[name], views is not None) for name in each}
+            raise ConfigError("views", "", problem, ", ".join(functions), nearest(name, functions))
+    chosen = [name for name in functions if views is None or name in views]
+    names = sinks.log_progress(chosen, sinks.ConsoleSink() if progress else sinks.NullSink())
+    records = {name: record_or_reason(functions[name], views is not None) for name in names}
     return Report(f"{agent.name} on {agent.task.name}, step {agent.state.cursor.step}", records)
 
 

@@ -153,7 +153,7 @@ class TrainStep:
         with devices.autocast(agent.state.precision, agent.device, cache=False):
             loss = agent.loss(batch)
             total = total_loss(loss) * weight
-        parameters = self.agent.state.optimizer.parameters
+        parameters = agent.state.optimizer.parameters
         named = {name: value * weight for name, value in named_losses(loss).items()}
         return total.detach(), named, *torch.autograd.grad(total, parameters, allow_unused=True)
 
