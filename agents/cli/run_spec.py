@@ -67,7 +67,7 @@ class RunSpec:
 
     def make(self) -> "Agent":
         """Make the agent, untrained."""
-        return agents.from_given(
+        return agents.from_settings(
             self.agent.name, self.task, self.settings, self.options.device, "--agent"
         )
 
@@ -165,7 +165,7 @@ def parse_run_spec(
         own, of_layer = _split_by_owner(layer)
         settings |= present_names(cls, own, notify)
         of_task |= present_names(task_class, of_layer, notify)
-    task = tasks.from_given(names["task"].value, of_task, names["task"].place)
+    task = tasks.from_settings(names["task"].value, of_task, names["task"].place)
     if options.run_dir and saved.exists():
         run = read_file(saved)
         settings = with_first_defaults(cls, settings, run, f"the run in {options.run_dir}")

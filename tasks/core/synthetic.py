@@ -99,10 +99,10 @@ def single_batch_task(task: Task, batch: Any) -> TransformedTask:
 
 
 def easy_task(task: Task) -> TransformedTask | None:
-    """Return a task of the same shapes that every working model learns; None: there is no such.
+    """Return a task of the same shapes that every working model learns; None: there is none.
 
-    There is one where the targets are an array, the batch's second field, and the first is an array
-    with an axis of steps.
+    It requires that the targets are an array, the batch's second field, and that the first is an
+    array with an axis of steps.
 
     The questions are unchanged. The target is one of two targets of the task: the second if the
     input at one step is above its mean, else the first. The input at a step is a code, or the sum

@@ -224,10 +224,10 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def score(self, answers: Any, targets: Any) -> dict[str, float]:
-        """Return the scores of answers against the batch that asked them."""
+        """Return the scores of answers to a batch."""
 
     def targets(self, batch: Any) -> Any:
-        """Return the right predictions of a batch, in the form in which agents give theirs.
+        """Return the right predictions of a batch, in the form of an agent's predictions.
 
         An array (batch, …), or a list with one entry per sample; the batch's second field, unless a
         task says otherwise.
