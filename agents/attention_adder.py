@@ -12,16 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.configs.attention_adder import AttentionConfig
-from agents.core.agent import Agent
 from agents.core.config import ConfigError
 from agents.core.layers import OneHot, recurrent
-from agents.core.seq2seq import (
-    NUM_MAPPED,
-    answer_loss,
-    decoder_attention,
-    generate_answers,
-    seq2seq_observation,
-)
+from agents.core.seq2seq import NUM_MAPPED, Seq2SeqAgent
 from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
@@ -156,12 +149,11 @@ class AttendingDecoder(nn.Module):
         return torch.cat(all_codes, dim=1), torch.cat(all_logits, dim=1)
 
 
-class AttentionAdder(Agent):
+class AttentionAdder(Seq2SeqAgent):
     """Adder with attention: teacher forcing in training, greedy decoding in evaluation."""
 
     name = "attention_adder"
     Config = AttentionConfig
-    spec_type = TextToText
     config: AttentionConfig
     model: AttendingDecoder
 
@@ -173,26 +165,13 @@ class AttentionAdder(Agent):
             raise ConfigError("attention_adder", "hidden_size", problem, "an even number")
         return AttendingDecoder(config, spec)
 
-    @property
-    def samples_are_independent(self) -> bool:
-        """Whether no dropout draws random numbers."""
-        return self.config.dropout == 0
-
-    def loss(self, batch: TextPairs) -> Tensor:
-        """Return the mean cross entropy per answer character, in nats, padding included."""
-        return answer_loss(self.network, batch)
-
-    def predict_batch(self, batch: TextPairs) -> Tensor:
-        """Return the answers (batch, answer_length) in codes."""
-        return generate_answers(self.model, batch)
-
     def attention_maps(self, num: int = NUM_MAPPED) -> "AttentionMaps":
         """Return attention maps for the answers to `num` questions of the test split."""
 
         def weights(memory: Memory, answers: Tensor) -> dict[str, dict[str, Tensor]]:
             return {"": {"attention": self.model.decode_with_attention(memory, answers)[1]}}
 
-        return decoder_attention(self, self.model, weights, num)[""]
+        return self._attention_maps(weights, num)[""]
 
     def observe(self, batch: TextPairs) -> "Observation":
         """Return the observation of a batch, with recurrent parts and attention."""
@@ -200,4 +179,4 @@ class AttentionAdder(Agent):
 
         layers = (self.model.encoder, self.model.decoder)
         maps = AttentionPart(name="attention", maps=self.attention_maps)
-        return seq2seq_observation(self, self.model, batch, layers, attention=(maps,))
+        return self._observe(batch, layers, attention=(maps,))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from agents.configs.cnn_classifier import SMALL, CnnConfig
 from agents.core.agent import Agent
-from agents.core.classification import classifier_observation, label_loss
+from agents.core.classification import classifier_observation, label_loss, question_names
 from agents.core.training.evaluation import map_microbatches
 from agents.core.training.loop import to_device
 from tasks.core.task import ImageLabels, ImageToLabel
@@ -152,9 +152,8 @@ class CnnClassifier(Agent):
                     )
                 )
 
-        rows = self.task.rows(self.task.targets(batch), batch)
         return classifier_observation(
-            self, batch, logits, recurrent=(), short_names=[row.question for row in rows],
+            self, batch, logits, recurrent=(), short_names=question_names(self, batch),
             image=ImagePart(
                 model=self.model, images=torch.as_tensor(batch.image),
                 is_handwriting=self.task.spec.is_handwriting,

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 from agents.configs.digits_lstm import DigitsConfig
 from agents.core.agent import Agent
-from agents.core.classification import classifier_observation, label_loss, label_scores
+from agents.core.classification import (
+    classifier_observation,
+    label_loss,
+    label_scores,
+    question_names,
+)
 from agents.core.layers import recurrent
 from agents.core.training.loop import to_device
 from tasks.core.task import ImageLabels, ImageToLabel
@@ -90,13 +95,8 @@ class DigitsLSTM(Agent):
             label_scores(logits, tensors.label),
         )  # fmt: skip
         return classifier_observation(
-            self, batch, logits, recurrent=(part,), short_names=_questions(self, batch)
+            self, batch, logits, recurrent=(part,), short_names=question_names(self, batch)
         )
-
-
-def _questions(agent: Agent, batch: ImageLabels) -> list[str]:
-    rows = agent.task.rows(agent.task.targets(batch), batch)
-    return [row.question for row in rows]
 
 
 def thirds(image: NDArray[np.float32]) -> NDArray[np.str_]:

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.configs.seq2seq_adder import AdderConfig
-from agents.core.agent import Agent
 from agents.core.layers import OneHot, recurrent
-from agents.core.seq2seq import answer_loss, generate_answers, seq2seq_observation
+from agents.core.seq2seq import Seq2SeqAgent
 from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
@@ -79,12 +78,11 @@ class EncoderDecoder(nn.Module):
         return cast("Tensor", self.readout(self.decoder(repeated)[0]))
 
 
-class Seq2SeqAdder(Agent):
+class Seq2SeqAdder(Seq2SeqAgent):
     """Encoder–decoder adder: teacher forcing in training, greedy decoding in evaluation."""
 
     name = "seq2seq_adder"
     Config = AdderConfig
-    spec_type = TextToText
     config: AdderConfig
     model: EncoderDecoder
 
@@ -93,20 +91,7 @@ class Seq2SeqAdder(Agent):
         """Return the encoder and decoder for the task's charset and lengths."""
         return EncoderDecoder(config, spec)
 
-    @property
-    def samples_are_independent(self) -> bool:
-        """Whether no dropout draws random numbers."""
-        return self.config.dropout == 0
-
-    def loss(self, batch: TextPairs) -> Tensor:
-        """Return the mean cross entropy per answer character, in nats, padding included."""
-        return answer_loss(self.network, batch)
-
-    def predict_batch(self, batch: TextPairs) -> Tensor:
-        """Return the answers (batch, answer_length) in codes."""
-        return generate_answers(self.model, batch)
-
     def observe(self, batch: TextPairs) -> "Observation":
         """Return the observation of a batch, with encoder and decoder."""
         layers = (self.model.encoder, self.model.decoder)
-        return seq2seq_observation(self, self.model, batch, layers, not self.model.repeats)
+        return self._observe(batch, layers, not self.model.repeats)

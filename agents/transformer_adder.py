@@ -14,16 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.configs.transformer_adder import TransformerConfig
-from agents.core.agent import Agent
 from agents.core.config import ConfigError
 from agents.core.layers import HiddenLinear
-from agents.core.seq2seq import (
-    NUM_MAPPED,
-    answer_loss,
-    decoder_attention,
-    generate_answers,
-    seq2seq_observation,
-)
+from agents.core.seq2seq import NUM_MAPPED, Seq2SeqAgent
 from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
@@ -211,12 +204,11 @@ def visible_mask(question: Tensor) -> Tensor:
     return text | neighbours
 
 
-class TransformerAdder(Agent):
+class TransformerAdder(Seq2SeqAgent):
     """Transformer adder: teacher forcing in training, greedy decoding in evaluation."""
 
     name = "transformer_adder"
     Config = TransformerConfig
-    spec_type = TextToText
     config: TransformerConfig
     model: Transformer
 
@@ -228,19 +220,6 @@ class TransformerAdder(Agent):
             problem = f"{size} cannot be divided among {heads} heads"
             raise ConfigError("transformer_adder", "d_model", problem, f"a multiple of {2 * heads}")
         return Transformer(config, spec)
-
-    @property
-    def samples_are_independent(self) -> bool:
-        """Whether no dropout draws random numbers."""
-        return self.config.dropout == 0
-
-    def loss(self, batch: TextPairs) -> Tensor:
-        """Return the mean cross entropy per answer character, in nats, padding included."""
-        return answer_loss(self.network, batch)
-
-    def predict_batch(self, batch: TextPairs) -> Tensor:
-        """Return the answers (batch, answer_length) in codes."""
-        return generate_answers(self.model, batch)
 
     def attention_maps(self, num: int = NUM_MAPPED) -> "dict[str, AttentionMaps]":
         """Return cross-attention maps of each head for the answers to `num` test questions.
@@ -256,7 +235,7 @@ class TransformerAdder(Agent):
                 for layer, of_all in self.weights(memory, answers).items()
             }
 
-        return decoder_attention(self, self.model, weights, num)
+        return self._attention_maps(weights, num)
 
     def weights(self, memory: Memory, answer: Tensor) -> dict[str, Tensor]:
         """Return cross-attention weights by layer of the decoder (B, N, A, Q)."""
@@ -284,4 +263,4 @@ class TransformerAdder(Agent):
         from agents.core.inspection.observation import AttentionPart
 
         maps = AttentionPart(name="attention", maps=self.attention_maps)
-        return seq2seq_observation(self, self.model, batch, None, attention=(maps,))
+        return self._observe(batch, None, attention=(maps,))

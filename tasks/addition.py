@@ -118,15 +118,6 @@ class Addition(Task):
         """Exact match."""
         return "exact_match", "max"
 
-    @property
-    def num_stages(self) -> int:
-        """1: there is no curriculum."""
-        return 1
-
-    def for_display(self) -> "Addition":
-        """Return the task itself: sums are short."""
-        return self
-
     def num_samples_in(self, split: Split) -> int:
         """Return the number of samples per pass; 50,000 if every sample is new."""
         num = self.num_samples

@@ -105,11 +105,6 @@ class Text(Task):
         """Accuracy of the next character."""
         return "accuracy", "max"
 
-    @property
-    def num_stages(self) -> int:
-        """1: there is no curriculum."""
-        return 1
-
     def for_display(self) -> "Text":
         """Return the task with samples of at most 60 characters, which fit a line."""
         return attrs.evolve(self, length=min(self.length, _VIEWED))

@@ -32,10 +32,11 @@ from tasks.core.settings import (
 
 if TYPE_CHECKING:
     from agents.core.agent import Agent
+    from agents.core.runs.checkpoint import Checkpoint
     from tasks.core.task import Task
 
 Settings = Mapping[str, SourcedValue]  # by name; those of the task as `task.<name>`
-NON_SETTING_KEYS = ("agent", "task", "mode", "run_dir")  # accepted in a file beside settings
+NON_SETTING_KEYS = ("agent", "task", "mode", "run_dir")  # accepted in a file, like settings
 RENAMED_MODES = {"validate": "evaluate"}  # earlier names, which are still accepted
 
 
@@ -79,20 +80,16 @@ class RunSpec:
             problem = f"{self.run_dir / 'best.safetensors'} does not exist: nothing was trained yet"
             accepted = "the --agent, --task and --set of an earlier --mode train, or its --run-dir"
             raise ConfigError("--run-dir", "", problem, accepted)
-        checkpoint = load_best(self.run_dir, warn)
-        agent = agents.from_checkpoint(
-            checkpoint, self.options.device, self.run_dir, str(self.run_dir)
-        )
-        self._check_matches_run(agent)
-        return agent
+        return self._load(load_best(self.run_dir, warn))
 
     def load_newest(self) -> "Agent":
         """Load the newest valid checkpoint, which has the whole history; without one, `make()`."""
         from agents.core.runs.run_folder import RunFolder
 
         checkpoint = RunFolder(self.run_dir).latest_valid_checkpoint(warn)
-        if checkpoint is None:
-            return self.make()
+        return self.make() if checkpoint is None else self._load(checkpoint)
+
+    def _load(self, checkpoint: "Checkpoint") -> "Agent":
         agent = agents.from_checkpoint(
             checkpoint, self.options.device, self.run_dir, str(self.run_dir)
         )

@@ -16,6 +16,11 @@ def label_loss(logits: Tensor, label: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), label[:, 0])
 
 
+def question_names(agent: "Agent", batch: Any) -> list[str]:
+    """Return the question of each sample as text."""
+    return [row.question for row in agent.task.rows(agent.task.targets(batch), batch)]
+
+
 def label_scores(logits: Callable[[], Tensor], label: Tensor) -> Callable[[], dict[str, Tensor]]:
     """Return a function that computes accuracy and loss of each sample (B,)."""
 

@@ -4,7 +4,7 @@ import abc
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, cast, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast, final
 
 import attrs
 import numpy as np
@@ -92,17 +92,6 @@ class LabelledImages(Task):
     def monitor(self) -> tuple[str, Literal["max", "min"]]:
         """Accuracy."""
         return "accuracy", "max"
-
-    @final
-    @property
-    def num_stages(self) -> int:
-        """1: there is no curriculum."""
-        return 1
-
-    @final
-    def for_display(self) -> Self:
-        """Return the task itself: an image can be displayed."""
-        return self
 
     @final
     def num_samples_in(self, split: Split) -> int:

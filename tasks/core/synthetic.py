@@ -46,15 +46,6 @@ class TransformedTask(Task):
         """Score of the other task."""
         return self.base.monitor
 
-    @property
-    def num_stages(self) -> int:
-        """1: the last stage of the other task."""
-        return 1
-
-    def for_display(self) -> Task:
-        """Return the task itself."""
-        return self
-
     def num_samples_in(self, split: Split) -> int:
         """Return the number of the other task."""
         return self.base.num_samples_in(split)

@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,6 +34,7 @@ FORMAT = 2  # raised when an older reader could not understand the file
 RECORDS_A_FILE = 1024  # of a run's history
 HISTORY = "history"  # the folder of these files within a run folder, and their name for tensors
 _KEY = "terrarium"
+_STEP = re.compile(r"step-(\d+)\.safetensors")
 _ZEROS = "0" * 64
 
 
@@ -114,6 +116,17 @@ def from_bytes(data: bytes, path: Path) -> Checkpoint:
     numbers = {name: tensors.pop(f"{HISTORY}/{name}") for name in ("kind", "numbers")}
     history = History.unpack(packed["kinds"], numbers)
     return Checkpoint(values, tensors, history, packed["before"])
+
+
+def step_path(folder: Path, step: int) -> Path:
+    """Return the path of the file of a step."""
+    return folder / f"step-{step:09d}.safetensors"
+
+
+def step_paths(folder: Path) -> dict[int, Path]:
+    """Return the files of steps in a folder, in order."""
+    matches = ((_STEP.fullmatch(path.name), path) for path in folder.glob("step-*"))
+    return dict(sorted((int(match[1]), path) for match, path in matches if match))
 
 
 def run_folder_of(path: Path) -> Path:

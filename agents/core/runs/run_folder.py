@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import platform
-import re
 import shlex
 import socket
 import sys
@@ -27,13 +26,14 @@ from agents.core.runs.checkpoint import (
     HistoryFiles,
     atomic_write,
     read_agent,
+    step_path,
+    step_paths,
     unfinished_files,
 )
 from tasks.core.paths import make_folder
 from tasks.core.settings import TerrariumError
 
 BEST = "best.safetensors"
-_CHECKPOINT = re.compile(r"step-(\d+)\.safetensors")
 _TRAINING_FILES = (  # without those of `evaluate`, which takes no lock
     "config.yaml", "command.txt", "env.json", "status.json", "metrics.jsonl", BEST, "test.json",
     "loss.csv",
@@ -188,9 +188,7 @@ class RunFolder(Folder):
 
     def checkpoints(self) -> list[Path]:
         """Return the paths of the checkpoints, latest step first."""
-        paths = (self.path / "checkpoints").glob("*.safetensors")
-        numbered = [(int(m[1]), p) for p in paths if (m := _CHECKPOINT.fullmatch(p.name))]
-        return [path for _, path in sorted(numbered, reverse=True)]
+        return [*step_paths(self.path / "checkpoints").values()][::-1]
 
     def latest_valid_checkpoint(self, warn: Callable[[str], None]) -> Checkpoint | None:
         """Return the latest checkpoint that is not corrupt; None if there was never one.
@@ -220,7 +218,7 @@ class RunFolder(Folder):
 
     def save(self, step: int, checkpoint: Callable[[], Checkpoint], keep: int) -> None:
         """Write the checkpoint of a step; then remove all but the latest `keep`."""
-        path = self.path / "checkpoints" / f"step-{step:09d}.safetensors"
+        path = step_path(self.path / "checkpoints", step)
         atomic_write(path, self._history.move_to_files(checkpoint()).to_bytes())
         for old in self.checkpoints()[keep:]:
             old.unlink(missing_ok=True)

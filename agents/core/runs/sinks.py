@@ -75,13 +75,11 @@ class Sink(abc.ABC):
     def handle(self, event: Event) -> None:
         """Log one event."""
 
-    @abc.abstractmethod
-    def info(self, message: str) -> None:
-        """Show a message on the console."""
+    def info(self, message: str) -> None:  # noqa: B027 - a sink of files has no console
+        """Show a message on the console, if the sink has one."""
 
-    @abc.abstractmethod
-    def warn(self, message: str) -> None:
-        """Show a warning, such as of a corrupt file."""
+    def warn(self, message: str) -> None:  # noqa: B027 - as above
+        """Show a warning, such as of a corrupt file, if the sink has a console."""
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -93,9 +91,6 @@ class NullSink(Sink):
     """Ignores all events; a warning becomes a Python warning."""
 
     def handle(self, event: Event) -> None:
-        """Ignored."""
-
-    def info(self, message: str) -> None:
         """Ignored."""
 
     def warn(self, message: str) -> None:
@@ -219,12 +214,6 @@ class JsonlSink(Sink):
                 except OSError as error:
                     raise CannotWriteError(self._path, error) from error
 
-    def info(self, message: str) -> None:
-        """Ignored."""
-
-    def warn(self, message: str) -> None:
-        """Ignored."""
-
     def close(self) -> None:
         """Close the file; a failure to write was an error before."""
         with contextlib.suppress(OSError):
@@ -307,12 +296,6 @@ class TensorBoardSink(Sink):
         named = {f"eval/{name}": score for name, score in event.scores.items()}
         for summary in hparams(plain, named):  # type: ignore[no-untyped-call]
             self._write(0, summary=summary)
-
-    def info(self, message: str) -> None:
-        """Ignored."""
-
-    def warn(self, message: str) -> None:
-        """Ignored."""
 
     def close(self) -> None:
         """Close the event file; a failure to write was an error before."""

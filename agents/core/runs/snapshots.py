@@ -1,7 +1,6 @@
 """Weight snapshots: copies of a model's weights through training."""
 
 import abc
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import final
@@ -9,10 +8,16 @@ from typing import final
 import attrs
 from torch import Tensor, nn
 
-from agents.core.runs.checkpoint import Checkpoint, CorruptCheckpointError, atomic_write, read
+from agents.core.runs.checkpoint import (
+    Checkpoint,
+    CorruptCheckpointError,
+    atomic_write,
+    read,
+    step_path,
+    step_paths,
+)
 
 FOLDER = "progression"  # within a run folder
-_FILE = re.compile(r"step-(\d+)\.safetensors")
 
 
 def snapshot_steps(total: int, num: int) -> tuple[int, ...]:
@@ -97,18 +102,14 @@ class DiskSnapshots(Snapshots):
 
     path: Path
 
-    def _files(self) -> dict[int, Path]:
-        matches = ((_FILE.fullmatch(path.name), path) for path in self.path.glob("step-*"))
-        return dict(sorted((int(match[1]), path) for match, path in matches if match))
-
     def steps(self) -> list[int]:
         """Return the steps, in order."""
-        return list(self._files())
+        return list(step_paths(self.path))
 
     def states(self, warn: Callable[[str], None]) -> dict[int, dict[str, Tensor]]:
         """Return the states by step; a corrupt file is left out, with a warning."""
         states = {}
-        for step, path in self._files().items():
+        for step, path in step_paths(self.path).items():
             try:
                 states[step] = read(path).tensors
             except CorruptCheckpointError as error:
@@ -117,9 +118,9 @@ class DiskSnapshots(Snapshots):
 
     def save(self, step: int, model: nn.Module) -> None:
         """Save a copy in a file."""
-        path = self.path / f"step-{step:09d}.safetensors"
-        atomic_write(path, Checkpoint({"step": step}, dict(model.state_dict())).to_bytes())
+        checkpoint = Checkpoint({"step": step}, dict(model.state_dict()))
+        atomic_write(step_path(self.path, step), checkpoint.to_bytes())
 
     def remove(self, step: int) -> None:
         """Remove the file of a step."""
-        self._files()[step].unlink()
+        step_path(self.path, step).unlink()
