@@ -16,7 +16,7 @@ from agents.configs.adding_lstm import AddingConfig
 from agents.core.agent import Agent
 from agents.core.layers import chrono_biases, forget_biases, identity_weights, recurrent
 from agents.core.training.loop import to_device
-from tasks.adding_problem import NEAR
+from tasks.adding_problem import TOLERANCE
 from tasks.core.task import SeriesNumbers, SeriesToNumber
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class AddingLSTM(Agent):
 
         def score() -> dict[str, Tensor]:
             error = (self.model(tensors.series) - tensors.number)[:, 0]
-            return {f"within {NEAR}": error.abs() < NEAR, "loss": error**2}
+            return {f"within {TOLERANCE}": error.abs() < TOLERANCE, "loss": error**2}
 
         def generate() -> tuple[Tensor, Tensor]:
             numbers = self.model(tensors.series)
@@ -109,7 +109,7 @@ class AddingLSTM(Agent):
         return observe(
             self, batch, rows=rows, recurrent=(part,), characters=tuple(_TENTHS),
             labels=[f"{row.short_question} = {row.answer}" for row in rows], generate=generate,
-            tolerance=NEAR, short_names=[row.short_question for row in rows],
+            tolerance=TOLERANCE, short_names=[row.short_question for row in rows],
         )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from tasks.core.settings import ConfigError
 from tasks.core.task import SPLITS, BatchRequest, ImageToLabel, ProbeTargets, Row, Split, Task
 
 _EXTERNAL = -1  # number and label of an image that is not one of the task's
-_SHOWN = 100  # characters of an input that an error message repeats
+_MAX_SHOWN = 100  # characters of an input that an error message repeats
 _NAME = re.compile(f"({'|'.join(SPLITS)})/([0-9]{{1,9}})")
 
 
@@ -207,7 +207,7 @@ class LabelledImages(Task):
         if not isinstance(x, str):
             return check_image(x, (spec.num_channels, spec.height, spec.width), terms.ends)
         place, path = (
-            f"input {x[:_SHOWN]!r}{'…' if len(x) > _SHOWN else ''}",
+            f"input {x[:_MAX_SHOWN]!r}{'…' if len(x) > _MAX_SHOWN else ''}",
             expand_user(x.strip()),
         )
         if not is_file(path):

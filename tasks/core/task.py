@@ -15,6 +15,7 @@ from tasks.core.settings import ConfigError
 Split = Literal["train", "validation", "test"]
 Array = Any  # of numpy in a task; in an agent a tensor on its device, codes as int64
 Predictions = NDArray[Any] | Sequence[Any]  # (batch, …), or one entry per sample
+EPOCH_SAMPLES = 50_000  # per epoch of tasks whose every sample is new
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
