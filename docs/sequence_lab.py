@@ -21,7 +21,7 @@ from agents.core.analysis.diagnosis import diagnose_agent
 from agents.core.analysis.trials import range_test
 from agents.core.config import AgentConfig
 from agents.core.runs.history import History
-from agents.core.training.optimizer import rate
+from agents.core.training.optimizer import lr_factor_at
 from visualization import render
 from visualization.records import Curves
 
@@ -230,7 +230,7 @@ def rates() -> None:
 
     def shape(schedule: str, factor: float) -> tuple[list[int], list[float]]:
         config = AgentConfig(schedule=schedule, lr_decay=factor)
-        return steps, [rate(config, step, len(steps)) for step in steps]
+        return steps, [lr_factor_at(config, step, len(steps)) for step in steps]
 
     save("schedules", Curves({
         "share of the highest learning rate": {

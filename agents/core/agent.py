@@ -176,7 +176,7 @@ class Agent(abc.ABC):
     @final
     def views(self) -> Mapping[str, Callable[[], Any]]:
         """Return all views by name: those whose requirements this agent meets, and its own."""
-        from agents.core.inspection.offered import views_of  # not needed for training
+        from agents.core.inspection.available import views_of  # not needed for training
 
         return {**views_of(self), **self.own_views()}
 
@@ -228,7 +228,7 @@ class Agent(abc.ABC):
         self.snapshots = DiskSnapshots(path / FOLDER)
         archived = None if resume == "auto" else archive(path)
         if archived is not None:
-            console.info(f"the earlier run was put aside as {archived}")
+            console.info(f"the earlier run was archived as {archived}")
         with RunFolder.locked(path) as folder:
             files = [sinks.JsonlSink(path / "metrics.jsonl"), sinks.TensorBoardSink(path)]
             trainer.train(self, folder, start, str(path), sinks.FanOut([console, *files]))

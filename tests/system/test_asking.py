@@ -110,7 +110,7 @@ def test_training_losses_weigh_by_their_steps() -> None:
     assert history.losses() == [(6, 2.0, 0.5), (8, None, 0.25)]
 
 
-def test_vitals_are_measured_rarely() -> None:
+def test_diagnostics_are_recorded_rarely() -> None:
     """At the first and the last evaluation, and when enough was learned since the last time."""
     size = SAMPLES_BETWEEN_DIAGNOSTICS // 4
     agent = small_agent(task="add2x2", batch_size=size, steps=11, eval_every=1, hidden_size=2)

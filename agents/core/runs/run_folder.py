@@ -212,7 +212,7 @@ class RunFolder(Folder):
         if corrupt:
             raise CorruptCheckpointError(
                 f"{corrupt[-1][1]}; no checkpoint in the folder is whole; "
-                "`--resume never` starts anew and keeps the old folder aside"
+                "`--resume never` starts a new run and archives the old folder"
             )
         return None
 

@@ -88,7 +88,7 @@ class State:
     carried = earlier_names.attribute("carried", "hidden_state")
 
     def reset_early_stopping(self) -> None:
-        """Forget that learning stopped early, and count evaluations without a better score anew."""
+        """Reset early stopping, so that a run that stopped early continues."""
         if self.stopped_early:
             self.stopped_early, self.best.evals_since_best = False, 0
 
