@@ -113,9 +113,8 @@ class Layer(nn.Module):
         self.cross_attention = cross_attention
         if cross_attention:
             self.other_norm = nn.LayerNorm(size)
-            self.other = Attention(
-                size, heads, rotates=False
-            )  # positions in two texts have no distance
+            # Positions in two texts have no distance.
+            self.other = Attention(size, heads, rotates=False)
         self.forward_norm = nn.LayerNorm(size)
         self.widen = HiddenLinear(size, config.d_ff)
         self.narrow = HiddenLinear(config.d_ff, size)
@@ -174,9 +173,8 @@ class Transformer(nn.Module):
 
     def decode(self, memory: Memory, answer: Tensor) -> Tensor:
         """Return logits (B, A, V) of the answer, with teacher forcing."""
-        return self.decode_prefix(
-            memory, F.pad(answer[:, :-1], (1, 0))
-        )  # code 0 begins every answer
+        previous = F.pad(answer[:, :-1], (1, 0))  # code 0 begins every answer
+        return self.decode_prefix(memory, previous)
 
     def decode_prefix(self, memory: Memory, prefix: Tensor) -> Tensor:
         """Return logits (B, T, V) of the next character after each of a prefix (B, T)."""

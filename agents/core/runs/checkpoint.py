@@ -36,6 +36,7 @@ HISTORY = "history"  # the folder of these files within a run folder, and their 
 _KEY = "terrarium"
 _STEP = re.compile(r"step-(\d+)\.safetensors")
 _ZEROS = "0" * 64
+_WRONG_DIGEST = "is damaged: its content does not have the digest it names"
 
 
 class CheckpointError(TerrariumError):
@@ -101,13 +102,10 @@ def from_bytes(data: bytes, path: Path) -> Checkpoint:
         values = json.loads(header["__metadata__"][_KEY])
         digest = values.pop("sha256")
     except (ValueError, KeyError, TypeError):
-        raise CorruptCheckpointError(
-            f"{path}: is cut off or damaged, or is no checkpoint"
-        ) from None
+        problem = "is cut off or damaged, or not a checkpoint"
+        raise CorruptCheckpointError(f"{path}: {problem}") from None
     if hashlib.sha256(_replace_digest(data, digest, _ZEROS)).hexdigest() != digest:
-        raise CorruptCheckpointError(
-            f"{path}: is damaged: its content does not have the digest it names"
-        )
+        raise CorruptCheckpointError(f"{path}: {_WRONG_DIGEST}")
     if values.pop("format") > FORMAT:
         raise CheckpointError(f"{path}: was written by a newer version of terrarium")
     packed, tensors = values.pop(HISTORY, []), load_tensors(data)
@@ -165,9 +163,7 @@ def _history_parts(folder: Path, last: Checkpoint) -> Iterator[History]:
             _LOG.warning(f"{path}: {problem}")
             return
         if _digest(data) != last.previous_file.rpartition("-")[2]:
-            raise CorruptCheckpointError(
-                f"{path}: is damaged: its content does not have the digest it names"
-            )
+            raise CorruptCheckpointError(f"{path}: {_WRONG_DIGEST}")
         last = from_bytes(data, path)
         yield last.history
 

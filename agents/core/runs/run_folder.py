@@ -205,9 +205,8 @@ class RunFolder(Folder):
                 continue
             for bad_path, reason in corrupt:
                 warn(f"{reason}; kept as {bad_path.name}.damaged, using the one before")
-                bad_path.rename(
-                    f"{bad_path}.damaged"
-                )  # else it would count among the newest to keep
+                # Under its own name it would count among the latest to keep.
+                bad_path.rename(f"{bad_path}.damaged")
             return checkpoint
         if corrupt:
             raise CorruptCheckpointError(
