@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.configs.cnn_classifier import SMALL, CnnConfig
-from agents.core.agent import Agent
-from agents.core.classification import classifier_observation, label_loss, question_names
+from agents.core.classification import Classifier
 from agents.core.training.evaluation import map_microbatches
 from agents.core.training.loop import to_device
 from tasks.core.task import ImageLabels, ImageToLabel
@@ -84,7 +83,7 @@ def small_network(config: CnnConfig, spec: ImageToLabel) -> nn.Sequential:
     return nn.Sequential(OrderedDict(parts))
 
 
-class CnnClassifier(Agent):
+class CnnClassifier(Classifier):
     """Convolutional image classifier."""
 
     name = "cnn_classifier"
@@ -118,24 +117,16 @@ class CnnClassifier(Agent):
             model.weights_sha256 = load_weights(model, name, config.weights, config.weights_sha256)
         return model
 
-    def loss(self, batch: ImageLabels) -> Tensor:
-        """Return the mean cross entropy of the labels, in nats."""
-        return label_loss(self._logits(self.network, batch.image), batch.label)
-
-    def predict_batch(self, batch: ImageLabels) -> Tensor:
-        """Return the likeliest labels (batch, 1)."""
-        return self._logits(self.model, batch.image).argmax(-1, True)
-
-    def _logits(self, network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
-        """Return logits (B, K).
+    def logits(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Return logits (B, K) of images.
 
         In channels-last format convolutions on a CPU take two thirds of the time.
         """
-        image = image.contiguous(memory_format=torch.channels_last)
-        if self.model.training and len(image) == 1:
+        x = x.contiguous(memory_format=torch.channels_last)
+        if self.model.training and len(x) == 1:
             # Batch normalisation in training needs two values; a last batch may be one image.
-            return network(image.repeat(2, 1, 1, 1))[:1]
-        return network(image)
+            return network(x.repeat(2, 1, 1, 1))[:1]
+        return network(x)
 
     def observe(self, batch: ImageLabels) -> "Observation":
         """Return the observation of a batch, with images for feature maps."""
@@ -152,8 +143,8 @@ class CnnClassifier(Agent):
                     )
                 )
 
-        return classifier_observation(
-            self, batch, logits, recurrent=(), short_names=question_names(self, batch),
+        return self._observe(
+            batch, logits, recurrent=(), short_names=self._questions(batch),
             image=ImagePart(
                 model=self.model, images=torch.as_tensor(batch.image),
                 is_handwriting=self.task.spec.is_handwriting,

@@ -11,15 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agents.configs.digits_lstm import DigitsConfig
-from agents.core.agent import Agent
-from agents.core.classification import (
-    classifier_observation,
-    label_loss,
-    label_scores,
-    question_names,
-)
+from agents.core.classification import Classifier
 from agents.core.layers import recurrent
-from agents.core.training.loop import to_device
 from tasks.core.task import ImageLabels, ImageToLabel
 
 if TYPE_CHECKING:
@@ -52,7 +45,7 @@ def rows(image: Tensor) -> Tensor:
     return image.transpose(1, 2).flatten(2)
 
 
-class DigitsLSTM(Agent):
+class DigitsLSTM(Classifier):
     """Recurrent image classifier, trained by the cross entropy after the last row."""
 
     name = "digits_lstm"
@@ -71,32 +64,10 @@ class DigitsLSTM(Agent):
         """Whether no dropout draws random numbers."""
         return self.config.dropout == 0
 
-    def loss(self, batch: ImageLabels) -> Tensor:
-        """Return the mean cross entropy of the labels, in nats."""
-        return label_loss(self.network(batch.image), batch.label)
-
-    def predict_batch(self, batch: ImageLabels) -> Tensor:
-        """Return the likeliest labels (batch, 1)."""
-        return cast("Tensor", self.model(batch.image)).argmax(-1, True)
-
     def observe(self, batch: ImageLabels) -> "Observation":
         """Return the observation of a batch, with the recurrent layer."""
-        from agents.core.inspection.observation import RecurrentPart
-
-        tensors = to_device(batch, self.device)
-        probe_targets = self.task.probe_targets(batch)
-
-        def logits() -> Tensor:
-            return cast("Tensor", self.model(tensors.image))
-
-        part = RecurrentPart(
-            "reader", self.model.recurrent, thirds(tensors.image.cpu().numpy()), None,
-            probe_targets.encoder, probe_targets.position_keys[0],
-            label_scores(logits, tensors.label),
-        )  # fmt: skip
-        return classifier_observation(
-            self, batch, logits, recurrent=(part,), short_names=question_names(self, batch)
-        )
+        text = thirds(np.asarray(batch.image))
+        return self._observe_recurrent(batch, text, {}, short_names=self._questions(batch))
 
 
 def thirds(image: NDArray[np.float32]) -> NDArray[np.str_]:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.configs.parity_lstm import ParityConfig
-from agents.core.agent import Agent
-from agents.core.classification import classifier_observation, label_loss, label_scores
+from agents.core.classification import Classifier
 from agents.core.layers import OneHot, recurrent
 from agents.core.training.loop import to_device
 from tasks.core.task import TextLabels, TextToLabel
@@ -42,7 +41,7 @@ class RNNClassifier(nn.Module):
         return cast("Tensor", self.readout(self.recurrent(self.characters(sequence))[0]))
 
 
-class ParityLSTM(Agent):
+class ParityLSTM(Classifier):
     """Recurrent text classifier, trained by the cross entropy after the last symbol."""
 
     name = "parity_lstm"
@@ -61,30 +60,14 @@ class ParityLSTM(Agent):
         """True: the loss is not random, and no sample affects another."""
         return True
 
-    def loss(self, batch: TextLabels) -> Tensor:
-        """Return the mean cross entropy of the labels, in nats."""
-        return label_loss(self.network(batch.sequence), batch.label)
-
-    def predict_batch(self, batch: TextLabels) -> Tensor:
-        """Return the likeliest labels (batch, 1)."""
-        return cast("Tensor", self.model(batch.sequence)).argmax(-1, True)
-
     def observe(self, batch: TextLabels) -> "Observation":
         """Return the observation of a batch, with the recurrent layer."""
-        from agents.core.inspection.observation import RecurrentPart
-
-        tensors = to_device(batch, self.device)
-        spec, probe_targets = self.task.spec, self.task.probe_targets(batch)
+        sequence, spec = to_device(batch, self.device).sequence, self.task.spec
         with torch.inference_mode():
-            labels_by_step = self.model.logits_by_step(tensors.sequence).argmax(-1).cpu().numpy()
-
-        def logits() -> Tensor:
-            return cast("Tensor", self.model(tensors.sequence))
-
-        part = RecurrentPart(
-            "reader", self.model.recurrent, np.array(list(spec.characters))[batch.sequence], None,
-            probe_targets.encoder, probe_targets.position_keys[0],
-            label_scores(logits, tensors.label),
-            self.model.characters(tensors.sequence), np.array(spec.labels)[labels_by_step],
-        )  # fmt: skip
-        return classifier_observation(self, batch, logits, recurrent=(part,))
+            labels_by_step = self.model.logits_by_step(sequence).argmax(-1).cpu().numpy()
+        part_fields = {
+            "inputs": self.model.characters(sequence),
+            "answers": np.array(spec.labels)[labels_by_step],
+        }
+        text = np.array(list(spec.characters))[batch.sequence]
+        return self._observe_recurrent(batch, text, part_fields)
