@@ -76,10 +76,10 @@ def right_by_column(agent: Agent, batch: TextPairs, hidden: NDArray[np.bool_]) -
     """
     model: Any = agent.model
     with torch.inference_mode():
-        memory = model.read(torch.as_tensor(batch.question).long())
+        memory = model.encode(torch.as_tensor(batch.question).long())
         visible = memory.visible & ~torch.as_tensor(hidden)
         answer = torch.as_tensor(batch.answer).long()
-        written = model.complete(memory._replace(visible=visible), answer).argmax(-1).numpy()
+        written = model.decode(memory._replace(visible=visible), answer).argmax(-1).numpy()
     column = agent.task.probe_targets(batch).decoder["column"]
     return [float((written == batch.answer)[column == k].mean()) for k in range(SHOWN)]
 

@@ -1,7 +1,7 @@
-"""Batches of samples: how many there are, how to take some, how to change each array.
+"""Batches of samples: their number, slices of them, and functions of their arrays.
 
 A batch is a NamedTuple. Each field is an array whose first axis counts the samples (padded arrays,
-with an array of lengths or a mask beside them), a list with one entry per sample (texts, boxes,
+with an array of lengths or a mask), a list with one entry per sample (texts, boxes,
 arrays of unequal size), or None. What does not fit that, such as a graph with one list of edges for
 all samples, is a class of its own that extends `Batch`.
 """
@@ -18,12 +18,12 @@ BatchT = TypeVar("BatchT")
 
 
 class Batch(abc.ABC):
-    """A batch that is no NamedTuple of arrays and lists: it supplies three methods."""
+    """Base class of batches that are not a NamedTuple of arrays and lists."""
 
     @property
     @abc.abstractmethod
     def num_samples(self) -> int:
-        """How many samples there are."""
+        """Number of samples."""
 
     @abc.abstractmethod
     def take(self, begin: int, end: int) -> "Batch":
@@ -35,7 +35,7 @@ class Batch(abc.ABC):
 
 
 def num_samples(batch: Any) -> int:
-    """Return how many samples a batch has.
+    """Return the number of samples of a batch.
 
     Raises:
         ConfigError: (a ValueError) names the fields, if their lengths differ.
@@ -44,10 +44,10 @@ def num_samples(batch: Any) -> int:
         return batch.num_samples
     lengths = {name: len(value) for name, value in batch._asdict().items() if value is not None}
     if len(set(lengths.values())) != 1:
-        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         accepted = "arrays whose first axis counts the samples, and lists with one entry for each"
         raise ConfigError(
-            type(batch).__name__, "", f"its fields differ in length: {told}", accepted
+            type(batch).__name__, "", f"its fields differ in length: {listed}", accepted
         )
     return next(iter(lengths.values()))
 
@@ -80,9 +80,9 @@ def _changed(batch: BatchT, change: Callable[[Any], Any]) -> BatchT:
 
 
 def stacked(batches: Sequence[Any]) -> Iterator[tuple[list[int], Any]]:
-    """Yield batches of one sample each as few batches: which ones are in it, and the batch.
+    """Stack batches of one sample each: yield the indices of the samples, and their batch.
 
-    Arrays of one shape are stacked; of a class of one's own each batch stays as it is.
+    Arrays of one shape are stacked; a batch of a class of its own is unchanged.
     """
     groups: dict[Any, list[int]] = {}
     for index, batch in enumerate(batches):

@@ -81,13 +81,13 @@ def test_traces_are_those_of_a_loop(
     assert_close(encoded, agent.model.encoder(question)[0].detach(), 1e-9)
     encoder, second = study.recurrent
     text = np.array(list(study.characters))
-    assert encoder.writes is None
-    np.testing.assert_array_equal(encoder.reads, text[batch.question])
-    np.testing.assert_array_equal(second.writes, text[codes])
+    assert encoder.output_text is None
+    np.testing.assert_array_equal(encoder.input_text, text[batch.question])
+    np.testing.assert_array_equal(second.output_text, text[codes])
     before = text[np.pad(codes[:, :-1], ((0, 0), (1, 0)))]
     nothing = np.full(before.shape, "")
-    np.testing.assert_array_equal(second.reads, nothing if decoder == "repeat" else before)
-    assert second.symbols is (second.writes if decoder == "repeat" else second.reads)
+    np.testing.assert_array_equal(second.input_text, nothing if decoder == "repeat" else before)
+    assert second.text is (second.output_text if decoder == "repeat" else second.input_text)
     right = (codes.numpy() == batch.answer).all(axis=1)
     np.testing.assert_array_equal(study.correct, right)
     assert study.labels[0].startswith(agent.task.rows(batch.answer, batch)[0].question + " = ")
@@ -240,7 +240,7 @@ def test_interventions(cell: str, decoder: str, num_layers: int) -> None:
         ({"edits": {"decoder": Edit(layer=1, h=0.0)}}, "layer 1 .* accepted: 0 to 0"),
         ({"units": [16]}, "units: 16 is not a unit; accepted: 0 to 15"),
         ({"units": [-1]}, "units: -1 is not a unit; accepted: 0 to 15"),
-        ({"units": []}, "units: none is named; accepted: numbers of units"),
+        ({"units": []}, "units: empty; accepted: numbers of units"),
         ({"units": [3], "donor": None}, "units: go with donor"),
         ({"layer": 1}, "layer: 1 is not a layer; accepted: 0 to 0"),
         ({"edits": {"decoder": Edit(time=9, h=0.0)}}, "time: 9 is not a step"),

@@ -11,7 +11,7 @@ import torch
 
 from agents.core.agent import Agent
 from agents.core.analysis.comparison import compare
-from agents.core.analysis.diagnosis import diagnosis
+from agents.core.analysis.diagnosis import diagnose_agent
 from tasks.core.task import Task
 from tests.carriers.attention_reader import AttentionReader
 from tests.carriers.blob_detector import BlobDetector, BlobImages
@@ -137,7 +137,7 @@ def test_it_is_compared_with_itself(kind: str) -> None:
 def test_its_diagnosis_is_drawn(kind: str) -> None:
     """The doctor examines it, whatever its batches are, and says something of each question."""
     agent = make(kind).learn()
-    report = diagnosis(agent, steps=4)
+    report = diagnose_agent(agent, steps=4)
     assert len(report["summary"].findings) > 10
     for view, _ in report.flat():
         assert report.picture(view).startswith(b"\x89PNG")

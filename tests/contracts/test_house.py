@@ -66,7 +66,8 @@ FLOORS = {
         "render", "report", "notebook",
     ),
     "agents": (
-        "core.config", "configs", "core.version", "core.earlier_names", "core.layers",
+        "core.config", "configs", "core.version", "core.earlier_names", "core.protocol",
+        "core.layers",
         "core.torchvision_models", "core.runs", "core.training", "core.inspection", "core.agent",
         "core.seq2seq", "core.classification", "core.analysis", "cli",
     ),

@@ -33,8 +33,8 @@ def test_killed_runs_end_with_the_same_bits(seed: int, tmp_path: Path) -> None:
     assert sum(point in SAVING for point in deaths) >= 10
     lost = [child["lost"] for child in children if child.get("killed")]
     assert 0 < max(lost) <= 3  # save_every
-    left_over = [name for child in children for name in child.get("left", [])]
-    assert any(name.startswith(".step-") for name in left_over)  # died inside a checkpoint
+    unfinished_files = [name for child in children for name in child.get("left", [])]
+    assert any(name.startswith(".step-") for name in unfinished_files)  # died inside a checkpoint
 
     for name in ("checkpoints/step-000000200.safetensors", "best.safetensors"):
         a, b = (agents.load(folder / name, "cpu") for folder in (straight, killed))

@@ -235,7 +235,11 @@ def test_identity_weights_keep_the_state(cell: str) -> None:
 @pytest.mark.parametrize(
     ("cell", "init", "message"),
     [
-        ("gru", "forget_bias", "'forget_bias' does not go with cell=gru; accepted: default or chr"),
+        (
+            "gru",
+            "forget_bias",
+            "'forget_bias' cannot be combined with cell=gru; accepted: default or chr",
+        ),
         ("rnn", "forget_bias", "accepted: default or identity; or cell=lstm"),
         ("relu_rnn", "chrono", "accepted: default or identity; or cell=lstm or gru"),
         ("lstm", "identity", "accepted: default or forget_bias or chrono; or cell=rnn or relu_rnn"),

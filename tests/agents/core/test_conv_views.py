@@ -53,9 +53,9 @@ def test_a_view_that_has_nothing_to_show_says_why() -> None:
     agent.model.stage1.block1.shortcut = None
     report = agent.inspect()
     assert isinstance(report["patterns"], Transcript)
-    assert "no image excites any channel" in report["patterns"].text
+    assert "no image activates any channel" in report["patterns"].text
     assert report["summary"].num_parameters > 0
-    with pytest.raises(ValueError, match="no image excites any channel"):
+    with pytest.raises(ValueError, match="no image activates any channel"):
         agent.inspect(["patterns"])
 
 

@@ -1,4 +1,4 @@
-"""The views that an agent has: those of all groups whose needs it meets."""
+"""Views of an agent: those of all groups whose requirements it meets."""
 
 import collections
 from collections.abc import Callable
@@ -8,24 +8,24 @@ from agents.core.inspection import attention, images, model, recurrent
 from agents.core.inspection.views import NEEDS, NUM_REPRESENTED, VIEWS
 
 if TYPE_CHECKING:
-    from agents.core.inspection.inspected import Inspected
+    from agents.core.protocol import AgentProtocol
     from tasks.core.task import Task
 
-GROUPS = (attention, images, model, recurrent)  # which register their views in VIEWS
-MOST_CLASSES, FEWEST = 50, 5  # of probes: right answers, and samples of each
+GROUPS = (attention, images, model, recurrent)  # these register their views in VIEWS
+MAX_CLASSES, MIN_SAMPLES = 50, 5  # of probes: different answers, and samples of each
 
 
 def _are_classes(task: "Task") -> bool:
-    """Tell whether right answers are few and frequent enough to be told apart by a probe."""
+    """Tell whether right answers are few and frequent enough for a probe."""
     batch = task.for_display().samples("test", NUM_REPRESENTED)
     answers = collections.Counter(row.target for row in task.rows(task.targets(batch), batch))
-    return 2 <= len(answers) <= MOST_CLASSES and min(answers.values()) >= FEWEST
+    return 2 <= len(answers) <= MAX_CLASSES and min(answers.values()) >= MIN_SAMPLES
 
 
-def views_of(agent: "Inspected") -> dict[str, Callable[[], Any]]:
-    """Return the views whose needs an agent meets, by name: functions without arguments."""
-    seen = agent.observe(agent.task.for_display().samples("test", 2))
-    met = {word for word, holds in NEEDS.items() if holds(seen)}
+def views_of(agent: "AgentProtocol") -> dict[str, Callable[[], Any]]:
+    """Return the views whose requirements an agent meets, by name; each returns records."""
+    observation = agent.observe(agent.task.for_display().samples("test", 2))
+    met = {need for need, is_met in NEEDS.items() if is_met(observation)}
     if agent.snapshots.steps():
         met.add("snapshots")
     if _are_classes(agent.task):
