@@ -6,6 +6,8 @@ from typing import Any
 
 import attrs
 
+from visualization.core.errors import value_error
+
 
 @attrs.frozen(repr=False)
 class NotebookView:
@@ -62,8 +64,7 @@ def show(record: Any, dpi: int = 80) -> NotebookView:
     for each in records.values():
         if not render.draw.knows(each):
             accepted = "a record, a report, or a mapping of names to records; arrays are for "
-            problem = f"a {type(each).__name__} is not accepted"
-            raise ValueError(f"record: {problem}; accepted: {accepted}matplotlib")
+            raise value_error("record", f"a {type(each).__name__}", f"{accepted}matplotlib")
     return NotebookView(records, dpi)
 
 

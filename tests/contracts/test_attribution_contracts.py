@@ -123,7 +123,7 @@ class Argmax(nn.Module):
         (occlusion_map, {"stride": 4}, "stride: 4 is not accepted; accepted: 1 to 3 rows"),
         (occlusion_map, {"within": torch.ones(7, 8)}, r"within: shape \(7, 8\) is not accepted"),
         (rise, {"num_masks": 1}, "num_masks: 1 is not accepted; accepted: 2 or more"),
-        (rise, {"keep": 1.0}, "keep: 1.0 is not accepted; accepted: between 0 and 1"),
+        (rise, {"keep": 1.0}, "keep: 1.0 is not accepted; accepted: above 0, below 1"),
         (rise, {"grid": (9, 4)}, r"grid: \(9, 4\) is not accepted; accepted: 1 to 8 rows"),
         (attributions, {"methods": ["grad_cams"]}, "methods: 'grad_cams' .* mean 'grad_cam'"),
         (attributions, {"methods": ["grad_cam"], "target_layer": "a", "target": 1},

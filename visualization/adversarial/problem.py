@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.adversarial.norms import Norm, NormName, find_norm
+from visualization.core.errors import argument_error, check_count, value_error
 from visualization.core.inputs import (
     Images,
     OutputSelector,
@@ -41,11 +42,9 @@ class PgdSettings:
     def __attrs_post_init__(self) -> None:
         """Refuse counts below 1 and step sizes that go nowhere."""
         for name in ("steps", "restarts"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"{name}: {value} is not accepted; accepted: 1 or more")
+            check_count(getattr(self, name), name)
         if self.step_size is not None and not self.step_size > 0:
-            accepted = "a number above 0, or None"
-            raise ValueError(f"step_size: {self.step_size} is not accepted; accepted: {accepted}")
+            raise value_error("step_size", self.step_size, "a number above 0, or None")
 
     def generators(self) -> list[np.random.Generator]:
         """Return a generator for each run, so that batches of any size draw the same numbers."""
@@ -182,7 +181,7 @@ def logits(model: nn.Module, images: Tensor, output: OutputSelector | None = Non
     output_logits = select_output(model(images.clone()), output)
     if output_logits.ndim != 2 or output_logits.shape[1] < 2:
         problem = f"outputs {tuple(output_logits.shape)}"
-        raise ValueError(f"model: {problem}; accepted: logits (images, classes), 2 classes or more")
+        raise argument_error("model", problem, "logits (images, classes), 2 classes or more")
     return as_logits(output_logits)
 
 
@@ -212,8 +211,7 @@ def prepare(
 ) -> AttackProblem:
     """Attack problem from checked arguments, with the model's predictions for the images."""
     pixels = as_images(images, model)
-    if batch_size < 1:
-        raise ValueError(f"batch_size: {batch_size} is not accepted; accepted: 1 or more")
+    check_count(batch_size, "batch_size")
     low, high = (
         _bound(value, pixels, name) for value, name in zip(box, ("low", "high"), strict=True)
     )
@@ -235,7 +233,7 @@ def prepare(
 def check_epsilon(epsilon: float, name: str = "epsilon") -> float:
     """Return a size of perturbations that is finite and 0 or more."""
     if not 0 <= epsilon < np.inf:
-        raise ValueError(f"{name}: {epsilon} is not accepted; accepted: a finite number, 0 or more")
+        raise value_error(name, epsilon, "a finite number, 0 or more")
     return float(epsilon)
 
 
@@ -303,10 +301,10 @@ def _class_per_image(classes: Classes, like: Tensor, num_classes: int, name: str
     ):
         problem = f"{numbers.dtype} of shape {tuple(numbers.shape)} does not go with"
         accepted = f"{len(like)} whole numbers, one for each image"
-        raise ValueError(f"{name}: {problem} {len(like)} images; accepted: {accepted}")
+        raise argument_error(name, f"{problem} {len(like)} images", accepted)
     if (wrong := numbers[(numbers < 0) | (numbers >= num_classes)]).numel():
         accepted = f"0 to {num_classes - 1}"
-        raise ValueError(f"{name}: class {int(wrong[0])} does not exist; accepted: {accepted}")
+        raise argument_error(name, f"class {int(wrong[0])} does not exist", accepted)
     return numbers.to(like)
 
 
@@ -315,7 +313,7 @@ def _bound(bound: Bound, images: Tensor, name: str) -> Tensor:
     values = as_tensor(bound, name).to(images).reshape(-1, 1, 1)
     if len(values) not in (1, images.shape[1]) or values.isnan().any():
         accepted = f"a number, or one for each of the {images.shape[1]} channels"
-        raise ValueError(f"{name}: {bound} is not accepted; accepted: {accepted}")
+        raise value_error(name, bound, accepted)
     return values
 
 
@@ -323,12 +321,12 @@ def _check_box(images: Tensor, low: Tensor, high: Tensor) -> None:
     """Raise a ValueError unless images lie in their box, but for a rounding error."""
     if not (low < high).all():
         problem = f"{low.flatten().tolist()} is not below high {high.flatten().tolist()}"
-        raise ValueError(f"low: {problem}; accepted: low below high")
+        raise argument_error("low", problem, "low below high")
     if ((images < low - _ROUNDING) | (images > high + _ROUNDING)).any():
         extent = f"values from {float(images.min()):.4g} to {float(images.max()):.4g}"
         box = f"low {low.flatten().tolist()} to high {high.flatten().tolist()}"
-        problem = f"images: {extent} are not within {box}"
-        raise ValueError(f"{problem}; accepted: images that are, or their own low and high")
+        accepted = "images that are, or their own low and high"
+        raise argument_error("images", f"{extent} are not within {box}", accepted)
 
 
 def attackable(prediction: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:

@@ -24,6 +24,7 @@ from visualization.adversarial.problem import (
     check_epsilon,
     prepare,
 )
+from visualization.core.errors import argument_error, check_count
 from visualization.core.inputs import Images, OutputSelector, as_record, inspection_mode
 from visualization.core.records import brief_repr
 
@@ -132,8 +133,7 @@ def minimal_perturbation(
         ValueError: names the argument that does not fit.
     """
     settings = PgdSettings(steps, None, restarts, seed, until_found=True)
-    if rounds < 1:
-        raise ValueError(f"rounds: {rounds} is not accepted; accepted: 1 or more")
+    check_count(rounds, "rounds")
     max_radius = np.inf if largest is None else check_epsilon(largest, "largest")
     with inspection_mode(model):
         problem = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
@@ -308,7 +308,7 @@ def robustness_curve(
     settings = PgdSettings(steps, None, restarts, seed, until_found=True)
     sizes = sorted({check_epsilon(epsilon, "epsilons") for epsilon in epsilons})
     if not sizes:
-        raise ValueError("epsilons: none are given; accepted: one size or more")
+        raise argument_error("epsilons", "none are given", "one size or more")
     with inspection_mode(model):
         problem = prepare(model, images, labels, None, norm, (low, high), batch_size, output)
         right = problem.prediction == problem.labels

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from visualization.core.earlier_names import renamed_arguments
-from visualization.core.errors import NothingToShow
+from visualization.core.errors import NothingToShow, argument_error, not_called_error
 from visualization.core.inputs import (
     Images,
     Target,
@@ -254,15 +254,15 @@ def _maps_and_gradients(
     intercepted: list[Tensor] = []
     call = numbered_call(target_score.model, cam_layer)
     if target_score.layer and call == numbered_call(target_score.model, target_score.layer):
-        raise ValueError(
-            f"target_layer: {target_score.layer!r} is cam_layer itself; accepted: a layer after it"
+        raise argument_error(
+            "target_layer", f"{target_score.layer!r} is cam_layer itself", "a layer after it"
         )
 
     def begin(output: Any) -> Tensor:
         maps = check_tensor(output, repr(cam_layer)).detach()
         if maps.ndim != 4:
             problem = f"{cam_layer!r} outputs {tuple(maps.shape)}"
-            raise ValueError(f"cam_layer: {problem}; accepted: layers that output (B, C, h, w)")
+            raise argument_error("cam_layer", problem, "layers that output (B, C, h, w)")
         intercepted.append(maps.requires_grad_())
         return maps.clone()
 
@@ -271,6 +271,6 @@ def _maps_and_gradients(
     if not intercepted and target_score.layer:  # the pass went no further than to that one
         raise no_gradient_error(repr(cam_layer))
     if not intercepted:
-        raise ValueError(f"cam_layer: {cam_layer!r} was not called while the model ran")
+        raise not_called_error("cam_layer", cam_layer)
     (maps,) = intercepted
     return maps.detach(), score_gradient(scores, maps, repr(cam_layer))

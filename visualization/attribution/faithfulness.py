@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from visualization.attribution.masking import Fill, replacement
 from visualization.attribution.methods import as_array, as_map
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import argument_error, check_count
 from visualization.core.inputs import Images, Target, as_images, as_tensor, inspection_mode
 from visualization.core.records import brief_repr
 from visualization.core.targets import (
     TargetScore,
     batch_slices,
-    check_count,
     resolve_target,
     unravel_index,
 )
@@ -129,9 +129,9 @@ def _ranks(
     array = as_array(as_map(as_tensor(values, "maps")))
     expected = (len(images), *images.shape[2:])
     if array.shape != expected:
-        raise ValueError(f"maps: {name!r} has shape {array.shape}; accepted: {expected}")
+        raise argument_error("maps", f"{name!r} has shape {array.shape}", expected)
     if not np.isfinite(array).all():
-        raise ValueError(f"maps: {name!r} has NaN or inf; accepted: finite numbers")
+        raise argument_error("maps", f"{name!r} has NaN or inf", "finite numbers")
     flat = array.reshape(len(array), -1)
     shuffled = rng.permutation(flat.shape[1])  # a stable sort leaves ties in this order
     order = shuffled[np.argsort(-flat[:, shuffled], axis=1, kind="stable")]

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from visualization.attribution.masking import Fill, replacement
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import argument_error, check_count, value_error
 from visualization.core.inputs import Images, Target, as_images, as_tensor, inspection_mode
 from visualization.core.relus import relu_rule
 from visualization.core.targets import (
     TargetScore,
     batch_slices,
-    check_count,
     resolve_target,
     score_gradient,
 )
@@ -251,7 +251,7 @@ def completeness_gap(
         images = as_images(images, model)
         if len(attributions) != len(images):
             problem = f"are of {len(attributions)} images"
-            raise ValueError(f"attributions: {problem}; accepted: of the {len(images)} given")
+            raise argument_error("attributions", problem, f"of the {len(images)} given")
         target_score = resolve_target(model, images, target, target_layer, batch_size, graph=True)
         other = replacement(images, baseline, model, "baseline")
         gains = target_score.on_images(images) - target_score.on_images(other)
@@ -295,7 +295,7 @@ def smooth_grad(
     """
     check_count(num_samples, "num_samples")
     if not 0 <= noise < float("inf"):
-        raise ValueError(f"noise: {noise} is not accepted; accepted: 0 or more")
+        raise value_error("noise", noise, "0 or more")
     rng = np.random.default_rng(seed)
     explain = bind_target_layer(method, target_layer)
     with inspection_mode(model):

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import argument_error, check_count, check_share, value_error
 from visualization.core.inputs import Images, Target, as_images, as_tensor, inspection_mode
 from visualization.core.targets import (
     TargetScore,
     batch_slices,
-    check_count,
     resolve_target,
     unravel_index,
 )
@@ -45,8 +45,7 @@ def replacement(images: Tensor, fill: Fill, model: nn.Module, name: str = "fill"
     """
     if isinstance(fill, str):
         if fill not in FILLS:
-            accepted = f"a number, {', '.join(FILLS)}, or images"
-            raise ValueError(f"{name}: {fill!r} is not accepted; accepted: {accepted}")
+            raise value_error(name, repr(fill), f"a number, {', '.join(FILLS)}, or images")
         values = _blurred(images) if fill == "blur" else images.mean((2, 3), keepdim=True)
         return values.expand_as(images)
     if isinstance(fill, (int, float)):
@@ -54,7 +53,7 @@ def replacement(images: Tensor, fill: Fill, model: nn.Module, name: str = "fill"
     images_in_fill = as_images(fill, model, name)
     if any(a not in (1, b) for a, b in zip(images_in_fill.shape, images.shape, strict=True)):
         problem = f"shape {tuple(fill.shape)} does not go with images {tuple(images.shape)}"
-        raise ValueError(f"{name}: {problem}; accepted: that shape, or 1 along any axis")
+        raise argument_error(name, problem, "that shape, or 1 along any axis")
     return images_in_fill.expand_as(images)
 
 
@@ -83,8 +82,7 @@ def size_pair(size: Size, name: str, most: tuple[int, int], usual: int = 1) -> t
     if len(both) != 2 or not all(
         1 <= side <= limit for side, limit in zip(both, most, strict=False)
     ):
-        accepted = f"1 to {most[0]} rows, 1 to {most[1]} columns"
-        raise ValueError(f"{name}: {size} is not accepted; accepted: {accepted}")
+        raise value_error(name, size, f"1 to {most[0]} rows, 1 to {most[1]} columns")
     return both[0], both[1]
 
 
@@ -177,10 +175,8 @@ def _check_within(within: Tensor, images: Tensor) -> Tensor:
     accepted = ((*images.shape[2:],), (len(images), *images.shape[2:]))
     mask = as_tensor(within, "within")
     if tuple(mask.shape) not in accepted:
-        raise ValueError(
-            f"within: shape {tuple(mask.shape)} is not accepted; accepted: "
-            + " or ".join(map(str, accepted))
-        )
+        shapes = " or ".join(map(str, accepted))
+        raise value_error("within", f"shape {tuple(mask.shape)}", shapes)
     return mask.expand(accepted[1])
 
 
@@ -226,8 +222,7 @@ def rise(
         ValueError: a setting out of range; or as `select_target`.
     """
     check_count(num_masks, "num_masks", 2)
-    if not 0 < keep < 1:
-        raise ValueError(f"keep: {keep} is not accepted; accepted: between 0 and 1")
+    check_share(keep, "keep")
     with inspection_mode(model), torch.no_grad():
         images = as_images(images, model)
         sides = (images.shape[2], images.shape[3])

@@ -1,6 +1,5 @@
 """Attribution methods by name, and several of them on the same images."""
 
-import difflib
 import functools
 import inspect
 import math
@@ -26,6 +25,7 @@ from visualization.attribution.gradients import (
 )
 from visualization.attribution.masking import occlusion_map, rise
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import unknown_name_error
 from visualization.core.inputs import Images, Target, as_images, inspection_mode
 from visualization.core.records import brief_repr
 from visualization.core.targets import TargetScore, resolve_target
@@ -134,9 +134,7 @@ def resolve_methods(
     selection = names if methods is None else methods
     for name in selection if not isinstance(selection, Mapping) else ():
         if name not in names:
-            near = difflib.get_close_matches(name, names, 1, 0.0)[0]
-            accepted = f"{', '.join(names)}, or functions by name; did you mean {near!r}?"
-            raise ValueError(f"methods: {name!r} is not accepted; accepted: {accepted}")
+            raise unknown_name_error("methods", name, names, ", or functions by name")
     by_name = (
         selection if isinstance(selection, Mapping) else {name: METHODS[name] for name in selection}
     )

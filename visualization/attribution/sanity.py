@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from visualization.attribution.cams import layer_calls
 from visualization.attribution.methods import Methods, as_array, as_map, resolve_methods
-from visualization.core.errors import NothingToShow
+from visualization.core.errors import NothingToShow, argument_error
 from visualization.core.inputs import Images, Target, as_images, copy_model, inspection_mode
 from visualization.core.records import brief_repr
 from visualization.core.targets import resolve_target
@@ -144,7 +144,7 @@ def _parameters(
         parameters = list(find_layer(model, name, "layers").module.parameters(recurse=not own))
         if not parameters and not own:
             accepted = "layers with weights, or blocks of them"
-            raise ValueError(f"layers: {name!r} has no weights; accepted: {accepted}")
+            raise argument_error("layers", f"{name!r} has no weights", accepted)
         if parameters:
             by_layer[name] = parameters
     if not by_layer:

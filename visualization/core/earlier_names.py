@@ -98,7 +98,8 @@ core.layout: tapped_maps=intercept_maps
 core.packing: each_tensor=map_tensors tensors=flatten_tensors
 core.preserve: closed=closed_module_error demand_module=check_module given_copies=clone_inputs
     untouched=preserve_state
-core.targets: Asked=TargetScore asked=resolve_target demand_count=check_count
+core.targets: Asked=TargetScore asked=resolve_target check_count=core.errors.check_count
+    demand_count=core.errors.check_count
     demand_gradient=score_gradient demand_last=last_dependency fitting=resolve_batch_size
     spans=batch_slices unravelled=unravel_index without_gradient=no_gradient_error
 core.tracing: tapped=intercept_outputs
@@ -149,7 +150,7 @@ recurrent.machine: run=run_automaton
 recurrent.overlay: Overlay=UnitTextHeatmap OverlayPart=LayerHeatmap
     overlay_cells=unit_text_heatmap overlay_part=layer_heatmap
 representation.comparison: CORNERS=OUTCOMES Group=GroupAccuracy Overlap=AnswerAgreement
-representation.embeddings: demand_count=check_size nearest=nearest_neighbours principal=pca
+representation.embeddings: nearest=nearest_neighbours principal=pca
     represented=features
 synthesis.ascent: Ascent=GradientAscent Climbed=AscentResult Look=ForwardFn climb=ascend
     joined=concatenated reach=receptive_extent slope=input_gradient

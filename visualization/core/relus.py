@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from visualization.core.errors import value_error
+
 Rule = Callable[[Tensor, Tensor], Tensor]  # gradient above a ReLU, where it is on -> that below it
 
 
@@ -85,8 +87,7 @@ class relu_rule(TorchFunctionMode):  # noqa: N801 - used as a function, like tor
     def __init__(self, rule: str | Rule) -> None:
         super().__init__()
         if isinstance(rule, str) and rule not in RULES:
-            accepted = f"{', '.join(RULES)}, or a function"
-            raise ValueError(f"rule: {rule!r} is not accepted; accepted: {accepted}")
+            raise value_error("rule", repr(rule), f"{', '.join(RULES)}, or a function")
         self.rule: Rule = RULES[rule] if isinstance(rule, str) else rule
 
     def __torch_function__(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from visualization.core.errors import argument_error
 from visualization.diagnosis.evidence import Array, RateTest
 
 DIVERGED = 4.0  # times the first level of the loss: the test ends there
@@ -37,7 +38,8 @@ def rate_test(rates: Sequence[float], losses: Sequence[float]) -> RateTest:
         ValueError: there is no loss, or the rates do not rise.
     """
     if not losses or len(rates) != len(losses) or list(rates) != sorted(set(rates)):
-        raise ValueError("losses: a range test needs one or more, at rates that rise")
+        problem = f"{len(losses)} at {len(rates)} rates"
+        raise argument_error("losses", problem, "one or more, at rates that rise")
     ended = has_diverged(losses)
     finite = np.array(list(itertools.takewhile(math.isfinite, losses)))
     smoothed = smooth(finite, max(1, len(finite) // _NEIGHBOURS))

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error
 from visualization.core.feature_layers import ACTIVATIONS
 from visualization.core.inputs import (
     Images,
@@ -80,7 +81,7 @@ def progression(
     """
     layer = layer_name(model, layer)
     if not states:
-        raise ValueError("states: none are given; accepted: states of the model by step")
+        raise argument_error("states", "none are given", "states of the model by step")
     all_images = as_images(images, model)
     first_images = all_images[:num_shown]
     other = copy_model(model)

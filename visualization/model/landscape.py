@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import (
     Images,
     as_images,
@@ -126,7 +127,7 @@ def classification_loss(images: Images, labels: ArrayLike | Tensor, batch_size: 
     classes = as_tensor(labels, "labels").long()
     if classes.shape != images.shape[:1]:
         problem = f"shape {tuple(classes.shape)} does not go with {len(images)} images"
-        raise ValueError(f"labels: {problem}; accepted: one class for each")
+        raise argument_error("labels", problem, "one class for each")
 
     def loss(model: nn.Module) -> Mapping[str, float]:
         total, right = 0.0, 0
@@ -179,7 +180,7 @@ def landscape_line(
     """
     if num < 2 or extend < 0:
         accepted = "num of 2 or more, extend of 0 or more"
-        raise ValueError(f"num, extend: {num}, {extend} is not accepted; accepted: {accepted}")
+        raise value_error("num, extend", f"{num}, {extend}", accepted)
     for name, state in (("state_a", state_a), ("state_b", state_b)):
         _check_state(model, state, name)
     alphas = np.linspace(-extend, 1 + extend, num).round(12)
@@ -234,8 +235,7 @@ def landscape_plane(
     """
     most = MOST_POINTS if num is None else num
     if most < 2 or span <= 0:
-        accepted = "num of 2 or more, span above 0"
-        raise ValueError(f"num, span: {most}, {span} is not accepted; accepted: {accepted}")
+        raise value_error("num, span", f"{most}, {span}", "num of 2 or more, span above 0")
     axes = random_directions(model, seed) if directions is None else directions
     plane = fill_missing(model, axes)
     trajectory_xy, outside = coordinates(model, plane, trajectory)
@@ -334,7 +334,7 @@ def _evaluate(model: nn.Module, loss: Loss, statistics: Images | None) -> dict[s
     numbers = dict(result) if isinstance(result, Mapping) else {"loss": result}
     if not numbers or not all(map(_is_number, numbers.values())):
         accepted = "a number, or numbers by name, the loss first"
-        raise ValueError(f"loss: returns {result!r}; accepted: {accepted}")
+        raise argument_error("loss", f"returns {result!r}", accepted)
     return {name: float(value) for name, value in numbers.items()}
 
 
@@ -394,5 +394,5 @@ def _check_state(model: nn.Module, state: State, name: str) -> None:
         if names:
             more = f", as {'is' if len(names) == 2 else 'are'} {len(names) - 1} more"
             message = f"{names[0]!r} {problem}{more if len(names) > 1 else ''}"
-            raise ValueError(f"{name}: {message}; accepted: a state dict of the model")
+            raise argument_error(name, message, "a state dict of the model")
     check_shapes(own, tensors, name)

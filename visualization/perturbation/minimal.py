@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.attribution.masking import Fill, replacement
+from visualization.core.errors import argument_error, check_count, check_share
 from visualization.core.inputs import Images, as_array, inspection_mode, one_image
 from visualization.core.records import brief_repr
-from visualization.core.targets import batch_slices, check_count, resolve_batch_size
+from visualization.core.targets import batch_slices, resolve_batch_size
 from visualization.core.tracing import NamedLayer
 from visualization.perturbation.units import Unit, UnitIndex, crop_to_field, find_unit
 
@@ -96,9 +97,8 @@ def minimal_patch(
     Raises:
         ValueError: no such layer or unit; an activation not above 0; or a setting out of range.
     """
-    if not 0 < keep <= 1:
-        raise ValueError(f"keep: {keep} is not accepted; accepted: above 0, at most 1")
-    check_count(1 if block is None else block, "block")
+    check_share(keep, "keep", whole=True)
+    check_count(block, "block")
     with inspection_mode(model), torch.no_grad():
         batch = one_image(image, model)
         selected, base = _active_unit(model, layer, unit, batch)
@@ -130,7 +130,7 @@ def _active_unit(
     selected, base = find_unit(model, layer, unit, image)
     if base <= 0:
         problem = f"{selected.index} outputs {base:g} for this image"
-        raise ValueError(f"unit: {problem}; accepted: units whose activation is above 0")
+        raise argument_error("unit", problem, "units whose activation is above 0")
     return selected, base
 
 

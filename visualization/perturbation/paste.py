@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import (
     Images,
     activation,
@@ -235,7 +236,7 @@ def _composed(
     """Return a target with masked pixels in it, moved; which those are; and how many are lost."""
     if len(pixels) != len(target):
         problem = f"{len(target)} channels do not go with the {len(pixels)} of what is pasted"
-        raise ValueError(f"target: {problem}; accepted: {len(pixels)}")
+        raise argument_error("target", problem, len(pixels))
     size = target.shape[1:]
     pasted = shifted(mask, *by, size=size)
     image = torch.where(pasted, shifted(pixels.to(target), *by, size=size), target)
@@ -258,14 +259,13 @@ def _region(
             or tuple(mask.shape) not in (shape, shape[1:])
             or not mask.any()
         ):
-            problem = f"{mask.dtype} of shape {tuple(mask.shape)}"
             accepted = f"boolean {shape[1:]} or {shape}, not all False"
-            raise ValueError(f"region: {problem} is not accepted; accepted: {accepted}")
+            raise value_error("region", f"{mask.dtype} of shape {tuple(mask.shape)}", accepted)
         rows, columns = mask.reshape(-1, *shape[1:]).any(dim=0).nonzero().amin(dim=0).tolist()
         return mask.expand(shape), (rows, columns), 0
     if isinstance(region, str) and region not in ("bounding_box", "hull"):  # its earlier name
         accepted = "bounding_box, (rows, columns), a boolean array, or None"
-        raise ValueError(f"region: {region!r} is not accepted; accepted: {accepted}")
+        raise value_error("region", repr(region), accepted)
     spans = _spans(box) if region is None or isinstance(region, str) else region
     (top, bottom), (left, right), num_lost = _clipped(spans, shape[1:])
     first = (int(spans[0][0]), int(spans[1][0]))
@@ -286,7 +286,7 @@ def _clipped(region: tuple[Span, Span], sides: Sequence[int]) -> tuple[Span, Spa
     for name, (first, last), side in zip(("rows", "columns"), region, sides, strict=True):
         if last < first or last < 0 or first >= side:
             accepted = f"first and last, both included, that meet 0 to {side - 1}"
-            raise ValueError(f"{name}: {first}, {last} is not accepted; accepted: {accepted}")
+            raise value_error(name, f"{first}, {last}", accepted)
         spans.append((max(int(first), 0), min(int(last), side - 1)))
         num_pixels *= int(last - first + 1)
         num_inside *= spans[-1][1] - spans[-1][0] + 1
@@ -298,8 +298,8 @@ def _offset(
 ) -> tuple[int, int]:
     """Return the rows and columns by which a region is moved that begins at `first`."""
     if position is not None and offset is not None:
-        raise ValueError(
-            f"offset: {offset} was given beside position {position}; accepted: one of them"
+        raise argument_error(
+            "offset", f"{offset} was given beside position {position}", "one of them"
         )
     if offset is not None:
         return int(offset[0]), int(offset[1])
@@ -336,7 +336,7 @@ def _shape(image: Tensor) -> tuple[int, int, int]:
 def _check_map_unit(unit: tuple[int, ...]) -> tuple[int, int, int]:
     if len(unit) != 3:
         accepted = "(channel, row, column) of a feature map"
-        raise ValueError(f"unit: {unit} lies at no place of a map; accepted: {accepted}")
+        raise argument_error("unit", f"{unit} lies at no place of a map", accepted)
     return unit[0], unit[1], unit[2]
 
 
@@ -349,6 +349,5 @@ def _as_image(image: Images, name: str) -> Tensor:
     tensor = as_tensor(image, name)
     tensor = tensor[0] if tensor.ndim == 4 and len(tensor) == 1 else tensor
     if tensor.ndim != 3:
-        problem = f"shape {tuple(tensor.shape)} is not accepted"
-        raise ValueError(f"{name}: {problem}; accepted: (C, H, W) or (1, C, H, W)")
+        raise value_error(name, f"shape {tuple(tensor.shape)}", "(C, H, W) or (1, C, H, W)")
     return tensor

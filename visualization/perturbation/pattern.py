@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.attribution.masking import Fill, Size, occlusion_map, replacement, size_pair
+from visualization.core.errors import argument_error, check_count
 from visualization.core.inputs import (
     Images,
     as_array,
@@ -21,7 +22,7 @@ from visualization.core.inputs import (
     optional_layer_name,
 )
 from visualization.core.records import brief_repr
-from visualization.core.targets import check_count, score_gradient
+from visualization.core.targets import score_gradient
 from visualization.core.tracing import NamedLayer
 from visualization.perturbation.minimal import MinimalPatch, minimal_patch
 from visualization.perturbation.perturbations import find_perturbation, perturb
@@ -261,7 +262,7 @@ def sweep_perturbation(
     names = [name] if isinstance(name, str) else list(name)
     if isinstance(strengths, Mapping) and not set(strengths) <= set(names):
         problem = f"{', '.join(sorted(set(strengths) - set(names)))} is not asked for"
-        raise ValueError(f"strengths: {problem}; accepted: {', '.join(names)}")
+        raise argument_error("strengths", problem, ", ".join(names))
     with inspection_mode(model), torch.no_grad():
         batch = one_image(image, model)
         selected, base = find_unit(model, layer, unit, batch)
@@ -288,7 +289,7 @@ def _strengths(
         usual if given_strengths is None else [float(strength) for strength in given_strengths]
     )
     if not resolved:
-        raise ValueError(f"strengths: none for {name}; accepted: one or more")
+        raise argument_error("strengths", f"none for {name}", "one or more")
     return resolved
 
 

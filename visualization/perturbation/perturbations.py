@@ -6,7 +6,6 @@ one seed are the same draws, only stronger. What comes in from beyond the border
 erased, is `fill`. Values are not clipped: which are allowed is not known here.
 """
 
-import difflib
 import math
 from collections.abc import Callable, Sequence
 
@@ -16,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from visualization.core.errors import argument_error, unknown_name_error
 from visualization.core.inputs import Images, as_tensor, at_least_float32
 
 _DIRECTIONS = ((0, 1), (1, 0), (0, -1), (-1, 0))  # right, down, left, up
@@ -253,10 +253,7 @@ def find_perturbation(name: str) -> Perturbation:
         ValueError: names the nearest of those that there are.
     """
     if name not in PERTURBATIONS:
-        near = difflib.get_close_matches(name, PERTURBATIONS, 1, 0.0)[0]
-        accepted = ", ".join(PERTURBATIONS)
-        problem = f"{name!r} is not known"
-        raise ValueError(f"perturbation: {problem}; accepted: {accepted}; did you mean {near!r}?")
+        raise unknown_name_error("perturbation", name, PERTURBATIONS)
     return PERTURBATIONS[name]
 
 
@@ -279,11 +276,11 @@ def perturb(name: str, images: Images, strength: float, seed: int = 0) -> Tensor
         accepted = f"{perturbation.unit}, finite" + (
             f", at least {perturbation.least:g}" if math.isfinite(perturbation.least) else ""
         )
-        raise ValueError(f"strength: {strength} is not accepted by {name}; accepted: {accepted}")
+        raise argument_error("strength", f"{strength} is not accepted by {name}", accepted)
     tensor = as_tensor(images, "images") if not isinstance(images, Tensor) else images
     if tensor.ndim not in (3, 4) or not tensor.is_floating_point():
         problem = f"{tensor.dtype} of shape {tuple(tensor.shape)} is not accepted"
-        raise ValueError(f"images: {problem}; accepted: floating (B, C, H, W) or (C, H, W)")
+        raise argument_error("images", problem, "floating (B, C, H, W) or (C, H, W)")
     if strength == perturbation.neutral:
         return tensor.clone()
     changed = perturbation.apply(

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import (
     Images,
     OutputSelector,
@@ -207,7 +208,7 @@ def forward_from(
         num = max(len(maps), len(batch))
         if not {len(maps), len(batch)} <= {1, num}:
             problem = f"{len(maps)} do not go with {len(batch)} images"
-            raise ValueError(f"activation: {problem}; accepted: 1, or {len(batch)}")
+            raise argument_error("activation", problem, f"1, or {len(batch)}")
         size = resolve_batch_size(batch_size, batch)
         pairs = zip(_rows(batch, num, size), _rows(maps, num, size), strict=True)
         return torch.cat([_forward_replaced(model, layer, *pair, output) for pair in pairs])
@@ -266,7 +267,7 @@ def _answers(before: Tensor, after: Tensor, classes: Sequence[str]) -> Answers:
     """
     if classes and tuple(before.shape[1:]) != (len(classes),):
         problem = f"{len(classes)} names for answers of shape {tuple(before.shape[1:])}"
-        raise ValueError(f"classes: {problem}; accepted: one for each class, or none")
+        raise argument_error("classes", problem, "one for each class, or none")
     are_probabilities = is_softmax(torch.cat([before, after]))
     return Answers(as_array(before[0]), as_array(after[0]), tuple(classes), are_probabilities)
 
@@ -287,7 +288,7 @@ def _edited(model: nn.Module, image: Tensor, edit: ImageEdit, seed: int) -> tupl
     batch = one_image(edited, model, "edit")
     if batch.shape != image.shape:
         problem = f"shape {tuple(batch.shape[1:])} is not accepted"
-        raise ValueError(f"edit: {problem}; accepted: the image's, {tuple(image.shape[1:])}")
+        raise argument_error("edit", problem, f"the image's, {tuple(image.shape[1:])}")
     return batch, "edited"
 
 
@@ -295,7 +296,7 @@ def _perturbed(image: Tensor, edit: Any, seed: int) -> tuple[Tensor, str]:
     """Return an image under a perturbation (name, strength), and in words what was done."""
     if isinstance(edit, str) or len(edit) != 2:
         accepted = 'a name with its strength, such as ("blur", 2.0), a function, or an image'
-        raise ValueError(f"edit: {edit!r} is not accepted; accepted: {accepted}")
+        raise value_error("edit", repr(edit), accepted)
     name, strength = edit
     unit = find_perturbation(name).unit
     return perturb(name, image, strength, seed), f"{name} {strength:g} ({unit})"
@@ -323,7 +324,7 @@ def _as_maps(output: Tensor, name: str) -> Tensor:
     """
     if output.ndim not in (2, 4):
         problem = f"{name} outputs the shape {tuple(output.shape)}"
-        raise ValueError(f"layer: {problem}; accepted: (B, channels, rows, columns) or (B, places)")
+        raise argument_error("layer", problem, "(B, channels, rows, columns) or (B, places)")
     return output[0] if output.ndim == 4 else output[0, :, None, None]
 
 
@@ -337,8 +338,7 @@ def _check_channels(channels: Sequence[int], num: int) -> tuple[int, ...]:
     """Return channels as numbers; a ValueError if there are none, or one does not exist."""
     numbers = tuple(int(channel) for channel in channels)
     if not numbers or not all(0 <= channel < num for channel in numbers):
-        accepted = f"one or more of 0 to {num - 1}"
-        raise ValueError(f"channels: {numbers} is not accepted; accepted: {accepted}")
+        raise value_error("channels", numbers, f"one or more of 0 to {num - 1}")
     return numbers
 
 
@@ -354,7 +354,7 @@ def _as_activations(model: nn.Module, layer: str, activations: Images, images: T
     if batch.shape[1:] != own.shape[1:] or batch.ndim != own.ndim or not len(batch):
         expected = ", ".join(map(str, own.shape[1:]))
         problem = f"shape {tuple(values.shape)} is not what {layer!r} outputs"
-        raise ValueError(f"activation: {problem}; accepted: (B, {expected})")
+        raise argument_error("activation", problem, f"(B, {expected})")
     return batch.to(own)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error
 from visualization.core.inputs import activation, check_unit, optional_layer_name, select_target
 from visualization.core.tracing import NamedLayer
 from visualization.feature_maps.fields.geometry import field_boxes
@@ -73,8 +74,7 @@ def find_unit(
     shape = tuple(output.shape[1:])
     if len(index) != len(shape):
         form = "(channel, row, column)" if len(shape) == 3 else f"{len(shape)} numbers"
-        problem = f"{index} is not a unit of an output of shape {shape}"
-        raise ValueError(f"unit: {problem}; accepted: {form}")
+        raise argument_error("unit", f"{index} is not a unit of an output of shape {shape}", form)
     check_unit(index, shape, "unit")
     return Unit(model, optional_layer_name(model, layer), index), float(
         select_target(output.detach(), index)

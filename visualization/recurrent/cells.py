@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import argument_error
 from visualization.core.preserve import evaluation_mode
 from visualization.core.records import brief_repr
 from visualization.recurrent.edits import Edit, check_edits
@@ -68,8 +69,8 @@ class CellTrace:
     def gate(self, name: str) -> Tensor:
         """Return one gate (L, B, T, U); ValueError if this kind of layer has none of that name."""
         if name not in self.gates:
-            gate_names = ", ".join(self.gates) or "none"
-            raise ValueError(f"gate {name!r}: a layer of kind {self.kind} has {gate_names}")
+            problem = f"a layer of kind {self.kind} has no {name!r}"
+            raise argument_error("gate", problem, ", ".join(self.gates) or "an LSTM or GRU")
         return self.gates[name]
 
     def quantities(self, layer_index: int = 0) -> dict[str, Tensor]:
@@ -327,14 +328,15 @@ class InterventionHandle:
     def trace(self) -> CellTrace:
         """Return states and gates of all calls since the last one without a state."""
         if not self._traces:
-            raise ValueError("intervene_on: the layer was not called, or trace is False")
+            problem = "the layer was not called, or trace is False"
+            raise argument_error("intervene_on", problem, "trace=True, and a call in the block")
         calls = self._traces[self._first :]
         sizes = [call.h.shape[1] for call in calls]
         if len(set(sizes)) > 1:
             problem = (
                 f"calls with a state took {sizes} samples, so they are not one stretch of time"
             )
-            raise ValueError(f"intervene_on: {problem}; accepted: one batch in a block")
+            raise argument_error("intervene_on", problem, "one batch in a block")
         return CellTrace.joined(calls)
 
     def means(self, layer: int, direction: int) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import argument_error, value_error
 from visualization.core.records import brief_repr
 from visualization.recurrent.cells import CellTrace, intervene_on
 from visualization.recurrent.edits import Edit, check_edits
@@ -127,9 +128,9 @@ def _check_patching(answers: Tensor, time: int, num_steps: int) -> None:
     """Raise a ValueError unless answers are (sample, place), and the time is one of the steps."""
     if answers.ndim != 2:
         shape = tuple(answers.shape)
-        raise ValueError(f"respond: shape {shape} is not accepted; accepted: (sample, place)")
+        raise value_error("respond", f"shape {shape}", "(sample, place)")
     if not 0 <= time < num_steps:
-        raise ValueError(f"time: {time} is not accepted; accepted: 0 to {num_steps - 1}")
+        raise value_error("time", time, f"0 to {num_steps - 1}")
 
 
 @renamed_arguments(row="layer_index")
@@ -156,7 +157,7 @@ def state_from(
 def _places(positions: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[Any]:
     numbers = np.arange(shape[1])[None] if positions is None else np.asarray(positions)
     if numbers.shape[-1] != shape[1] or numbers.ndim != 2:
-        raise ValueError(f"positions: shape {numbers.shape} is not accepted; accepted: {shape}")
+        raise value_error("positions", f"shape {numbers.shape}", shape)
     return np.broadcast_to(numbers, shape)
 
 
@@ -178,7 +179,7 @@ def _patching_shares(
 def _derangement(num: int, seed: int) -> Tensor:
     """Return a permutation of `num` ≥ 2 samples that leaves none in its place."""
     if num < 2:
-        raise ValueError(f"respond: {num} samples; accepted: 2 or more")
+        raise argument_error("respond", f"{num} samples", "2 or more")
     order = torch.from_numpy(np.random.default_rng(seed).permutation(num))
     donor = torch.empty_like(order)
     donor[order] = order.roll(1)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from visualization.core.errors import value_error
 from visualization.synthesis.objective import ForwardCache, Objective
 from visualization.synthesis.parametrization import Parametrization
 from visualization.synthesis.redirected_relu import RedirectedReLU
@@ -51,7 +52,7 @@ class GradientAscent:
         for name, (words, holds) in accepted.items():
             if not holds:
                 value = getattr(self, name)
-                raise ValueError(f"{name}: {value!r} is not accepted; accepted: {words}")
+                raise value_error(name, repr(value), words)
 
 
 @attrs.frozen(kw_only=True, eq=False)

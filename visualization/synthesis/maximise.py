@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import (
     Images,
     as_images,
@@ -261,17 +262,15 @@ def _shape(
 ) -> Shape:
     """Return the shape (C, H, W) of the images."""
     if input_shape is not None and (len(input_shape) != 3 or min(input_shape) < 1):
-        raise ValueError(
-            f"input_shape: {input_shape} is not accepted; accepted: (C, H, W), each from 1"
-        )
+        raise value_error("input_shape", input_shape, "(C, H, W), each from 1")
     image_shapes = [start_images.shape[1:]] if start_images is not None else []
     image_shapes += [examples.images.shape[1:]] if examples is not None else []
     shapes = [(int(c), int(h), int(w)) for c, h, w in image_shapes]
     shapes = shapes if input_shape is None else [input_shape, *shapes]
     if not shapes:
-        raise ValueError("input_shape: is missing; accepted: (C, H, W), a start, or a reference")
+        raise argument_error("input_shape", "is missing", "(C, H, W), a start, or a reference")
     if len(set(shapes)) > 1:
-        raise ValueError(f"input_shape: {shapes[0]} is not that of other images, {shapes[1]}")
+        raise argument_error("input_shape", f"{shapes[0]} differs from other images", shapes[1])
     return shapes[0]
 
 
@@ -282,7 +281,7 @@ def _names(objective: Objective, num_images: int, start_images: Tensor | None) -
     several = {name: count for name, count in counts.items() if count != 1}
     if num_images < 1 or len(set(several.values())) > 1:
         problem = ", ".join(f"{name} for {count}" for name, count in several.items())
-        raise ValueError(f"images: {problem}; accepted: the same number, or 1")
+        raise argument_error("images", problem, "the same number, or 1")
     total = max(counts.values())
     return objective.names if len(objective.names) == total else objective.names * total
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import Images, as_tensor
 
 Basis = Literal["fourier", "pixel"]
@@ -36,8 +37,7 @@ _CLOSEST = 1e-3  # share of the range that a sigmoid keeps from its ends, which 
 def _choice(*accepted: str) -> Callable[[Any, Any, str], None]:
     def check(_: Any, attribute: Any, value: str) -> None:
         if value not in accepted:
-            listed = ", ".join(accepted)
-            raise ValueError(f"{attribute.name}: {value!r} is not accepted; accepted: {listed}")
+            raise value_error(attribute.name, repr(value), ", ".join(accepted))
 
     return check
 
@@ -68,14 +68,12 @@ class ImageParam:
     @limits.validator
     def _(self, _: object, limits: tuple[float, float]) -> None:
         if not limits[0] < limits[1]:
-            raise ValueError(
-                f"limits: {limits} are not accepted; accepted: (low, high), low < high"
-            )
+            raise argument_error("limits", f"{limits} are not accepted", "(low, high), low < high")
 
     @radius.validator
     def _(self, _: object, radius: float) -> None:
         if not radius > 0:
-            raise ValueError(f"radius: {radius} is not accepted; accepted: above 0")
+            raise value_error("radius", radius, "above 0")
 
 
 def check_within(images: Tensor, limits: tuple[float, float], name: str) -> None:
@@ -84,7 +82,7 @@ def check_within(images: Tensor, limits: tuple[float, float], name: str) -> None
     if images.min() < low or images.max() > high:
         problem = f"values from {float(images.min()):g} to {float(images.max()):g}"
         accepted = f"{low:g} to {high:g}, or other limits"
-        raise ValueError(f"{name}: {problem} are not accepted; accepted: {accepted}")
+        raise argument_error(name, f"{problem} are not accepted", accepted)
 
 
 def color_covariance(images: Images) -> Tensor:
@@ -282,12 +280,11 @@ def _mixing(colors: Literal["auto", "none"] | Tensor, num_channels: int) -> Tens
         colors = imagenet_covariance()
     covariance = colors.detach().double().cpu()
     if covariance.shape != (num_channels, num_channels):
-        problem = f"shape {tuple(covariance.shape)} is not accepted"
         accepted = f"({num_channels}, {num_channels}), as the images have channels"
-        raise ValueError(f"colors: {problem}; accepted: {accepted}")
+        raise value_error("colors", f"shape {tuple(covariance.shape)}", accepted)
     variances, axes = torch.linalg.eigh(covariance)
     if variances[0] <= 1e-9 * variances[-1]:
         accepted = "a covariance of channels none of which follows from the others"
-        raise ValueError(f"colors: variances {variances.tolist()}; accepted: {accepted}")
+        raise argument_error("colors", f"variances {variances.tolist()}", accepted)
     root: Tensor = axes * (variances / variances.mean()).sqrt()
     return root

@@ -327,7 +327,7 @@ def test_figures_show_what_was_found_and_what_real_images_give() -> None:
     [
         ({"input_shape": None}, "input_shape: is missing; accepted"),
         ({"input_shape": (8, 8)}, r"input_shape: \(8, 8\) is not accepted"),
-        ({"start": torch.zeros(1, 1, 9, 9)}, r"input_shape: \(1, 8, 8\) is not that of other"),
+        ({"start": torch.zeros(1, 1, 9, 9)}, r"input_shape: \(1, 8, 8\) differs from other"),
         ({"start": torch.full((1, 1, 8, 8), 2.0)}, "start: values from 2 to 2 are not accepted"),
         ({"start": torch.zeros(3, 1, 8, 8), "num_images": 2}, "images: num_images for 2, start"),
         ({"num_images": 0}, "images: num_images for 0"),

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import check_count, value_error
 from visualization.core.inputs import Images, as_tensor, inspection_mode, optional_layer_name
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
@@ -140,7 +141,9 @@ def top_patches(
         ValueError: names the argument that is not accepted, and what is.
     """
     layer = optional_layer_name(model, layer)
-    _check_positive(k=k, per_image=per_image, batch_size=batch_size)
+    check_count(k, "k")
+    check_count(per_image, "per_image")
+    check_count(batch_size, "batch_size")
     with inspection_mode(model):
         stream = ActivationStream(model, layer, images, ids, batch_size)
         numbers = stream.demand_channels(channels)
@@ -215,7 +218,8 @@ def activating_positions(
         ValueError: names the argument that is not accepted, and what is.
     """
     layer = optional_layer_name(model, layer)
-    _check_positive(limit=limit, batch_size=batch_size)
+    check_count(limit, "limit")
+    check_count(batch_size, "batch_size")
     with inspection_mode(model):
         stream = ActivationStream(model, layer, images, ids, batch_size)
         stream.demand_channels([channel])
@@ -231,12 +235,6 @@ def activating_positions(
     )  # fmt: skip
 
 
-def _check_positive(**numbers: int | None) -> None:
-    for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name}: {number} is not accepted; accepted: 1 or more")
-
-
 def _distance(min_distance: int | str | None, boxes: FieldBoxes) -> tuple[int, int] | None:
     """Return the rows, or else columns, that must lie between two places."""
     if min_distance is None:
@@ -246,7 +244,7 @@ def _distance(min_distance: int | str | None, boxes: FieldBoxes) -> tuple[int, i
         return rows, _clear(boxes.column_first, boxes.column_last)
     if isinstance(min_distance, str) or min_distance < 1:
         accepted = "a number of units from 1 on, field, or None"
-        raise ValueError(f"min_distance: {min_distance!r} is not accepted; accepted: {accepted}")
+        raise value_error("min_distance", repr(min_distance), accepted)
     return min_distance, min_distance
 
 

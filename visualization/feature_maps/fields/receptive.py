@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from visualization.core.errors import argument_error
 from visualization.core.inputs import (
     Images,
     activation,
@@ -87,7 +88,7 @@ class ReceptiveField:
         pixels = np.asarray(as_tensor(image, "image").float().cpu())
         if pixels.shape != self.mask.shape:
             problem = f"shape {pixels.shape} is not accepted"
-            raise ValueError(f"image: {problem}; accepted: {self.mask.shape}, as the field's")
+            raise argument_error("image", problem, f"{self.mask.shape}, as the field's")
         return FieldOverImage(self, pixels)
 
 
@@ -164,8 +165,7 @@ def receptive_field(
         position = tuple(int(index) for index in unit)
         check_unit(position, shape, "unit")
         if len(position) != len(shape):
-            accepted = "(channel, row, column)"
-            raise ValueError(f"unit: {position} is a whole channel; accepted: {accepted}")
+            raise argument_error("unit", f"{position} is a whole channel", "(channel, row, column)")
         by_arithmetic = arithmetic(graph)
         mask = _dependencies_in_crop(
             model, layer, position, by_arithmetic, tuple(graph.image.shape[1:])

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import (
     Images,
     activation,
@@ -53,14 +54,13 @@ class ActivationStream:
     ) -> None:  # fmt: skip
         self._array = images if isinstance(images, (Tensor, np.ndarray)) else None
         if self._array is not None and self._array.ndim != 4:
-            problem = f"shape {tuple(self._array.shape)} is not accepted"
             accepted = "(images, channels, height, width), or an iterable of such batches"
-            raise ValueError(f"images: {problem}; accepted: {accepted}")
+            raise value_error("images", f"shape {tuple(self._array.shape)}", accepted)
         self._size = -(-batch_size // _EVEN) * _EVEN
         stream = batches(images, model, self._piece())
         first = next(stream, None)
         if first is None:
-            raise ValueError("images: there are none; accepted: one or more")
+            raise argument_error("images", "there are none", "one or more")
         graph = trace_graph(model, layer, first.shape[1:])
         self.map_size = map_size(graph, layer)
         self.boxes = field_boxes_of_graph(model, layer, graph)
@@ -83,7 +83,7 @@ class ActivationStream:
             return list(range(self.num_channels))
         numbers = [int(channel) for channel in channels]
         if not numbers:
-            raise ValueError("channels: [] is not accepted; accepted: one or more, or None for all")
+            raise value_error("channels", "[]", "one or more, or None for all")
         for number in numbers:
             check_unit((number,), (self.num_channels,), "channels")
         return numbers
@@ -120,7 +120,7 @@ class ActivationStream:
         for images in self._stream:
             if images.shape[1:] != self._image_shape:
                 shapes = f"{tuple(images.shape[1:])} after others of {tuple(self._image_shape)}"
-                raise ValueError(f"images: one of shape {shapes}; accepted: all of one shape")
+                raise argument_error("images", f"one of shape {shapes}", "all of one shape")
             waiting.append(images)
             if sum(map(len, waiting)) >= self._size:
                 joined = torch.cat(waiting) if len(waiting) > 1 else images
@@ -189,7 +189,7 @@ class ActivationStream:
 
     def _wrong_ids(self, images: str) -> ValueError:
         assert self._ids is not None
-        return ValueError(f"ids: {len(self._ids)} for {images} images; accepted: one for each")
+        return argument_error("ids", f"{len(self._ids)} for {images} images", "one for each")
 
 
 def _whole_numbers(ids: ArrayLike) -> NDArray[np.int64]:
@@ -201,5 +201,5 @@ def _whole_numbers(ids: ArrayLike) -> NDArray[np.int64]:
     ):
         accepted = "a whole number for each image, all different"
         problem = f"{numbers.dtype} of shape {numbers.shape}, {numbers.size} numbers"
-        raise ValueError(f"ids: {problem}, are not accepted; accepted: {accepted}")
+        raise argument_error("ids", f"{problem}, are not accepted", accepted)
     return numbers.astype(np.int64)
