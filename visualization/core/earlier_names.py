@@ -265,13 +265,15 @@ def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        called = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             for old in names.keys() & kwargs.keys():
                 new = names[old]
                 if new in kwargs:
-                    raise TypeError(f"{function.__name__}: {new} is given twice, also as {old}")
-                _warn(f"{function.__name__}({old}=…)", f"{new}=…")
+                    raise TypeError(f"{called}: {new} is given twice, also as {old}")
+                _warn(f"{called}({old}=…)", f"{new}=…")
                 kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
 

@@ -9,7 +9,7 @@ from visualization.core.records import brief_repr
 PAGE = 12  # layers of a picture
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class LayerValues:
     """Output of one call of one layer over a data set.
 
