@@ -1,4 +1,4 @@
-"""Earlier names of record fields: read and given as what they are now, with a DeprecationWarning."""
+"""Earlier names of record fields: they are what they are now, with a DeprecationWarning."""
 
 import warnings
 from collections.abc import Iterable

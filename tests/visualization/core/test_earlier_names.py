@@ -139,9 +139,9 @@ def test_records_are_read_by_earlier_names_of_their_fields() -> None:
         for old, new in fields.items():
             assert hasattr(cls, new), (name, new)
             assert old not in vars(cls), (name, old)
-            with pytest.warns(DeprecationWarning, match=f"{name}.{old} is now .{new}$"):
-                with contextlib.suppress(AttributeError, TypeError):  # it has no values
-                    getattr(record, old)
+            warned = pytest.warns(DeprecationWarning, match=f"{name}.{old} is now .{new}$")
+            with warned, contextlib.suppress(AttributeError, TypeError):  # it has no values
+                getattr(record, old)
         with pytest.raises(AttributeError, match=f"{name!r} object has no attribute 'nothing'"):
             _ = record.nothing
     field = conv.receptive_field(nn.Conv2d(1, 1, 3), "", (0, 1, 1), (1, 6, 6))
