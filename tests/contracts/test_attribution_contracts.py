@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.helpers.attribution import DOUBLE, QUICK, Cubes, assert_close, linear, odd, pictures
+from tests.helpers.attribution import DOUBLE, QUICK, assert_close, linear, odd, pictures
 from visualization.attribution.cams import grad_cam
 from visualization.attribution.gradients import (
-    completeness_gap,
     guided_backprop,
     integrated_gradients,
     saliency,
@@ -145,5 +144,3 @@ def test_scores_without_a_derivative_are_named() -> None:
     assert occlusion_map(Argmax(), x, 1).abs().max() > 0
     with pytest.raises(ValueError, match="no layer of the Sequential outputs feature maps"):
         grad_cam(linear()[0], pictures(1, 2, 4))
-    with pytest.raises(ValueError, match="attributions: are of 1 images; accepted: of the 2"):
-        completeness_gap(Cubes(), x, x[:1], 0)

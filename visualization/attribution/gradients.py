@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from visualization.attribution.masking import Fill, replacement
 from visualization.core.earlier_names import renamed_arguments
-from visualization.core.errors import argument_error, check_count, value_error
-from visualization.core.inputs import Images, Target, as_images, as_tensor, inspection_mode
+from visualization.core.errors import check_count, value_error
+from visualization.core.inputs import Images, Target, as_images, inspection_mode
 from visualization.core.relus import relu_rule
 from visualization.core.targets import (
     TargetScore,
@@ -184,7 +184,7 @@ def integrated_gradients(
 
     Integrated gradients (Sundararajan et al. 1703.01365, equation 1), in units of the score, by
     Gauss–Legendre nodes: exact where the gradient is a polynomial of degree up to 2 S − 1 along the
-    way. They sum to score(image) − score(baseline), but for what `completeness_gap` tells.
+    way. They sum to score(image) − score(baseline), up to the error of too few steps.
 
     Args:
         model: any module; it is left as it was.
@@ -216,46 +216,6 @@ def integrated_gradients(
             gradients = _gradients(target_score, points, rows)
             total.index_add_(0, rows, weights[nodes, None, None, None] * gradients)
         return total * path
-
-
-@renamed_arguments(layer="target_layer")
-def completeness_gap(
-    model: nn.Module,
-    images: Images,
-    attributions: Tensor,
-    target: Target = None,
-    *,
-    target_layer: NamedLayer | None = None,
-    baseline: Fill = 0.0,
-    batch_size: int | None = None,
-) -> Tensor:
-    """Completeness gap: the sum of attributions, minus score(image) − score(baseline) (B,).
-
-    0 where they are complete (1703.01365, proposition 1); the rest is the error of too few steps.
-
-    Args:
-        model: any module; it is left as it was.
-        images: (B, C, H, W) or (C, H, W).
-        attributions: of those images (B, …).
-        target: what was explained.
-        target_layer: the layer that was meant.
-        baseline: that was used.
-        batch_size: images that run at once, which bounds the memory; None:
-            at most 64, of 2²⁰ numbers together.
-
-    Raises:
-        ValueError: as `select_target` and `replacement`; or attributions of another number of
-            images.
-    """
-    with inspection_mode(model), torch.no_grad():
-        images = as_images(images, model)
-        if len(attributions) != len(images):
-            problem = f"are of {len(attributions)} images"
-            raise argument_error("attributions", problem, f"of the {len(images)} given")
-        target_score = resolve_target(model, images, target, target_layer, batch_size, graph=True)
-        other = replacement(images, baseline, model, "baseline")
-        gains = target_score.on_images(images) - target_score.on_images(other)
-        return as_tensor(attributions, "attributions").to(gains).flatten(1).sum(dim=1) - gains
 
 
 @renamed_arguments(layer="target_layer")

@@ -18,11 +18,6 @@ from visualization.core.errors import value_error
 Rule = Callable[[Tensor, Tensor], Tensor]  # gradient above a ReLU, where it is on -> that below it
 
 
-def gradient(above: Tensor, on: Tensor) -> Tensor:
-    """Return the derivative's: the gradient passes where the ReLU is on."""
-    return above * on
-
-
 def guided(above: Tensor, on: Tensor) -> Tensor:
     """Return what is positive, where the ReLU is on (Springenberg et al. 1412.6806, figure 1)."""
     return above.clamp(min=0) * on
@@ -33,7 +28,7 @@ def deconvnet(above: Tensor, on: Tensor) -> Tensor:
     return above.clamp(min=0)
 
 
-RULES: Mapping[str, Rule] = {"gradient": gradient, "guided": guided, "deconvnet": deconvnet}
+RULES: Mapping[str, Rule] = {"guided": guided, "deconvnet": deconvnet}
 
 
 class _Relu(torch.autograd.Function):
@@ -77,8 +72,8 @@ class relu_rule(TorchFunctionMode):  # noqa: N801 - used as a function, like tor
     tensor([5., 0., 5.])
 
     Args:
-        rule: `guided`, `deconvnet`, `gradient` (as without it), or a function of the gradient above
-            a ReLU and of where that is on, which returns the gradient below it.
+        rule: `guided`, `deconvnet`, or a function of the gradient above a ReLU and of where that is
+            on, which returns the gradient below it.
 
     Raises:
         ValueError: no such rule.

@@ -223,8 +223,8 @@ def landscape_plane(
             from 11 to 21, so that the model gets no more than 2²⁶ numbers if that can be: 13 for a
             loss over 400 images (1, 28, 28).
         seed: of the random directions.
-        directions: two of one's own, changes of parameters by name; those not named stay. Such as
-            `direction_to(model, state)` or `trajectory_directions(model, states)`.
+        directions: two of one's own, changes of parameters by name, such as the difference of a
+            state from the model; those not named stay.
         trajectory: state dicts, such as checkpoints in order, projected on the plane.
         statistics: images (B, C, H, W), from which those of BatchNorm are taken at each point.
         progress: is called with the point that begins, in words, such as `print`.

@@ -58,46 +58,6 @@ def random_directions(model: nn.Module, seed: int = 0) -> tuple[dict[str, Tensor
     return directions
 
 
-def direction_to(model: nn.Module, state: State) -> dict[str, Tensor]:
-    """Return the direction from a model to a state of it: 1 on its axis is that state.
-
-    Raises:
-        ValueError: a parameter that the state lacks, or of another shape.
-    """
-    return _step(model, state, "state")
-
-
-def trajectory_directions(
-    model: nn.Module, states: Sequence[State]
-) -> tuple[dict[str, Tensor], ...]:
-    """PCA directions of a trajectory: the two that hold most of the way of checkpoints.
-
-    The leading right singular vectors of θᵢ − θ, each of norm 1 (Li et al. 1712.09913, section 7,
-    where the mean is taken off first: without that the plane through the model is the one from
-    which the checkpoints are least far, in squares). A checkpoint that is the model itself counts
-    for nothing.
-
-    Raises:
-        ValueError: fewer than two checkpoints that lie in different directions; or one that does
-            not fit.
-    """
-    steps = [_step(model, state, "states") for state in states]
-    gram = _products(steps, steps)
-    sizes, mixtures = torch.linalg.eigh(gram)
-    if len(steps) < 2 or sizes[-2] <= 1e-12 * sizes[-1]:
-        accepted = "two or more that lie in different directions from the model"
-        raise argument_error("states", f"{len(steps)} checkpoints on one line", accepted)
-    directions = []
-    for number in (-1, -2):
-        weights = mixtures[:, number] / sizes[number].sqrt()
-        directions.append({
-            name: sum((float(w) * step[name] for w, step in zip(weights, steps, strict=True)),
-                      torch.zeros_like(steps[0][name]))
-            for name in steps[0]
-        })  # fmt: skip
-    return tuple(directions)
-
-
 def coordinates(
     model: nn.Module, directions: Sequence[State], states: Sequence[State]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -25,6 +25,7 @@ ForwardFn = Callable[
 ]  # images (B, C, H, W) and rows (B,) to what is seen of them
 
 _ROWS = ("values", "starts", "peaks", "best", "zero_gradient")  # of a record, one for each image
+_STEPS_BETWEEN_BLURS = 8
 _STEPS_BETWEEN_EVALUATIONS = 4  # steps between measurements, where each costs a pass of its own
 
 
@@ -36,7 +37,6 @@ class GradientAscent:
     rate: float
     optimiser: Optimiser
     blur: float
-    blur_every: int
     stop_at: float | None
     seed: int
     nearest: bool = False  # through shut ReLUs: see `RedirectedReLU`
@@ -47,7 +47,6 @@ class GradientAscent:
             "rate": ("above 0", self.rate > 0),
             "optimiser": ("adam, sgd", self.optimiser in ("adam", "sgd")),
             "blur": ("0 or more pixels", self.blur >= 0),
-            "blur_every": ("1 or more steps", self.blur_every >= 1),
         }
         for name, (words, holds) in accepted.items():
             if not holds:
@@ -182,7 +181,7 @@ def ascend(
         )
         (latent.grad,) = torch.autograd.grad(output_images, latent, gradient)
         optimiser.step()
-        if ascent.blur and (step + 1) % ascent.blur_every == 0:
+        if ascent.blur and (step + 1) % _STEPS_BETWEEN_BLURS == 0:
             latent.data = param.blurred(latent.data, ascent.blur)
         del read, prior  # or this pass's graph would be held beside the next one's
     else:

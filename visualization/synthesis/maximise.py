@@ -117,7 +117,7 @@ def maximise(
     input_shape: Shape | None = None, *,
     steps: int = 256, rate: float = 0.1, optimiser: Optimiser = "adam",
     image_param: ImageParam | None = None, transforms: Sequence[Transform] | None = None,
-    blur: float = 0.0, blur_every: int = 8,
+    blur: float = 0.0,
     start: Images | None = None, noise: float = 0.1, num_images: int = 1,
     reference: Images | Iterable[Any] | None = None, prior_strength: float = 1.0,
     stop_at: float | None = None, batch_size: int = 64, seed: int = 0,
@@ -137,8 +137,7 @@ def maximise(
         optimiser: `adam`, or `sgd`: the plain gradient times the rate.
         image_param: image parametrisation; None: `ImageParam()`, with a start its bound is `box`.
         transforms: for robustness; None: `default_transforms` for the extent of the objective.
-        blur: standard deviation in pixels of a Gaussian that smooths now and then; 0: never.
-        blur_every: steps from one to the next.
+        blur: standard deviation in pixels of a Gaussian that smooths every 8 steps; 0: never.
         start: (B, C, H, W), or one for all; None: noise, different only for images of one name.
         noise: size of it; see `Parametrization.noise`.
         num_images: B, for an objective that does not say so itself.
@@ -165,8 +164,7 @@ def maximise(
         param = _parametrization_for(model, settings, shape)
         latent = _initial_latent(param, start_images, names, noise, seed)
         ascent = GradientAscent(
-            steps=steps, rate=rate, optimiser=optimiser, blur=blur, blur_every=blur_every,
-            stop_at=stop_at, seed=seed,
+            steps=steps, rate=rate, optimiser=optimiser, blur=blur, stop_at=stop_at, seed=seed,
         )  # fmt: skip
         run = functools.partial(_ascend_batches, model, objective, param, transforms, batch_size)
         result, retried = _with_retries(run, param, latent, ascent, examples, objective.coupled)

@@ -37,7 +37,6 @@ TAKERS: dict[str, Callable[[Callable[[np.ndarray], np.ndarray], np.ndarray], Any
     "crop": lambda f, x: conv.crop(f(x[0]), (0, 3), (0, 3)).pixels,
     "paste_onto": lambda f, x: conv.paste_onto(conv.crop(x[0], (0, 3), (0, 3)), f(x[1])).image,
     "perturb": lambda f, x: conv.perturb("blur", f(x), 1.0),
-    "color_covariance": lambda f, x: conv.color_covariance(f(x)),
     "over": lambda f, x: conv.receptive_field(MODEL, "0", (0, 1, 1), (3, 8, 8)).over(f(x[0])).image,
     "target": lambda f, x: conv.saliency(MODEL, x, f(np.array([0, 1, 2, 0]))),
     "labels": lambda f, x: conv.fgsm(MODEL, x, f(np.array([0, 1, 2, 0])), 0.1).labels,
