@@ -10,6 +10,7 @@ from torch import Tensor
 
 from visualization.adversarial.attacks import Attack
 from visualization.adversarial.norms import NORMS
+from visualization.adversarial.problem import AdversarialImages
 from visualization.adversarial.robustness import MinimalPerturbation, RobustnessCurve
 from visualization.adversarial.transfer import TransferTable
 from visualization.core.pictures import draw_image, draw_signed
@@ -33,7 +34,7 @@ def _number(value: float) -> str:
 
 def _strip(
     figure: Figure | SubFigure,
-    record: Attack | MinimalPerturbation,
+    record: AdversarialImages,
     numbers: NDArray[np.int64],
     below: Sequence[str],
 ) -> None:
@@ -57,7 +58,7 @@ def _strip(
     grid[1, 0].set_ylabel(f"change\n({full})", fontsize=8, color=INK)
 
 
-def _answered(record: Attack | MinimalPerturbation, image: int, when: str) -> str:
+def _answered(record: AdversarialImages, image: int, when: str) -> str:
     answer, confidence = {
         "before": (record.prediction, record.confidence),
         "after": (record.adversarial_prediction, record.adversarial_confidence),
@@ -70,7 +71,7 @@ def _answered(record: Attack | MinimalPerturbation, image: int, when: str) -> st
     return f"{name}\n{percent}" if is_long else f"{name} {percent}"
 
 
-def _verdict(record: Attack | MinimalPerturbation, image: int) -> str:
+def _verdict(record: AdversarialImages, image: int) -> str:
     """Return red for an answer that was changed as wanted, green for one that was not."""
     goal = record.labels if record.target is None else record.target
     is_it = bool(record.adversarial_prediction[image] == goal[image])
@@ -115,7 +116,7 @@ def _summary(record: Attack) -> list[str]:
     return lines
 
 
-def _excluded(record: Attack | MinimalPerturbation) -> str:
+def _excluded(record: AdversarialImages) -> str:
     return "wrong before" if record.target is None else "wrong, or the wanted one, before"
 
 

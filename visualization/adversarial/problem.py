@@ -3,8 +3,9 @@
 N images (C, H, W) in all, B in a part of them, n numbers in each, K classes.
 """
 
+import abc
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -19,9 +20,11 @@ from visualization.core.inputs import (
     OutputSelector,
     as_images,
     as_logits,
+    as_record,
     as_tensor,
     select_output,
 )
+from visualization.core.records import brief_repr
 
 Classes = int | Sequence[int] | Tensor | NDArray[np.integer] | None
 Bound = float | Sequence[float]  # of pixels; several: one for each channel
@@ -160,6 +163,19 @@ class AttackProblem:
         margins = self._best_margin(answers.detach(), batch.reference_classes)
         return margins, gradient.flatten(1).nan_to_num()
 
+    def outcome(self, adversarial: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+        """Return the fields of a record of changed images."""
+        prediction, confidence = self.answers(adversarial)
+        tensors = {
+            "images": self.images, "adversarial": adversarial, "labels": self.labels,
+            "prediction": self.prediction, "adversarial_prediction": prediction,
+            "confidence": self.confidence, "adversarial_confidence": confidence,
+            "low": self.low, "high": self.high,
+        }  # fmt: skip
+        fields: dict[str, Any] = {name: as_record(values) for name, values in tensors.items()}
+        target = None if self.target is None else as_record(self.target)
+        return {**fields, "target": target, "norm": self.norm_name, "classes": tuple(classes)}
+
     @property
     def sign(self) -> int:
         """1 where a class is to be left, −1 where it is to be reached."""
@@ -168,6 +184,44 @@ class AttackProblem:
     def _best_margin(self, answers: Tensor, goals: Tensor) -> Tensor:
         others = answers.scatter(1, goals[:, None], -torch.inf)
         return self.sign * (others.amax(dim=1) - answers.gather(1, goals[:, None])[:, 0])
+
+
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
+class AdversarialImages(abc.ABC):
+    """Adversarial images: what is common to the records of N images that an attack has changed.
+
+    Attributes:
+        norm: `linf` or `l2`.
+        images: as they were (N, C, H, W).
+        adversarial: as they are now.
+        labels: the right answers (N,), or the model's own.
+        target: the classes to reach (N,); None: any but the label.
+        prediction: the model's answers to the images (N,).
+        adversarial_prediction: to the adversarial images (N,).
+        confidence: probability of those answers, by a softmax (N,).
+        adversarial_confidence: the same after.
+        low: the least value of a pixel (C or 1, 1, 1).
+        high: the largest.
+        classes: their names; empty: their numbers.
+    """
+
+    norm: NormName
+    images: Tensor
+    adversarial: Tensor
+    labels: Tensor
+    target: Tensor | None
+    prediction: Tensor
+    adversarial_prediction: Tensor
+    confidence: Tensor
+    adversarial_confidence: Tensor
+    low: Tensor
+    high: Tensor
+    classes: tuple[str, ...]
+
+    @property
+    def attackable(self) -> Tensor:
+        """Whether there was something to change: answered right, and not with the target (N,)."""
+        return attackable(self.prediction, self.labels, self.target)
 
 
 def logits(model: nn.Module, images: Tensor, output: OutputSelector | None = None) -> Tensor:

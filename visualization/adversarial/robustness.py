@@ -5,6 +5,7 @@ does not show that there is nothing.
 """
 
 from collections.abc import Sequence
+from typing import final
 
 import attrs
 import numpy as np
@@ -14,13 +15,13 @@ from torch import Tensor, nn
 
 from visualization.adversarial.norms import NormName
 from visualization.adversarial.problem import (
+    AdversarialImages,
     AttackBatch,
     AttackProblem,
     Bound,
     Classes,
     PgdSettings,
     ascend,
-    attackable,
     check_epsilon,
     prepare,
 )
@@ -34,51 +35,25 @@ _RIVALS = 9  # classes, of those with the largest logits, that may be the neares
 _CLOSE = 1e-3  # of a radius: no search goes on between bounds so near each other
 
 
+@final
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
-class MinimalPerturbation:
+class MinimalPerturbation(AdversarialImages):
     """Minimal adversarial perturbation found for each of N images.
 
+    They are changed as little as was found necessary, and as they were where nothing was found.
+
     Attributes:
-        norm: `linf` or `l2`.
-        images: as they were (N, C, H, W).
-        adversarial: changed as little as was found necessary; as they were where nothing was found.
-        labels: the right answers (N,), or the model's own.
-        target: the classes to reach (N,); None: any but the label.
-        prediction: the model's answers (N,).
-        adversarial_prediction: to the changed images (N,).
-        confidence: probability of those answers (N,).
-        adversarial_confidence: the same after.
         radius: size of the change (N,), an upper bound of the smallest one: 0 for an image whose
             answer was already so, inf where none was found.
         largest: the largest that was tried (N,).
-        low: the least value of a pixel (C or 1, 1, 1).
-        high: the largest.
-        classes: their names; empty: their numbers.
     """
 
-    norm: NormName
-    images: Tensor
-    adversarial: Tensor
-    labels: Tensor
-    target: Tensor | None
-    prediction: Tensor
-    adversarial_prediction: Tensor
-    confidence: Tensor
-    adversarial_confidence: Tensor
     radius: Tensor
     largest: Tensor
-    low: Tensor
-    high: Tensor
-    classes: tuple[str, ...]
-
-    @property
-    def attackable(self) -> Tensor:
-        """Whether there was something to change (N,); see `Attack.eligible`."""
-        return attackable(self.prediction, self.labels, self.target)
 
     @property
     def median(self) -> float:
-        """The median radius of the eligible images; NaN if there is none."""
+        """The median radius of the attackable images; NaN if there is none."""
         radii = self.radius[self.attackable].double()
         return float(np.median(radii.numpy())) if len(radii) else np.nan
 
@@ -140,24 +115,11 @@ def minimal_perturbation(
         rngs = settings.generators()
         every = problem.batches()
         searches = [_search(problem, part, max_radius, rounds, settings, rngs) for part in every]
-        results = [torch.cat(parts) for parts in zip(*searches, strict=True)]
-        return _as_minimal_perturbation(problem, results, tuple(classes))
-
-
-def _as_minimal_perturbation(
-    problem: AttackProblem, results: Sequence[Tensor], classes: tuple[str, ...]
-) -> MinimalPerturbation:
-    adversarial, radius, largest = results
-    after, confidence = problem.answers(adversarial)
-    return MinimalPerturbation(
-        norm=problem.norm_name, images=as_record(problem.images),
-        adversarial=as_record(adversarial), labels=as_record(problem.labels),
-        target=None if problem.target is None else as_record(problem.target),
-        prediction=as_record(problem.prediction), adversarial_prediction=as_record(after),
-        confidence=as_record(problem.confidence), adversarial_confidence=as_record(confidence),
-        radius=as_record(radius), largest=as_record(largest), low=as_record(problem.low),
-        high=as_record(problem.high), classes=classes,
-    )  # fmt: skip
+        adversarial, radius, tried = (torch.cat(parts) for parts in zip(*searches, strict=True))
+        return MinimalPerturbation(
+            radius=as_record(radius), largest=as_record(tried),
+            **problem.outcome(adversarial, classes),
+        )  # fmt: skip
 
 
 def _search(
