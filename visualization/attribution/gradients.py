@@ -60,13 +60,9 @@ def _by_rule(
 
 @renamed_arguments(layer="target_layer")
 def saliency(
-    model: nn.Module,
-    images: Images,
-    target: Target = None,
-    *,
-    target_layer: NamedLayer | None = None,
-    batch_size: int | None = None,
-) -> Tensor:
+    model: nn.Module, images: Images, target: Target = None, *,
+    target_layer: NamedLayer | None = None, batch_size: int | None = None,
+) -> Tensor:  # fmt: skip
     """Saliency: the gradient of the score with respect to the image (B, C, H, W), with its sign.
 
     Simonyan et al. 1312.6034, section 3, who draw its absolute value: `saliency(…).abs().amax(1)`.
@@ -88,27 +84,15 @@ def saliency(
 
 @renamed_arguments(layer="target_layer")
 def input_x_gradient(
-    model: nn.Module,
-    images: Images,
-    target: Target = None,
-    *,
-    target_layer: NamedLayer | None = None,
-    batch_size: int | None = None,
-) -> Tensor:
+    model: nn.Module, images: Images, target: Target = None, *,
+    target_layer: NamedLayer | None = None, batch_size: int | None = None,
+) -> Tensor:  # fmt: skip
     """Input × gradient: the image times the gradient of the score (B, C, H, W).
 
     Shrikumar et al. 1605.01713. It sums to the score where that is linear without a bias along the
     way from 0, as of nets of convolutions and ReLUs without biases.
 
-    Args:
-        model: any module; it is left as it was.
-        images: (B, C, H, W) or (C, H, W).
-        target: as `saliency`.
-        target_layer: as `saliency`.
-        batch_size: as `saliency`.
-
-    Raises:
-        ValueError: as `saliency`.
+    Arguments and errors are those of `saliency`.
     """
     gradients = saliency(model, images, target, target_layer=target_layer, batch_size=batch_size)
     return gradients * as_images(images, model)
@@ -116,55 +100,31 @@ def input_x_gradient(
 
 @renamed_arguments(layer="target_layer")
 def guided_backprop(
-    model: nn.Module,
-    images: Images,
-    target: Target = None,
-    *,
-    target_layer: NamedLayer | None = None,
-    batch_size: int | None = None,
-) -> Tensor:
+    model: nn.Module, images: Images, target: Target = None, *,
+    target_layer: NamedLayer | None = None, batch_size: int | None = None,
+) -> Tensor:  # fmt: skip
     """Guided backpropagation: the gradient of which each ReLU lets only what is positive pass.
 
     Springenberg et al. 1412.6806; see `relu_rule` for the ReLUs that are meant: modules, functions
     and methods alike. It is known to depend little on the weights of late layers (Adebayo et al.
     1810.03292; see `randomisation_check`): it shows the image's edges more than the decision.
 
-    Args:
-        model: any module; it is left as it was.
-        images: (B, C, H, W) or (C, H, W).
-        target: as `saliency`.
-        target_layer: as `saliency`.
-        batch_size: as `saliency`.
-
-    Raises:
-        ValueError: as `saliency`.
+    Arguments and errors are those of `saliency`.
     """
     return _by_rule(model, images, target, target_layer, "guided", batch_size)
 
 
 @renamed_arguments(layer="target_layer")
 def deconvnet(
-    model: nn.Module,
-    images: Images,
-    target: Target = None,
-    *,
-    target_layer: NamedLayer | None = None,
-    batch_size: int | None = None,
-) -> Tensor:
+    model: nn.Module, images: Images, target: Target = None, *,
+    target_layer: NamedLayer | None = None, batch_size: int | None = None,
+) -> Tensor:  # fmt: skip
     """Deconvnet: the score led back (B, C, H, W); a ReLU passes what is positive, on or off.
 
     Zeiler & Fergus 1311.2901, section 2.1; max-pooling leads back to where its maximum was. See
     `relu_rule` for the ReLUs that are meant.
 
-    Args:
-        model: any module; it is left as it was.
-        images: (B, C, H, W) or (C, H, W).
-        target: as `saliency`.
-        target_layer: as `saliency`.
-        batch_size: as `saliency`.
-
-    Raises:
-        ValueError: as `saliency`.
+    Arguments and errors are those of `saliency`.
     """
     return _by_rule(model, images, target, target_layer, "deconvnet", batch_size)
 
