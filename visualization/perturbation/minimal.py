@@ -18,7 +18,7 @@ from visualization.core.inputs import Images, as_array, inspection_mode, one_ima
 from visualization.core.records import brief_repr
 from visualization.core.targets import batch_slices, resolve_batch_size
 from visualization.core.tracing import NamedLayer
-from visualization.perturbation.units import Unit, UnitIndex, crop_to_field, find_unit
+from visualization.perturbation.units import Unit, UnitRecord, crop_to_field, find_unit
 
 _MAX_REMOVED_PER_ROUND = 0.1  # share of the squares that are removed at once, at most,
 _CHEAP, _HALF = 0.25, 0.5  # or this share, if that takes so much of what may still be lost
@@ -30,17 +30,13 @@ _ROUNDS = 6  # as many times each square is tried, about
 
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
-class MinimalPatch:
+class MinimalPatch(UnitRecord):
     """Minimal patch: a small set of pixels that keeps most of a unit's activation.
 
     Attributes:
-        layer: dotted name; None: the model's output.
-        unit: (channel, row, column), or (place,) of a vector.
-        image: (C, H, W).
         field: pixels that the unit depends on (H, W).
         mask: pixels that are kept (H, W).
         shown: the image with all others replaced (C, H, W).
-        activation: of the unit on the whole image.
         kept: of the unit on `shown`.
         keep: share of the activation that had to be kept.
         sizes: numbers of pixels kept, falling, from the whole field to none (n + 1,).
@@ -48,13 +44,9 @@ class MinimalPatch:
         block: side of the squares that are kept or replaced as one, in pixels.
     """
 
-    layer: str | None
-    unit: UnitIndex
-    image: NDArray[np.floating]
     field: NDArray[np.bool_]
     mask: NDArray[np.bool_]
     shown: NDArray[np.floating]
-    activation: float
     kept: float
     keep: float
     sizes: NDArray[np.int64]
@@ -116,10 +108,10 @@ def minimal_patch(
         sizes, curve = _curve(squares, order, numbers, base)
     mask = torch.isin(numbers, order[num - num_kept :])
     return MinimalPatch(
-        layer=selected.layer, unit=selected.index, image=as_array(batch[0]), field=field.pixels,
-        mask=as_array(mask), shown=as_array(torch.where(mask, batch[0], other[0])), activation=base,
+        field=field.pixels, mask=as_array(mask),
+        shown=as_array(torch.where(mask, batch[0], other[0])),
         kept=float(curve[num - num_kept]), keep=keep, sizes=as_array(sizes), curve=as_array(curve),
-        block=block,
+        block=block, **selected.record_fields(batch, base),
     )  # fmt: skip
 
 

@@ -1,15 +1,25 @@
 """The activation of one unit as a function of images, cropped to its field for speed."""
 
+import abc
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.core.errors import argument_error
-from visualization.core.inputs import activation, check_unit, optional_layer_name, select_target
+from visualization.core.inputs import (
+    activation,
+    as_array,
+    check_unit,
+    optional_layer_name,
+    select_target,
+)
+from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
 from visualization.feature_maps.fields.geometry import field_boxes
 from visualization.feature_maps.fields.receptive import ReceptiveField, receptive_field
@@ -37,9 +47,33 @@ class Unit:
         """Return the activations (B,) for images (B, C, H, W)."""
         return select_target(activation(self.model, images, self.layer), self.index)
 
+    def record_fields(self, image: Tensor, activation: float) -> dict[str, Any]:
+        """Return the fields of a `UnitRecord` for an image (1, C, H, W)."""
+        image_array = as_array(image[0])
+        return {
+            "layer": self.layer, "unit": self.index, "image": image_array, "activation": activation,
+        }  # fmt: skip
+
     def field(self, image: Tensor) -> ReceptiveField:
         """Return what the unit sees of an image (B, C, H, W)."""
         return receptive_field(self.model, self.layer, self.index, tuple(image.shape[1:]))
+
+
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
+class UnitRecord(abc.ABC):
+    """Unit on an image: what is common to the records of one.
+
+    Attributes:
+        layer: dotted name; None: the model's output.
+        unit: (channel, row, column), or (place,) of a vector.
+        image: (C, H, W).
+        activation: of the unit on the image as it is.
+    """
+
+    layer: str | None
+    unit: UnitIndex
+    image: NDArray[np.floating]
+    activation: float
 
 
 @attrs.frozen(eq=False)

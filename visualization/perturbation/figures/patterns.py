@@ -29,10 +29,15 @@ from visualization.perturbation.pattern import (
     UnitPattern,
 )
 from visualization.perturbation.perturbations import find_perturbation
+from visualization.perturbation.units import UnitRecord
 
 _OUTSIDE = "#e9e9e9"  # where a map says nothing
 _VEIL = (0.42, 0.55, 0.72, 0.85)  # over pixels that are replaced
 _THUMBNAILS = 6  # under a curve
+
+
+def _activation_of(record: UnitRecord) -> str:
+    return f"{unit_title(record.layer, record.unit)}: {record.activation:.3g}"
 
 
 def _drop(figure: Figure, axes: Axes, record: Occlusion) -> None:
@@ -81,7 +86,7 @@ def _(record: Occlusion) -> Figure:
     left, right = figure.subplots(1, 2)
     draw_framed_image(left, record.image, record.field, "what it sees")
     _drop(figure, right, record)
-    figure_title(figure, f"{unit_title(record.layer, record.unit)}: {record.activation:.3g}")
+    figure_title(figure, _activation_of(record))
     return figure
 
 
@@ -91,7 +96,7 @@ def _(record: PixelGradient) -> Figure:
     left, right = figure.subplots(1, 2)
     draw_image(left, record.image, "image", display_range(record.image))
     _slope(figure, right, record)
-    figure_title(figure, f"{unit_title(record.layer, record.unit)}: {record.activation:.3g}")
+    figure_title(figure, _activation_of(record))
     return figure
 
 
@@ -102,7 +107,7 @@ def _(record: MinimalPatch) -> Figure:
     draw_framed_image(left, record.image, record.field, "what it sees")
     _kept(middle, record)
     _curve(right, record)
-    figure_title(figure, f"{unit_title(record.layer, record.unit)}: {record.activation:.3g}")
+    figure_title(figure, _activation_of(record))
     return figure
 
 
@@ -119,9 +124,7 @@ def _(record: UnitPattern) -> Figure:
     if patch is not None:
         _kept(grid[3], patch)
         _curve(grid[4], patch)
-    figure_title(
-        figure, f"{unit_title(occlusion.layer, occlusion.unit)}: {occlusion.activation:.3g}"
-    )
+    figure_title(figure, _activation_of(occlusion))
     return figure
 
 
@@ -141,9 +144,7 @@ def _(record: PerturbationSweep) -> Figure:
         _swept(curve, record, name)
         curve.set_ylim(low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1))
         _thumbnails(strip, record.shown[name], display_range(record.image))
-    figure_title(
-        figure, f"{unit_title(record.layer, record.unit)}: {record.activation:.3g} undisturbed"
-    )
+    figure_title(figure, f"{_activation_of(record)} undisturbed")
     return figure
 
 
