@@ -3,6 +3,7 @@
 B images, C channels, H rows, W columns; N masks.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -46,8 +47,9 @@ def replacement(images: Tensor, fill: Fill, model: nn.Module, name: str = "fill"
     if isinstance(fill, str):
         if fill not in FILLS:
             raise value_error(name, repr(fill), f"a number, {', '.join(FILLS)}, or images")
-        values = _blurred(images) if fill == "blur" else images.mean((2, 3), keepdim=True)
-        return values.expand_as(images)
+        if fill == "blur":
+            return gaussian_blur(images, [_BLUR_SHARE * side for side in images.shape[2:]])
+        return images.mean((2, 3), keepdim=True).expand_as(images)
     if isinstance(fill, (int, float)):
         return torch.full_like(images, float(fill))
     images_in_fill = as_images(fill, model, name)
@@ -57,17 +59,23 @@ def replacement(images: Tensor, fill: Fill, model: nn.Module, name: str = "fill"
     return images_in_fill.expand_as(images)
 
 
-def _blurred(images: Tensor) -> Tensor:
-    """Return images under a Gaussian whose weights sum to 1 at the borders too."""
-    blurred = images
-    for axis in (2, 3):
-        size = images.shape[axis]
-        positions = torch.arange(size, device=images.device, dtype=images.dtype)
-        weights = (-0.5 * ((positions[:, None] - positions) / (_BLUR_SHARE * size)) ** 2).exp()
-        blurred = torch.tensordot(blurred, weights / weights.sum(dim=0), ([axis], [0])).movedim(
-            -1, axis
-        )
-    return blurred
+def gaussian_blur(images: Tensor, deviations: Sequence[float]) -> Tensor:
+    """Blur images (B, C, H, W) by a Gaussian, whose weights sum to 1 at the borders too.
+
+    Its standard deviations along rows and columns are in pixels, above 0.
+    """
+    for axis, deviation in zip((2, 3), deviations, strict=True):
+        positions = torch.arange(images.shape[axis], device=images.device, dtype=images.dtype)
+        distances = (positions[:, None] - positions) / deviation
+        images = mix_along(images, (-0.5 * distances**2).exp(), axis)
+    return images
+
+
+def mix_along(images: Tensor, weights: Tensor, axis: int) -> Tensor:
+    """Return images whose lines along an axis (S) are mixed by weights (S, S), scaled to sum 1."""
+    share = weights / weights.sum(dim=1, keepdim=True)
+    mixed: Tensor = torch.tensordot(images, share, ([axis], [1]))
+    return mixed.movedim(-1, axis)
 
 
 def size_pair(size: Size, name: str, most: tuple[int, int], usual: int = 1) -> tuple[int, int]:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from visualization.attribution.masking import gaussian_blur, mix_along
 from visualization.core.errors import argument_error, unknown_name_error
 from visualization.core.inputs import Images, as_tensor, at_least_float32
 
@@ -105,13 +106,7 @@ def blur(images: Tensor, strength: float, seed: int = 0) -> Tensor:
 
     At the borders the mean goes over the pixels that there are.
     """
-    blurred = images
-    for axis in (2, 3) if strength else ():
-        positions = torch.arange(images.shape[axis], device=images.device, dtype=images.dtype)
-        blurred = _along(
-            blurred, (-0.5 * ((positions[:, None] - positions) / strength) ** 2).exp(), axis
-        )
-    return blurred
+    return gaussian_blur(images, (strength, strength)) if strength else images
 
 
 def pixelate(images: Tensor, strength: float, seed: int = 0) -> Tensor:
@@ -120,7 +115,7 @@ def pixelate(images: Tensor, strength: float, seed: int = 0) -> Tensor:
     result = images
     for axis in (2, 3):
         block = torch.arange(images.shape[axis], device=images.device) // side
-        result = _along(result, (block[:, None] == block).to(images.dtype), axis)
+        result = mix_along(result, (block[:, None] == block).to(images.dtype), axis)
     return result
 
 
@@ -202,13 +197,6 @@ def _normal(size: Sequence[int], seed: int) -> Tensor:
 
 def _uniform(size: Sequence[int], seed: int) -> Tensor:
     return torch.rand(tuple(size), generator=torch.Generator().manual_seed(seed))
-
-
-def _along(images: Tensor, weights: Tensor, axis: int) -> Tensor:
-    """Return images whose lines along an axis (S) are mixed by weights (S, S), scaled to sum 1."""
-    share = weights / weights.sum(dim=1, keepdim=True)
-    mixed: Tensor = torch.tensordot(images, share, ([axis], [1]))
-    return mixed.movedim(-1, axis)
 
 
 def _warped(images: Tensor, degrees: float, factor: float, fill: float) -> Tensor:
