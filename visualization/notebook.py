@@ -59,7 +59,7 @@ def show(record: Any, dpi: int = 80) -> NotebookView:
     from visualization import render
     from visualization.report import Report
 
-    report = record if isinstance(record, Report) else Report("", _named(record))
+    report = record if isinstance(record, Report) else Report("", _by_name(record))
     records = dict(report.flat())
     for each in records.values():
         if not render.draw.knows(each):
@@ -68,5 +68,5 @@ def show(record: Any, dpi: int = 80) -> NotebookView:
     return NotebookView(records, dpi)
 
 
-def _named(record: Any) -> Mapping[str, Any]:
+def _by_name(record: Any) -> Mapping[str, Any]:
     return record if isinstance(record, Mapping) else {"": record}

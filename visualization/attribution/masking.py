@@ -94,7 +94,7 @@ def size_pair(size: Size, name: str, most: tuple[int, int], usual: int = 1) -> t
     return both[0], both[1]
 
 
-def _covers(size: int, window: int, stride: int, like: Tensor) -> Tensor:
+def _window_covers(size: int, window: int, stride: int, like: Tensor) -> Tensor:
     """Return which pixels of a side each window covers (windows, size), 1 or 0, each at least once.
 
     The first begins at 0; the last ends at the border, cut if it would reach beyond.
@@ -148,7 +148,7 @@ def occlusion_map(
         windows = size_pair(window, "window", sides, _WINDOW)
         strides = size_pair(stride, "stride", windows)
         rows, columns = (
-            _covers(*each, images) for each in zip(sides, windows, strides, strict=True)
+            _window_covers(*each, images) for each in zip(sides, windows, strides, strict=True)
         )
         target_score = resolve_target(model, images, target, target_layer, batch_size)
         other = replacement(images, fill, model)

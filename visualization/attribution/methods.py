@@ -57,15 +57,15 @@ def _rise(
     model: nn.Module, images: Images, target: Target = None, *,
     target_layer: NamedLayer | None = None, batch_size: int | None = None,
 ) -> Tensor:  # fmt: skip
-    """Return the map of RISE, less its mean, with fewer masks for large images: see `_MASKED`."""
-    num = _MASKED // math.prod(images.shape[-3:])
+    """Return the map of RISE, less its mean, fewer masks for large images."""
+    num = _NUMBERS_MASKED // math.prod(images.shape[-3:])
     masks = min(_MOST_MASKS, max(_LEAST_MASKS, num))
-    return _centred(rise)(
+    return _centre(rise)(
         model, images, target, target_layer=target_layer, num_masks=masks, batch_size=batch_size
     )
 
 
-def _centred(method: Method) -> Method:
+def _centre(method: Method) -> Method:
     """Return a method whose maps are less their mean: of RISE only differences explain."""
 
     @functools.wraps(method)
@@ -83,7 +83,7 @@ def _is_rise(method: Method) -> bool:
     return method is rise
 
 
-_MASKED = 2**26  # numbers in all masked copies of an image: 446 masks for (3, 224, 224)
+_NUMBERS_MASKED = 2**26  # numbers in all masked copies of an image: 446 masks for (3, 224, 224)
 _LEAST_MASKS, _MOST_MASKS = 100, 2000
 
 METHODS: Mapping[str, Method] = {
@@ -140,7 +140,7 @@ def resolve_methods(
     )
     resolved: dict[str, Method] = {}
     for name, method in by_name.items():
-        explain = bind_target_layer(_centred(method) if _is_rise(method) else method, target_layer)
+        explain = bind_target_layer(_centre(method) if _is_rise(method) else method, target_layer)
         has_batches = "batch_size" in inspect.signature(explain).parameters
         options = {"batch_size": batch_size} if has_batches and batch_size is not None else {}
         resolved[name] = functools.partial(explain, **options)

@@ -96,8 +96,8 @@ def dead_units(
         ValueError: as `layer_activations`, or a share out of range.
     """
     check_share(share, "share", whole=True)
-    found = layer_activations(model, images, layers, num_shown=0, batch_size=batch_size)
-    return _dead_units(found.layers, found.num_images, share)
+    layer_record = layer_activations(model, images, layers, num_shown=0, batch_size=batch_size)
+    return _dead_units(layer_record.layers, layer_record.num_images, share)
 
 
 def dead_units_while(

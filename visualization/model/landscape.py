@@ -186,7 +186,7 @@ def landscape_line(
     alphas = np.linspace(-extend, 1 + extend, num).round(12)
     alphas = np.union1d(alphas, (0.0, 1.0))
     values = []
-    with _restored(model):
+    with _restore_tensors(model):
         for alpha in alphas:
             _mix(model, state_a, state_b, float(alpha))
             values.append(_evaluate(model, loss, statistics))
@@ -239,7 +239,7 @@ def landscape_plane(
     axes = random_directions(model, seed) if directions is None else directions
     plane = fill_missing(model, axes)
     trajectory_xy, outside = coordinates(model, plane, trajectory)
-    with _restored(model):
+    with _restore_tensors(model):
         with count_inputs(model) as input_counts:
             center = _evaluate(model, loss, statistics)
         side = num or points_per_axis(sum(input_counts))
@@ -273,7 +273,7 @@ def _axes(
 
 
 @contextlib.contextmanager
-def _restored(model: nn.Module) -> Iterator[None]:
+def _restore_tensors(model: nn.Module) -> Iterator[None]:
     """Restore a model's parameters and buffers after a block, bit by bit.
 
     Values are written into the tensors that there are, so that a loss which holds the model itself,

@@ -131,7 +131,7 @@ def _values(name: str, layer: str, module: nn.Module, parameter: Tensor) -> Para
     norms = np.zeros(0)
     if weight.ndim > 1:
         norms = _norms(module, weight).double().numpy()
-        role, whole = _arranged(module, weight)
+        role, whole = _as_kernels(module, weight)
         filters, inputs = _strongest(whole, role)
         sizes = whole.shape[0], whole.shape[1]
         part = whole[torch.from_numpy(filters)][:, torch.from_numpy(inputs)]
@@ -157,7 +157,7 @@ def _norms(module: nn.Module, weight: Tensor) -> Tensor:
     return norms.flatten()
 
 
-def _arranged(module: nn.Module, weight: Tensor) -> tuple[str, Tensor]:
+def _as_kernels(module: nn.Module, weight: Tensor) -> tuple[str, Tensor]:
     """Return the role of a tensor, and it as kernels (O, I, h, w) or as a matrix (O, I)."""
     if isinstance(module, nn.modules.conv._ConvTransposeNd):  # (I, O/G, …) to (O, I/G, …)
         grouped = weight.reshape(module.groups, -1, *weight.shape[1:])

@@ -175,25 +175,25 @@ class _Squares:
     num: int
     batch_size: int
 
-    def shown(self, kept_squares: Tensor) -> Tensor:
+    def images(self, squares: Tensor) -> Tensor:
         """Return the images (R, C, H, W) of which only sets of squares (R, n) are left."""
-        pixels = F.pad(kept_squares, (0, 1))[:, self.numbers]
+        pixels = F.pad(squares, (0, 1))[:, self.numbers]
         return torch.where(pixels[:, None], self.image, self.other)
 
-    def without_each(self, kept: Tensor, candidates: Tensor) -> Tensor:
-        """Return the activations (K,) when of those kept (n,) one of the chosen (K,) is removed."""
-        return self._asked(
-            len(candidates), lambda span: kept & ~F.one_hot(candidates[span], self.num).bool()
+    def without_each(self, squares: Tensor, candidates: Tensor) -> Tensor:
+        """Return the activations (K,) of squares (n,) when one of some (K,) is removed."""
+        return self._scores(
+            len(candidates), lambda span: squares & ~F.one_hot(candidates[span], self.num).bool()
         )
 
-    def without_first(self, kept: Tensor, order: Tensor, counts: Tensor) -> Tensor:
-        """Return the activations (K,) when so many (K,) of the first in order are removed."""
-        rank = torch.full((self.num,), self.num, device=kept.device)
-        rank[order] = torch.arange(len(order), device=kept.device)
-        return self._asked(len(counts), lambda span: kept & (rank >= counts[span, None]))
+    def without_first(self, squares: Tensor, order: Tensor, counts: Tensor) -> Tensor:
+        """Return the activations (K,) of squares when the first (K,) in order are removed."""
+        rank = torch.full((self.num,), self.num, device=squares.device)
+        rank[order] = torch.arange(len(order), device=squares.device)
+        return self._scores(len(counts), lambda span: squares & (rank >= counts[span, None]))
 
-    def _asked(self, num: int, sets: Callable[[slice], Tensor]) -> Tensor:
-        parts = [self.unit(self.shown(sets(span))) for span in batch_slices(num, self.batch_size)]
+    def _scores(self, num: int, sets: Callable[[slice], Tensor]) -> Tensor:
+        parts = [self.unit(self.images(sets(span))) for span in batch_slices(num, self.batch_size)]
         return torch.cat(parts) if parts else self.image.new_empty(0)
 
 

@@ -135,7 +135,7 @@ def crop(image: Images, rows: Span, columns: Span) -> Crop:
         ValueError: another shape, a last before the first, or nothing of it lies on the image.
     """
     pixels_of_image = _as_image(image, "image")
-    (top, bottom), (left, right), num_lost = _clipped((rows, columns), pixels_of_image.shape[1:])
+    (top, bottom), (left, right), num_lost = _clip((rows, columns), pixels_of_image.shape[1:])
     pixels = pixels_of_image[:, top : bottom + 1, left : right + 1].clone()
     mask = torch.ones_like(pixels, dtype=torch.bool)
     return Crop(as_array(pixels), as_array(mask), (top, left), num_lost)
@@ -156,7 +156,7 @@ def paste_onto(crop: Crop, target: Images, position: tuple[int, int] | None = No
     """
     pixels_of_target = _as_image(target, "target")
     pixels, mask = torch.as_tensor(crop.pixels), torch.as_tensor(crop.mask)
-    image, pasted, num_lost = _composed(pixels, mask, pixels_of_target, position or crop.origin)
+    image, pasted, num_lost = _compose(pixels, mask, pixels_of_target, position or crop.origin)
     return Composite(as_array(image), as_array(pasted), num_lost)
 
 
@@ -202,7 +202,7 @@ def transplant_field(
         field_mask = torch.as_tensor(field.mask, device=source.device)
         copied, first, num_lost = _region(region, field_mask, field.bounding_box, source)
         shift = _offset(position, offset, first)
-        image, pasted, num_off = _composed(source[0], copied, target[0], shift)
+        image, pasted, num_off = _compose(source[0], copied, target[0], shift)
         batches = (source, target, image[None])  # one by one: other batch sizes may round otherwise
         maps = [activation(model, batch, layer)[0, own[0]] for batch in batches]
         stride = field_boxes(model, layer, _shape(source)).stride
@@ -230,7 +230,7 @@ def _sees_the_same(mask: Tensor, copied: Tensor, target_mask: Tensor, by: tuple[
     return whole and bool(landed.sum() == mask.sum()) and bool((landed == target_mask).all())
 
 
-def _composed(
+def _compose(
     pixels: Tensor, mask: Tensor, target: Tensor, by: tuple[int, int]
 ) -> tuple[Tensor, Tensor, int]:
     """Return a target with masked pixels in it, moved; which those are; and how many are lost."""
@@ -267,7 +267,7 @@ def _region(
         accepted = "bounding_box, (rows, columns), a boolean array, or None"
         raise value_error("region", repr(region), accepted)
     spans = _spans(box) if region is None or isinstance(region, str) else region
-    (top, bottom), (left, right), num_lost = _clipped(spans, shape[1:])
+    (top, bottom), (left, right), num_lost = _clip(spans, shape[1:])
     first = (int(spans[0][0]), int(spans[1][0]))
     if region is None:
         return field, first, num_lost
@@ -276,7 +276,7 @@ def _region(
     return copied, first, num_lost
 
 
-def _clipped(region: tuple[Span, Span], sides: Sequence[int]) -> tuple[Span, Span, int]:
+def _clip(region: tuple[Span, Span], sides: Sequence[int]) -> tuple[Span, Span, int]:
     """Return the rows and columns of a region that lie on an image, and how many pixels do not.
 
     Raises:

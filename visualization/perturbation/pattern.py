@@ -239,14 +239,14 @@ def sweep_perturbation(
         batch = one_image(image, model)
         selected, base = find_unit(model, layer, unit, batch)
         strengths_by_name = {each: _strengths(each, strengths, batch) for each in names}
-        swept = {
-            each: _swept(selected, batch, each, strengths_by_name[each], seed, num)
+        results = {
+            each: _sweep(selected, batch, each, strengths_by_name[each], seed, num)
             for each in names
         }
     return PerturbationSweep(
         strengths={each: np.array(numbers) for each, numbers in strengths_by_name.items()},
-        values={each: values for each, (values, _) in swept.items()},
-        shown={each: first_draws for each, (_, first_draws) in swept.items()},
+        values={each: values for each, (values, _) in results.items()},
+        shown={each: first_draws for each, (_, first_draws) in results.items()},
         **selected.record_fields(batch, base),
     )  # fmt: skip
 
@@ -265,7 +265,7 @@ def _strengths(
     return resolved
 
 
-def _swept(
+def _sweep(
     unit: Unit, image: Tensor, name: str, strengths: Sequence[float], seed: int, num: int
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Return the activations (S, N) under one perturbation, and the first draws (S, C, H, W).

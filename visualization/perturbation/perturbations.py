@@ -121,12 +121,12 @@ def pixelate(images: Tensor, strength: float, seed: int = 0) -> Tensor:
 
 def rotate(images: Tensor, strength: float, seed: int = 0, *, fill: float = 0.0) -> Tensor:
     """Rotate about the centre (bilinear); strength: degrees, counter-clockwise."""
-    return _warped(images, strength, 1.0, fill)
+    return _warp(images, strength, 1.0, fill)
 
 
 def zoom(images: Tensor, strength: float, seed: int = 0, *, fill: float = 0.0) -> Tensor:
     """Enlarge about the centre (bilinear); strength: the factor, below 1 makes smaller."""
-    return _warped(images, 0.0, strength, fill)
+    return _warp(images, 0.0, strength, fill)
 
 
 def shift(images: Tensor, strength: float, seed: int = 0, *, fill: float = 0.0) -> Tensor:
@@ -199,7 +199,7 @@ def _uniform(size: Sequence[int], seed: int) -> Tensor:
     return torch.rand(tuple(size), generator=torch.Generator().manual_seed(seed))
 
 
-def _warped(images: Tensor, degrees: float, factor: float, fill: float) -> Tensor:
+def _warp(images: Tensor, degrees: float, factor: float, fill: float) -> Tensor:
     """Return images rotated counter-clockwise and enlarged by a factor about their centre."""
     if degrees % 360 == 0 and factor == 1:
         return images.clone()

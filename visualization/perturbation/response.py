@@ -156,7 +156,7 @@ def compare_response(
     layer = optional_layer_name(model, layer)
     with inspection_mode(model), torch.no_grad():
         batch = one_image(image, model)
-        edited, words = _edited(model, batch, edit, seed)
+        edited, words = _apply_edit(model, batch, edit, seed)
         before, answer = _maps(model, layer, batch, output)
         after, other = _maps(model, layer, edited, output)
         changes = (after - before).abs().mean(dim=(1, 2))
@@ -211,7 +211,7 @@ def forward_from(
             raise argument_error("activation", problem, f"1, or {len(batch)}")
         size = resolve_batch_size(batch_size, batch)
         pairs = zip(_rows(batch, num, size), _rows(maps, num, size), strict=True)
-        return torch.cat([_forward_replaced(model, layer, *pair, output) for pair in pairs])
+        return torch.cat([_forward_with_maps(model, layer, *pair, output) for pair in pairs])
 
 
 def ablate_channels(
@@ -251,7 +251,7 @@ def ablate_channels(
         answer = select_output(model(batch), output)
         changed = maps.clone()
         changed[:, list(numbers)] = scale * changed[:, list(numbers)] + shift
-        other = _forward_replaced(model, layer, batch, changed, output)
+        other = _forward_with_maps(model, layer, batch, changed, output)
     answers = _answers(answer, other, classes)
     return ChannelAblation(
         layer=layer, channels=numbers, scale=scale, shift=shift, image=as_array(batch[0]),
@@ -272,14 +272,14 @@ def _answers(before: Tensor, after: Tensor, classes: Sequence[str]) -> Answers:
     return Answers(as_array(before[0]), as_array(after[0]), tuple(classes), are_probabilities)
 
 
-def _edited(model: nn.Module, image: Tensor, edit: ImageEdit, seed: int) -> tuple[Tensor, str]:
+def _apply_edit(model: nn.Module, image: Tensor, edit: ImageEdit, seed: int) -> tuple[Tensor, str]:
     """Return an edited image (1, C, H, W), and in words what was done.
 
     Raises:
         ValueError: no such perturbation, or another shape.
     """
     if isinstance(edit, (tuple, str)):
-        return _perturbed(image, edit, seed)
+        return _apply_perturbation(image, edit, seed)
     if callable(edit):
         torch.default_generator.manual_seed(seed)  # `inspection_mode` puts it back
         edited = edit(image.clone())
@@ -292,7 +292,7 @@ def _edited(model: nn.Module, image: Tensor, edit: ImageEdit, seed: int) -> tupl
     return batch, "edited"
 
 
-def _perturbed(image: Tensor, edit: Any, seed: int) -> tuple[Tensor, str]:
+def _apply_perturbation(image: Tensor, edit: Any, seed: int) -> tuple[Tensor, str]:
     """Return an image under a perturbation (name, strength), and in words what was done."""
     if isinstance(edit, str) or len(edit) != 2:
         accepted = 'a name with its strength, such as ("blur", 2.0), a function, or an image'
@@ -364,7 +364,7 @@ def _rows(values: Tensor, num: int, size: int) -> list[Tensor]:
     return [each[span] for span in batch_slices(num, size)]
 
 
-def _forward_replaced(
+def _forward_with_maps(
     model: nn.Module, layer: str, images: Tensor, maps: Tensor, pick: OutputSelector | None
 ) -> Tensor:
     """Return the model's output when a layer outputs `maps`, which the model may then change."""

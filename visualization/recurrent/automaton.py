@@ -83,10 +83,10 @@ def extract_automaton(
     _check_arguments(rnn, max_states, held_out)
     with torch.no_grad(), preserve_state(rnn):
         trace = trace_cells(rnn, inputs, state)
-        answered = outputs(trace.h[-1]) if callable(outputs) else outputs
+        targets = outputs(trace.h[-1]) if callable(outputs) else outputs
     shape = (trace.h.shape[1], trace.h.shape[2])
     names, read = _symbols(symbols, shape, alphabet)
-    labels, answers = _labels(answered, shape, max_states)
+    labels, answers = _labels(targets, shape, max_states)
     train, validation, test = _split(read, held_out, seed)
     blocks = [trace.h] if trace.c is None else [trace.h, torch.tanh(trace.c)]
     states, start = _vectors(blocks, _start(state, blocks), train)
@@ -95,10 +95,10 @@ def extract_automaton(
         num_symbols=len(names), labels=labels,
     )  # fmt: skip
     best = _search(train_set, read[validation], answers[validation], max_states, seed)
-    return _measured(best, names, labels, read[test], answers[test])
+    return _automaton_of(best, names, labels, read[test], answers[test])
 
 
-def _measured(
+def _automaton_of(
     best: "_Candidate", names: tuple[str, ...], labels: tuple[str, ...], read: Ints, answers: Ints
 ) -> Automaton:
     right = best.right(read, answers)
@@ -201,7 +201,7 @@ def _distinct(points: Floats) -> tuple[Floats, Ints]:
 
 def _k_means(points: Floats, count: int, seed: int) -> Ints:
     """Return the cluster of each point, of at most `count`, numbered from 0 without gaps."""
-    clusters = _fitted(points, count, seed) if len(points) > count else np.arange(len(points))
+    clusters = _cluster(points, count, seed) if len(points) > count else np.arange(len(points))
     centres = np.stack([points[clusters == c].mean(axis=0) for c in np.unique(clusters)])
     # Noise can put one state on two sides of a rounding edge: near centres become one.
     near = np.abs(centres[:, None] - centres).max(axis=-1) < _SAME_STATE
@@ -209,7 +209,7 @@ def _k_means(points: Floats, count: int, seed: int) -> Ints:
     return np.unique(joined[np.unique(clusters, return_inverse=True)[1]], return_inverse=True)[1]
 
 
-def _fitted(points: Floats, count: int, seed: int) -> Ints:
+def _cluster(points: Floats, count: int, seed: int) -> Ints:
     from sklearn.cluster import KMeans  # half a second: only who extracts an automaton waits for it
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
@@ -303,9 +303,9 @@ def _symbols(
     return tuple(alphabet[index] for index in sorted(order)), np.argsort(np.argsort(order))[codes]
 
 
-def _labels(answered: Any, shape: tuple[int, int], max_states: int) -> tuple[tuple[str, ...], Ints]:
+def _labels(targets: Any, shape: tuple[int, int], max_states: int) -> tuple[tuple[str, ...], Ints]:
     """Return the labels that are answered, and positions in them (N, T)."""
-    table = _table("outputs", answered, shape)
+    table = _table("outputs", targets, shape)
     values, codes = np.unique(table, return_inverse=True)
     if len(values) > max_states:
         raise argument_error("outputs", f"{len(values)} labels", f"at most {max_states}")

@@ -173,7 +173,7 @@ def forward_with_edits(
     outputs: list[RnnOutput] = []
 
     def forward(input: Tensor, hx: State = None) -> tuple[Tensor, Any]:  # noqa: A002 - torch's name
-        outputs.append(_run(rnn, input, hx, edits, start_time, trace))
+        outputs.append(_forward(rnn, input, hx, edits, start_time, trace))
         return outputs[-1].output, outputs[-1].state
 
     with evaluation_mode(rnn), _attributes_restored(rnn):
@@ -196,7 +196,7 @@ def _attributes_restored(rnn: nn.RNNBase) -> Iterator[None]:
                 setattr(rnn, name, value)
 
 
-def _run(
+def _forward(
     rnn: nn.RNNBase,
     inputs: Tensor | PackedSequence,
     state: State,
@@ -222,7 +222,7 @@ def _run_packed(
 
     def run(x: Tensor, own: Any, mine: Sequence[Edit]) -> tuple[Tensor, Any, dict[str, Tensor]]:
         x = x.transpose(0, 1) if across else x
-        group = _run(rnn, x, own, mine, start_time, with_trace)
+        group = _forward(rnn, x, own, mine, start_time, with_trace)
         parts = {} if group.trace is None else group.trace.all_quantities()
         return group.output.transpose(0, 1) if across else group.output, group.state, parts
 
@@ -314,7 +314,7 @@ class InterventionHandle:
         """Run as the layer's own forward would, with the edits."""
         if hx is None:
             self._time, self._first = 0, len(self._traces)
-        output = _run(self._rnn, input, hx, self.edits, self._time, self._with_trace)
+        output = _forward(self._rnn, input, hx, self.edits, self._time, self._with_trace)
         self.num_calls += 1
         self._valid.append(output.valid)
         if isinstance(input, PackedSequence):

@@ -94,7 +94,7 @@ def find_matches(
     """
     array = as_array(values, "values", ("sample", "time", "unit"), finite=True)
     _check(array, sample, start, stop, num)
-    selected, matches, num_all = _ranked(array >= threshold, sample, start, stop, num)
+    selected, matches, num_all = _rank_windows(array >= threshold, sample, start, stop, num)
     texts: tuple[str, ...] = ()
     if symbols is not None:
         read = as_array(symbols, "symbols", ("sample", "time"))
@@ -108,7 +108,7 @@ def find_matches(
     )  # fmt: skip
 
 
-def _ranked(
+def _rank_windows(
     on: NDArray[np.bool_], sample: int, start: int, stop: int, num: int
 ) -> tuple[NDArray[np.bool_], list[Match], int]:
     """Return which units are on over the selection, the best matches, and how many share all."""

@@ -167,9 +167,9 @@ def nearest_neighbours(
     with inspection_mode(model):
         queries = as_images(query_images, model, "query_images")
         parts = (features(model, layer, part, spatial) for part in torch.split(queries, batch_size))
-        best = _Nearest(queries, _normalised(torch.cat(list(parts)), metric), k)
+        best = _Nearest(queries, _normalise(torch.cat(list(parts)), metric), k)
         for batch in batches(images, model, batch_size):
-            rows = _normalised(features(model, layer, batch, spatial), metric)
+            rows = _normalise(features(model, layer, batch, spatial), metric)
             best.update(batch, _distances(best.rows, rows, metric), exclude_self)
     if (num := int(best.distances.isfinite().sum(dim=1).min())) < k:
         raise value_error("k", k, f"1 to {num}, as many as there are")
@@ -212,7 +212,7 @@ class _Nearest:
         self.num_seen += len(batch)
 
 
-def _normalised(rows: Tensor, metric: Metric) -> Tensor:
+def _normalise(rows: Tensor, metric: Metric) -> Tensor:
     """Return representations (B, D), for the cosine brought to length 1, but those of zeros."""
     if metric == "euclidean":
         return rows

@@ -113,13 +113,13 @@ class _Best:
         met = read >= self.stop_at
         if not self.steps:
             self.images, self.met, self.value, self.score = images, met, read, total
-            self.at = torch.zeros_like(read, dtype=torch.long)
+            self.best_step = torch.zeros_like(read, dtype=torch.long)
         better = torch.where(met == self.met, total > self.score, met)
         self.images = torch.where(better.reshape(-1, 1, 1, 1), images, self.images)
         self.met = torch.where(better, met, self.met)
         self.value = torch.where(better, read, self.value)
         self.score = torch.where(better, total, self.score)
-        self.at = torch.where(better, step, self.at)
+        self.best_step = torch.where(better, step, self.best_step)
         self.steps.append(step)
         self.read.append(read)
         self.total.append(total)
@@ -129,7 +129,7 @@ class _Best:
         read = torch.stack(self.read)
         return AscentResult(
             images=self.images, values=_array(self.value), starts=_array(read[0]),
-            peaks=_array(read.amax(dim=0)), best=self.at.cpu().numpy(),
+            peaks=_array(read.amax(dim=0)), best=self.best_step.cpu().numpy(),
             zero_gradient=zero_gradient.cpu().numpy(), steps=np.array(self.steps),
             curve=_array(torch.stack(self.total)),
         )  # fmt: skip

@@ -74,7 +74,7 @@ def match_activation(layer: NamedLayer | None, activation: Images) -> Objective:
     if not (sizes > 0).all():
         problem = f"activation {int((sizes > 0).logical_not().nonzero()[0])} is zero all over"
         raise argument_error("match_activation", problem, "some of it is not")
-    names = _numbered(f"{layer_word(layer)} as given", len(target))
+    names = _numbered_names(f"{layer_word(layer)} as given", len(target))
 
     def measure(cache: ForwardCache) -> Tensor:
         output = cache[layer]
@@ -146,5 +146,5 @@ def _shares(distribution: list[float]) -> str:
     return ", ".join(part for part in parts if not part.startswith("0%"))
 
 
-def _numbered(name: str, num: int) -> tuple[str, ...]:
+def _numbered_names(name: str, num: int) -> tuple[str, ...]:
     return (name,) if num == 1 else tuple(f"{name} {number}" for number in range(num))

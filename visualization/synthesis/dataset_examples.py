@@ -62,7 +62,7 @@ def best_dataset_examples(
             read = _read(objective, forward(batch, batch.new_zeros(len(batch)).long()))
             values, number = read.max(dim=1)
             part = _Best(values, read.sum(dim=1), number + count, batch[number])
-            parts = [_merged(parts[0], part) if parts else part]
+            parts = [_merge(parts[0], part) if parts else part]
             count += len(batch)
     if not parts:
         raise argument_error("reference", "there are no images", "one or more")
@@ -88,7 +88,7 @@ def _read(objective: Objective, cache: ForwardCache) -> Tensor:
     return torch.stack([objective.read(attrs.evolve(cache, rows=row)) for row in rows])
 
 
-def _merged(first: _Best, second: _Best) -> _Best:
+def _merge(first: _Best, second: _Best) -> _Best:
     better = second.values > first.values  # so that of equals the first stays
     return _Best(
         torch.where(better, second.values, first.values),

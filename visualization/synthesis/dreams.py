@@ -199,7 +199,7 @@ def _sizes(
         size = (max(round(height / factor), 1), max(round(width / factor), 1))
         if octaves is None and min(size) < _SMALLEST:
             break
-        problem = _problem(run, resized(images[:1], size).expand(len(images), -1, -1, -1))
+        problem = _size_problem(run, resized(images[:1], size).expand(len(images), -1, -1, -1))
         if problem:
             break
         sizes.insert(0, size)
@@ -211,7 +211,7 @@ def _sizes(
     return sizes
 
 
-def _problem(run: _DreamRun, images: Tensor) -> str:
+def _size_problem(run: _DreamRun, images: Tensor) -> str:
     """Return what a model says to images of a size that it does not take, "" where it does."""
     try:
         run.read(images)

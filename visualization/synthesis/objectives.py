@@ -90,7 +90,7 @@ def direction(layer: NamedLayer | None, vector: Images, name: str = "direction")
     vectors, names = _vectors(vector, name)
 
     def measure(cache: ForwardCache) -> Tensor:
-        activation, along = _aligned(cache, layer, vectors)
+        activation, along = _activations_and_vectors(cache, layer, vectors)
         return torch.einsum("bdp,bd->bp", activation, along).mean(dim=1)
 
     return Objective(union((layer,)), names, measure)
@@ -111,7 +111,7 @@ def cosine(
     vectors, names = _vectors(vector, name)
 
     def measure(cache: ForwardCache) -> Tensor:
-        activation, along = _aligned(cache, layer, vectors)
+        activation, along = _activations_and_vectors(cache, layer, vectors)
         cosines = F.cosine_similarity(activation, along[:, :, None], dim=1)
         if power is None:
             return cosines.mean(dim=1)
@@ -188,7 +188,7 @@ def _vectors(vector: Images, name: str) -> tuple[Tensor, tuple[str, ...]]:
     )
 
 
-def _aligned(
+def _activations_and_vectors(
     cache: ForwardCache, layer: NamedLayer | None, vectors: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return activations (B, D, P) at P places, and each image's own vector (B, D)."""

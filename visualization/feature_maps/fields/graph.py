@@ -43,16 +43,16 @@ class Storages:
     """The memory of tensors, kept so that no later tensor gets the same."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, torch.UntypedStorage] = {}
+        self._storages: dict[int, torch.UntypedStorage] = {}
 
     def add(self, tensor: Tensor) -> None:
         """Keep the memory of a tensor."""
         storage = tensor.untyped_storage()
-        self._kept[storage._cdata] = storage
+        self._storages[storage._cdata] = storage
 
     def __contains__(self, tensor: Tensor) -> bool:
         """Tell whether a tensor, or a view of it, was added."""
-        return tensor.untyped_storage()._cdata in self._kept
+        return tensor.untyped_storage()._cdata in self._storages
 
 
 class _Follower(DispatchMode):

@@ -156,10 +156,10 @@ def top_patches(
             stream.keep(ranking.candidates, batch)
 
         stream.each(take)
-        return _cut(layer, numbers, k, threshold, stream, ranking.best)
+        return _crop_patches(layer, numbers, k, threshold, stream, ranking.best)
 
 
-def _cut(
+def _crop_patches(
     layer: str | None,
     channels: list[int],
     k: int,
@@ -240,15 +240,15 @@ def _distance(min_distance: int | str | None, boxes: FieldBoxes) -> tuple[int, i
     if min_distance is None:
         return None
     if min_distance == "field":
-        rows = _clear(boxes.row_first, boxes.row_last)
-        return rows, _clear(boxes.column_first, boxes.column_last)
+        rows = _clear_distance(boxes.row_first, boxes.row_last)
+        return rows, _clear_distance(boxes.column_first, boxes.column_last)
     if isinstance(min_distance, str) or min_distance < 1:
         accepted = "a number of units from 1 on, field, or None"
         raise value_error("min_distance", repr(min_distance), accepted)
     return min_distance, min_distance
 
 
-def _clear(first: Ints, last: Ints) -> int:
+def _clear_distance(first: Ints, last: Ints) -> int:
     """Return the least distance of places at which no two boxes share a pixel."""
     return next((by for by in range(1, len(first)) if (first[by:] > last[:-by]).all()), len(first))
 

@@ -67,7 +67,7 @@ class ActivationStream:
         self.dtype = graph.output.dtype
         self.num_channels = graph.output.shape[1]
         self.num_images = 0
-        self._kept: dict[int, Tensor] = {}
+        self._outputs_kept: dict[int, Tensor] = {}
         self._image_shape = first.shape[1:]
         self._model, self._layer = model, layer
         self._stream = itertools.chain([first], stream)
@@ -100,11 +100,11 @@ class ActivationStream:
         if self._array is None:
             for images in self._even():
                 with self._watched() as outputs:
-                    self._run(images, outputs, take)
+                    self._run_batch(images, outputs, take)
         else:
             with self._watched() as outputs:  # once: nobody else can use the model in between
                 for images in self._even():
-                    self._run(images, outputs, take)
+                    self._run_batch(images, outputs, take)
         if self._ids is not None and len(self._ids) != self.num_images:
             raise self._wrong_ids(f"{self.num_images}")
 
@@ -138,7 +138,7 @@ class ActivationStream:
         with intercept_maps(self._model, taps, stop=bool(taps)):
             yield outputs
 
-    def _run(
+    def _run_batch(
         self, images: Tensor, outputs: list[Any], take: Callable[[ActivationBatch], None]
     ) -> None:
         first = self.num_images
@@ -150,7 +150,7 @@ class ActivationStream:
         layer_output = outputs.pop() if self._layer else output
         maps = check_tensor(layer_output, repr(self._layer or "the model"))[: len(images)]
         maps = maps if maps.ndim == 4 else maps[:, :, None, None]
-        take(ActivationBatch(images, maps, self._known(first, self.num_images), first))
+        take(ActivationBatch(images, maps, self._known_ids(first, self.num_images), first))
 
     def keep(self, candidates: Callable[[], Positions], batch: ActivationBatch) -> None:
         """Keep the candidate images, by their index in the data, and no others.
@@ -161,10 +161,10 @@ class ActivationStream:
             return
         positions = np.unique(candidates())
         if len(positions) and positions[-1] >= batch.first:
-            self._kept = {
+            self._outputs_kept = {
                 position: batch.images[position - batch.first].clone()
                 if position >= batch.first
-                else self._kept[position]
+                else self._outputs_kept[position]
                 for position in positions.tolist()
             }
 
@@ -175,12 +175,12 @@ class ActivationStream:
             return as_tensor(self._array[index], "images").to(device, dtype)
         none = torch.empty(0, *self._image_shape)
         return (
-            torch.stack([self._kept[position] for position in index.tolist()])
+            torch.stack([self._outputs_kept[position] for position in index.tolist()])
             if len(index)
             else none
         )
 
-    def _known(self, first: int, end: int) -> NDArray[np.int64]:
+    def _known_ids(self, first: int, end: int) -> NDArray[np.int64]:
         if self._ids is None:
             return np.arange(first, end)
         if end > len(self._ids):

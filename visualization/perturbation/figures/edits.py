@@ -65,7 +65,7 @@ def _(record: FieldTransplant) -> Figure:
         draw_image(axes, image, title, limits)
         if mask.any():
             draw_frame(axes, *bounding_box(np.asarray(mask.any(axis=0))))
-        _seen(axes, box)
+        _draw_field_frame(axes, box)
     values = (record.source_activation, record.target_activation, record.composite_activation)
     units = (record.unit, record.target_unit, record.target_unit)
     size = max(float(np.abs(each).max()) for each in record.maps)
@@ -80,7 +80,7 @@ def _(record: FieldTransplant) -> Figure:
     return figure
 
 
-def _seen(axes: Axes, box: FieldBox) -> None:
+def _draw_field_frame(axes: Axes, box: FieldBox) -> None:
     """Draw a dashed frame around what a unit sees; beyond the border it is cut."""
     corner = (box.columns[0] - 0.5, box.rows[0] - 0.5)
     sides = box.columns[1] - box.columns[0] + 1, box.rows[1] - box.rows[0] + 1
