@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visualization import render
+from visualization.core.arrays import to_numpy
 from visualization.core.registry import anchor, fragment, subpages
 
 _EMBEDDED = 8_000_000  # characters of a page within a notebook
@@ -185,7 +186,7 @@ def _parts(container: Any) -> Mapping[str, Any]:
 def _as_plain_array(value: Any) -> NDArray[Any] | None:
     """Return numbers or texts as an array; None if they are none."""
     if isinstance(value, Tensor):
-        return value.detach().cpu().numpy()
+        return to_numpy(value)
     try:
         array = np.asarray(value)
     except ValueError:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from tests.helpers.networks import CLASSES, NETS, PLAIN, SIZE, Net
 from visualization import conv
-from visualization.core.inputs import as_array, as_tensor
+from visualization.core.arrays import to_numpy
+from visualization.core.inputs import as_tensor
 
 LAYER, UNIT = "look", (1, 3, 4)
 
@@ -275,7 +276,7 @@ def test_equal_calls_give_equal_bits(name: str) -> None:
 def flat(record: Any) -> list[np.ndarray]:
     """Return all numbers within a record, whose own tensors numpy takes as they are."""
     if isinstance(record, Tensor):
-        return [as_array(record)]
+        return [to_numpy(record)]
     if isinstance(record, np.ndarray):
         return [record] if record.dtype.kind in "biuf" else []
     if isinstance(record, dict):

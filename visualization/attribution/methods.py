@@ -24,6 +24,7 @@ from visualization.attribution.gradients import (
     smooth_grad,
 )
 from visualization.attribution.masking import occlusion_map, rise
+from visualization.core.arrays import to_numpy
 from visualization.core.earlier_names import renamed_arguments
 from visualization.core.errors import unknown_name_error
 from visualization.core.inputs import Images, Target, as_images, inspection_mode
@@ -200,8 +201,8 @@ def attributions(
                 progress(f"{name}, method {number} of {len(explainers)}")
             maps_by_name[name] = as_map(method(model, images, target_score.target))
     words = tuple(target_words(target_score, labels, len(images)))
-    maps = {name: as_array(values) for name, values in maps_by_name.items()}
-    return Attributions(as_array(images), maps, words, as_array(scores))
+    maps = {name: to_numpy(values.double()) for name, values in maps_by_name.items()}
+    return Attributions(to_numpy(images.double()), maps, words, to_numpy(scores.double()))
 
 
 def target_words(target_score: TargetScore, labels: Sequence[str] | None, num: int) -> list[str]:
@@ -219,8 +220,3 @@ def target_words(target_score: TargetScore, labels: Sequence[str] | None, num: i
         f"{target_score.layer}: {number}" if target_score.layer else str(number)
         for number in numbers
     ]
-
-
-def as_array(values: Tensor) -> NDArray[np.float64]:
-    """Return a tensor as an array of numbers for a record."""
-    return np.asarray(values.detach().cpu().double().numpy())

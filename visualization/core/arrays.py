@@ -8,6 +8,12 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from visualization.core.errors import argument_error, value_error
+from visualization.core.inputs import as_record
+
+
+def to_numpy(values: ArrayLike | Tensor) -> NDArray[Any]:
+    """Return values as an array; a tensor without its graph, on the CPU, in a type numpy has."""
+    return np.asarray(as_record(values).numpy() if isinstance(values, Tensor) else values)
 
 
 def as_array(
@@ -18,7 +24,7 @@ def as_array(
     Raises:
         ValueError: another number of axes, or one of length 0; with `finite`, NaN or inf.
     """
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = to_numpy(values)
     if array.ndim != len(axes) or 0 in array.shape:
         raise value_error(name, f"shape {array.shape}", f"({', '.join(axes)}), none of them 0")
     if finite and array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -42,6 +48,14 @@ def check_quantity(name: str, values: NDArray[Any]) -> None:
         raise argument_error(name, problem, "integers, booleans, floats")
     if values.dtype.kind == "f" and np.isinf(values).any():
         raise value_error(name, "inf", "numbers, or NaN")
+
+
+def derangement(num: int, seed: int) -> NDArray[np.int64]:
+    """Derangement: a random permutation of `num` ≥ 2 that leaves nothing in its place."""
+    ring = np.random.default_rng(seed).permutation(num)
+    order = np.empty(num, np.int64)
+    order[ring] = np.roll(ring, 1)
+    return order
 
 
 def unit_deviations(values: NDArray[Any]) -> NDArray[np.float64]:

@@ -81,7 +81,7 @@ attention: AttentionMaps=attention.maps.AttentionMaps attention_maps=attention.m
 attribution.cams: last_map=last_feature_map
 attribution.gradients: explaining=bind_target_layer
 attribution.masking: pair=size_pair
-attribution.methods: chosen_methods=resolve_methods
+attribution.methods: as_array=core.arrays.to_numpy chosen_methods=resolve_methods
 conv: Activated=ActivatingPositions Canvas=ImageParam MapEdit=ChannelAblation
     Maximised=MaximisedImages Paste=FieldTransplant Piece=Crop Satisfied=Solution
     activated=activating_positions amplified=layer_energy answers=class_distribution cut=crop
@@ -89,7 +89,7 @@ conv: Activated=ActivatingPositions Canvas=ImageParam MapEdit=ChannelAblation
     nearest=nearest_neighbours paste=transplant_field put=paste_onto run_from=forward_from
     satisfy=solve
 core.arrays: demand_quantity=check_quantity demand_same=check_shape deviation=unit_deviations
-core.inputs: Pick=OutputSelector Place=TargetIndex copied=copy_model
+core.inputs: as_array=core.arrays.to_numpy Pick=OutputSelector Place=TargetIndex copied=copy_model
     demand_channels_first=check_channels_first demand_tensor=check_tensor demand_unit=check_unit
     home=device_and_dtype inspecting=inspection_mode named=optional_layer_name
     one_call=numbered_call one_target=normalise_target picked=select_output score=select_target
@@ -98,7 +98,7 @@ core.layout: tapped_maps=intercept_maps
 core.packing: each_tensor=map_tensors tensors=flatten_tensors
 core.preserve: closed=closed_module_error demand_module=check_module given_copies=clone_inputs
     untouched=preserve_state
-core.targets: Asked=TargetScore asked=resolve_target check_count=core.errors.check_count
+core.targets: Asked=TargetScore asked=resolve_target
     demand_count=core.errors.check_count
     demand_gradient=score_gradient demand_last=last_dependency fitting=resolve_batch_size
     spans=batch_slices unravelled=unravel_index without_gradient=no_gradient_error

@@ -90,11 +90,6 @@ def as_record(values: Tensor) -> Tensor:
     return at_least_float32(values.detach()).cpu()
 
 
-def as_array(values: Tensor) -> NDArray[Any]:
-    """Return a tensor as a record holds it: on the CPU, in a type that numpy has."""
-    return np.asarray(as_record(values).numpy())
-
-
 def as_images(images: Images, model: nn.Module, name: str = "images") -> Tensor:
     """Return a copy of images (B, C, H, W) on the model's device and in its type.
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.arrays import derangement
 from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import Images, as_tensor, batches
 
@@ -85,20 +86,12 @@ def masked_images(
     if isinstance(images, (Tensor, np.ndarray)) and isinstance(masks, (Tensor, np.ndarray)):
         if len(masks) != num:
             raise argument_error("masks", f"{len(masks)} do not go with {num} images", num)
-        order = _derangement(num, seed)
+        order = torch.as_tensor(derangement(num, seed))
     return MaskedImages(
         model=model, images=images, masks=masks, num_concepts=len(concepts), batch_size=batch_size,
         order=order, num_images=num, image_shape=tuple(shapes[0][1]),
         mask_shape=(first.shape[2], first.shape[3]),
     )  # fmt: skip
-
-
-def _derangement(num: int, seed: int) -> Tensor:
-    """Derangement: a random permutation that leaves nothing in its place."""
-    ring = np.random.default_rng(seed).permutation(num)
-    order = np.empty(num, np.int64)
-    order[ring] = np.roll(ring, 1)
-    return torch.as_tensor(order)
 
 
 def _pairs(

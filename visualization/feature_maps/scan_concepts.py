@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from visualization.core.arrays import to_numpy
 from visualization.core.errors import argument_error, check_share, value_error
-from visualization.core.inputs import as_array, as_tensor
+from visualization.core.inputs import as_tensor
 from visualization.core.records import brief_repr
 
 Mask = NDArray[np.bool_]
@@ -69,7 +70,7 @@ def scan_concepts(images: ArrayLike | Tensor, *, ink: float = 0.5) -> ConceptMas
 
 
 def _as_scans(images: ArrayLike | Tensor) -> NDArray[np.float32]:
-    array = as_array(as_tensor(images, "images"))
+    array = to_numpy(as_tensor(images, "images"))
     scans = array[:, 0] if array.ndim == 4 and array.shape[1] == 1 else array
     scans = scans[None] if scans.ndim == 2 else scans
     if scans.ndim != 3 or 0 in scans.shape:

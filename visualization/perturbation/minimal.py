@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.attribution.masking import Fill, replacement
+from visualization.core.arrays import to_numpy
 from visualization.core.errors import argument_error, check_count, check_share
-from visualization.core.inputs import Images, as_array, inspection_mode, one_image
+from visualization.core.inputs import Images, inspection_mode, one_image
 from visualization.core.records import brief_repr
 from visualization.core.targets import batch_slices, resolve_batch_size
 from visualization.core.tracing import NamedLayer
@@ -108,9 +109,9 @@ def minimal_patch(
         sizes, curve = _curve(squares, order, numbers, base)
     mask = torch.isin(numbers, order[num - num_kept :])
     return MinimalPatch(
-        field=field.pixels, mask=as_array(mask),
-        shown=as_array(torch.where(mask, batch[0], other[0])),
-        kept=float(curve[num - num_kept]), keep=keep, sizes=as_array(sizes), curve=as_array(curve),
+        field=field.pixels, mask=to_numpy(mask),
+        shown=to_numpy(torch.where(mask, batch[0], other[0])),
+        kept=float(curve[num - num_kept]), keep=keep, sizes=to_numpy(sizes), curve=to_numpy(curve),
         block=block, **selected.record_fields(batch, base),
     )  # fmt: skip
 

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.arrays import to_numpy
 from visualization.core.earlier_names import renamed_arguments
 from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import (
     Images,
     activation,
-    as_array,
     as_tensor,
     inspection_mode,
     one_image,
@@ -138,7 +138,7 @@ def crop(image: Images, rows: Span, columns: Span) -> Crop:
     (top, bottom), (left, right), num_lost = _clip((rows, columns), pixels_of_image.shape[1:])
     pixels = pixels_of_image[:, top : bottom + 1, left : right + 1].clone()
     mask = torch.ones_like(pixels, dtype=torch.bool)
-    return Crop(as_array(pixels), as_array(mask), (top, left), num_lost)
+    return Crop(to_numpy(pixels), to_numpy(mask), (top, left), num_lost)
 
 
 @renamed_arguments(piece="crop", at="position")
@@ -157,7 +157,7 @@ def paste_onto(crop: Crop, target: Images, position: tuple[int, int] | None = No
     pixels_of_target = _as_image(target, "target")
     pixels, mask = torch.as_tensor(crop.pixels), torch.as_tensor(crop.mask)
     image, pasted, num_lost = _compose(pixels, mask, pixels_of_target, position or crop.origin)
-    return Composite(as_array(image), as_array(pasted), num_lost)
+    return Composite(to_numpy(image), to_numpy(pasted), num_lost)
 
 
 @renamed_arguments(at="position")
@@ -215,11 +215,11 @@ def transplant_field(
     values = [float(each[index[1:]]) for each, index in zip(maps, units, strict=True)]
     return FieldTransplant(
         layer=layer, unit=own, target_unit=target_unit, offset=shift, stride=stride,
-        source=as_array(source[0]), target=as_array(target[0]), composite=as_array(image),
-        copied=as_array(copied), pasted=as_array(pasted), num_lost=num_lost + num_off,
+        source=to_numpy(source[0]), target=to_numpy(target[0]), composite=to_numpy(image),
+        copied=to_numpy(copied), pasted=to_numpy(pasted), num_lost=num_lost + num_off,
         boxes=(field.bounding_box, target_field.bounding_box), source_activation=values[0],
         target_activation=values[1], composite_activation=values[2],
-        maps=(as_array(maps[0]), as_array(maps[1]), as_array(maps[2])), exact=exact,
+        maps=(to_numpy(maps[0]), to_numpy(maps[1]), to_numpy(maps[2])), exact=exact,
     )  # fmt: skip
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.attribution.masking import Fill, Size, occlusion_map, replacement, size_pair
+from visualization.core.arrays import to_numpy
 from visualization.core.errors import argument_error, check_count
 from visualization.core.inputs import (
     Images,
-    as_array,
     inspection_mode,
     one_image,
 )
@@ -148,7 +148,7 @@ def occlude(
         )[0]  # fmt: skip
     drop[~field_mask] = torch.nan
     return Occlusion(
-        field=field.pixels, drop=as_array(drop), window=windows,
+        field=field.pixels, drop=to_numpy(drop), window=windows,
         **selected.record_fields(batch, base),
     )  # fmt: skip
 
@@ -172,7 +172,7 @@ def pixel_gradient(
         selected, base = find_unit(model, layer, unit, batch)
         leaf = batch.clone().requires_grad_()
         gradient = score_gradient(selected(leaf), leaf, "the image")
-    return PixelGradient(gradient=as_array(gradient[0]), **selected.record_fields(batch, base))
+    return PixelGradient(gradient=to_numpy(gradient[0]), **selected.record_fields(batch, base))
 
 
 def unit_pattern(
@@ -278,4 +278,4 @@ def _sweep(
         changed = perturb(name, copies, strength, seed)
         values.append(unit(changed))
         first_draws.append(changed[0])
-    return as_array(torch.stack(values)), as_array(torch.stack(first_draws))
+    return to_numpy(torch.stack(values)), to_numpy(torch.stack(first_draws))

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.arrays import to_numpy
 from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import (
     Images,
     OutputSelector,
-    as_array,
     as_images,
     as_tensor,
     inspection_mode,
@@ -165,9 +165,9 @@ def compare_response(
     if answer is not None and other is not None:
         answers = _answers(answer, other, classes)
     return Response(
-        layer=layer, edit=words, original=as_array(batch[0]), modified=as_array(edited[0]),
-        channels=numbers, before=as_array(before[list(numbers)]),
-        after=as_array(after[list(numbers)]), changes=as_array(changes), answers=answers,
+        layer=layer, edit=words, original=to_numpy(batch[0]), modified=to_numpy(edited[0]),
+        channels=numbers, before=to_numpy(before[list(numbers)]),
+        after=to_numpy(after[list(numbers)]), changes=to_numpy(changes), answers=answers,
     )  # fmt: skip
 
 
@@ -254,7 +254,7 @@ def ablate_channels(
         other = _forward_with_maps(model, layer, batch, changed, output)
     answers = _answers(answer, other, classes)
     return ChannelAblation(
-        layer=layer, channels=numbers, scale=scale, shift=shift, image=as_array(batch[0]),
+        layer=layer, channels=numbers, scale=scale, shift=shift, image=to_numpy(batch[0]),
         answers=answers,
     )  # fmt: skip
 
@@ -269,7 +269,7 @@ def _answers(before: Tensor, after: Tensor, classes: Sequence[str]) -> Answers:
         problem = f"{len(classes)} names for answers of shape {tuple(before.shape[1:])}"
         raise argument_error("classes", problem, "one for each class, or none")
     are_probabilities = is_softmax(torch.cat([before, after]))
-    return Answers(as_array(before[0]), as_array(after[0]), tuple(classes), are_probabilities)
+    return Answers(to_numpy(before[0]), to_numpy(after[0]), tuple(classes), are_probabilities)
 
 
 def _apply_edit(model: nn.Module, image: Tensor, edit: ImageEdit, seed: int) -> tuple[Tensor, str]:

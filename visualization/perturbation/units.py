@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.arrays import to_numpy
 from visualization.core.errors import argument_error
 from visualization.core.inputs import (
     activation,
-    as_array,
     check_unit,
     optional_layer_name,
     select_target,
@@ -49,7 +49,7 @@ class Unit:
 
     def record_fields(self, image: Tensor, activation: float) -> dict[str, Any]:
         """Return the fields of a `UnitRecord` for an image (1, C, H, W)."""
-        image_array = as_array(image[0])
+        image_array = to_numpy(image[0])
         return {
             "layer": self.layer, "unit": self.index, "image": image_array, "activation": activation,
         }  # fmt: skip

@@ -30,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.arrays import to_numpy
 from visualization.core.errors import argument_error, check_count, check_share, value_error
 from visualization.core.preserve import preserve_state
 from visualization.recurrent.cells import trace_cells
@@ -275,7 +276,7 @@ def _check_arguments(rnn: nn.RNNBase, max_states: int, held_out: float) -> None:
 
 def _table(name: str, values: Any, shape: tuple[int, int]) -> NDArray[Any]:
     """Return values as an array (N, T) of integers or strings."""
-    table = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    table = to_numpy(values)
     if table.shape != shape:
         raise value_error(name, f"shape {table.shape}", f"(batch, time) = {shape}")
     if table.dtype.kind not in "biuU":

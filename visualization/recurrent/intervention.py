@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from visualization.core.arrays import derangement
 from visualization.core.earlier_names import renamed_arguments
 from visualization.core.errors import argument_error, value_error
 from visualization.core.records import brief_repr
@@ -106,7 +107,7 @@ def patch_units(
             before = respond()
         trace = handle.trace()
         _check_patching(before, time, trace.h.shape[2])
-        donor = _derangement(len(before), seed).to(before.device)
+        donor = torch.as_tensor(derangement(len(before), seed), device=before.device)
         position_of = _places(positions, tuple(before.shape))
         layer_index = layer * trace.num_directions + direction
         patch = functools.partial(state_from, trace, donor, time)
@@ -129,6 +130,8 @@ def _check_patching(answers: Tensor, time: int, num_steps: int) -> None:
     if answers.ndim != 2:
         shape = tuple(answers.shape)
         raise value_error("respond", f"shape {shape}", "(sample, place)")
+    if len(answers) < 2:
+        raise argument_error("respond", f"{len(answers)} samples", "2 or more")
     if not 0 <= time < num_steps:
         raise value_error("time", time, f"0 to {num_steps - 1}")
 
@@ -174,13 +177,3 @@ def _patching_shares(
         for mask in masks
     ]
     return np.array(shares).reshape(-1, 2).T
-
-
-def _derangement(num: int, seed: int) -> Tensor:
-    """Return a permutation of `num` ≥ 2 samples that leaves none in its place."""
-    if num < 2:
-        raise argument_error("respond", f"{num} samples", "2 or more")
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(num))
-    donor = torch.empty_like(order)
-    donor[order] = order.roll(1)
-    return donor

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from visualization.core.arrays import to_numpy
 from visualization.core.errors import argument_error, check_count, value_error
 from visualization.core.inputs import (
     Images,
@@ -67,7 +68,7 @@ def represented_while(
             values = output[0] if isinstance(output, tuple) else output
             if isinstance(values, Tensor) and values.ndim > 1 and len(values) == num_samples:
                 means = values.flatten(1, -2).mean(1) if values.ndim > 2 else values
-                rows[name] = means.detach().cpu().double().numpy()
+                rows[name] = to_numpy(means.double())
 
         return take
 
@@ -86,7 +87,7 @@ def as_labels(labels: ArrayLike | Tensor, num: int, name: str = "labels") -> NDA
     Raises:
         ValueError: another shape, or numbers that are not whole.
     """
-    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    array = to_numpy(labels)
     if array.shape != (num,) or array.dtype.kind not in "iubUO":
         problem = f"{array.dtype} of shape {array.shape} does not go with {num} images"
         raise argument_error(name, problem, "a whole number or a word for each image")

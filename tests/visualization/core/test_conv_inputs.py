@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from visualization import conv
-from visualization.core.inputs import as_array, as_tensor, inspection_mode
+from visualization.core.arrays import to_numpy
+from visualization.core.inputs import as_tensor, inspection_mode
 
 
 def network() -> nn.Sequential:
@@ -73,7 +74,7 @@ def test_numbers_are_taken_in_any_layout(name: str) -> None:
     """A flipped, read-only view in another byte order gives what the same numbers give."""
     x = pictures()
     taken, plain = (TAKERS[name](form, x) for form in (odd, np.array))
-    found, wanted = (as_array(v) if isinstance(v, Tensor) else v for v in (taken, plain))
+    found, wanted = (to_numpy(v) if isinstance(v, Tensor) else v for v in (taken, plain))
     np.testing.assert_array_equal(found, wanted)
 
 
