@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from visualization.core.errors import NothingToShow
 from visualization.core.records import brief_repr
 from visualization.model.parameter_space import filter_norms
+from visualization.model.values import in_pages
 
 PAGE = 8  # layers of a picture
 _IMAGES = 64  # filters of one or three inputs, which are drawn as images
@@ -85,11 +86,7 @@ class LayerWeights:
 
     def pages(self, num: int = PAGE) -> tuple["LayerWeights", ...]:
         """Return the same in parts of `num` layers, each of which fits a picture."""
-        starts = range(0, len(self.layers), num)
-        return tuple(
-            attrs.evolve(self, layers=self.layers[start : start + num], first=start)
-            for start in starts
-        )
+        return in_pages(self, num)
 
 
 def layer_weights(model: nn.Module) -> LayerWeights:
