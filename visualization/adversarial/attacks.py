@@ -116,7 +116,7 @@ def fgsm(
             walls = problem.box_bounds(batch.images)
             step = radius * problem.norm.steepest(slope)
             delta = problem.norm.project(step, batch.radii(radius), *walls)
-            adversarial.append(problem.moved(batch.images, delta))
+            adversarial.append(problem.perturb(batch.images, delta))
             flat.append((slope == 0).all(dim=1))
         return _as_attack(problem, "FGSM", radius, torch.cat(adversarial), torch.cat(flat), classes)
 

@@ -122,7 +122,7 @@ class AttackProblem:
         down, up = self.low - images, self.high - images
         return down.clamp(max=0).flatten(1), up.clamp(min=0).flatten(1)
 
-    def moved(self, images: Tensor, delta: Tensor) -> Tensor:
+    def perturb(self, images: Tensor, delta: Tensor) -> Tensor:
         """Return images with perturbations (B, n) added; no rounding takes them out of the box."""
         return torch.maximum(torch.minimum(images + delta.view_as(images), self.high), self.low)
 
@@ -332,7 +332,7 @@ def _ascend_once(
             return
         current = batch.take(indices)
         bounds = problem.box_bounds(current.images)
-        current = current._replace(images=problem.moved(current.images, delta))
+        current = current._replace(images=problem.perturb(current.images, delta))
         if step == settings.steps:
             best.keep(indices, current.images, problem.margins(current))
             return

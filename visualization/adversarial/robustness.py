@@ -191,11 +191,11 @@ def _shrink(
 ) -> tuple[Tensor, Tensor]:
     """Shrink adversarial images towards the originals as far as they stay wrong."""
 
-    def moved(share: Tensor) -> Tensor:
-        return problem.moved(batch.images, (share * (adversarial - batch.images)).flatten(1))
+    def shrink(share: Tensor) -> Tensor:
+        return problem.perturb(batch.images, (share * (adversarial - batch.images)).flatten(1))
 
     def is_wrong(share: Tensor) -> Tensor:
-        return problem.margins(batch._replace(images=moved(share)), _SLACK) > 0
+        return problem.margins(batch._replace(images=shrink(share)), _SLACK) > 0
 
     near, far = (adversarial.new_full((len(adversarial), 1, 1, 1), share) for share in (0.0, 1.0))
     works = is_wrong(far)
@@ -203,7 +203,7 @@ def _shrink(
         middle = (near + far) / 2
         is_enough = is_wrong(middle)[:, None, None, None]
         near, far = torch.where(is_enough, near, middle), torch.where(is_enough, middle, far)
-    return moved(far), works
+    return shrink(far), works
 
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
@@ -308,7 +308,7 @@ def _accuracy_in_noise(problem: AttackProblem, size: float, seed: int) -> float:
         delta = problem.norm.project(
             size * noise, batch.radii(size), *problem.box_bounds(batch.images)
         )
-        noisy = batch._replace(images=problem.moved(batch.images, delta))
+        noisy = batch._replace(images=problem.perturb(batch.images, delta))
         right.append(problem.margins(noisy) <= 0)
     return _share(torch.cat(right))
 

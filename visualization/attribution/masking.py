@@ -234,7 +234,7 @@ def rise(
     with inspection_mode(model), torch.no_grad():
         images = as_images(images, model)
         sides = (images.shape[2], images.shape[3])
-        masks = _Masks.drawn(num_masks, size_pair(grid, "grid", sides, _GRID), sides, keep, seed)
+        masks = _Masks.random(num_masks, size_pair(grid, "grid", sides, _GRID), sides, keep, seed)
         target_score = resolve_target(model, images, target, target_layer, batch_size)
         base = target_score.on_images(images).cpu().double()
         other = replacement(images, fill, model)
@@ -253,7 +253,7 @@ def _moments(
     products = torch.zeros(images.shape[0:1] + images.shape[2:], dtype=torch.float64)
     of_gains, of_masks = torch.zeros_like(products[:, 0, 0]), torch.zeros_like(products[0])
     for span in batch_slices(masks.num, target_score.batch_size):
-        part = masks.enlarged(span, images.dtype)
+        part = masks.enlarge(span, images.dtype)
         around = part.double() - masks.keep
         of_masks += around.sum(dim=0)
         visible = part.to(images.device)[:, None]
@@ -286,7 +286,7 @@ class _Masks:
     keep: float
 
     @classmethod
-    def drawn(
+    def random(
         cls, num: int, grid: tuple[int, int], sides: tuple[int, int], keep: float, seed: int
     ) -> "_Masks":
         """Draw masks of grids of cells that cover the sides."""
@@ -301,7 +301,7 @@ class _Masks:
         """N."""
         return len(self.cells)
 
-    def enlarged(self, span: slice, dtype: torch.dtype) -> Tensor:
+    def enlarge(self, span: slice, dtype: torch.dtype) -> Tensor:
         """Return some of the masks (num, H, W), from 0 to 1."""
         cells, shifts = self.cells[span].to(dtype), self.shifts[span]
         sizes = [cells.shape[1 + axis] * self.size[axis] for axis in (0, 1)]

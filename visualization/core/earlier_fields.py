@@ -14,6 +14,7 @@ Attack: before=prediction after=adversarial_prediction confidence_before=confide
     accuracy_before=clean_accuracy accuracy_after=adversarial_accuracy
 CellTrace: row_name=layer_name
 Crop: place=origin
+FieldBoxes: at=box_at
 FieldTransplant: place=target_unit of_source=source_activation before=target_activation
     after=composite_activation hulls=boxes
 LandscapePlane: outside=residual

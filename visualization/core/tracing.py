@@ -71,7 +71,7 @@ def layer_name(model: nn.Module, layer: NamedLayer, argument: str = "layer") -> 
             if module is layer:
                 return str(name)
     problem = f"a {type(layer).__name__} is not a layer of the {type(model).__name__}"
-    raise argument_error(argument, problem, f"its modules or their names, {_listed(modules)}")
+    raise argument_error(argument, problem, f"its modules or their names, {_listing(modules)}")
 
 
 def layer_names(
@@ -99,7 +99,7 @@ def find_layer(model: nn.Module, layer: NamedLayer, argument: str = "layer") -> 
     modules = dict(model.named_modules(remove_duplicate=False))
     if dotted not in modules:
         problem = f"{name!r} is not a layer of the {type(model).__name__}"
-        raise argument_error(argument, problem, _listed(modules), (dotted, filter(None, modules)))
+        raise argument_error(argument, problem, _listing(modules), (dotted, filter(None, modules)))
     if separator and not number.isdecimal():
         raise argument_error(argument, f"{name!r} names no call", f"{dotted}@0, {dotted}@1, …")
     if any(_hides(module, outer, dotted) for outer, module in modules.items()):
@@ -117,7 +117,7 @@ def _hides(module: nn.Module, name: str, layer: str) -> bool:
     return f"{layer}.".startswith(f"{name}.") and not is_seen
 
 
-def _listed(names: Iterable[str]) -> str:
+def _listing(names: Iterable[str]) -> str:
     """Return the first of the names of layers, for an error."""
     named_layers = [name for name in names if name]
     return ", ".join(named_layers[:_MAX_LISTED_NAMES]) + (

@@ -98,12 +98,12 @@ def minimal_patch(
         field = selected.field(batch)
         field_mask = torch.as_tensor(field.pixels, device=batch.device)
         other, cropped = replacement(batch, fill, model), crop_to_field(selected, batch, field)
-        block = block or _smallest_block(field_mask, cropped.of(batch).numel())
+        block = block or _smallest_block(field_mask, cropped.crop(batch).numel())
         numbers, num = _number_squares(field_mask, block)
         squares = _Squares(
-            unit=cropped.unit, image=cropped.of(batch), other=cropped.of(other),
-            numbers=cropped.of(numbers), num=num,
-            batch_size=resolve_batch_size(batch_size, cropped.of(batch)),
+            unit=cropped.unit, image=cropped.crop(batch), other=cropped.crop(other),
+            numbers=cropped.crop(numbers), num=num,
+            batch_size=resolve_batch_size(batch_size, cropped.crop(batch)),
         )  # fmt: skip
         order, num_kept = _remove_squares(squares, base, keep * base, progress)
         sizes, curve = _curve(squares, order, numbers, base)

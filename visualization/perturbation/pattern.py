@@ -142,9 +142,9 @@ def occlude(
         cropped = crop_to_field(selected, batch, field, windows, strides)
         drop = torch.full_like(batch[0, 0], torch.nan)
         drop[cropped.rows, cropped.columns] = occlusion_map(
-            model, cropped.of(batch), cropped.unit.index, target_layer=selected.layer,
-            window=windows, stride=strides, fill=cropped.of(replacement(batch, fill, model)),
-            within=cropped.of(field_mask), batch_size=batch_size,
+            model, cropped.crop(batch), cropped.unit.index, target_layer=selected.layer,
+            window=windows, stride=strides, fill=cropped.crop(replacement(batch, fill, model)),
+            within=cropped.crop(field_mask), batch_size=batch_size,
         )[0]  # fmt: skip
     drop[~field_mask] = torch.nan
     return Occlusion(

@@ -90,7 +90,7 @@ class CroppedUnit:
     rows: slice
     columns: slice
 
-    def of(self, images: Tensor) -> Tensor:
+    def crop(self, images: Tensor) -> Tensor:
         """Return that part of images (…, H, W)."""
         return images[..., self.rows, self.columns]
 
@@ -155,7 +155,7 @@ def _is_alike(
     cropped: CroppedUnit, whole: CroppedUnit, image: Tensor, field: ReceptiveField
 ) -> bool:
     """Whether a unit sees and does the same on the crop, and whether the crop saves work."""
-    part = cropped.of(image)
+    part = cropped.crop(image)
     if part.numel() > _MAX_CROP_SHARE * image.numel():
         return False
     noise = torch.randn(
@@ -164,7 +164,7 @@ def _is_alike(
     noisy = image + noise.to(image) * (float(image.std()) or 1.0)
     try:
         field_of_crop = cropped.unit.field(part)
-        near, far = cropped.unit(cropped.of(noisy)), whole.unit(noisy)
+        near, far = cropped.unit(cropped.crop(noisy)), whole.unit(noisy)
     except (RuntimeError, ValueError):  # a model that takes images of one size
         return False
     corner = (cropped.rows.start, cropped.columns.start)

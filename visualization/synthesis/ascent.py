@@ -124,7 +124,7 @@ class _Best:
         self.read.append(read)
         self.total.append(total)
 
-    def climbed(self, zero_gradient: Tensor) -> AscentResult:
+    def result(self, zero_gradient: Tensor) -> AscentResult:
         """Return the result."""
         read = torch.stack(self.read)
         return AscentResult(
@@ -190,7 +190,7 @@ def ascend(
         best.take(
             ascent.steps, images, _read_without_transforms(forward, objective, images, rows), prior
         )
-    return best.climbed(zero_gradient)
+    return best.result(zero_gradient)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ import numpy as np
 from torch import nn
 
 from visualization.core.inputs import inspection_mode
+from visualization.core.records import brief_repr
 from visualization.feature_maps.fields.axes import Axis, Positions, Transposed, Window
 from visualization.feature_maps.fields.graph import (
     Graph,
@@ -42,7 +43,7 @@ class FieldBox(NamedTuple):
     columns: tuple[int, int]
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class FieldBoxes:
     """Receptive field boxes of every place of a layer with h rows and w columns, in pixels.
 
@@ -80,7 +81,7 @@ class FieldBoxes:
             _step(self.column_first, self.column_last, width if self.wraps else None),
         )
 
-    def at(self, row: int, column: int) -> FieldBox:
+    def box_at(self, row: int, column: int) -> FieldBox:
         """Return the box of one place."""
         return FieldBox(
             (int(self.row_first[row]), int(self.row_last[row])),

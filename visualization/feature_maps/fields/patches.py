@@ -146,7 +146,7 @@ def top_patches(
     check_count(batch_size, "batch_size")
     with inspection_mode(model):
         stream = ActivationStream(model, layer, images, ids, batch_size)
-        numbers = stream.demand_channels(channels)
+        numbers = stream.check_channels(channels)
         distance = _distance(min_distance, stream.boxes)
         ordered = ids is None
         ranking = Ranking(numbers, k, per_image, distance, threshold, ordered, stream.dtype)
@@ -222,7 +222,7 @@ def activating_positions(
     check_count(batch_size, "batch_size")
     with inspection_mode(model):
         stream = ActivationStream(model, layer, images, ids, batch_size)
-        stream.demand_channels([channel])
+        stream.check_channels([channel])
         top_k = TopK(limit)
         stream.each(lambda batch: top_k.add(_positions_above(batch, channel, threshold)))
     best = top_k.best()

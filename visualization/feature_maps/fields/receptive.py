@@ -175,7 +175,7 @@ def receptive_field(
             mask = _dependencies(model, layer, graph, np.array([position]))
     pixels = np.asarray(mask.any(axis=0))
     row, column = position[1:] if len(shape) == 3 else (0, 0)
-    box = by_arithmetic.boxes.at(row, column)
+    box = by_arithmetic.boxes.box_at(row, column)
     box = _enclosing(box, pixels) if by_arithmetic.is_known else _box_of(pixels)
     return ReceptiveField(layer, position, box, mask)
 
@@ -246,7 +246,7 @@ def _dependencies_in_crop(
         graph = trace_graph(model, layer, (shape[0], *part.size))
     except Exception:  # the model takes images of one size, or larger ones
         return None
-    if not graph.is_complete or not part.shows(arithmetic(graph), whole.boxes.at(*unit[1:])):
+    if not graph.is_complete or not part.shows(arithmetic(graph), whole.boxes.box_at(*unit[1:])):
         return None
     mask = np.zeros(shape, bool)
     mask[:, part.rows, part.columns] = _dependencies(model, layer, graph, np.array([part.unit]))
@@ -275,14 +275,14 @@ class _ImageCrop(NamedTuple):
         if not (by_arithmetic.is_known and 0 <= row < num_rows and 0 <= column < num_columns):
             return False
         corner = (self.rows.start, self.columns.start)
-        here = zip(by_arithmetic.boxes.at(row, column), corner, strict=True)
+        here = zip(by_arithmetic.boxes.box_at(row, column), corner, strict=True)
         return FieldBox(*((first + by, last + by) for (first, last), by in here)) == box
 
 
 def _crop_around(unit: tuple[int, ...], whole: Arithmetic) -> _ImageCrop | None:
     """Return the part of an image around a box; None: it is not known where one may begin."""
     sides, positions = [], []
-    box = whole.boxes.at(*unit[1:])
+    box = whole.boxes.box_at(*unit[1:])
     for position, (first, last), grid, limit in zip(
         unit[1:], box, whole.grids, whole.boxes.image_size, strict=True
     ):

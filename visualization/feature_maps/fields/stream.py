@@ -73,7 +73,7 @@ class ActivationStream:
         self._stream = itertools.chain([first], stream)
         self._ids = None if ids is None else _whole_numbers(ids)
 
-    def demand_channels(self, channels: Sequence[int] | None) -> list[int]:
+    def check_channels(self, channels: Sequence[int] | None) -> list[int]:
         """Return channels that there are; None: all.
 
         Raises:
