@@ -90,7 +90,7 @@ conv: Activated=ActivatingPositions Canvas=ImageParam MapEdit=ChannelAblation
     satisfy=solve
 core.arrays: demand_quantity=check_quantity demand_same=check_shape deviation=unit_deviations
 core.inputs: as_array=core.arrays.to_numpy Pick=OutputSelector Place=TargetIndex copied=copy_model
-    check_channels_first=check_channels_first demand_tensor=check_tensor demand_unit=check_unit
+    demand_channels_first=check_channels_first demand_tensor=check_tensor demand_unit=check_unit
     home=device_and_dtype inspecting=inspection_mode named=optional_layer_name
     one_call=numbered_call one_target=normalise_target picked=select_output score=select_target
     widened=at_least_float32
