@@ -328,6 +328,20 @@ def _select_unit(output: Tensor, unit: tuple[int, ...]) -> Tensor:
     return values.flatten(1).mean(dim=1) if values.ndim > 1 else values
 
 
+def select_channels(channels: Sequence[int] | None, num: int) -> list[int]:
+    """Return the numbers of channels that are meant, of `num`; None: all.
+
+    Raises:
+        ValueError: there is no such channel, or none is given.
+    """
+    numbers = list(range(num)) if channels is None else [int(channel) for channel in channels]
+    if not numbers:
+        raise value_error("channels", "[]", "one or more, or None for all")
+    for number in numbers:
+        check_unit((number,), (num,), "channels")
+    return numbers
+
+
 def check_unit(unit: Sequence[int], shape: Sequence[int], name: str = "target") -> None:
     """Raise a ValueError unless a unit, or a channel (channel,), is one of an output's (C, …)."""
     if len(unit) not in (1, len(shape)):

@@ -24,6 +24,7 @@ from visualization.core.inputs import (
     numbered_call,
     one_image,
     optional_layer_name,
+    select_channels,
     select_output,
 )
 from visualization.core.inputs import (
@@ -247,7 +248,7 @@ def ablate_channels(
         batch = one_image(image, model)
         maps = activation_of(model, batch, layer)
         _as_maps(maps, repr(layer))
-        numbers = _check_channels(channels, maps.shape[1])
+        numbers = tuple(select_channels(channels, maps.shape[1]))
         answer = select_output(model(batch), output)
         changed = maps.clone()
         changed[:, list(numbers)] = scale * changed[:, list(numbers)] + shift
@@ -331,15 +332,7 @@ def _as_maps(output: Tensor, name: str) -> Tensor:
 def _select_channels(channels: Sequence[int] | None, changes: Tensor) -> tuple[int, ...]:
     if channels is None:
         return tuple(changes.argsort(descending=True, stable=True).tolist())
-    return _check_channels(channels, len(changes))
-
-
-def _check_channels(channels: Sequence[int], num: int) -> tuple[int, ...]:
-    """Return channels as numbers; a ValueError if there are none, or one does not exist."""
-    numbers = tuple(int(channel) for channel in channels)
-    if not numbers or not all(0 <= channel < num for channel in numbers):
-        raise value_error("channels", numbers, f"one or more of 0 to {num - 1}")
-    return numbers
+    return tuple(select_channels(channels, len(changes)))
 
 
 def _as_activations(model: nn.Module, layer: str, activations: Images, images: Tensor) -> Tensor:

@@ -13,7 +13,13 @@ from torch import nn
 
 from visualization.core.earlier_names import renamed_arguments
 from visualization.core.errors import check_count, value_error
-from visualization.core.inputs import Images, as_tensor, inspection_mode, optional_layer_name
+from visualization.core.inputs import (
+    Images,
+    as_tensor,
+    inspection_mode,
+    optional_layer_name,
+    select_channels,
+)
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
 from visualization.feature_maps.fields.crops import Patches, at_least_float32, crop_fields
@@ -146,7 +152,7 @@ def top_patches(
     check_count(batch_size, "batch_size")
     with inspection_mode(model):
         stream = ActivationStream(model, layer, images, ids, batch_size)
-        numbers = stream.check_channels(channels)
+        numbers = select_channels(channels, stream.num_channels)
         distance = _distance(min_distance, stream.boxes)
         ordered = ids is None
         ranking = Ranking(numbers, k, per_image, distance, threshold, ordered, stream.dtype)
@@ -222,7 +228,7 @@ def activating_positions(
     check_count(batch_size, "batch_size")
     with inspection_mode(model):
         stream = ActivationStream(model, layer, images, ids, batch_size)
-        stream.check_channels([channel])
+        select_channels([channel], stream.num_channels)
         top_k = TopK(limit)
         stream.each(lambda batch: top_k.add(_positions_above(batch, channel, threshold)))
     best = top_k.best()

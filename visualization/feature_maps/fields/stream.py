@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,6 @@ from visualization.core.inputs import (
     as_tensor,
     batches,
     check_tensor,
-    check_unit,
     device_and_dtype,
     numbered_call,
 )
@@ -72,21 +71,6 @@ class ActivationStream:
         self._model, self._layer = model, layer
         self._stream = itertools.chain([first], stream)
         self._ids = None if ids is None else _whole_numbers(ids)
-
-    def check_channels(self, channels: Sequence[int] | None) -> list[int]:
-        """Return channels that there are; None: all.
-
-        Raises:
-            ValueError: there is no such channel, or none is given.
-        """
-        if channels is None:
-            return list(range(self.num_channels))
-        numbers = [int(channel) for channel in channels]
-        if not numbers:
-            raise value_error("channels", "[]", "one or more, or None for all")
-        for number in numbers:
-            check_unit((number,), (self.num_channels,), "channels")
-        return numbers
 
     def rows_and_columns(self, positions: Positions) -> tuple[Positions, Positions]:
         """Return row and column of places in a map, which are counted in reading order."""
