@@ -63,10 +63,8 @@ def _answer_title(record: AdversarialImages, image: int, when: str) -> str:
         "before": (record.prediction, record.confidence),
         "after": (record.adversarial_prediction, record.adversarial_confidence),
     }[when]
-    name, percent = (
-        _class_name(answer[image], record.classes),
-        f"({100 * float(confidence[image]):.0f} %)",
-    )
+    name = _class_name(answer[image], record.classes)
+    percent = f"({100 * float(confidence[image]):.0f} %)"
     is_long = max(map(len, record.classes), default=0) > _SHORT
     return f"{name}\n{percent}" if is_long else f"{name} {percent}"
 

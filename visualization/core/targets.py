@@ -117,10 +117,8 @@ def resolve_target(
     Raises:
         ValueError: as `activation` and `select_target`.
     """
-    size, name = (
-        resolve_batch_size(batch_size, images, graph=graph),
-        optional_layer_name(model, layer, "target_layer"),
-    )
+    size = resolve_batch_size(batch_size, images, graph=graph)
+    name = optional_layer_name(model, layer, "target_layer")
     resolved = target if callable(target) else normalise_target(target)
     if isinstance(resolved, (int, tuple)) or callable(resolved):
         return TargetScore(model, name, resolved, size)

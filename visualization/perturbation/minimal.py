@@ -218,10 +218,8 @@ def _remove_squares(
             progress(f"{len(remaining)} of {squares.num} squares left")
         without = squares.without_each(is_kept, remaining)
         remaining = remaining[without.argsort(descending=True, stable=True)]
-        few, half = (
-            max(1, int(_MAX_REMOVED_PER_ROUND * len(remaining))),
-            max(1, int(_HALF * len(remaining))),
-        )
+        few = max(1, int(_MAX_REMOVED_PER_ROUND * len(remaining)))
+        half = max(1, int(_HALF * len(remaining)))
         counts = torch.linspace(1, half, _PREFIXES, device=is_kept.device).round().long()
         counts = torch.unique(torch.cat([counts, counts.new_tensor([few])]))
         values = squares.without_first(is_kept, remaining, counts)

@@ -267,10 +267,8 @@ class _ImageCrop(NamedTuple):
 
     def shows(self, by_arithmetic: Arithmetic, box: FieldBox) -> bool:
         """Tell whether the unit sees here what it sees in the whole image, by the arithmetic."""
-        num_rows, num_columns = (
-            len(by_arithmetic.boxes.row_first),
-            len(by_arithmetic.boxes.column_first),
-        )
+        num_rows = len(by_arithmetic.boxes.row_first)
+        num_columns = len(by_arithmetic.boxes.column_first)
         _, row, column = self.unit
         if not (by_arithmetic.is_known and 0 <= row < num_rows and 0 <= column < num_columns):
             return False
