@@ -59,9 +59,7 @@ class AttackBatch(NamedTuple):
 
     images: Tensor  # (B, C, H, W)
     reference_classes: Tensor  # (B,)
-    competitors: Tensor | None = (
-        None  # (B,): the other classes that count alone; None: all the others
-    )
+    competitors: Tensor | None = None  # (B,): other classes that count alone; None: all others
 
     def take(self, which: Tensor | slice) -> "AttackBatch":
         """Return those that a mask, a list of numbers or a slice chooses."""
@@ -102,9 +100,7 @@ class AttackProblem:
     low: Tensor  # (C or 1, 1, 1)
     high: Tensor
     batch_size: int
-    output: (
-        OutputSelector | None
-    )  # picks the logits from what the model outputs; None: that is one tensor
+    output: OutputSelector | None  # picks the logits; None: the model outputs one tensor
 
     @property
     def everything(self) -> AttackBatch:

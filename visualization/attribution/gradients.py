@@ -40,9 +40,8 @@ def _gradients(
     """Return the gradient of each variant's own score (R, C, H, W), plain or by a rule."""
     leaf = images.detach().clone().requires_grad_()
     with relu_rule(rule) if rule else contextlib.nullcontext():
-        return score_gradient(
-            target_score(leaf, rows), leaf, "images"
-        )  # what is checkpointed runs again
+        # The gradient is taken in the block too: what is checkpointed runs again.
+        return score_gradient(target_score(leaf, rows), leaf, "images")
 
 
 def _by_rule(

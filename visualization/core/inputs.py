@@ -109,9 +109,7 @@ def as_images(images: Images, model: nn.Module, name: str = "images") -> Tensor:
     tensor = tensor.reshape(-1, *tensor.shape[-3:]).to(
         device, dtype, copy=isinstance(images, Tensor)
     )
-    if not (
-        tensor.sum().isfinite() or tensor.isfinite().all()
-    ):  # the sum is quick, and tells mostly
+    if not (tensor.sum().isfinite() or tensor.isfinite().all()):  # the sum is quick
         raise argument_error(name, "has NaN or inf", "finite numbers")
     return tensor
 

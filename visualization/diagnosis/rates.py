@@ -102,8 +102,7 @@ def smooth(values: Array, reach: int) -> Array:
     """Return the mean of each value with `reach` neighbours on either side, fewer at the ends."""
     total = np.concatenate([[0.0], np.cumsum(values)])
     positions = np.arange(len(values))
-    reach_here = np.minimum(
-        reach, np.minimum(positions, len(values) - 1 - positions)
-    )  # no shift at the ends
+    ends = np.minimum(positions, len(values) - 1 - positions)
+    reach_here = np.minimum(reach, ends)  # no shift at the ends
     low, high = positions - reach_here, positions + reach_here + 1
     return np.asarray((total[high] - total[low]) / (high - low))

@@ -24,9 +24,7 @@ from visualization.perturbation.units import Unit, UnitRecord, crop_to_field, fi
 _MAX_REMOVED_PER_ROUND = 0.1  # share of the squares that are removed at once, at most,
 _CHEAP, _HALF = 0.25, 0.5  # or this share, if that takes so much of what may still be lost
 _PREFIXES = 32  # numbers of squares that are tried to be removed at once
-_MAX_NUMBERS_TRIED = (
-    2**26
-)  # numbers in all images that are tried, about, which the side of squares keeps to
+_MAX_NUMBERS_TRIED = 2**26  # in all images that are tried, about, by the side of squares
 _ROUNDS = 6  # as many times each square is tried, about
 
 

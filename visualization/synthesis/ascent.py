@@ -20,9 +20,7 @@ from visualization.synthesis.redirected_relu import RedirectedReLU
 from visualization.synthesis.transforms import Transform, apply_transforms
 
 Optimiser = Literal["adam", "sgd"]
-ForwardFn = Callable[
-    [Tensor, Tensor], ForwardCache
-]  # images (B, C, H, W) and rows (B,) to what is seen of them
+ForwardFn = Callable[[Tensor, Tensor], ForwardCache]  # of images (B, C, H, W) and rows (B,)
 
 _ROWS = ("values", "starts", "peaks", "best", "zero_gradient")  # of a record, one for each image
 _STEPS_BETWEEN_BLURS = 8

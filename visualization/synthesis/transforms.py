@@ -73,9 +73,8 @@ class Rotate:
         angle = math.radians(_between(-self.degrees, self.degrees, generator))
         cosine, sine = math.cos(angle), math.sin(angle)
         height, width = images.shape[2:]
-        return _warp(
-            images, [[cosine, -sine * height / width], [sine * width / height, cosine]]
-        )  # the grid's unit is half a side, which differ
+        # The grid's unit is half a side, which differ.
+        return _warp(images, [[cosine, -sine * height / width], [sine * width / height, cosine]])
 
 
 def apply_transforms(
