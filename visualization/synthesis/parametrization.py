@@ -113,9 +113,9 @@ class Parametrization:
         plain: Tensor = torch.einsum("dc,bchw->bdhw", self.mixing, self._plain(latent))
         if self._squashes:
             return low + (high - low) * plain.sigmoid()
-        if self.image_param.bound == "none":
-            return plain
-        return StraightThrough.apply(plain, plain.detach().clamp(low, high))
+        if self.image_param.bound == "box":
+            plain = StraightThrough.apply(plain, plain.detach().clamp(low, high))
+        return plain
 
     def latent(self, images: Tensor) -> Tensor:
         """Return the latent numbers of images (B, C, H, W): `images` backwards.
