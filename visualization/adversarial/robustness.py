@@ -116,10 +116,8 @@ def minimal_perturbation(
         every = problem.batches()
         searches = [_search(problem, part, max_radius, rounds, settings, rngs) for part in every]
         adversarial, radius, tried = (torch.cat(parts) for parts in zip(*searches, strict=True))
-        return MinimalPerturbation(
-            radius=as_record(radius), largest=as_record(tried),
-            **problem.outcome(adversarial, classes),
-        )  # fmt: skip
+        fields = problem.outcome(adversarial, classes)
+        return MinimalPerturbation(radius=as_record(radius), largest=as_record(tried), **fields)
 
 
 def _search(
