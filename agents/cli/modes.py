@@ -84,6 +84,7 @@ def evaluate(spec: RunSpec) -> int:
     import numpy as np
 
     from agents.core.runs.checkpoint import atomic_write
+    from tasks.core.batch import plain_arrays
 
     agent = spec.load_trained()
     task = agent.task
@@ -96,7 +97,8 @@ def evaluate(spec: RunSpec) -> int:
     path = spec.run_dir / "predictions.csv"
     atomic_write(path, _csv([["question", "answer", "target", "right"], *rows]))
     arrays = io.BytesIO()
-    np.savez_compressed(arrays, **batch._asdict(), y_hat=answers)
+    named = {n.removeprefix("batch."): a for n, a in plain_arrays("batch", batch).items()}
+    np.savez_compressed(arrays, **named, **plain_arrays("y_hat", answers))
     atomic_write(path.with_suffix(".npz"), arrays.getvalue())
     scores = task.score(answers, batch)
     _write_scores(spec.run_dir / "evaluation.json", scores, len(answers), seed)

@@ -8,9 +8,10 @@ all samples, is a class of its own that extends `Batch`.
 
 import abc
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.core.settings import ConfigError
 
@@ -77,6 +78,34 @@ def map_arrays(batch: BatchT, function: Callable[[Any], Any]) -> BatchT:
 def _changed(batch: BatchT, change: Callable[[Any], Any]) -> BatchT:
     values: Any = batch
     return type(batch)(*(None if value is None else change(value) for value in values))
+
+
+def plain_arrays(name: str, values: Any) -> dict[str, NDArray[Any]]:
+    """Return batches or predictions as arrays by name, which a file without pickle can hold.
+
+    Lists of arrays (n, …) are concatenated, with the number of each in `NAME.lengths`. Fields of
+    named tuples, also within lists, are `NAME.FIELD`; arrays of a `Batch` are numbered.
+
+    >>> plain_arrays("boxes", [np.ones((2, 4)), np.zeros((0, 4))])["boxes.lengths"]
+    array([2, 0])
+    """
+    if values is None:
+        return {}
+    if isinstance(values, Batch):
+        found: list[Any] = []
+        values.map_arrays(lambda array: found.append(array) or array)
+        return {f"{name}.{number}": np.asarray(array) for number, array in enumerate(found)}
+    if isinstance(values, tuple):  # a named one
+        named = cast("Any", values)._asdict().items()
+        parts = [plain_arrays(f"{name}.{field}", value) for field, value in named]
+        return {key: array for part in parts for key, array in part.items()}
+    if not isinstance(values, list) or not values or isinstance(values[0], str):
+        return {name: np.asarray(values)}
+    if isinstance(values[0], tuple):
+        return plain_arrays(name, type(values[0])(*map(list, zip(*values, strict=True))))
+    arrays = [np.atleast_1d(value) for value in values]
+    lengths = np.array([len(array) for array in arrays])
+    return {name: np.concatenate(arrays), f"{name}.lengths": lengths}
 
 
 def stacked(batches: Sequence[Any]) -> Iterator[tuple[list[int], Any]]:
