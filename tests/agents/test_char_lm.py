@@ -243,7 +243,7 @@ def test_replies_are_continuations_of_the_config(trained: CharLM) -> None:
     ("arguments", "message"),
     [
         ({"prompt": ""}, "is not text"),
-        ({"prompt": "€"}, "'€', character 1, is not one"),
+        ({"prompt": "€"}, "'€', character 1, is not in"),
         ({"length": 0}, r"sample\(\): length: 0 is out of range; accepted: ≥ 1"),
         ({"temperature": -0.1}, r"temperature: -0.1 is out of range; accepted: ≥ 0"),
         ({"temperature": math.nan}, r"temperature: nan is out of range"),

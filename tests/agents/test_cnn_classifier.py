@@ -144,7 +144,7 @@ def test_it_says_what_it_answered(trained: Agent) -> None:
 
 
 BAD_SETTINGS = {
-    "typo": ({"architecture": "resnet81"}, "architecture: 'resnet81' is .* did you mean resnet18"),
+    "typo": ({"architecture": "resnet81"}, "unknown model 'resnet81'; .* did you mean resnet18"),
     "small typo": ({"architecture": "residal"}, "did you mean residual"),
     "too small": (
         {"architecture": "alexnet", "image_size": 40},
@@ -157,7 +157,7 @@ BAD_SETTINGS = {
         "channels: 8 cannot be combined with the architecture resnet18; .* residual or plain",
     ),
     "weights": ({"weights": "a.pth"}, "weights: 'a.pth' cannot be combined with .* residual"),
-    "size": ({"architecture": "plain", "image_size": 32}, "image_size: 32 does not .* plain"),
+    "size": ({"architecture": "plain", "image_size": 32}, "image_size: 32 cannot .* plain"),
 }  # fmt: skip
 
 
