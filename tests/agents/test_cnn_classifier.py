@@ -144,10 +144,7 @@ def test_it_says_what_it_answered(trained: Agent) -> None:
 
 
 BAD_SETTINGS = {
-    "typo": (
-        {"architecture": "resnet81"},
-        "architecture: unknown model 'resnet81'; .* did you mean resnet18",
-    ),
+    "typo": ({"architecture": "resnet81"}, "unknown model 'resnet81'; .* did you mean resnet18"),
     "small typo": ({"architecture": "residal"}, "did you mean residual"),
     "too small": (
         {"architecture": "alexnet", "image_size": 40},
