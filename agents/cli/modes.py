@@ -98,7 +98,8 @@ def evaluate(spec: RunSpec) -> int:
     atomic_write(path, _csv([["question", "answer", "target", "right"], *rows]))
     arrays = io.BytesIO()
     named = {n.removeprefix("batch."): a for n, a in plain_arrays("batch", batch).items()}
-    np.savez_compressed(arrays, **named, **plain_arrays("y_hat", answers))
+    named |= plain_arrays("y_hat", answers)
+    np.savez_compressed(arrays, **named)  # type: ignore[arg-type] # a mapping of arrays
     atomic_write(path.with_suffix(".npz"), arrays.getvalue())
     scores = task.score(answers, batch)
     _write_scores(spec.run_dir / "evaluation.json", scores, len(answers), seed)

@@ -92,9 +92,14 @@ def plain_arrays(name: str, values: Any) -> dict[str, NDArray[Any]]:
     if values is None:
         return {}
     if isinstance(values, Batch):
-        found: list[Any] = []
-        values.map_arrays(lambda array: found.append(array) or array)
-        return {f"{name}.{number}": np.asarray(array) for number, array in enumerate(found)}
+        arrays: list[NDArray[Any]] = []
+
+        def collect(array: Any) -> Any:
+            arrays.append(np.asarray(array))
+            return array
+
+        values.map_arrays(collect)
+        return {f"{name}.{number}": array for number, array in enumerate(arrays)}
     if isinstance(values, tuple):  # a named one
         named = cast("Any", values)._asdict().items()
         parts = [plain_arrays(f"{name}.{field}", value) for field, value in named]
@@ -103,9 +108,8 @@ def plain_arrays(name: str, values: Any) -> dict[str, NDArray[Any]]:
         return {name: np.asarray(values)}
     if isinstance(values[0], tuple):
         return plain_arrays(name, type(values[0])(*map(list, zip(*values, strict=True))))
-    arrays = [np.atleast_1d(value) for value in values]
-    lengths = np.array([len(array) for array in arrays])
-    return {name: np.concatenate(arrays), f"{name}.lengths": lengths}
+    rows = [np.atleast_1d(value) for value in values]
+    return {name: np.concatenate(rows), f"{name}.lengths": np.array(list(map(len, rows)))}
 
 
 def stacked(batches: Sequence[Any]) -> Iterator[tuple[list[int], Any]]:
