@@ -105,6 +105,25 @@ def test_predictions_do_not_depend_on_the_pieces(kind: str) -> None:
     assert len(whole) == 9
 
 
+INPUTS: dict[str, Callable[[Any], list[np.ndarray]]] = {
+    "ctc reader": lambda b: [i[0, :, :w] for i, w in zip(b.image, b.width, strict=True)],
+    "attention reader": lambda b: [i[0, :, :w] for i, w in zip(b.image, b.width, strict=True)],
+    "detector": lambda b: list(b.image[:, 0]),
+    "sets": lambda b: [e[m] for e, m in zip(b.elements, b.mask, strict=True)],
+}
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+def test_a_person_is_answered_as_a_batch_is(kind: str) -> None:
+    """Strips and sets of any size, each by itself or in a list, get the answers of their batch."""
+    agent = make(kind, steps=60).learn()
+    batch = agent.task.samples("test", 9)
+    inputs = INPUTS[kind](batch)
+    expected = agent.task.decode(agent.predict_arrays(batch))
+    assert agent.predict(inputs) == expected
+    assert agent.predict(inputs[0]) == expected[0]
+
+
 def test_right_predictions_score_best(kind: str) -> None:
     """The targets of a batch, as predictions, get the best score."""
     task = KINDS[kind][1]
