@@ -5,11 +5,14 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Any, final
+
+import torch
 
 from visualization import render
 
@@ -49,12 +52,17 @@ class BackgroundRenderer(Renderer):
 
     A context manager: leaving it ends the process. What the process cannot draw, such as a record
     of a class that is defined in a script, is drawn by the caller's process when it is asked for.
-    The process imports the caller's main module, which therefore needs `if __name__ == "__main__"`.
+
+    A fork of a caller without other threads shares what that has imported. Elsewhere the process
+    imports all of it again, and the caller's main module too, which then needs
+    `if __name__ == "__main__"`.
     """
 
     def __init__(self) -> None:
-        spawn = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-        self._process = ProcessPoolExecutor(1, spawn, _live_with_parent)
+        can_fork = sys.platform == "linux" and threading.active_count() == 1
+        context = multiprocessing.get_context("fork" if can_fork else "spawn")
+        self._process = ProcessPoolExecutor(1, context, _live_with_parent)
+        self._process.submit(int)  # so that it starts now
         self._futures: dict[str, Future[bytes]] = {}
         self._lazy = LazyRenderer()
 
@@ -97,7 +105,11 @@ def _png_of_pickle(content: bytes) -> bytes:
 
 
 def _live_with_parent() -> None:
-    """Leave Ctrl-C to the parent process, and end when that does, however it ends."""
+    """Leave Ctrl-C to the parent process, and end when that does, however it ends.
+
+    torch's threads do not come through a fork: without others it does not wait for them.
+    """
+    torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -132,10 +132,10 @@ def inspect(spec: RunSpec) -> int:
     """Inspect the trained agent: write a report, its arrays, and the figures for TensorBoard."""
     from visualization.renderers import BackgroundRenderer
 
-    agent = spec.load_trained()
     names = spec.options.views
     views = None if names is None else [name.strip() for name in names.split(",")]
     is_watched = sys.stderr is not None and sys.stderr.isatty()
+    agent = spec.load_trained()
     with BackgroundRenderer() as renderer:
         report = agent.inspect(views, progress=is_watched, renderer=renderer)
         if is_watched:

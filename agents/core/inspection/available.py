@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from agents.core.protocol import AgentProtocol
     from tasks.core.task import Task
 
-GROUPS = (attention, images, model, recurrent)  # these register their views in VIEWS
+GROUPS = (model, attention, images, recurrent)  # in the order of a report
 MAX_CLASSES, MIN_SAMPLES = 50, 5  # of probes: different answers, and samples of each
 
 
@@ -31,8 +31,10 @@ def views_of(agent: "AgentProtocol") -> dict[str, Callable[[], Any]]:
     if _are_classes(agent.task):
         met.add("few answers")
     groups = {each.group: each.group(agent) for each in VIEWS.values()}
+    order = [group.__name__ for group in GROUPS]
+    views = sorted(VIEWS.values(), key=lambda each: order.index(each.group.__module__))
     return {
         each.name: getattr(groups[each.group], each.name)
-        for each in VIEWS.values()
+        for each in views
         if met.issuperset(each.needs)
     }
