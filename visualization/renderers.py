@@ -1,9 +1,9 @@
 """Renderers: who draws the figures of a report as PNG files, and when; each is drawn once."""
 
 import abc
+import contextlib
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -81,11 +81,8 @@ class BackgroundRenderer(Renderer):
 
     def announce(self, name: str, record: Any) -> None:
         """Send a record to the process."""
-        try:
-            content = pickle.dumps(record)
-            self._futures[name] = self._process.submit(_png_of_pickle, content)
-        except (pickle.PicklingError, AttributeError, TypeError, BrokenProcessPool):
-            pass  # it is drawn when it is asked for
+        with contextlib.suppress(BrokenProcessPool):  # then it is drawn when it is asked for
+            self._futures[name] = self._process.submit(_png, record)
 
     def picture(self, name: str, record: Any) -> bytes:
         """Return a record's figure, when the process has drawn it."""
@@ -97,11 +94,6 @@ class BackgroundRenderer(Renderer):
 
 def _png(record: Any) -> bytes:
     return render.png(render.draw(record))
-
-
-def _png_of_pickle(content: bytes) -> bytes:
-    """Draw a record that this same program has pickled."""
-    return _png(pickle.loads(content))
 
 
 def _live_with_parent() -> None:

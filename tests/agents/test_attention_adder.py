@@ -168,7 +168,9 @@ def test_units_that_cannot_be_halved_are_refused() -> None:
         adder(hidden_size=15, bidirectional=True)
 
 
-@pytest.mark.parametrize("context", WAYS)
+@pytest.mark.parametrize(
+    "context", [WAYS[0], *(pytest.param(other, marks=pytest.mark.slow) for other in WAYS[1:])]
+)
 def test_it_learns(context: str) -> None:
     """Two-digit sums are learned to more than 90 % of the withheld ones in 300 small steps."""
     agent = small_agent(

@@ -14,11 +14,13 @@ from agents.seq2seq_adder import Seq2SeqAdder
 from tasks.core.settings import ConfigError
 from tasks.core.task import Task, TextPairs
 from tests.conftest import in_double, same, small_agent, weights, wild
+from tests.helpers.drawing import Drawn
 from tests.visualization.recurrent.test_cells import assert_close
 from visualization import render
 from visualization.recurrent import Edit
 
 CELLS = ("lstm", "gru", "rnn")
+DRAWN = Drawn()
 VIEWS = ("ablation", "cells", "roles", "probes", "gates", "patching", "intervention", "matches",
          "paths")  # fmt: skip
 GENERAL = ("weights", "dead_units", "landscape", "embedding")  # of any agent
@@ -142,6 +144,8 @@ def test_every_view_is_drawn_and_leaves_no_trace(settings: dict[str, Any]) -> No
         if name not in ("cells", "patching", "intervention"):
             has_none = name == "gates" and settings["cell"] == "rnn"
             assert len(found[name]) == (0 if has_none else rows)
+        if settings.get("hidden_size", 16) > 2:  # a single unit is drawn, and is hardest
+            found = DRAWN.new_in(found)
         for _, record in found.flat():
             assert render.png(render.draw(record), dpi=20).startswith(b"\x89PNG")
             assert isinstance(render.text(record), str)
@@ -171,7 +175,11 @@ def test_an_exception_inside_a_view_leaves_no_trace(
     demand_untouched(agent, before)
 
 
-@pytest.mark.parametrize("settings", [{"dropout": 0.5, "num_layers": 2}, {"cell": "gru"}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param({"dropout": 0.5, "num_layers": 2}, marks=pytest.mark.slow), {"cell": "gru"}],
+    ids=str,
+)
 def test_looking_midway_does_not_change_the_run(settings: dict[str, Any]) -> None:
     """A run in which every view is made at every evaluation ends with the same bits."""
     plain = small_agent(**settings, hidden_size=4, record_diagnostics=False).learn()

@@ -203,7 +203,10 @@ def test_heads_that_do_not_go_into_the_size_are_refused() -> None:
         adder(d_model=20, num_heads=8)
 
 
-@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize(
+    "positions",
+    [POSITIONS[0], *(pytest.param(other, marks=pytest.mark.slow) for other in POSITIONS[1:])],
+)
 def test_it_learns(positions: str) -> None:
     """The one-digit sums that it is shown are learned by 400 small steps, whatever tells places."""
     agent = small_agent(

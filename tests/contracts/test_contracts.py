@@ -21,10 +21,12 @@ from agents.core.runs.history import History
 from tasks.core.settings import SourcedValue, build, fields, to_values
 from tasks.core.task import SPLITS, Task, num_batches
 from tests.conftest import SMALL, exact, make_task, same, small_agent, weights
+from tests.helpers.drawing import Drawn
 from visualization.records import Transcript
 from visualization.report import Report
 
 WRITING = {"char_lm": {"samples"}}  # views of which the records are texts
+DRAWN = Drawn()
 TASKS = [entry.example or name for name, entry in tasks.TASKS.items()]
 
 
@@ -117,7 +119,7 @@ def test_splits_never_overlap(task: Task) -> None:
     seen = {}
     for split in SPLITS:
         for seed in (0, 1):
-            batch = task.samples(split, 3000, seed)
+            batch = task.samples(split, 1000, seed)
             for row in task.rows(batch[1], batch):
                 assert seen.setdefault(row.question, split) == split
 
@@ -274,11 +276,13 @@ def test_a_question_viewed_is_a_question_of_the_task(task: Task) -> None:
     assert task.for_display().samples("test", 2)[0].shape[1] <= task.samples("test", 2)[0].shape[1]
 
 
-def test_every_view_can_be_drawn_and_saved(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_every_view_can_be_drawn_and_saved(name: str, whole: bool, tmp_path: Path) -> None:
     """Each view gives a record that render draws, in a page that names no other file or host."""
     report = inspected(name).report
     said = {view.split("/")[0] for view, r in report.flat() if isinstance(r, Transcript)}
     assert said == WRITING.get(name, set())
+    report = report if whole else DRAWN.new_in(report)
     for view, _ in report.flat():
         assert report.picture(view).startswith(b"\x89PNG")
     page = report.save(tmp_path / "report.html").read_text()

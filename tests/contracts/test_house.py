@@ -63,7 +63,7 @@ FLOORS = {
     "visualization": (
         "core", "records", "model", "representation", "attribution", "attention", "adversarial",
         "synthesis", "feature_maps", "perturbation", "recurrent", "diagnosis", "conv", "figures",
-        "render", "report", "notebook",
+        "render", "renderers", "report", "notebook",
     ),
     "agents": (
         "core.config", "configs", "core.version", "core.earlier_names", "core.protocol",

@@ -96,6 +96,7 @@ def test_a_new_default_is_a_new_name() -> None:
         lr_cycles=4,
         lr_cycle_growth=2.0,
         eval_every=500,
+        muon_learning_rate=0.035,
     )
     assert first.digest(task) == AgentConfig().digest(task)  # nothing differs from 0.4.0
     assert AdderConfig().digest(task) != first.digest(task)

@@ -178,7 +178,8 @@ def test_the_last_target_character_never_reaches_the_decoder() -> None:
 
 
 @pytest.mark.parametrize(("settings", "samples"), [
-    ({}, 1200), ({"reverse": "none"}, 1200), ({"num_samples": 500}, 1200),
+    ({}, 1200), pytest.param({"reverse": "none"}, 1200, marks=pytest.mark.slow),
+    pytest.param({"num_samples": 500}, 1200, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_the_adder_learns_one_digit_sums(settings: dict[str, object], samples: int) -> None:
     """A small adder gets most one-digit sums of three terms right after some hundred steps."""
