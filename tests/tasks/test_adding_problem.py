@@ -320,7 +320,7 @@ def test_views_of_numbers(trained: Agent) -> None:
     assert ranking.change["loss"].max() > 0
     study = trained.observe(trained.task.encode([TEXT]))
     assert study.recurrent[0].input_text.tolist() == [["0.2 ", "0.5*", "0.1 ", "0.8*"]]
-    assert study.recurrent[0].signs.tolist() == [["·", "5", "·", "7"]]
+    assert study.recurrent[0].input_symbols.tolist() == [["·", "5", "·", "7"]]
     assert study.labels[0] == f"0.5000 + 0.7500 = {trained.predict(TEXT)}"
     for _, record in report.flat():
         assert render.png(render.draw(record), dpi=20).startswith(b"\x89PNG")
