@@ -15,7 +15,8 @@ from agents.configs.seq2seq_adder import AdderConfig
 from agents.core.agent import Agent
 from agents.core.runs.checkpoint import CheckpointError
 from agents.core.training import devices
-from agents.core.training.loop import Cursor, train_steps
+from agents.core.training.loop import train_steps
+from agents.core.training.state import Cursor
 from agents.core.training.trainer import Trainer
 from agents.seq2seq_adder import Seq2SeqAdder
 from main import main

@@ -15,6 +15,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from agents.core.config import AgentConfig
 from agents.core.training import devices, parallel
 from agents.core.training.optimizer import lr_factor_at
+from agents.core.training.state import Cursor
 from tasks.core.batch import map_arrays, num_samples, take
 from tasks.core.settings import ConfigError, TerrariumError
 from tasks.core.task import Task, num_batches
@@ -34,17 +35,6 @@ class StepRecord(NamedTuple):
     learning_rate: float  # of Adam, in this step
     samples: int  # in the batch
     parts: Mapping[str, float] = {}  # of the loss, by name, where the agent names them
-
-
-@attrs.define
-class Cursor:
-    """Position of a run in its data: the next batch is number `start` of `epoch`, of a stage."""
-
-    step: int = 0  # steps taken
-    epoch: int = 0
-    start: int = 0
-    stage: int = 0  # of the task's training data, from the easiest on
-    unfinished: str = ""  # phase that was begun and not ended: step, evaluation or saving
 
 
 class DivergedError(TerrariumError):

@@ -10,11 +10,21 @@ from agents.core import earlier_names
 from agents.core.config import AgentConfig
 from agents.core.runs.checkpoint import Checkpoint, CheckpointError, check_state_dict
 from agents.core.runs.history import History
-from agents.core.training.loop import Cursor
 from agents.core.training.optimizer import AnyOptimizer
 
 _PLAIN = ("seconds", "threads", "precision", "stopped_early")
 _EARLIER_KEYS = {"within": "unfinished", "stale": "evals_since_best"}  # up to 0.4.1
+
+
+@attrs.define
+class Cursor:
+    """Position of a run in its data: the next batch is number `start` of `epoch`, of a stage."""
+
+    step: int = 0  # steps taken
+    epoch: int = 0
+    start: int = 0
+    stage: int = 0  # of the task's training data, from the easiest on
+    unfinished: str = ""  # phase that was begun and not ended: step, evaluation or saving
 
 
 @attrs.define
