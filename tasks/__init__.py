@@ -68,6 +68,11 @@ TASKS = {
         "DigitStrings",
         "lines of 1 to 7 scanned handwritten digits, which come with scikit-learn",
     ),
+    "line_images": Entry(
+        "tasks.handwriting.line_images",
+        "LineFolder",
+        "images of lines with their texts, in a folder",
+    ),
 }
 
 

@@ -66,11 +66,27 @@ def picture_files() -> dict[str, str]:
     return {"path": folder.name}
 
 
+@functools.cache
+def line_files() -> dict[str, str]:
+    """Return settings that name a folder of 120 small lines, as line_images takes them."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    rng = np.random.default_rng(0)
+    for number in range(120):
+        text = "".join("ab"[letter] for letter in rng.integers(0, 2, number % 7 + 1))
+        ink = [(rng.random((16, 6)) < (0.3 if letter == "a" else 0.6)) for letter in text]
+        pixels = np.pad(255 - 255 * np.hstack(ink).astype(np.uint8), 4, constant_values=255)
+        Image.fromarray(pixels).save(Path(folder.name) / f"{number:03}.png")
+        (Path(folder.name) / f"{number:03}.gt.txt").write_text(text)
+    return {"path": folder.name}
+
+
 def make_task(name: str) -> Task:
     """Return a registered task by an example of its name, with files if it needs any."""
     of_scans = name in ("mnist", "fashion_mnist", "emnist")
-    if name == "image_folder":
-        return tasks.make(name, **picture_files())
+    files = {"image_folder": picture_files, "line_images": line_files}
+    if name in files:
+        return tasks.make(name, **files[name]())
     return tasks.make(name, **(scan_files() if of_scans else {}))
 
 
