@@ -73,6 +73,11 @@ TASKS = {
         "LineFolder",
         "images of lines with their texts, in a folder",
     ),
+    "page_xml": Entry(
+        "tasks.handwriting.page_xml",
+        "PageLines",
+        "lines cut out of images of pages with PAGE XML or ALTO",
+    ),
 }
 
 

@@ -13,6 +13,7 @@ MAX_ASPECT = 200  # width / height of an image that may be a line
 _WINDOW = 1.5  # heights of the image: in that neighbourhood there is paper
 _MOST_PAPER = 85  # percentile of grey values that is paper
 _MOST_INK = 98  # percentile of darkness that is all ink
+_GRAIN = 0.05  # darkness that is the grain of the paper
 _LEAST_CONTRAST = 0.12  # of ink to paper: with less, what is on the paper is noise
 
 
@@ -67,7 +68,7 @@ def remove_light(grey: NDArray[np.uint8], window: float) -> NDArray[np.float32]:
     paper = percentile_filter(small, _MOST_PAPER, size=size, mode="nearest").astype(np.float32)
     whole = Image.fromarray(paper).resize((width, height), Image.Resampling.BILINEAR)
     light = np.maximum(np.asarray(whole), 1.0)
-    darkness: NDArray[np.float32] = np.clip(1 - grey / light, 0, 1).astype(np.float32)
+    darkness: NDArray[np.float32] = np.clip(1 - _GRAIN - grey / light, 0, 1).astype(np.float32)
     return darkness
 
 

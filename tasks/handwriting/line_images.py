@@ -25,8 +25,7 @@ ImageToText(characters='abr', height=32)
 """
 
 import functools
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,6 +47,8 @@ from tasks.handwriting.stored import (
     StoredLines,
     assign_splits,
     digest_of,
+    files_in,
+    splits_by_folder,
     warn,
 )
 from tasks.handwriting.texts import normalized
@@ -144,8 +145,9 @@ def _index(
                 rows, columns = sizes[at]
                 lines.append(StoredLine(pair.name, pair.text, columns * height / rows, len(lines)))
         ranges[split] = range(first, len(lines))
-    warn(_PLACE, left_out, len(lines))
-    return LineIndex(lines, ranges, tuple(left_out))
+    index = LineIndex(lines, ranges, tuple(left_out))
+    warn(_PLACE, index)
+    return index
 
 
 def _seen(path: Path) -> tuple[tuple[int, int], int] | str:
@@ -163,8 +165,8 @@ def _seen(path: Path) -> tuple[tuple[int, int], int] | str:
 
 def _beside(root: Path, left_out: list[LeftOut]) -> Iterator[_Pair]:
     """Yield the images that have a text beside them; say which images and texts are alone."""
-    files = sorted(_files_in(root))
-    split_of = _splits_by_folder(root)
+    files = files_in(root, _PLACE)
+    split_of = splits_by_folder(root)
     images: dict[str, list[str]] = {}
     for name in files:
         if name.lower().endswith(SUFFIXES):
@@ -190,23 +192,6 @@ def _beside(root: Path, left_out: list[LeftOut]) -> Iterator[_Pair]:
     left_out += [LeftOut(name, f"has no file {_GROUND_TRUTH} beside it") for name in alone]
 
 
-def _files_in(root: Path) -> Iterator[str]:
-    """Yield the paths in a folder of all files, recursively, without hidden ones."""
-    if not root.is_dir():
-        raise ConfigError(_PLACE, "path", f"{root} is not a folder", "the path of a folder")
-    for place, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith("."):
-                yield (Path(place) / name).relative_to(root).as_posix()
-
-
-def _splits_by_folder(root: Path) -> Mapping[str, Split]:
-    """Return the splits by the names of their folders, if the folder has one but `train`."""
-    has_splits = any((root / folder).is_dir() for folder in FOLDERS if folder != "train")
-    return FOLDERS if has_splits else {}
-
-
 def _table(root: Path, labels: str, left_out: list[LeftOut]) -> Iterator[_Pair]:
     """Yield the rows of a tab-separated file: image, text, and perhaps split."""
     path = expand_user(labels)
@@ -216,7 +201,7 @@ def _table(root: Path, labels: str, left_out: list[LeftOut]) -> Iterator[_Pair]:
         problem = describe_os_error(path, error)
         raise ConfigError(str(path), "", problem, "a tab-separated file in UTF-8") from None
     seen = set()
-    split_of = _splits_by_folder(root)
+    split_of = splits_by_folder(root)
     for number, row in enumerate(rows, 1):
         columns = row.rstrip("\r").split("\t")
         place = f"{path.name}, line {number}"

@@ -20,7 +20,7 @@ from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SPLITS, Split
 from tasks.handwriting.lines import REPLACEMENT, Line, LineImages, LineTask, Pass
 from tasks.handwriting.texts import charset_of
-from tasks.image_files import map_threads
+from tasks.image_files import FOLDERS, map_threads
 
 STORE_BYTES = 2**30  # of images of lines that are kept; the others are read again each time
 _NAMED = 3  # examples of each reason in a warning
@@ -29,7 +29,7 @@ _logger = logging.getLogger(__name__)
 
 
 class LeftOut(NamedTuple):
-    """What a task does not use of its files, and why."""
+    """What a task does not use of its files, or not as it is written, and why."""
 
     place: str  # the file, and the line in it
     reason: str
@@ -51,6 +51,7 @@ class LineIndex:
     lines: Sequence[StoredLine]
     ranges: Mapping[Split, range]
     left_out: tuple[LeftOut, ...]
+    notes: tuple[LeftOut, ...] = ()  # what is used, but not as it is written
 
     @functools.cached_property
     def numbers(self) -> Mapping[str, int]:
@@ -148,6 +149,11 @@ class StoredLines(LineTask):
     def left_out(self) -> tuple[LeftOut, ...]:
         """What is not used of the files, and why."""
         return self.index.left_out
+
+    @property
+    def notes(self) -> tuple[LeftOut, ...]:
+        """What is used of the files, but not as it is written, such as clipped coordinates."""
+        return self.index.notes
 
     def num_samples_in(self, split: Split) -> int:
         """Return the number of lines in a split."""
@@ -250,14 +256,41 @@ def digest_of(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-def warn(place: str, left_out: Sequence[LeftOut], num_used: int) -> None:
-    """Log one warning that counts and names what is left out."""
-    if not left_out:
+def warn(place: str, index: LineIndex) -> None:
+    """Log one warning that counts and names what is left out, or not used as it is written."""
+    if not index.left_out and not index.notes:
         return
+    reasons = "; ".join(filter(None, (_counted(index.left_out), _counted(index.notes))))
+    counts = f"{len(index.left_out):,} left out, {len(index.lines):,} lines used"
+    _logger.warning("%s: %s; left_out and notes name all: %s", place, counts, reasons)
+
+
+def _counted(items: Sequence[LeftOut]) -> str:
     told = []
-    for reason, count in Counter(item.reason for item in left_out).most_common():
-        names = [item.place for item in left_out if item.reason == reason]
+    for reason, count in Counter(item.reason for item in items).most_common():
+        names = [item.place for item in items if item.reason == reason]
         more = ", …" if count > _NAMED else ""
         told.append(f"{count} × {reason} ({', '.join(names[:_NAMED])}{more})")
-    counts = f"{len(left_out):,} left out, {num_used:,} used"
-    _logger.warning("%s: %s; left_out of the task names all: %s", place, counts, "; ".join(told))
+    return "; ".join(told)
+
+
+def splits_by_folder(root: Path) -> Mapping[str, Split]:
+    """Return the splits by the names of their folders, if a folder has one but `train`."""
+    has_splits = any((root / folder).is_dir() for folder in FOLDERS if folder != "train")
+    return FOLDERS if has_splits else {}
+
+
+def files_in(root: Path, place: str) -> list[str]:
+    """Return the paths in a folder of all files, recursively, sorted, without hidden ones.
+
+    Raises:
+        ConfigError: names `place`, if the folder is not there.
+    """
+    if not root.is_dir():
+        raise ConfigError(place, "path", f"{root} is not a folder", "the path of a folder")
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        names = [name for name in files if not name.startswith(".")]
+        found += [(Path(folder) / name).relative_to(root).as_posix() for name in names]
+    return sorted(found)

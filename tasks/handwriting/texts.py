@@ -1,9 +1,12 @@
 """Transcriptions: normalisation of characters and white space, and character sets."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Literal
 
+# Control characters that are not white space, surrogates, and the byte order mark.
+_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff]")
 Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
 
@@ -15,9 +18,7 @@ def normalized(text: str, form: Form = "NFC") -> str:
 
     A byte order mark, and control characters, are removed.
     """
-    visible = (c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cs"))
-    composed = unicodedata.normalize(form, "".join(visible).replace("\N{BYTE ORDER MARK}", ""))
-    return " ".join(composed.split())
+    return " ".join(unicodedata.normalize(form, _INVISIBLE.sub("", text)).split())
 
 
 def charset_of(texts: Iterable[str]) -> str:

@@ -61,7 +61,7 @@ def test_nothing_is_lost_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFix
         "0.tif": "is another image of the line of 0.png",
     }
     (message,) = [record.getMessage() for record in caplog.records]
-    assert "6 left out, 10 used" in message
+    assert "6 left out, 10 lines used" in message
     assert "1 × has no text (white space & more.jpg)" in message
 
 
