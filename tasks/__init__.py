@@ -68,6 +68,11 @@ TASKS = {
         "DigitStrings",
         "lines of 1 to 7 scanned handwritten digits, which come with scikit-learn",
     ),
+    "handwriting": Entry(
+        "tasks.handwriting.drawn",
+        "DrawnHandwriting",
+        "words or lines drawn with stroke fonts by many writers",
+    ),
     "line_images": Entry(
         "tasks.handwriting.line_images",
         "LineFolder",

@@ -15,6 +15,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.core.hashing import mix64, splitmix64
 from tasks.core.paths import expand_user, is_file
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SPLITS, Array, BatchRequest, Row, Split, Task
@@ -76,6 +77,13 @@ class Pass(NamedTuple):
     def key(self) -> list[int]:
         """The pass as the beginning of a seed."""
         return [SPLITS.index(self.split), self.seed, self.epoch]
+
+    def draws(self, index: NDArray[np.int64], stream: int = 0) -> NDArray[np.uint64]:
+        """Return a random number for each index of the pass: of each stream others."""
+        key = 0
+        for part in (*self.key, stream):
+            key = int(mix64(np.array([key + part % 2**63], np.uint64))[0]) >> 1
+        return splitmix64(key, index)
 
 
 @attrs.frozen(kw_only=True)
