@@ -73,6 +73,11 @@ TASKS = {
         "DrawnHandwriting",
         "words or lines drawn with stroke fonts by many writers",
     ),
+    "iam": Entry(
+        "tasks.handwriting.iam",
+        "Iam",
+        "words or lines of the IAM handwriting database, from its files",
+    ),
     "line_images": Entry(
         "tasks.handwriting.line_images",
         "LineFolder",

@@ -104,10 +104,36 @@ def page_files() -> dict[str, str]:
     return {"path": folder.name}
 
 
+@functools.cache
+def iam_files() -> dict[str, str]:
+    """Return settings that name files of 90 lines by 30 writers, as those of the IAM database."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    root, rng = Path(folder.name), np.random.default_rng(0)
+    rows = []
+    for form in range(30):
+        images = root / f"lines/a{form:02}/a{form:02}-000"
+        images.mkdir(parents=True)
+        for line in range(3):
+            text = "".join("ab"[letter] for letter in rng.integers(0, 2, 5))
+            name = f"a{form:02}-000-{line:02}"
+            rows.append(f"{name} ok 154 5 10 20 50 16 {text}|ba")
+            pixels = np.pad(rng.integers(0, 256, (12, 44)), 3, constant_values=255)
+            Image.fromarray(pixels.astype(np.uint8)).save(images / f"{name}.png")
+    (root / "lines.txt").write_text("\n".join(rows))
+    (root / "forms.txt").write_text("\n".join(f"a{n:02}-000 {n:03} 2 prt" for n in range(30)))
+    return {"path": folder.name}
+
+
 def make_task(name: str) -> Task:
     """Return a registered task by an example of its name, with files if it needs any."""
     of_scans = name in ("mnist", "fashion_mnist", "emnist")
-    files = {"image_folder": picture_files, "line_images": line_files, "page_xml": page_files}
+    files = {
+        "image_folder": picture_files,
+        "line_images": line_files,
+        "page_xml": page_files,
+        "iam": iam_files,
+    }
     if name in files:
         return tasks.make(name, **files[name]())
     return tasks.make(name, **(scan_files() if of_scans else {}))
