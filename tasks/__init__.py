@@ -63,6 +63,31 @@ TASKS = {
         "ImageFolder",
         "pictures of any kind, in one folder for each label",
     ),
+    "digit_strings": Entry(
+        "tasks.handwriting.digit_strings",
+        "DigitStrings",
+        "lines of 1 to 7 scanned handwritten digits, which come with scikit-learn",
+    ),
+    "handwriting": Entry(
+        "tasks.handwriting.drawn",
+        "DrawnHandwriting",
+        "words or lines drawn with stroke fonts by many writers",
+    ),
+    "iam": Entry(
+        "tasks.handwriting.iam",
+        "Iam",
+        "words or lines of the IAM handwriting database, from its files",
+    ),
+    "line_images": Entry(
+        "tasks.handwriting.line_images",
+        "LineFolder",
+        "images of lines with their texts, in a folder",
+    ),
+    "page_xml": Entry(
+        "tasks.handwriting.page_xml",
+        "PageLines",
+        "lines cut out of images of pages with PAGE XML or ALTO",
+    ),
 }
 
 

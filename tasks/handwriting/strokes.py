@@ -1,0 +1,193 @@
+"""Handwriting drawn with the stroke fonts of Hershey (1967), in the hands of many writers.
+
+A writer has a font, of which single letters are of others, each a little deformed in the same way
+every time; a slant, a width and a size; a pen; a speed, which rounds corners; and is more or less
+regular. All of it is a pure function of the writer's number.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.settings import ConfigError
+
+CHARACTERS = "".join(map(chr, range(32, 127)))  # what the fonts have
+_FONTS = ("scripts", "cursive", "futural", "rowmans", "scriptc", "timesi", "rowmand", "futuram")
+_ODDS = (0.26, 0.22, 0.16, 0.1, 0.1, 0.06, 0.05, 0.05)  # of each font to be a writer's own
+_BASE, _TALL = 9.0, 40.0  # the baseline of a glyph, and the height of a line, in units of the fonts
+_BASELINE = 0.66  # of the height of a line
+_STEP = 2.0  # units between the points of a stroke
+UNITS = 14  # of the fonts, that a letter is about wide
+_FINE = 2  # times the size at which lines are drawn
+_MARGIN = 2  # pixels before and after the ink
+
+
+class Writer(NamedTuple):
+    """The hand of a writer."""
+
+    number: int
+    font: str
+    odd: float  # share of letters that are of another font
+    slant: float  # columns for each row
+    width: float  # of letters, relative to those of the font
+    size: float
+    spacing: float  # between letters, in units of the fonts
+    pen: float  # width in pixels of a line that is 32 pixels high
+    speed: int  # points over which strokes are averaged
+    unrest: float  # jitter of points, in units of the fonts
+    wave: float  # amplitude of the baseline, in units of the fonts
+    ink: float  # darkness
+
+
+class Glyph(NamedTuple):
+    """A letter of a writer: points (n, 2) of all strokes, where they end, and its width."""
+
+    points: NDArray[np.float64]
+    ends: tuple[int, ...]
+    width: float
+
+
+@functools.lru_cache(maxsize=8192)
+def writer(number: int) -> Writer:
+    """Return a writer by number."""
+    rng = np.random.default_rng([number, 1])
+    return Writer(
+        number=number,
+        font=str(rng.choice(_FONTS, p=_ODDS)),
+        odd=float(rng.uniform(0, 0.3)),
+        slant=float(rng.uniform(-0.25, 0.6)),
+        width=float(rng.uniform(0.75, 1.15)),
+        size=float(rng.uniform(0.85, 1.15)),
+        spacing=float(rng.uniform(-1.5, 2.5)),
+        pen=float(rng.uniform(1.0, 2.4)),
+        speed=int(rng.choice([1, 1, 3, 3, 5])),
+        unrest=float(rng.uniform(0.1, 0.6)),
+        wave=float(rng.uniform(0, 1.5)),
+        ink=float(rng.uniform(0.7, 1.0)),
+    )
+
+
+def draw(text: str, hand: Writer, height: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return a text in the hand of a writer as bytes (height, width): 255 is ink, 0 is paper.
+
+    The text has characters of CHARACTERS. Twice the same text is not twice the same image: the
+    generator says how letters, strokes and the baseline differ.
+    """
+    from PIL import Image, ImageDraw
+
+    points, ends = _composed(text, hand, rng)
+    scale = _FINE * height / _TALL * hand.size * rng.uniform(0.95, 1.05)
+    slant = hand.slant + rng.normal(0, 0.03)
+    phase, length = rng.uniform(0, 2 * np.pi), rng.uniform(40, 120)
+    y = points[:, 1] - _BASE
+    x = (points[:, 0] - slant * y) * scale
+    y = y + hand.wave * np.sin(points[:, 0] / length + phase) + rng.normal(0, 0.5)
+    y = y * scale + _BASELINE * _FINE * height
+    pen = max(1, round(hand.pen * rng.uniform(0.85, 1.15) * _FINE * height / 32))
+    margin = _MARGIN * _FINE + pen // 2 + 1
+    x += margin - (x.min() if len(x) else 0.0)
+    width = int(np.ceil((x.max(initial=margin) + margin) / _FINE))
+    image = Image.new("L", (width * _FINE, height * _FINE))
+    line = ImageDraw.Draw(image).line
+    flat = np.column_stack([x, y]).ravel().tolist()
+    ink = round(255 * hand.ink)
+    first = 0
+    for end in ends:
+        line(flat[2 * first : 2 * end], fill=ink, width=pen)
+        first = end
+    return np.asarray(image.reduce(_FINE))
+
+
+def _composed(
+    text: str, hand: Writer, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], list[int]]:
+    """Return the points of a text, in units of the fonts, and where each stroke ends."""
+    parts, ends, count, x = [], list[int](), 0, 0.0
+    turns = rng.normal(0, 1, (len(text), 4))
+    for character, turn in zip(text, turns * (0.03, 0.04, 0.4, 0.5), strict=True):
+        glyph = _glyph(hand, character)
+        if len(glyph.points):
+            shear, size, right, down = turn
+            moved = glyph.points * (1 + size)
+            moved[:, 0] += x + right - shear * (glyph.points[:, 1] - _BASE)
+            moved[:, 1] += down - size * _BASE
+            parts.append(moved)
+            ends += [count + end for end in glyph.ends]
+            count += len(moved)
+        x += glyph.width + hand.spacing
+    if not parts:
+        return np.zeros((0, 2)), []
+    points = np.concatenate(parts)
+    return points + _smooth_noise(points.shape, hand.unrest, rng), ends
+
+
+def _smooth_noise(
+    shape: tuple[int, ...], deviation: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return noise of which neighbours are alike."""
+    noise = rng.normal(0, deviation, (shape[0] + 2, shape[1]))
+    return np.asarray(noise[:-2] + 2 * noise[1:-1] + noise[2:]) / 2.45  # of the same deviation
+
+
+@functools.lru_cache(maxsize=2**17)
+def _glyph(hand: Writer, character: str) -> Glyph:
+    """Return the letter of a writer."""
+    rng = np.random.default_rng([hand.number, 2, ord(character)])
+    is_odd = character.isalpha() and rng.random() < hand.odd
+    font = str(rng.choice(_FONTS, p=_ODDS)) if is_odd else hand.font
+    strokes, width = _font(font)[character]
+    turn = rng.normal(0, 0.05, (2, 2)) + np.eye(2)
+    parts, ends, count = [], [], 0
+    for stroke in strokes:
+        points = _evenly(stroke, hand.speed)
+        points = points + _smooth_noise(points.shape, 0.4, rng)
+        parts.append((points - [width / 2, _BASE]) @ turn + [width / 2, _BASE])
+        count += len(points)
+        ends.append(count)
+    points = np.concatenate(parts) if parts else np.zeros((0, 2))
+    points[:, 0] *= hand.width
+    return Glyph(points, tuple(ends), width * hand.width)
+
+
+def _evenly(stroke: NDArray[np.float64], average: int) -> NDArray[np.float64]:
+    """Return the points of a stroke at even steps, averaged over some, with its ends kept."""
+    along = np.r_[0.0, np.cumsum(np.hypot(*np.diff(stroke, axis=0).T))]
+    at = np.linspace(0, along[-1], max(2, round(along[-1] / _STEP) + 1))
+    points = np.column_stack([np.interp(at, along, stroke[:, axis]) for axis in (0, 1)])
+    for _ in range(average // 2):
+        inner = (points[:-2] + points[1:-1] + points[2:]) / 3
+        points = np.concatenate([points[:1], inner, points[-1:]])
+    return points
+
+
+@functools.cache
+def _font(name: str) -> dict[str, tuple[list[NDArray[np.float64]], float]]:
+    """Return strokes and width of each character of a font."""
+    fonts = _hershey()
+    fonts.load_default_font(name)
+    return {
+        character: (list(_strokes(glyph)), float(glyph.char_width))
+        for character, glyph in zip(CHARACTERS, fonts.glyphs_for_text(CHARACTERS), strict=True)
+    }
+
+
+def _strokes(glyph: Any) -> Iterator[NDArray[np.float64]]:
+    for stroke in glyph.strokes:
+        points = np.array(stroke, np.float64).reshape(-1, 2)
+        if len(points) == 1:
+            points = np.repeat(points, 2, axis=0)
+        if len(points):
+            yield points - [glyph.left_offset, 0]
+
+
+def _hershey() -> Any:
+    try:
+        from HersheyFonts import HersheyFonts
+    except ImportError:
+        problem = "needs the stroke fonts of Hershey, which are not installed"
+        accepted = "pip install Hershey-Fonts, or terrarium[handwriting]"
+        raise ConfigError("task handwriting", "", problem, accepted) from None
+    return HersheyFonts()
