@@ -63,6 +63,11 @@ TASKS = {
         "ImageFolder",
         "pictures of any kind, in one folder for each label",
     ),
+    "digit_pages": Entry(
+        "tasks.handwriting.digit_pages",
+        "DigitPages",
+        "pages strewn with handwritten digits, which are found as boxes",
+    ),
 }
 
 

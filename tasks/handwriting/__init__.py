@@ -1,0 +1,1 @@
+"""Tasks of handwriting: lines that are read, pages on which boxes are found."""
