@@ -93,6 +93,23 @@ class AttentionPart:
     maps: Callable[[], Any]
 
 
+@attrs.frozen(eq=False, kw_only=True)
+class BoxesPart:
+    """Boxes on the images of a detector.
+
+    Attributes:
+        kinds: names of the kinds of boxes.
+        right: of each image (N,) `boxes` (n, 4) in pixels, `kinds` (n,) and `scores` (n,).
+        found: the same.
+        is_ink: whether 1 in an image is ink on paper, which is drawn dark.
+    """
+
+    kinds: Sequence[str]
+    right: Sequence[Any]
+    found: Sequence[Any]
+    is_ink: bool = False
+
+
 Target = Callable[[Any, int], Tensor]  # raw output for R variants of a sample, its number → (R,)
 
 
@@ -113,6 +130,7 @@ class Observation:
         recurrent: the recurrent layers, in the order in which they run.
         image: what feature maps are computed from; None: no images.
         attention: where it looks.
+        boxes: those on the images, of a detector; None: it is none.
         classes: names of the classes, and the right class of each sample (N,), of a classifier of
             images; None: it is none.
         targets: what can be explained, by name: functions of the raw output of `image.model` for R
@@ -131,6 +149,7 @@ class Observation:
     recurrent: Sequence[RecurrentPart] = ()
     image: ImagePart | None = None
     attention: Sequence[AttentionPart] = ()
+    boxes: BoxesPart | None = None
     classes: tuple[Sequence[str], NDArray[np.int64]] | None = None
     targets: Mapping[str, Target] = attrs.Factory(dict)
     tolerance: float = 0.0

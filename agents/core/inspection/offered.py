@@ -4,14 +4,14 @@ import collections
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from agents.core.inspection import attention, images, model, recurrent
+from agents.core.inspection import attention, boxes, images, model, recurrent
 from agents.core.inspection.views import NEEDS, NUM_REPRESENTED, VIEWS
 
 if TYPE_CHECKING:
     from agents.core.inspection.inspected import Inspected
     from tasks.core.task import Task
 
-GROUPS = (attention, images, model, recurrent)  # which register their views in VIEWS
+GROUPS = (attention, boxes, images, model, recurrent)  # which register their views in VIEWS
 MOST_CLASSES, FEWEST = 50, 5  # of probes: right answers, and samples of each
 
 

@@ -31,6 +31,7 @@ NEEDS: dict[str, Callable[[Observation], bool]] = {
     "targets": lambda seen: seen.image is not None and bool(seen.targets),
     "no images": lambda seen: seen.image is None,
     "attention": lambda seen: bool(seen.attention),
+    "boxes": lambda seen: seen.image is not None and seen.boxes is not None,
 }
 Method = TypeVar("Method", bound=Callable[..., Any])
 _NEEDS_OF: dict[Any, tuple[str, ...]] = {}
