@@ -76,6 +76,12 @@ AGENTS = {
         "convolutional network, small or of torchvision, that answers an image with its label",
         config="agents.configs.cnn_classifier:CnnConfig",
     ),
+    "yolo_detector": Entry(
+        "agents.yolo_detector",
+        "YoloDetector",
+        "convolutional network that finds objects on a page, as boxes",
+        config="agents.configs.yolo_detector:YoloConfig",
+    ),
     "char_lm": Entry(
         "agents.char_lm",
         "CharLM",
