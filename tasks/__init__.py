@@ -68,6 +68,21 @@ TASKS = {
         "DigitPages",
         "pages strewn with handwritten digits, which are found as boxes",
     ),
+    "digit_strings": Entry(
+        "tasks.handwriting.digit_strings",
+        "DigitStrings",
+        "lines of 1 to 7 scanned handwritten digits, which come with scikit-learn",
+    ),
+    "line_images": Entry(
+        "tasks.handwriting.line_images",
+        "LineFolder",
+        "images of lines with their texts, in a folder",
+    ),
+    "page_xml": Entry(
+        "tasks.handwriting.page_xml",
+        "PageLines",
+        "lines cut out of images of pages with PAGE XML or ALTO",
+    ),
 }
 
 

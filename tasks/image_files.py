@@ -135,7 +135,7 @@ def common_size(root: Path, classes: str) -> tuple[int, int]:
         ConfigError: two pictures differ, or one cannot be read.
     """
     paths = [root / name for name, _, _ in _list_images(root, classes)]
-    sizes = _map_threads(lambda path: read_size(path, str(path), A_PICTURE), paths)
+    sizes = map_threads(lambda path: read_size(path, str(path), A_PICTURE), paths)
     for path, size in zip(paths, sizes, strict=True):
         if size != sizes[0]:
             (height, width), (other, wide) = size, sizes[0]
@@ -145,7 +145,7 @@ def common_size(root: Path, classes: str) -> tuple[int, int]:
     return sizes[0]
 
 
-def _map_threads(read: Callable[[T], U], items: Sequence[T]) -> list[U]:
+def map_threads(read: Callable[[T], U], items: Sequence[T]) -> list[U]:
     """Return `read(item)` of each item, computed by threads."""
     if len(items) < 2:
         return [*map(read, items)]
@@ -161,7 +161,7 @@ def build_index(root: Path, classes: str, test: float, validation: float) -> Ind
         ConfigError: a label or a split has no pictures, or a file cannot be read.
     """
     images = _list_images(root, classes)
-    digests = np.array(_map_threads(_digest, [root / name for name, _, _ in images]), np.uint64)
+    digests = np.array(map_threads(_digest, [root / name for name, _, _ in images]), np.uint64)
     splits = np.array(
         [_NO_SPLIT if split is None else SPLITS.index(split) for _, _, split in images]
     )
@@ -238,7 +238,7 @@ class ImageCache:
             pixels[is_cached] = self._cache[slots[is_cached]]
             missing = np.flatnonzero(~is_cached)
             for at, image in zip(
-                missing, _map_threads(self._read, numbers[missing].tolist()), strict=True
+                missing, map_threads(self._read, numbers[missing].tolist()), strict=True
             ):
                 pixels[at] = image
             new = missing[: len(self._cache) - self._num_cached]

@@ -17,6 +17,7 @@ import tasks
 from agents.core.agent import Agent
 from tasks.core.settings import fields
 from tasks.core.task import Task
+from tasks.handwriting.page_format import Page, TextLine, write_page
 
 SMALL = {
     "hidden_size": 16, "steps": 12, "batch_size": 16, "eval_every": 4, "eval_samples": 32,
@@ -66,11 +67,49 @@ def picture_files() -> dict[str, str]:
     return {"path": folder.name}
 
 
+@functools.cache
+def line_files() -> dict[str, str]:
+    """Return settings that name a folder of 120 small lines, as line_images takes them."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    rng = np.random.default_rng(0)
+    for number in range(120):
+        text = "".join("ab"[letter] for letter in rng.integers(0, 2, number % 7 + 1))
+        ink = [(rng.random((16, 6)) < (0.3 if letter == "a" else 0.6)) for letter in text]
+        pixels = np.pad(255 - 255 * np.hstack(ink).astype(np.uint8), 4, constant_values=255)
+        Image.fromarray(pixels).save(Path(folder.name) / f"{number:03}.png")
+        (Path(folder.name) / f"{number:03}.gt.txt").write_text(text)
+    return {"path": folder.name}
+
+
+@functools.cache
+def page_files() -> dict[str, str]:
+    """Return settings that name a folder of 12 pages of 6 lines, as page_xml takes them."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        pixels, lines = np.full((200, 160), 235, np.uint8), []
+        for top in range(10, 190, 30):
+            text = "".join("ab"[letter] for letter in rng.integers(0, 2, 7))
+            for at, letter in enumerate(text):
+                ink = rng.random((16, 10)) < (0.3 if letter == "a" else 0.6)
+                pixels[top : top + 16, 20 + 14 * at : 30 + 14 * at][ink] = 30
+            box = np.array([[15, top - 5], [130, top - 5], [130, top + 22], [15, top + 22]])
+            lines.append(
+                TextLine(f"l{top}", box, np.array([[15, top + 16], [130, top + 16]]), text)
+            )
+        Image.fromarray(pixels).save(Path(folder.name) / f"{number}.png")
+        write_page(Path(folder.name) / f"{number}.xml", Page(f"{number}.png", 200, 160, lines))
+    return {"path": folder.name}
+
+
 def make_task(name: str) -> Task:
     """Return a registered task by an example of its name, with files if it needs any."""
     of_scans = name in ("mnist", "fashion_mnist", "emnist")
-    if name == "image_folder":
-        return tasks.make(name, **picture_files())
+    files = {"image_folder": picture_files, "line_images": line_files, "page_xml": page_files}
+    if name in files:
+        return tasks.make(name, **files[name]())
     return tasks.make(name, **(scan_files() if of_scans else {}))
 
 

@@ -1,1 +1,1 @@
-"""Tasks of handwriting: lines that are read, pages on which boxes are found."""
+"""Handwriting: lines of text as images, to be transcribed, and pages on which boxes are found."""

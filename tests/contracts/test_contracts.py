@@ -83,10 +83,12 @@ def test_right_answers_score_best(task: Task) -> None:
     """The targets themselves get the best score; the same answers shifted by a sample do not."""
     batch = task.samples("test", 200)
     name, direction = task.monitor
-    answers = task.targets(batch)
-    right = task.score(answers, batch)[name]
-    shifted = [*answers[1:], answers[0]]
-    wrong = task.score(shifted if isinstance(answers, list) else np.array(shifted), batch)[name]
+    targets = task.targets(batch)
+    right = task.score(targets, batch)[name]
+    shifted = [*targets[1:], *targets[:1]]
+    wrong = task.score(np.stack(shifted) if isinstance(targets, np.ndarray) else shifted, batch)[
+        name
+    ]
     assert right > wrong if direction == "max" else right < wrong
 
 

@@ -1,1 +1,1 @@
-"""Tests of the tasks of handwriting."""
+"""Tests of handwriting tasks."""

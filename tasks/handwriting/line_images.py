@@ -1,0 +1,220 @@
+"""Images of lines with transcriptions: `name.png` beside `name.gt.txt`, or a tab-separated file.
+
+That is how tesstrain, Calamari and kraken keep their lines. Or `labels` is a file with one line for
+each image: its path in the folder, a tab, and its text; a third column may have its split. The
+split of a line is that of its folder, if the folder has the folders `train`, `validation` and
+`test`; otherwise it is determined by a hash of its name, so that a new line changes no other one.
+
+>>> import tempfile
+>>> from PIL import Image
+>>> temporary = tempfile.TemporaryDirectory()
+>>> for number in range(20):
+...     pixels = np.full((20, 30), 255, np.uint8)
+...     pixels[5:15, number : number + 4] = 0
+...     Image.fromarray(pixels).save(f"{temporary.name}/{number}.png")
+...     _ = Path(f"{temporary.name}/{number}.gt.txt").write_text("bar" if number else "")
+>>> task = LineFolder(path=temporary.name)
+>>> task.spec
+ImageToText(characters='abr', height=32)
+>>> task.left_out
+(LeftOut(place='0.png', reason='has no text'),)
+>>> batch = task.encode(["7.png"])
+>>> batch.image.shape, batch.text.tolist()
+((1, 1, 32, 48), [[2, 1, 3]])
+>>> temporary.cleanup()
+"""
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.core.images import read_size
+from tasks.core.paths import describe_os_error, expand_user
+from tasks.core.settings import ConfigError, setting
+from tasks.core.task import SPLITS, Split
+from tasks.handwriting.line_image import MAX_ASPECT, read_line
+from tasks.handwriting.stored import (
+    Candidate,
+    LeftOut,
+    LineIndex,
+    LineStore,
+    StoredLine,
+    StoredLines,
+    assign_splits,
+    digest_of,
+    files_in,
+    splits_by_folder,
+    warn,
+)
+from tasks.handwriting.texts import normalized
+from tasks.image_files import FOLDERS, SUFFIXES, map_threads
+
+_PLACE = "task line_images"
+_GROUND_TRUTH = ".gt.txt"
+_VARIANTS = (".bin", ".nrm", "")  # of name.gt.txt there may be name.bin.png, of which that is best
+_ACCEPTED = f"a whole file of an image of one line ({' '.join(SUFFIXES)})"
+
+
+class _Pair(NamedTuple):
+    """An image and its text, before they are looked at."""
+
+    name: str  # path in the folder, with / on every system
+    text: str
+    split: Split | None
+
+
+@attrs.frozen(kw_only=True)
+class LineFolder(StoredLines):
+    """Images of lines, each with its text in a file beside it or in a table."""
+
+    labels: str | None = setting(
+        None,
+        "path of a tab-separated file: image, text, and perhaps split; null: name.gt.txt beside "
+        "each image",
+    )
+    validation: float = setting(
+        0.1, "share of lines withheld for validation, without a folder validation", gt=0.0, lt=0.5
+    )
+    test: float = setting(
+        0.2, "share of lines withheld for the test, without a folder test", gt=0.0, lt=0.5
+    )
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        return "line_images"
+
+    @property
+    def index(self) -> LineIndex:
+        """The lines of all splits."""
+        shares = (("test", self.test), ("validation", self.validation))
+        return _index(self.root, self.labels, self.unicode_form, shares, self.height)
+
+    @property
+    def store(self) -> LineStore:
+        """The images of the lines."""
+        return _store(self.index, self.root, self.height)
+
+
+@functools.lru_cache(maxsize=2)
+def _store(index: LineIndex, root: Path, height: int) -> LineStore:
+    def read(number: int) -> dict[int, NDArray[np.uint8]]:
+        path = root / index.lines[number].name
+        return {number: read_line(path, height, str(path), _ACCEPTED)}
+
+    return LineStore(index, read)
+
+
+@functools.lru_cache(maxsize=4)
+def _index(
+    root: Path, labels: str | None, form: str, shares: tuple[tuple[str, float], ...], height: int
+) -> LineIndex:
+    left_out: list[LeftOut] = []
+    pairs = [*(_beside(root, left_out) if labels is None else _table(root, labels, left_out))]
+    usable, sizes, digests = [], [], []
+    for pair, seen in zip(pairs, map_threads(lambda p: _seen(root / p.name), pairs), strict=True):
+        text = normalized(pair.text, form)  # type: ignore[arg-type]
+        reason = seen if isinstance(seen, str) else "" if text else "has no text"
+        if reason or isinstance(seen, str):
+            left_out.append(LeftOut(pair.name, reason))
+        else:
+            usable.append(pair._replace(text=text))
+            sizes.append(seen[0])
+            digests.append(seen[1])
+    if not usable:
+        wanted = f"images with texts in name{_GROUND_TRUTH}" if labels is None else "rows of images"
+        problem = f"{root} has no line with a text; {len(left_out)} files are left out"
+        raise ConfigError(_PLACE, "path", problem, f"a folder of {wanted}")
+    items = [
+        Candidate(pair.name, pair.split, digest)
+        for pair, digest in zip(usable, digests, strict=True)
+    ]
+    splits, twice = assign_splits(items, dict(shares), _PLACE)
+    left_out += twice
+    lines: list[StoredLine] = []
+    ranges = {}
+    for split in SPLITS:
+        first = len(lines)
+        for at, pair in enumerate(usable):
+            if splits[at] == split:
+                rows, columns = sizes[at]
+                lines.append(StoredLine(pair.name, pair.text, columns * height / rows, len(lines)))
+        ranges[split] = range(first, len(lines))
+    index = LineIndex(lines, ranges, tuple(left_out))
+    warn(_PLACE, index)
+    return index
+
+
+def _seen(path: Path) -> tuple[tuple[int, int], int] | str:
+    """Return the size of an image and a hash of its file, or why it cannot be used."""
+    try:
+        data = path.read_bytes()
+        rows, columns = read_size(path, "", _ACCEPTED)
+    except (OSError, ValueError) as error:
+        if not path.is_file():
+            return "has no image"
+        return "is not an image that can be read" if isinstance(error, ConfigError) else str(error)
+    is_line = columns <= MAX_ASPECT * rows
+    return ((rows, columns), digest_of(data)) if is_line else "is too wide for a line"
+
+
+def _beside(root: Path, left_out: list[LeftOut]) -> Iterator[_Pair]:
+    """Yield the images that have a text beside them; say which images and texts are alone."""
+    files = files_in(root, _PLACE)
+    split_of = splits_by_folder(root)
+    images: dict[str, list[str]] = {}
+    for name in files:
+        if name.lower().endswith(SUFFIXES):
+            images.setdefault(name[: name.rindex(".")], []).append(name)
+    for name in files:
+        if not name.endswith(_GROUND_TRUTH):
+            continue
+        stem = name.removesuffix(_GROUND_TRUTH)
+        own = [image for variant in _VARIANTS for image in images.pop(stem + variant, [])]
+        left_out += [
+            LeftOut(image, f"is another image of the line of {own[0]}") for image in own[1:]
+        ]
+        if not own:
+            left_out.append(LeftOut(name, "has no image"))
+            continue
+        try:
+            text = (root / name).read_text(encoding="utf-8-sig")
+        except (OSError, ValueError):
+            left_out.append(LeftOut(name, "cannot be read as UTF-8"))
+            continue
+        yield _Pair(own[0], text, split_of.get(name.partition("/")[0]))
+    alone = sorted(name for names in images.values() for name in names)
+    left_out += [LeftOut(name, f"has no file {_GROUND_TRUTH} beside it") for name in alone]
+
+
+def _table(root: Path, labels: str, left_out: list[LeftOut]) -> Iterator[_Pair]:
+    """Yield the rows of a tab-separated file: image, text, and perhaps split."""
+    path = expand_user(labels)
+    try:
+        rows = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, ValueError) as error:
+        problem = describe_os_error(path, error)
+        raise ConfigError(str(path), "", problem, "a tab-separated file in UTF-8") from None
+    seen = set()
+    split_of = splits_by_folder(root)
+    for number, row in enumerate(rows, 1):
+        columns = row.rstrip("\r").split("\t")
+        place = f"{path.name}, line {number}"
+        if not row.strip():
+            continue
+        if len(columns) not in (2, 3):
+            left_out.append(LeftOut(place, "does not have two or three columns"))
+        elif columns[0] in seen:
+            left_out.append(LeftOut(place, "names an image that a line before it names"))
+        elif len(columns) == 3 and columns[2] not in FOLDERS:
+            left_out.append(LeftOut(place, f"does not name one of {', '.join(FOLDERS)}"))
+        else:
+            seen.add(columns[0])
+            by_folder = split_of.get(columns[0].partition("/")[0])
+            split = FOLDERS[columns[2]] if len(columns) == 3 else by_folder
+            yield _Pair(columns[0], columns[1], split)
