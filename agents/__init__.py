@@ -76,6 +76,12 @@ AGENTS = {
         "convolutional image classifier, a small network or a model of torchvision",
         config="agents.configs.cnn_classifier:CnnConfig",
     ),
+    "yolo_detector": Entry(
+        "agents.yolo_detector",
+        "YoloDetector",
+        "convolutional network that finds objects on a page, as boxes",
+        config="agents.configs.yolo_detector:YoloConfig",
+    ),
     "char_lm": Entry(
         "agents.char_lm",
         "CharLM",

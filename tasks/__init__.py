@@ -63,6 +63,16 @@ TASKS = {
         "ImageFolder",
         "pictures of any kind, in one folder for each label",
     ),
+    "digit_pages": Entry(
+        "tasks.handwriting.digit_pages",
+        "DigitPages",
+        "pages strewn with handwritten digits, which are found as boxes",
+    ),
+    "pages": Entry(
+        "tasks.handwriting.pages",
+        "Pages",
+        "images of pages with boxes in files: YOLO, COCO, or the lines of PAGE XML",
+    ),
     "digit_strings": Entry(
         "tasks.handwriting.digit_strings",
         "DigitStrings",

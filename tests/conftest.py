@@ -125,6 +125,25 @@ def iam_files() -> dict[str, str]:
     return {"path": folder.name}
 
 
+@functools.cache
+def boxed_files() -> dict[str, str]:
+    """Return settings that name a folder of 60 small pages with boxes, as pages takes them."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        pixels, rows = np.full((48, 40), 240, np.uint8), []
+        for half in range(number % 3):
+            left, wide = int(rng.integers(2, 20)), int(rng.integers(8, 16))
+            pixels[4 + 22 * half : 16 + 22 * half, left : left + wide] = rng.integers(0, 90)
+            middle = (left + wide / 2) / 40, (10 + 22 * half) / 48
+            rows.append(f"{half} {middle[0]} {middle[1]} {wide / 40} {12 / 48}")
+        pixels[0, :8] = [250 if number >> bit & 1 else 230 for bit in range(8)]
+        Image.fromarray(pixels).save(Path(folder.name) / f"{number:03}.png")
+        (Path(folder.name) / f"{number:03}.txt").write_text("\n".join(rows))
+    return {"path": folder.name}
+
+
 def make_task(name: str) -> Task:
     """Return a registered task by an example of its name, with files if it needs any."""
     of_scans = name in ("mnist", "fashion_mnist", "emnist")
@@ -133,6 +152,7 @@ def make_task(name: str) -> Task:
         "line_images": line_files,
         "page_xml": page_files,
         "iam": iam_files,
+        "pages": boxed_files,
     }
     if name in files:
         return tasks.make(name, **files[name]())

@@ -1,1 +1,1 @@
-"""Handwriting: lines of text as images, to be transcribed."""
+"""Handwriting: lines of text as images, to be transcribed, and pages on which boxes are found."""

@@ -62,14 +62,14 @@ def test_imports_run_one_way(package: str, forbidden: set[str]) -> None:
 FLOORS = {
     "visualization": (
         "core", "records", "model", "representation", "attribution", "attention", "adversarial",
-        "synthesis", "feature_maps", "perturbation", "recurrent", "diagnosis", "conv", "figures",
-        "render", "renderers", "report", "notebook",
+        "synthesis", "detection", "feature_maps", "perturbation", "recurrent", "diagnosis", "conv",
+        "figures", "render", "renderers", "report", "notebook",
     ),
     "agents": (
         "core.config", "configs", "core.version", "core.earlier_names", "core.protocol",
         "core.layers",
         "core.torchvision_models", "core.runs", "core.training", "core.inspection", "core.agent",
-        "core.seq2seq", "core.classification", "core.analysis", "cli",
+        "core.seq2seq", "core.classification", "core.detection", "core.analysis", "cli",
     ),
 }  # fmt: skip
 

@@ -97,6 +97,23 @@ class AttentionPart:
     maps: Callable[[], Any]
 
 
+@attrs.frozen(eq=False, kw_only=True)
+class BoxesPart:
+    """Boxes on the images of a detector.
+
+    Attributes:
+        kinds: names of the kinds of boxes.
+        right: of each image (N,) `boxes` (n, 4) in pixels, `kinds` (n,) and `scores` (n,).
+        found: the same.
+        is_ink: whether 1 in an image is ink on paper, which is drawn dark.
+    """
+
+    kinds: Sequence[str]
+    right: Sequence[Any]
+    found: Sequence[Any]
+    is_ink: bool = False
+
+
 Target = Callable[[Any, int], Tensor]  # raw output for R variants of a sample, its number → (R,)
 
 
@@ -116,6 +133,7 @@ class Observation:
         recurrent: the recurrent layers, in the order in which they run.
         image: images and the module of their feature maps; None: no images.
         attention: the attention layers.
+        boxes: those on the images, of a detector; None: it is none.
         classes: names of the classes, and the right class of each sample (N,), of an image
             classifier; None: it is not one.
         targets: targets of attribution, by name: functions of the raw output of `image.model` for R
@@ -134,6 +152,7 @@ class Observation:
     recurrent: Sequence[RecurrentPart] = ()
     image: ImagePart | None = None
     attention: Sequence[AttentionPart] = ()
+    boxes: BoxesPart | None = None
     classes: tuple[Sequence[str], NDArray[np.int64]] | None = None
     targets: Mapping[str, Target] = attrs.Factory(dict)
     tolerance: float = 0.0

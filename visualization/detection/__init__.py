@@ -1,0 +1,1 @@
+"""Detection: which boxes a model finds on images, and which are there."""

@@ -1,0 +1,91 @@
+"""Detections: boxes over images, with kinds and scores."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from visualization.core.legible import SPARE
+from visualization.core.pictures import aspect_of, shades
+from visualization.core.registry import caption, draw, text
+from visualization.core.style import BAD, COLORS, INK, MUTED
+from visualization.core.words import share_of, shorten
+from visualization.detection.detections import BoxRows, Detections
+
+_IMAGES, _COLUMNS = 6, 3
+_SIDE = 4.2  # inches of an image with its title
+_LABELS = 60  # words at boxes of an image
+_RIGHT, _WRONG, _MISSED = COLORS[0], BAD, COLORS[1]
+_NAME = 30  # letters of the name of an image, and of a kind of boxes
+_KIND = 12
+
+
+@draw.register
+def _(record: Detections) -> Figure:
+    num = min(len(record.images), _IMAGES)
+    columns = min(num, _COLUMNS)
+    lines = -(-num // columns)
+    size = (max(3.0, _SIDE * columns), (_SIDE + 0.3) * lines + 0.3)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for number, axes in enumerate(grid):
+        axes.set_axis_off()
+        if number < num:
+            _draw_image(axes, record, number)
+    words = "blue: found; red: found, but wrong; orange: missed"
+    more = share_of(len(record.images), num, "images")
+    figure.suptitle("; ".join(filter(None, [words, more])), fontsize=9, color=MUTED)
+    return figure
+
+
+def _draw_image(axes: Axes, record: Detections, number: int) -> None:
+    pixels = shades(record.images[number], (0, 1))
+    height, width = pixels.shape[:2]
+    axes.imshow(
+        1 - pixels if record.is_ink else pixels, cmap="gray", vmin=0, vmax=1,
+        extent=(0, width, height, 0), aspect=aspect_of(pixels),
+    )  # fmt: skip
+    right, found = record.right[number], record.found[number]
+    _frames(axes, right, ~right.matched, _MISSED)
+    _frames(axes, found, found.matched, _RIGHT)
+    _frames(axes, found, ~found.matched, _WRONG)
+    for at in np.argsort(found.matched, kind="stable")[:_LABELS]:  # those that are wrong first
+        kind = f"{shorten(record.kinds[found.kinds[at]], _KIND)} " if len(record.kinds) > 1 else ""
+        left, top, end, _ = np.clip(found.corners[at], 0, [width, height, width, height])
+        on_right = left > width / 2  # where words begin at the left, they would leave the page
+        axes.text(
+            end if on_right else left, top, f"{kind}{found.scores[at]:.2f}", fontsize=6, gid=SPARE,
+            va="top" if top < height / 20 else "bottom", ha="right" if on_right else "left",
+            color=_RIGHT if found.matched[at] else _WRONG, clip_on=True, parse_math=False,
+        )  # fmt: skip
+    num, hits, wrong = record.counts(number)
+    name = shorten(record.names[number], _NAME)
+    axes.set_title(f"{name}: {hits} of {num}, {wrong} wrong", fontsize=9, color=INK)
+
+
+def _frames(axes: Axes, boxes: BoxRows, chosen: NDArray[np.bool_], color: str) -> None:
+    """Draw a frame around each of the chosen boxes."""
+    corners = boxes.corners[chosen].tolist()
+    frames = [Rectangle((x, y), right - x, low - y) for x, y, right, low in corners]
+    axes.add_collection(
+        PatchCollection(frames, facecolor="none", edgecolor=color, linewidth=1.2), autolim=False
+    )
+
+
+@text.register
+def _(record: Detections) -> str:
+    rows = [(record.names[n], *record.counts(n)) for n in range(len(record.images))]
+    wide = max(5, *(len(name) for name, *_ in rows))
+    head = f"{'image':<{wide}}{'boxes':>8}{'found':>8}{'wrong':>8}"
+    lines = [f"{name:<{wide}}{num:>8}{hits:>8}{wrong:>8}" for name, num, hits, wrong in rows]
+    return "\n".join([head, *lines])
+
+
+@caption.register
+def _(record: Detections) -> str:
+    return (
+        "Boxes with their scores: blue where one of the right kind overlaps a right box by half, "
+        "red where none does; orange: right boxes that are not found."
+    )
