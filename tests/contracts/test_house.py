@@ -67,8 +67,9 @@ FLOORS = {
     ),
     "agents": (
         "core.config", "configs", "core.version", "core.earlier_names", "core.layers",
-        "core.torchvision_models", "core.runs", "core.training", "core.inspection", "core.agent",
-        "core.seq2seq", "core.classification", "core.analysis", "cli",
+        "core.torchvision_models", "core.decoding", "core.runs", "core.training",
+        "core.inspection", "core.agent", "core.seq2seq", "core.classification", "core.reading",
+        "core.analysis", "cli",
     ),
 }  # fmt: skip
 
