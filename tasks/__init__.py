@@ -63,6 +63,11 @@ TASKS = {
         "ImageFolder",
         "pictures of any kind, in one folder for each label",
     ),
+    "digit_strings": Entry(
+        "tasks.handwriting.digit_strings",
+        "DigitStrings",
+        "lines of 1 to 7 scanned handwritten digits, which come with scikit-learn",
+    ),
 }
 
 

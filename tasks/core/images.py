@@ -39,7 +39,7 @@ def read_grey(
         grey = _to_8_bits(image, "L")
         small = grey.resize((width, height), Image.Resampling.BOX)
     ink = np.asarray(small, np.float32) / np.float32(255)
-    return 1 - ink if _has_light_paper(np.asarray(grey)) else ink
+    return 1 - ink if has_light_paper(np.asarray(grey)) else ink
 
 
 def read_pixels(
@@ -65,6 +65,26 @@ def read_pixels(
             resized = resized.resize((width, height), Image.Resampling.BILINEAR)
     pixels = np.asarray(resized).reshape(height, width, num_channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def read_grey_pixels(path: Path, place: str, accepted: str) -> NDArray[np.uint8]:
+    """Read an image file as grey bytes (height, width) from 0, black, to 255, white.
+
+    A photo is rotated upright, and transparent pixels are white. 16 bits, colours and CMYK are
+    converted. A file with several pages is refused, so that none is lost.
+
+    Raises:
+        ConfigError: names `place`, and says why the file cannot be read.
+    """
+    with _open_image(path, place, accepted) as image:
+        if num_pages(image) > 1:
+            raise ValueError(f"it has {num_pages(image)} pages; a file for each is needed")
+        return np.asarray(_to_8_bits(image, "L"))
+
+
+def num_pages(image: "Image.Image") -> int:
+    """Return the number of pages, or of images of an animation, in a file."""
+    return int(getattr(image, "n_frames", 1))
 
 
 def read_size(path: Path, place: str, accepted: str) -> tuple[int, int]:
@@ -111,7 +131,7 @@ def _from_16_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return np.rint(pixels / (_WHITE_16 / 255)).astype(np.uint8)
 
 
-def _has_light_paper(grey: NDArray[np.uint8]) -> bool:
+def has_light_paper(grey: NDArray[np.uint8]) -> bool:
     """Return whether the median pixel of the border of an image (H, W) is light."""
     sides = (grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1])
     return bool(np.median(np.concatenate(sides)) > _MIDDLE)
@@ -128,6 +148,27 @@ def check_image(x: Any, shape: tuple[int, int, int], ends: tuple[str, str]) -> N
     shapes = (shape[1:], shape) if shape[0] == 1 else (shape,)
     shown = " or ".join(map(str, shapes))
     accepted = f"numbers from 0, {ends[0]}, to 1, {ends[1]}, of the shape {shown}"
+    array = _checked_array(x, accepted)
+    if array.shape not in shapes:
+        raise ConfigError("input", "", f"has the shape {array.shape}", accepted)
+    return _checked_range(array, accepted).reshape(shape)
+
+
+def check_pixels(x: Any, accepted: str) -> NDArray[np.float32]:
+    """Check that a value is a grey image (height, width) or (1, height, width); return the first.
+
+    Raises:
+        ConfigError: the shape, the type or a value is not accepted.
+    """
+    array = _checked_array(x, accepted)
+    if array.ndim == 3 and len(array) == 1:
+        array = array[0]
+    if array.ndim != 2 or not array.size:
+        raise ConfigError("input", "", f"has the shape {array.shape}", accepted)
+    return _checked_range(array, accepted)
+
+
+def _checked_array(x: Any, accepted: str) -> NDArray[Any]:
     try:
         array = np.asarray(x)
     except ValueError:
@@ -138,12 +179,14 @@ def check_image(x: Any, shape: tuple[int, int, int], ends: tuple[str, str]) -> N
     if array.dtype.kind not in "biuf":
         problem = f"{type(x).__name__} of {array.dtype} is not an image"
         raise ConfigError("input", "", problem, accepted)
-    if array.shape not in shapes:
-        raise ConfigError("input", "", f"has the shape {array.shape}", accepted)
+    return array
+
+
+def _checked_range(array: NDArray[Any], accepted: str) -> NDArray[np.float32]:
     low, high = array.min(), array.max()
     if not (low >= 0 and high <= 1):  # also true of NaN
         raise ConfigError("input", "", f"has values from {low} to {high}", accepted)
-    return array.reshape(shape).astype(np.float32)
+    return array.astype(np.float32)
 
 
 def shift_images(images: NDArray[Any], moves: NDArray[np.int64]) -> NDArray[Any]:

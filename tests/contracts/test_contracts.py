@@ -72,7 +72,7 @@ def test_splits_never_overlap(task: Task) -> None:
     for split in SPLITS:
         for seed in (0, 1):
             batch = task.samples(split, 3000, seed)
-            for row in task.rows(batch[1], batch):
+            for row in task.rows(task.targets(batch), batch):
                 assert seen.setdefault(row.question, split) == split
 
 
@@ -80,8 +80,12 @@ def test_right_answers_score_best(task: Task) -> None:
     """The targets themselves get the best score; the same answers shifted by a sample do not."""
     batch = task.samples("test", 200)
     name, direction = task.monitor
-    right = task.score(batch[1], batch)[name]
-    wrong = task.score(np.roll(batch[1], 1, axis=0), batch)[name]
+    targets = task.targets(batch)
+    right = task.score(targets, batch)[name]
+    shifted = [*targets[1:], *targets[:1]]
+    wrong = task.score(np.stack(shifted) if isinstance(targets, np.ndarray) else shifted, batch)[
+        name
+    ]
     assert right > wrong if direction == "max" else right < wrong
 
 

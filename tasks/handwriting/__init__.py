@@ -1,0 +1,1 @@
+"""Handwriting: lines of text as images, to be transcribed."""
