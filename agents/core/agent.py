@@ -156,6 +156,10 @@ class Agent(abc.ABC):
         """
         return Optimizer(model, config)
 
+    def weights_from(self, checkpoint: Checkpoint) -> Mapping[str, Tensor]:
+        """Return another run's weights by this model's names, for `init_from`; the default: all."""
+        return checkpoint.model_tensors()
+
     def own_views(self) -> Mapping[str, Callable[[], Any]]:
         """Return inspections of this agent alone, by name: functions that return records."""
         return {}
@@ -232,7 +236,7 @@ class Agent(abc.ABC):
     ) -> None:
         job = trainer.Job(
             self.state, self.task, self.config, self.device, self.identity(), self.loss,
-            self._validate, self.snapshots, self.num_parts,
+            self._validate, self.snapshots, self.num_parts, self.weights_from,
         )  # fmt: skip
         if start is None:
             trainer.take_up(job, folder, place, sink)

@@ -121,7 +121,7 @@ def read(
     the lowest probability that a column between it and its neighbours has nothing else to say: what
     two characters leave out between them is the fault of both.
     """
-    codes = np.asarray(codes, np.int64)
+    codes = np.array(codes, np.int64)
     spans, log_p = align(log_probabilities, codes)
     probabilities = np.exp(np.asarray(log_probabilities, np.float64))
     bounds = np.concatenate([[0], spans.ravel(), [len(probabilities)]]).reshape(-1, 2)
@@ -130,11 +130,13 @@ def read(
         min(1.0, probabilities[begin:end][:, list({BLANK, *pair})].sum(1).min(initial=1.0))
         for (begin, end), pair in zip(bounds, itertools.pairwise(around.tolist()), strict=True)
     ])  # fmt: skip
-    peaks = [
-        probabilities[slice(*span), code].max() for span, code in zip(spans, codes, strict=True)
-    ]
+    pairs = zip(spans, codes, strict=True)
+    peaks = [probabilities[slice(*span), code].max() for span, code in pairs]
     return Reading(
-        text="".join(characters[code - 1] for code in codes), codes=codes, log_probability=log_p,
-        spans=spans, confidence=np.array(peaks) * np.sqrt(gaps[:-1] * gaps[1:]),
+        text="".join(characters[code - 1] for code in codes),
+        codes=np.array(codes, np.int64),
+        log_probability=log_p,
+        spans=spans,
+        confidence=np.array(peaks) * np.sqrt(gaps[:-1] * gaps[1:]),
         column_width=column_width,
-    )  # fmt: skip
+    )

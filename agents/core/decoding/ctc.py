@@ -38,9 +38,10 @@ def collapse(path: NDArray[np.integer]) -> NDArray[np.int64]:
     >>> collapse(np.array([0, 1, 1, 0, 1, 2])).tolist()
     [1, 1, 2]
     """
-    path = np.asarray(path, np.int64)
-    begins = np.diff(path, prepend=BLANK - 1) != 0
-    return path[begins & (path != BLANK)]
+    codes = np.array(path, np.int64)
+    begins = np.diff(codes, prepend=BLANK - 1) != 0
+    text: NDArray[np.int64] = codes[begins & (codes != BLANK)]
+    return text
 
 
 def columns_needed(codes: NDArray[np.integer]) -> int:

@@ -59,6 +59,7 @@ class Job:
     evaluate: Callable[[bool], Evaluation]  # whether vitals are measured too
     snapshots: Snapshots  # where copies of the weights are kept, if the config asks for any
     parts_for: Callable[[int], int]  # into how many a batch is cut for so many threads
+    weights_from: Callable[[Checkpoint], Mapping[str, Tensor]]  # of another run, as they fit here
 
     @property
     def total(self) -> int:
@@ -309,7 +310,7 @@ def take_up(job: Job, folder: Folder, place: str, sink: Sink) -> None:
     checkpoint = folder.newest_good(sink.warn)
     if checkpoint is None:
         if job.config.init_from is not None and job.state.cursor.step == 0:
-            initialise(expand_user(job.config.init_from), job.state, sink)
+            initialise(expand_user(job.config.init_from), job.state, sink, job.weights_from)
         return
     _demand_same_settings(job, checkpoint, place)
     if job.state.cursor.within or checkpoint.values["cursor"]["step"] >= job.state.cursor.step:
@@ -352,7 +353,9 @@ def start_from(path: Path, state: State, identity: Mapping[str, Any]) -> None:
     state.carried = {}  # by other data, or another batch size, perhaps
 
 
-def initialise(path: Path, state: State, sink: Sink) -> None:
+def initialise(
+    path: Path, state: State, sink: Sink, weights_from: Callable[[Checkpoint], Mapping[str, Tensor]]
+) -> None:
     """Fine-tuning: begin with the weights of a run, wherever name and shape are the same.
 
     What else there is, such as a head for other labels, stays as it was drawn, which a warning
@@ -362,11 +365,7 @@ def initialise(path: Path, state: State, sink: Sink) -> None:
         CheckpointError: the file is missing, cut off or damaged.
         ConfigError: none of its weights fits.
     """
-    theirs = {
-        name.removeprefix("model/"): tensor
-        for name, tensor in read_agent(path).tensors.items()
-        if name.startswith("model/")
-    }
+    theirs = weights_from(read_agent(path))
     own = state.model.state_dict()
     fitting = {n: t for n, t in theirs.items() if n in own and t.shape == own[n].shape}
     if not fitting:
