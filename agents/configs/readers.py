@@ -34,7 +34,8 @@ class ReaderConfig(AgentConfig):
         25, "prefixes kept by the beam search after each column", ge=1, mutable_after_training=True
     )
     language_model: str | None = setting(
-        None, "path of a language model of characters in the ARPA format, for the beam search; "
+        None, "path of a language model of characters for the beam search: an ARPA file, or a "
+        "checkpoint of char_lm; "
         "null: none", mutable_after_training=True,
     )  # fmt: skip
     lm_weight: float = setting(

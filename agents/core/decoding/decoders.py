@@ -13,6 +13,7 @@ from agents.core.decoding.beam import prefix_beam_search
 from agents.core.decoding.ctc import greedy
 from agents.core.decoding.language_model import NgramModel, NgramScorer
 from agents.core.decoding.lexicon import Lexicon
+from agents.core.decoding.recurrent_scorer import RecurrentScorer
 from agents.core.decoding.scorers import LengthBonus, Scorer, SumOfScorers
 
 
@@ -69,7 +70,7 @@ def beam_decoder(
     Args:
         characters: the task's: code c ≥ 1 is `characters[c - 1]`.
         beam_size: prefixes kept after each column.
-        language_model: path of a model of characters in the ARPA format; None: none.
+        language_model: path of a model of characters, see `language_scorer`; None: none.
         lm_weight: α.
         length_bonus: β, in nats for each character.
         lexicon: path of a file with one word a line; None: any text.
@@ -79,7 +80,7 @@ def beam_decoder(
     """
     scorers: list[Scorer] = []
     if language_model is not None:
-        scorers.append(NgramScorer(NgramModel.read(language_model), characters, lm_weight))
+        scorers.append(language_scorer(language_model, characters, lm_weight))
     if length_bonus:
         scorers.append(LengthBonus(length_bonus, len(characters) + 1))
     if lexicon is not None:
@@ -88,3 +89,10 @@ def beam_decoder(
     if scorers:
         scorer = scorers[0] if len(scorers) == 1 else SumOfScorers(scorers)
     return BeamDecoder(beam_size, scorer)
+
+
+def language_scorer(path: str, characters: str, weight: float) -> Scorer:
+    """Return a language model of characters: n-grams of an ARPA file, or a checkpoint's network."""
+    if path.endswith(".safetensors"):
+        return RecurrentScorer.load(path, characters, weight)
+    return NgramScorer(NgramModel.read(path), characters, weight)
