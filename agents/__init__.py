@@ -82,6 +82,18 @@ AGENTS = {
         "convolutional network that finds objects on a page, as boxes",
         config="agents.configs.yolo_detector:YoloConfig",
     ),
+    "ctc_reader": Entry(
+        "agents.ctc_reader",
+        "CtcReader",
+        "CNN and BiLSTM that read a line of handwriting, trained by CTC",
+        config="agents.configs.ctc_reader:CtcReaderConfig",
+    ),
+    "attention_reader": Entry(
+        "agents.attention_reader",
+        "AttentionReader",
+        "the same with a decoder that looks at columns while it writes, by CTC and attention",
+        config="agents.configs.attention_reader:AttentionReaderConfig",
+    ),
     "char_lm": Entry(
         "agents.char_lm",
         "CharLM",

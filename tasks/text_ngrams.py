@@ -1,6 +1,7 @@
 """N-gram language models: the baseline of a network on text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import attrs
 import numpy as np
@@ -28,21 +29,31 @@ class _Counts:
     @staticmethod
     def of(grams: NDArray[np.int64], base: int) -> "_Counts":
         """Count grams (N,) of V = `base` characters."""
-        distinct, counts = np.unique(grams, return_counts=True)
+        return _Counts.counted(*np.unique(grams, return_counts=True), base)
+
+    @staticmethod
+    def counted(distinct: NDArray[np.int64], counts: NDArray[np.int64], base: int) -> "_Counts":
+        """Return what follows from the counts of distinct grams (G,) in rising order."""
         contexts, begins, kinds = np.unique(distinct // base, return_index=True, return_counts=True)
         return _Counts(distinct, counts, contexts, np.add.reduceat(counts, begins), kinds)
+
+    @property
+    def discount(self) -> float:
+        """What is taken off each count: n₁ / (n₁ + 2 n₂) (Ney, Essen and Kneser 1994).
+
+        n₁ and n₂ are the numbers of grams that occur once and twice.
+        """
+        once, twice = (int((self.counts == times).sum()) for times in (1, 2))
+        return once / max(1, once + 2 * twice) or 0.5
 
     def probabilities(
         self, grams: NDArray[np.int64], base: int, lower: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Return the probability of the last character of each gram (N,), by absolute discounting.
 
-        Interpolated with `lower`, that of the context that is one character shorter. The discount
-        is that of Ney, Essen and Kneser (1994): n₁ / (n₁ + 2 n₂), where n₁ and n₂ are the numbers
-        of grams that occur once and twice.
+        Interpolated with `lower`, that of the context that is one character shorter.
         """
-        once, twice = (int((self.counts == times).sum()) for times in (1, 2))
-        discount = once / max(1, once + 2 * twice) or 0.5
+        discount = self.discount
         at = np.searchsorted(self.contexts, grams // base).clip(max=len(self.contexts) - 1)
         is_known = self.contexts[at] == grams // base
         index = np.searchsorted(self.grams, grams).clip(max=len(self.grams) - 1)
@@ -112,3 +123,96 @@ def _grams(codes: NDArray[np.int64], size: int, base: int) -> NDArray[np.int64]:
     for at in range(size):
         grams = grams * base + codes[..., at : at + num]
     return grams
+
+
+class NgramTable(NamedTuple):
+    """All n-grams of one length, as a file in the ARPA format lists them.
+
+    Attributes:
+        grams: codes (G, n).
+        log_probability: ln p(last | others), interpolated (G,).
+        log_backoff: ln of what the gram, as a context, leaves to shorter contexts (G,).
+    """
+
+    grams: NDArray[np.int64]
+    log_probability: NDArray[np.float64]
+    log_backoff: NDArray[np.float64]
+
+
+def kneser_ney(
+    texts: Sequence[NDArray[np.integer]], num_codes: int, order: int
+) -> list[NgramTable]:
+    """Interpolated Kneser–Ney n-grams of separate texts, each with a beginning and an end.
+
+    As in Chen and Goodman (1999), section 3, with one discount for each length: p(w | h) =
+    max(c − D, 0) / N + backoff(h) p(w | shorter h), backoff(h) = D · kinds / N. For all but the
+    longest grams the count is that of the different codes before it; of grams that begin a text,
+    before which there is nothing, it is their own. A single code's shorter context is an even
+    share for every code, the end, and an unknown one.
+
+    Args:
+        texts: codes from 0 to `num_codes` − 1. In the tables `num_codes` is the beginning of a
+            text, the next number its end, and the one after it an unknown code.
+        num_codes: how many there are.
+        order: n of the longest grams: what `order` − 1 characters say of the next.
+
+    Raises:
+        ValueError: there is no text, or the grams have more digits than 63 bits.
+    """
+    base = num_codes + 3
+    if not texts or order < 1 or base**order >= 2**63:
+        raise ValueError(f"{len(texts)} texts, {base} codes, order {order}: no n-grams of these")
+    tables: list[NgramTable] = []
+    grams, odds = np.arange(base), np.full(base, 1 / (num_codes + 2))
+    for size, counts in enumerate(_counts_of_texts(texts, num_codes, order), 1):
+        lower = odds
+        if size > 1:
+            lower = odds[np.searchsorted(grams, counts.grams % base ** (size - 1))]
+            tables[-1] = _with_backoff(tables[-1], counts, base)
+            grams = counts.grams
+        odds = counts.smoothed(grams, base, lower)
+        if size == 1:
+            odds[num_codes] = 0.0  # a beginning is never written
+        digits = grams[:, None] // base ** np.arange(size - 1, -1, -1) % base
+        with np.errstate(divide="ignore"):
+            tables.append(NgramTable(digits, np.log(odds), np.zeros(len(grams))))
+    return tables
+
+
+def _counts_of_texts(
+    texts: Sequence[NDArray[np.integer]], begin: int, order: int
+) -> Iterator[_Counts]:
+    """Yield the counts of grams of 1 to `order` codes, fewer if no text is so long."""
+    base = begin + 3
+    stream = np.concatenate([np.concatenate([[begin], text, [begin + 1]]) for text in texts])
+    stream, line = stream.astype(np.int64), np.cumsum(stream == begin)
+    longest = max(map(len, texts)) + 2
+    order = min(order, longest)
+
+    def own(size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        within = line[: len(line) - size + 1] == line[size - 1 :]
+        return np.unique(_grams(stream, size, base)[within], return_counts=True)
+
+    grams, counts = own(1)
+    for size in range(1, order + 1):
+        if size == order:
+            keep = (grams != begin) | (size > 1)
+            yield _Counts.counted(grams[keep], counts[keep], base)
+            return
+        longer = own(size + 1)
+        begins = (grams // base ** (size - 1) == begin) & (size > 1)
+        suffixes, kinds = np.unique(longer[0] % base**size, return_counts=True)
+        merged = np.concatenate([suffixes, grams[begins]])
+        rising = np.argsort(merged)
+        yield _Counts.counted(merged[rising], np.concatenate([kinds, counts[begins]])[rising], base)
+        grams, counts = longer
+
+
+def _with_backoff(table: NgramTable, longer: _Counts, base: int) -> NgramTable:
+    """Return a table with what its grams, as contexts of `longer` ones, leave to shorter ones."""
+    size = table.grams.shape[1]
+    grams = table.grams @ base ** np.arange(size - 1, -1, -1)
+    at = np.searchsorted(longer.contexts, grams).clip(max=len(longer.contexts) - 1)
+    share = longer.discount * longer.kinds[at] / longer.totals[at]
+    log_backoff = np.where(longer.contexts[at] == grams, np.log(share), 0.0)
+    return table._replace(log_backoff=log_backoff)

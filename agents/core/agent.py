@@ -161,6 +161,10 @@ class Agent(abc.ABC):
         """
         return Optimizer(model, config)
 
+    def weights_from(self, checkpoint: Checkpoint) -> Mapping[str, Tensor]:
+        """Return another run's weights by this model's names, for `init_from`; the default: all."""
+        return checkpoint.model_tensors()
+
     def own_views(self) -> Mapping[str, Callable[[], Any]]:
         """Return views of this agent only, by name: functions that return records."""
         return {}

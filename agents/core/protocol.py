@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from agents.core.config import AgentConfig
+    from agents.core.runs.checkpoint import Checkpoint
     from agents.core.runs.history import History
     from agents.core.runs.snapshots import Snapshots
     from agents.core.training.state import State
@@ -53,6 +54,9 @@ class AgentProtocol(Protocol):
 
     def identity(self) -> dict[str, Any]:
         """Return names and settings of agent and task, as plain values."""
+
+    def weights_from(self, checkpoint: "Checkpoint") -> Mapping[str, Tensor]:
+        """Return another run's weights by this model's names."""
 
     def loss(self, batch: Any) -> Any:
         """Return the loss of a batch of tensors, or its named parts."""

@@ -67,9 +67,9 @@ FLOORS = {
     ),
     "agents": (
         "core.config", "configs", "core.version", "core.earlier_names", "core.protocol",
-        "core.layers",
-        "core.torchvision_models", "core.runs", "core.training", "core.inspection", "core.agent",
-        "core.seq2seq", "core.classification", "core.detection", "core.analysis", "cli",
+        "core.layers", "core.torchvision_models", "core.decoding", "core.runs", "core.training",
+        "core.inspection", "core.agent", "core.seq2seq", "core.classification", "core.detection",
+        "core.reading", "core.analysis", "cli",
     ),
 }  # fmt: skip
 

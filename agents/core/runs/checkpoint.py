@@ -74,6 +74,12 @@ class Checkpoint:
     history: History = attrs.Factory(History)
     previous_file: str = ""
 
+    def model_tensors(self) -> dict[str, Tensor]:
+        """Return the weights of the model, by the names of its state dict."""
+        prefix = "model/"
+        named = self.tensors.items()
+        return {n.removeprefix(prefix): tensor for n, tensor in named if n.startswith(prefix)}
+
     def to_bytes(self) -> bytes:
         """Return the file's content."""
         kinds, numbers = self.history.pack()

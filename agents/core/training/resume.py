@@ -38,7 +38,7 @@ def resume_from_folder(agent: "AgentProtocol", folder: Folder, place: str, sink:
     checkpoint = folder.latest_valid_checkpoint(sink.warn)
     if checkpoint is None:
         if config.init_from is not None and state.cursor.step == 0:
-            load_initial_weights(expand_user(config.init_from), state, sink)
+            load_initial_weights(expand_user(config.init_from), agent, sink)
         return
     _check_same_settings(agent, checkpoint, place)
     if state.cursor.unfinished or checkpoint.values["cursor"]["step"] >= state.cursor.step:
@@ -81,7 +81,7 @@ def start_from(path: Path, state: State, identity: Mapping[str, Any]) -> None:
     state.hidden_state = {}  # of other data, perhaps
 
 
-def load_initial_weights(path: Path, state: State, sink: Sink) -> None:
+def load_initial_weights(path: Path, agent: "AgentProtocol", sink: Sink) -> None:
     """Fine-tuning: load the weights of a run wherever name and shape are the same.
 
     Other weights, such as a head for other labels, keep their random initialisation, with a
@@ -91,17 +91,13 @@ def load_initial_weights(path: Path, state: State, sink: Sink) -> None:
         CheckpointError: the file is missing, cut off or damaged.
         ConfigError: none of its weights fits.
     """
-    saved = {
-        name.removeprefix("model/"): tensor
-        for name, tensor in read_agent(path).tensors.items()
-        if name.startswith("model/")
-    }
-    own = state.model.state_dict()
+    saved = agent.weights_from(read_agent(path))
+    own = agent.model.state_dict()
     fitting = {n: t for n, t in saved.items() if n in own and t.shape == own[n].shape}
     if not fitting:
         accepted = f"a checkpoint with some of {', '.join(list(own)[:3])}, …"
         raise ConfigError("init_from", "", f"no weight of {path} fits this model", accepted)
-    state.model.load_state_dict({**own, **fitting})
+    agent.model.load_state_dict({**own, **fitting})
     others = [name for name in own if name not in fitting]
     if others:
         sink.warn(

@@ -1,0 +1,1 @@
+"""Decoding: from the probabilities of each column of an image to a text."""
