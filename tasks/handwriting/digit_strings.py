@@ -32,7 +32,7 @@ from tasks.handwriting.lines import Line, LineTask, Pass
 if TYPE_CHECKING:
     from PIL import Image
 
-_SIZES: dict[Split, int] = {"train": 8192, "validation": 1024, "test": 1024}  # lines in a pass
+_SIZES: dict[Split, int] = {"train": 2048, "validation": 1024, "test": 1024}  # lines in a pass
 _SCANS: dict[Split, slice] = {
     "train": slice(0, 1200), "validation": slice(1200, 1400), "test": slice(1400, 1797),
 }  # of the scans in a fixed random order  # fmt: skip

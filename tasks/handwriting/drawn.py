@@ -27,7 +27,7 @@ from tasks.handwriting import strokes
 from tasks.handwriting.lines import Line, LineTask, Pass
 from tasks.handwriting.vocabulary import words_of
 
-_SIZES: dict[Split, int] = {"train": 8192, "validation": 1024, "test": 1024}  # lines in a pass
+_SIZES: dict[Split, int] = {"train": 2048, "validation": 1024, "test": 1024}  # lines in a pass
 _FIRST: dict[Split, int] = {"train": 0, "validation": 10**6, "test": 2 * 10**6}  # writers
 _MOST_WRITERS = 10**6
 
