@@ -137,9 +137,10 @@ def assign(
 def paired_iou(a: Tensor, b: Tensor) -> Tensor:
     """Return the IoU (P,) of the boxes of each pair, (P, 4) both."""
     corners = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
-    inside = (corners[1] - corners[0]).clamp(min=0).prod(-1)
+    inside: Tensor = (corners[1] - corners[0]).clamp(min=0).prod(-1)
     areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b)]
-    return inside / (areas[0] + areas[1] - inside).clamp(min=1e-9)
+    union: Tensor = areas[0] + areas[1] - inside
+    return inside / union.clamp(min=1e-9)
 
 
 def suppress(
