@@ -151,7 +151,8 @@ def suppress(
     A box is left out if it overlaps a surer one of its own kind by more than `iou`.
     """
     # In double precision, as torchvision puts kinds far apart on the page to tell them.
-    return batched_nms(boxes.double(), scores.double(), kinds, iou)[:most]
+    kept: Tensor = batched_nms(boxes.double(), scores.double(), kinds, iou)
+    return kept[:most]
 
 
 def mosaic(
