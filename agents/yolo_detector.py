@@ -7,7 +7,7 @@ boxes. Here with the complete IoU loss (Zheng et al. 2020, 1911.08287) and mosai
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import attrs
 import torch
@@ -75,8 +75,9 @@ class Detector(nn.Module):
     @staticmethod
     def _head(num_in: int, num_kinds: int) -> nn.Conv2d:
         head = nn.Conv2d(num_in, NUM_ANCHORS * (5 + num_kinds), 1)
-        with torch.no_grad():
-            head.bias.zero_().view(NUM_ANCHORS, -1)[:, _NUM_BEFORE:] = _RARE
+        bias = torch.zeros(NUM_ANCHORS, 5 + num_kinds)
+        bias[:, _NUM_BEFORE:] = _RARE
+        head.bias = nn.Parameter(bias.flatten())
         return head
 
     def forward(self, images: Tensor) -> Tensor:
@@ -158,7 +159,8 @@ class YoloDetector(Agent):
         """Return pages with right and found boxes, and the scores of the surest as targets."""
         from agents.core.inspection.observation import BoxesPart, ImagePart, observe
 
-        images, found = torch.as_tensor(batch.image), self.predict_arrays(batch)
+        images = torch.as_tensor(batch.image)
+        found = cast("list[Boxes]", self.predict_arrays(batch))
         right = self.task.targets(batch)
 
         @functools.cache

@@ -137,9 +137,10 @@ def assign(
 def paired_iou(a: Tensor, b: Tensor) -> Tensor:
     """Return the IoU (P,) of the boxes of each pair, (P, 4) both."""
     corners = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
-    inside = (corners[1] - corners[0]).clamp(min=0).prod(-1)
+    inside: Tensor = (corners[1] - corners[0]).clamp(min=0).prod(-1)
     areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b)]
-    return inside / (areas[0] + areas[1] - inside).clamp(min=1e-9)
+    union: Tensor = areas[0] + areas[1] - inside
+    return inside / union.clamp(min=1e-9)
 
 
 def suppress(
@@ -150,7 +151,8 @@ def suppress(
     A box is left out if it overlaps a surer one of its own kind by more than `iou`.
     """
     # In double precision, as torchvision puts kinds far apart on the page to tell them.
-    return batched_nms(boxes.double(), scores.double(), kinds, iou)[:most]
+    kept: Tensor = batched_nms(boxes.double(), scores.double(), kinds, iou)
+    return kept[:most]
 
 
 def mosaic(

@@ -198,7 +198,7 @@ def _read_coco(root: Path, names: Sequence[str]) -> tuple[tuple[str, ...], list[
         accepted = "a file with images, annotations and categories"
         raise ConfigError(str(root), "", "has no COCO file", accepted)
     kinds: list[str] = []
-    images = []
+    images: list[BoxedImage] = []
     for name, data in files.items():
         try:
             images += _coco_images(root, name, data, kinds, set(names))

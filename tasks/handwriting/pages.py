@@ -21,7 +21,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import attrs
 import numpy as np
@@ -142,12 +142,8 @@ class Pages(BoxTask):
             return None
         split, _, number = name.partition("/")
         pages = self.index.pages
-        if (
-            split in SPLITS
-            and number.isdecimal()
-            and int(number) < len(pages[cast("Split", split)])
-        ):
-            return self.page(cast("Split", split), 0, int(number))
+        if split in SPLITS and number.isdecimal() and int(number) < len(pages[split]):
+            return self.page(split, 0, int(number))
         known = (page for split in SPLITS for page in pages[split] if page.name == name)
         return next(map(self._batch, known), None)
 
