@@ -25,7 +25,8 @@ RUNS = "runs/lab"
 TASK = "--task add5x2 --set task.train_digits=3 --set threads=1"
 AGENTS = {
     "seq2seq": "--agent seq2seq_adder --set steps=2500 --set schedule=one_cycle "
-    "--set muon_learning_rate=0.035 --set target_score=null",
+    "--set muon_learning_rate=0.035 --set target_score=null "
+    "--set target_loss=null",
     "attention": "--agent attention_adder --set steps=1600",
     "transformer": "--agent transformer_adder --set steps=800",
     "transformer, rotary": "--agent transformer_adder --set steps=800 --set positions=rotary",

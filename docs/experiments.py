@@ -17,7 +17,7 @@ ADDER = "--agent seq2seq_adder"
 NOTES = "--config configs/notes.yaml"
 OLD = (  # the default recipe up to 0.4
     "--set schedule=one_cycle --set steps=18000 --set muon_learning_rate=0.035 "
-    "--set target_score=null"
+    "--set target_score=null --set target_loss=null"
 )
 EXPERIMENTS = {
     "reversed, notes' recipe": NOTES,

@@ -34,3 +34,4 @@ class AdderConfig(AgentConfig):
     lr_cycles: int = with_default("lr_cycles", 2, 4)  # of 1,000 and 6,000 steps
     lr_cycle_growth: float = with_default("lr_cycle_growth", 6.0, 2.0)
     target_score: float | None = with_default("target_score", 0.995, None)
+    target_loss: float | None = with_default("target_loss", 1e-3, None)  # nats a character

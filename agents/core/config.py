@@ -143,6 +143,12 @@ class AgentConfig:
         "score on the validation split at which training ends; null: none",
         renamed_from="stop_at",
     )
+    target_loss: float | None = setting(
+        None,
+        "mean training loss since the last record at which training ends, at an evaluation; null: "
+        "none",
+        gt=0.0,
+    )
     record_diagnostics: bool = setting(
         True,
         "record what --mode diagnose reads of a run (1 % of the time)",

@@ -28,6 +28,7 @@ COMMAND = [
     "--set=steps=200", "--set=batch_size=8", "--set=save_every=3", "--set=eval_every=8",
     "--set=eval_samples=16", "--set=log_every=4", "--set=keep_checkpoints=2", "--set=dropout=0.2",
     "--set=num_layers=2", "--set=precision=fp32", "--set=target_score=null",
+    "--set=target_loss=null",
 ]  # fmt: skip
 
 

@@ -97,6 +97,7 @@ def test_a_new_default_is_a_new_name() -> None:
         lr_cycle_growth=2.0,
         eval_every=500,
         muon_learning_rate=0.035,
+        target_loss=None,
     )
     assert first.digest(task) == AgentConfig().digest(task)  # nothing differs from 0.4.0
     assert AdderConfig().digest(task) != first.digest(task)

@@ -15,7 +15,8 @@ from tasks.core.settings import fields
 
 # Commands as versions up to 0.4.1 understood them, and the names that it gave to run folders.
 ADDER = (  # with the defaults of its last days
-    "seq2seq_adder add3x3 batch_size=128 steps=14000 muon_learning_rate=0.035 eval_every=1000"
+    "seq2seq_adder add3x3 batch_size=128 steps=14000 muon_learning_rate=0.035 eval_every=1000 "
+    "target_loss=null"
 )
 FOLDERS = {
     ADDER: "b93b7f47",

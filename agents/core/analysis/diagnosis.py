@@ -163,6 +163,7 @@ def _short_run(agent: Agent) -> tuple[Agent, bool]:
         "record_diagnostics": True,
         "patience": None,
         "target_score": None,
+        "target_loss": None,
     }
     names = fields(type(agent.config))
     learner = trials.untrained_copy(agent, **{n: v for n, v in changes.items() if n in names})

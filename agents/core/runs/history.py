@@ -104,6 +104,15 @@ class History:
         rows = [record for record in self if tag in record]
         return [int(record["step"]) for record in rows], [record[tag] for record in rows]
 
+    def last(self, tag: str) -> float | None:
+        """Return the latest value of a tag; None: it was never recorded."""
+        kinds = [[name for name, _ in kind] for kind in self._kinds]
+        for number in reversed(range(len(self))):
+            names = kinds[self._kind[number]]
+            if tag in names:
+                return self._numbers[self._start(number) + names.index(tag)]
+        return None
+
     def tags(self) -> list[str]:
         """Return all tags, in the order of their first appearance."""
         return list(dict.fromkeys(tag for kind in self._kinds for tag, _ in kind if tag != "step"))

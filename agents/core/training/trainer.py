@@ -224,7 +224,8 @@ class Trainer:
         out_of_patience = (
             config.patience is not None and state.best.evals_since_best >= config.patience
         )
-        state.stopped_early = out_of_patience or self._reaches_target(score)
+        is_learned = self._reaches_target(score) or self._reaches_target_loss()
+        state.stopped_early = out_of_patience or is_learned
         self.sink.handle(Scalars(metrics, "best" if better else ""))
         self.sink.handle(Figure(step, "answers", evaluation.answers))
         if config.histograms_every and step % (self._eval_every * config.histograms_every) == 0:
@@ -251,6 +252,10 @@ class Trainer:
         target, sign = self.config.target_score, 1 if self.task.monitor[1] == "max" else -1
         return target is not None and score is not None and sign * score >= sign * target
 
+    def _reaches_target_loss(self) -> bool:
+        loss, target = self.state.history.last("train/loss"), self.config.target_loss
+        return target is not None and loss is not None and loss <= target
+
     def _sync_state(self) -> None:
         """Update the state of the random number generators, and the time since the last update."""
         self.state.rng_state = devices.get_rng_state(self.agent.device)
@@ -266,7 +271,8 @@ class Trainer:
         best, monitor = self.state.best, self.task.monitor[0]
         scores = {} if best.score is None else {monitor: best.score}
         self.sink.handle(Finished(flat_settings(self.identity), scores))
-        reason = "enough" if self._reaches_target(best.score) else "no better score"
+        is_learned = self._reaches_target(best.score) or self._reaches_target_loss()
+        reason = "enough" if is_learned else "no better score"
         reason = f"early: {reason}" if self.state.stopped_early else "all steps taken"
         self._write_status("done", reason=reason, best=attrs.asdict(best))
 

@@ -120,6 +120,18 @@ def test_enough_is_enough() -> None:
     assert agent.state.stopped_early
 
 
+def test_what_is_fitted_is_learned() -> None:
+    """Learning stops at the first evaluation after a training loss of target_loss or less."""
+    settings = {"task": "xor2", "steps": 300, "eval_every": 10, "log_every": 10}
+    plain = small_agent("parity_lstm", **settings, learning_rate=5e-3).learn()
+    steps, losses = plain.history.series("train/loss")
+    target = losses[len(losses) // 2]
+    first = next(step for step, loss in zip(steps, losses, strict=True) if loss <= target)
+    agent = small_agent("parity_lstm", **settings, learning_rate=5e-3, target_loss=target).learn()
+    assert agent.state.cursor.step == first < 300
+    assert agent.state.stopped_early
+
+
 def test_losses_pair_each_evaluation_with_the_training_since() -> None:
     """Training losses are averaged over the records since the evaluation before."""
     agent = small_agent(task="add1x2").learn()
