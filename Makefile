@@ -19,7 +19,7 @@ help: ## list the targets
 $(STAMP): setup.cfg pyproject.toml
 	@if [ ! -x $(RUN) ]; then $(PYTHON) -m venv .venv; fi
 	@if ! cat setup.cfg pyproject.toml | cmp -s - $(STAMP); then \
-	  echo "installing into .venv (about 5 GB the first time)"; \
+	  echo "installing into .venv (about 6 GB the first time)"; \
 	  $(RUN) -m pip install --quiet --upgrade-strategy only-if-needed --editable '.[dev]' \
 	  && cat setup.cfg pyproject.toml > $(STAMP); fi
 	@touch $(STAMP)

@@ -26,31 +26,31 @@ AGENTS = {
     "seq2seq_adder": Entry(
         "agents.seq2seq_adder",
         "Seq2SeqAdder",
-        "encoder–decoder LSTM (or GRU, RNN) that answers a text with a text",
+        "encoder–decoder LSTM (or GRU, RNN) from text to text",
         config="agents.configs.seq2seq_adder:AdderConfig",
     ),
     "attention_adder": Entry(
         "agents.attention_adder",
         "AttentionAdder",
-        "encoder–decoder LSTM (or GRU) with additive attention to the question",
+        "encoder–decoder LSTM (or GRU) with additive attention",
         config="agents.configs.attention_adder:AttentionConfig",
     ),
     "transformer_adder": Entry(
         "agents.transformer_adder",
         "TransformerAdder",
-        "small encoder–decoder Transformer that answers a text with a text",
+        "small encoder–decoder Transformer from text to text",
         config="agents.configs.transformer_adder:TransformerConfig",
     ),
     "parity_lstm": Entry(
         "agents.parity_lstm",
         "ParityLSTM",
-        "LSTM (or GRU, RNN) that answers a text with a label, learned in stages of growing length",
+        "LSTM (or GRU, RNN) text classifier, with a curriculum of growing length",
         config="agents.configs.parity_lstm:ParityConfig",
     ),
     "adding_lstm": Entry(
         "agents.adding_lstm",
         "AddingLSTM",
-        "LSTM (or GRU, RNN, IRNN) that answers a series with a number, learned in stages likewise",
+        "LSTM (or GRU, RNN, IRNN) regression of a series, with a curriculum of growing length",
         config="agents.configs.adding_lstm:AddingConfig",
         task="adding_problem",
         aliases={
@@ -61,19 +61,19 @@ AGENTS = {
             "train.es_patience": "patience",
             "artifacts": "run_dir",
         },
-        # Patience counts epochs there, and long runs want lower rates.
+        # Patience counts epochs there, and long runs require lower rates.
         alias_defaults={"eval_every": None, "learning_rate": 2e-3, "muon_learning_rate": 0.02},
     ),
     "digits_lstm": Entry(
         "agents.digits_lstm",
         "DigitsLSTM",
-        "LSTM (or GRU) that reads an image row by row and answers with its label",
+        "LSTM (or GRU) image classifier that reads row by row",
         config="agents.configs.digits_lstm:DigitsConfig",
     ),
     "cnn_classifier": Entry(
         "agents.cnn_classifier",
         "CnnClassifier",
-        "convolutional network, small or of torchvision, that answers an image with its label",
+        "convolutional image classifier, a small network or a model of torchvision",
         config="agents.configs.cnn_classifier:CnnConfig",
     ),
     "ctc_reader": Entry(
@@ -91,7 +91,7 @@ AGENTS = {
     "char_lm": Entry(
         "agents.char_lm",
         "CharLM",
-        "LSTM (or GRU, RNN) that reads a text, says what comes next, and writes one",
+        "character-level language model, LSTM (or GRU, RNN)",
         config="agents.configs.char_lm:CharLMConfig",
     ),
 }
@@ -106,25 +106,25 @@ def make(name: str, *, task: "str | Task", device: str = "auto", **settings: Any
     place = "agents.make()"
     from tasks.core.task import Task
 
-    chosen = task if isinstance(task, Task) else tasks.from_given(task, {}, place)
-    given = {key: SourcedValue(value, place) for key, value in settings.items()}
-    return from_given(name, chosen, given, device, place)
+    chosen = task if isinstance(task, Task) else tasks.from_settings(task, {}, place)
+    sourced = {key: SourcedValue(value, place) for key, value in settings.items()}
+    return from_settings(name, chosen, sourced, device, place)
 
 
-def from_given(
-    name: object, task: "Task", given: Mapping[str, SourcedValue], device: str, place: str
+def from_settings(
+    name: object, task: "Task", settings: Mapping[str, SourcedValue], device: str, place: str
 ) -> "Agent":
-    """Make an agent from settings that each know where they were written."""
+    """Make an agent from settings with their places."""
     cls = find("agent", name, AGENTS, place).load()
-    agent: Agent = cls(task, build(cls.Config, given), device)
+    agent: Agent = cls(task, build(cls.Config, settings), device)
     return agent
 
 
 def load(path: str | Path, device: str = "auto") -> "Agent":
-    """Make the agent that a checkpoint holds; nothing else is needed, and nothing is unpickled.
+    """Load an agent from a checkpoint file; nothing else is needed, and nothing is unpickled.
 
     Raises:
-        CheckpointError: the file is missing, cut off, damaged or does not fit.
+        CheckpointError: the file is missing or corrupt, or does not fit.
     """
     from agents.core.runs.checkpoint import read_agent, run_folder_of
 
@@ -132,26 +132,26 @@ def load(path: str | Path, device: str = "auto") -> "Agent":
     return from_checkpoint(read_agent(file), device, run_folder_of(file), f"checkpoint {path}")
 
 
-def from_checkpoint(found: "Checkpoint", device: str, run_dir: Path, place: str) -> "Agent":
-    """Make the agent that a read checkpoint holds; `place` is where it came from."""
-    from agents.core.runs.snapshots import FOLDER, Written
+def from_checkpoint(checkpoint: "Checkpoint", device: str, run_dir: Path, place: str) -> "Agent":
+    """Make the agent of a checkpoint; `place` says where that is from, for errors."""
+    from agents.core.runs.snapshots import FOLDER, DiskSnapshots
 
-    values = found.values
-    for kind, known in (("agent", AGENTS), ("task", tasks.TASKS)):
-        if look_up(values[kind], known) is None:
+    values = checkpoint.values
+    for kind, entries in (("agent", AGENTS), ("task", tasks.TASKS)):
+        if look_up(values[kind], entries) is None:
             problem = f"{values[kind]!r} is not registered, so it cannot be made again by its name"
             accepted = f"an entry for it in {kind}s.{kind.upper()}S before loading"
-            raise ConfigError(place, kind, problem, accepted, nearest(values[kind], known))
+            raise ConfigError(place, kind, problem, accepted, nearest(values[kind], entries))
 
-    def given(settings: Mapping[str, Any]) -> dict[str, SourcedValue]:
+    def sourced(settings: Mapping[str, Any]) -> dict[str, SourcedValue]:
         return {key: SourcedValue(value, place) for key, value in settings.items()}
 
     task_settings = present_values(tasks.task_class(values["task"]), values["task_settings"])
-    task = tasks.from_given(values["task"], given(task_settings), place)
-    config = given(values["config"])
+    task = tasks.from_settings(values["task"], sourced(task_settings), place)
+    config = sourced(values["config"])
     cls = find("agent", values["agent"], AGENTS, place).load_config()
     settings = with_first_defaults(cls, config, config, place)
-    agent = from_given(values["agent"], task, settings, device, place)
-    agent.state.restore(found)
-    agent.snapshots = Written(run_dir / FOLDER)
+    agent = from_settings(values["agent"], task, settings, device, place)
+    agent.state.restore(checkpoint)
+    agent.snapshots = DiskSnapshots(run_dir / FOLDER)
     return agent

@@ -1,8 +1,8 @@
-"""A recurrent network that reads a series of numbers and answers with one number.
+"""Recurrent regression: a series of numbers to one number.
 
 Le et al. 2015 (1504.00941, section 4.1) compare LSTM, tanh RNN and their IRNN on the adding
-problem; all three are settings here. What makes long series learnable in a minute is stages of
-growing length (curriculum learning, Bengio et al. 2009), with forget gates that begin open.
+problem; all three are settings here. Long series are learned in a minute with a curriculum of
+growing length (Bengio et al. 2009), and forget gates that are open at first.
 """
 
 from typing import TYPE_CHECKING, Any, cast
@@ -16,7 +16,7 @@ from agents.configs.adding_lstm import AddingConfig
 from agents.core.agent import Agent
 from agents.core.layers import chrono_biases, forget_biases, identity_weights, recurrent
 from agents.core.training.loop import to_device
-from tasks.adding_problem import NEAR
+from tasks.adding_problem import TOLERANCE
 from tasks.core.task import SeriesNumbers, SeriesToNumber
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _TENTHS = np.array([f"{tenth / 10:.1f}" for tenth in range(21)])  # of answers, from 0 to 2
 
 
-class SeriesReader(nn.Module):
-    """A recurrent layer and a linear read-out. B samples, T steps, C channels."""
+class RNNRegressor(nn.Module):
+    """Recurrent layer and linear head. B samples, T steps, C channels."""
 
     def __init__(self, config: AddingConfig, spec: SeriesToNumber) -> None:
         super().__init__()
@@ -58,22 +58,22 @@ class SeriesReader(nn.Module):
 
 
 class AddingLSTM(Agent):
-    """Reads a whole series, then answers; learned by the squared error of that answer alone."""
+    """Recurrent regression, trained by the squared error after the last step."""
 
     name = "adding_lstm"
     Config = AddingConfig
     spec_type = SeriesToNumber
     config: AddingConfig
-    model: SeriesReader
+    model: RNNRegressor
 
     @staticmethod
     def build_model(config: AddingConfig, spec: SeriesToNumber) -> nn.Module:
-        """Return the reader for the task's channels."""
-        return SeriesReader(config, spec)
+        """Return the network for the task's channels."""
+        return RNNRegressor(config, spec)
 
     @property
     def samples_are_independent(self) -> bool:
-        """Always: nothing is drawn, and no sample is seen beside another."""
+        """True: the loss is not random, and no sample affects another."""
         return True
 
     def loss(self, batch: SeriesNumbers) -> Tensor:
@@ -86,52 +86,52 @@ class AddingLSTM(Agent):
         return cast("Tensor", self.model(batch.series))
 
     def observe(self, batch: SeriesNumbers) -> "Observation":
-        """Return a batch with all that views ask of its answers."""
+        """Return the observation of a batch, with the recurrent layer."""
         from agents.core.inspection.observation import RecurrentPart, observe
 
-        moved = to_device(batch, self.device)
-        known = self.task.probe_targets(batch)
+        tensors = to_device(batch, self.device)
+        probe_targets = self.task.probe_targets(batch)
 
         def score() -> dict[str, Tensor]:
-            error = (self.model(moved.series) - moved.number)[:, 0]
-            return {f"within {NEAR}": error.abs() < NEAR, "loss": error**2}
+            error = (self.model(tensors.series) - tensors.number)[:, 0]
+            return {f"within {TOLERANCE}": error.abs() < TOLERANCE, "loss": error**2}
 
         def generate() -> tuple[Tensor, Tensor]:
-            found = self.model(moved.series)
-            return found, _near_tenths(found)
+            numbers = self.model(tensors.series)
+            return numbers, _near_tenths(numbers)
 
-        reads, signs = _symbols(batch.series)
+        texts, symbols = _symbols(batch.series)
         part = RecurrentPart(
-            "reader", self.model.recurrent, reads, None, known.encoder, known.position_keys[0],
-            score, signs=signs,
+            "reader", self.model.recurrent, texts, None, probe_targets.encoder,
+            probe_targets.position_keys[0], score, input_symbols=symbols,
         )  # fmt: skip
         rows = self.task.rows(self.predict_arrays(batch), batch)
         return observe(
             self, batch, rows=rows, recurrent=(part,), characters=tuple(_TENTHS),
             labels=[f"{row.short_question} = {row.answer}" for row in rows], generate=generate,
-            tolerance=NEAR, short_names=[row.short_question for row in rows],
+            tolerance=TOLERANCE, short_names=[row.short_question for row in rows],
         )  # fmt: skip
 
 
 def _symbols(series: Any) -> tuple[Any, Any]:
-    """Return what is read at each step (B, T): such as 0.3 or 0.3*, and in one character: · or 3.
+    """Return the input at each step (B, T) as text (0.3 or 0.3*) and as one character (· or 3).
 
-    The first has the number in tenths, with a space where no star is, so that columns stand in
-    line; the second has the tenth that a marked number begins with.
+    The first has the number in tenths, with a space if there is no star, so that columns are
+    aligned; the second has the first decimal of a marked number.
     """
     number, marked = np.asarray(series)[..., 0], np.asarray(series)[..., 1] > 0
     tenths = _TENTHS[np.rint(10 * number).astype(int)]
     digit = np.minimum(10 * number, 9).astype(int).astype(str)
-    reads = np.char.add(tenths, np.where(marked, "*", " "))
-    return reads, np.where(marked, digit, "·")
+    texts = np.char.add(tenths, np.where(marked, "*", " "))
+    return texts, np.where(marked, digit, "·")
 
 
 def _near_tenths(number: Tensor) -> Tensor:
-    """Return logarithms (N, 1, 21) of weights on the two tenths beside each number (N, 1).
+    """Return logarithms (N, 1, 21) of weights on the two tenths next to each number (N, 1).
 
-    Their mean is the number, kept within 0 to 2 (the code of Schrittwieser et al. 2019, 1911.08265,
-    for scalars): the answer as views show it that ask for odds.
+    Their mean is the number, clamped to 0 to 2 (the encoding of scalars of Schrittwieser et al.
+    2019, 1911.08265): the answer for views that need a distribution.
     """
-    place = number.double().clamp(0, 2)[..., None] * 10
+    position = number.double().clamp(0, 2)[..., None] * 10
     tenth = torch.arange(21, device=number.device)
-    return (1 - (place - tenth).abs()).clamp(min=0).log()
+    return (1 - (position - tenth).abs()).clamp(min=0).log()

@@ -1,7 +1,7 @@
-"""A character-level language model: it reads a text, and at every place says what comes next.
+"""Character-level language model: an RNN that predicts the next character of a text.
 
 Karpathy, Johnson and Fei-Fei (2015, 1506.02078) found single units of such networks that follow
-quotes, brackets and the length of a line; the views look for them.
+quotes, brackets and the length of a line; the views search for them.
 """
 
 import functools
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from agents.core.inspection.observation import Observation
     from visualization.records import Bars, Transcript
 
-_STUDIED = 400  # samples of the views: each has many characters
-_LABELLED = 20  # last characters of a text that name it, beside the text itself
-_WRITTEN = 600  # characters of each text in the view `samples`
+_NUM_OBSERVED = 400  # samples of the views: each has many characters
+_LABEL_LENGTH = 20  # last characters of a text that are its label
+_SAMPLE_LENGTH = 600  # characters of each text in the view `samples`
 
 
-class NextCharacter(nn.Module):
-    """Codes in, logits of the next code out. B texts, T characters, V codes, L layers, H units."""
+class CharRNN(nn.Module):
+    """RNN over characters. B texts, T characters, V codes, L layers, H units."""
 
     def __init__(self, config: CharLMConfig, spec: LanguageModelSpec) -> None:
         super().__init__()
@@ -53,63 +53,63 @@ class NextCharacter(nn.Module):
         self.readout = nn.Linear(config.hidden_size, num_codes)
 
     def forward(self, text: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """Return logits (B, T, V) of the next character at each place, and the state after it.
+        """Return logits (B, T, V) of the next character at each position, and the last state.
 
-        A state is h, and c of an LSTM, each (B, L, H): the batch stands first, as in every array
-        that a data-parallel wrapper cuts. Without one, all are zeros.
+        A state is h, and c of an LSTM, each (B, L, H): the batch comes first, as in every array
+        that a data-parallel wrapper splits. Without a state, it is zero.
         """
-        given = tuple(part.transpose(0, 1).contiguous() for part in state)
+        initial = tuple(tensor.transpose(0, 1).contiguous() for tensor in state)
         output, last = self.recurrent(
-            self.characters(text), (given if len(given) > 1 else given[0]) if given else None
+            self.characters(text),
+            (initial if len(initial) > 1 else initial[0]) if initial else None,
         )
-        after = last if isinstance(last, tuple) else (last,)
+        final = last if isinstance(last, tuple) else (last,)
         logits = self.readout(self.dropout(output))
-        return logits, *(part.transpose(0, 1) for part in after)
+        return logits, *(tensor.transpose(0, 1) for tensor in final)
 
 
 class CharLM(Agent):
-    """Learns by truncated backpropagation through time (Williams and Peng 1990): chunk by chunk.
+    """Language model trained by truncated backpropagation through time (Williams and Peng 1990).
 
-    A text's state goes on from chunk to chunk; only gradients end with the chunk.
+    The hidden state of a text is passed from chunk to chunk; only gradients end with the chunk.
     """
 
     name = "char_lm"
     Config = CharLMConfig
     spec_type = LanguageModelSpec
     config: CharLMConfig
-    model: NextCharacter
+    model: CharRNN
 
     @staticmethod
     def build_model(config: CharLMConfig, spec: LanguageModelSpec) -> nn.Module:
         """Return the network for the task's characters."""
-        return NextCharacter(config, spec)
+        return CharRNN(config, spec)
 
     def loss(self, batch: TextChunks) -> Tensor:
         """Return the mean cross entropy of the next characters, in nats."""
-        following = batch.targets
-        carries = self.model.training and self.config.stateful
-        state = self._carried(batch.reset_state) if carries else ()
-        logits, *after = self.network(batch.text, *state)
-        if carries:
-            self.state.carried = {
-                str(at): part.detach().contiguous() for at, part in enumerate(after)
+        passes_state = self.model.training and self.config.stateful
+        state = self._initial_state(batch.reset_state) if passes_state else ()
+        logits, *final = self.network(batch.text, *state)
+        if passes_state:
+            self.state.hidden_state = {
+                str(index): tensor.detach().contiguous() for index, tensor in enumerate(final)
             }
         return F.cross_entropy(
-            logits.flatten(0, 1).float(), following.flatten(), ignore_index=UNKNOWN
+            logits.flatten(0, 1).float(), batch.targets.flatten(), ignore_index=UNKNOWN
         )
 
-    def _carried(self, begins: Tensor) -> tuple[Tensor, ...]:
-        """Return the states after the batch before, with zeros where a text begins (B,).
+    def _initial_state(self, reset_state: Tensor) -> tuple[Tensor, ...]:
+        """Return the last batch's states, with zeros where the state is reset (B,).
 
-        A network that nearly always goes on is lost where it cannot, as in `sample`: so at times it
-        begins anyway.
+        A network that has nearly always had a state fails without one, as in `sample`: so it is
+        also reset at random, with `state_reset_prob`.
         """
-        carried = self.state.carried
-        if begins.all() or len(carried.get("0", ())) < len(begins):  # of a smaller batch, or none
+        states, num = self.state.hidden_state, len(reset_state)
+        if reset_state.all() or len(states.get("0", ())) < num:  # of a smaller batch, or none
             return ()
-        draws = torch.rand(len(begins), device=begins.device)
-        goes_on = (~begins & (draws >= self.config.state_reset_prob))[:, None, None]
-        return tuple(carried[name][: len(begins)] * goes_on for name in sorted(carried))
+        draws = torch.rand(num, device=reset_state.device)
+        keep = (~reset_state & (draws >= self.config.state_reset_prob))[:, None, None]
+        return tuple(states[name][:num] * keep for name in sorted(states))
 
     def predict_batch(self, batch: TextChunks) -> Tensor:
         """Return the likeliest next characters (batch, time)."""
@@ -131,14 +131,14 @@ class CharLM(Agent):
         top_k: int | None = None,
         seed: int = 0,
     ) -> str:
-        r"""Return how the text goes on after a prompt: `length` characters, drawn one by one.
+        r"""Sample a continuation of a prompt: `length` characters, one by one.
 
         Args:
             prompt: as a person types it.
             length: characters, 1 or more.
             temperature: the logits are divided by it; 0 always takes the likeliest character.
-            top_k: only so many likeliest characters are drawn from; None: all.
-            seed: of the draws.
+            top_k: number of likeliest characters to sample from; None: all.
+            seed: random seed of the sampling.
 
         Raises:
             ConfigError: (a ValueError) says what is wrong with which argument.
@@ -148,120 +148,128 @@ class CharLM(Agent):
         ):  # fmt: skip
             if value is not None and not least <= value < math.inf:
                 raise ConfigError("sample()", name, f"{value} is out of range", f"≥ {least}")
-        codes = self._drawn(self.task.encode([prompt]), length, temperature, top_k, seed)
+        codes = self._sample_codes(self.task.encode([prompt]), length, temperature, top_k, seed)
         return self.task.decode(codes)[0]
 
     def generate(self, batch: TextChunks) -> Tensor:
-        """Return how each text goes on (batch, sample_length), as the config says.
+        """Sample a continuation of each text (batch, sample_length), as the config says.
 
-        A text is read as it stands in the batch: newlines that a task puts in front of it, to make
-        it as long as another, are read too. `predict` asks only texts of one length together.
+        Newlines with which a task pads a text in front are read too; `predict` has only texts of
+        one length in a batch.
         """
         config = self.config
-        drawn = self._drawn(
+        codes = self._sample_codes(
             batch, config.sample_length, config.temperature, config.top_k, config.seed
         )
-        return torch.as_tensor(drawn)
+        return torch.as_tensor(codes)
 
-    def _drawn(
+    def _sample_codes(
         self, batch: TextChunks, length: int, temperature: float, top_k: int | None, seed: int
     ) -> NDArray[np.int64]:
-        """Return drawn codes (B, length); the state goes on from character to character.
+        """Sample codes (B, length), one by one.
 
-        All texts share their draws, so that none depends on how many stand beside it.
+        All texts share their random numbers, so that no text depends on the size of its batch.
         """
-        falls = np.random.default_rng(seed).random(length)
+        uniforms = np.random.default_rng(seed).random(length)
         text = to_device(batch, self.device).text
-        found = np.empty((len(text), length), np.int64)
+        codes = np.empty((len(text), length), np.int64)
         with evaluation_mode(self.model), torch.inference_mode():
             state: tuple[Tensor, ...] = ()
             for step in range(length):
-                logits, *after = self.model(text, *state)
-                state = tuple(after)
-                found[:, step] = _draw(logits[:, -1].cpu().numpy(), temperature, top_k, falls[step])
-                text = torch.as_tensor(found[:, step : step + 1]).to(self.device)
-        return found
+                logits, *final = self.model(text, *state)
+                state = tuple(final)
+                codes[:, step] = _sample_code(
+                    logits[:, -1].cpu().numpy(), temperature, top_k, uniforms[step]
+                )
+                text = torch.as_tensor(codes[:, step : step + 1]).to(self.device)
+        return codes
 
     def own_views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return texts that it writes, and what counting reaches."""
-        views: dict[str, Callable[[], Any]] = {"samples": self.written}
+        """Return views of sampled texts, and of n-gram baselines."""
+        views: dict[str, Callable[[], Any]] = {"samples": self.sampled_texts}
         if isinstance(self.task, Text):  # no other task has n-grams
             views["baseline"] = functools.partial(self.baseline, self.task)
         return views
 
-    def written(self) -> "dict[str, Transcript]":
-        """Return a text that begins anew, at two temperatures; long lines are broken."""
+    def sampled_texts(self) -> "dict[str, Transcript]":
+        """Sample a text without a prompt, at two temperatures; long lines are broken."""
         from visualization.records import Transcript
 
-        known = self.task.spec.characters
-        begin = "\n" if "\n" in known else known[0]
-        texts = {heat: self.sample(begin, _WRITTEN, heat) for heat in (0.5, 1.0)}
+        characters = self.task.spec.characters
+        prompt = "\n" if "\n" in characters else characters[0]
+        texts = {
+            temperature: self.sample(prompt, _SAMPLE_LENGTH, temperature)
+            for temperature in (0.5, 1.0)
+        }
         return {
-            f"temperature {heat}": Transcript(
+            f"temperature {temperature}": Transcript(
                 re.sub("(.{100})(?=.)", r"\1\n", text.replace("\0", NUL_SHOWN))
             )
-            for heat, text in texts.items()
+            for temperature, text in texts.items()
         }
 
     def baseline(self, task: Text) -> "Bars":
-        """Return bits per character on the test split, beside those of the task's n-grams."""
+        """Return bits per character on the test split, and those of n-grams."""
         from visualization.records import Bars
 
         bits = {f"{n} characters": b for n, b in enumerate(task.ngram_bits())}
-        mine = {self.name: self.bits_per_character()}
+        own = {self.name: self.bits_per_character()}
         panel = "bits per character of the test split: n-grams that know the last …"
-        return Bars({panel: bits | mine}, marked=(self.name,), digits=2)
+        return Bars({panel: bits | own}, marked=(self.name,), digits=2)
 
     def observe(self, batch: TextChunks) -> "Observation":
-        """Return a batch with all that views ask of its answers."""
+        """Return the observation of a batch, with the recurrent layer."""
         from agents.core.inspection.observation import RecurrentPart, observe
 
-        batch = take(batch, 0, _STUDIED)
-        moved = to_device(batch, self.device)
+        batch = take(batch, 0, _NUM_OBSERVED)
+        tensors = to_device(batch, self.device)
         with torch.inference_mode():
-            answers = self.model(moved.text)[0].argmax(-1).cpu().numpy()
-        known = self.task.probe_targets(batch)
+            answers = self.model(tensors.text)[0].argmax(-1).cpu().numpy()
+        probe_targets = self.task.probe_targets(batch)
 
         def score() -> dict[str, Tensor]:
-            logits = self.model(moved.text)[0]
-            asked = (moved.targets != UNKNOWN).sum(1).clamp(min=1)
+            logits = self.model(tensors.text)[0]
+            num_targets = (tensors.targets != UNKNOWN).sum(1).clamp(min=1)
             loss = F.cross_entropy(
-                logits.transpose(1, 2), moved.targets, reduction="none", ignore_index=UNKNOWN
+                logits.transpose(1, 2), tensors.targets, reduction="none", ignore_index=UNKNOWN
             )
-            right = logits.argmax(-1) == moved.targets
-            return {"accuracy": right.sum(1) / asked, "loss": loss.sum(1) / asked}
+            is_right = logits.argmax(-1) == tensors.targets
+            return {"accuracy": is_right.sum(1) / num_targets, "loss": loss.sum(1) / num_targets}
 
         def generate() -> tuple[Tensor, Tensor]:
-            logits = self.model(moved.text)[0][:, -1:]
+            logits = self.model(tensors.text)[0][:, -1:]
             return logits.argmax(-1), logits
 
-        shown = tuple(self.task.spec.characters.replace("\0", NUL_SHOWN))
-        characters = np.array(shown)
+        characters = tuple(self.task.spec.characters.replace("\0", NUL_SHOWN))
+        symbols = np.array(characters)
         part = RecurrentPart(
-            "reader", self.model.recurrent, characters[batch.text], characters[answers],
-            known.encoder, known.position_keys[0], score,
+            "reader", self.model.recurrent, symbols[batch.text], symbols[answers],
+            probe_targets.encoder, probe_targets.position_keys[0], score,
         )  # fmt: skip
         rows = self.task.rows(answers, batch)
         return observe(
-            self, batch, rows=rows, recurrent=(part,), characters=shown, generate=generate,
-            labels=[f"{row.question[-_LABELLED:]} → {row.answer}" for row in rows],
+            self, batch, rows=rows, recurrent=(part,), characters=characters, generate=generate,
+            labels=[f"{row.question[-_LABEL_LENGTH:]} → {row.answer}" for row in rows],
         )  # fmt: skip
 
 
-def _draw(
+def _sample_code(
     logits: NDArray[np.float32],
     temperature: float,
     top_k: int | None,
-    fall: "float | NDArray[np.float64]",
+    uniform: "float | NDArray[np.float64]",
 ) -> NDArray[np.int64]:
-    """Return the code of each row of logits (B, V) on whose share of [0, 1) a number falls."""
+    """Sample a code for each row of logits (B, V), by inverting the cumulative distribution.
+
+    `uniform` is a random number in [0, 1), or one for each row (B, 1).
+    """
     if temperature == 0:
         return np.asarray(logits.argmax(axis=1))
     scaled = logits.astype(np.float64)
     if top_k is not None and top_k < scaled.shape[1]:
-        likeliest = np.argsort(-scaled, axis=1, kind="stable")  # of equal ones, the first
+        likeliest = np.argsort(-scaled, axis=1, kind="stable")  # of equal logits, the first
         np.put_along_axis(scaled, likeliest[:, top_k:], -np.inf, axis=1)
-    with np.errstate(over="ignore"):  # at the least temperatures all others fall to -inf
+    with np.errstate(over="ignore"):  # at the lowest temperatures all others are -inf
         scaled = (scaled - scaled.max(axis=1, keepdims=True)) / temperature
-    upto = np.exp(scaled).cumsum(axis=1)
-    return np.asarray((upto <= fall * upto[:, -1:]).sum(axis=1))
+    cumulative = np.exp(scaled).cumsum(axis=1)
+    return np.asarray((cumulative <= uniform * cumulative[:, -1:]).sum(axis=1))

@@ -1,8 +1,7 @@
-"""A convolutional network that answers an image with its label.
+"""Convolutional image classification, by a small network or any model of torchvision.
 
-Two small networks stand here: `residual`, of blocks that add to what they read (He et al. 2016,
-1512.03385, section 3.3), and `plain`, the same without the sums. Any classification model of
-torchvision can be named in their place, with weights from a file.
+The small networks are `residual`, of residual blocks (He et al. 2016, 1512.03385, section 3.3), and
+`plain`, the same without shortcuts. Models of torchvision can have weights from a file.
 """
 
 from collections import OrderedDict
@@ -15,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from agents.configs.cnn_classifier import SMALL, CnnConfig
-from agents.core.agent import Agent
-from agents.core.classification import classifier_observation, label_loss
-from agents.core.training.evaluation import in_pieces
+from agents.core.classification import Classifier
+from agents.core.training.evaluation import map_microbatches
 from agents.core.training.loop import to_device
 from tasks.core.task import ImageLabels, ImageToLabel
 from visualization.core.preserve import evaluation_mode
@@ -27,41 +25,40 @@ if TYPE_CHECKING:
 
 
 class Block(nn.Module):
-    """Two convolutions; a residual block adds what it read before the last ReLU.
+    """Two convolutions; a residual block adds its input before the last ReLU.
 
-    Where the numbers of feature maps differ, `shortcut`, a 1×1 convolution, brings the one to the
-    other (1512.03385, equation 2).
+    If the numbers of feature maps differ, `shortcut` is a 1×1 convolution (1512.03385, equation 2).
     """
 
     def __init__(self, num_in: int, num_out: int, norm: str, residual: bool) -> None:
         super().__init__()
         self.conv1 = _convolution(num_in, num_out, 3, norm)
-        self.norm1 = _normalised(norm, num_out)
+        self.norm1 = _norm(norm, num_out)
         self.relu1 = nn.ReLU()
         self.conv2 = _convolution(num_out, num_out, 3, norm)
-        self.norm2 = _normalised(norm, num_out)
+        self.norm2 = _norm(norm, num_out)
         self.shortcut: nn.Module | None = None
         if residual and num_in == num_out:
             self.shortcut = nn.Identity()
         elif residual:
             parts = {"conv": _convolution(num_in, num_out, 1, norm)}
-            self.shortcut = nn.Sequential(OrderedDict(parts | {"norm": _normalised(norm, num_out)}))
+            self.shortcut = nn.Sequential(OrderedDict(parts | {"norm": _norm(norm, num_out)}))
         self.relu2 = nn.ReLU()
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return feature maps (B, D, H, W) of feature maps (B, C, H, W)."""
-        found = self.norm2(self.conv2(self.relu1(self.norm1(self.conv1(maps)))))
+        output = self.norm2(self.conv2(self.relu1(self.norm1(self.conv1(maps)))))
         if self.shortcut is not None:
-            found = found + self.shortcut(maps)
-        return cast("Tensor", self.relu2(found))
+            output = output + self.shortcut(maps)
+        return cast("Tensor", self.relu2(output))
 
 
 def _convolution(num_in: int, num_out: int, size: int, norm: str) -> nn.Conv2d:
-    """Return a convolution that keeps height and width; a bias before a norm would be lost."""
+    """Return a convolution that keeps height and width; before a norm a bias has no effect."""
     return nn.Conv2d(num_in, num_out, size, padding=size // 2, bias=norm == "none")
 
 
-def _normalised(norm: str, num: int) -> nn.Module:
+def _norm(norm: str, num: int) -> nn.Module:
     if norm == "batch":
         return nn.BatchNorm2d(num)
     return nn.GroupNorm(1, num) if norm == "group" else nn.Identity()
@@ -70,24 +67,24 @@ def _normalised(norm: str, num: int) -> nn.Module:
 def small_network(config: CnnConfig, spec: ImageToLabel) -> nn.Sequential:
     """Return a network from images (B, C, H, W) to logits (B, K) whose layers have short names."""
     num, norm = config.channels, config.norm
-    stem = {"conv": _convolution(spec.num_channels, num, 3, norm), "norm": _normalised(norm, num)}
+    stem = {"conv": _convolution(spec.num_channels, num, 3, norm), "norm": _norm(norm, num)}
     parts: dict[str, nn.Module] = {"stem": nn.Sequential(OrderedDict(stem | {"relu": nn.ReLU()}))}
     for stage in range(1, config.num_stages + 1):
         blocks: OrderedDict[str, nn.Module] = OrderedDict()
         for block in range(1, config.num_blocks + 1):
-            wide = config.channels * 2 ** (stage - 1)
-            blocks[f"block{block}"] = Block(num, wide, norm, config.architecture == "residual")
-            num = wide
+            num_out = config.channels * 2 ** (stage - 1)
+            blocks[f"block{block}"] = Block(num, num_out, norm, config.architecture == "residual")
+            num = num_out
         parts[f"stage{stage}"] = nn.Sequential(blocks)
         if stage < config.num_stages:
-            parts[f"pool{stage}"] = nn.MaxPool2d(2, ceil_mode=True)  # of one pixel, one is left
+            parts[f"pool{stage}"] = nn.MaxPool2d(2, ceil_mode=True)  # one pixel stays one
     parts |= {"average": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten()}
     parts |= {"dropout": nn.Dropout(config.dropout), "readout": nn.Linear(num, len(spec.labels))}
     return nn.Sequential(OrderedDict(parts))
 
 
-class CnnClassifier(Agent):
-    """Sees an image whole, and answers."""
+class CnnClassifier(Classifier):
+    """Convolutional image classifier."""
 
     name = "cnn_classifier"
     Config = CnnConfig
@@ -96,7 +93,7 @@ class CnnClassifier(Agent):
 
     @staticmethod
     def complete_config(config: CnnConfig, model: nn.Module) -> CnnConfig:
-        """Return a config that has the digest of its file of weights."""
+        """Return the config with the digest of its file of weights."""
         if config.weights is None:
             return config
         from agents.core.torchvision_models import TorchvisionClassifier
@@ -110,51 +107,44 @@ class CnnClassifier(Agent):
         name = config.architecture
         if name in SMALL:
             return small_network(config, spec)
-        from agents.core.torchvision_models import make_classifier, take_over
+        from agents.core.torchvision_models import load_weights, make_classifier
 
-        standardise = config.standardise
-        if standardise is None:
-            standardise = config.weights is not None
-        model = make_classifier(name, spec, config.image_size, standardise)
+        normalize = config.normalize
+        if normalize is None:
+            normalize = config.weights is not None
+        model = make_classifier(name, spec, config.image_size, normalize)
         if config.weights is not None:
-            model.weights_sha256 = take_over(model, name, config.weights, config.weights_sha256)
+            model.weights_sha256 = load_weights(model, name, config.weights, config.weights_sha256)
         return model
 
-    def loss(self, batch: ImageLabels) -> Tensor:
-        """Return the mean cross entropy of the labels, in nats."""
-        return label_loss(self._logits(self.network, batch.image), batch.label)
+    def logits(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Return logits (B, K) of images.
 
-    def predict_batch(self, batch: ImageLabels) -> Tensor:
-        """Return the likeliest labels (batch, 1)."""
-        return self._logits(self.model, batch.image).argmax(-1, True)
-
-    def _logits(self, network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
-        """Return logits (B, K).
-
-        With the channels last in memory convolutions on a CPU take two thirds of the time.
+        In channels-last format convolutions on a CPU take two thirds of the time.
         """
-        image = image.contiguous(memory_format=torch.channels_last)
-        if self.model.training and len(image) == 1:
-            # A batch norm learns from two values at least; a last batch may be a single image.
-            return network(image.repeat(2, 1, 1, 1))[:1]
-        return network(image)
+        x = x.contiguous(memory_format=torch.channels_last)
+        if self.model.training and len(x) == 1:
+            # Batch normalisation in training needs two values; a last batch may be one image.
+            return network(x.repeat(2, 1, 1, 1))[:1]
+        return network(x)
 
     def observe(self, batch: ImageLabels) -> "Observation":
-        """Return a batch with its answers, and the images for feature maps."""
+        """Return the observation of a batch, with images for feature maps."""
         from agents.core.inspection.observation import ImagePart
 
-        moved = to_device(batch, self.device)
+        tensors = to_device(batch, self.device)
 
         def logits() -> Tensor:
-            with evaluation_mode(self.model):  # a batch norm would learn
+            with evaluation_mode(self.model):  # batch normalisation would be updated
                 memory = self.config.eval_memory * 2**20
                 return torch.cat(
-                    in_pieces(lambda piece: self.model(piece.image), moved, self.model, memory)
+                    map_microbatches(
+                        lambda microbatch: self.model(microbatch.image), tensors, self.model, memory
+                    )
                 )
 
-        rows = self.task.rows(self.task.targets(batch), batch)
-        return classifier_observation(
-            self, batch, logits, recurrent=(), short_names=[row.question for row in rows],
+        return self._observe(
+            batch, logits, recurrent=(), short_names=self._questions(batch),
             image=ImagePart(
                 model=self.model, images=torch.as_tensor(batch.image),
                 is_handwriting=self.task.spec.is_handwriting,

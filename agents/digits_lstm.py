@@ -1,7 +1,7 @@
-"""A recurrent network that reads an image row by row, from the top, and answers with its label.
+"""Recurrent image classification: an image is read row by row, from the top.
 
-A row of pixels is what the layer reads at one step. Le et al. (2015, 1504.00941) had networks read
-MNIST pixel by pixel; by rows there are 28 steps in place of 784.
+The input at a step is a row of pixels. Le et al. (2015, 1504.00941) had networks read MNIST pixel
+by pixel; by rows there are 28 steps instead of 784.
 """
 
 from typing import TYPE_CHECKING, cast
@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agents.configs.digits_lstm import DigitsConfig
-from agents.core.agent import Agent
-from agents.core.classification import classifier_observation, label_loss, label_scores
+from agents.core.classification import Classifier
 from agents.core.layers import recurrent
-from agents.core.training.loop import to_device
 from tasks.core.task import ImageLabels, ImageToLabel
 
 if TYPE_CHECKING:
@@ -24,8 +22,8 @@ _PATTERNS = np.array(list("·▂━▄▔═▀█"))  # 1: ink in the left thir
 _INKED = 0.15  # mean ink of a third of a row from which it counts
 
 
-class RowReader(nn.Module):
-    """A recurrent layer over rows, and a linear read-out. B samples, T rows, K labels."""
+class RowRNNClassifier(nn.Module):
+    """Recurrent layer over rows, and linear head. B samples, T rows, K labels."""
 
     def __init__(self, config: DigitsConfig, spec: ImageToLabel) -> None:
         super().__init__()
@@ -47,63 +45,37 @@ def rows(image: Tensor) -> Tensor:
     return image.transpose(1, 2).flatten(2)
 
 
-class DigitsLSTM(Agent):
-    """Reads an image from its top row to its bottom row, then answers."""
+class DigitsLSTM(Classifier):
+    """Recurrent image classifier, trained by the cross entropy after the last row."""
 
     name = "digits_lstm"
     Config = DigitsConfig
     spec_type = ImageToLabel
     config: DigitsConfig
-    model: RowReader
+    model: RowRNNClassifier
 
     @staticmethod
     def build_model(config: DigitsConfig, spec: ImageToLabel) -> nn.Module:
-        """Return the reader for the task's width and labels."""
-        return RowReader(config, spec)
+        """Return the network for the task's width and labels."""
+        return RowRNNClassifier(config, spec)
 
     @property
     def samples_are_independent(self) -> bool:
         """Whether no dropout draws random numbers."""
         return self.config.dropout == 0
 
-    def loss(self, batch: ImageLabels) -> Tensor:
-        """Return the mean cross entropy of the labels, in nats."""
-        return label_loss(self.network(batch.image), batch.label)
-
-    def predict_batch(self, batch: ImageLabels) -> Tensor:
-        """Return the likeliest labels (batch, 1)."""
-        return cast("Tensor", self.model(batch.image)).argmax(-1, True)
-
     def observe(self, batch: ImageLabels) -> "Observation":
-        """Return a batch with all that views ask of its answers."""
-        from agents.core.inspection.observation import RecurrentPart
-
-        moved = to_device(batch, self.device)
-        known = self.task.probe_targets(batch)
-
-        def logits() -> Tensor:
-            return cast("Tensor", self.model(moved.image))
-
-        part = RecurrentPart(
-            "reader", self.model.recurrent, thirds(moved.image.cpu().numpy()), None,
-            known.encoder, known.position_keys[0], label_scores(logits, moved.label),
-        )  # fmt: skip
-        return classifier_observation(
-            self, batch, logits, recurrent=(part,), short_names=_questions(self, batch)
-        )
-
-
-def _questions(agent: Agent, batch: ImageLabels) -> list[str]:
-    rows = agent.task.rows(agent.task.targets(batch), batch)
-    return [row.question for row in rows]
+        """Return the observation of a batch, with the recurrent layer."""
+        text = thirds(np.asarray(batch.image))
+        return self._observe_recurrent(batch, text, {}, short_names=self._questions(batch))
 
 
 def thirds(image: NDArray[np.float32]) -> NDArray[np.str_]:
-    """Return a character for each row of images (B, C, T, W), which says where its ink is (B, T).
+    """Return a symbol (B, T) for each row of images (B, C, T, W), by the thirds that have ink.
 
-    Its bars stand for the thirds of the row that have ink, the left one lowest: in a line of text
-    the image lies on its back. A row of pixels is hardly ever seen twice, but of these there are
-    eight, so that views can tell what follows from what is read.
+    Its bars are the thirds of the row with ink, the left one lowest: in a line of text the image
+    lies on its back. Rows of pixels hardly ever repeat, but there are only eight of these symbols,
+    so that views can show what depends on them.
 
     >>> image = np.array([[[[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1], [1, 1, 1]]]])
     >>> thirds(image).tolist()

@@ -1,7 +1,7 @@
-"""A recurrent network that reads a text and answers with one label, such as odd or even.
+"""Recurrent text classification: a text to one label, such as odd or even.
 
-Its task offers stages of growing length (curriculum learning, Bengio et al. 2009), because the
-label of a long sequence says nothing about any single symbol: without stages it stays at chance.
+The task has a curriculum of growing length (Bengio et al. 2009), because the label of a long
+sequence says nothing about any single symbol: without it, training stays at chance.
 """
 
 from typing import TYPE_CHECKING, cast
@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.configs.parity_lstm import ParityConfig
-from agents.core.agent import Agent
-from agents.core.classification import classifier_observation, label_loss, label_scores
+from agents.core.classification import Classifier
 from agents.core.layers import OneHot, recurrent
 from agents.core.training.loop import to_device
 from tasks.core.task import TextLabels, TextToLabel
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
     from agents.core.inspection.observation import Observation
 
 
-class Reader(nn.Module):
-    """One-hot symbols, a recurrent layer, a linear read-out. B samples, T steps, K labels."""
+class RNNClassifier(nn.Module):
+    """Recurrent layer over one-hot symbols, and linear head. B samples, T steps, K labels."""
 
     def __init__(self, config: ParityConfig, spec: TextToLabel) -> None:
         super().__init__()
@@ -37,53 +36,38 @@ class Reader(nn.Module):
         output, _ = self.recurrent(self.characters(sequence))
         return cast("Tensor", self.readout(output[:, -1]))
 
-    def after_each(self, sequence: Tensor) -> Tensor:
+    def logits_by_step(self, sequence: Tensor) -> Tensor:
         """Return logits (B, T, K) after each symbol of codes (B, T)."""
         return cast("Tensor", self.readout(self.recurrent(self.characters(sequence))[0]))
 
 
-class ParityLSTM(Agent):
-    """Reads all symbols, then answers; learned by the cross entropy of that answer alone."""
+class ParityLSTM(Classifier):
+    """Recurrent text classifier, trained by the cross entropy after the last symbol."""
 
     name = "parity_lstm"
     Config = ParityConfig
     spec_type = TextToLabel
     config: ParityConfig
-    model: Reader
+    model: RNNClassifier
 
     @staticmethod
     def build_model(config: ParityConfig, spec: TextToLabel) -> nn.Module:
-        """Return the reader for the task's characters and labels."""
-        return Reader(config, spec)
+        """Return the network for the task's characters and labels."""
+        return RNNClassifier(config, spec)
 
     @property
     def samples_are_independent(self) -> bool:
-        """Always: nothing is drawn, and no sample is seen beside another."""
+        """True: the loss is not random, and no sample affects another."""
         return True
 
-    def loss(self, batch: TextLabels) -> Tensor:
-        """Return the mean cross entropy of the labels, in nats."""
-        return label_loss(self.network(batch.sequence), batch.label)
-
-    def predict_batch(self, batch: TextLabels) -> Tensor:
-        """Return the likeliest labels (batch, 1)."""
-        return cast("Tensor", self.model(batch.sequence)).argmax(-1, True)
-
     def observe(self, batch: TextLabels) -> "Observation":
-        """Return a batch with all that views ask of its answers."""
-        from agents.core.inspection.observation import RecurrentPart
-
-        moved = to_device(batch, self.device)
-        spec, known = self.task.spec, self.task.probe_targets(batch)
+        """Return the observation of a batch, with the recurrent layer."""
+        sequence, spec = to_device(batch, self.device).sequence, self.task.spec
         with torch.inference_mode():
-            after_each = self.model.after_each(moved.sequence).argmax(-1).cpu().numpy()
-
-        def logits() -> Tensor:
-            return cast("Tensor", self.model(moved.sequence))
-
-        part = RecurrentPart(
-            "reader", self.model.recurrent, np.array(list(spec.characters))[batch.sequence], None,
-            known.encoder, known.position_keys[0], label_scores(logits, moved.label),
-            self.model.characters(moved.sequence), np.array(spec.labels)[after_each],
-        )  # fmt: skip
-        return classifier_observation(self, batch, logits, recurrent=(part,))
+            labels_by_step = self.model.logits_by_step(sequence).argmax(-1).cpu().numpy()
+        part_fields = {
+            "inputs": self.model.characters(sequence),
+            "answers": np.array(spec.labels)[labels_by_step],
+        }
+        text = np.array(list(spec.characters))[batch.sequence]
+        return self._observe_recurrent(batch, text, part_fields)

@@ -36,7 +36,7 @@ def seconds_and_bytes(agent: Agent, rounds: int) -> tuple[list[float], int, int]
     """Return the seconds of each save, the bytes of the last one, and of the folder's history."""
     seconds = []
     records = agent.history.part(0, BETWEEN).records
-    with scratch() as path, RunFolder.hold(path) as folder:
+    with scratch() as path, RunFolder.locked(path) as folder:
         folder.save(0, agent.checkpoint, keep=2)
         for number in range(1, rounds + 1):
             for record in records:

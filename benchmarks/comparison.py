@@ -20,7 +20,7 @@ PLAIN = (
     "schedule=constant",
     "clip_norm=null",
 )  # the agent with the optimiser of Keras' example
-ACCEPTED_RATIO = 5.0  # times faster to 99 % than the best Keras backend
+ACCEPTED_RATIO = 10.0  # times faster to 99 % than the best Keras backend
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,8 @@ def _bare_adder(batch_size: int) -> Callable[[int], list[float]]:
 
     def run(steps: int) -> list[float]:
         model = adder_model("states")
-        loss_of = functools.partial(answer_loss, model)
-        return bare_loop(model, loss_of, data, batch_size, steps, clip_norm=1.0)
+        loss_fn = functools.partial(answer_loss, model)
+        return bare_loop(model, loss_fn, data, batch_size, steps, clip_norm=1.0)
 
     return run
 

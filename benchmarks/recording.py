@@ -62,13 +62,13 @@ def parts(agent: Agent) -> float:
     own, norms = [], []
     for _ in range(PARTS):
         begun = time.process_time()
-        monitoring.measure(agent, batch)
+        monitoring.training_diagnostics(agent, batch)
         own.append(time.process_time() - begun)
         begun = time.process_time()
         monitoring.gradient_norms(agent.model, 1.0)
         norms.append(time.process_time() - begun)
     every = config.eval_every or num_batches(task, config.batch_size)
-    between = every * math.ceil(monitoring.LEARNED_BETWEEN / config.batch_size / every)
+    between = every * math.ceil(monitoring.SAMPLES_BETWEEN_DIAGNOSTICS / config.batch_size / every)
     return 100 * (median(own) / between + median(norms) / config.log_every) / step
 
 

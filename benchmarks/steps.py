@@ -21,11 +21,11 @@ def seconds_of_learning(agent: Agent, warm: int, steps: int) -> float:
     taken than timed.
     """
     stamps: list[float] = []
-    loss_of = agent.loss
+    loss_fn = agent.loss
 
     def stamped(batch: Any) -> Tensor:
         stamps.append(time.perf_counter())
-        return loss_of(batch)
+        return loss_fn(batch)
 
     agent.loss = stamped  # type: ignore[method-assign]
     with scratch() as folder, contextlib.redirect_stderr(Terminal()):

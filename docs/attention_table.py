@@ -25,7 +25,7 @@ RUNS = "runs/lab"
 TASK = "--task add5x2 --set task.train_digits=3 --set threads=1"
 AGENTS = {
     "seq2seq": "--agent seq2seq_adder --set steps=2500 --set schedule=one_cycle "
-    "--set batch_size=256 --set target_score=null",
+    "--set muon_learning_rate=0.035 --set target_score=null",
     "attention": "--agent attention_adder --set steps=1600",
     "transformer": "--agent transformer_adder --set steps=800",
     "transformer, rotary": "--agent transformer_adder --set steps=800 --set positions=rotary",
@@ -76,10 +76,10 @@ def right_by_column(agent: Agent, batch: TextPairs, hidden: NDArray[np.bool_]) -
     """
     model: Any = agent.model
     with torch.inference_mode():
-        memory = model.read(torch.as_tensor(batch.question).long())
+        memory = model.encode(torch.as_tensor(batch.question).long())
         visible = memory.visible & ~torch.as_tensor(hidden)
         answer = torch.as_tensor(batch.answer).long()
-        written = model.complete(memory._replace(visible=visible), answer).argmax(-1).numpy()
+        written = model.decode(memory._replace(visible=visible), answer).argmax(-1).numpy()
     column = agent.task.probe_targets(batch).decoder["column"]
     return [float((written == batch.answer)[column == k].mean()) for k in range(SHOWN)]
 

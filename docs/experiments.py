@@ -16,7 +16,8 @@ RUNS = Path("runs") / "notes"
 ADDER = "--agent seq2seq_adder"
 NOTES = "--config configs/notes.yaml"
 OLD = (  # the default recipe up to 0.4
-    "--set schedule=one_cycle --set batch_size=256 --set steps=18000 --set target_score=null"
+    "--set schedule=one_cycle --set steps=18000 --set muon_learning_rate=0.035 "
+    "--set target_score=null"
 )
 EXPERIMENTS = {
     "reversed, notes' recipe": NOTES,

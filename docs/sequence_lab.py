@@ -17,11 +17,11 @@ from typing import Any
 from make_pictures import ROOT, save
 
 import agents
-from agents.core.analysis.diagnosis import diagnosis
+from agents.core.analysis.diagnosis import diagnose_agent
 from agents.core.analysis.trials import range_test
 from agents.core.config import AgentConfig
 from agents.core.runs.history import History
-from agents.core.training.optimizer import rate
+from agents.core.training.optimizer import lr_factor_at
 from visualization import render
 from visualization.records import Curves
 
@@ -211,7 +211,7 @@ def doctor() -> None:
         run(name, arguments)
         print(f"python main.py --mode diagnose --run-dir {RUNS}/{name}")
         newest = max((ROOT / RUNS / name / "checkpoints").iterdir())
-        report = diagnosis(agents.load(newest, "cpu"))
+        report = diagnose_agent(agents.load(newest, "cpu"))
         print(render.text(report["summary"]))
         if name != "deep":
             (problem,) = report["summary"].problems
@@ -230,7 +230,7 @@ def rates() -> None:
 
     def shape(schedule: str, factor: float) -> tuple[list[int], list[float]]:
         config = AgentConfig(schedule=schedule, lr_decay=factor)
-        return steps, [rate(config, step, len(steps)) for step in steps]
+        return steps, [lr_factor_at(config, step, len(steps)) for step in steps]
 
     save("schedules", Curves({
         "share of the highest learning rate": {

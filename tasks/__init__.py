@@ -77,24 +77,24 @@ def task_class(name: object, place: str = "tasks.make()") -> type:
     return cls
 
 
-def from_given(name: object, given: Mapping[str, SourcedValue], place: str) -> "Task":
+def from_settings(name: object, settings: Mapping[str, SourcedValue], place: str) -> "Task":
     """Make a task from settings with their places."""
     resolved = find("task", name, TASKS, place)
-    for field in resolved.fields.keys() & given.keys():
+    for field in resolved.fields.keys() & settings.keys():
         problem = f"{field!r} is already determined by the task's name {resolved.name!r}"
         others = ", ".join(TASKS)
-        raise ConfigError(given[field].place, "", problem, f"another name of the form {others}")
+        raise ConfigError(settings[field].place, "", problem, f"another name of the form {others}")
     from_name = {
         key: SourcedValue(value, f"task {name!r}") for key, value in resolved.fields.items()
     }
-    task: Task = build(resolved.load(), from_name | dict(given))
+    task: Task = build(resolved.load(), from_name | dict(settings))
     return task
 
 
 def make(name: str, **settings: Any) -> "Task":
     """Make a task by name; settings are the fields of its class."""
     place = "tasks.make()"
-    return from_given(name, {k: SourcedValue(v, place) for k, v in settings.items()}, place)
+    return from_settings(name, {k: SourcedValue(v, place) for k, v in settings.items()}, place)
 
 
 def settings_of(task: "Task") -> dict[str, Any]:

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from tasks.core.hashing import splitmix64
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import (
+    EPOCH_SAMPLES,
     BatchRequest,
     ProbeTargets,
     Row,
@@ -42,15 +43,16 @@ from tasks.core.task import (
     doubling_lengths,
 )
 
-FRESH_EPOCH = 50_000  # samples per epoch if every sample is new
-NEAR = (
+TOLERANCE = (
     0.04  # an answer with a smaller error is right (Hochreiter and Schmidhuber 1997, section 5.4)
 )
 _SHORTEST = 2  # steps: there are two marks
 _FIRST_STAGE = 10  # steps
-_VIEWED = 30  # steps
-_FORM = "numbers from 0 to 1 with a star behind two of them, such as 0.25 0.5* 0.125 0.75*"
-_ARRAY = f"numbers from 0 to 1 and marks 0 or 1, of shape (steps, 2), {_SHORTEST} steps or more"
+_DISPLAY_LENGTH = 30  # steps
+_ACCEPTED_TEXT = "numbers from 0 to 1 with a star behind two of them, such as 0.25 0.5* 0.125 0.75*"
+_ACCEPTED_ARRAY = (
+    f"numbers from 0 to 1 and marks 0 or 1, of shape (steps, 2), {_SHORTEST} steps or more"
+)
 
 Uniforms = NDArray[np.float32]
 
@@ -100,13 +102,13 @@ class AddingProblem(Task):
 
     def for_display(self) -> "AddingProblem":
         """Return the task with series of at most 30 steps, which can be displayed."""
-        return attrs.evolve(self, length=min(self.length, _VIEWED))
+        return attrs.evolve(self, length=min(self.length, _DISPLAY_LENGTH))
 
     def num_samples_in(self, split: Split) -> int:
         """Return the number of samples per pass; 50,000 if every sample is new."""
         withheld = round(self.num_samples * self.validation)
         fixed = {"train": self.num_samples - withheld, "validation": withheld}
-        return fixed.get(split, 0) or FRESH_EPOCH
+        return fixed.get(split, 0) or EPOCH_SAMPLES
 
     def iter_batches(self, request: BatchRequest) -> Iterator[SeriesNumbers]:
         """Yield the batches of one epoch; see `Task.batches`.
@@ -164,7 +166,7 @@ class AddingProblem(Task):
         error = answers.astype(np.float64) - targets.number
         return {
             "mse": float((error**2).mean()),
-            f"within_{NEAR}": float((np.abs(error) < NEAR).mean()),
+            f"within_{TOLERANCE}": float((np.abs(error) < TOLERANCE).mean()),
         }
 
     def rows(self, answers: NDArray[Any], targets: SeriesNumbers) -> list[Row]:
@@ -175,7 +177,8 @@ class AddingProblem(Task):
         questions = _write(targets.series)
         columns = zip(
             questions, self.decode(answers), self.decode(targets.number),
-            (np.abs(answers - targets.number) < NEAR)[:, 0].tolist(), map(_marked_sum, questions),
+            (np.abs(answers - targets.number) < TOLERANCE)[:, 0].tolist(),
+            map(_marked_sum, questions),
             strict=True,
         )  # fmt: skip
         return [Row(*column) for column in columns]
@@ -234,14 +237,14 @@ def _with_sums(series: NDArray[np.float32]) -> SeriesNumbers:
 
 
 @functools.cache
-def _words() -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+def _number_texts() -> tuple[NDArray[np.str_], NDArray[np.str_]]:
     """Return every number of four decimals from 0 to 1 as text, without and with a star."""
     words = np.array([f"{number / 10_000:.4f}" for number in range(10_001)])
     return words, np.char.add(words, "*")
 
 
 def _write(series: NDArray[np.float32]) -> list[str]:
-    words, starred = _words()
+    words, starred = _number_texts()
     number = np.rint(series[..., 0].astype(np.float64) * 10_000).astype(np.int64)
     texts = np.where(series[..., 1] > 0, starred[number], words[number])
     return [" ".join(row) for row in texts.tolist()]
@@ -261,14 +264,14 @@ def _parse(text: str) -> NDArray[np.float32]:
         try:
             numbers.append(float(token.removesuffix("*")))
         except ValueError:
-            raise ConfigError(place, "", f"{token!r} is not a number", _FORM) from None
+            raise ConfigError(place, "", f"{token!r} is not a number", _ACCEPTED_TEXT) from None
         if not 0 <= numbers[-1] <= 1:
-            raise ConfigError(place, "", f"{token!r} is out of range", _FORM)
+            raise ConfigError(place, "", f"{token!r} is out of range", _ACCEPTED_TEXT)
     if len(tokens) < _SHORTEST:
-        raise ConfigError(place, "", f"{len(tokens)} numbers", _FORM)
+        raise ConfigError(place, "", f"{len(tokens)} numbers", _ACCEPTED_TEXT)
     stars = [token.endswith("*") for token in tokens]
     if sum(stars) != 2:
-        raise ConfigError(place, "", f"{sum(stars)} numbers have a star", _FORM)
+        raise ConfigError(place, "", f"{sum(stars)} numbers have a star", _ACCEPTED_TEXT)
     return np.array([numbers, stars], np.float32).T
 
 
@@ -279,16 +282,16 @@ def _check_array(value: Any) -> NDArray[np.float32]:
         series = np.asarray(value, np.float64)
     except (TypeError, ValueError, RuntimeError):  # the last of a tensor with a gradient
         problem = f"a value of type {type(value).__name__} contains something that is not a number"
-        raise ConfigError(place, "", problem, _ARRAY) from None
+        raise ConfigError(place, "", problem, _ACCEPTED_ARRAY) from None
     if series.ndim != 2 or series.shape[1] != 2 or len(series) < _SHORTEST:
-        raise ConfigError(place, "", f"shape {series.shape} is not accepted", _ARRAY)
+        raise ConfigError(place, "", f"shape {series.shape} is not accepted", _ACCEPTED_ARRAY)
     invalid = series[:, 0][~((series[:, 0] >= 0) & (series[:, 0] <= 1))]
     if len(invalid):
-        raise ConfigError(place, "", f"the number {invalid[0]:g} is out of range", _ARRAY)
+        raise ConfigError(place, "", f"the number {invalid[0]:g} is out of range", _ACCEPTED_ARRAY)
     invalid = series[:, 1][~np.isin(series[:, 1], (0, 1))]
     if len(invalid):
-        raise ConfigError(place, "", f"the mark {invalid[0]:g} is out of range", _ARRAY)
+        raise ConfigError(place, "", f"the mark {invalid[0]:g} is out of range", _ACCEPTED_ARRAY)
     if series[:, 1].sum() != 2:
         problem = f"{series[:, 1].sum():g} numbers are marked"
-        raise ConfigError(place, "", problem, f"two marks; {_ARRAY}")
+        raise ConfigError(place, "", problem, f"two marks; {_ACCEPTED_ARRAY}")
     return series.astype(np.float32)

@@ -27,6 +27,7 @@ from tasks.core.charset import Charset
 from tasks.core.hashing import mix64
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import (
+    EPOCH_SAMPLES,
     SPLITS,
     BatchRequest,
     ProbeTargets,
@@ -39,8 +40,7 @@ from tasks.core.task import (
 
 CHARSET = Charset("\n+0123456789")
 PLUS, ZERO = 1, 2  # codes
-FRESH_EPOCH = 50_000  # samples per epoch if every sample is new
-_FEWEST = 4  # least number of sums in a withheld split
+_MIN_SUMS = 4  # least number of sums in a withheld split
 _DRAWS_PER_SAMPLE = 100  # limit of the search for different sums in a small space
 
 Numbers = NDArray[np.int64]
@@ -78,9 +78,9 @@ class Addition(Task):
             raise ConfigError("task", "train_digits", problem, f"1 to {self.digits}, or null")
         sums = math.comb(10 ** self.digits_in("train") - 2 + self.terms, self.terms)
         for name in ("validation", "test"):
-            if getattr(self, name) * sums < _FEWEST:
+            if getattr(self, name) * sums < _MIN_SUMS:
                 problem = f"{getattr(self, name)} of the {sums} sums of {self.name} are too few"
-                raise ConfigError("task", name, problem, f"a share of at least {_FEWEST / sums}")
+                raise ConfigError("task", name, problem, f"a share of at least {_MIN_SUMS / sums}")
         train = 1 - self.validation - self.test
         most = int(sums * min(train / (1 - self.validation), 1.0) / 2)
         fewest = math.ceil(1 / self.validation)
@@ -118,22 +118,13 @@ class Addition(Task):
         """Exact match."""
         return "exact_match", "max"
 
-    @property
-    def num_stages(self) -> int:
-        """1: there is no curriculum."""
-        return 1
-
-    def for_display(self) -> "Addition":
-        """Return the task itself: sums are short."""
-        return self
-
     def num_samples_in(self, split: Split) -> int:
         """Return the number of samples per pass; 50,000 if every sample is new."""
         num = self.num_samples
         validation = round(num * self.validation)
         if split == "train":
-            return num - validation if num else FRESH_EPOCH
-        return validation if num and split == "validation" else FRESH_EPOCH
+            return num - validation if num else EPOCH_SAMPLES
+        return validation if num and split == "validation" else EPOCH_SAMPLES
 
     def iter_batches(self, request: BatchRequest) -> Iterator[TextPairs]:
         """Yield the batches of one epoch; see `Task.batches`."""
@@ -365,5 +356,5 @@ def _epoch(
     if task.num_samples:
         pairs = _fixed_set(task, split)
         return pairs, rng.permutation(len(pairs.question))
-    pairs = task._to_pairs(task._new_sums(split, FRESH_EPOCH, rng))
-    return pairs, np.arange(FRESH_EPOCH)
+    pairs = task._to_pairs(task._new_sums(split, EPOCH_SAMPLES, rng))
+    return pairs, np.arange(EPOCH_SAMPLES)

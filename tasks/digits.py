@@ -47,9 +47,12 @@ from tasks.core.settings import ConfigError, setting
 from tasks.core.task import ImageToLabel, Split
 from tasks.digits_labels import EMNIST_CLASSES, first_code, own_labels
 
-_BUNDLED = (1797, 8, 8)  # scans, rows, columns
+_BUNDLED_SHAPE = (1797, 8, 8)  # scans, rows, columns
 _BUNDLED_INK = 16  # value of a pixel that is all ink; in idx files 255
-_MOST = {"num_test": (5, 1000), "num_validation": (10, 500)}  # one scan in …, and at most …
+_DEFAULT_WITHHELD = {
+    "num_test": (5, 1000),
+    "num_validation": (10, 500),
+}  # one scan in …, and at most …
 _ACCEPTED = (
     "a scan's name, such as test/0, or the path of an image, such as a PNG, of dark ink on light "
     "paper or light ink on dark"
@@ -147,7 +150,7 @@ class MnistLike(LabelledImages):
     def spec(self) -> ImageToLabel:
         """Size of an image, and labels."""
         if self.source == "digits":
-            return ImageToLabel(1, *_BUNDLED[1:], _labels(self), is_handwriting=True)
+            return ImageToLabel(1, *_BUNDLED_SHAPE[1:], _labels(self), is_handwriting=True)
         if self.height is None or self.width is None:
             _path(self, "images")
         assert self.height is not None
@@ -212,7 +215,7 @@ def _labels(task: MnistLike) -> tuple[str, ...]:
 def _sizes(task: MnistLike, field: str = "images") -> tuple[int, int, int]:
     """Return number, height and width of the scans in a file, from its header."""
     if task.source == "digits":
-        return _BUNDLED
+        return _BUNDLED_SHAPE
     path = _path(task, field)
     header = read_idx_header(path)
     if header.dtype != ">u1" or len(header.shape) != 3 or not min(header.shape):
@@ -226,8 +229,10 @@ def _sizes(task: MnistLike, field: str = "images") -> tuple[int, int, int]:
 def _ranges(task: MnistLike) -> Mapping[Split, range]:
     """Return the numbers of the scans in each split, counted over all files."""
     num = _sizes(task)[0]
-    withheld = {field: min(max(num // part, 1), most) for field, (part, most) in _MOST.items()}
-    specified = {field: getattr(task, field) for field in _MOST}
+    withheld = {
+        field: min(max(num // part, 1), most) for field, (part, most) in _DEFAULT_WITHHELD.items()
+    }
+    specified = {field: getattr(task, field) for field in _DEFAULT_WITHHELD}
     withheld |= {field: value for field, value in specified.items() if value is not None}
     has_test_file = task.test_images is not None
     test_start = num if has_test_file else num - withheld["num_test"]

@@ -31,7 +31,7 @@ LAYOUT = "a folder of pictures for each label, or folders train, validation and 
 A_PICTURE = f"a whole file of a picture ({' '.join(SUFFIXES)})"
 PLACE = "task image_folder"
 CACHE_BYTES = 2**30  # of decoded pictures; the others are read again each time
-_READERS = 8  # largest number of files that are read in parallel
+_MAX_READERS = 8  # largest number of files that are read in parallel
 _NO_SPLIT = -1
 
 T = TypeVar("T")
@@ -149,7 +149,7 @@ def _map_threads(read: Callable[[T], U], items: Sequence[T]) -> list[U]:
     """Return `read(item)` of each item, computed by threads."""
     if len(items) < 2:
         return [*map(read, items)]
-    with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_MAX_READERS, os.cpu_count() or 1)) as pool:
         return list(pool.map(read, items))
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import (
+    EPOCH_SAMPLES,
     BatchRequest,
     ProbeTargets,
     Row,
@@ -33,8 +34,7 @@ from tasks.core.task import (
     doubling_lengths,
 )
 
-FRESH_EPOCH = 50_000  # samples per epoch: all are new
-_VIEWED = 20  # bits
+_DISPLAY_LENGTH = 20  # bits
 _WITHHELD_FROM = 10  # bits: there are too few shorter sequences to withhold any
 _TENTHS = {"test": (0, 1), "validation": (1, 2), "train": (2, 10)}  # tenths of all sequences
 _PRIMES = np.array([7919, 104_729, 1_299_709, 15_485_863, 179_424_673], np.int64)
@@ -86,11 +86,11 @@ class Parity(Task):
 
     def for_display(self) -> "Parity":
         """Return the task with sequences of at most 20 bits, which can be displayed."""
-        return attrs.evolve(self, length=min(self.length, _VIEWED))
+        return attrs.evolve(self, length=min(self.length, _DISPLAY_LENGTH))
 
     def num_samples_in(self, split: Split) -> int:
         """Return the number of samples per pass; all are new."""
-        return FRESH_EPOCH
+        return EPOCH_SAMPLES
 
     def iter_batches(self, request: BatchRequest) -> Iterator[TextLabels]:
         """Yield the batches of one epoch; see `Task.batches`.
@@ -101,18 +101,18 @@ class Parity(Task):
         at = self.num_stages - 1 if request.stage is None else request.stage
         longest, shortest = self.lengths[at], self.lengths[at - 1] + 1 if at else 1
         seeds = (self.data_seed, request.seed, request.epoch)
-        for part in request.slices(FRESH_EPOCH):
+        for part in request.slices(EPOCH_SAMPLES):
             num = part.stop - part.start
             rng = np.random.default_rng([*seeds, part.start, at, *map(ord, split)])
             train_length = int(rng.integers(shortest, longest + 1))
             length = train_length if split == "train" else self.length
-            yield self._labelled(_random_bits(split, num, length, rng))
+            yield self._with_labels(_random_bits(split, num, length, rng))
 
     def samples(self, split: Split, num: int, seed: int = 0) -> TextLabels:
         """Return `num` sequences of a split, of `length` bits (training: of `train_length`)."""
         length = self.train_length if split == "train" else self.length
         rng = np.random.default_rng([self.data_seed, seed, *map(ord, split)])
-        return self._labelled(_random_bits(split, num, length, rng))
+        return self._with_labels(_random_bits(split, num, length, rng))
 
     def encode(self, x: Sequence[str]) -> TextLabels:
         """Encode bit strings such as `["0110"]` as a batch with their right labels."""
@@ -121,7 +121,7 @@ class Parity(Task):
                 raise ConfigError(f"input {text!r}", "", "is not a bit string", "text of 0 and 1")
         longest = max(len(text.strip()) for text in x)
         rows = [[int(bit) for bit in text.strip().rjust(longest, "0")] for text in x]
-        return self._labelled(np.array(rows, np.uint8))
+        return self._with_labels(np.array(rows, np.uint8))
 
     def decode(self, answers: NDArray[Any]) -> list[str]:
         """Return answers (batch, 1) as names of labels."""
@@ -148,7 +148,7 @@ class Parity(Task):
         }
         return ProbeTargets(encoder, {}, position_keys=("position", ""))
 
-    def _labelled(self, bits: NDArray[np.uint8]) -> TextLabels:
+    def _with_labels(self, bits: NDArray[np.uint8]) -> TextLabels:
         count = bits.sum(axis=1, keepdims=True, dtype=np.int64)
         return TextLabels(bits, count % self.modulus)
 

@@ -37,11 +37,11 @@ from tasks.core.task import (
 )
 from tasks.text_corpus import Corpus, quote_characters, read_corpus
 from tasks.text_ngrams import ngram_bits
-from tasks.text_quantities import measure
+from tasks.text_quantities import text_properties
 
 UNKNOWN = -1  # target where the next character is unknown
-_VIEWED = 60  # characters
-_BRIEF = 22  # characters at the end of a text, in the short question
+_DISPLAY_LENGTH = 60  # characters
+_SHORT_LENGTH = 22  # characters at the end of a text, in the short question
 NUL_SHOWN = "∅"  # symbol of NUL, which numpy's texts and figures cannot contain
 _VISIBLE = {
     "\n": "⏎",
@@ -105,14 +105,9 @@ class Text(Task):
         """Accuracy of the next character."""
         return "accuracy", "max"
 
-    @property
-    def num_stages(self) -> int:
-        """1: there is no curriculum."""
-        return 1
-
     def for_display(self) -> "Text":
         """Return the task with samples of at most 60 characters, which fit a line."""
-        return attrs.evolve(self, length=min(self.length, _VIEWED))
+        return attrs.evolve(self, length=min(self.length, _DISPLAY_LENGTH))
 
     def num_samples_in(self, split: Split) -> int:
         """Return the number of training samples in one pass over a split."""
@@ -198,7 +193,13 @@ class Text(Task):
         right = [self.characters[end] if end != UNKNOWN else "" for end in ends]
         lines = [text.translate(symbols) for text in texts]
         return [
-            Row(line, a.translate(symbols), b.translate(symbols), a == b, f"…{line[-_BRIEF:]}")
+            Row(
+                line,
+                a.translate(symbols),
+                b.translate(symbols),
+                a == b,
+                f"…{line[-_SHORT_LENGTH:]}",
+            )
             for line, a, b in zip(lines, predicted, right, strict=True)
         ]
 
@@ -211,9 +212,9 @@ class Text(Task):
         width, rows = batch.text.shape[1], []
         texts = self.decode(batch.text)
         for start, text in zip(self._places(batch.text), texts, strict=True):
-            own = measure(text)
+            own = text_properties(text)
             if start >= 0:
-                whole = self._corpus.measures
+                whole = self._corpus.properties
                 own = {n: _same(v, whole[n][start : start + width]) for n, v in own.items()}
             rows.append(own)
         return ProbeTargets({name: np.stack([row[name] for row in rows]) for name in rows[0]}, {})
@@ -255,8 +256,10 @@ class Text(Task):
     @property
     def _visible(self) -> dict[str, str]:
         """Symbols of invisible characters, except symbols that are in the character set."""
-        known = set(self.characters)
-        return {real: s for real, s in _VISIBLE.items() if real in known and s not in known}
+        characters = set(self.characters)
+        return {
+            real: s for real, s in _VISIBLE.items() if real in characters and s not in characters
+        }
 
     def _read(self, x: object) -> str:
         """Check a typed text, and replace symbols by the characters that they mean."""
@@ -265,21 +268,21 @@ class Text(Task):
         text = x.translate({ord(shown): real for real, shown in self._visible.items()})
         for place, character in enumerate(text, start=1):
             if character not in self.characters:
-                problem = f"{character!r}, character {place}, is not one that the task knows"
-                shown = x if len(x) <= _VIEWED else f"{x[:_VIEWED]}…"
-                known = quote_characters(self.characters)
-                raise ConfigError(f"input {shown!r}", "", problem, f"any of {known}")
+                problem = f"{character!r}, character {place}, is not in the character set"
+                shown = x if len(x) <= _DISPLAY_LENGTH else f"{x[:_DISPLAY_LENGTH]}…"
+                accepted = f"any of {quote_characters(self.characters)}"
+                raise ConfigError(f"input {shown!r}", "", problem, accepted)
         return text
 
     def _places(self, codes: NDArray[Any]) -> NDArray[np.int64]:
         """Return the first position of samples (B, T) in the corpus (B,); -1: not in it."""
-        nowhere = np.full(len(codes), -1)
+        no_position = np.full(len(codes), -1)
         if codes.shape[1] not in (self.length, self.block_size):
-            return nowhere
+            return no_position
         try:
             corpus = self._corpus
         except ConfigError:  # a trained agent does not need it
-            return nowhere
+            return no_position
         points = np.array([ord(character) for character in self.characters], np.uint32)
         return corpus.find(points[codes])
 

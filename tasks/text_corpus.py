@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from tasks.core.paths import describe_os_error, expand_user
 from tasks.core.settings import ConfigError
 from tasks.core.task import Split
-from tasks.text_quantities import measure
+from tasks.text_quantities import text_properties
 
-_LISTED = 100  # characters that an error message repeats
+_MAX_SHOWN = 100  # characters that an error message repeats
 _BASE = 0x9E37_79B9_7F4A_7C15  # of polynomial hashes of texts; odd, so that it has an inverse
 
 
@@ -26,8 +26,8 @@ def quote_characters(characters: str) -> str:
     >>> quote_characters("abc")
     "'abc'"
     """
-    rest = f"… ({len(characters):,} in all)" if len(characters) > _LISTED else ""
-    return f"{characters[:_LISTED]!r}{rest}"
+    rest = f"… ({len(characters):,} in all)" if len(characters) > _MAX_SHOWN else ""
+    return f"{characters[:_MAX_SHOWN]!r}{rest}"
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -52,9 +52,9 @@ class Corpus:
         return np.frombuffer(self.text.encode("utf-32-le"), np.uint32)
 
     @functools.cached_property
-    def measures(self) -> Mapping[str, NDArray[Any]]:
+    def properties(self) -> Mapping[str, NDArray[Any]]:
         """Values of `text_quantities` at each character, each (N,)."""
-        return measure(self.text)
+        return text_properties(self.text)
 
     def parts(self, validation: float, test: float) -> dict[Split, tuple[int, int]]:
         """Return begin and end of each split: the withheld shares are at the end."""

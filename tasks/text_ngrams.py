@@ -46,7 +46,7 @@ class _Counts:
         once, twice = (int((self.counts == times).sum()) for times in (1, 2))
         return once / max(1, once + 2 * twice) or 0.5
 
-    def smoothed(
+    def probabilities(
         self, grams: NDArray[np.int64], base: int, lower: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Return the probability of the last character of each gram (N,), by absolute discounting.
@@ -89,18 +89,18 @@ def ngram_bits(
     sequences = np.concatenate([text, following[:, -1:]], axis=1).astype(np.int64)
     num_samples, num_steps = text.shape
     shorter = np.full((num_samples, num_steps), 1 / num_codes)  # of the continuation counts
-    odds = shorter
+    probabilities = shorter
     bits = []
     for size, counts, continued in _all_counts(train.astype(np.int64), num_codes, longest):
         # The gram that ends with the next character after step t has its first one at t + 1 - size.
         places = slice(max(0, size - 1), None)
         grams = _grams(sequences[:, 1:] if size == 0 else sequences, size + 1, num_codes)
-        odds = odds.copy()
-        odds[:, places] = counts.smoothed(grams, num_codes, shorter[:, places])
-        bits.append(float(-np.log2(odds).mean()))
+        probabilities = probabilities.copy()
+        probabilities[:, places] = counts.probabilities(grams, num_codes, shorter[:, places])
+        bits.append(float(-np.log2(probabilities).mean()))
         if continued is not None:
             shorter = shorter.copy()
-            shorter[:, places] = continued.smoothed(grams, num_codes, shorter[:, places])
+            shorter[:, places] = continued.probabilities(grams, num_codes, shorter[:, places])
     return tuple(bits)
 
 
@@ -170,7 +170,7 @@ def kneser_ney(
             lower = odds[np.searchsorted(grams, counts.grams % base ** (size - 1))]
             tables[-1] = _with_backoff(tables[-1], counts, base)
             grams = counts.grams
-        odds = counts.smoothed(grams, base, lower)
+        odds = counts.probabilities(grams, base, lower)
         if size == 1:
             odds[num_codes] = 0.0  # a beginning is never written
         digits = grams[:, None] // base ** np.arange(size - 1, -1, -1) % base

@@ -3,7 +3,7 @@ r"""Probe targets of a text at every character, such as the bracket depth.
 The rules are those of Python's syntax, applied to any text. Each value depends only on the
 characters up to its own, so that a hidden state can contain it:
 
->>> values = measure("f(a, 'b')  # c\n")
+>>> values = text_properties("f(a, 'b')  # c\n")
 >>> values["inside quotes"].tolist()  # from the opening quote on, until the closing one is read
 [0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0]
 >>> values["bracket depth"].astype(int).tolist()  # brackets in quotes and comments do not count
@@ -122,7 +122,7 @@ def tokens(text: str) -> Iterator[tuple[str, int, int]]:
             yield ("comment" if match["comment"] else match[0]), match.start(), at
 
 
-def measure(text: str) -> Mapping[str, NDArray[Any]]:
+def text_properties(text: str) -> Mapping[str, NDArray[Any]]:
     """Return the probe targets of a text at each character, each (characters,).
 
     `inside quotes`, `inside comment`: 0 or 1, from the opening symbol until the next character is

@@ -11,7 +11,6 @@ from visualization.adversarial.transfer import TransferTable, transfer_table
 from visualization.attribution.cams import grad_cam, grad_cam_plus_plus
 from visualization.attribution.faithfulness import Faithfulness, faithfulness
 from visualization.attribution.gradients import (
-    completeness_gap,
     deconvnet,
     guided_backprop,
     input_x_gradient,
@@ -50,9 +49,7 @@ from visualization.model.landscape import (
     landscape_plane,
 )
 from visualization.model.parameter_space import (
-    direction_to,
     random_directions,
-    trajectory_directions,
 )
 from visualization.model.values import DeadUnits, LayerActivations
 from visualization.model.weights import LayerWeights, layer_weights
@@ -107,7 +104,7 @@ from visualization.synthesis.objectives import (
     logit,
     unit,
 )
-from visualization.synthesis.parametrization import ImageParam, color_covariance
+from visualization.synthesis.parametrization import ImageParam
 from visualization.synthesis.transforms import Jitter, Pad, Rotate, Scale
 
 __all__ = [
@@ -164,16 +161,13 @@ __all__ = [
     "channel",
     "class_distribution",
     "classification_loss",
-    "color_covariance",
     "compare_response",
-    "completeness_gap",
     "cosine",
     "crop",
     "custom",
     "dead_units",
     "deconvnet",
     "direction",
-    "direction_to",
     "dissect",
     "diversity",
     "dream",
@@ -225,7 +219,6 @@ __all__ = [
     "sweep_perturbation",
     "top_patches",
     "total_variation",
-    "trajectory_directions",
     "transfer_table",
     "transplant_field",
     "unit",

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from visualization.core.registry import draw, text
-from visualization.core.style import BAD, COLORS, GOOD, INK, MUTED
+from visualization.core.style import BAD, COLORS, GOOD, INK, MUTED, axis_labels, despine
 from visualization.core.words import display_width, legend, share_of, shorten, truncated_list
 from visualization.records import (
     AnsweredQuestion,
@@ -40,13 +40,11 @@ def _(record: Curves) -> Figure:
         for color, (label, (steps, values)) in zip(colors, series.items(), strict=False):
             style = {"marker": "o", "markersize": 3.5} if len(steps) <= _FEW else {}
             axes.plot(steps, values, color=color, label=label, linewidth=1.5, **style)
-        axes.set_title(title, fontsize=10, color=INK, loc="left")
-        axes.set_xlabel(record.x_name, fontsize=9)
+        despine(axes, title)
+        axis_labels(axes, record.x_name, "")
         if title in record.logarithmic:
             axes.set_yscale("log")
             axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.tick_params(labelsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#eeeeee")
         if len(series) > 1:
             legend(axes)
@@ -151,11 +149,8 @@ def _(record: Scatter) -> Figure:
     figure = Figure(figsize=(5.2, 3.2), layout="constrained")
     axes = figure.subplots()
     axes.scatter(record.x, record.y, s=9, alpha=0.35, color=COLORS[0], linewidths=0)
-    axes.set_title(record.title, fontsize=10, color=INK, loc="left")
-    axes.set_xlabel(record.names[0], fontsize=9)
-    axes.set_ylabel(record.names[1], fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
+    despine(axes, record.title)
+    axis_labels(axes, *record.names)
     axes.grid(color="#eeeeee")
     return figure
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import attrs
 
+from visualization.core.errors import value_error
+
 
 @attrs.frozen(repr=False)
 class NotebookView:
@@ -57,15 +59,14 @@ def show(record: Any, dpi: int = 80) -> NotebookView:
     from visualization import render
     from visualization.report import Report
 
-    report = record if isinstance(record, Report) else Report("", _named(record))
+    report = record if isinstance(record, Report) else Report("", _by_name(record))
     records = dict(report.flat())
     for each in records.values():
         if not render.draw.knows(each):
             accepted = "a record, a report, or a mapping of names to records; arrays are for "
-            problem = f"a {type(each).__name__} is not accepted"
-            raise ValueError(f"record: {problem}; accepted: {accepted}matplotlib")
+            raise value_error("record", f"a {type(each).__name__}", f"{accepted}matplotlib")
     return NotebookView(records, dpi)
 
 
-def _named(record: Any) -> Mapping[str, Any]:
+def _by_name(record: Any) -> Mapping[str, Any]:
     return record if isinstance(record, Mapping) else {"": record}

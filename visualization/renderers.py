@@ -1,15 +1,18 @@
 """Renderers: who draws the figures of a report as PNG files, and when; each is drawn once."""
 
 import abc
+import contextlib
 import multiprocessing
 import os
-import pickle
 import signal
+import sys
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Any, final
+
+import torch
 
 from visualization import render
 
@@ -49,12 +52,17 @@ class BackgroundRenderer(Renderer):
 
     A context manager: leaving it ends the process. What the process cannot draw, such as a record
     of a class that is defined in a script, is drawn by the caller's process when it is asked for.
-    The process imports the caller's main module, which therefore needs `if __name__ == "__main__"`.
+
+    A fork of a caller without other threads shares what that has imported. Elsewhere the process
+    imports all of it again, and the caller's main module too, which then needs
+    `if __name__ == "__main__"`.
     """
 
     def __init__(self) -> None:
-        spawn = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-        self._process = ProcessPoolExecutor(1, spawn, _live_with_parent)
+        can_fork = sys.platform == "linux" and threading.active_count() == 1
+        context = multiprocessing.get_context("fork" if can_fork else "spawn")
+        self._process = ProcessPoolExecutor(1, context, _live_with_parent)
+        self._process.submit(int)  # so that it starts now
         self._futures: dict[str, Future[bytes]] = {}
         self._lazy = LazyRenderer()
 
@@ -73,11 +81,8 @@ class BackgroundRenderer(Renderer):
 
     def announce(self, name: str, record: Any) -> None:
         """Send a record to the process."""
-        try:
-            content = pickle.dumps(record)
-            self._futures[name] = self._process.submit(_png_of_pickle, content)
-        except (pickle.PicklingError, AttributeError, TypeError, BrokenProcessPool):
-            pass  # it is drawn when it is asked for
+        with contextlib.suppress(BrokenProcessPool):  # then it is drawn when it is asked for
+            self._futures[name] = self._process.submit(_png, record)
 
     def picture(self, name: str, record: Any) -> bytes:
         """Return a record's figure, when the process has drawn it."""
@@ -91,13 +96,12 @@ def _png(record: Any) -> bytes:
     return render.png(render.draw(record))
 
 
-def _png_of_pickle(content: bytes) -> bytes:
-    """Draw a record that this same program has pickled."""
-    return _png(pickle.loads(content))
-
-
 def _live_with_parent() -> None:
-    """Leave Ctrl-C to the parent process, and end when that does, however it ends."""
+    """Leave Ctrl-C to the parent process, and end when that does, however it ends.
+
+    torch's threads do not come through a fork: without others it does not wait for them.
+    """
+    torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visualization import render
+from visualization.core.arrays import to_numpy
 from visualization.core.registry import anchor, fragment, subpages
 from visualization.renderers import LazyRenderer, Renderer
 
@@ -86,7 +87,7 @@ class Report:
                 left_out.append(name)
                 continue
             section: dict[str, str] = {"name": name, "address": anchor(name)}
-            with _collecting(errors, name):
+            with _collect_errors(errors, name):
                 section |= self._section(name, record)
             most -= sum(map(len, section.values()))
             sections.append(section if "picture" in section else {**section, "error": errors[-1]})
@@ -116,7 +117,7 @@ class Report:
         target.write_text(page, encoding="utf-8")
         for name, record in self.flat():
             pages: list[tuple[str, str]] = []
-            with _collecting(errors, f"pages of {name}"):
+            with _collect_errors(errors, f"pages of {name}"):
                 pages = list(subpages(record, target.name))
             for address, subpage in pages:
                 subpage_path = target.parent / address
@@ -149,7 +150,7 @@ def flat(name: str, record: Any) -> Iterator[tuple[str, Any]]:
 
 
 @contextlib.contextmanager
-def _collecting(errors: list[Exception], what: str) -> Iterator[None]:
+def _collect_errors(errors: list[Exception], what: str) -> Iterator[None]:
     """Collect an exception of a block, and continue after it."""
     try:
         yield
@@ -164,7 +165,7 @@ def _arrays(name: str, value_of_name: Any) -> Iterator[tuple[str, NDArray[Any]]]
     for key, value in parts.items():
         yield from _arrays(f"{name}/{key}" if name else key, value)
     if not parts:
-        array = _plain(value_of_name)
+        array = _as_plain_array(value_of_name)
         if array is not None:
             yield name, array
 
@@ -180,25 +181,25 @@ def _parts(container: Any) -> Mapping[str, Any]:
     if isinstance(container, (list, tuple)) and container and attrs.has(type(container[0])):
         names = [field.name for field in attrs.fields(type(container[0]))]
         columns = {name: [getattr(record, name) for record in container] for name in names}
-        if all(_plain(column) is not None for column in columns.values()):
+        if all(_as_plain_array(column) is not None for column in columns.values()):
             return columns
         return {str(number): value for number, value in enumerate(container)}
     return {}
 
 
-def _plain(value: Any) -> NDArray[Any] | None:
+def _as_plain_array(value: Any) -> NDArray[Any] | None:
     """Return numbers or texts as an array; None if they are none."""
     if isinstance(value, Tensor):
-        return value.detach().cpu().numpy()
+        return to_numpy(value)
     try:
         array = np.asarray(value)
     except ValueError:
-        filled = _filled(value)
-        return None if filled is None else _plain(filled)
+        filled = _fill_rows(value)
+        return None if filled is None else _as_plain_array(filled)
     return array if array.dtype.kind in "biufU" else None
 
 
-def _filled(rows: Any) -> list[list[Any]] | None:
+def _fill_rows(rows: Any) -> list[list[Any]] | None:
     """Return rows of different lengths filled up: texts with "", floats with NaN, integers with -1.
 
     None if they are not rows of single numbers or texts.

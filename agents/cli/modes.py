@@ -51,13 +51,13 @@ def train(spec: RunSpec) -> int:
 
 def _learn(spec: RunSpec) -> "Agent":
     """Train in the run folder, and write the losses to loss.csv; return the agent."""
-    from agents.core.runs.checkpoint import write_durably
+    from agents.core.runs.checkpoint import atomic_write
 
     print(f"run folder: {spec.run_dir}", file=sys.stderr)
     agent = spec.make()
     agent.learn(run_dir=spec.run_dir, resume=spec.options.resume, progress=True)
     losses = _csv([["step", "loss", "val_loss"], *agent.history.losses()])
-    write_durably(spec.run_dir / "loss.csv", losses)
+    atomic_write(spec.run_dir / "loss.csv", losses)
     return agent
 
 
@@ -83,7 +83,8 @@ def evaluate(spec: RunSpec) -> int:
     """Evaluate the trained agent on new test samples; write scores, predictions.csv and .npz."""
     import numpy as np
 
-    from agents.core.runs.checkpoint import write_durably
+    from agents.core.runs.checkpoint import atomic_write
+    from tasks.core.batch import plain_arrays
 
     agent = spec.load_trained()
     task = agent.task
@@ -94,10 +95,12 @@ def evaluate(spec: RunSpec) -> int:
         for row in task.rows(answers, batch)
     ]
     path = spec.run_dir / "predictions.csv"
-    write_durably(path, _csv([["question", "answer", "target", "right"], *rows]))
+    atomic_write(path, _csv([["question", "answer", "target", "right"], *rows]))
     arrays = io.BytesIO()
-    np.savez_compressed(arrays, **batch._asdict(), y_hat=answers)
-    write_durably(path.with_suffix(".npz"), arrays.getvalue())
+    named = {n.removeprefix("batch."): a for n, a in plain_arrays("batch", batch).items()}
+    named |= plain_arrays("y_hat", answers)
+    np.savez_compressed(arrays, **named)  # type: ignore[arg-type] # a mapping of arrays
+    atomic_write(path.with_suffix(".npz"), arrays.getvalue())
     scores = task.score(answers, batch)
     _write_scores(spec.run_dir / "evaluation.json", scores, len(answers), seed)
     is_whole = len(answers) < _NUM_TESTED  # the split has no more samples
@@ -127,16 +130,19 @@ def predict(spec: RunSpec) -> int:
 
 def inspect(spec: RunSpec) -> int:
     """Inspect the trained agent: write a report, its arrays, and the figures for TensorBoard."""
-    from visualization.renderers import BackgroundRenderer
+    from visualization.renderers import BackgroundRenderer, LazyRenderer, Renderer
 
-    agent = spec.load_trained()
     names = spec.options.views
     views = None if names is None else [name.strip() for name in names.split(",")]
     is_watched = sys.stderr is not None and sys.stderr.isatty()
-    with BackgroundRenderer() as renderer:
+    agent = spec.load_trained()
+    with contextlib.ExitStack() as stack:
+        renderer: Renderer = LazyRenderer()
+        if views is None:  # a second process takes as long to start as a few figures to draw
+            renderer = stack.enter_context(BackgroundRenderer())
         report = agent.inspect(views, progress=is_watched, renderer=renderer)
         if is_watched:
-            warn("drawing what is left of the figures")
+            warn(f"drawing {sum(1 for _ in report.flat())} figures")
         _save_report(report, spec.run_dir, "report", agent.state.cursor.step)
     return 0
 
@@ -156,7 +162,7 @@ def compare(a: RunSpec, b: RunSpec) -> int:
 def sweep(spec: RunSpec) -> int:
     """Sweep: train once for each combination of --grid; tabulate and plot the losses."""
     from agents.cli import sweep as sweeping
-    from agents.core.runs.checkpoint import write_durably
+    from agents.core.runs.checkpoint import atomic_write
     from agents.core.training.loop import DivergedError
     from visualization import render
     from visualization.report import Report
@@ -172,7 +178,7 @@ def sweep(spec: RunSpec) -> int:
             outcomes.append(sweeping.Outcome(values, each.load_newest(), {}, "diverged"))
     table, folder = sweeping.table(outcomes), sweeping.sweep_dir(spec, grid)
     print(render.text(table))
-    write_durably(folder / "sweep.csv", _csv([table.columns, *table.rows]))
+    atomic_write(folder / "sweep.csv", _csv([table.columns, *table.rows]))
     views = {
         "table": table,
         "best_losses": sweeping.best_losses(outcomes, grid),
@@ -199,12 +205,12 @@ def find_lr(spec: RunSpec) -> int:
 
 def diagnose(spec: RunSpec) -> int:
     """Diagnose why an agent learns, or does not: from its run, or from a short trial."""
-    from agents.core.analysis.diagnosis import diagnosis
+    from agents.core.analysis.diagnosis import diagnose_agent
     from agents.core.runs.run_folder import RunFolder
 
     agent = spec.load_newest()
-    diverged = RunFolder(spec.run_dir).state() == "diverged"
-    report = diagnosis(agent, progress=warn, diverged=diverged)
+    diverged = RunFolder(spec.run_dir).last_status() == "diverged"
+    report = diagnose_agent(agent, progress=warn, diverged=diverged)
     print(report.text())
     _save_report(report, spec.run_dir, "diagnosis", agent.state.cursor.step)
     return 0
@@ -213,16 +219,16 @@ def diagnose(spec: RunSpec) -> int:
 def _save_report(report: "Report", folder: Path, name: str, step: int) -> None:
     """Save a report as a page, its arrays, and its figures as TensorBoard events."""
     from agents.core.runs.history import History
-    from agents.core.runs.sinks import Pictured, Started, TensorBoardSink
+    from agents.core.runs.sinks import Figure, Started, TensorBoardSink
 
     make_folder(folder)
     page = report.save(folder / f"{name}.html")
     arrays = report.save_arrays(folder / f"{name}.npz")
     # A TensorBoard run of its own: figures replace those of an earlier report, not of training.
     with contextlib.closing(TensorBoardSink(folder / name)) as events:
-        events.take(Started(History([]), step - 1, step))
+        events.handle(Started(History([]), step - 1, step))
         for view, record in report.flat():
-            events.take(Pictured(step, view, record, report.picture(view)))
+            events.handle(Figure(step, view, record, report.picture(view)))
     print(f"{page}: open it in a browser; arrays in {arrays}; figures for TensorBoard in {name}/")
 
 
@@ -329,9 +335,9 @@ def _csv(rows: Iterable[Iterable[object]]) -> bytes:
 
 
 def _write_scores(path: Path, scores: Mapping[str, float], num: int, seed: int) -> None:
-    from agents.core.runs.checkpoint import write_durably
+    from agents.core.runs.checkpoint import atomic_write
 
-    write_durably(path, json.dumps({**scores, "num_samples": num, "seed": seed}).encode())
+    atomic_write(path, json.dumps({**scores, "num_samples": num, "seed": seed}).encode())
 
 
 def _format_scores(scores: Mapping[str, float]) -> str:

@@ -32,10 +32,11 @@ from tasks.core.settings import (
 
 if TYPE_CHECKING:
     from agents.core.agent import Agent
+    from agents.core.runs.checkpoint import Checkpoint
     from tasks.core.task import Task
 
 Settings = Mapping[str, SourcedValue]  # by name; those of the task as `task.<name>`
-NON_SETTING_KEYS = ("agent", "task", "mode", "run_dir")  # accepted in a file beside settings
+NON_SETTING_KEYS = ("agent", "task", "mode", "run_dir")  # accepted in a file, like settings
 RENAMED_MODES = {"validate": "evaluate"}  # earlier names, which are still accepted
 
 
@@ -67,32 +68,28 @@ class RunSpec:
 
     def make(self) -> "Agent":
         """Make the agent, untrained."""
-        return agents.from_given(
+        return agents.from_settings(
             self.agent.name, self.task, self.settings, self.options.device, "--agent"
         )
 
     def load_trained(self) -> "Agent":
         """Load the best agent of the run's folder."""
-        from agents.core.runs.run_folder import best_of
+        from agents.core.runs.run_folder import load_best
 
         if not (self.run_dir / "best.safetensors").exists():
             problem = f"{self.run_dir / 'best.safetensors'} does not exist: nothing was trained yet"
             accepted = "the --agent, --task and --set of an earlier --mode train, or its --run-dir"
             raise ConfigError("--run-dir", "", problem, accepted)
-        checkpoint = best_of(self.run_dir, warn)
-        agent = agents.from_checkpoint(
-            checkpoint, self.options.device, self.run_dir, str(self.run_dir)
-        )
-        self._check_matches_run(agent)
-        return agent
+        return self._load(load_best(self.run_dir, warn))
 
     def load_newest(self) -> "Agent":
         """Load the newest valid checkpoint, which has the whole history; without one, `make()`."""
         from agents.core.runs.run_folder import RunFolder
 
-        checkpoint = RunFolder(self.run_dir).newest_good(warn)
-        if checkpoint is None:
-            return self.make()
+        checkpoint = RunFolder(self.run_dir).latest_valid_checkpoint(warn)
+        return self.make() if checkpoint is None else self._load(checkpoint)
+
+    def _load(self, checkpoint: "Checkpoint") -> "Agent":
         agent = agents.from_checkpoint(
             checkpoint, self.options.device, self.run_dir, str(self.run_dir)
         )
@@ -165,7 +162,7 @@ def parse_run_spec(
         own, of_layer = _split_by_owner(layer)
         settings |= present_names(cls, own, notify)
         of_task |= present_names(task_class, of_layer, notify)
-    task = tasks.from_given(names["task"].value, of_task, names["task"].place)
+    task = tasks.from_settings(names["task"].value, of_task, names["task"].place)
     if options.run_dir and saved.exists():
         run = read_file(saved)
         settings = with_first_defaults(cls, settings, run, f"the run in {options.run_dir}")

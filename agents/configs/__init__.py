@@ -1,1 +1,1 @@
-"""Settings of the agents, in modules without torch: --print-config does not wait for it."""
+"""Settings of the agents, in modules without torch, so that --print-config is fast."""

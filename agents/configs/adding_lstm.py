@@ -9,7 +9,7 @@ from agents.core.config import AgentConfig, ConfigError, Schedule, setting, with
 
 @attrs.frozen(kw_only=True)
 class AddingConfig(AgentConfig):
-    """Sizes and recipe of the adder of marked numbers."""
+    """Model sizes and recipe of the adding-problem agent."""
 
     hidden_size: int = setting(100, "units of each recurrent layer", ge=1)
     num_layers: int = setting(1, "number of recurrent layers", ge=1)
@@ -18,20 +18,21 @@ class AddingConfig(AgentConfig):
     )
     init: Literal["default", "forget_bias", "chrono", "identity"] = setting(
         "forget_bias",
-        "first weights of the recurrent layers. default: torch's; forget_bias: forget gates begin "
-        "open; chrono: gates remember over times up to chrono_length; identity: W_hh keeps the "
+        "initialisation of recurrent layers. default: torch's; forget_bias: forget gates open "
+        "at first; chrono: memory over up to chrono_length steps; identity: W_hh keeps the "
         "state as it is",
     )
     bptt_steps: int | None = setting(
         None,
-        "truncated backpropagation through time: last steps of a series that gradients reach; "
-        "null: all",
+        "truncated backpropagation through time: number of last steps with gradients; null: all",
         ge=1,
         renamed_from="backward_steps",
     )
     forget_bias: float = setting(3.0, "bias of the forget gates, with init=forget_bias")
-    chrono_length: int = setting(150, "steps, the longest memory of init=chrono", ge=3)
-    identity_scale: float = setting(1.0, "times the identity is W_hh of init=identity", gt=0.0)
+    chrono_length: int = setting(150, "longest memory with init=chrono, in steps", ge=3)
+    identity_scale: float = setting(
+        1.0, "factor of the identity in W_hh, with init=identity", gt=0.0
+    )
     optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")
     learning_rate: float = with_default("learning_rate", 5e-3)
     muon_learning_rate: float = with_default("muon_learning_rate", 0.05)
@@ -46,15 +47,15 @@ class AddingConfig(AgentConfig):
     eval_samples: int = with_default("eval_samples", 500)
 
     def __attrs_post_init__(self) -> None:
-        """Refuse an initialisation that the kind of recurrent layer has nothing for."""
-        fitting = {
+        """Check that the initialisation applies to the kind of recurrent layer."""
+        cells_by_init = {
             "forget_bias": ("lstm",),
             "chrono": ("lstm", "gru"),
             "identity": ("rnn", "relu_rnn"),
         }
-        cells = fitting.get(self.init, (self.cell,))
+        cells = cells_by_init.get(self.init, (self.cell,))
         if self.cell not in cells:
-            problem = f"{self.init!r} does not go with cell={self.cell}"
-            known = [name for name, kinds in fitting.items() if self.cell in kinds]
-            accepted = f"{' or '.join(['default', *known])}; or cell={' or '.join(cells)}"
+            problem = f"{self.init!r} cannot be combined with cell={self.cell}"
+            inits = [name for name, kinds in cells_by_init.items() if self.cell in kinds]
+            accepted = f"{' or '.join(['default', *inits])}; or cell={' or '.join(cells)}"
             raise ConfigError(type(self).__name__, "init", problem, accepted)

@@ -9,7 +9,7 @@ from agents.core.config import AgentConfig, Schedule, setting, with_default
 
 @attrs.frozen(kw_only=True)
 class ParityConfig(AgentConfig):
-    """Sizes and recipe of the reader."""
+    """Model sizes and recipe of the classifier."""
 
     hidden_size: int = setting(16, "units of each recurrent layer", ge=1)
     num_layers: int = setting(1, "number of recurrent layers", ge=1)

@@ -1,4 +1,4 @@
-"""The contract of an agent: model, optimiser, wrapper, loop and checkpoints within one boundary."""
+"""Base class of agents: model, optimiser, data-parallel wrapper, training and checkpoints."""
 
 import abc
 import contextlib
@@ -15,21 +15,26 @@ import tasks
 from agents.core import earlier_names
 from agents.core.config import AgentConfig, ConfigError
 from agents.core.runs import sinks
-from agents.core.runs.checkpoint import Checkpoint, write_durably
+from agents.core.runs.checkpoint import Checkpoint, atomic_write
 from agents.core.runs.history import History
-from agents.core.runs.run_folder import Folder, NullFolder, RunFolder, put_aside
-from agents.core.runs.snapshots import FOLDER, Remembered, Snapshots, Written
-from agents.core.training import devices, monitoring, parallel, trainer
-from agents.core.training.evaluation import Predictions, Result, in_pieces, joined
+from agents.core.runs.run_folder import NullFolder, RunFolder, archive
+from agents.core.runs.snapshots import FOLDER, DiskSnapshots, InMemorySnapshots, Snapshots
+from agents.core.training import devices, parallel, trainer
+from agents.core.training.evaluation import (
+    Predictions,
+    Result,
+    concatenate_predictions,
+    map_microbatches,
+)
 from agents.core.training.loop import Loss, to_device, total_loss
 from agents.core.training.optimizer import AnyOptimizer, Optimizer
+from agents.core.training.resume import start_from
 from agents.core.training.state import State
-from tasks.core.batch import num_samples, stacked, take
+from tasks.core.batch import num_samples, stacked
 from tasks.core.paths import expand_user, folder_path
 from tasks.core.settings import to_values
 from tasks.core.task import Split, Task
 from visualization.core.preserve import evaluation_mode, preserve_state
-from visualization.records import AnswerTable
 from visualization.renderers import LazyRenderer, Renderer
 from visualization.report import Report
 
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class Agent(abc.ABC):
-    """A training object: model, optimiser, data-parallel wrapper, training loop and checkpoints.
+    """Base class of agents: model, optimiser, data-parallel wrapper, training and checkpoints.
 
     A subclass supplies `Config`, `build_model`, `loss` and `predict_batch`; all else has a default.
     `name` is the class's own in snake_case, unless it says otherwise; `spec_type` is the kind of
@@ -48,7 +53,7 @@ class Agent(abc.ABC):
     Attributes:
         model: the bare module, on `device`; it knows nothing of loss, optimiser or wrapper.
         network: what the training step calls: `model`, or a data-parallel wrapper around it.
-        state: all that learning changes, and all that a checkpoint holds.
+        state: all that training changes, and all that a checkpoint contains.
         snapshots: copies of the weights through training, `config.num_weight_snapshots` of them.
     """
 
@@ -68,20 +73,20 @@ class Agent(abc.ABC):
             raise ConfigError("task", "", problem, f"tasks of kind {self.spec_type.__name__}")
         self.task = task
         self.device = devices.choose(device)
-        with devices.own_randomness(self.device, config.seed), devices.float32():
+        with devices.seeded_rng(self.device, config.seed), devices.float32():
             model = self.build_model(config, task.spec).to(self.device)
-            random = devices.random_state(self.device)
+            rng_state = devices.get_rng_state(self.device)
         self.config = config = self.complete_config(config, model)
         self._total = config.steps, config.epochs
         precision = devices.resolve_precision(config.precision, self.device)
         threads = config.threads or self.num_parts(torch.get_num_threads())
         self.state = State(
-            model, self.configure_optimizer(model, config), random, precision, threads
+            model, self.configure_optimizer(model, config), rng_state, precision, threads
         )
         if config.curriculum_loss_threshold is None:
             self.state.cursor.stage = task.num_stages - 1
-        self._remembered = Remembered()
-        self.snapshots: Snapshots = self._remembered
+        self._in_memory = InMemorySnapshots()
+        self.snapshots: Snapshots = self._in_memory
         self.model = model
         self.network = parallel.wrap(model, config.parallel, self.device)
 
@@ -89,39 +94,39 @@ class Agent(abc.ABC):
         step, num = self.state.cursor.step, sum(map(Tensor.numel, self.model.parameters()))
         return f"<{self.name} on {self.task.name}, step {step:,}, {num:,} parameters>"
 
-    if not TYPE_CHECKING:  # a type checker knows the names of today alone
+    if not TYPE_CHECKING:  # earlier names are not for type checkers
 
         def __getattr__(self, name: str) -> Any:
             return earlier_names.method(self, name)
 
     @property
     def samples_are_independent(self) -> bool:
-        """Whether `loss` is the mean, over the samples, of what each gives by itself.
+        """Whether `loss` is the mean of a loss of each sample, independent of the other samples.
 
-        Then the parts of a batch are computed side by side, one by each CPU core, and their
-        gradients added. It is not so with batch normalisation, and wherever a loss draws random
-        numbers (dropout) or changes the agent. The default is False: one core, unless `threads`
-        says more, with which torch then computes every product.
+        Then the parts of a batch are computed in parallel, one by each CPU core, and their
+        gradients added. It is False with batch normalisation, and if a loss uses random numbers
+        (dropout) or changes the agent. The default is False: one core, unless `threads` is larger;
+        torch then uses these threads in every product.
         """
         return False
 
     def num_parts(self, threads: int) -> int:
-        """Return into how many parts a batch is cut, which are computed side by side."""
-        beside = self.device.type == "cpu" and self.samples_are_independent
-        return parallel.num_parts(threads, self.config.batch_size) if beside else 1
+        """Return the number of parts of a batch that are computed in parallel."""
+        is_parallel = self.device.type == "cpu" and self.samples_are_independent
+        return parallel.num_parts(threads, self.config.batch_size) if is_parallel else 1
 
     @contextlib.contextmanager
-    def _own_arithmetic(self) -> Iterator[None]:
-        """Compute with the agent's threads and in float32, whatever the caller has set."""
+    def _threads_and_dtype(self) -> Iterator[None]:
+        """Use the agent's threads and float32 for a block, whatever the caller has set."""
         threads = self.config.threads or 1
-        each = parallel.threads_each(threads, self.num_parts(threads))
-        with devices.threads(each), devices.float32():
+        per_part = parallel.threads_each(threads, self.num_parts(threads))
+        with devices.threads(per_part), devices.float32():
             yield
 
     @staticmethod
     @abc.abstractmethod
     def build_model(config: Any, spec: Any) -> nn.Module:
-        """Return a bare, freshly initialised model: a pure function of config and task sizes."""
+        """Return an initialised model: a pure function of config and task sizes."""
 
     @abc.abstractmethod
     def loss(self, batch: Any) -> Loss:
@@ -139,20 +144,20 @@ class Agent(abc.ABC):
         """
 
     def generate(self, batch: Any) -> Tensor | list[Any]:
-        """Return what `predict` shows a person: `predict_batch`, unless an agent writes freely."""
+        """Return the output for `predict`: that of `predict_batch`, or sampled text."""
         return self.predict_batch(batch)
 
     @staticmethod
     def complete_config(config: Any, model: nn.Module) -> Any:
-        """Return the config with what building the model found, such as the digest of a file."""
+        """Return the config, completed by what is known of the model, such as a file's digest."""
         return config
 
     @staticmethod
     def configure_optimizer(model: nn.Module, config: Any) -> AnyOptimizer:
         """Return the optimiser: Adam, or Muon beside it, as the config says.
 
-        `TorchOptimizer(model, torch.optim.SGD(model.parameters(), lr=0.1), config)` brings along
-        one of torch: its state is saved and restored, the schedule multiplies its rates.
+        `TorchOptimizer(model, torch.optim.SGD(model.parameters(), lr=0.1), config)` is
+        an optimiser of torch: its state is saved and restored, the schedule multiplies its rates.
         """
         return Optimizer(model, config)
 
@@ -161,22 +166,22 @@ class Agent(abc.ABC):
         return checkpoint.model_tensors()
 
     def own_views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return inspections of this agent alone, by name: functions that return records."""
+        """Return views of this agent only, by name: functions that return records."""
         return {}
 
     def observe(self, batch: Any) -> "Observation":
-        """Return what inspection may use: samples, parts of the model, targets.
+        """Return an observation of a batch for inspection: samples, parts of the model, targets.
 
-        The default finds the recurrent layers of the model; an agent that knows more says so.
+        The default has the recurrent layers of the model; an agent may add more.
         """
-        from agents.core.inspection.observation import observe  # learning does without
+        from agents.core.inspection.observation import observe  # not needed for training
 
         return observe(self, batch)
 
     @final
     def views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return all inspections by name: those whose needs this agent meets, and its own."""
-        from agents.core.inspection.offered import views_of  # learning does without
+        """Return all views by name: those whose requirements this agent meets, and its own."""
+        from agents.core.inspection.available import views_of  # not needed for training
 
         return {**views_of(self), **self.own_views()}
 
@@ -189,74 +194,49 @@ class Agent(abc.ABC):
         resume: str = "auto",
         progress: bool | None = None,
     ) -> "Agent":
-        """Learn until `steps` steps are taken in all; a second call goes on where this one ended.
+        """Train until `steps` steps in all; a second call continues where the first one ended.
 
         Args:
-            steps: the exact total, in place of the `steps` or `epochs` that the agent was made
-                with; it also goes on from where learning stopped early.
+            steps: the exact total, instead of the `steps` or `epochs` of the config; training that
+                stopped early continues.
             run_dir: a folder for checkpoints, metrics and events; without one nothing is written.
-            resume: `auto` goes on from the folder's newest whole checkpoint; `never` puts an
-                earlier run's folder aside and begins with this agent as it is; anything else is
-                the path of a checkpoint to begin with, and an earlier folder is put aside too.
-            progress: write progress to standard error; None: only with a run folder.
+            resume: `auto` continues from the folder's latest valid checkpoint; `never` archives an
+                earlier run's folder and starts with this agent as it is; anything else is the
+                path of a checkpoint to start from, and an earlier folder is archived too.
+            progress: show progress on standard error; None: only with a run folder.
 
         Raises:
             DivergedError: the loss or the gradient is no longer finite.
-            CannotWriteError: the disk refused; the earlier checkpoints are intact.
-            FolderInUseError: another living run has the folder.
-            CheckpointError: no checkpoint that should be there is whole.
-            ConfigError: an earlier call was cut off inside a step, and there is nothing before it.
-            KeyboardInterrupt: on SIGINT, after the step was ended and saved; SystemExit on SIGTERM.
+            CannotWriteError: a file cannot be written; the earlier checkpoints are intact.
+            FolderInUseError: another running process uses the folder.
+            CheckpointError: all checkpoints of the folder are corrupt.
+            ConfigError: an earlier call was interrupted inside a step, without a checkpoint before
+                it.
+            KeyboardInterrupt: on SIGINT, after the step was finished and saved; SystemExit on
+                SIGTERM.
         """
         if steps is not None:
-            self.state.go_on()
+            self.state.reset_early_stopping()
         total, epochs = self._total if steps is None else (steps, None)
         self.config = attrs.evolve(self.config, steps=total, epochs=epochs)
         console = sinks.console(run_dir is not None if progress is None else progress)
         start = None
         if resume not in ("auto", "never"):
-            trainer.start_from(expand_user(resume), self.state, self.identity())
-            start, self._remembered = self.checkpoint(), Remembered()
+            start_from(expand_user(resume), self.state, self.identity())
+            start, self._in_memory = self.checkpoint(), InMemorySnapshots()
         if run_dir is None:
-            self.snapshots = self._remembered
-            self._go_on(NullFolder(), start, "", console)
+            self.snapshots = self._in_memory
+            trainer.train(self, NullFolder(), start, "", console)
             return self
         path = folder_path(run_dir, "learn()")
-        self.snapshots = Written(path / FOLDER)
-        aside = None if resume == "auto" else put_aside(path)
-        if aside is not None:
-            console.say(f"the earlier run was put aside as {aside}")
-        with RunFolder.hold(path) as folder:
+        self.snapshots = DiskSnapshots(path / FOLDER)
+        archived = None if resume == "auto" else archive(path)
+        if archived is not None:
+            console.info(f"the earlier run was archived as {archived}")
+        with RunFolder.locked(path) as folder:
             files = [sinks.JsonlSink(path / "metrics.jsonl"), sinks.TensorBoardSink(path)]
-            self._go_on(folder, start, str(path), sinks.FanOut([console, *files]))
+            trainer.train(self, folder, start, str(path), sinks.FanOut([console, *files]))
         return self
-
-    def _go_on(
-        self, folder: Folder, start: Checkpoint | None, place: str, sink: sinks.Sink
-    ) -> None:
-        job = trainer.Job(
-            self.state, self.task, self.config, self.device, self.identity(), self.loss,
-            self._validate, self.snapshots, self.num_parts, self.weights_from,
-        )  # fmt: skip
-        if start is None:
-            trainer.take_up(job, folder, place, sink)
-        else:  # so that a run that has no step left has something to show
-            folder.save_best(lambda: start)
-        step = self.state.cursor.step
-        trainer.settle_precision(job, sink)
-        if job.is_done and start is None and folder.is_done():
-            sink.say(f"this run is done: {step} steps taken")
-            return
-        if step:
-            sink.say(f"going on from step {step}")
-        trainer.Learning(job, folder, sink).run()
-
-    def _validate(self, measures: bool) -> trainer.Evaluation:
-        answers, batch = self.predict_split("validation", self.config.eval_samples)
-        scores = {"loss": self.mean_loss(batch), **self.task.score(answers, batch)}
-        signs = monitoring.measure(self, batch) if measures else {}
-        table = AnswerTable("worked answers", self.task.rows(answers[:12], take(batch, 0, 12)))
-        return trainer.Evaluation(scores, table, signs)
 
     @property
     def history(self) -> History:
@@ -267,7 +247,7 @@ class Agent(abc.ABC):
     def evaluate(
         self, task: Task | None = None, split: Split = "test", num: int = 10_000, seed: int = 0
     ) -> dict[str, float]:
-        """Return the scores on at most `num` samples of a split; another seed, other samples."""
+        """Return the scores on at most `num` samples of a split, chosen by the seed."""
         chosen = task or self.task
         if chosen.spec != self.task.spec:
             problem = f"{chosen.name} has other sizes than {self.task.name}"
@@ -276,17 +256,19 @@ class Agent(abc.ABC):
 
     @final
     def predict(self, x: Any) -> Any:
-        """Answer what a person typed, drew or holds: one text or array, or a list of them.
+        """Predict for inputs of a person: one text or array, or a list of them.
 
         Raises:
-            ConfigError: (a ValueError) says what was wrong with the input and what is accepted.
+            ConfigError: (a ValueError) the input is not accepted; says what is.
         """
         if not isinstance(x, (list, tuple)):
             return self.predict([x])[0]
-        batches = [self.task.encode([one]) for one in x]
+        batches = [self.task.encode([item]) for item in x]
         answers: dict[int, Any] = {}
-        for members, batch in stacked(batches):  # of inputs of one size: padding is read too
-            decoded = self.task.decode(joined(self._in_pieces(self.generate, batch)))
+        for members, batch in stacked(batches):  # inputs of equal size, without padding
+            decoded = self.task.decode(
+                concatenate_predictions(self._map_microbatches(self.generate, batch))
+            )
             answers |= dict(zip(members, decoded, strict=True))
         return [answers[index] for index in range(len(x))]
 
@@ -295,11 +277,11 @@ class Agent(abc.ABC):
         self, views: Sequence[str] | None = None, *, progress: bool = False,
         renderer: Renderer | None = None,
     ) -> Report:  # fmt: skip
-        """Look into the agent and return a report; the agent is the same afterwards as before.
+        """Inspect the agent and return a report; the agent is unchanged.
 
         Args:
-            views: names of inspections, in any order; None: all. Among all, a view that has nothing
-                to show of this agent says so in its place; asked for by name, that is an error.
+            views: names of views, in any order; None: all. Among all, a view that has nothing to
+                show is replaced by the reason; requested by name, it is an error.
             progress: a line on standard error for each view.
             renderer: draws the report's figures; None: each when it is asked for.
 
@@ -307,9 +289,9 @@ class Agent(abc.ABC):
             NothingToShow: (a ValueError) a view of `views` has nothing to show.
             ConfigError: (a ValueError) there is no view of a name.
         """
-        from agents.core.inspection.report import inspect  # learning does without
+        from agents.core.inspection.report import inspect  # not needed for training
 
-        with preserve_state(self.model), self._own_arithmetic():
+        with preserve_state(self.model), self._threads_and_dtype():
             return inspect(self, views, progress, renderer or LazyRenderer())
 
     @final
@@ -324,7 +306,7 @@ class Agent(abc.ABC):
         time: int = -1,
         layer: int | None = None,
     ) -> "Intervention":
-        """Answer a question as ever, and again with states changed; the agent stays as it is.
+        """Answer a question without and with changed hidden states; the agent is unchanged.
 
         >>> from visualization.recurrent import Edit
         >>> import agents
@@ -334,20 +316,20 @@ class Agent(abc.ABC):
 
         Args:
             question: as a person types it.
-            edits: what is set or scaled, by the name of a part of `observe`, such as `encoder`; see
+            edits: units to set or scale, by the name of a part of `observe`, such as `encoder`; see
                 `Edit`. Steps count from 0.
-            donor: another question, of which units take over the state.
-            part: where they do; None: the first part.
-            units: which of them; None: all.
+            donor: another question, whose states are patched in.
+            part: the part that is patched; None: the first.
+            units: the units that are patched; None: all.
             time: after which step, from 0, or from the end if negative.
-            layer: in which layer; None: in every one.
+            layer: the layer; None: all.
 
         Raises:
-            ValueError: says what is wrong with a question, part, unit or step.
+            ValueError: a question, part, unit or step is not accepted.
         """
-        from agents.core.inspection.observation import intervene  # learning does without
+        from agents.core.inspection.observation import intervene  # not needed for training
 
-        with preserve_state(self.model), self._own_arithmetic():
+        with preserve_state(self.model), self._threads_and_dtype():
             return intervene(
                 self.observe, self.task, question, edits,
                 donor=donor, part=part, units=units, time=time, layer=layer,
@@ -355,14 +337,14 @@ class Agent(abc.ABC):
 
     @final
     def save(self, path: str | Path) -> Path:
-        """Write a checkpoint, from which `agents.load` makes the same agent again."""
+        """Save a checkpoint, from which `agents.load` makes the same agent."""
         target = expand_user(str(path))
-        write_durably(target, self.checkpoint().to_bytes())
+        atomic_write(target, self.checkpoint().to_bytes())
         return target
 
     @final
     def identity(self) -> dict[str, Any]:
-        """Return what this agent was made from, as plain values."""
+        """Return names and settings of agent and task, as plain values."""
         return {
             "agent": self.name,
             "task": self.task.name,
@@ -372,7 +354,7 @@ class Agent(abc.ABC):
 
     @final
     def checkpoint(self) -> Checkpoint:
-        """Return all registered state: what `load` needs to go on with the same bits."""
+        """Return a checkpoint: all that `load` needs to continue with the same bits."""
         return self.state.to_checkpoint(self.identity())
 
     @final
@@ -386,20 +368,24 @@ class Agent(abc.ABC):
     @final
     def predict_arrays(self, batch: Any) -> Predictions:
         """Return predictions for a batch of the task as arrays: (batch, …), or a list of them."""
-        return joined(self._in_pieces(self.predict_batch, batch))
+        return concatenate_predictions(self._map_microbatches(self.predict_batch, batch))
 
     @final
     def mean_loss(self, batch: Any) -> float:
-        """Return the loss of a task's batch in evaluation mode, averaged over its samples."""
-        losses = self._in_pieces(
-            lambda piece: float(total_loss(self.loss(piece))) * num_samples(piece), batch
+        """Return the mean loss of a task's batch in evaluation mode."""
+        losses = self._map_microbatches(
+            lambda microbatch: float(total_loss(self.loss(microbatch))) * num_samples(microbatch),
+            batch,
         )
         return sum(losses) / num_samples(batch)
 
-    def _in_pieces(self, call: Callable[[Any], Result], batch: Any) -> list[Result]:
-        """Call with one piece of a batch after the other, in evaluation mode, without gradients."""
-        with evaluation_mode(self.model), torch.inference_mode(), self._own_arithmetic():
+    def _map_microbatches(self, call: Callable[[Any], Result], batch: Any) -> list[Result]:
+        """Call with each micro-batch of a batch, in evaluation mode, without gradients."""
+        with evaluation_mode(self.model), torch.inference_mode(), self._threads_and_dtype():
             memory = self.config.eval_memory * 2**20
-            return in_pieces(
-                lambda piece: call(to_device(piece, self.device)), batch, self.model, memory
+            return map_microbatches(
+                lambda microbatch: call(to_device(microbatch, self.device)),
+                batch,
+                self.model,
+                memory,
             )

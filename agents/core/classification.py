@@ -1,41 +1,69 @@
-"""Classification: what agents share that answer with a label."""
+"""Classification agents: what those share that map an input to a label."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from agents.core.agent import Agent
+from agents.core.training.loop import to_device
+
 if TYPE_CHECKING:
-    from agents.core.agent import Agent
     from agents.core.inspection.observation import Observation
 
 
-def label_loss(logits: Tensor, label: Tensor) -> Tensor:
-    """Return the mean cross entropy, in nats, of logits (B, K) for labels (B, 1)."""
-    return F.cross_entropy(logits.float(), label[:, 0])
+class Classifier(Agent):
+    """Base class of agents whose model returns logits (B, K) of an input; labels are (B, 1)."""
 
+    model: Any
 
-def label_scores(logits: Callable[[], Tensor], label: Tensor) -> Callable[[], dict[str, Tensor]]:
-    """Return a function that returns accuracy and loss of each sample (B,)."""
+    def logits(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Return logits (B, K) of the first field of a batch."""
+        return network(x)
 
-    def scores() -> dict[str, Tensor]:
-        found = logits()
-        loss = F.cross_entropy(found, label[:, 0], reduction="none")
-        return {"accuracy": found.argmax(-1) == label[:, 0], "loss": loss}
+    def loss(self, batch: Any) -> Tensor:
+        """Return the mean cross entropy of the labels, in nats."""
+        return F.cross_entropy(self.logits(self.network, batch[0]).float(), batch.label[:, 0])
 
-    return scores
+    def predict_batch(self, batch: Any) -> Tensor:
+        """Return the likeliest labels (batch, 1)."""
+        return self.logits(self.model, batch[0]).argmax(-1, True)
 
+    def _questions(self, batch: Any) -> list[str]:
+        return [row.question for row in self.task.rows(self.task.targets(batch), batch)]
 
-def classifier_observation(
-    agent: "Agent", batch: Any, logits: Callable[[], Tensor], **known: Any
-) -> "Observation":
-    """Return an observation of a classifier; `logits()` computes (B, K) for the batch."""
-    from agents.core.inspection.observation import observe  # learning does without
+    def _observe(self, batch: Any, logits: Callable[[], Tensor], **fields: Any) -> "Observation":
+        """Return an observation with further fields; `logits()` computes (B, K) for the batch."""
+        from agents.core.inspection.observation import observe
 
-    def generate() -> tuple[Tensor, Tensor]:
-        found = logits()[:, None]
-        return found.argmax(-1), found
+        def generate() -> tuple[Tensor, Tensor]:
+            values = logits()[:, None]
+            return values.argmax(-1), values
 
-    labels = agent.task.spec.labels
-    return observe(agent, batch, generate=generate, characters=labels, **known)
+        labels = self.task.spec.labels
+        return observe(self, batch, generate=generate, characters=labels, **fields)
+
+    def _observe_recurrent(
+        self, batch: Any, text: NDArray[Any], part_fields: Mapping[str, Any], **fields: Any
+    ) -> "Observation":
+        """Return an observation of `model.recurrent`, whose input at each step is `text` (B, T)."""
+        from agents.core.inspection.observation import RecurrentPart
+
+        tensors = to_device(batch, self.device)
+        probe_targets = self.task.probe_targets(batch)
+
+        def logits() -> Tensor:
+            return self.logits(self.model, tensors[0])
+
+        def score() -> dict[str, Tensor]:
+            values, label = logits(), tensors.label[:, 0]
+            loss = F.cross_entropy(values, label, reduction="none")
+            return {"accuracy": values.argmax(-1) == label, "loss": loss}
+
+        part = RecurrentPart(
+            "reader", self.model.recurrent, text, None, probe_targets.encoder,
+            probe_targets.position_keys[0], score, **part_fields,
+        )  # fmt: skip
+        return self._observe(batch, logits, recurrent=(part,), **fields)

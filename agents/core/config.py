@@ -164,13 +164,13 @@ class AgentConfig:
     )
     save_every: int = setting(
         500,
-        "steps between checkpoints: the most that a crash can lose",
+        "steps between checkpoints: the largest loss by a crash",
         ge=1,
         mutable_after_training=True,
     )
     keep_checkpoints: int = setting(
         3,
-        "number of newest checkpoints kept, beside the best",
+        "number of latest checkpoints kept, in addition to the best",
         ge=1,
         mutable_after_training=True,
         renamed_from="keep",
@@ -311,7 +311,7 @@ def read_option(text: str) -> tuple[str, SourcedValue]:
 def describe(
     cls: type, values: Mapping[str, Any], indent: str = "", only: Mapping[str, Any] | None = None
 ) -> str:
-    """Return settings as YAML lines, each with its help text and what it accepts beside it."""
+    """Return settings as YAML lines, each with their help texts and accepted values."""
     lines = []
     for name, field in fields(cls).items():
         if only is not None and name not in only:

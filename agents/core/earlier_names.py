@@ -1,7 +1,7 @@
-"""Names of earlier versions in agents: they go on working, with a DeprecationWarning.
+"""Earlier names in agents: they keep working, with a DeprecationWarning.
 
-`METHODS` are those that a subclass wrote or a caller called, with their name of today; `MODULES`
-those that were imported.
+`METHODS` are methods that a subclass defined or a caller called, with their present names;
+`MODULES` those that were imported.
 """
 
 import importlib
@@ -44,8 +44,22 @@ def warn(earlier: str, today: str, place: str) -> None:
     warnings.warn(message, DeprecationWarning, stacklevel=3)
 
 
+def attribute(earlier: str, today: str) -> property:
+    """Return a property of an earlier name: it reads and writes the present attribute."""
+
+    def read(instance: Any) -> Any:
+        warn(earlier, today, type(instance).__name__)
+        return getattr(instance, today)
+
+    def write(instance: Any, value: Any) -> None:
+        warn(earlier, today, type(instance).__name__)
+        setattr(instance, today, value)
+
+    return property(read, write)
+
+
 def adopt(cls: type) -> None:
-    """Let a subclass of an agent that has methods of earlier names pass for one of today.
+    """Give a subclass that defines methods by their earlier names the present ones.
 
     `build_model(self, spec)` read the config from the agent; `views()` returned the agent's own.
     """
@@ -72,10 +86,10 @@ def adopt(cls: type) -> None:
 
 
 def method(agent: Any, name: str) -> Any:
-    """Return the method that has another name today; what `__getattr__` of an agent returns.
+    """Return a method by its earlier name, for `__getattr__` of an agent.
 
     Raises:
-        AttributeError: no agent ever had such a name.
+        AttributeError: no agent ever had the name.
     """
     if name not in METHODS:
         raise AttributeError(
@@ -86,7 +100,7 @@ def method(agent: Any, name: str) -> Any:
 
 
 class _Earlier(Loader):
-    """Puts the module of today in the place of an earlier one."""
+    """Loads the present module in place of an earlier one."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Replace the module."""

@@ -1,4 +1,4 @@
-"""Blocks that two agents or more use."""
+"""Layers and initialisations that two agents or more use."""
 
 import functools
 from collections.abc import Callable
@@ -25,8 +25,8 @@ def recurrent(
 ) -> nn.RNNBase:
     """Return a recurrent layer of kind `lstm`, `gru`, `rnn` or `relu_rnn`, the batch first.
 
-    `dropout` is between layers: a single one has none. Of a `bidirectional` one `hidden_size` is
-    that of each direction.
+    `dropout` is between layers: a single one has none. If `bidirectional`, `hidden_size` is that of
+    each direction.
     """
     return _KINDS[cell](
         input_size, hidden_size, num_layers, batch_first=True,
@@ -36,11 +36,11 @@ def recurrent(
 
 @final
 class HiddenLinear(nn.Linear):
-    """A linear layer from hidden units to hidden units: its matrix is one that Muon can take."""
+    """Linear layer from hidden units to hidden units, whose matrix Muon can optimise."""
 
 
 class OneHot(nn.Module):
-    """Codes (…) to one-hot vectors (…, num_codes)."""
+    """One-hot encoding of codes (…) as vectors (…, num_codes)."""
 
     def __init__(self, num_codes: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class OneHot(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """Return the vectors, in the default floating type.
 
-        One is written into zeros: `F.one_hot` would make integers of eight bytes first.
+        Ones are written into zeros: `F.one_hot` would make integers of eight bytes first.
         """
         zeros = torch.zeros(*codes.shape, self.num_codes, device=codes.device)
         return zeros.scatter_(-1, codes[..., None], 1.0)
@@ -57,7 +57,7 @@ class OneHot(nn.Module):
 
 @torch.no_grad()
 def forget_biases(rnn: nn.RNNBase, bias: float) -> None:
-    """Set the bias of every forget gate of an LSTM (Gers et al. 2000; Jozefowicz et al. 2015).
+    """Set the forget-gate biases of an LSTM (Gers et al. 2000; Jozefowicz et al. 2015).
 
     torch adds two biases; here the second is 0.
     """
@@ -70,9 +70,9 @@ def forget_biases(rnn: nn.RNNBase, bias: float) -> None:
 
 @torch.no_grad()
 def chrono_biases(rnn: nn.RNNBase, longest: int) -> None:
-    """Set the gates of an LSTM or GRU so that units remember over 1 to `longest` - 1 steps.
+    """Chrono initialisation of the gates of an LSTM or GRU: memory over 1 to `longest` - 1 steps.
 
-    Tallec and Ollivier 2018 (1804.11188), "chrono initialization": b_f = log u, b_i = -b_f, with u
+    Tallec and Ollivier 2018 (1804.11188): b_f = log u, b_i = -b_f, with u
     drawn evenly from 1 to `longest` - 1; here all other biases are 0. A GRU of torch keeps the
     share z of its state, so that b_z = log u.
     """
@@ -82,15 +82,15 @@ def chrono_biases(rnn: nn.RNNBase, longest: int) -> None:
         first, second = (getattr(rnn, f"bias_{kind}_l{layer}") for kind in ("ih", "hh"))
         first.zero_()
         second.zero_()
-        keeps = torch.empty(size, device=first.device).uniform_(1, longest - 1).log()
-        first[size : 2 * size] = keeps  # the second gate of i, f, g, o and of r, z, n
+        biases = torch.empty(size, device=first.device).uniform_(1, longest - 1).log()
+        first[size : 2 * size] = biases  # the second gate of i, f, g, o and of r, z, n
         if rnn.mode == "LSTM":
-            first[:size] = -keeps
+            first[:size] = -biases
 
 
 @torch.no_grad()
 def identity_weights(rnn: nn.RNNBase, scale: float) -> None:
-    """Set a plain RNN so that it keeps its state (Le et al. 2015, 1504.00941, section 3): an IRNN.
+    """Identity initialisation of a plain RNN: an IRNN (Le et al. 2015, 1504.00941, section 3).
 
     The recurrent matrix is the identity times `scale`, the biases are 0, and the input weights are
     Gaussian with a standard deviation of 0.001 (section 4).

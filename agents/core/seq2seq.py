@@ -1,4 +1,4 @@
-"""What agents share that read a text and write another, character by character."""
+"""Sequence-to-sequence agents: what those share that map a text to a text."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.core.agent import Agent
 from agents.core.training.loop import to_device
-from tasks.core.task import TextPairs
+from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
-    from agents.core.agent import Agent
     from agents.core.inspection.observation import AttentionPart, Observation
     from visualization.attention.maps import AttentionMaps
 
@@ -20,108 +20,121 @@ NUM_MAPPED = 500  # samples of a view of the attention
 Weights = Mapping[str, Mapping[str, Tensor]]  # layer → head → (B, A, Q)
 
 
-class Writer(Protocol):
-    """A model that reads questions (B, Q) and writes answers (B, A), both in codes."""
+class Seq2SeqModel(Protocol):
+    """A sequence-to-sequence model from questions (B, Q) to answers (B, A), both in codes."""
 
-    def read(self, question: Tensor) -> Any:
-        """Return all that is known of a question afterwards."""
+    def encode(self, question: Tensor) -> Any:
+        """Return the memory of a question: all that the decoder gets of it."""
 
-    def write(self, memory: Any) -> tuple[Tensor, Tensor]:
-        """Return answers (B, A) and logits (B, A, V), free-running."""
+    def generate(self, memory: Any) -> tuple[Tensor, Tensor]:
+        """Return answers (B, A) by greedy decoding, and their logits (B, A, V)."""
 
-    def complete(self, memory: Any, answer: Tensor) -> Tensor:
-        """Return logits (B, A, V) of each answer character, given the right ones before it."""
-
-
-def answer_loss(network: nn.Module, batch: TextPairs) -> Tensor:
-    """Return the mean cross entropy per answer character, in nats, padding included."""
-    answer = batch.answer
-    logits = network(batch.question, answer)
-    return F.cross_entropy(logits.flatten(0, 1).float(), answer.flatten())
+    def decode(self, memory: Any, answer: Tensor) -> Tensor:
+        """Return logits (B, A, V) of the answer, with teacher forcing."""
 
 
-def write_answers(model: Writer, batch: TextPairs) -> Tensor:
-    """Return the answers (batch, answer_length) in codes."""
-    return model.write(model.read(batch.question))[0]
+class Seq2SeqAgent(Agent):
+    """Base class of agents from text to text: teacher forcing in training, greedy in prediction.
 
-
-def writer_observation(
-    agent: "Agent",
-    model: Writer,
-    batch: TextPairs,
-    layers: tuple[nn.RNNBase, nn.RNNBase] | None,
-    decoder_reads: bool = True,
-    attention: "Sequence[AttentionPart]" = (),
-) -> "Observation":
-    """Return a batch with all that views ask of its answers.
-
-    Args:
-        agent: the agent.
-        model: its model.
-        batch: of its task.
-        layers: the recurrent encoder and decoder; None: there are none to watch.
-        decoder_reads: whether the decoder reads what was written before.
-        attention: where the model looks.
+    `model` is a `Seq2SeqModel`, and the config has `dropout`.
     """
-    from agents.core.inspection.observation import RecurrentPart, observe  # learning does without
 
-    moved = to_device(batch, agent.device)
-    question, answer = moved.question, moved.answer
-    with torch.inference_mode():
-        memory = model.read(question)
-        answers = model.write(memory)[0].cpu().numpy()
-    characters = np.array(list(agent.task.spec.characters))
-    before = np.pad(answers[:, :-1], ((0, 0), (1, 0)))
-    read = characters[before] if decoder_reads else np.full(before.shape, "")
-    reading, writing, places = agent.task.probe_targets(batch)
-    parts: tuple[RecurrentPart, ...] = ()
-    if layers is not None:
-        encoder = RecurrentPart(
-            "encoder", layers[0], characters[batch.question], None, reading, places[0],
-            lambda: _scores(model, model.read(question), answer),
+    spec_type = TextToText
+    config: Any
+    model: Any
+
+    @property
+    def samples_are_independent(self) -> bool:
+        """Whether there is no dropout, which is random."""
+        return bool(self.config.dropout == 0)
+
+    def loss(self, batch: TextPairs) -> Tensor:
+        """Return the mean cross entropy per answer character, in nats, padding included."""
+        logits = self.network(batch.question, batch.answer)
+        return F.cross_entropy(logits.flatten(0, 1).float(), batch.answer.flatten())
+
+    def predict_batch(self, batch: TextPairs) -> Tensor:
+        """Return the answers (batch, answer_length) in codes."""
+        model: Seq2SeqModel = self.model
+        return model.generate(model.encode(batch.question))[0]
+
+    def _observe(
+        self,
+        batch: TextPairs,
+        layers: tuple[nn.RNNBase, nn.RNNBase] | None,
+        decoder_reads: bool = True,
+        attention: "Sequence[AttentionPart]" = (),
+    ) -> "Observation":
+        """Return the observation of a batch, for inspection.
+
+        Args:
+            batch: of the task.
+            layers: the recurrent encoder and decoder; None: the model has none.
+            decoder_reads: whether the decoder's input is the character before.
+            attention: the attention of the model.
+        """
+        from agents.core.inspection.observation import RecurrentPart, observe
+
+        model: Seq2SeqModel = self.model
+        tensors = to_device(batch, self.device)
+        with torch.inference_mode():
+            memory = model.encode(tensors.question)
+            answers = model.generate(memory)[0].cpu().numpy()
+        characters = np.array(list(self.task.spec.characters))
+        previous = np.pad(answers[:, :-1], ((0, 0), (1, 0)))
+        decoder_inputs = characters[previous] if decoder_reads else np.full(previous.shape, "")
+        probe_targets = self.task.probe_targets(batch)
+        encoder_position, decoder_position = probe_targets.position_keys
+        parts: tuple[RecurrentPart, ...] = ()
+        if layers is not None:
+            encoder = RecurrentPart(
+                "encoder", layers[0], characters[batch.question], None, probe_targets.encoder,
+                encoder_position,
+                lambda: _scores(model, model.encode(tensors.question), tensors.answer),
+            )  # fmt: skip
+            decoder = RecurrentPart(
+                "decoder", layers[1], decoder_inputs, characters[answers], probe_targets.decoder,
+                decoder_position, lambda: _scores(model, memory, tensors.answer),
+            )  # fmt: skip
+            parts = (encoder, decoder)
+        rows = self.task.rows(answers, batch)
+        return observe(
+            self, batch, rows=rows, recurrent=parts, attention=attention,
+            labels=[f"{row.question} = {row.answer}" for row in rows],
+            characters=self.task.spec.characters,
+            generate=lambda: model.generate(model.encode(tensors.question)),
         )  # fmt: skip
-        decoder = RecurrentPart(
-            "decoder", layers[1], read, characters[answers], writing, places[1],
-            lambda: _scores(model, memory, answer),
-        )  # fmt: skip
-        parts = (encoder, decoder)
-    rows = agent.task.rows(answers, batch)
-    return observe(
-        agent, batch, rows=rows, recurrent=parts, attention=attention,
-        labels=[f"{row.question} = {row.answer}" for row in rows],
-        characters=agent.task.spec.characters, generate=lambda: model.write(model.read(question)),
-    )  # fmt: skip
+
+    def _attention_maps(
+        self, weights_of: Callable[[Any, Tensor], Weights], num: int
+    ) -> "dict[str, AttentionMaps]":
+        """Return attention maps by layer for the answers to `num` questions of the test split.
+
+        `weights_of` computes the weights from the memory of the questions and the answers (B, A).
+        """
+        from visualization.attention.maps import attention_maps
+
+        task, batch = self.task, self.task.for_display().samples("test", num)
+        with torch.inference_mode():
+            memory = self.model.encode(to_device(batch, self.device).question)
+            answers = self.model.generate(memory)[0]
+            weights = weights_of(memory, answers)
+        codes = answers.cpu().numpy()
+        characters = np.array(list(task.spec.characters))
+        probe_targets = task.probe_targets(batch)
+        return {
+            layer: attention_maps(
+                heads, characters[codes], characters[batch.question], task.rows(codes, batch),
+                known=(probe_targets.decoder, probe_targets.encoder),
+            )
+            for layer, heads in weights.items()
+        }  # fmt: skip
 
 
-def writer_attention(
-    agent: "Agent", model: Writer, weights_of: Callable[[Any, Tensor], Weights], num: int
-) -> "dict[str, AttentionMaps]":
-    """Return by layer where a writer looked while it answered `num` questions of the test.
-
-    `weights_of` is given what was read and the answers (B, A), which it wrote free-running.
-    """
-    from visualization.attention.maps import attention_maps
-
-    batch = agent.task.for_display().samples("test", num)
-    with torch.inference_mode():
-        memory = model.read(to_device(batch, agent.device).question)
-        answers = model.write(memory)[0]
-        found = weights_of(memory, answers)
-    codes = answers.cpu().numpy()
-    characters = np.array(list(agent.task.spec.characters))
-    known = agent.task.probe_targets(batch)
-    return {
-        layer: attention_maps(
-            heads, characters[codes], characters[batch.question], agent.task.rows(codes, batch),
-            known=(known.decoder, known.encoder),
-        )
-        for layer, heads in found.items()
-    }  # fmt: skip
-
-
-def _scores(model: Writer, memory: Any, answer: Tensor) -> dict[str, Tensor]:
-    """Return scores of each sample (B,): free-running, and the loss with teacher forcing."""
-    right = model.write(memory)[0] == answer
-    logits = model.complete(memory, answer).float()
+def _scores(model: Seq2SeqModel, memory: Any, answer: Tensor) -> dict[str, Tensor]:
+    """Return scores of each sample (B,) by greedy decoding, and the loss with teacher forcing."""
+    is_right = model.generate(memory)[0] == answer
+    logits = model.decode(memory, answer).float()
     loss = F.cross_entropy(logits.transpose(1, 2), answer, reduction="none").mean(1)
-    return {"exact match": right.all(1), "token accuracy": right.double().mean(1), "loss": loss}
+    accuracy = is_right.double().mean(1)
+    return {"exact match": is_right.all(1), "token accuracy": accuracy, "loss": loss}

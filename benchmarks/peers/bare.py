@@ -30,7 +30,7 @@ def answer_loss(model: nn.Module, question: Tensor, answer: Tensor) -> Tensor:
 
 def bare_loop(
     model: nn.Module,
-    loss_of: Callable[..., Tensor],
+    loss_fn: Callable[..., Tensor],
     data: Sequence[Tensor],
     batch_size: int,
     steps: int,
@@ -40,7 +40,7 @@ def bare_loop(
 
     Args:
         model: what is trained.
-        loss_of: takes a slice of each of the `data`.
+        loss_fn: takes a slice of each of the `data`.
         data: tensors whose first axis is the sample.
         batch_size: samples in a step.
         steps: how many.
@@ -57,7 +57,7 @@ def bare_loop(
             if len(stamps) > steps:
                 return stamps
             optimizer.zero_grad()
-            loss_of(*(tensor[first : first + batch_size] for tensor in shuffled)).backward()
+            loss_fn(*(tensor[first : first + batch_size] for tensor in shuffled)).backward()
             if clip_norm is not None:
                 nn.utils.clip_grad_norm_(parameters, clip_norm)
             optimizer.step()

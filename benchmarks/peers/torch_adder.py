@@ -16,8 +16,8 @@ def main() -> None:
     torch.manual_seed(options.seed)
     model, data = adder_model(options.decoder), training_tensors(load(options.limit))
     epoch = -(-len(data[0]) // options.batch)  # steps
-    loss_of = functools.partial(answer_loss, model)
-    stamps = bare_loop(model, loss_of, data, options.batch, 2 * epoch)
+    loss_fn = functools.partial(answer_loss, model)
+    stamps = bare_loop(model, loss_fn, data, options.batch, 2 * epoch)
     seconds = stamps[2 * epoch] - stamps[epoch]
     report(samples_per_s=len(data[0]) / seconds, versions={"torch": torch.__version__})
 

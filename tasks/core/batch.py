@@ -1,16 +1,17 @@
-"""Batches of samples: how many there are, how to take some, how to change each array.
+"""Batches of samples: their number, slices of them, and functions of their arrays.
 
 A batch is a NamedTuple. Each field is an array whose first axis counts the samples (padded arrays,
-with an array of lengths or a mask beside them), a list with one entry per sample (texts, boxes,
+with an array of lengths or a mask), a list with one entry per sample (texts, boxes,
 arrays of unequal size), or None. What does not fit that, such as a graph with one list of edges for
 all samples, is a class of its own that extends `Batch`.
 """
 
 import abc
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.core.settings import ConfigError
 
@@ -18,12 +19,12 @@ BatchT = TypeVar("BatchT")
 
 
 class Batch(abc.ABC):
-    """A batch that is no NamedTuple of arrays and lists: it supplies three methods."""
+    """Base class of batches that are not a NamedTuple of arrays and lists."""
 
     @property
     @abc.abstractmethod
     def num_samples(self) -> int:
-        """How many samples there are."""
+        """Number of samples."""
 
     @abc.abstractmethod
     def take(self, begin: int, end: int) -> "Batch":
@@ -35,7 +36,7 @@ class Batch(abc.ABC):
 
 
 def num_samples(batch: Any) -> int:
-    """Return how many samples a batch has.
+    """Return the number of samples of a batch.
 
     Raises:
         ConfigError: (a ValueError) names the fields, if their lengths differ.
@@ -44,10 +45,10 @@ def num_samples(batch: Any) -> int:
         return batch.num_samples
     lengths = {name: len(value) for name, value in batch._asdict().items() if value is not None}
     if len(set(lengths.values())) != 1:
-        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         accepted = "arrays whose first axis counts the samples, and lists with one entry for each"
         raise ConfigError(
-            type(batch).__name__, "", f"its fields differ in length: {told}", accepted
+            type(batch).__name__, "", f"its fields differ in length: {listed}", accepted
         )
     return next(iter(lengths.values()))
 
@@ -79,10 +80,42 @@ def _changed(batch: BatchT, change: Callable[[Any], Any]) -> BatchT:
     return type(batch)(*(None if value is None else change(value) for value in values))
 
 
-def stacked(batches: Sequence[Any]) -> Iterator[tuple[list[int], Any]]:
-    """Yield batches of one sample each as few batches: which ones are in it, and the batch.
+def plain_arrays(name: str, values: Any) -> dict[str, NDArray[Any]]:
+    """Return batches or predictions as arrays by name, which a file without pickle can hold.
 
-    Arrays of one shape are stacked; of a class of one's own each batch stays as it is.
+    Lists of arrays (n, …) are concatenated, with the number of each in `NAME.lengths`. Fields of
+    named tuples, also within lists, are `NAME.FIELD`; arrays of a `Batch` are numbered.
+
+    >>> plain_arrays("boxes", [np.ones((2, 4)), np.zeros((0, 4))])["boxes.lengths"]
+    array([2, 0])
+    """
+    if values is None:
+        return {}
+    if isinstance(values, Batch):
+        arrays: list[NDArray[Any]] = []
+
+        def collect(array: Any) -> Any:
+            arrays.append(np.asarray(array))
+            return array
+
+        values.map_arrays(collect)
+        return {f"{name}.{number}": array for number, array in enumerate(arrays)}
+    if isinstance(values, tuple):  # a named one
+        named = cast("Any", values)._asdict().items()
+        parts = [plain_arrays(f"{name}.{field}", value) for field, value in named]
+        return {key: array for part in parts for key, array in part.items()}
+    if not isinstance(values, list) or not values or isinstance(values[0], str):
+        return {name: np.asarray(values)}
+    if isinstance(values[0], tuple):
+        return plain_arrays(name, type(values[0])(*map(list, zip(*values, strict=True))))
+    rows = [np.atleast_1d(value) for value in values]
+    return {name: np.concatenate(rows), f"{name}.lengths": np.array(list(map(len, rows)))}
+
+
+def stacked(batches: Sequence[Any]) -> Iterator[tuple[list[int], Any]]:
+    """Stack batches of one sample each: yield the indices of the samples, and their batch.
+
+    Arrays of one shape are stacked; a batch of a class of its own is unchanged.
     """
     groups: dict[Any, list[int]] = {}
     for index, batch in enumerate(batches):

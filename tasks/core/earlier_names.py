@@ -29,6 +29,14 @@ SYMBOLS: Mapping[str, Mapping[str, str]] = {
     },
     "tasks.digits": {"Scans": "MnistLike"},
     "agents.core.config": {"Given": "SourcedValue"},
+    "agents.core.runs.checkpoint": {"DamagedError": "CorruptCheckpointError"},
+    "agents.core.analysis.diagnosis": {
+        "diagnosis": "diagnose_agent", "examine": "collect_evidence",
+    },
+    "agents.core.analysis.trials": {
+        "fresh": "untrained_copy", "synthetic": "train_on_easy_task", "at_rate": "train_at_lr",
+        "by_length": "train_by_length", "by_size": "train_by_size",
+    },
 }  # fmt: skip
 
 # By class: methods and properties that a task may define, and that others may read.

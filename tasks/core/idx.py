@@ -24,9 +24,9 @@ T = TypeVar("T")
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _ACCEPTED = "an idx file, plain or compressed with gzip"
 _GZIP = b"\x1f\x8b"
-_MOST_DIMENSIONS = 32  # of a numpy array
-_MOST_NUMBERS = 2**48  # limit of numpy, which also applies to empty arrays
-_MOST_EXPANDED = 1032  # largest ratio of deflate (zlib.net/zlib_tech.html)
+_MAX_DIMENSIONS = 32  # of a numpy array
+_MAX_NUMBERS = 2**48  # limit of numpy, which also applies to empty arrays
+_MAX_EXPANSION = 1032  # largest ratio of deflate (zlib.net/zlib_tech.html)
 
 
 @attrs.frozen
@@ -87,10 +87,10 @@ def _header(path: Path, file: IO[bytes], compressed: bool) -> IdxHeader:
         raise _error(path, f"begins with {shown}, not with 00 00", _ACCEPTED)
     code, num_dimensions = magic[2:]
     if code not in TYPES:
-        known = ", ".join(f"{known:#04x}" for known in TYPES)
-        raise _error(path, f"the type of its numbers has the unknown code {code:#04x}", known)
-    if not 1 <= num_dimensions <= _MOST_DIMENSIONS:
-        raise _error(path, f"{num_dimensions} dimensions", f"1 to {_MOST_DIMENSIONS}")
+        codes = ", ".join(f"{known_code:#04x}" for known_code in TYPES)
+        raise _error(path, f"the type of its numbers has the unknown code {code:#04x}", codes)
+    if not 1 <= num_dimensions <= _MAX_DIMENSIONS:
+        raise _error(path, f"{num_dimensions} dimensions", f"1 to {_MAX_DIMENSIONS}")
     sizes = file.read(4 * num_dimensions)
     if len(sizes) < 4 * num_dimensions:
         problem = f"ends within its header, which has {num_dimensions} sizes"
@@ -101,10 +101,10 @@ def _header(path: Path, file: IO[bytes], compressed: bool) -> IdxHeader:
 def _array(path: Path, file: IO[bytes], compressed: bool) -> NDArray[Any]:
     header = _header(path, file, compressed)
     on_disk = path.stat().st_size
-    most = on_disk * _MOST_EXPANDED if compressed else on_disk
+    most = on_disk * _MAX_EXPANSION if compressed else on_disk
     num_bytes = header.num_bytes
     says = f"its header says {' × '.join(map(str, header.shape))}, which are {num_bytes} bytes"
-    if num_bytes > most or math.prod(filter(None, header.shape)) > _MOST_NUMBERS:
+    if num_bytes > most or math.prod(filter(None, header.shape)) > _MAX_NUMBERS:
         raise _error(path, f"{says}; it has {on_disk} in all", "as many bytes as it says")
     data = file.read(num_bytes)
     if len(data) < num_bytes:

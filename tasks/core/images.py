@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _MIDDLE = 127.5  # between black, 0, and white, 255
 _WHITE_16 = 65535  # white, in 16 bits
-_GAP = 2  # times the target size: to that, a JPEG may be shrunk while it is decoded
+_DRAFT_RATIO = 2  # times the target size: to that, a JPEG may be shrunk while it is decoded
 _ORIENTATION, _ROTATED = (
     0x0112,
     5,
@@ -58,7 +58,7 @@ def read_pixels(
 
     num_channels, height, width = shape
     with _open_image(path, place, accepted) as image:
-        longest = _GAP * max(height, width)
+        longest = _DRAFT_RATIO * max(height, width)
         image.draft(None, (longest, longest))  # a JPEG can be decoded at a half, a quarter, …
         resized = _to_8_bits(image, "L" if num_channels == 1 else "RGB")
         if resized.size != (width, height):

@@ -4,7 +4,7 @@ import abc
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, cast, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast, final
 
 import attrs
 import numpy as np
@@ -17,7 +17,7 @@ from tasks.core.settings import ConfigError
 from tasks.core.task import SPLITS, BatchRequest, ImageToLabel, ProbeTargets, Row, Split, Task
 
 _EXTERNAL = -1  # number and label of an image that is not one of the task's
-_SHOWN = 100  # characters of an input that an error message repeats
+_MAX_SHOWN = 100  # characters of an input that an error message repeats
 _NAME = re.compile(f"({'|'.join(SPLITS)})/([0-9]{{1,9}})")
 
 
@@ -92,17 +92,6 @@ class LabelledImages(Task):
     def monitor(self) -> tuple[str, Literal["max", "min"]]:
         """Accuracy."""
         return "accuracy", "max"
-
-    @final
-    @property
-    def num_stages(self) -> int:
-        """1: there is no curriculum."""
-        return 1
-
-    @final
-    def for_display(self) -> Self:
-        """Return the task itself: an image can be displayed."""
-        return self
 
     @final
     def num_samples_in(self, split: Split) -> int:
@@ -218,7 +207,7 @@ class LabelledImages(Task):
         if not isinstance(x, str):
             return check_image(x, (spec.num_channels, spec.height, spec.width), terms.ends)
         place, path = (
-            f"input {x[:_SHOWN]!r}{'…' if len(x) > _SHOWN else ''}",
+            f"input {x[:_MAX_SHOWN]!r}{'…' if len(x) > _MAX_SHOWN else ''}",
             expand_user(x.strip()),
         )
         if not is_file(path):

@@ -1,4 +1,4 @@
-"""Registries: names and patterns of names, imported only when one of them is asked for."""
+"""Registries: names and patterns of names, imported only when one of them is used."""
 
 import importlib
 import re

@@ -46,15 +46,6 @@ class TransformedTask(Task):
         """Score of the other task."""
         return self.base.monitor
 
-    @property
-    def num_stages(self) -> int:
-        """1: the last stage of the other task."""
-        return 1
-
-    def for_display(self) -> Task:
-        """Return the task itself."""
-        return self
-
     def num_samples_in(self, split: Split) -> int:
         """Return the number of the other task."""
         return self.base.num_samples_in(split)
@@ -99,10 +90,10 @@ def single_batch_task(task: Task, batch: Any) -> TransformedTask:
 
 
 def easy_task(task: Task) -> TransformedTask | None:
-    """Return a task of the same shapes that every working model learns; None: there is no such.
+    """Return a task of the same shapes that every working model learns; None: there is none.
 
-    There is one where the targets are an array, the batch's second field, and the first is an array
-    with an axis of steps.
+    It requires that the targets are an array, the batch's second field, and that the first is an
+    array with an axis of steps.
 
     The questions are unchanged. The target is one of two targets of the task: the second if the
     input at one step is above its mean, else the first. The input at a step is a code, or the sum

@@ -15,6 +15,7 @@ from tasks.core.settings import ConfigError
 Split = Literal["train", "validation", "test"]
 Array = Any  # of numpy in a task; in an agent a tensor on its device, codes as int64
 Predictions = NDArray[Any] | Sequence[Any]  # (batch, …), or one entry per sample
+EPOCH_SAMPLES = 50_000  # per epoch of tasks whose every sample is new
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -224,10 +225,10 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def score(self, answers: Any, targets: Any) -> dict[str, float]:
-        """Return the scores of answers against the batch that asked them."""
+        """Return the scores of answers to a batch."""
 
     def targets(self, batch: Any) -> Any:
-        """Return the right predictions of a batch, in the form in which agents give theirs.
+        """Return the right predictions of a batch, in the form of an agent's predictions.
 
         An array (batch, …), or a list with one entry per sample; the batch's second field, unless a
         task says otherwise.

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import agents
 import tasks
-from agents.char_lm import CharLM, _draw
+from agents.char_lm import CharLM, _sample_code
 from agents.core.runs.checkpoint import Checkpoint
 from agents.core.training.loop import to_device
 from main import main
@@ -96,9 +96,9 @@ def test_a_row_that_begins_starts_from_zeros_and_the_others_go_on() -> None:
 def test_without_a_carried_state_each_chunk_stands_alone() -> None:
     """With stateful false nothing is kept, and the run has other bits."""
     plain = small_agent("char_lm", stateful=False).learn()
-    assert plain.state.carried == {}
+    assert plain.state.hidden_state == {}
     stateful = small_agent("char_lm").learn()
-    assert set(stateful.state.carried) == {"0", "1"}  # h and c
+    assert set(stateful.state.hidden_state) == {"0", "1"}  # h and c
     assert not same(
         weights(plain), {k: v for k, v in weights(stateful).items() if "carried" not in k}
     )
@@ -107,8 +107,8 @@ def test_without_a_carried_state_each_chunk_stands_alone() -> None:
 def test_a_share_of_the_streams_begins_anew() -> None:
     """A share of one half makes about half of the rows begin from zeros, and leaves the others."""
     agent = small_agent("char_lm", state_reset_prob=0.5, batch_size=400)
-    agent.state.carried = {name: torch.ones(400, 1, 16) for name in "01"}
-    kept = agent._carried(torch.zeros(400, dtype=torch.bool))[0][:, 0, 0]
+    agent.state.hidden_state = {name: torch.ones(400, 1, 16) for name in "01"}
+    kept = agent._initial_state(torch.zeros(400, dtype=torch.bool))[0][:, 0, 0]
     assert 0.4 < kept.mean() < 0.6
     assert set(kept.tolist()) == {0.0, 1.0}
 
@@ -118,7 +118,7 @@ def test_a_run_goes_on_with_larger_batches(tmp_path: Path) -> None:
     path = small_agent("char_lm", batch_size=8).learn(5).save(tmp_path / "small.safetensors")
     agent = small_agent("char_lm").learn(run_dir=tmp_path / "run", resume=str(path), progress=False)
     assert agent.state.cursor.step == 12
-    assert len(agent.state.carried["0"]) == 16
+    assert len(agent.state.hidden_state["0"]) == 16
 
 
 def test_the_carried_state_is_in_the_checkpoint(tmp_path: Path) -> None:
@@ -134,8 +134,8 @@ def test_the_carried_state_is_in_the_checkpoint(tmp_path: Path) -> None:
         path = tmp_path / f"{name}.safetensors"
         path.write_bytes(found.to_bytes())
         ends.append(agents.load(path, device="cpu"))
-    assert same(half.state.carried, ends[0].state.carried)
-    assert ends[1].state.carried == {}
+    assert same(half.state.hidden_state, ends[0].state.hidden_state)
+    assert ends[1].state.hidden_state == {}
     ends[0].learn(12)
     assert same(weights(whole), weights(ends[0]))
     assert exact(whole.history)[-1] == exact(ends[0].history)[-1]
@@ -201,12 +201,12 @@ def test_drawn_codes_have_the_odds_of_the_softmax() -> None:
         (0.5, 2, [2, 3]),
     ):
         share = np.bincount(
-            _draw(rows, temperature, top_k, rng.random((len(rows), 1))), minlength=4
+            _sample_code(rows, temperature, top_k, rng.random((len(rows), 1))), minlength=4
         ) / len(rows)
         expected = np.zeros(4)
         expected[kept] = np.exp(logits[0, kept] / temperature)
         np.testing.assert_allclose(share, expected / expected.sum(), atol=0.01)
-    assert _draw(rows[:3], 0, None, 0.5).tolist() == [2, 2, 2]
+    assert _sample_code(rows[:3], 0, None, 0.5).tolist() == [2, 2, 2]
 
 
 @pytest.mark.parametrize("temperature", [1e-300, 5e-324, 1e300])
@@ -214,7 +214,7 @@ def test_extreme_temperatures_can_be_drawn_with(temperature: float) -> None:
     """The least temperature is that of the likeliest code, the greatest makes all codes alike."""
     logits = np.array([[1.0, 0.0, 30.0, -2.0]], np.float32).repeat(4, axis=0)
     falls = np.array([[0.1], [0.3], [0.6], [0.9]])
-    found = _draw(logits, temperature, None, falls).tolist()
+    found = _sample_code(logits, temperature, None, falls).tolist()
     assert found == ([2, 2, 2, 2] if temperature < 1 else [0, 1, 2, 3])
 
 
@@ -222,9 +222,9 @@ def test_of_equal_logits_no_more_than_k_are_drawn_from() -> None:
     """Of the k likeliest there are k, ties or not; of equal ones the first, as without a draw."""
     logits = np.array([[0.0, 1.0, 1.0, 1.0, 2.0, 1.0]], np.float32).repeat(100, axis=0)
     falls = np.linspace(0, 1, 100, endpoint=False)[:, None]
-    assert set(_draw(logits, 1.0, 3, falls)) == {1, 2, 4}
-    assert set(_draw(np.zeros_like(logits), 1.0, 1, falls)) == {0}
-    assert set(_draw(logits, 1.0, 6, falls)) == set(range(6))
+    assert set(_sample_code(logits, 1.0, 3, falls)) == {1, 2, 4}
+    assert set(_sample_code(np.zeros_like(logits), 1.0, 1, falls)) == {0}
+    assert set(_sample_code(logits, 1.0, 6, falls)) == set(range(6))
 
 
 def test_replies_are_continuations_of_the_config(trained: CharLM) -> None:
@@ -243,7 +243,7 @@ def test_replies_are_continuations_of_the_config(trained: CharLM) -> None:
     ("arguments", "message"),
     [
         ({"prompt": ""}, "is not text"),
-        ({"prompt": "€"}, "'€', character 1, is not one"),
+        ({"prompt": "€"}, "'€', character 1, is not in"),
         ({"length": 0}, r"sample\(\): length: 0 is out of range; accepted: ≥ 1"),
         ({"temperature": -0.1}, r"temperature: -0.1 is out of range; accepted: ≥ 0"),
         ({"temperature": math.nan}, r"temperature: nan is out of range"),
@@ -325,8 +325,8 @@ def test_a_nul_can_be_read_written_and_viewed(tmp_path: Path) -> None:
     assert task.characters[0] == "\0"
     batch = task.samples("test", 30)
     (part,) = agent.observe(batch).recurrent
-    assert set(np.unique(part.reads)) == {"\n", "a", "b", "∅"}
-    np.testing.assert_array_equal(part.reads == "∅", batch.text == 0)
+    assert set(np.unique(part.input_text)) == {"\n", "a", "b", "∅"}
+    np.testing.assert_array_equal(part.input_text == "∅", batch.text == 0)
     for _, record in agent.inspect(["samples", "matches", "cells", "wrong_answers"]).flat():
         assert render.png(render.draw(record), dpi=20).startswith(b"\x89PNG")
     assert agent.intervene("a∅b", donor="bab").after in "a b ⏎ ∅ \n \0"

@@ -144,20 +144,20 @@ def test_it_says_what_it_answered(trained: Agent) -> None:
 
 
 BAD_SETTINGS = {
-    "typo": ({"architecture": "resnet81"}, "architecture: 'resnet81' is .* did you mean resnet18"),
+    "typo": ({"architecture": "resnet81"}, "unknown model 'resnet81'; .* did you mean resnet18"),
     "small typo": ({"architecture": "residal"}, "did you mean residual"),
     "too small": (
         {"architecture": "alexnet", "image_size": 40},
         "image_size: 40 is less than alexnet takes, .*; accepted: 63 or more, or null",
     ),
     "smaller": ({"architecture": "resnet18", "image_size": 7}, "accepted: 8 or more"),
-    "patches": ({"architecture": "vit_b_16", "image_size": 30}, "30 does not go with vit_b_16"),
+    "patches": ({"architecture": "vit_b_16", "image_size": 30}, "30 cannot be combined with vit"),
     "channels": (
         {"architecture": "resnet18", "channels": 8},
-        "channels: 8 does not go with the architecture resnet18; accepted: .* residual or plain",
+        "channels: 8 cannot be combined with the architecture resnet18; .* residual or plain",
     ),
-    "weights": ({"weights": "a.pth"}, "weights: 'a.pth' does not go with .* residual"),
-    "size": ({"architecture": "plain", "image_size": 32}, "image_size: 32 does not .* plain"),
+    "weights": ({"weights": "a.pth"}, "weights: 'a.pth' cannot be combined with .* residual"),
+    "size": ({"architecture": "plain", "image_size": 32}, "image_size: 32 cannot .* plain"),
 }  # fmt: skip
 
 

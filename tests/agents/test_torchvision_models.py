@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import agents
-from agents.core.torchvision_models import DEVIATION, MEAN, make_classifier, take_over
+from agents.core.torchvision_models import MEAN, STD, load_weights, make_classifier
 from tasks.core.settings import ConfigError
 from tests.helpers.classifiers import TINY, made, pictures, random_images
 
@@ -57,11 +57,11 @@ def test_images_are_brought_to_what_a_model_takes() -> None:
     task = pictures(1, 20, 30)
     image = random_images(task)
     wide = F.interpolate(image, (40, 60), mode="bilinear", align_corners=False)
-    expected = (wide - torch.tensor(MEAN)[:, None, None]) / torch.tensor(DEVIATION)[:, None, None]
-    agent = made(task, architecture="resnet18", image_size=40, standardise=True)
+    expected = (wide - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    agent = made(task, architecture="resnet18", image_size=40, normalize=True)
     torch.testing.assert_close(agent.model.prepare(image), expected)
     assert [name for name, _ in agent.model.prepare.named_children()] == [
-        "repeat", "enlarge", "standardise",
+        "repeat", "enlarge", "normalize",
     ]  # fmt: skip
     plain = made(pictures(3, 20, 30), architecture="resnet18").model.prepare
     assert len(plain) == 0
@@ -74,7 +74,7 @@ def test_images_are_brought_to_what_a_model_takes() -> None:
 def test_mean_and_deviation_are_those_of_torchvision() -> None:
     """Pixels are standardised by the numbers that torchvision's own weights come with."""
     transforms = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
-    assert (tuple(transforms.mean), tuple(transforms.std)) == (MEAN, DEVIATION)
+    assert (tuple(transforms.mean), tuple(transforms.std)) == (MEAN, STD)
 
 
 def test_a_model_of_torchvision_learns_and_is_loaded(tmp_path: Path) -> None:
@@ -99,7 +99,9 @@ def written(path: Path, name: str = TINY, num_labels: int = 1000, seed: int = 1)
 def test_weights_of_a_file_are_taken_over(tmp_path: Path) -> None:
     """All layers are those of the file but the last, whose labels are others: that is said."""
     path = written(tmp_path / "weights.safetensors")
-    with pytest.warns(UserWarning, match="another number of labels: .* the layer fc begins anew"):
+    with pytest.warns(
+        UserWarning, match="another number of labels: .* the layer fc keeps its initial weights"
+    ):
         agent = made("digits", architecture=TINY, weights=str(path))
     torch.manual_seed(1)
     given = torchvision.models.get_model(TINY).state_dict()
@@ -108,12 +110,12 @@ def test_weights_of_a_file_are_taken_over(tmp_path: Path) -> None:
         "fc.weight", "fc.bias",
     ]  # fmt: skip
     assert found["fc.weight"].shape == (10, 1024)
-    assert "standardise" in dict(agent.model.prepare.named_children())
-    other = made("digits", architecture=TINY, weights=str(path), standardise=False, seed=5,
+    assert "normalize" in dict(agent.model.prepare.named_children())
+    other = made("digits", architecture=TINY, weights=str(path), normalize=False, seed=5,
                  weights_sha256=agent.config.weights_sha256)  # fmt: skip
     assert not torch.equal(other.model.net.fc.weight, found["fc.weight"])
     assert torch.equal(other.model.net.conv1[0].weight, given["conv1.0.weight"])
-    assert "standardise" not in dict(other.model.prepare.named_children())
+    assert "normalize" not in dict(other.model.prepare.named_children())
 
 
 def test_the_last_layer_is_taken_over_where_it_fits(tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_names_of_older_files_are_known(
     save_file(kept, tmp_path / "old.safetensors")
     model = nn.Module()
     model.net = net
-    take_over(model, "it", str(tmp_path / "old.safetensors"), None)
+    load_weights(model, "it", str(tmp_path / "old.safetensors"), None)
     for name, tensor in net.state_dict().items():
         assert rename(name) not in kept or torch.equal(tensor, kept[rename(name)])
 
@@ -161,11 +163,11 @@ def test_answers_midway_are_left_out(tmp_path: Path) -> None:
     save_file(state, tmp_path / "w.safetensors")
     spec = pictures(3, 32, 32).spec
     model = make_classifier("googlenet", spec, None, True)
-    take_over(model, "googlenet", str(tmp_path / "w.safetensors"), None)
+    load_weights(model, "googlenet", str(tmp_path / "w.safetensors"), None)
     assert all(torch.equal(state[name], t) for name, t in model.net.state_dict().items())
     assert model.net.transform_input
     with pytest.raises(ConfigError, match=r"unexpected: aux1\.conv"):
-        take_over(model, "another", str(tmp_path / "w.safetensors"), None)
+        load_weights(model, "another", str(tmp_path / "w.safetensors"), None)
 
 
 class Evil:

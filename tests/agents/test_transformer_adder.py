@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from agents.configs.transformer_adder import TransformerConfig as Config
 from agents.core.analysis.comparison import compare
-from agents.transformer_adder import Attention, Layer, TransformerAdder, rotated, seen_places
+from agents.transformer_adder import Attention, Layer, TransformerAdder, apply_rotary, visible_mask
 from tasks.core.settings import ConfigError
 from tests.conftest import in_double, small_agent
 from tests.visualization.recurrent.test_cells import assert_close
@@ -64,21 +64,21 @@ def test_attention_equals_torchs() -> None:
     assert (found[1, ..., 0] == 0).all()
 
 
-@pytest.mark.parametrize("looks_elsewhere", [False, True])
-def test_a_layer_equals_torchs(looks_elsewhere: bool) -> None:
+@pytest.mark.parametrize("cross_attention", [False, True])
+def test_a_layer_equals_torchs(cross_attention: bool) -> None:
     """A layer equals torch's pre-norm encoder or decoder layer with the same weights."""
     torch.manual_seed(0)
     config = Config(d_model=8, num_heads=2, d_ff=12)
-    mine = Layer(config, looks_elsewhere).double()
-    kind = nn.TransformerDecoderLayer if looks_elsewhere else nn.TransformerEncoderLayer
+    mine = Layer(config, cross_attention).double()
+    kind = nn.TransformerDecoderLayer if cross_attention else nn.TransformerEncoderLayer
     theirs = kind(8, 2, 12, 0.0, "relu", batch_first=True, norm_first=True).double()
     with torch.no_grad():
         for parameter in mine.parameters():
             parameter.normal_()
     parts: dict[str, Any] = {"self_attn": as_torch_names(mine.own), "norm1": mine.own_norm}
-    if looks_elsewhere:
+    if cross_attention:
         parts |= {"multihead_attn": as_torch_names(mine.other), "norm2": mine.other_norm}
-    parts |= {"norm3" if looks_elsewhere else "norm2": mine.forward_norm}
+    parts |= {"norm3" if cross_attention else "norm2": mine.forward_norm}
     parts |= {"linear1": mine.widen, "linear2": mine.narrow}
     theirs.load_state_dict({
         f"{name}.{key}": value
@@ -87,7 +87,7 @@ def test_a_layer_equals_torchs(looks_elsewhere: bool) -> None:
     })  # fmt: skip
     x, other = torch.randn(3, 4, 8).double(), torch.randn(3, 6, 8).double()
     earlier = torch.ones(4, 4, dtype=torch.bool).tril()
-    if looks_elsewhere:
+    if cross_attention:
         wanted = theirs(x, other, tgt_mask=~earlier)
         seen = torch.ones(3, 1, 1, 6, dtype=torch.bool)
         found = mine(x, earlier[None, None], other, seen)
@@ -100,8 +100,8 @@ def test_rotation_by_hand() -> None:
     """Place 2 of four numbers: the pairs (0, 2) and (1, 3) are turned by 2 and by 2 / 100."""
     x = torch.tensor([[1.0, 0.0, 0.0, 1.0]]).expand(3, 4)
     (a, b), (c, d) = (np.cos([2, 0.02]), np.sin([2, 0.02]))
-    np.testing.assert_allclose(rotated(x)[2], [a, -d, c, b], atol=1e-6)
-    np.testing.assert_array_equal(rotated(x)[0], x[0])
+    np.testing.assert_allclose(apply_rotary(x)[2], [a, -d, c, b], atol=1e-6)
+    np.testing.assert_array_equal(apply_rotary(x)[0], x[0])
 
 
 def test_rotary_scores_depend_on_distance_alone() -> None:
@@ -122,12 +122,12 @@ def test_the_decoder_does_not_look_ahead(positions: str) -> None:
     """Another character at place t of the answer changes logits after t, and none up to t."""
     agent = in_double(adder(positions=positions))
     question, answer = asked(agent)
-    memory = agent.model.read(question)
-    before = agent.model.complete(memory, answer).detach()
+    memory = agent.model.encode(question)
+    before = agent.model.decode(memory, answer).detach()
     for t in range(answer.shape[1] - 1):
         other = answer.clone()
         other[:, t] = (other[:, t] + 3) % 12
-        change = (agent.model.complete(memory, other).detach() - before).abs().amax(dim=(0, 2))
+        change = (agent.model.decode(memory, other).detach() - before).abs().amax(dim=(0, 2))
         assert change[: t + 1].max() < 1e-9
         assert change[t + 1 :].min() > 1e-3
 
@@ -137,7 +137,7 @@ def test_the_place_of_a_digit_counts(positions: str) -> None:
     """Questions of the same digits in another order are read differently."""
     agent = adder(positions=positions)
     batch = agent.task.encode(["123+456", "321+456", "456+123"])
-    logits = agent.model.complete(agent.model.read(torch.as_tensor(batch.question).long()),
+    logits = agent.model.decode(agent.model.encode(torch.as_tensor(batch.question).long()),
                                   torch.as_tensor(batch.answer).long())  # fmt: skip
     assert (logits[0, 0] - logits[1, 0]).abs().max() > 1e-3
     assert (logits[0, 0] - logits[2, 0]).abs().max() > 1e-3
@@ -147,14 +147,14 @@ def test_padding_is_hidden_but_for_the_end() -> None:
     """Visible are the characters and the padding next to them, and nothing else has any effect."""
     codes = torch.tensor([[0, 0, 0, 5, 1, 4], [5, 1, 4, 0, 0, 0], [2, 3, 1, 2, 3, 0]])
     wanted = [[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]]
-    assert seen_places(codes).int().tolist() == wanted
+    assert visible_mask(codes).int().tolist() == wanted
     agent = in_double(adder())
     question, answer = asked(agent)
-    memory = agent.model.read(question)
+    memory = agent.model.encode(question)
     shown = memory.visible[..., None]
     noise = torch.where(shown, memory.outputs, memory.outputs + 5)
     assert not shown.all()
-    given = [agent.model.complete(m, answer) for m in (memory, memory._replace(outputs=noise))]
+    given = [agent.model.decode(m, answer) for m in (memory, memory._replace(outputs=noise))]
     assert_close(given[0].detach(), given[1].detach(), 1e-9)
 
 
@@ -162,9 +162,9 @@ def test_padding_is_hidden_but_for_the_end() -> None:
 def test_writing_is_completing_its_own_answer(positions: str) -> None:
     """Free-running answers are the likeliest characters after the ones it wrote itself."""
     agent = in_double(adder(positions=positions))
-    memory = agent.model.read(asked(agent)[0])
-    answers, logits = agent.model.write(memory)
-    forced = agent.model.complete(memory, answers)
+    memory = agent.model.encode(asked(agent)[0])
+    answers, logits = agent.model.generate(memory)
+    forced = agent.model.decode(memory, answers)
     assert torch.equal(forced.argmax(-1), answers)
     assert_close(forced.detach(), logits.detach(), 1e-9)
     assert len({tuple(row) for row in answers.tolist()}) > 1
@@ -174,7 +174,7 @@ def test_weights_are_those_of_the_pass() -> None:
     """Maps of each layer and head sum to 1, are 0 on what is hidden, and leave no hook behind."""
     agent = adder()
     question, answer = asked(agent)
-    memory = agent.model.read(question)
+    memory = agent.model.encode(question)
     found = agent.weights(memory, answer)
     assert [*found] == ["layer 1", "layer 2"]
     for weights in found.values():
@@ -203,7 +203,10 @@ def test_heads_that_do_not_go_into_the_size_are_refused() -> None:
         adder(d_model=20, num_heads=8)
 
 
-@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize(
+    "positions",
+    [POSITIONS[0], *(pytest.param(other, marks=pytest.mark.slow) for other in POSITIONS[1:])],
+)
 def test_it_learns(positions: str) -> None:
     """The one-digit sums that it is shown are learned by 400 small steps, whatever tells places."""
     agent = small_agent(

@@ -1,6 +1,6 @@
 """A network over sets of unequal size, with a mask (Deep Sets, Zaheer et al. 2017, 1703.06114)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import attrs
@@ -44,6 +44,13 @@ class LargestDifference(Task):
         label = top - np.where(mask, first, np.inf).min(1) > 1
         for span in request.slices(num):
             yield Sets(elements[span], label[span, None].astype(np.int64), mask[span])
+
+    def encode(self, x: Sequence[Any]) -> Sets:
+        """Encode sets of a person: arrays (n, 2) of any n up to 8."""
+        mask = np.arange(MOST) < np.array([len(one) for one in x])[:, None]
+        elements = np.zeros((len(x), MOST, 2), np.float32)
+        elements[mask] = np.concatenate(x)
+        return Sets(elements, np.zeros((len(x), 1), np.int64), mask)
 
     def score(self, answers: Any, targets: Sets) -> dict[str, float]:
         """Return the share of right answers."""

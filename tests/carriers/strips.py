@@ -1,7 +1,7 @@
 """Strips of scanned digits: images of unequal width, and the texts that they show."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import attrs
@@ -69,6 +69,14 @@ class DigitStrips(Task):
         chosen, lengths = rng.choice(pool, (num, MOST)), rng.integers(1, MOST + 1, num)
         for span in request.slices(num):
             yield strips(images, labels, chosen[span], lengths[span])
+
+    def encode(self, x: Sequence[Any]) -> Strips:
+        """Encode strips of a person: arrays (8, W) of any width."""
+        widths = np.array([np.shape(strip)[1] for strip in x])
+        image = np.zeros((len(x), 1, HEIGHT, widths.max()), np.float32)
+        for row, strip in enumerate(x):
+            image[row, 0, :, : widths[row]] = strip
+        return Strips(image, np.zeros((len(x), MOST), np.int64), widths, np.zeros(len(x), int))
 
     def targets(self, batch: Strips) -> list[np.ndarray]:
         """Return the codes of each strip, as many as it has digits."""

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from tests.helpers.networks import CLASSES, NETS, PLAIN, SIZE, Net
 from visualization import conv
-from visualization.core.inputs import as_array, as_tensor
+from visualization.core.arrays import to_numpy
+from visualization.core.inputs import as_tensor
 
 LAYER, UNIT = "look", (1, 3, 4)
 
@@ -51,7 +52,6 @@ CALLS: dict[str, Callable[[Any, Tensor], Any]] = {
     "activation": lambda m, x: conv.activation(m, conv.as_images(x, m), LAYER).detach(),
     "attributions": lambda m, x: conv.attributions(m, x[:2], methods=["saliency", "grad_cam"]),
     "compare_response": lambda m, x: conv.compare_response(m, LAYER, x[0], ("noise", 0.3)),
-    "completeness_gap": lambda m, x: conv.completeness_gap(m, x, 0 * x),
     "dead_units": conv.dead_units,
     "deconvnet": conv.deconvnet,
     "dissect": lambda m, x: conv.dissect(m, LAYER, x, masks(x), ["bright", "dark"]),
@@ -96,10 +96,6 @@ CALLS: dict[str, Callable[[Any, Tensor], Any]] = {
         m, conv.class_distribution([0.5, 0.5, 0.0]), start=x[:1], steps=2
     ),
     "random_directions": lambda m, x: conv.random_directions(m, 0),
-    "direction_to": lambda m, x: conv.direction_to(m, m.state_dict()),
-    "trajectory_directions": lambda m, x: conv.trajectory_directions(
-        m, [conv.random_directions(m, seed)[0] for seed in range(3)]
-    ),
     "smooth_grad": lambda m, x: conv.smooth_grad(m, x[:2], num_samples=3),
     "sweep_perturbation": lambda m, x: conv.sweep_perturbation(m, LAYER, UNIT, x[0], "blur", num=2),
     "top_patches": lambda m, x: conv.top_patches(m, LAYER, x),
@@ -112,12 +108,12 @@ CALLS: dict[str, Callable[[Any, Tensor], Any]] = {
 # Numbers that do not exist are NaN or infinite there, as their records say.
 NOT_ALL_FINITE = {"minimal_perturbation", "occlude", "top_patches", "unit_pattern"}
 # These look at weights and run nothing.
-NEVER_RUN = {"layer_weights", "random_directions", "direction_to", "trajectory_directions"}
+NEVER_RUN = {"layer_weights", "random_directions"}
 # They take no model: objectives, demands, images, and what works on arrays alone.
 WITHOUT_MODEL = {
     "layer_energy", "class_distribution", "as_images", "at_least", "at_most", "channel",
     "classification_loss",
-    "color_covariance", "cosine", "crop", "direction", "diversity", "per_image", "equals",
+    "cosine", "crop", "direction", "diversity", "per_image", "equals",
     "interpolation", "l2", "logit", "match_activation", "custom", "perturb", "paste_onto",
     "scan_concepts", "total_variation", "unit",
 }  # fmt: skip
@@ -280,7 +276,7 @@ def test_equal_calls_give_equal_bits(name: str) -> None:
 def flat(record: Any) -> list[np.ndarray]:
     """Return all numbers within a record, whose own tensors numpy takes as they are."""
     if isinstance(record, Tensor):
-        return [as_array(record)]
+        return [to_numpy(record)]
     if isinstance(record, np.ndarray):
         return [record] if record.dtype.kind in "biuf" else []
     if isinstance(record, dict):

@@ -63,10 +63,11 @@ FLOORS = {
     "visualization": (
         "core", "records", "model", "representation", "attribution", "attention", "adversarial",
         "synthesis", "feature_maps", "perturbation", "recurrent", "diagnosis", "conv", "figures",
-        "render", "report", "notebook",
+        "render", "renderers", "report", "notebook",
     ),
     "agents": (
-        "core.config", "configs", "core.version", "core.earlier_names", "core.layers",
+        "core.config", "configs", "core.version", "core.earlier_names", "core.protocol",
+        "core.layers",
         "core.torchvision_models", "core.decoding", "core.runs", "core.training",
         "core.inspection", "core.agent", "core.seq2seq", "core.classification", "core.reading",
         "core.analysis", "cli",

@@ -88,7 +88,7 @@ def arm(point: str, nth: int) -> None:
     elif point.startswith("backward"):
         loop.get_total_norm = dying(loop.get_total_norm, nth, before=before)
     elif point.startswith("evaluate"):
-        trainer.Learning._evaluate = dying(trainer.Learning._evaluate, nth, before=before)
+        trainer.Trainer._evaluate = dying(trainer.Trainer._evaluate, nth, before=before)
     elif point.startswith("flush"):
         os.fsync = dying(os.fsync, nth, before=before)
     elif point.startswith("rename"):

@@ -11,7 +11,7 @@ from agents.configs.seq2seq_adder import AdderConfig
 from agents.core.analysis.comparison import compare
 from agents.core.config import AgentConfig
 from agents.core.runs.history import History
-from agents.core.training.monitoring import LEARNED_BETWEEN
+from agents.core.training.monitoring import SAMPLES_BETWEEN_DIAGNOSTICS
 from main import main
 from tasks.core.settings import ConfigError
 from tests.conftest import small_agent, weights
@@ -96,6 +96,7 @@ def test_a_new_default_is_a_new_name() -> None:
         lr_cycles=4,
         lr_cycle_growth=2.0,
         eval_every=500,
+        muon_learning_rate=0.035,
     )
     assert first.digest(task) == AgentConfig().digest(task)  # nothing differs from 0.4.0
     assert AdderConfig().digest(task) != first.digest(task)
@@ -110,9 +111,9 @@ def test_training_losses_weigh_by_their_steps() -> None:
     assert history.losses() == [(6, 2.0, 0.5), (8, None, 0.25)]
 
 
-def test_vitals_are_measured_rarely() -> None:
+def test_diagnostics_are_recorded_rarely() -> None:
     """At the first and the last evaluation, and when enough was learned since the last time."""
-    size = LEARNED_BETWEEN // 4
+    size = SAMPLES_BETWEEN_DIAGNOSTICS // 4
     agent = small_agent(task="add2x2", batch_size=size, steps=11, eval_every=1, hidden_size=2)
     agent.learn()
     assert agent.history.series("eval/loss")[0] == list(range(1, 12))
@@ -127,11 +128,11 @@ def test_another_run_begins_without_a_carried_state(tmp_path: Path) -> None:
     task = tasks.make("text", path=str(corpus), block_size=16, length=32)
     agent = small_agent("char_lm", task=task, steps=4).learn()
     path = agent.save(tmp_path / "a.safetensors")
-    assert agent.state.carried
-    assert agents.load(path, "cpu").state.carried.keys() == agent.state.carried.keys()
+    assert agent.state.hidden_state
+    assert agents.load(path, "cpu").state.hidden_state.keys() == agent.state.hidden_state.keys()
     other = small_agent("char_lm", task=task, steps=4, batch_size=4)
     other.learn(resume=str(path))
-    assert other.state.carried == {}
+    assert other.state.hidden_state == {}
     assert all(
         torch.equal(weights(other)[name], tensor)
         for name, tensor in weights(agent).items() if name.startswith("model/")

@@ -10,7 +10,7 @@ from main import main
 
 EARLIER = {
     "schedule": "one_cycle", "batch_size": 256, "lr_cycles": 4, "lr_cycle_growth": 2.0,
-    "target_score": None, "steps": 18_000,
+    "target_score": None, "steps": 18_000, "muon_learning_rate": 0.035,
 }  # the adder's defaults in version 0.4  # fmt: skip
 SMALL = ["--set=hidden_size=8", "--set=eval_samples=8", "--set=precision=fp32", "--set=threads=1"]
 COMMAND = ["--agent", "seq2seq_adder", "--task", "add2x2", "--device", "cpu", *SMALL]

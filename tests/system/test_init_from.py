@@ -47,7 +47,7 @@ def test_it_goes_on_exactly_after_a_stop(trained: Path, tmp_path: Path) -> None:
 def test_layers_of_another_size_begin_as_drawn(trained: Path) -> None:
     """What does not fit is named in a warning; nothing that fits is an error."""
     agent = small_agent(task="add1x2", init_from=str(trained), num_layers=2)
-    with pytest.warns(RuntimeWarning, match="encoder.weight_ih_l1, .* begin as drawn"):
+    with pytest.warns(RuntimeWarning, match="encoder.weight_ih_l1, .* are initialised at random"):
         agent.learn(1)
     other = small_agent("parity_lstm", hidden_size=5, init_from=str(trained))
     with pytest.raises(ValueError, match=r"init_from: no weight of .* fits this model"):

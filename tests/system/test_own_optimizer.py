@@ -80,4 +80,4 @@ def test_what_does_not_fit_is_refused() -> None:
         TorchOptimizer(model, torch.optim.LBFGS(model.parameters()), Regression.Config())
     own = TorchOptimizer(model, torch.optim.SGD(model.parameters(), lr=1), Regression.Config())
     with pytest.raises(CheckpointError, match="no state 'weight/momentum_buffer'"):
-        own.fits({"weight/momentum_buffer": torch.zeros(3, 3)})
+        own.check({"weight/momentum_buffer": torch.zeros(3, 3)})

@@ -14,11 +14,14 @@ from main import main, parse
 from tasks.core.settings import fields
 
 # Commands as versions up to 0.4.1 understood them, and the names that it gave to run folders.
+ADDER = (  # with the defaults of its last days
+    "seq2seq_adder add3x3 batch_size=128 steps=14000 muon_learning_rate=0.035 eval_every=1000"
+)
 FOLDERS = {
-    "seq2seq_adder add3x3": "b93b7f47",
-    "seq2seq_adder add3x3 rate_parts=3 rate_growth=1.5 stop_at=0.5 keep=5 vitals=false "
+    ADDER: "b93b7f47",
+    f"{ADDER} rate_parts=3 rate_growth=1.5 stop_at=0.5 keep=5 vitals=false "
     "record_progression=4": "9dad1c22",
-    "seq2seq_adder add3x3 schedule=step rate_factor=0.5 raise_below=0.1 raise_steps=3": "19bfbc60",
+    f"{ADDER} schedule=step rate_factor=0.5 raise_below=0.1 raise_steps=3": "19bfbc60",
     "transformer_adder add2x2 model_size=32 feedforward_size=48": "e235fea7",
     "adding_lstm adding_problem backward_steps=20 raise_below=null": "7a5aa0c1",
     "parity_lstm parity raise_below=0.2": "2feb9dc7",

@@ -14,7 +14,7 @@ from agents.core.agent import Agent
 from agents.core.runs.checkpoint import CheckpointError
 from agents.core.runs.run_folder import FolderInUseError, RunFolder
 from agents.core.training.loop import DivergedError
-from agents.core.training.trainer import Learning
+from agents.core.training.trainer import Trainer
 from main import main
 from tasks.core.settings import ConfigError
 from tests.conftest import SMALL, exact, same, small_agent, weights
@@ -25,14 +25,14 @@ COMMAND += [f"--set={name}={value}" for name, value in SMALL.items()]
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int, signum: int) -> None:
     """Send this process a signal in the middle of a step."""
-    take = Learning._take
+    after_step = Trainer._after_step
 
-    def noisy(self: Learning, record: object, request: object) -> None:
+    def noisy(self: Trainer, record: object, request: object) -> None:
         if record.step == step:
             signal.raise_signal(signum)
-        take(self, record, request)
+        after_step(self, record, request)
 
-    monkeypatch.setattr(Learning, "_take", noisy)
+    monkeypatch.setattr(Trainer, "_after_step", noisy)
 
 
 def test_a_finished_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +86,7 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path, monkeypatch: pytest.Mon
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Learning, "_take", twice)
+    monkeypatch.setattr(Trainer, "_after_step", twice)
     assert main([*COMMAND, "--run-dir", str(tmp_path)]) == 130
     assert not (tmp_path / "checkpoints").exists()
 
@@ -104,7 +104,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
     said = capsys.readouterr().err
     assert f"{newest}: is damaged" in said
     assert newest.with_name(f"{newest.name}.damaged").exists()
-    assert "going on from step 6" in said
+    assert "continuing from step 6" in said
     assert same(weights(whole), weights(resumed))
 
 
@@ -123,7 +123,7 @@ def test_the_newest_is_the_one_of_the_highest_step(tmp_path: Path) -> None:
     small_agent().learn(run_dir=tmp_path, progress=False)
     checkpoints = tmp_path / "checkpoints"
     (checkpoints / "step-000000006.safetensors").touch()
-    found = RunFolder(tmp_path).newest_good(print)
+    found = RunFolder(tmp_path).latest_valid_checkpoint(print)
     assert found.values["cursor"]["step"] == 12
 
 
@@ -143,7 +143,7 @@ def test_a_damaged_newest_does_not_push_out_the_good(tmp_path: Path) -> None:
     newest.write_bytes(b"rubbish")
     with pytest.warns(RuntimeWarning, match="is cut off or damaged"):
         small_agent(keep_checkpoints=1).learn(8, run_dir=tmp_path, progress=False)
-    assert RunFolder(tmp_path).newest_good(print).values["cursor"]["step"] == 8
+    assert RunFolder(tmp_path).latest_valid_checkpoint(print).values["cursor"]["step"] == 8
 
 
 def test_resume_from_a_file_goes_on_there(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_folder_in_use_names_its_process(tmp_path: Path) -> None:
     """A second run in a living run's folder is refused with pid and host; a dead one's is taken."""
     hold = (
         "import sys; from pathlib import Path; from agents.core.runs.run_folder import RunFolder\n"
-        "with RunFolder.hold(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+        "with RunFolder.locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -6,7 +6,7 @@ import pytest
 
 import agents
 from agents.cli.modes import _save_report
-from agents.core.runs.checkpoint import beside, left_over, write_durably
+from agents.core.runs.checkpoint import atomic_write, temporary_path, unfinished_files
 from agents.core.runs.run_folder import RunFolder
 from main import main
 from tasks.core.settings import ConfigError
@@ -109,9 +109,9 @@ def test_resume_is_refused_where_nothing_is_trained(
 def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
     """Each writes under a name of its own; whoever is last is read, and nothing else is left."""
     path = tmp_path / "predictions.csv"
-    with beside(path).open("wb") as half:
+    with temporary_path(path).open("wb") as half:
         half.write(b"the first hal")
-        write_durably(path, b"second")
+        atomic_write(path, b"second")
         half.write(b"f")
     Path(half.name).replace(path)
     assert path.read_bytes() == b"the first half"
@@ -120,13 +120,17 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
 
 def test_a_run_removes_what_killed_runs_left(tmp_path: Path) -> None:
     """Unfinished files of training go, under today's names and the earlier ones; others stay."""
-    left = [beside(tmp_path / name) for name in ("config.yaml", "best.safetensors", "loss.csv")]
-    left += [beside(tmp_path / "checkpoints" / "step-000000003.safetensors")]
+    left = [
+        temporary_path(tmp_path / name) for name in ("config.yaml", "best.safetensors", "loss.csv")
+    ]
+    left += [temporary_path(tmp_path / "checkpoints" / "step-000000003.safetensors")]
     left += [tmp_path / ".status.json.tmp", tmp_path / "checkpoints" / ".step-000000003.tmp"]
     (tmp_path / "checkpoints").mkdir()
-    written_now = beside(tmp_path / "predictions.csv")  # by a validation, which takes no lock
+    written_now = temporary_path(
+        tmp_path / "predictions.csv"
+    )  # by a validation, which takes no lock
     for path in [*left, written_now]:
         path.write_text("")
-    with RunFolder.hold(tmp_path):
+    with RunFolder.locked(tmp_path):
         assert not any(path.exists() for path in left)
-    assert list(left_over(tmp_path, "predictions.csv")) == [written_now]
+    assert list(unfinished_files(tmp_path, "predictions.csv")) == [written_now]

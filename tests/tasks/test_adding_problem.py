@@ -235,7 +235,11 @@ def test_identity_weights_keep_the_state(cell: str) -> None:
 @pytest.mark.parametrize(
     ("cell", "init", "message"),
     [
-        ("gru", "forget_bias", "'forget_bias' does not go with cell=gru; accepted: default or chr"),
+        (
+            "gru",
+            "forget_bias",
+            "'forget_bias' cannot be combined with cell=gru; accepted: default or chr",
+        ),
         ("rnn", "forget_bias", "accepted: default or identity; or cell=lstm"),
         ("relu_rnn", "chrono", "accepted: default or identity; or cell=lstm or gru"),
         ("lstm", "identity", "accepted: default or forget_bias or chrono; or cell=rnn or relu_rnn"),
@@ -315,8 +319,8 @@ def test_views_of_numbers(trained: Agent) -> None:
     assert ranking.baseline["loss"] < 0.02
     assert ranking.change["loss"].max() > 0
     study = trained.observe(trained.task.encode([TEXT]))
-    assert study.recurrent[0].reads.tolist() == [["0.2 ", "0.5*", "0.1 ", "0.8*"]]
-    assert study.recurrent[0].signs.tolist() == [["·", "5", "·", "7"]]
+    assert study.recurrent[0].input_text.tolist() == [["0.2 ", "0.5*", "0.1 ", "0.8*"]]
+    assert study.recurrent[0].input_symbols.tolist() == [["·", "5", "·", "7"]]
     assert study.labels[0] == f"0.5000 + 0.7500 = {trained.predict(TEXT)}"
     for _, record in report.flat():
         assert render.png(render.draw(record), dpi=20).startswith(b"\x89PNG")

@@ -13,7 +13,7 @@ from tasks.core.task import TextChunks
 from tasks.text import UNKNOWN, Text
 from tasks.text_corpus import Corpus
 from tasks.text_ngrams import ngram_bits
-from tasks.text_quantities import measure
+from tasks.text_quantities import text_properties
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def test_large_sets_of_characters_are_cut_in_errors(tmp_path: Path) -> None:
     ("typed", "message"),
     [
         ("", "is not text; accepted: text of one"),
-        ("ab\u20acc", "'€', character 3, is not one that the task knows"),
+        ("ab\u20acc", "'€', character 3, is not in the character set"),
         ("x" * 500 + "é", "input '" + "x" * 60 + "…'"),
     ],
 )
@@ -276,7 +276,9 @@ def test_what_a_sample_cannot_tell_is_left_out(tmp_path: Path) -> None:
         else:
             first = text.find("\n") if "\n" in text else len(text)
             assert np.isnan(counted[:first]).all()
-            np.testing.assert_array_equal(counted[first:], measure(text)["line position"][first:])
+            np.testing.assert_array_equal(
+                counted[first:], text_properties(text)["line position"][first:]
+            )
 
 
 def test_typed_text_counts_from_its_beginning() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tasks import text_quantities
-from tasks.text_quantities import measure, tokens
+from tasks.text_quantities import text_properties, tokens
 
 
 def library() -> list[Path]:
@@ -153,7 +153,7 @@ def test_fields_within_fields_are_read_up_to_eight_deep() -> None:
 
 def test_what_nothing_closes_ends_with_the_line() -> None:
     """An apostrophe of prose is a quote until its line ends, and brackets never go below none."""
-    known = measure("don't) (\nb)")
+    known = text_properties("don't) (\nb)")
     assert known["inside quotes"].tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0]
     assert known["bracket depth"].tolist() == [0.0] * 11
     assert known["line position"].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 2]
@@ -161,7 +161,7 @@ def test_what_nothing_closes_ends_with_the_line() -> None:
 
 def test_lines_words_and_indentation_are_counted() -> None:
     """The quantities of a known source are those that one counts by hand."""
-    known = measure("if a_1:\n\t  b 2\n  \nc")
+    known = text_properties("if a_1:\n\t  b 2\n  \nc")
     assert known["line position"].tolist() == [
         1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 0, 1,
     ]  # fmt: skip

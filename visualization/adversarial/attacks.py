@@ -1,9 +1,10 @@
 """Adversarial examples: FGSM and PGD.
 
-B images (C, H, W), K classes. What is said of an image's class is its answer: the largest logit.
+N images (C, H, W), K classes. What is said of an image's class is its answer: the largest logit.
 """
 
 from collections.abc import Sequence
+from typing import final
 
 import attrs
 import numpy as np
@@ -12,12 +13,12 @@ from torch import Tensor, nn
 
 from visualization.adversarial.norms import NormName
 from visualization.adversarial.problem import (
+    AdversarialImages,
     AttackProblem,
     Bound,
     Classes,
     PgdSettings,
     ascend,
-    attackable,
     check_epsilon,
     prepare,
 )
@@ -25,54 +26,26 @@ from visualization.core.inputs import Images, OutputSelector, as_record, inspect
 from visualization.core.records import brief_repr
 
 
+@final
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
-class Attack:
-    """Adversarial examples of B images.
+class Attack(AdversarialImages):
+    """Adversarial examples of N images.
 
     Attributes:
         method: its name, such as FGSM.
-        norm: `linf` or `l2`.
         epsilon: the largest size of a perturbation.
-        images: as they were (B, C, H, W).
-        adversarial: as they are now.
-        labels: the right answers (B,), or the model's own.
-        target: the classes to reach (B,); None: any but the label.
-        prediction: the model's answers to the images (B,).
-        adversarial_prediction: to the adversarial images (B,).
-        confidence: probability of those answers, by a softmax (B,).
-        adversarial_confidence: the same after.
-        size: of the perturbations, in the norm (B,).
-        zero_gradient: whether the gradient at the image is exactly 0 (B,): there it shows no way.
-        low: the least value of a pixel (C or 1, 1, 1).
-        high: the largest.
-        classes: their names; empty: their numbers.
+        size: of the perturbations, in the norm (N,).
+        zero_gradient: whether the gradient at the image is exactly 0 (N,): there it shows no way.
     """
 
     method: str
-    norm: NormName
     epsilon: float
-    images: Tensor
-    adversarial: Tensor
-    labels: Tensor
-    target: Tensor | None
-    prediction: Tensor
-    adversarial_prediction: Tensor
-    confidence: Tensor
-    adversarial_confidence: Tensor
     size: Tensor
     zero_gradient: Tensor
-    low: Tensor
-    high: Tensor
-    classes: tuple[str, ...]
-
-    @property
-    def attackable(self) -> Tensor:
-        """Whether there was something to change: answered right, and not with the target (B,)."""
-        return attackable(self.prediction, self.labels, self.target)
 
     @property
     def success(self) -> Tensor:
-        """Whether an eligible image is now answered wrongly, or with the target (B,)."""
+        """Whether an attackable image is now answered wrongly, or with the target (N,)."""
         changed = (
             self.adversarial_prediction != self.labels
             if self.target is None
@@ -82,7 +55,7 @@ class Attack:
 
     @property
     def success_rate(self) -> float:
-        """Share of the eligible images; NaN if there is none."""
+        """Share of the attackable images; NaN if there is none."""
         return float(self.success.sum()) / num if (num := int(self.attackable.sum())) else np.nan
 
     @property
@@ -118,9 +91,9 @@ def fgsm(
     the model is very sure.
 
     Args:
-        model: outputs logits (B, K), or probabilities (B, K), which are noticed by their sum.
-        images: (B, C, H, W), or one (C, H, W), with pixels from `low` to `high`.
-        labels: the right classes (B,); None: the model's own answers.
+        model: outputs logits (N, K), or probabilities (N, K), which are noticed by their sum.
+        images: (N, C, H, W), or one (C, H, W), with pixels from `low` to `high`.
+        labels: the right classes (N,); None: the model's own answers.
         epsilon: size of the step, in units of a pixel, 0 or more.
         target: a class, or one for each image, that is to be answered; the step goes down the loss.
         norm: `linf` or `l2`.
@@ -143,7 +116,7 @@ def fgsm(
             walls = problem.box_bounds(batch.images)
             step = radius * problem.norm.steepest(slope)
             delta = problem.norm.project(step, batch.radii(radius), *walls)
-            adversarial.append(problem.moved(batch.images, delta))
+            adversarial.append(problem.perturb(batch.images, delta))
             flat.append((slope == 0).all(dim=1))
         return _as_attack(problem, "FGSM", radius, torch.cat(adversarial), torch.cat(flat), classes)
 
@@ -175,9 +148,9 @@ def pgd(
     the gradient is exactly 0; further runs start at random in the ball.
 
     Args:
-        model: outputs logits (B, K).
-        images: (B, C, H, W), or one (C, H, W), with pixels from `low` to `high`.
-        labels: the right classes (B,); None: the model's own answers.
+        model: outputs logits (N, K).
+        images: (N, C, H, W), or one (C, H, W), with pixels from `low` to `high`.
+        labels: the right classes (N,); None: the model's own answers.
         epsilon: the largest size of a perturbation, in units of a pixel, 0 or more.
         steps: of each run.
         step_size: of one; None: 2.5 · epsilon / steps.
@@ -211,17 +184,11 @@ def _as_attack(
     method: str,
     epsilon: float,
     adversarial: Tensor,
-    flat: Tensor,
+    zero_gradient: Tensor,
     classes: Sequence[str],
 ) -> Attack:
-    after, confidence = problem.answers(adversarial)
     size = problem.norm.size((adversarial - problem.images).flatten(1))[:, 0]
-    target = None if problem.target is None else as_record(problem.target)
     return Attack(
-        method=method, norm=problem.norm_name, epsilon=epsilon, images=as_record(problem.images),
-        adversarial=as_record(adversarial), labels=as_record(problem.labels), target=target,
-        prediction=as_record(problem.prediction), adversarial_prediction=as_record(after),
-        confidence=as_record(problem.confidence), adversarial_confidence=as_record(confidence),
-        size=as_record(size), zero_gradient=as_record(flat), low=as_record(problem.low),
-        high=as_record(problem.high), classes=tuple(classes),
+        method=method, epsilon=epsilon, size=as_record(size),
+        zero_gradient=as_record(zero_gradient), **problem.outcome(adversarial, classes),
     )  # fmt: skip

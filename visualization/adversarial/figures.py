@@ -10,6 +10,7 @@ from torch import Tensor
 
 from visualization.adversarial.attacks import Attack
 from visualization.adversarial.norms import NORMS
+from visualization.adversarial.problem import AdversarialImages
 from visualization.adversarial.robustness import MinimalPerturbation, RobustnessCurve
 from visualization.adversarial.transfer import TransferTable
 from visualization.core.pictures import draw_image, draw_signed
@@ -23,7 +24,7 @@ _MODELS_SHOWN = 12
 _ROWS = ("image", "change", "changed image")
 
 
-def _named(number: Tensor, classes: Sequence[str]) -> str:
+def _class_name(number: Tensor, classes: Sequence[str]) -> str:
     return shorten(classes[int(number)] if classes else str(int(number)), _LONGEST)
 
 
@@ -33,22 +34,22 @@ def _number(value: float) -> str:
 
 def _strip(
     figure: Figure | SubFigure,
-    record: Attack | MinimalPerturbation,
+    record: AdversarialImages,
     numbers: NDArray[np.int64],
     below: Sequence[str],
 ) -> None:
     """Draw a column for each image: as it was, what was added, and as it is now."""
-    images, changed = (part[numbers].numpy() for part in (record.images, record.adversarial))
-    change = changed - images
+    images, results = (part[numbers].numpy() for part in (record.images, record.adversarial))
+    change = results - images
     size = float(np.abs(change).max()) or 1.0
     limits = float(record.low.min()), float(record.high.max())
     if not np.isfinite(limits).all():
         limits = float(images.min()), float(images.max())
     grid = figure.subplots(3, len(numbers), squeeze=False)
     for column, image in enumerate(numbers):
-        draw_image(grid[0, column], images[column], _answered(record, image, "before"), limits)
-        _change(grid[1, column], change[column], size)
-        draw_image(grid[2, column], changed[column], _answered(record, image, "after"), limits)
+        draw_image(grid[0, column], images[column], _answer_title(record, image, "before"), limits)
+        _draw_change(grid[1, column], change[column], size)
+        draw_image(grid[2, column], results[column], _answer_title(record, image, "after"), limits)
         grid[2, column].title.set_color(_verdict(record, image))
         grid[2, column].set_xlabel(below[column], fontsize=7, color=MUTED)
     for axes, name in zip(grid[:, 0], _ROWS, strict=True):
@@ -57,20 +58,18 @@ def _strip(
     grid[1, 0].set_ylabel(f"change\n({full})", fontsize=8, color=INK)
 
 
-def _answered(record: Attack | MinimalPerturbation, image: int, when: str) -> str:
+def _answer_title(record: AdversarialImages, image: int, when: str) -> str:
     answer, confidence = {
         "before": (record.prediction, record.confidence),
         "after": (record.adversarial_prediction, record.adversarial_confidence),
     }[when]
-    name, percent = (
-        _named(answer[image], record.classes),
-        f"({100 * float(confidence[image]):.0f} %)",
-    )
+    name = _class_name(answer[image], record.classes)
+    percent = f"({100 * float(confidence[image]):.0f} %)"
     is_long = max(map(len, record.classes), default=0) > _SHORT
     return f"{name}\n{percent}" if is_long else f"{name} {percent}"
 
 
-def _verdict(record: Attack | MinimalPerturbation, image: int) -> str:
+def _verdict(record: AdversarialImages, image: int) -> str:
     """Return red for an answer that was changed as wanted, green for one that was not."""
     goal = record.labels if record.target is None else record.target
     is_it = bool(record.adversarial_prediction[image] == goal[image])
@@ -81,7 +80,7 @@ def _gain(limits: tuple[float, float], size: float) -> float:
     return (limits[1] - limits[0]) / (2 * size)
 
 
-def _change(axes: Axes, change: NDArray[np.float32], size: float) -> None:
+def _draw_change(axes: Axes, change: NDArray[np.float32], size: float) -> None:
     """Draw what was added: of one channel red where it is brighter, of three around grey."""
     if len(change) == 3:
         draw_image(axes, change, "", (-size, size))
@@ -95,7 +94,7 @@ def _(record: Attack) -> Figure:
     numbers = numbers if len(numbers) else np.arange(len(record.images))[:_IMAGES_SHOWN]
     figure = Figure(figsize=(1.0 + 1.05 * len(numbers), 4.5), layout="constrained")
     target = record.target
-    below = ["" if target is None else f"wanted: {_named(target[image], record.classes)}"
+    below = ["" if target is None else f"wanted: {_class_name(target[image], record.classes)}"
              for image in numbers]  # fmt: skip
     _strip(figure, record, numbers, below)
     figure.suptitle("\n".join(_summary(record)), fontsize=9, color=MUTED)
@@ -103,19 +102,18 @@ def _(record: Attack) -> Figure:
 
 
 def _summary(record: Attack) -> list[str]:
-    eligible, success = int(record.attackable.sum()), int(record.success.sum())
+    num_attackable, success = int(record.attackable.sum()), int(record.success.sum())
     aim = "changed" if record.target is None else "made the wanted one"
     norm = NORMS[record.norm].title
-    lines = [
-        f"{record.method}, {norm} ≤ {record.epsilon:.3g}: {success} of {eligible} answers {aim}"
-    ]
-    if num_excluded := len(record.images) - eligible:
+    attack = f"{record.method}, {norm} ≤ {record.epsilon:.3g}"
+    lines = [f"{attack}: {success} of {num_attackable} answers {aim}"]
+    if num_excluded := len(record.images) - num_attackable:
         was = "was" if num_excluded == 1 else "were"
-        lines.append(f"{num_excluded} of {len(record.images)} images {was} {_excluded(record)}")
+        lines.append(f"{num_excluded} of {len(record.images)} images {was} {_exclusion(record)}")
     return lines
 
 
-def _excluded(record: Attack | MinimalPerturbation) -> str:
+def _exclusion(record: AdversarialImages) -> str:
     return "wrong before" if record.target is None else "wrong, or the wanted one, before"
 
 
@@ -140,15 +138,15 @@ def _(record: Attack) -> str:
 
 @draw.register
 def _(record: MinimalPerturbation) -> Figure:
-    eligible = np.flatnonzero((record.attackable & record.radius.isfinite()).numpy())
-    order = eligible[np.argsort(record.radius[eligible].numpy(), kind="stable")]
+    attackable = np.flatnonzero((record.attackable & record.radius.isfinite()).numpy())
+    order = attackable[np.argsort(record.radius[attackable].numpy(), kind="stable")]
     ranks = np.linspace(0, len(order) - 1, min(_IMAGES_SHOWN, len(order))).astype(int)
     figure = Figure(figsize=(1.0 + 1.05 * max(5, len(ranks)), 6.9), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.7, 1))[:, 0]
     if len(order):
         numbers = order[ranks]
         _strip(above, record, numbers, [_number(float(record.radius[image])) for image in numbers])
-    _still_right(below.subplots(), record)
+    _draw_survival(below.subplots(), record)
     figure.suptitle(
         f"the smallest change found, {NORMS[record.norm].title}, from the easiest image to the "
         "hardest; below each: its size", fontsize=9, color=MUTED,
@@ -156,7 +154,7 @@ def _(record: MinimalPerturbation) -> Figure:
     return figure
 
 
-def _still_right(axes: Axes, record: MinimalPerturbation) -> None:
+def _draw_survival(axes: Axes, record: MinimalPerturbation) -> None:
     radius = np.sort(record.radius[record.attackable].double().numpy())
     shares = 100 * (1 - np.arange(len(radius) + 1) / max(len(radius), 1))
     ends = np.concatenate([[0.0], radius])
@@ -169,7 +167,7 @@ def _still_right(axes: Axes, record: MinimalPerturbation) -> None:
     despine(axes, "")
     num_excluded = len(record.radius) - len(radius)
     others = (
-        f"; {num_excluded} more {'was' if num_excluded == 1 else 'were'} {_excluded(record)}"
+        f"; {num_excluded} more {'was' if num_excluded == 1 else 'were'} {_exclusion(record)}"
         if num_excluded
         else ""
     )

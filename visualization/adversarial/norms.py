@@ -4,12 +4,13 @@ B images, each flattened to n numbers: all tensors here are (B, n), all radii (B
 """
 
 import abc
-import difflib
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from visualization.core.errors import unknown_name_error
 
 NormName = Literal["linf", "l2"]
 
@@ -136,9 +137,5 @@ def find_norm(name: str) -> Norm:
         ValueError: names those that there are, and the nearest.
     """
     if name not in NORMS:
-        near = difflib.get_close_matches(str(name).lower(), NORMS, 1, 0.0)
-        suggestion = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"norm: {name!r} is not accepted; accepted: {', '.join(NORMS)}{suggestion}"
-        )
+        raise unknown_name_error("norm", name, NORMS)
     return NORMS[name]

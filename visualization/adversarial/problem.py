@@ -3,8 +3,9 @@
 N images (C, H, W) in all, B in a part of them, n numbers in each, K classes.
 """
 
+import abc
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -13,14 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.adversarial.norms import Norm, NormName, find_norm
+from visualization.core.errors import argument_error, check_count, value_error
 from visualization.core.inputs import (
     Images,
     OutputSelector,
     as_images,
     as_logits,
+    as_record,
     as_tensor,
     select_output,
 )
+from visualization.core.records import brief_repr
 
 Classes = int | Sequence[int] | Tensor | NDArray[np.integer] | None
 Bound = float | Sequence[float]  # of pixels; several: one for each channel
@@ -41,11 +45,9 @@ class PgdSettings:
     def __attrs_post_init__(self) -> None:
         """Refuse counts below 1 and step sizes that go nowhere."""
         for name in ("steps", "restarts"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"{name}: {value} is not accepted; accepted: 1 or more")
+            check_count(getattr(self, name), name)
         if self.step_size is not None and not self.step_size > 0:
-            accepted = "a number above 0, or None"
-            raise ValueError(f"step_size: {self.step_size} is not accepted; accepted: {accepted}")
+            raise value_error("step_size", self.step_size, "a number above 0, or None")
 
     def generators(self) -> list[np.random.Generator]:
         """Return a generator for each run, so that batches of any size draw the same numbers."""
@@ -57,9 +59,7 @@ class AttackBatch(NamedTuple):
 
     images: Tensor  # (B, C, H, W)
     reference_classes: Tensor  # (B,)
-    competitors: Tensor | None = (
-        None  # (B,): the other classes that count alone; None: all the others
-    )
+    competitors: Tensor | None = None  # (B,): other classes that count alone; None: all others
 
     def take(self, which: Tensor | slice) -> "AttackBatch":
         """Return those that a mask, a list of numbers or a slice chooses."""
@@ -100,9 +100,7 @@ class AttackProblem:
     low: Tensor  # (C or 1, 1, 1)
     high: Tensor
     batch_size: int
-    output: (
-        OutputSelector | None
-    )  # picks the logits from what the model outputs; None: that is one tensor
+    output: OutputSelector | None  # picks the logits; None: the model outputs one tensor
 
     @property
     def everything(self) -> AttackBatch:
@@ -120,7 +118,7 @@ class AttackProblem:
         down, up = self.low - images, self.high - images
         return down.clamp(max=0).flatten(1), up.clamp(min=0).flatten(1)
 
-    def moved(self, images: Tensor, delta: Tensor) -> Tensor:
+    def perturb(self, images: Tensor, delta: Tensor) -> Tensor:
         """Return images with perturbations (B, n) added; no rounding takes them out of the box."""
         return torch.maximum(torch.minimum(images + delta.view_as(images), self.high), self.low)
 
@@ -161,6 +159,19 @@ class AttackProblem:
         margins = self._best_margin(answers.detach(), batch.reference_classes)
         return margins, gradient.flatten(1).nan_to_num()
 
+    def outcome(self, adversarial: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+        """Return the fields of a record of changed images."""
+        prediction, confidence = self.answers(adversarial)
+        tensors = {
+            "images": self.images, "adversarial": adversarial, "labels": self.labels,
+            "prediction": self.prediction, "adversarial_prediction": prediction,
+            "confidence": self.confidence, "adversarial_confidence": confidence,
+            "low": self.low, "high": self.high,
+        }  # fmt: skip
+        fields: dict[str, Any] = {name: as_record(values) for name, values in tensors.items()}
+        target = None if self.target is None else as_record(self.target)
+        return {**fields, "target": target, "norm": self.norm_name, "classes": tuple(classes)}
+
     @property
     def sign(self) -> int:
         """1 where a class is to be left, −1 where it is to be reached."""
@@ -169,6 +180,44 @@ class AttackProblem:
     def _best_margin(self, answers: Tensor, goals: Tensor) -> Tensor:
         others = answers.scatter(1, goals[:, None], -torch.inf)
         return self.sign * (others.amax(dim=1) - answers.gather(1, goals[:, None])[:, 0])
+
+
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
+class AdversarialImages(abc.ABC):
+    """Adversarial images: what is common to the records of N images that an attack has changed.
+
+    Attributes:
+        norm: `linf` or `l2`.
+        images: as they were (N, C, H, W).
+        adversarial: as they are now.
+        labels: the right answers (N,), or the model's own.
+        target: the classes to reach (N,); None: any but the label.
+        prediction: the model's answers to the images (N,).
+        adversarial_prediction: to the adversarial images (N,).
+        confidence: probability of those answers, by a softmax (N,).
+        adversarial_confidence: the same after.
+        low: the least value of a pixel (C or 1, 1, 1).
+        high: the largest.
+        classes: their names; empty: their numbers.
+    """
+
+    norm: NormName
+    images: Tensor
+    adversarial: Tensor
+    labels: Tensor
+    target: Tensor | None
+    prediction: Tensor
+    adversarial_prediction: Tensor
+    confidence: Tensor
+    adversarial_confidence: Tensor
+    low: Tensor
+    high: Tensor
+    classes: tuple[str, ...]
+
+    @property
+    def attackable(self) -> Tensor:
+        """Whether there was something to change: answered right, and not with the target (N,)."""
+        return attackable(self.prediction, self.labels, self.target)
 
 
 def logits(model: nn.Module, images: Tensor, output: OutputSelector | None = None) -> Tensor:
@@ -182,7 +231,7 @@ def logits(model: nn.Module, images: Tensor, output: OutputSelector | None = Non
     output_logits = select_output(model(images.clone()), output)
     if output_logits.ndim != 2 or output_logits.shape[1] < 2:
         problem = f"outputs {tuple(output_logits.shape)}"
-        raise ValueError(f"model: {problem}; accepted: logits (images, classes), 2 classes or more")
+        raise argument_error("model", problem, "logits (images, classes), 2 classes or more")
     return as_logits(output_logits)
 
 
@@ -212,8 +261,7 @@ def prepare(
 ) -> AttackProblem:
     """Attack problem from checked arguments, with the model's predictions for the images."""
     pixels = as_images(images, model)
-    if batch_size < 1:
-        raise ValueError(f"batch_size: {batch_size} is not accepted; accepted: 1 or more")
+    check_count(batch_size, "batch_size")
     low, high = (
         _bound(value, pixels, name) for value, name in zip(box, ("low", "high"), strict=True)
     )
@@ -235,7 +283,7 @@ def prepare(
 def check_epsilon(epsilon: float, name: str = "epsilon") -> float:
     """Return a size of perturbations that is finite and 0 or more."""
     if not 0 <= epsilon < np.inf:
-        raise ValueError(f"{name}: {epsilon} is not accepted; accepted: a finite number, 0 or more")
+        raise value_error(name, epsilon, "a finite number, 0 or more")
     return float(epsilon)
 
 
@@ -280,7 +328,7 @@ def _ascend_once(
             return
         current = batch.take(indices)
         bounds = problem.box_bounds(current.images)
-        current = current._replace(images=problem.moved(current.images, delta))
+        current = current._replace(images=problem.perturb(current.images, delta))
         if step == settings.steps:
             best.keep(indices, current.images, problem.margins(current))
             return
@@ -303,10 +351,10 @@ def _class_per_image(classes: Classes, like: Tensor, num_classes: int, name: str
     ):
         problem = f"{numbers.dtype} of shape {tuple(numbers.shape)} does not go with"
         accepted = f"{len(like)} whole numbers, one for each image"
-        raise ValueError(f"{name}: {problem} {len(like)} images; accepted: {accepted}")
+        raise argument_error(name, f"{problem} {len(like)} images", accepted)
     if (wrong := numbers[(numbers < 0) | (numbers >= num_classes)]).numel():
         accepted = f"0 to {num_classes - 1}"
-        raise ValueError(f"{name}: class {int(wrong[0])} does not exist; accepted: {accepted}")
+        raise argument_error(name, f"class {int(wrong[0])} does not exist", accepted)
     return numbers.to(like)
 
 
@@ -315,7 +363,7 @@ def _bound(bound: Bound, images: Tensor, name: str) -> Tensor:
     values = as_tensor(bound, name).to(images).reshape(-1, 1, 1)
     if len(values) not in (1, images.shape[1]) or values.isnan().any():
         accepted = f"a number, or one for each of the {images.shape[1]} channels"
-        raise ValueError(f"{name}: {bound} is not accepted; accepted: {accepted}")
+        raise value_error(name, bound, accepted)
     return values
 
 
@@ -323,12 +371,12 @@ def _check_box(images: Tensor, low: Tensor, high: Tensor) -> None:
     """Raise a ValueError unless images lie in their box, but for a rounding error."""
     if not (low < high).all():
         problem = f"{low.flatten().tolist()} is not below high {high.flatten().tolist()}"
-        raise ValueError(f"low: {problem}; accepted: low below high")
+        raise argument_error("low", problem, "low below high")
     if ((images < low - _ROUNDING) | (images > high + _ROUNDING)).any():
         extent = f"values from {float(images.min()):.4g} to {float(images.max()):.4g}"
         box = f"low {low.flatten().tolist()} to high {high.flatten().tolist()}"
-        problem = f"images: {extent} are not within {box}"
-        raise ValueError(f"{problem}; accepted: images that are, or their own low and high")
+        accepted = "images that are, or their own low and high"
+        raise argument_error("images", f"{extent} are not within {box}", accepted)
 
 
 def attackable(prediction: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:

@@ -5,6 +5,7 @@ does not show that there is nothing.
 """
 
 from collections.abc import Sequence
+from typing import final
 
 import attrs
 import numpy as np
@@ -14,16 +15,17 @@ from torch import Tensor, nn
 
 from visualization.adversarial.norms import NormName
 from visualization.adversarial.problem import (
+    AdversarialImages,
     AttackBatch,
     AttackProblem,
     Bound,
     Classes,
     PgdSettings,
     ascend,
-    attackable,
     check_epsilon,
     prepare,
 )
+from visualization.core.errors import argument_error, check_count
 from visualization.core.inputs import Images, OutputSelector, as_record, inspection_mode
 from visualization.core.records import brief_repr
 
@@ -33,51 +35,25 @@ _RIVALS = 9  # classes, of those with the largest logits, that may be the neares
 _CLOSE = 1e-3  # of a radius: no search goes on between bounds so near each other
 
 
+@final
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
-class MinimalPerturbation:
+class MinimalPerturbation(AdversarialImages):
     """Minimal adversarial perturbation found for each of N images.
 
+    They are changed as little as was found necessary, and as they were where nothing was found.
+
     Attributes:
-        norm: `linf` or `l2`.
-        images: as they were (N, C, H, W).
-        adversarial: changed as little as was found necessary; as they were where nothing was found.
-        labels: the right answers (N,), or the model's own.
-        target: the classes to reach (N,); None: any but the label.
-        prediction: the model's answers (N,).
-        adversarial_prediction: to the changed images (N,).
-        confidence: probability of those answers (N,).
-        adversarial_confidence: the same after.
         radius: size of the change (N,), an upper bound of the smallest one: 0 for an image whose
             answer was already so, inf where none was found.
         largest: the largest that was tried (N,).
-        low: the least value of a pixel (C or 1, 1, 1).
-        high: the largest.
-        classes: their names; empty: their numbers.
     """
 
-    norm: NormName
-    images: Tensor
-    adversarial: Tensor
-    labels: Tensor
-    target: Tensor | None
-    prediction: Tensor
-    adversarial_prediction: Tensor
-    confidence: Tensor
-    adversarial_confidence: Tensor
     radius: Tensor
     largest: Tensor
-    low: Tensor
-    high: Tensor
-    classes: tuple[str, ...]
-
-    @property
-    def attackable(self) -> Tensor:
-        """Whether there was something to change (N,); see `Attack.eligible`."""
-        return attackable(self.prediction, self.labels, self.target)
 
     @property
     def median(self) -> float:
-        """The median radius of the eligible images; NaN if there is none."""
+        """The median radius of the attackable images; NaN if there is none."""
         radii = self.radius[self.attackable].double()
         return float(np.median(radii.numpy())) if len(radii) else np.nan
 
@@ -132,32 +108,16 @@ def minimal_perturbation(
         ValueError: names the argument that does not fit.
     """
     settings = PgdSettings(steps, None, restarts, seed, until_found=True)
-    if rounds < 1:
-        raise ValueError(f"rounds: {rounds} is not accepted; accepted: 1 or more")
+    check_count(rounds, "rounds")
     max_radius = np.inf if largest is None else check_epsilon(largest, "largest")
     with inspection_mode(model):
         problem = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
         rngs = settings.generators()
         every = problem.batches()
         searches = [_search(problem, part, max_radius, rounds, settings, rngs) for part in every]
-        results = [torch.cat(parts) for parts in zip(*searches, strict=True)]
-        return _as_minimal_perturbation(problem, results, tuple(classes))
-
-
-def _as_minimal_perturbation(
-    problem: AttackProblem, results: Sequence[Tensor], classes: tuple[str, ...]
-) -> MinimalPerturbation:
-    adversarial, radius, largest = results
-    after, confidence = problem.answers(adversarial)
-    return MinimalPerturbation(
-        norm=problem.norm_name, images=as_record(problem.images),
-        adversarial=as_record(adversarial), labels=as_record(problem.labels),
-        target=None if problem.target is None else as_record(problem.target),
-        prediction=as_record(problem.prediction), adversarial_prediction=as_record(after),
-        confidence=as_record(problem.confidence), adversarial_confidence=as_record(confidence),
-        radius=as_record(radius), largest=as_record(largest), low=as_record(problem.low),
-        high=as_record(problem.high), classes=classes,
-    )  # fmt: skip
+        adversarial, radius, tried = (torch.cat(parts) for parts in zip(*searches, strict=True))
+        fields = problem.outcome(adversarial, classes)
+        return MinimalPerturbation(radius=as_record(radius), largest=as_record(tried), **fields)
 
 
 def _search(
@@ -229,11 +189,11 @@ def _shrink(
 ) -> tuple[Tensor, Tensor]:
     """Shrink adversarial images towards the originals as far as they stay wrong."""
 
-    def moved(share: Tensor) -> Tensor:
-        return problem.moved(batch.images, (share * (adversarial - batch.images)).flatten(1))
+    def shrink(share: Tensor) -> Tensor:
+        return problem.perturb(batch.images, (share * (adversarial - batch.images)).flatten(1))
 
     def is_wrong(share: Tensor) -> Tensor:
-        return problem.margins(batch._replace(images=moved(share)), _SLACK) > 0
+        return problem.margins(batch._replace(images=shrink(share)), _SLACK) > 0
 
     near, far = (adversarial.new_full((len(adversarial), 1, 1, 1), share) for share in (0.0, 1.0))
     works = is_wrong(far)
@@ -241,7 +201,7 @@ def _shrink(
         middle = (near + far) / 2
         is_enough = is_wrong(middle)[:, None, None, None]
         near, far = torch.where(is_enough, near, middle), torch.where(is_enough, middle, far)
-    return moved(far), works
+    return shrink(far), works
 
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
@@ -308,7 +268,7 @@ def robustness_curve(
     settings = PgdSettings(steps, None, restarts, seed, until_found=True)
     sizes = sorted({check_epsilon(epsilon, "epsilons") for epsilon in epsilons})
     if not sizes:
-        raise ValueError("epsilons: none are given; accepted: one size or more")
+        raise argument_error("epsilons", "none are given", "one size or more")
     with inspection_mode(model):
         problem = prepare(model, images, labels, None, norm, (low, high), batch_size, output)
         right = problem.prediction == problem.labels
@@ -346,7 +306,7 @@ def _accuracy_in_noise(problem: AttackProblem, size: float, seed: int) -> float:
         delta = problem.norm.project(
             size * noise, batch.radii(size), *problem.box_bounds(batch.images)
         )
-        noisy = batch._replace(images=problem.moved(batch.images, delta))
+        noisy = batch._replace(images=problem.perturb(batch.images, delta))
         right.append(problem.margins(noisy) <= 0)
     return _share(torch.cat(right))
 

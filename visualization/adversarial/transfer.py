@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from visualization.adversarial.attacks import Attack
 from visualization.adversarial.problem import Classes, predict_classes
+from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import Images, OutputSelector, as_images, inspection_mode
 from visualization.core.records import brief_repr
 
@@ -72,9 +73,9 @@ def transfer_table(
         ValueError: no models, or no labels; or the attack's.
     """
     if not models:
-        raise ValueError("models: none are given; accepted: one or more, by name")
+        raise argument_error("models", "none are given", "one or more, by name")
     if labels is None:
-        raise ValueError("labels: None is not accepted; accepted: the right class of each image")
+        raise value_error("labels", "None", "the right class of each image")
     attacks = [attack(model, images, labels) for model in models.values()]
     true_labels = attacks[0].labels
     sets = [attacked.adversarial for attacked in attacks]

@@ -4,6 +4,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from visualization.core.errors import argument_error
 from visualization.core.records import brief_repr
 
 
@@ -35,4 +36,4 @@ class ImageAttention:
         ):
             sizes = f"{self.images.shape}, {len(self.written)} and {self.maps.shape}"
             accepted = "(N, C, H, W), N texts and (N, A, h, w)"
-            raise ValueError(f"images, written, maps: {sizes}; accepted: {accepted}")
+            raise argument_error("images, written, maps", sizes, accepted)

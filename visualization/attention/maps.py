@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from visualization.core.arrays import as_array, check_shape
+from visualization.core.errors import argument_error
 from visualization.core.records import brief_repr
 from visualization.records import AnsweredQuestion
 
@@ -84,7 +85,7 @@ def attention_maps(
         check_shape(name, values.shape, expected, "what was written and read")
         if values.min() < 0 or np.abs(values.sum(axis=-1) - 1).max() > 1e-3:
             problem = "a row does not sum to 1, or a weight is below 0"
-            raise ValueError(f"{name}: {problem}; accepted: shares of 1")
+            raise argument_error(name, problem, "shares of 1")
     stacked = np.stack(maps).astype(np.float64)
     right = np.array([row.correct for row in rows], bool)
     visible = np.asarray((stacked > 0).any(axis=(0, 2)))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from visualization.core.earlier_names import renamed_arguments
-from visualization.core.errors import NothingToShow
+from visualization.core.errors import NothingToShow, argument_error, not_called_error
 from visualization.core.inputs import (
     Images,
     Target,
@@ -117,16 +117,10 @@ def _last_feature_map(target_score: TargetScore, images: Tensor) -> str:
 
 @renamed_arguments(layer="cam_layer", of="target_layer")
 def grad_cam(
-    model: nn.Module,
-    images: Images,
-    target: Target = None,
-    *,
-    cam_layer: NamedLayer | None = None,
-    target_layer: NamedLayer | None = None,
-    positive: bool = True,
-    upsample: bool = True,
-    batch_size: int | None = None,
-) -> Tensor:
+    model: nn.Module, images: Images, target: Target = None, *,
+    cam_layer: NamedLayer | None = None, target_layer: NamedLayer | None = None,
+    positive: bool = True, upsample: bool = True, batch_size: int | None = None,
+) -> Tensor:  # fmt: skip
     """Grad-CAM: the sum of a layer's maps, each times the mean of the score's gradient in it.
 
     Grad-CAM (Selvaraju et al. 1610.02391, equations 1 and 2), in units of the score per place. Of a
@@ -150,29 +144,16 @@ def grad_cam(
         ValueError: the layer outputs no maps (B, C, h, w), or the score does not depend on it; or
             as `select_target`.
     """
-    return _cam(
-        model,
-        images,
-        target,
-        _mean_gradient,
-        (cam_layer, target_layer),
-        (positive, upsample),
-        batch_size,
-    )
+    layers, options = (cam_layer, target_layer), (positive, upsample)
+    return _cam(model, images, target, _mean_gradient, layers, options, batch_size)
 
 
 @renamed_arguments(layer="cam_layer", of="target_layer")
 def grad_cam_plus_plus(
-    model: nn.Module,
-    images: Images,
-    target: Target = None,
-    *,
-    cam_layer: NamedLayer | None = None,
-    target_layer: NamedLayer | None = None,
-    positive: bool = True,
-    upsample: bool = True,
-    batch_size: int | None = None,
-) -> Tensor:
+    model: nn.Module, images: Images, target: Target = None, *,
+    cam_layer: NamedLayer | None = None, target_layer: NamedLayer | None = None,
+    positive: bool = True, upsample: bool = True, batch_size: int | None = None,
+) -> Tensor:  # fmt: skip
     """Grad-CAM++: a layer's maps, weighted by a mean over places that raise the score.
 
     Grad-CAM++ (Chattopadhyay et al. 1710.11063, equations 10 and 19), for exp(score): where the
@@ -180,29 +161,10 @@ def grad_cam_plus_plus(
     exp(score), the same for a whole map, is not multiplied in. The paper has activations A from 0
     on; in layers before a ReLU those below 0 are left out of Σ A, which keeps weights in (0, 1/2].
 
-    Args:
-        model: any module; it is left as it was.
-        images: (B, C, H, W) or (C, H, W).
-        target: as `grad_cam`.
-        cam_layer: as `grad_cam`.
-        target_layer: as `grad_cam`.
-        positive: as `grad_cam`.
-        upsample: as `grad_cam`.
-        batch_size: images that run at once, which bounds the memory; None:
-            at most 64, of 2²⁰ numbers together.
-
-    Raises:
-        ValueError: as `grad_cam`.
+    Arguments and errors are those of `grad_cam`.
     """
-    return _cam(
-        model,
-        images,
-        target,
-        _gain_weights,
-        (cam_layer, target_layer),
-        (positive, upsample),
-        batch_size,
-    )
+    layers, options = (cam_layer, target_layer), (positive, upsample)
+    return _cam(model, images, target, _gain_weights, layers, options, batch_size)
 
 
 def _mean_gradient(_: Tensor, gradients: Tensor) -> Tensor:
@@ -254,15 +216,15 @@ def _maps_and_gradients(
     intercepted: list[Tensor] = []
     call = numbered_call(target_score.model, cam_layer)
     if target_score.layer and call == numbered_call(target_score.model, target_score.layer):
-        raise ValueError(
-            f"target_layer: {target_score.layer!r} is cam_layer itself; accepted: a layer after it"
+        raise argument_error(
+            "target_layer", f"{target_score.layer!r} is cam_layer itself", "a layer after it"
         )
 
     def begin(output: Any) -> Tensor:
         maps = check_tensor(output, repr(cam_layer)).detach()
         if maps.ndim != 4:
             problem = f"{cam_layer!r} outputs {tuple(maps.shape)}"
-            raise ValueError(f"cam_layer: {problem}; accepted: layers that output (B, C, h, w)")
+            raise argument_error("cam_layer", problem, "layers that output (B, C, h, w)")
         intercepted.append(maps.requires_grad_())
         return maps.clone()
 
@@ -271,6 +233,6 @@ def _maps_and_gradients(
     if not intercepted and target_score.layer:  # the pass went no further than to that one
         raise no_gradient_error(repr(cam_layer))
     if not intercepted:
-        raise ValueError(f"cam_layer: {cam_layer!r} was not called while the model ran")
+        raise not_called_error("cam_layer", cam_layer)
     (maps,) = intercepted
     return maps.detach(), score_gradient(scores, maps, repr(cam_layer))

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.attribution.masking import Fill, replacement
-from visualization.attribution.methods import as_array, as_map
+from visualization.attribution.methods import as_map
+from visualization.core.arrays import to_numpy
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import argument_error, check_count
 from visualization.core.inputs import Images, Target, as_images, as_tensor, inspection_mode
 from visualization.core.records import brief_repr
 from visualization.core.targets import (
     TargetScore,
     batch_slices,
-    check_count,
     resolve_target,
     unravel_index,
 )
@@ -126,12 +127,12 @@ def _ranks(
     name: str, values: Tensor | NDArray[Any], images: Tensor, rng: np.random.Generator
 ) -> Tensor:
     """Return each pixel's place in the order of a map (B, H · W), 0 for the largest number."""
-    array = as_array(as_map(as_tensor(values, "maps")))
+    array = to_numpy(as_map(as_tensor(values, "maps")).double())
     expected = (len(images), *images.shape[2:])
     if array.shape != expected:
-        raise ValueError(f"maps: {name!r} has shape {array.shape}; accepted: {expected}")
+        raise argument_error("maps", f"{name!r} has shape {array.shape}", expected)
     if not np.isfinite(array).all():
-        raise ValueError(f"maps: {name!r} has NaN or inf; accepted: finite numbers")
+        raise argument_error("maps", f"{name!r} has NaN or inf", "finite numbers")
     flat = array.reshape(len(array), -1)
     shuffled = rng.permutation(flat.shape[1])  # a stable sort leaves ties in this order
     order = shuffled[np.argsort(-flat[:, shuffled], axis=1, kind="stable")]
@@ -151,7 +152,7 @@ def _curves(
         order, number, step = unravel_index(rows, shape)
         changed = (ranks[order, number] < steps[step, None]).view(-1, 1, *before.shape[2:])
         parts.append(target_score(torch.where(changed, after[number], before[number]), number))
-    return np.asarray(as_array(torch.cat(parts).view(shape)).mean(axis=0))
+    return to_numpy(torch.cat(parts).view(shape).double().mean(dim=0))
 
 
 def _words(fill: Fill) -> str:

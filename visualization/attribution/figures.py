@@ -28,7 +28,7 @@ _NARROW = 20  # letters of a method's name
 _CURVES = 14  # methods of which curves are named
 _STAGES = 8  # stages of randomisation of which maps are drawn
 _LINES = ("-", "--", ":")  # styles, once the colours are used up
-_FULL = 99.5  # percentile of a map at which its colours are full: single pixels must not hide it
+_PERCENTILE = 99.5  # of a map, at which its colours are full: single pixels must not hide it
 
 
 def _title(name: str) -> str:
@@ -42,7 +42,7 @@ def _line(name: str) -> str:
 
 def _map(axes: Axes, values: NDArray[np.float64], title: str) -> None:
     """Draw a map with its signs, in its own scale."""
-    size = float(np.percentile(np.abs(values), _FULL)) or float(np.abs(values).max())
+    size = float(np.percentile(np.abs(values), _PERCENTILE)) or float(np.abs(values).max())
     draw_signed(axes, values, title, size)
     if not values.any():
         axes.text(0.5, 0.5, "all 0", fontsize=8, color=MUTED, ha="center", va="center",
@@ -94,7 +94,7 @@ def _(record: Attributions) -> str:
 @draw.register
 def _(record: Faithfulness) -> Figure:
     figure = Figure(figsize=(9.2, 5.0), layout="constrained")
-    lines = -(-min(len(record.deletion), _CURVES) // _beside(record.deletion))
+    lines = -(-min(len(record.deletion), _CURVES) // _legend_columns(record.deletion))
     figure.set_figheight(4.3 + 0.2 * max(4, lines))
     left, right = figure.subplots(1, 2, sharey=True)
     down, up = record.deletion_area(), record.insertion_area()
@@ -124,11 +124,11 @@ def _curves(
     axes.grid(axis="y", color="#eeeeee")
     legend(
         axes, _CURVES, title="area under the curve, the most faithful first", title_fontsize=8,
-        ncols=_beside(curves), loc="upper center", bbox_to_anchor=(0.5, -0.14),
+        ncols=_legend_columns(curves), loc="upper center", bbox_to_anchor=(0.5, -0.14),
     )  # fmt: skip
 
 
-def _beside(names: Iterable[str]) -> int:
+def _legend_columns(names: Iterable[str]) -> int:
     """Return how many of the methods' names have room beside each other in a legend."""
     return 1 if max(display_width(_line(name)) for name in names) > _NARROW else 2
 
@@ -186,13 +186,13 @@ def _(record: SanityCheck) -> Figure:
     grid = lower.subplots(rows, len(stages), squeeze=False)
     for row, (name, maps) in enumerate(maps_by_name.items()):
         for axes, stage in zip(grid[row], stages, strict=True):
-            title = "" if row else "\n".join(wrap(_dotted(_stage(record, stage)), 14, 3))
+            title = "" if row else "\n".join(wrap(_breakable_name(_stage(record, stage)), 14, 3))
             _map(axes, maps[stage], title)
         grid[row, 0].set_ylabel(shorten(_title(name), 40), fontsize=8, color=INK)
     return figure
 
 
-def _dotted(name: str) -> str:
+def _breakable_name(name: str) -> str:
     """Return a layer's name that can be broken after its dots."""
     return name.replace(".", ". ")
 
@@ -216,15 +216,15 @@ def _lines(
     stages = range(len(record.layers) + 1)
     curves = list(values.items())[:_METHODS]
     for (name, correlations), (color, style) in zip(curves, _styles(), strict=False):
-        axes.plot(stages, _defined(correlations), style, marker="o", markersize=3, color=color,
-                  linewidth=1.4, label=_line(name))  # fmt: skip
+        axes.plot(stages, _mean_of_defined(correlations), style, marker="o", markersize=3,
+                  color=color, linewidth=1.4, label=_line(name))  # fmt: skip
     axes.axhline(0, color="#dddddd", linewidth=1, zorder=0)
     names = [shorten(_stage(record, stage), 18) for stage in stages]
     each = -(-len(names) // 16)
     axes.set_xticks(stages[::each], names[::each], rotation=90)
     despine(axes, title)
     least = min(
-        (float(np.fmin.reduce(_defined(correlations))) for correlations in values.values()),
+        (float(np.fmin.reduce(_mean_of_defined(correlations))) for correlations in values.values()),
         default=0.0,
     )
     axes.set_ylim(min(-0.25, least) - 0.05, 1.05)
@@ -232,7 +232,7 @@ def _lines(
     axis_labels(axes, how, "")
 
 
-def _defined(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mean_of_defined(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean by stage over images that have a map to compare with (L + 1,), or NaN."""
     defined = values[:, ~np.isnan(values[0])]
     return np.asarray(defined.mean(axis=1) if defined.size else values[:, 0])
@@ -256,8 +256,8 @@ def _(record: SanityCheck) -> str:
     lines = [
         f"{name:<{width}}"
         + "".join(
-            f"{_defined(record.signed[method])[stage]:>+16.2f}"
-            f"{_defined(record.absolute[method])[stage]:>+8.2f}"
+            f"{_mean_of_defined(record.signed[method])[stage]:>+16.2f}"
+            f"{_mean_of_defined(record.absolute[method])[stage]:>+8.2f}"
             for method in record.signed
         )
         for stage, name in enumerate(names)

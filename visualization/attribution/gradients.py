@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from visualization.attribution.masking import Fill, replacement
 from visualization.core.earlier_names import renamed_arguments
-from visualization.core.inputs import Images, Target, as_images, as_tensor, inspection_mode
+from visualization.core.errors import check_count, value_error
+from visualization.core.inputs import Images, Target, as_images, inspection_mode
 from visualization.core.relus import relu_rule
 from visualization.core.targets import (
     TargetScore,
     batch_slices,
-    check_count,
     resolve_target,
     score_gradient,
 )
@@ -40,9 +40,8 @@ def _gradients(
     """Return the gradient of each variant's own score (R, C, H, W), plain or by a rule."""
     leaf = images.detach().clone().requires_grad_()
     with relu_rule(rule) if rule else contextlib.nullcontext():
-        return score_gradient(
-            target_score(leaf, rows), leaf, "images"
-        )  # what is checkpointed runs again
+        # The gradient is taken in the block too: what is checkpointed runs again.
+        return score_gradient(target_score(leaf, rows), leaf, "images")
 
 
 def _by_rule(
@@ -60,13 +59,9 @@ def _by_rule(
 
 @renamed_arguments(layer="target_layer")
 def saliency(
-    model: nn.Module,
-    images: Images,
-    target: Target = None,
-    *,
-    target_layer: NamedLayer | None = None,
-    batch_size: int | None = None,
-) -> Tensor:
+    model: nn.Module, images: Images, target: Target = None, *,
+    target_layer: NamedLayer | None = None, batch_size: int | None = None,
+) -> Tensor:  # fmt: skip
     """Saliency: the gradient of the score with respect to the image (B, C, H, W), with its sign.
 
     Simonyan et al. 1312.6034, section 3, who draw its absolute value: `saliency(…).abs().amax(1)`.
@@ -88,27 +83,15 @@ def saliency(
 
 @renamed_arguments(layer="target_layer")
 def input_x_gradient(
-    model: nn.Module,
-    images: Images,
-    target: Target = None,
-    *,
-    target_layer: NamedLayer | None = None,
-    batch_size: int | None = None,
-) -> Tensor:
+    model: nn.Module, images: Images, target: Target = None, *,
+    target_layer: NamedLayer | None = None, batch_size: int | None = None,
+) -> Tensor:  # fmt: skip
     """Input × gradient: the image times the gradient of the score (B, C, H, W).
 
     Shrikumar et al. 1605.01713. It sums to the score where that is linear without a bias along the
     way from 0, as of nets of convolutions and ReLUs without biases.
 
-    Args:
-        model: any module; it is left as it was.
-        images: (B, C, H, W) or (C, H, W).
-        target: as `saliency`.
-        target_layer: as `saliency`.
-        batch_size: as `saliency`.
-
-    Raises:
-        ValueError: as `saliency`.
+    Arguments and errors are those of `saliency`.
     """
     gradients = saliency(model, images, target, target_layer=target_layer, batch_size=batch_size)
     return gradients * as_images(images, model)
@@ -116,55 +99,31 @@ def input_x_gradient(
 
 @renamed_arguments(layer="target_layer")
 def guided_backprop(
-    model: nn.Module,
-    images: Images,
-    target: Target = None,
-    *,
-    target_layer: NamedLayer | None = None,
-    batch_size: int | None = None,
-) -> Tensor:
+    model: nn.Module, images: Images, target: Target = None, *,
+    target_layer: NamedLayer | None = None, batch_size: int | None = None,
+) -> Tensor:  # fmt: skip
     """Guided backpropagation: the gradient of which each ReLU lets only what is positive pass.
 
     Springenberg et al. 1412.6806; see `relu_rule` for the ReLUs that are meant: modules, functions
     and methods alike. It is known to depend little on the weights of late layers (Adebayo et al.
     1810.03292; see `randomisation_check`): it shows the image's edges more than the decision.
 
-    Args:
-        model: any module; it is left as it was.
-        images: (B, C, H, W) or (C, H, W).
-        target: as `saliency`.
-        target_layer: as `saliency`.
-        batch_size: as `saliency`.
-
-    Raises:
-        ValueError: as `saliency`.
+    Arguments and errors are those of `saliency`.
     """
     return _by_rule(model, images, target, target_layer, "guided", batch_size)
 
 
 @renamed_arguments(layer="target_layer")
 def deconvnet(
-    model: nn.Module,
-    images: Images,
-    target: Target = None,
-    *,
-    target_layer: NamedLayer | None = None,
-    batch_size: int | None = None,
-) -> Tensor:
+    model: nn.Module, images: Images, target: Target = None, *,
+    target_layer: NamedLayer | None = None, batch_size: int | None = None,
+) -> Tensor:  # fmt: skip
     """Deconvnet: the score led back (B, C, H, W); a ReLU passes what is positive, on or off.
 
     Zeiler & Fergus 1311.2901, section 2.1; max-pooling leads back to where its maximum was. See
     `relu_rule` for the ReLUs that are meant.
 
-    Args:
-        model: any module; it is left as it was.
-        images: (B, C, H, W) or (C, H, W).
-        target: as `saliency`.
-        target_layer: as `saliency`.
-        batch_size: as `saliency`.
-
-    Raises:
-        ValueError: as `saliency`.
+    Arguments and errors are those of `saliency`.
     """
     return _by_rule(model, images, target, target_layer, "deconvnet", batch_size)
 
@@ -184,7 +143,7 @@ def integrated_gradients(
 
     Integrated gradients (Sundararajan et al. 1703.01365, equation 1), in units of the score, by
     Gauss–Legendre nodes: exact where the gradient is a polynomial of degree up to 2 S − 1 along the
-    way. They sum to score(image) − score(baseline), but for what `completeness_gap` tells.
+    way. They sum to score(image) − score(baseline), up to the error of too few steps.
 
     Args:
         model: any module; it is left as it was.
@@ -216,46 +175,6 @@ def integrated_gradients(
             gradients = _gradients(target_score, points, rows)
             total.index_add_(0, rows, weights[nodes, None, None, None] * gradients)
         return total * path
-
-
-@renamed_arguments(layer="target_layer")
-def completeness_gap(
-    model: nn.Module,
-    images: Images,
-    attributions: Tensor,
-    target: Target = None,
-    *,
-    target_layer: NamedLayer | None = None,
-    baseline: Fill = 0.0,
-    batch_size: int | None = None,
-) -> Tensor:
-    """Completeness gap: the sum of attributions, minus score(image) − score(baseline) (B,).
-
-    0 where they are complete (1703.01365, proposition 1); the rest is the error of too few steps.
-
-    Args:
-        model: any module; it is left as it was.
-        images: (B, C, H, W) or (C, H, W).
-        attributions: of those images (B, …).
-        target: what was explained.
-        target_layer: the layer that was meant.
-        baseline: that was used.
-        batch_size: images that run at once, which bounds the memory; None:
-            at most 64, of 2²⁰ numbers together.
-
-    Raises:
-        ValueError: as `select_target` and `replacement`; or attributions of another number of
-            images.
-    """
-    with inspection_mode(model), torch.no_grad():
-        images = as_images(images, model)
-        if len(attributions) != len(images):
-            problem = f"are of {len(attributions)} images"
-            raise ValueError(f"attributions: {problem}; accepted: of the {len(images)} given")
-        target_score = resolve_target(model, images, target, target_layer, batch_size, graph=True)
-        other = replacement(images, baseline, model, "baseline")
-        gains = target_score.on_images(images) - target_score.on_images(other)
-        return as_tensor(attributions, "attributions").to(gains).flatten(1).sum(dim=1) - gains
 
 
 @renamed_arguments(layer="target_layer")
@@ -295,7 +214,7 @@ def smooth_grad(
     """
     check_count(num_samples, "num_samples")
     if not 0 <= noise < float("inf"):
-        raise ValueError(f"noise: {noise} is not accepted; accepted: 0 or more")
+        raise value_error("noise", noise, "0 or more")
     rng = np.random.default_rng(seed)
     explain = bind_target_layer(method, target_layer)
     with inspection_mode(model):

@@ -3,6 +3,7 @@
 B images, C channels, H rows, W columns; N masks.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -12,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import argument_error, check_count, check_share, value_error
 from visualization.core.inputs import Images, Target, as_images, as_tensor, inspection_mode
 from visualization.core.targets import (
     TargetScore,
     batch_slices,
-    check_count,
     resolve_target,
     unravel_index,
 )
@@ -45,30 +46,36 @@ def replacement(images: Tensor, fill: Fill, model: nn.Module, name: str = "fill"
     """
     if isinstance(fill, str):
         if fill not in FILLS:
-            accepted = f"a number, {', '.join(FILLS)}, or images"
-            raise ValueError(f"{name}: {fill!r} is not accepted; accepted: {accepted}")
-        values = _blurred(images) if fill == "blur" else images.mean((2, 3), keepdim=True)
-        return values.expand_as(images)
+            raise value_error(name, repr(fill), f"a number, {', '.join(FILLS)}, or images")
+        if fill == "blur":
+            return gaussian_blur(images, [_BLUR_SHARE * side for side in images.shape[2:]])
+        return images.mean((2, 3), keepdim=True).expand_as(images)
     if isinstance(fill, (int, float)):
         return torch.full_like(images, float(fill))
     images_in_fill = as_images(fill, model, name)
     if any(a not in (1, b) for a, b in zip(images_in_fill.shape, images.shape, strict=True)):
         problem = f"shape {tuple(fill.shape)} does not go with images {tuple(images.shape)}"
-        raise ValueError(f"{name}: {problem}; accepted: that shape, or 1 along any axis")
+        raise argument_error(name, problem, "that shape, or 1 along any axis")
     return images_in_fill.expand_as(images)
 
 
-def _blurred(images: Tensor) -> Tensor:
-    """Return images under a Gaussian whose weights sum to 1 at the borders too."""
-    blurred = images
-    for axis in (2, 3):
-        size = images.shape[axis]
-        positions = torch.arange(size, device=images.device, dtype=images.dtype)
-        weights = (-0.5 * ((positions[:, None] - positions) / (_BLUR_SHARE * size)) ** 2).exp()
-        blurred = torch.tensordot(blurred, weights / weights.sum(dim=0), ([axis], [0])).movedim(
-            -1, axis
-        )
-    return blurred
+def gaussian_blur(images: Tensor, deviations: Sequence[float]) -> Tensor:
+    """Blur images (B, C, H, W) by a Gaussian, whose weights sum to 1 at the borders too.
+
+    Its standard deviations along rows and columns are in pixels, above 0.
+    """
+    for axis, deviation in zip((2, 3), deviations, strict=True):
+        positions = torch.arange(images.shape[axis], device=images.device, dtype=images.dtype)
+        distances = (positions[:, None] - positions) / deviation
+        images = mix_along(images, (-0.5 * distances**2).exp(), axis)
+    return images
+
+
+def mix_along(images: Tensor, weights: Tensor, axis: int) -> Tensor:
+    """Return images whose lines along an axis (S) are mixed by weights (S, S), scaled to sum 1."""
+    share = weights / weights.sum(dim=1, keepdim=True)
+    mixed: Tensor = torch.tensordot(images, share, ([axis], [1]))
+    return mixed.movedim(-1, axis)
 
 
 def size_pair(size: Size, name: str, most: tuple[int, int], usual: int = 1) -> tuple[int, int]:
@@ -83,12 +90,11 @@ def size_pair(size: Size, name: str, most: tuple[int, int], usual: int = 1) -> t
     if len(both) != 2 or not all(
         1 <= side <= limit for side, limit in zip(both, most, strict=False)
     ):
-        accepted = f"1 to {most[0]} rows, 1 to {most[1]} columns"
-        raise ValueError(f"{name}: {size} is not accepted; accepted: {accepted}")
+        raise value_error(name, size, f"1 to {most[0]} rows, 1 to {most[1]} columns")
     return both[0], both[1]
 
 
-def _covers(size: int, window: int, stride: int, like: Tensor) -> Tensor:
+def _window_covers(size: int, window: int, stride: int, like: Tensor) -> Tensor:
     """Return which pixels of a side each window covers (windows, size), 1 or 0, each at least once.
 
     The first begins at 0; the last ends at the border, cut if it would reach beyond.
@@ -142,7 +148,7 @@ def occlusion_map(
         windows = size_pair(window, "window", sides, _WINDOW)
         strides = size_pair(stride, "stride", windows)
         rows, columns = (
-            _covers(*each, images) for each in zip(sides, windows, strides, strict=True)
+            _window_covers(*each, images) for each in zip(sides, windows, strides, strict=True)
         )
         target_score = resolve_target(model, images, target, target_layer, batch_size)
         other = replacement(images, fill, model)
@@ -177,10 +183,8 @@ def _check_within(within: Tensor, images: Tensor) -> Tensor:
     accepted = ((*images.shape[2:],), (len(images), *images.shape[2:]))
     mask = as_tensor(within, "within")
     if tuple(mask.shape) not in accepted:
-        raise ValueError(
-            f"within: shape {tuple(mask.shape)} is not accepted; accepted: "
-            + " or ".join(map(str, accepted))
-        )
+        shapes = " or ".join(map(str, accepted))
+        raise value_error("within", f"shape {tuple(mask.shape)}", shapes)
     return mask.expand(accepted[1])
 
 
@@ -226,12 +230,11 @@ def rise(
         ValueError: a setting out of range; or as `select_target`.
     """
     check_count(num_masks, "num_masks", 2)
-    if not 0 < keep < 1:
-        raise ValueError(f"keep: {keep} is not accepted; accepted: between 0 and 1")
+    check_share(keep, "keep")
     with inspection_mode(model), torch.no_grad():
         images = as_images(images, model)
         sides = (images.shape[2], images.shape[3])
-        masks = _Masks.drawn(num_masks, size_pair(grid, "grid", sides, _GRID), sides, keep, seed)
+        masks = _Masks.random(num_masks, size_pair(grid, "grid", sides, _GRID), sides, keep, seed)
         target_score = resolve_target(model, images, target, target_layer, batch_size)
         base = target_score.on_images(images).cpu().double()
         other = replacement(images, fill, model)
@@ -250,7 +253,7 @@ def _moments(
     products = torch.zeros(images.shape[0:1] + images.shape[2:], dtype=torch.float64)
     of_gains, of_masks = torch.zeros_like(products[:, 0, 0]), torch.zeros_like(products[0])
     for span in batch_slices(masks.num, target_score.batch_size):
-        part = masks.enlarged(span, images.dtype)
+        part = masks.enlarge(span, images.dtype)
         around = part.double() - masks.keep
         of_masks += around.sum(dim=0)
         visible = part.to(images.device)[:, None]
@@ -283,7 +286,7 @@ class _Masks:
     keep: float
 
     @classmethod
-    def drawn(
+    def random(
         cls, num: int, grid: tuple[int, int], sides: tuple[int, int], keep: float, seed: int
     ) -> "_Masks":
         """Draw masks of grids of cells that cover the sides."""
@@ -298,7 +301,7 @@ class _Masks:
         """N."""
         return len(self.cells)
 
-    def enlarged(self, span: slice, dtype: torch.dtype) -> Tensor:
+    def enlarge(self, span: slice, dtype: torch.dtype) -> Tensor:
         """Return some of the masks (num, H, W), from 0 to 1."""
         cells, shifts = self.cells[span].to(dtype), self.shifts[span]
         sizes = [cells.shape[1 + axis] * self.size[axis] for axis in (0, 1)]

@@ -1,6 +1,5 @@
 """Attribution methods by name, and several of them on the same images."""
 
-import difflib
 import functools
 import inspect
 import math
@@ -25,7 +24,9 @@ from visualization.attribution.gradients import (
     smooth_grad,
 )
 from visualization.attribution.masking import occlusion_map, rise
+from visualization.core.arrays import to_numpy
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import unknown_name_error
 from visualization.core.inputs import Images, Target, as_images, inspection_mode
 from visualization.core.records import brief_repr
 from visualization.core.targets import TargetScore, resolve_target
@@ -57,15 +58,15 @@ def _rise(
     model: nn.Module, images: Images, target: Target = None, *,
     target_layer: NamedLayer | None = None, batch_size: int | None = None,
 ) -> Tensor:  # fmt: skip
-    """Return the map of RISE, less its mean, with fewer masks for large images: see `_MASKED`."""
-    num = _MASKED // math.prod(images.shape[-3:])
+    """Return the map of RISE, less its mean, fewer masks for large images."""
+    num = _NUMBERS_MASKED // math.prod(images.shape[-3:])
     masks = min(_MOST_MASKS, max(_LEAST_MASKS, num))
-    return _centred(rise)(
+    return _centre(rise)(
         model, images, target, target_layer=target_layer, num_masks=masks, batch_size=batch_size
     )
 
 
-def _centred(method: Method) -> Method:
+def _centre(method: Method) -> Method:
     """Return a method whose maps are less their mean: of RISE only differences explain."""
 
     @functools.wraps(method)
@@ -83,7 +84,7 @@ def _is_rise(method: Method) -> bool:
     return method is rise
 
 
-_MASKED = 2**26  # numbers in all masked copies of an image: 446 masks for (3, 224, 224)
+_NUMBERS_MASKED = 2**26  # numbers in all masked copies of an image: 446 masks for (3, 224, 224)
 _LEAST_MASKS, _MOST_MASKS = 100, 2000
 
 METHODS: Mapping[str, Method] = {
@@ -134,15 +135,13 @@ def resolve_methods(
     selection = names if methods is None else methods
     for name in selection if not isinstance(selection, Mapping) else ():
         if name not in names:
-            near = difflib.get_close_matches(name, names, 1, 0.0)[0]
-            accepted = f"{', '.join(names)}, or functions by name; did you mean {near!r}?"
-            raise ValueError(f"methods: {name!r} is not accepted; accepted: {accepted}")
+            raise unknown_name_error("methods", name, names, ", or functions by name")
     by_name = (
         selection if isinstance(selection, Mapping) else {name: METHODS[name] for name in selection}
     )
     resolved: dict[str, Method] = {}
     for name, method in by_name.items():
-        explain = bind_target_layer(_centred(method) if _is_rise(method) else method, target_layer)
+        explain = bind_target_layer(_centre(method) if _is_rise(method) else method, target_layer)
         has_batches = "batch_size" in inspect.signature(explain).parameters
         options = {"batch_size": batch_size} if has_batches and batch_size is not None else {}
         resolved[name] = functools.partial(explain, **options)
@@ -202,8 +201,8 @@ def attributions(
                 progress(f"{name}, method {number} of {len(explainers)}")
             maps_by_name[name] = as_map(method(model, images, target_score.target))
     words = tuple(target_words(target_score, labels, len(images)))
-    maps = {name: as_array(values) for name, values in maps_by_name.items()}
-    return Attributions(as_array(images), maps, words, as_array(scores))
+    maps = {name: to_numpy(values.double()) for name, values in maps_by_name.items()}
+    return Attributions(to_numpy(images.double()), maps, words, to_numpy(scores.double()))
 
 
 def target_words(target_score: TargetScore, labels: Sequence[str] | None, num: int) -> list[str]:
@@ -221,8 +220,3 @@ def target_words(target_score: TargetScore, labels: Sequence[str] | None, num: i
         f"{target_score.layer}: {number}" if target_score.layer else str(number)
         for number in numbers
     ]
-
-
-def as_array(values: Tensor) -> NDArray[np.float64]:
-    """Return a tensor as an array of numbers for a record."""
-    return np.asarray(values.detach().cpu().double().numpy())

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.attribution.cams import layer_calls
-from visualization.attribution.methods import Methods, as_array, as_map, resolve_methods
-from visualization.core.errors import NothingToShow
+from visualization.attribution.methods import Methods, as_map, resolve_methods
+from visualization.core.arrays import to_numpy
+from visualization.core.errors import NothingToShow, argument_error
 from visualization.core.inputs import Images, Target, as_images, copy_model, inspection_mode
 from visualization.core.records import brief_repr
 from visualization.core.targets import resolve_target
@@ -123,9 +124,9 @@ def _as_sanity_check(
     for name, maps in maps_by_name.items():
         signed[name] = _correlations(maps)
         absolute[name] = _correlations([each.abs() for each in maps])
-        first[name] = as_array(torch.cat([as_map(each[:1]) for each in maps]))
+        first[name] = to_numpy(torch.cat([as_map(each[:1]) for each in maps]).double())
     return SanityCheck(
-        layers=layers, signed=signed, absolute=absolute, image=as_array(image), maps=first,
+        layers=layers, signed=signed, absolute=absolute, image=to_numpy(image.double()), maps=first,
         cascading=cascading,
     )  # fmt: skip
 
@@ -144,7 +145,7 @@ def _parameters(
         parameters = list(find_layer(model, name, "layers").module.parameters(recurse=not own))
         if not parameters and not own:
             accepted = "layers with weights, or blocks of them"
-            raise ValueError(f"layers: {name!r} has no weights; accepted: {accepted}")
+            raise argument_error("layers", f"{name!r} has no weights", accepted)
         if parameters:
             by_layer[name] = parameters
     if not by_layer:
@@ -170,7 +171,7 @@ def _correlations(maps: list[Tensor]) -> NDArray[np.float64]:
     """Return Spearman's correlation of each stage's maps with the first stage's (L + 1, B)."""
     from scipy.stats import rankdata  # takes a second to import
 
-    ranks = np.stack([rankdata(as_array(each.flatten(1)), axis=1) for each in maps])
+    ranks = np.stack([rankdata(to_numpy(each.flatten(1).double()), axis=1) for each in maps])
     centred = ranks - ranks.mean(axis=-1, keepdims=True)
     sizes = np.sqrt((centred**2).sum(axis=-1))
     products = (centred * centred[0]).sum(axis=-1)

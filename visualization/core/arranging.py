@@ -27,7 +27,7 @@ class Arranger:
         self._grid = _plain_grid(figure)
         is_images = any(axes.get_aspect() != "auto" for axes in figure.axes)
         self._passes = _PASSES_IMAGES if is_images else _PASSES
-        self._known: dict[Axes, tuple[tuple[str, ...], Ends]] = {}
+        self._margins: dict[Axes, tuple[tuple[str, ...], Ends]] = {}
 
     def arrange(self) -> None:
         """Do as the figure's layout engine does."""
@@ -55,11 +55,11 @@ class Arranger:
                 here = margins[way, :, cell[way]]
                 np.maximum(here, (before, after), out=here)
             cells.append((axes, cell))
-        across = _placed(
+        across = _positions(
             margins[0, :, :num_columns], pad[0], grid.wspace, pads["wspace"],
             grid.get_width_ratios(), outer[0],
         )  # fmt: skip
-        down = _placed(
+        down = _positions(
             margins[1, :, :num_rows], pad[1], grid.hspace, pads["hspace"],
             grid.get_height_ratios(), outer[1],
         )  # fmt: skip
@@ -92,14 +92,14 @@ class Arranger:
         place = _ends(axes.get_position(original=True)) * np.tile(figure.bbox.size, 2)
         signs = np.array([1, 1, -1, -1])
         words = _words(axes)
-        if words is not None and axes in self._known and self._known[axes][0] == words:
+        if words is not None and axes in self._margins and self._margins[axes][0] == words:
             axes.apply_aspect()
-            return np.asarray(signs * (place - _ends(axes.bbox)) + self._known[axes][1])
+            return np.asarray(signs * (place - _ends(axes.bbox)) + self._margins[axes][1])
         extent = axes.get_tightbbox(self._renderer, for_layout_only=True)
         if extent is None:
             return np.zeros(4)
         if words is not None:
-            self._known[axes] = words, signs * (_ends(axes.bbox) - _ends(extent))
+            self._margins[axes] = words, signs * (_ends(axes.bbox) - _ends(extent))
         return np.asarray(signs * (place - _ends(extent)))
 
 
@@ -118,7 +118,7 @@ def _plain_grid(figure: Figure) -> GridSpec | None:
     return grids[0] if is_plain else None
 
 
-def _placed(
+def _positions(
     margins: NDArray[np.float64], pad: float, own: float | None, usual: float,
     ratios: Any, outer: NDArray[np.float64],
 ) -> list[tuple[float, float]] | None:  # fmt: skip

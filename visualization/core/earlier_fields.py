@@ -1,7 +1,10 @@
-"""Earlier names of record fields: they are read as what they are now, with a DeprecationWarning."""
+"""Earlier names of record fields: they are what they are now, with a DeprecationWarning."""
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
+
+from visualization.core.earlier_names import renamed_arguments
 
 _FIELDS = """
 ActivationPatching: donated=adopted all_units=full_state places=positions
@@ -11,6 +14,7 @@ Attack: before=prediction after=adversarial_prediction confidence_before=confide
     accuracy_before=clean_accuracy accuracy_after=adversarial_accuracy
 CellTrace: row_name=layer_name
 Crop: place=origin
+FieldBoxes: at=box_at
 FieldTransplant: place=target_unit of_source=source_activation before=target_activation
     after=composite_activation hulls=boxes
 LandscapePlane: outside=residual
@@ -43,8 +47,19 @@ def _fields() -> dict[str, dict[str, str]]:
 FIELDS = _fields()
 
 
-def adopt(cls: type) -> None:
-    """Let a record be read by the earlier names of its fields and methods."""
+class _Constructor:
+    """Lets a class be called with earlier names, as soon as attrs has written its `__init__`."""
+
+    def __init__(self, names: dict[str, str]) -> None:
+        self._names = names
+
+    def __set_name__(self, owner: type, _: str) -> None:
+        """Replace the `__init__` of a class that has just been made."""
+        owner.__init__ = renamed_arguments(**self._names)(owner.__init__)  # type: ignore[misc]
+
+
+def adopt(cls: type, fields: Iterable[str]) -> None:
+    """Let a record be made by the earlier names of its fields, and read by those of methods too."""
     names = FIELDS.get(cls.__name__)
     if names is None or not cls.__module__.startswith("visualization."):
         return
@@ -59,3 +74,6 @@ def adopt(cls: type) -> None:
         return getattr(self, new)
 
     cls.__getattr__ = find  # type: ignore[attr-defined]
+    own = set(fields)
+    constructor = _Constructor({old: new for old, new in names.items() if new in own})
+    cls.__earlier_fields__ = constructor  # type: ignore[attr-defined]

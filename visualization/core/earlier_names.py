@@ -81,7 +81,7 @@ attention: AttentionMaps=attention.maps.AttentionMaps attention_maps=attention.m
 attribution.cams: last_map=last_feature_map
 attribution.gradients: explaining=bind_target_layer
 attribution.masking: pair=size_pair
-attribution.methods: chosen_methods=resolve_methods
+attribution.methods: as_array=core.arrays.to_numpy chosen_methods=resolve_methods
 conv: Activated=ActivatingPositions Canvas=ImageParam MapEdit=ChannelAblation
     Maximised=MaximisedImages Paste=FieldTransplant Piece=Crop Satisfied=Solution
     activated=activating_positions amplified=layer_energy answers=class_distribution cut=crop
@@ -89,7 +89,7 @@ conv: Activated=ActivatingPositions Canvas=ImageParam MapEdit=ChannelAblation
     nearest=nearest_neighbours paste=transplant_field put=paste_onto run_from=forward_from
     satisfy=solve
 core.arrays: demand_quantity=check_quantity demand_same=check_shape deviation=unit_deviations
-core.inputs: Pick=OutputSelector Place=TargetIndex copied=copy_model
+core.inputs: as_array=core.arrays.to_numpy Pick=OutputSelector Place=TargetIndex copied=copy_model
     demand_channels_first=check_channels_first demand_tensor=check_tensor demand_unit=check_unit
     home=device_and_dtype inspecting=inspection_mode named=optional_layer_name
     one_call=numbered_call one_target=normalise_target picked=select_output score=select_target
@@ -98,7 +98,8 @@ core.layout: tapped_maps=intercept_maps
 core.packing: each_tensor=map_tensors tensors=flatten_tensors
 core.preserve: closed=closed_module_error demand_module=check_module given_copies=clone_inputs
     untouched=preserve_state
-core.targets: Asked=TargetScore asked=resolve_target demand_count=check_count
+core.targets: Asked=TargetScore asked=resolve_target
+    demand_count=core.errors.check_count
     demand_gradient=score_gradient demand_last=last_dependency fitting=resolve_batch_size
     spans=batch_slices unravelled=unravel_index without_gradient=no_gradient_error
 core.tracing: tapped=intercept_outputs
@@ -149,7 +150,7 @@ recurrent.machine: run=run_automaton
 recurrent.overlay: Overlay=UnitTextHeatmap OverlayPart=LayerHeatmap
     overlay_cells=unit_text_heatmap overlay_part=layer_heatmap
 representation.comparison: CORNERS=OUTCOMES Group=GroupAccuracy Overlap=AnswerAgreement
-representation.embeddings: demand_count=check_size nearest=nearest_neighbours principal=pca
+representation.embeddings: nearest=nearest_neighbours principal=pca
     represented=features
 synthesis.ascent: Ascent=GradientAscent Climbed=AscentResult Look=ForwardFn climb=ascend
     joined=concatenated reach=receptive_extent slope=input_gradient
@@ -264,13 +265,15 @@ def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        called = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             for old in names.keys() & kwargs.keys():
                 new = names[old]
                 if new in kwargs:
-                    raise TypeError(f"{function.__name__}: {new} is given twice, also as {old}")
-                _warn(f"{function.__name__}({old}=…)", f"{new}=…")
+                    raise TypeError(f"{called}: {new} is given twice, also as {old}")
+                _warn(f"{called}({old}=…)", f"{new}=…")
                 kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error, not_called_error, value_error
 from visualization.core.layout import channels_first, intercept_maps, unit_axes
 from visualization.core.preserve import check_module, clone_inputs, preserve_state
 from visualization.core.tracing import NamedLayer, find_layer, intercept_outputs, layer_name
@@ -72,11 +73,9 @@ def as_tensor(values: Any, name: str = "values") -> Tensor:
             return torch.stack([as_tensor(each, name) for each in values])
         array = np.asarray(values)
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{name}: {problem}: {error}; accepted: {accepted}") from error
+        raise argument_error(name, f"{problem}: {error}", accepted) from error
     if array.dtype.kind not in "biufc":
-        raise ValueError(
-            f"{name}: {problem}: {array.dtype} is not a number type; accepted: {accepted}"
-        )
+        raise argument_error(name, f"{problem}: {array.dtype} is not a number type", accepted)
     size = min(array.dtype.itemsize, 16 if array.dtype.kind == "c" else 8)  # long double is none
     return torch.from_numpy(np.array(array, f"={array.dtype.kind}{size}", order="C"))
 
@@ -91,11 +90,6 @@ def as_record(values: Tensor) -> Tensor:
     return at_least_float32(values.detach()).cpu()
 
 
-def as_array(values: Tensor) -> NDArray[Any]:
-    """Return a tensor as a record holds it: on the CPU, in a type that numpy has."""
-    return np.asarray(as_record(values).numpy())
-
-
 def as_images(images: Images, model: nn.Module, name: str = "images") -> Tensor:
     """Return a copy of images (B, C, H, W) on the model's device and in its type.
 
@@ -107,20 +101,16 @@ def as_images(images: Images, model: nn.Module, name: str = "images") -> Tensor:
     """
     tensor = as_tensor(images, name)
     if tensor.is_complex():
-        raise ValueError(f"{name}: {tensor.dtype} is not accepted; accepted: real numbers")
+        raise value_error(name, tensor.dtype, "real numbers")
     device, dtype = device_and_dtype(model, tensor.dtype if tensor.is_floating_point() else None)
     if tensor.ndim not in (3, 4) or 0 in tensor.shape:
         accepted = "(images, channels, height, width) or (channels, height, width), none of them 0"
-        raise ValueError(
-            f"{name}: shape {tuple(tensor.shape)} is not accepted; accepted: {accepted}"
-        )
+        raise value_error(name, f"shape {tuple(tensor.shape)}", accepted)
     tensor = tensor.reshape(-1, *tensor.shape[-3:]).to(
         device, dtype, copy=isinstance(images, Tensor)
     )
-    if not (
-        tensor.sum().isfinite() or tensor.isfinite().all()
-    ):  # the sum is quick, and tells mostly
-        raise ValueError(f"{name}: has NaN or inf; accepted: finite numbers")
+    if not (tensor.sum().isfinite() or tensor.isfinite().all()):  # the sum is quick
+        raise argument_error(name, "has NaN or inf", "finite numbers")
     return tensor
 
 
@@ -132,7 +122,7 @@ def one_image(image: Images, model: nn.Module, name: str = "image") -> Tensor:
     """
     images = as_images(image, model, name)
     if len(images) != 1:
-        raise ValueError(f"{name}: {len(images)} images are not accepted; accepted: one")
+        raise argument_error(name, f"{len(images)} images are not accepted", "one")
     return images
 
 
@@ -183,7 +173,7 @@ def _first_call(model: nn.Module, images: Tensor, layer: str, tap: Any) -> Any:
     with tap(model, {numbered_call(model, layer): outputs.append}, stop=True):
         model(images)
     if not outputs:
-        raise ValueError(f"layer: {layer!r} was not called while the model ran")
+        raise not_called_error("layer", layer)
     return outputs[0]
 
 
@@ -229,8 +219,8 @@ def check_tensor(output: Any, name: str) -> Tensor:
     problem = f"{name} outputs a {type(output).__name__}"
     if name == "the model":
         accepted = "one tensor, or a function that picks it: `output`, of attributions `target`"
-        raise ValueError(f"model: {problem}; accepted: {accepted}")
-    raise ValueError(f"layer: {problem}; accepted: layers that output one tensor")
+        raise argument_error("model", problem, accepted)
+    raise argument_error("layer", problem, "layers that output one tensor")
 
 
 def select_output(output: Any, pick: OutputSelector | None) -> Tensor:
@@ -246,7 +236,7 @@ def select_output(output: Any, pick: OutputSelector | None) -> Tensor:
     part: Any = output if pick is None else pick(output)
     if pick is not None and not isinstance(part, Tensor):
         problem = f"the function returns a {type(part).__name__}"
-        raise ValueError(f"output: {problem}; accepted: one tensor of what the model outputs")
+        raise argument_error("output", problem, "one tensor of what the model outputs")
     return check_tensor(part, "the model")
 
 
@@ -289,7 +279,7 @@ def select_target(output: Tensor, target: TargetIndex) -> Tensor:
     if index is None:
         if flat.ndim != 2:
             problem = f"None is not accepted for an output of shape {tuple(output.shape)}"
-            raise ValueError(f"target: {problem}; accepted: {_accepted_targets(flat)}")
+            raise argument_error("target", problem, _accepted_targets(flat))
         return flat.amax(dim=1)
     if isinstance(index, tuple) and len(index) == flat.ndim - 1:
         return _select_unit(flat, index)
@@ -317,7 +307,7 @@ def check_channels_first(output: Tensor, name: str, target: str) -> None:
     if output.ndim not in (2, 4):
         shape = tuple(output.shape)
         problem = f"{target} does not say what is meant of an output of shape {shape}"
-        raise ValueError(f"{name}: {problem}; accepted: {_accepted_targets(output)}")
+        raise argument_error(name, problem, _accepted_targets(output))
 
 
 def _accepted_targets(output: Tensor) -> str:
@@ -336,24 +326,38 @@ def _select_unit(output: Tensor, unit: tuple[int, ...]) -> Tensor:
     return values.flatten(1).mean(dim=1) if values.ndim > 1 else values
 
 
+def select_channels(channels: Sequence[int] | None, num: int) -> list[int]:
+    """Return the numbers of channels that are meant, of `num`; None: all.
+
+    Raises:
+        ValueError: there is no such channel, or none is given.
+    """
+    numbers = list(range(num)) if channels is None else [int(channel) for channel in channels]
+    if not numbers:
+        raise value_error("channels", "[]", "one or more, or None for all")
+    for number in numbers:
+        check_unit((number,), (num,), "channels")
+    return numbers
+
+
 def check_unit(unit: Sequence[int], shape: Sequence[int], name: str = "target") -> None:
     """Raise a ValueError unless a unit, or a channel (channel,), is one of an output's (C, …)."""
     if len(unit) not in (1, len(shape)):
         form = "(channel, row, column)" if len(shape) == 3 else f"{len(shape)} numbers"
         problem = f"{tuple(unit)} is not a unit of an output of shape {tuple(shape)}"
-        raise ValueError(f"{name}: {problem}; accepted: {form}")
+        raise argument_error(name, problem, form)
     axes = ("channel", "row", "column")
     for axis, (index, size) in enumerate(zip(unit, shape, strict=False)):
         if not 0 <= index < size:
             of = axes[axis] if axis < len(axes) else f"axis {axis}"
-            raise ValueError(f"{name}: {of} {index} does not exist; accepted: 0 to {size - 1}")
+            raise argument_error(name, f"{of} {index} does not exist", f"0 to {size - 1}")
 
 
 def _select_per_image(output: Tensor, numbers: Tensor) -> Tensor:
     if numbers.ndim != 1 or len(numbers) != len(output) or numbers.is_floating_point():
         problem = f"{numbers.dtype} of shape {tuple(numbers.shape)} does not go with"
         accepted = f"{len(output)} whole numbers, one for each image"
-        raise ValueError(f"target: {problem} {len(output)} images; accepted: {accepted}")
+        raise argument_error("target", f"{problem} {len(output)} images", accepted)
     for bound in (int(numbers.min()), int(numbers.max())):
         check_unit((bound,), tuple(output.shape[1:]))
     values = output[torch.arange(len(output), device=output.device), numbers.long()]

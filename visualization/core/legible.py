@@ -32,9 +32,9 @@ _FONTS = (
 _TIMES = 6  # at most: a name that takes another line leaves others less room
 _LINES = 2  # of a title or of the name of an axis
 _EDGE = 4.0  # pixels at a figure's border that stay blank
-_APART = 8.0  # pixels between titles
+_TITLE_GAP = 8.0  # pixels between titles
 _BEYOND = 4.0  # pixels by which a name of an upright axis may be longer than the axis
-_TOUCH = 2.0  # pixels between names at an axis
+_NAME_GAP = 2.0  # pixels between names at an axis
 Box = NDArray[np.float64]  # left, bottom, right, top; or rows of these
 NO_BOXES = np.zeros((0, 4))
 _START = {"left": 0.0, "center": 0.5, "right": 1.0}  # where a text is held, of its width
@@ -70,7 +70,7 @@ def legible(figure: Figure) -> Figure:
         for number in range(_TIMES):
             rooms = list(_rooms(figure, renderer))
             changed = [_fit(text, whole, room, renderer) for text, room in rooms]
-            changed += [_thin(axis, renderer) for axis in _axes_with_names(figure)]
+            changed += [_thin_names(axis, renderer) for axis in _axes_with_names(figure)]
             if number and not any(changed):
                 break
             arranger.arrange()
@@ -104,12 +104,12 @@ def _give_fonts(figure: Figure) -> list[Text]:
     texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
     for text in texts:
         words = text.get_text()
-        if not words.isascii() and _lacks(text, words):
+        if not words.isascii() and _lacks_letters(text, words):
             text.set(family=[*text.get_fontfamily(), *_fallbacks()], weight="normal")
     return texts
 
 
-def _lacks(text: Text, words: str) -> bool:
+def _lacks_letters(text: Text, words: str) -> bool:
     """Tell whether the font of a text has no shape for some letter."""
     letters = _letters(tuple(text.get_fontfamily()))
     return any(ord(letter) not in letters for letter in words if letter != "\n")
@@ -131,12 +131,12 @@ def _rooms(figure: Figure, renderer: RendererAgg) -> Iterator[tuple[Text, float]
                 yield text, _room(text, renderer, _box(part.bbox), _box(part.bbox))
     boxes = np.array([_box(axes.bbox) for axes in figure.axes]).reshape(-1, 4)
     for kind in zip(*map(_titles, figure.axes), strict=True):
-        at = [n for n, text in enumerate(kind) if text.get_text() and text.get_visible()]
-        for number in at:
+        numbers = [n for n, text in enumerate(kind) if text.get_text() and text.get_visible()]
+        for number in numbers:
             text = kind[number]
             owner = text.axes.get_figure(root=False) if text.axes else None
             page = _box(figure.bbox if owner is None else owner.bbox)
-            others = boxes[[other for other in at if other != number]]
+            others = boxes[[other for other in numbers if other != number]]
             walls = np.delete(boxes, number, axis=0)
             yield text, _room(text, renderer, page, boxes[number], others, walls)
 
@@ -170,21 +170,21 @@ def _room(
     if along:  # beyond the corners of its axes it would meet titles
         low, high = max(low, own[1] - _BEYOND), min(high, own[3] + _BEYOND)
     start = _START[text.get_horizontalalignment()]
-    before, after = _beside(others, own, own, along)
+    before, after = _neighbours(others, own, own, along)
     gaps = after[:, along] - own[end]
-    high = min(high, (after[:, along] - start * gaps).min(initial=np.inf) - _APART)
+    high = min(high, (after[:, along] - start * gaps).min(initial=np.inf) - _TITLE_GAP)
     gaps = own[along] - before[:, end]
-    low = max(low, (before[:, end] + (1 - start) * gaps).max(initial=-np.inf) + _APART)
+    low = max(low, (before[:, end] + (1 - start) * gaps).max(initial=-np.inf) + _TITLE_GAP)
     box = _box(text.get_window_extent(renderer))
-    before, after = _beside(walls, box, own, along)
+    before, after = _neighbours(walls, box, own, along)
     high = min(high, after[:, along].min(initial=np.inf) - _EDGE)
     low = max(low, before[:, end].max(initial=-np.inf) + _EDGE)
-    held = box[along] + start * (box[end] - box[along])
-    shorter, longer = (held - low) / (start or 1), (high - held) / ((1 - start) or 1)
+    anchor = box[along] + start * (box[end] - box[along])
+    shorter, longer = (anchor - low) / (start or 1), (high - anchor) / ((1 - start) or 1)
     return float({0.0: longer, 1.0: shorter}.get(start, min(shorter, longer)))
 
 
-def _beside(boxes: Box, row: Box, own: Box, along: int) -> tuple[Box, Box]:
+def _neighbours(boxes: Box, row: Box, own: Box, along: int) -> tuple[Box, Box]:
     """Return those of some boxes in the row (or column) of a box that lie before and after axes."""
     across, end = 1 - along, along + 2
     boxes = boxes[(boxes[:, across] < row[across + 2]) & (boxes[:, across + 2] > row[across])]
@@ -223,7 +223,7 @@ def _axes_with_names(figure: Figure) -> Iterator[Axis]:
             yield axes.yaxis
 
 
-def _thin(axis: Axis, renderer: RendererAgg) -> bool:
+def _thin_names(axis: Axis, renderer: RendererAgg) -> bool:
     """Leave only every so manieth name at an axis, so that none touch; tell whether it had to."""
     names = [
         label
@@ -233,7 +233,7 @@ def _thin(axis: Axis, renderer: RendererAgg) -> bool:
     ]
     boxes = [label.get_window_extent(renderer) for label in names]
     every = 1
-    while _touch(boxes[::every]):
+    while _do_touch(boxes[::every]):
         every += 1
     for number, label in enumerate(names):
         if number % every:
@@ -241,9 +241,9 @@ def _thin(axis: Axis, renderer: RendererAgg) -> bool:
     return every > 1
 
 
-def _touch(boxes: Sequence[Bbox]) -> bool:
+def _do_touch(boxes: Sequence[Bbox]) -> bool:
     """Tell whether any two neighbours do."""
-    return any(a.padded(_TOUCH).overlaps(b) for a, b in itertools.pairwise(boxes))
+    return any(a.padded(_NAME_GAP).overlaps(b) for a, b in itertools.pairwise(boxes))
 
 
 def _leave_out(texts: Sequence[Text], renderer: RendererAgg) -> None:

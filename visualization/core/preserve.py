@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error, value_error
 from visualization.core.packing import map_tensors
 
 _CLONING: set[nn.Module] = set()  # models that get copies of their inputs
@@ -48,8 +49,7 @@ def uncompiled() -> Iterator[None]:
 def check_module(model: object) -> None:
     """Raise a ValueError unless a model is a module whose layers can be hooked."""
     if not isinstance(model, nn.Module):
-        kind = type(model).__name__
-        raise ValueError(f"model: a {kind} is not accepted; accepted: an nn.Module")
+        raise value_error("model", f"a {type(model).__name__}", "an nn.Module")
     if isinstance(model, torch.jit.ScriptModule):
         raise closed_module_error(model)
 
@@ -59,7 +59,7 @@ def closed_module_error(module: nn.Module) -> ValueError:
     problem = f"a {type(module).__name__} with scripted, frozen or exported code shows no layers"
     accepted = "the nn.Module that it was made from; or a module that calls a scripted or traced "
     accepted += "one, such as nn.Sequential(model), and layers outside of that"
-    return ValueError(f"model: {problem}; accepted: {accepted}")
+    return argument_error("model", problem, accepted)
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ _BRIEF.maxtuple = _BRIEF.maxlist = _BRIEF.maxdict = 4
 def brief_repr(cls: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.Attribute[Any]]":
     """Print a record in few words, however large its arrays: a `field_transformer`.
 
-    It can also be read by the earlier names of its fields.
+    It can also be made and read by the earlier names of its fields.
 
     >>> import numpy as np
     >>> @attrs.frozen(field_transformer=brief_repr)
@@ -40,5 +40,5 @@ def brief_repr(cls: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.A
     >>> Map("conv", np.zeros((100, 100)))
     Map(layer='conv', values=<float64 (100, 100)>)
     """
-    earlier_fields.adopt(cls)
+    earlier_fields.adopt(cls, [field.name for field in fields])
     return [field.evolve(repr=_BRIEF.repr) if field.repr is True else field for field in fields]

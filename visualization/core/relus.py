@@ -13,12 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from visualization.core.errors import value_error
+
 Rule = Callable[[Tensor, Tensor], Tensor]  # gradient above a ReLU, where it is on -> that below it
-
-
-def gradient(above: Tensor, on: Tensor) -> Tensor:
-    """Return the derivative's: the gradient passes where the ReLU is on."""
-    return above * on
 
 
 def guided(above: Tensor, on: Tensor) -> Tensor:
@@ -31,7 +28,7 @@ def deconvnet(above: Tensor, on: Tensor) -> Tensor:
     return above.clamp(min=0)
 
 
-RULES: Mapping[str, Rule] = {"gradient": gradient, "guided": guided, "deconvnet": deconvnet}
+RULES: Mapping[str, Rule] = {"guided": guided, "deconvnet": deconvnet}
 
 
 class _Relu(torch.autograd.Function):
@@ -75,8 +72,8 @@ class relu_rule(TorchFunctionMode):  # noqa: N801 - used as a function, like tor
     tensor([5., 0., 5.])
 
     Args:
-        rule: `guided`, `deconvnet`, `gradient` (as without it), or a function of the gradient above
-            a ReLU and of where that is on, which returns the gradient below it.
+        rule: `guided`, `deconvnet`, or a function of the gradient above a ReLU and of where that is
+            on, which returns the gradient below it.
 
     Raises:
         ValueError: no such rule.
@@ -85,8 +82,7 @@ class relu_rule(TorchFunctionMode):  # noqa: N801 - used as a function, like tor
     def __init__(self, rule: str | Rule) -> None:
         super().__init__()
         if isinstance(rule, str) and rule not in RULES:
-            accepted = f"{', '.join(RULES)}, or a function"
-            raise ValueError(f"rule: {rule!r} is not accepted; accepted: {accepted}")
+            raise value_error("rule", repr(rule), f"{', '.join(RULES)}, or a function")
         self.rule: Rule = RULES[rule] if isinstance(rule, str) else rule
 
     def __torch_function__(

@@ -10,6 +10,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error, check_count
 from visualization.core.inputs import (
     OutputSelector,
     Target,
@@ -76,14 +77,14 @@ def _check_scores(scores: Any, num: int) -> Tensor:
     if not isinstance(scores, Tensor) or scores.shape != (num,):
         description = tuple(scores.shape) if isinstance(scores, Tensor) else repr(scores)
         accepted = f"a tensor ({num},), a number for each image"
-        raise ValueError(f"target: the function returns {description}; accepted: {accepted}")
+        raise argument_error("target", f"the function returns {description}", accepted)
     return scores
 
 
 def _softmax(output: Tensor) -> Tensor:
     if output.ndim != 2 or output.shape[1] < 2:
         problem = f"an output of shape {tuple(output.shape)} has no classes"
-        raise ValueError(f"probability: {problem}; accepted: (B, K) from 2 classes on, or False")
+        raise argument_error("probability", problem, "(B, K) from 2 classes on, or False")
     return as_logits(output).softmax(dim=1)
 
 
@@ -97,8 +98,8 @@ def resolve_batch_size(batch_size: int | None, images: Tensor, *, graph: bool = 
     Raises:
         ValueError: a number below 1.
     """
+    check_count(batch_size, "batch_size")
     if batch_size is not None:
-        check_count(batch_size, "batch_size")
         return batch_size
     budget, most = (2**20, 64) if graph else (2**22, 256)
     return max(1, min(most, budget // images[0].numel()))
@@ -116,10 +117,8 @@ def resolve_target(
     Raises:
         ValueError: as `activation` and `select_target`.
     """
-    size, name = (
-        resolve_batch_size(batch_size, images, graph=graph),
-        optional_layer_name(model, layer, "target_layer"),
-    )
+    size = resolve_batch_size(batch_size, images, graph=graph)
+    name = optional_layer_name(model, layer, "target_layer")
     resolved = target if callable(target) else normalise_target(target)
     if isinstance(resolved, (int, tuple)) or callable(resolved):
         return TargetScore(model, name, resolved, size)
@@ -148,12 +147,6 @@ def unravel_index(flat: Tensor, shape: Sequence[int]) -> list[Tensor]:
         indices.insert(0, flat % size)
         flat = flat // size
     return indices
-
-
-def check_count(number: int, name: str, least: int = 1) -> None:
-    """Raise a ValueError unless a number is at least `least`."""
-    if number < least:
-        raise ValueError(f"{name}: {number} is not accepted; accepted: {least} or more")
 
 
 def score_gradient(scores: Tensor, of: Tensor, name: str) -> Tensor:
@@ -194,4 +187,4 @@ def no_gradient_error(name: str) -> ValueError:
     """Return the error that a score does not follow from something by differentiable steps."""
     accepted = "a score that follows from it by steps with a derivative"
     problem = f"the score has no gradient with respect to {name}"
-    return ValueError(f"target: {problem}; accepted: {accepted} (no argmax, detach or no_grad)")
+    return argument_error("target", problem, f"{accepted} (no argmax, detach or no_grad)")

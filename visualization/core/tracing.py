@@ -6,13 +6,13 @@ them, `relu@1` the second.
 """
 
 import contextlib
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error
 from visualization.core.packing import map_tensors
 from visualization.core.preserve import check_module, hooks
 
@@ -71,8 +71,7 @@ def layer_name(model: nn.Module, layer: NamedLayer, argument: str = "layer") -> 
             if module is layer:
                 return str(name)
     problem = f"a {type(layer).__name__} is not a layer of the {type(model).__name__}"
-    accepted = f"its modules or their names, {_listed(modules)}"
-    raise ValueError(f"{argument}: {problem}; accepted: {accepted}")
+    raise argument_error(argument, problem, f"its modules or their names, {_listing(modules)}")
 
 
 def layer_names(
@@ -99,16 +98,14 @@ def find_layer(model: nn.Module, layer: NamedLayer, argument: str = "layer") -> 
     dotted, separator, number = name.partition("@")
     modules = dict(model.named_modules(remove_duplicate=False))
     if dotted not in modules:
-        near = difflib.get_close_matches(dotted, filter(None, modules), 1, 0.0)
-        suggestion = f"; did you mean {near[0]!r}?" if near else ""
         problem = f"{name!r} is not a layer of the {type(model).__name__}"
-        raise ValueError(f"{argument}: {problem}; accepted: {_listed(modules)}{suggestion}")
+        raise argument_error(argument, problem, _listing(modules), (dotted, filter(None, modules)))
     if separator and not number.isdecimal():
-        raise ValueError(f"{argument}: {name!r} names no call; accepted: {dotted}@0, {dotted}@1, …")
+        raise argument_error(argument, f"{name!r} names no call", f"{dotted}@0, {dotted}@1, …")
     if any(_hides(module, outer, dotted) for outer, module in modules.items()):
         problem = f"{name!r} lies in a scripted module, which shows nothing of its inside"
         accepted = "layers outside of it, or the module that it was made from"
-        raise ValueError(f"{argument}: {problem}; accepted: {accepted}")
+        raise argument_error(argument, problem, accepted)
     return Layer(modules[dotted], int(number) if separator else None)
 
 
@@ -120,7 +117,7 @@ def _hides(module: nn.Module, name: str, layer: str) -> bool:
     return f"{layer}.".startswith(f"{name}.") and not is_seen
 
 
-def _listed(names: Iterable[str]) -> str:
+def _listing(names: Iterable[str]) -> str:
     """Return the first of the names of layers, for an error."""
     named_layers = [name for name in names if name]
     return ", ".join(named_layers[:_MAX_LISTED_NAMES]) + (

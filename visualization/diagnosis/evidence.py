@@ -13,8 +13,8 @@ from visualization.core.records import brief_repr
 FEWEST_RECORDS = 8  # of the training loss: below, nothing can be said of a course
 _FEWEST_EVALUATIONS = 2
 _FEWEST_STEPS = 50  # of a trial: a shorter one says nothing of a course
-_GUESS = 0.03  # share of the chance loss, or of a score: what is nearer to a guess is no better
-_STUCK = 0.02  # of the chance loss: less progress over a quarter of the run is none
+_MARGIN = 0.03  # share of the chance loss, or of a score: what is nearer to a guess is no better
+_STUCK_PROGRESS = 0.02  # of the chance loss: less progress over a quarter of the run is none
 _HALF = 0.5  # share of the chance loss that is gone half-way
 LEARNED = 0.9  # share of the chance loss that is gone: nothing to complain of
 MORE = 0.15  # of the chance loss: a trial that learns as much more is better
@@ -138,14 +138,14 @@ class RunEvidence:
 
     def series(self, tag: str) -> tuple[Array, Array]:
         """Return the steps at which a tag was recorded as a finite number, and these numbers."""
-        rows = [(record["step"], record[tag]) for record in self.records if _holds(record, tag)]
+        rows = [(record["step"], record[tag]) for record in self.records if _has_tag(record, tag)]
         pairs = np.array(rows, np.float64).reshape(-1, 2)
         return pairs[:, 0], pairs[:, 1]
 
     def tags(self, prefix: str) -> list[str]:
         """Return the tags that begin so and have a series, in the order of their appearance."""
         candidates = dict.fromkeys(tag for r in self.records for tag in r if tag.startswith(prefix))
-        return [tag for tag in candidates if any(_holds(record, tag) for record in self.records)]
+        return [tag for tag in candidates if any(_has_tag(record, tag) for record in self.records)]
 
     def last(self, tag: str) -> float | None:
         """Return the last finite value of a tag; None: never recorded."""
@@ -230,7 +230,7 @@ class RunEvidence:
     @property
     def num_steps(self) -> int:
         """The steps of the run, as far as they were recorded."""
-        return int(max((r["step"] for r in self.records if _holds(r, "step")), default=0))
+        return int(max((r["step"] for r in self.records if _has_tag(r, "step")), default=0))
 
     @property
     def is_behind(self) -> bool:
@@ -281,15 +281,15 @@ class RunEvidence:
         score, chance_score = self.last(f"eval/{name}"), self.last(f"chance/{name}")
         if loss is None or guess is None or score is None or chance_score is None:
             return None
-        if loss < (1 - _GUESS) * guess:
+        if loss < (1 - _MARGIN) * guess:
             return False
         if direction == "min":
-            return score >= (1 - _GUESS) * chance_score
+            return score >= (1 - _MARGIN) * chance_score
         error = sampling_error(chance_score, int(self.settings["eval_samples"]))
-        return score - chance_score <= max(_GUESS, 3 * error)
+        return score - chance_score <= max(_MARGIN, 3 * error)
 
 
-def _holds(record: Mapping[str, float], tag: str) -> bool:
+def _has_tag(record: Mapping[str, float], tag: str) -> bool:
     """Tell whether a record has a finite number of this tag, and of a step."""
     return all(name in record and math.isfinite(record[name]) for name in (tag, "step"))
 
@@ -330,7 +330,7 @@ def falls(losses: Array, chance: float) -> bool:
     steps = np.arange(len(before))
     calm = before - np.polyval(np.polyfit(steps, before, 1), steps) if len(before) > 3 else late
     error = 3 * math.hypot(standard_error(calm), standard_error(late))
-    return float(np.median(before) - np.median(late)) > max(_STUCK * chance, error)
+    return float(np.median(before) - np.median(late)) > max(_STUCK_PROGRESS * chance, error)
 
 
 def quarter(values: Array, number: int) -> Array:

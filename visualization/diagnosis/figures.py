@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from visualization.core.registry import caption, draw, text
-from visualization.core.style import BAD, COLORS, GOOD, INK, MUTED
+from visualization.core.style import BAD, COLORS, GOOD, INK, MUTED, axis_labels, despine
 from visualization.core.words import legend, shorten, wrap
 from visualization.diagnosis import Diagnosis, Evidence, Finding, Panel, RateTest
 from visualization.diagnosis.findings import Verdict
@@ -104,14 +104,11 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     styles = itertools.cycle((":", "-."))
     for style, (label, x_marked) in zip(styles, panel.marks.items(), strict=False):
         axes.axvline(x_marked, color=INK, linewidth=1.2, linestyle=style, label=label)
-    axes.set_title(panel.title, fontsize=10, color=INK, loc="left")
-    axes.set_xlabel(panel.names[0], fontsize=9)
-    axes.set_ylabel(panel.names[1], fontsize=9)
+    despine(axes, panel.title)
+    axis_labels(axes, *panel.names)
     if "x" in panel.logarithmic:
         axes.set_xscale("log")
     _scale(axes, panel)
-    axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#eeeeee")
     if len(panel.lines) + len(panel.levels) + len(panel.marks) > 1:
         legend(axes)

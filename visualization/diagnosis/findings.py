@@ -13,7 +13,7 @@ Verdict = Literal["fine", "problem", "symptom", "unknown"]
 Line = tuple[Sequence[float] | NDArray[Any], Sequence[float] | NDArray[Any]]  # x and y
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=brief_repr)
 class Panel:
     """Lines over a common axis.
 
@@ -42,7 +42,7 @@ class Evidence:
     panels: tuple[Panel, ...]
 
 
-@attrs.frozen
+@attrs.frozen(field_transformer=brief_repr)
 class Answer:
     """What the recorded data says to one question.
 

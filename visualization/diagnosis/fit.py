@@ -7,15 +7,15 @@ import numpy as np
 from visualization.diagnosis.evidence import LEARNED, RunEvidence, Trial, quarter, sampling_error
 from visualization.diagnosis.findings import Answer, Evidence, Line, Panel, unknown
 
-_BY_HEART = 0.5  # share of the chance loss that must be gone after a trial
-_CLOSES = 0.03  # share of the chance loss: a validation loss that falls by more gets better
-_WORKS = 0.3  # share of the chance loss: where as much is gone in the run, the model can learn
-_FITTED = 0.5  # share of the chance loss that a fitted model has left behind
+_MEMORISED_SHARE = 0.5  # share of the chance loss that must be gone after a trial
+_LEAST_FALL = 0.03  # share of the chance loss: a validation loss that falls by more gets better
+_LEARNABLE = 0.3  # share of the chance loss: where as much is gone in the run, the model can learn
+_FITTED_SHARE = 0.5  # share of the chance loss that a fitted model has left behind
 _GAP = 0.1  # of the chance loss, or of a score: between training and validation samples
-_COARSE = 0.05  # of a score: an error as large hides what is asked
+_COARSE_ERROR = 0.05  # of a score: an error as large hides what is asked
 _FEW = 30  # samples; of a score that is not a share of right answers
-_BEYOND = 4  # times the sampling error
-_SHARED = 0.005  # of the validation questions: fewer are chance
+_NUM_ERRORS = 4  # times the sampling error
+_SHARED_QUESTIONS = 0.005  # of the validation questions: fewer are chance
 
 
 def loss_panel(run: RunEvidence) -> Panel:
@@ -82,13 +82,13 @@ def _by_trial(run: RunEvidence, trial: Trial | None, title: str, what: str) -> A
         return Answer(
             "fine", measurement, f"A fresh model learns {what}: {measurement}.", (), evidence
         )
-    if trial.learned >= _BY_HEART:
+    if trial.learned >= _MEMORISED_SHARE:
         text = f"A fresh model has learned most of {what}: {measurement}."
         return Answer("fine", measurement, text, (), evidence)
     if trial.is_falling:
         text = f"A fresh model is on its way to learning {what}: {measurement}, and it still falls."
         return Answer("fine", measurement, text, (), evidence)
-    if run.learned >= _WORKS:
+    if run.learned >= _LEARNABLE:
         text = (
             f"A fresh model did not learn {what} in the few steps of the trial ({measurement}), "
             f"but the run itself has learned: {_fit(run)}."
@@ -139,7 +139,7 @@ def underfit(run: RunEvidence) -> Answer:
     if not run.is_known or run.last("fit/loss") is None:
         return unknown(run.why_missing("fewer than 8 losses, or no evaluation, were recorded"))
     measurement, evidence = _fit(run), _course(run)
-    if run.fitted >= _FITTED and not run.diverged:
+    if run.fitted >= _FITTED_SHARE and not run.diverged:
         return Answer(
             "fine", measurement, f"The training samples are fitted: {measurement}.", (), evidence
         )
@@ -149,7 +149,7 @@ def underfit(run: RunEvidence) -> Answer:
         text = f"The training samples are not fitted yet ({still}): {measurement}."
         return Answer("fine", f"{still}; {measurement}", text, longer(run), evidence)
     text = f"Even the training samples are not fitted, and the loss falls no more: {measurement}."
-    advice = (*_larger(run), *longer(run), "--set weight_decay=0")
+    advice = (*_larger_size_advice(run), *longer(run), "--set weight_decay=0")
     return Answer("problem", measurement, text, advice, evidence)
 
 
@@ -160,7 +160,7 @@ def _fit(run: RunEvidence) -> str:
     return f"on training samples {losses}{run.at_stage}"
 
 
-def _larger(run: RunEvidence) -> tuple[str, ...]:
+def _larger_size_advice(run: RunEvidence) -> tuple[str, ...]:
     size = run.settings.get("hidden_size")
     return (f"--set hidden_size={2 * int(size)}",) if size else ()
 
@@ -219,7 +219,7 @@ def _improves(run: RunEvidence) -> bool:
     if direction == "max":
         error = 2 * sampling_error(float(scores[-1]), int(run.settings["eval_samples"]))
     drop = np.median(quarter(losses, 1)) - np.median(quarter(losses, 3))
-    return run.advanced_stage or bool(gain > error or drop > _CLOSES * (run.chance or 0.0))
+    return run.advanced_stage or bool(gain > error or drop > _LEAST_FALL * (run.chance or 0.0))
 
 
 def _score_gap(run: RunEvidence, mine: float, theirs: float) -> bool:
@@ -257,7 +257,7 @@ def leak(run: RunEvidence) -> Answer:
         f"{overlap.shared:,} of {overlap.questions:,} validation questions are among "
         f"{overlap.trained:,} of training"
     )
-    if share <= _SHARED:
+    if share <= _SHARED_QUESTIONS:
         return Answer("fine", measurement, f"Validation asks what training has not: {measurement}.")
     text = f"Validation rewards what was learned by heart: {measurement}."
     advice = (
@@ -284,7 +284,7 @@ def noise(run: RunEvidence) -> Answer:
     else:
         error = max(sampling_error(float(score), num) for score in scores)
         measurement = f"{num} samples give ±{error:.3f}; evaluations scatter by {scatter:.3f}"
-        coarse, jumps = error > _COARSE, scatter > max(_COARSE, _BEYOND * error)
+        coarse, jumps = error > _COARSE_ERROR, scatter > max(_COARSE_ERROR, _NUM_ERRORS * error)
     if coarse:
         text = f"One evaluation says little, for it asks too few questions: {measurement}."
         return Answer("problem", measurement, text, more, evidence)

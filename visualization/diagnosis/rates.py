@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from visualization.core.errors import argument_error
 from visualization.diagnosis.evidence import Array, RateTest
 
 DIVERGED = 4.0  # times the first level of the loss: the test ends there
 _FIRST = 10  # losses that make the first level
 _RECENT = 5  # losses whose median is compared with it, so that the noise of a batch ends nothing
-_FALLS = 0.05  # of the first loss: a smaller fall is none
-_ABOUT = 0.05  # of the fall: as far above the lowest loss is as low
-_LEAVES = 0.1  # of the fall: as far below the first level the fall has begun
+_LEAST_FALL = 0.05  # of the first loss: a smaller fall is none
+_LOW_MARGIN = 0.05  # of the fall: as far above the lowest loss is as low
+_FALL_BEGUN = 0.1  # of the fall: as far below the first level the fall has begun
 _NEIGHBOURS = 25  # the loss is averaged over steps / this on either side
 
 
@@ -37,7 +38,8 @@ def rate_test(rates: Sequence[float], losses: Sequence[float]) -> RateTest:
         ValueError: there is no loss, or the rates do not rise.
     """
     if not losses or len(rates) != len(losses) or list(rates) != sorted(set(rates)):
-        raise ValueError("losses: a range test needs one or more, at rates that rise")
+        problem = f"{len(losses)} at {len(rates)} rates"
+        raise argument_error("losses", problem, "one or more, at rates that rise")
     ended = has_diverged(losses)
     finite = np.array(list(itertools.takewhile(math.isfinite, losses)))
     smoothed = smooth(finite, max(1, len(finite) // _NEIGHBOURS))
@@ -58,14 +60,14 @@ def _level(smoothed: Array) -> float:
     return float(np.median(smoothed[: max(1, len(smoothed) // 10)]))
 
 
-def _calm(smoothed: Array) -> int:
+def _num_calm(smoothed: Array) -> int:
     """Return how many of the losses come before it ran away: up by more than it ever fell.
 
     Beyond, steps are so large that a low loss is luck.
     """
     level = _level(smoothed)
     fallen = level - np.minimum.accumulate(smoothed)
-    away = np.flatnonzero((fallen > _FALLS * abs(level)) & (smoothed > level + fallen))
+    away = np.flatnonzero((fallen > _LEAST_FALL * abs(level)) & (smoothed > level + fallen))
     return int(away[0]) if len(away) else len(smoothed)
 
 
@@ -74,9 +76,9 @@ def _lowest(smoothed: Array) -> int:
 
     The last ones are averaged over too few neighbours to count.
     """
-    reliable = smoothed[: min(_calm(smoothed), len(smoothed) - len(smoothed) // _NEIGHBOURS)]
+    reliable = smoothed[: min(_num_calm(smoothed), len(smoothed) - len(smoothed) // _NEIGHBOURS)]
     low = float(reliable.min())
-    return int((reliable <= low + _ABOUT * max(0.0, _level(smoothed) - low)).argmax())
+    return int((reliable <= low + _LOW_MARGIN * max(0.0, _level(smoothed) - low)).argmax())
 
 
 def _steepest(rates: Array, smoothed: Array, lowest: int) -> float | None:
@@ -86,9 +88,9 @@ def _steepest(rates: Array, smoothed: Array, lowest: int) -> float | None:
     """
     level = _level(smoothed)
     fall = level - smoothed[lowest]
-    if fall <= _FALLS * abs(level):
+    if fall <= _LEAST_FALL * abs(level):
         return None
-    before = np.flatnonzero(smoothed[:lowest] >= level - _LEAVES * fall)
+    before = np.flatnonzero(smoothed[:lowest] >= level - _FALL_BEGUN * fall)
     if not len(before):
         return None
     begin = int(before[-1])
@@ -100,8 +102,7 @@ def smooth(values: Array, reach: int) -> Array:
     """Return the mean of each value with `reach` neighbours on either side, fewer at the ends."""
     total = np.concatenate([[0.0], np.cumsum(values)])
     positions = np.arange(len(values))
-    reach_here = np.minimum(
-        reach, np.minimum(positions, len(values) - 1 - positions)
-    )  # no shift at the ends
+    ends = np.minimum(positions, len(values) - 1 - positions)
+    reach_here = np.minimum(reach, ends)  # no shift at the ends
     low, high = positions - reach_here, positions + reach_here + 1
     return np.asarray((total[high] - total[low]) / (high - low))

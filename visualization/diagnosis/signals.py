@@ -5,10 +5,10 @@ import numpy as np
 from visualization.diagnosis.evidence import RunEvidence
 from visualization.diagnosis.findings import Answer, Evidence, Line, Panel, harmless, unknown
 
-_LOST = 1e-4  # of a gradient: what is left of it is nothing
-_GROWN = 100.0  # times: a gradient that grew as much
-_HUGE = 100.0  # norm of a gradient, and times its median
-_MOST = 0.5  # of a layer's units
+_LOST_SHARE = 1e-4  # of a gradient: what is left of it is nothing
+_EXPLODING_GROWTH = 100.0  # times: a gradient that grew as much
+_EXPLODING_NORM = 100.0  # norm of a gradient, and times its median
+_MOST_UNITS = 0.5  # of a layer's units
 
 
 def flows(run: RunEvidence) -> dict[str, dict[int, float]]:
@@ -54,7 +54,7 @@ def vanishing(run: RunEvidence) -> Answer:
     share, where = min(_weakest_flow(run), _weakest_layer(run))
     measurement = f"{share:.1g} of it is left {where}" if share else f"none of it is left {where}"
     evidence = _evidence(run)
-    if share >= _LOST:
+    if share >= _LOST_SHARE:
         text = f"The gradient gets where it is needed: {measurement}."
         return Answer("fine", measurement, text, (), evidence)
     if not run.is_stuck:
@@ -62,7 +62,7 @@ def vanishing(run: RunEvidence) -> Answer:
     text = (
         f"The gradient dies out on its way back, and nothing is learned from there: {measurement}."
     )
-    return Answer("problem", measurement, text, _carry(run), evidence)
+    return Answer("problem", measurement, text, _vanishing_advice(run), evidence)
 
 
 def _weakest_flow(run: RunEvidence) -> tuple[float, str]:
@@ -86,7 +86,7 @@ def is_cut_off(run: RunEvidence) -> bool:
     return any(not run.series(tag)[1].any() for tag in run.tags("grad/"))
 
 
-def _carry(run: RunEvidence) -> tuple[str, ...]:
+def _vanishing_advice(run: RunEvidence) -> tuple[str, ...]:
     settings, advice = run.settings, []
     if settings.get("cell") in ("rnn", "relu_rnn"):
         advice.append("--set cell=lstm")
@@ -115,15 +115,15 @@ def exploding(run: RunEvidence) -> Answer:
             f"; {grown:.2g} times larger at the first step of {layer} than in its later half"
         )
     evidence = _evidence(run)
-    bursts = largest > _HUGE and clip is None
-    grows = grown > _GROWN and usual > 1
+    bursts = largest > _EXPLODING_NORM and clip is None
+    grows = grown > _EXPLODING_GROWTH and usual > 1
     has_grown = bursts or grows
     if has_grown and not run.is_stuck:
         return harmless(run, "The gradient grows out of bounds", measurement, evidence)
     if has_grown or run.diverged:
         end = " The run ended in numbers that are not finite." if run.diverged else ""
         text = f"The gradient grows out of bounds: {measurement}.{end}"
-        return Answer("problem", measurement, text, _bound(run), evidence)
+        return Answer("problem", measurement, text, _exploding_advice(run), evidence)
     clipped = "" if clip is None else f" Norms above {clip:g} are cut."
     return Answer(
         "fine",
@@ -147,7 +147,7 @@ def _strongest_growth(run: RunEvidence) -> tuple[float, str]:
     return max(growths, default=(1.0, ""))
 
 
-def _bound(run: RunEvidence) -> tuple[str, ...]:
+def _exploding_advice(run: RunEvidence) -> tuple[str, ...]:
     clip = run.settings.get("clip_norm")
     return (
         "--set clip_norm=1" if clip is None else f"--set clip_norm={clip / 3:.2g}",
@@ -192,11 +192,11 @@ def _units(run: RunEvidence, kind: str, what: str, advice: tuple[str, ...]) -> A
         (Panel(title=f"{kind} units", lines=lines, names=("step", f"{kind} units, %"), top=100.0),)
     )
     measurement = f"{share:.0%} of the units of {worst}"
-    if share > _MOST and (run.is_stuck or run.is_behind):
+    if share > _MOST_UNITS and (run.is_stuck or run.is_behind):
         return Answer(
             "problem", measurement, f"Too many units {what}: {measurement}.", advice, evidence
         )
-    if share > _MOST:
+    if share > _MOST_UNITS:
         return harmless(run, f"Many units {what}", measurement, evidence)
     return Answer("fine", measurement, f"Few enough units {what}: {measurement}.", (), evidence)
 

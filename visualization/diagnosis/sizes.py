@@ -4,8 +4,8 @@ from visualization.diagnosis.evidence import BASELINE, RunEvidence, Trial, is_be
 from visualization.diagnosis.findings import Answer, Evidence, harmless, unknown
 from visualization.diagnosis.fit import trial_panel
 
-_LEARNS = 0.5  # of the chance loss is gone
-_NOTHING = 0.2
+_LEARNED = 0.5  # of the chance loss is gone
+_NOTHING_LEARNED = 0.2
 
 
 def length(run: RunEvidence) -> Answer:
@@ -22,7 +22,7 @@ def length(run: RunEvidence) -> Answer:
     )
     measurement = ", ".join(f"{n} steps: {trial.learned:.0%}" for n, trial in trials.items())
     measurement = f"learned in trials: {measurement}"
-    longest, learns = max(trials), [n for n, trial in trials.items() if trial.learned > _LEARNS]
+    longest, learns = max(trials), [n for n, trial in trials.items() if trial.learned > _LEARNED]
     reached = trials[longest].learned
     if (
         run.settings.get("num_stages", 1) > 1
@@ -30,20 +30,20 @@ def length(run: RunEvidence) -> Answer:
     ):
         text = f"The task is learned in stages that grow to its length already; {measurement}."
         return Answer("fine", measurement, text, (), evidence)
-    if learns and reached < _NOTHING:
+    if learns and reached < _NOTHING_LEARNED:
         if run.condition in ("learned", "learning"):
             return harmless(run, "Short sequences are learned sooner", measurement, evidence)
         text = "The sequences are too long to learn from at first; short ones are learned: "
         text += f"{measurement}."
-        return Answer("problem", measurement, text, _shorter(run, max(learns), longest), evidence)
-    if learns and max(trials[n].learned for n in learns) - reached > _NOTHING:
+        return Answer("problem", measurement, text, _advice(run, max(learns), longest), evidence)
+    if learns and max(trials[n].learned for n in learns) - reached > _NOTHING_LEARNED:
         return harmless(run, "Short sequences are learned sooner", measurement, evidence)
     return Answer(
         "fine", measurement, f"The length is not what hinders: {measurement}.", (), evidence
     )
 
 
-def _shorter(run: RunEvidence, learned: int, longest: int) -> tuple[str, ...]:
+def _advice(run: RunEvidence, learned: int, longest: int) -> tuple[str, ...]:
     advice = []
     if run.settings.get("num_stages", 1) > 1:
         advice.append("learn in stages of growing length: --set curriculum_loss_threshold=0.05")

@@ -31,7 +31,7 @@ from visualization.diagnosis.fit import loss_panel, trial_panel
 
 _FACTOR = 10.0  # between the suggested rate and one that is too low
 _FAR = 30.0  # times the suggested rate: a run that is behind would do better with that
-_PAST = 3.0  # times the best rate: a higher one is too high
+_PAST_BEST = 3.0  # times the best rate: a higher one is too high
 _BETTER = 0.1  # of the chance loss: the range test gets further by this in its few steps
 _HIGH = 0.75  # of the chance loss: a step whose loss is as much above its neighbours is a spike
 _RATIO = 3.0  # and as many times
@@ -40,7 +40,7 @@ _MANY = 3  # spikes
 _BEGINNING = 0.1  # of the run, in which the loss is high anyway
 _FLAT = 0.02  # of the chance loss: less change is none
 _LONG = 0.4  # of the run: a plateau as long as this
-_LEFT = 0.1  # of the chance loss: below it there is little left to learn
+_LOSS_LEFT = 0.1  # of the chance loss: below it there is little left to learn
 
 
 def rate_panel(test: RateTest, rate: float | None = None) -> Panel:
@@ -65,7 +65,7 @@ def rate_high(run: RunEvidence) -> Answer:
     """Is the learning rate too high?"""
 
     def judge(test: RateTest, suggestion: float) -> bool:
-        past = run.is_stuck and run.rate > min(_PAST * test.best, test.diverged_at or np.inf)
+        past = run.is_stuck and run.rate > min(_PAST_BEST * test.best, test.diverged_at or np.inf)
         far = run.is_slow and run.rate > _FAR * suggestion
         return past or far or _is_surpassed(run) or _is_outrun(run)
 
@@ -79,7 +79,7 @@ def rate_low(run: RunEvidence) -> Answer:
     """Is the learning rate too low?"""
 
     def judge(test: RateTest, suggestion: float) -> bool:
-        lower = _lately(run) - min(test.smoothed, default=np.inf)
+        lower = _recent_loss(run) - min(test.smoothed, default=np.inf)
         is_lower = lower > _BETTER * (run.chance or 0.0)
         crawls = run.is_slow and _FACTOR * run.rate < suggestion and is_lower
         return crawls or _is_surpassed(run)
@@ -101,7 +101,7 @@ def _rate(
     if test.suggestion is None:
         return unknown("the loss falls at no rate of the range test", evidence)
     measurement = (
-        f"the run takes {run.rate:.2g}, suggested is {test.suggestion:.2g}{_compared(run)}"
+        f"the run takes {run.rate:.2g}, suggested is {test.suggestion:.2g}{_comparison(run)}"
     )
     times, high, above = (run.rate / test.suggestion) ** sign, "high", "above"
     if sign < 0:
@@ -109,22 +109,22 @@ def _rate(
     if times > 1 and _is_contradicted(run):
         text = f"At the suggested rate a trial learns less: {measurement}."
         return Answer("fine", measurement, text, (), evidence)
-    if times > _PAST and is_wrong(test, test.suggestion):
-        advice = _take(run, test.suggestion)
+    if times > _PAST_BEST and is_wrong(test, test.suggestion):
+        advice = _rate_advice(run, test.suggestion)
         return Answer("problem", measurement, f"{problem}: {measurement}.", advice, evidence)
-    if times > _PAST:
+    if times > _PAST_BEST:
         return harmless(run, f"The rate is {above} the suggested one", measurement, evidence)
     text = f"The learning rate is not too {high}: {measurement}."
     return Answer("fine", measurement, text, (), evidence)
 
 
-def _at_suggested(run: RunEvidence) -> tuple[str, Trial] | None:
+def _suggested_trial(run: RunEvidence) -> tuple[str, Trial] | None:
     """Return the trial at the suggested rate, and its setting."""
     return next(((n, t) for n, t in run.sizes.items() if n.startswith("learning_rate=")), None)
 
 
-def _compared(run: RunEvidence) -> str:
-    suggested, own = _at_suggested(run), run.own
+def _comparison(run: RunEvidence) -> str:
+    suggested, own = _suggested_trial(run), run.own
     if suggested is None or own is None:
         return ""
     return f" (learned in trials: {own.learned:.0%} and {suggested[1].learned:.0%})"
@@ -132,7 +132,7 @@ def _compared(run: RunEvidence) -> str:
 
 def _is_surpassed(run: RunEvidence) -> bool:
     """Tell whether the trial at the suggested rate learned clearly more than this one."""
-    suggested = _at_suggested(run)
+    suggested = _suggested_trial(run)
     return suggested is not None and is_better(run, suggested[1])
 
 
@@ -141,7 +141,7 @@ def _is_outrun(run: RunEvidence) -> bool:
 
     A run whose steps are too large may look as if it made progress: its loss leaps.
     """
-    suggested = _at_suggested(run)
+    suggested = _suggested_trial(run)
     if suggested is None or suggested[1].learned < LEARNED or not learns_more(run, suggested[1]):
         return False
     return run.learned < LEARNED and gets_further(run, suggested[1])
@@ -149,7 +149,7 @@ def _is_outrun(run: RunEvidence) -> bool:
 
 def _is_contradicted(run: RunEvidence) -> bool:
     """Tell whether the trial at the suggested rate learned clearly less, if not both learned."""
-    suggested, own = _at_suggested(run), run.own
+    suggested, own = _suggested_trial(run), run.own
     if suggested is None or own is None or suggested[1].learned >= LEARNED:
         return False
     return own.learned - suggested[1].learned > MORE
@@ -157,19 +157,19 @@ def _is_contradicted(run: RunEvidence) -> bool:
 
 def _rate_evidence(run: RunEvidence, test: RateTest) -> Evidence:
     panels = [rate_panel(test, run.rate)]
-    suggested, own = _at_suggested(run), run.own
+    suggested, own = _suggested_trial(run), run.own
     if suggested is not None and own is not None:
         trials = {BASELINE: own, suggested[0]: suggested[1]}
         panels.append(trial_panel("trials at both rates", trials))
     return Evidence(tuple(panels))
 
 
-def _lately(run: RunEvidence) -> float:
+def _recent_loss(run: RunEvidence) -> float:
     """Return the training loss at the end of the run; 0 where too little is known of it."""
     return float(np.median(run.series("train/loss")[1][-3:])) if run.is_known else 0.0
 
 
-def _take(run: RunEvidence, rate: float) -> tuple[str, ...]:
+def _rate_advice(run: RunEvidence, rate: float) -> tuple[str, ...]:
     """Return the settings that take a rate of Adam, and Muon's in proportion."""
     advice = [f"--set learning_rate={rate:.1g}"]
     if run.settings.get("optimizer") == "muon" and "muon_learning_rate" in run.settings:
@@ -244,10 +244,10 @@ def plateau(run: RunEvidence) -> Answer:
     measurement = f"flat for {share:.0%} of the run, from step {steps[first]:,.0f}, at {level:.3g}"
     panel = loss_panel(run)
     marks = {"flat from": float(steps[first]), "to": float(steps[last])}
-    is_long = share >= _LONG and level > _LEFT * guess
+    is_long = share >= _LONG and level > _LOSS_LEFT * guess
     evidence = Evidence((attrs.evolve(panel, marks=marks if is_long else {}),))
     stuck = is_long and run.is_stuck
-    if not is_long and level <= _LEFT * guess:
+    if not is_long and level <= _LOSS_LEFT * guess:
         text = f"The loss is flat only where little is left to learn: {measurement}."
     elif not is_long:
         text = f"The loss is not flat for long: {measurement}."
@@ -256,10 +256,10 @@ def plateau(run: RunEvidence) -> Answer:
     else:
         text = f"The loss is flat: {measurement}; a constant answer has {guess:.3g}."
     verdict: Verdict = "problem" if stuck else "fine"
-    return Answer(verdict, measurement, text, _out(run) if stuck else (), evidence)
+    return Answer(verdict, measurement, text, _plateau_advice(run) if stuck else (), evidence)
 
 
-def _out(run: RunEvidence) -> tuple[str, ...]:
+def _plateau_advice(run: RunEvidence) -> tuple[str, ...]:
     advice = [f"--set learning_rate={times * run.rate:.1g}" for times in (1 / 3, 3)]
     if run.settings.get("schedule") == "constant":
         advice.append("--set schedule=one_cycle")

@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error, check_count, check_share
 from visualization.core.inputs import Images, activation, inspection_mode, optional_layer_name
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
 from visualization.feature_maps.masked_images import MaskedBatch, MaskedImages, Masks, masked_images
 from visualization.feature_maps.quantiles import TopKImages, UpperQuantile
 from visualization.feature_maps.upsampling import Upsampling, upsampling
-from visualization.representation.embeddings import check_size
 
 _BUDGET = 2**24  # numbers of enlarged maps that are held at a time
 _UNITS_SHOWN = 6
@@ -165,10 +165,9 @@ def dissect(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    for name, count in (("batch_size", batch_size), ("num_examples", num_examples)):
-        check_size(name, count)
-    if not 0 < quantile < 1:
-        raise ValueError(f"quantile: {quantile} is not accepted; accepted: above 0, below 1")
+    check_count(batch_size, "batch_size")
+    check_count(num_examples, "num_examples")
+    check_share(quantile, "quantile")
     with inspection_mode(model), torch.no_grad():
         data = masked_images(model, images, masks, concepts, batch_size, seed)
         layer = optional_layer_name(model, layer)
@@ -212,9 +211,7 @@ def _maps(model: nn.Module, layer: str | None, images: Tensor) -> Tensor:
     maps = activation(model, images.clone(), layer)  # a copy, for models that work in place
     if maps.ndim != 4:
         problem = f"{layer or 'the model'!r} outputs {tuple(maps.shape)}"
-        raise ValueError(
-            f"layer: {problem}; accepted: layers of maps (images, units, rows, columns)"
-        )
+        raise argument_error("layer", problem, "layers of maps (images, units, rows, columns)")
     return maps
 
 

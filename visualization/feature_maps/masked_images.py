@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.arrays import derangement
+from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import Images, as_tensor, batches
 
 Masks = Tensor | NDArray[Any] | Callable[[Tensor], Any] | Iterable[Any]
@@ -71,33 +73,25 @@ def masked_images(
         if isinstance(argument, Iterator):
             kind = type(argument).__name__
             accepted = "an array, or what can be read several times, such as a loader"
-            raise ValueError(f"{name}: a {kind} can be read only once; accepted: {accepted}")
+            raise argument_error(name, f"a {kind} can be read only once", accepted)
     if isinstance(concepts, str) or not concepts or len(set(concepts)) < len(concepts):
-        raise ValueError(f"concepts: {concepts!r} is not accepted; accepted: different names")
+        raise value_error("concepts", repr(concepts), "different names")
     pairs = _pairs(model, images, masks, batch_size)
     shapes = [(len(batch), batch.shape[1:]) for batch in batches(images, model, batch_size)]
     if (num := sum(count for count, _ in shapes)) < 2:
-        raise ValueError(f"images: {num} are not accepted; accepted: two or more")
+        raise argument_error("images", f"{num} are not accepted", "two or more")
     _, first_masks = next(pairs)
     first = _as_masks(first_masks, shapes[0][0], len(concepts))
     order = None
     if isinstance(images, (Tensor, np.ndarray)) and isinstance(masks, (Tensor, np.ndarray)):
         if len(masks) != num:
-            raise ValueError(f"masks: {len(masks)} do not go with {num} images; accepted: {num}")
-        order = _derangement(num, seed)
+            raise argument_error("masks", f"{len(masks)} do not go with {num} images", num)
+        order = torch.as_tensor(derangement(num, seed))
     return MaskedImages(
         model=model, images=images, masks=masks, num_concepts=len(concepts), batch_size=batch_size,
         order=order, num_images=num, image_shape=tuple(shapes[0][1]),
         mask_shape=(first.shape[2], first.shape[3]),
     )  # fmt: skip
-
-
-def _derangement(num: int, seed: int) -> Tensor:
-    """Derangement: a random permutation that leaves nothing in its place."""
-    ring = np.random.default_rng(seed).permutation(num)
-    order = np.empty(num, np.int64)
-    order[ring] = np.roll(ring, 1)
-    return torch.as_tensor(order)
 
 
 def _pairs(
@@ -119,8 +113,9 @@ def _pairs(
         except ValueError as error:
             if "zip()" not in str(error):
                 raise
-            accepted = "as many batches of masks as of images"
-            raise ValueError(f"masks: {error}; accepted: {accepted}") from error
+            raise argument_error(
+                "masks", f"{error}", "as many batches of masks as of images"
+            ) from error
 
 
 def _masks_at(masks: Masks, numbers: Tensor) -> Any:
@@ -133,8 +128,7 @@ def _as_masks(masks: Any, num: int, num_concepts: int) -> Tensor:
     tensor = as_tensor(masks, "masks")
     if tensor.ndim != 4 or tensor.shape[:2] != (num, num_concepts) or 0 in tensor.shape:
         problem = f"shape {tuple(tensor.shape)} does not go with {num} images"
-        accepted = f"({num}, {num_concepts} concepts, height, width)"
-        raise ValueError(f"masks: {problem}; accepted: {accepted}")
+        raise argument_error("masks", problem, f"({num}, {num_concepts} concepts, height, width)")
     if tensor.is_floating_point() or tensor.is_complex():
-        raise ValueError(f"masks: {tensor.dtype} is not accepted; accepted: booleans")
+        raise value_error("masks", tensor.dtype, "booleans")
     return tensor.bool()

@@ -12,14 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error
 from visualization.core.feature_layers import ACTIVATIONS
 from visualization.core.inputs import (
     Images,
     activation,
     as_images,
-    check_unit,
     copy_model,
     inspection_mode,
+    select_channels,
 )
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer, find_layer, intercept_outputs, layer_name
@@ -80,7 +81,7 @@ def progression(
     """
     layer = layer_name(model, layer)
     if not states:
-        raise ValueError("states: none are given; accepted: states of the model by step")
+        raise argument_error("states", "none are given", "states of the model by step")
     all_images = as_images(images, model)
     first_images = all_images[:num_shown]
     other = copy_model(model)
@@ -92,7 +93,7 @@ def progression(
         with inspection_mode(other), torch.no_grad():
             output = activation(other, first_images, layer)
             if numbers is None:
-                numbers = _check_channels(channels, output)
+                numbers = np.array(select_channels(channels, output.shape[1]), np.int64)
             maps_of_step = output.reshape(*output.shape[:2], *(output.shape[2:] or (1, 1)))
             maps.append(maps_of_step[:, numbers].float().cpu().numpy())
             if source is not None:
@@ -106,15 +107,6 @@ def progression(
         images=first_images.float().cpu().numpy(), maps=np.stack(maps),
         kernels=np.stack(kernels) if kernels else None, patches=tuple(patches),
     )  # fmt: skip
-
-
-def _check_channels(channels: Sequence[int] | None, output: Tensor) -> NDArray[np.int64]:
-    """Return the channels that are meant, if the layer has them."""
-    if channels is None:
-        return np.arange(output.shape[1])
-    for channel in channels:
-        check_unit((channel,), output.shape[1:], "channels")
-    return np.asarray(channels, np.int64)
 
 
 def as_kernels(weight: Tensor) -> NDArray[np.floating]:

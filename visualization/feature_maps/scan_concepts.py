@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.core.inputs import as_array, as_tensor
+from visualization.core.arrays import to_numpy
+from visualization.core.errors import argument_error, check_share, value_error
+from visualization.core.inputs import as_tensor
 from visualization.core.records import brief_repr
 
 Mask = NDArray[np.bool_]
@@ -57,8 +59,7 @@ def scan_concepts(images: ArrayLike | Tensor, *, ink: float = 0.5) -> ConceptMas
         ValueError: another shape, values outside of [0, 1], or an `ink` that is out of range.
     """
     scans = _as_scans(images)
-    if not 0 < ink <= 1:
-        raise ValueError(f"ink: {ink} is not accepted; accepted: above 0, up to 1")
+    check_share(ink, "ink", whole=True)
     inked: Mask = scans >= ink
     upper = np.arange(scans.shape[1]) < scans.shape[1] / 2
     masks = [
@@ -69,15 +70,15 @@ def scan_concepts(images: ArrayLike | Tensor, *, ink: float = 0.5) -> ConceptMas
 
 
 def _as_scans(images: ArrayLike | Tensor) -> NDArray[np.float32]:
-    array = as_array(as_tensor(images, "images"))
+    array = to_numpy(as_tensor(images, "images"))
     scans = array[:, 0] if array.ndim == 4 and array.shape[1] == 1 else array
     scans = scans[None] if scans.ndim == 2 else scans
     if scans.ndim != 3 or 0 in scans.shape:
         accepted = "(scans, 1, height, width), (scans, height, width), (height, width)"
-        raise ValueError(f"images: shape {array.shape} is not accepted; accepted: {accepted}")
+        raise value_error("images", f"shape {array.shape}", accepted)
     if not ((scans >= 0) & (scans <= 1)).all():
         extent = f"values from {scans.min()} to {scans.max()}"
-        raise ValueError(f"images: {extent} are not accepted; accepted: 0, paper, to 1, ink")
+        raise argument_error("images", f"{extent} are not accepted", "0, paper, to 1, ink")
     return scans.astype(np.float32)
 
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error
 from visualization.core.inputs import Images, activation, as_images, batches, inspection_mode
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer, layer_name
@@ -82,10 +83,10 @@ def unit_sheets(
     channels = patches.channels
     if maximised is not None and len(maximised.images) != len(channels):
         problem = f"{len(maximised.images)} images do not go with {len(channels)} channels"
-        raise ValueError(f"maximised: {problem}; accepted: one for each")
+        raise argument_error("maximised", problem, "one for each")
     if progression is not None and not np.array_equal(progression.channels, channels):
         problem = "is of other channels than the patches"
-        raise ValueError(f"progression: {problem}; accepted: channels {channels.tolist()}")
+        raise argument_error("progression", problem, f"channels {channels.tolist()}")
     kernels, biases = _weights(model, layer, as_images(images[:1], model))
     examples = None if maximised is None else maximised.dataset_examples
     return UnitSheets(

@@ -21,9 +21,9 @@ from visualization.feature_maps.sheets import UnitSheets
 
 _BINS = 24
 _KERNELS = 12  # input channels of a kernel that are shown
-_NAMED = 20  # labels that have room for their names
+_LABELS_NAMED = 20  # labels that have room for their names
 _MAPS = 2  # images whose feature maps are shown through the training
-_WIDTH, _HEIGHT, _LEFT = 406.0, 130.0, 30.0  # of a chart's bars, in units of its SVG
+_WIDTH, _HEIGHT, _LEFT_MARGIN = 406.0, 130.0, 30.0  # of a chart's bars, in units of its SVG
 Parts = Mapping[str, Any]
 
 
@@ -184,7 +184,7 @@ def _charts(record: UnitSheets, row: int) -> list[Parts]:
     )
     ends = [(0, edges[0]), (_BINS / 2, edges[_BINS // 2]), (_BINS, edges[-1])]
     histogram["marks"] = [
-        {"x": _LEFT + _WIDTH * position / _BINS, "words": f"{value:.3g}"}
+        {"x": _LEFT_MARGIN + _WIDTH * position / _BINS, "words": f"{value:.3g}"}
         for position, value in ends
     ]
     if not record.labels:
@@ -201,9 +201,9 @@ def _charts(record: UnitSheets, row: int) -> list[Parts]:
     )
     wide = _WIDTH / len(kinds)
     chart["marks"] = [
-        {"x": _LEFT + wide * (position + 0.5), "words": kind}
+        {"x": _LEFT_MARGIN + wide * (position + 0.5), "words": kind}
         for position, kind in enumerate(kinds)
-        if len(kinds) <= _NAMED
+        if len(kinds) <= _LABELS_NAMED
     ]
     return [histogram, chart]
 
@@ -214,7 +214,7 @@ def _chart(title: str, words: str, values: NDArray[Any], captions: Sequence[str]
     wide = _WIDTH / len(values)
     bars = [
         {
-            "x": round(_LEFT + wide * position + 0.5, 1),
+            "x": round(_LEFT_MARGIN + wide * position + 0.5, 1),
             "y": round(150 - _HEIGHT * value / highest, 1),
             "width": round(max(wide - 1, 0.8 * wide), 2),
             "height": round(_HEIGHT * value / highest, 1),

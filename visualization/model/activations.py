@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error, check_share, not_called_error
 from visualization.core.inputs import Images, batches, check_tensor, inspection_mode
 from visualization.core.layout import UnitAxis, unit_axes
 from visualization.core.tracing import NamedLayer, find_layer, intercept_outputs, layer_names
@@ -60,7 +61,7 @@ def layer_activations(
             first_images += list(batch[: max(num_shown - num_images, 0)].float().cpu().numpy())
             num_images += len(batch)
     if not num_images:
-        raise ValueError("images: there are none; accepted: one or more")
+        raise argument_error("images", "there are none", "one or more")
     rows = collector.rows()
     pictures = (
         np.stack(first_images) if first_images else np.zeros((0, *batch.shape[1:]), np.float32)
@@ -94,10 +95,9 @@ def dead_units(
     Raises:
         ValueError: as `layer_activations`, or a share out of range.
     """
-    if not 0 < share <= 1:
-        raise ValueError(f"share: {share} is not accepted; accepted: above 0 and up to 1")
-    found = layer_activations(model, images, layers, num_shown=0, batch_size=batch_size)
-    return _dead_units(found.layers, found.num_images, share)
+    check_share(share, "share", whole=True)
+    layer_record = layer_activations(model, images, layers, num_shown=0, batch_size=batch_size)
+    return _dead_units(layer_record.layers, layer_record.num_images, share)
 
 
 def dead_units_while(
@@ -192,8 +192,10 @@ class _Collector:
             counts[name] = counts.get(name, 0) + 1
         for name in self._names if self._is_selection else ():
             if name not in counts:
-                problem = "outputs no numbers" if name in self.skipped else "was not called"
-                raise ValueError(f"layers: {name!r} {problem} while the model ran")
+                if name in self.skipped:
+                    problem = f"{name!r} outputs no numbers while the model runs"
+                    raise argument_error("layers", problem, "layers that output numbers")
+                raise not_called_error("layers", name)
         return tuple(
             statistics.values(
                 f"{name}@{number}" if counts[name] > 1 else name,

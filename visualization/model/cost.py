@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from visualization.core.dispatch import DispatchMode
+from visualization.core.errors import value_error
 from visualization.core.packing import flatten_tensors
 from visualization.core.preserve import check_module, hooks, preserve_state
 from visualization.core.records import brief_repr
@@ -172,8 +173,7 @@ def cost(model: nn.Module, inputs: Tensor | Sequence[Tensor]) -> CostTable:
         or not len(arguments[0])
     ):
         kinds = ", ".join(_kind(each) for each in arguments) or "nothing"
-        accepted = "a tensor (batch, …), or several of them"
-        raise ValueError(f"inputs: {kinds} is not accepted; accepted: {accepted}")
+        raise value_error("inputs", kinds, "a tensor (batch, …), or several of them")
     counter = CostCounter(model)
     with preserve_state(model), torch.no_grad(), counter.watch():
         model(*arguments)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import (
     Images,
     as_images,
@@ -126,7 +127,7 @@ def classification_loss(images: Images, labels: ArrayLike | Tensor, batch_size: 
     classes = as_tensor(labels, "labels").long()
     if classes.shape != images.shape[:1]:
         problem = f"shape {tuple(classes.shape)} does not go with {len(images)} images"
-        raise ValueError(f"labels: {problem}; accepted: one class for each")
+        raise argument_error("labels", problem, "one class for each")
 
     def loss(model: nn.Module) -> Mapping[str, float]:
         total, right = 0.0, 0
@@ -179,13 +180,13 @@ def landscape_line(
     """
     if num < 2 or extend < 0:
         accepted = "num of 2 or more, extend of 0 or more"
-        raise ValueError(f"num, extend: {num}, {extend} is not accepted; accepted: {accepted}")
+        raise value_error("num, extend", f"{num}, {extend}", accepted)
     for name, state in (("state_a", state_a), ("state_b", state_b)):
         _check_state(model, state, name)
     alphas = np.linspace(-extend, 1 + extend, num).round(12)
     alphas = np.union1d(alphas, (0.0, 1.0))
     values = []
-    with _restored(model):
+    with _restore_tensors(model):
         for alpha in alphas:
             _mix(model, state_a, state_b, float(alpha))
             values.append(_evaluate(model, loss, statistics))
@@ -222,8 +223,8 @@ def landscape_plane(
             from 11 to 21, so that the model gets no more than 2²⁶ numbers if that can be: 13 for a
             loss over 400 images (1, 28, 28).
         seed: of the random directions.
-        directions: two of one's own, changes of parameters by name; those not named stay. Such as
-            `direction_to(model, state)` or `trajectory_directions(model, states)`.
+        directions: two of one's own, changes of parameters by name, such as the difference of a
+            state from the model; those not named stay.
         trajectory: state dicts, such as checkpoints in order, projected on the plane.
         statistics: images (B, C, H, W), from which those of BatchNorm are taken at each point.
         progress: is called with the point that begins, in words, such as `print`.
@@ -234,12 +235,11 @@ def landscape_plane(
     """
     most = MOST_POINTS if num is None else num
     if most < 2 or span <= 0:
-        accepted = "num of 2 or more, span above 0"
-        raise ValueError(f"num, span: {most}, {span} is not accepted; accepted: {accepted}")
+        raise value_error("num, span", f"{most}, {span}", "num of 2 or more, span above 0")
     axes = random_directions(model, seed) if directions is None else directions
     plane = fill_missing(model, axes)
     trajectory_xy, outside = coordinates(model, plane, trajectory)
-    with _restored(model):
+    with _restore_tensors(model):
         with count_inputs(model) as input_counts:
             center = _evaluate(model, loss, statistics)
         side = num or points_per_axis(sum(input_counts))
@@ -273,7 +273,7 @@ def _axes(
 
 
 @contextlib.contextmanager
-def _restored(model: nn.Module) -> Iterator[None]:
+def _restore_tensors(model: nn.Module) -> Iterator[None]:
     """Restore a model's parameters and buffers after a block, bit by bit.
 
     Values are written into the tensors that there are, so that a loss which holds the model itself,
@@ -334,7 +334,7 @@ def _evaluate(model: nn.Module, loss: Loss, statistics: Images | None) -> dict[s
     numbers = dict(result) if isinstance(result, Mapping) else {"loss": result}
     if not numbers or not all(map(_is_number, numbers.values())):
         accepted = "a number, or numbers by name, the loss first"
-        raise ValueError(f"loss: returns {result!r}; accepted: {accepted}")
+        raise argument_error("loss", f"returns {result!r}", accepted)
     return {name: float(value) for name, value in numbers.items()}
 
 
@@ -394,5 +394,5 @@ def _check_state(model: nn.Module, state: State, name: str) -> None:
         if names:
             more = f", as {'is' if len(names) == 2 else 'are'} {len(names) - 1} more"
             message = f"{names[0]!r} {problem}{more if len(names) > 1 else ''}"
-            raise ValueError(f"{name}: {message}; accepted: a state dict of the model")
+            raise argument_error(name, message, "a state dict of the model")
     check_shapes(own, tensors, name)

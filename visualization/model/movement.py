@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from visualization.core.errors import argument_error
 from visualization.records import Curves
 
 _TITLE = "distance of the weights from the first snapshot (share of their norm there)"
@@ -20,7 +21,7 @@ def weight_movement(states: Mapping[int, Mapping[str, Tensor]]) -> Curves:
         ValueError: there are fewer than two.
     """
     if len(states) < 2:
-        raise ValueError(f"states: {len(states)} are not accepted; accepted: two or more")
+        raise argument_error("states", f"{len(states)} are not accepted", "two or more")
     steps = sorted(states)
     first = states[steps[0]]
     lines = {}

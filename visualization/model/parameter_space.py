@@ -3,13 +3,14 @@
 A direction is a change of parameters by name; those that it does not name stay as they are.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from visualization.core.errors import argument_error
 
 State = Mapping[str, Tensor]
 _NORMALISATIONS = (
@@ -57,46 +58,6 @@ def random_directions(model: nn.Module, seed: int = 0) -> tuple[dict[str, Tensor
     return directions
 
 
-def direction_to(model: nn.Module, state: State) -> dict[str, Tensor]:
-    """Return the direction from a model to a state of it: 1 on its axis is that state.
-
-    Raises:
-        ValueError: a parameter that the state lacks, or of another shape.
-    """
-    return _step(model, state, "state")
-
-
-def trajectory_directions(
-    model: nn.Module, states: Sequence[State]
-) -> tuple[dict[str, Tensor], ...]:
-    """PCA directions of a trajectory: the two that hold most of the way of checkpoints.
-
-    The leading right singular vectors of θᵢ − θ, each of norm 1 (Li et al. 1712.09913, section 7,
-    where the mean is taken off first: without that the plane through the model is the one from
-    which the checkpoints are least far, in squares). A checkpoint that is the model itself counts
-    for nothing.
-
-    Raises:
-        ValueError: fewer than two checkpoints that lie in different directions; or one that does
-            not fit.
-    """
-    steps = [_step(model, state, "states") for state in states]
-    gram = _products(steps, steps)
-    sizes, mixtures = torch.linalg.eigh(gram)
-    if len(steps) < 2 or sizes[-2] <= 1e-12 * sizes[-1]:
-        accepted = "two or more that lie in different directions from the model"
-        raise ValueError(f"states: {len(steps)} checkpoints on one line; accepted: {accepted}")
-    directions = []
-    for number in (-1, -2):
-        weights = mixtures[:, number] / sizes[number].sqrt()
-        directions.append({
-            name: sum((float(w) * step[name] for w, step in zip(weights, steps, strict=True)),
-                      torch.zeros_like(steps[0][name]))
-            for name in steps[0]
-        })  # fmt: skip
-    return tuple(directions)
-
-
 def coordinates(
     model: nn.Module, directions: Sequence[State], states: Sequence[State]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -110,7 +71,7 @@ def coordinates(
     """
     gram = _products(directions, directions)
     if torch.det(gram) <= 1e-12 * gram.diagonal().prod():
-        raise ValueError("directions: one is a multiple of the other; accepted: two that differ")
+        raise argument_error("directions", "one is a multiple of the other", "two that differ")
     steps = [_step(model, state, "trajectory") for state in states]
     if not steps:
         return np.zeros((0, 2)), np.zeros(0)
@@ -129,19 +90,16 @@ def fill_missing(model: nn.Module, directions: Sequence[State]) -> tuple[dict[st
         ValueError: not two, one of something else than parameters of the model, or one of nothing.
     """
     if len(directions) != 2:
-        raise ValueError(f"directions: {len(directions)} are not accepted; accepted: two")
+        raise argument_error("directions", f"{len(directions)} are not accepted", "two")
     own = {name: parameter.detach() for name, parameter in model.named_parameters()}
     for direction in directions:
         for name in direction:
             if name not in own:
-                near = difflib.get_close_matches(name, own, 1, 0.0)
-                suggestion = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(
-                    f"directions: {name!r} is not a parameter of the model{suggestion}"
-                )
+                problem = f"{name!r} is not a parameter of the model"
+                raise argument_error("directions", problem, "its parameters", (name, own))
         check_shapes(own, direction, "directions")
         if not any(bool(values.any()) for values in direction.values()):
-            raise ValueError("directions: one is 0 throughout; accepted: two that differ")
+            raise argument_error("directions", "one is 0 throughout", "two that differ")
     return tuple(
         {name: each[name].to(p) if name in each else torch.zeros_like(p) for name, p in own.items()}
         for each in directions
@@ -163,7 +121,7 @@ def check_parameters(model: nn.Module, state: State, name: str) -> None:
     missing = [parameter for parameter in parameters if parameter not in state]
     if missing:
         problem = f"{missing[0]!r} is missing ({len(missing)} of {len(parameters)} parameters are)"
-        raise ValueError(f"{name}: {problem}; accepted: a state dict of the model")
+        raise argument_error(name, problem, "a state dict of the model")
     check_shapes(parameters, state, name)
 
 
@@ -172,7 +130,7 @@ def check_shapes(expected: State, tensors: State, name: str) -> None:
     for each, values in tensors.items():
         if each in expected and values.shape != expected[each].shape:
             problem = f"{each!r} of shape {tuple(values.shape)} is not accepted"
-            raise ValueError(f"{name}: {problem}; accepted: {tuple(expected[each].shape)}")
+            raise argument_error(name, problem, tuple(expected[each].shape))
 
 
 def _parameters_with_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:

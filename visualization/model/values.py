@@ -1,5 +1,7 @@
 """Records of layer activations. U units."""
 
+from typing import Any
+
 import attrs
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +11,13 @@ from visualization.core.records import brief_repr
 PAGE = 12  # layers of a picture
 
 
-@attrs.frozen(kw_only=True, eq=False)
+def in_pages(record: Any, num: int) -> tuple[Any, ...]:
+    """Return a record of layers in parts of `num` layers."""
+    starts = range(0, len(record.layers), num)
+    return tuple(attrs.evolve(record, layers=record.layers[n : n + num], first=n) for n in starts)
+
+
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class LayerValues:
     """Output of one call of one layer over a data set.
 
@@ -98,11 +106,7 @@ class LayerActivations:
 
     def pages(self, num: int = PAGE) -> tuple["LayerActivations", ...]:
         """Return the same in parts of `num` layers, each of which fits a picture."""
-        starts = range(0, len(self.layers), num)
-        return tuple(
-            attrs.evolve(self, layers=self.layers[start : start + num], first=start)
-            for start in starts
-        )
+        return in_pages(self, num)
 
     @property
     def histograms(self) -> "LayerHistograms":
@@ -121,11 +125,7 @@ class LayerHistograms:
 
     def pages(self, num: int = 2 * PAGE) -> tuple["LayerHistograms", ...]:
         """Return the same in parts of `num` layers, each of which fits a picture."""
-        starts = range(0, len(self.layers), num)
-        return tuple(
-            attrs.evolve(self, layers=self.layers[start : start + num], first=start)
-            for start in starts
-        )
+        return in_pages(self, num)
 
 
 @attrs.frozen(kw_only=True, eq=False)

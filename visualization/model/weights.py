@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from visualization.core.errors import NothingToShow
 from visualization.core.records import brief_repr
 from visualization.model.parameter_space import filter_norms
+from visualization.model.values import in_pages
 
 PAGE = 8  # layers of a picture
 _IMAGES = 64  # filters of one or three inputs, which are drawn as images
@@ -85,11 +86,7 @@ class LayerWeights:
 
     def pages(self, num: int = PAGE) -> tuple["LayerWeights", ...]:
         """Return the same in parts of `num` layers, each of which fits a picture."""
-        starts = range(0, len(self.layers), num)
-        return tuple(
-            attrs.evolve(self, layers=self.layers[start : start + num], first=start)
-            for start in starts
-        )
+        return in_pages(self, num)
 
 
 def layer_weights(model: nn.Module) -> LayerWeights:
@@ -131,7 +128,7 @@ def _values(name: str, layer: str, module: nn.Module, parameter: Tensor) -> Para
     norms = np.zeros(0)
     if weight.ndim > 1:
         norms = _norms(module, weight).double().numpy()
-        role, whole = _arranged(module, weight)
+        role, whole = _as_kernels(module, weight)
         filters, inputs = _strongest(whole, role)
         sizes = whole.shape[0], whole.shape[1]
         part = whole[torch.from_numpy(filters)][:, torch.from_numpy(inputs)]
@@ -157,7 +154,7 @@ def _norms(module: nn.Module, weight: Tensor) -> Tensor:
     return norms.flatten()
 
 
-def _arranged(module: nn.Module, weight: Tensor) -> tuple[str, Tensor]:
+def _as_kernels(module: nn.Module, weight: Tensor) -> tuple[str, Tensor]:
     """Return the role of a tensor, and it as kernels (O, I, h, w) or as a matrix (O, I)."""
     if isinstance(module, nn.modules.conv._ConvTransposeNd):  # (I, O/G, …) to (O, I/G, …)
         grouped = weight.reshape(module.groups, -1, *weight.shape[1:])

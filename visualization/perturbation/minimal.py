@@ -13,33 +13,29 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.attribution.masking import Fill, replacement
-from visualization.core.inputs import Images, as_array, inspection_mode, one_image
+from visualization.core.arrays import to_numpy
+from visualization.core.errors import argument_error, check_count, check_share
+from visualization.core.inputs import Images, inspection_mode, one_image
 from visualization.core.records import brief_repr
-from visualization.core.targets import batch_slices, check_count, resolve_batch_size
+from visualization.core.targets import batch_slices, resolve_batch_size
 from visualization.core.tracing import NamedLayer
-from visualization.perturbation.units import Unit, UnitIndex, crop_to_field, find_unit
+from visualization.perturbation.units import Unit, UnitRecord, crop_to_field, find_unit
 
 _MAX_REMOVED_PER_ROUND = 0.1  # share of the squares that are removed at once, at most,
 _CHEAP, _HALF = 0.25, 0.5  # or this share, if that takes so much of what may still be lost
 _PREFIXES = 32  # numbers of squares that are tried to be removed at once
-_MAX_NUMBERS_TRIED = (
-    2**26
-)  # numbers in all images that are tried, about, which the side of squares keeps to
+_MAX_NUMBERS_TRIED = 2**26  # in all images that are tried, about, by the side of squares
 _ROUNDS = 6  # as many times each square is tried, about
 
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
-class MinimalPatch:
+class MinimalPatch(UnitRecord):
     """Minimal patch: a small set of pixels that keeps most of a unit's activation.
 
     Attributes:
-        layer: dotted name; None: the model's output.
-        unit: (channel, row, column), or (place,) of a vector.
-        image: (C, H, W).
         field: pixels that the unit depends on (H, W).
         mask: pixels that are kept (H, W).
         shown: the image with all others replaced (C, H, W).
-        activation: of the unit on the whole image.
         kept: of the unit on `shown`.
         keep: share of the activation that had to be kept.
         sizes: numbers of pixels kept, falling, from the whole field to none (n + 1,).
@@ -47,13 +43,9 @@ class MinimalPatch:
         block: side of the squares that are kept or replaced as one, in pixels.
     """
 
-    layer: str | None
-    unit: UnitIndex
-    image: NDArray[np.floating]
     field: NDArray[np.bool_]
     mask: NDArray[np.bool_]
     shown: NDArray[np.floating]
-    activation: float
     kept: float
     keep: float
     sizes: NDArray[np.int64]
@@ -96,30 +88,29 @@ def minimal_patch(
     Raises:
         ValueError: no such layer or unit; an activation not above 0; or a setting out of range.
     """
-    if not 0 < keep <= 1:
-        raise ValueError(f"keep: {keep} is not accepted; accepted: above 0, at most 1")
-    check_count(1 if block is None else block, "block")
+    check_share(keep, "keep", whole=True)
+    check_count(block, "block")
     with inspection_mode(model), torch.no_grad():
         batch = one_image(image, model)
         selected, base = _active_unit(model, layer, unit, batch)
         field = selected.field(batch)
         field_mask = torch.as_tensor(field.pixels, device=batch.device)
         other, cropped = replacement(batch, fill, model), crop_to_field(selected, batch, field)
-        block = block or _smallest_block(field_mask, cropped.of(batch).numel())
+        block = block or _smallest_block(field_mask, cropped.crop(batch).numel())
         numbers, num = _number_squares(field_mask, block)
         squares = _Squares(
-            unit=cropped.unit, image=cropped.of(batch), other=cropped.of(other),
-            numbers=cropped.of(numbers), num=num,
-            batch_size=resolve_batch_size(batch_size, cropped.of(batch)),
+            unit=cropped.unit, image=cropped.crop(batch), other=cropped.crop(other),
+            numbers=cropped.crop(numbers), num=num,
+            batch_size=resolve_batch_size(batch_size, cropped.crop(batch)),
         )  # fmt: skip
         order, num_kept = _remove_squares(squares, base, keep * base, progress)
         sizes, curve = _curve(squares, order, numbers, base)
     mask = torch.isin(numbers, order[num - num_kept :])
     return MinimalPatch(
-        layer=selected.layer, unit=selected.index, image=as_array(batch[0]), field=field.pixels,
-        mask=as_array(mask), shown=as_array(torch.where(mask, batch[0], other[0])), activation=base,
-        kept=float(curve[num - num_kept]), keep=keep, sizes=as_array(sizes), curve=as_array(curve),
-        block=block,
+        field=field.pixels, mask=to_numpy(mask),
+        shown=to_numpy(torch.where(mask, batch[0], other[0])),
+        kept=float(curve[num - num_kept]), keep=keep, sizes=to_numpy(sizes), curve=to_numpy(curve),
+        block=block, **selected.record_fields(batch, base),
     )  # fmt: skip
 
 
@@ -130,7 +121,7 @@ def _active_unit(
     selected, base = find_unit(model, layer, unit, image)
     if base <= 0:
         problem = f"{selected.index} outputs {base:g} for this image"
-        raise ValueError(f"unit: {problem}; accepted: units whose activation is above 0")
+        raise argument_error("unit", problem, "units whose activation is above 0")
     return selected, base
 
 
@@ -183,25 +174,25 @@ class _Squares:
     num: int
     batch_size: int
 
-    def shown(self, kept_squares: Tensor) -> Tensor:
+    def images(self, squares: Tensor) -> Tensor:
         """Return the images (R, C, H, W) of which only sets of squares (R, n) are left."""
-        pixels = F.pad(kept_squares, (0, 1))[:, self.numbers]
+        pixels = F.pad(squares, (0, 1))[:, self.numbers]
         return torch.where(pixels[:, None], self.image, self.other)
 
-    def without_each(self, kept: Tensor, candidates: Tensor) -> Tensor:
-        """Return the activations (K,) when of those kept (n,) one of the chosen (K,) is removed."""
-        return self._asked(
-            len(candidates), lambda span: kept & ~F.one_hot(candidates[span], self.num).bool()
+    def without_each(self, squares: Tensor, candidates: Tensor) -> Tensor:
+        """Return the activations (K,) of squares (n,) when one of some (K,) is removed."""
+        return self._scores(
+            len(candidates), lambda span: squares & ~F.one_hot(candidates[span], self.num).bool()
         )
 
-    def without_first(self, kept: Tensor, order: Tensor, counts: Tensor) -> Tensor:
-        """Return the activations (K,) when so many (K,) of the first in order are removed."""
-        rank = torch.full((self.num,), self.num, device=kept.device)
-        rank[order] = torch.arange(len(order), device=kept.device)
-        return self._asked(len(counts), lambda span: kept & (rank >= counts[span, None]))
+    def without_first(self, squares: Tensor, order: Tensor, counts: Tensor) -> Tensor:
+        """Return the activations (K,) of squares when the first (K,) in order are removed."""
+        rank = torch.full((self.num,), self.num, device=squares.device)
+        rank[order] = torch.arange(len(order), device=squares.device)
+        return self._scores(len(counts), lambda span: squares & (rank >= counts[span, None]))
 
-    def _asked(self, num: int, sets: Callable[[slice], Tensor]) -> Tensor:
-        parts = [self.unit(self.shown(sets(span))) for span in batch_slices(num, self.batch_size)]
+    def _scores(self, num: int, sets: Callable[[slice], Tensor]) -> Tensor:
+        parts = [self.unit(self.images(sets(span))) for span in batch_slices(num, self.batch_size)]
         return torch.cat(parts) if parts else self.image.new_empty(0)
 
 
@@ -225,10 +216,8 @@ def _remove_squares(
             progress(f"{len(remaining)} of {squares.num} squares left")
         without = squares.without_each(is_kept, remaining)
         remaining = remaining[without.argsort(descending=True, stable=True)]
-        few, half = (
-            max(1, int(_MAX_REMOVED_PER_ROUND * len(remaining))),
-            max(1, int(_HALF * len(remaining))),
-        )
+        few = max(1, int(_MAX_REMOVED_PER_ROUND * len(remaining)))
+        half = max(1, int(_HALF * len(remaining)))
         counts = torch.linspace(1, half, _PREFIXES, device=is_kept.device).round().long()
         counts = torch.unique(torch.cat([counts, counts.new_tensor([few])]))
         values = squares.without_first(is_kept, remaining, counts)

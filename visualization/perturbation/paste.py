@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.arrays import to_numpy
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import (
     Images,
     activation,
-    as_array,
     as_tensor,
     inspection_mode,
     one_image,
@@ -134,10 +135,10 @@ def crop(image: Images, rows: Span, columns: Span) -> Crop:
         ValueError: another shape, a last before the first, or nothing of it lies on the image.
     """
     pixels_of_image = _as_image(image, "image")
-    (top, bottom), (left, right), num_lost = _clipped((rows, columns), pixels_of_image.shape[1:])
+    (top, bottom), (left, right), num_lost = _clip((rows, columns), pixels_of_image.shape[1:])
     pixels = pixels_of_image[:, top : bottom + 1, left : right + 1].clone()
     mask = torch.ones_like(pixels, dtype=torch.bool)
-    return Crop(as_array(pixels), as_array(mask), (top, left), num_lost)
+    return Crop(to_numpy(pixels), to_numpy(mask), (top, left), num_lost)
 
 
 @renamed_arguments(piece="crop", at="position")
@@ -155,8 +156,8 @@ def paste_onto(crop: Crop, target: Images, position: tuple[int, int] | None = No
     """
     pixels_of_target = _as_image(target, "target")
     pixels, mask = torch.as_tensor(crop.pixels), torch.as_tensor(crop.mask)
-    image, pasted, num_lost = _composed(pixels, mask, pixels_of_target, position or crop.origin)
-    return Composite(as_array(image), as_array(pasted), num_lost)
+    image, pasted, num_lost = _compose(pixels, mask, pixels_of_target, position or crop.origin)
+    return Composite(to_numpy(image), to_numpy(pasted), num_lost)
 
 
 @renamed_arguments(at="position")
@@ -201,7 +202,7 @@ def transplant_field(
         field_mask = torch.as_tensor(field.mask, device=source.device)
         copied, first, num_lost = _region(region, field_mask, field.bounding_box, source)
         shift = _offset(position, offset, first)
-        image, pasted, num_off = _composed(source[0], copied, target[0], shift)
+        image, pasted, num_off = _compose(source[0], copied, target[0], shift)
         batches = (source, target, image[None])  # one by one: other batch sizes may round otherwise
         maps = [activation(model, batch, layer)[0, own[0]] for batch in batches]
         stride = field_boxes(model, layer, _shape(source)).stride
@@ -214,11 +215,11 @@ def transplant_field(
     values = [float(each[index[1:]]) for each, index in zip(maps, units, strict=True)]
     return FieldTransplant(
         layer=layer, unit=own, target_unit=target_unit, offset=shift, stride=stride,
-        source=as_array(source[0]), target=as_array(target[0]), composite=as_array(image),
-        copied=as_array(copied), pasted=as_array(pasted), num_lost=num_lost + num_off,
+        source=to_numpy(source[0]), target=to_numpy(target[0]), composite=to_numpy(image),
+        copied=to_numpy(copied), pasted=to_numpy(pasted), num_lost=num_lost + num_off,
         boxes=(field.bounding_box, target_field.bounding_box), source_activation=values[0],
         target_activation=values[1], composite_activation=values[2],
-        maps=(as_array(maps[0]), as_array(maps[1]), as_array(maps[2])), exact=exact,
+        maps=(to_numpy(maps[0]), to_numpy(maps[1]), to_numpy(maps[2])), exact=exact,
     )  # fmt: skip
 
 
@@ -229,13 +230,13 @@ def _sees_the_same(mask: Tensor, copied: Tensor, target_mask: Tensor, by: tuple[
     return whole and bool(landed.sum() == mask.sum()) and bool((landed == target_mask).all())
 
 
-def _composed(
+def _compose(
     pixels: Tensor, mask: Tensor, target: Tensor, by: tuple[int, int]
 ) -> tuple[Tensor, Tensor, int]:
     """Return a target with masked pixels in it, moved; which those are; and how many are lost."""
     if len(pixels) != len(target):
         problem = f"{len(target)} channels do not go with the {len(pixels)} of what is pasted"
-        raise ValueError(f"target: {problem}; accepted: {len(pixels)}")
+        raise argument_error("target", problem, len(pixels))
     size = target.shape[1:]
     pasted = shifted(mask, *by, size=size)
     image = torch.where(pasted, shifted(pixels.to(target), *by, size=size), target)
@@ -258,16 +259,15 @@ def _region(
             or tuple(mask.shape) not in (shape, shape[1:])
             or not mask.any()
         ):
-            problem = f"{mask.dtype} of shape {tuple(mask.shape)}"
             accepted = f"boolean {shape[1:]} or {shape}, not all False"
-            raise ValueError(f"region: {problem} is not accepted; accepted: {accepted}")
+            raise value_error("region", f"{mask.dtype} of shape {tuple(mask.shape)}", accepted)
         rows, columns = mask.reshape(-1, *shape[1:]).any(dim=0).nonzero().amin(dim=0).tolist()
         return mask.expand(shape), (rows, columns), 0
     if isinstance(region, str) and region not in ("bounding_box", "hull"):  # its earlier name
         accepted = "bounding_box, (rows, columns), a boolean array, or None"
-        raise ValueError(f"region: {region!r} is not accepted; accepted: {accepted}")
+        raise value_error("region", repr(region), accepted)
     spans = _spans(box) if region is None or isinstance(region, str) else region
-    (top, bottom), (left, right), num_lost = _clipped(spans, shape[1:])
+    (top, bottom), (left, right), num_lost = _clip(spans, shape[1:])
     first = (int(spans[0][0]), int(spans[1][0]))
     if region is None:
         return field, first, num_lost
@@ -276,7 +276,7 @@ def _region(
     return copied, first, num_lost
 
 
-def _clipped(region: tuple[Span, Span], sides: Sequence[int]) -> tuple[Span, Span, int]:
+def _clip(region: tuple[Span, Span], sides: Sequence[int]) -> tuple[Span, Span, int]:
     """Return the rows and columns of a region that lie on an image, and how many pixels do not.
 
     Raises:
@@ -286,7 +286,7 @@ def _clipped(region: tuple[Span, Span], sides: Sequence[int]) -> tuple[Span, Spa
     for name, (first, last), side in zip(("rows", "columns"), region, sides, strict=True):
         if last < first or last < 0 or first >= side:
             accepted = f"first and last, both included, that meet 0 to {side - 1}"
-            raise ValueError(f"{name}: {first}, {last} is not accepted; accepted: {accepted}")
+            raise value_error(name, f"{first}, {last}", accepted)
         spans.append((max(int(first), 0), min(int(last), side - 1)))
         num_pixels *= int(last - first + 1)
         num_inside *= spans[-1][1] - spans[-1][0] + 1
@@ -298,8 +298,8 @@ def _offset(
 ) -> tuple[int, int]:
     """Return the rows and columns by which a region is moved that begins at `first`."""
     if position is not None and offset is not None:
-        raise ValueError(
-            f"offset: {offset} was given beside position {position}; accepted: one of them"
+        raise argument_error(
+            "offset", f"{offset} was given beside position {position}", "one of them"
         )
     if offset is not None:
         return int(offset[0]), int(offset[1])
@@ -336,7 +336,7 @@ def _shape(image: Tensor) -> tuple[int, int, int]:
 def _check_map_unit(unit: tuple[int, ...]) -> tuple[int, int, int]:
     if len(unit) != 3:
         accepted = "(channel, row, column) of a feature map"
-        raise ValueError(f"unit: {unit} lies at no place of a map; accepted: {accepted}")
+        raise argument_error("unit", f"{unit} lies at no place of a map", accepted)
     return unit[0], unit[1], unit[2]
 
 
@@ -349,6 +349,5 @@ def _as_image(image: Images, name: str) -> Tensor:
     tensor = as_tensor(image, name)
     tensor = tensor[0] if tensor.ndim == 4 and len(tensor) == 1 else tensor
     if tensor.ndim != 3:
-        problem = f"shape {tuple(tensor.shape)} is not accepted"
-        raise ValueError(f"{name}: {problem}; accepted: (C, H, W) or (1, C, H, W)")
+        raise value_error(name, f"shape {tuple(tensor.shape)}", "(C, H, W) or (1, C, H, W)")
     return tensor

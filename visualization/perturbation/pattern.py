@@ -13,64 +13,48 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.attribution.masking import Fill, Size, occlusion_map, replacement, size_pair
+from visualization.core.arrays import to_numpy
+from visualization.core.errors import argument_error, check_count
 from visualization.core.inputs import (
     Images,
-    as_array,
     inspection_mode,
     one_image,
-    optional_layer_name,
 )
 from visualization.core.records import brief_repr
-from visualization.core.targets import check_count, score_gradient
+from visualization.core.targets import score_gradient
 from visualization.core.tracing import NamedLayer
 from visualization.perturbation.minimal import MinimalPatch, minimal_patch
 from visualization.perturbation.perturbations import find_perturbation, perturb
-from visualization.perturbation.units import Unit, UnitIndex, crop_to_field, find_unit
+from visualization.perturbation.units import Unit, UnitRecord, crop_to_field, find_unit
 
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
-class Occlusion:
+class Occlusion(UnitRecord):
     """Occlusion sensitivity of a unit.
 
     Attributes:
-        layer: dotted name; None: the model's output.
-        unit: (channel, row, column), or (place,) of a vector.
-        image: (C, H, W).
         field: pixels that the unit depends on (H, W).
         drop: activation − activation with the window covered, the mean over the windows that cover
             a pixel, in units of the activation (H, W); negative where covering excites the unit;
             NaN outside the field, where nothing can change.
-        activation: of the unit on the image as it is.
         window: rows and columns of the window, in pixels.
     """
 
-    layer: str | None
-    unit: UnitIndex
-    image: NDArray[np.floating]
     field: NDArray[np.bool_]
     drop: NDArray[np.floating]
-    activation: float
     window: tuple[int, int]
 
 
-@attrs.frozen(eq=False, field_transformer=brief_repr)
-class PixelGradient:
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
+class PixelGradient(UnitRecord):
     """Pixel gradient of a unit's activation.
 
     Attributes:
-        layer: dotted name; None: the model's output.
-        unit: (channel, row, column), or (place,) of a vector.
-        image: (C, H, W).
         gradient: of the activation with respect to the image (C, H, W), in units of the activation
             per unit of the image.
-        activation: of the unit on the image.
     """
 
-    layer: str | None
-    unit: UnitIndex
-    image: NDArray[np.floating]
     gradient: NDArray[np.floating]
-    activation: float
 
     @property
     def is_dead(self) -> bool:
@@ -94,24 +78,16 @@ class UnitPattern:
 
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
-class PerturbationSweep:
+class PerturbationSweep(UnitRecord):
     """Perturbation sweep: a unit's activation under perturbations of rising strength.
 
     Attributes:
-        layer: dotted name; None: the model's output.
-        unit: (channel, row, column), or (place,) of a vector.
-        image: (C, H, W).
-        activation: of the unit on the image as it is.
         strengths: by name of the perturbation, in its own unit (S,).
         values: by name, activation at each strength for each draw (S, N); N is 1 where nothing is
             drawn.
         shown: by name, the first draw at each strength (S, C, H, W).
     """
 
-    layer: str | None
-    unit: UnitIndex
-    image: NDArray[np.floating]
-    activation: float
     strengths: Mapping[str, NDArray[np.float64]]
     values: Mapping[str, NDArray[np.floating]]
     shown: Mapping[str, NDArray[np.floating]]
@@ -156,7 +132,6 @@ def occlude(
     Raises:
         ValueError: no such layer or unit, or a window, stride or fill that does not fit.
     """
-    layer = optional_layer_name(model, layer)
     with inspection_mode(model), torch.no_grad():
         batch = one_image(image, model)
         windows = size_pair(window, "window", (batch.shape[2], batch.shape[3]), 3)
@@ -167,14 +142,14 @@ def occlude(
         cropped = crop_to_field(selected, batch, field, windows, strides)
         drop = torch.full_like(batch[0, 0], torch.nan)
         drop[cropped.rows, cropped.columns] = occlusion_map(
-            model, cropped.of(batch), cropped.unit.index, target_layer=layer, window=windows,
-            stride=strides, fill=cropped.of(replacement(batch, fill, model)),
-            within=cropped.of(field_mask), batch_size=batch_size,
+            model, cropped.crop(batch), cropped.unit.index, target_layer=selected.layer,
+            window=windows, stride=strides, fill=cropped.crop(replacement(batch, fill, model)),
+            within=cropped.crop(field_mask), batch_size=batch_size,
         )[0]  # fmt: skip
     drop[~field_mask] = torch.nan
     return Occlusion(
-        layer=layer, unit=selected.index, image=as_array(batch[0]), field=field.pixels,
-        drop=as_array(drop), activation=base, window=windows,
+        field=field.pixels, drop=to_numpy(drop), window=windows,
+        **selected.record_fields(batch, base),
     )  # fmt: skip
 
 
@@ -192,13 +167,12 @@ def pixel_gradient(
     Raises:
         ValueError: no such layer or unit, or one without a gradient, as behind `argmax`.
     """
-    layer = optional_layer_name(model, layer)
     with inspection_mode(model):
         batch = one_image(image, model)
         selected, base = find_unit(model, layer, unit, batch)
         leaf = batch.clone().requires_grad_()
         gradient = score_gradient(selected(leaf), leaf, "the image")
-    return PixelGradient(layer, selected.index, as_array(batch[0]), as_array(gradient[0]), base)
+    return PixelGradient(gradient=to_numpy(gradient[0]), **selected.record_fields(batch, base))
 
 
 def unit_pattern(
@@ -256,25 +230,24 @@ def sweep_perturbation(
     Raises:
         ValueError: no such layer, unit or perturbation, or a strength without a meaning.
     """
-    layer = optional_layer_name(model, layer)
     check_count(num, "num")
     names = [name] if isinstance(name, str) else list(name)
     if isinstance(strengths, Mapping) and not set(strengths) <= set(names):
         problem = f"{', '.join(sorted(set(strengths) - set(names)))} is not asked for"
-        raise ValueError(f"strengths: {problem}; accepted: {', '.join(names)}")
+        raise argument_error("strengths", problem, ", ".join(names))
     with inspection_mode(model), torch.no_grad():
         batch = one_image(image, model)
         selected, base = find_unit(model, layer, unit, batch)
         strengths_by_name = {each: _strengths(each, strengths, batch) for each in names}
-        swept = {
-            each: _swept(selected, batch, each, strengths_by_name[each], seed, num)
+        results = {
+            each: _sweep(selected, batch, each, strengths_by_name[each], seed, num)
             for each in names
         }
     return PerturbationSweep(
-        layer=layer, unit=selected.index, image=as_array(batch[0]), activation=base,
         strengths={each: np.array(numbers) for each, numbers in strengths_by_name.items()},
-        values={each: values for each, (values, _) in swept.items()},
-        shown={each: first_draws for each, (_, first_draws) in swept.items()},
+        values={each: values for each, (values, _) in results.items()},
+        shown={each: first_draws for each, (_, first_draws) in results.items()},
+        **selected.record_fields(batch, base),
     )  # fmt: skip
 
 
@@ -288,11 +261,11 @@ def _strengths(
         usual if given_strengths is None else [float(strength) for strength in given_strengths]
     )
     if not resolved:
-        raise ValueError(f"strengths: none for {name}; accepted: one or more")
+        raise argument_error("strengths", f"none for {name}", "one or more")
     return resolved
 
 
-def _swept(
+def _sweep(
     unit: Unit, image: Tensor, name: str, strengths: Sequence[float], seed: int, num: int
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Return the activations (S, N) under one perturbation, and the first draws (S, C, H, W).
@@ -305,4 +278,4 @@ def _swept(
         changed = perturb(name, copies, strength, seed)
         values.append(unit(changed))
         first_draws.append(changed[0])
-    return as_array(torch.stack(values)), as_array(torch.stack(first_draws))
+    return to_numpy(torch.stack(values)), to_numpy(torch.stack(first_draws))

@@ -6,7 +6,6 @@ one seed are the same draws, only stronger. What comes in from beyond the border
 erased, is `fill`. Values are not clipped: which are allowed is not known here.
 """
 
-import difflib
 import math
 from collections.abc import Callable, Sequence
 
@@ -16,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from visualization.attribution.masking import gaussian_blur, mix_along
+from visualization.core.errors import argument_error, unknown_name_error
 from visualization.core.inputs import Images, as_tensor, at_least_float32
 
 _DIRECTIONS = ((0, 1), (1, 0), (0, -1), (-1, 0))  # right, down, left, up
@@ -105,13 +106,7 @@ def blur(images: Tensor, strength: float, seed: int = 0) -> Tensor:
 
     At the borders the mean goes over the pixels that there are.
     """
-    blurred = images
-    for axis in (2, 3) if strength else ():
-        positions = torch.arange(images.shape[axis], device=images.device, dtype=images.dtype)
-        blurred = _along(
-            blurred, (-0.5 * ((positions[:, None] - positions) / strength) ** 2).exp(), axis
-        )
-    return blurred
+    return gaussian_blur(images, (strength, strength)) if strength else images
 
 
 def pixelate(images: Tensor, strength: float, seed: int = 0) -> Tensor:
@@ -120,18 +115,18 @@ def pixelate(images: Tensor, strength: float, seed: int = 0) -> Tensor:
     result = images
     for axis in (2, 3):
         block = torch.arange(images.shape[axis], device=images.device) // side
-        result = _along(result, (block[:, None] == block).to(images.dtype), axis)
+        result = mix_along(result, (block[:, None] == block).to(images.dtype), axis)
     return result
 
 
 def rotate(images: Tensor, strength: float, seed: int = 0, *, fill: float = 0.0) -> Tensor:
     """Rotate about the centre (bilinear); strength: degrees, counter-clockwise."""
-    return _warped(images, strength, 1.0, fill)
+    return _warp(images, strength, 1.0, fill)
 
 
 def zoom(images: Tensor, strength: float, seed: int = 0, *, fill: float = 0.0) -> Tensor:
     """Enlarge about the centre (bilinear); strength: the factor, below 1 makes smaller."""
-    return _warped(images, 0.0, strength, fill)
+    return _warp(images, 0.0, strength, fill)
 
 
 def shift(images: Tensor, strength: float, seed: int = 0, *, fill: float = 0.0) -> Tensor:
@@ -204,14 +199,7 @@ def _uniform(size: Sequence[int], seed: int) -> Tensor:
     return torch.rand(tuple(size), generator=torch.Generator().manual_seed(seed))
 
 
-def _along(images: Tensor, weights: Tensor, axis: int) -> Tensor:
-    """Return images whose lines along an axis (S) are mixed by weights (S, S), scaled to sum 1."""
-    share = weights / weights.sum(dim=1, keepdim=True)
-    mixed: Tensor = torch.tensordot(images, share, ([axis], [1]))
-    return mixed.movedim(-1, axis)
-
-
-def _warped(images: Tensor, degrees: float, factor: float, fill: float) -> Tensor:
+def _warp(images: Tensor, degrees: float, factor: float, fill: float) -> Tensor:
     """Return images rotated counter-clockwise and enlarged by a factor about their centre."""
     if degrees % 360 == 0 and factor == 1:
         return images.clone()
@@ -253,10 +241,7 @@ def find_perturbation(name: str) -> Perturbation:
         ValueError: names the nearest of those that there are.
     """
     if name not in PERTURBATIONS:
-        near = difflib.get_close_matches(name, PERTURBATIONS, 1, 0.0)[0]
-        accepted = ", ".join(PERTURBATIONS)
-        problem = f"{name!r} is not known"
-        raise ValueError(f"perturbation: {problem}; accepted: {accepted}; did you mean {near!r}?")
+        raise unknown_name_error("perturbation", name, PERTURBATIONS)
     return PERTURBATIONS[name]
 
 
@@ -279,11 +264,11 @@ def perturb(name: str, images: Images, strength: float, seed: int = 0) -> Tensor
         accepted = f"{perturbation.unit}, finite" + (
             f", at least {perturbation.least:g}" if math.isfinite(perturbation.least) else ""
         )
-        raise ValueError(f"strength: {strength} is not accepted by {name}; accepted: {accepted}")
+        raise argument_error("strength", f"{strength} is not accepted by {name}", accepted)
     tensor = as_tensor(images, "images") if not isinstance(images, Tensor) else images
     if tensor.ndim not in (3, 4) or not tensor.is_floating_point():
         problem = f"{tensor.dtype} of shape {tuple(tensor.shape)} is not accepted"
-        raise ValueError(f"images: {problem}; accepted: floating (B, C, H, W) or (C, H, W)")
+        raise argument_error("images", problem, "floating (B, C, H, W) or (C, H, W)")
     if strength == perturbation.neutral:
         return tensor.clone()
     changed = perturbation.apply(

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.arrays import to_numpy
+from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import (
     Images,
     OutputSelector,
-    as_array,
     as_images,
     as_tensor,
     inspection_mode,
@@ -23,6 +24,7 @@ from visualization.core.inputs import (
     numbered_call,
     one_image,
     optional_layer_name,
+    select_channels,
     select_output,
 )
 from visualization.core.inputs import (
@@ -155,7 +157,7 @@ def compare_response(
     layer = optional_layer_name(model, layer)
     with inspection_mode(model), torch.no_grad():
         batch = one_image(image, model)
-        edited, words = _edited(model, batch, edit, seed)
+        edited, words = _apply_edit(model, batch, edit, seed)
         before, answer = _maps(model, layer, batch, output)
         after, other = _maps(model, layer, edited, output)
         changes = (after - before).abs().mean(dim=(1, 2))
@@ -164,9 +166,9 @@ def compare_response(
     if answer is not None and other is not None:
         answers = _answers(answer, other, classes)
     return Response(
-        layer=layer, edit=words, original=as_array(batch[0]), modified=as_array(edited[0]),
-        channels=numbers, before=as_array(before[list(numbers)]),
-        after=as_array(after[list(numbers)]), changes=as_array(changes), answers=answers,
+        layer=layer, edit=words, original=to_numpy(batch[0]), modified=to_numpy(edited[0]),
+        channels=numbers, before=to_numpy(before[list(numbers)]),
+        after=to_numpy(after[list(numbers)]), changes=to_numpy(changes), answers=answers,
     )  # fmt: skip
 
 
@@ -207,10 +209,10 @@ def forward_from(
         num = max(len(maps), len(batch))
         if not {len(maps), len(batch)} <= {1, num}:
             problem = f"{len(maps)} do not go with {len(batch)} images"
-            raise ValueError(f"activation: {problem}; accepted: 1, or {len(batch)}")
+            raise argument_error("activation", problem, f"1, or {len(batch)}")
         size = resolve_batch_size(batch_size, batch)
         pairs = zip(_rows(batch, num, size), _rows(maps, num, size), strict=True)
-        return torch.cat([_forward_replaced(model, layer, *pair, output) for pair in pairs])
+        return torch.cat([_forward_with_maps(model, layer, *pair, output) for pair in pairs])
 
 
 def ablate_channels(
@@ -246,14 +248,14 @@ def ablate_channels(
         batch = one_image(image, model)
         maps = activation_of(model, batch, layer)
         _as_maps(maps, repr(layer))
-        numbers = _check_channels(channels, maps.shape[1])
+        numbers = tuple(select_channels(channels, maps.shape[1]))
         answer = select_output(model(batch), output)
         changed = maps.clone()
         changed[:, list(numbers)] = scale * changed[:, list(numbers)] + shift
-        other = _forward_replaced(model, layer, batch, changed, output)
+        other = _forward_with_maps(model, layer, batch, changed, output)
     answers = _answers(answer, other, classes)
     return ChannelAblation(
-        layer=layer, channels=numbers, scale=scale, shift=shift, image=as_array(batch[0]),
+        layer=layer, channels=numbers, scale=scale, shift=shift, image=to_numpy(batch[0]),
         answers=answers,
     )  # fmt: skip
 
@@ -266,19 +268,19 @@ def _answers(before: Tensor, after: Tensor, classes: Sequence[str]) -> Answers:
     """
     if classes and tuple(before.shape[1:]) != (len(classes),):
         problem = f"{len(classes)} names for answers of shape {tuple(before.shape[1:])}"
-        raise ValueError(f"classes: {problem}; accepted: one for each class, or none")
+        raise argument_error("classes", problem, "one for each class, or none")
     are_probabilities = is_softmax(torch.cat([before, after]))
-    return Answers(as_array(before[0]), as_array(after[0]), tuple(classes), are_probabilities)
+    return Answers(to_numpy(before[0]), to_numpy(after[0]), tuple(classes), are_probabilities)
 
 
-def _edited(model: nn.Module, image: Tensor, edit: ImageEdit, seed: int) -> tuple[Tensor, str]:
+def _apply_edit(model: nn.Module, image: Tensor, edit: ImageEdit, seed: int) -> tuple[Tensor, str]:
     """Return an edited image (1, C, H, W), and in words what was done.
 
     Raises:
         ValueError: no such perturbation, or another shape.
     """
     if isinstance(edit, (tuple, str)):
-        return _perturbed(image, edit, seed)
+        return _apply_perturbation(image, edit, seed)
     if callable(edit):
         torch.default_generator.manual_seed(seed)  # `inspection_mode` puts it back
         edited = edit(image.clone())
@@ -287,15 +289,15 @@ def _edited(model: nn.Module, image: Tensor, edit: ImageEdit, seed: int) -> tupl
     batch = one_image(edited, model, "edit")
     if batch.shape != image.shape:
         problem = f"shape {tuple(batch.shape[1:])} is not accepted"
-        raise ValueError(f"edit: {problem}; accepted: the image's, {tuple(image.shape[1:])}")
+        raise argument_error("edit", problem, f"the image's, {tuple(image.shape[1:])}")
     return batch, "edited"
 
 
-def _perturbed(image: Tensor, edit: Any, seed: int) -> tuple[Tensor, str]:
+def _apply_perturbation(image: Tensor, edit: Any, seed: int) -> tuple[Tensor, str]:
     """Return an image under a perturbation (name, strength), and in words what was done."""
     if isinstance(edit, str) or len(edit) != 2:
         accepted = 'a name with its strength, such as ("blur", 2.0), a function, or an image'
-        raise ValueError(f"edit: {edit!r} is not accepted; accepted: {accepted}")
+        raise value_error("edit", repr(edit), accepted)
     name, strength = edit
     unit = find_perturbation(name).unit
     return perturb(name, image, strength, seed), f"{name} {strength:g} ({unit})"
@@ -323,23 +325,14 @@ def _as_maps(output: Tensor, name: str) -> Tensor:
     """
     if output.ndim not in (2, 4):
         problem = f"{name} outputs the shape {tuple(output.shape)}"
-        raise ValueError(f"layer: {problem}; accepted: (B, channels, rows, columns) or (B, places)")
+        raise argument_error("layer", problem, "(B, channels, rows, columns) or (B, places)")
     return output[0] if output.ndim == 4 else output[0, :, None, None]
 
 
 def _select_channels(channels: Sequence[int] | None, changes: Tensor) -> tuple[int, ...]:
     if channels is None:
         return tuple(changes.argsort(descending=True, stable=True).tolist())
-    return _check_channels(channels, len(changes))
-
-
-def _check_channels(channels: Sequence[int], num: int) -> tuple[int, ...]:
-    """Return channels as numbers; a ValueError if there are none, or one does not exist."""
-    numbers = tuple(int(channel) for channel in channels)
-    if not numbers or not all(0 <= channel < num for channel in numbers):
-        accepted = f"one or more of 0 to {num - 1}"
-        raise ValueError(f"channels: {numbers} is not accepted; accepted: {accepted}")
-    return numbers
+    return tuple(select_channels(channels, len(changes)))
 
 
 def _as_activations(model: nn.Module, layer: str, activations: Images, images: Tensor) -> Tensor:
@@ -354,7 +347,7 @@ def _as_activations(model: nn.Module, layer: str, activations: Images, images: T
     if batch.shape[1:] != own.shape[1:] or batch.ndim != own.ndim or not len(batch):
         expected = ", ".join(map(str, own.shape[1:]))
         problem = f"shape {tuple(values.shape)} is not what {layer!r} outputs"
-        raise ValueError(f"activation: {problem}; accepted: (B, {expected})")
+        raise argument_error("activation", problem, f"(B, {expected})")
     return batch.to(own)
 
 
@@ -364,7 +357,7 @@ def _rows(values: Tensor, num: int, size: int) -> list[Tensor]:
     return [each[span] for span in batch_slices(num, size)]
 
 
-def _forward_replaced(
+def _forward_with_maps(
     model: nn.Module, layer: str, images: Tensor, maps: Tensor, pick: OutputSelector | None
 ) -> Tensor:
     """Return the model's output when a layer outputs `maps`, which the model may then change."""

@@ -1,14 +1,25 @@
 """The activation of one unit as a function of images, cropped to its field for speed."""
 
+import abc
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.core.inputs import activation, check_unit, optional_layer_name, select_target
+from visualization.core.arrays import to_numpy
+from visualization.core.errors import argument_error
+from visualization.core.inputs import (
+    activation,
+    check_unit,
+    optional_layer_name,
+    select_target,
+)
+from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
 from visualization.feature_maps.fields.geometry import field_boxes
 from visualization.feature_maps.fields.receptive import ReceptiveField, receptive_field
@@ -36,9 +47,33 @@ class Unit:
         """Return the activations (B,) for images (B, C, H, W)."""
         return select_target(activation(self.model, images, self.layer), self.index)
 
+    def record_fields(self, image: Tensor, activation: float) -> dict[str, Any]:
+        """Return the fields of a `UnitRecord` for an image (1, C, H, W)."""
+        image_array = to_numpy(image[0])
+        return {
+            "layer": self.layer, "unit": self.index, "image": image_array, "activation": activation,
+        }  # fmt: skip
+
     def field(self, image: Tensor) -> ReceptiveField:
         """Return what the unit sees of an image (B, C, H, W)."""
         return receptive_field(self.model, self.layer, self.index, tuple(image.shape[1:]))
+
+
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
+class UnitRecord(abc.ABC):
+    """Unit on an image: what is common to the records of one.
+
+    Attributes:
+        layer: dotted name; None: the model's output.
+        unit: (channel, row, column), or (place,) of a vector.
+        image: (C, H, W).
+        activation: of the unit on the image as it is.
+    """
+
+    layer: str | None
+    unit: UnitIndex
+    image: NDArray[np.floating]
+    activation: float
 
 
 @attrs.frozen(eq=False)
@@ -55,7 +90,7 @@ class CroppedUnit:
     rows: slice
     columns: slice
 
-    def of(self, images: Tensor) -> Tensor:
+    def crop(self, images: Tensor) -> Tensor:
         """Return that part of images (…, H, W)."""
         return images[..., self.rows, self.columns]
 
@@ -73,8 +108,7 @@ def find_unit(
     shape = tuple(output.shape[1:])
     if len(index) != len(shape):
         form = "(channel, row, column)" if len(shape) == 3 else f"{len(shape)} numbers"
-        problem = f"{index} is not a unit of an output of shape {shape}"
-        raise ValueError(f"unit: {problem}; accepted: {form}")
+        raise argument_error("unit", f"{index} is not a unit of an output of shape {shape}", form)
     check_unit(index, shape, "unit")
     return Unit(model, optional_layer_name(model, layer), index), float(
         select_target(output.detach(), index)
@@ -121,7 +155,7 @@ def _is_alike(
     cropped: CroppedUnit, whole: CroppedUnit, image: Tensor, field: ReceptiveField
 ) -> bool:
     """Whether a unit sees and does the same on the crop, and whether the crop saves work."""
-    part = cropped.of(image)
+    part = cropped.crop(image)
     if part.numel() > _MAX_CROP_SHARE * image.numel():
         return False
     noise = torch.randn(
@@ -130,7 +164,7 @@ def _is_alike(
     noisy = image + noise.to(image) * (float(image.std()) or 1.0)
     try:
         field_of_crop = cropped.unit.field(part)
-        near, far = cropped.unit(cropped.of(noisy)), whole.unit(noisy)
+        near, far = cropped.unit(cropped.crop(noisy)), whole.unit(noisy)
     except (RuntimeError, ValueError):  # a model that takes images of one size
         return False
     corner = (cropped.rows.start, cropped.columns.start)

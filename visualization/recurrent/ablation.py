@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from visualization.core.arrays import as_array, check_shape
+from visualization.core.errors import argument_error, check_share, value_error
 from visualization.core.records import brief_repr
 from visualization.recurrent.cells import intervene_on
 from visualization.recurrent.edits import Edit, check_edits
@@ -116,8 +117,7 @@ def rank_units(
         ValueError: a unit, layer or direction that `rnn` has not; scores that do not fit, or differ
             from call to call, or do not call `rnn`.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence: {confidence} is not accepted; accepted: between 0 and 1")
+    check_share(confidence, "confidence")
     check_edits([], rnn)
     unit_groups = _groups(rnn, groups)
     check_edits([Edit(units=g, h=0.0, layer=layer, direction=direction) for g in unit_groups], rnn)
@@ -161,7 +161,7 @@ def _groups(rnn: nn.RNNBase, groups: Sequence[Sequence[int]] | None) -> list[tup
         return single_units(rnn.hidden_size)
     if not len(groups) or not all(isinstance(group, Sequence) for group in groups):
         accepted = "groups of units, such as [(0,), (1, 2)]; or None"
-        raise ValueError(f"groups: {groups!r} is not accepted; accepted: {accepted}")
+        raise value_error("groups", repr(groups), accepted)
     return [tuple(group) for group in groups]
 
 
@@ -170,26 +170,25 @@ def _baseline(
 ) -> tuple[dict[str, NDArray[np.float64]], Mapping[str, Tensor]]:
     """Return the untouched scores, and the mean h and c (U,) if they are needed."""
     if isinstance(replacement, str) and replacement not in ("zero", "mean"):
-        problem = f"{replacement!r} is not accepted"
-        raise ValueError(f"replacement: {problem}; accepted: zero, mean, or a number")
+        raise value_error("replacement", repr(replacement), "zero, mean, or a number")
     with intervene_on(rnn) as handle:
         first = _scores(score())
     if handle.num_calls == 0:
         problem = "the layer was not called while the scores were made"
-        raise ValueError(f"rnn: {problem}; accepted: a layer of the model that score() runs")
+        raise argument_error("rnn", problem, "a layer of the model that score() runs")
     with intervene_on(rnn, trace=replacement == "mean") as handle:
         scores = _scores(score())
     for name, values in scores.items():
         if not np.allclose(values, first[name], rtol=1e-4, atol=1e-6):
             accepted = "the same for the same network: call model.eval() first"
-            raise ValueError(f"score {name!r}: differs from call to call; accepted: {accepted}")
+            raise argument_error(f"score {name!r}", "differs from call to call", accepted)
     return scores, handle.means(layer, direction) if replacement == "mean" else {}
 
 
 def _scores(scores: Mapping[str, ArrayLike | Tensor]) -> dict[str, NDArray[np.float64]]:
     if not isinstance(scores, Mapping) or not scores:
         accepted = 'scores by name, such as {"accuracy": …}'
-        raise ValueError(f"score: returns {type(scores).__name__}; accepted: {accepted}")
+        raise argument_error("score", f"returns {type(scores).__name__}", accepted)
     return {
         name: as_array(values, f"score {name!r}", ("sample",), finite=True).astype(np.float64)
         for name, values in scores.items()

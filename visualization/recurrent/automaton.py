@@ -30,6 +30,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.arrays import to_numpy
+from visualization.core.errors import argument_error, check_count, check_share, value_error
 from visualization.core.preserve import preserve_state
 from visualization.recurrent.cells import trace_cells
 from visualization.recurrent.inputs import State
@@ -82,10 +84,10 @@ def extract_automaton(
     _check_arguments(rnn, max_states, held_out)
     with torch.no_grad(), preserve_state(rnn):
         trace = trace_cells(rnn, inputs, state)
-        answered = outputs(trace.h[-1]) if callable(outputs) else outputs
+        targets = outputs(trace.h[-1]) if callable(outputs) else outputs
     shape = (trace.h.shape[1], trace.h.shape[2])
     names, read = _symbols(symbols, shape, alphabet)
-    labels, answers = _labels(answered, shape, max_states)
+    labels, answers = _labels(targets, shape, max_states)
     train, validation, test = _split(read, held_out, seed)
     blocks = [trace.h] if trace.c is None else [trace.h, torch.tanh(trace.c)]
     states, start = _vectors(blocks, _start(state, blocks), train)
@@ -94,10 +96,10 @@ def extract_automaton(
         num_symbols=len(names), labels=labels,
     )  # fmt: skip
     best = _search(train_set, read[validation], answers[validation], max_states, seed)
-    return _measured(best, names, labels, read[test], answers[test])
+    return _automaton_of(best, names, labels, read[test], answers[test])
 
 
-def _measured(
+def _automaton_of(
     best: "_Candidate", names: tuple[str, ...], labels: tuple[str, ...], read: Ints, answers: Ints
 ) -> Automaton:
     right = best.right(read, answers)
@@ -200,7 +202,7 @@ def _distinct(points: Floats) -> tuple[Floats, Ints]:
 
 def _k_means(points: Floats, count: int, seed: int) -> Ints:
     """Return the cluster of each point, of at most `count`, numbered from 0 without gaps."""
-    clusters = _fitted(points, count, seed) if len(points) > count else np.arange(len(points))
+    clusters = _cluster(points, count, seed) if len(points) > count else np.arange(len(points))
     centres = np.stack([points[clusters == c].mean(axis=0) for c in np.unique(clusters)])
     # Noise can put one state on two sides of a rounding edge: near centres become one.
     near = np.abs(centres[:, None] - centres).max(axis=-1) < _SAME_STATE
@@ -208,7 +210,7 @@ def _k_means(points: Floats, count: int, seed: int) -> Ints:
     return np.unique(joined[np.unique(clusters, return_inverse=True)[1]], return_inverse=True)[1]
 
 
-def _fitted(points: Floats, count: int, seed: int) -> Ints:
+def _cluster(points: Floats, count: int, seed: int) -> Ints:
     from sklearn.cluster import KMeans  # half a second: only who extracts an automaton waits for it
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
@@ -267,20 +269,18 @@ def _majority(clusters: _Clusters, train_set: _TrainSet) -> Ints:
 
 def _check_arguments(rnn: nn.RNNBase, max_states: int, held_out: float) -> None:
     if isinstance(rnn, nn.RNNBase) and rnn.bidirectional:
-        raise ValueError("rnn: it reads in both directions; one that reads forwards is accepted")
-    if max_states < 1:
-        raise ValueError(f"max_states: {max_states}; 1 or more is accepted")
-    if not 0 < held_out < 1:
-        raise ValueError(f"held_out: {held_out}; a share between 0 and 1 is accepted")
+        raise argument_error("rnn", "it reads in both directions", "one that reads forwards")
+    check_count(max_states, "max_states")
+    check_share(held_out, "held_out")
 
 
 def _table(name: str, values: Any, shape: tuple[int, int]) -> NDArray[Any]:
     """Return values as an array (N, T) of integers or strings."""
-    table = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    table = to_numpy(values)
     if table.shape != shape:
-        raise ValueError(f"{name}: shape {table.shape}; (batch, time) = {shape} is accepted")
+        raise value_error(name, f"shape {table.shape}", f"(batch, time) = {shape}")
     if table.dtype.kind not in "biuU":
-        raise ValueError(f"{name}: {table.dtype}; booleans, integers or strings are accepted")
+        raise value_error(name, table.dtype, "booleans, integers, strings")
     return table
 
 
@@ -299,17 +299,17 @@ def _symbols(
     unknown = sorted(set(values.tolist()) - set(alphabet_values))
     if unknown or len(set(alphabet)) < len(alphabet):
         problem = f"has no {unknown[0]!r}, which is read" if unknown else "has a name twice"
-        raise ValueError(f"alphabet: {list(alphabet)} {problem}; one name a symbol is accepted")
+        raise argument_error("alphabet", f"{list(alphabet)} {problem}", "one name a symbol")
     order = [alphabet_values.index(symbol) for symbol in values.tolist()]
     return tuple(alphabet[index] for index in sorted(order)), np.argsort(np.argsort(order))[codes]
 
 
-def _labels(answered: Any, shape: tuple[int, int], max_states: int) -> tuple[tuple[str, ...], Ints]:
+def _labels(targets: Any, shape: tuple[int, int], max_states: int) -> tuple[tuple[str, ...], Ints]:
     """Return the labels that are answered, and positions in them (N, T)."""
-    table = _table("outputs", answered, shape)
+    table = _table("outputs", targets, shape)
     values, codes = np.unique(table, return_inverse=True)
     if len(values) > max_states:
-        raise ValueError(f"outputs: {len(values)} labels; at most max_states = {max_states} is due")
+        raise argument_error("outputs", f"{len(values)} labels", f"at most {max_states}")
     names = ("reject", "accept")
     is_bool = table.dtype.kind == "b"
     labels = tuple(names[value] if is_bool else str(value) for value in values.tolist())
@@ -321,9 +321,8 @@ def _split(read: Ints, held_out: float, seed: int) -> tuple[Ints, Ints, Ints]:
     strings, string = np.unique(read, axis=0, return_inverse=True)
     count = len(strings)
     if count < _LEAST_SEQUENCES:
-        raise ValueError(
-            f"symbols: {count} different sequences; {_LEAST_SEQUENCES} or more are accepted"
-        )
+        problem = f"{count} different sequences"
+        raise argument_error("symbols", problem, f"{_LEAST_SEQUENCES} or more")
     order = np.random.default_rng(seed).permutation(count)
     num_test = min(max(1, round(held_out * count)), count - 3)
     num_validation = max(1, round(_VALIDATION_SHARE * (count - num_test)))
@@ -339,7 +338,7 @@ def _start(state: State, blocks: Sequence[Tensor]) -> list[Tensor]:
     states = state if isinstance(state, (tuple, list)) else (state,)
     for values in states:
         if not torch.allclose(values, values[:, :1], atol=1e-6):
-            raise ValueError("state: it differs among the sequences; one for all is accepted")
+            raise argument_error("state", "it differs among the sequences", "one for all")
     return [values[:, 0] for values in states]
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import argument_error
 from visualization.core.preserve import evaluation_mode
 from visualization.core.records import brief_repr
 from visualization.recurrent.edits import Edit, check_edits
@@ -68,8 +69,8 @@ class CellTrace:
     def gate(self, name: str) -> Tensor:
         """Return one gate (L, B, T, U); ValueError if this kind of layer has none of that name."""
         if name not in self.gates:
-            gate_names = ", ".join(self.gates) or "none"
-            raise ValueError(f"gate {name!r}: a layer of kind {self.kind} has {gate_names}")
+            problem = f"a layer of kind {self.kind} has no {name!r}"
+            raise argument_error("gate", problem, ", ".join(self.gates) or "an LSTM or GRU")
         return self.gates[name]
 
     def quantities(self, layer_index: int = 0) -> dict[str, Tensor]:
@@ -172,7 +173,7 @@ def forward_with_edits(
     outputs: list[RnnOutput] = []
 
     def forward(input: Tensor, hx: State = None) -> tuple[Tensor, Any]:  # noqa: A002 - torch's name
-        outputs.append(_run(rnn, input, hx, edits, start_time, trace))
+        outputs.append(_forward(rnn, input, hx, edits, start_time, trace))
         return outputs[-1].output, outputs[-1].state
 
     with evaluation_mode(rnn), _attributes_restored(rnn):
@@ -195,7 +196,7 @@ def _attributes_restored(rnn: nn.RNNBase) -> Iterator[None]:
                 setattr(rnn, name, value)
 
 
-def _run(
+def _forward(
     rnn: nn.RNNBase,
     inputs: Tensor | PackedSequence,
     state: State,
@@ -221,7 +222,7 @@ def _run_packed(
 
     def run(x: Tensor, own: Any, mine: Sequence[Edit]) -> tuple[Tensor, Any, dict[str, Tensor]]:
         x = x.transpose(0, 1) if across else x
-        group = _run(rnn, x, own, mine, start_time, with_trace)
+        group = _forward(rnn, x, own, mine, start_time, with_trace)
         parts = {} if group.trace is None else group.trace.all_quantities()
         return group.output.transpose(0, 1) if across else group.output, group.state, parts
 
@@ -313,7 +314,7 @@ class InterventionHandle:
         """Run as the layer's own forward would, with the edits."""
         if hx is None:
             self._time, self._first = 0, len(self._traces)
-        output = _run(self._rnn, input, hx, self.edits, self._time, self._with_trace)
+        output = _forward(self._rnn, input, hx, self.edits, self._time, self._with_trace)
         self.num_calls += 1
         self._valid.append(output.valid)
         if isinstance(input, PackedSequence):
@@ -327,14 +328,15 @@ class InterventionHandle:
     def trace(self) -> CellTrace:
         """Return states and gates of all calls since the last one without a state."""
         if not self._traces:
-            raise ValueError("intervene_on: the layer was not called, or trace is False")
+            problem = "the layer was not called, or trace is False"
+            raise argument_error("intervene_on", problem, "trace=True, and a call in the block")
         calls = self._traces[self._first :]
         sizes = [call.h.shape[1] for call in calls]
         if len(set(sizes)) > 1:
             problem = (
                 f"calls with a state took {sizes} samples, so they are not one stretch of time"
             )
-            raise ValueError(f"intervene_on: {problem}; accepted: one batch in a block")
+            raise argument_error("intervene_on", problem, "one batch in a block")
         return CellTrace.joined(calls)
 
     def means(self, layer: int, direction: int) -> dict[str, Tensor]:

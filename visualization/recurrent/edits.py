@@ -7,6 +7,8 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error, value_error
+
 Value = float | Tensor | None
 
 
@@ -15,9 +17,7 @@ def _as_numbers(units: Iterable[int] | None) -> tuple[int, ...] | None:
         return None if units is None else tuple(operator.index(unit) for unit in units)
     except TypeError:
         problem = f"units {units!r} are not accepted"
-        raise ValueError(
-            f"Edit: {problem}; accepted: numbers of units, such as [3], or None"
-        ) from None
+        raise argument_error("Edit", problem, "numbers of units, such as [3], or None") from None
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -49,13 +49,12 @@ class Edit:
     def __attrs_post_init__(self) -> None:
         """Refuse what cannot be meant."""
         if (self.h is None and self.c is None) == (self.scale is None):
-            raise ValueError("Edit: accepted: h or c or both, or else scale")
+            problem = "what it changes is not clear"
+            raise argument_error("Edit", problem, "h or c or both, or else scale")
         if len(set(self.units or ())) < len(self.units or ()):
-            raise ValueError(f"Edit: units {self.units} are not accepted; accepted: each once")
+            raise argument_error("Edit", f"units {self.units} are not accepted", "each once")
         if self.time is not None and self.time < 0:
-            raise ValueError(
-                f"Edit: time {self.time} is not accepted; accepted: 0 or more, or None"
-            )
+            raise value_error("Edit", f"time {self.time}", "0 or more, or None")
 
     def __str__(self) -> str:
         """Return in words what is changed."""
@@ -101,8 +100,8 @@ def _edited_states(
         except RuntimeError:
             expected = tuple(changed[..., units_index].shape)
             problem = f"a value of shape {tuple(new_value.shape)} is not accepted"
-            raise ValueError(
-                f"Edit: {problem}; accepted: a number, {expected[-1:]} or {expected}"
+            raise argument_error(
+                "Edit", problem, f"a number, {expected[-1:]} or {expected}"
             ) from None
     return changed
 
@@ -148,18 +147,18 @@ def check_edits(edits: Sequence[Edit], rnn: nn.RNNBase) -> None:
     """
     accepted = "an nn.LSTM, nn.GRU or nn.RNN (of a model: the layer in it)"
     if not issubclass(type(rnn), nn.RNNBase):
-        raise ValueError(f"rnn: {type(rnn).__name__} is not accepted; accepted: {accepted}")
+        raise value_error("rnn", type(rnn).__name__, accepted)
     if type(rnn).forward not in (nn.LSTM.forward, nn.GRU.forward, nn.RNN.forward):
         problem = f"{type(rnn).__name__} has a forward of its own, which is not looked into"
-        raise ValueError(f"rnn: {problem}; accepted: {accepted}")
+        raise argument_error("rnn", problem, accepted)
     for edit in edits:
         if rnn.proj_size:
-            raise ValueError("Edit: a projected LSTM is not accepted; accepted: proj_size 0")
+            raise value_error("Edit", "a projected LSTM", "proj_size 0")
         checks = [("layer", edit.layer, rnn.num_layers)]
         checks.append(("direction", edit.direction, 2 if rnn.bidirectional else 1))
         checks += [("units", unit, rnn.hidden_size) for unit in edit.units or ()]
         for name, value, size in checks:
             if not 0 <= value < size:
-                raise ValueError(f"Edit: {name} {value} is not accepted; accepted: 0 to {size - 1}")
+                raise value_error("Edit", f"{name} {value}", f"0 to {size - 1}")
         if edit.c is not None and rnn.mode != "LSTM":
-            raise ValueError(f"Edit: c: a layer of kind {rnn.mode} has no cell; accepted: h, scale")
+            raise argument_error("Edit", f"c: a layer of kind {rnn.mode} has no cell", "h, scale")

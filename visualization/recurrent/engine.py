@@ -54,7 +54,7 @@ def run_with_edits(
         segment = cell.run_segment(x[:, start : stop + 1], h0, c0, clamps, with_trace)
         for edit in rest:
             if edit.time is None or edit.time == start_time + stop:
-                segment = _edited(segment, edit, cell, x[:, stop], h0)
+                segment = _apply_edit_to_segment(segment, edit, cell, x[:, stop], h0)
         segments.append(segment)
         h0, c0, start = segment.h_last, segment.c_last, stop + 1
     if len(segments) == 1:
@@ -69,7 +69,7 @@ def run_with_edits(
     )
 
 
-def _edited(
+def _apply_edit_to_segment(
     segment: DirectionOutput, edit: Edit, cell: "Cell", x_last: Tensor, h0: Tensor
 ) -> DirectionOutput:
     """Apply an edit to the last step of a piece that began with the hidden state `h0`."""

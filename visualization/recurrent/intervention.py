@@ -10,7 +10,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from visualization.core.arrays import derangement
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import argument_error, value_error
 from visualization.core.records import brief_repr
 from visualization.recurrent.cells import CellTrace, intervene_on
 from visualization.recurrent.edits import Edit, check_edits
@@ -105,7 +107,7 @@ def patch_units(
             before = respond()
         trace = handle.trace()
         _check_patching(before, time, trace.h.shape[2])
-        donor = _derangement(len(before), seed).to(before.device)
+        donor = torch.as_tensor(derangement(len(before), seed), device=before.device)
         position_of = _places(positions, tuple(before.shape))
         layer_index = layer * trace.num_directions + direction
         patch = functools.partial(state_from, trace, donor, time)
@@ -127,9 +129,11 @@ def _check_patching(answers: Tensor, time: int, num_steps: int) -> None:
     """Raise a ValueError unless answers are (sample, place), and the time is one of the steps."""
     if answers.ndim != 2:
         shape = tuple(answers.shape)
-        raise ValueError(f"respond: shape {shape} is not accepted; accepted: (sample, place)")
+        raise value_error("respond", f"shape {shape}", "(sample, place)")
+    if len(answers) < 2:
+        raise argument_error("respond", f"{len(answers)} samples", "2 or more")
     if not 0 <= time < num_steps:
-        raise ValueError(f"time: {time} is not accepted; accepted: 0 to {num_steps - 1}")
+        raise value_error("time", time, f"0 to {num_steps - 1}")
 
 
 @renamed_arguments(row="layer_index")
@@ -156,7 +160,7 @@ def state_from(
 def _places(positions: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[Any]:
     numbers = np.arange(shape[1])[None] if positions is None else np.asarray(positions)
     if numbers.shape[-1] != shape[1] or numbers.ndim != 2:
-        raise ValueError(f"positions: shape {numbers.shape} is not accepted; accepted: {shape}")
+        raise value_error("positions", f"shape {numbers.shape}", shape)
     return np.broadcast_to(numbers, shape)
 
 
@@ -173,13 +177,3 @@ def _patching_shares(
         for mask in masks
     ]
     return np.array(shares).reshape(-1, 2).T
-
-
-def _derangement(num: int, seed: int) -> Tensor:
-    """Return a permutation of `num` ≥ 2 samples that leaves none in its place."""
-    if num < 2:
-        raise ValueError(f"respond: {num} samples; accepted: 2 or more")
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(num))
-    donor = torch.empty_like(order)
-    donor[order] = order.roll(1)
-    return donor

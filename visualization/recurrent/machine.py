@@ -6,6 +6,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from visualization.core.errors import argument_error, value_error
 from visualization.core.records import brief_repr
 
 Ints = NDArray[np.int64]
@@ -68,15 +69,12 @@ def run_automaton(transitions: Ints, initial: int, symbols: Ints) -> Ints:
     """
     symbols = np.asarray(symbols)
     if symbols.ndim != 2 or symbols.dtype.kind not in "iu":
-        raise ValueError(
-            f"symbols: {symbols.dtype} of shape {symbols.shape}; (batch, time) of integers is"
-            " accepted"
-        )
+        value = f"{symbols.dtype} of shape {symbols.shape}"
+        raise value_error("symbols", value, "integers (batch, time)")
     num_symbols = transitions.shape[1]
     if symbols.size and not (symbols.min() >= 0 and symbols.max() < num_symbols):
-        raise ValueError(
-            f"symbols: {symbols.min()} to {symbols.max()}; 0 to {num_symbols - 1} is accepted"
-        )
+        value = f"{symbols.min()} to {symbols.max()}"
+        raise value_error("symbols", value, f"0 to {num_symbols - 1}")
     states = np.empty(symbols.shape, dtype=np.int64)
     state = np.full(len(symbols), initial, dtype=np.int64)
     for step, read in enumerate(symbols.T):
@@ -124,19 +122,15 @@ def minimise(
 def _check(transitions: Ints, outputs: Sequence[str], initial: int) -> None:
     count = len(transitions)
     if transitions.ndim != 2 or transitions.dtype.kind not in "iu" or not transitions.size:
-        raise ValueError(
-            f"transitions: {transitions.dtype} of shape {transitions.shape};"
-            " (state, symbol) of integers is accepted, at least one of each"
-        )
+        value = f"{transitions.dtype} of shape {transitions.shape}"
+        raise value_error("transitions", value, "integers (state, symbol), at least one of each")
     if transitions.min() < 0 or transitions.max() >= count:
-        raise ValueError(
-            f"transitions: {transitions.min()} to {transitions.max()};"
-            f" states from 0 to {count - 1} are accepted"
-        )
+        value = f"{transitions.min()} to {transitions.max()}"
+        raise value_error("transitions", value, f"states from 0 to {count - 1}")
     if len(outputs) != count:
-        raise ValueError(f"outputs: {len(outputs)} labels; one for each of {count} states is due")
+        raise argument_error("outputs", f"{len(outputs)} labels", f"one for each of {count} states")
     if not 0 <= initial < count:
-        raise ValueError(f"initial: {initial}; a state from 0 to {count - 1} is accepted")
+        raise value_error("initial", initial, f"a state from 0 to {count - 1}")
 
 
 def _breadth_first(transitions: Ints, initial: int) -> list[int]:

@@ -14,7 +14,7 @@ from visualization.recurrent.cells import CellTrace
 Column = NDArray[np.float64] | NDArray[np.str_]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, field_transformer=brief_repr)
 class LayerHeatmap:
     """Heat map of one recurrent layer: N samples, T time steps, U units.
 

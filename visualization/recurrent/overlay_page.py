@@ -14,6 +14,7 @@ import markupsafe
 import numpy as np
 from numpy.typing import NDArray
 
+from visualization.core.errors import argument_error
 from visualization.core.registry import fragment
 from visualization.recurrent.overlay import Column, LayerHeatmap, UnitTextHeatmap
 
@@ -72,7 +73,7 @@ def _quantity(name: str, values: NDArray[np.float32]) -> dict[str, Any]:
         ValueError: if a value is not finite.
     """
     if not np.isfinite(values).all():
-        raise ValueError(f"quantity {name}: holds NaN or infinity; accepted are finite values")
+        raise argument_error(f"quantity {name}", "has NaN or inf", "finite numbers")
     # One scale for all units would leave the quiet ones with a handful of levels.
     largest = np.abs(values).max((0, 1))
     levels = np.rint(values / np.where(largest > 0, largest, 1) * LEVELS).astype(np.int8)

@@ -48,14 +48,14 @@ def run_packed(
         mine = [_of_group(edit, index, num) for edit in edits if (edit.time or 0) < length]
         results.append(run(padded[index, :length], own, mine))
         members.append(index)
-    output = _joined([result[0] for result in results], members, num, num_steps, 0)
+    output = _join_groups([result[0] for result in results], members, num, num_steps, 0)
     order = inputs.sorted_indices
     by_length = output if order is None else output[order]
     sizes = lengths if order is None else lengths[order.cpu()]
     data = pack_padded_sequence(by_length, sizes, batch_first=True).data
     packed = PackedSequence(data, inputs.batch_sizes, order, inputs.unsorted_indices)
     traces = {
-        name: _joined([result[2][name] for result in results], members, num, num_steps, 1)
+        name: _join_groups([result[2][name] for result in results], members, num, num_steps, 1)
         for name in results[0][2]
     }
     valid = torch.arange(num_steps) < lengths[:, None]
@@ -78,7 +78,7 @@ def _of_group(edit: Edit, index: Tensor, num: int) -> Edit:
     return attrs.evolve(edit, h=own(edit.h), c=own(edit.c))
 
 
-def _joined(
+def _join_groups(
     parts: Sequence[Tensor], members: Sequence[Tensor], num: int, num_steps: int, axis: int
 ) -> Tensor:
     """Return (…, B, T, U) of groups (…, n, t, U), whose samples lie along `axis`; 0 beyond ends."""

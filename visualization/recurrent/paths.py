@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from visualization.core.arrays import as_array, check_quantity, check_shape
+from visualization.core.errors import value_error
 from visualization.core.records import brief_repr
 
 
@@ -47,8 +48,7 @@ def state_paths(
     """
     array = as_array(states, "states", ("sample", "time", "unit"), finite=True).astype(np.float64)
     if not 1 <= num_components <= array.shape[2]:
-        accepted = f"1 to the {array.shape[2]} units"
-        raise ValueError(f"num_components: {num_components} is not accepted; accepted: {accepted}")
+        raise value_error("num_components", num_components, f"1 to the {array.shape[2]} units")
     color_values = np.asarray(colors)
     if color_values.ndim == 1:
         color_values = np.repeat(color_values[:, None], array.shape[1], axis=1)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from visualization.core.arrays import as_array, check_shape
+from visualization.core.errors import check_count, value_error
 from visualization.core.records import brief_repr
 
 
@@ -93,7 +94,7 @@ def find_matches(
     """
     array = as_array(values, "values", ("sample", "time", "unit"), finite=True)
     _check(array, sample, start, stop, num)
-    selected, matches, num_all = _ranked(array >= threshold, sample, start, stop, num)
+    selected, matches, num_all = _rank_windows(array >= threshold, sample, start, stop, num)
     texts: tuple[str, ...] = ()
     if symbols is not None:
         read = as_array(symbols, "symbols", ("sample", "time"))
@@ -107,7 +108,7 @@ def find_matches(
     )  # fmt: skip
 
 
-def _ranked(
+def _rank_windows(
     on: NDArray[np.bool_], sample: int, start: int, stop: int, num: int
 ) -> tuple[NDArray[np.bool_], list[Match], int]:
     """Return which units are on over the selection, the best matches, and how many share all."""
@@ -145,13 +146,12 @@ def _check(array: NDArray[np.generic], sample: int, start: int, stop: int, num: 
     """Refuse arguments that select nothing."""
     num_samples, num_steps = array.shape[:2]
     if not 0 <= sample < num_samples:
-        raise ValueError(f"sample: {sample}; accepted are 0 to {num_samples - 1}")
+        raise value_error("sample", sample, f"0 to {num_samples - 1}")
     if not 0 <= start < num_steps:
-        raise ValueError(f"start: {start}; accepted are 0 to {num_steps - 1}")
+        raise value_error("start", start, f"0 to {num_steps - 1}")
     if not start < stop <= num_steps:
-        raise ValueError(f"stop: {stop}; accepted are {start + 1} to {num_steps}")
-    if num < 1:
-        raise ValueError(f"num: {num}; accepted are 1 and more")
+        raise value_error("stop", stop, f"{start + 1} to {num_steps}")
+    check_count(num, "num")
 
 
 def _extension(on: NDArray[np.bool_], shared: NDArray[np.bool_], length: int) -> NDArray[np.int64]:

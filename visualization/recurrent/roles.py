@@ -93,7 +93,7 @@ def classify_units(
     return UnitRoles(
         shares=shares, kinds=kinds, deviations=deviations, by_position=of_position + mean,
         by_symbol=of_symbol + mean, symbols=tuple(map(str, names)),
-        order=_clustered(np.concatenate([of_position, of_symbol]), varies),
+        order=_cluster_order(np.concatenate([of_position, of_symbol]), varies),
     )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def _shares(
     return shares.clip(0.0, 1.0)
 
 
-def _clustered(profiles: NDArray[Any], varies: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _cluster_order(profiles: NDArray[Any], varies: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return the varying units in an order that puts like profiles (…, U) side by side."""
     units = np.flatnonzero(varies)
     if len(units) < 3:

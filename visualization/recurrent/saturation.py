@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import argument_error, value_error
 from visualization.core.records import brief_repr
 from visualization.recurrent.cells import CellTrace
 
@@ -44,14 +45,12 @@ def gate_saturation(
         ValueError: the layer has no gates or no such row, or not 0 ≤ low < high ≤ 1.
     """
     if not 0 <= low < high <= 1:
-        raise ValueError(f"low, high: {low}, {high}; accepted: 0 <= low < high <= 1")
+        raise argument_error("low, high", f"{low}, {high}", "0 <= low < high <= 1")
     if not 0 <= layer_index < len(trace.h):
-        raise ValueError(
-            f"layer_index: {layer_index} is not accepted; accepted: 0 to {len(trace.h) - 1}"
-        )
+        raise value_error("layer_index", layer_index, f"0 to {len(trace.h) - 1}")
     gates = {name: trace.gates[name][layer_index] for name in SIGMOID_GATES if name in trace.gates}
     if not gates:
-        raise ValueError(f"trace: a layer of kind {trace.kind} has no gates; accepted: lstm, gru")
+        raise argument_error("trace", f"a layer of kind {trace.kind} has no gates", "lstm, gru")
     shares = {
         name: [saturated.double().mean((0, 1)).cpu().numpy() for saturated in (g < low, g > high)]
         for name, g in gates.items()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from visualization.core.arrays import as_array, check_shape
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import argument_error
 from visualization.core.records import brief_repr
 
 _MOST_VALUES = 30  # of a quantity by which answers are grouped one by one
@@ -121,7 +122,7 @@ def _values(name: str, values: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
         masks = {str(value): values == value for value in distinct}
     elif values.dtype.kind not in "iuf":
         problem = f"{len(distinct)} different words"
-        raise ValueError(f"group {name!r}: {problem}; accepted: at most {_MOST_VALUES}, or numbers")
+        raise argument_error(f"group {name!r}", problem, f"at most {_MOST_VALUES}, or numbers")
     else:
         ends = np.unique(np.quantile(values[~is_nan], np.linspace(0, 1, _RANGES + 1)))
         range_index = np.searchsorted(ends[1:-1], values, side="right")
@@ -133,7 +134,7 @@ def _values(name: str, values: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
 def _right(answers: ArrayLike | Tensor, name: str) -> NDArray[np.bool_]:
     array = as_array(answers, name, ("sample",))
     if not np.isin(array, (0, 1)).all():
-        raise ValueError(f"{name}: not only true and false; accepted: whether each answer is right")
+        raise argument_error(name, "not only true and false", "whether each answer is right")
     return array.astype(bool)
 
 

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from visualization.core.arrays import to_numpy
+from visualization.core.errors import argument_error, check_count, value_error
 from visualization.core.inputs import (
     Images,
     activation,
@@ -41,12 +43,12 @@ def features(
             each image.
     """
     if spatial not in ("flat", "mean"):
-        raise ValueError(f"spatial: {spatial!r} is not accepted; accepted: flat, mean")
+        raise value_error("spatial", repr(spatial), "flat, mean")
     with torch.no_grad():
         output = activation(model, images, layer)
     if output.ndim < 1 or len(output) != len(images):
         problem = f"{layer or 'the model'!r} outputs {tuple(output.shape)} for {len(images)} images"
-        raise ValueError(f"layer: {problem}; accepted: layers with a row for each image")
+        raise argument_error("layer", problem, "layers with a row for each image")
     pooled = output.flatten(2).mean(dim=2) if output.ndim > 2 and spatial == "mean" else output
     return at_least_float32(pooled.reshape(len(images), -1))
 
@@ -66,7 +68,7 @@ def represented_while(
             values = output[0] if isinstance(output, tuple) else output
             if isinstance(values, Tensor) and values.ndim > 1 and len(values) == num_samples:
                 means = values.flatten(1, -2).mean(1) if values.ndim > 2 else values
-                rows[name] = means.detach().cpu().double().numpy()
+                rows[name] = to_numpy(means.double())
 
         return take
 
@@ -85,19 +87,11 @@ def as_labels(labels: ArrayLike | Tensor, num: int, name: str = "labels") -> NDA
     Raises:
         ValueError: another shape, or numbers that are not whole.
     """
-    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    array = to_numpy(labels)
     if array.shape != (num,) or array.dtype.kind not in "iubUO":
         problem = f"{array.dtype} of shape {array.shape} does not go with {num} images"
-        accepted = "a whole number or a word for each image"
-        raise ValueError(f"{name}: {problem}; accepted: {accepted}")
+        raise argument_error(name, problem, "a whole number or a word for each image")
     return array
-
-
-def check_size(name: str, value: int, most: int | None = None, what: str = "") -> None:
-    """Raise a ValueError unless a count is 1 or more, and no more than there are."""
-    if value < 1 or (most is not None and value > most):
-        accepted = "1 or more" if most is None else f"1 to {most}{what and f', {what}'}"
-        raise ValueError(f"{name}: {value} is not accepted; accepted: {accepted}")
 
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
@@ -167,19 +161,19 @@ def nearest_neighbours(
         ValueError: names the argument that does not fit.
     """
     layer = optional_layer_name(model, layer)
-    check_size("k", k)
-    check_size("batch_size", batch_size)
+    check_count(k, "k")
+    check_count(batch_size, "batch_size")
     if metric not in ("cosine", "euclidean"):
-        raise ValueError(f"metric: {metric!r} is not accepted; accepted: cosine, euclidean")
+        raise value_error("metric", repr(metric), "cosine, euclidean")
     with inspection_mode(model):
         queries = as_images(query_images, model, "query_images")
         parts = (features(model, layer, part, spatial) for part in torch.split(queries, batch_size))
-        best = _Nearest(queries, _normalised(torch.cat(list(parts)), metric), k)
+        best = _Nearest(queries, _normalise(torch.cat(list(parts)), metric), k)
         for batch in batches(images, model, batch_size):
-            rows = _normalised(features(model, layer, batch, spatial), metric)
+            rows = _normalise(features(model, layer, batch, spatial), metric)
             best.update(batch, _distances(best.rows, rows, metric), exclude_self)
     if (num := int(best.distances.isfinite().sum(dim=1).min())) < k:
-        raise ValueError(f"k: {k} is not accepted; accepted: 1 to {num}, as many as there are")
+        raise value_error("k", k, f"1 to {num}, as many as there are")
     numbers = best.numbers.cpu().numpy()
     own = None if query_labels is None else as_labels(query_labels, len(queries), "query_labels")
     neighbour_labels = None if labels is None else as_labels(labels, best.num_seen)[numbers]
@@ -219,7 +213,7 @@ class _Nearest:
         self.num_seen += len(batch)
 
 
-def _normalised(rows: Tensor, metric: Metric) -> Tensor:
+def _normalise(rows: Tensor, metric: Metric) -> Tensor:
     """Return representations (B, D), for the cosine brought to length 1, but those of zeros."""
     if metric == "euclidean":
         return rows
@@ -231,7 +225,7 @@ def _distances(a: Tensor, b: Tensor, metric: Metric) -> Tensor:
     """Return distances (A, B) of rows, without the rounding that products would bring near 0."""
     if a.shape[1] != b.shape[1]:
         problem = f"the layer has {b.shape[1]} numbers for these, {a.shape[1]} for query_images"
-        raise ValueError(f"images: {problem}; accepted: images of one size")
+        raise argument_error("images", problem, "images of one size")
     distances = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
     if metric == "euclidean":
         return distances
@@ -299,9 +293,9 @@ def embed(
         ValueError: names the argument that does not fit.
     """
     layer = optional_layer_name(model, layer)
-    check_size("batch_size", batch_size)
+    check_count(batch_size, "batch_size")
     if method not in ("pca", "tsne"):
-        raise ValueError(f"method: {method!r} is not accepted; accepted: pca, tsne")
+        raise value_error("method", repr(method), "pca, tsne")
     with inspection_mode(model):
         parts: Iterator[Tensor] = (
             features(model, layer, batch, spatial) for batch in batches(images, model, batch_size)
@@ -322,7 +316,7 @@ def embed_rows(
 ) -> Embedding:
     """Embedding of representations (N, D) that are at hand; for the arguments see `embed`."""
     if len(rows) < 2:
-        raise ValueError(f"images: {len(rows)} are not accepted; accepted: two or more")
+        raise argument_error("images", f"{len(rows)} are not accepted", "two or more")
     label_values = None if labels is None else as_labels(labels, len(rows))
     points, explained = pca(rows, 2 if method == "pca" else _TSNE_COMPONENTS, seed)
     if method == "tsne":
@@ -360,8 +354,7 @@ def _tsne(points: NDArray[np.float64], perplexity: float | None, seed: int) -> N
     num = len(points)
     num_neighbours = min(30.0, num / 3) if perplexity is None else perplexity
     if not 0 < num_neighbours < num:
-        accepted = f"above 0, below the {num} images"
-        raise ValueError(f"perplexity: {perplexity} is not accepted; accepted: {accepted}")
+        raise value_error("perplexity", perplexity, f"above 0, below the {num} images")
     if np.ptp(points, axis=0).max() == 0 or points.shape[1] < 2:
         return points[:, :2]
     tsne = TSNE(2, perplexity=num_neighbours, init="pca", learning_rate="auto", random_state=seed)

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error, check_count, check_share, value_error
 from visualization.core.inputs import Images, batches, inspection_mode, optional_layer_name
 from visualization.core.records import brief_repr
 from visualization.core.statistics import fit_classes
 from visualization.core.tracing import NamedLayer
-from visualization.representation.embeddings import Spatial, as_labels, check_size, features
+from visualization.representation.embeddings import Spatial, as_labels, features
 
 _RIDGE = 1e-2
 _FEWEST = 10  # images of either part
@@ -139,12 +140,11 @@ def probe_rows(
 def _check_arguments(
     layers: Sequence[NamedLayer | None], held_out: float, num_components: int, batch_size: int
 ) -> None:
-    for name, count in (("num_components", num_components), ("batch_size", batch_size)):
-        check_size(name, count)
+    check_count(num_components, "num_components")
+    check_count(batch_size, "batch_size")
     if isinstance(layers, str) or not layers:
-        raise ValueError(f"layers: {layers!r} is not accepted; accepted: a list of names")
-    if not 0 < held_out < 1:
-        raise ValueError(f"held_out: {held_out} is not accepted; accepted: more than 0, below 1")
+        raise value_error("layers", repr(layers), "a list of names")
+    check_share(held_out, "held_out")
 
 
 @attrs.frozen(eq=False)
@@ -166,8 +166,8 @@ class _Source:
                 for batch in batches(self.images, like or model, self.batch_size)
             ]
         if not parts:
-            raise ValueError(
-                "images: none are left; accepted: an array, or a loader that can be read again"
+            raise argument_error(
+                "images", "none are left", "an array, or a loader that can be read again"
             )
         return np.asarray(torch.cat(parts).double().numpy())
 
@@ -204,7 +204,7 @@ def _split(labels: NDArray[Any], held_out: float, seed: int) -> _Split:
         problem = f"{len(codes)} images with {len(distinct)} labels are too few to be split"
         fewest = math.ceil(_FEWEST / min(held_out, 1 - held_out))
         accepted = f"{fewest} images or more, {_FEWEST} in either part, 2 labels or more"
-        raise ValueError(f"labels: {problem}; accepted: {accepted}")
+        raise argument_error("labels", problem, accepted)
     return _Split(np.stack([codes, rng.permutation(codes)]), len(distinct), tested)
 
 

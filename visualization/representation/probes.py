@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from visualization.core.arrays import as_array, check_quantity, check_shape
+from visualization.core.errors import check_share
 from visualization.core.records import brief_repr
 from visualization.core.statistics import fit_classes, fit_numbers
 
@@ -95,8 +96,7 @@ def probe_states(
         ValueError: names the argument that does not fit.
     """
     array = as_array(states, "states", ("sample", "time", "unit"), finite=True).astype(np.float64)
-    if not 0 < held_out < 1:
-        raise ValueError(f"held_out: {held_out} is not accepted; accepted: more than 0, below 1")
+    check_share(held_out, "held_out")
     rng = np.random.default_rng(seed)
     tested = rng.permutation(len(array)) < held_out * len(array)
     shuffled = rng.permutation(len(array))

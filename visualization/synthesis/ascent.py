@@ -13,17 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from visualization.core.errors import value_error
 from visualization.synthesis.objective import ForwardCache, Objective
 from visualization.synthesis.parametrization import Parametrization
 from visualization.synthesis.redirected_relu import RedirectedReLU
 from visualization.synthesis.transforms import Transform, apply_transforms
 
 Optimiser = Literal["adam", "sgd"]
-ForwardFn = Callable[
-    [Tensor, Tensor], ForwardCache
-]  # images (B, C, H, W) and rows (B,) to what is seen of them
+ForwardFn = Callable[[Tensor, Tensor], ForwardCache]  # of images (B, C, H, W) and rows (B,)
 
 _ROWS = ("values", "starts", "peaks", "best", "zero_gradient")  # of a record, one for each image
+_STEPS_BETWEEN_BLURS = 8
 _STEPS_BETWEEN_EVALUATIONS = 4  # steps between measurements, where each costs a pass of its own
 
 
@@ -35,7 +35,6 @@ class GradientAscent:
     rate: float
     optimiser: Optimiser
     blur: float
-    blur_every: int
     stop_at: float | None
     seed: int
     nearest: bool = False  # through shut ReLUs: see `RedirectedReLU`
@@ -46,12 +45,11 @@ class GradientAscent:
             "rate": ("above 0", self.rate > 0),
             "optimiser": ("adam, sgd", self.optimiser in ("adam", "sgd")),
             "blur": ("0 or more pixels", self.blur >= 0),
-            "blur_every": ("1 or more steps", self.blur_every >= 1),
         }
         for name, (words, holds) in accepted.items():
             if not holds:
                 value = getattr(self, name)
-                raise ValueError(f"{name}: {value!r} is not accepted; accepted: {words}")
+                raise value_error(name, repr(value), words)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -113,23 +111,23 @@ class _Best:
         met = read >= self.stop_at
         if not self.steps:
             self.images, self.met, self.value, self.score = images, met, read, total
-            self.at = torch.zeros_like(read, dtype=torch.long)
+            self.best_step = torch.zeros_like(read, dtype=torch.long)
         better = torch.where(met == self.met, total > self.score, met)
         self.images = torch.where(better.reshape(-1, 1, 1, 1), images, self.images)
         self.met = torch.where(better, met, self.met)
         self.value = torch.where(better, read, self.value)
         self.score = torch.where(better, total, self.score)
-        self.at = torch.where(better, step, self.at)
+        self.best_step = torch.where(better, step, self.best_step)
         self.steps.append(step)
         self.read.append(read)
         self.total.append(total)
 
-    def climbed(self, zero_gradient: Tensor) -> AscentResult:
+    def result(self, zero_gradient: Tensor) -> AscentResult:
         """Return the result."""
         read = torch.stack(self.read)
         return AscentResult(
             images=self.images, values=_array(self.value), starts=_array(read[0]),
-            peaks=_array(read.amax(dim=0)), best=self.at.cpu().numpy(),
+            peaks=_array(read.amax(dim=0)), best=self.best_step.cpu().numpy(),
             zero_gradient=zero_gradient.cpu().numpy(), steps=np.array(self.steps),
             curve=_array(torch.stack(self.total)),
         )  # fmt: skip
@@ -181,7 +179,7 @@ def ascend(
         )
         (latent.grad,) = torch.autograd.grad(output_images, latent, gradient)
         optimiser.step()
-        if ascent.blur and (step + 1) % ascent.blur_every == 0:
+        if ascent.blur and (step + 1) % _STEPS_BETWEEN_BLURS == 0:
             latent.data = param.blurred(latent.data, ascent.blur)
         del read, prior  # or this pass's graph would be held beside the next one's
     else:
@@ -190,7 +188,7 @@ def ascend(
         best.take(
             ascent.steps, images, _read_without_transforms(forward, objective, images, rows), prior
         )
-    return best.climbed(zero_gradient)
+    return best.result(zero_gradient)
 
 
 @torch.no_grad()

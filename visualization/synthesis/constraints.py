@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import Images, as_logits, as_tensor, at_least_float32
 from visualization.core.tracing import NamedLayer
 from visualization.synthesis.objective import ForwardCache, Objective, layer_word, union
@@ -72,14 +73,14 @@ def match_activation(layer: NamedLayer | None, activation: Images) -> Objective:
     sizes = target.flatten(1).pow(2).sum(dim=1)
     if not (sizes > 0).all():
         problem = f"activation {int((sizes > 0).logical_not().nonzero()[0])} is zero all over"
-        raise ValueError(f"match_activation: {problem}; accepted: some of it is not")
-    names = _numbered(f"{layer_word(layer)} as given", len(target))
+        raise argument_error("match_activation", problem, "some of it is not")
+    names = _numbered_names(f"{layer_word(layer)} as given", len(target))
 
     def measure(cache: ForwardCache) -> Tensor:
         output = cache[layer]
         if output.shape[1:] != target.shape[1:]:
             problem = f"an activation of shape {tuple(target.shape[1:])} does not go with the layer"
-            raise ValueError(f"match_activation: {problem}; accepted: {tuple(output.shape[1:])}")
+            raise argument_error("match_activation", problem, f"{tuple(output.shape[1:])}")
         distance = (output - cache.own(target, output)).pow(2).flatten(1).sum(dim=1)
         return -distance / cache.own(sizes, output)
 
@@ -100,15 +101,14 @@ def class_distribution(distribution: Images, layer: NamedLayer | None = None) ->
     shares = as_tensor(distribution, "distribution").double()
     target = shares[None] if shares.ndim == 1 else shares
     if target.ndim != 2 or (target < 0).any() or ((target.sum(dim=1) - 1).abs() > 1e-4).any():
-        problem = f"{distribution!r} is not accepted"
-        raise ValueError(f"distribution: {problem}; accepted: (K,) or (N, K), each summing to 1")
+        raise value_error("distribution", repr(distribution), "(K,) or (N, K), each summing to 1")
     entropy = torch.special.entr(target).sum(dim=1)
 
     def measure(cache: ForwardCache) -> Tensor:
         output = cache[layer]
         if output.shape[1:] != target.shape[1:]:
             problem = f"{target.shape[1]} shares do not go with an output of {tuple(output.shape)}"
-            raise ValueError(f"distribution: {problem}; accepted: one for each class")
+            raise argument_error("distribution", problem, "one for each class")
         logs = as_logits(output).log_softmax(dim=1)
         return (cache.own(target, output) * logs).sum(dim=1) + cache.own(entropy, output)
 
@@ -146,5 +146,5 @@ def _shares(distribution: list[float]) -> str:
     return ", ".join(part for part in parts if not part.startswith("0%"))
 
 
-def _numbered(name: str, num: int) -> tuple[str, ...]:
+def _numbered_names(name: str, num: int) -> tuple[str, ...]:
     return (name,) if num == 1 else tuple(f"{name} {number}" for number in range(num))

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error
 from visualization.core.inputs import Images, as_record, at_least_float32, batches
 from visualization.synthesis.constraints import l2, total_variation
 from visualization.synthesis.objective import ForwardCache, Objective, caching_forward
@@ -53,7 +54,7 @@ def best_dataset_examples(
     """
     if objective.coupled:
         problem = f"{objective.names[0]!r} compares images with each other"
-        raise ValueError(f"reference: {problem}; accepted: objectives of single images")
+        raise argument_error("reference", problem, "objectives of single images")
     parts: list[_Best] = []
     count = 0
     with torch.no_grad(), caching_forward(model, objective.layers) as forward:
@@ -61,10 +62,10 @@ def best_dataset_examples(
             read = _read(objective, forward(batch, batch.new_zeros(len(batch)).long()))
             values, number = read.max(dim=1)
             part = _Best(values, read.sum(dim=1), number + count, batch[number])
-            parts = [_merged(parts[0], part) if parts else part]
+            parts = [_merge(parts[0], part) if parts else part]
             count += len(batch)
     if not parts:
-        raise ValueError("reference: there are no images; accepted: one or more")
+        raise argument_error("reference", "there are no images", "one or more")
     best = parts[0]
     values, means = best.values.double().cpu(), best.sums.double().cpu() / count
     return DatasetExamples(
@@ -87,7 +88,7 @@ def _read(objective: Objective, cache: ForwardCache) -> Tensor:
     return torch.stack([objective.read(attrs.evolve(cache, rows=row)) for row in rows])
 
 
-def _merged(first: _Best, second: _Best) -> _Best:
+def _merge(first: _Best, second: _Best) -> _Best:
     better = second.values > first.values  # so that of equals the first stays
     return _Best(
         torch.where(better, second.values, first.values),

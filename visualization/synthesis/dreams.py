@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error, check_count, value_error
 from visualization.core.inputs import (
     Images,
     as_images,
@@ -97,9 +98,8 @@ def dream(
         ValueError: names the argument; octaves that the model does not take.
     """
     if octave_scale <= 1:
-        raise ValueError(f"octave_scale: {octave_scale} is not accepted; accepted: above 1")
-    if octaves is not None and octaves < 1:
-        raise ValueError(f"octaves: {octaves} is not accepted; accepted: 1 or more")
+        raise value_error("octave_scale", octave_scale, "above 1")
+    check_count(octaves, "octaves")
     objective = objective if isinstance(objective, Objective) else _energy_of(objective)
     with inspection_mode(model), caching_forward(model, objective.layers) as forward:
         originals = at_least_float32(as_images(images, model))
@@ -176,7 +176,7 @@ def _energy_of(layers: NamedLayer | Sequence[NamedLayer]) -> Objective:
     """Return the objective that makes all of one or several layers stronger."""
     each = [layers] if isinstance(layers, (str, nn.Module)) else list(layers)
     if not each:
-        raise ValueError("objective: there are no layers; accepted: one or more, or an Objective")
+        raise argument_error("objective", "there are no layers", "one or more, or an Objective")
     return functools.reduce(operator.add, map(layer_energy, each))
 
 
@@ -184,7 +184,7 @@ def _rows(objective: Objective, images: Tensor) -> Tensor:
     """Return which of its images the objective is to see in each (B,)."""
     if len(objective.names) not in (1, len(images)):
         problem = f"an objective for {len(objective.names)} does not go with {len(images)}"
-        raise ValueError(f"images: {problem}; accepted: as many, or an objective for 1")
+        raise argument_error("images", problem, "as many, or an objective for 1")
     return torch.arange(len(images), device=images.device) % len(objective.names)
 
 
@@ -199,7 +199,7 @@ def _sizes(
         size = (max(round(height / factor), 1), max(round(width / factor), 1))
         if octaves is None and min(size) < _SMALLEST:
             break
-        problem = _problem(run, resized(images[:1], size).expand(len(images), -1, -1, -1))
+        problem = _size_problem(run, resized(images[:1], size).expand(len(images), -1, -1, -1))
         if problem:
             break
         sizes.insert(0, size)
@@ -207,11 +207,11 @@ def _sizes(
         reason = f"the model does not take images of {size[0]}×{size[1]}: {problem}"
         accepted = f"1 to {len(sizes)}" if len(sizes) > 1 else "1"
         way = "or an objective on a layer before what fixes the size, such as a convolution"
-        raise ValueError(f"octaves: {octaves}, but {reason}; accepted: {accepted}, {way}")
+        raise argument_error("octaves", f"{octaves}, but {reason}", f"{accepted}, {way}")
     return sizes
 
 
-def _problem(run: _DreamRun, images: Tensor) -> str:
+def _size_problem(run: _DreamRun, images: Tensor) -> str:
     """Return what a model says to images of a size that it does not take, "" where it does."""
     try:
         run.read(images)

@@ -16,8 +16,8 @@ from visualization.synthesis.inversion import Inversion, Solution
 from visualization.synthesis.maximise import MaximisedImages
 
 _COLUMNS = 8
-_BESIDE = 9  # layers, or stages, of a strip
-_SHOWN = 64  # images of a grid
+_STAGES_SHOWN = 9  # layers, or stages, of a strip
+_IMAGES_SHOWN = 64  # images of a grid
 _ROWS_SHOWN = 8  # images of a strip, each in a row
 _SIDE = 1.25  # inches of an image, with a margin
 _LINE = 0.14  # of a line of text
@@ -29,14 +29,14 @@ _WORDS = {
 
 
 def _grid(
-    num: int, columns: int, told: str, over: int, under: int = 1
+    num: int, columns: int, head: str, over: int, under: int = 1
 ) -> tuple[Figure, list[list[Tile]]]:
     """Return a figure for images with lines of text over and under each, and their places."""
     rows, width = -(-num // columns), max(_SIDE * columns + 0.3, 4.2)
-    high, top = _SIDE + _LINE * (over + under), heading_height(told, width)
+    high, top = _SIDE + _LINE * (over + under), heading_height(head, width)
     figure = Figure(figsize=(width, high * rows + top + 0.05))
     axes = page(figure)
-    heading(axes, told)
+    heading(axes, head)
     corner = ((width - _SIDE * columns) / 2 + 0.05, top + _LINE * over + 0.05)
     return figure, tiles(axes, rows, columns, corner=corner, pitch=(_SIDE, high), side=_SIDE - 0.1)
 
@@ -52,14 +52,14 @@ def _image(
 ) -> None:  # fmt: skip
     """Draw an image (C, H, W) with words over and under it; one that is NaN is crossed out."""
     if image.isnan().any():
-        _crossed(tile)
+        _draw_missing(tile)
     else:
         tile.picture(image_colors(image.float().cpu().numpy(), limits))
     tile.over(_short(title))
     tile.under(below, fontsize=7, color=color)
 
 
-def _crossed(tile: Tile) -> None:
+def _draw_missing(tile: Tile) -> None:
     """Draw that there is no image."""
     tile.picture(np.full((1, 1, 3), 0.9))
     right, bottom = tile.left + tile.side, tile.top + tile.side
@@ -79,24 +79,24 @@ def _number(value: float) -> str:
 
 @draw.register
 def _(record: MaximisedImages) -> Figure:
-    num = min(len(record.names), _SHOWN)
+    num = min(len(record.names), _IMAGES_SHOWN)
     compared = record.dataset_examples is not None
     heading_text = "under each image: its activation" + (" (best real image)" if compared else "")
     more = f"; {num} of {len(record.names)}" if num < len(record.names) else ""
-    place, names = _shared(record.names[:num])
+    place, names = _split_common_layer(record.names[:num])
     under = 1 + any(map(_WORDS.get, record.verdicts[:num]))
     figure, rows = _grid(num, _columns(num), place + heading_text + more, _lines(names), under)
     grid = [tile for row in rows for tile in row]
-    for at, tile in enumerate(grid[:num]):
-        words, color = _reading(record, at)
-        _image(tile, record.images[at], names[at], words, record.limits, color)
+    for index, tile in enumerate(grid[:num]):
+        words, color = _reading(record, index)
+        _image(tile, record.images[index], names[index], words, record.limits, color)
     return figure
 
 
-def _shared(names: Sequence[str]) -> tuple[str, list[str]]:
+def _split_common_layer(names: Sequence[str]) -> tuple[str, list[str]]:
     """Return the layer that all names begin with, as a heading's beginning, and the rest of each.
 
-    >>> _shared(["stem.relu:0", "stem.relu:12"])
+    >>> _split_common_layer(["stem.relu:0", "stem.relu:12"])
     ('stem.relu; ', ['0', '12'])
     """
     layers = {name.partition(":")[0] for name in names}
@@ -149,21 +149,21 @@ def _(record: MaximisedImages) -> str:
 @draw.register
 def _(record: Dream) -> Figure:
     num = min(len(record.originals), _ROWS_SHOWN)
-    stages = [record.stages[number] for number in evenly_spaced(len(record.stages), _BESIDE)]
+    stages = [record.stages[number] for number in evenly_spaced(len(record.stages), _STAGES_SHOWN)]
     columns = 1 + len(stages)
-    told = f"{record.names[0]}, made stronger" if len(record.names) == 1 else "made stronger"
+    head = f"{record.names[0]}, made stronger" if len(record.names) == 1 else "made stronger"
     more = (share_of(len(record.stages), len(stages), "stages"),
             share_of(len(record.originals), num, "images"))  # fmt: skip
-    told = "; ".join([told, *filter(None, more)])
+    head = "; ".join([head, *filter(None, more)])
     over = 1 if len(record.names) == 1 else _lines(record.names)
-    figure, rows = _grid(num * columns, columns, told, over)
-    for at, row in enumerate(rows):
-        title = "original" if len(record.names) == 1 else record.names[at]
-        _image(row[0], record.originals[at], title, _number(record.starts[at]), record.limits)
+    figure, rows = _grid(num * columns, columns, head, over)
+    for index, row in enumerate(rows):
+        title = "original" if len(record.names) == 1 else record.names[index]
+        _image(row[0], record.originals[index], title, _number(record.starts[index]), record.limits)
         for tile, stage in zip(row[1:], stages, strict=True):
-            words = _number(record.values[at]) if stage is record.images else ""
+            words = _number(record.values[index]) if stage is record.images else ""
             size = f"at {stage.shape[2]}×{stage.shape[3]}"
-            _image(tile, stage[at], size, words, record.limits)
+            _image(tile, stage[index], size, words, record.limits)
     return figure
 
 
@@ -178,7 +178,7 @@ def _(_: Dream) -> str:
 @draw.register
 def _(record: Inversion) -> Figure:
     num = min(len(record.originals), _ROWS_SHOWN)
-    layers = evenly_spaced(len(record.layers), _BESIDE)
+    layers = evenly_spaced(len(record.layers), _STAGES_SHOWN)
     columns = 1 + len(layers)
     heading_text = "under each image: error of the activation | difference of the pixels"
     more = (share_of(len(record.layers), len(layers), "layers"),
@@ -186,12 +186,12 @@ def _(record: Inversion) -> Figure:
     heading_text = "; ".join([heading_text, *filter(None, more)])
     names = [record.layers[layer] or "output" for layer in layers]
     figure, rows = _grid(num * columns, columns, heading_text, _lines(names))
-    for at, row in enumerate(rows):
-        _image(row[0], record.originals[at], "original", "", record.limits)
+    for index, row in enumerate(rows):
+        _image(row[0], record.originals[index], "original", "", record.limits)
         for layer, name, tile in zip(layers, names, row[1:], strict=True):
-            error, difference = record.errors[layer, at], record.differences[layer, at]
+            error, difference = record.errors[layer, index], record.differences[layer, index]
             words = f"{error:.1%} | {difference:.0%}"
-            _image(tile, record.images[layer, at], name, words, record.limits)
+            _image(tile, record.images[layer, index], name, words, record.limits)
     return figure
 
 
@@ -214,19 +214,20 @@ def _(_: Inversion) -> str:
 @draw.register
 def _(record: Solution) -> Figure:
     result, starts = record.result, record.originals
-    num = min(len(result.names), _SHOWN if starts is None else _SHOWN // 2)
+    num = min(len(result.names), _IMAGES_SHOWN if starts is None else _IMAGES_SHOWN // 2)
     each = 1 if starts is None else 2
     columns = min(num * each, _COLUMNS)
     over = _lines(result.names[:num])
     figure, rows = _grid(num * each, columns, "made to satisfy a demand", over)
     grid = [tile for row in rows for tile in row]
-    for at in range(num):
-        met = bool(record.satisfied[at])
-        words = "met" if met else f"short by {record.shortfalls[at]:.2g}"
+    for index in range(num):
+        met = bool(record.satisfied[index])
+        words = "met" if met else f"short by {record.shortfalls[index]:.2g}"
         if starts is not None:
-            _image(grid[2 * at], starts[at], "start", "", result.limits)
-        tile = grid[each * (at + 1) - 1]
-        _image(tile, result.images[at], result.names[at], words, result.limits, INK if met else BAD)
+            _image(grid[2 * index], starts[index], "start", "", result.limits)
+        tile = grid[each * (index + 1) - 1]
+        color = INK if met else BAD
+        _image(tile, result.images[index], result.names[index], words, result.limits, color)
     return figure
 
 

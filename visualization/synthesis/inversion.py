@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import value_error
 from visualization.core.inputs import (
     Images,
     activation,
@@ -187,7 +188,7 @@ def solve(
         ValueError: names the argument, and what is accepted.
     """
     if tolerance < 0:
-        raise ValueError(f"tolerance: {tolerance} is not accepted; accepted: 0 or more")
+        raise value_error("tolerance", tolerance, "0 or more")
     result = maximise(
         model, demand, input_shape, start=start, steps=steps, rate=rate, optimiser=optimiser,
         image_param=image_param, transforms=transforms, noise=noise, num_images=num_images,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.core.earlier_names import renamed_arguments
+from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import (
     Images,
     as_images,
@@ -116,7 +117,7 @@ def maximise(
     input_shape: Shape | None = None, *,
     steps: int = 256, rate: float = 0.1, optimiser: Optimiser = "adam",
     image_param: ImageParam | None = None, transforms: Sequence[Transform] | None = None,
-    blur: float = 0.0, blur_every: int = 8,
+    blur: float = 0.0,
     start: Images | None = None, noise: float = 0.1, num_images: int = 1,
     reference: Images | Iterable[Any] | None = None, prior_strength: float = 1.0,
     stop_at: float | None = None, batch_size: int = 64, seed: int = 0,
@@ -136,8 +137,7 @@ def maximise(
         optimiser: `adam`, or `sgd`: the plain gradient times the rate.
         image_param: image parametrisation; None: `ImageParam()`, with a start its bound is `box`.
         transforms: for robustness; None: `default_transforms` for the extent of the objective.
-        blur: standard deviation in pixels of a Gaussian that smooths now and then; 0: never.
-        blur_every: steps from one to the next.
+        blur: standard deviation in pixels of a Gaussian that smooths every 8 steps; 0: never.
         start: (B, C, H, W), or one for all; None: noise, different only for images of one name.
         noise: size of it; see `Parametrization.noise`.
         num_images: B, for an objective that does not say so itself.
@@ -164,8 +164,7 @@ def maximise(
         param = _parametrization_for(model, settings, shape)
         latent = _initial_latent(param, start_images, names, noise, seed)
         ascent = GradientAscent(
-            steps=steps, rate=rate, optimiser=optimiser, blur=blur, blur_every=blur_every,
-            stop_at=stop_at, seed=seed,
+            steps=steps, rate=rate, optimiser=optimiser, blur=blur, stop_at=stop_at, seed=seed,
         )  # fmt: skip
         run = functools.partial(_ascend_batches, model, objective, param, transforms, batch_size)
         result, retried = _with_retries(run, param, latent, ascent, examples, objective.coupled)
@@ -261,17 +260,15 @@ def _shape(
 ) -> Shape:
     """Return the shape (C, H, W) of the images."""
     if input_shape is not None and (len(input_shape) != 3 or min(input_shape) < 1):
-        raise ValueError(
-            f"input_shape: {input_shape} is not accepted; accepted: (C, H, W), each from 1"
-        )
+        raise value_error("input_shape", input_shape, "(C, H, W), each from 1")
     image_shapes = [start_images.shape[1:]] if start_images is not None else []
     image_shapes += [examples.images.shape[1:]] if examples is not None else []
     shapes = [(int(c), int(h), int(w)) for c, h, w in image_shapes]
     shapes = shapes if input_shape is None else [input_shape, *shapes]
     if not shapes:
-        raise ValueError("input_shape: is missing; accepted: (C, H, W), a start, or a reference")
+        raise argument_error("input_shape", "is missing", "(C, H, W), a start, or a reference")
     if len(set(shapes)) > 1:
-        raise ValueError(f"input_shape: {shapes[0]} is not that of other images, {shapes[1]}")
+        raise argument_error("input_shape", f"{shapes[0]} differs from other images", shapes[1])
     return shapes[0]
 
 
@@ -282,7 +279,7 @@ def _names(objective: Objective, num_images: int, start_images: Tensor | None) -
     several = {name: count for name, count in counts.items() if count != 1}
     if num_images < 1 or len(set(several.values())) > 1:
         problem = ", ".join(f"{name} for {count}" for name, count in several.items())
-        raise ValueError(f"images: {problem}; accepted: the same number, or 1")
+        raise argument_error("images", problem, "the same number, or 1")
     total = max(counts.values())
     return objective.names if len(objective.names) == total else objective.names * total
 

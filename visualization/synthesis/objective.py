@@ -17,6 +17,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error, not_called_error, value_error
 from visualization.core.inputs import (
     activation,
     at_least_float32,
@@ -110,9 +111,7 @@ class Objective:
                 f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
             )
             accepted = f"a tensor ({len(cache.images)},), a number for each image"
-            raise ValueError(
-                f"objective {self.names[0]!r}: gives {description}; accepted: {accepted}"
-            )
+            raise argument_error(f"objective {self.names[0]!r}", f"gives {description}", accepted)
         return value
 
     def __add__(self, other: "Objective") -> "Objective":
@@ -170,7 +169,7 @@ def _broadcast_names(*groups: tuple[str, ...]) -> list[tuple[str, ...]]:
     counts = sorted({len(group) for group in groups} - {1})
     if len(counts) > 1:
         problem = f"for {counts[0]} and for {counts[1]} images do not go together"
-        raise ValueError(f"objectives: {problem}; accepted: for the same number, or for 1")
+        raise argument_error("objectives", problem, "for the same number, or for 1")
     count = counts[0] if counts else 1
     return [group if len(group) == count else group * count for group in groups]
 
@@ -211,7 +210,7 @@ def caching_forward(
             model(model_input)
         for call in calls.values():
             if call not in outputs_by_call:
-                raise ValueError(f"layer: {call!r} was not called while the model ran")
+                raise not_called_error("layer", call)
         outputs |= {layer: outputs_by_call[call] for layer, call in calls.items()}
         return ForwardCache(images, outputs, rows)
 
@@ -243,7 +242,7 @@ def per_image(objectives: Sequence[Objective]) -> Objective:
         ValueError: there are none.
     """
     if not objectives:
-        raise ValueError("objectives: there are none; accepted: one or more")
+        raise argument_error("objectives", "there are none", "one or more")
     widths = torch.tensor([len(objective.names) for objective in objectives])
     owner = torch.arange(len(objectives)).repeat_interleave(widths)
     first = widths.cumsum(0) - widths
@@ -278,11 +277,11 @@ def interpolation(first: Objective, second: Objective, num: int = 5) -> Objectiv
         ValueError: fewer than 2 images, or an objective for several.
     """
     if num < 2:
-        raise ValueError(f"num: {num} is not accepted; accepted: 2 or more images")
+        raise value_error("num", num, "2 or more images")
     for objective in (first, second):
         if len(objective.names) > 1:
             problem = f"{len(objective.names)} images, from {objective.names[0]!r}"
-            raise ValueError(f"interpolation: an objective for {problem}; accepted: for 1")
+            raise argument_error("interpolation", f"an objective for {problem}", "for 1")
     shares = torch.linspace(0, 1, num, dtype=torch.float64)
     (one,), (other,) = first.names, second.names
     blends = (f"{1 - share:.2g} {one} + {share:.2g} {other}" for share in shares[1:-1].tolist())

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from visualization.core.errors import argument_error
 from visualization.core.inputs import Images, as_tensor, check_channels_first, check_unit
 from visualization.core.tracing import NamedLayer
 from visualization.synthesis.objective import ForwardCache, Objective, layer_word, union
@@ -89,7 +90,7 @@ def direction(layer: NamedLayer | None, vector: Images, name: str = "direction")
     vectors, names = _vectors(vector, name)
 
     def measure(cache: ForwardCache) -> Tensor:
-        activation, along = _aligned(cache, layer, vectors)
+        activation, along = _activations_and_vectors(cache, layer, vectors)
         return torch.einsum("bdp,bd->bp", activation, along).mean(dim=1)
 
     return Objective(union((layer,)), names, measure)
@@ -110,7 +111,7 @@ def cosine(
     vectors, names = _vectors(vector, name)
 
     def measure(cache: ForwardCache) -> Tensor:
-        activation, along = _aligned(cache, layer, vectors)
+        activation, along = _activations_and_vectors(cache, layer, vectors)
         cosines = F.cosine_similarity(activation, along[:, :, None], dim=1)
         if power is None:
             return cosines.mean(dim=1)
@@ -140,7 +141,7 @@ def diversity(layer: NamedLayer) -> Objective:
         maps = cache[layer].flatten(2) if cache[layer].ndim > 2 else cache[layer][:, :, None]
         if len(maps) < 2:
             problem = "one image has no others to be unlike"
-            raise ValueError(f"diversity: {problem}; accepted: 2 or more, with num_images or names")
+            raise argument_error("diversity", problem, "2 or more, with num_images or names")
         grams = F.normalize((maps @ maps.transpose(1, 2)).flatten(1), dim=1)
         cosines = grams @ grams.T
         return -(cosines.sum(dim=1) - cosines.diagonal()) / (len(maps) - 1)
@@ -155,7 +156,7 @@ def _numbers(channels: int | Iterable[int]) -> tuple[int, ...]:
     else:
         numbers = (operator.index(channels),)
     if not numbers:
-        raise ValueError("channels: there are none; accepted: one or more")
+        raise argument_error("channels", "there are none", "one or more")
     return numbers
 
 
@@ -179,7 +180,7 @@ def _vectors(vector: Images, name: str) -> tuple[Tensor, tuple[str, ...]]:
     vectors = as_tensor(vector, "vector")
     if vectors.ndim not in (1, 2, 3, 4):
         problem = f"shape {tuple(vectors.shape)} is not accepted"
-        raise ValueError(f"vector: {problem}; accepted: (C,), (C, H, W), (N, C), (N, C, H, W)")
+        raise argument_error("vector", problem, "(C,), (C, H, W), (N, C), (N, C, H, W)")
     if vectors.ndim in (1, 3):
         return vectors[None], (name,)
     return vectors, tuple(f"{name} {n}" for n in range(len(vectors))) if len(vectors) > 1 else (
@@ -187,7 +188,7 @@ def _vectors(vector: Images, name: str) -> tuple[Tensor, tuple[str, ...]]:
     )
 
 
-def _aligned(
+def _activations_and_vectors(
     cache: ForwardCache, layer: NamedLayer | None, vectors: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return activations (B, D, P) at P places, and each image's own vector (B, D)."""
@@ -197,6 +198,6 @@ def _aligned(
     expected = output.shape[1:] if whole else output.shape[1:2]
     if vectors.shape[1:] != expected:
         problem = f"shape {tuple(vectors.shape[1:])} does not go with the layer"
-        raise ValueError(f"vector: {problem}; accepted: {tuple(expected)}")
+        raise argument_error("vector", problem, tuple(expected))
     shaped = output.flatten(1)[:, :, None] if whole else output.reshape(*output.shape[:2], -1)
     return shaped, cache.own(vectors, output).flatten(1)

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from visualization.core.inputs import Images, as_tensor
+from visualization.core.errors import argument_error, value_error
 
 Basis = Literal["fourier", "pixel"]
-Bound = Literal["sigmoid", "box", "ball", "none"]
+Bound = Literal["sigmoid", "box", "none"]
+Colors = Literal["auto", "none"]
 
 # The variances of ImageNet's colours, red, green and blue from 0 to 1, along their principal axes
 # (the rows), as published with the colour augmentation of Krizhevsky et al. 2012, section 4.1.
@@ -29,15 +30,13 @@ _IMAGENET_AXES = (
     (-0.5675, -0.5808, -0.5836), (0.7192, -0.0045, -0.6948), (0.4009, -0.8140, 0.4203),
 )  # fmt: skip
 
-_AT_EDGE = 1e-6  # share of its radius by which an image is within a ball and still at its edge
 _CLOSEST = 1e-3  # share of the range that a sigmoid keeps from its ends, which it never reaches
 
 
 def _choice(*accepted: str) -> Callable[[Any, Any, str], None]:
     def check(_: Any, attribute: Any, value: str) -> None:
         if value not in accepted:
-            listed = ", ".join(accepted)
-            raise ValueError(f"{attribute.name}: {value!r} is not accepted; accepted: {listed}")
+            raise value_error(attribute.name, repr(value), ", ".join(accepted))
 
     return check
 
@@ -50,32 +49,20 @@ class ImageParam:
     Attributes:
         basis: `fourier`: amplitudes of waves, those of frequency f scaled by 1/f; `pixel`.
         bound: `sigmoid` of the latent numbers, between the limits, never at them; `box`: cut off at
-            them; `ball`: shrunk to ‖x‖ ≤ radius; `none`.
-        limits: the lowest and the highest value of a pixel; for `ball` and `none` only for drawing.
-        radius: of the ball.
-        colors: `auto`: for 3 channels those of ImageNet's photographs, else none; `none`; or the
-            covariance of the channels (C, C), see `color_covariance`.
+            them; `none`.
+        limits: the lowest and the highest value of a pixel; for `none` only for drawing.
+        colors: `auto`: for 3 channels those of ImageNet's photographs, else none; `none`.
     """
 
     basis: Basis = attrs.field(default="fourier", validator=_choice("fourier", "pixel"))
-    bound: Bound = attrs.field(
-        default="sigmoid", validator=_choice("sigmoid", "box", "ball", "none")
-    )
+    bound: Bound = attrs.field(default="sigmoid", validator=_choice("sigmoid", "box", "none"))
     limits: tuple[float, float] = attrs.field(default=(0.0, 1.0))
-    radius: float = attrs.field(default=1.0)
-    colors: Literal["auto", "none"] | Tensor = "auto"
+    colors: Colors = attrs.field(default="auto", validator=_choice("auto", "none"))
 
     @limits.validator
     def _(self, _: object, limits: tuple[float, float]) -> None:
         if not limits[0] < limits[1]:
-            raise ValueError(
-                f"limits: {limits} are not accepted; accepted: (low, high), low < high"
-            )
-
-    @radius.validator
-    def _(self, _: object, radius: float) -> None:
-        if not radius > 0:
-            raise ValueError(f"radius: {radius} is not accepted; accepted: above 0")
+            raise argument_error("limits", f"{limits} are not accepted", "(low, high), low < high")
 
 
 def check_within(images: Tensor, limits: tuple[float, float], name: str) -> None:
@@ -84,13 +71,7 @@ def check_within(images: Tensor, limits: tuple[float, float], name: str) -> None
     if images.min() < low or images.max() > high:
         problem = f"values from {float(images.min()):g} to {float(images.max()):g}"
         accepted = f"{low:g} to {high:g}, or other limits"
-        raise ValueError(f"{name}: {problem} are not accepted; accepted: {accepted}")
-
-
-def color_covariance(images: Images) -> Tensor:
-    """Return the covariance (C, C) of the channels over all pixels of images (B, C, H, W)."""
-    pixels = as_tensor(images, "images").double()
-    return torch.cov(pixels.movedim(1, 0).flatten(1), correction=0).reshape(pixels.shape[1], -1)
+        raise argument_error(name, f"{problem} are not accepted", accepted)
 
 
 def imagenet_covariance() -> Tensor:
@@ -132,8 +113,9 @@ class Parametrization:
         plain: Tensor = torch.einsum("dc,bchw->bdhw", self.mixing, self._plain(latent))
         if self._squashes:
             return low + (high - low) * plain.sigmoid()
-        within = self._within(plain.detach())
-        return plain if within is None else StraightThrough.apply(plain, within)
+        if self.image_param.bound == "box":
+            plain = StraightThrough.apply(plain, plain.detach().clamp(low, high))
+        return plain
 
     def latent(self, images: Tensor) -> Tensor:
         """Return the latent numbers of images (B, C, H, W): `images` backwards.
@@ -151,10 +133,8 @@ class Parametrization:
 
     def nearest(self, images: Tensor) -> Tensor:
         """Return the nearest images (B, C, H, W) that can be represented."""
-        if self._squashes:
-            return images.clamp(*self.image_param.limits)
-        within = self._within(images)
-        return images if within is None else within
+        unbounded = self.image_param.bound == "none"
+        return images if unbounded else images.clamp(*self.image_param.limits)
 
     def noise(self, num: int, size: float, generator: torch.Generator) -> Tensor:
         """Return the latent numbers of noise about the middle of the range.
@@ -175,29 +155,15 @@ class Parametrization:
         return middle + (high - low) * noise
 
     def projected_gradient(self, images: Tensor, gradient: Tensor) -> Tensor:
-        """Projected gradient (B, C, H, W): without what would lead out of a box or a ball.
+        """Projected gradient (B, C, H, W): without what would lead out of a box.
 
         So the ascent rests only where nothing within the bound is better (to first order).
         """
+        if self.image_param.bound != "box":
+            return gradient
         low, high = self.image_param.limits
-        if self.image_param.bound == "box":
-            outwards = ((images <= low) & (gradient < 0)) | ((images >= high) & (gradient > 0))
-            return gradient.masked_fill(outwards, 0)
-        if self.image_param.bound == "ball":
-            sizes = _sizes(images)
-            normal = images / sizes.clamp(min=torch.finfo(images.dtype).tiny)
-            outwards = (gradient * normal).sum(dim=(1, 2, 3), keepdim=True).clamp(min=0)
-            at_edge = sizes >= self.image_param.radius * (1 - _AT_EDGE)
-            return gradient - at_edge * outwards * normal
-        return gradient
-
-    def _within(self, images: Tensor) -> Tensor | None:
-        """Return the nearest images within a box or a ball; None: there is neither."""
-        if self.image_param.bound == "box":
-            return images.clamp(*self.image_param.limits)
-        if self.image_param.bound == "ball":
-            return images * (self.image_param.radius / _sizes(images)).clamp(max=1)
-        return None
+        outwards = ((images <= low) & (gradient < 0)) | ((images >= high) & (gradient > 0))
+        return gradient.masked_fill(outwards, 0)
 
     def blurred(self, latent: Tensor, deviation: float) -> Tensor:
         """Return latent numbers with their image (before a sigmoid) blurred by a Gaussian.
@@ -239,20 +205,10 @@ class StraightThrough(torch.autograd.Function):
         return above, None
 
 
-def _sizes(images: Tensor) -> Tensor:
-    """Return ‖x‖ of each image (B, 1, 1, 1)."""
-    sizes: Tensor = torch.linalg.vector_norm(images, dim=(1, 2, 3), keepdim=True)
-    return sizes
-
-
 def parametrization(
     image_param: ImageParam, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype
 ) -> Parametrization:
-    """Image parametrisation for images of a shape (C, H, W).
-
-    Raises:
-        ValueError: colours of another number of channels, or that cannot be told apart.
-    """
+    """Image parametrisation for images of a shape (C, H, W)."""
     num_channels, height, width = shape
     rates = frequencies(height, width)
     scale = 1 / rates.clamp(min=1 / max(height, width))
@@ -274,20 +230,10 @@ def _from_waves(waves: Tensor, shape: tuple[int, int, int], norm: str) -> Tensor
     return images
 
 
-def _mixing(colors: Literal["auto", "none"] | Tensor, num_channels: int) -> Tensor:
-    """Return the root (C, C) of a covariance of channels, scaled to a mean variance of 1."""
-    if isinstance(colors, str):
-        if colors == "none" or num_channels != 3:
-            return torch.eye(num_channels, dtype=torch.float64)
-        colors = imagenet_covariance()
-    covariance = colors.detach().double().cpu()
-    if covariance.shape != (num_channels, num_channels):
-        problem = f"shape {tuple(covariance.shape)} is not accepted"
-        accepted = f"({num_channels}, {num_channels}), as the images have channels"
-        raise ValueError(f"colors: {problem}; accepted: {accepted}")
-    variances, axes = torch.linalg.eigh(covariance)
-    if variances[0] <= 1e-9 * variances[-1]:
-        accepted = "a covariance of channels none of which follows from the others"
-        raise ValueError(f"colors: variances {variances.tolist()}; accepted: {accepted}")
+def _mixing(colors: Colors, num_channels: int) -> Tensor:
+    """Return the root (C, C) of the covariance of channels, scaled to a mean variance of 1."""
+    if colors == "none" or num_channels != 3:
+        return torch.eye(num_channels, dtype=torch.float64)
+    variances, axes = torch.linalg.eigh(imagenet_covariance())
     root: Tensor = axes * (variances / variances.mean()).sqrt()
     return root

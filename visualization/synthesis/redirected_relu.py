@@ -59,7 +59,7 @@ class _RedirectedReluMode(relu_rule):
     """Lets gradients flow by a redirection's rule, which also sees what goes into each ReLU."""
 
     def __init__(self, redirection: RedirectedReLU) -> None:
-        super().__init__("gradient")
+        super().__init__(torch.mul)
         self.redirection = redirection
 
     def rule_for(self, values: Tensor) -> Rule:

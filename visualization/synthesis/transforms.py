@@ -59,7 +59,7 @@ class Scale:
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return the images enlarged."""
         factor = _between(self.low, self.high, generator)
-        return _warped(images, [[1 / factor, 0.0], [0.0, 1 / factor]])
+        return _warp(images, [[1 / factor, 0.0], [0.0, 1 / factor]])
 
 
 @attrs.frozen
@@ -73,9 +73,8 @@ class Rotate:
         angle = math.radians(_between(-self.degrees, self.degrees, generator))
         cosine, sine = math.cos(angle), math.sin(angle)
         height, width = images.shape[2:]
-        return _warped(
-            images, [[cosine, -sine * height / width], [sine * width / height, cosine]]
-        )  # the grid's unit is half a side, which differ
+        # The grid's unit is half a side, which differ.
+        return _warp(images, [[cosine, -sine * height / width], [sine * width / height, cosine]])
 
 
 def apply_transforms(
@@ -107,7 +106,7 @@ def _between(low: float, high: float, generator: torch.Generator) -> float:
     return low + (high - low) * float(torch.rand((), generator=generator))
 
 
-def _warped(images: Tensor, matrix: list[list[float]]) -> Tensor:
+def _warp(images: Tensor, matrix: list[list[float]]) -> Tensor:
     """Warp images by a linear map about their middle; pixels at the edge are repeated."""
     rows = torch.tensor([[*row, 0.0] for row in matrix]).to(images)
     grid = F.affine_grid(rows[None], [1, *images.shape[1:]], align_corners=False)

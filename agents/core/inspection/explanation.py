@@ -1,4 +1,4 @@
-"""Attribution of named targets, which differ from sample to sample, such as a character."""
+"""Attribution of named targets, which are different in each sample, such as a character."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from agents.core.inspection.observation import Target
 from visualization.attribution.methods import Attributions, attributions
 
-# Those that need one pass or a few: masking methods would take minutes for each target.
+# Methods of one or a few passes: masking methods would take minutes for each target.
 METHODS = ("saliency", "input_x_gradient", "integrated_gradients")
 
 
@@ -21,15 +21,15 @@ def explain(
     name: str,
     target: Target,
 ) -> Attributions:
-    """Return attributions of a target of some images (B, C, H, W), one image after the other."""
+    """Return attributions of a target for some images (B, C, H, W), one by one."""
 
-    def of(number: int) -> Attributions:
+    def attribute(number: int) -> Attributions:
         def score(output: Any) -> Tensor:
             return target(output, number)
 
         return attributions(model, images[number : number + 1], score, methods=METHODS)
 
-    records = [of(number) for number in numbers]
+    records = [attribute(number) for number in numbers]
     return Attributions(
         images=np.concatenate([record.images for record in records]),
         maps={m: np.concatenate([record.maps[m] for record in records]) for m in records[0].maps},

@@ -16,22 +16,22 @@ from agents.core.inspection.views import Views, view
 from visualization import NothingToShow, conv
 from visualization.core.inputs import copy_model, inspection_mode
 
-NUM_IMAGES = 1000  # of the test split, at most, among which patches are sought
-NUM_LAYERS = 4  # that are looked at channel by channel
-NUM_CHANNELS = 64  # of a layer that have a page of their own
+NUM_IMAGES = 1000  # of the test split, at most, in which patches are searched
+NUM_LAYERS = 4  # that are inspected channel by channel
+NUM_CHANNELS = 64  # of a layer with a page each
 NUM_SHOWN = 8  # images in rows of pictures
 NUM_OFTEN = 200  # images of views that run the network often
-STEPS = 192  # of the ascent to an image
-_PLANE = 11  # places on each side of the landscape
+STEPS = 128  # of activation maximisation
+_PLANE = 11  # points on each side of the landscape
 _BLUR = 1.5  # pixels
 _TOP = 0.02  # share of a channel's values that are its regions
-_LARGEST = 0.3  # perturbation of a pixel, of the curve of robustness
+_MAX_PERTURBATION = 0.3  # of a pixel, in the robustness curve
 
 
 class ImageViews(Views):
-    """The inspections that need images; they share the images and what is found in them.
+    """Views of images, which share images and results.
 
-    The functions of `visualization` do the work; here they are asked of an agent's own images.
+    The functions of `visualization` are applied to an agent's own images.
     """
 
     @functools.cached_property
@@ -46,14 +46,14 @@ class ImageViews(Views):
     def _image(self) -> ImagePart:
         part = self._observation.image
         if part is None:
-            raise NothingToShow("this agent sees no images")
+            raise NothingToShow("this agent has no images")
         return part
 
     @functools.cached_property
     def _network(self) -> nn.Module:
         """The module from images to the raw output.
 
-        With the channels last in memory, passes take two thirds of the time on a CPU.
+        In channels-last format, passes take two thirds of the time on a CPU.
         """
         return copy_model(self._image.model).to(memory_format=torch.channels_last)
 
@@ -63,17 +63,17 @@ class ImageViews(Views):
 
     @functools.cached_property
     def _classes(self) -> tuple[str, ...]:
-        """Names of the classes; none where the agent is no classifier."""
+        """Names of the classes; empty if the agent is not a classifier."""
         return tuple(self._observation.classes[0]) if self._observation.classes else ()
 
     @functools.cached_property
     def _labels(self) -> NDArray[np.int64]:
         """The right class of each image, or, of other agents, 0."""
-        known = self._observation.classes
-        return np.zeros(len(self._images), np.int64) if known is None else known[1]
+        classes = self._observation.classes
+        return np.zeros(len(self._images), np.int64) if classes is None else classes[1]
 
     @functools.cached_property
-    def _known_labels(self) -> NDArray[np.int64] | None:
+    def _class_labels(self) -> NDArray[np.int64] | None:
         return self._labels if self._classes else None
 
     @functools.cached_property
@@ -81,13 +81,13 @@ class ImageViews(Views):
         return conv.feature_layers(self._network, self._images[0], NUM_LAYERS)
 
     @functools.cached_property
-    def _varied(self) -> NDArray[np.int64]:
-        """Images that are shown: the first of each label in turn."""
+    def _shown_numbers(self) -> NDArray[np.int64]:
+        """Numbers of the images that are shown: the first of each label in turn."""
         order = np.argsort(self._labels, kind="stable")
         rank = np.empty(len(order), np.int64)
         for label in np.unique(self._labels):
-            held = order[self._labels[order] == label]
-            rank[held] = np.arange(len(held))
+            numbers = order[self._labels[order] == label]
+            rank[numbers] = np.arange(len(numbers))
         return np.lexsort((self._labels, rank))[:NUM_SHOWN]
 
     def _channels(self, layer: str) -> list[int]:
@@ -101,13 +101,13 @@ class ImageViews(Views):
 
     @view("images")
     def layers(self) -> dict[str, conv.LayerActivations]:
-        """Feature maps of some images, and how the values of each layer are spread."""
-        record = conv.layer_activations(self._network, self._images[self._varied])
+        """Feature maps of some images, and the distribution of the values of each layer."""
+        record = conv.layer_activations(self._network, self._images[self._shown_numbers])
         return {f"page {number}": page for number, page in enumerate(record.pages(), start=1)}
 
     @view("images")
     def dead_units(self) -> Any:
-        """Channels that never speak, always or rarely."""
+        """Dead units: channels that are active never, rarely or always."""
         return conv.dead_units(self._network, self._images)
 
     @functools.cached_property
@@ -119,14 +119,14 @@ class ImageViews(Views):
 
     @view("images")
     def patches(self) -> dict[str, conv.TopPatches]:
-        """What excites each channel most."""
+        """Top patches: the patches with the highest activation of each channel."""
         return self._top
 
     def _strongest(self, layer: str) -> tuple[tuple[int, int, int], NDArray[np.float32]]:
-        """Return the unit that is excited most of all channels' units, and the image that does it.
+        """Return the unit of the highest activation in a layer, and its image.
 
-        Each channel's values are taken relative to its mean best ones, so that no channel wins by
-        its scale alone.
+        Activations are relative to the mean of a channel's top patches, so that no channel is
+        preferred by its scale alone.
         """
         top = self._top[layer]
         best = np.where(top.image >= 0, top.value, 0)
@@ -135,70 +135,72 @@ class ImageViews(Views):
         return unit, self._images[max(int(top.image[row, 0]), 0)]
 
     @functools.cached_property
-    def _live(self) -> tuple[str, ...]:
-        """The layers of which some channel is excited by some image.
+    def _active_layers(self) -> tuple[str, ...]:
+        """The layers with a channel that is active for some image.
 
         Raises:
             NothingToShow: there is none.
         """
-        live = tuple(layer for layer in self._layers if (self._top[layer].image >= 0).any())
-        if not live:
-            raise NothingToShow("model: no image excites any channel of its layers")
-        return live
+        layers = tuple(layer for layer in self._layers if (self._top[layer].image >= 0).any())
+        if not layers:
+            raise NothingToShow("model: no image activates any channel of its layers")
+        return layers
 
     @view("images")
     def fields(self) -> dict[str, Any]:
-        """What a channel of each layer sees where it is at least half as excited as ever."""
+        """Receptive fields of a channel of each layer, where it has half of its top activation."""
 
         def look(layer: str) -> Any:
             (channel, _, _), image = self._strongest(layer)
             half = float(self._top[layer].value[self._channels(layer).index(channel), 0]) / 2
             return conv.receptive_fields(self._network, layer, channel, image, half)
 
-        return {layer: look(layer) for layer in self._live}
+        return {layer: look(layer) for layer in self._active_layers}
 
     @view("images")
     def patterns(self) -> dict[str, Any]:
-        """Which pattern in its patch excites a unit of each layer."""
+        """Patterns: what in its patch activates a unit of each layer."""
         return {
             layer: conv.unit_pattern(self._network, layer, *self._strongest(layer))
-            for layer in self._live
+            for layer in self._active_layers
         }
 
     @view("images")
     def perturbations(self) -> Any:
-        """How the unit of the last layer answers to noise, blur and other changes."""
-        layer = self._live[-1]
+        """Perturbations: the response of a last-layer unit to noise, blur and other changes."""
+        layer = self._active_layers[-1]
         unit, image = self._strongest(layer)
         names = ("noise", "blur", "rotate", "shift", "contrast", "erase")
         return conv.sweep_perturbation(self._network, layer, unit, image, names)
 
     @view("images")
     def paste(self) -> Any:
-        """What a unit of the second layer sees, pasted into another image."""
-        layer = self._live[min(1, len(self._live) - 1)]
+        """Transplants: the receptive field of a second-layer unit, pasted in another image."""
+        layer = self._active_layers[min(1, len(self._active_layers) - 1)]
         unit, image = self._strongest(layer)
-        others = self._varied[self._labels[self._varied] != self._labels[self._varied[0]]]
+        others = self._shown_numbers[
+            self._labels[self._shown_numbers] != self._labels[self._shown_numbers[0]]
+        ]
         target = self._images[others[0] if len(others) else 0]
         return conv.transplant_field(self._network, layer, unit, image, target)
 
     @view("images")
     def response(self) -> Any:
-        """How the channels of the first layer answer when an image is blurred."""
-        image = self._images[self._varied[0]]
+        """Response of the channels of the first layer when an image is blurred."""
+        image = self._images[self._shown_numbers[0]]
         return conv.compare_response(
             self._network, self._layers[0], image, ("blur", _BLUR), classes=self._classes
         )
 
     @view("classes")
     def map_edit(self) -> Any:
-        """What is answered when the strongest channel of the last layer is silenced."""
-        layer = self._live[-1]
+        """Channel ablation: the answer without the strongest channel of the last layer."""
+        layer = self._active_layers[-1]
         (channel, _, _), image = self._strongest(layer)
         return conv.ablate_channels(self._network, layer, image, [channel], classes=self._classes)
 
     @functools.cached_property
-    def _found(self) -> dict[str, conv.MaximisedImages]:
+    def _maximised(self) -> dict[str, conv.MaximisedImages]:
         return {
             layer: conv.maximise(
                 self._network, conv.channel(layer, self._channels(layer)), steps=STEPS,
@@ -209,42 +211,44 @@ class ImageViews(Views):
 
     @view("images")
     def maximised(self) -> dict[str, conv.MaximisedImages]:
-        """Images that were found to excite each channel, and each label's logit."""
+        """Activation maximisation: images for each channel, and for each label's logit."""
         if not self._classes:
-            return self._found
+            return self._maximised
         logits = conv.maximise(
             self._network, conv.logit(range(len(self._classes))), steps=3 * STEPS,
             reference=self._images,
         )  # fmt: skip
-        return {**self._found, "labels": logits}
+        return {**self._maximised, "labels": logits}
 
     @view("images")
     def inversion(self) -> Any:
-        """What each layer still knows of an image."""
-        return conv.invert(self._network, list(self._live), self._images[self._varied[0]])
+        """Feature inversion: images with the same features as an image, layer by layer."""
+        return conv.invert(
+            self._network, list(self._active_layers), self._images[self._shown_numbers[0]]
+        )
 
     @view("images")
     def dream(self) -> Any:
-        """An image in which all that the middle layer sees is made more of."""
+        """DeepDream: an image with larger activations of the middle layer."""
         layer = self._layers[len(self._layers) // 2]
-        return conv.dream(self._network, self._images[self._varied[0]], layer)
+        return conv.dream(self._network, self._images[self._shown_numbers[0]], layer)
 
     @property
     def _shown(self) -> NDArray[np.float32]:
-        """The images that are shown and explained, each with what the network answers to it."""
-        shown: NDArray[np.float32] = self._images[self._varied]
+        """The images that are shown and attributed."""
+        shown: NDArray[np.float32] = self._images[self._shown_numbers]
         return shown
 
     @functools.cached_property
-    def _explained(self) -> conv.Attributions:
+    def _class_attributions(self) -> conv.Attributions:
         return conv.attributions(self._network, self._shown, labels=self._classes)
 
     @view("targets")
     def attribution(self) -> conv.Attributions | dict[str, conv.Attributions]:
         """Attribution: the pixels that each target rests on, by each method."""
         if self._classes:
-            return self._explained
-        numbers = [int(index) for index in self._varied]
+            return self._class_attributions
+        numbers = [int(index) for index in self._shown_numbers]
         return {
             name: explain(self._network, self._images, numbers, name, target)
             for name, target in self._observation.targets.items()
@@ -252,45 +256,45 @@ class ImageViews(Views):
 
     @view("classes")
     def faithfulness(self) -> Any:
-        """Which method's pixels the answer really hangs on."""
-        return conv.faithfulness(self._network, self._shown, self._explained.maps)
+        """Faithfulness of attributions: how the answer depends on each method's pixels."""
+        return conv.faithfulness(self._network, self._shown, self._class_attributions.maps)
 
     @view("classes")
     def sanity(self) -> Any:
-        """Which method's maps change when the weights are drawn anew."""
+        """Sanity check of attributions: which maps change when the weights are randomised."""
         return conv.randomisation_check(self._network, self._shown)
 
     @view("classes")
     def attack(self) -> Any:
-        """The least changes found that make other labels of images."""
-        images, labels = self._shown, self._labels[self._varied]
+        """Adversarial examples: the smallest perturbations found that change labels."""
+        images, labels = self._shown, self._labels[self._shown_numbers]
         return conv.minimal_perturbation(self._network, images, labels, classes=self._classes)
 
     @view("classes")
     def robustness(self) -> Any:
-        """How many answers stay right when every pixel may change by so much."""
+        """Robustness curve: accuracy against the largest perturbation of a pixel."""
         images, labels = self._images[:NUM_OFTEN], self._labels[:NUM_OFTEN]
-        sizes = np.linspace(0, _LARGEST, 7)
+        sizes = np.linspace(0, _MAX_PERTURBATION, 7)
         return conv.robustness_curve(self._network, images, labels, sizes.tolist(), steps=20)
 
     @view("images")
     def neighbours(self) -> Any:
-        """The images that the last layer takes for most alike."""
+        """Nearest neighbours of images in the last layer."""
         return conv.nearest_neighbours(
-            self._network, self._layers[-1], self._images[self._varied], self._images,
+            self._network, self._layers[-1], self._images[self._shown_numbers], self._images,
             k=min(NUM_SHOWN, len(self._images) - 1), spatial="mean",
-            exclude_self=True, labels=self._known_labels,
-            query_labels=None if self._known_labels is None else self._labels[self._varied],
+            exclude_self=True, labels=self._class_labels,
+            query_labels=None if self._class_labels is None else self._labels[self._shown_numbers],
             classes=self._classes,
         )  # fmt: skip
 
     @view("images")
     def embedding(self) -> dict[str, conv.Embedding]:
-        """The images as points, by what the first and the last layer make of them."""
+        """Embedding: images as points, by features of the first and the last layer."""
 
         def points(layer: str, method: Literal["pca", "tsne"]) -> conv.Embedding:
             return conv.embed(
-                self._network, layer, self._images, method, self._known_labels,
+                self._network, layer, self._images, method, self._class_labels,
                 spatial="mean", classes=self._classes,
             )  # fmt: skip
 
@@ -303,14 +307,14 @@ class ImageViews(Views):
 
     @view("classes")
     def layer_probes(self) -> Any:
-        """How well a line can tell the labels, layer by layer."""
+        """Linear probes of the labels, layer by layer."""
         layers = conv.feature_layers(self._network, self._images[0], 2 * NUM_LAYERS)
         return conv.probe_layers(
             self._network, layers, self._images, self._labels, untrained=self._untrained()
         )
 
     def _untrained(self) -> nn.Module | None:
-        """Return the network as it was before its first step, if that was kept."""
+        """Return the untrained network, if there is a snapshot of it."""
         if 0 not in self._states:
             return None
         model = copy.deepcopy(self._network)
@@ -319,7 +323,7 @@ class ImageViews(Views):
 
     @view("scans")
     def dissection(self) -> dict[str, Any]:
-        """Which strokes, ends and holes a channel's map lies on."""
+        """Network dissection: strokes, ends and holes in the regions of each channel."""
         concepts = conv.scan_concepts(self._images)
 
         def look(layer: str) -> Any:
@@ -331,7 +335,7 @@ class ImageViews(Views):
 
     @view("images")
     def landscape(self) -> dict[str, Any]:
-        """The loss around the weights, and on the way that they came."""
+        """Loss landscape: a plane around the weights, and the line from the first snapshot."""
         loss: Callable[[nn.Module], Any] = lambda _: self._few.loss()  # noqa: E731 - one of two
         if self._classes:
             loss = conv.classification_loss(self._images[:NUM_OFTEN], self._labels[:NUM_OFTEN])
@@ -351,7 +355,7 @@ class ImageViews(Views):
         return self._observe(self._task.samples("test", NUM_OFTEN))
 
     @functools.cached_property
-    def _came_about(self) -> dict[str, conv.Progression]:
+    def _progressions(self) -> dict[str, conv.Progression]:
         return {
             layer: conv.progression(
                 self._network, self._states, layer, self._images[self._group],
@@ -362,28 +366,27 @@ class ImageViews(Views):
 
     @property
     def _group(self) -> NDArray[np.int64]:
-        """The fixed group of images that every copy of the weights sees: the varied ones first."""
-        rest = np.setdiff1d(np.arange(len(self._images)), self._varied)
-        return np.concatenate([self._varied, rest])[:256]
+        """Numbers of the images of all snapshots: those that are shown first."""
+        rest = np.setdiff1d(np.arange(len(self._images)), self._shown_numbers)
+        return np.concatenate([self._shown_numbers, rest])[:256]
 
     @view("images", "snapshots")
     def progression(self) -> dict[str, conv.Progression]:
-        """How each channel's maps came about."""
-        return self._came_about
+        """Progression of the maps of each channel through training."""
+        return self._progressions
 
     @view("images")
     def units(self) -> dict[str, conv.UnitSheets]:
-        """All that is known of each channel, on a page of its own."""
+        """Unit pages: all results on each channel."""
         return {layer: self._sheets(layer) for layer in self._layers}
 
     def _sheets(self, layer: str) -> conv.UnitSheets:
-        found = self._found[layer]
         rows = self._observation.rows
         return conv.unit_sheets(
             self._network, layer, self._images,
             patches=self._top[layer],
             names=[f"{row.question}: {row.target}" for row in rows],
             labels=[row.target for row in rows],
-            maximised=found,
-            progression=self._came_about[layer] if self._states else None,
+            maximised=self._maximised[layer],
+            progression=self._progressions[layer] if self._states else None,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Views of any model: its weights, its units, the loss around it, and how it came about."""
+"""Views of any model: weights, dead units, loss landscape, embedding, probes, movement."""
 
 import functools
 from typing import Any
@@ -23,10 +23,10 @@ PLANE = 11  # points on each side of the landscape
 
 
 class ModelViews(Views):
-    """The inspections that need neither images nor recurrent layers."""
+    """Views that require neither images nor recurrent layers."""
 
     @functools.cached_property
-    def _seen(self) -> Observation:
+    def _observation(self) -> Observation:
         return self._observe(self._task.for_display().samples("test", NUM_SAMPLES))
 
     @view()
@@ -38,14 +38,14 @@ class ModelViews(Views):
     @view("no images")
     def dead_units(self) -> Any:
         """Dead units: those that are never, rarely or always above 0, layer by layer."""
-        return dead_units_while(self._model, self._seen.loss, len(self._seen.rows))
+        return dead_units_while(self._model, self._observation.loss, len(self._observation.rows))
 
     @view("no images")
     def landscape(self) -> dict[str, Any]:
         """Loss landscape: a plane around the weights, and the line from the first snapshot."""
 
         def loss(model: nn.Module) -> Tensor:
-            return self._seen.loss()
+            return self._observation.loss()
 
         records: dict[str, Any] = {}
         if len(self._states) > 1:
@@ -66,21 +66,22 @@ class ModelViews(Views):
     def _representations(self) -> dict[str, NDArray[np.float64]]:
         """Representations of all layers without parts, (N, D) each."""
         leaves = [n for n, module in self._model.named_modules() if not any(module.children())]
-        seen = self._many
-        rows = represented_while(self._model, leaves, seen.loss, len(seen.rows))
+        observation = self._large_observation
+        num = len(observation.rows)
+        rows = represented_while(self._model, leaves, observation.loss, num)
         if not rows:
-            raise NothingToShow("no layer puts out a row for each sample")
+            raise NothingToShow("no layer has an output row for each sample")
         return rows
 
     @functools.cached_property
-    def _many(self) -> Observation:
+    def _large_observation(self) -> Observation:
         return self._observe(self._task.for_display().samples("test", NUM_REPRESENTED))
 
     @view("no images")
     def embedding(self) -> dict[str, Embedding]:
         """Embedding: samples as points, by principal components of the first and last layer."""
         names = list(self._representations)
-        labels = np.where(self._many.correct, "right", "wrong")
+        labels = np.where(self._large_observation.correct, "right", "wrong")
         return {
             name: embed_rows(self._representations[name], name, "pca", labels)
             for name in dict.fromkeys((names[0], names[-1]))
@@ -89,5 +90,5 @@ class ModelViews(Views):
     @view("no images", "few answers")
     def layer_probes(self) -> LayerProbes:
         """Linear probes by depth: how well a line reads the right answer from each layer."""
-        targets = np.array([row.target for row in self._many.rows])
+        targets = np.array([row.target for row in self._large_observation.rows])
         return probe_rows(self._representations, targets)

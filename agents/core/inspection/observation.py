@@ -1,7 +1,7 @@
-"""Observations: what inspection may use of an agent that answers some samples.
+"""Observations of an agent on a batch, for inspection: samples, parts of the model, targets.
 
-Parts are found in the model or named by the agent: recurrent layers, images and their feature maps,
-attention. Targets are functions of the raw output. Views follow from what there is.
+Parts are recurrent layers, which are found in the model, and images, feature maps and attention,
+which an agent declares. Targets are functions of the raw output.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from visualization.core.preserve import evaluation_mode
 from visualization.recurrent import CellTrace, Edit, Intervention, intervene_on, state_from
 
 if TYPE_CHECKING:
-    from agents.core.inspection.inspected import Inspected
+    from agents.core.protocol import AgentProtocol
 
 
 @attrs.frozen(eq=False)
@@ -32,52 +32,56 @@ class RecurrentPart:
 
     Attributes:
         name: such as `encoder`.
-        layer: the module; it is called in one go, or step by step with its own state.
-        reads: what is read at each step (N, T), such as a character; "" where there is nothing.
-        writes: what is written at each step (N, T), or None.
-        quantities: what is known of each step, as tasks declare it.
-        place: the quantity that says which place of the text a step is at, such as `column`; "":
-            the steps themselves.
-        score: runs what comes after and with the layer, and returns scores of each sample (N,).
-        inputs: what the layer reads (N, T, I), where it would answer at every step, so that an
-            automaton can be extracted.
-        outputs: what it would answer after each step (N, T).
-        signs: what is read at each step in one character (N, T), where `reads` has more.
+        layer: the module; it is called once for all steps, or step by step with its own state.
+        input_text: input at each step as text (N, T), such as a character; "": none.
+        output_text: output at each step as text (N, T), or None.
+        probe_targets: properties of each step, as tasks declare them.
+        position_key: the probe target with the position in the text, such as `column`; "": the
+            step.
+        score: runs the model and returns scores of each sample (N,).
+        inputs: input of the layer (N, T, I) of an agent with an answer after every step, from which
+            an automaton can be extracted.
+        answers: the answer after each step (N, T).
+        input_symbols: input at each step as one character (N, T), if `input_text` has more.
     """
 
     name: str
     layer: nn.RNNBase
-    reads: NDArray[np.str_]
-    writes: NDArray[np.str_] | None
-    quantities: Mapping[str, NDArray[Any]]
-    place: str
+    input_text: NDArray[np.str_]
+    output_text: NDArray[np.str_] | None
+    probe_targets: Mapping[str, NDArray[Any]]
+    position_key: str
     score: Callable[[], Mapping[str, Tensor]]
     inputs: Tensor | None = None
-    outputs: NDArray[np.str_] | None = None
-    signs: NDArray[np.str_] | None = None
+    answers: NDArray[np.str_] | None = None
+    input_symbols: NDArray[np.str_] | None = None
 
     @property
-    def symbols(self) -> NDArray[np.str_]:
-        """What is read, or, where nothing is, what is written."""
-        return self.reads if self.writes is None or (self.reads != "").any() else self.writes
+    def text(self) -> NDArray[np.str_]:
+        """Input as text, or, without an input, output as text."""
+        return (
+            self.input_text
+            if self.output_text is None or (self.input_text != "").any()
+            else self.output_text
+        )
 
     @property
-    def places(self) -> NDArray[np.int64]:
-        """The place of each step (N, T), from 0 on; negative: none."""
-        if not self.place:
-            return np.broadcast_to(np.arange(self.reads.shape[1]), self.reads.shape)
-        named = np.nan_to_num(self.quantities[self.place], nan=-1)
-        return np.asarray(named, np.int64)
+    def positions(self) -> NDArray[np.int64]:
+        """The position in the text at each step (N, T), from 0; negative: none."""
+        if not self.position_key:
+            return np.broadcast_to(np.arange(self.input_text.shape[1]), self.input_text.shape)
+        positions = np.nan_to_num(self.probe_targets[self.position_key], nan=-1)
+        return np.asarray(positions, np.int64)
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class ImagePart:
-    """Images (N, C, H, W) that feature maps are computed from.
+    """Images (N, C, H, W), and the model whose feature maps are inspected.
 
     Attributes:
-        model: from images to the raw output; its layers are named in all views.
+        model: the module from images to the raw output.
         images: on the CPU, padded to one size.
-        is_handwriting: whether they are scans of ink, in which strokes can be told.
+        is_handwriting: whether they are scans of handwriting, in which strokes can be detected.
     """
 
     model: nn.Module
@@ -87,7 +91,7 @@ class ImagePart:
 
 @attrs.frozen(eq=False, kw_only=True)
 class AttentionPart:
-    """Attention: `maps()` returns records, by layer or head, of where the model looks."""
+    """Attention: `maps()` returns records of attention maps, by layer or head."""
 
     name: str
     maps: Callable[[], Any]
@@ -98,27 +102,26 @@ Target = Callable[[Any, int], Tensor]  # raw output for R variants of a sample, 
 
 @attrs.define(eq=False, slots=False, kw_only=True)
 class Observation:
-    """Samples that an agent answers while it is watched: all that views may use.
+    """Observation of an agent on a batch: all that views may use.
 
     Attributes:
         title: of the pages.
-        rows: question, answer and right answer of each sample, as a person reads them.
-        labels: each sample in few words (N,).
+        rows: question, answer and target of each sample as text.
+        labels: short labels of the samples (N,).
         model: the bare module.
-        loss: the mean loss of the samples, as it is while the model is changed.
-        generate: answers all samples as in use, free-running: codes (N, A), and logits (N, A, V);
-            an agent that answers with numbers returns them in place of codes. None: it has no
-            answer of that kind.
-        characters: what each code stands for.
+        loss: computes the mean loss of the samples, also while the model is changed.
+        generate: computes the answers as in prediction: codes (N, A), and logits (N, A, V); an
+            agent of numbers returns them instead of codes. None: the answers are of another kind.
+        characters: the character of each code.
         recurrent: the recurrent layers, in the order in which they run.
-        image: what feature maps are computed from; None: no images.
-        attention: where it looks.
-        classes: names of the classes, and the right class of each sample (N,), of a classifier of
-            images; None: it is none.
-        targets: what can be explained, by name: functions of the raw output of `image.model` for R
+        image: images and the module of their feature maps; None: no images.
+        attention: the attention layers.
+        classes: names of the classes, and the right class of each sample (N,), of an image
+            classifier; None: it is not one.
+        targets: targets of attribution, by name: functions of the raw output of `image.model` for R
             variants of a sample, and of the number of that sample, that return scores (R,).
-        tolerance: the most by which two answers differ that count as the same: 0 for codes.
-        short_names: each question in few words, where it is too long for a title (N,).
+        tolerance: largest difference of two equal answers: 0 for codes.
+        short_names: short forms of questions that are too long for a title (N,).
     """
 
     title: str
@@ -142,19 +145,19 @@ class Observation:
         return np.array([row.correct for row in self.rows])
 
     def part(self, name: str) -> RecurrentPart:
-        """Return the recurrent part of a name."""
-        known = [part.name for part in self.recurrent]
-        if name not in known:
-            problem, hint = f"{name!r} is not a part", nearest(name, known)
-            raise ConfigError("intervene()", "part", problem, ", ".join(known), hint)
-        return self.recurrent[known.index(name)]
+        """Return the recurrent part with a name."""
+        names = [part.name for part in self.recurrent]
+        if name not in names:
+            problem, hint = f"{name!r} is not a part", nearest(name, names)
+            raise ConfigError("intervene()", "part", problem, ", ".join(names), hint)
+        return self.recurrent[names.index(name)]
 
     def short_name(self, question: str) -> str:
-        """Return the first question in few words, or as it was typed."""
+        """Return the short form of the first question, or `question` without one."""
         return question if self.short_names is None else self.short_names[0]
 
     def answer(self) -> tuple[Tensor, Tensor]:
-        """Return what `generate` does.
+        """Return answers and logits of `generate`.
 
         Raises:
             NothingToShow: there is no such answer.
@@ -167,7 +170,7 @@ class Observation:
     def traces(self) -> dict[str, CellTrace]:
         """States and gates of each recurrent part while the agent answers."""
         with torch.inference_mode(), contextlib.ExitStack() as stack:
-            watched = {
+            interventions = {
                 part.name: stack.enter_context(intervene_on(part.layer, trace=True))
                 for part in self.recurrent
             }
@@ -175,41 +178,40 @@ class Observation:
                 self.loss()
             else:
                 self.generate()
-            return {name: steering.trace() for name, steering in watched.items()}
+            return {name: intervention.trace() for name, intervention in interventions.items()}
 
 
-def observe(agent: "Inspected", batch: Any, **known: Any) -> Observation:
-    """Return an observation of a batch: rows and loss, and what an agent says it knows.
+def observe(agent: "AgentProtocol", batch: Any, **fields: Any) -> Observation:
+    """Return an observation of a batch, with the fields that an agent declares.
 
     Args:
         agent: the agent.
         batch: of its task, as arrays.
-        known: fields of the observation. Where recurrent layers are not among them, those of the
-            model are found, with the numbers of their steps as what is read.
+        fields: fields of the observation. Without `recurrent`, the recurrent layers of the model
+            are found, with the numbers of their steps as input text.
     """
-    rows = known.pop("rows", None) or agent.task.rows(agent.predict_arrays(batch), batch)
-    moved = to_device(batch, agent.device)
+    rows = fields.pop("rows", None) or agent.task.rows(agent.predict_arrays(batch), batch)
+    tensors = to_device(batch, agent.device)
 
     def loss() -> Tensor:
         with evaluation_mode(agent.model):
-            return total_loss(agent.loss(moved))
+            return total_loss(agent.loss(tensors))
 
-    fields: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "title": f"{agent.name} on {agent.task.name}",
         "rows": rows,
         "labels": [f"{row.short_question or row.question} {row.answer}" for row in rows],
         "model": agent.model,
         "loss": loss,
-        **known,
     }
     if "recurrent" not in fields:
 
         def score() -> dict[str, Tensor]:
-            now = agent.task.rows(agent.predict_arrays(batch), batch)
-            return {"correct": torch.tensor([float(row.correct) for row in now])}
+            new_rows = agent.task.rows(agent.predict_arrays(batch), batch)
+            return {"correct": torch.tensor([float(row.correct) for row in new_rows])}
 
-        fields["recurrent"] = _recurrent_parts(agent.model, loss, score, len(rows))
-    return Observation(**fields)
+        defaults["recurrent"] = _recurrent_parts(agent.model, loss, score, len(rows))
+    return Observation(**{**defaults, **fields})
 
 
 def _recurrent_parts(
@@ -218,33 +220,33 @@ def _recurrent_parts(
     score: Callable[[], Mapping[str, Tensor]],
     num_samples: int,
 ) -> tuple[RecurrentPart, ...]:
-    """Return the recurrent layers that run once, each over steps of its own, without names."""
+    """Find the recurrent layers that are called once; their steps have numbers as text."""
     steps: dict[str, list[int]] = {}
     with contextlib.ExitStack() as stack, torch.inference_mode():
         for name, module in model.named_modules():
             if isinstance(module, nn.RNNBase):
 
-                def note(layer: Any, inputs: Any, output: Any, name: str = name) -> None:
+                def record_steps(layer: Any, inputs: Any, output: Any, name: str = name) -> None:
                     values = output[0]
                     if isinstance(values, Tensor) and values.ndim == 3:
                         axis = 1 if layer.batch_first else 0
                         if values.shape[1 - axis] == num_samples:
                             steps.setdefault(name, []).append(values.shape[axis])
 
-                stack.callback(module.register_forward_hook(note).remove)
+                stack.callback(module.register_forward_hook(record_steps).remove)
         loss()
 
     def part(name: str, num_steps: int) -> RecurrentPart:
         numbers = np.arange(num_steps).astype(str)
-        reads = np.broadcast_to(numbers, (num_samples, num_steps))
+        input_text = np.broadcast_to(numbers, (num_samples, num_steps))
         layer = cast("nn.RNNBase", model.get_submodule(name))
-        return RecurrentPart(name, layer, reads, None, {}, "", score)
+        return RecurrentPart(name, layer, input_text, None, {}, "", score)
 
     return tuple(part(name, lengths[0]) for name, lengths in steps.items() if len(lengths) == 1)
 
 
 def intervene(
-    make: Callable[[Any], Observation],
+    observe_batch: Callable[[Any], Observation],
     task: Task,
     question: str,
     edits: Mapping[str, Edit | Sequence[Edit]] | None = None,
@@ -255,67 +257,67 @@ def intervene(
     time: int = -1,
     layer: int | None = None,
 ) -> Intervention:
-    """Answer one question as ever and with states changed; see an agent's `intervene`."""
-    observation = make(task.encode([question]))
+    """Answer a question without and with changed hidden states; see `Agent.intervene`."""
+    observation = observe_batch(task.encode([question]))
     if not observation.recurrent and (edits or donor is not None):
         problem = "the agent has no recurrent part to change"
         raise ConfigError("intervene()", "", problem, "an agent that has one")
-    chosen = {
-        observation.part(name).name: [given] if isinstance(given, Edit) else list(given)
-        for name, given in (edits or {}).items()
+    edits_of = {
+        observation.part(name).name: [value] if isinstance(value, Edit) else list(value)
+        for name, value in (edits or {}).items()
     }
-    for name, held in chosen.items():
-        for edit in held:
+    for name, part_edits in edits_of.items():
+        for edit in part_edits:
             if edit.time is not None:
-                _step(edit.time, observation.part(name).reads.shape[1])
-    words = [f"{name}: {edit}" for name, held in chosen.items() for edit in held]
+                _step(edit.time, observation.part(name).input_text.shape[1])
+    changes = [f"{name}: {edit}" for name, part_edits in edits_of.items() for edit in part_edits]
     if isinstance(units, int):
         units = [units]
     if donor is not None:
-        taker = observation.part(part or observation.recurrent[0].name)
-        giver = make(task.encode([donor]))
-        found = _taken(giver.traces[taker.name], units, time, layer)
-        chosen[taker.name] = [*chosen.get(taker.name, ()), *found]
+        patched = observation.part(part or observation.recurrent[0].name)
+        source = observe_batch(task.encode([donor]))
+        patches = _patches(source.traces[patched.name], units, time, layer)
+        edits_of[patched.name] = [*edits_of.get(patched.name, ()), *patches]
         which = "all units" if units is None else f"units {', '.join(map(str, units))}"
-        of = giver.short_name(donor)
-        words.append(f"{taker.name}: {which} as after step {found[0].time} of {of}")
+        donor_name = source.short_name(donor)
+        changes.append(f"{patched.name}: {which} as after step {patches[0].time} of {donor_name}")
     elif units is not None:
         raise ConfigError("intervene()", "units", "go with donor", "edits, or a donor")
     with torch.inference_mode(), contextlib.ExitStack() as stack:
         before = observation.answer()
-        for name, held in chosen.items():
-            stack.enter_context(intervene_on(observation.part(name).layer, held))
+        for name, part_edits in edits_of.items():
+            stack.enter_context(intervene_on(observation.part(name).layer, part_edits))
         after = observation.answer()
-    odds = torch.stack([before[1][0], after[1][0]]).double().softmax(-1).cpu().numpy()
-    first, second = (task.decode(codes.cpu().numpy())[0] for codes in (before[0], after[0]))
-    named = observation.short_name(question)
+    probabilities = torch.stack([before[1][0], after[1][0]]).double().softmax(-1).cpu().numpy()
+    answers = [task.decode(codes.cpu().numpy())[0] for codes, _ in (before, after)]
     return Intervention(
-        question=named, changes=tuple(words), before=first, after=second, probabilities=odds,
+        question=observation.short_name(question), changes=tuple(changes), before=answers[0],
+        after=answers[1], probabilities=probabilities,
         characters=observation.characters,
     )  # fmt: skip
 
 
 def _step(time: int, num_steps: int) -> int:
-    """Return a step from 0 on; a negative one counts from the end."""
+    """Return a step counted from 0; a negative one counts from the end."""
     if not -num_steps <= time < num_steps:
         accepted = f"{-num_steps} to {num_steps - 1}"
         raise ConfigError("intervene()", "time", f"{time} is not a step", accepted)
     return time % num_steps
 
 
-def _taken(
+def _patches(
     trace: CellTrace, units: Sequence[int] | None, time: int, layer: int | None
 ) -> list[Edit]:
-    """Return edits that set units of one layer, or all, to what they are in the only sample."""
+    """Return edits that set units of one layer, or all, to their state in the only sample."""
     num_rows, _, num_steps, size = trace.h.shape
     num_layers = num_rows // trace.num_directions
-    for name, values, most in (("units", units or (), size), ("layer", [layer or 0], num_layers)):
+    for name, values, num in (("units", units or (), size), ("layer", [layer or 0], num_layers)):
         for value in values:
-            if not 0 <= value < most:
+            if not 0 <= value < num:
                 problem = f"{value} is not a {name.removesuffix('s')}"
-                raise ConfigError("intervene()", name, problem, f"0 to {most - 1}")
+                raise ConfigError("intervene()", name, problem, f"0 to {num - 1}")
     if units is not None and not units:
-        raise ConfigError("intervene()", "units", "none is named", "numbers of units, or None")
-    at = _step(time, num_steps)
+        raise ConfigError("intervene()", "units", "empty", "numbers of units, or None")
+    step = _step(time, num_steps)
     rows = [row for row in range(num_rows) if layer in (None, row // trace.num_directions)]
-    return [state_from(trace, slice(None), at, row, units) for row in rows]
+    return [state_from(trace, slice(None), step, row, units) for row in rows]

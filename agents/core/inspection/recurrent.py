@@ -40,12 +40,12 @@ from visualization.recurrent import (
 )
 
 NUM_SAMPLES = 2000  # of every view but the overlay
-NUM_SHOWN = 100  # samples of the overlay: with all their gates they make a page of some megabytes
+NUM_SHOWN = 100  # samples of the overlay: with all gates its page has some megabytes
 NUM_PATHS = 300
 
 
 class RecurrentViews(Views):
-    """The inspections that need recurrent layers; they share answers and traces."""
+    """Views of recurrent layers, which share answers and traces."""
 
     @functools.cached_property
     def _observation(self) -> Observation:
@@ -53,7 +53,7 @@ class RecurrentViews(Views):
 
     @property
     def _shown_task(self) -> Task:
-        """The task with questions that a person can look at."""
+        """The task with questions that are short enough to display."""
         return self._task.for_display()
 
     def _rows_of_task(self) -> list[Row]:
@@ -62,58 +62,58 @@ class RecurrentViews(Views):
 
     def _rows(self) -> list[tuple[str, RecurrentPart, CellTrace, int]]:
         """Return name, part, trace and row of every layer and direction."""
-        found = []
+        rows = []
         for part in self._observation.recurrent:
             trace = self._observation.traces[part.name]
             for row in range(len(trace.h)):
                 name = part.name if len(trace.h) == 1 else f"{part.name}, {trace.layer_name(row)}"
-                found.append((name, part, trace, row))
-        return found
+                rows.append((name, part, trace, row))
+        return rows
 
     def _activity(self, trace: CellTrace, row: int) -> Tensor:
-        """Return what a unit holds: c where there is one, else h (N, T, U)."""
+        """Return the state of units: c of an LSTM, else h (N, T, U)."""
         return trace.h[row] if trace.c is None else trace.c[row]
 
     def _bounded(self, trace: CellTrace, row: int) -> Tensor:
-        """Return what a unit holds in [-1, 1]: tanh(c) where there is a c, else h (N, T, U)."""
+        """Return the state of units in [-1, 1]: tanh(c) of an LSTM, else h (N, T, U)."""
         return trace.h[row] if trace.c is None else torch.tanh(trace.c[row])
 
     @view("recurrent")
     def roles(self) -> dict[str, UnitRoles]:
-        """Global or local: what each unit's state depends on."""
+        """Unit roles: what each unit's state depends on, global or local."""
         return self._roles
 
     @functools.cached_property
     def _roles(self) -> dict[str, UnitRoles]:
         return {
-            name: classify_units(self._activity(trace, row), part.symbols)
+            name: classify_units(self._activity(trace, row), part.text)
             for name, part, trace, row in self._rows()
         }
 
     @functools.cached_property
-    def _ranked(self) -> dict[str, UnitRanking]:
-        found = {}
+    def _rankings(self) -> dict[str, UnitRanking]:
+        rankings = {}
         for name, part, trace, row in self._rows():
             layer, direction = divmod(row, trace.num_directions)
-            found[name] = rank_units(part.layer, part.score, layer=layer, direction=direction)
-        return found
+            rankings[name] = rank_units(part.layer, part.score, layer=layer, direction=direction)
+        return rankings
 
     @view("recurrent")
     def ablation(self) -> dict[str, UnitRanking]:
-        """How much each unit is needed."""
-        return self._ranked
+        """Ablation: how much the scores decrease without each unit."""
+        return self._rankings
 
     @view("recurrent")
     def probes(self) -> dict[str, ProbeTable]:
-        """What the state holds, and when; nothing where nothing is known of the text."""
+        """Linear probes of the state for properties of the text, where a task has them."""
         return {
-            name: probe_states(trace.state(row), part.quantities, units=_unit_names(trace))
-            for name, part, trace, row in self._rows() if part.quantities
+            name: probe_states(trace.state(row), part.probe_targets, units=_unit_names(trace))
+            for name, part, trace, row in self._rows() if part.probe_targets
         }  # fmt: skip
 
     @view("recurrent")
     def gates(self) -> dict[str, GateSaturation]:
-        """How often gates are shut or open; nothing for layers that have none."""
+        """Gate saturation: how often gates are closed or open, in layers with gates."""
         return {
             name: gate_saturation(trace, layer_index=row)
             for name, _, trace, row in self._rows() if trace.gates
@@ -121,130 +121,135 @@ class RecurrentViews(Views):
 
     @view("recurrent")
     def paths(self) -> dict[str, StatePaths]:
-        """The way of the state through its two principal components, by what explains it best.
+        """State paths: two principal components, coloured by the property that explains most.
 
-        Where nothing is known of the text, by the time step.
+        Without properties of the text, coloured by the time step.
         """
-        found = {}
+        paths = {}
         for name, part, trace, row in self._rows():
             states = trace.h[row][:NUM_PATHS]
             steps = np.broadcast_to(np.arange(float(states.shape[1])), states.shape[:2])
-            known = part.quantities or {"time step": steps}
-            color = _most_telling(states, known)
-            found[name] = state_paths(
-                states, color, known[color][:NUM_PATHS], min(2, states.shape[2])
+            targets = part.probe_targets or {"time step": steps}
+            color = _most_explaining(states, targets)
+            paths[name] = state_paths(
+                states, color, targets[color][:NUM_PATHS], min(2, states.shape[2])
             )
-        return found
+        return paths
 
     @view("recurrent", "answers")
     def patching(self) -> dict[str, ActivationPatching]:
-        """What each unit of the first part carries over to the answer after all that it reads."""
-        observation, found = self._observation, {}
+        """Activation patching: the effect of each unit's state after the input on the answer."""
+        observation, patching = self._observation, {}
         last = observation.recurrent[-1]
-        named = last.writes is not None and last.place != ""
+        has_positions = last.output_text is not None and last.position_key != ""
         for name, part, trace, row in self._rows():
             if part is observation.recurrent[0]:
                 layer, direction = divmod(row, trace.num_directions)
-                found[name] = patch_units(
-                    part.layer, lambda: observation.answer()[0], part.reads.shape[1] - 1,
-                    positions=last.places if named else None,
-                    position_name=last.place if named else "position in the answer",
+                patching[name] = patch_units(
+                    part.layer, lambda: observation.answer()[0], part.input_text.shape[1] - 1,
+                    positions=last.positions if has_positions else None,
+                    position_name=last.position_key if has_positions else "position in the answer",
                     layer=layer, direction=direction, tolerance=observation.tolerance,
                 )  # fmt: skip
-        return found
+        return patching
 
     @view("step answers")
     def automaton(self) -> dict[str, Automaton]:
-        """The smallest machine that answers as the agent does, where it answers at every step."""
+        """Automaton extraction, of an agent with an answer after every step."""
         with torch.inference_mode():
             return {
-                part.name: extract_automaton(part.layer, part.inputs, part.reads, part.outputs)
+                part.name: extract_automaton(part.layer, part.inputs, part.input_text, part.answers)
                 for part in self._observation.recurrent
                 if part.inputs is not None
             }
 
     @view("recurrent", "answers")
     def intervention(self) -> Intervention:
-        """The first sum with the state of the second: everything that was read, in one place."""
+        """Answer the first question with the encoder state of the second patched in."""
         texts = [row.question for row in self._rows_of_task()]
         return intervene(self._agent.observe, self._shown_task, texts[0], donor=texts[1])
 
     @view("recurrent")
     def matches(self) -> dict[str, Matches]:
-        """Where the units of the first sample's middle steps are on together elsewhere."""
+        """Matches: where the units active at one place are active together elsewhere (LSTMVis)."""
         return {
             name: find_matches(
                 self._bounded(trace, row).cpu(),
                 0,
                 *_middle(trace),
-                symbols=part.symbols if part.signs is None else part.signs,
+                symbols=part.text if part.input_symbols is None else part.input_symbols,
             )
             for name, part, trace, row in self._rows()
         }
 
     @view("recurrent")
     def cells(self) -> UnitTextHeatmap:
-        """Each unit's activity on the characters that are read and written."""
+        """Text heatmap: each unit's activity on the characters of input and output."""
         parts = [
             layer_heatmap(
-                name, trace.first(NUM_SHOWN), part.reads[:NUM_SHOWN],
-                None if part.writes is None else part.writes[:NUM_SHOWN],
+                name, trace.first(NUM_SHOWN), part.input_text[:NUM_SHOWN],
+                None if part.output_text is None else part.output_text[:NUM_SHOWN],
                 self._facts(name, part, trace, row), row,
             )
             for name, part, trace, row in self._rows()
         ]  # fmt: skip
-        labels, right = self._observation.labels[:NUM_SHOWN], self._observation.correct[:NUM_SHOWN]
-        return UnitTextHeatmap(self._observation.title, tuple(parts), tuple(labels), right)
+        labels, is_right = (
+            self._observation.labels[:NUM_SHOWN],
+            self._observation.correct[:NUM_SHOWN],
+        )
+        return UnitTextHeatmap(self._observation.title, tuple(parts), tuple(labels), is_right)
 
     def _facts(self, name: str, part: RecurrentPart, trace: CellTrace, row: int) -> dict[str, Any]:
-        """Return what the table beside the overlay says of each unit."""
+        """Return the columns of the table of units next to the overlay."""
         activity = self._activity(trace, row)
         roles = self._roles[name]
-        change = next(iter(self._ranked[name].change.values()))
+        change = next(iter(self._rankings[name].change.values()))
         facts: dict[str, Any] = {"needed": (-change).round(3)}
-        if part.quantities:
+        if part.probe_targets:
             end = 0 if row % trace.num_directions else activity.shape[1] - 1
-            correlations = correlate_units(activity, part.quantities)
-            facts["follows"] = _followed(correlations[:, [end, -1]], part.quantities)
+            correlations = correlate_units(activity, part.probe_targets)
+            facts["follows"] = _correlated_target(correlations[:, [end, -1]], part.probe_targets)
         facts["kind"] = np.array(roles.kinds)
         facts["position"], facts["character"] = roles.shares[:, :2].round(2).T
         return facts
 
 
-Watched = tuple[Callable[[Any], Observation], Task]
+ObservedTask = tuple[Callable[[Any], Observation], Task]
 
 
-def match_agents(first: Watched, second: Watched, names: tuple[str, str]) -> dict[str, UnitMatch]:
-    """Match the units of two agents' parts of one name at the same places of the same questions."""
+def match_agents(
+    first: ObservedTask, second: ObservedTask, names: tuple[str, str]
+) -> dict[str, UnitMatch]:
+    """Match units of two agents' parts of one name at the same positions of the same questions."""
     task = first[1].for_display()
     batch = task.samples("test", NUM_SAMPLES)
     questions = [row.question for row in task.rows(task.targets(batch), batch)]
-    seen = [
-        make(batch if own.for_display() == task else own.for_display().encode(questions))
-        for make, own in (first, second)
+    observations = [
+        observe(batch if own.for_display() == task else own.for_display().encode(questions))
+        for observe, own in (first, second)
     ]
-    found = {}
-    for a, b in itertools.product(*(each.recurrent for each in seen)):
+    matches = {}
+    for a, b in itertools.product(*(each.recurrent for each in observations)):
         if a.name != b.name:
             continue
-        pair = zip(seen, (a, b), strict=True)
-        (x, at_x), (y, at_y) = (_in_place(each.traces[part.name], part) for each, part in pair)
+        pair = zip(observations, (a, b), strict=True)
+        (x, at_x), (y, at_y) = (_by_position(each.traces[part.name], part) for each, part in pair)
         size = min(x.shape[1], y.shape[1])
         defined = at_x[:, :size] & at_y[:, :size]
-        found[a.name] = match_units(x[:, :size], y[:, :size], defined=defined, names=names)
-    return found
+        matches[a.name] = match_units(x[:, :size], y[:, :size], defined=defined, names=names)
+    return matches
 
 
-def _in_place(trace: CellTrace, part: RecurrentPart) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return the hidden states of all layers in the order of their places, and which there are."""
+def _by_position(trace: CellTrace, part: RecurrentPart) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return the hidden states of all layers by position in the text, and the mask of positions."""
     states = torch.cat(list(trace.h), dim=-1).cpu().numpy()
-    places = part.places
-    moved = np.zeros((len(states), places.max() + 1, states.shape[2]), states.dtype)
-    there = np.zeros(moved.shape[:2], bool)
-    samples, steps = np.nonzero(places >= 0)
-    moved[samples, places[samples, steps]] = states[samples, steps]
-    there[samples, places[samples, steps]] = True
-    return moved, there
+    positions = part.positions
+    by_position = np.zeros((len(states), positions.max() + 1, states.shape[2]), states.dtype)
+    mask = np.zeros(by_position.shape[:2], bool)
+    samples, steps = np.nonzero(positions >= 0)
+    by_position[samples, positions[samples, steps]] = states[samples, steps]
+    mask[samples, positions[samples, steps]] = True
+    return by_position, mask
 
 
 def _unit_names(trace: CellTrace) -> list[str]:
@@ -253,29 +258,29 @@ def _unit_names(trace: CellTrace) -> list[str]:
     return [f"{kind}{unit}" for kind in kinds for unit in range(trace.h.shape[-1])]
 
 
-def _followed(correlations: NDArray[Any], quantities: Iterable[str]) -> NDArray[np.str_]:
-    """Return for each unit the quantity it goes with best, at the last step or over all steps.
+def _correlated_target(correlations: NDArray[Any], quantities: Iterable[str]) -> NDArray[np.str_]:
+    """Return for each unit the probe target with the largest correlation, as text.
 
-    `correlations` are (Q, 2, U): after the last step that is read, and over all steps.
+    `correlations` are (Q, 2, U): after the last step of the input, and over all steps.
     """
     names = list(quantities)
-    found = np.nan_to_num(correlations)
-    words = []
-    for unit in range(found.shape[2]):
-        row, column = np.unravel_index(np.abs(found[..., unit]).argmax(), found.shape[:2])
+    values = np.nan_to_num(correlations)
+    texts = []
+    for unit in range(values.shape[2]):
+        row, column = np.unravel_index(np.abs(values[..., unit]).argmax(), values.shape[:2])
         when = ", end" if column == 0 else ""
-        words.append(f"{found[row, column, unit]:+.2f} {names[row]}{when}")
-    return np.array(words)
+        texts.append(f"{values[row, column, unit]:+.2f} {names[row]}{when}")
+    return np.array(texts)
 
 
-def _most_telling(states: Tensor, quantities: Mapping[str, NDArray[Any]]) -> str:
-    """Return the quantity that explains most of the units' variance over all steps."""
-    shown = {name: values[: len(states)] for name, values in quantities.items()}
-    explained = np.nan_to_num(correlate_units(states, shown)[:, -1] ** 2).mean(axis=1)
-    return list(shown)[int(explained.argmax())]
+def _most_explaining(states: Tensor, quantities: Mapping[str, NDArray[Any]]) -> str:
+    """Return the probe target that explains most of the units' variance over all steps."""
+    targets = {name: values[: len(states)] for name, values in quantities.items()}
+    explained = np.nan_to_num(correlate_units(states, targets)[:, -1] ** 2).mean(axis=1)
+    return list(targets)[int(explained.argmax())]
 
 
 def _middle(trace: CellTrace) -> tuple[int, int]:
-    """Return first and last + 1 of the two steps in the middle."""
+    """Return the range of the two steps in the middle: first, and last + 1."""
     half = trace.h.shape[2] // 2
     return max(0, half - 1), half + 1

@@ -1,9 +1,9 @@
-"""Views: the inspections that an agent has, by what they need of it.
+"""Views: the inspections of an agent, by what they require of it.
 
 A view is a method of a subclass of `Views` that is marked with `@view(…)`: it is named as the
-method, and its needs are words of `NEEDS`. It returns a record, or a mapping of
-names, such as layers, to records. An agent has the views whose needs its observation meets; nobody
-lists them.
+method, and its requirements are keys of `NEEDS`. It returns a record, or a mapping of names, such
+as layers, to records. An agent has the views whose requirements its observation meets; there is no
+list of them.
 """
 
 import functools
@@ -17,20 +17,24 @@ from torch import Tensor
 from agents.core.inspection.observation import Observation
 
 if TYPE_CHECKING:
-    from agents.core.inspection.inspected import Inspected
+    from agents.core.protocol import AgentProtocol
 
 NUM_REPRESENTED = 1000  # samples of views of representations
 
 NEEDS: dict[str, Callable[[Observation], bool]] = {
-    "recurrent": lambda seen: bool(seen.recurrent),
-    "answers": lambda seen: seen.generate is not None,
-    "step answers": lambda seen: any(part.inputs is not None for part in seen.recurrent),
-    "images": lambda seen: seen.image is not None,
-    "scans": lambda seen: seen.image is not None and seen.image.is_handwriting,
-    "classes": lambda seen: seen.image is not None and seen.classes is not None,
-    "targets": lambda seen: seen.image is not None and bool(seen.targets),
-    "no images": lambda seen: seen.image is None,
-    "attention": lambda seen: bool(seen.attention),
+    "recurrent": lambda observation: bool(observation.recurrent),
+    "answers": lambda observation: observation.generate is not None,
+    "step answers": lambda observation: any(
+        part.inputs is not None for part in observation.recurrent
+    ),
+    "images": lambda observation: observation.image is not None,
+    "scans": lambda observation: observation.image is not None and observation.image.is_handwriting,
+    "classes": lambda observation: (
+        observation.image is not None and observation.classes is not None
+    ),
+    "targets": lambda observation: observation.image is not None and bool(observation.targets),
+    "no images": lambda observation: observation.image is None,
+    "attention": lambda observation: bool(observation.attention),
 }
 Method = TypeVar("Method", bound=Callable[..., Any])
 _NEEDS_OF: dict[Any, tuple[str, ...]] = {}
@@ -38,7 +42,7 @@ _NEEDS_OF: dict[Any, tuple[str, ...]] = {}
 
 @attrs.frozen
 class View:
-    """A named inspection: a method of a class of views, and what it needs."""
+    """A view: a method of a class of views, and its requirements."""
 
     name: str
     group: "type[Views]"
@@ -49,9 +53,9 @@ VIEWS: dict[tuple[str, str], View] = {}  # by group and name
 
 
 def view(*needs: str) -> Callable[[Method], Method]:
-    """Mark a method as a view that needs all of these words.
+    """Mark a method as a view with these requirements.
 
-    Of `NEEDS`, or `snapshots` (of the weights), or `few answers` (as of a classifier).
+    Keys of `NEEDS`, or `snapshots` (of the weights), or `few answers` (as of a classifier).
     """
 
     def mark(method: Method) -> Method:
@@ -62,14 +66,14 @@ def view(*needs: str) -> Callable[[Method], Method]:
 
 
 class Views:
-    """Inspections of one agent that share what they look at."""
+    """Base class of views of one agent, which share observations."""
 
-    def __init__(self, agent: "Inspected") -> None:
+    def __init__(self, agent: "AgentProtocol") -> None:
         self._agent, self._model, self._task = agent, agent.model, agent.task
 
     @functools.cached_property
     def _states(self) -> Mapping[int, Mapping[str, Tensor]]:
-        """Copies of the weights through training, by step; a damaged file is warned of."""
+        """Weight snapshots by step; a corrupt file is left out, with a warning."""
         return self._agent.snapshots.states(logging.getLogger(__name__).warning)
 
     def _observe(self, batch: Any) -> Observation:

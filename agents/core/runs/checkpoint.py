@@ -1,11 +1,11 @@
-"""Checkpoints: tensors and plain values in one safetensors file, written durably, read strictly.
+"""Checkpoints: tensors and plain values in one safetensors file, written atomically, verified.
 
-The plain values stand as JSON in the file's metadata, with a SHA-256 digest of the whole file in
-which the digest's own 64 characters are zeros. So a flipped bit anywhere is found, and nothing is
-ever unpickled.
+The plain values are JSON in the file's metadata, with a SHA-256 digest of the whole file in which
+the digest's own 64 characters are zeros. So a flipped bit anywhere is detected, and nothing is ever
+unpickled.
 
-The history of a long run lies in files beside the checkpoints of its folder, so that saving costs
-the same after a million records as after a thousand; see `HistoryFiles`.
+The history of a long run is in other files of the run folder, so that saving costs the same after a
+million records as after a thousand; see `HistoryFiles`.
 """
 
 import contextlib
@@ -13,10 +13,11 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from safetensors.torch import load as load_tensors
@@ -24,6 +25,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from agents.core.runs.history import History
+from tasks.core import earlier_names
 from tasks.core.paths import make_folder
 from tasks.core.settings import ConfigError, TerrariumError
 
@@ -32,21 +34,23 @@ FORMAT = 2  # raised when an older reader could not understand the file
 RECORDS_A_FILE = 1024  # of a run's history
 HISTORY = "history"  # the folder of these files within a run folder, and their name for tensors
 _KEY = "terrarium"
+_STEP = re.compile(r"step-(\d+)\.safetensors")
 _ZEROS = "0" * 64
+_WRONG_DIGEST = "is damaged: its content does not have the digest it names"
 
 
 class CheckpointError(TerrariumError):
-    """A checkpoint that is damaged, cut off, or of another shape than the agent."""
+    """A checkpoint that is corrupt, truncated, or of another shape than the agent."""
 
     exit_code = 65
 
 
-class DamagedError(CheckpointError):
-    """A checkpoint that is cut off or has other bytes than were written."""
+class CorruptCheckpointError(CheckpointError):
+    """A checkpoint that is truncated or has other bytes than were written."""
 
 
 class CannotWriteError(TerrariumError):
-    """The disk refused; what stood there before is intact."""
+    """A file cannot be written; its earlier content is intact."""
 
     exit_code = 74
 
@@ -62,13 +66,13 @@ class Checkpoint:
     """Plain values (JSON types), tensors by name, and what was recorded.
 
     Attributes:
-        before: the name of the file that has the records before `history`; "" if there are none.
+        previous_file: name of the file with the records before `history`; "" if there are none.
     """
 
     values: dict[str, Any]
     tensors: dict[str, Tensor]
     history: History = attrs.Factory(History)
-    before: str = ""
+    previous_file: str = ""
 
     def model_tensors(self) -> dict[str, Tensor]:
         """Return the weights of the model, by the names of its state dict."""
@@ -80,52 +84,64 @@ class Checkpoint:
         """Return the file's content."""
         kinds, numbers = self.history.pack()
         tensors = {**self.tensors, **{f"{HISTORY}/{name}": t for name, t in numbers.items()}}
-        recorded = {HISTORY: {"kinds": kinds, "before": self.before}}
-        values = {"sha256": _ZEROS, "format": FORMAT, **self.values, **recorded}
+        history = {HISTORY: {"kinds": kinds, "before": self.previous_file}}
+        values = {"sha256": _ZEROS, "format": FORMAT, **self.values, **history}
         text = json.dumps(values, separators=(",", ":"), allow_nan=False)
         data = save_tensors(
             {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()},
             metadata={_KEY: text},
         )
-        return _sealed(data, _ZEROS, hashlib.sha256(data).hexdigest())
+        return _replace_digest(data, _ZEROS, hashlib.sha256(data).hexdigest())
 
 
-def _sealed(data: bytes, before: str, after: str) -> bytes:
-    """Return the content with one digest put in place of another."""
+def _replace_digest(data: bytes, old: str, new: str) -> bytes:
+    """Return the content of a file with its digest replaced."""
     mark = 'sha256\\":\\"'
-    return data.replace((mark + before).encode(), (mark + after).encode(), 1)
+    return data.replace((mark + old).encode(), (mark + new).encode(), 1)
 
 
 def from_bytes(data: bytes, path: Path) -> Checkpoint:
-    """Read a checkpoint's content; a CheckpointError says what is wrong with it."""
+    """Read a checkpoint from the content of its file; a CheckpointError says what is wrong."""
     try:
         length = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + length])
         values = json.loads(header["__metadata__"][_KEY])
         digest = values.pop("sha256")
     except (ValueError, KeyError, TypeError):
-        raise DamagedError(f"{path}: is cut off or damaged, or is no checkpoint") from None
-    if hashlib.sha256(_sealed(data, digest, _ZEROS)).hexdigest() != digest:
-        raise DamagedError(f"{path}: is damaged: its content does not have the digest it names")
+        problem = "is cut off or damaged, or not a checkpoint"
+        raise CorruptCheckpointError(f"{path}: {problem}") from None
+    if hashlib.sha256(_replace_digest(data, digest, _ZEROS)).hexdigest() != digest:
+        raise CorruptCheckpointError(f"{path}: {_WRONG_DIGEST}")
     if values.pop("format") > FORMAT:
         raise CheckpointError(f"{path}: was written by a newer version of terrarium")
-    recorded, tensors = values.pop(HISTORY, []), load_tensors(data)
-    if isinstance(recorded, list):  # of maps, before 0.5.0
-        return Checkpoint(values, tensors, History(recorded))
-    packed = {name: tensors.pop(f"{HISTORY}/{name}") for name in ("kind", "numbers")}
-    history = History.unpack(recorded["kinds"], packed)
-    return Checkpoint(values, tensors, history, recorded["before"])
+    packed, tensors = values.pop(HISTORY, []), load_tensors(data)
+    if isinstance(packed, list):  # of records, before 0.5.0
+        return Checkpoint(values, tensors, History(packed))
+    numbers = {name: tensors.pop(f"{HISTORY}/{name}") for name in ("kind", "numbers")}
+    history = History.unpack(packed["kinds"], numbers)
+    return Checkpoint(values, tensors, history, packed["before"])
+
+
+def step_path(folder: Path, step: int) -> Path:
+    """Return the path of the file of a step."""
+    return folder / f"step-{step:09d}.safetensors"
+
+
+def step_paths(folder: Path) -> dict[int, Path]:
+    """Return the files of steps in a folder, in order."""
+    matches = ((_STEP.fullmatch(path.name), path) for path in folder.glob("step-*"))
+    return dict(sorted((int(match[1]), path) for match, path in matches if match))
 
 
 def run_folder_of(path: Path) -> Path:
-    """Return the run folder that a checkpoint lies in."""
+    """Return the run folder that a checkpoint is in."""
     return path.parents[1] if path.parent.name == "checkpoints" else path.parent
 
 
 def read(path: Path) -> Checkpoint:
-    """Read a checkpoint file, whole and checked, with the files of its history.
+    """Read and verify a checkpoint file, with the files of its history.
 
-    If one of those is not there, as when a checkpoint was copied out of its run folder, a warning
+    If one of those is missing, as when a checkpoint was copied out of its run folder, a warning
     says so, and the history begins after it.
     """
     try:
@@ -136,24 +152,24 @@ def read(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
     checkpoint = from_bytes(data, path)
     history = History()
-    for part in reversed(list(_parts(run_folder_of(path) / HISTORY, checkpoint))):
+    for part in reversed(list(_history_parts(run_folder_of(path) / HISTORY, checkpoint))):
         history.extend(part)
-    return attrs.evolve(checkpoint, history=history, before="")
+    return attrs.evolve(checkpoint, history=history, previous_file="")
 
 
-def _parts(folder: Path, last: Checkpoint) -> Iterator[History]:
+def _history_parts(folder: Path, last: Checkpoint) -> Iterator[History]:
     """Yield the history of a checkpoint, and of each file before it, from the last to the first."""
     yield last.history
-    while last.before:
-        path = folder / f"{last.before}.safetensors"
+    while last.previous_file:
+        path = folder / f"{last.previous_file}.safetensors"
         try:
             data = path.read_bytes()
         except OSError as error:
             problem = f"cannot be read ({error.strerror}): the history begins later"
             _LOG.warning(f"{path}: {problem}")
             return
-        if _digest(data) != last.before.rpartition("-")[2]:
-            raise DamagedError(f"{path}: is damaged: its content does not have the digest it names")
+        if _digest(data) != last.previous_file.rpartition("-")[2]:
+            raise CorruptCheckpointError(f"{path}: {_WRONG_DIGEST}")
         last = from_bytes(data, path)
         yield last.history
 
@@ -163,20 +179,20 @@ def _digest(data: bytes) -> str:
 
 
 class HistoryFiles:
-    """Files for the records of a run, each of the same number of them, and each written once.
+    """History files of a run, each with 1,024 records, and each written once.
 
-    Each names the one before, and a checkpoint names the last, so that it names them all. Names
-    have the digest of the content: where a killed run is gone on from an earlier checkpoint, what
-    is recorded again gets other names, and no file that a checkpoint names is ever written over.
+    Each names the one before, and a checkpoint names the last, so that all can be found. Names
+    contain a digest of the content: if a killed run is resumed from an earlier checkpoint, the
+    records that it writes again have other names, and no file of a checkpoint is overwritten.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._history = History()
-        self._num, self._last = 0, ""  # records that lie in files, and the last file's name
+        self._num, self._last = 0, ""  # records in files, and the last file's name
 
-    def relieve(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Write the records that fill files, and return the checkpoint without them."""
+    def move_to_files(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Move the records that fill whole files there; return the checkpoint without them."""
         history = checkpoint.history
         if history is not self._history:
             self._history, self._num, self._last = history, 0, ""
@@ -186,14 +202,14 @@ class HistoryFiles:
             name = f"{end:09d}-{_digest(data)}"
             path = self._folder / f"{name}.safetensors"
             if not path.exists():
-                write_durably(path, data)
+                atomic_write(path, data)
             self._num, self._last = end, name
         rest = history.part(self._num, len(history))
-        return attrs.evolve(checkpoint, history=rest, before=self._last)
+        return attrs.evolve(checkpoint, history=rest, previous_file=self._last)
 
 
 def read_agent(path: Path) -> Checkpoint:
-    """Read the checkpoint of an agent; a file of weights alone is a CheckpointError."""
+    """Read the checkpoint of an agent; a weight snapshot is a CheckpointError."""
     checkpoint = read(path)
     if "agent" not in checkpoint.values:
         raise CheckpointError(
@@ -203,25 +219,25 @@ def read_agent(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def beside(path: Path) -> Path:
-    """Return a name of this writer's own, under which a file is written before it takes its place.
+def temporary_path(path: Path) -> Path:
+    """Return a unique temporary path, to which a file is written before it is renamed.
 
-    `left_over` finds the files of writers that were killed.
+    `unfinished_files` finds those of processes that were killed.
     """
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
-def left_over(folder: Path, name: str) -> Iterator[Path]:
+def unfinished_files(folder: Path, name: str) -> Iterator[Path]:
     """Yield the unfinished files for a name, or a pattern of names, in a folder."""
     yield from folder.glob(f".{name}*.tmp")
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Put `data` at `path` so that a crash at any moment leaves the old content or the new.
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write a file atomically: a crash at any moment leaves the old content or the new.
 
-    Written beside, flushed to the disk, renamed over; then the folder's entry is flushed as well.
+    Written to a temporary file, flushed, renamed; then the folder's entry is flushed as well.
     """
-    temporary = beside(path)
+    temporary = temporary_path(path)
     try:
         make_folder(path.parent)
         with temporary.open("wb") as file:
@@ -240,15 +256,19 @@ def write_durably(path: Path, data: bytes) -> None:
         raise CannotWriteError(path, error) from error
 
 
-def demand_fit(kind: str, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raise a CheckpointError that lists missing and extra names, or names another shape."""
-    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+def check_state_dict(kind: str, saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Check names and shapes of tensors; a CheckpointError says what is missing or differs."""
+    missing, extra = sorted(own.keys() - saved.keys()), sorted(saved.keys() - own.keys())
     if missing or extra:
         problem = f"missing {missing}, extra {extra}"
         raise CheckpointError(f"the checkpoint's {kind} does not fit: {problem}")
-    for name, tensor in found.items():
-        if tensor.shape != wanted[name].shape:
+    for name, tensor in saved.items():
+        if tensor.shape != own[name].shape:
             raise CheckpointError(
                 f"the checkpoint's {kind} does not fit: {name} has the shape "
-                f"{list(tensor.shape)}, the agent's {list(wanted[name].shape)}"
+                f"{list(tensor.shape)}, the agent's {list(own[name].shape)}"
             )
+
+
+if not TYPE_CHECKING:
+    __getattr__ = earlier_names.symbols_of(__name__)

@@ -1,4 +1,4 @@
-"""What was recorded while an agent learned."""
+"""Training history: records of scalars by tag."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,11 +17,11 @@ _Kind = tuple[tuple[str, bool], ...]  # tags, and whether the number is an integ
 class History:
     """Records in the order of their steps; each is a flat map of tags (`train/loss`) to numbers.
 
-    Every record has `step`. Tags that begin with `time/` are the clock's and differ between two
-    otherwise identical runs; all others are exact.
+    Every record has `step`. Tags that begin with `time/` are measured by the clock and differ
+    between two otherwise identical runs; all others are exact.
 
-    A record is kept as its numbers in one long array of doubles, and the number of its kind: which
-    tags it has, in which order, and which of them are integers. There are few kinds.
+    A record is stored as its numbers in one long array of doubles, and the number of its kind:
+    which tags it has, in which order, and which of them are integers. There are few kinds.
     """
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
@@ -61,13 +61,13 @@ class History:
     def extend(self, other: "History") -> None:
         """Append all records of another history, which stays as it is."""
         kinds = [self._kinds.setdefault(kind, len(self._kinds)) for kind in other._kinds]
-        before = len(self._numbers)
+        offset = len(self._numbers)
         self._kind.extend(kinds[kind] for kind in other._kind)
-        self._end.extend(before + end for end in other._end)
+        self._end.extend(offset + end for end in other._end)
         self._numbers.extend(other._numbers)
 
     def part(self, begin: int, end: int) -> "History":
-        """Return records `begin` to `end` as a history of their own, at the cost of these alone."""
+        """Return records `begin` to `end` (excluded) as a history; only these are copied."""
         part, first = History(), self._start(begin)
         part._kinds = dict(self._kinds)
         part._kind = self._kind[begin:end]
@@ -114,18 +114,16 @@ class History:
         The training loss is the mean of all steps since the evaluation before; None if none was
         recorded.
         """
-        found: list[tuple[int, float | None, float]] = []
-        total, at, last = 0.0, 0, 0  # of the losses since; the step of the last record, evaluation
+        rows: list[tuple[int, float | None, float]] = []
+        total, at, last = 0.0, 0, 0  # sum of losses since; step of the last record, evaluation
         for record in self:
             step = int(record["step"])
             if "train/loss" in record:
                 total, at = total + record["train/loss"] * (step - at), step
             if "eval/loss" in record:
-                found.append(
-                    (step, total / (at - last) if at > last else None, record["eval/loss"])
-                )
+                rows.append((step, total / (at - last) if at > last else None, record["eval/loss"]))
                 total, last = 0.0, at
-        return found
+        return rows
 
     def curves(self) -> Curves:
         """Return loss, scores, gradient norm and learning rate over the steps."""

@@ -1,11 +1,10 @@
-"""The folder of a run: its lock, checkpoints, status, and copies of what it was started with."""
+"""Run folder: lock, checkpoints, status, settings, command and environment."""
 
 import abc
 import contextlib
 import json
 import os
 import platform
-import re
 import shlex
 import socket
 import sys
@@ -23,85 +22,86 @@ from agents.core.runs.checkpoint import (
     HISTORY,
     CannotWriteError,
     Checkpoint,
-    DamagedError,
+    CorruptCheckpointError,
     HistoryFiles,
-    left_over,
+    atomic_write,
     read_agent,
-    write_durably,
+    step_path,
+    step_paths,
+    unfinished_files,
 )
 from tasks.core.paths import make_folder
 from tasks.core.settings import TerrariumError
 
 BEST = "best.safetensors"
-_CHECKPOINT = re.compile(r"step-(\d+)\.safetensors")
-_OF_TRAINING = (  # what `evaluate` writes is left out: it may be writing, as it takes no lock
+_TRAINING_FILES = (  # without those of `evaluate`, which takes no lock
     "config.yaml", "command.txt", "env.json", "status.json", "metrics.jsonl", BEST, "test.json",
     "loss.csv",
 )  # fmt: skip
 
 
 class FolderInUseError(TerrariumError):
-    """Another living run has this folder."""
+    """Another running process uses this folder."""
 
     exit_code = 75
 
 
 class Folder(abc.ABC):
-    """Where a run keeps what it must not lose."""
+    """Base class of run folders: storage of checkpoints, status and settings."""
 
     @abc.abstractmethod
     def start(self, config_text: str, warn: Callable[[str], None]) -> None:
-        """Keep copies of the settings, the command and the environment."""
+        """Save the settings, the command and the environment."""
 
     @abc.abstractmethod
-    def status(self, state: str, **values: Any) -> None:
-        """Say what the run is doing."""
+    def write_status(self, status: str, **values: Any) -> None:
+        """Write whether the run is running, done, …."""
 
     @abc.abstractmethod
     def is_done(self) -> bool:
         """Tell whether the last status was `done`."""
 
     @abc.abstractmethod
-    def newest_good(self, warn: Callable[[str], None]) -> Checkpoint | None:
-        """Return the newest checkpoint that is whole."""
+    def latest_valid_checkpoint(self, warn: Callable[[str], None]) -> Checkpoint | None:
+        """Return the latest checkpoint that is not corrupt."""
 
     @abc.abstractmethod
     def save(self, step: int, checkpoint: Callable[[], Checkpoint], keep: int) -> None:
-        """Keep the checkpoint of a step."""
+        """Save the checkpoint of a step."""
 
     @abc.abstractmethod
     def save_best(self, checkpoint: Callable[[], Checkpoint]) -> None:
-        """Keep the best checkpoint so far."""
+        """Save the best checkpoint so far."""
 
 
 @final
 class NullFolder(Folder):
-    """Keeps nothing: for learning without a run folder."""
+    """Stores nothing: for training without a run folder."""
 
     def start(self, config_text: str, warn: Callable[[str], None]) -> None:
-        """Keep nothing."""
+        """Ignored."""
 
-    def status(self, state: str, **values: Any) -> None:
-        """Say nothing."""
+    def write_status(self, status: str, **values: Any) -> None:
+        """Ignored."""
 
     def is_done(self) -> bool:
         """Return True: nothing is left to write."""
         return True
 
-    def newest_good(self, warn: Callable[[str], None]) -> Checkpoint | None:
-        """Return None: nothing was kept."""
+    def latest_valid_checkpoint(self, warn: Callable[[str], None]) -> Checkpoint | None:
+        """Return None: nothing is stored."""
         return None
 
     def save(self, step: int, checkpoint: Callable[[], Checkpoint], keep: int) -> None:
-        """Keep nothing."""
+        """Ignored."""
 
     def save_best(self, checkpoint: Callable[[], Checkpoint]) -> None:
-        """Keep nothing."""
+        """Ignored."""
 
 
 @final
 class RunFolder(Folder):
-    """A folder on the disk, which one living run holds."""
+    """A folder on the disk, locked by one running process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -109,21 +109,23 @@ class RunFolder(Folder):
 
     @classmethod
     @contextlib.contextmanager
-    def hold(cls, path: Path) -> Iterator["RunFolder"]:
-        """Create and lock a folder for the length of a `with` block.
+    def locked(cls, path: Path) -> Iterator["RunFolder"]:
+        """Create and lock a folder for a `with` block.
 
-        The lock is the kernel's (flock), so that it goes with the process that held it; the file
-        says which process that is.
+        The lock is the kernel's (flock), so that it ends with the process; the file says which
+        process has it.
         """
         lock = filelock.FileLock(path / "lock", timeout=0)
         try:
             make_folder(path)
             lock.acquire()
-            holder = f"{os.getpid()} {socket.gethostname()}\n"
-            (path / "lock").write_text(holder, encoding="utf-8")
+            owner = f"{os.getpid()} {socket.gethostname()}\n"
+            (path / "lock").write_text(owner, encoding="utf-8")
             numbered = [(path / part, "") for part in ("checkpoints", snapshots.FOLDER, HISTORY)]
-            for folder, name in [*((path, name) for name in _OF_TRAINING), *numbered]:
-                for file in left_over(folder, name):  # by a run that was killed while writing
+            for folder, name in [*((path, name) for name in _TRAINING_FILES), *numbered]:
+                for file in unfinished_files(
+                    folder, name
+                ):  # by a run that was killed while writing
                     file.unlink(missing_ok=True)
         except filelock.Timeout:
             pid, host = ((path / "lock").read_text(encoding="utf-8").split() or ["?", "?"])[:2]
@@ -139,16 +141,16 @@ class RunFolder(Folder):
             lock.release()
 
     def start(self, config_text: str, warn: Callable[[str], None]) -> None:
-        """Write the settings, add the command, and compare the environment with the last one."""
+        """Write the settings, append the command, and compare the environment with the last one."""
         environment = {
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": np.__version__,
             "platform": platform.platform(),
         }
-        before = self._read_json("env.json")
+        previous = self._read_json("env.json")
         changed = [
-            f"{k} {before[k]} → {v}" for k, v in environment.items() if before.get(k, v) != v
+            f"{k} {previous[k]} → {v}" for k, v in environment.items() if previous.get(k, v) != v
         ]
         if changed:
             warn(f"{self.path}: other versions than before, bits may differ: {', '.join(changed)}")
@@ -156,95 +158,94 @@ class RunFolder(Folder):
         earlier = commands.read_bytes() if commands.exists() else b""
         command = shlex.join(sys.argv).encode(errors="surrogateescape")  # bytes of no encoding
         self._write("config.yaml", config_text)
-        write_durably(commands, earlier + command + b"\n")
+        atomic_write(commands, earlier + command + b"\n")
         self._write("env.json", json.dumps(environment, indent=2) + "\n")
 
-    def status(self, state: str, **values: Any) -> None:
-        """Say in status.json: running, done, interrupted, diverged or failed."""
+    def write_status(self, status: str, **values: Any) -> None:
+        """Write status.json: running, done, interrupted, diverged or failed."""
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        known = {"state": state, **values, "time": now, "pid": os.getpid()}
-        self._write("status.json", json.dumps(known) + "\n")
+        entries = {"state": status, **values, "time": now, "pid": os.getpid()}
+        self._write("status.json", json.dumps(entries) + "\n")
 
     def is_done(self) -> bool:
         """Tell whether status.json says done."""
-        return self.state() == "done"
+        return self.last_status() == "done"
 
-    def state(self) -> str:
-        """Return the word of status.json, such as `done` or `diverged`; "" if there is none."""
+    def last_status(self) -> str:
+        """Return the status in status.json, such as `done` or `diverged`; "" if there is none."""
         return str(self._read_json("status.json").get("state", ""))
 
     def _write(self, name: str, text: str) -> None:
-        write_durably(self.path / name, text.encode())
+        atomic_write(self.path / name, text.encode())
 
     def _read_json(self, name: str) -> dict[str, Any]:
-        """Return a file's map; an empty one where there is none, or none that can be read."""
+        """Return the mapping in a JSON file; empty if it does not exist or cannot be read."""
         try:
-            found = json.loads((self.path / name).read_text(encoding="utf-8"))
+            content = json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return content if isinstance(content, dict) else {}
 
     def checkpoints(self) -> list[Path]:
-        """Return the checkpoints, the newest by its step first."""
-        paths = (self.path / "checkpoints").glob("*.safetensors")
-        numbered = [(int(m[1]), p) for p in paths if (m := _CHECKPOINT.fullmatch(p.name))]
-        return [path for _, path in sorted(numbered, reverse=True)]
+        """Return the paths of the checkpoints, latest step first."""
+        return [*step_paths(self.path / "checkpoints").values()][::-1]
 
-    def newest_good(self, warn: Callable[[str], None]) -> Checkpoint | None:
-        """Return the newest checkpoint that is whole; None where there was never one.
+    def latest_valid_checkpoint(self, warn: Callable[[str], None]) -> Checkpoint | None:
+        """Return the latest checkpoint that is not corrupt; None if there was never one.
 
-        Damaged ones are named through `warn` and renamed; if none is whole, the last error is
-        raised, since starting anew would bury the run.
+        Corrupt ones are renamed, with a warning; if all are, the last error is raised, since a
+        fresh start would overwrite the run.
         """
-        damaged: list[tuple[Path, DamagedError]] = []
+        corrupt: list[tuple[Path, CorruptCheckpointError]] = []
         for path in self.checkpoints():
             try:
                 checkpoint = read_agent(path)
-            except DamagedError as error:
-                damaged.append((path, error))
+            except CorruptCheckpointError as error:
+                corrupt.append((path, error))
                 continue
-            for bad, reason in damaged:
-                warn(f"{reason}; kept as {bad.name}.damaged, using the one before")
-                bad.rename(f"{bad}.damaged")  # else it would count among the newest to keep
+            for bad_path, reason in corrupt:
+                warn(f"{reason}; kept as {bad_path.name}.damaged, using the one before")
+                # Under its own name it would count among the latest to keep.
+                bad_path.rename(f"{bad_path}.damaged")
             return checkpoint
-        if damaged:
-            raise DamagedError(
-                f"{damaged[-1][1]}; no checkpoint in the folder is whole; "
-                "`--resume never` starts anew and keeps the old folder aside"
+        if corrupt:
+            raise CorruptCheckpointError(
+                f"{corrupt[-1][1]}; no checkpoint in the folder is whole; "
+                "`--resume never` starts a new run and archives the old folder"
             )
         return None
 
     def save(self, step: int, checkpoint: Callable[[], Checkpoint], keep: int) -> None:
-        """Write the checkpoint of a step; then drop all but the newest `keep`."""
-        path = self.path / "checkpoints" / f"step-{step:09d}.safetensors"
-        write_durably(path, self._history.relieve(checkpoint()).to_bytes())
+        """Write the checkpoint of a step; then remove all but the latest `keep`."""
+        path = step_path(self.path / "checkpoints", step)
+        atomic_write(path, self._history.move_to_files(checkpoint()).to_bytes())
         for old in self.checkpoints()[keep:]:
             old.unlink(missing_ok=True)
 
     def save_best(self, checkpoint: Callable[[], Checkpoint]) -> None:
         """Write the best checkpoint so far."""
-        write_durably(self.path / BEST, self._history.relieve(checkpoint()).to_bytes())
+        atomic_write(self.path / BEST, self._history.move_to_files(checkpoint()).to_bytes())
 
 
-def put_aside(path: Path) -> Path | None:
-    """Rename the folder of an earlier run out of the way; return its new name, if there was one."""
+def archive(path: Path) -> Path | None:
+    """Rename the folder of an earlier run; return its new path, or None if there was none."""
     if not (path / "status.json").exists() and not (path / "checkpoints").exists():
         return None
     path, number = path.resolve(), 1
-    while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
+    while (archived := path.with_name(f"{path.name}.old-{number}")).exists():
         number += 1
-    with RunFolder.hold(path):  # never from under a living run
-        path.rename(aside)
-    return aside
+    with RunFolder.locked(path):  # not while a process uses it
+        path.rename(archived)
+    return archived
 
 
-def best_of(path: Path, warn: Callable[[str], None]) -> Checkpoint:
-    """Return a run's best checkpoint; if that is damaged, say so and return its newest good one."""
+def load_best(path: Path, warn: Callable[[str], None]) -> Checkpoint:
+    """Return a run's best checkpoint; if it is corrupt, warn and return the latest valid one."""
     try:
         return read_agent(path / BEST)
-    except DamagedError as error:
-        newest = RunFolder(path).newest_good(warn)
-        if newest is None:
+    except CorruptCheckpointError as error:
+        latest = RunFolder(path).latest_valid_checkpoint(warn)
+        if latest is None:
             raise
         warn(f"{error}; using the newest checkpoint")
-        return newest
+        return latest

@@ -1,4 +1,4 @@
-"""Sinks: where the events of a run go. An absent one is the null sink."""
+"""Sinks: logging of the events of a run. An absent one is the null sink."""
 
 import abc
 import contextlib
@@ -16,7 +16,7 @@ import attrs
 import torch
 from tqdm import tqdm
 
-from agents.core.runs.checkpoint import CannotWriteError, write_durably
+from agents.core.runs.checkpoint import CannotWriteError, atomic_write
 from agents.core.runs.history import History, Record
 from tasks.core.paths import make_folder
 from visualization import render
@@ -24,7 +24,7 @@ from visualization import render
 
 @attrs.frozen
 class Started:
-    """A run begins, or goes on, after `step` of `total` steps."""
+    """A run starts, or continues, after `step` of `total` steps."""
 
     history: History
     step: int
@@ -32,26 +32,26 @@ class Started:
 
 
 @attrs.frozen
-class Recorded:
-    """The history got a record; `note` is a word about it for a person."""
+class Scalars:
+    """Scalars by tag, as added to the history; `note` is a word for the console, such as `best`."""
 
     record: Record
     note: str = ""
 
 
 @attrs.frozen
-class Pictured:
-    """There is a visual record to look at, such as a table of answers."""
+class Figure:
+    """A figure: a visual record, such as a table of answers."""
 
     step: int
     name: str
     record: Any
-    png: bytes = b""  # its figure, where that is drawn already
+    png: bytes = b""  # the figure, if it has been drawn already
 
 
 @attrs.frozen
-class Spread:
-    """There are tensors of which the distribution is of interest, by tag."""
+class Histograms:
+    """Tensors by tag, for histograms of their values."""
 
     step: int
     tensors: Mapping[str, torch.Tensor]
@@ -59,69 +59,64 @@ class Spread:
 
 @attrs.frozen
 class Finished:
-    """The run came to its end; these are its settings and last scores."""
+    """A run ended, with these settings and best scores."""
 
     settings: Mapping[str, Any]
     scores: Mapping[str, float]
 
 
-Event = Started | Recorded | Pictured | Spread | Finished
+Event = Started | Scalars | Figure | Histograms | Finished
 
 
 class Sink(abc.ABC):
-    """Takes the events of a run; each sink looks at those that it knows."""
+    """Base class of sinks, which log the events of a run; each ignores those it does not know."""
 
     @abc.abstractmethod
-    def take(self, event: Event) -> None:
-        """Take one event."""
+    def handle(self, event: Event) -> None:
+        """Log one event."""
 
-    @abc.abstractmethod
-    def say(self, message: str) -> None:
-        """Tell a person who watches."""
+    def info(self, message: str) -> None:  # noqa: B027 - a sink of files has no console
+        """Show a message on the console, if the sink has one."""
 
-    @abc.abstractmethod
-    def warn(self, message: str) -> None:
-        """Tell what must not go unnoticed, such as a damaged file."""
+    def warn(self, message: str) -> None:  # noqa: B027 - as above
+        """Show a warning, such as of a corrupt file, if the sink has a console."""
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Let go of files and of the terminal; a sink that never started has none."""
+        """Close files and progress bar. Safe to call before `Started`."""
 
 
 @final
 class NullSink(Sink):
-    """Keeps nothing; a warning becomes a Python warning."""
+    """Ignores all events; a warning becomes a Python warning."""
 
-    def take(self, event: Event) -> None:
-        """Keep nothing."""
-
-    def say(self, message: str) -> None:
-        """Say nothing."""
+    def handle(self, event: Event) -> None:
+        """Ignored."""
 
     def warn(self, message: str) -> None:
-        """Warn as Python does."""
+        """Issue a RuntimeWarning."""
         warnings.warn(message, RuntimeWarning, stacklevel=2)
 
     def close(self) -> None:
-        """Hold nothing."""
+        """Nothing to close."""
 
 
 @final
 class FanOut(Sink):
-    """Passes everything on to several sinks; the first one does the talking."""
+    """Passes everything on to several sinks."""
 
     def __init__(self, sinks: Iterable[Sink]) -> None:
         self._sinks = list(sinks)
 
-    def take(self, event: Event) -> None:
+    def handle(self, event: Event) -> None:
         """Pass on."""
         for sink in self._sinks:
-            sink.take(event)
+            sink.handle(event)
 
-    def say(self, message: str) -> None:
+    def info(self, message: str) -> None:
         """Pass on."""
         for sink in self._sinks:
-            sink.say(message)
+            sink.info(message)
 
     def warn(self, message: str) -> None:
         """Pass on."""
@@ -142,8 +137,8 @@ class ConsoleSink(Sink):
         self._bar: tqdm[Any] = tqdm(disable=True)
         self._last: Record = {}
 
-    def take(self, event: Event) -> None:
-        """Open the bar, move it on, write a line for an evaluation."""
+    def handle(self, event: Event) -> None:
+        """Open the bar, update it, write a line for an evaluation."""
         match event:
             case Started():
                 is_terminal = sys.stderr is not None and sys.stderr.isatty()
@@ -151,7 +146,7 @@ class ConsoleSink(Sink):
                     total=event.total, initial=event.step, unit="step", file=sys.stderr,
                     dynamic_ncols=True, disable=not is_terminal, mininterval=0.2,
                 )  # fmt: skip
-            case Recorded():
+            case Scalars():
                 self._show(event.record, event.note)
 
     def _show(self, record: Record, note: str) -> None:
@@ -159,7 +154,7 @@ class ConsoleSink(Sink):
         scores = {tag[5:]: value for tag, value in record.items() if tag.startswith("eval/")}
         if "train/stage" in record:
             stage = f"stage {int(record['train/stage'])} begins"
-            self.say(f"step {int(record['step']):>6}/{self._bar.total}  {stage}")
+            self.info(f"step {int(record['step']):>6}/{self._bar.total}  {stage}")
             return
         if not scores:
             self._bar.update(int(record["step"]) - self._bar.n)
@@ -170,19 +165,19 @@ class ConsoleSink(Sink):
             words.append(f"{self._last['time/samples_per_s']:,.0f} samples/s")
             words.append(f"train/loss {self._last['train/loss']:.4f}")
         words += [f"{name} {value:.4f}" for name, value in scores.items()]
-        self.say("  ".join([*words, note]).rstrip())
+        self.info("  ".join([*words, note]).rstrip())
 
-    def say(self, message: str) -> None:
-        """Write a line above the bar; where standard error is None, nobody reads it."""
+    def info(self, message: str) -> None:
+        """Write a line above the bar, if there is a standard error."""
         if sys.stderr is not None:
             tqdm.write(message, file=sys.stderr)
 
     def warn(self, message: str) -> None:
         """Write a line above the bar."""
-        self.say(message)
+        self.info(message)
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Close the bar, which stays visible."""
         self._bar.close()
 
 
@@ -191,47 +186,41 @@ def console(is_shown: bool) -> Sink:
     return ConsoleSink() if is_shown else NullSink()
 
 
-def one_by_one(names: Sequence[str], sink: Sink) -> Iterator[str]:
-    """Yield names, and tell a sink of each, when the next is asked for, how long it took."""
+def log_progress(names: Sequence[str], sink: Sink) -> Iterator[str]:
+    """Yield names; when the next is requested, show in a sink how long the last one took."""
     for number, name in enumerate(names, start=1):
         begin = time.perf_counter()
         yield name
-        sink.say(f"{number} of {len(names)}: {name}, {time.perf_counter() - begin:.1f} s")
+        sink.info(f"{number} of {len(names)}: {name}, {time.perf_counter() - begin:.1f} s")
 
 
 @final
 class JsonlSink(Sink):
-    """`metrics.jsonl`: one record a line. Begins by writing again what the history already has.
+    """`metrics.jsonl`: one record per line. The file is first rewritten from the history.
 
-    So whatever a killed run left in the file after its last checkpoint is gone.
+    So records that a killed run wrote after its last checkpoint are removed.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._open = contextlib.ExitStack()
 
-    def take(self, event: Event) -> None:
+    def handle(self, event: Event) -> None:
         """Open the file, or append a line."""
         match event:
             case Started():
                 lines = [_json_line(record) for record in event.history]
-                write_durably(self._path, "".join(lines).encode())
+                atomic_write(self._path, "".join(lines).encode())
                 file = self._path.open("a", encoding="utf-8", buffering=1)
                 self._file = self._open.enter_context(file)
-            case Recorded():
+            case Scalars():
                 try:
                     self._file.write(_json_line(event.record))
                 except OSError as error:
                     raise CannotWriteError(self._path, error) from error
 
-    def say(self, message: str) -> None:
-        """Keep no talk."""
-
-    def warn(self, message: str) -> None:
-        """Keep no talk."""
-
     def close(self) -> None:
-        """Close the file; what could not be written was said before."""
+        """Close the file; a failure to write was an error before."""
         with contextlib.suppress(OSError):
             self._open.close()
 
@@ -242,26 +231,26 @@ def _json_line(record: Record) -> str:
 
 @final
 class TensorBoardSink(Sink):
-    """Event files for TensorBoard. A resumed run hides what came after its checkpoint.
+    """Event files for TensorBoard. A resumed run hides events after its checkpoint.
 
     Events are written by this thread, unlike those of torch's SummaryWriter, so that a full disk is
-    an error here, and not a traceback of another thread.
+    an error here, not a traceback of another thread.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._open = contextlib.ExitStack()
 
-    def take(self, event: Event) -> None:
-        """Write an event in TensorBoard's form."""
+    def handle(self, event: Event) -> None:
+        """Write an event in TensorBoard's format."""
         match event:
             case Started():
                 self._start(event.step)
-            case Recorded():
+            case Scalars():
                 self._scalars(event.record)
-            case Pictured():
-                self._picture(event)
-            case Spread():
+            case Figure():
+                self._image(event)
+            case Histograms():
                 for tag, tensor in event.tensors.items():
                     self._write(event.step, summary=_histogram(tag, tensor))
             case Finished():
@@ -280,9 +269,9 @@ class TensorBoardSink(Sink):
         self._write(step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def _write(self, step: int, **content: Any) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event as Written
+        from tensorboard.compat.proto.event_pb2 import Event as EventProto
 
-        event = Written(wall_time=time.time(), step=step, **content)
+        event = EventProto(wall_time=time.time(), step=step, **content)
         try:
             self._records.write(event.SerializeToString())
             self._file.flush()
@@ -296,7 +285,7 @@ class TensorBoardSink(Sink):
         values = [Summary.Value(tag=tag, simple_value=record[tag]) for tag in tags]
         self._write(int(record["step"]), summary=Summary(value=values))
 
-    def _picture(self, event: Pictured) -> None:
+    def _image(self, event: Figure) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         png = event.png or render.png(render.draw(event.record))
@@ -313,20 +302,14 @@ class TensorBoardSink(Sink):
         for summary in hparams(plain, named):  # type: ignore[no-untyped-call]
             self._write(0, summary=summary)
 
-    def say(self, message: str) -> None:
-        """Keep no talk."""
-
-    def warn(self, message: str) -> None:
-        """Keep no talk."""
-
     def close(self) -> None:
-        """Close the event file; what could not be written was said before."""
+        """Close the event file; a failure to write was an error before."""
         with contextlib.suppress(OSError):
             self._open.close()
 
 
 def _histogram(tag: str, tensor: torch.Tensor) -> Any:
-    """Count a tensor into 64 bins where it lies; only the counts leave the device."""
+    """Histogram of a tensor in 64 bins, computed on its device; only the counts leave it."""
     from torch.utils.tensorboard.summary import histogram_raw
 
     values = tensor.detach().float().flatten()

@@ -1,7 +1,4 @@
-"""Devices, and what each of them computes natively; precision, threads and randomness.
-
-Whatever chooses a dtype, a number of threads or a recipe by the machine asks here.
-"""
+"""Devices: their choice, native precision, threads and random number generators."""
 
 import contextlib
 import os
@@ -13,13 +10,13 @@ from agents.core.config import ConfigError
 
 
 def choose(name: str) -> torch.device:
-    """Return the device that `auto`, `cpu`, `cuda` or `mps` stands for on this machine."""
-    present = {
+    """Return the device that `auto`, `cpu`, `cuda` or `mps` means on this machine."""
+    is_present = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
     }
-    available = [kind for kind, here in present.items() if here]
+    available = [kind for kind, present in is_present.items() if present]
     if name == "auto":
         return torch.device(available[-1])
     if name not in available:
@@ -55,7 +52,7 @@ def resolve_precision(name: str, device: torch.device) -> str:
 def autocast(precision: str, device: torch.device, cache: bool = True) -> torch.autocast:
     """Return the context in which a forward pass computes in the given precision.
 
-    `cache`: keep weights once they are converted; threads that compute side by side share it.
+    `cache`: keep converted weights; threads that compute parts of a batch would share the cache.
     """
     enabled = precision == "bf16"
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=cache)
@@ -64,58 +61,58 @@ def autocast(precision: str, device: torch.device, cache: bool = True) -> torch.
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
     """Compute with `count` threads: the last bits of a sum depend on it."""
-    before = torch.get_num_threads()
+    previous = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous)
 
 
 def generators(device: torch.device) -> dict[str, torch.Generator]:
     """Return the generators that torch draws from when it computes on `device`, by kind."""
-    found = {"cpu": torch.default_generator}
+    by_kind = {"cpu": torch.default_generator}
     if device.type == "cuda":
         torch.cuda.init()  # type: ignore[no-untyped-call]
         index = torch.cuda.current_device() if device.index is None else device.index
-        found["cuda"] = torch.cuda.default_generators[index]
+        by_kind["cuda"] = torch.cuda.default_generators[index]
     if device.type == "mps":
-        found["mps"] = torch.mps._get_default_mps_generator()
-    return found
+        by_kind["mps"] = torch.mps._get_default_mps_generator()
+    return by_kind
 
 
-def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+def get_rng_state(device: torch.device) -> dict[str, torch.Tensor]:
     """Return the state of the generators that torch draws from on `device`, by kind of device."""
     return {kind: generator.get_state() for kind, generator in generators(device).items()}
 
 
 @contextlib.contextmanager
-def own_randomness(
+def seeded_rng(
     device: torch.device, seed: int, states: Mapping[str, torch.Tensor] | None = None
 ) -> Iterator[None]:
-    """Draw from `states`, or anew from `seed`, within a block; then put the caller's states back.
+    """Seed the generators of a device, or set their `states`, for a block; then restore them.
 
     Dropout and the initialisation of torch's modules draw from the global generators: they take no
     generator argument. Those of other devices stay as they are.
     """
-    own, before = generators(device), random_state(device)
+    by_kind, previous = generators(device), get_rng_state(device)
     try:
-        for kind, generator in own.items():
+        for kind, generator in by_kind.items():
             generator.manual_seed(seed)
             if states is not None and kind in states:
                 generator.set_state(states[kind].cpu())
         yield
     finally:
-        for kind, generator in own.items():
-            generator.set_state(before[kind])
+        for kind, generator in by_kind.items():
+            generator.set_state(previous[kind])
 
 
 @contextlib.contextmanager
 def float32() -> Iterator[None]:
-    """Make new tensors of floats float32 within a block, whatever torch's default dtype is."""
-    before = torch.get_default_dtype()
+    """Set torch's default dtype to float32 for a block."""
+    previous = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
         yield
     finally:
-        torch.set_default_dtype(before)
+        torch.set_default_dtype(previous)

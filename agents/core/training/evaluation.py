@@ -1,4 +1,4 @@
-"""Evaluation in pieces: of a large batch a few samples at a time, as memory has room."""
+"""Evaluation in micro-batches, whose size follows from a memory budget."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,38 +14,38 @@ Result = TypeVar("Result")
 Predictions = NDArray[Any] | list[Any]  # an array (batch, …), or one entry per sample
 
 
-def in_pieces(
+def map_microbatches(
     call: Callable[[Any], Result], batch: Any, model: nn.Module, memory: float
 ) -> list[Result]:
-    """Call with one piece of a batch after the other, and return what the calls return.
+    """Call a function with each micro-batch of a batch, and return the results.
 
-    The first piece is a single sample. The memory that it takes itself, or that the layer of
-    `model` takes that reads and writes most, says how many samples are in the others. What a layer
-    makes within itself is not seen.
+    The first micro-batch is a single sample. The size of the others follows from its own memory, or
+    that of the inputs and outputs of the largest layer of `model`. Memory that a layer uses inside
+    its forward pass is not counted.
 
     Args:
-        call: gets each piece.
+        call: called with each micro-batch.
         batch: see `tasks.core.batch`.
-        model: its layers are watched while the first piece is computed.
-        memory: bytes that a layer may read and write at once.
+        model: inputs and outputs of its layers are measured for the first micro-batch.
+        memory: largest number of bytes of a layer's inputs and outputs.
     """
     num, first = num_samples(batch), take(batch, 0, 1)
-    with _watched(model) as sizes:
+    with _record_sizes(model) as sizes:
         results = [call(first)]
     size = max(1, int(memory // max(1, _num_bytes(first), *sizes)))
     return results + [call(take(batch, begin, begin + size)) for begin in range(1, num, size)]
 
 
-def joined(pieces: Sequence[Any]) -> Predictions:
-    """Return predictions for all samples from those for the pieces of their batch.
+def concatenate_predictions(microbatches: Sequence[Any]) -> Predictions:
+    """Concatenate the predictions for the micro-batches of a batch.
 
     Tensors (batch, …) of one shape per sample become one array; of different shapes, such as texts
     of unequal length, a list of arrays; lists become one list, with arrays in place of tensors.
     """
-    shapes = {piece.shape[1:] for piece in pieces if isinstance(piece, Tensor)}
+    shapes = {microbatch.shape[1:] for microbatch in microbatches if isinstance(microbatch, Tensor)}
     if len(shapes) == 1:
-        return np.concatenate([_as_arrays(piece) for piece in pieces])
-    return [_as_arrays(sample) for piece in pieces for sample in piece]
+        return np.concatenate([_as_arrays(microbatch) for microbatch in microbatches])
+    return [_as_arrays(sample) for microbatch in microbatches for sample in microbatch]
 
 
 def _as_arrays(value: Any) -> Any:
@@ -58,8 +58,8 @@ def _as_arrays(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _watched(model: nn.Module) -> Iterator[list[int]]:
-    """Collect the bytes that each call of a module reads and writes within a block."""
+def _record_sizes(model: nn.Module) -> Iterator[list[int]]:
+    """Collect, within a block, the bytes of inputs and outputs of each call of a module."""
     sizes: list[int] = []
 
     def hook(module: nn.Module, inputs: Any, keywords: Any, output: Any) -> None:

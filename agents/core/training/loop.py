@@ -1,10 +1,11 @@
 """The training loop: a generator that yields a record of every step it took."""
 
+import contextlib
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 import torch
@@ -13,10 +14,14 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from agents.core.config import AgentConfig
 from agents.core.training import devices, parallel
-from agents.core.training.optimizer import AnyOptimizer, rate
+from agents.core.training.optimizer import lr_factor_at
+from agents.core.training.state import Cursor
 from tasks.core.batch import map_arrays, num_samples, take
 from tasks.core.settings import ConfigError, TerrariumError
 from tasks.core.task import Task, num_batches
+
+if TYPE_CHECKING:
+    from agents.core.protocol import AgentProtocol
 
 Loss = Tensor | Mapping[str, Tensor]  # a scalar, or named scalars whose sum it is
 
@@ -30,17 +35,6 @@ class StepRecord(NamedTuple):
     learning_rate: float  # of Adam, in this step
     samples: int  # in the batch
     parts: Mapping[str, float] = {}  # of the loss, by name, where the agent names them
-
-
-@attrs.define
-class Cursor:
-    """Where a run stands in its data: the next batch is number `start` of `epoch`, of a stage."""
-
-    step: int = 0  # steps taken
-    epoch: int = 0
-    start: int = 0
-    stage: int = 0  # of the task's training data, from the easiest on
-    within: str = ""  # what was begun and not ended: step, evaluation or saving
 
 
 class DivergedError(TerrariumError):
@@ -59,12 +53,12 @@ def total_steps(config: AgentConfig, task: Task) -> int:
 def to_device(batch: Any, device: torch.device) -> Any:
     """Return a task's batch with tensors on a device in place of arrays; codes become int64."""
 
-    def moved(array: Any) -> Tensor:
+    def to_tensor(array: Any) -> Tensor:
         tensor = torch.as_tensor(array).to(device)
         is_code = not (tensor.is_floating_point() or tensor.is_complex())
         return tensor.long() if is_code and tensor.dtype != torch.bool else tensor
 
-    return map_arrays(batch, moved)
+    return map_arrays(batch, to_tensor)
 
 
 def total_loss(loss: Loss) -> Tensor:
@@ -72,108 +66,118 @@ def total_loss(loss: Loss) -> Tensor:
     return functools.reduce(torch.add, loss.values()) if isinstance(loss, Mapping) else loss
 
 
-def loss_parts(loss: Loss) -> dict[str, Tensor]:
+def named_losses(loss: Loss) -> dict[str, Tensor]:
     """Return the named parts of a loss, without their graph; none where it is a scalar."""
     return {k: v.detach() for k, v in loss.items()} if isinstance(loss, Mapping) else {}
 
 
+@contextlib.contextmanager
+def training_environment(agent: "AgentProtocol") -> Iterator[None]:
+    """Use an agent's threads, random number generators and float32 for a block."""
+    state = agent.state
+    threads = parallel.threads_each(state.threads, agent.num_parts(state.threads))
+    with (
+        devices.threads(threads),
+        devices.seeded_rng(agent.device, agent.config.seed, state.rng_state),
+        devices.float32(),
+    ):
+        yield
+
+
 @attrs.frozen
-class Stepper:
-    """What one step of the optimiser needs."""
+class TrainStep:
+    """Optimiser steps of an agent, each on the parts of a batch in parallel."""
 
-    model: nn.Module
-    loss_of: Callable[[Any], Loss]
-    config: AgentConfig
-    optimizer: AnyOptimizer
-    device: torch.device
-    precision: str
-    num_parts: int = 1  # of a batch, computed side by side
+    agent: "AgentProtocol"
+    num_parts: int = attrs.Factory(
+        lambda self: self.agent.num_parts(self.agent.state.threads), takes_self=True
+    )
 
-    def step(self, batch: Any, number: int, share: float) -> StepRecord:
-        """Take step `number` on a batch of a task, at `share` of the highest learning rate.
+    def step(self, batch: Any, number: int, lr_factor: float) -> StepRecord:
+        """Take step `number` on a batch of a task, at `lr_factor` times the highest learning rate.
 
         Raises:
             DivergedError: before the step is taken, so that the parameters are those of the last
                 good step.
         """
-        parameters = self.optimizer.parameters
-        loss, parts = self._backward(to_device(batch, self.device))
-        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
-        learning_rate = self.config.learning_rate * share
+        agent, config, optimizer = self.agent, self.agent.config, self.agent.state.optimizer
+        loss, parts = self._backward(to_device(batch, agent.device))
+        norm = get_total_norm([p.grad for p in optimizer.parameters if p.grad is not None])
+        learning_rate = config.learning_rate * lr_factor
         record = StepRecord(
             number, loss.item(), norm.item(), learning_rate, num_samples(batch),
             {name: value.item() for name, value in parts.items()},
         )  # fmt: skip
         if not math.isfinite(record.loss) or not math.isfinite(record.grad_norm):
-            seen = f"loss {record.loss:g}, gradient norm {record.grad_norm:g}"
-            seen += f", learning rate {learning_rate:g}"
-            raise DivergedError(describe_divergence(self.model, number, seen))
-        clip_norm = self.config.clip_norm
-        if clip_norm is not None and record.grad_norm > clip_norm:
-            clip_grads_with_norm_(parameters, clip_norm, norm)
-        self.optimizer.step(share, self.num_parts)
+            values = f"loss {record.loss:g}, gradient norm {record.grad_norm:g}"
+            values += f", learning rate {learning_rate:g}"
+            raise DivergedError(describe_divergence(agent.model, number, values))
+        if config.clip_norm is not None and record.grad_norm > config.clip_norm:
+            clip_grads_with_norm_(optimizer.parameters, config.clip_norm, norm)
+        optimizer.step(lr_factor, self.num_parts)
         return record
 
     def _backward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of a batch and its parts, and leave its gradients with the parameters."""
-        parameters = self.optimizer.parameters
+        parameters = self.agent.state.optimizer.parameters
         for parameter in parameters:
             parameter.grad = None
         if self.num_parts == 1:
-            with devices.autocast(self.precision, self.device):
-                loss = self.loss_of(batch)
+            with devices.autocast(self.agent.state.precision, self.agent.device):
+                loss = self.agent.loss(batch)
                 total = total_loss(loss)
             total.backward()  # type: ignore[no-untyped-call]
-            return total, loss_parts(loss)
-        results = parallel.side_by_side(self._part_gradients, _cut(batch, self.num_parts))
-        losses, named, *gradients = zip(*results, strict=True)
-        for parameter, of_parts in zip(parameters, gradients, strict=True):
-            if of_parts[0] is not None:
-                parameter.grad = functools.reduce(torch.add, of_parts)
-        parts = {name: torch.stack([p[name] for p in named]).sum() for name in named[0]}
+            return total, named_losses(loss)
+        results = parallel.map_threads(self._part_gradients, _split_batch(batch, self.num_parts))
+        losses, loss_parts, *gradients = zip(*results, strict=True)
+        for parameter, part_gradients in zip(parameters, gradients, strict=True):
+            if part_gradients[0] is not None:
+                parameter.grad = functools.reduce(torch.add, part_gradients)
+        parts = {name: torch.stack([p[name] for p in loss_parts]).sum() for name in loss_parts[0]}
         return torch.stack(losses).sum(), parts
 
-    def _part_gradients(self, weighted: tuple[Any, float]) -> tuple[Any, ...]:
-        """Return a part's loss, its named parts and gradients, all times its share of the batch."""
-        batch, share = weighted
-        with devices.autocast(self.precision, self.device, cache=False):
-            loss = self.loss_of(batch)
-            total = total_loss(loss) * share
-        parameters = self.optimizer.parameters
-        named = {name: value * share for name, value in loss_parts(loss).items()}
+    def _part_gradients(self, part: tuple[Any, float]) -> tuple[Any, ...]:
+        """Return loss, named losses and gradients of a part, times its weight in the batch."""
+        batch, weight = part
+        agent = self.agent
+        with devices.autocast(agent.state.precision, agent.device, cache=False):
+            loss = agent.loss(batch)
+            total = total_loss(loss) * weight
+        parameters = agent.state.optimizer.parameters
+        named = {name: value * weight for name, value in named_losses(loss).items()}
         return total.detach(), named, *torch.autograd.grad(total, parameters, allow_unused=True)
 
 
-def _cut(batch: Any, num: int) -> list[tuple[Any, float]]:
-    """Return the parts of a batch, as equal as can be, each with its share of the samples."""
+def _split_batch(batch: Any, num: int) -> list[tuple[Any, float]]:
+    """Return parts of a batch, of almost equal size, each with its share of the samples."""
     total = num_samples(batch)
     bounds = [total * number // num for number in range(num + 1)]
     return [(take(batch, a, b), (b - a) / total) for a, b in itertools.pairwise(bounds) if b > a]
 
 
-def train_steps(stepper: Stepper, task: Task, cursor: Cursor) -> Iterator[StepRecord]:
-    """Take one optimiser step after the other until the run's last, and yield a record of each.
+def train_steps(agent: "AgentProtocol", task: Task, cursor: Cursor) -> Iterator[StepRecord]:
+    """Training loop: take optimiser steps until the run's last, and yield a record of each.
 
-    When a record is out, `cursor`, the parameters and the optimiser's state all stand after that
-    step, and the gradients still stand: a consumer may save, evaluate, raise the cursor's stage, or
-    walk away. `cursor.within` is `step` until the consumer has noted the record and says so.
+    When a record is yielded, `cursor`, parameters and optimiser state are those after the step, and
+    the gradients are still there: a consumer may save, evaluate, advance the cursor's stage, or
+    stop. `cursor.unfinished` is `step` until the consumer has handled the record and changes it.
 
     Raises:
         ConfigError: a pass over the task's training data has no batch.
     """
-    config = stepper.config
+    config, train_step = agent.config, TrainStep(agent)
     last = total_steps(config, task)
     while cursor.step < last:
         stage = cursor.stage
         for batch in task.batches(
             "train", config.batch_size, config.seed, cursor.epoch, cursor.start, stage
         ):
-            share = rate(config, cursor.step + 1, last)
-            cursor.within = "step"
+            lr_factor = lr_factor_at(config, cursor.step + 1, last)
+            cursor.unfinished = "step"
             try:
-                record = stepper.step(batch, cursor.step + 1, share)
+                record = train_step.step(batch, cursor.step + 1, lr_factor)
             except DivergedError:
-                cursor.within = ""  # the step was not taken
+                cursor.unfinished = ""  # the step was not taken
                 raise
             cursor.step += 1
             cursor.start += 1
@@ -189,8 +193,8 @@ def train_steps(stepper: Stepper, task: Task, cursor: Cursor) -> Iterator[StepRe
             cursor.epoch, cursor.start = cursor.epoch + 1, 0
 
 
-def describe_divergence(model: nn.Module, step: int, seen: str) -> str:
-    """Say at which step, what was seen there, and which parameter was the first to go bad."""
+def describe_divergence(model: nn.Module, step: int, values: str) -> str:
+    """Describe a divergence: the step, its values, and the first parameter that is not finite."""
     bad = next(
         (
             f"the first bad parameter is {name}"
@@ -203,6 +207,6 @@ def describe_divergence(model: nn.Module, step: int, seen: str) -> str:
         "every parameter and gradient is finite",
     )
     return (
-        f"diverged at step {step}: {seen}; {bad}; the best checkpoint is untouched; "
+        f"diverged at step {step}: {values}; {bad}; the best checkpoint is untouched; "
         "try a lower learning_rate or clip_norm"
     )

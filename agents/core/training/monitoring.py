@@ -1,10 +1,10 @@
-"""What a run records of itself for the doctor: cheap, and without any effect on the run."""
+"""Training diagnostics that a run records: cheap, and without any effect on the run."""
 
 import contextlib
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import numpy as np
 import torch
@@ -17,40 +17,19 @@ from tasks.core.batch import num_samples, take
 from visualization.core.preserve import evaluation_mode
 
 if TYPE_CHECKING:
-    from agents.core.config import AgentConfig
-    from agents.core.training.state import State
+    from agents.core.protocol import AgentProtocol
     from tasks.core.task import Task
 
-Sequence = Tensor | PackedSequence  # what a recurrent layer reads and says
+Sequence = Tensor | PackedSequence  # input or output of a recurrent layer
 
-NUM_FITTED = 128  # training samples that are answered as the validation samples are
-NUM_WATCHED = 16  # of them, those on which units and the gradient's way back are watched
-LEARNED_BETWEEN = 5_000  # samples: measuring takes as long as learning some hundred of them
+NUM_TRAIN_EVAL = 128  # training samples that are evaluated as the validation samples are
+NUM_OBSERVED = 16  # of them, those of the statistics of units and gradient flow
+SAMPLES_BETWEEN_DIAGNOSTICS = 5_000  # diagnostics take as long as some hundred samples of training
 _BOUNDS = {nn.Tanh: (-1, 1), nn.Sigmoid: (0, 1), nn.ReLU: None, nn.GELU: None, nn.SiLU: None}
-_SAME = 1e-3  # a unit whose values differ by less says nothing of what was read
+_DEAD_RANGE = 1e-3  # a unit whose values differ by less is dead
 _NEAR = 0.05  # of a bound, as a share of the range
-_NUM_GATED = 8  # samples on which gates are watched
-_MOSTLY = 0.9  # of all samples and steps
-
-
-class Measured(Protocol):
-    """What measuring needs of an agent."""
-
-    task: "Task"
-    config: "AgentConfig"
-    device: torch.device
-    state: "State"
-    model: nn.Module
-    network: Any
-
-    def loss(self, batch: Any) -> Loss:
-        """Return the scalar loss of a batch, or its named parts."""
-
-    def mean_loss(self, batch: Any) -> float:
-        """Return the loss of a task's batch in evaluation mode."""
-
-    def predict_arrays(self, batch: Any) -> Any:
-        """Return the predictions for a task's batch."""
+_NUM_GATED = 8  # samples of the statistics of gates
+_SATURATED_SHARE = 0.9  # of all samples and steps
 
 
 def layer_of(parameter: str) -> str:
@@ -61,51 +40,52 @@ def layer_of(parameter: str) -> str:
 
 
 def gradient_norms(model: nn.Module, scale: float) -> dict[str, float]:
-    """Return `grad/<layer>`, the L2 norms of the gradients that stand, times `scale`."""
-    found = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-    if not found:
+    """Return `grad/<layer>`, the L2 norms of the present gradients, times `scale`."""
+    gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    if not gradients:
         return {}
-    norms = torch.stack(torch._foreach_norm(list(found.values()))).tolist()
+    norms = torch.stack(torch._foreach_norm(list(gradients.values()))).tolist()
     squares: dict[str, float] = {}
-    for name, norm in zip(found, norms, strict=True):
+    for name, norm in zip(gradients, norms, strict=True):
         tag = f"grad/{layer_of(name)}"
         squares[tag] = squares.get(tag, 0.0) + norm**2
     return {tag: scale * square**0.5 for tag, square in squares.items()}
 
 
-def measure(agent: Measured, validation: Any) -> dict[str, float]:
-    """Return what a run records beside its evaluation.
+def training_diagnostics(agent: "AgentProtocol", validation: Any) -> dict[str, float]:
+    """Return train-set scores, the constant baseline, unit statistics and gradient flow.
 
-    `fit/…`: loss and score on training samples, answered as the validation samples are, without
-    dropout; they are the first ones of the run's seed, of the stage that it is in. `chance/…`: the
-    same of the best answer that knows no question: the commonest code at each place, or the mean;
-    its loss in nats, or as a squared error. And what `watch` returns.
+    `fit/…`: loss and scores of training samples in evaluation mode, without dropout: the first
+    samples of the run's seed and present stage. `chance/…`: loss and scores of the best constant
+    prediction; the loss in nats, or as a squared error. The others are those of
+    `unit_statistics_and_gradient_flow`.
     """
     task, stage = agent.task, agent.state.cursor.stage
-    batch = next(task.batches("train", NUM_FITTED, agent.config.seed, 0, 0, stage))
-    few = take(batch, 0, NUM_WATCHED)
-    fit = {"loss": agent.mean_loss(batch), **task.score(agent.predict_arrays(batch), batch)}
-    found = {f"chance/{name}": value for name, value in _chance(task, batch, validation).items()}
-    found |= {f"fit/{name}": value for name, value in fit.items()}
+    batch = next(task.batches("train", NUM_TRAIN_EVAL, agent.config.seed, 0, 0, stage))
+    first = to_device(take(batch, 0, NUM_OBSERVED), agent.device)
+    train = {"loss": agent.mean_loss(batch), **task.score(agent.predict_arrays(batch), batch)}
+    baseline = _constant_baseline(task, batch, validation)
+    metrics = {f"chance/{name}": value for name, value in baseline.items()}
+    metrics |= {f"fit/{name}": value for name, value in train.items()}
     with evaluation_mode(agent.model), _unwrapped(agent):
-        found |= watch(agent.model, agent.loss, to_device(few, agent.device))
-    return {tag: value for tag, value in found.items() if math.isfinite(value)}
+        metrics |= unit_statistics_and_gradient_flow(agent.model, agent.loss, first)
+    return {tag: value for tag, value in metrics.items() if math.isfinite(value)}
 
 
-def _chance(task: "Task", batch: Any, validation: Any) -> dict[str, float]:
+def _constant_baseline(task: "Task", batch: Any, validation: Any) -> dict[str, float]:
     """Return loss and scores of the best constant prediction; none where targets are ragged."""
-    targets, others = task.targets(batch), task.targets(validation)
-    if not (isinstance(targets, np.ndarray) and isinstance(others, np.ndarray)):
+    targets, validation_targets = task.targets(batch), task.targets(validation)
+    if not (isinstance(targets, np.ndarray) and isinstance(validation_targets, np.ndarray)):
         return {}
-    constant, loss = constant_answer(targets)
-    judged = validation if others.shape[1:] == constant.shape else batch
-    guesses = np.broadcast_to(constant, (num_samples(judged), *constant.shape))
-    return {"loss": loss, **task.score(guesses, judged)}
+    constant, loss = majority_baseline(targets)
+    scored = validation if validation_targets.shape[1:] == constant.shape else batch
+    guesses = np.broadcast_to(constant, (num_samples(scored), *constant.shape))
+    return {"loss": loss, **task.score(guesses, scored)}
 
 
 @contextlib.contextmanager
-def _unwrapped(agent: Measured) -> Iterator[None]:
-    """Let an agent's loss call its bare model: a wrapper's replicas would each be watched."""
+def _unwrapped(agent: "AgentProtocol") -> Iterator[None]:
+    """Let an agent's loss call its bare model: a wrapper's replicas would each be hooked."""
     wrapper, agent.network = agent.network, agent.model
     try:
         yield
@@ -113,74 +93,77 @@ def _unwrapped(agent: Measured) -> Iterator[None]:
         agent.network = wrapper
 
 
-def constant_answer(targets: NDArray[Any]) -> tuple[NDArray[Any], float]:
-    """Return the best single answer to all of the targets (batch, …), and its loss.
+def majority_baseline(targets: NDArray[Any]) -> tuple[NDArray[Any], float]:
+    """Return the best constant prediction for targets (batch, …), and its loss.
 
-    Of codes the commonest at each place, with the entropy there in nats, the mean over places; of
-    numbers the mean, with the variance.
+    Codes: the majority at each position; the loss is the entropy in nats, averaged over positions.
+    Numbers: the mean; the loss is the variance.
     """
     if targets.dtype.kind == "f":
         return targets.mean(axis=0), float(targets.var(axis=0).mean())
     flat = targets.reshape(len(targets), -1)
     counts = [np.unique(column, return_counts=True) for column in flat.T]
-    shares = [count / len(flat) for _, count in counts]
-    entropy = float(np.mean([-(share * np.log(share)).sum() for share in shares]))
+    frequencies = [count / len(flat) for _, count in counts]
+    entropy = float(np.mean([-(p * np.log(p)).sum() for p in frequencies]))
     answer = np.array([codes[count.argmax()] for codes, count in counts], targets.dtype)
     return answer.reshape(targets.shape[1:]), entropy
 
 
-def watch(model: nn.Module, loss_of: Callable[[Any], Loss], batch: Any) -> dict[str, float]:
-    """Return how units behave on a batch, and how far back the gradient of its loss reaches.
+def unit_statistics_and_gradient_flow(
+    model: nn.Module, loss_fn: Callable[[Any], Loss], batch: Any
+) -> dict[str, float]:
+    """Return shares of dead and saturated units, and norms of input gradients over time lags.
 
-    `units/<layer>/dead`: share of units whose output stays the same, whatever is read;
+    `units/<layer>/dead`: share of units whose output is the same for every input;
     `units/<layer>/saturated`: share that is within 5 % of a bound nine tenths of the time; of an
     LSTM or GRU of one layer the share of units whose gates are, taken together.
-    `flow/<layer>/<k>`: mean L2 norm, over the samples, of the gradient of a sample's loss by what a
-    recurrent layer reads k steps before its end, for k = 0, 1, 2, 4, … and the first step; in a
-    packed sequence each sample has its own end, and the mean is over those that have the step.
+    `flow/<layer>/<k>`: mean L2 norm, over the samples, of the gradient of a sample's loss by the
+    input of a recurrent layer k steps before its end, for k = 0, 1, 2, 4, … and the first step; in
+    a packed sequence each sample has its own end, and the mean is over those that have the step.
     """
     inputs: dict[str, list[Sequence]] = {}
     outputs: dict[str, list[Tensor]] = {}
     gates: dict[str, list[Tensor]] = {}
     cudnn = torch.backends.cudnn.flags(enabled=False)  # which has no backward pass in this mode
-    with torch.enable_grad(), cudnn, _watched(model, inputs, outputs, gates):
-        loss = total_loss(loss_of(batch))
-        read = [_values(sequence) for sequences in inputs.values() for sequence in sequences]
-        gradients = iter(torch.autograd.grad(loss, read, allow_unused=True) if read else ())
-    found: dict[str, float] = {}
+    with torch.enable_grad(), cudnn, _record_layers(model, inputs, outputs, gates):
+        loss = total_loss(loss_fn(batch))
+        leaves = [_values(sequence) for sequences in inputs.values() for sequence in sequences]
+        gradients = iter(torch.autograd.grad(loss, leaves, allow_unused=True) if leaves else ())
+    metrics: dict[str, float] = {}
     for name, tensors in outputs.items():
-        found |= _behaviour(name, model.get_submodule(name), tensors)
+        metrics |= _unit_statistics(name, model.get_submodule(name), tensors)
     for name, tensors in gates.items():
-        stuck = torch.cat([t.flatten(0, -3) for t in tensors]).mean((0, 1)) > _MOSTLY
-        found[f"units/{name}/saturated"] = float(stuck.float().mean())
+        near_bound = torch.cat([t.flatten(0, -3) for t in tensors]).mean((0, 1))
+        saturated = near_bound > _SATURATED_SHARE
+        metrics[f"units/{name}/saturated"] = float(saturated.float().mean())
     for name, sequences in inputs.items():
         layer = cast("nn.RNNBase", model.get_submodule(name))
-        steps = [_norms(layer, s, next(gradients)) for s in sequences]
-        found |= _flow(name, torch.cat(steps).tolist())
-    return found
+        norms = [_gradient_norms_by_step(layer, s, next(gradients)) for s in sequences]
+        metrics |= _gradient_flow(name, torch.cat(norms).tolist())
+    return metrics
 
 
 @contextlib.contextmanager
-def _watched(
+def _record_layers(
     model: nn.Module,
     inputs: dict[str, list[Sequence]],
     outputs: dict[str, list[Tensor]],
     gates: dict[str, list[Tensor]],
 ) -> Iterator[None]:
-    """Collect, within a block, what recurrent layers read, and what units and gates say."""
+    """Collect, within a block, inputs of recurrent layers, outputs of units, and gates."""
 
-    def read(name: str) -> Callable[..., Any]:
+    def record_input(name: str) -> Callable[..., Any]:
         def hook(
-            module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
+            module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
         ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-            given = dict(zip(("input", "hx"), arguments, strict=False)) | named
-            sequence = _differentiable(given["input"])
+            by_name = dict(zip(("input", "hx"), arguments, strict=False)) | keywords
+            sequence = _differentiable(by_name["input"])
             inputs.setdefault(name, []).append(sequence)
-            return (sequence, given.get("hx")), {}
+            return (sequence, by_name.get("hx")), {}
 
         return hook
 
-    def said(name: str) -> Callable[..., None]:
+    def record_output(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, arguments: Any, output: Any) -> None:
             sequence = output[0] if isinstance(module, nn.RNNBase) else output
             outputs.setdefault(name, []).append(_values(sequence).detach())
@@ -189,15 +172,14 @@ def _watched(
 
         return hook
 
-    watched: tuple[type[nn.Module], ...] = (nn.RNNBase, *_BOUNDS)
+    kinds: tuple[type[nn.Module], ...] = (nn.RNNBase, *_BOUNDS)
     with contextlib.ExitStack() as stack:
         for name, module in model.named_modules():
             if isinstance(module, nn.RNNBase):
-                stack.callback(
-                    module.register_forward_pre_hook(read(name), with_kwargs=True).remove
-                )
-            if isinstance(module, watched):
-                stack.callback(module.register_forward_hook(said(name)).remove)
+                handle = module.register_forward_pre_hook(record_input(name), with_kwargs=True)
+                stack.callback(handle.remove)
+            if isinstance(module, kinds):
+                stack.callback(module.register_forward_hook(record_output(name)).remove)
         yield
 
 
@@ -206,7 +188,7 @@ def _values(sequence: Sequence) -> Tensor:
 
 
 def _differentiable(sequence: Sequence) -> Sequence:
-    """Return what a layer reads, or a copy of it, as a tensor that has a gradient."""
+    """Return a layer's input, or a copy of it, as a tensor that has a gradient."""
     x = _values(sequence)
     x = x if x.requires_grad else x.detach().clone()
     x.requires_grad_()
@@ -214,7 +196,7 @@ def _differentiable(sequence: Sequence) -> Sequence:
 
 
 def _padded(module: nn.RNNBase, sequence: Sequence) -> tuple[Tensor, Tensor]:
-    """Return what a layer reads or says as (batch, time, features), and which steps there are."""
+    """Return a layer's input or output as (batch, time, features), and the mask of its steps."""
     if isinstance(sequence, PackedSequence):
         padded, lengths = pad_packed_sequence(sequence, batch_first=True)
         return padded, torch.arange(padded.shape[1]) < lengths[:, None]
@@ -226,7 +208,7 @@ def _padded(module: nn.RNNBase, sequence: Sequence) -> tuple[Tensor, Tensor]:
 
 
 def _has_visible_gates(module: nn.Module) -> TypeGuard[nn.RNNBase]:
-    """Tell whether a layer's gates follow from what it reads and says: one layer, one direction."""
+    """Tell whether gates follow from a layer's inputs and outputs: one layer, one direction."""
     return (
         isinstance(module, nn.RNNBase)
         and module.mode in ("LSTM", "GRU")
@@ -241,44 +223,47 @@ def gates_of(module: nn.RNNBase, arguments: tuple[Any, ...], output: Sequence) -
     """Return where gates are within 5 % of a bound: (batch, time, gates, units), 0 or 1.
 
     Of at most 8 samples, for this is a product of matrices as large as the layer's own. Of packed
-    sequences there are only the steps that they have: (steps, gates, units).
+    sequences only the steps that exist: (steps, gates, units).
     """
-    (x, there), (h, _) = (_padded(module, sequence) for sequence in (arguments[0], output))
+    (x, mask), (h, _) = (_padded(module, sequence) for sequence in (arguments[0], output))
     x, h = x[:_NUM_GATED].float(), h[:_NUM_GATED].float()
     state = arguments[1] if len(arguments) > 1 and arguments[1] is not None else None
-    begin = torch.zeros_like(h[:, :1])
+    h_0 = torch.zeros_like(h[:, :1])
     if state is not None:
-        held = state[0] if isinstance(state, tuple) else state
-        begin = held[0].reshape(-1, 1, module.hidden_size)[:_NUM_GATED].float()
-    before = torch.cat([begin, h[:, :-1]], dim=1)
-    read, kept = (
-        nn.functional.linear(what, getattr(module, f"weight_{kind}_l0")).float()
+        hidden = state[0] if isinstance(state, tuple) else state
+        h_0 = hidden[0].reshape(-1, 1, module.hidden_size)[:_NUM_GATED].float()
+    previous = torch.cat([h_0, h[:, :-1]], dim=1)
+    from_input, from_state = (
+        nn.functional.linear(values, getattr(module, f"weight_{kind}_l0")).float()
         + (getattr(module, f"bias_{kind}_l0") if module.bias else 0.0)
-        for what, kind in ((x, "ih"), (before, "hh"))
+        for values, kind in ((x, "ih"), (previous, "hh"))
     )
-    read, kept = (t.reshape(*t.shape[:2], -1, module.hidden_size) for t in (read, kept))
+    from_input, from_state = (
+        t.reshape(*t.shape[:2], -1, module.hidden_size) for t in (from_input, from_state)
+    )
     lstm = module.mode == "LSTM"  # i, f, g, o; of a GRU r, z, n, with r before W h of n
     tanh = 2
-    gates = (read + kept).sigmoid()
-    new = read[..., tanh, :] + kept[..., tanh, :] * (1 if lstm else gates[..., 0, :])
-    gates[..., tanh, :] = (new.tanh() + 1) / 2
+    gates = (from_input + from_state).sigmoid()
+    reset = 1 if lstm else gates[..., 0, :]
+    candidate = from_input[..., tanh, :] + from_state[..., tanh, :] * reset
+    gates[..., tanh, :] = (candidate.tanh() + 1) / 2
     near = ((gates < _NEAR) | (gates > 1 - _NEAR)).float()
-    return near[there[:_NUM_GATED]] if isinstance(output, PackedSequence) else near
+    return near[mask[:_NUM_GATED]] if isinstance(output, PackedSequence) else near
 
 
-def _behaviour(name: str, module: nn.Module, tensors: list[Tensor]) -> dict[str, float]:
+def _unit_statistics(name: str, module: nn.Module, tensors: list[Tensor]) -> dict[str, float]:
     """Return the shares of units that are dead and saturated."""
     unit = 1 if tensors[0].ndim == 4 else -1
     values = torch.cat([t.movedim(unit, 0).flatten(1) for t in tensors], dim=1).float()
-    dead = (values.amax(1) - values.amin(1)) < _SAME
-    found = {f"units/{name}/dead": float(dead.float().mean())}
+    dead = (values.amax(1) - values.amin(1)) < _DEAD_RANGE
+    metrics = {f"units/{name}/dead": float(dead.float().mean())}
     bounds = _bounds(module)
     if bounds is not None:
         near = _NEAR * (bounds[1] - bounds[0])
         at_bound = (values < bounds[0] + near) | (values > bounds[1] - near)
-        saturated = at_bound.float().mean(1) > _MOSTLY
-        found[f"units/{name}/saturated"] = float(saturated.float().mean())
-    return found
+        saturated = at_bound.float().mean(1) > _SATURATED_SHARE
+        metrics[f"units/{name}/saturated"] = float(saturated.float().mean())
+    return metrics
 
 
 def _bounds(module: nn.Module) -> tuple[int, int] | None:
@@ -287,24 +272,26 @@ def _bounds(module: nn.Module) -> tuple[int, int] | None:
     return _BOUNDS[type(module)]
 
 
-def _norms(module: nn.RNNBase, read: Sequence, gradient: Tensor | None) -> Tensor:
-    """Return the mean norm (T,) of each sample's own gradient by what was read.
+def _gradient_norms_by_step(
+    module: nn.RNNBase, sequence: Sequence, gradient: Tensor | None
+) -> Tensor:
+    """Return the mean norm (T,) of each sample's own gradient by the input at each step.
 
     The loss is a mean over the samples, so that the sum of norms is the mean of their own.
     """
     if gradient is None:
-        gradient = torch.zeros_like(_values(read))
+        gradient = torch.zeros_like(_values(sequence))
     norms = gradient.norm(dim=-1)
-    if not isinstance(read, PackedSequence):
+    if not isinstance(sequence, PackedSequence):
         return _padded(module, norms[..., None])[0].sum((0, 2))
-    sizes = read.batch_sizes
+    sizes = sequence.batch_sizes
     lengths = (sizes[None] > torch.arange(int(sizes[0]))[:, None]).sum(1)
     lags = torch.cat([lengths[:size] - 1 - at for at, size in enumerate(sizes.tolist())])
     sums = torch.zeros(len(sizes)).index_add(0, lags, norms.cpu().float())
     return (sums * len(lengths) / lags.bincount()).flip(0)
 
 
-def _flow(name: str, norms: list[float]) -> dict[str, float]:
+def _gradient_flow(name: str, norms: list[float]) -> dict[str, float]:
     last = len(norms) - 1
     lags = [0, *(2**k for k in range(last.bit_length())), last]
     return {f"flow/{name}/{lag}": norms[last - lag] for lag in lags if lag <= last}

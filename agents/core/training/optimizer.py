@@ -1,8 +1,8 @@
-"""The optimiser: Adam, and Muon for the matrices that lead from hidden units to hidden units.
+"""Optimisers: Adam, Muon for hidden-to-hidden matrices, and any of torch; learning rate schedules.
 
-Both run torch's own fused kernels or plain matrix products on state that is kept by parameter name,
-so that a checkpoint can be read without an optimiser at hand. torch's `Optimizer` classes would
-import the compiler at their first step (1.2 s) and cost 20 µs more in each.
+Adam and Muon use torch's fused kernels or plain matrix products on state by parameter name, so that
+a checkpoint can be read without an optimiser. torch's `Optimizer` classes would import the compiler
+at their first step (1.2 s) and cost 20 µs more in each.
 """
 
 import abc
@@ -16,15 +16,15 @@ from torch.optim.adam import adam
 
 from agents.core.config import AgentConfig, ConfigError
 from agents.core.layers import HiddenLinear
-from agents.core.runs.checkpoint import CheckpointError, demand_fit
+from agents.core.runs.checkpoint import CheckpointError, check_state_dict
 from agents.core.training import parallel
 
-_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic that takes singular values towards 1
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic that moves singular values towards 1
 _NEWTON_SCHULZ_STEPS = 5
 
 
 def hidden_matrices(model: nn.Module) -> set[str]:
-    """Return the names of the weights that multiply hidden states and give hidden states."""
+    """Return the names of hidden-to-hidden matrices: both input and output are hidden units."""
     return {
         f"{path}.{name}" if path else name
         for path, module in model.named_modules()
@@ -39,26 +39,25 @@ def _is_between_hidden(module: nn.Module, name: str) -> bool:
     return isinstance(module, HiddenLinear)
 
 
-def rate(config: AgentConfig, step: int, total: int) -> float:
-    """Return the share of the highest learning rate that step `step` (from 1) of `total` takes.
+def lr_factor_at(config: AgentConfig, step: int, total: int) -> float:
+    """Learning rate schedule: return the factor of step `step` (from 1) of `total`.
 
-    A pure function, so that a run that goes on takes the rates that it would have taken.
-    `one_cycle` (Smith 2018, 1803.09820): a line up over `warmup`, a half cosine down to zero.
-    `cosine` (Loshchilov and Hutter 2016, 1608.03983, eq. 5, without restarts): the half cosine
+    A pure function, so that a resumed run has the same rates.
+    `one_cycle` (Smith 2018, 1803.09820): linear increase over `warmup`, then half a cosine to zero.
+    `cosine` (Loshchilov and Hutter 2016, 1608.03983, eq. 5, without restarts): half a cosine
     alone. `step`: powers of `lr_decay`. `cyclical` (Smith 2015, 1506.01186, the triangular
-    policy): lines up from `lr_decay` to 1 and down again, `lr_cycles` times. `warm_restarts`
+    policy): linear from `lr_decay` to 1 and back, `lr_cycles` times. `warm_restarts`
     (1608.03983, section 3): `lr_cycles` cycles of `one_cycle`, each `lr_cycle_growth` times
-    (T_mult) as long as the one before, so that a small task can be learned, and the run stopped,
-    after an early one.
+    (T_mult) as long as the one before, so that a run on a small task can stop after an early one.
     """
-    return _SHAPES[config.schedule](config, step, total)
+    return _SCHEDULES[config.schedule](config, step, total)
 
 
 def _one_cycle(config: AgentConfig, step: float, total: float) -> float:
-    rise = config.warmup * total
-    if step <= rise:
-        return step / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / (total - rise + 1)))
+    warmup = config.warmup * total
+    if step <= warmup:
+        return step / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup + 1)))
 
 
 def _warm_restarts(config: AgentConfig, step: int, total: int) -> float:
@@ -78,11 +77,11 @@ def _step(config: AgentConfig, step: int, total: int) -> float:
 
 
 def _cyclical(config: AgentConfig, step: int, total: int) -> float:
-    through = (step - 0.5) * config.lr_cycles / total % 1.0  # of the cycle
-    return config.lr_decay + (1 - config.lr_decay) * (1 - abs(2 * through - 1))
+    phase = (step - 0.5) * config.lr_cycles / total % 1.0  # of the cycle
+    return config.lr_decay + (1 - config.lr_decay) * (1 - abs(2 * phase - 1))
 
 
-_SHAPES = {
+_SCHEDULES = {
     "one_cycle": _one_cycle,
     "warm_restarts": _warm_restarts,
     "constant": lambda config, step, total: 1.0,
@@ -93,12 +92,12 @@ _SHAPES = {
 
 
 class AnyOptimizer(abc.ABC):
-    """What training asks of an optimiser; its whole state is tensors with names.
+    """Base class of optimisers, whose state is tensors by name.
 
     Attributes:
         config: of the agent.
-        parameters: that it moves, in a fixed order.
-        num_matrices: how many of them Muon moves.
+        parameters: those that it updates, in a fixed order.
+        num_matrices: number of them that Muon updates.
     """
 
     config: AgentConfig
@@ -107,33 +106,33 @@ class AnyOptimizer(abc.ABC):
 
     @abc.abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """Return the state by name, all that a checkpoint must hold."""
+        """Return the state by name, for a checkpoint."""
 
     @abc.abstractmethod
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore a saved state."""
 
     @abc.abstractmethod
-    def fits(self, tensors: Mapping[str, Tensor]) -> None:
-        """Refuse a saved state of other names or shapes.
+    def check(self, tensors: Mapping[str, Tensor]) -> None:
+        """Check names and shapes of a saved state.
 
         Raises:
-            CheckpointError: names what does not fit.
+            CheckpointError: a name or shape does not fit.
         """
 
     @abc.abstractmethod
-    def step(self, share: float, num_threads: int = 1) -> None:
-        """Move every parameter that has a gradient, at `share` of the highest learning rate."""
+    def step(self, lr_factor: float, num_threads: int = 1) -> None:
+        """Update parameters that have a gradient, at `lr_factor` times the learning rate."""
 
 
 @final
 class TorchOptimizer(AnyOptimizer):
-    """Any optimiser of `torch.optim`, for `configure_optimizer`; its state is saved and restored.
+    """Optimiser of `torch.optim`, for `configure_optimizer`; its state is saved and restored.
 
     Args:
-        model: whose parameters it moves.
-        optimizer: made of them, with the highest learning rate of each group: the schedule
-            multiplies it in every step. One that needs a closure (LBFGS) is refused.
+        model: the model whose parameters are optimised.
+        optimizer: an optimiser of them, with the highest learning rate of each group: the schedule
+            multiplies it in every step. One that needs a closure (LBFGS) is a ConfigError.
         config: of the agent.
     """
 
@@ -153,7 +152,7 @@ class TorchOptimizer(AnyOptimizer):
         self._rates = [group["lr"] for group in groups]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the state by `<parameter>/<kind>`; numbers as tensors without axes."""
+        """Return the state by `<parameter>/<kind>`; numbers are tensors without axes."""
         state = self._optimizer.state
         return {
             f"{name}/{kind}": torch.as_tensor(value)
@@ -163,9 +162,13 @@ class TorchOptimizer(AnyOptimizer):
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore a saved state; before the first step there is none."""
+        """Restore a saved state; before the first step it is empty."""
         for name, parameter in zip(self._names, self.parameters, strict=True):
-            kinds = {k.removeprefix(f"{name}/"): t for k, t in tensors.items() if _of(k) == name}
+            kinds = {
+                k.removeprefix(f"{name}/"): t
+                for k, t in tensors.items()
+                if _parameter_of(k) == name
+            }
             if kinds:
                 device = parameter.device
                 self._optimizer.state[parameter] = {
@@ -173,43 +176,43 @@ class TorchOptimizer(AnyOptimizer):
                     for kind, tensor in kinds.items()
                 }
 
-    def fits(self, tensors: Mapping[str, Tensor]) -> None:
-        """Refuse a state of parameters that there are not, or of another shape."""
+    def check(self, tensors: Mapping[str, Tensor]) -> None:
+        """Check that a saved state is of these parameters and of their shapes."""
         shapes = dict(zip(self._names, (p.shape for p in self.parameters), strict=True))
         for key, tensor in tensors.items():
-            name = _of(key)
+            name = _parameter_of(key)
             if name not in shapes or (tensor.ndim and tensor.shape != shapes[name]):
                 raise CheckpointError(f"the optimiser has no state {key!r} {tuple(tensor.shape)}")
 
-    def step(self, share: float, num_threads: int = 1) -> None:
-        """Take a step of each group at `share` of its learning rate."""
+    def step(self, lr_factor: float, num_threads: int = 1) -> None:
+        """Take a step of each group at `lr_factor` times its learning rate."""
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * share
+            group["lr"] = rate * lr_factor
         self._optimizer.step()
 
 
-def _of(key: str) -> str:
-    """Return the parameter that a tensor of a state belongs to."""
+def _parameter_of(key: str) -> str:
+    """Return the parameter of a tensor of the state."""
     return key.rpartition("/")[0]
 
 
 @final
 class Optimizer(AnyOptimizer):
-    """Adam (1412.6980) with decoupled decay (1711.05101), or Muon for hidden matrices beside it.
+    """Adam (1412.6980) with decoupled decay (1711.05101), and Muon for hidden matrices.
 
     Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon): the step is the Nesterov momentum
-    with all its singular values brought near 1, times the square root of rows over columns.
+    with all singular values near 1, times the square root of rows over columns.
 
     Attributes:
-        state: parameter name → kind of value → tensor, all that a checkpoint must hold.
+        state: parameter name → kind of value → tensor.
     """
 
     def __init__(self, model: nn.Module, config: AgentConfig) -> None:
         self.config = config
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        chosen = hidden_matrices(model) if config.optimizer == "muon" else set()
-        self._matrices = {name: p for name, p in named.items() if name in chosen}
-        self._others = {name: p for name, p in named.items() if name not in chosen}
+        matrices = hidden_matrices(model) if config.optimizer == "muon" else set()
+        self._matrices = {name: p for name, p in named.items() if name in matrices}
+        self._others = {name: p for name, p in named.items() if name not in matrices}
         self.state: dict[str, dict[str, Tensor]] = {
             name: {"momentum": torch.zeros_like(p)} for name, p in self._matrices.items()
         }
@@ -218,15 +221,15 @@ class Optimizer(AnyOptimizer):
             step = torch.zeros((), dtype=torch.float32, device=p.device)
             self.state[name] = moments | {"step": step}
         self.parameters = [*self._matrices.values(), *self._others.values()]
-        self.num_matrices = len(self._matrices)  # that Muon moves
+        self.num_matrices = len(self._matrices)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state by `<parameter>/<kind>`."""
         return {f"{n}/{kind}": t for n, kinds in self.state.items() for kind, t in kinds.items()}
 
-    def fits(self, tensors: Mapping[str, Tensor]) -> None:
-        """Refuse a state of other names or shapes."""
-        demand_fit("optimizer", tensors, self.tensors())
+    def check(self, tensors: Mapping[str, Tensor]) -> None:
+        """Check names and shapes of a saved state."""
+        check_state_dict("optimizer", tensors, self.tensors())
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore a saved state of the same names and shapes."""
@@ -234,17 +237,17 @@ class Optimizer(AnyOptimizer):
             tensor.copy_(tensors[name])
 
     @torch.no_grad()
-    def step(self, share: float, num_threads: int = 1) -> None:
-        """Move every parameter that has a gradient, at `share` of the highest learning rate.
+    def step(self, lr_factor: float, num_threads: int = 1) -> None:
+        """Move every parameter that has a gradient, at `lr_factor` times the highest learning rate.
 
-        Matrices of Muon are orthogonalised side by side by up to `num_threads` threads.
+        Matrices of Muon are orthogonalised in parallel by up to `num_threads` threads.
         """
         others = {name: p for name, p in self._others.items() if p.grad is not None}
         if others:
-            self._adam(others, self.config.learning_rate * share)
+            self._adam(others, self.config.learning_rate * lr_factor)
         matrices = {name: p for name, p in self._matrices.items() if p.grad is not None}
         if matrices:
-            self._muon(matrices, self.config.muon_learning_rate * share, num_threads)
+            self._muon(matrices, self.config.muon_learning_rate * lr_factor, num_threads)
 
     def _adam(self, named: Mapping[str, nn.Parameter], learning_rate: float) -> None:
         state = [self.state[name] for name in named]
@@ -273,11 +276,11 @@ class Optimizer(AnyOptimizer):
         parameters = list(named.values())
         gradients = [p.grad for p in parameters if p.grad is not None]
         momenta = [self.state[name]["momentum"] for name in named]
-        keep = self.config.muon_momentum
-        torch._foreach_lerp_(momenta, gradients, 1 - keep)
-        updates = torch._foreach_lerp(gradients, momenta, keep)
-        each = parallel.side_by_side if num_threads > 1 else map
-        for parameter, direction in zip(parameters, each(orthogonalize, updates), strict=True):
+        momentum = self.config.muon_momentum
+        torch._foreach_lerp_(momenta, gradients, 1 - momentum)
+        updates = torch._foreach_lerp(gradients, momenta, momentum)
+        mapping = parallel.map_threads if num_threads > 1 else map
+        for parameter, direction in zip(parameters, mapping(orthogonalize, updates), strict=True):
             rows, columns = direction.shape
             scale = max(1.0, rows / columns) ** 0.5
             if self.config.weight_decay:
@@ -286,12 +289,12 @@ class Optimizer(AnyOptimizer):
 
 
 def orthogonalize(matrix: Tensor) -> Tensor:
-    """Return U Vᵀ of a matrix U S Vᵀ, roughly, by five Newton–Schulz steps (Jordan et al. 2024).
+    """Orthogonalise a matrix U S Vᵀ: U Vᵀ, roughly, by five Newton–Schulz steps (Jordan 2024).
 
-    Singular values that are not tiny beside the largest come to lie between about 0.7 and 1.2; the
-    tiniest ones come less far. Deviation: a step X ← p(X Xᵀ) X is taken on X Xᵀ, as small as the
-    matrix is narrow, and X itself is multiplied once, by the product of all p. In float32 that is
-    the same to six digits, in half the time for the 4H × H matrices of an LSTM.
+    Singular values that are not tiny relative to the largest become 0.7 to 1.2, about; the tiniest
+    ones are smaller. Deviation: a step X ← p(X Xᵀ) X is computed on X Xᵀ, as small as the matrix is
+    narrow, and X itself is multiplied once, by the product of all p. In float32 that is the same to
+    six digits, in half the time for the 4H × H matrices of an LSTM.
     """
     a, b, c = _NEWTON_SCHULZ
     x = matrix.float() if matrix.shape[0] <= matrix.shape[1] else matrix.float().mT

@@ -1,4 +1,4 @@
-"""Stopping between two steps, never inside one."""
+"""Signals: SIGINT and SIGTERM stop a run between two steps, not inside one."""
 
 import contextlib
 import signal
@@ -8,18 +8,18 @@ from types import FrameType
 
 
 class StopRequest:
-    """Remembers the first SIGINT or SIGTERM; a second SIGINT ends at once."""
+    """The first SIGINT or SIGTERM; a second SIGINT raises at once."""
 
     def __init__(self) -> None:
         self.signum: int | None = None
 
-    def note(self, signum: int, _frame: FrameType | None) -> None:
-        """Take a signal: the handler."""
+    def handle(self, signum: int, _frame: FrameType | None) -> None:
+        """Handle a signal."""
         if self.signum is not None and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.signum = signum
 
-    def raise_if_asked(self) -> None:
+    def raise_if_requested(self) -> None:
         """Raise what the signal would have raised: KeyboardInterrupt, or SystemExit(143)."""
         if self.signum == signal.SIGINT:
             raise KeyboardInterrupt
@@ -29,17 +29,17 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Note SIGINT and SIGTERM instead of being torn out of a step by them.
+    """Defer SIGINT and SIGTERM until the current step has finished.
 
-    Outside the main thread no handler can be installed, and signals go where they went before.
+    Outside the main thread no handler can be installed, and the signal handlers are unchanged.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {s: signal.signal(s, request.note) for s in (signal.SIGINT, signal.SIGTERM)}
+    previous = {s: signal.signal(s, request.handle) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield request
     finally:
-        for signum, handler in before.items():
+        for signum, handler in previous.items():
             signal.signal(signum, handler)

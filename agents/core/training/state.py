@@ -6,18 +6,30 @@ from typing import Any
 import attrs
 from torch import Tensor, nn
 
+from agents.core import earlier_names
 from agents.core.config import AgentConfig
-from agents.core.runs.checkpoint import Checkpoint, CheckpointError, demand_fit
+from agents.core.runs.checkpoint import Checkpoint, CheckpointError, check_state_dict
 from agents.core.runs.history import History
-from agents.core.training.loop import Cursor
 from agents.core.training.optimizer import AnyOptimizer
 
-_PLAIN = ("seconds", "threads", "precision", "stopped_early", "measured")
+_PLAIN = ("seconds", "threads", "precision", "stopped_early")
+_EARLIER_KEYS = {"within": "unfinished", "stale": "evals_since_best"}  # up to 0.4.1
 
 
 @attrs.define
-class Window:
-    """Sums since the last record of the history."""
+class Cursor:
+    """Position of a run in its data: the next batch is number `start` of `epoch`, of a stage."""
+
+    step: int = 0  # steps taken
+    epoch: int = 0
+    start: int = 0
+    stage: int = 0  # of the task's training data, from the easiest on
+    unfinished: str = ""  # phase that was begun and not ended: step, evaluation or saving
+
+
+@attrs.define
+class RunningSums:
+    """Sums over the steps since the last record of the history, from which its means are taken."""
 
     loss: float = 0.0
     highest_loss: float = 0.0  # of a single step
@@ -29,14 +41,14 @@ class Window:
 
 
 @attrs.define
-class Climb:
-    """Sums towards the next look at whether a task's harder stage can begin."""
+class CurriculumTracker:
+    """Mean training loss over a window of steps; decides when the curriculum advances."""
 
-    loss: float = 0.0
+    loss: float = 0.0  # sum over the window so far
     steps: int = 0
 
-    def rises(self, loss: float, config: AgentConfig) -> bool:
-        """Take the loss of a step; tell whether it is time for a look, and the mean low enough."""
+    def should_advance(self, loss: float, config: AgentConfig) -> bool:
+        """Add the loss of a step; tell whether a window is full and its mean loss low enough."""
         self.loss += loss
         self.steps += 1
         if config.curriculum_loss_threshold is None or self.steps < config.curriculum_window:
@@ -52,56 +64,63 @@ class Best:
     score: float | None = None
     loss: float = 0.0
     step: int = 0
-    stale: int = 0  # evaluations since then
+    evals_since_best: int = 0
 
 
-def _to_end(cursor: Cursor) -> str:
-    """Return what whoever loads a checkpoint has to end: not the saving of it."""
-    return "" if cursor.within == "saving" else cursor.within
+def _from_checkpoint(cls: type[Any], values: Mapping[str, Any]) -> Any:
+    """Return an object of its fields in a checkpoint, which may have their earlier names."""
+    return cls(**{_EARLIER_KEYS.get(key, key): value for key, value in values.items()})
+
+
+def _resumable_phase(cursor: Cursor) -> str:
+    """Return the phase that whoever loads a checkpoint has to finish: not the saving of it."""
+    return "" if cursor.unfinished == "saving" else cursor.unfinished
 
 
 @attrs.define
 class State:
-    """Everything that learning changes. Equal states go on to equal bits."""
+    """Everything that learning changes. Equal states continue to equal bits."""
 
-    model: nn.Module  # bare: no wrapper ever stands in its names
+    model: nn.Module  # bare: the names of its tensors contain no wrapper
     optimizer: AnyOptimizer
-    random: dict[str, Tensor]  # of the generators that dropout draws from, by kind of device
+    rng_state: dict[str, Tensor]  # of the generators that dropout draws from, by kind of device
     precision: str  # fp32 or bf16
     threads: int  # of the CPU: the last bits of a sum depend on it
     cursor: Cursor = attrs.Factory(Cursor)
-    window: Window = attrs.Factory(Window)
-    climb: Climb = attrs.Factory(Climb)
+    sums: RunningSums = attrs.Factory(RunningSums)
+    curriculum: CurriculumTracker = attrs.Factory(CurriculumTracker)
     best: Best = attrs.Factory(Best)
     history: History = attrs.Factory(History)
-    carried: dict[str, Tensor] = attrs.Factory(dict)  # by a training batch into the next, by name
-    measured: int = 0  # step of the last measurement of vitals
+    hidden_state: dict[str, Tensor] = attrs.Factory(dict)  # from one training batch to the next
+    diagnostics_step: int = 0  # step of the last diagnostics
     seconds: float = 0.0  # spent learning until the last record, evaluations left out
     stopped_early: bool = False
+    carried = earlier_names.attribute("carried", "hidden_state")
 
-    def go_on(self) -> None:
-        """Forget that learning stopped early, and begin to wait for a better score anew."""
+    def reset_early_stopping(self) -> None:
+        """Reset early stopping, so that a run that stopped early continues."""
         if self.stopped_early:
-            self.stopped_early, self.best.stale = False, 0
+            self.stopped_early, self.best.evals_since_best = False, 0
 
     def to_checkpoint(self, identity: Mapping[str, Any]) -> Checkpoint:
         """Return a checkpoint of this state and of what the agent was made from."""
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"optimizer/{name}": value for name, value in self.optimizer.tensors().items()}
-        tensors |= {f"random/{kind}": value for kind, value in self.random.items()}
-        tensors |= {f"carried/{name}": value for name, value in self.carried.items()}
+        tensors |= {f"random/{kind}": value for kind, value in self.rng_state.items()}
+        tensors |= {f"carried/{name}": value for name, value in self.hidden_state.items()}
         values = {
             **identity,
-            "cursor": attrs.asdict(self.cursor) | {"within": _to_end(self.cursor)},
-            "window": attrs.asdict(self.window),
-            "climb": attrs.asdict(self.climb),
+            "cursor": attrs.asdict(self.cursor) | {"unfinished": _resumable_phase(self.cursor)},
+            "window": attrs.asdict(self.sums),
+            "climb": attrs.asdict(self.curriculum),
             "best": attrs.asdict(self.best),
+            "measured": self.diagnostics_step,
             **{name: getattr(self, name) for name in _PLAIN},
         }
         return Checkpoint(values, tensors, self.history)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take over a checkpoint; a missing or extra name or another shape changes nothing.
+        """Restore a checkpoint; a missing or extra name or another shape changes nothing.
 
         Raises:
             CheckpointError: names what does not fit.
@@ -114,17 +133,20 @@ class State:
             if group not in groups:
                 raise CheckpointError(f"the checkpoint has a tensor {name!r} that no agent has")
             groups[group][rest] = tensor
-        demand_fit("model", groups["model"], self.model.state_dict())
-        self.optimizer.fits(groups["optimizer"])
+        check_state_dict("model", groups["model"], self.model.state_dict())
+        self.optimizer.check(groups["optimizer"])
         self.model.load_state_dict(groups["model"])
         self.optimizer.load(groups["optimizer"])
-        self.random = groups["random"]
+        self.rng_state = groups["random"]
         device = next(self.model.parameters()).device
-        self.carried = {name: tensor.to(device) for name, tensor in groups["carried"].items()}
+        self.hidden_state = {name: tensor.to(device) for name, tensor in groups["carried"].items()}
         values = checkpoint.values
-        self.cursor, self.window = Cursor(**values["cursor"]), Window(**values["window"])
-        self.climb = Climb(**values.get("climb", {}))  # absent before 0.2.0
-        self.best, self.history = Best(**values["best"]), History()
-        self.history.extend(checkpoint.history)  # a copy: two agents may go on from one checkpoint
-        for name in _PLAIN:  # `measured` is absent before 0.3.0
-            setattr(self, name, values.get(name, 0) if name == "measured" else values[name])
+        self.cursor = _from_checkpoint(Cursor, values["cursor"])
+        self.sums = RunningSums(**values["window"])
+        self.curriculum = CurriculumTracker(**values.get("climb", {}))  # absent before 0.2.0
+        self.best = _from_checkpoint(Best, values["best"])
+        self.diagnostics_step = values.get("measured", 0)  # absent before 0.3.0
+        self.history = History()
+        self.history.extend(checkpoint.history)  # a copy: two agents may load one checkpoint
+        for name in _PLAIN:
+            setattr(self, name, values[name])

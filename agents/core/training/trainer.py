@@ -1,286 +1,286 @@
-"""One call of `learn()`: it drives the loop, and logs, evaluates, saves and stops when due."""
+"""Trainer: runs the training loop; logs, evaluates, saves and stops when due."""
 
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 import torch
 import yaml
 from torch import Tensor
 
-import tasks
-from agents.core.config import AgentConfig, ConfigError, flat_settings
-from agents.core.runs.checkpoint import CannotWriteError, Checkpoint, read_agent
+from agents.core.config import ConfigError, flat_settings
+from agents.core.runs.checkpoint import CannotWriteError, Checkpoint
 from agents.core.runs.history import Record
 from agents.core.runs.run_folder import Folder
-from agents.core.runs.sinks import Finished, Pictured, Recorded, Sink, Spread, Started
-from agents.core.runs.snapshots import Snapshots, moments
-from agents.core.training import devices, parallel
+from agents.core.runs.sinks import Figure, Finished, Histograms, Scalars, Sink, Started
+from agents.core.runs.snapshots import snapshot_steps
+from agents.core.training import devices
 from agents.core.training.loop import (
     DivergedError,
-    Loss,
-    Stepper,
     StepRecord,
     describe_divergence,
     total_steps,
     train_steps,
+    training_environment,
 )
-from agents.core.training.monitoring import LEARNED_BETWEEN, gradient_norms
+from agents.core.training.monitoring import (
+    SAMPLES_BETWEEN_DIAGNOSTICS,
+    gradient_norms,
+    training_diagnostics,
+)
+from agents.core.training.resume import is_done, resume_from_folder, use_native_precision
 from agents.core.training.signals import StopRequest, stop_requests
-from agents.core.training.state import Best, State, Window
-from tasks.core.paths import expand_user
-from tasks.core.registry import look_up
-from tasks.core.settings import mutable_settings, present_values
-from tasks.core.task import Task, num_batches
+from agents.core.training.state import Best, RunningSums
+from tasks.core.batch import take
+from tasks.core.task import num_batches
+from visualization.records import AnswerTable
+
+if TYPE_CHECKING:
+    from agents.core.protocol import AgentProtocol
 
 
 class Evaluation(NamedTuple):
-    """Scores on the validation split, a record to look at, and what else is worth recording."""
+    """Scores on the validation split, a table of answers, and training diagnostics."""
 
     scores: dict[str, float]
-    picture: Any
-    vitals: Record
+    answers: AnswerTable
+    diagnostics: Record
 
 
-@attrs.frozen
-class Job:
-    """What learning needs of an agent, and no more."""
-
-    state: State
-    task: Task
-    config: AgentConfig
-    device: torch.device
-    identity: Mapping[str, Any]  # what the agent was made from, as plain values
-    loss_of: Callable[[Any], Loss]
-    evaluate: Callable[[bool], Evaluation]  # whether vitals are measured too
-    snapshots: Snapshots  # where copies of the weights are kept, if the config asks for any
-    parts_for: Callable[[int], int]  # into how many a batch is cut for so many threads
-    weights_from: Callable[[Checkpoint], Mapping[str, Tensor]]  # of another run, as they fit here
-
-    @property
-    def total(self) -> int:
-        """The exact number of steps of the run."""
-        return total_steps(self.config, self.task)
-
-    @property
-    def num_parts(self) -> int:
-        """Into how many parts a batch is cut, which are computed side by side."""
-        return self.parts_for(self.state.threads)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether all steps are taken, or learning has stopped early; and nothing was cut off."""
-        enough = self.state.stopped_early or self.state.cursor.step >= self.total
-        return enough and not self.state.cursor.within
+def train(
+    agent: "AgentProtocol", folder: Folder, start: Checkpoint | None, place: str, sink: Sink
+) -> None:
+    """Train an agent in a folder, from its latest checkpoint, or from `start`."""
+    if start is None:
+        resume_from_folder(agent, folder, place, sink)
+    else:  # so that there is a best checkpoint even if no steps are left
+        folder.save_best(lambda: start)
+    step = agent.state.cursor.step
+    use_native_precision(agent, sink)
+    if is_done(agent) and start is None and folder.is_done():
+        sink.info(f"this run is done: {step} steps taken")
+        return
+    if step:
+        sink.info(f"continuing from step {step}")
+    Trainer(agent, folder, sink).run()
 
 
-class Learning:
-    """Learns until the last step, or until it is asked to stop."""
+class Trainer:
+    """Trains an agent until the last step, early stopping, or a signal."""
 
-    def __init__(self, job: Job, folder: Folder, sink: Sink) -> None:
-        self.job, self.folder, self.sink = job, folder, sink
-        self.state, self.config, self.total = job.state, job.config, job.total
-        job.state.optimizer.config = job.config  # which `learn` may have given another total
-        self._eval_every = self.config.eval_every or num_batches(job.task, job.config.batch_size)
-        self._moments = moments(self.total, self.config.num_weight_snapshots or 0)
-        self._since = time.perf_counter()
+    def __init__(self, agent: "AgentProtocol", folder: Folder, sink: Sink) -> None:
+        self.agent, self.folder, self.sink = agent, folder, sink
+        self.task, self.state, self.config = agent.task, agent.state, agent.config
+        self.total, self.identity = total_steps(agent.config, agent.task), agent.identity()
+        self.state.optimizer.config = self.config  # in which `learn` may have changed the total
+        self._eval_every = self.config.eval_every or num_batches(self.task, self.config.batch_size)
+        self._snapshot_steps = snapshot_steps(self.total, self.config.num_weight_snapshots or 0)
+        self._clock_start = time.perf_counter()
 
     def run(self) -> None:
-        """Take all steps that are left, and end the run."""
+        """Take the remaining steps, and finish the run."""
         try:
-            self._refuse_half_a_step()
-            self.folder.start(_config_text(self.job.identity), self.sink.warn)
-            self._status("running")
-            self._warn()
-            self.sink.take(Started(self.state.history, self.state.cursor.step, self.total))
+            self._check_no_half_step()
+            self.folder.start(_config_text(self.identity), self.sink.warn)
+            self._write_status("running")
+            self._warn_of_settings()
+            self.sink.handle(Started(self.state.history, self.state.cursor.step, self.total))
             with stop_requests() as request:
-                self._steps(request)
-            self._end()
+                self._train(request)
+            self._finish()
         except BaseException as error:
-            with contextlib.suppress(CannotWriteError):  # the first error is the one to tell
-                self._status(_word_for(error), reason=str(error))
+            with contextlib.suppress(CannotWriteError):  # report the first error
+                self._write_status(_status_of(error), reason=str(error))
             raise
         finally:
             self.sink.close()
 
-    def _refuse_half_a_step(self) -> None:
-        if self.state.cursor.within == "step":
+    def _check_no_half_step(self) -> None:
+        if self.state.cursor.unfinished == "step":
             step = self.state.cursor.step + 1
-            problem = f"was cut off inside step {step}, which may have half of its effect"
+            problem = f"was interrupted inside step {step}, which may have half of its effect"
             accepted = "a checkpoint from before, or a new agent"
-            raise ConfigError(self.job.identity["agent"], "", problem, accepted)
+            raise ConfigError(self.identity["agent"], "", problem, accepted)
 
-    def _warn(self) -> None:
-        """Say what a person would not expect of what is about to be learned."""
+    def _warn_of_settings(self) -> None:
+        """Warn of settings that have no effect."""
         if self.config.optimizer == "muon" and not self.state.optimizer.num_matrices:
             self.sink.warn(
-                "optimizer=muon: no weight of this model leads from hidden units to hidden units, "
-                "so Adam moves all of them; optimizer=adam learns the same"
+                "optimizer=muon: this model has no hidden-to-hidden matrices, so Adam optimises "
+                "all weights; optimizer=adam gives the same result"
             )
 
-    def _steps(self, request: StopRequest) -> None:
-        job, state = self.job, self.state
-        if job.is_done:
+    def _train(self, request: StopRequest) -> None:
+        state = self.state
+        if is_done(self.agent):
             return
-        stepper = Stepper(
-            state.model, job.loss_of, job.config, state.optimizer, job.device, state.precision,
-            job.num_parts,
-        )  # fmt: skip
-        steps = train_steps(stepper, job.task, state.cursor)
-        with (
-            devices.threads(parallel.threads_each(state.threads, job.num_parts)),
-            devices.own_randomness(job.device, job.config.seed, state.random),
-            devices.float32(),
-        ):
-            job.snapshots.make_room(self._moments, state.cursor.step)
-            self._keep_weights()
-            self._since = time.perf_counter()
+        steps = train_steps(self.agent, self.task, state.cursor)
+        with training_environment(self.agent):
+            self.agent.snapshots.prune(self._snapshot_steps, state.cursor.step)
+            self._save_snapshot()
+            self._clock_start = time.perf_counter()
             try:
-                if state.cursor.within:  # what an earlier call of `learn` could not end
-                    self._conclude(request)
-                while not job.is_done:
-                    self._take(next(steps), request)
+                if state.cursor.unfinished:  # of an earlier call of `learn`
+                    self._finish_step(request)
+                while not is_done(self.agent):
+                    self._after_step(next(steps), request)
             finally:
-                self._bring_up_to_date()
+                self._sync_state()
 
-    def _take(self, record: StepRecord, request: StopRequest) -> None:
-        """Do what is due after a step."""
-        cursor, window = self.state.cursor, self.state.window
-        window.loss += record.loss
-        window.highest_loss = max(window.highest_loss, record.loss)
-        window.grad_norm += record.grad_norm
-        window.steps += 1
-        window.samples += record.samples
+    def _after_step(self, record: StepRecord, request: StopRequest) -> None:
+        """Log, evaluate and save as is due after a step."""
+        cursor, sums = self.state.cursor, self.state.sums
+        sums.loss += record.loss
+        sums.highest_loss = max(sums.highest_loss, record.loss)
+        sums.grad_norm += record.grad_norm
+        sums.steps += 1
+        sums.samples += record.samples
         for name, value in record.parts.items():
-            window.parts[name] = window.parts.get(name, 0.0) + value
-        self._climb(record)
+            sums.parts[name] = sums.parts.get(name, 0.0) + value
+        self._advance_curriculum(record)
         evaluates = record.step == self.total or record.step % self._eval_every == 0
         if evaluates or record.step % self.config.log_every == 0:
             self._log(record)
-        cursor.within = "evaluation" if evaluates else "saving"
-        self._conclude(request)
+        cursor.unfinished = "evaluation" if evaluates else "saving"
+        self._finish_step(request)
 
-    def _conclude(self, request: StopRequest) -> None:
-        """Evaluate, keep and save as is due after the step that was taken and noted."""
+    def _finish_step(self, request: StopRequest) -> None:
+        """Evaluate and save as is due after a step that has been recorded."""
         state, config, step = self.state, self.config, self.state.cursor.step
-        if state.cursor.within == "evaluation":
+        if state.cursor.unfinished == "evaluation":
             self._evaluate()
-        self._keep_weights()
+        self._save_snapshot()
         stop = step == self.total or state.stopped_early or request.signum is not None
         if stop or step % config.save_every == 0:
             self.folder.save(step, self._checkpoint, config.keep_checkpoints)
-        state.cursor.within = ""
-        request.raise_if_asked()
+        state.cursor.unfinished = ""
+        request.raise_if_requested()
 
-    def _keep_weights(self) -> None:
-        """Keep a copy of the weights for the views of learning, when one is due."""
+    def _save_snapshot(self) -> None:
+        """Save a weight snapshot if one is due."""
         step = self.state.cursor.step
-        if step in self._moments or (self._moments and self.state.stopped_early):
-            self.job.snapshots.keep(step, self.state.model)
+        if step in self._snapshot_steps or (self._snapshot_steps and self.state.stopped_early):
+            self.agent.snapshots.save(step, self.state.model)
 
-    def _climb(self, record: StepRecord) -> None:
-        """Go on to the task's next stage when the last steps' loss is low enough."""
+    def _advance_curriculum(self, record: StepRecord) -> None:
+        """Advance the curriculum if the mean loss is low enough."""
         cursor, config = self.state.cursor, self.config
-        if config.curriculum_loss_threshold is None or cursor.stage + 1 >= self.job.task.num_stages:
+        if config.curriculum_loss_threshold is None or cursor.stage + 1 >= self.task.num_stages:
             return
-        if self.state.climb.rises(record.loss, config):
+        if self.state.curriculum.should_advance(record.loss, config):
             cursor.stage += 1
-            self._note({"step": record.step, "train/stage": cursor.stage})
+            self._record({"step": record.step, "train/stage": cursor.stage})
 
     def _log(self, record: StepRecord) -> None:
-        self._bring_up_to_date()
-        window, state = self.state.window, self.state
-        state.seconds += window.seconds
-        state.window = Window()
-        noted = {
+        self._sync_state()
+        sums, state = self.state.sums, self.state
+        state.seconds += sums.seconds
+        state.sums = RunningSums()
+        metrics = {
             "step": record.step,
-            "train/loss": window.loss / window.steps,
-            **{f"train/loss/{name}": total / window.steps for name, total in window.parts.items()},
-            "train/grad_norm": window.grad_norm / window.steps,
+            "train/loss": sums.loss / sums.steps,
+            **{f"train/loss/{name}": total / sums.steps for name, total in sums.parts.items()},
+            "train/grad_norm": sums.grad_norm / sums.steps,
             "train/lr": record.learning_rate,
-            "time/samples_per_s": window.samples / window.seconds,
+            "time/samples_per_s": sums.samples / sums.seconds,
             "time/seconds": state.seconds,
         }
         if self.config.record_diagnostics:
             before_clipping = max(1.0, record.grad_norm / (self.config.clip_norm or math.inf))
-            noted["train/highest_loss"] = window.highest_loss
-            noted |= gradient_norms(state.model, before_clipping)
-        self._note(noted)
+            metrics["train/highest_loss"] = sums.highest_loss
+            metrics |= gradient_norms(state.model, before_clipping)
+        self._record(metrics)
 
-    def _note(self, record: Record) -> None:
-        self.state.history.add(record)
-        self.sink.take(Recorded(record))
+    def _record(self, metrics: Record) -> None:
+        self.state.history.add(metrics)
+        self.sink.handle(Scalars(metrics))
 
     def _evaluate(self) -> None:
-        self._bring_up_to_date()
+        self._sync_state()
         state, config, step = self.state, self.config, self.state.cursor.step
-        measures = config.record_diagnostics and self._is_measuring_due(step)
-        found = self.job.evaluate(measures)
-        state.measured = step if measures else state.measured
-        self._since = time.perf_counter()  # evaluating is not learning
-        if not all(math.isfinite(value) for value in found.scores.values()):
-            raise DivergedError(describe_divergence(state.model, step, f"scores {found.scores}"))
-        score = found.scores[self.job.task.monitor[0]]
-        better = self._is_better(score, found.scores["loss"])
+        with_diagnostics = config.record_diagnostics and self._are_diagnostics_due(step)
+        evaluation = _evaluate_agent(self.agent, with_diagnostics)
+        state.diagnostics_step = step if with_diagnostics else state.diagnostics_step
+        self._clock_start = time.perf_counter()  # evaluation is not counted
+        if not all(math.isfinite(value) for value in evaluation.scores.values()):
+            raise DivergedError(
+                describe_divergence(state.model, step, f"scores {evaluation.scores}")
+            )
+        score = evaluation.scores[self.task.monitor[0]]
+        better = self._is_better(score, evaluation.scores["loss"])
         if better:
-            state.best = Best(score, found.scores["loss"], step)
+            state.best = Best(score, evaluation.scores["loss"], step)
         else:
-            state.best.stale += 1
-        scores = {f"eval/{name}": value for name, value in found.scores.items()}
-        noted = {"step": step, **scores, **found.vitals}
-        state.history.add(noted)
-        state.cursor.within = "saving"
+            state.best.evals_since_best += 1
+        scores = {f"eval/{name}": value for name, value in evaluation.scores.items()}
+        metrics = {"step": step, **scores, **evaluation.diagnostics}
+        state.history.add(metrics)
+        state.cursor.unfinished = "saving"
         if better:
             self.folder.save_best(self._checkpoint)
-        out_of_patience = config.patience is not None and state.best.stale >= config.patience
-        state.stopped_early = out_of_patience or self._is_enough(score)
-        self.sink.take(Recorded(noted, "best" if better else ""))
-        self.sink.take(Pictured(step, "answers", found.picture))
+        out_of_patience = (
+            config.patience is not None and state.best.evals_since_best >= config.patience
+        )
+        state.stopped_early = out_of_patience or self._reaches_target(score)
+        self.sink.handle(Scalars(metrics, "best" if better else ""))
+        self.sink.handle(Figure(step, "answers", evaluation.answers))
         if config.histograms_every and step % (self._eval_every * config.histograms_every) == 0:
-            self.sink.take(Spread(step, _parameters_and_gradients(state.model)))
-        self._since = time.perf_counter()  # evaluating is not learning
+            self.sink.handle(Histograms(step, _parameters_and_gradients(state.model)))
+        self._clock_start = time.perf_counter()  # evaluation is not counted
 
-    def _is_measuring_due(self, step: int) -> bool:
-        """Tell whether so much was learned since the last time that measuring costs little."""
-        since = (step - self.state.measured) * self.config.batch_size
-        return not self.state.measured or since >= LEARNED_BETWEEN or step == self.total
+    def _are_diagnostics_due(self, step: int) -> bool:
+        """Tell whether enough was trained since the last diagnostics that they cost little."""
+        num_samples = (step - self.state.diagnostics_step) * self.config.batch_size
+        return (
+            not self.state.diagnostics_step
+            or num_samples >= SAMPLES_BETWEEN_DIAGNOSTICS
+            or step == self.total
+        )
 
     def _is_better(self, score: float, loss: float) -> bool:
         best = self.state.best
         if best.score is None:
             return True
-        sign = 1 if self.job.task.monitor[1] == "max" else -1
+        sign = 1 if self.task.monitor[1] == "max" else -1
         return (sign * score, -loss) > (sign * best.score, -best.loss)
 
-    def _is_enough(self, score: float | None) -> bool:
-        enough, sign = self.config.target_score, 1 if self.job.task.monitor[1] == "max" else -1
-        return enough is not None and score is not None and sign * score >= sign * enough
+    def _reaches_target(self, score: float | None) -> bool:
+        target, sign = self.config.target_score, 1 if self.task.monitor[1] == "max" else -1
+        return target is not None and score is not None and sign * score >= sign * target
 
-    def _bring_up_to_date(self) -> None:
-        """Move into the state what is kept elsewhere: the generators, and the time since last."""
-        self.state.random = devices.random_state(self.job.device)
+    def _sync_state(self) -> None:
+        """Update the state of the random number generators, and the time since the last update."""
+        self.state.rng_state = devices.get_rng_state(self.agent.device)
         now = time.perf_counter()
-        self.state.window.seconds += now - self._since
-        self._since = now
+        self.state.sums.seconds += now - self._clock_start
+        self._clock_start = now
 
     def _checkpoint(self) -> Checkpoint:
-        self._bring_up_to_date()
-        return self.state.to_checkpoint(self.job.identity)
+        self._sync_state()
+        return self.state.to_checkpoint(self.identity)
 
-    def _end(self) -> None:
-        best, monitor = self.state.best, self.job.task.monitor[0]
+    def _finish(self) -> None:
+        best, monitor = self.state.best, self.task.monitor[0]
         scores = {} if best.score is None else {monitor: best.score}
-        self.sink.take(Finished(flat_settings(self.job.identity), scores))
-        early = "enough" if self._is_enough(best.score) else "no better score"
-        why = f"early: {early}" if self.state.stopped_early else "all steps taken"
-        self._status("done", reason=why, best=attrs.asdict(best))
+        self.sink.handle(Finished(flat_settings(self.identity), scores))
+        reason = "enough" if self._reaches_target(best.score) else "no better score"
+        reason = f"early: {reason}" if self.state.stopped_early else "all steps taken"
+        self._write_status("done", reason=reason, best=attrs.asdict(best))
 
-    def _status(self, word: str, **values: Any) -> None:
-        self.folder.status(word, step=self.state.cursor.step, steps=self.total, **values)
+    def _write_status(self, status: str, **values: Any) -> None:
+        self.folder.write_status(status, step=self.state.cursor.step, steps=self.total, **values)
+
+
+def _evaluate_agent(agent: "AgentProtocol", with_diagnostics: bool) -> Evaluation:
+    """Evaluate an agent on the validation split."""
+    answers, batch = agent.predict_split("validation", agent.config.eval_samples)
+    scores = {"loss": agent.mean_loss(batch), **agent.task.score(answers, batch)}
+    diagnostics = training_diagnostics(agent, batch) if with_diagnostics else {}
+    table = AnswerTable("worked answers", agent.task.rows(answers[:12], take(batch, 0, 12)))
+    return Evaluation(scores, table, diagnostics)
 
 
 def _config_text(identity: Mapping[str, Any]) -> str:
@@ -291,99 +291,11 @@ def _config_text(identity: Mapping[str, Any]) -> str:
 
 def _parameters_and_gradients(model: torch.nn.Module) -> dict[str, Tensor]:
     named = dict(model.named_parameters())
-    found = {f"params/{name}": p.detach() for name, p in named.items()}
-    return found | {f"grads/{n}": p.grad for n, p in named.items() if p.grad is not None}
+    tensors = {f"params/{name}": p.detach() for name, p in named.items()}
+    return tensors | {f"grads/{n}": p.grad for n, p in named.items() if p.grad is not None}
 
 
-def _word_for(error: BaseException) -> str:
+def _status_of(error: BaseException) -> str:
     if isinstance(error, DivergedError):
         return "diverged"
     return "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed"
-
-
-def take_up(job: Job, folder: Folder, place: str, sink: Sink) -> None:
-    """Restore the folder's newest checkpoint, if it is further than the agent.
-
-    An agent that was cut off, by a second SIGINT or an error, goes back to it as a new one would. A
-    run that stopped early goes on if its total is now a higher one.
-    """
-    checkpoint = folder.newest_good(sink.warn)
-    if checkpoint is None:
-        if job.config.init_from is not None and job.state.cursor.step == 0:
-            initialise(expand_user(job.config.init_from), job.state, sink, job.weights_from)
-        return
-    _demand_same_settings(job, checkpoint, place)
-    if job.state.cursor.within or checkpoint.values["cursor"]["step"] >= job.state.cursor.step:
-        job.state.restore(checkpoint)
-        steps, epochs = (checkpoint.values["config"][name] for name in ("steps", "epochs"))
-        before = attrs.evolve(job.config, steps=steps, epochs=epochs)
-        if job.total > total_steps(before, job.task):
-            job.state.go_on()
-
-
-def _demand_same_settings(job: Job, checkpoint: Checkpoint, place: str) -> None:
-    values, may_change = checkpoint.values, mutable_settings(type(job.config))
-    today: dict[str, Any] = {}
-    if look_up(values["task"], tasks.TASKS):  # perhaps by a name that it had before
-        settings = present_values(tasks.task_class(values["task"]), values["task_settings"])
-        task = tasks.make(values["task"], **settings)
-        today = {"task": task.name, "task_settings": tasks.settings_of(task)}
-    config = present_values(type(job.config), values["config"])
-    theirs = flat_settings({**values, **today, "config": config})
-    for name, value in flat_settings(job.identity).items():
-        # A setting that is younger than the run had no say in it.
-        if theirs.get(name, value) != value and name not in may_change:
-            raise ConfigError(
-                place,
-                name,
-                f"the run in this folder has {theirs.get(name)!r}, this one {value!r}",
-                "the same settings, another --run-dir, or --resume never",
-            )
-
-
-def start_from(path: Path, state: State, identity: Mapping[str, Any]) -> None:
-    """Restore a checkpoint of the same agent and task; its best score is not this run's."""
-    checkpoint = read_agent(path)
-    for kind in ("agent", "task"):
-        if checkpoint.values[kind] != identity[kind]:
-            problem = f"is of the {kind} {checkpoint.values[kind]!r}, and not {identity[kind]!r}"
-            raise ConfigError(str(path), "", problem, f"a checkpoint of {identity[kind]!r}")
-    state.restore(checkpoint)
-    state.best, state.stopped_early = Best(), False
-    state.carried = {}  # by other data, or another batch size, perhaps
-
-
-def initialise(
-    path: Path, state: State, sink: Sink, weights_from: Callable[[Checkpoint], Mapping[str, Tensor]]
-) -> None:
-    """Fine-tuning: begin with the weights of a run, wherever name and shape are the same.
-
-    What else there is, such as a head for other labels, stays as it was drawn, which a warning
-    says. Optimiser, history and random state are this run's own.
-
-    Raises:
-        CheckpointError: the file is missing, cut off or damaged.
-        ConfigError: none of its weights fits.
-    """
-    theirs = weights_from(read_agent(path))
-    own = state.model.state_dict()
-    fitting = {n: t for n, t in theirs.items() if n in own and t.shape == own[n].shape}
-    if not fitting:
-        accepted = f"a checkpoint with some of {', '.join(list(own)[:3])}, …"
-        raise ConfigError("init_from", "", f"no weight of {path} fits this model", accepted)
-    state.model.load_state_dict({**own, **fitting})
-    others = [name for name in own if name not in fitting]
-    if others:
-        sink.warn(f"init_from: {', '.join(others)} begin as drawn: {path} has none of that shape")
-
-
-def settle_precision(job: Job, sink: Sink) -> None:
-    """Refuse bf16 where the device only emulates it; a run that has begun goes on in fp32."""
-    state, device = job.state, job.device
-    if state.precision != "bf16" or devices.computes_bf16(device):
-        return
-    problem = f"'bf16' is not computed natively by this {device.type}"
-    if state.cursor.step == 0:
-        raise ConfigError("precision", "", problem, "fp32 or auto")
-    sink.warn(f"precision: {problem}; the run began in it and goes on in fp32")
-    state.precision = "fp32"

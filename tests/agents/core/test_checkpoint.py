@@ -13,9 +13,9 @@ from agents.core.runs.checkpoint import (
     CannotWriteError,
     Checkpoint,
     CheckpointError,
+    atomic_write,
     from_bytes,
     read,
-    write_durably,
 )  # fmt: skip
 from tasks.core.settings import ConfigError
 from tests.conftest import same, small_agent, weights
@@ -29,7 +29,7 @@ SAMPLE = Checkpoint(
 def test_values_and_tensors_come_back_as_they_were(tmp_path: Path) -> None:
     """Plain values and tensors survive, and equal content gives equal bytes."""
     path = tmp_path / "x.safetensors"
-    write_durably(path, SAMPLE.to_bytes())
+    atomic_write(path, SAMPLE.to_bytes())
     back = read(path)
     assert back.values == SAMPLE.values
     assert same(back.tensors, SAMPLE.tensors)
@@ -70,12 +70,12 @@ def test_values_that_are_no_json_are_refused() -> None:
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel's own `No space left` is a CannotWriteError; the old content still reads."""
     path = tmp_path / "x.safetensors"
-    write_durably(path, SAMPLE.to_bytes())
+    atomic_write(path, SAMPLE.to_bytes())
     full = tmp_path / ".x.safetensors.tmp"
     full.symlink_to("/dev/full")
-    monkeypatch.setattr("agents.core.runs.checkpoint.beside", lambda path: full)
+    monkeypatch.setattr("agents.core.runs.checkpoint.temporary_path", lambda path: full)
     with pytest.raises(CannotWriteError, match="No space left on device"):
-        write_durably(path, b"new")
+        atomic_write(path, b"new")
     assert read(path).values == SAMPLE.values
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
 

@@ -53,9 +53,9 @@ def test_a_view_that_has_nothing_to_show_says_why() -> None:
     agent.model.stage1.block1.shortcut = None
     report = agent.inspect()
     assert isinstance(report["patterns"], Transcript)
-    assert "no image excites any channel" in report["patterns"].text
+    assert "no image activates any channel" in report["patterns"].text
     assert report["summary"].num_parameters > 0
-    with pytest.raises(ValueError, match="no image excites any channel"):
+    with pytest.raises(ValueError, match="no image activates any channel"):
         agent.inspect(["patterns"])
 
 
@@ -133,7 +133,7 @@ def test_strokes_are_looked_for_in_handwriting_alone() -> None:
 def test_what_is_explained_is_what_the_network_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Maps, captions and curves are of the answer, not of the label that is right."""
     monkeypatch.setattr("agents.core.inspection.images.NUM_SHOWN", 2)  # a 0 and a 1
-    monkeypatch.setattr("visualization.attribution.methods._MASKED", 0)
+    monkeypatch.setattr("visualization.attribution.methods._NUMBERS_MASKED", 0)
     views = views_of(make_task("digits"))
     head = [module for module in views._network.modules() if isinstance(module, nn.Linear)][-1]
     with torch.no_grad():

@@ -74,4 +74,4 @@ def test_a_run_begun_in_bf16_goes_on_in_fp32(
     again.learn(8, run_dir=tmp_path / "run", progress=True)
     assert again.state.cursor.step == 8
     assert again.state.precision == "fp32"
-    assert "goes on in fp32" in capsys.readouterr().err
+    assert "continues in fp32" in capsys.readouterr().err

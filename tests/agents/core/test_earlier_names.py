@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 from agents.core.agent import Agent
@@ -30,6 +31,16 @@ def test_an_earlier_method_is_that_of_today() -> None:
             assert getattr(agent, old) == getattr(agent, new)
     with pytest.raises(AttributeError, match="'Seq2SeqAdder' object has no attribute 'answer'"):
         _ = agent.answer
+
+
+def test_an_earlier_attribute_of_the_state_is_that_of_today() -> None:
+    """What a training batch passes to the next was `state.carried`: it is read and written."""
+    state = small_agent().state
+    with pytest.warns(DeprecationWarning, match="State: carried is hidden_state now"):
+        state.carried = {"0": torch.ones(1)}
+    with pytest.warns(DeprecationWarning, match="State: carried is hidden_state now"):
+        assert state.carried is state.hidden_state
+    assert state.hidden_state.keys() == {"0"}
 
 
 def test_an_agent_written_for_an_earlier_version_learns() -> None:

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import tasks
 from agents.core.agent import Agent
-from agents.core.training.evaluation import in_pieces
+from agents.core.training.evaluation import map_microbatches
 from tasks.core.batch import num_samples, take
 from tests.conftest import small_agent
 
@@ -38,9 +38,9 @@ def rows(num: int, wide: int = 1) -> Rows:
 
 
 def sizes(model: nn.Module, batch: Rows, memory: float) -> list[int]:
-    """Return how many samples are in each piece."""
-    call = lambda piece: (len(piece.values), model(piece.values))  # noqa: E731 - short
-    return [num for num, _ in in_pieces(call, batch, model, memory)]
+    """Return how many samples are in each microbatch."""
+    call = lambda microbatch: (len(microbatch.values), model(microbatch.values))  # noqa: E731 - short
+    return [num for num, _ in map_microbatches(call, batch, model, memory)]
 
 
 def test_pieces_are_as_large_as_memory_has_room() -> None:
@@ -79,9 +79,9 @@ def test_larger_samples_come_in_smaller_pieces() -> None:
 def test_pieces_have_every_sample_once() -> None:
     """Whatever the budget, pieces in their order are the batch."""
     batch = rows(23, 3)
-    found = in_pieces(lambda piece: piece, batch, nn.ReLU(), 100)
-    assert torch.equal(torch.cat([piece.values for piece in found]), batch.values)
-    assert torch.equal(torch.cat([piece.lengths for piece in found]), batch.lengths)
+    found = map_microbatches(lambda microbatch: microbatch, batch, nn.ReLU(), 100)
+    assert torch.equal(torch.cat([microbatch.values for microbatch in found]), batch.values)
+    assert torch.equal(torch.cat([microbatch.lengths for microbatch in found]), batch.lengths)
 
 
 def test_a_batch_whose_arrays_differ_in_length_is_refused() -> None:
@@ -90,7 +90,7 @@ def test_a_batch_whose_arrays_differ_in_length_is_refused() -> None:
     for call in (
         lambda: num_samples(flat),
         lambda: take(flat, 0, 1),
-        lambda: in_pieces(lambda piece: piece, flat, nn.ReLU(), 100),
+        lambda: map_microbatches(lambda microbatch: microbatch, flat, nn.ReLU(), 100),
         lambda: small_agent().predict_arrays(flat),
         lambda: small_agent().mean_loss(flat),
     ):
@@ -100,12 +100,12 @@ def test_a_batch_whose_arrays_differ_in_length_is_refused() -> None:
 
 
 def test_answers_of_unequal_length_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An agent whose answers are as long as the longest of a piece gives one array per sample."""
+    """An agent whose answers are as long as a micro-batch's longest gives an array per sample."""
     agent = small_agent(eval_memory=1e-3)
     batch = agent.task.samples("test", 6)
 
-    def predict(piece: Any) -> Tensor:
-        return torch.zeros(num_samples(piece), 1 + num_samples(piece))
+    def predict(microbatch: Any) -> Tensor:
+        return torch.zeros(num_samples(microbatch), 1 + num_samples(microbatch))
 
     monkeypatch.setattr(agent, "predict_batch", predict)
     answers = agent.predict_arrays(batch)
@@ -134,6 +134,8 @@ def counted(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
     predict = agent.predict_batch
     monkeypatch.setattr(
-        agent, "predict_batch", lambda piece: (counts.append(num_samples(piece)), predict(piece))[1]
+        agent,
+        "predict_batch",
+        lambda microbatch: (counts.append(num_samples(microbatch)), predict(microbatch))[1],
     )
     return counts

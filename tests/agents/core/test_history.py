@@ -12,7 +12,13 @@ from safetensors.torch import save as save_tensors
 
 import agents
 from agents.core.runs import checkpoint
-from agents.core.runs.checkpoint import Checkpoint, DamagedError, HistoryFiles, from_bytes, read
+from agents.core.runs.checkpoint import (
+    Checkpoint,
+    CorruptCheckpointError,
+    HistoryFiles,
+    from_bytes,
+    read,
+)
 from agents.core.runs.history import History, Record
 from tests.conftest import exact, same, small_agent, weights
 
@@ -64,7 +70,7 @@ def test_saving_costs_the_same_late_as_early(tmp_path: Path) -> None:
     """After four hundred records a run's checkpoint is as large, to 1 %, as after twenty."""
     sizes = []
     for num in (22, 402):
-        saved = HistoryFiles(tmp_path / str(num)).relieve(Checkpoint({}, {}, many(num)))
+        saved = HistoryFiles(tmp_path / str(num)).move_to_files(Checkpoint({}, {}, many(num)))
         assert len(saved.history) == 2
         sizes.append(len(saved.to_bytes()))
     assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
@@ -130,12 +136,12 @@ def test_a_changed_file_of_the_history_is_found(tmp_path: Path) -> None:
     """A flipped bit, and another run's file under the name, are errors that name the file."""
     folder = HistoryFiles(tmp_path / "history")
     path = tmp_path / "a.safetensors"
-    path.write_bytes(folder.relieve(Checkpoint({}, {}, many(9))).to_bytes())
+    path.write_bytes(folder.move_to_files(Checkpoint({}, {}, many(9))).to_bytes())
     first, second = sorted((tmp_path / "history").iterdir())
     good = first.read_bytes()
     for bad in (good[:-1] + bytes([good[-1] ^ 1]), good[:-8], second.read_bytes()):
         first.write_bytes(bad)
-        with pytest.raises(DamagedError, match=rf"{first.name}: is damaged"):
+        with pytest.raises(CorruptCheckpointError, match=rf"{first.name}: is damaged"):
             read(path)
     first.write_bytes(good)
     assert read(path).history.records == many(9).records

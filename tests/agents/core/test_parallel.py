@@ -9,18 +9,16 @@ import torch
 import agents
 from agents.core.agent import Agent
 from agents.core.training import parallel
-from agents.core.training.loop import Stepper
+from agents.core.training.loop import TrainStep
 from tests.conftest import same, small_agent, weights
 
 
 def gradients(agent: Agent, batch: Any, num_parts: int) -> dict[str, torch.Tensor]:
     """Return what a step leaves with the parameters, before the optimiser moves them."""
-    stepper = Stepper(
-        agent.model, agent.loss, agent.config, agent.state.optimizer, agent.device, "fp32",
-        num_parts,
-    )  # fmt: skip
+    agent.state.precision = "fp32"
+    train_step = TrainStep(agent, num_parts)
     before = {name: p.detach().clone() for name, p in agent.model.named_parameters()}
-    loss = stepper.step(batch, 1, 0.0).loss
+    loss = train_step.step(batch, 1, 0.0).loss
     assert all(torch.equal(p, before[n]) for n, p in agent.model.named_parameters())  # rate 0
     found = {n: p.grad for n, p in agent.model.named_parameters() if p.grad is not None}
     return {**found, "loss": torch.tensor(loss)}
@@ -70,8 +68,8 @@ def test_a_default_run_uses_the_cores_that_torch_may_use() -> None:
     torch.set_num_threads(3)
     agent = small_agent(batch_size=128)
     counts = []
-    loss_of = agent.loss
-    agent.loss = lambda batch: (counts.append(torch.get_num_threads()), loss_of(batch))[1]
+    loss_fn = agent.loss
+    agent.loss = lambda batch: (counts.append(torch.get_num_threads()), loss_fn(batch))[1]
     agent.learn(1)
     assert (agent.state.threads, agent.num_parts(3)) == (3, 3)
     assert set(counts) == {1}
@@ -86,11 +84,11 @@ def test_an_agent_whose_samples_depend_on_each_other_has_one_thread() -> None:
 
 def test_results_stand_in_the_order_of_the_items() -> None:
     """What threads return comes in the order of what they were given, the caller's own first."""
-    assert parallel.side_by_side(lambda x: x * x, range(9)) == [x * x for x in range(9)]
+    assert parallel.map_threads(lambda x: x * x, range(9)) == [x * x for x in range(9)]
 
 
 @pytest.mark.parametrize("bad", [0, 2])
 def test_an_error_in_a_part_is_the_callers(bad: int) -> None:
     """Whichever part fails, the caller gets its error."""
     with pytest.raises(ZeroDivisionError):
-        parallel.side_by_side(lambda x: 1 / (x - bad), range(4))
+        parallel.map_threads(lambda x: 1 / (x - bad), range(4))

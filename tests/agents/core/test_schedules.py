@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from agents.core.config import AgentConfig, Schedule
-from agents.core.training.loop import Stepper, StepRecord
-from agents.core.training.optimizer import rate
+from agents.core.training.loop import StepRecord, TrainStep
+from agents.core.training.optimizer import lr_factor_at
 from tests.conftest import exact, same, small_agent, weights
 
 SCHEDULES = Schedule.__args__
@@ -17,7 +17,7 @@ SCHEDULES = Schedule.__args__
 
 def rates(total: int, **settings: object) -> list[float]:
     config = AgentConfig(**settings)
-    return [rate(config, step, total) for step in range(1, total + 1)]
+    return [lr_factor_at(config, step, total) for step in range(1, total + 1)]
 
 
 def test_one_cycle_rises_and_falls() -> None:
@@ -28,7 +28,7 @@ def test_one_cycle_rises_and_falls() -> None:
     assert all(a > b for a, b in itertools.pairwise(found[19:]))
     assert 0 < found[-1] < 0.001
     assert math.isclose(found[59], 0.5 * (1 + math.cos(math.pi * 40 / 81)))
-    assert rate(AgentConfig(warmup=0.0), 1, 1) > 0
+    assert lr_factor_at(AgentConfig(warmup=0.0), 1, 1) > 0
 
 
 def test_warm_restarts_are_cycles_each_twice_as_long() -> None:
@@ -86,14 +86,14 @@ def test_a_killed_run_goes_on_in_its_schedule(
     """A run that is killed at its eighth step ends with the bits and rates of one that was not."""
     settings = {"schedule": schedule, "lr_cycles": 3, "task": "add1x2"}
     whole = small_agent(**settings).learn()
-    step = Stepper.step
+    step = TrainStep.step
 
-    def fails(self: Stepper, batch: object, number: int, share: float) -> StepRecord:
+    def fails(self: TrainStep, batch: object, number: int, share: float) -> StepRecord:
         if number == 8:
             raise RuntimeError("killed")
         return step(self, batch, number, share)
 
-    monkeypatch.setattr(Stepper, "step", fails)
+    monkeypatch.setattr(TrainStep, "step", fails)
     with pytest.raises(RuntimeError, match="killed"):
         small_agent(**settings).learn(run_dir=tmp_path, progress=False)
     monkeypatch.undo()

@@ -31,11 +31,11 @@ def test_the_given_agent_and_torch_stay_as_they_are() -> None:
     agent = settled(hidden_size=8)
     before, state = weights(agent), torch.get_rng_state()
     trials.overfit_one_batch(agent, 3)
-    trials.synthetic(agent, 3)
+    trials.train_on_easy_task(agent, 3)
     trials.range_test(agent, steps=5)
-    trials.by_length(agent, 3)
-    trials.by_size(agent, 3)
-    trials.at_rate(agent, 0.1, 3)
+    trials.train_by_length(agent, 3)
+    trials.train_by_size(agent, 3)
+    trials.train_at_lr(agent, 0.1, 3)
     trials.work_of_step(agent)
     assert same(before, weights(agent))
     assert agent.state.cursor.step == len(agent.history) == 0
@@ -46,7 +46,7 @@ def test_the_given_agent_and_torch_stay_as_they_are() -> None:
 def test_a_trial_takes_the_steps_of_learning(below: float | None) -> None:
     """Training as it is gives the losses of `learn()`, step for step, and climbs where it does."""
     settings = {"curriculum_loss_threshold": below, "curriculum_window": 2, "hidden_size": 8}
-    trial = trials.by_size(settled(**settings), 60)[BASELINE]
+    trial = trials.train_by_size(settled(**settings), 60)[BASELINE]
     learned = settled(**settings, steps=60, log_every=1, eval_every=100).learn()
     assert list(trial.losses) == learned.history.series("train/loss")[1]
     if below is None:
@@ -89,8 +89,8 @@ def test_an_easy_task_has_two_answers_told_by_one_thing(name: str) -> None:
 def test_an_easy_task_is_learned() -> None:
     """The last bit is told by a fresh reader after a hundred steps, where parity is not."""
     agent = settled()
-    assert trials.synthetic(agent, 100).learned > 0.8
-    assert trials.by_size(agent, 100)[BASELINE].learned < 0.1
+    assert trials.train_on_easy_task(agent, 100).learned > 0.8
+    assert trials.train_by_size(agent, 100)[BASELINE].learned < 0.1
 
 
 def test_an_easy_text_repeats_its_first_character() -> None:
@@ -132,7 +132,7 @@ def test_the_range_test_ends_where_the_loss_runs_away() -> None:
     found = trials.range_test(agent, highest=1e3, steps=60)
     assert found.diverged_at == found.rates[-1]
     assert len(found.losses) == len(found.rates) < 60
-    with pytest.raises(ConfigError, match=r"1 to 0\.1 in 100 steps is no rise"):
+    with pytest.raises(ConfigError, match=r"1 to 0\.1 in 100 steps is not a rising range"):
         trials.range_test(settled(), lowest=1.0, highest=0.1)
 
 
@@ -163,29 +163,29 @@ def test_the_work_of_a_step_is_that_of_its_matrix_products() -> None:
 def test_lengths_fall_by_four_down_to_two() -> None:
     """Each task is a quarter as long as the one before; sums end at one digit, scans have none."""
     long = tasks.make("parity", length=1000, train_length=128)
-    found = [(task.length, task.train_length) for task in trials.lengths_of(long)]
+    found = [(task.length, task.train_length) for task in trials.shorter_tasks(long)]
     assert found == [(1000, 128), (250, 128), (62, 62), (15, 15), (3, 3), (2, 2)]
-    assert [task.digits for task in trials.lengths_of(tasks.make("add3x2"))] == [3, 1]
-    assert trials.lengths_of(tasks.make("digits")) == []
+    assert [task.digits for task in trials.shorter_tasks(tasks.make("add3x2"))] == [3, 1]
+    assert trials.shorter_tasks(tasks.make("digits")) == []
     fixed = tasks.make("add2x2", num_samples=300)  # more than there are sums of one digit
-    assert trials.lengths_of(fixed) == [fixed]
+    assert trials.shorter_tasks(fixed) == [fixed]
 
 
 def test_short_sequences_are_learned_and_long_ones_are_not() -> None:
     """By length, 2 bits of parity are learned and 12 are not; lengths are steps read."""
-    found = trials.by_length(settled(), 150)
+    found = trials.train_by_length(settled(), 150)
     assert list(found) == [12, 3, 2]
     scored_longer = tasks.make("parity", length=100, train_length=12)
-    assert list(trials.by_length(settled(scored_longer), 1)) == [12, 6, 2]
+    assert list(trials.train_by_length(settled(scored_longer), 1)) == [12, 6, 2]
     assert found[2].learned > 0.8
     assert found[12].learned < 0.1
 
 
 def test_sizes_are_those_that_differ() -> None:
     """A model of one layer without dropout is tried larger only; a deep one also flatter."""
-    assert list(trials.by_size(settled(hidden_size=8), 2)) == [BASELINE, "hidden_size=32"]
+    assert list(trials.train_by_size(settled(hidden_size=8), 2)) == [BASELINE, "hidden_size=32"]
     deep = small_agent("seq2seq_adder", task=SUMS, num_layers=2, dropout=0.5, hidden_size=40)
-    assert list(trials.by_size(deep, 2)) == [
+    assert list(trials.train_by_size(deep, 2)) == [
         BASELINE,
         "num_layers=1",
         "dropout=0",
@@ -199,13 +199,13 @@ def test_a_rate_brings_muons_along() -> None:
     assert trials._rates(agent, 0.1) == {
         "learning_rate": 0.1, "muon_learning_rate": pytest.approx(0.3),
     }  # fmt: skip
-    assert list(trials.at_rate(agent, 0.1, 2)) == ["learning_rate=0.1"]
+    assert list(trials.train_at_lr(agent, 0.1, 2)) == ["learning_rate=0.1"]
 
 
 def test_a_trial_that_diverges_has_learned_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loss that is no number ends a trial with an infinite loss; nothing is raised."""
     cls = type(settled())
     monkeypatch.setattr(cls, "loss", lambda self, batch: self.model.readout.bias.sum() * torch.nan)
-    found = trials.synthetic(settled(), 5)
+    found = trials.train_on_easy_task(settled(), 5)
     assert (found.losses, found.final, found.learned) == ((), math.inf, 0.0)
     assert trials.range_test(settled(), steps=5).diverged_at is not None

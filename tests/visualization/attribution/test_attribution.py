@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from tests.helpers.attribution import DOUBLE, SMALL, Cubes, assert_close, linear, odd, pictures
 from visualization.attribution.cams import grad_cam, grad_cam_plus_plus, last_feature_map
 from visualization.attribution.figures import TITLES
 from visualization.attribution.gradients import (
-    completeness_gap,
     deconvnet,
     guided_backprop,
     input_x_gradient,
@@ -21,9 +20,11 @@ from visualization.attribution.gradients import (
     saliency,
     smooth_grad,
 )
-from visualization.attribution.masking import occlusion_map
+from visualization.attribution.masking import occlusion_map, replacement
 from visualization.attribution.methods import METHODS, attributions
+from visualization.core.inputs import inspection_mode
 from visualization.core.registry import caption, draw, text
+from visualization.core.targets import resolve_target
 
 
 @pytest.mark.parametrize("target", [None, 1, [2, 0, 1]])
@@ -39,6 +40,18 @@ def test_a_linear_model_is_explained_by_its_weights(target: Any) -> None:
     assert_close(occlusion_map(model, x, target, window=1), (wanted * x).sum(dim=1))
     assert_close(guided_backprop(model, x, target), wanted)  # there is no ReLU
     assert_close(deconvnet(model, x, target), wanted)
+
+
+def completeness_gap(
+    model: nn.Module, x: Tensor, attributions: Tensor, target: Any = None, **options: Any
+) -> Tensor:
+    """Return the sum of attributions, minus score(image) − score(baseline) (B,)."""
+    baseline = options.pop("baseline", 0.0)
+    with inspection_mode(model), torch.no_grad():
+        score = resolve_target(model, x, target, options.get("target_layer"), None)
+        other = replacement(x, baseline, model, "baseline")
+        gains = score.on_images(x) - score.on_images(other)
+    return attributions.flatten(1).sum(dim=1) - gains
 
 
 def test_integrated_gradients_of_cubes_with_two_nodes_are_the_cubes() -> None:

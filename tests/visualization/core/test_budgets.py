@@ -51,7 +51,7 @@ def test_attributions_hand_their_batch_size_to_every_method(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No pass of any method has more images than were allowed, and nothing else changes."""
-    monkeypatch.setattr(methods, "_MASKED", 0)
+    monkeypatch.setattr(methods, "_NUMBERS_MASKED", 0)
     model, x = Counts(), pictures(3, 1, 6).float()
 
     def own(model: nn.Module, images: Tensor, target: Any) -> Tensor:
@@ -134,7 +134,7 @@ def test_a_plane_has_as_many_points_as_the_budget_is_for() -> None:
 
 def test_images_of_one_column_have_usual_windows_and_grids(monkeypatch: pytest.MonkeyPatch) -> None:
     """A single number for a window or a grid is cut to the shorter side of the image."""
-    monkeypatch.setattr(methods, "_MASKED", 0)
+    monkeypatch.setattr(methods, "_NUMBERS_MASKED", 0)
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Flatten(), nn.Linear(40, 2)), torch.rand(2, 1, 40, 1)
     assert_close(conv.occlusion_map(model, x, 1), conv.occlusion_map(model, x, 1, window=(3, 1)))

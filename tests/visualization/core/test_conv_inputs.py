@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from visualization import conv
-from visualization.core.inputs import as_array, as_tensor, inspection_mode
+from visualization.core.arrays import to_numpy
+from visualization.core.inputs import as_tensor, inspection_mode
 
 
 def network() -> nn.Sequential:
@@ -37,7 +38,6 @@ TAKERS: dict[str, Callable[[Callable[[np.ndarray], np.ndarray], np.ndarray], Any
     "crop": lambda f, x: conv.crop(f(x[0]), (0, 3), (0, 3)).pixels,
     "paste_onto": lambda f, x: conv.paste_onto(conv.crop(x[0], (0, 3), (0, 3)), f(x[1])).image,
     "perturb": lambda f, x: conv.perturb("blur", f(x), 1.0),
-    "color_covariance": lambda f, x: conv.color_covariance(f(x)),
     "over": lambda f, x: conv.receptive_field(MODEL, "0", (0, 1, 1), (3, 8, 8)).over(f(x[0])).image,
     "target": lambda f, x: conv.saliency(MODEL, x, f(np.array([0, 1, 2, 0]))),
     "labels": lambda f, x: conv.fgsm(MODEL, x, f(np.array([0, 1, 2, 0])), 0.1).labels,
@@ -74,7 +74,7 @@ def test_numbers_are_taken_in_any_layout(name: str) -> None:
     """A flipped, read-only view in another byte order gives what the same numbers give."""
     x = pictures()
     taken, plain = (TAKERS[name](form, x) for form in (odd, np.array))
-    found, wanted = (as_array(v) if isinstance(v, Tensor) else v for v in (taken, plain))
+    found, wanted = (to_numpy(v) if isinstance(v, Tensor) else v for v in (taken, plain))
     np.testing.assert_array_equal(found, wanted)
 
 

@@ -1,5 +1,6 @@
 """Earlier names of modules, functions and keywords: they work, and say what they are now."""
 
+import contextlib
 import importlib
 import inspect
 import pkgutil
@@ -7,6 +8,7 @@ import sys
 import warnings
 from types import FunctionType
 
+import attrs
 import pytest
 import torch
 from torch import nn
@@ -114,26 +116,51 @@ def test_both_keywords_at_once_are_refused() -> None:
             run(clock=3, start_time=4)
 
 
-def test_records_are_read_by_earlier_names_of_their_fields() -> None:
-    """Each class of the table has today's field, and gives it by its earlier name, and warns."""
+def record_classes() -> dict[str, type]:
+    """Return the classes of the table of earlier fields, by name."""
     modules = [
         importlib.import_module(module.name)
         for module in pkgutil.walk_packages(visualization.__path__, "visualization.")
     ]
-    classes = {
+    return {
         name: value
         for module in modules
         for name, value in vars(module).items()
-        if inspect.isclass(value) and value.__module__ == module.__name__
+        if name in FIELDS and inspect.isclass(value) and value.__module__ == module.__name__
     }
+
+
+def test_records_are_read_by_earlier_names_of_their_fields() -> None:
+    """Each class of the table has today's field, and gives it by its earlier name, and warns."""
+    classes = record_classes()
     for name, fields in FIELDS.items():
         cls = classes[name]
         record = object.__new__(cls)
         for old, new in fields.items():
             assert hasattr(cls, new), (name, new)
             assert old not in vars(cls), (name, old)
+            warned = pytest.warns(DeprecationWarning, match=f"{name}.{old} is now .{new}$")
+            with warned, contextlib.suppress(AttributeError, TypeError):  # it has no values
+                getattr(record, old)
         with pytest.raises(AttributeError, match=f"{name!r} object has no attribute 'nothing'"):
             _ = record.nothing
     field = conv.receptive_field(nn.Conv2d(1, 1, 3), "", (0, 1, 1), (1, 6, 6))
     with pytest.warns(DeprecationWarning, match=r"ReceptiveField.hull is now .bounding_box"):
         assert field.hull == field.bounding_box
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_records_are_made_by_earlier_names_of_their_fields(name: str) -> None:
+    """Each class takes a field by its earlier name, with a warning of the line that gives it."""
+    cls = record_classes()[name]
+    earlier = {new: old for old, new in FIELDS[name].items()}
+    values = {field.name: object() for field in attrs.fields(cls)}
+    for new in earlier.keys() & values.keys():
+        given = {earlier[new] if key == new else key: value for key, value in values.items()}
+        message = rf"{name}\({earlier[new]}=…\) is now {new}=…$"
+        with pytest.warns(DeprecationWarning, match=message) as seen:
+            record = cls(**given)
+        assert seen[0].filename == __file__
+        assert getattr(record, new) is values[new]
+        with pytest.raises(TypeError, match=f"{name}: {new} is given twice"):
+            cls(**values, **{earlier[new]: 0})

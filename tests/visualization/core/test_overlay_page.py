@@ -170,7 +170,7 @@ def test_the_page_stays_small() -> None:
 
 def test_values_that_are_not_finite_are_refused() -> None:
     """A NaN is an error that names the quantity."""
-    with pytest.raises(ValueError, match="quantity c: holds NaN"):
+    with pytest.raises(ValueError, match="quantity c: has NaN"):
         overlay_page._quantity("c", np.full((1, 1, 1), np.nan, np.float32))
 
 

@@ -160,7 +160,7 @@ def test_a_layer_is_the_one_that_is_explained_also_of_a_smooth_grad_cam() -> Non
 
 def test_rise_is_less_its_mean_however_it_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """By name, as a function, and with options of its own: only differences between pixels."""
-    monkeypatch.setattr(methods, "_MASKED", 0)  # the least number of masks
+    monkeypatch.setattr(methods, "_NUMBERS_MASKED", 0)  # the least number of masks
     model, _ = linear(1, 8)
     model[1].bias.data += 8
     x = pictures(1)

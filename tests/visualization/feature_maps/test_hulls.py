@@ -38,19 +38,19 @@ def test_hulls_of_a_residual_network() -> None:
     """Branches join, padding is outside the image, means see it all, and so do unknown mixtures."""
     model = odd()
     found = field_boxes(model, "relu@1", (1, 8, 8))
-    assert found.at(0, 2) == FieldBox((-3, 3), (1, 7))
-    assert found.at(3, 3) == FieldBox((3, 9), (3, 9))
+    assert found.box_at(0, 2) == FieldBox((-3, 3), (1, 7))
+    assert found.box_at(3, 3) == FieldBox((3, 9), (3, 9))
     assert (found.size, found.stride, found.image_size) == ((7, 7), (2, 2), (8, 8))
     np.testing.assert_array_equal(
         found.at_positions(np.array([0, 3]), np.array([2, 3])), [[-3, 3, 1, 7], [3, 9, 3, 9]]
     )
     head = field_boxes(model, None, (1, 8, 8))
-    assert head.at(0, 0) == FieldBox((-3, 9), (-3, 9))
+    assert head.box_at(0, 0) == FieldBox((-3, 9), (-3, 9))
     assert head.stride == (0, 0)
     last = Does(normed_by_channel, conv(2, 4, 3), nn.Linear(4, 5), conv(5, 2, 2))
-    assert field_boxes(last, None, (2, 8, 8)).at(2, 4) == FieldBox((2, 5), (4, 7))
+    assert field_boxes(last, None, (2, 8, 8)).box_at(2, 4) == FieldBox((2, 5), (4, 7))
     circular = chain(conv(1, 1, 3, padding=1, padding_mode="circular"))
-    assert field_boxes(circular, "0", (1, 6, 9)).at(2, 3) == FieldBox((1, 3), (2, 4))
+    assert field_boxes(circular, "0", (1, 6, 9)).box_at(2, 3) == FieldBox((1, 3), (2, 4))
 
 
 def test_units_that_see_nothing() -> None:

@@ -151,7 +151,7 @@ def test_the_images_of_an_iterable_that_are_kept_are_few(monkeypatch: pytest.Mon
 
     def watched(self: ActivationStream, *arguments: Any) -> None:
         keep(self, *arguments)
-        most.append(len(self._kept))
+        most.append(len(self._outputs_kept))
 
     monkeypatch.setattr(ActivationStream, "keep", watched)
     stream = (whole(20, 1, 6, 6, seed=seed) * (seed + 1) for seed in range(50))

@@ -1,17 +1,14 @@
-"""Directions in the space of parameters: filter by filter, and through checkpoints."""
+"""Directions in the space of parameters, and where checkpoints fall."""
 
 import numpy as np
-import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from tests.helpers.landscapes import copied, linear
-from visualization.model.landscape import LandscapePlane, landscape_plane
+from tests.helpers.landscapes import linear
+from visualization.model.landscape import landscape_plane
 from visualization.model.parameter_space import (
-    direction_to,
     filter_norms,
     random_directions,
-    trajectory_directions,
 )
 
 
@@ -69,36 +66,6 @@ def test_checkpoints_fall_where_they_lie() -> None:
     length = float(directions[0]["weight"].norm())
     off = 3 / np.hypot(3, length)
     np.testing.assert_allclose(plane.residual, [0, 0, 0, off], atol=1e-6)
-
-
-def test_directions_of_a_trajectory_hold_most_of_it() -> None:
-    """Checkpoints of a plane are within it; of others no other plane leaves less outside."""
-    model, loss = linear()
-    first, second = random_directions(model, 5)
-    own = model.state_dict()
-    states = [{n: own[n] + x * first[n] + y * second[n] for n in own}
-              for x, y in ((1, 0), (0.7, 0.2), (0.1, 0.4))]  # fmt: skip
-    found = trajectory_directions(model, states)
-    for direction in found:
-        length = torch.cat([values.flatten() for values in direction.values()]).norm()
-        assert float(length) == pytest.approx(1)
-    plane = landscape_plane(model, loss, num=2, directions=found, trajectory=states)
-    assert plane.residual is not None
-    np.testing.assert_allclose(plane.residual, 0, atol=1e-6)
-    scattered = [*states, copied(model, 0.4)]
-    best = landscape_plane(
-        model, loss, num=2, trajectory=scattered,
-        directions=trajectory_directions(model, scattered),
-    )  # fmt: skip
-    other = landscape_plane(model, loss, num=2, directions=(first, second), trajectory=scattered)
-    assert off(model, best, scattered) < off(model, other, scattered)
-
-
-def off(model: nn.Module, plane: LandscapePlane, states: list[dict[str, Tensor]]) -> float:
-    """Return the sum of the squared distances of states from a plane."""
-    assert plane.residual is not None
-    far = [sum(float((v**2).sum()) for v in direction_to(model, s).values()) for s in states]
-    return float((plane.residual**2 * far).sum())
 
 
 def test_directions_may_leave_parameters_out() -> None:

@@ -260,9 +260,9 @@ def test_mistakes_are_named() -> None:
         compare_response(model, "inner", image, lambda images: images[:, :, ::2, ::2])
     with pytest.raises(ValueError, match=r"edit: has NaN or inf"):
         compare_response(model, "inner", image, image / 0)
-    with pytest.raises(ValueError, match=r"channels: \(4,\) is not accepted; accepted: one or mor"):
+    with pytest.raises(ValueError, match=r"channels: channel 4 does not exist; accepted: 0 to 3"):
         compare_response(model, "inner", image, ("blur", 1), [4])
-    with pytest.raises(ValueError, match=r"channels: \(\) is not accepted; .* 0 to 3"):
+    with pytest.raises(ValueError, match=r"channels: \[\] is not accepted; accepted: one or more"):
         ablate_channels(model, "inner", image, [])
     with pytest.raises(ValueError, match=r"activation: shape \(4, 8, 7\) is not what 'inner' out"):
         forward_from(model, "inner", torch.zeros(4, 8, 7), image)

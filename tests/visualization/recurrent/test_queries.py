@@ -148,12 +148,12 @@ def test_shuffled_units_change_unit_numbers_only() -> None:
             (0, 0, 1),
             "values: shape (4, 5) is not accepted; accepted: (sample, time, unit), none of them 0",
         ),
-        ((4, 5, 2), (4, 0, 1), "sample: 4; accepted are 0 to 3"),
-        ((4, 5, 2), (-1, 0, 1), "sample: -1; accepted are 0 to 3"),
-        ((4, 5, 2), (0, -1, 1), "start: -1; accepted are 0 to 4"),
-        ((4, 5, 2), (0, 5, 6), "start: 5; accepted are 0 to 4"),
-        ((4, 5, 2), (0, 2, 2), "stop: 2; accepted are 3 to 5"),
-        ((4, 5, 2), (0, 2, 6), "stop: 6; accepted are 3 to 5"),
+        ((4, 5, 2), (4, 0, 1), "sample: 4 is not accepted; accepted: 0 to 3"),
+        ((4, 5, 2), (-1, 0, 1), "sample: -1 is not accepted; accepted: 0 to 3"),
+        ((4, 5, 2), (0, -1, 1), "start: -1 is not accepted; accepted: 0 to 4"),
+        ((4, 5, 2), (0, 5, 6), "start: 5 is not accepted; accepted: 0 to 4"),
+        ((4, 5, 2), (0, 2, 2), "stop: 2 is not accepted; accepted: 3 to 5"),
+        ((4, 5, 2), (0, 2, 6), "stop: 6 is not accepted; accepted: 3 to 5"),
     ],
 )
 def test_impossible_spans_are_refused(
@@ -166,5 +166,5 @@ def test_impossible_spans_are_refused(
 
 def test_a_match_is_asked_for() -> None:
     """At least one match must be asked for."""
-    with pytest.raises(ValueError, match="num: 0; accepted are 1 and more"):
+    with pytest.raises(ValueError, match="num: 0 is not accepted; accepted: 1 or more"):
         find_matches(np.zeros((1, 2, 1)), 0, 0, 1, num=0)

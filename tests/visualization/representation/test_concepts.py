@@ -314,7 +314,7 @@ def bad_arguments(x: Tensor) -> list[tuple[Any, dict[str, Any], str]]:
         (probe_layers, {"layers": "0"}, "layers: '0' is not accepted; accepted: a list of names"),
         (probe_layers, {"layers": []}, "layers: .. is not accepted"),
         (probe_layers, {"layers": ["9"]}, "layer: '9' is not a layer"),
-        (probe_layers, {"held_out": 1.0}, "held_out: 1.0 .* more than 0, below 1"),
+        (probe_layers, {"held_out": 1.0}, "held_out: 1.0 .* above 0, below 1"),
         (probe_layers, {"num_components": 0}, "num_components: 0 is not accepted"),
         (probe_layers, {"labels": [1] * 30}, "labels: 30 images with 1 labels are too few"),
         (probe_layers, {"held_out": 0.1}, "labels: 30 images .* 10 in either part, 2 labels"),

@@ -33,31 +33,31 @@ from visualization.feature_maps.fields.receptive import (
     ReceptiveFields,
 )
 
-_SEEN = np.array([0.16, 0.44, 0.69])  # colour over the pixels of a field
-_STRENGTH = 0.5  # its opacity where all channels are seen
+_FIELD_COLOR = np.array([0.16, 0.44, 0.69])  # colour over the pixels of a field
+_FIELD_OPACITY = 0.5  # its opacity where all channels are seen
 _FRAMES = 3  # boxes of the most activated units that are drawn
 _MAPS = 10  # rows of top patches that are drawn
-_BESIDE = 9  # patches of a row
+_PATCHES = 9  # patches of a row
 _SIDE = 0.85  # inches of a patch
 _LINES = 20  # of a text
 
 
 @draw.register
 def _(record: ReceptiveField) -> Figure:
-    return _alone(record, np.ones(record.mask.shape))
+    return _field_figure(record, np.ones(record.mask.shape))
 
 
 @draw.register
 def _(record: FieldOverImage) -> Figure:
-    return _alone(record.field, record.image)
+    return _field_figure(record.field, record.image)
 
 
-def _alone(field: ReceptiveField, image: Picture) -> Figure:
+def _field_figure(field: ReceptiveField, image: Picture) -> Figure:
     figure = Figure(figsize=(1.7 * PANEL, 1.75 * PANEL), layout="constrained")
     axes = figure.subplots()
-    _shaded(axes, image, field.mask)
+    _draw_field(axes, image, field.mask)
     _frames(axes, [field.bounding_box], field.mask.shape)
-    axes.set_title(_counted(field.mask), fontsize=8, color=INK)
+    axes.set_title(_num_pixels(field.mask), fontsize=8, color=INK)
     figure_title(figure, unit_title(field.layer, field.unit))
     return figure
 
@@ -66,28 +66,28 @@ def _alone(field: ReceptiveField, image: Picture) -> Figure:
 def _(record: ReceptiveFields) -> Figure:
     figure = Figure(figsize=(1.7 * PANEL, 1.85 * PANEL), layout="constrained")
     axes = figure.subplots()
-    _shaded(axes, record.image, record.mask)
+    _draw_field(axes, record.image, record.mask)
     boxes = [FieldBox((a, b), (c, d)) for a, b, c, d in record.boxes[:_FRAMES].tolist()]
     _frames(axes, boxes, record.mask.shape)
     num = len(record.rows)
     units = f"{num:,} activated unit{'s' * (num != 1)} see{'s' * (num == 1)}"
     best = f"\nframed: what the {len(boxes)} most activated see" if len(boxes) > 1 else ""
-    axes.set_title(f"{units} {_counted(record.mask)}{best}", fontsize=8, color=INK)
+    axes.set_title(f"{units} {_num_pixels(record.mask)}{best}", fontsize=8, color=INK)
     figure_title(figure, f"{record.layer or 'output'}, channel {record.channel}")
     return figure
 
 
-def _counted(mask: NDArray[np.bool_]) -> str:
+def _num_pixels(mask: NDArray[np.bool_]) -> str:
     pixels = mask.any(axis=0)
     return f"{int(pixels.sum()):,} of {pixels.size:,} pixels"
 
 
-def _shaded(axes: Axes, image: Picture, mask: NDArray[np.bool_]) -> None:
+def _draw_field(axes: Axes, image: Picture, mask: NDArray[np.bool_]) -> None:
     """Draw an image with a colour over the pixels of a mask, full where all channels are in it."""
     draw_image(axes, image, "", display_range(image))
     share = mask.mean(axis=0)[..., None]
-    colours = np.broadcast_to(_SEEN, (*mask.shape[1:], 3))
-    axes.imshow(np.concatenate([colours, _STRENGTH * share], axis=-1), interpolation="nearest",
+    colours = np.broadcast_to(_FIELD_COLOR, (*mask.shape[1:], 3))
+    axes.imshow(np.concatenate([colours, _FIELD_OPACITY * share], axis=-1), interpolation="nearest",
                 aspect=aspect_of(share))  # fmt: skip
 
 
@@ -126,7 +126,7 @@ def outside(axes: Axes, ends: list[tuple[float, float]]) -> None:
 
 @draw.register
 def _(record: TopPatches) -> Figure:
-    rows, columns = (min(a, b) for a, b in zip(record.image.shape, (_MAPS, _BESIDE), strict=True))
+    rows, columns = (min(a, b) for a, b in zip(record.image.shape, (_MAPS, _PATCHES), strict=True))
     high, wide = (_SIDE * min(1.0, ratio) for ratio in _ratios(record))
     size = (wide + 0.12) * columns, (high + 0.3) * rows  # inches
     figure = Figure(figsize=(max(0.7 + size[0], 4.2), 0.55 + size[1]), layout="constrained")
@@ -140,11 +140,11 @@ def _(record: TopPatches) -> Figure:
         if record.image[row, rank] >= 0:
             _patch(axes, record.patches[row, rank], record.inside[row, rank], limits, box)
             value = f"{record.value[row, rank]:.{decimals}f}"
-            _note(axes, left + wide / 2, top + high + 0.02, value, va="top", color=INK)
+            _write_note(axes, left + wide / 2, top + high + 0.02, value, va="top", color=INK)
         elif not rank:
-            _framed(axes, box)
+            _draw_box(axes, box)
             words = f"never above\n{record.threshold:g}"
-            _note(axes, left + wide / 2, top + high / 2, words, va="center", color=MUTED)
+            _write_note(axes, left + wide / 2, top + high / 2, words, va="center", color=MUTED)
     axes.set_yticks([row * (high + 0.3) + high / 2 for row in range(rows)],
                     [f"{channel}" for channel in record.channels[:rows]])  # fmt: skip
     axes.set_xticks([])
@@ -164,11 +164,11 @@ def _ratios(record: TopPatches) -> tuple[float, float]:
     return ratio, 1 / ratio
 
 
-def _note(axes: Axes, x: float, y: float, words: str, *, va: str, color: str) -> None:
+def _write_note(axes: Axes, x: float, y: float, words: str, *, va: str, color: str) -> None:
     axes.text(x, y, words, fontsize=7, ha="center", va=va, color=color)
 
 
-def _framed(axes: Axes, box: tuple[float, float, float, float]) -> None:
+def _draw_box(axes: Axes, box: tuple[float, float, float, float]) -> None:
     left, right, bottom, top = box
     axes.add_patch(Rectangle(
         (left, top), right - left, bottom - top, fill=False, edgecolor=MUTED, linewidth=0.5
@@ -182,7 +182,7 @@ def _patch(
     """Draw a patch in a box (left, right, bottom, top), hatched where it is none of the image."""
     axes.imshow(shades(patch, limits), cmap=SHADES, vmin=0, vmax=1, interpolation="nearest",
                 extent=box, alpha=inside.astype(float))  # fmt: skip
-    _framed(axes, box)
+    _draw_box(axes, box)
     if not inside.all():
         left, right, bottom, top = box
         outside(axes, [(top, bottom), (left, right)])
@@ -223,7 +223,7 @@ def _(record: ReceptiveField) -> str:
     of = record.mask.size
     return (
         f"{unit_title(record.layer, record.unit)}: {record.num_numbers:,} of {of:,} numbers "
-        f"({_counted(record.mask)}); hull: rows {a} to {b}, columns {c} to {d}"
+        f"({_num_pixels(record.mask)}); hull: rows {a} to {b}, columns {c} to {d}"
     )
 
 

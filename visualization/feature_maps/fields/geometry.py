@@ -15,6 +15,7 @@ import numpy as np
 from torch import nn
 
 from visualization.core.inputs import inspection_mode
+from visualization.core.records import brief_repr
 from visualization.feature_maps.fields.axes import Axis, Positions, Transposed, Window
 from visualization.feature_maps.fields.graph import (
     Graph,
@@ -42,7 +43,7 @@ class FieldBox(NamedTuple):
     columns: tuple[int, int]
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class FieldBoxes:
     """Receptive field boxes of every place of a layer with h rows and w columns, in pixels.
 
@@ -80,7 +81,7 @@ class FieldBoxes:
             _step(self.column_first, self.column_last, width if self.wraps else None),
         )
 
-    def at(self, row: int, column: int) -> FieldBox:
+    def box_at(self, row: int, column: int) -> FieldBox:
         """Return the box of one place."""
         return FieldBox(
             (int(self.row_first[row]), int(self.row_last[row])),
@@ -170,13 +171,13 @@ def arithmetic(graph: Graph) -> Arithmetic:
     start = _EVERYTHING
     if has_places:
         start = _Spans(
-            shape=shape, axes=(2, 3), rows=_each(height), columns=_each(width),
+            shape=shape, axes=(2, 3), rows=_same_positions(height), columns=_same_positions(width),
             steps=(_START, _START),
         )  # fmt: skip
-    spans = propagate_backward(graph, start, _back, _union) or _EVERYTHING
+    spans = propagate_backward(graph, start, _input_spans, _union) or _EVERYTHING
     is_known = (spans.shape, spans.axes) == (image, (2, 3)) and not spans.is_guess
     if (spans.shape, spans.axes) != (image, (2, 3)):
-        spans = _whole(image)
+        spans = _whole_spans(image)
     rows, columns = _ends(spans.rows, height), _ends(spans.columns, width)
     boxes = _boxes(rows, columns, (image[2], image[3]))
     row_grid, column_grid = (steps.grid() for steps in spans.steps)
@@ -234,7 +235,7 @@ _EVERYTHING = _Spans(
 )  # fmt: skip
 
 
-def _each(num: int) -> Positions:
+def _same_positions(num: int) -> Positions:
     return np.stack([np.arange(num)] * 2)
 
 
@@ -254,7 +255,7 @@ def _step(first: Positions, last: Positions, cut_at: int | None) -> int:
     return int(steps.pop()) if len(steps) == 1 else 0
 
 
-def _whole(shape: Shape) -> _Spans:
+def _whole_spans(shape: Shape) -> _Spans:
     """Return the spans of all of a tensor, if it is clear which of its axes are places."""
     if len(shape) != 4:
         return _EVERYTHING
@@ -279,7 +280,7 @@ def _union(a: _Spans, b: _Spans) -> _Spans:
     )  # fmt: skip
 
 
-def _back(node: Any, arrived: list[_Spans | None]) -> Iterator[_Spans | None]:
+def _input_spans(node: Any, arrived: list[_Spans | None]) -> Iterator[_Spans | None]:
     """Yield the spans of each input of an operation."""
     output = tuple(node._input_metadata[0].shape)
     spans = [span for span in arrived if span is not None]
@@ -287,16 +288,16 @@ def _back(node: Any, arrived: list[_Spans | None]) -> Iterator[_Spans | None]:
         spans = [attrs.evolve(s, shape=output) if len(s.shape) == len(output) else s for s in spans]
     span = functools.reduce(_union, spans, _EVERYTHING if not spans else spans[0])
     for slot, shape in enumerate(input_shapes(node)):
-        yield None if shape is None else _one_back(node, slot, span, output, shape)
+        yield None if shape is None else _input_span(node, slot, span, output, shape)
 
 
-def _one_back(node: Any, slot: int, spans: _Spans, output: Shape, input_shape: Shape) -> _Spans:
+def _input_span(node: Any, slot: int, spans: _Spans, output: Shape, input_shape: Shape) -> _Spans:
     kind = kind_of(node)
-    spans = spans if spans.shape else _whole(output)
+    spans = spans if spans.shape else _whole_spans(output)
     if not spans.shape:
         return _EVERYTHING
     if is_reshape(kind):
-        return _reshaped(spans, input_shape)
+        return _reshaped_spans(spans, input_shape)
     if spans.shape != output:
         return (
             _through_product(spans, output, input_shape)
@@ -309,14 +310,14 @@ def _one_back(node: Any, slot: int, spans: _Spans, output: Shape, input_shape: S
             spans, shape=input_shape, axes=(order[spans.axes[0]], order[spans.axes[1]])
         )
     shape = keepdim_shape(node, output, input_shape)
-    spans = _reshaped(spans, shape)
+    spans = _reshaped_spans(spans, shape)
     axes = axes_of(node, slot, shape, input_shape)
     shift = len(shape) - len(input_shape)
     if axes is None or spans.shape != shape or min(spans.axes) < shift:
         return _EVERYTHING
     row, column = spans.axes[0] - shift, spans.axes[1] - shift
-    rows = _read(axes[row], spans.rows, input_shape[row])
-    columns = _read(axes[column], spans.columns, input_shape[column])
+    rows = _span_read(axes[row], spans.rows, input_shape[row])
+    columns = _span_read(axes[column], spans.columns, input_shape[column])
     steps = (spans.steps[0].through(axes[row]), spans.steps[1].through(axes[column]))
     return _Spans(
         shape=input_shape, axes=(row, column), rows=rows, columns=columns, steps=steps,
@@ -324,11 +325,11 @@ def _one_back(node: Any, slot: int, spans: _Spans, output: Shape, input_shape: S
     )  # fmt: skip
 
 
-def _read(axis: Axis | None, span: Positions, num_in: int) -> Positions:
+def _span_read(axis: Axis | None, span: Positions, num_in: int) -> Positions:
     return np.array([[0], [num_in - 1]]) if axis is None else np.stack(axis.span(*span))
 
 
-def _reshaped(spans: _Spans, input_shape: Shape) -> _Spans:
+def _reshaped_spans(spans: _Spans, input_shape: Shape) -> _Spans:
     """Return spans of a tensor of another shape whose numbers are in the same order.
 
     They stay those of the old shape where the new one has no axes for rows and columns.

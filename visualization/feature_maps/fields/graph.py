@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from visualization.core.dispatch import DispatchMode
+from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import activation, device_and_dtype
 from visualization.feature_maps.fields.operations import Shape
 
@@ -45,16 +46,16 @@ class Storages:
     """The memory of tensors, kept so that no later tensor gets the same."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, torch.UntypedStorage] = {}
+        self._storages: dict[int, torch.UntypedStorage] = {}
 
     def add(self, tensor: Tensor) -> None:
         """Keep the memory of a tensor."""
         storage = tensor.untyped_storage()
-        self._kept[storage._cdata] = storage
+        self._storages[storage._cdata] = storage
 
     def __contains__(self, tensor: Tensor) -> bool:
         """Tell whether a tensor, or a view of it, was added."""
-        return tensor.untyped_storage()._cdata in self._kept
+        return tensor.untyped_storage()._cdata in self._storages
 
 
 class _Follower(DispatchMode):
@@ -119,7 +120,7 @@ def trace_graph(model: nn.Module, layer: str | None, input_shape: Sequence[int])
     shape = tuple(input_shape)
     if len(shape) != 3 or min(shape) < 1:
         accepted = "(channels, height, width) of one image, none of them 0"
-        raise ValueError(f"input_shape: {shape} is not accepted; accepted: {accepted}")
+        raise value_error("input_shape", shape, accepted)
     return _forward(model, layer, random_images(model, (1, *shape)))
 
 
@@ -161,7 +162,7 @@ def map_size(graph: Graph, layer: str | None) -> tuple[int, int]:
     shape = tuple(graph.output.shape[1:])
     if len(shape) not in (1, 3):
         accepted = "feature maps (channels, rows, columns) or vectors (channels,)"
-        raise ValueError(f"layer: {layer!r} outputs {shape} for an image; accepted: {accepted}")
+        raise argument_error("layer", f"{layer!r} outputs {shape} for an image", accepted)
     return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
 
 

@@ -41,7 +41,7 @@ from visualization.feature_maps.fields.trials import (
 )
 
 _GRADIENTS = 4  # random images whose gradients tell what certainly has influence
-_BEGIN, _PARTS = 16, 4  # groups at first, and those into which each is divided
+_FIRST_GROUPS, _PARTS = 16, 4  # groups at first, and those into which each is divided
 
 
 def dependency_mask(model: nn.Module, layer: str | None, graph: Graph, unit_mask: Tensor) -> Tensor:
@@ -73,30 +73,30 @@ def dependency_by_graph(graph: Graph, unit_mask: Tensor) -> tuple[Tensor, bool]:
     What goes past the graph is not there; see `Graph.is_complete`.
     """
     unknown: list[str] = []
-    back = functools.partial(_back, unknown, graph.outside)
+    back = functools.partial(_input_sets, unknown, graph.outside)
     mask = propagate_backward(graph, unit_mask, back, torch.logical_or)
     within = torch.zeros(graph.image.shape, dtype=torch.bool) if mask is None else mask.cpu()
     return within[0], not unknown
 
 
-def _back(
+def _input_sets(
     unknown: list[str], outside: Storages, node: Any, arrived: list[Tensor | None]
 ) -> Iterator[Tensor | None]:
     """Yield the set of numbers of each input that an operation reads for those of its outputs."""
     if is_move(kind_of(node)) or is_copy(node):
-        yield from _copied(outside, node, arrived)
+        yield from _copied_sets(outside, node, arrived)
         return
     output = arrived[0] if all(mask is None for mask in arrived[1:]) else None
     for slot, shape in enumerate(input_shapes(node)):
         mask = None if shape is None else torch.ones(shape, dtype=torch.bool)
         if shape is not None:
-            read = None if output is None else _one_back(outside, node, slot, output, shape)
+            read = None if output is None else _set_through(outside, node, slot, output, shape)
             unknown += [kind_of(node)] if read is None else []
             mask = mask if read is None else read
         yield mask
 
 
-def _one_back(
+def _set_through(
     outside: Storages, node: Any, slot: int, output: Tensor, input_shape: Shape
 ) -> Tensor | None:
     """Return what is read of one input for a set of the outputs; None: that is not known."""
@@ -104,23 +104,23 @@ def _one_back(
     axes = axes_of(node, slot, shape, input_shape)
     if axes is None:
         return sampled(node, slot, output, input_shape, outside)
-    return _read(output.reshape(shape), axes, input_shape)
+    return _set_read(output.reshape(shape), axes, input_shape)
 
 
-def _copied(outside: Storages, node: Any, arrived: list[Tensor | None]) -> list[Tensor | None]:
+def _copied_sets(outside: Storages, node: Any, arrived: list[Tensor | None]) -> list[Tensor | None]:
     """Return the sets of numbers of each input of an operation that only moves them."""
     axes = chosen_axes(node, outside)
     if not axes:
-        return _moved(node, arrived)
+        return _backward_sets(node, arrived)
     (mask,) = arrived
     if mask is not None and is_write(node):  # what was there before may stay everywhere
-        _, *written = _moved(node, [spread(mask, axes)])
+        _, *written = _backward_sets(node, [spread(mask, axes)])
         return [mask if node.next_functions[0][0] else None, *written]
-    read, *rest = _moved(node, arrived)
+    read, *rest = _backward_sets(node, arrived)
     return [None if read is None else spread(read, axes), *rest]
 
 
-def _moved(node: Any, arrived: list[Tensor | None]) -> list[Tensor | None]:
+def _backward_sets(node: Any, arrived: list[Tensor | None]) -> list[Tensor | None]:
     """Return the sets by the operation's own backward pass, which adds up ones."""
     ones = [
         torch.zeros(about.shape, dtype=about.dtype, device=about.device)
@@ -134,7 +134,7 @@ def _moved(node: Any, arrived: list[Tensor | None]) -> list[Tensor | None]:
     return [None if part is None else (part != 0).cpu() for part in parts]
 
 
-def _read(mask: Tensor, axes: Axes, input_shape: Shape) -> Tensor:
+def _set_read(mask: Tensor, axes: Axes, input_shape: Shape) -> Tensor:
     """Return what a set of outputs reads, axis by axis."""
     more = mask.ndim - len(input_shape)  # axes that the input is repeated along
     read = mask.any(tuple(range(more))) if more else mask
@@ -171,7 +171,7 @@ def _gradients(trial: ProbedUnits) -> Tensor:
 
 def _dependent_numbers(trial: ProbedUnits, numbers: Tensor) -> Tensor:
     """Return those of some numbers of an image, by their places in it, that have influence."""
-    groups = list(numbers.tensor_split(_BEGIN))
+    groups = list(numbers.tensor_split(_FIRST_GROUPS))
     dependent = [numbers[:0]]
     while groups:
         groups = [group for group in groups if len(group)]

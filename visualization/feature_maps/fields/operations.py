@@ -129,7 +129,7 @@ def axes_of(node: Any, slot: int, output: Shape, input_shape: Shape) -> Axes | N
     """
     kind = kind_of(node)
     if kind in _ELEMENTWISE or kind in _REDUCTIONS:
-        return _stretched(output, input_shape)
+        return _stretched_axes(output, input_shape)
     if kind in _PRODUCTS:
         return _product(slot - _PRODUCTS[kind], output, input_shape)
     if kind not in _RULES or (slot and kind != "Cat"):  # such as weights that depend on the input
@@ -142,7 +142,7 @@ def as_signed(number: int) -> int:
     return number - 2**64 if number >= 2**63 else number
 
 
-def _stretched(output: Shape, input_shape: Shape) -> Axes:
+def _stretched_axes(output: Shape, input_shape: Shape) -> Axes:
     """Return the axes of an input that is stretched where its size is 1, or shrunk to 1."""
     last = output[len(output) - len(input_shape) :]
     return tuple(SAME if a == b else None for a, b in zip(last, input_shape, strict=True))
@@ -152,7 +152,7 @@ def _product(factor: int, output: Shape, input_shape: Shape) -> Axes:
     """Return the axes of a matrix product: of its left factor the rows, of the right columns."""
     batch = [SAME] * (len(input_shape) - 2)
     if factor < 0:
-        return _stretched(output, input_shape)
+        return _stretched_axes(output, input_shape)
     return (*batch, SAME, None) if factor == 0 else (*batch, None, SAME)
 
 
@@ -236,7 +236,7 @@ def _shuffle(node: Any, output: Shape, input_shape: Shape) -> Axes:
     return (*[SAME] * (len(input_shape) - 3), None, *spatial)
 
 
-def _but(find: Callable[[Any, Shape], range | list[int]]) -> Callable[[Any, Shape, Shape], Axes]:
+def _rule(find: Callable[[Any, Shape], range | list[int]]) -> Callable[[Any, Shape, Shape], Axes]:
     """Return the rule of operations that mix all numbers along some axes, and along no other."""
 
     def rule(node: Any, output: Shape, input_shape: Shape) -> Axes:
@@ -254,8 +254,8 @@ def _group_norm(node: Any, output: Shape, input_shape: Shape) -> Axes:
     )
 
 
-_one_axis = _but(lambda node, _: [as_signed(node._saved_dim)])
-_batch_norm = _but(lambda n, shape: [0, *range(2, len(shape))] if n._saved_training else [])
+_one_axis = _rule(lambda node, _: [as_signed(node._saved_dim)])
+_batch_norm = _rule(lambda n, shape: [0, *range(2, len(shape))] if n._saved_training else [])
 _RESIZES: dict[str, Any] = {
     "UpsampleNearest2D": torch.ops.aten.upsample_nearest2d,
     "UpsampleNearestExact2D": torch.ops.aten._upsample_nearest_exact2d,
@@ -273,11 +273,11 @@ _RULES: dict[str, Callable[[Any, Shape, Shape], Axes | None]] = {
     "Slice": _slice,
     "Glu": _gate,
     **dict.fromkeys(("PixelShuffle", "PixelUnshuffle"), _shuffle),
-    "ChannelShuffle": _but(lambda node, _: [1]),
+    "ChannelShuffle": _rule(lambda node, _: [1]),
     **dict.fromkeys(
         ("Softmax", "SafeSoftmax", "LogSoftmax", "Cat", "Split", "Sort", "Topk"), _one_axis
     ),
     **dict.fromkeys(("NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"), _batch_norm),
-    "NativeLayerNorm": _but(lambda node, _: range(-len(node._saved_normalized_shape), 0)),
+    "NativeLayerNorm": _rule(lambda node, _: range(-len(node._saved_normalized_shape), 0)),
     "NativeGroupNorm": _group_norm,
 }

@@ -12,7 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from visualization.core.earlier_names import renamed_arguments
-from visualization.core.inputs import Images, as_tensor, inspection_mode, optional_layer_name
+from visualization.core.errors import check_count, value_error
+from visualization.core.inputs import (
+    Images,
+    as_tensor,
+    inspection_mode,
+    optional_layer_name,
+    select_channels,
+)
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
 from visualization.feature_maps.fields.crops import Patches, at_least_float32, crop_fields
@@ -140,10 +147,12 @@ def top_patches(
         ValueError: names the argument that is not accepted, and what is.
     """
     layer = optional_layer_name(model, layer)
-    _check_positive(k=k, per_image=per_image, batch_size=batch_size)
+    check_count(k, "k")
+    check_count(per_image, "per_image")
+    check_count(batch_size, "batch_size")
     with inspection_mode(model):
         stream = ActivationStream(model, layer, images, ids, batch_size)
-        numbers = stream.demand_channels(channels)
+        numbers = select_channels(channels, stream.num_channels)
         distance = _distance(min_distance, stream.boxes)
         ordered = ids is None
         ranking = Ranking(numbers, k, per_image, distance, threshold, ordered, stream.dtype)
@@ -153,10 +162,10 @@ def top_patches(
             stream.keep(ranking.candidates, batch)
 
         stream.each(take)
-        return _cut(layer, numbers, k, threshold, stream, ranking.best)
+        return _crop_patches(layer, numbers, k, threshold, stream, ranking.best)
 
 
-def _cut(
+def _crop_patches(
     layer: str | None,
     channels: list[int],
     k: int,
@@ -215,10 +224,11 @@ def activating_positions(
         ValueError: names the argument that is not accepted, and what is.
     """
     layer = optional_layer_name(model, layer)
-    _check_positive(limit=limit, batch_size=batch_size)
+    check_count(limit, "limit")
+    check_count(batch_size, "batch_size")
     with inspection_mode(model):
         stream = ActivationStream(model, layer, images, ids, batch_size)
-        stream.demand_channels([channel])
+        select_channels([channel], stream.num_channels)
         top_k = TopK(limit)
         stream.each(lambda batch: top_k.add(_positions_above(batch, channel, threshold)))
     best = top_k.best()
@@ -231,26 +241,20 @@ def activating_positions(
     )  # fmt: skip
 
 
-def _check_positive(**numbers: int | None) -> None:
-    for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name}: {number} is not accepted; accepted: 1 or more")
-
-
 def _distance(min_distance: int | str | None, boxes: FieldBoxes) -> tuple[int, int] | None:
     """Return the rows, or else columns, that must lie between two places."""
     if min_distance is None:
         return None
     if min_distance == "field":
-        rows = _clear(boxes.row_first, boxes.row_last)
-        return rows, _clear(boxes.column_first, boxes.column_last)
+        rows = _clear_distance(boxes.row_first, boxes.row_last)
+        return rows, _clear_distance(boxes.column_first, boxes.column_last)
     if isinstance(min_distance, str) or min_distance < 1:
         accepted = "a number of units from 1 on, field, or None"
-        raise ValueError(f"min_distance: {min_distance!r} is not accepted; accepted: {accepted}")
+        raise value_error("min_distance", repr(min_distance), accepted)
     return min_distance, min_distance
 
 
-def _clear(first: Ints, last: Ints) -> int:
+def _clear_distance(first: Ints, last: Ints) -> int:
     """Return the least distance of places at which no two boxes share a pixel."""
     return next((by for by in range(1, len(first)) if (first[by:] > last[:-by]).all()), len(first))
 

@@ -115,8 +115,8 @@ def _probed_table(trial: ProbedUnits, maps: Shape, axis: int) -> NDArray[np.bool
     """Return which place of maps (U, h, w) reads which of the image, along one axis."""
     parts = _Stripe(0, trial.shape[axis], np.ones(maps[axis], bool)).divided()
     while parts:
-        images = _packed(parts)
-        hits = _reached(trial, maps, axis, images)
+        images = _pack_stripes(parts)
+        hits = _dependent_positions(trial, maps, axis, images)
         parts = [
             part._replace(reached=part.reached & hit)
             for image, hit in zip(images, hits, strict=True)
@@ -131,7 +131,7 @@ def _probed_table(trial: ProbedUnits, maps: Shape, axis: int) -> NDArray[np.bool
     return table
 
 
-def _packed(parts: list[_Stripe]) -> list[list[_Stripe]]:
+def _pack_stripes(parts: list[_Stripe]) -> list[list[_Stripe]]:
     """Return parts in as few images as come easily: in none two that a place may read together."""
     images: list[list[_Stripe]] = []
     for part in parts:
@@ -144,7 +144,7 @@ def _packed(parts: list[_Stripe]) -> list[list[_Stripe]]:
     return images
 
 
-def _reached(
+def _dependent_positions(
     trial: ProbedUnits, maps: Shape, axis: int, images: list[list[_Stripe]]
 ) -> NDArray[np.bool_]:
     """Return for each image which places see a change of its parts (images, places)."""

@@ -208,12 +208,10 @@ class Ranking:
         for _ in range(min(self._most, height * width)):
             value, position = remaining.max(dim=1)
             is_above = value > self._threshold
-            remaining, which, value, position = (
-                remaining[is_above],
-                which[is_above],
-                value[is_above],
-                position[is_above],
-            )
+            remaining = remaining[is_above]
+            which = which[is_above]
+            value = value[is_above]
+            position = position[is_above]
             parts.append((which, position, value))
             if not len(which):
                 break

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from visualization.core.errors import argument_error
 from visualization.core.inputs import (
     Images,
     activation,
@@ -87,7 +88,7 @@ class ReceptiveField:
         pixels = np.asarray(as_tensor(image, "image").float().cpu())
         if pixels.shape != self.mask.shape:
             problem = f"shape {pixels.shape} is not accepted"
-            raise ValueError(f"image: {problem}; accepted: {self.mask.shape}, as the field's")
+            raise argument_error("image", problem, f"{self.mask.shape}, as the field's")
         return FieldOverImage(self, pixels)
 
 
@@ -164,8 +165,7 @@ def receptive_field(
         position = tuple(int(index) for index in unit)
         check_unit(position, shape, "unit")
         if len(position) != len(shape):
-            accepted = "(channel, row, column)"
-            raise ValueError(f"unit: {position} is a whole channel; accepted: {accepted}")
+            raise argument_error("unit", f"{position} is a whole channel", "(channel, row, column)")
         by_arithmetic = arithmetic(graph)
         mask = _dependencies_in_crop(
             model, layer, position, by_arithmetic, tuple(graph.image.shape[1:])
@@ -175,7 +175,7 @@ def receptive_field(
             mask = _dependencies(model, layer, graph, np.array([position]))
     pixels = np.asarray(mask.any(axis=0))
     row, column = position[1:] if len(shape) == 3 else (0, 0)
-    box = by_arithmetic.boxes.at(row, column)
+    box = by_arithmetic.boxes.box_at(row, column)
     box = _enclosing(box, pixels) if by_arithmetic.is_known else _box_of(pixels)
     return ReceptiveField(layer, position, box, mask)
 
@@ -246,7 +246,7 @@ def _dependencies_in_crop(
         graph = trace_graph(model, layer, (shape[0], *part.size))
     except Exception:  # the model takes images of one size, or larger ones
         return None
-    if not graph.is_complete or not part.shows(arithmetic(graph), whole.boxes.at(*unit[1:])):
+    if not graph.is_complete or not part.shows(arithmetic(graph), whole.boxes.box_at(*unit[1:])):
         return None
     mask = np.zeros(shape, bool)
     mask[:, part.rows, part.columns] = _dependencies(model, layer, graph, np.array([part.unit]))
@@ -267,22 +267,20 @@ class _ImageCrop(NamedTuple):
 
     def shows(self, by_arithmetic: Arithmetic, box: FieldBox) -> bool:
         """Tell whether the unit sees here what it sees in the whole image, by the arithmetic."""
-        num_rows, num_columns = (
-            len(by_arithmetic.boxes.row_first),
-            len(by_arithmetic.boxes.column_first),
-        )
+        num_rows = len(by_arithmetic.boxes.row_first)
+        num_columns = len(by_arithmetic.boxes.column_first)
         _, row, column = self.unit
         if not (by_arithmetic.is_known and 0 <= row < num_rows and 0 <= column < num_columns):
             return False
         corner = (self.rows.start, self.columns.start)
-        here = zip(by_arithmetic.boxes.at(row, column), corner, strict=True)
+        here = zip(by_arithmetic.boxes.box_at(row, column), corner, strict=True)
         return FieldBox(*((first + by, last + by) for (first, last), by in here)) == box
 
 
 def _crop_around(unit: tuple[int, ...], whole: Arithmetic) -> _ImageCrop | None:
     """Return the part of an image around a box; None: it is not known where one may begin."""
     sides, positions = [], []
-    box = whole.boxes.at(*unit[1:])
+    box = whole.boxes.box_at(*unit[1:])
     for position, (first, last), grid, limit in zip(
         unit[1:], box, whole.grids, whole.boxes.image_size, strict=True
     ):

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,13 +11,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from visualization.core.errors import argument_error, value_error
 from visualization.core.inputs import (
     Images,
     activation,
     as_tensor,
     batches,
     check_tensor,
-    check_unit,
     device_and_dtype,
     numbered_call,
 )
@@ -53,40 +53,24 @@ class ActivationStream:
     ) -> None:  # fmt: skip
         self._array = images if isinstance(images, (Tensor, np.ndarray)) else None
         if self._array is not None and self._array.ndim != 4:
-            problem = f"shape {tuple(self._array.shape)} is not accepted"
             accepted = "(images, channels, height, width), or an iterable of such batches"
-            raise ValueError(f"images: {problem}; accepted: {accepted}")
+            raise value_error("images", f"shape {tuple(self._array.shape)}", accepted)
         self._size = -(-batch_size // _EVEN) * _EVEN
         stream = batches(images, model, self._piece())
         first = next(stream, None)
         if first is None:
-            raise ValueError("images: there are none; accepted: one or more")
+            raise argument_error("images", "there are none", "one or more")
         graph = trace_graph(model, layer, first.shape[1:])
         self.map_size = map_size(graph, layer)
         self.boxes = field_boxes_of_graph(model, layer, graph)
         self.dtype = graph.output.dtype
         self.num_channels = graph.output.shape[1]
         self.num_images = 0
-        self._kept: dict[int, Tensor] = {}
+        self._outputs_kept: dict[int, Tensor] = {}
         self._image_shape = first.shape[1:]
         self._model, self._layer = model, layer
         self._stream = itertools.chain([first], stream)
         self._ids = None if ids is None else _whole_numbers(ids)
-
-    def demand_channels(self, channels: Sequence[int] | None) -> list[int]:
-        """Return channels that there are; None: all.
-
-        Raises:
-            ValueError: there is no such channel, or none is given.
-        """
-        if channels is None:
-            return list(range(self.num_channels))
-        numbers = [int(channel) for channel in channels]
-        if not numbers:
-            raise ValueError("channels: [] is not accepted; accepted: one or more, or None for all")
-        for number in numbers:
-            check_unit((number,), (self.num_channels,), "channels")
-        return numbers
 
     def rows_and_columns(self, positions: Positions) -> tuple[Positions, Positions]:
         """Return row and column of places in a map, which are counted in reading order."""
@@ -100,11 +84,11 @@ class ActivationStream:
         if self._array is None:
             for images in self._even():
                 with self._watched() as outputs:
-                    self._run(images, outputs, take)
+                    self._run_batch(images, outputs, take)
         else:
             with self._watched() as outputs:  # once: nobody else can use the model in between
                 for images in self._even():
-                    self._run(images, outputs, take)
+                    self._run_batch(images, outputs, take)
         if self._ids is not None and len(self._ids) != self.num_images:
             raise self._wrong_ids(f"{self.num_images}")
 
@@ -120,7 +104,7 @@ class ActivationStream:
         for images in self._stream:
             if images.shape[1:] != self._image_shape:
                 shapes = f"{tuple(images.shape[1:])} after others of {tuple(self._image_shape)}"
-                raise ValueError(f"images: one of shape {shapes}; accepted: all of one shape")
+                raise argument_error("images", f"one of shape {shapes}", "all of one shape")
             waiting.append(images)
             if sum(map(len, waiting)) >= self._size:
                 joined = torch.cat(waiting) if len(waiting) > 1 else images
@@ -138,7 +122,7 @@ class ActivationStream:
         with intercept_maps(self._model, taps, stop=bool(taps)):
             yield outputs
 
-    def _run(
+    def _run_batch(
         self, images: Tensor, outputs: list[Any], take: Callable[[ActivationBatch], None]
     ) -> None:
         first = self.num_images
@@ -150,7 +134,7 @@ class ActivationStream:
         layer_output = outputs.pop() if self._layer else output
         maps = check_tensor(layer_output, repr(self._layer or "the model"))[: len(images)]
         maps = maps if maps.ndim == 4 else maps[:, :, None, None]
-        take(ActivationBatch(images, maps, self._known(first, self.num_images), first))
+        take(ActivationBatch(images, maps, self._known_ids(first, self.num_images), first))
 
     def keep(self, candidates: Callable[[], Positions], batch: ActivationBatch) -> None:
         """Keep the candidate images, by their index in the data, and no others.
@@ -161,10 +145,10 @@ class ActivationStream:
             return
         positions = np.unique(candidates())
         if len(positions) and positions[-1] >= batch.first:
-            self._kept = {
+            self._outputs_kept = {
                 position: batch.images[position - batch.first].clone()
                 if position >= batch.first
-                else self._kept[position]
+                else self._outputs_kept[position]
                 for position in positions.tolist()
             }
 
@@ -175,12 +159,12 @@ class ActivationStream:
             return as_tensor(self._array[index], "images").to(device, dtype)
         none = torch.empty(0, *self._image_shape)
         return (
-            torch.stack([self._kept[position] for position in index.tolist()])
+            torch.stack([self._outputs_kept[position] for position in index.tolist()])
             if len(index)
             else none
         )
 
-    def _known(self, first: int, end: int) -> NDArray[np.int64]:
+    def _known_ids(self, first: int, end: int) -> NDArray[np.int64]:
         if self._ids is None:
             return np.arange(first, end)
         if end > len(self._ids):
@@ -189,7 +173,7 @@ class ActivationStream:
 
     def _wrong_ids(self, images: str) -> ValueError:
         assert self._ids is not None
-        return ValueError(f"ids: {len(self._ids)} for {images} images; accepted: one for each")
+        return argument_error("ids", f"{len(self._ids)} for {images} images", "one for each")
 
 
 def _whole_numbers(ids: ArrayLike) -> NDArray[np.int64]:
@@ -201,5 +185,5 @@ def _whole_numbers(ids: ArrayLike) -> NDArray[np.int64]:
     ):
         accepted = "a whole number for each image, all different"
         problem = f"{numbers.dtype} of shape {numbers.shape}, {numbers.size} numbers"
-        raise ValueError(f"ids: {problem}, are not accepted; accepted: {accepted}")
+        raise argument_error("ids", f"{problem}, are not accepted", accepted)
     return numbers.astype(np.int64)

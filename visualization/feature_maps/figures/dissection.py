@@ -22,7 +22,7 @@ _CONCEPTS_SHOWN = 16
 _REGION, _MASK, _BOTH = (0.95, 0.55, 0.1), (0.2, 0.5, 0.95), (0.25, 0.85, 0.35)
 
 
-def _overlaid(example: Example, number: int) -> NDArray[np.float64]:
+def _overlay(example: Example, number: int) -> NDArray[np.float64]:
     """Return an image, dimmed, with the unit's region and the concept's mask coloured (H, W, 3)."""
     image, region, mask = (
         part[number] for part in (example.images, example.regions, example.masks)
@@ -91,7 +91,7 @@ def _overlays(figure: SubFigure, record: Dissection, rows: int) -> None:
     grid = tiles(axes, rows, columns, corner=(0.03, 0.27), pitch=(1.0, 1.25), side=0.94)
     for line, example in zip(grid, record.examples, strict=False):
         for column, tile in enumerate(line[: len(example.numbers)]):
-            tile.picture(_overlaid(example, column))
+            tile.picture(_overlay(example, column))
         name = f"{example.unit}: {shorten(record.concepts[example.concept])}"
         line[0].write(name, 0.0, -0.05, ha="left", va="bottom", room=3.5)
     colors = {"unit only": _REGION, "concept only": _MASK, "both": _BOTH}

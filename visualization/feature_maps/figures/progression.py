@@ -42,13 +42,13 @@ def _(record: Progression) -> Figure:
     grid = tiles(page(figure), rows, columns, corner=corner, pitch=pitch, side=0.78)
     grid[0][0].picture(image_colors(record.images[0], display_range(record.images)))
     grid[0][0].over("image")
-    for tile, at in zip(grid[0][1:], steps, strict=True):
-        tile.write(f"step\n{record.steps[at]:,}", 0.5, 0.9, va="bottom")
+    for tile, index in zip(grid[0][1:], steps, strict=True):
+        tile.write(f"step\n{record.steps[index]:,}", 0.5, 0.9, va="bottom")
     for line, channel in zip(grid[1:], channels, strict=True):
         colors = _colors(record, channel)
         line[0].write(f"channel\n{record.channels[channel]}", 0.95, 0.5, ha="right", color=MUTED)
-        for tile, at in zip(line[1:], steps, strict=True):
-            tile.picture(colors[at])
+        for tile, index in zip(line[1:], steps, strict=True):
+            tile.picture(colors[index])
     return figure
 
 
@@ -69,9 +69,9 @@ def _(record: Progression) -> str:
 
 def animation(record: Progression, dpi: int = 90) -> bytes:
     """Return a GIF with a frame for each snapshot: all channels' maps for the first image."""
-    shown = most_changed(record, _MAPS)
-    columns = min(8, len(shown) + 1)
-    rows = -(-(len(shown) + 1) // columns)
+    channels_shown = most_changed(record, _MAPS)
+    columns = min(8, len(channels_shown) + 1)
+    rows = -(-(len(channels_shown) + 1) // columns)
     figure = Figure(figsize=(0.75 * columns, 0.4 + 0.85 * rows), dpi=dpi)
     axes = page(figure)
     places = tiles(axes, rows, columns, corner=(0.04, 0.5), pitch=(0.75, 0.84), side=0.67)
@@ -79,7 +79,7 @@ def animation(record: Progression, dpi: int = 90) -> bytes:
     first.picture(image_colors(record.images[0], display_range(record.images)))
     first.over("image")
     moving = []
-    for tile, channel in zip(others, shown, strict=False):
+    for tile, channel in zip(others, channels_shown, strict=False):
         colors = _colors(record, channel)
         tile.over(str(record.channels[channel]), fontsize=7, color=MUTED)
         moving.append((tile.picture(colors[0]).get_extent(), colors))
@@ -90,13 +90,13 @@ def animation(record: Progression, dpi: int = 90) -> bytes:
     canvas.draw()  # type: ignore[no-untyped-call] # all but the title
     still = canvas.copy_from_bbox(figure.bbox)  # type: ignore[no-untyped-call]
     frames = []
-    for at, step in enumerate(record.steps):
+    for index, step in enumerate(record.steps):
         canvas.restore_region(still)  # type: ignore[no-untyped-call]
         title.set_text(f"{name}, step {step:,}")
         axes.draw_artist(title)
         pixels = np.array(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
         for extent, colors in moving:
-            _paste(pixels, colors[at], [round(dpi * end) for end in extent])
+            _paste(pixels, colors[index], [round(dpi * end) for end in extent])
         frames.append(Image.fromarray(pixels).quantize(64))
     buffer = io.BytesIO()
     times = [_FRAME] * (len(frames) - 1) + [_LAST]

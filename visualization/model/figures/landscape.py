@@ -16,14 +16,14 @@ from visualization.core.style import BAD, COLORS, INK, MUTED, axis_labels, despi
 from visualization.core.words import shorten
 from visualization.model.landscape import LandscapeLine, LandscapePlane
 
-_SHOWN = 3  # quantities beside each other
+_QUANTITIES_SHOWN = 3  # quantities beside each other
 _LEVELS = 18
-_WIDE = 20.0  # ratio of the largest to the least from which on a scale is logarithmic
+_LOG_RATIO = 20.0  # ratio of the largest to the least from which on a scale is logarithmic
 
 
 @draw.register
 def _(record: LandscapeLine) -> Figure:
-    values_by_name = list(record.values.items())[:_SHOWN]
+    values_by_name = list(record.values.items())[:_QUANTITIES_SHOWN]
     figure = Figure(figsize=(4.4 * len(values_by_name) + 0.4, 3.4), layout="constrained")
     for axes, (name, values) in zip(
         figure.subplots(1, len(values_by_name), squeeze=False)[0], values_by_name, strict=True
@@ -43,11 +43,11 @@ def _(record: LandscapeLine) -> Figure:
         axis_labels(axes, "α: the parameters are (1 − α)·a + α·b", "")
         axes.grid(color="#eeeeee")
         axes.legend(fontsize=8, frameon=False)
-    figure.suptitle(_said(record), fontsize=9, color=MUTED)
+    figure.suptitle(_summary(record), fontsize=9, color=MUTED)
     return figure
 
 
-def _said(record: LandscapeLine) -> str:
+def _summary(record: LandscapeLine) -> str:
     a, b = (shorten(name) for name in record.names)
     description = (
         f"a: {a}, b: {b}; barrier {record.barrier:.3g} above the straight line between their losses"
@@ -63,7 +63,7 @@ def _(record: LandscapeLine) -> str:
         for row, alpha in enumerate(record.alphas)
     ]
     head = f"{'alpha':>8}" + "".join(f"{name:>14}" for name in names)
-    return "\n".join([_said(record), head, *rows])
+    return "\n".join([_summary(record), head, *rows])
 
 
 @caption.register
@@ -76,7 +76,7 @@ def _(record: LandscapeLine) -> str:
 
 @draw.register
 def _(record: LandscapePlane) -> Figure:
-    values_by_name = list(record.values.items())[:_SHOWN]
+    values_by_name = list(record.values.items())[:_QUANTITIES_SHOWN]
     figure = Figure(figsize=(min(5.2 * len(values_by_name), 14.0), 5.0), layout="constrained")
     for axes, (name, values) in zip(
         figure.subplots(1, len(values_by_name), squeeze=False)[0], values_by_name, strict=True
@@ -86,7 +86,7 @@ def _(record: LandscapePlane) -> Figure:
         despine(axes, f"{name}; of the model itself {record.center[name]:.4g}")
         axis_labels(axes, "first direction", "second direction")
         axes.set_aspect("equal")
-    figure.suptitle(_where(record), fontsize=9, color=MUTED)
+    figure.suptitle(_words(record), fontsize=9, color=MUTED)
     figure.axes[0].legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.13), ncols=3,
                           frameon=False)  # fmt: skip
     return figure
@@ -129,10 +129,10 @@ def _marks(axes: Axes, record: LandscapePlane) -> None:
 def _is_wide(values: NDArray[np.float64]) -> bool:
     """Tell whether values, all above 0, spread so far that a logarithmic scale shows more."""
     finite = values[np.isfinite(values)]
-    return bool(finite.size and finite.min() > 0 and finite.max() > _WIDE * finite.min())
+    return bool(finite.size and finite.min() > 0 and finite.max() > _LOG_RATIO * finite.min())
 
 
-def _where(record: LandscapePlane) -> str:
+def _words(record: LandscapePlane) -> str:
     description = record.directions
     if record.residual is not None:
         description += (
@@ -148,7 +148,7 @@ def _statistics(record: LandscapeLine | LandscapePlane) -> str:
 @text.register
 def _(record: LandscapePlane) -> str:
     x, y = record.minimum
-    lines = [f"{_where(record)}; least loss {np.nanmin(record.loss):.5g} at ({x:.3g}, {y:.3g})"]
+    lines = [f"{_words(record)}; least loss {np.nanmin(record.loss):.5g} at ({x:.3g}, {y:.3g})"]
     lines += [_range(name, values, record.center) for name, values in record.values.items()]
     if record.trajectory is not None and record.residual is not None:
         lines.append(f"{'checkpoint':>10}{'x':>10}{'y':>10}  off the plane")

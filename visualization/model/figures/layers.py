@@ -24,8 +24,8 @@ from visualization.model.values import (
 _LAYERS = 12  # of a picture of maps
 _CHARTS = 24  # of a picture of histograms
 _BARS = 64  # layers of a picture of dead units
-_NAMED = 20  # units of a vector that are each named
-_LISTED = 10  # numbers of units in a line
+_UNITS_NAMED = 20  # units of a vector that are each named
+_UNITS_LISTED = 10  # numbers of units in a line
 _MAP, _WORDS, _GAP = 0.62, 2.1, 0.34  # inches: a map's side, the words beside it, between layers
 _HIGHEST = 19.0  # inches of all layers
 _TITLE = "units that are never, rarely or always on"
@@ -50,7 +50,7 @@ def _(record: LayerActivations) -> Figure:
     for row, layer in enumerate(layers):
         bottom = each * (len(layers) - 1 - row) + 0.05
         top = (bottom + _MAP * num) / figure.get_figheight()
-        figure.text(0.08 / width, top, _beside(layer), fontsize=7.5, color=INK, va="top",
+        figure.text(0.08 / width, top, _layer_words(layer), fontsize=7.5, color=INK, va="top",
                     linespacing=1.4, parse_math=False)  # fmt: skip
         images = _place(figure, (_WORDS, bottom, _MAP, _MAP * num))
         _images(images, record.images[:num])
@@ -102,7 +102,7 @@ def _maps(axes: Axes, layer: LayerValues, num: int) -> None:
         centres = (np.arange(maps.shape[1]) * (wide + gap)) + (wide - 1) / 2
         axes.set_xticks(centres, [str(channel) for channel in layer.channels])
     else:
-        labelled = range(wide) if wide <= _NAMED else (0, wide - 1)
+        labelled = range(wide) if wide <= _UNITS_NAMED else (0, wide - 1)
         axes.set_xticks(list(labelled), [str(unit) for unit in labelled])
 
 
@@ -114,7 +114,7 @@ def mosaic(maps: NDArray[np.floating], down: int, across: int) -> NDArray[np.flo
     return joined[: joined.shape[0] - down or None, : joined.shape[1] - across or None]
 
 
-def _beside(layer: LayerValues) -> str:
+def _layer_words(layer: LayerValues) -> str:
     """Return the words beside a layer's maps."""
     num, shape = len(layer.low), " × ".join(map(str, layer.shape)) or "1"
     share = f"{len(layer.channels)} of {num}" if len(layer.channels) < num else f"all {num}"
@@ -130,13 +130,13 @@ def _short(name: str, most: int = 30) -> str:
     return shorten(name, most) if name else "the model itself"
 
 
-def _over(num: int) -> str:
+def _over_images(num: int) -> str:
     return f"over {num:,} image{'s' * (num != 1)}"
 
 
 def _part(record: LayerActivations | LayerHistograms, num: int) -> str:
     """Return which layers a picture shows, and of how many images."""
-    of = _over(record.num_images)
+    of = _over_images(record.num_images)
     if num == record.num_all:
         return f"all {num} layers {of}"
     first, last = record.first + 1, record.first + num
@@ -221,7 +221,7 @@ def _(record: LayerHistograms) -> str:
         f"{layer.low.min():>10.3g}{layer.high.max():>10.3g}{len(layer.dead):>6}"
         for layer in record.layers
     ]
-    return "\n".join([_over(record.num_images), head, *rows])
+    return "\n".join([_over_images(record.num_images), head, *rows])
 
 
 def _shape(shape: Sequence[int]) -> str:
@@ -251,7 +251,7 @@ def _(record: DeadUnits) -> Figure:
     axes.set(xlim=(0, 118), ylim=(len(layers) - 0.4, -0.6), xticks=range(0, 101, 20))
     left_out = len(record.layers) - len(layers)
     more = f"; {left_out} more layers are not drawn" if left_out else ""
-    despine(axes, f"{_TITLE} {_over(record.num_images)}{more}")
+    despine(axes, f"{_TITLE} {_over_images(record.num_images)}{more}")
     axis_labels(axes, "share of the layer's units, %", "")
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
@@ -280,7 +280,7 @@ def _(record: DeadUnits) -> str:
 
 @text.register
 def _(record: DeadUnits) -> str:
-    lines = [f"{_TITLE} {_over(record.num_images)}"]
+    lines = [f"{_TITLE} {_over_images(record.num_images)}"]
     names = _words(record.share)
     for row in record.layers:
         units_by_state = {state: getattr(row, state) for state in _STATES}
@@ -290,14 +290,14 @@ def _(record: DeadUnits) -> str:
         ]  # fmt: skip
         if states:
             lines += [f"{_short(row.name)} ({row.kind}, {row.num_units} units)", *states]
-    quiet_layers = sum(not _affected(row) for row in record.layers)
+    quiet_layers = sum(not _has_affected(row) for row in record.layers)
     return "\n".join([*lines, f"{quiet_layers} of {len(record.layers)} layers have no such units"])
 
 
-def _affected(row: UnitStates) -> bool:
+def _has_affected(row: UnitStates) -> bool:
     return any(len(getattr(row, state)) for state in _STATES)
 
 
 def _numbers(units: NDArray[np.int64]) -> str:
-    listed = ", ".join(map(str, units[:_LISTED]))
-    return f"{listed}, … ({len(units)} in all)" if len(units) > _LISTED else listed
+    listed = ", ".join(map(str, units[:_UNITS_LISTED]))
+    return f"{listed}, … ({len(units)} in all)" if len(units) > _UNITS_LISTED else listed

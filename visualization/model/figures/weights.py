@@ -37,7 +37,7 @@ def _(record: LayerWeights) -> Figure:
         },
     )  # fmt: skip
     for axes, (first, second) in zip(grid, rows, strict=True):
-        _pictured(axes[0], first)
+        _draw_values(axes[0], first)
         if second is None:
             hide_axes([axes[1]])
         else:
@@ -67,7 +67,7 @@ def _rows(
     return rows + [(vector, None) for vector in vectors[len(weights) :]]
 
 
-def _pictured(axes: Axes, values: ParameterValues) -> None:
+def _draw_values(axes: Axes, values: ParameterValues) -> None:
     """Draw a tensor as what it is."""
     if values.role == "vector":
         _bars(axes, values)
@@ -77,7 +77,7 @@ def _pictured(axes: Axes, values: ParameterValues) -> None:
         axes.imshow(values.shown, cmap=DIVERGING, vmin=-size, vmax=size, aspect="auto",
                     interpolation="nearest")  # fmt: skip
     elif values.shown.shape[1] == 3 and values.shown.shape[2] > 1:
-        axes.imshow(_colored(values.shown), interpolation="nearest")
+        axes.imshow(_as_colors(values.shown), interpolation="nearest")
     else:
         _kernels(axes, values.shown)
     axes.set_anchor("W")
@@ -85,7 +85,7 @@ def _pictured(axes: Axes, values: ParameterValues) -> None:
     axes.set_yticks([])
     axes.spines[:].set_color(MUTED)
     axes.spines[:].set_linewidth(0.5)
-    _title(axes, values, _chosen(values))
+    _title(axes, values, _selection_words(values))
 
 
 def _kernels(axes: Axes, kernels: NDArray[np.floating]) -> None:
@@ -93,13 +93,13 @@ def _kernels(axes: Axes, kernels: NDArray[np.floating]) -> None:
     size = float(np.nanmax(np.abs(kernels), initial=0.0)) or 1.0
     colors = matplotlib.colormaps[DIVERGING].with_extremes(bad=_BETWEEN)
     if kernels.shape[1] == 1:
-        kernels = _wrapped(kernels[:, 0])
-    elif _is_turned(kernels):
+        kernels = _wrap_rows(kernels[:, 0])
+    elif _is_transposed(kernels):
         kernels = kernels.swapaxes(0, 1)
     axes.imshow(_mosaic(kernels), cmap=colors, vmin=-size, vmax=size, interpolation="nearest")
 
 
-def _is_turned(kernels: NDArray[np.floating]) -> bool:
+def _is_transposed(kernels: NDArray[np.floating]) -> bool:
     """Tell whether there is a column for each filter, since there are more of them than inputs."""
     return bool(len(kernels) > kernels.shape[1])
 
@@ -109,7 +109,7 @@ def _mosaic(kernels: NDArray[np.floating]) -> NDArray[np.floating]:
     return mosaic(kernels.repeat(_CELL, axis=2).repeat(_CELL, axis=3), _GAP, _GAP)
 
 
-def _wrapped(kernels: NDArray[np.floating]) -> NDArray[np.floating]:
+def _wrap_rows(kernels: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return kernels (F, …) in rows (R, C, …), the last filled up with NaN if need be."""
     num = len(kernels)
     wide = range(max(1, math.ceil(math.sqrt(2 * num))), math.ceil(math.sqrt(6 * num)) + 1)
@@ -118,11 +118,11 @@ def _wrapped(kernels: NDArray[np.floating]) -> NDArray[np.floating]:
     return filled.reshape(-1, columns, *kernels.shape[1:])
 
 
-def _colored(kernels: NDArray[np.floating]) -> NDArray[np.floating]:
+def _as_colors(kernels: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return kernels (F, 3, h, w) as one picture in colours, of which middle grey is 0."""
     size = float(np.nanmax(np.abs(kernels), initial=0.0)) or 1.0
     scaled = 0.5 + 0.5 * kernels / size
-    parts = [_mosaic(_wrapped(scaled[:, color])) for color in range(3)]
+    parts = [_mosaic(_wrap_rows(scaled[:, color])) for color in range(3)]
     return np.nan_to_num(np.stack(parts, axis=-1), nan=1.0)
 
 
@@ -166,11 +166,11 @@ def _norms(axes: Axes, values: ParameterValues) -> None:
     axes.tick_params(labelsize=6.5)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(
-        f"norms of {len(sizes)} {_each(values)}, sorted", fontsize=7.5, color=INK, loc="left"
+        f"norms of {len(sizes)} {_row_name(values)}, sorted", fontsize=7.5, color=INK, loc="left"
     )
 
 
-def _each(values: ParameterValues) -> str:
+def _row_name(values: ParameterValues) -> str:
     return "filters" if values.role == "kernels" else "rows"
 
 
@@ -185,19 +185,19 @@ def _short(name: str, most: int = 38) -> str:
     return shorten(name, most)
 
 
-def _chosen(values: ParameterValues) -> str:
+def _selection_words(values: ParameterValues) -> str:
     """Return which part of a tensor is drawn."""
     rows, columns = len(values.filters), len(values.inputs)
     if values.role == "kernels" and values.num_inputs in (1, 3):
         return f"{rows} of {values.num_filters} filters" if rows < values.num_filters else "all"
     down, across = "↓", "→"
     is_kernel = values.role == "kernels"
-    if is_kernel and _is_turned(values.shown):
+    if is_kernel and _is_transposed(values.shown):
         down, across = across, down
     parts = [
         f"{num_shown} of {num} {word}" if num_shown < num else f"all {num} {word}"
         for num_shown, num, word in (
-            (rows, values.num_filters, f"{_each(values)} {down}"),
+            (rows, values.num_filters, f"{_row_name(values)} {down}"),
             (columns, values.num_inputs, f"{'inputs' if is_kernel else 'columns'} {across}"),
         )
     ]

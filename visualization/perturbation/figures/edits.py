@@ -23,7 +23,7 @@ from visualization.core.pictures import (
 )
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import COLORS, INK, MUTED, axis_labels, despine
-from visualization.core.words import unit_title
+from visualization.core.words import shorten, unit_title
 from visualization.feature_maps.fields.geometry import FieldBox
 from visualization.perturbation.paste import Composite, Crop, FieldTransplant
 from visualization.perturbation.response import Answers, ChannelAblation, Response
@@ -65,7 +65,7 @@ def _(record: FieldTransplant) -> Figure:
         draw_image(axes, image, title, limits)
         if mask.any():
             draw_frame(axes, *bounding_box(np.asarray(mask.any(axis=0))))
-        _seen(axes, box)
+        _draw_field_frame(axes, box)
     values = (record.source_activation, record.target_activation, record.composite_activation)
     units = (record.unit, record.target_unit, record.target_unit)
     size = max(float(np.abs(each).max()) for each in record.maps)
@@ -80,7 +80,7 @@ def _(record: FieldTransplant) -> Figure:
     return figure
 
 
-def _seen(axes: Axes, box: FieldBox) -> None:
+def _draw_field_frame(axes: Axes, box: FieldBox) -> None:
     """Draw a dashed frame around what a unit sees; beyond the border it is cut."""
     corner = (box.columns[0] - 0.5, box.rows[0] - 0.5)
     sides = box.columns[1] - box.columns[0] + 1, box.rows[1] - box.rows[0] + 1
@@ -179,14 +179,10 @@ def _answers(axes: Axes, answers: Answers) -> None:
         return
     before, after = answers.probabilities
     likely = np.sort(np.argsort(-np.maximum(before, after), kind="stable")[:_BARS])
-    names = [_shortened(answers.name(number)) for number in likely]
+    names = [shorten(answers.name(number), _LONGEST) for number in likely]
     _pairs(axes, names, before[likely], after[likely])
     axes.set_xlim(0, 1)
     axis_labels(axes, "probability", "class")
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 @draw.register

@@ -29,13 +29,18 @@ from visualization.perturbation.pattern import (
     UnitPattern,
 )
 from visualization.perturbation.perturbations import find_perturbation
+from visualization.perturbation.units import UnitRecord
 
 _OUTSIDE = "#e9e9e9"  # where a map says nothing
 _VEIL = (0.42, 0.55, 0.72, 0.85)  # over pixels that are replaced
 _THUMBNAILS = 6  # under a curve
 
 
-def _drop(figure: Figure, axes: Axes, record: Occlusion) -> None:
+def _activation_of(record: UnitRecord) -> str:
+    return f"{unit_title(record.layer, record.unit)}: {record.activation:.3g}"
+
+
+def _draw_drop(figure: Figure, axes: Axes, record: Occlusion) -> None:
     values = record.drop[record.field]
     size = float(np.abs(values).max()) if values.size else 1.0
     axes.set_facecolor(_OUTSIDE)
@@ -44,12 +49,12 @@ def _drop(figure: Figure, axes: Axes, record: Occlusion) -> None:
     color_bar(figure, image, axes)
 
 
-def _slope(figure: Figure, axes: Axes, record: PixelGradient) -> None:
+def _draw_gradient(figure: Figure, axes: Axes, record: PixelGradient) -> None:
     title = "gradient" if not record.is_dead else "gradient: 0 everywhere"
     color_bar(figure, draw_signed(axes, record.gradient.sum(axis=0), title), axes)
 
 
-def _kept(axes: Axes, record: MinimalPatch) -> None:
+def _draw_patch(axes: Axes, record: MinimalPatch) -> None:
     """Draw an image with a veil over all that is replaced."""
     draw_image(axes, record.image, "", display_range(record.image))
     veil = np.broadcast_to(np.array(_VEIL), (*record.mask.shape, 4)).copy()
@@ -60,7 +65,7 @@ def _kept(axes: Axes, record: MinimalPatch) -> None:
     axes.set_title(f"{num} pixel{'s' * (num != 1)} keep {share:.0%}", fontsize=8, color=INK)
 
 
-def _curve(axes: Axes, record: MinimalPatch) -> None:
+def _draw_curve(axes: Axes, record: MinimalPatch) -> None:
     axes.plot(record.sizes, record.curve, color=COLORS[0], linewidth=1.4)
     axes.axhline(record.keep * record.activation, color=MUTED, linewidth=0.8, linestyle=":")
     axes.plot([record.mask.sum()], [record.kept], "o", color=FRAME, markersize=5)
@@ -80,8 +85,8 @@ def _(record: Occlusion) -> Figure:
     figure = Figure(figsize=(2.4 * PANEL, 1.25 * PANEL), layout="constrained")
     left, right = figure.subplots(1, 2)
     draw_framed_image(left, record.image, record.field, "what it sees")
-    _drop(figure, right, record)
-    figure_title(figure, f"{unit_title(record.layer, record.unit)}: {record.activation:.3g}")
+    _draw_drop(figure, right, record)
+    figure_title(figure, _activation_of(record))
     return figure
 
 
@@ -90,8 +95,8 @@ def _(record: PixelGradient) -> Figure:
     figure = Figure(figsize=(2.4 * PANEL, 1.25 * PANEL), layout="constrained")
     left, right = figure.subplots(1, 2)
     draw_image(left, record.image, "image", display_range(record.image))
-    _slope(figure, right, record)
-    figure_title(figure, f"{unit_title(record.layer, record.unit)}: {record.activation:.3g}")
+    _draw_gradient(figure, right, record)
+    figure_title(figure, _activation_of(record))
     return figure
 
 
@@ -100,9 +105,9 @@ def _(record: MinimalPatch) -> Figure:
     figure = Figure(figsize=(3.6 * PANEL, 1.25 * PANEL), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.2))
     draw_framed_image(left, record.image, record.field, "what it sees")
-    _kept(middle, record)
-    _curve(right, record)
-    figure_title(figure, f"{unit_title(record.layer, record.unit)}: {record.activation:.3g}")
+    _draw_patch(middle, record)
+    _draw_curve(right, record)
+    figure_title(figure, _activation_of(record))
     return figure
 
 
@@ -114,14 +119,12 @@ def _(record: UnitPattern) -> Figure:
     grid = figure.subplots(1, num)
     occlusion = record.occlusion
     draw_framed_image(grid[0], occlusion.image, occlusion.field, "what it sees")
-    _drop(figure, grid[1], occlusion)
-    _slope(figure, grid[2], record.gradient)
+    _draw_drop(figure, grid[1], occlusion)
+    _draw_gradient(figure, grid[2], record.gradient)
     if patch is not None:
-        _kept(grid[3], patch)
-        _curve(grid[4], patch)
-    figure_title(
-        figure, f"{unit_title(occlusion.layer, occlusion.unit)}: {occlusion.activation:.3g}"
-    )
+        _draw_patch(grid[3], patch)
+        _draw_curve(grid[4], patch)
+    figure_title(figure, _activation_of(occlusion))
     return figure
 
 
@@ -138,16 +141,14 @@ def _(record: PerturbationSweep) -> Figure:
     parts = figure.subfigures(lines, columns, squeeze=False).flat
     for name, part in zip(names, parts, strict=False):
         curve, strip = part.subplots(2, 1, height_ratios=(3, 1))
-        _swept(curve, record, name)
+        _draw_sweep(curve, record, name)
         curve.set_ylim(low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1))
         _thumbnails(strip, record.shown[name], display_range(record.image))
-    figure_title(
-        figure, f"{unit_title(record.layer, record.unit)}: {record.activation:.3g} undisturbed"
-    )
+    figure_title(figure, f"{_activation_of(record)} undisturbed")
     return figure
 
 
-def _swept(axes: Axes, record: PerturbationSweep, name: str) -> None:
+def _draw_sweep(axes: Axes, record: PerturbationSweep, name: str) -> None:
     strengths, (least, most) = record.strengths[name], record.extent(name)
     style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(strengths) < 2 else {}
     axes.fill_between(strengths, least, most, color=COLORS[0], alpha=0.2, linewidth=0)

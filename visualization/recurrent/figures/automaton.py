@@ -45,9 +45,9 @@ def _(record: Automaton) -> Figure:
     _head(figure, record)
     _draw_states(axes, record, centres)
     for (state, following), symbols in edges.items():
-        label = _joined(symbols, record.alphabet)
+        label = _join_symbols(symbols, record.alphabet)
         if state == following:
-            _draw_loop(axes, centres[state], _outwards(centres, state), label)
+            _draw_loop(axes, centres[state], _loop_direction(centres, state), label)
         else:
             _draw_edge(axes, centres, state, following, (following, state) in edges, label)
     return figure
@@ -55,7 +55,7 @@ def _(record: Automaton) -> Figure:
 
 @text.register
 def _(record: Automaton) -> str:
-    head = ["state", "output", *map(_visible, record.alphabet)]
+    head = ["state", "output", *map(_symbol, record.alphabet)]
     rows = [
         [f"{'→' if state == record.initial else ' '} {state}", output, *map(str, following)]
         for state, (output, following) in enumerate(
@@ -83,17 +83,17 @@ def _title(record: Automaton) -> str:
     return f"{states}, agreement {percent:g} % on {record.num_held_out:,} held-out steps"
 
 
-def _visible(symbol: str) -> str:
+def _symbol(symbol: str) -> str:
     return {" ": "␣", "\n": "⏎", "\t": "⇥"}.get(symbol, symbol)
 
 
-def _joined(symbols: Sequence[int], alphabet: Sequence[str]) -> str:
+def _join_symbols(symbols: Sequence[int], alphabet: Sequence[str]) -> str:
     """Return the names of symbols as `0,1`, three or more neighbours in the alphabet as `0–9`."""
     if len(symbols) == len(alphabet) > 3:
         return "any"
     parts: list[str] = []
     for _, group in itertools.groupby(enumerate(symbols), key=lambda pair: pair[1] - pair[0]):
-        names = [shorten(_visible(alphabet[symbol]), 8) for _, symbol in group]
+        names = [shorten(_symbol(alphabet[symbol]), 8) for _, symbol in group]
         parts.extend([f"{names[0]}–{names[-1]}"] if len(names) > 2 else names)
     return shorten(",".join(parts), 20)
 
@@ -203,7 +203,7 @@ def _draw_loop(axes: Axes, centre: Point, direction: Point, label: str) -> None:
     _label(axes, (leave + 3 * controls[0] + 3 * controls[1] + arrive) / 8, label)
 
 
-def _outwards(centres: Point, state: int) -> Point:
+def _loop_direction(centres: Point, state: int) -> Point:
     """Return the direction of a state's loop: away from the others, or upwards in a row."""
     away = centres[state] - centres.mean(axis=0)
     if len(centres) < 3:
@@ -239,7 +239,7 @@ def _table(record: Automaton) -> Figure:
     pale = {output: 0.6 + 0.4 * np.asarray(to_rgb(color)) for output, color in colors.items()}
     of_state = np.asarray([pale[output] for output in record.outputs])
     transitions = record.transitions[:_MOST_ROWS, :_MOST_SYMBOLS]
-    symbols = [shorten(_visible(symbol), 14) for symbol in record.alphabet[: transitions.shape[1]]]
+    symbols = [shorten(_symbol(symbol), 14) for symbol in record.alphabet[: transitions.shape[1]]]
     cells = np.concatenate([of_state[: len(transitions), None], of_state[transitions]], axis=1)
     rows, columns = cells.shape[:2]
     head = 0.7 + 0.09 * max(0, max(map(display_width, symbols)) - 3)

@@ -178,7 +178,7 @@ def _(record: Matches) -> Figure:
     axes.set_axis_off()
     axes.set(xlim=(-1, width + 30), ylim=(len(spans) + 1.6, -1.2))
     axes.text(0, -0.4, shorten(head, 13 * inches), fontsize=9, color=INK, weight="bold")
-    captions = ["selected", *(_said(match) for match in matches)]
+    captions = ["selected", *(_match_words(match) for match in matches)]
     rows = zip(texts, spans, windows, captions, strict=False)
     for row, (read, (start, stop), (first, last), words) in enumerate(rows, start=1):
         ends = start_of(max(start, first) - first, width), start_of(min(stop, last) - first, width)
@@ -211,7 +211,7 @@ def _selection(record: Matches) -> str:
     )
 
 
-def _said(match: Match) -> str:
+def _match_words(match: Match) -> str:
     return f"{len(match.shared)} shared, {match.num_on} on, for {match.run} steps"
 
 
@@ -223,7 +223,7 @@ def _(record: Matches) -> str:
     for match in record.matches:
         shared = ", ".join(map(str, match.shared))
         where = f"sample {match.sample}, steps {match.start} to {match.stop - 1}"
-        lines.append(f"{where}: {_said(match)}: {shared}")
+        lines.append(f"{where}: {_match_words(match)}: {shared}")
     return "\n".join(lines)
 
 

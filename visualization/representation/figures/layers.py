@@ -37,7 +37,7 @@ _NEIGHBOURS_SHOWN = 10
 _LONGEST = 14  # characters of a class
 
 
-def _shown(name: Any, classes: tuple[str, ...]) -> str:
+def _class_name(name: Any, classes: tuple[str, ...]) -> str:
     return shorten(classes[int(name)] if classes else str(name), _LONGEST)
 
 
@@ -45,15 +45,15 @@ def _shown(name: Any, classes: tuple[str, ...]) -> str:
 def _(record: Neighbours) -> Figure:
     rows = min(len(record.queries), _QUERIES_SHOWN)
     columns = min(record.indices.shape[1], _NEIGHBOURS_SHOWN)
-    told = (
+    heading_words = (
         f"left: the image; then the nearest of {record.num_images:,} in "
         f"{layer_title(record.layer)}, with the {record.metric} distance"
     )
     width = max(0.5 + 0.95 * (columns + 1), 4.2)
-    top, left = heading_height(told, width), (width - 0.95 * (columns + 1)) / 2
+    top, left = heading_height(heading_words, width), (width - 0.95 * (columns + 1)) / 2
     figure = Figure(figsize=(width, top + 0.1 + 1.18 * rows))
     axes = page(figure)
-    heading(axes, told)
+    heading(axes, heading_words)
     place = functools.partial(tiles, axes, rows, pitch=(0.95, 1.18), side=0.85)
     own_places = place(1, corner=(left - 0.05, top + 0.33))
     grid = place(columns, corner=(left + 1.05, top + 0.33))
@@ -61,11 +61,11 @@ def _(record: Neighbours) -> Figure:
     for row in range(rows):
         own = None if record.query_labels is None else record.query_labels[row]
         own_places[row][0].picture(image_colors(record.queries[row].numpy(), limits))
-        own_places[row][0].over("" if own is None else _shown(own, record.classes))
+        own_places[row][0].over("" if own is None else _class_name(own, record.classes))
         for column in range(columns):
             tile, name = grid[row][column], f"{record.distances[row, column]:.2g}"
             if record.labels is not None:
-                label_shown = _shown(record.labels[row, column], record.classes)
+                label_shown = _class_name(record.labels[row, column], record.classes)
                 apart = "  " if display_width(label_shown) < _LONGEST // 2 else "\n"
                 name = f"{label_shown}{apart}({name})"
             tile.picture(image_colors(record.images[row, column].numpy(), limits))
@@ -83,7 +83,7 @@ def _(record: Neighbours) -> str:
     ]
     for row, numbers in enumerate(record.indices):
         neighbours = (
-            f"{number} ({_named(record, row, column)}{record.distances[row, column]:.3g})"
+            f"{number} ({_label_words(record, row, column)}{record.distances[row, column]:.3g})"
             for column, number in enumerate(numbers)
         )
         own = "" if record.query_labels is None else f" ({record.query_labels[row]})"
@@ -91,7 +91,7 @@ def _(record: Neighbours) -> str:
     return "\n".join(lines)
 
 
-def _named(record: Neighbours, row: int, column: int) -> str:
+def _label_words(record: Neighbours, row: int, column: int) -> str:
     return "" if record.labels is None else f"{record.labels[row, column]}, "
 
 
@@ -117,8 +117,8 @@ def _(record: Embedding) -> Figure:
         axes.scatter(x[order], y[order], s=10, alpha=0.6, c=colors[codes[order]], linewidths=0)
         for code, name in enumerate(label_values):
             middle = np.median(record.points[codes == code], axis=0)
-            axes.annotate(_shown(name, record.classes), middle, ha="center", va="center", gid=SPARE,
-                          fontsize=13, weight="bold", color=0.75 * colors[code],
+            axes.annotate(_class_name(name, record.classes), middle, ha="center", va="center",
+                          gid=SPARE, fontsize=13, weight="bold", color=0.75 * colors[code],
                           path_effects=[withStroke(linewidth=3, foreground="white")])  # fmt: skip
     what = "principal components" if record.method == "pca" else "t-SNE"
     where = f"{layer_title(record.layer)} ({record.num_features:,} numbers)"
@@ -198,7 +198,7 @@ def _(record: LayerProbes) -> str:
 
 @draw.register
 def _(whole: ProbeTable) -> Figure:
-    record, steps = _readable(whole)
+    record, steps = _thin_table(whole)
     rows, columns = record.scores.shape
     figure = Figure(
         figsize=(max(4.8, 2.6 + 0.46 * columns), 1.4 + 0.27 * rows), layout="constrained"
@@ -230,7 +230,7 @@ def _(whole: ProbeTable) -> Figure:
     return figure
 
 
-def _readable(record: ProbeTable) -> tuple[ProbeTable, NDArray[np.int64]]:
+def _thin_table(record: ProbeTable) -> tuple[ProbeTable, NDArray[np.int64]]:
     """Return a table of no more quantities and steps than fit, and its steps, all of them last."""
     last = record.scores.shape[1] - 1
     steps = np.append(evenly_spaced(last, _PROBED_STEPS), last)

@@ -78,7 +78,7 @@ def test_half_a_step_is_not_learned_on_from(tmp_path: Path) -> None:
     loaded = agents.load(agent.save(tmp_path / "a.safetensors"), "cpu")
     for broken in (agent, loaded):
         with pytest.raises(
-            ValueError, match=r"seq2seq_adder: was cut off inside step 5, .*accepted"
+            ValueError, match=r"seq2seq_adder: was interrupted inside step 5, .*accepted"
         ):
             broken.learn()
         assert broken.state.cursor.step == 4

@@ -14,9 +14,14 @@ import agents
 import tasks
 from agents.core.agent import Agent
 from agents.core.analysis import diagnosis as module
-from agents.core.analysis.diagnosis import count_leaks, diagnosis, examine, settings_of
+from agents.core.analysis.diagnosis import (
+    collect_evidence,
+    count_leaks,
+    diagnose_agent,
+    settings_of,
+)
 from agents.core.training.loop import DivergedError
-from agents.parity_lstm import ParityLSTM, Reader
+from agents.parity_lstm import ParityLSTM, RNNClassifier
 from tasks.addition import Addition
 from tasks.core.task import BatchRequest
 from tests.conftest import exact, same, small_agent, weights
@@ -68,7 +73,7 @@ class Steep(ParityLSTM):
         return model
 
 
-class ReluReader(Reader):
+class ReluClassifier(RNNClassifier):
     """Reads through a ReLU layer whose bias keeps it shut."""
 
     def __init__(self, config: Any, spec: Any) -> None:
@@ -88,7 +93,7 @@ class Dead(ParityLSTM):
     @staticmethod
     def build_model(config: Any, spec: Any) -> nn.Module:
         """Return the reader with the shut layer."""
-        return ReluReader(config, spec)
+        return ReluClassifier(config, spec)
 
 
 class Detached(ParityLSTM):
@@ -219,7 +224,7 @@ def named_by_most(make: Made, steps: int) -> list[str]:
     """Return the problems that two of the runs from three seeds have alike."""
     named: list[list[str]] = []
     for seed in range(3):
-        found = diagnose(examine(make(seed), steps=steps))
+        found = diagnose(collect_evidence(make(seed), steps=steps))
         names = [finding.name for finding in found.problems]
         if names in named:
             return names
@@ -260,7 +265,7 @@ def test_an_untrained_agent_is_examined_by_a_short_run() -> None:
     agent = small_agent("parity_lstm", task=PARITY, steps=100)
     before, state = weights(agent), torch.get_rng_state()
     told: list[str] = []
-    report = diagnosis(agent, steps=10, progress=told.append)
+    report = diagnose_agent(agent, steps=10, progress=told.append)
     assert same(before, weights(agent))
     assert agent.history.records == []
     assert torch.equal(state, torch.get_rng_state())
@@ -279,7 +284,7 @@ def test_a_trained_agent_is_not_changed() -> None:
     agent = small_agent("parity_lstm", task=PARITY).learn()
     before, records = weights(agent), exact(agent.history)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    examine(agent, steps=5)
+    collect_evidence(agent, steps=5)
     assert same(before, weights(agent))
     assert exact(agent.history) == records
     assert torch.equal(state, torch.get_rng_state())
@@ -289,7 +294,7 @@ def test_a_trained_agent_is_not_changed() -> None:
 def test_the_same_agent_gets_the_same_verdicts() -> None:
     """Two examinations with the same number of steps give the same case."""
     agent = small_agent("parity_lstm", task=PARITY).learn()
-    assert examine(agent, steps=5) == examine(agent, steps=5)
+    assert collect_evidence(agent, steps=5) == collect_evidence(agent, steps=5)
 
 
 def test_a_run_that_diverged_is_examined() -> None:
@@ -303,7 +308,7 @@ def test_a_run_that_diverged_is_examined() -> None:
     agent = small_agent("parity_lstm", task=PARITY, steps=100)
     with pytest.raises(DivergedError):
         Explosive(PARITY, agent.config, "cpu").learn()
-    case = examine(Explosive(PARITY, agent.config, "cpu"), steps=5)
+    case = collect_evidence(Explosive(PARITY, agent.config, "cpu"), steps=5)
     assert case.diverged
     assert diagnose(case)["exploding gradients"].answer.verdict == "problem"
 
@@ -319,7 +324,7 @@ def test_a_run_whose_gradient_overflowed_is_diagnosed() -> None:
         agent.learn()
     except DivergedError:
         diverged = True
-    found = diagnose(examine(agent, steps=100, diverged=diverged))
+    found = diagnose(collect_evidence(agent, steps=100, diverged=diverged))
     assert [finding.name for finding in found.problems] == ["learning rate too high"]
 
 
@@ -329,7 +334,7 @@ def test_a_short_run_stops_at_nothing_and_keeps_the_settings(
     """An untrained agent is advised by its own steps, and its short run takes all of its own."""
     monkeypatch.setattr("agents.core.analysis.trials.work_of_step", lambda _: 10**12)
     agent = small_agent("parity_lstm", task=PARITY, steps=2000, target_score=0.1)
-    found = examine(agent, steps=5)
+    found = collect_evidence(agent, steps=5)
     assert found.num_steps == 125
     assert found.settings["steps"] == 2000
     advice = [one for f in diagnose(found).findings for one in f.answer.advice]
@@ -356,7 +361,7 @@ def test_a_run_without_vitals_is_measured_as_it_is_now() -> None:
     """What a guess is worth is then known, and the history itself stays as it was."""
     agent = small_agent("parity_lstm", task=PARITY, record_diagnostics=False, steps=40).learn()
     before = weights(agent), len(agent.history)
-    case = examine(agent, steps=5)
+    case = collect_evidence(agent, steps=5)
     assert case.is_known
     assert case.chance is not None
     assert same(before[0], weights(agent))

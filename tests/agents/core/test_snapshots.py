@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import agents
-from agents.core.runs.snapshots import Remembered, Written, moments
+from agents.core.runs.snapshots import DiskSnapshots, InMemorySnapshots, snapshot_steps
 from tests.conftest import same, small_agent, weights
 
 
@@ -18,13 +18,13 @@ def no_warning(text: str) -> None:
 
 def test_moments_begin_with_the_first_step_and_end_with_the_last() -> None:
     """They are as many as asked for, in order, close together early, and fewer in short runs."""
-    found = moments(10_000, 12)
+    found = snapshot_steps(10_000, 12)
     assert (len(found), found[0], found[-1]) == (12, 0, 10_000)
     gaps = [b - a for a, b in pairwise(found)]
     assert gaps == sorted(gaps)
-    assert moments(3, 12) == (0, 1, 2, 3)
-    assert moments(100, 2) == (0, 100)
-    assert moments(100, 0) == ()
+    assert snapshot_steps(3, 12) == (0, 1, 2, 3)
+    assert snapshot_steps(100, 2) == (0, 100)
+    assert snapshot_steps(100, 0) == ()
 
 
 def test_nothing_is_kept_unless_asked_for(tmp_path: Path) -> None:
@@ -40,12 +40,12 @@ def test_copies_are_the_weights_of_their_steps(tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in agent.model.state_dict().items()}
     agent.learn(run_dir=tmp_path)
     states = agent.snapshots.states(no_warning)
-    assert list(states) == list(moments(12, 4))
+    assert list(states) == list(snapshot_steps(12, 4))
     assert same(states[0], before)
     assert same(states[12], dict(agent.model.state_dict()))
     halfway = small_agent(num_weight_snapshots=4).learn(4).snapshots.states(no_warning)
     assert not same(states[4], states[12])
-    assert list(halfway) == list(moments(4, 4))
+    assert list(halfway) == list(snapshot_steps(4, 4))
 
 
 def test_recording_changes_nothing_that_is_learned() -> None:
@@ -63,17 +63,17 @@ def test_a_run_that_was_cut_keeps_the_same_copies(tmp_path: Path) -> None:
 
     whole = small_agent(num_weight_snapshots=6).learn(run_dir=tmp_path / "whole")
     cut = small_agent(num_weight_snapshots=6)
-    keep = Written.keep
+    save = DiskSnapshots.save
     left = [3]
 
-    def cutting(self: Written, step: int, model: torch.nn.Module) -> None:
-        keep(self, step, model)
+    def cutting(self: DiskSnapshots, step: int, model: torch.nn.Module) -> None:
+        save(self, step, model)
         left[0] -= 1
         if not left[0]:
             raise CutError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Written, "keep", cutting)
+        patch.setattr(DiskSnapshots, "save", cutting)
         with pytest.raises(CutError):
             cut.learn(run_dir=tmp_path / "cut")
     resumed = small_agent(num_weight_snapshots=6).learn(run_dir=tmp_path / "cut")
@@ -92,14 +92,14 @@ def test_storage_is_bounded_when_a_run_goes_on_and_on(tmp_path: Path) -> None:
         assert len(list((tmp_path / "progression").iterdir())) == len(kept)
 
 
-def test_copies_from_beyond_a_step_are_forgotten() -> None:
+def test_copies_from_beyond_a_step_are_removed() -> None:
     """What a longer run kept does not stay among the copies of one that begins earlier."""
-    kept, model = Remembered(), torch.nn.Linear(1, 1)
+    kept, model = InMemorySnapshots(), torch.nn.Linear(1, 1)
     for step in (0, 5, 50):
-        kept.keep(step, model)
-    kept.make_room((0, 10, 20), now=5)
+        kept.save(step, model)
+    kept.prune((0, 10, 20), now=5)
     assert kept.steps() == [0]
-    kept.make_room((), now=0)
+    kept.prune((), now=0)
     assert kept.steps() == [0]
 
 
@@ -119,7 +119,7 @@ def test_a_damaged_copy_is_named_and_left_out(tmp_path: Path) -> None:
     first = min((tmp_path / "progression").iterdir())
     first.write_bytes(first.read_bytes()[:-1])
     told: list[str] = []
-    assert list(agent.snapshots.states(told.append)) == list(moments(12, 3))[1:]
+    assert list(agent.snapshots.states(told.append)) == list(snapshot_steps(12, 3))[1:]
     assert "step-000000000" in told[0]
 
 

@@ -13,11 +13,11 @@ import agents
 import tasks
 from agents.configs.seq2seq_adder import AdderConfig
 from agents.core.agent import Agent
-from agents.core.analysis.trials import _stepper
 from agents.core.runs.checkpoint import CheckpointError
 from agents.core.training import devices
-from agents.core.training.loop import Cursor, train_steps
-from agents.core.training.trainer import Learning
+from agents.core.training.loop import train_steps
+from agents.core.training.state import Cursor
+from agents.core.training.trainer import Trainer
 from agents.seq2seq_adder import Seq2SeqAdder
 from main import main
 from tasks.core.settings import ConfigError
@@ -85,18 +85,18 @@ def torn(monkeypatch: pytest.MonkeyPatch, where: str, agent: Agent, **options: o
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        take = Learning._take
+        after_step = Trainer._after_step
 
-        def begin(self: Learning, record: object, request: object) -> None:
-            take(self, record, request)
+        def begin(self: Trainer, record: object, request: object) -> None:
+            after_step(self, record, request)
             if record.step == 7:
                 owner, name = {
-                    "evaluation": (Learning, "_evaluate"),
+                    "evaluation": (Trainer, "_evaluate"),
                     "step": (type(agent.state.optimizer), "step"),
                 }[where]
                 patch.setattr(owner, name, interrupted)
 
-        patch.setattr(Learning, "_take", begin)
+        patch.setattr(Trainer, "_after_step", begin)
         with pytest.raises(KeyboardInterrupt):
             agent.learn(**options)
 
@@ -150,7 +150,7 @@ def test_a_task_without_a_batch_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(type(agent.task), "iter_batches", batches)
         last = -(-agent.task.num_samples_in("train") // agent.config.batch_size)
         cursor = Cursor(start=(last - 1) * (epoch == 1))
-        steps = train_steps(_stepper(agent), agent.task, cursor)
+        steps = train_steps(agent, agent.task, cursor)
         message = f"'add3x3' drew no training batch in epoch {epoch}"
         with pytest.raises(ConfigError, match=message):
             list(steps)
@@ -181,7 +181,7 @@ def test_muon_without_a_matrix_to_move_is_said() -> None:
     """A model that has no weights between hidden units is told that Adam moves them all."""
     settings = {"task": "digits", "channels": 2, "num_stages": 1, "num_blocks": 1, "steps": 1}
     agent = small_agent("cnn_classifier", **settings, optimizer="muon", record_diagnostics=False)
-    with pytest.warns(RuntimeWarning, match="optimizer=muon: no weight of this model"):
+    with pytest.warns(RuntimeWarning, match="optimizer=muon: this model has no hidden-to-hidden"):
         agent.learn()
 
 
@@ -199,7 +199,7 @@ def test_other_devices_generators_are_left_alone(monkeypatch: pytest.MonkeyPatch
     torch.default_generator.manual_seed(4)
     small_agent(steps=1).learn()
     assert torch.equal(torch.rand(2), expected)
-    with devices.own_randomness(torch.device("cpu"), 4):
+    with devices.seeded_rng(torch.device("cpu"), 4):
         assert torch.equal(torch.rand(2), expected)
 
 

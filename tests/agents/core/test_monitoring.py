@@ -10,13 +10,13 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import tasks
 from agents.core.training.monitoring import (
-    NUM_FITTED,
-    constant_answer,
+    NUM_TRAIN_EVAL,
     gates_of,
     gradient_norms,
     layer_of,
-    measure,
-    watch,
+    majority_baseline,
+    training_diagnostics,
+    unit_statistics_and_gradient_flow,
 )
 from tests.conftest import same, small_agent, weights
 from visualization.recurrent import trace_cells
@@ -48,10 +48,10 @@ def test_gradients_have_the_norm_of_all_of_a_layer() -> None:
 def test_the_constant_answer_is_the_best_there_is() -> None:
     """Codes: the commonest at each place and the entropy; numbers: the mean and the variance."""
     codes = np.array([[1, 2], [1, 3], [1, 2], [1, 4]])
-    answer, loss = constant_answer(codes)
+    answer, loss = majority_baseline(codes)
     assert answer.tolist() == [1, 2]
     assert loss == pytest.approx((0 + 1.5 * math.log(2)) / 2)
-    answer, loss = constant_answer(np.array([[1.0], [3.0]]))
+    answer, loss = majority_baseline(np.array([[1.0], [3.0]]))
     assert (answer.tolist(), loss) == ([2.0], 1.0)
 
 
@@ -72,7 +72,9 @@ def test_the_flow_is_the_gradient_of_each_sample_by_what_it_read(kind: type[nn.R
     """Mean norms of autograd's gradients of single samples, at lags 0, 1, 2, 4 and the last."""
     torch.manual_seed(0)
     model, x = Model(kind(2, 4, batch_first=True), nn.Tanh()), torch.randn(5, 7, 2)
-    found = watch(model, lambda batch: model(batch).square().sum(1).mean(), x)
+    found = unit_statistics_and_gradient_flow(
+        model, lambda batch: model(batch).square().sum(1).mean(), x
+    )
     wanted = torch.zeros(7)
     for sample in x:
         read = sample[None].clone().requires_grad_()
@@ -105,7 +107,9 @@ def test_dead_and_saturated_units_are_counted(
         for row, push in enumerate(bias):
             if push and scale == 0.0:
                 model.out.weight[row] = 0.0
-    found = watch(model, lambda batch: model(batch).sum(), torch.randn(64, 3, 2))
+    found = unit_statistics_and_gradient_flow(
+        model, lambda batch: model(batch).sum(), torch.randn(64, 3, 2)
+    )
     assert found["units/bounded/dead"] == pytest.approx(dead)
     assert found.get("units/bounded/saturated") == (
         None if saturated is None else pytest.approx(saturated)
@@ -165,7 +169,9 @@ def test_the_flow_of_packed_sequences_is_that_of_each_sample(kind: type[nn.RNNBa
     """At each lag the mean norm, over the samples that reach it, of autograd's own gradients."""
     torch.manual_seed(0)
     model, x = Ragged(kind(2, 4, batch_first=True)), torch.randn(4, 7, 2)
-    found = watch(model, lambda batch: model(batch).square().sum(1).mean(), x)
+    found = unit_statistics_and_gradient_flow(
+        model, lambda batch: model(batch).square().sum(1).mean(), x
+    )
     norms: dict[int, list[float]] = {}
     for sample, length in zip(x, LENGTHS.tolist(), strict=True):
         read = sample[None, :length].clone().requires_grad_()
@@ -214,7 +220,10 @@ def test_a_layer_is_watched_however_it_is_called(kind: type[nn.RNNBase]) -> None
         lambda: rnn(packed, state)[0].data,
     )
     whole = nn.ModuleDict({"rnn": rnn})
-    first, *others = (watch(whole, lambda _, way=way: way().square().sum(), None) for way in ways)
+    first, *others = (
+        unit_statistics_and_gradient_flow(whole, lambda _, way=way: way().square().sum(), None)
+        for way in ways
+    )
     assert any(tag.startswith("flow/") for tag in first)
     for other in others:
         assert other == pytest.approx(first, rel=1e-4)
@@ -222,7 +231,7 @@ def test_a_layer_is_watched_however_it_is_called(kind: type[nn.RNNBase]) -> None
 
 @pytest.mark.parametrize("name", ["seq2seq_adder", "parity_lstm"])
 def test_recording_has_no_effect_on_the_run(name: str) -> None:
-    """With and without vitals a run ends with the same bits, and only one has the tags."""
+    """With and without diagnostics a run ends with the same bits, and only one has the tags."""
     kinds = ("grad/", "fit/", "chance/", "units/", "flow/")
     recorded, bare = (small_agent(name, record_diagnostics=on).learn() for on in (True, False))
     assert same(weights(recorded), weights(bare))
@@ -243,13 +252,17 @@ def test_the_norms_before_clipping_make_up_the_whole() -> None:
 def test_what_is_measured_is_the_agents_own() -> None:
     """`fit/loss` is that of the stage's training samples; parity's guess is right half the time."""
     agent = small_agent("parity_lstm", task=tasks.make("parity", length=12, train_length=12))
-    found = measure(agent, agent.task.samples("validation", 1000))
-    first = next(agent.task.batches("train", NUM_FITTED, agent.config.seed, 0, 0, 4))
+    found = training_diagnostics(agent, agent.task.samples("validation", 1000))
+    first = next(agent.task.batches("train", NUM_TRAIN_EVAL, agent.config.seed, 0, 0, 4))
     assert agent.state.cursor.stage == agent.task.num_stages - 1 == 4
     assert found["fit/loss"] == agent.mean_loss(first)
     agent.state.cursor.stage = 1
-    easier = next(agent.task.batches("train", NUM_FITTED, agent.config.seed, 0, 0, 1))
-    assert measure(agent, first)["fit/loss"] == agent.mean_loss(easier) != found["fit/loss"]
+    easier = next(agent.task.batches("train", NUM_TRAIN_EVAL, agent.config.seed, 0, 0, 1))
+    assert (
+        training_diagnostics(agent, first)["fit/loss"]
+        == agent.mean_loss(easier)
+        != found["fit/loss"]
+    )
     assert found["chance/loss"] == pytest.approx(math.log(2), abs=0.02)
     assert found["chance/accuracy"] == pytest.approx(0.5, abs=0.05)
     assert agent.model.training

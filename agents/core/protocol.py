@@ -1,30 +1,37 @@
-"""What inspection needs of an agent: a protocol, so that it does not import the contract."""
+"""Protocol of agents: what training and inspection use, so that they do not import the class."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from agents.core.config import AgentConfig
+    from agents.core.runs.checkpoint import Checkpoint
     from agents.core.runs.history import History
     from agents.core.runs.snapshots import Snapshots
     from agents.core.training.state import State
     from tasks.core.task import Split, Task
 
 
-class Inspected(Protocol):
-    """An agent as inspection sees it; see `agents.core.agent.Agent`."""
+class AgentProtocol(Protocol):
+    """An agent; see `agents.core.agent.Agent`."""
 
     name: ClassVar[str]
+    network: Any
 
     @property
     def task(self) -> "Task":
         """The task."""
 
     @property
+    def config(self) -> "AgentConfig":
+        """The settings."""
+
+    @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
 
     @property
     def model(self) -> nn.Module:
@@ -32,7 +39,7 @@ class Inspected(Protocol):
 
     @property
     def state(self) -> "State":
-        """All that learning changes."""
+        """All that training changes."""
 
     @property
     def snapshots(self) -> "Snapshots":
@@ -42,8 +49,20 @@ class Inspected(Protocol):
     def history(self) -> "History":
         """The records of training."""
 
+    def num_parts(self, threads: int) -> int:
+        """Return the number of parts of a batch that are computed in parallel."""
+
+    def weights_from(self, checkpoint: "Checkpoint") -> Mapping[str, Tensor]:
+        """Return another run's weights by the names of this model."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return names and settings of agent and task, as plain values."""
+
     def loss(self, batch: Any) -> Any:
         """Return the loss of a batch of tensors, or its named parts."""
+
+    def mean_loss(self, batch: Any) -> float:
+        """Return the mean loss of a batch of arrays in evaluation mode."""
 
     def predict_arrays(self, batch: Any) -> Any:
         """Return predictions for a batch of arrays."""
@@ -55,4 +74,4 @@ class Inspected(Protocol):
         """Return an `Observation` of a batch."""
 
     def views(self) -> Mapping[str, Callable[[], Any]]:
-        """Return all inspections by name."""
+        """Return all views by name."""
