@@ -22,7 +22,7 @@ from agents.core.decoding.beam import prefix_beam_search
 from agents.core.decoding.ctc import greedy
 from agents.core.decoding.decoders import own_rows
 from agents.core.reading import columns_of
-from agents.core.training.loop import to_device, total_steps
+from agents.core.training.loop import to_device
 from tasks.core.batch import take
 from tasks.handwriting.lines import ImageToText, LineImages
 from visualization.core.preserve import evaluation_mode
@@ -170,14 +170,14 @@ class AttentionReader(Agent):
     def loss(self, batch: LineImages) -> dict[str, Tensor]:
         """Return λ times the CTC loss, and 1 − λ times the decoder's, of a line in nats.
 
-        λ falls from 1 to `ctc_weight` in the first half of training, while more and more characters
-        are sampled; in evaluation it is `ctc_weight`.
+        λ falls from 1 to `ctc_weight` in the first `transition_steps`, while more and more
+        characters are sampled; in evaluation it is `ctc_weight`.
         """
         config, sampled, weight, smoothing = self.config, None, self.config.ctc_weight, 0.0
         if self.model.training:
             self.num_impossible = reading.count_impossible(batch, self.num_impossible)
-            through = self.state.cursor.step / total_steps(config, self.task)
-            weight = 1 - (1 - weight) * min(1.0, 2 * through)
+            through = min(1.0, self.state.cursor.step / config.transition_steps)
+            weight = 1 - (1 - weight) * through
             smoothing = config.label_smoothing
             draws = torch.rand(batch.text.shape, device=batch.text.device)
             sampled = draws < config.scheduled_sampling * through

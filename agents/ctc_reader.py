@@ -129,7 +129,7 @@ class CtcReader(Agent):
                 for row, text in zip(rows, codes, strict=True)
             ]
 
-        return [line for piece in self._in_pieces(readings, batch) for line in piece]
+        return [line for piece in self._map_microbatches(readings, batch) for line in piece]
 
     def weights_from(self, checkpoint: "Checkpoint") -> Mapping[str, Tensor]:
         """Return another run's weights; the rows of read-outs are those of the same characters."""

@@ -170,7 +170,7 @@ def kneser_ney(
             lower = odds[np.searchsorted(grams, counts.grams % base ** (size - 1))]
             tables[-1] = _with_backoff(tables[-1], counts, base)
             grams = counts.grams
-        odds = counts.smoothed(grams, base, lower)
+        odds = counts.probabilities(grams, base, lower)
         if size == 1:
             odds[num_codes] = 0.0  # a beginning is never written
         digits = grams[:, None] // base ** np.arange(size - 1, -1, -1) % base

@@ -16,10 +16,13 @@ class AttentionReaderConfig(ReaderConfig):
     attention_size: int = setting(64, "units of the network that scores a column", ge=1)
     ctc_weight: float = setting(
         0.3,
-        "weight λ of the CTC loss, to which it falls from 1 in the first half of training; that of "
+        "weight λ of the CTC loss, to which it falls from 1 in the first transition_steps; that of "
         "the decoder's loss is 1 - λ",
         gt=0.0,
         lt=1.0,
+    )
+    transition_steps: int = setting(
+        500, "steps in which ctc_weight falls and scheduled_sampling rises to its value", ge=1
     )
     label_smoothing: float = setting(
         0.1, "share of a character's probability that is given to all, in training", ge=0.0, lt=1.0
@@ -27,7 +30,7 @@ class AttentionReaderConfig(ReaderConfig):
     scheduled_sampling: float = setting(
         0.2,
         "share of characters that the decoder reads as it wrote them, and not as they are right, "
-        "at the end of training; it rises from 0",
+        "after transition_steps; it rises from 0",
         ge=0.0,
         le=1.0,
     )

@@ -52,6 +52,9 @@ class AgentProtocol(Protocol):
     def num_parts(self, threads: int) -> int:
         """Return the number of parts of a batch that are computed in parallel."""
 
+    def weights_from(self, checkpoint: "Checkpoint") -> Mapping[str, Tensor]:
+        """Return another run's weights by the names of this model."""
+
     def identity(self) -> dict[str, Any]:
         """Return names and settings of agent and task, as plain values."""
 

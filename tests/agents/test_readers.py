@@ -216,10 +216,10 @@ def test_what_is_observed_has_its_parts(reader: Any) -> None:
     batch = reader.task.samples("test", 3)
     seen = reader.observe(batch)
     (part,) = seen.recurrent
-    assert part.reads.shape == (3, int(batch.width.max()) // 4)
+    assert part.input_text.shape == (3, int(batch.width.max()) // 4)
     first = [text[0] for text in reader.task.decode(reader.task.targets(batch))]
-    assert part.reads[:, 0].tolist() == first
-    assert set(part.quantities) == {"character", "place in line", "ink"}
+    assert part.input_text[:, 0].tolist() == first
+    assert set(part.probe_targets) == {"character", "place in line", "ink"}
     assert list(seen.targets) == [f"character {place}" for place in (1, 2, 3, 4)]
     output = seen.image.model(seen.image.images[:1])
     assert seen.targets["character 1"](output, 0).shape == (1,)

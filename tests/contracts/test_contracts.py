@@ -18,6 +18,7 @@ from agents.core.agent import Agent
 from agents.core.analysis.comparison import compare
 from agents.core.config import describe, read_file
 from agents.core.runs.history import History
+from tasks.core.batch import plain_arrays
 from tasks.core.settings import SourcedValue, build, fields, to_values
 from tasks.core.task import SPLITS, Task, num_batches
 from tests.conftest import SMALL, exact, make_task, same, small_agent, weights
@@ -120,8 +121,8 @@ def test_splits_never_overlap(task: Task) -> None:
     if task.name == "xor2":
         pytest.skip("four questions leave none to withhold, as its docstring says")
     seen = {}
-    one = task.samples("train", 1)
-    is_large = sum(field.nbytes for field in one if field is not None) > 1024
+    one = plain_arrays("batch", task.samples("train", 1))
+    is_large = sum(array.nbytes for array in one.values()) > 1024
     for split in SPLITS:
         for seed in (0, 1):
             batch = task.samples(split, 300 if is_large else 1000, seed)
