@@ -58,9 +58,6 @@ class AgentProtocol(Protocol):
     def identity(self) -> dict[str, Any]:
         """Return names and settings of agent and task, as plain values."""
 
-    def weights_from(self, checkpoint: "Checkpoint") -> Mapping[str, Tensor]:
-        """Return another run's weights by this model's names."""
-
     def loss(self, batch: Any) -> Any:
         """Return the loss of a batch of tensors, or its named parts."""
 
