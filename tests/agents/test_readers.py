@@ -195,7 +195,7 @@ def test_the_attention_is_over_a_lines_own_columns() -> None:
 
 def test_parts_of_the_attention_readers_loss_change_places() -> None:
     """λ falls from 1: at first all of the loss is CTC's, at the end most is the decoder's."""
-    history = make("attention_reader", steps=8, ctc_weight=0.1).learn().history
+    history = make("attention_reader", steps=8, ctc_weight=0.1, transition_steps=4).learn().history
     ctc, attention = (history.series(f"train/loss/{name}")[1] for name in ("ctc", "attention"))
     assert attention[0] == 0.0
     assert attention[-1] > ctc[-1]
