@@ -87,6 +87,7 @@ def draw(text: str, hand: Writer, height: int, rng: np.random.Generator) -> NDAr
     y = y + hand.wave * np.sin(points[:, 0] / length + phase) + rng.normal(0, 0.5)
     y = y * scale + _BASELINE * _FINE * height
     pen = max(1, round(hand.pen * rng.uniform(0.85, 1.15) * _FINE * height / 32))
+    y = _within(y, pen // 2 + 1, _FINE * height - pen // 2 - 2)
     margin = _MARGIN * _FINE + pen // 2 + 1
     x += margin - (x.min() if len(x) else 0.0)
     width = int(np.ceil((x.max(initial=margin) + margin) / _FINE))
@@ -99,6 +100,15 @@ def draw(text: str, hand: Writer, height: int, rng: np.random.Generator) -> NDAr
         line(flat[2 * first : 2 * end], fill=ink, width=pen)
         first = end
     return np.asarray(image.reduce(_FINE))
+
+
+def _within(y: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    """Return places moved between two bounds, and pressed together where they are further apart."""
+    if not len(y):
+        return y
+    extent = float(np.ptp(y))
+    y = (y - y.min()) * min(1.0, (high - low) / max(extent, 1e-9)) + y.min()
+    return np.asarray(y + max(0.0, low - y.min()) - max(0.0, y.max() - high))
 
 
 def _composed(

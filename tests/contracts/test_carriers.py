@@ -145,7 +145,9 @@ def test_it_is_inspected_and_stays_as_it_was(kind: str, whole: bool, tmp_path: P
     report = report if whole else DRAWN.new_in(report)
     for view, _ in report.flat():
         assert report.picture(view).startswith(b"\x89PNG")
-    assert report.save(tmp_path / "report.html").exists()
+    page = report.save(tmp_path / "report.html").read_text()
+    for view, _ in report.flat():
+        assert page.count(f'<img alt="{view}" src="data:image/png') == 1
     assert same(before, weights(agent))
     assert torch.equal(state, torch.get_rng_state())
 

@@ -130,7 +130,7 @@ def test_splits_never_overlap(task: Task) -> None:
     is_large = sum(array.nbytes for array in one.values()) > 1024
     for split in SPLITS:
         for seed in (0, 1):
-            batch = task.samples(split, 300 if is_large else 1000, seed)
+            batch = task.samples(split, 300 if is_large else 3000, seed)
             for row in task.rows(task.targets(batch), batch):
                 assert seen.setdefault(row.question, split) == split
 

@@ -21,20 +21,20 @@ def run(folder: Path, seed: int, kills: int) -> list[dict[str, object]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize(("seed", "kills"), [(0, 16), pytest.param(1, 40, marks=pytest.mark.slow)])
-def test_killed_runs_end_with_the_same_bits(seed: int, kills: int, tmp_path: Path) -> None:
-    """SIGKILL at many moments, some inside saving, over several epochs: equal in every bit."""
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_runs_end_with_the_same_bits(seed: int, tmp_path: Path) -> None:
+    """SIGKILL at 40 moments, some inside saving, over several epochs: equal in every bit."""
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     assert run(straight, seed, 0)[-1]["code"] == 0
-    children = run(killed, seed, kills)
+    children = run(killed, seed, 40)
     assert children[-1]["code"] == 0
     deaths = [child["point"] for child in children if child.get("killed")]
-    assert len(deaths) >= kills // 2
-    assert sum(point in SAVING for point in deaths) >= kills // 4
+    assert len(deaths) >= 20
+    assert sum(point in SAVING for point in deaths) >= 10
     lost = [child["lost"] for child in children if child.get("killed")]
     assert 0 < max(lost) <= 3  # save_every
-    unfinished_files = [name for child in children for name in child.get("left", [])]
-    assert any(name.startswith(".step-") for name in unfinished_files)  # died inside a checkpoint
+    left_over = [name for child in children for name in child.get("left", [])]
+    assert any(name.startswith(".step-") for name in left_over)  # died inside a checkpoint
 
     for name in ("checkpoints/step-000000200.safetensors", "best.safetensors"):
         a, b = (agents.load(folder / name, "cpu") for folder in (straight, killed))

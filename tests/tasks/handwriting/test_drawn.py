@@ -89,7 +89,7 @@ def test_ink_is_within_the_line(height: int) -> None:
         assert image.shape[0] == height
         assert image.max() > 80
         assert image[:, 0].max() == 0
-        assert (image[[0, -1]] > 0).mean() < 0.2
+        assert (image[[0, -1]] > 0).mean() < 0.15
 
 
 def test_every_character_is_drawn() -> None:
