@@ -5,10 +5,8 @@ The encoder is that of `ctc_reader`. A decoder with location-aware attention (Ch
 loss beside it (Kim et al. 2017, 1609.06773) makes the attention go from left to right.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,7 +15,6 @@ from torch.nn import functional as F
 
 from agents.configs.attention_reader import AttentionReaderConfig
 from agents.core import reading
-from agents.core.agent import Agent
 from agents.core.decoding.beam import prefix_beam_search
 from agents.core.decoding.ctc import greedy
 from agents.core.decoding.decoders import own_rows
@@ -29,17 +26,11 @@ from visualization.core.preserve import evaluation_mode
 
 if TYPE_CHECKING:
     from agents.core.inspection.observation import Observation
-    from agents.core.runs.checkpoint import Checkpoint
     from visualization.attention.images import ImageAttention
 
 END = 0  # what stands before the first character and after the last
-_STUDIED = 200  # lines of the views
-_EXPLAINED = 4  # first characters of a line that are targets of attribution
 _SHOWN = 6  # lines of attention maps
-_LOCATION_MAPS, _LOCATION_SPAN = (
-    8,
-    7,
-)  # feature maps of the former attention; columns that each sees
+_LOCATION_MAPS, _LOCATION_SPAN = 8, 7  # maps of the former attention; columns that each sees
 
 
 class Attention(nn.Module):
@@ -142,30 +133,21 @@ class AttendingReader(nn.Module):
         return torch.stack(logits, 1), torch.stack(looks[1:], 1)
 
 
-class AttentionReader(Agent):
-    """Writes what it reads character after character; CTC answers beside it, or with it.
-
-    Attributes:
-        num_impossible: training texts so far that were too long for their width, for CTC.
-    """
+class AttentionReader(reading.LineReader):
+    """Writes what it reads character after character; CTC answers beside it, or with it."""
 
     name = "attention_reader"
     Config = AttentionReaderConfig
-    spec_type = ImageToText
     config: AttentionReaderConfig
-    model: AttendingReader
-    num_impossible: int = 0
+    by_character = (
+        "embedding.weight", "head.weight", "head.bias", "readout.weight", "readout.bias",
+    )  # fmt: skip
 
     @staticmethod
     def build_model(config: AttentionReaderConfig, spec: ImageToText) -> nn.Module:
         """Return the network for the task's characters."""
         reading.check_sizes(config, spec)
         return AttendingReader(config, spec)
-
-    @staticmethod
-    def complete_config(config: AttentionReaderConfig, model: nn.Module) -> AttentionReaderConfig:
-        """Return a config that has the characters, by which a later run finds their rows."""
-        return attrs.evolve(config, characters=cast("AttendingReader", model).characters)
 
     def loss(self, batch: LineImages) -> dict[str, Tensor]:
         """Return λ times the CTC loss, and 1 − λ times the decoder's, of a line in nats.
@@ -225,25 +207,14 @@ class AttentionReader(Agent):
         scores = [(1 - weight) * one.score for one in found] - weight * losses
         return found[int(scores.argmax())].codes
 
-    def weights_from(self, checkpoint: "Checkpoint") -> Mapping[str, Tensor]:
-        """Return another run's weights; those of characters are those of the same ones."""
-        theirs = super().weights_from(checkpoint)
-        known = checkpoint.values["config"].get("characters")
-        if known is None:
-            return theirs
-        names = ["embedding.weight"]
-        names += [f"{part}.{kind}" for part in ("head", "readout") for kind in ("weight", "bias")]
-        own = self.model.state_dict()
-        return reading.rows_by_character(theirs, own, names, known, self.model.characters)
-
     def observe(self, batch: LineImages) -> "Observation":
         """Return the columns that the LSTM reads, where the decoder looks, and targets."""
-        from agents.core.inspection.observation import AttentionPart, ImagePart, observe
+        from agents.core.inspection.observation import AttentionPart
 
-        batch = take(batch, 0, _STUDIED)
+        batch = take(batch, 0, reading.NUM_OBSERVED)
         moved = to_device(batch, self.device)
         num_columns = columns_of(moved.width)
-        encoder, right = self.model.encoder, self.task.targets(batch)
+        encoder = self.model.encoder
         with torch.no_grad(), evaluation_mode(self.model):
             features = encoder.features(moved.image, moved.width)
             logits = self.model.head(encoder.contexts(features, num_columns))
@@ -256,21 +227,9 @@ class AttentionReader(Agent):
                                               moved.text)[0]  # fmt: skip
             return {"loss": _text_losses(characters, moved, 0.0)}
 
-        part = reading.columns_part(
-            encoder.recurrent, rows, batch, self.model.characters, right, score
-        )
-        answers = self.predict_arrays(batch)
-        table = self.task.rows(answers, batch)
-        by_columns = [codes.cpu().numpy() for codes in greedy(logits, num_columns)]
-        image = ImagePart(
-            model=self.model, images=torch.as_tensor(batch.image), is_handwriting=True
-        )
-        return observe(
-            self, batch, rows=table, recurrent=(part,), image=image,
+        return self._observe_lines(
+            batch, rows, score, [codes.cpu().numpy() for codes in greedy(logits, num_columns)],
             attention=(AttentionPart(name="attention", maps=lambda: self._maps(batch)),),
-            targets=reading.character_targets(rows, by_columns, _EXPLAINED),
-            characters=("", *self.model.characters),
-            short_names=[row.target or row.question for row in table],
         )  # fmt: skip
 
     def _maps(self, batch: LineImages) -> "ImageAttention":

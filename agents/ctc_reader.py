@@ -8,10 +8,8 @@ Trained by CTC (Graves et al. 2006), the reader first learns to write blanks onl
 hundred steps seems to learn nothing: all its answers are empty, until the first characters appear.
 """
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
-import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,7 +17,6 @@ from torch import Tensor, nn
 
 from agents.configs.ctc_reader import CtcReaderConfig
 from agents.core import reading
-from agents.core.agent import Agent
 from agents.core.decoding import alignment
 from agents.core.decoding.alignment import Reading
 from agents.core.decoding.ctc import greedy
@@ -32,10 +29,6 @@ from visualization.core.preserve import evaluation_mode
 
 if TYPE_CHECKING:
     from agents.core.inspection.observation import Observation
-    from agents.core.runs.checkpoint import Checkpoint
-
-_STUDIED = 200  # lines of the views
-_EXPLAINED = 4  # first characters of a line that are targets of attribution
 
 
 class ColumnReader(nn.Module):
@@ -69,30 +62,19 @@ class ColumnReader(nn.Module):
         return logits
 
 
-class CtcReader(Agent):
-    """Reads a line of handwriting or print; its answer is as long as the text.
-
-    Attributes:
-        num_impossible: training texts so far that were too long for their width.
-    """
+class CtcReader(reading.LineReader):
+    """Reads a line of handwriting or print; its answer is as long as the text."""
 
     name = "ctc_reader"
     Config = CtcReaderConfig
-    spec_type = ImageToText
     config: CtcReaderConfig
-    model: ColumnReader
-    num_impossible: int = 0
+    by_character = ("head.weight", "head.bias", "shortcut.weight", "shortcut.bias")
 
     @staticmethod
     def build_model(config: CtcReaderConfig, spec: ImageToText) -> nn.Module:
         """Return the network for the task's characters."""
         reading.check_sizes(config, spec)
         return ColumnReader(config, spec)
-
-    @staticmethod
-    def complete_config(config: CtcReaderConfig, model: nn.Module) -> CtcReaderConfig:
-        """Return a config that has the characters, by which a later run finds their rows."""
-        return attrs.evolve(config, characters=cast("ColumnReader", model).characters)
 
     def loss(self, batch: LineImages) -> dict[str, Tensor]:
         """Return the mean CTC loss of a line in nats, and that of the shortcut by its weight.
@@ -131,27 +113,14 @@ class CtcReader(Agent):
 
         return [line for piece in self._map_microbatches(readings, batch) for line in piece]
 
-    def weights_from(self, checkpoint: "Checkpoint") -> Mapping[str, Tensor]:
-        """Return another run's weights; the rows of read-outs are those of the same characters."""
-        theirs = super().weights_from(checkpoint)
-        known = checkpoint.values["config"].get("characters")
-        if known is None:
-            return theirs
-        names = [f"{part}.{kind}" for part in ("head", "shortcut") for kind in ("weight", "bias")]
-        own = self.model.state_dict()
-        return reading.rows_by_character(theirs, own, names, known, self.model.characters)
-
     def observe(self, batch: LineImages) -> "Observation":
         """Return the columns that the LSTM reads, the images, and first characters as targets."""
-        from agents.core.inspection.observation import ImagePart, observe
-
-        batch = take(batch, 0, _STUDIED)
+        batch = take(batch, 0, reading.NUM_OBSERVED)
         moved = to_device(batch, self.device)
         num_columns = columns_of(moved.width)
         with torch.no_grad(), evaluation_mode(self.model):
             features = self.model.encoder.features(moved.image, moved.width)
             rows = own_rows(self.model.read_out(features, num_columns), num_columns)
-        answers = self.predict_arrays(batch)
         right = self.task.targets(batch)
 
         def score() -> dict[str, Tensor]:
@@ -162,16 +131,4 @@ class CtcReader(Agent):
             losses = reading.ctc_losses(logits, moved)
             return {"loss": losses, "exact": torch.tensor(exact).to(losses)}
 
-        part = reading.columns_part(
-            self.model.encoder.recurrent, rows, batch, self.model.characters, right, score
-        )
-        image = ImagePart(
-            model=self.model, images=torch.as_tensor(batch.image), is_handwriting=True
-        )
-        table = self.task.rows(answers, batch)
-        return observe(
-            self, batch, rows=table, recurrent=(part,), image=image,
-            targets=reading.character_targets(rows, list(answers), _EXPLAINED),
-            characters=("", *self.model.characters),
-            short_names=[row.target or row.question for row in table],
-        )  # fmt: skip
+        return self._observe_lines(batch, rows, score)

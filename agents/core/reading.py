@@ -5,9 +5,10 @@ B lines, H × W pixels, T columns, C feature maps, U units in each direction, V 
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from agents.configs.readers import SIZES, ReaderConfig
+from agents.core.agent import Agent
 from agents.core.config import ConfigError
 from agents.core.decoding.alignment import align
 from agents.core.decoding.ctc import columns_needed, greedy
@@ -24,10 +26,13 @@ from agents.core.layers import recurrent
 from tasks.handwriting.lines import ImageToText, LineImages
 
 if TYPE_CHECKING:
-    from agents.core.inspection.observation import RecurrentPart, Target
+    from agents.core.inspection.observation import Observation, RecurrentPart, Target
+    from agents.core.runs.checkpoint import Checkpoint
 
 COLUMN = 4  # pixels that a column covers
 _POOLS = ((2, 2), (2, 2), (2, 1), (2, 1))  # rows and columns that become one
+NUM_OBSERVED = 200  # lines of the views, at most
+_EXPLAINED = 4  # first characters of a line that are targets of attribution
 _LEAST_HEIGHT = 16  # pixels, of which the pools leave one
 _LOG = logging.getLogger(__name__)
 
@@ -311,3 +316,61 @@ def character_targets(
 
     spans = [align(row, codes)[0] for row, codes in zip(rows, texts, strict=True)]
     return {f"character {place + 1}": target(place) for place in range(num)}
+
+
+class LineReader(Agent):
+    """Base class of readers of lines, whose model has `characters` and an `encoder`.
+
+    Attributes:
+        num_impossible: training texts so far that were too long for their width, for CTC.
+        by_character: names of the weights that have a row for each character.
+    """
+
+    spec_type = ImageToText
+    model: Any
+    num_impossible: int = 0
+    by_character: ClassVar[tuple[str, ...]]
+
+    @staticmethod
+    def complete_config(config: Any, model: nn.Module) -> Any:
+        """Return a config that has the characters, by which a later run finds their rows."""
+        return attrs.evolve(config, characters=model.characters)
+
+    def weights_from(self, checkpoint: "Checkpoint") -> Mapping[str, Tensor]:
+        """Return another run's weights; rows of characters are those of the same characters."""
+        theirs = super().weights_from(checkpoint)
+        known = checkpoint.values["config"].get("characters")
+        if known is None:
+            return theirs
+        own, names = self.model.state_dict(), list(self.by_character)
+        return rows_by_character(theirs, own, names, known, self.model.characters)
+
+    def _observe_lines(
+        self, batch: LineImages, rows: Sequence[NDArray[np.float64]],
+        score: Callable[[], dict[str, Tensor]], written: Sequence[NDArray[np.int64]] | None = None,
+        **fields: Any,
+    ) -> "Observation":  # fmt: skip
+        """Return an observation of columns and images, with further fields.
+
+        Args:
+            batch: of the task.
+            rows: log probabilities of the codes in each column of a line (T, V).
+            score: computes the scores of each line (B,).
+            written: codes of which the columns are targets of attribution; None: the answers.
+            fields: of the observation.
+        """
+        from agents.core.inspection.observation import ImagePart, observe
+
+        answers, right = self.predict_arrays(batch), self.task.targets(batch)
+        table = self.task.rows(answers, batch)
+        characters = self.model.characters
+        part = columns_part(self.model.encoder.recurrent, rows, batch, characters, right, score)
+        image = ImagePart(
+            model=self.model, images=torch.as_tensor(batch.image), is_handwriting=True
+        )
+        explained = list(answers) if written is None else list(written)
+        return observe(
+            self, batch, rows=table, recurrent=(part,), image=image,
+            targets=character_targets(rows, explained, _EXPLAINED), characters=("", *characters),
+            short_names=[row.target or row.question for row in table], **fields,
+        )  # fmt: skip

@@ -22,7 +22,8 @@ from tasks.handwriting.digit_strings import DigitStrings
 from tasks.handwriting.lines import LineImages
 
 READERS = {"ctc_reader": CtcReader, "attention_reader": AttentionReader}
-QUICK = {"steps": 3, "batch_size": 8, "eval_every": 3, "eval_samples": 6, "log_every": 1}
+QUICK = {"steps": 3, "batch_size": 8, "eval_every": 3, "eval_samples": 6, "log_every": 1,
+         "precision": "fp32"}  # fmt: skip
 
 
 @attrs.frozen(kw_only=True)
