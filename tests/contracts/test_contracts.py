@@ -28,20 +28,16 @@ from visualization.report import Report
 
 WRITING = {"char_lm": {"samples"}}  # views of which the records are texts
 DRAWN = Drawn()
-A_MINUTE = {"ctc_reader", "attention_reader", "yolo_detector"}  # to inspect; test_carriers has such
-INSPECTED = [
-    pytest.param(name, marks=[pytest.mark.slow] if name in A_MINUTE else [])
-    for name in agents.AGENTS
-]
 TASKS = [entry.example or name for name, entry in tasks.TASKS.items()]
 
 
 @pytest.fixture(autouse=True)
 def short_views(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the views of convolutional agents look at little, as what they find is not asked here."""
+    """Let views look at little, as what they find is not asked here."""
     few = {"NUM_IMAGES": 100, "NUM_LAYERS": 2, "NUM_SHOWN": 3, "NUM_OFTEN": 10, "STEPS": 4}
     for constant, value in few.items():
         monkeypatch.setattr(f"agents.core.inspection.images.{constant}", value)
+    monkeypatch.setattr("agents.core.inspection.recurrent.NUM_SAMPLES", 60)
 
 
 @pytest.fixture(params=TASKS)
@@ -224,7 +220,6 @@ def test_a_loaded_agent_is_the_same_agent(name: str, tmp_path: Path) -> None:
     assert loaded.evaluate(num=64) == agent.evaluate(num=64)
 
 
-@pytest.mark.parametrize("name", INSPECTED)
 def test_inspecting_changes_nothing(name: str) -> None:
     """Weights, modes, hooks, gradients and random state survive every view."""
     look = inspected(name)
@@ -292,7 +287,6 @@ def test_a_question_viewed_is_a_question_of_the_task(task: Task) -> None:
     assert task.for_display().samples("test", 2)[0].shape[1] <= task.samples("test", 2)[0].shape[1]
 
 
-@pytest.mark.parametrize("name", INSPECTED)
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_every_view_can_be_drawn_and_saved(name: str, whole: bool, tmp_path: Path) -> None:
     """Each view gives a record that render draws, in a page that names no other file or host."""

@@ -188,7 +188,7 @@ def test_any_network_is_looked_into_and_left_as_it_was(name: str, net: str) -> N
     assert torch.equal(images, given)
 
 
-def the_same_record(name: str, first: tuple[Net, Any], second: tuple[Net, Any]) -> None:
+def assert_same_record(name: str, first: tuple[Net, Any], second: tuple[Net, Any]) -> None:
     """Hold that a function finds the same numbers in two networks and their images."""
     one, other = (flat(CALLS[name](*pair)) for pair in (first, second))
     assert len(one) == len(other) > 0
@@ -206,7 +206,7 @@ def the_same_record(name: str, first: tuple[Net, Any], second: tuple[Net, Any]) 
 @pytest.mark.parametrize("name", CALLS)
 def test_however_a_network_computes_its_record_is_the_same(name: str, net: str, twin: str) -> None:
     """Working in place, with checkpoints or compiled, it gives what its plain twin gives."""
-    the_same_record(name, made(net), made(twin))
+    assert_same_record(name, made(net), made(twin))
 
 
 @pytest.mark.parametrize("name", sorted(CALLS.keys() - NEVER_RUN))
@@ -216,7 +216,7 @@ def test_images_may_be_arrays_of_any_layout(name: str) -> None:
     given = np.ascontiguousarray(images.numpy()[..., ::-1]).astype(">f4")[..., ::-1]
     given.flags.writeable = False
     np.testing.assert_array_equal(given, images)
-    the_same_record(name, (model, given), (model, images))
+    assert_same_record(name, (model, given), (model, images))
 
 
 @pytest.mark.parametrize("name", CALLS)

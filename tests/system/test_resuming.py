@@ -183,6 +183,7 @@ def test_muon_without_a_matrix_to_move_is_said() -> None:
     """A model that has no weights between hidden units is told that Adam moves them all."""
     settings = {"task": "digits", "channels": 2, "num_stages": 1, "num_blocks": 1, "steps": 1}
     agent = small_agent("cnn_classifier", **settings, optimizer="muon", record_diagnostics=False)
+    assert agent.state.optimizer.num_matrices == 0
     with pytest.warns(RuntimeWarning, match="optimizer=muon: this model has no hidden-to-hidden"):
         agent.learn()
 

@@ -45,9 +45,10 @@ def test_a_bad_value_is_refused_by_the_present_name() -> None:
     """An error names the place as it was written, and the setting as it is called now."""
     with (
         pytest.warns(DeprecationWarning, match="num_eggs"),
-        pytest.raises(ConfigError, match="--set ova: num_eggs: 0 is out of range"),
+        pytest.raises(ConfigError, match="--set ova: num_eggs: 0 is out of range") as caught,
     ):
         build(Kitchen, given(ova=0))
+    assert (caught.value.place, caught.value.field) == ("--set ova", "num_eggs")
 
 
 def test_a_misspelt_earlier_name_has_the_present_one_as_its_hint() -> None:
