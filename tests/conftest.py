@@ -41,14 +41,20 @@ def idx_bytes(numbers: np.ndarray) -> bytes:
     return bytes([0, 0, 0x08, numbers.ndim]) + sizes + numbers.astype(np.uint8).tobytes()
 
 
+def temporary_folder() -> Path:
+    """Return a new folder that is removed when the tests end."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
 @functools.cache
 def scan_files() -> dict[str, str]:
     """Return settings that name files of 400 small scans, as tasks that need files take them."""
-    folder = tempfile.TemporaryDirectory()
-    atexit.register(folder.cleanup)
+    folder = temporary_folder()
     scans = np.random.default_rng(0).integers(0, 256, (400, 8, 8))
     arrays = {"images": scans, "labels": np.arange(400) % 10}
-    paths = {name: Path(folder.name) / f"digits-{name}" for name in arrays}
+    paths = {name: folder / f"digits-{name}" for name in arrays}
     for name, path in paths.items():
         path.write_bytes(idx_bytes(arrays[name]))
     return {name: str(path) for name, path in paths.items()}
@@ -57,36 +63,33 @@ def scan_files() -> dict[str, str]:
 @functools.cache
 def picture_files() -> dict[str, str]:
     """Return settings that name a folder of 180 small pictures, as image_folder takes them."""
-    folder = tempfile.TemporaryDirectory()
-    atexit.register(folder.cleanup)
+    folder = temporary_folder()
     pixels = np.random.default_rng(0).integers(0, 256, (180, 8, 6, 3)).astype(np.uint8)
     for number, picture in enumerate(pixels):
-        label = Path(folder.name) / ("cat", "dog", "owl")[number % 3]
+        label = folder / ("cat", "dog", "owl")[number % 3]
         label.mkdir(exist_ok=True)
         Image.fromarray(picture).save(label / f"{number:03}.png")
-    return {"path": folder.name}
+    return {"path": str(folder)}
 
 
 @functools.cache
 def line_files() -> dict[str, str]:
     """Return settings that name a folder of 120 small lines, as line_images takes them."""
-    folder = tempfile.TemporaryDirectory()
-    atexit.register(folder.cleanup)
+    folder = temporary_folder()
     rng = np.random.default_rng(0)
     for number in range(120):
         text = "".join("ab"[letter] for letter in rng.integers(0, 2, number % 7 + 1))
         ink = [(rng.random((16, 6)) < (0.3 if letter == "a" else 0.6)) for letter in text]
         pixels = np.pad(255 - 255 * np.hstack(ink).astype(np.uint8), 4, constant_values=255)
-        Image.fromarray(pixels).save(Path(folder.name) / f"{number:03}.png")
-        (Path(folder.name) / f"{number:03}.gt.txt").write_text(text)
-    return {"path": folder.name}
+        Image.fromarray(pixels).save(folder / f"{number:03}.png")
+        (folder / f"{number:03}.gt.txt").write_text(text)
+    return {"path": str(folder)}
 
 
 @functools.cache
 def page_files() -> dict[str, str]:
     """Return settings that name a folder of 12 pages of 6 lines, as page_xml takes them."""
-    folder = tempfile.TemporaryDirectory()
-    atexit.register(folder.cleanup)
+    folder = temporary_folder()
     rng = np.random.default_rng(0)
     for number in range(12):
         pixels, lines = np.full((200, 160), 235, np.uint8), []
@@ -99,17 +102,15 @@ def page_files() -> dict[str, str]:
             lines.append(
                 TextLine(f"l{top}", box, np.array([[15, top + 16], [130, top + 16]]), text)
             )
-        Image.fromarray(pixels).save(Path(folder.name) / f"{number}.png")
-        write_page(Path(folder.name) / f"{number}.xml", Page(f"{number}.png", 200, 160, lines))
-    return {"path": folder.name}
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        write_page(folder / f"{number}.xml", Page(f"{number}.png", 200, 160, lines))
+    return {"path": str(folder)}
 
 
 @functools.cache
 def iam_files() -> dict[str, str]:
     """Return settings that name files of 90 lines by 30 writers, as those of the IAM database."""
-    folder = tempfile.TemporaryDirectory()
-    atexit.register(folder.cleanup)
-    root, rng = Path(folder.name), np.random.default_rng(0)
+    root, rng = temporary_folder(), np.random.default_rng(0)
     rows = []
     for form in range(30):
         images = root / f"lines/a{form:02}/a{form:02}-000"
@@ -122,14 +123,13 @@ def iam_files() -> dict[str, str]:
             Image.fromarray(pixels.astype(np.uint8)).save(images / f"{name}.png")
     (root / "lines.txt").write_text("\n".join(rows))
     (root / "forms.txt").write_text("\n".join(f"a{n:02}-000 {n:03} 2 prt" for n in range(30)))
-    return {"path": folder.name}
+    return {"path": str(root)}
 
 
 @functools.cache
 def boxed_files() -> dict[str, str]:
     """Return settings that name a folder of 60 small pages with boxes, as pages takes them."""
-    folder = tempfile.TemporaryDirectory()
-    atexit.register(folder.cleanup)
+    folder = temporary_folder()
     rng = np.random.default_rng(0)
     for number in range(60):
         pixels, rows = np.full((48, 40), 240, np.uint8), []
@@ -139,9 +139,9 @@ def boxed_files() -> dict[str, str]:
             middle = (left + wide / 2) / 40, (10 + 22 * half) / 48
             rows.append(f"{half} {middle[0]} {middle[1]} {wide / 40} {12 / 48}")
         pixels[0, :8] = [250 if number >> bit & 1 else 230 for bit in range(8)]
-        Image.fromarray(pixels).save(Path(folder.name) / f"{number:03}.png")
-        (Path(folder.name) / f"{number:03}.txt").write_text("\n".join(rows))
-    return {"path": folder.name}
+        Image.fromarray(pixels).save(folder / f"{number:03}.png")
+        (folder / f"{number:03}.txt").write_text("\n".join(rows))
+    return {"path": str(folder)}
 
 
 def make_task(name: str) -> Task:

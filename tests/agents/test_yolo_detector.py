@@ -15,7 +15,7 @@ from tasks.core.task import Task
 from tasks.handwriting.boxes import box_iou
 from tests.conftest import trained_agent
 
-QUICK = {"channels": 8, "batch_size": 16, "eval_samples": 16, "steps": 90, "eval_every": 90}
+QUICK = {"channels": 8, "batch_size": 16, "eval_samples": 16, "steps": 150, "eval_every": 150}
 
 
 def few_digits(**settings: int) -> Task:
@@ -39,7 +39,7 @@ def test_it_learns_in_seconds(agent: Agent) -> None:
     first = agents.make("yolo_detector", task=agent.task, device="cpu", **QUICK)
     batch = agent.task.samples("test", 32)
     before, after = first.mean_loss(batch), agent.mean_loss(batch)
-    assert after < 0.75 * before
+    assert after < 0.5 * before
 
 
 def test_answers_are_sorted_suppressed_and_on_the_page(agent: Agent) -> None:

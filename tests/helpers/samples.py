@@ -1,7 +1,6 @@
 """A record of each kind that is drawn, plain or as large as people have them, for several tests."""
 
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -10,7 +9,6 @@ import torch
 
 from visualization.attention.images import ImageAttention
 from visualization.attention.maps import AttentionMaps
-from visualization.detection.detections import Detections, detections
 from visualization.diagnosis import Diagnosis, Evidence, Finding, Panel, RateTest
 from visualization.diagnosis.findings import Answer
 from visualization.model.cost import CostTable, LayerCost
@@ -183,25 +181,6 @@ def image_attention(size: Size) -> ImageAttention:
     maps = RNG.dirichlet(np.ones(30), (num, len(written)))[:, :, None].astype(np.float32)
     images = RNG.random((num, 1, 8, 60 if long else 4), np.float32)
     return ImageAttention(images=images, written=(written,) * num, maps=maps)
-
-
-def boxes(size: Size) -> Detections:
-    """Return pages with many boxes or none, of which some are found, and some wrong."""
-    num, (_, height, width) = min(size.samples, 6), size.image
-    images = RNG.random((num, *size.image), np.float32)
-    many = [size.units * (number + 1) // 2 for number in range(num)]
-
-    def rows() -> list[SimpleNamespace]:
-        corners = [np.sort(RNG.random((n, 2, 2)) * [width, height], axis=1) for n in many]
-        return [
-            SimpleNamespace(boxes=corner.reshape(-1, 4), kinds=RNG.integers(2, size=len(corner)),
-                            scores=shares(len(corner)))
-            for corner in corners
-        ]  # fmt: skip
-
-    right = rows()
-    return detections(images, size.names(num), size.names(2), right, [*right[:1], *rows()[1:]],
-                      is_ink=not size.long)  # fmt: skip
 
 
 def automaton(size: Size) -> Automaton:
@@ -394,7 +373,7 @@ def transcript(size: Size) -> Transcript:
 SAMPLES: dict[type, Builder] = reproducible({
     CellTrace: trace, UnitTextHeatmap: overlay, GateSaturation: gates, UnitRoles: roles,
     ProbeTable: probes, StatePaths: paths, AttentionMaps: attention,
-    Detections: boxes, ImageAttention: image_attention, Automaton: automaton,
+    ImageAttention: image_attention, Automaton: automaton,
     Diagnosis: diagnosis, Finding: finding, RateTest: rates, UnitRanking: ranking,
     Evidence: lambda size: finding(size).answer.evidence, ActivationPatching: patching,
     Intervention: intervention, AnswerAgreement: overlap, UnitMatch: match, Matches: matches,

@@ -1,6 +1,7 @@
 """A record of each kind that is drawn of layers, maximisation and single units; see `drawn`."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from tests.helpers.samples import RNG, Size, reproducible, shares, spread
 from tests.helpers.samples_conv import WHOLE, patches, tensors
+from visualization.detection.detections import Detections, detections
 from visualization.feature_maps.progression import Progression
 from visualization.feature_maps.sheets import UnitSheets
 from visualization.model.landscape import LandscapeLine, LandscapePlane
@@ -172,7 +174,27 @@ def weights(size: Size) -> LayerWeights:
     return LayerWeights(layers, 0, size.layers)
 
 
+def boxes(size: Size) -> Detections:
+    """Return pages with many boxes or none, of which some are found, and some wrong."""
+    num, (_, height, width) = min(size.samples, 6), size.image
+    images = RNG.random((num, *size.image), np.float32)
+    many = [size.units * (number + 1) // 2 for number in range(num)]
+
+    def rows() -> list[SimpleNamespace]:
+        corners = [np.sort(RNG.random((n, 2, 2)) * [width, height], axis=1) for n in many]
+        return [
+            SimpleNamespace(boxes=corner.reshape(-1, 4), kinds=RNG.integers(2, size=len(corner)),
+                            scores=shares(len(corner)))
+            for corner in corners
+        ]  # fmt: skip
+
+    right = rows()
+    return detections(images, size.names(num), size.names(2), right, [*right[:1], *rows()[1:]],
+                      is_ink=not size.long)  # fmt: skip
+
+
 SAMPLES: dict[type, Callable[[Size], Any]] = reproducible({
+    Detections: boxes,
     LandscapeLine: line, LandscapePlane: plane, LayerActivations: activations, DeadUnits: dead,
     LayerHistograms: lambda size: activations(size).histograms,
     MaximisedImages: maximised, Dream: dream, Inversion: inversion, Solution: satisfied,

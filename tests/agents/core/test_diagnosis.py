@@ -29,12 +29,8 @@ from visualization.diagnosis import diagnose
 
 slow = pytest.mark.slow
 RECORDED = {
-    "log_every": 10,
-    "eval_every": 50,
-    "eval_samples": 300,
-    "precision": "fp32",
-    "threads": 1,
-}
+    "log_every": 10, "eval_every": 50, "eval_samples": 300, "precision": "fp32", "threads": 1,
+}  # fmt: skip
 SUMS = tasks.make("add2x2")
 PARITY = tasks.make("parity", length=16, train_length=16)
 SMALL = {"hidden_size": 32, "batch_size": 64}
