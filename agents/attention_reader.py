@@ -18,7 +18,7 @@ from agents.core import reading
 from agents.core.decoding.beam import prefix_beam_search
 from agents.core.decoding.ctc import greedy
 from agents.core.decoding.decoders import own_rows
-from agents.core.reading import columns_of
+from agents.core.line_encoder import LineEncoder, columns_of, own_width
 from agents.core.training.loop import to_device
 from tasks.core.batch import take
 from tasks.handwriting.lines import ImageToText, LineImages
@@ -63,7 +63,7 @@ class AttendingReader(nn.Module):
     def __init__(self, config: AttentionReaderConfig, spec: ImageToText) -> None:
         super().__init__()
         self.characters, size = spec.characters, config.decoder_size
-        self.encoder = reading.LineEncoder(config.size, config.dropout)
+        self.encoder = LineEncoder(config.size, config.dropout)
         num_outputs = self.encoder.num_outputs
         self.head = nn.Linear(num_outputs, spec.num_codes)
         self.embedding = nn.Embedding(spec.num_codes, size)
@@ -86,7 +86,7 @@ class AttendingReader(nn.Module):
             text: what the decoder reads before each character, the beginning excluded.
             sampled: where it reads what it wrote itself in its place (B, A).
         """
-        own = reading.own_width(image, width)
+        own = own_width(image, width)
         contexts = self.contexts(image, own)
         logits: Tensor = self.head(contexts)
         if text is None:
@@ -157,7 +157,7 @@ class AttentionReader(reading.LineReader):
         """
         config, sampled, weight, smoothing = self.config, None, self.config.ctc_weight, 0.0
         if self.model.training:
-            self.num_impossible = reading.count_impossible(batch, self.num_impossible)
+            batch = self.training_lines(batch)
             through = min(1.0, self.state.cursor.step / config.transition_steps)
             weight = 1 - (1 - weight) * through
             smoothing = config.label_smoothing

@@ -21,7 +21,7 @@ from agents.core.decoding import alignment
 from agents.core.decoding.alignment import Reading
 from agents.core.decoding.ctc import greedy
 from agents.core.decoding.decoders import own_rows
-from agents.core.reading import COLUMN, columns_of
+from agents.core.line_encoder import COLUMN, LineEncoder, columns_of, own_width
 from agents.core.training.loop import to_device
 from tasks.core.batch import take
 from tasks.handwriting.lines import ImageToText, LineImages
@@ -37,7 +37,7 @@ class ColumnReader(nn.Module):
     def __init__(self, config: CtcReaderConfig, spec: ImageToText) -> None:
         super().__init__()
         self.characters = spec.characters
-        self.encoder = reading.LineEncoder(config.size, config.dropout)
+        self.encoder = LineEncoder(config.size, config.dropout)
         self.head = nn.Linear(self.encoder.num_outputs, spec.num_codes)
         if config.shortcut_weight:
             self.shortcut = nn.Conv1d(self.encoder.num_maps, spec.num_codes, 3, padding=1)
@@ -49,7 +49,7 @@ class ColumnReader(nn.Module):
 
         Without `width` (B,) in pixels, the whole of an image is its own.
         """
-        own = reading.own_width(image, width)
+        own = own_width(image, width)
         features = self.encoder.features(image, own)
         logits: Tensor = self.read_out(features, columns_of(own))
         if not with_shortcut:
@@ -81,10 +81,11 @@ class CtcReader(reading.LineReader):
 
         A text that is too long for its width gives neither loss nor gradient, and is counted.
         """
+        if self.model.training:
+            batch = self.training_lines(batch)
         if not self.model.training or not self.config.shortcut_weight:
             logits = self.network(batch.image, batch.width)
             return {"ctc": reading.ctc_losses(logits, batch).mean()}
-        self.num_impossible = reading.count_impossible(batch, self.num_impossible)
         logits, shortcut = self.network(batch.image, batch.width, True)
         weight = self.config.shortcut_weight
         return {

@@ -6,11 +6,12 @@ import attrs
 
 from agents.core.config import AgentConfig, setting, with_default
 
-# Feature maps of the four blocks, units of the LSTM in each direction, its layers.
+# Feature maps of the four stages, whether the last two have a residual block, units of the LSTM in
+# each direction, its layers.
 SIZES = {
-    "small": ((16, 32, 48, 64), 64, 1),
-    "medium": ((24, 48, 64, 96), 96, 1),
-    "large": ((32, 64, 96, 128), 128, 2),
+    "small": ((16, 32, 48, 64), False, 64, 1),
+    "medium": ((16, 32, 64, 96), True, 128, 1),
+    "large": ((24, 48, 96, 128), True, 160, 2),
 }
 
 
@@ -20,11 +21,18 @@ class ReaderConfig(AgentConfig):
 
     size: Literal["small", "medium", "large"] = setting(
         "small",
-        "size of the encoder. small: 16 to 64 feature maps and 64 units in each direction; medium: "
-        "24 to 96 and 96; large: 32 to 128, and two layers of 128",
+        "size of the encoder. small: four convolutions of 16 to 64 feature maps, 64 units in each "
+        "direction; medium: six of 16 to 96, 128 units; large: six of 24 to 128, two layers of 160",
     )
     dropout: float = setting(
         0.2, "share of what the LSTM and the read-out read left out, in training", ge=0.0, lt=1.0
+    )
+    augmentation: float = setting(
+        1.0,
+        "strength of the distortions of training lines: shear, scale, elastic, stroke width, "
+        "contrast; 0: none",
+        ge=0.0,
+        le=2.0,
     )
     characters: str | None = setting(
         None,
@@ -50,7 +58,10 @@ class ReaderConfig(AgentConfig):
         None, "path of a file of words, one a line, that the beam search may write; null: any text",
         mutable_after_training=True,
     )  # fmt: skip
+    optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")
     learning_rate: float = with_default("learning_rate", 3e-3)
+    muon_learning_rate: float = with_default("muon_learning_rate", 0.02)
+    muon_momentum: float = with_default("muon_momentum", 0.95)
     weight_decay: float = with_default("weight_decay", 0.01)
     clip_norm: float | None = with_default("clip_norm", 5.0)
     batch_size: int = with_default("batch_size", 32)

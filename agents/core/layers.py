@@ -39,6 +39,16 @@ class HiddenLinear(nn.Linear):
     """Linear layer from hidden units to hidden units, whose matrix Muon can optimise."""
 
 
+@final
+class HiddenConv2d(nn.Conv2d):
+    """Convolution of feature maps, whose kernels (D, C, H, W) Muon can optimise as D × CHW."""
+
+
+@final
+class HiddenLSTM(nn.LSTM):
+    """LSTM that reads hidden units, so that Muon can optimise all of its matrices."""
+
+
 class OneHot(nn.Module):
     """One-hot encoding of codes (…) as vectors (…, num_codes)."""
 

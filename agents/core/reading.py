@@ -1,4 +1,4 @@
-"""What readers of lines share: the encoder, the CTC loss, decoders, fine-tuning, observation.
+"""What readers of lines share: the CTC loss, decoders, fine-tuning, observation.
 
 B lines, H × W pixels, T columns, C feature maps, U units in each direction, V codes with the blank.
 """
@@ -14,126 +14,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from agents.configs.readers import SIZES, ReaderConfig
+from agents.configs.readers import ReaderConfig
 from agents.core.agent import Agent
 from agents.core.config import ConfigError
 from agents.core.decoding.alignment import align
 from agents.core.decoding.ctc import columns_needed, greedy
 from agents.core.decoding.decoders import BeamDecoder, Decoder, GreedyDecoder, beam_decoder
-from agents.core.layers import recurrent
+from agents.core.line_augmentation import augment_lines
+from agents.core.line_encoder import COLUMN, columns_of
 from tasks.handwriting.lines import ImageToText, LineImages
 
 if TYPE_CHECKING:
     from agents.core.inspection.observation import Observation, RecurrentPart, Target
     from agents.core.runs.checkpoint import Checkpoint
 
-COLUMN = 4  # pixels that a column covers
-_POOLS = ((2, 2), (2, 2), (2, 1), (2, 1))  # rows and columns that become one
 NUM_OBSERVED = 200  # lines of the views, at most
 _EXPLAINED = 4  # first characters of a line that are targets of attribution
 _LEAST_HEIGHT = 16  # pixels, of which the pools leave one
 _LOG = logging.getLogger(__name__)
-
-
-class Block(nn.Module):
-    """Convolution 3×3, batch normalisation, ReLU, maximum over a pool."""
-
-    def __init__(self, num_in: int, num_out: int, pool: tuple[int, int]) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(num_in, num_out, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(num_out)
-        self.relu = nn.ReLU()
-        self.pool = nn.MaxPool2d(pool)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Return maps (B, D, H / p, W / q) of maps (B, C, H, W)."""
-        pooled: Tensor = self.pool(self.relu(self.norm(self.conv(maps))))
-        return pooled
-
-
-class LineEncoder(nn.Module):
-    """Four convolutional blocks, the maximum over the height, and a BiLSTM over the columns.
-
-    As in Puigcerver (2017) and Retsinas et al. (2022, 2404.11339), small. What is beyond a line's
-    own width is set to 0 after each block, and the LSTM ends with the line: so a line reads the
-    same alone and beside longer ones. In training the statistics of the batch normalisation are of
-    the padding too, which is little where lines of similar width are batched.
-    """
-
-    def __init__(self, size: str, dropout: float) -> None:
-        super().__init__()
-        channels, units, num_layers = SIZES[size]
-        self.blocks = nn.ModuleList(
-            Block(num_in, num_out, pool)
-            for num_in, num_out, pool in zip((1, *channels), channels, _POOLS, strict=False)
-        )
-        self.dropout = nn.Dropout(dropout)
-        self.recurrent = recurrent("lstm", channels[-1], units, num_layers, dropout, True)
-        self.num_maps, self.num_outputs = channels[-1], 2 * units
-
-    def features(self, image: Tensor, width: Tensor) -> Tensor:
-        """Return the columns' feature maps (B, T, C), T = W / 4, of images (B, 1, H, W)."""
-        maps = F.pad(image, (0, max(0, COLUMN - image.shape[-1])))
-        maps = maps.contiguous(memory_format=torch.channels_last)
-        own = width.clamp(min=COLUMN)
-        for block, (_, across) in zip(self.blocks, _POOLS, strict=True):
-            maps, own = block(maps), own // across
-            is_own = torch.arange(maps.shape[-1], device=maps.device) < own[:, None]
-            maps = maps * is_own[:, None, None].to(maps.dtype)
-        return maps.amax(2).transpose(1, 2)
-
-    def contexts(self, features: Tensor, num_columns: Tensor) -> Tensor:
-        """Return what the BiLSTM makes of the columns (B, T, 2 U); 0 beyond a line's own."""
-        if self.training:
-            trained: Tensor = self.dropout(self._in_training(self.dropout(features), num_columns))
-            return trained
-        packed = pack_padded_sequence(
-            features, num_columns.cpu(), batch_first=True, enforce_sorted=False
-        )
-        output, _ = pad_packed_sequence(
-            self.recurrent(packed)[0], batch_first=True, total_length=features.shape[1]
-        )
-        return output
-
-    def _in_training(self, columns: Tensor, num_columns: Tensor) -> Tensor:
-        """Return what the packed call does; what is beyond a line's own columns means nothing.
-
-        The gradient of torch's packed LSTM takes time by the square of the length. Here each
-        direction reads all lines at once, the second one turned round within their own columns.
-        """
-        steps = torch.arange(columns.shape[1], device=columns.device)
-        own = num_columns[:, None]
-        turned = torch.where(steps < own, own - 1 - steps, steps)[..., None]
-        rnn = self.recurrent
-        zeros = columns.new_zeros(1, len(columns), rnn.hidden_size)
-        for layer in range(rnn.num_layers):
-            directions = []
-            for end in ("", "_reverse"):
-                kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-                weights = [getattr(rnn, f"{kind}_l{layer}{end}") for kind in kinds]
-                read = columns.gather(1, turned.expand_as(columns)) if end else columns
-                output = torch.lstm(read, (zeros, zeros), weights, True, 1, 0.0, True, False, True)[
-                    0
-                ]
-                directions.append(output.gather(1, turned.expand_as(output)) if end else output)
-            columns = torch.cat(directions, -1)
-            if layer + 1 < rnn.num_layers:
-                columns = F.dropout(columns, rnn.dropout)
-        return columns
-
-
-def columns_of(width: Tensor) -> Tensor:
-    """Return how many columns lines of a width in pixels have (B,); at least 1."""
-    return (width // COLUMN).clamp(min=1)
-
-
-def own_width(image: Tensor, width: Tensor | None) -> Tensor:
-    """Return the width of each line (B,): that of the images where none is given."""
-    if width is not None:
-        return width
-    return torch.full((len(image),), image.shape[-1], device=image.device)
 
 
 def check_sizes(config: ReaderConfig, spec: ImageToText) -> None:
@@ -327,9 +226,18 @@ class LineReader(Agent):
     """
 
     spec_type = ImageToText
+    config: ReaderConfig
     model: Any
     num_impossible: int = 0
     by_character: ClassVar[tuple[str, ...]]
+
+    def training_lines(self, batch: LineImages) -> LineImages:
+        """Return a training batch: counted if a text does not fit its line, and augmented."""
+        self.num_impossible = count_impossible(batch, self.num_impossible)
+        if not self.config.augmentation:
+            return batch
+        image, width = augment_lines(batch.image, batch.width, self.config.augmentation)
+        return batch._replace(image=image, width=width)
 
     @staticmethod
     def complete_config(config: Any, model: nn.Module) -> Any:

@@ -15,6 +15,7 @@ from agents.attention_reader import AttentionReader
 from agents.core import reading
 from agents.core.agent import Agent
 from agents.core.decoding.language_model import NgramModel
+from agents.core.line_encoder import LineEncoder, columns_of
 from agents.core.training.loop import to_device, total_loss
 from agents.ctc_reader import CtcReader
 from tasks.core.batch import take
@@ -89,7 +90,7 @@ def test_every_decoder_answers_the_same_in_any_batch(reader: Any, decoder: str) 
 def test_training_computes_what_evaluation_does() -> None:
     """Without dropout the LSTM of a training step gives what the packed one does."""
     torch.manual_seed(0)
-    encoder = reading.LineEncoder("large", dropout=0.0)
+    encoder = LineEncoder("large", dropout=0.0)
     features, num = torch.randn(3, 9, 128, requires_grad=True), torch.tensor([9, 4, 1])
     own = torch.arange(9) < num[:, None]
     outputs = [encoder.train(mode).contexts(features, num)[own] for mode in (True, False)]
@@ -185,7 +186,7 @@ def test_the_attention_is_over_a_lines_own_columns() -> None:
     """Weights sum to 1 over the columns of the line, and are 0 beyond."""
     agent = make("attention_reader")
     batch = to_device(padded(agent.task.samples("test", 4), 40), agent.device)
-    num_columns = reading.columns_of(batch.width)
+    num_columns = columns_of(batch.width)
     with torch.no_grad():
         contexts = agent.model.eval().contexts(batch.image, batch.width)
         looks = agent.model.write(contexts, num_columns, 3, batch.text[:, :2])[1]

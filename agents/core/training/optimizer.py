@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from agents.core.config import AgentConfig, ConfigError
-from agents.core.layers import HiddenLinear
+from agents.core.layers import HiddenConv2d, HiddenLinear, HiddenLSTM
 from agents.core.runs.checkpoint import CheckpointError, check_state_dict
 from agents.core.training import parallel
 
@@ -24,19 +24,24 @@ _NEWTON_SCHULZ_STEPS = 5
 
 
 def hidden_matrices(model: nn.Module) -> set[str]:
-    """Return the names of hidden-to-hidden matrices: both input and output are hidden units."""
+    """Return the names of hidden-to-hidden matrices: both input and output are hidden units.
+
+    Kernels of convolutions are matrices of outputs by inputs (Jordan et al. 2024).
+    """
     return {
         f"{path}.{name}" if path else name
         for path, module in model.named_modules()
         for name, weight in module.named_parameters(recurse=False)
-        if weight.ndim == 2 and _is_between_hidden(module, name)
+        if weight.ndim in (2, 4) and _is_between_hidden(module, name)
     }
 
 
 def _is_between_hidden(module: nn.Module, name: str) -> bool:
+    if isinstance(module, (HiddenLinear, HiddenConv2d, HiddenLSTM)):
+        return True
     if isinstance(module, nn.RNNBase):
         return name.startswith("weight_hh") or "_l0" not in name
-    return isinstance(module, HiddenLinear)
+    return False
 
 
 def lr_factor_at(config: AgentConfig, step: int, total: int) -> float:
@@ -278,14 +283,19 @@ class Optimizer(AnyOptimizer):
         momenta = [self.state[name]["momentum"] for name in named]
         momentum = self.config.muon_momentum
         torch._foreach_lerp_(momenta, gradients, 1 - momentum)
-        updates = torch._foreach_lerp(gradients, momenta, momentum)
+        nesterov = torch._foreach_lerp(gradients, momenta, momentum)
+        updates = [update.flatten(1) for update in nesterov]
         mapping = parallel.map_threads if num_threads > 1 else map
-        for parameter, direction in zip(parameters, mapping(orthogonalize, updates), strict=True):
+        for parameter, direction in zip(
+            parameters,
+            mapping(orthogonalize, updates),
+            strict=True,
+        ):
             rows, columns = direction.shape
             scale = max(1.0, rows / columns) ** 0.5
             if self.config.weight_decay:
                 parameter.mul_(1 - learning_rate * self.config.weight_decay)
-            parameter.add_(direction, alpha=-learning_rate * scale)
+            parameter.add_(direction.view_as(parameter), alpha=-learning_rate * scale)
 
 
 def orthogonalize(matrix: Tensor) -> Tensor:
