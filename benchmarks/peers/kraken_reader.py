@@ -159,7 +159,7 @@ def read(run: Path, pages: Path, target: Path) -> dict[str, Any]:
     """Read the lines of pages, as their XML has them; write texts by page and line."""
     model = RecognitionTaskModel.load_model(_weights(run))
     config = RecognitionInferenceConfig(
-        accelerator="cpu", device="cpu", batch_size=_NUM_READ, num_line_workers=0, num_threads=1
+        accelerator="cpu", device=1, batch_size=_NUM_READ, num_line_workers=0, num_threads=1
     )
     texts, network = dict[str, str](), _timed(model.net, "_rec_predict")
     cpu, num = 0.0, 0
@@ -199,7 +199,7 @@ def _timed(model: Any, method: str) -> list[float]:
 def segment(pages: Path, target: Path) -> dict[str, Any]:
     """Find the lines of pages by the segmenter that comes with kraken; write their boxes."""
     model = SegmentationTaskModel.load_model()
-    config = SegmentationInferenceConfig(accelerator="cpu", device="cpu", num_threads=1)
+    config = SegmentationInferenceConfig(accelerator="cpu", device=1, num_threads=1)
     boxes, cpu = dict[str, list[list[float]]](), 0.0
     for path in _images(pages):
         image = Image.open(path)

@@ -4,7 +4,6 @@ import contextlib
 import fnmatch
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -43,7 +42,7 @@ def measure(options: Namespace) -> Figures:
     data = None if options.data is None else expand_user(options.data).absolute()
     place = Place(expand_user(options.runs).absolute(), data)
     settings = {name: given.value for name, given in map(read_option, options.set)}
-    table = Table(place.runs)
+    table = Table(place)
     for name in chosen(options.only):
         tell(f"{name} …")
         with table.naming(name):
@@ -55,7 +54,7 @@ def measure(options: Namespace) -> Figures:
 class Table:
     """The scores so far, and what is left out and why; in files after each of them."""
 
-    folder: Path
+    place: Place
     scores: list[Score] = attrs.Factory(list)
     reasons: dict[str, str] = attrs.Factory(dict)
 
@@ -71,17 +70,24 @@ class Table:
         try:
             yield
         except TerrariumError as error:
-            self.reasons[name] = str(error)
+            self.reasons[name] = self._without_folders(str(error))
             tell(f"{name} is left out: {error}")
             self.write()
 
     def write(self) -> None:
         """Write `table.md`, `table.csv` and `errors.html`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        folder = self.place.runs
+        folder.mkdir(parents=True, exist_ok=True)
         text = f"{tables.markdown(self.scores)}\n{tables.left_out(self.reasons)}"
-        atomic_write(self.folder / "table.md", text.encode())
-        atomic_write(self.folder / "table.csv", tables.comma_separated(self.scores).encode())
-        atomic_write(self.folder / "errors.html", page(self.scores, self.reasons).encode())
+        atomic_write(folder / "table.md", text.encode())
+        atomic_write(folder / "table.csv", tables.comma_separated(self.scores).encode())
+        atomic_write(folder / "errors.html", page(self.scores, self.reasons).encode())
+
+    def _without_folders(self, text: str) -> str:
+        """Return a text with paths as they are within the folders that the options name."""
+        for folder in filter(None, (self.place.runs, self.place.data)):
+            text = text.replace(f"{folder}/", "")
+        return text
 
 
 def chosen(patterns: Sequence[str]) -> list[str]:

@@ -87,7 +87,7 @@ def scores_of(
             decoders.with_decoder(agent, settings)
             return Score(
                 recipe=name, agent=recipe.agent, data=data, learned_from=recipe.data,
-                split=split_of(data), decoder=decoder, settings=settings,
+                split=split_of(data), decoder=decoder, settings=_without_folders(settings),
                 parameters=sum(p.numel() for p in agent.model.parameters()),
                 **_measured(agent, task, limit),
             )  # fmt: skip
@@ -97,6 +97,11 @@ def scores_of(
             train_wall_seconds=training.wall_seconds, train_cpu_seconds=training.cpu_seconds,
             threads=training.threads, complete=training.is_whole,
         )  # fmt: skip
+
+
+def _without_folders(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a decoder, with the names of files in place of their paths."""
+    return {name: Path(v).name if isinstance(v, str) else v for name, v in settings.items()}
 
 
 def split_of(data: str) -> str:

@@ -115,6 +115,7 @@ def test_data_that_are_missing_are_named_and_the_rest_is_measured(tmp_path: Path
     assert {row["recipe"] for row in figures["scores"]} == {"here", "tuned"}
     assert figures["left_out"].keys() == {"here on other pages", "elsewhere"}
     assert all("missing is not a folder" in reason for reason in figures["left_out"].values())
+    assert str(tmp_path) not in json.dumps(figures)  # which results.json keeps
     written = (tmp_path / "runs" / "table.md").read_text(encoding="utf-8")
     assert "- elsewhere is left out: " in written
     assert "elsewhere is left out: " in (tmp_path / "runs" / "errors.html").read_text("utf-8")
