@@ -10,11 +10,11 @@ PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist 
 # A CPU without AVX512 and bf16, on one that has them.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 
-.PHONY: help demo test test-avx2 test-all lint types bench docs clean
+.PHONY: help demo test test-avx2 test-all lint types bench read-benchmark docs clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(STAMP): setup.cfg pyproject.toml
 	@if [ ! -x $(RUN) ]; then $(PYTHON) -m venv .venv; fi
@@ -45,6 +45,9 @@ types: $(STAMP) ## mypy, strict
 
 bench: $(STAMP) ## speed beside Keras, Lightning and a bare loop (100 minutes)
 	$(RUN) -m benchmarks all
+
+read-benchmark: $(STAMP) ## readers and detectors beside kraken, one table (hours; DATA=FOLDER)
+	$(RUN) -m benchmarks read $(if $(DATA),--data "$(DATA)")
 
 docs: $(STAMP) ## make the pictures of docs/ again (an hour if nothing is there; pages need Chromium)
 	$(RUN) docs/make_pictures.py

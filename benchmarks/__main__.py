@@ -19,6 +19,8 @@ from benchmarks import (
     summary,
 )
 from benchmarks.measure import Figures, tell, write_results
+from benchmarks.reading import command as reading
+from tasks.core.settings import TerrariumError
 
 LOADED = 0.5  # load average
 Measure = Callable[[argparse.Namespace], Figures]
@@ -48,7 +50,9 @@ COMMANDS: dict[str, tuple[Measure, Callable[[Figures], str]]] = {
     "patches": (lambda o: patches.measure(o.rounds or patches.ROUNDS), patches.report),
     "busy": (lambda o: busy.measure(o.rounds or busy.ROUNDS, o.steps), busy.report),
     "adder": (lambda o: adder.measure(o.seeds or adder.SEEDS, o.set), adder.report),
+    "read": (reading.measure, reading.report),
 }
+IN_ALL = [name for name in COMMANDS if name != "read"]  # which trains for hours
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,8 +62,9 @@ def parser() -> argparse.ArgumentParser:
     add("command", nargs="?", default="all", choices=[*COMMANDS, "all", "summary"])
     add("--rounds", type=int, default=0, help="of all but accuracy and adder")
     add("--seeds", type=int, default=0, help="of accuracy and adder")
+    reading.add_options(parse)
     trial = parse.add_argument_group("for a quick trial; the figures are not written down")
-    trial.add_argument("--limit", type=int, default=0, help="samples, of peers and accuracy")
+    trial.add_argument("--limit", type=int, default=0, help="samples, of peers, accuracy and read")
     trial.add_argument("--epochs", type=int, default=0, help="the most that Keras takes")
     trial.add_argument("--steps", type=int, default=0, help="timed steps of overhead and recording")
     trial.add_argument(
@@ -67,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a setting of the agent, in accuracy and adder",
+        help="a setting of the agent, in accuracy and adder; of all of them in read",
     )
     return parse
 
@@ -81,10 +86,13 @@ def main() -> None:
     load = os.getloadavg()[0]
     if load > LOADED:
         tell(f"other work runs on this machine (load {load:.1f}): the figures will not be right")
-    is_trial = bool(options.limit or options.epochs or options.steps or options.set)
-    for name in COMMANDS if options.command == "all" else [options.command]:
+    is_trial = any((options.limit, options.epochs, options.steps, options.set, options.only))
+    for name in IN_ALL if options.command == "all" else [options.command]:
         measure, report = COMMANDS[name]
-        figures = measure(options)
+        try:
+            figures = measure(options)
+        except TerrariumError as error:
+            raise SystemExit(f"{name}: {error}") from None
         print(f"\n{report(figures)}\n", flush=True)
         if not is_trial:
             write_results(name, figures, load)

@@ -44,6 +44,8 @@ ENVIRONMENTS = {
         "torch, lightning",
         shares_torch=True,
     ),
+    # It takes torch up to 2.14.0 only, and one thread is what the agents have.
+    "kraken": Environment((("kraken>=7.1,<7.2",),), "kraken, lightning", {"OMP_NUM_THREADS": "1"}),
 }
 
 
