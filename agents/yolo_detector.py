@@ -18,6 +18,7 @@ from torchvision.ops import complete_box_iou_loss
 from agents.configs.yolo_detector import NUM_ANCHORS, YoloConfig
 from agents.core.agent import Agent
 from agents.core.detection import (
+    Grid,
     Priors,
     assign,
     decode_boxes,
@@ -36,7 +37,7 @@ from visualization.core.preserve import evaluation_mode
 if TYPE_CHECKING:
     from agents.core.inspection.observation import Observation
 
-STRIDES = (8, 16)  # pixels of a cell
+STRIDES = (8, 16)  # pixels from row to row of cells, and from column to column if not squeezed
 _RARE, _NUM_BEFORE = -4.0, 4  # log odds of an object at first; left, top, width and height
 _CANDIDATES = 20  # times as many boxes as are kept, at most, are compared with one another
 _NUM_EXPLAINED = 3  # boxes of a page that are targets
@@ -53,22 +54,26 @@ def convolution(num_in: int, num_out: int, size: int = 3, stride: int = 1) -> nn
 class Detector(nn.Module):
     """Images (B, C, H, W) to raw outputs (B, N, 5 + K): box, objectness and kinds of each prior.
 
-    N counts levels, rows, columns and anchors. Height and width are padded to multiples of 16.
+    N counts levels, rows, columns and anchors. Height and width are padded to multiples of 16, and
+    of each `squeeze` columns of pixels there is only the mean.
     """
 
-    def __init__(self, num_in: int, num: int, num_kinds: int) -> None:
+    def __init__(self, num_in: int, num: int, num_kinds: int, squeeze: int) -> None:
         super().__init__()
-        self.stem = convolution(num_in, num, stride=2)
-        self.stage4 = convolution(num, 2 * num, stride=2)
+        self.squeeze = squeeze
+        # A map of the first pixels' size costs more time on a CPU than it is worth.
+        self.stem = nn.Sequential(
+            nn.PixelUnshuffle(2), convolution(4 * num_in, 2 * num, stride=2)
+        )
         self.stage8 = nn.Sequential(
             convolution(2 * num, 3 * num, stride=2), convolution(3 * num, 3 * num)
         )
         self.stage16 = nn.Sequential(
             convolution(3 * num, 4 * num, stride=2), convolution(4 * num, 4 * num)
         )
-        self.narrow = convolution(4 * num, 2 * num, size=1)
+        self.narrow = convolution(4 * num, 3 * num, size=1)
         self.up = nn.Upsample(scale_factor=2)
-        self.merge = convolution(5 * num, 3 * num)
+        self.merge = convolution(3 * num, 3 * num)
         self.head8 = self._head(3 * num, num_kinds)
         self.head16 = self._head(4 * num, num_kinds)
 
@@ -82,11 +87,12 @@ class Detector(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return raw outputs."""
-        below, right = (-side % STRIDES[-1] for side in images.shape[2:])
-        images = F.pad(images, (0, right, 0, below))
-        fine = self.stage8(self.stage4(self.stem(images)))
+        below = -images.shape[2] % STRIDES[-1]
+        right = -images.shape[3] % (STRIDES[-1] * self.squeeze)
+        images = F.avg_pool2d(F.pad(images, (0, right, 0, below)), (1, self.squeeze))
+        fine = self.stage8(self.stem(images))
         coarse = self.stage16(fine)
-        merged = self.merge(torch.cat([fine, self.up(self.narrow(coarse))], dim=1))
+        merged = self.merge(fine + self.up(self.narrow(coarse)))
         outputs = self.head8(merged), self.head16(coarse)
         return torch.cat([_as_priors(output) for output in outputs], dim=1)
 
@@ -122,7 +128,7 @@ class YoloDetector(Agent):
     @staticmethod
     def build_model(config: YoloConfig, spec: ImageToBoxes) -> nn.Module:
         """Return the network for the task's pages and kinds."""
-        return Detector(spec.num_channels, config.channels, len(spec.kinds))
+        return Detector(spec.num_channels, config.channels, len(spec.kinds), config.squeeze)
 
     def loss(self, batch: PageBoxes) -> Mapping[str, Tensor]:
         """Return the losses of boxes, objectness and kinds, each a mean over pages.
@@ -134,7 +140,7 @@ class YoloDetector(Agent):
         """
         images, boxes, kinds = self._training_pages(batch)
         raw = self._raw(self.network, images)
-        page, prior, box = assign(boxes, self._anchors, grids_of(images), STRIDES)
+        page, prior, box = assign(boxes, self._anchors, self._grids(images))
         found = decode_boxes(raw[..., :4], self._priors(images))[page, prior]
         right = torch.cat(list(boxes))[box]
         objectness = torch.zeros_like(raw[..., 4])
@@ -192,7 +198,17 @@ class YoloDetector(Agent):
         return sizes.view(len(STRIDES), NUM_ANCHORS, 2)
 
     def _priors(self, images: Tensor) -> Priors:
-        return make_priors(self._anchors, grids_of(images), STRIDES)
+        return make_priors(self._anchors, self._grids(images))
+
+    def _grids(self, images: Tensor) -> list[Grid]:
+        """Return the grids over images, whose sides are padded for the coarser one."""
+        height, width = images.shape[2:]
+        rows = -(-height // STRIDES[-1]) * STRIDES[-1]
+        columns = -(-width // (STRIDES[-1] * self.config.squeeze)) * STRIDES[-1]
+        return [
+            Grid(rows // stride, columns // stride, (stride * self.config.squeeze, stride))
+            for stride in STRIDES
+        ]
 
     def _raw(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """Return raw outputs; with the channels last in memory, which is faster on a CPU."""
@@ -228,12 +244,6 @@ class YoloDetector(Agent):
         boxes, kinds, scores = boxes[prior], kinds[prior], scores[prior]
         left = suppress(boxes, scores, kinds, config.nms_iou, config.max_boxes)
         return Kept(prior[left], Boxes(boxes[left], kinds[left], scores[left]))
-
-
-def grids_of(images: Tensor) -> list[tuple[int, int]]:
-    """Return rows and columns of the grids over images, whose sides are padded for the coarser."""
-    height, width = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in images.shape[2:])
-    return [(height // stride, width // stride) for stride in STRIDES]
 
 
 def anchors_of(task: BoxTask) -> str:

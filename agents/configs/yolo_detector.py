@@ -18,6 +18,12 @@ class YoloConfig(AgentConfig):
         16, "feature maps of the first layer; of the deeper ones two, three and four times as many",
         ge=4,
     )  # fmt: skip
+    squeeze: int = setting(
+        1,
+        "pixels beside each other of which the network sees the mean, for wide and flat boxes such "
+        "as lines of text: cells are so many times as wide as high",
+        ge=1,
+    )  # fmt: skip
     anchors: str | None = setting(
         None,
         "usual widths and heights of boxes in pixels, six from small to large such as 9x12 …; "

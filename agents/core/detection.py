@@ -26,8 +26,16 @@ class Priors(NamedTuple):
     """What the outputs of a head are relative to: level by level, row, column, anchor."""
 
     cells: Tensor  # (N, 2), column and row of the cell
-    strides: Tensor  # (N, 1), pixels of a cell
+    strides: Tensor  # (N, 2), width and height of the cell in pixels
     anchors: Tensor  # (N, 2), width and height in pixels
+
+
+class Grid(NamedTuple):
+    """Cells of one level of a head over a page."""
+
+    rows: int
+    columns: int
+    stride: tuple[int, int]  # width and height of a cell in pixels
 
 
 class Assignment(NamedTuple):
@@ -62,20 +70,18 @@ def kmeans_anchors(sizes: NDArray[np.floating], num: int) -> NDArray[np.float64]
     return np.asarray(centres[np.argsort(centres.prod(axis=1), kind="stable")])
 
 
-def make_priors(
-    anchors: Tensor, grids: Sequence[tuple[int, int]], strides: Sequence[int]
-) -> Priors:
-    """Return the priors of levels with anchors (levels, A, 2) and grids of (rows, columns)."""
+def make_priors(anchors: Tensor, grids: Sequence[Grid]) -> Priors:
+    """Return the priors of levels with anchors (levels, A, 2) and a grid each."""
     cells, all_strides, all_anchors = [], [], []
-    for level, stride, (height, width) in zip(anchors, strides, grids, strict=True):
+    for level, grid in zip(anchors, grids, strict=True):
         rows, columns = torch.meshgrid(
-            torch.arange(height, device=level.device), torch.arange(width, device=level.device),
-            indexing="ij",
+            torch.arange(grid.rows, device=level.device),
+            torch.arange(grid.columns, device=level.device), indexing="ij",
         )  # fmt: skip
         cell = torch.stack([columns, rows], dim=-1).reshape(-1, 1, 2).expand(-1, len(level), -1)
         cells.append(cell.reshape(-1, 2).float())
-        all_anchors.append(level.expand(height * width, -1, -1).reshape(-1, 2))
-        all_strides.append(torch.full((len(cells[-1]), 1), float(stride), device=level.device))
+        all_anchors.append(level.expand(grid.rows * grid.columns, -1, -1).reshape(-1, 2))
+        all_strides.append(level.new_tensor(grid.stride).expand(len(cells[-1]), -1))
     return Priors(torch.cat(cells), torch.cat(all_strides), torch.cat(all_anchors))
 
 
@@ -90,10 +96,7 @@ def decode_boxes(raw: Tensor, priors: Priors) -> Tensor:
     return torch.cat([middle - half, middle + half], dim=-1)
 
 
-def assign(
-    boxes: Sequence[Tensor], anchors: Tensor, grids: Sequence[tuple[int, int]],
-    strides: Sequence[int],
-) -> Assignment:  # fmt: skip
+def assign(boxes: Sequence[Tensor], anchors: Tensor, grids: Sequence[Grid]) -> Assignment:
     """Return which priors have to find each box of pages (n, 4): those that can tell it well.
 
     On each level: the anchors of which no side is more than 4 times that of the box, or less than a
@@ -109,21 +112,21 @@ def assign(
     best = worst.flatten(1).argmin(1, keepdim=True)
     fits = (worst < LARGEST_RATIO).flatten(1).scatter(1, best, value=True).view_as(worst)
     found, distances, first = [], [], 0
-    for level, (stride, (height, width)) in enumerate(zip(strides, grids, strict=True)):
+    for level, grid in enumerate(grids):
         box, anchor = torch.nonzero(fits[:, level], as_tuple=True)
-        place = middles[box] / stride
-        limits = place.new_tensor([width, height])
+        place = middles[box] / middles.new_tensor(grid.stride)
+        limits = place.new_tensor([grid.columns, grid.rows])
         cell = torch.minimum(place.floor().clamp(min=0), limits - 1)
         side = torch.where(place - cell < 0.5, -1.0, 1.0)
         steps = torch.stack([torch.zeros_like(side), side * side.new_tensor([1, 0]),
                              side * side.new_tensor([0, 1])])  # fmt: skip
         cells = cell + steps  # (3, P, 2)
         inside = ((cells >= 0) & (cells < limits)).all(-1)
-        number = (cells[..., 1] * width + cells[..., 0]).long() * anchors.shape[1] + anchor
+        number = (cells[..., 1] * grid.columns + cells[..., 0]).long() * anchors.shape[1] + anchor
         box = box.expand(3, -1)[inside]
         found.append((page[box], first + number[inside], box))
         distances.append((place - cells - 0.5).abs().amax(-1)[inside])
-        first += height * width * anchors.shape[1]
+        first += grid.rows * grid.columns * anchors.shape[1]
     wanted = Assignment(*(torch.cat(parts) for parts in zip(*found, strict=True)))
     order = torch.cat(distances).argsort(stable=True)
     priors, where = torch.unique(

@@ -8,6 +8,7 @@ from torchvision.ops import nms
 
 import tasks
 from agents.core.detection import (
+    Grid,
     assign,
     clipped,
     decode_boxes,
@@ -20,8 +21,7 @@ from agents.core.detection import (
 )
 from tasks.handwriting.boxes import Boxes, box_iou
 
-STRIDES = (8, 16)
-GRIDS = [(16, 16), (8, 8)]
+GRIDS = [Grid(16, 16, (8, 8)), Grid(8, 8, (16, 16))]
 ANCHORS = torch.tensor([[[8.0, 12], [12, 16], [14, 20]], [[16, 20], [18, 22], [24, 24]]])
 
 
@@ -44,8 +44,8 @@ def test_a_head_built_from_its_own_targets_decodes_to_full_precision() -> None:
     batch = task.samples("test", 24)
     boxes = [torch.as_tensor(page) for page in batch.boxes]
     kinds = torch.cat([torch.as_tensor(page) for page in batch.kinds])
-    priors = make_priors(ANCHORS, GRIDS, STRIDES)
-    page, prior, box = assign(boxes, ANCHORS, GRIDS, STRIDES)
+    priors = make_priors(ANCHORS, GRIDS)
+    page, prior, box = assign(boxes, ANCHORS, GRIDS)
     every = torch.cat(boxes)[box]
     raw = torch.full((24, len(priors.cells), 15), -12.0)
     middle = (every[:, :2] + every[:, 2:]) / 2 / priors.strides[prior]
@@ -71,8 +71,8 @@ def test_every_box_has_priors_that_can_tell_it() -> None:
         torch.tensor([[0.0, 0, 3, 3], [0, 60, 128, 64], [120, 120, 128, 128]]),
         torch.zeros(0, 4), torch.tensor([[10.0, 10, 22, 28]]),
     ]  # fmt: skip
-    page, prior, box = assign(boxes, ANCHORS, GRIDS, STRIDES)
-    priors = make_priors(ANCHORS, GRIDS, STRIDES)
+    page, prior, box = assign(boxes, ANCHORS, GRIDS)
+    priors = make_priors(ANCHORS, GRIDS)
     assert set(box.tolist()) == {0, 1, 2, 3}
     assert set(page[box == 3].tolist()) == {2}
     every = torch.cat(boxes)
@@ -89,8 +89,8 @@ def test_every_box_has_priors_that_can_tell_it() -> None:
 def test_a_prior_is_for_the_nearer_of_two_boxes() -> None:
     """Of two boxes that a prior could tell it has the one that is nearer to its cell's middle."""
     boxes = [torch.tensor([[6.0, 4, 18, 20], [10, 4, 22, 20]])]  # middles at 12 and 16, 12
-    _, prior, box = assign(boxes, ANCHORS, GRIDS, STRIDES)
-    priors = make_priors(ANCHORS, GRIDS, STRIDES)
+    _, prior, box = assign(boxes, ANCHORS, GRIDS)
+    priors = make_priors(ANCHORS, GRIDS)
     for cell, expected in (((0, 1), set()), ((1, 1), {0}), ((2, 1), {1})):
         fine = priors.strides[prior][:, 0] == 8
         here = fine & (priors.cells[prior] == torch.tensor(cell)).all(1)
@@ -99,7 +99,7 @@ def test_a_prior_is_for_the_nearer_of_two_boxes() -> None:
 
 def test_a_raw_zero_is_the_anchor_in_the_middle_of_its_cell() -> None:
     """σ(0) is a half: the box has the anchor's size, and the cell's middle."""
-    priors = make_priors(ANCHORS, GRIDS, STRIDES)
+    priors = make_priors(ANCHORS, GRIDS)
     boxes = decode_boxes(torch.zeros(1, len(priors.cells), 4), priors)[0]
     assert len(boxes) == 3 * (256 + 64)
     assert boxes[0].tolist() == [0.0, -2, 8, 10]
