@@ -71,7 +71,8 @@ class Agent(abc.ABC):
         if not isinstance(task.spec, self.spec_type):
             problem = f"{task.name!r} does not supply what {self.name} learns from"
             raise ConfigError("task", "", problem, f"tasks of kind {self.spec_type.__name__}")
-        self.task = task = self.complete_task(task, config)
+        task = self.complete_task(task, config)
+        self.task = task
         self.device = devices.choose(device)
         with devices.seeded_rng(self.device, config.seed), devices.float32():
             model = self.build_model(config, task.spec).to(self.device)

@@ -6,6 +6,7 @@ order is random. So a pass is still a pure function of its request.
 """
 
 import abc
+import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -287,6 +288,7 @@ def bucketed(widths: NDArray[Any], batch_size: int, key: Sequence[int]) -> list[
     return [*batches, rest] if len(rest) else batches
 
 
+@functools.lru_cache(maxsize=16)
 def _codes(characters: str) -> dict[str, int]:
     return {character: code for code, character in enumerate(characters, 1)}
 
