@@ -71,6 +71,7 @@ class Agent(abc.ABC):
         if not isinstance(task.spec, self.spec_type):
             problem = f"{task.name!r} does not supply what {self.name} learns from"
             raise ConfigError("task", "", problem, f"tasks of kind {self.spec_type.__name__}")
+        task = self.complete_task(task, config)
         self.task = task
         self.device = devices.choose(device)
         with devices.seeded_rng(self.device, config.seed), devices.float32():
@@ -146,6 +147,11 @@ class Agent(abc.ABC):
     def generate(self, batch: Any) -> Tensor | list[Any]:
         """Return the output for `predict`: that of `predict_batch`, or sampled text."""
         return self.predict_batch(batch)
+
+    @staticmethod
+    def complete_task(task: Any, config: Any) -> Any:
+        """Return the task, completed by what is known of the run that `init_from` names."""
+        return task
 
     @staticmethod
     def complete_config(config: Any, model: nn.Module) -> Any:

@@ -23,11 +23,12 @@ from agents.core.decoding.ctc import columns_needed, greedy
 from agents.core.decoding.decoders import BeamDecoder, Decoder, GreedyDecoder, beam_decoder
 from agents.core.line_augmentation import augment_lines
 from agents.core.line_encoder import COLUMN, columns_of
-from tasks.handwriting.lines import ImageToText, LineImages
+from agents.core.runs.checkpoint import Checkpoint, read_agent
+from tasks.core.paths import expand_user
+from tasks.handwriting.lines import ImageToText, LineImages, LineTask
 
 if TYPE_CHECKING:
     from agents.core.inspection.observation import Observation, RecurrentPart, Target
-    from agents.core.runs.checkpoint import Checkpoint
 
 NUM_OBSERVED = 200  # lines of the views, at most
 _EXPLAINED = 4  # first characters of a line that are targets of attribution
@@ -240,11 +241,19 @@ class LineReader(Agent):
         return batch._replace(image=image, width=width)
 
     @staticmethod
+    def complete_task(task: LineTask, config: ReaderConfig) -> LineTask:
+        """Return a task that has the characters of the run that `init_from` names, and its own."""
+        if config.init_from is None or config.characters is not None:  # a checkpoint names all
+            return task
+        known = read_agent(expand_user(config.init_from)).values["config"].get("characters")
+        return task.with_characters(known) if known else task
+
+    @staticmethod
     def complete_config(config: Any, model: nn.Module) -> Any:
         """Return a config that has the characters, by which a later run finds their rows."""
         return attrs.evolve(config, characters=model.characters)
 
-    def weights_from(self, checkpoint: "Checkpoint") -> Mapping[str, Tensor]:
+    def weights_from(self, checkpoint: Checkpoint) -> Mapping[str, Tensor]:
         """Return another run's weights; rows of characters are those of the same characters."""
         theirs = super().weights_from(checkpoint)
         known = checkpoint.values["config"].get("characters")

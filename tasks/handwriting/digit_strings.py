@@ -68,7 +68,7 @@ class DigitStrings(LineTask):
     )
 
     @property
-    def characters(self) -> str:
+    def own_characters(self) -> str:
         """The ten digits."""
         return "0123456789"
 

@@ -51,7 +51,7 @@ class DrawnHandwriting(LineTask):
         return "handwriting"
 
     @property
-    def characters(self) -> str:
+    def own_characters(self) -> str:
         """The printable characters of ASCII."""
         return strokes.CHARACTERS
 

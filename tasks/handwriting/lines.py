@@ -6,6 +6,7 @@ order is random. So a pass is still a pure function of its request.
 """
 
 import abc
+import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SPLITS, Array, BatchRequest, Row, Split, Task
 from tasks.handwriting.line_image import line_of_array, read_line
 
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # in a character set: stands for all that are not in it
 _POOL = 16  # batches within which lines are sorted by width
 _BUCKET = 16  # pixels: widths in one bucket count as equal
 _SHOWN = 100  # characters of an input that an error message repeats
@@ -93,11 +95,35 @@ class LineTask(Task):
     height: int = setting(
         32, "height of an image of a line in pixels; its width is in proportion", ge=8, le=512
     )
+    charset: str | None = setting(
+        None,
+        "characters of the texts, in the order of their codes; null: all that are there, sorted; "
+        f"with {REPLACEMENT} in it, that stands for each character that is not",
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Check the character set, if one is given."""
+        if self.charset is not None and len(set(self.charset)) < max(len(self.charset), 1):
+            problem = f"{self.charset!r} is empty, or has a character twice"
+            raise ConfigError(f"task {self.name}", "charset", problem, "different characters")
 
     @property
     @abc.abstractmethod
+    def own_characters(self) -> str:
+        """All characters of the texts, sorted."""
+
+    @property
     def characters(self) -> str:
-        """The character set: all characters of the texts, in the order of their codes."""
+        """The character set: that of the settings, or all characters of the texts."""
+        return self.own_characters if self.charset is None else self.charset
+
+    def with_characters(self, known: str) -> Self:
+        """Return the task with a larger character set: `known`, then its own that are new.
+
+        So a reader that is fine-tuned keeps each character that it has learned, by its code.
+        """
+        charset = "".join(dict.fromkeys(known + self.characters))
+        return self if charset == self.characters else attrs.evolve(self, charset=charset)
 
     @abc.abstractmethod
     def widths(self, pass_: Pass) -> NDArray[Any]:
@@ -220,9 +246,6 @@ class LineTask(Task):
         return [f"image {_digest(image[..., :width])}, {width} pixels" for image, width in pairs]
 
 
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # in a character set: stands for all that are not in it
-
-
 def error_rates(read: Sequence[str], right: Sequence[str]) -> dict[str, float]:
     """Return `cer`, `wer` and `exact` of texts that were read, against the right ones.
 
@@ -265,6 +288,7 @@ def bucketed(widths: NDArray[Any], batch_size: int, key: Sequence[int]) -> list[
     return [*batches, rest] if len(rest) else batches
 
 
+@functools.lru_cache(maxsize=16)
 def _codes(characters: str) -> dict[str, int]:
     return {character: code for code, character in enumerate(characters, 1)}
 

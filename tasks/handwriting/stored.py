@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tasks.core.paths import expand_user
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SPLITS, Split
-from tasks.handwriting.lines import REPLACEMENT, Line, LineImages, LineTask, Pass
+from tasks.handwriting.lines import Line, LineImages, LineTask, Pass
 from tasks.handwriting.texts import charset_of
 from tasks.image_files import FOLDERS, map_threads
 
@@ -97,23 +97,15 @@ class StoredLines(LineTask):
     """Base class of tasks whose lines are read from files."""
 
     path: str | None = setting(None, "path of the folder of the files")
-    charset: str | None = setting(
-        None,
-        "characters of the texts, in the order of their codes; null: all that are there, sorted; "
-        f"with {REPLACEMENT} in it, that stands for each character that is not",
-    )
     unicode_form: Literal["NFC", "NFD", "NFKC", "NFKD"] = setting(
         "NFC", "Unicode normal form of the texts; NFC: é is one character"
     )
 
     def __attrs_post_init__(self) -> None:
         """Store the characters of the files, for checkpoints; check those that are given."""
-        if self.charset is not None:
-            if not self.charset or len(set(self.charset)) < len(self.charset):
-                problem = f"{self.charset!r} is empty, or has a character twice"
-                raise ConfigError(f"task {self.name}", "charset", problem, "different characters")
-        elif self.path is not None:
-            object.__setattr__(self, "charset", charset_of(x.text for x in self.index.lines))
+        LineTask.__attrs_post_init__(self)
+        if self.charset is None and self.path is not None:
+            object.__setattr__(self, "charset", self.own_characters)
 
     @property
     @abc.abstractmethod
@@ -126,12 +118,9 @@ class StoredLines(LineTask):
         """The images of the lines; one per process."""
 
     @property
-    def characters(self) -> str:
-        """The character set."""
-        if self.charset is None:
-            self.root  # noqa: B018 - says that a path is required
-        assert self.charset is not None
-        return self.charset
+    def own_characters(self) -> str:
+        """All characters of the texts."""
+        return charset_of(line.text for line in self.index.lines)
 
     @property
     def root(self) -> Path:

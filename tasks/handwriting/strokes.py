@@ -6,6 +6,7 @@ regular. All of it is a pure function of the writer's number.
 """
 
 import functools
+import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ _BASE, _TALL = 9.0, 40.0  # the baseline of a glyph, and the height of a line, i
 _BASELINE = 0.66  # of the height of a line
 _STEP = 2.0  # units between the points of a stroke
 UNITS = 14  # of the fonts, that a letter is about wide
+_AS_IT_IS = np.eye(2)  # the turn that changes nothing
 _FINE = 2  # times the size at which lines are drawn
 _MARGIN = 2  # pixels before and after the ink
 
@@ -48,6 +50,12 @@ class Glyph(NamedTuple):
     points: NDArray[np.float64]
     ends: tuple[int, ...]
     width: float
+
+
+def forget() -> None:
+    """Empty the caches of writers and their letters, so that a first pass can be measured."""
+    writer.cache_clear()
+    _glyph.cache_clear()
 
 
 @functools.lru_cache(maxsize=8192)
@@ -115,30 +123,24 @@ def _composed(
     text: str, hand: Writer, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], list[int]]:
     """Return the points of a text, in units of the fonts, and where each stroke ends."""
-    parts, ends, count, x = [], list[int](), 0, 0.0
-    turns = rng.normal(0, 1, (len(text), 4))
-    for character, turn in zip(text, turns * (0.03, 0.04, 0.4, 0.5), strict=True):
-        glyph = _glyph(hand, character)
-        if len(glyph.points):
-            shear, size, right, down = turn
-            moved = glyph.points * (1 + size)
-            moved[:, 0] += x + right - shear * (glyph.points[:, 1] - _BASE)
-            moved[:, 1] += down - size * _BASE
-            parts.append(moved)
-            ends += [count + end for end in glyph.ends]
-            count += len(moved)
-        x += glyph.width + hand.spacing
-    if not parts:
+    turns = rng.normal(0, 1, (len(text), 4)) * (0.03, 0.04, 0.4, 0.5)
+    glyphs = [_glyph(hand, character) for character in text]
+    counts = [len(glyph.points) for glyph in glyphs]
+    firsts = [0, *itertools.accumulate(counts)]
+    if not firsts[-1]:
         return np.zeros((0, 2)), []
-    points = np.concatenate(parts)
-    return points + _smooth_noise(points.shape, hand.unrest, rng), ends
+    steps = [0.0, *(glyph.width + hand.spacing for glyph in glyphs[:-1])]
+    shear, size, right, down = np.repeat(turns, counts, axis=0).T
+    points = np.concatenate([glyph.points for glyph in glyphs]) * (1 + size)[:, None]
+    points[:, 0] += np.repeat(np.cumsum(steps), counts) + right - shear * (points[:, 1] - _BASE)
+    points[:, 1] += down - size * _BASE
+    ends = [at + end for at, glyph in zip(firsts, glyphs, strict=False) for end in glyph.ends]
+    return points + _smooth_noise(len(points), hand.unrest, rng), ends
 
 
-def _smooth_noise(
-    shape: tuple[int, ...], deviation: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Return noise of which neighbours are alike."""
-    noise = rng.normal(0, deviation, (shape[0] + 2, shape[1]))
+def _smooth_noise(num: int, deviation: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return noise (num, 2) of which neighbours are alike."""
+    noise = rng.normal(0, deviation, (num + 2, 2))
     return np.asarray(noise[:-2] + 2 * noise[1:-1] + noise[2:]) / 2.45  # of the same deviation
 
 
@@ -148,18 +150,28 @@ def _glyph(hand: Writer, character: str) -> Glyph:
     rng = np.random.default_rng([hand.number, 2, ord(character)])
     is_odd = character.isalpha() and rng.random() < hand.odd
     font = str(rng.choice(_FONTS, p=_ODDS)) if is_odd else hand.font
-    strokes, width = _font(font)[character]
-    turn = rng.normal(0, 0.05, (2, 2)) + np.eye(2)
-    parts, ends, count = [], [], 0
-    for stroke in strokes:
-        points = _evenly(stroke, hand.speed)
-        points = points + _smooth_noise(points.shape, 0.4, rng)
-        parts.append((points - [width / 2, _BASE]) @ turn + [width / 2, _BASE])
-        count += len(points)
-        ends.append(count)
-    points = np.concatenate(parts) if parts else np.zeros((0, 2))
+    plain, places = _smoothed(font, character, hand.speed)
+    turn = rng.normal(0, 0.05, (2, 2)) + _AS_IT_IS
+    noise = _smooth_noise(len(plain.points) + 2 * max(len(plain.ends) - 1, 0), 0.4, rng)[places]
+    middle = [plain.width / 2, _BASE]
+    points = (plain.points + noise - middle) @ turn + middle
     points[:, 0] *= hand.width
-    return Glyph(points, tuple(ends), width * hand.width)
+    return Glyph(points, plain.ends, plain.width * hand.width)
+
+
+@functools.cache
+def _smoothed(font: str, character: str, speed: int) -> tuple[Glyph, NDArray[np.int64]]:
+    """Return the letter of a font as it is written at a speed, and places of noise.
+
+    Noise is drawn for all strokes at once; from one to the next two values are left out, so that
+    those of different strokes are not alike.
+    """
+    strokes, width = _font(font)[character]
+    parts = [_evenly(stroke, speed) for stroke in strokes]
+    counts = [len(part) for part in parts]
+    points = np.concatenate(parts) if parts else np.zeros((0, 2))
+    places = np.arange(len(points)) + 2 * np.repeat(np.arange(len(parts)), counts)
+    return Glyph(points, tuple(itertools.accumulate(counts)), width), places
 
 
 def _evenly(stroke: NDArray[np.float64], average: int) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import agents
 import tasks
@@ -32,7 +33,7 @@ class FewDigits(DigitStrings):
     """Digit strings of which the codes are in another order, with a character that is new."""
 
     @property
-    def characters(self) -> str:
+    def own_characters(self) -> str:
         """The digits backwards, and a sign that is in no text."""
         return "9876543210§"
 
@@ -132,7 +133,8 @@ def test_fine_tuning_keeps_the_rows_of_known_characters(name: str, tmp_path: Pat
     """With another charset a character's weights are those that it had, wherever its code is."""
     first = make(name).learn()
     path = first.save(tmp_path / "first.safetensors")
-    settings = {"init_from": str(path), "learning_rate": 1e-30, "steps": 1}
+    settings = {"init_from": str(path), "learning_rate": 1e-30, "steps": 1,
+                "characters": "9876543210§"}  # fmt: skip
     second = make(name, FewDigits(), **settings)
     drawn = second.model.head.weight[11].detach().clone()
     second.learn()
@@ -142,6 +144,41 @@ def test_fine_tuning_keeps_the_rows_of_known_characters(name: str, tmp_path: Pat
         torch.testing.assert_close(after[1:11], before[1:].flip(0))
     torch.testing.assert_close(second.model.head.weight[11].detach(), drawn)
     assert second.config.characters == "9876543210§"
+
+
+def folder_of_lines(folder: Path, texts: str) -> Any:
+    """Return a task of lines of noise, each with a text of one character or two."""
+    folder.mkdir()
+    for number, text in enumerate([*texts, *texts, *texts, texts]):
+        pixels = np.random.default_rng(number).integers(0, 256, (16, 24)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        (folder / f"{number}.gt.txt").write_text(text, encoding="utf-8")
+    return tasks.make("line_images", path=str(folder), height=16)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_fine_tuned_reader_forgets_no_character(name: str, tmp_path: Path) -> None:
+    """A reader of a and b that goes on with lines of b and c knows a, b and c, also when resumed.
+
+    The rows of a and b are as they were, before its first step and in the file of the run.
+    """
+    first = make(name, folder_of_lines(tmp_path / "ab", "ab")).learn()
+    settings = {"init_from": str(first.save(tmp_path / "first.safetensors")),
+                "learning_rate": 1e-30, "task": folder_of_lines(tmp_path / "bc", "bc")}  # fmt: skip
+    whole = agents.make(name, device="cpu", **{**QUICK, **settings})
+    assert whole.task.characters == whole.config.characters == "abc"
+    assert whole.learn().task.decode([[1, 2, 3]]) == ["abc"]
+    for weights in ("head.weight", "head.bias"):
+        before, after = (a.model.state_dict()[weights] for a in (first, whole))
+        torch.testing.assert_close(after[:3], before)
+    run = tmp_path / "run"
+    make(name, **settings).learn(2, run_dir=run, progress=False)
+    resumed = make(name, **settings).learn(3, run_dir=run, progress=False)
+    loaded = agents.load(run / "best.safetensors", "cpu")
+    for agent in (resumed, loaded):
+        assert agent.task.charset == agent.config.characters == "abc"
+        for mine, other in zip(agent.model.parameters(), whole.model.parameters(), strict=True):
+            assert torch.equal(mine, other)
 
 
 def test_a_loaded_reader_knows_its_characters(tmp_path: Path) -> None:

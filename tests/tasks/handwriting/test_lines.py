@@ -19,7 +19,7 @@ class Bars(LineTask):
     """Lines of n bars with the text n times `é`."""
 
     @property
-    def characters(self) -> str:
+    def own_characters(self) -> str:
         """One character."""
         return "é"
 
@@ -114,6 +114,18 @@ def test_characters_outside_the_set_are_named() -> None:
         characters = "é\N{REPLACEMENT CHARACTER}"
 
     assert Open().codes("éxé").tolist() == [1, 2, 1]
+
+
+def test_a_character_set_grows() -> None:
+    """Known characters keep their codes, and those of the task that are new follow."""
+    grown = Bars().with_characters("xy")
+    assert grown.characters == grown.spec.characters == "xyé"
+    assert grown.codes("éx").tolist() == [3, 1]
+    assert Bars().with_characters("é") == Bars()
+    assert grown.with_characters("éx").characters == "éxy"
+    for charset in ("", "éé"):
+        with pytest.raises(ConfigError, match="is empty, or has a character twice"):
+            Bars(charset=charset)
 
 
 def test_an_array_of_the_task_is_read_as_it_is() -> None:
