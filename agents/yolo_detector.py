@@ -62,9 +62,7 @@ class Detector(nn.Module):
         super().__init__()
         self.squeeze = squeeze
         # A map of the first pixels' size costs more time on a CPU than it is worth.
-        self.stem = nn.Sequential(
-            nn.PixelUnshuffle(2), convolution(4 * num_in, 2 * num, stride=2)
-        )
+        self.stem = nn.Sequential(nn.PixelUnshuffle(2), convolution(4 * num_in, 2 * num, stride=2))
         self.stage8 = nn.Sequential(
             convolution(2 * num, 3 * num, stride=2), convolution(3 * num, 3 * num)
         )

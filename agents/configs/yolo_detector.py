@@ -15,7 +15,7 @@ class YoloConfig(AgentConfig):
     """Sizes and recipe of the detector."""
 
     channels: int = setting(
-        16, "feature maps of the first layer; of the deeper ones two, three and four times as many",
+        16, "width of the network: its stages have two, three and four times as many feature maps",
         ge=4,
     )  # fmt: skip
     squeeze: int = setting(
@@ -30,19 +30,26 @@ class YoloConfig(AgentConfig):
         "null: found in the training boxes by k-means",
     )
     mosaic: float = setting(
-        0.3, "augmentation: share of training pages made of quarters of four", ge=0.0, le=1.0
+        0.0,
+        "augmentation, if pages are few: share of training pages made of quarters of four",
+        ge=0.0,
+        le=1.0,
     )
     scale: float = setting(
-        0.15,
-        "augmentation: largest enlargement or reduction of a training page, as a share",
+        0.0,
+        "augmentation, if pages are few: largest enlargement or reduction of a training page, as a "
+        "share",
         ge=0.0,
     )
     shift: float = setting(
-        0.1, "augmentation: largest translation of a training page, as a share", ge=0.0, le=0.5
+        0.0,
+        "augmentation, if pages are few: largest translation of a training page, as a share",
+        ge=0.0,
+        le=0.5,
     )
-    box_weight: float = setting(5.0, "weight of the loss of box coordinates", gt=0.0)
+    box_weight: float = setting(7.5, "weight of the loss of box coordinates", gt=0.0)
     object_weight: float = setting(1.0, "weight of the loss of objectness", gt=0.0)
-    kind_weight: float = setting(1.0, "weight of the loss of kinds", gt=0.0)
+    kind_weight: float = setting(3.0, "weight of the loss of kinds", gt=0.0)
     min_score: float = setting(
         0.01, "lowest score of a box that is among the answers", ge=0.0, lt=1.0
     )
@@ -50,12 +57,12 @@ class YoloConfig(AgentConfig):
         0.5, "overlap with a surer box of its kind above which a box is suppressed", ge=0.0, le=1.0
     )
     max_boxes: int = setting(1000, "most boxes of a page among the answers", ge=1)
-    learning_rate: float = with_default("learning_rate", 5e-3)
+    learning_rate: float = with_default("learning_rate", 1e-2)
     weight_decay: float = with_default("weight_decay", 0.05)
-    batch_size: int = with_default("batch_size", 32)
-    steps: int = with_default("steps", 2_000)
+    batch_size: int = with_default("batch_size", 16)
+    steps: int = with_default("steps", 1_300)
     eval_samples: int = with_default("eval_samples", 128)
-    eval_every: int | None = with_default("eval_every", 500)
+    eval_every: int | None = with_default("eval_every", 650)
     num_weight_snapshots: int | None = with_default("num_weight_snapshots", 8)
 
     def __attrs_post_init__(self) -> None:

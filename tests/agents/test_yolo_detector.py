@@ -59,13 +59,16 @@ def test_answers_are_sorted_suppressed_and_on_the_page(agent: Agent) -> None:
         assert overlaps[same].max(initial=0) <= 0.5
 
 
+@pytest.mark.parametrize("squeeze", [1, 3])
 @pytest.mark.parametrize("size", [64, 72, 104])
-def test_pages_of_any_size_are_covered(size: int) -> None:
-    """Each prior has an output, also where a page's side is no multiple of 16."""
-    agent = agents.make("yolo_detector", task=few_digits(size=size), device="cpu", min_score=0)
+def test_pages_of_any_size_are_covered(size: int, squeeze: int) -> None:
+    """Each prior has an output, also where a side is no multiple of 16, and cells are wide."""
+    agent = agents.make(
+        "yolo_detector", task=few_digits(size=size), device="cpu", min_score=0, squeeze=squeeze
+    )
     batch = agent.task.samples("test", 2)
-    cells = -(-size // 16)
-    assert agent.model(torch.as_tensor(batch.image)).shape == (2, 3 * 5 * cells**2, 15)
+    rows, columns = -(-size // 16), -(-size // (16 * squeeze))
+    assert agent.model(torch.as_tensor(batch.image)).shape == (2, 3 * 5 * rows * columns, 15)
     assert len(agent.predict_arrays(batch)) == 2
     assert np.isfinite(agent.mean_loss(batch))
 

@@ -107,6 +107,18 @@ def test_a_raw_zero_is_the_anchor_in_the_middle_of_its_cell() -> None:
     assert boxes[-1].tolist() == [108.0, 108, 132, 132]
 
 
+def test_a_wide_cell_has_its_boxes_where_they_are() -> None:
+    """With cells of 32 by 8 pixels a raw zero is in the middle of one, and boxes have theirs."""
+    grids = [Grid(4, 2, (32, 8)), Grid(2, 1, (64, 16))]
+    priors = make_priors(ANCHORS, grids)
+    boxes = decode_boxes(torch.zeros(1, len(priors.cells), 4), priors)[0]
+    assert boxes[3].tolist() == [44.0, -2, 52, 10]
+    _, prior, _ = assign([torch.tensor([[36.0, 14, 48, 30]])], ANCHORS, grids)
+    fine = priors.strides[prior][:, 0] == 32
+    assert priors.strides[prior[fine]].unique(dim=0).tolist() == [[32, 8]]
+    assert priors.cells[prior[fine]].unique(dim=0).tolist() == [[0, 2], [1, 2], [1, 3]]
+
+
 def test_suppression_is_that_of_torchvision_within_a_kind() -> None:
     """Of one kind it keeps what torchvision's nms does; of several, each kind by itself."""
     boxes, scores, kinds = random_boxes(200)
