@@ -34,7 +34,7 @@ __all__ = [
 
 
 # Settings that the name of a run folder does not depend on, by their first names.
-_NOT_IN_DIGEST = ("seed", "threads", "vitals", "record_progression")
+_NOT_IN_DIGEST = ("seed", "threads", "prefetch", "vitals", "record_progression")
 Schedule = Literal["one_cycle", "warm_restarts", "constant", "cosine", "step", "cyclical"]
 
 
@@ -121,6 +121,11 @@ class AgentConfig:
         "CPU threads; null: all for the parts of a batch that can be computed side by side (32 "
         "samples or more each), otherwise one",
         ge=1,
+    )
+    prefetch: bool = setting(
+        True,
+        "make training batches beside training, in another process, where they take long to make",
+        mutable_after_training=True,
     )
     eval_every: int | None = setting(
         500, "steps between evaluations on the validation split; null: once an epoch", ge=1

@@ -20,6 +20,8 @@ _MARGIN = 2.0  # pixels around a polygon that are kept
 _ABOVE, _BELOW = 90, 97  # percentiles of the heights along a polygon, over and under its baseline
 _ROOM = 1.1  # times the height of the median line: a cut line has that much room
 _WINDOW = 2.0  # heights of a line: in that neighbourhood there is paper
+_SIDE = 8.0  # pixels of a cut line between the corners of a box that is brought to the page
+_MOST_POINTS = 8192  # of a polygon's sides that are measured, about
 _LEAST = 3.0  # pixels: a polygon that is smaller, in height or width, is empty
 
 
@@ -37,11 +39,56 @@ class Frame(NamedTuple):
     normals: Points
 
 
+class Straightened(NamedTuple):
+    """A cut line on its page: the curve that its rows follow, and how many rows there are."""
+
+    frame: Frame
+    above: int  # rows over the baseline, in pixels of the page
+    num_rows: int
+    height: int  # of the cut line in pixels
+
+    @property
+    def width(self) -> int:
+        """Width of the cut line in pixels."""
+        return max(1, round(len(self.frame.points) * self.height / self.num_rows))
+
+    def to_page(self, points: NDArray[Any]) -> Points:
+        """Return where points (n, 2) of the cut line are on the page: the inverse of cutting.
+
+        In the cut line x and y count from the left and upper edge of its first pixel; on the page,
+        as PAGE XML has it, from the middle of its first pixel.
+        """
+        x, y = np.asarray(points, np.float64).reshape(-1, 2).T
+        along = x * len(self.frame.points) / self.width - 0.5
+        over = self.above + 0.5 - y * self.num_rows / self.height
+        at = np.arange(len(self.frame.points))
+        base, normals = (
+            np.column_stack([np.interp(along, at, values[:, axis]) for axis in (0, 1)])
+            for values in self.frame
+        )
+        return np.asarray(base + over[:, None] * normals)
+
+    def box_to_page(self, box: Sequence[float] | NDArray[Any]) -> Points:
+        """Return the polygon on the page of a box of the cut line: left, top, right, bottom.
+
+        Its long sides follow the curve of the line.
+        """
+        left, top, right, bottom = box
+        x = np.linspace(left, right, max(2, round((right - left) / _SIDE) + 1))
+        upper, lower = ((np.column_stack([x, np.full(len(x), y)])) for y in (top, bottom))
+        return self.to_page(np.concatenate([upper, lower[::-1]]))
+
+
 def is_empty(polygon: Points) -> bool:
     """Return whether a polygon has no inside to speak of."""
     if len(polygon) < 3:
         return True
     return bool((np.ptp(polygon, axis=0) < _LEAST).any() or _area(polygon) < _LEAST**2)
+
+
+def length_of(polyline: Points) -> float:
+    """Return the length of a polyline, in pixels."""
+    return float(np.hypot(*np.diff(polyline, axis=0).T).sum()) if len(polyline) else 0.0
 
 
 def clipped(points: Points, height: int, width: int) -> tuple[Points, bool]:
@@ -58,14 +105,23 @@ def cut_lines(
     Each line has a polygon that is not empty and within the page. One without a baseline is
     straight.
     """
+    straight, page = _straightened(lines, height)
+    darkness = remove_light(grey, _WINDOW * (page.above + page.below))
+    return [_cut(darkness, line.polygon, own) for line, own in zip(lines, straight, strict=True)]
+
+
+def straightened(lines: Sequence[TextLine], height: int) -> list[Straightened]:
+    """Return where the pixels of the cut lines of a page are on it; see `cut_lines`."""
+    return _straightened(lines, height)[0]
+
+
+def _straightened(lines: Sequence[TextLine], height: int) -> tuple[list[Straightened], Extent]:
     frames = [frame_of(line) for line in lines]
     extents = [_extent(frame, line.polygon) for frame, line in zip(frames, lines, strict=True)]
     page = page_extent(extents)
-    darkness = remove_light(grey, _WINDOW * (page.above + page.below))
-    return [
-        _cut(darkness, line.polygon, frame, page, height)
-        for line, frame in zip(lines, frames, strict=True)
-    ]
+    above = int(np.ceil(page.above))
+    num_rows = above + int(np.floor(page.below)) + 1
+    return [Straightened(frame, above, num_rows, height) for frame in frames], page
 
 
 def page_extent(extents: Sequence[Extent]) -> Extent:
@@ -159,6 +215,7 @@ def _extent(frame: Frame, polygon: Points) -> Extent:
     step = max(1, len(frame.points) // 200)
     points, normals = frame.points[::step], frame.normals[::step]
     dense = _dense(polygon)
+    dense = dense[:: max(1, len(dense) // _MOST_POINTS)]
     nearest = np.abs(dense[:, None, 0] - points[None, :, 0]).argmin(axis=1)
     heights = ((dense - points[nearest]) * normals[nearest]).sum(axis=1)
     up, down = heights[heights > 0], -heights[heights < 0]
@@ -178,22 +235,20 @@ def _area(polygon: Points) -> float:
     return float(abs(np.dot(x[:-1], y[1:]) - np.dot(y[:-1], x[1:])) / 2)
 
 
-def _cut(
-    darkness: NDArray[np.float32], polygon: Points, frame: Frame, extent: Extent, height: int
-) -> NDArray[np.uint8]:
-    """Return one line, straight, with the given height."""
-    rows = np.arange(np.ceil(extent.above), -np.floor(extent.below) - 1, -1, dtype=np.float32)
-    points, normals = frame.points.astype(np.float32), frame.normals.astype(np.float32)
+def _cut(darkness: NDArray[np.float32], polygon: Points, line: Straightened) -> NDArray[np.uint8]:
+    """Return one line, straight, with its height."""
+    rows = np.arange(line.above, line.above - line.num_rows, -1, dtype=np.float32)
+    points, normals = (values.astype(np.float32) for values in line.frame)
     x = points[:, 0] + rows[:, None] * normals[:, 0]
     y = points[:, 1] + rows[:, None] * normals[:, 1]
     left, top = int(max(x.min(), 0)), int(max(y.min(), 0))
     window = darkness[top : max(int(y.max()) + 2, 0), left : max(int(x.max()) + 2, 0)]
     if not window.size:
-        return np.zeros((height, 1), np.uint8)
+        return np.zeros((line.height, 1), np.uint8)
     inside = _mask(window.shape, polygon - [left, top])
     ink = full_contrast(window, inside > 0.5) * inside
-    line = _sampled(np.pad(ink, 1), x - (left - 1), y - (top - 1))
-    return resized(np.rint(line * 255).astype(np.uint8), height)
+    pixels = _sampled(np.pad(ink, 1), x - (left - 1), y - (top - 1))
+    return resized(np.rint(pixels * 255).astype(np.uint8), line.height)
 
 
 def _sampled(pixels: NDArray[np.float32], x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float32]:

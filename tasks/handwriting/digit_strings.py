@@ -99,18 +99,19 @@ class DigitStrings(LineTask):
         own = [_drawn(one, size, slant) for one, size in zip(images, sizes, strict=True)]
         width = 2 * margin + sum(one.shape[1] for one in own) + int(gaps[1:].sum())
         line = np.zeros((self.height, width), np.float32)
-        left = margin
+        left, boxes = margin, []
         for one, gap, shift in zip(own, gaps, jitter[:, 1] * self.shift_jitter, strict=True):
             left += int(gap) if left > margin else 0
             rows = min(len(one), self.height)
             room = self.height - rows
             top = min(max(round(room / 2 + shift * self.height), 0), room)
             line[top : top + rows, left : left + one.shape[1]] = one[:rows]
+            boxes.append((left, top, left + one.shape[1], top + rows))
             left += one.shape[1]
         if is_training and self.noise:
             line += self.noise * rng.standard_normal(line.shape, np.float32)
         text = "".join(map(str, digits.labels[chosen]))
-        return Line(np.clip(line, 0, 1), text)
+        return Line(np.clip(line, 0, 1), text, boxes=np.array(boxes, np.float64))
 
 
 def _drawn(scan: "Image.Image", height: float, slant: float) -> NDArray[np.float32]:

@@ -61,11 +61,16 @@ class ImageToText:
 
 
 class Line(NamedTuple):
-    """One line: its image (height, width), as float32 in [0, 1] or bytes of 0 to 255; its text."""
+    """One line: its image (height, width), as float32 in [0, 1] or bytes of 0 to 255; its text.
+
+    Where a task draws its lines, `boxes` (length, 4) has left, top, right and bottom of the ink of
+    each character in pixels, from the edge of the image; NaN: it has none.
+    """
 
     image: NDArray[Any]
     text: str
     number: int = -1
+    boxes: NDArray[np.float64] | None = None
 
 
 class Pass(NamedTuple):
@@ -155,9 +160,13 @@ class LineTask(Task):
 
     def samples(self, split: Split, num: int, seed: int = 0) -> LineImages:
         """Return one batch of `num` lines of a split, or all, in random order."""
+        return self.batch(self.sample_lines(split, num, seed))
+
+    def sample_lines(self, split: Split, num: int, seed: int = 0) -> list[Line]:
+        """Return the lines of `samples` one by one, each with what else is known of it."""
         pass_ = Pass(split, seed, 0)
         order = np.random.default_rng(pass_.key).permutation(self.num_samples_in(split))
-        return self.batch(self.load(pass_, order[:num]))
+        return self.load(pass_, order[:num])
 
     def batch(self, lines: Sequence[Line]) -> LineImages:
         """Return lines as a batch.

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
@@ -19,6 +19,7 @@ from agents.core.training.state import Cursor
 from tasks.core.batch import map_arrays, num_samples, take
 from tasks.core.settings import ConfigError, TerrariumError
 from tasks.core.task import Task, num_batches
+from tasks.prefetch import Prefetcher
 
 if TYPE_CHECKING:
     from agents.core.protocol import AgentProtocol
@@ -155,7 +156,9 @@ def _split_batch(batch: Any, num: int) -> list[tuple[Any, float]]:
     return [(take(batch, a, b), (b - a) / total) for a, b in itertools.pairwise(bounds) if b > a]
 
 
-def train_steps(agent: "AgentProtocol", task: Task, cursor: Cursor) -> Iterator[StepRecord]:
+def train_steps(
+    agent: "AgentProtocol", task: Task, cursor: Cursor
+) -> Generator[StepRecord, None, None]:
     """Training loop: take optimiser steps until the run's last, and yield a record of each.
 
     When a record is yielded, `cursor`, parameters and optimiser state are those after the step, and
@@ -167,30 +170,30 @@ def train_steps(agent: "AgentProtocol", task: Task, cursor: Cursor) -> Iterator[
     """
     config, train_step = agent.config, TrainStep(agent)
     last = total_steps(config, task)
-    while cursor.step < last:
-        stage = cursor.stage
-        for batch in task.batches(
-            "train", config.batch_size, config.seed, cursor.epoch, cursor.start, stage
-        ):
-            lr_factor = lr_factor_at(config, cursor.step + 1, last)
-            cursor.unfinished = "step"
-            try:
-                record = train_step.step(batch, cursor.step + 1, lr_factor)
-            except DivergedError:
-                cursor.unfinished = ""  # the step was not taken
-                raise
-            cursor.step += 1
-            cursor.start += 1
-            yield record
-            if cursor.step >= last:
-                return
-            if cursor.stage != stage:
-                break
-        else:
-            if cursor.start == 0:
-                problem = f"{task.name!r} drew no training batch in epoch {cursor.epoch}"
-                raise ConfigError("task", "", problem, "a task whose `draw` yields batches")
-            cursor.epoch, cursor.start = cursor.epoch + 1, 0
+    with Prefetcher(task, config.batch_size, config.seed, config.prefetch) as prefetcher:
+        while cursor.step < last:
+            stage = cursor.stage
+            for batch in prefetcher.batches(cursor.epoch, cursor.start, stage):
+                lr_factor = lr_factor_at(config, cursor.step + 1, last)
+                cursor.unfinished = "step"
+                try:
+                    record = train_step.step(batch, cursor.step + 1, lr_factor)
+                except DivergedError:
+                    cursor.unfinished = ""  # the step was not taken
+                    raise
+                cursor.step += 1
+                cursor.start += 1
+                yield record
+                if cursor.step >= last:
+                    return
+                if cursor.stage != stage:
+                    break
+            else:
+                if cursor.start == 0:
+                    problem = f"{task.name!r} drew no training batch in epoch {cursor.epoch}"
+                    accepted = "a task whose `draw` yields batches"
+                    raise ConfigError("task", "", problem, accepted)
+                cursor.epoch, cursor.start = cursor.epoch + 1, 0
 
 
 def describe_divergence(model: nn.Module, step: int, values: str) -> str:

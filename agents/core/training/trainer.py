@@ -128,6 +128,7 @@ class Trainer:
                 while not is_done(self.agent):
                     self._after_step(next(steps), request)
             finally:
+                steps.close()
                 self._sync_state()
 
     def _after_step(self, record: StepRecord, request: StopRequest) -> None:

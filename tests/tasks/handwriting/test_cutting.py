@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.handwriting.cutting import clipped, cut_lines, frame_of, is_empty
+from tasks.handwriting.cutting import clipped, cut_lines, frame_of, is_empty, straightened
 from tasks.handwriting.page_format import TextLine
 
 HEIGHT, WIDTH = 300, 600
@@ -48,6 +48,43 @@ def test_a_bent_line_becomes_straight(kind: str) -> None:
     centre = (ink * np.arange(48)[:, None]).sum(axis=0) / ink.sum(axis=0)
     assert centre.std() < 1.0
     assert np.ptp(centre) < 5
+
+
+@pytest.mark.parametrize("kind", ["straight", "slanted", "bent", "wave"])
+def test_places_in_a_cut_line_are_brought_back_to_the_page(kind: str) -> None:
+    """Of dots along a bent line, each that is seen in the cut line is where it is on the page."""
+    baseline = curve(kind)
+    pixels, line = page_of(baseline)
+    pixels[:] = 230
+    places = np.linspace(90, 510, 8)
+    dots = np.column_stack([places, np.interp(places, *baseline.T) - 12])
+    for x, y in np.rint(dots).astype(int):
+        pixels[y - 2 : y + 3, x - 2 : x + 3] = 20
+    (image,), (own,) = cut_lines(pixels, [line], 48), straightened([line], 48)
+    assert image.shape == (48, own.width)
+    columns = np.flatnonzero((image > 100).any(axis=0))
+    groups = np.split(columns, np.flatnonzero(np.diff(columns) > 3) + 1)
+    assert len(groups) == 8
+    for dot, group in zip(dots, groups, strict=True):
+        rows = np.flatnonzero((image[:, group] > 100).any(axis=1))
+        middle = [(group[0] + group[-1] + 1) / 2, (rows[0] + rows[-1] + 1) / 2]
+        np.testing.assert_allclose(own.to_page(np.array([middle]))[0], dot, atol=1.0)
+        polygon = own.box_to_page([group[0] - 2, rows[0] - 2, group[-1] + 3, rows[-1] + 3])
+        assert (polygon.min(axis=0) < dot).all()
+        assert (polygon.max(axis=0) > dot).all()
+
+
+def test_a_box_as_long_as_a_line_follows_its_curve() -> None:
+    """The polygon of the whole cut line has its sides parallel to the baseline, bent as it is."""
+    line = page_of(curve("bent"))[1]
+    (own,) = straightened([line], 48)
+    polygon = own.box_to_page([0, 0, own.width, 48])
+    upper = polygon[: len(polygon) // 2]
+    lower = polygon[len(polygon) // 2 :][::-1]
+    np.testing.assert_allclose(np.hypot(*(upper - lower).T), own.num_rows, rtol=1e-6)
+    baseline = np.interp(upper[2:-2, 0], *line.baseline.T)
+    assert ((baseline - upper[2:-2, 1]) > 0.8 * own.above).all()
+    assert np.ptp(upper[:, 1]) > 40
 
 
 def test_a_line_is_as_long_as_its_baseline() -> None:

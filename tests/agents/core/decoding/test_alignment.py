@@ -7,6 +7,7 @@ import pytest
 
 from agents.core.decoding.alignment import align, read
 from agents.core.decoding.ctc import collapse
+from tasks.handwriting.drawn import DrawnHandwriting
 from tests.agents.core.decoding.test_ctc import log_rows
 
 
@@ -74,3 +75,32 @@ def test_words_stand_between_white_space() -> None:
     """Each word has the numbers of its characters."""
     found = read(log_rows(30, seed=1, num_codes=4), np.array([1, 2, 3, 1]), "ab ")
     assert [word[:3] for word in found.words] == [("ab", 0, 2), ("a", 3, 4)]
+
+
+def test_an_aligned_character_is_in_its_box() -> None:
+    """Where columns in the middle of drawn letters say them, each is aligned within its own ink.
+
+    The columns of a letter's reading cover its middle, and no other letter's.
+    """
+    task, column, num_letters = DrawnHandwriting(height=64), 4, 0
+    rng = np.random.default_rng(0)
+    for line in task.sample_lines("test", 40):
+        assert line.boxes is not None
+        codes = task.codes(line.text)
+        middles = (line.boxes[:, 0] + line.boxes[:, 2]) / 2
+        columns = (middles / column).astype(int)
+        if (np.diff(columns) < 2).any():  # letters over each other
+            continue
+        p = rng.uniform(0.0, 0.02, (line.image.shape[1] // column, task.spec.num_codes))
+        p[:, 0] += 1.0
+        p[columns, 0], p[columns, codes] = 0.1, 0.9
+        found = read(np.log(p / p.sum(axis=1, keepdims=True)), codes, task.characters, column)
+        assert found.text == line.text
+        centres = found.spans.mean(axis=1) * column
+        assert (centres >= line.boxes[:, 0]).all()
+        assert (centres <= line.boxes[:, 2]).all()
+        left, right = found.boxes().T
+        is_over = (left <= middles[:, None]) & (middles[:, None] <= right)
+        assert (is_over == np.eye(len(codes), dtype=bool)).all()
+        num_letters += len(codes)
+    assert num_letters > 100
