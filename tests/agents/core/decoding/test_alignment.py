@@ -74,3 +74,12 @@ def test_words_stand_between_white_space() -> None:
     """Each word has the numbers of its characters."""
     found = read(log_rows(30, seed=1, num_codes=4), np.array([1, 2, 3, 1]), "ab ")
     assert [word[:3] for word in found.words] == [("ab", 0, 2), ("a", 3, 4)]
+
+
+def test_a_temperature_makes_characters_less_sure_where_they_are() -> None:
+    """Above 1 confidences of likely ones fall; neither text, places nor ln p change."""
+    rows = rows_of((0.01, 0.98, 0.01), (0.98, 0.01, 0.01), (0.2, 0.1, 0.7))
+    plain, less = (read(rows, np.array([1, 2]), "ab", temperature=t) for t in (1.0, 3.0))
+    assert (less.confidence < plain.confidence).all()
+    assert less.spans.tolist() == plain.spans.tolist()
+    assert less.log_probability == plain.log_probability
