@@ -169,6 +169,17 @@ class AttentionReader(reading.LineReader):
             "attention": (1 - weight) * _text_losses(characters, batch, smoothing).mean(),
         }
 
+    def constant_loss(self, batch: LineImages) -> float:
+        """Return the loss of columns and of characters that are all alike, weighed as `loss` is."""
+        length, text = np.asarray(batch.length), np.asarray(batch.text)
+        own = np.arange(text.shape[1]) < length[:, None]
+        counts = np.bincount(text[own], minlength=self.task.spec.num_codes)
+        counts[END] = len(text)
+        p = counts[counts > 0] / counts.sum()
+        characters = -(length + 1).mean() * float((p * np.log(p)).sum())
+        weight = self.config.ctc_weight
+        return weight * super().constant_loss(batch) + (1 - weight) * float(characters)
+
     def predict_batch(self, batch: LineImages) -> list[NDArray[np.int64]]:
         """Return the codes of each line, by the decoder that the config chooses."""
         contexts, num_columns = (

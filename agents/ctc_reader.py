@@ -108,7 +108,7 @@ class CtcReader(reading.LineReader):
             characters = self.model.characters
             codes = self.predict_batch(piece)
             return [
-                alignment.read(row, text, characters, COLUMN)
+                alignment.read(row, text, characters, COLUMN, self.config.temperature)
                 for row, text in zip(rows, codes, strict=True)
             ]
 

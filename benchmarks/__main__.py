@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from benchmarks import (
     adder,
+    beam,
     busy,
     checkpoints,
     comparison,
@@ -49,6 +50,7 @@ COMMANDS: dict[str, tuple[Measure, Callable[[Figures], str]]] = {
     "inspect": (lambda o: looking.measure(o.rounds or looking.ROUNDS), looking.report),
     "patches": (lambda o: patches.measure(o.rounds or patches.ROUNDS), patches.report),
     "busy": (lambda o: busy.measure(o.rounds or busy.ROUNDS, o.steps), busy.report),
+    "beam": (lambda o: beam.measure(o.rounds or beam.ROUNDS), beam.report),
     "adder": (lambda o: adder.measure(o.seeds or adder.SEEDS, o.set), adder.report),
     "read": (reading.measure, reading.report),
 }

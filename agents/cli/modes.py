@@ -5,6 +5,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -31,7 +32,13 @@ if TYPE_CHECKING:
     from agents.core.agent import Agent
     from visualization.report import Report
 
-_MODES_OF_A_RUN = ("evaluate", "predict", "inspect", "diagnose")  # need nothing but a run folder
+_MODES_OF_A_RUN = (
+    "evaluate",
+    "predict",
+    "inspect",
+    "diagnose",
+    "export",
+)  # need nothing but a run folder
 _NUM_TESTED = 10_000  # test samples at most
 
 
@@ -147,6 +154,43 @@ def inspect(spec: RunSpec) -> int:
     return 0
 
 
+def export(spec: RunSpec) -> int:
+    """Export the trained agent's model to ONNX, checked against the agent."""
+    from agents.core.export import export_onnx
+
+    found = export_onnx(spec.load_trained(), spec.run_dir / "model.onnx")
+    print(
+        f"{found.path}: on {found.num_checked} batches of several sizes, onnxruntime's outputs "
+        f"differ from the agent's by at most {found.difference:.2g}"
+    )
+    return 0
+
+
+def calibrate(spec: RunSpec) -> int:
+    """Fit the temperature of the trained agent's confidences; keep it in the run's folder."""
+    from agents.core.analysis.calibration import calibrate as calibrate_agent
+    from agents.core.runs.checkpoint import atomic_write
+    from visualization.report import Report
+
+    agent = spec.load_trained()
+    diagrams = calibrate_agent(agent)
+    agent.save(spec.run_dir / "best.safetensors")
+    saved = spec.run_dir / "config.yaml"  # a run specified by its folder has these settings
+    line = f"temperature: {agent.config.temperature!r}"
+    text = re.sub(r"^temperature:.*$", line, saved.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    atomic_write(saved, text.encode())
+    for name, found in diagrams.items():
+        print(
+            f"{name}: expected calibration error {found.before.ece:.4f} before, "
+            f"{found.after.ece:.4f} after (calibrated: up to {found.after.chance:.4f} by chance)"
+        )
+    print(f"temperature {agent.config.temperature:.3f}, kept in {spec.run_dir}")
+    title = f"Calibration of {agent.name} on {agent.task.name}"
+    _save_report(Report(title, dict(diagrams)), spec.run_dir, "calibration",
+                 agent.state.cursor.step)  # fmt: skip
+    return 0
+
+
 def compare(a: RunSpec, b: RunSpec) -> int:
     """Compare the trained agents of two runs; write the report into the folder of the first."""
     from agents.core.analysis.comparison import compare as compare_agents
@@ -246,6 +290,8 @@ MODES = {
     "evaluate": Mode("score a trained agent on new test samples, save scores, answers", evaluate),
     "predict": Mode("answer --input or lines on standard input", predict),
     "inspect": Mode("inspect a trained agent: report.html, report.npz", inspect),
+    "export": Mode("export a trained agent to model.onnx, and check the file", export),
+    "calibrate": Mode("fit how sure a reader is, and keep the temperature", calibrate),
     "diagnose": Mode("explain why an agent learns, or does not, and what to try", diagnose),
     "find-lr": Mode("learning-rate range test of an untrained agent", find_lr),
     "sweep": Mode("train once for each combination of --grid", sweep),

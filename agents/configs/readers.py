@@ -58,6 +58,12 @@ class ReaderConfig(AgentConfig):
         None, "path of a file of words, one a line, that the beam search may write; null: any text",
         mutable_after_training=True,
     )  # fmt: skip
+    temperature: float = setting(
+        1.0,
+        "temperature by which log probabilities are divided where it is asked how sure characters "
+        "are; --mode calibrate fits it; what is read stays the same",
+        gt=0.0, mutable_after_training=True,
+    )  # fmt: skip
     optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")
     learning_rate: float = with_default("learning_rate", 3e-3)
     muon_learning_rate: float = with_default("muon_learning_rate", 0.02)

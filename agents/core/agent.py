@@ -39,6 +39,7 @@ from visualization.renderers import LazyRenderer, Renderer
 from visualization.report import Report
 
 if TYPE_CHECKING:
+    from agents.core.export import Graph
     from agents.core.inspection.observation import Observation
     from visualization.recurrent import Edit, Intervention
 
@@ -171,6 +172,10 @@ class Agent(abc.ABC):
         """Return another run's weights by this model's names, for `init_from`; the default: all."""
         return checkpoint.model_tensors()
 
+    def constant_loss(self, batch: Any) -> float | None:
+        """Return the loss of the best constant answer to a batch; None: it follows from targets."""
+        return None
+
     def own_views(self) -> Mapping[str, Callable[[], Any]]:
         """Return views of this agent only, by name: functions that return records."""
         return {}
@@ -183,6 +188,12 @@ class Agent(abc.ABC):
         from agents.core.inspection.observation import observe  # not needed for training
 
         return observe(self, batch)
+
+    def export_graph(self) -> "Graph":
+        """Return what an exported model computes; the default: the raw output of images."""
+        from agents.core.export import image_graph  # not needed for training
+
+        return image_graph(self)
 
     @final
     def views(self) -> Mapping[str, Callable[[], Any]]:
@@ -216,10 +227,8 @@ class Agent(abc.ABC):
             CannotWriteError: a file cannot be written; the earlier checkpoints are intact.
             FolderInUseError: another running process uses the folder.
             CheckpointError: all checkpoints of the folder are corrupt.
-            ConfigError: an earlier call was interrupted inside a step, without a checkpoint before
-                it.
-            KeyboardInterrupt: on SIGINT, after the step was finished and saved; SystemExit on
-                SIGTERM.
+            ConfigError: an earlier call was interrupted inside a step, before any checkpoint.
+            KeyboardInterrupt, SystemExit: on SIGINT, SIGTERM, after the step was saved.
         """
         if steps is not None:
             self.state.reset_early_stopping()

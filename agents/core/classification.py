@@ -1,14 +1,18 @@
 """Classification agents: what those share that map an input to a label."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from agents.core.agent import Agent
 from agents.core.training.loop import to_device
+from visualization.calibration.reliability import Confidences
 
 if TYPE_CHECKING:
     from agents.core.inspection.observation import Observation
@@ -42,8 +46,20 @@ class Classifier(Agent):
             values = logits()[:, None]
             return values.argmax(-1), values
 
+        def confidence(temperature: float) -> tuple[NDArray[Any], NDArray[Any]]:
+            values = final_logits().double().div(temperature).softmax(-1).cpu().numpy()
+            return values.max(1), values.argmax(1) == np.asarray(batch.label)[:, 0]
+
+        @functools.cache
+        def final_logits() -> Tensor:
+            with torch.inference_mode():
+                return logits()
+
         labels = self.task.spec.labels
-        return observe(self, batch, generate=generate, characters=labels, **fields)
+        said = (Confidences(name="labels", at=confidence),)
+        return observe(
+            self, batch, generate=generate, characters=labels, confidences=said, **fields
+        )
 
     def _observe_recurrent(
         self, batch: Any, text: NDArray[Any], part_fields: Mapping[str, Any], **fields: Any

@@ -61,6 +61,9 @@ class AgentProtocol(Protocol):
     def loss(self, batch: Any) -> Any:
         """Return the loss of a batch of tensors, or its named parts."""
 
+    def constant_loss(self, batch: Any) -> float | None:
+        """Return the loss of the best constant answer to a batch, if the agent knows it."""
+
     def mean_loss(self, batch: Any) -> float:
         """Return the mean loss of a batch of arrays in evaluation mode."""
 

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from agents.configs.readers import ReaderConfig
 from agents.core.agent import Agent
 from agents.core.config import ConfigError
-from agents.core.decoding.alignment import align
-from agents.core.decoding.ctc import columns_needed, greedy
+from agents.core.decoding.confidence import confidences_of_lines
+from agents.core.decoding.ctc import constant_ctc_loss
 from agents.core.decoding.decoders import BeamDecoder, Decoder, GreedyDecoder, beam_decoder
 from agents.core.line_augmentation import augment_lines
 from agents.core.line_encoder import COLUMN, columns_of
@@ -28,7 +28,8 @@ from tasks.core.paths import expand_user
 from tasks.handwriting.lines import ImageToText, LineImages, LineTask
 
 if TYPE_CHECKING:
-    from agents.core.inspection.observation import Observation, RecurrentPart, Target
+    from agents.core.export import Graph
+    from agents.core.inspection.observation import Observation
 
 NUM_OBSERVED = 200  # lines of the views, at most
 _EXPLAINED = 4  # first characters of a line that are targets of attribution
@@ -140,84 +141,6 @@ def rows_by_character(
     return found
 
 
-def written_columns(
-    rows: Sequence[NDArray[np.float64]], texts: Sequence[NDArray[np.integer]]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the code that each column belongs to (N, T), and its number in the text; -1: none.
-
-    Where a text does not fit its columns, the best path's is aligned in its place. A column between
-    two characters belongs to the nearer one.
-    """
-    longest = max((len(row) for row in rows), default=0)
-    codes = np.full((len(rows), longest), -1)
-    numbers = codes.copy()
-    for line, (row, text) in enumerate(zip(rows, texts, strict=True)):
-        chosen = np.asarray(text, np.int64)
-        if columns_needed(chosen) > len(row):
-            chosen = greedy(torch.as_tensor(row)[None], torch.tensor([len(row)]))[0].numpy()
-        if not len(chosen):
-            continue
-        middles = align(row, chosen)[0].mean(axis=1)
-        nearest = np.abs(np.arange(len(row))[:, None] + 0.5 - middles).argmin(axis=1)
-        codes[line, : len(row)], numbers[line, : len(row)] = chosen[nearest], nearest
-    return codes, numbers
-
-
-def columns_part(
-    layer: nn.RNNBase,
-    rows: Sequence[NDArray[np.float64]],
-    batch: LineImages,
-    characters: str,
-    texts: Sequence[NDArray[np.integer]],
-    score: Any,
-) -> "RecurrentPart":
-    """Return the BiLSTM over the columns: what stands in each, and what is written there.
-
-    Of each column it is known which character stands there, the how-manieth of the line it is, and
-    how much ink there is.
-    """
-    from agents.core.inspection.observation import RecurrentPart
-
-    codes, numbers = written_columns(rows, texts)
-    symbols = np.array(["", *characters])
-    best = np.zeros_like(codes)
-    for line, row in enumerate(rows):
-        best[line, : len(row)] = row.argmax(axis=1)
-    image = np.asarray(batch.image)[:, 0]
-    num = codes.shape[1]
-    ink = image[..., : num * COLUMN].reshape(len(image), -1, num, COLUMN).mean(axis=(1, 3))
-    quantities = {
-        "character": codes,
-        "place in line": numbers,
-        "ink": np.where(codes >= 0, ink, np.nan),
-    }
-    reads, writes = symbols[np.maximum(codes, 0)], symbols[best]
-    return RecurrentPart("columns", layer, reads, writes, quantities, "", score)
-
-
-def character_targets(
-    rows: Sequence[NDArray[np.float64]], texts: Sequence[NDArray[np.integer]], num: int
-) -> "dict[str, Target]":
-    """Return targets: ln p of the first written characters, each in the column where it is written.
-
-    Of a line with fewer characters it is the blank's in its last column: that nothing follows.
-    """
-
-    def target(place: int) -> "Target":
-        def score(output: Tensor, sample: int) -> Tensor:
-            codes, row = texts[sample], rows[sample]
-            if place >= len(codes):
-                return output.log_softmax(-1)[:, len(row) - 1, 0]
-            begin, end = spans[sample][place]
-            column = begin + int(row[begin:end, codes[place]].argmax())
-            return output.log_softmax(-1)[:, column, int(codes[place])]
-
-        return score
-
-    spans = [align(row, codes)[0] for row, codes in zip(rows, texts, strict=True)]
-    return {f"character {place + 1}": target(place) for place in range(num)}
-
-
 class LineReader(Agent):
     """Base class of readers of lines, whose model has `characters` and an `encoder`.
 
@@ -262,6 +185,23 @@ class LineReader(Agent):
         own, names = self.model.state_dict(), list(self.by_character)
         return rows_by_character(theirs, own, names, known, self.model.characters)
 
+    def constant_loss(self, batch: LineImages) -> float:
+        """Return the CTC loss of columns that all say the same, which is what is learned first."""
+        text, length, width = (torch.as_tensor(x) for x in (batch.text, batch.length, batch.width))
+        return constant_ctc_loss(text, length, columns_of(width), len(self.model.characters) + 1)
+
+    def own_views(self) -> Mapping[str, Callable[[], Any]]:
+        """Return the page of errors."""
+        from agents.core.inspection.transcription import transcription_errors
+
+        return {"errors": lambda: transcription_errors(self)}
+
+    def export_graph(self) -> "Graph":
+        """Return the columns' logits of lines and their widths, of any number and width."""
+        from agents.core.export import columns_graph
+
+        return columns_graph(self.model, self.task.spec, COLUMN)
+
     def _observe_lines(
         self, batch: LineImages, rows: Sequence[NDArray[np.float64]],
         score: Callable[[], dict[str, Tensor]], written: Sequence[NDArray[np.int64]] | None = None,
@@ -276,18 +216,26 @@ class LineReader(Agent):
             written: codes of which the columns are targets of attribution; None: the answers.
             fields: of the observation.
         """
+        from agents.core.inspection.lines import character_targets, columns_part
         from agents.core.inspection.observation import ImagePart, observe
 
         answers, right = self.predict_arrays(batch), self.task.targets(batch)
         table = self.task.rows(answers, batch)
         characters = self.model.characters
-        part = columns_part(self.model.encoder.recurrent, rows, batch, characters, right, score)
+        part = columns_part(
+            self.model.encoder.recurrent, rows, batch, characters, right, score, COLUMN
+        )  # fmt: skip
         image = ImagePart(
             model=self.model, images=torch.as_tensor(batch.image), is_handwriting=True
         )
+        texts = [row.target for row in table]
         explained = list(answers) if written is None else list(written)
+        # Of an answer that is not that of the columns, they cannot say how sure it is.
+        is_own = written is None
+        said = confidences_of_lines(rows, explained, characters, texts) if is_own else ()
         return observe(
             self, batch, rows=table, recurrent=(part,), image=image,
             targets=character_targets(rows, explained, _EXPLAINED), characters=("", *characters),
-            short_names=[row.target or row.question for row in table], **fields,
+            short_names=[row.target or row.question for row in table],
+            confidences=said, temperature=self.config.temperature, **fields,
         )  # fmt: skip

@@ -237,11 +237,15 @@ class LineTask(Task):
         return [codes[:length] for codes, length in pairs]
 
     def score(self, answers: Any, targets: LineImages) -> dict[str, float]:
-        """Return error rates of characters and words, and the share of lines without an error.
+        """Return error rates of characters and words, and shares of lines.
 
-        `cer` and `wer` are those of the whole batch: Σ edits / Σ length.
+        `cer` and `wer` are those of the whole batch: Σ edits / Σ length; `exact` is the share of
+        lines without an error, `empty` that of those read as nothing, of lines with a text.
         """
-        return error_rates(self.decode(answers), self.decode(self.targets(targets)))
+        read, right = self.decode(answers), self.decode(self.targets(targets))
+        is_empty = [not answer for answer, text in zip(read, right, strict=True) if text]
+        empty = float(np.mean(is_empty)) if is_empty else 0.0
+        return {**error_rates(read, right), "empty": empty}
 
     def rows(self, answers: Any, targets: LineImages) -> list[Row]:
         """Return what is shown of each line: its name, what was read, and what it says."""
@@ -253,6 +257,10 @@ class LineTask(Task):
         """Return a name of each image: the beginning of a hash of its pixels, and its width."""
         pairs = zip(batch.image, np.asarray(batch.width).tolist(), strict=True)
         return [f"image {_digest(image[..., :width])}, {width} pixels" for image, width in pairs]
+
+    def pages_of(self, batch: LineImages) -> list[str]:
+        """Return the name of the page of each line; "", unless a task has pages."""
+        return [""] * len(batch.image)
 
 
 def error_rates(read: Sequence[str], right: Sequence[str]) -> dict[str, float]:

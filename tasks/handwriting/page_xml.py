@@ -45,6 +45,7 @@ from tasks.core.paths import expand_user
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SPLITS, Split
 from tasks.handwriting.cutting import clipped, cut_lines, is_empty
+from tasks.handwriting.lines import LineImages
 from tasks.handwriting.page_format import Page, TextLine, is_page_file, read_page
 from tasks.handwriting.stored import (
     Candidate,
@@ -115,6 +116,13 @@ class PageLines(StoredLines):
     def pages(self) -> Sequence[PageFile]:
         """The pages, in the order of their lines."""
         return self._folder[1]
+
+    def pages_of(self, batch: LineImages) -> list[str]:
+        """Return the name of the page of each line; "" of one from outside."""
+        if batch.number is None:
+            return super().pages_of(batch)
+        lines, numbers = self.index.lines, np.asarray(batch.number).tolist()
+        return [self.pages[lines[number].group].name if number >= 0 else "" for number in numbers]
 
     @property
     def store(self) -> LineStore:

@@ -16,6 +16,7 @@ from agents.attention_reader import AttentionReader
 from agents.core import reading
 from agents.core.agent import Agent
 from agents.core.decoding.language_model import NgramModel
+from agents.core.inspection.lines import written_columns
 from agents.core.line_encoder import LineEncoder, columns_of
 from agents.core.training.loop import to_device, total_loss
 from agents.ctc_reader import CtcReader
@@ -245,7 +246,7 @@ def test_each_column_belongs_to_the_nearest_character() -> None:
     rows = np.full((6, 3), 0.05)
     rows[:, 0] = 0.9
     rows[1], rows[4] = (0.05, 0.9, 0.05), (0.05, 0.05, 0.9)
-    codes, numbers = reading.written_columns([np.log(rows)], [np.array([1, 2])])
+    codes, numbers = written_columns([np.log(rows)], [np.array([1, 2])])
     assert codes.tolist() == [[1, 1, 1, 2, 2, 2]]
     assert numbers.tolist() == [[0, 0, 0, 1, 1, 1]]
 
@@ -262,5 +263,37 @@ def test_what_is_observed_has_its_parts(reader: Any) -> None:
     assert list(seen.targets) == [f"character {place}" for place in (1, 2, 3, 4)]
     output = seen.image.model(seen.image.images[:1])
     assert seen.targets["character 1"](output, 0).shape == (1,)
+    assert part.images.shape == (3, 32, 4 * part.input_text.shape[1])
+    np.testing.assert_array_equal(part.images, batch.image[:, 0, :, : part.images.shape[2]])
     assert set(part.score()) >= {"loss"}
     assert bool(seen.attention) == (reader.name == "attention_reader")
+
+
+def test_errors_of_a_reader_are_a_view() -> None:
+    """The worst lines with their own pictures, characters, and lengths; of pages there are none."""
+    agent = make("ctc_reader", tasks.make("digit_strings", height=16, most_digits=2))
+    torch.manual_seed(0)
+    torch.nn.init.normal_(agent.model.head.weight, std=8.0)
+    records = agent.inspect(["errors"])["errors"]
+    assert list(records) == ["worst lines", "characters", "by length"]
+    worst = records["worst lines"]
+    assert worst.num_lines == 1000
+    assert worst.images[0].shape[0] == 16
+    assert f"{worst.images[0].shape[1]} pixels" in worst.names[0]
+    assert records["characters"].num_errors == records["by length"].total.num_edits
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_the_loss_of_blanks_only_is_that_of_a_reader_that_knows_no_more(name: str) -> None:
+    """With all columns alike at the best of levels, the loss of a batch is the constant one."""
+    agent = make(name, ctc_weight=0.999999) if name == "attention_reader" else make(name)
+    batch = agent.task.samples("train", 16)
+    counts = np.bincount(np.concatenate(agent.task.targets(batch)), minlength=11)
+    best = np.inf
+    for percent in range(60, 100):
+        p = counts / counts.sum() * (1 - percent / 100)
+        p[0] = percent / 100
+        torch.nn.init.zeros_(agent.model.head.weight)
+        agent.model.head.bias.data = torch.as_tensor(np.log(p)).float()
+        best = min(best, agent.mean_loss(batch))
+    assert agent.constant_loss(batch) == pytest.approx(best, rel=1e-3)

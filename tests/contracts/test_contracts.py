@@ -38,6 +38,8 @@ def short_views(monkeypatch: pytest.MonkeyPatch) -> None:
     for constant, value in few.items():
         monkeypatch.setattr(f"agents.core.inspection.images.{constant}", value)
     monkeypatch.setattr("agents.core.inspection.recurrent.NUM_SAMPLES", 60)
+    monkeypatch.setattr("agents.core.inspection.confidence.NUM_SAMPLES", 60)
+    monkeypatch.setattr("agents.core.inspection.transcription.NUM_LINES", 60)
 
 
 @pytest.fixture(params=TASKS)

@@ -62,14 +62,14 @@ def test_imports_run_one_way(package: str, forbidden: set[str]) -> None:
 FLOORS = {
     "visualization": (
         "core", "records", "model", "representation", "attribution", "attention", "adversarial",
-        "synthesis", "detection", "feature_maps", "perturbation", "recurrent", "diagnosis", "conv",
-        "figures", "render", "renderers", "report", "notebook",
+        "synthesis", "detection", "calibration", "transcription", "feature_maps", "perturbation",
+        "recurrent", "diagnosis", "conv", "figures", "render", "renderers", "report", "notebook",
     ),
     "agents": (
         "core.config", "configs", "core.version", "core.earlier_names", "core.protocol",
         "core.layers", "core.torchvision_models", "core.decoding", "core.runs", "core.training",
-        "core.inspection", "core.agent", "core.seq2seq", "core.classification", "core.detection",
-        "core.reading", "core.analysis", "cli",
+        "core.inspection", "core.export", "core.agent", "core.seq2seq", "core.classification",
+        "core.detection", "core.reading", "core.analysis", "cli",
     ),
 }  # fmt: skip
 

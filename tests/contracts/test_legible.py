@@ -6,12 +6,13 @@ import pkgutil
 import pytest
 
 import visualization
-from tests.helpers import samples, samples_conv, samples_layers
+from tests.helpers import samples, samples_conv, samples_layers, samples_texts
 from tests.helpers.legible import faults
 from visualization import render
 
-SAMPLES = {**samples.SAMPLES, **samples_conv.SAMPLES, **samples_layers.SAMPLES}
-CASES = [(kind, size) for kind in samples.SAMPLES for size in samples.SIZES]
+PLAIN = {**samples.SAMPLES, **samples_texts.SAMPLES}
+SAMPLES = {**PLAIN, **samples_conv.SAMPLES, **samples_layers.SAMPLES}
+CASES = [(kind, size) for kind in PLAIN for size in samples.SIZES]
 
 
 def test_every_kind_that_is_drawn_has_samples() -> None:
@@ -26,7 +27,7 @@ def test_every_kind_that_is_drawn_has_samples() -> None:
 @pytest.mark.parametrize(("kind", "size"), CASES, ids=[f"{k.__name__}-{s}" for k, s in CASES])
 def test_a_figure_can_be_read(kind: type, size: str) -> None:
     """Few or 100 layers, 5,000 steps, long names, Chinese: nothing is cut off or runs together."""
-    assert faults(render.draw(samples.SAMPLES[kind](samples.SIZES[size]))) == []
+    assert faults(render.draw(SAMPLES[kind](samples.SIZES[size]))) == []
 
 
 @pytest.mark.parametrize("kind", SAMPLES, ids=lambda kind: kind.__name__)

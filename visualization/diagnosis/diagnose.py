@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 import attrs
 import numpy as np
 
-from visualization.diagnosis import fit, signals, sizes, steps
+from visualization.diagnosis import blanks, fit, signals, sizes, steps
 from visualization.diagnosis.evidence import MORE, RunEvidence
 from visualization.diagnosis.findings import Answer, Diagnosis, Finding
 from visualization.diagnosis.signals import is_cut_off
@@ -19,6 +19,7 @@ class Question:
     words: str
     answer: Callable[[RunEvidence], Answer]
     causes: tuple[str, ...] = ()  # the first that is a problem, and earlier in `order`
+    applies: Callable[[RunEvidence], bool] = lambda run: True  # else it is not asked
 
 
 _RATE = ("learning rate too high", "learning rate too low")
@@ -33,7 +34,7 @@ _TRIAL_SETTINGS = {
     "learning rate too low": "learning_rate=",
 }
 _ROOTS = (*_TRIAL_SETTINGS, "sequence too long", *_INSIDE)
-_ALL = (*_ROOTS, "cannot learn one batch", "cannot learn an easy task")
+_ALL = (*_ROOTS, "only blanks", "cannot learn one batch", "cannot learn an easy task")
 
 QUESTIONS = (
     Question("cannot learn one batch", "Can it learn a single batch by heart?", fit.one_batch,
@@ -42,6 +43,8 @@ QUESTIONS = (
              fit.synthetic, (*_ROOTS, "cannot learn one batch")),
     Question("no better than chance", "Is it better than always giving the same answer?",
              fit.chance, (*_ALL, "overfit")),
+    Question("only blanks", "Does it write anything but blanks?", blanks.only_blanks, _RATE,
+             blanks.applies),
     Question("underfit", "Does it fit its training samples?", fit.underfit,
              (*_ALL, "no better than chance", "plateau")),
     Question("overfit", "Does what it learned hold on new samples?", fit.overfit),
@@ -81,10 +84,11 @@ QUESTIONS = (
 def diagnose(run: RunEvidence) -> Diagnosis:
     """Diagnosis: answer every question; what another finding explains becomes its symptom."""
     with np.errstate(all="ignore"):  # a run that diverged has numbers that no mean can hold
-        answers = {question.name: question.answer(run) for question in QUESTIONS}
+        asked = [question for question in QUESTIONS if question.applies(run)]
+        answers = {question.name: question.answer(run) for question in asked}
     roots = explain(run, {name for name, answer in answers.items() if answer.verdict == "problem"})
     findings = tuple(
-        Finding(q.words, q.name, answers[q.name], roots.get(q.name, "")) for q in QUESTIONS
+        Finding(q.words, q.name, answers[q.name], roots.get(q.name, "")) for q in asked
     )
     return Diagnosis(run.title, findings, headline(run, findings), run.shortened)
 
@@ -146,7 +150,13 @@ def order(run: RunEvidence) -> tuple[str, ...]:
     last = [lost, length] if is_plain else [length, lost]
     batch = ["cannot learn one batch"]
     of_model = [*batch, *last] if is_cut_off(run) else [*last, *batch]
-    rest = ["cannot learn an easy task", "overfit", "no better than chance", "plateau"]
+    rest = [
+        "cannot learn an easy task",
+        "only blanks",
+        "overfit",
+        "no better than chance",
+        "plateau",
+    ]
     first = dict.fromkeys((*by_gain, *inside, *of_model, *rest, "spikes"))
     return tuple(dict.fromkeys((*first, *(question.name for question in QUESTIONS))))
 

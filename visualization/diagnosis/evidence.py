@@ -18,6 +18,8 @@ _STUCK_PROGRESS = 0.02  # of the chance loss: less progress over a quarter of th
 _HALF = 0.5  # share of the chance loss that is gone half-way
 LEARNED = 0.9  # share of the chance loss that is gone: nothing to complain of
 MORE = 0.15  # of the chance loss: a trial that learns as much more is better
+WRITES_NOTHING = 0.9  # share of empty answers from which on only blanks are written
+LONGEST_PLATEAU = 2000  # steps of blanks only: more are suspicious
 BASELINE = "as it is"  # the trial with no setting changed
 Array = NDArray[np.float64]
 # Stuck: it has not learned, and makes no progress either.
@@ -243,6 +245,17 @@ class RunEvidence:
         return self.is_behind and not self.advanced_stage
 
     @property
+    def writes_texts(self) -> bool:
+        """Whether it answers with texts that may be empty, as readers trained by CTC do."""
+        return bool(self.tags("eval/empty"))
+
+    @property
+    def is_on_blank_plateau(self) -> bool:
+        """Whether only blanks are written, not for longer than that stage of learning takes."""
+        is_early = self.num_steps < LONGEST_PLATEAU and not self.diverged
+        return is_early and (self.last("eval/empty") or 0.0) >= WRITES_NOTHING
+
+    @property
     def own(self) -> Trial | None:
         """The trial with no setting changed."""
         return self.sizes.get(BASELINE)
@@ -259,7 +272,8 @@ class RunEvidence:
         if self.learned >= LEARNED:
             return "learned"
         if self.is_known:
-            return "learning" if self.is_improving else "stuck"
+            is_learning = self.is_improving or self.is_on_blank_plateau
+            return "learning" if is_learning else "stuck"
         if self.own is None:
             return "unknown"
         # Where the trial has learned all, the run has not yet, but it can.

@@ -4,7 +4,14 @@ import math
 
 import numpy as np
 
-from visualization.diagnosis.evidence import LEARNED, RunEvidence, Trial, quarter, sampling_error
+from visualization.diagnosis.evidence import (
+    LEARNED,
+    LONGEST_PLATEAU,
+    RunEvidence,
+    Trial,
+    quarter,
+    sampling_error,
+)
 from visualization.diagnosis.findings import Answer, Evidence, Line, Panel, unknown
 
 _MEMORISED_SHARE = 0.5  # share of the chance loss that must be gone after a trial
@@ -94,6 +101,10 @@ def _by_trial(run: RunEvidence, trial: Trial | None, title: str, what: str) -> A
             f"but the run itself has learned: {_fit(run)}."
         )
         return Answer("fine", measurement, text, (), evidence)
+    if run.writes_texts and steps < LONGEST_PLATEAU:
+        return unknown(
+            f"{measurement}; a reader writes only blanks for longer than this trial took", evidence
+        )
     advice = (
         "look for what keeps the gradient from the parameters: a detached tensor, a wrong axis, "
         "labels that do not belong to the questions",
@@ -146,6 +157,7 @@ def underfit(run: RunEvidence) -> Answer:
     if not run.is_stuck:
         still = "still falling" if run.is_improving else "all but the last stage are learned"
         still = "a harder stage has begun" if run.advanced_stage else still
+        still = "only blanks are written yet" if run.is_on_blank_plateau else still
         text = f"The training samples are not fitted yet ({still}): {measurement}."
         return Answer("fine", f"{still}; {measurement}", text, longer(run), evidence)
     text = f"Even the training samples are not fitted, and the loss falls no more: {measurement}."

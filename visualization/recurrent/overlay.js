@@ -122,6 +122,7 @@ function buildLines() {
     const cell = make("span", "ov-char");
     Object.assign(cell.dataset, { sample, step });
     cell.tabIndex = -1;
+    if (record.images) cell.append(slice(record.images[sample], step, part.shape[1]));
     cell.append(glyph("span", character));
     if (part.writes) cell.append(glyph("i", part.writes[sample][step]));
     return cell;

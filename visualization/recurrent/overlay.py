@@ -40,6 +40,8 @@ class UnitTextHeatmap:
     """Text heat map: layers over the same samples; `labels` and `right` have one entry a sample.
 
     Attributes:
+        images: of each sample (N, H, W), from 0 to 1 with 1 as ink, over whose width the time
+            steps of every layer are evenly spread; None: there are none.
         unit_threshold: least standard deviation, as a share of the layer's largest, of the units
             that are shown at first.
     """
@@ -49,6 +51,7 @@ class UnitTextHeatmap:
     labels: tuple[str, ...]  # such as `123+45+6 = 174`
     right: NDArray[np.bool_]
     unit_threshold: float = 0.05
+    images: NDArray[np.float32] | None = None
 
 
 @renamed_arguments(

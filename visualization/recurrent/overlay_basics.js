@@ -53,3 +53,11 @@ function glyph(tag, character) {
   return make(tag, character === "\n" ? "ov-pad" : "", visible(character));
 }
 
+// The part of a picture that one of its steps reads.
+function slice(address, step, steps) {
+  const element = make("b", "ov-slice");
+  element.style.backgroundImage = `url(${address})`;
+  element.style.backgroundSize = `${100 * steps}% 100%`;
+  element.style.backgroundPosition = `${(100 * step) / Math.max(1, steps - 1)}% 0`;
+  return element;
+}

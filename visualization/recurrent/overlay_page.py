@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visualization.core.errors import argument_error
+from visualization.core.pixels import data_uri, image_colors
 from visualization.core.registry import fragment
 from visualization.recurrent.overlay import Column, LayerHeatmap, UnitTextHeatmap
 
@@ -35,10 +36,16 @@ def _(record: UnitTextHeatmap) -> str:
                 "labels": record.labels,
                 "right": record.right.tolist(),
                 "threshold": record.unit_threshold,
+                "images": None if record.images is None else [*map(_address, record.images)],
                 "parts": [_part(part) for part in record.layers],
             }
         ),
     )
+
+
+def _address(image: NDArray[np.float32]) -> str:
+    """Return an image of ink (H, W) as the address of a picture on paper."""
+    return data_uri(image_colors(1 - image[None]))
 
 
 def _file(name: str) -> markupsafe.Markup:

@@ -215,6 +215,9 @@ def _run_trial(learner: Agent, task: Task, steps: int) -> Trial:
 
 def _baseline_loss(learner: Agent, task: Task, batch: Any) -> float:
     """Return the loss of the best constant prediction; of ragged targets, of an untrained model."""
+    own_loss = learner.constant_loss(batch)
+    if own_loss is not None:
+        return own_loss
     targets = task.targets(batch)
     if isinstance(targets, np.ndarray):
         return majority_baseline(targets)[1]

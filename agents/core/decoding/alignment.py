@@ -114,16 +114,45 @@ def read(
     codes: NDArray[np.integer],
     characters: str,
     column_width: float = 1.0,
+    temperature: float = 1.0,
 ) -> Reading:
     """Return a reading of codes: where each character is, and how sure it is.
+
+    See `confidence_of_characters`; a temperature changes how sure characters are, and not where
+    they are.
+    """
+    own = np.array(codes, np.int64)
+    spans, log_p = align(log_probabilities, own)
+    return Reading(
+        text="".join(characters[code - 1] for code in own),
+        codes=own,
+        log_probability=log_p,
+        spans=spans,
+        confidence=confidence_of_characters(log_probabilities, own, spans, temperature),
+        column_width=column_width,
+    )
+
+
+def confidence_of_characters(
+    log_probabilities: NDArray[np.floating],
+    codes: NDArray[np.int64],
+    spans: NDArray[np.int64],
+    temperature: float = 1.0,
+) -> NDArray[np.float64]:
+    """Return how sure each character of a text is, from 0 to 1 (L,).
 
     A character's confidence is its highest probability in its own columns, times the square root of
     the lowest probability that a column between it and its neighbours has nothing else to say: what
     two characters leave out between them is the fault of both.
+
+    Args:
+        log_probabilities: ln p (T, V).
+        codes: of the text (L,).
+        spans: columns of each character (L, 2), see `align`.
+        temperature: by which ln p is divided (Guo et al. 2017): above 1 all are less sure.
     """
-    codes = np.array(codes, np.int64)
-    spans, log_p = align(log_probabilities, codes)
-    probabilities = np.exp(np.asarray(log_probabilities, np.float64))
+    scaled = np.asarray(log_probabilities, np.float64) / temperature
+    probabilities = np.exp(scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True))
     bounds = np.concatenate([[0], spans.ravel(), [len(probabilities)]]).reshape(-1, 2)
     around = np.concatenate([[BLANK], codes, [BLANK]])
     gaps = np.array([
@@ -132,11 +161,5 @@ def read(
     ])  # fmt: skip
     pairs = zip(spans, codes, strict=True)
     peaks = [probabilities[slice(*span), code].max() for span, code in pairs]
-    return Reading(
-        text="".join(characters[code - 1] for code in codes),
-        codes=np.array(codes, np.int64),
-        log_probability=log_p,
-        spans=spans,
-        confidence=np.array(peaks) * np.sqrt(gaps[:-1] * gaps[1:]),
-        column_width=column_width,
-    )
+    confidence = np.array(peaks, np.float64) * np.sqrt(gaps[:-1] * gaps[1:])
+    return np.asarray(np.minimum(1.0, confidence))

@@ -66,6 +66,36 @@ def greedy(logits: Tensor, num_columns: Tensor) -> list[Tensor]:
     return [codes[chosen] for codes, chosen in zip(best, kept, strict=True)]
 
 
+def constant_ctc_loss(text: Tensor, length: Tensor, num_columns: Tensor, num_codes: int) -> float:
+    """Return the mean CTC loss of the best columns that are all alike: what blanks only give.
+
+    A network that is trained by CTC comes to this level first, where the likeliest code of every
+    column is the blank, and all that is read is empty. Characters are as likely as they are
+    frequent, and the probability of the blank is the best of 99. In nats for each text; one that
+    its columns cannot hold counts as 0.
+
+    Args:
+        text: codes (B, L), padded with 0.
+        length: of each text (B,).
+        num_columns: of each image (B,).
+        num_codes: V, with the blank.
+    """
+    own = torch.arange(text.shape[1]) < length[:, None]
+    counts = torch.bincount(text[own], minlength=num_codes).double()
+    shares = counts / counts.sum().clamp(min=1)
+    longest = int(num_columns.max())
+
+    def loss(blank: float) -> float:
+        p = shares * (1 - blank)
+        p[BLANK] = blank
+        rows = p.log().expand(longest, len(text), num_codes)
+        return float(torch.nn.functional.ctc_loss(
+            rows, text, num_columns, length, reduction="none", zero_infinity=True
+        ).mean())  # fmt: skip
+
+    return min(loss(percent / 100) for percent in range(1, 100))
+
+
 def reference_beam_search(
     log_probabilities: NDArray[np.floating],
     beam_size: int | None = None,

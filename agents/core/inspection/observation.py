@@ -19,6 +19,7 @@ from agents.core.training.loop import to_device, total_loss
 from tasks.core.settings import ConfigError, nearest
 from tasks.core.task import Row, Task
 from visualization import NothingToShow
+from visualization.calibration.reliability import Confidences
 from visualization.core.preserve import evaluation_mode
 from visualization.recurrent import CellTrace, Edit, Intervention, intervene_on, state_from
 
@@ -43,6 +44,7 @@ class RecurrentPart:
             an automaton can be extracted.
         answers: the answer after each step (N, T).
         input_symbols: input at each step as one character (N, T), if `input_text` has more.
+        images: of ink (N, H, W), over whose width the steps are evenly spread; None: they are not.
     """
 
     name: str
@@ -55,6 +57,7 @@ class RecurrentPart:
     inputs: Tensor | None = None
     answers: NDArray[np.str_] | None = None
     input_symbols: NDArray[np.str_] | None = None
+    images: NDArray[np.float32] | None = None
 
     @property
     def text(self) -> NDArray[np.str_]:
@@ -140,6 +143,9 @@ class Observation:
             variants of a sample, and of the number of that sample, that return scores (R,).
         tolerance: largest difference of two equal answers: 0 for codes.
         short_names: short forms of questions that are too long for a title (N,).
+        confidences: how sure the agent is of what it says, by kinds; the temperature is fitted to
+            the first.
+        temperature: that its confidences have now.
     """
 
     title: str
@@ -157,6 +163,8 @@ class Observation:
     targets: Mapping[str, Target] = attrs.Factory(dict)
     tolerance: float = 0.0
     short_names: Sequence[str] | None = None
+    confidences: Sequence[Confidences] = ()
+    temperature: float = 1.0
 
     @property
     def correct(self) -> NDArray[np.bool_]:

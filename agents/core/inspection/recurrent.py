@@ -197,7 +197,11 @@ class RecurrentViews(Views):
             self._observation.labels[:NUM_SHOWN],
             self._observation.correct[:NUM_SHOWN],
         )
-        return UnitTextHeatmap(self._observation.title, tuple(parts), tuple(labels), is_right)
+        images = [part.images for part in self._observation.recurrent]
+        return UnitTextHeatmap(
+            self._observation.title, tuple(parts), tuple(labels), is_right,
+            images=images[0][:NUM_SHOWN] if len(images) == 1 and images[0] is not None else None,
+        )  # fmt: skip
 
     def _facts(self, name: str, part: RecurrentPart, trace: CellTrace, row: int) -> dict[str, Any]:
         """Return the columns of the table of units next to the overlay."""

@@ -35,6 +35,7 @@ NEEDS: dict[str, Callable[[Observation], bool]] = {
     "targets": lambda observation: observation.image is not None and bool(observation.targets),
     "no images": lambda observation: observation.image is None,
     "attention": lambda observation: bool(observation.attention),
+    "confidences": lambda observation: bool(observation.confidences),
     "boxes": lambda observation: observation.image is not None and observation.boxes is not None,
 }
 Method = TypeVar("Method", bound=Callable[..., Any])

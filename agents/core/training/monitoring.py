@@ -18,7 +18,6 @@ from visualization.core.preserve import evaluation_mode
 
 if TYPE_CHECKING:
     from agents.core.protocol import AgentProtocol
-    from tasks.core.task import Task
 
 Sequence = Tensor | PackedSequence  # input or output of a recurrent layer
 
@@ -64,7 +63,7 @@ def training_diagnostics(agent: "AgentProtocol", validation: Any) -> dict[str, f
     batch = next(task.batches("train", NUM_TRAIN_EVAL, agent.config.seed, 0, 0, stage))
     first = to_device(take(batch, 0, NUM_OBSERVED), agent.device)
     train = {"loss": agent.mean_loss(batch), **task.score(agent.predict_arrays(batch), batch)}
-    baseline = _constant_baseline(task, batch, validation)
+    baseline = _constant_baseline(agent, batch, validation)
     metrics = {f"chance/{name}": value for name, value in baseline.items()}
     metrics |= {f"fit/{name}": value for name, value in train.items()}
     with evaluation_mode(agent.model), _unwrapped(agent):
@@ -72,8 +71,16 @@ def training_diagnostics(agent: "AgentProtocol", validation: Any) -> dict[str, f
     return {tag: value for tag, value in metrics.items() if math.isfinite(value)}
 
 
-def _constant_baseline(task: "Task", batch: Any, validation: Any) -> dict[str, float]:
-    """Return loss and scores of the best constant prediction; none where targets are ragged."""
+def _constant_baseline(agent: "AgentProtocol", batch: Any, validation: Any) -> dict[str, float]:
+    """Return loss and scores of the best constant prediction.
+
+    Where the agent knows that loss, as of texts, the scores are those of empty answers; of other
+    ragged targets there is neither.
+    """
+    task, own_loss = agent.task, agent.constant_loss(batch)
+    if own_loss is not None:
+        nothing = [np.zeros(0, np.int64)] * num_samples(validation)
+        return {"loss": own_loss, **task.score(nothing, validation)}
     targets, validation_targets = task.targets(batch), task.targets(validation)
     if not (isinstance(targets, np.ndarray) and isinstance(validation_targets, np.ndarray)):
         return {}

@@ -33,6 +33,7 @@ NAMES = {
 }  # fmt: skip
 _ROWS_SHOWN = 24
 _PARTS_SHOWN, _CHARACTERS = 4, 40  # layers of an overlay, and steps of all of them together
+_IMAGE_ROWS = 4  # rows of an overlay that an image above it takes
 _COLORED = 20  # categories of paths that have a colour of their own
 _STEPS_SHOWN = 16  # numbers of steps under an axis that they share with characters
 
@@ -67,14 +68,28 @@ def _(record: UnitTextHeatmap) -> Figure:
     most = max(_CHARACTERS // len(parts), 1)
     sizes = [min(part.input_symbols.shape[1], most) for part in parts]
     width = max(4.8, 1.0 + 0.3 * len(parts) + min(0.36 * sum(sizes), 11.5))
-    figure = Figure(figsize=(width, 1.1 + 0.2 * _ROWS_SHOWN), layout="constrained")
-    grid = figure.subplots(1, len(sizes), squeeze=False, width_ratios=sizes)[0]
-    for axes, part, size in zip(grid, parts, sizes, strict=True):
+    high = _IMAGE_ROWS if record.images is not None else 0
+    figure = Figure(figsize=(width, 1.1 + 0.2 * (_ROWS_SHOWN + high)), layout="constrained")
+    ratios = [high, _ROWS_SHOWN] if high else [1]
+    grid = figure.subplots(
+        len(ratios), len(sizes), squeeze=False, width_ratios=sizes, height_ratios=ratios
+    )
+    for above, axes, part, size in zip(grid[0], grid[-1], parts, sizes, strict=True):
         _characters(axes, part, size)
+        if record.images is not None:
+            _columns(above, record.images[0], size, part.input_symbols.shape[1])
     more = share_of(len(record.layers), len(parts), "layers")
     words = f"{shorten(record.labels[0], 60)}: the cells that vary most{more and f'; {more}'}"
     figure.suptitle(words, fontsize=10, color=INK)
     return figure
+
+
+def _columns(axes: Axes, image: NDArray[np.float32], size: int, num_steps: int) -> None:
+    """Draw the part of an image that the first steps read, each above its characters."""
+    width = round(image.shape[1] * size / num_steps)
+    extent = (-0.5, size - 0.5, 0, 1)
+    axes.imshow(1 - image[:, :width], cmap="gray", vmin=0, vmax=1, aspect="auto", extent=extent)
+    axes.set_axis_off()
 
 
 def _characters(axes: Axes, part: LayerHeatmap, size: int) -> None:

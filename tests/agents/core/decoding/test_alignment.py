@@ -104,3 +104,12 @@ def test_an_aligned_character_is_in_its_box() -> None:
         assert (is_over == np.eye(len(codes), dtype=bool)).all()
         num_letters += len(codes)
     assert num_letters > 100
+
+
+def test_a_temperature_makes_characters_less_sure_where_they_are() -> None:
+    """Above 1 confidences of likely ones fall; neither text, places nor ln p change."""
+    rows = rows_of((0.01, 0.98, 0.01), (0.98, 0.01, 0.01), (0.2, 0.1, 0.7))
+    plain, less = (read(rows, np.array([1, 2]), "ab", temperature=t) for t in (1.0, 3.0))
+    assert (less.confidence < plain.confidence).all()
+    assert less.spans.tolist() == plain.spans.tolist()
+    assert less.log_probability == plain.log_probability

@@ -10,7 +10,13 @@ import torch
 from torch.nn import functional as F
 
 from agents.core.decoding.beam import prefix_beam_search
-from agents.core.decoding.ctc import collapse, columns_needed, greedy, reference_beam_search
+from agents.core.decoding.ctc import (
+    collapse,
+    columns_needed,
+    constant_ctc_loss,
+    greedy,
+    reference_beam_search,
+)
 from agents.core.decoding.decoders import BeamDecoder, GreedyDecoder
 from agents.core.decoding.language_model import NgramModel, NgramScorer
 from agents.core.decoding.scorers import LengthBonus, Scorer, SumOfScorers
@@ -156,3 +162,15 @@ def test_the_fast_search_is_the_reference(beam_size: int, fused: bool) -> None:
         )
         assert [h.codes.tolist() for h in fast] == [h.codes.tolist() for h in reference]
         np.testing.assert_allclose([h.score for h in fast], [h.score for h in reference])
+
+
+def test_the_loss_of_blanks_only_is_the_best_of_columns_that_are_alike() -> None:
+    """One column with one character: 1 % of blanks; aa in four: the enumeration at the best b."""
+    one = constant_ctc_loss(torch.tensor([[1]]), torch.tensor([1]), torch.tensor([1]), 3)
+    assert one == pytest.approx(-np.log(0.99))
+    text, length, columns = torch.tensor([[1, 1]]), torch.tensor([2]), torch.tensor([4])
+    best = min(
+        -np.log(enumerated(np.log(np.tile([[b, 1 - b]], (4, 1))))[1, 1])
+        for b in np.arange(1, 100) / 100
+    )
+    assert constant_ctc_loss(text, length, columns, 2) == pytest.approx(best)

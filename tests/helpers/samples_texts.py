@@ -1,0 +1,65 @@
+"""A record of each kind that is drawn of what is read, and of how sure an agent is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tests.helpers.samples import HAN, RNG, Size, reproducible, shares
+from visualization.calibration.reliability import ReliabilityDiagram, reliability
+from visualization.transcription.errors import (
+    Confusions,
+    ErrorRates,
+    WorstLines,
+    confusions,
+    errors_by_group,
+    errors_by_length,
+    worst_lines,
+)
+
+
+def texts(size: Size) -> tuple[list[str], list[str]]:
+    """Return what was read in lines, and what is right; the first is wrong in its first letter."""
+    num = max(2, min(size.layers, 50))
+    letters = list("abcdefghijklmnopqrstuvwxyz ,.-é1" + (HAN if size.long else ""))
+    right = ["".join(RNG.choice(letters, 1 + min(size.steps, 300) * n // num)) for n in range(num)]
+    read = [
+        "".join(RNG.choice(letters) if RNG.random() < 0.2 else letter for letter in text)[: n + 40]
+        for n, text in enumerate(right)
+    ]
+    return ["_", *read[1:]], right
+
+
+def rates(size: Size) -> ErrorRates:
+    """Return error rates of pages, or of lengths where there are few lines."""
+    read, right = texts(size)
+    if not size.long:
+        return errors_by_length(read, right)
+    return errors_by_group(read, right, size.names(len(right)), "page")
+
+
+def worst(size: Size) -> WorstLines:
+    """Return lines with errors, with pictures."""
+    read, right = texts(size)
+    images = list(size.images(len(right))[:, 0].astype(np.float32))
+    return worst_lines(read, right, images, size.names(len(right)))
+
+
+def diagram(size: Size) -> ReliabilityDiagram:
+    """Return how sure an agent is of few or many words."""
+    sure = shares(size.steps)
+    right = RNG.random(size.steps) < sure**2
+    return ReliabilityDiagram(
+        name="characters", before=reliability(sure, right), after=reliability(sure**2, right),
+        temperatures=(1.0, 1.5), fitted_on=f"{size.steps:,} characters of validation",
+    )  # fmt: skip
+
+
+def confused(size: Size) -> Confusions:
+    """Return which characters were read for which."""
+    return confusions(*texts(size))
+
+
+SAMPLES: dict[type, Callable[[Size], Any]] = reproducible({
+    Confusions: confused, ErrorRates: rates, WorstLines: worst, ReliabilityDiagram: diagram,
+})  # fmt: skip

@@ -1,0 +1,1 @@
+"""Transcription: errors of texts that were read, by characters, lengths and pages."""
