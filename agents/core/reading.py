@@ -6,7 +6,7 @@ B lines, H × W pixels, T columns, C feature maps, U units in each direction, V 
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import attrs
 import numpy as np
@@ -19,9 +19,16 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from agents.configs.readers import SIZES, ReaderConfig
 from agents.core.agent import Agent
 from agents.core.config import ConfigError
-from agents.core.decoding.alignment import align
+from agents.core.decoding import alignment
+from agents.core.decoding.alignment import Reading, align
 from agents.core.decoding.ctc import columns_needed, greedy
-from agents.core.decoding.decoders import BeamDecoder, Decoder, GreedyDecoder, beam_decoder
+from agents.core.decoding.decoders import (
+    BeamDecoder,
+    Decoder,
+    GreedyDecoder,
+    beam_decoder,
+    own_rows,
+)
 from agents.core.layers import recurrent
 from tasks.handwriting.lines import ImageToText, LineImages
 
@@ -344,6 +351,23 @@ class LineReader(Agent):
             return theirs
         own, names = self.model.state_dict(), list(self.by_character)
         return rows_by_character(theirs, own, names, known, self.model.characters)
+
+    def read(self, batch: LineImages) -> list[Reading]:
+        """Return what is read in each line of a task's batch, with places and confidences.
+
+        These are of the columns' outputs, whichever decoder has found the text.
+        """
+
+        def readings(piece: LineImages) -> list[Reading]:
+            logits = self.model(piece.image, piece.width)
+            rows = own_rows(logits, columns_of(piece.width))
+            codes = cast("list[NDArray[np.int64]]", self.predict_batch(piece))
+            return [
+                alignment.read(row, text, self.model.characters, COLUMN)
+                for row, text in zip(rows, codes, strict=True)
+            ]
+
+        return [line for piece in self._map_microbatches(readings, batch) for line in piece]
 
     def _observe_lines(
         self, batch: LineImages, rows: Sequence[NDArray[np.float64]],

@@ -37,6 +37,25 @@ class Frame(NamedTuple):
     normals: Points
 
 
+class CutLine(NamedTuple):
+    """A line that was cut out of a page: its image (height, width) of ink, and where it was."""
+
+    image: NDArray[np.uint8]  # from 0, paper, to 255, ink
+    frame: Frame
+    extent: Extent
+
+    def polygon(self, left: float, right: float) -> Points:
+        """Return the polygon on the page of the columns from `left` to `right` of the image."""
+        num = len(self.frame.points)
+        scale = num / self.image.shape[1]
+        first, last = (int(np.clip(round(side * scale), 0, num - 1)) for side in (left, right))
+        num_corners = max(2, round((last - first) / (self.extent.above + self.extent.below)) + 1)
+        at = np.rint(np.linspace(first, last, num_corners)).astype(int)
+        points, normals = self.frame.points[at], self.frame.normals[at]
+        top, bottom = points + self.extent.above * normals, points - self.extent.below * normals
+        return np.concatenate([top, bottom[::-1]])
+
+
 def is_empty(polygon: Points) -> bool:
     """Return whether a polygon has no inside to speak of."""
     if len(polygon) < 3:
@@ -58,12 +77,21 @@ def cut_lines(
     Each line has a polygon that is not empty and within the page. One without a baseline is
     straight.
     """
+    return [cut.image for cut in cut_lines_with_places(grey, lines, height)]
+
+
+def cut_lines_with_places(
+    grey: NDArray[np.uint8], lines: Sequence[TextLine], height: int
+) -> list[CutLine]:
+    """Cut the lines of a page as `cut_lines` does; return with each where its columns were."""
+    if not lines:
+        return []
     frames = [frame_of(line) for line in lines]
     extents = [_extent(frame, line.polygon) for frame, line in zip(frames, lines, strict=True)]
     page = page_extent(extents)
     darkness = remove_light(grey, _WINDOW * (page.above + page.below))
     return [
-        _cut(darkness, line.polygon, frame, page, height)
+        CutLine(_cut(darkness, line.polygon, frame, page, height), frame, page)
         for line, frame in zip(lines, frames, strict=True)
     ]
 

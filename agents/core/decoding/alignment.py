@@ -119,9 +119,18 @@ def read(
 
     A character's confidence is its highest probability in its own columns, times the square root of
     the lowest probability that a column between it and its neighbours has nothing else to say: what
-    two characters leave out between them is the fault of both.
+    two characters leave out between them is the fault of both. A text that does not fit into the
+    columns, as one written by attention may be, has even spans and no confidence.
     """
     codes = np.array(codes, np.int64)
+    if columns_needed(codes) > len(log_probabilities):
+        edges = np.linspace(0, len(log_probabilities), len(codes) + 1).astype(np.int64)
+        spans, log_p = np.stack([edges[:-1], edges[1:]], axis=1), -np.inf
+        text, unsure = _text(codes, characters), np.zeros(len(codes))
+        return Reading(
+            text=text, codes=codes, log_probability=log_p, spans=spans, confidence=unsure,
+            column_width=column_width,
+        )  # fmt: skip
     spans, log_p = align(log_probabilities, codes)
     probabilities = np.exp(np.asarray(log_probabilities, np.float64))
     bounds = np.concatenate([[0], spans.ravel(), [len(probabilities)]]).reshape(-1, 2)
@@ -133,10 +142,14 @@ def read(
     pairs = zip(spans, codes, strict=True)
     peaks = [probabilities[slice(*span), code].max() for span, code in pairs]
     return Reading(
-        text="".join(characters[code - 1] for code in codes),
+        text=_text(codes, characters),
         codes=np.array(codes, np.int64),
         log_probability=log_p,
         spans=spans,
         confidence=np.array(peaks) * np.sqrt(gaps[:-1] * gaps[1:]),
         column_width=column_width,
     )
+
+
+def _text(codes: NDArray[np.int64], characters: str) -> str:
+    return "".join(characters[code - 1] for code in codes)
