@@ -41,16 +41,45 @@ def regions(boxes: NDArray[Any], distance: float) -> list[NDArray[np.int64]]:
 def _cut(
     cores: NDArray[np.float64], lines: NDArray[np.int64], apart: float
 ) -> list[NDArray[np.int64]]:
-    """Return the regions of some lines: of columns, of what is over and under a cut, or as one."""
+    """Return the regions of some lines: of columns, of what is over and under them, or as one."""
     columns = _columns(cores, lines)
     if len(columns) > 1:
         return [region for column in columns for region in _cut(cores, column, apart)]
-    ends = _gaps(cores[lines, 1], cores[lines, 3])
-    for end in ends:
-        above, below = (lines[side] for side in (cores[lines, 1] < end, cores[lines, 1] >= end))
-        if max(len(_columns(cores, above)), len(_columns(cores, below))) > 1:
-            return [*_cut(cores, above, apart), *_cut(cores, below, apart)]
+    bands = _bands(cores, lines)
+    if len(bands) > 1:
+        return [region for band in bands for region in _cut(cores, band, apart)]
     return _paragraphs(cores, lines, apart)
+
+
+def _bands(cores: NDArray[np.float64], lines: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return lines in bands from the top: those that have columns together, and the others.
+
+    A single row of several boxes is no band of columns, but a line in pieces.
+    """
+    ends = _gaps(cores[lines, 1], cores[lines, 3])
+    number = np.searchsorted(ends, cores[lines, 1], side="right")
+    bands: list[NDArray[np.int64]] = []
+    for row in (lines[number == at] for at in range(len(ends) + 1)):
+        if bands:
+            together = np.concatenate([bands[-1], row])
+            in_columns = [len(_columns(cores, part)) > 1 for part in (bands[-1], row, together)]
+            if len(set(in_columns)) == 1:
+                bands[-1] = together
+                continue
+        bands.append(row)
+    merged = bands[:1]
+    for band in bands[1:]:
+        if any(_has_columns(cores, part) for part in (merged[-1], band)):
+            merged.append(band)
+        else:
+            merged[-1] = np.concatenate([merged[-1], band])
+    return merged
+
+
+def _has_columns(cores: NDArray[np.float64], lines: NDArray[np.int64]) -> bool:
+    """Return whether lines are in several columns, of which one has several lines."""
+    columns = _columns(cores, lines)
+    return len(columns) > 1 and max(len(column) for column in columns) > 1
 
 
 def _paragraphs(
@@ -63,7 +92,7 @@ def _paragraphs(
 
 
 def _columns(cores: NDArray[np.float64], lines: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Return lines by column, from the left; of those beside one another over half their height."""
+    """Return lines by column, from the left; lines that are not beside others are in no column of theirs."""
     ends = _gaps(cores[lines, 0], cores[lines, 2])
     number = np.searchsorted(ends, cores[lines, 0], side="right")
     found = [lines[number == at] for at in range(len(ends) + 1)]
@@ -77,10 +106,10 @@ def _columns(cores: NDArray[np.float64], lines: NDArray[np.int64]) -> list[NDArr
 
 
 def _are_beside(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    """Return whether two groups of boxes share half of the height of the lower one."""
-    tops, bottoms = (one[:, 1].min(), other[:, 1].min()), (one[:, 3].max(), other[:, 3].max())
-    lower = min(bottoms[0] - tops[0], bottoms[1] - tops[1])
-    return bool(min(bottoms) - max(tops) > lower / 2)
+    """Return whether of the group with fewer lines half has a line of the other one beside it."""
+    common = np.minimum(one[:, None, 3], other[:, 3]) - np.maximum(one[:, None, 1], other[:, 1])
+    fewer = 1 if len(one) <= len(other) else 0
+    return bool((common > 0).any(axis=fewer).mean() >= 0.5)
 
 
 def _gaps(begins: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ _WIDE = 1.1  # times as wide as high: there may be two pages
 _MIDDLE = 0.3, 0.7  # shares of the width between which the gutter is
 _GUTTER = 0.012  # share of the width that a gutter takes, at least
 _FEW = 0.15  # times the usual strokes of a column: that many are in a gutter
+_EDGES = 2.5  # strokes that are of a fold and the edge of a page
 _PAPER = 75  # percentile of grey values that is paper
 _HALF = 0.15  # share of all strokes that is on a page of two, at least
 
@@ -109,7 +110,7 @@ def gutter_of(grey: NDArray[np.uint8]) -> int | None:
     size = max(1, round(_GUTTER * width / 2))
     smooth = uniform_filter1d(strokes, size, mode="nearest")
     usual = float(np.median(smooth[smooth > smooth.mean() / 2]))
-    empty = smooth < _FEW * usual
+    empty = smooth < max(_FEW * usual, min(_EDGES, usual / 2))
     low, high = (int(share * width) for share in _MIDDLE)
     edges = np.flatnonzero(np.diff(np.r_[0, empty[low:high].astype(int), 0]))
     runs = edges.reshape(-1, 2) + low
