@@ -22,6 +22,9 @@ _SIGHT = (6.0, 12.0)  # x-heights, down and across, within which lines have one 
 _DOWN = 0.27  # line distances from the middle of a box to that of its baseline
 _LOOSE = 0.25  # line distances by which it may well be elsewhere
 _BEND = 0.3  # line distances by which a baseline departs from the slopes, at most
+_REACH, _GAP = 1.0, 0.6  # line distances: from a box to letters of its line; between letters
+_SAME_ROW = 0.6  # line distances between the middles of boxes beside each other, at most
+_FAINT = 0.15  # times the usual ink of a line: with less there is no letter
 _STIFF = 6.0  # cost of departing from the slope by one, relative to the sharpest edge of ink
 
 
@@ -30,6 +33,7 @@ class Writing(NamedTuple):
 
     edge: NDArray[np.float32]  # (rows, columns): ink above less ink below, from 0 to 1
     slope: NDArray[np.float32]  # (rows, columns): rows down for each column to the right
+    ink: NDArray[np.float32]  # (rows, columns): mean of an x-height in a square around
     reduction: float  # pixels of the page for one of these
 
 
@@ -63,6 +67,8 @@ def writing_of(darkness: NDArray[np.float32], distance: float) -> Writing:
         darkness: of the page, 0 is paper (H, W).
         distance: of two lines, in pixels; see `line_distance`.
     """
+    from scipy.ndimage import uniform_filter
+
     reduction = max(distance / _X_HEIGHT / _UNIT, 1.0)
     small = reduced(darkness, reduction)
     slopes = np.linspace(-_STEEPEST, _STEEPEST, _NUM_SLOPES)
@@ -73,7 +79,8 @@ def writing_of(darkness: NDArray[np.float32], distance: float) -> Writing:
     share = (at - low[0]).astype(np.float32)
     below, above = (np.take_along_axis(edges, low + step, 0)[0] for step in (0, 1))
     edge = below + share * (above - below)
-    return Writing(edge / max(float(edge.max()), 1e-6), slope, reduction)
+    ink: NDArray[np.float32] = uniform_filter(small, int(_UNIT), mode="constant")
+    return Writing(edge / max(float(edge.max()), 1e-6), slope, ink, reduction)
 
 
 def reduced(image: NDArray[np.float32], reduction: float) -> NDArray[np.float32]:
@@ -127,25 +134,87 @@ def _enlarged(image: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np
 
 
 def find_baselines(writing: Writing, boxes: NDArray[Any], distance: float) -> list[Points]:
-    """Return the baseline of each box (n, 4) as points in pixels of the page."""
-    return [_baseline(writing, box, distance) for box in np.asarray(boxes, np.float64)]
+    """Return the baseline of each box (n, 4) as points in pixels of the page.
+
+    It begins and ends with the letters of its line, which may be up to a line distance outside of
+    the box, but not in a box that is beside.
+    """
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    sides = [_free_sides(box, boxes, distance) for box in boxes]
+    return [
+        _baseline(writing, box, *free, distance) for box, free in zip(boxes, sides, strict=True)
+    ]
 
 
-def _baseline(writing: Writing, box: NDArray[np.float64], distance: float) -> Points:
-    """Return the points of one baseline, from the left to the right side of its box."""
+def _free_sides(
+    box: NDArray[np.float64], boxes: NDArray[np.float64], distance: float
+) -> tuple[float, float]:
+    """Return how far a line may go to the left and right, at most halfway to a box in its row."""
+    rows = (boxes[:, 1] + boxes[:, 3]) / 2
+    beside = np.abs(rows - (box[1] + box[3]) / 2) < _SAME_ROW * distance
+    middle, reach = (box[0] + box[2]) / 2, _REACH * distance
+    before, after = beside & (boxes[:, 2] < middle), beside & (boxes[:, 0] > middle)
+    left, right = boxes[before, 2].max(initial=-np.inf), boxes[after, 0].min(initial=np.inf)
+    left, right = (
+        max(box[0] - reach, (left + box[0]) / 2),
+        min(box[2] + reach, (right + box[2]) / 2),
+    )
+    return min(float(left), box[0]), max(float(right), box[2])
+
+
+def _baseline(
+    writing: Writing, box: NDArray[np.float64], left: float, right: float, distance: float
+) -> Points:
+    """Return the points of one baseline, from the first to the last ink in and near its box."""
     rows, columns = writing.edge.shape
-    left, top, right, bottom = box / writing.reduction
-    first, last = (int(np.clip(side, 0, columns - 1)) for side in (left, right))
-    x = np.unique(np.r_[np.arange(first, last, int(_UNIT)), last])
-    space = distance / writing.reduction
+    _, top, _, bottom = box / writing.reduction
+    sides = np.array([left, box[0], box[2], right]) / writing.reduction
+    lowest, first, last, highest = np.clip(sides, 0, columns - 1).astype(int).tolist()
+    space, step = distance / writing.reduction, int(_UNIT)
+    x = first + step * np.arange(-((first - lowest) // step), (highest - first) // step + 1)
+    in_box = (x >= first) & (x <= last)
     begins = np.arange(max(int(top), 0), max(min(int(np.ceil(bottom)), rows), int(top) + 1))
     curves = _along_slope(writing.slope, x, begins.astype(float), len(x) // 2)
-    middle = (curves.min(axis=1) + curves.max(axis=1)) / 2
+    own = curves[:, in_box]
+    middle = (own.min(axis=1) + own.max(axis=1)) / 2
     wanted = (top + bottom) / 2 + _DOWN * space
-    score = _at(writing.edge, curves, x).mean(axis=1)
+    score = _at(writing.edge, own, x[in_box]).mean(axis=1)
     score = score / max(score.max(), 1e-6)
     best = int((score - ((middle - wanted) / (_LOOSE * space)) ** 2 / 2).argmax())
-    return _followed(writing, x, curves[best], max(round(_BEND * space), 1))
+    y = _followed(writing, x, curves[best], max(round(_BEND * space), 1))
+    has_ink = _has_ink(_at(writing.ink, y - _UNIT / 2, x), in_box)
+    begin = _end_of_ink(has_ink, int(in_box.argmax()), round(_GAP * space / step))
+    end = _end_of_ink(has_ink[::-1], int(in_box[::-1].argmax()), round(_GAP * space / step))
+    kept = slice(begin, max(len(x) - end, begin + 2))
+    return np.column_stack([x + 0.5, y - 0.5])[kept] * writing.reduction
+
+
+def _has_ink(ink: NDArray[np.float32], in_box: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return where there are letters: as much ink as a share of what is usual in the box."""
+    return np.asarray(ink > _FAINT * np.percentile(ink[in_box], 75))
+
+
+def _end_of_ink(has_ink: NDArray[np.bool_], side: int, gap: int) -> int:
+    """Return where the letters of a line begin, near the side of its box.
+
+    Outside of the box as far as there are letters with gaps of less than `gap`; where the box
+    begins without any, within it.
+
+    >>> _end_of_ink(np.array([True, False, False, True, False, True, True]), 5, 2)
+    3
+    >>> _end_of_ink(np.array([False, False, False, False, True, True]), 1, 2)
+    3
+    """
+    if not has_ink[side:].any():
+        return side
+    found = side
+    for at in range(side - 1, -1, -1):
+        if found - at > gap:
+            break
+        found = at if has_ink[at] else found
+    if found == side and not has_ink[side]:
+        found = max(side, side + int(has_ink[side:].argmax()) - 1)
+    return found
 
 
 def _at(
@@ -174,9 +243,10 @@ def _along_slope(
 
 def _followed(
     writing: Writing, x: NDArray[np.int64], curve: NDArray[np.float64], most: int
-) -> Points:
-    """Return a curve that follows the edge of the ink, `most` rows from the given one at most.
+) -> NDArray[np.float64]:
+    """Return the rows of a curve that follows the edge of the ink, and the given one nearly.
 
+    It is `most` rows from that at most.
     The best path by dynamic programming (Viterbi), over steps of an x-height.
     """
     offsets = np.arange(-most, most + 0.25, 0.5)
@@ -190,5 +260,4 @@ def _followed(
     path = [int(total.argmax())]
     for number in range(len(x) - 1, 0, -1):
         path.append(int(came[number][path[-1]]))
-    y = curve + offsets[path[::-1]]
-    return np.column_stack([x + 0.5, y - 0.5]) * writing.reduction
+    return np.asarray(curve + offsets[path[::-1]])

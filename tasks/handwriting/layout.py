@@ -92,7 +92,7 @@ def _paragraphs(
 
 
 def _columns(cores: NDArray[np.float64], lines: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Return lines by column, from the left; lines that are not beside others are in no column of theirs."""
+    """Return lines by column, from the left; those with no others beside them are no column."""
     ends = _gaps(cores[lines, 0], cores[lines, 2])
     number = np.searchsorted(ends, cores[lines, 0], side="right")
     found = [lines[number == at] for at in range(len(ends) + 1)]

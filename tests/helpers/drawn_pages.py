@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-
 X_HEIGHT = 12  # pixels of small letters; the others are twice as high, or hang down as much
 
 
@@ -44,7 +43,9 @@ def drawn_page(
                 begin, end = base - up * X_HEIGHT, base + down * X_HEIGHT // 2
                 for stroke in (0, 5):
                     tall = base - X_HEIGHT if stroke else begin
-                    grey[max(tall, 0) : end if stroke == 0 else base, at + stroke : at + stroke + 2] = 50
+                    grey[
+                        max(tall, 0) : end if stroke == 0 else base, at + stroke : at + stroke + 2
+                    ] = 50
                 grey[base - 2 : base, at : at + 7] = 50
                 top, bottom, at = min(top, begin), max(bottom, end), at + 9
             at += 9
@@ -55,7 +56,7 @@ def drawn_page(
 
 def shaded(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a page that is lit from the left, and has a dark corner."""
-    rows, columns = np.mgrid[0:1:grey.shape[0] * 1j, 0:1:grey.shape[1] * 1j]
+    rows, columns = np.mgrid[0 : 1 : grey.shape[0] * 1j, 0 : 1 : grey.shape[1] * 1j]
     light = 1 - 0.5 * columns - 0.25 * rows * columns
     return np.rint(grey * light).astype(np.uint8)
 

@@ -100,7 +100,16 @@ def test_of_two_boxes_of_one_line_the_surer_is_kept() -> None:
     left[2], right[0] = 300, 310
     pieces = lines_from_boxes(page.grey, np.vstack([page.boxes[[0, 2]], left, right]))
     assert len(pieces.lines) == 4
-    assert pieces.lines[1].baseline[-1, 0] < pieces.lines[2].baseline[0, 0]
+    assert pieces.lines[1].baseline[-1, 0] < pieces.lines[2].baseline[0, 0] + 5
+
+
+def test_a_line_ends_with_its_letters() -> None:
+    """A box that is too short, or too long, has the same line as the right one."""
+    page = drawn_page(num=3)
+    for change in ([12, 0, -14, 0], [-16, 0, 20, 0]):
+        for line in lines_from_boxes(page.grey, page.boxes + change).lines:
+            ends = line.baseline[[0, -1], 0]
+            assert abs(ends - [40, 600]).max() < 14
 
 
 def test_the_distance_of_lines() -> None:

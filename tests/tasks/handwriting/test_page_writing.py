@@ -4,15 +4,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-import tasks
 from PIL import Image
 
+import tasks
 from tasks.handwriting.page_format import Page, TextLine, Word, read_page
 from tasks.handwriting.page_writing import page_xml, write_page
 
 BOX = np.array([[10, 20], [90, 20], [90, 50], [10, 50]])
 BASE = np.array([[10, 45], [50, 46], [90, 45]])
-TEXTS = ["<é> & \"ſ\" '", "&amp; \N{GRINNING FACE}𝔄", "a b", "]]> <!-- -->"]
+TEXTS = ['<é> & "ſ" \'', "&amp; \N{GRINNING FACE}𝔄", "a b", "]]> <!-- -->"]
 NAMESPACE = "{http://schema.primaresearch.org/PAGE/gts/pagecontent/2019-07-15}"
 
 
