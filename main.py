@@ -44,7 +44,11 @@ def parser() -> argparse.ArgumentParser:
     add("--grid", **repeated, metavar="NAME=VALUE,VALUE,…", help=grid_help)
     add("--over", **repeated, help=argparse.SUPPRESS)  # earlier name of --grid
     add("runs", nargs="*", metavar="RUN", help="folders of two runs, for --mode compare")
-    add("--input", metavar="TEXT", help="what to predict; default: lines on standard input")
+    input_help = "what to predict, as often as you like; default: lines on standard input"
+    add("--input", **repeated, metavar="TEXT", help=input_help)
+    pages_help = "read whole pages: run of a detector of lines; --input: images, or their folders"
+    add("--detector", metavar="DIR", help=pages_help)
+    add("--output", metavar="DIR", help="for what is read of pages; default: beside their images")
     add("--list-agents", action="store_true", help="one line for each agent")
     add("--list-tasks", action="store_true", help="one line for each task")
     add("--print-config", action="store_true", help="all settings, as a file for --config")

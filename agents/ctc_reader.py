@@ -17,11 +17,9 @@ from torch import Tensor, nn
 
 from agents.configs.ctc_reader import CtcReaderConfig
 from agents.core import reading
-from agents.core.decoding import alignment
-from agents.core.decoding.alignment import Reading
 from agents.core.decoding.ctc import greedy
 from agents.core.decoding.decoders import own_rows
-from agents.core.line_encoder import COLUMN, LineEncoder, columns_of, own_width
+from agents.core.line_encoder import LineEncoder, columns_of, own_width
 from agents.core.training.loop import to_device
 from tasks.core.batch import take
 from tasks.handwriting.lines import ImageToText, LineImages
@@ -98,21 +96,6 @@ class CtcReader(reading.LineReader):
         decoder = reading.decoder_of(self.config, self.model.characters, self.config.decoder)
         logits = cast("Tensor", self.model(batch.image, batch.width))
         return decoder.decode(logits, columns_of(batch.width))
-
-    def read(self, batch: LineImages) -> list[Reading]:
-        """Return what is read in each line of a task's batch, with places and confidences."""
-
-        def readings(piece: LineImages) -> list[Reading]:
-            logits = cast("Tensor", self.model(piece.image, piece.width))
-            rows = own_rows(logits, columns_of(piece.width))
-            characters = self.model.characters
-            codes = self.predict_batch(piece)
-            return [
-                alignment.read(row, text, characters, COLUMN, self.config.temperature)
-                for row, text in zip(rows, codes, strict=True)
-            ]
-
-        return [line for piece in self._map_microbatches(readings, batch) for line in piece]
 
     def observe(self, batch: LineImages) -> "Observation":
         """Return the columns that the LSTM reads, the images, and first characters as targets."""

@@ -17,7 +17,8 @@ import tasks
 from agents.core.agent import Agent
 from tasks.core.settings import fields
 from tasks.core.task import Task
-from tasks.handwriting.page_format import Page, TextLine, write_page
+from tasks.handwriting.page_format import Page, TextLine
+from tasks.handwriting.page_writing import write_page
 
 SMALL = {
     "hidden_size": 16, "steps": 12, "batch_size": 16, "eval_every": 4, "eval_samples": 32,

@@ -7,7 +7,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,22 +117,34 @@ def evaluate(spec: RunSpec) -> int:
 
 
 def predict(spec: RunSpec) -> int:
-    """Predict --input, or each line of standard input; bad lines are reported."""
+    """Predict each --input, or each line of standard input; bad lines are reported.
+
+    With --detector these are pages, of which the lines are found and read.
+    """
+    if spec.options.detector is not None:
+        from agents.cli.pages import read_pages
+
+        return read_pages(spec, spec.options.input or (text for _, text in _typed()))
     agent = spec.load_trained()
-    if spec.options.input is not None:
-        print(agent.predict(spec.options.input))
+    if spec.options.input:
+        print(*agent.predict(spec.options.input), sep="\n")
         return 0
     code = 0
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        text = line.decode(sys.stdin.encoding, errors="replace").lstrip("\ufeff").strip()
-        if not text:
-            continue
+    for number, text in _typed():
         try:
             print(agent.predict(text), flush=True)
         except ConfigError as error:
             warn(f"terrarium: standard input, line {number}: {error}")
             code = error.exit_code
     return code
+
+
+def _typed() -> Iterator[tuple[int, str]]:
+    """Yield number and text of each line of standard input that has one."""
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        text = line.decode(sys.stdin.encoding, errors="replace").lstrip("\ufeff").strip()
+        if text:
+            yield number, text
 
 
 def inspect(spec: RunSpec) -> int:
@@ -288,7 +300,7 @@ class Mode:
 MODES = {
     "train": Mode("train, or continue training (default)", train),
     "evaluate": Mode("score a trained agent on new test samples, save scores, answers", evaluate),
-    "predict": Mode("answer --input or lines on standard input", predict),
+    "predict": Mode("answer each --input or line of standard input; pages too", predict),
     "inspect": Mode("inspect a trained agent: report.html, report.npz", inspect),
     "export": Mode("export a trained agent to model.onnx, and check the file", export),
     "calibrate": Mode("fit how sure a reader is, and keep the temperature", calibrate),
@@ -355,12 +367,16 @@ def _check_options(spec: RunSpec) -> None:
     options = spec.options
     resume = None if options.resume == "auto" else options.resume
     for name, value, only in (
-        ("--views", options.views, ["inspect"]), ("--input", options.input, ["predict"]),
+        ("--views", options.views, ["inspect"]), ("--input", options.input or None, ["predict"]),
+        ("--detector", options.detector, ["predict"]), ("--output", options.output, ["predict"]),
         ("--grid", options.grid or None, ["sweep"]), ("--resume", resume, ["train", "sweep"]),
     ):  # fmt: skip
         if value is not None and spec.mode not in only:
             problem = f"cannot be combined with --mode {spec.mode}"
             raise ConfigError(name, "", problem, f"--mode {' or '.join(only)}")
+    if options.output is not None and options.detector is None:
+        problem = "cannot be combined with no --detector"
+        raise ConfigError("--output", "", problem, "--detector, by which pages are read")
 
 
 def _config_file(spec: RunSpec) -> str:

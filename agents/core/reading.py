@@ -6,7 +6,7 @@ B lines, H × W pixels, T columns, C feature maps, U units in each direction, V 
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import attrs
 import numpy as np
@@ -18,9 +18,17 @@ from torch.nn import functional as F
 from agents.configs.readers import ReaderConfig
 from agents.core.agent import Agent
 from agents.core.config import ConfigError
+from agents.core.decoding import alignment
+from agents.core.decoding.alignment import Reading
 from agents.core.decoding.confidence import confidences_of_lines
 from agents.core.decoding.ctc import constant_ctc_loss
-from agents.core.decoding.decoders import BeamDecoder, Decoder, GreedyDecoder, beam_decoder
+from agents.core.decoding.decoders import (
+    BeamDecoder,
+    Decoder,
+    GreedyDecoder,
+    beam_decoder,
+    own_rows,
+)
 from agents.core.line_augmentation import augment_lines
 from agents.core.line_encoder import COLUMN, columns_of
 from agents.core.runs.checkpoint import Checkpoint, read_agent
@@ -201,6 +209,23 @@ class LineReader(Agent):
         from agents.core.export import columns_graph
 
         return columns_graph(self.model, self.task.spec, COLUMN)
+
+    def read(self, batch: LineImages) -> list[Reading]:
+        """Return what is read in each line of a task's batch, with places and confidences.
+
+        These are of the columns' outputs, whichever decoder has found the text.
+        """
+
+        def readings(piece: LineImages) -> list[Reading]:
+            logits = self.model(piece.image, piece.width)
+            rows = own_rows(logits, columns_of(piece.width))
+            codes = cast("list[NDArray[np.int64]]", self.predict_batch(piece))
+            return [
+                alignment.read(row, text, self.model.characters, COLUMN, self.config.temperature)
+                for row, text in zip(rows, codes, strict=True)
+            ]
+
+        return [line for piece in self._map_microbatches(readings, batch) for line in piece]
 
     def _observe_lines(
         self, batch: LineImages, rows: Sequence[NDArray[np.float64]],

@@ -106,6 +106,8 @@ def cut_lines(
     straight.
     """
     straight, page = _straightened(lines, height)
+    if not lines:
+        return []
     darkness = remove_light(grey, _WINDOW * (page.above + page.below))
     return [_cut(darkness, line.polygon, own) for line, own in zip(lines, straight, strict=True)]
 
@@ -116,6 +118,8 @@ def straightened(lines: Sequence[TextLine], height: int) -> list[Straightened]:
 
 
 def _straightened(lines: Sequence[TextLine], height: int) -> tuple[list[Straightened], Extent]:
+    if not lines:
+        return [], Extent(0, 0)
     frames = [frame_of(line) for line in lines]
     extents = [_extent(frame, line.polygon) for frame, line in zip(frames, lines, strict=True)]
     page = page_extent(extents)

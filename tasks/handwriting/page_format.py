@@ -1,12 +1,12 @@
 """PAGE XML (2013 to 2019) and ALTO: pages with lines, their polygons, baselines and texts.
 
-As eScriptorium, Transkribus and kraken write them. PAGE XML is written too.
+As eScriptorium, Transkribus and kraken write them; `page_writing` writes PAGE XML.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
+from xml.etree.ElementTree import Element
 
 import attrs
 import numpy as np
@@ -16,10 +16,18 @@ from tasks.core.settings import ConfigError
 from tasks.handwriting.xml_tree import read_xml
 
 Points = NDArray[np.float64]  # x and y in pixels (n, 2); y counts downwards
-_NAMESPACE = "http://schema.primaresearch.org/PAGE/gts/pagecontent/2019-07-15"
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _FARTHEST = 1e6  # pixels: no coordinate is larger
 _ACCEPTED = "PAGE XML (PcGts with a Page) or ALTO (alto with Layout and Page)"
+
+
+@attrs.frozen(eq=False)
+class Word:
+    """A word of a line: its text, where it is, and how sure it is, from 0 to 1."""
+
+    text: str
+    polygon: Points
+    confidence: float | None = None
 
 
 @attrs.frozen(eq=False)
@@ -30,18 +38,23 @@ class TextLine:
     polygon: Points
     baseline: Points
     text: str  # as the file has it; empty: no text
-    confidence: float | None = None
+    confidence: float | None = None  # from 0 to 1
+    words: Sequence[Word] = ()
 
 
 @attrs.frozen(eq=False)
 class Page:
-    """A page: the name of its image file, height and width in pixels (0: not said), its lines."""
+    """A page: the name of its image file, height and width in pixels (0: not said), its lines.
+
+    Regions are numbers of lines, in reading order; none: one region has all lines.
+    """
 
     image: str
     height: int
     width: int
     lines: Sequence[TextLine]
     notes: tuple[str, ...] = ()  # what of the file is not used
+    regions: Sequence[Sequence[int]] = ()
 
 
 def read_page(path: Path) -> Page:
@@ -68,36 +81,6 @@ def is_page_file(path: Path) -> bool:
     except OSError:
         return False
     return b"PcGts" in head or b"<alto" in head or b":alto" in head
-
-
-def write_page(path: Path, page: Page) -> None:
-    """Write a page as PAGE XML (2019), with one region that has all lines."""
-    root = Element("PcGts", {"xmlns": _NAMESPACE})
-    metadata = SubElement(root, "Metadata")
-    for name, text in (
-        ("Creator", "terrarium"), ("Created", "1970-01-01T00:00:00"),
-        ("LastChange", "1970-01-01T00:00:00"),
-    ):  # fmt: skip
-        SubElement(metadata, name).text = text
-    size = {"imageWidth": str(page.width), "imageHeight": str(page.height)}
-    sheet = SubElement(root, "Page", {"imageFilename": page.image, **size})
-    region = SubElement(sheet, "TextRegion", {"id": "region"})
-    corners = [(0, 0), (page.width, 0), (page.width, page.height), (0, page.height)]
-    SubElement(region, "Coords", {"points": _written(np.array(corners))})
-    for number, line in enumerate(page.lines):
-        name = re.sub(r"[^\w.-]", "_", line.name)
-        own = SubElement(region, "TextLine", {"id": name if name[:1].isalpha() else f"l{number}"})
-        SubElement(own, "Coords", {"points": _written(line.polygon)})
-        if len(line.baseline):
-            SubElement(own, "Baseline", {"points": _written(line.baseline)})
-        confidence = {} if line.confidence is None else {"conf": f"{line.confidence:.4f}"}
-        SubElement(SubElement(own, "TextEquiv", confidence), "Unicode").text = line.text
-    indent(root)
-    ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
-
-
-def _written(points: NDArray[np.float64] | NDArray[np.int64]) -> str:
-    return " ".join(f"{x},{y}" for x, y in np.rint(points).astype(int).tolist())
 
 
 def parse_points(text: str) -> Points:
@@ -127,7 +110,7 @@ def _read_page_xml(page: Element) -> Page:
         except ValueError as error:
             notes.append(f"{name}: {error}")
             polygon, baseline = np.zeros((0, 2)), np.zeros((0, 2))
-        lines.append(TextLine(name, polygon, baseline, _page_text(line)))
+        lines.append(TextLine(name, polygon, baseline, *_page_text(line)))
     height, width = _whole(page.get("imageHeight")), _whole(page.get("imageWidth"))
     return Page(page.get("imageFilename", ""), height, width, lines, tuple(notes))
 
@@ -142,15 +125,24 @@ def _points(element: Element | None) -> Points:
     return parse_points(" ".join(pairs))
 
 
-def _page_text(line: Element) -> str:
-    """Return the text of a line: that of the lowest index, else those of its words."""
+def _page_text(line: Element) -> tuple[str, float | None]:
+    """Return text and confidence of a line: those of the lowest index, else its words' text."""
     own = sorted(line.findall("TextEquiv"), key=lambda equiv: _whole(equiv.get("index")))
     for equivalent in own:
         unicode = equivalent.find("Unicode")
         if unicode is not None and unicode.text:
-            return unicode.text
-    words = [_page_text(word) for word in line.findall("Word")]
-    return " ".join(word for word in words if word)
+            return unicode.text, _share(equivalent.get("conf"))
+    words = [_page_text(word)[0] for word in line.findall("Word")]
+    return " ".join(word for word in words if word), None
+
+
+def _share(text: str | None) -> float | None:
+    """Return a number from 0 to 1; None: there is none."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if 0 <= number <= 1 else None
 
 
 def _whole(text: str | None) -> int:

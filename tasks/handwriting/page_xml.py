@@ -7,7 +7,8 @@ assigned to splits: by the folders `train`, `validation` and `test`, or by a has
 
 >>> import tempfile
 >>> from PIL import Image
->>> from tasks.handwriting.page_format import Page, TextLine, write_page
+>>> from tasks.handwriting.page_format import Page, TextLine
+>>> from tasks.handwriting.page_writing import write_page
 >>> temporary = tempfile.TemporaryDirectory()
 >>> box, line = np.array([[10, 20], [90, 20], [90, 50], [10, 50]]), np.array([[10, 45], [90, 45]])
 >>> for number in range(3):

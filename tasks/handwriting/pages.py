@@ -82,7 +82,7 @@ class Pages(BoxTask):
             return
         if self.kinds is None:
             object.__setattr__(self, "kinds", "/".join(self.index.kinds))
-        elif tuple(self.kinds.split("/")) != self.index.kinds and self.root.is_dir():
+        elif self.root.is_dir() and tuple(self.kinds.split("/")) != self.index.kinds:
             accepted = "/".join(self.index.kinds)
             raise ConfigError(_PLACE, "kinds", f"{self.kinds} are not those of the files", accepted)
 

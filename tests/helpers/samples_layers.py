@@ -10,6 +10,7 @@ import torch
 from tests.helpers.samples import RNG, Size, reproducible, shares, spread
 from tests.helpers.samples_conv import WHOLE, patches, tensors
 from visualization.detection.detections import Detections, detections
+from visualization.detection.read_lines import ReadLines
 from visualization.feature_maps.progression import Progression
 from visualization.feature_maps.sheets import UnitSheets
 from visualization.model.landscape import LandscapeLine, LandscapePlane
@@ -193,8 +194,20 @@ def boxes(size: Size) -> Detections:
                       is_ink=not size.long)  # fmt: skip
 
 
+def read_lines(size: Size) -> ReadLines:
+    """Return a page with many lines."""
+    _, height, width = size.image
+    tops = np.linspace(0, height - 1, size.units)
+    bases = tuple(np.array([[1.0, top], [width - 1.0, top + 1]]) for top in tops)
+    return ReadLines(
+        image=RNG.random((height, width), np.float32), baselines=bases,
+        polygons=tuple(np.concatenate([base, base[::-1] - [0, 2]]) for base in bases),
+        confidence=shares(size.units),
+    )  # fmt: skip
+
+
 SAMPLES: dict[type, Callable[[Size], Any]] = reproducible({
-    Detections: boxes,
+    Detections: boxes, ReadLines: read_lines,
     LandscapeLine: line, LandscapePlane: plane, LayerActivations: activations, DeadUnits: dead,
     LayerHistograms: lambda size: activations(size).histograms,
     MaximisedImages: maximised, Dream: dream, Inversion: inversion, Solution: satisfied,

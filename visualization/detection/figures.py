@@ -1,8 +1,8 @@
-"""Detections: boxes over images, with kinds and scores."""
+"""Detections: boxes over images, with kinds and scores; lines that were read on a page."""
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PatchCollection
+from matplotlib.collections import LineCollection, PatchCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from visualization.core.registry import caption, draw, text
 from visualization.core.style import BAD, COLORS, INK, MUTED
 from visualization.core.words import share_of, shorten
 from visualization.detection.detections import BoxRows, Detections
+from visualization.detection.read_lines import ReadLines
 
 _IMAGES, _COLUMNS = 6, 3
 _SIDE = 4.2  # inches of an image with its title
@@ -20,6 +21,9 @@ _LABELS = 60  # words at boxes of an image
 _RIGHT, _WRONG, _MISSED = COLORS[0], BAD, COLORS[1]
 _NAME = 30  # letters of the name of an image, and of a kind of boxes
 _KIND = 12
+_TALLEST, _WIDEST = 15.0, 13.0  # inches of a page
+_LISTED = 200  # lines of a page that are numbered
+_SURE, _UNSURE = 0.9, 0.7  # confidences from which on a line is blue, and orange
 
 
 @draw.register
@@ -88,4 +92,56 @@ def _(record: Detections) -> str:
     return (
         "Boxes with their scores: blue where one of the right kind overlaps a right box by half, "
         "red where none does; orange: right boxes that are not found."
+    )
+
+
+@draw.register
+def _(record: ReadLines) -> Figure:
+    height, width = record.image.shape
+    scale = min(_TALLEST / height, _WIDEST / width)
+    size = max(2.0, width * scale), max(1.0, height * scale)
+    figure = Figure(figsize=size)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.imshow(record.image, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
+    if not len(record.polygons):
+        return figure
+    colors = [_of_confidence(share) for share in record.confidence.tolist()]
+    axes.add_collection(
+        PolyCollection(record.polygons, facecolor=colors, edgecolor=colors, alpha=0.12),
+        autolim=False,
+    )
+    axes.add_collection(LineCollection(record.baselines, colors=colors, linewidth=0.9), False)
+    starts = np.array([line[0] for line in record.baselines])
+    axes.plot(*starts.T, color=MUTED, linewidth=0.8, scalex=False, scaley=False)
+    for number, (x, y) in enumerate(starts[:_LISTED].tolist()):
+        axes.text(
+            x, y, f"{number + 1}", fontsize=6, color="white", ha="right", va="center", gid=SPARE,
+            bbox={"boxstyle": "round,pad=0.15", "facecolor": colors[number], "linewidth": 0},
+            clip_on=True,
+        )  # fmt: skip
+    return figure
+
+
+def _of_confidence(share: float) -> str:
+    """Return the colour of a line by its confidence."""
+    return _RIGHT if share >= _SURE else _MISSED if share >= _UNSURE else _WRONG
+
+
+@text.register
+def _(record: ReadLines) -> str:
+    rows = [
+        f"{number:>4}{share:>12.2f}{line[0, 0]:>8.0f}{line[0, 1]:>8.0f}"
+        for number, (share, line) in enumerate(
+            zip(record.confidence.tolist(), record.baselines, strict=True), 1
+        )
+    ]
+    return "\n".join([f"{'line':>4}{'confidence':>12}{'x':>8}{'y':>8}", *rows])
+
+
+@caption.register
+def _(record: ReadLines) -> str:
+    return (
+        "Lines in reading order, with outlines and baselines. By confidence: blue "
+        f"{_SURE} or more, orange {_UNSURE} or more, red less."
     )

@@ -119,16 +119,23 @@ def read(
     """Return a reading of codes: where each character is, and how sure it is.
 
     See `confidence_of_characters`; a temperature changes how sure characters are, and not where
-    they are.
+    they are. A text that does not fit into the columns, as one written by attention may be, has
+    even spans and no confidence.
     """
     own = np.array(codes, np.int64)
-    spans, log_p = align(log_probabilities, own)
+    if columns_needed(own) > len(log_probabilities):
+        edges = np.linspace(0, len(log_probabilities), len(own) + 1).astype(np.int64)
+        spans, log_p = np.stack([edges[:-1], edges[1:]], axis=1), -np.inf
+        confidence = np.zeros(len(own))
+    else:
+        spans, log_p = align(log_probabilities, own)
+        confidence = confidence_of_characters(log_probabilities, own, spans, temperature)
     return Reading(
         text="".join(characters[code - 1] for code in own),
         codes=own,
         log_probability=log_p,
         spans=spans,
-        confidence=confidence_of_characters(log_probabilities, own, spans, temperature),
+        confidence=confidence,
         column_width=column_width,
     )
 

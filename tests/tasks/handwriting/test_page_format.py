@@ -7,7 +7,8 @@ import pytest
 
 from tasks.core.settings import ConfigError
 from tasks.handwriting import xml_tree
-from tasks.handwriting.page_format import Page, TextLine, read_page, write_page
+from tasks.handwriting.page_format import Page, TextLine, read_page
+from tasks.handwriting.page_writing import write_page
 
 PAGE = """<?xml version="1.0" encoding="UTF-8"?>
 <PcGts xmlns="http://schema.primaresearch.org/PAGE/gts/pagecontent/{version}">

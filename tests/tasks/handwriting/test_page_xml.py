@@ -11,7 +11,8 @@ from PIL import Image
 from tasks.core.settings import ConfigError
 from tasks.core.task import SPLITS
 from tasks.handwriting import page_xml
-from tasks.handwriting.page_format import Page, TextLine, write_page
+from tasks.handwriting.page_format import Page, TextLine
+from tasks.handwriting.page_writing import write_page
 from tasks.handwriting.page_xml import PageLines
 
 NONE = np.zeros((0, 2))

@@ -67,7 +67,8 @@ def write_coco(root: Path) -> None:
 
 def write_page_xml(root: Path) -> None:
     """Write images with PAGE XML, of which the lines have polygons around the boxes."""
-    from tasks.handwriting.page_format import Page, TextLine, write_page
+    from tasks.handwriting.page_format import Page, TextLine
+    from tasks.handwriting.page_writing import write_page
 
     for number in range(NUM):
         image(root / f"{number}.png", number)
