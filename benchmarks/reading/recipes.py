@@ -125,8 +125,8 @@ RECIPES: dict[str, Recipe | PeerRecipe] = {
     "1878-pages": Recipe("yolo_detector", "pages of 1878", {"steps": 1_000}),
     "kraken-small": PeerRecipe(
         "lines of 1878",
-        ("--spec", KRAKEN_SMALL, "--passes", "40", "--batch", "16", "--lrate", "0.002",
-         "--schedule", "1cycle", "--minutes", "120"),
+        ("--spec", KRAKEN_SMALL, "--passes", "25", "--batch", "16", "--lrate", "0.002",
+         "--schedule", "1cycle", "--minutes", "180"),
     ),
     "kraken-default": PeerRecipe("lines of 1878", ("--batch", "16", "--minutes", "30")),
     "kraken-segmenter": PeerRecipe("pages of 1878"),

@@ -13,10 +13,12 @@ import pytest
 from PIL import Image
 
 import agents
-from benchmarks.reading import command, errors, recipes, tables
+from benchmarks.environments import Prepared
+from benchmarks.reading import command, errors, peers, recipes, tables
 from benchmarks.reading.errors import Error
 from benchmarks.reading.page import page
-from benchmarks.reading.recipes import Data, Recipe
+from benchmarks.reading.recipes import Data, PeerRecipe, Recipe
+from benchmarks.reading.runs import Place
 from benchmarks.reading.scores import Score
 from tasks.core.registry import look_up
 from tasks.core.settings import ConfigError
@@ -80,7 +82,7 @@ def only_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (recipes, command):
         monkeypatch.setattr(module, "RECIPES", table)
     monkeypatch.setattr(recipes, "DATA", data)
-    for name in ("runs", "scores"):
+    for name in ("runs", "scores", "peers"):
         monkeypatch.setattr(f"benchmarks.reading.{name}.DATA", data)
 
 
@@ -161,6 +163,28 @@ def test_an_interrupted_run_goes_on_and_its_time_is_that_of_all_sessions(
     row = figures["scores"][0]
     assert row["train_wall_seconds"] == pytest.approx(sum(wall for wall, *_ in sessions))
     assert row["complete"]
+
+
+@pytest.mark.usefixtures("only_pages")
+def test_a_peer_is_scored_by_the_same_function_and_lines_it_did_not_read_are_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its texts are normalised as ours; of two lines of 7 letters one is missing: CER 50 %."""
+    add_pages(tmp_path / "few")
+
+    def run_peer(job: Any, mode: str, *arguments: str) -> dict[str, Any]:
+        if mode == "read":
+            Path(arguments[-1]).write_text(json.dumps({"test l0": " bab  bab"}))
+        return {"ms": 5.0, "ms_with_lines": 9.0, "parameters": 7, "pass": 3,
+                "wall_seconds": 2.0, "cpu_seconds": 1.0}  # fmt: skip
+
+    monkeypatch.setattr(peers, "_run", run_peer)
+    monkeypatch.setattr(peers, "prepare", lambda _: Prepared(Path("python")))
+    place = Place(tmp_path / "runs", tmp_path)
+    (found,) = peers.scores_of("peer", PeerRecipe("pages", ()), place)
+    assert found.values == {"cer": 0.5, "wer": 0.5, "exact": 0.5}
+    assert (found.worst[0].name, found.worst[0].num) == ("test/test l1", 7)
+    assert "1 lines were not read, such as test/test l1" in capsys.readouterr().err
 
 
 def test_the_table_has_the_split_with_every_score() -> None:
