@@ -14,6 +14,7 @@ from benchmarks import (
     looking,
     overhead,
     patches,
+    prefetching,
     recording,
     recurrent,
     start,
@@ -49,6 +50,10 @@ COMMANDS: dict[str, tuple[Measure, Callable[[Figures], str]]] = {
     "recurrent": (lambda o: recurrent.measure(o.rounds or recurrent.ROUNDS), recurrent.report),
     "inspect": (lambda o: looking.measure(o.rounds or looking.ROUNDS), looking.report),
     "patches": (lambda o: patches.measure(o.rounds or patches.ROUNDS), patches.report),
+    "prefetching": (
+        lambda o: prefetching.measure(o.rounds or prefetching.ROUNDS, o.steps or prefetching.STEPS),
+        prefetching.report,
+    ),
     "busy": (lambda o: busy.measure(o.rounds or busy.ROUNDS, o.steps), busy.report),
     "beam": (lambda o: beam.measure(o.rounds or beam.ROUNDS), beam.report),
     "adder": (lambda o: adder.measure(o.seeds or adder.SEEDS, o.set), adder.report),

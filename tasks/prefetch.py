@@ -7,11 +7,13 @@ read. As a batch is a pure function of seed, epoch and number, it does not matte
 that a run can be resumed, and a process can take over or fail, at any batch.
 """
 
+import collections
 import contextlib
 import importlib
 import json
 import logging
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -25,7 +27,7 @@ from tasks.core.registry import look_up
 from tasks.core.settings import TerrariumError
 from tasks.core.task import Task
 
-_PATIENCE = 2.0  # seconds in which batches are made here before a process is started
+_NUM_WATCHED = 50  # batches that are made here before a process is started
 _SLOW = 0.005  # seconds for one batch: a faster one is hardly worth its way through a pipe
 _LENGTH = 8  # bytes of the length of a header; 0: the pass is over
 
@@ -37,27 +39,28 @@ class _EndedError(Exception):
 class Prefetcher:
     """Training batches of a task, made by another process where that takes long.
 
-    A context manager, which ends the process. The first batches are made here, until they have
-    taken `patience` seconds. Where the process fails, the batch is made here, with its own error.
+    A context manager, which ends the process. Batches are made here until the median of the last
+    ones took long: of files that are read once, only the first batches do. Where the process fails,
+    the batch is made here, with its own error.
 
     Args:
         task: whose batches are made; one that is not registered is always made here.
         batch_size: samples in a batch.
         seed: of the run.
         is_on: False: all batches are made here.
-        patience: seconds.
+        num_watched: batches in the median.
     """
 
     def __init__(
         self, task: Task, batch_size: int, seed: int, is_on: bool = True,
-        patience: float = _PATIENCE,
+        num_watched: int = _NUM_WATCHED,
     ) -> None:  # fmt: skip
-        self._task, self._arguments, self._patience = task, ("train", batch_size, seed), patience
+        self._task, self._arguments = task, ("train", batch_size, seed)
         entry = look_up(task.name, tasks.TASKS)
         is_registered = entry is not None and entry.load() is type(task)
         self._is_on = is_on and is_registered and (os.cpu_count() or 1) > 1
         self._worker: _Worker | None = None
-        self._seconds, self._num = 0.0, 0
+        self._seconds = collections.deque[float](maxlen=num_watched)
 
     def __enter__(self) -> Self:
         """Return the prefetcher."""
@@ -91,7 +94,7 @@ class Prefetcher:
             raise
 
     def _timed(self, epoch: int, start: int, stage: int | None) -> Iterator[Any]:
-        """Yield batches that are made here, and add up how long it takes."""
+        """Yield batches that are made here, and watch how long it takes."""
         batches = self._task.batches(*self._arguments, epoch, start, stage)  # type: ignore[arg-type]
         while True:
             begun = time.perf_counter()
@@ -99,14 +102,13 @@ class Prefetcher:
                 batch = next(batches)
             except StopIteration:
                 return
-            self._seconds += time.perf_counter() - begun
-            self._num += 1
+            self._seconds.append(time.perf_counter() - begun)
             yield batch
 
     def _pays(self) -> bool:
         """Return whether a process is worth its start."""
-        is_slow = self._seconds >= max(self._patience, _SLOW * self._num)
-        return self._is_on and is_slow
+        is_watched = self._is_on and len(self._seconds) == self._seconds.maxlen
+        return is_watched and statistics.median(self._seconds) >= _SLOW
 
     def _close(self) -> None:
         if self._worker is not None:

@@ -29,6 +29,7 @@ def read_grey(
 
     The paper is the median of the pixels of the border. If it is light, the image is inverted, so
     that ink may be darker or lighter than its paper. The image is resized by averaging over areas.
+    A file with several pages is refused, so that none is lost.
 
     Raises:
         ConfigError: names `place`, and says why the file cannot be read.
@@ -36,6 +37,7 @@ def read_grey(
     from PIL import Image  # only where an image is read
 
     with _open_image(path, place, accepted) as image:
+        _check_one_page(image)
         grey = _to_8_bits(image, "L")
         small = grey.resize((width, height), Image.Resampling.BOX)
     ink = np.asarray(small, np.float32) / np.float32(255)
@@ -77,8 +79,7 @@ def read_grey_pixels(path: Path, place: str, accepted: str) -> NDArray[np.uint8]
         ConfigError: names `place`, and says why the file cannot be read.
     """
     with _open_image(path, place, accepted) as image:
-        if num_pages(image) > 1:
-            raise ValueError(f"it has {num_pages(image)} pages; a file for each is needed")
+        _check_one_page(image)
         return np.asarray(_to_8_bits(image, "L"))
 
 
@@ -87,13 +88,23 @@ def num_pages(image: "Image.Image") -> int:
     return int(getattr(image, "n_frames", 1))
 
 
-def read_size(path: Path, place: str, accepted: str) -> tuple[int, int]:
+def _check_one_page(image: "Image.Image") -> None:
+    if num_pages(image) > 1:
+        raise ValueError(f"it has {num_pages(image)} pages; a file for each is needed")
+
+
+def read_size(
+    path: Path, place: str, accepted: str, *, is_one_page: bool = False
+) -> tuple[int, int]:
     """Read height and width of an image file, in pixels, from its header alone.
 
     Raises:
-        ConfigError: names `place`, and says why the file cannot be read.
+        ConfigError: names `place`, and says why the file cannot be read, or that it has several
+            pages, if `is_one_page`.
     """
     with _open_image(path, place, accepted) as image:
+        if is_one_page:
+            _check_one_page(image)
         is_rotated = image.getexif().get(_ORIENTATION, 1) >= _ROTATED
         return image.size if is_rotated else image.size[::-1]
 

@@ -93,7 +93,7 @@ def _images_in(names: Sequence[str]) -> list[str]:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    return read_size(path, str(path), A_PAGE)
+    return read_size(path, str(path), A_PAGE, is_one_page=True)
 
 
 def _text(path: Path, accepted: str) -> str:

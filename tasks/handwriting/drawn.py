@@ -1,10 +1,11 @@
 """Handwriting that is drawn: words and lines in the hands of as many writers as wanted.
 
 Letters are polylines of the Hershey stroke fonts, which each writer deforms, slants and draws with
-a pen of his own (`tasks.handwriting.strokes`). The test asks for words that are in no training
-line (`unseen: words`), in the hands of the training's writers; for words of the training by new
-writers (`writers`); or for new words by new writers (`both`). An image is a pure function of split,
-seed, epoch and index.
+a pen of his own (`tasks.handwriting.strokes`), or those of outline fonts found on the machine
+(`tasks.handwriting.outline_fonts`). The test asks for words that are in no training line (`unseen:
+words`), in the hands of the training's writers; for words of the training by new writers
+(`writers`), whose outline fonts are of other families too; or for new words by new writers
+(`both`). An image is a pure function of split, seed, epoch and index.
 
 >>> task = DrawnHandwriting()
 >>> task.spec.num_codes  # the printable characters of ASCII, and the blank
@@ -21,9 +22,9 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.settings import setting
+from tasks.core.settings import ConfigError, setting
 from tasks.core.task import Split
-from tasks.handwriting import strokes
+from tasks.handwriting import outline_fonts, strokes
 from tasks.handwriting.lines import Line, LineTask, Pass
 from tasks.handwriting.vocabulary import words_of
 
@@ -44,6 +45,26 @@ class DrawnHandwriting(LineTask):
     text: str | None = setting(
         None, "path of a text of which the words are written; null: words built of syllables"
     )
+    fonts: Literal["strokes", "outlines", "both"] = setting(
+        "strokes",
+        "fonts of the letters. strokes: those of Hershey; outlines: TrueType, OpenType and WOFF "
+        "files of handwriting found on this machine; both: each for half of the writers",
+    )
+    font_folder: str | None = setting(
+        None,
+        "path of a folder of outline fonts, of which all are used; null: those installed that are "
+        "named as handwriting is",
+    )
+    font_files: str | None = setting(
+        None, "names and hashes of the outline fonts; null: filled in with those that are found"
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Store the names and hashes of the fonts, for checkpoints."""
+        LineTask.__attrs_post_init__(self)
+        if self.fonts != "strokes" and self.font_files is None:
+            found = outline_fonts.find_fonts(self.font_folder)
+            object.__setattr__(self, "font_files", found.description)
 
     @property
     def name(self) -> str:
@@ -77,10 +98,28 @@ class DrawnHandwriting(LineTask):
         for number, row in zip(index.tolist(), chosen.tolist(), strict=True):
             rng = np.random.default_rng([*pass_.key, number])
             first = _FIRST["train" if self.unseen == "words" else pass_.split]
-            hand = strokes.writer(first + int(rng.integers(self.writers)))
+            writer = first + int(rng.integers(self.writers))
             text = " ".join(words[at] for at in row if at >= 0)
-            lines.append(Line(strokes.draw(text, hand, self.height, rng), text))
+            if self.fonts == "outlines" or (self.fonts == "both" and writer % 2):
+                outline = outline_fonts.writer(writer, self._outlines(pass_.split))
+                image, boxes = outline_fonts.draw(text, outline, self.height, rng)
+            else:
+                image, boxes = strokes.draw(text, strokes.writer(writer), self.height, rng)
+            lines.append(Line(image, text, boxes=boxes))
         return lines
+
+    def _outlines(self, split: Split) -> Sequence[outline_fonts.Font]:
+        """Return the outline fonts of a split.
+
+        Raises:
+            ConfigError: the fonts of this machine are not those of the settings.
+        """
+        found = outline_fonts.find_fonts(self.font_folder)
+        if found.description != self.font_files:
+            problem = f"found {found.description}, not {self.font_files}"
+            accepted = "the same files of fonts, in font_folder or installed"
+            raise ConfigError("task handwriting", "font_files", problem, accepted)
+        return found.used if self.unseen == "words" else found.of_split(split)
 
     def _chosen(
         self, pass_: Pass, index: NDArray[np.int64]

@@ -104,7 +104,8 @@ class Iam(StoredLines):
     def score(self, answers: Any, targets: LineImages) -> dict[str, float]:
         """Return the error rates, and the same with the name of the split, as `cer/writers`."""
         scores = StoredLines.score(self, answers, targets)
-        return scores | {f"{name}/{self.split_name}": rate for name, rate in scores.items()}
+        named = {f"{name}/{self.split_name}": scores[name] for name in ("cer", "wer", "exact")}
+        return scores | named
 
 
 @functools.lru_cache(maxsize=2)

@@ -154,11 +154,12 @@ def _seen(path: Path) -> tuple[tuple[int, int], int] | str:
     """Return the size of an image and a hash of its file, or why it cannot be used."""
     try:
         data = path.read_bytes()
-        rows, columns = read_size(path, "", _ACCEPTED)
+        rows, columns = read_size(path, "", _ACCEPTED, is_one_page=True)
     except (OSError, ValueError) as error:
         if not path.is_file():
             return "has no image"
-        return "is not an image that can be read" if isinstance(error, ConfigError) else str(error)
+        is_image = not isinstance(error, ConfigError)
+        return str(error) if is_image else "is not an image of one page that can be read"
     is_line = columns <= MAX_ASPECT * rows
     return ((rows, columns), digest_of(data)) if is_line else "is too wide for a line"
 

@@ -180,7 +180,7 @@ def _alto_polygon(line: Element) -> Points:
     sides = [line.get(name) for name in ("HPOS", "VPOS", "WIDTH", "HEIGHT")]
     if None in sides:
         return np.zeros((0, 2))
-    left, top, width, height = (float(side or 0) for side in sides)
+    (left, top), (width, height) = parse_points(" ".join(side or "0" for side in sides))
     right, bottom = left + width, top + height
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
@@ -190,8 +190,9 @@ def _alto_baseline(line: Element) -> Points:
     text = line.get("BASELINE", "").strip()
     if not _NUMBER.fullmatch(text):
         return parse_points(text)
-    left, width = float(line.get("HPOS") or 0), float(line.get("WIDTH") or 0)
-    return np.array([[left, float(text)], [left + width, float(text)]])
+    sides = f"{line.get('HPOS') or 0} {text} {line.get('WIDTH') or 0} 0"
+    first, across = parse_points(sides)
+    return np.stack([first, first + across])
 
 
 def _alto_text(line: Element) -> Iterator[str]:

@@ -45,7 +45,14 @@ from tasks.core.images import read_grey_pixels, read_size
 from tasks.core.paths import expand_user
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SPLITS, Split
-from tasks.handwriting.cutting import clipped, cut_lines, is_empty
+from tasks.handwriting.cutting import (
+    Straightened,
+    clipped,
+    cut_lines,
+    is_empty,
+    length_of,
+    straightened,
+)
 from tasks.handwriting.lines import LineImages
 from tasks.handwriting.page_format import Page, TextLine, is_page_file, read_page
 from tasks.handwriting.stored import (
@@ -68,6 +75,7 @@ _PLACE = "task page_xml"
 _VERSION = 1  # of the way in which lines are cut: other files are kept for another one
 _ACCEPTED = f"a whole file of an image of a page ({' '.join(SUFFIXES)})"
 _SAME = 0.01  # greatest relative difference of two aspect ratios of the same image
+_LONGEST = 4  # times height and width of a page: a baseline that is longer goes back and forth
 _TALL = 1.5  # height of a cut line in heights of its polygon, about
 
 
@@ -129,6 +137,12 @@ class PageLines(StoredLines):
     def store(self) -> LineStore:
         """The images of the lines."""
         return _store(self.index, tuple(self.pages), self.height, self.cache)
+
+    def straightened(self, number: int) -> Straightened:
+        """Return where on its page a line is, by its number: brings what is read there back."""
+        group = self.index.lines[number].group
+        first = sum(len(page.lines) for page in self.pages[:group])
+        return straightened(self.pages[group].lines, self.height)[number - first]
 
     @property
     def _folder(self) -> tuple[LineIndex, Sequence[PageFile]]:
@@ -193,10 +207,11 @@ def _look(root: Path, name: str, form: Literal["NFC", "NFD", "NFKC", "NFKD"]) ->
     if image is None:
         return _Looked(None, [LeftOut(f"{name}, {num}", "has no image")], [])
     try:
-        rows, columns = read_size(image, "", _ACCEPTED)
+        rows, columns = read_size(image, "", _ACCEPTED, is_one_page=True)
         digest = digest_of(image.read_bytes())
     except (ConfigError, OSError):
-        return _Looked(None, [LeftOut(f"{name}, {num}", "has an image that cannot be read")], [])
+        reason = "has an image that cannot be read, or of several pages"
+        return _Looked(None, [LeftOut(f"{name}, {num}", reason)], [])
     notes = [LeftOut(stem, note) for note in page.notes]
     scale = _scale(page, rows, columns)
     if scale is None:
@@ -209,9 +224,10 @@ def _look(root: Path, name: str, form: Literal["NFC", "NFD", "NFKC", "NFKD"]) ->
         place, text = f"{stem} {line.name}", normalized(line.text, form)
         polygon, is_outside = clipped(line.polygon * scale, rows, columns)
         baseline, also = clipped(line.baseline * scale, rows, columns)
-        if not text or is_empty(polygon):
-            reason = "has no text" if not text else "has an empty polygon"
-            left_out.append(LeftOut(place, reason))
+        reason = "" if text else "has no text"
+        reason = reason or ("has an empty polygon" if is_empty(polygon) else "")
+        if reason or length_of(baseline) > _LONGEST * (rows + columns):
+            left_out.append(LeftOut(place, reason or "has a baseline far longer than its page"))
             continue
         if is_outside or also:
             notes.append(LeftOut(place, "has points outside of its image, which are clipped"))

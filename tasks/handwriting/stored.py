@@ -175,6 +175,11 @@ class StoredLines(LineTask):
                 return self._numbered([self.index.numbers[name]])[0]
         return super().encode_one(x)
 
+    def score(self, answers: Any, targets: LineImages) -> dict[str, float]:
+        """Return the error rates, and that of characters with the form of the texts: `cer/NFC`."""
+        scores = LineTask.score(self, answers, targets)
+        return scores | {f"cer/{self.unicode_form}": scores["cer"]}
+
     def names_of(self, batch: LineImages) -> list[str]:
         """Return the name of each line; of one from outside, a hash and its width."""
         names = super().names_of(batch)

@@ -19,12 +19,12 @@ CHARACTERS = "".join(map(chr, range(32, 127)))  # what the fonts have
 _FONTS = ("scripts", "cursive", "futural", "rowmans", "scriptc", "timesi", "rowmand", "futuram")
 _ODDS = (0.26, 0.22, 0.16, 0.1, 0.1, 0.06, 0.05, 0.05)  # of each font to be a writer's own
 _BASE, _TALL = 9.0, 40.0  # the baseline of a glyph, and the height of a line, in units of the fonts
-_BASELINE = 0.66  # of the height of a line
+BASELINE = 0.66  # of the height of a line
 _STEP = 2.0  # units between the points of a stroke
 UNITS = 14  # of the fonts, that a letter is about wide
 _AS_IT_IS = np.eye(2)  # the turn that changes nothing
-_FINE = 2  # times the size at which lines are drawn
-_MARGIN = 2  # pixels before and after the ink
+FINE = 2  # times the size at which lines are drawn
+MARGIN = 2  # pixels before and after the ink
 
 
 class Writer(NamedTuple):
@@ -42,6 +42,13 @@ class Writer(NamedTuple):
     unrest: float  # jitter of points, in units of the fonts
     wave: float  # amplitude of the baseline, in units of the fonts
     ink: float  # darkness
+
+
+class Drawing(NamedTuple):
+    """A drawn text."""
+
+    image: NDArray[np.uint8]  # (height, width): 255 is ink, 0 is paper
+    boxes: NDArray[np.float64]  # (length, 4): left, top, right, bottom of each character's ink
 
 
 class Glyph(NamedTuple):
@@ -78,28 +85,28 @@ def writer(number: int) -> Writer:
     )
 
 
-def draw(text: str, hand: Writer, height: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return a text in the hand of a writer as bytes (height, width): 255 is ink, 0 is paper.
+def draw(text: str, hand: Writer, height: int, rng: np.random.Generator) -> Drawing:
+    """Return a text in the hand of a writer.
 
     The text has characters of CHARACTERS. Twice the same text is not twice the same image: the
     generator says how letters, strokes and the baseline differ.
     """
     from PIL import Image, ImageDraw
 
-    points, ends = _composed(text, hand, rng)
-    scale = _FINE * height / _TALL * hand.size * rng.uniform(0.95, 1.05)
+    points, ends, counts = _composed(text, hand, rng)
+    scale = FINE * height / _TALL * hand.size * rng.uniform(0.95, 1.05)
     slant = hand.slant + rng.normal(0, 0.03)
     phase, length = rng.uniform(0, 2 * np.pi), rng.uniform(40, 120)
     y = points[:, 1] - _BASE
     x = (points[:, 0] - slant * y) * scale
     y = y + hand.wave * np.sin(points[:, 0] / length + phase) + rng.normal(0, 0.5)
-    y = y * scale + _BASELINE * _FINE * height
-    pen = max(1, round(hand.pen * rng.uniform(0.85, 1.15) * _FINE * height / 32))
-    y = _within(y, pen // 2 + 1, _FINE * height - pen // 2 - 2)
-    margin = _MARGIN * _FINE + pen // 2 + 1
+    y = y * scale + BASELINE * FINE * height
+    pen = max(1, round(hand.pen * rng.uniform(0.85, 1.15) * FINE * height / 32))
+    y = _within(y, pen // 2 + 1, FINE * height - pen // 2 - 2)
+    margin = MARGIN * FINE + pen // 2 + 1
     x += margin - (x.min() if len(x) else 0.0)
-    width = int(np.ceil((x.max(initial=margin) + margin) / _FINE))
-    image = Image.new("L", (width * _FINE, height * _FINE))
+    width = int(np.ceil((x.max(initial=margin) + margin) / FINE))
+    image = Image.new("L", (width * FINE, height * FINE))
     line = ImageDraw.Draw(image).line
     flat = np.column_stack([x, y]).ravel().tolist()
     ink = round(255 * hand.ink)
@@ -107,7 +114,22 @@ def draw(text: str, hand: Writer, height: int, rng: np.random.Generator) -> NDAr
     for end in ends:
         line(flat[2 * first : 2 * end], fill=ink, width=pen)
         first = end
-    return np.asarray(image.reduce(_FINE))
+    boxes = _boxes(x, y, counts, (pen + 1) / 2) / FINE
+    return Drawing(np.asarray(image.reduce(FINE)), boxes)
+
+
+def _boxes(
+    x: NDArray[np.float64], y: NDArray[np.float64], counts: list[int], pen: float
+) -> NDArray[np.float64]:
+    """Return left, top, right and bottom of each letter (n, 4), by half the width of the pen."""
+    boxes = np.full((len(counts), 4), np.nan)
+    has_ink = np.array(counts, np.int64) > 0
+    firsts = np.cumsum([0, *counts[:-1]])[has_ink]
+    if len(firsts):
+        ends = [np.minimum.reduceat(values, firsts) for values in (x, y)]
+        ends += [np.maximum.reduceat(values, firsts) for values in (x, y)]
+        boxes[has_ink] = np.stack(ends, axis=1) + np.array([-pen, -pen, pen, pen])
+    return boxes
 
 
 def _within(y: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
@@ -121,21 +143,21 @@ def _within(y: NDArray[np.float64], low: float, high: float) -> NDArray[np.float
 
 def _composed(
     text: str, hand: Writer, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], list[int]]:
-    """Return the points of a text, in units of the fonts, and where each stroke ends."""
+) -> tuple[NDArray[np.float64], list[int], list[int]]:
+    """Return the points of a text in units of the fonts, where strokes end, points of a letter."""
     turns = rng.normal(0, 1, (len(text), 4)) * (0.03, 0.04, 0.4, 0.5)
     glyphs = [_glyph(hand, character) for character in text]
     counts = [len(glyph.points) for glyph in glyphs]
     firsts = [0, *itertools.accumulate(counts)]
     if not firsts[-1]:
-        return np.zeros((0, 2)), []
+        return np.zeros((0, 2)), [], counts
     steps = [0.0, *(glyph.width + hand.spacing for glyph in glyphs[:-1])]
     shear, size, right, down = np.repeat(turns, counts, axis=0).T
     points = np.concatenate([glyph.points for glyph in glyphs]) * (1 + size)[:, None]
     points[:, 0] += np.repeat(np.cumsum(steps), counts) + right - shear * (points[:, 1] - _BASE)
     points[:, 1] += down - size * _BASE
     ends = [at + end for at, glyph in zip(firsts, glyphs, strict=False) for end in glyph.ends]
-    return points + _smooth_noise(len(points), hand.unrest, rng), ends
+    return points + _smooth_noise(len(points), hand.unrest, rng), ends, counts
 
 
 def _smooth_noise(num: int, deviation: float, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -71,7 +71,7 @@ def test_writers_differ_and_are_alike_to_themselves() -> None:
     """Two images of a word by one writer are more alike than those of two writers."""
 
     def image(number: int, seed: int) -> np.ndarray:
-        drawn = strokes.draw("Kamel", strokes.writer(number), 32, np.random.default_rng(seed))
+        drawn = strokes.draw("Kamel", strokes.writer(number), 32, np.random.default_rng(seed)).image
         return np.pad(drawn.astype(float), ((0, 0), (0, 200 - drawn.shape[1])))
 
     own = [np.abs(image(n, 0) - image(n, 1)).mean() for n in range(20)]
@@ -85,7 +85,7 @@ def test_ink_is_within_the_line(height: int) -> None:
     """Words are drawn within the height, with ink in them and paper at both ends."""
     for number in range(40):
         hand, rng = strokes.writer(number), np.random.default_rng(number)
-        image = strokes.draw("Agfjpl(Q", hand, height, rng)
+        image = strokes.draw("Agfjpl(Q", hand, height, rng).image
         assert image.shape[0] == height
         assert image.max() > 80
         assert image[:, 0].max() == 0
@@ -95,8 +95,29 @@ def test_ink_is_within_the_line(height: int) -> None:
 def test_every_character_is_drawn() -> None:
     """All printable characters of ASCII have ink, but the space."""
     for character in strokes.CHARACTERS:
-        image = strokes.draw(character, strokes.writer(0), 32, np.random.default_rng(0))
+        image = strokes.draw(character, strokes.writer(0), 32, np.random.default_rng(0)).image
         assert (image.max() > 0) == (character != " "), character
+
+
+def test_boxes_are_around_the_ink_of_each_character() -> None:
+    """Characters drawn alone fill their boxes; those of a text go on to the right; a space is none.
+
+    All ink of a text is within the boxes of its characters.
+    """
+    for number, character in enumerate("aTgi."):
+        hand = strokes.writer(number)
+        image, (box,) = strokes.draw(character, hand, 64, np.random.default_rng(number))
+        rows, columns = np.nonzero(image > 60)
+        ink = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        np.testing.assert_allclose(box, ink, atol=2.5)
+    image, boxes = strokes.draw("ab cd", strokes.writer(1), 64, np.random.default_rng(0))
+    assert np.isnan(boxes[2]).all()
+    middles = (boxes[:, 0] + boxes[:, 2]) / 2
+    assert (np.diff(middles[[0, 1, 3, 4]]) > 0).all()
+    outside = np.ones(image.shape, bool)
+    for left, top, right, bottom in boxes[[0, 1, 3, 4]]:
+        outside[int(top) : int(bottom) + 1, int(left) : int(right) + 1] = False
+    assert image[outside].max() == 0
 
 
 def test_words_of_a_text(tmp_path: Path) -> None:

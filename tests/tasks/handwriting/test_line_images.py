@@ -56,7 +56,7 @@ def test_nothing_is_lost_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFix
         "white space & more.jpg": "has no text",
         "alone.PNG": "has no file .gt.txt beside it",
         "no image.gt.txt": "has no image",
-        "broken.png": "is not an image that can be read",
+        "broken.png": "is not an image of one page that can be read",
         "bytes.png.gt.txt".replace(".png", ""): "cannot be read as UTF-8",
         "0.tif": "is another image of the line of 0.png",
     }

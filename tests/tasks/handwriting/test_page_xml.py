@@ -69,7 +69,7 @@ def test_lines_without_text_or_polygon_are_counted_and_named(
         "a mute": "has no text",
         "a flat": "has an empty polygon",
         "no image.xml, 1 lines": "has no image",
-        "spoilt.xml, 1 lines": "has an image that cannot be read",
+        "spoilt.xml, 1 lines": "has an image that cannot be read, or of several pages",
         "other size.xml, 1 lines": "has an image of another shape than it says",
         "mets.xml": "is XML of another kind",
         "blank.xml": "has no lines",
