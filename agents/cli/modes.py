@@ -2,19 +2,18 @@
 
 import argparse
 import contextlib
-import csv
 import io
-import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 import agents
 import tasks
+from agents.cli import running
 from agents.cli.run_spec import (
     RENAMED_MODES,
     RunSpec,
@@ -29,17 +28,10 @@ from tasks.core.registry import Entry
 from tasks.core.settings import ConfigError, to_values
 
 if TYPE_CHECKING:
-    from agents.core.agent import Agent
     from visualization.report import Report
 
-_MODES_OF_A_RUN = (
-    "evaluate",
-    "predict",
-    "inspect",
-    "diagnose",
-    "export",
-)  # need nothing but a run folder
-_NUM_TESTED = 10_000  # test samples at most
+# They need nothing but a run folder.
+_MODES_OF_A_RUN = ("evaluate", "predict", "inspect", "diagnose", "export", "calibrate")
 
 
 def train(spec: RunSpec) -> int:
@@ -48,42 +40,12 @@ def train(spec: RunSpec) -> int:
     from visualization import render
     from visualization.records import AnswerTable
 
-    _learn(spec)
-    best, answers, batch, scores = _test(spec)
+    running.learn(spec)
+    best, answers, batch, scores = running.test(spec)
     rows = best.task.rows(answers[:12], take(batch, 0, 12))
     print(render.text(AnswerTable("worked answers", rows)))
-    print(f"test: {_format_scores(scores)} ({len(answers):,} withheld samples)")
+    print(f"test: {running.format_scores(scores)} ({len(answers):,} withheld samples)")
     return 0
-
-
-def _learn(spec: RunSpec) -> "Agent":
-    """Train in the run folder, and write the losses to loss.csv; return the agent."""
-    from agents.core.runs.checkpoint import atomic_write
-
-    print(f"run folder: {spec.run_dir}", file=sys.stderr)
-    agent = spec.make()
-    agent.learn(run_dir=spec.run_dir, resume=spec.options.resume, progress=True)
-    losses = _csv([["step", "loss", "val_loss"], *agent.history.losses()])
-    atomic_write(spec.run_dir / "loss.csv", losses)
-    return agent
-
-
-def _test(spec: RunSpec) -> tuple["Agent", Any, Any, dict[str, float]]:
-    """Return the best agent of a run, its predictions for the test split, the batch, the scores."""
-    best = spec.load_trained()
-    answers, batch = best.predict_split("test", _NUM_TESTED)
-    scores = best.task.score(answers, batch)
-    _write_scores(spec.run_dir / "test.json", scores, len(answers), seed=0)
-    return best, answers, batch, scores
-
-
-def _test_scores(spec: RunSpec) -> dict[str, float]:
-    """Return test scores, reusing test.json unless best.safetensors is newer."""
-    path, best = (spec.run_dir / name for name in ("test.json", "best.safetensors"))
-    if not path.exists() or path.stat().st_mtime_ns < best.stat().st_mtime_ns:
-        return _test(spec)[3]
-    scores: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-    return scores
 
 
 def evaluate(spec: RunSpec) -> int:
@@ -96,23 +58,23 @@ def evaluate(spec: RunSpec) -> int:
     agent = spec.load_trained()
     task = agent.task
     seed = spec.config.seed + 1  # the test after training has seed 0
-    answers, batch = agent.predict_split("test", _NUM_TESTED, seed)
+    answers, batch = agent.predict_split("test", running.NUM_TESTED, seed)
     rows = [
         [row.question, row.answer, row.target, "right" if row.correct else "wrong"]
         for row in task.rows(answers, batch)
     ]
     path = spec.run_dir / "predictions.csv"
-    atomic_write(path, _csv([["question", "answer", "target", "right"], *rows]))
+    atomic_write(path, running.csv_bytes([["question", "answer", "target", "right"], *rows]))
     arrays = io.BytesIO()
     named = {n.removeprefix("batch."): a for n, a in plain_arrays("batch", batch).items()}
     named |= plain_arrays("y_hat", answers)
     np.savez_compressed(arrays, **named)  # type: ignore[arg-type] # a mapping of arrays
     atomic_write(path.with_suffix(".npz"), arrays.getvalue())
     scores = task.score(answers, batch)
-    _write_scores(spec.run_dir / "evaluation.json", scores, len(answers), seed)
-    is_whole = len(answers) < _NUM_TESTED  # the split has no more samples
+    running.write_scores(spec.run_dir / "evaluation.json", scores, len(answers), seed)
+    is_whole = len(answers) < running.NUM_TESTED  # the split has no more samples
     samples = f"all {len(answers)} test samples" if is_whole else f"{len(answers):,} new samples"
-    print(f"evaluate: {_format_scores(scores)} ({samples}, seed {seed}); {path}")
+    print(f"evaluate: {running.format_scores(scores)} ({samples}, seed {seed}); {path}")
     return 0
 
 
@@ -228,13 +190,15 @@ def sweep(spec: RunSpec) -> int:
     specs = list(sweeping.run_specs(spec, grid, MODES))  # all are checked before any runs
     for values, each in specs:
         try:
-            outcomes.append(sweeping.Outcome(values, _learn(each), _test_scores(each), "done"))
+            outcomes.append(
+                sweeping.Outcome(values, running.learn(each), running.test_scores(each), "done")
+            )
         except DivergedError as error:
             warn(f"terrarium: {error}")
             outcomes.append(sweeping.Outcome(values, each.load_newest(), {}, "diverged"))
     table, folder = sweeping.table(outcomes), sweeping.sweep_dir(spec, grid)
     print(render.text(table))
-    atomic_write(folder / "sweep.csv", _csv([table.columns, *table.rows]))
+    atomic_write(folder / "sweep.csv", running.csv_bytes([table.columns, *table.rows]))
     views = {
         "table": table,
         "best_losses": sweeping.best_losses(outcomes, grid),
@@ -388,19 +352,3 @@ def _config_file(spec: RunSpec) -> str:
 
 def _entry_line(entry: Entry) -> str:
     return f"{entry.summary} (such as {entry.example})" if entry.example else entry.summary
-
-
-def _csv(rows: Iterable[Iterable[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue().encode(errors="surrogateescape")  # names of files in another encoding
-
-
-def _write_scores(path: Path, scores: Mapping[str, float], num: int, seed: int) -> None:
-    from agents.core.runs.checkpoint import atomic_write
-
-    atomic_write(path, json.dumps({**scores, "num_samples": num, "seed": seed}).encode())
-
-
-def _format_scores(scores: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())

@@ -361,11 +361,9 @@ class Agent(abc.ABC):
     def identity(self) -> dict[str, Any]:
         """Return names and settings of agent and task, as plain values."""
         return {
-            "agent": self.name,
-            "task": self.task.name,
-            "task_settings": tasks.settings_of(self.task),
-            "config": to_values(self.config),
-        }
+            "agent": self.name, "task": self.task.name,
+            "task_settings": tasks.settings_of(self.task), "config": to_values(self.config),
+        }  # fmt: skip
 
     @final
     def checkpoint(self) -> Checkpoint:
@@ -388,19 +386,16 @@ class Agent(abc.ABC):
     @final
     def mean_loss(self, batch: Any) -> float:
         """Return the mean loss of a task's batch in evaluation mode."""
-        losses = self._map_microbatches(
-            lambda microbatch: float(total_loss(self.loss(microbatch))) * num_samples(microbatch),
-            batch,
-        )
-        return sum(losses) / num_samples(batch)
+
+        def summed(microbatch: Any) -> float:
+            return float(total_loss(self.loss(microbatch))) * num_samples(microbatch)
+
+        return sum(self._map_microbatches(summed, batch)) / num_samples(batch)
 
     def _map_microbatches(self, call: Callable[[Any], Result], batch: Any) -> list[Result]:
         """Call with each micro-batch of a batch, in evaluation mode, without gradients."""
         with evaluation_mode(self.model), torch.inference_mode(), self._threads_and_dtype():
-            memory = self.config.eval_memory * 2**20
+            memory, device = self.config.eval_memory * 2**20, self.device
             return map_microbatches(
-                lambda microbatch: call(to_device(microbatch, self.device)),
-                batch,
-                self.model,
-                memory,
+                lambda piece: call(to_device(piece, device)), batch, self.model, memory
             )

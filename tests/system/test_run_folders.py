@@ -20,7 +20,7 @@ ONE_STEP = [*COMMAND, "--set=steps=1", "--set=record_diagnostics=false"]
 @pytest.fixture(autouse=True)
 def short_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Score few samples after training: none of these tests is about scores."""
-    monkeypatch.setattr("agents.cli.modes._NUM_TESTED", 20)
+    monkeypatch.setattr("agents.cli.running.NUM_TESTED", 20)
 
 
 def test_a_run_behind_a_link_is_put_aside(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ QUICK = [["--list-agents"], ["--list-tasks"], ["--help"], [*COMMAND, "--print-co
 @pytest.fixture(autouse=True)
 def short_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Score few samples after training: none of these tests is about scores."""
-    monkeypatch.setattr("agents.cli.modes._NUM_TESTED", 20)
+    monkeypatch.setattr("agents.cli.running.NUM_TESTED", 20)
 
 
 @pytest.mark.parametrize("closed", [["stderr"], ["stdin", "stdout", "stderr"]])
