@@ -281,9 +281,8 @@ class Agent(abc.ABC):
         batches = [self.task.encode([item]) for item in x]
         answers: dict[int, Any] = {}
         for members, batch in stacked(batches):  # inputs of equal size, without padding
-            decoded = self.task.decode(
-                concatenate_predictions(self._map_microbatches(self.generate, batch))
-            )
+            predictions = self._map_microbatches(self.generate, batch)
+            decoded = self.task.decode(concatenate_predictions(predictions))
             answers |= dict(zip(members, decoded, strict=True))
         return [answers[index] for index in range(len(x))]
 
