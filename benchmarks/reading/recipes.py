@@ -10,7 +10,8 @@ from typing import Any
 import attrs
 
 Settings = Mapping[str, Any]
-HEIGHT = 48  # pixels of a line of the registers
+HEIGHT = 40  # pixels of a line of the registers
+_PAGES: Settings = {"size": "medium", "batch_size": 16}  # of readers of the registers
 
 
 @attrs.frozen
@@ -97,28 +98,33 @@ KRAKEN_SMALL = (
 )
 
 RECIPES: dict[str, Recipe | PeerRecipe] = {
-    "digits-ctc": Recipe("ctc_reader", "digit strings", {"steps": 1_000}, _CTC),
+    "digits-ctc": Recipe("ctc_reader", "digit strings", {"steps": 500}, _CTC),
     "digits-attention": Recipe("attention_reader", "digit strings", {"steps": 1_000}, _ATTENTION),
     "words-ctc": Recipe(
-        "ctc_reader", "words, unseen words", {"steps": 4_000}, (*_CTC, *_LM), _OTHER_WORDS
-    ),
-    "words-attention": Recipe(
-        "attention_reader", "words, unseen words", {"steps": 3_000}, (*_ATTENTION, *_JOINT_LM),
+        "ctc_reader", "words, unseen words", {"size": "medium", "steps": 2_500}, (*_CTC, *_LM),
         _OTHER_WORDS,
     ),
+    "words-attention": Recipe(
+        "attention_reader", "words, unseen words", {"size": "medium", "steps": 2_500},
+        (*_ATTENTION, *_JOINT_LM), _OTHER_WORDS,
+    ),
     "1878-ctc": Recipe(
-        "ctc_reader", "lines of 1878", {"steps": 3_000}, (*_CTC, *_LM, "beam + lexicon"),
-        ("lines of 1858",),
+        "ctc_reader", "lines of 1878", {**_PAGES, "steps": 2_300},
+        (*_CTC, *_LM, "beam + lexicon"), ("lines of 1858",),
+    ),
+    "1878-ctc-longer": Recipe(
+        "ctc_reader", "lines of 1878", {**_PAGES, "steps": 3_600}, (*_CTC, *_LM),
+        init_from="1878-ctc",
     ),
     "1878-attention": Recipe(
-        "attention_reader", "lines of 1878", {"steps": 3_000}, (*_ATTENTION, *_JOINT_LM),
-        ("lines of 1858",),
+        "attention_reader", "lines of 1878", {**_PAGES, "steps": 3_600}, (*_ATTENTION, *_JOINT_LM),
+        ("lines of 1858",), init_from="1878-ctc",
     ),
     "1858-ctc": Recipe(
-        "ctc_reader", "lines of 1858", {"steps": 600}, (*_CTC, *_LM), init_from="1878-ctc"
+        "ctc_reader", "lines of 1858", {**_PAGES, "steps": 700}, (*_CTC, *_LM), init_from="1878-ctc"
     ),
     "1858-attention": Recipe(
-        "attention_reader", "lines of 1858", {"steps": 600}, (*_ATTENTION, *_JOINT_LM),
+        "attention_reader", "lines of 1858", {**_PAGES, "steps": 700}, (*_ATTENTION, *_JOINT_LM),
         init_from="1878-attention",
     ),
     "digit-pages": Recipe("yolo_detector", "digit pages", {"steps": 1_200}),
@@ -135,7 +141,7 @@ RECIPES: dict[str, Recipe | PeerRecipe] = {
 # A language model is of texts of the training split only; its weights are tuned on validation.
 LM_ORDER = 6
 TUNING: Settings = {
-    "weights": (0.0, 0.25, 0.5, 0.75, 1.0), "bonuses": (0.0, 0.5, 1.0), "beam_size": 10,
+    "weights": (0.0, 0.25, 0.5, 0.75, 1.0), "bonuses": (0.0, 1.0, 2.0), "beam_size": 10,
 }  # fmt: skip
 NUM_TUNING_LINES = 100
 BATCH_SIZE = 32  # lines or pages that are read at once
