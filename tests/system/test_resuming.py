@@ -1,9 +1,11 @@
 """Going on: after an early stop, to another total, after an interruption; and what cannot."""
 
+import functools
 import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -15,15 +17,17 @@ import tasks
 from agents.configs.seq2seq_adder import AdderConfig
 from agents.core.agent import Agent
 from agents.core.runs.checkpoint import CheckpointError
-from agents.core.training import devices
+from agents.core.training import devices, loop
 from agents.core.training.loop import train_steps
 from agents.core.training.state import Cursor
 from agents.core.training.trainer import Trainer
 from agents.seq2seq_adder import Seq2SeqAdder
 from main import main
+from tasks import prefetch
 from tasks.core.batch import plain_arrays
 from tasks.core.settings import ConfigError
 from tasks.core.task import BatchRequest
+from tasks.prefetch import Prefetcher
 from tests.conftest import exact, same, small_agent, weights
 from tests.system.test_run import COMMAND, interrupt_at
 from visualization.recurrent import Edit
@@ -249,3 +253,29 @@ def test_looking_and_changing_compute_in_float32_too() -> None:
         agent.inspect(["gates"])
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_batches_made_beside_training_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose batches another process makes ends with the bits of one that makes its own.
+
+    Also when it is stopped and resumed: what was made ahead is made again.
+    """
+    made = []
+
+    class Watched(Prefetcher):
+        def _pays(self) -> bool:
+            made.append(super()._pays())
+            return made[-1]
+
+    settings: dict[str, Any] = {"task": "digit_strings", "batch_size": 8, "schedule": "constant",
+                                "eval_every": 9, "eval_samples": 4, "device": "cpu"}  # fmt: skip
+    whole = agents.make("ctc_reader", prefetch=False, **settings).learn(9)
+    monkeypatch.setattr(loop, "Prefetcher", functools.partial(Watched, num_watched=1))
+    monkeypatch.setattr(prefetch, "_SLOW", 0.0)
+    monkeypatch.setattr(prefetch.os, "cpu_count", lambda: 2)
+    agents.make("ctc_reader", **settings).learn(4, run_dir=tmp_path, progress=False)
+    resumed = agents.make("ctc_reader", **settings).learn(9, run_dir=tmp_path, progress=False)
+    assert made == [True, True]
+    assert same(weights(whole), weights(resumed))
