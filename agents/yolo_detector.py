@@ -28,6 +28,7 @@ from agents.core.detection import (
     paired_iou,
     rescale_and_shift,
     suppress,
+    vote,
 )
 from tasks.core.settings import ConfigError
 from tasks.core.task import Task
@@ -138,7 +139,9 @@ class YoloDetector(Agent):
         """
         images, boxes, kinds = self._training_pages(batch)
         raw = self._raw(self.network, images)
-        page, prior, box = assign(boxes, self._anchors, self._grids(images))
+        page, prior, box = assign(
+            boxes, self._anchors, self._grids(images), self.config.anchor_ratio
+        )
         found = decode_boxes(raw[..., :4], self._priors(images))[page, prior]
         right = torch.cat(list(boxes))[box]
         objectness = torch.zeros_like(raw[..., 4])
@@ -240,8 +243,10 @@ class YoloDetector(Agent):
         prior = scores.topk(most).indices
         prior = prior[scores[prior] >= config.min_score]
         boxes, kinds, scores = boxes[prior], kinds[prior], scores[prior]
-        left = suppress(boxes, scores, kinds, config.nms_iou, config.max_boxes)
-        return Kept(prior[left], Boxes(boxes[left], kinds[left], scores[left]))
+        left = suppress(boxes, scores, kinds, config.nms_iou)
+        voted, kinds, scores = vote(boxes, scores, kinds, left), kinds[left], scores[left]
+        apart = suppress(voted, scores, kinds, config.nms_iou, config.max_boxes)
+        return Kept(prior[left[apart]], Boxes(voted[apart], kinds[apart], scores[apart]))
 
 
 def anchors_of(task: BoxTask) -> str:

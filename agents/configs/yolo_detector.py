@@ -5,6 +5,7 @@ import re
 import attrs
 
 from agents.core.config import AgentConfig, ConfigError, setting, with_default
+from agents.core.detection import LARGEST_RATIO
 
 NUM_ANCHORS = 3  # of each of the two levels
 _ANCHORS = re.compile(r"[0-9.]+x[0-9.]+( [0-9.]+x[0-9.]+){5}")
@@ -29,6 +30,13 @@ class YoloConfig(AgentConfig):
         "usual widths and heights of boxes in pixels, six from small to large such as 9x12 …; "
         "null: found in the training boxes by k-means",
     )
+    anchor_ratio: float = setting(
+        1.6,
+        "largest ratio of a side of a box to that of an anchor which has to find it; less: each "
+        "anchor has fewer sizes to learn",
+        gt=1.0,
+        le=LARGEST_RATIO,
+    )
     mosaic: float = setting(
         0.0,
         "augmentation, if pages are few: share of training pages made of quarters of four",
@@ -47,7 +55,7 @@ class YoloConfig(AgentConfig):
         ge=0.0,
         le=0.5,
     )
-    box_weight: float = setting(7.5, "weight of the loss of box coordinates", gt=0.0)
+    box_weight: float = setting(10.0, "weight of the loss of box coordinates", gt=0.0)
     object_weight: float = setting(1.0, "weight of the loss of objectness", gt=0.0)
     kind_weight: float = setting(3.0, "weight of the loss of kinds", gt=0.0)
     min_score: float = setting(
@@ -60,9 +68,9 @@ class YoloConfig(AgentConfig):
     learning_rate: float = with_default("learning_rate", 1e-2)
     weight_decay: float = with_default("weight_decay", 0.05)
     batch_size: int = with_default("batch_size", 16)
-    steps: int = with_default("steps", 1_300)
+    steps: int = with_default("steps", 1_800)
     eval_samples: int = with_default("eval_samples", 128)
-    eval_every: int | None = with_default("eval_every", 650)
+    eval_every: int | None = with_default("eval_every", 900)
     num_weight_snapshots: int | None = with_default("num_weight_snapshots", 8)
 
     def __attrs_post_init__(self) -> None:

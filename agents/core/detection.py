@@ -15,11 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, box_iou
 
-LARGEST_RATIO = 4.0  # of a box's side and an anchor's: as far as outputs reach
+LARGEST_RATIO = 4.0  # of a box's side and an anchor's, as far as outputs reach
 _ROUNDS = 100  # of k-means, at most
 _LEAST_LEFT = 0.5  # share of a box that is left on a page, below which it is no box any more
+_LEAST_ALIKE = 0.7  # overlap from which on boxes vote together
+_VOTED_AT_ONCE = 128  # boxes, so that memory is bounded
+_TINY = 1e-12
 
 
 class Priors(NamedTuple):
@@ -96,11 +99,13 @@ def decode_boxes(raw: Tensor, priors: Priors) -> Tensor:
     return torch.cat([middle - half, middle + half], dim=-1)
 
 
-def assign(boxes: Sequence[Tensor], anchors: Tensor, grids: Sequence[Grid]) -> Assignment:
+def assign(
+    boxes: Sequence[Tensor], anchors: Tensor, grids: Sequence[Grid], ratio: float = LARGEST_RATIO
+) -> Assignment:
     """Return which priors have to find each box of pages (n, 4): those that can tell it well.
 
-    On each level: the anchors of which no side is more than 4 times that of the box, or less than a
-    quarter; a box with none has the most alike of all anchors. The cell in which the box's middle
+    On each level: the anchors of which no side is `ratio` times that of the box or more, or as much
+    less; a box with none has the most alike of all anchors. The cell in which the box's middle
     is, and the two next to it on the nearer sides, as far as they are on the page (as YOLOv5 does).
     A prior that two boxes want is for the one whose middle is nearer to the middle of the cell.
     """
@@ -110,7 +115,7 @@ def assign(boxes: Sequence[Tensor], anchors: Tensor, grids: Sequence[Grid]) -> A
     ratios = sizes[:, None, None] / anchors
     worst = torch.maximum(ratios, 1 / ratios).amax(-1)  # (M, levels, A)
     best = worst.flatten(1).argmin(1, keepdim=True)
-    fits = (worst < LARGEST_RATIO).flatten(1).scatter(1, best, value=True).view_as(worst)
+    fits = (worst < ratio).flatten(1).scatter(1, best, value=True).view_as(worst)
     found, distances, first = [], [], 0
     for level, grid in enumerate(grids):
         box, anchor = torch.nonzero(fits[:, level], as_tuple=True)
@@ -156,6 +161,20 @@ def suppress(
     # In double precision, as torchvision puts kinds far apart on the page to tell them.
     kept: Tensor = batched_nms(boxes.double(), scores.double(), kinds, iou)
     return kept[:most]
+
+
+def vote(boxes: Tensor, scores: Tensor, kinds: Tensor, kept: Tensor) -> Tensor:
+    """Box voting: the mean of each kept box and what was suppressed for it, weighted by score.
+
+    Of the boxes (n, 4) of its own kind that overlap it by 0.7 or more, itself among them (Gidaris
+    and Komodakis 2015, 1505.01749, section 3.3). Returns (m, 4), of the m that are kept.
+    """
+    means = [boxes[:0]]
+    for some in kept.split(_VOTED_AT_ONCE):
+        alike = (box_iou(boxes[some], boxes) >= _LEAST_ALIKE) & (kinds[some, None] == kinds)
+        weights = alike * scores
+        means.append(weights @ boxes / weights.sum(1, keepdim=True).clamp(min=_TINY))
+    return torch.cat(means)
 
 
 def mosaic(

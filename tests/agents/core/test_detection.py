@@ -18,6 +18,7 @@ from agents.core.detection import (
     paired_iou,
     rescale_and_shift,
     suppress,
+    vote,
 )
 from tasks.handwriting.boxes import Boxes, box_iou
 
@@ -148,6 +149,26 @@ def test_suppression_leaves_out_only_what_overlaps_more() -> None:
     again = suppress(many[kept], scores[kept], kinds[kept], 0.4)
     assert again.tolist() == list(range(len(kept)))
     assert len(suppress(many, scores, kinds, 0.4, most=5)) == 5
+
+
+def test_boxes_vote_with_what_was_suppressed_for_them() -> None:
+    """The weighted mean of boxes of one kind that are much alike; others have no vote."""
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 6], [50, 50, 60, 60]])
+    scores = torch.tensor([0.8, 0.4, 0.4, 0.5])
+    kept = torch.tensor([0, 3])
+    one = vote(boxes, scores, torch.zeros(4, dtype=torch.long), kept)
+    expected = [[0, 0, 10, (10 * 0.8 + 8 * 0.4) / 1.2], [50, 50, 60, 60]]
+    torch.testing.assert_close(one, torch.tensor(expected))
+    apart = vote(boxes, scores, torch.tensor([0, 1, 2, 0]), kept)
+    torch.testing.assert_close(apart, boxes[kept])
+    assert vote(boxes, scores, scores, kept[:0]).shape == (0, 4)
+
+
+def test_a_smaller_ratio_gives_a_box_fewer_anchors() -> None:
+    """A box has the anchors of up to that ratio, and one at least."""
+    boxes = [torch.tensor([[10.0, 10, 22, 26]])]  # 12 by 16, as an anchor of the finer level
+    for ratio, num in ((4.0, 6), (1.4, 3), (1.001, 1)):
+        assert len(assign(boxes, ANCHORS, GRIDS, ratio).prior) == 3 * num
 
 
 def test_anchors_are_the_centres_of_clusters() -> None:
