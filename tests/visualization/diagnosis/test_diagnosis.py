@@ -109,12 +109,22 @@ def problems(found: RunEvidence) -> list[str]:
     return [finding.name for finding in diagnose(found).problems]
 
 
+def silent(times: int) -> list[dict[str, float]]:
+    """Return records of a reader that is stuck and writes nothing, with as many times the steps."""
+    empty = {"eval/empty": 1.0, "fit/empty": 1.0}
+    return [
+        {**record, "step": times * record["step"], **(empty if "eval/loss" in record else {})}
+        for record in history(STUCK)
+    ]
+
+
 SLOW = [CHANCE * (1 - 0.4 * k / 39) for k in range(40)]  # unfinished: down to 60 % of chance
 STAIRS = [0.6, *np.geomspace(0.5, 0.05, 9), *np.geomspace(0.7, 0.05, 15), 0.7, *[0.4] * 14]
 HEALTHY = {
     "it learned": case(FALLING),
     "it is unfinished": case(SLOW),
     "it has only begun": case([2.5 * 0.97**k for k in range(40)]),
+    "it writes only blanks yet": case(STUCK, records=silent(1)),
     "it climbs stages": attrs.evolve(
         case(STAIRS, fit=CHANCE, eval=CHANCE),
         records=[*history(STAIRS, fit=CHANCE, eval=CHANCE), {"step": 255, "train/stage": 2}],
@@ -146,6 +156,7 @@ PLANTED: dict[str, tuple[str, RunEvidence]] = {
     "one batch": ("cannot learn one batch", case(STUCK, one_batch=trial(0.0))),
     "easy task": ("cannot learn an easy task", case(STUCK, synthetic=trial(0.0))),
     "chance": ("no better than chance", case(STUCK)),
+    "only blanks": ("only blanks", case(STUCK, records=silent(10))),
     "plateau": ("plateau", case(LATE)),
     "underfit": (
         "underfit",
