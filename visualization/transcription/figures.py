@@ -51,7 +51,8 @@ def _(record: Confusions) -> Figure:
     names = [symbol_name(symbol) for symbol in record.symbols[:num]]
     left.set_xticks(range(num), names, fontsize=8, parse_math=False)
     left.set_yticks(range(num), names, fontsize=8, parse_math=False)
-    left.get_xticklabels()[0].set_rotation(90)
+    for label in left.get_xticklabels():
+        label.set_rotation(90 if len(label.get_text()) > 1 else 0)  # so that none is left out
     axis_labels(left, "read", "right")
     more = share_of(len(record.symbols), num, "symbols, those with most errors")
     despine(left, more or f"{record.num_errors:,} errors")
