@@ -122,16 +122,32 @@ def read(
     two characters leave out between them is the fault of both. A text that does not fit into the
     columns, as one written by attention may be, has even spans and no confidence.
     """
-    codes = np.array(codes, np.int64)
-    if columns_needed(codes) > len(log_probabilities):
-        edges = np.linspace(0, len(log_probabilities), len(codes) + 1).astype(np.int64)
-        spans, log_p = np.stack([edges[:-1], edges[1:]], axis=1), -np.inf
-        text, unsure = _text(codes, characters), np.zeros(len(codes))
-        return Reading(
-            text=text, codes=codes, log_probability=log_p, spans=spans, confidence=unsure,
-            column_width=column_width,
-        )  # fmt: skip
-    spans, log_p = align(log_probabilities, codes)
+    if columns_needed(np.asarray(codes, np.int64)) > len(log_probabilities):
+        spans, confidence = _even_spans(len(log_probabilities), len(codes)), np.zeros(len(codes))
+        log_p = -np.inf
+    else:
+        spans, log_p = align(log_probabilities, codes)
+        confidence = _confidences(log_probabilities, codes, spans)
+    return Reading(
+        text="".join(characters[code - 1] for code in codes),
+        codes=np.array(codes, np.int64),
+        log_probability=log_p,
+        spans=spans,
+        confidence=confidence,
+        column_width=column_width,
+    )
+
+
+def _even_spans(num_columns: int, num: int) -> NDArray[np.int64]:
+    """Return columns (num, 2) that are divided evenly."""
+    edges = np.linspace(0, num_columns, num + 1).astype(np.int64)
+    return np.stack([edges[:-1], edges[1:]], axis=1)
+
+
+def _confidences(
+    log_probabilities: NDArray[np.floating], codes: NDArray[np.integer], spans: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return how sure each character is, by its own columns and those beside (L,)."""
     probabilities = np.exp(np.asarray(log_probabilities, np.float64))
     bounds = np.concatenate([[0], spans.ravel(), [len(probabilities)]]).reshape(-1, 2)
     around = np.concatenate([[BLANK], codes, [BLANK]])
@@ -141,15 +157,4 @@ def read(
     ])  # fmt: skip
     pairs = zip(spans, codes, strict=True)
     peaks = [probabilities[slice(*span), code].max() for span, code in pairs]
-    return Reading(
-        text=_text(codes, characters),
-        codes=np.array(codes, np.int64),
-        log_probability=log_p,
-        spans=spans,
-        confidence=np.array(peaks) * np.sqrt(gaps[:-1] * gaps[1:]),
-        column_width=column_width,
-    )
-
-
-def _text(codes: NDArray[np.int64], characters: str) -> str:
-    return "".join(characters[code - 1] for code in codes)
+    return np.asarray(np.array(peaks) * np.sqrt(gaps[:-1] * gaps[1:]), np.float64)

@@ -74,3 +74,12 @@ def test_words_stand_between_white_space() -> None:
     """Each word has the numbers of its characters."""
     found = read(log_rows(30, seed=1, num_codes=4), np.array([1, 2, 3, 1]), "ab ")
     assert [word[:3] for word in found.words] == [("ab", 0, 2), ("a", 3, 4)]
+
+
+def test_a_text_that_does_not_fit_has_no_confidence() -> None:
+    """Four characters in two columns: the text as it is, even spans, and nothing to be sure of."""
+    reading = read(np.log(np.full((2, 3), 1 / 3)), np.array([1, 2, 1, 2]), "ab")
+    assert reading.text == "abab"
+    assert reading.confidence.tolist() == [0, 0, 0, 0]
+    assert reading.log_probability == -np.inf
+    assert reading.spans.ravel().tolist() == [0, 0, 0, 1, 1, 1, 1, 2]
