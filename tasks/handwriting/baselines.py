@@ -130,7 +130,8 @@ def _enlarged(image: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np
     from PIL import Image
 
     how = Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(image.astype(np.float32)).resize(shape[::-1], how))
+    size = shape[1], shape[0]
+    return np.asarray(Image.fromarray(image.astype(np.float32)).resize(size, how))
 
 
 def find_baselines(writing: Writing, boxes: NDArray[Any], distance: float) -> list[Points]:
@@ -224,7 +225,8 @@ def _at(
     rows = np.clip(rows, 0, len(image) - 1)
     low = rows.astype(int)
     here = image[low, columns]
-    return here + (rows - low) * (image[np.minimum(low + 1, len(image) - 1), columns] - here)
+    next_one = image[np.minimum(low + 1, len(image) - 1), columns]
+    return np.asarray(here + (rows - low) * (next_one - here), np.float32)
 
 
 def _along_slope(

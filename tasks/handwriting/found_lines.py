@@ -51,7 +51,7 @@ def lines_from_boxes(
     polygons = outlines(darkness, baselines, distance)
     spans = np.array([_span(line, distance) for line in baselines])
     groups = regions(spans, distance)
-    lines, numbers = [], []
+    lines, numbers = list[TextLine](), list[list[int]]()
     for group in groups:
         numbers.append([*range(len(lines), len(lines) + len(group))])
         for at in group.tolist():

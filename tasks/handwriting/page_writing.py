@@ -62,7 +62,8 @@ def page_xml(page: Page, written_at: datetime.datetime = _BEFORE) -> bytes:
         for at, line in zip(members, lines, strict=True):
             _add_line(region, line, ids[at], at)
     indent(root)
-    return tostring(root, encoding="utf-8", xml_declaration=True)
+    written: bytes = tostring(root, encoding="utf-8", xml_declaration=True)
+    return written
 
 
 def _add_order(sheet: Element, num_regions: int) -> None:

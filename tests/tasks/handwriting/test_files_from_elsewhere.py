@@ -14,8 +14,9 @@ from PIL import Image
 import tasks
 from tasks.core.settings import ConfigError
 from tasks.handwriting.cutting import cut_lines, length_of
-from tasks.handwriting.page_format import Page, TextLine, write_page
+from tasks.handwriting.page_format import Page, TextLine
 from tasks.handwriting.page_format import read_page as read_page_file
+from tasks.handwriting.page_writing import write_page
 from tasks.handwriting.vocabulary import words_of
 
 TASKS = ("line_images", "page_xml", "iam", "pages")

@@ -113,3 +113,12 @@ def test_a_temperature_makes_characters_less_sure_where_they_are() -> None:
     assert (less.confidence < plain.confidence).all()
     assert less.spans.tolist() == plain.spans.tolist()
     assert less.log_probability == plain.log_probability
+
+
+def test_a_text_that_does_not_fit_has_no_confidence() -> None:
+    """Four characters in two columns: the text as it is, even spans, and nothing to be sure of."""
+    reading = read(np.log(np.full((2, 3), 1 / 3)), np.array([1, 2, 1, 2]), "ab")
+    assert reading.text == "abab"
+    assert reading.confidence.tolist() == [0, 0, 0, 0]
+    assert reading.log_probability == -np.inf
+    assert reading.spans.ravel().tolist() == [0, 0, 0, 1, 1, 1, 1, 2]
