@@ -170,7 +170,7 @@ def vote(boxes: Tensor, scores: Tensor, kinds: Tensor, kept: Tensor) -> Tensor:
     and Komodakis 2015, 1505.01749, section 3.3). Returns (m, 4), of the m that are kept.
     """
     means = [boxes[:0]]
-    for some in kept.split(_VOTED_AT_ONCE):
+    for some in torch.split(kept, _VOTED_AT_ONCE):
         alike = (box_iou(boxes[some], boxes) >= _LEAST_ALIKE) & (kinds[some, None] == kinds)
         weights = alike * scores
         means.append(weights @ boxes / weights.sum(1, keepdim=True).clamp(min=_TINY))

@@ -165,7 +165,8 @@ def test_a_fine_tuned_reader_forgets_no_character(name: str, tmp_path: Path) -> 
     """
     first = make(name, folder_of_lines(tmp_path / "ab", "ab")).learn()
     settings = {"init_from": str(first.save(tmp_path / "first.safetensors")),
-                "learning_rate": 1e-30, "task": folder_of_lines(tmp_path / "bc", "bc")}  # fmt: skip
+                "learning_rate": 1e-30, "muon_learning_rate": 1e-30,
+                "task": folder_of_lines(tmp_path / "bc", "bc")}  # fmt: skip
     whole = agents.make(name, device="cpu", **{**QUICK, **settings})
     assert whole.task.characters == whole.config.characters == "abc"
     assert whole.learn().task.decode([[1, 2, 3]]) == ["abc"]

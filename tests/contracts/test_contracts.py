@@ -27,6 +27,8 @@ from visualization.records import Transcript
 from visualization.report import Report
 
 WRITING = {"char_lm": {"samples"}}  # views of which the records are texts
+# Views that may say that there is nothing to show: after so few steps a reader writes only blanks.
+SILENT = {"ctc_reader": {"reliability"}, "attention_reader": {"reliability"}}
 DRAWN = Drawn()
 TASKS = [entry.example or name for name, entry in tasks.TASKS.items()]
 
@@ -294,7 +296,8 @@ def test_every_view_can_be_drawn_and_saved(name: str, whole: bool, tmp_path: Pat
     """Each view gives a record that render draws, in a page that names no other file or host."""
     report = inspected(name).report
     said = {view.split("/")[0] for view, r in report.flat() if isinstance(r, Transcript)}
-    assert said == WRITING.get(name, set())
+    texts = WRITING.get(name, set())
+    assert texts <= said <= texts | SILENT.get(name, set())
     report = report if whole else DRAWN.new_in(report)
     for view, _ in report.flat():
         assert report.picture(view).startswith(b"\x89PNG")

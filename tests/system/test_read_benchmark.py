@@ -22,7 +22,8 @@ from benchmarks.reading.runs import Place
 from benchmarks.reading.scores import Score
 from tasks.core.registry import look_up
 from tasks.core.settings import ConfigError
-from tasks.handwriting.page_format import Page, TextLine, write_page
+from tasks.handwriting.page_format import Page, TextLine
+from tasks.handwriting.page_writing import write_page
 
 TINY = {"steps": 2, "batch_size": 4, "eval_samples": 4, "log_every": 1}
 TEXTS = {"train": "abba", "validation": "ab", "test": "bab"}

@@ -1,5 +1,7 @@
 """Detections: boxes over images, with kinds and scores; lines that were read on a page."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PatchCollection, PolyCollection
@@ -23,6 +25,7 @@ _NAME = 30  # letters of the name of an image, and of a kind of boxes
 _KIND = 12
 _TALLEST, _WIDEST = 15.0, 13.0  # inches of a page
 _LISTED = 200  # lines of a page that are numbered
+_LABEL_HEIGHT = 0.09  # inches of half a number with its frame
 _SURE, _UNSURE = 0.9, 0.7  # confidences from which on a line is blue, and orange
 
 
@@ -114,13 +117,30 @@ def _(record: ReadLines) -> Figure:
     axes.add_collection(LineCollection(record.baselines, colors=colors, linewidth=0.9), False)
     starts = np.array([line[0] for line in record.baselines])
     axes.plot(*starts.T, color=MUTED, linewidth=0.8, scalex=False, scaley=False)
-    for number, (x, y) in enumerate(starts[:_LISTED].tolist()):
-        axes.text(
-            x, y, f"{number + 1}", fontsize=6, color="white", ha="right", va="center", gid=SPARE,
-            bbox={"boxstyle": "round,pad=0.15", "facecolor": colors[number], "linewidth": 0},
-            clip_on=True,
-        )  # fmt: skip
+    _number_lines(axes, starts[:_LISTED], colors, _LABEL_HEIGHT / scale)
     return figure
+
+
+def _number_lines(
+    axes: Axes, starts: NDArray[np.float64], colors: Sequence[str], half: float
+) -> None:
+    """Write the number of each line at its start (n, 2), where there is room for it.
+
+    `half` is half the height of a number with its frame, in pixels of the image.
+    """
+    height, taken = axes.get_ylim()[0], np.zeros((0, 2))
+    for number, start in enumerate(starts):
+        label = f"{number + 1}"
+        wide = half * (1 + 0.7 * len(label))
+        at = np.array([max(start[0], wide), np.clip(start[1], half, height - half)])
+        if (np.abs(taken - at) < [2 * wide, 2 * half]).all(axis=1).any():
+            continue
+        taken = np.vstack([taken, at])
+        axes.text(
+            float(at[0]), float(at[1]), label, fontsize=6, color="white", ha="right", va="center",
+            gid=SPARE, clip_on=True,
+            bbox={"boxstyle": "round,pad=0.15", "facecolor": colors[number], "linewidth": 0},
+        )  # fmt: skip
 
 
 def _of_confidence(share: float) -> str:

@@ -55,9 +55,11 @@ function glyph(tag, character) {
 
 // The part of a picture that one of its steps reads.
 function slice(address, step, steps) {
-  const element = make("b", "ov-slice");
-  element.style.backgroundImage = `url(${address})`;
-  element.style.backgroundSize = `${100 * steps}% 100%`;
-  element.style.backgroundPosition = `${(100 * step) / Math.max(1, steps - 1)}% 0`;
+  const element = make("b", "ov-slice"), picture = make("img");
+  picture.src = address;
+  picture.alt = "";
+  picture.style.width = `${100 * steps}%`;
+  picture.style.marginLeft = `${-100 * step}%`;
+  element.append(picture);
   return element;
 }
