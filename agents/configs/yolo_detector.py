@@ -5,8 +5,8 @@ import re
 import attrs
 
 from agents.core.config import AgentConfig, ConfigError, setting, with_default
-from agents.core.detection import LARGEST_RATIO
 
+LARGEST_RATIO = 4.0  # of a box's side and an anchor's, as far as outputs reach
 NUM_ANCHORS = 3  # of each of the two levels
 _ANCHORS = re.compile(r"[0-9.]+x[0-9.]+( [0-9.]+x[0-9.]+){5}")
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import batched_nms, box_iou
 
-LARGEST_RATIO = 4.0  # of a box's side and an anchor's, as far as outputs reach
+from agents.configs.yolo_detector import LARGEST_RATIO
+
 _ROUNDS = 100  # of k-means, at most
 _LEAST_LEFT = 0.5  # share of a box that is left on a page, below which it is no box any more
 _LEAST_ALIKE = 0.7  # overlap from which on boxes vote together

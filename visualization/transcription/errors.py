@@ -121,7 +121,7 @@ def confusions(answers: Sequence[str], targets: Sequence[str]) -> Confusions:
 
     >>> found = confusions(["kitten"], ["sitting"])
     >>> sorted(found.most_common(9))
-    [('e', 'i', 1, 1)]
+    [('g', '', 1, 1), ('i', 'e', 1, 2), ('s', 'k', 1, 1)]
     """
     pairs: Counter[tuple[str, str]] = Counter()
     for answer, target in _pairs(answers, targets):
