@@ -41,7 +41,7 @@ def train(spec: RunSpec) -> int:
     from visualization.records import AnswerTable
 
     running.learn(spec)
-    best, answers, batch, scores = running.test(spec)
+    best, answers, batch, scores = running.score_best(spec)
     rows = best.task.rows(answers[:12], take(batch, 0, 12))
     print(render.text(AnswerTable("worked answers", rows)))
     print(f"test: {running.format_scores(scores)} ({len(answers):,} withheld samples)")
@@ -191,7 +191,7 @@ def sweep(spec: RunSpec) -> int:
     for values, each in specs:
         try:
             outcomes.append(
-                sweeping.Outcome(values, running.learn(each), running.test_scores(each), "done")
+                sweeping.Outcome(values, running.learn(each), running.scores_of_run(each), "done")
             )
         except DivergedError as error:
             warn(f"terrarium: {error}")

@@ -28,7 +28,7 @@ def learn(spec: RunSpec) -> "Agent":
     return agent
 
 
-def test(spec: RunSpec) -> tuple["Agent", Any, Any, dict[str, float]]:
+def score_best(spec: RunSpec) -> tuple["Agent", Any, Any, dict[str, float]]:
     """Return the best agent of a run, its predictions for the test split, the batch, the scores."""
     best = spec.load_trained()
     answers, batch = best.predict_split("test", NUM_TESTED)
@@ -37,11 +37,11 @@ def test(spec: RunSpec) -> tuple["Agent", Any, Any, dict[str, float]]:
     return best, answers, batch, scores
 
 
-def test_scores(spec: RunSpec) -> dict[str, float]:
+def scores_of_run(spec: RunSpec) -> dict[str, float]:
     """Return test scores, reusing test.json unless best.safetensors is newer."""
     path, best = (spec.run_dir / name for name in ("test.json", "best.safetensors"))
     if not path.exists() or path.stat().st_mtime_ns < best.stat().st_mtime_ns:
-        return test(spec)[3]
+        return score_best(spec)[3]
     scores: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
     return scores
 

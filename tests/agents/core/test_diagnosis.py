@@ -21,12 +21,11 @@ from agents.core.analysis.diagnosis import (
     settings_of,
 )
 from agents.core.training.loop import DivergedError
-from agents.core.training.monitoring import NUM_TRAIN_EVAL
 from agents.parity_lstm import ParityLSTM, RNNClassifier
 from tasks.addition import Addition
 from tasks.core.task import BatchRequest
 from tests.conftest import exact, same, small_agent, weights
-from visualization.diagnosis import RunEvidence, diagnose
+from visualization.diagnosis import diagnose
 
 slow = pytest.mark.slow
 RECORDED = {
@@ -397,21 +396,3 @@ def test_settings_say_what_there_really_is() -> None:
     assert (known["eval_samples"], known["asked_samples"]) == (10, 32)
     assert known["num_stages"] == 1
     assert known["task.num_samples"] == 100
-
-
-def test_a_reader_that_writes_only_blanks_is_at_a_stage_of_learning() -> None:
-    """After some dozen steps a true reader writes nothing: the doctor says that this passes."""
-    agent = run(
-        "ctc_reader", tasks.make("digit_strings", height=16, most_digits=3), steps=60,
-        batch_size=16, eval_every=30, eval_samples=32, log_every=5,
-    )  # fmt: skip
-    evidence = RunEvidence(
-        title="", records=agent.history.records, settings=settings_of(agent),
-        monitor=agent.task.monitor,
-    )  # fmt: skip
-    finding = diagnose(evidence)["only blanks"]
-    assert evidence.last("eval/empty") == 1.0
-    assert finding.verdict == "fine"
-    assert "a stage of learning" in finding.answer.measurement
-    batch = next(agent.task.batches("train", NUM_TRAIN_EVAL, agent.config.seed, 0))
-    assert evidence.chance == pytest.approx(agent.constant_loss(batch))
