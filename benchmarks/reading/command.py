@@ -12,9 +12,9 @@ from agents.core.config import read_option
 from agents.core.runs.checkpoint import atomic_write
 from benchmarks.measure import Figures, tell
 from benchmarks.peers.common import ROOT
-from benchmarks.reading import peers, runs, tables
+from benchmarks.reading import peers, runs, tables, whole_pages
 from benchmarks.reading.page import page
-from benchmarks.reading.recipes import RECIPES, PeerRecipe
+from benchmarks.reading.recipes import RECIPES, PageRecipe, PeerRecipe, Recipe
 from benchmarks.reading.runs import Place
 from benchmarks.reading.scores import Score, scores_of
 from tasks.core.paths import expand_user
@@ -107,14 +107,21 @@ def chosen(patterns: Sequence[str]) -> list[str]:
 def _add_scores(
     table: Table, name: str, place: Place, settings: Mapping[str, Any], limit: int
 ) -> None:
-    recipe = RECIPES[name]
-    if isinstance(recipe, PeerRecipe):
-        table.add(peers.scores_of(name, recipe, place, limit))
-        return
-    trained = runs.train(name, recipe, place, settings)
-    for data in (recipe.data, *recipe.also_on):
-        with table.naming(f"{name} on {data}"):
-            table.add(scores_of(name, recipe, data, place, trained, limit))
+    def train(trained: str) -> runs.Trained:
+        known = RECIPES[trained]
+        assert isinstance(known, Recipe), f"{trained} is no recipe of an agent"
+        return runs.train(trained, known, place, settings)
+
+    match RECIPES[name]:
+        case PeerRecipe() as recipe:
+            table.add(peers.scores_of(name, recipe, place, limit))
+        case PageRecipe() as recipe:
+            table.add(whole_pages.scores_of(name, recipe, place, train, limit))
+        case recipe:
+            agent = train(name)
+            for data in (recipe.data, *recipe.also_on):
+                with table.naming(f"{name} on {data}"):
+                    table.add(scores_of(name, recipe, data, place, agent, limit))
 
 
 def report(figures: Figures) -> str:

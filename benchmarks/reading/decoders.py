@@ -19,7 +19,7 @@ from agents.core.agent import Agent
 from agents.core.decoding.decoders import own_rows
 from agents.core.decoding.language_model import NgramModel, NgramScorer
 from agents.core.decoding.tuning import tune_fusion
-from agents.core.reading import columns_of
+from agents.core.line_encoder import columns_of
 from agents.core.runs.checkpoint import atomic_write
 from agents.core.training.loop import to_device
 from benchmarks.reading.recipes import BATCH_SIZE, LM_ORDER, NUM_TUNING_LINES, TUNING

@@ -57,6 +57,23 @@ class Recipe:
 
 
 @attrs.frozen
+class PageRecipe:
+    """Recipe of whole pages: one agent finds the lines, another one reads them.
+
+    Attributes:
+        data: name of pages with lines, whose test is read.
+        detector: name of the recipe whose agent finds the boxes of lines.
+        reader: name of the recipe whose agent reads them.
+        decoders: as in `Recipe`.
+    """
+
+    data: str
+    detector: str
+    reader: str
+    decoders: tuple[str, ...] = ("greedy",)
+
+
+@attrs.frozen
 class PeerRecipe:
     """Recipe of kraken: a reader that it trains, or the segmenter that comes with it.
 
@@ -82,6 +99,7 @@ DATA = {
     "lines of 1858": Data("page_xml", "blocks of pages", {"height": HEIGHT}, "1858"),
     "digit pages": Data("digit_pages", "scans"),
     "pages of 1878": Data("pages", "blocks of pages", {"format": "page_xml"}, "1878"),
+    "whole pages of 1878": Data("page_xml", "blocks of pages", {"height": HEIGHT}, "1878"),
 }  # fmt: skip
 
 _CTC = ("greedy", "beam")
@@ -97,7 +115,7 @@ KRAKEN_SMALL = (
     f"Mp{HEIGHT // 16},1 Do0.2,2 Lbx64 Do0.2,2]"
 )
 
-RECIPES: dict[str, Recipe | PeerRecipe] = {
+RECIPES: dict[str, Recipe | PageRecipe | PeerRecipe] = {
     "digits-ctc": Recipe("ctc_reader", "digit strings", {"steps": 500}, _CTC),
     "digits-attention": Recipe("attention_reader", "digit strings", {"steps": 1_000}, _ATTENTION),
     "words-ctc": Recipe(
@@ -129,6 +147,9 @@ RECIPES: dict[str, Recipe | PeerRecipe] = {
     ),
     "digit-pages": Recipe("yolo_detector", "digit pages", {"steps": 1_200}),
     "1878-pages": Recipe("yolo_detector", "pages of 1878", {"steps": 1_000}),
+    "1878-whole-pages": PageRecipe(
+        "whole pages of 1878", "1878-pages", "1878-ctc-longer", ("greedy", *_LM)
+    ),
     "kraken-small": PeerRecipe(
         "lines of 1878",
         ("--spec", KRAKEN_SMALL, "--passes", "25", "--batch", "16", "--lrate", "0.002",

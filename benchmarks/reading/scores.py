@@ -17,12 +17,12 @@ from benchmarks.reading.errors import Error
 from benchmarks.reading.recipes import BATCH_SIZE, DATA, NUM_WORST, Recipe
 from benchmarks.reading.runs import Place, Trained
 from tasks.core.batch import num_samples, take
-from tasks.core.task import Task
+from tasks.core.task import Split, Task
 from tasks.handwriting.boxes import BoxTask, joined
 from tasks.handwriting.lines import error_rates
 
 FILE = "scores.json"  # in a run folder
-SPLIT = "test"
+SPLIT: Split = "test"
 
 
 @attrs.frozen(kw_only=True)
@@ -87,7 +87,7 @@ def scores_of(
             decoders.with_decoder(agent, settings)
             return Score(
                 recipe=name, agent=recipe.agent, data=data, learned_from=recipe.data,
-                split=split_of(data), decoder=decoder, settings=_without_folders(settings),
+                split=split_of(data), decoder=decoder, settings=without_folders(settings),
                 parameters=sum(p.numel() for p in agent.model.parameters()),
                 **_measured(agent, task, limit),
             )  # fmt: skip
@@ -99,7 +99,7 @@ def scores_of(
         )  # fmt: skip
 
 
-def _without_folders(settings: Mapping[str, Any]) -> dict[str, Any]:
+def without_folders(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings of a decoder, with the names of files in place of their paths."""
     return {name: Path(v).name if isinstance(v, str) else v for name, v in settings.items()}
 

@@ -13,16 +13,17 @@ import pytest
 from PIL import Image
 
 import agents
+from agents.core.pages import PageReader
 from benchmarks.environments import Prepared
 from benchmarks.reading import command, errors, peers, recipes, tables
 from benchmarks.reading.errors import Error
 from benchmarks.reading.page import page
-from benchmarks.reading.recipes import Data, PeerRecipe, Recipe
+from benchmarks.reading.recipes import Data, PageRecipe, PeerRecipe, Recipe
 from benchmarks.reading.runs import Place
 from benchmarks.reading.scores import Score
 from tasks.core.registry import look_up
 from tasks.core.settings import ConfigError
-from tasks.handwriting.page_format import Page, TextLine
+from tasks.handwriting.page_format import Page, TextLine, read_page
 from tasks.handwriting.page_writing import write_page
 
 TINY = {"steps": 2, "batch_size": 4, "eval_samples": 4, "log_every": 1}
@@ -73,17 +74,20 @@ def only_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     data = {
         "pages": Data("page_xml", "pages", settings, "few"),
         "other pages": Data("page_xml", "pages", settings, "missing"),
+        "boxes": Data("pages", "pages", {"size": 64}, "few"),
     }
     decoders = ("greedy", "beam + LM", "beam + lexicon")
     table = {
         "here": Recipe("ctc_reader", "pages", TINY, decoders, ("other pages",)),
         "tuned": Recipe("ctc_reader", "pages", TINY, init_from="here", decoders=("greedy",)),
         "elsewhere": Recipe("ctc_reader", "other pages", TINY, ("greedy",)),
+        "boxes": Recipe("yolo_detector", "boxes", {"steps": 1, "batch_size": 1}),
+        "whole": PageRecipe("pages", "boxes", "here"),
     }
     for module in (recipes, command):
         monkeypatch.setattr(module, "RECIPES", table)
     monkeypatch.setattr(recipes, "DATA", data)
-    for name in ("runs", "scores", "peers"):
+    for name in ("runs", "scores", "peers", "whole_pages"):
         monkeypatch.setattr(f"benchmarks.reading.{name}.DATA", data)
 
 
@@ -115,7 +119,7 @@ def test_data_that_are_missing_are_named_and_the_rest_is_measured(tmp_path: Path
     """A recipe without its data, and other data to read, are left out with the reason."""
     add_pages(tmp_path / "few")
     figures = run(tmp_path, "--data", str(tmp_path))
-    assert {row["recipe"] for row in figures["scores"]} == {"here", "tuned"}
+    assert {row["recipe"] for row in figures["scores"]} == {"here", "tuned", "boxes", "whole"}
     assert figures["left_out"].keys() == {"here on other pages", "elsewhere"}
     assert all("missing is not a folder" in reason for reason in figures["left_out"].values())
     assert str(tmp_path) not in json.dumps(figures)  # which results.json keeps
@@ -188,6 +192,24 @@ def test_a_peer_is_scored_by_the_same_function_and_lines_it_did_not_read_are_wro
     assert "1 lines were not read, such as test/test l1" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("only_pages")
+def test_a_line_that_is_not_found_on_a_whole_page_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two lines of 7 letters the detector finds one, which is read rightly: page CER 50 %."""
+    add_pages(tmp_path / "few")
+
+    def read(self: PageReader, path: Path) -> Page:
+        return attrs.evolve(page := read_page(path.with_suffix(".xml")), lines=page.lines[:1])
+
+    monkeypatch.setattr(PageReader, "read", read)
+    figures = run(tmp_path, "--data", str(tmp_path), "--only", "whole")
+    (row,) = figures["scores"]
+    assert row["values"] == {"cer": 0.5, "wer": 0.5}
+    assert (row["settings"]["missed"], row["settings"]["extra"]) == (0.5, 0.0)
+    assert (row["num"], row["agent"]) == (1, "yolo_detector, ctc_reader")
+
+
 def test_the_table_has_the_split_with_every_score() -> None:
     """Rates are in percent, empty columns are left out, a killed process makes a lower bound."""
     pages = score(
@@ -239,6 +261,9 @@ def test_every_recipe_names_what_exists(name: str) -> None:
     """Its data, and the recipe it begins with, are in the tables; settings are the agent's."""
     recipe = recipes.RECIPES[name]
     assert recipe.data in recipes.DATA
+    if isinstance(recipe, PageRecipe):
+        for part in (recipe.detector, recipe.reader):
+            assert isinstance(recipes.RECIPES[part], Recipe)
     if isinstance(recipe, Recipe):
         assert set(recipe.also_on) <= recipes.DATA.keys()
         assert recipe.init_from is None or recipe.init_from in recipes.RECIPES
