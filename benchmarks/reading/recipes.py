@@ -131,11 +131,11 @@ RECIPES: dict[str, Recipe | PageRecipe | PeerRecipe] = {
         (*_CTC, *_LM, "beam + lexicon"), ("lines of 1858",),
     ),
     "1878-ctc-longer": Recipe(
-        "ctc_reader", "lines of 1878", {**_PAGES, "steps": 3_600}, (*_CTC, *_LM),
+        "ctc_reader", "lines of 1878", {**_PAGES, "steps": 4_000}, (*_CTC, *_LM),
         init_from="1878-ctc",
     ),
     "1878-attention": Recipe(
-        "attention_reader", "lines of 1878", {**_PAGES, "steps": 3_600}, (*_ATTENTION, *_JOINT_LM),
+        "attention_reader", "lines of 1878", {**_PAGES, "steps": 2_000}, (*_ATTENTION, *_JOINT_LM),
         ("lines of 1858",), init_from="1878-ctc",
     ),
     "1858-ctc": Recipe(

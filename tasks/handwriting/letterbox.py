@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.images import read_grey, read_size
+from tasks.core.images import read_grey_pixels
+from tasks.handwriting.photographs import with_dark_ink
 
 
 class Letterboxed(NamedTuple):
@@ -64,6 +65,8 @@ def read_page(
 ) -> NDArray[np.float32]:
     """Read an image file as a page (height, width) of values from 0, paper, to 1, the most ink.
 
+    Ink may be darker or lighter than its paper, and what is around the paper may be dark.
+
     Args:
         path: of the file.
         place: what an error names.
@@ -73,7 +76,10 @@ def read_page(
     Raises:
         ConfigError: the file cannot be read.
     """
-    height, width = read_size(path, place, accepted)
+    from PIL import Image  # only where an image is read
+
+    grey = with_dark_ink(read_grey_pixels(path, place, accepted))
     if largest is not None:
-        _, _, _, height, width = placed((height, width), *largest)
-    return read_grey(path, height, width, place, accepted)
+        _, _, _, height, width = placed(grey.shape, *largest)
+        grey = np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BOX))
+    return 1 - grey.astype(np.float32) / np.float32(255)

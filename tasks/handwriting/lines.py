@@ -8,6 +8,7 @@ order is random. So a pass is still a pure function of its request.
 import abc
 import functools
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.core.hashing import mix64, splitmix64
+from tasks.core.images import read_size
 from tasks.core.paths import expand_user, is_file
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SPLITS, Array, BatchRequest, Row, Split, Task
@@ -25,11 +27,13 @@ from tasks.handwriting.line_image import line_of_array, read_line
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # in a character set: stands for all that are not in it
 _POOL = 16  # batches within which lines are sorted by width
 _BUCKET = 16  # pixels: widths in one bucket count as equal
+_TALL, _LEAST_ASPECT = 12, 1.5  # an image that is higher, and narrower, is hardly of one line
 _SHOWN = 100  # characters of an input that an error message repeats
 _ACCEPTED = (
     "the path of an image of one line, such as a PNG, or an array (height, width) or "
     "(1, height, width) of numbers from 0 to 1"
 )
+_logger = logging.getLogger(__name__)
 
 
 class LineImages(NamedTuple):
@@ -224,7 +228,14 @@ class LineTask(Task):
         path = expand_user(text)
         if not is_file(path):
             raise ConfigError(place, "", "is not a file", _ACCEPTED)
-        return Line(read_line(path, self.height, place, _ACCEPTED), "")
+        line = Line(read_line(path, self.height, place, _ACCEPTED), "")
+        height, width = read_size(path, place, _ACCEPTED)
+        if height > _TALL * self.height and height * _LEAST_ASPECT > width:
+            _logger.warning(
+                "%s: %d × %d pixels are read as one line; a whole page is read by lines with "
+                "--detector DIR", place, width, height,
+            )  # fmt: skip
+        return line
 
     def decode(self, answers: Any) -> list[str]:
         """Return answers, codes of any length, as texts; padding is left out."""

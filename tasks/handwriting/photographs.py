@@ -9,11 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.core.images import has_light_paper
 from tasks.handwriting.line_image import remove_light
 from tasks.handwriting.page_format import Points
 
 _LONGEST = 1000  # pixels of the longer side of the image in which slant and gutter are looked for
 _WINDOW = 0.06  # of the longer side: in that neighbourhood there is paper
+_NO_SKEW = 1e-3  # of grey values to the third power: there is no ink
 _INK = 0.2  # darkness from which on a pixel is ink
 _STEEPEST, _COARSE, _FINE = 12.0, 0.5, 0.1  # degrees
 _STRAIGHT = 0.25  # degrees: a smaller slant is none
@@ -40,13 +42,16 @@ class Sheet(NamedTuple):
 def with_dark_ink(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a page (H, W) whose ink is darker than its paper; the inverse of one on dark paper.
 
-    Ink is what is rare: of the departures from the mean around, the far ones are to its side.
+    Ink is what is rare: of the departures from the mean around, the far ones are to its side. On a
+    page without ink the paper is at the border.
     """
     from scipy.ndimage import uniform_filter
 
     small = _small(grey)[0].astype(np.float32)
     apart = small - uniform_filter(small, max(3, round(_WINDOW * max(small.shape))))
-    return 255 - grey if float((apart**3).mean()) > 0 else grey
+    skew = float((apart**3).mean())
+    is_light = skew < 0 if abs(skew) > _NO_SKEW else has_light_paper(grey)
+    return grey if is_light else 255 - grey
 
 
 def sheets_of(grey: NDArray[np.uint8]) -> list[Sheet]:

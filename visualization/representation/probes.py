@@ -22,6 +22,8 @@ _RIDGE = 1e-3
 class ProbeTable:
     """Linear probes: Q quantities, T time steps and, as column T, all steps at once; U units.
 
+    T is 0 where steps were not probed one by one.
+
     Attributes:
         quantities: their names.
         categorical: whether each is a category (else a number) (Q,).
@@ -75,6 +77,7 @@ def probe_states(
     quantities: Mapping[str, ArrayLike],
     *,
     units: Sequence[str] | None = None,
+    by_step: bool = True,
     held_out: float = 0.3,
     seed: int = 0,
 ) -> ProbeTable:
@@ -89,6 +92,8 @@ def probe_states(
         quantities: by name (sample, time), or (sample,) for what holds at every step. Integers and
             booleans are categories (negative: undefined), floats are numbers (NaN: undefined).
         units: a name of each unit; None: their numbers.
+        by_step: False: all steps at once only, where the same step of two samples has nothing in
+            common, such as columns of images of lines.
         held_out: share of the samples that score the probes.
         seed: of the split and the shuffling.
 
@@ -101,11 +106,12 @@ def probe_states(
     tested = rng.permutation(len(array)) < held_out * len(array)
     shuffled = rng.permutation(len(array))
     labels = {name: _labels(name, values, array) for name, values in quantities.items()}
-    shape = (len(labels), array.shape[1] + 1)
+    shape = (len(labels), array.shape[1] * by_step + 1)
     scores, controls = np.full(shape, np.nan), np.full(shape, np.nan)
     correlations = np.full((*shape, array.shape[2]), np.nan)
     for row, values in enumerate(labels.values()):
-        for column, (x, y, control, test) in enumerate(_columns(array, values, shuffled, tested)):
+        columns = _columns(array, values, shuffled, tested, by_step)
+        for column, (x, y, control, test) in enumerate(columns):
             if _can_be_probed(y, test):
                 both = _probe(x, np.stack([y, control]), test)
                 scores[row, column], controls[row, column] = both
@@ -145,12 +151,16 @@ def _labels(name: str, values: ArrayLike, states: NDArray[Any]) -> NDArray[Any]:
 
 
 def _columns(
-    states: NDArray[Any], labels: NDArray[Any], shuffled: NDArray[Any], tested: NDArray[Any]
+    states: NDArray[Any],
+    labels: NDArray[Any],
+    shuffled: NDArray[Any],
+    tested: NDArray[Any],
+    by_step: bool = True,
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]]:
     """Yield states, labels, shuffled labels and who is tested, for each step and then for all."""
     defined = ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
     everyone = np.broadcast_to(tested[:, None], labels.shape)
-    for step in range(labels.shape[1]):
+    for step in range(labels.shape[1] * by_step):
         samples_of_step = np.flatnonzero(defined[:, step])
         y = labels[samples_of_step, step]
         yield (

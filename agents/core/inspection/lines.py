@@ -48,8 +48,8 @@ def columns_part(
 ) -> RecurrentPart:
     """Return the BiLSTM over the columns: what stands in each, and what is written there.
 
-    Of each column it is known which character stands there, the how-manieth of the line it is, and
-    how much ink there is.
+    Of each column it is known which character stands there and of what kind it is, the how-manieth
+    of the line it is, how much ink there is, and whether a character is written there.
     """
     codes, numbers = written_columns(rows, texts)
     symbols = np.array(["", *characters])
@@ -59,13 +59,22 @@ def columns_part(
     num = codes.shape[1]
     image = np.asarray(batch.image)[:, 0, :, : num * column_width]
     ink = image.reshape(len(image), -1, num, column_width).mean(axis=(1, 3))
+    kinds = np.array([-1, *map(_kind, characters)])
     quantities = {
         "character": codes,
+        "kind of character": np.where(codes >= 0, kinds[np.maximum(codes, 0)], -1),
+        "is written here": np.where(codes >= 0, best > 0, -1),
         "place in line": numbers,
         "ink": np.where(codes >= 0, ink, np.nan),
     }
     reads, writes = symbols[np.maximum(codes, 0)], symbols[best]
     return RecurrentPart("columns", layer, reads, writes, quantities, "", score, images=image)
+
+
+def _kind(character: str) -> int:
+    """Return whether a character is a space, small or other letter, capital, digit, or a mark."""
+    tests = (str.isspace, str.isupper, str.isalpha, str.isdigit)
+    return next((kind for kind, test in enumerate(tests) if test(character)), len(tests))
 
 
 def character_targets(

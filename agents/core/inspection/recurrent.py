@@ -107,7 +107,10 @@ class RecurrentViews(Views):
     def probes(self) -> dict[str, ProbeTable]:
         """Linear probes of the state for properties of the text, where a task has them."""
         return {
-            name: probe_states(trace.state(row), part.probe_targets, units=_unit_names(trace))
+            name: probe_states(
+                trace.state(row), part.probe_targets, units=_unit_names(trace),
+                by_step=part.images is None,
+            )
             for name, part, trace, row in self._rows() if part.probe_targets
         }  # fmt: skip
 

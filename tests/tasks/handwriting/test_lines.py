@@ -180,6 +180,19 @@ def test_a_path_that_is_no_line_is_named(tmp_path: Path) -> None:
             Bars().encode([path])
 
 
+def test_a_whole_page_that_is_read_as_a_line_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The warning says how pages are read; an image of a line, or of a letter, has none."""
+    for name, size in (("page", (600, 800)), ("line", (900, 80)), ("letter", (30, 60))):
+        Image.new("L", size, 255).save(tmp_path / f"{name}.png")
+        Bars().encode([str(tmp_path / f"{name}.png")])
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "page.png" in message
+    assert "600 × 800 pixels are read as one line" in message
+    assert "--detector" in message
+
+
 def test_arrays_that_are_no_lines_are_refused() -> None:
     """Colours, numbers outside of 0 to 1, and empty arrays are refused in words."""
     for array, words in (

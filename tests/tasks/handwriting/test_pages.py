@@ -238,3 +238,18 @@ def test_kinds_are_kept_with_the_task(tmp_path: Path) -> None:
     assert Pages(**tasks.settings_of(task)) == task
     with pytest.raises(ConfigError, match="kinds: a/b are not those of the files; accepted: ink/"):
         tasks.make("pages", path=str(tmp_path), kinds="a/b")
+
+
+def test_a_page_on_a_dark_table_has_dark_ink(tmp_path: Path) -> None:
+    """Around light paper the photograph is dark: its writing is ink as on the paper alone."""
+    write_yolo(tmp_path)
+    for path in tmp_path.glob("*.png"):
+        with Image.open(path) as opened:
+            pixels = np.asarray(opened)
+        framed = np.pad(pixels[2:-2, 2:-2], 2, constant_values=15)
+        Image.fromarray(framed).save(path)
+    batch = tasks.make("pages", path=str(tmp_path), size=60).encode(["0.png"])
+    page = batch.image[0, 0]
+    (_, left, top, right, bottom), *_ = BOXES
+    assert page[top + 10 : bottom + 10, left:right].mean() > 0.9
+    assert page[14:18, 25:50].mean() < 0.1

@@ -57,3 +57,6 @@ def test_ink_is_dark_after_it() -> None:
     assert (with_dark_ink(ONE.grey) == ONE.grey).all()
     framed = np.pad(ONE.grey, 60, constant_values=30)
     assert (with_dark_ink(framed) == framed).all()
+    empty = np.full((50, 40), 20, np.uint8)
+    assert (with_dark_ink(empty) == 235).all()
+    assert (with_dark_ink(255 - empty) == 235).all()

@@ -95,6 +95,18 @@ def test_probes_find_what_is_planted_and_nothing_else() -> None:
     np.testing.assert_array_equal(again.scores, table.scores)
 
 
+def test_steps_that_mean_nothing_are_probed_together_alone() -> None:
+    """Without the steps one by one the table is the last column of the whole table."""
+    rng = np.random.default_rng(0)
+    states = rng.normal(size=(90, 4, 3))
+    planted = {"first unit": states[..., 0], "sign": (states[..., 1] > 0).astype(int)}
+    whole, together = (probe_states(states, planted, by_step=by_step) for by_step in (True, False))
+    assert together.scores.shape == (2, 1)
+    np.testing.assert_array_equal(together.scores, whole.scores[:, -1:])
+    np.testing.assert_array_equal(together.correlations, whole.correlations[:, -1:])
+    assert "(all)" in render.text(together)
+
+
 def test_a_probe_worse_than_the_mean_gains_nothing() -> None:
     """R² below 0 is no gain however low its control; above, what a control of 0 leaves to find."""
     scores = np.array([[-3.94, -0.33, 0.5, 0.6, np.nan], [0.6, 0.4, 1.0, 0.5, np.nan]])
