@@ -4,6 +4,7 @@ What comes after the plus is made of the training split's texts: LM, character n
 are tuned on validation; lexicon, the words.
 """
 
+import contextlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
@@ -62,10 +63,15 @@ def settings_of(
     return settings
 
 
-def with_decoder(agent: Agent, settings: Mapping[str, Any]) -> Agent:
-    """Return the agent, with other settings of decoding."""
-    agent.config = attrs.evolve(agent.config, **settings)
-    return agent
+@contextlib.contextmanager
+def using(agent: Agent, settings: Mapping[str, Any]) -> Iterator[None]:
+    """Let the agent have other settings of decoding in a `with` block, and its own after it."""
+    own = agent.config
+    agent.config = attrs.evolve(own, **settings)
+    try:
+        yield
+    finally:
+        agent.config = own
 
 
 def training_texts(task: Task, seed: int, num_passes: int) -> list[str]:

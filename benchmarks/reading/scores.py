@@ -84,13 +84,13 @@ def scores_of(
         settings = decoders.settings_of(decoder, agent, folder, passes, digest, limit)
 
         def measure(decoder: str = decoder, settings: Mapping[str, Any] = settings) -> Score:
-            decoders.with_decoder(agent, settings)
-            return Score(
-                recipe=name, agent=recipe.agent, data=data, learned_from=recipe.data,
-                split=split_of(data), decoder=decoder, settings=without_folders(settings),
-                parameters=sum(p.numel() for p in agent.model.parameters()),
-                **_measured(agent, task, limit),
-            )  # fmt: skip
+            with decoders.using(agent, settings):
+                return Score(
+                    recipe=name, agent=recipe.agent, data=data, learned_from=recipe.data,
+                    split=split_of(data), decoder=decoder, settings=without_folders(settings),
+                    parameters=sum(p.numel() for p in agent.model.parameters()),
+                    **_measured(agent, task, limit),
+                )  # fmt: skip
 
         yield attrs.evolve(
             kept.score([digest, data, repr(task), decoder, settings, limit], measure),

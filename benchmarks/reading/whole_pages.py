@@ -49,10 +49,12 @@ def scores_of(
         settings = decoders.settings_of(decoder, reader.agent, folder, passes, digest[1], limit)
 
         def measure(decoder: str = decoder, settings: dict[str, Any] = settings) -> Score:
+            with decoders.using(reader.agent, settings):
+                measured = _measured(detector.agent, reader.agent, task, pages)
+            measured["settings"] |= without_folders(settings)
             return Score(
                 recipe=name, data=recipe.data, learned_from=recipe.data, decoder=decoder,
-                split=split_of(recipe.data), num=len(pages),
-                **_measured(detector.agent, reader.agent, settings, task, pages),
+                split=split_of(recipe.data), num=len(pages), **measured,
             )  # fmt: skip
 
         place.run(name).mkdir(parents=True, exist_ok=True)
@@ -66,10 +68,9 @@ def pages_of_test(task: PageLines) -> list[PageFile]:
 
 
 def _measured(
-    detector: Agent, reader: Agent, settings: dict[str, Any], task: PageLines, pages: list[PageFile]
+    detector: Agent, reader: Agent, task: PageLines, pages: list[PageFile]
 ) -> dict[str, Any]:
     """Return rates and milliseconds of CPU time a page, from its file to its text."""
-    decoders.with_decoder(reader, settings)
     assert isinstance(reader, LineReader)
     both = PageReader(detector=detector, reader=reader)
     begun = time.process_time()
@@ -83,5 +84,5 @@ def _measured(
         "parameters": sum(p.numel() for m in (detector, reader) for p in m.model.parameters()),
         "ms": 1000 * seconds / len(pages),
         "values": {"cer": rates.pop("page_cer"), "wer": rates.pop("page_wer")},
-        "settings": {**without_folders(settings), **rates},
+        "settings": rates,
     }

@@ -15,7 +15,7 @@ from PIL import Image
 import agents
 from agents.core.pages import PageReader
 from benchmarks.environments import Prepared
-from benchmarks.reading import command, errors, peers, recipes, tables
+from benchmarks.reading import command, errors, peers, recipes, scores, tables
 from benchmarks.reading.errors import Error
 from benchmarks.reading.page import page
 from benchmarks.reading.recipes import Data, PageRecipe, PeerRecipe, Recipe
@@ -126,6 +126,26 @@ def test_data_that_are_missing_are_named_and_the_rest_is_measured(tmp_path: Path
     written = (tmp_path / "runs" / "table.md").read_text(encoding="utf-8")
     assert "- elsewhere is left out: " in written
     assert "elsewhere is left out: " in (tmp_path / "runs" / "errors.html").read_text("utf-8")
+
+
+@pytest.mark.usefixtures("only_pages")
+def test_no_decoder_has_what_belongs_to_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Greedy after beam + LM, on other data too, has no language model, and so on."""
+    add_pages(tmp_path / "few")
+    add_pages(tmp_path / "missing")
+    used: list[tuple[str, bool, bool]] = []
+    measured = scores._measured
+
+    def noting(agent: Any, *arguments: Any) -> dict[str, Any]:
+        config = agent.config
+        used.append((config.decoder, bool(config.language_model), bool(config.lexicon)))
+        return measured(agent, *arguments)
+
+    monkeypatch.setattr(scores, "_measured", noting)
+    run(tmp_path, "--data", str(tmp_path), "--only", "here")
+    assert used == 2 * [("greedy", False, False), ("beam", True, False), ("beam", False, True)]
 
 
 @pytest.mark.usefixtures("only_pages")
