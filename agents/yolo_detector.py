@@ -30,6 +30,7 @@ from agents.core.detection import (
     suppress,
     vote,
 )
+from agents.core.layers import HiddenConv2d
 from tasks.core.settings import ConfigError
 from tasks.core.task import Task
 from tasks.handwriting.boxes import Boxes, BoxTask, ImageToBoxes, PageBoxes
@@ -47,7 +48,7 @@ _NUM_EXPLAINED = 3  # boxes of a page that are targets
 def convolution(num_in: int, num_out: int, size: int = 3, stride: int = 1) -> nn.Sequential:
     """Return a convolution with batch norm and ReLU."""
     return nn.Sequential(
-        nn.Conv2d(num_in, num_out, size, stride, size // 2, bias=False),
+        HiddenConv2d(num_in, num_out, size, stride, size // 2, bias=False),
         nn.BatchNorm2d(num_out), nn.ReLU(),
     )  # fmt: skip
 

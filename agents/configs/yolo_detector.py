@@ -1,6 +1,7 @@
 """Settings of the detector."""
 
 import re
+from typing import Literal
 
 import attrs
 
@@ -65,6 +66,7 @@ class YoloConfig(AgentConfig):
         0.5, "overlap with a surer box of its kind above which a box is suppressed", ge=0.0, le=1.0
     )
     max_boxes: int = setting(1000, "most boxes of a page among the answers", ge=1)
+    optimizer: Literal["adam", "muon"] = with_default("optimizer", "muon")
     learning_rate: float = with_default("learning_rate", 1e-2)
     weight_decay: float = with_default("weight_decay", 0.05)
     batch_size: int = with_default("batch_size", 16)

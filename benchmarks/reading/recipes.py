@@ -9,9 +9,24 @@ from typing import Any
 
 import attrs
 
+from agents.core.config import read_file
+from benchmarks.peers.common import ROOT
+
 Settings = Mapping[str, Any]
-HEIGHT = 40  # pixels of a line of the registers
-_PAGES: Settings = {"size": "medium", "batch_size": 16}  # of readers of the registers
+
+
+def _file(name: str) -> tuple[Settings, Settings]:
+    """Return the settings of the task, and of the agent, of a file of `configs`, without names."""
+    settings = {key: one.value for key, one in read_file(ROOT / "configs" / name).items()}
+    task = {key[5:]: value for key, value in settings.items() if key.startswith("task.")}
+    agent = {key: value for key, value in settings.items() if not key.startswith("task.")}
+    del task["name"], agent["agent"]
+    return task, agent
+
+
+_LINES, _PAGES = _file("reader_of_pages.yaml")
+_BOXES, _DETECTOR = _file("lines_of_pages.yaml")
+HEIGHT = int(_LINES["height"])  # pixels of a line of the registers
 
 
 @attrs.frozen
@@ -95,11 +110,11 @@ DATA = {
     "words, both unseen": Data(
         "handwriting", "words and writers", {"unseen": "both"}, num_passes=8
     ),
-    "lines of 1878": Data("page_xml", "blocks of pages", {"height": HEIGHT}, "1878"),
-    "lines of 1858": Data("page_xml", "blocks of pages", {"height": HEIGHT}, "1858"),
+    "lines of 1878": Data("page_xml", "blocks of pages", _LINES, "1878"),
+    "lines of 1858": Data("page_xml", "blocks of pages", _LINES, "1858"),
     "digit pages": Data("digit_pages", "scans"),
-    "pages of 1878": Data("pages", "blocks of pages", {"format": "page_xml"}, "1878"),
-    "whole pages of 1878": Data("page_xml", "blocks of pages", {"height": HEIGHT}, "1878"),
+    "pages of 1878": Data("pages", "blocks of pages", {"format": "page_xml", **_BOXES}, "1878"),
+    "whole pages of 1878": Data("page_xml", "blocks of pages", _LINES, "1878"),
 }  # fmt: skip
 
 _CTC = ("greedy", "beam")
@@ -127,7 +142,7 @@ RECIPES: dict[str, Recipe | PageRecipe | PeerRecipe] = {
         (*_ATTENTION, *_JOINT_LM), _OTHER_WORDS,
     ),
     "1878-ctc": Recipe(
-        "ctc_reader", "lines of 1878", {**_PAGES, "steps": 2_300},
+        "ctc_reader", "lines of 1878", _PAGES,
         (*_CTC, *_LM, "beam + lexicon"), ("lines of 1858",),
     ),
     "1878-ctc-longer": Recipe(
@@ -145,8 +160,8 @@ RECIPES: dict[str, Recipe | PageRecipe | PeerRecipe] = {
         "attention_reader", "lines of 1858", {**_PAGES, "steps": 700}, (*_ATTENTION, *_JOINT_LM),
         init_from="1878-attention",
     ),
-    "digit-pages": Recipe("yolo_detector", "digit pages", {"steps": 1_200}),
-    "1878-pages": Recipe("yolo_detector", "pages of 1878", {"steps": 1_000}),
+    "digit-pages": Recipe("yolo_detector", "digit pages"),
+    "1878-pages": Recipe("yolo_detector", "pages of 1878", _DETECTOR),
     "1878-whole-pages": PageRecipe(
         "whole pages of 1878", "1878-pages", "1878-ctc-longer", ("greedy", *_LM)
     ),
