@@ -175,7 +175,10 @@ def vote(boxes: Tensor, scores: Tensor, kinds: Tensor, kept: Tensor) -> Tensor:
         alike = (box_iou(boxes[some], boxes) >= _LEAST_ALIKE) & (kinds[some, None] == kinds)
         weights = alike * scores
         means.append(weights @ boxes / weights.sum(1, keepdim=True).clamp(min=_TINY))
-    return torch.cat(means)
+    voted = torch.cat(means)
+    if len(voted):  # by rounding, a mean can be outside of all that it is a mean of
+        voted = voted.clamp(boxes.amin(0), boxes.amax(0))
+    return voted
 
 
 def mosaic(
