@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from agents.core.export import Graph
     from agents.core.inspection.observation import Observation
 
-NUM_OBSERVED = 200  # lines of the views, at most
+NUM_OBSERVED = 64  # lines of the views, at most: each has some hundred columns
 _EXPLAINED = 4  # first characters of a line that are targets of attribution
 _LEAST_HEIGHT = 16  # pixels, of which the pools leave one
 _LOG = logging.getLogger(__name__)

@@ -145,6 +145,9 @@ RECIPES: dict[str, Recipe | PageRecipe | PeerRecipe] = {
         "ctc_reader", "lines of 1878", _PAGES,
         (*_CTC, *_LM, "beam + lexicon"), ("lines of 1858",),
     ),
+    "1878-ctc-small": Recipe(  # as many passes as kraken-small
+        "ctc_reader", "lines of 1878", {**_PAGES, "size": "small", "steps": 292}, ("greedy",)
+    ),
     "1878-ctc-longer": Recipe(
         "ctc_reader", "lines of 1878", {**_PAGES, "steps": 4_000}, (*_CTC, *_LM),
         init_from="1878-ctc",
@@ -167,7 +170,7 @@ RECIPES: dict[str, Recipe | PageRecipe | PeerRecipe] = {
     ),
     "kraken-small": PeerRecipe(
         "lines of 1878",
-        ("--spec", KRAKEN_SMALL, "--passes", "25", "--batch", "16", "--lrate", "0.002",
+        ("--spec", KRAKEN_SMALL, "--passes", "2", "--batch", "16", "--lrate", "0.002",
          "--schedule", "1cycle", "--minutes", "180"),
     ),
     "kraken-default": PeerRecipe("lines of 1878", ("--batch", "16", "--minutes", "30")),

@@ -131,7 +131,7 @@ function buildLines() {
   lines = record.labels.map((label, sample) => {
     const line = make("div", record.right[sample] ? "ov-line" : "ov-line ov-wrong");
     line.dataset.sample = sample;
-    line.append(make("span", "ov-label", label.padEnd(width) + (record.right[sample] ? "  " : " ✗")), ...cells[sample]);
+    line.append(...named(label, width, record.right[sample]), ...cells[sample]);
     return line;
   });
 }

@@ -2,6 +2,8 @@
 const BLUE = [90, 155, 216], ORANGE = [240, 150, 62]; // dark text stays legible on both
 const MEANINGS = { h: "hidden state", c: "cell state", i: "input gate", f: "forget gate", g: "candidate", o: "output gate", r: "reset gate", z: "update gate", n: "candidate" };
 
+const MOST_BESIDE = 40; // characters
+
 const range = (count) => Array.from({ length: count }, (_, index) => index);
 // Two significant digits, such as 0.30 and 12, and never 1.2e+2.
 const digits = (value) => {
@@ -62,4 +64,11 @@ function slice(address, step, steps) {
   picture.style.marginLeft = `${-100 * step}%`;
   element.append(picture);
   return element;
+}
+
+// The label of a line: beside its cells, or, where some label is long, above them.
+function named(label, longest, right) {
+  const mark = right ? "  " : " ✗";
+  if (longest <= MOST_BESIDE) return [make("span", "ov-label", label.padEnd(longest) + mark)];
+  return [make("span", "ov-label", label + mark), make("span", "ov-break")];
 }

@@ -40,7 +40,7 @@ from visualization.recurrent import (
 )
 
 NUM_SAMPLES = 2000  # of every view but the overlay
-NUM_SHOWN = 100  # samples of the overlay: with all gates its page has some megabytes
+NUM_SHOWN, MOST_SHOWN = 100, 1_000_000  # samples of the overlay, and states of units on its page
 NUM_PATHS = 300
 
 
@@ -188,22 +188,22 @@ class RecurrentViews(Views):
     @view("recurrent")
     def cells(self) -> UnitTextHeatmap:
         """Text heatmap: each unit's activity on the characters of input and output."""
+        rows = self._rows()
+        states = sum(trace.h.shape[2] * trace.h.shape[3] for _, _, trace, _ in rows)
+        num = max(1, min(NUM_SHOWN, MOST_SHOWN // states))
         parts = [
             layer_heatmap(
-                name, trace.first(NUM_SHOWN), part.input_text[:NUM_SHOWN],
-                None if part.output_text is None else part.output_text[:NUM_SHOWN],
+                name, trace.first(num), part.input_text[:num],
+                None if part.output_text is None else part.output_text[:num],
                 self._facts(name, part, trace, row), row,
             )
-            for name, part, trace, row in self._rows()
+            for name, part, trace, row in rows
         ]  # fmt: skip
-        labels, is_right = (
-            self._observation.labels[:NUM_SHOWN],
-            self._observation.correct[:NUM_SHOWN],
-        )
         images = [part.images for part in self._observation.recurrent]
         return UnitTextHeatmap(
-            self._observation.title, tuple(parts), tuple(labels), is_right,
-            images=images[0][:NUM_SHOWN] if len(images) == 1 and images[0] is not None else None,
+            self._observation.title, tuple(parts), tuple(self._observation.labels[:num]),
+            self._observation.correct[:num],
+            images=images[0][:num] if len(images) == 1 and images[0] is not None else None,
         )  # fmt: skip
 
     def _facts(self, name: str, part: RecurrentPart, trace: CellTrace, row: int) -> dict[str, Any]:
