@@ -260,7 +260,17 @@ def test_what_is_observed_has_its_parts(reader: Any) -> None:
     assert part.input_text.shape == (3, int(batch.width.max()) // 4)
     first = [text[0] for text in reader.task.decode(reader.task.targets(batch))]
     assert part.input_text[:, 0].tolist() == first
-    assert set(part.probe_targets) == {"character", "place in line", "ink"}
+    known = part.probe_targets
+    assert set(known) == {
+        "character", "kind of character", "is written here", "place in line", "ink"
+    }  # fmt: skip
+    own = known["character"] >= 0
+    kinds = [(" ", 0), ("A", 1), ("a", 2), ("7", 3), ("-", 4)]
+    for character, kind in kinds:
+        code = reader.task.spec.characters.find(character) + 1
+        assert set(known["kind of character"][own & (known["character"] == code)]) <= {kind}
+    assert set(known["is written here"][own]) <= {0, 1}
+    assert (known["is written here"][~own] == -1).all()
     assert list(seen.targets) == [f"character {place}" for place in (1, 2, 3, 4)]
     output = seen.image.model(seen.image.images[:1])
     assert seen.targets["character 1"](output, 0).shape == (1,)
