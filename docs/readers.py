@@ -99,9 +99,9 @@ def inside() -> None:
     part = observation.recurrent[0]
     trace = observation.traces[part.name]
     states = {"h": trace.h.numpy(), "tanh c": np.tanh(trace.c.numpy())}
-    _draw_units(states, batch, part.output_text, roles(states, part.probe_targets))
-    how_much(agent, batch)
-    how_far(agent, batch)
+    _draw_units(states, batch, part.output_text, _roles(states, part.probe_targets))
+    _how_much(agent, batch)
+    _how_far(agent, batch)
 
 
 class Unit(NamedTuple):
@@ -115,7 +115,9 @@ class Unit(NamedTuple):
         return f"{self.state} of unit {self.number}, {('forwards', 'backwards')[self.direction]}"
 
 
-def roles(states: Mapping[str, NDArray[Any]], known: Mapping[str, NDArray[Any]]) -> dict[str, Unit]:
+def _roles(
+    states: Mapping[str, NDArray[Any]], known: Mapping[str, NDArray[Any]]
+) -> dict[str, Unit]:
     """Print and return which unit is most correlated with each property of a column."""
     place, is_own = known["place in line"], known["character"] >= 0
     wanted = {
@@ -170,7 +172,7 @@ def _draw_units(
     print("docs/pictures/reader_units.png")
 
 
-def how_much(agent: Any, batch: LineImages) -> None:
+def _how_much(agent: Any, batch: LineImages) -> None:
     """Print the error rates without parts of the network."""
     num_columns = columns_of(torch.as_tensor(batch.width))
     right = agent.task.decode(agent.task.targets(batch))
@@ -195,7 +197,7 @@ def how_much(agent: Any, batch: LineImages) -> None:
         print(f"| {name} | {value:.1f} % |")
 
 
-def how_far(agent: Any, batch: LineImages) -> None:
+def _how_far(agent: Any, batch: LineImages) -> None:
     """Draw the share of the gradient of ln p of a character within a distance of its column."""
     reach = {
         "with the BiLSTM": _reach(agent, batch, 0), "feature maps alone": _reach(agent, batch, 1)

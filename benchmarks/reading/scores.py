@@ -77,7 +77,7 @@ def scores_of(
     """
     agent, training, task = *trained, place.task(data)
     folder = place.run(name)
-    digest = hashlib.blake2b((folder / BEST).read_bytes(), digest_size=16).hexdigest()
+    digest = digest_of(folder)
     kept = Kept(folder / FILE)
     for decoder in recipe.decoders:
         passes = DATA[recipe.data].num_passes
@@ -97,6 +97,11 @@ def scores_of(
             train_wall_seconds=training.wall_seconds, train_cpu_seconds=training.cpu_seconds,
             threads=training.threads, complete=training.is_whole,
         )  # fmt: skip
+
+
+def digest_of(folder: Path) -> str:
+    """Return a hash of the best weights of a run."""
+    return hashlib.blake2b((folder / BEST).read_bytes(), digest_size=16).hexdigest()
 
 
 def without_folders(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Page error rates: a reader reads the lines that a detector finds on the pages of the test."""
 
 import functools
-import hashlib
 import operator
 import time
 from collections.abc import Callable, Iterator
@@ -10,11 +9,10 @@ from typing import Any
 from agents.core.agent import Agent
 from agents.core.pages import PageReader
 from agents.core.reading import LineReader
-from agents.core.runs.run_folder import BEST
 from benchmarks.reading import decoders
 from benchmarks.reading.recipes import DATA, PageRecipe
 from benchmarks.reading.runs import Place, Trained
-from benchmarks.reading.scores import FILE, SPLIT, Kept, Score, split_of, without_folders
+from benchmarks.reading.scores import FILE, SPLIT, Kept, Score, digest_of, split_of, without_folders
 from tasks.handwriting.page_format import read_page
 from tasks.handwriting.page_scores import page_errors
 from tasks.handwriting.page_xml import PageFile, PageLines
@@ -42,8 +40,7 @@ def scores_of(
     assert isinstance(task, PageLines)
     pages = pages_of_test(task)[: limit or None]
     detector, reader = train(recipe.detector), train(recipe.reader)
-    weights = [(place.run(part) / BEST).read_bytes() for part in (recipe.detector, recipe.reader)]
-    digest = [hashlib.blake2b(part, digest_size=16).hexdigest() for part in weights]
+    digest = [digest_of(place.run(part)) for part in (recipe.detector, recipe.reader)]
     folder, passes = place.run(recipe.reader), DATA[recipe.data].num_passes
     for decoder in recipe.decoders:
         settings = decoders.settings_of(decoder, reader.agent, folder, passes, digest[1], limit)

@@ -72,7 +72,7 @@ def columns_part(
 
 
 def _kind(character: str) -> int:
-    """Return whether a character is a space, small or other letter, capital, digit, or a mark."""
+    """Return 0 for a space, 1 for a capital, 2 for another letter, 3 for a digit, 4 for a mark."""
     tests = (str.isspace, str.isupper, str.isalpha, str.isdigit)
     return next((kind for kind, test in enumerate(tests) if test(character)), len(tests))
 
