@@ -173,7 +173,7 @@ RECIPES: dict[str, Recipe | PageRecipe | PeerRecipe] = {
         ("--spec", KRAKEN_SMALL, "--passes", "2", "--batch", "16", "--lrate", "0.002",
          "--schedule", "1cycle", "--minutes", "180"),
     ),
-    "kraken-default": PeerRecipe("lines of 1878", ("--batch", "16", "--minutes", "10")),
+    "kraken-default": PeerRecipe("lines of 1878", ("--batch", "16", "--minutes", "30")),
     "kraken-segmenter": PeerRecipe("pages of 1878"),
 }  # fmt: skip
 
