@@ -49,6 +49,8 @@ def parser() -> argparse.ArgumentParser:
     pages_help = "read whole pages: run of a detector of lines; --input: images, or their folders"
     add("--detector", metavar="DIR", help=pages_help)
     add("--output", metavar="DIR", help="for what is read of pages; default: beside their images")
+    add("--host", metavar="NAME", help="of --mode live; default: 127.0.0.1, this machine alone")
+    add("--port", type=int, metavar="N", help="of --mode live; default: any free one")
     add("--list-agents", action="store_true", help="one line for each agent")
     add("--list-tasks", action="store_true", help="one line for each task")
     add("--print-config", action="store_true", help="all settings, as a file for --config")

@@ -165,6 +165,7 @@ class YoloDetector(Agent):
 
     def observe(self, batch: PageBoxes) -> "Observation":
         """Return pages with right and found boxes, and the scores of the surest as targets."""
+        from agents.core.inspection.boxes import boxes_answer, page_batch
         from agents.core.inspection.observation import BoxesPart, ImagePart, observe
 
         images = torch.as_tensor(batch.image)
@@ -184,7 +185,11 @@ class YoloDetector(Agent):
             return output[:, at, 4].sigmoid() * output[:, at, 5 + kind].sigmoid()
 
         return observe(
-            self, batch, recurrent=(), image=ImagePart(model=self.model, images=images),
+            self, batch, recurrent=(),
+            image=ImagePart(
+                model=self.model, images=images, batch_of=page_batch,
+                answer=functools.partial(boxes_answer, self.predict_batch, self.task.spec.kinds),
+            ),
             rows=self.task.rows(found, batch),
             boxes=BoxesPart(kinds=self.task.spec.kinds, right=right, found=found, is_ink=True),
             targets={

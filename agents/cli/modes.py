@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from visualization.report import Report
 
 # They need nothing but a run folder.
-_MODES_OF_A_RUN = ("evaluate", "predict", "inspect", "diagnose", "export", "calibrate")
+_MODES_OF_A_RUN = ("evaluate", "predict", "inspect", "live", "diagnose", "export", "calibrate")
 
 
 def train(spec: RunSpec) -> int:
@@ -126,6 +126,13 @@ def inspect(spec: RunSpec) -> int:
             warn(f"drawing {sum(1 for _ in report.flat())} figures")
         _save_report(report, spec.run_dir, "report", agent.state.cursor.step)
     return 0
+
+
+def live(spec: RunSpec) -> int:
+    """Serve a page on which one draws, and watches the trained agent; until Ctrl-C."""
+    from agents.cli.live import serve_run
+
+    return serve_run(spec)
 
 
 def export(spec: RunSpec) -> int:
@@ -266,6 +273,7 @@ MODES = {
     "evaluate": Mode("score a trained agent on new test samples, save scores, answers", evaluate),
     "predict": Mode("answer each --input or line of standard input; pages too", predict),
     "inspect": Mode("inspect a trained agent: report.html, report.npz", inspect),
+    "live": Mode("open a page: draw, and watch the trained network", live),
     "export": Mode("export a trained agent to model.onnx, and check the file", export),
     "calibrate": Mode("fit how sure a reader is, and keep the temperature", calibrate),
     "diagnose": Mode("explain why an agent learns, or does not, and what to try", diagnose),
@@ -333,6 +341,7 @@ def _check_options(spec: RunSpec) -> None:
     for name, value, only in (
         ("--views", options.views, ["inspect"]), ("--input", options.input or None, ["predict"]),
         ("--detector", options.detector, ["predict"]), ("--output", options.output, ["predict"]),
+        ("--host", options.host, ["live"]), ("--port", options.port, ["live"]),
         ("--grid", options.grid or None, ["sweep"]), ("--resume", resume, ["train", "sweep"]),
     ):  # fmt: skip
         if value is not None and spec.mode not in only:

@@ -1,9 +1,8 @@
 """Base class of agents: model, optimiser, data-parallel wrapper, training and checkpoints."""
 
 import abc
-import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -23,6 +22,7 @@ from agents.core.training import devices, parallel, trainer
 from agents.core.training.evaluation import (
     Predictions,
     Result,
+    agent_threads,
     concatenate_predictions,
     map_microbatches,
 )
@@ -41,6 +41,7 @@ from visualization.report import Report
 if TYPE_CHECKING:
     from agents.core.export import Graph
     from agents.core.inspection.observation import Observation
+    from visualization.live.session import Live
     from visualization.recurrent import Edit, Intervention
 
 
@@ -116,14 +117,6 @@ class Agent(abc.ABC):
         """Return the number of parts of a batch that are computed in parallel."""
         is_parallel = self.device.type == "cpu" and self.samples_are_independent
         return parallel.num_parts(threads, self.config.batch_size) if is_parallel else 1
-
-    @contextlib.contextmanager
-    def _threads_and_dtype(self) -> Iterator[None]:
-        """Use the agent's threads and float32 for a block, whatever the caller has set."""
-        threads = self.config.threads or 1
-        per_part = parallel.threads_each(threads, self.num_parts(threads))
-        with devices.threads(per_part), devices.float32():
-            yield
 
     @staticmethod
     @abc.abstractmethod
@@ -305,8 +298,15 @@ class Agent(abc.ABC):
         """
         from agents.core.inspection.report import inspect  # not needed for training
 
-        with preserve_state(self.model), self._threads_and_dtype():
+        with preserve_state(self.model), agent_threads(self):
             return inspect(self, views, progress, renderer or LazyRenderer())
+
+    @final
+    def live(self) -> "Live":
+        """Return what a live page shows: `visualization.live.widget(agent)` in a notebook."""
+        from agents.core.inspection.live import live_of  # not needed for training
+
+        return live_of(self)
 
     @final
     def intervene(
@@ -343,7 +343,7 @@ class Agent(abc.ABC):
         """
         from agents.core.inspection.observation import intervene  # not needed for training
 
-        with preserve_state(self.model), self._threads_and_dtype():
+        with preserve_state(self.model), agent_threads(self):
             return intervene(
                 self.observe, self.task, question, edits,
                 donor=donor, part=part, units=units, time=time, layer=layer,
@@ -393,7 +393,7 @@ class Agent(abc.ABC):
 
     def _map_microbatches(self, call: Callable[[Any], Result], batch: Any) -> list[Result]:
         """Call with each micro-batch of a batch, in evaluation mode, without gradients."""
-        with evaluation_mode(self.model), torch.inference_mode(), self._threads_and_dtype():
+        with evaluation_mode(self.model), torch.inference_mode(), agent_threads(self):
             memory, device = self.config.eval_memory * 2**20, self.device
             return map_microbatches(
                 lambda piece: call(to_device(piece, device)), batch, self.model, memory

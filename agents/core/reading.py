@@ -241,7 +241,12 @@ class LineReader(Agent):
             written: codes of which the columns are targets of attribution; None: the answers.
             fields: of the observation.
         """
-        from agents.core.inspection.lines import character_targets, columns_part
+        from agents.core.inspection.lines import (
+            character_targets,
+            columns_part,
+            line_batch,
+            text_answer,
+        )
         from agents.core.inspection.observation import ImagePart, observe
 
         answers, right = self.predict_arrays(batch), self.task.targets(batch)
@@ -251,8 +256,9 @@ class LineReader(Agent):
             self.model.encoder.recurrent, rows, batch, characters, right, score, COLUMN
         )  # fmt: skip
         image = ImagePart(
-            model=self.model, images=torch.as_tensor(batch.image), is_handwriting=True
-        )
+            model=self.model, images=torch.as_tensor(batch.image), is_handwriting=True,
+            answer=functools.partial(text_answer, self.read), batch_of=line_batch,
+        )  # fmt: skip
         texts = [row.target for row in table]
         explained = list(answers) if written is None else list(written)
         # Of an answer that is not that of the columns, they cannot say how sure it is.

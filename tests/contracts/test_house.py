@@ -63,7 +63,8 @@ FLOORS = {
     "visualization": (
         "core", "records", "model", "representation", "attribution", "attention", "adversarial",
         "synthesis", "detection", "calibration", "transcription", "feature_maps", "perturbation",
-        "recurrent", "diagnosis", "conv", "figures", "render", "renderers", "report", "notebook",
+        "recurrent", "diagnosis", "live", "conv", "figures", "render", "renderers", "report",
+        "notebook",
     ),
     "agents": (
         "core.config", "configs", "core.version", "core.earlier_names", "core.protocol",

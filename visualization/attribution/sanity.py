@@ -107,7 +107,7 @@ def randomisation_check(
         for randomised in ([], *parameters.values()):
             before = [parameter.detach().clone() for parameter in randomised]
             for parameter in randomised:
-                _randomise(parameter, source)
+                redraw(parameter, source)
             for name, method in explained.items():
                 maps_by_name[name].append(method(twin, images, target_score.target).detach())
             for parameter, values in () if cascading else zip(randomised, before, strict=True):
@@ -160,7 +160,7 @@ def _parameters(
     return {name: by_layer[name] for name in sorted(by_layer, key=end, reverse=True)}
 
 
-def _randomise(parameter: nn.Parameter, source: torch.Generator) -> None:
+def redraw(parameter: nn.Parameter, source: torch.Generator) -> None:
     """Replace numbers by normal ones of the same mean and standard deviation."""
     values = parameter.data.cpu().double()
     noise = torch.randn(values.shape, generator=source, dtype=torch.float64)

@@ -18,8 +18,13 @@ _OUTSIDE = (0.87, 0.9, 0.94)  # what lies beyond the border of an image
 
 def data_uri(colors: NDArray[np.floating]) -> str:
     """Return colours (H, W, 3) in [0, 1] as a `data:` address of a PNG."""
-    content = _png((255 * colors).astype(np.uint8))
+    content = png_bytes(colors)
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def png_bytes(colors: NDArray[np.floating]) -> bytes:
+    """Return colours (H, W, 3) in [0, 1] as the content of a PNG file."""
+    return _png((255 * colors).astype(np.uint8))
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

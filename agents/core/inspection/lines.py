@@ -1,6 +1,6 @@
 """Parts of readers of lines: what stands in each column, and characters as targets."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from agents.core.decoding.alignment import align
+from agents.core.decoding.alignment import Reading, align
 from agents.core.decoding.ctc import columns_needed, greedy
 from agents.core.inspection.observation import RecurrentPart, Target
 from tasks.handwriting.lines import LineImages
@@ -75,6 +75,23 @@ def _kind(character: str) -> int:
     """Return 0 for a space, 1 for a capital, 2 for another letter, 3 for a digit, 4 for a mark."""
     tests = (str.isspace, str.isupper, str.isalpha, str.isdigit)
     return next((kind for kind, test in enumerate(tests) if test(character)), len(tests))
+
+
+def line_batch(image: Tensor) -> LineImages:
+    """Return one image of a line (1, 1, H, W) as a batch without a text."""
+    text, width = torch.zeros(1, 1, dtype=torch.long), torch.tensor([image.shape[-1]])
+    return LineImages(image, text, width, torch.zeros(1, dtype=torch.long))
+
+
+def text_answer(read: Callable[[LineImages], Sequence[Reading]], image: Tensor) -> dict[str, Any]:
+    """Return what is read in one image, for the live page."""
+    (reading,) = read(line_batch(image))
+    places = zip(reading.text, reading.confidence.tolist(), reading.boxes().tolist(), strict=True)
+    characters = [
+        {"text": text, "confidence": confidence, "left": left, "right": right}
+        for text, confidence, (left, right) in places
+    ]
+    return {"kind": "text", "text": reading.text, "characters": characters}
 
 
 def character_targets(

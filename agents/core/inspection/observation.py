@@ -85,11 +85,16 @@ class ImagePart:
         model: the module from images to the raw output.
         images: on the CPU, padded to one size.
         is_handwriting: whether they are scans of handwriting, in which strokes can be detected.
+        answer: what the agent says of one image (1, C, H, W), as `ImageSubject.answer` does;
+            None: the probabilities of the classes.
+        batch_of: one image as a batch of the task, to observe; None: targets are the classes.
     """
 
     model: nn.Module
     images: Tensor
     is_handwriting: bool = False
+    answer: Callable[[Tensor], Mapping[str, Any]] | None = None
+    batch_of: Callable[[Tensor], Any] | None = None
 
 
 @attrs.frozen(eq=False, kw_only=True)

@@ -2,16 +2,29 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from agents.core.training import devices, parallel
 from tasks.core.batch import num_samples, take
+
+if TYPE_CHECKING:
+    from agents.core.protocol import AgentProtocol
 
 Result = TypeVar("Result")
 Predictions = NDArray[Any] | list[Any]  # an array (batch, …), or one entry per sample
+
+
+@contextlib.contextmanager
+def agent_threads(agent: "AgentProtocol") -> Iterator[None]:
+    """Use an agent's threads and float32 for a block, whatever the caller has set."""
+    threads = agent.config.threads or 1
+    per_part = parallel.threads_each(threads, agent.num_parts(threads))
+    with devices.threads(per_part), devices.float32():
+        yield
 
 
 def map_microbatches(

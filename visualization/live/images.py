@@ -1,0 +1,257 @@
+"""Images of the live page: what it shows of a network, and the passes that it needs.
+
+C channels, H rows and W columns of an image; h and w of a feature map; U channels of a layer.
+"""
+
+import functools
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visualization.attribution.methods import attributions
+from visualization.core.errors import NothingToShow, argument_error, check_count, value_error
+from visualization.core.feature_layers import feature_layers
+from visualization.core.inputs import as_images, as_logits, select_output
+from visualization.core.preserve import evaluation_mode
+from visualization.feature_maps.fields.patches import TopPatches, top_patches
+from visualization.feature_maps.fields.receptive import ReceptiveField, receptive_field
+from visualization.live.layer_edits import LayerEdit, edited, with_weights
+
+Answer = Mapping[str, Any]  # JSON values, with a `kind`
+Target = Callable[[Any], Tensor]  # from the raw output for R variants of an image to (R,)
+METHODS = (  # of attribution, that answer within a second or so
+    "saliency", "input_x_gradient", "integrated_gradients", "smooth_grad", "guided_backprop",
+    "grad_cam", "occlusion",
+)  # fmt: skip
+_MOST_PIXELS = 2**26  # of an uploaded picture
+_NUM_BEST = 8  # examples of a channel
+_KEPT_FIELDS = 256  # receptive fields that are kept
+
+
+def class_answer(output: Any, classes: Sequence[str]) -> Answer:
+    """Return the probability of each class, of a model's output (1, K) for one image.
+
+    An output of another form has no answer that could be shown.
+    """
+    logits = select_output(output, None) if isinstance(output, Tensor) else None
+    if logits is None or logits.ndim != 2 or logits.shape[1] < 2:
+        return {"kind": "none"}
+    probabilities = as_logits(logits[0][None])[0].double().softmax(0).tolist()
+    names = list(classes) or [str(number) for number in range(len(probabilities))]
+    return {"kind": "classes", "names": names, "probabilities": probabilities}
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class ImageSubject:
+    """What a live page shows of a network of images.
+
+    Attributes:
+        model: from images (B, C, H, W) to the raw output; as in the answer.
+        images: samples (N, C, H, W).
+        names: of the samples (N,).
+        classes: names of the classes; empty: numbers, or no classifier.
+        answer: runs the model on one image (1, C, H, W) and returns its answer: of kind
+            `classes` with `names` and `probabilities`; `text` with `text` and `characters`, each
+            with `text`, `confidence`, `left` and `right` in pixels; `boxes` with `boxes` (left,
+            top, right, bottom), `names` and `scores`; or `none`.
+        targets: for an image (1, C, H, W) what can be explained, by name; empty: the classes.
+        methods: names of attribution methods.
+        read_file: an image (C, H, W) of the content of a file.
+        low: the value of paper, or black.
+        high: the value of full ink, or white.
+        is_ink: whether `high` is ink, which is drawn dark on light paper.
+        states: snapshots of the weights by step, for a slider through training.
+        folder: where drawings are saved; None: the browser saves them.
+    """
+
+    model: nn.Module
+    images: NDArray[np.float32]
+    names: Sequence[str]
+    classes: Sequence[str] = ()
+    answer: Callable[[Tensor], Answer]
+    targets: Callable[[Tensor], Mapping[str, Target]] = lambda image: {}
+    methods: Sequence[str] = METHODS
+    read_file: Callable[[bytes], NDArray[np.float32]]
+    low: float = 0.0
+    high: float = 1.0
+    is_ink: bool = False
+    states: Callable[[], Mapping[int, Mapping[str, Tensor]]] = dict
+    folder: Path | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of an image (C, H, W)."""
+        num_channels, height, width = self.images.shape[1:]
+        return num_channels, height, width
+
+
+def module_subject(
+    model: nn.Module, images: NDArray[Any] | Tensor, classes: Sequence[str] = ()
+) -> ImageSubject:
+    """Return what a live page shows of any module, on images (N, C, H, W) or one (C, H, W).
+
+    Raises:
+        ValueError: other images than the model takes; or as many names as there are no classes.
+    """
+    batch = as_images(images, model)
+    with evaluation_mode(model), torch.no_grad():
+        output = model(batch[:1].clone())
+    if classes and (not isinstance(output, Tensor) or tuple(output.shape[1:]) != (len(classes),)):
+        problem = f"{len(classes)} names"
+        raise argument_error("classes", problem, "one for each class of the output, or none")
+    array = batch.detach().float().cpu().numpy()
+    return ImageSubject(
+        model=model, images=array, names=[f"image {n}" for n in range(len(array))],
+        classes=tuple(classes), answer=lambda image: class_answer(model(image), classes),
+        read_file=functools.partial(read_picture, shape=array.shape[1:]),
+        low=min(0.0, float(array.min())), high=max(1.0, float(array.max())),
+    )  # fmt: skip
+
+
+def read_picture(content: bytes, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Return a picture file as an image (C, H, W) from 0, black, to 1, white, resized.
+
+    Raises:
+        ValueError: it is no picture, too large, or for a network of other than 1 or 3 channels.
+    """
+    from PIL import Image, ImageOps
+
+    accepted = f"a picture such as PNG or JPEG, of at most {_MOST_PIXELS:,} pixels"
+    num_channels, height, width = shape
+    if num_channels not in (1, 3):
+        raise argument_error("file", f"no picture has {num_channels} channels", "1 or 3 channels")
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            if picture.width * picture.height > _MOST_PIXELS:
+                raise value_error("file", f"{picture.width} × {picture.height} pixels", accepted)
+            upright = ImageOps.exif_transpose(picture).convert("L" if num_channels == 1 else "RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise argument_error("file", f"cannot be read: {error}", accepted) from None
+    resized = np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR), np.float32)
+    planes = resized.reshape(height, width, -1).transpose(2, 0, 1)
+    return np.ascontiguousarray(planes / 255, np.float32)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Pass:
+    """One pass of the model over an image.
+
+    Attributes:
+        answer: what the model says.
+        maps: of the layer (U, h, w), float32.
+    """
+
+    answer: Answer
+    maps: NDArray[np.float32]
+
+
+class ImageEngine:
+    """Passes of a model over drawn images, shared by all open pages.
+
+    What follows from the samples and the weights alone is kept.
+    """
+
+    def __init__(self, subject: ImageSubject) -> None:
+        check_count(len(subject.images), "images")
+        self.subject = subject
+        self._fields: dict[tuple[str, tuple[int, ...]], ReceptiveField] = {}
+        self._best: dict[tuple[str, int, int | None], TopPatches] = {}
+
+    @functools.cached_property
+    def layers(self) -> dict[str, tuple[int, int, int]]:
+        """Shape of the feature maps of each layer (U, h, w), in the order of their calls."""
+        subject = self.subject
+        try:
+            names = feature_layers(subject.model, subject.images[0])
+        except NothingToShow:
+            return {}
+        shapes: dict[str, tuple[int, int, int]] = {}
+
+        def note(name: str) -> Callable[[Any], None]:
+            def take(output: Tensor) -> None:
+                num, height, width = output.shape[1:]
+                shapes[name] = (num, height, width)
+
+            return take
+
+        self._run(self._tensor(subject.images[0]), taps={name: note(name) for name in names})
+        return shapes
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps of the snapshots."""
+        return sorted(self.subject.states())
+
+    def forward(
+        self, image: NDArray[np.float32], layer: str | None, edits: Sequence[LayerEdit] = (),
+        step: int | None = None,
+    ) -> Pass:  # fmt: skip
+        """Run the model on an image (C, H, W), with edits, and the weights of a step."""
+        maps: list[Tensor] = []
+        taps = {layer: maps.append} if layer else {}
+        answer = self._run(self._tensor(image), edits, taps, step)
+        none = np.zeros((0, 0, 0), np.float32)
+        return Pass(answer=answer, maps=maps[0][0].float().cpu().numpy() if maps else none)
+
+    def _tensor(self, image: NDArray[np.float32]) -> Tensor:
+        return as_images(image, self.subject.model)
+
+    def _run(
+        self, image: Tensor, edits: Sequence[LayerEdit] = (),
+        taps: Mapping[str, Callable[[Any], Any]] | None = None, step: int | None = None,
+    ) -> Answer:  # fmt: skip
+        model = self.subject.model
+        with (
+            evaluation_mode(model), torch.no_grad(), with_weights(model, self._state(step)),
+            edited(model, edits, taps),
+        ):  # fmt: skip
+            return self.subject.answer(image)
+
+    def _state(self, step: int | None) -> Mapping[str, Tensor] | None:
+        return None if step is None else self.subject.states()[step]
+
+    def field(self, layer: str, unit: tuple[int, int, int]) -> ReceptiveField:
+        """Return the receptive field of a unit; that of the same place in each map is the same."""
+        key = (layer, unit[1:])
+        if key not in self._fields:
+            if len(self._fields) >= _KEPT_FIELDS:
+                self._fields.pop(next(iter(self._fields)))
+            shape = self.subject.shape
+            self._fields[key] = receptive_field(self.subject.model, layer, unit, shape)
+        return self._fields[key]
+
+    def best(self, layer: str, channel: int, step: int | None = None) -> TopPatches:
+        """Return the samples' patches that activate a channel most."""
+        key = (layer, channel, step)
+        if key not in self._best:
+            model, images = self.subject.model, self.subject.images
+            with with_weights(model, self._state(step)):
+                self._best[key] = top_patches(model, layer, images, [channel], k=_NUM_BEST)
+        return self._best[key]
+
+    def target_names(self, image: NDArray[np.float32]) -> list[str]:
+        """Return names of what can be explained in an image: the classes, or its own targets."""
+        if self.subject.classes:
+            return list(self.subject.classes)
+        return list(self.subject.targets(self._tensor(image))) or ["predicted class"]
+
+    def explain(
+        self, image: NDArray[np.float32], method: str, target: str, step: int | None = None
+    ) -> NDArray[np.float64]:
+        """Return the attribution (H, W) of a target of an image by one method."""
+        subject, tensor = self.subject, self._tensor(image)
+        with with_weights(subject.model, self._state(step)):
+            chosen: Any = None
+            if target in subject.classes:
+                chosen = list(subject.classes).index(target)
+            else:
+                chosen = subject.targets(tensor).get(target)
+            record = attributions(subject.model, image[None], chosen, methods=(method,))
+        return np.asarray(record.maps[method][0], np.float64)

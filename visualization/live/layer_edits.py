@@ -1,0 +1,163 @@
+"""Edits of feature maps while a model runs: silence, scale, hold, paint, randomise."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, cast
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from visualization.attribution.sanity import redraw
+from visualization.core.errors import argument_error
+from visualization.core.layout import intercept_maps
+from visualization.core.tracing import find_layer
+
+EditKind = Literal["scale", "hold", "paint", "randomise"]
+KINDS: tuple[EditKind, ...] = ("scale", "hold", "paint", "randomise")
+Tap = Callable[[Any], Any]
+
+
+@attrs.frozen(kw_only=True)
+class LayerEdit:
+    """Edit of a layer's feature maps (C, h, w), at each place of a pass where the layer runs.
+
+    Attributes:
+        layer: dotted name, `relu@1` for the second call.
+        kind: `scale` multiplies by `value` (0 silences), `hold` sets to `value`, `paint` sets
+            `cells`, `randomise` redraws the layer's weights with their mean and deviation, from
+            the seed `value`.
+        channel: number; None: all channels.
+        place: (row, column) of one unit; None: the whole map.
+        value: factor, or activation.
+        cells: (row, column, activation) each.
+    """
+
+    layer: str
+    kind: EditKind
+    channel: int | None = None
+    place: tuple[int, int] | None = None
+    value: float = 0.0
+    cells: Sequence[tuple[int, int, float]] = ()
+
+    def apply(self, maps: Tensor) -> Tensor:
+        """Return edited maps (B, C, h, w)."""
+        if self.kind == "randomise":
+            return maps
+        changed = maps.clone()
+        channels: Any = slice(None) if self.channel is None else self.channel
+        if self.kind == "paint":
+            for row, column, value in self.cells:
+                changed[:, channels, row, column] = value
+            return changed
+        row, column = cast("tuple[Any, Any]", self.place or (slice(None), slice(None)))
+        if self.kind == "scale":
+            changed[:, channels, row, column] *= self.value
+        else:
+            changed[:, channels, row, column] = self.value
+        return changed
+
+
+@contextlib.contextmanager
+def edited(
+    model: nn.Module, edits: Sequence[LayerEdit] = (), taps: Mapping[str, Tap] | None = None
+) -> Iterator[None]:
+    """Run a model with edits, in a block; afterwards it is as before.
+
+    Args:
+        model: any module.
+        edits: in the order in which they are applied.
+        taps: functions by layer that are given its maps after the edits.
+
+    Raises:
+        ValueError: no such layer, or one without weights to randomise.
+    """
+    layers = dict.fromkeys([*(edit.layer for edit in edits), *(taps or {})])
+
+    def function(layer: str) -> Tap:
+        own = [edit for edit in edits if edit.layer == layer]
+        tap = (taps or {}).get(layer)
+
+        def change(output: Any) -> Any:
+            if isinstance(output, Tensor) and output.ndim == 4:
+                for edit in own:
+                    output = edit.apply(output)
+            if tap is not None:
+                tap(output)
+            return output if own else None
+
+        return change
+
+    with contextlib.ExitStack() as stack:
+        for edit in edits:
+            if edit.kind == "randomise":
+                stack.enter_context(_randomised(model, edit.layer, int(edit.value)))
+        stack.enter_context(intercept_maps(model, {layer: function(layer) for layer in layers}))
+        yield
+
+
+@contextlib.contextmanager
+def _randomised(model: nn.Module, layer: str, seed: int) -> Iterator[None]:
+    """Redraw a layer's weights in a block; of a layer without any, those of the one before it."""
+    parameters = list(find_layer(model, layer).module.parameters())
+    if not parameters:
+        parameters = _weights_before(model, layer)
+    source = torch.Generator().manual_seed(seed)
+    before = [parameter.data for parameter in parameters]
+    try:
+        for parameter in parameters:
+            parameter.data = parameter.data.clone()
+            redraw(parameter, source)
+        yield
+    finally:
+        for parameter, values in zip(parameters, before, strict=True):
+            parameter.data = values
+
+
+def _weights_before(model: nn.Module, layer: str) -> list[nn.Parameter]:
+    """Return the weights of the last module with a kernel that comes before a layer."""
+    module = find_layer(model, layer).module
+    weights: list[nn.Parameter] = []
+    for each in model.modules():
+        if each is module:
+            break
+        own = list(each.parameters(recurse=False))
+        if any(parameter.ndim > 1 for parameter in own):
+            weights = own
+    if not weights:
+        problem = f"{layer!r} and what comes before it have no weights"
+        raise argument_error("layer", problem, "a layer with weights before it")
+    return weights
+
+
+@contextlib.contextmanager
+def with_weights(model: nn.Module, state: Mapping[str, Tensor] | None) -> Iterator[None]:
+    """Run a model with the parameters and buffers of a snapshot, in a block; None: its own.
+
+    Nothing is copied: tensors are put in the place of others.
+
+    Raises:
+        ValueError: the snapshot has other names or shapes than the model.
+    """
+    slots = [
+        (table, name, f"{prefix}.{name}" if prefix else name, tensor)
+        for prefix, module in model.named_modules()
+        for table in (module._parameters, module._buffers)
+        for name, tensor in table.items()
+        if tensor is not None and name not in module._non_persistent_buffers_set
+    ]
+    if state is not None:
+        for _, _, name, tensor in slots:
+            if name not in state or state[name].shape != tensor.shape:
+                accepted = f"a snapshot of the {type(model).__name__}"
+                raise argument_error(
+                    "weights", f"{name!r} is missing or of another shape", accepted
+                )
+    before = [tensor.data for _, _, _, tensor in slots]
+    try:
+        for _, _, name, tensor in slots if state is not None else ():
+            tensor.data = state[name].to(tensor)  # type: ignore[index] # not None here
+        yield
+    finally:
+        for (_, _, _, tensor), values in zip(slots, before, strict=True):
+            tensor.data = values
