@@ -62,7 +62,7 @@ def test_imports_run_one_way(package: str, forbidden: set[str]) -> None:
 FLOORS = {
     "visualization": (
         "core", "records", "model", "representation", "attribution", "attention", "adversarial",
-        "synthesis", "detection", "calibration", "transcription", "feature_maps", "perturbation",
+        "synthesis", "detection", "calibration", "transcription", "circuits", "feature_maps", "perturbation",
         "recurrent", "diagnosis", "conv", "figures", "render", "renderers", "report", "notebook",
     ),
     "agents": (
