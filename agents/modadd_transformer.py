@@ -69,16 +69,16 @@ class OneLayerTransformer(nn.Module):
         """Return what each head takes to the last of the tokens x (B, 3, D), (B, N, D / N)."""
 
         def in_heads(vectors: Tensor) -> Tensor:
-            return vectors.unflatten(-1, (self.num_heads, -1))
+            return vectors.view(*vectors.shape[:-1], self.num_heads, -1)
 
         query, keys = in_heads(self.query(x[:, -1])), in_heads(self.key(x))
         scores = (keys * query[:, None]).sum(-1) / math.sqrt(query.shape[-1])  # B, 3, N
         return (scores.softmax(1)[..., None] * in_heads(self.value(x))).sum(1)
 
     def residual_parts(self, sequence: Tensor) -> dict[str, Tensor]:
-        """Return the vectors (B, D) by name whose sum, at the last token, the logits are read of."""
+        """Return the vectors (B, D) by name from whose sum the logits are read."""
         x = self.embed(sequence) + self.positions
-        by_head = self.out.weight.unflatten(1, (self.num_heads, -1))  # D, N, D / N
+        by_head = self.out.weight.view(len(self.out.weight), self.num_heads, -1)  # D, N, D / N
         heads = torch.einsum("bnh,dnh->nbd", self._contexts(x), by_head)
         mlp = self.narrow(self._neurons(x[:, -1] + heads.sum(0)))
         names = [f"head {number}" for number in range(1, self.num_heads + 1)]
@@ -163,10 +163,11 @@ class ModaddTransformer(Classifier):
     def _logits(self, tensors: Mapping[str, Tensor] | None = None) -> NDArray[np.float32]:
         """Return logits of all pairs (p, p, p), with other weights of these names."""
         logits = functional_call(self.model, dict(tensors or {}), (self._all_pairs,))
-        return cast("NDArray[np.float32]", self._by_pair(logits))
+        return self._by_pair(logits)
 
     def _by_pair(self, values: Tensor) -> NDArray[Any]:
-        return values.unflatten(0, (self.modulus, -1)).cpu().numpy()
+        array = values.cpu().numpy()
+        return np.asarray(array.reshape(self.modulus, self.modulus, -1))
 
     def frequency_spectra(self) -> "FrequencySpectra":
         """Return Fourier spectra of the numbers' embedding, the neurons and the logits."""

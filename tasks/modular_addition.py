@@ -1,9 +1,9 @@
 """Modular addition (a + b) mod p, on which networks grok (Power et al. 2022, 2201.02177).
 
 All p² pairs are known beforehand; a share of them is for training and the rest is withheld, so that
-a network can learn the training pairs by heart long before it answers the others. A sample has three
-tokens, `a b =`, of which `=` has the code p. As in Nanda et al. 2023 (2301.05217, section 3), `a b`
-and `b a` are two pairs, of which one may be withheld.
+a network can learn the training pairs by heart long before it answers the others. A sample has
+three tokens, `a b =`, of which `=` has the code p. As in Nanda et al. 2023 (2301.05217, section 3),
+`a b` and `b a` are two pairs, of which one may be withheld.
 
 >>> from tasks.modular_addition import ModularAddition
 >>> task = ModularAddition(modulus=53)
@@ -35,7 +35,7 @@ _LARGEST = 199
 
 @attrs.frozen
 class ModularSums:
-    """Sizes of modular addition: tokens 0 to modulus - 1 and `=`, and a label for each remainder."""
+    """Sizes of modular addition: tokens 0 to modulus - 1 and `=`; a label for each remainder."""
 
     modulus: int
 

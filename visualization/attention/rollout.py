@@ -54,7 +54,7 @@ def mean_of_heads(weights: Weights, name: str = "attention") -> Array:
     array = as_array(weights, name, _AXES, finite=True).astype(np.float64).mean(axis=1)
     if array.min() < 0 or np.abs(array.sum(axis=-1) - 1).max() > 1e-3:
         raise argument_error(name, "a row does not sum to 1, or a weight is below 0", "shares of 1")
-    return array
+    return np.asarray(array)
 
 
 def attention_rollout(attention: Sequence[Weights], *, residual: float = RESIDUAL) -> Array:
@@ -122,3 +122,49 @@ def decoder_rollout(
     if not states:
         raise argument_error("self_attention", "there is no layer", "one or more")
     return np.stack(states)
+
+
+def encoder_decoder_rollout(
+    encoder: Sequence[Weights],
+    self_attention: Sequence[Weights],
+    cross_attention: Sequence[Weights],
+    *,
+    read: NDArray[np.str_],
+    written: NDArray[np.str_],
+    labels: Sequence[str],
+) -> dict[str, AttentionRollout]:
+    """Attention rollout of an encoder–decoder Transformer: a record of each of both.
+
+    Args:
+        encoder: attention of each layer of the encoder (N, heads, Q, Q), the lowest first.
+        self_attention: of the decoder (N, heads, A, A).
+        cross_attention: of the decoder (N, heads, A, Q).
+        read: characters of the questions (N, Q).
+        written: characters of the answers (N, A); the decoder reads each after it is written, so
+            that the place that writes the first one begins with a start symbol, `·`.
+        labels: each sample in words (N,).
+
+    Raises:
+        ValueError: names the argument that is not accepted.
+    """
+    asked = attention_rollout(encoder)
+    answered = decoder_rollout(asked[-1], self_attention, cross_attention)
+    own = np.stack([mean_of_heads(weights) for weights in self_attention])
+    other = np.stack([mean_of_heads(weights, "cross_attention") for weights in cross_attention])
+    start = np.full_like(written[:, :1], "·")
+    words = tuple(labels)
+    return {
+        "encoder": AttentionRollout(
+            layers=_layer_names(encoder), attention=np.stack([mean_of_heads(w) for w in encoder]),
+            rollout=asked, written=read, read=read, labels=words,
+        ),
+        "decoder": AttentionRollout(
+            layers=_layer_names(self_attention), attention=np.concatenate([other, own], -1) / 2,
+            rollout=answered, written=written,
+            read=np.concatenate([read, start, written[:, :-1]], axis=1), labels=words,
+        ),
+    }  # fmt: skip
+
+
+def _layer_names(layers: Sequence[Weights]) -> tuple[str, ...]:
+    return tuple(f"layer {number}" for number in range(1, len(layers) + 1))

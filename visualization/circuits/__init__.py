@@ -7,8 +7,8 @@ from visualization.circuits.fourier import (
     frequency_projection,
     frequency_shares,
     frequency_spectra,
-    key_frequencies,
     keep_frequencies,
+    key_frequencies,
     neuron_frequencies,
     remove_frequencies,
 )

@@ -83,8 +83,8 @@ def _angles(modulus: int) -> Array:
 
 
 def _by_frequency(energies: Array) -> Array:
-    """Return the sum of cosine and sine of each frequency (K, …) from values of the basis (p, …)."""
-    return energies[1:].reshape(-1, 2, *energies.shape[1:]).sum(axis=1)
+    """Return the sum over cosine and sine of each frequency (K, …) of values (p, …)."""
+    return np.asarray(energies[1:].reshape(-1, 2, *energies.shape[1:]).sum(axis=1))
 
 
 def frequency_norms(embedding: ArrayLike | Tensor) -> Array:
@@ -133,7 +133,7 @@ def _mean_by_sum(logits: Array) -> Array:
 def _for_pairs(by_sum: Array) -> Array:
     """Return a function of a + b (p, C) for each pair (p, p, C)."""
     numbers = np.arange(len(by_sum))
-    return by_sum[(numbers[:, None] + numbers) % len(by_sum)]
+    return np.asarray(by_sum[(numbers[:, None] + numbers) % len(by_sum)])
 
 
 def keep_frequencies(logits: ArrayLike | Tensor, frequencies: Collection[int]) -> Array:

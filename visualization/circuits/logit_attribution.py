@@ -1,4 +1,4 @@
-"""Direct logit attribution: the logit of an answer as a sum over what writes to the residual stream.
+"""Direct logit attribution: an answer's logit as a sum over what writes to the residual stream.
 
 Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits": heads and blocks add
 vectors to one stream, from which the logits are read by a final layer norm and a linear map. With
@@ -93,9 +93,9 @@ def direct_logit_attribution(
 
 def _bias(norm: nn.LayerNorm) -> Tensor:
     """Return the bias of a layer norm (D,)."""
-    if norm.bias is None:
-        return torch.zeros(norm.normalized_shape, dtype=torch.float64)
-    return norm.bias.detach().double()
+    bias: Tensor | None = norm.bias  # None if the norm was made without one
+    size = norm.normalized_shape
+    return torch.zeros(size).double() if bias is None else bias.detach().double()
 
 
 def _with_frozen_scale(vectors: Tensor, norm: nn.LayerNorm) -> Tensor:
@@ -103,4 +103,4 @@ def _with_frozen_scale(vectors: Tensor, norm: nn.LayerNorm) -> Tensor:
     variance = vectors.sum(2).var(-1, unbiased=False)[..., None, None]
     centred = vectors - vectors.mean(-1, keepdim=True)
     scaled = centred / (variance + norm.eps).sqrt()
-    return scaled if norm.weight is None else scaled * norm.weight.detach().double()
+    return scaled * norm.weight.detach().double() if norm.elementwise_affine else scaled

@@ -73,9 +73,7 @@ class ProgressMeasures:
     squared_weights: Array
 
 
-def score_pairs(
-    logits: ArrayLike | Tensor, pairs: NDArray[np.bool_]
-) -> tuple[float, float]:
+def score_pairs(logits: ArrayLike | Tensor, pairs: NDArray[np.bool_]) -> tuple[float, float]:
     """Cross entropy (nats) and accuracy of a + b modulo p, of logits (p, p, p), over some pairs.
 
     `pairs` (p, p) is true where a pair counts; NaN where none does.
