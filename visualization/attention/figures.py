@@ -22,7 +22,7 @@ _BESIDE = 4  # maps of one sample beside each other
 _MAPS = 8
 _WIDE, _HIGH = 48, 60  # characters beside and beneath each other, of all maps together
 _PADDING = "\n"
-_LAYERS, _ROLLED = 4, (16, 40)  # of a rollout: layers, and characters written and read
+_LAYERS, _ROLLED = 4, (16, 26)  # of a rollout: layers, and characters written and read
 _IMAGES, _CHARACTERS = 8, 10  # of attention over images
 _WIDEST, _PAGE = 4.0, 13.0  # times as wide as high, of an image; inches of all of a row
 

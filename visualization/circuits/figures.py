@@ -24,7 +24,7 @@ from visualization.core.style import (
 )
 from visualization.core.words import legend, share_of, shorten, truncated_list
 
-_PARTS, _PLACES, _SAMPLES, _SINGLE = 40, 16, 2, 12  # drawn of an attribution of logits
+_PARTS, _PLACES, _SAMPLES, _SINGLE = 40, 10, 2, 12  # drawn of an attribution of logits
 _NAME = 24  # letters
 _BINS = [part / 20 for part in range(21)]
 _MOST = 60  # names of a list
@@ -117,8 +117,7 @@ def _(record: FrequencySpectra) -> Figure:
     ):
         for chosen, color, label in ((keys, COLORS[1], "key"), (~keys, COLORS[0], "other")):
             axes.bar(frequencies[chosen], heights[chosen], color=color, label=label)
-        words = "if all were equal" if axes is norms else "key if above: 1 / frequencies"
-        axes.axhline(level, color=MUTED, linewidth=1, linestyle="--", label=words)
+        axes.axhline(level, color=MUTED, linewidth=1, linestyle="--", label="flat spectrum")
         axis_labels(axes, "frequency k", name)
         legend(axes)
     shares.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -176,9 +175,9 @@ def _(record: ProgressMeasures) -> Figure:
     panels = {
         "accuracy": {"training": record.train_accuracy, "withheld": record.test_accuracy},
         "loss (nats)": {"training": record.train_loss, "withheld": record.test_loss},
-        "loss with the key frequencies": {
-            "only these, withheld": record.restricted_loss,
-            "without them, training": record.excluded_loss,
+        "loss with key frequencies (nats)": {
+            "restricted: only these, withheld": record.restricted_loss,
+            "excluded: without, training": record.excluded_loss,
         },
         "share of the logits' variance in them": {"": record.key_share},
         "Gini of the embedding's frequencies": {"": record.gini},
