@@ -19,7 +19,7 @@ from agents.core.config import ConfigError
 from agents.core.layers import HiddenLinear
 from agents.core.seq2seq import NUM_MAPPED, Seq2SeqAgent
 from agents.core.training.loop import to_device
-from tasks.core.task import TextPairs, TextToText
+from tasks.core.task import Row, TextPairs, TextToText
 
 if TYPE_CHECKING:
     from agents.core.inspection.observation import Observation
@@ -272,13 +272,12 @@ class TransformerAdder(Seq2SeqAgent):
             run()
         return found
 
-    def _answered(self, num: int) -> tuple[Tensor, Tensor, list[str]]:
-        """Return questions (B, Q) and answers (B, A) of test samples, and in words (B,)."""
+    def _answered(self, num: int) -> tuple[Tensor, Tensor, list[Row]]:
+        """Return questions (B, Q) and answers (B, A) of test samples, and both as text (B,)."""
         batch = self.task.for_display().samples("test", num)
         question = to_device(batch, self.device).question
         answers = self.model.generate(self.model.encode(question))[0]
-        rows = self.task.rows(answers.cpu().numpy(), batch)
-        return question, answers, [f"{row.question} = {row.answer}" for row in rows]
+        return question, answers, self.task.rows(answers.cpu().numpy(), batch)
 
     def own_views(self) -> Mapping[str, Callable[[], Any]]:
         """Return the views of the attention of all layers, and of the residual stream."""
@@ -292,7 +291,7 @@ class TransformerAdder(Seq2SeqAgent):
         """Return attention rollout over encoder and decoder for `num` test questions."""
         from visualization.attention.rollout import encoder_decoder_rollout
 
-        question, answers, labels = self._answered(num)
+        question, answers, rows = self._answered(num)
         found = self._of_attentions(Attention.weights, lambda: self.model(question, answers))
 
         def of_layers(pattern: str) -> list[Tensor]:
@@ -302,7 +301,7 @@ class TransformerAdder(Seq2SeqAgent):
         return encoder_decoder_rollout(
             of_layers("encoder.{}.own"), of_layers("decoder.{}.own"), of_layers("decoder.{}.other"),
             read=characters[question.cpu().numpy()], written=characters[answers.cpu().numpy()],
-            labels=labels,
+            rows=rows,
         )  # fmt: skip
 
     @torch.inference_mode()
@@ -313,13 +312,14 @@ class TransformerAdder(Seq2SeqAgent):
         """
         from visualization.circuits import direct_logit_attribution
 
-        question, answers, labels = self._answered(num)
+        question, answers, rows = self._answered(num)
         characters = np.array(list(self.task.spec.characters))
         memory = self.model.encode(question)
         return direct_logit_attribution(
             self.residual_parts(memory, answers), self.model.decode(memory, answers), answers,
             self.model.readout, self.model.written_norm,
-            written=characters[answers.cpu().numpy()], labels=labels,
+            written=characters[answers.cpu().numpy()],
+            labels=[f"{row.question} = {row.answer}" for row in rows],
         )  # fmt: skip
 
     def residual_parts(self, memory: Memory, answer: Tensor) -> dict[str, Tensor]:
@@ -340,7 +340,7 @@ class TransformerAdder(Seq2SeqAgent):
         for number, block in enumerate(blocks):
             for attention, kind in (("own", "self"), ("other", "cross")):
                 for head, vectors in enumerate(added[f"decoder.{number}.{attention}"].unbind(1), 1):
-                    parts[f"layer {number + 1} {kind} {head}"] = vectors
+                    parts[f"layer {number + 1} {kind} head {head}"] = vectors
             parts[f"layer {number + 1} MLP"] = seen[block][0]
         biases = [layer.own.out.bias + layer.other.out.bias for layer in layers]
         parts["attention biases"] = torch.stack(biases).sum(0).expand_as(parts["embedding"])

@@ -103,7 +103,7 @@ def test_it_learns_by_heart() -> None:
     """A hundred steps are enough to know the training pairs, and far from enough for the others."""
     agent = adder(d_model=32, d_ff=64, task="modadd23", steps=150, eval_every=150).learn()
     assert agent.evaluate(split="train")["accuracy"] > 0.95
-    assert agent.evaluate()["accuracy"] < 0.8
+    assert agent.evaluate()["accuracy"] < 0.5
 
 
 def test_heads_that_do_not_go_into_the_size_are_refused() -> None:

@@ -19,7 +19,7 @@ def rollout(size: Size) -> AttentionRollout:
     text = size.characters(num, wide)
     return AttentionRollout(
         layers=size.names(layers), attention=weights[0], rollout=weights[1], written=text,
-        read=text, labels=(size.words("1+2 = 3"),) * num,
+        read=text, labels=(size.words("1+2 = 3"),) * num, order="read from its end",
     )  # fmt: skip
 
 

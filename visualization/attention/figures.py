@@ -102,6 +102,7 @@ def _heat_map(
     written: NDArray[np.str_],
     read: NDArray[np.str_],
     largest: float = 1.0,
+    name: str = "written ↓",
 ) -> AxesImage:
     """Draw weights (written, read) with their characters beside them."""
     image = axes.imshow(
@@ -118,7 +119,7 @@ def _heat_map(
                   family="DejaVu Sans Mono", parse_math=False)  # fmt: skip
     axes.tick_params(length=0)
     cell = axes.get_subplotspec()
-    axis_labels(axes, "", "written ↓" if cell is not None and cell.is_first_col() else "")
+    axis_labels(axes, "", name if cell is not None and cell.is_first_col() else "")
     return image
 
 
@@ -177,10 +178,11 @@ def _(record: AttentionRollout) -> Figure:
         ):
             image = _heat_map(
                 axes, weights[layer, 0][np.ix_(written, read)], f"{name}: {kind}",
-                record.written[0, written], record.read[0, read], largest,
+                record.written[0, written], record.read[0, read], largest, "place ↓",
             )  # fmt: skip
-    words = [f"{_short(record.labels[0])}; from →", share_of(len(record.layers), len(layers),
-             "layers")]  # fmt: skip
+    more = share_of(len(record.layers), len(layers), "layers")
+    order = record.order and f"the question is {record.order}"
+    words = [f"{_short(record.labels[0])}; from →", order, more]
     figure.supxlabel("; ".join(filter(None, words)), fontsize=9, color=INK)
     bar = figure.colorbar(image, ax=list(grid.flat), pad=0.01, fraction=0.05)
     bar.set_label("share", fontsize=8, color=MUTED)

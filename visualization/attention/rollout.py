@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from visualization.attention.maps import reading_order
 from visualization.core.arrays import as_array, check_shape
 from visualization.core.errors import argument_error, check_share
 from visualization.core.records import brief_repr
+from visualization.records import AnsweredQuestion
 
 RESIDUAL = 0.5  # share of a place that a sublayer leaves as it is
 _AXES = ("sample", "head", "query", "key")
@@ -35,6 +37,7 @@ class AttentionRollout:
         written: the character at each place (N, T).
         read: the characters that it came from (N, S).
         labels: each sample in words (N,).
+        order: a word on the order of the question's characters, "" where a person reads so.
     """
 
     layers: tuple[str, ...]
@@ -43,6 +46,7 @@ class AttentionRollout:
     written: NDArray[np.str_]
     read: NDArray[np.str_]
     labels: tuple[str, ...]
+    order: str = ""
 
 
 def mean_of_heads(weights: Weights, name: str = "attention") -> Array:
@@ -131,7 +135,7 @@ def encoder_decoder_rollout(
     *,
     read: NDArray[np.str_],
     written: NDArray[np.str_],
-    labels: Sequence[str],
+    rows: Sequence[AnsweredQuestion],
 ) -> dict[str, AttentionRollout]:
     """Attention rollout of an encoder–decoder Transformer: a record of each of both.
 
@@ -142,7 +146,7 @@ def encoder_decoder_rollout(
         read: characters of the questions (N, Q).
         written: characters of the answers (N, A); the decoder reads each after it is written, so
             that the place that writes the first one begins with a start symbol, `·`.
-        labels: each sample in words (N,).
+        rows: question and answer of each sample (N,).
 
     Raises:
         ValueError: names the argument that is not accepted.
@@ -152,16 +156,17 @@ def encoder_decoder_rollout(
     own = np.stack([mean_of_heads(weights) for weights in self_attention])
     other = np.stack([mean_of_heads(weights, "cross_attention") for weights in cross_attention])
     start = np.full_like(written[:, :1], "·")
-    words = tuple(labels)
+    words = tuple(f"{row.question} = {row.answer}" for row in rows)
+    order = reading_order(read, rows)
     return {
         "encoder": AttentionRollout(
             layers=_layer_names(encoder), attention=np.stack([mean_of_heads(w) for w in encoder]),
-            rollout=asked, written=read, read=read, labels=words,
+            rollout=asked, written=read, read=read, labels=words, order=order,
         ),
         "decoder": AttentionRollout(
             layers=_layer_names(self_attention), attention=np.concatenate([other, own], -1) / 2,
             rollout=answered, written=written,
-            read=np.concatenate([read, start, written[:, :-1]], axis=1), labels=words,
+            read=np.concatenate([read, start, written[:, :-1]], axis=1), labels=words, order=order,
         ),
     }  # fmt: skip
 

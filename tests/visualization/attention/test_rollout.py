@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.helpers.samples import Row
 from visualization.attention.rollout import (
     attention_rollout,
     decoder_rollout,
@@ -76,9 +77,11 @@ def test_records_of_encoder_and_decoder() -> None:
     read, written = np.array([list("1+2")]), np.array([list("3\n")])
     records = encoder_decoder_rollout(
         [weights(1, 3, 3)], [weights(1, 2, 2)], [weights(1, 2, 3)], read=read, written=written,
-        labels=["1+2 = 3"],
+        rows=[Row("2+1", "3", "3", True)],
     )  # fmt: skip
     assert "".join(records["decoder"].read[0]) == "1+2·3"
+    assert records["decoder"].labels == ("2+1 = 3",)
+    assert records["decoder"].order == "read from its end"
     assert records["encoder"].read.tolist() == read.tolist()
     for record in records.values():
         assert record.rollout.shape == record.attention.shape
