@@ -185,7 +185,7 @@ def neuron_frequencies(activations: ArrayLike | Tensor) -> tuple[NDArray[np.int6
     """Best single frequency of each neuron (M,), and the share of its variance it explains (M,).
 
     Of activations (p, p, M), over all pairs. To a frequency belong cos and sin of wa, of wb, and
-    the four products of them (2301.05217, section 4.2): 8 of the p² - 1 components.
+    the four products of them (2301.05217, section 4): 8 of the p² - 1 components.
 
     Returns:
         frequencies from 1, or 0 of a neuron that is constant, and shares, then NaN.
