@@ -153,14 +153,14 @@ class ModaddTransformer(Classifier):
         return cast("Tensor", to_device(batch, self.device).sequence)
 
     @property
-    def _is_train(self) -> NDArray[np.bool_]:
+    def is_train(self) -> NDArray[np.bool_]:
         """Which pairs are for training (p, p)."""
         is_train = np.zeros(self.modulus**2, bool)
         is_train[self.task.pairs("train")] = True
         return is_train.reshape(self.modulus, -1)
 
     @torch.inference_mode()
-    def _logits(self, tensors: Mapping[str, Tensor] | None = None) -> NDArray[np.float32]:
+    def logits_of_pairs(self, tensors: Mapping[str, Tensor] | None = None) -> NDArray[np.float32]:
         """Return logits of all pairs (p, p, p), with other weights of these names."""
         logits = functional_call(self.model, dict(tensors or {}), (self._all_pairs,))
         return self._by_pair(logits)
@@ -176,7 +176,7 @@ class ModaddTransformer(Classifier):
         with torch.inference_mode():
             neurons = self._by_pair(self.model.neurons(self._all_pairs))
         embedding = self.model.embed.weight.detach()[: self.modulus]
-        return frequency_spectra(embedding, neurons, self._logits())
+        return frequency_spectra(embedding, neurons, self.logits_of_pairs())
 
     def frequency_ablation(self) -> "dict[str, FrequencyAblation]":
         """Return what is answered to withheld pairs from the key frequencies alone, or without.
@@ -192,8 +192,8 @@ class ModaddTransformer(Classifier):
             remove_frequencies,
         )
 
-        logits = self._logits()
-        keys, withheld = key_frequencies(frequency_shares(logits)), ~self._is_train
+        logits = self.logits_of_pairs()
+        keys, withheld = key_frequencies(frequency_shares(logits)), ~self.is_train
         others = [k for k in range(1, self.modulus // 2 + 1) if k not in keys]
         return {
             "embedding": frequency_ablation(
@@ -213,14 +213,14 @@ class ModaddTransformer(Classifier):
         weight = self.model.embed.weight.detach().clone()
         kept = torch.as_tensor(frequency_projection(self.modulus, frequencies)).to(weight)
         weight[: self.modulus] = kept @ weight[: self.modulus]
-        return self._logits({"embed.weight": weight})
+        return self.logits_of_pairs({"embed.weight": weight})
 
     def progress_measures(self) -> "ProgressMeasures":
         """Return loss, accuracy and progress measures at the snapshots of the weights."""
         from visualization.circuits import frequency_shares, key_frequencies, progress_measures
 
-        keys = key_frequencies(frequency_shares(self._logits()))
-        return progress_measures(self._snapshots(), self._is_train, keys)
+        keys = key_frequencies(frequency_shares(self.logits_of_pairs()))
+        return progress_measures(self._snapshots(), self.is_train, keys)
 
     def _snapshots(self) -> "Iterator[Snapshot]":
         from visualization.circuits.progress import Snapshot
@@ -230,7 +230,7 @@ class ModaddTransformer(Classifier):
             tensors = {name: tensor.to(self.device) for name, tensor in state.items()}
             squares = sum(float(tensor.double().square().sum()) for tensor in tensors.values())
             embedding = tensors["embed.weight"][: self.modulus]
-            yield Snapshot(step, self._logits(tensors), embedding, squares)
+            yield Snapshot(step, self.logits_of_pairs(tensors), embedding, squares)
 
     def logit_attribution(self) -> "LogitAttribution":
         """Return what embedding, heads and MLP add to the logits of the answers to test sums."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 from make_pictures import ROOT, save
 
 import agents
@@ -23,6 +24,7 @@ RUNS = ROOT / "runs" / "circuits"
 GROKS = "--config configs/modadd53.yaml --set threads=1"
 ADDER = "--agent transformer_adder --task add3x2 --set steps=800 --set threads=1"
 DPI = 80
+BETWEEN = 500  # steps: after memorisation, before the withheld pairs are right
 
 
 def train(name: str, arguments: str) -> tuple[Agent, list[dict[str, Any]]]:
@@ -51,12 +53,24 @@ def neurons(record: FrequencySpectra) -> str:
     return f"{(shares > 0.9).sum()} of {len(shares)} neurons are explained to more than 90 %"
 
 
+def mirrors(agent: ModaddTransformer) -> str:
+    """Return how many withheld pairs are right half-way: mirrors of training pairs, and others."""
+    states = agent.snapshots.states(print)
+    step = min(states, key=lambda step: abs(step - BETWEEN))
+    a, b = np.mgrid[: agent.modulus, : agent.modulus]
+    right = agent.logits_of_pairs(states[step]).argmax(-1) == (a + b) % agent.modulus
+    withheld, mirrored = ~agent.is_train, agent.is_train.T
+    shares = [right[withheld & of].mean() for of in (mirrored, ~mirrored)]
+    return f"step {step}: mirrors of training pairs {shares[0]:.1%} right, others {shares[1]:.1%}"
+
+
 def modular_addition(seed: int) -> ModaddTransformer:
     """Train with one seed, and print what it does."""
     agent, records = train(f"modadd53-s{seed}", f"{GROKS} --seed {seed}")
     assert isinstance(agent, ModaddTransformer)
     spectra = agent.frequency_spectra()
     print(f"\nseed {seed}: {milestones(records)}; test {agent.evaluate()}")
+    print(mirrors(agent))
     print(neurons(spectra), spectra.key_frequencies, f"{spectra.gini:.2f}")
     for record in agent.frequency_ablation().values():
         print(render.text(record))
@@ -77,10 +91,10 @@ def adder() -> None:
     """Draw attention rollout and attribution of logits of a Transformer that adds."""
     agent, _ = train("adder", ADDER)
     assert isinstance(agent, TransformerAdder)
-    save("transformer_rollout", agent.attention_rollout()["decoder"], DPI)
+    save("transformer_rollout", agent.attention_rollout()["decoder"])
     record = agent.logit_attribution()
     print(render.text(record))
-    save("transformer_logits", record, DPI)
+    save("transformer_logits", record)
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ def test_an_embedding_with_all_frequencies_is_as_it_was() -> None:
     agent = adder()
     before = agent.model.embed.weight.detach().clone()
     whole, some = agent._with_frequencies(range(1, 6)), agent._with_frequencies([2])
-    np.testing.assert_allclose(whole, agent._logits(), atol=1e-5)
+    np.testing.assert_allclose(whole, agent.logits_of_pairs(), atol=1e-5)
     assert np.abs(some - whole).max() > 1e-3
     assert torch.equal(agent.model.embed.weight, before)
 

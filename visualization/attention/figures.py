@@ -165,11 +165,12 @@ def _(record: AttentionMaps) -> str:
 @draw.register
 def _(record: AttentionRollout) -> Figure:
     layers = evenly_spaced(len(record.layers), _LAYERS)
-    written, read = _text_places(record)
+    sample = _longest(record)
+    written, read = _text_places(record, sample)
     size = (1.6 + 2 * (0.7 + 0.2 * len(read)), 0.9 + len(layers) * (0.7 + 0.2 * len(written)))
     figure = Figure(figsize=(max(size[0], 5.0), size[1]), layout="constrained")
     grid = figure.subplots(len(layers), 2, squeeze=False)
-    place = np.ix_(layers, np.array([0]), written, read)
+    place = np.ix_(layers, np.array([sample]), written, read)
     largest = float(max(record.attention[place].max(), record.rollout[place].max()))
     for row, layer in zip(grid, layers, strict=True):
         name = shorten(record.layers[layer], 16)
@@ -177,12 +178,12 @@ def _(record: AttentionRollout) -> Figure:
             row, ("alone", "rollout"), (record.attention, record.rollout), strict=True
         ):
             image = _heat_map(
-                axes, weights[layer, 0][np.ix_(written, read)], f"{name}: {kind}",
-                record.written[0, written], record.read[0, read], largest, "place ↓",
+                axes, weights[layer, sample][np.ix_(written, read)], f"{name}: {kind}",
+                record.written[sample, written], record.read[sample, read], largest, "place ↓",
             )  # fmt: skip
     more = share_of(len(record.layers), len(layers), "layers")
     order = record.order and f"the question is {record.order}"
-    words = [f"{_short(record.labels[0])}; from →", order, more]
+    words = [f"{_short(record.labels[sample])}; from →", order, more]
     figure.supxlabel("; ".join(filter(None, words)), fontsize=9, color=INK)
     bar = figure.colorbar(image, ax=list(grid.flat), pad=0.01, fraction=0.05)
     bar.set_label("share", fontsize=8, color=MUTED)
@@ -190,26 +191,34 @@ def _(record: AttentionRollout) -> Figure:
     return figure
 
 
-def _text_places(record: AttentionRollout) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the places written and read of the first sample that are drawn: not the padding.
+def _longest(record: AttentionRollout) -> int:
+    """Return the sample of which there is most to see."""
+    return max(range(len(record.labels)), key=lambda sample: len(record.labels[sample]))
+
+
+def _text_places(
+    record: AttentionRollout, sample: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places written and read of a sample that are drawn: not the padding.
 
     Of the padding next to what is written, which ends it, one is drawn; and what is taken in.
     """
-    text = np.pad(record.written[0] != _PADDING, 1)
+    text = np.pad(record.written[sample] != _PADDING, 1)
     written = np.flatnonzero(text[1:-1] | text[:-2] | text[2:])
-    written = (written if len(written) else np.arange(len(record.written[0])))[: _ROLLED[0]]
-    taken = (record.rollout[:, 0][:, written] > 0).any(axis=(0, 1))
+    written = (written if len(written) else np.arange(len(record.written[sample])))[: _ROLLED[0]]
+    taken = (record.rollout[:, sample][:, written] > 0).any(axis=(0, 1))
     return written, np.flatnonzero(taken)[: _ROLLED[1]]
 
 
 @text.register
 def _(record: AttentionRollout) -> str:
-    characters = [printable(c) for c in record.read[0]]
-    lines = [f"{record.labels[0]}: the three largest shares of each place after all layers"]
-    for place, shares in enumerate(record.rollout[-1, 0]):
+    sample = _longest(record)
+    characters = [printable(c) for c in record.read[sample]]
+    lines = [f"{record.labels[sample]}: the three largest shares of each place after all layers"]
+    for place, shares in enumerate(record.rollout[-1, sample]):
         order = np.argsort(-shares, kind="stable")[:3]
         words = ", ".join(f"{characters[at]} at {at} {shares[at]:.2f}" for at in order)
-        lines.append(f"{printable(record.written[0, place])}: {words}")
+        lines.append(f"{printable(record.written[sample, place])}: {words}")
     return "\n".join(lines)
 
 

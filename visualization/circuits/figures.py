@@ -176,8 +176,8 @@ def _(record: ProgressMeasures) -> Figure:
         "accuracy": {"training": record.train_accuracy, "withheld": record.test_accuracy},
         "loss (nats)": {"training": record.train_loss, "withheld": record.test_loss},
         "loss with key frequencies (nats)": {
-            "restricted: only these, withheld": record.restricted_loss,
-            "excluded: without, training": record.excluded_loss,
+            "restricted, withheld": record.restricted_loss,
+            "excluded, training": record.excluded_loss,
         },
         "share of the logits' variance in them": {"": record.key_share},
         "Gini of the embedding's frequencies": {"": record.gini},

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from visualization.core.errors import argument_error
 from visualization.core.records import brief_repr
 
-BIASES = "norm and readout biases"
+BIASES = "readout biases"  # and that of the norm
 _TOLERANCE = 1e-3  # of the largest logit
 
 
