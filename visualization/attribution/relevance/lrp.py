@@ -42,13 +42,13 @@ class Propagated:
             scores = target_score(leaf)
         return cls(leaf, scores, mode)
 
-    def relevance(self, of: Tensor | None = None) -> Tensor:
-        """Return the relevance of a tensor on the way to the scores; None: of the images.
+    def relevance(self) -> Tensor:
+        """Return the relevance of the images (B, C, H, W).
 
         Raises:
             ValueError: the scores do not depend on it.
         """
-        return relevance(self.scores, self.scores.detach(), self.images if of is None else of)
+        return relevance(self.scores, self.scores.detach(), self.images)
 
 
 def relevance(above: Tensor, value: Tensor, below: Tensor, name: str = "images") -> Tensor:
