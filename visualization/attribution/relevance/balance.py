@@ -27,13 +27,20 @@ class RelevanceBalance:
         scores: of the images (B,).
         relevance: of all pixels of each image (B,).
         absorbed: by layer, in the order of the backward pass, what went to biases or was lost to ε,
-            summed over the images; "" is what the model computes itself. Layers that absorb nothing
-            are not left out.
+            summed over the images; "" is what the model computes itself.
     """
 
     scores: NDArray[np.float64]
     relevance: NDArray[np.float64]
     absorbed: Mapping[str, float]
+
+    @property
+    def elsewhere(self) -> float:
+        """The rest: of constants that are put among numbers of the image and keep their share.
+
+        Such are a class token and a filled border; in the sum over the images.
+        """
+        return float(self.scores.sum() - self.relevance.sum() - sum(self.absorbed.values()))
 
 
 def relevance_balance(

@@ -54,13 +54,16 @@ MIXTURES = frozenset(
     """
     avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
     mean sum cumsum interpolate upsample fold matmul rmatmul mm bmm mv addmm baddbmm einsum
-    tensordot scaled_dot_product_attention
+    tensordot scaled_dot_product_attention multi_head_attention_forward
     """.split()
 )
 """Linear in what depends on the image: in proportion to contributions, as LRP-ε."""
 
+ATTENTION = frozenset(["scaled_dot_product_attention", "multi_head_attention_forward"])
+"""Mixtures of values by weights that come from query and key, their first two arguments."""
+
 ONE_SIDED = frozenset("matmul rmatmul mm bmm mv addmm baddbmm einsum tensordot".split())
-"""Mixtures of which only one operand may depend on the image."""
+"""Mixtures of which one operand alone may depend on the image, unless the other is a softmax."""
 
 SHARES = frozenset(["softmax", "log_softmax"])
 """The relevance of a share becomes that of its logit: the logit is what is explained."""

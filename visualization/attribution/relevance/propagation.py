@@ -84,6 +84,7 @@ class RelevancePropagation(TorchFunctionMode):
         self._running: list[str] = []
         self._has_first = False
         self._foldings: Any = WeakIdKeyDictionary()  # by the outputs of linear layers
+        self._weights: Any = WeakIdKeyDictionary()  # softmaxes, which may be weights of attention
 
     @contextlib.contextmanager
     def following(self) -> Iterator[None]:
@@ -119,12 +120,12 @@ class RelevancePropagation(TorchFunctionMode):
         if name in functions.LAYERS:
             return self._linear(func, name, args, kwargs)
         if name in functions.ROUTES or _only_repeats(name, args, kwargs):
-            return _route(func, args, kwargs)
+            return self._marked(name, args, _route(func, args, kwargs))
         if func is F.batch_norm and (folded := self._folded_norm(args, kwargs)) is not None:
             return folded
         for names, way in _WAYS:
             if name in names:
-                return self._shared(func, args, kwargs, way)
+                return self._marked(name, args, self._shared(func, args, kwargs, way))
         if name in functions.MIXTURES:
             return self._mixture(func, name, args, kwargs)
         result = func(*args, **kwargs)
@@ -229,18 +230,35 @@ class RelevancePropagation(TorchFunctionMode):
         copy = {**norm, "input": x.detach()}
         return self._apply_layer(layer._replace(call=folded), lambda: F.batch_norm(**copy))
 
-    def _mixture(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:
+    def _marked(self, name: str, args: Any, output: Any) -> Any:
+        """Return an output, marked as weights if it is a softmax, or one in another shape."""
+        is_first = bool(args) and isinstance(args[0], Tensor) and args[0] in self._weights
+        if isinstance(output, Tensor) and (name in functions.SHARES or is_first):
+            self._weights[output] = True
+        return output
+
+    def _mixture(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
         """Run a function that is linear in what depends on the image.
 
-        Of attention the weights count as constants (Ali et al. 2022, section 4.1).
+        Weights of attention count as constants (Ali et al. 2022, section 4.1): of attention as a
+        function, and of a product with a softmax.
         """
-        if name == "scaled_dot_product_attention":
-            args = tuple(x.detach() if place < 2 else x for place, x in enumerate(args))
-            kwargs = {key: x.detach() if key in ("query", "key") else x
+        if name in functions.ATTENTION:
+            args = tuple(_constant(x) if place < 2 else x for place, x in enumerate(args))
+            kwargs = {key: _constant(x) if key in ("query", "key") else x
                       for key, x in kwargs.items()}  # fmt: skip
-        if name in functions.ONE_SIDED and len(_dependent((args, kwargs))) > 1:
-            raise self._no_rule(f"{name} of two tensors that both depend on the image")
-        return self._shared(func, args, kwargs, sharing.in_proportion)
+        inputs = _dependent((args, kwargs))
+        if name in functions.ONE_SIDED and len(inputs) > 1:
+            if not any(x in self._weights for x in inputs):
+                error = self._no_rule(f"{name} of two tensors that both depend on the image")
+                return self._shared(func, args, kwargs, lambda *_: sharing.refuse(error, inputs))
+            args = map_tensors(args, lambda x: x.detach() if x in self._weights else x)
+        if name != "multi_head_attention_forward":
+            return self._shared(func, args, kwargs, sharing.in_proportion)
+        with torch.no_grad():
+            weights = func(*args, **kwargs)[1]
+        answer = self._shared(lambda *a, **k: func(*a, **k)[0], args, kwargs, sharing.in_proportion)
+        return answer, weights
 
 
 _HOLE = torch.empty(0)  # among arguments, where something depends on the image
@@ -262,6 +280,10 @@ def _dependent(values: Any) -> list[Tensor]:
 def _wide(tensor: Tensor) -> Tensor:
     """Return a tensor without its graph, in single precision if it has less."""
     return tensor.detach().float() if tensor.dtype in _NARROW else tensor.detach()
+
+
+def _constant(value: Any) -> Any:
+    return value.detach() if isinstance(value, Tensor) else value
 
 
 def _only_repeats(name: str, args: Any, kwargs: Any) -> bool:

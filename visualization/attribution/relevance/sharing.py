@@ -66,3 +66,15 @@ def to_logits(function: Function, inputs: Sequence[Tensor]) -> Share:
         return (torch.where(shares == 0, 0, logits * relevance / shares),)
 
     return share
+
+
+def refuse(error: Exception, inputs: Sequence[Tensor]) -> Share:
+    """Raise an error if there is relevance to share; of logits of attention there is none."""
+    shapes = [x.shape for x in inputs]
+
+    def share(relevance: Tensor) -> tuple[Tensor, ...]:
+        if relevance.any():
+            raise error
+        return tuple(relevance.new_zeros(shape) for shape in shapes)
+
+    return share
