@@ -78,9 +78,7 @@ def _score_cam(
     model: nn.Module, images: Images, target: Target = None, *, batch_size: int | None = None
 ) -> Tensor:
     """Return the map of Score-CAM, of as many channels at most as RISE has masks."""
-    return score_cam(
-        model, images, target, num_channels=_num_masks(images), batch_size=batch_size
-    )
+    return score_cam(model, images, target, num_channels=_num_masks(images), batch_size=batch_size)
 
 
 def _num_masks(images: Images) -> int:

@@ -78,7 +78,9 @@ def _most_varied(maps: Tensor, num: int | None) -> Tensor:
     """Return of each image's maps the ones that vary most (B, K, h, w), in their order."""
     if num is None or num >= maps.shape[1]:
         return maps
-    chosen = maps.flatten(2).double().std(dim=2, correction=0).topk(num, dim=1).indices.sort().values
+    chosen = (
+        maps.flatten(2).double().std(dim=2, correction=0).topk(num, dim=1).indices.sort().values
+    )
     return maps.gather(1, chosen[:, :, None, None].expand(-1, -1, *maps.shape[2:]))
 
 

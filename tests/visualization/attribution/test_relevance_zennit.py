@@ -1,8 +1,7 @@
 """Relevance beside that of zennit and of captum, equal where these are right."""
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from tests.helpers.attribution import DOUBLE
 from visualization.attribution.relevance import rules
-from visualization.attribution.relevance.composites import COMPOSITES, Composite
+from visualization.attribution.relevance.composites import COMPOSITES, LrpComposite
 from visualization.attribution.relevance.lrp import lrp
 
 zennit = pytest.importorskip("zennit", reason="zennit, the oracle, is of the dev extra")
@@ -122,9 +121,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize(("ours", "theirs"), RULES.values(), ids=RULES)
-def test_each_rule_is_that_of_zennit(
-    ours: Any, theirs: Any, make: Callable[[], nn.Module]
-) -> None:
+def test_each_rule_is_that_of_zennit(ours: Any, theirs: Any, make: Callable[[], nn.Module]) -> None:
     """With one rule on every linear layer relevance is equal, batch norms folded, sums too."""
     model, x = made(make), pictures()
     everywhere = composites.LayerMapComposite(
@@ -132,7 +129,7 @@ def test_each_rule_is_that_of_zennit(
         canonizers=[canonizers.SequentialMergeBatchNorm()],
     )
     wanted = oracle(model, x, everywhere)
-    composite = Composite(convolution=ours, linear=ours)
+    composite = LrpComposite(convolution=ours, linear=ours)
     found = lrp(model, x, TARGETS, composite=composite)
     assert wanted.abs().max() > 1e-4
     assert_close(found, wanted)

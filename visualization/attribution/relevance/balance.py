@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from visualization.attribution.relevance.composites import Composite, as_composite
+from visualization.attribution.relevance.composites import LrpComposite, as_composite
 from visualization.attribution.relevance.lrp import Propagated
 from visualization.core.arrays import to_numpy
 from visualization.core.inputs import Images, Target, as_images, inspection_mode
@@ -48,7 +48,7 @@ def relevance_balance(
     images: Images,
     target: Target = None,
     *,
-    composite: str | Composite = "epsilon_plus",
+    composite: str | LrpComposite = "epsilon_plus",
     target_layer: NamedLayer | None = None,
     batch_size: int | None = None,
 ) -> RelevanceBalance:

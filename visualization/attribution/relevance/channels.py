@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from visualization.attribution.cams import last_feature_map
 from visualization.attribution.methods import target_words
-from visualization.attribution.relevance.composites import Composite, as_composite
+from visualization.attribution.relevance.composites import LrpComposite, as_composite
 from visualization.attribution.relevance.lrp import Propagated, relevance
 from visualization.core.arrays import to_numpy
 from visualization.core.errors import argument_error, check_count, not_called_error
@@ -66,7 +66,7 @@ def channel_relevance(
     target: Target = None,
     *,
     layer: NamedLayer | None = None,
-    composite: str | Composite = "epsilon_plus",
+    composite: str | LrpComposite = "epsilon_plus",
     channels: Sequence[int] | None = None,
     num_channels: int = 6,
     labels: Sequence[str] | None = None,
@@ -123,7 +123,7 @@ def channel_relevance(
 
 
 def _relevances(
-    target_score: TargetScore, images: Tensor, layer: str, rules: Composite,
+    target_score: TargetScore, images: Tensor, layer: str, rules: LrpComposite,
     channels: Sequence[int] | None, num: int,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Return scores, relevances of channels, channels with maps, their maps, and the whole one."""

@@ -17,7 +17,7 @@ from visualization.core.errors import unknown_name_error
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Composite:
+class LrpComposite:
     """LRP composite: rules by kind of layer, by place, and by name.
 
     Attributes:
@@ -45,26 +45,26 @@ class Composite:
 
 
 _ALPHA2 = AlphaBeta(alpha=2, beta=1)
-COMPOSITES: Mapping[str, Composite] = {
-    "epsilon": Composite(convolution=Epsilon(), linear=Epsilon()),
-    "epsilon_plus": Composite(convolution=z_plus(), linear=Epsilon()),
-    "epsilon_plus_flat": Composite(convolution=z_plus(), linear=Epsilon(), first=Flat()),
-    "epsilon_gamma_box": Composite(
+COMPOSITES: Mapping[str, LrpComposite] = {
+    "epsilon": LrpComposite(convolution=Epsilon(), linear=Epsilon()),
+    "epsilon_plus": LrpComposite(convolution=z_plus(), linear=Epsilon()),
+    "epsilon_plus_flat": LrpComposite(convolution=z_plus(), linear=Epsilon(), first=Flat()),
+    "epsilon_gamma_box": LrpComposite(
         convolution=Gamma(), linear=Epsilon(), first=ZBox(), first_kinds=("convolution",)
     ),
-    "epsilon_alpha2_beta1": Composite(convolution=_ALPHA2, linear=Epsilon()),
-    "epsilon_alpha2_beta1_flat": Composite(convolution=_ALPHA2, linear=Epsilon(), first=Flat()),
+    "epsilon_alpha2_beta1": LrpComposite(convolution=_ALPHA2, linear=Epsilon()),
+    "epsilon_alpha2_beta1_flat": LrpComposite(convolution=_ALPHA2, linear=Epsilon(), first=Flat()),
 }
 
 
-def as_composite(composite: str | Composite) -> Composite:
+def as_composite(composite: str | LrpComposite) -> LrpComposite:
     """Return a composite that is given by its name or as it is.
 
     Raises:
         ValueError: an unknown name; names the nearest.
     """
-    if isinstance(composite, Composite):
+    if isinstance(composite, LrpComposite):
         return composite
     if composite not in COMPOSITES:
-        raise unknown_name_error("composite", composite, COMPOSITES, ", or a Composite")
+        raise unknown_name_error("composite", composite, COMPOSITES, ", or a LrpComposite")
     return COMPOSITES[composite]

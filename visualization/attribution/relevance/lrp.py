@@ -7,7 +7,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from visualization.attribution.relevance.composites import Composite, as_composite
+from visualization.attribution.relevance.composites import LrpComposite, as_composite
 from visualization.attribution.relevance.propagation import RelevancePropagation
 from visualization.core.inputs import Images, Target, as_images, inspection_mode
 from visualization.core.targets import (
@@ -34,7 +34,7 @@ class Propagated:
     mode: RelevancePropagation
 
     @classmethod
-    def of(cls, target_score: TargetScore, images: Tensor, composite: Composite) -> "Propagated":
+    def of(cls, target_score: TargetScore, images: Tensor, composite: LrpComposite) -> "Propagated":
         """Run the model on images."""
         leaf = images.detach().clone().requires_grad_()
         mode = RelevancePropagation(target_score.model, composite)
@@ -67,7 +67,7 @@ def relevance(above: Tensor, value: Tensor, below: Tensor, name: str = "images")
 
 def lrp(
     model: nn.Module, images: Images, target: Target = None, *,
-    composite: str | Composite = "epsilon_plus", target_layer: NamedLayer | None = None,
+    composite: str | LrpComposite = "epsilon_plus", target_layer: NamedLayer | None = None,
     batch_size: int | None = None,
 ) -> Tensor:  # fmt: skip
     """Layer-wise relevance propagation (LRP): what each number of an image adds to the score.
@@ -84,7 +84,7 @@ def lrp(
         images: (B, C, H, W) or (C, H, W).
         target: what is explained, as `select_target` takes it; None: each image's own largest
             class.
-        composite: rules by layer: a name of `COMPOSITES`, or a `Composite` of one's own.
+        composite: rules by layer: a name of `COMPOSITES`, or a `LrpComposite` of one's own.
         target_layer: dotted name of the layer whose unit is explained; None: the model's output.
         batch_size: images that run at once, which bounds the memory; None:
             at most 64, of 2²⁰ numbers together.

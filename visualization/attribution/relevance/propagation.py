@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from visualization.attribution.relevance import functions, sharing
-from visualization.attribution.relevance.composites import Composite
+from visualization.attribution.relevance.composites import LrpComposite
 from visualization.attribution.relevance.rules import LinearCall, Rule
 from visualization.attribution.relevance.sharing import Share, Sharing
 from visualization.core.errors import NothingToShow, argument_error
@@ -47,7 +47,7 @@ class _Shared(torch.autograd.Function):
         return compute()
 
     @staticmethod
-    def backward(ctx: Any, above: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, above: Tensor) -> tuple[Any, ...]:
         """Return the relevance of the inputs."""
         return (None, None, *ctx.share(above))
 
@@ -77,7 +77,7 @@ class RelevancePropagation(TorchFunctionMode):
             ε; in sums over all images. "" is what no layer computes, but the model itself.
     """
 
-    def __init__(self, model: nn.Module, composite: Composite) -> None:
+    def __init__(self, model: nn.Module, composite: LrpComposite) -> None:
         super().__init__()
         self.absorbed: dict[str, float] = {}
         self._model, self._composite = model, composite
@@ -150,7 +150,7 @@ class RelevancePropagation(TorchFunctionMode):
             self.absorbed[layer] = self.absorbed.get(layer, 0.0) + float(left)
             return shares
 
-        output: Tensor = _Shared.apply(compute, noting, *inputs)  # type: ignore[no-untyped-call]
+        output: Tensor = _Shared.apply(compute, noting, *inputs)
         return output
 
     def _shared(self, func: Any, args: Any, kwargs: Any, way: Sharing) -> Tensor:

@@ -139,10 +139,8 @@ class Gamma:
         z = call.output(x, weight, call.bias)
         more = weight + self.gamma * weight.clamp(min=0)
         less = weight + self.gamma * weight.clamp(max=0)
-        raised, lowered = (
-            None if bias is None else bias + self.gamma * part
-            for part in (_above(bias), _below(bias))
-        )
+        raised = None if bias is None else bias + self.gamma * bias.clamp(min=0)
+        lowered = None if bias is None else bias + self.gamma * bias.clamp(max=0)
         up = [(x.clamp(min=0), more, raised), (x.clamp(max=0), less, None)]
         down = [(x.clamp(min=0), less, lowered), (x.clamp(max=0), more, None)]
         return call.share(up, relevance * (z > 0)) + call.share(down, relevance * (z < 0))
