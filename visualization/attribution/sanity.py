@@ -86,8 +86,8 @@ def randomisation_check(
         target: what is explained, as `select_target` takes it; None: each image's largest class as
             the model is, throughout.
         methods: names of `METHODS`, or functions (model, images, target) -> (B, C, H, W) or
-            (B, H, W) by name; None: those of `CHECKED`, which need a few passes each: LRP is left out
-            where it has no rule for what the model computes.
+            (B, H, W) by name; None: those of `CHECKED`, which need a few passes each, of which LRP
+            is left out where it has no rule for what the model computes.
         layers: dotted names, blocks with all that is in them; None: each layer with weights.
         cascading: keep what is lost; otherwise each layer loses its weights alone.
         seed: of the new weights.

@@ -183,9 +183,9 @@ def test_methods_stand_beside_each_other() -> None:
     np.testing.assert_allclose(found.maps["saliency"], saliency(model, x, [1, 3]).sum(dim=1))
     model.eval()
     np.testing.assert_allclose(found.scores, model(x.clone())[[0, 1], [1, 3]].detach())
-    (axes,) = draw(found).axes
+    (axes,) = (figure := draw(found)).axes
     assert len(axes.images) == 2 * (2 + len(names))  # in two bands, each with the images
-    words = [" ".join(each.get_text().split()) for each in axes.artists if isinstance(each, Text)]
+    words = [" ".join(each.get_text().split()) for each in figure.findobj(Text)]
     titles = {" ".join(TITLES.get(name, name).split()) for name in names}
     assert titles | {"image", f"b score {found.scores[0]:.3g}"} <= set(words)
     assert axes.images[0].get_array().shape == (8, 8, 3)

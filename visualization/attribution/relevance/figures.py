@@ -109,8 +109,8 @@ def _(record: RelevanceBalance) -> Figure:
 @caption.register
 def _(record: RelevanceBalance) -> str:
     return (
-        "Relevance that reaches the pixels, and what biases and stabilisers of layers absorb. Those "
-        "below 0.05 % are left out."
+        "Relevance that reaches the pixels, and what biases and stabilisers of layers absorb, if "
+        "it is 0.05 % or more."
     )
 
 

@@ -99,7 +99,7 @@ class RelevancePropagation(TorchFunctionMode):
         def handles() -> Iterator[Any]:
             for name, module in self._model.named_modules():
                 yield module.register_forward_pre_hook(functools.partial(enter, name))
-                yield module.register_forward_hook(leave, always_call=True)
+                yield module.register_forward_hook(leave)
 
         with hooks(handles()), self:
             yield

@@ -119,10 +119,10 @@ class Epsilon:
 
 @attrs.frozen(kw_only=True)
 class Gamma:
-    """LRP-γ: as ε, with contributions of the output's sign favoured by 1 + γ (Montavon et al. 2019).
+    """LRP-γ: as ε, with contributions of the output's sign favoured by 1 + γ.
 
-    For inputs of both signs it is the generalised rule of Andéol et al. 2021: outputs above 0 are
-    shared by z⁺ + what γ adds to contributions above 0, outputs below 0 likewise, below 0.
+    Montavon et al. 2019, table 10.1; for inputs of both signs the generalised rule of Andéol et al.
+    2021. An output that is exactly 0 shares nothing.
 
     Attributes:
         gamma: γ.
