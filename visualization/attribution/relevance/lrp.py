@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from visualization.attribution.relevance.composites import LrpComposite, as_composite
 from visualization.attribution.relevance.propagation import RelevancePropagation
+from visualization.attribution.relevance.rules import weighted_sum
 from visualization.core.inputs import Images, Target, as_images, inspection_mode
 from visualization.core.targets import (
     TargetScore,
@@ -59,7 +60,8 @@ def relevance(above: Tensor, value: Tensor, below: Tensor, name: str = "images")
     """
     found = None
     if above.requires_grad and below.requires_grad:
-        (found,) = torch.autograd.grad(above, below, value, retain_graph=True, allow_unused=True)
+        total = weighted_sum(above, value)
+        (found,) = torch.autograd.grad(total, below, retain_graph=True, allow_unused=True)
     if found is None:
         raise no_gradient_error(name)
     return found.detach()

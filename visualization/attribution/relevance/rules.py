@@ -16,6 +16,7 @@ from torch import Tensor
 from visualization.core.errors import argument_error, value_error
 
 STABILISER = 1e-6
+_LEAST_HALF = 1e-3  # by which a number of half precision can be divided
 Bound = float | Tensor | NDArray[Any]
 _Term = tuple[Tensor, Tensor, Tensor | None]  # input, weight, bias
 
@@ -65,14 +66,25 @@ class LinearCall:
 
 
 def stabilise(z: Tensor, epsilon: float = STABILISER) -> Tensor:
-    """Return z + ε sign(z), ε where z is 0: a denominator that is never 0."""
+    """Return z + ε sign(z), ε where z is 0: a denominator that is never 0, nor overflows."""
+    epsilon = max(epsilon, _LEAST_HALF) if z.dtype == torch.float16 else epsilon
     return z + torch.where(z < 0, -epsilon, epsilon)
 
 
 def backward(output: Tensor, leaf: Tensor, above: Tensor) -> Tensor:
     """Return the gradient of a leaf, of which the output's is `above`."""
-    (gradient,) = torch.autograd.grad(output, leaf, above)
+    with torch.enable_grad():
+        total = weighted_sum(output, above)
+    (gradient,) = torch.autograd.grad(total, leaf)
     return gradient
+
+
+def weighted_sum(output: Tensor, above: Tensor) -> Tensor:
+    """Return a number whose gradient with respect to an output is `above`.
+
+    `torch.autograd.grad` takes that too, but imports for more than a second on its first call.
+    """
+    return (output * above.detach()).sum()
 
 
 class Rule(Protocol):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from visualization.attribution.relevance.rules import stabilise
+from visualization.attribution.relevance.rules import stabilise, weighted_sum
 
 Function = Callable[[Sequence[Tensor]], Tensor]
 Share = Callable[[Tensor], tuple[Tensor, ...]]  # relevance of an output -> that of its inputs
@@ -45,7 +45,8 @@ def in_proportion(function: Function, inputs: Sequence[Tensor]) -> Share:
         leaves = [value.detach().requires_grad_() for value in values]
         with torch.enable_grad():
             output = function([leaf.clone() for leaf in leaves])  # it may work in place
-        gradients = torch.autograd.grad(output, leaves, relevance / stabilise(output.detach()))
+            total = weighted_sum(output, relevance / stabilise(output.detach()))
+        gradients = torch.autograd.grad(total, leaves)
         return tuple(value * gradient for value, gradient in zip(values, gradients, strict=True))
 
     return share
