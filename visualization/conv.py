@@ -8,7 +8,12 @@ from visualization.adversarial.robustness import (
     robustness_curve,
 )
 from visualization.adversarial.transfer import TransferTable, transfer_table
-from visualization.attribution.cams import grad_cam, grad_cam_plus_plus
+from visualization.attribution.cams import (
+    grad_cam,
+    grad_cam_plus_plus,
+    guided_grad_cam,
+    layer_cam,
+)
 from visualization.attribution.faithfulness import Faithfulness, faithfulness
 from visualization.attribution.gradients import (
     deconvnet,
@@ -20,7 +25,12 @@ from visualization.attribution.gradients import (
 )
 from visualization.attribution.masking import occlusion_map, rise
 from visualization.attribution.methods import Attributions, attributions
+from visualization.attribution.relevance.balance import RelevanceBalance, relevance_balance
+from visualization.attribution.relevance.channels import ChannelRelevance, channel_relevance
+from visualization.attribution.relevance.composites import LrpComposite
+from visualization.attribution.relevance.lrp import lrp
 from visualization.attribution.sanity import SanityCheck, randomisation_check
+from visualization.attribution.score_cam import score_cam
 from visualization.core.feature_layers import feature_layers
 from visualization.core.inputs import activation, as_images
 from visualization.core.relus import relu_rule
@@ -112,6 +122,7 @@ __all__ = [
     "Attack",
     "Attributions",
     "ChannelAblation",
+    "ChannelRelevance",
     "Composite",
     "ConceptMasks",
     "Crop",
@@ -129,6 +140,7 @@ __all__ = [
     "LayerActivations",
     "LayerProbes",
     "LayerWeights",
+    "LrpComposite",
     "MaximisedImages",
     "MinimalPatch",
     "MinimalPerturbation",
@@ -141,6 +153,7 @@ __all__ = [
     "Progression",
     "ReceptiveField",
     "ReceptiveFields",
+    "RelevanceBalance",
     "Response",
     "RobustnessCurve",
     "Rotate",
@@ -159,6 +172,7 @@ __all__ = [
     "at_most",
     "attributions",
     "channel",
+    "channel_relevance",
     "class_distribution",
     "classification_loss",
     "compare_response",
@@ -180,6 +194,7 @@ __all__ = [
     "grad_cam",
     "grad_cam_plus_plus",
     "guided_backprop",
+    "guided_grad_cam",
     "input_x_gradient",
     "integrated_gradients",
     "interpolation",
@@ -188,9 +203,11 @@ __all__ = [
     "landscape_line",
     "landscape_plane",
     "layer_activations",
+    "layer_cam",
     "layer_energy",
     "layer_weights",
     "logit",
+    "lrp",
     "match_activation",
     "maximise",
     "minimal_patch",
@@ -209,11 +226,13 @@ __all__ = [
     "randomisation_check",
     "receptive_field",
     "receptive_fields",
+    "relevance_balance",
     "relu_rule",
     "rise",
     "robustness_curve",
     "saliency",
     "scan_concepts",
+    "score_cam",
     "smooth_grad",
     "solve",
     "sweep_perturbation",
