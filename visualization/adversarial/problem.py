@@ -77,6 +77,7 @@ class BestAdversarial(NamedTuple):
     images: Tensor  # (B, C, H, W)
     margins: Tensor  # (B,)
     zero_gradient: Tensor  # (B,): whether the gradient at the image itself is exactly 0
+    steps: Tensor  # (B,): gradients that were taken
 
     def keep(self, indices: Tensor, images: Tensor, margins: Tensor) -> None:
         """Put what is better in the place of what is there."""
@@ -101,6 +102,7 @@ class AttackProblem:
     high: Tensor
     batch_size: int
     output: OutputSelector | None  # picks the logits; None: the model outputs one tensor
+    least_log_odds: float = -np.inf  # of a target, beside being the largest logit
 
     @property
     def everything(self) -> AttackBatch:
@@ -133,7 +135,8 @@ class AttackProblem:
     def margins(self, batch: AttackBatch, slack: float = 0.0) -> Tensor:
         """Return by how much the best wrong logit (the target's) is above the right one (B,).
 
-        Of that is taken off what may be a rounding error, `slack` times the largest logit.
+        It is at most what a target's log-odds exceed the least. Of that is taken off what may be a
+        rounding error, `slack` times the largest logit.
         """
         with torch.no_grad():
             logits = self.logits(batch.images)
@@ -179,7 +182,11 @@ class AttackProblem:
 
     def _best_margin(self, answers: Tensor, goals: Tensor) -> Tensor:
         others = answers.scatter(1, goals[:, None], -torch.inf)
-        return self.sign * (others.amax(dim=1) - answers.gather(1, goals[:, None])[:, 0])
+        own = answers.gather(1, goals[:, None])[:, 0]
+        lead = self.sign * (others.amax(dim=1) - own)
+        if self.least_log_odds == -np.inf:
+            return lead
+        return lead.minimum(own - others.logsumexp(dim=1) - self.least_log_odds)
 
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
@@ -297,7 +304,8 @@ def ascend(
     """Projected gradient ascent within each image's own radius (B, 1), once for each generator."""
     margins, gradient = problem.margins_and_gradient(batch)
     zero_gradient = (gradient == 0).all(dim=1)
-    best = BestAdversarial(batch.images.clone(), margins, zero_gradient)
+    steps = torch.ones_like(margins, dtype=torch.long)
+    best = BestAdversarial(batch.images.clone(), margins, zero_gradient, steps)
     for run, rng in enumerate(rngs):
         noise = problem.norm.within(gradient, rng) * radius
         start = torch.where(zero_gradient[:, None], noise, 0.0) if run == 0 else noise
@@ -333,6 +341,7 @@ def _ascend_once(
             best.keep(indices, current.images, problem.margins(current))
             return
         margins, gradient = problem.margins_and_gradient(current)
+        best.steps[indices] += 1
         best.keep(indices, current.images, margins)
         delta = delta + step_size[indices] * problem.norm.steepest(gradient)
         delta = problem.norm.project(delta, radius[indices], *bounds)

@@ -5,7 +5,7 @@ does not show that there is nothing.
 """
 
 from collections.abc import Sequence
-from typing import final
+from typing import NamedTuple, final
 
 import attrs
 import numpy as np
@@ -18,6 +18,7 @@ from visualization.adversarial.problem import (
     AdversarialImages,
     AttackBatch,
     AttackProblem,
+    BestAdversarial,
     Bound,
     Classes,
     PgdSettings,
@@ -114,21 +115,33 @@ def minimal_perturbation(
         problem = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
         rngs = settings.generators()
         every = problem.batches()
-        searches = [_search(problem, part, max_radius, rounds, settings, rngs) for part in every]
-        adversarial, radius, tried = (torch.cat(parts) for parts in zip(*searches, strict=True))
-        fields = problem.outcome(adversarial, classes)
-        return MinimalPerturbation(radius=as_record(radius), largest=as_record(tried), **fields)
+        searches = [search(problem, part, max_radius, rounds, settings, rngs) for part in every]
+        found = SearchResult(*(torch.cat(parts) for parts in zip(*searches, strict=True)))
+        return MinimalPerturbation(
+            radius=as_record(found.radius), largest=as_record(found.tried),
+            **problem.outcome(found.nearest, classes),
+        )  # fmt: skip
 
 
-def _search(
+class SearchResult(NamedTuple):
+    """Result of a search for minimal perturbations of B images."""
+
+    nearest: Tensor  # the nearest images that succeed (B, C, H, W); else as they were
+    radius: Tensor  # the size of the change (B,); inf: none succeeded
+    tried: Tensor  # the largest radius that was tried (B,)
+    closest: Tensor  # of all that was tried the largest margin (B, C, H, W)
+    steps: Tensor  # gradients that were taken (B,)
+
+
+def search(
     problem: AttackProblem,
     batch: AttackBatch,
     max_radius: float,
     rounds: int,
     settings: PgdSettings,
     rngs: Sequence[np.random.Generator],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the nearest changed images, their radii (B,), and the largest radii tried (B,)."""
+) -> SearchResult:
+    """Search for the smallest perturbations that succeed, by doubling and bisecting their size."""
     down, up = problem.box_bounds(batch.images)
     limit = problem.norm.size(torch.maximum(-down, up)).clamp(max=max_radius)
     margins = problem.margins(batch)
@@ -136,6 +149,8 @@ def _search(
     somewhere = torch.where(limit.isfinite(), limit / 2, 1.0)
     radius = torch.where(first.isfinite(), first, somewhere).minimum(limit)
     nearest = batch.images.clone()
+    no_steps = torch.zeros_like(margins, dtype=torch.long)
+    closest = BestAdversarial(nearest.clone(), margins, no_steps.bool(), no_steps)
     upper = torch.where(margins[:, None] > 0, 0.0, torch.inf).to(radius)
     lower, radii_tried = torch.zeros_like(radius), torch.zeros_like(radius)
     for _ in range(rounds):
@@ -150,6 +165,9 @@ def _search(
             aimed = current.take(missed)._replace(competitors=competitors[indices[missed]])
             more = ascend(problem, aimed, radius[indices[missed]], settings, rngs)
             best.keep(missed, more.images, more.margins)
+            best.steps[missed] += more.steps
+        closest.keep(indices, best.images, best.margins)
+        closest.steps[indices] += best.steps
         shrunk, is_adversarial = _shrink(problem, current, best.images)
         size = problem.norm.size((shrunk - current.images).flatten(1))
         radii_tried[indices] = torch.maximum(radii_tried[indices], radius[indices])
@@ -157,7 +175,7 @@ def _search(
         better = is_adversarial & (size < upper[indices])[:, 0]
         upper[indices[better]], nearest[indices[better]] = size[better], shrunk[better]
         radius = torch.where(upper.isfinite(), (lower + upper) / 2, (2 * radius).minimum(limit))
-    return nearest, upper[:, 0], radii_tried[:, 0]
+    return SearchResult(nearest, upper[:, 0], radii_tried[:, 0], closest.images, closest.steps)
 
 
 def _nearest_class(problem: AttackProblem, batch: AttackBatch) -> tuple[Tensor, Tensor | None]:
