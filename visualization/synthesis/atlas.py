@@ -57,8 +57,8 @@ class ActivationAtlas:
             a · ∂logit/∂a, which is the logit's linear approximation; None: not asked for.
         labels: the most frequent label of the images in the cell (n,), or None.
         label_shares: the share of its activations that have it (n,), or None.
-        maximised: the images, the dot products with the directions that they reach, and those of
-            the noise in which they begin.
+        maximised: the images, with what was maximised, and what that was of the noise in which they
+            begin.
         num_images: N.
         classes: names of classes, and of labels that are numbers; empty: the numbers.
     """
@@ -102,7 +102,7 @@ def activation_atlas(
     per_image: int | None = 1,
     method: Method = "tsne",
     whiten: bool = True,
-    power: float = 0.0,
+    power: float = 2.0,
     labels: ArrayLike | Tensor | None = None,
     attribution: bool = True,
     steps: int = 128,
@@ -130,8 +130,9 @@ def activation_atlas(
         per_image: activations that are taken of each image, at random places; None: all.
         method: of the embedding: `tsne` or `pca`; see `embed`.
         whiten: as above; False: the mean itself is the direction.
-        power: 0: the dot product with the direction is maximised; else times the cosine to this
-            power, by which the paper has an image show the whole direction: see `cosine`.
+        power: what is maximised is the dot product with the direction, times the cosine to this
+            power, as in the paper, so that an image shows the whole direction: see `cosine`; 0: the
+            dot product alone.
         labels: of the images (N,).
         attribution: whether to compute that of the classes, which takes a backward pass for each.
         steps: of the ascent.

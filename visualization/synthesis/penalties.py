@@ -184,7 +184,7 @@ def _unit(name: str, penalty: Objective, examples: DatasetExamples) -> float:
 def _size(penalty: Objective, images: Tensor, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Return what a penalty is for images (N, C, H, W), in a shape of N numbers."""
     cache = ForwardCache(images.double(), {}, torch.zeros(len(images), dtype=torch.long))
-    return -penalty.prior(cache).numpy().reshape(shape)
+    return 0.0 - penalty.prior(cache).numpy().reshape(shape)
 
 
 def _answers(

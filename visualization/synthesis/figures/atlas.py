@@ -37,14 +37,12 @@ def _agrees(record: ActivationAtlas, cell: int) -> bool:
 
 def _heading(record: ActivationAtlas) -> str:
     num, total = len(record.cells), int((record.counts > 0).sum())
-    words = [
-        f"{layer_title(record.layer)}: {len(record.points):,} activations of "
-        f"{record.num_images:,} images by {'t-SNE' if record.method == 'tsne' else 'PCA'}; "
-        f"{num} of {total} cells have {record.least} or more"
-    ]
-    if record.attribution is not None:
-        words.append("over each: the class that they raise most")
-    return "; ".join([*words, "under it: how many"])
+    method = "t-SNE" if record.method == "tsne" else "PCA"
+    over = "" if record.attribution is None else "over: the class that these raise most; "
+    return (
+        f"{method} of {len(record.points):,} activations in {layer_title(record.layer)}; "
+        f"{num} of {total} cells have {record.least} or more; {over}under: how many"
+    )
 
 
 @draw.register
@@ -52,7 +50,7 @@ def _(record: ActivationAtlas) -> Figure:
     grid = len(record.counts)
     shown = min(grid, _GRID_SHOWN)
     words = _heading(record) + (f"; {shown} of {grid} rows and columns" if shown < grid else "")
-    width = max(_PITCH[0] * shown + 0.15, 4.2)
+    width = max(_PITCH[0] * shown + 0.15, 5.8)
     top = heading_height(words, width)
     figure = Figure(figsize=(width, top + 0.2 + _PITCH[1] * shown))
     axes = page(figure)
