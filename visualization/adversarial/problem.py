@@ -30,6 +30,7 @@ Classes = int | Sequence[int] | Tensor | NDArray[np.integer] | None
 Bound = float | Sequence[float]  # of pixels; several: one for each channel
 _REACH = 2.5  # of all steps together, in radii: Madry et al. 2018
 _ROUNDING = 1e-4  # of a pixel, where what was normalised should end
+SLACK = 1e-5  # of the largest logit: a margin that is not a rounding error
 
 
 @attrs.frozen
@@ -48,6 +49,11 @@ class PgdSettings:
             check_count(getattr(self, name), name)
         if self.step_size is not None and not self.step_size > 0:
             raise value_error("step_size", self.step_size, "a number above 0, or None")
+
+    @property
+    def slack(self) -> float:
+        """Share of the largest logit by which an image is left early: rounding finds nothing."""
+        return SLACK if self.until_found else 0.0
 
     def generators(self) -> list[np.random.Generator]:
         """Return a generator for each run, so that batches of any size draw the same numbers."""
@@ -139,12 +145,9 @@ class AttackProblem:
         rounding error, `slack` times the largest logit.
         """
         with torch.no_grad():
-            logits = self.logits(batch.images)
-            return self._best_margin(logits, batch.reference_classes) - slack * logits.abs().amax(
-                dim=1
-            )
+            return self._margins(self.logits(batch.images), batch, slack)
 
-    def margins_and_gradient(self, batch: AttackBatch) -> tuple[Tensor, Tensor]:
+    def margins_and_gradient(self, batch: AttackBatch, slack: float = 0) -> tuple[Tensor, Tensor]:
         """Return the margins (B,), and the gradient of the loss that is to rise (B, n)."""
         leaf = batch.images.detach().clone().requires_grad_()
         answers = self.logits(leaf)
@@ -159,8 +162,7 @@ class AttackProblem:
         if loss.requires_grad:  # not so where the answer does not depend on the image
             values = torch.autograd.grad(loss.sum(), leaf, allow_unused=True)[0]
             gradient = gradient if values is None else values
-        margins = self._best_margin(answers.detach(), batch.reference_classes)
-        return margins, gradient.flatten(1).nan_to_num()
+        return self._margins(answers.detach(), batch, slack), gradient.flatten(1).nan_to_num()
 
     def outcome(self, adversarial: Tensor, classes: Sequence[str]) -> dict[str, Any]:
         """Return the fields of a record of changed images."""
@@ -180,13 +182,13 @@ class AttackProblem:
         """1 where a class is to be left, −1 where it is to be reached."""
         return 1 if self.target is None else -1
 
-    def _best_margin(self, answers: Tensor, goals: Tensor) -> Tensor:
-        others = answers.scatter(1, goals[:, None], -torch.inf)
-        own = answers.gather(1, goals[:, None])[:, 0]
-        lead = self.sign * (others.amax(dim=1) - own)
-        if self.least_log_odds == -np.inf:
-            return lead
-        return lead.minimum(own - others.logsumexp(dim=1) - self.least_log_odds)
+    def _margins(self, answers: Tensor, batch: AttackBatch, slack: float) -> Tensor:
+        goals = batch.reference_classes[:, None]
+        others, own = answers.scatter(1, goals, -torch.inf), answers.gather(1, goals)[:, 0]
+        margins = self.sign * (others.amax(dim=1) - own)
+        if self.least_log_odds > -np.inf:
+            margins = margins.minimum(own - others.logsumexp(dim=1) - self.least_log_odds)
+        return margins - slack * answers.abs().amax(dim=1) if slack else margins
 
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
@@ -302,7 +304,7 @@ def ascend(
     rngs: Sequence[np.random.Generator],
 ) -> BestAdversarial:
     """Projected gradient ascent within each image's own radius (B, 1), once for each generator."""
-    margins, gradient = problem.margins_and_gradient(batch)
+    margins, gradient = problem.margins_and_gradient(batch, settings.slack)
     zero_gradient = (gradient == 0).all(dim=1)
     steps = torch.ones_like(margins, dtype=torch.long)
     best = BestAdversarial(batch.images.clone(), margins, zero_gradient, steps)
@@ -338,9 +340,9 @@ def _ascend_once(
         bounds = problem.box_bounds(current.images)
         current = current._replace(images=problem.perturb(current.images, delta))
         if step == settings.steps:
-            best.keep(indices, current.images, problem.margins(current))
+            best.keep(indices, current.images, problem.margins(current, settings.slack))
             return
-        margins, gradient = problem.margins_and_gradient(current)
+        margins, gradient = problem.margins_and_gradient(current, settings.slack)
         best.steps[indices] += 1
         best.keep(indices, current.images, margins)
         delta = delta + step_size[indices] * problem.norm.steepest(gradient)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from visualization.adversarial.norms import NormName
 from visualization.adversarial.problem import (
+    SLACK,
     AdversarialImages,
     AttackBatch,
     AttackProblem,
@@ -30,7 +31,6 @@ from visualization.core.errors import argument_error, check_count
 from visualization.core.inputs import Images, OutputSelector, as_record, inspection_mode
 from visualization.core.records import brief_repr
 
-_SLACK = 1e-5  # of the largest logit: a margin that is not a rounding error
 _HALVINGS = 14  # of the way from the image to what was found
 _RIVALS = 9  # classes, of those with the largest logits, that may be the nearest
 _CLOSE = 1e-3  # of a radius: no search goes on between bounds so near each other
@@ -211,7 +211,7 @@ def _shrink(
         return problem.perturb(batch.images, (share * (adversarial - batch.images)).flatten(1))
 
     def is_wrong(share: Tensor) -> Tensor:
-        return problem.margins(batch._replace(images=shrink(share)), _SLACK) > 0
+        return problem.margins(batch._replace(images=shrink(share)), SLACK) > 0
 
     near, far = (adversarial.new_full((len(adversarial), 1, 1, 1), share) for share in (0.0, 1.0))
     works = is_wrong(far)

@@ -27,7 +27,7 @@ from visualization.core.inputs import (
 )
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
-from visualization.representation.embeddings import Method, as_labels, embed_rows
+from visualization.representation.embeddings import Method, as_labels, check_method, embed_rows
 from visualization.synthesis.maximise import MaximisedImages, maximise
 from visualization.synthesis.objective import ForwardCache, caching_forward
 from visualization.synthesis.objectives import cosine, direction
@@ -149,6 +149,7 @@ def activation_atlas(
     name = optional_layer_name(model, layer)
     for value, argument in ((grid, "grid"), (least, "least"), (per_image, "per_image")):
         check_count(value, argument)
+    check_method(method)
     with inspection_mode(model):
         sample = _sample(model, name, images, per_image, attribution, batch_size, seed)
     own = None if labels is None else as_labels(labels, sample.num_images)[sample.numbers]

@@ -169,7 +169,7 @@ def _page(grey: float, shape: Shape | None, examples: DatasetExamples | None) ->
     own = shape if examples is None else tuple(examples.images.shape[1:])
     if shape is not None and (len(shape) != 3 or min(shape) < 1 or tuple(shape) != own):
         raise value_error("input_shape", shape, own or "(C, H, W), each from 1")
-    return torch.full((1, *(own or ())), grey, dtype=torch.float64)
+    return torch.full((1, *(own or ())), grey)
 
 
 def _unit(name: str, penalty: Objective, examples: DatasetExamples) -> float:
