@@ -7,7 +7,7 @@ N images (C, H, W), K classes.
 
 import math
 from collections.abc import Sequence
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import attrs
 import numpy as np
@@ -23,7 +23,7 @@ from visualization.adversarial.problem import (
     PgdSettings,
     prepare,
 )
-from visualization.adversarial.robustness import SearchResult, search
+from visualization.adversarial.robustness import SearchResult, search_all
 from visualization.core.errors import argument_error, check_count, check_share, value_error
 from visualization.core.inputs import (
     Images,
@@ -65,23 +65,12 @@ class FoolingImages(AdversarialImages):
 
 
 def fooling_images(
-    model: nn.Module,
-    target: Classes,
-    confidence: float = 0.99,
-    start: Start | Images = "noise",
-    input_shape: tuple[int, int, int] | None = None,
-    *,
-    norm: NormName = "l2",
-    rounds: int = 8,
-    steps: int = 20,
-    restarts: int = 1,
-    seed: int = 0,
-    low: Bound = 0.0,
-    high: Bound = 1.0,
-    batch_size: int = 256,
-    output: OutputSelector | None = None,
-    classes: Sequence[str] = (),
-) -> FoolingImages:
+    model: nn.Module, target: Classes, confidence: float = 0.99, start: Start | Images = "noise",
+    input_shape: tuple[int, int, int] | None = None, *,
+    norm: NormName = "l2", rounds: int = 8, steps: int = 20, restarts: int = 1, seed: int = 0,
+    low: Bound = 0.0, high: Bound = 1.0, batch_size: int = 256,
+    output: OutputSelector | None = None, classes: Sequence[str] = (),
+) -> FoolingImages:  # fmt: skip
     """Fooling images: noise, a blank page or an image of something else, called a class for sure.
 
     Each start is changed as little as is found necessary before the model answers the target with a
@@ -120,20 +109,29 @@ def fooling_images(
         problem = prepare(model, images, None, targets, norm, (low, high), batch_size, output)
         least = math.log(confidence) - math.log1p(-confidence)
         problem = attrs.evolve(problem, least_log_odds=least)
-        rngs = settings.generators()
-        parts = [
-            search(problem, batch, np.inf, rounds, settings, rngs) for batch in problem.batches()
-        ]
-        found = SearchResult(*(torch.cat(each) for each in zip(*parts, strict=True)))
-        reached = found.radius.isfinite()
-        adversarial = torch.where(reached[:, None, None, None], found.nearest, found.closest)
-        change = (adversarial - problem.images).flatten(1)
+        found = _search(problem, rounds, settings)
         return FoolingImages(
             start=start if isinstance(start, str) else "images", least_confidence=confidence,
-            target_confidence=as_record(_probabilities(problem, adversarial)),
-            reached=as_record(reached), distance=as_record(problem.norm.size(change)[:, 0]),
-            steps=as_record(found.steps), **problem.outcome(adversarial, classes),
+            **_outcome(problem, found), **problem.outcome(found.closest, classes),
         )  # fmt: skip
+
+
+def _search(problem: AttackProblem, rounds: int, settings: PgdSettings) -> SearchResult:
+    """Return the result for all images, `closest` being the nearest where one succeeds."""
+    found = search_all(problem, np.inf, rounds, settings)
+    reached = found.radius.isfinite()[:, None, None, None]
+    return found._replace(closest=torch.where(reached, found.nearest, found.closest))
+
+
+def _outcome(problem: AttackProblem, found: SearchResult) -> dict[str, Any]:
+    """Return the fields of the record that other attacks do not have."""
+    change = (found.closest - problem.images).flatten(1)
+    fields = {
+        "target_confidence": _probabilities(problem, found.closest),
+        "reached": found.radius.isfinite(), "distance": problem.norm.size(change)[:, 0],
+        "steps": found.steps,
+    }  # fmt: skip
+    return {name: as_record(values) for name, values in fields.items()}
 
 
 def _probabilities(problem: AttackProblem, images: Tensor) -> Tensor:

@@ -113,10 +113,7 @@ def minimal_perturbation(
     max_radius = np.inf if largest is None else check_epsilon(largest, "largest")
     with inspection_mode(model):
         problem = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
-        rngs = settings.generators()
-        every = problem.batches()
-        searches = [search(problem, part, max_radius, rounds, settings, rngs) for part in every]
-        found = SearchResult(*(torch.cat(parts) for parts in zip(*searches, strict=True)))
+        found = search_all(problem, max_radius, rounds, settings)
         return MinimalPerturbation(
             radius=as_record(found.radius), largest=as_record(found.tried),
             **problem.outcome(found.nearest, classes),
@@ -133,7 +130,18 @@ class SearchResult(NamedTuple):
     steps: Tensor  # gradients that were taken (B,)
 
 
-def search(
+def search_all(
+    problem: AttackProblem, max_radius: float, rounds: int, settings: PgdSettings
+) -> SearchResult:
+    """Search for the smallest perturbations that succeed, of all images of a problem."""
+    rngs = settings.generators()
+    parts = [
+        _search(problem, batch, max_radius, rounds, settings, rngs) for batch in problem.batches()
+    ]
+    return SearchResult(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+
+def _search(
     problem: AttackProblem,
     batch: AttackBatch,
     max_radius: float,
@@ -141,7 +149,7 @@ def search(
     settings: PgdSettings,
     rngs: Sequence[np.random.Generator],
 ) -> SearchResult:
-    """Search for the smallest perturbations that succeed, by doubling and bisecting their size."""
+    """Return the result for a batch, by doubling and bisecting the size of perturbations."""
     down, up = problem.box_bounds(batch.images)
     limit = problem.norm.size(torch.maximum(-down, up)).clamp(max=max_radius)
     margins = problem.margins(batch)

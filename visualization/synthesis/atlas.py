@@ -29,7 +29,7 @@ from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
 from visualization.representation.embeddings import Method, as_labels, check_method, embed_rows
 from visualization.synthesis.maximise import MaximisedImages, maximise
-from visualization.synthesis.objective import ForwardCache, caching_forward
+from visualization.synthesis.objective import ForwardCache, Objective, caching_forward
 from visualization.synthesis.objectives import cosine, direction
 from visualization.synthesis.parametrization import ImageParam
 from visualization.synthesis.transforms import Transform
@@ -93,26 +93,13 @@ class ActivationAtlas:
 
 
 def activation_atlas(
-    model: nn.Module,
-    layer: NamedLayer,
-    images: Images | Iterable[Any],
-    *,
-    grid: int = 8,
-    least: int = 3,
-    per_image: int | None = 1,
-    method: Method = "tsne",
-    whiten: bool = True,
-    power: float = 2.0,
-    labels: ArrayLike | Tensor | None = None,
-    attribution: bool = True,
-    steps: int = 128,
-    rate: float = 0.1,
-    image_param: ImageParam | None = None,
-    transforms: Sequence[Transform] | None = None,
-    batch_size: int = 64,
-    seed: int = 0,
-    classes: Sequence[str] = (),
-) -> ActivationAtlas:
+    model: nn.Module, layer: NamedLayer, images: Images | Iterable[Any], *,
+    grid: int = 8, least: int = 3, per_image: int | None = 1, method: Method = "tsne",
+    whiten: bool = True, power: float = 2.0, labels: ArrayLike | Tensor | None = None,
+    attribution: bool = True, steps: int = 128, rate: float = 0.1,
+    image_param: ImageParam | None = None, transforms: Sequence[Transform] | None = None,
+    batch_size: int = 64, seed: int = 0, classes: Sequence[str] = (),
+) -> ActivationAtlas:  # fmt: skip
     """Activation atlas: what a layer tells apart, on one map (Carter et al. 2019).
 
     Activations at random places are embedded in two dimensions; a grid is laid over them; the mean
@@ -135,10 +122,10 @@ def activation_atlas(
             dot product alone.
         labels: of the images (N,).
         attribution: whether to compute that of the classes, which takes a backward pass for each.
-        steps: of the ascent.
+        steps: of the ascent, as all that follows: see `maximise`.
         rate: of learning.
-        image_param: image parametrisation; None: as in `maximise`.
-        transforms: as in `maximise`.
+        image_param: image parametrisation.
+        transforms: for robustness.
         batch_size: images at a time.
         seed: of the places, the embedding and the ascent.
         classes: names of the classes.
@@ -153,34 +140,16 @@ def activation_atlas(
     with inspection_mode(model):
         sample = _sample(model, name, images, per_image, attribution, batch_size, seed)
     own = None if labels is None else as_labels(labels, sample.num_images)[sample.numbers]
-    points = embed_rows(sample.rows, name, method, seed=seed).points
-    cell_of = _cells_of(points, grid)
-    flat = cell_of[:, 0] * grid + cell_of[:, 1]
-    counts = np.bincount(flat, minlength=grid**2)
-    filled = np.flatnonzero(counts >= least)
-    if not len(filled):
-        raise argument_error("least", f"no cell has {least}", f"1 to {counts.max()}")
-    members = [np.flatnonzero(flat == cell) for cell in filled]
-    means = np.stack([sample.rows[each].mean(axis=0) for each in members])
+    cells = _cells(embed_rows(sample.rows, name, method, seed=seed).points, grid, least)
+    means = np.stack([sample.rows[members].mean(axis=0) for members in cells.members])
     directions = _directions(means, sample.rows, whiten)
-    vectors = torch.from_numpy(directions)
-    goal = cosine(name, vectors, power) if power else direction(name, vectors)
-    cells = np.stack([filled // grid, filled % grid], axis=1)
     maximised = maximise(
-        model, goal.named(*(f"({row}, {column})" for row, column in cells)), sample.shape,
-        steps=steps, rate=rate, image_param=image_param, transforms=transforms,
-        batch_size=batch_size, seed=seed,
+        model, _objective(name, directions, power, cells.places), sample.shape, steps=steps,
+        rate=rate, image_param=image_param, transforms=transforms, batch_size=batch_size, seed=seed,
     )  # fmt: skip
-    frequent = None if own is None else [_most_frequent(own[each]) for each in members]
-    raised = sample.attribution
     return ActivationAtlas(
-        layer=name, method=method, points=points, image_numbers=sample.numbers,
-        positions=sample.positions, cell_of=cell_of, counts=counts.reshape(grid, grid), least=least,
-        cells=cells, means=means, directions=directions,
-        attribution=None if raised is None else np.stack([raised[m].mean(0) for m in members]),
-        labels=None if frequent is None else np.array([label for label, _ in frequent]),
-        label_shares=None if frequent is None else np.array([share for _, share in frequent]),
-        maximised=maximised, num_images=sample.num_images, classes=tuple(classes),
+        layer=name, method=method, least=least, means=means, directions=directions,
+        maximised=maximised, classes=tuple(classes), **_fields(sample, cells, own),
     )  # fmt: skip
 
 
@@ -255,12 +224,56 @@ def _attribution(
     return as_record(torch.stack(raised, dim=1)).double().numpy()
 
 
-def _cells_of(points: NDArray[np.float64], grid: int) -> NDArray[np.int64]:
-    """Return the row and column of each point's cell (M, 2), the first row at the top."""
+@attrs.frozen(eq=False)
+class _Cells:
+    """Cells of a grid over M points."""
+
+    points: NDArray[np.float64]  # (M, 2)
+    cell_of: NDArray[np.int64]  # row and column of each point's cell (M, 2), the first at the top
+    counts: NDArray[np.int64]  # (G, G)
+    places: NDArray[np.int64]  # row and column of the cells with enough points (n, 2)
+    members: list[NDArray[np.int64]]  # numbers of the points of each of these
+
+
+def _cells(points: NDArray[np.float64], grid: int, least: int) -> _Cells:
+    """Return the cells of a grid, of which some must have enough points."""
     low, extent = points.min(axis=0), np.ptp(points, axis=0)
     shares = (points - low) / np.where(extent > 0, extent, 1)
     across, up = np.minimum((shares * grid).astype(np.int64), grid - 1).T
-    return np.stack([grid - 1 - up, across], axis=1)
+    cell_of = np.stack([grid - 1 - up, across], axis=1)
+    flat = cell_of @ [grid, 1]
+    counts = np.bincount(flat, minlength=grid**2)
+    filled = np.flatnonzero(counts >= least)
+    if not len(filled):
+        raise argument_error("least", f"no cell has {least}", f"1 to {counts.max()}")
+    members = [np.flatnonzero(flat == cell) for cell in filled]
+    places = np.stack([filled // grid, filled % grid], axis=1)
+    return _Cells(points, cell_of, counts.reshape(grid, grid), places, members)
+
+
+def _fields(sample: _Sample, cells: _Cells, labels: NDArray[Any] | None) -> dict[str, Any]:
+    """Return the fields of the record that tell what is where."""
+    raised = sample.attribution
+    frequent = None if labels is None else [_most_frequent(labels[each]) for each in cells.members]
+    return {
+        "points": cells.points, "image_numbers": sample.numbers, "positions": sample.positions,
+        "cell_of": cells.cell_of, "counts": cells.counts, "cells": cells.places,
+        "attribution": (
+            None if raised is None else np.stack([raised[each].mean(0) for each in cells.members])
+        ),
+        "labels": None if frequent is None else np.array([label for label, _ in frequent]),
+        "label_shares": None if frequent is None else np.array([share for _, share in frequent]),
+        "num_images": sample.num_images,
+    }  # fmt: skip
+
+
+def _objective(
+    layer: str | None, directions: NDArray[np.float64], power: float, places: NDArray[np.int64]
+) -> Objective:
+    """Return what is maximised in each cell."""
+    vectors = torch.from_numpy(directions)
+    goal = cosine(layer, vectors, power) if power else direction(layer, vectors)
+    return goal.named(*(f"({row}, {column})" for row, column in places))
 
 
 def _directions(

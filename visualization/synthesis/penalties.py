@@ -6,6 +6,7 @@ R rows of penalties with strengths, K classes, images (C, H, W).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -74,21 +75,12 @@ class PenaltyComparison:
 
 
 def compare_penalties(
-    model: nn.Module,
-    classes: Iterable[int],
-    input_shape: Shape | None = None,
-    *,
-    penalties: Mapping[str, Objective] | None = None,
-    strengths: Sequence[float] = (0.1, 0.3, 1.0),
-    reference: Images | None = None,
-    around: float | None = None,
-    limits: tuple[float, float] = (0.0, 1.0),
-    steps: int = 128,
-    rate: float = 0.05,
-    optimiser: Optimiser = "adam",
-    batch_size: int = 64,
-    class_names: Sequence[str] = (),
-) -> PenaltyComparison:
+    model: nn.Module, classes: Iterable[int], input_shape: Shape | None = None, *,
+    penalties: Mapping[str, Objective] | None = None, strengths: Sequence[float] = (0.1, 0.3, 1.0),
+    reference: Images | None = None, around: float | None = None,
+    limits: tuple[float, float] = (0.0, 1.0), steps: int = 128, rate: float = 0.05,
+    optimiser: Optimiser = "adam", batch_size: int = 64, class_names: Sequence[str] = (),
+) -> PenaltyComparison:  # fmt: skip
     """Class images with L1, L2 and total variation penalties compared (Simonyan et al. 2014).
 
     The image of each class maximises logit − λ · penalty from a grey page on, pixel by pixel and
@@ -118,39 +110,49 @@ def compare_penalties(
         ValueError: names the argument, and what is accepted.
     """
     numbers = [int(number) for number in classes]
-    if not all(np.isfinite(strength) and strength > 0 for strength in strengths):
-        raise value_error("strengths", list(strengths), "numbers above 0")
-    goal = logit(numbers)
-    examples = None
+    examples, goal = None, logit(numbers)
     with inspection_mode(model):
         if reference is not None:
             examples = best_dataset_examples(model, goal, reference, batch_size)
     grey = _grey(around, examples, limits)
     if penalties is None:
         penalties = {"L1": l1(grey), "L2": l2(grey), "TV": total_variation()}
-    rows = [(NO_PENALTY, 0.0, 0.0)]
-    for name, penalty in penalties.items():
-        unit = 1.0 if examples is None else _unit(name, penalty, examples)
-        rows += [(name, strength, unit * strength) for strength in strengths]
-    objectives = [goal] + [goal + weight * penalties[name] for name, _, weight in rows[1:]]
+    rows = _rows(penalties, strengths, examples)
+    objectives = [goal] + [goal + row.weight * penalties[row.name] for row in rows[1:]]
     result = maximise(
         model, per_image(objectives), input_shape, start=_page(grey, input_shape, examples),
         steps=steps, rate=rate, optimiser=optimiser, transforms=(), batch_size=batch_size,
         image_param=ImageParam("pixel", "box", limits, "none"),
     )  # fmt: skip
-    shape = (len(rows), len(numbers))
-    logits, probabilities = _answers(model, result.images, numbers, batch_size)
-    sizes = {name: _size(penalty, result.images, shape) for name, penalty in penalties.items()}
     return PenaltyComparison(
-        rows=tuple(name for name, _, _ in rows),
-        strengths=np.array([strength for _, strength, _ in rows]),
-        weights=np.array([weight for _, _, weight in rows]), classes=np.array(numbers),
+        rows=tuple(row.name for row in rows), strengths=np.array([row.strength for row in rows]),
+        weights=np.array([row.weight for row in rows]), classes=np.array(numbers),
         class_names=tuple(class_names[n] if class_names else str(n) for n in numbers),
-        images=result.images.reshape(*shape, *result.images.shape[1:]),
-        logits=logits.reshape(shape), probabilities=probabilities.reshape(shape),
-        total_variation=_size(total_variation(), result.images, shape), sizes=sizes,
-        verdicts=result.verdicts, around=grey, limits=limits,
+        around=grey, limits=limits, verdicts=result.verdicts,
+        **_readings(model, result.images, numbers, penalties, batch_size),
     )  # fmt: skip
+
+
+class _Row(NamedTuple):
+    """A row of images with one penalty."""
+
+    name: str
+    strength: float
+    weight: float
+
+
+def _rows(
+    penalties: Mapping[str, Objective], strengths: Sequence[float],
+    examples: DatasetExamples | None,
+) -> list[_Row]:  # fmt: skip
+    """Return the rows: none, and each penalty with each strength."""
+    if not all(np.isfinite(strength) and strength > 0 for strength in strengths):
+        raise value_error("strengths", list(strengths), "numbers above 0")
+    rows = [_Row(NO_PENALTY, 0.0, 0.0)]
+    for name, penalty in penalties.items():
+        unit = 1.0 if examples is None else _unit(name, penalty, examples)
+        rows += [_Row(name, strength, unit * strength) for strength in strengths]
+    return rows
 
 
 def _grey(
@@ -187,10 +189,12 @@ def _size(penalty: Objective, images: Tensor, shape: tuple[int, ...]) -> NDArray
     return 0.0 - penalty.prior(cache).numpy().reshape(shape)
 
 
-def _answers(
-    model: nn.Module, images: Tensor, numbers: Sequence[int], batch_size: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the model's output for each image's class, and its probability (N,)."""
+def _readings(
+    model: nn.Module, images: Tensor, numbers: Sequence[int], penalties: Mapping[str, Objective],
+    batch_size: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Return images (R · K, C, H, W), and what is read of them, in rows."""
+    shape = (len(images) // len(numbers), len(numbers))
     with inspection_mode(model), torch.no_grad():
         device, dtype = device_and_dtype(model)
         parts = [
@@ -198,6 +202,11 @@ def _answers(
             for part in torch.split(images, batch_size)
         ]
         output = as_record(torch.cat(parts)).double()
-    own = torch.tensor(numbers).repeat(len(images) // len(numbers))[:, None]
-    probabilities = as_logits(output).softmax(dim=1)
-    return output.gather(1, own)[:, 0].numpy(), probabilities.gather(1, own)[:, 0].numpy()
+    own = torch.tensor(numbers).repeat(shape[0])[:, None]
+    logits, shares = output.gather(1, own), as_logits(output).softmax(dim=1).gather(1, own)
+    return {
+        "images": images.reshape(*shape, *images.shape[1:]),
+        "logits": logits.numpy().reshape(shape), "probabilities": shares.numpy().reshape(shape),
+        "total_variation": _size(total_variation(), images, shape),
+        "sizes": {name: _size(penalty, images, shape) for name, penalty in penalties.items()},
+    }  # fmt: skip
