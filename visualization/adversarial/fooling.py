@@ -17,13 +17,16 @@ from torch import Tensor, nn
 from visualization.adversarial.norms import NormName
 from visualization.adversarial.problem import (
     AdversarialImages,
+    AttackBatch,
     AttackProblem,
+    BestAdversarial,
     Bound,
     Classes,
     PgdSettings,
+    ascend_from,
     prepare,
 )
-from visualization.adversarial.robustness import SearchResult, search_all
+from visualization.adversarial.robustness import SearchResult, joined, search, shrink_changes
 from visualization.core.errors import argument_error, check_count, check_share, value_error
 from visualization.core.inputs import (
     Images,
@@ -74,8 +77,9 @@ def fooling_images(
     """Fooling images: noise, a blank page or an image of something else, called a class for sure.
 
     Each start is changed as little as is found necessary before the model answers the target with a
-    probability of at least `confidence`, by the search of `minimal_perturbation`: so what is not to
-    be recognised at the start is hardly to be recognised at the end. Nguyen et al. evolve images or
+    probability of at least `confidence`, by the search of `minimal_perturbation`, and where that
+    fails by going on from the surest image in smaller and smaller steps: so what is not to be
+    recognised at the start is hardly to be recognised at the end. Nguyen et al. evolve images or
     climb the probability without staying near the start. For a linear model of two classes the
     distance is (log(p / (1 − p)) − d) / ‖w‖₂, in L∞ over ‖w‖₁, where d is the difference of the
     logits at the start and w that of the two rows, as long as no pixel comes to its bound.
@@ -88,7 +92,7 @@ def fooling_images(
             them; or images (N, C, H, W), or one (C, H, W).
         input_shape: (C, H, W), of `noise` and `blank`.
         norm: `linf` or `l2`.
-        rounds: of doubling and bisection of the distance.
+        rounds: of doubling and bisection of the distance, and, where they fail, of smaller steps.
         steps: of projected gradient ascent in each round.
         restarts: runs of it.
         seed: of the noise, and of random starts.
@@ -118,9 +122,47 @@ def fooling_images(
 
 def _search(problem: AttackProblem, rounds: int, settings: PgdSettings) -> SearchResult:
     """Return the result for all images, `closest` being the nearest where one succeeds."""
-    found = search_all(problem, np.inf, rounds, settings)
+    rngs = settings.generators()
+
+    def result(batch: AttackBatch) -> SearchResult:
+        found = search(problem, batch, np.inf, rounds, settings, rngs)
+        rng = np.random.default_rng([settings.seed, settings.restarts])
+        for halvings in range(1, rounds + 1):
+            _climb_on(problem, batch, found, settings, 0.5**halvings, rng)
+        return found
+
+    found = joined(map(result, problem.batches()))
     reached = found.radius.isfinite()[:, None, None, None]
     return found._replace(closest=torch.where(reached, found.nearest, found.closest))
+
+
+def _climb_on(
+    problem: AttackProblem, batch: AttackBatch, found: SearchResult, settings: PgdSettings,
+    share: float, rng: np.random.Generator,
+) -> None:  # fmt: skip
+    """Ascend from the surest images on, in smaller steps, where none was sure enough.
+
+    As in Auto-PGD (Croce and Hein 2020, 2003.01690), the size of steps is halved round by round.
+    Where nothing was surer than the start, which may lie on a crease, noise is added first.
+    """
+    missed = (~found.radius.isfinite()).nonzero()[:, 0]
+    if not len(missed):
+        return
+    current, surest = batch.take(missed), found.closest[missed]
+    margins = problem.margins(current._replace(images=surest), settings.slack)
+    no_steps = torch.zeros_like(missed)
+    best = BestAdversarial(surest, margins, no_steps.bool(), no_steps)
+    radius = found.tried[missed][:, None]
+    start = (surest - current.images).flatten(1)
+    noise = share * radius * problem.norm.within(start, rng)
+    start = torch.where((start == 0).all(dim=1, keepdim=True), noise, start)
+    ascend_from(problem, current, radius, settings, start, best, share)
+    shrunk, works = shrink_changes(problem, current, best.images)
+    found.closest[missed] = best.images
+    found.steps[missed] += best.steps
+    found.nearest[missed[works]] = shrunk[works]
+    sizes = problem.norm.size((shrunk - current.images).flatten(1))[:, 0]
+    found.radius[missed[works]] = sizes[works]
 
 
 def _outcome(problem: AttackProblem, found: SearchResult) -> dict[str, Any]:

@@ -311,23 +311,22 @@ def ascend(
     for run, rng in enumerate(rngs):
         noise = problem.norm.within(gradient, rng) * radius
         start = torch.where(zero_gradient[:, None], noise, 0.0) if run == 0 else noise
-        _ascend_once(problem, batch, radius, settings, start, best)
+        ascend_from(problem, batch, radius, settings, start, best)
     return best
 
 
-def _ascend_once(
-    problem: AttackProblem,
-    batch: AttackBatch,
-    radius: Tensor,
-    settings: PgdSettings,
-    start: Tensor,
-    best: BestAdversarial,
-) -> None:
-    """Run projected gradient ascent from one start, and write into `best` what is better."""
+def ascend_from(
+    problem: AttackProblem, batch: AttackBatch, radius: Tensor, settings: PgdSettings,
+    start: Tensor, best: BestAdversarial, share: float = 1.0,
+) -> None:  # fmt: skip
+    """Run projected gradient ascent from one start, and write into `best` what is better.
+
+    Steps have a share of their size.
+    """
     step_size = (
         radius * _REACH / settings.steps if settings.step_size is None else settings.step_size
     )
-    step_size = torch.as_tensor(step_size).to(radius).expand_as(radius)
+    step_size = (share * torch.as_tensor(step_size)).to(radius).expand_as(radius)
     indices = torch.arange(len(radius), device=radius.device)
     delta = problem.norm.project(start, radius, *problem.box_bounds(batch.images))
     for step in range(settings.steps + 1):

@@ -4,7 +4,7 @@ N images (C, H, W), E sizes, K classes. What attacks find is an upper bound: tha
 does not show that there is nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, final
 
 import attrs
@@ -113,7 +113,9 @@ def minimal_perturbation(
     max_radius = np.inf if largest is None else check_epsilon(largest, "largest")
     with inspection_mode(model):
         problem = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
-        found = search_all(problem, max_radius, rounds, settings)
+        rngs = settings.generators()
+        every = problem.batches()
+        found = joined(search(problem, part, max_radius, rounds, settings, rngs) for part in every)
         return MinimalPerturbation(
             radius=as_record(found.radius), largest=as_record(found.tried),
             **problem.outcome(found.nearest, classes),
@@ -130,18 +132,12 @@ class SearchResult(NamedTuple):
     steps: Tensor  # gradients that were taken (B,)
 
 
-def search_all(
-    problem: AttackProblem, max_radius: float, rounds: int, settings: PgdSettings
-) -> SearchResult:
-    """Search for the smallest perturbations that succeed, of all images of a problem."""
-    rngs = settings.generators()
-    parts = [
-        _search(problem, batch, max_radius, rounds, settings, rngs) for batch in problem.batches()
-    ]
+def joined(parts: Iterable[SearchResult]) -> SearchResult:
+    """Return the results of several batches as one."""
     return SearchResult(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
 
-def _search(
+def search(
     problem: AttackProblem,
     batch: AttackBatch,
     max_radius: float,
@@ -176,7 +172,7 @@ def _search(
             best.steps[missed] += more.steps
         closest.keep(indices, best.images, best.margins)
         closest.steps[indices] += best.steps
-        shrunk, is_adversarial = _shrink(problem, current, best.images)
+        shrunk, is_adversarial = shrink_changes(problem, current, best.images)
         size = problem.norm.size((shrunk - current.images).flatten(1))
         radii_tried[indices] = torch.maximum(radii_tried[indices], radius[indices])
         lower[indices] = torch.where(is_adversarial[:, None], lower[indices], radius[indices])
@@ -210,10 +206,10 @@ def _nearest_class(problem: AttackProblem, batch: AttackBatch) -> tuple[Tensor, 
     return distances.gather(1, nearest), order.gather(1, nearest)[:, 0]
 
 
-def _shrink(
+def shrink_changes(
     problem: AttackProblem, batch: AttackBatch, adversarial: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Shrink adversarial images towards the originals as far as they stay wrong."""
+    """Shrink adversarial images towards the originals as far as they stay so; and which are."""
 
     def shrink(share: Tensor) -> Tensor:
         return problem.perturb(batch.images, (share * (adversarial - batch.images)).flatten(1))
