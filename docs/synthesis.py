@@ -12,20 +12,20 @@ from collections.abc import Callable
 import numpy as np
 from convolutional import MNIST, ROOT, agent, layer, save
 
-from visualization import conv
+from visualization import conv, render
 
 
 def fooling() -> None:
-    """Draw fooling images from noise, grey and black pages, and scans, for each class."""
+    """Draw fooling images from noise and scans for each class; print those from empty pages."""
     held = agent()
     batch = held.task.samples("test", 200)
     fool = functools.partial(conv.fooling_images, held.model, classes=held.task.spec.labels)
     digits = range(10)
     shape = tuple(batch.image.shape[1:])
     first = [int(np.flatnonzero(batch.label[:, 0] == digit)[0]) for digit in digits]
-    starts = {"noise": "noise", "blank": "blank", "black": np.zeros((1, *shape), np.float32)}
-    for name, start in starts.items():
-        save(f"fooling_{name}", fool(digits, start=start, input_shape=shape))
+    save("fooling_noise", fool(digits, start="noise", input_shape=shape))
+    for start in ("blank", np.zeros((1, *shape), np.float32)):
+        print(render.text(fool(digits, start=start, input_shape=shape)))
     save("fooling_images", fool([(digit + 1) % 10 for digit in digits], start=batch.image[first]))
 
 
@@ -40,16 +40,17 @@ def penalties() -> None:
 
 
 def atlas() -> None:
-    """Draw atlases of two layers, and one without whitening."""
+    """Draw atlases of two layers, and one with neither whitening nor the cosine."""
     held = agent()
-    batch = held.task.samples("test", 1000)
+    batch = held.task.samples("test", 500)
     draw = functools.partial(
         conv.activation_atlas, held.model, images=batch.image, labels=batch.label[:, 0],
-        classes=held.task.spec.labels, steps=96,
+        classes=held.task.spec.labels, steps=64,
     )  # fmt: skip
-    save("atlas", draw(layer=layer(3), grid=9, least=5))
-    save("atlas_middle", draw(layer=layer(2), grid=9, least=5))
-    save("atlas_unwhitened", draw(layer=layer(3), grid=4, least=5, whiten=False), 66)
+    save("atlas", draw(layer=layer(3), grid=7, least=4))
+    save("atlas_middle", draw(layer=layer(2), grid=7, least=4))
+    plain = draw(layer=layer(3), grid=4, least=5, whiten=False, power=0.0)
+    save("atlas_unwhitened", plain, 66)
 
 
 PARTS: dict[str, Callable[[], None]] = {

@@ -113,8 +113,7 @@ def minimal_perturbation(
     max_radius = np.inf if largest is None else check_epsilon(largest, "largest")
     with inspection_mode(model):
         problem = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
-        rngs = settings.generators()
-        every = problem.batches()
+        every, rngs = problem.batches(), settings.generators()
         found = joined(search(problem, part, max_radius, rounds, settings, rngs) for part in every)
         return MinimalPerturbation(
             radius=as_record(found.radius), largest=as_record(found.tried),

@@ -47,7 +47,7 @@ class SynthesisViews(ImageViews):
     def fooling(self) -> dict[str, conv.FoolingImages]:
         """Fooling images: noise, and images of other classes, that are called a class for sure."""
         fool = functools.partial(
-            conv.fooling_images, self._network, rounds=4, steps=15, classes=self._classes
+            conv.fooling_images, self._network, rounds=3, steps=15, classes=self._classes
         )
         targets = np.arange(min(NUM_FOOLING, len(self._classes)))
         shown = self._shown_numbers[:NUM_FOOLING]
