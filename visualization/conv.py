@@ -1,6 +1,7 @@
 """Looking into convolutional networks: functions on bare modules that return records."""
 
 from visualization.adversarial.attacks import Attack, fgsm, pgd
+from visualization.adversarial.fooling import FoolingImages, fooling_images
 from visualization.adversarial.robustness import (
     MinimalPerturbation,
     RobustnessCurve,
@@ -92,11 +93,13 @@ from visualization.perturbation.response import (
 )
 from visualization.representation.embeddings import Embedding, Neighbours, embed, nearest_neighbours
 from visualization.representation.layer_probes import LayerProbes, probe_layers
+from visualization.synthesis.atlas import ActivationAtlas, activation_atlas
 from visualization.synthesis.constraints import (
     at_least,
     at_most,
     class_distribution,
     equals,
+    l1,
     l2,
     match_activation,
     total_variation,
@@ -115,10 +118,12 @@ from visualization.synthesis.objectives import (
     unit,
 )
 from visualization.synthesis.parametrization import ImageParam
+from visualization.synthesis.penalties import PenaltyComparison, compare_penalties
 from visualization.synthesis.transforms import Jitter, Pad, Rotate, Scale
 
 __all__ = [
     "ActivatingPositions",
+    "ActivationAtlas",
     "Attack",
     "Attributions",
     "ChannelAblation",
@@ -132,6 +137,7 @@ __all__ = [
     "Embedding",
     "Faithfulness",
     "FieldTransplant",
+    "FoolingImages",
     "ImageParam",
     "Inversion",
     "Jitter",
@@ -148,6 +154,7 @@ __all__ = [
     "Objective",
     "Occlusion",
     "Pad",
+    "PenaltyComparison",
     "PerturbationSweep",
     "PixelGradient",
     "Progression",
@@ -167,6 +174,7 @@ __all__ = [
     "ablate_channels",
     "activating_positions",
     "activation",
+    "activation_atlas",
     "as_images",
     "at_least",
     "at_most",
@@ -175,6 +183,7 @@ __all__ = [
     "channel_relevance",
     "class_distribution",
     "classification_loss",
+    "compare_penalties",
     "compare_response",
     "cosine",
     "crop",
@@ -190,6 +199,7 @@ __all__ = [
     "faithfulness",
     "feature_layers",
     "fgsm",
+    "fooling_images",
     "forward_from",
     "grad_cam",
     "grad_cam_plus_plus",
@@ -199,6 +209,7 @@ __all__ = [
     "integrated_gradients",
     "interpolation",
     "invert",
+    "l1",
     "l2",
     "landscape_line",
     "landscape_plane",

@@ -50,8 +50,12 @@ def sheets(model: Net, images: Tensor) -> Any:
 CALLS: dict[str, Callable[[Any, Tensor], Any]] = {
     "activating_positions": lambda m, x: conv.activating_positions(m, LAYER, 0, x),
     "activation": lambda m, x: conv.activation(m, conv.as_images(x, m), LAYER).detach(),
+    "activation_atlas": lambda m, x: conv.activation_atlas(
+        m, LAYER, x, grid=1, method="pca", steps=2
+    ),
     "attributions": lambda m, x: conv.attributions(m, x[:2], methods=["saliency", "grad_cam"]),
     "channel_relevance": lambda m, x: conv.channel_relevance(m, x[:2], layer=LAYER),
+    "compare_penalties": lambda m, x: conv.compare_penalties(m, [0, 2], reference=x, steps=2),
     "compare_response": lambda m, x: conv.compare_response(m, LAYER, x[0], ("noise", 0.3)),
     "dead_units": conv.dead_units,
     "deconvnet": conv.deconvnet,
@@ -61,6 +65,7 @@ CALLS: dict[str, Callable[[Any, Tensor], Any]] = {
     "embed": lambda m, x: conv.embed(m, LAYER, x),
     "faithfulness": lambda m, x: conv.faithfulness(m, x[:2], {"it": x[:2]}, num_steps=4),
     "feature_layers": lambda m, x: conv.feature_layers(m, x[0]),
+    "fooling_images": lambda m, x: conv.fooling_images(m, [0, 1], start=x[:2], rounds=2, steps=2),
     "fgsm": lambda m, x: conv.fgsm(m, x, None, 0.1),
     "grad_cam": conv.grad_cam,
     "grad_cam_plus_plus": lambda m, x: conv.grad_cam_plus_plus(m, x, cam_layer=LAYER),
@@ -120,7 +125,7 @@ WITHOUT_MODEL = {
     "layer_energy", "class_distribution", "as_images", "at_least", "at_most", "channel",
     "classification_loss",
     "cosine", "crop", "direction", "diversity", "per_image", "equals",
-    "interpolation", "l2", "logit", "match_activation", "custom", "perturb", "paste_onto",
+    "interpolation", "l1", "l2", "logit", "match_activation", "custom", "perturb", "paste_onto",
     "scan_concepts", "total_variation", "unit",
 }  # fmt: skip
 

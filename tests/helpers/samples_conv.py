@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tests.helpers.samples import RNG, Size, reproducible, shares, spread
 from visualization.adversarial.attacks import Attack
+from visualization.adversarial.fooling import FoolingImages
 from visualization.adversarial.robustness import MinimalPerturbation, RobustnessCurve
 from visualization.adversarial.transfer import TransferTable
 from visualization.attribution.faithfulness import RANDOM, Faithfulness
@@ -82,6 +83,17 @@ def perturbation(size: Size) -> MinimalPerturbation:
     """Return the smallest changes."""
     radius = torch.linspace(0.1, 1, size.samples)
     return MinimalPerturbation(norm="l2", radius=radius, largest=radius, **attack(size))
+
+
+def fooling(size: Size) -> FoolingImages:
+    """Return fooling images, of which the last is not as sure as was asked."""
+    values = torch.linspace(0.1, 1, size.samples)
+    target = torch.arange(size.samples) % 3
+    return FoolingImages(
+        norm="l2", start="images", least_confidence=0.999, target_confidence=values,
+        reached=values < 0.9, distance=1e4 * values, steps=target, **attack(size) | {
+            "target": target},
+    )  # fmt: skip
 
 
 def transfer(size: Size) -> TransferTable:
@@ -325,7 +337,8 @@ def activated(size: Size) -> ActivatingPositions:
 
 
 SAMPLES: dict[type, Callable[[Size], Any]] = reproducible({
-    Attack: adversarial, MinimalPerturbation: perturbation, TransferTable: transfer,
+    Attack: adversarial, MinimalPerturbation: perturbation, FoolingImages: fooling,
+    TransferTable: transfer,
     RobustnessCurve: lambda size: RobustnessCurve(
         norm="l2", epsilons=np.linspace(0.1, 1, 5), accuracy=shares(5), noise=shares(5),
         clean=0.99, num_images=1000, num_classes=10,
