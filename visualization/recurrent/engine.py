@@ -171,9 +171,7 @@ class Cell:
                     b_hh[gate * size + units] = bias
         return attrs.evolve(self, w_ih=w_ih, w_hh=w_hh, b_hh=b_hh)
 
-    def gates(
-        self, x: Tensor, h0: Tensor, h: Tensor, r: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def gates(self, x: Tensor, h0: Tensor, h: Tensor, r: Tensor | None = None) -> dict[str, Tensor]:
         """Return each gate (B, T, U), given inputs (B, T, I) and the states h (B, T, U) there.
 
         `r` is what the candidate of a GRU is computed with, in place of its own reset gate.
