@@ -79,12 +79,13 @@ class GatePaths:
     def _pooled(self, effect: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sum of effects in the direction of the total one, over the sum of these.
 
-        So a score weighs as much as it changes; NaN if none does.
+        So a score weighs as much as it changes. NaN if they change by less than a millionth, which
+        may be rounding.
         """
         size = np.abs(self.total_effect).sum()
-        signs = np.sign(self.total_effect)
-        pooled = np.tensordot(signs, effect, axes=2)
-        return np.asarray(pooled / size if size > 0 else np.full_like(pooled, np.nan))
+        pooled = np.tensordot(np.sign(self.total_effect), effect, axes=2)
+        changes = size > 1e-6 * np.abs(self.scores).sum()
+        return np.asarray(pooled / size if changes else np.full_like(pooled, np.nan))
 
 
 def gate_paths(
@@ -225,23 +226,29 @@ class _Layer:
             gates["n"] = self.cell.gates(x, self.h0, h, gates["r"])["n"]
         return gates
 
-    def edits(self, gates: Gates, rows: Tensor) -> list[Edit]:
-        """Return edits that give samples `rows` (R,) the states that gates (R, T, U) lead to."""
+    def edits(self, gates: Gates, rows: Tensor, first: int) -> list[Edit]:
+        """Return edits that give samples `rows` (R,) the states that gates (R, T, U) lead to.
+
+        They begin with the step that is read as the `first`, before which nothing is changed.
+        """
         c = None
         if self.c0 is None:
             h = scan(1 - gates["z"], gates["z"], gates["n"], self.h0[rows])
         else:
             c = scan(gates["i"], gates["f"], gates["g"], self.c0[rows])
             h = gates["o"] * torch.tanh(c)
-        h, c = self.ordered(h), None if c is None else self.ordered(c)
         edit = functools.partial(Edit, layer=self.layer, direction=self.direction)
+        last = h.shape[1] - 1
         return [
-            edit(time=t, h=h[:, t], c=None if c is None else c[:, t]) for t in range(h.shape[1])
+            edit(
+                time=last - t if self.direction else t, h=h[:, t], c=None if c is None else c[:, t]
+            )
+            for t in range(first, last + 1)
         ]
 
 
 class _Patching:
-    """Scores of samples with some gates patched at some steps; steps are those of the inputs."""
+    """Effects of some gates that are patched at some steps, in the order of the direction."""
 
     def __init__(
         self, scores: StepScores, inputs: Tensor, layer: _Layer, clean: Source, sent: Source
@@ -249,7 +256,7 @@ class _Patching:
         self._scores, self._inputs, self._layer = scores, inputs, layer
         self._clean, self._sent = clean, sent
         self._plain = layer.gates(clean, sent, ())
-        self._reference = self._run(self._plain, scores.rows, inputs.new_zeros(inputs.shape[:2]))
+        self._reference = scores(scores.rows, inputs)
 
     def effect(self, patched: Collection[str]) -> NDArray[np.float64]:
         """Return the effect (N, K) of some gates at all steps."""
@@ -258,7 +265,10 @@ class _Patching:
         return to_numpy((self._run(gates, self._scores.rows, at) - self._reference).double())
 
     def effects_by_step(self, patched: Collection[str]) -> NDArray[np.float64]:
-        """Return the effect (N, K, T) of some gates at one step; 0 where they are the same."""
+        """Return the effect (N, K, T) of some gates at each step of the inputs.
+
+        It is 0 where the gates are the same.
+        """
         gates = self._layer.gates(self._clean, self._sent, patched)
         differs = [(values != self._plain[name]).any(-1) for name, values in gates.items()]
         rows, steps = torch.nonzero(torch.stack(differs).any(0), as_tuple=True)
@@ -278,6 +288,7 @@ class _Patching:
                 name: torch.where(mask, values[own], self._plain[name][own])
                 for name, values in gates.items()
             }
-            with intervene_on(self._scores.rnn, self._layer.edits(mixed, own)):
+            first = int(mask[..., 0].any(0).int().argmax())
+            with intervene_on(self._scores.rnn, self._layer.edits(mixed, own, first)):
                 parts.append(self._scores(own, self._inputs[own]))
         return torch.cat(parts)

@@ -20,9 +20,11 @@ from visualization.recurrent import (
 )
 from visualization.recurrent.gate_paths import GATES
 
-NUM_QUESTIONS = 6  # of the view of their characters
+NUM_QUESTIONS = 6  # of the view of their characters, at most
 NUM_PAIRS, NUM_SEARCHED = 16, 200  # pairs of questions of path patching, among so many samples
-MOST_STEPS = 64  # of path patching: it runs one step after the other
+MOST_STEPS = 16  # through which path patching follows a change
+COST = 1.5e9  # multiplications of the reading layer, of a view: so long questions are fewer
+RUNS = 400  # of each question, by all methods
 
 
 class RelevanceViews(Views):
@@ -40,7 +42,8 @@ class RelevanceViews(Views):
     @view("answer scores")
     def question_relevance(self) -> QuestionRelevance:
         """Question relevance: which characters of a question each character of the answer needs."""
-        observation, scores = self._scores(NUM_QUESTIONS)
+        observation, _ = self._scores(1)
+        observation, scores = self._scores(_affordable(observation, RUNS, NUM_QUESTIONS))
         assert observation.answer_scores is not None
         return question_relevance(
             scores, _symbols(observation.recurrent[0]), observation.answer_scores.texts,
@@ -55,9 +58,9 @@ class RelevanceViews(Views):
         if part.layer.mode not in GATES:
             return {}
         inputs = scores.read()[0]
-        if inputs.shape[1] > MOST_STEPS:
-            raise NothingToShow(f"questions of {inputs.shape[1]:,} steps: more than {MOST_STEPS}")
-        step, samples, donors = pairs(part, NUM_PAIRS)
+        first = max(0, inputs.shape[1] - MOST_STEPS)
+        runs = len(GATES[part.layer.mode]) * (inputs.shape[1] - first)
+        step, samples, donors = pairs(part, _affordable(observation, runs, NUM_PAIRS), first)
         rows = torch.as_tensor(samples, device=inputs.device)
         corrupted = inputs[rows]
         corrupted[:, step] = inputs[torch.as_tensor(donors, device=inputs.device), step]
@@ -82,23 +85,35 @@ class RelevanceViews(Views):
         }  # fmt: skip
 
 
-def pairs(part: RecurrentPart, most: int) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
+def _affordable(observation: Observation, runs: int, most: int) -> int:
+    """Return how many questions, each run so often, the budget allows: from 1 to `most`."""
+    part = observation.recurrent[0]
+    size = sum(parameter.numel() for parameter in part.layer.parameters())
+    return int(np.clip(COST // (runs * part.input_text.shape[1] * size), 1, most))
+
+
+def pairs(
+    part: RecurrentPart, most: int, first: int = 0
+) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
     """Return a step, samples, and for each another that reads another symbol of its kind there.
 
-    The step is the first at which half as many samples read letters or digits as at any step. So a
-    question with the other symbol there is a question too, where digits may be in place of digits.
+    So with the other symbol a question is mostly a question too: a digit is in place of a digit. Of
+    the steps from `first` on it is the first at which half as many samples read letters or digits
+    as at any of them; signs are only changed where nothing else is read.
 
     Raises:
         NothingToShow: there are no such two samples.
     """
     symbols = _symbols(part)
     kinds = np.array([[_kind(symbol) for symbol in row] for row in symbols])
-    counts = np.isin(kinds, ["L", "N"]).sum(axis=0)
-    for step in np.flatnonzero(2 * counts >= counts.max()):
+    is_changed = np.isin(kinds, ["L", "N"])
+    if not is_changed[:, first:].any():
+        is_changed[:] = True
+    counts = is_changed[:, first:].sum(axis=0)
+    for step in first + np.flatnonzero(2 * counts >= counts.max()):
         groups: dict[str, list[int]] = collections.defaultdict(list)
-        for sample, kind in enumerate(kinds[:, step]):
-            if kind in ("L", "N") or not counts.any():
-                groups[kind].append(sample)
+        for sample in np.flatnonzero(is_changed[:, step]):
+            groups[kinds[sample, step]].append(int(sample))
         found = [
             (sample, other)
             for members in groups.values()

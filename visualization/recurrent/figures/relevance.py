@@ -38,7 +38,7 @@ def _(record: QuestionRelevance) -> Figure:
     correlations = record.correlation() if OCCLUSION in record.relevance else {}
     _bars(figure.add_subplot(grid[num, 1]), correlations, "correlation with occlusion")
     right = figure.add_subplot(grid[num, 2])
-    _bars(right, record.incompleteness(), "relevance that is missing")
+    _bars(right, record.incompleteness(), "missing relevance")
     right.set_xlabel(f"{shorten(record.quantity)}, mean", fontsize=9)
     some = share_of(record.symbols.shape[1], num_steps, "characters (the last)")
     more = share_of(record.answers.shape[1], num_answers, "answers")
@@ -177,11 +177,13 @@ def _summary(record: GatePaths) -> str:
     which = "all units" if record.units is None else f"{len(record.units)} units"
     senders = {"both": "input and state", "input": "the input alone",
                "state": f"the state of {which} alone"}  # fmt: skip
-    size = np.abs(record.total_effect).mean()
+    size, share = np.abs(record.total_effect).mean(), record.joint_share()
+    joint = (
+        "the scores do not change" if np.isnan(share) else f"all gates at all steps: {share:.0%}"
+    )
     return (
         f"{senders[record.sender]} of the changed question enter a gate; {len(record.symbols)} "
-        f"questions, whole effect {size:.3g} of {shorten(record.quantity)}; all gates at all "
-        f"steps: {100 * record.joint_share():.0f} %"
+        f"questions, whole effect {size:.3g} of {shorten(record.quantity)}; {joint}"
     )
 
 
