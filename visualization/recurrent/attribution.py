@@ -12,13 +12,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from visualization.core.arrays import check_shape, to_numpy
+from visualization.core.arrays import to_numpy
 from visualization.core.errors import check_count, unknown_name_error
 from visualization.core.inputs import inspection_mode
 from visualization.core.records import brief_repr
 from visualization.core.targets import batch_slices
 from visualization.recurrent.relevance import LayerwiseRelevance, layerwise_relevance
-from visualization.recurrent.step_scores import StepScores, gradients_by_score
+from visualization.recurrent.step_scores import StepScores, as_texts, gradients_by_score
 
 LRP, OCCLUSION = "LRP", "occlusion"
 INTEGRATED, GRADIENT = "integrated gradients", "input × gradient"
@@ -233,9 +233,8 @@ def question_relevance(
         else:
             relevance[method] = to_numpy(_FUNCTIONS[method](scores, baseline, num_nodes).double())
     shape = next(iter(relevance.values())).shape
-    characters, written = np.asarray(symbols).astype(str), np.asarray(answers).astype(str)
-    check_shape("symbols", characters.shape, (shape[0], shape[2]), "the steps of the samples")
-    check_shape("answers", written.shape, shape[:2], "the scores of the samples")
+    characters = as_texts("symbols", symbols, (shape[0], shape[2]))
+    written = as_texts("answers", answers, shape[:2])
     marks = np.linspace(0, shape[2], min(shape[2], _CURVE_STEPS) + 1)
     counts = np.unique(marks.round().astype(np.int64))
     rng = np.random.default_rng(seed)

@@ -22,7 +22,7 @@ from visualization.core.targets import batch_slices
 from visualization.recurrent.cells import CellTrace, intervene_on
 from visualization.recurrent.edits import Edit, check_edits
 from visualization.recurrent.engine import Cell, scan
-from visualization.recurrent.step_scores import StepScores
+from visualization.recurrent.step_scores import StepScores, as_texts
 
 Sender = Literal["both", "input", "state"]
 Gates = Mapping[str, Tensor]  # each (N, T, U), in the order in which the direction reads
@@ -146,15 +146,13 @@ def gate_paths(
         effect = np.stack([patching.effects_by_step({gate}) for gate in gates], axis=2)
         gate_effect = np.stack([patching.effect({gate}) for gate in gates], axis=2)
         joint_effect = patching.effect(set(gates))
-    texts = [np.asarray(each).astype(str) for each in (symbols, changed, answers)]
-    shapes = (inputs.shape[:2], inputs.shape[:2], before.shape)
-    for name, values, shape in zip(("symbols", "changed", "answers"), texts, shapes, strict=True):
-        check_shape(name, values.shape, shape, "the samples")
+    steps = tuple(inputs.shape[:2])
     return GatePaths(
         gates=gates, effect=effect, gate_effect=gate_effect, joint_effect=joint_effect,
         total_effect=to_numpy((after - before).double()), scores=to_numpy(before.double()),
-        sender=sender, units=None if units is None else tuple(units), symbols=texts[0],
-        changed=texts[1], answers=texts[2], quantity=quantity,
+        sender=sender, units=None if units is None else tuple(units), quantity=quantity,
+        symbols=as_texts("symbols", symbols, steps), changed=as_texts("changed", changed, steps),
+        answers=as_texts("answers", answers, tuple(before.shape)),
     )  # fmt: skip
 
 

@@ -4,13 +4,16 @@ N samples, R variants of them, K scores of each, T time steps, I inputs.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from visualization.core.arrays import check_shape
 from visualization.core.errors import argument_error
 from visualization.core.preserve import hooks
 from visualization.core.targets import batch_slices, no_gradient_error
@@ -101,6 +104,13 @@ class StepScores:
         if len(calls) != 1:
             accepted = "a layer that is called once for the whole question"
             raise argument_error("rnn", f"it was called {len(calls)} times", accepted)
+
+
+def as_texts(name: str, values: ArrayLike, shape: Sequence[int]) -> NDArray[np.str_]:
+    """Return texts as an array; ValueError: their shape is not that of steps, or scores."""
+    texts = np.asarray(values).astype(str)
+    check_shape(name, texts.shape, shape, "the samples and what is read or scored of them")
+    return texts
 
 
 def gradients_by_score(scores: Tensor, inputs: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from visualization.recurrent.attribution import OCCLUSION, RANDOM, QuestionRelev
 from visualization.recurrent.figures.states import NAMES
 from visualization.recurrent.gate_paths import GatePaths
 
-_QUESTIONS, _CHARACTERS, _ANSWERS = 3, 20, 8  # of a figure
+_QUESTIONS, _CHARACTERS, _ANSWERS = 3, 16, 8  # of a figure
 _STEPS = 20  # of gate paths
 
 
