@@ -32,6 +32,8 @@ from visualization.recurrent.attribution import (
 )
 
 NUM, STEPS, SCORES = 3, 5, 2
+CASES = [(kind, features) for kind in KINDS for features in (FEATURES[0], FEATURES[-1])]
+CASES += [("lstm", {"proj_size": 2}), ("gru", {"bias": False}), ("lstm", {"num_layers": 2})]
 OPEN = 1e4  # a bias at which a sigmoid is exactly 1
 
 
@@ -150,12 +152,9 @@ def test_relevance_equals_messages_passed_by_hand(epsilon: float) -> None:
         np.testing.assert_allclose(found.steps[:, score], expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("features", [*FEATURES, {"proj_size": 2}], ids=str)
+@pytest.mark.parametrize(("kind", "features"), CASES, ids=str)
 def test_relevance_is_conserved(kind: str, features: dict[str, Any]) -> None:
     """What questions and biases have together is the score, as ε goes to 0."""
-    if "proj_size" in features and kind != "lstm":
-        pytest.skip("only an LSTM has a projection")
     model, x = Answering(layer(kind, **features)), inputs(NUM, STEPS, INPUTS)
     found = layerwise_relevance(scores_of(model, x), epsilon=1e-12)
     np.testing.assert_allclose(found.rest, 0, atol=1e-7)
@@ -186,13 +185,12 @@ def test_relevance_goes_through_a_decoder_to_all_that_is_read() -> None:
     assert (np.abs(found.steps) > 0).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("features", FEATURES[:2] + FEATURES[-1:], ids=str)
+@pytest.mark.parametrize(("kind", "features"), CASES[:8], ids=str)
 def test_integrated_gradients_are_complete(kind: str, features: dict[str, Any]) -> None:
     """They sum to the score of the question minus that of the baseline, whatever that is."""
     model, x = Answering(layer(kind, **features)), inputs(NUM, STEPS, INPUTS)
     for baseline in (0.0, 0.3 * torch.ones(INPUTS, dtype=torch.float64)):
-        found = integrated_gradients(scores_of(model, x), baseline, 200)
+        found = integrated_gradients(scores_of(model, x), baseline, 100)
         change = (model(x) - model(torch.zeros_like(x) + baseline)).detach()
         # ReLUs have kinks along the way, of which no number of nodes is exact.
         np.testing.assert_allclose(found.sum(-1), change, atol=0.02 if kind == "rnn_relu" else 1e-9)
