@@ -14,7 +14,8 @@ from visualization.recurrent.attribution import OCCLUSION, RANDOM, QuestionRelev
 from visualization.recurrent.figures.states import NAMES
 from visualization.recurrent.gate_paths import GatePaths
 
-_QUESTIONS, _CHARACTERS, _ANSWERS = 3, 16, 8  # of a figure
+_QUESTIONS, _ANSWERS = 3, 7  # of a figure
+_WIDTH, _LETTERS = 13.0, 5  # inches for characters, and letters of each
 _STEPS = 20  # of gate paths
 
 
@@ -26,10 +27,13 @@ def _last(num: int, most: int) -> slice:
 @draw.register
 def _(record: QuestionRelevance) -> Figure:
     num = min(len(record.symbols), _QUESTIONS)
-    steps, answers = _last(record.symbols.shape[1], _CHARACTERS), slice(0, _ANSWERS)
+    letters = min(max(map(len, record.symbols[:num].flat)), _LETTERS)
+    inches = max(0.19, 0.11 * letters) * len(record.relevance)  # of a character in all blocks
+    steps = _last(record.symbols.shape[1], int(_WIDTH / inches) - 1)
+    answers = slice(0, _ANSWERS)
     num_steps, num_answers = record.symbols[0, steps].size, record.answers[0, answers].size
-    width = max(9.0, 1.6 + 0.19 * len(record.relevance) * (num_steps + 1))
-    heights = [0.55 + 0.22 * num_answers] * num + [2.6]
+    width = max(9.0, 1.6 + inches * (num_steps + 1))
+    heights = [0.45 + 0.22 * (num_answers + 1)] * num + [2.6]
     figure = Figure(figsize=(width, 0.5 + sum(heights)), layout="constrained")
     grid = figure.add_gridspec(num + 1, 3, height_ratios=heights, width_ratios=[1.6, 1, 1])
     for sample in range(num):
@@ -39,7 +43,7 @@ def _(record: QuestionRelevance) -> Figure:
     _bars(figure.add_subplot(grid[num, 1]), correlations, "correlation with occlusion")
     right = figure.add_subplot(grid[num, 2])
     _bars(right, record.incompleteness(), "missing relevance")
-    right.set_xlabel(f"{shorten(record.quantity)}, mean", fontsize=9)
+    right.set_xlabel(shorten(record.quantity), fontsize=9)
     some = share_of(record.symbols.shape[1], num_steps, "characters (the last)")
     more = share_of(record.answers.shape[1], num_answers, "answers")
     figure.suptitle("; ".join([
@@ -64,8 +68,13 @@ def _characters(
         above.set_xticks([s + num / 2 - 0.5 for s in starts], list(record.relevance))
         above.tick_params(labelsize=9, length=0)
         above.spines[:].set_visible(False)
-    symbols = [shorten(printable(character), 4) for character in record.symbols[sample, steps]]
-    axes.set_xticks([s + step for s in starts for step in range(num)], symbols * len(blocks))
+    axes.set_ylim(len(blocks[0]) + 0.4, -0.5)  # with a row of the characters below
+    axes.set_xticks([])
+    for step, character in enumerate(record.symbols[sample, steps]):
+        for start in starts:  # ticks would take four times as long to draw
+            axes.text(start + step, len(blocks[0]), shorten(printable(character), _LETTERS),
+                      fontsize=8, color=INK, ha="center", va="center", parse_math=False,
+                      in_layout=False)  # fmt: skip
     written = [shorten(printable(answer), 12) for answer in record.answers[sample, answers]]
     axes.set_yticks(range(len(written)), written)
     axes.set_ylabel("answer", fontsize=9)
@@ -85,7 +94,9 @@ def _deletion_curves(axes: Axes, record: QuestionRelevance) -> None:
         )  # fmt: skip
     despine(axes, "score without the most relevant (area)")
     axis_labels(axes, "characters deleted", f"{shorten(record.quantity)}, mean")
-    legend(axes)
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom, top + 0.4 * (top - bottom))  # room for the names
+    legend(axes, loc="upper right")
 
 
 def _bars(axes: Axes, values: dict[str, float], title: str) -> None:
