@@ -15,7 +15,7 @@ from visualization.recurrent.figures.states import NAMES
 from visualization.recurrent.gate_paths import GatePaths
 
 _QUESTIONS, _ANSWERS = 3, 7  # of a figure
-_WIDTH, _LETTERS = 13.0, 5  # inches for characters, and letters of each
+_WIDTH, _LETTERS = 12.0, 5  # inches for characters, and letters of each
 _STEPS = 20  # of gate paths
 
 
@@ -185,17 +185,14 @@ def _steps_name(record: GatePaths, num_shown: int) -> str:
 
 
 def _summary(record: GatePaths) -> str:
-    which = "all units" if record.units is None else f"{len(record.units)} units"
-    senders = {"both": "input and state", "input": "the input alone",
-               "state": f"the state of {which} alone"}  # fmt: skip
+    which = "" if record.units is None else f" of {len(record.units)} units"
+    sender = (
+        "" if record.sender == "both" and not which else f"; {record.sender}{which} alone sends"
+    )
     size, share = np.abs(record.total_effect).mean(), record.joint_share()
-    joint = (
-        "the scores do not change" if np.isnan(share) else f"all gates at all steps: {share:.0%}"
-    )
-    return (
-        f"{senders[record.sender]} of the changed question enter a gate; {len(record.symbols)} "
-        f"questions, whole effect {size:.3g} of {shorten(record.quantity)}; {joint}"
-    )
+    joint = "the scores do not change" if np.isnan(share) else f"all gates at all steps {share:.0%}"
+    whole = f"whole effect {size:.3g} of {shorten(record.quantity)}"
+    return f"{len(record.symbols)} changed questions; {whole}; {joint}{sender}"
 
 
 @text.register
