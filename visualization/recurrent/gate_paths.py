@@ -132,16 +132,11 @@ def gate_paths(
     """
     _check(scores, sender, units, layer, direction)
     with inspection_mode(scores.model), torch.no_grad():
-        inputs, h0, c0 = scores.read()
+        inputs = scores.read()[0]
         check_shape("corrupted", corrupted.shape, inputs.shape, "what the layer reads")
-        before, clean = _traced(scores, inputs)
-        after, other = _traced(scores, corrupted.to(inputs))
-        row = layer * clean.num_directions + direction
-        start = None if c0 is None else c0[row]
-        own = _Layer(Cell.of(scores.rnn, layer, direction), h0[row], start, layer, direction)
-        runs = [(inputs, clean), (corrupted.to(inputs), other)]
-        reads = [(_layer_inputs(x, t, layer), t.h[row]) for x, t in runs]
-        patching = _Patching(scores, inputs, own, *own.sources(reads, sender, units))
+        runs = [_traced(scores, read) for read in (inputs, corrupted.to(inputs))]
+        patching = _patching(scores, runs, sender, units, layer, direction)
+        before, after = runs[0].scores, runs[1].scores
         gates = GATES[scores.rnn.mode]
         effect = np.stack([patching.effects_by_step({gate}) for gate in gates], axis=2)
         gate_effect = np.stack([patching.effect({gate}) for gate in gates], axis=2)
@@ -169,11 +164,33 @@ def _check(
         raise argument_error("rnn", problem, "an nn.LSTM or nn.GRU")
 
 
-def _traced(scores: StepScores, inputs: Tensor) -> tuple[Tensor, CellTrace]:
-    """Return the scores (N, K), and states and gates of the layer, with given inputs."""
+@attrs.frozen(eq=False)
+class _Run:
+    """A run of the model: what the layer reads (N, T, I), its states and gates, scores (N, K)."""
+
+    inputs: Tensor
+    trace: CellTrace
+    scores: Tensor
+
+
+def _traced(scores: StepScores, inputs: Tensor) -> _Run:
+    """Run all samples with given inputs of the layer."""
     with intervene_on(scores.rnn, trace=True) as handle:
         values = scores(scores.rows, inputs)
-    return values, handle.trace()
+    return _Run(inputs, handle.trace(), values)
+
+
+def _patching(
+    scores: StepScores, runs: Sequence[_Run], sender: Sender, units: Sequence[int] | None,
+    layer: int, direction: int,
+) -> "_Patching":  # fmt: skip
+    """Return what patches gates of one layer and direction, of a clean and a corrupted run."""
+    _, h0, c0 = scores.read()
+    row = layer * runs[0].trace.num_directions + direction
+    start = None if c0 is None else c0[row]
+    own = _Layer(Cell.of(scores.rnn, layer, direction), h0[row], start, layer, direction)
+    reads = [(_layer_inputs(run.inputs, run.trace, layer), run.trace.h[row]) for run in runs]
+    return _Patching(scores, runs[0].inputs, own, *own.sources(reads, sender, units))
 
 
 def _layer_inputs(inputs: Tensor, trace: CellTrace, layer: int) -> Tensor:
