@@ -118,8 +118,7 @@ def gate_paths(
         corrupted: what the layer reads in the corrupted run (N, T, I).
         symbols: the characters of the clean questions (N, T).
         changed: those of the corrupted ones where they differ, else "" (N, T).
-        answers: what each score is of, in words (N, K).
-        quantity: name of the scores.
+        answers, quantity: what each score is of (N, K), and their name.
         sender: what enters a gate from the corrupted run: the `input` at that step, the hidden
             `state` after the step before, or `both`.
         units: numbers of the units whose state sends; None: all.
