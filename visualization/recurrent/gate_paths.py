@@ -111,14 +111,15 @@ def gate_paths(
     answers to it is one of that gate's own. What follows after the layer is computed anew. With
     input and state as senders, the paths through all gates at all steps are the corrupted run.
 
-    Effects of single paths need not sum to the joint one: gates multiply.
+    Effects of single paths need not sum to the joint one.
 
     Args:
         scores: what is read off, and the layer. The corrupted run has the same targets.
         corrupted: what the layer reads in the corrupted run (N, T, I).
         symbols: the characters of the clean questions (N, T).
         changed: those of the corrupted ones where they differ, else "" (N, T).
-        answers, quantity: what each score is of (N, K), and their name.
+        answers: what each score is of, in words (N, K).
+        quantity: name of the scores.
         sender: what enters a gate from the corrupted run: the `input` at that step, the hidden
             `state` after the step before, or `both`.
         units: numbers of the units whose state sends; None: all.
@@ -126,8 +127,7 @@ def gate_paths(
         direction: 0 forwards, 1 backwards.
 
     Raises:
-        ValueError: a layer without gates, or with a projection; inputs or texts that do not fit; an
-            unknown sender or unit.
+        ValueError: no gates, or a projection; texts or inputs that do not fit; an unknown sender.
     """
     _check(scores, sender, units, layer, direction)
     with inspection_mode(scores.model), torch.no_grad():
