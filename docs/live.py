@@ -126,13 +126,13 @@ def images() -> None:
 def drawing() -> None:
     """Moving picture: a four becomes a nine while it is drawn."""
     frames: list[Image.Image] = []
-    with live_page(classifier(), 1000, 560) as driver:
+    with live_page(classifier(), 1000, 700) as driver:
         driver.execute_script("document.querySelector('.lv-status').textContent = ''")
         number = driver.find_element("css selector", "section[aria-label='Samples'] input")
         driver.execute_script("arguments[0].value = arguments[1]", number, str(_four(driver)))
         click(driver, "Open")
         driver.execute_script("scrollTo(0, 0)")
-        take = lambda: frames.append(shot(driver, 0.62).quantize(64))  # noqa: E731
+        take = lambda: frames.append(shot(driver, 0.6).quantize(64))  # noqa: E731
         take()
         arc = [0.31 + 0.36 * turn / 11 for turn in range(12)]
         top = [(x, 0.24 - 0.03 * math.sin(math.pi * (x - 0.31) / 0.36)) for x in arc]

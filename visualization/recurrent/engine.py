@@ -3,7 +3,7 @@
 B samples, T time steps, I inputs, U units; the batch comes first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 import torch
@@ -171,8 +171,11 @@ class Cell:
                     b_hh[gate * size + units] = bias
         return attrs.evolve(self, w_ih=w_ih, w_hh=w_hh, b_hh=b_hh)
 
-    def gates(self, x: Tensor, h0: Tensor, h: Tensor) -> dict[str, Tensor]:
-        """Return each gate (B, T, U), given inputs (B, T, I) and the states h (B, T, U) there."""
+    def gates(self, x: Tensor, h0: Tensor, h: Tensor, r: Tensor | None = None) -> dict[str, Tensor]:
+        """Return each gate (B, T, U), given inputs (B, T, I) and the states h (B, T, U) there.
+
+        `r` is what the candidate of a GRU is computed with, in place of its own reset gate.
+        """
         if self.mode.startswith("RNN"):
             return {}
         before = torch.cat([h0[:, None], h[:, :-1]], dim=1)
@@ -187,9 +190,40 @@ class Cell:
             return {"i": i, "f": f, "g": g, "o": o}
         carried = nn.functional.linear(before, self.w_hh, self.b_hh)
         read = nn.functional.linear(x, self.w_ih, self.b_ih)
-        r, z = (carried[..., : 2 * size] + read[..., : 2 * size]).sigmoid_().chunk(2, dim=-1)
-        n = (read[..., 2 * size :] + r * carried[..., 2 * size :]).tanh_()
-        return {"r": r, "z": z, "n": n}
+        reset, z = (carried[..., : 2 * size] + read[..., : 2 * size]).sigmoid_().chunk(2, dim=-1)
+        n = (read[..., 2 * size :] + (reset if r is None else r) * carried[..., 2 * size :]).tanh_()
+        return {"r": reset, "z": z, "n": n}
+
+
+RunDirection = Callable[["Cell", Tensor, Tensor, Tensor | None, int, int], DirectionOutput]
+
+
+def by_layer(
+    rnn: nn.RNNBase, x: Tensor, h0: Tensor, c0: Tensor | None, run: RunDirection
+) -> tuple[Tensor, list[DirectionOutput]]:
+    """Return the last layer's output (B, T, directions × U), and each layer and direction.
+
+    Args:
+        rnn: the layer.
+        x: input (B, T, I).
+        h0: initial states (L, B, U).
+        c0: likewise, of an LSTM.
+        run: runs one layer in one direction: weights, input in the order in which it is read,
+            initial states, the numbers of layer and direction.
+    """
+    directions = 2 if rnn.bidirectional else 1
+    parts: list[DirectionOutput] = []
+    for layer in range(rnn.num_layers):
+        first = len(parts)
+        for direction in range(directions):
+            row = first + direction
+            c = None if c0 is None else c0[row]
+            read = x.flip(1) if direction else x
+            part = run(Cell.of(rnn, layer, direction), read, h0[row], c, layer, direction)
+            parts.append(part.flipped() if direction else part)
+        outputs = [part.h for part in parts[first:]]
+        x = torch.cat(outputs, dim=-1) if directions > 1 else outputs[0]
+    return x, parts
 
 
 @torch.no_grad()  # autograd would hold the views written in place for ever

@@ -11,6 +11,7 @@ from agents.core.inspection import (
     images,
     model,
     recurrent,
+    relevance,
     synthesis,
 )
 from agents.core.inspection.views import NEEDS, NUM_REPRESENTED, VIEWS
@@ -19,15 +20,8 @@ if TYPE_CHECKING:
     from agents.core.protocol import AgentProtocol
     from tasks.core.task import Task
 
-GROUPS = (
-    model,
-    confidence,
-    attention,
-    boxes,
-    images,
-    synthesis,
-    recurrent,
-)  # in the order of a report
+# In the order of a report.
+GROUPS = (model, confidence, attention, boxes, images, synthesis, recurrent, relevance)
 MAX_CLASSES, MIN_SAMPLES = 50, 5  # of probes: different answers, and samples of each
 
 

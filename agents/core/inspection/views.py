@@ -24,6 +24,9 @@ NUM_REPRESENTED = 1000  # samples of views of representations
 NEEDS: dict[str, Callable[[Observation], bool]] = {
     "recurrent": lambda observation: bool(observation.recurrent),
     "answers": lambda observation: observation.generate is not None,
+    "answer scores": lambda observation: (
+        bool(observation.recurrent) and observation.answer_scores is not None
+    ),
     "step answers": lambda observation: any(
         part.inputs is not None for part in observation.recurrent
     ),
