@@ -289,7 +289,7 @@ class Agent(abc.ABC):
     @final
     def inspect(
         self, views: Sequence[str] | None = None, *, progress: bool = False,
-        renderer: Renderer | None = None,
+        renderer: Renderer | None = None, processes: int = 1,
     ) -> Report:  # fmt: skip
         """Inspect the agent and return a report; the agent is unchanged.
 
@@ -298,6 +298,8 @@ class Agent(abc.ABC):
                 show is replaced by the reason; requested by name, it is an error.
             progress: a line on standard error for each view.
             renderer: draws the report's figures; None: each when it is asked for.
+            processes: views that are computed, and drawn, at once, each in a fork of this process
+                on one core; 1: all of them here. What they show does not depend on it.
 
         Raises:
             NothingToShow: (a ValueError) a view of `views` has nothing to show.
@@ -306,7 +308,7 @@ class Agent(abc.ABC):
         from agents.core.inspection.report import inspect  # not needed for training
 
         with preserve_state(self.model), self._threads_and_dtype():
-            return inspect(self, views, progress, renderer or LazyRenderer())
+            return inspect(self, views, progress, renderer or LazyRenderer(), processes)
 
     @final
     def intervene(
