@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect as inspection
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from agents.core.inspection import side_by_side
+from agents.core.inspection.overview import overview
 from agents.core.inspection.views import group_of
 from agents.core.runs import sinks
 from tasks.core.settings import ConfigError, nearest
@@ -34,9 +36,9 @@ def inspect(
 ) -> Report:
     """Return a report of some views, or of all; see `Agent.inspect`."""
     functions: dict[str, Callable[[], Any]] = {
-        "summary": lambda: cost(agent),
+        "summary": functools.partial(cost, agent),
         "learning_curves": agent.history.curves,
-        "wrong_answers": lambda: wrong_answers(agent),
+        "wrong_answers": functools.partial(wrong_answers, agent),
         **agent.views(),
     }
     for name in views or ():
@@ -55,7 +57,16 @@ def inspect(
                 renderer.announce(part, record)
         sink.info(f"{number} of {len(chosen)}: {name}, {look.seconds:.1f} s")
     title = f"{agent.name} on {agent.task.name}, step {agent.state.cursor.step}"
-    return Report(title, {name: records[name] for name in chosen}, renderer)
+    ordered = {name: records[name] for name in chosen}
+    sentences = {name: _sentence(function) for name, function in chosen.items()}
+    return Report(title, ordered, renderer, overview(ordered), sentences)
+
+
+def _sentence(function: Callable[[], Any]) -> str:
+    """Return the first paragraph of a view's docstring, as one line."""
+    documented = function.func if isinstance(function, functools.partial) else function
+    paragraph = (inspection.getdoc(documented) or "").partition("\n\n")[0]
+    return " ".join(paragraph.split())
 
 
 @attrs.frozen
