@@ -112,7 +112,7 @@ def _looks(
 
 
 def wrong_answers(agent: "AgentProtocol", num: int = NUM_WRONG) -> AnswerTable:
-    """Wrong answers: the first `num` questions of the test split that went wrong, of 2,000."""
+    """Wrong answers: the first questions of the test split that went wrong, of 2,000."""
     rows = agent.task.rows(*agent.predict_split("test", NUM_SEARCHED))
     wrong = [row for row in rows if not row.correct]
     return AnswerTable(f"{len(wrong)} of {len(rows)} test questions went wrong", wrong[:num])
