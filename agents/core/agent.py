@@ -298,8 +298,7 @@ class Agent(abc.ABC):
                 show is replaced by the reason; requested by name, it is an error.
             progress: a line on standard error for each view.
             renderer: draws the report's figures; None: each when it is asked for.
-            processes: views that are computed, and drawn, at once, each in a fork of this process
-                on one core; 1: all of them here. What they show does not depend on it.
+            processes: views that are computed at once, in forks of this process; 1: all in it.
 
         Raises:
             NothingToShow: (a ValueError) a view of `views` has nothing to show.
