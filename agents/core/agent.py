@@ -294,8 +294,7 @@ class Agent(abc.ABC):
         """Inspect the agent and return a report; the agent is unchanged.
 
         Args:
-            views: names of views, in any order; None: all. Among all, a view that has nothing to
-                show is replaced by the reason; requested by name, it is an error.
+            views: names of views; None: all, and of those with nothing to show the reason.
             progress: a line on standard error for each view.
             renderer: draws the report's figures; None: each when it is asked for.
             processes: views that are computed at once, in forks of this process; 1: all in it.
