@@ -74,10 +74,6 @@ class RecurrentViews(Views):
         """Return the state of units: c of an LSTM, else h (N, T, U)."""
         return trace.h[row] if trace.c is None else trace.c[row]
 
-    def _bounded(self, trace: CellTrace, row: int) -> Tensor:
-        """Return the state of units in [-1, 1]: tanh(c) of an LSTM, else h (N, T, U)."""
-        return trace.h[row] if trace.c is None else torch.tanh(trace.c[row])
-
     @view("recurrent")
     def roles(self) -> dict[str, UnitRoles]:
         """Unit roles: what each unit's state depends on, global or local."""
@@ -177,7 +173,7 @@ class RecurrentViews(Views):
         """Matches: where the units active at one place are active together elsewhere (LSTMVis)."""
         return {
             name: find_matches(
-                self._bounded(trace, row).cpu(),
+                trace.bounded(row).cpu(),
                 0,
                 *_middle(trace),
                 symbols=part.text if part.input_symbols is None else part.input_symbols,
