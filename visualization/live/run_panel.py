@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from visualization.core.errors import argument_error
 from visualization.core.pixels import data_uri, image_colors
 from visualization.live.image_panel import quantised
 from visualization.live.messages import Arguments, Reply
@@ -133,7 +134,7 @@ class RunWatch:
             ValueError: there are none to show.
         """
         if self.source.snapshots is None:
-            raise ValueError("snapshots: this agent has none to show")
+            raise argument_error("call", "there are no snapshots", "an agent that has some")
         return self.source.snapshots
 
     def answers(self, step: int) -> Sequence[SnapshotAnswer]:
@@ -225,7 +226,7 @@ class RunPanel(Panel):
         steps = sorted(self._watch.snapshots().stamps())
         if step not in steps:
             shown = ", ".join(map(str, steps)) or "none yet"
-            raise ValueError(f"step: there is no snapshot of step {step} now; accepted: {shown}")
+            raise argument_error("step", f"there is no snapshot of step {step} now", shown)
         return step
 
     def _answers(self, arguments: Arguments) -> Reply:
@@ -241,6 +242,10 @@ class RunPanel(Panel):
         sample = arguments.integer("sample", 0, len(shown.samples) - 1)
         found = shown.maps(step, view, sample)
         maps = found.maps
+        if not np.isfinite(maps).all():
+            raise argument_error(
+                "step", f"{view!r} of step {step} has NaN or inf", "finite numbers"
+            )
         if shown.views[view] == "cells":
             levels, limits = _levels_of_cells(maps)
             channels = list(range(len(maps)))

@@ -137,7 +137,7 @@ class DiskSnapshots(Snapshots):
 
     def stamps(self) -> dict[int, tuple[int, ...]]:
         """Return time and size of each file; one that has just been removed is left out."""
-        stamps = {}
+        stamps: dict[int, tuple[int, ...]] = {}
         for step, path in step_paths(self.path).items():
             with contextlib.suppress(OSError):
                 status = path.stat()

@@ -81,7 +81,7 @@ class Plot {
     this.more = more;
     const logarithmic = h("input", { type: "checkbox", onchange: () => { this.log = logarithmic.checked; this.draw(); } });
     logarithmic.checked = log;
-    const title = h("div", { class: "lv-row" }, h("h4", {}, name), h("div", { class: "lv-field" }, h("label", {}, logarithmic, " log axis")));
+    const title = h("div", { class: "lv-row" }, h("h3", {}, name), h("div", { class: "lv-field" }, h("label", {}, logarithmic, " log axis")));
     this.element = h("div", { class: "lv-curves", "data-plot": name, hidden: true }, title, this.legend, this.svg, this.reading, more);
     this.svg.addEventListener("pointermove", (event) => this.point(event));
     this.svg.addEventListener("pointerdown", (event) => this.point(event));
@@ -99,6 +99,7 @@ class Plot {
 
   reset() {
     this.curves.clear();
+    this.labels = null;
     this.changed();
   }
 

@@ -25,8 +25,8 @@ class RunPanel {
     this.judged = h("p", { class: "lv-note" });
     this.changes = h("ol", { class: "lv-changes", tabindex: "0", "aria-label": "Changes of verdicts, the latest first" });
     this.element = h("div", { class: "lv-run" },
-      h("section", { "aria-label": "Status" }, h("h3", {}, "Run"), this.facts, this.problem),
-      h("section", { "aria-label": "Curves" }, h("h3", {}, "Curves"), this.waiting,
+      h("section", { "aria-label": "Status" }, h("h2", {}, "Run"), this.facts, this.problem),
+      h("section", { "aria-label": "Curves" }, h("h2", {}, "Curves"), this.waiting,
         h("div", { class: "lv-plots" }, ...[...this.plots.values()].map(({ element }) => element))),
       this.snapshots.element, this.doctor());
     this.stream = new Stream(() => this.poll(), (error) => this.say(error.message, true));
@@ -39,9 +39,9 @@ class RunPanel {
     const head = ["question", "verdict", "why", "since step"].map((text) => h("th", { scope: "col" }, text));
     const table = h("table", { class: "lv-verdicts" }, h("caption", { class: "lv-hidden" }, "Verdicts on the run so far"),
       h("thead", {}, h("tr", {}, ...head)), this.body);
-    return h("section", { "aria-label": "Verdicts" }, h("h3", {}, "The doctor's verdicts so far"), this.judged,
-      h("div", { class: "lv-scroll", tabindex: "0", role: "region", "aria-label": "Verdicts" }, table),
-      h("h4", {}, "Changes"), this.changes);
+    return h("section", { "aria-label": "Verdicts" }, h("h2", {}, "The doctor's verdicts so far"), this.judged,
+      h("div", { class: "lv-scroll", tabindex: "0", role: "region", "aria-label": "Table of verdicts" }, table),
+      h("h3", {}, "Changes"), this.changes);
   }
 
   /** Look again, while the panel is seen. */

@@ -5,7 +5,7 @@ const PLAY_PAUSE = 600; // milliseconds at one snapshot, at least
 /** Pane with the maps of one sample at one snapshot: tiles, or the cells of a recurrent layer. */
 class MapsPane {
   constructor(title, onsight, onpick) {
-    this.title = h("h4", {}, title);
+    this.title = h("h3", {}, title);
     this.tiles = new Tiles(onpick, onsight);
     this.cells = h("div", { class: "lv-cells" });
     this.num = -1;
@@ -16,10 +16,11 @@ class MapsPane {
     return this.num > 0 ? this.tiles.channels().filter((channel) => channel < this.num) : [0];
   }
 
-  /** Show a reply; true: there are maps that it has not. */
+  /** Show a reply, or that there is none; true: there are maps that it has not. */
   show(reply, kind, name) {
-    this.tiles.element.hidden = kind !== "maps";
-    this.cells.hidden = kind !== "cells";
+    this.tiles.element.hidden = kind !== "maps" || !reply;
+    this.cells.hidden = kind !== "cells" || !reply;
+    if (!reply) return false;
     if (kind === "cells") {
       this.cells.replaceChildren(...cellsFigure(reply, name));
       return false;
@@ -55,9 +56,9 @@ class SnapshotsView {
   constructor(client, about, say) {
     Object.assign(this, { client, about, say, steps: [], stamps: new Map(), step: null, sample: 0, follows: true });
     this.view = about.views[0] ?? null;
-    this.stream = new Stream(() => this.refresh(), (error) => this.fail(error));
+    this.stream = new Stream(() => this.refresh(), (error) => { this.problem.textContent = error.message; });
     this.playing = null;
-    this.element = h("section", { "aria-label": "Snapshots", class: "lv-snapshots" }, h("h3", {}, "Through training"), ...this.build());
+    this.element = h("section", { "aria-label": "Snapshots", class: "lv-snapshots" }, h("h2", {}, "Through training"), ...this.build());
     this.show();
   }
 
@@ -149,42 +150,49 @@ class SnapshotsView {
     this.follows = this.step === this.steps.at(-1);
   }
 
-  fail(error) {
-    this.problem.textContent = error.message;
-  }
-
   ask(step, pane) {
     return this.client.ask("run", "maps", { step, view: this.view.name, sample: this.sample, channels: pane.channels() });
   }
 
-  /** Ask for answers and maps of the chosen snapshot and of the latest. */
+  /** Ask for answers and maps of the chosen snapshot and of the latest; one that fails hides no other. */
   async refresh() {
-    const { step, sample, view } = this, last = this.steps.at(-1);
+    const { step } = this, last = this.steps.at(-1), problems = new Set();
     if (step === null) return;
-    const now = await this.client.ask("run", "answers", { step });
-    const latest = await this.client.ask("run", "answers", { step: last });
-    this.answers(now.answers, latest.answers);
-    let more = false;
-    if (view) {
-      const name = (at) => `${view.name} of ${this.about.samples[sample][0]} at step ${at}`;
-      const reply = await this.ask(step, this.now);
-      more = this.now.show(reply, view.kind, name(step));
-      if (this.latest !== last) {
-        const other = await this.ask(last, this.last);
-        more = this.last.show(other, view.kind, name(last)) || more;
-        this.latest = more ? null : last;
+    const attempt = async (work) => {
+      try {
+        return await work();
+      } catch (error) {
+        problems.add(error.message);
+        return null;
       }
-      this.now.title.textContent = `step ${step.toLocaleString("en")}`;
-      this.last.title.textContent = `latest: step ${last.toLocaleString("en")}`;
-    }
-    this.problem.textContent = "";
-    if (more) this.stream.next();
+    };
+    const now = await attempt(() => this.client.ask("run", "answers", { step }));
+    const latest = step === last ? now : await attempt(() => this.client.ask("run", "answers", { step: last }));
+    this.answers(now?.answers, latest?.answers);
+    const more = this.view !== null && await this.showMaps(step, last, attempt);
+    this.problem.textContent = [...problems].join(" ");
     this.element.dispatchEvent(new CustomEvent("lv-snapshot", { bubbles: true, detail: { step, last } }));
     this.element.dataset.step = step;
+    if (more) this.stream.next();
+  }
+
+  /** Show the maps of both panes; true: there are some that were not asked for. */
+  async showMaps(step, last, attempt) {
+    const { view } = this, name = (at) => `${view.name} of ${this.about.samples[this.sample][0]} at step ${at}`;
+    const reply = await attempt(() => this.ask(step, this.now));
+    const more = this.now.show(reply, view.kind, name(step));
+    this.now.title.textContent = `step ${step.toLocaleString("en")}`;
+    this.last.title.textContent = `latest: step ${last.toLocaleString("en")}`;
+    if (this.latest === last) return more;
+    const other = await attempt(() => this.ask(last, this.last));
+    const others = this.last.show(other, view.kind, name(last));
+    this.latest = others ? null : last;
+    return more || others;
   }
 
   answers(now, latest) {
-    const mark = ([text, right]) => h("td", { class: right ? "lv-right-answer" : "lv-wrong-answer" },
+    const mark = (answer) => (answer ? shown(answer) : h("td", { class: "lv-dim" }, "not known"));
+    const shown = ([text, right]) => h("td", { class: right ? "lv-right-answer" : "lv-wrong-answer" },
       h("span", { "aria-label": right ? "right:" : "wrong:", role: "img" }, right ? "✓" : "✗"), ` ${text === "" ? "(nothing)" : text}`);
     const focused = this.body.contains(document.activeElement);
     this.body.replaceChildren(...this.about.samples.map(([question, target], number) => {
@@ -195,7 +203,7 @@ class SnapshotsView {
         this.answers(now, latest);
         this.stream.next();
       } }, picture, h("span", {}, question));
-      return h("tr", {}, h("th", { scope: "row" }, pick), h("td", {}, target), mark(now[number]), mark(latest[number]));
+      return h("tr", {}, h("th", { scope: "row" }, pick), h("td", {}, target), mark(now?.[number]), mark(latest?.[number]));
     }));
     if (focused) this.body.rows[this.sample].querySelector("button").focus();
   }
