@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Record = Mapping[str, float]
-CHUNK = 2**22  # bytes that are read at once, so that a page stays answered
+CHUNK = 2**21  # bytes that are read at once, so that a page stays answered
 MOST_BINS = 512  # points of a curve that are sent
 MOST_JUDGED = 4096  # records that are kept for verdicts; of more, every second one
 _MARK = 64  # bytes before the place where reading goes on, by which another file is told
