@@ -47,8 +47,7 @@ class Verdicts:
             self._begin()
         steps = [record["step"] for record in records.judged]
         is_growing, self._seen = records.num_records != self._seen, records.num_records
-        num_new = len(steps) - bisect.bisect_right(steps, self.step)
-        if is_growing and num_new * _SHARE < len(steps):
+        if is_growing and (records.num_records - self._num) * _SHARE < records.num_records:
             return False  # a long run is judged when there is enough, or nothing, to add
         budget = _BUDGET
         while budget > 0 and steps and (self.step < steps[-1] or self._is_old(records, diverged)):
