@@ -167,7 +167,7 @@ class Plot {
       const edge = (high - low || Math.abs(high) || 1) * 0.05;
       [low, high] = [low - edge, high + edge];
     }
-    return { first: Math.min(0, first), last: last > 0 ? last : 1, low, high };
+    return { first: Math.min(0, first), last: Math.max(last, this.end ?? 0) || 1, low, high };
   }
 
   draw() {

@@ -54,7 +54,11 @@ class RunPanel {
   async poll() {
     const reply = await this.client.ask("run", "poll", { revision: this.revision });
     this.revision = reply.revision;
-    if (reply.reset) for (const plot of this.plots.values()) plot.reset();
+    for (const plot of this.plots.values()) {
+      plot.end = reply.status.step; // of all, so that they have one axis
+      if (reply.reset) plot.reset();
+      else if (reply.curves.length) plot.changed();
+    }
     reply.curves.forEach((about, index) => this.plots.get(about.plot).take(about, doubles(reply.buffers[index])));
     this.status(reply.status);
     if (reply.verdicts) this.verdicts(reply.verdicts);
