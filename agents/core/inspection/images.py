@@ -255,6 +255,13 @@ class ImageViews(Views):
         }
 
     @view("classes")
+    def channel_relevance(self) -> conv.ChannelRelevance:
+        """Relevance of channels: which of the last layer's carry each answer, and from where."""
+        return conv.channel_relevance(
+            self._network, self._shown, layer=self._layers[-1], labels=self._classes
+        )
+
+    @view("classes")
     def faithfulness(self) -> Any:
         """Faithfulness of attributions: how the answer depends on each method's pixels."""
         return conv.faithfulness(self._network, self._shown, self._class_attributions.maps)

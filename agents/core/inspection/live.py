@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.core.inspection.observation import Observation
-from agents.core.inspection.run import SnapshotStates, run_source
+from agents.core.inspection.run import NUM_SAMPLES, SnapshotStates, run_source
 from tasks.core.settings import ConfigError
 from visualization import NothingToShow
 from visualization.live.drawings import FOLDER as DRAWINGS
@@ -29,7 +29,8 @@ from visualization.live.session import Live, Panel
 if TYPE_CHECKING:
     from agents.core.protocol import AgentProtocol
 
-NUM_IMAGES = 256  # test samples from which a drawing can begin
+NUM_IMAGES = 1000  # test samples from which a drawing can begin, at most
+_NUM_PIXELS = 2**22  # numbers in all of them, at most: 256 pages of 128 by 128
 _MASKED = ("occlusion",)  # methods of many passes, which are for classes alone
 
 
@@ -43,8 +44,8 @@ def live_of(agent: "AgentProtocol", folder: Path | None = None) -> Live:
     Raises:
         NothingToShow: it has no part that can be changed by hand.
     """
-    batch = agent.task.for_display().samples("test", NUM_IMAGES)
-    observation = agent.observe(batch)
+    batch = _samples(agent)
+    observation: Observation = agent.observe(batch)
     states, engine = SnapshotStates(agent), None
     panels: list[Callable[[], Panel]] = []
     if observation.image is not None:
@@ -57,6 +58,18 @@ def live_of(agent: "AgentProtocol", folder: Path | None = None) -> Live:
     if not panels:
         raise NothingToShow(f"{agent.name} has neither images nor questions to change by hand")
     return Live(title=f"{agent.name} on {agent.task.name}", panels=panels)
+
+
+def _samples(agent: "AgentProtocol") -> Any:
+    """Return test samples: of images as many as the memory has room for, else those of a run.
+
+    How large an image is, the first one tells.
+    """
+    task, num = agent.task.for_display(), NUM_SAMPLES
+    first: Observation = agent.observe(task.samples("test", 1))
+    if first.image is not None:
+        num = max(1, min(NUM_IMAGES, _NUM_PIXELS // first.image.images.numel()))
+    return task.samples("test", num)
 
 
 def _image_subject(

@@ -17,8 +17,8 @@ from agents.cli.modes import MODES
 from agents.cli.run_spec import RunSpec, run_spec_from_folder
 from agents.core.agent import Agent
 from agents.core.config import flat_settings
-from agents.core.inspection.live import live_of
-from agents.core.inspection.run import read_status, settings_of
+from agents.core.inspection.live import NUM_IMAGES, live_of
+from agents.core.inspection.run import NUM_SAMPLES, read_status, settings_of
 from agents.core.runs.checkpoint import CheckpointError
 from agents.core.runs.snapshots import DiskSnapshots, InMemorySnapshots
 from tasks.core.batch import take
@@ -70,7 +70,7 @@ def test_feature_maps_are_those_of_the_weights_of_a_step(classifier: tuple[Agent
         small_agent("cnn_classifier", task="digits", channels=4),
     )
     about = session.panel("run").describe()
-    batch = agent.task.for_display().samples("test", 256)
+    batch = agent.task.for_display().samples("test", NUM_IMAGES)
     for step, state in agent.snapshots.states(print).items():
         other.model.load_state_dict(state)
         observation = other.observe(batch)
@@ -98,7 +98,7 @@ def test_cells_are_those_of_the_weights_of_a_step(adder: tuple[Agent, Path]) -> 
     """The states of each part are those that an agent with these weights has at the question."""
     agent, folder = adder
     session, other = Session(live_of(agent, folder)), small_agent()
-    batch = agent.task.for_display().samples("test", 256)
+    batch = agent.task.for_display().samples("test", NUM_SAMPLES)
     for step, state in agent.snapshots.states(print).items():
         other.model.load_state_dict(state)
         observation = other.observe(take(batch, 2, 3))

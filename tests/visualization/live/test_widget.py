@@ -99,6 +99,7 @@ def test_the_widget_is_drawn_into_in_jupyterlab(driver: webdriver.Chrome, tmp_pa
     book = {"cells": [{**cell, "source": code}], "metadata": kernel}
     text = json.dumps({**book, "nbformat": 4, "nbformat_minor": 5})
     (tmp_path / "live.ipynb").write_text(text, encoding="utf-8")
+    driver.set_window_size(1400, 2400)  # only maps in sight are asked for
     wait = WebDriverWait(driver, _SECONDS, 0.2, [WebDriverException])  # until it answers
     with jupyter_lab(tmp_path) as address:
 
