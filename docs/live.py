@@ -151,7 +151,24 @@ def _four(driver: webdriver.Chrome) -> int:
     return next(number for number, name in enumerate(names) if name.endswith(": 4"))
 
 
-PARTS: tuple[Callable[[], None], ...] = (images, drawing)
+def run() -> None:
+    """Picture of a run that is followed, at an early snapshot."""
+    own = ["--agent", "cnn_classifier", "--task", "digits"]
+    own += ["--set", "steps=400", "--set", "log_every=5", "--set", "eval_every=20"]
+    with live_page(trained("runs/live/followed", *own), 1000, 1300) as driver:
+        click(driver, "Run")
+        snapshots = "document.getElementById('live').live.panels.at(-1).snapshots"
+        wait = WebDriverWait(driver, 60, 0.05)
+        wait.until(lambda d: d.execute_script(f"return {snapshots}.steps.length"))
+        driver.execute_script(f"{snapshots}.go(3)")
+        step = str(driver.execute_script(f"return {snapshots}.steps[3]"))
+        shown = lambda d: d.find_element("css selector", ".lv-snapshots")  # noqa: E731
+        wait.until(lambda d: shown(d).get_attribute("data-step") == step)
+        settle(driver)
+        save("live_run", shot(driver, 0.8))
+
+
+PARTS: tuple[Callable[[], None], ...] = (images, drawing, run)
 
 if __name__ == "__main__":
     for part in PARTS:

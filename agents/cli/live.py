@@ -13,14 +13,17 @@ def serve_run(spec: RunSpec) -> int:
         accepted = "pip install 'terrarium[live]'"
         raise ConfigError("--mode", "live", problem, accepted) from None
     from agents.core.inspection.live import live_of
+    from agents.core.training.evaluation import agent_threads
 
     agent = spec.load_watched()
     options = spec.options
+    agent.model.eval()
     try:
-        serve(
-            live_of(agent, spec.run_dir), options.host or "127.0.0.1", options.port or 0,
-            lambda address: print(f"{address}  (Ctrl-C stops the server)", flush=True),
-        )  # fmt: skip
+        with agent_threads(agent):  # more threads than it needs would take them from the browser
+            serve(
+                live_of(agent, spec.run_dir), options.host or "127.0.0.1", options.port or 0,
+                lambda address: print(f"{address}  (Ctrl-C stops the server)", flush=True),
+            )  # fmt: skip
     except ValueError as error:  # of the port or host, or nothing to show
         raise ConfigError("--mode", "live", str(error), "see --help") from None
     return 0
