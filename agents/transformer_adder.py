@@ -6,7 +6,6 @@ the inputs of sublayers ("pre-norm", Xiong et al. 2020, 2002.04745), so that no 
 """
 
 import math
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
@@ -15,12 +14,13 @@ from torch.nn import functional as F
 
 from agents.configs.transformer_adder import TransformerConfig
 from agents.core.config import ConfigError
-from agents.core.layers import HiddenLinear
+from agents.core.layers import HiddenLinear, MaskedSoftmax
 from agents.core.seq2seq import NUM_MAPPED, Seq2SeqAgent
 from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
     from agents.core.inspection.observation import Observation
+    from visualization.attention.hiding import TextAttention
     from visualization.attention.maps import AttentionMaps
 
 _LONGEST_WAVE = 10_000.0  # of the sinusoids, 1706.03762, section 3.5
@@ -39,6 +39,7 @@ class Attention(nn.Module):
         self.key = HiddenLinear(size, size)
         self.value = HiddenLinear(size, size)
         self.out = HiddenLinear(size, size)
+        self.softmax = MaskedSoftmax()
 
     def _in_heads(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:-1], self.num_heads, -1).transpose(1, 2)
@@ -60,7 +61,7 @@ class Attention(nn.Module):
         if self.rotates:
             queries, keys = apply_rotary(queries), apply_rotary(keys)
         scores = queries / math.sqrt(queries.shape[-1]) @ keys.mT
-        return scores.masked_fill(~mask, -torch.inf).softmax(-1)
+        return cast("Tensor", self.softmax(scores, mask))
 
 
 def apply_rotary(x: Tensor) -> Tensor:
@@ -237,28 +238,20 @@ class TransformerAdder(Seq2SeqAgent):
 
     def weights(self, memory: Memory, answer: Tensor) -> dict[str, Tensor]:
         """Return cross-attention weights by layer of the decoder (B, N, A, Q)."""
-        from visualization.core.preserve import hooks
-
-        by_layer: dict[str, Tensor] = {}
-
-        def record(name: str) -> Callable[..., None]:
-            def hook(module: Attention, inputs: tuple[Tensor, ...], _: Tensor) -> None:
-                by_layer[name] = module.weights(*inputs)
-
-            return hook
-
-        def handles() -> Iterator[Any]:
-            for number, layer in enumerate(self.model.decoder, start=1):
-                attention = cast("Layer", layer).other
-                yield attention.register_forward_hook(record(f"layer {number}"))
-
-        with hooks(handles()):
+        with self._text_attention().record() as calls:
             self.model.decode(memory, answer)
-        return by_layer
+        return {layer: weights for layer, (weights,) in calls.items()}
+
+    def _text_attention(self) -> "TextAttention":
+        from visualization.attention.hiding import TextAttention
+
+        encoder, decoder = (cast("list[Layer]", list(layers)) for layers in
+                            (self.model.encoder, self.model.decoder))  # fmt: skip
+        return TextAttention(
+            layers={f"layer {n}": layer.other.softmax for n, layer in enumerate(decoder, start=1)},
+            others=[layer.own.softmax for layer in encoder], num_heads=self.config.num_heads,
+        )  # fmt: skip
 
     def observe(self, batch: TextPairs) -> "Observation":
         """Return a batch with its answers, and the attention."""
-        from agents.core.inspection.observation import AttentionPart
-
-        maps = AttentionPart(name="attention", maps=self.attention_maps)
-        return self._observe(batch, None, attention=(maps,))
+        return self._observe(batch, None, attention=(self.attention_maps, self._text_attention()))

@@ -1,6 +1,6 @@
 """Sequence-to-sequence agents: what those share that map a text to a text."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -13,7 +13,8 @@ from agents.core.training.loop import to_device
 from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
-    from agents.core.inspection.observation import AttentionPart, Observation
+    from agents.core.inspection.observation import Observation
+    from visualization.attention.hiding import TextAttention
     from visualization.attention.maps import AttentionMaps
 
 NUM_MAPPED = 500  # samples of a view of the attention
@@ -63,7 +64,7 @@ class Seq2SeqAgent(Agent):
         batch: TextPairs,
         layers: tuple[nn.RNNBase, nn.RNNBase] | None,
         decoder_reads: bool = True,
-        attention: "Sequence[AttentionPart]" = (),
+        attention: "tuple[Callable[[], Any], TextAttention] | None" = None,
     ) -> "Observation":
         """Return the observation of a batch, for inspection.
 
@@ -71,9 +72,10 @@ class Seq2SeqAgent(Agent):
             batch: of the task.
             layers: the recurrent encoder and decoder; None: the model has none.
             decoder_reads: whether the decoder's input is the character before.
-            attention: the attention of the model.
+            attention: computes maps of the attention, and the modules of its weights; None: the
+                model has none.
         """
-        from agents.core.inspection.observation import RecurrentPart, observe
+        from agents.core.inspection.observation import AttentionPart, RecurrentPart, observe
 
         model: Seq2SeqModel = self.model
         tensors = to_device(batch, self.device)
@@ -97,9 +99,14 @@ class Seq2SeqAgent(Agent):
                 decoder_position, lambda: _scores(model, memory, tensors.answer),
             )  # fmt: skip
             parts = (encoder, decoder)
+        looks: tuple[AttentionPart, ...] = ()
+        if attention is not None:
+            maps, weights = attention
+            read = characters[batch.question]
+            looks = (AttentionPart(name="attention", maps=maps, weights=weights, read=read),)
         rows = self.task.rows(answers, batch)
         return observe(
-            self, batch, rows=rows, recurrent=parts, attention=attention,
+            self, batch, rows=rows, recurrent=parts, attention=looks,
             labels=[f"{row.question} = {row.answer}" for row in rows],
             characters=self.task.spec.characters,
             generate=lambda: model.generate(model.encode(tensors.question)),
