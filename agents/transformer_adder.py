@@ -6,7 +6,7 @@ the inputs of sublayers ("pre-norm", Xiong et al. 2020, 2002.04745), so that no 
 """
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agents.core.inspection.live_questions import question_subject
 from agents.core.inspection.observation import Observation
 from tasks.core.settings import ConfigError
 from visualization import NothingToShow
@@ -22,6 +23,8 @@ from visualization.live.images import (
     Target,
     class_answer,
 )
+from visualization.live.question_panel import QuestionPanel
+from visualization.live.questions import QuestionEngine
 from visualization.live.session import Live, Panel
 
 if TYPE_CHECKING:
@@ -46,6 +49,10 @@ def live_of(agent: "AgentProtocol", folder: Path | None = None) -> Live:
     if observation.image is not None:
         engine = ImageEngine(_image_subject(agent, observation, folder))
         panels.append(lambda: ImagePanel(engine))
+    questions = question_subject(agent, observation)
+    if questions is not None:
+        asked = QuestionEngine(questions)
+        panels.append(lambda: QuestionPanel(asked))
     if not panels:
         raise NothingToShow(f"{agent.name} has neither images nor questions to change by hand")
     return Live(title=f"{agent.name} on {agent.task.name}", panels=panels)
