@@ -125,7 +125,7 @@ class QuestionPanel(Panel):
     def _unit(
         self, arguments: Arguments, chosen: _Chosen, run: Run, untouched: Run
     ) -> dict[str, Any]:
-        """Return the states of one unit at one step, and their usual range."""
+        """Return the states of one unit at one step, and their usual range with 0."""
         name, layer = chosen.part.name, chosen.layer
         num_steps, num_units = run.traces[name].h.shape[2:]
         unit = arguments.integer("unit", 0, num_units - 1)
@@ -139,7 +139,8 @@ class QuestionPanel(Panel):
             now, before = value(run, state), value(untouched, state)
             low, high = (float(limits[layer, unit]) for limits in self._engine.usual[name][state])
             states[state] = {
-                "now": now, "untouched": before, "low": min(low, before), "high": max(high, before),
+                "now": now, "untouched": before,
+                "low": min(low, before, 0.0), "high": max(high, before, 0.0),
             }  # fmt: skip
         return {"unit": unit, "step": step, "states": states}
 
@@ -193,5 +194,5 @@ def _part_in_words(part: QuestionPart, trace: CellTrace) -> dict[str, Any]:
     return {
         "name": part.name, "layers": [trace.layer_name(row) for row in range(len(trace.h))],
         "quantities": quantities, "states": states_of(trace), "num_units": trace.h.shape[3],
-        "writes": part.writes,
+        "directions": trace.num_directions,
     }  # fmt: skip

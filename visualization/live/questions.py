@@ -18,7 +18,6 @@ from visualization.core.preserve import evaluation_mode
 from visualization.recurrent.cells import CellTrace, intervene_on
 from visualization.recurrent.edits import Edit
 
-NUM_USUAL = 24  # samples from which the usual range of each unit is known
 _KEPT_QUESTIONS = 64
 _NUM_LIKELIEST = 3  # characters that are shown of each place of an answer
 
@@ -71,6 +70,7 @@ class QuestionSubject:
         characters: the character, or label, of each code (V,).
         decode: an answer as a person reads it, of codes (A,).
         read: reads a question; a ValueError says what is wrong with it, and what is accepted.
+        traces: states of the parts, by name, over samples: how far they usually go.
     """
 
     model: nn.Module
@@ -78,6 +78,7 @@ class QuestionSubject:
     characters: Sequence[str]
     decode: Callable[[NDArray[np.int64]], str]
     read: Callable[[str], Question]
+    traces: Callable[[], Mapping[str, CellTrace]] = dict
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -159,20 +160,13 @@ class QuestionEngine:
 
     @functools.cached_property
     def usual(self) -> dict[str, dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]]:
-        """Lowest and highest state of each unit (L, U) over the samples, by part, and h or c."""
-        limits: dict[str, dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]] = {}
-        for text in self.subject.samples[:NUM_USUAL]:
-            for name, trace in self.run(self.question(text)).traces.items():
-                own = limits.setdefault(name, {})
-                for state in states_of(trace):
-                    values = trace.all_quantities()[state].float().cpu().numpy()
-                    low, high = values.min((1, 2)), values.max((1, 2))
-                    if state in own:
-                        low, high = (
-                            np.minimum(low, own[state][0]), np.maximum(high, own[state][1])
-                        )  # fmt: skip
-                    own[state] = low, high
-        return limits
+        """Lowest and highest state of each unit (L, U) over samples, by part, and h or c."""
+        with evaluation_mode(self.subject.model):
+            traces = self.subject.traces()
+        return {
+            name: {state: _limits(trace.all_quantities()[state]) for state in states_of(trace)}
+            for name, trace in traces.items()
+        }
 
     def answer(self, run: Run) -> dict[str, object]:
         """Return an answer as JSON values.
@@ -204,3 +198,9 @@ class QuestionEngine:
 def states_of(trace: CellTrace) -> list[str]:
     """Return the names of the states that can be changed: h, and c of an LSTM first."""
     return ["h"] if trace.c is None else ["c", "h"]
+
+
+def _limits(states: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return lowest and highest values (L, U) of states (L, B, T, U)."""
+    low, high = states.amin((1, 2)), states.amax((1, 2))
+    return low.float().cpu().numpy(), high.float().cpu().numpy()

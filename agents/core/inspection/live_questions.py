@@ -1,5 +1,6 @@
 """Questions of the live page: what it shows of an agent that reads a typed text."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,10 +10,13 @@ from numpy.typing import NDArray
 from agents.core.inspection.observation import Observation, RecurrentPart
 from tasks.core.settings import ConfigError
 from visualization.live.question_panel import LONGEST
-from visualization.live.questions import NUM_USUAL, Question, QuestionPart, QuestionSubject
+from visualization.live.questions import Question, QuestionPart, QuestionSubject
 
 if TYPE_CHECKING:
     from agents.core.protocol import AgentProtocol
+    from visualization.recurrent.cells import CellTrace
+
+_NUM_SAMPLES = 64  # questions, and samples from which the usual range of units is known
 
 
 def question_subject(agent: "AgentProtocol", observation: Observation) -> QuestionSubject | None:
@@ -24,7 +28,7 @@ def question_subject(agent: "AgentProtocol", observation: Observation) -> Questi
     """
     if observation.image is not None or observation.generate is None or not observation.characters:
         return None
-    samples = [row.question[-LONGEST:] for row in observation.rows[:NUM_USUAL]]
+    samples = [row.question[-LONGEST:] for row in observation.rows[:_NUM_SAMPLES]]
 
     def read(text: str) -> Question:
         own = agent.observe(agent.task.encode([text]))
@@ -50,9 +54,13 @@ def question_subject(agent: "AgentProtocol", observation: Observation) -> Questi
     def decode(codes: NDArray[np.int64]) -> str:
         return agent.task.decode(codes[None])[0]
 
+    def traces() -> "Mapping[str, CellTrace]":
+        own: Observation = agent.observe(agent.task.for_display().samples("test", _NUM_SAMPLES))
+        return own.traces
+
     return QuestionSubject(
         model=observation.model, samples=samples, characters=observation.characters,
-        decode=decode, read=read,
+        decode=decode, read=read, traces=traces,
     )  # fmt: skip
 
 
