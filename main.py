@@ -1,6 +1,7 @@
 """Command line: parse arguments, look up agent and task, call one method of the agent."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -32,12 +33,8 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", metavar="N", help="short for --set seed=N")
     add("--init-from", metavar="PATH", help="fine-tune: short for --set init_from=PATH")
     add("--run-dir", metavar="DIR", help="default: runs/TASK/AGENT/SETTINGS-sSEED")
-    add(
-        "--resume",
-        default="auto",
-        metavar="auto|never|PATH",
-        help="continue the run in the folder, archive it first, or start from a checkpoint file",
-    )
+    resume_help = "continue the run in the folder, archive it first, or start from a checkpoint"
+    add("--resume", default="auto", metavar="auto|never|PATH", help=resume_help)
     add("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     add("--views", metavar="NAME,…", help="views of --mode inspect; default: all")
     grid_help = "values of a setting for --mode sweep; given twice: all combinations"
@@ -65,9 +62,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         shown = [action for action in parser()._actions if action.help != argparse.SUPPRESS]
         names = [name for action in shown for name in action.option_strings]
         word = unknown[0].partition("=")[0]
-        raise ConfigError(
-            "command line", "", f"unknown option {word!r}", ", ".join(names), nearest(word, names)
-        )
+        problem, hint = f"unknown option {word!r}", nearest(word, names)
+        raise ConfigError("command line", "", problem, ", ".join(names), hint)
     if options.run_dir is not None:
         options.run_dir = folder_path(options.run_dir, "--run-dir")
     return options
@@ -92,5 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def command() -> None:
+    """Run the command line and end the process."""
+    code = main()
+    gc.freeze()  # collecting all that torch has made would take a second of a process that ends
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

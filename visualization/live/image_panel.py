@@ -7,6 +7,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
+from visualization.core.errors import argument_error
 from visualization.core.inputs import as_tensor
 from visualization.live.drawings import save_drawing
 from visualization.live.images import ImageEngine
@@ -84,6 +85,8 @@ class ImagePanel(Panel):
             maps = run.maps - self._maps_of_original(layer, step)
         elif compared == "effect":
             maps = run.maps - untouched.maps
+        if not np.isfinite(maps).all():
+            raise argument_error("layer", f"{layer!r} outputs NaN or inf", "finite numbers")
         channels = arguments.integers("channels", 0, max(len(maps) - 1, 0), _MOST_TILES)
         tiles, limits = quantised(maps[channels], compared != "activation")
         data = {

@@ -5,6 +5,7 @@ the host that is not its own, by which a foreign page could reach the server (DN
 """
 
 import asyncio
+import contextlib
 import functools
 import ipaddress
 import secrets
@@ -21,7 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from visualization.core.errors import argument_error
 from visualization.live import page
-from visualization.live.messages import MAX_MESSAGE, Reply, pack, unpack
+from visualization.live.messages import MAX_MESSAGE, pack, unpack
 from visualization.live.session import Live, Session
 from visualization.live.worker import Worker
 
@@ -108,21 +109,23 @@ async def _converse(websocket: WebSocket, live: Live, worker: Worker) -> None:
             if frame["type"] == "websocket.disconnect":
                 return
             content = frame.get("bytes")
-            reply: Reply = await call(functools.partial(_answer, session, content))
-            await websocket.send_bytes(pack(reply.data, reply.buffers))
+            await websocket.send_bytes(await call(functools.partial(_answer, session, content)))
     except (WebSocketDisconnect, RuntimeError):  # closed while the reply was made
         return
 
 
-def _answer(session: Session, content: bytes | None) -> Reply:
-    """Return the reply to a frame, also to one that is no message."""
+def _answer(session: Session, content: bytes | None) -> bytes:
+    """Return the frame of the reply to a frame, also to one that is no message."""
+    number = None
     try:
         if content is None:
             raise argument_error("message", "a text", "a binary frame")
         header, buffers = unpack(content)
-    except ValueError as error:
-        return Reply({"id": None, "error": str(error)})
-    return session.handle(header, buffers)
+        reply = session.handle(header, buffers)
+        number = reply.data.get("id")
+        return pack(reply.data, reply.buffers)
+    except ValueError as error:  # of what came in; or the reply has numbers that are not finite
+        return pack({"id": number, "error": str(error)})
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -131,14 +134,17 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         ValueError: the port is in use, or the host is not of this machine.
     """
-    try:
-        family = socket.getaddrinfo(host, port)[0][0]
-        listening = socket.socket(family)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-    except (OSError, OverflowError) as error:
-        problem = f"port {port} of {host} cannot be used: {error}"
-        raise argument_error("--port", problem, "a free port, or 0 for any") from None
+    with contextlib.ExitStack() as stack:
+        try:
+            family = socket.getaddrinfo(host, port)[0][0]
+            listening = stack.enter_context(socket.socket(family))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, port))
+            listening.listen()
+        except (OSError, OverflowError) as error:
+            problem = f"port {port} of {host} cannot be used: {error}"
+            raise argument_error("--port", problem, "a free port, or 0 for any") from None
+        stack.pop_all()
     return listening
 
 

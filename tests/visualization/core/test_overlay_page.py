@@ -1,8 +1,6 @@
 """The overlay's interactive page, in a real Chromium with real mouse and keys."""
 
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,22 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.helpers.browser import chromium
 from visualization.core.registry import fragment
 from visualization.recurrent import overlay_page
 from visualization.recurrent.overlay import LayerHeatmap, UnitTextHeatmap
 from visualization.recurrent.queries import find_matches
 
-OPTIONS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--window-size=1000,900",
-)  # fmt: skip
 NUM_SAMPLES, NUM_UNITS = 12, 16
 PLUS, CONSTANT, RISING = 4, 7, 10  # planted units
 WRONG, NASTY = (2, 5, 9), "</script><b>1+1</b><!-- = 2"
@@ -121,20 +115,8 @@ class Page:
 @pytest.fixture(scope="module")
 def driver() -> Iterator[webdriver.Chrome]:
     """Return a Chromium that looks nothing up; it ends with the module."""
-    browser, service = shutil.which("chromium"), shutil.which("chromedriver")
-    if not browser or not service:
-        reason = "needs chromium and chromedriver"
-        (pytest.fail if os.environ.get("TERRARIUM_NEEDS_BROWSER") else pytest.skip)(reason)
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for option in OPTIONS:
-        options.add_argument(option)
-    chromium = webdriver.Chrome(options=options, service=Service(service))
-    try:
-        yield chromium
-    finally:
-        chromium.quit()
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ function mount(root, client) {
     panels = about.panels.map((panel) => new PANELS[panel.name](client, panel, say));
     const views = panels.map((panel, index) => ({ panel, title: about.panels[index].title ?? about.panels[index].name }));
     root.replaceChildren(h("h1", {}, about.title), status, ...tabbed(views));
+    root.live = { client, panels, about }; // to look at from a console
   };
   client.onstate = async (state, reason) => {
     if (state === "closed") say("The connection is lost: the server has stopped, or is restarting.", true);
