@@ -9,12 +9,12 @@ class AttentionMap {
       () => { if (this.hidden.size) onchange(); });
     const head = choice("Head", heads, (name) => { this.head = name; onchange(); });
     this.reset = button("Hide nothing", () => { this.hidden.clear(); onchange(); });
-    const controls = heads.length > 1 ? [head.element, this.from.element] : [];
+    this.controls = h("div", { class: "lv-row" }, ...(heads.length > 1 ? [head.element, this.from.element] : []), this.reset);
     this.readout = h("p", { class: "lv-note lv-readout" }, "");
-    this.element = h("section", { "aria-label": "Attention" }, h("h3", {}, "Attention"),
+    this.element = h("section", { "aria-label": "Attention" }, h("h2", {}, "Attention"),
       h("p", { class: "lv-note" }, "Rows: characters written; columns: characters read. Press a character read to hide it " +
         (isReadElsewhere ? "from the attention; the cells still read it." : "from the attention.")),
-      h("div", { class: "lv-row" }, ...controls, this.reset),
+      this.controls,
       h("div", { class: "lv-scroller", tabindex: 0, role: "group", "aria-label": "Attention map" }, this.table), this.readout);
   }
 

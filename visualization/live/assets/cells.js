@@ -1,6 +1,7 @@
 // Cells: the units of a recurrent layer over the steps of a text, of which only rows in sight are asked for.
 
-const ROW = 18, WIDE = 640; // pixels: of a row, and of all columns as far as they are not too narrow or wide
+const ROW = matchMedia("(pointer: coarse)").matches ? 30 : 18; // pixels
+const WIDE = 640; // pixels of all columns, as far as they are not too narrow or too wide
 const ROWS_AROUND = 6; // rows beyond those in sight
 
 /** Return a character as it is shown: newlines and spaces by symbols. */
@@ -21,6 +22,7 @@ class CellGrid {
     this.table = h("table", { class: "lv-cells", role: "grid", tabindex: 0, "aria-readonly": "true",
       "aria-label": "Cells: a row for each unit, a column for each step. Arrow keys move, Enter chooses." },
       h("thead", {}, this.head), this.body);
+    this.table.style.setProperty("--lv-row", `${ROW}px`);
     this.spacer = h("div", { class: "lv-spacer" }, this.table);
     this.scroller = h("div", { class: "lv-scroller", onscroll: () => this.scrolled() }, this.spacer);
     this.readout = h("p", { class: "lv-note lv-readout" }, "");

@@ -23,24 +23,22 @@ class QuestionPanel {
       () => { this.input.value = text; this.ask(); }, { title: text }));
     this.code = h("code", { class: "lv-code", tabindex: 0, role: "region", "aria-label": "The same in Python" });
     this.asCode = h("details", {}, h("summary", {}, "The same in Python"), this.code);
-    const changes = this.grid ? [h("section", { "aria-label": "Changes" }, h("h3", {}, "Changes of units"),
+    const changes = this.grid ? [h("section", { "aria-label": "Changes" }, h("h2", {}, "Changes of units"),
       h("p", { class: "lv-note" }, "Choose a cell to set its unit's value at that step."), this.edits.element, this.asCode)] : [];
     return h("div", { class: "lv-left" },
       h("section", { class: "lv-asked", "aria-label": "Question" }, field("Question", this.input), this.problem,
         h("div", { class: "lv-row", role: "group", "aria-label": "Samples" }, ...buttons)),
-      h("section", { "aria-label": "Answer" }, h("h3", {}, "Answer"), this.answer, this.target, this.spoken), ...changes);
+      h("section", { "aria-label": "Answer" }, h("h2", {}, "Answer"), this.answer, this.target, this.spoken), ...changes);
   }
 
   right() {
     const show = choice("Show", [["value", "values"], ["change", "change against the untouched run"]],
       (name) => { this.change = name === "change"; this.ask(); });
-    const sections = [h("div", { class: "lv-row" }, show.element)];
-    if (this.grid) sections.push(this.cells());
-    if (this.attention) sections.push(this.attention.element);
-    return h("div", { class: "lv-right" }, ...sections);
+    if (!this.grid) this.attention.controls.append(show.element);
+    return h("div", { class: "lv-right" }, this.grid ? this.cells(show) : null, this.attention?.element ?? null);
   }
 
-  cells() {
+  cells(show) {
     const { parts } = this.about;
     this.parts = choice("Part", parts.map(({ name }) => name), () => this.showPart());
     this.layers = choice("Layer", [], () => this.unpick());
@@ -49,8 +47,8 @@ class QuestionPanel {
       () => { this.grid.scroller.scrollTop = 0; this.ask(); });
     this.unit = h("div", { class: "lv-unit" });
     this.showPart(false);
-    return h("section", { "aria-label": "Cells" }, h("h3", {}, "Cells"),
-      h("div", { class: "lv-row" }, this.parts.element, this.layers.element, this.quantities.element, this.order.element),
+    return h("section", { class: "lv-cells-part", "aria-label": "Cells" }, h("h2", {}, "Cells"),
+      h("div", { class: "lv-row" }, this.parts.element, this.layers.element, this.quantities.element, this.order.element, show.element),
       this.grid.element, this.unit);
   }
 
@@ -169,7 +167,7 @@ class QuestionPanel {
   /** Show the sliders of the chosen cell, or move them to where its states are now. */
   showUnit({ unit, step, states }) {
     if (!this.unit.children.length) {
-      const name = h("h4", {}, `Unit ${unit} after step ${step}`);
+      const name = h("h3", {}, `Unit ${unit} after step ${step}`);
       this.sliders = Object.fromEntries(Object.entries(states).map(([state, { low, high, now }]) => {
         const room = high - low < 1e-9 ? 1 : 0, [from, to] = [low - room, high + room];
         return [state, slider(`${state} of unit ${unit}`, { low: from, high: to, step: "any", value: now,
