@@ -68,9 +68,7 @@ def values(page: LivePage) -> NDArray[np.float64]:
     """Return the values of all cells that are drawn (rows, T)."""
     cells = "[...document.querySelectorAll('.lv-cells td')]"
     num_steps = len(page.driver.find_elements(By.CSS_SELECTOR, ".lv-cells thead th")) - 1
-    return np.array(page.script(f"return {cells}.map((td) => Number(td.dataset.value))")).reshape(
-        -1, num_steps
-    )
+    return np.array(page.script(f"return {cells}.map((td) => td.value)")).reshape(-1, num_steps)
 
 
 def type_question(page: LivePage, text: str) -> None:

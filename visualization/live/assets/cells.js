@@ -95,14 +95,18 @@ class CellGrid {
     }
   }
 
+  /** Give a cell its colour and marks; what stays is left alone, since there are thousands. */
   dress(cell, place, at, unit, step) {
-    const value = this.change ? this.now[place] - this.before[place] : this.now[place];
-    cell.style.backgroundColor = diverging(value / this.cells.limit);
+    cell.value = this.now[place];
+    const colour = diverging((this.change ? cell.value - this.before[place] : cell.value) / this.cells.limit);
+    if (cell.colour !== colour) cell.style.backgroundColor = cell.colour = colour;
+    if (cell.dataset.unit !== String(unit)) Object.assign(cell.dataset, { unit, step });
+    cell.dataset.row = at;
     const isChosen = this.chosen?.unit === unit && this.chosen.step === step;
-    cell.className = `${isChosen ? "lv-chosen" : ""} ${this.isEdited(unit, step) ? "lv-edited" : ""}`.trim();
-    cell.setAttribute("aria-selected", String(isChosen));
-    cell.setAttribute("aria-label", `unit ${unit}, step ${step}: ${shortNumber(this.now[place])}`);
-    Object.assign(cell.dataset, { row: at, unit, step, value: this.now[place] });
+    const marks = `${isChosen ? "lv-chosen " : ""}${this.isEdited(unit, step) ? "lv-edited" : ""}`;
+    if (cell.className !== marks) cell.className = marks;
+    if (isChosen) cell.setAttribute("aria-selected", "true");
+    else if (cell.ariaSelected) cell.removeAttribute("aria-selected");
   }
 
   cellAt(row, step) {
@@ -113,11 +117,14 @@ class CellGrid {
   tell(row, step) {
     if (!this.cells || !this.cellAt(row, step)) return;
     this.told = [row, step];
+    this.readout.textContent = this.inWords(row, step);
+  }
+
+  inWords(row, step) {
     const place = (row - this.cells.first) * this.cells.steps.length + step;
-    const now = this.now[place], before = this.before[place];
-    const former = shortNumber(before), untouched = shortNumber(now) === former ? "" : `, untouched ${former}`;
-    this.readout.textContent = `unit ${this.cells.order[row]} after step ${step}, ` +
-      `‘${visible(this.cells.steps[step])}’: ${this.cells.quantity} = ${shortNumber(now)}${untouched}`;
+    const [now, before] = [this.now, this.before].map((values) => shortNumber(values[place]));
+    return `unit ${this.cells.order[row]} after step ${step}, ‘${visible(this.cells.steps[step])}’: ` +
+      `${this.cells.quantity} = ${now}${now === before ? "" : `, untouched ${before}`}`;
   }
 
   /** Mark the cell on which the keyboard is. */
@@ -128,6 +135,7 @@ class CellGrid {
     this.table.removeAttribute("aria-activedescendant");
     if (!cell) return;
     cell.classList.add("lv-cursor");
+    cell.setAttribute("aria-label", this.inWords(row, step));
     cell.id = cell.id || `lv-${(labelled += 1)}`;
     this.table.setAttribute("aria-activedescendant", cell.id);
   }

@@ -139,7 +139,7 @@ class QuestionPanel {
     if (reply.cells) {
       const { part, layer, quantity } = reply.cells;
       const shown = part === this.part.name && layer === Number(this.layers.select.value) && quantity === this.quantities.select.value;
-      if (shown) this.grid.paint(reply.cells, ...numbers.splice(0, 2), this.change, (unit, step) => this.isEdited(unit, step));
+      if (shown) this.grid.paint(reply.cells, ...numbers.splice(0, 2), this.change, this.edited());
       else numbers.splice(0, 2);
     }
     if (reply.unit && this.cell?.unit === reply.unit.unit && this.cell.step === reply.unit.step) this.showUnit(reply.unit);
@@ -148,14 +148,16 @@ class QuestionPanel {
     this.element.dispatchEvent(new CustomEvent("lv-painted", { bubbles: true, detail: { reply } }));
   }
 
-  isEdited(unit, step) {
-    const layer = Number(this.layers.select.value);
-    return this.edits.list.some((edit) => edit.part === this.part.name && edit.layer === layer
-      && edit.unit === unit && (edit.time === null || edit.time === step));
+  /** Return a function that tells whether a cell that is shown was changed. */
+  edited() {
+    const layer = Number(this.layers.select.value), part = this.part.name;
+    const own = this.edits.list.filter((edit) => edit.part === part && edit.layer === layer);
+    return (unit, step) => own.some((edit) => edit.unit === unit && (edit.time === null || edit.time === step));
   }
 
   /** Show answer, right answer, and the code that does the same. */
   tell({ answer, untouched, target }) {
+    for (const each of [answer, untouched]) if (each?.names) each.names = each.names.map(visible);
     this.answer.replaceChildren(answer.kind === "written" ? writtenElement(answer, untouched) : answerElement(answer, untouched));
     this.target.textContent = target ? `right answer: ${target}` : "";
     const words = answer.kind === "written" ? `answers ${answer.text}` : answerInWords(answer);
