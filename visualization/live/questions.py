@@ -132,7 +132,8 @@ class QuestionEngine:
             head: from which they are hidden; None: from all.
 
         Raises:
-            ValueError: an edit, place or head that does not exist, or no place is left.
+            ValueError: an edit, place or head that does not exist, or no place is left; or with
+                the edits the answer is not a number.
         """
         attention = question.attention
         calls: Mapping[str, Sequence[Tensor]] = {}

@@ -269,6 +269,20 @@ def test_what_is_not_accepted_is_said() -> None:
     assert "error" not in asked.frame().data
 
 
+def test_states_that_overflow_are_an_error_and_no_answer() -> None:
+    """A value that grows beyond all numbers is refused in words; without it all is well."""
+    agent = small_agent("parity_lstm")
+    with torch.no_grad():
+        for parameter in agent.model.parameters():
+            parameter.zero_()
+        agent.model.readout.weight.fill_(1e35)
+    asked = Asked(agent, "0110100")
+    edit = {"part": "reader", "layer": 0, "unit": UNIT, "time": 6, "h": 1e6}
+    problem = "answer: its probabilities are not numbers; accepted: weights and changes"
+    assert problem in asked.frame(edits=[edit]).data["error"]
+    assert asked.frame().data["answer"]["probabilities"] == [0.5, 0.5]
+
+
 @pytest.mark.parametrize("name", ["both directions", "transformer"])
 def test_the_agent_is_as_before(name: str) -> None:
     """Frames, also those that fail, leave weights, modes, hooks and gradients alone."""

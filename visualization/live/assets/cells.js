@@ -74,7 +74,7 @@ class CellGrid {
       tds.forEach((cell, step) => this.dress(cell, index * tds.length + step, at, unit, step));
     });
     this.point();
-    if (this.told) this.tell(...this.told);
+    if (this.told) this.tell(cells.order.indexOf(this.told.unit), this.told.step);
   }
 
   /** Have as many rows and columns as are shown. */
@@ -116,7 +116,7 @@ class CellGrid {
   /** Say the value of a cell. */
   tell(row, step) {
     if (!this.cells || !this.cellAt(row, step)) return;
-    this.told = [row, step];
+    this.told = { unit: this.cells.order[row], step };
     this.readout.textContent = this.inWords(row, step);
   }
 
