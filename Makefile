@@ -55,6 +55,7 @@ docs: $(STAMP) ## make the pictures of docs/ again (an hour if nothing is there;
 	$(RUN) docs/sequence_lab.py
 	$(RUN) docs/text_cells.py
 	$(RUN) docs/attention_table.py
+	$(RUN) docs/modular_addition.py
 	$(RUN) docs/convolutional.py
 	$(RUN) docs/convolutional_notebook.py
 

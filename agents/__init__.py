@@ -41,6 +41,12 @@ AGENTS = {
         "small encoder–decoder Transformer from text to text",
         config="agents.configs.transformer_adder:TransformerConfig",
     ),
+    "modadd_transformer": Entry(
+        "agents.modadd_transformer",
+        "ModaddTransformer",
+        "one-layer Transformer without layer norm that groks modular addition",
+        config="agents.configs.modadd_transformer:ModaddConfig",
+    ),
     "parity_lstm": Entry(
         "agents.parity_lstm",
         "ParityLSTM",

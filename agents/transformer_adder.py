@@ -6,8 +6,10 @@ the inputs of sublayers ("pre-norm", Xiong et al. 2020, 2002.04745), so that no 
 """
 
 import math
-from typing import TYPE_CHECKING, NamedTuple, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,13 +18,17 @@ from agents.configs.transformer_adder import TransformerConfig
 from agents.core.config import ConfigError
 from agents.core.layers import HiddenLinear, MaskedSoftmax
 from agents.core.seq2seq import NUM_MAPPED, Seq2SeqAgent
-from tasks.core.task import TextPairs, TextToText
+from agents.core.training.loop import to_device
+from tasks.core.task import Row, TextPairs, TextToText
 
 if TYPE_CHECKING:
     from agents.core.inspection.observation import Observation
     from visualization.attention.hiding import TextAttention
     from visualization.attention.maps import AttentionMaps
+    from visualization.attention.rollout import AttentionRollout
+    from visualization.circuits import LogitAttribution
 
+NUM_ROLLED = 6  # samples of the view of attention rollout
 _LONGEST_WAVE = 10_000.0  # of the sinusoids, 1706.03762, section 3.5
 
 
@@ -62,6 +68,12 @@ class Attention(nn.Module):
             queries, keys = apply_rotary(queries), apply_rotary(keys)
         scores = queries / math.sqrt(queries.shape[-1]) @ keys.mT
         return cast("Tensor", self.softmax(scores, mask))
+
+    def by_head(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        """Return what each head adds to the output (B, N, T, D); the bias of `out` is the rest."""
+        contexts = self.weights(x, memory, mask) @ self._in_heads(self.value(memory))
+        matrices = self.out.weight.view(len(self.out.weight), self.num_heads, -1)
+        return torch.einsum("bnth,dnh->bntd", contexts, matrices)
 
 
 def apply_rotary(x: Tensor) -> Tensor:
@@ -238,9 +250,103 @@ class TransformerAdder(Seq2SeqAgent):
 
     def weights(self, memory: Memory, answer: Tensor) -> dict[str, Tensor]:
         """Return cross-attention weights by layer of the decoder (B, N, A, Q)."""
-        with self._text_attention().record() as calls:
-            self.model.decode(memory, answer)
-        return {layer: weights for layer, (weights,) in calls.items()}
+        found = self._of_attentions(Attention.weights, lambda: self.model.decode(memory, answer))
+        layers = range(len(self.model.decoder))
+        return {f"layer {layer + 1}": found[f"decoder.{layer}.other"] for layer in layers}
+
+    def _of_attentions(
+        self, value: Callable[..., Tensor], run: Callable[[], Any]
+    ) -> dict[str, Tensor]:
+        """Return a value of the inputs of each attention that runs, such as `decoder.0.other`."""
+        from visualization.core.preserve import hooks
+
+        found: dict[str, Tensor] = {}
+
+        def record(name: str) -> Callable[..., None]:
+            def hook(module: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+                found[name] = value(module, *inputs)
+
+            return hook
+
+        modules = self.model.named_modules()
+        attentions = [(name, each) for name, each in modules if isinstance(each, Attention)]
+        with hooks(each.register_forward_hook(record(name)) for name, each in attentions):
+            run()
+        return found
+
+    def _answered(self, num: int) -> tuple[Tensor, Tensor, list[Row]]:
+        """Return questions (B, Q) and answers (B, A) of test samples, and both as text (B,)."""
+        batch = self.task.for_display().samples("test", num)
+        question = to_device(batch, self.device).question
+        answers = self.model.generate(self.model.encode(question))[0]
+        return question, answers, self.task.rows(answers.cpu().numpy(), batch)
+
+    def own_views(self) -> Mapping[str, Callable[[], Any]]:
+        """Return the views of the attention of all layers, and of the residual stream."""
+        return {
+            "attention_rollout": self.attention_rollout,
+            "logit_attribution": self.logit_attribution,
+        }
+
+    @torch.inference_mode()
+    def attention_rollout(self, num: int = NUM_ROLLED) -> "dict[str, AttentionRollout]":
+        """Return attention rollout over encoder and decoder for `num` test questions."""
+        from visualization.attention.rollout import encoder_decoder_rollout
+
+        question, answers, rows = self._answered(num)
+        found = self._of_attentions(Attention.weights, lambda: self.model(question, answers))
+
+        def of_layers(pattern: str) -> list[Tensor]:
+            return [found[pattern.format(layer)] for layer in range(self.config.num_layers)]
+
+        characters = np.array(list(self.task.spec.characters))
+        return encoder_decoder_rollout(
+            of_layers("encoder.{}.own"), of_layers("decoder.{}.own"), of_layers("decoder.{}.other"),
+            read=characters[question.cpu().numpy()], written=characters[answers.cpu().numpy()],
+            rows=rows,
+        )  # fmt: skip
+
+    @torch.inference_mode()
+    def logit_attribution(self, num: int = NUM_MAPPED) -> "LogitAttribution":
+        """Return what each head and block of the decoder adds to the logits of its answers.
+
+        Exact, as the layers are pre-norm: each adds its output to one residual stream.
+        """
+        from visualization.circuits import direct_logit_attribution
+
+        question, answers, rows = self._answered(num)
+        characters = np.array(list(self.task.spec.characters))
+        memory = self.model.encode(question)
+        return direct_logit_attribution(
+            self.residual_parts(memory, answers), self.model.decode(memory, answers), answers,
+            self.model.readout, self.model.written_norm,
+            written=characters[answers.cpu().numpy()],
+            labels=[f"{row.question} = {row.answer}" for row in rows],
+        )  # fmt: skip
+
+    def residual_parts(self, memory: Memory, answer: Tensor) -> dict[str, Tensor]:
+        """Return the vectors (B, A, D) by name whose sum is the decoder's stream before its norm.
+
+        Those of the embedding with its positions, of each head, of each feed-forward block with its
+        bias, and of the attentions' output biases.
+        """
+        from visualization.core.tracing import trace
+
+        layers = [cast("Layer", layer) for layer in self.model.decoder]
+        blocks = [f"decoder.{layer}.narrow" for layer in range(len(layers))]
+        with trace(self.model, ["written_places", *blocks]) as seen:
+            added = self._of_attentions(
+                Attention.by_head, lambda: self.model.decode(memory, answer)
+            )
+        parts = {"embedding": seen["written_places"][0]}
+        for number, block in enumerate(blocks):
+            for attention, kind in (("own", "self"), ("other", "cross")):
+                for head, vectors in enumerate(added[f"decoder.{number}.{attention}"].unbind(1), 1):
+                    parts[f"layer {number + 1} {kind} head {head}"] = vectors
+            parts[f"layer {number + 1} MLP"] = seen[block][0]
+        biases = [layer.own.out.bias + layer.other.out.bias for layer in layers]
+        parts["attention biases"] = torch.stack(biases).sum(0).expand_as(parts["embedding"])
+        return parts
 
     def _text_attention(self) -> "TextAttention":
         from visualization.attention.hiding import TextAttention

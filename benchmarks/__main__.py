@@ -10,6 +10,7 @@ from benchmarks import (
     busy,
     checkpoints,
     comparison,
+    drawing,
     encoding,
     looking,
     overhead,
@@ -49,6 +50,7 @@ COMMANDS: dict[str, tuple[Measure, Callable[[Figures], str]]] = {
     ),
     "recurrent": (lambda o: recurrent.measure(o.rounds or recurrent.ROUNDS), recurrent.report),
     "inspect": (lambda o: looking.measure(o.rounds or looking.ROUNDS), looking.report),
+    "drawing": (lambda o: drawing.measure(o.rounds or drawing.ROUNDS), drawing.report),
     "patches": (lambda o: patches.measure(o.rounds or patches.ROUNDS), patches.report),
     "prefetching": (
         lambda o: prefetching.measure(o.rounds or prefetching.ROUNDS, o.steps or prefetching.STEPS),

@@ -26,6 +26,12 @@ TASKS = {
     "mod<modulus>": Entry(
         "tasks.parity", "Parity", "number of ones of a bit string modulo <modulus>", example="mod3"
     ),
+    "modadd<modulus>": Entry(
+        "tasks.modular_addition",
+        "ModularAddition",
+        "modular addition: (a + b) mod <modulus>, of which a share of all pairs is shown",
+        example="modadd53",
+    ),
     "text": Entry(
         "tasks.text", "Text", "character-level language modelling: the next character of a text"
     ),

@@ -63,6 +63,9 @@ class AgentConfig:
         "optimiser. muon: orthogonalised momentum for hidden-to-hidden matrices, Adam for the rest",
     )
     learning_rate: float = setting(1e-3, "highest learning rate of Adam", gt=0.0)
+    adam_beta2: float = setting(
+        0.999, "decay of the mean of squared gradients of Adam, per step", ge=0.0, lt=1.0
+    )
     muon_learning_rate: float = setting(0.05, "highest learning rate of Muon", gt=0.0)
     muon_momentum: float = setting(0.9, "momentum of Muon", ge=0.0, lt=1.0)
     weight_decay: float = setting(0.0, "decoupled weight decay, per unit of learning rate", ge=0.0)

@@ -214,3 +214,46 @@ def test_it_learns(positions: str) -> None:
         positions=positions, **SMALL | {"num_layers": 1, "learning_rate": 1e-2},
     )  # fmt: skip
     assert agent.learn().evaluate(split="train", num=500)["exact_match"] >= 0.95
+
+
+def test_heads_sum_to_the_output() -> None:
+    """What the heads add and the bias of the output make the attention's output."""
+    torch.manual_seed(0)
+    attention = Attention(12, 3, rotates=True).double()
+    x, mask = torch.randn(2, 4, 12).double(), torch.ones(1, 1, 4, 4, dtype=torch.bool)
+    heads = attention.by_head(x, x, mask)
+    assert heads.shape == (2, 3, 4, 12)
+    whole = heads.sum(1) + attention.out.bias
+    assert_close(whole.detach(), attention(x, x, mask).detach(), 1e-12)
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_the_terms_of_a_logit_sum_to_it(positions: str) -> None:
+    """Direct logit attribution is exact with random weights, norms and biases."""
+    agent = in_double(adder(positions=positions))
+    with torch.no_grad():
+        for name, parameter in agent.model.named_parameters():
+            if "norm" in name or "bias" in name:
+                parameter.normal_(1.0, 0.5)
+    record = agent.logit_attribution(num=20)
+    assert record.values.shape[:2] == (20, 5)
+    assert len(record.parts) == 2 * (4 + 4 + 1) + 3
+    np.testing.assert_allclose(record.values.sum(-1), record.logits, atol=1e-9)
+    question, answer = agent._answered(20)[:2]
+    logits = agent.model(question, answer).detach()
+    wanted = logits.gather(-1, answer[..., None])[..., 0] - logits.mean(-1)
+    np.testing.assert_allclose(record.logits, wanted, atol=1e-9)
+
+
+def test_rollout_is_over_encoder_and_decoder() -> None:
+    """The record of each has its layers, rows that sum to 1, and nothing of what comes later."""
+    agent = adder(num_layers=3)
+    records = agent.attention_rollout(num=5)
+    assert [*records] == ["encoder", "decoder"]
+    for record in records.values():
+        assert record.layers == ("layer 1", "layer 2", "layer 3")
+        np.testing.assert_allclose(record.rollout.sum(axis=-1), 1, atol=1e-5)
+    of_answer = records["decoder"].rollout[..., 8:]
+    assert of_answer.shape == (3, 5, 5, 5)
+    assert (np.triu(of_answer, 1) == 0).all()
+    assert not any(module._forward_hooks for module in agent.model.modules())

@@ -62,9 +62,9 @@ def test_imports_run_one_way(package: str, forbidden: set[str]) -> None:
 FLOORS = {
     "visualization": (
         "core", "records", "model", "representation", "attribution", "attention", "adversarial",
-        "synthesis", "detection", "calibration", "transcription", "feature_maps", "perturbation",
-        "recurrent", "diagnosis", "live", "conv", "figures", "render", "renderers", "report",
-        "notebook",
+        "synthesis", "detection", "calibration", "transcription", "circuits", "feature_maps",
+        "perturbation", "recurrent", "diagnosis", "live", "conv", "figures", "render", "renderers",
+        "report", "notebook",
     ),
     "agents": (
         "core.config", "configs", "core.version", "core.earlier_names", "core.protocol",

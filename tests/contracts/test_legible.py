@@ -6,11 +6,11 @@ import pkgutil
 import pytest
 
 import visualization
-from tests.helpers import samples, samples_conv, samples_layers, samples_texts
+from tests.helpers import samples, samples_circuits, samples_conv, samples_layers, samples_texts
 from tests.helpers.legible import faults
 from visualization import render
 
-PLAIN = {**samples.SAMPLES, **samples_texts.SAMPLES}
+PLAIN = {**samples.SAMPLES, **samples_texts.SAMPLES, **samples_circuits.SAMPLES}
 SAMPLES = {**PLAIN, **samples_conv.SAMPLES, **samples_layers.SAMPLES}
 CASES = [(kind, size) for kind in PLAIN for size in samples.SIZES]
 

@@ -1,6 +1,7 @@
 """Maps of attention: heat maps from the characters written to the characters read."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from visualization.attention.images import ImageAttention
 from visualization.attention.maps import AttentionMaps
+from visualization.attention.rollout import AttentionRollout
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import INK, MUTED, SEQUENTIAL, axis_labels, despine, printable
-from visualization.core.words import share_of, shorten
+from visualization.core.words import evenly_spaced, share_of, shorten
 
 _SUMS_OF_ONE_MAP = 6
 _SUMS_OF_SEVERAL = 3
@@ -20,6 +22,7 @@ _BESIDE = 4  # maps of one sample beside each other
 _MAPS = 8
 _WIDE, _HIGH = 48, 60  # characters beside and beneath each other, of all maps together
 _PADDING = "\n"
+_LAYERS, _ROLLED = 4, (16, 26)  # of a rollout: layers, and characters written and read
 _IMAGES, _CHARACTERS = 8, 10  # of attention over images
 _WIDEST, _PAGE = 4.0, 13.0  # times as wide as high, of an image; inches of all of a row
 
@@ -83,23 +86,40 @@ def _map(
     positions: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> AxesImage:
     """Draw one map of one sample, at the places written and read."""
-    image = axes.imshow(
-        record.weights[number, sample][np.ix_(*positions)], vmin=0, vmax=1, cmap=SEQUENTIAL,
-        interpolation="nearest", aspect="auto",
-    )  # fmt: skip
     name = f"{shorten(record.names[number], 14)}: " if len(record.names) > 1 else ""
     verdict = "✓" if record.right[sample] else "✗"
-    despine(axes, f"{name}{_short(record.labels[sample])} {verdict}")
+    return _heat_map(
+        axes, record.weights[number, sample][np.ix_(*positions)],
+        f"{name}{_short(record.labels[sample])} {verdict}",
+        record.written[sample, positions[0]], record.read[sample, positions[1]],
+    )  # fmt: skip
+
+
+def _heat_map(
+    axes: Axes,
+    weights: NDArray[np.float64],
+    title: str,
+    written: NDArray[np.str_],
+    read: NDArray[np.str_],
+    largest: float = 1.0,
+    name: str = "written ↓",
+) -> AxesImage:
+    """Draw weights (written, read) with their characters beside them."""
+    image = axes.imshow(
+        weights, vmin=0, vmax=largest, cmap=SEQUENTIAL, interpolation="nearest", aspect="auto"
+    )
+    despine(axes, title)
     axes.title.set_fontsize(9)
-    for set_ticks, characters in (
-        (axes.set_xticks, record.read[sample, positions[1]]),
-        (axes.set_yticks, record.written[sample, positions[0]]),
-    ):
+    sides: tuple[tuple[Any, NDArray[np.str_]], ...] = (
+        (axes.set_xticks, read),
+        (axes.set_yticks, written),
+    )
+    for set_ticks, characters in sides:
         set_ticks(range(len(characters)), [printable(c) for c in characters], fontsize=9,
                   family="DejaVu Sans Mono", parse_math=False)  # fmt: skip
     axes.tick_params(length=0)
     cell = axes.get_subplotspec()
-    axis_labels(axes, "", "written ↓" if cell is not None and cell.is_first_col() else "")
+    axis_labels(axes, "", name if cell is not None and cell.is_first_col() else "")
     return image
 
 
@@ -139,6 +159,74 @@ def _(record: AttentionMaps) -> str:
     return (
         "Rows: the characters as they are written; columns: those that were read. Darker: "
         "looked at more."
+    )
+
+
+@draw.register
+def _(record: AttentionRollout) -> Figure:
+    layers = evenly_spaced(len(record.layers), _LAYERS)
+    sample = _longest(record)
+    written, read = _text_places(record, sample)
+    size = (1.6 + 2 * (0.7 + 0.2 * len(read)), 0.9 + len(layers) * (0.7 + 0.2 * len(written)))
+    figure = Figure(figsize=(max(size[0], 5.0), size[1]), layout="constrained")
+    grid = figure.subplots(len(layers), 2, squeeze=False)
+    place = np.ix_(layers, np.array([sample]), written, read)
+    largest = float(max(record.attention[place].max(), record.rollout[place].max()))
+    for row, layer in zip(grid, layers, strict=True):
+        name = shorten(record.layers[layer], 16)
+        for axes, kind, weights in zip(
+            row, ("alone", "rollout"), (record.attention, record.rollout), strict=True
+        ):
+            image = _heat_map(
+                axes, weights[layer, sample][np.ix_(written, read)], f"{name}: {kind}",
+                record.written[sample, written], record.read[sample, read], largest, "place ↓",
+            )  # fmt: skip
+    more = share_of(len(record.layers), len(layers), "layers")
+    order = record.order and f"the question is {record.order}"
+    words = [f"{_short(record.labels[sample])}; from →", order, more]
+    figure.supxlabel("; ".join(filter(None, words)), fontsize=9, color=INK)
+    bar = figure.colorbar(image, ax=list(grid.flat), pad=0.01, fraction=0.05)
+    bar.set_label("share", fontsize=8, color=MUTED)
+    bar.ax.tick_params(labelsize=7)
+    return figure
+
+
+def _longest(record: AttentionRollout) -> int:
+    """Return the sample of which there is most to see."""
+    return max(range(len(record.labels)), key=lambda sample: len(record.labels[sample]))
+
+
+def _text_places(
+    record: AttentionRollout, sample: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places written and read of a sample that are drawn: not the padding.
+
+    Of the padding next to what is written, which ends it, one is drawn; and what is taken in.
+    """
+    text = np.pad(record.written[sample] != _PADDING, 1)
+    written = np.flatnonzero(text[1:-1] | text[:-2] | text[2:])
+    written = (written if len(written) else np.arange(len(record.written[sample])))[: _ROLLED[0]]
+    taken = (record.rollout[:, sample][:, written] > 0).any(axis=(0, 1))
+    return written, np.flatnonzero(taken)[: _ROLLED[1]]
+
+
+@text.register
+def _(record: AttentionRollout) -> str:
+    sample = _longest(record)
+    characters = [printable(c) for c in record.read[sample]]
+    lines = [f"{record.labels[sample]}: the three largest shares of each place after all layers"]
+    for place, shares in enumerate(record.rollout[-1, sample]):
+        order = np.argsort(-shares, kind="stable")[:3]
+        words = ", ".join(f"{characters[at]} at {at} {shares[at]:.2f}" for at in order)
+        lines.append(f"{printable(record.written[sample, place])}: {words}")
+    return "\n".join(lines)
+
+
+@caption.register
+def _(record: AttentionRollout) -> str:
+    return (
+        "Left: a layer's attention, the mean of its heads. Right: rollout, the share of each "
+        "character (columns) in each place (rows) after this layer and those before it."
     )
 
 

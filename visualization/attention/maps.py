@@ -95,7 +95,7 @@ def attention_maps(
     labels = tuple(f"{row.question} = {row.answer}" for row in rows)
     return AttentionMaps(
         weights=stacked, names=tuple(weights), written=written, read=read, labels=labels,
-        right=right, order=_order(read, rows), shares=shares, by_chance=by_chance,
+        right=right, order=reading_order(read, rows), shares=shares, by_chance=by_chance,
     )  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def _share(
     return on_same, float(of_all[counts].mean())
 
 
-def _order(read: NDArray[np.str_], rows: Sequence[AnsweredQuestion]) -> str:
+def reading_order(read: NDArray[np.str_], rows: Sequence[AnsweredQuestion]) -> str:
     """Return a word on the order in which the questions were read."""
     texts = ["".join(characters).strip("\n") for characters in read]
     if all(text == row.question for text, row in zip(texts, rows, strict=True)):

@@ -167,7 +167,6 @@ class ImagePanel(Panel):
         image, _ = self._perturbed(arguments)
         value = self._engine.forward(image, layer, (), step).maps[unit]
         field = self._engine.field(layer, unit)
-        rows, columns = field.box
         best = self._engine.best(layer, unit[0], step)
         found = [rank for rank in range(best.image.shape[1]) if best.image[0, rank] >= 0]
         low, high = self._subject.low, self._subject.high
@@ -180,7 +179,7 @@ class ImagePanel(Panel):
             } for rank in found
         ]  # fmt: skip
         data = {
-            "value": float(value), "box": [rows.start, rows.stop, columns.start, columns.stop],
+            "value": float(value),
             "num_pixels": int(field.pixels.sum()), "patch": best.patches.shape[2:],
             "examples": examples,
         }  # fmt: skip

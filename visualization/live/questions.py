@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visualization.attention.hiding import TextAttention
+from visualization.core.errors import argument_error
 from visualization.core.preserve import evaluation_mode
 from visualization.recurrent.cells import CellTrace, intervene_on
 from visualization.recurrent.edits import Edit
@@ -153,9 +154,13 @@ class QuestionEngine:
             codes, logits = question.answer()
             traces = {name: handle.trace() for name, handle in handles.items()}
             maps = {} if attention is None else attention.of_last(calls)
+        probabilities = logits[0].double().softmax(-1).cpu().numpy()
+        if not np.isfinite(probabilities).all():
+            accepted = "weights and changes with which states are finite"
+            raise argument_error("answer", "its probabilities are not numbers", accepted)
         return Run(
-            codes=codes[0].cpu().numpy().astype(np.int64),
-            probabilities=logits[0].double().softmax(-1).cpu().numpy(), traces=traces,
+            codes=codes[0].cpu().numpy().astype(np.int64), probabilities=probabilities,
+            traces=traces,
             weights={name: map_[0].float().cpu().numpy() for name, map_ in maps.items()},
         )  # fmt: skip
 

@@ -267,7 +267,7 @@ class Optimizer(AnyOptimizer):
             fused=True,
             amsgrad=False,
             beta1=0.9,
-            beta2=0.999,
+            beta2=self.config.adam_beta2,
             lr=learning_rate,
             weight_decay=self.config.weight_decay,
             decoupled_weight_decay=True,

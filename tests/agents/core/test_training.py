@@ -28,15 +28,18 @@ def descend(optimizer: object, model: nn.Module, steps: int) -> list[torch.Tenso
     return [p.detach().clone() for p in model.parameters()]
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_adam_equals_torchs_adamw(decay: float) -> None:
+@pytest.mark.parametrize(("decay", "beta2"), [(0.0, 0.999), (0.1, 0.999), (1.0, 0.98)])
+def test_adam_equals_torchs_adamw(decay: float, beta2: float) -> None:
     """Ten steps give the bits of torch.optim.AdamW(fused=True)."""
     models = []
     for _ in range(2):
         torch.manual_seed(0)
         models.append(nn.Linear(5, 3))
-    ours = Optimizer(models[0], AgentConfig(learning_rate=0.01, weight_decay=decay))
-    theirs = torch.optim.AdamW(models[1].parameters(), 0.01, weight_decay=decay, fused=True)
+    config = AgentConfig(learning_rate=0.01, weight_decay=decay, adam_beta2=beta2)
+    ours = Optimizer(models[0], config)
+    theirs = torch.optim.AdamW(
+        models[1].parameters(), 0.01, (0.9, beta2), weight_decay=decay, fused=True
+    )
     for a, b in zip(descend(ours, models[0], 10), descend(theirs, models[1], 10), strict=True):
         assert torch.equal(a, b)
 

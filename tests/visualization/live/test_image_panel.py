@@ -13,8 +13,8 @@ from PIL import Image
 from torch import nn
 
 from tests.helpers import live as small
-from tests.helpers.live import CLASSES, LAYER, SIZE, ask, frame, maps_of
 from tests.helpers.images import unchanged
+from tests.helpers.live import CLASSES, LAYER, SIZE, ask, frame, maps_of
 from visualization.attribution.gradients import input_x_gradient
 from visualization.feature_maps.fields.patches import top_patches
 from visualization.feature_maps.fields.receptive import receptive_field
@@ -164,7 +164,7 @@ def test_the_model_is_as_before(model: nn.Sequential, session: Session) -> None:
 
 
 def test_weights_of_a_snapshot_are_used_for_one_pass(model: nn.Sequential) -> None:
-    """With a step, answer and maps are those of its weights; afterwards the model's own are back."""
+    """With a step, the maps are those of its weights; afterwards the model's own are back."""
     torch.manual_seed(2)
     other = small.network()
     for parameter in other.parameters():
@@ -174,7 +174,10 @@ def test_weights_of_a_snapshot_are_used_for_one_pass(model: nn.Sequential) -> No
     with unchanged(model):
         passed = engine.forward(IMAGE, LAYER, (), 5)
     np.testing.assert_allclose(passed.maps, direct(other, IMAGE)[0].numpy(), atol=1e-6)
-    with pytest.raises(ValueError, match="weights: '0.weight' is missing"), with_weights(model, {}):
+    with (
+        pytest.raises(ValueError, match=r"weights: '0\.weight' is missing"),
+        with_weights(model, {}),
+    ):
         pass
 
 
@@ -250,7 +253,7 @@ def test_a_drawing_is_taken_up_in_python(model: nn.Sequential, tmp_path: Path) -
     assert np.array_equal(load_drawing(second), small.samples()[1])
     with Image.open(Path(first).with_suffix(".png")) as shown:
         assert shown.size == (SIZE, SIZE)
-    with pytest.raises(ValueError, match="path: .*accepted: a file drawing-"):
+    with pytest.raises(ValueError, match=r"path: .*accepted: a file drawing-"):
         load_drawing(tmp_path / "none.safetensors")
 
 

@@ -1,5 +1,6 @@
 """Messages of the live page: what is packed comes back, and rubbish is an error with words."""
 
+import contextlib
 import json
 import struct
 from typing import Any
@@ -57,10 +58,9 @@ def test_a_frame_that_is_none_is_refused(content: bytes, problem: str) -> None:
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_rubbish_never_fails_otherwise(content: bytes) -> None:
     """Any bytes are a frame, or a ValueError."""
-    try:
-        unpack(content)
-    except ValueError as error:
-        assert "message: " in str(error)
+    with contextlib.suppress(ValueError):
+        header, buffers = unpack(content)
+        assert unpack(pack(header, buffers)) == (header, buffers)
 
 
 @given(

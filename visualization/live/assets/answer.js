@@ -2,6 +2,12 @@
 
 const MOST_CLASSES = 12;
 
+/** Show an answer in an element: what is there is filled again, if it has the same form. */
+function showAnswer(place, answer, untouched) {
+  if (place.firstChild?.again?.(answer, untouched)) return;
+  place.replaceChildren(answerElement(answer, untouched));
+}
+
 /** Return an element that shows an answer; `untouched` is the answer without edits, or null. */
 function answerElement(answer, untouched) {
   const shows = { classes: classesElement, text: textElement, boxes: boxesElement };
@@ -9,29 +15,45 @@ function answerElement(answer, untouched) {
   return shows[answer.kind](answer, untouched);
 }
 
-function classesElement({ names, probabilities }, untouched) {
+/** A table of classes, whose rows are filled again by the next answer in the same form. */
+function classesElement(answer, untouched) {
+  const { names, probabilities } = answer;
   const order = probabilities.map((_, number) => number);
   if (names.length > MOST_CLASSES) order.sort((a, b) => probabilities[b] - probabilities[a]);
-  const best = probabilities.indexOf(Math.max(...probabilities));
   const rows = order.slice(0, MOST_CLASSES).map((number) => {
-    const share = probabilities[number], before = untouched?.probabilities[number];
-    const bar = h("span", { class: "lv-bar" });
-    bar.append(h("span", { class: "lv-filled" }));
-    bar.firstChild.style.width = `${100 * share}%`;
-    if (before !== undefined) {
-      const mark = h("span", { class: "lv-before", title: `untouched: ${percent(before)}` });
-      mark.style.left = `${100 * before}%`;
-      bar.append(mark);
-    }
-    return h("tr", { class: number === best ? "lv-best" : null },
-      h("th", { scope: "row" }, names[number]), h("td", {}, bar),
-      h("td", { class: "lv-number" }, percent(share)),
-      untouched ? h("td", { class: "lv-number lv-dim" }, percent(before)) : null);
+    const filled = h("span", { class: "lv-filled" }), before = h("span", { class: "lv-before" });
+    const now = h("td", { class: "lv-number" }), then = h("td", { class: "lv-number lv-dim" });
+    const bar = h("span", { class: "lv-bar" }, filled, untouched ? before : null);
+    const row = h("tr", {}, h("th", { scope: "row" }, names[number]), h("td", {}, bar), now, untouched ? then : null);
+    return { number, row, filled, before, now, then };
   });
   const head = h("tr", {}, h("th", { scope: "col" }, "class"), h("th", { scope: "col" }, "probability"),
     h("th", { scope: "col", class: "lv-number" }, "now"),
     untouched ? h("th", { scope: "col", class: "lv-number" }, "untouched") : null);
-  return h("table", { class: "lv-answer" }, h("thead", {}, head), h("tbody", {}, ...rows));
+  const table = h("table", { class: "lv-answer" }, h("thead", {}, head), h("tbody", {}, ...rows.map(({ row }) => row)));
+  const fill = (next, nextUntouched) => {
+    const best = next.probabilities.indexOf(Math.max(...next.probabilities));
+    for (const { number, row, filled, before, now, then } of rows) {
+      row.classList.toggle("lv-best", number === best);
+      filled.style.transform = `scaleX(${next.probabilities[number].toFixed(4)})`;
+      write(now, percent(next.probabilities[number]));
+      if (!nextUntouched) continue;
+      before.style.left = `${100 * nextUntouched.probabilities[number]}%`;
+      write(then, percent(nextUntouched.probabilities[number]));
+    }
+  };
+  fill(answer, untouched);
+  table.again = (next, nextUntouched) => { // of many classes others may be the likeliest now
+    if (next.kind !== "classes" || Boolean(untouched) !== Boolean(nextUntouched)) return false;
+    if (names.length > MOST_CLASSES) return false;
+    fill(next, nextUntouched);
+    return true;
+  };
+  return table;
+}
+
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }
 
 function textElement({ text, characters }, untouched) {

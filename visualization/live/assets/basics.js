@@ -66,55 +66,48 @@ const PANELS = {};
 
 const BLUE = [33, 102, 172], ORANGE = [196, 98, 8];
 
-/** Colours of 256 levels between limits: black to white without signs, else blue, white, orange. */
+/** Pixels of 256 levels between limits: black to white without signs, else blue, white, orange. */
 function colourTable([low, high]) {
-  const table = new Uint8ClampedArray(256 * 3);
+  const table = new Uint32Array(256);
   const largest = Math.max(-low, high) || 1;
   for (let level = 0; level < 256; level += 1) {
     const value = low + (high - low) * level / 255;
-    if (low >= 0) {
-      table.fill(level, 3 * level, 3 * level + 3);
-    } else {
-      const share = Math.abs(value) / largest;
-      const end = value < 0 ? BLUE : ORANGE;
-      for (let colour = 0; colour < 3; colour += 1) {
-        table[3 * level + colour] = 255 + (end[colour] - 255) * share;
-      }
-    }
+    const share = Math.abs(value) / largest, end = value < 0 ? BLUE : ORANGE;
+    const [red, green, blue] = low >= 0 ? [level, level, level] : end.map((each) => 255 + (each - 255) * share);
+    table[level] = 0xff000000 | (Math.round(blue) << 16) | (Math.round(green) << 8) | Math.round(red);
   }
   return table;
 }
 
-/** Paint levels (rows × columns) into a canvas of as many pixels. */
-function paintLevels(canvas, levels, rows, columns, limits) {
-  if (canvas.width !== columns || canvas.height !== rows) {
+const GREYS = colourTable([0, 1]); // little-endian, as all machines with browsers are
+
+/** Return a canvas's context for pixels that are put into it, with room for as many. */
+function pixelsOf(canvas, rows, columns) {
+  if (!canvas.pixels || canvas.width !== columns || canvas.height !== rows) {
     canvas.width = columns;
     canvas.height = rows;
+    const context = canvas.getContext("2d", { alpha: false, willReadFrequently: true });
+    const picture = context.createImageData(columns, rows);
+    canvas.pixels = { context, picture, words: new Uint32Array(picture.data.buffer) };
   }
-  const context = canvas.getContext("2d"), picture = context.createImageData(columns, rows);
-  const table = colourTable(limits);
-  for (let place = 0; place < rows * columns; place += 1) {
-    const level = levels[place];
-    picture.data[4 * place] = table[3 * level];
-    picture.data[4 * place + 1] = table[3 * level + 1];
-    picture.data[4 * place + 2] = table[3 * level + 2];
-    picture.data[4 * place + 3] = 255;
-  }
+  return canvas.pixels;
+}
+
+/** Paint levels (rows × columns) into a canvas of as many pixels. */
+function paintLevels(canvas, levels, rows, columns, limits) {
+  const { context, picture, words } = pixelsOf(canvas, rows, columns);
+  const table = limits[0] >= 0 ? GREYS : colourTable(limits);
+  for (let place = 0; place < words.length; place += 1) words[place] = table[levels[place]];
   context.putImageData(picture, 0, 0);
 }
 
 /** Paint an image (channels × rows × columns) of bytes from 0 to 255, ink dark on light paper. */
 function paintBytes(canvas, bytes, [channels, rows, columns], ink) {
-  canvas.width = columns;
-  canvas.height = rows;
-  const context = canvas.getContext("2d"), picture = context.createImageData(columns, rows);
-  const size = rows * columns;
+  const { context, picture, words } = pixelsOf(canvas, rows, columns), size = rows * columns;
+  const flip = ink ? 255 : 0, green = channels === 3 ? size : 0, blue = 2 * green;
   for (let place = 0; place < size; place += 1) {
-    for (let colour = 0; colour < 3; colour += 1) {
-      const value = bytes[(channels === 3 ? colour * size : 0) + place];
-      picture.data[4 * place + colour] = ink ? 255 - value : value;
-    }
-    picture.data[4 * place + 3] = 255;
+    words[place] = 0xff000000 | ((bytes[blue + place] ^ flip) << 16) |
+      ((bytes[green + place] ^ flip) << 8) | (bytes[place] ^ flip);
   }
   context.putImageData(picture, 0, 0);
 }

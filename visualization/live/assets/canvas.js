@@ -1,6 +1,6 @@
 // The canvas: a drawing on the screen, with a brush, a selection and what is marked on it.
 
-const SHOWN = 420; // pixels of the screen that the longer side of a small image takes
+const SHOWN = 360; // pixels of the screen that the longer side of a small image takes
 const TOOLS = [["draw", "Draw"], ["erase", "Erase"], ["select", "Select"], ["paste", "Paste"]];
 const MARKS = "#0a84ff";
 
@@ -15,7 +15,7 @@ class DrawingCanvas {
     this.colour = [high, high, high];
     this.selection = null;
     this.cursor = { x: shape[2] / 2, y: shape[1] / 2 };
-    this.marks = { field: null, box: null, heat: null, boxes: null };
+    this.marks = { field: null, heat: null, boxes: null };
     this.shown = null; // the image under sliders, while one is moved from its place
     this.build();
   }
@@ -211,17 +211,12 @@ class DrawingCanvas {
   mark() {
     const context = this.overlay.getContext("2d"), s = this.scale;
     context.clearRect(0, 0, this.overlay.width, this.overlay.height);
-    const { field, box, heat, boxes } = this.marks;
+    const { field, heat, boxes } = this.marks;
     if (heat) this.heat(context, heat);
     context.lineWidth = 2;
     context.strokeStyle = MARKS;
     if (field) {
-      context.fillStyle = "rgb(10 132 255 / 22%)";
-      field.forEach((inside, place) => {
-        if (inside) context.fillRect((place % this.shape[2]) * s, Math.floor(place / this.shape[2]) * s, s, s);
-      });
-      const [top, bottom, left, right] = box;
-      context.strokeRect(left * s, top * s, (right - left) * s, (bottom - top) * s);
+      this.outline(context, field);
     }
     for (const [left, top, right, bottom, name] of boxes ?? []) {
       context.strokeStyle = "#d0342c";
@@ -243,6 +238,28 @@ class DrawingCanvas {
       context.arc(this.cursor.x * s, this.cursor.y * s, Math.max(3, this.radius * s), 0, 7);
       context.stroke();
     }
+  }
+
+  /** Draw the border of the pixels (rows × columns) that a unit sees. */
+  outline(context, field) {
+    const [, rows, columns] = this.shape, s = this.scale;
+    const sees = (row, column) => row >= 0 && row < rows && column >= 0 && column < columns && field[row * columns + column];
+    context.fillStyle = "rgb(10 132 255 / 10%)";
+    context.lineWidth = 3;
+    context.beginPath();
+    for (let row = 0; row < rows; row += 1) {
+      for (let column = 0; column < columns; column += 1) {
+        if (!sees(row, column)) continue;
+        context.fillRect(column * s, row * s, s, s);
+        const sides = [[-1, 0, 0, 0, 1, 0], [1, 0, 0, 1, 1, 1], [0, -1, 0, 0, 0, 1], [0, 1, 1, 0, 1, 1]];
+        for (const [down, right, x, y, toX, toY] of sides) {
+          if (sees(row + down, column + right)) continue;
+          context.moveTo((column + x) * s, (row + y) * s);
+          context.lineTo((column + toX) * s, (row + toY) * s);
+        }
+      }
+    }
+    context.stroke();
   }
 
   heat(context, values) {

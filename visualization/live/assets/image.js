@@ -28,10 +28,9 @@ class ImagePanel {
     const reset = button("Reset", () => { this.knobs = {}; this.resets.forEach((each) => each()); this.ask(); });
     return h("div", { class: "lv-left" },
       h("section", { "aria-label": "Drawing" }, this.canvas.element, this.fileRow()),
-      h("section", { "aria-label": "Answer" }, h("h3", {}, "Answer"), this.answer, this.spoken),
-      h("section", { "aria-label": "Changes of the whole image" }, h("h3", {}, "Change the whole image"), ...sliders, reset),
-      h("section", { "aria-label": "Samples" }, h("h3", {}, "Start from"), this.samples()),
-      h("section", { "aria-label": "Attribution" }, h("h3", {}, "Which pixels count?"), this.attribution()));
+      h("section", { "aria-label": "Changes of the whole image" }, h("h2", {}, "Change the whole image"), ...sliders, reset),
+      h("section", { "aria-label": "Samples" }, h("h2", {}, "Start from"), this.samples()),
+      h("section", { "aria-label": "Attribution" }, h("h2", {}, "Which pixels count?"), this.attribution()));
   }
 
   right() {
@@ -49,7 +48,8 @@ class ImagePanel {
     const inner = this.about.layers.length ? [head, this.edits.element, this.tiles.element]
       : [h("p", { class: "lv-note" }, "This network has no layer with feature maps.")];
     return h("div", { class: "lv-right" }, this.steps,
-      h("section", { class: "lv-maps", "aria-label": "Feature maps" }, h("h3", {}, "Feature maps"), ...inner),
+      h("section", { "aria-label": "Answer" }, h("h2", {}, "Answer"), this.answer, this.spoken),
+      h("section", { class: "lv-maps", "aria-label": "Feature maps" }, h("h2", {}, "Feature maps"), ...inner),
       this.inspector.element);
   }
 
@@ -135,7 +135,7 @@ class ImagePanel {
     this.canvas.shown = reply.changed ? floats(reply.buffers[1]) : null;
     this.canvas.marks.boxes = this.boxes(reply.answer);
     this.canvas.paint();
-    this.answer.replaceChildren(answerElement(reply.answer, reply.untouched));
+    showAnswer(this.answer, reply.answer, reply.untouched);
     const words = answerInWords(reply.answer);
     if (this.spoken.textContent !== words) this.spoken.textContent = words;
     this.element.dispatchEvent(new CustomEvent("lv-painted", { bubbles: true, detail: { since, reply } }));
@@ -174,7 +174,6 @@ class ImagePanel {
     this.inspector.tell(reply, this.about.ink, (number) => this.take(number));
     this.inspector.paint(this.tiles.tiles[channel]);
     this.canvas.marks.field = reply.buffers[0];
-    this.canvas.marks.box = reply.box;
     this.canvas.mark();
   }
 

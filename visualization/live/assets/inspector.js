@@ -11,7 +11,7 @@ class Inspector {
     this.canvas.addEventListener("pointerdown", (event) => this.down(event));
     this.canvas.addEventListener("pointermove", (event) => { if (event.buttons && this.paints) this.down(event); });
     this.canvas.addEventListener("keydown", (event) => this.key(event));
-    this.title = h("h3", {}, "Choose a map");
+    this.title = h("h2", {}, "Choose a map");
     this.unit = h("div", { class: "lv-unit" });
     this.value = h("input", { type: "number", step: "any", value: 1 });
     this.paintButton = button("Paint", () => {
@@ -111,7 +111,7 @@ class Inspector {
     });
     this.unit.replaceChildren(
       h("p", {}, `Unit (${this.at.join(", ")}): activation ${shortNumber(value)}, sees ${pixels} pixels (blue on the drawing).`),
-      h("h4", {}, "Patches that excite this map most"),
+      h("h3", {}, "Patches that excite this map most"),
       best.length ? h("div", { class: "lv-examples" }, ...best) : h("p", { class: "lv-note" }, "No sample excites it."));
   }
 }

@@ -25,6 +25,7 @@ class Tiles {
       const tile = h("div", {
         class: "lv-tile", role: "option", "aria-selected": "false", "data-channel": channel,
         tabindex: channel ? -1 : 0, "aria-label": `map ${channel}`, onclick: () => this.pick(channel),
+        onfocus: () => this.name(channel), onpointerenter: () => this.name(channel),
       }, canvas, caption);
       return { tile, canvas, channel, limits: [0, 0] };
     });
@@ -59,13 +60,20 @@ class Tiles {
       const own = levels.subarray(index * rows * columns, (index + 1) * rows * columns);
       Object.assign(shown, { limits: limits[index], levels: own, rows, columns });
       paintLevels(shown.canvas, own, rows, columns, limits[index]);
-      shown.tile.title = `map ${channel}: ${shortNumber(limits[index][0])} to ${shortNumber(limits[index][1])}`;
-      shown.tile.setAttribute("aria-label", shown.tile.title);
     });
+  }
+
+  /** Say the limits of a map, when somebody looks at it. */
+  name(channel) {
+    const { tile, limits: [low, high] } = this.tiles[channel];
+    tile.title = `map ${channel}: ${shortNumber(low)} to ${shortNumber(high)}`;
+    tile.setAttribute("aria-label", tile.title);
   }
 
   /** Arrange tiles by number, or by strength, the strongest first. */
   order(strengths) {
+    if (!strengths && !this.sorted) return;
+    this.sorted = Boolean(strengths);
     const sorted = [...this.tiles];
     if (strengths) sorted.sort((a, b) => strengths[b.channel] - strengths[a.channel] || a.channel - b.channel);
     const same = sorted.every(({ tile }, index) => this.element.children[index] === tile);

@@ -34,6 +34,7 @@ class Client {
     this.waiting = new Map();
     this.number = 0;
     this.onstate = () => {};
+    this.close = () => {};
     this.send = () => { throw new Error("not connected"); };
   }
 
@@ -76,6 +77,7 @@ function connect(address) {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       pause = 250;
+      client.close = () => socket.close();
       client.send = (header, buffers) => socket.send(packFrame(header, buffers));
       client.onstate("open");
     };

@@ -1,0 +1,36 @@
+"""Circuits: which parts of a network compute its answer, and how."""
+
+from visualization.circuits.fourier import (
+    FrequencySpectra,
+    fourier_basis,
+    frequency_norms,
+    frequency_projection,
+    frequency_shares,
+    frequency_spectra,
+    keep_frequencies,
+    key_frequencies,
+    neuron_frequencies,
+    remove_frequencies,
+)
+from visualization.circuits.frequency_ablation import FrequencyAblation, frequency_ablation
+from visualization.circuits.logit_attribution import LogitAttribution, direct_logit_attribution
+from visualization.circuits.progress import ProgressMeasures, progress_measures
+
+__all__ = [
+    "FrequencyAblation",
+    "FrequencySpectra",
+    "LogitAttribution",
+    "ProgressMeasures",
+    "direct_logit_attribution",
+    "fourier_basis",
+    "frequency_ablation",
+    "frequency_norms",
+    "frequency_projection",
+    "frequency_shares",
+    "frequency_spectra",
+    "keep_frequencies",
+    "key_frequencies",
+    "neuron_frequencies",
+    "progress_measures",
+    "remove_frequencies",
+]
