@@ -10,7 +10,7 @@ class QuestionPanel {
     this.spoken = h("p", { class: "lv-hidden", role: "status", "aria-live": "polite" });
     this.grid = description.parts.length ? new CellGrid((unit, step) => this.pick(unit, step), () => this.ask()) : null;
     this.attention = description.heads.length ? new AttentionMap(description.heads, () => this.ask(), description.parts.length > 0) : null;
-    this.element = h("div", { class: "lv-panel" }, this.left(), this.right());
+    this.element = h("div", { class: "lv-panel lv-asking" }, this.left(), this.right());
     this.ask();
   }
 
@@ -28,7 +28,7 @@ class QuestionPanel {
     return h("div", { class: "lv-left" },
       h("section", { class: "lv-asked", "aria-label": "Question" }, field("Question", this.input), this.problem,
         h("div", { class: "lv-row", role: "group", "aria-label": "Samples" }, ...buttons)),
-      h("section", { "aria-label": "Answer" }, h("h2", {}, "Answer"), this.answer, this.target, this.spoken), ...changes);
+      h("section", { class: "lv-answered", "aria-label": "Answer" }, h("h2", {}, "Answer"), this.answer, this.target, this.spoken), ...changes);
   }
 
   right() {
