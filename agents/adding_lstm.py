@@ -87,7 +87,7 @@ class AddingLSTM(Agent):
 
     def observe(self, batch: SeriesNumbers) -> "Observation":
         """Return the observation of a batch, with the recurrent layer."""
-        from agents.core.inspection.observation import RecurrentPart, observe
+        from agents.core.inspection.observation import AnswerScores, RecurrentPart, observe
 
         tensors = to_device(batch, self.device)
         probe_targets = self.task.probe_targets(batch)
@@ -106,8 +106,13 @@ class AddingLSTM(Agent):
             probe_targets.position_keys[0], score, input_symbols=symbols,
         )  # fmt: skip
         rows = self.task.rows(self.predict_arrays(batch), batch)
+        scores = AnswerScores(
+            scores=lambda numbers: self.model(tensors.series[numbers]),
+            texts=np.array([[row.answer] for row in rows]), quantity="answer",
+        )  # fmt: skip
         return observe(
             self, batch, rows=rows, recurrent=(part,), characters=tuple(_TENTHS),
+            answer_scores=scores,
             labels=[f"{row.short_question} = {row.answer}" for row in rows], generate=generate,
             tolerance=TOLERANCE, short_names=[row.short_question for row in rows],
         )  # fmt: skip

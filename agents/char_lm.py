@@ -219,7 +219,12 @@ class CharLM(Agent):
 
     def observe(self, batch: TextChunks) -> "Observation":
         """Return the observation of a batch, with the recurrent layer."""
-        from agents.core.inspection.observation import RecurrentPart, observe
+        from agents.core.inspection.observation import (
+            AnswerScores,
+            RecurrentPart,
+            logits_above_mean,
+            observe,
+        )
 
         batch = take(batch, 0, _NUM_OBSERVED)
         tensors = to_device(batch, self.device)
@@ -240,6 +245,10 @@ class CharLM(Agent):
             logits = self.model(tensors.text)[0][:, -1:]
             return logits.argmax(-1), logits
 
+        def answer_scores(numbers: Tensor) -> Tensor:
+            codes = torch.as_tensor(answers[:, -1:]).to(self.device)[numbers]
+            return logits_above_mean(self.model(tensors.text[numbers])[0][:, -1:], codes)
+
         characters = tuple(self.task.spec.characters.replace("\0", NUL_SHOWN))
         symbols = np.array(characters)
         part = RecurrentPart(
@@ -249,6 +258,7 @@ class CharLM(Agent):
         rows = self.task.rows(answers, batch)
         return observe(
             self, batch, rows=rows, recurrent=(part,), characters=characters, generate=generate,
+            answer_scores=AnswerScores(scores=answer_scores, texts=symbols[answers[:, -1:]]),
             labels=[f"{row.question[-_LABEL_LENGTH:]} → {row.answer}" for row in rows],
         )  # fmt: skip
 

@@ -13,6 +13,7 @@ from benchmarks import (
     drawing,
     encoding,
     looking,
+    opening,
     overhead,
     patches,
     prefetching,
@@ -51,6 +52,7 @@ COMMANDS: dict[str, tuple[Measure, Callable[[Figures], str]]] = {
     "recurrent": (lambda o: recurrent.measure(o.rounds or recurrent.ROUNDS), recurrent.report),
     "inspect": (lambda o: looking.measure(o.rounds or looking.ROUNDS), looking.report),
     "drawing": (lambda o: drawing.measure(o.rounds or drawing.ROUNDS), drawing.report),
+    "opening": (lambda o: opening.measure(o.rounds or opening.ROUNDS), opening.report_table),
     "patches": (lambda o: patches.measure(o.rounds or patches.ROUNDS), patches.report),
     "prefetching": (
         lambda o: prefetching.measure(o.rounds or prefetching.ROUNDS, o.steps or prefetching.STEPS),

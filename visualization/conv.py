@@ -1,6 +1,7 @@
 """Looking into convolutional networks: functions on bare modules that return records."""
 
 from visualization.adversarial.attacks import Attack, fgsm, pgd
+from visualization.adversarial.fooling import FoolingImages, fooling_images
 from visualization.adversarial.robustness import (
     MinimalPerturbation,
     RobustnessCurve,
@@ -8,7 +9,12 @@ from visualization.adversarial.robustness import (
     robustness_curve,
 )
 from visualization.adversarial.transfer import TransferTable, transfer_table
-from visualization.attribution.cams import grad_cam, grad_cam_plus_plus
+from visualization.attribution.cams import (
+    grad_cam,
+    grad_cam_plus_plus,
+    guided_grad_cam,
+    layer_cam,
+)
 from visualization.attribution.faithfulness import Faithfulness, faithfulness
 from visualization.attribution.gradients import (
     deconvnet,
@@ -20,7 +26,12 @@ from visualization.attribution.gradients import (
 )
 from visualization.attribution.masking import occlusion_map, rise
 from visualization.attribution.methods import Attributions, attributions
+from visualization.attribution.relevance.balance import RelevanceBalance, relevance_balance
+from visualization.attribution.relevance.channels import ChannelRelevance, channel_relevance
+from visualization.attribution.relevance.composites import LrpComposite
+from visualization.attribution.relevance.lrp import lrp
 from visualization.attribution.sanity import SanityCheck, randomisation_check
+from visualization.attribution.score_cam import score_cam
 from visualization.core.feature_layers import feature_layers
 from visualization.core.inputs import activation, as_images
 from visualization.core.relus import relu_rule
@@ -82,11 +93,13 @@ from visualization.perturbation.response import (
 )
 from visualization.representation.embeddings import Embedding, Neighbours, embed, nearest_neighbours
 from visualization.representation.layer_probes import LayerProbes, probe_layers
+from visualization.synthesis.atlas import ActivationAtlas, activation_atlas
 from visualization.synthesis.constraints import (
     at_least,
     at_most,
     class_distribution,
     equals,
+    l1,
     l2,
     match_activation,
     total_variation,
@@ -105,13 +118,16 @@ from visualization.synthesis.objectives import (
     unit,
 )
 from visualization.synthesis.parametrization import ImageParam
+from visualization.synthesis.penalties import PenaltyComparison, compare_penalties
 from visualization.synthesis.transforms import Jitter, Pad, Rotate, Scale
 
 __all__ = [
     "ActivatingPositions",
+    "ActivationAtlas",
     "Attack",
     "Attributions",
     "ChannelAblation",
+    "ChannelRelevance",
     "Composite",
     "ConceptMasks",
     "Crop",
@@ -121,6 +137,7 @@ __all__ = [
     "Embedding",
     "Faithfulness",
     "FieldTransplant",
+    "FoolingImages",
     "ImageParam",
     "Inversion",
     "Jitter",
@@ -129,6 +146,7 @@ __all__ = [
     "LayerActivations",
     "LayerProbes",
     "LayerWeights",
+    "LrpComposite",
     "MaximisedImages",
     "MinimalPatch",
     "MinimalPerturbation",
@@ -136,11 +154,13 @@ __all__ = [
     "Objective",
     "Occlusion",
     "Pad",
+    "PenaltyComparison",
     "PerturbationSweep",
     "PixelGradient",
     "Progression",
     "ReceptiveField",
     "ReceptiveFields",
+    "RelevanceBalance",
     "Response",
     "RobustnessCurve",
     "Rotate",
@@ -154,13 +174,16 @@ __all__ = [
     "ablate_channels",
     "activating_positions",
     "activation",
+    "activation_atlas",
     "as_images",
     "at_least",
     "at_most",
     "attributions",
     "channel",
+    "channel_relevance",
     "class_distribution",
     "classification_loss",
+    "compare_penalties",
     "compare_response",
     "cosine",
     "crop",
@@ -176,21 +199,26 @@ __all__ = [
     "faithfulness",
     "feature_layers",
     "fgsm",
+    "fooling_images",
     "forward_from",
     "grad_cam",
     "grad_cam_plus_plus",
     "guided_backprop",
+    "guided_grad_cam",
     "input_x_gradient",
     "integrated_gradients",
     "interpolation",
     "invert",
+    "l1",
     "l2",
     "landscape_line",
     "landscape_plane",
     "layer_activations",
+    "layer_cam",
     "layer_energy",
     "layer_weights",
     "logit",
+    "lrp",
     "match_activation",
     "maximise",
     "minimal_patch",
@@ -209,11 +237,13 @@ __all__ = [
     "randomisation_check",
     "receptive_field",
     "receptive_fields",
+    "relevance_balance",
     "relu_rule",
     "rise",
     "robustness_curve",
     "saliency",
     "scan_concepts",
+    "score_cam",
     "smooth_grad",
     "solve",
     "sweep_perturbation",

@@ -25,6 +25,10 @@ class Renderer(abc.ABC):
         """Learn of a record whose figure will be asked for later."""
 
     @abc.abstractmethod
+    def keep(self, name: str, picture: bytes) -> None:
+        """Take a figure that has been drawn already."""
+
+    @abc.abstractmethod
     def picture(self, name: str, record: Any) -> bytes:
         """Return a record's figure as the content of a PNG file."""
 
@@ -39,10 +43,14 @@ class LazyRenderer(Renderer):
     def announce(self, name: str, record: Any) -> None:
         """Wait until it is asked for."""
 
+    def keep(self, name: str, picture: bytes) -> None:
+        """Take a figure that has been drawn already."""
+        self._pictures[name] = picture
+
     def picture(self, name: str, record: Any) -> bytes:
         """Return a record's figure as the content of a PNG file."""
         if name not in self._pictures:
-            self._pictures[name] = _png(record)
+            self._pictures[name] = png(record)
         return self._pictures[name]
 
 
@@ -61,7 +69,7 @@ class BackgroundRenderer(Renderer):
     def __init__(self) -> None:
         can_fork = sys.platform == "linux" and threading.active_count() == 1
         context = multiprocessing.get_context("fork" if can_fork else "spawn")
-        self._process = ProcessPoolExecutor(1, context, _live_with_parent)
+        self._process = ProcessPoolExecutor(1, context, live_with_parent)
         self._process.submit(int)  # so that it starts now
         self._futures: dict[str, Future[bytes]] = {}
         self._lazy = LazyRenderer()
@@ -82,7 +90,11 @@ class BackgroundRenderer(Renderer):
     def announce(self, name: str, record: Any) -> None:
         """Send a record to the process."""
         with contextlib.suppress(BrokenProcessPool):  # then it is drawn when it is asked for
-            self._futures[name] = self._process.submit(_png, record)
+            self._futures[name] = self._process.submit(png, record)
+
+    def keep(self, name: str, picture: bytes) -> None:
+        """Take a figure that has been drawn already."""
+        self._lazy.keep(name, picture)
 
     def picture(self, name: str, record: Any) -> bytes:
         """Return a record's figure, when the process has drawn it."""
@@ -92,11 +104,12 @@ class BackgroundRenderer(Renderer):
         return future.result()
 
 
-def _png(record: Any) -> bytes:
+def png(record: Any) -> bytes:
+    """Draw a record's figure, and return it as the content of a PNG file."""
     return render.png(render.draw(record))
 
 
-def _live_with_parent() -> None:
+def live_with_parent() -> None:
     """Leave Ctrl-C to the parent process, and end when that does, however it ends.
 
     torch's threads do not come through a fork: without others it does not wait for them.

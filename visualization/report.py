@@ -5,7 +5,8 @@ import contextlib
 import html
 import io
 import math
-from collections.abc import Iterator, Mapping
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,23 @@ from visualization.core.registry import anchor, fragment, subpages
 from visualization.renderers import LazyRenderer, Renderer
 
 _EMBEDDED = 8_000_000  # characters of a page within a notebook
+_FEW = 6  # views that are open from the start
+Pictures = Sequence[tuple[str, str]]  # the name of each, and its `data:` address
+
+
+@attrs.frozen(kw_only=True)
+class Overview:
+    """Overview of a network: one row for each layer, of words and small pictures.
+
+    Attributes:
+        columns: headings; the first is that of the names of the rows.
+        rows: as many cells each.
+        caption: how to read it.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | Pictures]]
+    caption: str = ""
 
 
 @attrs.frozen(repr=False)
@@ -28,11 +46,15 @@ class Report:
     """Report: named records of an inspection. `report["summary"]` is the record itself.
 
     A view of several parts is a mapping of their names to records: `report["ablation"]["decoder"]`.
+    On the page an overview comes first, if there is one; then of many views one line each, with a
+    sentence, which opens: `report.html#ablation` leads to one, `#ablation-decoder` to its part.
     """
 
     title: str
     records: Mapping[str, Any]
     renderer: Renderer = attrs.field(factory=LazyRenderer, eq=False)
+    overview: Overview | None = None
+    sentences: Mapping[str, str] = attrs.Factory(dict)  # of some views, by name
 
     def __repr__(self) -> str:
         """Return the title and the names of the records."""
@@ -79,24 +101,49 @@ class Report:
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True
         )
-        sections: list[dict[str, Any]] = []
         errors: list[Exception] = []
         left_out: list[str] = []
-        for name, record in self.flat():
-            if most <= 0:
-                left_out.append(name)
-                continue
-            section: dict[str, str] = {"name": name, "address": anchor(name)}
-            with _collect_errors(errors, name):
-                section |= self._section(name, record)
-            most -= sum(map(len, section.values()))
-            sections.append(section if "picture" in section else {**section, "error": errors[-1]})
+        views = []
+        for view, view_record in self.records.items():
+            sections: list[dict[str, Any]] = []
+            for name, record in flat(view, view_record):
+                if most <= 0:
+                    left_out.append(name)
+                    continue
+                section: dict[str, Any] = {"name": name, "address": anchor(name)}
+                section["part"] = name.removeprefix(f"{view}/")
+                with _collect_errors(errors, name):
+                    section |= self._section(name, record)
+                most -= sum(len(value) for value in section.values() if isinstance(value, str))
+                is_drawn = "picture" in section
+                sections.append(section if is_drawn else {**section, "error": errors[-1]})
+            if sections:
+                views.append(self._view(view, view_record, sections))
         template = environment.get_template("report.html.jinja")
-        return template.render(title=self.title, sections=sections, left_out=left_out), errors
+        page = template.render(
+            title=self.title, overview=self.overview, views=views, left_out=left_out,
+            is_long=len(self.records) > _FEW,
+        )  # fmt: skip
+        return page, errors
 
-    def _section(self, name: str, record: Any) -> dict[str, str]:
+    def _view(self, name: str, record: Any, sections: list[dict[str, Any]]) -> dict[str, Any]:
+        has_errors = any("error" in section for section in sections)
         return {
-            "picture": base64.b64encode(self.picture(name)).decode(),
+            "name": name,
+            "address": anchor(name),
+            "sentence": self.sentences.get(name, ""),
+            "sections": sections,
+            "is_divided": isinstance(record, Mapping),
+            "is_open": has_errors or len(self.records) <= _FEW,
+        }
+
+    def _section(self, name: str, record: Any) -> dict[str, Any]:
+        picture = self.picture(name)
+        width, height = struct.unpack(">II", picture[16:24])  # of a PNG's header
+        return {
+            "picture": base64.b64encode(picture).decode(),
+            "width": width,
+            "height": height,
             "text": render.text(record),
             "caption": render.caption(record),
             "interactive": fragment(record),

@@ -111,19 +111,21 @@ def _typed() -> Iterator[tuple[int, str]]:
 
 def inspect(spec: RunSpec) -> int:
     """Inspect the trained agent: write a report, its arrays, and the figures for TensorBoard."""
+    from agents.core.inspection.side_by_side import num_processes
     from visualization.renderers import BackgroundRenderer, LazyRenderer, Renderer
 
     names = spec.options.views
     views = None if names is None else [name.strip() for name in names.split(",")]
     is_watched = sys.stderr is not None and sys.stderr.isatty()
     agent = spec.load_trained()
+    processes = num_processes(agent.device)
     with contextlib.ExitStack() as stack:
         renderer: Renderer = LazyRenderer()
-        if views is None:  # a second process takes as long to start as a few figures to draw
+        if views is None and processes == 1:  # it takes as long to start as a few figures to draw
             renderer = stack.enter_context(BackgroundRenderer())
-        report = agent.inspect(views, progress=is_watched, renderer=renderer)
+        report = agent.inspect(views, progress=is_watched, renderer=renderer, processes=processes)
         if is_watched:
-            warn(f"drawing {sum(1 for _ in report.flat())} figures")
+            warn(f"writing {sum(1 for _ in report.flat())} figures")
         _save_report(report, spec.run_dir, "report", agent.state.cursor.step)
     return 0
 

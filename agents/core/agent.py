@@ -282,15 +282,15 @@ class Agent(abc.ABC):
     @final
     def inspect(
         self, views: Sequence[str] | None = None, *, progress: bool = False,
-        renderer: Renderer | None = None,
+        renderer: Renderer | None = None, processes: int = 1,
     ) -> Report:  # fmt: skip
         """Inspect the agent and return a report; the agent is unchanged.
 
         Args:
-            views: names of views, in any order; None: all. Among all, a view that has nothing to
-                show is replaced by the reason; requested by name, it is an error.
+            views: names of views; None: all, and of those with nothing to show the reason.
             progress: a line on standard error for each view.
             renderer: draws the report's figures; None: each when it is asked for.
+            processes: views that are computed at once, in forks of this process; 1: all in it.
 
         Raises:
             NothingToShow: (a ValueError) a view of `views` has nothing to show.
@@ -299,7 +299,7 @@ class Agent(abc.ABC):
         from agents.core.inspection.report import inspect  # not needed for training
 
         with preserve_state(self.model), agent_threads(self):
-            return inspect(self, views, progress, renderer or LazyRenderer())
+            return inspect(self, views, progress, renderer or LazyRenderer(), processes)
 
     @final
     def live(self) -> "Live":

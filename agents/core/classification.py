@@ -65,7 +65,11 @@ class Classifier(Agent):
         self, batch: Any, text: NDArray[Any], part_fields: Mapping[str, Any], **fields: Any
     ) -> "Observation":
         """Return an observation of `model.recurrent`, whose input at each step is `text` (B, T)."""
-        from agents.core.inspection.observation import RecurrentPart
+        from agents.core.inspection.observation import (
+            AnswerScores,
+            RecurrentPart,
+            logits_above_mean,
+        )
 
         tensors = to_device(batch, self.device)
         probe_targets = self.task.probe_targets(batch)
@@ -78,8 +82,17 @@ class Classifier(Agent):
             loss = F.cross_entropy(values, label, reduction="none")
             return {"accuracy": values.argmax(-1) == label, "loss": loss}
 
+        with torch.inference_mode():
+            codes = logits().argmax(-1, True)
+
+        def answer_scores(rows: Tensor) -> Tensor:
+            values = self.logits(self.model, tensors[0][rows])
+            return logits_above_mean(values[:, None], codes[rows])
+
+        texts = np.array(self.task.spec.labels)[codes.cpu().numpy()]
         part = RecurrentPart(
             "reader", self.model.recurrent, text, None, probe_targets.encoder,
             probe_targets.position_keys[0], score, **part_fields,
         )  # fmt: skip
-        return self._observe(batch, logits, recurrent=(part,), **fields)
+        own_scores = AnswerScores(scores=answer_scores, texts=texts)
+        return self._observe(batch, logits, recurrent=(part,), answer_scores=own_scores, **fields)

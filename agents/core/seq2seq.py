@@ -75,13 +75,20 @@ class Seq2SeqAgent(Agent):
             attention: computes maps of the attention, and the modules of its weights; None: the
                 model has none.
         """
-        from agents.core.inspection.observation import AttentionPart, RecurrentPart, observe
+        from agents.core.inspection.observation import (
+            AnswerScores,
+            AttentionPart,
+            RecurrentPart,
+            logits_above_mean,
+            observe,
+        )
 
         model: Seq2SeqModel = self.model
         tensors = to_device(batch, self.device)
         with torch.inference_mode():
             memory = model.encode(tensors.question)
-            answers = model.generate(memory)[0].cpu().numpy()
+            codes = model.generate(memory)[0]
+        answers = codes.cpu().numpy()
         characters = np.array(list(self.task.spec.characters))
         previous = np.pad(answers[:, :-1], ((0, 0), (1, 0)))
         decoder_inputs = characters[previous] if decoder_reads else np.full(previous.shape, "")
@@ -104,9 +111,17 @@ class Seq2SeqAgent(Agent):
             maps, weights = attention
             read = characters[batch.question]
             looks = (AttentionPart(name="attention", maps=maps, weights=weights, read=read),)
+
+        def answer_scores(rows: Tensor) -> Tensor:
+            written = codes[rows]
+            return logits_above_mean(
+                model.decode(model.encode(tensors.question[rows]), written), written
+            )
+
         rows = self.task.rows(answers, batch)
         return observe(
             self, batch, rows=rows, recurrent=parts, attention=looks,
+            answer_scores=AnswerScores(scores=answer_scores, texts=characters[answers]),
             labels=[f"{row.question} = {row.answer}" for row in rows],
             characters=self.task.spec.characters,
             generate=lambda: model.generate(model.encode(tensors.question)),

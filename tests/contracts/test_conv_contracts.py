@@ -50,7 +50,12 @@ def sheets(model: Net, images: Tensor) -> Any:
 CALLS: dict[str, Callable[[Any, Tensor], Any]] = {
     "activating_positions": lambda m, x: conv.activating_positions(m, LAYER, 0, x),
     "activation": lambda m, x: conv.activation(m, conv.as_images(x, m), LAYER).detach(),
+    "activation_atlas": lambda m, x: conv.activation_atlas(
+        m, LAYER, x, grid=1, method="pca", steps=2
+    ),
     "attributions": lambda m, x: conv.attributions(m, x[:2], methods=["saliency", "grad_cam"]),
+    "channel_relevance": lambda m, x: conv.channel_relevance(m, x[:2], layer=LAYER),
+    "compare_penalties": lambda m, x: conv.compare_penalties(m, [0, 2], reference=x, steps=2),
     "compare_response": lambda m, x: conv.compare_response(m, LAYER, x[0], ("noise", 0.3)),
     "dead_units": conv.dead_units,
     "deconvnet": conv.deconvnet,
@@ -60,17 +65,21 @@ CALLS: dict[str, Callable[[Any, Tensor], Any]] = {
     "embed": lambda m, x: conv.embed(m, LAYER, x),
     "faithfulness": lambda m, x: conv.faithfulness(m, x[:2], {"it": x[:2]}, num_steps=4),
     "feature_layers": lambda m, x: conv.feature_layers(m, x[0]),
+    "fooling_images": lambda m, x: conv.fooling_images(m, [0, 1], start=x[:2], rounds=2, steps=2),
     "fgsm": lambda m, x: conv.fgsm(m, x, None, 0.1),
     "grad_cam": conv.grad_cam,
     "grad_cam_plus_plus": lambda m, x: conv.grad_cam_plus_plus(m, x, cam_layer=LAYER),
     "guided_backprop": lambda m, x: conv.guided_backprop(m, x, 1),
+    "guided_grad_cam": lambda m, x: conv.guided_grad_cam(m, x[:2], cam_layer=LAYER),
     "input_x_gradient": lambda m, x: conv.input_x_gradient(m, x, UNIT, target_layer=LAYER),
     "integrated_gradients": lambda m, x: conv.integrated_gradients(m, x, num_steps=4),
     "invert": lambda m, x: conv.invert(m, LAYER, x[0], steps=3),
     "landscape_line": landscape("line"),
     "landscape_plane": landscape("plane"),
     "layer_activations": conv.layer_activations,
+    "layer_cam": lambda m, x: conv.layer_cam(m, x[:2], 1, cam_layer=LAYER),
     "layer_weights": lambda m, x: conv.layer_weights(m),
+    "lrp": lambda m, x: conv.lrp(m, x[:2], 1, composite="epsilon_gamma_box"),
     "maximise": lambda m, x: conv.maximise(m, conv.channel(LAYER, [0, 1]), tuple(x.shape[1:]),
                                            steps=3),
     "minimal_patch": lambda m, x: conv.minimal_patch(m, None, (answer(m, x),), x[0]),
@@ -86,12 +95,14 @@ CALLS: dict[str, Callable[[Any, Tensor], Any]] = {
     "randomisation_check": lambda m, x: conv.randomisation_check(m, x[:2], methods=["saliency"]),
     "receptive_field": lambda m, x: conv.receptive_field(m, LAYER, UNIT, tuple(x.shape[1:])),
     "receptive_fields": lambda m, x: conv.receptive_fields(m, LAYER, 1, x[0]),
+    "relevance_balance": lambda m, x: conv.relevance_balance(m, x[:2]),
     "rise": lambda m, x: conv.rise(m, x[:2], num_masks=8, grid=3),
     "robustness_curve": lambda m, x: conv.robustness_curve(m, x, None, [0.0, 0.1], steps=2),
     "forward_from": lambda m, x: conv.forward_from(
         m, LAYER, torch.zeros(len(x), 4, SIZE, SIZE), x
     ),
     "saliency": conv.saliency,
+    "score_cam": lambda m, x: conv.score_cam(m, x[:2], cam_layer=LAYER),
     "solve": lambda m, x: conv.solve(
         m, conv.class_distribution([0.5, 0.5, 0.0]), start=x[:1], steps=2
     ),
@@ -114,7 +125,7 @@ WITHOUT_MODEL = {
     "layer_energy", "class_distribution", "as_images", "at_least", "at_most", "channel",
     "classification_loss",
     "cosine", "crop", "direction", "diversity", "per_image", "equals",
-    "interpolation", "l2", "logit", "match_activation", "custom", "perturb", "paste_onto",
+    "interpolation", "l1", "l2", "logit", "match_activation", "custom", "perturb", "paste_onto",
     "scan_concepts", "total_variation", "unit",
 }  # fmt: skip
 

@@ -9,10 +9,13 @@ from torch import Tensor
 
 from tests.helpers.samples import RNG, Size, reproducible, shares, spread
 from visualization.adversarial.attacks import Attack
+from visualization.adversarial.fooling import FoolingImages
 from visualization.adversarial.robustness import MinimalPerturbation, RobustnessCurve
 from visualization.adversarial.transfer import TransferTable
 from visualization.attribution.faithfulness import RANDOM, Faithfulness
 from visualization.attribution.methods import Attributions
+from visualization.attribution.relevance.balance import RelevanceBalance
+from visualization.attribution.relevance.channels import ChannelRelevance
 from visualization.attribution.sanity import SanityCheck
 from visualization.feature_maps.dissection import Dissection, Example
 from visualization.feature_maps.fields.geometry import FieldBox, FieldBoxes
@@ -82,6 +85,17 @@ def perturbation(size: Size) -> MinimalPerturbation:
     return MinimalPerturbation(norm="l2", radius=radius, largest=radius, **attack(size))
 
 
+def fooling(size: Size) -> FoolingImages:
+    """Return fooling images, of which the last is not as sure as was asked."""
+    values = torch.linspace(0.1, 1, size.samples)
+    target = torch.arange(size.samples) % 3
+    return FoolingImages(
+        norm="l2", start="images", least_confidence=0.999, target_confidence=values,
+        reached=values < 0.9, distance=1e4 * values, steps=target, **attack(size) | {
+            "target": target},
+    )  # fmt: skip
+
+
 def transfer(size: Size) -> TransferTable:
     """Return what deceives several models."""
     num = min(size.layers, 40)
@@ -117,6 +131,25 @@ def sanity(size: Size) -> SanityCheck:
         layers=size.names(num), signed=values, absolute=values, image=size.images(), maps=maps,
         cascading=True,
     )  # fmt: skip
+
+
+def channel_relevance(size: Size) -> ChannelRelevance:
+    """Return the relevance of channels."""
+    num, shown = size.samples, 12 if size.long else 2
+    return ChannelRelevance(
+        layer=size.name(0), images=size.images(num), targets=size.names(num),
+        scores=1e4 * spread(num), relevance=spread(num, 1024),
+        channels=np.broadcast_to(np.arange(1024 - shown, 1024), (num, shown)),
+        maps=spread(num, shown, *size.image[1:]), total=spread(num, *size.image[1:]),
+    )  # fmt: skip
+
+
+def balance(size: Size) -> RelevanceBalance:
+    """Return what layers absorb of relevance."""
+    names = size.names(size.layers)
+    amounts = dict(zip(names, spread(len(names)), strict=True))
+    return RelevanceBalance(scores=np.ones(size.samples), relevance=shares(size.samples),
+                            absorbed=amounts)  # fmt: skip
 
 
 def neighbours(size: Size) -> Neighbours:
@@ -304,12 +337,14 @@ def activated(size: Size) -> ActivatingPositions:
 
 
 SAMPLES: dict[type, Callable[[Size], Any]] = reproducible({
-    Attack: adversarial, MinimalPerturbation: perturbation, TransferTable: transfer,
+    Attack: adversarial, MinimalPerturbation: perturbation, FoolingImages: fooling,
+    TransferTable: transfer,
     RobustnessCurve: lambda size: RobustnessCurve(
         norm="l2", epsilons=np.linspace(0.1, 1, 5), accuracy=shares(5), noise=shares(5),
         clean=0.99, num_images=1000, num_classes=10,
     ),
     Attributions: attributions, Faithfulness: faithfulness, SanityCheck: sanity,
+    ChannelRelevance: channel_relevance, RelevanceBalance: balance,
     Neighbours: neighbours, Embedding: embedding, Dissection: dissection, ConceptMasks: masks,
     LayerProbes: probes, Occlusion: occlusion, PixelGradient: gradient, MinimalPatch: patch,
     UnitPattern: lambda size: UnitPattern(occlusion(size), gradient(size), patch(size)),

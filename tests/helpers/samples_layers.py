@@ -22,9 +22,11 @@ from visualization.model.values import (
     UnitStates,
 )
 from visualization.model.weights import LayerWeights, ParameterValues
+from visualization.synthesis.atlas import ActivationAtlas
 from visualization.synthesis.dreams import Dream
 from visualization.synthesis.inversion import Inversion, Solution
 from visualization.synthesis.maximise import MaximisedImages
+from visualization.synthesis.penalties import PenaltyComparison
 
 
 def line(size: Size) -> LandscapeLine:
@@ -128,6 +130,40 @@ def satisfied(size: Size) -> Solution:
     return Solution(maximised(size), tensors(size, size.samples), shares(size.samples), 0.5)
 
 
+def penalties(size: Size) -> PenaltyComparison:
+    """Return class images with many penalties, one of which is not there."""
+    num, rows = min(size.units, 20), (5 if not size.long else 24)
+    values = 1e4 * shares(rows, num)
+    images = tensors(size, rows, num)
+    images[1, 0] = torch.nan
+    return PenaltyComparison(
+        rows=("none", *size.names(rows - 1)), strengths=shares(rows), weights=values[:, 0],
+        classes=np.arange(num), class_names=size.names(num), images=images, logits=-values,
+        probabilities=shares(rows, num), total_variation=values, sizes={"L1": values, "TV": values},
+        verdicts=("risen",) * (rows * num), around=0.0, limits=WHOLE,
+    )  # fmt: skip
+
+
+def atlas(size: Size) -> ActivationAtlas:
+    """Return an atlas whose cells are all of an image, and have names that do not agree."""
+    side = 16 if size.long else 1
+    cells = np.argwhere(np.ones((side, side), bool))
+    num = len(cells)
+    images = tensors(size, 1).expand(num, -1, -1, -1).clone()
+    images[1:2] = torch.nan
+    at, values = np.arange(num), shares(num, 3)
+    found = MaximisedImages(
+        images=images, names=("",) * num, values=values[:, 0], starts=values[:, 0],
+        steps=np.arange(1), curve=values[:1], best=at, verdicts=("risen",) * num, limits=WHOLE,
+    )  # fmt: skip
+    return ActivationAtlas(
+        layer=size.name(0), method="tsne", points=spread(num, 2), image_numbers=at,
+        positions=cells, cell_of=cells, counts=np.full((side, side), 12345678), least=3,
+        cells=cells, means=values, directions=values, attribution=values, labels=at % 3,
+        label_shares=values[:, 0], maximised=found, num_images=60000, classes=size.names(3),
+    )  # fmt: skip
+
+
 def progression(size: Size) -> Progression:
     """Return maps through training."""
     num, steps = min(size.units, 5), min(size.steps, 40)
@@ -211,5 +247,6 @@ SAMPLES: dict[type, Callable[[Size], Any]] = reproducible({
     LandscapeLine: line, LandscapePlane: plane, LayerActivations: activations, DeadUnits: dead,
     LayerHistograms: lambda size: activations(size).histograms,
     MaximisedImages: maximised, Dream: dream, Inversion: inversion, Solution: satisfied,
+    PenaltyComparison: penalties, ActivationAtlas: atlas,
     Progression: progression, UnitSheets: sheets, LayerWeights: weights,
 })  # fmt: skip

@@ -1,12 +1,15 @@
-"""A record of each kind that is drawn of what is read, and of how sure an agent is."""
+"""A record of each kind that is drawn of what is read, what of it matters, how sure an agent is."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tests.helpers.samples import HAN, RNG, Size, reproducible, shares
+from tests.helpers.samples import HAN, RNG, Size, reproducible, shares, spread
 from visualization.calibration.reliability import ReliabilityDiagram, reliability
+from visualization.recurrent.attribution import LRP, METHODS, RANDOM, QuestionRelevance
+from visualization.recurrent.gate_paths import GatePaths
+from visualization.recurrent.relevance import LayerwiseRelevance
 from visualization.transcription.errors import (
     Confusions,
     ErrorRates,
@@ -60,6 +63,35 @@ def confused(size: Size) -> Confusions:
     return confusions(*texts(size))
 
 
+def question(size: Size) -> QuestionRelevance:
+    """Return the relevance of few or very many characters for as many answers."""
+    num, answers, steps = size.samples, min(size.layers, 50), size.steps
+    relevance = {name: spread(num, answers, steps) for name in METHODS}
+    counts = np.unique(np.linspace(0, steps, min(steps, 8) + 1).round().astype(int))
+    parts = {name: spread(num, answers) for name in ("others", "biases", "scores")}
+    return QuestionRelevance(
+        relevance=relevance, scores=parts["scores"], baseline_scores=spread(num, answers),
+        symbols=size.characters(num, steps), answers=size.characters(num, answers),
+        quantity=size.words("logit"), deleted=counts,
+        deletion={name: spread(num, answers, len(counts)) for name in (*METHODS, RANDOM)},
+        propagation=LayerwiseRelevance(steps=relevance[LRP], **parts),
+    )  # fmt: skip
+
+
+def gate_effects(size: Size) -> GatePaths:
+    """Return the effect of each gate at few or very many steps."""
+    num, steps, gates = size.samples, size.steps, ("i", "f", "g", "o")
+    symbols = size.characters(num, steps)
+    return GatePaths(
+        gates=gates, effect=spread(num, 2, 4, steps), gate_effect=spread(num, 2, 4),
+        joint_effect=spread(num, 2), total_effect=spread(num, 2), scores=spread(num, 2),
+        sender="both", units=None, symbols=symbols,
+        changed=np.where(np.arange(steps) == steps // 2, "9", "")[None].repeat(num, axis=0),
+        answers=size.characters(num, 2), quantity=size.words("logit"),
+    )  # fmt: skip
+
+
 SAMPLES: dict[type, Callable[[Size], Any]] = reproducible({
     Confusions: confused, ErrorRates: rates, WorstLines: worst, ReliabilityDiagram: diagram,
+    QuestionRelevance: question, GatePaths: gate_effects,
 })  # fmt: skip

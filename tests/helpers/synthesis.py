@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from visualization.core.registry import draw as drawn
 from visualization.core.registry import png
-from visualization.synthesis.figures import _draw_missing  # noqa: F401 - registers the drawings
+from visualization.synthesis.figures import found  # noqa: F401 - registers the drawings
 from visualization.synthesis.parametrization import ImageParam, parametrization
 
 SHAPE = (1, 4, 5)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visualization.adversarial.attacks import Attack
+from visualization.adversarial.fooling import FoolingImages
 from visualization.adversarial.norms import NORMS
 from visualization.adversarial.problem import AdversarialImages
 from visualization.adversarial.robustness import MinimalPerturbation, RobustnessCurve
@@ -19,6 +20,7 @@ from visualization.core.style import BAD, COLORS, GOOD, INK, MUTED, SEQUENTIAL, 
 from visualization.core.words import display_width, share_of, shorten
 
 _IMAGES_SHOWN = 8
+_FOOLING_SHOWN = 10  # a column for each digit
 _LONGEST, _SHORT = 14, 5  # characters of a class; of one that leaves room for a probability
 _MODELS_SHOWN = 12
 _ROWS = ("image", "change", "changed image")
@@ -30,6 +32,9 @@ def _class_name(number: Tensor, classes: Sequence[str]) -> str:
 
 def _number(value: float) -> str:
     return "none found" if np.isinf(value) else f"{value:.2g}"
+
+
+_STARTS = {"noise": "noise", "blank": "a blank page", "images": "images of other things"}
 
 
 def _strip(
@@ -294,4 +299,54 @@ def _(record: TransferTable) -> str:
     return (
         "Rows: the model that the images were made against; columns: the model that answers; bold: "
         "its own. Small: the same changes with random signs, which is what their size alone does."
+    )
+
+
+@draw.register
+def _(record: FoolingImages) -> Figure:
+    numbers = np.arange(min(len(record.images), _FOOLING_SHOWN), dtype=np.int64)
+    figure = Figure(figsize=(1.0 + 1.05 * max(5, len(numbers)), 4.6), layout="constrained")
+    _strip(figure, record, numbers, [_fooled(record, int(image)) for image in numbers])
+    lines = [_fooling_summary(record)]
+    if more := share_of(len(record.images), len(numbers), "images"):
+        lines.append(more)
+    figure.suptitle("\n".join(lines), fontsize=9, color=MUTED)
+    return figure
+
+
+def _fooled(record: FoolingImages, image: int) -> str:
+    """Return what is written under a fooling image."""
+    if record.reached[image]:
+        return f"{float(record.distance[image]):.2g}"
+    assert record.target is not None
+    percent = 100 * float(record.target_confidence[image])
+    return f"{_class_name(record.target[image], record.classes)}: {percent:.0f} %"
+
+
+def _fooling_summary(record: FoolingImages) -> str:
+    least = f"{100 * record.least_confidence:.6g} %"
+    counts = f"{int(record.reached.sum())} of {len(record.images)}"
+    return (
+        f"from {_STARTS[record.start]}: {counts} are called what was asked with {least} or more; "
+        f"below: {NORMS[record.norm].title} of the change"
+    )
+
+
+@text.register
+def _(record: FoolingImages) -> str:
+    assert record.target is not None
+    lines = [_fooling_summary(record), f"{'asked':>14}{'%':>10}{'change':>9}{'steps':>7}"]
+    rows = zip(record.target, record.target_confidence, record.distance, record.steps, strict=True)
+    for target, confidence, distance, steps in rows:
+        name, percent = _class_name(target, record.classes), 100 * float(confidence)
+        lines.append(f"{name:>14}{percent:>10.4g}{float(distance):>9.3g}{int(steps):>7}")
+    return "\n".join(lines)
+
+
+@caption.register
+def _(_: FoolingImages) -> str:
+    return (
+        "Each column is an image, what was added to it (red: brighter, blue: darker; in colour: "
+        "around grey), and the sum, which the network calls what was asked for (red) as surely as "
+        "was asked for; else under it: the probability that was reached."
     )

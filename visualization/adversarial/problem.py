@@ -30,6 +30,7 @@ Classes = int | Sequence[int] | Tensor | NDArray[np.integer] | None
 Bound = float | Sequence[float]  # of pixels; several: one for each channel
 _REACH = 2.5  # of all steps together, in radii: Madry et al. 2018
 _ROUNDING = 1e-4  # of a pixel, where what was normalised should end
+SLACK = 1e-5  # of the largest logit: a margin that is not a rounding error
 
 
 @attrs.frozen
@@ -48,6 +49,11 @@ class PgdSettings:
             check_count(getattr(self, name), name)
         if self.step_size is not None and not self.step_size > 0:
             raise value_error("step_size", self.step_size, "a number above 0, or None")
+
+    @property
+    def slack(self) -> float:
+        """Share of the largest logit by which an image is left early: rounding finds nothing."""
+        return SLACK if self.until_found else 0.0
 
     def generators(self) -> list[np.random.Generator]:
         """Return a generator for each run, so that batches of any size draw the same numbers."""
@@ -77,6 +83,7 @@ class BestAdversarial(NamedTuple):
     images: Tensor  # (B, C, H, W)
     margins: Tensor  # (B,)
     zero_gradient: Tensor  # (B,): whether the gradient at the image itself is exactly 0
+    steps: Tensor  # (B,): gradients that were taken
 
     def keep(self, indices: Tensor, images: Tensor, margins: Tensor) -> None:
         """Put what is better in the place of what is there."""
@@ -101,6 +108,7 @@ class AttackProblem:
     high: Tensor
     batch_size: int
     output: OutputSelector | None  # picks the logits; None: the model outputs one tensor
+    least_log_odds: float = -np.inf  # of a target, beside being the largest logit
 
     @property
     def everything(self) -> AttackBatch:
@@ -133,15 +141,13 @@ class AttackProblem:
     def margins(self, batch: AttackBatch, slack: float = 0.0) -> Tensor:
         """Return by how much the best wrong logit (the target's) is above the right one (B,).
 
-        Of that is taken off what may be a rounding error, `slack` times the largest logit.
+        It is at most what a target's log-odds exceed the least. Of that is taken off what may be a
+        rounding error, `slack` times the largest logit.
         """
         with torch.no_grad():
-            logits = self.logits(batch.images)
-            return self._best_margin(logits, batch.reference_classes) - slack * logits.abs().amax(
-                dim=1
-            )
+            return self._margins(self.logits(batch.images), batch, slack)
 
-    def margins_and_gradient(self, batch: AttackBatch) -> tuple[Tensor, Tensor]:
+    def margins_and_gradient(self, batch: AttackBatch, slack: float = 0) -> tuple[Tensor, Tensor]:
         """Return the margins (B,), and the gradient of the loss that is to rise (B, n)."""
         leaf = batch.images.detach().clone().requires_grad_()
         answers = self.logits(leaf)
@@ -156,8 +162,7 @@ class AttackProblem:
         if loss.requires_grad:  # not so where the answer does not depend on the image
             values = torch.autograd.grad(loss.sum(), leaf, allow_unused=True)[0]
             gradient = gradient if values is None else values
-        margins = self._best_margin(answers.detach(), batch.reference_classes)
-        return margins, gradient.flatten(1).nan_to_num()
+        return self._margins(answers.detach(), batch, slack), gradient.flatten(1).nan_to_num()
 
     def outcome(self, adversarial: Tensor, classes: Sequence[str]) -> dict[str, Any]:
         """Return the fields of a record of changed images."""
@@ -177,9 +182,13 @@ class AttackProblem:
         """1 where a class is to be left, −1 where it is to be reached."""
         return 1 if self.target is None else -1
 
-    def _best_margin(self, answers: Tensor, goals: Tensor) -> Tensor:
-        others = answers.scatter(1, goals[:, None], -torch.inf)
-        return self.sign * (others.amax(dim=1) - answers.gather(1, goals[:, None])[:, 0])
+    def _margins(self, answers: Tensor, batch: AttackBatch, slack: float) -> Tensor:
+        goals = batch.reference_classes[:, None]
+        others, own = answers.scatter(1, goals, -torch.inf), answers.gather(1, goals)[:, 0]
+        margins = self.sign * (others.amax(dim=1) - own)
+        if self.least_log_odds > -np.inf:
+            margins = margins.minimum(own - others.logsumexp(dim=1) - self.least_log_odds)
+        return margins - slack * answers.abs().amax(dim=1) if slack else margins
 
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
@@ -295,29 +304,29 @@ def ascend(
     rngs: Sequence[np.random.Generator],
 ) -> BestAdversarial:
     """Projected gradient ascent within each image's own radius (B, 1), once for each generator."""
-    margins, gradient = problem.margins_and_gradient(batch)
+    margins, gradient = problem.margins_and_gradient(batch, settings.slack)
     zero_gradient = (gradient == 0).all(dim=1)
-    best = BestAdversarial(batch.images.clone(), margins, zero_gradient)
+    steps = torch.ones_like(margins, dtype=torch.long)
+    best = BestAdversarial(batch.images.clone(), margins, zero_gradient, steps)
     for run, rng in enumerate(rngs):
         noise = problem.norm.within(gradient, rng) * radius
         start = torch.where(zero_gradient[:, None], noise, 0.0) if run == 0 else noise
-        _ascend_once(problem, batch, radius, settings, start, best)
+        ascend_from(problem, batch, radius, settings, start, best)
     return best
 
 
-def _ascend_once(
-    problem: AttackProblem,
-    batch: AttackBatch,
-    radius: Tensor,
-    settings: PgdSettings,
-    start: Tensor,
-    best: BestAdversarial,
-) -> None:
-    """Run projected gradient ascent from one start, and write into `best` what is better."""
+def ascend_from(
+    problem: AttackProblem, batch: AttackBatch, radius: Tensor, settings: PgdSettings,
+    start: Tensor, best: BestAdversarial, share: float = 1.0,
+) -> None:  # fmt: skip
+    """Run projected gradient ascent from one start, and write into `best` what is better.
+
+    Steps have a share of their size.
+    """
     step_size = (
         radius * _REACH / settings.steps if settings.step_size is None else settings.step_size
     )
-    step_size = torch.as_tensor(step_size).to(radius).expand_as(radius)
+    step_size = (share * torch.as_tensor(step_size)).to(radius).expand_as(radius)
     indices = torch.arange(len(radius), device=radius.device)
     delta = problem.norm.project(start, radius, *problem.box_bounds(batch.images))
     for step in range(settings.steps + 1):
@@ -330,9 +339,10 @@ def _ascend_once(
         bounds = problem.box_bounds(current.images)
         current = current._replace(images=problem.perturb(current.images, delta))
         if step == settings.steps:
-            best.keep(indices, current.images, problem.margins(current))
+            best.keep(indices, current.images, problem.margins(current, settings.slack))
             return
-        margins, gradient = problem.margins_and_gradient(current)
+        margins, gradient = problem.margins_and_gradient(current, settings.slack)
+        best.steps[indices] += 1
         best.keep(indices, current.images, margins)
         delta = delta + step_size[indices] * problem.norm.steepest(gradient)
         delta = problem.norm.project(delta, radius[indices], *bounds)

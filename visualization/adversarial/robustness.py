@@ -4,8 +4,8 @@ N images (C, H, W), E sizes, K classes. What attacks find is an upper bound: tha
 does not show that there is nothing.
 """
 
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, final
 
 import attrs
 import numpy as np
@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from visualization.adversarial.norms import NormName
 from visualization.adversarial.problem import (
+    SLACK,
     AdversarialImages,
     AttackBatch,
     AttackProblem,
+    BestAdversarial,
     Bound,
     Classes,
     PgdSettings,
@@ -29,7 +31,6 @@ from visualization.core.errors import argument_error, check_count
 from visualization.core.inputs import Images, OutputSelector, as_record, inspection_mode
 from visualization.core.records import brief_repr
 
-_SLACK = 1e-5  # of the largest logit: a margin that is not a rounding error
 _HALVINGS = 14  # of the way from the image to what was found
 _RIVALS = 9  # classes, of those with the largest logits, that may be the nearest
 _CLOSE = 1e-3  # of a radius: no search goes on between bounds so near each other
@@ -112,23 +113,38 @@ def minimal_perturbation(
     max_radius = np.inf if largest is None else check_epsilon(largest, "largest")
     with inspection_mode(model):
         problem = prepare(model, images, labels, target, norm, (low, high), batch_size, output)
-        rngs = settings.generators()
-        every = problem.batches()
-        searches = [_search(problem, part, max_radius, rounds, settings, rngs) for part in every]
-        adversarial, radius, tried = (torch.cat(parts) for parts in zip(*searches, strict=True))
-        fields = problem.outcome(adversarial, classes)
-        return MinimalPerturbation(radius=as_record(radius), largest=as_record(tried), **fields)
+        every, rngs = problem.batches(), settings.generators()
+        found = joined(search(problem, part, max_radius, rounds, settings, rngs) for part in every)
+        return MinimalPerturbation(
+            radius=as_record(found.radius), largest=as_record(found.tried),
+            **problem.outcome(found.nearest, classes),
+        )  # fmt: skip
 
 
-def _search(
+class SearchResult(NamedTuple):
+    """Result of a search for minimal perturbations of B images."""
+
+    nearest: Tensor  # the nearest images that succeed (B, C, H, W); else as they were
+    radius: Tensor  # the size of the change (B,); inf: none succeeded
+    tried: Tensor  # the largest radius that was tried (B,)
+    closest: Tensor  # of all that was tried the largest margin (B, C, H, W)
+    steps: Tensor  # gradients that were taken (B,)
+
+
+def joined(parts: Iterable[SearchResult]) -> SearchResult:
+    """Return the results of several batches as one."""
+    return SearchResult(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+
+def search(
     problem: AttackProblem,
     batch: AttackBatch,
     max_radius: float,
     rounds: int,
     settings: PgdSettings,
     rngs: Sequence[np.random.Generator],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the nearest changed images, their radii (B,), and the largest radii tried (B,)."""
+) -> SearchResult:
+    """Return the result for a batch, by doubling and bisecting the size of perturbations."""
     down, up = problem.box_bounds(batch.images)
     limit = problem.norm.size(torch.maximum(-down, up)).clamp(max=max_radius)
     margins = problem.margins(batch)
@@ -136,6 +152,8 @@ def _search(
     somewhere = torch.where(limit.isfinite(), limit / 2, 1.0)
     radius = torch.where(first.isfinite(), first, somewhere).minimum(limit)
     nearest = batch.images.clone()
+    no_steps = torch.zeros_like(margins, dtype=torch.long)
+    closest = BestAdversarial(nearest.clone(), margins, no_steps.bool(), no_steps)
     upper = torch.where(margins[:, None] > 0, 0.0, torch.inf).to(radius)
     lower, radii_tried = torch.zeros_like(radius), torch.zeros_like(radius)
     for _ in range(rounds):
@@ -150,14 +168,17 @@ def _search(
             aimed = current.take(missed)._replace(competitors=competitors[indices[missed]])
             more = ascend(problem, aimed, radius[indices[missed]], settings, rngs)
             best.keep(missed, more.images, more.margins)
-        shrunk, is_adversarial = _shrink(problem, current, best.images)
+            best.steps[missed] += more.steps
+        closest.keep(indices, best.images, best.margins)
+        closest.steps[indices] += best.steps
+        shrunk, is_adversarial = shrink_changes(problem, current, best.images)
         size = problem.norm.size((shrunk - current.images).flatten(1))
         radii_tried[indices] = torch.maximum(radii_tried[indices], radius[indices])
         lower[indices] = torch.where(is_adversarial[:, None], lower[indices], radius[indices])
         better = is_adversarial & (size < upper[indices])[:, 0]
         upper[indices[better]], nearest[indices[better]] = size[better], shrunk[better]
         radius = torch.where(upper.isfinite(), (lower + upper) / 2, (2 * radius).minimum(limit))
-    return nearest, upper[:, 0], radii_tried[:, 0]
+    return SearchResult(nearest, upper[:, 0], radii_tried[:, 0], closest.images, closest.steps)
 
 
 def _nearest_class(problem: AttackProblem, batch: AttackBatch) -> tuple[Tensor, Tensor | None]:
@@ -184,16 +205,16 @@ def _nearest_class(problem: AttackProblem, batch: AttackBatch) -> tuple[Tensor, 
     return distances.gather(1, nearest), order.gather(1, nearest)[:, 0]
 
 
-def _shrink(
+def shrink_changes(
     problem: AttackProblem, batch: AttackBatch, adversarial: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Shrink adversarial images towards the originals as far as they stay wrong."""
+    """Shrink adversarial images towards the originals as far as they stay so; and which are."""
 
     def shrink(share: Tensor) -> Tensor:
         return problem.perturb(batch.images, (share * (adversarial - batch.images)).flatten(1))
 
     def is_wrong(share: Tensor) -> Tensor:
-        return problem.margins(batch._replace(images=shrink(share)), _SLACK) > 0
+        return problem.margins(batch._replace(images=shrink(share)), SLACK) > 0
 
     near, far = (adversarial.new_full((len(adversarial), 1, 1, 1), share) for share in (0.0, 1.0))
     works = is_wrong(far)

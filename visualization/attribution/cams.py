@@ -1,4 +1,4 @@
-"""Class activation maps (CAM): Grad-CAM and Grad-CAM++.
+"""Class activation maps (CAM) by gradients: Grad-CAM, Grad-CAM++, LayerCAM, Guided Grad-CAM.
 
 B images, C channels of h × w at the layer, H × W pixels.
 """
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
+from visualization.attribution.gradients import guided_backprop
 from visualization.core.earlier_names import renamed_arguments
 from visualization.core.errors import NothingToShow, argument_error, not_called_error
 from visualization.core.inputs import (
@@ -33,7 +34,7 @@ from visualization.core.targets import (
 )
 from visualization.core.tracing import NamedLayer, intercept_outputs
 
-Weights = Callable[[Tensor, Tensor], Tensor]  # activations, gradients (B, C, h, w) -> (B, C)
+Weights = Callable[[Tensor, Tensor], Tensor]  # activations, gradients -> their factors (B, C, h, w)
 
 
 def layer_calls(model: nn.Module, images: Images) -> list[tuple[str, int, tuple[int, ...]]]:
@@ -167,14 +168,54 @@ def grad_cam_plus_plus(
     return _cam(model, images, target, _gain_weights, layers, options, batch_size)
 
 
+def layer_cam(
+    model: nn.Module, images: Images, target: Target = None, *,
+    cam_layer: NamedLayer | None = None, target_layer: NamedLayer | None = None,
+    positive: bool = True, upsample: bool = True, batch_size: int | None = None,
+) -> Tensor:  # fmt: skip
+    """LayerCAM: a layer's maps, each place times the score's gradient there, if that is above 0.
+
+    LayerCAM (Jiang et al. 2021, 10.1109/TIP.2021.3089943, equations 6 to 8): as places have weights
+    of their own, it also serves layers with many places, where Grad-CAM's mean gradient fails.
+
+    Arguments and errors are those of `grad_cam`.
+    """
+    layers, options = (cam_layer, target_layer), (positive, upsample)
+    return _cam(model, images, target, _gains, layers, options, batch_size)
+
+
+def guided_grad_cam(
+    model: nn.Module, images: Images, target: Target = None, *,
+    cam_layer: NamedLayer | None = None, target_layer: NamedLayer | None = None,
+    batch_size: int | None = None,
+) -> Tensor:  # fmt: skip
+    """Guided Grad-CAM: guided backpropagation times the enlarged Grad-CAM (B, C, H, W).
+
+    Selvaraju et al. 1610.02391, section 3.2. As guided backpropagation hardly depends on the
+    weights, neither does its detail within what Grad-CAM leaves (see `randomisation_check`).
+
+    Arguments and errors are those of `grad_cam`.
+    """
+    cams = grad_cam(model, images, target, cam_layer=cam_layer, target_layer=target_layer,
+                    batch_size=batch_size)  # fmt: skip
+    guided = guided_backprop(
+        model, images, target, target_layer=target_layer, batch_size=batch_size
+    )
+    return guided * cams[:, None]
+
+
 def _mean_gradient(_: Tensor, gradients: Tensor) -> Tensor:
-    return gradients.mean(dim=(2, 3))
+    return gradients.mean(dim=(2, 3), keepdim=True)
+
+
+def _gains(_: Tensor, gradients: Tensor) -> Tensor:
+    return gradients.clamp(min=0)
 
 
 def _gain_weights(activations: Tensor, gradients: Tensor) -> Tensor:
     gains = gradients.clamp(min=0)
     sums = activations.clamp(min=0).sum(dim=(2, 3), keepdim=True)
-    return (gains / (2 + gains * sums)).sum(dim=(2, 3))
+    return (gains / (2 + gains * sums)).sum(dim=(2, 3), keepdim=True)
 
 
 def _cam(
@@ -197,13 +238,16 @@ def _cam(
             except CheckpointError:  # a checkpoint around the layer begins its graph at the images
                 tracked = images[batch].requires_grad_()
                 maps, gradients = _maps_and_gradients(target_score[batch], tracked, cam_layer)
-            parts.append((weights(maps, gradients)[:, :, None, None] * maps).sum(dim=1))
+            parts.append((weights(maps, gradients) * maps).sum(dim=1))
         cams = torch.cat(parts)
         cams = cams.clamp(min=0) if positive else cams
-        if not upsample:
-            return cams
-        size = images.shape[2:]
-        return F.interpolate(cams[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+        return enlarge(cams, images) if upsample else cams
+
+
+def enlarge(maps: Tensor, images: Tensor) -> Tensor:
+    """Enlarge maps (N, h, w) bilinearly to the size of images (N, H, W)."""
+    size = images.shape[2:]
+    return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def _maps_and_gradients(

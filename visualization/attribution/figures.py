@@ -1,7 +1,7 @@
 """Attributions: maps beside their images, curves of faithfulness, and what randomisation leaves."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,21 +11,28 @@ from numpy.typing import NDArray
 from visualization.attribution.faithfulness import RANDOM, Faithfulness
 from visualization.attribution.methods import Attributions
 from visualization.attribution.sanity import SanityCheck
-from visualization.core.pictures import display_range, draw_image, draw_signed
+from visualization.core.pictures import display_range
+from visualization.core.pixels import image_colors, map_colors
 from visualization.core.registry import caption, draw, text
-from visualization.core.style import COLORS, INK, MUTED, axis_labels, despine
+from visualization.core.style import COLORS, MUTED, axis_labels, despine
+from visualization.core.tiles import Tile, heading, page, tiles
 from visualization.core.words import display_width, legend, share_of, shorten, wrap
 
 TITLES: Mapping[str, str] = {
     "saliency": "gradient", "input_x_gradient": "gradient × input", "smooth_grad": "SmoothGrad",
     "integrated_gradients": "integrated\ngradients", "guided_backprop": "guided\nbackprop",
     "deconvnet": "deconvnet", "grad_cam": "Grad-CAM", "grad_cam_plus_plus": "Grad-CAM++",
-    "rise": "RISE",
+    "layer_cam": "LayerCAM", "score_cam": "Score-CAM", "guided_grad_cam": "guided\nGrad-CAM",
+    "lrp_epsilon_plus": "LRP ε, z⁺", "lrp_epsilon_gamma_box": "LRP ε, γ, box",
+    "lrp_epsilon_alpha2_beta1": "LRP ε, α2β1", "rise": "RISE",
 }  # fmt: skip
-_ROWS = 8  # images that are drawn
-_METHODS = 10  # of which maps are drawn
+_ROWS = 8  # images that are drawn, half as many if the methods need two bands
+_COLUMNS = 8  # methods in a band
+_BANDS = 2
+_METHODS = 10  # of which maps are drawn beneath each other
+_LABEL, _PITCH = 1.05, 0.95  # inches of what an image is called, and of a tile
 _NARROW = 20  # letters of a method's name
-_CURVES = 14  # methods of which curves are named
+_CURVES = 18  # methods of which curves are named
 _STAGES = 8  # stages of randomisation of which maps are drawn
 _LINES = ("-", "--", ":")  # styles, once the colours are used up
 _PERCENTILE = 99.5  # of a map, at which its colours are full: single pixels must not hide it
@@ -40,37 +47,49 @@ def _line(name: str) -> str:
     return _title(name).replace("\n", " ")
 
 
-def _map(axes: Axes, values: NDArray[np.float64], title: str) -> None:
+def _map(tile: Tile, values: NDArray[np.float64]) -> None:
     """Draw a map with its signs, in its own scale."""
-    size = float(np.percentile(np.abs(values), _PERCENTILE)) or float(np.abs(values).max())
-    draw_signed(axes, values, title, size)
+    full = float(np.percentile(np.abs(values), _PERCENTILE)) or float(np.abs(values).max())
+    tile.picture(map_colors(values, full, signs=True))
     if not values.any():
-        axes.text(0.5, 0.5, "all 0", fontsize=8, color=MUTED, ha="center", va="center",
-                  transform=axes.transAxes)  # fmt: skip
+        tile.write("all 0", 0.5, 0.5, color=MUTED)
 
 
 @draw.register
 def _(record: Attributions) -> Figure:
-    rows = min(_ROWS, len(record.images))
-    methods = dict(list(record.maps.items())[:_METHODS])
-    columns = 1 + len(methods)
-    figure = Figure(figsize=(0.8 + 1.05 * columns, 0.6 + 1.08 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    parts = (share_of(len(record.images), rows, "images"),
-             share_of(len(record.maps), len(methods), "methods"))  # fmt: skip
-    if any(parts):
-        figure.supxlabel("; ".join(filter(None, parts)), fontsize=9, color=MUTED)
-    for row, cells in enumerate(grid):
-        image = record.images[row]
-        draw_image(cells[0], image, "image" if row == 0 else "", display_range(image))
-        cells[0].set_ylabel(
-            f"{shorten(record.targets[row], 14)}\nscore {record.scores[row]:.3g}",
-            fontsize=8,
-            color=INK,
-        )
-        for axes, (name, maps) in zip(cells[1:], methods.items(), strict=True):
-            _map(axes, maps[row], _title(name) if row == 0 else "")
+    names = list(record.maps)[: _BANDS * _COLUMNS]
+    bands = [names[first : first + _COLUMNS] for first in range(0, len(names), _COLUMNS)]
+    rows = min(_ROWS // max(1, len(bands)), len(record.images))
+    heading_words = "; ".join(filter(None, (
+        share_of(len(record.images), rows, "images"),
+        share_of(len(record.maps), len(names), "methods"),
+    )))  # fmt: skip
+    columns = 1 + max(map(len, bands), default=0)
+    width, top = _LABEL + columns * _PITCH, 0.22 if heading_words else 0.0
+    band_height = 0.38 + rows * _PITCH
+    figure = Figure(figsize=(width, top + len(bands) * band_height + 0.03))
+    axes = page(figure)
+    if heading_words:
+        heading(axes, heading_words)
+    for number, band in enumerate(bands):
+        corner = (_LABEL, top + number * band_height + 0.36)
+        grid = tiles(axes, rows, columns, corner=corner, pitch=(_PITCH, _PITCH), side=_PITCH - 0.08)
+        grid[0][0].over("image")
+        for tile, name in zip(grid[0][1:], band, strict=False):
+            tile.over(_title(name))
+        for row, line in enumerate(grid):
+            _explained(line, record, row, band)
     return figure
+
+
+def _explained(line: Sequence[Tile], record: Attributions, row: int, names: list[str]) -> None:
+    """Draw an image and its maps beside each other."""
+    image = record.images[row]
+    line[0].picture(image_colors(image, display_range(image)))
+    words = f"{shorten(record.targets[row], 14)}\nscore {record.scores[row]:.3g}"
+    line[0].write(words, -0.06, 0.5, ha="right", room=_LABEL - 0.1)
+    for tile, name in zip(line[1:], names, strict=False):
+        _map(tile, record.maps[name][row])
 
 
 @caption.register
@@ -170,25 +189,31 @@ def _mean(values: NDArray[np.float64]) -> str:
 def _(record: SanityCheck) -> Figure:
     stages = _stages(len(record.layers))
     maps_by_name = dict(list(record.maps.items())[:_METHODS])
-    rows = len(maps_by_name)
-    figure = Figure(
-        figsize=(max(9.2, 1.5 + 0.9 * len(stages)), 4.1 + 0.9 * rows), layout="constrained"
-    )
-    halves = figure.subfigures(2, 1, squeeze=False, height_ratios=(3.4, 0.7 + 0.9 * rows))
+    width = max(9.2, _LABEL + _PITCH * len(stages))
+    maps_height = 0.55 + _PITCH * len(maps_by_name)
+    figure = Figure(figsize=(width, 3.6 + maps_height), layout="constrained")
+    halves = figure.subfigures(2, 1, squeeze=False, height_ratios=(3.6, maps_height))
     upper, lower = halves[:, 0]
     left, right = upper.subplots(1, 2, sharey=True)
     _lines(left, record, record.signed, "maps with their signs")
     _lines(right, record, record.absolute, "maps without their signs")
+    left.set_ylim(min(-0.25, _least(record.signed), _least(record.absolute)) - 0.05, 1.05)
     left.set_ylabel("rank correlation", fontsize=9)
     lines, names = left.get_legend_handles_labels()
     upper.legend(lines, [shorten(name) for name in names], fontsize=8, frameon=False,
                  loc="outside right center")  # fmt: skip
-    grid = lower.subplots(rows, len(stages), squeeze=False)
-    for row, (name, maps) in enumerate(maps_by_name.items()):
-        for axes, stage in zip(grid[row], stages, strict=True):
-            title = "" if row else "\n".join(wrap(_breakable_name(_stage(record, stage)), 14, 3))
-            _map(axes, maps[stage], title)
-        grid[row, 0].set_ylabel(shorten(_title(name), 40), fontsize=8, color=INK)
+    axes = lower.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(maps_height, 0))
+    axes.set_axis_off()
+    pitch = ((width - _LABEL) / len(stages), _PITCH)
+    grid = tiles(axes, len(maps_by_name), len(stages), corner=(_LABEL, 0.5), pitch=pitch,
+                 side=_PITCH - 0.08)  # fmt: skip
+    for tile, stage in zip(grid[0], stages, strict=True):
+        tile.over("\n".join(wrap(_breakable_name(_stage(record, stage)), 14, 3)))
+    for line, (name, maps) in zip(grid, maps_by_name.items(), strict=True):
+        line[0].write("\n".join(wrap(_line(name), 14, 3)), -0.06, 0.5, ha="right",
+                      room=_LABEL - 0.1)  # fmt: skip
+        for tile, stage in zip(line, stages, strict=True):
+            _map(tile, maps[stage])
     return figure
 
 
@@ -223,13 +248,14 @@ def _lines(
     each = -(-len(names) // 16)
     axes.set_xticks(stages[::each], names[::each], rotation=90)
     despine(axes, title)
-    least = min(
-        (float(np.fmin.reduce(_mean_of_defined(correlations))) for correlations in values.values()),
-        default=0.0,
-    )
-    axes.set_ylim(min(-0.25, least) - 0.05, 1.05)
     how = "random from the left up to here" if record.cascading else "random, this one alone"
     axis_labels(axes, how, "")
+
+
+def _least(values: Mapping[str, NDArray[np.float64]]) -> float:
+    """Return the least mean correlation of any stage and method."""
+    means = (float(np.fmin.reduce(_mean_of_defined(each))) for each in values.values())
+    return min(means, default=0.0)
 
 
 def _mean_of_defined(values: NDArray[np.float64]) -> NDArray[np.float64]:

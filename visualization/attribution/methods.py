@@ -1,5 +1,6 @@
 """Attribution methods by name, and several of them on the same images."""
 
+import contextlib
 import functools
 import inspect
 import math
@@ -12,7 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visualization.attribution.cams import grad_cam, grad_cam_plus_plus
+from visualization.attribution.cams import (
+    grad_cam,
+    grad_cam_plus_plus,
+    guided_grad_cam,
+    layer_cam,
+)
 from visualization.attribution.gradients import (
     Method,
     bind_target_layer,
@@ -24,6 +30,9 @@ from visualization.attribution.gradients import (
     smooth_grad,
 )
 from visualization.attribution.masking import occlusion_map, rise
+from visualization.attribution.relevance.lrp import lrp
+from visualization.attribution.relevance.propagation import NoRule
+from visualization.attribution.score_cam import score_cam
 from visualization.core.arrays import to_numpy
 from visualization.core.earlier_names import renamed_arguments
 from visualization.core.errors import unknown_name_error
@@ -59,11 +68,36 @@ def _rise(
     target_layer: NamedLayer | None = None, batch_size: int | None = None,
 ) -> Tensor:  # fmt: skip
     """Return the map of RISE, less its mean, fewer masks for large images."""
-    num = _NUMBERS_MASKED // math.prod(images.shape[-3:])
-    masks = min(_MOST_MASKS, max(_LEAST_MASKS, num))
     return _centre(rise)(
-        model, images, target, target_layer=target_layer, num_masks=masks, batch_size=batch_size
-    )
+        model, images, target, target_layer=target_layer, num_masks=_num_masks(images),
+        batch_size=batch_size,
+    )  # fmt: skip
+
+
+def _score_cam(
+    model: nn.Module, images: Images, target: Target = None, *, batch_size: int | None = None
+) -> Tensor:
+    """Return the map of Score-CAM, of as many channels at most as RISE has masks."""
+    return score_cam(model, images, target, num_channels=_num_masks(images), batch_size=batch_size)
+
+
+def _num_masks(images: Images) -> int:
+    """Return how many masked copies of an image run, fewer of a large one."""
+    num = _NUMBERS_MASKED // math.prod(images.shape[-3:])
+    return min(_MOST_MASKS, max(_LEAST_MASKS, num))
+
+
+def _lrp(composite: str) -> Method:
+    """Return LRP by a composite's name."""
+
+    def explain(
+        model: nn.Module, images: Images, target: Target = None, *,
+        target_layer: NamedLayer | None = None, batch_size: int | None = None,
+    ) -> Tensor:  # fmt: skip
+        return lrp(model, images, target, composite=composite, target_layer=target_layer,
+                   batch_size=batch_size)  # fmt: skip
+
+    return explain
 
 
 def _centre(method: Method) -> Method:
@@ -96,10 +130,16 @@ METHODS: Mapping[str, Method] = {
     "deconvnet": deconvnet,
     "grad_cam": grad_cam,
     "grad_cam_plus_plus": grad_cam_plus_plus,
+    "layer_cam": layer_cam,
+    "score_cam": _score_cam,
+    "guided_grad_cam": guided_grad_cam,
+    "lrp_epsilon_plus": _lrp("epsilon_plus"),
+    "lrp_epsilon_gamma_box": _lrp("epsilon_gamma_box"),
+    "lrp_epsilon_alpha2_beta1": _lrp("epsilon_alpha2_beta1"),
     "occlusion": _occlusion,
     "rise": _rise,
 }
-_CAM_METHODS = ("grad_cam", "grad_cam_plus_plus")  # for a unit, their own layer must be chosen
+_CAM_METHODS = tuple(name for name in METHODS if name.endswith("_cam") or "_cam_" in name)
 
 
 @attrs.frozen(eq=False, field_transformer=brief_repr)
@@ -124,8 +164,8 @@ def resolve_methods(
 ) -> dict[str, Method]:
     """Return functions (model, images, target) -> Tensor by name; None: all that there are.
 
-    Of a unit of a layer, Grad-CAM is not among them, as its own layer must lie before the unit's;
-    a function of it may be given. The batch size is for those that have one. Maps of RISE are less
+    Of a unit of a layer, CAMs are not among them, as their own layer must lie before the unit's;
+    functions of them may be given. The batch size is for those that have one. Maps of RISE are less
     their mean.
 
     Raises:
@@ -167,10 +207,11 @@ def attributions(
 ) -> Attributions:
     """Attribution maps of the same scores and images by several methods.
 
-    By default time and memory are bounded: an image costs some 100 backward passes, 225 occluded
+    By default time and memory are bounded: an image costs some 110 backward passes, 225 occluded
     copies, and of RISE as many masked copies as have 2²⁶ numbers together, from 100 to 2,000 (of
-    (3, 224, 224) it is 446); for how many run at once see `batch_size`. Maps of RISE are less their
-    mean, as only differences explain there.
+    (3, 224, 224) it is 446); Score-CAM has a copy for each channel, at most as many. For how many
+    run at once see `batch_size`. Maps of RISE are less their mean, as only differences explain
+    there. LRP is left out, unless it is named, where it has no rule for what the model computes.
 
     Args:
         model: any module; it is left as it was.
@@ -199,7 +240,8 @@ def attributions(
         for number, (name, method) in enumerate(explainers.items(), start=1):
             if progress:
                 progress(f"{name}, method {number} of {len(explainers)}")
-            maps_by_name[name] = as_map(method(model, images, target_score.target))
+            with contextlib.suppress(*([NoRule] if methods is None else [])):
+                maps_by_name[name] = as_map(method(model, images, target_score.target))
     words = tuple(target_words(target_score, labels, len(images)))
     maps = {name: to_numpy(values.double()) for name, values in maps_by_name.items()}
     return Attributions(to_numpy(images.double()), maps, words, to_numpy(scores.double()))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from visualization.attribution.cams import layer_calls
 from visualization.attribution.methods import Methods, as_map, resolve_methods
+from visualization.attribution.relevance.propagation import NoRule
 from visualization.core.arrays import to_numpy
 from visualization.core.errors import NothingToShow, argument_error
 from visualization.core.inputs import Images, Target, as_images, copy_model, inspection_mode
@@ -22,7 +23,7 @@ from visualization.core.tracing import NamedLayer, find_layer, layer_names
 
 CHECKED = (
     "saliency", "input_x_gradient", "integrated_gradients", "guided_backprop", "deconvnet",
-    "grad_cam",
+    "grad_cam", "layer_cam", "guided_grad_cam", "lrp_epsilon_plus",
 )  # fmt: skip
 
 
@@ -85,7 +86,8 @@ def randomisation_check(
         target: what is explained, as `select_target` takes it; None: each image's largest class as
             the model is, throughout.
         methods: names of `METHODS`, or functions (model, images, target) -> (B, C, H, W) or
-            (B, H, W) by name; None: the gradients and Grad-CAM.
+            (B, H, W) by name; None: those of `CHECKED`, which need a few passes each, of which LRP
+            is left out where it has no rule for what the model computes.
         layers: dotted names, blocks with all that is in them; None: each layer with weights.
         cascading: keep what is lost; otherwise each layer loses its weights alone.
         seed: of the new weights.
@@ -108,8 +110,13 @@ def randomisation_check(
             before = [parameter.detach().clone() for parameter in randomised]
             for parameter in randomised:
                 redraw(parameter, source)
-            for name, method in explained.items():
-                maps_by_name[name].append(method(twin, images, target_score.target).detach())
+            for name, method in list(explained.items()):
+                try:
+                    maps_by_name[name].append(method(twin, images, target_score.target).detach())
+                except NoRule:
+                    if methods is not None:
+                        raise
+                    del explained[name], maps_by_name[name]
             for parameter, values in () if cascading else zip(randomised, before, strict=True):
                 parameter.data.copy_(values)
     return _as_sanity_check(tuple(parameters), maps_by_name, images[0], cascading)

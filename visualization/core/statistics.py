@@ -28,21 +28,25 @@ def fit_classes(
 
     Every step divides the gradient by Böhning's bound of the Hessian, XᵀX / 2 (Annals of the
     Institute of Statistical Mathematics 44, 1992), which one inverse serves, with Nesterov's
-    momentum: no line search, and no step size to choose.
+    momentum: no line search, and no step size to choose. In single precision, which takes half the
+    time: each step corrects the rounding of the one before.
     """
-    inverse = _inverse_gram(x, 0.5, ridge)
-    truth = np.eye(num_classes)[codes]  # (P, N, K)
-    weights = np.zeros((len(codes), x.shape[1], num_classes))
+    inverse = _inverse_gram(x, 0.5, ridge).astype(np.float32)
+    x = x.astype(np.float32)
+    truth = np.eye(num_classes, dtype=np.float32)[codes.T]  # (N, P, K)
+    weights = np.zeros((x.shape[1], truth[0].size), np.float32)  # (F, P · K): one product for all
     lookahead, momentum = weights, 1.0
     for _ in range(_STEPS):
-        logits = x @ lookahead
-        logits -= logits.max(axis=-1, keepdims=True)
-        odds = np.exp(logits)
+        odds = (x @ lookahead).reshape(truth.shape)
+        odds -= odds.max(axis=-1, keepdims=True)
+        np.exp(odds, out=odds)
         odds /= odds.sum(axis=-1, keepdims=True)
-        gradient = x.T @ (odds - truth) / len(x)
-        gradient[:, :-1] += ridge * lookahead[:, :-1]
+        odds -= truth
+        gradient = x.T @ odds.reshape(len(x), -1) / np.float32(len(x))
+        gradient[:-1] += np.float32(ridge) * lookahead[:-1]
         new = lookahead - inverse @ gradient
         next_momentum = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-        lookahead = new + (momentum - 1) / next_momentum * (new - weights)
+        lookahead = new + np.float32((momentum - 1) / next_momentum) * (new - weights)
         weights, momentum = new, next_momentum
-    return weights
+    by_problem = weights.reshape(-1, *truth.shape[1:]).swapaxes(0, 1)
+    return np.asarray(by_problem.astype(np.float64))

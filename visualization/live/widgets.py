@@ -51,7 +51,7 @@ class LiveWidget(anywidget.AnyWidget):
 
 
 def widget(
-    subject: "nn.Module | HasLive | Live", images: NDArray[Any] | Tensor | None = None,
+    subject: object, images: NDArray[Any] | Tensor | None = None,
     classes: Sequence[str] = (),
 ) -> LiveWidget:  # fmt: skip
     """Live page in a notebook: draw into an image, and watch a network's feature maps.

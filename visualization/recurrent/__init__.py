@@ -6,6 +6,13 @@ from visualization.recurrent.ablation import (
     single_units,
     single_units_and_pairs,
 )
+from visualization.recurrent.attribution import (
+    QuestionRelevance,
+    input_x_gradient,
+    integrated_gradients,
+    occlusion,
+    question_relevance,
+)
 from visualization.recurrent.automaton import Automaton, extract_automaton
 from visualization.recurrent.cells import (
     CellTrace,
@@ -15,6 +22,7 @@ from visualization.recurrent.cells import (
     trace_cells,
 )
 from visualization.recurrent.edits import Edit
+from visualization.recurrent.gate_paths import GatePaths, gate_paths
 from visualization.recurrent.intervention import (
     ActivationPatching,
     Intervention,
@@ -29,8 +37,10 @@ from visualization.recurrent.overlay import (
 )
 from visualization.recurrent.paths import StatePaths, state_paths
 from visualization.recurrent.queries import Match, Matches, find_matches
+from visualization.recurrent.relevance import LayerwiseRelevance, layerwise_relevance
 from visualization.recurrent.roles import UnitRoles, classify_units
 from visualization.recurrent.saturation import GateSaturation, gate_saturation
+from visualization.recurrent.step_scores import StepScores
 from visualization.representation.comparison import (
     AnswerAgreement,
     GroupAccuracy,
@@ -46,15 +56,19 @@ __all__ = [
     "Automaton",
     "CellTrace",
     "Edit",
+    "GatePaths",
     "GateSaturation",
     "GroupAccuracy",
     "Intervention",
     "InterventionHandle",
     "LayerHeatmap",
+    "LayerwiseRelevance",
     "Match",
     "Matches",
     "ProbeTable",
+    "QuestionRelevance",
     "StatePaths",
+    "StepScores",
     "UnitMatch",
     "UnitRanking",
     "UnitRoles",
@@ -65,12 +79,18 @@ __all__ = [
     "extract_automaton",
     "find_matches",
     "forward_with_edits",
+    "gate_paths",
     "gate_saturation",
+    "input_x_gradient",
+    "integrated_gradients",
     "intervene_on",
     "layer_heatmap",
+    "layerwise_relevance",
     "match_units",
+    "occlusion",
     "patch_units",
     "probe_states",
+    "question_relevance",
     "rank_units",
     "single_units",
     "single_units_and_pairs",

@@ -17,10 +17,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 from visualization.core.earlier_names import renamed_arguments
 from visualization.core.errors import argument_error
-from visualization.core.preserve import evaluation_mode
+from visualization.core.preserve import evaluation_mode, replaced_forward
 from visualization.core.records import brief_repr
 from visualization.recurrent.edits import Edit, check_edits
-from visualization.recurrent.engine import Cell, DirectionOutput, run_with_edits
+from visualization.recurrent.engine import Cell, DirectionOutput, by_layer, run_with_edits
 from visualization.recurrent.inputs import State, prepared
 from visualization.recurrent.packed import run_packed
 
@@ -208,9 +208,18 @@ def _forward(
     if isinstance(inputs, PackedSequence):
         return _run_packed(rnn, inputs, state, edits, start_time, with_trace)
     x, h0, c0 = prepared(rnn, inputs, state)
+
+    def run(
+        cell: Cell, read: Tensor, h: Tensor, c: Tensor | None, layer: int, direction: int
+    ) -> DirectionOutput:
+        own_edits = [e for e in edits if (e.layer, e.direction) == (layer, direction)]
+        if direction:
+            own_edits = [e.mirrored(2 * start_time + x.shape[1] - 1) for e in own_edits]
+        return run_with_edits(cell, read, h, c, own_edits, start_time, with_trace)
+
     with torch.autocast(x.device.type, enabled=False):
-        output, parts = _by_layer(rnn, x, h0, c0, edits, start_time, with_trace)
-    return _as_rnn_returns(rnn, inputs, output, parts, with_trace)
+        output, parts = by_layer(rnn, x, h0, c0, run)
+    return as_rnn_returns(rnn, inputs, output, parts, with_trace)
 
 
 def _run_packed(
@@ -235,40 +244,10 @@ def _run_packed(
     return RnnOutput(whole.output, whole.state, trace, whole.valid)
 
 
-def _by_layer(
-    rnn: nn.RNNBase, x: Tensor, h0: Tensor, c0: Tensor | None, edits: Sequence[Edit],
-    start_time: int, with_trace: bool,
-) -> tuple[Tensor, list[DirectionOutput]]:  # fmt: skip
-    """Return the last layer's output (B, T, directions × U), and each layer and direction."""
-    directions = 2 if rnn.bidirectional else 1
-    parts: list[DirectionOutput] = []
-    for layer in range(rnn.num_layers):
-        first, outputs = len(parts), []
-        for direction in range(directions):
-            cell = Cell.of(rnn, layer, direction)
-            layer_index = first + direction
-            own_edits = [e for e in edits if (e.layer, e.direction) == (layer, direction)]
-            read = x.flip(1) if direction else x
-            if direction:
-                own_edits = [e.mirrored(2 * start_time + x.shape[1] - 1) for e in own_edits]
-            part = run_with_edits(
-                cell,
-                read,
-                h0[layer_index],
-                None if c0 is None else c0[layer_index],
-                own_edits,
-                start_time,
-                with_trace,
-            )
-            parts.append(part.flipped() if direction else part)
-            outputs.append(parts[-1].h)
-        x = torch.cat(outputs, dim=-1) if directions > 1 else outputs[0]
-    return x, parts
-
-
-def _as_rnn_returns(
+def as_rnn_returns(
     rnn: nn.RNNBase, inputs: Tensor, output: Tensor, parts: list[DirectionOutput], with_trace: bool
 ) -> RnnOutput:
+    """Return output and state as `rnn` would, from the outputs of its layers and directions."""
     state: Any = torch.stack([part.h_last for part in parts])
     if rnn.mode == "LSTM":
         state = (state, torch.stack([part.c_last for part in parts if part.c_last is not None]))
@@ -372,15 +351,9 @@ def intervene_on(
     """
     edits = [edits] if isinstance(edits, Edit) else list(edits)
     check_edits(edits, rnn)
-    before = vars(rnn).get("forward")
-    outer = getattr(before, "__self__", None)
+    outer = getattr(vars(rnn).get("forward"), "__self__", None)
     if isinstance(outer, InterventionHandle):
         edits = [*outer.edits, *edits]
     handle = InterventionHandle(rnn, edits, trace)
-    rnn.forward = handle.forward
-    try:
+    with replaced_forward(rnn, handle.forward):
         yield handle
-    finally:
-        del rnn.forward
-        if before is not None:
-            rnn.forward = before

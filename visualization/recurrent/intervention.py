@@ -16,6 +16,7 @@ from visualization.core.errors import argument_error, value_error
 from visualization.core.records import brief_repr
 from visualization.recurrent.cells import CellTrace, intervene_on
 from visualization.recurrent.edits import Edit, check_edits
+from visualization.recurrent.engine import remembered_runs
 
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
@@ -113,10 +114,13 @@ def patch_units(
         patch = functools.partial(state_from, trace, donor, time)
         single = [[patch(layer_index, [unit])] for unit in range(rnn.hidden_size)]
         shares = []
-        for edits in [*single, [patch(index) for index in range(len(trace.h))]]:
-            with intervene_on(rnn, edits):
-                after = respond()
-            shares.append(_patching_shares(before, before[donor], after, position_of, tolerance))
+        with remembered_runs():
+            for edits in [*single, [patch(index) for index in range(len(trace.h))]]:
+                with intervene_on(rnn, edits):
+                    after = respond()
+                shares.append(
+                    _patching_shares(before, before[donor], after, position_of, tolerance)
+                )
     changed, adopted = np.stack(shares).transpose(1, 0, 2)
     names = tuple(str(position + (positions is None)) for position in range(position_of.max() + 1))
     return ActivationPatching(

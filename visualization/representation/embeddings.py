@@ -294,14 +294,19 @@ def embed(
     """
     layer = optional_layer_name(model, layer)
     check_count(batch_size, "batch_size")
-    if method not in ("pca", "tsne"):
-        raise value_error("method", repr(method), "pca, tsne")
+    check_method(method)
     with inspection_mode(model):
         parts: Iterator[Tensor] = (
             features(model, layer, batch, spatial) for batch in batches(images, model, batch_size)
         )
         rows = torch.cat([part.cpu() for part in parts]).double().numpy()
     return embed_rows(rows, layer, method, labels, seed, perplexity=perplexity, classes=classes)
+
+
+def check_method(method: str) -> None:
+    """Raise a ValueError unless a method of embedding exists."""
+    if method not in ("pca", "tsne"):
+        raise value_error("method", repr(method), "pca, tsne")
 
 
 def embed_rows(

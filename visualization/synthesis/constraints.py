@@ -26,14 +26,41 @@ def l2(around: float | Images = 0.0) -> Objective:
     Args:
         around: a grey; or an image (C, H, W), or one for each image (N, C, H, W), to stay near to.
     """
-    image = as_tensor(around, "around").double()
-    centres = image if image.ndim == 4 else image[None]
+    centres = _centres(around)
 
     def measure(cache: ForwardCache) -> Tensor:
-        distance = cache.images - cache.own(centres, cache.images).reshape(-1, *_image(centres))
+        distance = _distance(cache, centres)
         return -0.5 * distance.flatten(1).pow(2).sum(dim=1)
 
     return Objective((), ("l2",) * len(centres), prior=measure, most=0.0)
+
+
+def l1(around: float | Images = 0.0) -> Objective:
+    """L1 prior: minus the sum of absolute differences, −‖x − around‖₁.
+
+    Its slope at `around` itself is that of brighter pixels, so that dark ones stay exactly there if
+    `around` is the lower limit of a box; else they hover about it, within a step of the ascent.
+
+    Args:
+        around: as in `l2`.
+    """
+    centres = _centres(around)
+
+    def measure(cache: ForwardCache) -> Tensor:
+        distance = _distance(cache, centres)
+        return -torch.where(distance < 0, -distance, distance).flatten(1).sum(dim=1)
+
+    return Objective((), ("l1",) * len(centres), prior=measure, most=0.0)
+
+
+def _centres(around: float | Images) -> Tensor:
+    """Return images (N, C, H, W) to stay near to, or a grey (1,)."""
+    image = as_tensor(around, "around").double()
+    return image if image.ndim == 4 else image[None]
+
+
+def _distance(cache: ForwardCache, centres: Tensor) -> Tensor:
+    return cache.images - cache.own(centres, cache.images).reshape(-1, *_image(centres))
 
 
 def _image(centres: Tensor) -> tuple[int, ...]:

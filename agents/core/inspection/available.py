@@ -4,14 +4,24 @@ import collections
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from agents.core.inspection import attention, boxes, confidence, images, model, recurrent
+from agents.core.inspection import (
+    attention,
+    boxes,
+    confidence,
+    images,
+    model,
+    recurrent,
+    relevance,
+    synthesis,
+)
 from agents.core.inspection.views import NEEDS, NUM_REPRESENTED, VIEWS
 
 if TYPE_CHECKING:
     from agents.core.protocol import AgentProtocol
     from tasks.core.task import Task
 
-GROUPS = (model, confidence, attention, boxes, images, recurrent)  # in the order of a report
+# In the order of a report.
+GROUPS = (model, confidence, attention, boxes, images, synthesis, recurrent, relevance)
 MAX_CLASSES, MIN_SAMPLES = 50, 5  # of probes: different answers, and samples of each
 
 

@@ -110,17 +110,22 @@ class ImageViews(Views):
         """Dead units: channels that are active never, rarely or always."""
         return conv.dead_units(self._network, self._images)
 
-    @functools.cached_property
-    def _top(self) -> dict[str, conv.TopPatches]:
+    def prepare(self) -> None:
+        """Compute observation, images and top patches, which most views share."""
+        if self._observation.image is not None:
+            self._labels, self._states, self.patches()
+
+    @view("images")
+    def patches(self) -> dict[str, conv.TopPatches]:
+        """Top patches: the patches with the highest activation of each channel."""
         return {
             layer: conv.top_patches(self._network, layer, self._images, self._channels(layer))
             for layer in self._layers
         }
 
-    @view("images")
-    def patches(self) -> dict[str, conv.TopPatches]:
-        """Top patches: the patches with the highest activation of each channel."""
-        return self._top
+    @property
+    def _top(self) -> dict[str, conv.TopPatches]:
+        return self.patches()
 
     def _strongest(self, layer: str) -> tuple[tuple[int, int, int], NDArray[np.float32]]:
         """Return the unit of the highest activation in a layer, and its image.
@@ -199,26 +204,23 @@ class ImageViews(Views):
         (channel, _, _), image = self._strongest(layer)
         return conv.ablate_channels(self._network, layer, image, [channel], classes=self._classes)
 
-    @functools.cached_property
-    def _maximised(self) -> dict[str, conv.MaximisedImages]:
-        return {
+    @view("images")
+    def maximised(self) -> dict[str, conv.MaximisedImages]:
+        """Activation maximisation: images for each channel, and for each label's logit."""
+        images = {
             layer: conv.maximise(
                 self._network, conv.channel(layer, self._channels(layer)), steps=STEPS,
                 reference=self._images,
             )
             for layer in self._layers
         }  # fmt: skip
-
-    @view("images")
-    def maximised(self) -> dict[str, conv.MaximisedImages]:
-        """Activation maximisation: images for each channel, and for each label's logit."""
         if not self._classes:
-            return self._maximised
+            return images
         logits = conv.maximise(
             self._network, conv.logit(range(len(self._classes))), steps=3 * STEPS,
             reference=self._images,
         )  # fmt: skip
-        return {**self._maximised, "labels": logits}
+        return {**images, "labels": logits}
 
     @view("images")
     def inversion(self) -> Any:
@@ -239,15 +241,11 @@ class ImageViews(Views):
         shown: NDArray[np.float32] = self._images[self._shown_numbers]
         return shown
 
-    @functools.cached_property
-    def _class_attributions(self) -> conv.Attributions:
-        return conv.attributions(self._network, self._shown, labels=self._classes)
-
     @view("targets")
     def attribution(self) -> conv.Attributions | dict[str, conv.Attributions]:
         """Attribution: the pixels that each target rests on, by each method."""
         if self._classes:
-            return self._class_attributions
+            return conv.attributions(self._network, self._shown, labels=self._classes)
         numbers = [int(index) for index in self._shown_numbers]
         return {
             name: explain(self._network, self._images, numbers, name, target)
@@ -255,9 +253,18 @@ class ImageViews(Views):
         }
 
     @view("classes")
+    def channel_relevance(self) -> conv.ChannelRelevance:
+        """Relevance of channels: which of the last layer's carry each answer, and from where."""
+        return conv.channel_relevance(
+            self._network, self._shown, layer=self._layers[-1], labels=self._classes
+        )
+
+    @view("classes", uses=("attribution",))
     def faithfulness(self) -> Any:
         """Faithfulness of attributions: how the answer depends on each method's pixels."""
-        return conv.faithfulness(self._network, self._shown, self._class_attributions.maps)
+        attributions = self.attribution()
+        assert isinstance(attributions, conv.Attributions)  # as of every classifier
+        return conv.faithfulness(self._network, self._shown, attributions.maps)
 
     @view("classes")
     def sanity(self) -> Any:
@@ -354,8 +361,9 @@ class ImageViews(Views):
     def _few(self) -> Observation:
         return self._observe(self._task.samples("test", NUM_OFTEN))
 
-    @functools.cached_property
-    def _progressions(self) -> dict[str, conv.Progression]:
+    @view("images", "snapshots")
+    def progression(self) -> dict[str, conv.Progression]:
+        """Progression of the maps of each channel through training."""
         return {
             layer: conv.progression(
                 self._network, self._states, layer, self._images[self._group],
@@ -370,12 +378,7 @@ class ImageViews(Views):
         rest = np.setdiff1d(np.arange(len(self._images)), self._shown_numbers)
         return np.concatenate([self._shown_numbers, rest])[:256]
 
-    @view("images", "snapshots")
-    def progression(self) -> dict[str, conv.Progression]:
-        """Progression of the maps of each channel through training."""
-        return self._progressions
-
-    @view("images")
+    @view("images", uses=("maximised", "progression"))
     def units(self) -> dict[str, conv.UnitSheets]:
         """Unit pages: all results on each channel."""
         return {layer: self._sheets(layer) for layer in self._layers}
@@ -387,6 +390,6 @@ class ImageViews(Views):
             patches=self._top[layer],
             names=[f"{row.question}: {row.target}" for row in rows],
             labels=[row.target for row in rows],
-            maximised=self._maximised[layer],
-            progression=self._progressions[layer] if self._states else None,
+            maximised=self.maximised()[layer],
+            progression=self.progression()[layer] if self._states else None,
         )  # fmt: skip

@@ -30,7 +30,8 @@ from visualization.live.session import Live, Panel
 if TYPE_CHECKING:
     from agents.core.protocol import AgentProtocol
 
-NUM_IMAGES = 256  # test samples from which a drawing can begin
+NUM_IMAGES = 1000  # test samples from which a drawing can begin, at most
+_NUM_PIXELS = 2**22  # numbers in all of them, at most: 256 pages of 128 by 128
 _MASKED = ("occlusion",)  # methods of many passes, which are for classes alone
 
 
@@ -44,7 +45,7 @@ def live_of(agent: "AgentProtocol", folder: Path | None = None) -> Live:
     Raises:
         NothingToShow: it has no part that can be changed by hand.
     """
-    observation = agent.observe(agent.task.for_display().samples("test", NUM_IMAGES))
+    observation = _observation(agent)
     panels: list[Callable[[], Panel]] = []
     if observation.image is not None:
         engine = ImageEngine(_image_subject(agent, observation, folder))
@@ -56,6 +57,20 @@ def live_of(agent: "AgentProtocol", folder: Path | None = None) -> Live:
     if not panels:
         raise NothingToShow(f"{agent.name} has neither images nor questions to change by hand")
     return Live(title=f"{agent.name} on {agent.task.name}", panels=panels)
+
+
+def _observation(agent: "AgentProtocol") -> Observation:
+    """Return the observation of as many test samples as the memory has room for.
+
+    How large an image is, the first one tells.
+    """
+    task = agent.task.for_display()
+    first: Observation = agent.observe(task.samples("test", 1))
+    if first.image is None:
+        return first
+    num = max(1, min(NUM_IMAGES, _NUM_PIXELS // first.image.images.numel()))
+    observation: Observation = agent.observe(task.samples("test", num))
+    return observation
 
 
 def _image_subject(

@@ -29,6 +29,11 @@ class ModelViews(Views):
     def _observation(self) -> Observation:
         return self._observe(self._task.for_display().samples("test", NUM_SAMPLES))
 
+    def prepare(self) -> None:
+        """Compute the observation, which views of agents without images share."""
+        if self._observation.image is None:
+            self._states  # noqa: B018 - computed once
+
     @view()
     def weights(self) -> dict[str, LayerWeights]:
         """Weights: kernels, matrices and biases of each layer."""

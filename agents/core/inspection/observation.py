@@ -79,6 +79,30 @@ class RecurrentPart:
 
 
 @attrs.frozen(eq=False, kw_only=True)
+class AnswerScores:
+    """Scores of the agent's own answers, as functions of what the first recurrent part reads.
+
+    Attributes:
+        scores: of samples by their numbers (R,), K differentiable scores of each (R, K), such as
+            the logit of each character of the answer, with that answer given.
+        texts: what each score is of (N, K).
+        quantity: name of the scores.
+    """
+
+    scores: Callable[[Tensor], Tensor]
+    texts: NDArray[np.str_]
+    quantity: str = "logit above the mean"
+
+
+def logits_above_mean(logits: Tensor, codes: Tensor) -> Tensor:
+    """Return logits (R, A, V) of given codes (R, A) minus the mean over all codes (R, A).
+
+    A constant that is added to all logits changes no probability, and so not these.
+    """
+    return (logits.gather(-1, codes[..., None]) - logits.mean(-1, keepdim=True))[..., 0]
+
+
+@attrs.frozen(eq=False, kw_only=True)
 class ImagePart:
     """Images (N, C, H, W), and the model whose feature maps are inspected.
 
@@ -148,6 +172,8 @@ class Observation:
             agent of numbers returns them instead of codes. None: the answers are of another kind.
         characters: the character of each code.
         recurrent: the recurrent layers, in the order in which they run.
+        answer_scores: scores of the answers given, for attribution to what the first recurrent part
+            reads, which is called once; None: there are none.
         image: images and the module of their feature maps; None: no images.
         attention: the attention layers.
         boxes: those on the images, of a detector; None: it is none.
@@ -170,6 +196,7 @@ class Observation:
     generate: Callable[[], tuple[Tensor, Tensor]] | None = None
     characters: Sequence[str] = ()
     recurrent: Sequence[RecurrentPart] = ()
+    answer_scores: AnswerScores | None = None
     image: ImagePart | None = None
     attention: Sequence[AttentionPart] = ()
     boxes: BoxesPart | None = None

@@ -78,30 +78,27 @@ class RecurrentViews(Views):
         """Return the state of units in [-1, 1]: tanh(c) of an LSTM, else h (N, T, U)."""
         return trace.h[row] if trace.c is None else torch.tanh(trace.c[row])
 
+    def prepare(self) -> None:
+        """Compute the states of all layers, which every view shares."""
+        if self._observation.recurrent:
+            self._observation.traces  # noqa: B018 - computed once
+
     @view("recurrent")
     def roles(self) -> dict[str, UnitRoles]:
         """Unit roles: what each unit's state depends on, global or local."""
-        return self._roles
-
-    @functools.cached_property
-    def _roles(self) -> dict[str, UnitRoles]:
         return {
             name: classify_units(self._activity(trace, row), part.text)
             for name, part, trace, row in self._rows()
         }
 
-    @functools.cached_property
-    def _rankings(self) -> dict[str, UnitRanking]:
+    @view("recurrent")
+    def ablation(self) -> dict[str, UnitRanking]:
+        """Ablation: how much the scores decrease without each unit."""
         rankings = {}
         for name, part, trace, row in self._rows():
             layer, direction = divmod(row, trace.num_directions)
             rankings[name] = rank_units(part.layer, part.score, layer=layer, direction=direction)
         return rankings
-
-    @view("recurrent")
-    def ablation(self) -> dict[str, UnitRanking]:
-        """Ablation: how much the scores decrease without each unit."""
-        return self._rankings
 
     @view("recurrent")
     def probes(self) -> dict[str, ProbeTable]:
@@ -185,7 +182,7 @@ class RecurrentViews(Views):
             for name, part, trace, row in self._rows()
         }
 
-    @view("recurrent")
+    @view("recurrent", uses=("roles", "ablation"))
     def cells(self) -> UnitTextHeatmap:
         """Text heatmap: each unit's activity on the characters of input and output."""
         rows = self._rows()
@@ -209,8 +206,8 @@ class RecurrentViews(Views):
     def _facts(self, name: str, part: RecurrentPart, trace: CellTrace, row: int) -> dict[str, Any]:
         """Return the columns of the table of units next to the overlay."""
         activity = self._activity(trace, row)
-        roles = self._roles[name]
-        change = next(iter(self._rankings[name].change.values()))
+        roles = self.roles()[name]
+        change = next(iter(self.ablation()[name].change.values()))
         facts: dict[str, Any] = {"needed": (-change).round(3)}
         if part.probe_targets:
             end = 0 if row % trace.num_directions else activity.shape[1] - 1

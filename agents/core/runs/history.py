@@ -135,7 +135,7 @@ class History:
         return rows
 
     def curves(self) -> Curves:
-        """Return loss, scores, gradient norm and learning rate over the steps."""
+        """Learning curves: loss, scores, gradient norm and learning rate over the steps."""
         series = self.series
         scores = {tag[5:]: series(tag) for tag in self.tags() if tag.startswith("eval/")}
         panels = {

@@ -8,7 +8,7 @@ import struct
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -184,14 +184,6 @@ class ConsoleSink(Sink):
 def console(is_shown: bool) -> Sink:
     """Return a sink that writes progress to standard error, or one that keeps nothing."""
     return ConsoleSink() if is_shown else NullSink()
-
-
-def log_progress(names: Sequence[str], sink: Sink) -> Iterator[str]:
-    """Yield names; when the next is requested, show in a sink how long the last one took."""
-    for number, name in enumerate(names, start=1):
-        begin = time.perf_counter()
-        yield name
-        sink.info(f"{number} of {len(names)}: {name}, {time.perf_counter() - begin:.1f} s")
 
 
 @final

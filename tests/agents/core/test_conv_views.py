@@ -146,6 +146,18 @@ def test_what_is_explained_is_what_the_network_answers(monkeypatch: pytest.Monke
     assert min(values[:, 0].min() for values in curves.deletion.values()) > 0.99
 
 
+def test_channels_that_carry_the_answer_are_of_the_last_layer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The view has the network's own answers, and the maps of a layer that agents look at."""
+    monkeypatch.setattr("agents.core.inspection.images.NUM_SHOWN", 2)
+    views = views_of(make_task("digits"))
+    found = views.channel_relevance()
+    assert found.layer == views._layers[-1]
+    assert found.maps.shape == (2, 4, 8, 8)
+    assert found.targets == views.attribution().targets
+
+
 def test_classes_have_their_names_in_edits() -> None:
     """An edit of an image or a map shows the labels of the task."""
     views = views_of(make_task("digits"))

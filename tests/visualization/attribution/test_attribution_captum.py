@@ -18,6 +18,9 @@ from visualization.attribution.gradients import (
     saliency,
 )
 from visualization.attribution.masking import occlusion_map
+from visualization.attribution.relevance import rules
+from visualization.attribution.relevance.composites import LrpComposite
+from visualization.attribution.relevance.lrp import lrp
 
 captum = pytest.importorskip("captum.attr")
 
@@ -191,3 +194,30 @@ def test_captum_changes_gradients_beside_a_relu() -> None:
         assert_close(ours(copying, x, TARGETS), right)
         assert_close(ours(model, x, TARGETS), right)
         assert (theirs(model).attribute(x, target=TARGETS) - right).abs().max() > 0.05
+
+
+class Chain(nn.Module):
+    """A net without branches, which captum's LRP takes; flattening is no module there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 6, 2), nn.ReLU(),
+            nn.AvgPool2d(2),
+        )  # fmt: skip
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the answer (B, 4)."""
+        return self.head(self.body(x).flatten(1))
+
+
+def test_relevance_is_that_of_captum() -> None:
+    """Of a chain of modules, with biases, LRP-ε is equal; captum refuses residual networks."""
+    model, x = Chain().double(), pictures().double()
+    epsilon = rules.Epsilon(epsilon=1e-9)  # captum's own
+    found = lrp(model, x, TARGETS, composite=LrpComposite(convolution=epsilon, linear=epsilon))
+    wanted = captum.LRP(model).attribute(x.requires_grad_(), target=TARGETS).detach()
+    assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+    assert wanted.abs().max() > 1e-3

@@ -1,6 +1,6 @@
 """Figures of recurrent layers."""
 
 from visualization.recurrent import overlay_page
-from visualization.recurrent.figures import automaton, effects, states
+from visualization.recurrent.figures import automaton, effects, relevance, states
 
-__all__ = ["automaton", "effects", "overlay_page", "states"]
+__all__ = ["automaton", "effects", "overlay_page", "relevance", "states"]

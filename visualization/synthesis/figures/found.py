@@ -52,14 +52,14 @@ def _image(
 ) -> None:  # fmt: skip
     """Draw an image (C, H, W) with words over and under it; one that is NaN is crossed out."""
     if image.isnan().any():
-        _draw_missing(tile)
+        draw_missing(tile)
     else:
         tile.picture(image_colors(image.float().cpu().numpy(), limits))
     tile.over(_short(title))
     tile.under(below, fontsize=7, color=color)
 
 
-def _draw_missing(tile: Tile) -> None:
+def draw_missing(tile: Tile) -> None:
     """Draw that there is no image."""
     tile.picture(np.full((1, 1, 3), 0.9))
     right, bottom = tile.left + tile.side, tile.top + tile.side
@@ -73,7 +73,8 @@ def _short(name: str) -> str:
     return "\n".join(wrap(name, _NARROW, 2))
 
 
-def _number(value: float) -> str:
+def rounded(value: float) -> str:
+    """Return a number with three digits, small ones with two after the point."""
     return f"{value:.3g}" if abs(value) >= 0.01 else f"{value:.2f}"
 
 
@@ -112,9 +113,9 @@ def _lines(names: Sequence[str]) -> int:
 
 def _reading(record: MaximisedImages, number: int) -> tuple[str, str]:
     """Return what is written under an image, red if a real one is better; and its colour."""
-    words, color = _number(record.values[number]), INK
+    words, color = rounded(record.values[number]), INK
     if record.dataset_examples is not None:
-        words += f" ({_number(record.dataset_examples.values[number])})"
+        words += f" ({rounded(record.dataset_examples.values[number])})"
         color = BAD if record.dataset_examples.values[number] > record.values[number] else INK
     noted = _WORDS.get(record.verdicts[number])
     return (f"{words}\n{noted}" if noted else words), color
@@ -127,9 +128,9 @@ def _(record: MaximisedImages) -> str:
         real = (
             ""
             if record.dataset_examples is None
-            else f"{_number(record.dataset_examples.values[number]):>12}"
+            else f"{rounded(record.dataset_examples.values[number]):>12}"
         )
-        numbers = f"{_number(record.starts[number]):>9}{_number(record.values[number]):>9}{real}"
+        numbers = f"{rounded(record.starts[number]):>9}{rounded(record.values[number]):>9}{real}"
         lines.append(f"{name[:40]:<40}{numbers}  {record.verdicts[number]}")
     head = f"{'':<40}{'start':>9}{'found':>9}" + (
         f"{'best real':>12}" if record.dataset_examples else ""
@@ -159,9 +160,15 @@ def _(record: Dream) -> Figure:
     figure, rows = _grid(num * columns, columns, head, over)
     for index, row in enumerate(rows):
         title = "original" if len(record.names) == 1 else record.names[index]
-        _image(row[0], record.originals[index], title, _number(record.starts[index]), record.limits)
+        _image(
+            row[0],
+            record.originals[index],
+            title,
+            rounded(record.starts[index]),
+            record.limits,
+        )
         for tile, stage in zip(row[1:], stages, strict=True):
-            words = _number(record.values[index]) if stage is record.images else ""
+            words = rounded(record.values[index]) if stage is record.images else ""
             size = f"at {stage.shape[2]}×{stage.shape[3]}"
             _image(tile, stage[index], size, words, record.limits)
     return figure

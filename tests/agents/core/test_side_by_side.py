@@ -1,0 +1,79 @@
+"""Views side by side: processes of their own give what one process gives."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agents.core.inspection import side_by_side
+from tests.conftest import small_agent
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux")
+
+
+def test_results_come_whole_from_other_processes() -> None:
+    """Each work is done in another process, and its arrays and tensors come back equal."""
+    works: dict[str, Callable[[], Any]] = {
+        "array": lambda: (os.getpid(), np.arange(4)),
+        "tensor": lambda: (os.getpid(), torch.arange(4.0)),
+        "nothing": lambda: (os.getpid(), None),
+    }
+    results = dict(side_by_side.compute(works, {}, 2))
+    assert results.keys() == works.keys()
+    assert os.getpid() not in {process for process, _ in results.values()}
+    assert results["array"][1].tolist() == results["tensor"][1].tolist() == [0, 1, 2, 3]
+    assert results["nothing"][1] is None
+
+
+def test_a_work_finds_what_it_uses() -> None:
+    """What the caller has kept of one work is there when one begins that uses it."""
+    kept: dict[str, Any] = {}
+    works = {"second": lambda: kept["first"] + 1, "first": lambda: 41}
+    for name, result in side_by_side.compute(works, {"second": ("first", "absent")}, 4):
+        kept |= {name: result}
+    assert kept == {"first": 41, "second": 42}
+
+
+def test_what_a_process_cannot_give_is_computed_by_the_caller() -> None:
+    """A process that ends at once, and a result that cannot be sent, lose nothing."""
+    caller = os.getpid()
+
+    def dies() -> str:
+        if os.getpid() != caller:
+            os._exit(3)
+        return "here"
+
+    works: dict[str, Callable[[], Any]] = {"dies": dies, "unsendable": lambda: lambda: "here"}
+    results = dict(side_by_side.compute(works, {}, 2))
+    assert results["dies"] == results["unsendable"]() == "here"
+
+
+def test_an_exception_is_raised_by_the_caller() -> None:
+    """A bug in a work is an error, also when others run beside it."""
+
+    def fails() -> None:
+        raise IndexError("a bug")
+
+    with pytest.raises(IndexError, match="a bug"):
+        dict(side_by_side.compute({"fails": fails, "other": lambda: 1}, {}, 2))
+
+
+def test_a_report_does_not_depend_on_the_number_of_processes() -> None:
+    """Views that draw random numbers, and one that uses others, show the same side by side."""
+    agent = small_agent()
+    names = ["dead_units", "ablation", "roles", "patching", "cells", "embedding"]
+    alone, beside = (agent.inspect(names, processes=number) for number in (1, 2))
+    arrays, others = alone.arrays(), beside.arrays()
+    assert arrays.keys() == others.keys()
+    assert list(alone.records) == list(beside.records)
+    for name, array in arrays.items():
+        if array.dtype.kind == "f":
+            np.testing.assert_allclose(array, others[name], rtol=1e-3, atol=1e-4)
+        else:
+            np.testing.assert_array_equal(array, others[name])
+    assert alone.overview == beside.overview is not None
+    assert alone.sentences["roles"].startswith("Unit roles: what")

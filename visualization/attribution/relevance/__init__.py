@@ -1,0 +1,1 @@
+"""Layer-wise relevance propagation (LRP), and the relevance of single channels (CRP)."""
