@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,7 +14,7 @@ from agents.core.training.loop import to_device
 from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
-    from agents.core.inspection.observation import Observation
+    from agents.core.inspection.observation import Observation, RecurrentPart
     from visualization.attention.hiding import TextAttention
     from visualization.attention.maps import AttentionMaps
 
@@ -90,22 +91,9 @@ class Seq2SeqAgent(Agent):
             codes = model.generate(memory)[0]
         answers = codes.cpu().numpy()
         characters = np.array(list(self.task.spec.characters))
-        previous = np.pad(answers[:, :-1], ((0, 0), (1, 0)))
-        decoder_inputs = characters[previous] if decoder_reads else np.full(previous.shape, "")
-        probe_targets = self.task.probe_targets(batch)
-        encoder_position, decoder_position = probe_targets.position_keys
         parts: tuple[RecurrentPart, ...] = ()
         if layers is not None:
-            encoder = RecurrentPart(
-                "encoder", layers[0], characters[batch.question], None, probe_targets.encoder,
-                encoder_position,
-                lambda: _scores(model, model.encode(tensors.question), tensors.answer),
-            )  # fmt: skip
-            decoder = RecurrentPart(
-                "decoder", layers[1], decoder_inputs, characters[answers], probe_targets.decoder,
-                decoder_position, lambda: _scores(model, memory, tensors.answer),
-            )  # fmt: skip
-            parts = (encoder, decoder)
+            parts = self._recurrent_parts(batch, layers, decoder_reads, memory, answers)
         looks: tuple[AttentionPart, ...] = ()
         if attention is not None:
             maps, weights = attention
@@ -126,6 +114,31 @@ class Seq2SeqAgent(Agent):
             characters=self.task.spec.characters,
             generate=lambda: model.generate(model.encode(tensors.question)),
         )  # fmt: skip
+
+    def _recurrent_parts(
+        self, batch: TextPairs, layers: tuple[nn.RNNBase, nn.RNNBase], decoder_reads: bool,
+        memory: Any, answers: NDArray[np.int64],
+    ) -> "tuple[RecurrentPart, RecurrentPart]":  # fmt: skip
+        """Return encoder and decoder while they read a batch and write its answers (B, A)."""
+        from agents.core.inspection.observation import RecurrentPart
+
+        model: Seq2SeqModel = self.model
+        tensors = to_device(batch, self.device)
+        characters = np.array(list(self.task.spec.characters))
+        previous = np.pad(answers[:, :-1], ((0, 0), (1, 0)))
+        decoder_inputs = characters[previous] if decoder_reads else np.full(previous.shape, "")
+        probe_targets = self.task.probe_targets(batch)
+        encoder_position, decoder_position = probe_targets.position_keys
+        encoder = RecurrentPart(
+            "encoder", layers[0], characters[batch.question], None, probe_targets.encoder,
+            encoder_position,
+            lambda: _scores(model, model.encode(tensors.question), tensors.answer),
+        )  # fmt: skip
+        decoder = RecurrentPart(
+            "decoder", layers[1], decoder_inputs, characters[answers], probe_targets.decoder,
+            decoder_position, lambda: _scores(model, memory, tensors.answer),
+        )  # fmt: skip
+        return encoder, decoder
 
     def _attention_maps(
         self, weights_of: Callable[[Any, Tensor], Weights], num: int
