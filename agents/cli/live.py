@@ -1,4 +1,4 @@
-"""Mode `live`: serve the page of a trained agent."""
+"""Mode `live`: serve the page of an agent, trained or still learning."""
 
 from agents.cli.run_spec import RunSpec
 from tasks.core.settings import ConfigError
@@ -14,7 +14,7 @@ def serve_run(spec: RunSpec) -> int:
         raise ConfigError("--mode", "live", problem, accepted) from None
     from agents.core.inspection.live import live_of
 
-    agent = spec.load_trained()
+    agent = spec.load_watched()
     options = spec.options
     try:
         serve(

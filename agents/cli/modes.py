@@ -131,7 +131,7 @@ def inspect(spec: RunSpec) -> int:
 
 
 def live(spec: RunSpec) -> int:
-    """Serve a page on which one draws, and watches the trained agent; until Ctrl-C."""
+    """Serve a page on which one draws, and watches the agent, also as it learns; until Ctrl-C."""
     from agents.cli.live import serve_run
 
     return serve_run(spec)
@@ -275,7 +275,7 @@ MODES = {
     "evaluate": Mode("score a trained agent on new test samples, save scores, answers", evaluate),
     "predict": Mode("answer each --input or line of standard input; pages too", predict),
     "inspect": Mode("inspect a trained agent: report.html, report.npz", inspect),
-    "live": Mode("open a page: draw, and watch the trained network", live),
+    "live": Mode("open a page: draw, watch the network, or follow a run that learns", live),
     "export": Mode("export a trained agent to model.onnx, and check the file", export),
     "calibrate": Mode("fit how sure a reader is, and keep the temperature", calibrate),
     "diagnose": Mode("explain why an agent learns, or does not, and what to try", diagnose),

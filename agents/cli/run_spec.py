@@ -89,6 +89,24 @@ class RunSpec:
         checkpoint = RunFolder(self.run_dir).latest_valid_checkpoint(warn)
         return self.make() if checkpoint is None else self._load(checkpoint)
 
+    def load_watched(self) -> "Agent":
+        """Load the agent of a run that may still learn, without changing anything in its folder.
+
+        Without a checkpoint it has the weights of the latest snapshot, or those before training.
+        """
+        from agents.core.runs.run_folder import RunFolder
+        from agents.core.runs.snapshots import FOLDER, DiskSnapshots
+
+        checkpoint = RunFolder(self.run_dir).readable_checkpoint()
+        if checkpoint is not None:
+            return self._load(checkpoint)
+        agent = self.make()
+        agent.snapshots = DiskSnapshots(self.run_dir / FOLDER)
+        states = agent.snapshots.states(warn)
+        if states:
+            agent.model.load_state_dict(states[max(states)])
+        return agent
+
     def _load(self, checkpoint: "Checkpoint") -> "Agent":
         agent = agents.from_checkpoint(
             checkpoint, self.options.device, self.run_dir, str(self.run_dir)

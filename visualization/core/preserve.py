@@ -86,13 +86,15 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     try:
         try:
             modes.update({module: module.training for module in model.modules()})
-            model.eval()
+            if any(modes.values()):  # to set a mode takes longer than a small layer's pass
+                model.eval()
         except (AttributeError, NotImplementedError) as error:
             raise closed_module_error(model) from error
         yield
     finally:
         for module, mode in modes.items():
-            module.training = mode
+            if module.training is not mode:
+                module.training = mode
 
 
 @contextlib.contextmanager

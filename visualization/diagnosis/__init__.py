@@ -4,7 +4,7 @@ The questions are those of a systematic search for why a network does not learn:
 all, does it over- or underfit, do gradients vanish or explode, are rate, length and size right?
 """
 
-from visualization.diagnosis.diagnose import QUESTIONS, diagnose
+from visualization.diagnosis.diagnose import QUESTIONS, diagnose, of_records
 from visualization.diagnosis.evidence import BASELINE, Leak, RateTest, RunEvidence, Trial
 from visualization.diagnosis.findings import Answer, Diagnosis, Evidence, Finding, Panel
 from visualization.diagnosis.rates import has_diverged, rate_test
@@ -23,5 +23,6 @@ __all__ = [
     "Trial",
     "diagnose",
     "has_diverged",
+    "of_records",
     "rate_test",
 ]

@@ -20,6 +20,7 @@ class Question:
     answer: Callable[[RunEvidence], Answer]
     causes: tuple[str, ...] = ()  # the first that is a problem, and earlier in `order`
     applies: Callable[[RunEvidence], bool] = lambda run: True  # else it is not asked
+    needs_trial: bool = False  # unknown without one, or without a look at the data
 
 
 _RATE = ("learning rate too high", "learning rate too low")
@@ -38,9 +39,9 @@ _ALL = (*_ROOTS, "only blanks", "cannot learn one batch", "cannot learn an easy 
 
 QUESTIONS = (
     Question("cannot learn one batch", "Can it learn a single batch by heart?", fit.one_batch,
-             _ROOTS),
+             _ROOTS, needs_trial=True),
     Question("cannot learn an easy task", "Does it learn an easy task of the same shape?",
-             fit.synthetic, (*_ROOTS, "cannot learn one batch")),
+             fit.synthetic, (*_ROOTS, "cannot learn one batch"), needs_trial=True),
     Question("no better than chance", "Is it better than always giving the same answer?",
              fit.chance, (*_ALL, "overfit")),
     Question("only blanks", "Does it write anything but blanks?", blanks.only_blanks, _RATE,
@@ -48,13 +49,14 @@ QUESTIONS = (
     Question("underfit", "Does it fit its training samples?", fit.underfit,
              (*_ALL, "no better than chance", "plateau")),
     Question("overfit", "Does what it learned hold on new samples?", fit.overfit),
-    Question("leaking validation", "Are the validation questions new to it?", fit.leak),
+    Question("leaking validation", "Are the validation questions new to it?", fit.leak,
+             needs_trial=True),
     Question("noisy validation", "Is the validation score precise enough?", fit.noise,
              (*_RATE, "spikes")),
     Question("learning rate too high", "Is the learning rate too high?", steps.rate_high,
-             tuple(_TRIAL_SETTINGS)),
+             tuple(_TRIAL_SETTINGS), needs_trial=True),
     Question("learning rate too low", "Is the learning rate too low?", steps.rate_low,
-             tuple(_TRIAL_SETTINGS)),
+             tuple(_TRIAL_SETTINGS), needs_trial=True),
     Question("spikes", "Does the training loss jump?", steps.spikes,
              ("learning rate too high", "exploding gradients")),
     Question("plateau", "Does the training loss stay flat?", steps.plateau,
@@ -71,13 +73,13 @@ QUESTIONS = (
              ("learning rate too high",)),
     Question("sequence too long", "Are the sequences too long to learn from?", sizes.length,
              ("learning rate too high", "model too deep", "exploding gradients",
-              "vanishing gradients", "cannot learn one batch")),
+              "vanishing gradients", "cannot learn one batch"), needs_trial=True),
     Question("model too small", "Has the model too few units?", sizes.small,
-             tuple(_TRIAL_SETTINGS)),
+             tuple(_TRIAL_SETTINGS), needs_trial=True),
     Question("model too deep", "Has the model too many layers?", sizes.deep,
-             tuple(_TRIAL_SETTINGS)),
+             tuple(_TRIAL_SETTINGS), needs_trial=True),
     Question("dropout too strong", "Does dropout leave too little to learn with?", sizes.dropout,
-             tuple(_TRIAL_SETTINGS)),
+             tuple(_TRIAL_SETTINGS), needs_trial=True),
 )  # fmt: skip
 
 
@@ -91,6 +93,12 @@ def diagnose(run: RunEvidence) -> Diagnosis:
         Finding(q.words, q.name, answers[q.name], roots.get(q.name, "")) for q in asked
     )
     return Diagnosis(run.title, findings, headline(run, findings), run.shortened)
+
+
+def of_records(diagnosis: Diagnosis) -> tuple[Finding, ...]:
+    """Return the findings of a diagnosis without trials: what no record answers is left out."""
+    trials = {question.name for question in QUESTIONS if question.needs_trial}
+    return tuple(f for f in diagnosis.findings if f.verdict != "unknown" or f.name not in trials)
 
 
 def headline(run: RunEvidence, findings: Sequence[Finding]) -> str:

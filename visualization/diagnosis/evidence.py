@@ -1,5 +1,6 @@
 """Evidence of a run: its history, its settings, and the results of short trials."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -140,14 +141,26 @@ class RunEvidence:
 
     def series(self, tag: str) -> tuple[Array, Array]:
         """Return the steps at which a tag was recorded as a finite number, and these numbers."""
-        rows = [(record["step"], record[tag]) for record in self.records if _has_tag(record, tag)]
-        pairs = np.array(rows, np.float64).reshape(-1, 2)
-        return pairs[:, 0], pairs[:, 1]
+        steps, values = self._columns.get(tag, ([], []))
+        return np.array(steps, np.float64), np.array(values, np.float64)
 
     def tags(self, prefix: str) -> list[str]:
         """Return the tags that begin so and have a series, in the order of their appearance."""
-        candidates = dict.fromkeys(tag for r in self.records for tag in r if tag.startswith(prefix))
-        return [tag for tag in candidates if any(_has_tag(record, tag) for record in self.records)]
+        columns = self._columns.items()
+        return [tag for tag, (steps, _) in columns if steps and tag.startswith(prefix)]
+
+    @functools.cached_property
+    def _columns(self) -> dict[str, tuple[list[float], list[float]]]:
+        """Steps and values of each tag, of one pass over all records."""
+        columns: dict[str, tuple[list[float], list[float]]] = {}
+        for record in self.records:
+            step = record.get("step", math.nan)
+            for tag, value in record.items():
+                steps, values = columns.setdefault(tag, ([], []))
+                if math.isfinite(step) and math.isfinite(value):
+                    steps.append(step)
+                    values.append(value)
+        return columns
 
     def last(self, tag: str) -> float | None:
         """Return the last finite value of a tag; None: never recorded."""
@@ -232,7 +245,7 @@ class RunEvidence:
     @property
     def num_steps(self) -> int:
         """The steps of the run, as far as they were recorded."""
-        return int(max((r["step"] for r in self.records if _has_tag(r, "step")), default=0))
+        return int(max(self._columns.get("step", ([], []))[1], default=0))
 
     @property
     def is_behind(self) -> bool:
@@ -301,11 +314,6 @@ class RunEvidence:
             return score >= (1 - _MARGIN) * chance_score
         error = sampling_error(chance_score, int(self.settings["eval_samples"]))
         return score - chance_score <= max(_MARGIN, 3 * error)
-
-
-def _has_tag(record: Mapping[str, float], tag: str) -> bool:
-    """Tell whether a record has a finite number of this tag, and of a step."""
-    return all(name in record and math.isfinite(record[name]) for name in (tag, "step"))
 
 
 def learned(loss: float, chance: float) -> float:

@@ -1,6 +1,6 @@
 """Questions on the steps: learning rate, spikes, plateaus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 import numpy as np
@@ -227,9 +227,15 @@ def _after_a_stage(run: RunEvidence, steps: Array) -> np.ndarray:
 
 def around(values: Array, reach: int = 2) -> Array:
     """Return the median of each value and its neighbours."""
-    return np.array(
-        [np.median(values[max(0, k - reach) : k + reach + 1]) for k in range(len(values))]
-    )
+    width = 2 * reach + 1
+    if len(values) < width:
+        places: Sequence[int] = range(len(values))
+        inner = np.zeros(0)
+    else:
+        places = [*range(reach), *range(len(values) - reach, len(values))]
+        inner = np.median(np.lib.stride_tricks.sliding_window_view(values, width), axis=1)
+    edges = [float(np.median(values[max(0, k - reach) : k + reach + 1])) for k in places]
+    return np.concatenate([edges[:reach], inner, edges[reach:]])
 
 
 def plateau(run: RunEvidence) -> Answer:

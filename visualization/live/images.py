@@ -161,6 +161,7 @@ class ImageEngine:
     def __init__(self, subject: ImageSubject) -> None:
         check_count(len(subject.images), "images")
         self.subject = subject
+        self._channels_first = False
         self._fields: dict[tuple[str, tuple[int, ...]], ReceptiveField] = {}
         self._best: dict[tuple[str, int, int | None], TopPatches] = {}
 
@@ -172,17 +173,14 @@ class ImageEngine:
             names = feature_layers(subject.model, subject.images[0])
         except NothingToShow:
             return {}
-        shapes: dict[str, tuple[int, int, int]] = {}
-
-        def note(name: str) -> Callable[[Any], None]:
-            def take(output: Tensor) -> None:
-                num, height, width = output.shape[1:]
-                shapes[name] = (num, height, width)
-
-            return take
-
-        self._run(self._tensor(subject.images[0]), taps={name: note(name) for name in names})
-        return shapes
+        shapes: list[dict[str, tuple[int, int, int]]] = []
+        for self._channels_first in (True, False):  # as they are output, and as (B, U, h, w)
+            outputs: dict[str, Any] = {}
+            taps = {name: functools.partial(outputs.__setitem__, name) for name in names}
+            self._run(self._tensor(subject.images[0]), taps=taps)
+            shapes.append({name: tuple(outputs[name].shape[1:]) for name in names})
+        self._channels_first = shapes[0] == shapes[1]
+        return shapes[1]
 
     @property
     def steps(self) -> list[int]:
@@ -210,7 +208,7 @@ class ImageEngine:
         model = self.subject.model
         with (
             evaluation_mode(model), torch.no_grad(), with_weights(model, self._state(step)),
-            edited(model, edits, taps),
+            edited(model, edits, taps, channels_first=self._channels_first),
         ):  # fmt: skip
             return self.subject.answer(image)
 

@@ -8,8 +8,10 @@ FOLDER = Path(__file__).parent / "assets"
 # In this order: the parts share a scope, so that the whole is one module without imports.
 SCRIPTS = (
     "basics.js", "transports.js", "drawing.js", "canvas.js", "tiles.js", "answer.js", "edits.js",
-    "inspector.js", "image.js", "cells.js", "attention.js", "question.js", "live.js",
+    "inspector.js", "image.js", "cells.js", "attention.js", "question.js", "plot.js",
+    "snapshots.js", "run.js", "live.js",
 )  # fmt: skip
+STYLES = ("live.css", "run.css")
 
 
 @functools.cache
@@ -21,7 +23,7 @@ def script() -> str:
 @functools.cache
 def style() -> str:
     """Return the style sheet."""
-    return (FOLDER / "live.css").read_text(encoding="utf-8")
+    return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in STYLES)
 
 
 def document(title: str) -> str:

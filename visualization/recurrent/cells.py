@@ -103,6 +103,10 @@ class CellTrace:
         layer, direction = divmod(layer_index, self.num_directions)
         return f"layer {layer}" + (" backwards" if direction else "")
 
+    def bounded(self, layer_index: int) -> Tensor:
+        """Return the states of one layer and direction in [-1, 1]: tanh(c), else h (B, T, U)."""
+        return self.h[layer_index] if self.c is None else torch.tanh(self.c[layer_index])
+
     @staticmethod
     def joined(traces: "Sequence[CellTrace]") -> "CellTrace":
         """Return traces of calls that went on from each other as one, along time."""

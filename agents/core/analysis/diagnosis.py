@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from agents.core.agent import Agent
 from agents.core.analysis import trials
-from agents.core.config import flat_settings
+from agents.core.inspection.run import settings_of
 from agents.core.runs.history import Record
 from agents.core.training import monitoring
 from agents.core.training.loop import DivergedError, total_steps
@@ -101,16 +101,6 @@ def records_of(agent: Agent) -> list[Record]:
         *records,
         {"step": agent.state.cursor.step, **monitoring.training_diagnostics(agent, batch)},
     ]
-
-
-def settings_of(agent: Agent) -> dict[str, Any]:
-    """Return all settings, with the actual numbers of validation samples and stages."""
-    task, config = agent.task, agent.config
-    num = num_samples(task.samples("validation", config.eval_samples))
-    actual = {
-        "eval_samples": num, "asked_samples": config.eval_samples, "num_stages": task.num_stages,
-    }  # fmt: skip
-    return {**flat_settings(agent.identity()), **actual}
 
 
 def count_leaks(task: Task, num: int, seed: int) -> Leak | None:

@@ -4,7 +4,7 @@ import functools
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from agents.core.inspection.live_questions import question_subject
 from agents.core.inspection.observation import Observation
+from agents.core.inspection.run import NUM_SAMPLES, SnapshotStates, run_source
 from tasks.core.settings import ConfigError
 from visualization import NothingToShow
 from visualization.live.drawings import FOLDER as DRAWINGS
@@ -25,6 +26,7 @@ from visualization.live.images import (
 )
 from visualization.live.question_panel import QuestionPanel
 from visualization.live.questions import QuestionEngine
+from visualization.live.run_panel import RunPanel, RunWatch
 from visualization.live.session import Live, Panel
 
 if TYPE_CHECKING:
@@ -40,41 +42,44 @@ def live_of(agent: "AgentProtocol", folder: Path | None = None) -> Live:
 
     Args:
         agent: the agent; it is unchanged.
-        folder: of its run, for drawings; None: the browser saves them.
+        folder: of its run, which is followed, and for drawings; None: the browser saves them.
 
     Raises:
         NothingToShow: it has no part that can be changed by hand.
     """
-    observation = _observation(agent)
+    batch = _samples(agent)
+    observation: Observation = agent.observe(batch)
+    states, engine = SnapshotStates(agent), None
     panels: list[Callable[[], Panel]] = []
     if observation.image is not None:
-        engine = ImageEngine(_image_subject(agent, observation, folder))
-        panels.append(lambda: ImagePanel(engine))
+        engine = ImageEngine(_image_subject(agent, observation, states, folder))
+        panels.append(functools.partial(ImagePanel, engine))
     questions = question_subject(agent, observation)
     if questions is not None:
-        asked = QuestionEngine(questions)
-        panels.append(lambda: QuestionPanel(asked))
+        panels.append(functools.partial(QuestionPanel, QuestionEngine(questions)))
+    if folder is not None:
+        watch = RunWatch(run_source(agent, folder, batch, states, engine))
+        is_learning = watch.source.status().get("state") == "running"
+        panels.insert(0 if is_learning else len(panels), lambda: RunPanel(watch))
     if not panels:
         raise NothingToShow(f"{agent.name} has neither images nor questions to change by hand")
     return Live(title=f"{agent.name} on {agent.task.name}", panels=panels)
 
 
-def _observation(agent: "AgentProtocol") -> Observation:
-    """Return the observation of as many test samples as the memory has room for.
+def _samples(agent: "AgentProtocol") -> Any:
+    """Return test samples: of images as many as the memory has room for, else those of a run.
 
     How large an image is, the first one tells.
     """
-    task = agent.task.for_display()
+    task, num = agent.task.for_display(), NUM_SAMPLES
     first: Observation = agent.observe(task.samples("test", 1))
-    if first.image is None:
-        return first
-    num = max(1, min(NUM_IMAGES, _NUM_PIXELS // first.image.images.numel()))
-    observation: Observation = agent.observe(task.samples("test", num))
-    return observation
+    if first.image is not None:
+        num = max(1, min(NUM_IMAGES, _NUM_PIXELS // first.image.images.numel()))
+    return task.samples("test", num)
 
 
 def _image_subject(
-    agent: "AgentProtocol", observation: Observation, folder: Path | None
+    agent: "AgentProtocol", observation: Observation, states: SnapshotStates, folder: Path | None
 ) -> ImageSubject:
     """Return what is shown of an agent's images."""
     part = observation.image
@@ -107,7 +112,7 @@ def _image_subject(
         answer=part.answer or (lambda image: class_answer(model(image), classes)),
         targets=targets, methods=[name for name in METHODS if classes or name not in _MASKED],
         read_file=read_file, is_ink=part.is_handwriting or _has_ink(observation),
-        states=_States(agent).of_all_steps, folder=None if folder is None else folder / DRAWINGS,
+        states=lambda: states, folder=None if folder is None else folder / DRAWINGS,
     )  # fmt: skip
 
 
@@ -118,20 +123,3 @@ def _of_first(target: Any, output: Any) -> Tensor:
 
 def _has_ink(observation: Observation) -> bool:
     return observation.boxes is not None and observation.boxes.is_ink
-
-
-@final
-class _States:
-    """Weights of an agent's snapshots, which are read again when there are others."""
-
-    def __init__(self, agent: "AgentProtocol") -> None:
-        self._agent, self._steps = agent, [-1]
-        self._states: Mapping[int, Mapping[str, Any]] = {}
-
-    def of_all_steps(self) -> Mapping[int, Mapping[str, Any]]:
-        """Return the weights by step."""
-        steps = self._agent.snapshots.steps()
-        if steps != self._steps:
-            self._states = self._agent.snapshots.states(lambda message: None)
-            self._steps = steps
-        return self._states

@@ -74,10 +74,6 @@ class RecurrentViews(Views):
         """Return the state of units: c of an LSTM, else h (N, T, U)."""
         return trace.h[row] if trace.c is None else trace.c[row]
 
-    def _bounded(self, trace: CellTrace, row: int) -> Tensor:
-        """Return the state of units in [-1, 1]: tanh(c) of an LSTM, else h (N, T, U)."""
-        return trace.h[row] if trace.c is None else torch.tanh(trace.c[row])
-
     def prepare(self) -> None:
         """Compute the states of all layers, which every view shares."""
         if self._observation.recurrent:
@@ -174,7 +170,7 @@ class RecurrentViews(Views):
         """Matches: where the units active at one place are active together elsewhere (LSTMVis)."""
         return {
             name: find_matches(
-                self._bounded(trace, row).cpu(),
+                trace.bounded(row).cpu(),
                 0,
                 *_middle(trace),
                 symbols=part.text if part.input_symbols is None else part.input_symbols,

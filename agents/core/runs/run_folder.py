@@ -22,6 +22,7 @@ from agents.core.runs.checkpoint import (
     HISTORY,
     CannotWriteError,
     Checkpoint,
+    CheckpointError,
     CorruptCheckpointError,
     HistoryFiles,
     atomic_write,
@@ -31,7 +32,7 @@ from agents.core.runs.checkpoint import (
     unfinished_files,
 )
 from tasks.core.paths import make_folder
-from tasks.core.settings import TerrariumError
+from tasks.core.settings import ConfigError, TerrariumError
 
 BEST = "best.safetensors"
 _TRAINING_FILES = (  # without those of `evaluate`, which takes no lock
@@ -213,6 +214,16 @@ class RunFolder(Folder):
                 f"{corrupt[-1][1]}; no checkpoint in the folder is whole; "
                 "`--resume never` starts a new run and archives the old folder"
             )
+        return None
+
+    def readable_checkpoint(self) -> Checkpoint | None:
+        """Return the best checkpoint, or the latest; None if none can be read. Nothing is renamed.
+
+        So the folder of a run that is still learning is only read.
+        """
+        for path in (self.path / BEST, *self.checkpoints()):
+            with contextlib.suppress(CheckpointError, ConfigError):  # it may be replaced meanwhile
+                return read_agent(path)
         return None
 
     def save(self, step: int, checkpoint: Callable[[], Checkpoint], keep: int) -> None:

@@ -1,6 +1,7 @@
 """Weight snapshots: copies of a model's weights through training."""
 
 import abc
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import final
@@ -16,6 +17,7 @@ from agents.core.runs.checkpoint import (
     step_path,
     step_paths,
 )
+from tasks.core.settings import ConfigError
 
 FOLDER = "progression"  # within a run folder
 
@@ -38,6 +40,18 @@ class Snapshots(abc.ABC):
     @abc.abstractmethod
     def steps(self) -> list[int]:
         """Return the steps of the snapshots, in order."""
+
+    @abc.abstractmethod
+    def state(self, step: int) -> dict[str, Tensor]:
+        """Return the state of a step.
+
+        Raises:
+            TerrariumError: there is none, or it is corrupt.
+        """
+
+    @abc.abstractmethod
+    def stamps(self) -> dict[int, tuple[int, ...]]:
+        """Return of each step, in order, what changes when its snapshot is written again."""
 
     @abc.abstractmethod
     def states(self, warn: Callable[[str], None]) -> dict[int, dict[str, Tensor]]:
@@ -81,6 +95,17 @@ class InMemorySnapshots(Snapshots):
         """Return the steps, in order."""
         return sorted(self._states)
 
+    def state(self, step: int) -> dict[str, Tensor]:
+        """Return the state of a step."""
+        if step not in self._states:
+            steps = ", ".join(map(str, self.steps())) or "none"
+            raise ConfigError("snapshots", "step", f"{step} has none", steps)
+        return self._states[step]
+
+    def stamps(self) -> dict[int, tuple[int, ...]]:
+        """Return the number of each state's object, which is never changed."""
+        return {step: (id(self._states[step]),) for step in self.steps()}
+
     def states(self, warn: Callable[[str], None]) -> dict[int, dict[str, Tensor]]:
         """Return the states by step."""
         return {step: self._states[step] for step in self.steps()}
@@ -105,6 +130,19 @@ class DiskSnapshots(Snapshots):
     def steps(self) -> list[int]:
         """Return the steps, in order."""
         return list(step_paths(self.path))
+
+    def state(self, step: int) -> dict[str, Tensor]:
+        """Return the state of a step, from its file."""
+        return read(step_path(self.path, step)).tensors
+
+    def stamps(self) -> dict[int, tuple[int, ...]]:
+        """Return time and size of each file; one that has just been removed is left out."""
+        stamps: dict[int, tuple[int, ...]] = {}
+        for step, path in step_paths(self.path).items():
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                stamps[step] = status.st_mtime_ns, status.st_size, status.st_ino
+        return stamps
 
     def states(self, warn: Callable[[str], None]) -> dict[int, dict[str, Tensor]]:
         """Return the states by step; a corrupt file is left out, with a warning."""
