@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from agents.configs.attention_adder import AttentionConfig
 from agents.core.config import ConfigError
-from agents.core.layers import OneHot, recurrent
+from agents.core.layers import MaskedSoftmax, OneHot, recurrent
 from agents.core.seq2seq import NUM_MAPPED, Seq2SeqAgent
 from tasks.core.task import TextPairs, TextToText
 
@@ -33,6 +33,7 @@ class AdditiveAttention(nn.Module):
         self.query = nn.Linear(query_size, size)
         self.place = nn.Linear(place_size, size, bias=False)
         self.score = nn.Linear(size, 1, bias=False)
+        self.softmax = MaskedSoftmax()
 
     def forward(self, queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
         """Return weights (B, T, Q) that sum to 1 over the keys, and are 0 where masked.
@@ -43,8 +44,7 @@ class AdditiveAttention(nn.Module):
             mask: (B, Q), true at one key or more of each sample.
         """
         scores = self.score(torch.tanh(self.query(queries)[:, :, None] + keys[:, None]))
-        masked = scores[..., 0].masked_fill(~mask[:, None], -torch.inf)
-        return cast("Tensor", masked.softmax(-1))
+        return cast("Tensor", self.softmax(scores[..., 0], mask[:, None]))
 
 
 class Memory(NamedTuple):
@@ -175,8 +175,8 @@ class AttentionAdder(Seq2SeqAgent):
 
     def observe(self, batch: TextPairs) -> "Observation":
         """Return the observation of a batch, with recurrent parts and attention."""
-        from agents.core.inspection.observation import AttentionPart
+        from visualization.attention.hiding import TextAttention
 
         layers = (self.model.encoder, self.model.decoder)
-        maps = AttentionPart(name="attention", maps=self.attention_maps)
-        return self._observe(batch, layers, attention=(maps,))
+        weights = TextAttention(layers={"attention": self.model.attention.softmax})
+        return self._observe(batch, layers, attention=(self.attention_maps, weights))

@@ -16,13 +16,14 @@ from torch.nn import functional as F
 
 from agents.configs.transformer_adder import TransformerConfig
 from agents.core.config import ConfigError
-from agents.core.layers import HiddenLinear
+from agents.core.layers import HiddenLinear, MaskedSoftmax
 from agents.core.seq2seq import NUM_MAPPED, Seq2SeqAgent
 from agents.core.training.loop import to_device
 from tasks.core.task import Row, TextPairs, TextToText
 
 if TYPE_CHECKING:
     from agents.core.inspection.observation import Observation
+    from visualization.attention.hiding import TextAttention
     from visualization.attention.maps import AttentionMaps
     from visualization.attention.rollout import AttentionRollout
     from visualization.circuits import LogitAttribution
@@ -44,6 +45,7 @@ class Attention(nn.Module):
         self.key = HiddenLinear(size, size)
         self.value = HiddenLinear(size, size)
         self.out = HiddenLinear(size, size)
+        self.softmax = MaskedSoftmax()
 
     def _in_heads(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:-1], self.num_heads, -1).transpose(1, 2)
@@ -65,7 +67,7 @@ class Attention(nn.Module):
         if self.rotates:
             queries, keys = apply_rotary(queries), apply_rotary(keys)
         scores = queries / math.sqrt(queries.shape[-1]) @ keys.mT
-        return scores.masked_fill(~mask, -torch.inf).softmax(-1)
+        return cast("Tensor", self.softmax(scores, mask))
 
     def by_head(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """Return what each head adds to the output (B, N, T, D); the bias of `out` is the rest."""
@@ -346,9 +348,16 @@ class TransformerAdder(Seq2SeqAgent):
         parts["attention biases"] = torch.stack(biases).sum(0).expand_as(parts["embedding"])
         return parts
 
+    def _text_attention(self) -> "TextAttention":
+        from visualization.attention.hiding import TextAttention
+
+        encoder, decoder = (cast("list[Layer]", list(layers)) for layers in
+                            (self.model.encoder, self.model.decoder))  # fmt: skip
+        return TextAttention(
+            layers={f"layer {n}": layer.other.softmax for n, layer in enumerate(decoder, start=1)},
+            others=[layer.own.softmax for layer in encoder], num_heads=self.config.num_heads,
+        )  # fmt: skip
+
     def observe(self, batch: TextPairs) -> "Observation":
         """Return a batch with its answers, and the attention."""
-        from agents.core.inspection.observation import AttentionPart
-
-        maps = AttentionPart(name="attention", maps=self.attention_maps)
-        return self._observe(batch, None, attention=(maps,))
+        return self._observe(batch, None, attention=(self.attention_maps, self._text_attention()))

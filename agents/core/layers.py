@@ -65,6 +65,18 @@ class OneHot(nn.Module):
         return zeros.scatter_(-1, codes[..., None], 1.0)
 
 
+@final
+class MaskedSoftmax(nn.Module):
+    """Masked softmax: attention weights that sum to 1 over the last axis, and are 0 where masked.
+
+    It is a module of its own so that hooks see the weights, or change the mask.
+    """
+
+    def forward(self, scores: Tensor, mask: Tensor) -> Tensor:
+        """Return weights of scores (…, S); the mask is true where attention is allowed."""
+        return scores.masked_fill(~mask, -torch.inf).softmax(-1)
+
+
 @torch.no_grad()
 def forget_biases(rnn: nn.RNNBase, bias: float) -> None:
     """Set the forget-gate biases of an LSTM (Gers et al. 2000; Jozefowicz et al. 2015).

@@ -1,10 +1,11 @@
 """Sequence-to-sequence agents: what those share that map a text to a text."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,7 +14,8 @@ from agents.core.training.loop import to_device
 from tasks.core.task import TextPairs, TextToText
 
 if TYPE_CHECKING:
-    from agents.core.inspection.observation import AttentionPart, Observation
+    from agents.core.inspection.observation import Observation, RecurrentPart
+    from visualization.attention.hiding import TextAttention
     from visualization.attention.maps import AttentionMaps
 
 NUM_MAPPED = 500  # samples of a view of the attention
@@ -63,7 +65,7 @@ class Seq2SeqAgent(Agent):
         batch: TextPairs,
         layers: tuple[nn.RNNBase, nn.RNNBase] | None,
         decoder_reads: bool = True,
-        attention: "Sequence[AttentionPart]" = (),
+        attention: "tuple[Callable[[], Any], TextAttention] | None" = None,
     ) -> "Observation":
         """Return the observation of a batch, for inspection.
 
@@ -71,10 +73,12 @@ class Seq2SeqAgent(Agent):
             batch: of the task.
             layers: the recurrent encoder and decoder; None: the model has none.
             decoder_reads: whether the decoder's input is the character before.
-            attention: the attention of the model.
+            attention: computes maps of the attention, and the modules of its weights; None: the
+                model has none.
         """
         from agents.core.inspection.observation import (
             AnswerScores,
+            AttentionPart,
             RecurrentPart,
             logits_above_mean,
             observe,
@@ -87,22 +91,14 @@ class Seq2SeqAgent(Agent):
             codes = model.generate(memory)[0]
         answers = codes.cpu().numpy()
         characters = np.array(list(self.task.spec.characters))
-        previous = np.pad(answers[:, :-1], ((0, 0), (1, 0)))
-        decoder_inputs = characters[previous] if decoder_reads else np.full(previous.shape, "")
-        probe_targets = self.task.probe_targets(batch)
-        encoder_position, decoder_position = probe_targets.position_keys
         parts: tuple[RecurrentPart, ...] = ()
         if layers is not None:
-            encoder = RecurrentPart(
-                "encoder", layers[0], characters[batch.question], None, probe_targets.encoder,
-                encoder_position,
-                lambda: _scores(model, model.encode(tensors.question), tensors.answer),
-            )  # fmt: skip
-            decoder = RecurrentPart(
-                "decoder", layers[1], decoder_inputs, characters[answers], probe_targets.decoder,
-                decoder_position, lambda: _scores(model, memory, tensors.answer),
-            )  # fmt: skip
-            parts = (encoder, decoder)
+            parts = self._recurrent_parts(batch, layers, decoder_reads, memory, answers)
+        looks: tuple[AttentionPart, ...] = ()
+        if attention is not None:
+            maps, weights = attention
+            read = characters[batch.question]
+            looks = (AttentionPart(name="attention", maps=maps, weights=weights, read=read),)
 
         def answer_scores(rows: Tensor) -> Tensor:
             written = codes[rows]
@@ -112,12 +108,37 @@ class Seq2SeqAgent(Agent):
 
         rows = self.task.rows(answers, batch)
         return observe(
-            self, batch, rows=rows, recurrent=parts, attention=attention,
+            self, batch, rows=rows, recurrent=parts, attention=looks,
             answer_scores=AnswerScores(scores=answer_scores, texts=characters[answers]),
             labels=[f"{row.question} = {row.answer}" for row in rows],
             characters=self.task.spec.characters,
             generate=lambda: model.generate(model.encode(tensors.question)),
         )  # fmt: skip
+
+    def _recurrent_parts(
+        self, batch: TextPairs, layers: tuple[nn.RNNBase, nn.RNNBase], decoder_reads: bool,
+        memory: Any, answers: NDArray[np.int64],
+    ) -> "tuple[RecurrentPart, RecurrentPart]":  # fmt: skip
+        """Return encoder and decoder while they read a batch and write its answers (B, A)."""
+        from agents.core.inspection.observation import RecurrentPart
+
+        model: Seq2SeqModel = self.model
+        tensors = to_device(batch, self.device)
+        characters = np.array(list(self.task.spec.characters))
+        previous = np.pad(answers[:, :-1], ((0, 0), (1, 0)))
+        decoder_inputs = characters[previous] if decoder_reads else np.full(previous.shape, "")
+        probe_targets = self.task.probe_targets(batch)
+        encoder_position, decoder_position = probe_targets.position_keys
+        encoder = RecurrentPart(
+            "encoder", layers[0], characters[batch.question], None, probe_targets.encoder,
+            encoder_position,
+            lambda: _scores(model, model.encode(tensors.question), tensors.answer),
+        )  # fmt: skip
+        decoder = RecurrentPart(
+            "decoder", layers[1], decoder_inputs, characters[answers], probe_targets.decoder,
+            decoder_position, lambda: _scores(model, memory, tensors.answer),
+        )  # fmt: skip
+        return encoder, decoder
 
     def _attention_maps(
         self, weights_of: Callable[[Any, Tensor], Weights], num: int

@@ -8,7 +8,8 @@ FOLDER = Path(__file__).parent / "assets"
 # In this order: the parts share a scope, so that the whole is one module without imports.
 SCRIPTS = (
     "basics.js", "transports.js", "drawing.js", "canvas.js", "tiles.js", "answer.js", "edits.js",
-    "inspector.js", "image.js", "plot.js", "snapshots.js", "run.js", "live.js",
+    "inspector.js", "image.js", "cells.js", "attention.js", "question.js", "plot.js",
+    "snapshots.js", "run.js", "live.js",
 )  # fmt: skip
 STYLES = ("live.css", "run.css")
 

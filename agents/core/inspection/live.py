@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agents.core.inspection.live_questions import question_subject
 from agents.core.inspection.observation import Observation
 from agents.core.inspection.run import NUM_SAMPLES, SnapshotStates, run_source
 from tasks.core.settings import ConfigError
@@ -23,6 +24,8 @@ from visualization.live.images import (
     Target,
     class_answer,
 )
+from visualization.live.question_panel import QuestionPanel
+from visualization.live.questions import QuestionEngine
 from visualization.live.run_panel import RunPanel, RunWatch
 from visualization.live.session import Live, Panel
 
@@ -51,6 +54,9 @@ def live_of(agent: "AgentProtocol", folder: Path | None = None) -> Live:
     if observation.image is not None:
         engine = ImageEngine(_image_subject(agent, observation, states, folder))
         panels.append(functools.partial(ImagePanel, engine))
+    questions = question_subject(agent, observation)
+    if questions is not None:
+        panels.append(functools.partial(QuestionPanel, QuestionEngine(questions)))
     if folder is not None:
         watch = RunWatch(run_source(agent, folder, batch, states, engine))
         is_learning = watch.source.status().get("state") == "running"

@@ -19,6 +19,7 @@ from agents.core.training.loop import to_device, total_loss
 from tasks.core.settings import ConfigError, nearest
 from tasks.core.task import Row, Task
 from visualization import NothingToShow
+from visualization.attention.hiding import TextAttention
 from visualization.calibration.reliability import Confidences
 from visualization.core.preserve import evaluation_mode
 from visualization.recurrent import CellTrace, Edit, Intervention, intervene_on, state_from
@@ -123,10 +124,18 @@ class ImagePart:
 
 @attrs.frozen(eq=False, kw_only=True)
 class AttentionPart:
-    """Attention: `maps()` returns records of attention maps, by layer or head."""
+    """Attention: `maps()` returns records of attention maps, by layer or head.
+
+    Attributes:
+        weights: records the weights over characters as the model runs, and hides some; None: the
+            model does not attend to characters.
+        read: the characters that it attends to (N, Q).
+    """
 
     name: str
     maps: Callable[[], Any]
+    weights: TextAttention | None = None
+    read: NDArray[np.str_] | None = None
 
 
 @attrs.frozen(eq=False, kw_only=True)

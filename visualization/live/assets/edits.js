@@ -1,18 +1,18 @@
 // Edits of a layer: a list of what is changed, and the controls that change it.
 
 class Edits {
-  constructor(onchange) {
-    this.onchange = onchange;
+  /** `key` tells which edits replace each other, `words` says one. */
+  constructor(onchange, { label = "Changes of layers", key = layerKey, words = editInWords } = {}) {
+    Object.assign(this, { onchange, key, words });
     this.list = [];
-    this.items = h("ul", { class: "lv-edits", "aria-label": "Changes of layers" });
+    this.items = h("ul", { class: "lv-edits", "aria-label": label });
     this.element = h("div", {}, this.items);
     this.show();
   }
 
   /** Put an edit in the place of one of the same kind at the same place, or add it. */
   put(edit) {
-    const key = ({ layer, kind, channel, row, column }) => [layer, kind, channel, row, column].join();
-    const at = this.list.findIndex((other) => key(other) === key(edit));
+    const at = this.list.findIndex((other) => this.key(other) === this.key(edit));
     if (at < 0) this.list.push(edit);
     else this.list[at] = edit;
     this.show();
@@ -38,13 +38,15 @@ class Edits {
   }
 
   show() {
-    const rows = this.list.map((edit) => h("li", {}, editInWords(edit),
-      button("×", () => this.remove(edit), { class: "lv-small", "aria-label": `undo: ${editInWords(edit)}` })));
+    const rows = this.list.map((edit) => h("li", {}, this.words(edit),
+      button("×", () => this.remove(edit), { class: "lv-small", "aria-label": `undo: ${this.words(edit)}` })));
     if (this.list.length > 1) rows.push(h("li", {}, button("undo all changes", () => this.clear())));
     this.items.replaceChildren(...rows);
     this.items.hidden = !rows.length;
   }
 }
+
+const layerKey = ({ layer, kind, channel, row, column }) => [layer, kind, channel, row, column].join();
 
 function editInWords({ layer, kind, channel, row, column, value, cells }) {
   const what = channel === null || channel === undefined ? "all maps"
