@@ -16,6 +16,7 @@ from pathlib import Path
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 ROOT = Path(__file__).parent.parent
@@ -151,6 +152,23 @@ def _four(driver: webdriver.Chrome) -> int:
     return next(number for number, name in enumerate(names) if name.endswith(": 4"))
 
 
+def question() -> None:
+    """Picture of the page for questions: a unit is moved to the end of its range after a step."""
+    folder = "runs/demo"
+    adder = trained(folder, "--agent", "seq2seq_adder", "--task", "add3x3")
+    with live_page(adder, 1200, 900) as driver:
+        typed = driver.find_element("css selector", ".lv-question")
+        typed.send_keys(Keys.CONTROL, "a")
+        typed.send_keys("123+45+6")
+        settle(driver)
+        unit = driver.find_element("css selector", ".lv-cells td[data-step='9']")
+        unit.click()
+        WebDriverWait(driver, 30).until(lambda d: d.find_elements("css selector", ".lv-unit input"))
+        driver.find_element("css selector", ".lv-unit input").send_keys(Keys.END)
+        settle(driver)
+        save("live_question", shot(driver, 0.75))
+
+
 def run() -> None:
     """Picture of a run that is followed, at an early snapshot."""
     own = ["--agent", "cnn_classifier", "--task", "digits"]
@@ -168,7 +186,7 @@ def run() -> None:
         save("live_run", shot(driver, 0.8))
 
 
-PARTS: tuple[Callable[[], None], ...] = (images, drawing, run)
+PARTS: tuple[Callable[[], None], ...] = (images, drawing, question, run)
 
 if __name__ == "__main__":
     for part in PARTS:
