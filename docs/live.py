@@ -156,13 +156,16 @@ def question() -> None:
     """Picture of the page for questions: a unit is moved to the end of its range after a step."""
     folder = "runs/demo"
     adder = trained(folder, "--agent", "seq2seq_adder", "--task", "add3x3")
-    with live_page(adder, 1200, 900) as driver:
+    with live_page(adder, 1200, 820) as driver:
         typed = driver.find_element("css selector", ".lv-question")
         typed.send_keys(Keys.CONTROL, "a")
         typed.send_keys("123+45+6")
         settle(driver)
-        unit = driver.find_element("css selector", ".lv-cells td[data-step='9']")
-        unit.click()
+        choices = driver.find_elements("css selector", "select")
+        orders = next(each for each in choices if "strongest first" in each.text)
+        Select(orders).select_by_visible_text("strongest first")
+        settle(driver)
+        driver.find_element("css selector", ".lv-cells td[data-step='11']").click()
         WebDriverWait(driver, 30).until(lambda d: d.find_elements("css selector", ".lv-unit input"))
         driver.find_element("css selector", ".lv-unit input").send_keys(Keys.END)
         settle(driver)

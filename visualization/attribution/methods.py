@@ -119,7 +119,7 @@ def _is_rise(method: Method) -> bool:
 
 
 _NUMBERS_MASKED = 2**26  # numbers in all masked copies of an image: 446 masks for (3, 224, 224)
-_LEAST_MASKS, _MOST_MASKS = 100, 2000
+_LEAST_MASKS, _MOST_MASKS = 100, 1000
 
 METHODS: Mapping[str, Method] = {
     "saliency": saliency,

@@ -51,7 +51,7 @@ class ImagePanel(Panel):
         thumbnails = [as_bytes(image, subject.low, subject.high) for image in
                       subject.images[:_NUM_THUMBNAILS]]  # fmt: skip
         return {
-            "shape": subject.shape, "low": subject.low, "high": subject.high,
+            "title": "Image", "shape": subject.shape, "low": subject.low, "high": subject.high,
             "ink": subject.is_ink, "names": list(subject.names),
             "thumbnails": [base64.b64encode(image).decode() for image in thumbnails],
             "layers": [{"name": name, "shape": shape} for name, shape

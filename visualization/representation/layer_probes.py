@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+import scipy.linalg
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
@@ -86,7 +87,7 @@ def probe_layers(
         spatial: `flat` takes maps place by place, `mean` the means of maps only.
         num_components: principal components that a probe sees at most.
         held_out: share of the images that score the probes.
-        seed: of the split, the shuffling, and the components where there are many.
+        seed: of the split and the shuffling.
         batch_size: images at a time, of an array.
 
     Raises:
@@ -101,7 +102,7 @@ def probe_layers(
     def probed(probed_model: nn.Module) -> list[tuple[int, float, float]]:
         each = (source.rows(probed_model, layer) for layer in selection)  # one is held at a time
         rows = itertools.chain([pixels], each)
-        return [split.scores(layer_rows, num_components, seed) for layer_rows in rows]
+        return [split.scores(layer_rows, num_components) for layer_rows in rows]
 
     scores = probed(model)
     untrained_accuracy = (
@@ -127,7 +128,7 @@ def probe_rows(
 ) -> LayerProbes:
     """Linear probes of representations (N, D) that are at hand, by layer; see `probe_layers`."""
     split = _split(as_labels(labels, len(next(iter(rows.values())))), held_out, seed)
-    scores = [split.scores(values, num_components, seed) for values in rows.values()]
+    scores = [split.scores(values, num_components) for values in rows.values()]
     sizes, accuracy, control = (np.array(column) for column in zip(*scores, strict=True))
     tested = int(split.tested.sum())
     return LayerProbes(
@@ -186,10 +187,10 @@ class _Split:
         most = np.bincount(self.codes[0, ~self.tested]).argmax()
         return float((self.codes[0, self.tested] == most).mean())
 
-    def scores(self, rows: NDArray[np.float64], num: int, seed: int) -> tuple[int, float, float]:
+    def scores(self, rows: NDArray[np.float64], num: int) -> tuple[int, float, float]:
         """Return D, and the accuracy of a probe of rows (N, D) and of its control."""
         fitted = ~self.tested
-        points = _components(rows, fitted, num, seed)
+        points = _components(rows, fitted, num)
         weights = fit_classes(points[fitted], self.codes[:, fitted], self.num_classes, _RIDGE)
         predictions = np.einsum("nf,pfk->pnk", points[self.tested], weights).argmax(axis=-1)
         right, control = (predictions == self.codes[:, self.tested]).mean(axis=1)
@@ -209,16 +210,20 @@ def _split(labels: NDArray[Any], held_out: float, seed: int) -> _Split:
 
 
 def _components(
-    rows: NDArray[np.float64], fitted: NDArray[np.bool_], num: int, seed: int
+    rows: NDArray[np.float64], fitted: NDArray[np.bool_], num: int
 ) -> NDArray[np.float64]:
     """Return principal components of the fitted rows, scaled, for all rows, and a constant."""
-    from sklearn.decomposition import PCA
-
     centred = rows - rows[fitted].mean(axis=0)
     if np.ptp(rows[fitted], axis=0).max() == 0:
         return np.ones((len(rows), 1))
-    pca = PCA(min(num, int(fitted.sum()), rows.shape[1]), random_state=seed).fit(centred[fitted])
-    spread = np.sqrt(pca.explained_variance_)
-    is_kept = spread > 1e-6 * spread[0]
-    points = pca.transform(centred)[:, is_kept] / spread[is_kept]
+    of_fitted = centred[fitted]
+    is_wide = of_fitted.shape[1] > len(of_fitted)  # then there are fewer samples than numbers
+    products = of_fitted @ of_fitted.T if is_wide else of_fitted.T @ of_fitted
+    last = len(products) - 1
+    squares, vectors = scipy.linalg.eigh(products, subset_by_index=(max(0, last + 1 - num), last))
+    spread = np.sqrt(np.maximum(squares, 0))
+    is_kept = spread > 1e-6 * spread[-1]
+    spread, vectors = spread[is_kept], vectors[:, is_kept]
+    axes = of_fitted.T @ vectors / spread if is_wide else vectors
+    points = centred @ axes / spread * math.sqrt(max(len(of_fitted) - 1, 1))
     return np.concatenate([points, np.ones((len(rows), 1))], axis=1)

@@ -20,8 +20,9 @@ NUM_IMAGES = 1000  # of the test split, at most, in which patches are searched
 NUM_LAYERS = 4  # that are inspected channel by channel
 NUM_CHANNELS = 64  # of a layer with a page each
 NUM_SHOWN = 8  # images in rows of pictures
-NUM_OFTEN = 200  # images of views that run the network often
-STEPS = 128  # of activation maximisation
+NUM_SCATTERED = 500  # images that are points
+NUM_OFTEN = 100  # images of views that run the network often
+STEPS, RATE = 48, 0.5  # of activation maximisation
 _PLANE = 11  # points on each side of the landscape
 _BLUR = 1.5  # pixels
 _TOP = 0.02  # share of a channel's values that are its regions
@@ -209,7 +210,7 @@ class ImageViews(Views):
         """Activation maximisation: images for each channel, and for each label's logit."""
         images = {
             layer: conv.maximise(
-                self._network, conv.channel(layer, self._channels(layer)), steps=STEPS,
+                self._network, conv.channel(layer, self._channels(layer)), steps=STEPS, rate=RATE,
                 reference=self._images,
             )
             for layer in self._layers
@@ -217,7 +218,7 @@ class ImageViews(Views):
         if not self._classes:
             return images
         logits = conv.maximise(
-            self._network, conv.logit(range(len(self._classes))), steps=3 * STEPS,
+            self._network, conv.logit(range(len(self._classes))), steps=3 * STEPS, rate=RATE,
             reference=self._images,
         )  # fmt: skip
         return {**images, "labels": logits}
@@ -269,12 +270,13 @@ class ImageViews(Views):
     @view("classes")
     def sanity(self) -> Any:
         """Sanity check of attributions: which maps change when the weights are randomised."""
-        return conv.randomisation_check(self._network, self._shown)
+        return conv.randomisation_check(self._network, self._shown[: NUM_SHOWN // 2])
 
     @view("classes")
     def attack(self) -> Any:
         """Adversarial examples: the smallest perturbations found that change labels."""
-        images, labels = self._shown, self._labels[self._shown_numbers]
+        numbers = self._shown_numbers[: NUM_SHOWN // 2]
+        images, labels = self._images[numbers], self._labels[numbers]
         return conv.minimal_perturbation(self._network, images, labels, classes=self._classes)
 
     @view("classes")
@@ -298,10 +300,12 @@ class ImageViews(Views):
     @view("images")
     def embedding(self) -> dict[str, conv.Embedding]:
         """Embedding: images as points, by features of the first and the last layer."""
+        num = NUM_SCATTERED
+        labels = None if self._class_labels is None else self._class_labels[:num]
 
         def points(layer: str, method: Literal["pca", "tsne"]) -> conv.Embedding:
             return conv.embed(
-                self._network, layer, self._images, method, self._class_labels,
+                self._network, layer, self._images[:num], method, labels,
                 spatial="mean", classes=self._classes,
             )  # fmt: skip
 

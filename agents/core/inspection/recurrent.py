@@ -39,7 +39,8 @@ from visualization.recurrent import (
     state_paths,
 )
 
-NUM_SAMPLES = 2000  # of every view but the overlay
+NUM_SAMPLES = 1000  # of every view but the overlay
+NUM_ABLATED = 500  # whose answers are computed again without each unit
 NUM_SHOWN, MOST_SHOWN = 100, 1_000_000  # samples of the overlay, and states of units on its page
 NUM_PATHS = 300
 
@@ -90,10 +91,13 @@ class RecurrentViews(Views):
     @view("recurrent")
     def ablation(self) -> dict[str, UnitRanking]:
         """Ablation: how much the scores decrease without each unit."""
+        few = self._observe(self._shown_task.samples("test", NUM_ABLATED))
+        scores = {part.name: part.score for part in few.recurrent}
         rankings = {}
         for name, part, trace, row in self._rows():
             layer, direction = divmod(row, trace.num_directions)
-            rankings[name] = rank_units(part.layer, part.score, layer=layer, direction=direction)
+            score = scores[part.name]
+            rankings[name] = rank_units(part.layer, score, layer=layer, direction=direction)
         return rankings
 
     @view("recurrent")

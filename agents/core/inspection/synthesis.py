@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from agents.core.inspection import images
 from agents.core.inspection.images import ImageViews
 from agents.core.inspection.views import view
 from visualization import conv
@@ -15,6 +14,8 @@ NUM_FOOLING = 3  # fooling images of each kind
 NUM_MAPPED = 120  # images of the atlas
 _LARGEST_GRID, _PER_CELL = 5, 4  # of the atlas: rows of cells, and activations of an average cell
 _PENALTY_STRENGTHS = (0.3, 1.0)
+_ATLAS_STEPS, _PENALTY_STEPS = 32, 43
+_NUM_IMAGES = 200  # in which all of that is looked for
 
 
 class SynthesisViews(ImageViews):
@@ -22,7 +23,7 @@ class SynthesisViews(ImageViews):
 
     @functools.cached_property
     def _batch(self) -> Any:
-        return self._task.samples("test", images.NUM_OFTEN)
+        return self._task.samples("test", _NUM_IMAGES)
 
     @view("classes")
     def atlas(self) -> conv.ActivationAtlas:
@@ -31,7 +32,7 @@ class SynthesisViews(ImageViews):
         grid = max(1, min(_LARGEST_GRID, int((len(mapped) / _PER_CELL) ** 0.5)))
         return conv.activation_atlas(
             self._network, self._layers[-1], mapped, grid=grid, labels=labels,
-            steps=-(-images.STEPS // 4), classes=self._classes,
+            steps=_ATLAS_STEPS, classes=self._classes,
         )  # fmt: skip
 
     @view("classes")
@@ -39,7 +40,7 @@ class SynthesisViews(ImageViews):
         """Class images compared: what L1, L2 and total variation penalties do to them."""
         return conv.compare_penalties(
             self._network, range(min(NUM_CLASSES, len(self._classes))),
-            strengths=_PENALTY_STRENGTHS, reference=self._images, steps=-(-images.STEPS // 3),
+            strengths=_PENALTY_STRENGTHS, reference=self._images, steps=_PENALTY_STEPS,
             class_names=self._classes,
         )  # fmt: skip
 
