@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from axe_core_python.selenium import Axe
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
@@ -105,6 +106,27 @@ class LivePage:
     def status(self) -> str:
         """Return what the page says."""
         return self.one(".lv-status").text
+
+    @contextlib.contextmanager
+    def seen(self, scheme: str, width: int) -> Iterator[None]:
+        """Show the page in a colour scheme, `light` or `dark`, and so wide, for a block."""
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        try:
+            yield
+        finally:
+            self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+            self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+    def faults(self) -> list[tuple[str, list[str]]]:
+        """Return what axe-core finds wrong, and the elements; and what runs over the side."""
+        found = Axe().run(self.driver)["violations"]
+        faults = [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
+        sizes = "return [document.documentElement.scrollWidth, innerWidth]"
+        wide, window = self.driver.execute_script(sizes)
+        return faults if wide <= window else [*faults, ("too wide", [f"{wide} of {window} pixels"])]
 
     def logs(self, kind: str) -> list[Any]:
         """Return what the browser has logged since the last call."""

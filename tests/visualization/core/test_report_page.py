@@ -1,24 +1,18 @@
 """The page of a report in a real Chromium: an overview, views on demand, nothing from elsewhere."""
 
-import os
-import shutil
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from tests.helpers.browser import chromium
 from visualization.core.pixels import data_uri
 from visualization.records import Transcript
 from visualization.report import Overview, Report
 
-OPTIONS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--window-size=960,700",
-)  # fmt: skip
 NAMES = ["one", "two", "three", "four", "five", "six", "seven"]
 LONG = "a quantity with a long name, step 11: 0.98 (control 0.41); " * 3
 
@@ -39,20 +33,8 @@ def report() -> Report:
 @pytest.fixture(scope="module")
 def driver() -> Iterator[webdriver.Chrome]:
     """Return a Chromium that looks nothing up; it ends with the module."""
-    browser, service = shutil.which("chromium"), shutil.which("chromedriver")
-    if not browser or not service:
-        reason = "needs chromium and chromedriver"
-        (pytest.fail if os.environ.get("TERRARIUM_NEEDS_BROWSER") else pytest.skip)(reason)
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for option in OPTIONS:
-        options.add_argument(option)
-    chromium = webdriver.Chrome(options=options, service=Service(service))
-    try:
-        yield chromium
-    finally:
-        chromium.quit()
+    with chromium("--window-size=960,700") as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The page that follows a run, in a real Chromium: it shows what the folder has, as it grows."""
 
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -220,20 +219,7 @@ def test_what_is_wrong_is_said_and_the_page_goes_on(page: RunPage, run: Followed
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
 def test_nobody_is_shut_out(page: RunPage, width: int, scheme: str) -> None:
     """axe-core finds no fault in the page, wide and light or narrow and dark; nothing runs over."""
-    emulate = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", emulate)
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    page.one("[data-plot='loss'] summary").click()
-    page.settle()
-    axe = resources.files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-    page.driver.execute_script(axe)
-    found = page.driver.execute_async_script(
-        "const done = arguments[0]; axe.run(document).then((r) => done(r.violations.map("
-        "({id, nodes}) => [id, nodes.map((n) => n.html)])))"
-    )
-    wide = page.driver.execute_script("return document.documentElement.scrollWidth")
-    page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-    assert found == []
-    assert wide <= width
+    with page.seen(scheme, width):
+        page.one("[data-plot='loss'] summary").click()
+        page.settle()
+        assert page.faults() == []
