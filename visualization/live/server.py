@@ -168,7 +168,7 @@ def serve(
     shown = f"[{host}]" if ":" in host else host
     announce(f"http://{shown}:{listening.getsockname()[1]}/{token}/")
     config = uvicorn.Config(
-        application(live, token, host), log_level="warning", ws_max_size=MAX_MESSAGE,
+        application(live, token, host), log_level="critical", ws_max_size=MAX_MESSAGE,
         ws_per_message_deflate=False, timeout_graceful_shutdown=_GRACE,  # type: ignore[arg-type]
         lifespan="off",
     )  # fmt: skip

@@ -1,6 +1,7 @@
 // The canvas: a drawing on the screen, with a brush, a selection and what is marked on it.
 
-const SHOWN = 360; // pixels of the screen that the longer side of a small image takes
+const SHOWN = 360, SHOWN_WIDE = 1000; // pixels of the screen that the longer side of a small image takes
+const LINE_LIKE = 3; // times as wide as high, such as a line of handwriting: it is shown above all else
 const TOOLS = [["draw", "Draw"], ["erase", "Erase"], ["select", "Select"], ["paste", "Paste"]];
 const MARKS = "#0a84ff";
 
@@ -22,7 +23,8 @@ class DrawingCanvas {
 
   build() {
     const [, rows, columns] = this.shape;
-    this.scale = clamp(Math.floor(SHOWN / Math.max(rows, columns)), 1, 60);
+    this.isWide = columns > LINE_LIKE * rows;
+    this.scale = clamp(Math.floor((this.isWide ? SHOWN_WIDE : SHOWN) / Math.max(rows, columns)), 1, 60);
     this.picture = h("canvas", { class: "lv-picture", "aria-hidden": "true" });
     this.overlay = h("canvas", {
       class: "lv-overlay", width: columns * this.scale, height: rows * this.scale, tabindex: 0,

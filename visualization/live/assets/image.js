@@ -13,7 +13,7 @@ class ImagePanel {
     this.since = null;
     this.answer = h("div", {});
     this.spoken = h("p", { class: "lv-hidden", role: "status", "aria-live": "polite" });
-    this.element = h("div", { class: "lv-panel" }, this.left(), this.right());
+    this.element = h("div", { class: `lv-panel${this.canvas.isWide ? " lv-wide" : ""}` }, this.left(), this.right());
     this.showLayer();
     this.take(0);
   }
@@ -151,7 +151,7 @@ class ImagePanel {
     const layer = this.about.layers.find(({ name }) => name === this.layer);
     if (!layer) return;
     this.tiles.reset(layer.shape[0]);
-    this.element?.style.setProperty("--lv-tile", `${clamp(layer.shape[2] * 2, 44, 84)}px`);
+    this.element?.style.setProperty("--lv-tile", `${clamp(layer.shape[2] * 2, 44, this.canvas.isWide ? 240 : 84)}px`);
     this.inspector.reset();
     this.canvas.marks.field = null;
     this.ask();
