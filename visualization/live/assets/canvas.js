@@ -200,6 +200,14 @@ class DrawingCanvas {
     this.onchange(time);
   }
 
+  /** Show what sliders make of the drawing, and boxes; null: neither. */
+  show(values, boxes) {
+    const before = this.shown ?? this.marks.boxes;
+    this.shown = values;
+    this.marks.boxes = boxes;
+    if (values ?? boxes ?? before) this.paint(); // a stroke is painted when it is drawn
+  }
+
   /** Paint the drawing, or what sliders make of it. */
   paint() {
     const bytes = this.drawing.bytes(this.shown ?? this.drawing.values);

@@ -132,9 +132,7 @@ class ImagePanel {
       this.tiles.order(this.byStrength ? reply.strengths : null);
       if (this.inspector.channel !== null) this.inspector.paint(this.tiles.tiles[this.inspector.channel]);
     }
-    this.canvas.shown = reply.changed ? floats(reply.buffers[1]) : null;
-    this.canvas.marks.boxes = this.boxes(reply.answer);
-    this.canvas.paint();
+    this.canvas.show(reply.changed ? floats(reply.buffers[1]) : null, this.boxes(reply.answer));
     showAnswer(this.answer, reply.answer, reply.untouched);
     const words = answerInWords(reply.answer);
     if (this.spoken.textContent !== words) this.spoken.textContent = words;
