@@ -118,7 +118,7 @@ def inspect(spec: RunSpec) -> int:
     views = None if names is None else [name.strip() for name in names.split(",")]
     is_watched = sys.stderr is not None and sys.stderr.isatty()
     agent = spec.load_trained()
-    processes = num_processes(agent.device)
+    processes = num_processes(agent.device, agent.config.threads)
     with contextlib.ExitStack() as stack:
         renderer: Renderer = LazyRenderer()
         if views is None and processes == 1:  # it takes as long to start as a few figures to draw

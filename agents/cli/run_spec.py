@@ -1,6 +1,7 @@
 """Run specifications: names and settings from options and files, checked without torch."""
 
 import argparse
+import contextlib
 import functools
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -22,6 +23,7 @@ from tasks.core.registry import Entry, ResolvedEntry, find
 from tasks.core.settings import (
     ConfigError,
     SourcedValue,
+    TerrariumError,
     build,
     fields,
     mutable_settings,
@@ -102,9 +104,10 @@ class RunSpec:
             return self._load(checkpoint)
         agent = self.make()
         agent.snapshots = DiskSnapshots(self.run_dir / FOLDER)
-        states = agent.snapshots.states(warn)
-        if states:
-            agent.model.load_state_dict(states[max(states)])
+        for step in reversed(agent.snapshots.steps()):
+            with contextlib.suppress(TerrariumError):  # it is corrupt, or was removed meanwhile
+                agent.model.load_state_dict(agent.snapshots.state(step))
+                break
         return agent
 
     def _load(self, checkpoint: "Checkpoint") -> "Agent":

@@ -73,10 +73,9 @@ class ImagePanel(Panel):
 
     def _frame(self, arguments: Arguments) -> Reply:
         """Return the answer to a drawn image, and the visible maps of a layer."""
-        self.image = arguments.array(self._subject.shape)
         image, is_changed = self._perturbed(arguments)
         layer, step = self._layer(arguments), self._step(arguments)
-        edits = [self._edit(each) for each in arguments.items("edits", _EDITS)]
+        edits = self._edits(arguments)
         compared = arguments.choice("compared", COMPARED)
         run = self._engine.forward(image, layer, edits, step)
         untouched = self._engine.forward(image, layer, (), step) if edits else run
@@ -85,9 +84,11 @@ class ImagePanel(Panel):
             maps = run.maps - self._maps_of_original(layer, step)
         elif compared == "effect":
             maps = run.maps - untouched.maps
-        if not np.isfinite(maps).all():
-            raise argument_error("layer", f"{layer!r} outputs NaN or inf", "finite numbers")
-        channels = arguments.integers("channels", 0, max(len(maps) - 1, 0), _MOST_TILES)
+        shares = run.answer.get("probabilities", [])
+        if not (np.isfinite(maps).all() and np.isfinite(shares).all()):
+            problem = f"the weights and changes give NaN or inf, in {layer!r} or the answer"
+            raise argument_error("layer", problem, "finite numbers")
+        channels = arguments.integers("channels", 0, len(maps) - 1, _MOST_TILES)
         tiles, limits = quantised(maps[channels], compared != "activation")
         data = {
             "answer": run.answer, "untouched": untouched.answer if edits else None,
@@ -98,17 +99,18 @@ class ImagePanel(Panel):
         return Reply(data, [*buffers, image.astype("<f4").tobytes()] if is_changed else buffers)
 
     def _perturbed(self, arguments: Arguments) -> tuple[NDArray[np.float32], bool]:
-        """Return the drawn image as the sliders change it, and whether they do."""
-        image, is_changed = as_tensor(self.image), False
+        """Return the drawn image as the sliders change it, and whether they do; it is kept."""
+        image, is_changed = as_tensor(arguments.array(self._subject.shape)), False
         for name in KNOBS:
             if arguments.given(name):
                 strength = arguments.number(name)
                 if strength != PERTURBATIONS[name].neutral:
                     image, is_changed = perturb(name, image, strength), True
-        return np.asarray(image.numpy(), np.float32), is_changed
+        self.image = np.asarray(image.numpy(), np.float32)
+        return self.image, is_changed
 
     def _maps_of_original(self, layer: str | None, step: int | None) -> NDArray[np.float32]:
-        key = layer, step
+        key = layer, self._engine.version(step)
         if self._original_maps is None or self._original_maps[0] != key:
             maps = self._engine.forward(self._original, layer, (), step).maps
             self._original_maps = key, maps
@@ -124,6 +126,10 @@ class ImagePanel(Panel):
             return None
         steps = [str(step) for step in self._engine.steps]
         return int(arguments.choice("step", steps))
+
+    def _edits(self, arguments: Arguments) -> list[LayerEdit]:
+        """Return the changes of layers that are asked for."""
+        return [self._edit(each) for each in arguments.items("edits", _EDITS)]
 
     def _edit(self, arguments: Arguments) -> LayerEdit:
         layer = arguments.choice("layer", list(self._engine.layers))
@@ -163,9 +169,8 @@ class ImagePanel(Panel):
             arguments.integer("column", 0, width - 1),
         )  # fmt: skip
         step = self._step(arguments)
-        self.image = arguments.array(self._subject.shape)
         image, _ = self._perturbed(arguments)
-        value = self._engine.forward(image, layer, (), step).maps[unit]
+        value = self._engine.forward(image, layer, self._edits(arguments), step).maps[unit]
         field = self._engine.field(layer, unit)
         best = self._engine.best(layer, unit[0], step)
         found = [rank for rank in range(best.image.shape[1]) if best.image[0, rank] >= 0]
@@ -192,10 +197,10 @@ class ImagePanel(Panel):
     def _explain(self, arguments: Arguments) -> Reply:
         """Return the attribution of a target."""
         method = arguments.choice("method", self._subject.methods)
-        self.image = arguments.array(self._subject.shape)
         image, _ = self._perturbed(arguments)
         target = arguments.choice("target", self._engine.target_names(image))
-        values = self._engine.explain(image, method, target, self._step(arguments))
+        edits, step = self._edits(arguments), self._step(arguments)
+        values = self._engine.explain(image, method, target, edits, step)
         return Reply({"method": method, "target": target}, [values.astype("<f4").tobytes()])
 
     def _upload(self, arguments: Arguments) -> Reply:
@@ -205,14 +210,16 @@ class ImagePanel(Panel):
             problem = f"file: it has {len(content) / 2**20:.1f} MiB"
             raise ValueError(f"{problem}; accepted: at most {MAX_UPLOAD // 2**20} MiB")
         image = self._subject.read_file(content)
+        (_, height, width), (_, rows, columns) = image.shape, self._subject.shape
+        if height > rows or width > columns:
+            problem = f"as the task reads it, it has {width} by {height} pixels"
+            raise argument_error("file", problem, f"at most {columns} by {rows}, as samples have")
         fitted = np.full(self._subject.shape, self._subject.low, np.float32)
-        height, width = (min(a, b) for a, b in zip(image.shape[1:], fitted.shape[1:], strict=True))
-        fitted[:, :height, :width] = image[:, :height, :width]
+        fitted[:, : image.shape[1], : image.shape[2]] = image
         return Reply({}, [fitted.astype("<f4").tobytes()])
 
     def _save(self, arguments: Arguments) -> Reply:
         """Save the drawing in the run's folder."""
-        self.image = arguments.array(self._subject.shape)
         image, _ = self._perturbed(arguments)
         if self._subject.folder is None:
             raise ValueError("save: there is no folder; accepted: a page of a run folder")

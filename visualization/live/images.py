@@ -5,6 +5,8 @@ C channels, H rows and W columns of an image; h and w of a feature map; U channe
 
 import functools
 import io
+import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from visualization.core.preserve import evaluation_mode
 from visualization.feature_maps.fields.patches import TopPatches, top_patches
 from visualization.feature_maps.fields.receptive import ReceptiveField, receptive_field
 from visualization.live.layer_edits import LayerEdit, edited, with_weights
+from visualization.live.recent import Recent
 
 Answer = Mapping[str, Any]  # JSON values, with a `kind`
 Target = Callable[[Any], Tensor]  # from the raw output for R variants of an image to (R,)
@@ -32,7 +35,7 @@ METHODS = (  # of attribution, that answer within a second or so
 )  # fmt: skip
 _MOST_PIXELS = 2**26  # of an uploaded picture
 _NUM_BEST = 8  # examples of a channel
-_KEPT_FIELDS = 256  # receptive fields that are kept
+_KEPT = 256  # receptive fields that are kept, and channels' examples
 
 
 def class_answer(output: Any, classes: Sequence[str]) -> Answer:
@@ -68,6 +71,7 @@ class ImageSubject:
         high: the value of full ink, or white.
         is_ink: whether `high` is ink, which is drawn dark on light paper.
         states: snapshots of the weights by step, for a slider through training.
+        stamps: of each step what changes when its snapshot is written again.
         folder: where drawings are saved; None: the browser saves them.
     """
 
@@ -83,6 +87,7 @@ class ImageSubject:
     high: float = 1.0
     is_ink: bool = False
     states: Callable[[], Mapping[int, Mapping[str, Tensor]]] = dict
+    stamps: Callable[[], Mapping[int, Any]] = dict
     folder: Path | None = None
 
     @property
@@ -127,16 +132,39 @@ def read_picture(content: bytes, shape: tuple[int, int, int]) -> NDArray[np.floa
     num_channels, height, width = shape
     if num_channels not in (1, 3):
         raise argument_error("file", f"no picture has {num_channels} channels", "1 or 3 channels")
+    check_picture_size(content)
     try:
         with Image.open(io.BytesIO(content)) as picture:
-            if picture.width * picture.height > _MOST_PIXELS:
-                raise value_error("file", f"{picture.width} × {picture.height} pixels", accepted)
             upright = ImageOps.exif_transpose(picture).convert("L" if num_channels == 1 else "RGB")
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise argument_error("file", f"cannot be read: {error}", accepted) from None
     resized = np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR), np.float32)
     planes = resized.reshape(height, width, -1).transpose(2, 0, 1)
     return np.ascontiguousarray(planes / 255, np.float32)
+
+
+def check_picture_size(content: bytes) -> None:
+    """Refuse a picture file of more pixels than there is room for, as its header says.
+
+    Raises:
+        ValueError: names the size. A file that is no picture is left to who reads it.
+    """
+    from PIL import Image
+
+    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(io.BytesIO(content)) as picture:
+                size = picture.size
+        except bombs as error:
+            raise argument_error("file", error, f"at most {_MOST_PIXELS:,} pixels") from None
+        except (OSError, SyntaxError, ValueError):
+            return
+    if math.prod(size) > _MOST_PIXELS:
+        raise value_error(
+            "file", f"{size[0]} × {size[1]} pixels", f"at most {_MOST_PIXELS:,} pixels"
+        )
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -162,8 +190,7 @@ class ImageEngine:
         check_count(len(subject.images), "images")
         self.subject = subject
         self._channels_first = False
-        self._fields: dict[tuple[str, tuple[int, ...]], ReceptiveField] = {}
-        self._best: dict[tuple[str, int, int | None], TopPatches] = {}
+        self._fields, self._best = Recent[ReceptiveField](_KEPT), Recent[TopPatches](_KEPT)
 
     @functools.cached_property
     def layers(self) -> dict[str, tuple[int, int, int]]:
@@ -179,7 +206,8 @@ class ImageEngine:
             taps = {name: functools.partial(outputs.__setitem__, name) for name in names}
             self._run(self._tensor(subject.images[0]), taps=taps)
             shapes.append({name: tuple(outputs[name].shape[1:]) for name in names})
-        self._channels_first = shapes[0] == shapes[1]
+        is_cube = any(len({*shape}) == 1 for shape in shapes[1].values())  # alike either way
+        self._channels_first = shapes[0] == shapes[1] and not is_cube
         return shapes[1]
 
     @property
@@ -217,22 +245,23 @@ class ImageEngine:
 
     def field(self, layer: str, unit: tuple[int, int, int]) -> ReceptiveField:
         """Return the receptive field of a unit; that of the same place in each map is the same."""
+        model, shape = self.subject.model, self.subject.shape
         key = (layer, unit[1:])
-        if key not in self._fields:
-            if len(self._fields) >= _KEPT_FIELDS:
-                self._fields.pop(next(iter(self._fields)))
-            shape = self.subject.shape
-            self._fields[key] = receptive_field(self.subject.model, layer, unit, shape)
-        return self._fields[key]
+        return self._fields.get(key, lambda: receptive_field(model, layer, unit, shape))
 
     def best(self, layer: str, channel: int, step: int | None = None) -> TopPatches:
         """Return the samples' patches that activate a channel most."""
-        key = (layer, channel, step)
-        if key not in self._best:
+
+        def search() -> TopPatches:
             model, images = self.subject.model, self.subject.images
             with with_weights(model, self._state(step)):
-                self._best[key] = top_patches(model, layer, images, [channel], k=_NUM_BEST)
-        return self._best[key]
+                return top_patches(model, layer, images, [channel], k=_NUM_BEST)
+
+        return self._best.get((layer, channel, self.version(step)), search)
+
+    def version(self, step: int | None) -> Any:
+        """Return what tells the weights of a step from others that it had before."""
+        return step, self.subject.stamps().get(step) if step is not None else None
 
     def target_names(self, image: NDArray[np.float32]) -> list[str]:
         """Return names of what can be explained in an image: the classes, or its own targets."""
@@ -241,11 +270,16 @@ class ImageEngine:
         return list(self.subject.targets(self._tensor(image))) or ["predicted class"]
 
     def explain(
-        self, image: NDArray[np.float32], method: str, target: str, step: int | None = None
-    ) -> NDArray[np.float64]:
-        """Return the attribution (H, W) of a target of an image by one method."""
+        self, image: NDArray[np.float32], method: str, target: str,
+        edits: Sequence[LayerEdit] = (), step: int | None = None,
+    ) -> NDArray[np.float64]:  # fmt: skip
+        """Return the attribution (H, W) of a target of an image by one method, with edits."""
         subject, tensor = self.subject, self._tensor(image)
-        with with_weights(subject.model, self._state(step)):
+        first = self._channels_first
+        with (
+            with_weights(subject.model, self._state(step)),
+            edited(subject.model, edits, channels_first=first),
+        ):
             chosen: Any = None
             if target in subject.classes:
                 chosen = list(subject.classes).index(target)

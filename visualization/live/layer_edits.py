@@ -138,7 +138,7 @@ def _weights_before(model: nn.Module, layer: str) -> list[nn.Parameter]:
 def with_weights(model: nn.Module, state: Mapping[str, Tensor] | None) -> Iterator[None]:
     """Run a model with the parameters and buffers of a snapshot, in a block; None: its own.
 
-    Nothing is copied: tensors are put in the place of others.
+    Tensors are put in the place of others; only those of another device are copied.
 
     Raises:
         ValueError: the snapshot has other names or shapes than the model.

@@ -70,6 +70,14 @@ def unpack(frame: bytes) -> tuple[dict[str, Any], list[bytes]]:
     return header, buffers
 
 
+def is_number(value: object) -> bool:
+    """Tell whether a JSON value is a number that a float can have, and is finite."""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:  # an integer of more than 308 digits
+        return False
+
+
 class Arguments:
     """Arguments of a call of the live page, which are checked as they are read.
 
@@ -95,7 +103,7 @@ class Arguments:
     def number(self, name: str, low: float = -1e6, high: float = 1e6) -> float:
         """Return a finite number from low to high."""
         value: Any = self._values.get(name)
-        if type(value) not in (int, float) or not math.isfinite(value) or not low <= value <= high:
+        if not is_number(value) or not low <= value <= high:
             raise value_error(name, _brief(value), f"a number from {low:g} to {high:g}")
         return float(value)
 
@@ -136,7 +144,7 @@ class Arguments:
                 type(place) is int and 0 <= place < size
                 for place, size in zip(value[:2], shape, strict=True)
             )
-            if not good or type(value[2]) not in (int, float) or not math.isfinite(value[2]):
+            if not good or not is_number(value[2]):
                 accepted = f"[row, column, value] within {shape[0]} × {shape[1]}"
                 raise value_error(name, _brief(value), accepted)
         return values

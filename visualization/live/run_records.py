@@ -4,7 +4,6 @@ The file has one JSON object a line: tags such as `train/loss` to numbers, with 
 """
 
 import json
-import math
 import os
 import sys
 from array import array
@@ -14,6 +13,8 @@ from typing import Any, BinaryIO, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from visualization.live.messages import is_number
 
 Record = Mapping[str, float]
 CHUNK = 2**21  # bytes that are read at once, so that a page stays answered
@@ -177,12 +178,12 @@ def _parsed(line: bytes) -> dict[str, float] | None:
     """Return the finite numbers of a record, by tag; None: it is none."""
     try:
         values: Any = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(values, dict):
         return None
     record = {
         sys.intern(tag): value for tag, value in values.items()
-        if type(value) in (int, float) and math.isfinite(value)
+        if is_number(value)
     }  # fmt: skip
     return record if "step" in record else None

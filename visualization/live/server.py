@@ -27,6 +27,7 @@ from visualization.live.session import Live, Session
 from visualization.live.worker import Worker
 
 _GRACE = 0.3  # seconds that open pages have when the server stops
+_ANY = ("0.0.0.0", "::")  # all addresses of this machine
 _REFUSED = 4403  # code of a socket that is refused
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
@@ -83,9 +84,14 @@ def _problem(connection: HTTPConnection, token: str, host: str) -> str:
     if not secrets.compare_digest(given.encode(), token.encode()):
         return "refused: the address has another token; the terminal shows the right one"
     name = connection.url.hostname or ""
-    if name not in ("localhost", host) and not _is_number(name):
-        return f"refused: {name[:80]!r} is not this machine; accepted: 127.0.0.1, localhost"
+    if name not in ("localhost", host.lower(), _own_name(host)) and not _is_number(name):
+        return f"refused: {name[:80]!r} is not this machine; accepted: its number, or {host}"
     return ""
+
+
+def _own_name(host: str) -> str:
+    """Return the name by which other machines reach this one, if it serves all of them."""
+    return socket.gethostname().lower() if host in _ANY else host.lower()
 
 
 def _is_number(name: str) -> bool:
@@ -165,11 +171,12 @@ def serve(
     """
     token = secrets.token_urlsafe(16)
     listening = listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
+    own = socket.gethostname() if host in _ANY else host
+    shown = f"[{own}]" if ":" in own else own
     announce(f"http://{shown}:{listening.getsockname()[1]}/{token}/")
     config = uvicorn.Config(
         application(live, token, host), log_level="critical", ws_max_size=MAX_MESSAGE,
-        ws_per_message_deflate=False, timeout_graceful_shutdown=_GRACE,  # type: ignore[arg-type]
+        ws_per_message_deflate=False, ws_max_queue=2, timeout_graceful_shutdown=_GRACE,  # type: ignore[arg-type]
         lifespan="off",
     )  # fmt: skip
     try:

@@ -80,10 +80,18 @@ class Session:
 
     def _answer(self, arguments: Arguments) -> Reply:
         if not arguments.given("panel"):
-            panels = [{"name": p.name, **p.describe()} for p in self._panels.values()]
+            panels = [_described(panel) for panel in self._panels.values()]
             return Reply({"title": self._title, "panels": panels})
         panel = self._panels[arguments.choice("panel", list(self._panels))]
         call = arguments.text("call")
         if call not in panel.calls:
             raise unknown_name_error("call", call, panel.calls)
         return panel.calls[call](arguments)
+
+
+def _described(panel: Panel) -> dict[str, Any]:
+    """Return what a panel says of itself; one that cannot be shown says why."""
+    try:
+        return {"name": panel.name, **panel.describe()}
+    except ValueError as error:  # such as of weights that have diverged
+        return {"name": panel.name, "problem": str(error)}

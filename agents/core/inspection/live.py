@@ -22,6 +22,7 @@ from visualization.live.images import (
     ImageEngine,
     ImageSubject,
     Target,
+    check_picture_size,
     class_answer,
 )
 from visualization.live.question_panel import QuestionPanel
@@ -95,6 +96,7 @@ def _image_subject(
         return {name: functools.partial(_of_first, each) for name, each in found.items()}
 
     def read_file(content: bytes) -> NDArray[np.float32]:
+        check_picture_size(content)
         with tempfile.TemporaryDirectory() as temporary:
             path = Path(temporary) / "upload"
             path.write_bytes(content)
@@ -112,7 +114,8 @@ def _image_subject(
         answer=part.answer or (lambda image: class_answer(model(image), classes)),
         targets=targets, methods=[name for name in METHODS if classes or name not in _MASKED],
         read_file=read_file, is_ink=part.is_handwriting or _has_ink(observation),
-        states=lambda: states, folder=None if folder is None else folder / DRAWINGS,
+        states=lambda: states, stamps=states.stamps,
+        folder=None if folder is None else folder / DRAWINGS,
     )  # fmt: skip
 
 

@@ -21,12 +21,13 @@ from visualization.renderers import live_with_parent
 Work = Callable[[], Any]
 
 
-def num_processes(device: torch.device) -> int:
+def num_processes(device: torch.device, threads: int | None = None) -> int:
     """Return how many views can be computed at once: 1, or as many as this process has cores.
 
-    1 where a fork would not do: elsewhere than on Linux, with other threads, with an accelerator.
+    1 where a fork would not do: elsewhere than on Linux, with other threads, with an accelerator,
+    or where the agent's setting asks torch for threads: OpenMP's do not survive a fork.
     """
-    can_fork = sys.platform == "linux" and threading.active_count() == 1
+    can_fork = sys.platform == "linux" and threading.active_count() == 1 and (threads or 1) == 1
     if not can_fork or device.type != "cpu" or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return 1
     return len(os.sched_getaffinity(0))
@@ -86,7 +87,7 @@ class _Fork:
     def result(self) -> tuple[Any] | None:
         """Return the result, or None if the process gave none."""
         data = b""
-        with contextlib.suppress(EOFError):  # it failed, or was ended
+        with contextlib.suppress(EOFError, OSError):  # it failed, or was ended
             data = self.receiver.recv_bytes()
         self.process.join()
         self.receiver.close()

@@ -1,6 +1,7 @@
 """The panel for images: its numbers are those of direct passes of the model."""
 
 import io
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -281,3 +282,53 @@ def test_names_must_be_as_many_as_classes() -> None:
     """Two names for three classes are an error."""
     with pytest.raises(ValueError, match="classes: 2 names; accepted: one for each class"):
         module_subject(small.network(), small.samples(), ("a", "b"))
+
+
+def test_a_unit_and_an_attribution_are_those_of_the_changed_network(
+    model: nn.Sequential, session: Session
+) -> None:
+    """With the first layer silenced a unit's activation is 0, and no pixel counts."""
+    edits = [{"layer": LAYER, "kind": "scale", "value": 0}]
+    maps = direct(model, IMAGE)[0]
+    place = np.unravel_index(int(maps.argmax()), tuple(maps.shape))
+    where = dict(zip(("channel", "row", "column"), map(int, place), strict=True))
+    where = {"layer": LAYER, **where}
+    assert ask(session, "unit", IMAGE, **where).data["value"] == pytest.approx(float(maps.max()))
+    assert ask(session, "unit", IMAGE, **where, edits=edits).data["value"] == 0
+    asked = {"method": "saliency", "target": "one"}
+    before, after = (
+        np.frombuffer(ask(session, "explain", IMAGE, **asked, edits=each).buffers[0], "<f4")
+        for each in ([], edits)
+    )
+    assert before.any()
+    assert not after.any()
+
+
+def test_numbers_that_are_not_finite_are_said(model: nn.Sequential) -> None:
+    """A network whose weights have diverged is an error in words, which names the layer."""
+    with torch.no_grad():
+        model[6].bias.fill_(torch.nan)
+    error = Session(small.live(small.subject(model))).handle(*frame(IMAGE)).data["error"]
+    assert error.startswith("layer: the weights and changes give NaN or inf")
+
+
+def test_a_file_that_is_larger_than_the_samples_is_refused(model: nn.Sequential) -> None:
+    """What a task reads wider than its samples is not cut without a word."""
+    wide = np.zeros((1, SIZE, 2 * SIZE), np.float32)
+    subject = attrs.evolve(small.subject(model), read_file=lambda content: wide)
+    error = upload(Session(small.live(subject)), b"").data["error"]
+    assert (
+        error == "file: as the task reads it, it has 24 by 12 pixels; accepted: at most 12 by "
+        "12, as samples have"
+    )
+
+
+def test_a_picture_of_too_many_pixels_is_refused_by_its_header(session: Session) -> None:
+    """A small file whose header promises 10⁹ pixels is refused before it is unpacked."""
+    content = bytearray(picture())
+    content[16:24] = (40_000).to_bytes(4, "big") + (30_000).to_bytes(4, "big")
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    error = upload(session, bytes(content)).data["error"]
+    assert error.startswith("file: ")
+    assert "1200000000 pixels" in error
+    assert "accepted: at most 67,108,864 pixels" in error

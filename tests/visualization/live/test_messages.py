@@ -3,6 +3,7 @@
 import contextlib
 import json
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.helpers import live as small
 from visualization.live.messages import Arguments, pack, unpack
-from visualization.live.session import Session
+from visualization.live.session import Live, Panel, Session
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(-1e9, 1e9) | st.text(),
@@ -111,3 +112,29 @@ def test_numbers_in_a_reply_are_json() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         pack({"a": float("nan")})
     assert json.loads(pack({"a": 1.5})[4:]) == {"a": 1.5, "buffers": []}
+
+
+def test_an_integer_that_no_float_can_have_is_refused() -> None:
+    """A number of 400 digits is not accepted, in the words of any other."""
+    with pytest.raises(ValueError, match=r"noise: 1000.* a number from"):
+        Arguments({"noise": 10**400}).number("noise")
+
+
+class Failing(Panel):
+    """A panel that cannot be shown."""
+
+    name = "run"
+    calls: Mapping[str, Any] = {}
+
+    def describe(self) -> Mapping[str, Any]:
+        """Fail."""
+        raise ValueError("weights: they have diverged")
+
+
+def test_a_panel_that_cannot_be_shown_leaves_the_others() -> None:
+    """The page learns why one panel is not there, and gets the other."""
+    good = small.live()
+    reply = Session(Live(title="", panels=[*good.panels, Failing])).handle({"id": 1})
+    first, second = reply.data["panels"]
+    assert first["shape"] == (1, small.SIZE, small.SIZE)
+    assert second == {"name": "run", "problem": "weights: they have diverged"}

@@ -56,11 +56,11 @@ class ImagePanel {
   /** A slider through the snapshots of training; at its end are the weights as they are. */
   training() {
     const { steps } = this.about;
-    const output = h("output", {}, "trained");
+    const output = h("output", {}, "as loaded");
     const input = h("input", { type: "range", min: 0, max: steps.length, step: 1, value: steps.length,
       oninput: () => {
         this.step = steps[Number(input.value)] ?? null;
-        output.textContent = this.step === null ? "trained" : `step ${this.step.toLocaleString("en")}`;
+        output.textContent = this.step === null ? "as loaded" : `step ${this.step.toLocaleString("en")}`;
         this.ask();
       } });
     return h("section", { "aria-label": "Training" }, field("Through training", input, output));
@@ -116,7 +116,9 @@ class ImagePanel {
   }
 
   ask(time = null) {
+    this.canvas.marks.heat = null; // it was of another image, or of other weights
     if (time !== null && this.since === null) this.since = time;
+    this.turn = (this.turn ?? 0) + 1;
     this.stream.next();
   }
 
@@ -134,6 +136,7 @@ class ImagePanel {
     }
     this.canvas.show(reply.changed ? floats(reply.buffers[1]) : null, this.boxes(reply.answer));
     showAnswer(this.answer, reply.answer, reply.untouched);
+    if (this.inspector.at) this.units.next();
     const words = answerInWords(reply.answer);
     if (this.spoken.textContent !== words) this.spoken.textContent = words;
     this.element.dispatchEvent(new CustomEvent("lv-painted", { bubbles: true, detail: { since, reply } }));
@@ -167,8 +170,12 @@ class ImagePanel {
   }
 
   async tellUnit() {
-    const { channel, at: [row, column] } = this.inspector;
-    const reply = await this.call("unit", this.message({ channel, row, column }));
+    const { layer, channel, at } = this.inspector;
+    if (!at) return;
+    const [row, column] = at;
+    const reply = await this.call("unit", this.message({ channel, row, column, edits: this.edits.list }));
+    const { layer: now, channel: chosen, at: place } = this.inspector;
+    if (now !== layer || chosen !== channel || place !== at) return; // another one was chosen
     this.inspector.tell(reply, this.about.ink, (number) => this.take(number));
     this.inspector.paint(this.tiles.tiles[channel]);
     this.canvas.marks.field = reply.buffers[0];
@@ -214,9 +221,10 @@ class ImagePanel {
   async explain() {
     if (!this.target.select.value) await this.fillTargets();
     this.say("working …");
+    const { turn } = this;
     const reply = await this.attempt(() => this.call("explain", this.message(
-      { method: this.method.select.value, target: this.target.select.value })));
-    if (!reply) return;
+      { method: this.method.select.value, target: this.target.select.value, edits: this.edits.list })));
+    if (!reply || turn !== this.turn) return; // the drawing has changed meanwhile
     this.canvas.marks.heat = floats(reply.buffers[0]);
     this.canvas.mark();
     this.say(`${reply.method} of ${reply.target}`);

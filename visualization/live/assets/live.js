@@ -11,7 +11,7 @@ function mount(root, client) {
   let panels = null;
   const open = async () => {
     const about = await client.ask(null, null);
-    panels = about.panels.map((panel) => new PANELS[panel.name](client, panel, say));
+    panels = about.panels.map((panel) => panel.problem ? new ProblemPanel(panel) : new PANELS[panel.name](client, panel, say));
     const views = panels.map((panel, index) => ({ panel, title: about.panels[index].title ?? about.panels[index].name }));
     root.replaceChildren(h("h1", {}, about.title), status, ...tabbed(views));
     root.live = { client, panels, about }; // to look at from a console
@@ -31,6 +31,15 @@ function mount(root, client) {
       if (!panels) root.replaceChildren(status);
     }
   };
+}
+
+/** A panel that cannot be shown: it says why. */
+class ProblemPanel {
+  constructor({ problem }) {
+    this.element = h("section", { "aria-label": "Problem" }, h("p", { class: "lv-status lv-wrong" }, problem));
+  }
+
+  async resume() {}
 }
 
 /** Return panels one under another, or, of several, under tabs. */
@@ -58,8 +67,9 @@ function tabbed(views) {
 export { connect, mount };
 export default {
   render({ model, el }) {
-    const root = h("div", {});
+    const root = h("div", {}), client = overWidget(model);
     el.append(root);
-    mount(root, overWidget(model));
+    mount(root, client);
+    return () => client.close();
   },
 };

@@ -163,7 +163,8 @@ class QuestionPanel {
     const words = answer.kind === "written" ? `answers ${answer.text}` : answerInWords(answer);
     if (this.spoken.textContent !== words) this.spoken.textContent = words;
     this.asCode.hidden = !this.edits.list.length;
-    this.code.textContent = interventionCode(this.question.text, this.edits.list, this.about.parts);
+    const hides = this.attention?.hidden?.size ? "# without the hidden places, which the page hides too\n" : "";
+    this.code.textContent = hides + interventionCode(this.question.text, this.edits.list, this.about.parts);
   }
 
   /** Show the sliders of the chosen cell, or move them to where its states are now. */

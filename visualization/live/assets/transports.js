@@ -32,7 +32,7 @@ function unpackFrame(content) {
 class Client {
   constructor() {
     this.waiting = new Map();
-    this.number = 0;
+    this.number = Math.floor(Math.random() * 2 ** 51); // several views of a widget hear all replies
     this.onstate = () => {};
     this.close = () => {};
     this.send = () => { throw new Error("not connected"); };
@@ -106,8 +106,10 @@ function overWidget(model) {
   const client = new Client();
   client.send = (header, buffers) => model.send(header, undefined, buffers.map(
     (buffer) => new Uint8Array(buffer.buffer ?? buffer, buffer.byteOffset ?? 0, buffer.byteLength)));
-  model.on("msg:custom", (header, buffers) => client.receive(
-    header, (buffers ?? []).map((b) => new Uint8Array(b.buffer ?? b, b.byteOffset ?? 0, b.byteLength))));
+  const listen = (header, buffers) => client.receive(
+    header, (buffers ?? []).map((b) => new Uint8Array(b.buffer ?? b, b.byteOffset ?? 0, b.byteLength)));
+  model.on("msg:custom", listen);
+  client.close = () => model.off("msg:custom", listen);
   setTimeout(() => client.onstate("open"));
   return client;
 }
