@@ -23,6 +23,7 @@ CELLS = ("lstm", "gru", "rnn")
 DRAWN = Drawn()
 VIEWS = ("ablation", "cells", "roles", "probes", "gates", "patching", "intervention", "matches",
          "paths")  # fmt: skip
+RELEVANCE = ("question_relevance", "gate_paths")  # which have tests of their own
 GENERAL = ("weights", "dead_units", "landscape", "embedding")  # of any agent
 QUESTION, DONOR = "12+345", "678+9"
 
@@ -134,7 +135,7 @@ def test_every_view_is_drawn_and_leaves_no_trace(settings: dict[str, Any]) -> No
     agent.model.train()
     agent.model.decoder.eval()
     names = set(agent.views())
-    assert names == {*VIEWS, *GENERAL}
+    assert names == {*VIEWS, *GENERAL, *RELEVANCE}
     assert [*agent.inspect(["wrong_answers"]).records] == ["wrong_answers"]
     rows = settings.get("num_layers", 1) * 2
     for name in VIEWS:
@@ -200,6 +201,7 @@ def test_looking_midway_does_not_change_the_run(settings: dict[str, Any]) -> Non
         "wrong_answers",
         *GENERAL,
         *VIEWS,
+        *RELEVANCE,
     }
     assert same(weights(plain), weights(watched))
 

@@ -276,7 +276,7 @@ def test_inspect_tells_how_far_it_is(
     assert main(run) == 0
     told = capsys.readouterr().err
     assert re.search(r"1 of 2: summary, [\d.]+ s\n2 of 2: wrong_answers, [\d.]+ s\n", told)
-    assert "drawing 2 figures" in told
+    assert "writing 2 figures" in told
 
 
 def test_inspect_writes_page_arrays_and_figures(

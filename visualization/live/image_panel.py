@@ -13,7 +13,7 @@ from visualization.live.drawings import save_drawing
 from visualization.live.images import ImageEngine
 from visualization.live.layer_edits import KINDS, LayerEdit
 from visualization.live.messages import Arguments, Reply
-from visualization.live.session import Call, Panel
+from visualization.live.session import Call, LivePanel
 from visualization.perturbation.perturbations import PERTURBATIONS, perturb
 
 KNOBS = ("noise", "blur", "rotate", "shift", "contrast")  # sliders, in the order of application
@@ -25,7 +25,7 @@ _EDITS = 64
 
 
 @final
-class ImagePanel(Panel):
+class ImagePanel(LivePanel):
     """Panel for images: one page's original image, and replies to what the page asks."""
 
     name: ClassVar[str] = "image"
@@ -207,8 +207,8 @@ class ImagePanel(Panel):
         """Return the image of an uploaded file."""
         content = arguments.content()
         if len(content) > MAX_UPLOAD:
-            problem = f"file: it has {len(content) / 2**20:.1f} MiB"
-            raise ValueError(f"{problem}; accepted: at most {MAX_UPLOAD // 2**20} MiB")
+            problem = f"it has {len(content) / 2**20:.1f} MiB"
+            raise argument_error("file", problem, f"at most {MAX_UPLOAD // 2**20} MiB")
         image = self._subject.read_file(content)
         (_, height, width), (_, rows, columns) = image.shape, self._subject.shape
         if height > rows or width > columns:
@@ -222,7 +222,7 @@ class ImagePanel(Panel):
         """Save the drawing in the run's folder."""
         image, _ = self._perturbed(arguments)
         if self._subject.folder is None:
-            raise ValueError("save: there is no folder; accepted: a page of a run folder")
+            raise argument_error("save", "there is no folder", "a page of a run folder")
         colours = (self._subject.low, self._subject.high, self._subject.is_ink)
         return Reply({"path": str(save_drawing(self._subject.folder, image, *colours))})
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from visualization.live.messages import Arguments, Reply
 from visualization.live.questions import Question, QuestionEngine, QuestionPart, Run, states_of
-from visualization.live.session import Call, Panel
+from visualization.live.session import Call, LivePanel
 from visualization.recurrent.cells import CellTrace
 from visualization.recurrent.edits import Edit
 
@@ -34,7 +34,7 @@ class _Chosen:
 
 
 @final
-class QuestionPanel(Panel):
+class QuestionPanel(LivePanel):
     """Panel for questions: replies to what the page asks; it keeps no state of a page."""
 
     name: ClassVar[str] = "question"

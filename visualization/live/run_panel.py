@@ -18,7 +18,7 @@ from visualization.live.image_panel import quantised
 from visualization.live.messages import Arguments, Reply
 from visualization.live.run_records import RunRecords, label_of
 from visualization.live.run_verdicts import Verdicts
-from visualization.live.session import Call, Panel
+from visualization.live.session import Call, LivePanel
 
 PLOTS = (  # title, what is measured, whether its axis is logarithmic at first
     ("loss", "loss", True), ("scores", "score", False), ("gradient norm", "norm", True),
@@ -147,7 +147,7 @@ class RunWatch:
 
 
 @final
-class RunPanel(Panel):
+class RunPanel(LivePanel):
     """Panel that follows a run: what one page was sent of it, and what is new."""
 
     name: ClassVar[str] = "run"

@@ -14,7 +14,7 @@ _LOG = logging.getLogger(__name__)
 Call = Callable[[Arguments], Reply]
 
 
-class Panel(abc.ABC):
+class LivePanel(abc.ABC):
     """Panel of the live page: a part of it, with a state of its own for each open page.
 
     Attributes:
@@ -43,7 +43,7 @@ class Live:
     """
 
     title: str
-    panels: Sequence[Callable[[], Panel]]
+    panels: Sequence[Callable[[], LivePanel]]
 
 
 @final
@@ -58,7 +58,7 @@ class Session:
         self._title = live.title
         self._panels = {panel.name: panel for panel in (make() for make in live.panels)}
 
-    def panel(self, name: str) -> Panel:
+    def panel(self, name: str) -> LivePanel:
         """Return a panel by name."""
         return self._panels[name]
 
@@ -89,7 +89,7 @@ class Session:
         return panel.calls[call](arguments)
 
 
-def _described(panel: Panel) -> dict[str, Any]:
+def _described(panel: LivePanel) -> dict[str, Any]:
     """Return what a panel says of itself; one that cannot be shown says why."""
     try:
         return {"name": panel.name, **panel.describe()}

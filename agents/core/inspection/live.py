@@ -28,7 +28,7 @@ from visualization.live.images import (
 from visualization.live.question_panel import QuestionPanel
 from visualization.live.questions import QuestionEngine
 from visualization.live.run_panel import RunPanel, RunWatch
-from visualization.live.session import Live, Panel
+from visualization.live.session import Live, LivePanel
 
 if TYPE_CHECKING:
     from agents.core.protocol import AgentProtocol
@@ -51,7 +51,7 @@ def live_of(agent: "AgentProtocol", folder: Path | None = None) -> Live:
     batch = _samples(agent)
     observation: Observation = agent.observe(batch)
     states, engine = SnapshotStates(agent), None
-    panels: list[Callable[[], Panel]] = []
+    panels: list[Callable[[], LivePanel]] = []
     if observation.image is not None:
         engine = ImageEngine(_image_subject(agent, observation, states, folder))
         panels.append(functools.partial(ImagePanel, engine))

@@ -56,7 +56,7 @@ class RelevanceViews(Views):
         observation, scores = self._scores(NUM_SEARCHED)
         part = observation.recurrent[0]
         if part.layer.mode not in GATES:
-            return {}
+            raise NothingToShow(f"{part.name}: an nn.RNN has no gates")
         inputs = scores.read()[0]
         first = max(0, inputs.shape[1] - MOST_STEPS)
         runs = len(GATES[part.layer.mode]) * (inputs.shape[1] - first)

@@ -67,7 +67,7 @@ def test_attributions_hand_their_batch_size_to_every_method(
 
 
 def test_masks_of_rise_grow_fewer_as_images_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By name RISE has from 100 to 2,000 masks, by how many numbers an image has."""
+    """By name RISE has from 100 to 1,000 masks, by how many numbers an image has."""
     numbers: list[int] = []
 
     def count(_: Any, images: Tensor, *args: Any, num_masks: int, **options: Any) -> Tensor:
@@ -77,7 +77,7 @@ def test_masks_of_rise_grow_fewer_as_images_grow(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(methods, "rise", count)
     for shape in ((1, 28, 28), (3, 224, 224), (3, 1000, 1000)):
         methods.METHODS["rise"](nn.Identity(), torch.zeros(1).expand(1, *shape))
-    assert numbers == [2000, 445, 100]
+    assert numbers == [1000, 445, 100]
 
 
 def test_attributions_tell_which_method_begins() -> None:

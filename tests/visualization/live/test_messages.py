@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.helpers import live as small
 from visualization.live.messages import Arguments, pack, unpack
-from visualization.live.session import Live, Panel, Session
+from visualization.live.session import Live, LivePanel, Session
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(-1e9, 1e9) | st.text(),
@@ -120,7 +120,7 @@ def test_an_integer_that_no_float_can_have_is_refused() -> None:
         Arguments({"noise": 10**400}).number("noise")
 
 
-class Failing(Panel):
+class Failing(LivePanel):
     """A panel that cannot be shown."""
 
     name = "run"
