@@ -1,16 +1,20 @@
 """Questions of the live page: its numbers are those that the agent gives without a page."""
 
+import functools
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from agents.core.agent import Agent
 from agents.core.inspection.live import live_of
 from agents.core.inspection.live_questions import question_subject
-from tests.conftest import small_agent
+from tests.conftest import small_agent, temporary_folder
+from tests.helpers.fuzzed import BUFFERS, FIELDS, demand_an_answer
 from tests.helpers.images import unchanged
 from visualization.live.session import Session
 from visualization.recurrent import Edit
@@ -319,3 +323,23 @@ def test_what_reads_no_typed_text_has_no_questions(name: str) -> None:
     """Series of numbers and images are not offered as questions."""
     agent = small_agent(name)
     assert question_subject(agent, agent.observe(agent.task.samples("test", 4))) is None
+
+
+@functools.cache
+def session_of_a_run() -> Session:
+    """Return the session of an adder's run folder: questions, and the run."""
+    folder = temporary_folder()
+    agent = small_agent("attention_adder", task="add2x2", num_weight_snapshots=3)
+    agent.learn(run_dir=folder, progress=False)
+    return Session(live_of(agent, folder))
+
+
+@given(
+    st.sampled_from([("question", "read"), ("question", "frame"), ("run", "poll"),
+                     ("run", "answers"), ("run", "maps")]),
+    FIELDS, BUFFERS,
+)  # fmt: skip
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_any_call_is_answered(of: tuple[str, str], fields: Any, buffers: list[bytes]) -> None:
+    """Whatever a message asks of a question or a run, the reply can be sent, and is no bug."""
+    demand_an_answer(session_of_a_run(), *of, fields, buffers)
