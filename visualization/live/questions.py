@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from visualization.attention.hiding import TextAttention
 from visualization.core.errors import argument_error
 from visualization.core.preserve import evaluation_mode
+from visualization.live.recent import Recent
 from visualization.recurrent.cells import CellTrace, intervene_on
 from visualization.recurrent.edits import Edit
 
@@ -104,7 +105,7 @@ class QuestionEngine:
 
     def __init__(self, subject: QuestionSubject) -> None:
         self.subject = subject
-        self._questions: dict[str, Question] = {}
+        self._questions = Recent[Question](_KEPT_QUESTIONS)
 
     def question(self, text: str) -> Question:
         """Return a question by its text.
@@ -112,13 +113,12 @@ class QuestionEngine:
         Raises:
             ValueError: it is not accepted; says what is.
         """
-        if text not in self._questions:
+
+        def read() -> Question:
             with evaluation_mode(self.subject.model), torch.inference_mode():
-                question = self.subject.read(text)
-            if len(self._questions) >= _KEPT_QUESTIONS:
-                self._questions.pop(next(iter(self._questions)))
-            self._questions[text] = question
-        return self._questions[text]
+                return self.subject.read(text)
+
+        return self._questions.get(text, read)
 
     def run(
         self, question: Question, edits: Mapping[str, Sequence[Edit]] | None = None,
