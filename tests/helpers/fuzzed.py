@@ -21,9 +21,7 @@ FIELDS = st.dictionaries(st.sampled_from(_NAMES), JSON)
 BUFFERS = st.lists(st.binary(max_size=40), max_size=3)
 
 
-def demand_an_answer(session: Session, panel: str, call: str, fields: Any, buffers: Any) -> None:
-    """Assert that a reply can be sent, has the message's number, and is no bug."""
+def answered(session: Session, panel: str, call: str, fields: Any, buffers: Any) -> dict[str, Any]:
+    """Send the message with the number 7; return the header of the reply as it is sent."""
     reply = session.handle({**fields, "id": 7, "panel": panel, "call": call}, buffers)
-    header, _ = unpack(pack(reply.data, reply.buffers))
-    assert header["id"] == 7
-    assert "a bug" not in header.get("error", "")
+    return unpack(pack(reply.data, reply.buffers))[0]

@@ -135,6 +135,9 @@ def test_a_run_that_begins_again_takes_the_place_of_the_first(
     new.replace(run.records)
     page.await_(lambda: page.fact("step") == "50 of 400")
     page.await_(lambda: len(page.drawn("loss", "training")) == 5)
+    steps = [record["step"] for record in overfitting(50) if "train/loss" in record]
+    np.testing.assert_allclose(page.drawn("loss", "training")[:, 0], steps, atol=2)
+    assert page.fact("step") == "50 of 400"
 
 
 def test_the_slider_shows_each_snapshot(page: RunPage, run: FollowedRun) -> None:
