@@ -58,6 +58,12 @@ class AgentConfig:
         mutable_after_training=True,
     )
     batch_size: int = setting(256, "training samples per step", ge=1)
+    gradient_accumulation_steps: int = setting(
+        1,
+        "micro-batches of a step, one after the other: a step has batch_size samples all the same, "
+        "and needs less memory",
+        ge=1,
+    )
     optimizer: Literal["adam", "muon"] = setting(
         "adam",
         "optimiser. muon: orthogonalised momentum for hidden-to-hidden matrices, Adam for the rest",

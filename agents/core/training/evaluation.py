@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agents.core.training import devices, parallel
+from agents.core.training.processes import Group
 from tasks.core.batch import num_samples, take
 
 if TYPE_CHECKING:
@@ -68,6 +69,27 @@ def _as_arrays(value: Any) -> Any:
         entries = [_as_arrays(entry) for entry in value]
         return type(value)(*entries) if type(value) is not tuple else tuple(entries)
     return [_as_arrays(entry) for entry in value] if isinstance(value, list) else value
+
+
+def evaluate_shares(agent: "AgentProtocol", batch: Any, group: Group) -> tuple[Predictions, float]:
+    """Return an agent's predictions for a batch, and its mean loss: each rank computes a share."""
+    if group.size == 1:
+        return agent.predict_arrays(batch), agent.mean_loss(batch)
+    total, (begin, end) = num_samples(batch), group.bounds(num_samples(batch))
+    own, loss = None, 0.0
+    if end > begin:
+        share = take(batch, begin, end)
+        own, loss = agent.predict_arrays(share), agent.mean_loss(share) * (end - begin)
+    shares = [predictions for predictions in group.gather(own) if predictions is not None]
+    return _joined(shares), group.sum([loss])[0] / total
+
+
+def _joined(shares: Sequence[Predictions]) -> Predictions:
+    """Return the predictions of all shares: one array, if they are arrays of one shape a sample."""
+    arrays = [share for share in shares if isinstance(share, np.ndarray)]
+    if len(arrays) == len(shares) and len({array.shape[1:] for array in arrays}) == 1:
+        return np.concatenate(arrays)
+    return [sample for share in shares for sample in share]
 
 
 @contextlib.contextmanager
