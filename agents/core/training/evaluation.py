@@ -71,17 +71,22 @@ def _as_arrays(value: Any) -> Any:
     return [_as_arrays(entry) for entry in value] if isinstance(value, list) else value
 
 
-def evaluate_shares(agent: "AgentProtocol", batch: Any, group: Group) -> tuple[Predictions, float]:
-    """Return an agent's predictions for a batch, and its mean loss: each rank computes a share."""
+def predict_shares(agent: "AgentProtocol", batch: Any, group: Group) -> Predictions:
+    """Return predictions for a batch of arrays, of which each rank computes a share."""
     if group.size == 1:
-        return agent.predict_arrays(batch), agent.mean_loss(batch)
-    total, (begin, end) = num_samples(batch), group.bounds(num_samples(batch))
-    own, loss = None, 0.0
-    if end > begin:
-        share = take(batch, begin, end)
-        own, loss = agent.predict_arrays(share), agent.mean_loss(share) * (end - begin)
-    shares = [predictions for predictions in group.gather(own) if predictions is not None]
-    return _joined(shares), group.sum([loss])[0] / total
+        return agent.predict_arrays(batch)
+    begin, end = group.bounds(num_samples(batch))
+    own = agent.predict_arrays(take(batch, begin, end)) if end > begin else None
+    return _joined([share for share in group.gather(own) if share is not None])
+
+
+def mean_loss_of_shares(agent: "AgentProtocol", batch: Any, group: Group) -> float:
+    """Return the mean loss of a batch of arrays, of which each rank computes a share."""
+    if group.size == 1:
+        return agent.mean_loss(batch)
+    begin, end = group.bounds(num_samples(batch))
+    own = agent.mean_loss(take(batch, begin, end)) * (end - begin) if end > begin else 0.0
+    return group.sum([own])[0] / num_samples(batch)
 
 
 def _joined(shares: Sequence[Predictions]) -> Predictions:

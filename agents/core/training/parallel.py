@@ -56,19 +56,18 @@ class LossOfRank(nn.Module):
     """The loss of a rank's samples as a module, with the model within: what is synchronised.
 
     Called with a batch and a function that returns its loss, as a tensor and named values; with
-    None for the batch, on a rank without samples, it is 0 and needs one parameter.
+    None for the batch, on a rank without samples, it is 0 and needs no parameter of the model.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        device = next(model.parameters()).device
+        self.anchor = nn.Parameter(torch.zeros((), device=device))  # starts the exchange
 
     def forward(self, batch: Any, loss: Callable[[Any], tuple[Tensor, Any]]) -> tuple[Tensor, Any]:
         """Return the loss and its named values."""
-        if batch is not None:
-            return loss(batch)
-        trained = next(p for p in self.model.parameters() if p.requires_grad)
-        return 0 * trained.sum(), {}
+        return (0 * self.anchor, {}) if batch is None else loss(batch)
 
 
 @contextlib.contextmanager

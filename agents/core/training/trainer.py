@@ -18,7 +18,7 @@ from agents.core.runs.run_folder import Folder
 from agents.core.runs.sinks import Figure, Finished, Histograms, Scalars, Sink, Started
 from agents.core.runs.snapshots import snapshot_steps
 from agents.core.training import devices, parallel
-from agents.core.training.evaluation import evaluate_shares
+from agents.core.training.evaluation import mean_loss_of_shares, predict_shares
 from agents.core.training.loop import (
     DivergedError,
     StepRecord,
@@ -328,7 +328,8 @@ class Trainer:
 def _evaluate_agent(agent: "AgentProtocol", with_diagnostics: bool, group: Group) -> Evaluation:
     """Evaluate an agent on the validation split: each rank a share, rank 0 scores all answers."""
     batch = agent.task.samples("validation", agent.config.eval_samples)
-    answers, loss = evaluate_shares(agent, batch, group)
+    answers = predict_shares(agent, batch, group)
+    loss = mean_loss_of_shares(agent, batch, group)
 
     def measure() -> tuple[dict[str, float], dict[str, float]]:
         scores = {"loss": loss, **agent.task.score(answers, batch)}
