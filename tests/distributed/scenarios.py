@@ -1,10 +1,15 @@
 """Agents that learn in one process and in two, and functions that ranks call."""
 
+import json
+import os
+import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import torch.distributed as dist
 from torch import Tensor, nn
 
@@ -12,6 +17,10 @@ import agents
 import tasks
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig
+from agents.core.runs.run_folder import RunFolder
+from agents.core.training import parallel
+from agents.core.training.processes import ProcessGroup
+from tasks.core.settings import TerrariumError
 from tests.carriers.regression import Products, Regression, Vectors
 from tests.carriers.set_network import LargestDifference, SetNetwork
 from tests.conftest import small_agent
@@ -96,7 +105,10 @@ QUICK: dict[str, Callable[..., Agent]] = {
     "sets": own(SetNetwork, LargestDifference()),
     "curriculum": curriculum,
 }
-OWN_SETTINGS: dict[str, dict[str, Any]] = {"uneven": {"batch_size": 7}, "unused": {"batch_size": 7}}
+OWN_SETTINGS: dict[str, dict[str, Any]] = {
+    "uneven": {"batch_size": 7, "eval_samples": 1},
+    "unused": {"batch_size": 7},
+}
 SLOW: dict[str, Callable[..., Agent]] = {
     "ctc_reader": lambda **s: reader("ctc_reader", **s),
     "attention_reader": lambda **s: reader("attention_reader", **s),
@@ -113,6 +125,100 @@ def make(name: str, **settings: Any) -> Agent:
 def save(agent: Agent, folder: Path, name: str) -> None:
     """Save what this rank has."""
     agent.save(folder / f"{name}-rank{dist.get_rank()}.safetensors")
+
+
+def dropped(**settings: Any) -> Agent:
+    """Return an agent whose training draws random numbers, with two layers."""
+    return small_agent("seq2seq_adder", num_layers=2,
+                       **{**FEW, "dropout": 0.3, "schedule": "constant", **settings})  # fmt: skip
+
+
+def carrying(**settings: Any) -> Agent:
+    """Return an agent that carries a hidden state, at a rate that does not depend on the end."""
+    return make("char_lm", schedule="constant", **settings)
+
+
+def resume(folder: Path) -> None:
+    """Learn at once and in two halves, with dropout and without; and go on from one process."""
+    save(dropped().learn(), folder, "whole")
+    dropped().learn(4, run_dir=folder / "halves", progress=False)
+    save(dropped().learn(run_dir=folder / "halves", progress=False), folder, "halves")
+    carrying().learn(4, run_dir=folder / "two-one", progress=False)
+    save(carrying().learn(run_dir=folder / "one-two", progress=False), folder, "one-two")
+
+
+class Trouble(Regression):
+    """A regression with which something happens to rank 1 in its third step."""
+
+    trouble = ""
+
+    def loss(self, batch: Vectors) -> Tensor:
+        """Return the mean squared error."""
+        loss = super().loss(batch)
+        if self.model.training and self.state.cursor.step == 2 and dist.get_rank() == 1:
+            if self.trouble == "nan":
+                loss = loss * float("nan")
+            elif self.trouble:
+                os.kill(os.getpid(), signal.Signals[self.trouble])
+        return loss
+
+
+def decide(folder: Path) -> None:
+    """Let something happen to one rank; write down how each rank ends, and what it has."""
+    ends = {}
+    config = AgentConfig(**FEW)
+    for trouble in ("nan", "SIGTERM", "SIGINT"):
+        agent = Trouble(Few(), config, "cpu")
+        agent.trouble = trouble
+        ends[trouble] = _end_of(agent, folder / trouble)
+    patient = attrs.evolve(config, steps=40, eval_every=1, patience=2, learning_rate=10.0)
+    ends["patience"] = _end_of(Regression(Few(), patient, "cpu"), folder / "patience")
+    enough = attrs.evolve(config, target_score=100.0)
+    ends["target"] = _end_of(Regression(Few(), enough, "cpu"), folder / "target")
+    others = attrs.evolve(config, batch_size=3)
+    ends["settings"] = _end_of(Regression(Few(), others, "cpu"), folder / "target")
+    (folder / "locked").mkdir(exist_ok=True)
+    with RunFolder.locked(folder / "locked") if dist.get_rank() == 0 else nullcontext():
+        ends["locked"] = _end_of(Regression(Few(), config, "cpu"), folder / "locked")
+    agent = Regression(Few(), attrs.evolve(config, parallel="data"), "cpu")
+    ends["parallel"] = _end_of(agent, folder / "parallel")
+    with parallel.distribute(agent, ProcessGroup()) as network:
+        ends["network"] = type(network).__name__
+    write(folder, ends)
+
+
+def _end_of(agent: Agent, run_dir: Path) -> dict[str, Any]:
+    """Return by what `learn` ended, and after how many steps."""
+    end: object = "done"
+    try:
+        agent.learn(run_dir=run_dir, progress=False)
+    except (TerrariumError, KeyboardInterrupt, SystemExit) as error:
+        end = error.code if isinstance(error, SystemExit) else type(error).__name__
+    return {"end": end, "step": agent.state.cursor.step, "hooks": len(_hooks(agent))}
+
+
+def _hooks(agent: Agent) -> list[Any]:
+    return [p for p in agent.model.parameters() if p.grad is not None and p._backward_hooks]
+
+
+def write(folder: Path, values: Any) -> None:
+    """Write values as JSON, in a file of this rank."""
+    (folder / f"rank{dist.get_rank()}.json").write_text(json.dumps(values))
+
+
+def exchange(folder: Path) -> None:
+    """Send values of all kinds from rank to rank."""
+    group = ProcessGroup()
+    own = {"rank": group.rank, "arrays": [np.arange(group.rank), np.zeros((2, 0), np.float32)],
+           "vectors": Vectors(np.float32(1.5), ("a", None, True))}  # fmt: skip
+    gathered = group.gather(own)
+    assert [each["rank"] for each in gathered] == [0, 1]
+    assert [len(each["arrays"][0]) for each in gathered] == [0, 1]
+    assert gathered[1]["arrays"][1].shape == (2, 0)
+    assert all(each["vectors"] == Vectors(np.float32(1.5), ("a", None, True)) for each in gathered)
+    assert group.sum([1.0, group.rank]) == [2.0, 1.0]
+    assert group.broadcast(group.rank) == 0
+    write(folder, "right")
 
 
 def learn(folder: Path, *names: str) -> None:

@@ -28,8 +28,9 @@ def assert_close(a: Checkpoint, b: Checkpoint, left_out: tuple[str, ...]) -> Non
     for name in names:
         if not name.endswith(left_out):
             torch.testing.assert_close(
-                a.tensors[name], b.tensors[name], rtol=RELATIVE, atol=ABSOLUTE, msg=name
-            )
+                a.tensors[name], b.tensors[name], rtol=RELATIVE, atol=ABSOLUTE,
+                msg=lambda text, name=name: f"{name}: {text}",
+            )  # fmt: skip
     assert a.values["cursor"] == b.values["cursor"]
     assert a.values["climb"] == pytest.approx(b.values["climb"], rel=RELATIVE)
     for first, second in zip(a.history, b.history, strict=True):

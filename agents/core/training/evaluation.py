@@ -74,7 +74,8 @@ def _as_arrays(value: Any) -> Any:
 def predict_shares(agent: "AgentProtocol", batch: Any, group: Group) -> Predictions:
     """Return predictions for a batch of arrays, of which each rank computes a share."""
     if group.size == 1:
-        return agent.predict_arrays(batch)
+        predictions: Predictions = agent.predict_arrays(batch)
+        return predictions
     begin, end = group.bounds(num_samples(batch))
     own = agent.predict_arrays(take(batch, begin, end)) if end > begin else None
     return _joined([share for share in group.gather(own) if share is not None])
