@@ -10,7 +10,7 @@ from agents.core.runs.checkpoint import Checkpoint, read_agent
 from tests.distributed.scenarios import QUICK, SLOW, make
 from tests.helpers.ranks import forked
 
-RELATIVE, ABSOLUTE = 1e-4, 1e-5  # of weights and records, after a few steps in single precision
+RELATIVE, ABSOLUTE = 1e-3, 1e-4  # of weights and records, after a few steps in single precision
 # Batch normalisation: of the ranks' buffers those of rank 0 are kept, which has seen a half.
 OF_RANK_0 = ("running_mean", "running_var", "num_batches_tracked")
 NOTHING = ("no such name",)
