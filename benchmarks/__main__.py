@@ -17,6 +17,7 @@ from benchmarks import (
     overhead,
     patches,
     prefetching,
+    ranks,
     recording,
     recurrent,
     start,
@@ -58,6 +59,7 @@ COMMANDS: dict[str, tuple[Measure, Callable[[Figures], str]]] = {
         lambda o: prefetching.measure(o.rounds or prefetching.ROUNDS, o.steps or prefetching.STEPS),
         prefetching.report,
     ),
+    "ranks": (lambda o: ranks.measure(o.rounds or ranks.ROUNDS, o.steps), ranks.report),
     "busy": (lambda o: busy.measure(o.rounds or busy.ROUNDS, o.steps), busy.report),
     "beam": (lambda o: beam.measure(o.rounds or beam.ROUNDS), beam.report),
     "adder": (lambda o: adder.measure(o.seeds or adder.SEEDS, o.set), adder.report),
@@ -77,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     trial = parse.add_argument_group("for a quick trial; the figures are not written down")
     trial.add_argument("--limit", type=int, default=0, help="samples, of peers, accuracy and read")
     trial.add_argument("--epochs", type=int, default=0, help="the most that Keras takes")
-    trial.add_argument("--steps", type=int, default=0, help="timed steps of overhead and recording")
+    trial.add_argument("--steps", type=int, default=0, help="timed steps of one side")
     trial.add_argument(
         "--set",
         action="append",

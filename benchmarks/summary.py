@@ -33,6 +33,8 @@ ROWS: tuple[Row, ...] = (
      lambda f: f"{f['cnn_classifier']['seconds']:.0f} s"),
     ("overhead", "learn() over a bare loop: the adder, one thread (≤ 5 %)",
      lambda f: f"{f['adder, batch 128, threads 1']['overhead_percent']:+.1f} %"),
+    ("ranks", "slowest of two ranks over one process with two threads (≥ 1)",
+     lambda f: f"{min(each['ratio'] for each in f.values()):.2f}"),
     ("start", "from the start to the first step, beyond import torch (≤ 1.5 s)", _slowest_start),
 )  # fmt: skip
 

@@ -102,7 +102,7 @@ def test_the_slurm_script_trains(tmp_path: Path, whole: Checkpoint) -> None:
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     of_slurm = {
         "SLURM_JOB_ID": "7", "SLURM_NNODES": "1", "SLURM_JOB_NODELIST": "localhost",
-        "SLURM_CPUS_PER_TASK": "2", "RANKS_PER_NODE": "2", "PORT": str(free_port()),
+        "SLURM_NODEID": "0", "SLURM_CPUS_PER_TASK": "2", "RANKS_PER_NODE": "2", "PORT": str(free_port()),
         "PYTHON": sys.executable, "PATH": f"{stand_in.parent}:{os.environ['PATH']}",
     }  # fmt: skip
     run = tmp_path / "run"
