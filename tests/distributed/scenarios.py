@@ -148,7 +148,7 @@ def resume(folder: Path) -> None:
 
 
 class Trouble(Regression):
-    """A regression with which something happens to rank 1 in its third step."""
+    """A regression with which something happens to rank 1: in its third step, or evaluating."""
 
     trouble = ""
 
@@ -158,16 +158,22 @@ class Trouble(Regression):
         if self.model.training and self.state.cursor.step == 2 and dist.get_rank() == 1:
             if self.trouble == "nan":
                 loss = loss * float("nan")
-            elif self.trouble:
+            elif self.trouble in ("SIGTERM", "SIGINT"):
                 os.kill(os.getpid(), signal.Signals[self.trouble])
         return loss
+
+    def predict_batch(self, batch: Vectors) -> Tensor:
+        """Return the predictions (batch, 1)."""
+        if self.trouble == "late" and self.state.cursor.step == 4 and dist.get_rank() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().predict_batch(batch)
 
 
 def decide(folder: Path) -> None:
     """Let something happen to one rank; write down how each rank ends, and what it has."""
     ends = {}
     config = AgentConfig(**FEW)
-    for trouble in ("nan", "SIGTERM", "SIGINT"):
+    for trouble in ("nan", "SIGTERM", "SIGINT", "late"):
         agent = Trouble(Few(), config, "cpu")
         agent.trouble = trouble
         ends[trouble] = _end_of(agent, folder / trouble)
@@ -194,11 +200,7 @@ def _end_of(agent: Agent, run_dir: Path) -> dict[str, Any]:
         agent.learn(run_dir=run_dir, progress=False)
     except (TerrariumError, KeyboardInterrupt, SystemExit) as error:
         end = error.code if isinstance(error, SystemExit) else type(error).__name__
-    return {"end": end, "step": agent.state.cursor.step, "hooks": len(_hooks(agent))}
-
-
-def _hooks(agent: Agent) -> list[Any]:
-    return [p for p in agent.model.parameters() if p.grad is not None and p._backward_hooks]
+    return {"end": end, "step": agent.state.cursor.step}
 
 
 def write(folder: Path, values: Any) -> None:

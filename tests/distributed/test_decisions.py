@@ -33,14 +33,17 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str,
     ("case", "end", "step"),
     [
         ("nan", "DivergedError", 2), ("SIGTERM", 143, 3), ("SIGINT", "KeyboardInterrupt", 3),
-        ("target", "done", 4), ("parallel", "ConfigError", 0),
+        ("late", 143, 5),        ("target", "done", 4), ("parallel", "ConfigError", 0),
     ],
 )  # fmt: skip
 def test_what_happens_to_one_rank_ends_both(
     case: str, end: object, step: int, ends: tuple[Path, list[dict[str, Any]]]
 ) -> None:
-    """A signal or a NaN on rank 1, and a goal that is reached, end both after the same step."""
-    assert [rank[case] for rank in ends[1]] == 2 * [{"end": end, "step": step, "hooks": 0}]
+    """A signal or a NaN on rank 1, and a goal that is reached, end both after the same step.
+
+    A signal that comes between two steps, while a rank evaluates, ends both after the next.
+    """
+    assert [rank[case] for rank in ends[1]] == 2 * [{"end": end, "step": step}]
 
 
 def test_patience_ends_both(ends: tuple[Path, list[dict[str, Any]]]) -> None:
@@ -160,6 +163,13 @@ def test_batch_normalisation_is_put_back() -> None:
     with pytest.raises(ZeroDivisionError):
         fail()
     assert model[1][0] is own
+
+
+def test_each_rank_draws_from_a_seed_of_its_own() -> None:
+    """Rank 0 has the run's seed; every other rank, and a later start of it, has another."""
+    seeds = [processes.seed_of(3, rank, step) for rank in (1, 2, 3) for step in (0, 5)]
+    assert len({3, *seeds}) == 7
+    assert processes.seed_of(3, 0, 5) == 3
 
 
 def test_ranks_are_those_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
