@@ -5,6 +5,7 @@ folder and words, in two ranks at once; `torchrun([...])` runs the command line 
 """
 
 import contextlib
+import ctypes
 import importlib
 import os
 import signal
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+_PDEATHSIG = 1  # of Linux' prctl
 LIMIT = 240.0  # seconds after which a group is killed
 # gloo's sockets are those of this machine, and a restarted group gets a new store
 ENVIRONMENT = {
@@ -148,6 +150,7 @@ def main() -> None:
         pid = os.fork()
         if not pid:
             code = 1
+            ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)  # end with the parent
             try:
                 _join(folder / "meeting", rank, size)
                 call(folder, *words)

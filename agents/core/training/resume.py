@@ -98,7 +98,7 @@ def share_state(agent: "AgentProtocol", group: Group) -> None:
         if not group.is_main:
             state.restore(from_bytes(data.tobytes(), Path("rank 0")))
         state.cursor.unfinished = unfinished
-        own_threads = own_threads or 1
+        own_threads = own_threads or group.broadcast(torch.get_num_threads())
     if num_ranks(list(state.rng_state)) != group.size:
         kept = {rank_key(kind, n) for kind in ("cpu", "cuda", "mps") for n in range(group.size)}
         state.rng_state = {key: value for key, value in state.rng_state.items() if key in kept}
