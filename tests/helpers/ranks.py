@@ -144,7 +144,7 @@ def main() -> None:
     torch.set_num_threads(1)
     module, _, name = sys.argv[1].partition(":")
     call = getattr(importlib.import_module(module), name)
-    folder, size, words = Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
+    folder, size, words = Path(sys.argv[2]).resolve(), int(sys.argv[3]), sys.argv[4:]
     pids = []
     for rank in range(size):
         pid = os.fork()
