@@ -241,7 +241,7 @@ def _digests(root: Path, names: NameTable, cache: str | None) -> NDArray[np.uint
 
 
 def _assign_splits(
-    splits: NDArray[np.int64], digests: NDArray[np.uint64], shares: Mapping[Split, float]
+    splits: NDArray[np.int8], digests: NDArray[np.uint64], shares: Mapping[Split, float]
 ) -> NDArray[np.int64]:
     """Return the split of each picture (N,), as an index of SPLITS; negative: left out.
 

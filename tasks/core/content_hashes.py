@@ -26,7 +26,9 @@ class ContentHashes:
         self._root, self._place = os.fspath(root), place
         self._file: Path | None = None
         if cache is not None:
-            self._file = expand_user(cache) / f"{_hash(self._root.encode()):016x}.safetensors"
+            self._file = (
+                expand_user(cache) / f"hashes-{_hash(os.fsencode(self._root)):016x}.safetensors"
+            )
         self._known, self._hashes = _load(self._file)
         self._is_changed = False
         self._used = array("Q")  # pairs of the key of a file, and of its hash

@@ -50,7 +50,8 @@ class FileReader(NamedTuple):
 
     def __call__(self, item: Any) -> Any:
         """Read one file: return an array, or a list of arrays."""
-        return getattr(importlib.import_module(self.module), self.name)(item, *self.arguments)
+        function = getattr(importlib.import_module(self.module), self.name)
+        return function(item, *self.arguments)
 
 
 class Answer(NamedTuple):
@@ -92,7 +93,7 @@ def begin(reader: FileReader, items: Sequence[Any]) -> Callable[[], list[Any]]:
     """
     pool = _current()
     if pool is None:
-        return functools.partial(map_threads, reader, items)
+        return lambda: map_threads(reader.__call__, items)
     return pool.begin(reader, items)
 
 
@@ -169,7 +170,7 @@ class _Workers:
 
     def _read_here(self, reader: FileReader, items: Sequence[Any]) -> list[Any]:
         begun = time.perf_counter()
-        results = map_threads(reader, items)
+        results = map_threads(reader.__call__, items)
         self._seconds += time.perf_counter() - begun
         return results
 

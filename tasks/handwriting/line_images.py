@@ -5,6 +5,7 @@ each image: its path in the folder, a tab, and its text; a third column may have
 split of a line is that of its folder, if the folder has the folders `train`, `validation` and
 `test`; otherwise it is determined by a hash of its name, so that a new line changes no other one.
 
+>>> import numpy as np
 >>> import tempfile
 >>> from PIL import Image
 >>> temporary = tempfile.TemporaryDirectory()
@@ -30,29 +31,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import attrs
-import numpy as np
-from numpy.typing import NDArray
 
 from tasks.core.images import read_size
 from tasks.core.paths import describe_os_error, expand_user
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SPLITS, Split
-from tasks.handwriting.line_image import MAX_ASPECT, read_line
-from tasks.handwriting.stored import (
-    Candidate,
-    LeftOut,
-    LineIndex,
-    LineStore,
-    StoredLine,
-    StoredLines,
-    assign_splits,
-    digest_of,
-    files_in,
-    splits_by_folder,
-    warn,
-)
+from tasks.core.workers import FileReader, map_threads
+from tasks.handwriting import line_image
+from tasks.handwriting.line_image import MAX_ASPECT
+from tasks.handwriting.line_index import LeftOut, LineIndex, LineStore, LineTable, StoredLine
+from tasks.handwriting.splits import Candidate, assign_splits, digest_of, splits_by_folder
+from tasks.handwriting.stored import StoredLines, files_in, warn
 from tasks.handwriting.texts import normalized
-from tasks.image_files import FOLDERS, SUFFIXES, map_threads
+from tasks.image_files import FOLDERS, SUFFIXES
 
 _PLACE = "task line_images"
 _GROUND_TRUTH = ".gt.txt"
@@ -98,16 +89,13 @@ class LineFolder(StoredLines):
     @property
     def store(self) -> LineStore:
         """The images of the lines."""
-        return _store(self.index, self.root, self.height)
+        return _store(self.index, self.root, self.height, self.cache_memory * 2**20)
 
 
 @functools.lru_cache(maxsize=2)
-def _store(index: LineIndex, root: Path, height: int) -> LineStore:
-    def read(number: int) -> dict[int, NDArray[np.uint8]]:
-        path = root / index.lines[number].name
-        return {number: read_line(path, height, str(path), _ACCEPTED)}
-
-    return LineStore(index, read)
+def _store(index: LineIndex, root: Path, height: int, num_bytes: float) -> LineStore:
+    reader = FileReader(line_image.__name__, "read_line_file", (height, _ACCEPTED))
+    return LineStore(index, reader, lambda at: f"{root}/{index.lines[at].name}", num_bytes)
 
 
 @functools.lru_cache(maxsize=4)
@@ -136,7 +124,7 @@ def _index(
     ]
     splits, twice = assign_splits(items, dict(shares), _PLACE)
     left_out += twice
-    lines: list[StoredLine] = []
+    lines = LineTable()
     ranges = {}
     for split in SPLITS:
         first = len(lines)

@@ -32,65 +32,47 @@ LeftOut(place='0 b', reason='has no text')
 import functools
 import hashlib
 import os
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.images import read_grey_pixels, read_size
+from tasks.core.content_hashes import ContentHashes, write_whole
+from tasks.core.images import read_grey_pixels
+from tasks.core.names import NameTable
 from tasks.core.paths import expand_user
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SPLITS, Split
+from tasks.core.workers import FileReader, map_threads
 from tasks.handwriting.cutting import (
     Straightened,
-    clipped,
     cut_lines,
-    is_empty,
-    length_of,
     straightened,
 )
+from tasks.handwriting.line_index import LeftOut, LineIndex, LineStore, LineTable, StoredLine
 from tasks.handwriting.lines import LineImages
-from tasks.handwriting.page_format import Page, TextLine, is_page_file, read_page
-from tasks.handwriting.stored import (
-    Candidate,
-    LeftOut,
-    LineIndex,
-    LineStore,
-    StoredLine,
-    StoredLines,
-    assign_splits,
-    digest_of,
-    files_in,
-    splits_by_folder,
-    warn,
-)
-from tasks.handwriting.texts import normalized
-from tasks.image_files import SUFFIXES, map_threads
+from tasks.handwriting.page_files import A_PAGE, UNREADABLE, PageFile, PageFiles, look, read_again
+from tasks.handwriting.splits import assign_codes, splits_by_folder
+from tasks.handwriting.stored import StoredLines, files_in, warn
+from tasks.handwriting.texts import Form
 
 _PLACE = "task page_xml"
 _VERSION = 1  # of the way in which lines are cut: other files are kept for another one
-_ACCEPTED = f"a whole file of an image of a page ({' '.join(SUFFIXES)})"
-_SAME = 0.01  # greatest relative difference of two aspect ratios of the same image
-_LONGEST = 4  # times height and width of a page: a baseline that is longer goes back and forth
+_PART = 64  # pages that a thread looks at, one after another
 _TALL = 1.5  # height of a cut line in heights of its polygon, about
 
 
 @attrs.frozen(eq=False)
-class PageFile:
-    """A page that is used: its image, and its lines with text and polygon."""
+class _Part:
+    """What is kept of some of the pages of a folder that were looked at, one after another."""
 
-    name: str  # path of its XML in the folder, without suffix
-    image: Path
-    digest: int  # of the image file
-    lines: Sequence[TextLine]
-
-
-class _Looked(NamedTuple):
-    page: PageFile | None
+    names: NameTable  # of the XML files
+    images: NameTable  # paths of their images in the folder
+    digests: list[int]
+    lines: LineTable  # a group is a position in `names`
     left_out: list[LeftOut]
     notes: list[LeftOut]
 
@@ -107,7 +89,8 @@ class PageLines(StoredLines):
     )
     cache: str | None = setting(
         None,
-        "path of a folder where cut lines are kept between runs; null: they are cut in each run",
+        "path of a folder where cut lines, and hashes of images, are kept between runs; null: they "
+        "are cut in each run",
         mutable_after_training=True,
     )
 
@@ -122,8 +105,8 @@ class PageLines(StoredLines):
         return self._folder[0]
 
     @property
-    def pages(self) -> Sequence[PageFile]:
-        """The pages, in the order of their lines."""
+    def pages(self) -> PageFiles:
+        """The pages, in the order of their lines; of each the XML is read when it is asked for."""
         return self._folder[1]
 
     def pages_of(self, batch: LineImages) -> list[str]:
@@ -131,58 +114,105 @@ class PageLines(StoredLines):
         if batch.number is None:
             return super().pages_of(batch)
         lines, numbers = self.index.lines, np.asarray(batch.number).tolist()
-        return [self.pages[lines[number].group].name if number >= 0 else "" for number in numbers]
+        pages = self.pages
+        return [pages.stem(lines[number].group) if number >= 0 else "" for number in numbers]
 
     @property
     def store(self) -> LineStore:
         """The images of the lines."""
-        return _store(self.index, tuple(self.pages), self.height, self.cache)
+        return _store(*self._folder, self.height, self.cache, self.cache_memory * 2**20)
 
     def straightened(self, number: int) -> Straightened:
         """Return where on its page a line is, by its number: brings what is read there back."""
         group = self.index.lines[number].group
-        first = sum(len(page.lines) for page in self.pages[:group])
+        first = self.pages.firsts[group]
         return straightened(self.pages[group].lines, self.height)[number - first]
 
     @property
-    def _folder(self) -> tuple[LineIndex, Sequence[PageFile]]:
+    def _folder(self) -> tuple[LineIndex, PageFiles]:
         shares = (("test", self.test), ("validation", self.validation))
-        return _read_folder(self.root, self.unicode_form, shares, self.height)
+        return _read_folder(self.root, self.unicode_form, shares, self.height, self.cache)
 
 
 @functools.lru_cache(maxsize=4)
 def _read_folder(
-    root: Path,
-    form: Literal["NFC", "NFD", "NFKC", "NFKD"],
-    shares: tuple[tuple[str, float], ...],
-    height: int,
-) -> tuple[LineIndex, Sequence[PageFile]]:
+    root: Path, form: Form, shares: tuple[tuple[str, float], ...], height: int, cache: str | None
+) -> tuple[LineIndex, PageFiles]:
     """Return the index of a folder, and its pages."""
-    names = [name for name in files_in(root, _PLACE) if name.lower().endswith(".xml")]
-    looked = map_threads(lambda name: _look(root, name, form), names)
-    left_out = [item for one in looked for item in one.left_out]
-    notes = [item for one in looked for item in one.notes]
-    pages = [one.page for one in looked if one.page is not None]
-    if not pages:
+    names = NameTable(files_in(root, _PLACE, (".xml",)))
+    hashes = ContentHashes(root, cache, _PLACE)
+    parts = map_threads(
+        lambda first: _look_at(root, names[first : first + _PART], form, height, hashes),
+        range(0, len(names), _PART),
+    )
+    hashes.save()
+    left_out = [item for part in parts for item in part.left_out]
+    if not any(len(part.names) for part in parts):
         problem = f"{root} has no page with a line that can be read"
         if left_out:
             problem += f"; {left_out[0].place} {left_out[0].reason}"
         accepted = "a folder of images of pages with PAGE XML or ALTO"
         raise ConfigError(_PLACE, "path", problem, accepted)
-    split_of = splits_by_folder(root)
-    items = [Candidate(p.name, split_of.get(p.name.partition("/")[0]), p.digest) for p in pages]
-    splits, twice = assign_splits(items, dict(shares), _PLACE)
-    used, lines, ranges = list[PageFile](), list[StoredLine](), dict[Split, range]()
-    for split in SPLITS:
+    codes, twice = _splits_of(root, parts, shares)
+    pages, lines, ranges = PageFiles(root, form), LineTable(), dict[Split, range]()
+    for code, split in enumerate(SPLITS):
         first = len(lines)
-        for page, own in zip(pages, splits, strict=True):
-            if own == split:
-                lines += _stored(page, height, len(used))
-                used.append(page)
+        _add_pages(pages, lines, parts, codes == code)
         ranges[split] = range(first, len(lines))
+    notes = [item for part in parts for item in part.notes]
     index = LineIndex(lines, ranges, (*left_out, *twice), tuple(notes))
     warn(_PLACE, index)
-    return index, used
+    return index, pages
+
+
+def _splits_of(
+    root: Path, parts: Sequence[_Part], shares: tuple[tuple[str, float], ...]
+) -> tuple[NDArray[np.int8], list[LeftOut]]:
+    """Return the split of each page, as an index of SPLITS, and what is left out."""
+    split_of = splits_by_folder(root)
+    stems = NameTable(name.rpartition(".")[0] for part in parts for name in part.names)
+    splits = (split_of.get(stem.partition("/")[0]) for stem in stems)
+    given = np.array([-1 if split is None else SPLITS.index(split) for split in splits], np.int8)
+    digests = np.concatenate([np.array(part.digests, np.uint64) for part in parts])
+    return assign_codes(stems, given, digests, dict(shares), _PLACE)
+
+
+def _add_pages(
+    pages: PageFiles, lines: LineTable, parts: Sequence[_Part], is_used: NDArray[np.bool_]
+) -> None:
+    """Add the pages that are used, and their lines."""
+    first = 0
+    for part in parts:
+        for at in np.flatnonzero(is_used[first : first + len(part.names)]).tolist():
+            own = part.lines[part.lines.numbers_of(at).start : part.lines.numbers_of(at).stop]
+            for line in own:
+                lines.append(line._replace(group=len(pages)))
+            pages.append(part.names[at], part.images[at], part.digests[at], len(own))
+        first += len(part.names)
+
+
+def _look_at(
+    root: Path, names: Sequence[str], form: Form, height: int, hashes: ContentHashes
+) -> _Part:
+    """Look at some pages, and keep what the index needs of them: no polygons."""
+    part = _Part(NameTable(), NameTable(), [], LineTable(), [], [])
+    for name in names:
+        page, left_out, notes = look(root, name, form)
+        part.left_out.extend(left_out)
+        part.notes.extend(notes)
+        if page is None:
+            continue
+        image = page.image.relative_to(root).as_posix()
+        try:
+            part.digests.append(hashes.of(image))
+        except OSError:
+            part.left_out.append(LeftOut(f"{name}, {len(page.lines)} lines", UNREADABLE))
+            continue
+        for line in _stored(page, height, len(part.names)):
+            part.lines.append(line)
+        part.names.append(name)
+        part.images.append(image)
+    return part
 
 
 def _stored(page: PageFile, height: int, group: int) -> list[StoredLine]:
@@ -194,86 +224,31 @@ def _stored(page: PageFile, height: int, group: int) -> list[StoredLine]:
     return [StoredLine(f"{page.name} {x.name}", x.text, width, group) for x, width in pairs]
 
 
-def _look(root: Path, name: str, form: Literal["NFC", "NFD", "NFKC", "NFKD"]) -> _Looked:
-    """Read the XML of a page, and look at its image without decoding it."""
-    path, stem = root / name, name.rpartition(".")[0]
-    if not is_page_file(path):
-        return _Looked(None, [LeftOut(name, "is XML of another kind")], [])
-    page = read_page(path)
-    if not page.lines:
-        return _Looked(None, [LeftOut(name, "has no lines")], [])
-    num = f"{len(page.lines)} lines"
-    image = _image_of(path, page)
-    if image is None:
-        return _Looked(None, [LeftOut(f"{name}, {num}", "has no image")], [])
-    try:
-        rows, columns = read_size(image, "", _ACCEPTED, is_one_page=True)
-        digest = digest_of(image.read_bytes())
-    except (ConfigError, OSError):
-        reason = "has an image that cannot be read, or of several pages"
-        return _Looked(None, [LeftOut(f"{name}, {num}", reason)], [])
-    notes = [LeftOut(stem, note) for note in page.notes]
-    scale = _scale(page, rows, columns)
-    if scale is None:
-        reason = "has an image of another shape than it says"
-        return _Looked(None, [LeftOut(f"{name}, {num}", reason)], notes)
-    if scale != 1:
-        notes.append(LeftOut(stem, "has an image of another size, to which its points are scaled"))
-    lines, left_out = [], []
-    for line in page.lines:
-        place, text = f"{stem} {line.name}", normalized(line.text, form)
-        polygon, is_outside = clipped(line.polygon * scale, rows, columns)
-        baseline, also = clipped(line.baseline * scale, rows, columns)
-        reason = "" if text else "has no text"
-        reason = reason or ("has an empty polygon" if is_empty(polygon) else "")
-        if reason or length_of(baseline) > _LONGEST * (rows + columns):
-            left_out.append(LeftOut(place, reason or "has a baseline far longer than its page"))
-            continue
-        if is_outside or also:
-            notes.append(LeftOut(place, "has points outside of its image, which are clipped"))
-        lines.append(TextLine(line.name, polygon, baseline, text))
-    return _Looked(PageFile(stem, image, digest, lines) if lines else None, left_out, notes)
-
-
-def _image_of(path: Path, page: Page) -> Path | None:
-    """Return the image of a page: by the name in its XML, or with the name of the XML."""
-    named = page.image.replace("\\", "/").rpartition("/")[2]
-    if named and (path.parent / named).is_file():
-        return path.parent / named
-    for suffix in SUFFIXES:
-        for written in (suffix, suffix.upper()):
-            image = path.with_name(path.stem + written)
-            if image.is_file():
-                return image
-    return None
-
-
-def _scale(page: Page, height: int, width: int) -> float | None:
-    """Return pixels of the image for one of the XML; None: they are of different shapes."""
-    if not page.height or not page.width or (page.height, page.width) == (height, width):
-        return 1.0
-    scale, other = height / page.height, width / page.width
-    return scale if abs(scale / other - 1) < _SAME else None
-
-
 @functools.lru_cache(maxsize=2)
 def _store(
-    index: LineIndex, pages: tuple[PageFile, ...], height: int, cache: str | None
+    index: LineIndex, pages: PageFiles, height: int, cache: str | None, num_bytes: float
 ) -> LineStore:
-    firsts = np.cumsum([0, *(len(page.lines) for page in pages)]).tolist()
+    known = os.fspath(pages.root), pages.form, height, cache
+    return LineStore(index, FileReader(__name__, "read_lines", known), pages.item, num_bytes)
 
-    def read(group: int) -> Mapping[int, NDArray[np.uint8]]:
-        page = pages[group]
-        kept = None if cache is None else expand_user(cache) / f"{_key(page, height)}.safetensors"
-        images = _load_cut(kept, len(page.lines), height)
-        if images is None:
-            grey = read_grey_pixels(page.image, str(page.image), _ACCEPTED)
-            images = cut_lines(grey, page.lines, height)
-            if kept is not None:
-                _save_cut(kept, images)
-        return dict(enumerate(images, firsts[group]))
 
-    return LineStore(index, read)
+def read_lines(
+    item: Sequence[Any], root: str, form: Form, height: int, cache: str | None
+) -> list[NDArray[np.uint8]]:
+    """Read the images of the lines of a page: cut out of it, or as they are kept.
+
+    Raises:
+        ConfigError: names a file that cannot be read, or is no longer as it was.
+    """
+    page = read_again(item, root, form)
+    kept = None if cache is None else expand_user(cache) / f"{_key(page, height)}.safetensors"
+    images = _load_cut(kept, len(page.lines), height)
+    if images is None:
+        grey = read_grey_pixels(page.image, str(page.image), A_PAGE)
+        images = cut_lines(grey, page.lines, height)
+        if kept is not None:
+            _save_cut(kept, images)
+    return images
 
 
 def _key(page: PageFile, height: int) -> str:
@@ -306,11 +281,4 @@ def _save_cut(path: Path, images: Sequence[NDArray[np.uint8]]) -> None:
     from safetensors.numpy import save
 
     widths = np.array([image.shape[1] for image in images])
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(save({"pixels": np.hstack(images), "widths": widths}))
-        os.replace(file.name, path)  # noqa: PTH105 - the name is text
-    except OSError as error:
-        problem = f"{path.parent} cannot be written: {error.strerror}"
-        raise ConfigError(_PLACE, "cache", problem, "the path of a folder, or null") from None
+    write_whole(path, save({"pixels": np.hstack(images), "widths": widths}), _PLACE)
