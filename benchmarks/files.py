@@ -1,9 +1,10 @@
 """Data that outgrows memory: image folders of 10³ to 10⁶ files, and decoding beside a DataLoader.
 
 The folders are made of a thousand different small JPEG files, each linked many times, so that a
-million of them takes seconds and no room. Memory and time of the start are those of a fresh process
-without torch for each size. Then the same files are decoded, in turns, by the workers of the task
-and by those of torch's DataLoader, as many of each, and with the same function.
+million of them takes seconds and no room. Pages need images that all differ, so those are written:
+a million take 4 GB. Memory and time of the start are those of a fresh process without torch for
+each size. Then the same files are decoded, in turns, by the workers of the task and by those of
+torch's DataLoader, as many of each, and with the same function.
 """
 
 import itertools
@@ -18,9 +19,11 @@ from typing import Any
 import numpy as np
 
 import tasks
-from benchmarks.measure import Figures, median, own, run_child, scratch, table
+from benchmarks.measure import Figures, median, own, run_child, scratch, table, tell
 from tasks.core import workers
 from tasks.core.images import read_pixels
+from tasks.handwriting.page_format import Page, TextLine
+from tasks.handwriting.page_writing import write_page
 
 ROUNDS = 7
 COUNTS = (1_000, 10_000, 100_000, 1_000_000)
@@ -33,6 +36,11 @@ _NUM_DIFFERENT = 1_000
 _NUM_LABELS = 10
 _PER_FOLDER = 1_000
 _PLAIN: dict[str, Any] = {"height": _SHAPE[1], "width": _SHAPE[2], "cache_memory": 0.0}
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "image_folder": _PLAIN,
+    "page_xml": {"charset": "ab", "cache_memory": 0.0},
+}
+_KINDS = {"plain": "", "first": "cache", "kept": "cache"}  # what is measured, with which cache
 
 
 def make_files(folder: Path) -> list[Path]:
@@ -64,6 +72,22 @@ def link_files(folder: Path, files: Sequence[Path], num: int) -> None:
             os.link(files[label], inner / "0.jpg")
 
 
+def write_pages(folder: Path, files: Sequence[Path], num: int) -> None:
+    """Make a folder of `num` pages with a line each: an image of its own, and a link to its XML."""
+    points = np.array([[5, 20], [90, 20], [90, 70], [5, 70]], float)
+    line = TextLine("l", points, points[2:] - [0, 10], "ab")
+    page = Page("", _SIDE, _SIDE, [line])
+    images = [path.read_bytes() for path in files]
+    for number in range(num):
+        inner = folder / f"{number // _PER_FOLDER:04}"
+        if number % _PER_FOLDER == 0:
+            inner.mkdir(parents=True)
+            write_page(xml := inner / f"{number:07}.xml", page)
+        else:
+            os.link(xml, inner / f"{number:07}.xml")
+        (inner / f"{number:07}.jpg").write_bytes(images[number % len(images)] + b"%d" % number)
+
+
 def memory(process: int | str) -> dict[str, float]:
     """Return megabytes (2^20 bytes) of a process: resident (RSS), its share (PSS), and the peak."""
     found = {}
@@ -80,11 +104,11 @@ def children() -> list[str]:
     return [child for path in lists for child in path.read_text().split()]
 
 
-def look(folder: str, cache: str | None, num_batches: int) -> Figures:
+def look(name: str, folder: str, cache: str | None, num_batches: int) -> Figures:
     """Start on a folder in this process; return seconds to the first batch, and memory."""
     before = memory("self")
     begun = time.perf_counter()
-    task = tasks.make("image_folder", path=folder, cache=cache, **_PLAIN)
+    task = tasks.make(name, path=folder, cache=cache, **_SETTINGS[name])
     with workers.workers(NUM_WORKERS):
         batches = task.batches("train", _BATCH, 0, 0)
         next(batches)
@@ -152,18 +176,27 @@ def windows(batches: Iterator[Any]) -> Iterator[float]:
 
 def measure(rounds: int = ROUNDS, limit: int = 0) -> Figures:
     """Return memory and start by the number of files (at most `limit`), and images a second."""
-    figures: Figures = {"files": {}}
+    figures: Figures = {name: {} for name in _SETTINGS}
+    makers = {"image_folder": link_files, "page_xml": write_pages}
     with scratch() as folder:
         files = make_files(folder / "files")
         for num in (num for num in COUNTS if num <= (limit or num)):
-            link_files(folder / str(num), files, num)
-            cache, one = str(folder / "cache"), {}
-            for kind, own_cache in (("plain", ""), ("first", cache), ("kept", cache)):
-                call = own("-m", "benchmarks.files", str(folder / str(num)), own_cache)
-                one[kind] = json.loads(run_child(call))
-            figures["files"][str(num)] = one
-        figures["speed"] = speeds(folder / str(min(num, 10_000)), rounds)
+            for name, make in makers.items():
+                tell(f"{num:,} files of {name}")
+                path = folder / f"{name}-{num}"
+                make(path, files, num)
+                figures[name][str(num)] = starts(name, path)
+        figures["speed"] = speeds(folder / f"image_folder-{min(num, 10_000)}", rounds)
     return figures
+
+
+def starts(name: str, path: Path) -> Figures:
+    """Return what fresh processes measure: without a cache, with a new one, and with one kept."""
+    found = {}
+    for kind, cache in _KINDS.items():
+        call = own("-m", "benchmarks.files", name, str(path), cache and f"{path}-{cache}")
+        found[kind] = json.loads(run_child(call))
+    return found
 
 
 def speeds(folder: Path, rounds: int) -> Mapping[str, float]:
@@ -180,23 +213,15 @@ def speeds(folder: Path, rounds: int) -> Mapping[str, float]:
 
 
 def report(figures: Figures) -> str:
-    """Return the figures as two tables."""
-    rows = [
-        [
-            f"{int(num):,}", f"{one['plain']['seconds']:.1f}", f"{one['kept']['seconds']:.1f}",
-            *(f"{one['plain'][name]:.0f}" for name in ("main", "peak", "worker", "all_pss")),
-        ]
-        for num, one in figures["files"].items()
-    ]  # fmt: skip
-    head = [
-        "files",
-        "s to first batch",
-        "with cache",
-        "main, MB",
-        "its peak",
-        "a worker",
-        "all, PSS",
-    ]
+    """Return the figures as two tables; memory in megabytes (2^20 bytes)."""
+    columns = ("main", "peak", "worker", "all_pss")
+    rows = []
+    for name in _SETTINGS:
+        for num, one in figures[name].items():
+            times = [f"{one[kind]['seconds']:.1f}" for kind in ("plain", "kept")]
+            rows.append([name, num, *times, *(f"{one['plain'][c]:.0f}" for c in columns)])
+    head = ["task", "files", "s to first batch", "with cache"]
+    head += ["main, MB", "its peak", "a worker", "all, PSS"]
     speed = figures["speed"]
     names = ["workers", "DataLoader", "ratio"]
     values = [f"{speed['workers']:.0f}", f"{speed['DataLoader']:.0f}", f"{speed['ratio']:.2f}"]
@@ -206,4 +231,4 @@ def report(figures: Figures) -> str:
 
 if __name__ == "__main__":
     workers.START_AFTER = 0.0
-    print(json.dumps(look(sys.argv[1], sys.argv[2] or None, STEPS)))
+    print(json.dumps(look(sys.argv[1], sys.argv[2], sys.argv[3] or None, STEPS)))

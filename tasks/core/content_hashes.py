@@ -1,5 +1,6 @@
 """Hashes of the contents of files, kept between runs by name, size and time of change."""
 
+import bisect
 import hashlib
 import os
 import tempfile
@@ -7,7 +8,6 @@ from array import array
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tasks.core.paths import expand_user
 from tasks.core.settings import ConfigError
@@ -46,9 +46,9 @@ class ContentHashes:
         key = _hash(
             f"{name}\0{status.st_size}\0{status.st_mtime_ns}".encode("utf-8", "surrogatepass")
         )
-        at = int(np.searchsorted(self._known, np.uint64(key)))
-        if at < len(self._known) and int(self._known[at]) == key:
-            content = int(self._hashes[at])
+        at = bisect.bisect_left(self._known, key)
+        if at < len(self._known) and self._known[at] == key:
+            content = self._hashes[at]
         else:
             content, self._is_changed = hash_of_file(path), True
         self._used.extend((key, content))  # one call, so that threads do not mix pairs
@@ -64,6 +64,7 @@ class ContentHashes:
             return
         from safetensors.numpy import save
 
+        self._known, self._hashes = array("Q"), array("Q")
         keys, contents = np.array(self._used, np.uint64).reshape(-1, 2).T
         order = np.argsort(keys)
         write_whole(
@@ -97,18 +98,19 @@ def _hash(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-def _load(path: Path | None) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+def _load(path: Path | None) -> "tuple[array[int], array[int]]":
     """Return keys, sorted, and hashes; none, where they are not kept, or are spoilt."""
-    nothing = np.zeros(0, np.uint64)
     if path is None or not path.is_file():
-        return nothing, nothing
+        return array("Q"), array("Q")
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
         arrays = load(path.read_bytes())
     except (OSError, SafetensorError):
-        return nothing, nothing
+        return array("Q"), array("Q")
+    nothing = np.zeros(0, np.uint64)
     keys, contents = arrays.get("keys", nothing), arrays.get("contents", nothing)
     is_whole = keys.dtype == contents.dtype == np.uint64 and keys.shape == contents.shape
-    return (keys, contents) if is_whole and keys.ndim == 1 else (nothing, nothing)
+    pair = (keys, contents) if is_whole else (nothing, nothing)
+    return array("Q", pair[0].tobytes()), array("Q", pair[1].tobytes())

@@ -63,10 +63,13 @@ class Answer(NamedTuple):
 
 def default_num_workers() -> int:
     """Return the number of cores for each process of this machine's run, at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        cores = os.cpu_count() or 1
     processes = os.environ.get("LOCAL_WORLD_SIZE", "1")  # of a run that torchrun started
     shared_by = int(processes) if processes.isdecimal() else 1
-    return max(1, min(_MAX_DEFAULT, (cores or 1) // max(1, shared_by)))
+    return max(1, min(_MAX_DEFAULT, cores // max(1, shared_by)))
 
 
 @contextlib.contextmanager

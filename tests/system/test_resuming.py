@@ -24,11 +24,13 @@ from agents.core.training.trainer import Trainer
 from agents.seq2seq_adder import Seq2SeqAdder
 from main import main
 from tasks import prefetch
+from tasks.core import workers
 from tasks.core.batch import plain_arrays
 from tasks.core.settings import ConfigError
 from tasks.core.task import BatchRequest
 from tasks.prefetch import Prefetcher
 from tests.conftest import exact, same, small_agent, weights
+from tests.helpers.images import save
 from tests.system.test_run import COMMAND, interrupt_at
 from visualization.recurrent import Edit
 
