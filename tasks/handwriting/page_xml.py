@@ -32,7 +32,7 @@ LeftOut(place='0 b', reason='has no text')
 import functools
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,13 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.content_hashes import ContentHashes, write_whole
+from tasks.core.content_hashes import hash_of_file, write_whole
 from tasks.core.images import read_grey_pixels
 from tasks.core.names import NameTable
 from tasks.core.paths import expand_user
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SPLITS, Split
-from tasks.core.workers import FileReader, map_threads
+from tasks.core.workers import FileReader
 from tasks.handwriting.cutting import (
     Straightened,
     cut_lines,
@@ -55,26 +55,15 @@ from tasks.handwriting.cutting import (
 from tasks.handwriting.line_index import LeftOut, LineIndex, LineStore, LineTable, StoredLine
 from tasks.handwriting.lines import LineImages
 from tasks.handwriting.page_files import A_PAGE, UNREADABLE, PageFile, PageFiles, look, read_again
-from tasks.handwriting.splits import assign_codes, splits_by_folder
+from tasks.handwriting.page_records import PageRecord, page_records
+from tasks.handwriting.splits import NO_SPLIT, assign_codes, splits_by_folder
 from tasks.handwriting.stored import StoredLines, files_in, warn
 from tasks.handwriting.texts import Form
 
 _PLACE = "task page_xml"
 _VERSION = 1  # of the way in which lines are cut: other files are kept for another one
-_PART = 64  # pages that a thread looks at, one after another
+_CHUNK = 1024  # pages that are looked at before they are put into the index
 _TALL = 1.5  # height of a cut line in heights of its polygon, about
-
-
-@attrs.frozen(eq=False)
-class _Part:
-    """What is kept of some of the pages of a folder that were looked at, one after another."""
-
-    names: NameTable  # of the XML files
-    images: NameTable  # paths of their images in the folder
-    digests: list[int]
-    lines: LineTable  # a group is a position in `names`
-    left_out: list[LeftOut]
-    notes: list[LeftOut]
 
 
 @attrs.frozen(kw_only=True)
@@ -89,8 +78,8 @@ class PageLines(StoredLines):
     )
     cache: str | None = setting(
         None,
-        "path of a folder where cut lines, and hashes of images, are kept between runs; null: they "
-        "are cut in each run",
+        "path of a folder where cut lines, and what XML says, are kept between runs; null: all is "
+        "read and cut in each run",
         mutable_after_training=True,
     )
 
@@ -139,89 +128,86 @@ def _read_folder(
     root: Path, form: Form, shares: tuple[tuple[str, float], ...], height: int, cache: str | None
 ) -> tuple[LineIndex, PageFiles]:
     """Return the index of a folder, and its pages."""
-    names = NameTable(files_in(root, _PLACE, (".xml",)))
-    hashes = ContentHashes(root, cache, _PLACE)
-    parts = map_threads(
-        lambda first: _look_at(root, names[first : first + _PART], form, height, hashes),
-        range(0, len(names), _PART),
-    )
-    hashes.save()
-    left_out = [item for part in parts for item in part.left_out]
-    if not any(len(part.names) for part in parts):
+    pages, lines = PageFiles(root, form), LineTable()  # in the order of their names
+    left_out, notes = list[LeftOut](), list[LeftOut]()
+    for record in _records(root, form, height, cache):
+        left_out += record.left_out
+        notes += record.notes
+        for name, text, width in record.lines:
+            lines.append(StoredLine(name, text, width, len(pages)))
+        if record.lines:
+            pages.append(record.name, record.image, record.digest, len(record.lines))
+    if not len(pages):
         problem = f"{root} has no page with a line that can be read"
         if left_out:
             problem += f"; {left_out[0].place} {left_out[0].reason}"
         accepted = "a folder of images of pages with PAGE XML or ALTO"
         raise ConfigError(_PLACE, "path", problem, accepted)
-    codes, twice = _splits_of(root, parts, shares)
-    pages, lines, ranges = PageFiles(root, form), LineTable(), dict[Split, range]()
-    for code, split in enumerate(SPLITS):
-        first = len(lines)
-        _add_pages(pages, lines, parts, codes == code)
-        ranges[split] = range(first, len(lines))
-    notes = [item for part in parts for item in part.notes]
-    index = LineIndex(lines, ranges, (*left_out, *twice), tuple(notes))
+    codes, twice = _splits_of(pages, shares)
+    index, used = _by_split(pages, lines, codes)
+    index = attrs.evolve(index, left_out=(*left_out, *twice), notes=tuple(notes))
     warn(_PLACE, index)
-    return index, pages
+    return index, used
 
 
-def _splits_of(
-    root: Path, parts: Sequence[_Part], shares: tuple[tuple[str, float], ...]
-) -> tuple[NDArray[np.int8], list[LeftOut]]:
-    """Return the split of each page, as an index of SPLITS, and what is left out."""
-    split_of = splits_by_folder(root)
-    stems = NameTable(name.rpartition(".")[0] for part in parts for name in part.names)
-    splits = (split_of.get(stem.partition("/")[0]) for stem in stems)
-    given = np.array([-1 if split is None else SPLITS.index(split) for split in splits], np.int8)
-    digests = np.concatenate([np.array(part.digests, np.uint64) for part in parts])
-    return assign_codes(stems, given, digests, dict(shares), _PLACE)
+def _records(root: Path, form: Form, height: int, cache: str | None) -> Iterator[PageRecord]:
+    """Yield what is kept of each page with XML, or is found by looking at its files."""
+    names = NameTable(files_in(root, _PLACE, (".xml",)))
+    with page_records(root, cache, f"{_VERSION} {form} {height}", _PLACE) as records:
+        for first in range(0, len(names), _CHUNK):
+            chunk = names[first : first + _CHUNK]
+            yield from records.of(chunk, lambda name: _look_at(root, name, form, height))
 
 
-def _add_pages(
-    pages: PageFiles, lines: LineTable, parts: Sequence[_Part], is_used: NDArray[np.bool_]
-) -> None:
-    """Add the pages that are used, and their lines."""
-    first = 0
-    for part in parts:
-        for at in np.flatnonzero(is_used[first : first + len(part.names)]).tolist():
-            own = part.lines[part.lines.numbers_of(at).start : part.lines.numbers_of(at).stop]
-            for line in own:
-                lines.append(line._replace(group=len(pages)))
-            pages.append(part.names[at], part.images[at], part.digests[at], len(own))
-        first += len(part.names)
+def _look_at(root: Path, name: str, form: Form, height: int) -> PageRecord:
+    """Look at a page, and return what the index needs of it: no polygons."""
+    page, left_out, notes = look(root, name, form)
+    if page is None:
+        return PageRecord(name, left_out=left_out, notes=notes)
+    try:
+        digest = hash_of_file(page.image)
+    except OSError:
+        reason = LeftOut(f"{name}, {len(page.lines)} lines", UNREADABLE)
+        return PageRecord(name, left_out=[*left_out, reason], notes=notes)
+    image = page.image.relative_to(root).as_posix()
+    return PageRecord(name, image, digest, _with_widths(page, height), left_out, notes)
 
 
-def _look_at(
-    root: Path, names: Sequence[str], form: Form, height: int, hashes: ContentHashes
-) -> _Part:
-    """Look at some pages, and keep what the index needs of them: no polygons."""
-    part = _Part(NameTable(), NameTable(), [], LineTable(), [], [])
-    for name in names:
-        page, left_out, notes = look(root, name, form)
-        part.left_out.extend(left_out)
-        part.notes.extend(notes)
-        if page is None:
-            continue
-        image = page.image.relative_to(root).as_posix()
-        try:
-            part.digests.append(hashes.of(image))
-        except OSError:
-            part.left_out.append(LeftOut(f"{name}, {len(page.lines)} lines", UNREADABLE))
-            continue
-        for line in _stored(page, height, len(part.names)):
-            part.lines.append(line)
-        part.names.append(name)
-        part.images.append(image)
-    return part
-
-
-def _stored(page: PageFile, height: int, group: int) -> list[StoredLine]:
-    """Return the lines of a page for an index."""
+def _with_widths(page: PageFile, height: int) -> list[tuple[str, str, float]]:
+    """Return name, text and approximate width of each line."""
     widths = np.array([np.ptp(line.polygon[:, 0]) for line in page.lines])
     tall = np.median([np.ptp(line.polygon[:, 1]) for line in page.lines])
     scaled = widths * height / (_TALL * tall)
     pairs = zip(page.lines, scaled.tolist(), strict=True)
-    return [StoredLine(f"{page.name} {x.name}", x.text, width, group) for x, width in pairs]
+    return [(f"{page.name} {line.name}", line.text, width) for line, width in pairs]
+
+
+def _splits_of(
+    pages: PageFiles, shares: tuple[tuple[str, float], ...]
+) -> tuple[NDArray[np.int8], list[LeftOut]]:
+    """Return the split of each page, as an index of SPLITS, and what is left out."""
+    split_of = splits_by_folder(pages.root)
+    stems = NameTable(map(pages.stem, range(len(pages))))
+    splits = (split_of.get(stem.partition("/")[0]) for stem in stems)
+    given = np.array([NO_SPLIT if x is None else SPLITS.index(x) for x in splits], np.int8)
+    digests = np.array(pages.digests, np.uint64)
+    return assign_codes(stems, given, digests, dict(shares), _PLACE)
+
+
+def _by_split(
+    pages: PageFiles, lines: LineTable, codes: NDArray[np.int8]
+) -> tuple[LineIndex, PageFiles]:
+    """Return the lines and pages that are used, in the order of the splits."""
+    used, own, ranges = PageFiles(pages.root, pages.form), LineTable(), dict[Split, range]()
+    for code, split in enumerate(SPLITS):
+        first = len(own)
+        for at in np.flatnonzero(codes == code).tolist():
+            for number in lines.numbers_of(at):
+                own.append(lines[number]._replace(group=len(used)))
+            name, digest, num_lines = pages.item(at)
+            used.append(name, pages.images[at], digest, num_lines)
+        ranges[split] = range(first, len(own))
+    return LineIndex(own, ranges, ()), used
 
 
 @functools.lru_cache(maxsize=2)
