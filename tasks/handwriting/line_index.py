@@ -62,6 +62,11 @@ class LineTable(Sequence[StoredLine]):
         return StoredLine(self._names[at], self._texts[at], self._widths[at], self._groups[at])
 
     @property
+    def names(self) -> Sequence[str]:
+        """The name of each line."""
+        return self._names
+
+    @property
     def texts(self) -> Iterator[str]:
         """The text of each line."""
         return iter(self._texts)
