@@ -12,6 +12,7 @@ from benchmarks import (
     comparison,
     drawing,
     encoding,
+    files,
     looking,
     opening,
     overhead,
@@ -60,12 +61,13 @@ COMMANDS: dict[str, tuple[Measure, Callable[[Figures], str]]] = {
         prefetching.report,
     ),
     "ranks": (lambda o: ranks.measure(o.rounds or ranks.ROUNDS, o.steps), ranks.report),
+    "files": (lambda o: files.measure(o.rounds or files.ROUNDS, o.limit), files.report),
     "busy": (lambda o: busy.measure(o.rounds or busy.ROUNDS, o.steps), busy.report),
     "beam": (lambda o: beam.measure(o.rounds or beam.ROUNDS), beam.report),
     "adder": (lambda o: adder.measure(o.seeds or adder.SEEDS, o.set), adder.report),
     "read": (reading.measure, reading.report),
 }
-IN_ALL = [name for name in COMMANDS if name != "read"]  # which trains for hours
+IN_ALL = [name for name in COMMANDS if name not in ("read", "files")]  # hours, and 4 GB of disk
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,7 +79,9 @@ def parser() -> argparse.ArgumentParser:
     add("--seeds", type=int, default=0, help="of accuracy and adder")
     reading.add_options(parse)
     trial = parse.add_argument_group("for a quick trial; the figures are not written down")
-    trial.add_argument("--limit", type=int, default=0, help="samples, of peers, accuracy and read")
+    trial.add_argument(
+        "--limit", type=int, default=0, help="of samples (peers, accuracy, read) or files"
+    )
     trial.add_argument("--epochs", type=int, default=0, help="the most that Keras takes")
     trial.add_argument("--steps", type=int, default=0, help="timed steps of one side")
     trial.add_argument(

@@ -34,7 +34,7 @@ __all__ = [
 
 
 # Settings that the name of a run folder does not depend on, by their first names.
-_NOT_IN_DIGEST = ("seed", "threads", "prefetch", "vitals", "record_progression")
+_NOT_IN_DIGEST = ("seed", "threads", "prefetch", "num_workers", "vitals", "record_progression")
 Schedule = Literal["one_cycle", "warm_restarts", "constant", "cosine", "step", "cyclical"]
 
 
@@ -134,6 +134,13 @@ class AgentConfig:
     prefetch: bool = setting(
         True,
         "make training batches beside training, in another process, where they take long to make",
+        mutable_after_training=True,
+    )
+    num_workers: int | None = setting(
+        None,
+        "worker processes that decode image files beside training, of tasks that read them; null: "
+        "one for each core, at most 8; 0: none",
+        ge=0,
         mutable_after_training=True,
     )
     eval_every: int | None = setting(

@@ -285,7 +285,8 @@ def train_steps(
     """
     config, train_step = agent.config, train_step or TrainStep(agent)
     last = total_steps(config, task)
-    with Prefetcher(task, config.batch_size, config.seed, config.prefetch) as prefetcher:
+    pass_ = config.batch_size, config.seed, config.prefetch, config.num_workers
+    with Prefetcher(task, *pass_) as prefetcher:
         while cursor.step < last:
             stage = cursor.stage
             for batch in prefetcher.batches(cursor.epoch, cursor.start, stage):
