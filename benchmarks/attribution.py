@@ -21,7 +21,7 @@ from visualization.attribution.gradients import (
 )
 from visualization.attribution.masking import occlusion_map
 
-ROUNDS = 5
+ROUNDS = 3
 STEPS = 50  # of integrated gradients
 Attribute = Callable[[], Tensor]
 
@@ -36,7 +36,7 @@ class Subject(NamedTuple):
 
 
 def subjects() -> dict[str, Subject]:
-    """Return a plain network with 64 images of 28 × 28, and ResNet-18 with 4 of 112 × 112."""
+    """Return a plain network with 64 images of 28 × 28, and ResNet-18 with 2 of 112 × 112."""
     torch.manual_seed(0)
     deep = resnet18().eval()
     for module in deep.modules():
@@ -46,8 +46,8 @@ def subjects() -> dict[str, Subject]:
         "plain, 64 × 28²": Subject(
             networks()["plain"][0], torch.rand(64, 1, 28, 28), torch.randint(10, (64,)), "7"
         ),
-        "ResNet-18, 4 × 112²": Subject(
-            deep, torch.rand(4, 3, 112, 112), torch.randint(1000, (4,)), "layer4"
+        "ResNet-18, 2 × 112²": Subject(
+            deep, torch.rand(2, 3, 112, 112), torch.randint(1000, (2,)), "layer4"
         ),
     }
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 
 class Product(NamedTuple):
@@ -46,21 +45,16 @@ def flops(products: Iterable[Product]) -> int:
     return sum(2 * p.count * p.rows * p.inner * p.columns for p in products)
 
 
-def multiply_all(
-    products: Iterable[Product], dtype: torch.dtype, device: str = "cpu"
-) -> Callable[[], None]:
-    """Return what computes all products once, on random matrices that are made beforehand."""
-    prepared: list[tuple[int, Tensor, Tensor, Tensor]] = []
-    for count, rows, inner, columns in products:
-        left, right = (
-            torch.randn(shape, device=device).to(dtype)
-            for shape in ((rows, inner), (inner, columns))
-        )
-        prepared.append((count, left, right, left.new_empty(rows, columns)))
+def multiplication(
+    product: Product, dtype: torch.dtype, device: str = "cpu"
+) -> Callable[[int], None]:
+    """Return what computes a product a number of times, on random matrices made beforehand."""
+    left = torch.randn(product.rows, product.inner, device=device).to(dtype)
+    right = torch.randn(product.inner, product.columns, device=device).to(dtype)
+    out = left.new_empty(product.rows, product.columns)
 
-    def multiply() -> None:
-        for count, left, right, out in prepared:
-            for _ in range(count):
-                torch.mm(left, right, out=out)
+    def multiply(times: int) -> None:
+        for _ in range(times):
+            torch.mm(left, right, out=out)
 
     return multiply

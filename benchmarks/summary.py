@@ -89,7 +89,8 @@ def _loop(peer: str) -> Callable[[Figures], Pair]:
 def _products(name: str) -> Callable[[Figures], Pair]:
     def pair(f: Figures) -> Pair:
         f = f[name]
-        return Pair(f"{f['step_ms']:.2f} ms", f"{f['products_ms']:.2f} ms", f["share"])
+        texts = (f"{f[side]:.0f} GFLOP/s" for side in ("gflops", "limit_gflops"))
+        return Pair(*texts, f["share"])
 
     return pair
 
