@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     trial = parse.add_argument_group("for a quick trial; the figures are not written down")
     trial.add_argument(
         "--limit", type=int, default=0,
-        help="samples, of peers, accuracy, gpu and read; the largest size of growth",
+        help="samples, of peers, accuracy, gpu and read; sizes of growth, largest over smallest",
     )  # fmt: skip
     trial.add_argument("--epochs", type=int, default=0, help="the most that Keras takes")
     trial.add_argument(

@@ -63,11 +63,16 @@ def _step_of(agent: Any) -> Callable[[], object]:
     return lambda: next(windows)
 
 
-def _step_of_length(length: int) -> Callable[[], object]:
+def agent_of_length(length: int) -> Any:
+    """Return an agent of the adding problem at the stage where series have the whole length."""
     task = tasks.make("adding_problem", length=length)
-    return _step_of(
-        agents.make("adding_lstm", task=task, device="cpu", batch_size=8, hidden_size=16)
-    )
+    agent: Any = agents.make("adding_lstm", task=task, device="cpu", batch_size=8, hidden_size=16)
+    agent.state.cursor.stage = task.num_stages - 1
+    return agent
+
+
+def _step_of_length(length: int) -> Callable[[], object]:
+    return _step_of(agent_of_length(length))
 
 
 def _step_of_units(units: int) -> Callable[[], object]:
@@ -107,10 +112,13 @@ CASES = {
 
 
 def measure(rounds: int = ROUNDS, most: int = 0) -> Figures:
-    """Return the seconds at each size and the exponents; sizes above `most` (0: none) are not."""
+    """Return the seconds at each size and the exponents.
+
+    `most`: the largest size is so many times the smallest, at least 10, for a quick trial; 0: all.
+    """
     figures: Figures = {}
     for name, case in CASES.items():
-        sizes = [size for size in case.sizes if not most or size <= most]
+        sizes = [size for size in case.sizes if not most or size <= most * case.sizes[0]]
         figures[name] = {"accepted": case.accepted, **_measure_case(case.prepare, sizes, rounds)}
         tell(f"{name}: {_told(figures[name]['last_decade'])} over the last decade")
     return figures

@@ -7,10 +7,12 @@ counted from the start of a process (`ru_maxrss`).
 import argparse
 import contextlib
 import functools
+import json
 import resource
 import sys
 from collections.abc import Callable
 
+from benchmarks.data import write
 from benchmarks.measure import Figures, Terminal, own, run_child, scratch, table, tell
 from benchmarks.peers.common import load
 from benchmarks.peers.common import report as print_figures
@@ -26,10 +28,8 @@ def _import() -> None:
 
 
 def _bare(steps: int) -> None:
-    from benchmarks.data import write
     from benchmarks.peers.bare import adder_model, answer_loss, bare_loop, training_tensors
 
-    write()
     model = adder_model("states")
     loss_fn = functools.partial(answer_loss, model)
     bare_loop(model, loss_fn, training_tensors(load(0)), BATCH, steps, clip_norm=1.0)
@@ -51,7 +51,7 @@ def _learn(steps: int, inspect: bool) -> None:
 
 
 SIDES: dict[str, tuple[str, Callable[[int], None]]] = {
-    "import": ("import torch, and nothing else", lambda steps: _import()),
+    "import": ("import torch and the tasks", lambda steps: _import()),
     "bare": ("a bare loop", _bare),
     "learn": ("learn(), evaluations and checkpoints with it", lambda steps: _learn(steps, False)),
     "inspect": ("learn(), then inspect() with all views", lambda steps: _learn(steps, True)),
@@ -66,8 +66,7 @@ def peak() -> float:
 
 def measure(rounds: int = ROUNDS, steps: int = 0) -> Figures:
     """Return the megabytes of each side, the least of some rounds."""
-    import json
-
+    write()  # what the bare loop loads
     found: dict[str, list[float]] = {side: [] for side in SIDES}
     for _ in range(rounds):
         for side in SIDES:

@@ -20,6 +20,7 @@ from benchmarks.gpu import command
 from benchmarks.gpu.epochs import WAYS, Sums, run_epoch
 from benchmarks.gpu.model import Adder, answer_loss
 from benchmarks.shapes import flops, linear_products, lstm_products, multiplication
+from benchmarks.steps import seconds_of_windows
 from tasks.core.settings import ConfigError
 from tasks.core.task import TextChunks
 
@@ -165,6 +166,17 @@ def test_the_sizes_of_growth_span_three_decades() -> None:
     for case in growth.CASES.values():
         assert len(case.sizes) == 7
         assert case.sizes[-1] == 1000 * case.sizes[0]
+
+
+def test_steps_of_growing_length_have_that_length() -> None:
+    """The curriculum of the adding problem is at its end: series are as long as they are named."""
+    agent = growth.agent_of_length(200)
+    lengths: list[int] = []
+    loss_fn = agent.loss
+    agent.loss = lambda batch: (lengths.append(batch.series.shape[1]), loss_fn(batch))[1]
+    next(seconds_of_windows(agent, 1, 1))
+    assert lengths
+    assert set(lengths) == {200}
 
 
 def test_ways_take_turns_and_the_first_round_does_not_count() -> None:
