@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from benchmarks import looking
 from benchmarks.measure import RESULTS, Figures, table
 from benchmarks.peers.common import ROOT
 
@@ -107,6 +108,21 @@ def _start(f: Figures) -> Pair:
     return Pair(f"{taken:.2f} s", f"{torch_alone:.2f} s", taken / torch_alone)
 
 
+def _seconds_of(accepted: float, seconds: Callable[[Figures], float]) -> Callable[[Figures], Pair]:
+    """Return a pair of measured seconds and those that are accepted."""
+
+    def pair(f: Figures) -> Pair:
+        taken = seconds(f)
+        return Pair(f"{taken:.3g} s", f"{accepted:g} s", taken / accepted)
+
+    return pair
+
+
+def _exact_match(f: Figures) -> Pair:
+    share = f["median_exact_match"]
+    return Pair(f"{100 * share:.2f} %", "100 %", share)
+
+
 def _memory(side: str) -> Callable[[Figures], Pair]:
     def pair(f: Figures) -> Pair:
         texts = (f"{f['megabytes'][name]:,.0f} MB" for name in (side, "bare"))
@@ -203,13 +219,23 @@ ROWS: tuple[Row, ...] = (
         for peer in ("Lightning", "Trainer of Hugging Face", "skorch")
     ),
     *(
-        Row("products", f"training, {name}; its matrix products alone", "share", Goal("≥", 0.6),
+        Row("products", f"training, {name}; its fastest matrix product", "share", Goal("≥", 0.6),
             _products(name))
         for name in ("adder, 128 units", "adder, 512 units", "language model, 192 units")
     ),
     Row("busy", "the worst step beside a busy process; a quiet machine", "cost", Goal("≤", 2.3),
         _busy),
     Row("start", "the first step of main.py; import torch alone", "cost", None, _start),
+    Row("start", "the first step beyond import torch; what is accepted", "cost", Goal("≤", 1),
+        _seconds_of(1.5, lambda f: f["first_step_beyond_import"])),
+    Row("adder", "the default run of add3x3; what is accepted", "cost", Goal("≤", 1),
+        _seconds_of(300, lambda f: f["median_seconds"])),
+    Row("adder", "exact match of that run; all right", "share", Goal("≥", 0.99), _exact_match),
+    *(
+        Row("inspect", f"--mode inspect of {name} on {task}; what is accepted", "cost",
+            Goal("≤", 1), _seconds_of(accepted, lambda f, name=name: f[name]["seconds"]))
+        for name, (task, accepted) in looking.AGENTS.items()
+    ),
     Row("memory", "most memory of learn(); a bare loop", "cost", Goal("≤", 1.5), _memory("learn")),
     Row("memory", "most memory with inspect(); a bare loop", "cost", None, _memory("inspect")),
     Row("checkpoints", "saving a checkpoint; write and fsync of its bytes", "cost", None,
@@ -243,7 +269,7 @@ ROWS: tuple[Row, ...] = (
     ),
 )  # fmt: skip
 WORDS = {
-    "speed": "{:.1f} × as fast", "cost": "{:.2f} ×", "share": "{:.0%}", "exponent": "{:.2f}",
+    "speed": "{:.1f} × as fast", "cost": "{:.2f} ×", "share": "{:.3g} %", "exponent": "{:.2f}",
 }  # fmt: skip
 
 
@@ -267,7 +293,8 @@ def cell(row: Row, entry: dict[str, Any] | None) -> str:
         return NONE  # measured by an earlier version, without this; or a peer was missing
     missed = row.goal is not None and not row.goal.is_reached(pair.ratio)
     mark = " (missed)" if missed else ""
-    return f"{WORDS[row.kind].format(pair.ratio)}{mark}: {pair.ours}, {pair.other}"
+    shown = 100 * pair.ratio if row.kind == "share" else pair.ratio
+    return f"{WORDS[row.kind].format(shown)}{mark}: {pair.ours}, {pair.other}"
 
 
 def _lines() -> tuple[list[str], list[list[str]]]:
@@ -283,9 +310,10 @@ def _lines() -> tuple[list[str], list[list[str]]]:
 
 
 def _of(kind: str, value: float) -> str:
-    return (
-        f"{value:.0%}" if kind == "share" else f"{value:g}" + ("" if kind == "exponent" else " ×")
-    )
+    """Return a goal as text."""
+    if kind == "share":
+        return f"{100 * value:g} %"
+    return f"{value:g}" if kind == "exponent" else f"{value:g} ×"
 
 
 def report() -> str:

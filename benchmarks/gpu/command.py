@@ -73,12 +73,17 @@ def _measure_way(way: Way, sums: Sums, size: int, device: torch.device) -> Figur
     try:
         epoch = run_epoch(way, sums, size, device)
     except Exception as error:
-        return {"missing": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"}
+        return {"missing": _first_line(error)}
     return {
         "seconds": epoch.seconds,
         "us_per_step": 1e6 * epoch.seconds / epoch.steps,
         "mean_loss": epoch.loss,
     }
+
+
+def _first_line(error: Exception) -> str:
+    """Return kind and first line of an error."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
 
 
 def _measure_learn(num: int, size: int, device: torch.device) -> Figures:
@@ -96,6 +101,8 @@ def _measure_learn(num: int, size: int, device: torch.device) -> Figures:
         per_step = seconds_of_learning(agent, min(WARM, steps), steps) / steps
     except ImportError as error:
         return {"missing": f"the agents need {error.name}: pip install {error.name}"}
+    except Exception as error:
+        return {"missing": _first_line(error)}
     return {"seconds": per_step * (num // size), "us_per_step": 1e6 * per_step}
 
 
