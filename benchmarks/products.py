@@ -46,7 +46,7 @@ def _of_adder(agent: Any, batch: int) -> list[Product]:
 
 def _of_language_model(agent: Any, batch: int) -> list[Product]:
     hidden, codes = agent.config.hidden_size, len(agent.task.spec.characters)
-    time = agent.task.samples("train", 1).text.shape[1]
+    time = next(iter(agent.task.batches("train", batch, 0, 0))).text.shape[1]  # of a chunk
     products = lstm_products(batch, time, codes, hidden)
     return [*products, *linear_products(batch * time, hidden, codes)]
 

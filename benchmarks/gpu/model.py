@@ -4,6 +4,7 @@ Its weights have the names and shapes of `agents.seq2seq_adder.EncoderDecoder`, 
 the same; the tests hold that.
 """
 
+import functools
 from typing import cast
 
 import torch
@@ -11,10 +12,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class CellLoop(nn.LSTM):
-    """An LSTM that runs one time step after the other in Python, as `nn.LSTMCell` is used."""
+class CellLoop(nn.Module):
+    """An LSTM that runs one time step after the other in Python, as `nn.LSTMCell` is used.
 
-    def forward(  # type: ignore[override]
+    Its weights are named as those of `nn.LSTM`, which `torch.compile` leaves out.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        for name, weight in nn.LSTM(input_size, hidden_size).named_parameters():
+            self.register_parameter(name, weight)
+
+    def forward(
         self, inputs: Tensor, state: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return outputs (batch, time, unit) and the last state, as `nn.LSTM` does."""
@@ -46,9 +56,9 @@ class Adder(nn.Module):
 
     def __init__(self, num_codes: int, hidden_size: int, cells: bool = False) -> None:
         super().__init__()
-        kind = CellLoop if cells else nn.LSTM
-        self.encoder = kind(num_codes, hidden_size, batch_first=True)
-        self.decoder = kind(num_codes, hidden_size, batch_first=True)
+        kind = CellLoop if cells else functools.partial(nn.LSTM, batch_first=True)
+        self.encoder = kind(num_codes, hidden_size)
+        self.decoder = kind(num_codes, hidden_size)
         self.readout = nn.Linear(hidden_size, num_codes)
         self.register_buffer("one_hot", torch.eye(num_codes), persistent=False)
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import agents
 import tasks
 from agents.seq2seq_adder import EncoderDecoder, Seq2SeqAdder
-from benchmarks import attribution, generation, growth, measure, patches
+from benchmarks import attribution, generation, growth, measure, patches, products
 from benchmarks.checkpoints import write_durably
 from benchmarks.gpu import command
 from benchmarks.gpu.epochs import WAYS, Sums, run_epoch
@@ -39,15 +39,27 @@ def test_the_products_of_a_step_are_those_that_torch_counts() -> None:
     answer = torch.randint(CODES, (BATCH, WRITTEN))
     with FlopCounterMode(display=False) as counter:
         answer_loss(model, question, answer).backward()
-    products = [
+    expected = [
         *lstm_products(BATCH, READ, CODES, UNITS),
         *lstm_products(BATCH, WRITTEN, CODES, UNITS),
         *linear_products(BATCH * WRITTEN, UNITS, CODES),
     ]
     not_needed = 2 * BATCH * 4 * UNITS * UNITS
-    assert counter.get_total_flops() == flops(products) - not_needed
-    for product in products:
+    assert counter.get_total_flops() == flops(expected) - not_needed
+    for product in expected:
         multiplication(product, torch.float32)(2)
+
+
+def test_the_products_of_the_language_model_are_of_the_chunks_that_it_learns_from() -> None:
+    """There is a product with the hidden state for each character of a training batch."""
+    case = products.CASES["language model, 192 units"]
+    agent: Any = agents.make(case.agent, task=case.task, device="cpu", hidden_size=8, threads=1)
+    lengths: list[int] = []
+    loss_fn = agent.loss
+    agent.loss = lambda batch: (lengths.append(batch.text.shape[1]), loss_fn(batch))[1]
+    next(seconds_of_windows(agent, 0, 1))
+    counts = {product.count for product in case.products(agent, agent.config.batch_size)}
+    assert counts == {1, *lengths}
 
 
 @pytest.mark.parametrize("cells", [False, True])
