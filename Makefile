@@ -43,7 +43,7 @@ lint: $(STAMP) ## ruff: rules and format
 types: $(STAMP) ## mypy, strict
 	$(RUN) -m mypy
 
-bench: $(STAMP) ## speed beside Keras, Lightning and a bare loop (100 minutes)
+bench: $(STAMP) ## speed beside Keras, Lightning and a bare loop (115 minutes)
 	$(RUN) -m benchmarks all
 
 read-benchmark: $(STAMP) ## readers and detectors beside kraken, one table (hours; DATA=FOLDER)
