@@ -57,7 +57,7 @@ class Prefetcher:
     ) -> None:  # fmt: skip
         self._task, self._arguments = task, ("train", batch_size, seed)
         entry = look_up(task.name, tasks.TASKS)
-        is_registered = entry is not None and entry.load() is type(task)
+        is_registered = entry is not None and entry.makes(type(task))
         self._is_on = is_on and is_registered and (os.cpu_count() or 1) > 1
         self._worker: _Worker | None = None
         self._seconds = collections.deque[float](maxlen=num_watched)

@@ -1,0 +1,95 @@
+"""Entry points: the agents and tasks that installed packages add, found without importing them.
+
+A package names its classes in its `pyproject.toml`:
+
+    [project.entry-points."terrarium.agents"]
+    my_agent = "my_package.my_agent:MyAgent"
+
+    [project.entry-points."terrarium.tasks"]
+    "my_task<size>" = "my_package.my_task:MyTask"
+
+The format is that of https://packaging.python.org/specifications/entry-points.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from importlib.metadata import PathDistribution
+
+_LOG = logging.getLogger(__name__)
+_NAME = re.compile(r"\w[\w.-]*(<[a-z]\w*>[\w.-]*)*")  # which can be the name of a run's folder
+_VALUE = re.compile(r"([\w.]+)\s*:\s*(\w+)")
+_FILES = ("*.dist-info/entry_points.txt", "*.egg-info/entry_points.txt")
+
+
+@attrs.frozen(kw_only=True)
+class InstalledClass:
+    """A class that an installed package names: what it is called, where it is, whose it is."""
+
+    name: str
+    module: str
+    cls: str
+    package: str  # with its version
+
+
+def installed_classes(kind: str, taken: Collection[str]) -> Iterator[InstalledClass]:
+    """Yield the classes that installed packages name for a kind, "agent" or "task".
+
+    What cannot be used is left out with a warning: a damaged file, a name that cannot be one, and
+    one of `taken`, the names that the project itself has.
+    """
+    seen = set()
+    for distribution in _distributions(f"terrarium.{kind}s"):
+        package = f"{distribution.name} {distribution.version}"
+        if re.sub(r"[-_.]+", "-", distribution.name).lower() in seen:
+            continue  # Python imports the one that is first on its path
+        seen.add(re.sub(r"[-_.]+", "-", distribution.name).lower())
+        for name, value in _named(distribution, f"terrarium.{kind}s", package):
+            match = _VALUE.fullmatch(value)
+            numbers = re.findall(r"<(\w+)>", name)
+            if name in taken:
+                _warn(package, f"{kind} {name!r} is not used: Terrarium itself has that name")
+            elif not _NAME.fullmatch(name) or len(set(numbers)) < len(numbers):
+                _warn(package, f"{kind} {name!r} is not used: a name has letters, digits, _ - .")
+            elif match is None:
+                _warn(package, f"{kind} {name!r} is not used: {value!r} is not module:class")
+            else:
+                yield InstalledClass(name=name, module=match[1], cls=match[2], package=package)
+
+
+def _distributions(group: str) -> Iterator["PathDistribution"]:
+    """Yield the installed packages that name something in a group, in the order of `sys.path`.
+
+    Only their files are parsed: importing importlib.metadata takes as long as listing all names.
+    """
+    for folder in dict.fromkeys(sys.path):
+        for path in sorted(path for pattern in _FILES for path in Path(folder).glob(pattern)):
+            try:
+                is_ours = group.encode() in path.read_bytes()
+            except OSError:  # it has been uninstalled meanwhile, or may not be read
+                continue
+            if is_ours:
+                from importlib.metadata import PathDistribution
+
+                yield PathDistribution(path.parent)
+
+
+def _named(distribution: "PathDistribution", group: str, package: str) -> Iterator[tuple[str, str]]:
+    """Yield names and values in a group of a package's entry points."""
+    try:
+        points = list(distribution.entry_points.select(group=group))
+    except Exception as error:  # importlib.metadata has none of its own for a damaged file
+        _warn(package, f"its entry points cannot be read: {type(error).__name__}: {error}")
+        return
+    yield from ((point.name, point.value) for point in points)
+
+
+def _warn(package: str, problem: str) -> None:
+    _LOG.warning(f"terrarium: package {package}: {problem}")
