@@ -142,8 +142,8 @@ def splits_are_disjoint(task: Task) -> None:
         for seed in (0, 1):
             for question in _questions(task, task.samples(split, num, seed)):
                 other = seen.setdefault(question, split)
-                shown = question if isinstance(question, str) else "a question"
-                require(other == split, f"{shown!r} is in {other} and in {split}")
+                shown = repr(question) if isinstance(question, str) else "a question"
+                require(other == split, f"{shown} is in {other} and in {split}")
 
 
 def _questions(task: Task, batch: Any) -> Iterator[object]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from my_agents.products import Products
+from my_agents.regression import Regression
 
 from agents import conformance as agent_conformance
 from agents.conformance import Candidate
@@ -20,7 +22,6 @@ from tasks.core.task import Task
 from tests.carriers.attention_reader import AttentionReader
 from tests.carriers.blob_detector import BlobDetector, BlobImages
 from tests.carriers.ctc_reader import CtcReader
-from tests.carriers.regression import Products, Regression
 from tests.carriers.set_network import LargestDifference, SetNetwork
 from tests.carriers.strips import DigitStrips
 from tests.helpers.drawing import Drawn
