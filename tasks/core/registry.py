@@ -109,7 +109,7 @@ class Registry(MutableMapping[str, Entry]):
 
     def __init__(self, kind: str, base: str, entries: Mapping[str, Entry]) -> None:
         """Make a registry of a kind, "agent" or "task", whose classes extend `module:class`."""
-        self._kind, self._base = kind, base
+        self.kind, self.base = kind, base
         self._own = dict(entries)
         self._installed: dict[str, Entry] | None = None
 
@@ -133,7 +133,7 @@ class Registry(MutableMapping[str, Entry]):
         """Return the entries of installed packages; they are searched once in a process."""
         if self._installed is None:
             found: dict[str, list[InstalledClass]] = {}
-            for each in installed_classes(self._kind, self._own):
+            for each in installed_classes(self.kind, self._own):
                 found.setdefault(each.name, []).append(each)
             self._installed = {name: self._entry(*classes) for name, classes in found.items()}
         return self._installed
@@ -145,7 +145,7 @@ class Registry(MutableMapping[str, Entry]):
             summary = f"cannot be used: {' and '.join((first.package, *packages))} have this name"
         return Entry(
             first.module, first.cls, summary,
-            source=first.package, base=self._base, rivals=packages,
+            source=first.package, base=self.base, rivals=packages,
         )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from tasks.conformance import task_checks
 from tasks.core.batch import take
 from tasks.core.conformance import Check, checks_of
 from tasks.core.settings import fields
-from tasks.core.task import SPLITS, Task
+from tasks.core.task import SPLITS
 from tests.conftest import SMALL, candidate, make_task, same, small_agent, weights
 from tests.helpers.drawing import Drawn
 from visualization.records import Transcript
@@ -104,21 +104,6 @@ def test_an_inspection_that_fails_changes_nothing(name: str) -> None:
         with pytest.raises(TypeError):
             agent.inspect()
     assert changes(before, state_of(agent)) == []
-
-
-def test_inspecting_midway_does_not_change_the_run(name: str) -> None:
-    """A run that is inspected in the middle ends with the same bits."""
-    plain, watched = candidate(name).trained, small_agent(name)
-    task_score = type(watched.task).score
-
-    def score(self: Task, *arguments: object) -> dict[str, float]:
-        watched.inspect(["summary"])
-        return task_score(self, *arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(watched.task), "score", score)
-        watched.learn()
-    assert same(weights(plain), weights(watched))
 
 
 def test_validation_loss_is_that_of_the_validation_samples(name: str) -> None:
