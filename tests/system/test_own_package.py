@@ -89,7 +89,7 @@ def python(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     interpreter = folder / "bin" / "python"
-    options = ["--no-deps", "--no-index", "--quiet", "--no-warn-script-location"]
+    options = ["--no-deps", "--no-index", "--quiet", "--no-compile"]
     command = [sys.executable, "-m", "pip", "--python", interpreter, "install", *options, *wheels]
     subprocess.run(command, check=True)
     # A line of a .pth file is a folder to import from: the checkout's own .pth is not read there.
@@ -155,3 +155,26 @@ def test_the_tutorial_runs(python: Path, tmp_path: Path) -> None:
     imported = re.findall("^imported (.*)", said, re.MULTILINE)
     assert len(imported) == 5
     assert all(Path(file).is_relative_to(python.parents[1]) for file in imported)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("--agent reg", ["regression"]),
+        ("--task add", ["add3x3", "adding_problem"]),
+        ("--task prod", ["products"]),
+        ("--mode ev", ["evaluate"]),
+        ("--agent regression --se", ["--seed", "--set"]),
+    ],
+)
+def test_bash_completes_names(typed: str, completed: list[str], python: Path) -> None:
+    """The installed completion knows options, modes, and the names of installed packages."""
+    script = python.parents[1] / "share" / "bash-completion" / "completions" / "terrarium"
+    words = f"COMP_WORDS=(terrarium {typed}); COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 ))"
+    call = f'_terrarium "{python.parent}/terrarium"; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    done = subprocess.run(
+        ["bash", "-euc", f"source {script}; {words}; {call}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == completed
