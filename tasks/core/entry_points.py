@@ -12,6 +12,7 @@ The format is that of https://packaging.python.org/specifications/entry-points.
 """
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Collection, Iterator
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"\w[\w.-]*(<[a-z]\w*>[\w.-]*)*")  # which can be the name of a run's folder
 _VALUE = re.compile(r"([\w.]+)\s*:\s*(\w+)")
-_FILES = ("*.dist-info/entry_points.txt", "*.egg-info/entry_points.txt")
+_FOLDERS = (".dist-info", ".egg-info")  # as pip leaves them, and setuptools in an editable one
 
 
 @attrs.frozen(kw_only=True)
@@ -70,15 +71,25 @@ def _distributions(group: str) -> Iterator["PathDistribution"]:
     Only their files are parsed: importing importlib.metadata takes as long as listing all names.
     """
     for folder in dict.fromkeys(sys.path):
-        for path in sorted(path for pattern in _FILES for path in Path(folder).glob(pattern)):
+        for name in sorted(_names_in(folder)):
+            path = Path(folder, name, "entry_points.txt")
             try:
                 is_ours = group.encode() in path.read_bytes()
-            except OSError:  # it has been uninstalled meanwhile, or may not be read
+            except OSError:  # it has none, or may not be read
                 continue
             if is_ours:
                 from importlib.metadata import PathDistribution
 
                 yield PathDistribution(path.parent)
+
+
+def _names_in(folder: str) -> list[str]:
+    """Return the folders of metadata in a folder; none in an archive, or what does not exist."""
+    try:
+        with os.scandir(folder or ".") as entries:  # glob takes twice as long in all
+            return [each.name for each in entries if each.name.endswith(_FOLDERS)]
+    except OSError:
+        return []
 
 
 def _named(distribution: "PathDistribution", group: str, package: str) -> Iterator[tuple[str, str]]:
