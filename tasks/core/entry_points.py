@@ -11,6 +11,7 @@ A package names its classes in its `pyproject.toml`:
 The format is that of https://packaging.python.org/specifications/entry-points.
 """
 
+import contextlib
 import logging
 import os
 import re
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"\w[\w.-]*(<[a-z]\w*>[\w.-]*)*")  # which can be the name of a run's folder
-_VALUE = re.compile(r"([\w.]+)\s*:\s*(\w+)")
+_VALUE = re.compile(r"([\w.]+)\s*:\s*(\w+)\s*(\[.*\])?")
 _FOLDERS = (".dist-info", ".egg-info")  # as pip leaves them, and setuptools in an editable one
 
 
@@ -47,11 +48,11 @@ def installed_classes(kind: str, taken: Collection[str]) -> Iterator[InstalledCl
     one of `taken`, the names that the project itself has.
     """
     seen = set()
-    for distribution in _distributions(f"terrarium.{kind}s"):
-        package = f"{distribution.name} {distribution.version}"
-        if re.sub(r"[-_.]+", "-", distribution.name).lower() in seen:
+    for package, distribution in _distributions(f"terrarium.{kind}s"):
+        normalised = re.sub(r"[-_.]+", "-", package.rpartition(" ")[0]).lower()
+        if normalised in seen:
             continue  # Python imports the one that is first on its path
-        seen.add(re.sub(r"[-_.]+", "-", distribution.name).lower())
+        seen.add(normalised)
         for name, value in _named(distribution, f"terrarium.{kind}s", package):
             match = _VALUE.fullmatch(value)
             numbers = re.findall(r"<(\w+)>", name)
@@ -65,8 +66,8 @@ def installed_classes(kind: str, taken: Collection[str]) -> Iterator[InstalledCl
                 yield InstalledClass(name=name, module=match[1], cls=match[2], package=package)
 
 
-def _distributions(group: str) -> Iterator["PathDistribution"]:
-    """Yield the installed packages that name something in a group, in the order of `sys.path`.
+def _distributions(group: str) -> Iterator[tuple[str, "PathDistribution"]]:
+    """Yield name and metadata of packages that name something in a group, by order of `sys.path`.
 
     Only their files are parsed: importing importlib.metadata takes as long as listing all names.
     """
@@ -80,7 +81,17 @@ def _distributions(group: str) -> Iterator["PathDistribution"]:
             if is_ours:
                 from importlib.metadata import PathDistribution
 
-                yield PathDistribution(path.parent)
+                distribution = PathDistribution(path.parent)
+                yield _name_and_version(distribution, name), distribution
+
+
+def _name_and_version(distribution: "PathDistribution", folder: str) -> str:
+    """Return what a package calls itself, or what its folder is called if metadata are damaged."""
+    with contextlib.suppress(Exception):  # importlib.metadata has none of its own for this
+        name, version = distribution.metadata["Name"], distribution.metadata["Version"]
+        if name and version:
+            return f"{name} {version}"
+    return folder.rpartition(".")[0].replace("-", " ")
 
 
 def _names_in(folder: str) -> list[str]:

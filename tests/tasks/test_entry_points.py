@@ -158,3 +158,18 @@ def test_a_package_that_is_installed_twice_is_one(
     search(monkeypatch, tmp_path / "a", tmp_path / "b")
     assert tasks.TASKS["sums"].module == "my_sums"
     assert tasks.make("sums").name == "sums"
+
+
+@pytest.mark.parametrize("damage", ["removed", "empty", "no text"])
+def test_damaged_metadata_break_nothing(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package without its metadata file is named after its folder, and its names work."""
+    install(tmp_path, "my-sums", POINTS, {"my_sums": TASK})
+    metadata = tmp_path / "my_sums-1.0.dist-info" / "METADATA"
+    metadata.unlink()
+    if damage != "removed":
+        metadata.write_bytes(b"" if damage == "empty" else b"\xff\xfe\x00")
+    search(monkeypatch, tmp_path)
+    assert "my_sums 1.0" in tasks.TASKS["sums"].summary
+    assert tasks.make("sums").name == "sums"
