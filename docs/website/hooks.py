@@ -13,7 +13,7 @@ from mkdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # mkdocs loads this file by its path
 
-from docs.website import outside, pages, reference  # noqa: E402 - found by the line above
+from docs.website import outside, pages, reference
 
 log = logging.getLogger("mkdocs.hooks")
 

@@ -15,6 +15,7 @@ from typing import Any
 from docs.website import settings
 
 ROOT = Path(__file__).parents[2]
+FACADE = "visualization"
 FIRST = ("index", "agents", "agents_by_name", "tasks", "tasks_by_name")
 EXPORTING = (
     "visualization", "visualization.conv", "visualization.recurrent", "visualization.circuits",

@@ -27,9 +27,9 @@ def _agents() -> Iterable[str]:
     common = fields(AgentConfig)
     yield "# Agents by name"
     yield (
-        "Every agent has the settings below; each agent's own follow. On the command line they are "
-        "given by `--set NAME=VALUE` or in a file, from Python as arguments of `agents.make`. A `*` "
-        "marks what may change when a run is resumed."
+        "Every agent has the settings below; each agent's own follow. On the command line they "
+        "are given by `--set NAME=VALUE` or in a file, from Python as arguments of `agents.make`. "
+        "A `*` marks what may change when a run is resumed."
     )
     yield "## Settings of every agent"
     yield table(common)
@@ -45,8 +45,8 @@ def _agents() -> Iterable[str]:
 def _tasks() -> Iterable[str]:
     yield "# Tasks by name"
     yield (
-        "On the command line a task's settings are given by `--set task.NAME=VALUE`, from Python as "
-        "arguments of `tasks.make`. A number in angle brackets is part of the name: `add3x2`."
+        "On the command line a task's settings are given by `--set task.NAME=VALUE`, from Python "
+        "as arguments of `tasks.make`. A number in angle brackets is part of the name: `add3x2`."
     )
     for name, entry in tasks.TASKS.items():
         resolved = find("task", entry.example or name, tasks.TASKS, "the reference")
