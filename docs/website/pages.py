@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 NAMES = {"README.md": "index.md", "CHANGELOG.md": "changes.md"}
 LINK = re.compile(r"(\[[^\]]*\]\()([^)#\s]*)((?:#[^)\s]*)?\))")
 CODE = re.compile(r"^(`{3,}).*?^\1`*$", re.MULTILINE | re.DOTALL)
+FOR_TESTS = re.compile(r"^<!-- test: .*?-->\n\n?", re.MULTILINE | re.DOTALL)
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".cfg": "ini", ".toml": "toml"}
 
 
@@ -56,6 +57,8 @@ def site_path(path: str) -> str:
 def with_site_links(markdown: str, page: str) -> str:
     """Return a page's Markdown with each link to a file of the repository led to that on the site.
 
+    What only tests read is left out.
+
     Args:
         markdown: as it is in the repository.
         page: the file that it is of, from the repository's root.
@@ -67,7 +70,8 @@ def with_site_links(markdown: str, page: str) -> str:
         target = link[2] if path is None else posixpath.relpath(site_path(path), here)
         return f"{link[1]}{target}{link[3]}"
 
-    return outside_code(markdown, lambda text: LINK.sub(led, text))
+    shown = FOR_TESTS.sub("", markdown)
+    return outside_code(shown, lambda text: LINK.sub(led, text))
 
 
 def rendered(path: str) -> str:

@@ -91,6 +91,16 @@ def public() -> dict[str, tuple[str, ...]]:
     return {module: _in_order(module, names) for module, names in sorted(found.items())}
 
 
+def public_names() -> list[str]:
+    """Return all public names, each with the module that defines it."""
+    return [f"{module}.{name}" for module, names in public().items() for name in names]
+
+
+def is_module(name: str) -> bool:
+    """Tell whether a dotted name is a module or package of the repository."""
+    return module_file(name).is_file()
+
+
 def _in_order(module: str, names: set[str]) -> tuple[str, ...]:
     defined: list[str] = []
     for node in _tree(module).body:

@@ -13,32 +13,6 @@ from tasks.core.task import Task
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_example_on_an_own_model_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The example for a reader's own network runs from its first line to the page it writes."""
-    page = (ROOT / "docs" / "recurrent.md").read_text()
-    (code,) = re.findall(r"## On your own model\n\n```python\n(.*?)```", page, re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, "docs/recurrent.md", "exec"), {})
-    assert "accuracy" in capsys.readouterr().out
-    written = (tmp_path / "cells.html").read_text()
-    assert "my network" in written
-    assert not re.search(r"https?:", re.sub(r"base64,[^\"]*", "", written))
-
-
-def test_the_example_on_an_own_convolutional_model_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The example for a reader's own network runs from its first line to the page it writes."""
-    page = (ROOT / "docs" / "convolutional.md").read_text()
-    (code,) = re.findall(r"## On your own model\n\n```python\n(.*?)```", page, re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, "docs/convolutional.md", "exec"), {})
-    assert "(64, 4, 12, 12)" in capsys.readouterr().out
-    assert "my network" in (tmp_path / "looked_into.html").read_text()
-
-
 @pytest.mark.slow
 def test_the_notebook_runs_from_top_to_bottom() -> None:
     """Its cells are those of its script, run in order without an error, and end with its pages."""
