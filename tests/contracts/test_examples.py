@@ -9,7 +9,7 @@ import pytest
 import main
 from agents.cli import modes
 from benchmarks.__main__ import COMMANDS
-from tests.helpers.pages import PAGES, ROOT, Block, blocks, name_of
+from tests.helpers.pages import HIDDEN, PAGES, ROOT, Block, blocks, name_of
 
 BLOCKS = {name_of(page): blocks(page) for page in PAGES}
 WITH_PYTHON = [name for name, own in BLOCKS.items() if any(b.language == "python" for b in own)]
@@ -19,7 +19,7 @@ def run(name: str, own: list[Block]) -> None:
     """Run the blocks of Python of a page one after the other, with one set of names."""
     names = {"__name__": "page"}
     for block in own:
-        if block.language == "python" and not block.skipped:
+        if block.language in ("python", HIDDEN) and not block.skipped:
             code = "\n" * (block.line - 1) + block.code  # a traceback has the lines of the page
             exec(compile(code, name, "exec"), names)
 

@@ -112,7 +112,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_the_site_has_every_page_and_every_link_leads_somewhere(site: Path) -> None:
     """Each page of docs/ is built, and each link and anchor of the site is there."""
     texts = {file: file.read_text(encoding="utf-8") for file in site.rglob("*.html")}
@@ -127,7 +126,6 @@ def test_the_site_has_every_page_and_every_link_leads_somewhere(site: Path) -> N
                 assert not anchor or unquote(anchor) in {*ids[target], "__top"}, (file.name, link)
 
 
-@pytest.mark.slow
 def test_the_site_is_read_and_searched_without_a_network(site: Path) -> None:
     """Opened from its folder, the site asks for its own files alone, and finds a word."""
     with chromium("--allow-file-access-from-files") as driver:

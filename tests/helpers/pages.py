@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+HIDDEN = "for tests"  # language of code that readers do not see
 PARTS = re.compile(
     r"^<!-- test: (?P<word>skip|replace|run)\b(?P<text>.*?)-->$"
     r"|^```(?P<language>\w*)\n(?P<code>.*?)^```$",
@@ -52,7 +53,7 @@ def blocks(page: Path) -> list[Block]:
         elif part["word"] == "replace":
             replacements = re.findall(r"`([^`]+)` by\s+`([^`]+)`", part["text"])
         elif part["word"] == "run":
-            found.append(Block(line, "python", part["text"]))
+            found.append(Block(line, HIDDEN, part["text"]))
         else:
             code = part["code"]
             for old, new in replacements:
