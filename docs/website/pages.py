@@ -17,6 +17,9 @@ NAMES = {"README.md": "index.md", "CHANGELOG.md": "changes.md"}
 LINK = re.compile(r"(\[[^\]]*\]\()([^)#\s]*)((?:#[^)\s]*)?\))")
 CODE = re.compile(r"^(`{3,}).*?^\1`*$", re.MULTILINE | re.DOTALL)
 FOR_TESTS = re.compile(r"^<!-- test: .*?-->\n\n?", re.MULTILINE | re.DOTALL)
+UNSEARCHED = (
+    "---\nsearch:\n  exclude: true\n---\n"  # code, which would hide the pages that explain it
+)
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".cfg": "ini", ".toml": "toml"}
 
 
@@ -78,13 +81,14 @@ def rendered(path: str) -> str:
     """Return the Markdown of the page that shows a file or folder of the repository."""
     file = ROOT / path
     if file.is_dir():
-        return f"# `{path}/`\n\n" + "".join(f"- {line}\n" for line in _listing(file))
+        return f"{UNSEARCHED}# `{path}/`\n\n" + "".join(f"- {line}\n" for line in _listing(file))
     text = file.read_text(encoding="utf-8")
     if file.suffix == ".md":
         return with_site_links(text, path)
     if file.suffix == ".ipynb":
         return with_site_links(_cells(text), path)
-    return f"# `{path}`\n\n````{LANGUAGES.get(file.suffix, 'text')}\n{text.rstrip()}\n````\n"
+    language = LANGUAGES.get(file.suffix, "text")
+    return f"{UNSEARCHED}# `{path}`\n\n````{language}\n{text.rstrip()}\n````\n"
 
 
 def _listing(folder: Path) -> Iterator[str]:

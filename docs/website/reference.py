@@ -15,6 +15,7 @@ from typing import Any
 from docs.website import settings
 
 ROOT = Path(__file__).parents[2]
+LONG = 45  # letters of a heading, above which it is cut at a comma
 FACADE = "visualization"
 FIRST = ("index", "agents", "agents_by_name", "tasks", "tasks_by_name")
 EXPORTING = (
@@ -43,6 +44,18 @@ PUBLIC = {
     "tasks.core.registry": ("Entry",),
     "tasks.handwriting.page_format": ("read_page",),
     "tasks.handwriting.page_scores": ("page_errors", "PageErrors"),
+    "visualization.attention.maps": ("AttentionMaps", "attention_maps"),
+    "visualization.attention.rollout": (
+        "AttentionRollout", "attention_rollout", "decoder_rollout", "encoder_decoder_rollout",
+    ),
+    "visualization.calibration.reliability": (
+        "Confidences", "Reliability", "reliability", "fit_temperature",
+    ),
+    "visualization.detection.detections": ("Detections", "detections"),
+    "visualization.transcription.errors": (
+        "Confusions", "ErrorRates", "WorstLines", "confusions", "errors_by_length",
+        "errors_by_group", "worst_lines",
+    ),
     "visualization.report": ("Report",),
     "visualization.attribution.relevance.rules": (
         "Epsilon", "Gamma", "AlphaBeta", "z_plus", "ZBox", "WSquare", "Flat",
@@ -114,9 +127,10 @@ def _in_order(module: str, names: set[str]) -> tuple[str, ...]:
 
 
 def _heading(module: str) -> str:
-    """Return the first words of a module's docstring, up to a colon or the end of the sentence."""
+    """Return the first words of a module's docstring, up to a colon, a source or its end."""
     first = (ast.get_docstring(_tree(module)) or module).split("\n\n")[0].replace("\n", " ")
-    return re.split(r"[:.](?:\s|$)", first)[0]
+    words = re.split(r"[:.](?:\s|$)| \([^)]*et al", first)[0]
+    return words if len(words) <= LONG else re.split(r", | \(", words)[0]
 
 
 def subject(module: str) -> str:
