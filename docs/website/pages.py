@@ -73,8 +73,7 @@ def with_site_links(markdown: str, page: str) -> str:
         target = link[2] if path is None else posixpath.relpath(site_path(path), here)
         return f"{link[1]}{target}{link[3]}"
 
-    shown = FOR_TESTS.sub("", markdown)
-    return outside_code(shown, lambda text: LINK.sub(led, text))
+    return outside_code(markdown, lambda text: LINK.sub(led, FOR_TESTS.sub("", text)))
 
 
 def rendered(path: str) -> str:

@@ -47,6 +47,7 @@ def test_imports_that_follow_from_others_are_not_drawn() -> None:
         ("docs/using.md", "[a](https://example.org/live.md)", "[a](https://example.org/live.md)"),
         ("docs/using.md", "```\n[a](../README.md)\n```", "```\n[a](../README.md)\n```"),
         ("docs/using.md", "<!-- test: skip, hours -->\n\n```\na\n```", "```\na\n```"),
+        ("docs/using.md", "```\n<!-- test: run -->\n```", "```\n<!-- test: run -->\n```"),
     ],
 )
 def test_links_of_the_repository_lead_to_pages(page: str, link: str, expected: str) -> None:
