@@ -134,7 +134,6 @@ def resolve_target(
     return TargetScore(model, name, resolved.cpu(), size)
 
 
-
 def batch_slices(num: int, size: int) -> Iterator[slice]:
     """Slices of at most `size` that make up `num`."""
     for first in range(0, num, size):
