@@ -9,7 +9,14 @@ from pathlib import Path
 
 from torture import checkpoints, kills  # noqa: F401  (they register their cases)
 from torture.registry import (
-    CASES, PAGE, RESULTS, Effort, keep, read_results, summary, with_table,
+    CASES,
+    PAGE,
+    RESULTS,
+    Effort,
+    keep,
+    read_results,
+    summary,
+    with_table,
 )  # fmt: skip
 
 
