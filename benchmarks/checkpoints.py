@@ -44,7 +44,10 @@ class Saves(NamedTuple):
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write bytes as every durable write must: to a part, flushed, renamed, folder flushed."""
+    """Write bytes as every durable write must: to a part, flushed, renamed, folder flushed.
+
+    The limit beside `atomic_write`, and not that itself: a limit must not slow down with it.
+    """
     part = path.with_suffix(".part")
     with part.open("wb") as file:
         file.write(data)

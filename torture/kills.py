@@ -16,7 +16,7 @@ from pathlib import Path
 
 from agents.core.analysis.states import exact, same
 from agents.core.runs import checkpoint
-from tests.helpers.ranks import descendants, kill_tree, started, torchrun_command
+from tests.helpers.ranks import kill_tree, ranks_below, started, torchrun_command
 from torture.registry import Effort, Outcome, case
 
 _MODEST = ["log_every=2", "save_every=2", "eval_every=6", "eval_samples=16", "keep_checkpoints=2"]
@@ -101,9 +101,10 @@ def killed(words: Sequence[str], folder: Path, after: float, *, working: bool, r
 
 
 def _kill_a_rank(process: "subprocess.Popen[str]") -> None:
-    """Kill the last process that `torchrun` started, or itself if there is none yet."""
+    """Kill one of the ranks, in turn by the clock, or `torchrun` if it has started none yet."""
+    ranks = ranks_below(process.pid) or [process.pid]
     with contextlib.suppress(ProcessLookupError):
-        os.kill([process.pid, *descendants(process.pid)][-1], signal.SIGKILL)
+        os.kill(ranks[time.monotonic_ns() % len(ranks)], signal.SIGKILL)
 
 
 def torment(run: str, effort: Effort, ranks: int = 1) -> Outcome:

@@ -12,23 +12,28 @@ from benchmarks.__main__ import COMMANDS
 from tests.helpers.pages import HIDDEN, PAGES, ROOT, Block, blocks, name_of
 
 BLOCKS = {name_of(page): blocks(page) for page in PAGES}
-WITH_PYTHON = [name for name, own in BLOCKS.items() if any(b.language == "python" for b in own)]
+SHOWN = {
+    name: sum(block.language == "python" and not block.skipped for block in own)
+    for name, own in BLOCKS.items()
+}  # blocks of Python that run, by page
 
 
-def run(name: str, own: list[Block]) -> None:
-    """Run the blocks of Python of a page one after the other, with one set of names."""
-    names = {"__name__": "page"}
+def run(name: str, own: list[Block]) -> int:
+    """Run the blocks of Python of a page one after the other; return how many ran to their end."""
+    names, num = {"__name__": "page"}, 0
     for block in own:
         if block.language in ("python", HIDDEN) and not block.skipped:
             code = "\n" * (block.line - 1) + block.code  # a traceback has the lines of the page
             exec(compile(code, name, "exec"), names)
+            num += block.language == "python"
+    return num
 
 
-@pytest.mark.parametrize("name", WITH_PYTHON)
+@pytest.mark.parametrize("name", [name for name, num in SHOWN.items() if num])
 def test_examples_of_a_page_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each block of Python of a page runs, after those before it, unless the page says why not."""
     monkeypatch.chdir(tmp_path)
-    run(name, BLOCKS[name])
+    assert run(name, BLOCKS[name]) == SHOWN[name]
 
 
 def commands(own: list[Block]) -> list[str]:

@@ -118,12 +118,17 @@ def rank_pids(pid: int, folder: Path, num: int = 2, limit: float = LIMIT) -> lis
     """Return the processes of the ranks below `torchrun`, in order, once a run has a checkpoint."""
     end = time.monotonic() + limit
     while time.monotonic() < end:
-        found = [(_rank_of(each), each) for each in descendants(pid)]
-        ranks = dict(sorted(pair for pair in found if pair[0] is not None))
+        ranks = ranks_below(pid)
         if len(ranks) == num and list((folder / "checkpoints").glob("step-*")):
-            return list(ranks.values())
+            return ranks
         time.sleep(0.05)
     raise TimeLimitError(f"no checkpoint of {num} ranks after {limit:.0f} s")
+
+
+def ranks_below(pid: int) -> list[int]:
+    """Return the processes of the ranks that there are now below `torchrun`, in order."""
+    found = [(_rank_of(each), each) for each in descendants(pid)]
+    return list(dict(sorted(pair for pair in found if pair[0] is not None)).values())
 
 
 def _rank_of(pid: int) -> int | None:
