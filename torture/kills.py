@@ -65,7 +65,9 @@ def newest(folder: Path) -> int:
     return max(checkpoint.step_paths(folder / "checkpoints"), default=0)
 
 
-def killed(words: Sequence[str], folder: Path, after: float, *, working: bool, ranks: int) -> str:
+def killed(
+    words: Sequence[str], folder: Path, after: float, *, working: bool, victim: float | None
+) -> str:
     """Start a command and kill it; return `start`, `work`, `file`, or "" if it ended before.
 
     Args:
@@ -73,7 +75,8 @@ def killed(words: Sequence[str], folder: Path, after: float, *, working: bool, r
         folder: of its run.
         after: seconds, from the start or (if working) from the first checkpoint of this start.
         working: whether to wait for that checkpoint.
-        ranks: with more than one, SIGKILL meets a single one.
+        victim: which of the ranks SIGKILL meets, a share of their number from 0 on and below 1;
+            None: all processes.
     """
     before = newest(folder)
     with started(words) as process:
@@ -88,10 +91,10 @@ def killed(words: Sequence[str], folder: Path, after: float, *, working: bool, r
             if process.returncode:
                 raise RuntimeError((process.stderr.read() if process.stderr else "")[-2000:])
             return ""
-        if ranks > 1:
-            _kill_a_rank(process)
-        else:
+        if victim is None:
             kill_tree(process.pid)
+        else:
+            _kill_a_rank(process, victim)
         process.communicate(timeout=120)
         if not process.returncode:
             return ""
@@ -100,11 +103,11 @@ def killed(words: Sequence[str], folder: Path, after: float, *, working: bool, r
     return "work" if newest(folder) > before else "start"
 
 
-def _kill_a_rank(process: "subprocess.Popen[str]") -> None:
-    """Kill one of the ranks, in turn by the clock, or `torchrun` if it has started none yet."""
+def _kill_a_rank(process: "subprocess.Popen[str]", victim: float) -> None:
+    """Kill one of the ranks, or `torchrun` if it has started none yet."""
     ranks = ranks_below(process.pid) or [process.pid]
     with contextlib.suppress(ProcessLookupError):
-        os.kill(ranks[time.monotonic_ns() % len(ranks)], signal.SIGKILL)
+        os.kill(ranks[int(victim * len(ranks))], signal.SIGKILL)
 
 
 def torment(run: str, effort: Effort, ranks: int = 1) -> Outcome:
@@ -127,7 +130,8 @@ def torment(run: str, effort: Effort, ranks: int = 1) -> Outcome:
             after = effort.chance.uniform(0, 0.3 * whole if working else whole)
             if sum(kinds.values()) >= effort.kills:
                 after = 900.0
-            kind = killed(words, folder, after, working=working, ranks=ranks)
+            victim = effort.chance.random() if ranks > 1 else None
+            kind = killed(words, folder, after, working=working, victim=victim)
             done = not kind
             if kind:
                 kinds[kind] += 1
