@@ -45,7 +45,9 @@ def commands(own: list[Block]) -> list[str]:
         for line in block.code.replace("\\\n", " ").splitlines()
     )
     return [
-        line for line in lines if re.match(r"python main\.py|printf .*\| python main\.py", line)
+        line
+        for line in lines
+        if re.match(r"python main\.py|printf .*\| python main\.py|.*\btorchrun .* main\.py", line)
     ]
 
 

@@ -20,7 +20,10 @@ ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "docs" / "template"
 PAGE = (ROOT / "docs" / "own_agent.md").read_text(encoding="utf-8")
 PACKAGES = ("agents", "tasks", "visualization")
-INSTALLED = ("cp -r docs/template my-agents", "cd my-agents", "pip install --editable .")
+INSTALLED = (
+    "source .venv/bin/activate", "cp -r docs/template my-agents", "cd my-agents",
+    "pip install --editable .",
+)  # fmt: skip
 # Run all of the page in one process, as importing torch takes as long as all else.
 RUNNER = """
 import json, shlex, sys
@@ -149,7 +152,7 @@ def test_the_tutorial_runs(python: Path, tmp_path: Path) -> None:
     (tmp_path / "runner.py").write_text(RUNNER)
     said = run(python, tmp_path, "runner.py", "steps.json")
     (answer,) = re.findall(r"^\[(-?[\d.]+)\]$", said, re.MULTILINE)
-    assert abs(float(answer) + 0.1) < 0.2
+    assert abs(float(answer) + 0.1) < 0.09  # nearer than 0 is
     assert "hidden_size: 32" in said
     assert (tmp_path / "report.html").stat().st_size > 10_000
     imported = re.findall("^imported (.*)", said, re.MULTILINE)
