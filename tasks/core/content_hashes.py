@@ -27,7 +27,7 @@ class ContentHashes:
         self._file: Path | None = None
         if cache is not None:
             self._file = (
-                expand_user(cache) / f"hashes-{_hash(os.fsencode(self._root)):016x}.safetensors"
+                expand_user(cache) / f"hashes-{hash_of(os.fsencode(self._root)):016x}.safetensors"
             )
         self._known, self._hashes = _load(self._file)
         self._is_changed = False
@@ -43,7 +43,7 @@ class ContentHashes:
         if self._file is None:
             return hash_of_file(path)
         status = os.stat(path)  # noqa: PTH116 - a million times, and pathlib's is slower
-        key = _hash(
+        key = hash_of(
             f"{name}\0{status.st_size}\0{status.st_mtime_ns}".encode("utf-8", "surrogatepass")
         )
         at = bisect.bisect_left(self._known, key)
@@ -75,7 +75,7 @@ class ContentHashes:
 def hash_of_file(path: str | Path) -> int:
     """Return a hash of 64 bits of the content of a file."""
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a million times, and faster
-        return _hash(file.read())
+        return hash_of(file.read())
 
 
 def write_whole(path: Path, data: bytes, place: str) -> None:
@@ -84,17 +84,21 @@ def write_whole(path: Path, data: bytes, place: str) -> None:
     Raises:
         ConfigError: names the setting `cache`.
     """
+    file = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
             file.write(data)
         os.replace(file.name, path)  # noqa: PTH105 - the name is text
     except OSError as error:
+        if file is not None:
+            Path(file.name).unlink(missing_ok=True)
         problem = f"{path.parent} cannot be written: {error.strerror}"
         raise ConfigError(place, "cache", problem, "the path of a folder, or null") from None
 
 
-def _hash(data: bytes) -> int:
+def hash_of(data: bytes) -> int:
+    """Return a hash of 64 bits (BLAKE2b)."""
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 

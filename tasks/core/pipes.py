@@ -4,6 +4,7 @@ Nothing is pickled: a message is a named tuple of arrays, lists, texts, numbers 
 JSON and the bytes of its arrays.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -13,6 +14,9 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 import numpy as np
+
+if sys.platform == "linux":
+    import fcntl
 
 LENGTH = 8  # bytes of the length of a header; 0: the end of what was asked for
 _PIPE_BYTES = 2**20  # of a pipe's buffer, where the system lets it be chosen
@@ -24,14 +28,19 @@ class EndedError(Exception):
 
 def start(module: str, variables: Mapping[str, str] | None = None, **how: Any) -> Any:
     """Start `python -m module` with pipes for its input and output."""
-    return subprocess.Popen(
-        [sys.executable, "-m", module],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, pipesize=_PIPE_BYTES,
+    process = subprocess.Popen(
+        [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
              **(variables or {})},
         start_new_session=True,  # a SIGINT of the terminal is for the run alone
         **how,
     )  # fmt: skip
+    if sys.platform == "linux":
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(OSError):  # a user's pipes have a limit together
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return process
 
 
 def own_output() -> IO[bytes]:
@@ -50,7 +59,7 @@ def send(stream: IO[bytes], *lines: Any) -> None:
     try:
         stream.write("".join(f"{json.dumps(line)}\n" for line in lines).encode())
         stream.flush()
-    except OSError:
+    except (OSError, ValueError):  # its pipe is broken, or closed
         raise EndedError from None
 
 

@@ -182,6 +182,18 @@ class _Workers:
         self._all.append(worker)
         self._idle.put(worker)
 
+    def _replacement(self, worker: "_Worker") -> "_Worker":
+        """Return a new worker, or the ended one, which the next who asks replaces, if none starts.
+
+        None is started while all are being ended.
+        """
+        with contextlib.suppress(OSError):
+            if self._num:
+                new = _Worker()
+                self._all[self._all.index(worker)] = new
+                return new
+        return worker
+
     def _ask(self, reader: FileReader, items: Sequence[Any]) -> list[Any]:
         """Let an idle worker read; one that was killed is replaced for those who ask later."""
         worker = self._idle.get()
@@ -189,11 +201,10 @@ class _Workers:
             answer = worker.ask(reader, items)
         except pipes.EndedError:
             code = worker.close()
-            if self._num:  # otherwise they are being ended
-                self._all.remove(worker)
-                self._start()
+            worker = self._replacement(worker)
             raise WorkerError(_describe_end(code, reader, items)) from None
-        self._idle.put(worker)
+        finally:
+            self._idle.put(worker)
         if answer.error is None:
             return answer.results
         if len(answer.error) == 1:

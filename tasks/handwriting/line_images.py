@@ -34,6 +34,7 @@ from typing import NamedTuple
 import attrs
 import numpy as np
 
+from tasks.core.content_hashes import hash_of
 from tasks.core.images import read_size
 from tasks.core.paths import describe_os_error, expand_user
 from tasks.core.settings import ConfigError, setting
@@ -42,7 +43,7 @@ from tasks.core.workers import FileReader, map_threads
 from tasks.handwriting import line_image
 from tasks.handwriting.line_image import MAX_ASPECT
 from tasks.handwriting.line_index import LeftOut, LineIndex, LineStore, LineTable, StoredLine
-from tasks.handwriting.splits import NO_SPLIT, assign_codes, digest_of, splits_by_folder
+from tasks.handwriting.splits import NO_SPLIT, assign_codes, splits_by_folder
 from tasks.handwriting.stored import StoredLines, files_in, warn
 from tasks.handwriting.texts import Form, normalized
 from tasks.image_files import FOLDERS, SUFFIXES
@@ -149,7 +150,7 @@ def _seen(path: Path) -> tuple[tuple[int, int], int] | str:
         is_image = not isinstance(error, ConfigError)
         return str(error) if is_image else "is not an image of one page that can be read"
     is_line = columns <= MAX_ASPECT * rows
-    return ((rows, columns), digest_of(data)) if is_line else "is too wide for a line"
+    return ((rows, columns), hash_of(data)) if is_line else "is too wide for a line"
 
 
 def _beside(root: Path, left_out: list[LeftOut]) -> Iterator[_Pair]:

@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from tasks.core.paths import expand_user
 from tasks.core.settings import ConfigError
@@ -45,29 +45,35 @@ class PageRecords:
 
     def of(self, names: Sequence[str], make: Callable[[str], PageRecord]) -> list[PageRecord]:
         """Return the records of pages; names are sorted, and follow those of the call before."""
+
+        def read(name: str) -> tuple[str | None, PageRecord]:
+            before = _page_stamp(self._root, name)
+            record = make(name)
+            after = _stamp(self._root, record) if record.image else None
+            is_as_read = before is not None and after is not None and after.startswith(before)
+            return after if is_as_read else None, record
+
         known = self._known(names)
         missing = [name for name in names if name not in known]
-        known |= dict(zip(missing, map_threads(make, missing), strict=True))
+        known |= dict(zip(missing, map_threads(read, missing), strict=True))
         for name in names:
-            self._keep(known[name])
-        return [known[name] for name in names]
+            self._keep(*known[name])
+        return [known[name][1] for name in names]
 
-    def _known(self, names: Sequence[str]) -> dict[str, PageRecord]:
-        """Return the records that are kept, and of which the files did not change."""
-        wanted, found = set(names), {}
+    def _known(self, names: Sequence[str]) -> dict[str, tuple[str | None, PageRecord]]:
+        """Return stamps and records that are kept, and of which the files did not change."""
+        wanted = set(names)
+        found: dict[str, tuple[str | None, PageRecord]] = {}
         while self._next is not None and self._next[1].name <= names[-1]:
             stamp, record = self._next
             if record.name in wanted and stamp == _stamp(self._root, record):
-                found[record.name] = record
+                found[record.name] = self._next
             self._next = next(self._kept, None)
         return found
 
-    def _keep(self, record: PageRecord) -> None:
-        """Keep a record; a page that is not used is looked at each time, as it may be completed."""
-        if self._write is None or not record.image:
-            return
-        stamp = _stamp(self._root, record)
-        if stamp is not None:
+    def _keep(self, stamp: str | None, record: PageRecord) -> None:
+        """Keep a record; None: its files changed meanwhile, or may be completed."""
+        if self._write is not None and stamp is not None:
             text = json.dumps([stamp, record]).encode()
             self._write(_hash(text) + text + b"\n")
 
@@ -127,16 +133,25 @@ def _lines(file: IO[bytes] | None) -> Iterator[tuple[str, PageRecord]]:
         yield stamp, PageRecord(name, image, page_digest, [tuple(x) for x in lines], *others)
 
 
-def _stamp(root: str, record: PageRecord) -> str | None:
-    """Return sizes and times of the files of a page; None: one is not there."""
-    path, image = f"{root}/{record.name}", f"{root}/{record.image}"
+def _page_stamp(root: str, name: str) -> str | None:
+    """Return size and time of the XML of a page, and the time of its folder; None: not there."""
+    path = f"{root}/{name}"
     try:
-        found = [os.stat(each) for each in (path, image)]  # noqa: PTH116 - a million times
+        page = os.stat(path)  # noqa: PTH116 - a million times
         folder = os.stat(path.rpartition("/")[0])  # noqa: PTH116
     except OSError:
         return None
-    numbers: list[Any] = [number for each in found for number in (each.st_size, each.st_mtime_ns)]
-    return " ".join(map(str, [*numbers, folder.st_mtime_ns]))
+    return f"{page.st_size} {page.st_mtime_ns} {folder.st_mtime_ns} "
+
+
+def _stamp(root: str, record: PageRecord) -> str | None:
+    """Return the stamp of a page, and size and time of its image; None: one is not there."""
+    page = _page_stamp(root, record.name)
+    try:
+        image = os.stat(f"{root}/{record.image}")  # noqa: PTH116 - a million times
+    except OSError:
+        return None
+    return None if page is None else f"{page}{image.st_size} {image.st_mtime_ns}"
 
 
 def _hash(text: bytes) -> bytes:

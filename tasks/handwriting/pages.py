@@ -27,6 +27,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.core.content_hashes import hash_of_file
 from tasks.core.paths import describe_os_error, expand_user
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SPLITS, BatchRequest, Split
@@ -41,7 +42,7 @@ from tasks.handwriting.box_files import (
 from tasks.handwriting.boxes import BoxTask, ImageToBoxes, PageBoxes
 from tasks.handwriting.letterbox import Letterboxed, letterbox, placed, read_page
 from tasks.handwriting.line_index import LeftOut
-from tasks.handwriting.splits import Candidate, assign_splits, digest_of
+from tasks.handwriting.splits import Candidate, assign_splits
 from tasks.image_files import FOLDERS
 
 _PLACE = "task pages"
@@ -198,7 +199,7 @@ def _split_of(name: str) -> Split | None:
 
 def _digest(path: Path) -> int:
     try:
-        return digest_of(path.read_bytes())
+        return hash_of_file(path)
     except OSError as error:
         raise ConfigError(str(path), "", describe_os_error(path, error), A_PAGE) from None
 

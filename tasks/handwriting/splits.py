@@ -1,6 +1,5 @@
 """Splits of files: by the folders that they are in, or by hashes of their names."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.core.content_hashes import hash_of
 from tasks.core.settings import ConfigError
 from tasks.core.task import SPLITS, Split
 from tasks.handwriting.line_index import LeftOut
@@ -98,10 +98,4 @@ def _leave_out_twins(
 
 
 def _position(name: str) -> float:
-    digest = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little") / 2.0**64
-
-
-def digest_of(data: bytes) -> int:
-    """Return a hash of 64 bits of the content of a file."""
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+    return hash_of(name.encode(errors="surrogatepass")) / 2.0**64

@@ -222,6 +222,12 @@ def exchange() -> str:
     assert all(each["vectors"] == Vectors(np.float32(1.5), ("a", None, True)) for each in gathered)
     assert group.sum([1.0, group.rank]) == [2.0, 1.0]
     assert group.broadcast(group.rank) == 0
+    norm = nn.BatchNorm1d(2)
+    norm.running_mean.fill_(1.0 + group.rank)
+    norm.num_batches_tracked.fill_(5 + group.rank)
+    parallel.share_buffers(norm, group)
+    assert norm.running_mean.tolist() == [1.0, 1.0]
+    assert int(norm.num_batches_tracked) == 5
     return "right"
 
 

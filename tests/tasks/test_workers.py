@@ -135,6 +135,35 @@ def test_a_killed_worker_is_an_error_and_is_replaced(tmp_path: Path) -> None:
             begin(FileReader("os", "_exit"), [3])()
 
 
+def test_a_worker_that_cannot_be_replaced_is_an_error_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no process can be started, those who ask get an error, and none waits for ever."""
+    files = [str(save(tmp_path / "0.bmp", PIXELS[0]))]
+    with workers.workers(1):
+        begin(SIZE, files)()
+        (worker,) = running()._all
+        worker.kill()
+        worker._process.wait()
+        with monkeypatch.context() as patch:
+            patch.setattr(workers.pipes, "start", raising(OSError("no memory")))
+            for _ in range(2):
+                with pytest.raises(WorkerError, match="SIGKILL"):
+                    begin(SIZE, files)()
+        with pytest.raises(WorkerError, match="SIGKILL"):
+            begin(SIZE, files)()  # and starts another
+        assert begin(SIZE, files)() == [Path(files[0]).stat().st_size]
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    """Return a function that raises an error."""
+
+    def function(*_: Any) -> Any:
+        raise error
+
+    return function
+
+
 def test_a_bug_in_a_worker_is_shown_here() -> None:
     """An exception that is not about a file comes with its traceback."""
     with workers.workers(1), pytest.raises(WorkerError) as raised:

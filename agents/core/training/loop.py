@@ -246,10 +246,13 @@ class TrainStep:
     def _gather_hidden_state(self) -> None:
         """Put the rows of all ranks together, as a single process has them."""
         state, device = self.agent.state, self.agent.device
-        own = {name: tensor.cpu().numpy() for name, tensor in state.hidden_state.items()}
+        types = {name: tensor.dtype for name, tensor in state.hidden_state.items()}
+        own = {n: tensor.float().cpu().numpy() for n, tensor in state.hidden_state.items()}
         rows = [each for each in self.group.gather(own) if each]
         state.hidden_state = {
-            name: torch.cat([torch.as_tensor(each[name]) for each in rows]).to(device)
+            name: torch.cat([torch.as_tensor(each[name]) for each in rows]).to(
+                device, types.get(name, torch.float32)
+            )
             for name in rows[0]
         }
 

@@ -106,6 +106,17 @@ def synchronized_batch_norm(model: nn.Module) -> Iterator[None]:
             setattr(model.get_submodule(parent), last, module)
 
 
+def share_buffers(model: nn.Module, group: Group) -> None:
+    """Give every rank the buffers of rank 0, such as the running statistics of batch normalisation.
+
+    Without GPUs each rank has gathered its own; those of rank 0 are saved, and so evaluated.
+    """
+    if group.size > 1:
+        values = group.broadcast([buffer.cpu().numpy() for buffer in model.buffers()])
+        for buffer, value in zip(model.buffers(), values, strict=True):
+            buffer.copy_(torch.from_numpy(value.copy()))
+
+
 def synchronized(network: Any, is_last: bool) -> contextlib.AbstractContextManager[None]:
     """Let the ranks exchange gradients in a block only with the last of a rank's micro-batches."""
     return contextlib.nullcontext() if network is None or is_last else network.no_sync()

@@ -328,6 +328,7 @@ class Trainer:
 def _evaluate_agent(agent: "AgentProtocol", with_diagnostics: bool, group: Group) -> Evaluation:
     """Evaluate an agent on the validation split: each rank a share, rank 0 scores all answers."""
     batch = agent.task.samples("validation", agent.config.eval_samples)
+    parallel.share_buffers(agent.model, group)
     answers = predict_shares(agent, batch, group)
     loss = mean_loss_of_shares(agent, batch, group)
 
