@@ -139,8 +139,8 @@ def torment(run: str, effort: Effort, ranks: int = 1) -> Outcome:
         failures += [f"{folder.name}: {each}" for each in differences(folder, straight)]
     tried = sum(kinds.values())
     remark = (
-        f"{runs} run{'s' * (runs > 1)}; {kinds['start']} kills before a start's first checkpoint, "
-        f"{kinds['work']} after it, {kinds['file']} inside the writing of a file"
+        f"{runs} run{'s' * (runs > 1)}; killed before a start's first checkpoint {kinds['start']} "
+        f"times, after it {kinds['work']}, inside the writing of a file {kinds['file']}"
     )
     held = 0 if failures else tried
     return Outcome(tried=tried, held=held, remark=remark, failures=tuple(failures))

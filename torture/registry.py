@@ -84,10 +84,13 @@ def cpu() -> str:
 
 
 def table(results: dict[str, dict[str, object]]) -> str:
-    """Return the table of cases that ran."""
+    """Return the table of cases; it says which did not run."""
     lines = ["| case | tried | held | remark | run |", "|---|---:|---:|---|---|"]
-    for name, found in results.items():
-        about = f"`{name}`: {summary(name)}"
+    for name in CASES:
+        about, found = f"`{name}`: {summary(name)}", results.get(name)
+        if found is None:
+            lines.append(f"| {about} | 0 | | not run yet | |")
+            continue
         run = f"{found['day']}, {found['cpu']}"
         lines.append(
             f"| {about} | {found['tried']} | {found['held']} | {found['remark']} | {run} |"
