@@ -30,6 +30,7 @@ from tasks.core.task import (
 # Integers of samples as arrays (num, objects) or (num, objects, numbers).
 Sample = tuple[NDArray[np.int64], ...]
 Target = Literal["label", "number"]
+LARGEST = 10.0  # what inputs to a network are scaled to: the largest in training
 _BLOCK = 1000  # samples
 _NUM_SHARES = 4  # of all samples, by their hash
 _MAX_IDLE = 200  # draws in a row without a sample that was required

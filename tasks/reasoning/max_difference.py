@@ -7,8 +7,8 @@ A summary statistic: one pass over the objects answers it (Xu et al. 2020, 1905.
 >>> batch = task.encode(["3 4 20 0; 9 9 75 5; 0 1 50 2"])  # coordinates, value, kind
 >>> batch.objects.shape, task.decode(batch.target)
 ((1, 3, 9), ['55'])
->>> [round(float(number), 2) for number in batch.objects[0, 1]]  # divided, and the kind one-hot
-[0.45, 0.45, 0.75, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+>>> [round(float(number), 2) for number in batch.objects[0, 1]]  # scaled, and the kind one-hot
+[4.5, 4.5, 7.5, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
 """
 
 import attrs

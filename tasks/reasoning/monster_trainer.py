@@ -11,7 +11,7 @@ cost has 3 to 7 edges, equally often each (Xu et al. 2020, 1905.13211, section 4
 >>> task.decode(batch.target)  # by level 1: 1 · 3 + 1 · 2; at once: 2 · 5
 ['5']
 >>> [round(number, 1) for number in batch.objects[0, 0].tolist()]  # x, y, level, asked level
-[0.0, 0.3, 0.1, 0.2]
+[0.0, 3.0, 1.0, 2.0]
 """
 
 import re
@@ -26,6 +26,7 @@ from tasks.core.hashing import mix64
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SetTargets, SetToTarget, Split
 from tasks.reasoning.base import (
+    LARGEST,
     Sample,
     SetTask,
     Target,
@@ -43,8 +44,8 @@ _EDGE = 1024  # a cost in this unit leaves room to count edges
 class MonsterTrainer(SetTask):
     """Monster trainer: least cost of a path through levels on a map, a dynamic programme.
 
-    Objects are in a random order. Inputs to a network are place, level and asked level, divided by
-    the largest in training. Of paths with the least cost the one with the fewest edges counts.
+    Objects are in a random order. Inputs to a network are place, level and asked level, scaled so
+    that the largest in training is 10 (by default: as they are, as in the paper's code). Of paths with the least cost the one with the fewest edges counts.
     """
 
     num_train: int = setting(60_000, "training samples: the first ones of any larger number", ge=1)
@@ -144,15 +145,15 @@ class MonsterTrainer(SetTask):
         objects = np.concatenate([places, levels, every], axis=-1)
         key = mix64(fingerprint(sample)[:, None] ^ np.arange(size, dtype=np.uint64))
         objects = np.take_along_axis(objects, key.argsort(axis=1)[..., None], axis=1)
-        return (objects / self._divisors).astype(np.float32), np.ones((num, size), bool), None
+        return (objects * self._factors).astype(np.float32), np.ones((num, size), bool), None
 
     @property
-    def _divisors(self) -> NDArray[np.float64]:
-        return np.array([self.map_size] * 2 + [self.max_level] * 2, float)
+    def _factors(self) -> NDArray[np.float64]:
+        return LARGEST / np.array([self.map_size] * 2 + [self.max_level] * 2)
 
     def sample_of(self, objects: NDArray[Any]) -> Sample:
         """Return the sample of objects without padding (num, n, 4)."""
-        numbers = whole_numbers(objects * self._divisors)
+        numbers = whole_numbers(objects / self._factors)
         order = numbers[..., 2:3].argsort(axis=1)
         return np.take_along_axis(numbers[..., :2], order, axis=1), numbers[:, 0, 3:]
 

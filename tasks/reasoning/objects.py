@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from tasks.core.settings import setting
 from tasks.core.task import SetTargets, Split
-from tasks.reasoning.base import Sample, SetTask, check_size, integer, whole_numbers
+from tasks.reasoning.base import LARGEST, Sample, SetTask, check_size, integer, whole_numbers
 
 
 @attrs.frozen(kw_only=True)
 class ObjectTask(SetTask):
     """Base class of tasks over objects with coordinates, a value and a kind, all evenly random.
 
-    Inputs to a network are coordinates and value, divided by their largest in training, and the
-    kind, one-hot (the paper's code gives all as they are). A person writes the numbers of an
+    Inputs to a network are coordinates and value, scaled so that their largest in training is 10,
+    and the kind, one-hot (the paper's code gives all as they are). A person writes the numbers of an
     object, coordinates first, and a semicolon between objects.
     """
 
@@ -65,21 +65,21 @@ class ObjectTask(SetTask):
     def arrays(self, sample: Sample) -> tuple[NDArray[Any], NDArray[Any], None]:
         """Return objects (num, n, features) and the mask."""
         (objects,) = sample
-        numbers = (objects[..., :-1] / self._divisors).astype(np.float32)
+        numbers = (objects[..., :-1] * self._factors).astype(np.float32)
         kinds = np.eye(self.num_kinds, dtype=np.float32)[objects[..., -1]]
         return np.concatenate([numbers, kinds], axis=-1), np.ones(objects.shape[:2], bool), None
 
     def objects_of(self, batch: SetTargets) -> list[NDArray[np.int64]]:
         """Return coordinates, value and kind of the objects (n, numbers) of each set of a batch."""
         own = self.num_coordinates + 1
-        numbers = whole_numbers(np.asarray(batch.objects)[..., :own] * self._divisors)
+        numbers = whole_numbers(np.asarray(batch.objects)[..., :own] / self._factors)
         kinds = np.asarray(batch.objects)[..., own:].argmax(-1)
         objects = np.concatenate([numbers, kinds[..., None]], axis=-1)
         return [rows[mask] for rows, mask in zip(objects, np.asarray(batch.mask), strict=True)]
 
     @property
-    def _divisors(self) -> NDArray[np.float64]:
-        return np.array([self.max_coordinate] * self.num_coordinates + [self.max_value], float)
+    def _factors(self) -> NDArray[np.float64]:
+        return LARGEST / np.array([self.max_coordinate] * self.num_coordinates + [self.max_value])
 
     def read(self, text: str) -> Sample:
         """Return the set of a text such as `3 0 20 5 7 1 9 14 42 2; …`."""

@@ -9,8 +9,8 @@ drawn is kept; with two numbers, or all, that sum to 0 a twentieth.
 >>> batch = task.encode(["5 -3 100 -102 1 90", "1 2 3 4 5 6"])
 >>> task.decode(batch.target)
 ['yes', 'no']
->>> batch.objects[0, :2, 0].tolist()  # divided by 200
-[0.02500000037252903, -0.014999999664723873]
+>>> [round(number, 2) for number in batch.objects[0, :2, 0].tolist()]  # 200 would be 10
+[0.25, -0.15]
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tasks.core.settings import setting
 from tasks.core.task import SetTargets, SetToTarget, Split
-from tasks.reasoning.base import Sample, SetTask, check_size, integer, whole_numbers
+from tasks.reasoning.base import LARGEST, Sample, SetTask, check_size, integer, whole_numbers
 
 _KEPT_ZERO, _KEPT_PAIR = 0.1, 0.05  # shares of samples with a trivial solution
 
@@ -31,7 +31,7 @@ _KEPT_ZERO, _KEPT_PAIR = 0.1, 0.05  # shares of samples with a trivial solution
 class SubsetSum(SetTask):
     """Subset sum: does some subset of 6 numbers from -200 to 200 sum to 0? Half yes.
 
-    The input to a network is each number divided by the largest in training.
+    The input to a network is each number, scaled so that the largest in training is 10.
     """
 
     num_train: int = setting(40_000, "training samples: the first ones of any larger number", ge=1)
@@ -79,7 +79,7 @@ class SubsetSum(SetTask):
     def arrays(self, sample: Sample) -> tuple[NDArray[Any], NDArray[Any], None]:
         """Return numbers (num, n, 1) and the mask."""
         (numbers,) = sample
-        objects = (numbers / self.max_number).astype(np.float32)[..., None]
+        objects = (numbers * (LARGEST / self.max_number)).astype(np.float32)[..., None]
         return objects, np.ones(numbers.shape, bool), None
 
     def read(self, text: str) -> Sample:
@@ -91,7 +91,7 @@ class SubsetSum(SetTask):
 
     def questions(self, batch: SetTargets) -> list[tuple[str, str]]:
         """Return each set as text."""
-        numbers = whole_numbers(batch.objects[..., 0], self.max_number)
+        numbers = whole_numbers(batch.objects[..., 0], self.max_number / LARGEST)
         pairs = zip(numbers, np.asarray(batch.mask), strict=True)
         texts = (" ".join(map(str, row[mask].tolist())) for row, mask in pairs)
         return [(text, text) for text in texts]
