@@ -45,7 +45,8 @@ class MonsterTrainer(SetTask):
     """Monster trainer: least cost of a path through levels on a map, a dynamic programme.
 
     Objects are in a random order. Inputs to a network are place, level and asked level, scaled so
-    that the largest in training is 10 (by default: as they are, as in the paper's code). Of paths with the least cost the one with the fewest edges counts.
+    that the largest in training is 10 (by default: as they are, as in the paper's code). Of paths
+    with the least cost the one with the fewest edges counts.
     """
 
     num_train: int = setting(60_000, "training samples: the first ones of any larger number", ge=1)

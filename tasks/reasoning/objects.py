@@ -17,8 +17,8 @@ class ObjectTask(SetTask):
     """Base class of tasks over objects with coordinates, a value and a kind, all evenly random.
 
     Inputs to a network are coordinates and value, scaled so that their largest in training is 10,
-    and the kind, one-hot (the paper's code gives all as they are). A person writes the numbers of an
-    object, coordinates first, and a semicolon between objects.
+    and the kind, one-hot (the paper's code gives all as they are). A person writes the numbers of
+    an object, coordinates first, and a semicolon between objects.
     """
 
     least: ClassVar[int] = 1  # objects of a set
