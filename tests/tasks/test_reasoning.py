@@ -206,7 +206,7 @@ def test_numbers_are_scored_after_rounding() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_least_costs_after_rounds_are_bellman_fords(seed: int) -> None:
-    """After k rounds the costs are those of paths of at most k edges; networkx agrees at the end."""
+    """After k rounds the costs are those of paths of at most k edges; at the end, networkx's."""
     rng = np.random.default_rng(seed)
     weights = rng.integers(1, 9, (5, 7, 7)) * (rng.random((5, 7, 7)) < 0.3)
     source = rng.integers(0, 7, 5)
