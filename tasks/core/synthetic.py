@@ -106,12 +106,15 @@ def easy_task(task: Task) -> TransformedTask | None:
     The questions are unchanged. The target is one of two targets of the task: the second if the
     input at one step is above its mean, else the first. The input at a step is a code, or the sum
     of the numbers there (of an image: of a row); the step is the last at which questions differ
-    enough. The objects of a set have no order: all together are one step. Texts of a
-    language-modelling task repeat their first character instead.
+    enough. The objects of a set have no order: the one whose numbers sum to most is the only step;
+    of a graph there is no such task. Texts of a language-modelling task repeat their first
+    character instead.
     """
     batch = task.samples("train", _NUM_EXAMINED)
     if isinstance(batch, TextChunks):
         return TransformedTask(base=task, transform=_repeat_first)
+    if isinstance(batch, SetTargets) and batch.edges is not None:
+        return None
     if isinstance(batch, Batch) or task.targets(batch) is not batch[1] or np.ndim(batch[0]) < 2:
         return None
     place, mean = _varying_step(_steps(batch))
@@ -131,8 +134,8 @@ def easy_task(task: Task) -> TransformedTask | None:
 def _steps(batch: Any) -> NDArray[np.float64]:
     """Return the input at each step as one number (B, T): of codes, of series, of images."""
     questions = np.asarray(batch[0])
-    if isinstance(batch, SetTargets):  # (B, n, F): all objects are one step
-        return np.asarray(questions.sum(axis=(1, 2), dtype=np.float64)[:, None])
+    if isinstance(batch, SetTargets):  # (B, n, F): one step, the object whose numbers sum to most
+        return np.asarray(questions.sum(axis=2, dtype=np.float64).max(axis=1)[:, None])
     if questions.ndim == 4:  # (B, C, H, W): a row is a step
         return np.asarray(questions.sum(axis=(1, 3), dtype=np.float64))
     return np.asarray(questions.reshape(*questions.shape[:2], -1).sum(axis=2, dtype=np.float64))

@@ -102,7 +102,7 @@ def test_the_order_of_nodes_does_not_count(name: str) -> None:
 
 
 def test_a_perceptron_sees_an_order_unless_it_sorts() -> None:
-    """An mlp answers another order otherwise; with sort_objects, sets and graphs alike, it is equal."""
+    """An mlp answers another order otherwise, unless it sorts the objects."""
     batch = as_doubles(of_objects().samples("test", 20))
     plain = make("mlp", of_objects())
     assert (outputs(plain, batch) - outputs(plain, reordered(batch))).abs().max() > 1e-3
