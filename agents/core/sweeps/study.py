@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import filelock
+import numpy as np
 
 from agents.core.config import ConfigError, nearest
 from agents.core.sweeps.space import Choices, Space
@@ -27,7 +28,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("median", "halving", "hyperband", "none")
-_KIND = "study"  # name of the study in a journal file of its own
 _MAX_RETRIES = 10  # of one trial, whose worker may be what kills the machine
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -37,6 +37,7 @@ class StudySettings:
     """How the trials of a sweep are chosen, shared and ended."""
 
     folder: Path  # of the sweep
+    name: str  # of the study: the same for what may share its trials
     direction: str  # max or min
     sampler: str = "tpe"
     pruner: str = "median"
@@ -59,16 +60,11 @@ class StudyStore:
         make_folder(self._locks)
         with self._exclusive(), _quiet():
             self.study = optuna.create_study(
-                storage=_storage(settings), study_name=_study_name(settings),
-                sampler=_sampler(settings), pruner=_pruner(settings),
+                storage=_storage(settings), study_name=settings.name,
+                pruner=_pruner(settings),
                 direction={"max": "maximize", "min": "minimize"}[settings.direction],
                 load_if_exists=True,
             )  # fmt: skip
-
-    def revive(self) -> list[int]:
-        """Put the trials of dead workers back; return their numbers."""
-        with self._exclusive():
-            return self._revive()
 
     @contextlib.contextmanager
     def claim(self, num_trials: int) -> Iterator["optuna.Trial | None"]:
@@ -107,21 +103,21 @@ class StudyStore:
         return [trial for trial in trials if trial.state != TrialState.FAIL]
 
     def _ask(self, num_trials: int) -> "optuna.Trial | None":
-        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        return self.study.ask() if waiting or len(self.trials()) < num_trials else None
+        trials = self.trials()
+        if len(trials) >= num_trials and all(t.state != TrialState.WAITING for t in trials):
+            return None
+        # Values depend on the seed, the trial's number and earlier scores, not on the process.
+        self.study.sampler = _sampler(self._settings, len(trials))
+        return self.study.ask()
 
-    def _revive(self) -> list[int]:
+    def _revive(self) -> None:
         if self._settings.storage is not None:
-            before = len(self.study.get_trials(deepcopy=False))
             with _quiet():
                 optuna.storages.fail_stale_trials(self.study)
-            after = self.study.get_trials(deepcopy=False)[before:]
-            return [trial.system_attrs["retry_history"][-1] for trial in after]
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        dead = [trial for trial in running if self._is_free(trial.number)]
-        for trial in dead:
-            self._put_back(trial)
-        return [trial.number for trial in dead]
+            return
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if self._is_free(trial.number):
+                self._put_back(trial)
 
     def _is_free(self, number: int) -> bool:
         try:
@@ -133,7 +129,10 @@ class StudyStore:
     def _put_back(self, trial: FrozenTrial) -> None:
         """Fail a running trial, and let another have its values and the scores so far."""
         retries = trial.user_attrs.get("retries", 0)
-        self.study.tell(trial.number, state=TrialState.FAIL)
+        try:
+            self.study.tell(trial.number, state=TrialState.FAIL)
+        except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
+            return  # another process has put it back
         if retries < _MAX_RETRIES:
             self.study.add_trial(
                 create_trial(
@@ -152,7 +151,7 @@ class StudyStore:
         return filelock.FileLock(self._settings.folder / "study.lock")
 
     def _lock_of(self, number: int) -> filelock.BaseFileLock:
-        return filelock.FileLock(self._locks / f"{number}.lock", timeout=0, is_singleton=False)
+        return filelock.FileLock(self._locks / f"{self._settings.name}-{number}.lock", timeout=0, is_singleton=False)
 
     @contextlib.contextmanager
     def _heartbeat(self, trial: "optuna.Trial") -> Iterator[None]:
@@ -165,7 +164,8 @@ class StudyStore:
 
         def beat() -> None:
             while not ended.wait(self._settings.heartbeat):
-                backend.record_heartbeat(trial._trial_id)
+                with contextlib.suppress(optuna.exceptions.StorageInternalError):  # the next one
+                    backend.record_heartbeat(trial._trial_id)
 
         backend.record_heartbeat(trial._trial_id)
         thread = threading.Thread(target=beat, daemon=True)
@@ -282,15 +282,13 @@ def _storage(settings: StudySettings) -> Any:
         raise ConfigError("--storage", "", problem, accepted) from error
 
 
-def _study_name(settings: StudySettings) -> str:
-    """Return the study's name: in a database, which has several, by the sweep's folder."""
-    return _KIND if settings.storage is None else str(settings.folder)
-
-
-def _sampler(settings: StudySettings) -> "optuna.samplers.BaseSampler":
+def _sampler(settings: StudySettings, number: int) -> "optuna.samplers.BaseSampler":
+    """Return the sampler of a trial's values."""
+    seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
     if settings.sampler == "random":
-        return optuna.samplers.RandomSampler()
-    return optuna.samplers.TPESampler(constant_liar=True)
+        return optuna.samplers.RandomSampler(seed)
+    with _quiet():  # constant_liar: other values than those of trials that are running
+        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
 
 
 def _pruner(settings: StudySettings) -> "optuna.pruners.BasePruner":
