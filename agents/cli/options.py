@@ -37,6 +37,19 @@ def parser() -> argparse.ArgumentParser:
     add("--views", metavar="NAME,…", help="views of --mode inspect; default: all")
     grid_help = "values of a setting for --mode sweep; given twice: all combinations"
     add("--grid", **repeated, metavar="NAME=VALUE,VALUE,…", help=grid_help)
+    search_help = "range, or values, of a setting that --mode sweep chooses from"
+    add("--search", **repeated, metavar="NAME=LOW..HIGH[:log]", help=search_help)
+    add("--trials", type=int, metavar="N", help="of --search, in all; default: 20")
+    seeds_help = "of --mode sweep: each trial once with each; two or more give intervals"
+    add("--seeds", metavar="N,N,…", help=seeds_help)
+    add("--sampler", metavar="NAME", help="of --search: tpe (default) or random")
+    pruner_help = "of --search: median (default), halving, hyperband, or none"
+    add("--pruner", metavar="NAME", help=pruner_help)
+    add("--workers", type=int, metavar="N", help="processes of --mode sweep; default: 1")
+    storage_help = "of --search on several machines: postgresql+psycopg://USER@HOST/DATABASE"
+    add("--storage", metavar="URL", help=storage_help)
+    heartbeat_help = "seconds between signs of life with --storage; default: 60"
+    add("--heartbeat", type=int, metavar="N", help=heartbeat_help)
     add("--over", **repeated, help=argparse.SUPPRESS)  # earlier name of --grid
     add("runs", nargs="*", metavar="RUN", help="folders of two runs, for --mode compare")
     input_help = "what to predict, as often as you like; default: lines on standard input"

@@ -63,7 +63,7 @@ FLOORS = {
     "visualization": (
         "core", "records", "model", "representation", "attribution", "attention", "adversarial",
         "synthesis", "detection", "calibration", "transcription", "circuits", "feature_maps",
-        "perturbation", "recurrent", "diagnosis", "live", "conv", "figures", "render", "renderers",
+        "perturbation", "recurrent", "diagnosis", "sweeps", "live", "conv", "figures", "render", "renderers",
         "report", "notebook",
     ),
     "agents": (
@@ -71,7 +71,7 @@ FLOORS = {
         "core.layers", "core.line_encoder", "core.line_augmentation", "core.torchvision_models",
         "core.decoding", "core.runs", "core.training", "core.inspection", "core.export",
         "core.agent", "core.seq2seq", "core.classification", "core.detection", "core.reading",
-        "core.pages", "core.analysis", "cli",
+        "core.pages", "core.analysis", "core.sweeps", "cli",
     ),
 }  # fmt: skip
 

@@ -136,7 +136,8 @@ class StudyStore:
         if retries < _MAX_RETRIES:
             self.study.add_trial(
                 create_trial(
-                    state=TrialState.WAITING, params=trial.params,
+                    state=TrialState.WAITING,
+                    params=trial.params,
                     distributions=trial.distributions,
                     user_attrs={**trial.user_attrs, "retries": retries + 1},
                     system_attrs={"fixed_params": trial.params},
@@ -151,7 +152,9 @@ class StudyStore:
         return filelock.FileLock(self._settings.folder / "study.lock")
 
     def _lock_of(self, number: int) -> filelock.BaseFileLock:
-        return filelock.FileLock(self._locks / f"{self._settings.name}-{number}.lock", timeout=0, is_singleton=False)
+        return filelock.FileLock(
+            self._locks / f"{self._settings.name}-{number}.lock", timeout=0, is_singleton=False
+        )
 
     @contextlib.contextmanager
     def _heartbeat(self, trial: "optuna.Trial") -> Iterator[None]:
