@@ -128,8 +128,8 @@ def best_losses(results: Sequence[Result]) -> Curves:
         others = {name: value for name, value in result.values.items() if name != first}
         lines.setdefault(describe(others) if others else "best", []).append(result)
     is_numeric = all(isinstance(value, (int, float)) for value in options)
-    places = options if is_numeric else range(len(options))
-    at = dict(zip(map(repr, options), places, strict=True))
+    places: Sequence[Any] = options if is_numeric else range(len(options))
+    at: dict[str, float] = dict(zip(map(repr, options), places, strict=True))
 
     def points(
         group: list[Result], quantity: Callable[[Result], float]

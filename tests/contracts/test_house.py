@@ -63,8 +63,8 @@ FLOORS = {
     "visualization": (
         "core", "records", "model", "representation", "attribution", "attention", "adversarial",
         "synthesis", "detection", "calibration", "transcription", "circuits", "feature_maps",
-        "perturbation", "recurrent", "diagnosis", "sweeps", "live", "conv", "figures", "render", "renderers",
-        "report", "notebook",
+        "perturbation", "recurrent", "diagnosis", "sweeps", "live", "conv", "figures", "render",
+        "renderers", "report", "notebook",
     ),
     "agents": (
         "core.config", "configs", "core.version", "core.earlier_names", "core.protocol",

@@ -8,6 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from visualization.core.registry import caption, draw, text
@@ -25,12 +26,12 @@ _LETTERS = 16  # of a label
 def _(record: TrialScores) -> Figure:
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     axes = figure.subplots()
-    numbers = np.arange(1, len(record.scores) + 1)
+    numbers = np.arange(1.0, len(record.scores) + 1)
     axes.step(numbers, record.best_so_far, where="post", color=COLORS[1], label="best so far")
     _draw_scores(axes, numbers, record)
     despine(axes)
     axis_labels(axes, "trial", record.score_name)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y", color="#eeeeee")
     axes.legend(fontsize=8, frameon=False, loc="best")
     return figure

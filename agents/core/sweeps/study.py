@@ -5,15 +5,16 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import filelock
 import numpy as np
 
-from agents.core.config import ConfigError, nearest
+from agents.core.config import ConfigError
 from agents.core.sweeps.space import Choices, Space
 from tasks.core.paths import make_folder
+from tasks.core.settings import nearest
 
 try:
     import optuna
@@ -23,7 +24,8 @@ except ImportError as error:
         "pip install optuna, or --grid with one value after the other",
     ) from error  # fmt: skip
 from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
-from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 SAMPLERS = ("tpe", "random")
@@ -62,7 +64,7 @@ class StudyStore:
             self.study = optuna.create_study(
                 storage=_storage(settings), study_name=settings.name,
                 pruner=_pruner(settings),
-                direction={"max": "maximize", "min": "minimize"}[settings.direction],
+                direction=_direction(settings.direction),
                 load_if_exists=True,
             )  # fmt: skip
 
@@ -142,7 +144,7 @@ class StudyStore:
                     user_attrs={**trial.user_attrs, "retries": retries + 1},
                     system_attrs={"fixed_params": trial.params},
                     intermediate_values=trial.intermediate_values,
-                )  # fmt: skip
+                )
             )
 
     def _frozen(self, number: int) -> FrozenTrial:
@@ -152,9 +154,8 @@ class StudyStore:
         return filelock.FileLock(self._settings.folder / "study.lock")
 
     def _lock_of(self, number: int) -> filelock.BaseFileLock:
-        return filelock.FileLock(
-            self._locks / f"{self._settings.name}-{number}.lock", timeout=0, is_singleton=False
-        )
+        path = self._locks / f"{self._settings.name}-{number}.lock"
+        return filelock.FileLock(path, timeout=0)
 
     @contextlib.contextmanager
     def _heartbeat(self, trial: "optuna.Trial") -> Iterator[None]:
@@ -209,8 +210,8 @@ def suggest(
         if isinstance(choice, Choices):
             values[name] = trial.suggest_categorical(name, choice.values)
         elif choice.is_integer and is_integer(name, values):
-            ends = int(choice.low), int(choice.high)
-            values[name] = trial.suggest_int(name, *ends, log=choice.is_log)
+            low, high = int(choice.low), int(choice.high)
+            values[name] = trial.suggest_int(name, low, high, log=choice.is_log)
         else:
             drawn = trial.suggest_float(name, choice.low, choice.high, log=choice.is_log)
             ends = attrs.evolve(choice, low=float(choice.low), high=float(choice.high))
@@ -234,7 +235,7 @@ def importances(
         return {}
     spaces = {name: _distribution(found) for name, found in varied.items()}
     with _quiet():
-        study = optuna.create_study(direction={"max": "maximize", "min": "minimize"}[direction])
+        study = optuna.create_study(direction=_direction(direction))
         for each, score in zip(values, scores, strict=True):
             params = {name: each[name] for name in varied}
             study.add_trial(create_trial(params=params, distributions=spaces, value=score))
@@ -283,6 +284,10 @@ def _storage(settings: StudySettings) -> Any:
         problem = f"cannot be used: {str(error).splitlines()[0]}"
         accepted = "a database that is running, postgresql+psycopg://USER@HOST/DATABASE"
         raise ConfigError("--storage", "", problem, accepted) from error
+
+
+def _direction(direction: str) -> Literal["maximize", "minimize"]:
+    return "maximize" if direction == "max" else "minimize"
 
 
 def _sampler(settings: StudySettings, number: int) -> "optuna.samplers.BaseSampler":
