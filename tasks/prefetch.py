@@ -55,7 +55,7 @@ class Prefetcher:
     ) -> None:  # fmt: skip
         self._task, self._arguments = task, ("train", batch_size, seed)
         entry = look_up(task.name, tasks.TASKS)
-        is_registered = entry is not None and entry.load() is type(task)
+        is_registered = entry is not None and entry.makes(type(task))
         is_alone = (os.cpu_count() or 1) == 1
         self._is_on = is_on and is_registered and not is_alone and not task.reads_files
         self._readers = workers(num_workers if is_on and task.reads_files else 0)
