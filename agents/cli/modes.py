@@ -6,7 +6,6 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -24,12 +23,12 @@ from agents.cli.run_spec import (
 )
 from agents.core.config import describe
 from agents.core.training.launch import launched_rank
-from tasks.core.paths import folder_path, make_folder
+from tasks.core.paths import folder_path
 from tasks.core.registry import Entry
 from tasks.core.settings import ConfigError, to_values
 
 if TYPE_CHECKING:
-    from visualization.report import Report
+    pass
 
 # They need nothing but a run folder.
 _MODES_OF_A_RUN = ("evaluate", "predict", "inspect", "live", "diagnose", "export", "calibrate")
@@ -132,7 +131,7 @@ def inspect(spec: RunSpec) -> int:
         report = agent.inspect(views, progress=is_watched, renderer=renderer, processes=processes)
         if is_watched:
             warn(f"writing {sum(1 for _ in report.flat())} figures")
-        _save_report(report, spec.run_dir, "report", agent.state.cursor.step)
+        running.save_report(report, spec.run_dir, "report", agent.state.cursor.step)
     return 0
 
 
@@ -175,8 +174,9 @@ def calibrate(spec: RunSpec) -> int:
         )
     print(f"temperature {agent.config.temperature:.3f}, kept in {spec.run_dir}")
     title = f"Calibration of {agent.name} on {agent.task.name}"
-    _save_report(Report(title, dict(diagrams)), spec.run_dir, "calibration",
-                 agent.state.cursor.step)  # fmt: skip
+    running.save_report(
+        Report(title, dict(diagrams)), spec.run_dir, "calibration", agent.state.cursor.step
+    )
     return 0
 
 
@@ -188,19 +188,24 @@ def compare(a: RunSpec, b: RunSpec) -> int:
     first, second = a.load_trained(), b.load_trained()
     report = compare_agents(first, second)
     print(render.text(report["answers"]))
-    _save_report(report, a.run_dir, "comparison", first.state.cursor.step)
+    running.save_report(report, a.run_dir, "comparison", first.state.cursor.step)
     return 0
 
 
 def sweep(spec: RunSpec) -> int:
-    """Sweep: train once for each combination of --grid; tabulate and plot the losses."""
+    """Sweep: train for each combination of --grid, or for values that --search chooses."""
     from agents.cli import sweep as sweeping
     from agents.core.runs.checkpoint import atomic_write
+    from agents.core.sweeps.space import GRID_FORM, parse_grid
     from agents.core.training.loop import DivergedError
     from visualization import render
     from visualization.report import Report
 
-    grid = sweeping.parse_grid(spec.options.grid)
+    if spec.options.search:
+        return _search(spec)
+    grid = parse_grid(spec.options.grid)
+    if not grid:
+        raise ConfigError("--grid", "", "is required by --mode sweep, or --search", GRID_FORM)
     outcomes = []
     specs = list(sweeping.run_specs(spec, grid, MODES))  # all are checked before any runs
     for values, each in specs:
@@ -220,8 +225,38 @@ def sweep(spec: RunSpec) -> int:
         "losses": sweeping.losses(outcomes),
     }
     title = f"{spec.agent.name} on {spec.task.name} over {', '.join(grid)}"
-    _save_report(Report(title, views), folder, "sweep", 0)
+    running.save_report(Report(title, views), folder, "sweep", 0)
     return 0 if any(outcome.scores for outcome in outcomes) else DivergedError.exit_code
+
+
+def _search(spec: RunSpec) -> int:
+    """Run a search; write its table, plots, and the best settings."""
+    from agents.cli.search import parse_search, run_search
+    from agents.cli.search_report import best_so_far, importance, slices, table
+    from agents.core.runs.checkpoint import atomic_write
+    from agents.core.sweeps.results import best_trial, group_by_seed
+    from agents.core.training.loop import DivergedError
+    from visualization import render
+    from visualization.report import Report
+
+    search = parse_search(spec, MODES)
+    runs = run_search(search)
+    trials = group_by_seed([result for _, _, result in runs])
+    rows, folder, best = table(trials), search.folder, best_trial(trials)
+    print(render.text(rows))
+    atomic_write(folder / "sweep.csv", running.csv_bytes([rows.columns, *rows.rows]))
+    bars = importance(trials, spec.config.seed)
+    views = {"table": rows, "best_so_far": best_so_far(trials), **slices(trials)}
+    views |= {} if bars is None else {"importance": bars}
+    names = ", ".join(search.space)
+    title = f"{spec.agent.name} on {spec.task.name} over {names}"
+    running.save_report(Report(title, views), folder, "sweep", 0)
+    if best is None:
+        return DivergedError.exit_code
+    text = _config_file(search.spec(best.results[0].values))
+    atomic_write(folder / "best.yaml", text.encode())
+    print(f"{folder / 'best.yaml'}: the best settings, for --config")
+    return 0
 
 
 def find_lr(spec: RunSpec) -> int:
@@ -234,7 +269,7 @@ def find_lr(spec: RunSpec) -> int:
     record = range_test(agent)
     print(render.text(record))
     title = f"{agent.name} on {agent.task.name}: which learning rate?"
-    _save_report(Report(title, {"range_test": record}), spec.run_dir, "find-lr", 0)
+    running.save_report(Report(title, {"range_test": record}), spec.run_dir, "find-lr", 0)
     return 0
 
 
@@ -247,24 +282,8 @@ def diagnose(spec: RunSpec) -> int:
     diverged = RunFolder(spec.run_dir).last_status() == "diverged"
     report = diagnose_agent(agent, progress=warn, diverged=diverged)
     print(report.text())
-    _save_report(report, spec.run_dir, "diagnosis", agent.state.cursor.step)
+    running.save_report(report, spec.run_dir, "diagnosis", agent.state.cursor.step)
     return 0
-
-
-def _save_report(report: "Report", folder: Path, name: str, step: int) -> None:
-    """Save a report as a page, its arrays, and its figures as TensorBoard events."""
-    from agents.core.runs.history import History
-    from agents.core.runs.sinks import Figure, Started, TensorBoardSink
-
-    make_folder(folder)
-    page = report.save(folder / f"{name}.html")
-    arrays = report.save_arrays(folder / f"{name}.npz")
-    # A TensorBoard run of its own: figures replace those of an earlier report, not of training.
-    with contextlib.closing(TensorBoardSink(folder / name)) as events:
-        events.handle(Started(History([]), step - 1, step))
-        for view, record in report.flat():
-            events.handle(Figure(step, view, record, report.picture(view)))
-    print(f"{page}: open it in a browser; arrays in {arrays}; figures for TensorBoard in {name}/")
 
 
 @attrs.frozen
@@ -286,7 +305,7 @@ MODES = {
     "calibrate": Mode("fit how sure a reader is, and keep the temperature", calibrate),
     "diagnose": Mode("explain why an agent learns, or does not, and what to try", diagnose),
     "find-lr": Mode("learning-rate range test of an untrained agent", find_lr),
-    "sweep": Mode("train once for each combination of --grid", sweep),
+    "sweep": Mode("train for each combination of --grid, or search", sweep),
     "compare": Mode("compare two trained agents: --mode compare RUN_A RUN_B", compare, 2),
 }
 
@@ -350,7 +369,9 @@ def _check_options(spec: RunSpec) -> None:
         ("--views", options.views, ["inspect"]), ("--input", options.input or None, ["predict"]),
         ("--detector", options.detector, ["predict"]), ("--output", options.output, ["predict"]),
         ("--host", options.host, ["live"]), ("--port", options.port, ["live"]),
-        ("--grid", options.grid or None, ["sweep"]), ("--resume", resume, ["train", "sweep"]),
+        ("--grid", options.grid or None, ["sweep"]),
+        ("--search", options.search or None, ["sweep"]), ("--trials", options.trials, ["sweep"]),
+        ("--sampler", options.sampler, ["sweep"]), ("--resume", resume, ["train", "sweep"]),
     ):  # fmt: skip
         if value is not None and spec.mode not in only:
             problem = f"cannot be combined with --mode {spec.mode}"

@@ -37,6 +37,10 @@ def parser() -> argparse.ArgumentParser:
     add("--views", metavar="NAME,…", help="views of --mode inspect; default: all")
     grid_help = "values of a setting for --mode sweep; given twice: all combinations"
     add("--grid", **repeated, metavar="NAME=VALUE,VALUE,…", help=grid_help)
+    search_help = "a setting that --mode sweep searches; or name=value,value,… to choose from"
+    add("--search", **repeated, metavar="NAME=LOW..HIGH[:log]", help=search_help)
+    add("--trials", type=int, metavar="N", help="of --search: number of trials in all")
+    add("--sampler", metavar="tpe|random", help="of --search; default: tpe")
     add("--over", **repeated, help=argparse.SUPPRESS)  # earlier name of --grid
     add("runs", nargs="*", metavar="RUN", help="folders of two runs, for --mode compare")
     input_help = "what to predict, as often as you like; default: lines on standard input"

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from agents.cli.run_spec import NON_SETTING_KEYS, RunSpec, config_of, parse_run_spec
-from agents.core.config import read_value
-from tasks.core.settings import ConfigError, SourcedValue, fields
+from agents.cli.run_spec import RunSpec, config_of, parse_run_spec
+from tasks.core.settings import SourcedValue, fields
 from visualization.records import Curves, Table
 
 if TYPE_CHECKING:
@@ -45,27 +44,6 @@ class Outcome:
         return max((s for step, s in zip(steps, seconds, strict=True) if step <= best), default=0.0)
 
 
-def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
-    """Parse each `name=value,value,…` of --grid; a bad one is a ConfigError."""
-    grid: dict[str, list[Any]] = {}
-    for text in texts:
-        name, equals, values = (part.strip() for part in text.partition("="))
-        words = [word.strip() for word in values.split(",")]
-        parsed = [read_value(word) for word in words]
-        accepted = "name=value,value,… such as task.length=150,200,250, each value once"
-        if not equals or not name or "" in words:
-            raise ConfigError(
-                "--grid", "", f"expected a setting and its values, found {text!r}", accepted
-            )
-        if name in grid or name in NON_SETTING_KEYS or len(set(map(repr, parsed))) < len(parsed):
-            problem = f"duplicate setting or value in {text!r}, or not a setting"
-            raise ConfigError("--grid", "", problem, accepted)
-        grid[name] = parsed
-    if not grid:
-        raise ConfigError("--grid", "", "is required by --mode sweep", "name=value,value,…")
-    return grid
-
-
 def run_specs(
     base: RunSpec, grid: Mapping[str, Sequence[Any]], modes: Collection[str]
 ) -> Iterator[tuple[dict[str, Any], RunSpec]]:
@@ -73,7 +51,7 @@ def run_specs(
     for combination in itertools.product(*grid.values()):
         values = dict(zip(grid, combination, strict=True))
         settings = {name: SourcedValue(value, f"--grid {name}") for name, value in values.items()}
-        first = _first_names(base)
+        first = first_names(base)
         word = ",".join(f"{first.get(name, name)}={value}" for name, value in values.items())
         folder = sweep_dir(base, grid) / re.sub(r"[^\w.,=+-]", "_", word)
         changes = {"run_dir": folder, "config": config_of(base.options)}
@@ -85,12 +63,12 @@ def sweep_dir(base: RunSpec, grid: Mapping[str, object]) -> Path:
     """Return the folder of a sweep: `--run-dir`, or one beside the runs of the same settings."""
     if base.options.run_dir is not None:
         return Path(base.options.run_dir)
-    first = _first_names(base)
+    first = first_names(base)
     names = "-".join(first.get(name, name) for name in grid)
     return base.run_dir.with_name(f"sweep-{names}-{base.run_dir.name}")
 
 
-def _first_names(base: RunSpec) -> dict[str, str]:
+def first_names(base: RunSpec) -> dict[str, str]:
     """Return the first name of each renamed setting: it does not change in names of folders."""
     classes = {"": type(base.config), "task.": type(base.task)}
     return {

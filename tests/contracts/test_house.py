@@ -71,7 +71,7 @@ FLOORS = {
         "core.layers", "core.line_encoder", "core.line_augmentation", "core.torchvision_models",
         "core.decoding", "core.runs", "core.training", "core.inspection", "core.export",
         "core.agent", "core.seq2seq", "core.classification", "core.detection", "core.reading",
-        "core.pages", "core.analysis", "cli",
+        "core.pages", "core.analysis", "core.sweeps", "cli",
     ),
 }  # fmt: skip
 

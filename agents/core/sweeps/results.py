@@ -139,9 +139,7 @@ def describe(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in values.items()) or "all as specified"
 
 
-def read_result(
-    values: Mapping[str, Any], folder: Path, monitor: tuple[str, str]
-) -> Result:
+def read_result(values: Mapping[str, Any], folder: Path, monitor: tuple[str, str]) -> Result:
     """Read the result of a run from its folder, also of one that has not begun or is running."""
     status, scores = (_read_json(folder / name) for name in ("status.json", "test.json"))
     name, direction = monitor

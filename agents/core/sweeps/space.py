@@ -6,7 +6,8 @@ from typing import Any
 
 import attrs
 
-from agents.core.config import ConfigError, nearest, read_value
+from agents.core.config import ConfigError, read_value
+from tasks.core.settings import nearest
 
 GRID_FORM = "name=value,value,… such as task.length=150,200,250, each value once"
 SEARCH_FORM = (
@@ -81,7 +82,7 @@ def parse_space(texts: Sequence[str]) -> Space:
     for text in texts:
         name, words = _parts(text, "--search", SEARCH_FORM)
         found = re.fullmatch(r"([^,/]*[^,/.])\.\.([^,/.:][^,/:]*)(?::(.*))?", words)
-        chosen = _range(*found.groups(), text) if found else Choices(
+        chosen = _range(found[1], found[2], found[3], text) if found else Choices(
             tuple(_choices(words, text, "--search", SEARCH_FORM))
         )  # fmt: skip
         space[_new_name(name, space, text, "--search", SEARCH_FORM)] = chosen
@@ -131,4 +132,4 @@ def _range(low: str, high: str, scale: str | None, text: str) -> Range:
     if scale == "log" and numbers[0] <= 0:
         problem = f"{low} in {text!r} is not above 0, so it has no logarithm"
         raise ConfigError("--search", "", problem, SEARCH_FORM)
-    return Range(*numbers, is_log=scale == "log")
+    return Range(numbers[0], numbers[1], is_log=scale == "log")

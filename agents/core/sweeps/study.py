@@ -1,7 +1,6 @@
 """Studies of optuna: storage, sampler, pruner; trials that a dead worker left behind."""
 
 import contextlib
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,9 +10,10 @@ import attrs
 import filelock
 import numpy as np
 
-from agents.core.config import ConfigError, nearest
+from agents.core.config import ConfigError
 from agents.core.sweeps.space import Choices, Space
 from tasks.core.paths import make_folder
+from tasks.core.settings import nearest
 
 try:
     import optuna
@@ -22,8 +22,8 @@ except ImportError as error:
         "--mode sweep", "", "optuna is not installed, which chooses values and shares trials",
         "pip install optuna, or --grid with one value after the other",
     ) from error  # fmt: skip
-from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
-from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 SAMPLERS = ("tpe", "random")
@@ -41,8 +41,6 @@ class StudySettings:
     direction: str  # max or min
     sampler: str = "tpe"
     pruner: str = "median"
-    storage: str | None = None  # URL of a database; None: a journal file in the folder
-    heartbeat: int = 60  # seconds between signs of life, with a database
     seed: int = 0
 
 
@@ -50,8 +48,8 @@ class StudyStore:
     """Study of a sweep, shared by processes; trials of dead ones are started again.
 
     On one machine, or one file system, each process holds the kernel's lock (flock) of its trial's
-    file, which ends with the process however it ends. With a database a thread of each process
-    writes a heartbeat, and a trial without one for two intervals is failed and put back.
+    file, which ends with the process however it ends: a running trial whose lock is free is failed
+    and put back.
     """
 
     def __init__(self, settings: StudySettings) -> None:
@@ -60,7 +58,7 @@ class StudyStore:
         make_folder(self._locks)
         with self._exclusive(), _quiet():
             self.study = optuna.create_study(
-                storage=_storage(settings), study_name=settings.name,
+                storage=_storage(settings.folder), study_name=settings.name,
                 pruner=_pruner(settings),
                 direction={"max": "maximize", "min": "minimize"}[settings.direction],
                 load_if_exists=True,
@@ -78,7 +76,6 @@ class StudyStore:
                 trial = self._ask(num_trials)
                 if trial is not None:
                     stack.enter_context(self._lock_of(trial.number))
-                    stack.enter_context(self._heartbeat(trial))
             try:
                 yield trial
             except BaseException:
@@ -91,6 +88,10 @@ class StudyStore:
         state = TrialState.PRUNED if score is None else TrialState.COMPLETE
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # revived meanwhile
             self.study.tell(trial, score, state=state, skip_if_finished=True)
+
+    def reported_steps(self, trial: "optuna.Trial") -> list[int]:
+        """Return the steps whose scores were reported, also by a worker that died."""
+        return list(self._frozen(trial.number).intermediate_values)
 
     def num_unfinished(self) -> int:
         """Return the number of trials that are running or wait to be started again."""
@@ -111,10 +112,6 @@ class StudyStore:
         return self.study.ask()
 
     def _revive(self) -> None:
-        if self._settings.storage is not None:
-            with _quiet():
-                optuna.storages.fail_stale_trials(self.study)
-            return
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._is_free(trial.number):
                 self._put_back(trial)
@@ -136,12 +133,13 @@ class StudyStore:
         if retries < _MAX_RETRIES:
             self.study.add_trial(
                 create_trial(
-                    state=TrialState.WAITING, params=trial.params,
+                    state=TrialState.WAITING,
+                    params=trial.params,
                     distributions=trial.distributions,
                     user_attrs={**trial.user_attrs, "retries": retries + 1},
                     system_attrs={"fixed_params": trial.params},
                     intermediate_values=trial.intermediate_values,
-                )  # fmt: skip
+                )
             )
 
     def _frozen(self, number: int) -> FrozenTrial:
@@ -151,46 +149,26 @@ class StudyStore:
         return filelock.FileLock(self._settings.folder / "study.lock")
 
     def _lock_of(self, number: int) -> filelock.BaseFileLock:
-        return filelock.FileLock(self._locks / f"{self._settings.name}-{number}.lock", timeout=0, is_singleton=False)
-
-    @contextlib.contextmanager
-    def _heartbeat(self, trial: "optuna.Trial") -> Iterator[None]:
-        storage = self.study._storage  # what optuna's own loop uses; `ask` starts no heartbeat
-        backend = getattr(storage, "_backend", storage)
-        if not isinstance(backend, RDBStorage):
-            yield
-            return
-        ended = threading.Event()
-
-        def beat() -> None:
-            while not ended.wait(self._settings.heartbeat):
-                with contextlib.suppress(optuna.exceptions.StorageInternalError):  # the next one
-                    backend.record_heartbeat(trial._trial_id)
-
-        backend.record_heartbeat(trial._trial_id)
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+        return filelock.FileLock(
+            self._locks / f"{self._settings.name}-{number}.lock", timeout=0, is_singleton=False
+        )
 
 
-class _FileLock(BaseJournalFileLock):
+class _FileLock(JournalFileOpenLock):
     """The kernel's lock of a journal file: it ends with a process that is killed."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = filelock.FileLock(path)
+        super().__init__(str(path))
+        self._kernel_lock = filelock.FileLock(path)
 
     def acquire(self) -> bool:
         """Wait for the lock."""
-        self._lock.acquire()
+        self._kernel_lock.acquire()
         return True
 
     def release(self) -> None:
         """Release the lock."""
-        self._lock.release()
+        self._kernel_lock.release()
 
 
 def suggest(
@@ -258,28 +236,9 @@ def check_names(sampler: str, pruner: str) -> None:
             )
 
 
-def _storage(settings: StudySettings) -> Any:
-    if settings.storage is None:
-        path = settings.folder / "journal.log"
-        return JournalStorage(JournalFileBackend(str(path), _FileLock(Path(f"{path}.lock"))))
-    if not settings.storage.startswith("postgresql"):
-        problem = f"{settings.storage!r} is not a database that processes can share"
-        raise ConfigError("--storage", "", problem, "postgresql+psycopg://USER@HOST/DATABASE")
-    try:
-        return RDBStorage(
-            settings.storage, engine_kwargs={"pool_pre_ping": True},
-            heartbeat_interval=settings.heartbeat, grace_period=2 * settings.heartbeat,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
-                _MAX_RETRIES, inherit_intermediate_values=True
-            ),
-        )  # fmt: skip
-    except ImportError as error:
-        problem = f"{error.name or error} is not installed"
-        raise ConfigError("--storage", "", problem, "pip install 'psycopg[binary]'") from error
-    except Exception as error:
-        problem = f"cannot be used: {str(error).splitlines()[0]}"
-        accepted = "a database that is running, postgresql+psycopg://USER@HOST/DATABASE"
-        raise ConfigError("--storage", "", problem, accepted) from error
+def _storage(folder: Path) -> JournalStorage:
+    path = folder / "journal.log"
+    return JournalStorage(JournalFileBackend(str(path), _FileLock(Path(f"{path}.lock"))))
 
 
 def _sampler(settings: StudySettings, number: int) -> "optuna.samplers.BaseSampler":
