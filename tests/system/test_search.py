@@ -1,6 +1,9 @@
 """Sweeps that search: random or TPE, shared by processes, resumed by the same command."""
 
 import csv
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from agents.core.sweeps.space import Choices, Range, parse_space
 from main import main
 from tests.conftest import SMALL
 
+ROOT = Path(__file__).parents[2]
 COMMAND = [
     "--agent", "parity_lstm", "--task", "parity", "--mode", "sweep", "--device", "cpu",
     "--set", "task.length=12", "--set", "curriculum_loss_threshold=null",
@@ -113,3 +117,20 @@ def test_a_diverged_trial_does_not_end_the_search(tmp_path: Path) -> None:
     assert main([*COMMAND, *words, "--run-dir", str(tmp_path)]) == 76
     assert [row["ended"] for row in rows(tmp_path)] == ["diverged"]
     assert not (tmp_path / "best.yaml").exists()
+
+
+@pytest.mark.slow  # a process of its own
+def test_the_trial_of_a_killed_process_is_continued_by_another(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Killed after its first checkpoint, its run goes on in the same folder, from that step."""
+    command = [*COMMAND, "--set", "steps=5000", "--set", "save_every=10", "--set", "eval_every=500"]
+    command += ["--search", "hidden_size=3", "--trials", "1", "--run-dir", str(tmp_path)]
+    first = subprocess.Popen([sys.executable, "main.py", *command], cwd=ROOT)
+    while first.poll() is None and not list(tmp_path.glob("*/checkpoints/*.safetensors")):
+        time.sleep(0.01)
+    first.kill()
+    assert first.wait() == -9
+    assert main(command) == 0
+    assert "continuing from step" in capfd.readouterr().err
+    assert [row["ended"] for row in rows(tmp_path)] == ["done"]
