@@ -11,11 +11,12 @@ from torch import Tensor
 from visualization.core.arrays import as_array, check_quantity, check_shape
 from visualization.core.errors import check_share
 from visualization.core.records import brief_repr
-from visualization.core.statistics import fit_classes, fit_numbers
+from visualization.core.statistics import fit_class_sets, fit_numbers
 
 _MOST_ROWS = 4000  # of a probe over all steps at once
 FEWEST_ROWS = 60  # of any probe, the held-out rows included
 _RIDGE = 1e-3
+_Column = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
@@ -109,13 +110,14 @@ def probe_states(
     shape = (len(labels), array.shape[1] * by_step + 1)
     scores, controls = np.full(shape, np.nan), np.full(shape, np.nan)
     correlations = np.full((*shape, array.shape[2]), np.nan)
-    for row, values in enumerate(labels.values()):
-        columns = _columns(array, values, shuffled, tested, by_step)
-        for column, (x, y, control, test) in enumerate(columns):
-            if _can_be_probed(y, test):
-                both = _probe(x, np.stack([y, control]), test)
+    all_columns = [_columns(array, v, shuffled, tested, by_step) for v in labels.values()]
+    for column, of_column in enumerate(zip(*all_columns, strict=True)):
+        for rows in _with_equal_states(of_column):
+            x, _, _, test = of_column[rows[0]]
+            pairs = [np.stack(of_column[row][1:3]) for row in rows]
+            for row, pair, both in zip(rows, pairs, _probes(x, pairs, test), strict=True):
                 scores[row, column], controls[row, column] = both
-                correlations[row, column] = correlation(x, y)
+                correlations[row, column] = correlation(x, pair[0])
     kinds = np.array([values.dtype.kind != "f" for values in labels.values()], bool)
     names = tuple(units or map(str, range(array.shape[2])))
     check_shape("units", (len(names),), array.shape[2:], "states")
@@ -156,7 +158,7 @@ def _columns(
     shuffled: NDArray[Any],
     tested: NDArray[Any],
     by_step: bool = True,
-) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]]:
+) -> Iterator[_Column]:
     """Yield states, labels, shuffled labels and who is tested, for each step and then for all."""
     defined = ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
     everyone = np.broadcast_to(tested[:, None], labels.shape)
@@ -187,22 +189,67 @@ def _can_be_probed(y: NDArray[Any], test: NDArray[Any]) -> bool:
     return len(np.unique(y[~test])) > 1 and len(np.unique(y[test])) > 1
 
 
-def _probe(x: NDArray[Any], labels: NDArray[Any], test: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the held-out score for each of several labelings (P, N) of states (N, U)."""
+def _with_equal_states(columns: Sequence[_Column]) -> list[list[int]]:
+    """Return the numbers of the columns that can be probed, those with the same rows together."""
+    groups: list[list[int]] = []
+    for number, (x, y, _, test) in enumerate(columns):
+        if not _can_be_probed(y, test):
+            continue
+        for group in groups:
+            if np.array_equal(columns[group[0]][3], test) and np.array_equal(
+                columns[group[0]][0], x
+            ):
+                group.append(number)
+                break
+        else:
+            groups.append([number])
+    return groups
+
+
+def _probes(
+    x: NDArray[Any], labelings: Sequence[NDArray[Any]], test: NDArray[Any]
+) -> list[NDArray[np.float64]]:
+    """Return the held-out scores (P,) of each of several sets of labels (P, N) of states (N, U).
+
+    All categories are fitted at once, which shares their products.
+    """
     mean, spread = x[~test].mean(axis=0), x[~test].std(axis=0)
     scaled = (x - mean) / np.where(spread > 1e-12, spread, 1.0)
     features = np.concatenate([scaled, np.ones((len(x), 1))], axis=1)
-    if labels.dtype.kind == "f":
-        weights = fit_numbers(features[~test], labels[:, ~test], _RIDGE)
-        errors = ((features[test] @ weights - labels[:, test].T) ** 2).sum(axis=0)
-        truth = labels[:, test]
-        spreads = ((truth - truth.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
-        return np.asarray(1 - errors / np.maximum(spreads, 1e-12))
-    distinct, codes = np.unique(labels, return_inverse=True)
-    codes = codes.reshape(labels.shape)
-    class_weights = fit_classes(features[~test], codes[:, ~test], len(distinct), _RIDGE)
-    answers = np.einsum("nf,pfk->pnk", features[test], class_weights).argmax(axis=-1)
-    return np.asarray((answers == codes[:, test]).mean(axis=1))
+    fitted, held_out = features[~test], features[test]
+    codes_of = [_codes(labels) for labels in labelings if labels.dtype.kind != "f"]
+    sets = [(codes[:, ~test], int(codes.max()) + 1) for codes in codes_of]
+    class_weights = iter(fit_class_sets(fitted, sets, _RIDGE) if sets else [])
+    all_codes = iter(codes_of)
+    return [
+        _score_of_numbers(fitted, held_out, labels[:, ~test], labels[:, test])
+        if labels.dtype.kind == "f"
+        else _score_of_classes(held_out, next(class_weights), next(all_codes)[:, test])
+        for labels in labelings
+    ]
+
+
+def _codes(labels: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the number of each label among the distinct ones, in the shape of the labels."""
+    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int64)
+
+
+def _score_of_classes(
+    features: NDArray[Any], weights: NDArray[Any], codes: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return the share of right answers (P,) of classifiers (P, F, K) on codes (P, N)."""
+    answers = (features @ weights).argmax(axis=-1)
+    return np.asarray((answers == codes).mean(axis=1))
+
+
+def _score_of_numbers(
+    fitted: NDArray[Any], features: NDArray[Any], known: NDArray[Any], truth: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return R² (P,) of ridge regressions of known numbers (P, M) on the truth (P, N)."""
+    weights = fit_numbers(fitted, known, _RIDGE)
+    errors = ((features @ weights - truth.T) ** 2).sum(axis=0)
+    spreads = ((truth - truth.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    return np.asarray(1 - errors / np.maximum(spreads, 1e-12))
 
 
 def correlation(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
