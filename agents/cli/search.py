@@ -173,7 +173,7 @@ def _results(search: Search, store: "StudyStore") -> list[tuple[dict[str, Any], 
     """Return values, specification and result of each run, those with equal values once."""
     from agents.core.sweeps.results import read_result
 
-    runs = {}
+    runs: dict[Path, tuple[dict[str, Any], RunSpec, Result]] = {}
     for trial in store.trials():
         for values in search.seeded(trial.user_attrs.get("values", {})):
             spec = search.spec(values)

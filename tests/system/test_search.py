@@ -124,7 +124,7 @@ def test_the_trial_of_a_killed_process_is_continued_by_another(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Killed after its first checkpoint, its run goes on in the same folder, from that step."""
-    command = [*COMMAND, "--set", "steps=5000", "--set", "save_every=10", "--set", "eval_every=500"]
+    command = [*COMMAND, "--set", "steps=500", "--set", "save_every=5", "--set", "eval_every=250"]
     command += ["--search", "hidden_size=3", "--trials", "1", "--run-dir", str(tmp_path)]
     first = subprocess.Popen([sys.executable, "main.py", *command], cwd=ROOT)
     while first.poll() is None and not list(tmp_path.glob("*/checkpoints/*.safetensors")):

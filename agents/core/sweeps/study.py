@@ -28,6 +28,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("median", "halving", "hyperband", "none")
+_DIRECTIONS = {
+    "max": optuna.study.StudyDirection.MAXIMIZE,
+    "min": optuna.study.StudyDirection.MINIMIZE,
+}
 _MAX_RETRIES = 10  # of one trial, whose worker may be what kills the machine
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -60,7 +64,7 @@ class StudyStore:
             self.study = optuna.create_study(
                 storage=_storage(settings.folder), study_name=settings.name,
                 pruner=_pruner(settings),
-                direction={"max": "maximize", "min": "minimize"}[settings.direction],
+                direction=_DIRECTIONS[settings.direction],
                 load_if_exists=True,
             )  # fmt: skip
 
@@ -188,8 +192,8 @@ def suggest(
             values[name] = trial.suggest_int(name, *ends, log=choice.is_log)
         else:
             drawn = trial.suggest_float(name, choice.low, choice.high, log=choice.is_log)
-            ends = attrs.evolve(choice, low=float(choice.low), high=float(choice.high))
-            values[name] = ends.rounded(drawn)
+            floats = attrs.evolve(choice, low=float(choice.low), high=float(choice.high))
+            values[name] = floats.rounded(drawn)
     return {name: values[name] for name in space if name in values}
 
 
@@ -209,7 +213,7 @@ def importances(
         return {}
     spaces = {name: _distribution(found) for name, found in varied.items()}
     with _quiet():
-        study = optuna.create_study(direction={"max": "maximize", "min": "minimize"}[direction])
+        study = optuna.create_study(direction=_DIRECTIONS[direction])
         for each, score in zip(values, scores, strict=True):
             params = {name: each[name] for name in varied}
             study.add_trial(create_trial(params=params, distributions=spaces, value=score))
