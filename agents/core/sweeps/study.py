@@ -1,7 +1,6 @@
 """Studies of optuna: storage, sampler, pruner; trials that a dead worker left behind."""
 
 import contextlib
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +29,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("median", "halving", "hyperband", "none")
+_DIRECTIONS = {
+    "max": optuna.study.StudyDirection.MAXIMIZE,
+    "min": optuna.study.StudyDirection.MINIMIZE,
+}
 _MAX_RETRIES = 10  # of one trial, whose worker may be what kills the machine
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -43,8 +46,6 @@ class StudySettings:
     direction: str  # max or min
     sampler: str = "tpe"
     pruner: str = "median"
-    storage: str | None = None  # URL of a database; None: a journal file in the folder
-    heartbeat: int = 60  # seconds between signs of life, with a database
     seed: int = 0
 
 
@@ -52,8 +53,8 @@ class StudyStore:
     """Study of a sweep, shared by processes; trials of dead ones are started again.
 
     On one machine, or one file system, each process holds the kernel's lock (flock) of its trial's
-    file, which ends with the process however it ends. With a database a thread of each process
-    writes a heartbeat, and a trial without one for two intervals is failed and put back.
+    file, which ends with the process however it ends: a running trial whose lock is free is failed
+    and put back.
     """
 
     def __init__(self, settings: StudySettings) -> None:
@@ -62,7 +63,7 @@ class StudyStore:
         make_folder(self._locks)
         with self._exclusive(), _quiet():
             self.study = optuna.create_study(
-                storage=_storage(settings), study_name=settings.name,
+                storage=_storage(settings.folder), study_name=settings.name,
                 pruner=_pruner(settings),
                 direction=_direction(settings.direction),
                 load_if_exists=True,
@@ -80,7 +81,6 @@ class StudyStore:
                 trial = self._ask(num_trials)
                 if trial is not None:
                     stack.enter_context(self._lock_of(trial.number))
-                    stack.enter_context(self._heartbeat(trial))
             try:
                 yield trial
             except BaseException:
@@ -93,6 +93,10 @@ class StudyStore:
         state = TrialState.PRUNED if score is None else TrialState.COMPLETE
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # revived meanwhile
             self.study.tell(trial, score, state=state, skip_if_finished=True)
+
+    def reported_steps(self, trial: "optuna.Trial") -> list[int]:
+        """Return the steps whose scores were reported, also by a worker that died."""
+        return list(self._frozen(trial.number).intermediate_values)
 
     def num_unfinished(self) -> int:
         """Return the number of trials that are running or wait to be started again."""
@@ -113,10 +117,6 @@ class StudyStore:
         return self.study.ask()
 
     def _revive(self) -> None:
-        if self._settings.storage is not None:
-            with _quiet():
-                optuna.storages.fail_stale_trials(self.study)
-            return
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._is_free(trial.number):
                 self._put_back(trial)
@@ -181,20 +181,21 @@ class StudyStore:
             thread.join()
 
 
-class _FileLock(BaseJournalFileLock):
+class _FileLock(JournalFileOpenLock):
     """The kernel's lock of a journal file: it ends with a process that is killed."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = filelock.FileLock(path)
+        super().__init__(str(path))
+        self._kernel_lock = filelock.FileLock(path)
 
     def acquire(self) -> bool:
         """Wait for the lock."""
-        self._lock.acquire()
+        self._kernel_lock.acquire()
         return True
 
     def release(self) -> None:
         """Release the lock."""
-        self._lock.release()
+        self._kernel_lock.release()
 
 
 def suggest(
@@ -214,8 +215,8 @@ def suggest(
             values[name] = trial.suggest_int(name, low, high, log=choice.is_log)
         else:
             drawn = trial.suggest_float(name, choice.low, choice.high, log=choice.is_log)
-            ends = attrs.evolve(choice, low=float(choice.low), high=float(choice.high))
-            values[name] = ends.rounded(drawn)
+            floats = attrs.evolve(choice, low=float(choice.low), high=float(choice.high))
+            values[name] = floats.rounded(drawn)
     return {name: values[name] for name in space if name in values}
 
 
@@ -262,28 +263,9 @@ def check_names(sampler: str, pruner: str) -> None:
             )
 
 
-def _storage(settings: StudySettings) -> Any:
-    if settings.storage is None:
-        path = settings.folder / "journal.log"
-        return JournalStorage(JournalFileBackend(str(path), _FileLock(Path(f"{path}.lock"))))
-    if not settings.storage.startswith("postgresql"):
-        problem = f"{settings.storage!r} is not a database that processes can share"
-        raise ConfigError("--storage", "", problem, "postgresql+psycopg://USER@HOST/DATABASE")
-    try:
-        return RDBStorage(
-            settings.storage, engine_kwargs={"pool_pre_ping": True},
-            heartbeat_interval=settings.heartbeat, grace_period=2 * settings.heartbeat,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
-                _MAX_RETRIES, inherit_intermediate_values=True
-            ),
-        )  # fmt: skip
-    except ImportError as error:
-        problem = f"{error.name or error} is not installed"
-        raise ConfigError("--storage", "", problem, "pip install 'psycopg[binary]'") from error
-    except Exception as error:
-        problem = f"cannot be used: {str(error).splitlines()[0]}"
-        accepted = "a database that is running, postgresql+psycopg://USER@HOST/DATABASE"
-        raise ConfigError("--storage", "", problem, accepted) from error
+def _storage(folder: Path) -> JournalStorage:
+    path = folder / "journal.log"
+    return JournalStorage(JournalFileBackend(str(path), _FileLock(Path(f"{path}.lock"))))
 
 
 def _direction(direction: str) -> Literal["maximize", "minimize"]:
