@@ -200,36 +200,6 @@ def sweep(spec: RunSpec) -> int:
     return sweeping.sweep(spec, MODES)
 
 
-def _search(spec: RunSpec) -> int:
-    """Run a search; write its table, plots, and the best settings."""
-    from agents.cli.search import parse_search, run_search
-    from agents.cli.search_report import best_so_far, importance, slices, table
-    from agents.core.runs.checkpoint import atomic_write
-    from agents.core.sweeps.results import best_trial, group_by_seed
-    from agents.core.training.loop import DivergedError
-    from visualization import render
-    from visualization.report import Report
-
-    search = parse_search(spec, MODES)
-    runs = run_search(search)
-    trials = group_by_seed([result for _, _, result in runs])
-    rows, folder, best = table(trials), search.folder, best_trial(trials)
-    print(render.text(rows))
-    atomic_write(folder / "sweep.csv", running.csv_bytes([rows.columns, *rows.rows]))
-    bars = importance(trials, spec.config.seed)
-    views = {"table": rows, "best_so_far": best_so_far(trials), **slices(trials)}
-    views |= {} if bars is None else {"importance": bars}
-    names = ", ".join(search.space)
-    title = f"{spec.agent.name} on {spec.task.name} over {names}"
-    running.save_report(Report(title, views), folder, "sweep", 0)
-    if best is None:
-        return DivergedError.exit_code
-    text = _config_file(search.spec(best.results[0].values))
-    atomic_write(folder / "best.yaml", text.encode())
-    print(f"{folder / 'best.yaml'}: the best settings, for --config")
-    return 0
-
-
 def find_lr(spec: RunSpec) -> int:
     """Learning-rate range test of an untrained agent: raise the rate step by step; suggest one."""
     from agents.core.analysis.trials import range_test

@@ -188,9 +188,8 @@ def _search(plan: Plan, progress: bool) -> "list[Result]":
             break
         time.sleep(POLL)
     values = [t.user_attrs["values"] for t in store.trials() if "values" in t.user_attrs]
-    return [
-        _result(each, _spec(plan, each)) for trial in values for each in _with_seeds(plan, trial)
-    ]
+    different = {repr(each): each for trial in values for each in _with_seeds(plan, trial)}
+    return [_result(each, _spec(plan, each)) for each in different.values()]
 
 
 def _run_trial(plan: Plan, store: "StudyStore", trial: "optuna.Trial", progress: bool) -> None:

@@ -1,19 +1,21 @@
 """Sweeps that search: random or TPE, shared by processes, resumed by the same command."""
 
 import csv
-import subprocess
-import sys
-import time
+import json
+import math
+import statistics
 from pathlib import Path
 
 import pytest
 
+import agents
 from agents.core.config import read_file
+from agents.core.runs.run_folder import RunFolder
 from agents.core.sweeps.space import Choices, Range, parse_space
+from agents.core.training.trainer import PrunedError
 from main import main
-from tests.conftest import SMALL
+from tests.conftest import SMALL, same, weights
 
-ROOT = Path(__file__).parents[2]
 COMMAND = [
     "--agent", "parity_lstm", "--task", "parity", "--mode", "sweep", "--device", "cpu",
     "--set", "task.length=12", "--set", "curriculum_loss_threshold=null",
@@ -46,11 +48,17 @@ def test_ranges_and_choices_are_read() -> None:
         (["--search", "hidden_size=0..8"], ["--search hidden_size", "0 is out of range"]),
         (["--search", "hidden_size=2.5..8"], ["--search hidden_size", "2.5"]),
         (["--search", "hidden_size=4,4"], ["duplicate value"]),
-        (["--search", "seed=1..4"], ["'seed' cannot be searched"]),
+        (["--search", "seed=1..4"], ["--search: seed: is not searched", "--seeds 0,1,2"]),
         (["--search", "hidden_size"], ["'hidden_size'", "low..high"]),
         ([*SEARCH, "--sampler", "tpee"], ["unknown sampler 'tpee'", "did you mean tpe?"]),
         ([*SEARCH, "--grid", "hidden_size=2,3"], ["--grid", "cannot be combined"]),
         ([*SEARCH, "--trials", "0"], ["--trials", "0 is out of range"]),
+        ([*SEARCH, "--workers", "0"], ["--workers", "0 is out of range"]),
+        ([*SEARCH, "--pruner", "medain"], ["unknown pruner 'medain'", "did you mean median?"]),
+        ([*SEARCH, "--seeds", "0,one"], ["--seeds", "'0,one'", "such as 0,1,2"]),
+        ([*SEARCH, "--resume", "never"], ["--resume", "another --run-dir"]),
+        (["--search", "task=parity,mod3"], ["--search: task", "--grid task="]),
+        ([*SEARCH, "--search", "hidden_size=9,8"], ["duplicate setting", "hidden_size=9,8"]),
     ],
 )
 def test_a_bad_search_is_named_before_anything_runs(
@@ -61,12 +69,6 @@ def test_a_bad_search_is_named_before_anything_runs(
     message = capsys.readouterr().err
     assert [word for word in expected if word not in message] == [], message
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_search_needs_a_number_of_trials(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without --trials nobody knows when it ends."""
-    assert main([*COMMAND, *SEARCH]) == 2
-    assert "--trials is required by --search" in capsys.readouterr().err.replace(":", "")
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
@@ -119,18 +121,105 @@ def test_a_diverged_trial_does_not_end_the_search(tmp_path: Path) -> None:
     assert not (tmp_path / "best.yaml").exists()
 
 
-@pytest.mark.slow  # a process of its own
-def test_the_trial_of_a_killed_process_is_continued_by_another(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Killed after its first checkpoint, its run goes on in the same folder, from that step."""
-    command = [*COMMAND, "--set", "steps=500", "--set", "save_every=5", "--set", "eval_every=250"]
-    command += ["--search", "hidden_size=3", "--trials", "1", "--run-dir", str(tmp_path)]
-    first = subprocess.Popen([sys.executable, "main.py", *command], cwd=ROOT)
-    while first.poll() is None and not list(tmp_path.glob("*/checkpoints/*.safetensors")):
-        time.sleep(0.01)
-    first.kill()
-    assert first.wait() == -9
+def test_a_pruned_run_can_be_continued(tmp_path: Path) -> None:
+    """It was saved where it ended, says pruned, and learning again takes its remaining steps."""
+    agent = agents.make("parity_lstm", task="parity", device="cpu", **SMALL)
+    seen: list[tuple[int, float]] = []
+    folder = tmp_path / "run"
+
+    def prune(step: int, score: float) -> bool:
+        seen.append((step, score))
+        return step >= 8
+
+    with pytest.raises(PrunedError, match="pruned at step 8"):
+        agent.learn(run_dir=folder, prune=prune, progress=False)
+    assert [step for step, _ in seen] == [4, 8]
+    assert [score for _, score in seen] == agent.history.series("eval/accuracy")[1]
+    assert RunFolder(folder).last_status() == "pruned"
+    again = agents.make("parity_lstm", task="parity", device="cpu", **SMALL)
+    again.learn(run_dir=folder, progress=False)
+    straight = agents.make("parity_lstm", task="parity", device="cpu", **SMALL).learn()
+    assert same(weights(again), weights(straight))
+
+
+def test_a_search_prunes_what_is_worse_than_the_median(tmp_path: Path) -> None:
+    """A trial without a chance, after five others, ends before its last step."""
+    rates = ["--search", "learning_rate=0.0105,0.0104,0.0103,0.0102,0.0101,0.01"]
+    command = [*COMMAND, *rates, "--sampler", "random", "--trials", "12", "--set", "steps=40",
+               "--run-dir", str(tmp_path)]  # fmt: skip
     assert main(command) == 0
-    assert "continuing from step" in capfd.readouterr().err
-    assert [row["ended"] for row in rows(tmp_path)] == ["done"]
+    ended = [row["ended"] for row in rows(tmp_path)]
+    assert set(ended) <= {"done", "pruned"}
+    for row in rows(tmp_path):
+        folder = tmp_path / f"learning_rate={row['learning_rate']}"
+        status = json.loads((folder / "status.json").read_text())
+        assert status["state"] == row["ended"]
+        assert (status["step"] == 40) == (row["ended"] == "done")
+
+
+def test_seeds_give_intervals(tmp_path: Path) -> None:
+    """The row of a trial has mean and interval of its runs, by Student's t."""
+    words = ["--search", "hidden_size=3", "--trials", "1", "--seeds", "0,1,2"]
+    assert main([*COMMAND, *words, "--run-dir", str(tmp_path)]) == 0
+    scores = [float(row["best accuracy"]) for row in rows(tmp_path)]
+    with (tmp_path / "sweep-seeds.csv").open(encoding="utf-8", newline="") as file:
+        _, row = csv.reader(file)
+    low, high = map(float, row[3].split(" to "))
+    half = 4.302653 * statistics.stdev(scores) / math.sqrt(3)
+    assert row[1] == "3"
+    assert (low + high) / 2 == pytest.approx(statistics.mean(scores), abs=1e-3)
+    assert (high - low) / 2 == pytest.approx(half, abs=1e-3)
+    assert "| hidden_size |" in (tmp_path / "sweep-seeds.md").read_text()
+
+
+GRID = [
+    "--mode", "sweep", "--device", "cpu", "--set", "steps=2", "--set", "eval_samples=8",
+    "--set", "batch_size=4", "--set", "precision=fp32",
+]  # fmt: skip
+
+
+def test_a_grid_goes_over_agents_and_tasks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an agent does not have is left out for it, and a pair that does not fit, said so."""
+    words = ["--grid", "agent=seq2seq_adder,transformer_adder,parity_lstm", "--grid", "task=add2x2",
+             "--grid", "num_heads=1,2", "--set", "cell=gru", "--set", "width=8",
+             "--set", "hidden_size=8"]  # fmt: skip
+    assert main([*GRID, *words, "--run-dir", str(tmp_path)]) == 0
+    assert [(row["agent"], row["num_heads"]) for row in rows(tmp_path)] == [
+        ("seq2seq_adder", ""), ("transformer_adder", "1"), ("transformer_adder", "2"),
+    ]  # fmt: skip
+    assert "parity_lstm cannot learn add2x2: left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--grid", "agent=parity_lstm,char_lmm"], ["'char_lmm'", "did you mean char_lm?"]),
+        (["--grid", "agent=parity_lstm,char_lm", "--set", "hiden=3"], ["--set hiden"]),
+        (["--grid", "agent=parity_lstm,char_lm", "--grid", "hiden=3"], ["--grid hiden"]),
+        (["--grid", "agent=parity_lstm", "--agent", "char_lm"], ["--agent", "--grid agent="]),
+        (["--grid", "seed=0,1", "--seeds", "0,1"], ["--seeds", "swept already"]),
+        (["--grid", "seed=0,1", "--trials", "3"], ["--trials", "--search"]),
+        ([], ["--grid", "is required by --mode sweep"]),
+    ],
+)
+def test_a_bad_grid_of_agents_is_named(
+    words: list[str], expected: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Place, value and the nearest right name are said; the folder stays empty."""
+    names = [] if any("agent=" in word for word in words) else ["--agent", "parity_lstm"]
+    command = [*GRID, *names, "--task", "parity", *words, "--run-dir", str(tmp_path)]
+    assert main(command) == 2
+    message = capsys.readouterr().err
+    assert [word for word in expected if word not in message] == [], message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_sweep_in_the_folder_loads_the_same_run(tmp_path: Path) -> None:
+    """A run with the same settings is found by them, whatever its sweep named it."""
+    both = ["--run-dir", str(tmp_path)]
+    assert main([*COMMAND, *both, "--set", "hidden_size=3", "--grid", "batch_size=4"]) == 0
+    assert main([*COMMAND, *both, "--grid", "hidden_size=3", "--grid", "batch_size=4,5"]) == 0
+    names = {path.parent.name for path in tmp_path.glob("*/metrics.jsonl")}
+    assert names == {"batch_size=4", "hidden_size=3,batch_size=5"}

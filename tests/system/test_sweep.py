@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agents.cli import running
-from agents.core.sweeps.space import parse_grid
+from agents.cli.sweep import parse_grid
 from main import main
 from tasks.core.settings import ConfigError
 from tests.conftest import SMALL

@@ -1,6 +1,5 @@
 """Sweeps by several workers: shared trials, a worker that is killed, Ctrl-C, PostgreSQL."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.core.config import ConfigError
 from agents.core.sweeps.study import StudySettings, StudyStore
 from tests.system.test_sweep import COMMAND, rows
 
@@ -68,11 +68,13 @@ def test_two_stores_never_claim_the_same_trial(tmp_path: Path) -> None:
 def test_an_interrupted_trial_is_put_back_with_its_values(tmp_path: Path) -> None:
     """Who claims after an interruption gets the same values, and the number of trials is kept."""
     study = store(tmp_path)
-    with pytest.raises(KeyboardInterrupt), study.claim(1) as trial:
-        assert trial is not None
-        value = trial.suggest_float("x", 0, 1)
-        trial.report(0.5, 10)
-        raise KeyboardInterrupt
+    claimed = study.claim(1)
+    trial = claimed.__enter__()
+    assert trial is not None
+    value = trial.suggest_float("x", 0, 1)
+    trial.report(0.5, 10)
+    with pytest.raises(KeyboardInterrupt):
+        claimed.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     with study.claim(1) as again:
         assert again is not None
         assert again.suggest_float("x", 0, 1) == value
@@ -121,11 +123,13 @@ def kill_and_finish(folder: Path, *more: str) -> None:
     assert json.loads((killed / "status.json").read_text())["state"] == "done"
 
 
+@pytest.mark.slow  # two processes that start
 def test_the_trial_of_a_killed_worker_is_finished_by_another(tmp_path: Path) -> None:
     """With a journal file the kernel's lock says that a worker is dead; its run is resumed."""
     kill_and_finish(tmp_path / "sweep")
 
 
+@pytest.mark.slow  # four processes that start
 def test_ctrl_c_ends_all_workers_and_the_same_command_continues(tmp_path: Path) -> None:
     """SIGINT to the first process ends both with exit code 130; runs are saved and resumed."""
     command = [*SEARCH, "--set", "steps=300", "--trials", "2", "--workers", "2",
@@ -154,7 +158,9 @@ def database() -> Iterator[str]:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
     pytest.importorskip("psycopg")
     is_root = os.geteuid() == 0
-    folder = Path("/tmp") / f"terrarium-postgres-{os.getpid()}"  # noqa: S108 - short for a socket
+    folder = (
+        Path("/tmp") / f"terrarium-postgres-{os.getpid()}"
+    )  # its path is that of a socket, short
     folder.mkdir(mode=0o700)
     prefix = ["runuser", "-u", "postgres", "--"] if is_root else []
     if is_root:
@@ -186,10 +192,6 @@ def test_postgresql_revives_the_trial_of_a_killed_worker(tmp_path: Path, databas
 
 def test_an_unknown_database_is_named(tmp_path: Path) -> None:
     """What is no shared database, or does not answer, is an error that says what is accepted."""
-    from agents.core.config import ConfigError
-
     for url in ("sqlite:///trials.db", f"postgresql+psycopg://x@/x?host={tmp_path}"):
-        with contextlib.suppress(FileNotFoundError), pytest.raises(ConfigError, match="--storage"):
-            StudyStore(
-                StudySettings(folder=tmp_path, name="s", direction="max", storage=url)
-            )
+        with pytest.raises(ConfigError, match="--storage"):
+            StudyStore(StudySettings(folder=tmp_path, name="s", direction="max", storage=url))

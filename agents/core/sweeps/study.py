@@ -1,6 +1,7 @@
 """Studies of optuna: storage, sampler, pruner; trials that a dead worker left behind."""
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,10 +30,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("median", "halving", "hyperband", "none")
-_DIRECTIONS = {
-    "max": optuna.study.StudyDirection.MAXIMIZE,
-    "min": optuna.study.StudyDirection.MINIMIZE,
-}
 _MAX_RETRIES = 10  # of one trial, whose worker may be what kills the machine
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -46,6 +43,8 @@ class StudySettings:
     direction: str  # max or min
     sampler: str = "tpe"
     pruner: str = "median"
+    storage: str | None = None  # URL of a database; None: a journal file in the folder
+    heartbeat: int = 60  # seconds between signs of life, with a database
     seed: int = 0
 
 
@@ -53,8 +52,8 @@ class StudyStore:
     """Study of a sweep, shared by processes; trials of dead ones are started again.
 
     On one machine, or one file system, each process holds the kernel's lock (flock) of its trial's
-    file, which ends with the process however it ends: a running trial whose lock is free is failed
-    and put back.
+    file, which ends with the process however it ends. With a database a thread of each process
+    writes a heartbeat, and a trial without one for two intervals is failed and put back.
     """
 
     def __init__(self, settings: StudySettings) -> None:
@@ -63,7 +62,7 @@ class StudyStore:
         make_folder(self._locks)
         with self._exclusive(), _quiet():
             self.study = optuna.create_study(
-                storage=_storage(settings.folder), study_name=settings.name,
+                storage=_storage(settings), study_name=settings.name,
                 pruner=_pruner(settings),
                 direction=_direction(settings.direction),
                 load_if_exists=True,
@@ -81,6 +80,7 @@ class StudyStore:
                 trial = self._ask(num_trials)
                 if trial is not None:
                     stack.enter_context(self._lock_of(trial.number))
+                    stack.enter_context(self._heartbeat(trial))
             try:
                 yield trial
             except BaseException:
@@ -93,10 +93,6 @@ class StudyStore:
         state = TrialState.PRUNED if score is None else TrialState.COMPLETE
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # revived meanwhile
             self.study.tell(trial, score, state=state, skip_if_finished=True)
-
-    def reported_steps(self, trial: "optuna.Trial") -> list[int]:
-        """Return the steps whose scores were reported, also by a worker that died."""
-        return list(self._frozen(trial.number).intermediate_values)
 
     def num_unfinished(self) -> int:
         """Return the number of trials that are running or wait to be started again."""
@@ -117,6 +113,10 @@ class StudyStore:
         return self.study.ask()
 
     def _revive(self) -> None:
+        if self._settings.storage is not None:
+            with _quiet():
+                optuna.storages.fail_stale_trials(self.study)
+            return
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._is_free(trial.number):
                 self._put_back(trial)
@@ -181,21 +181,20 @@ class StudyStore:
             thread.join()
 
 
-class _FileLock(JournalFileOpenLock):
+class _FileLock(BaseJournalFileLock):
     """The kernel's lock of a journal file: it ends with a process that is killed."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
-        self._kernel_lock = filelock.FileLock(path)
+        self._lock = filelock.FileLock(path)
 
     def acquire(self) -> bool:
         """Wait for the lock."""
-        self._kernel_lock.acquire()
+        self._lock.acquire()
         return True
 
     def release(self) -> None:
         """Release the lock."""
-        self._kernel_lock.release()
+        self._lock.release()
 
 
 def suggest(
@@ -215,8 +214,8 @@ def suggest(
             values[name] = trial.suggest_int(name, low, high, log=choice.is_log)
         else:
             drawn = trial.suggest_float(name, choice.low, choice.high, log=choice.is_log)
-            floats = attrs.evolve(choice, low=float(choice.low), high=float(choice.high))
-            values[name] = floats.rounded(drawn)
+            ends = attrs.evolve(choice, low=float(choice.low), high=float(choice.high))
+            values[name] = ends.rounded(drawn)
     return {name: values[name] for name in space if name in values}
 
 
@@ -263,9 +262,28 @@ def check_names(sampler: str, pruner: str) -> None:
             )
 
 
-def _storage(folder: Path) -> JournalStorage:
-    path = folder / "journal.log"
-    return JournalStorage(JournalFileBackend(str(path), _FileLock(Path(f"{path}.lock"))))
+def _storage(settings: StudySettings) -> Any:
+    if settings.storage is None:
+        path = settings.folder / "journal.log"
+        return JournalStorage(JournalFileBackend(str(path), _FileLock(Path(f"{path}.lock"))))
+    if not settings.storage.startswith("postgresql"):
+        problem = f"{settings.storage!r} is not a database that processes can share"
+        raise ConfigError("--storage", "", problem, "postgresql+psycopg://USER@HOST/DATABASE")
+    try:
+        return RDBStorage(
+            settings.storage, engine_kwargs={"pool_pre_ping": True},
+            heartbeat_interval=settings.heartbeat, grace_period=2 * settings.heartbeat,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
+                _MAX_RETRIES, inherit_intermediate_values=True
+            ),
+        )  # fmt: skip
+    except ImportError as error:
+        problem = f"{error.name or error} is not installed"
+        raise ConfigError("--storage", "", problem, "pip install 'psycopg[binary]'") from error
+    except Exception as error:
+        problem = f"cannot be used: {str(error).splitlines()[0]}"
+        accepted = "a database that is running, postgresql+psycopg://USER@HOST/DATABASE"
+        raise ConfigError("--storage", "", problem, accepted) from error
 
 
 def _direction(direction: str) -> Literal["maximize", "minimize"]:
