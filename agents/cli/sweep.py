@@ -68,14 +68,25 @@ class Plan:
 
 def sweep(base: RunSpec, modes: Collection[str]) -> int:
     """Run all that is not done yet, by one or several workers; then write tables and figures."""
-    plan = _plan(base, modes)
+    plan = plan_of(base, modes)
     with _ending_by_sigterm(), _other_workers(plan) as others:
-        results = _work(plan, progress=plan.num_workers == 1)
+        _work(plan, progress=plan.num_workers == 1)
         _wait_for(others)
-    return sweep_report.report(base, plan.folder, results, is_grid=not plan.space)
+    return sweep_report.report(base, plan.folder, results_of(plan), is_grid=not plan.space)
 
 
-def _plan(base: RunSpec, modes: Collection[str]) -> Plan:
+def results_of(plan: Plan) -> "list[Result]":
+    """Return the results of all runs that a sweep has by now."""
+    runs = plan.runs
+    if plan.space:
+        trials = _store(plan).trials()
+        values = [trial.user_attrs["values"] for trial in trials if "values" in trial.user_attrs]
+        different = {repr(each): each for chosen in values for each in _with_seeds(plan, chosen)}
+        runs = [(each, _spec(plan, each)) for each in different.values()]
+    return [_result(each, spec) for each, spec in runs]
+
+
+def plan_of(base: RunSpec, modes: Collection[str]) -> Plan:
     """Return what a sweep does; all settings are checked before anything runs."""
     options = base.options
     grid, space, seeds = parse_options(options)
@@ -115,16 +126,16 @@ def _check_positive(option: str, value: int | None) -> None:
         raise ConfigError(option, "", f"{value} is out of range", "an integer ≥ 1")
 
 
-def _work(plan: Plan, progress: bool) -> "list[Result]":
-    """Do what is left of a sweep, beside other workers; return the results of all runs."""
+def _work(plan: Plan, progress: bool) -> None:
+    """Do what is left of a sweep, beside other workers."""
     if plan.num_workers > 1:
         import torch
 
         torch.set_num_threads(max(1, torch.get_num_threads() // plan.num_workers))
     if plan.space:
-        return _search(plan, progress)
-    _run_grid([spec for _, spec in plan.runs], progress)
-    return [_result(values, spec) for values, spec in plan.runs]
+        _search(plan, progress)
+    else:
+        _run_grid([spec for _, spec in plan.runs], progress)
 
 
 def _run_grid(specs: Sequence[RunSpec], progress: bool) -> None:
@@ -166,12 +177,24 @@ def _result(values: Mapping[str, Any], spec: RunSpec) -> "Result":
     return read_result(values, spec.run_dir, spec.task.monitor)
 
 
-def _search(plan: Plan, progress: bool) -> "list[Result]":
+def _search(plan: Plan, progress: bool) -> None:
     """Run trials until there are enough, and none is left behind by a dead worker."""
+    store = _store(plan)
+    while True:
+        with store.claim(plan.num_trials) as trial:
+            if trial is not None:
+                _run_trial(plan, store, trial, progress)
+                continue
+        if not store.num_unfinished():
+            return
+        time.sleep(POLL)
+
+
+def _store(plan: Plan) -> "StudyStore":
     from agents.core.sweeps.study import StudySettings, StudyStore
 
     options = plan.base.options
-    store = StudyStore(
+    return StudyStore(
         StudySettings(
             folder=plan.folder, name=_study_name(plan), direction=plan.monitor[1],
             sampler=options.sampler or "tpe", pruner=options.pruner or "median",
@@ -179,17 +202,6 @@ def _search(plan: Plan, progress: bool) -> "list[Result]":
             seed=plan.base.config.seed,
         )
     )  # fmt: skip
-    while True:
-        with store.claim(plan.num_trials) as trial:
-            if trial is not None:
-                _run_trial(plan, store, trial, progress)
-                continue
-        if not store.num_unfinished():
-            break
-        time.sleep(POLL)
-    values = [t.user_attrs["values"] for t in store.trials() if "values" in t.user_attrs]
-    different = {repr(each): each for trial in values for each in _with_seeds(plan, trial)}
-    return [_result(each, _spec(plan, each)) for each in different.values()]
 
 
 def _run_trial(plan: Plan, store: "StudyStore", trial: "optuna.Trial", progress: bool) -> None:
@@ -253,7 +265,7 @@ def _types(kind: Any) -> tuple[Any, ...]:
 def _study_name(plan: Plan) -> str:
     """Return a name that only searches with the same space, seeds and other settings have."""
     base, options = plan.base, plan.base.options
-    place = str(plan.folder) if options.storage else ""  # a database has several sweeps
+    place = str(plan.folder.resolve()) if options.storage else ""  # a database has several sweeps
     own = [base.agent.name, base.task.name, base.config.digest(base.task)]
     chosen = [repr(sorted(plan.space.items())), list(plan.seeds), place, *own]
     return "sweep-" + hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:8]
@@ -299,7 +311,7 @@ def _other_worker(options: argparse.Namespace) -> None:
 
     streams.open_streams()
     try:
-        _work(_plan(parse_run_spec(options, MODES), MODES), progress=False)
+        _work(plan_of(parse_run_spec(options, MODES), MODES), progress=False)
     except KeyboardInterrupt:
         sys.exit(130)
     except TerrariumError as error:

@@ -21,7 +21,7 @@ def report(base: RunSpec, folder: Path, results: Sequence[Result], is_grid: bool
     from visualization.report import Report
 
     trials = group_by_seed(results)
-    views = _views(trials, results, is_grid)
+    views = views_of(results, is_grid)
     runs, by_trial = views["table"], views.get("trials")
     print(render.text(by_trial or runs))
     tables = {"sweep": runs} | ({"sweep-seeds": by_trial} if by_trial else {})
@@ -53,8 +53,9 @@ def markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _views(trials: Sequence[Trial], results: Sequence[Result], is_grid: bool) -> dict[str, Any]:
+def views_of(results: Sequence[Result], is_grid: bool) -> dict[str, Any]:
     """Return the records of a sweep by name; figures of trials where two or more have a score."""
+    trials = group_by_seed(results)
     views: dict[str, Any] = {"table": runs_table(results)}
     if any(len(trial.results) > 1 for trial in trials):
         views["trials"] = trials_table(trials)

@@ -1,17 +1,18 @@
 """Sweeps that search: random or TPE, shared by processes, resumed by the same command."""
 
 import csv
-import json
 import math
 import statistics
 from pathlib import Path
 
+import optuna
 import pytest
 
 import agents
 from agents.core.config import read_file
 from agents.core.runs.run_folder import RunFolder
 from agents.core.sweeps.space import Choices, Range, parse_space
+from agents.core.sweeps.study import StudySettings, StudyStore
 from agents.core.training.trainer import PrunedError
 from main import main
 from tests.conftest import SMALL, same, weights
@@ -57,7 +58,6 @@ def test_ranges_and_choices_are_read() -> None:
         ([*SEARCH, "--pruner", "medain"], ["unknown pruner 'medain'", "did you mean median?"]),
         ([*SEARCH, "--seeds", "0,one"], ["--seeds", "'0,one'", "such as 0,1,2"]),
         ([*SEARCH, "--resume", "never"], ["--resume", "another --run-dir"]),
-        (["--search", "task=parity,mod3"], ["--search: task", "--grid task="]),
         ([*SEARCH, "--search", "hidden_size=9,8"], ["duplicate setting", "hidden_size=9,8"]),
     ],
 )
@@ -142,19 +142,34 @@ def test_a_pruned_run_can_be_continued(tmp_path: Path) -> None:
     assert same(weights(again), weights(straight))
 
 
-def test_a_search_prunes_what_is_worse_than_the_median(tmp_path: Path) -> None:
-    """A trial without a chance, after five others, ends before its last step."""
-    rates = ["--search", "learning_rate=0.0105,0.0104,0.0103,0.0102,0.0101,0.01"]
-    command = [*COMMAND, *rates, "--sampler", "random", "--trials", "12", "--set", "steps=40",
-               "--run-dir", str(tmp_path)]  # fmt: skip
-    assert main(command) == 0
-    ended = [row["ended"] for row in rows(tmp_path)]
-    assert set(ended) <= {"done", "pruned"}
-    for row in rows(tmp_path):
-        folder = tmp_path / f"learning_rate={row['learning_rate']}"
-        status = json.loads((folder / "status.json").read_text())
-        assert status["state"] == row["ended"]
-        assert (status["step"] == 40) == (row["ended"] == "done")
+def test_a_pruned_trial_is_a_run_that_ended_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row says pruned, its score is none of the best, and the next trial runs as usual."""
+    monkeypatch.setattr(optuna.Trial, "should_prune", lambda trial: trial.number == 0)
+    words = ["--search", "learning_rate=1e-3..0.1:log", "--trials", "2", "--run-dir", str(tmp_path)]
+    assert main([*COMMAND, *words]) == 0
+    first, second = rows(tmp_path)
+    assert (first["ended"], first["at step"], second["ended"]) == ("pruned", "4", "done")
+    saved = read_file(tmp_path / "best.yaml")
+    assert saved["learning_rate"].value == float(second["learning_rate"])
+
+
+def test_the_median_of_earlier_trials_prunes(tmp_path: Path) -> None:
+    """After five trials one that is worse than all is to end, one that is better is not."""
+    settings = StudySettings(folder=tmp_path, name="s", direction="min", pruner="median")
+    store = StudyStore(settings)
+    for loss in (1.0, 2.0, 3.0, 4.0, 5.0):
+        with store.claim(7) as trial:
+            assert trial is not None
+            trial.report(loss, 10)
+            store.tell(trial, loss)
+    for loss, is_worse in ((9.0, True), (0.5, False)):
+        with store.claim(7) as trial:
+            assert trial is not None
+            trial.report(loss, 10)
+            assert trial.should_prune() == is_worse
+            store.tell(trial, None)
 
 
 def test_seeds_give_intervals(tmp_path: Path) -> None:
@@ -183,7 +198,7 @@ def test_a_grid_goes_over_agents_and_tasks(
 ) -> None:
     """What an agent does not have is left out for it, and a pair that does not fit, said so."""
     words = ["--grid", "agent=seq2seq_adder,transformer_adder,parity_lstm", "--grid", "task=add2x2",
-             "--grid", "num_heads=1,2", "--set", "cell=gru", "--set", "width=8",
+             "--grid", "num_heads=1,2", "--set", "cell=gru", "--set", "d_model=8",
              "--set", "hidden_size=8"]  # fmt: skip
     assert main([*GRID, *words, "--run-dir", str(tmp_path)]) == 0
     assert [(row["agent"], row["num_heads"]) for row in rows(tmp_path)] == [
@@ -202,6 +217,7 @@ def test_a_grid_goes_over_agents_and_tasks(
         (["--grid", "seed=0,1", "--seeds", "0,1"], ["--seeds", "swept already"]),
         (["--grid", "seed=0,1", "--trials", "3"], ["--trials", "--search"]),
         ([], ["--grid", "is required by --mode sweep"]),
+        (["--search", "task=parity,mod3"], ["--search: task", "--grid task="]),
     ],
 )
 def test_a_bad_grid_of_agents_is_named(
@@ -209,7 +225,8 @@ def test_a_bad_grid_of_agents_is_named(
 ) -> None:
     """Place, value and the nearest right name are said; the folder stays empty."""
     names = [] if any("agent=" in word for word in words) else ["--agent", "parity_lstm"]
-    command = [*GRID, *names, "--task", "parity", *words, "--run-dir", str(tmp_path)]
+    names += [] if any("task=" in word for word in words) else ["--task", "parity"]
+    command = [*GRID, *names, *words, "--run-dir", str(tmp_path)]
     assert main(command) == 2
     message = capsys.readouterr().err
     assert [word for word in expected if word not in message] == [], message

@@ -73,8 +73,7 @@ def test_an_interrupted_trial_is_put_back_with_its_values(tmp_path: Path) -> Non
     assert trial is not None
     value = trial.suggest_float("x", 0, 1)
     trial.report(0.5, 10)
-    with pytest.raises(KeyboardInterrupt):
-        claimed.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert not claimed.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     with study.claim(1) as again:
         assert again is not None
         assert again.suggest_float("x", 0, 1) == value
@@ -102,6 +101,53 @@ def test_values_do_not_depend_on_who_draws_them(tmp_path: Path) -> None:
     alone = values(tmp_path / "one", 1)
     assert values(tmp_path / "two", 2) == alone
     assert len(set(alone)) == 6
+
+
+CLAIM = """
+import sys, time
+from pathlib import Path
+from agents.core.sweeps.study import StudySettings, StudyStore
+
+url = sys.argv[2] or None
+settings = StudySettings(
+    folder=Path(sys.argv[1]), name="s", direction="max", storage=url, heartbeat=1
+)
+with StudyStore(settings).claim(1) as trial:
+    print(trial.suggest_float("x", 0, 1), flush=True)
+    time.sleep(600)
+"""
+
+
+def revive(folder: Path, url: str | None) -> None:
+    """Kill a process that has claimed a trial; then another gets it, with the same value."""
+    command = [sys.executable, "-c", CLAIM, str(folder), url or ""]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    value = float(process.stdout.readline())
+    other = StudyStore(
+        StudySettings(folder=folder, name="s", direction="max", storage=url, heartbeat=1)
+    )
+    with other.claim(1) as early:
+        assert early is None  # it is alive
+    process.kill()
+    process.communicate()
+
+    def is_claimed() -> bool:
+        with other.claim(1) as trial:
+            if trial is None:
+                return False
+            assert trial.suggest_float("x", 0, 1) == value
+            other.tell(trial, 1.0)
+            return True
+
+    wait_until(is_claimed)
+    assert other.num_unfinished() == 0
+    assert len(other.trials()) == 1
+
+
+def test_the_kernel_says_which_workers_are_dead(tmp_path: Path) -> None:
+    """With a journal file, the trial of a process that was killed is claimed by the next one."""
+    revive(tmp_path, None)
 
 
 def kill_and_finish(folder: Path, *more: str) -> None:
@@ -158,9 +204,7 @@ def database() -> Iterator[str]:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
     pytest.importorskip("psycopg")
     is_root = os.geteuid() == 0
-    folder = (
-        Path("/tmp") / f"terrarium-postgres-{os.getpid()}"
-    )  # its path is that of a socket, short
+    folder = Path("/tmp") / f"terrarium-postgres-{os.getpid()}"  # short: a socket's path
     folder.mkdir(mode=0o700)
     prefix = ["runuser", "-u", "postgres", "--"] if is_root else []
     if is_root:
@@ -184,7 +228,12 @@ def database() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-@pytest.mark.slow  # a database has to start, and two heartbeats to stay away
+def test_heartbeats_say_which_workers_are_dead(tmp_path: Path, database: str) -> None:
+    """With PostgreSQL, a trial without two heartbeats is claimed by the next process."""
+    revive(tmp_path, database)
+
+
+@pytest.mark.slow  # two processes that start, and two heartbeats to stay away
 def test_postgresql_revives_the_trial_of_a_killed_worker(tmp_path: Path, database: str) -> None:
     """With a database a trial without heartbeats is finished by another worker, in its folder."""
     kill_and_finish(tmp_path / "sweep", "--storage", database, "--heartbeat", "1")
