@@ -27,6 +27,7 @@ from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrial
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.pool import NullPool  # no connection stays open between two calls
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("median", "halving", "hyperband", "none")
@@ -110,7 +111,8 @@ class StudyStore:
             return None
         # Values depend on the seed, the trial's number and earlier scores, not on the process.
         self.study.sampler = _sampler(self._settings, len(trials))
-        return self.study.ask()
+        with _quiet():
+            return self.study.ask()
 
     def _revive(self) -> None:
         if self._settings.storage is not None:
@@ -271,7 +273,7 @@ def _storage(settings: StudySettings) -> Any:
         raise ConfigError("--storage", "", problem, "postgresql+psycopg://USER@HOST/DATABASE")
     try:
         return RDBStorage(
-            settings.storage, engine_kwargs={"pool_pre_ping": True},
+            settings.storage, engine_kwargs={"poolclass": NullPool},
             heartbeat_interval=settings.heartbeat, grace_period=2 * settings.heartbeat,
             heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
                 _MAX_RETRIES, inherit_intermediate_values=True
@@ -313,7 +315,8 @@ def _pruner(settings: StudySettings) -> "optuna.pruners.BasePruner":
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Ignore optuna's notes that heartbeats and constant_liar are experimental."""
+    """Ignore optuna's notes on heartbeats and constant_liar."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Heartbeat of storage")  # `claim` has a thread for it
         yield
