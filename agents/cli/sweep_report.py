@@ -184,7 +184,7 @@ def trials_table(trials: Sequence[Trial]) -> Table:
     return Table("trials of the sweep, means over seeds", columns, [
         [
             *(str(trial.values[name]) if name in trial.values else "" for name in names),
-            str(len(trial.results)),
+            str(sum(result.best is not None for result in trial.results)),
             *_cells(trial.score.mean, trial.score.low, trial.score.high),
             *_cells(trial.test_score.mean, trial.test_score.low, trial.test_score.high),
             trial.status or "not begun",

@@ -1,6 +1,7 @@
 """Figures, text and captions of the trials of a sweep."""
 
 import math
+import textwrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from visualization.core.registry import caption, draw, text
@@ -16,7 +17,7 @@ from visualization.core.style import BAD, COLORS, INK, MUTED, axis_labels, despi
 from visualization.core.words import share_of, shorten
 from visualization.sweeps.trials import ParallelCoordinates, SettingAxis, Slices, TrialScores
 
-_AXES = 10  # of parallel coordinates
+_AXES = 7  # of parallel coordinates
 _PANELS = 9  # of slices
 _LABELS = 6  # places of an axis that are named
 _LETTERS = 16  # of a label
@@ -51,6 +52,9 @@ def _(record: Slices) -> Figure:
         axes.grid(axis="y", color="#eeeeee")
         if axis.is_log:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=_subs(axis)))
+            axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         if axis.labels:
             places = _few_places(len(axis.labels))
             axes.set_xticks(places, [shorten(axis.labels[i], _LETTERS) for i in places],
@@ -95,7 +99,8 @@ def _(record: ParallelCoordinates) -> Figure:
 def _draw_axis(axes: Axes, place: int, axis: SettingAxis) -> None:
     """Draw one vertical axis with its name above and its labels at the left."""
     axes.vlines(place, 0, 1, color=INK, linewidth=0.8)
-    axes.text(place, 1.08, shorten(axis.name, 24), fontsize=9, ha="center", color=INK,
+    name = "\n".join(textwrap.wrap(shorten(axis.name, 34), 17))
+    axes.text(place, 1.06, name, fontsize=9, ha="center", va="bottom", color=INK,
               parse_math=False)  # fmt: skip
     for height, label in _ticks(axis):
         axes.text(
@@ -135,7 +140,16 @@ def _ticks(axis: SettingAxis) -> list[tuple[float, str]]:
     heights = np.linspace(0, 1, 4)
     numbers = low + heights * (high - low)
     shown = np.exp(numbers) if axis.is_log else numbers
+    given = axis.positions[np.isfinite(axis.positions)]
+    if (given == np.round(given)).all():
+        shown = np.round(shown)
     return [(float(h), f"{number:.3g}") for h, number in zip(heights, shown, strict=True)]
+
+
+def _subs(axis: SettingAxis) -> tuple[float, ...]:
+    """Return which multiples of powers of ten are named: more where there are few decades."""
+    low, high = _ends(axis)
+    return (1.0, 3.0) if high - low < math.log(1e3) else (1.0,)
 
 
 def _few_places(num: int) -> list[int]:
@@ -149,8 +163,14 @@ def _score_colors(trials: TrialScores) -> ScalarMappable:
 
 
 def _draw_scores(axes: Axes, x: NDArray[np.float64], record: TrialScores) -> None:
-    """Draw scores with their intervals; trials that ended early in another colour."""
+    """Draw scores with their intervals; trials that ended early in another colour.
+
+    The axis shows all scores; wide intervals of few seeds are cut.
+    """
     done = record.is_done
+    lowest, highest = float(record.scores.min()), float(record.scores.max())
+    margin = 0.15 * ((highest - lowest) or abs(highest) or 1.0)
+    axes.set_ylim(lowest - margin, highest + margin)
     for chosen, color, marker, label in (
         (done, COLORS[0], "o", "done"), (~done, BAD, "x", "pruned or diverged"),
     ):  # fmt: skip
@@ -177,7 +197,7 @@ def _(record: TrialScores) -> str:
 def _(record: TrialScores) -> str:
     return (
         "Each dot is a trial, in the order of their beginning; bars are 95 % intervals over its "
-        "seeds. The line is the best score of the done trials so far."
+        "seeds, cut at the edge. The line is the best score of the done trials so far."
     )
 
 
@@ -185,7 +205,7 @@ def _(record: TrialScores) -> str:
 def _(record: Slices) -> str:
     return (
         "Each dot is a trial: its score against one setting, whatever the others are; bars are "
-        "95 % intervals over its seeds."
+        "95 % intervals over its seeds, cut at the edge."
     )
 
 

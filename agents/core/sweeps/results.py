@@ -104,14 +104,14 @@ class Trial:
 
     @property
     def score(self) -> Interval:
-        """The best validation score, over its seeds."""
-        return interval([result.score for result in self.results])
+        """The best validation score, over the seeds that have one: a pruned trial has the first."""
+        return interval([r.score for r in self.results if r.best] or [math.nan])
 
     @property
     def test_score(self) -> Interval:
-        """The test score of its best states, over its seeds; NaN if any run has none."""
-        missing = (math.nan if r.test_score is None else r.test_score for r in self.results)
-        return interval(list(missing))
+        """The test score of its best states, over the seeds that have one."""
+        scores = [r.test_score for r in self.results if r.test_score is not None]
+        return interval(scores or [math.nan])
 
 
 def group_by_seed(results: Sequence[Result]) -> list[Trial]:
