@@ -12,7 +12,7 @@ AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 # The theme advertises its successor otherwise.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs
 
-.PHONY: help demo test test-avx2 test-all lint types bench read-benchmark docs site site-serve clean
+.PHONY: help demo test test-avx2 test-all lint types bench torture read-benchmark docs site site-serve clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -29,7 +29,7 @@ $(STAMP): setup.cfg pyproject.toml
 demo: $(STAMP) ## train the adder on add3x3 and print worked sums (5 minutes)
 	$(RUN) main.py --agent seq2seq_adder --task add3x3
 
-test: $(STAMP) ## the test suite (16 minutes)
+test: $(STAMP) ## the test suite (18 minutes)
 	$(PYTEST)
 
 test-avx2: $(STAMP) ## the test suite as on a CPU without AVX512 and bf16
@@ -47,6 +47,9 @@ types: $(STAMP) ## mypy, strict
 
 bench: $(STAMP) ## speed beside Keras, Lightning and a bare loop (115 minutes)
 	$(RUN) -m benchmarks all
+
+torture: $(STAMP) ## faults on purpose, and the table of docs/reliability.md (hours)
+	$(RUN) -m torture
 
 read-benchmark: $(STAMP) ## readers and detectors beside kraken, one table (hours; DATA=FOLDER)
 	$(RUN) -m benchmarks read $(if $(DATA),--data "$(DATA)")

@@ -26,7 +26,7 @@ PUBLIC = {
     "agents": ("make", "load"),
     "agents.core.agent": ("Agent",),
     "agents.conformance": ("check_agent", "agent_checks"),
-    "agents.core.config": ("AgentConfig",),
+    "agents.core.config": ("AgentConfig", "with_default"),
     "agents.core.runs.history": ("History",),
     "agents.core.runs.checkpoint": (
         "CannotWriteError", "CheckpointError", "CorruptCheckpointError",
@@ -39,6 +39,7 @@ PUBLIC = {
     "agents.core.decoding.language_model": ("NgramModel",),
     "agents.core.pages": ("PageReader",),
     "tasks": ("make",),
+    "tasks.core.conformance": ("Check",),
     "tasks.conformance": ("check_task", "task_checks"),
     "tasks.core.task": ("Task", "BatchRequest"),
     "tasks.core.batch": ("Batch",),

@@ -34,7 +34,10 @@ def test_examples_of_a_page_run(name: str, tmp_path: Path, monkeypatch: pytest.M
 def commands(own: list[Block]) -> list[str]:
     """Return the lines of a page's blocks that call main.py, as they are typed."""
     lines = (
-        line for block in own if block.language in ("", "bash") for line in block.code.splitlines()
+        line
+        for block in own
+        if block.language in ("", "bash")
+        for line in block.code.replace("\\\n", " ").splitlines()
     )
     return [
         line for line in lines if re.match(r"python main\.py|printf .*\| python main\.py", line)

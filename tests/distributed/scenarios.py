@@ -11,6 +11,8 @@ from typing import Any
 import attrs
 import numpy as np
 import torch.distributed as dist
+from my_agents.products import Products, Vectors
+from my_agents.regression import Regression
 from torch import Tensor, nn
 
 import agents
@@ -21,7 +23,6 @@ from agents.core.runs.run_folder import RunFolder
 from agents.core.training import parallel
 from agents.core.training.processes import ProcessGroup
 from tasks.core.settings import TerrariumError
-from tests.carriers.regression import Products, Regression, Vectors
 from tests.carriers.set_network import LargestDifference, SetNetwork
 from tests.conftest import small_agent
 
@@ -172,7 +173,7 @@ class Trouble(Regression):
 def decide(folder: Path) -> None:
     """Let something happen to one rank; write down how each rank ends, and what it has."""
     ends = {}
-    config = AgentConfig(**FEW)
+    config = Regression.Config(**FEW)
     for trouble in ("nan", "SIGTERM", "SIGINT", "late"):
         agent = Trouble(Few(), config, "cpu")
         agent.trouble = trouble
