@@ -167,7 +167,7 @@ def _row(result: Result, names: Sequence[str]) -> list[str]:
     step, score, _ = result.best or (0, None, None)
     return [
         *(str(result.values[name]) if name in result.values else "" for name in names),
-        f"{result.best_loss:.4g}",
+        "none" if math.isnan(result.best_loss) else f"{result.best_loss:.4g}",
         "none" if score is None else f"{score:.4g}",
         str(step),
         f"{result.seconds:.1f}",

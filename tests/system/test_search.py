@@ -3,6 +3,7 @@
 import csv
 import math
 import statistics
+import sys
 from pathlib import Path
 
 import optuna
@@ -240,3 +241,29 @@ def test_another_sweep_in_the_folder_loads_the_same_run(tmp_path: Path) -> None:
     assert main([*COMMAND, *both, "--grid", "hidden_size=3", "--grid", "batch_size=4,5"]) == 0
     names = {path.parent.name for path in tmp_path.glob("*/metrics.jsonl")}
     assert names == {"batch_size=4", "hidden_size=3,batch_size=5"}
+
+
+def test_a_grid_needs_no_optuna_and_a_search_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the package a grid runs, without importance; a search names the command."""
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "agents.core.sweeps.study")
+    both = ["--run-dir", str(tmp_path)]
+    assert main([*COMMAND, *both, "--grid", "hidden_size=3,4"]) == 0
+    assert [row["ended"] for row in rows(tmp_path)] == ["done", "done"]
+    assert "no importance" in capsys.readouterr().err
+    assert main([*COMMAND, *both, *SEARCH]) == 2
+    assert "optuna is not installed" in (message := capsys.readouterr().err)
+    assert "pip install optuna" in message
+
+
+@pytest.mark.slow  # a process that starts
+def test_two_workers_share_a_grid(tmp_path: Path) -> None:
+    """Each run is done once, by one or the other, and all are in the table."""
+    words = ["--grid", "hidden_size=3,4,5,6", "--workers", "2", "--run-dir", str(tmp_path)]
+    assert main([*COMMAND, *words]) == 0
+    assert [row["ended"] for row in rows(tmp_path)] == ["done"] * 4
+    assert [path.parent.name for path in sorted(tmp_path.glob("*/best.safetensors"))] == [
+        f"hidden_size={size}" for size in (3, 4, 5, 6)
+    ]
