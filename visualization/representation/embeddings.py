@@ -32,6 +32,7 @@ Spatial = Literal["flat", "mean"]
 Metric = Literal["cosine", "euclidean"]
 Method = Literal["pca", "tsne"]
 _TSNE_COMPONENTS = 50  # to which t-SNE's input is reduced: van der Maaten & Hinton 2008
+_ROUNDING = 1e-12  # of the largest sum of squares: components with less are noise
 
 
 def features(
@@ -349,7 +350,8 @@ def pca(rows: NDArray[np.float64], num: int) -> tuple[NDArray[np.float64], NDArr
     products = centred @ centred.T if is_wide else centred.T @ centred
     last = len(products) - 1
     squares, vectors = scipy.linalg.eigh(products, subset_by_index=(last + 1 - num, last))
-    squares, vectors = np.maximum(squares[::-1], 0.0), vectors[:, ::-1]
+    squares, vectors = squares[::-1], vectors[:, ::-1]
+    squares = np.where(squares > _ROUNDING * squares[0], squares, 0.0)
     axes = centred.T @ vectors if is_wide else vectors  # of a wide one their lengths do not matter
     signs = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(num)])
     points = vectors * np.sqrt(squares) if is_wide else centred @ vectors
