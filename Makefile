@@ -9,8 +9,10 @@ STAMP := .venv/.made-from
 PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 # A CPU without AVX512 and bf16, on one that has them.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+# The theme advertises its successor otherwise.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs
 
-.PHONY: help demo test test-avx2 test-all lint types bench read-benchmark docs clean
+.PHONY: help demo test test-avx2 test-all lint types bench torture read-benchmark docs site site-serve clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -27,7 +29,7 @@ $(STAMP): setup.cfg pyproject.toml
 demo: $(STAMP) ## train the adder on add3x3 and print worked sums (5 minutes)
 	$(RUN) main.py --agent seq2seq_adder --task add3x3
 
-test: $(STAMP) ## the test suite (16 minutes)
+test: $(STAMP) ## the test suite (18 minutes)
 	$(PYTEST)
 
 test-avx2: $(STAMP) ## the test suite as on a CPU without AVX512 and bf16
@@ -43,8 +45,11 @@ lint: $(STAMP) ## ruff: rules and format
 types: $(STAMP) ## mypy, strict
 	$(RUN) -m mypy
 
-bench: $(STAMP) ## speed beside Keras, Lightning and a bare loop (100 minutes)
+bench: $(STAMP) ## speed beside Keras, Lightning and a bare loop (115 minutes)
 	$(RUN) -m benchmarks all
+
+torture: $(STAMP) ## faults on purpose, and the table of docs/reliability.md (hours)
+	$(RUN) -m torture
 
 read-benchmark: $(STAMP) ## readers and detectors beside kraken, one table (hours; DATA=FOLDER)
 	$(RUN) -m benchmarks read $(if $(DATA),--data "$(DATA)")
@@ -58,6 +63,13 @@ docs: $(STAMP) ## make the pictures of docs/ again (an hour if nothing is there;
 	$(RUN) docs/modular_addition.py
 	$(RUN) docs/convolutional.py
 	$(RUN) docs/convolutional_notebook.py
+
+site: $(STAMP) ## the pages of docs/ and the reference as a site, in build/site (half a minute)
+	$(RUN) docs/house.py --check
+	$(MKDOCS) build --strict
+
+site-serve: $(STAMP) ## the site on this machine, made again whenever a page is changed
+	$(MKDOCS) serve --strict
 
 clean: ## remove the environments (.venv, .bench) and caches, never runs/
 	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import agents.core.earlier_names  # noqa: F401 - earlier names of modules work from here on
 import tasks
 from tasks.core.paths import expand_user
-from tasks.core.registry import Entry, find, look_up
+from tasks.core.registry import Entry, Registry, find, look_up
 from tasks.core.settings import (
     ConfigError,
     SourcedValue,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from agents.core.runs.checkpoint import Checkpoint
     from tasks.core.task import Task
 
-AGENTS = {
+OWN_AGENTS = {
     "seq2seq_adder": Entry(
         "agents.seq2seq_adder",
         "Seq2SeqAdder",
@@ -108,6 +108,9 @@ AGENTS = {
     ),
 }
 
+# By name; those of installed packages are after the project's own.
+AGENTS = Registry("agent", "agents.core.agent:Agent", OWN_AGENTS)
+
 
 def make(name: str, *, task: "str | Task", device: str = "auto", **settings: Any) -> "Agent":
     """Make an agent by name for a task; settings are the fields of its config.
@@ -127,7 +130,9 @@ def from_settings(
     name: object, task: "Task", settings: Mapping[str, SourcedValue], device: str, place: str
 ) -> "Agent":
     """Make an agent from settings with their places."""
-    cls = find("agent", name, AGENTS, place).load()
+    resolved = find("agent", name, AGENTS, place)
+    cls = resolved.load()
+    resolved.check_name(cls.name)
     agent: Agent = cls(task, build(cls.Config, settings), device)
     return agent
 
@@ -152,7 +157,7 @@ def from_checkpoint(checkpoint: "Checkpoint", device: str, run_dir: Path, place:
     for kind, entries in (("agent", AGENTS), ("task", tasks.TASKS)):
         if look_up(values[kind], entries) is None:
             problem = f"{values[kind]!r} is not registered, so it cannot be made again by its name"
-            accepted = f"an entry for it in {kind}s.{kind.upper()}S before loading"
+            accepted = f"an entry for it in {kind}s.{kind.upper()}S, or a package that has it"
             raise ConfigError(place, kind, problem, accepted, nearest(values[kind], entries))
 
     def sourced(settings: Mapping[str, Any]) -> dict[str, SourcedValue]:

@@ -1,16 +1,18 @@
-"""What saving a checkpoint costs after ever more records: the same.
+"""What saving a checkpoint costs after ever more records, beside writing as many bytes durably.
 
 The agent is the adder, with the records that it makes by default. Each history is in the run's
 folder before the clock starts, as it is in a run that made it there, and grows between two saves.
 """
 
-import time
+import os
+from pathlib import Path
+from typing import NamedTuple
 
 import agents
 from agents.core.agent import Agent
 from agents.core.runs.history import History, Record
 from agents.core.runs.run_folder import RunFolder
-from benchmarks.measure import Figures, median, scratch, table, tell
+from benchmarks.measure import Figures, median, median_ratio, scratch, seconds, table, tell
 
 ROUNDS = 25
 NUM_RECORDS = (1_000, 10_000, 100_000, 1_000_000)
@@ -32,20 +34,44 @@ def long_history(records: list[Record], num: int) -> History:
     return History(records[number % len(records)] for number in range(num))
 
 
-def seconds_and_bytes(agent: Agent, rounds: int) -> tuple[list[float], int, int]:
-    """Return the seconds of each save, the bytes of the last one, and of the folder's history."""
-    seconds = []
+class Saves(NamedTuple):
+    """Seconds of each save and of each plain write; bytes of a checkpoint and of history."""
+
+    seconds: list[float]
+    written: list[float]
+    size: int
+    history_size: int
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write bytes as every durable write must: to a part, flushed, renamed, folder flushed."""
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def saves(agent: Agent, rounds: int) -> Saves:
+    """Save again and again, each time after a few more records, and write as many bytes in turn."""
+    taken, written = [], []
     records = agent.history.part(0, BETWEEN).records
     with scratch() as path, RunFolder.locked(path) as folder:
         folder.save(0, agent.checkpoint, keep=2)
+        data = folder.checkpoints()[0].read_bytes()
         for number in range(1, rounds + 1):
             for record in records:
                 agent.history.add(record)
-            begun = time.perf_counter()
-            folder.save(number, agent.checkpoint, keep=2)
-            seconds.append(time.perf_counter() - begun)
-        saved = folder.checkpoints()[0].stat().st_size
-        return seconds, saved, sum(file.stat().st_size for file in path.glob("history/*"))
+            taken.append(seconds(lambda number=number: folder.save(number, agent.checkpoint, 2)))  # type: ignore[misc]
+            written.append(seconds(lambda: write_durably(path / "plain.bin", data)))
+        size = folder.checkpoints()[0].stat().st_size
+        return Saves(taken, written, size, sum(f.stat().st_size for f in path.glob("history/*")))
 
 
 def measure(rounds: int = ROUNDS) -> Figures:
@@ -54,11 +80,15 @@ def measure(rounds: int = ROUNDS) -> Figures:
     for num in NUM_RECORDS:
         agent = agents.make("seq2seq_adder", task="add3x3", device="cpu", threads=1)
         agent.state.history = long_history(records, num)
-        seconds, saved, filed = seconds_and_bytes(agent, rounds)
-        tell(f"{num:,} records: {1000 * median(seconds):.1f} ms")
+        found = saves(agent, rounds)
+        tell(f"{num:,} records: {1000 * median(found.seconds):.1f} ms")
         figures[f"{num:,} records"] = {
-            "ms": 1000 * median(seconds), "bytes": saved, "history_bytes": filed,
-        }  # fmt: skip
+            "ms": 1000 * median(found.seconds),
+            "write_ms": 1000 * median(found.written),
+            "over_write": median_ratio(found.seconds, found.written),
+            "bytes": found.size,
+            "history_bytes": found.history_size,
+        }
     return {"accepted_ratio": ACCEPTED, "cases": figures}
 
 
@@ -72,10 +102,19 @@ def report(figures: Figures) -> str:
             f"{case['ms']:.1f}",
             f"{case['ms'] / first:.2f}",
             f"≤ {figures['accepted_ratio']:.0f}",
+            f"{case['over_write']:.2f}",
             f"{case['bytes'] / 1e6:.2f}",
             f"{case['history_bytes'] / 1e6:.1f}",
         ]
         for name, case in cases.items()
     ]
-    head = ["a checkpoint after", "ms", "ratio", "accepted", "MB", "MB of history beside"]
+    head = [
+        "a checkpoint after",
+        "ms",
+        "ratio",
+        "accepted",
+        "× write and fsync",
+        "MB",
+        "MB of history beside",
+    ]
     return table(head, rows)

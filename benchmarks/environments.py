@@ -20,8 +20,8 @@ class Environment:
         choices: lists of requirements, of which the first that can be installed is taken.
         modules: what must be importable afterwards.
         variables: environment variables that the peer runs with.
-        shares_torch: take torch and all else from the running interpreter, and install without
-            dependencies.
+        shares_torch: take torch and all else that is there from the running interpreter: pip sees
+            it, and installs what is missing only.
     """
 
     choices: tuple[tuple[str, ...], ...]
@@ -44,6 +44,13 @@ ENVIRONMENTS = {
         "torch, lightning",
         shares_torch=True,
     ),
+    "transformers": Environment(
+        (("transformers", "accelerate"),),
+        "torch, transformers, accelerate",
+        {"HF_HUB_OFFLINE": "1"},
+        shares_torch=True,
+    ),
+    "skorch": Environment((("skorch",),), "torch, skorch", shares_torch=True),
     # It takes torch up to 2.14.0 only, and one thread is what the agents have.
     "kraken": Environment((("kraken>=7.1,<7.2",),), "kraken, lightning", {"OMP_NUM_THREADS": "1"}),
 }
@@ -83,7 +90,6 @@ def _make(environment: Environment, folder: Path, python: Path) -> None:
         ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
         packages = Path(run_child([str(python), "-c", ask]).strip())
         (packages / "shared_torch.pth").write_text(_own_packages())
-        pip.append("--no-deps")
     _install_first(pip, environment.choices)
     run_child([str(python), "-c", f"import {environment.modules}"], environment.variables)
 

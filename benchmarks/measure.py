@@ -10,7 +10,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,28 @@ def median(values: Iterable[float]) -> float:
     return statistics.median(values)
 
 
+def seconds(call: Callable[[], object]) -> float:
+    """Return how long one call takes."""
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def in_turn(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each way in each round; they take turns, and a first round warms up."""
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, call in ways.items():
+            taken = seconds(call)
+            found[name] += [taken] if number else []
+    return found
+
+
+def median_ratio(over: Iterable[float], under: Iterable[float]) -> float:
+    """Return the median of the ratios of each round."""
+    return median(a / b for a, b in zip(over, under, strict=True))
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return lines of columns: the first to the left, the others to the right."""
     lines = [list(head), *map(list, rows)]
@@ -133,9 +156,9 @@ def write_results(name: str, figures: Figures, load: float) -> None:
     """Put the figures of one measurement on this class of CPU into the file of results.
 
     The others stay. `load` is the load average before the measurements, which says whether anything
-    else ran.
+    else ran. Figures that name a `device` are filed under it, and not under the class of CPU.
     """
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     entry = {**circumstances(), "load_before": load, "figures": figures}
-    known.setdefault(name, {})[cpu_class()] = entry
+    known.setdefault(name, {})[figures.get("device") or cpu_class()] = entry
     RESULTS.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n")

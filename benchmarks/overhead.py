@@ -9,10 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 import agents
 import tasks
 from agents.core.agent import Agent
@@ -22,8 +18,9 @@ from benchmarks.data import NUM_SUMS, TASK, write
 from benchmarks.measure import Figures, median, table, tell
 from benchmarks.peers.bare import adder_model, answer_loss, bare_loop, training_tensors
 from benchmarks.peers.common import load
+from benchmarks.peers.tiny_loops import class_loss
 from benchmarks.steps import NEVER, seconds_of_learning
-from benchmarks.tiny import NUM_SAMPLES, TinyAgent, TinyTask, register, tiny_model
+from benchmarks.tiny import TinyAgent, TinyTask, register, tiny_data, tiny_model
 
 ROUNDS = 9
 THREADS = (1, 2)
@@ -83,20 +80,15 @@ def _adder(batch_size: int) -> Callable[[], Agent]:
 
 
 def _bare_tiny(batch_size: int) -> Callable[[int], list[float]]:
-    samples = TinyTask().samples("train", NUM_SAMPLES)
-    data = [torch.as_tensor(array) for array in samples]
+    data = tiny_data()
 
     def run(steps: int) -> list[float]:
         model = tiny_model()
         return bare_loop(
-            model, functools.partial(_class_loss, model), data, batch_size, steps, clip_norm=1.0
+            model, functools.partial(class_loss, model), data, batch_size, steps, clip_norm=1.0
         )
 
     return run
-
-
-def _class_loss(model: nn.Module, inputs: Tensor, label: Tensor) -> Tensor:
-    return F.cross_entropy(model(inputs), label)
 
 
 def _tiny(batch_size: int) -> Callable[[], Agent]:

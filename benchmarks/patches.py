@@ -3,6 +3,7 @@
 With `MNIST=FOLDER` the 10,000 scans of the t10k file there; without it, random ones.
 """
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from benchmarks.measure import Figures, median, table
-from benchmarks.recurrent import seconds
+from benchmarks.measure import Figures, in_turn, median, median_ratio, table
 from tasks.core.idx import read_idx
 from visualization.feature_maps.fields.patches import top_patches
 from visualization.feature_maps.fields.receptive import receptive_field
@@ -85,16 +85,31 @@ def times(rounds: int, model: nn.Sequential, layer: int, images: Tensor) -> dict
         "whole forward": lambda: forward(model, images),
         "top_patches": lambda: top_patches(model, str(layer), images, k=K, batch_size=BATCH),
     }
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds + 1):
-        for name, call in ways.items():
-            taken = seconds(call)
-            found[name] += [taken] if number else []  # the first round warms up
-    return found
+    return in_turn(ways, rounds)
+
+
+def gradient_of_unit(
+    model: nn.Module, layer: str, unit: tuple[int, ...], shape: tuple[int, ...]
+) -> Tensor:
+    """Return the gradient of one unit with respect to a random image: one pass there and back.
+
+    That is how a receptive field is usually found. It has a hole where a ReLU is off, so that it is
+    a part of the field, and a limit of time.
+    """
+    outputs: list[Tensor] = []
+    handle = model.get_submodule(layer).register_forward_hook(
+        lambda _module, _inputs, output: outputs.append(output)
+    )
+    try:
+        image = torch.rand(1, *shape, requires_grad=True)
+        model(image)
+    finally:
+        handle.remove()
+    return torch.autograd.grad(outputs[0][(0, *unit)], image)[0][0]
 
 
 def fields(rounds: int) -> Figures:
-    """Return the median seconds that the exact receptive field of one unit takes."""
+    """Return the seconds of the exact receptive field of one unit, and of one pass and back."""
     torch.manual_seed(0)
     plain, deep = networks()["plain"][0], resnet18().eval()
     cases: dict[str, tuple[nn.Module, str, tuple[int, ...], tuple[int, ...]]] = {
@@ -106,10 +121,16 @@ def fields(rounds: int) -> Figures:
     }
     found: Figures = {}
     for name, case in cases.items():
-        receptive_field(*case)
-        found[name] = median(
-            seconds(lambda case=case: receptive_field(*case)) for _ in range(rounds)
-        )
+        ways: dict[str, Callable[[], object]] = {
+            "receptive_field": functools.partial(receptive_field, *case),
+            "gradient": functools.partial(gradient_of_unit, *case),
+        }
+        taken = in_turn(ways, rounds)
+        found[name] = {
+            "seconds": median(taken["receptive_field"]),
+            "gradient_seconds": median(taken["gradient"]),
+            "ratio": median_ratio(taken["receptive_field"], taken["gradient"]),
+        }
     return found
 
 
@@ -121,7 +142,7 @@ def measure(rounds: int = ROUNDS) -> Figures:
         for place, layer in chosen.items():
             found = times(rounds, model, layer, images)
             ratios = {
-                way: median(a / b for a, b in zip(found["top_patches"], found[way], strict=True))
+                way: median_ratio(found["top_patches"], found[way])
                 for way in ("forward to the layer", "whole forward")
             }
             seconds_of = {way: median(taken) for way, taken in found.items()}
@@ -140,7 +161,11 @@ def report(figures: Figures) -> str:
         ])  # fmt: skip
     head = [f"{NUM_IMAGES:,} {figures['images']}", "forward", "top_patches"]
     note = "accepted: ≤ 1.15 × the forward pass"
-    rest = [[name, f"{1000 * taken:.0f} ms"] for name, taken in figures["fields"].items()]
+    rest = [
+        [name, f"{1000 * f['seconds']:.0f} ms", f"{f['ratio']:.2f}"]
+        for name, f in figures["fields"].items()
+    ]
     patches = table([*head, "× forward", "× whole forward"], rows) + f"\n{note}"
     flat = "accepted: no more in a larger image, of which the unit sees the same 211×211 pixels"
-    return f"{patches}\n\n{table(['one receptive field, exact', 'time'], rest)}\n{flat}"
+    head = ["one receptive field, exact", "time", "× one pass and back"]
+    return f"{patches}\n\n{table(head, rest)}\n{flat}"

@@ -1,13 +1,11 @@
 """What it is worth to make batches beside training: steps a second with `prefetch` and without."""
 
-import itertools
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import agents
-from agents.core.training.loop import train_steps, training_environment
 from benchmarks.measure import Figures, median, table
+from benchmarks.steps import seconds_of_windows
 
 ROUNDS = 7
 _FIRST = 60  # steps, after which another process makes the batches where that pays
@@ -20,28 +18,22 @@ def windows(task: str, prefetch: bool, num: int) -> Iterator[float]:
     agent: Any = agents.make(
         "ctc_reader", task=task, steps=10**6, prefetch=prefetch, threads=1, device="cpu"
     )
-    with training_environment(agent):
-        steps = train_steps(agent, agent.task, agent.state.cursor)
-        for _ in range(_FIRST):
-            next(steps)
-        while True:
-            begun = time.perf_counter()
-            for _ in itertools.islice(steps, num):
-                pass
-            yield num / (time.perf_counter() - begun)
+    for seconds in seconds_of_windows(agent, _FIRST, num):
+        yield num / seconds
 
 
-def measure(rounds: int = ROUNDS, num: int = STEPS) -> Figures:
+def measure(rounds: int = ROUNDS, steps: int = 0) -> Figures:
     """Return the median steps a second of each task, without and with prefetching."""
     figures: Figures = {}
+    num = steps or STEPS
     for task in TASKS:
         sides = {False: windows(task, False, num), True: windows(task, True, num)}
         speeds: dict[bool, list[float]] = {False: [], True: []}
         for _ in range(rounds):
-            for side, steps in sides.items():
-                speeds[side].append(next(steps))
-        for steps in sides.values():
-            steps.close()  # type: ignore[attr-defined]
+            for side, speed in sides.items():
+                speeds[side].append(next(speed))
+        for speed in sides.values():
+            speed.close()  # type: ignore[attr-defined]
         ratio = median([b / a for a, b in zip(speeds[False], speeds[True], strict=True)])
         figures[task] = {
             "without": median(speeds[False]), "with": median(speeds[True]), "ratio": ratio,

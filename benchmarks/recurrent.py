@@ -2,14 +2,13 @@
 
 import resource
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 import agents
-from benchmarks.measure import Figures, median, table
+from benchmarks.measure import Figures, in_turn, median, seconds, table
 from visualization.recurrent import rank_units, trace_cells
 
 ROUNDS = 7
@@ -56,13 +55,6 @@ def loop_with_gates(cell: nn.LSTMCell, inputs: Tensor) -> list[Tensor]:
     return [torch.stack(values, 1) for values in zip(*states, strict=True)]
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Return how long one call takes."""
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
-
-
 def traces(rounds: int, shape: tuple[int, int]) -> dict[str, float]:
     """Return the median seconds of each way to the states of some texts, interleaved."""
     rnn, cell, inputs = layer(shape)
@@ -76,11 +68,7 @@ def traces(rounds: int, shape: tuple[int, int]) -> dict[str, float]:
         "a loop that sees the gates": lambda: loop_with_gates(cell, inputs),
         "nn.LSTM alone": torch.no_grad()(lambda: rnn(inputs)),
     }
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, call in ways.items():
-            found[name].append(seconds(call))
-    return {name: median(times) for name, times in found.items()}
+    return {name: median(times) for name, times in in_turn(ways, rounds).items()}
 
 
 def ablation() -> dict[str, float]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -93,6 +94,11 @@ def _draw(split: Split, seed: int) -> Vectors:
     rng = np.random.default_rng([seed, *map(ord, split)])
     inputs = rng.standard_normal((NUM_SAMPLES, NUM_INPUTS), np.float32)
     return Vectors(inputs, inputs[:, :NUM_CLASSES].argmax(1))
+
+
+def tiny_data() -> list[Tensor]:
+    """Return the training inputs (NUM_SAMPLES, NUM_INPUTS) and classes as tensors."""
+    return [torch.as_tensor(array) for array in _draw("train", 0)]
 
 
 def tiny_model() -> nn.Module:

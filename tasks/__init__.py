@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tasks.core.registry import Entry, find, look_up
+from tasks.core.registry import Entry, Registry, find, look_up
 from tasks.core.settings import ConfigError, SourcedValue, build, to_values
 
 if TYPE_CHECKING:
     from tasks.core.task import Task
 
-TASKS = {
+OWN_TASKS = {
     "add<digits>x<terms>": Entry(
         "tasks.addition",
         "Addition",
@@ -106,6 +106,9 @@ TASKS = {
     ),
 }
 
+# By name; those of installed packages are after the project's own.
+TASKS = Registry("task", "tasks.core.task:Task", OWN_TASKS)
+
 
 def task_class(name: object, place: str = "tasks.make()") -> type:
     """Return the class of a task by name."""
@@ -124,6 +127,7 @@ def from_settings(name: object, settings: Mapping[str, SourcedValue], place: str
         key: SourcedValue(value, f"task {name!r}") for key, value in resolved.fields.items()
     }
     task: Task = build(resolved.load(), from_name | dict(settings))
+    resolved.check_name(task.name)
     return task
 
 

@@ -34,7 +34,7 @@ ImageToLabel(num_channels=1, height=2, width=3, labels=('left', 'right'))
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -47,6 +47,7 @@ from tasks.core.labelled import Augmentation, ImageTerms, LabelledImages, NamedI
 from tasks.core.paths import expand_user, is_file
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import ImageToLabel, Split
+from tasks.core.workers import read_ahead
 from tasks.image_files import (
     FOLDERS,
     LAYOUT,
@@ -94,6 +95,19 @@ class ImageFolder(LabelledImages):
     )
     test: float = setting(
         0.2, "share of pictures withheld for the test, without a folder test", gt=0.0, lt=0.5
+    )
+    cache: str | None = setting(
+        None,
+        "path of a folder where hashes of the files are kept between runs, by which splits are "
+        "assigned; null: each run reads all files once for them",
+        mutable_after_training=True,
+    )
+    cache_memory: float = setting(
+        1024.0,
+        "megabytes (2^20 bytes) of decoded pictures: they are kept in memory if all fit, otherwise "
+        "read each time; 0: never kept",
+        ge=0.0,
+        mutable_after_training=True,
     )
     shift: int = setting(
         0, "augmentation: largest translation of a training picture, in pixels", ge=0
@@ -156,22 +170,35 @@ class ImageFolder(LabelledImages):
         """Random translation and mirroring of training pictures."""
         return Augmentation(self.shift, self.flip)
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether pictures are read as they are needed: yes."""
+        return True
+
     def load(self, number: NDArray[np.int64]) -> NamedImages:
         """Load the pictures of these numbers."""
+        return self._begin(number)()
+
+    def load_ahead(self, numbers: Iterator[NDArray[np.int64]]) -> Iterator[NamedImages]:
+        """Load pictures for each array of numbers, while worker processes read the next ones."""
+        return read_ahead(numbers, self._begin)
+
+    def _begin(self, number: NDArray[np.int64]) -> Callable[[], NamedImages]:
         spec, index = self.spec, self._index
-        pixels = image_cache(index, (spec.num_channels, spec.height, spec.width)).load(number)
-        return NamedImages(pixels / np.float32(255), index.labels[number, None], number)
+        shape = (spec.num_channels, spec.height, spec.width)
+        load = image_cache(index, shape, self.cache_memory * 2**20).begin(number)
+        return lambda: NamedImages(load() / np.float32(255), index.labels(number)[:, None], number)
 
     def name_of(self, number: int) -> str:
         """Return the path of a picture in the folder."""
-        return self._index.names[number]
+        return self._index.name(number)
 
     def number_of(self, name: str) -> int | None:
         """Return the number of a picture by its path in the folder."""
         first = name.partition("/")[0]
         if self.path is None or first not in (*FOLDERS, *self.spec.labels):
             return None  # without access to the folder, which may be missing
-        return self._index.numbers.get(name) if is_file(_root(self.path) / name) else None
+        return self._index.number_of(name) if is_file(_root(self.path) / name) else None
 
     def read(self, path: Path, place: str) -> NDArray[np.float32]:
         """Read an image file (C, H, W), resized to the task's height and width."""
@@ -184,7 +211,7 @@ class ImageFolder(LabelledImages):
         if self.path is None:
             raise _no_path()
         assert self.classes is not None
-        return build_index(_root(self.path), self.classes, self.test, self.validation)
+        return build_index(_root(self.path), self.classes, self.test, self.validation, self.cache)
 
 
 def _root(path: str) -> Path:

@@ -5,11 +5,13 @@ The process (`python -m tasks.prefetch`) makes the same task from its name and s
 sent as JSON, and returns batches as bytes. It is one batch ahead: it waits with that until it is
 read. As a batch is a pure function of seed, epoch and number, it does not matter who makes it, so
 that a run can be resumed, and a process can take over or fail, at any batch.
+
+A task that reads its samples from files has their images decoded by several processes instead
+(`tasks.core.workers`), which know nothing of the task.
 """
 
 import collections
 import contextlib
-import importlib
 import json
 import logging
 import os
@@ -18,28 +20,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import IO, Any, Self
-
-import numpy as np
+from typing import Any, Self
 
 import tasks
+from tasks.core import pipes
 from tasks.core.registry import look_up
 from tasks.core.settings import TerrariumError
 from tasks.core.task import Task
+from tasks.core.workers import workers
 
 _NUM_WATCHED = 50  # batches that are made here before a process is started
 _SLOW = 0.005  # seconds for one batch: a faster one is hardly worth its way through a pipe
-_LENGTH = 8  # bytes of the length of a header; 0: the pass is over
-
-
-class _EndedError(Exception):
-    """The process ended, by an error or because it was killed."""
 
 
 class Prefetcher:
-    """Training batches of a task, made by another process where that takes long.
+    """Training batches of a task, made by other processes where that takes long.
 
-    A context manager, which ends the process. Batches are made here until the median of the last
+    A context manager, which ends the processes. Batches are made here until the median of the last
     ones took long: of files that are read once, only the first batches do. Where the process fails,
     the batch is made here, with its own error.
 
@@ -48,27 +45,32 @@ class Prefetcher:
         batch_size: samples in a batch.
         seed: of the run.
         is_on: False: all batches are made here.
+        num_workers: processes that read files, of a task that does; None: one for each core.
         num_watched: batches in the median.
     """
 
     def __init__(
         self, task: Task, batch_size: int, seed: int, is_on: bool = True,
-        num_watched: int = _NUM_WATCHED,
+        num_workers: int | None = None, num_watched: int = _NUM_WATCHED,
     ) -> None:  # fmt: skip
         self._task, self._arguments = task, ("train", batch_size, seed)
         entry = look_up(task.name, tasks.TASKS)
-        is_registered = entry is not None and entry.load() is type(task)
-        self._is_on = is_on and is_registered and (os.cpu_count() or 1) > 1
+        is_registered = entry is not None and entry.makes(type(task))
+        is_alone = (os.cpu_count() or 1) == 1
+        self._is_on = is_on and is_registered and not is_alone and not task.reads_files
+        self._readers = workers(num_workers if is_on and task.reads_files else 0)
         self._worker: _Worker | None = None
         self._seconds = collections.deque[float](maxlen=num_watched)
 
     def __enter__(self) -> Self:
-        """Return the prefetcher."""
+        """Return the prefetcher; its processes are started when they are needed."""
+        self._readers.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the process."""
+        """End the processes."""
         self._close()
+        self._readers.__exit__(None, None, None)
 
     def batches(self, epoch: int, start: int, stage: int | None) -> Iterator[Any]:
         """Yield the batches of a pass from number `start` on, as `task.batches` does."""
@@ -85,7 +87,7 @@ class Prefetcher:
             for batch in self._worker.batches(*self._arguments, epoch, start, stage):
                 yield batch
                 start += 1
-        except _EndedError:
+        except pipes.EndedError:
             self._is_on = False
             self._close()
             yield from self._task.batches(*self._arguments, epoch, start, stage)  # type: ignore[arg-type]
@@ -120,27 +122,14 @@ class _Worker:
     """A process that makes batches of a task."""
 
     def __init__(self, task: Task) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tasks.prefetch"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            start_new_session=True,  # a SIGINT of the terminal is for the run alone
-        )  # fmt: skip
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._requests, self._answers = self._process.stdin, self._process.stdout
-        self._first = [task.name, tasks.settings_of(task)]
+        self._process = pipes.start("tasks.prefetch", stderr=subprocess.DEVNULL)
+        self._first = [[task.name, tasks.settings_of(task)]]
 
     def batches(self, *arguments: Any) -> Iterator[Any]:
         """Yield the batches of a pass; arguments are those of `task.batches`."""
-        lines = [self._first, arguments] if self._first else [arguments]
-        self._first = []
-        try:
-            self._requests.write("".join(f"{json.dumps(line)}\n" for line in lines).encode())
-            self._requests.flush()
-        except OSError:
-            raise _EndedError from None
-        while (batch := _read(self._answers)) is not None:
+        lines, self._first = [*self._first, arguments], []
+        pipes.send(self._process.stdin, *lines)
+        while (batch := pipes.read(self._process.stdout)) is not None:
             yield batch
 
     def close(self) -> None:
@@ -148,64 +137,20 @@ class _Worker:
         self._process.kill()
         self._process.wait()
         with contextlib.suppress(OSError):  # what it did not read is not needed
-            self._requests.close()
-        self._answers.close()
-
-
-def _read(stream: IO[bytes]) -> Any:
-    """Read a batch; None: the pass is over."""
-    length = int.from_bytes(_bytes(stream, _LENGTH), "little")
-    if not length:
-        return None
-    (module, name), fields = json.loads(_bytes(stream, length))
-
-    def value(field: Any) -> Any:
-        if isinstance(field, dict):
-            dtype, shape = np.dtype(field["dtype"]), field["shape"]
-            data = _bytes(stream, dtype.itemsize * int(np.prod(shape, dtype=np.int64)))
-            return np.frombuffer(data, dtype).reshape(shape)
-        return [value(part) for part in field] if isinstance(field, list) else field
-
-    return getattr(importlib.import_module(module), name)(*map(value, fields))
-
-
-def _bytes(stream: IO[bytes], num: int) -> bytearray:
-    """Read that many bytes, into memory that may be written to."""
-    data = bytearray(num)
-    if num and stream.readinto(data) < num:  # type: ignore[attr-defined]
-        raise _EndedError
-    return data
-
-
-def _write(stream: IO[bytes], batch: Any) -> None:
-    """Write a batch: a named tuple of arrays, lists of them, texts, numbers and None."""
-    arrays: list[Any] = []
-
-    def plain(field: Any) -> Any:
-        if isinstance(field, np.ndarray):
-            arrays.append(np.ascontiguousarray(field))
-            return {"dtype": field.dtype.str, "shape": field.shape}
-        return [plain(part) for part in field] if isinstance(field, (list, tuple)) else field
-
-    kind = type(batch).__module__, type(batch).__qualname__
-    header = json.dumps([kind, [plain(field) for field in batch]]).encode()
-    stream.write(len(header).to_bytes(_LENGTH, "little") + header)
-    for array in arrays:
-        stream.write(memoryview(array).cast("B") if array.size else b"")
-    stream.flush()
+            self._process.stdin.close()
+        self._process.stdout.close()
 
 
 def main() -> None:
     """Make the task of the first line of standard input, and the batches of each further one."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what is printed is no batch
+    answers = pipes.own_output()
     logging.disable()  # the run has said it
     name, settings = json.loads(sys.stdin.readline())
     task = tasks.make(name, **settings)
     for line in sys.stdin:
         for batch in task.batches(*json.loads(line)):
-            _write(answers, batch)
-        answers.write(bytes(_LENGTH))
+            pipes.write(answers, batch)
+        answers.write(bytes(pipes.LENGTH))
         answers.flush()
 
 

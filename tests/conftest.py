@@ -14,12 +14,15 @@ from PIL import Image
 
 import agents
 import tasks
+from agents.conformance import Candidate
 from agents.core.agent import Agent
-from tasks.core.settings import fields
+from agents.core.analysis.states import exact, same, weights
+from tasks.core.settings import fields, to_values
 from tasks.core.task import Task
 from tasks.handwriting.page_format import Page, TextLine
 from tasks.handwriting.page_writing import write_page
 
+__all__ = ["exact", "same", "weights"]  # to the bit: what most tests compare
 SMALL = {
     "hidden_size": 16, "steps": 12, "batch_size": 16, "eval_every": 4, "eval_samples": 32,
     "save_every": 3, "log_every": 2, "histograms_every": 1, "precision": "fp32",
@@ -177,6 +180,13 @@ def small_agent(name: str = "seq2seq_adder", **settings: object) -> Agent:
     raise AssertionError(f"no task supplies a {cls.spec_type.__name__}")
 
 
+@functools.cache
+def candidate(name: str) -> Candidate:
+    """Return a registered agent, small, as the conformance suite checks it."""
+    agent = small_agent(name)
+    return Candidate(type(agent), agent.task, to_values(agent.config))
+
+
 def trained_agent(name: str, **settings: object) -> Agent:
     """Return an agent that has learned, with one thread: for fixtures of a whole module."""
     before = torch.get_num_threads()
@@ -205,18 +215,3 @@ def in_double(agent: Agent) -> Agent:
     agent.model.double()
     agent.model.characters.register_forward_hook(lambda module, args, vectors: vectors.double())
     return agent
-
-
-def weights(agent: Agent) -> dict[str, torch.Tensor]:
-    """Return a copy of everything that a checkpoint holds as tensors."""
-    return {name: tensor.clone() for name, tensor in agent.checkpoint().tensors.items()}
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    """Tell whether two sets of tensors are equal to the bit."""
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def exact(history: object) -> list[dict[str, float]]:
-    """Return records without the clock's tags."""
-    return [{k: v for k, v in record.items() if not k.startswith("time/")} for record in history]

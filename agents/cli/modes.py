@@ -23,6 +23,7 @@ from agents.cli.run_spec import (
     warn,
 )
 from agents.core.config import describe
+from agents.core.training.launch import launched_rank
 from tasks.core.paths import folder_path, make_folder
 from tasks.core.registry import Entry
 from tasks.core.settings import ConfigError, to_values
@@ -36,12 +37,17 @@ _MODES_OF_A_RUN = ("evaluate", "predict", "inspect", "live", "diagnose", "export
 
 def train(spec: RunSpec) -> int:
     """Train in the run folder, then print some answers and the scores on the test split."""
+    from agents.core.training import devices
+    from agents.core.training.processes import process_group
     from tasks.core.batch import take
     from visualization import render
     from visualization.records import AnswerTable
 
-    running.learn(spec)
-    best, answers, batch, scores = running.score_best(spec)
+    with process_group(devices.choose(spec.options.device)) as group:
+        agent = running.learn(spec)
+        best, answers, batch, scores = running.score_best(spec, agent, group)
+    if not group.is_main:
+        return 0
     rows = best.task.rows(answers[:12], take(batch, 0, 12))
     print(render.text(AnswerTable("worked answers", rows)))
     print(f"test: {running.format_scores(scores)} ({len(answers):,} withheld samples)")
@@ -349,6 +355,9 @@ def _check_options(spec: RunSpec) -> None:
         if value is not None and spec.mode not in only:
             problem = f"cannot be combined with --mode {spec.mode}"
             raise ConfigError(name, "", problem, f"--mode {' or '.join(only)}")
+    if launched_rank() is not None and spec.mode != "train":
+        problem = f"cannot be combined with --mode {spec.mode}"
+        raise ConfigError("torchrun", "", problem, "--mode train; other modes are one process")
     if options.output is not None and options.detector is None:
         problem = "cannot be combined with no --detector"
         raise ConfigError("--output", "", problem, "--detector, by which pages are read")

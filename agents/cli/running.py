@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.cli.run_spec import RunSpec
+from agents.core.training.launch import is_main
 
 if TYPE_CHECKING:
     from agents.core.agent import Agent
+    from agents.core.training.processes import Group
 
 NUM_TESTED = 10_000  # test samples at most
 
@@ -20,18 +22,37 @@ def learn(spec: RunSpec) -> "Agent":
     """Train in the run folder, and write the losses to loss.csv; return the agent."""
     from agents.core.runs.checkpoint import atomic_write
 
-    print(f"run folder: {spec.run_dir}", file=sys.stderr)
+    if is_main():
+        print(f"run folder: {spec.run_dir}", file=sys.stderr)
     agent = spec.make()
     agent.learn(run_dir=spec.run_dir, resume=spec.options.resume, progress=True)
+    if not is_main():
+        return agent
     losses = csv_bytes([["step", "loss", "val_loss"], *agent.history.losses()])
     atomic_write(spec.run_dir / "loss.csv", losses)
     return agent
 
 
-def score_best(spec: RunSpec) -> tuple["Agent", Any, Any, dict[str, float]]:
-    """Return the best agent of a run, its predictions for the test split, the batch, the scores."""
-    best = spec.load_trained()
-    answers, batch = best.predict_split("test", NUM_TESTED)
+def score_best(
+    spec: RunSpec, agent: "Agent | None" = None, group: "Group | None" = None
+) -> tuple["Agent", Any, Any, dict[str, float]]:
+    """Return the best agent of a run, its predictions for the test split, the batch, the scores.
+
+    Ranks of a group, each with the `agent` that it trained, predict a share; rank 0 alone reads and
+    writes the run's folder, and has the scores.
+    """
+    from agents.core.training.evaluation import predict_shares
+    from agents.core.training.processes import SINGLE
+    from agents.core.training.resume import share_state
+
+    group = group or SINGLE
+    best = group.on_main(spec.load_trained) or agent
+    assert best is not None
+    share_state(best, group)
+    batch = best.task.samples("test", NUM_TESTED)
+    answers = predict_shares(best, batch, group)
+    if not group.is_main:
+        return best, answers, batch, {}
     scores = best.task.score(answers, batch)
     write_scores(spec.run_dir / "test.json", scores, len(answers), seed=0)
     return best, answers, batch, scores

@@ -4,6 +4,10 @@ import io
 import os
 import sys
 
+from agents.core.training.launch import is_main
+
+_AGREED = (76, 130)  # exit codes of divergence and of SIGINT
+
 
 def open_streams() -> None:
     """Reopen closed standard streams on the null device; encode unknown characters as `?`.
@@ -22,10 +26,12 @@ def open_streams() -> None:
 def end(message: str, code: int) -> int:
     """Write a last message to standard error, if possible; return the exit code.
 
-    What cannot be written is dropped, so that flushing does not fail again at interpreter exit.
+    What cannot be written is dropped, so that flushing does not fail again at interpreter exit. Of
+    ranks that all end by what they agreed on, the first says it.
     """
     try:
-        print(f"terrarium: {message}", file=sys.stderr)
+        if is_main() or code not in _AGREED:
+            print(f"terrarium: {message}", file=sys.stderr)
     except OSError:
         sys.stderr = _null("w")
     try:

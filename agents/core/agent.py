@@ -13,12 +13,10 @@ from torch import Tensor, nn
 import tasks
 from agents.core import earlier_names
 from agents.core.config import AgentConfig, ConfigError
-from agents.core.runs import sinks
 from agents.core.runs.checkpoint import Checkpoint, atomic_write
 from agents.core.runs.history import History
-from agents.core.runs.run_folder import NullFolder, RunFolder, archive
-from agents.core.runs.snapshots import FOLDER, DiskSnapshots, InMemorySnapshots, Snapshots
-from agents.core.training import devices, parallel, trainer
+from agents.core.runs.snapshots import InMemorySnapshots, Snapshots
+from agents.core.training import devices, parallel, sessions
 from agents.core.training.evaluation import (
     Predictions,
     Result,
@@ -28,10 +26,9 @@ from agents.core.training.evaluation import (
 )
 from agents.core.training.loop import Loss, to_device, total_loss
 from agents.core.training.optimizer import AnyOptimizer, Optimizer
-from agents.core.training.resume import start_from
 from agents.core.training.state import State
 from tasks.core.batch import num_samples, stacked
-from tasks.core.paths import expand_user, folder_path
+from tasks.core.paths import expand_user
 from tasks.core.settings import to_values
 from tasks.core.task import Split, Task
 from visualization.core.preserve import evaluation_mode, preserve_state
@@ -88,8 +85,8 @@ class Agent(abc.ABC):
         )
         if config.curriculum_loss_threshold is None:
             self.state.cursor.stage = task.num_stages - 1
-        self._in_memory = InMemorySnapshots()
-        self.snapshots: Snapshots = self._in_memory
+        self.in_memory_snapshots: Snapshots = InMemorySnapshots()
+        self.snapshots: Snapshots = self.in_memory_snapshots
         self.model = model
         self.network = parallel.wrap(model, config.parallel, self.device)
 
@@ -206,6 +203,8 @@ class Agent(abc.ABC):
     ) -> "Agent":
         """Train until `steps` steps in all; a second call continues where the first one ended.
 
+        Under `torchrun`, or in a process group of torch, all ranks train this agent together.
+
         Args:
             steps: the exact total, instead of the `steps` or `epochs` of the config; training that
                 stopped early continues.
@@ -227,23 +226,7 @@ class Agent(abc.ABC):
             self.state.reset_early_stopping()
         total, epochs = self._total if steps is None else (steps, None)
         self.config = attrs.evolve(self.config, steps=total, epochs=epochs)
-        console = sinks.console(run_dir is not None if progress is None else progress)
-        start = None
-        if resume not in ("auto", "never"):
-            start_from(expand_user(resume), self.state, self.identity())
-            start, self._in_memory = self.checkpoint(), InMemorySnapshots()
-        if run_dir is None:
-            self.snapshots = self._in_memory
-            trainer.train(self, NullFolder(), start, "", console)
-            return self
-        path = folder_path(run_dir, "learn()")
-        self.snapshots = DiskSnapshots(path / FOLDER)
-        archived = None if resume == "auto" else archive(path)
-        if archived is not None:
-            console.info(f"the earlier run was archived as {archived}")
-        with RunFolder.locked(path) as folder:
-            files = [sinks.JsonlSink(path / "metrics.jsonl"), sinks.TensorBoardSink(path)]
-            trainer.train(self, folder, start, str(path), sinks.FanOut([console, *files]))
+        sessions.learn(self, run_dir, resume, run_dir is not None if progress is None else progress)
         return self
 
     @property

@@ -34,7 +34,7 @@ __all__ = [
 
 
 # Settings that the name of a run folder does not depend on, by their first names.
-_NOT_IN_DIGEST = ("seed", "threads", "prefetch", "vitals", "record_progression")
+_NOT_IN_DIGEST = ("seed", "threads", "prefetch", "num_workers", "vitals", "record_progression")
 Schedule = Literal["one_cycle", "warm_restarts", "constant", "cosine", "step", "cyclical"]
 
 
@@ -58,6 +58,12 @@ class AgentConfig:
         mutable_after_training=True,
     )
     batch_size: int = setting(256, "training samples per step", ge=1)
+    gradient_accumulation_steps: int = setting(
+        1,
+        "micro-batches of a step, one after the other: a step has batch_size samples all the same, "
+        "and needs less memory",
+        ge=1,
+    )
     optimizer: Literal["adam", "muon"] = setting(
         "adam",
         "optimiser. muon: orthogonalised momentum for hidden-to-hidden matrices, Adam for the rest",
@@ -128,6 +134,13 @@ class AgentConfig:
     prefetch: bool = setting(
         True,
         "make training batches beside training, in another process, where they take long to make",
+        mutable_after_training=True,
+    )
+    num_workers: int | None = setting(
+        None,
+        "worker processes that decode image files beside training, of tasks that read them; null: "
+        "one for each core, at most 8; 0: none",
+        ge=0,
         mutable_after_training=True,
     )
     eval_every: int | None = setting(

@@ -20,6 +20,8 @@ class AgentProtocol(Protocol):
 
     name: ClassVar[str]
     network: Any
+    snapshots: "Snapshots"  # copies of the weights through training
+    in_memory_snapshots: "Snapshots"  # those of training without a run folder
 
     @property
     def task(self) -> "Task":
@@ -42,10 +44,6 @@ class AgentProtocol(Protocol):
         """All that training changes."""
 
     @property
-    def snapshots(self) -> "Snapshots":
-        """Copies of the weights through training."""
-
-    @property
     def history(self) -> "History":
         """The records of training."""
 
@@ -54,6 +52,9 @@ class AgentProtocol(Protocol):
 
     def weights_from(self, checkpoint: "Checkpoint") -> Mapping[str, Tensor]:
         """Return another run's weights by the names of this model."""
+
+    def checkpoint(self) -> "Checkpoint":
+        """Return a checkpoint of the state."""
 
     def identity(self) -> dict[str, Any]:
         """Return names and settings of agent and task, as plain values."""

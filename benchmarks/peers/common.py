@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).resolve().parents[2]  # the checkout
 BENCH = ROOT / ".bench"
 DATA = BENCH / "add3x2.npz"
+STEPS = 3000  # of a tiny network
 
 Codes = NDArray[np.uint8]
 
@@ -31,6 +32,11 @@ def parser(description: str, batch: int) -> argparse.ArgumentParser:
     parse.add_argument("--limit", type=int, default=0, help="samples to use; 0: all")
     parse.add_argument("--seed", type=int, default=0)
     return parse
+
+
+def timed_steps(limit: int) -> tuple[int, int]:
+    """Return how many steps of a tiny network warm up, and how many are timed; 0: the usual."""
+    return max(1, (limit or STEPS) // 10), limit or STEPS
 
 
 def add_mode(parse: argparse.ArgumentParser) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import fnmatch
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +11,6 @@ import attrs
 from agents.core.config import read_option
 from agents.core.runs.checkpoint import atomic_write
 from benchmarks.measure import Figures, tell
-from benchmarks.peers.common import ROOT
 from benchmarks.reading import peers, runs, tables, whole_pages
 from benchmarks.reading.page import page
 from benchmarks.reading.recipes import RECIPES, PageRecipe, PeerRecipe, Recipe
@@ -19,19 +18,6 @@ from benchmarks.reading.runs import Place
 from benchmarks.reading.scores import Score, scores_of
 from tasks.core.paths import expand_user
 from tasks.core.settings import ConfigError, TerrariumError, nearest
-
-RUNS = ROOT / "runs" / "read-benchmark"
-
-
-def add_options(parse: ArgumentParser) -> None:
-    """Add the options of `read`."""
-    group = parse.add_argument_group("of read")
-    group.add_argument("--data", metavar="FOLDER", help="has a folder of pages 1878, and one 1858")
-    group.add_argument("--runs", metavar="FOLDER", default=str(RUNS), help="of all run folders")
-    group.add_argument(
-        "--only", action="append", default=[], metavar="NAME",
-        help="a recipe of benchmarks/reading/recipes.py, * in it stands for anything",
-    )  # fmt: skip
 
 
 def measure(options: Namespace) -> Figures:

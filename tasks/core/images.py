@@ -200,7 +200,7 @@ def _checked_range(array: NDArray[Any], accepted: str) -> NDArray[np.float32]:
     return array.astype(np.float32)
 
 
-def shift_images(images: NDArray[Any], moves: NDArray[np.int64]) -> NDArray[Any]:
+def shift_images(images: NDArray[Any], moves: NDArray[np.signedinteger[Any]]) -> NDArray[Any]:
     """Translate images (B, C, H, W) down and right by whole pixels (B, 2); zeros are shifted in.
 
     >>> shift_images(np.array([[[[1, 2], [3, 4]]]]), np.array([[1, -1]])).tolist()

@@ -75,6 +75,10 @@ class LabelledImages(Task):
     def load(self, number: NDArray[np.int64]) -> NamedImages:
         """Load the images of these numbers."""
 
+    def load_ahead(self, numbers: Iterator[NDArray[np.int64]]) -> Iterator[NamedImages]:
+        """Load images for each array of numbers; a task that reads files begins with the next."""
+        return map(self.load, numbers)
+
     @abc.abstractmethod
     def name_of(self, number: int) -> str:
         """Return the name of an image in answer tables; `encode` accepts it."""
@@ -103,19 +107,24 @@ class LabelledImages(Task):
         """Yield the batches of one epoch; see `Task.batches`. Training images are augmented."""
         within = self.ranges[request.split]
         rng = np.random.default_rng([request.seed, request.epoch, *map(ord, request.split)])
-        order = within.start + rng.permutation(len(within))
+        order = rng.permutation(len(within))
+        order = order.astype(np.min_scalar_type(len(within)))  # of a million, half the memory
         max_shift, flip = self.augmentation if request.split == "train" else Augmentation(0)
-        moves = rng.integers(-max_shift, max_shift + 1, (len(within), 2))
-        is_mirrored = rng.random(len(within)) < (0.5 if flip else 0.0)
-        for part in request.slices(len(order)):
-            batch = self.load(order[part])
-            if flip:
-                mirrored = batch.image[..., ::-1]
-                image = np.where(is_mirrored[part, None, None, None], mirrored, batch.image)
-                batch = batch._replace(image=image)
-            if max_shift:
-                batch = batch._replace(image=shift_images(batch.image, moves[part]))
-            yield batch
+        moves = is_mirrored = None
+        if max_shift:
+            moves = rng.integers(-max_shift, max_shift + 1, (len(within), 2)).astype(np.int32)
+        if flip:
+            is_mirrored = rng.random(len(within)) < 0.5
+        parts = request.slices(len(order))
+        numbers = (within.start + order[part].astype(np.int64) for part in parts)
+        loaded = zip(request.slices(len(order)), self.load_ahead(numbers), strict=True)
+        for part, batch in loaded:
+            image = batch.image
+            if is_mirrored is not None:
+                image = np.where(is_mirrored[part, None, None, None], image[..., ::-1], image)
+            if moves is not None:
+                image = shift_images(image, moves[part])
+            yield batch._replace(image=image)
 
     @final
     def samples(self, split: Split, num: int, seed: int = 0) -> NamedImages:

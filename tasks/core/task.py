@@ -174,6 +174,11 @@ class Task(abc.ABC):
         """Number of curriculum stages of the training data, from easy to the full task; 1: none."""
         return 1
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether samples are read from files as they are needed, by `tasks.core.workers`."""
+        return False
+
     def for_display(self) -> "Task":
         """Return a task whose questions are short enough to display: itself, or a shorter one."""
         return self

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from tasks.core.images import read_size
 from tasks.core.paths import describe_os_error
 from tasks.core.settings import ConfigError
+from tasks.handwriting.line_index import LeftOut
 from tasks.handwriting.page_format import is_page_file, read_page
-from tasks.handwriting.stored import LeftOut, files_in
+from tasks.handwriting.stored import files_in
 from tasks.image_files import SUFFIXES
 
 Format = Literal["yolo", "coco", "page_xml"]

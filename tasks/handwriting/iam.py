@@ -21,22 +21,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import attrs
-import numpy as np
-from numpy.typing import NDArray
 
 from tasks.core.paths import describe_os_error, expand_user
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SPLITS, Split
-from tasks.handwriting.line_image import read_line
+from tasks.core.workers import FileReader
+from tasks.handwriting import line_image
+from tasks.handwriting.line_index import LeftOut, LineIndex, LineStore, LineTable, StoredLine
 from tasks.handwriting.lines import LineImages
-from tasks.handwriting.stored import (
-    LeftOut,
-    LineIndex,
-    LineStore,
-    StoredLine,
-    StoredLines,
-    warn,
-)
+from tasks.handwriting.stored import StoredLines, warn
 from tasks.handwriting.texts import normalized
 
 _PLACE = "task iam"
@@ -99,7 +92,7 @@ class Iam(StoredLines):
     @property
     def store(self) -> LineStore:
         """The images of the words or lines."""
-        return _store(self.index, self.root, self.unit, self.height)
+        return _store(self.index, self.root, self.unit, self.height, self.cache_memory * 2**20)
 
     def score(self, answers: Any, targets: LineImages) -> dict[str, float]:
         """Return the error rates, and the same with the name of the split, as `cer/writers`."""
@@ -109,12 +102,13 @@ class Iam(StoredLines):
 
 
 @functools.lru_cache(maxsize=2)
-def _store(index: LineIndex, root: Path, unit: str, height: int) -> LineStore:
-    def read(number: int) -> dict[int, NDArray[np.uint8]]:
-        path = _image(root, unit, index.lines[number].name)
-        return {number: read_line(path, height, str(path), _ACCEPTED)}
+def _store(index: LineIndex, root: Path, unit: str, height: int, num_bytes: float) -> LineStore:
+    reader = FileReader(line_image.__name__, "read_line_file", (height, _ACCEPTED))
 
-    return LineStore(index, read)
+    def item(number: int) -> str:
+        return str(_image(root, unit, index.lines[number].name))
+
+    return LineStore(index, reader, item, num_bytes)
 
 
 def _image(root: Path, unit: str, name: str) -> Path:
@@ -147,7 +141,7 @@ def _index(
             left_out.append(LeftOut(entry.name, reason))
         else:
             by_split[split].append(entry._replace(text=text))
-    lines, ranges = list[StoredLine](), dict[Split, range]()
+    lines, ranges = LineTable(), dict[Split, range]()
     for split, entries in by_split.items():
         if not entries:
             problem = f"of {unit} none is in {split}; {len(left_out)} are left out"

@@ -31,6 +31,11 @@ def read_line(path: Path, height: int, place: str, accepted: str) -> NDArray[np.
     return resized(np.rint(full_contrast(darkness) * 255).astype(np.uint8), height)
 
 
+def read_line_file(path: str, height: int, accepted: str) -> list[NDArray[np.uint8]]:
+    """Read an image file of one line, as a group of lines is read."""
+    return [read_line(Path(path), height, path, accepted)]
+
+
 def line_of_array(x: Any, height: int, accepted: str) -> NDArray[np.float32]:
     """Return an array of one line as (height, width) with 1 as ink; of that form, as it is.
 

@@ -25,37 +25,31 @@ ImageToText(characters='abr', height=32)
 """
 
 import functools
+import itertools
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import attrs
 import numpy as np
-from numpy.typing import NDArray
 
 from tasks.core.images import read_size
 from tasks.core.paths import describe_os_error, expand_user
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SPLITS, Split
-from tasks.handwriting.line_image import MAX_ASPECT, read_line
-from tasks.handwriting.stored import (
-    Candidate,
-    LeftOut,
-    LineIndex,
-    LineStore,
-    StoredLine,
-    StoredLines,
-    assign_splits,
-    digest_of,
-    files_in,
-    splits_by_folder,
-    warn,
-)
-from tasks.handwriting.texts import normalized
-from tasks.image_files import FOLDERS, SUFFIXES, map_threads
+from tasks.core.workers import FileReader, map_threads
+from tasks.handwriting import line_image
+from tasks.handwriting.line_image import MAX_ASPECT
+from tasks.handwriting.line_index import LeftOut, LineIndex, LineStore, LineTable, StoredLine
+from tasks.handwriting.splits import NO_SPLIT, assign_codes, digest_of, splits_by_folder
+from tasks.handwriting.stored import StoredLines, files_in, warn
+from tasks.handwriting.texts import Form, normalized
+from tasks.image_files import FOLDERS, SUFFIXES
 
 _PLACE = "task line_images"
 _GROUND_TRUTH = ".gt.txt"
+_CHUNK = 1024  # lines that are looked at before they are put into the index
 _VARIANTS = (".bin", ".nrm", "")  # of name.gt.txt there may be name.bin.png, of which that is best
 _ACCEPTED = f"a whole file of an image of one line ({' '.join(SUFFIXES)})"
 
@@ -98,54 +92,48 @@ class LineFolder(StoredLines):
     @property
     def store(self) -> LineStore:
         """The images of the lines."""
-        return _store(self.index, self.root, self.height)
+        return _store(self.index, self.root, self.height, self.cache_memory * 2**20)
 
 
 @functools.lru_cache(maxsize=2)
-def _store(index: LineIndex, root: Path, height: int) -> LineStore:
-    def read(number: int) -> dict[int, NDArray[np.uint8]]:
-        path = root / index.lines[number].name
-        return {number: read_line(path, height, str(path), _ACCEPTED)}
-
-    return LineStore(index, read)
+def _store(index: LineIndex, root: Path, height: int, num_bytes: float) -> LineStore:
+    reader = FileReader(line_image.__name__, "read_line_file", (height, _ACCEPTED))
+    return LineStore(index, reader, lambda at: f"{root}/{index.lines[at].name}", num_bytes)
 
 
 @functools.lru_cache(maxsize=4)
 def _index(
-    root: Path, labels: str | None, form: str, shares: tuple[tuple[str, float], ...], height: int
+    root: Path, labels: str | None, form: Form, shares: tuple[tuple[str, float], ...], height: int
 ) -> LineIndex:
-    left_out: list[LeftOut] = []
-    pairs = [*(_beside(root, left_out) if labels is None else _table(root, labels, left_out))]
-    usable, sizes, digests = [], [], []
-    for pair, seen in zip(pairs, map_threads(lambda p: _seen(root / p.name), pairs), strict=True):
-        text = normalized(pair.text, form)  # type: ignore[arg-type]
-        reason = seen if isinstance(seen, str) else "" if text else "has no text"
-        if reason or isinstance(seen, str):
-            left_out.append(LeftOut(pair.name, reason))
-        else:
-            usable.append(pair._replace(text=text))
-            sizes.append(seen[0])
-            digests.append(seen[1])
-    if not usable:
+    left_out, unusable = list[LeftOut](), list[LeftOut]()
+    lines, digests, given = LineTable(), array("Q"), array("b")  # in the order of their names
+    pairs = _beside(root, left_out) if labels is None else _table(root, labels, left_out)
+    while chunk := [*itertools.islice(pairs, _CHUNK)]:
+        found = map_threads(lambda pair: _seen(root / pair.name), chunk)
+        for pair, seen in zip(chunk, found, strict=True):
+            text = normalized(pair.text, form)
+            if isinstance(seen, str) or not text:
+                reason = seen if isinstance(seen, str) else "has no text"
+                unusable.append(LeftOut(pair.name, reason))
+                continue
+            (rows, columns), digest = seen
+            lines.append(StoredLine(pair.name, text, columns * height / rows, len(lines)))
+            digests.append(digest)
+            given.append(NO_SPLIT if pair.split is None else SPLITS.index(pair.split))
+    left_out += unusable
+    if not len(lines):
         wanted = f"images with texts in name{_GROUND_TRUTH}" if labels is None else "rows of images"
         problem = f"{root} has no line with a text; {len(left_out)} files are left out"
         raise ConfigError(_PLACE, "path", problem, f"a folder of {wanted}")
-    items = [
-        Candidate(pair.name, pair.split, digest)
-        for pair, digest in zip(usable, digests, strict=True)
-    ]
-    splits, twice = assign_splits(items, dict(shares), _PLACE)
-    left_out += twice
-    lines: list[StoredLine] = []
-    ranges = {}
-    for split in SPLITS:
-        first = len(lines)
-        for at, pair in enumerate(usable):
-            if splits[at] == split:
-                rows, columns = sizes[at]
-                lines.append(StoredLine(pair.name, pair.text, columns * height / rows, len(lines)))
-        ranges[split] = range(first, len(lines))
-    index = LineIndex(lines, ranges, tuple(left_out))
+    splits = np.array(given, np.int8), np.array(digests, np.uint64)
+    codes, twice = assign_codes(lines.names, *splits, dict(shares), _PLACE)
+    used, ranges = LineTable(), dict[Split, range]()
+    for code, split in enumerate(SPLITS):
+        first = len(used)
+        for at in np.flatnonzero(codes == code).tolist():
+            used.append(lines[at]._replace(group=len(used)))
+        ranges[split] = range(first, len(used))
+    index = LineIndex(used, ranges, (*left_out, *twice))
     warn(_PLACE, index)
     return index
 

@@ -9,7 +9,7 @@ import abc
 import functools
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -142,6 +142,10 @@ class LineTask(Task):
     def load(self, pass_: Pass, index: NDArray[np.int64]) -> list[Line]:
         """Return lines of a pass by index, each a pure function of the pass and its index."""
 
+    def load_ahead(self, pass_: Pass, batches: Iterable[NDArray[np.int64]]) -> Iterator[list[Line]]:
+        """Yield the lines of batches; a task that reads files begins with the next ones."""
+        return (self.load(pass_, index) for index in batches)
+
     @property
     def spec(self) -> ImageToText:
         """Character set, and height of an image."""
@@ -159,8 +163,8 @@ class LineTask(Task):
     def iter_batches(self, request: BatchRequest) -> Iterator[LineImages]:
         """Yield the batches of one pass, each of lines of similar width."""
         pass_ = Pass(request.split, request.seed, request.epoch)
-        for index in bucketed(self.widths(pass_), request.batch_size, pass_.key)[request.start :]:
-            yield self.batch(self.load(pass_, index))
+        batches = bucketed(self.widths(pass_), request.batch_size, pass_.key)[request.start :]
+        yield from map(self.batch, self.load_ahead(pass_, batches))
 
     def samples(self, split: Split, num: int, seed: int = 0) -> LineImages:
         """Return one batch of `num` lines of a split, or all, in random order."""

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from tasks.core.settings import ConfigError
 from tasks.core.task import Split
-from tasks.handwriting.stored import LeftOut, files_in
+from tasks.handwriting.line_index import LeftOut
+from tasks.handwriting.stored import files_in
 from tasks.handwriting.strokes import BASELINE, CHARACTERS, FINE, MARGIN, Drawing
 
 if TYPE_CHECKING:

@@ -32,67 +32,38 @@ LeftOut(place='0 b', reason='has no text')
 import functools
 import hashlib
 import os
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.images import read_grey_pixels, read_size
+from tasks.core.content_hashes import hash_of_file, write_whole
+from tasks.core.images import read_grey_pixels
+from tasks.core.names import NameTable
 from tasks.core.paths import expand_user
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SPLITS, Split
+from tasks.core.workers import FileReader
 from tasks.handwriting.cutting import (
     Straightened,
-    clipped,
     cut_lines,
-    is_empty,
-    length_of,
     straightened,
 )
+from tasks.handwriting.line_index import LeftOut, LineIndex, LineStore, LineTable, StoredLine
 from tasks.handwriting.lines import LineImages
-from tasks.handwriting.page_format import Page, TextLine, is_page_file, read_page
-from tasks.handwriting.stored import (
-    Candidate,
-    LeftOut,
-    LineIndex,
-    LineStore,
-    StoredLine,
-    StoredLines,
-    assign_splits,
-    digest_of,
-    files_in,
-    splits_by_folder,
-    warn,
-)
-from tasks.handwriting.texts import normalized
-from tasks.image_files import SUFFIXES, map_threads
+from tasks.handwriting.page_files import A_PAGE, UNREADABLE, PageFile, PageFiles, look, read_again
+from tasks.handwriting.page_records import PageRecord, page_records
+from tasks.handwriting.splits import NO_SPLIT, assign_codes, splits_by_folder
+from tasks.handwriting.stored import StoredLines, files_in, warn
+from tasks.handwriting.texts import Form
 
 _PLACE = "task page_xml"
 _VERSION = 1  # of the way in which lines are cut: other files are kept for another one
-_ACCEPTED = f"a whole file of an image of a page ({' '.join(SUFFIXES)})"
-_SAME = 0.01  # greatest relative difference of two aspect ratios of the same image
-_LONGEST = 4  # times height and width of a page: a baseline that is longer goes back and forth
+_CHUNK = 1024  # pages that are looked at before they are put into the index
 _TALL = 1.5  # height of a cut line in heights of its polygon, about
-
-
-@attrs.frozen(eq=False)
-class PageFile:
-    """A page that is used: its image, and its lines with text and polygon."""
-
-    name: str  # path of its XML in the folder, without suffix
-    image: Path
-    digest: int  # of the image file
-    lines: Sequence[TextLine]
-
-
-class _Looked(NamedTuple):
-    page: PageFile | None
-    left_out: list[LeftOut]
-    notes: list[LeftOut]
 
 
 @attrs.frozen(kw_only=True)
@@ -107,7 +78,8 @@ class PageLines(StoredLines):
     )
     cache: str | None = setting(
         None,
-        "path of a folder where cut lines are kept between runs; null: they are cut in each run",
+        "path of a folder where cut lines, and what XML says, are kept between runs; null: all is "
+        "read and cut in each run",
         mutable_after_training=True,
     )
 
@@ -122,8 +94,8 @@ class PageLines(StoredLines):
         return self._folder[0]
 
     @property
-    def pages(self) -> Sequence[PageFile]:
-        """The pages, in the order of their lines."""
+    def pages(self) -> PageFiles:
+        """The pages, in the order of their lines; of each the XML is read when it is asked for."""
         return self._folder[1]
 
     def pages_of(self, batch: LineImages) -> list[str]:
@@ -131,149 +103,138 @@ class PageLines(StoredLines):
         if batch.number is None:
             return super().pages_of(batch)
         lines, numbers = self.index.lines, np.asarray(batch.number).tolist()
-        return [self.pages[lines[number].group].name if number >= 0 else "" for number in numbers]
+        pages = self.pages
+        return [pages.stem(lines[number].group) if number >= 0 else "" for number in numbers]
 
     @property
     def store(self) -> LineStore:
         """The images of the lines."""
-        return _store(self.index, tuple(self.pages), self.height, self.cache)
+        return _store(*self._folder, self.height, self.cache, self.cache_memory * 2**20)
 
     def straightened(self, number: int) -> Straightened:
         """Return where on its page a line is, by its number: brings what is read there back."""
         group = self.index.lines[number].group
-        first = sum(len(page.lines) for page in self.pages[:group])
+        first = self.pages.firsts[group]
         return straightened(self.pages[group].lines, self.height)[number - first]
 
     @property
-    def _folder(self) -> tuple[LineIndex, Sequence[PageFile]]:
+    def _folder(self) -> tuple[LineIndex, PageFiles]:
         shares = (("test", self.test), ("validation", self.validation))
-        return _read_folder(self.root, self.unicode_form, shares, self.height)
+        return _read_folder(self.root, self.unicode_form, shares, self.height, self.cache)
 
 
 @functools.lru_cache(maxsize=4)
 def _read_folder(
-    root: Path,
-    form: Literal["NFC", "NFD", "NFKC", "NFKD"],
-    shares: tuple[tuple[str, float], ...],
-    height: int,
-) -> tuple[LineIndex, Sequence[PageFile]]:
+    root: Path, form: Form, shares: tuple[tuple[str, float], ...], height: int, cache: str | None
+) -> tuple[LineIndex, PageFiles]:
     """Return the index of a folder, and its pages."""
-    names = [name for name in files_in(root, _PLACE) if name.lower().endswith(".xml")]
-    looked = map_threads(lambda name: _look(root, name, form), names)
-    left_out = [item for one in looked for item in one.left_out]
-    notes = [item for one in looked for item in one.notes]
-    pages = [one.page for one in looked if one.page is not None]
-    if not pages:
+    pages, lines = PageFiles(root, form), LineTable()  # in the order of their names
+    left_out, notes = list[LeftOut](), list[LeftOut]()
+    for record in _records(root, form, height, cache):
+        left_out += record.left_out
+        notes += record.notes
+        for name, text, width in record.lines:
+            lines.append(StoredLine(name, text, width, len(pages)))
+        if record.lines:
+            pages.append(record.name, record.image, record.digest, len(record.lines))
+    if not len(pages):
         problem = f"{root} has no page with a line that can be read"
         if left_out:
             problem += f"; {left_out[0].place} {left_out[0].reason}"
         accepted = "a folder of images of pages with PAGE XML or ALTO"
         raise ConfigError(_PLACE, "path", problem, accepted)
-    split_of = splits_by_folder(root)
-    items = [Candidate(p.name, split_of.get(p.name.partition("/")[0]), p.digest) for p in pages]
-    splits, twice = assign_splits(items, dict(shares), _PLACE)
-    used, lines, ranges = list[PageFile](), list[StoredLine](), dict[Split, range]()
-    for split in SPLITS:
-        first = len(lines)
-        for page, own in zip(pages, splits, strict=True):
-            if own == split:
-                lines += _stored(page, height, len(used))
-                used.append(page)
-        ranges[split] = range(first, len(lines))
-    index = LineIndex(lines, ranges, (*left_out, *twice), tuple(notes))
+    codes, twice = _splits_of(pages, shares)
+    index, used = _by_split(pages, lines, codes)
+    index = attrs.evolve(index, left_out=(*left_out, *twice), notes=tuple(notes))
     warn(_PLACE, index)
     return index, used
 
 
-def _stored(page: PageFile, height: int, group: int) -> list[StoredLine]:
-    """Return the lines of a page for an index."""
+def _records(root: Path, form: Form, height: int, cache: str | None) -> Iterator[PageRecord]:
+    """Yield what is kept of each page with XML, or is found by looking at its files."""
+    names = NameTable(files_in(root, _PLACE, (".xml",)))
+    with page_records(root, cache, f"{_VERSION} {form} {height}", _PLACE) as records:
+        for first in range(0, len(names), _CHUNK):
+            chunk = names[first : first + _CHUNK]
+            yield from records.of(chunk, lambda name: _look_at(root, name, form, height))
+
+
+def _look_at(root: Path, name: str, form: Form, height: int) -> PageRecord:
+    """Look at a page, and return what the index needs of it: no polygons."""
+    page, left_out, notes = look(root, name, form)
+    if page is None:
+        return PageRecord(name, left_out=left_out, notes=notes)
+    try:
+        digest = hash_of_file(page.image)
+    except OSError:
+        reason = LeftOut(f"{name}, {len(page.lines)} lines", UNREADABLE)
+        return PageRecord(name, left_out=[*left_out, reason], notes=notes)
+    image = page.image.relative_to(root).as_posix()
+    return PageRecord(name, image, digest, _with_widths(page, height), left_out, notes)
+
+
+def _with_widths(page: PageFile, height: int) -> list[tuple[str, str, float]]:
+    """Return name, text and approximate width of each line."""
     widths = np.array([np.ptp(line.polygon[:, 0]) for line in page.lines])
     tall = np.median([np.ptp(line.polygon[:, 1]) for line in page.lines])
     scaled = widths * height / (_TALL * tall)
     pairs = zip(page.lines, scaled.tolist(), strict=True)
-    return [StoredLine(f"{page.name} {x.name}", x.text, width, group) for x, width in pairs]
+    return [(f"{page.name} {line.name}", line.text, width) for line, width in pairs]
 
 
-def _look(root: Path, name: str, form: Literal["NFC", "NFD", "NFKC", "NFKD"]) -> _Looked:
-    """Read the XML of a page, and look at its image without decoding it."""
-    path, stem = root / name, name.rpartition(".")[0]
-    if not is_page_file(path):
-        return _Looked(None, [LeftOut(name, "is XML of another kind")], [])
-    page = read_page(path)
-    if not page.lines:
-        return _Looked(None, [LeftOut(name, "has no lines")], [])
-    num = f"{len(page.lines)} lines"
-    image = _image_of(path, page)
-    if image is None:
-        return _Looked(None, [LeftOut(f"{name}, {num}", "has no image")], [])
-    try:
-        rows, columns = read_size(image, "", _ACCEPTED, is_one_page=True)
-        digest = digest_of(image.read_bytes())
-    except (ConfigError, OSError):
-        reason = "has an image that cannot be read, or of several pages"
-        return _Looked(None, [LeftOut(f"{name}, {num}", reason)], [])
-    notes = [LeftOut(stem, note) for note in page.notes]
-    scale = _scale(page, rows, columns)
-    if scale is None:
-        reason = "has an image of another shape than it says"
-        return _Looked(None, [LeftOut(f"{name}, {num}", reason)], notes)
-    if scale != 1:
-        notes.append(LeftOut(stem, "has an image of another size, to which its points are scaled"))
-    lines, left_out = [], []
-    for line in page.lines:
-        place, text = f"{stem} {line.name}", normalized(line.text, form)
-        polygon, is_outside = clipped(line.polygon * scale, rows, columns)
-        baseline, also = clipped(line.baseline * scale, rows, columns)
-        reason = "" if text else "has no text"
-        reason = reason or ("has an empty polygon" if is_empty(polygon) else "")
-        if reason or length_of(baseline) > _LONGEST * (rows + columns):
-            left_out.append(LeftOut(place, reason or "has a baseline far longer than its page"))
-            continue
-        if is_outside or also:
-            notes.append(LeftOut(place, "has points outside of its image, which are clipped"))
-        lines.append(TextLine(line.name, polygon, baseline, text))
-    return _Looked(PageFile(stem, image, digest, lines) if lines else None, left_out, notes)
+def _splits_of(
+    pages: PageFiles, shares: tuple[tuple[str, float], ...]
+) -> tuple[NDArray[np.int8], list[LeftOut]]:
+    """Return the split of each page, as an index of SPLITS, and what is left out."""
+    split_of = splits_by_folder(pages.root)
+    stems = NameTable(map(pages.stem, range(len(pages))))
+    splits = (split_of.get(stem.partition("/")[0]) for stem in stems)
+    given = np.array([NO_SPLIT if x is None else SPLITS.index(x) for x in splits], np.int8)
+    digests = np.array(pages.digests, np.uint64)
+    return assign_codes(stems, given, digests, dict(shares), _PLACE)
 
 
-def _image_of(path: Path, page: Page) -> Path | None:
-    """Return the image of a page: by the name in its XML, or with the name of the XML."""
-    named = page.image.replace("\\", "/").rpartition("/")[2]
-    if named and (path.parent / named).is_file():
-        return path.parent / named
-    for suffix in SUFFIXES:
-        for written in (suffix, suffix.upper()):
-            image = path.with_name(path.stem + written)
-            if image.is_file():
-                return image
-    return None
-
-
-def _scale(page: Page, height: int, width: int) -> float | None:
-    """Return pixels of the image for one of the XML; None: they are of different shapes."""
-    if not page.height or not page.width or (page.height, page.width) == (height, width):
-        return 1.0
-    scale, other = height / page.height, width / page.width
-    return scale if abs(scale / other - 1) < _SAME else None
+def _by_split(
+    pages: PageFiles, lines: LineTable, codes: NDArray[np.int8]
+) -> tuple[LineIndex, PageFiles]:
+    """Return the lines and pages that are used, in the order of the splits."""
+    used, own, ranges = PageFiles(pages.root, pages.form), LineTable(), dict[Split, range]()
+    for code, split in enumerate(SPLITS):
+        first = len(own)
+        for at in np.flatnonzero(codes == code).tolist():
+            for number in lines.numbers_of(at):
+                own.append(lines[number]._replace(group=len(used)))
+            name, digest, num_lines = pages.item(at)
+            used.append(name, pages.images[at], digest, num_lines)
+        ranges[split] = range(first, len(own))
+    return LineIndex(own, ranges, ()), used
 
 
 @functools.lru_cache(maxsize=2)
 def _store(
-    index: LineIndex, pages: tuple[PageFile, ...], height: int, cache: str | None
+    index: LineIndex, pages: PageFiles, height: int, cache: str | None, num_bytes: float
 ) -> LineStore:
-    firsts = np.cumsum([0, *(len(page.lines) for page in pages)]).tolist()
+    known = os.fspath(pages.root), pages.form, height, cache
+    return LineStore(index, FileReader(__name__, "read_lines", known), pages.item, num_bytes)
 
-    def read(group: int) -> Mapping[int, NDArray[np.uint8]]:
-        page = pages[group]
-        kept = None if cache is None else expand_user(cache) / f"{_key(page, height)}.safetensors"
-        images = _load_cut(kept, len(page.lines), height)
-        if images is None:
-            grey = read_grey_pixels(page.image, str(page.image), _ACCEPTED)
-            images = cut_lines(grey, page.lines, height)
-            if kept is not None:
-                _save_cut(kept, images)
-        return dict(enumerate(images, firsts[group]))
 
-    return LineStore(index, read)
+def read_lines(
+    item: Sequence[Any], root: str, form: Form, height: int, cache: str | None
+) -> list[NDArray[np.uint8]]:
+    """Read the images of the lines of a page: cut out of it, or as they are kept.
+
+    Raises:
+        ConfigError: names a file that cannot be read, or is no longer as it was.
+    """
+    page = read_again(item, root, form)
+    kept = None if cache is None else expand_user(cache) / f"{_key(page, height)}.safetensors"
+    images = _load_cut(kept, len(page.lines), height)
+    if images is None:
+        grey = read_grey_pixels(page.image, str(page.image), A_PAGE)
+        images = cut_lines(grey, page.lines, height)
+        if kept is not None:
+            _save_cut(kept, images)
+    return images
 
 
 def _key(page: PageFile, height: int) -> str:
@@ -306,11 +267,4 @@ def _save_cut(path: Path, images: Sequence[NDArray[np.uint8]]) -> None:
     from safetensors.numpy import save
 
     widths = np.array([image.shape[1] for image in images])
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(save({"pixels": np.hstack(images), "widths": widths}))
-        os.replace(file.name, path)  # noqa: PTH105 - the name is text
-    except OSError as error:
-        problem = f"{path.parent} cannot be written: {error.strerror}"
-        raise ConfigError(_PLACE, "cache", problem, "the path of a folder, or null") from None
+    write_whole(path, save({"pixels": np.hstack(images), "widths": widths}), _PLACE)

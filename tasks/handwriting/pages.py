@@ -40,7 +40,8 @@ from tasks.handwriting.box_files import (
 )
 from tasks.handwriting.boxes import BoxTask, ImageToBoxes, PageBoxes
 from tasks.handwriting.letterbox import Letterboxed, letterbox, placed, read_page
-from tasks.handwriting.stored import Candidate, LeftOut, assign_splits, digest_of
+from tasks.handwriting.line_index import LeftOut
+from tasks.handwriting.splits import Candidate, assign_splits, digest_of
 from tasks.image_files import FOLDERS
 
 _PLACE = "task pages"

@@ -62,6 +62,8 @@ class AttendingReader(nn.Module):
 class AttentionReader(Agent):
     """Writes digit after digit, and ends with code 0."""
 
+    name = "strip_attention_reader"
+
     @attrs.frozen(kw_only=True)
     class Config(AgentConfig):
         """Its sizes."""

@@ -48,6 +48,8 @@ class ColumnReader(nn.Module):
 class CtcReader(Agent):
     """Reads a strip by its columns; answers are as long as they are."""
 
+    name = "strip_ctc_reader"
+
     @attrs.frozen(kw_only=True)
     class Config(AgentConfig):
         """Its sizes."""

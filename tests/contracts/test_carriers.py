@@ -1,26 +1,29 @@
 """Agents of other kinds learn, are saved, inspected and compared by the same contract."""
 
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 import pytest
-import torch
+from my_agents.products import Products
+from my_agents.regression import Regression
 
+from agents import conformance as agent_conformance
+from agents.conformance import Candidate
 from agents.core.agent import Agent
 from agents.core.analysis.comparison import compare
 from agents.core.analysis.diagnosis import diagnose_agent
+from tasks import conformance as task_conformance
+from tasks.core.conformance import checks_of
 from tasks.core.task import Task
 from tests.carriers.attention_reader import AttentionReader
 from tests.carriers.blob_detector import BlobDetector, BlobImages
 from tests.carriers.ctc_reader import CtcReader
-from tests.carriers.regression import Products, Regression
 from tests.carriers.set_network import LargestDifference, SetNetwork
 from tests.carriers.strips import DigitStrips
-from tests.conftest import same, weights
 from tests.helpers.drawing import Drawn
 from visualization.records import Transcript
 
@@ -75,11 +78,27 @@ def make(kind: str, **settings: Any) -> Agent:
     return cls(task, cls.Config(**{**QUICK, **settings}), "cpu")
 
 
-def equal(a: Any, b: Any) -> bool:
-    """Tell whether predictions are the same: arrays, or lists of arrays or of tuples of them."""
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(equal(*pair) for pair in zip(a, b, strict=True))
-    return np.allclose(a, b, atol=1e-5)
+@functools.cache
+def candidate(kind: str) -> Candidate:
+    """Return a kind as the conformance suite checks it."""
+    return Candidate(*KINDS[kind], QUICK)
+
+
+@pytest.mark.parametrize("check", agent_conformance.CHECKS, ids=lambda check: check.__name__)
+def test_it_conforms(kind: str, check: Callable[[Candidate], None]) -> None:
+    """Each kind passes each check of the conformance suite."""
+    checks_of(candidate(kind), [check], None, "test")[0]()
+
+
+# What these tests give to `encode` is right.
+TASK_CHECKS = [check for check in task_conformance.CHECKS if check.__name__ != "input_is_checked"]
+
+
+@pytest.mark.parametrize("task", dict.fromkeys(task for _, task in KINDS.values()))
+@pytest.mark.parametrize("check", TASK_CHECKS, ids=lambda check: check.__name__)
+def test_its_task_conforms(task: Task, check: Callable[[Task], None]) -> None:
+    """The task of each kind passes each check of the conformance suite."""
+    checks_of(task, [check], None, "test")[0]()
 
 
 def test_it_learns(kind: str) -> None:
@@ -87,25 +106,6 @@ def test_it_learns(kind: str) -> None:
     steps, is_learned = LEARNED[kind]
     agent = make(kind, **RECIPE, steps=steps).learn()
     assert is_learned(agent.evaluate(num=200)), agent.evaluate(num=200)
-
-
-def test_it_goes_on_with_the_same_bits(kind: str, tmp_path: Path) -> None:
-    """Stopped in the middle and taken up from its folder, a run ends as one that was not."""
-    whole = make(kind, schedule="constant").learn()
-    make(kind, schedule="constant").learn(7, run_dir=tmp_path, progress=False)
-    resumed = make(kind, schedule="constant").learn(12, run_dir=tmp_path, progress=False)
-    assert same(weights(whole), weights(resumed))
-
-
-def test_predictions_do_not_depend_on_the_pieces(kind: str) -> None:
-    """One sample at a time gives what all at once do, in whatever form it is."""
-    agent = make(kind).learn()
-    batch = agent.task.samples("test", 9)
-    whole, loss = agent.predict_arrays(batch), agent.mean_loss(batch)
-    agent.config = attrs.evolve(agent.config, eval_memory=2**-20)
-    assert equal(whole, agent.predict_arrays(batch))
-    assert agent.mean_loss(batch) == pytest.approx(loss, rel=1e-3)
-    assert len(whole) == 9
 
 
 INPUTS: dict[str, Callable[[Any], list[np.ndarray]]] = {
@@ -127,20 +127,10 @@ def test_a_person_is_answered_as_a_batch_is(kind: str) -> None:
     assert agent.predict(inputs[0]) == expected[0]
 
 
-def test_right_predictions_score_best(kind: str) -> None:
-    """The targets of a batch, as predictions, get the best score."""
-    task = KINDS[kind][1]
-    batch = task.samples("test", 20)
-    score = task.score(task.targets(batch), batch)[task.monitor[0]]
-    assert score == (1.0 if task.monitor[1] == "max" else 0.0)
-
-
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_it_is_inspected_and_stays_as_it_was(kind: str, whole: bool, tmp_path: Path) -> None:
-    """All views that its parts allow are drawn; weights, modes and random state are left alone."""
-    agent = make(kind).learn()
-    before, state = weights(agent), torch.get_rng_state()
-    report = agent.inspect()
+def test_its_views_are_drawn(kind: str, whole: bool, tmp_path: Path) -> None:
+    """All views that its parts allow are drawn."""
+    report = candidate(kind).inspected.report
     assert set(report.records) >= VIEWS[kind]
     assert not [name for name, record in report.flat() if isinstance(record, Transcript)]
     report = report if whole else DRAWN.new_in(report)
@@ -150,8 +140,6 @@ def test_it_is_inspected_and_stays_as_it_was(kind: str, whole: bool, tmp_path: P
     for view, _ in report.flat():
         image = rf'<img alt="{re.escape(view)}"[^>]* src="data:image/png'
         assert len(re.findall(image, page)) == 1
-    assert same(before, weights(agent))
-    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_it_is_compared_with_itself(kind: str) -> None:
@@ -176,11 +164,3 @@ def test_parts_of_a_loss_are_logged() -> None:
     history = make("detector").learn().history
     parts = [history.series(f"train/loss/{name}")[1] for name in ("objectness", "box", "kind")]
     np.testing.assert_allclose(np.sum(parts, axis=0), history.series("train/loss")[1], rtol=1e-5)
-
-
-def test_the_page_on_extending_shows_the_regression_as_it_is() -> None:
-    """The example of docs/extending.md is the file that these tests run, of at most 60 lines."""
-    root = Path(__file__).parents[2]
-    code = (root / "tests" / "carriers" / "regression.py").read_text(encoding="utf-8")
-    assert code in (root / "docs" / "extending.md").read_text(encoding="utf-8")
-    assert len(code.splitlines()) <= 60

@@ -9,34 +9,7 @@ import pytest
 
 from agents.core.agent import Agent
 from tasks.core.task import Task
-
-ROOT = Path(__file__).parents[2]
-
-
-def test_the_example_on_an_own_model_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The example for a reader's own network runs from its first line to the page it writes."""
-    page = (ROOT / "docs" / "recurrent.md").read_text()
-    (code,) = re.findall(r"## On your own model\n\n```python\n(.*?)```", page, re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, "docs/recurrent.md", "exec"), {})
-    assert "accuracy" in capsys.readouterr().out
-    written = (tmp_path / "cells.html").read_text()
-    assert "my network" in written
-    assert not re.search(r"https?:", re.sub(r"base64,[^\"]*", "", written))
-
-
-def test_the_example_on_an_own_convolutional_model_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The example for a reader's own network runs from its first line to the page it writes."""
-    page = (ROOT / "docs" / "convolutional.md").read_text()
-    (code,) = re.findall(r"## On your own model\n\n```python\n(.*?)```", page, re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, "docs/convolutional.md", "exec"), {})
-    assert "(64, 4, 12, 12)" in capsys.readouterr().out
-    assert "my network" in (tmp_path / "looked_into.html").read_text()
+from tests.helpers.pages import PAGES, ROOT
 
 
 @pytest.mark.slow
@@ -55,13 +28,14 @@ def test_the_notebook_runs_from_top_to_bottom() -> None:
 
 def anchors(page: Path) -> set[str]:
     """Return the addresses of a page's headings, as they are made from their words."""
-    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_links_lead_somewhere() -> None:
     """Every link of a page to another, and to a heading in it, leads to one that is there."""
-    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
+    pages = [*PAGES, ROOT / "benchmarks" / "README.md"]
     links = [
         (page, *target.partition("#")[::2])
         for page in pages

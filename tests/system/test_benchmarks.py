@@ -10,7 +10,7 @@ import pytest
 import tasks
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig
-from benchmarks import overhead, recording
+from benchmarks import overhead, ranks, recording
 from benchmarks.__main__ import COMMANDS
 from benchmarks.tiny import TinyAgent, TinyTask, register
 
@@ -50,6 +50,12 @@ def test_a_case_of_the_overhead_benchmark_is_one_model_in_two_loops() -> None:
     agent = overhead._tiny(64)()
     assert agent.learn(3).state.cursor.step == 3
     assert np.isfinite(agent.history.series("train/loss")[1]).all()
+
+
+def test_a_side_of_the_benchmark_of_ranks_has_a_rate() -> None:
+    """An agent of it trains for some steps, and the samples per second are known."""
+    assert 0 < ranks.train("seq2seq_adder", 1, 4) < np.inf
+    assert "goal" in ranks.report({"a": {"one_process": 1.0, "two_ranks": 2.0, "ratio": 2.0}})
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "all"])

@@ -6,12 +6,13 @@ from typing import Any
 import attrs
 import pytest
 import torch
+from my_agents.products import Products
+from my_agents.regression import Regression
 from torch import nn
 
 from agents.core.agent import Agent
 from agents.core.runs.checkpoint import CheckpointError
 from agents.core.training.optimizer import TorchOptimizer
-from tests.carriers.regression import Products, Regression
 from tests.conftest import same, weights
 
 KINDS = {

@@ -17,6 +17,7 @@ from agents.core.pages import PageReader
 from benchmarks.environments import Prepared
 from benchmarks.reading import command, errors, peers, recipes, scores, tables
 from benchmarks.reading.errors import Error
+from benchmarks.reading.options import add_options
 from benchmarks.reading.page import page
 from benchmarks.reading.recipes import Data, PageRecipe, PeerRecipe, Recipe
 from benchmarks.reading.runs import Place
@@ -61,7 +62,7 @@ def add_pages(folder: Path) -> None:
 def run(folder: Path, *options: str) -> dict[str, Any]:
     """Run the command with few samples, and return its figures."""
     parse = ArgumentParser()
-    command.add_options(parse)
+    add_options(parse)
     parse.add_argument("--set", action="append", default=[])
     parse.add_argument("--limit", type=int, default=3)
     return command.measure(parse.parse_args(["--runs", str(folder / "runs"), *options]))

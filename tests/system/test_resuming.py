@@ -24,11 +24,13 @@ from agents.core.training.trainer import Trainer
 from agents.seq2seq_adder import Seq2SeqAdder
 from main import main
 from tasks import prefetch
+from tasks.core import workers
 from tasks.core.batch import plain_arrays
 from tasks.core.settings import ConfigError
 from tasks.core.task import BatchRequest
 from tasks.prefetch import Prefetcher
 from tests.conftest import exact, same, small_agent, weights
+from tests.helpers.images import save
 from tests.system.test_run import COMMAND, interrupt_at
 from visualization.recurrent import Edit
 
@@ -279,3 +281,25 @@ def test_batches_made_beside_training_change_nothing(
     resumed = agents.make("ctc_reader", **settings).learn(9, run_dir=tmp_path, progress=False)
     assert made == [True, True]
     assert same(weights(whole), weights(resumed))
+
+
+def test_files_decoded_by_workers_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run on a folder of pictures ends with the bits of one that decodes its own, also resumed.
+
+    Another number of workers is no other run: it goes on in the same folder.
+    """
+    rng = np.random.default_rng(0)
+    for number, pixels in enumerate(rng.integers(0, 256, (60, 9, 8, 3)).astype(np.uint8)):
+        save(tmp_path / "pets" / "ab"[number % 2] / f"{number}.png", pixels)
+    settings: dict[str, Any] = {
+        "task": tasks.make("image_folder", path=str(tmp_path / "pets"), cache_memory=0.0),
+        "batch_size": 16, "schedule": "constant", "eval_every": 3, "device": "cpu",
+    }  # fmt: skip
+    runs = tmp_path / "run"
+    whole = agents.make("digits_lstm", num_workers=0, **settings).learn(7)
+    monkeypatch.setattr(workers, "START_AFTER", 0.0)
+    agents.make("digits_lstm", num_workers=2, **settings).learn(4, run_dir=runs, progress=False)
+    last = agents.make("digits_lstm", num_workers=1, **settings)
+    assert same(weights(whole), weights(last.learn(7, run_dir=runs, progress=False)))

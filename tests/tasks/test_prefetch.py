@@ -100,10 +100,10 @@ def test_cheap_batches_are_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process is started before many batches took long, nor where the setting says so."""
     task = tasks.make("digit_strings", height=8, most_digits=2)
     for is_on, num_watched in ((True, 5), (False, 1)):
-        with Prefetcher(task, 512, 0, is_on, num_watched) as prefetcher:
+        with Prefetcher(task, 512, 0, is_on, num_watched=num_watched) as prefetcher:
             assert len(list(prefetcher.batches(0, 0, None))) == 4
             assert prefetcher._worker is None
     monkeypatch.setattr(prefetch, "_SLOW", 1e9)
-    with Prefetcher(task, 512, 0, True, 1) as prefetcher:
+    with Prefetcher(task, 512, 0, True, num_watched=1) as prefetcher:
         assert len(list(prefetcher.batches(0, 0, None))) == 4
         assert prefetcher._worker is None

@@ -26,42 +26,49 @@ def fit_classes(
     x: NDArray[Any], codes: NDArray[Any], num_classes: int, ridge: float
 ) -> NDArray[Any]:
     """Return logistic regression weights (P, F, num_classes) for labels `codes` (P, N)."""
-    return fit_labelings(x, [codes], [num_classes], ridge)[0]
+    return fit_class_sets(x, [(codes, num_classes)], ridge)[0]
 
 
-def fit_labelings(
-    x: NDArray[Any], labelings: Sequence[NDArray[Any]], num_classes: Sequence[int], ridge: float
+def fit_class_sets(
+    x: NDArray[Any], sets: Sequence[tuple[NDArray[Any], int]], ridge: float
 ) -> list[NDArray[Any]]:
-    """Return logistic regression weights (P, F, K) for each of several labelings (P, N).
+    """Return logistic regression weights as `fit_classes`, for several sets of codes and classes.
 
     Every step divides the gradient by Böhning's bound of the Hessian, XᵀX / 2 (Annals of the
     Institute of Statistical Mathematics 44, 1992), which one inverse serves, with Nesterov's
-    momentum: no line search, and no step size to choose. In single precision, which takes half the
-    time: each step corrects the rounding of the one before. All labelings share the products.
+    momentum: no line search, and no step size to choose. The bound does not depend on the labels,
+    so that all sets share it, and one product serves them all. In single precision, which takes
+    half the time: each step corrects the rounding of the one before.
     """
     inverse = _inverse_gram(x, 0.5, ridge).astype(np.float32)
     x = x.astype(np.float32)
-    truths = [  # (K, P, N) each: sums over classes run along rows
-        (codes == np.arange(num)[:, None, None]).astype(np.float32)
-        for codes, num in zip(labelings, num_classes, strict=True)
-    ]
+    truths = [np.eye(num, dtype=np.float32)[codes].swapaxes(1, 2) for codes, num in sets]
     ends = np.cumsum([truth.shape[0] * truth.shape[1] for truth in truths])
-    weights = np.zeros((ends[-1], x.shape[1]), np.float32)
+    places = [
+        slice(end - t.shape[0] * t.shape[1], end) for end, t in zip(ends, truths, strict=True)
+    ]
+    weights = np.zeros((ends[-1], x.shape[1]), np.float32)  # (all P · K, F): one product for all
     lookahead, momentum = weights, 1.0
-    across = np.ascontiguousarray(x.T)
+    by_feature = np.ascontiguousarray(x.T)
     for _ in range(_STEPS):
-        scores = lookahead @ across
-        for rows, truth in zip(np.split(scores, ends[:-1]), truths, strict=True):
-            odds = rows.reshape(truth.shape)  # a view
-            odds -= odds.max(axis=0)
-            np.exp(odds, out=odds)
-            odds /= odds.sum(axis=0)
-            odds -= truth
-        gradient = scores @ x / np.float32(len(x))
+        odds = lookahead @ by_feature
+        for place, truth in zip(places, truths, strict=True):  # (P, K, N)
+            _to_errors(odds[place].reshape(truth.shape), truth)
+        gradient = odds @ x / np.float32(len(x))
         gradient[:, :-1] += np.float32(ridge) * lookahead[:, :-1]
-        new = lookahead - gradient @ inverse
+        new = lookahead - gradient @ inverse.T
         next_momentum = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         lookahead = new + np.float32((momentum - 1) / next_momentum) * (new - weights)
         weights, momentum = new, next_momentum
-    parts = zip(np.split(weights.astype(np.float64), ends[:-1]), truths, strict=True)
-    return [part.reshape(*truth.shape[:2], -1).transpose(1, 2, 0) for part, truth in parts]
+    return [
+        weights[place].reshape(*truth.shape[:2], -1).swapaxes(1, 2).astype(np.float64)
+        for place, truth in zip(places, truths, strict=True)
+    ]
+
+
+def _to_errors(logits: NDArray[Any], truth: NDArray[Any]) -> None:
+    """Replace logits (P, K, N) by softmax minus truth, in place."""
+    logits -= logits.max(axis=1, keepdims=True)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=1, keepdims=True)
+    logits -= truth

@@ -122,9 +122,12 @@ def resolve_target(
     resolved = target if callable(target) else normalise_target(target)
     if isinstance(resolved, (int, tuple)) or callable(resolved):
         return TargetScore(model, name, resolved, size)
+    checked = images if resolved is None else images[:1]  # the others have the same shape
     with torch.no_grad():
-        parts = (images[span] for span in batch_slices(len(images), size))
+        parts = (checked[span] for span in batch_slices(len(checked), size))
         output = torch.cat([activation(model, part, name) for part in parts])
+        if len(output) == 1:
+            output = output.expand(len(images), *output.shape[1:])
         select_target(output, resolved)  # raises what there is to raise before the work begins
     if resolved is None:
         return TargetScore(model, name, output.reshape(len(output), -1).argmax(dim=1).cpu(), size)

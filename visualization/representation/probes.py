@@ -11,11 +11,12 @@ from torch import Tensor
 from visualization.core.arrays import as_array, check_quantity, check_shape
 from visualization.core.errors import check_share
 from visualization.core.records import brief_repr
-from visualization.core.statistics import fit_labelings, fit_numbers
+from visualization.core.statistics import fit_class_sets, fit_numbers
 
 _MOST_ROWS = 4000  # of a probe over all steps at once
 FEWEST_ROWS = 60  # of any probe, the held-out rows included
 _RIDGE = 1e-3
+_Column = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
@@ -109,14 +110,14 @@ def probe_states(
     shape = (len(labels), array.shape[1] * by_step + 1)
     scores, controls = np.full(shape, np.nan), np.full(shape, np.nan)
     correlations = np.full((*shape, array.shape[2]), np.nan)
-    for defined, group in _by_places(list(labels.values())):
-        for column, (samples, steps, others) in enumerate(_columns(defined, shuffled, by_step)):
-            x, test = array[samples, steps], tested[samples]
-            of_row = {row: values[[samples, others], steps] for row, values in group.items()}
-            of_row = {row: both for row, both in of_row.items() if _can_be_probed(both[0], test)}
-            for row, found in zip(of_row, _probe(x, list(of_row.values()), test), strict=True):
-                scores[row, column], controls[row, column] = found
-                correlations[row, column] = correlation(x, of_row[row][0])
+    all_columns = [_columns(array, v, shuffled, tested, by_step) for v in labels.values()]
+    for column, of_column in enumerate(zip(*all_columns, strict=True)):
+        for rows in _with_equal_states(of_column):
+            x, _, _, test = of_column[rows[0]]
+            pairs = [np.stack(of_column[row][1:3]) for row in rows]
+            for row, pair, both in zip(rows, pairs, _probes(x, pairs, test), strict=True):
+                scores[row, column], controls[row, column] = both
+                correlations[row, column] = correlation(x, pair[0])
     kinds = np.array([values.dtype.kind != "f" for values in labels.values()], bool)
     names = tuple(units or map(str, range(array.shape[2])))
     check_shape("units", (len(names),), array.shape[2:], "states")
@@ -132,14 +133,13 @@ def correlate_units(
     """Return the correlation of each unit with each quantity (Q, T + 1, U), as in `ProbeTable`."""
     array = as_array(states, "states", ("sample", "time", "unit"), finite=True).astype(np.float64)
     correlations = np.full((len(quantities), array.shape[1] + 1, array.shape[2]), np.nan)
-    labels = [_labels(name, values, array) for name, values in quantities.items()]
-    for defined, group in _by_places(labels):
-        for column, (samples, steps, _) in enumerate(_columns(defined, np.arange(len(array)))):
-            x = array[samples, steps]
-            for row, values in group.items():
-                y = values[samples, steps]
-                if len(y) >= FEWEST_ROWS and len(np.unique(y)) > 1:
-                    correlations[row, column] = correlation(x, y)
+    everyone = np.ones(len(array), bool)
+    for row, (name, values) in enumerate(quantities.items()):
+        label_values = _labels(name, values, array)
+        columns = _columns(array, label_values, np.arange(len(array)), everyone)
+        for column, (x, y, _, _) in enumerate(columns):
+            if len(y) >= FEWEST_ROWS and len(np.unique(y)) > 1:
+                correlations[row, column] = correlation(x, y)
     return correlations
 
 
@@ -152,30 +152,33 @@ def _labels(name: str, values: ArrayLike, states: NDArray[Any]) -> NDArray[Any]:
     return labels.astype(np.float64 if labels.dtype.kind == "f" else np.int64)
 
 
-def _by_places(
-    labels: Sequence[NDArray[Any]],
-) -> list[tuple[NDArray[np.bool_], dict[int, NDArray[Any]]]]:
-    """Group labels, by their numbers, by where they are defined (N, T): those share states."""
-    groups: dict[bytes, tuple[NDArray[np.bool_], dict[int, NDArray[Any]]]] = {}
-    for row, values in enumerate(labels):
-        defined = ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
-        groups.setdefault(defined.tobytes(), (defined, {}))[1][row] = values
-    return list(groups.values())
-
-
 def _columns(
-    defined: NDArray[np.bool_], shuffled: NDArray[Any], by_step: bool = True
-) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
-    """Yield samples, steps, and the samples of shuffled labels, of each step and then of all."""
-    for step in range(defined.shape[1] * by_step):
-        samples = np.flatnonzero(defined[:, step])
-        yield samples, np.full(len(samples), step), samples[np.argsort(shuffled[samples])]
+    states: NDArray[Any],
+    labels: NDArray[Any],
+    shuffled: NDArray[Any],
+    tested: NDArray[Any],
+    by_step: bool = True,
+) -> Iterator[_Column]:
+    """Yield states, labels, shuffled labels and who is tested, for each step and then for all."""
+    defined = ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
+    everyone = np.broadcast_to(tested[:, None], labels.shape)
+    for step in range(labels.shape[1] * by_step):
+        samples_of_step = np.flatnonzero(defined[:, step])
+        y = labels[samples_of_step, step]
+        yield (
+            states[samples_of_step, step],
+            y,
+            y[np.argsort(shuffled[samples_of_step])],
+            tested[samples_of_step],
+        )
     # For all steps at once the control gives each sample the labels of another at the same step.
     samples, steps = np.nonzero(defined & defined[shuffled])
-    if len(samples) > _MOST_ROWS:
-        some = np.random.default_rng(0).choice(np.arange(len(samples)), _MOST_ROWS, replace=False)
-        samples, steps = samples[some], steps[some]
-    yield samples, steps, shuffled[samples]
+    indices = np.arange(len(samples))
+    if len(indices) > _MOST_ROWS:
+        indices = np.random.default_rng(0).choice(indices, _MOST_ROWS, replace=False)
+    samples, steps = samples[indices], steps[indices]
+    control = labels[shuffled[samples], steps]
+    yield states[samples, steps], labels[samples, steps], control, everyone[samples, steps]
 
 
 def _can_be_probed(y: NDArray[Any], test: NDArray[Any]) -> bool:
@@ -186,50 +189,67 @@ def _can_be_probed(y: NDArray[Any], test: NDArray[Any]) -> bool:
     return len(np.unique(y[~test])) > 1 and len(np.unique(y[test])) > 1
 
 
-def _probe(
-    x: NDArray[Any], labels: Sequence[NDArray[Any]], test: NDArray[Any]
+def _with_equal_states(columns: Sequence[_Column]) -> list[list[int]]:
+    """Return the numbers of the columns that can be probed, those with the same rows together."""
+    groups: list[list[int]] = []
+    for number, (x, y, _, test) in enumerate(columns):
+        if not _can_be_probed(y, test):
+            continue
+        for group in groups:
+            if np.array_equal(columns[group[0]][3], test) and np.array_equal(
+                columns[group[0]][0], x
+            ):
+                group.append(number)
+                break
+        else:
+            groups.append([number])
+    return groups
+
+
+def _probes(
+    x: NDArray[Any], labelings: Sequence[NDArray[Any]], test: NDArray[Any]
 ) -> list[NDArray[np.float64]]:
-    """Return held-out scores (P,) for each of several labelings (P, N) of states (N, U)."""
-    if not labels:
-        return []
+    """Return the held-out scores (P,) of each of several sets of labels (P, N) of states (N, U).
+
+    All categories are fitted at once, which shares their products.
+    """
     mean, spread = x[~test].mean(axis=0), x[~test].std(axis=0)
     scaled = (x - mean) / np.where(spread > 1e-12, spread, 1.0)
     features = np.concatenate([scaled, np.ones((len(x), 1))], axis=1)
-    scores: dict[int, NDArray[np.float64]] = {}
-    for kind, probe in (("f", _number_scores), ("i", _class_scores)):
-        rows = [row for row, values in enumerate(labels) if values.dtype.kind == kind]
-        if rows:
-            scores |= zip(rows, probe(features, [labels[row] for row in rows], test), strict=True)
-    return [scores[row] for row in range(len(labels))]
-
-
-def _number_scores(
-    features: NDArray[Any], labels: Sequence[NDArray[Any]], test: NDArray[Any]
-) -> list[NDArray[np.float64]]:
-    """Return R² of ridge regressions."""
-    truth = np.concatenate(labels)
-    weights = fit_numbers(features[~test], truth[:, ~test], _RIDGE)
-    truth = truth[:, test]
-    errors = ((features[test] @ weights - truth.T) ** 2).sum(axis=0)
-    spreads = ((truth - truth.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
-    return list(np.reshape(1 - errors / np.maximum(spreads, 1e-12), (len(labels), -1)))
-
-
-def _class_scores(
-    features: NDArray[Any], labels: Sequence[NDArray[Any]], test: NDArray[Any]
-) -> list[NDArray[np.float64]]:
-    """Return the shares of right classes of logistic regressions."""
-    codes, nums = [], []
-    for values in labels:
-        distinct, inverse = np.unique(values, return_inverse=True)
-        codes.append(inverse.reshape(values.shape))
-        nums.append(len(distinct))
-    fitted = fit_labelings(features[~test], [each[:, ~test] for each in codes], nums, _RIDGE)
-    tested, pairs = features[test], zip(fitted, codes, strict=True)
+    fitted, held_out = features[~test], features[test]
+    codes_of = [_codes(labels) for labels in labelings if labels.dtype.kind != "f"]
+    sets = [(codes[:, ~test], int(codes.max()) + 1) for codes in codes_of]
+    class_weights = iter(fit_class_sets(fitted, sets, _RIDGE) if sets else [])
+    all_codes = iter(codes_of)
     return [
-        ((tested @ weights).argmax(axis=-1) == truth[:, test]).mean(axis=1)
-        for weights, truth in pairs
+        _score_of_numbers(fitted, held_out, labels[:, ~test], labels[:, test])
+        if labels.dtype.kind == "f"
+        else _score_of_classes(held_out, next(class_weights), next(all_codes)[:, test])
+        for labels in labelings
     ]
+
+
+def _codes(labels: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the number of each label among the distinct ones, in the shape of the labels."""
+    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int64)
+
+
+def _score_of_classes(
+    features: NDArray[Any], weights: NDArray[Any], codes: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return the share of right answers (P,) of classifiers (P, F, K) on codes (P, N)."""
+    answers = (features @ weights).argmax(axis=-1)
+    return np.asarray((answers == codes).mean(axis=1))
+
+
+def _score_of_numbers(
+    fitted: NDArray[Any], features: NDArray[Any], known: NDArray[Any], truth: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return R² (P,) of ridge regressions of known numbers (P, M) on the truth (P, N)."""
+    weights = fit_numbers(fitted, known, _RIDGE)
+    errors = ((features @ weights - truth.T) ** 2).sum(axis=0)
+    spreads = ((truth - truth.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    return np.asarray(1 - errors / np.maximum(spreads, 1e-12))
 
 
 def correlation(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:

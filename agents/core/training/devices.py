@@ -7,10 +7,14 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from agents.core.config import ConfigError
+from agents.core.training.launch import launched_rank
 
 
 def choose(name: str) -> torch.device:
-    """Return the device that `auto`, `cpu`, `cuda` or `mps` means on this machine."""
+    """Return the device that `auto`, `cpu`, `cuda` or `mps` means on this machine.
+
+    Of several ranks on one machine each has the GPU of its local number.
+    """
     is_present = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),
@@ -18,11 +22,21 @@ def choose(name: str) -> torch.device:
     }
     available = [kind for kind, present in is_present.items() if present]
     if name == "auto":
-        return torch.device(available[-1])
+        name = available[-1]
     if name not in available:
         problem = f"{name!r} is not available on this machine"
         raise ConfigError("device", "", problem, ", ".join(["auto", *available]))
-    return torch.device(name)
+    rank = launched_rank()
+    return torch.device(name) if rank is None or name != "cuda" else _gpu_of(rank.local_rank)
+
+
+def _gpu_of(local_rank: int) -> torch.device:
+    """Return the GPU of a rank: the one of its number, of those that the process sees."""
+    if local_rank < torch.cuda.device_count():
+        return torch.device("cuda", local_rank)
+    problem = f"this machine has no GPU for the rank with the local number {local_rank}"
+    accepted = f"--nproc-per-node={torch.cuda.device_count()}, one rank for each GPU"
+    raise ConfigError("device", "", problem, accepted)
 
 
 def computes_bf16(device: torch.device) -> bool:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agents.core.training import devices, parallel
+from agents.core.training.processes import Group
 from tasks.core.batch import num_samples, take
 
 if TYPE_CHECKING:
@@ -68,6 +69,33 @@ def _as_arrays(value: Any) -> Any:
         entries = [_as_arrays(entry) for entry in value]
         return type(value)(*entries) if type(value) is not tuple else tuple(entries)
     return [_as_arrays(entry) for entry in value] if isinstance(value, list) else value
+
+
+def predict_shares(agent: "AgentProtocol", batch: Any, group: Group) -> Predictions:
+    """Return predictions for a batch of arrays, of which each rank computes a share."""
+    if group.size == 1:
+        predictions: Predictions = agent.predict_arrays(batch)
+        return predictions
+    begin, end = group.bounds(num_samples(batch))
+    own = agent.predict_arrays(take(batch, begin, end)) if end > begin else None
+    return _joined([share for share in group.gather(own) if share is not None])
+
+
+def mean_loss_of_shares(agent: "AgentProtocol", batch: Any, group: Group) -> float:
+    """Return the mean loss of a batch of arrays, of which each rank computes a share."""
+    if group.size == 1:
+        return agent.mean_loss(batch)
+    begin, end = group.bounds(num_samples(batch))
+    own = agent.mean_loss(take(batch, begin, end)) * (end - begin) if end > begin else 0.0
+    return group.sum([own])[0] / num_samples(batch)
+
+
+def _joined(shares: Sequence[Predictions]) -> Predictions:
+    """Return the predictions of all shares: one array, if they are arrays of one shape a sample."""
+    arrays = [share for share in shares if isinstance(share, np.ndarray)]
+    if len(arrays) == len(shares) and len({array.shape[1:] for array in arrays}) == 1:
+        return np.concatenate(arrays)
+    return [sample for share in shares for sample in share]
 
 
 @contextlib.contextmanager

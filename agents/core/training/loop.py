@@ -4,7 +4,7 @@ import contextlib
 import functools
 import itertools
 import math
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
@@ -15,6 +15,8 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from agents.core.config import AgentConfig
 from agents.core.training import devices, parallel
 from agents.core.training.optimizer import lr_factor_at
+from agents.core.training.processes import SINGLE, Group, rank_key, seed_of
+from agents.core.training.signals import SIGNALS, StopRequest
 from agents.core.training.state import Cursor
 from tasks.core.batch import map_arrays, num_samples, take
 from tasks.core.settings import ConfigError, TerrariumError
@@ -73,26 +75,48 @@ def named_losses(loss: Loss) -> dict[str, Tensor]:
 
 
 @contextlib.contextmanager
-def training_environment(agent: "AgentProtocol") -> Iterator[None]:
-    """Use an agent's threads, random number generators and float32 for a block."""
-    state = agent.state
-    threads = parallel.threads_each(state.threads, agent.num_parts(state.threads))
+def training_environment(agent: "AgentProtocol", group: Group = SINGLE) -> Iterator[None]:
+    """Use an agent's threads, random number generators and float32 for a block.
+
+    A rank of a group draws its own random numbers: those of its state, or of a seed of its own.
+    """
+    state, rank = agent.state, group.rank
+    keys = {kind: rank_key(kind, rank) for kind in devices.generators(agent.device)}
+    states = {k: state.rng_state[key] for k, key in keys.items() if key in state.rng_state}
+    seed = seed_of(agent.config.seed, rank, state.cursor.step)
+    threads = parallel.threads_each(state.threads, parts_of_process(agent, group))
     with (
         devices.threads(threads),
-        devices.seeded_rng(agent.device, agent.config.seed, state.rng_state),
+        devices.seeded_rng(agent.device, seed, states),
         devices.float32(),
     ):
         yield
 
 
+def parts_of_process(agent: "AgentProtocol", group: Group) -> int:
+    """Return the number of parts of a batch that one process computes in parallel."""
+    return agent.num_parts(agent.state.threads) if group.size == 1 else 1
+
+
 @attrs.frozen
 class TrainStep:
-    """Optimiser steps of an agent, each on the parts of a batch in parallel."""
+    """Optimiser steps of an agent, each on the parts of a batch in parallel.
+
+    Attributes:
+        agent: which learns.
+        num_parts: parts of a batch that this process computes in parallel.
+        group: the ranks that share each batch.
+        network: the agent's loss, wrapped for the group; None: it is a single process.
+        request: the signal that this rank received, if any, is told to the others in each step.
+    """
 
     agent: "AgentProtocol"
     num_parts: int = attrs.Factory(
         lambda self: self.agent.num_parts(self.agent.state.threads), takes_self=True
     )
+    group: Group = SINGLE
+    network: Any = None
+    request: StopRequest = attrs.Factory(StopRequest)
 
     def step(self, batch: Any, number: int, lr_factor: float) -> StepRecord:
         """Take step `number` on a batch of a task, at `lr_factor` times the highest learning rate.
@@ -102,13 +126,15 @@ class TrainStep:
                 good step.
         """
         agent, config, optimizer = self.agent, self.agent.config, self.agent.state.optimizer
-        loss, parts = self._backward(to_device(batch, agent.device))
+        loss, parts = self._backward(batch)
         norm = get_total_norm([p.grad for p in optimizer.parameters if p.grad is not None])
         learning_rate = config.learning_rate * lr_factor
         record = StepRecord(
             number, loss.item(), norm.item(), learning_rate, num_samples(batch),
             {name: value.item() for name, value in parts.items()},
         )  # fmt: skip
+        if self.group.size > 1:
+            record = self._agree(record)
         if not math.isfinite(record.loss) or not math.isfinite(record.grad_norm):
             values = f"loss {record.loss:g}, gradient norm {record.grad_norm:g}"
             values += f", learning rate {learning_rate:g}"
@@ -120,22 +146,67 @@ class TrainStep:
 
     def _backward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of a batch and its parts, and leave its gradients with the parameters."""
-        parameters = self.agent.state.optimizer.parameters
-        for parameter in parameters:
+        for parameter in self.agent.state.optimizer.parameters:
             parameter.grad = None
-        if self.num_parts == 1:
-            with devices.autocast(self.agent.state.precision, self.agent.device):
-                loss = self.agent.loss(batch)
-                total = total_loss(loss)
-            total.backward()  # type: ignore[no-untyped-call]
-            return total, named_losses(loss)
-        results = parallel.map_threads(self._part_gradients, _split_batch(batch, self.num_parts))
+        if self.network is None and self.agent.config.gradient_accumulation_steps == 1:
+            return self._micro_backward(to_device(batch, self.agent.device), 1.0)
+        return self._accumulate(batch)
+
+    def _accumulate(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Go through the micro-batches of this rank's share; its gradients are added up.
+
+        Each has its samples' rows of the hidden state that is passed from batch to batch; where
+        there are fewer rows than samples, none.
+        """
+        state, total = self.agent.state, num_samples(batch)
+        num, rows = self.agent.config.gradient_accumulation_steps, state.hidden_state
+        if any(len(tensor) < total for tensor in rows.values()):
+            rows = {}
+        spans = [self.group.bounds(total, index, num) for index in range(num)]
+        spans = [(begin, end) for begin, end in spans if end > begin] or [(0, 0)]
+        results, hidden = [], []
+        for number, (begin, end) in enumerate(spans, start=1):
+            micro = to_device(take(batch, begin, end), self.agent.device) if end else None
+            state.hidden_state = {name: tensor[begin:end] for name, tensor in rows.items()}
+            with parallel.synchronized(self.network, number == len(spans)):
+                results.append(self._micro_backward(micro, (end - begin) / total))
+            hidden.append(state.hidden_state)
+        state.hidden_state = {n: torch.cat([part[n] for part in hidden]) for n in hidden[0]}
+        losses, parts = zip(*results, strict=True)
+        return torch.stack(losses).sum(), _summed(parts)
+
+    def _micro_backward(self, batch: Any, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add the gradients of a micro-batch, times its weight in the batch, to the parameters'."""
+        if self.network is not None:
+            loss, named = self.network(batch, self._loss)
+            (loss * (weight * self.group.size)).backward()  # the ranks' gradients are averaged
+        elif self.num_parts == 1:
+            loss, named = self._loss(batch)
+            (loss if weight == 1 else loss * weight).backward()  # type: ignore[no-untyped-call]
+        else:
+            return self._parts_backward(batch, weight)
+        if weight == 1:
+            return loss, named
+        return loss.detach() * weight, {name: value * weight for name, value in named.items()}
+
+    def _loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a batch, and its named parts without their graph."""
+        with devices.autocast(self.agent.state.precision, self.agent.device):
+            loss = self.agent.loss(batch)
+            return total_loss(loss), named_losses(loss)
+
+    def _parts_backward(self, batch: Any, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add the gradients of a batch, whose parts are computed in parallel."""
+        parts = [(part, share * weight) for part, share in _split_batch(batch, self.num_parts)]
+        results = parallel.map_threads(self._part_gradients, parts)
         losses, loss_parts, *gradients = zip(*results, strict=True)
+        parameters = self.agent.state.optimizer.parameters
         for parameter, part_gradients in zip(parameters, gradients, strict=True):
             if part_gradients[0] is not None:
-                parameter.grad = functools.reduce(torch.add, part_gradients)
-        parts = {name: torch.stack([p[name] for p in loss_parts]).sum() for name in loss_parts[0]}
-        return torch.stack(losses).sum(), parts
+                gradient = functools.reduce(torch.add, part_gradients)
+                earlier = parameter.grad
+                parameter.grad = gradient if earlier is None else earlier + gradient
+        return torch.stack(losses).sum(), _summed(loss_parts)
 
     def _part_gradients(self, part: tuple[Any, float]) -> tuple[Any, ...]:
         """Return loss, named losses and gradients of a part, times its weight in the batch."""
@@ -148,6 +219,50 @@ class TrainStep:
         named = {name: value * weight for name, value in named_losses(loss).items()}
         return total.detach(), named, *torch.autograd.grad(total, parameters, allow_unused=True)
 
+    def _agree(self, record: StepRecord) -> StepRecord:
+        """Return the record of the whole batch; agree on a signal; gather the hidden state.
+
+        The gradient's norm is that of rank 0, so that no last bit lets ranks decide differently.
+        """
+        group, state = self.group, self.agent.state
+        values = {
+            "loss": record.loss,
+            "norm": record.grad_norm if group.is_main else 0.0,
+            "hidden": float(bool(state.hidden_state)),
+            **{signum.name: float(self.request.received == signum) for signum in SIGNALS},
+        }
+        fixed = len(values)
+        values |= record.parts
+        if record.samples >= group.size:
+            sums = dict(zip(values, group.sum(list(values.values())), strict=True))
+        else:  # a rank without samples does not know the names of the parts
+            sums = _summed_values(group.gather(values))
+        self.request.agree(signum for signum in SIGNALS if sums[signum.name])
+        if sums["hidden"]:
+            self._gather_hidden_state()
+        parts = dict(itertools.islice(sums.items(), fixed, None))
+        return record._replace(loss=sums["loss"], grad_norm=sums["norm"], parts=parts)
+
+    def _gather_hidden_state(self) -> None:
+        """Put the rows of all ranks together, as a single process has them."""
+        state, device = self.agent.state, self.agent.device
+        own = {name: tensor.cpu().numpy() for name, tensor in state.hidden_state.items()}
+        rows = [each for each in self.group.gather(own) if each]
+        state.hidden_state = {
+            name: torch.cat([torch.as_tensor(each[name]) for each in rows]).to(device)
+            for name in rows[0]
+        }
+
+
+def _summed(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the sum of each named value."""
+    return {name: torch.stack([each[name] for each in parts]).sum() for name in parts[0]}
+
+
+def _summed_values(mappings: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the sum of each named number, in the order of the first mapping."""
+    return {name: sum(each.get(name, 0.0) for each in mappings) for name in mappings[0]}
+
 
 def _split_batch(batch: Any, num: int) -> list[tuple[Any, float]]:
     """Return parts of a batch, of almost equal size, each with its share of the samples."""
@@ -157,7 +272,7 @@ def _split_batch(batch: Any, num: int) -> list[tuple[Any, float]]:
 
 
 def train_steps(
-    agent: "AgentProtocol", task: Task, cursor: Cursor
+    agent: "AgentProtocol", task: Task, cursor: Cursor, train_step: TrainStep | None = None
 ) -> Generator[StepRecord, None, None]:
     """Training loop: take optimiser steps until the run's last, and yield a record of each.
 
@@ -168,9 +283,10 @@ def train_steps(
     Raises:
         ConfigError: a pass over the task's training data has no batch.
     """
-    config, train_step = agent.config, TrainStep(agent)
+    config, train_step = agent.config, train_step or TrainStep(agent)
     last = total_steps(config, task)
-    with Prefetcher(task, config.batch_size, config.seed, config.prefetch) as prefetcher:
+    pass_ = config.batch_size, config.seed, config.prefetch, config.num_workers
+    with Prefetcher(task, *pass_) as prefetcher:
         while cursor.step < last:
             stage = cursor.stage
             for batch in prefetcher.batches(cursor.epoch, cursor.start, stage):

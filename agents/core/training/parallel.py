@@ -1,9 +1,13 @@
-"""Data parallelism: one model on several GPUs or CPU cores; the only user of torch's wrappers.
+"""Data parallelism: one model on several GPUs, processes or CPU cores; only here torch's wrappers.
 
-The wrapper is an attribute of the agent, not of the model. Inside the model it would contain
-itself: DataParallel registers the model as its child, and the model would register DataParallel as
-its own, so that every walk over the modules (`train()`, `apply()`, `state_dict()`) would recurse
-for ever.
+Ranks, one process each, with DistributedDataParallel are the way to use several GPUs or machines
+(`distribute`). DataParallel, several GPUs in one process (`wrap`), is slower and there by option.
+
+The wrapper of DataParallel is an attribute of the agent, not of the model. Inside the model it
+would contain itself: DataParallel registers the model as its child, and the model would register
+DataParallel as its own, so that every walk over the modules (`train()`, `apply()`, `state_dict()`)
+would recurse for ever. DistributedDataParallel is around the whole loss: what an agent calls, how
+often, and which parameters it needs for it may differ from step to step.
 
 On a CPU the parts of a batch are computed in parallel, each by one thread. torch (OpenMP) would
 split every single product instead, and its threads wait for each other in a busy loop: beside one
@@ -12,15 +16,22 @@ the end of a step: they are as fast on a quiet machine and lose little on a busy
 same bits however many cores there are.
 """
 
+import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from agents.core.training.processes import Group
+
+if TYPE_CHECKING:
+    from agents.core.protocol import AgentProtocol
 
 MIN_PART_SIZE = 32  # samples; products of fewer take nearly as long
 _T = TypeVar("_T")
@@ -39,6 +50,65 @@ def wrap(model: nn.Module, kind: str, device: torch.device) -> nn.Module:
     if kind == "none" or (device.type == "cpu" and torch.cuda.is_available()):
         return model
     return nn.DataParallel(model)
+
+
+class LossOfRank(nn.Module):
+    """The loss of a rank's samples as a module, with the model within: what is synchronised.
+
+    Called with a batch and a function that returns its loss, as a tensor and named values; with
+    None for the batch, on a rank without samples, it is 0 and needs no parameter of the model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        device = next(model.parameters()).device
+        self.anchor = nn.Parameter(torch.zeros((), device=device))  # starts the exchange
+
+    def forward(self, batch: Any, loss: Callable[[Any], tuple[Tensor, Any]]) -> tuple[Tensor, Any]:
+        """Return the loss and its named values."""
+        return (0 * self.anchor, {}) if batch is None else loss(batch)
+
+
+@contextlib.contextmanager
+def distribute(agent: "AgentProtocol", group: Group) -> Iterator[LossOfRank | None]:
+    """Wrap an agent's loss in DistributedDataParallel for a block; a single process has None.
+
+    The gradient of each backward pass is then the mean of those of the ranks. Buffers are those of
+    rank 0. On GPUs batch normalisation is that of the whole batch (SyncBatchNorm, which torch has
+    not for CPUs: there it is that of a rank's share).
+    """
+    if group.size == 1:
+        yield None
+        return
+    if agent.device.type == "cpu":
+        yield _data_parallel(agent.model)
+        return
+    with synchronized_batch_norm(agent.model):
+        yield _data_parallel(agent.model)
+
+
+def _data_parallel(model: nn.Module) -> Any:
+    return nn.parallel.DistributedDataParallel(LossOfRank(model), find_unused_parameters=True)
+
+
+@contextlib.contextmanager
+def synchronized_batch_norm(model: nn.Module) -> Iterator[None]:
+    """Put SyncBatchNorm, on the same tensors, in place of batch normalisation for a block."""
+    own = {n: m for n, m in model.named_modules() if n and isinstance(m, _BatchNorm)}
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        for name, module in own.items():
+            parent, _, last = name.rpartition(".")
+            module.train(model.training)
+            setattr(model.get_submodule(parent), last, module)
+
+
+def synchronized(network: Any, is_last: bool) -> contextlib.AbstractContextManager[None]:
+    """Let the ranks exchange gradients in a block only with the last of a rank's micro-batches."""
+    return contextlib.nullcontext() if network is None or is_last else network.no_sync()
 
 
 def num_parts(threads: int, batch_size: int) -> int:

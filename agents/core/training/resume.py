@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
+import torch
 
 import tasks
 from agents.core.config import ConfigError, flat_settings
-from agents.core.runs.checkpoint import Checkpoint, read_agent
+from agents.core.runs.checkpoint import Checkpoint, from_bytes, read_agent
 from agents.core.runs.run_folder import Folder
 from agents.core.runs.sinks import Sink
 from agents.core.training import devices
 from agents.core.training.loop import total_steps
+from agents.core.training.processes import Group, num_ranks, rank_key
 from agents.core.training.state import Best, State
 from tasks.core.paths import expand_user
 from tasks.core.registry import look_up
@@ -79,6 +82,27 @@ def start_from(path: Path, state: State, identity: Mapping[str, Any]) -> None:
     state.restore(checkpoint)
     state.best, state.stopped_early = Best(), False
     state.hidden_state = {}  # of other data, perhaps
+
+
+def share_state(agent: "AgentProtocol", group: Group) -> None:
+    """Give every rank of a group the state of rank 0, as a checkpoint has it.
+
+    With as many ranks as the checkpoint was written by, training continues exactly: each has its
+    own random state. With another number of them, also with a single process, the data is the same;
+    ranks that have no random state draw from a new seed, and the number of threads is chosen anew.
+    """
+    state, own_threads = agent.state, agent.config.threads
+    if group.size > 1:
+        data = np.frombuffer(agent.checkpoint().to_bytes(), np.uint8) if group.is_main else None
+        data, unfinished = group.broadcast([data, state.cursor.unfinished])
+        if not group.is_main:
+            state.restore(from_bytes(data.tobytes(), Path("rank 0")))
+        state.cursor.unfinished = unfinished
+        own_threads = own_threads or group.broadcast(torch.get_num_threads())
+    if num_ranks(list(state.rng_state)) != group.size:
+        kept = {rank_key(kind, n) for kind in ("cpu", "cuda", "mps") for n in range(group.size)}
+        state.rng_state = {key: value for key, value in state.rng_state.items() if key in kept}
+        state.threads = own_threads or agent.num_parts(torch.get_num_threads())
 
 
 def load_initial_weights(path: Path, agent: "AgentProtocol", sink: Sink) -> None:

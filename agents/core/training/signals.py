@@ -3,21 +3,37 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """The first SIGINT or SIGTERM; a second SIGINT raises at once."""
+    """The first SIGINT or SIGTERM; a second SIGINT raises at once.
 
-    def __init__(self) -> None:
+    Attributes:
+        received: the signal that this process received.
+        signum: the signal by which training stops: the one received, or, where `is_shared`, the one
+            that all ranks agreed on in a step, whichever of them received it.
+    """
+
+    def __init__(self, is_shared: bool = False) -> None:
+        self.received: int | None = None
         self.signum: int | None = None
+        self._is_shared = is_shared
 
     def handle(self, signum: int, _frame: FrameType | None) -> None:
         """Handle a signal."""
-        if self.signum is not None and signum == signal.SIGINT:
+        if self.received is not None and signum == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signum = signum
+        self.received = signum
+        if not self._is_shared:
+            self.signum = signum
+
+    def agree(self, signals: Iterable[int]) -> None:
+        """Stop by one of the signals that ranks received: SIGTERM, if any rank has."""
+        self.signum = max(signals, default=None)
 
     def raise_if_requested(self) -> None:
         """Raise what the signal would have raised: KeyboardInterrupt, or SystemExit(143)."""
@@ -28,16 +44,16 @@ class StopRequest:
 
 
 @contextlib.contextmanager
-def stop_requests() -> Iterator[StopRequest]:
+def stop_requests(is_shared: bool = False) -> Iterator[StopRequest]:
     """Defer SIGINT and SIGTERM until the current step has finished.
 
     Outside the main thread no handler can be installed, and the signal handlers are unchanged.
     """
-    request = StopRequest()
+    request = StopRequest(is_shared)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    previous = {s: signal.signal(s, request.handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    previous = {s: signal.signal(s, request.handle) for s in SIGNALS}
     try:
         yield request
     finally:

@@ -17,11 +17,14 @@ from agents.core.runs.history import Record
 from agents.core.runs.run_folder import Folder
 from agents.core.runs.sinks import Figure, Finished, Histograms, Scalars, Sink, Started
 from agents.core.runs.snapshots import snapshot_steps
-from agents.core.training import devices
+from agents.core.training import devices, parallel
+from agents.core.training.evaluation import mean_loss_of_shares, predict_shares
 from agents.core.training.loop import (
     DivergedError,
     StepRecord,
+    TrainStep,
     describe_divergence,
+    parts_of_process,
     total_steps,
     train_steps,
     training_environment,
@@ -31,7 +34,13 @@ from agents.core.training.monitoring import (
     gradient_norms,
     training_diagnostics,
 )
-from agents.core.training.resume import is_done, resume_from_folder, use_native_precision
+from agents.core.training.processes import SINGLE, Group, rank_key
+from agents.core.training.resume import (
+    is_done,
+    resume_from_folder,
+    share_state,
+    use_native_precision,
+)
 from agents.core.training.signals import StopRequest, stop_requests
 from agents.core.training.state import Best, RunningSums
 from tasks.core.batch import take
@@ -51,33 +60,46 @@ class Evaluation(NamedTuple):
 
 
 def train(
-    agent: "AgentProtocol", folder: Folder, start: Checkpoint | None, place: str, sink: Sink
-) -> None:
+    agent: "AgentProtocol", folder: Folder, start: Checkpoint | None, place: str, sink: Sink,
+    group: Group = SINGLE,
+) -> None:  # fmt: skip
     """Train an agent in a folder, from its latest checkpoint, or from `start`."""
-    if start is None:
-        resume_from_folder(agent, folder, place, sink)
-    else:  # so that there is a best checkpoint even if no steps are left
-        folder.save_best(lambda: start)
+
+    def restore() -> bool:
+        if start is None:
+            resume_from_folder(agent, folder, place, sink)
+        else:  # so that there is a best checkpoint even if no steps are left
+            folder.save_best(lambda: start)
+        return start is None and folder.is_done()
+
+    was_done = group.broadcast(group.on_main(restore))
+    share_state(agent, group)
     step = agent.state.cursor.step
     use_native_precision(agent, sink)
-    if is_done(agent) and start is None and folder.is_done():
+    if is_done(agent) and was_done:
         sink.info(f"this run is done: {step} steps taken")
         return
     if step:
         sink.info(f"continuing from step {step}")
-    Trainer(agent, folder, sink).run()
+    Trainer(agent, folder, sink, group).run()
 
 
 class Trainer:
-    """Trains an agent until the last step, early stopping, or a signal."""
+    """Trains an agent until the last step, early stopping, or a signal.
 
-    def __init__(self, agent: "AgentProtocol", folder: Folder, sink: Sink) -> None:
-        self.agent, self.folder, self.sink = agent, folder, sink
+    Ranks of a group do all of it in the same order; folder and sink of all but rank 0 are null.
+    """
+
+    def __init__(
+        self, agent: "AgentProtocol", folder: Folder, sink: Sink, group: Group = SINGLE
+    ) -> None:
+        self.agent, self.folder, self.sink, self.group = agent, folder, sink, group
         self.task, self.state, self.config = agent.task, agent.state, agent.config
         self.total, self.identity = total_steps(agent.config, agent.task), agent.identity()
         self.state.optimizer.config = self.config  # in which `learn` may have changed the total
         self._eval_every = self.config.eval_every or num_batches(self.task, self.config.batch_size)
-        self._snapshot_steps = snapshot_steps(self.total, self.config.num_weight_snapshots or 0)
+        num_snapshots = self.config.num_weight_snapshots if group.is_main else 0
+        self._snapshot_steps = snapshot_steps(self.total, num_snapshots or 0)
         self._clock_start = time.perf_counter()
 
     def run(self) -> None:
@@ -88,7 +110,7 @@ class Trainer:
             self._write_status("running")
             self._warn_of_settings()
             self.sink.handle(Started(self.state.history, self.state.cursor.step, self.total))
-            with stop_requests() as request:
+            with stop_requests(self.group.size > 1) as request:
                 self._train(request)
             self._finish()
         except BaseException as error:
@@ -117,8 +139,13 @@ class Trainer:
         state = self.state
         if is_done(self.agent):
             return
-        steps = train_steps(self.agent, self.task, state.cursor)
-        with training_environment(self.agent):
+        with (
+            training_environment(self.agent, self.group),
+            parallel.distribute(self.agent, self.group) as network,
+        ):
+            parts = parts_of_process(self.agent, self.group)
+            train_step = TrainStep(self.agent, parts, self.group, network, request)
+            steps = train_steps(self.agent, self.task, state.cursor, train_step)
             self.agent.snapshots.prune(self._snapshot_steps, state.cursor.step)
             self._save_snapshot()
             self._clock_start = time.perf_counter()
@@ -156,6 +183,7 @@ class Trainer:
         self._save_snapshot()
         stop = step == self.total or state.stopped_early or request.signum is not None
         if stop or step % config.save_every == 0:
+            self._gather_rng_states()
             self.folder.save(step, self._checkpoint, config.keep_checkpoints)
         state.cursor.unfinished = ""
         request.raise_if_requested()
@@ -203,7 +231,7 @@ class Trainer:
         self._sync_state()
         state, config, step = self.state, self.config, self.state.cursor.step
         with_diagnostics = config.record_diagnostics and self._are_diagnostics_due(step)
-        evaluation = _evaluate_agent(self.agent, with_diagnostics)
+        evaluation = _evaluate_agent(self.agent, with_diagnostics, self.group)
         state.diagnostics_step = step if with_diagnostics else state.diagnostics_step
         self._clock_start = time.perf_counter()  # evaluation is not counted
         if not all(math.isfinite(value) for value in evaluation.scores.values()):
@@ -221,6 +249,7 @@ class Trainer:
         state.history.add(metrics)
         state.cursor.unfinished = "saving"
         if better:
+            self._gather_rng_states()
             self.folder.save_best(self._checkpoint)
         out_of_patience = (
             config.patience is not None and state.best.evals_since_best >= config.patience
@@ -259,10 +288,25 @@ class Trainer:
 
     def _sync_state(self) -> None:
         """Update the state of the random number generators, and the time since the last update."""
-        self.state.rng_state = devices.get_rng_state(self.agent.device)
+        own, rank = devices.get_rng_state(self.agent.device), self.group.rank
+        if self.group.size > 1:  # the others' are as of the last checkpoint
+            own = {**self.state.rng_state, **{rank_key(kind, rank): s for kind, s in own.items()}}
+        self.state.rng_state = own
         now = time.perf_counter()
         self.state.sums.seconds += now - self._clock_start
         self._clock_start = now
+
+    def _gather_rng_states(self) -> None:
+        """Gather the states of the generators of all ranks, for a checkpoint."""
+        if self.group.size == 1:
+            return
+        own = devices.get_rng_state(self.agent.device)
+        states = self.group.gather({kind: state.numpy() for kind, state in own.items()})
+        self.state.rng_state = {
+            rank_key(kind, rank): torch.as_tensor(state)
+            for rank, kinds in enumerate(states)
+            for kind, state in kinds.items()
+        }
 
     def _checkpoint(self) -> Checkpoint:
         self._sync_state()
@@ -281,11 +325,17 @@ class Trainer:
         self.folder.write_status(status, step=self.state.cursor.step, steps=self.total, **values)
 
 
-def _evaluate_agent(agent: "AgentProtocol", with_diagnostics: bool) -> Evaluation:
-    """Evaluate an agent on the validation split."""
-    answers, batch = agent.predict_split("validation", agent.config.eval_samples)
-    scores = {"loss": agent.mean_loss(batch), **agent.task.score(answers, batch)}
-    diagnostics = training_diagnostics(agent, batch) if with_diagnostics else {}
+def _evaluate_agent(agent: "AgentProtocol", with_diagnostics: bool, group: Group) -> Evaluation:
+    """Evaluate an agent on the validation split: each rank a share, rank 0 scores all answers."""
+    batch = agent.task.samples("validation", agent.config.eval_samples)
+    answers = predict_shares(agent, batch, group)
+    loss = mean_loss_of_shares(agent, batch, group)
+
+    def measure() -> tuple[dict[str, float], dict[str, float]]:
+        scores = {"loss": loss, **agent.task.score(answers, batch)}
+        return scores, training_diagnostics(agent, batch) if with_diagnostics else {}
+
+    scores, diagnostics = group.broadcast(group.on_main(measure))
     table = AnswerTable("worked answers", agent.task.rows(answers[:12], take(batch, 0, 12)))
     return Evaluation(scores, table, diagnostics)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from my_agents.products import Products
 from torch import Tensor, nn
 
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig
 from agents.core.earlier_names import METHODS, MODULES
-from tests.carriers.regression import Products
 from tests.conftest import small_agent
 
 

@@ -3,6 +3,7 @@
 import logging
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from tasks.core.settings import ConfigError
 from tasks.core.task import SPLITS
 from tasks.handwriting import page_xml
+from tasks.handwriting.page_files import look
 from tasks.handwriting.page_format import Page, TextLine
 from tasks.handwriting.page_writing import write_page
 from tasks.handwriting.page_xml import PageLines
@@ -127,7 +129,7 @@ def test_lines_are_the_same_from_the_cache(tmp_path: Path, monkeypatch: pytest.M
     settings = {"path": str(tmp_path / "pages"), "cache": str(tmp_path / "kept")}
     plain = PageLines(path=settings["path"]).samples("train", 9)
     first = PageLines(**settings).samples("train", 9)
-    kept = sorted((tmp_path / "kept").iterdir())
+    kept = sorted((tmp_path / "kept").glob("*.safetensors"))
     assert len(kept) == PageLines(**settings).num_samples_in("train")
     page_xml._store.cache_clear()
     kept[0].write_bytes(kept[0].read_bytes()[:20])
@@ -139,10 +141,54 @@ def test_lines_are_the_same_from_the_cache(tmp_path: Path, monkeypatch: pytest.M
     assert len(cut) == 1
     for batch in (first, again):
         np.testing.assert_array_equal(batch.image, plain.image)
-    assert sorted((tmp_path / "kept").iterdir()) == kept
+    assert sorted((tmp_path / "kept").glob("*.safetensors")) == kept
 
 
 page_xml_cut = page_xml.cut_lines
+
+
+def test_xml_is_read_again_only_where_a_page_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a cache the index is the same, of pages that changed, came or went too; also spoilt."""
+    read: list[str] = []
+
+    def counted(root: Path, name: str, form: Any) -> Any:
+        read.append(name)
+        return look(root, name, form)
+
+    monkeypatch.setattr(page_xml, "look", counted)
+    for folder in "abc":
+        for number in range(3):
+            add_page(tmp_path / "pages" / folder, f"{folder}{number}")
+    add_page(tmp_path / "pages" / "b", "mute", [line("l", " "), line("m", "ba")])
+
+    def names() -> list[str]:
+        found = []
+        for cache in (None, str(tmp_path / "kept")):
+            read.clear()
+            page_xml._read_folder.cache_clear()
+            task = PageLines(path=str(tmp_path / "pages"), cache=cache)
+            found.append((task.index.ranges, [*task.index.lines], task.left_out, task.notes))
+        assert found[0] == found[1]
+        return sorted(read)
+
+    everything = [f"{f}/{f}{n}.xml" for f in "abc" for n in range(3)] + ["b/mute.xml"]
+    assert names() == sorted(everything)
+    assert names() == []
+    text = (tmp_path / "pages/c/c0.xml").read_text()
+    (tmp_path / "pages/c/c0.xml").write_text(text.replace("ab<", "new text<"))
+    assert names() == ["c/c0.xml"]
+    (tmp_path / "pages/a/a0.png").unlink()  # is no longer beside its XML, and changes its folder
+    assert names() == ["a/a0.xml", "a/a1.xml", "a/a2.xml"]
+    assert names() == ["a/a0.xml"]  # what is not used may be completed
+    (kept,) = (tmp_path / "kept").glob("pages-*.jsonl")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole.replace(b"new text", b"old text"))
+    assert "c/c0.xml" in names()
+    kept.write_bytes(whole[: len(whole) // 2])
+    assert 1 < len(names()) < 10
+    assert [*(tmp_path / "kept").iterdir()] == [kept]
 
 
 def test_an_image_is_found_by_its_name_or_that_of_its_xml(tmp_path: Path) -> None:

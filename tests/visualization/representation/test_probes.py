@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from visualization import render
-from visualization.core.statistics import fit_classes, fit_labelings, fit_numbers
+from visualization.core.statistics import fit_classes, fit_numbers
 from visualization.recurrent import (
     ProbeTable,
     classify_units,
@@ -213,34 +213,6 @@ def test_fits_are_those_of_scikit_learn() -> None:
     np.testing.assert_allclose(odds, oracle.predict_proba(x), atol=5e-3)
     score = (logits.argmax(axis=1) == codes)[400:].mean()
     assert score == pytest.approx(oracle.score(x[400:], codes[400:]), abs=0.011)
-
-
-def test_probes_do_not_depend_on_what_is_probed_beside_them() -> None:
-    """A quantity's scores and correlations are the same alone and among others, gaps or none."""
-    states, known = planted()
-    gaps = np.arange(NUM)[:, None] % 4 == np.arange(STEPS)
-    known["part of category"] = np.where(gaps, -1, known["category"])
-    known["part of number"] = np.where(gaps, np.nan, known["number"])
-    together = probe_states(states, known)
-    for row, (name, values) in enumerate(known.items()):
-        alone = probe_states(states, {name: values})
-        one_sample = 1.01 / (0.3 * NUM * 0.7)  # rounding may turn an answer that is on the border
-        for field in ("scores", "controls"):
-            both = getattr(together, field)[row], getattr(alone, field)[0]
-            np.testing.assert_allclose(*both, atol=one_sample, err_msg=f"{field} of {name}")
-        np.testing.assert_allclose(together.correlations[row], alone.correlations[0])
-
-
-def test_labelings_share_products_only() -> None:
-    """Logistic probes of several labelings, of unequal numbers of classes, are those of each."""
-    rng = np.random.default_rng(3)
-    features = np.concatenate([rng.normal(size=(200, 7)), np.ones((200, 1))], axis=1)
-    nums = [2, 5, 3]
-    labelings = [rng.integers(0, num, (2, 200)) for num in nums]
-    together = fit_labelings(features, labelings, nums, 1e-2)
-    for codes, num, weights in zip(labelings, nums, together, strict=True):
-        assert weights.shape == (2, 8, num)
-        np.testing.assert_allclose(weights, fit_classes(features, codes, num, 1e-2), atol=1e-4)
 
 
 def test_probes_of_little_data() -> None:

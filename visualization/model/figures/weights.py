@@ -20,7 +20,6 @@ _HEIGHT = 1.75  # inches of a layer
 _BETWEEN = "#606060"  # kernels: their zeros are lighter
 _CELL, _GAP = 6, 2  # pixels of a number of a kernel, and between kernels
 _ROWS = 12  # of a picture
-_BARS = 64  # numbers of a vector that are each a bar
 
 
 @draw.register
@@ -127,12 +126,9 @@ def _as_colors(kernels: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _bars(axes: Axes, values: ParameterValues) -> None:
-    """Draw a vector: a bar for each number, side by side if they are many."""
+    """Draw a vector: a bar for each number, side by side."""
     numbers = values.shown
-    if len(numbers) <= _BARS:
-        axes.bar(range(len(numbers)), numbers, color=COLORS[0])
-    else:
-        axes.stairs(numbers, np.arange(len(numbers) + 1) - 0.5, fill=True, color=COLORS[0])
+    axes.stairs(numbers, np.arange(len(numbers) + 1) - 0.5, fill=True, color=COLORS[0])
     axes.axhline(0, color=INK, linewidth=0.6)
     axes.set_xlim(-0.7, len(numbers) - 0.3)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -1,14 +1,12 @@
-"""Regression on vectors: a task and an agent of one's own, without any registration."""
+"""Regression on vectors: a function of four numbers is to be learned."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
-from torch import Tensor, nn
 
-from agents.core.agent import Agent
-from agents.core.config import AgentConfig
+from tasks.core.settings import ConfigError
 from tasks.core.task import SPLITS, BatchRequest, Task
 
 
@@ -21,7 +19,7 @@ class Vectors(NamedTuple):
 
 @attrs.frozen(kw_only=True)
 class Products(Task):
-    """The product of the first two of four numbers, plus the third: a function to be learned."""
+    """The product of the first two of four numbers, plus the third."""
 
     monitor = ("error", "min")
 
@@ -30,7 +28,7 @@ class Products(Task):
         return 4096 if split == "train" else 512
 
     def iter_batches(self, request: BatchRequest) -> Iterator[Vectors]:
-        """Yield the batches of a pass: the same pass, the same numbers."""
+        """Yield the batches of a pass: the same request, the same numbers."""
         rng = np.random.default_rng([SPLITS.index(request.split), request.seed, request.epoch])
         x = rng.uniform(-1, 1, (self.num_samples_in(request.split), 4)).astype(np.float32)
         for span in request.slices(len(x)):
@@ -40,19 +38,10 @@ class Products(Task):
         """Return the mean absolute error."""
         return {"error": float(np.abs(answers - targets.y).mean())}
 
-
-class Regression(Agent):
-    """A perceptron with one hidden layer of 32 units."""
-
-    @staticmethod
-    def build_model(config: AgentConfig, spec: Any) -> nn.Module:
-        """Return the perceptron."""
-        return nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, 1))
-
-    def loss(self, batch: Vectors) -> Tensor:
-        """Return the mean squared error."""
-        return nn.functional.mse_loss(self.network(batch.x), batch.y)
-
-    def predict_batch(self, batch: Vectors) -> Tensor:
-        """Return the predictions (batch, 1)."""
-        return self.model(batch.x)
+    def encode(self, x: Sequence[Any]) -> Vectors:
+        """Encode what a person types, such as `0.5 -0.4 0.1 0`."""
+        try:
+            numbers = np.array([str(text).split() for text in x], np.float32).reshape(-1, 4)
+        except ValueError:
+            raise ConfigError(self.name, "", f"{x[0]!r} is not accepted", "4 numbers") from None
+        return Vectors(numbers, np.zeros((len(x), 1), np.float32))

@@ -1,0 +1,1 @@
+"""An agent and a task of one's own for Terrarium."""

@@ -1,0 +1,1 @@
+"""Ranks: several processes that train one agent."""
