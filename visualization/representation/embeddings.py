@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import attrs
 import numpy as np
+import scipy.linalg
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ Spatial = Literal["flat", "mean"]
 Metric = Literal["cosine", "euclidean"]
 Method = Literal["pca", "tsne"]
 _TSNE_COMPONENTS = 50  # to which t-SNE's input is reduced: van der Maaten & Hinton 2008
+_ROUNDING = 1e-12  # of the largest sum of squares: components with less are noise
 
 
 def features(
@@ -323,7 +325,7 @@ def embed_rows(
     if len(rows) < 2:
         raise argument_error("images", f"{len(rows)} are not accepted", "two or more")
     label_values = None if labels is None else as_labels(labels, len(rows))
-    points, explained = pca(rows, 2 if method == "pca" else _TSNE_COMPONENTS, seed)
+    points, explained = pca(rows, 2 if method == "pca" else _TSNE_COMPONENTS)
     if method == "tsne":
         points = _tsne(points, perplexity, seed)
     points = np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))
@@ -334,22 +336,26 @@ def embed_rows(
     )  # fmt: skip
 
 
-def pca(
-    rows: NDArray[np.float64], num: int, seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Principal components of rows (N, D), at most `num`, and the variance share of each (K,)."""
-    from sklearn.decomposition import PCA  # half a second, seldom needed
+def pca(rows: NDArray[np.float64], num: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Principal components of rows (N, D), at most `num`, and the variance share of each (K,).
 
+    Those of the smaller product of the centred rows with themselves, (D, D) or (N, N). Of each
+    component the weight that is largest in size is positive.
+    """
     num = min(num, *rows.shape)
+    centred = rows - rows.mean(axis=0)
     if np.ptp(rows, axis=0).max() == 0:  # of these no share is defined
         return np.zeros((len(rows), num)), np.zeros(num)
-    decomposition = PCA(num, random_state=seed)
-    points = decomposition.fit_transform(rows)
-    weights = decomposition.components_
-    signs = np.sign(weights[np.arange(num), np.abs(weights).argmax(axis=1)])
-    return points * np.where(signs == 0, 1, signs), np.asarray(
-        decomposition.explained_variance_ratio_
-    )
+    is_wide = rows.shape[1] > len(rows)
+    products = centred @ centred.T if is_wide else centred.T @ centred
+    last = len(products) - 1
+    squares, vectors = scipy.linalg.eigh(products, subset_by_index=(last + 1 - num, last))
+    squares, vectors = squares[::-1], vectors[:, ::-1]
+    squares = np.where(squares > _ROUNDING * squares[0], squares, 0.0)
+    axes = centred.T @ vectors if is_wide else vectors  # of a wide one their lengths do not matter
+    signs = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(num)])
+    points = vectors * np.sqrt(squares) if is_wide else centred @ vectors
+    return points * np.where(signs == 0, 1, signs), squares / np.square(centred).sum()
 
 
 def _tsne(points: NDArray[np.float64], perplexity: float | None, seed: int) -> NDArray[np.float64]:

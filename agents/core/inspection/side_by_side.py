@@ -2,6 +2,7 @@
 
 import contextlib
 import copyreg
+import gc
 import io
 import multiprocessing
 import os
@@ -48,6 +49,7 @@ def compute(
         num: processes at once.
     """
     waiting, running = list(works), list[_Fork]()
+    gc.freeze()  # else each process goes through all that torch has made, and so copies it
     try:
         while waiting or running:
             done = set(works) - set(waiting) - {fork.name for fork in running}
@@ -61,6 +63,7 @@ def compute(
                 result = fork.result()
                 yield fork.name, works[fork.name]() if result is None else result[0]
     finally:
+        gc.unfreeze()
         for fork in running:
             fork.process.terminate()
             fork.process.join()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tests.helpers.unchanged import left_alone
 from visualization.core.registry import png
 from visualization.feature_maps.figures.dissection import caption, draw, text
-from visualization.representation.embeddings import embed, nearest_neighbours
+from visualization.representation.embeddings import embed, nearest_neighbours, pca
 from visualization.representation.layer_probes import probe_layers
 
 
@@ -125,6 +125,17 @@ def test_the_plane_is_that_of_principal_components() -> None:
     assert (found.num_features, found.labels.tolist()) == (108, [n % 4 for n in range(50)])
     means = embed(model, "1", x, spatial="mean")
     assert means.num_features == 3
+
+
+@pytest.mark.parametrize("shape", [(40, 7), (7, 40), (9, 9), (30, 1)], ids=str)
+def test_principal_components_of_narrow_and_wide_rows(shape: tuple[int, int]) -> None:
+    """Points, and shares that sum to 1, are scikit-learn's up to sign, of rows of any shape."""
+    rows = np.random.default_rng(1).normal(size=shape) * np.arange(1, shape[1] + 1) + 5
+    points, shares = pca(rows, 99)
+    oracle = PCA(svd_solver="full").fit(rows)
+    np.testing.assert_allclose(np.abs(points), np.abs(oracle.transform(rows)), atol=1e-6)
+    np.testing.assert_allclose(shares, oracle.explained_variance_ratio_, atol=1e-12)
+    assert shares.sum() == pytest.approx(1)
 
 
 def test_neighbourhoods_of_groups() -> None:
