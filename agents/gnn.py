@@ -72,7 +72,8 @@ class GraphNetwork(nn.Module):
         self, state: Tensor, after: int, mask: Tensor, edges: Tensor | None
     ) -> Iterator[Tensor]:
         """Yield the states (B, n, D) of each further round."""
-        is_self = torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
+        place = torch.arange(mask.shape[1], device=mask.device)
+        is_self = place[:, None] == place
         is_sender = (mask[:, None] if edges is None else edges > 0) | is_self  # B, n, n
         for number in range(after, self.num_rounds):
             messages = self.messages[number % len(self.messages)](state, edges)

@@ -40,7 +40,7 @@ class AttentionBlock(nn.Module):
         bias = torch.zeros_like(mask, dtype=x.dtype).masked_fill(~mask, -torch.inf)[:, None, None]
         if self.edge is not None and edges is not None:
             pairs = torch.stack([edges, (edges > 0).to(edges.dtype)], dim=-1)
-            bias = bias + self.edge(pairs).movedim(-1, 1)
+            bias = bias + self.edge(pairs).permute(0, 3, 1, 2)
         looked = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(x.dtype))
         state = state + self.out(looked.transpose(1, 2).flatten(2))
         hidden: Tensor = self.narrow(F.relu(self.widen(self.norm2(state))))

@@ -18,6 +18,7 @@ from agents.core.training.loop import to_device
 from tasks.core.task import SetTargets, SetToTarget
 
 if TYPE_CHECKING:
+    from agents.core.export import Graph
     from agents.core.inspection.observation import Observation
 
 
@@ -60,6 +61,32 @@ class SetAgent(Classifier):
             return observe(self, batch, recurrent=())
         tensors = to_device(batch, self.device)
         return self._observe(batch, lambda: self.outputs(self.model, tensors), recurrent=())
+
+    def export_graph(self) -> "Graph":
+        """Return the graph from objects, mask and edges to logits or numbers.
+
+        The number of places is that of the largest set: smaller ones are padded. ONNX has no stable
+        sort, so that agents which sort objects are refused by `export_onnx`.
+        """
+        from agents.core.export import Graph  # not needed for training
+
+        spec = self.task.spec
+
+        def inputs(batch: SetTargets) -> dict[str, Tensor]:
+            objects, _, mask, edges = (None if a is None else torch.as_tensor(a) for a in batch)
+            assert objects is not None
+            assert mask is not None
+            more = spec.size - mask.shape[1]
+            named = {"objects": F.pad(objects, (0, 0, 0, more)), "mask": F.pad(mask, (0, more))}
+            return named if edges is None else {**named, "edges": F.pad(edges, (0, more, 0, more))}
+
+        names = ["objects", "mask", *(["edges"] if spec.has_edges else []), "output"]
+        said = "numbers, divided by the task's scale" if spec.labels is None else "logits of labels"
+        return Graph(
+            module=self.model, inputs=inputs, output="output",
+            axes={name: {0: "batch"} for name in names},
+            metadata={"labels": list(spec.labels or ()), "output": said},
+        )  # fmt: skip
 
 
 def num_outputs(spec: SetToTarget) -> int:

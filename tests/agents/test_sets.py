@@ -1,5 +1,6 @@
 """Agents over sets and graphs: order and padding do not count, and rounds can be run by hand."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import agents
 import tasks
 from agents.conformance import agent_checks
 from agents.core.agent import Agent
+from agents.core.export import export_onnx
 from agents.core.sets import aggregate, in_order, taken
 from agents.gnn import GNN
 from tasks.core.settings import ConfigError
@@ -237,6 +239,22 @@ def test_what_does_not_fit_is_refused(
     """A task that an agent cannot read, or sizes that do not go together, are an error."""
     with pytest.raises(ConfigError, match=message):
         agents.make(name, task=task, device="cpu", **settings)
+
+
+@pytest.mark.parametrize(("name", "task"), [("deep_sets", of_objects()), ("gnn", of_graphs()),
+                                            ("set_transformer", of_graphs())])  # fmt: skip
+def test_an_exported_network_says_the_same(name: str, task: Any, tmp_path: Path) -> None:
+    """An exported network computes from objects, mask and edges what the agent does."""
+    agent = agents.make(name, task=task, device="cpu", **QUICK)
+    assert export_onnx(agent, tmp_path / "model.onnx").difference < 1e-4
+
+
+def test_an_agent_that_sorts_is_not_exported(tmp_path: Path) -> None:
+    """ONNX has no stable sort: an error says so, and no file is written."""
+    agent = agents.make("mlp", task=of_objects(), device="cpu", sort_objects=True, **QUICK)
+    with pytest.raises(ConfigError, match="mlp has an operation that ONNX does not"):
+        export_onnx(agent, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 CHECKS = {
