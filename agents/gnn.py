@@ -11,10 +11,12 @@ have the same size (its first pair layer is linear, so that the functions are th
 is computed as W h_i + V h_j, n products each and not n² of twice the size.
 """
 
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,7 +25,14 @@ from agents.core.layers import HiddenLinear
 from agents.core.sets import SetAgent, aggregate, read_out
 from agents.core.training.loop import to_device
 from tasks.core.task import SetTargets, SetToTarget
+from tasks.reasoning.paths import PathProblems, PathTask, draw_interchanges
 from visualization.core.preserve import evaluation_mode
+
+if TYPE_CHECKING:
+    from visualization.circuits import InterchangeInterventions
+    from visualization.representation.round_probes import RoundProbes
+
+NUM_PROBED = 600  # validation graphs of the views of states
 
 
 class PairPerceptron(nn.Module):
@@ -110,3 +119,69 @@ class GNN(SetAgent):
         _, _, mask, edges = to_device(batch, self.device)
         with evaluation_mode(self.model), torch.inference_mode():
             return self.model.run_from(state.to(self.device), after, mask, edges)
+
+    def own_views(self) -> Mapping[str, Callable[[], Any]]:
+        """Return the views of states beside the steps of Bellman and Ford, of tasks about paths.
+
+        A state is replaced where objects are nodes of a graph: those of a set have places, which
+        would be replaced too.
+        """
+        if not isinstance(self.task, PathTask):
+            return {}
+        views: dict[str, Callable[[], Any]] = {"round_probes": self.round_probes}
+        if self.task.spec.has_edges and self.config.num_rounds > 1:
+            views["interchange_interventions"] = self.interchange_interventions
+        return views
+
+    def _path_problems(self) -> tuple[SetTargets, PathProblems]:
+        """Return validation samples, of the sizes of those in training, and their problems."""
+        assert isinstance(self.task, PathTask)
+        batch = self.task.samples("validation", NUM_PROBED)
+        return batch, self.task.problems(batch)
+
+    def round_probes(self) -> "RoundProbes":
+        """Return linear probes of each round's states for the distances after each step.
+
+        The source has no target: its distance is always 0.
+        """
+        from agents.core.analysis.trials import untrained_copy
+        from visualization.representation.round_probes import probe_rounds
+
+        batch, problems = self._path_problems()
+        _, *distances = problems.distances(self.config.num_rounds)
+        targets = np.where(np.stack(distances) == 0, np.nan, distances)
+        bare = untrained_copy(self)
+        assert isinstance(bare, GNN)
+        return probe_rounds(
+            self.states(batch).float(), targets, problems.kinds,
+            untrained=bare.states(batch).float(),
+        )  # fmt: skip
+
+    def interchange_interventions(self) -> "InterchangeInterventions":
+        """Return what changes when one node's state is replaced by that of another one.
+
+        One swap for each graph and round: of the network's states, and of the distances that
+        Bellman and Ford know after as many steps, from which they go on.
+        """
+        from visualization.circuits import interchange_interventions
+
+        batch, problems = self._path_problems()
+        states, rng = self.states(batch), np.random.default_rng(0)
+        graphs, rounds = np.arange(len(problems.last)), range(1, self.config.num_rounds)
+        before, changes, wanted = self._numbers(self.outputs_from(batch, states[0], 0)), [], []
+        for after in rounds:
+            swaps = draw_interchanges(problems, after, self.config.num_rounds, rng)
+            state = states[after].clone()
+            state[graphs, swaps.node] = states[after][graphs, swaps.donor]
+            change = self._numbers(self.outputs_from(batch, state, after)) - before
+            changes.append(np.where(swaps.is_made, change, np.nan))
+            wanted.append(np.where(swaps.is_made, swaps.change, np.nan))
+        return interchange_interventions(np.stack(changes), np.stack(wanted), rounds)
+
+    def _numbers(self, outputs: Tensor) -> NDArray[np.float64]:
+        """Return the numbers (B,) that outputs (B, K) say, unrounded if they are no labels."""
+        assert isinstance(self.task, PathTask)
+        labels = self.task.spec.labels
+        if labels is None:
+            return np.asarray(outputs[:, 0].double().cpu()) * self.task.scale
+        return np.array([float(labels[code]) for code in outputs.argmax(-1).tolist()])

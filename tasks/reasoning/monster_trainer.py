@@ -28,20 +28,20 @@ from tasks.core.task import SetTargets, SetToTarget, Split
 from tasks.reasoning.base import (
     LARGEST,
     Sample,
-    SetTask,
     Target,
     check_size,
     fingerprint,
     integer,
     whole_numbers,
 )
+from tasks.reasoning.paths import PathProblems, PathTask
 
 _PLACE = re.compile(r"(-?\w+),(-?\w+)")
 _EDGE = 1024  # a cost in this unit leaves room to count edges
 
 
 @attrs.frozen(kw_only=True)
-class MonsterTrainer(SetTask):
+class MonsterTrainer(PathTask):
     """Monster trainer: least cost of a path through levels on a map, a dynamic programme.
 
     Objects are in a random order. Inputs to a network are place, level and asked level, scaled so
@@ -157,6 +157,18 @@ class MonsterTrainer(SetTask):
         numbers = whole_numbers(objects / self._factors)
         order = numbers[..., 2:3].argsort(axis=1)
         return np.take_along_axis(numbers[..., :2], order, axis=1), numbers[:, 0, 3:]
+
+    def problems(self, batch: SetTargets) -> PathProblems:
+        """Return the costs of fights as weights; the kind of an object is its level."""
+        numbers = whole_numbers(np.asarray(batch.objects) / self._factors)
+        places, level, asked = numbers[..., :2], numbers[..., 2], numbers[:, 0, 3]
+        mask = np.asarray(batch.mask)
+        apart = np.abs(places[:, :, None] - places[:, None]).sum(axis=-1)
+        upwards = np.maximum(level[:, None] - level[:, :, None], 0)  # from i to j at [i, j]
+        weights = apart * upwards * (mask[:, :, None] & mask[:, None])
+        own = np.where(mask, level, -1)
+        ends = [(own == each[:, None]).argmax(axis=1) for each in (np.zeros_like(asked), asked)]
+        return PathProblems(weights=weights, source=ends[0], last=ends[1], kinds=level)
 
     def read(self, text: str) -> Sample:
         """Return the sample of a text such as `0,0 0,3 0,5 -> 2`."""

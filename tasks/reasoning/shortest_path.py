@@ -24,15 +24,15 @@ from numpy.typing import NDArray
 
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SetTargets, SetToTarget, Split
-from tasks.reasoning.base import Sample, SetTask, Target, check_size, integer, whole_numbers
-from tasks.reasoning.paths import UNREACHED, least_costs
+from tasks.reasoning.base import Sample, Target, check_size, integer, whole_numbers
+from tasks.reasoning.paths import UNREACHED, PathProblems, PathTask, least_costs
 
 _EDGE = re.compile(r"(-?\w+)-(-?\w+):(-?\w+)")
 _ACCEPTED = "text such as 0-1:3 1-2:1 0-2:5, 0 -> 2"
 
 
 @attrs.frozen(kw_only=True)
-class ShortestPath(SetTask):
+class ShortestPath(PathTask):
     """Shortest path: least sum of weights between two nodes of a random weighted graph.
 
     A graph is connected. It has a random number of nodes and a random density: the probability of
@@ -170,6 +170,12 @@ class ShortestPath(SetTask):
         nodes = np.asarray(batch.mask).sum(axis=1)
         weights = whole_numbers(batch.edges, self.max_weight)
         return weights, np.concatenate([ends, nodes[:, None]], axis=1)
+
+    def problems(self, batch: SetTargets) -> PathProblems:
+        """Return the graphs; the kinds of nodes are 2 for the last, 1 for the first, else 0."""
+        weights, ends = self.sample_of(batch)
+        kinds = np.asarray(batch.objects).astype(np.int64) @ np.array([1, 2])
+        return PathProblems(weights=weights, source=ends[:, 0], last=ends[:, 1], kinds=kinds)
 
     def read(self, text: str) -> Sample:
         """Return the sample of a text such as `0-1:3 1-2:1 0-2:5, 0 -> 2`."""

@@ -8,8 +8,10 @@ from tests.helpers.samples import RNG, Size, reproducible, shares, spread
 from visualization.attention.rollout import AttentionRollout
 from visualization.circuits.fourier import FrequencySpectra
 from visualization.circuits.frequency_ablation import FrequencyAblation
+from visualization.circuits.interchange import InterchangeInterventions
 from visualization.circuits.logit_attribution import LogitAttribution
 from visualization.circuits.progress import ProgressMeasures
+from visualization.representation.round_probes import RoundProbes
 
 
 def rollout(size: Size) -> AttentionRollout:
@@ -81,10 +83,32 @@ def ablation(size: Size) -> FrequencyAblation:
     )  # fmt: skip
 
 
+def interchanges(size: Size) -> InterchangeInterventions:
+    """Return changes of few or many graphs, some of them left out."""
+    changes = 1e3 * spread(size.layers, 10 * size.samples)
+    return InterchangeInterventions(
+        rounds=tuple(range(1, size.layers + 1)), algorithm=changes,
+        network=np.where(changes > 2e3, np.nan, 0.5 * changes + spread(*changes.shape)),
+    )  # fmt: skip
+
+
+def round_probes(size: Size) -> RoundProbes:
+    """Return scores of few or many rounds and steps, some of them unknown or negative."""
+    num = min(size.steps, 200)
+    scores = shares(size.layers + 1, num) - 0.2
+    scores[0] = np.nan
+    return RoundProbes(
+        scores=scores, controls=0.2 * scores, untrained=0.5 * scores if size.long else None,
+        num_objects=np.full(num, 100), num_graphs=size.samples, held_out=0.3,
+    )  # fmt: skip
+
+
 SAMPLES = reproducible({
     AttentionRollout: rollout,
     FrequencyAblation: ablation,
     FrequencySpectra: spectra,
+    InterchangeInterventions: interchanges,
     LogitAttribution: attribution,
     ProgressMeasures: progress,
+    RoundProbes: round_probes,
 })  # fmt: skip

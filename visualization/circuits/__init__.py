@@ -13,12 +13,17 @@ from visualization.circuits.fourier import (
     remove_frequencies,
 )
 from visualization.circuits.frequency_ablation import FrequencyAblation, frequency_ablation
+from visualization.circuits.interchange import (
+    InterchangeInterventions,
+    interchange_interventions,
+)
 from visualization.circuits.logit_attribution import LogitAttribution, direct_logit_attribution
 from visualization.circuits.progress import ProgressMeasures, progress_measures
 
 __all__ = [
     "FrequencyAblation",
     "FrequencySpectra",
+    "InterchangeInterventions",
     "LogitAttribution",
     "ProgressMeasures",
     "direct_logit_attribution",
@@ -28,6 +33,7 @@ __all__ = [
     "frequency_projection",
     "frequency_shares",
     "frequency_spectra",
+    "interchange_interventions",
     "keep_frequencies",
     "key_frequencies",
     "neuron_frequencies",

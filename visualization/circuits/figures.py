@@ -1,4 +1,4 @@
-"""Figures of circuits: attribution of logits to parts, spectra, progress measures, ablations."""
+"""Figures of circuits: attribution of logits, spectra, progress measures, ablations, swaps."""
 
 import math
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from visualization.circuits.fourier import FrequencySpectra
 from visualization.circuits.frequency_ablation import FrequencyAblation
+from visualization.circuits.interchange import InterchangeInterventions
 from visualization.circuits.logit_attribution import LogitAttribution
 from visualization.circuits.progress import ProgressMeasures
 from visualization.core.registry import caption, draw, text
@@ -22,12 +23,13 @@ from visualization.core.style import (
     despine,
     printable,
 )
-from visualization.core.words import legend, share_of, shorten, truncated_list
+from visualization.core.words import evenly_spaced, legend, share_of, shorten, truncated_list
 
 _PARTS, _PLACES, _SAMPLES, _SINGLE = 40, 10, 2, 12  # drawn of an attribution of logits
 _NAME = 24  # letters
 _BINS = [part / 20 for part in range(21)]
 _MOST = 60  # names of a list
+_ROUNDS = 8  # panels of interchange interventions
 _LOWEST = 1e-9  # nats: losses below are drawn there
 Grid = NDArray[np.float64]
 
@@ -279,4 +281,51 @@ def _(record: FrequencyAblation) -> str:
     return (
         f"What is answered when only some frequencies are kept in the {record.place}: the key "
         "ones, all but these, and as many others at random (small dots: single draws)."
+    )
+
+
+@draw.register
+def _(record: InterchangeInterventions) -> Figure:
+    shown = evenly_spaced(len(record.rounds), _ROUNDS)
+    columns = min(4, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    figure = Figure(figsize=(max(0.6 + 2.5 * columns, 4.4), 0.6 + 2.6 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    both = np.concatenate([record.network[shown].ravel(), record.algorithm[shown].ravel()])
+    most = float(np.abs(both[np.isfinite(both)]).max(initial=0.0)) or 1.0
+    for axes in grid.flat[len(shown) :]:
+        axes.set_axis_off()
+    for axes, each in zip(grid.flat, shown, strict=False):
+        axes.plot([-most, most], [-most, most], color=MUTED, linewidth=1, linestyle="--")
+        axes.scatter(record.algorithm[each], record.network[each], s=11, alpha=0.4,
+                     color=COLORS[0], linewidths=0)  # fmt: skip
+        numbers = f"R² {record.r2[each]:.2f}, slope {record.slopes[each]:.2f}"
+        despine(axes, f"after round {record.rounds[each]}\n{numbers}")
+        axes.grid(color="#eeeeee")
+    more = share_of(len(record.rounds), len(shown), "rounds")
+    words = ["change of the algorithm's answer", *filter(None, [more])]
+    figure.supxlabel("; ".join(words), fontsize=9)
+    figure.supylabel("change of the network's", fontsize=9)
+    return figure
+
+
+@text.register
+def _(record: InterchangeInterventions) -> str:
+    head = (
+        f"{'after':<10}{'swaps':>8}{'R²':>8}{'slope':>8}  mean |change| where the algorithm's is 0"
+    )
+    num = (~np.isnan(record.network + record.algorithm)).sum(axis=1)
+    measures = zip(record.rounds, num, record.r2, record.slopes, record.side_effects, strict=True)
+    rows = [
+        f"{f'round {number}':<10}{count:>8,}{r2:>8.2f}{slope:>8.2f}  {still:.3g}"
+        for number, count, r2, slope, still in measures
+    ]
+    return "\n".join([head, *truncated_list(rows, _MOST)])
+
+
+@caption.register
+def _(record: InterchangeInterventions) -> str:
+    return (
+        "The state of one object is replaced by another's: the change of the network's answer, "
+        "beside that of the algorithm with the same value replaced. Dashed: both are equal."
     )

@@ -115,7 +115,7 @@ def probe_states(
         for rows in _with_equal_states(of_column):
             x, _, _, test = of_column[rows[0]]
             pairs = [np.stack(of_column[row][1:3]) for row in rows]
-            for row, pair, both in zip(rows, pairs, _probes(x, pairs, test), strict=True):
+            for row, pair, both in zip(rows, pairs, heldout_scores(x, pairs, test), strict=True):
                 scores[row, column], controls[row, column] = both
                 correlations[row, column] = correlation(x, pair[0])
     kinds = np.array([values.dtype.kind != "f" for values in labels.values()], bool)
@@ -181,7 +181,8 @@ def _columns(
     yield states[samples, steps], labels[samples, steps], control, everyone[samples, steps]
 
 
-def _can_be_probed(y: NDArray[Any], test: NDArray[Any]) -> bool:
+def can_be_probed(y: NDArray[Any], test: NDArray[Any]) -> bool:
+    """Tell whether labels (N,) are enough to fit and to score, and vary in both parts."""
     if len(y) < FEWEST_ROWS or len(y[test]) < 10 or len(y[~test]) < 10:
         return False
     if y.dtype.kind == "f":
@@ -193,7 +194,7 @@ def _with_equal_states(columns: Sequence[_Column]) -> list[list[int]]:
     """Return the numbers of the columns that can be probed, those with the same rows together."""
     groups: list[list[int]] = []
     for number, (x, y, _, test) in enumerate(columns):
-        if not _can_be_probed(y, test):
+        if not can_be_probed(y, test):
             continue
         for group in groups:
             if np.array_equal(columns[group[0]][3], test) and np.array_equal(
@@ -206,7 +207,7 @@ def _with_equal_states(columns: Sequence[_Column]) -> list[list[int]]:
     return groups
 
 
-def _probes(
+def heldout_scores(
     x: NDArray[Any], labelings: Sequence[NDArray[Any]], test: NDArray[Any]
 ) -> list[NDArray[np.float64]]:
     """Return the held-out scores (P,) of each of several sets of labels (P, N) of states (N, U).

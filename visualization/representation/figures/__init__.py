@@ -1,5 +1,5 @@
-"""Figures of what layers represent, and of comparisons."""
+"""Figures of what layers and rounds represent, and of comparisons."""
 
-from visualization.representation.figures import comparison, layers
+from visualization.representation.figures import comparison, layers, rounds
 
-__all__ = ["comparison", "layers"]
+__all__ = ["comparison", "layers", "rounds"]
