@@ -139,23 +139,26 @@ class GNN(SetAgent):
         batch = self.task.samples("validation", NUM_PROBED)
         return batch, self.task.problems(batch)
 
-    def round_probes(self) -> "RoundProbes":
+    def round_probes(self) -> "dict[str, RoundProbes]":
         """Return linear probes of each round's states for the distances after each step.
 
-        The source has no target: its distance is always 0.
+        Distances are those from the source, and those to the last object: an algorithm may begin at
+        either end. The object itself has no target: its distance is always 0.
         """
         from agents.core.analysis.trials import untrained_copy
         from visualization.representation.round_probes import probe_rounds
 
         batch, problems = self._path_problems()
-        _, *distances = problems.distances(self.config.num_rounds)
-        targets = np.where(np.stack(distances) == 0, np.nan, distances)
         bare = untrained_copy(self)
         assert isinstance(bare, GNN)
-        return probe_rounds(
-            self.states(batch).float(), targets, problems.kinds,
-            untrained=bare.states(batch).float(),
-        )  # fmt: skip
+        states, others = (agent.states(batch).float() for agent in (self, bare))
+        records = {}
+        ways = {"from the first": problems, "to the last": problems.backwards}
+        for name, each in ways.items():
+            distances = each.distances(self.config.num_rounds)[1:]
+            targets = np.where(distances == 0, np.nan, distances)
+            records[name] = probe_rounds(states, targets, each.kinds, untrained=others)
+        return records
 
     def interchange_interventions(self) -> "InterchangeInterventions":
         """Return what changes when one node's state is replaced by that of another one.

@@ -74,6 +74,13 @@ class PathProblems:
             steps.append(self.distances_from(steps[-1], 1))
         return np.stack(steps)
 
+    @property
+    def backwards(self) -> "PathProblems":
+        """The same paths from their end: distances are those to the last object."""
+        return attrs.evolve(
+            self, weights=self.weights.swapaxes(1, 2), source=self.last, last=self.source
+        )
+
     def distances_from(self, known: NDArray[np.float64], num_steps: int) -> NDArray[np.float64]:
         """Return the distances (…, B, n) so many steps after those known (…, B, n), NaN: none."""
         edges = np.where(self.weights > 0, self.weights.astype(np.float64), np.inf)

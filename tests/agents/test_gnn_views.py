@@ -54,13 +54,15 @@ def test_it_answers_exactly(bellman_ford: GNN) -> None:
 
 def test_probes_find_the_distances_of_its_rounds(bellman_ford: GNN) -> None:
     """R² is 1 where round and step are equal; before, a state does not have the distance."""
-    record = bellman_ford.round_probes()
+    records = bellman_ford.round_probes()
+    record = records["from the first"]
     assert record.scores.shape == (ROUNDS + 1, ROUNDS)
     rounds, steps = np.indices(record.scores.shape)
     assert record.scores[rounds == steps + 1].min() > 0.98
     assert record.scores[rounds < steps].max() < 0.6
     assert record.controls.max() < 0.6
     assert record.untrained is not None
+    assert np.nanmax(records["to the last"].scores) < 0.6  # it does not search from there
 
 
 def test_swaps_move_its_answer_as_the_algorithms(bellman_ford: GNN) -> None:
@@ -123,6 +125,8 @@ def test_looking_changes_nothing_and_can_be_drawn(target: str) -> None:
 def test_probes_of_monster_trainer() -> None:
     """A network over a set is probed for the costs after each fight, with levels as kinds."""
     task = tasks.make("monster_trainer", max_level=4, min_edges=1, max_edges=3, **GRAPHS)
-    record = network(task, num_rounds=2, hidden_size=8).round_probes()
-    assert record.scores.shape == (3, 2)
-    assert record.num_objects.tolist() == [150 * 4] * 2  # all but the source
+    records = network(task, num_rounds=2, hidden_size=8).round_probes()
+    assert [*records] == ["from the first", "to the last"]
+    for record in records.values():
+        assert record.scores.shape == (3, 2)
+    assert records["from the first"].num_objects.tolist() == [150 * 4] * 2  # all but the source

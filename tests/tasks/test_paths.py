@@ -42,6 +42,17 @@ def test_distances_are_least_costs_of_so_many_edges(of_paths: tuple[PathTask, Se
         assert np.isnan(known[~np.asarray(batch.mask)]).all()
 
 
+def test_backwards_the_first_objects_distance_is_the_same(
+    of_paths: tuple[PathTask, SetTargets],
+) -> None:
+    """The least cost of a path is the same from either end."""
+    task, batch = of_paths
+    problems = task.problems(batch)
+    there, back = problems.distances(4)[-1], problems.backwards.distances(4)[-1]
+    graphs = np.arange(30)
+    np.testing.assert_array_equal(back[graphs, problems.source], there[graphs, problems.last])
+
+
 def test_going_on_from_a_step_is_as_if_never_stopped(
     of_paths: tuple[PathTask, SetTargets],
 ) -> None:

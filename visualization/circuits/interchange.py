@@ -31,9 +31,9 @@ class InterchangeInterventions:
 
     @property
     def r2(self) -> NDArray[np.float64]:
-        """R² of the algorithm's changes as a prediction of the network's (R,); NaN: all equal.
+        """R² of the network's changes as predictions of the algorithm's (R,); NaN: all equal.
 
-        1: the network does as the algorithm; 0 or below: the mean change predicts it as well.
+        1: the network does as the algorithm; 0 or below: their mean predicts them as well.
         """
         return np.array([_r2(*pair) for pair in self._pairs()])
 
@@ -78,14 +78,14 @@ def interchange_interventions(
     return InterchangeInterventions(rounds=tuple(rounds), network=changes, algorithm=wanted)
 
 
-def _r2(changes: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
-    if len(changes) < _FEWEST or np.ptp(changes) == 0:
+def _r2(network: NDArray[np.float64], algorithm: NDArray[np.float64]) -> float:
+    if len(algorithm) < _FEWEST or np.ptp(algorithm) == 0:
         return float("nan")
-    errors, spread = ((changes - predicted) ** 2).sum(), ((changes - changes.mean()) ** 2).sum()
-    return float(1 - errors / spread)
+    spread = ((algorithm - algorithm.mean()) ** 2).sum()
+    return float(1 - ((network - algorithm) ** 2).sum() / spread)
 
 
-def _slope(changes: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
-    if len(changes) < _FEWEST or np.ptp(predicted) == 0:
+def _slope(network: NDArray[np.float64], algorithm: NDArray[np.float64]) -> float:
+    if len(algorithm) < _FEWEST or np.ptp(algorithm) == 0:
         return float("nan")
-    return float(np.polyfit(predicted, changes, 1)[0])
+    return float(np.polyfit(algorithm, network, 1)[0])

@@ -24,7 +24,7 @@ def test_a_network_that_does_half_of_it_and_more() -> None:
     record = interchange_interventions(network, CHANGES, (1, 2))
     np.testing.assert_allclose(record.slopes, 0.5)
     np.testing.assert_allclose(record.side_effects, 0.25)
-    spread = ((network - network.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    spread = ((CHANGES - CHANGES.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
     np.testing.assert_allclose(record.r2, 1 - ((network - CHANGES) ** 2).sum(axis=1) / spread)
 
 
