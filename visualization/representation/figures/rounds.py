@@ -11,7 +11,7 @@ from visualization.core.style import INK, axis_labels, despine
 from visualization.core.words import evenly_spaced, share_of
 from visualization.representation.round_probes import RoundProbes
 
-_MOST = 12  # rounds, and steps
+_MOST = 8  # rounds, and steps
 
 
 def _panels(record: RoundProbes) -> dict[str, NDArray[np.float64]]:
@@ -25,7 +25,7 @@ def _(record: RoundProbes) -> Figure:
     panels = _panels(record)
     num_rounds, num_steps = record.scores.shape
     rounds, steps = evenly_spaced(num_rounds, _MOST), evenly_spaced(num_steps, _MOST)
-    size = (1.6 + len(panels) * (0.7 + 0.42 * max(len(steps), 4)), 1.6 + 0.36 * len(rounds))
+    size = (1.6 + len(panels) * (0.7 + 0.38 * max(len(steps), 4)), 1.6 + 0.36 * len(rounds))
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (title, scores) in zip(grid, panels.items(), strict=True):
