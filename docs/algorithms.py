@@ -22,14 +22,15 @@ from agents.cli.sweep import plan_of
 from agents.core.agent import Agent
 from agents.gnn import GNN
 from tasks.core.task import Task
+from tasks.reasoning.paths import PathTask, least_costs
 from visualization import render
 from visualization.records import Table
 from visualization.representation.probes import ProbeTable
 
 RUNS = "runs/algorithms"
 GNN_RUN = (
-    "--agent gnn --task shortest_path --set num_rounds=4 --set aggregation=min --set read_out=min "
-    "--set hidden_size=32 --set num_layers=2 --set steps=6000"
+    "--agent gnn --task shortest_path --set aggregation=min --set read_out=min "
+    "--set hidden_size=32 --set num_layers=2"
 )
 ADDERS = "--agent seq2seq_adder --task add3x2 --set hidden_size=64 --set steps=4000"
 ORDERS = {"reversed": "input", "plain": "none"}
@@ -69,7 +70,7 @@ def sweep(name: str, arguments: str) -> Iterator[tuple[Mapping[str, Any], Agent]
 
 def rounds() -> None:
     """Show what the states of a graph network hold, and what they do."""
-    agent = train("gnn", GNN_RUN)
+    agent = train("gnn", f"{GNN_RUN} --set num_rounds=4 --set steps=6000")
     assert isinstance(agent, GNN)
     print("test, larger graphs:", agent.evaluate())
     probes, swaps = agent.round_probes(), agent.interchange_interventions()
@@ -77,6 +78,20 @@ def rounds() -> None:
         print(f"{name}\n{render.text(record)}")
     save("algorithms_rounds", probes["from the first"], DPI)
     save("algorithms_swaps", swaps, DPI)
+
+
+def two_rounds() -> None:
+    """Print how often two rounds are right, by the number of edges of the path."""
+    agent = train("gnn-two-rounds", f"{GNN_RUN} --set num_rounds=2 --set steps=3000")
+    task = agent.task
+    assert isinstance(task, PathTask)
+    batch = task.samples("test", NUM_TESTED)
+    is_exact = np.array([row.correct for row in task.rows(agent.predict_arrays(batch), batch)])
+    problems = task.problems(batch)
+    edges = least_costs(problems.weights, problems.source)[1]
+    of_path = edges[np.arange(len(edges)), problems.last]
+    for num in np.unique(of_path):
+        print(f"two rounds, paths of {num} edges: {is_exact[of_path == num].mean():.1%} exact")
 
 
 def adders() -> None:
@@ -94,13 +109,14 @@ def side_by_side(tables: Mapping[str, ProbeTable]) -> ProbeTable:
     """Return the rows about columns of several tables as one, those of a quantity together."""
     first, *_ = tables.values()
     rows = [row for row, name in enumerate(first.quantities) if "column" in name]
+    names = [name.replace("carry into column", "carry into") for name in first.quantities]
 
     def merged(field: str) -> Any:
         return np.stack([getattr(each, field)[row] for row in rows for each in tables.values()])
 
     return attrs.evolve(
         first,
-        quantities=tuple(f"{first.quantities[row]}, {name}" for row in rows for name in tables),
+        quantities=tuple(f"{names[row]}, {name}" for row in rows for name in tables),
         **{name: merged(name) for name in ("categorical", "scores", "controls", "correlations")},
     )
 
@@ -139,6 +155,7 @@ def extrapolation() -> None:
 def main() -> None:
     """Make all figures and pictures of the page."""
     rounds()
+    two_rounds()
     adders()
     extrapolation()
 
