@@ -102,7 +102,7 @@ def adders() -> None:
         print(order, agent.evaluate())
         tables[order] = agent.inspect(["probes"])["probes"]["encoder"]
         print(render.text(tables[order]))
-    save("algorithms_adders", side_by_side(tables), DPI)
+    save("algorithms_adders", side_by_side(tables))
 
 
 def side_by_side(tables: Mapping[str, ProbeTable]) -> ProbeTable:
