@@ -24,13 +24,19 @@ class Effort:
 
     Attributes:
         folder: an empty folder for its files.
-        kills: number of SIGKILLs for each agent.
+        kills: number of SIGKILLs for each agent; other faults follow it where they are many.
         chance: where random moments and places come from.
+        seconds: of fuzzing, for each kind of input.
     """
 
     folder: Path
     kills: int
     chance: random.Random
+    seconds: float = 60.0
+
+
+class SkippedError(Exception):
+    """A case that cannot be tried here; says what is missing."""
 
 
 @attrs.frozen(kw_only=True)
