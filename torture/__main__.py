@@ -7,7 +7,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from torture import checkpoints, disks, files, kills, processes  # noqa: F401  (they register cases)
+from torture import (  # noqa: F401  (they register their cases)
+    checkpoints,
+    disks,
+    files,
+    fuzzing,
+    kills,
+    long_run,
+    processes,
+    sizes,
+)
 from torture.registry import (
     CASES,
     PAGE,

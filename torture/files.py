@@ -242,7 +242,9 @@ def pages() -> dict[str, str]:
         + _PAGE.format("&e;"),
         "elements nested 10^6 deep": _PAGE.format("<a>" * 10**6),
         "10^7 elements": _PAGE.format("<a/>" * 10**7),
-        "10^6 attributes": _PAGE.format(f"<a {' '.join(f'b{n}=""' for n in range(10**6))}/>"),
+        "10^6 attributes": _PAGE.format(
+            "<a " + " ".join(map("b{}=''".format, range(10**6))) + "/>"
+        ),
         "100 MB": _PAGE.format(" " * 10**8),
     }
 
@@ -274,7 +276,7 @@ def malicious_data(effort: Effort) -> Outcome:
     def of_scans(data: bytes) -> Callable[[Path], list[str]]:
         def write(folder: Path) -> list[str]:
             (folder / "scans").write_bytes(data)
-            words = _learn("cnn_classifier", "digits", folder)[:-2]
+            words = _learn("cnn_classifier", "mnist", folder)[:-1]
             names = [f"task.{name}={folder / 'scans'}" for name in ("images", "labels")]
             return [str(folder / "scans"), *words, *(f"--set={name}" for name in names)]
 
