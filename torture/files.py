@@ -26,18 +26,22 @@ _PAGE = (
     '<PcGts xmlns="x"><Page imageFilename="0.png" imageHeight="9" imageWidth="9">{}</Page></PcGts>'
 )
 _MEASURED = """
-import resource, runpy, sys
+import runpy, sys
 sys.argv = sys.argv[1:]
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 finally:
-    with open(OUT, "w") as file:
-        file.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+    with open("/proc/self/status") as status, open(OUT, "w") as file:
+        file.write(next(line.split()[1] for line in status if line.startswith("VmHWM:")))
 """
 
 
+Write = Callable[[Path], list[str]]
+_SMALL = "a small file"
+
+
 class Measured(NamedTuple):
-    """How a command ended, and the most memory that it had, in MiB (peak resident set)."""
+    """How a command ended, and the most memory that it had, in MiB (VmHWM)."""
 
     done: "subprocess.CompletedProcess[str]"
     memory: float
@@ -53,23 +57,30 @@ def measured(words: list[str], out: Path) -> Measured:
 
 
 def refused(
-    effort: Effort, files: Mapping[str, Callable[[Path], list[str]]], code: int
-) -> tuple[Tally, float]:
-    """Give files to the command line; return what held, and the most memory beyond an empty run.
+    effort: Effort, plain: Write, files: Mapping[str, Write], code: int
+) -> tuple[Tally, str]:
+    """Give files to the command line.
 
-    Each function writes its file into a folder and returns main.py's words, the first of which is
-    what the message must name.
+    Args:
+        effort: of the case.
+        plain: a small file of the same kind that is refused too, for comparison.
+        files: each function writes its file into a folder and returns what the message must name,
+            and main.py's words.
+        code: exit code.
+
+    Returns:
+        what held, and the most memory that one took beyond the small one.
     """
-    least = measured(main_py("--list-tasks"), effort.folder / "memory").memory
-    tally, most = Tally(), 0.0
-    for number, (name, write) in enumerate(files.items()):
+    tally, memory = Tally(), dict[str, float]()
+    for number, (name, write) in enumerate({_SMALL: plain, **files}.items()):
         folder = effort.folder / f"{number}"
         folder.mkdir()
         names, *words = write(folder)
-        done, memory = measured(main_py(*words), effort.folder / "memory")
+        done, memory[name] = measured(main_py(*words), effort.folder / "memory")
         tally.add(name, wrong_end(done, code, names))
-        most = max(most, memory - least)
-    return tally, most
+    largest = max(memory, key=memory.__getitem__)
+    more = memory[largest] - memory[_SMALL]
+    return tally, f"at most {more:.0f} MiB more than for a small file ({largest})"
 
 
 class _Harmful:
@@ -140,7 +151,7 @@ def checkpoints() -> dict[str, bytes]:
 def malicious_checkpoints(effort: Effort) -> Outcome:
     """Files made to do harm as `--resume`: refused by name, exit code 65, nothing unpickled."""
 
-    def writer(data: bytes) -> Callable[[Path], list[str]]:
+    def writer(data: bytes) -> Write:
         def write(folder: Path) -> list[str]:
             path = folder / "step-000000001.safetensors"
             path.write_bytes(data)
@@ -151,8 +162,8 @@ def malicious_checkpoints(effort: Effort) -> Outcome:
 
     contents = checkpoints()
     files = {name: writer(data) for name, data in contents.items()}
-    tally, most = refused(effort, files, CORRUPT)
-    return tally.outcome(f"{', '.join(contents)}; at most {most:.0f} MiB of memory for one")
+    tally, most = refused(effort, writer(b"x"), files, CORRUPT)
+    return tally.outcome(f"{', '.join(contents)}; {most}")
 
 
 def laughs(level: Callable[[int, str], str], first: str) -> str:
@@ -188,7 +199,7 @@ def configs() -> dict[str, str]:
 def malicious_configs(effort: Effort) -> Outcome:
     """Files made to do harm as `--config`: refused by name, exit code 2, nothing run."""
 
-    def writer(text: str) -> Callable[[Path], list[str]]:
+    def writer(text: str) -> Write:
         def write(folder: Path) -> list[str]:
             path = folder / "settings.yaml"
             path.write_text(text)
@@ -198,8 +209,8 @@ def malicious_configs(effort: Effort) -> Outcome:
 
     texts = configs()
     files = {name: writer(text) for name, text in texts.items()}
-    tally, most = refused(effort, files, MISTAKE)
-    return tally.outcome(f"{', '.join(texts)}; at most {most:.0f} MiB of memory for one")
+    tally, most = refused(effort, writer("[]"), files, MISTAKE)
+    return tally.outcome(f"{', '.join(texts)}; {most}")
 
 
 def png_bomb(side: int) -> bytes:
@@ -253,7 +264,7 @@ def pages() -> dict[str, str]:
 def malicious_data(effort: Effort) -> Outcome:
     """Files made to do harm as data: refused by name, exit code 2, with little memory."""
 
-    def of_page(text: str) -> Callable[[Path], list[str]]:
+    def of_page(text: str) -> Write:
         def write(folder: Path) -> list[str]:
             Image.new("L", (9, 9)).save(folder / "0.png")
             (folder / "0.xml").write_text(text)
@@ -261,7 +272,7 @@ def malicious_data(effort: Effort) -> Outcome:
 
         return write
 
-    def of_picture(data: bytes) -> Callable[[Path], list[str]]:
+    def of_picture(data: bytes) -> Write:
         def write(folder: Path) -> list[str]:
             for number in range(6):
                 for label in ("a", "b"):
@@ -273,7 +284,7 @@ def malicious_data(effort: Effort) -> Outcome:
 
         return write
 
-    def of_scans(data: bytes) -> Callable[[Path], list[str]]:
+    def of_scans(data: bytes) -> Write:
         def write(folder: Path) -> list[str]:
             (folder / "scans").write_bytes(data)
             words = _learn("cnn_classifier", "mnist", folder)[:-1]
@@ -293,8 +304,8 @@ def malicious_data(effort: Effort) -> Outcome:
         "idx of 1 TiB": of_scans(idx),
         "idx of 1 TiB, compressed": of_scans(gzip.compress(idx + bytes(2**24))),
     }
-    tally, most = refused(effort, files, MISTAKE)
-    return tally.outcome(f"{', '.join(files)}; at most {most:.0f} MiB of memory for one")
+    tally, most = refused(effort, of_page("<PcGts>"), files, MISTAKE)
+    return tally.outcome(f"{', '.join(files)}; {most}")
 
 
 def _learn(agent: str, task: str, folder: Path) -> list[str]:

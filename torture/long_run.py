@@ -19,9 +19,9 @@ _DECADES = (10**3, 10**4, 10**5, 10**6)
 _GROWTH = 0.05  # largest exponent of memory and of time per step: 12 % in a decade
 _RUN = [
     "--agent", "parity_lstm", "--task", "xor2", "--device", "cpu", "--set=hidden_size=2",
-    "--set=batch_size=2", "--set=optimizer=adam", "--set=log_every=100", "--set=eval_every=50000", "--set=eval_samples=4",
-    "--set=save_every=50000", "--set=precision=fp32", "--set=target_score=null",
-    "--set=target_loss=null", "--set=threads=1", "--set=prefetch=false",
+    "--set=batch_size=2", "--set=optimizer=adam", "--set=log_every=100", "--set=eval_every=50000",
+    "--set=eval_samples=4", "--set=save_every=50000", "--set=precision=fp32",
+    "--set=target_score=null", "--set=target_loss=null", "--set=threads=1", "--set=prefetch=false",
     "--set=record_diagnostics=false", f"--set=steps={_STEPS}",
 ]  # fmt: skip
 

@@ -190,7 +190,7 @@ class RunFolder(Folder):
         earlier = commands.read_bytes() if commands.exists() else b""
         command = shlex.join(sys.argv).encode(errors="surrogateescape")  # bytes of no encoding
         self._write("config.yaml", config_text)
-        atomic_write(commands, earlier + command + b"\n")
+        self._write_bytes(commands, earlier + command + b"\n")
         self._write("env.json", json.dumps(environment, indent=2) + "\n")
 
     def write_status(self, status: str, **values: Any) -> None:
@@ -208,8 +208,16 @@ class RunFolder(Folder):
         return str(self._read_json("status.json").get("state", ""))
 
     def _write(self, name: str, text: str) -> None:
+        self._write_bytes(self.path / name, text.encode())
+
+    def _write_bytes(self, path: Path, data: bytes) -> None:
+        """Write a file, if this is still the folder; if that is why it failed, say so."""
         self.check()
-        atomic_write(self.path / name, text.encode())
+        try:
+            atomic_write(path, data)
+        except CannotWriteError:
+            self.check()
+            raise
 
     def _read_json(self, name: str) -> dict[str, Any]:
         """Return the mapping in a JSON file; empty if it does not exist or cannot be read."""
@@ -260,16 +268,17 @@ class RunFolder(Folder):
 
     def save(self, step: int, checkpoint: Callable[[], Checkpoint], keep: int) -> None:
         """Write the checkpoint of a step; then remove all but the latest `keep`."""
-        self.check()
-        path = step_path(self.path / "checkpoints", step)
-        atomic_write(path, self._history.move_to_files(checkpoint()).to_bytes())
+        self.check()  # before history/ is written
+        data = self._history.move_to_files(checkpoint()).to_bytes()
+        self._write_bytes(step_path(self.path / "checkpoints", step), data)
         for old in self.checkpoints()[keep:]:
             old.unlink(missing_ok=True)
 
     def save_best(self, checkpoint: Callable[[], Checkpoint]) -> None:
         """Write the best checkpoint so far."""
         self.check()
-        atomic_write(self.path / BEST, self._history.move_to_files(checkpoint()).to_bytes())
+        data = self._history.move_to_files(checkpoint()).to_bytes()
+        self._write_bytes(self.path / BEST, data)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from agents.core.config import ConfigError
 from tasks.core.memory import describe_bytes, free_memory, is_out_of_memory
 
+_MOST_TENSORS = 10_000  # of a model; the largest language models have some 2,000
 _TOO_LARGE = ("overflow", "storage size calculation")  # in torch's words: no memory is so large
 
 
@@ -22,11 +23,15 @@ def fitting(name: str) -> Iterator[None]:
     Raises:
         ConfigError: names the model, and how much it needs.
     """
-    free, needed = free_memory(), 0
+    free, needed, num = free_memory(), 0, 0
     accepted = f"smaller sizes: {describe_bytes(free)} of memory are free"
 
     def count(module: nn.Module, _: str, parameter: nn.Parameter | None) -> None:
-        nonlocal needed
+        nonlocal needed, num
+        num += 1
+        if num > _MOST_TENSORS:
+            problem = f"it has more than {_MOST_TENSORS:,} tensors of weights"
+            raise ConfigError(name, "", problem, "fewer layers")
         if parameter is not None and not nn.parameter.is_lazy(parameter):
             needed += 2 * parameter.numel() * parameter.element_size()
         if needed > free:

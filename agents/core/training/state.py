@@ -68,12 +68,14 @@ class Best:
     evals_since_best: int = 0
 
 
-def _from_checkpoint(cls: type[Any], values: Mapping[str, Any]) -> Any:
+def _from_checkpoint(cls: type[Any], values: Any) -> Any:
     """Return an object of its fields in a checkpoint, which may have their earlier names.
 
     Raises:
         CheckpointError: it has another field, or a value of another kind.
     """
+    if not isinstance(values, dict):
+        raise CheckpointError(f"the checkpoint's {cls.__name__} is {values!r:.60}, and no mapping")
     named = {_EARLIER_KEYS.get(key, key): value for key, value in values.items()}
     own = attrs.fields_dict(cls)
     for name, value in named.items():
