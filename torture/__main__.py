@@ -7,16 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from torture import (  # noqa: F401  (they register their cases)
-    checkpoints,
-    disks,
-    files,
-    fuzzing,
-    kills,
-    long_run,
-    processes,
-    sizes,
-)
+from torture import cases  # noqa: F401  (it registers them)
 from torture.registry import (
     CASES,
     PAGE,
@@ -36,7 +27,9 @@ def main() -> int:
     parse = argparse.ArgumentParser(prog="python -m torture", description=__doc__)
     listed = "; ".join(f"{name}: {summary(name)}" for name in CASES)
     parse.add_argument("cases", nargs="*", metavar="CASE", help=f"default: all. {listed}")
-    parse.add_argument("--kills", type=int, default=25, help="SIGKILLs for each agent")
+    parse.add_argument(
+        "--kills", type=int, default=25, help="SIGKILLs for each agent; others in proportion"
+    )
     parse.add_argument("--seed", type=int, default=0, help="of random moments and places")
     parse.add_argument("--seconds", type=float, default=60.0, help="of fuzzing, for each input")
     parse.add_argument("--results", type=Path, default=RESULTS, help="file of the outcomes")
