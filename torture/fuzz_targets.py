@@ -1,6 +1,7 @@
 """What is fuzzed: readers of files and options, of which only the project's errors may come out."""
 
 import contextlib
+import hashlib
 import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from tasks.handwriting import iam
 from tasks.handwriting.box_files import read_folder
 from tasks.handwriting.page_files import look
 
+_DIGEST = b'sha256\\":\\"'
 _SHARE = "0 0.5 0.5 0.25 0.5\n"
 _COCO = (
     '{"images":[{"id":1,"file_name":"0.png"}],"categories":[{"id":1,"name":"a"}],'
@@ -76,11 +78,19 @@ def _quiet() -> Iterator[None]:
 
 
 def _checkpoint(folder: Path, data: bytes) -> None:
+    """Read bytes as they are; load them with the digest that they should have, if they have one."""
+    import agents
     from agents.core.runs.checkpoint import read_agent
 
     path = folder / "a.safetensors"
     path.write_bytes(data)
-    read_agent(path)
+    with contextlib.suppress(TerrariumError):
+        read_agent(path)
+    begin = data.find(_DIGEST) + len(_DIGEST)
+    zeros = data[:begin] + b"0" * 64 + data[begin + 64 :]
+    digest = hashlib.sha256(zeros).hexdigest().encode()
+    path.write_bytes(data[:begin] + digest + data[begin + 64 :])
+    agents.load(path, "cpu")
 
 
 def _checkpoint_bytes() -> list[bytes]:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import sys
 import time
 import traceback
@@ -14,6 +15,7 @@ from tests.helpers.ranks import finished
 from torture.registry import Effort, Outcome, SkippedError, case
 
 _MEMORY = 2048  # MiB, beyond which libFuzzer ends a process
+_ADDRESSES = 6 * 2**30  # bytes of address space, so that what is too large for it is refused
 _SLOW = 20  # seconds for one input, likewise
 _WHERE = re.compile(r"/(agents|tasks|visualization)/")
 
@@ -22,6 +24,7 @@ def main() -> None:
     """Fuzz a target until its time is over; write what came out of it into its folder."""
     import atheris
 
+    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESSES, _ADDRESSES))
     name, seconds, folder = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
     with atheris.instrument_imports(include=["agents", "tasks"]):
         from tasks.core.settings import TerrariumError
@@ -47,7 +50,7 @@ def main() -> None:
                 (folder / "found.json").write_text(json.dumps(found))
 
     words = [f"-max_total_time={seconds:.0f}", f"-rss_limit_mb={_MEMORY}", f"-timeout={_SLOW}"]
-    words += ["-max_len=8192", f"-artifact_prefix={folder}/", str(corpus)]
+    words += ["-max_len=16384", f"-artifact_prefix={folder}/", str(corpus)]
     atheris.Setup([sys.argv[0], *words], one_input)
     atheris.Fuzz()
 
@@ -67,7 +70,7 @@ def fuzzed(name: str) -> Callable[[Effort], Outcome]:
         try:
             import atheris  # noqa: F401  (is it there?)
         except ImportError:
-            raise SkippedError("it needs atheris: pip install atheris") from None
+            raise SkippedError("it needs atheris: pip install atheris, or .[fuzz]") from None
         folder = effort.folder / name
         folder.mkdir()
         words = [sys.executable, "-m", "torture.fuzzing", name, f"{effort.seconds}", str(folder)]

@@ -76,7 +76,7 @@ def _from_checkpoint(cls: type[Any], values: Any) -> Any:
     """
     if not isinstance(values, dict):
         raise CheckpointError(f"the checkpoint's {cls.__name__} is {values!r:.60}, and no mapping")
-    named = {_EARLIER_KEYS.get(key, key): value for key, value in values.items()}
+    named = {_EARLIER_KEYS.get(str(key), str(key)): value for key, value in values.items()}
     own = attrs.fields_dict(cls)
     for name, value in named.items():
         if name not in own or not _fits(value, own[name].type):
