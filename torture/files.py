@@ -57,30 +57,33 @@ def measured(words: list[str], out: Path) -> Measured:
 
 
 def refused(
-    effort: Effort, plain: Write, files: Mapping[str, Write], code: int
+    effort: Effort, code: int, *kinds: tuple[Write, Mapping[str, Write]]
 ) -> tuple[Tally, str]:
     """Give files to the command line.
 
     Args:
         effort: of the case.
-        plain: a small file of the same kind that is refused too, for comparison.
-        files: each function writes its file into a folder and returns what the message must name,
-            and main.py's words.
         code: exit code.
+        kinds: of files; each with a small file that is refused too, for comparison, and others by
+            name. A function writes its file into a folder and returns what the message must name,
+            and main.py's words.
 
     Returns:
-        what held, and the most memory that one took beyond the small one.
+        what held, and the most memory that one took beyond the small one of its kind.
     """
-    tally, memory = Tally(), dict[str, float]()
-    for number, (name, write) in enumerate({_SMALL: plain, **files}.items()):
-        folder = effort.folder / f"{number}"
-        folder.mkdir()
-        names, *words = write(folder)
-        done, memory[name] = measured(main_py(*words), effort.folder / "memory")
-        tally.add(name, wrong_end(done, code, names))
-    largest = max(memory, key=memory.__getitem__)
-    more = memory[largest] - memory[_SMALL]
-    return tally, f"at most {more:.0f} MiB more than for a small file ({largest})"
+    tally, more = Tally(), dict[str, float]()
+    for plain, files in kinds:
+        least = 0.0
+        for name, write in {_SMALL: plain, **files}.items():
+            folder = effort.folder / f"{tally.tried}"
+            folder.mkdir()
+            names, *words = write(folder)
+            done, memory = measured(main_py(*words), effort.folder / "memory")
+            tally.add(name, wrong_end(done, code, names))
+            least = least or memory
+            more[name] = memory - least
+    most = max(more, key=more.__getitem__)
+    return tally, f"at most {more[most]:.0f} MiB more than for a small file ({most})"
 
 
 class _Harmful:
@@ -162,7 +165,7 @@ def malicious_checkpoints(effort: Effort) -> Outcome:
 
     contents = checkpoints()
     files = {name: writer(data) for name, data in contents.items()}
-    tally, most = refused(effort, writer(b"x"), files, CORRUPT)
+    tally, most = refused(effort, CORRUPT, (writer(b"x"), files))
     return tally.outcome(f"{', '.join(contents)}; {most}")
 
 
@@ -209,7 +212,7 @@ def malicious_configs(effort: Effort) -> Outcome:
 
     texts = configs()
     files = {name: writer(text) for name, text in texts.items()}
-    tally, most = refused(effort, writer("[]"), files, MISTAKE)
+    tally, most = refused(effort, MISTAKE, (writer("[]"), files))
     return tally.outcome(f"{', '.join(texts)}; {most}")
 
 
@@ -294,18 +297,22 @@ def malicious_data(effort: Effort) -> Outcome:
         return write
 
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n(/etc/passwd) (r) file\nshowpage\n"
-    idx = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**20, 2**10, 2**10)
-    files = {name: of_page(text) for name, text in pages().items()}
-    files |= {
+    head = bytes([0, 0, 8, 3])
+    idx, cut = head + struct.pack(">3I", 2**20, 2**10, 2**10), head + struct.pack(">3I", 9, 8, 8)
+    in_xml = {name: of_page(text) for name, text in pages().items()}
+    in_pictures = {
         "PNG of 10^9 pixels": of_picture(png_bomb(31_623)),
         "PNG with a comment of 256 MiB": of_picture(_text_bomb()),
         "PostScript with the name of a PNG": of_picture(eps),
         "pickle with the name of a PNG": of_picture(pickle.dumps(_Harmful())),
+    }
+    in_idx = {
         "idx of 1 TiB": of_scans(idx),
         "idx of 1 TiB, compressed": of_scans(gzip.compress(idx + bytes(2**24))),
     }
-    tally, most = refused(effort, of_page("<PcGts>"), files, MISTAKE)
-    return tally.outcome(f"{', '.join(files)}; {most}")
+    kinds = (of_page("<PcGts>"), in_xml), (of_picture(b"x"), in_pictures), (of_scans(cut), in_idx)
+    tally, most = refused(effort, MISTAKE, *kinds)
+    return tally.outcome(f"{', '.join([*in_xml, *in_pictures, *in_idx])}; {most}")
 
 
 def _learn(agent: str, task: str, folder: Path) -> list[str]:
