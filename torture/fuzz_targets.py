@@ -51,7 +51,7 @@ class Target:
 def _settings(folder: Path, data: bytes) -> None:
     from agents.cli.modes import MODES
     from agents.cli.run_spec import parse_run_spec
-    from main import parse
+    from agents.cli.options import parse
 
     path = folder / "settings.yaml"
     path.write_bytes(data)
@@ -62,7 +62,7 @@ def _settings(folder: Path, data: bytes) -> None:
 def _options(folder: Path, data: bytes) -> None:
     from agents.cli.modes import MODES, _check_options, _check_runs
     from agents.cli.run_spec import parse_run_spec
-    from main import parse
+    from agents.cli.options import parse
 
     words = data.decode(errors="surrogateescape").split("\n")
     with _quiet(), contextlib.suppress(SystemExit):  # of argparse, with its message

@@ -6,8 +6,6 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 
@@ -22,15 +20,14 @@ from agents.cli.run_spec import (
     run_spec_from_folder,
     warn,
 )
+from agents.cli.sweep_space import for_first_run
 from agents.core.config import describe
 from agents.core.training.launch import launched_rank
-from tasks.core.paths import folder_path, make_folder
+from tasks.core.paths import folder_path
 from tasks.core.registry import Entry
 from tasks.core.settings import ConfigError, to_values
 
-if TYPE_CHECKING:
-    from visualization.report import Report
-
+_SWEEP_OPTIONS = ("trials", "seeds", "sampler", "pruner", "workers", "storage", "heartbeat")
 # They need nothing but a run folder.
 _MODES_OF_A_RUN = ("evaluate", "predict", "inspect", "live", "diagnose", "export", "calibrate")
 
@@ -132,7 +129,7 @@ def inspect(spec: RunSpec) -> int:
         report = agent.inspect(views, progress=is_watched, renderer=renderer, processes=processes)
         if is_watched:
             warn(f"writing {sum(1 for _ in report.flat())} figures")
-        _save_report(report, spec.run_dir, "report", agent.state.cursor.step)
+        running.save_report(report, spec.run_dir, "report", agent.state.cursor.step)
     return 0
 
 
@@ -175,7 +172,7 @@ def calibrate(spec: RunSpec) -> int:
         )
     print(f"temperature {agent.config.temperature:.3f}, kept in {spec.run_dir}")
     title = f"Calibration of {agent.name} on {agent.task.name}"
-    _save_report(Report(title, dict(diagrams)), spec.run_dir, "calibration",
+    running.save_report(Report(title, dict(diagrams)), spec.run_dir, "calibration",
                  agent.state.cursor.step)  # fmt: skip
     return 0
 
@@ -188,40 +185,15 @@ def compare(a: RunSpec, b: RunSpec) -> int:
     first, second = a.load_trained(), b.load_trained()
     report = compare_agents(first, second)
     print(render.text(report["answers"]))
-    _save_report(report, a.run_dir, "comparison", first.state.cursor.step)
+    running.save_report(report, a.run_dir, "comparison", first.state.cursor.step)
     return 0
 
 
 def sweep(spec: RunSpec) -> int:
-    """Sweep: train once for each combination of --grid; tabulate and plot the losses."""
+    """Sweep: train once for each combination of --grid, or for values that --search chooses."""
     from agents.cli import sweep as sweeping
-    from agents.core.runs.checkpoint import atomic_write
-    from agents.core.training.loop import DivergedError
-    from visualization import render
-    from visualization.report import Report
 
-    grid = sweeping.parse_grid(spec.options.grid)
-    outcomes = []
-    specs = list(sweeping.run_specs(spec, grid, MODES))  # all are checked before any runs
-    for values, each in specs:
-        try:
-            outcomes.append(
-                sweeping.Outcome(values, running.learn(each), running.scores_of_run(each), "done")
-            )
-        except DivergedError as error:
-            warn(f"terrarium: {error}")
-            outcomes.append(sweeping.Outcome(values, each.load_newest(), {}, "diverged"))
-    table, folder = sweeping.table(outcomes), sweeping.sweep_dir(spec, grid)
-    print(render.text(table))
-    atomic_write(folder / "sweep.csv", running.csv_bytes([table.columns, *table.rows]))
-    views = {
-        "table": table,
-        "best_losses": sweeping.best_losses(outcomes, grid),
-        "losses": sweeping.losses(outcomes),
-    }
-    title = f"{spec.agent.name} on {spec.task.name} over {', '.join(grid)}"
-    _save_report(Report(title, views), folder, "sweep", 0)
-    return 0 if any(outcome.scores for outcome in outcomes) else DivergedError.exit_code
+    return sweeping.sweep(spec, MODES)
 
 
 def find_lr(spec: RunSpec) -> int:
@@ -234,7 +206,7 @@ def find_lr(spec: RunSpec) -> int:
     record = range_test(agent)
     print(render.text(record))
     title = f"{agent.name} on {agent.task.name}: which learning rate?"
-    _save_report(Report(title, {"range_test": record}), spec.run_dir, "find-lr", 0)
+    running.save_report(Report(title, {"range_test": record}), spec.run_dir, "find-lr", 0)
     return 0
 
 
@@ -247,24 +219,8 @@ def diagnose(spec: RunSpec) -> int:
     diverged = RunFolder(spec.run_dir).last_status() == "diverged"
     report = diagnose_agent(agent, progress=warn, diverged=diverged)
     print(report.text())
-    _save_report(report, spec.run_dir, "diagnosis", agent.state.cursor.step)
+    running.save_report(report, spec.run_dir, "diagnosis", agent.state.cursor.step)
     return 0
-
-
-def _save_report(report: "Report", folder: Path, name: str, step: int) -> None:
-    """Save a report as a page, its arrays, and its figures as TensorBoard events."""
-    from agents.core.runs.history import History
-    from agents.core.runs.sinks import Figure, Started, TensorBoardSink
-
-    make_folder(folder)
-    page = report.save(folder / f"{name}.html")
-    arrays = report.save_arrays(folder / f"{name}.npz")
-    # A TensorBoard run of its own: figures replace those of an earlier report, not of training.
-    with contextlib.closing(TensorBoardSink(folder / name)) as events:
-        events.handle(Started(History([]), step - 1, step))
-        for view, record in report.flat():
-            events.handle(Figure(step, view, record, report.picture(view)))
-    print(f"{page}: open it in a browser; arrays in {arrays}; figures for TensorBoard in {name}/")
 
 
 @attrs.frozen
@@ -286,7 +242,7 @@ MODES = {
     "calibrate": Mode("fit how sure a reader is, and keep the temperature", calibrate),
     "diagnose": Mode("explain why an agent learns, or does not, and what to try", diagnose),
     "find-lr": Mode("learning-rate range test of an untrained agent", find_lr),
-    "sweep": Mode("train once for each combination of --grid", sweep),
+    "sweep": Mode("train once for each combination of --grid, or search by --search", sweep),
     "compare": Mode("compare two trained agents: --mode compare RUN_A RUN_B", compare, 2),
 }
 
@@ -309,7 +265,7 @@ def run(options: argparse.Namespace) -> int:
             raise ConfigError("--run-dir", "", "is required", accepted)
         specs = [run_spec_from_folder(options, options.run_dir, MODES)]
     else:
-        specs = [parse_run_spec(options, MODES)]
+        specs = [parse_run_spec(for_first_run(options), MODES)]
     _check_options(specs[0])
     mode = MODES[specs[0].mode]
     if options.print_config:
@@ -350,7 +306,10 @@ def _check_options(spec: RunSpec) -> None:
         ("--views", options.views, ["inspect"]), ("--input", options.input or None, ["predict"]),
         ("--detector", options.detector, ["predict"]), ("--output", options.output, ["predict"]),
         ("--host", options.host, ["live"]), ("--port", options.port, ["live"]),
-        ("--grid", options.grid or None, ["sweep"]), ("--resume", resume, ["train", "sweep"]),
+        ("--grid", options.grid or None, ["sweep"]),
+        ("--search", options.search or None, ["sweep"]),
+        *((f"--{name}", getattr(options, name), ["sweep"]) for name in _SWEEP_OPTIONS),
+        ("--resume", resume, ["train", "sweep"]),
     ):  # fmt: skip
         if value is not None and spec.mode not in only:
             problem = f"cannot be combined with --mode {spec.mode}"

@@ -1,31 +1,36 @@
 """Training and testing in a run folder: what modes of the command line share."""
 
+import contextlib
 import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.cli.run_spec import RunSpec
 from agents.core.training.launch import is_main
+from tasks.core.paths import make_folder
 
 if TYPE_CHECKING:
     from agents.core.agent import Agent
     from agents.core.training.processes import Group
+    from visualization.report import Report
 
 NUM_TESTED = 10_000  # test samples at most
 
 
-def learn(spec: RunSpec) -> "Agent":
+def learn(
+    spec: RunSpec, progress: bool = True, prune: Callable[[int, float], bool] | None = None
+) -> "Agent":
     """Train in the run folder, and write the losses to loss.csv; return the agent."""
     from agents.core.runs.checkpoint import atomic_write
 
-    if is_main():
+    if progress and is_main():
         print(f"run folder: {spec.run_dir}", file=sys.stderr)
     agent = spec.make()
-    agent.learn(run_dir=spec.run_dir, resume=spec.options.resume, progress=True)
+    agent.learn(run_dir=spec.run_dir, resume=spec.options.resume, progress=progress, prune=prune)
     if not is_main():
         return agent
     losses = csv_bytes([["step", "loss", "val_loss"], *agent.history.losses()])
@@ -84,3 +89,19 @@ def write_scores(path: Path, scores: Mapping[str, float], num: int, seed: int) -
 def format_scores(scores: Mapping[str, float]) -> str:
     """Return scores as a person reads them."""
     return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+
+
+def save_report(report: "Report", folder: Path, name: str, step: int) -> None:
+    """Save a report as a page, its arrays, and its figures as TensorBoard events."""
+    from agents.core.runs.history import History
+    from agents.core.runs.sinks import Figure, Started, TensorBoardSink
+
+    make_folder(folder)
+    page = report.save(folder / f"{name}.html")
+    arrays = report.save_arrays(folder / f"{name}.npz")
+    # A TensorBoard run of its own: figures replace those of an earlier report, not of training.
+    with contextlib.closing(TensorBoardSink(folder / name)) as events:
+        events.handle(Started(History([]), step - 1, step))
+        for view, record in report.flat():
+            events.handle(Figure(step, view, record, report.picture(view)))
+    print(f"{page}: open it in a browser; arrays in {arrays}; figures for TensorBoard in {name}/")

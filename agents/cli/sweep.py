@@ -1,164 +1,349 @@
-"""Parameter sweeps: one run for each value of a setting, or each combination of several."""
+"""Sweeps: one run for each combination of settings, or for values that a search chooses."""
 
 import argparse
-import itertools
-import re
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import signal
+import sys
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from agents.cli.run_spec import NON_SETTING_KEYS, RunSpec, config_of, parse_run_spec
-from agents.core.config import read_value
-from tasks.core.settings import ConfigError, SourcedValue, fields
-from visualization.records import Curves, Table
+from agents.cli import running, streams, sweep_report
+from agents.cli.run_spec import RunSpec, parse_run_spec, warn
+from agents.cli.sweep_space import (
+    applies,
+    check_space,
+    fits_task,
+    fitting,
+    parse_options,
+    run_spec,
+    run_specs,
+    setting_type,
+    sweep_dir,
+)
+from agents.core.sweeps.space import Space, parse_grid
+from tasks.core.settings import ConfigError, TerrariumError
 
 if TYPE_CHECKING:
-    from agents.core.agent import Agent
+    import optuna
+
+    from agents.core.sweeps.results import Result
+    from agents.core.sweeps.study import StudyStore
+
+__all__ = ["parse_grid", "run_specs", "sweep", "sweep_dir"]
+
+POLL = 0.5  # seconds between looks at what other workers do
 
 
-@attrs.frozen
-class Outcome:
-    """Result of one run of a sweep."""
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What a sweep does: its runs, or what a search chooses from."""
 
-    values: Mapping[str, Any]  # of the swept settings
-    agent: "Agent"  # after its run
-    scores: Mapping[str, float]  # of its best state on the test split; empty if it diverged
-    status: str  # done or diverged
+    base: RunSpec
+    modes: Collection[str]
+    runs: Sequence[tuple[dict[str, Any], RunSpec]]  # of a grid
+    space: Space  # of a search
+    seeds: Sequence[int]
+    num_trials: int
+    num_workers: int
 
     @property
-    def name(self) -> str:
-        """The swept settings as text."""
-        return ", ".join(f"{name}={value}" for name, value in self.values.items())
+    def folder(self) -> Path:
+        """The folder of the sweep."""
+        return sweep_dir(self.base, self.space or self.runs[0][0])
 
     @property
-    def best_loss(self) -> float:
-        """The lowest loss on the validation split."""
-        return min(self.agent.history.series("eval/loss")[1], default=float("nan"))
-
-    @property
-    def seconds(self) -> float:
-        """Training time until the best evaluation."""
-        steps, seconds = self.agent.history.series("time/seconds")
-        best = self.agent.state.best.step
-        return max((s for step, s in zip(steps, seconds, strict=True) if step <= best), default=0.0)
+    def monitor(self) -> tuple[str, str]:
+        """Name of the score, and whether more or less of it is better."""
+        return self.base.task.monitor
 
 
-def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
-    """Parse each `name=value,value,…` of --grid; a bad one is a ConfigError."""
-    grid: dict[str, list[Any]] = {}
-    for text in texts:
-        name, equals, values = (part.strip() for part in text.partition("="))
-        words = [word.strip() for word in values.split(",")]
-        parsed = [read_value(word) for word in words]
-        accepted = "name=value,value,… such as task.length=150,200,250, each value once"
-        if not equals or not name or "" in words:
-            raise ConfigError(
-                "--grid", "", f"expected a setting and its values, found {text!r}", accepted
-            )
-        if name in grid or name in NON_SETTING_KEYS or len(set(map(repr, parsed))) < len(parsed):
-            problem = f"duplicate setting or value in {text!r}, or not a setting"
-            raise ConfigError("--grid", "", problem, accepted)
-        grid[name] = parsed
-    if not grid:
-        raise ConfigError("--grid", "", "is required by --mode sweep", "name=value,value,…")
-    return grid
+def sweep(base: RunSpec, modes: Collection[str]) -> int:
+    """Run all that is not done yet, by one or several workers; then write tables and figures."""
+    plan = plan_of(base, modes)
+    with _ending_by_sigterm(), _other_workers(plan) as others:
+        _work(plan, progress=plan.num_workers == 1)
+        _wait_for(others)
+    return sweep_report.report(base, plan.folder, results_of(plan), is_grid=not plan.space)
 
 
-def run_specs(
-    base: RunSpec, grid: Mapping[str, Sequence[Any]], modes: Collection[str]
-) -> Iterator[tuple[dict[str, Any], RunSpec]]:
-    """Yield values and specification of each run, in a folder of its own within the sweep's."""
-    for combination in itertools.product(*grid.values()):
-        values = dict(zip(grid, combination, strict=True))
-        settings = {name: SourcedValue(value, f"--grid {name}") for name, value in values.items()}
-        first = _first_names(base)
-        word = ",".join(f"{first.get(name, name)}={value}" for name, value in values.items())
-        folder = sweep_dir(base, grid) / re.sub(r"[^\w.,=+-]", "_", word)
-        changes = {"run_dir": folder, "config": config_of(base.options)}
-        options = argparse.Namespace(**{**vars(base.options), **changes})
-        yield values, parse_run_spec(options, modes, settings)
+def results_of(plan: Plan) -> "list[Result]":
+    """Return the results of all runs that a sweep has by now."""
+    runs = plan.runs
+    if plan.space:
+        trials = _store(plan).trials()
+        values = [trial.user_attrs["values"] for trial in trials if "values" in trial.user_attrs]
+        different = {repr(each): each for chosen in values for each in _with_seeds(plan, chosen)}
+        runs = [(each, _spec(plan, each)) for each in different.values()]
+    return [_result(each, spec) for each, spec in runs]
 
 
-def sweep_dir(base: RunSpec, grid: Mapping[str, object]) -> Path:
-    """Return the folder of a sweep: `--run-dir`, or one beside the runs of the same settings."""
-    if base.options.run_dir is not None:
-        return Path(base.options.run_dir)
-    first = _first_names(base)
-    names = "-".join(first.get(name, name) for name in grid)
-    return base.run_dir.with_name(f"sweep-{names}-{base.run_dir.name}")
+def plan_of(base: RunSpec, modes: Collection[str]) -> Plan:
+    """Return what a sweep does; all settings are checked before anything runs."""
+    options = base.options
+    grid, space, seeds = parse_options(options)
+    for name in ("trials", "workers", "heartbeat"):
+        _check_positive(f"--{name}", getattr(options, name))
+    if not space:
+        for name in ("trials", "sampler", "pruner", "storage", "heartbeat"):
+            if getattr(options, name) is not None:
+                problem = "cannot be combined with --grid"
+                raise ConfigError(f"--{name}", "", problem, f"--{name} with --search")
+    if options.resume != "auto" and (space or (options.workers or 1) > 1):
+        problem = f"{options.resume} cannot be combined with --search or --workers"
+        raise ConfigError("--resume", "", problem, "auto; another --run-dir starts a new sweep")
+    runs = list(run_specs(base, grid, modes)) if grid else []
+    if {"agent", "task"} & grid.keys():
+        runs = fitting(runs)
+    if space:
+        _check_search(base, space, modes)
+    return Plan(
+        base=base, modes=modes, runs=runs, space=space, seeds=seeds,
+        num_trials=options.trials or 20, num_workers=options.workers or 1,
+    )  # fmt: skip
 
 
-def _first_names(base: RunSpec) -> dict[str, str]:
-    """Return the first name of each renamed setting: it does not change in names of folders."""
-    classes = {"": type(base.config), "task.": type(base.task)}
-    return {
-        prefix + name: prefix + field.metadata["renamed_from"][0]
-        for prefix, cls in classes.items()
-        for name, field in fields(cls).items()
-        if field.metadata["renamed_from"]
-    }
+def _check_search(base: RunSpec, space: Space, modes: Collection[str]) -> None:
+    from agents.core.sweeps import study
+
+    study.check_names(base.options.sampler or "tpe", base.options.pruner or "median")
+    check_space(base, space, modes)
+    if "task" in space:
+        problem = "scores of different tasks cannot be compared"
+        raise ConfigError("--search", "task", problem, "--grid task=…, or one search for each task")
 
 
-def losses(outcomes: Sequence[Outcome]) -> Curves:
-    """Return training and validation loss over the steps, a panel for each run."""
-    return Curves(
-        {
-            outcome.name: {
-                "training": outcome.agent.history.series("train/loss"),
-                "validation": outcome.agent.history.series("eval/loss"),
-            }
-            for outcome in outcomes
-        },
-        frozenset(outcome.name for outcome in outcomes),
-    )
+def _check_positive(option: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ConfigError(option, "", f"{value} is out of range", "an integer ≥ 1")
 
 
-def best_losses(outcomes: Sequence[Outcome], grid: Mapping[str, Sequence[Any]]) -> Curves:
-    """Return the best validation loss, and the time it took, against the first swept setting."""
-    first, *others = grid
-    lines: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        label = ", ".join(f"{name}={outcome.values[name]}" for name in others) or "best"
-        lines.setdefault(label, []).append(outcome)
-    numbers = [isinstance(value, (int, float)) for value in grid[first]]
-    places = grid[first] if all(numbers) else range(len(grid[first]))
-    at = dict(zip(map(str, grid[first]), places, strict=True))
+def _work(plan: Plan, progress: bool) -> None:
+    """Do what is left of a sweep, beside other workers."""
+    if plan.num_workers > 1:
+        import torch
 
-    def points(group: list[Outcome], quantity: str) -> tuple[list[float], list[float]]:
-        xs = [at[str(outcome.values[first])] for outcome in group]
-        return xs, [getattr(outcome, quantity) for outcome in group]
-
-    titles = {"best validation loss": "best_loss", "seconds of learning until then": "seconds"}
-    return Curves(
-        {
-            title: {label: points(group, quantity) for label, group in lines.items()}
-            for title, quantity in titles.items()
-        },
-        frozenset({"best validation loss"}),
-        first if all(numbers) else f"{first} ({', '.join(map(str, grid[first]))})",
-    )
+        torch.set_num_threads(max(1, torch.get_num_threads() // plan.num_workers))
+    if plan.space:
+        _search(plan, progress)
+    else:
+        _run_grid([spec for _, spec in plan.runs], progress)
 
 
-def table(outcomes: Sequence[Outcome]) -> Table:
-    """Return a table with a row for each run."""
-    monitor = outcomes[0].agent.task.monitor[0]
-    columns = [
-        *outcomes[0].values, "best validation loss", f"best {monitor}", "at step", "after seconds",
-        f"test {monitor}", "ended",
-    ]  # fmt: skip
-    return Table("runs of the sweep", columns, [_row(outcome, monitor) for outcome in outcomes])
+def _run_grid(specs: Sequence[RunSpec], progress: bool) -> None:
+    """Run each that is not done; those that other processes run, when these have ended."""
+    from agents.core.runs.run_folder import FolderInUseError
+
+    left = list(specs)
+    while left:
+        in_use = []
+        for spec in left:
+            try:
+                _run(spec, progress)
+            except FolderInUseError:
+                in_use.append(spec)
+        if len(in_use) == len(left):
+            time.sleep(POLL)
+        left = in_use
 
 
-def _row(outcome: Outcome, monitor: str) -> list[str]:
-    best = outcome.agent.state.best
-    return [
-        *map(str, outcome.values.values()),
-        f"{outcome.best_loss:.4g}",
-        "none" if best.score is None else f"{best.score:.4g}",
-        str(best.step),
-        f"{outcome.seconds:.1f}",
-        f"{outcome.scores[monitor]:.4g}" if outcome.scores else "none",
-        outcome.status,
+def _run(spec: RunSpec, progress: bool, prune: Any = None) -> str:
+    """Train and test in a run folder; return how that ended: done, diverged or pruned."""
+    from agents.core.training.loop import DivergedError
+    from agents.core.training.trainer import PrunedError
+
+    try:
+        running.learn(spec, progress, prune)
+    except DivergedError as error:
+        warn(f"terrarium: {error}")
+        return "diverged"
+    except PrunedError:
+        return "pruned"
+    running.scores_of_run(spec)
+    return "done"
+
+
+def _result(values: Mapping[str, Any], spec: RunSpec) -> "Result":
+    from agents.core.sweeps.results import read_result
+
+    return read_result(values, spec.run_dir, spec.task.monitor)
+
+
+def _search(plan: Plan, progress: bool) -> None:
+    """Run trials until there are enough, and none is left behind by a dead worker."""
+    store = _store(plan)
+    while True:
+        with store.claim(plan.num_trials) as trial:
+            if trial is not None:
+                _run_trial(plan, store, trial, progress)
+                continue
+        if not store.num_unfinished():
+            return
+        time.sleep(POLL)
+
+
+def _store(plan: Plan) -> "StudyStore":
+    from agents.core.sweeps.study import StudySettings, StudyStore
+
+    options = plan.base.options
+    return StudyStore(
+        StudySettings(
+            folder=plan.folder, name=_study_name(plan), direction=plan.monitor[1],
+            sampler=options.sampler or "tpe", pruner=options.pruner or "median",
+            storage=options.storage, heartbeat=options.heartbeat or 60,
+            seed=plan.base.config.seed,
+        )
+    )  # fmt: skip
+
+
+def _run_trial(plan: Plan, store: "StudyStore", trial: "optuna.Trial", progress: bool) -> None:
+    """Run a trial with each seed; the scores with the first decide whether it is pruned."""
+    from agents.core.sweeps.results import describe
+    from agents.core.sweeps.study import suggest
+
+    values = suggest(
+        trial, plan.space, lambda name, chosen: applies(plan.base, name, chosen),
+        lambda name, chosen: float not in _types(setting_type(plan.base, name, chosen)),
+    )  # fmt: skip
+    trial.set_user_attr("values", values)
+    reported = set(store.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+
+    def prune(step: int, score: float) -> bool:
+        if step not in reported:
+            trial.report(score, step)
+        return trial.should_prune()
+
+    scores, status = [], "done"
+    for number, each in enumerate(_with_seeds(plan, values)):
+        spec = _spec(plan, each)
+        if not fits_task(spec):
+            status = f"{spec.agent.name} cannot learn {spec.task.name}"
+            break
+        status = _run_when_free(spec, progress, None if number else prune)
+        if status != "done":
+            break
+        scores.append(_result(each, spec).score)
+    score = sum(scores) / len(scores) if status == "done" else None
+    store.tell(trial, score)
+    said = status if score is None else f"{plan.monitor[0]} {score:.4g}"
+    warn(f"trial {trial.number}: {describe(values)}: {said}")
+
+
+def _run_when_free(spec: RunSpec, progress: bool, prune: Any) -> str:
+    """Run, or wait for the process that has a trial of the same settings."""
+    from agents.core.runs.run_folder import FolderInUseError
+
+    while True:
+        try:
+            return _run(spec, progress, prune)
+        except FolderInUseError:
+            time.sleep(POLL)
+
+
+def _spec(plan: Plan, values: Mapping[str, Any]) -> RunSpec:
+    return run_spec(plan.base, values, plan.space, plan.modes, "--search")
+
+
+def _with_seeds(plan: Plan, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{**values, "seed": seed} for seed in plan.seeds] or [dict(values)]
+
+
+def _types(kind: Any) -> tuple[Any, ...]:
+    from typing import get_args
+
+    return get_args(kind) or (kind,)
+
+
+def _study_name(plan: Plan) -> str:
+    """Return a name that only searches with the same space, seeds and other settings have."""
+    base, options = plan.base, plan.base.options
+    place = str(plan.folder.resolve()) if options.storage else ""  # a database has several sweeps
+    own = [base.agent.name, base.task.name, base.config.digest(base.task)]
+    chosen = [repr(sorted(plan.space.items())), list(plan.seeds), place, *own]
+    return "sweep-" + hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:8]
+
+
+@contextlib.contextmanager
+def _other_workers(plan: Plan) -> Iterator[list[BaseProcess]]:
+    """Start the other workers for a `with` block; one that ends by an exception ends them.
+
+    SIGINT is ignored as they start, so that Ctrl-C in a terminal, which all processes get, does not
+    end them in the middle of an import; then SIGTERM ends them after their step.
+    """
+    context = multiprocessing.get_context("spawn")
+    options = argparse.Namespace(**{**vars(plan.base.options), "mode": "sweep"})
+    others: list[BaseProcess] = [
+        context.Process(target=_other_worker, args=(options,)) for _ in range(plan.num_workers - 1)
     ]
+    with _ignoring_sigint():
+        for process in others:
+            process.start()
+    try:
+        yield others
+    except BaseException:
+        for process in others:
+            process.terminate()
+        raise
+    finally:
+        for process in others:
+            process.join()
+
+
+def _wait_for(others: Sequence[BaseProcess]) -> None:
+    """Wait for the other workers; what one left behind that was killed is done by now."""
+    for process in others:
+        process.join()
+        if process.exitcode:
+            warn(f"terrarium: a worker ended with exit code {process.exitcode}")
+
+
+def _other_worker(options: argparse.Namespace) -> None:
+    """Work on a sweep in a process of its own; results are those of the first process."""
+    from agents.cli.modes import MODES
+
+    streams.open_streams()
+    try:
+        _work(plan_of(parse_run_spec(options, MODES), MODES), progress=False)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except TerrariumError as error:
+        sys.exit(streams.end(str(error), error.exit_code))
+
+
+@contextlib.contextmanager
+def _ignoring_sigint() -> Iterator[None]:
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _ending_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end this process by SystemExit, so that it ends its workers."""
+
+    def end(signum: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + signum)
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -204,6 +204,7 @@ class Agent(abc.ABC):
         run_dir: str | Path | None = None,
         resume: str = "auto",
         progress: bool | None = None,
+        prune: Callable[[int, float], bool] | None = None,
     ) -> "Agent":
         """Train until `steps` steps in all; a second call continues where the first one ended.
 
@@ -217,8 +218,11 @@ class Agent(abc.ABC):
                 earlier run's folder and starts with this agent as it is; anything else is the
                 path of a checkpoint to start from, and an earlier folder is archived too.
             progress: show progress on standard error; None: only with a run folder.
+            prune: is called after each evaluation but the last with the step and the score on the
+                validation split; True ends the run after it was saved, and `learn` continues it.
 
         Raises:
+            PrunedError: `prune` ended the run.
             DivergedError: the loss or the gradient is no longer finite.
             CannotWriteError: a file cannot be written; the earlier checkpoints are intact.
             FolderInUseError: another running process uses the folder.
@@ -230,7 +234,8 @@ class Agent(abc.ABC):
             self.state.reset_early_stopping()
         total, epochs = self._total if steps is None else (steps, None)
         self.config = attrs.evolve(self.config, steps=total, epochs=epochs)
-        sessions.learn(self, run_dir, resume, run_dir is not None if progress is None else progress)
+        shown = run_dir is not None if progress is None else progress
+        sessions.learn(self, run_dir, resume, shown, prune)
         return self
 
     @property

@@ -132,11 +132,11 @@ class Seq2SeqAgent(Agent):
         encoder = RecurrentPart(
             "encoder", layers[0], characters[batch.question], None, probe_targets.encoder,
             encoder_position,
-            lambda: _scores(model, model.encode(tensors.question), tensors.answer),
+            lambda: _scores(model, model.encode(tensors.question), tensors),
         )  # fmt: skip
         decoder = RecurrentPart(
             "decoder", layers[1], decoder_inputs, characters[answers], probe_targets.decoder,
-            decoder_position, lambda: _scores(model, memory, tensors.answer),
+            decoder_position, lambda: _scores(model, memory, tensors),
         )  # fmt: skip
         return encoder, decoder
 
@@ -166,10 +166,18 @@ class Seq2SeqAgent(Agent):
         }  # fmt: skip
 
 
-def _scores(model: Seq2SeqModel, memory: Any, answer: Tensor) -> dict[str, Tensor]:
-    """Return scores of each sample (B,) by greedy decoding, and the loss with teacher forcing."""
-    is_right = model.generate(memory)[0] == answer
-    logits = model.decode(memory, answer).float()
-    loss = F.cross_entropy(logits.transpose(1, 2), answer, reduction="none").mean(1)
+def _scores(model: Seq2SeqModel, memory: Any, batch: TextPairs) -> dict[str, Tensor]:
+    """Return scores of each sample (B,) by greedy decoding, and the loss with teacher forcing.
+
+    Up to the first mistake both read the same characters. So only samples with a mistake before the
+    last character are decoded greedily, from their questions on.
+    """
+    logits = model.decode(memory, batch.answer).float()
+    loss = F.cross_entropy(logits.transpose(1, 2), batch.answer, reduction="none").mean(1)
+    written = logits.argmax(-1)
+    strays = (written != batch.answer)[:, :-1].any(1)
+    if strays.any():
+        written[strays] = model.generate(model.encode(batch.question[strays]))[0]
+    is_right = written == batch.answer
     accuracy = is_right.double().mean(1)
     return {"exact match": is_right.all(1), "token accuracy": accuracy, "loss": loss}

@@ -63,15 +63,15 @@ FLOORS = {
     "visualization": (
         "core", "records", "model", "representation", "attribution", "attention", "adversarial",
         "synthesis", "detection", "calibration", "transcription", "circuits", "feature_maps",
-        "perturbation", "recurrent", "diagnosis", "live", "conv", "figures", "render", "renderers",
-        "report", "notebook",
+        "perturbation", "recurrent", "diagnosis", "sweeps", "live", "conv", "figures", "render",
+        "renderers", "report", "notebook",
     ),
     "agents": (
         "core.config", "configs", "core.version", "core.earlier_names", "core.protocol",
         "core.layers", "core.line_encoder", "core.line_augmentation", "core.torchvision_models",
         "core.decoding", "core.runs", "core.training", "core.inspection", "core.export",
         "core.agent", "core.seq2seq", "core.classification", "core.detection", "core.reading",
-        "core.pages", "core.analysis", "cli",
+        "core.pages", "core.analysis", "core.sweeps", "cli",
     ),
 }  # fmt: skip
 

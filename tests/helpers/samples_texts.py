@@ -10,6 +10,7 @@ from visualization.calibration.reliability import ReliabilityDiagram, reliabilit
 from visualization.recurrent.attribution import LRP, METHODS, RANDOM, QuestionRelevance
 from visualization.recurrent.gate_paths import GatePaths
 from visualization.recurrent.relevance import LayerwiseRelevance
+from visualization.sweeps.trials import ParallelCoordinates, Slices, TrialScores
 from visualization.transcription.errors import (
     Confusions,
     ErrorRates,
@@ -58,6 +59,28 @@ def diagram(size: Size) -> ReliabilityDiagram:
     )  # fmt: skip
 
 
+def trials(size: Size) -> dict[str, Any]:
+    """Return scores of few or many trials, of which some were pruned, as records of sweeps."""
+    num = max(4, min(size.steps, 400))
+    scores = shares(num)
+    return {
+        "score_name": size.words("best accuracy on validation"), "is_higher_better": True,
+        "scores": list(scores), "low": list(scores - 0.02), "high": list(scores + 0.02),
+        "statuses": ["pruned" if number % 4 == 3 else "done" for number in range(num)],
+    }  # fmt: skip
+
+
+def swept(size: Size) -> dict[str, list[Any]]:
+    """Return settings of those trials: rates, numbers of units, kinds of cells, some without."""
+    num, names = len(trials(size)["scores"]), size.names(max(2, min(size.layers, 12)))
+    columns = (
+        [10.0 ** -(1 + number % 4) for number in range(num)],
+        [4 + number % 9 for number in range(num)],
+        [size.name(number % 5) if number % 7 else None for number in range(num)],
+    )
+    return {name: columns[number % 3] for number, name in enumerate(names)}
+
+
 def confused(size: Size) -> Confusions:
     """Return which characters were read for which."""
     return confusions(*texts(size))
@@ -94,4 +117,7 @@ def gate_effects(size: Size) -> GatePaths:
 SAMPLES: dict[type, Callable[[Size], Any]] = reproducible({
     Confusions: confused, ErrorRates: rates, WorstLines: worst, ReliabilityDiagram: diagram,
     QuestionRelevance: question, GatePaths: gate_effects,
+    TrialScores: lambda size: TrialScores.of(**trials(size)),
+    ParallelCoordinates: lambda size: ParallelCoordinates.of(swept(size), **trials(size)),
+    Slices: lambda size: Slices.of(swept(size), **trials(size)),
 })  # fmt: skip

@@ -46,7 +46,7 @@ def test_a_sweep_learns_each_value_in_its_own_folder(
     command = [*COMMAND, "--grid", "task.train_length=2,4", "--grid", "hidden_size=3,5",
                "--run-dir", str(tmp_path)]  # fmt: skip
     assert main(command) == 0
-    assert (tmp_path / "sweep.html").read_text().count("data:image/png") == 3
+    assert (tmp_path / "sweep.html").read_text().count("data:image/png") == 7
     table = rows(tmp_path)
     assert [(r["task.train_length"], r["hidden_size"]) for r in table] == [
         ("2", "3"), ("2", "5"), ("4", "3"), ("4", "5"),

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
 
 from visualization.core.arrays import check_shape
 from visualization.core.errors import NothingToShow, value_error
@@ -161,6 +160,7 @@ def fit_temperature(said: Confidences) -> float:
     Raises:
         NothingToShow: nothing is said.
     """
+    from scipy.optimize import minimize_scalar  # half a second, seldom needed
 
     def log_loss(log_temperature: float) -> float:
         sure, right = said.at(float(np.exp(log_temperature)))

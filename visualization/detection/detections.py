@@ -7,7 +7,6 @@ import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.ops import box_iou
 
 from visualization.core.records import brief_repr
 
@@ -90,6 +89,8 @@ def detections(
 
 def _matched(right: Any, found: Any, min_score: float) -> tuple[BoxRows, BoxRows]:
     """Return right and found boxes of one image with what belongs together."""
+    from torchvision.ops import box_iou  # two seconds, which reports of other agents do without
+
     there, seen = _rows(right, 0.0), _rows(found, min_score)
     overlaps = box_iou(torch.as_tensor(seen.corners), torch.as_tensor(there.corners)).numpy()
     overlaps = np.where(seen.kinds[:, None] == there.kinds, overlaps, 0.0)

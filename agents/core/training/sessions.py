@@ -27,14 +27,17 @@ class _Session(NamedTuple):
     sink: sinks.Sink = sinks.FanOut([])
 
 
-def learn(agent: "AgentProtocol", run_dir: str | Path | None, resume: str, progress: bool) -> None:
+def learn(
+    agent: "AgentProtocol", run_dir: str | Path | None, resume: str, progress: bool,
+    prune: trainer.Prune | None = None,
+) -> None:  # fmt: skip
     """Train an agent, with all ranks of the process group, in a run folder or without one."""
     with process_group(agent.device) as group, contextlib.ExitStack() as stack:
         if group.size > 1 and agent.config.parallel == "data":
             problem = "data (DataParallel) cannot be combined with several ranks"
             raise ConfigError("torchrun", "parallel", problem, "none: each rank has one device")
         session = group.on_main(lambda: _open(agent, run_dir, resume, progress, stack))
-        trainer.train(agent, *(session or _Session()), group)
+        trainer.train(agent, *(session or _Session()), group, prune)
 
 
 def _open(

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from agents.core.config import ConfigError, flat_settings
+from agents.core.config import ConfigError, TerrariumError, flat_settings
 from agents.core.runs.checkpoint import CannotWriteError, Checkpoint
 from agents.core.runs.history import Record
 from agents.core.runs.run_folder import Folder
@@ -51,6 +51,13 @@ if TYPE_CHECKING:
     from agents.core.protocol import AgentProtocol
 
 
+Prune = Callable[[int, float], bool]  # of step and validation score: whether the run ends
+
+
+class PrunedError(TerrariumError):
+    """A sweep ended a run whose scores were not promising; it is saved."""
+
+
 class Evaluation(NamedTuple):
     """Scores on the validation split, a table of answers, and training diagnostics."""
 
@@ -61,7 +68,7 @@ class Evaluation(NamedTuple):
 
 def train(
     agent: "AgentProtocol", folder: Folder, start: Checkpoint | None, place: str, sink: Sink,
-    group: Group = SINGLE,
+    group: Group = SINGLE, prune: Prune | None = None,
 ) -> None:  # fmt: skip
     """Train an agent in a folder, from its latest checkpoint, or from `start`."""
 
@@ -81,7 +88,7 @@ def train(
         return
     if step:
         sink.info(f"continuing from step {step}")
-    Trainer(agent, folder, sink, group).run()
+    Trainer(agent, folder, sink, group, prune).run()
 
 
 class Trainer:
@@ -91,9 +98,11 @@ class Trainer:
     """
 
     def __init__(
-        self, agent: "AgentProtocol", folder: Folder, sink: Sink, group: Group = SINGLE
-    ) -> None:
+        self, agent: "AgentProtocol", folder: Folder, sink: Sink, group: Group = SINGLE,
+        prune: Prune | None = None,
+    ) -> None:  # fmt: skip
         self.agent, self.folder, self.sink, self.group = agent, folder, sink, group
+        self._prune = prune or (lambda step, score: False)
         self.task, self.state, self.config = agent.task, agent.state, agent.config
         self.total, self.identity = total_steps(agent.config, agent.task), agent.identity()
         self.state.optimizer.config = self.config  # in which `learn` may have changed the total
@@ -178,15 +187,28 @@ class Trainer:
     def _finish_step(self, request: StopRequest) -> None:
         """Evaluate and save as is due after a step that has been recorded."""
         state, config, step = self.state, self.config, self.state.cursor.step
+        is_pruned = False
         if state.cursor.unfinished == "evaluation":
             self._evaluate()
+            is_pruned = not self._is_last and self._prune(step, self._latest_score())
         self._save_snapshot()
-        stop = step == self.total or state.stopped_early or request.signum is not None
+        stop = self._is_last or is_pruned or request.signum is not None
         if stop or step % config.save_every == 0:
             self._gather_rng_states()
             self.folder.save(step, self._checkpoint, config.keep_checkpoints)
         state.cursor.unfinished = ""
         request.raise_if_requested()
+        if is_pruned:
+            raise PrunedError(f"pruned at step {step}; --mode train continues the run")
+
+    @property
+    def _is_last(self) -> bool:
+        return self.state.cursor.step == self.total or self.state.stopped_early
+
+    def _latest_score(self) -> float:
+        score = self.state.history.last(f"eval/{self.task.monitor[0]}")
+        assert score is not None
+        return score
 
     def _save_snapshot(self) -> None:
         """Save a weight snapshot if one is due."""
@@ -357,4 +379,6 @@ def _parameters_and_gradients(model: torch.nn.Module) -> dict[str, Tensor]:
 def _status_of(error: BaseException) -> str:
     if isinstance(error, DivergedError):
         return "diverged"
+    if isinstance(error, PrunedError):
+        return "pruned"
     return "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed"

@@ -1,6 +1,10 @@
 """Views side by side: processes of their own give what one process gives."""
 
+import contextlib
+import gc
 import os
+import platform
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +31,27 @@ def test_results_come_whole_from_other_processes() -> None:
     assert os.getpid() not in {process for process, _ in results.values()}
     assert results["array"][1].tolist() == results["tensor"][1].tolist() == [0, 1, 2, 3]
     assert results["nothing"][1] is None
+
+
+def test_garbage_collection_is_as_before() -> None:
+    """What the caller has made is left out of collections while works run, and not after them."""
+    before = gc.get_freeze_count()
+    works: dict[str, Callable[[], Any]] = {"first": gc.get_freeze_count, "second": lambda: 2}
+    with contextlib.closing(side_by_side.compute(works, {}, 1)) as results:
+        assert next(results)[1] > before
+    assert gc.get_freeze_count() == 0
+
+
+def test_a_report_needs_no_packages_of_other_agents() -> None:
+    """Views are listed without the seconds that importing torchvision or sklearn takes."""
+    code = (
+        "import sys\n"
+        "import agents.core.inspection.report, agents.core.inspection.available\n"
+        "found = {'torchvision', 'sklearn', 'scipy.optimize'} & sys.modules.keys()\n"
+        "sys.exit(' '.join(found) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_work_finds_what_it_uses() -> None:
@@ -77,3 +102,28 @@ def test_a_report_does_not_depend_on_the_number_of_processes() -> None:
             np.testing.assert_array_equal(array, others[name])
     assert alone.overview == beside.overview is not None
     assert alone.sentences["roles"].startswith("Unit roles: what")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mallopt is of the C library of Linux")
+def test_freed_memory_is_used_again() -> None:
+    """Once memory is kept, a large array made again and again has its pages from before."""
+    code = (
+        "import resource\n"
+        "import numpy as np\n"
+        "from agents.core.inspection.side_by_side import keep_freed_memory\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(10):\n"
+        "        np.ones(2**23)\n"  # 64 MB, more than malloc ever keeps by itself
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "def count():\n"
+        "    np.ones(2**23)\n"
+        "    return faults()\n"
+        "lost = count()\n"
+        "keep_freed_memory()\n"
+        "print(lost, count())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lost, kept = map(int, done.stdout.split())
+    if platform.libc_ver()[0] == "glibc":
+        assert kept < lost / 10

@@ -1,0 +1,1 @@
+"""Sweeps: search spaces, optuna's studies, results of runs."""

@@ -1,0 +1,322 @@
+"""Studies of optuna: storage, sampler, pruner; trials that a dead worker left behind."""
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import filelock
+import numpy as np
+
+from agents.core.config import ConfigError
+from agents.core.sweeps.space import Choices, Space
+from tasks.core.paths import make_folder
+from tasks.core.settings import nearest
+
+try:
+    import optuna
+except ImportError as error:
+    raise ConfigError(
+        "--mode sweep", "", "optuna is not installed, which chooses values and shares trials",
+        "pip install optuna, or --grid with one value after the other",
+    ) from error  # fmt: skip
+from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.pool import NullPool  # no connection stays open between two calls
+
+SAMPLERS = ("tpe", "random")
+PRUNERS = ("median", "halving", "hyperband", "none")
+_MAX_RETRIES = 10  # of one trial, whose worker may be what kills the machine
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@attrs.frozen(kw_only=True)
+class StudySettings:
+    """How the trials of a sweep are chosen, shared and ended."""
+
+    folder: Path  # of the sweep
+    name: str  # of the study: the same for what may share its trials
+    direction: str  # max or min
+    sampler: str = "tpe"
+    pruner: str = "median"
+    storage: str | None = None  # URL of a database; None: a journal file in the folder
+    heartbeat: int = 60  # seconds between signs of life, with a database
+    seed: int = 0
+
+
+class StudyStore:
+    """Study of a sweep, shared by processes; trials of dead ones are started again.
+
+    On one machine, or one file system, each process holds the kernel's lock (flock) of its trial's
+    file, which ends with the process however it ends. With a database a thread of each process
+    writes a heartbeat, and a trial without one for two intervals is failed and put back.
+    """
+
+    def __init__(self, settings: StudySettings) -> None:
+        self._settings = settings
+        self._locks = settings.folder / "trials"
+        make_folder(self._locks)
+        with self._exclusive(), _quiet():
+            self.study = optuna.create_study(
+                storage=_storage(settings), study_name=settings.name,
+                pruner=_pruner(settings),
+                direction=_direction(settings.direction),
+                load_if_exists=True,
+            )  # fmt: skip
+
+    @contextlib.contextmanager
+    def claim(self, num_trials: int) -> Iterator["optuna.Trial | None"]:
+        """Claim a trial for a `with` block, one that was left behind first; None: all have begun.
+
+        A block that ends by an exception puts its trial back.
+        """
+        with contextlib.ExitStack() as stack:
+            with self._exclusive():
+                self._revive()
+                trial = self._ask(num_trials)
+                if trial is not None:
+                    stack.enter_context(self._lock_of(trial.number))
+                    stack.enter_context(self._heartbeat(trial))
+            try:
+                yield trial
+            except BaseException:
+                if trial is not None:
+                    self._put_back(self._frozen(trial.number))
+                raise
+
+    def tell(self, trial: "optuna.Trial", score: float | None) -> None:
+        """Finish a trial with its score; None: it was pruned, or diverged."""
+        state = TrialState.PRUNED if score is None else TrialState.COMPLETE
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # revived meanwhile
+            self.study.tell(trial, score, state=state, skip_if_finished=True)
+
+    def num_unfinished(self) -> int:
+        """Return the number of trials that are running or wait to be started again."""
+        states = (TrialState.RUNNING, TrialState.WAITING)
+        return len(self.study.get_trials(deepcopy=False, states=states))
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return the trials without those that were put back, which have a successor."""
+        trials = self.study.get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.state != TrialState.FAIL]
+
+    def _ask(self, num_trials: int) -> "optuna.Trial | None":
+        trials = self.trials()
+        if len(trials) >= num_trials and all(t.state != TrialState.WAITING for t in trials):
+            return None
+        # Values depend on the seed, the trial's number and earlier scores, not on the process.
+        self.study.sampler = _sampler(self._settings, len(trials))
+        with _quiet():
+            return self.study.ask()
+
+    def _revive(self) -> None:
+        if self._settings.storage is not None:
+            with _quiet():
+                optuna.storages.fail_stale_trials(self.study)
+            return
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if self._is_free(trial.number):
+                self._put_back(trial)
+
+    def _is_free(self, number: int) -> bool:
+        try:
+            with self._lock_of(number):
+                return True
+        except filelock.Timeout:
+            return False
+
+    def _put_back(self, trial: FrozenTrial) -> None:
+        """Fail a running trial, and let another have its values and the scores so far."""
+        retries = trial.user_attrs.get("retries", 0)
+        try:
+            self.study.tell(trial.number, state=TrialState.FAIL)
+        except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
+            return  # another process has put it back
+        if retries < _MAX_RETRIES:
+            self.study.add_trial(
+                create_trial(
+                    state=TrialState.WAITING,
+                    params=trial.params,
+                    distributions=trial.distributions,
+                    user_attrs={**trial.user_attrs, "retries": retries + 1},
+                    system_attrs={"fixed_params": trial.params},
+                    intermediate_values=trial.intermediate_values,
+                )
+            )
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self.study.get_trials(deepcopy=False)[number]
+
+    def _exclusive(self) -> filelock.BaseFileLock:
+        return filelock.FileLock(self._settings.folder / "study.lock")
+
+    def _lock_of(self, number: int) -> filelock.BaseFileLock:
+        path = self._locks / f"{self._settings.name}-{number}.lock"
+        return filelock.FileLock(path, timeout=0)
+
+    @contextlib.contextmanager
+    def _heartbeat(self, trial: "optuna.Trial") -> Iterator[None]:
+        storage = self.study._storage  # what optuna's own loop uses; `ask` starts no heartbeat
+        backend = getattr(storage, "_backend", storage)
+        if not isinstance(backend, RDBStorage):
+            yield
+            return
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(self._settings.heartbeat):
+                with contextlib.suppress(optuna.exceptions.StorageInternalError):  # the next one
+                    backend.record_heartbeat(trial._trial_id)
+
+        backend.record_heartbeat(trial._trial_id)
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+class _FileLock(BaseJournalFileLock):
+    """The kernel's lock of a journal file: it ends with a process that is killed."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = filelock.FileLock(path)
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        """Release the lock."""
+        self._lock.release()
+
+
+def suggest(
+    trial: "optuna.Trial", space: Space, applies: Callable[[str, Mapping[str, Any]], bool],
+    is_integer: Callable[[str, Mapping[str, Any]], bool],
+) -> dict[str, Any]:  # fmt: skip
+    """Return a value for each setting of a space that `applies`, given those before it."""
+    values: dict[str, Any] = {}
+    for name in sorted(space, key=lambda name: name not in ("agent", "task")):
+        choice = space[name]
+        if not applies(name, values):
+            continue
+        if isinstance(choice, Choices):
+            values[name] = trial.suggest_categorical(name, choice.values)
+        elif choice.is_integer and is_integer(name, values):
+            low, high = int(choice.low), int(choice.high)
+            values[name] = trial.suggest_int(name, low, high, log=choice.is_log)
+        else:
+            drawn = trial.suggest_float(name, choice.low, choice.high, log=choice.is_log)
+            ends = attrs.evolve(choice, low=float(choice.low), high=float(choice.high))
+            values[name] = ends.rounded(drawn)
+    return {name: values[name] for name in space if name in values}
+
+
+def importances(
+    values: Sequence[Mapping[str, Any]], scores: Sequence[float], direction: str, seed: int = 0
+) -> dict[str, float]:
+    """Importance of settings: their shares of the variance of the scores, largest first.
+
+    Functional ANOVA (Hutter et al., 2014) of a random forest, over the settings that all trials
+    have; empty with fewer than two different scores or settings that vary.
+    """
+    shared = [name for name in values[0] if all(name in each for each in values)] if values else []
+    choices = {name: list({repr(each[name]): each[name] for each in values}.values())
+               for name in shared}  # fmt: skip
+    varied = {name: found for name, found in choices.items() if len(found) > 1}
+    if len(set(scores)) < 2 or not varied:
+        return {}
+    spaces = {name: _distribution(found) for name, found in varied.items()}
+    with _quiet():
+        study = optuna.create_study(direction=_direction(direction))
+        for each, score in zip(values, scores, strict=True):
+            params = {name: each[name] for name in varied}
+            study.add_trial(create_trial(params=params, distributions=spaces, value=score))
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
+        return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+
+
+def _distribution(values: Sequence[Any]) -> Any:
+    """Return what values are drawn from: numbers by their size, other values by name."""
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    if not numbers:
+        return optuna.distributions.CategoricalDistribution(values)
+    low, high = float(min(values)), float(max(values))
+    return optuna.distributions.FloatDistribution(low, high, log=low > 0 and high >= 10 * low)
+
+
+def check_names(sampler: str, pruner: str) -> None:
+    """Check the names of sampler and pruner; an unknown one is a ConfigError."""
+    for option, name, names in (("--sampler", sampler, SAMPLERS), ("--pruner", pruner, PRUNERS)):
+        if name not in names:
+            word = option.removeprefix("--")
+            raise ConfigError(
+                option, "", f"unknown {word} {name!r}", ", ".join(names), nearest(name, names)
+            )
+
+
+def _storage(settings: StudySettings) -> Any:
+    if settings.storage is None:
+        path = settings.folder / "journal.log"
+        return JournalStorage(JournalFileBackend(str(path), _FileLock(Path(f"{path}.lock"))))
+    if not settings.storage.startswith("postgresql"):
+        problem = f"{settings.storage!r} is not a database that processes can share"
+        raise ConfigError("--storage", "", problem, "postgresql+psycopg://USER@HOST/DATABASE")
+    try:
+        return RDBStorage(
+            settings.storage, engine_kwargs={"poolclass": NullPool},
+            heartbeat_interval=settings.heartbeat, grace_period=2 * settings.heartbeat,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
+                _MAX_RETRIES, inherit_intermediate_values=True
+            ),
+        )  # fmt: skip
+    except ImportError as error:
+        problem = f"{error.name or error} is not installed"
+        raise ConfigError("--storage", "", problem, "pip install 'psycopg[binary]'") from error
+    except Exception as error:
+        problem = f"cannot be used: {str(error).splitlines()[0]}"
+        accepted = "a database that is running, postgresql+psycopg://USER@HOST/DATABASE"
+        raise ConfigError("--storage", "", problem, accepted) from error
+
+
+def _direction(direction: str) -> Literal["maximize", "minimize"]:
+    return "maximize" if direction == "max" else "minimize"
+
+
+def _sampler(settings: StudySettings, number: int) -> "optuna.samplers.BaseSampler":
+    """Return the sampler of a trial's values."""
+    seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
+    if settings.sampler == "random":
+        return optuna.samplers.RandomSampler(seed)
+    with _quiet():  # constant_liar: other values than those of trials that are running
+        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+
+
+def _pruner(settings: StudySettings) -> "optuna.pruners.BasePruner":
+    match settings.pruner:
+        case "median":
+            return optuna.pruners.MedianPruner()
+        case "halving":
+            return optuna.pruners.SuccessiveHalvingPruner()
+        case "hyperband":
+            return optuna.pruners.HyperbandPruner()
+        case _:
+            return optuna.pruners.NopPruner()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Ignore optuna's notes on heartbeats and constant_liar."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Heartbeat of storage")  # `claim` has a thread for it
+        yield

@@ -1,0 +1,47 @@
+"""Scores of agents that write text: the short way gives what decoding every sample gives."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from agents.core.seq2seq import Seq2SeqAgent
+from tests.conftest import in_double, small_agent, wild
+from visualization.recurrent import Edit, intervene_on
+
+MODELS: list[dict[str, Any]] = [
+    {"cell": "lstm"},
+    {"cell": "gru", "num_layers": 2},
+    {"cell": "lstm", "decoder": "repeat"},
+    {"name": "attention_adder"},
+]
+
+
+@pytest.mark.parametrize("settings", MODELS, ids=str)
+@pytest.mark.parametrize("which", [0, 1], ids=["encoder", "decoder"])
+def test_scores_are_those_of_decoding_every_sample(settings: dict[str, Any], which: int) -> None:
+    """Of right and wrong answers alike, also while a unit of either layer is held at 0."""
+    agent = in_double(wild(small_agent(**({"task": "add3x2"} | settings))))
+    assert isinstance(agent, Seq2SeqAgent)
+    model, batch = agent.model, agent.task.samples("test", 24)
+    question = torch.as_tensor(batch.question).long()
+    with torch.inference_mode():
+        own = model.generate(model.encode(question))[0].numpy()
+        answer = np.where(np.arange(24)[:, None] % 2, own, batch.answer)
+        answer[::3, -1] = (own[::3, -1] + 1) % 5  # wrong at the last character
+        right = torch.as_tensor(answer).long()
+        part = agent.observe(type(batch)(batch.question, answer)).recurrent[which]
+        with intervene_on(part.layer, Edit(units=[1], h=0.0)):
+            found = part.score()
+        memory = model.encode(question)  # of the decoder's scores the encoder is untouched
+        with intervene_on(part.layer, Edit(units=[1], h=0.0)):
+            memory = memory if which else model.encode(question)
+            is_right = (model.generate(memory)[0].numpy() == answer).astype(float)
+            logits = model.decode(memory, right)
+    losses = F.cross_entropy(logits.transpose(1, 2), right, reduction="none")
+    np.testing.assert_array_equal(found["exact match"], is_right.all(axis=1))
+    np.testing.assert_allclose(found["token accuracy"], is_right.mean(axis=1))
+    np.testing.assert_allclose(found["loss"], losses.mean(1), rtol=1e-4)
+    assert 0 < is_right.mean() < 1

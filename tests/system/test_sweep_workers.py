@@ -1,0 +1,246 @@
+"""Sweeps by several workers: shared trials, a worker that is killed, Ctrl-C, PostgreSQL."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agents.core.config import ConfigError
+from agents.core.sweeps.study import StudySettings, StudyStore
+from tests.system.test_sweep import COMMAND, rows
+
+ROOT = Path(__file__).parents[2]
+SEARCH = [*COMMAND, "--search", "learning_rate=1e-4..0.1:log", "--pruner", "none"]
+POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
+PATIENCE = 120.0  # seconds until a test gives up waiting for a process
+
+
+def store(folder: Path) -> StudyStore:
+    return StudyStore(StudySettings(folder=folder, name="s", direction="max"))
+
+
+def start(*arguments: str) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "main.py", *arguments], cwd=ROOT, env=environment, text=True,
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def is_alive(group: int) -> bool:
+    """Tell whether any process of a group is left; Python's own helpers end a little later."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def checkpointed(folder: Path) -> list[Path]:
+    """Return the runs of a sweep that have a checkpoint."""
+    return [path.parents[1] for path in folder.glob("*/checkpoints/*.safetensors")]
+
+
+def test_two_stores_never_claim_the_same_trial(tmp_path: Path) -> None:
+    """A trial that is claimed is nobody else's, and no more are claimed than there are in all."""
+    first, second = store(tmp_path), store(tmp_path)
+    with first.claim(2) as a, second.claim(2) as b, first.claim(2) as none:
+        assert a is not None
+        assert b is not None
+        assert {a.number, b.number} == {0, 1}
+        assert none is None
+
+
+def test_an_interrupted_trial_is_put_back_with_its_values(tmp_path: Path) -> None:
+    """Who claims after an interruption gets the same values, and the number of trials is kept."""
+    study = store(tmp_path)
+    claimed = study.claim(1)
+    trial = claimed.__enter__()
+    assert trial is not None
+    value = trial.suggest_float("x", 0, 1)
+    trial.report(0.5, 10)
+    assert not claimed.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    with study.claim(1) as again:
+        assert again is not None
+        assert again.suggest_float("x", 0, 1) == value
+        study.tell(again, 1.0)
+    (only,) = study.trials()
+    assert only.intermediate_values == {10: 0.5}
+    with study.claim(1) as more:
+        assert more is None
+
+
+def test_values_do_not_depend_on_who_draws_them(tmp_path: Path) -> None:
+    """A random search has the same values with one worker and with two."""
+
+    def values(folder: Path, num: int) -> list[float]:
+        workers = [
+            StudyStore(StudySettings(folder=folder, name="s", direction="max", sampler="random"))
+            for _ in range(num)
+        ]
+        for number in range(6):
+            with workers[number % num].claim(6) as trial:
+                assert trial is not None
+                workers[number % num].tell(trial, trial.suggest_float("x", 0, 1))
+        return [trial.params["x"] for trial in workers[0].trials()]
+
+    alone = values(tmp_path / "one", 1)
+    assert values(tmp_path / "two", 2) == alone
+    assert len(set(alone)) == 6
+
+
+CLAIM = """
+import sys, time
+from pathlib import Path
+from agents.core.sweeps.study import StudySettings, StudyStore
+
+url = sys.argv[2] or None
+settings = StudySettings(
+    folder=Path(sys.argv[1]), name="s", direction="max", storage=url, heartbeat=1
+)
+with StudyStore(settings).claim(1) as trial:
+    print(trial.suggest_float("x", 0, 1), flush=True)
+    time.sleep(600)
+"""
+
+
+def revive(folder: Path, url: str | None) -> None:
+    """Kill a process that has claimed a trial; then another gets it, with the same value."""
+    command = [sys.executable, "-c", CLAIM, str(folder), url or ""]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    value = float(process.stdout.readline())
+    other = StudyStore(
+        StudySettings(folder=folder, name="s", direction="max", storage=url, heartbeat=1)
+    )
+    with other.claim(1) as early:
+        assert early is None  # it is alive
+    process.kill()
+    process.communicate()
+
+    def is_claimed() -> bool:
+        with other.claim(1) as trial:
+            if trial is None:
+                return False
+            assert trial.suggest_float("x", 0, 1) == value
+            other.tell(trial, 1.0)
+            return True
+
+    wait_until(is_claimed)
+    assert other.num_unfinished() == 0
+    assert len(other.trials()) == 1
+
+
+def test_the_kernel_says_which_workers_are_dead(tmp_path: Path) -> None:
+    """With a journal file, the trial of a process that was killed is claimed by the next one."""
+    revive(tmp_path, None)
+
+
+def kill_and_finish(folder: Path, *more: str) -> None:
+    """Kill a worker in its first run; then another one finishes that run from its checkpoint."""
+    command = [*SEARCH, "--set", "steps=40", "--trials", "2", "--run-dir", str(folder), *more]
+    process = start(*command)
+    wait_until(lambda: bool(checkpointed(folder)))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    (killed,) = set(checkpointed(folder))
+    last = start(*command)
+    messages = last.communicate(timeout=PATIENCE)[1]
+    assert last.returncode == 0, messages
+    table = rows(folder)
+    assert [row["ended"] for row in table] == ["done", "done"]
+    assert killed.name in {f"learning_rate={row['learning_rate']}" for row in table}
+    assert len((killed / "command.txt").read_text().splitlines()) == 2
+    assert "continuing from step" in messages
+    assert json.loads((killed / "status.json").read_text())["state"] == "done"
+
+
+@pytest.mark.slow  # two processes that start
+def test_the_trial_of_a_killed_worker_is_finished_by_another(tmp_path: Path) -> None:
+    """With a journal file the kernel's lock says that a worker is dead; its run is resumed."""
+    kill_and_finish(tmp_path / "sweep")
+
+
+@pytest.mark.slow  # four processes that start
+def test_ctrl_c_ends_all_workers_and_the_same_command_continues(tmp_path: Path) -> None:
+    """SIGINT to the first process ends both with exit code 130; runs are saved and resumed."""
+    command = [*SEARCH, "--set", "steps=300", "--trials", "2", "--workers", "2",
+               "--run-dir", str(tmp_path)]  # fmt: skip
+    process = start(*command)
+    wait_until(lambda: len(set(checkpointed(tmp_path))) == 2)
+    os.kill(process.pid, signal.SIGINT)
+    messages = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 130, messages
+    assert "Traceback" not in messages
+    states = [json.loads(path.read_text())["state"] for path in tmp_path.glob("*/status.json")]
+    assert set(states) <= {"interrupted", "done"}
+    wait_until(lambda: not is_alive(process.pid))
+    again = start(*command)
+    messages = again.communicate(timeout=PATIENCE)[1]
+    assert again.returncode == 0, messages
+    assert [row["ended"] for row in rows(tmp_path)] == ["done", "done"]
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    """Start a PostgreSQL on a Unix socket in a folder of its own; yield its URL."""
+    if POSTGRES is None:
+        if os.environ.get("TERRARIUM_NEEDS_POSTGRES"):
+            pytest.fail("PostgreSQL is not installed")
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+    pytest.importorskip("psycopg")
+    is_root = os.geteuid() == 0
+    folder = Path("/tmp") / f"terrarium-postgres-{os.getpid()}"  # short: a socket's path
+    folder.mkdir(mode=0o700)
+    prefix = ["runuser", "-u", "postgres", "--"] if is_root else []
+    if is_root:
+        shutil.chown(folder, "postgres")
+
+    def call(*command: str) -> None:
+        done = subprocess.run([*prefix, *command], cwd="/", capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    data = str(folder / "data")
+    try:
+        call(str(POSTGRES / "initdb"), "-D", data, "-U", "postgres", "--auth=trust", "--no-sync")
+        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+        log = str(folder / "log")
+        call(str(POSTGRES / "pg_ctl"), "-D", data, "-w", "-l", log, "-o", options, "start")
+        try:
+            yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
+        finally:
+            call(str(POSTGRES / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_heartbeats_say_which_workers_are_dead(tmp_path: Path, database: str) -> None:
+    """With PostgreSQL, a trial without two heartbeats is claimed by the next process."""
+    revive(tmp_path, database)
+
+
+@pytest.mark.slow  # two processes that start, and two heartbeats to stay away
+def test_postgresql_revives_the_trial_of_a_killed_worker(tmp_path: Path, database: str) -> None:
+    """With a database a trial without heartbeats is finished by another worker, in its folder."""
+    kill_and_finish(tmp_path / "sweep", "--storage", database, "--heartbeat", "1")
+
+
+def test_an_unknown_database_is_named(tmp_path: Path) -> None:
+    """What is no shared database, or does not answer, is an error that says what is accepted."""
+    for url in ("sqlite:///trials.db", f"postgresql+psycopg://x@/x?host={tmp_path}"):
+        with pytest.raises(ConfigError, match="--storage"):
+            StudyStore(StudySettings(folder=tmp_path, name="s", direction="max", storage=url))
