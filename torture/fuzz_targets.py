@@ -50,8 +50,8 @@ class Target:
 
 def _settings(folder: Path, data: bytes) -> None:
     from agents.cli.modes import MODES
-    from agents.cli.run_spec import parse_run_spec
     from agents.cli.options import parse
+    from agents.cli.run_spec import parse_run_spec
 
     path = folder / "settings.yaml"
     path.write_bytes(data)
@@ -61,8 +61,8 @@ def _settings(folder: Path, data: bytes) -> None:
 
 def _options(folder: Path, data: bytes) -> None:
     from agents.cli.modes import MODES, _check_options, _check_runs
-    from agents.cli.run_spec import parse_run_spec
     from agents.cli.options import parse
+    from agents.cli.run_spec import parse_run_spec
 
     words = data.decode(errors="surrogateescape").split("\n")
     with _quiet(), contextlib.suppress(SystemExit):  # of argparse, with its message
