@@ -139,6 +139,6 @@ def test_a_file_of_too_many_parts_is_refused(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Elements and attributes are counted, as each takes far more memory than its letters."""
-    monkeypatch.setattr(xml_tree, "_MOST_PARTS", 5)
-    with pytest.raises(ConfigError, match="more than 5 elements and attributes"):
+    monkeypatch.setattr(xml_tree, "_MOST_SIGNS", 5)
+    with pytest.raises(ConfigError, match="more than 5 tags and attributes"):
         read_page(saved(tmp_path, text))
