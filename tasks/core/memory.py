@@ -6,8 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-_OF_TORCH = ("can't allocate memory", "out of memory", "std::bad_alloc", "Cannot allocate memory")
-_UNKNOWN = 2**62  # bytes: more than any machine has
+_OF_TORCH = (
+    "not enough memory", "can't allocate memory", "out of memory", "std::bad_alloc",
+    "Cannot allocate memory",
+)  # fmt: skip
+UNKNOWN = 2**62  # bytes: more than any machine has
 
 
 def free_memory() -> int:
@@ -24,18 +27,18 @@ def _free_of_machine() -> int:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         line = next(line for line in lines if line.startswith("MemAvailable:"))
         return int(line.split()[1]) * 1024
-    return _UNKNOWN
+    return UNKNOWN
 
 
 def _free_of_limit() -> int:
     """Return what is left of the limit on the address space of this process (`ulimit -v`)."""
     if sys.platform == "win32":
-        return _UNKNOWN
+        return UNKNOWN
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit == resource.RLIM_INFINITY:
-        return _UNKNOWN
+        return UNKNOWN
     with contextlib.suppress(OSError, ValueError):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         return limit - pages * os.sysconf("SC_PAGE_SIZE")

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from agents.core.config import ConfigError
-from tasks.core.memory import describe_bytes, free_memory, is_out_of_memory
+from tasks.core.memory import UNKNOWN, describe_bytes, free_memory, is_out_of_memory
 
 _MOST_TENSORS = 10_000  # of a model; the largest language models have some 2,000
 _TOO_LARGE = ("overflow", "storage size calculation")  # in torch's words: no memory is so large
@@ -24,7 +24,9 @@ def fitting(name: str) -> Iterator[None]:
         ConfigError: names the model, and how much it needs.
     """
     free, needed, num = free_memory(), 0, 0
-    accepted = f"smaller sizes: {describe_bytes(free)} of memory are free"
+    accepted = "smaller sizes"
+    if free < UNKNOWN:
+        accepted += f": {describe_bytes(free)} of memory are free"
 
     def count(module: nn.Module, _: str, parameter: nn.Parameter | None) -> None:
         nonlocal needed, num
@@ -41,6 +43,8 @@ def fitting(name: str) -> Iterator[None]:
     hook = register_module_parameter_registration_hook(count)
     try:
         yield
+    except ConfigError:
+        raise
     except (RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
         text = str(error).partition("\n")[0]
         if is_out_of_memory(error) or any(words in text.lower() for words in _TOO_LARGE):
