@@ -26,7 +26,8 @@ from agents.cli.run_spec import parse_run_spec  # noqa: E402
 from agents.cli.sweep import Plan, plan_of  # noqa: E402
 from agents.core.sweeps.results import Interval, describe, interval, without_seed  # noqa: E402
 from benchmarks.marked import replaced  # noqa: E402
-from docs.notes_claims import ROWS, Row  # noqa: E402
+from docs.notes_claims import ROWS  # noqa: E402
+from docs.notes_row import Row  # noqa: E402
 
 PAGE, RECORD = ROOT / "docs" / "notes.md", ROOT / "docs" / "notes.json"
 BEGIN, END = "<!-- python docs/notes.py -->", "<!-- end of the table -->"
@@ -40,6 +41,8 @@ WORDS = {  # of a score, and whether it is a share
     "cer": ("character error rate", True),
     "exact": ("lines without an error", True),
     "mse": ("squared error", False),
+    "train_loss": ("training loss", False),
+    "eval_loss": ("validation loss", False),
 }
 
 
@@ -71,19 +74,31 @@ def runs_of(command: str, recorded: Sequence[Run]) -> list[Run]:
 
 
 def read_run(folder: Path) -> Run | None:
-    """Return day, seconds of training, steps and test scores of a run; None: it is not done."""
+    """Return day, seconds of training, steps and scores of a run; None: it is not done.
+
+    Scores are those of test.json, the last losses, and on the validation split those of the best
+    constant answer (`constant`).
+    """
     status, scores = (_json(folder / name) for name in ("status.json", "test.json"))
     if status.get("state") != "done" or not scores:
         return None
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    last = [record for record in map(json.loads, lines) if "time/seconds" in record][-1]
+    last: dict[str, float] = {}
+    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        last |= json.loads(line)
+    losses = {name: last[f"{name}/loss"] for name in ("train", "eval") if f"{name}/loss" in last}
     num = ("num_samples", "seed")
     return {
         "day": status["time"][:10],
         "steps": int(last["step"]),
         "seconds": round(last["time/seconds"], 1),
         "num_samples": scores["num_samples"],
-        "scores": {name: value for name, value in scores.items() if name not in num},
+        "scores": {
+            **{name: value for name, value in scores.items() if name not in num},
+            **{f"{name}_loss": round(value, 6) for name, value in losses.items()},
+        },
+        "constant": {
+            name: round(last[f"chance/{name}"], 6) for name in scores if f"chance/{name}" in last
+        },
     }
 
 
@@ -128,8 +143,13 @@ def result(row: Row, record: Record) -> str:
     for run in record.get(row.command, ()):
         if all(run["values"][name] in accepted for name, accepted in row.only.items()):
             trials.setdefault(describe(without_seed(run["values"])), []).append(run)
-    lines = [_line(row, name, runs) for name, runs in trials.items()] or ["not run"]
-    days = sorted({run["day"] for runs in trials.values() for run in runs})
+    runs = [run for found in trials.values() for run in found]
+    lines = [_line(row, name, found) for name, found in trials.items()] or ["not run"]
+    constant = [run["constant"][row.scores[0]] for run in runs if row.scores[0] in run["constant"]]
+    if constant:
+        mean = sum(constant) / len(constant)
+        lines.append(f"a constant answer: {written(row.scores[0], interval([mean]))}")
+    days = sorted({run["day"] for run in runs})
     return "<br>".join([*lines, *days[-1:], *([row.page] if row.page else [])])
 
 
@@ -182,7 +202,7 @@ def write() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is asked for, and write record and page after each command."""
+    """Run what is asked for, then write record and page."""
     parser = argparse.ArgumentParser(description=__doc__)
     help_text = "run what is missing: of a note, of commands with these words, or all"
     parser.add_argument("--run", nargs="*", metavar="WORDS", help=help_text)
@@ -194,7 +214,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not is_done(command):
             print(f"python main.py {command}", flush=True)
             subprocess.run([sys.executable, "main.py", *shlex.split(command)], check=True)
-            write()
     write()
 
 

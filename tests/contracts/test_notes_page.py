@@ -13,7 +13,8 @@ from agents.cli.run_spec import parse_run_spec
 from agents.core.inspection.available import VIEWS
 from benchmarks.marked import replaced
 from docs import notes
-from docs.notes_claims import ROWS, Row
+from docs.notes_claims import ROWS
+from docs.notes_row import Row
 
 OWN_DATA = ("--task text", "FOLDER", "RUN_A")  # it depends on the machine, or is the reader's
 
@@ -21,12 +22,8 @@ OWN_DATA = ("--task text", "FOLDER", "RUN_A")  # it depends on the machine, or i
 def run(seed: int, accuracy: float, **values: Any) -> notes.Run:
     """Return a recorded run."""
     values = {**values, "seed": seed}
-    return {
-        "values": values,
-        "settings": "x",
-        "day": "2026-11-30",
-        "scores": {"accuracy": accuracy},
-    }
+    scores = {"scores": {"accuracy": accuracy}, "constant": {}}
+    return {"values": values, "settings": "x", "day": "2026-11-30", **scores}
 
 
 def row(**changes: Any) -> Row:
@@ -82,6 +79,8 @@ def test_a_cell_has_mean_interval_seeds_and_day() -> None:
         "`n=1`: accuracy 50.0 % (1 seed)<br>`n=2`: accuracy 25.0 % (1 seed)<br>2026-11-30"
     )
     assert notes.result(row(only={"n": (2,)}), one).startswith("`n=2`: accuracy 25.0 %")
+    beside = {"sweep": [{**run(0, 0.5), "constant": {"accuracy": 0.475}}]}
+    assert "<br>a constant answer: accuracy 47.5 %<br>" in notes.result(row(), beside)
 
 
 COMMAND = "--agent parity_lstm --task parity --set hidden_size=3 --mode sweep --grid seed=0,1"
@@ -93,8 +92,11 @@ def finished(state: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     status = {"state": state, "time": "2026-11-30T09:00:00+0000"}
     (folder / "status.json").write_text(json.dumps(status))
-    record = {"step": 7, "time/seconds": 1.5}
-    (folder / "metrics.jsonl").write_text(json.dumps(record) + '\n{"step": 8}\n')
+    records = (
+        {"step": 6, "eval/loss": 0.75, "chance/accuracy": 0.25, "chance/loss": 0.7},
+        {"step": 7, "train/loss": 0.5, "time/seconds": 1.5},
+    )
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, records)))
     (folder / "test.json").write_text('{"accuracy": 0.5, "num_samples": 100, "seed": 0}')
     return folder
 
@@ -108,7 +110,11 @@ def test_only_finished_runs_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (found,) = notes.runs_of(COMMAND, [])
     assert found["values"] == {"seed": 0}
     assert (found["day"], found["steps"], found["seconds"]) == ("2026-11-30", 7, 1.5)
-    assert (found["num_samples"], found["scores"]) == (100, {"accuracy": 0.5})
+    assert (found["num_samples"], found["scores"]) == (
+        100,
+        {"accuracy": 0.5, "train_loss": 0.5, "eval_loss": 0.75},
+    )
+    assert found["constant"] == {"accuracy": 0.25}
     assert not notes.is_done(COMMAND)
 
 
