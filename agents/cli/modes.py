@@ -6,7 +6,6 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import attrs
 
@@ -28,11 +27,8 @@ from tasks.core.paths import folder_path
 from tasks.core.registry import Entry
 from tasks.core.settings import ConfigError, to_values
 
-if TYPE_CHECKING:
-    pass
-
-# They need nothing but a run folder.
 _SWEEP_OPTIONS = ("trials", "seeds", "sampler", "pruner", "workers", "storage", "heartbeat")
+# They need nothing but a run folder.
 _MODES_OF_A_RUN = ("evaluate", "predict", "inspect", "live", "diagnose", "export", "calibrate")
 
 
