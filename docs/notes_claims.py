@@ -123,8 +123,8 @@ _NOTE_001 = (
         command=_STAGES,
         scores=("mse",),
         only={"task.length": (150, 200, 250, 300, 500, 700)},
-        why="A curriculum: series of at most 10 steps, then 20, 40, … T, at most 20,000 in all. "
-        "Training ends below a validation error of 0.01.",
+        why="A curriculum of at most 20,000 series, first of 10 steps and less, then of 20, "
+        "40, … T. Training ends below a validation error of 0.01.",
     ),
     Row(
         note="001",
@@ -237,6 +237,7 @@ _NOTE_003 = (
 
 _PARITY = "--agent parity_lstm --task parity"
 _AT_ONCE = "--set curriculum_loss_threshold=null"
+_TEN = "--set hidden_size=128 --set task.train_length=10 --set task.length=10"
 _DEEP = (  # as docs/sequence_lab.py has it
     "--set num_layers={} --set hidden_size=512 --set task.train_length=10 --set task.length=10 "
     "--set steps=240 --set eval_every=40 --set log_every=10"
@@ -256,9 +257,16 @@ _NOTE_004 = (
     Row(
         note="004",
         claim="Sequences of 10 with 128 units are learned better",
-        command=f"{_PARITY} {_AT_ONCE} --set hidden_size=128 --set task.train_length=10 "
-        f"--set task.length=10 {_SEEDS}",
+        command=f"{_PARITY} {_AT_ONCE} {_TEN} {_SEEDS}",
         scores=("accuracy",),
+        why="",
+    ),
+    Row(
+        note="004",
+        claim="The same, with the rate of 0.001 that it names",
+        command=f"{_PARITY} {_AT_ONCE} {_TEN} --set learning_rate=0.001 {_SEEDS}",
+        scores=("accuracy",),
+        why="",
     ),
     Row(
         note="004",
