@@ -54,7 +54,7 @@ _NOTE_000 = (
         claim="The same, with our recipe",
         command=f"{_ADD3X3} --set task.num_samples=50000 {_ONE_SEED}",
         scores=_BOTH,
-        why="40 passes over the sums, with Muon. So few sums are overfitted: after 18,000 steps "
+        why="At most 40 passes over the sums, with Muon. So few sums are overfitted: after 18,000 steps "
         "93.4 % are right, with fresh sums in every step 100.0 % (2026-11-22, seed 0, "
         f"{_EXPERIMENTS}).",
     ),
@@ -187,12 +187,14 @@ _NOTE_003 = (
         claim="128 units, 200 epochs, 5,000 sums, not reversed: 65.07 % in validation",
         command=f"{_FEW} --set task.reverse=none {_SEEDS}",
         scores=_BOTH,
+        why="Nothing to explain: the recipe is the note's.",
     ),
     Row(
         note="003",
         claim="“Exactly the same setup”, reversed: 97.37 % on the test",
         command=f"{_FEW} {_SEEDS}",
         scores=_BOTH,
+        why="If 5,000 sums are meant here too; the script has 50,000 (next row).",
     ),
     Row(
         note="003",
