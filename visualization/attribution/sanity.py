@@ -174,11 +174,22 @@ def redraw(parameter: nn.Parameter, source: torch.Generator) -> None:
     parameter.data.copy_(values.mean() + values.std(correction=0) * noise)
 
 
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ranks from 1 on (N,), of equal values their mean; NaN where a value is NaN.
+
+    As those of scipy.stats, whose import takes more than a second.
+    """
+    if np.isnan(values).any():
+        return np.full(len(values), np.nan)
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last: NDArray[np.int64] = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[place])
+
+
 def _correlations(maps: list[Tensor]) -> NDArray[np.float64]:
     """Return Spearman's correlation of each stage's maps with the first stage's (L + 1, B)."""
-    from scipy.stats import rankdata  # takes a second to import
-
-    ranks = np.stack([rankdata(to_numpy(each.flatten(1).double()), axis=1) for each in maps])
+    rows = [to_numpy(each.flatten(1).double()) for each in maps]
+    ranks = np.stack([[_ranks(row) for row in each] for each in rows])
     centred = ranks - ranks.mean(axis=-1, keepdims=True)
     sizes = np.sqrt((centred**2).sum(axis=-1))
     products = (centred * centred[0]).sum(axis=-1)

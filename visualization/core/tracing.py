@@ -96,6 +96,9 @@ def find_layer(model: nn.Module, layer: NamedLayer, argument: str = "layer") -> 
     name = layer_name(model, layer, argument)
     check_module(model)
     dotted, separator, number = name.partition("@")
+    found = _descend(model, dotted)
+    if found is not None and (number.isdecimal() or not separator):
+        return Layer(found, int(number) if separator else None)
     modules = dict(model.named_modules(remove_duplicate=False))
     if dotted not in modules:
         problem = f"{name!r} is not a layer of the {type(model).__name__}"
@@ -107,6 +110,19 @@ def find_layer(model: nn.Module, layer: NamedLayer, argument: str = "layer") -> 
         accepted = "layers outside of it, or the module that it was made from"
         raise argument_error(argument, problem, accepted)
     return Layer(modules[dotted], int(number) if separator else None)
+
+
+def _descend(model: nn.Module, dotted: str) -> nn.Module | None:
+    """Return the module of a dotted name; None: there is none, or a scripted one on the way.
+
+    Faster than a search among all names, of which a trace of every layer would make one for each.
+    """
+    module: nn.Module | None = model
+    for part in dotted.split(".") if dotted else ():
+        if module is None or isinstance(module, torch.jit.ScriptModule):
+            return None
+        module = module._modules.get(part)
+    return None if isinstance(module, torch.jit.ScriptModule) else module
 
 
 def _hides(module: nn.Module, name: str, layer: str) -> bool:

@@ -3,7 +3,7 @@
 N images (C, H, W), Q of which neighbours are sought; D numbers represent an image in a layer.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import attrs
@@ -13,11 +13,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from visualization.core.arrays import to_numpy
 from visualization.core.errors import argument_error, check_count, value_error
 from visualization.core.inputs import (
     Images,
-    activation,
     as_images,
     as_record,
     at_least_float32,
@@ -26,74 +24,13 @@ from visualization.core.inputs import (
     optional_layer_name,
 )
 from visualization.core.records import brief_repr
-from visualization.core.tracing import NamedLayer, intercept_outputs
+from visualization.core.tracing import NamedLayer
+from visualization.representation.features import Spatial, as_labels, features
 
-Spatial = Literal["flat", "mean"]
 Metric = Literal["cosine", "euclidean"]
 Method = Literal["pca", "tsne"]
 _TSNE_COMPONENTS = 50  # to which t-SNE's input is reduced: van der Maaten & Hinton 2008
 _ROUNDING = 1e-12  # of the largest sum of squares: components with less are noise
-
-
-def features(
-    model: nn.Module, layer: str | None, images: Tensor, spatial: Spatial = "flat"
-) -> Tensor:
-    """Features of images in a layer, as rows (B, D): each number, or the mean of each map.
-
-    Raises:
-        ValueError: `spatial` is neither flat nor mean; no such layer; or it outputs no row for
-            each image.
-    """
-    if spatial not in ("flat", "mean"):
-        raise value_error("spatial", repr(spatial), "flat, mean")
-    with torch.no_grad():
-        output = activation(model, images, layer)
-    if output.ndim < 1 or len(output) != len(images):
-        problem = f"{layer or 'the model'!r} outputs {tuple(output.shape)} for {len(images)} images"
-        raise argument_error("layer", problem, "layers with a row for each image")
-    pooled = output.flatten(2).mean(dim=2) if output.ndim > 2 and spatial == "mean" else output
-    return at_least_float32(pooled.reshape(len(images), -1))
-
-
-def represented_while(
-    model: nn.Module, layers: Sequence[str], run: Callable[[], Any], num_samples: int
-) -> dict[str, NDArray[np.float64]]:
-    """Representations (N, D) of layers of any model while a function runs it on N samples.
-
-    Of each layer its last call that puts out a row for each sample; axes between the first and the
-    last (time, places) are averaged. Of recurrent layers their outputs.
-    """
-    rows: dict[str, NDArray[np.float64]] = {}
-
-    def note(name: str) -> Callable[[Any], None]:
-        def take(output: Any) -> None:
-            values = output[0] if isinstance(output, tuple) else output
-            if isinstance(values, Tensor) and values.ndim > 1 and len(values) == num_samples:
-                means = values.flatten(1, -2).mean(1) if values.ndim > 2 else values
-                rows[name] = to_numpy(means.double())
-
-        return take
-
-    with (
-        inspection_mode(model),
-        torch.no_grad(),
-        intercept_outputs(model, {name: note(name) for name in layers}),
-    ):
-        run()
-    return rows
-
-
-def as_labels(labels: ArrayLike | Tensor, num: int, name: str = "labels") -> NDArray[Any]:
-    """Return a whole number or a word for each image (N,).
-
-    Raises:
-        ValueError: another shape, or numbers that are not whole.
-    """
-    array = to_numpy(labels)
-    if array.shape != (num,) or array.dtype.kind not in "iubUO":
-        problem = f"{array.dtype} of shape {array.shape} does not go with {num} images"
-        raise argument_error(name, problem, "a whole number or a word for each image")
-    return array
 
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)

@@ -5,8 +5,8 @@ L layers, N images, D numbers of a representation.
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn
 
 import attrs
 import numpy as np
@@ -20,10 +20,11 @@ from visualization.core.inputs import Images, batches, inspection_mode, optional
 from visualization.core.records import brief_repr
 from visualization.core.statistics import fit_classes
 from visualization.core.tracing import NamedLayer
-from visualization.representation.embeddings import Spatial, as_labels, features
+from visualization.representation.features import Spatial, as_labels, features_of_layers
 
 _RIDGE = 1e-2
 _FEWEST = 10  # images of either part
+_HELD = 2**28  # bytes of representations that are held at once, if those of one layer are not more
 PIXELS = "pixels"
 
 
@@ -75,8 +76,8 @@ def probe_layers(
     principal components of the layer, each scaled to variance 1; components, scales and weights are
     fitted on one part of the images. Its control is the same with labels shuffled over the images
     (in the spirit of Hewitt & Liang 2019, 1909.03368). A second model, of the same layers and not
-    trained, shows what the architecture gives without learning. The layers are run one after the
-    other, so that the features of one are in memory at a time, N · D numbers.
+    trained, shows what the architecture gives without learning. The model runs once for as many
+    layers as have features of 256 MB together.
 
     Args:
         model: any module; give images that it was not trained on, whose labels it knows by heart.
@@ -96,12 +97,11 @@ def probe_layers(
     _check_arguments(layers, held_out, num_components, batch_size)
     selection = [optional_layer_name(model, layer, "layers") for layer in layers]
     source = _Source(images, spatial, batch_size)
-    pixels = source.rows(nn.Identity(), None, like=model)
+    pixels = source.pixels(model)
     split = _split(as_labels(labels, len(pixels)), held_out, seed)
 
-    def probed(probed_model: nn.Module) -> list[tuple[int, float, float]]:
-        each = (source.rows(probed_model, layer) for layer in selection)  # one is held at a time
-        rows = itertools.chain([pixels], each)
+    def probed(network: nn.Module) -> list[tuple[int, float, float]]:
+        rows = itertools.chain([pixels], source.rows_of_layers(network, selection, len(pixels)))
         return [split.scores(layer_rows, num_components) for layer_rows in rows]
 
     scores = probed(model)
@@ -156,21 +156,50 @@ class _Source:
     spatial: Spatial
     batch_size: int
 
-    def rows(
-        self, model: nn.Module, layer: str | None, like: nn.Module | None = None
-    ) -> NDArray[Any]:
-        """Return the representation in a layer (N, D); images are brought to the type of `like`."""
-        spatial = "flat" if like is not None else self.spatial
+    def pixels(self, model: nn.Module) -> NDArray[np.float64]:
+        """Return the images as rows (N, D), of the type of a model."""
+        parts = [batch.flatten(1).cpu() for batch in batches(self.images, model, self.batch_size)]
+        return _joined(parts or _none_left())
+
+    def rows_of_layers(
+        self, model: nn.Module, layers: Sequence[str | None], num: int
+    ) -> Iterator[NDArray[np.float64]]:
+        """Yield the representation of `num` images in each layer (N, D).
+
+        One run over the images gives as many layers as `_HELD` bytes hold, and at least one.
+        """
+        left = list(layers)
+        sizes = [num * size for size in self._bytes_of_an_image(model, left)]
+        while left:
+            fitting = sum(size <= _HELD for size in itertools.accumulate(sizes)) or 1
+            with inspection_mode(model):
+                parts = [
+                    [
+                        rows.cpu()
+                        for rows in features_of_layers(model, left[:fitting], batch, self.spatial)
+                    ]
+                    for batch in batches(self.images, model, self.batch_size)
+                ]
+            by_layer = [list(each) for each in zip(*parts, strict=True)]
+            del parts
+            while by_layer:
+                yield _joined(by_layer.pop(0))
+            left, sizes = left[fitting:], sizes[fitting:]
+
+    def _bytes_of_an_image(self, model: nn.Module, layers: Sequence[str | None]) -> list[int]:
         with inspection_mode(model):
-            parts = [
-                features(model, layer, batch, spatial).cpu()
-                for batch in batches(self.images, like or model, self.batch_size)
-            ]
-        if not parts:
-            raise argument_error(
-                "images", "none are left", "an array, or a loader that can be read again"
-            )
-        return np.asarray(torch.cat(parts).double().numpy())
+            first = next(batches(self.images, model, 1), None)
+            first = _none_left() if first is None else first
+            rows = features_of_layers(model, layers, first, self.spatial)
+        return [each[0].nbytes for each in rows]
+
+
+def _none_left() -> NoReturn:
+    raise argument_error("images", "none are left", "an array, or a loader that can be read again")
+
+
+def _joined(parts: Sequence[Tensor]) -> NDArray[np.float64]:
+    return np.asarray(torch.cat(list(parts)).double().numpy())
 
 
 @attrs.frozen(eq=False)

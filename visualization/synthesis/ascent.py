@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.adam import adam
 
 from visualization.core.errors import value_error
 from visualization.synthesis.objective import ForwardCache, Objective
@@ -133,6 +134,27 @@ class _Best:
         )  # fmt: skip
 
 
+class Adam:
+    """Adam of one tensor, by torch's functional form.
+
+    The first step of an object of `torch.optim.Adam` imports torch's compiler, which takes seconds.
+    """
+
+    def __init__(self, values: Tensor, rate: float) -> None:
+        self.values, self.rate = values, rate
+        self.mean, self.square = torch.zeros_like(values), torch.zeros_like(values)
+        self.count = torch.zeros(())
+
+    @torch.no_grad()
+    def step(self, gradient: Tensor) -> None:
+        """Make a step up along a gradient."""
+        adam(
+            [self.values], [gradient], [self.mean], [self.square], [], [self.count],
+            amsgrad=False, beta1=0.9, beta2=0.999, lr=self.rate, weight_decay=0.0, eps=1e-8,
+            maximize=True,
+        )  # fmt: skip
+
+
 def ascend(
     forward: ForwardFn, objective: Objective, param: Parametrization, latent: Tensor, rows: Tensor,
     ascent: GradientAscent, transforms: Sequence[Transform] = (),
@@ -150,8 +172,7 @@ def ascend(
     """
     generator = torch.Generator().manual_seed(ascent.seed)
     latent = latent.detach().clone().requires_grad_()
-    optimiser_class = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[ascent.optimiser]
-    optimiser = optimiser_class([latent], lr=ascent.rate, maximize=True)
+    optimiser = Adam(latent, ascent.rate) if ascent.optimiser == "adam" else None
     redirection = RedirectedReLU(len(latent), latent.device, ascent.nearest)
     best = _Best(ascent.stop_at)
     zero_gradient = redirection.redirected
@@ -177,8 +198,11 @@ def ascend(
         gradient = param.projected_gradient(
             images, gradient + input_gradient(prior_weight * prior, images)
         )
-        (latent.grad,) = torch.autograd.grad(output_images, latent, gradient)
-        optimiser.step()
+        (slope,) = torch.autograd.grad(output_images, latent, gradient)
+        if optimiser:
+            optimiser.step(slope)
+        else:
+            latent.data.add_(slope, alpha=ascent.rate)
         if ascent.blur and (step + 1) % _STEPS_BETWEEN_BLURS == 0:
             latent.data = param.blurred(latent.data, ascent.blur)
         del read, prior  # or this pass's graph would be held beside the next one's

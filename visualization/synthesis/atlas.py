@@ -27,7 +27,8 @@ from visualization.core.inputs import (
 )
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
-from visualization.representation.embeddings import Method, as_labels, check_method, embed_rows
+from visualization.representation.embeddings import Method, check_method, embed_rows
+from visualization.representation.features import as_labels
 from visualization.synthesis.maximise import MaximisedImages, maximise
 from visualization.synthesis.objective import ForwardCache, Objective, caching_forward
 from visualization.synthesis.objectives import cosine, direction

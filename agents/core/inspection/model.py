@@ -15,7 +15,8 @@ from visualization.model.landscape import landscape_line, landscape_plane
 from visualization.model.movement import weight_movement
 from visualization.model.weights import LayerWeights, layer_weights
 from visualization.records import Curves
-from visualization.representation.embeddings import Embedding, embed_rows, represented_while
+from visualization.representation.embeddings import Embedding, embed_rows
+from visualization.representation.features import represented_while
 from visualization.representation.layer_probes import LayerProbes, probe_rows
 
 NUM_SAMPLES = 200  # of views that run the model often

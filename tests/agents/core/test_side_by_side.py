@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -101,3 +102,28 @@ def test_a_report_does_not_depend_on_the_number_of_processes() -> None:
             np.testing.assert_array_equal(array, others[name])
     assert alone.overview == beside.overview is not None
     assert alone.sentences["roles"].startswith("Unit roles: what")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mallopt is of the C library of Linux")
+def test_freed_memory_is_used_again() -> None:
+    """Once memory is kept, a large array made again and again has its pages from before."""
+    code = (
+        "import resource\n"
+        "import numpy as np\n"
+        "from agents.core.inspection.side_by_side import keep_freed_memory\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(10):\n"
+        "        np.ones(2**23)\n"  # 64 MB, more than malloc ever keeps by itself
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "def count():\n"
+        "    np.ones(2**23)\n"
+        "    return faults()\n"
+        "lost = count()\n"
+        "keep_freed_memory()\n"
+        "print(lost, count())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lost, kept = map(int, done.stdout.split())
+    if platform.libc_ver()[0] == "glibc":
+        assert kept < lost / 10

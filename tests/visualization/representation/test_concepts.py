@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tests.helpers.unchanged import left_alone
 from visualization.core.registry import png
 from visualization.feature_maps.figures.dissection import caption, draw, text
+from visualization.representation import layer_probes
 from visualization.representation.embeddings import embed, nearest_neighbours, pca
 from visualization.representation.layer_probes import probe_layers
 
@@ -227,6 +228,20 @@ def test_components_are_those_of_the_fitted_images() -> None:
     x[held_out, 0, 1, 1] += 100 * images(60)[:, 0, 0, 0]
     found = probe_layers(nn.Flatten(), [""], x, labels, num_components=1)
     np.testing.assert_array_equal(found.accuracy, 1)
+
+
+def test_probes_of_layers_that_are_run_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers whose features do not fit in memory together are scored as those that do."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(72, 3))
+    x, labels = images(120), np.arange(120) % 3
+    layers = ["0", None, "1", "3"]
+    together = layer_probes.probe_layers(model, layers, x, labels)
+    monkeypatch.setattr(layer_probes, "_HELD", 1)
+    apart = layer_probes.probe_layers(model, layers, x, labels)
+    np.testing.assert_array_equal(together.accuracy, apart.accuracy)
+    np.testing.assert_array_equal(together.control, apart.control)
+    assert together.accuracy[2] == together.accuracy[4]  # the output is the last layer's
 
 
 def test_probes_of_real_scans() -> None:

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 
 from tests.helpers.synthesis import LINEAR, PIXELS, SHAPE, from_seed, linear, odd, shut, words
 from visualization.core.registry import caption, text
+from visualization.synthesis.ascent import Adam
 from visualization.synthesis.constraints import at_most, class_distribution, l2, total_variation
 from visualization.synthesis.dreams import dream
 from visualization.synthesis.inversion import invert, solve
@@ -333,3 +334,16 @@ def test_mistakes_of_maximise_are_named(settings: dict[str, Any], message: str) 
     given = {"objective": logit(0), "input_shape": (1, 8, 8), "steps": 1, **settings}
     with pytest.raises(ValueError, match=message):
         maximise(odd(), **given)
+
+
+def test_adam_is_that_of_torch() -> None:
+    """The steps of an ascent are those of `torch.optim.Adam`."""
+    start, gradients = from_seed(*SHAPE), [from_seed(*SHAPE) for _ in range(3)]
+    own, other = start.clone().requires_grad_(), start.clone().requires_grad_()
+    adam, oracle = Adam(own, 0.1), torch.optim.Adam([other], lr=0.1, maximize=True)
+    for scale, gradient in enumerate(gradients, start=1):
+        adam.step(scale * gradient)
+        other.grad = scale * gradient
+        oracle.step()
+    assert_close(own, other)
+    assert not torch.equal(own, start)
