@@ -54,8 +54,8 @@ _NOTE_000 = (
         claim="The same, with our recipe",
         command=f"{_ADD3X3} --set task.num_samples=50000 {_ONE_SEED}",
         scores=_BOTH,
-        why="At most 40 passes over the sums, with Muon. So few sums are overfitted: after 18,000 steps "
-        "93.4 % are right, with fresh sums in every step 100.0 % (2026-11-22, seed 0, "
+        why="At most 40 passes over the sums, with Muon. So few sums are overfitted: after 18,000 "
+        "steps 93.4 % are right, with fresh sums in every step 100.0 % (2026-11-22, seed 0, "
         f"{_EXPERIMENTS}).",
     ),
     Row(
