@@ -101,6 +101,12 @@ _NOTE_000 = (
         command="--mode compare RUN_A RUN_B",
         page="[reversed against plain](reversed.md)",
     ),
+    Row(
+        note="000",
+        claim="Open goal: train the tasks of Xu et al. 2020, and see why a network can reason",
+        command="--agent gnn --task furthest_pair",
+        page="[sets and graphs](sets.md), [how many samples a network needs](sample_complexity.md)",
+    ),
 )
 
 _ADDING = "--agent adding_lstm --task adding_problem"

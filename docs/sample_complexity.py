@@ -4,8 +4,8 @@ After Xu et al. 2020 (1905.13211), section 4: the accuracy of each network on ea
 number of training samples, with the accuracy on the training samples beside it. The command reads
 the run folders that are there, keeps their scores in docs/sample_complexity.json, and writes the
 table and the picture of docs/sample_complexity.md from that file. `--run` first runs what is
-missing, and continues what was stopped; `--run subset_sum "Deep Sets"` only cells with one of these
-words. `--samples 500,2000` and `--seeds 0` choose among the columns and seeds.
+missing, and continues what was stopped; `--run subset_sum "Deep Sets"` only that network on that
+task. `--samples 500,2000` and `--seeds 0` choose among the columns and seeds.
 """
 
 import argparse
@@ -178,7 +178,7 @@ def with_table(page: str, record: Record) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is asked for, then write record, page and picture."""
     parser = argparse.ArgumentParser(description=__doc__)
-    help_text = "run what is missing: of a task or network, or all"
+    help_text = "run what is missing: of a task, of a network, of both, or all"
     parser.add_argument("--run", nargs="*", metavar="WORDS", help=help_text)
     parser.add_argument("--samples", default=",".join(map(str, SAMPLES)), metavar="N,N,…")
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), metavar="N,N,…")
@@ -186,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.chdir(ROOT)  # where runs/ is
     samples, seeds = (list(map(int, x.split(","))) for x in (options.samples, options.seeds))
     for cell in cells() if options.run is not None else ():
-        if not options.run or any(word in cell for word in options.run):
+        if all(word in cell for word in options.run or ()):
             command = cell.command(samples, seeds)
             print(f"python main.py {command}", flush=True)
             subprocess.run([sys.executable, "main.py", *shlex.split(command)], check=True)
