@@ -106,6 +106,36 @@ OWN_AGENTS = {
         "character-level language model, LSTM (or GRU, RNN)",
         config="agents.configs.char_lm:CharLMConfig",
     ),
+    "mlp": Entry(
+        "agents.mlp",
+        "MLP",
+        "multilayer perceptron over all objects of a set as one vector",
+        config="agents.configs.sets:MLPConfig",
+    ),
+    "deep_sets": Entry(
+        "agents.deep_sets",
+        "DeepSets",
+        "Deep Sets: each object by itself, then their sum",
+        config="agents.configs.sets:DeepSetsConfig",
+    ),
+    "gnn": Entry(
+        "agents.gnn",
+        "GNN",
+        "graph neural network: rounds of messages between the objects of a set or graph",
+        config="agents.configs.sets:GNNConfig",
+    ),
+    "exhaustive_search": Entry(
+        "agents.exhaustive_search",
+        "ExhaustiveSearch",
+        "LSTM over every subset of a small set, then the maximum",
+        config="agents.configs.sets:ExhaustiveSearchConfig",
+    ),
+    "set_transformer": Entry(
+        "agents.set_transformer",
+        "SetTransformer",
+        "self-attention over the objects of a set or graph, without positions",
+        config="agents.configs.sets:SetTransformerConfig",
+    ),
 }
 
 # By name; those of installed packages are after the project's own.

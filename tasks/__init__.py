@@ -40,6 +40,31 @@ OWN_TASKS = {
         "AddingProblem",
         "adding problem: the sum of the two marked numbers of a series",
     ),
+    "subset_sum": Entry(
+        "tasks.reasoning.subset_sum",
+        "SubsetSum",
+        "subset sum: do some of a set of numbers sum to 0?",
+    ),
+    "max_difference": Entry(
+        "tasks.reasoning.max_difference",
+        "MaxDifference",
+        "maximum value difference of a set of objects, a summary statistic",
+    ),
+    "furthest_pair": Entry(
+        "tasks.reasoning.furthest_pair",
+        "FurthestPair",
+        "furthest pair of a set of objects: the kinds of the two, a relational argmax",
+    ),
+    "monster_trainer": Entry(
+        "tasks.reasoning.monster_trainer",
+        "MonsterTrainer",
+        "least cost of reaching a level by fighting monsters, a dynamic programme",
+    ),
+    "shortest_path": Entry(
+        "tasks.reasoning.shortest_path",
+        "ShortestPath",
+        "shortest path in a weighted graph: the least sum of weights",
+    ),
     "digits": Entry(
         "tasks.digits",
         "MnistLike",

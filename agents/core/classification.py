@@ -48,7 +48,7 @@ class Classifier(Agent):
 
         def confidence(temperature: float) -> tuple[NDArray[Any], NDArray[Any]]:
             values = final_logits().double().div(temperature).softmax(-1).cpu().numpy()
-            return values.max(1), values.argmax(1) == np.asarray(batch.label)[:, 0]
+            return values.max(1), values.argmax(1) == np.asarray(self.task.targets(batch))[:, 0]
 
         @functools.cache
         def final_logits() -> Tensor:

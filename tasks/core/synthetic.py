@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from tasks.core import earlier_names
 from tasks.core.batch import Batch
-from tasks.core.task import BatchRequest, ProbeTargets, Row, Split, Task, TextChunks
+from tasks.core.task import (
+    BatchRequest,
+    ProbeTargets,
+    Row,
+    SetTargets,
+    Split,
+    Task,
+    TextChunks,
+)
 
 _NUM_EXAMINED = 512  # samples from which the varying step is found
 _BALANCED = 0.25  # least share of the samples on either side of the mean
@@ -98,18 +106,22 @@ def easy_task(task: Task) -> TransformedTask | None:
     The questions are unchanged. The target is one of two targets of the task: the second if the
     input at one step is above its mean, else the first. The input at a step is a code, or the sum
     of the numbers there (of an image: of a row); the step is the last at which questions differ
-    enough. Texts of a language-modelling task repeat their first character instead.
+    enough. The objects of a set have no order: the one whose numbers sum to most is the only step;
+    of a graph there is no such task. Texts of a language-modelling task repeat their first
+    character instead.
     """
     batch = task.samples("train", _NUM_EXAMINED)
     if isinstance(batch, TextChunks):
         return TransformedTask(base=task, transform=_repeat_first)
+    if isinstance(batch, SetTargets) and batch.edges is not None:
+        return None
     if isinstance(batch, Batch) or task.targets(batch) is not batch[1] or np.ndim(batch[0]) < 2:
         return None
-    place, mean = _varying_step(np.asarray(batch[0]))
+    place, mean = _varying_step(_steps(batch))
     first, second = _two_answers(np.asarray(batch[1]))
 
     def transform(batch: Any) -> Any:
-        read = _steps(np.asarray(batch[0]))
+        read = _steps(batch)
         above = read[:, -min(place, read.shape[1])] > mean
         shape = (-1, *[1] * first.ndim)
         return batch._replace(
@@ -119,16 +131,18 @@ def easy_task(task: Task) -> TransformedTask | None:
     return TransformedTask(base=task, transform=transform)
 
 
-def _steps(questions: NDArray[Any]) -> NDArray[np.float64]:
+def _steps(batch: Any) -> NDArray[np.float64]:
     """Return the input at each step as one number (B, T): of codes, of series, of images."""
+    questions = np.asarray(batch[0])
+    if isinstance(batch, SetTargets):  # (B, n, F): one step, the object whose numbers sum to most
+        return np.asarray(questions.sum(axis=2, dtype=np.float64).max(axis=1)[:, None])
     if questions.ndim == 4:  # (B, C, H, W): a row is a step
         return np.asarray(questions.sum(axis=(1, 3), dtype=np.float64))
     return np.asarray(questions.reshape(*questions.shape[:2], -1).sum(axis=2, dtype=np.float64))
 
 
-def _varying_step(questions: NDArray[Any]) -> tuple[int, float]:
-    """Return the last step, counted from the end, that splits questions evenly, and its mean."""
-    read = _steps(questions)
+def _varying_step(read: NDArray[np.float64]) -> tuple[int, float]:
+    """Return the last step, from the end, that splits inputs (B, T) evenly, and its mean."""
     above = (read > read.mean(axis=0)).mean(axis=0)[::-1]
     balanced = np.minimum(above, 1 - above)
     place = int((balanced >= min(_BALANCED, balanced.max())).argmax())

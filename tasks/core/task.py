@@ -83,6 +83,31 @@ class ImageToLabel:
     is_handwriting: bool = attrs.field(default=False, eq=False, repr=False)
 
 
+class SetTargets(NamedTuple):
+    """Sets of objects (batch, n, features), float32, padded with 0, and the target of each set.
+
+    The target (batch, 1) is the code of a label, or a number, float32. The number n of places may
+    differ from batch to batch.
+    """
+
+    objects: Array
+    target: Array
+    mask: Array  # (batch, n) bool: at which places there is an object
+    edges: Array = None  # of graphs: weights (batch, n, n), float32, 0 for no edge; of sets: None
+
+
+@attrs.frozen
+class SetToTarget:
+    """Sizes of a task in which a set of objects, or a graph, has one label or one number."""
+
+    num_features: int  # numbers of each object
+    labels: tuple[str, ...] | None  # a label is a position in this tuple; None: a number
+    sort_by: int = 0  # the feature by which objects can be put in order
+    has_edges: bool = False
+    # Objects of the largest set, in any split; sets may have fewer, so it is not compared.
+    size: int = attrs.field(kw_only=True, eq=False)
+
+
 class TextChunks(NamedTuple):
     """Language-model batch: chunks of long texts in codes (batch, time), and the next codes.
 

@@ -70,8 +70,8 @@ FLOORS = {
         "core.config", "configs", "core.version", "core.earlier_names", "core.protocol",
         "core.layers", "core.line_encoder", "core.line_augmentation", "core.torchvision_models",
         "core.decoding", "core.runs", "core.training", "core.inspection", "core.export",
-        "core.agent", "core.seq2seq", "core.classification", "core.detection", "core.reading",
-        "core.pages", "core.analysis", "core.sweeps", "cli",
+        "core.agent", "core.seq2seq", "core.classification", "core.sets", "core.detection",
+        "core.reading", "core.pages", "core.analysis", "core.sweeps", "cli",
     ),
 }  # fmt: skip
 

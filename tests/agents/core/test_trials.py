@@ -68,7 +68,7 @@ def test_a_batch_is_learned_by_heart() -> None:
     assert found.chance == pytest.approx(entropy)
 
 
-@pytest.mark.parametrize("name", ["parity", "add2x2", "adding_problem", "digits"])
+@pytest.mark.parametrize("name", ["parity", "add2x2", "adding_problem", "digits", "subset_sum"])
 def test_an_easy_task_has_two_answers_told_by_one_thing(name: str) -> None:
     """Both answers stand in the task, each for a quarter of the questions or more; splits too."""
     short = {"parity": {"length": 12, "train_length": 12}, "adding_problem": {"length": 12}}

@@ -1,0 +1,112 @@
+"""Graph neural network: rounds of messages between all pairs of objects, and a read-out.
+
+Xu et al. 2020, 1905.13211, equation 2.2: in each round the next state of object i is the sum over j
+of MLP(h_i, h_j); the answer is an MLP of the sum of all states. k rounds line up with k steps of a
+dynamic programme. With edges (2009.11848, section 4.2) the messages are MLP(h_i, h_j, e_ij), from
+neighbours only, and from the object itself over an edge of weight 0; `min` is then the aggregation
+of Bellman and Ford.
+
+Where it deviates: states begin as a linear map of the features, which the paper lacks, so that all
+have the same size (its first pair layer is linear, so that the functions are the same). That layer
+is computed as W h_i + V h_j, n products each and not n² of twice the size.
+"""
+
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from agents.configs.sets import GNNConfig
+from agents.core.layers import HiddenLinear
+from agents.core.sets import SetAgent, aggregate, read_out
+from agents.core.training.loop import to_device
+from tasks.core.task import SetTargets, SetToTarget
+from visualization.core.preserve import evaluation_mode
+
+
+class PairPerceptron(nn.Module):
+    """Perceptron of each pair of states, and the weight of its edge: messages (B, n, n, D)."""
+
+    def __init__(self, size: int, num_layers: int, has_edges: bool) -> None:
+        super().__init__()
+        self.receiver = HiddenLinear(size, size)
+        self.sender = HiddenLinear(size, size, bias=False)
+        self.edge = nn.Linear(1, size, bias=False) if has_edges else None
+        layers = (HiddenLinear(size, size) for _ in range(num_layers - 1))
+        self.further = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
+
+    def forward(self, state: Tensor, edges: Tensor | None) -> Tensor:
+        """Return the message from j to i at [:, i, j] of states (B, n, D)."""
+        pairs = self.receiver(state)[:, :, None] + self.sender(state)[:, None]
+        if self.edge is not None and edges is not None:
+            pairs = pairs + self.edge(edges[..., None])
+        return cast("Tensor", self.further(F.relu(pairs)))
+
+
+class GraphNetwork(nn.Module):
+    """States of objects, rounds of messages, and read-out."""
+
+    def __init__(self, config: GNNConfig, spec: SetToTarget) -> None:
+        super().__init__()
+        size, self.num_rounds = config.hidden_size, config.num_rounds
+        self.aggregation, self.how = config.aggregation, config.read_out
+        self.embed = nn.Linear(spec.num_features, size)
+        self.messages = nn.ModuleList(
+            PairPerceptron(size, config.num_layers, spec.has_edges)
+            for _ in range(1 if config.share_rounds else config.num_rounds)
+        )
+        self.read_out = read_out(size, config, spec)
+
+    def forward(self, objects: Tensor, mask: Tensor, edges: Tensor | None = None) -> Tensor:
+        """Return outputs (B, K) of objects (B, n, F)."""
+        return self.run_from(self.embed(objects), 0, mask, edges)
+
+    def run_from(self, state: Tensor, after: int, mask: Tensor, edges: Tensor | None) -> Tensor:
+        """Return outputs (B, K) from the states (B, n, D) after that many rounds."""
+        *_, last = state, *self.rounds(state, after, mask, edges)
+        return cast("Tensor", self.read_out(aggregate(last, mask, self.how)))
+
+    def rounds(
+        self, state: Tensor, after: int, mask: Tensor, edges: Tensor | None
+    ) -> Iterator[Tensor]:
+        """Yield the states (B, n, D) of each further round."""
+        place = torch.arange(mask.shape[1], device=mask.device)
+        is_self = place[:, None] == place
+        is_sender = (mask[:, None] if edges is None else edges > 0) | is_self  # B, n, n
+        for number in range(after, self.num_rounds):
+            messages = self.messages[number % len(self.messages)](state, edges)
+            state = aggregate(messages, is_sender, self.aggregation)
+            yield state
+
+
+class GNN(SetAgent):
+    """Graph neural network: rounds of messages between pairs of objects, of a set or a graph."""
+
+    name = "gnn"
+    Config = GNNConfig
+    config: GNNConfig
+    model: GraphNetwork
+
+    @staticmethod
+    def build_model(config: GNNConfig, spec: SetToTarget) -> nn.Module:
+        """Return the network for the task's features."""
+        return GraphNetwork(config, spec)
+
+    def states(self, batch: SetTargets) -> Tensor:
+        """Return the states of the objects at first and after each round (rounds + 1, B, n, D)."""
+        objects, _, mask, edges = to_device(batch, self.device)
+        with evaluation_mode(self.model), torch.inference_mode():
+            first = self.model.embed(objects)
+            return torch.stack([first, *self.model.rounds(first, 0, mask, edges)])
+
+    def outputs_from(self, batch: SetTargets, state: Tensor, after: int) -> Tensor:
+        """Return the outputs (B, K) with these states (B, n, D) after that many rounds.
+
+        So an intervention is: `state = agent.states(batch)[2].clone()`, a change of
+        `state[:, node]`, and `agent.outputs_from(batch, state, 2)`.
+        """
+        _, _, mask, edges = to_device(batch, self.device)
+        with evaluation_mode(self.model), torch.inference_mode():
+            return self.model.run_from(state.to(self.device), after, mask, edges)
