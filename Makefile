@@ -62,6 +62,8 @@ docs: $(STAMP) ## make the pictures of docs/ again (an hour if nothing is there;
 	$(RUN) docs/attention_table.py
 	$(RUN) docs/modular_addition.py
 	$(RUN) docs/sweeps.py
+	$(RUN) docs/notes.py
+	$(RUN) docs/sample_complexity.py
 	$(RUN) docs/convolutional.py
 	$(RUN) docs/convolutional_notebook.py
 

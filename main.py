@@ -6,25 +6,20 @@ from collections.abc import Sequence
 
 from agents.cli import modes, streams
 from agents.cli.options import parse
-from tasks.core.settings import TerrariumError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code.
 
-    0 done, 1 a bug, 2 usage or settings, 65 corrupt checkpoint, 74 cannot read or write, 75 the
-    folder is in use, 76 diverged, 130 after SIGINT, 143 after SIGTERM.
+    0 done, 1 a bug, 2 usage or settings, 65 corrupt checkpoint, 71 out of memory, 74 cannot read or
+    write, 75 the folder is in use, 76 diverged, 130 after SIGINT, 143 after SIGTERM.
     """
     streams.open_streams()
     try:
         code = modes.run(parse(arguments))
         sys.stdout.flush()
-    except TerrariumError as error:
-        return streams.end(str(error), error.exit_code)
-    except OSError as error:  # such as a closed pipe, or a folder that may not be read
-        return streams.end(str(error), 74)
-    except KeyboardInterrupt:
-        return streams.end("interrupted; the same command continues from here", 130)
+    except (Exception, KeyboardInterrupt) as error:
+        return streams.fail(error)
     return code
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from benchmarks import looking
+from benchmarks.marked import replaced
 from benchmarks.measure import RESULTS, Figures, table
 from benchmarks.peers.common import ROOT
 
@@ -343,6 +344,4 @@ def _with_rule(head: list[str], rows: Iterable[list[str]]) -> Iterable[list[str]
 def write() -> None:
     """Put the table between its marks in docs/performance.md."""
     text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{markdown()}{END}{after}", encoding="utf-8")
+    PAGE.write_text(replaced(text, BEGIN, END, f"\n{markdown()}"), encoding="utf-8")

@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.core.memory import read_whole
 from tasks.core.paths import describe_os_error, expand_user
 from tasks.core.settings import ConfigError
 from tasks.core.task import Split
@@ -145,7 +146,7 @@ def read_corpus(path: str, num_characters: int, with_mark: bool = False) -> Corp
 @functools.lru_cache(maxsize=2)
 def _file(path: Path, num_characters: int, with_mark: bool, changed: int, size: int) -> Corpus:
     # Line ends are not converted, so that positions are those in the file.
-    text = path.read_bytes().decode("utf-8")
+    text = read_whole(path).decode("utf-8")
     text = text.removeprefix("" if with_mark else "\ufeff")[:num_characters]
     if not text:
         raise ConfigError("Text", "path", f"{path} is empty", "a file of text in UTF-8")

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from agents.core.analysis.states import exact, same
 from agents.core.runs import checkpoint
-from tests.helpers.ranks import kill_tree, ranks_below, started, torchrun_command
+from tests.helpers.ranks import descendants, kill_tree, ranks_below, started, torchrun_command
 from torture.registry import Effort, Outcome, case
 
+_LONGEST = 300.0  # seconds from a kill to the end of a command; a starved machine takes long
 _MODEST = ["log_every=2", "save_every=2", "eval_every=6", "eval_samples=16", "keep_checkpoints=2"]
 RUNS = {
     "adder": ["seq2seq_adder", "add2x2", "hidden_size=12", "batch_size=8", "steps=120",
@@ -79,7 +80,7 @@ def killed(
             None: all processes.
     """
     before = newest(folder)
-    with started(words) as process:
+    with started(words, {"PYTHONFAULTHANDLER": "1"}) as process:
         begin = time.monotonic()
         while process.poll() is None:
             if working and newest(folder) == before:
@@ -95,12 +96,25 @@ def killed(
             kill_tree(process.pid)
         else:
             _kill_a_rank(process, victim)
-        process.communicate(timeout=120)
+        _wait(process)
         if not process.returncode:
             return ""
     if list(folder.rglob("*.tmp")):
         return "file"
     return "work" if newest(folder) > before else "start"
+
+
+def _wait(process: "subprocess.Popen[str]") -> None:
+    """Wait until a command has ended that lost a process; if it hangs, say in which lines."""
+    try:
+        process.communicate(timeout=_LONGEST)
+    except subprocess.TimeoutExpired:
+        for pid in [*descendants(process.pid), process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGABRT)
+        _, where = process.communicate()
+        problem = f"did not end within {_LONGEST:.0f} s of a kill"
+        raise RuntimeError(f"{problem}\n{where[-6000:]}") from None
 
 
 def _kill_a_rank(process: "subprocess.Popen[str]", victim: float) -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import attrs
 
+from benchmarks.marked import replaced
+
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = ROOT / "docs" / "reliability.md"
-_BEGIN, _END = "<!-- torture: begin -->\n", "<!-- torture: end -->\n"
+_BEGIN, _END = "<!-- torture: begin -->", "<!-- torture: end -->"
 
 
 @attrs.frozen(kw_only=True)
@@ -24,13 +26,19 @@ class Effort:
 
     Attributes:
         folder: an empty folder for its files.
-        kills: number of SIGKILLs for each agent.
+        kills: number of SIGKILLs for each agent; other faults follow it where they are many.
         chance: where random moments and places come from.
+        seconds: of fuzzing, for each kind of input.
     """
 
     folder: Path
     kills: int
     chance: random.Random
+    seconds: float = 60.0
+
+
+class SkippedError(Exception):
+    """A case that cannot be tried here; says what is missing."""
 
 
 @attrs.frozen(kw_only=True)
@@ -100,6 +108,4 @@ def table(results: dict[str, dict[str, object]]) -> str:
 
 def with_table(page: str, results: dict[str, dict[str, object]]) -> str:
     """Return a page with its table made of results."""
-    before, _, rest = page.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n{table(results)}\n{_END}{after}"
+    return replaced(page, _BEGIN, _END, f"\n\n{table(results)}\n")

@@ -5,6 +5,8 @@ import os
 import sys
 
 from agents.core.training.launch import is_main
+from tasks.core.memory import is_out_of_memory
+from tasks.core.settings import TerrariumError
 
 _AGREED = (76, 130)  # exit codes of divergence and of SIGINT
 
@@ -21,6 +23,20 @@ def open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not a replacement of a notebook's or a test's
             stream.reconfigure(errors="replace")
+
+
+def fail(error: BaseException) -> int:
+    """Say why the command ended; return the exit code. What is a bug is raised again."""
+    if isinstance(error, TerrariumError):
+        return end(str(error), error.exit_code)
+    if isinstance(error, KeyboardInterrupt):
+        return end("interrupted; the same command continues from here", 130)
+    if is_out_of_memory(error):
+        advice = "smaller sizes, such as batch_size or eval_memory, take less"
+        return end(f"out of memory: {str(error).partition(chr(10))[0]}; {advice}", 71)
+    if isinstance(error, OSError):  # such as a closed pipe, or a folder that may not be read
+        return end(str(error), 74)
+    raise error
 
 
 def end(message: str, code: int) -> int:

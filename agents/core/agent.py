@@ -16,7 +16,7 @@ from agents.core.config import AgentConfig, ConfigError
 from agents.core.runs.checkpoint import Checkpoint, atomic_write
 from agents.core.runs.history import History
 from agents.core.runs.snapshots import InMemorySnapshots, Snapshots
-from agents.core.training import devices, parallel, sessions
+from agents.core.training import devices, model_memory, parallel, sessions
 from agents.core.training.evaluation import (
     Predictions,
     Result,
@@ -73,7 +73,11 @@ class Agent(abc.ABC):
         task = self.complete_task(task, config)
         self.task = task
         self.device = devices.choose(device)
-        with devices.seeded_rng(self.device, config.seed), devices.float32():
+        with (
+            devices.seeded_rng(self.device, config.seed),
+            devices.float32(),
+            model_memory.fitting(self.name),
+        ):
             model = self.build_model(config, task.spec).to(self.device)
             rng_state = devices.get_rng_state(self.device)
         self.config = config = self.complete_config(config, model)

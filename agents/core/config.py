@@ -1,6 +1,7 @@
 """Settings of every agent, and reading settings from files, options and arguments."""
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ import attrs
 import yaml
 
 from tasks.core import earlier_names
+from tasks.core.memory import read_text
 from tasks.core.settings import (
     ConfigError,
     SourcedValue,
@@ -236,6 +238,14 @@ def with_default(name: str, default: Any, first_default: Any = attrs.NOTHING) ->
     )  # fmt: skip
 
 
+_MOST_BYTES, _MOST_NODES = 2**20, 10_000  # of a file of settings
+# What PyYAML raises of a text that has no value: `!!int ""` is an IndexError, `!!bool x` a KeyError
+_NO_VALUE = (
+    yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError,
+    RecursionError,
+)  # fmt: skip
+
+
 class _Loader(yaml.SafeLoader):
     """YAML loader in which `1e-3` is a number and `no`, `on`, `y` are strings, as in YAML 1.2."""
 
@@ -257,11 +267,21 @@ _resolver(
 )
 
 
+class _ValueLoader(_Loader):
+    """Loader of one value: aliases, by which a short text could become a long value, are text."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a node that is no alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias")
+        return super().compose_node(parent, index)
+
+
 def read_value(text: str) -> object:
     """Parse one YAML value, such as the text after the `=` of an option."""
     try:
-        return yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        return yaml.load(text, _ValueLoader)
+    except _NO_VALUE:
         return text
 
 
@@ -272,12 +292,15 @@ def read_file(path: Path) -> dict[str, SourcedValue]:
     """
     place = f"--config {path}"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, "utf-8", _MOST_BYTES)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(place, "", f"cannot be read: {reason}", "a YAML file") from None
     try:
         root = yaml.compose(text, _Loader)
+    except RecursionError:
+        problem = "has too many lists or mappings within each other"
+        raise ConfigError(place, "", problem, "`name: value` lines") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"{path}, line {mark.line + 1}" if mark else str(path)
@@ -291,16 +314,22 @@ def read_file(path: Path) -> dict[str, SourcedValue]:
         line = f"{path}, line {root.start_mark.line + 1}"
         raise ConfigError(line, "", problem, "`name: value` lines")
     try:
-        return dict(_flatten(root, path, ""))
+        return dict(_flatten(root, path, "", itertools.count(1)))
     except RecursionError:
         raise ConfigError(place, "", "a mapping contains itself", "`name: value` lines") from None
 
 
-def _flatten(node: yaml.MappingNode, path: Path, prefix: str) -> Iterator[tuple[str, SourcedValue]]:
+def _flatten(
+    node: yaml.MappingNode, path: Path, prefix: str, nodes: Iterator[int]
+) -> Iterator[tuple[str, SourcedValue]]:
+    """Yield the settings of a mapping, and of those in it; `nodes` counts all that were visited."""
     first_lines: dict[str, int] = {}
     for key, value in node.value:
         line = key.start_mark.line + 1
         place = f"{path}, line {line}"
+        if next(nodes) > _MOST_NODES:  # by aliases, a short file can have billions
+            problem = f"has more than {_MOST_NODES:,} settings"
+            raise ConfigError(place, "", problem, "as many as there are")
         if not isinstance(key, yaml.ScalarNode):
             raise ConfigError(place, "", "expected a plain text as the key", "`name: value` lines")
         name = prefix + key.value
@@ -309,7 +338,7 @@ def _flatten(node: yaml.MappingNode, path: Path, prefix: str) -> Iterator[tuple[
             raise ConfigError(place, "", problem, "each name once")
         first_lines[name] = line
         if isinstance(value, yaml.MappingNode):
-            yield from _flatten(value, path, f"{name}.")
+            yield from _flatten(value, path, f"{name}.", nodes)
         elif isinstance(value, yaml.SequenceNode):
             raise ConfigError(place, name, "expected one value, found a list", "one value")
         else:
@@ -321,7 +350,7 @@ def read_value_node(node: yaml.ScalarNode) -> object:
     loader = _Loader("")
     try:
         value: object = loader.construct_object(node)
-    except (ValueError, yaml.YAMLError):  # such as an unknown tag
+    except _NO_VALUE:  # such as an unknown tag
         value = node.value
     return value
 

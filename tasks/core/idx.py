@@ -17,6 +17,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.core.memory import describe_bytes, free_memory
 from tasks.core.paths import describe_os_error
 from tasks.core.settings import ConfigError
 
@@ -106,6 +107,9 @@ def _array(path: Path, file: IO[bytes], compressed: bool) -> NDArray[Any]:
     says = f"its header says {' × '.join(map(str, header.shape))}, which are {num_bytes} bytes"
     if num_bytes > most or math.prod(filter(None, header.shape)) > _MAX_NUMBERS:
         raise _error(path, f"{says}; it has {on_disk} in all", "as many bytes as it says")
+    if num_bytes > (free := free_memory()):
+        problem = f"{says}; {describe_bytes(free)} of memory are free"
+        raise _error(path, problem, "fewer samples, or more memory")
     data = file.read(num_bytes)
     if len(data) < num_bytes:
         raise _error(path, f"{says}; {len(data)} follow", "as many bytes as it says")

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _MIDDLE = 127.5  # between black, 0, and white, 255
 _WHITE_16 = 65535  # white, in 16 bits
 _DRAFT_RATIO = 2  # times the target size: to that, a JPEG may be shrunk while it is decoded
+_FORMATS = (
+    "PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "PPM", "TIFF", "AVIF", "JPEG2000", "ICO", "TGA",
+)  # without those that start a program, as EPS does, whatever a file's name  # fmt: skip
 _ORIENTATION, _ROTATED = (
     0x0112,
     5,
@@ -115,7 +118,7 @@ def _open_image(path: Path, place: str, accepted: str) -> Iterator["Image.Image"
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             yield image
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ConfigError(place, "", f"cannot be read: {error}", accepted) from None

@@ -23,6 +23,7 @@ from tasks.core import earlier_names
 
 T = TypeVar("T")
 _BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+_MOST_BITS = 64  # of an integer: what numpy and torch take
 _KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
 
 
@@ -190,6 +191,11 @@ def check(field: "attrs.Attribute[Any]", value: object, place: str) -> None:
         shown = "null" if value is None else repr(value)
         problem = f"{shown} is not accepted" if options else f"{shown} has the wrong type"
         raise ConfigError(place, field.name, problem, accepted_values(field), hint)
+    is_float = float in (get_args(field.type) or (field.type,))
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS and not is_float:
+        problem = f"an integer of {value.bit_length():,} bits"
+        accepted = f"{accepted_values(field)}, of at most {_MOST_BITS} bits"
+        raise ConfigError(place, field.name, problem, accepted)
     if _out_of_range(value, field.metadata["bounds"]):
         raise ConfigError(place, field.name, f"{value!r} is out of range", accepted_values(field))
 

@@ -16,6 +16,7 @@ import yaml
 from numpy.typing import NDArray
 
 from tasks.core.images import read_size
+from tasks.core.memory import read_text
 from tasks.core.paths import describe_os_error
 from tasks.core.settings import ConfigError
 from tasks.handwriting.line_index import LeftOut
@@ -99,7 +100,7 @@ def _size(path: Path) -> tuple[int, int]:
 
 def _text(path: Path, accepted: str) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path, "utf-8-sig")
     except OSError as error:
         raise ConfigError(str(path), "", describe_os_error(path, error), accepted) from None
     except UnicodeDecodeError:

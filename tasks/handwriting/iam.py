@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 import attrs
 
+from tasks.core.memory import read_text
 from tasks.core.paths import describe_os_error, expand_user
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SPLITS, Split
@@ -210,7 +211,7 @@ def _ascii(root: Path, name: str) -> Path:
 def _rows(path: Path) -> Iterator[tuple[int, str]]:
     """Yield number and text of each line of a file that is no comment and not empty."""
     try:
-        rows = path.read_text(encoding="utf-8-sig").splitlines()
+        rows = read_text(path, "utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         problem = describe_os_error(path, error)
         raise ConfigError(str(path), "", problem, "a text file of the database") from None

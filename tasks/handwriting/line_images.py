@@ -36,6 +36,7 @@ import numpy as np
 
 from tasks.core.content_hashes import hash_of
 from tasks.core.images import read_size
+from tasks.core.memory import read_text, read_whole
 from tasks.core.paths import describe_os_error, expand_user
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SPLITS, Split
@@ -142,7 +143,7 @@ def _index(
 def _seen(path: Path) -> tuple[tuple[int, int], int] | str:
     """Return the size of an image and a hash of its file, or why it cannot be used."""
     try:
-        data = path.read_bytes()
+        data = read_whole(path)
         rows, columns = read_size(path, "", _ACCEPTED, is_one_page=True)
     except (OSError, ValueError) as error:
         if not path.is_file():
@@ -173,7 +174,7 @@ def _beside(root: Path, left_out: list[LeftOut]) -> Iterator[_Pair]:
             left_out.append(LeftOut(name, "has no image"))
             continue
         try:
-            text = (root / name).read_text(encoding="utf-8-sig")
+            text = read_text(root / name, "utf-8-sig")
         except (OSError, ValueError):
             left_out.append(LeftOut(name, "cannot be read as UTF-8"))
             continue
@@ -186,7 +187,7 @@ def _table(root: Path, labels: str, left_out: list[LeftOut]) -> Iterator[_Pair]:
     """Yield the rows of a tab-separated file: image, text, and perhaps split."""
     path = expand_user(labels)
     try:
-        rows = path.read_text(encoding="utf-8-sig").split("\n")
+        rows = read_text(path, "utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         problem = describe_os_error(path, error)
         raise ConfigError(str(path), "", problem, "a tab-separated file in UTF-8") from None

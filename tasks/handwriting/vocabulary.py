@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tasks.core.memory import read_text
 from tasks.core.paths import describe_os_error, expand_user
 from tasks.core.settings import ConfigError
 from tasks.core.task import SPLITS, Split
@@ -61,7 +62,7 @@ def _split_of(word: str) -> Split:
 def _read(text: str) -> list[str]:
     path = expand_user(text)
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        content = read_text(path, "utf-8-sig")
     except (OSError, ValueError) as error:
         problem = describe_os_error(path, error)
         raise ConfigError("task handwriting", "text", problem, "a text file in UTF-8") from None

@@ -10,6 +10,7 @@ from tasks.core.settings import ConfigError
 
 MOST_BYTES = 64 * 2**20  # of a file; pages have some hundred kilobytes
 _MOST_DEPTH = 100  # of elements in elements
+_MOST_SIGNS = 1_000_000  # of < and =; a newspaper with a box for each letter has some 200,000
 _ACCEPTED = "PAGE XML or ALTO, without a document type and entities"
 
 
@@ -17,8 +18,9 @@ def read_xml(path: Path) -> Element:
     """Return the root of an XML file; names of elements and attributes are without name spaces.
 
     Raises:
-        ConfigError: the file cannot be read, is no XML, has more than 64 MiB, or has a document
-            type, in which entities could be declared (`billion laughs`, files of the machine).
+        ConfigError: the file cannot be read, is no XML, has more than 64 MiB or a million tags and
+            attributes, or has a document type, in which entities could be declared (`billion
+            laughs`, files of the machine).
     """
     try:
         with path.open("rb") as file:
@@ -35,6 +37,8 @@ def read_xml(path: Path) -> Element:
 
 
 def _parsed(data: bytes) -> Element:
+    if data.count(b"<") + data.count(b"=") > _MOST_SIGNS:  # each takes far more than its letters
+        raise ValueError(f"more than {_MOST_SIGNS:,} tags and attributes")
     builder = TreeBuilder()
     depth = 0
 

@@ -10,6 +10,7 @@ from visualization.calibration.reliability import ReliabilityDiagram, reliabilit
 from visualization.recurrent.attribution import LRP, METHODS, RANDOM, QuestionRelevance
 from visualization.recurrent.gate_paths import GatePaths
 from visualization.recurrent.relevance import LayerwiseRelevance
+from visualization.sweeps.sample_complexity import SampleComplexity, SamplePoint
 from visualization.sweeps.trials import ParallelCoordinates, Slices, TrialScores
 from visualization.transcription.errors import (
     Confusions,
@@ -81,6 +82,22 @@ def swept(size: Size) -> dict[str, list[Any]]:
     return {name: columns[number % 3] for number, name in enumerate(names)}
 
 
+def complexity(size: Size) -> SampleComplexity:
+    """Return scores of few or many models, on few or many tasks, over numbers of samples."""
+    num = max(2, min(size.layers, 12))
+
+    def points(number: int) -> list[SamplePoint]:
+        scores = np.sort(shares(max(2, min(size.steps, 30))))
+        return [
+            SamplePoint(num_samples=10 * 2**place, test=score, low=score / 2, high=score + number)
+            for place, score in enumerate(scores)
+        ]
+
+    models = {name: points(number) for number, name in enumerate(size.names(num))}
+    panels = dict.fromkeys(size.names(num), models)
+    return SampleComplexity.of(size.words("accuracy"), panels)
+
+
 def confused(size: Size) -> Confusions:
     """Return which characters were read for which."""
     return confusions(*texts(size))
@@ -120,4 +137,5 @@ SAMPLES: dict[type, Callable[[Size], Any]] = reproducible({
     TrialScores: lambda size: TrialScores.of(**trials(size)),
     ParallelCoordinates: lambda size: ParallelCoordinates.of(swept(size), **trials(size)),
     Slices: lambda size: Slices.of(swept(size), **trials(size)),
+    SampleComplexity: complexity,
 })  # fmt: skip

@@ -278,6 +278,20 @@ def test_the_history_of_a_killed_run_has_no_double_steps(
     assert [event.step for event in events] == agent.history.series("train/loss")[0]
 
 
+def test_a_clock_that_was_set_back_does_not_split_the_curve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorBoard reads event files in the order of their names: the later one is behind."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    small_agent().learn(6, run_dir=tmp_path, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("agents.core.runs.sinks.time.time_ns", lambda: 10**17)  # in 1973
+        agent = small_agent().learn(12, run_dir=tmp_path, progress=False)
+    events = EventAccumulator(str(tmp_path)).Reload().Scalars("train/loss")
+    assert [event.step for event in events] == agent.history.series("train/loss")[0]
+
+
 def test_scores_that_are_no_numbers_stop_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tasks.core.images import read_grey, read_pixels, read_size
+from tasks.core.settings import ConfigError
 from tests.helpers.images import PIXELS, save
 
 WRITTEN: dict[str, Callable[[Path], Path]] = {
@@ -88,3 +89,17 @@ def test_shrunk_pictures_are_averages(tmp_path: Path) -> None:
     flat = read_pixels(save(tmp_path / "b.png", board * 0 + 77), (3, 100, 9), "", "")
     assert flat.shape == (3, 100, 9)
     assert (flat == 77).all()
+
+
+def test_a_picture_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostScript with the name of a PNG, for which Pillow would start Ghostscript, is refused."""
+    from PIL import EpsImagePlugin
+
+    started: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *words: started.append(words))
+    path = tmp_path / "a.png"
+    Image.fromarray(PIXELS[0]).save(path, "EPS")
+    for read in (read_size, lambda *words: read_pixels(words[0], (3, 5, 4), *words[1:])):
+        with pytest.raises(ConfigError, match="here: cannot be read"):
+            read(path, "here", "a picture")
+    assert not started

@@ -2,6 +2,7 @@
 
 import math
 import textwrap
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,12 +16,14 @@ from numpy.typing import NDArray
 from visualization.core.registry import caption, draw, text
 from visualization.core.style import BAD, COLORS, INK, MUTED, axis_labels, despine
 from visualization.core.words import share_of, shorten
+from visualization.sweeps.sample_complexity import SampleComplexity
 from visualization.sweeps.trials import ParallelCoordinates, SettingAxis, Slices, TrialScores
 
 _AXES = 7  # of parallel coordinates
 _PANELS = 9  # of slices
 _LABELS = 6  # places of an axis that are named
 _LETTERS = 16  # of a label
+_MARKERS = "osD^vP*X"  # beside colours, of which there are fewer
 
 
 @draw.register
@@ -92,6 +95,45 @@ def _(record: ParallelCoordinates) -> Figure:
     axes.set_axis_off()
     axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, -0.1))
     if more := share_of(len(record.axes), len(shown), "settings"):
+        figure.suptitle(more, fontsize=9, color=MUTED)
+    return figure
+
+
+@draw.register
+def _(record: SampleComplexity) -> Figure:
+    shown = dict(list(record.panels.items())[:_PANELS])
+    columns = min(2, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    figure = Figure(figsize=(3.6 * columns + 0.4, 2.7 * rows + 0.5), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    handles: dict[str, Any] = {}
+    for axes, (panel, curves) in zip(panels.flat, shown.items(), strict=False):
+        for model, points in curves.items():
+            number = record.models.index(model)
+            color, marker = COLORS[number % len(COLORS)], _MARKERS[number % len(_MARKERS)]
+            x = [point.num_samples for point in points]
+            scores = np.array([(p.test, p.low, p.high, p.train) for p in points], float).T
+            reach = np.nan_to_num(np.abs(scores[1:3] - scores[0]))
+            handles[model] = axes.errorbar(
+                x, scores[0], reach, marker=marker, color=color, markersize=4, linewidth=1.4,
+                elinewidth=0.9,
+            )  # fmt: skip
+            axes.plot(x, scores[3], color=color, linewidth=0.9, linestyle=":")
+        axes.set_xscale("log")
+        sizes = sorted({point.num_samples for points in curves.values() for point in points})
+        places = [sizes[place] for place in _few_places(len(sizes))]
+        axes.set_xticks(places, [f"{size:,}" for size in places])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_title(shorten(panel, 40), fontsize=9, parse_math=False)
+        despine(axes)
+        axis_labels(axes, "training samples", shorten(record.score_name, 30))
+        axes.grid(axis="y", color="#eeeeee")
+    for axes in panels.flat[len(shown) :]:
+        axes.set_axis_off()
+    names = [shorten(model, 30) for model in handles]
+    figure.legend(list(handles.values()), names, loc="outside lower center", fontsize=8,
+                  frameon=False, ncols=min(4, len(names)))  # fmt: skip
+    if more := share_of(len(record.panels), len(shown), "panels"):
         figure.suptitle(more, fontsize=9, color=MUTED)
     return figure
 
@@ -215,4 +257,23 @@ def _(record: ParallelCoordinates) -> str:
     return (
         f"Each line is a trial: its settings, and at the right its score, of which {better} is "
         "better. Darker lines have better scores; a trial without a setting skips its axis."
+    )
+
+
+@text.register
+def _(record: SampleComplexity) -> str:
+    lines = []
+    for panel, curves in record.panels.items():
+        for model, points in curves.items():
+            scores = ", ".join(f"{p.num_samples:,}: {p.test:.4g}" for p in points)
+            lines.append(f"{panel}, {model}: {scores}")
+    return "\n".join(lines)
+
+
+@caption.register
+def _(_: SampleComplexity) -> str:
+    return (
+        "Each line is a model: its score on unseen samples against the number of samples that it "
+        "learned from; bars are 95 % intervals over seeds. Dotted: the score on the training "
+        "samples."
     )

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.core.decoding.scorers import Scorer
+from tasks.core.memory import read_text
 from tasks.core.settings import ConfigError
 from tasks.text_ngrams import kneser_ney
 
@@ -141,7 +142,7 @@ class NgramModel:
         """
         path = Path(path)
         try:
-            lines = path.read_text(encoding="utf-8").split("\n")
+            lines = read_text(path, "utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             problem = f"cannot be read: {error}"
             raise ConfigError(str(path), "", problem, "a file in the ARPA format") from None

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.core.decoding.scorers import FORBIDDEN, Scorer
+from tasks.core.memory import read_text
 from tasks.core.settings import ConfigError
 
 _Node = dict[str, "_Node"]  # of a tree of words; "" is in it where a word ends
@@ -65,7 +66,7 @@ class Lexicon(Scorer):
             ConfigError: (a ValueError) it cannot be read, or has no fitting word.
         """
         try:
-            words = Path(path).read_text(encoding="utf-8").split()
+            words = read_text(Path(path), "utf-8").split()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 str(path), "", f"cannot be read: {error}", "words, one a line"

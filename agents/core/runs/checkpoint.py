@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from agents.core.runs.history import History
 from tasks.core import earlier_names
+from tasks.core.memory import read_whole
 from tasks.core.paths import make_folder
 from tasks.core.settings import ConfigError, TerrariumError
 
@@ -35,7 +37,15 @@ RECORDS_A_FILE = 1024  # of a run's history
 HISTORY = "history"  # the folder of these files within a run folder, and their name for tensors
 _KEY = "terrarium"
 _STEP = re.compile(r"step-(\d+)\.safetensors")
+_HISTORY_FILE = re.compile(r"[0-9]{9,}-[0-9a-f]{32}")  # a name, and no path to elsewhere
 _ZEROS = "0" * 64
+# What values of a wrong kind raise where they are used
+_UNEXPECTED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+_VALUES: Mapping[str, type | tuple[type, ...]] = {  # of the checkpoint of an agent
+    "agent": str, "task": str, "config": dict, "task_settings": dict, "cursor": dict,
+    "window": dict, "best": dict, "seconds": (int, float), "threads": int, "precision": str,
+    "stopped_early": bool,
+}  # fmt: skip
 _WRONG_DIGEST = "is damaged: its content does not have the digest it names"
 
 
@@ -54,11 +64,11 @@ class CannotWriteError(TerrariumError):
 
     exit_code = 74
 
-    def __init__(self, path: Path, error: OSError) -> None:
-        super().__init__(
-            f"{path}: cannot be written: {error.strerror or error}; "
-            "free some space or choose another --run-dir; earlier files are intact"
-        )
+    def __init__(
+        self, path: Path, error: OSError,
+        advice: str = "free some space or choose another --run-dir; earlier files are intact",
+    ) -> None:  # fmt: skip
+        super().__init__(f"{path}: cannot be written: {error.strerror or error}; {advice}")
 
 
 @attrs.frozen
@@ -107,11 +117,20 @@ def from_bytes(data: bytes, path: Path) -> Checkpoint:
         header = json.loads(data[8 : 8 + length])
         values = json.loads(header["__metadata__"][_KEY])
         digest = values.pop("sha256")
-    except (ValueError, KeyError, TypeError):
+        is_whole = hashlib.sha256(_replace_digest(data, digest, _ZEROS)).hexdigest() == digest
+    except _UNEXPECTED:
         problem = "is cut off or damaged, or not a checkpoint"
         raise CorruptCheckpointError(f"{path}: {problem}") from None
-    if hashlib.sha256(_replace_digest(data, digest, _ZEROS)).hexdigest() != digest:
+    if not is_whole:
         raise CorruptCheckpointError(f"{path}: {_WRONG_DIGEST}")
+    try:
+        return _from_values(values, data, path)
+    except (*_UNEXPECTED, SafetensorError) as error:
+        problem = f"is not as a checkpoint is written: {type(error).__name__} {error}"
+        raise CorruptCheckpointError(f"{path}: {problem}") from None
+
+
+def _from_values(values: dict[str, Any], data: bytes, path: Path) -> Checkpoint:
     if values.pop("format") > FORMAT:
         raise CheckpointError(f"{path}: was written by a newer version of terrarium")
     packed, tensors = values.pop(HISTORY, []), load_tensors(data)
@@ -119,7 +138,10 @@ def from_bytes(data: bytes, path: Path) -> Checkpoint:
         return Checkpoint(values, tensors, History(packed))
     numbers = {name: tensors.pop(f"{HISTORY}/{name}") for name in ("kind", "numbers")}
     history = History.unpack(packed["kinds"], numbers)
-    return Checkpoint(values, tensors, history, packed["before"])
+    previous = packed["before"]
+    if previous and not _HISTORY_FILE.fullmatch(previous):
+        raise ValueError(f"{previous!r} is not the name of a file of a history")
+    return Checkpoint(values, tensors, history, previous)
 
 
 def step_path(folder: Path, step: int) -> Path:
@@ -145,7 +167,7 @@ def read(path: Path) -> Checkpoint:
     says so, and the history begins after it.
     """
     try:
-        data = path.read_bytes()
+        data = read_whole(path)
     except FileNotFoundError:
         raise ConfigError(str(path), "", "does not exist", "a checkpoint file") from None
     except OSError as error:
@@ -163,7 +185,7 @@ def _history_parts(folder: Path, last: Checkpoint) -> Iterator[History]:
     while last.previous_file:
         path = folder / f"{last.previous_file}.safetensors"
         try:
-            data = path.read_bytes()
+            data = read_whole(path)
         except OSError as error:
             problem = f"cannot be read ({error.strerror}): the history begins later"
             _LOG.warning(f"{path}: {problem}")
@@ -216,6 +238,10 @@ def read_agent(path: Path) -> Checkpoint:
             f"{path}: holds a copy of weights and no agent; "
             "accepted: a run's best.safetensors, or a file of its checkpoints/"
         )
+    for name, kind in _VALUES.items():
+        if not isinstance(checkpoint.values.get(name), kind):
+            problem = f"has no {name}, or one of another kind"
+            raise CorruptCheckpointError(f"{path}: is not as a checkpoint is written: it {problem}")
     return checkpoint
 
 

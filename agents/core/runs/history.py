@@ -85,11 +85,21 @@ class History:
 
     @classmethod
     def unpack(cls, kinds: list[Any], tensors: Mapping[str, Tensor]) -> "History":
-        """Return the history of what `pack` returned."""
+        """Return the history of what `pack` returned.
+
+        Raises:
+            ValueError, IndexError, KeyError, TypeError: it is not what `pack` returns.
+        """
         history = cls()
         history._kinds = {tuple((t, i) for t, i in kind): n for n, kind in enumerate(kinds)}
         lengths = np.array([len(kind) for kind in kinds], np.int64)
         order = tensors["kind"].numpy().astype(np.int64)
+        if (
+            order.ndim != 1
+            or (order < 0).any()
+            or lengths[order].sum() != tensors["numbers"].numel()
+        ):
+            raise ValueError("its records do not have as many numbers as their kinds say")
         history._kind = array("q", order.tobytes())
         history._end = array("q", lengths[order].cumsum().tobytes())
         history._numbers = array("d", tensors["numbers"].numpy().tobytes())

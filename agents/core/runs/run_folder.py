@@ -2,6 +2,7 @@
 
 import abc
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -55,6 +56,14 @@ class Folder(abc.ABC):
         """Save the settings, the command and the environment."""
 
     @abc.abstractmethod
+    def check(self) -> None:
+        """Check that what is written now is in the folder in which the run began.
+
+        Raises:
+            CannotWriteError: the folder was renamed, removed or replaced.
+        """
+
+    @abc.abstractmethod
     def write_status(self, status: str, **values: Any) -> None:
         """Write whether the run is running, done, …."""
 
@@ -82,6 +91,9 @@ class NullFolder(Folder):
     def start(self, config_text: str, warn: Callable[[str], None]) -> None:
         """Ignored."""
 
+    def check(self) -> None:
+        """Ignored."""
+
     def write_status(self, status: str, **values: Any) -> None:
         """Ignored."""
 
@@ -107,6 +119,7 @@ class RunFolder(Folder):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._history = HistoryFiles(path / HISTORY)
+        self._identity: tuple[int, int] | None = None  # of the folder, once it is locked
 
     @classmethod
     @contextlib.contextmanager
@@ -137,9 +150,27 @@ class RunFolder(Folder):
         except OSError as error:
             raise CannotWriteError(path, error) from error
         try:
-            yield cls(path)
+            folder_in_use = cls(path)
+            folder_in_use._identity = _identity(path)
+            yield folder_in_use
         finally:
             lock.release()
+
+    def check(self) -> None:
+        """Check that the path is still that of the folder which was locked.
+
+        Otherwise files would go to a new folder of this name, which another run could lock too.
+
+        Raises:
+            CannotWriteError: the folder was renamed, removed or replaced.
+        """
+        if self._identity is None or _identity(self.path) == self._identity:
+            return
+        problem = FileNotFoundError(
+            errno.ENOENT, "it was renamed or removed while this run used it"
+        )
+        advice = "bring it back, and the same command continues; without it, it starts a new run"
+        raise CannotWriteError(self.path, problem, advice)
 
     def start(self, config_text: str, warn: Callable[[str], None]) -> None:
         """Write the settings, append the command, and compare the environment with the last one."""
@@ -159,7 +190,7 @@ class RunFolder(Folder):
         earlier = commands.read_bytes() if commands.exists() else b""
         command = shlex.join(sys.argv).encode(errors="surrogateescape")  # bytes of no encoding
         self._write("config.yaml", config_text)
-        atomic_write(commands, earlier + command + b"\n")
+        self._write_bytes(commands, earlier + command + b"\n")
         self._write("env.json", json.dumps(environment, indent=2) + "\n")
 
     def write_status(self, status: str, **values: Any) -> None:
@@ -177,7 +208,16 @@ class RunFolder(Folder):
         return str(self._read_json("status.json").get("state", ""))
 
     def _write(self, name: str, text: str) -> None:
-        atomic_write(self.path / name, text.encode())
+        self._write_bytes(self.path / name, text.encode())
+
+    def _write_bytes(self, path: Path, data: bytes) -> None:
+        """Write a file, if this is still the folder; if that is why it failed, say so."""
+        self.check()
+        try:
+            atomic_write(path, data)
+        except CannotWriteError:
+            self.check()
+            raise
 
     def _read_json(self, name: str) -> dict[str, Any]:
         """Return the mapping in a JSON file; empty if it does not exist or cannot be read."""
@@ -228,14 +268,26 @@ class RunFolder(Folder):
 
     def save(self, step: int, checkpoint: Callable[[], Checkpoint], keep: int) -> None:
         """Write the checkpoint of a step; then remove all but the latest `keep`."""
-        path = step_path(self.path / "checkpoints", step)
-        atomic_write(path, self._history.move_to_files(checkpoint()).to_bytes())
+        self.check()  # before history/ is written
+        data = self._history.move_to_files(checkpoint()).to_bytes()
+        self._write_bytes(step_path(self.path / "checkpoints", step), data)
         for old in self.checkpoints()[keep:]:
             old.unlink(missing_ok=True)
 
     def save_best(self, checkpoint: Callable[[], Checkpoint]) -> None:
         """Write the best checkpoint so far."""
-        atomic_write(self.path / BEST, self._history.move_to_files(checkpoint()).to_bytes())
+        self.check()
+        data = self._history.move_to_files(checkpoint()).to_bytes()
+        self._write_bytes(self.path / BEST, data)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return which folder is at a path, whatever its name; None: there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def archive(path: Path) -> Path | None:

@@ -203,7 +203,10 @@ class JsonlSink(Sink):
             case Started():
                 lines = [_json_line(record) for record in event.history]
                 atomic_write(self._path, "".join(lines).encode())
-                file = self._path.open("a", encoding="utf-8", buffering=1)
+                try:
+                    file = self._path.open("a", encoding="utf-8", buffering=1)
+                except OSError as error:
+                    raise CannotWriteError(self._path, error) from error
                 self._file = self._open.enter_context(file)
             case Scalars():
                 try:
@@ -253,12 +256,24 @@ class TensorBoardSink(Sink):
         from tensorboard.compat.proto.event_pb2 import SessionLog
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        make_folder(self._folder)
-        self._path = self._folder / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}"
-        self._file = self._open.enter_context(self._path.open("wb"))
+        self._path = self._folder / f"events.out.tfevents.{self._next_time():019d}.{os.getpid()}"
+        try:
+            make_folder(self._folder)
+            self._file = self._open.enter_context(self._path.open("wb"))
+        except OSError as error:
+            raise CannotWriteError(self._path, error) from error
         self._records = RecordWriter(self._file)
         self._write(0, file_version="brain.Event:2")
         self._write(step + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def _next_time(self) -> int:
+        """Return the time in nanoseconds, or, if a clock was set back, one after earlier files'.
+
+        TensorBoard reads the files of a folder in the order of their names.
+        """
+        names = [path.name.split(".")[3] for path in self._folder.glob("events.out.tfevents.*")]
+        earlier = [int(name) for name in names if name.isdecimal()]
+        return max([time.time_ns(), *(time_ns + 1 for time_ns in earlier)])
 
     def _write(self, step: int, **content: Any) -> None:
         from tensorboard.compat.proto.event_pb2 import Event as EventProto

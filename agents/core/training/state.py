@@ -1,7 +1,7 @@
 """The registered state of an agent: what a checkpoint holds, and nothing else."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_origin
 
 import attrs
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from agents.core.config import AgentConfig
 from agents.core.runs.checkpoint import Checkpoint, CheckpointError, check_state_dict
 from agents.core.runs.history import History
 from agents.core.training.optimizer import AnyOptimizer
+from tasks.core.settings import fits
 
 _PLAIN = ("seconds", "threads", "precision", "stopped_early")
 _EARLIER_KEYS = {"within": "unfinished", "stale": "evals_since_best"}  # up to 0.4.1
@@ -67,9 +68,27 @@ class Best:
     evals_since_best: int = 0
 
 
-def _from_checkpoint(cls: type[Any], values: Mapping[str, Any]) -> Any:
-    """Return an object of its fields in a checkpoint, which may have their earlier names."""
-    return cls(**{_EARLIER_KEYS.get(key, key): value for key, value in values.items()})
+def _from_checkpoint(cls: type[Any], values: Any) -> Any:
+    """Return an object of its fields in a checkpoint, which may have their earlier names.
+
+    Raises:
+        CheckpointError: it has another field, or a value of another kind.
+    """
+    if not isinstance(values, dict):
+        raise CheckpointError(f"the checkpoint's {cls.__name__} is {values!r:.60}, and no mapping")
+    named = {_EARLIER_KEYS.get(str(key), str(key)): value for key, value in values.items()}
+    own = attrs.fields_dict(cls)
+    for name, value in named.items():
+        if name not in own or not _fits(value, own[name].type):
+            problem = f"{cls.__name__} has {name} = {value!r:.60}"
+            raise CheckpointError(f"the checkpoint's {problem}, which it cannot have")
+    return cls(**named)
+
+
+def _fits(value: object, kind: Any) -> bool:
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(fits(number, float) for number in value.values())
+    return fits(value, kind)
 
 
 def _resumable_phase(cursor: Cursor) -> str:
@@ -142,8 +161,9 @@ class State:
         self.hidden_state = {name: tensor.to(device) for name, tensor in groups["carried"].items()}
         values = checkpoint.values
         self.cursor = _from_checkpoint(Cursor, values["cursor"])
-        self.sums = RunningSums(**values["window"])
-        self.curriculum = CurriculumTracker(**values.get("climb", {}))  # absent before 0.2.0
+        self.sums = _from_checkpoint(RunningSums, values["window"])
+        climb = values.get("climb", {})  # absent before 0.2.0
+        self.curriculum = _from_checkpoint(CurriculumTracker, climb)
         self.best = _from_checkpoint(Best, values["best"])
         self.diagnostics_step = values.get("measured", 0)  # absent before 0.3.0
         self.history = History()

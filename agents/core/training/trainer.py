@@ -214,6 +214,7 @@ class Trainer:
         """Save a weight snapshot if one is due."""
         step = self.state.cursor.step
         if step in self._snapshot_steps or (self._snapshot_steps and self.state.stopped_early):
+            self.folder.check()
             self.agent.snapshots.save(step, self.state.model)
 
     def _advance_curriculum(self, record: StepRecord) -> None:

@@ -132,3 +132,13 @@ def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(xml_tree, "MOST_BYTES", 100)
     with pytest.raises(ConfigError, match="has more than"):
         read_page(saved(tmp_path, "<PcGts>" + " " * 100))
+
+
+@pytest.mark.parametrize("text", ["<PcGts>" + "<a/>" * 20, "<PcGts a='' b='' c=''><a d='' e=''/>"])
+def test_a_file_of_too_many_parts_is_refused(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elements and attributes are counted, as each takes far more memory than its letters."""
+    monkeypatch.setattr(xml_tree, "_MOST_SIGNS", 5)
+    with pytest.raises(ConfigError, match="more than 5 tags and attributes"):
+        read_page(saved(tmp_path, text))

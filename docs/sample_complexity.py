@@ -1,0 +1,200 @@
+"""Sample complexity of networks on reasoning tasks: `python docs/sample_complexity.py`.
+
+After Xu et al. 2020 (1905.13211), section 4: the accuracy of each network on each task against the
+number of training samples, with the accuracy on the training samples beside it. The command reads
+the run folders that are there, keeps their scores in docs/sample_complexity.json, and writes the
+table and the picture of docs/sample_complexity.md from that file. `--run` first runs what is
+missing, and continues what was stopped; `--run subset_sum "Deep Sets"` only that network on that
+task. `--samples 500,2000` and `--seeds 0` choose among the columns and seeds.
+"""
+
+import argparse
+import json
+import math
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+import agents  # noqa: E402 - found by the line above
+from agents.core.sweeps.results import interval  # noqa: E402
+from benchmarks.marked import replaced  # noqa: E402
+from docs.notes import plan, read_run  # noqa: E402
+from visualization import render  # noqa: E402
+from visualization.sweeps import SampleComplexity, SamplePoint  # noqa: E402
+
+PAGE, RECORD = ROOT / "docs" / "sample_complexity.md", ROOT / "docs" / "sample_complexity.json"
+PICTURE = ROOT / "docs" / "pictures" / "sample_complexity.png"
+BEGIN, END = "<!-- python docs/sample_complexity.py -->", "<!-- end of the table -->"
+SAMPLES, SEEDS = (500, 2_000, 8_000, 20_000, 60_000), (0, 1, 2)
+NUM_TRAIN_SCORED = 2_000  # training samples whose answers are scored
+Run = dict[str, Any]  # JSON types
+Record = Mapping[str, Mapping[str, Sequence[Run]]]  # runs by task and network
+
+NETWORKS = {
+    "MLP": "--agent mlp",
+    "MLP, sorted": "--agent mlp --set sort_objects=true",
+    "Deep Sets": "--agent deep_sets",
+    "GNN, 1 round": "--agent gnn --set num_rounds=1",
+    "GNN, 3 rounds": "--agent gnn --set num_rounds=3",
+    "GNN, 7 rounds": "--agent gnn --set num_rounds=7",
+    "Transformer": "--agent set_transformer",
+    "exhaustive search": "--agent exhaustive_search",
+}
+_COMMON = ("MLP", "MLP, sorted", "Deep Sets", "GNN, 1 round", "GNN, 3 rounds", "Transformer")
+TASKS = {  # networks of each
+    "max_difference": _COMMON,
+    "furthest_pair": _COMMON,
+    "monster_trainer": (*_COMMON, "GNN, 7 rounds"),
+    "subset_sum": (*_COMMON, "exhaustive search"),
+}
+STEPS = {"max_difference": 4_000, "furthest_pair": 4_000, "monster_trainer": 8_000,
+         "subset_sum": 6_000}  # fmt: skip
+
+
+class Cell(NamedTuple):
+    """A network on a task: a sweep over numbers of training samples and seeds."""
+
+    task: str
+    network: str
+
+    def command(self, samples: Sequence[int] = SAMPLES, seeds: Sequence[int] = SEEDS) -> str:
+        """Return the arguments of main.py."""
+        folder = self.network.lower().replace(", ", "-").replace(" ", "-")
+        return (
+            f"{NETWORKS[self.network]} --task {self.task} --mode sweep "
+            f"--grid task.num_train={','.join(map(str, samples))} "
+            f"--seeds {','.join(map(str, seeds))} --set steps={STEPS[self.task]} "
+            f"--run-dir runs/sample_complexity/{self.task}/{folder}"
+        )
+
+
+def cells() -> Iterator[Cell]:
+    """Yield each network of each task."""
+    for task, networks in TASKS.items():
+        for network in networks:
+            yield Cell(task, network)
+
+
+def runs_of(cell: Cell, recorded: Sequence[Run]) -> list[Run]:
+    """Return the finished runs of a cell: those whose folders are there, else as recorded.
+
+    A recorded run counts only while its settings, defaults included, are those of the command.
+    """
+    runs = []
+    for values, spec in plan(cell.command()).runs:
+        own = {"num_train": values["task.num_train"], "seed": values["seed"],
+               "settings": spec.config.digest(spec.task)}  # fmt: skip
+        earlier = next((r for r in recorded if own.items() <= r.items()), None)
+        found = read_run(spec.run_dir)
+        if found and (earlier is None or earlier["day"] != found["day"]):
+            earlier = own | {
+                "day": found["day"], "steps": found["steps"], "seconds": found["seconds"],
+                "test": found["scores"]["accuracy"], "train": train_accuracy(spec.run_dir),
+            }  # fmt: skip
+        if earlier:
+            runs.append(earlier)
+    return runs
+
+
+def train_accuracy(folder: Path) -> float:
+    """Return the accuracy of a run's best state on its first training samples."""
+    agent = agents.load(folder / "best.safetensors")
+    answers, batch = agent.predict_split("train", NUM_TRAIN_SCORED)
+    return round(float(agent.task.score(answers, batch)["accuracy"]), 6)
+
+
+def read_record(path: Path = RECORD) -> Record:
+    """Return the runs by task and network; none if there is no file yet."""
+    content: Record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return content
+
+
+def update(record: Record) -> Record:
+    """Return the record with what the run folders have."""
+    runs: dict[str, dict[str, list[Run]]] = {}
+    for cell in cells():
+        earlier = record.get(cell.task, {}).get(cell.network, ())
+        if found := runs_of(cell, earlier):
+            runs.setdefault(cell.task, {})[cell.network] = found
+    return runs
+
+
+def points_of(runs: Sequence[Run]) -> list[SamplePoint]:
+    """Return accuracy in percent over seeds at each number of training samples."""
+    points = []
+    for num in sorted({run["num_train"] for run in runs}):
+        own = [run for run in runs if run["num_train"] == num]
+        test = interval([100 * run["test"] for run in own])
+        train = interval([100 * run["train"] for run in own])
+        points.append(
+            SamplePoint(
+                num_samples=num, test=test.mean, low=test.low, high=test.high, train=train.mean
+            )
+        )
+    return points
+
+
+def curves(record: Record) -> SampleComplexity:
+    """Return the curves of a record; with accuracies in percent."""
+    panels = {
+        task: {network: points_of(runs) for network, runs in networks.items()}
+        for task, networks in record.items()
+    }
+    return SampleComplexity.of("accuracy, %", panels)
+
+
+def table(record: Record) -> str:
+    """Return the table: test accuracy ± half its 95 % interval (that on training samples)."""
+    lines = [
+        f"| task, steps | network | {' | '.join(f'{num:,}' for num in SAMPLES)} |",
+        f"|---|---|{'---|' * len(SAMPLES)}",
+    ]
+    for cell in cells():
+        points = points_of(record.get(cell.task, {}).get(cell.network, ()))
+        found = {point.num_samples: _written(point) for point in points}
+        row = " | ".join(found.get(num, "not run") for num in SAMPLES)
+        lines.append(f"| `{cell.task}`, {STEPS[cell.task]:,} | {cell.network} | {row} |")
+    return "\n".join(lines)
+
+
+def _written(point: SamplePoint) -> str:
+    half = (point.high - point.low) / 2
+    width = "" if math.isnan(half) else f" ± {half:.1f}"
+    return f"{point.test:.1f}{width} ({point.train:.0f})"
+
+
+def with_table(page: str, record: Record) -> str:
+    """Return the page with its table made of a record."""
+    return replaced(page, BEGIN, END, f"\n\n{table(record)}\n\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is asked for, then write record, page and picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    help_text = "run what is missing: of a task, of a network, of both, or all"
+    parser.add_argument("--run", nargs="*", metavar="WORDS", help=help_text)
+    parser.add_argument("--samples", default=",".join(map(str, SAMPLES)), metavar="N,N,…")
+    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), metavar="N,N,…")
+    options = parser.parse_args(arguments)
+    os.chdir(ROOT)  # where runs/ is
+    samples, seeds = (list(map(int, x.split(","))) for x in (options.samples, options.seeds))
+    for cell in cells() if options.run is not None else ():
+        if all(word in cell for word in options.run or ()):
+            command = cell.command(samples, seeds)
+            print(f"python main.py {command}", flush=True)
+            subprocess.run([sys.executable, "main.py", *shlex.split(command)], check=True)
+    record = update(read_record())
+    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), record), encoding="utf-8")
+    PICTURE.write_bytes(render.png(render.draw(curves(record)), 90))
+
+
+if __name__ == "__main__":
+    main()

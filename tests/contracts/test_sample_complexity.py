@@ -1,0 +1,77 @@
+"""The page of sample complexity is made of runs, and says what did not run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docs import sample_complexity
+from docs.notes import plan
+from docs.sample_complexity import Cell, cells, points_of
+
+CELLS = list(cells())
+
+
+def run(num_train: int, seed: int, test: float, **values: Any) -> sample_complexity.Run:
+    """Return a recorded run."""
+    own = {"num_train": num_train, "seed": seed, "settings": "x", "day": "2026-11-30"}
+    return {**own, "steps": 1, "seconds": 1.0, "test": test, "train": 1.0, **values}
+
+
+def test_the_page_has_the_table_of_the_record() -> None:
+    """`python docs/sample_complexity.py` was run after the last change of cells or record."""
+    page = sample_complexity.PAGE.read_text(encoding="utf-8")
+    assert page == sample_complexity.with_table(page, sample_complexity.read_record())
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: "-".join(cell).replace(" ", "_"))
+def test_commands_are_understood_and_recorded_runs_have_their_settings(cell: Cell) -> None:
+    """Each cell has an agent that can learn its task, and no figure is of an earlier recipe."""
+    runs = {
+        (values["task.num_train"], values["seed"]): spec.config.digest(spec.task)
+        for values, spec in plan(cell.command()).runs
+    }
+    assert len(runs) == len(sample_complexity.SAMPLES) * len(sample_complexity.SEEDS)
+    for each in sample_complexity.read_record().get(cell.task, {}).get(cell.network, ()):
+        assert runs[each["num_train"], each["seed"]] == each["settings"]
+
+
+def test_points_are_means_over_seeds_with_intervals() -> None:
+    """Accuracies 0.1, 0.2, 0.3 of three seeds are 20 ± 24.8 % (Student's t with 2 degrees)."""
+    seeds = [run(500, seed, (seed + 1) / 10) for seed in range(3)]
+    few, many = points_of([run(2000, 0, 0.5), *seeds])
+    assert (few.num_samples, many.num_samples) == (500, 2000)
+    assert few.test == pytest.approx(20)
+    assert (few.high - few.low) / 2 == pytest.approx(4.302653 * 10 / 3**0.5)
+    table = sample_complexity.table({"max_difference": {"MLP": [*seeds, run(2000, 0, 0.5)]}})
+    row = next(
+        line for line in table.splitlines() if line.endswith("not run |") and "MLP |" in line
+    )
+    assert "| 20.0 ± 24.8 (100) | 50.0 (100) | not run |" in row
+
+
+def test_a_finished_run_is_scored_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Test accuracy is that of test.json; that on training samples is computed only once."""
+    cell, scored = CELLS[0], []
+    monkeypatch.chdir(tmp_path)
+    (_, spec), *_ = plan(cell.command()).runs
+    spec.run_dir.mkdir(parents=True)
+    files = {
+        "status.json": {"state": "done", "time": "2026-11-30T10:00:00"},
+        "test.json": {"accuracy": 0.25, "num_samples": 4},
+        "metrics.jsonl": {"step": 7, "time/seconds": 1.5},
+    }
+    for name, content in files.items():
+        (spec.run_dir / name).write_text(json.dumps(content) + "\n")
+
+    def train_accuracy(folder: Path) -> float:
+        scored.append(folder)
+        return 0.75
+
+    monkeypatch.setattr(sample_complexity, "train_accuracy", train_accuracy)
+    record = sample_complexity.update({})
+    (found,) = record[cell.task][cell.network]
+    assert (found["test"], found["train"], found["steps"]) == (0.25, 0.75, 7)
+    assert sample_complexity.update(record) == record
+    assert scored == [spec.run_dir]
