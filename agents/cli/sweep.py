@@ -30,6 +30,7 @@ from agents.cli.sweep_space import (
     sweep_dir,
 )
 from agents.core.sweeps.space import Space, parse_grid
+from tasks.core.memory import is_out_of_memory
 from tasks.core.settings import ConfigError, TerrariumError
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Plan:
     base: RunSpec
     modes: Collection[str]
     runs: Sequence[tuple[dict[str, Any], RunSpec]]  # of a grid
+    grid: Collection[str]  # names of its settings
     space: Space  # of a search
     seeds: Sequence[int]
     num_trials: int
@@ -58,7 +60,7 @@ class Plan:
     @property
     def folder(self) -> Path:
         """The folder of the sweep."""
-        return sweep_dir(self.base, self.space or self.runs[0][0])
+        return sweep_dir(self.base, self.space or self.grid)
 
     @property
     def monitor(self) -> tuple[str, str]:
@@ -72,15 +74,23 @@ def sweep(base: RunSpec, modes: Collection[str]) -> int:
     with _ending_by_sigterm(), _other_workers(plan) as others:
         _work(plan, progress=plan.num_workers == 1)
         _wait_for(others)
-    return sweep_report.report(base, plan.folder, results_of(plan), is_grid=not plan.space)
+    results = results_of(plan)
+    if not results:
+        problem = "no trial could run; the messages above say why"
+        raise ConfigError("--search", "", problem, "other values, or a smaller range")
+    return sweep_report.report(base, plan.folder, results, is_grid=not plan.space)
 
 
 def results_of(plan: Plan) -> "list[Result]":
-    """Return the results of all runs that a sweep has by now."""
+    """Return the results of all runs that a sweep has by now, without those that are impossible."""
     runs = plan.runs
     if plan.space:
         trials = _store(plan).trials()
-        values = [trial.user_attrs["values"] for trial in trials if "values" in trial.user_attrs]
+        values = [
+            trial.user_attrs["values"]
+            for trial in trials
+            if "values" in trial.user_attrs and "impossible" not in trial.user_attrs
+        ]
         different = {repr(each): each for chosen in values for each in _with_seeds(plan, chosen)}
         runs = [(each, _spec(plan, each)) for each in different.values()]
     return [_result(each, spec) for each, spec in runs]
@@ -106,7 +116,7 @@ def plan_of(base: RunSpec, modes: Collection[str]) -> Plan:
     if space:
         _check_search(base, space, modes)
     return Plan(
-        base=base, modes=modes, runs=runs, space=space, seeds=seeds,
+        base=base, modes=modes, runs=runs, grid=tuple(grid), space=space, seeds=seeds,
         num_trials=options.trials or 20, num_workers=options.workers or 1,
     )  # fmt: skip
 
@@ -221,20 +231,38 @@ def _run_trial(plan: Plan, store: "StudyStore", trial: "optuna.Trial", progress:
             trial.report(score, step)
         return trial.should_prune()
 
-    scores, status = [], "done"
-    for number, each in enumerate(_with_seeds(plan, values)):
-        spec = _spec(plan, each)
-        if not fits_task(spec):
-            status = f"{spec.agent.name} cannot learn {spec.task.name}"
-            break
-        status = _run_when_free(spec, progress, None if number else prune)
-        if status != "done":
-            break
-        scores.append(_result(each, spec).score)
-    score = sum(scores) / len(scores) if status == "done" else None
+    try:
+        status, score = _run_seeds(plan, values, progress, prune)
+    except ConfigError as error:
+        trial.set_user_attr("impossible", str(error))
+        status, score = f"failed: {error}", None
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        status, score = f"failed, out of memory: {str(error).partition(chr(10))[0]}", None
     store.tell(trial, score)
     said = status if score is None else f"{plan.monitor[0]} {score:.4g}"
     warn(f"trial {trial.number}: {describe(values)}: {said}")
+
+
+def _run_seeds(
+    plan: Plan, values: Mapping[str, Any], progress: bool, prune: Any
+) -> tuple[str, float | None]:
+    """Run these values with each seed; return how that ended, and the mean score if all are done.
+
+    Raises:
+        ConfigError: agent or task does not accept the values together.
+    """
+    scores = []
+    for number, each in enumerate(_with_seeds(plan, values)):
+        spec = _spec(plan, each)
+        if not fits_task(spec):
+            return f"{spec.agent.name} cannot learn {spec.task.name}", None
+        status = _run_when_free(spec, progress, None if number else prune)
+        if status != "done":
+            return status, None
+        scores.append(_result(each, spec).score)
+    return "done", sum(scores) / len(scores)
 
 
 def _run_when_free(spec: RunSpec, progress: bool, prune: Any) -> str:

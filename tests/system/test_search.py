@@ -5,12 +5,14 @@ import math
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 
 import agents
-from agents.core.config import read_file
+from agents.cli import running
+from agents.core.config import ConfigError, read_file
 from agents.core.runs.run_folder import RunFolder
 from agents.core.sweeps.space import Choices, Range, parse_space
 from agents.core.sweeps.study import StudySettings, StudyStore
@@ -120,6 +122,48 @@ def test_a_diverged_trial_does_not_end_the_search(tmp_path: Path) -> None:
     assert main([*COMMAND, *words, "--run-dir", str(tmp_path)]) == 76
     assert [row["ended"] for row in rows(tmp_path)] == ["diverged"]
     assert not (tmp_path / "best.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigError("agent", "hidden_size", "23 cannot be divided", "a multiple of 4"),
+        MemoryError("not enough of it"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_a_trial_that_cannot_run_does_not_end_the_search(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Why is said, other values follow, and the same command does not try it again."""
+    errors, learn = [error], running.learn
+
+    def fails_once(*arguments: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return learn(*arguments)
+
+    monkeypatch.setattr(running, "learn", fails_once)
+    command = [*COMMAND, *SEARCH, "--sampler", "random", "--run-dir", str(tmp_path)]
+    assert main([*command, "--trials", "2"]) == 0
+    message = capsys.readouterr().err
+    assert "trial 0: " in message
+    assert str(error) in message
+    assert [row["ended"] for row in rows(tmp_path)].count("done") == 1
+    monkeypatch.setattr(running, "learn", lambda *_: pytest.fail("all trials are told"))
+    assert main([*command, "--trials", "2"]) == 0
+
+
+def test_a_search_without_any_possible_values_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each trial's reason is said, and the exit code is that of settings."""
+    words = ["--agent", "set_transformer", "--task", "subset_sum", "--search", "hidden_size=10,14"]
+    assert main([*GRID, *words, "--trials", "2", "--run-dir", str(tmp_path)]) == 2
+    message = capsys.readouterr().err
+    assert message.count("accepted: a multiple of 4") == 2
+    assert "no trial could run" in message
 
 
 def test_a_pruned_run_can_be_continued(tmp_path: Path) -> None:
@@ -232,6 +276,21 @@ def test_a_bad_grid_of_agents_is_named(
     message = capsys.readouterr().err
     assert [word for word in expected if word not in message] == [], message
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_grid_has_one_folder_whatever_its_first_agent_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --run-dir too, the table is in the folder that has the runs."""
+    monkeypatch.chdir(tmp_path)
+    words = ["--task", "add2x2", "--grid", "agent=seq2seq_adder,transformer_adder",
+             "--grid", "num_heads=1,2", "--set", "cell=gru", "--set", "d_model=8",
+             "--set", "hidden_size=8"]  # fmt: skip
+    assert main([*GRID, *words]) == 0
+    (table,) = tmp_path.rglob("sweep.csv")
+    runs = {path.parents[1] for path in tmp_path.rglob("metrics.jsonl")}
+    assert runs == {table.parent}
+    assert len(rows(table.parent)) == 3
 
 
 def test_another_sweep_in_the_folder_loads_the_same_run(tmp_path: Path) -> None:

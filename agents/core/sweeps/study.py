@@ -90,7 +90,7 @@ class StudyStore:
                 raise
 
     def tell(self, trial: "optuna.Trial", score: float | None) -> None:
-        """Finish a trial with its score; None: it was pruned, or diverged."""
+        """Finish a trial with its score; None: it was pruned, diverged or failed."""
         state = TrialState.PRUNED if score is None else TrialState.COMPLETE
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # revived meanwhile
             self.study.tell(trial, score, state=state, skip_if_finished=True)
