@@ -224,12 +224,9 @@ def _run_trial(plan: Plan, store: "StudyStore", trial: "optuna.Trial", progress:
         lambda name, chosen: float not in _types(setting_type(plan.base, name, chosen)),
     )  # fmt: skip
     trial.set_user_attr("values", values)
-    reported = set(store.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
     def prune(step: int, score: float) -> bool:
-        if step not in reported:
-            trial.report(score, step)
-        return trial.should_prune()
+        return store.should_prune(trial, step, score)
 
     try:
         status, score = _run_seeds(plan, values, progress, prune)

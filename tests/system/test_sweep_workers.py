@@ -9,8 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import filelock
+import optuna
 import pytest
+from optuna.trial import TrialState
 
 from agents.core.config import ConfigError
 from agents.core.sweeps.study import StudySettings, StudyStore
@@ -82,6 +86,93 @@ def test_an_interrupted_trial_is_put_back_with_its_values(tmp_path: Path) -> Non
     assert only.intermediate_values == {10: 0.5}
     with study.claim(1) as more:
         assert more is None
+
+
+def interrupt(study: StudyStore, error: BaseException) -> float:
+    """Claim the one trial, and let an exception end the block; return the trial's value."""
+    claimed = study.claim(1)
+    trial = claimed.__enter__()
+    assert trial is not None
+    value = trial.suggest_float("x", 0, 1)
+    assert not claimed.__exit__(type(error), error, None)
+    return value
+
+
+def test_a_trial_is_put_back_under_the_lock_of_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No other process sees a trial that has failed and has no successor yet."""
+    study, tell, states = store(tmp_path), optuna.Study.tell, []
+
+    def is_locked(*arguments: Any, **options: Any) -> Any:
+        with pytest.raises(filelock.Timeout), filelock.FileLock(tmp_path / "study.lock", timeout=0):
+            pass
+        states.append(options["state"])
+        return tell(*arguments, **options)
+
+    monkeypatch.setattr(optuna.Study, "tell", is_locked)
+    interrupt(study, ValueError())
+    assert states == [TrialState.FAIL]
+
+
+def test_interruptions_do_not_give_a_trial_up(tmp_path: Path) -> None:
+    """However often the user ends a worker, the trial keeps its scores."""
+    study = store(tmp_path)
+    with pytest.raises(KeyboardInterrupt), study.claim(1) as trial:
+        assert trial is not None
+        trial.report(0.5, 10)
+        raise KeyboardInterrupt
+    for error in [KeyboardInterrupt(), SystemExit(143)] * 6:
+        interrupt(study, error)
+    (only,) = study.trials()
+    assert only.intermediate_values == {10: 0.5}
+
+
+def test_a_trial_that_always_fails_is_given_up_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After eleven tries another trial is drawn in its place, with values of its own."""
+    settings = StudySettings(folder=tmp_path, name="s", direction="max", sampler="random")
+    study = StudyStore(settings)
+    values = [interrupt(study, ValueError()) for _ in range(12)]
+    assert len(set(values[:11])) == 1
+    assert values[11] != values[0]
+    (warning,) = caplog.messages
+    assert "trial 10 is given up" in warning
+    assert str(values[0]) in warning
+
+
+def test_a_trial_put_back_before_it_had_values_gets_those_of_no_other(tmp_path: Path) -> None:
+    """Each trial is drawn by a seed of its own, which is kept by one that is started again."""
+    settings = StudySettings(folder=tmp_path, name="s", direction="max", sampler="random")
+    study = StudyStore(settings)
+    claimed = study.claim(3)
+    claimed.__enter__()
+    claimed.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    values = []
+    for _ in range(3):
+        with study.claim(3) as trial:
+            assert trial is not None
+            values.append(trial.suggest_float("x", 0, 1))
+            study.tell(trial, 1.0)
+    assert len(set(values)) == 3
+
+
+def test_a_trial_that_another_worker_has_started_again_is_pruned(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who was taken for dead ends the run at its next score, and goes on with other trials."""
+    study = store(tmp_path)
+    with study.claim(2) as trial:
+        assert trial is not None
+        assert not study.should_prune(trial, 1, 0.5)
+        study.study.tell(trial.number, state=TrialState.FAIL)  # as another process does
+        assert study.should_prune(trial, 2, 0.5)
+        trial.set_user_attr("values", {})
+        pytest.fail("a trial that has ended takes nothing")
+    assert "another process" in caplog.text
+    with study.claim(2) as other:
+        assert other is not None
 
 
 def test_values_do_not_depend_on_who_draws_them(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Studies of optuna: storage, sampler, pruner; trials that a dead worker left behind."""
 
 import contextlib
+import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ except ImportError as error:
         "--mode sweep", "", "optuna is not installed, which chooses values and shares trials",
         "pip install optuna, or --grid with one value after the other",
     ) from error  # fmt: skip
-from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -32,6 +33,7 @@ from sqlalchemy.pool import NullPool  # no connection stays open between two cal
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("median", "halving", "hyperband", "none")
 _MAX_RETRIES = 10  # of one trial, whose worker may be what kills the machine
+_LOG = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -73,7 +75,9 @@ class StudyStore:
     def claim(self, num_trials: int) -> Iterator["optuna.Trial | None"]:
         """Claim a trial for a `with` block, one that was left behind first; None: all have begun.
 
-        A block that ends by an exception puts its trial back.
+        A block that ends by an exception puts its trial back; one that the user interrupts does not
+        count among the times that a trial is started again. A block that writes to a trial which
+        another process has started again, taking this one for dead, ends without an exception.
         """
         with contextlib.ExitStack() as stack:
             with self._exclusive():
@@ -84,10 +88,26 @@ class StudyStore:
                     stack.enter_context(self._heartbeat(trial))
             try:
                 yield trial
-            except BaseException:
+            except optuna.exceptions.UpdateFinishedTrialError:
+                _LOG.warning("another process has started this trial again")
+            except BaseException as error:
                 if trial is not None:
-                    self._put_back(self._frozen(trial.number))
+                    with self._exclusive():
+                        self._put_back(self._frozen(trial.number), isinstance(error, Exception))
                 raise
+
+    def should_prune(self, trial: "optuna.Trial", step: int, score: float) -> bool:
+        """Report the score at a step; tell whether the trial is to end there.
+
+        So does one that another process has started again meanwhile, taking this one for dead.
+        """
+        reported = self._frozen(trial.number).intermediate_values
+        try:
+            if step not in reported:  # by the process that had it before
+                trial.report(score, step)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return True
+        return trial.should_prune()
 
     def tell(self, trial: "optuna.Trial", score: float | None) -> None:
         """Finish a trial with its score; None: it was pruned, diverged or failed."""
@@ -109,10 +129,15 @@ class StudyStore:
         trials = self.trials()
         if len(trials) >= num_trials and all(t.state != TrialState.WAITING for t in trials):
             return None
-        # Values depend on the seed, the trial's number and earlier scores, not on the process.
-        self.study.sampler = _sampler(self._settings, len(trials))
         with _quiet():
-            return self.study.ask()
+            trial = self.study.ask()
+        # Values depend on the seed, the trial's number and earlier scores, not on the process. One
+        # that was put back has the number of the first try, and each other one a number of its own.
+        every = self.study.get_trials(deepcopy=False)
+        first = trial.user_attrs.get("first", trial.number)
+        number = sum("first" not in each.user_attrs for each in every[:first])
+        self.study.sampler = _sampler(self._settings, number)
+        return trial
 
     def _revive(self) -> None:
         if self._settings.storage is not None:
@@ -121,7 +146,7 @@ class StudyStore:
             return
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._is_free(trial.number):
-                self._put_back(trial)
+                self._put_back(trial, counts=True)
 
     def _is_free(self, number: int) -> bool:
         try:
@@ -130,24 +155,13 @@ class StudyStore:
         except filelock.Timeout:
             return False
 
-    def _put_back(self, trial: FrozenTrial) -> None:
+    def _put_back(self, trial: FrozenTrial, counts: bool) -> None:
         """Fail a running trial, and let another have its values and the scores so far."""
-        retries = trial.user_attrs.get("retries", 0)
         try:
             self.study.tell(trial.number, state=TrialState.FAIL)
         except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
             return  # another process has put it back
-        if retries < _MAX_RETRIES:
-            self.study.add_trial(
-                create_trial(
-                    state=TrialState.WAITING,
-                    params=trial.params,
-                    distributions=trial.distributions,
-                    user_attrs={**trial.user_attrs, "retries": retries + 1},
-                    system_attrs={"fixed_params": trial.params},
-                    intermediate_values=trial.intermediate_values,
-                )
-            )
+        _start_again(self.study, trial, counts)
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[number]
@@ -181,6 +195,29 @@ class StudyStore:
         finally:
             ended.set()
             thread.join()
+
+
+def _start_again(study: "optuna.Study", trial: FrozenTrial, counts: bool = True) -> None:
+    """Let a new trial have the values and scores of one that failed, unless it did so too often."""
+    tries = trial.user_attrs.get("retries", 0) + counts
+    if tries > _MAX_RETRIES:
+        values = trial.user_attrs.get("values", trial.params)
+        _LOG.warning(
+            "trial %d is given up: its worker ended %d times without its score; values %s",
+            trial.number, tries, values,
+        )  # fmt: skip
+        return
+    first = trial.user_attrs.get("first", trial.number)
+    study.add_trial(
+        create_trial(
+            state=TrialState.WAITING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs={**trial.user_attrs, "retries": tries, "first": first},
+            system_attrs={"fixed_params": trial.params},
+            intermediate_values=trial.intermediate_values,
+        )
+    )
 
 
 class _FileLock(BaseJournalFileLock):
@@ -275,9 +312,7 @@ def _storage(settings: StudySettings) -> Any:
         return RDBStorage(
             settings.storage, engine_kwargs={"poolclass": NullPool},
             heartbeat_interval=settings.heartbeat, grace_period=2 * settings.heartbeat,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
-                _MAX_RETRIES, inherit_intermediate_values=True
-            ),
+            heartbeat_stale_trial_callback=_start_again,
         )  # fmt: skip
     except ImportError as error:
         problem = f"{error.name or error} is not installed"
