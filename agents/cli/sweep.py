@@ -8,7 +8,7 @@ import multiprocessing
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
@@ -56,6 +56,7 @@ class Plan:
     seeds: Sequence[int]
     num_trials: int
     num_workers: int
+    diverged: Mapping[Path, int]  # runs of a grid that had diverged before: see `_diverged`
 
     @property
     def folder(self) -> Path:
@@ -118,6 +119,7 @@ def plan_of(base: RunSpec, modes: Collection[str]) -> Plan:
     return Plan(
         base=base, modes=modes, runs=runs, grid=tuple(grid), space=space, seeds=seeds,
         num_trials=options.trials or 20, num_workers=options.workers or 1,
+        diverged=_diverged(spec.run_dir for _, spec in runs),
     )  # fmt: skip
 
 
@@ -145,17 +147,22 @@ def _work(plan: Plan, progress: bool) -> None:
     if plan.space:
         _search(plan, progress)
     else:
-        _run_grid([spec for _, spec in plan.runs], progress)
+        _run_grid(plan, progress)
 
 
-def _run_grid(specs: Sequence[RunSpec], progress: bool) -> None:
-    """Run each that is not done; those that other processes run, when these have ended."""
+def _run_grid(plan: Plan, progress: bool) -> None:
+    """Run each that is not done; those that other processes run, when these have ended.
+
+    A run that has diverged since the sweep began is not tried again.
+    """
     from agents.core.runs.run_folder import FolderInUseError
 
-    left = list(specs)
+    left = [spec for _, spec in plan.runs]
     while left:
         in_use = []
         for spec in left:
+            if _diverged([spec.run_dir]).items() - plan.diverged.items():
+                continue
             try:
                 _run(spec, progress)
             except FolderInUseError:
@@ -163,6 +170,17 @@ def _run_grid(specs: Sequence[RunSpec], progress: bool) -> None:
         if len(in_use) == len(left):
             time.sleep(POLL)
         left = in_use
+
+
+def _diverged(folders: Iterable[Path]) -> dict[Path, int]:
+    """Return the folders of runs that have diverged, with the times of their status in ns."""
+    from agents.core.runs.run_folder import RunFolder
+
+    return {
+        folder: (folder / "status.json").stat().st_mtime_ns
+        for folder in folders
+        if RunFolder(folder).last_status() == "diverged"
+    }
 
 
 def _run(spec: RunSpec, progress: bool, prune: Any = None) -> str:
@@ -304,9 +322,11 @@ def _other_workers(plan: Plan) -> Iterator[list[BaseProcess]]:
     end them in the middle of an import; then SIGTERM ends them after their step.
     """
     context = multiprocessing.get_context("spawn")
+    diverged = dict(plan.diverged)
     options = argparse.Namespace(**{**vars(plan.base.options), "mode": "sweep"})
     others: list[BaseProcess] = [
-        context.Process(target=_other_worker, args=(options,)) for _ in range(plan.num_workers - 1)
+        context.Process(target=_other_worker, args=(options, diverged))
+        for _ in range(plan.num_workers - 1)
     ]
     with _ignoring_sigint():
         for process in others:
@@ -330,13 +350,14 @@ def _wait_for(others: Sequence[BaseProcess]) -> None:
             warn(f"terrarium: a worker ended with exit code {process.exitcode}")
 
 
-def _other_worker(options: argparse.Namespace) -> None:
+def _other_worker(options: argparse.Namespace, diverged: Mapping[Path, int]) -> None:
     """Work on a sweep in a process of its own; results are those of the first process."""
     from agents.cli.modes import MODES
 
     streams.open_streams()
     try:
-        _work(plan_of(parse_run_spec(options, MODES), MODES), progress=False)
+        plan = plan_of(parse_run_spec(options, MODES), MODES)
+        _work(attrs.evolve(plan, diverged=diverged), progress=False)
     except KeyboardInterrupt:
         sys.exit(130)
     except TerrariumError as error:

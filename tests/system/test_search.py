@@ -176,7 +176,7 @@ def test_a_pruned_run_can_be_continued(tmp_path: Path) -> None:
         seen.append((step, score))
         return step >= 8
 
-    with pytest.raises(PrunedError, match="pruned at step 8"):
+    with pytest.raises(PrunedError, match="pruned at step 8; `learn`"):
         agent.learn(run_dir=folder, prune=prune, progress=False)
     assert [step for step, _ in seen] == [4, 8]
     assert [score for _, score in seen] == agent.history.series("eval/accuracy")[1]

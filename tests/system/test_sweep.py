@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from agents.cli import running
+from agents.cli import running, sweep
+from agents.cli.modes import MODES
+from agents.cli.options import parse
+from agents.cli.run_spec import parse_run_spec
 from agents.cli.sweep import parse_grid
 from main import main
 from tasks.core.settings import ConfigError
@@ -104,3 +107,22 @@ def test_a_bad_value_is_named_before_anything_runs(
     message = capsys.readouterr().err
     assert [word for word in words if word not in message] == [], message
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_diverged_is_tried_once_in_a_sweep(tmp_path: Path) -> None:
+    """Another worker of the sweep leaves it, the next sweep tries it again, and so do its workers.
+
+    Each try is a line in command.txt.
+    """
+    words = [*COMMAND, "--grid", "learning_rate=1e38", "--set", "clip_norm=null"]
+    options = parse([*words, "--run-dir", str(tmp_path)])
+
+    def plan() -> sweep.Plan:
+        return sweep.plan_of(parse_run_spec(options, MODES), MODES)
+
+    for expected in (1, 2):
+        began = plan()
+        for _ in range(2):  # workers
+            sweep._work(began, progress=False)
+        (commands,) = tmp_path.glob("*/command.txt")
+        assert len(commands.read_text().splitlines()) == expected

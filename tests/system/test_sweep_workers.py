@@ -118,10 +118,11 @@ def test_a_trial_is_put_back_under_the_lock_of_the_study(
 def test_interruptions_do_not_give_a_trial_up(tmp_path: Path) -> None:
     """However often the user ends a worker, the trial keeps its scores."""
     study = store(tmp_path)
-    with pytest.raises(KeyboardInterrupt), study.claim(1) as trial:
-        assert trial is not None
-        trial.report(0.5, 10)
-        raise KeyboardInterrupt
+    claimed = study.claim(1)
+    trial = claimed.__enter__()
+    assert trial is not None
+    trial.report(0.5, 10)
+    claimed.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     for error in [KeyboardInterrupt(), SystemExit(143)] * 6:
         interrupt(study, error)
     (only,) = study.trials()

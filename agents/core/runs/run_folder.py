@@ -194,7 +194,7 @@ class RunFolder(Folder):
         self._write("env.json", json.dumps(environment, indent=2) + "\n")
 
     def write_status(self, status: str, **values: Any) -> None:
-        """Write status.json: running, done, interrupted, diverged or failed."""
+        """Write status.json: running, done, interrupted, pruned, diverged or failed."""
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         entries = {"state": status, **values, "time": now, "pid": os.getpid()}
         self._write("status.json", json.dumps(entries) + "\n")

@@ -199,7 +199,7 @@ class Trainer:
         state.cursor.unfinished = ""
         request.raise_if_requested()
         if is_pruned:
-            raise PrunedError(f"pruned at step {step}; --mode train continues the run")
+            raise PrunedError(f"pruned at step {step}; `learn` or --mode train continues the run")
 
     @property
     def _is_last(self) -> bool:
