@@ -200,6 +200,25 @@ def test_a_pruned_trial_is_a_run_that_ended_early(
     assert saved["learning_rate"].value == float(second["learning_rate"])
 
 
+def test_a_worker_whose_trial_another_has_started_again_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run ends as a pruned one, to be continued by the other, and it takes further trials."""
+    report = optuna.Trial.report
+
+    def ended_by_another(trial: optuna.Trial, score: float, step: int) -> None:
+        if trial.number == 0:
+            trial.study.tell(0, state=optuna.trial.TrialState.FAIL)
+        report(trial, score, step)
+
+    monkeypatch.setattr(optuna.Trial, "report", ended_by_another)
+    words = ["--search", "learning_rate=1e-3..0.1:log", "--trials", "1", "--run-dir", str(tmp_path)]
+    assert main([*COMMAND, *words]) == 0
+    assert [row["ended"] for row in rows(tmp_path)] == ["done"]
+    states = [RunFolder(path.parent).last_status() for path in tmp_path.glob("*/status.json")]
+    assert sorted(states) == ["done", "pruned"]
+
+
 def test_the_median_of_earlier_trials_prunes(tmp_path: Path) -> None:
     """After five trials one that is worse than all is to end, one that is better is not."""
     settings = StudySettings(folder=tmp_path, name="s", direction="min", pruner="median")

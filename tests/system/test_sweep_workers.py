@@ -1,5 +1,6 @@
 """Sweeps by several workers: shared trials, a worker that is killed, Ctrl-C, PostgreSQL."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -30,12 +31,27 @@ def store(folder: Path) -> StudyStore:
     return StudyStore(StudySettings(folder=folder, name="s", direction="max"))
 
 
-def start(*arguments: str) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "main.py", *arguments], cwd=ROOT, env=environment, text=True,
-        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True,
+@contextlib.contextmanager
+def started(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """Start Python with arguments for a `with` block, which kills what is left of its group."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
     )  # fmt: skip
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def ended(*arguments: str) -> tuple[int, str]:
+    """Run Python with arguments; return exit code and messages."""
+    with started(*arguments) as process:
+        messages = process.communicate(timeout=PATIENCE)[1]
+        return process.returncode, messages
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -196,7 +212,7 @@ def test_values_do_not_depend_on_who_draws_them(tmp_path: Path) -> None:
 
 
 CLAIM = """
-import sys, time
+import sys
 from pathlib import Path
 from agents.core.sweeps.study import StudySettings, StudyStore
 
@@ -206,35 +222,36 @@ settings = StudySettings(
 )
 with StudyStore(settings).claim(1) as trial:
     print(trial.suggest_float("x", 0, 1), flush=True)
-    time.sleep(600)
+    sys.stdin.read()
 """
 
 
 def revive(folder: Path, url: str | None) -> None:
     """Kill a process that has claimed a trial; then another gets it, with the same value."""
-    command = [sys.executable, "-c", CLAIM, str(folder), url or ""]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    value = float(process.stdout.readline())
-    other = StudyStore(
-        StudySettings(folder=folder, name="s", direction="max", storage=url, heartbeat=1)
-    )
-    with other.claim(1) as early:
-        assert early is None  # it is alive
-    process.kill()
-    process.communicate()
+
+    def other(heartbeat: int) -> StudyStore:
+        return StudyStore(StudySettings(
+            folder=folder, name="s", direction="max", storage=url, heartbeat=heartbeat
+        ))  # fmt: skip
+
+    with started("-c", CLAIM, str(folder), url or "") as process:
+        assert process.stdout is not None
+        value = float(process.stdout.readline())
+        with other(heartbeat=60).claim(1) as early:  # who waits two minutes for a sign of life
+            assert early is None  # it is alive
+    last = other(heartbeat=1)
 
     def is_claimed() -> bool:
-        with other.claim(1) as trial:
+        with last.claim(1) as trial:
             if trial is None:
                 return False
             assert trial.suggest_float("x", 0, 1) == value
-            other.tell(trial, 1.0)
+            last.tell(trial, 1.0)
             return True
 
     wait_until(is_claimed)
-    assert other.num_unfinished() == 0
-    assert len(other.trials()) == 1
+    assert last.num_unfinished() == 0
+    assert len(last.trials()) == 1
 
 
 def test_the_kernel_says_which_workers_are_dead(tmp_path: Path) -> None:
@@ -244,20 +261,17 @@ def test_the_kernel_says_which_workers_are_dead(tmp_path: Path) -> None:
 
 def kill_and_finish(folder: Path, *more: str) -> None:
     """Kill a worker in its first run; then another one finishes that run from its checkpoint."""
-    command = [*SEARCH, "--set", "steps=40", "--trials", "2", "--run-dir", str(folder), *more]
-    process = start(*command)
-    wait_until(lambda: bool(checkpointed(folder)))
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    command = [*SEARCH, "--trials", "2", "--run-dir", str(folder), *more]
+    code, messages = ended("-m", "tests.helpers.sweep_host", "kill=8", *command)
+    assert code == -signal.SIGKILL, messages
     (killed,) = set(checkpointed(folder))
-    last = start(*command)
-    messages = last.communicate(timeout=PATIENCE)[1]
-    assert last.returncode == 0, messages
+    code, messages = ended("main.py", *command)
+    assert code == 0, messages
     table = rows(folder)
     assert [row["ended"] for row in table] == ["done", "done"]
     assert killed.name in {f"learning_rate={row['learning_rate']}" for row in table}
     assert len((killed / "command.txt").read_text().splitlines()) == 2
-    assert "continuing from step" in messages
+    assert "continuing from step 6" in messages
     assert json.loads((killed / "status.json").read_text())["state"] == "done"
 
 
@@ -270,21 +284,23 @@ def test_the_trial_of_a_killed_worker_is_finished_by_another(tmp_path: Path) -> 
 @pytest.mark.slow  # four processes that start
 def test_ctrl_c_ends_all_workers_and_the_same_command_continues(tmp_path: Path) -> None:
     """SIGINT to the first process ends both with exit code 130; runs are saved and resumed."""
-    command = [*SEARCH, "--set", "steps=300", "--trials", "2", "--workers", "2",
-               "--run-dir", str(tmp_path)]  # fmt: skip
-    process = start(*command)
-    wait_until(lambda: len(set(checkpointed(tmp_path))) == 2)
-    os.kill(process.pid, signal.SIGINT)
-    messages = process.communicate(timeout=PATIENCE)[1]
-    assert process.returncode == 130, messages
-    assert "Traceback" not in messages
-    states = [json.loads(path.read_text())["state"] for path in tmp_path.glob("*/status.json")]
-    assert set(states) <= {"interrupted", "done"}
-    wait_until(lambda: not is_alive(process.pid))
-    again = start(*command)
-    messages = again.communicate(timeout=PATIENCE)[1]
-    assert again.returncode == 0, messages
-    assert [row["ended"] for row in rows(tmp_path)] == ["done", "done"]
+    folder, waiting = tmp_path / "sweep", tmp_path / "waiting"
+    waiting.mkdir()
+    command = [*SEARCH, "--trials", "2", "--workers", "2", "--run-dir", str(folder)]
+    with started("-m", "tests.helpers.sweep_host", f"wait=8:{waiting}", *command) as process:
+        wait_until(lambda: len(list(waiting.iterdir())) == 2 or process.poll() is not None)
+        process.send_signal(signal.SIGINT)
+        messages = process.communicate(timeout=PATIENCE)[1]
+        assert process.returncode == 130, messages
+        assert "Traceback" not in messages
+        wait_until(lambda: not is_alive(process.pid))
+    states = [json.loads(path.read_text()) for path in folder.glob("*/status.json")]
+    assert [(each["state"], each["step"]) for each in states] == [("interrupted", 8)] * 2
+    code, messages = ended("main.py", *command)
+    assert code == 0, messages
+    assert [row["ended"] for row in rows(folder)] == ["done", "done"]
+    commands = [path.read_text().splitlines() for path in folder.glob("*/command.txt")]
+    assert [len(lines) for lines in commands] == [2, 2]
 
 
 @pytest.fixture(scope="module")
