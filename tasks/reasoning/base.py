@@ -129,11 +129,20 @@ class SetTask(Task):
             if not isinstance(text, str):
                 raise ConfigError(f"input {text!r}", "", "is not a text", "text")
             try:
-                batches.append(self.batch_of(self.read(text)))
+                batches.append(self._read_batch(text))
             except ValueError as error:
                 shown = text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
                 raise ConfigError(f"input {shown!r}", "", *error.args) from None
         return _stacked(batches)
+
+    def _read_batch(self, text: str) -> SetTargets:
+        """Return the batch of one text; a ValueError if its right answer has no label."""
+        sample, labels = self.read(text), self.spec.labels
+        right = self.answers(sample)
+        if labels and right[0] >= len(labels):
+            accepted = f"a text whose answer is a label: at most {labels[-1]}"
+            raise ValueError(f"the right answer is {right[0]}", accepted)
+        return self.batch_of(sample, right)
 
     def decode(self, answers: NDArray[Any]) -> list[str]:
         """Return answers (batch, 1) as names of labels, or as rounded numbers."""
