@@ -99,7 +99,8 @@ class MonsterTrainer(PathTask):
         level = max(self.max_level, test_level)
         cost = max(self.max_level * self.map_size, test_level * test_width) * 2
         labels = tuple(map(str, range(cost + 1))) if self.target == "label" else None
-        return SetToTarget(4, labels, 2, size=level + 1)
+        scales = self.map_size, self.max_level
+        return SetToTarget(4, labels, 2, scales=scales, size=level + 1)
 
     @property
     def scale(self) -> float:

@@ -48,7 +48,7 @@ class SubsetSum(SetTask):
     def spec(self) -> SetToTarget:
         """One feature, and the labels no and yes."""
         size = max(self.num_numbers, self.test_num_numbers or 0)
-        return SetToTarget(1, ("no", "yes"), size=size)
+        return SetToTarget(1, ("no", "yes"), scales=(self.max_number,), size=size)
 
     def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Sample:
         """Draw sets of numbers (num, n)."""

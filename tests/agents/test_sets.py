@@ -225,6 +225,32 @@ def test_objects_are_sorted_by_a_feature_and_then_by_the_others() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "task", "setting", "test_setting"),
+    [
+        ("deep_sets", "max_difference", "max_value", "test_max_value"),
+        ("deep_sets", "max_difference", "max_coordinate", "test_max_coordinate"),
+        ("deep_sets", "furthest_pair", "max_value", "test_max_value"),
+        ("deep_sets", "monster_trainer", "map_size", "test_map_size"),
+        ("deep_sets", "monster_trainer", "max_level", "test_max_level"),
+        ("deep_sets", "subset_sum", "max_number", "test_max_number"),
+        ("gnn", "shortest_path", "max_weight", "test_max_weight"),
+    ],
+)
+def test_a_task_of_another_scale_is_refused(
+    name: str, task: str, setting: str, test_setting: str
+) -> None:
+    """Inputs divided by another number are another task; larger ones in the test split are not."""
+    own = SIZES | ({} if task in ("furthest_pair", "subset_sum") else {"target": "number"})
+    if task == "monster_trainer":
+        own |= {"max_edges": 3}
+    made = tasks.make(task, **own)
+    agent, larger = agents.make(name, task=made, device="cpu", **QUICK), getattr(made, setting) * 2
+    with pytest.raises(ConfigError, match=r"has other sizes than .*scales="):
+        agent.evaluate(tasks.make(task, **own, **{setting: larger}))
+    assert agent.evaluate(tasks.make(task, **own, **{test_setting: larger}), num=5)
+
+
+@pytest.mark.parametrize(
     ("name", "task", "settings", "message"),
     [
         ("deep_sets", "shortest_path", {}, "deep_sets: task: has edges, which it does not read"),
