@@ -14,6 +14,7 @@ cost has 3 to 7 edges, equally often each (Xu et al. 2020, 1905.13211, section 4
 [0.0, 3.0, 1.0, 2.0]
 """
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -74,14 +75,18 @@ class MonsterTrainer(PathTask):
 
     def __attrs_post_init__(self) -> None:
         """Refuse maps with too few places, and paths with more edges than there are levels."""
-        for split in ("train", "test"):
+        for prefix, split in (("", "train"), ("test_", "test")):
             level, width, low, high = self._sizes(split)
             if (width + 1) ** 2 <= level:
                 problem = f"{width} has no room for {level + 1} objects"
-                raise ConfigError(self.name, "map_size", problem, "a larger map")
-            if not low <= high <= level:
-                problem = f"paths of {low} to {high} edges among {level} monsters"
-                raise ConfigError(self.name, "max_edges", problem, f"{low} to {level}")
+                accepted = f"at least {math.isqrt(level)}"
+                raise ConfigError(self.name, f"{prefix}map_size", problem, accepted)
+            if low > high:
+                field, problem = f"{prefix}min_edges", f"{low} is above {high}"
+                raise ConfigError(self.name, field, problem, f"at most {high}")
+            if high > level:
+                problem = f"paths of {high} edges among {level} monsters"
+                raise ConfigError(self.name, f"{prefix}max_edges", problem, f"at most {level}")
 
     def _sizes(self, split: str) -> tuple[int, int, int, int]:
         """Return largest level, largest coordinate, fewest and most edges in a split."""

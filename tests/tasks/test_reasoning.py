@@ -315,8 +315,13 @@ def test_every_drawn_answer_has_a_label(settings: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("monster_trainer", {"max_edges": 11}, "max_edges: paths of 3 to 11 edges among 10"),
-        ("monster_trainer", {"map_size": 2}, "map_size: 2 has no room for 11 objects"),
+        ("monster_trainer", {"max_edges": 11}, " max_edges: paths of 11 edges among 10 .* most 10"),
+        ("monster_trainer", {"max_level": 2}, " max_edges: paths of 7 edges .*: at most 2"),
+        ("monster_trainer", {"min_edges": 8}, " min_edges: 8 is above 7; accepted: at most 7"),
+        ("monster_trainer", {"map_size": 2}, " map_size: 2 has no room for 11 .*: at least 3"),
+        ("monster_trainer", {"test_map_size": 2}, " test_map_size: 2 has no room for 11 objects"),
+        ("monster_trainer", {"test_max_edges": 11}, " test_max_edges: paths of 11 edges among 10"),
+        ("monster_trainer", {"test_min_edges": 8}, " test_min_edges: 8 is above 7"),
         ("shortest_path", {"min_nodes": 11}, "min_nodes: 11 is above 10; accepted: at most 10"),
         ("shortest_path", {"max_edges": 10}, "max_edges: paths of 10 edges among 10 nodes"),
     ],
