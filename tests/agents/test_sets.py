@@ -213,6 +213,14 @@ def test_exhaustive_search_reads_every_subset() -> None:
     assert sums == sorted(wanted)
 
 
+def test_exhaustive_search_refuses_larger_sets_in_use() -> None:
+    """The limit of 12 objects holds for a task it is scored on, and not only for its own."""
+    agent = make("exhaustive_search", tasks.make("subset_sum", num_numbers=4, **SIZES))
+    larger = tasks.make("subset_sum", num_numbers=13, **SIZES)
+    with pytest.raises(ConfigError, match="sets of 13 objects, with 8,191 .*: at most 12 objects"):
+        agent.predict_arrays(larger.encode([" ".join(map(str, range(1, 14)))]))
+
+
 def test_objects_are_sorted_by_a_feature_and_then_by_the_others() -> None:
     """The order is that of numpy's lexsort; places without an object come last."""
     objects = torch.randint(0, 3, (20, 8, 3), generator=torch.Generator().manual_seed(0)).double()
