@@ -3,7 +3,8 @@
 Each sample is a pure function of (data_seed, split, index), so that a training set of 500 samples
 is the beginning of one of 60,000. Samples are drawn in blocks of 1,000, and drawn again until each
 index has one of its kind (such as: a path of five edges). A hash of its objects, in any order,
-decides to which split a set may belong, so that no two splits share one.
+decides to which split a set may belong, so that no two splits share one. The hash of a graph
+depends on the numbers of its nodes: the same graph, numbered otherwise, may be in another split.
 """
 
 import abc
