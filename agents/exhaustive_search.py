@@ -20,7 +20,7 @@ from agents.core.sets import (
     perceptron,
     read_out,
     refuse_edges,
-    taken,
+    reorder,
 )
 from tasks.core.task import SetToTarget
 
@@ -47,7 +47,7 @@ class SubsetNetwork(nn.Module):
     def forward(self, objects: Tensor, mask: Tensor, edges: Tensor | None = None) -> Tensor:
         """Return outputs (B, K) of objects (B, n, F), at most 12 of each sample."""
         check_size(objects.shape[1], "")
-        objects = taken(objects, in_order(objects, mask, self.sort_by))
+        objects = reorder(objects, in_order(objects, mask, self.sort_by))
         num_samples, size, num_features = objects.shape
         count = mask.sum(dim=1, keepdim=True)  # those that are there come first
         vectors, is_subset = [], []

@@ -73,7 +73,7 @@ class FurthestPair(ObjectTask):
         begins = np.searchsorted(row, np.arange(len(kinds)))
         return np.minimum.reduceat(labels, begins), np.maximum.reduceat(labels, begins)
 
-    def kinds(
+    def sampling_classes(
         self, sample: Sample, split: Split, rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], Sequence[str]]:
         """Return 0 for sets with one answer, and -1 for others."""

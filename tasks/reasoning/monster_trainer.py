@@ -126,7 +126,7 @@ class MonsterTrainer(PathTask):
         places = rng.integers(0, width + 1, (num, level + 1, 2), np.int64)
         return places, rng.integers(low, level + 1, (num, 1), np.int64)
 
-    def kinds(
+    def sampling_classes(
         self, sample: Sample, split: Split, rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], Sequence[str]]:
         """Return the number of edges beyond the fewest; -1 beyond the most, or on a bad map."""
@@ -134,9 +134,9 @@ class MonsterTrainer(PathTask):
         places, asked = sample
         _, edges, least_apart = least_costs_by_level(places)
         num = np.take_along_axis(edges, asked, axis=1)[:, 0]
-        is_kind = (num >= low) & (num <= high) & (least_apart > 0)
+        is_one = (num >= low) & (num <= high) & (least_apart > 0)
         names = [f"a path of {each} edges" for each in range(low, high + 1)]
-        return np.where(is_kind, num - low, -1), names
+        return np.where(is_one, num - low, -1), names
 
     def answers(self, sample: Sample) -> NDArray[np.int64]:
         """Return the least costs (num,)."""

@@ -137,7 +137,7 @@ class ShortestPath(PathTask):
         draws = np.where(edges == asked, rng.random(edges.shape), -1.0)
         return np.where(draws.max(axis=1) < 0, source, draws.argmax(axis=1))
 
-    def kinds(
+    def sampling_classes(
         self, sample: Sample, split: Split, rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], Sequence[str]]:
         """Return the number of edges beyond the fewest; -1 without such a path, or connection."""

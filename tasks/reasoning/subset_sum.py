@@ -57,7 +57,7 @@ class SubsetSum(SetTask):
             size, most = self.test_num_numbers or size, self.test_max_number or most
         return (rng.integers(-most, most + 1, (num, size), np.int64),)
 
-    def kinds(
+    def sampling_classes(
         self, sample: Sample, split: Split, rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], Sequence[str]]:
         """Return the label of each set, and -1 for most sets with a trivial solution."""

@@ -13,7 +13,7 @@ import tasks
 from agents.conformance import agent_checks
 from agents.core.agent import Agent
 from agents.core.export import export_onnx
-from agents.core.sets import aggregate, in_order, taken
+from agents.core.sets import aggregate, in_order, reorder
 from agents.gnn import GNN
 from tasks.core.settings import ConfigError
 from tasks.core.task import SetTargets
@@ -217,7 +217,10 @@ def test_exhaustive_search_refuses_larger_sets_in_use() -> None:
     """The limit of 12 objects holds for a task it is scored on, and not only for its own."""
     agent = make("exhaustive_search", tasks.make("subset_sum", num_numbers=4, **SIZES))
     larger = tasks.make("subset_sum", num_numbers=13, **SIZES)
-    with pytest.raises(ConfigError, match="sets of 13 objects, with 8,191 .*: at most 12 objects"):
+    with pytest.raises(
+        ConfigError,
+        match="has sets of 13 objects, with 8,191 subsets; accepted: at most 12 objects",
+    ):
         agent.predict_arrays(larger.encode([" ".join(map(str, range(1, 14)))]))
 
 
@@ -225,7 +228,7 @@ def test_objects_are_sorted_by_a_feature_and_then_by_the_others() -> None:
     """The order is that of numpy's lexsort; places without an object come last."""
     objects = torch.randint(0, 3, (20, 8, 3), generator=torch.Generator().manual_seed(0)).double()
     mask = torch.arange(8) < torch.arange(20)[:, None] % 8 + 1
-    found = taken(objects, in_order(objects, mask, 1))
+    found = reorder(objects, in_order(objects, mask, 1))
     for rows, is_there, ordered in zip(objects, mask, found, strict=True):
         left = rows[is_there].numpy()
         expected = left[np.lexsort((left[:, 0], left[:, 2], left[:, 1]))]
