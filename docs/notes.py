@@ -22,12 +22,13 @@ sys.path.insert(0, str(ROOT))
 
 from agents.cli.modes import MODES  # noqa: E402 - found by the line above
 from agents.cli.options import parse  # noqa: E402
-from agents.cli.run_spec import parse_run_spec  # noqa: E402
+from agents.cli.run_spec import RunSpec, parse_run_spec, run_spec_from_folder  # noqa: E402
 from agents.cli.sweep import Plan, plan_of  # noqa: E402
 from agents.core.sweeps.results import Interval, describe, interval, without_seed  # noqa: E402
 from benchmarks.marked import replaced  # noqa: E402
 from docs.notes_claims import ROWS  # noqa: E402
 from docs.notes_row import Row  # noqa: E402
+from tasks.core.settings import ConfigError  # noqa: E402
 
 PAGE, RECORD = ROOT / "docs" / "notes.md", ROOT / "docs" / "notes.json"
 BEGIN, END = "<!-- python docs/notes.py -->", "<!-- end of the table -->"
@@ -63,9 +64,8 @@ def runs_of(command: str, recorded: Sequence[Run]) -> list[Run]:
     """
     runs = []
     for values, spec in plan(command).runs:
-        settings = spec.config.digest(spec.task)
-        earlier = {"values": values, "settings": settings}
-        found = read_run(spec.run_dir) or next(
+        earlier = {"values": values, "settings": digest(spec)}
+        found = read_run(spec) or next(
             (run for run in recorded if all(run[key] == earlier[key] for key in earlier)), None
         )
         if found:
@@ -73,14 +73,17 @@ def runs_of(command: str, recorded: Sequence[Run]) -> list[Run]:
     return runs
 
 
-def read_run(folder: Path) -> Run | None:
+def read_run(spec: RunSpec) -> Run | None:
     """Return day, seconds of training, steps and scores of a run; None: it is not done.
+
+    A folder of other settings, such as those of an earlier recipe, is not the run's.
 
     Scores are those of test.json, the last losses, and on the validation split those of the best
     constant answer (`constant`).
     """
+    folder = spec.run_dir
     status, scores = (_json(folder / name) for name in ("status.json", "test.json"))
-    if status.get("state") != "done" or not scores:
+    if status.get("state") != "done" or not scores or digest_of(folder) != digest(spec):
         return None
     last: dict[str, float] = {}
     for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
@@ -100,6 +103,20 @@ def read_run(folder: Path) -> Run | None:
             name: round(last[f"chance/{name}"], 6) for name in scores if f"chance/{name}" in last
         },
     }
+
+
+def digest(spec: RunSpec) -> str:
+    """Return the digest of a run's settings and its task's, defaults included."""
+    return str(spec.config.digest(spec.task))
+
+
+def digest_of(folder: Path) -> str | None:
+    """Return the digest of the settings in a run folder; None: they cannot be read."""
+    try:
+        options = parse(["--run-dir", str(folder)])
+        return digest(run_spec_from_folder(options, folder, MODES))
+    except ConfigError:
+        return None
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -180,7 +197,7 @@ def with_table(page: str, record: Record) -> str:
 
 def is_done(command: str) -> bool:
     """Tell whether every run of a command is done."""
-    return all(read_run(spec.run_dir) for _, spec in plan(command).runs)
+    return all(read_run(spec) for _, spec in plan(command).runs)
 
 
 def chosen(words: Sequence[str], is_long: bool) -> list[Row]:

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 import agents  # noqa: E402 - found by the line above
 from agents.core.sweeps.results import interval  # noqa: E402
 from benchmarks.marked import replaced  # noqa: E402
-from docs.notes import plan, read_run  # noqa: E402
+from docs.notes import digest, plan, read_run  # noqa: E402
 from visualization import render  # noqa: E402
 from visualization.sweeps import SampleComplexity, SamplePoint  # noqa: E402
 
@@ -90,9 +90,9 @@ def runs_of(cell: Cell, recorded: Sequence[Run]) -> list[Run]:
     runs = []
     for values, spec in plan(cell.command()).runs:
         own = {"num_train": values["task.num_train"], "seed": values["seed"],
-               "settings": spec.config.digest(spec.task)}  # fmt: skip
+               "settings": digest(spec)}  # fmt: skip
         earlier = next((r for r in recorded if own.items() <= r.items()), None)
-        found = read_run(spec.run_dir)
+        found = read_run(spec)
         if found and (earlier is None or earlier["day"] != found["day"]):
             earlier = own | {
                 "day": found["day"], "steps": found["steps"], "seconds": found["seconds"],

@@ -269,7 +269,7 @@ def run(options: argparse.Namespace) -> int:
     _check_options(specs[0])
     mode = MODES[specs[0].mode]
     if options.print_config:
-        print(_config_file(specs[0]))
+        print(config_file(specs[0]))
         return 0
     return mode.call(*specs)
 
@@ -322,7 +322,8 @@ def _check_options(spec: RunSpec) -> None:
         raise ConfigError("--output", "", problem, "--detector, by which pages are read")
 
 
-def _config_file(spec: RunSpec) -> str:
+def config_file(spec: RunSpec) -> str:
+    """Return all settings of a run, as a file for --config."""
     shown = tasks.settings_of(spec.task)
     text = describe(type(spec.task), to_values(spec.task), indent="  ", only=shown)
     head = f"agent: {spec.agent.name}\ntask:\n  name: {spec.task.name}\n{text}"

@@ -73,12 +73,10 @@ class Agent(abc.ABC):
         task = self.complete_task(task, config)
         self.task = task
         self.device = devices.choose(device)
-        with (
-            devices.seeded_rng(self.device, config.seed),
-            devices.float32(),
-            model_memory.fitting(self.name),
-        ):
-            model = self.build_model(config, task.spec).to(self.device)
+        with devices.seeded_rng(self.device, config.seed), devices.float32():
+            with model_memory.fitting(self.name):
+                model = self.build_model(config, task.spec)
+            model = model.to(self.device)
             rng_state = devices.get_rng_state(self.device)
         self.config = config = self.complete_config(config, model)
         self._total = config.steps, config.epochs

@@ -169,15 +169,15 @@ class Seq2SeqAgent(Agent):
 def _scores(model: Seq2SeqModel, memory: Any, batch: TextPairs) -> dict[str, Tensor]:
     """Return scores of each sample (B,) by greedy decoding, and the loss with teacher forcing.
 
-    Up to the first mistake both read the same characters. So only samples with a mistake before the
-    last character are decoded greedily, from their questions on.
+    Up to the first mistake both read the same characters. So answers are decoded greedily only if
+    one has a mistake before its last character, and then all, as a change of states may be given
+    for each sample.
     """
     logits = model.decode(memory, batch.answer).float()
     loss = F.cross_entropy(logits.transpose(1, 2), batch.answer, reduction="none").mean(1)
     written = logits.argmax(-1)
-    strays = (written != batch.answer)[:, :-1].any(1)
-    if strays.any():
-        written[strays] = model.generate(model.encode(batch.question[strays]))[0]
+    if (written != batch.answer)[:, :-1].any():
+        written = model.generate(memory)[0]
     is_right = written == batch.answer
     accuracy = is_right.double().mean(1)
     return {"exact match": is_right.all(1), "token accuracy": accuracy, "loss": loss}

@@ -19,10 +19,7 @@ _DRAFT_RATIO = 2  # times the target size: to that, a JPEG may be shrunk while i
 _FORMATS = (
     "PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "PPM", "TIFF", "AVIF", "JPEG2000", "ICO", "TGA",
 )  # without those that start a program, as EPS does, whatever a file's name  # fmt: skip
-_ORIENTATION, _ROTATED = (
-    0x0112,
-    5,
-)  # EXIF tag of the orientation; from 5: rotated by 90°
+_ORIENTATION, _ROTATED = 0x0112, 5  # EXIF tag of the orientation; from 5: rotated by 90°
 
 
 def read_grey(
@@ -117,8 +114,10 @@ def _open_image(path: Path, place: str, accepted: str) -> Iterator["Image.Image"
     """Open an image file in a `with` block; errors of reading are ConfigErrors."""
     from PIL import Image
 
+    Image.init()  # of those formats, older versions lack some
+    formats = [name for name in _FORMATS if name in Image.OPEN]
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(path, formats=formats) as image:
             yield image
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ConfigError(place, "", f"cannot be read: {error}", accepted) from None

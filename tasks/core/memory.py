@@ -10,6 +10,7 @@ _OF_TORCH = (
     "not enough memory", "can't allocate memory", "out of memory", "std::bad_alloc",
     "Cannot allocate memory",
 )  # fmt: skip
+_MOST_UNSAID = 2**28  # bytes beyond what a file says that it has
 UNKNOWN = 2**62  # bytes: more than any machine has
 
 
@@ -18,7 +19,7 @@ def free_memory() -> int:
 
     Where the system does not say it, a number that is larger than any memory.
     """
-    return max(0, min(_free_of_machine(), _free_of_limit()))
+    return max(0, min(_free_of_machine(), _free_of_limit(), free_of_groups()))
 
 
 def _free_of_machine() -> int:
@@ -27,6 +28,43 @@ def _free_of_machine() -> int:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         line = next(line for line in lines if line.startswith("MemAvailable:"))
         return int(line.split()[1]) * 1024
+    return UNKNOWN
+
+
+def free_of_groups(
+    groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
+) -> int:
+    """Return what control groups (cgroups, of containers and batch systems) leave, in bytes.
+
+    The least that the process's group and those above it leave; what they hold of files that can
+    be read again counts as free.
+    """
+    free = UNKNOWN
+    with contextlib.suppress(OSError, ValueError):
+        for line in groups.read_text(encoding="utf-8").splitlines():
+            _, kinds, own = line.split(":", 2)
+            if kinds == "":
+                top, names = root, ("memory.max", "memory.current", "inactive_file")
+            elif "memory" in kinds.split(","):
+                top = root / "memory"
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            else:
+                continue
+            group = top / own.strip("/")
+            for each in (group, *group.parents):
+                free = min(free, _left_in(each, *names))
+                if each == top:
+                    break
+    return free
+
+
+def _left_in(group: Path, most: str, used: str, cached: str) -> int:
+    """Return what one control group leaves, in bytes."""
+    with contextlib.suppress(OSError, ValueError):  # such as no such group, or the word max
+        limit, taken = (int((group / name).read_text(encoding="ascii")) for name in (most, used))
+        lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+        values = dict(line.split() for line in lines)
+        return limit - taken + int(values.get(cached, 0))
     return UNKNOWN
 
 
@@ -57,7 +95,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def read_whole(path: Path, most: int | None = None) -> bytes:
     """Read a file of at most so many bytes; the default is half of the memory that is free.
 
-    A file without an end, such as `/dev/zero`, is read up to the limit.
+    A file that does not say its size, such as a pipe or `/dev/zero`, may have 256 MiB by default.
 
     Raises:
         OSError: it cannot be read, or is larger.
@@ -68,6 +106,7 @@ def read_whole(path: Path, most: int | None = None) -> bytes:
         if size <= limit:
             data = file.read(size + 1)  # as much as it says, in one piece
             if len(data) > size:  # it has no size, such as a pipe, or it grows
+                limit = limit if most is not None else min(limit, size + _MOST_UNSAID)
                 data += file.read(limit + 1 - len(data))
             if len(data) <= limit:
                 return data

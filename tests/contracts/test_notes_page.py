@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agents.cli import modes
 from agents.cli.modes import MODES
 from agents.cli.options import parse
 from agents.cli.run_spec import parse_run_spec
@@ -88,8 +89,10 @@ COMMAND = "--agent parity_lstm --task parity --set hidden_size=3 --mode sweep --
 
 def finished(state: str) -> Path:
     """Write a run folder of seed 0 of COMMAND in the current folder, as training leaves it."""
-    folder: Path = notes.plan(COMMAND).runs[0][1].run_dir
+    spec = notes.plan(COMMAND).runs[0][1]
+    folder: Path = spec.run_dir
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(modes.config_file(spec))
     status = {"state": state, "time": "2026-11-30T09:00:00+0000"}
     (folder / "status.json").write_text(json.dumps(status))
     records = (
@@ -116,6 +119,19 @@ def test_only_finished_runs_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     assert found["constant"] == {"accuracy": 0.25}
     assert not notes.is_done(COMMAND)
+
+
+def test_a_folder_of_other_settings_is_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of an earlier recipe does not count as one of the present command."""
+    monkeypatch.chdir(tmp_path)
+    path = finished("done") / "config.yaml"
+    assert notes.runs_of(COMMAND, [])
+    path.write_text(path.read_text().replace("hidden_size: 3", "hidden_size: 4"))
+    assert notes.runs_of(COMMAND, []) == []
+    path.unlink()
+    assert notes.runs_of(COMMAND, []) == []
 
 
 def test_recorded_runs_are_kept_while_their_settings_are_the_same(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agents.cli import modes
 from docs import sample_complexity
 from docs.notes import plan
 from docs.sample_complexity import Cell, cells, points_of
@@ -57,6 +58,7 @@ def test_a_finished_run_is_scored_once(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.chdir(tmp_path)
     (_, spec), *_ = plan(cell.command()).runs
     spec.run_dir.mkdir(parents=True)
+    (spec.run_dir / "config.yaml").write_text(modes.config_file(spec))
     files = {
         "status.json": {"state": "done", "time": "2026-11-30T10:00:00"},
         "test.json": {"accuracy": 0.25, "num_samples": 4},

@@ -87,3 +87,37 @@ def test_errors_of_memory_are_told_from_others() -> None:
 def test_bytes_are_described_in_the_largest_unit(num: int, text: str) -> None:
     """Of bytes to PiB the largest that is not above them."""
     assert describe_bytes(num) == text
+
+
+def test_a_file_without_a_size_may_have_little_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much memory is free, a device without an end is not read until that is full."""
+    monkeypatch.setattr(memory, "_MOST_UNSAID", 4096)
+    with pytest.raises(OSError, match=r"more than the 4\.0 KiB"):
+        read_whole(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_memory_of_a_container_is_what_its_groups_leave(tmp_path: Path, version: int) -> None:
+    """The least of a group and those above it; files that can be read again count as free."""
+    files = {
+        1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        2: ("memory.max", "memory.current", "inactive_file"),
+    }[version]
+    top = tmp_path / "memory" if version == 1 else tmp_path
+
+    def group(name: str, most: str, used: int, cached: int) -> None:
+        folder = top / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / files[0]).write_text(f"{most}\n")
+        (folder / files[1]).write_text(f"{used}\n")
+        (folder / "memory.stat").write_text(f"anon 7\n{files[2]} {cached}\n")
+
+    group("job", "5000", 4000, 500)
+    group("job/step", "max" if version == 2 else "9999999", 300, 0)
+    own = tmp_path / "cgroup"
+    own.write_text("4:cpu,memory:/job/step\n" if version == 1 else "0::/job/step\n")
+    assert memory.free_of_groups(own, tmp_path) == 1500
+    group("job", "max" if version == 2 else str(2**61), 4000, 500)
+    group("job/step", "1000", 300, 0)
+    assert memory.free_of_groups(own, tmp_path) == 700
+    assert memory.free_of_groups(tmp_path / "none", tmp_path) == memory.UNKNOWN

@@ -48,22 +48,25 @@ def features_of_layers(
     """Features of images in several layers, as rows (B, D) each, from one pass; see `features`."""
     rows: dict[str | None, Tensor] = {}
 
-    def taking(layer: str) -> Callable[[Any], None]:
+    calls = {layer: numbered_call(model, layer) for layer in layers if layer is not None}
+
+    def taking(call: str) -> Callable[[Any], None]:
         def take(output: Any) -> None:
-            output = check_tensor(output, repr(layer))
-            rows[layer] = _as_rows(output, layer, len(images), spatial).clone()
+            named = [layer for layer in calls if calls[layer] == call]
+            output = check_tensor(output, repr(named[0]))
+            taken = _as_rows(output, named[0], len(images), spatial).clone()
+            rows.update(dict.fromkeys(named, taken))
 
         return take
 
-    named = [layer for layer in layers if layer is not None]
-    functions = {numbered_call(model, layer): taking(layer) for layer in named}
+    functions = {call: taking(call) for call in calls.values()}
     if None in layers:  # a whole pass
         with intercept_maps(model, functions):
             rows[None] = features(model, None, images, spatial)
     else:
         with torch.no_grad(), clone_inputs(model), intercept_maps(model, functions, stop=True):
             model(images)
-    for layer in named:
+    for layer in calls:
         if layer not in rows:
             raise not_called_error("layer", layer)
     return [rows[layer] for layer in layers]

@@ -44,8 +44,8 @@ def keep_freed_memory() -> None:
     that takes up to half of the time in which a network runs over a batch of images.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _KEPT)
+    # Before 2.35 glibc accepts no more than 32 MiB. It must take one, or the other does harm.
+    if mallopt is not None and any(mallopt(_M_MMAP_THRESHOLD, size) for size in (_KEPT, 2**25)):
         mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 

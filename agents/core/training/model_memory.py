@@ -1,6 +1,7 @@
 """Memory of a model: one that does not fit is refused before its weights are initialised."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 from torch import nn
@@ -23,18 +24,21 @@ def fitting(name: str) -> Iterator[None]:
     Raises:
         ConfigError: names the model, and how much it needs.
     """
-    free, needed, num = free_memory(), 0, 0
+    free, needed, thread = free_memory(), 0, threading.get_ident()
+    counted: dict[int, nn.Parameter] = {}  # kept, so that no other gets the same number
     accepted = "smaller sizes"
     if free < UNKNOWN:
         accepted += f": {describe_bytes(free)} of memory are free"
 
     def count(module: nn.Module, _: str, parameter: nn.Parameter | None) -> None:
-        nonlocal needed, num
-        num += 1
-        if num > _MOST_TENSORS:
+        nonlocal needed
+        if parameter is None or threading.get_ident() != thread or id(parameter) in counted:
+            return  # of another agent's model, or tied weights
+        counted[id(parameter)] = parameter
+        if len(counted) > _MOST_TENSORS:
             problem = f"it has more than {_MOST_TENSORS:,} tensors of weights"
             raise ConfigError(name, "", problem, "fewer layers")
-        if parameter is not None and not nn.parameter.is_lazy(parameter):
+        if not nn.parameter.is_lazy(parameter):
             needed += 2 * parameter.numel() * parameter.element_size()
         if needed > free:
             problem = f"its weights and their gradients need {describe_bytes(needed)} or more"

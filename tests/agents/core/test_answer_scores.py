@@ -45,3 +45,19 @@ def test_scores_are_those_of_decoding_every_sample(settings: dict[str, Any], whi
     np.testing.assert_allclose(found["token accuracy"], is_right.mean(axis=1))
     np.testing.assert_allclose(found["loss"], losses.mean(1), rtol=1e-4)
     assert 0 < is_right.mean() < 1
+
+
+def test_a_change_may_be_given_for_each_sample() -> None:
+    """Values (batch, units) of an edit fit also when some answers are wrong and others right."""
+    agent = in_double(wild(small_agent(task="add3x2", cell="lstm")))
+    assert isinstance(agent, Seq2SeqAgent)
+    batch = agent.task.samples("test", 6)
+    own = agent.predict_batch(type(batch)(*(torch.as_tensor(a).long() for a in batch))).numpy()
+    answer = np.where(np.arange(6)[:, None] % 2, own, batch.answer)
+    for part in agent.observe(type(batch)(batch.question, answer)).recurrent:
+        with torch.inference_mode():
+            alone = part.score()
+            with intervene_on(part.layer, Edit(units=[1], h=torch.zeros(6, 1))):
+                changed = part.score()
+        assert {name: len(values) for name, values in changed.items()} == dict.fromkeys(alone, 6)
+        assert not torch.equal(changed["loss"], alone["loss"])

@@ -10,11 +10,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import agents
 from agents.core.config import read_file, read_value
 from agents.core.runs.checkpoint import Checkpoint, CheckpointError, from_bytes, read_agent
 from agents.core.runs.history import History
+from agents.core.training import model_memory
 from tasks.core.settings import ConfigError, TerrariumError
 from tests.conftest import small_agent
 
@@ -152,3 +154,13 @@ def test_a_model_of_too_many_layers_is_refused() -> None:
     """Ten thousand tensors of weights are more than any model has."""
     with pytest.raises(ConfigError, match="more than 10,000 tensors of weights"):
         small_agent(hidden_size=1, num_layers=10**9)
+
+
+def test_tied_weights_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model whose two layers share a matrix needs the memory of one; of two it is refused."""
+    monkeypatch.setattr(model_memory, "free_memory", lambda: 600)  # 7 · 7 numbers take 392 bytes
+    with model_memory.fitting("tied"):
+        first, second = nn.Linear(7, 7, bias=False), nn.Identity()
+        second.weight = first.weight
+    with pytest.raises(ConfigError, match="784 bytes or more"), model_memory.fitting("two"):
+        nn.Sequential(nn.Linear(7, 7, bias=False), nn.Linear(7, 7, bias=False))

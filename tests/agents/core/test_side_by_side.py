@@ -114,10 +114,10 @@ def test_freed_memory_is_used_again() -> None:
         "def faults():\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "    for _ in range(10):\n"
-        "        np.ones(2**23)\n"  # 64 MB, more than malloc ever keeps by itself
+        "        [np.ones(2**21) for _ in range(8)]\n"  # 16 MB each, which malloc gives back
         "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
         "def count():\n"
-        "    np.ones(2**23)\n"
+        "    faults()\n"
         "    return faults()\n"
         "lost = count()\n"
         "keep_freed_memory()\n"

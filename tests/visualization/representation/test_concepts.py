@@ -235,13 +235,14 @@ def test_probes_of_layers_that_are_run_apart(monkeypatch: pytest.MonkeyPatch) ->
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(72, 3))
     x, labels = images(120), np.arange(120) % 3
-    layers = ["0", None, "1", "3"]
+    layers = ["0", None, "1", "3", "0@0"]
     together = layer_probes.probe_layers(model, layers, x, labels)
     monkeypatch.setattr(layer_probes, "_MAX_BYTES", 1)
     apart = layer_probes.probe_layers(model, layers, x, labels)
     np.testing.assert_array_equal(together.accuracy, apart.accuracy)
     np.testing.assert_array_equal(together.control, apart.control)
     assert together.accuracy[2] == together.accuracy[4]  # the output is the last layer's
+    assert together.accuracy[1] == together.accuracy[5]
 
 
 def test_probes_of_real_scans() -> None:
