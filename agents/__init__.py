@@ -115,7 +115,7 @@ OWN_AGENTS = {
     "deep_sets": Entry(
         "agents.deep_sets",
         "DeepSets",
-        "Deep Sets: each object by itself, then their sum",
+        "Deep Sets: each object by itself, then their maximum, sum, mean or minimum",
         config="agents.configs.sets:DeepSetsConfig",
     ),
     "gnn": Entry(

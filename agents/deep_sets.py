@@ -1,7 +1,9 @@
-"""Deep Sets: a perceptron for each object, their sum, and a perceptron of the sum.
+"""Deep Sets: a perceptron for each object, their aggregate, and a perceptron of that.
 
-Zaheer et al. 2017, 1703.06114, theorem 2: every function of a set has this form. By Xu et al. 2020,
-1905.13211, it learns summary statistics from few samples, and relations of pairs not.
+The aggregate is the maximum of the vectors by default; `read_out` may be their sum, mean or
+minimum. Zaheer et al. 2017, 1703.06114, theorem 2: every function of a set has this form with a
+sum. By Xu et al. 2020, 1905.13211, it learns summary statistics from few samples, and relations of
+pairs not.
 """
 
 from typing import cast
@@ -28,7 +30,7 @@ class DeepSetsNetwork(nn.Module):
 
 
 class DeepSets(SetAgent):
-    """Deep Sets: each object by itself, then their sum (or mean, max, min)."""
+    """Deep Sets: each object by itself, then their maximum, sum, mean or minimum."""
 
     name = "deep_sets"
     Config = DeepSetsConfig

@@ -20,11 +20,18 @@ from agents.core.sets import (
     perceptron,
     read_out,
     refuse_edges,
-    taken,
+    reorder,
 )
 from tasks.core.task import SetToTarget
 
 MAX_SIZE = 12  # objects: 4,095 subsets
+
+
+def check_size(size: int, field: str) -> None:
+    """Raise a ConfigError if sets of this size have too many subsets."""
+    if size > MAX_SIZE:
+        problem = f"has sets of {size} objects, with {2**size - 1:,} subsets"
+        raise ConfigError("exhaustive_search", field, problem, f"at most {MAX_SIZE} objects")
 
 
 class SubsetNetwork(nn.Module):
@@ -38,8 +45,9 @@ class SubsetNetwork(nn.Module):
         self.read_out = read_out(size, config, spec)
 
     def forward(self, objects: Tensor, mask: Tensor, edges: Tensor | None = None) -> Tensor:
-        """Return outputs (B, K) of objects (B, n, F)."""
-        objects = taken(objects, in_order(objects, mask, self.sort_by))
+        """Return outputs (B, K) of objects (B, n, F), at most 12 of each sample."""
+        check_size(objects.shape[1], "")
+        objects = reorder(objects, in_order(objects, mask, self.sort_by))
         num_samples, size, num_features = objects.shape
         count = mask.sum(dim=1, keepdim=True)  # those that are there come first
         vectors, is_subset = [], []
@@ -69,7 +77,5 @@ class ExhaustiveSearch(SetAgent):
             ConfigError: the task has edges, or sets with too many objects.
         """
         refuse_edges("exhaustive_search", spec)
-        if spec.size > MAX_SIZE:
-            problem = f"has sets of {spec.size} objects, with {2**spec.size - 1:,} subsets"
-            raise ConfigError("exhaustive_search", "task", problem, f"at most {MAX_SIZE} objects")
+        check_size(spec.size, "task")
         return SubsetNetwork(config, spec)

@@ -6,9 +6,10 @@ dynamic programme. With edges (2009.11848, section 4.2) the messages are MLP(h_i
 neighbours only, and from the object itself over an edge of weight 0; `min` is then the aggregation
 of Bellman and Ford.
 
-Where it deviates: states begin as a linear map of the features, which the paper lacks, so that all
-have the same size (its first pair layer is linear, so that the functions are the same). That layer
-is computed as W h_i + V h_j, n products each and not n² of twice the size.
+Where it deviates: messages (`aggregation`) and states (`read_out`) are aggregated by their maximum
+unless set to sum, mean or min. States begin as a linear map of the features, which the paper lacks,
+so that all have the same size (its first pair layer is linear, so that the functions are the same).
+That layer is computed as W h_i + V h_j, n products each and not n² of twice the size.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -91,7 +92,10 @@ class GraphNetwork(nn.Module):
 
 
 class GNN(SetAgent):
-    """Graph neural network: rounds of messages between pairs of objects, of a set or a graph."""
+    """Graph neural network: rounds of messages between pairs of objects, of a set or a graph.
+
+    Messages, and at last states, are aggregated by their maximum, sum, mean or minimum.
+    """
 
     name = "gnn"
     Config = GNNConfig

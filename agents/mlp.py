@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from agents.configs.sets import MLPConfig
 from agents.core.config import ConfigError
-from agents.core.sets import SetAgent, in_order, read_out, taken
+from agents.core.sets import SetAgent, in_order, read_out, reorder
 from tasks.core.task import SetToTarget
 
 
@@ -37,8 +37,8 @@ class FlatPerceptron(nn.Module):
         objects = objects * mask[..., None]
         if self.sort_by is not None:
             order = in_order(objects, mask, self.sort_by)
-            objects = taken(objects, order)
-            edges = None if edges is None else taken(taken(edges, order).mT, order).mT
+            objects = reorder(objects, order)
+            edges = None if edges is None else reorder(reorder(edges, order).mT, order).mT
         parts = [F.pad(objects, (0, 0, 0, more)).flatten(1)]
         if edges is not None:
             parts.append(F.pad(edges, (0, more, 0, more)).flatten(1))

@@ -33,7 +33,7 @@ PAGE, RECORD = ROOT / "docs" / "sample_complexity.md", ROOT / "docs" / "sample_c
 PICTURE = ROOT / "docs" / "pictures" / "sample_complexity.png"
 BEGIN, END = "<!-- python docs/sample_complexity.py -->", "<!-- end of the table -->"
 SAMPLES, SEEDS = (500, 2_000, 8_000, 20_000, 60_000), (0, 1, 2)
-NUM_TRAIN_SCORED = 2_000  # training samples whose answers are scored
+NUM_TRAIN_SCORED = 2_000  # training samples, drawn at random, whose answers are scored
 Run = dict[str, Any]  # JSON types
 Record = Mapping[str, Mapping[str, Sequence[Run]]]  # runs by task and network
 
@@ -104,7 +104,7 @@ def runs_of(cell: Cell, recorded: Sequence[Run]) -> list[Run]:
 
 
 def train_accuracy(folder: Path) -> float:
-    """Return the accuracy of a run's best state on its first training samples."""
+    """Return the accuracy of a run's best state on training samples, drawn at random."""
     agent = agents.load(folder / "best.safetensors")
     answers, batch = agent.predict_split("train", NUM_TRAIN_SCORED)
     return round(float(agent.task.score(answers, batch)["accuracy"]), 6)

@@ -154,6 +154,6 @@ def in_order(objects: Tensor, mask: Tensor, first: int) -> Tensor:
     return order
 
 
-def taken(objects: Tensor, order: Tensor) -> Tensor:
+def reorder(objects: Tensor, order: Tensor) -> Tensor:
     """Return objects (B, n, F) in an order (B, n)."""
     return objects.gather(1, order[..., None].expand_as(objects))

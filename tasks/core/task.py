@@ -104,6 +104,8 @@ class SetToTarget:
     labels: tuple[str, ...] | None  # a label is a position in this tuple; None: a number
     sort_by: int = 0  # the feature by which objects can be put in order
     has_edges: bool = False
+    # The largest numbers in training, by which inputs and numbers to be answered are scaled.
+    scales: tuple[int, ...] = attrs.field(kw_only=True, default=())
     # Objects of the largest set, in any split; sets may have fewer, so it is not compared.
     size: int = attrs.field(kw_only=True, eq=False)
 

@@ -2,8 +2,9 @@
 
 Each sample is a pure function of (data_seed, split, index), so that a training set of 500 samples
 is the beginning of one of 60,000. Samples are drawn in blocks of 1,000, and drawn again until each
-index has one of its kind (such as: a path of five edges). A hash of its objects, in any order,
-decides to which split a set may belong, so that no two splits share one.
+index has one of its class (such as: a path of five edges). A hash of its objects, in any order,
+decides to which split a set may belong, so that no two splits share one. The hash of a graph
+depends on the numbers of its nodes: the same graph, numbered otherwise, may be in another split.
 """
 
 import abc
@@ -58,7 +59,7 @@ class SetTask(Task):
 
     @property
     def num_drawn(self) -> int:
-        """Samples that are drawn at once; more where few are of a kind that is required."""
+        """Samples that are drawn at once; more where few are of a class that is required."""
         return 1_000
 
     @abc.abstractmethod
@@ -85,12 +86,12 @@ class SetTask(Task):
     def questions(self, batch: SetTargets) -> list[tuple[str, str]]:
         """Return each sample as the text that `read` reads, and abbreviated."""
 
-    def kinds(
+    def sampling_classes(
         self, sample: Sample, split: Split, rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], Sequence[str]]:
-        """Return the kind of each sample (num,), -1 for none, and the names of the kinds.
+        """Return the class of each sample (num,), -1 for none, and the names of the classes.
 
-        A split has equally many of each kind.
+        A split has equally many of each class.
         """
         return np.zeros(len(sample[0]), np.int64), ("a sample",)
 
@@ -129,11 +130,20 @@ class SetTask(Task):
             if not isinstance(text, str):
                 raise ConfigError(f"input {text!r}", "", "is not a text", "text")
             try:
-                batches.append(self.batch_of(self.read(text)))
+                batches.append(self._read_batch(text))
             except ValueError as error:
                 shown = text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
                 raise ConfigError(f"input {shown!r}", "", *error.args) from None
         return _stacked(batches)
+
+    def _read_batch(self, text: str) -> SetTargets:
+        """Return the batch of one text; a ValueError if its right answer has no label."""
+        sample, labels = self.read(text), self.spec.labels
+        right = self.answers(sample)
+        if labels and right[0] >= len(labels):
+            accepted = f"a text whose answer is a label: at most {labels[-1]}"
+            raise ValueError(f"the right answer is {right[0]}", accepted)
+        return self.batch_of(sample, right)
 
     def decode(self, answers: NDArray[Any]) -> list[str]:
         """Return answers (batch, 1) as names of labels, or as rounded numbers."""
@@ -222,18 +232,18 @@ def _samples(task: SetTask, split: Split) -> tuple[Sample, NDArray[np.int64]]:
 
 
 def _block(task: SetTask, split: Split, number: int) -> Sample:
-    """Return a block of samples; sample i is of kind i modulo their number."""
+    """Return a block of samples; sample i is of class i modulo their number."""
     rng = np.random.default_rng([task.data_seed, SPLITS.index(split), number])
     block: Sample = ()
     is_open, num_idle, num = np.ones(_BLOCK, bool), 0, task.num_drawn
     while is_open.any():
         drawn = task.draw_samples(rng, num, split)
-        kinds, names = task.kinds(drawn, split, rng)
+        classes, names = task.sampling_classes(drawn, split, rng)
         block = block or tuple(np.empty((_BLOCK, *a.shape[1:]), a.dtype) for a in drawn)
         missing, is_idle = np.arange(_BLOCK) % len(names), False
-        for kind in range(len(names)):
-            free = np.flatnonzero(is_open & (missing == kind))
-            found = np.flatnonzero(kinds == kind)[: _NUM_SHARES * len(free)]
+        for code in range(len(names)):
+            free = np.flatnonzero(is_open & (missing == code))
+            found = np.flatnonzero(classes == code)[: _NUM_SHARES * len(free)]
             own = found[_may_be_in(split, tuple(array[found] for array in drawn))][: len(free)]
             places = free[: len(own)]
             for array, values in zip(block, drawn, strict=True):

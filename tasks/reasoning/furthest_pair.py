@@ -46,7 +46,9 @@ class FurthestPair(ObjectTask):
         """Features, and a label for each pair of kinds."""
         low, high = np.triu_indices(self.num_kinds)
         labels = tuple(f"{a}-{b}" for a, b in zip(low.tolist(), high.tolist(), strict=True))
-        return SetToTarget(self.num_features, labels, self.num_coordinates, size=self.size)
+        return SetToTarget(
+            self.num_features, labels, self.num_coordinates, scales=self.scales, size=self.size
+        )
 
     def distances(self, sample: Sample) -> NDArray[np.int64]:
         """Return the distance of each two objects i < j (num, n (n - 1) / 2)."""
@@ -71,7 +73,7 @@ class FurthestPair(ObjectTask):
         begins = np.searchsorted(row, np.arange(len(kinds)))
         return np.minimum.reduceat(labels, begins), np.maximum.reduceat(labels, begins)
 
-    def kinds(
+    def sampling_classes(
         self, sample: Sample, split: Split, rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], Sequence[str]]:
         """Return 0 for sets with one answer, and -1 for others."""

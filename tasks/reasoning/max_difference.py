@@ -37,6 +37,7 @@ class MaxDifference(ObjectTask):
             self.num_features,
             labels if self.target == "label" else None,
             self.num_coordinates,
+            scales=self.scales,
             size=self.size,
         )
 

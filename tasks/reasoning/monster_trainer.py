@@ -14,6 +14,7 @@ cost has 3 to 7 edges, equally often each (Xu et al. 2020, 1905.13211, section 4
 [0.0, 3.0, 1.0, 2.0]
 """
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -74,14 +75,18 @@ class MonsterTrainer(PathTask):
 
     def __attrs_post_init__(self) -> None:
         """Refuse maps with too few places, and paths with more edges than there are levels."""
-        for split in ("train", "test"):
+        for prefix, split in (("", "train"), ("test_", "test")):
             level, width, low, high = self._sizes(split)
             if (width + 1) ** 2 <= level:
                 problem = f"{width} has no room for {level + 1} objects"
-                raise ConfigError(self.name, "map_size", problem, "a larger map")
-            if not low <= high <= level:
-                problem = f"paths of {low} to {high} edges among {level} monsters"
-                raise ConfigError(self.name, "max_edges", problem, f"{low} to {level}")
+                accepted = f"at least {math.isqrt(level)}"
+                raise ConfigError(self.name, f"{prefix}map_size", problem, accepted)
+            if low > high:
+                field, problem = f"{prefix}min_edges", f"{low} is above {high}"
+                raise ConfigError(self.name, field, problem, f"at most {high}")
+            if high > level:
+                problem = f"paths of {high} edges among {level} monsters"
+                raise ConfigError(self.name, f"{prefix}max_edges", problem, f"at most {level}")
 
     def _sizes(self, split: str) -> tuple[int, int, int, int]:
         """Return largest level, largest coordinate, fewest and most edges in a split."""
@@ -99,7 +104,8 @@ class MonsterTrainer(PathTask):
         level = max(self.max_level, test_level)
         cost = max(self.max_level * self.map_size, test_level * test_width) * 2
         labels = tuple(map(str, range(cost + 1))) if self.target == "label" else None
-        return SetToTarget(4, labels, 2, size=level + 1)
+        scales = self.map_size, self.max_level
+        return SetToTarget(4, labels, 2, scales=scales, size=level + 1)
 
     @property
     def scale(self) -> float:
@@ -120,7 +126,7 @@ class MonsterTrainer(PathTask):
         places = rng.integers(0, width + 1, (num, level + 1, 2), np.int64)
         return places, rng.integers(low, level + 1, (num, 1), np.int64)
 
-    def kinds(
+    def sampling_classes(
         self, sample: Sample, split: Split, rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], Sequence[str]]:
         """Return the number of edges beyond the fewest; -1 beyond the most, or on a bad map."""
@@ -128,9 +134,9 @@ class MonsterTrainer(PathTask):
         places, asked = sample
         _, edges, least_apart = least_costs_by_level(places)
         num = np.take_along_axis(edges, asked, axis=1)[:, 0]
-        is_kind = (num >= low) & (num <= high) & (least_apart > 0)
+        is_one = (num >= low) & (num <= high) & (least_apart > 0)
         names = [f"a path of {each} edges" for each in range(low, high + 1)]
-        return np.where(is_kind, num - low, -1), names
+        return np.where(is_one, num - low, -1), names
 
     def answers(self, sample: Sample) -> NDArray[np.int64]:
         """Return the least costs (num,)."""

@@ -48,6 +48,11 @@ class ObjectTask(SetTask):
         return self.num_coordinates + 1 + self.num_kinds
 
     @property
+    def scales(self) -> tuple[int, int]:
+        """The largest coordinate and value in training, by which inputs are scaled."""
+        return self.max_coordinate, self.max_value
+
+    @property
     def largest_value(self) -> int:
         """The largest value of a split."""
         return max(self.max_value, self.test_max_value or 0)

@@ -100,7 +100,7 @@ class ShortestPath(PathTask):
         edges = max(self.max_edges, self.test_max_edges or 0)
         size = max(self.max_nodes, self.test_max_nodes or 0)
         labels = tuple(map(str, range(weight * edges + 1))) if self.target == "label" else None
-        return SetToTarget(2, labels, has_edges=True, size=size)
+        return SetToTarget(2, labels, has_edges=True, scales=(self.max_weight,), size=size)
 
     @property
     def scale(self) -> float:
@@ -137,7 +137,7 @@ class ShortestPath(PathTask):
         draws = np.where(edges == asked, rng.random(edges.shape), -1.0)
         return np.where(draws.max(axis=1) < 0, source, draws.argmax(axis=1))
 
-    def kinds(
+    def sampling_classes(
         self, sample: Sample, split: Split, rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], Sequence[str]]:
         """Return the number of edges beyond the fewest; -1 without such a path, or connection."""

@@ -48,7 +48,7 @@ class SubsetSum(SetTask):
     def spec(self) -> SetToTarget:
         """One feature, and the labels no and yes."""
         size = max(self.num_numbers, self.test_num_numbers or 0)
-        return SetToTarget(1, ("no", "yes"), size=size)
+        return SetToTarget(1, ("no", "yes"), scales=(self.max_number,), size=size)
 
     def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Sample:
         """Draw sets of numbers (num, n)."""
@@ -57,7 +57,7 @@ class SubsetSum(SetTask):
             size, most = self.test_num_numbers or size, self.test_max_number or most
         return (rng.integers(-most, most + 1, (num, size), np.int64),)
 
-    def kinds(
+    def sampling_classes(
         self, sample: Sample, split: Split, rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], Sequence[str]]:
         """Return the label of each set, and -1 for most sets with a trivial solution."""

@@ -13,7 +13,7 @@ import tasks
 from agents.conformance import agent_checks
 from agents.core.agent import Agent
 from agents.core.export import export_onnx
-from agents.core.sets import aggregate, in_order, taken
+from agents.core.sets import aggregate, in_order, reorder
 from agents.gnn import GNN
 from tasks.core.settings import ConfigError
 from tasks.core.task import SetTargets
@@ -213,15 +213,52 @@ def test_exhaustive_search_reads_every_subset() -> None:
     assert sums == sorted(wanted)
 
 
+def test_exhaustive_search_refuses_larger_sets_in_use() -> None:
+    """The limit of 12 objects holds for a task it is scored on, and not only for its own."""
+    agent = make("exhaustive_search", tasks.make("subset_sum", num_numbers=4, **SIZES))
+    larger = tasks.make("subset_sum", num_numbers=13, **SIZES)
+    with pytest.raises(
+        ConfigError,
+        match="has sets of 13 objects, with 8,191 subsets; accepted: at most 12 objects",
+    ):
+        agent.predict_arrays(larger.encode([" ".join(map(str, range(1, 14)))]))
+
+
 def test_objects_are_sorted_by_a_feature_and_then_by_the_others() -> None:
     """The order is that of numpy's lexsort; places without an object come last."""
     objects = torch.randint(0, 3, (20, 8, 3), generator=torch.Generator().manual_seed(0)).double()
     mask = torch.arange(8) < torch.arange(20)[:, None] % 8 + 1
-    found = taken(objects, in_order(objects, mask, 1))
+    found = reorder(objects, in_order(objects, mask, 1))
     for rows, is_there, ordered in zip(objects, mask, found, strict=True):
         left = rows[is_there].numpy()
         expected = left[np.lexsort((left[:, 0], left[:, 2], left[:, 1]))]
         np.testing.assert_array_equal(ordered[: len(left)].numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "setting", "test_setting"),
+    [
+        ("deep_sets", "max_difference", "max_value", "test_max_value"),
+        ("deep_sets", "max_difference", "max_coordinate", "test_max_coordinate"),
+        ("deep_sets", "furthest_pair", "max_value", "test_max_value"),
+        ("deep_sets", "monster_trainer", "map_size", "test_map_size"),
+        ("deep_sets", "monster_trainer", "max_level", "test_max_level"),
+        ("deep_sets", "subset_sum", "max_number", "test_max_number"),
+        ("gnn", "shortest_path", "max_weight", "test_max_weight"),
+    ],
+)
+def test_a_task_of_another_scale_is_refused(
+    name: str, task: str, setting: str, test_setting: str
+) -> None:
+    """Inputs divided by another number are another task; larger ones in the test split are not."""
+    own = SIZES | ({} if task in ("furthest_pair", "subset_sum") else {"target": "number"})
+    if task == "monster_trainer":
+        own |= {"max_edges": 3}
+    made = tasks.make(task, **own)
+    agent, larger = agents.make(name, task=made, device="cpu", **QUICK), getattr(made, setting) * 2
+    with pytest.raises(ConfigError, match=r"has other sizes than .*scales="):
+        agent.evaluate(tasks.make(task, **own, **{setting: larger}))
+    assert agent.evaluate(tasks.make(task, **own, **{test_setting: larger}), num=5)
 
 
 @pytest.mark.parametrize(

@@ -275,10 +275,53 @@ def test_bad_input_is_refused(name: str, text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "settings", "text", "message"),
+    [
+        (
+            "shortest_path", {"max_edges": 4},
+            "0-1:5 1-2:5 2-3:5 3-4:5 4-5:5, 0 -> 5", "the right answer is 25.* at most 20",
+        ),
+        (
+            "monster_trainer", {"min_edges": 1, "max_edges": 1, "max_level": 1, "map_size": 9,
+                                "test_max_level": 3, "test_map_size": 1},
+            "0,0 9,9 5,5 -> 2", "the right answer is 20.* at most 18",
+        ),
+    ],
+)  # fmt: skip
+def test_a_person_s_question_whose_answer_has_no_label_is_refused(
+    name: str, settings: dict[str, Any], text: str, message: str
+) -> None:
+    """A right answer above the last label is an error; as a number it is accepted."""
+    with pytest.raises(ConfigError, match=message):
+        tasks.make(name, target="label", **settings).encode([text])
+    number = tasks.make(name, target="number", **settings)
+    assert number.decode(number.encode([text]).target) == [message.split(".")[0].split()[-1]]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_edges": 2, "test_max_edges": 3, "test_max_weight": 9},
+        {"max_edges": 3, "test_max_edges": 2, "test_max_weight": 2},
+    ],
+)
+def test_every_drawn_answer_has_a_label(settings: dict[str, Any]) -> None:
+    """The labels of shortest paths reach as far as the answers of each split."""
+    task = tasks.make("shortest_path", **SIZES, target="label", **settings)
+    for split in SPLITS:
+        assert task.samples(split, 300).target.max() < len(task.spec.labels)
+
+
+@pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("monster_trainer", {"max_edges": 11}, "max_edges: paths of 3 to 11 edges among 10"),
-        ("monster_trainer", {"map_size": 2}, "map_size: 2 has no room for 11 objects"),
+        ("monster_trainer", {"max_edges": 11}, " max_edges: paths of 11 edges among 10 .* most 10"),
+        ("monster_trainer", {"max_level": 2}, " max_edges: paths of 7 edges .*: at most 2"),
+        ("monster_trainer", {"min_edges": 8}, " min_edges: 8 is above 7; accepted: at most 7"),
+        ("monster_trainer", {"map_size": 2}, " map_size: 2 has no room for 11 .*: at least 3"),
+        ("monster_trainer", {"test_map_size": 2}, " test_map_size: 2 has no room for 11 objects"),
+        ("monster_trainer", {"test_max_edges": 11}, " test_max_edges: paths of 11 edges among 10"),
+        ("monster_trainer", {"test_min_edges": 8}, " test_min_edges: 8 is above 7"),
         ("shortest_path", {"min_nodes": 11}, "min_nodes: 11 is above 10; accepted: at most 10"),
         ("shortest_path", {"max_edges": 10}, "max_edges: paths of 10 edges among 10 nodes"),
     ],

@@ -24,7 +24,7 @@ from visualization.representation.features import Spatial, as_labels, features_o
 
 _RIDGE = 1e-2
 _FEWEST = 10  # images of either part
-_HELD = 2**28  # bytes of representations that are held at once, if those of one layer are not more
+_MAX_BYTES = 2**28  # of representations held at once, if those of one layer are not more
 PIXELS = "pixels"
 
 
@@ -166,12 +166,12 @@ class _Source:
     ) -> Iterator[NDArray[np.float64]]:
         """Yield the representation of `num` images in each layer (N, D).
 
-        One run over the images gives as many layers as `_HELD` bytes hold, and at least one.
+        One run over the images gives as many layers as `_MAX_BYTES` hold, and at least one.
         """
         left = list(layers)
         sizes = [num * size for size in self._bytes_of_an_image(model, left)]
         while left:
-            fitting = sum(size <= _HELD for size in itertools.accumulate(sizes)) or 1
+            fitting = sum(size <= _MAX_BYTES for size in itertools.accumulate(sizes)) or 1
             with inspection_mode(model):
                 parts = [
                     [

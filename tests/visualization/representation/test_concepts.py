@@ -237,7 +237,7 @@ def test_probes_of_layers_that_are_run_apart(monkeypatch: pytest.MonkeyPatch) ->
     x, labels = images(120), np.arange(120) % 3
     layers = ["0", None, "1", "3", "0@0"]
     together = layer_probes.probe_layers(model, layers, x, labels)
-    monkeypatch.setattr(layer_probes, "_HELD", 1)
+    monkeypatch.setattr(layer_probes, "_MAX_BYTES", 1)
     apart = layer_probes.probe_layers(model, layers, x, labels)
     np.testing.assert_array_equal(together.accuracy, apart.accuracy)
     np.testing.assert_array_equal(together.control, apart.control)
