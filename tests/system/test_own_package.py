@@ -168,7 +168,7 @@ def test_the_tutorial_runs(python: Path, tmp_path: Path) -> None:
         ("--task add", ["add3x3", "adding_problem"]),
         ("--task prod", ["products"]),
         ("--mode ev", ["evaluate"]),
-        ("--agent regression --se", ["--seed", "--set"]),
+        ("--agent regression --see", ["--seed", "--seeds"]),
     ],
 )
 def test_bash_completes_names(typed: str, completed: list[str], python: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import agents
-from agents.cli.modes import _save_report
+from agents.cli.running import save_report
 from agents.core.runs.checkpoint import atomic_write, temporary_path, unfinished_files
 from agents.core.runs.run_folder import RunFolder
 from main import main
@@ -40,7 +40,7 @@ def test_a_link_to_a_folder_that_is_not_there_yet_makes_it(below: str, tmp_path:
     """Runs, reports and checkpoints make the folder that a link names."""
     for number, write in enumerate((
         lambda folder: small_agent(steps=1).learn(run_dir=folder, progress=False),
-        lambda folder: _save_report(Report("nothing", {}), folder, "report", 0),
+        lambda folder: save_report(Report("nothing", {}), folder, "report", 0),
         lambda folder: small_agent().save(folder / "a.safetensors"),
     )):  # fmt: skip
         link, real = tmp_path / f"link{number}", tmp_path / "deep" / f"real{number}"

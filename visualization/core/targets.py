@@ -122,7 +122,7 @@ def resolve_target(
     resolved = target if callable(target) else normalise_target(target)
     if isinstance(resolved, (int, tuple)) or callable(resolved):
         return TargetScore(model, name, resolved, size)
-    if resolved is not None and len(resolved) == len(images) <= size:
+    if resolved is not None and resolved.shape == (len(images),) and len(images) <= size:
         return TargetScore(model, name, resolved.cpu(), size)  # the first pass checks the rest
     checked = images if resolved is None else images[:1]  # the others have the same shape
     with torch.no_grad():

@@ -28,6 +28,11 @@ class SamplePoint:
     train: float = math.nan
 
 
+def _numbers_of_points(panels: Mapping[str, Mapping[str, Sequence[SamplePoint]]]) -> str:
+    num = sum(len(points) for curves in panels.values() for points in curves.values())
+    return f"<{num} points in {len(panels)} panels>"
+
+
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class SampleComplexity:
     """Sample-complexity curves: panel (a task) → model → points, few samples first.
@@ -38,7 +43,7 @@ class SampleComplexity:
     """
 
     score_name: str
-    panels: Mapping[str, Mapping[str, Sequence[SamplePoint]]]
+    panels: Mapping[str, Mapping[str, Sequence[SamplePoint]]] = attrs.field(repr=_numbers_of_points)
 
     @classmethod
     def of(
