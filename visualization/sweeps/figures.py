@@ -131,9 +131,9 @@ def _(record: SampleComplexity) -> Figure:
     for axes in panels.flat[len(shown) :]:
         axes.set_axis_off()
     names = [shorten(model, 30) for model in handles]
-    places = int(100 * figure.get_figwidth() / (7 * max(map(len, names)) + 45))
+    beside = int(100 * figure.get_figwidth() / (7 * max(map(len, names)) + 45))
     figure.legend(list(handles.values()), names, loc="outside lower center", fontsize=8,
-                  frameon=False, ncols=max(1, min(places, len(names))))  # fmt: skip
+                  frameon=False, ncols=max(1, min(beside, len(names))))  # fmt: skip
     if more := share_of(len(record.panels), len(shown), "panels"):
         figure.suptitle(more, fontsize=9, color=MUTED)
     return figure
