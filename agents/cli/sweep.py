@@ -30,6 +30,7 @@ from agents.cli.sweep_space import (
     sweep_dir,
 )
 from agents.core.sweeps.space import Space, parse_grid
+from agents.core.training.signals import handling
 from tasks.core.memory import is_out_of_memory
 from tasks.core.settings import ConfigError, TerrariumError
 
@@ -72,7 +73,7 @@ class Plan:
 def sweep(base: RunSpec, modes: Collection[str]) -> int:
     """Run all that is not done yet, by one or several workers; then write tables and figures."""
     plan = plan_of(base, modes)
-    with _ending_by_sigterm(), _other_workers(plan) as others:
+    with handling([signal.SIGTERM], _end), _other_workers(plan) as others:
         _work(plan, progress=plan.num_workers == 1)
         _wait_for(others)
     results = results_of(plan)
@@ -328,7 +329,7 @@ def _other_workers(plan: Plan) -> Iterator[list[BaseProcess]]:
         context.Process(target=_other_worker, args=(options, diverged))
         for _ in range(plan.num_workers - 1)
     ]
-    with _ignoring_sigint():
+    with handling([signal.SIGINT], signal.SIG_IGN):
         for process in others:
             process.start()
     try:
@@ -364,32 +365,6 @@ def _other_worker(options: argparse.Namespace, diverged: Mapping[Path, int]) -> 
         sys.exit(streams.end(str(error), error.exit_code))
 
 
-@contextlib.contextmanager
-def _ignoring_sigint() -> Iterator[None]:
-    try:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
-def _ending_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end this process by SystemExit, so that it ends its workers."""
-
-    def end(signum: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + signum)
-
-    try:
-        before = signal.signal(signal.SIGTERM, end)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _end(signum: int, _frame: FrameType | None) -> None:
+    """End this process by SystemExit, so that it ends its workers."""
+    raise SystemExit(128 + signum)

@@ -226,15 +226,19 @@ with StudyStore(settings).claim(1) as trial:
 """
 
 
-def revive(folder: Path, url: str | None) -> None:
-    """Kill a process that has claimed a trial; then another gets it, with the same value."""
+@pytest.mark.parametrize("kind", ["journal", "postgresql"])
+def test_the_trial_of_a_dead_worker_is_claimed_by_the_next(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    """With the same value: the kernel's lock, or missing heartbeats, say that a worker is dead."""
+    url = request.getfixturevalue("database") if kind == "postgresql" else None
 
     def other(heartbeat: int) -> StudyStore:
         return StudyStore(StudySettings(
-            folder=folder, name="s", direction="max", storage=url, heartbeat=heartbeat
+            folder=tmp_path, name="s", direction="max", storage=url, heartbeat=heartbeat
         ))  # fmt: skip
 
-    with started("-c", CLAIM, str(folder), url or "") as process:
+    with started("-c", CLAIM, str(tmp_path), url or "") as process:
         assert process.stdout is not None
         value = float(process.stdout.readline())
         with other(heartbeat=60).claim(1) as early:  # who waits two minutes for a sign of life
@@ -254,13 +258,15 @@ def revive(folder: Path, url: str | None) -> None:
     assert len(last.trials()) == 1
 
 
-def test_the_kernel_says_which_workers_are_dead(tmp_path: Path) -> None:
-    """With a journal file, the trial of a process that was killed is claimed by the next one."""
-    revive(tmp_path, None)
-
-
-def kill_and_finish(folder: Path, *more: str) -> None:
-    """Kill a worker in its first run; then another one finishes that run from its checkpoint."""
+@pytest.mark.slow  # two processes that start; of a database, two heartbeats to stay away
+@pytest.mark.parametrize("kind", ["journal", "postgresql"])
+def test_the_run_of_a_killed_worker_is_finished_by_another(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    """It is resumed from its checkpoint, in its folder."""
+    folder, more = tmp_path / "sweep", []
+    if kind == "postgresql":
+        more = ["--storage", request.getfixturevalue("database"), "--heartbeat", "1"]
     command = [*SEARCH, "--trials", "2", "--run-dir", str(folder), *more]
     code, messages = ended("-m", "tests.helpers.sweep_host", "kill=8", *command)
     assert code == -signal.SIGKILL, messages
@@ -273,12 +279,6 @@ def kill_and_finish(folder: Path, *more: str) -> None:
     assert len((killed / "command.txt").read_text().splitlines()) == 2
     assert "continuing from step 6" in messages
     assert json.loads((killed / "status.json").read_text())["state"] == "done"
-
-
-@pytest.mark.slow  # two processes that start
-def test_the_trial_of_a_killed_worker_is_finished_by_another(tmp_path: Path) -> None:
-    """With a journal file the kernel's lock says that a worker is dead; its run is resumed."""
-    kill_and_finish(tmp_path / "sweep")
 
 
 @pytest.mark.slow  # four processes that start
@@ -334,17 +334,6 @@ def database() -> Iterator[str]:
             call(str(POSTGRES / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder)
-
-
-def test_heartbeats_say_which_workers_are_dead(tmp_path: Path, database: str) -> None:
-    """With PostgreSQL, a trial without two heartbeats is claimed by the next process."""
-    revive(tmp_path, database)
-
-
-@pytest.mark.slow  # two processes that start, and two heartbeats to stay away
-def test_postgresql_revives_the_trial_of_a_killed_worker(tmp_path: Path, database: str) -> None:
-    """With a database a trial without heartbeats is finished by another worker, in its folder."""
-    kill_and_finish(tmp_path / "sweep", "--storage", database, "--heartbeat", "1")
 
 
 def test_an_unknown_database_is_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -44,18 +45,25 @@ class StopRequest:
 
 
 @contextlib.contextmanager
-def stop_requests(is_shared: bool = False) -> Iterator[StopRequest]:
-    """Defer SIGINT and SIGTERM until the current step has finished.
+def handling(signums: Iterable[int], handler: Any) -> Iterator[None]:
+    """Handle signals in another way for a `with` block.
 
     Outside the main thread no handler can be installed, and the signal handlers are unchanged.
     """
-    request = StopRequest(is_shared)
     if threading.current_thread() is not threading.main_thread():
-        yield request
+        yield
         return
-    previous = {s: signal.signal(s, request.handle) for s in SIGNALS}
+    previous = {signum: signal.signal(signum, handler) for signum in signums}
     try:
-        yield request
+        yield
     finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)
+        for signum, before in previous.items():
+            signal.signal(signum, before)
+
+
+@contextlib.contextmanager
+def stop_requests(is_shared: bool = False) -> Iterator[StopRequest]:
+    """Defer SIGINT and SIGTERM until the current step has finished; see `handling`."""
+    request = StopRequest(is_shared)
+    with handling(SIGNALS, request.handle):
+        yield request
