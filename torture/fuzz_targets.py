@@ -60,15 +60,24 @@ def _settings(folder: Path, data: bytes) -> None:
 
 
 def _options(folder: Path, data: bytes) -> None:
-    from agents.cli.modes import MODES, _check_options, _check_runs
+    from agents.cli.modes import MODES, _accept_earlier, _check_options, _check_runs
     from agents.cli.options import parse
     from agents.cli.run_spec import parse_run_spec
+    from agents.cli.sweep_space import for_first_run, parse_options
 
     words = data.decode(errors="surrogateescape").split("\n")
     with _quiet(), contextlib.suppress(SystemExit):  # of argparse, with its message
-        options = parse(["--agent", "seq2seq_adder", "--task", "add2x2", *words])
+        options = parse(words)
+        swept = [*options.grid, *options.over, *options.search]
+        for kind, name in (("agent", "seq2seq_adder"), ("task", "add2x2")):
+            if getattr(options, kind) is None and not any(s.startswith(kind) for s in swept):
+                setattr(options, kind, name)
+        _accept_earlier(options)
         _check_runs(options)
-        _check_options(parse_run_spec(options, MODES))
+        spec = parse_run_spec(for_first_run(options), MODES)
+        _check_options(spec)
+        if spec.mode == "sweep":
+            parse_options(spec.options)
 
 
 @contextlib.contextmanager
@@ -176,7 +185,11 @@ def _image_bytes() -> list[bytes]:
 
 TARGETS: Mapping[str, Target] = {
     "settings": Target(_settings, lambda: [b"agent: seq2seq_adder\ntask: add2x2\nseed: 8\n"]),
-    "options": Target(_options, lambda: [b"--set\nhidden_size=8\n--seed\n3", b"--grid=seed=1,2"]),
+    "options": Target(_options, lambda: [
+        b"--set\nhidden_size=8\n--seed\n3", b"--mode\nsweep\n--grid=seed=1,2",
+        b"--mode\nsweep\n--search=learning_rate=1e-4..0.1:log\n--search=cell=a,b\n--seeds=0,1",
+        b"--mode\nsweep\n--grid=agent=seq2seq_adder,adding_lstm\n--set=hidden_size=8",
+    ]),
     "checkpoint": Target(_checkpoint, _checkpoint_bytes),
     "idx": Target(_idx, _idx_bytes),
     "page_xml": Target(_page, lambda: [_PAGE.encode()]),
