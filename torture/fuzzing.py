@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import subprocess
 import sys
 import time
 import traceback
@@ -17,6 +18,7 @@ from torture.registry import Effort, Outcome, SkippedError, case
 _MEMORY = 2048  # MiB, beyond which libFuzzer ends a process
 _ADDRESSES = 6 * 2**30  # bytes of address space, so that what is too large for it is refused
 _SLOW = 20  # seconds for one input, likewise
+_FOUND = "found.json"
 _WHERE = re.compile(r"/(agents|tasks|visualization)/")
 
 
@@ -35,7 +37,7 @@ def main() -> None:
         (corpus / f"{number}").write_bytes(example)
     inputs = folder / "inputs"
     inputs.mkdir()
-    found: dict[str, str] = {}
+    texts, counts = dict[str, str](), dict[str, int]()
 
     def one_input(data: bytes) -> None:
         try:
@@ -44,10 +46,11 @@ def main() -> None:
             return
         except Exception as error:
             problem = f"{type(error).__name__} at {_place_of(error)}"
-            if problem not in found:
-                found[problem] = repr(error)[:200]
-                (folder / f"crash-{len(found)}").write_bytes(data)
-                (folder / "found.json").write_text(json.dumps(found))
+            counts[problem] = counts.get(problem, 0) + 1
+            if problem not in texts:
+                texts[problem] = repr(error)[:200]
+                (folder / f"crash-{len(texts)}").write_bytes(data)
+            (folder / _FOUND).write_text(json.dumps({"texts": texts, "counts": counts}))
 
     words = [f"-max_total_time={seconds:.0f}", f"-rss_limit_mb={_MEMORY}", f"-timeout={_SLOW}"]
     words += ["-max_len=16384", f"-artifact_prefix={folder}/", str(corpus)]
@@ -76,21 +79,37 @@ def fuzzed(name: str) -> Callable[[Effort], Outcome]:
         words = [sys.executable, "-m", "torture.fuzzing", name, f"{effort.seconds}", str(folder)]
         begin = time.monotonic()
         done = finished(words, effort.seconds * 3 + 300)
-        counted = re.search(r"Done (\d+) runs in (\d+) second", done.stderr)
-        found: dict[str, str] = {}
-        with contextlib.suppress(OSError):
-            found = json.loads((folder / "found.json").read_text())
-        failures = [f"{place}: {text}" for place, text in found.items()]
-        if done.returncode or counted is None:
-            failures.append(f"the process ended with {done.returncode}: {done.stderr[-600:]!r}")
-        num, seconds = (int(each) for each in counted.groups()) if counted else (0, 0)
-        if failures and (kept := os.environ.get("TORTURE_KEEP")):
+        outcome = outcome_of(done, folder, time.monotonic() - begin)
+        if outcome.failures and (kept := os.environ.get("TORTURE_KEEP")):
             folder.rename(Path(kept) / f"{name}-{time.time_ns()}")
-        remark = f"{seconds or time.monotonic() - begin:.0f} s by coverage of agents and tasks"
-        held = num - len(failures)
-        return Outcome(tried=num, held=held, remark=remark, failures=tuple(failures))
+        return outcome
 
     return run
+
+
+def outcome_of(done: "subprocess.CompletedProcess[str]", folder: Path, elapsed: float) -> Outcome:
+    """Return how many inputs a process of fuzzing tried, and how many of them did not hold.
+
+    Args:
+        done: the process; one that ended otherwise than it should met one more bad input.
+        folder: in which it kept what it found.
+        elapsed: seconds that it took, in case it does not say so.
+    """
+    texts, counts = dict[str, str](), dict[str, int]()
+    with contextlib.suppress(OSError):
+        found = json.loads((folder / _FOUND).read_text())
+        texts, counts = found["texts"], found["counts"]
+    failures = [f"{place}, {counts[place]} times: {text}" for place, text in texts.items()]
+    failing = sum(counts.values())
+    counted = re.search(r"Done (\d+) runs in (\d+) second", done.stderr)
+    if done.returncode or counted is None:
+        failures.append(f"the process ended with {done.returncode}: {done.stderr[-600:]!r}")
+        failing += 1
+    seen = [int(number) for number in re.findall(r"^#(\d+)\t", done.stderr, re.MULTILINE)]
+    tried = max(int(counted[1]) if counted else max(seen, default=0), failing)
+    seconds = int(counted[2]) if counted else round(elapsed)
+    remark = f"{seconds} s by coverage of agents and tasks"
+    return Outcome(tried=tried, held=tried - failing, remark=remark, failures=tuple(failures))
 
 
 _SUBJECTS = {
