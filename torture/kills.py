@@ -16,7 +16,14 @@ from pathlib import Path
 
 from agents.core.analysis.states import exact, same
 from agents.core.runs import checkpoint
-from tests.helpers.ranks import descendants, kill_tree, ranks_below, started, torchrun_command
+from tests.helpers.ranks import (
+    descendants,
+    finished,
+    kill_tree,
+    ranks_below,
+    started,
+    torchrun_command,
+)
 from torture.registry import Effort, Outcome, case
 
 _LONGEST = 300.0  # seconds from a kill to the end of a command; a starved machine takes long
@@ -128,25 +135,24 @@ def torment(run: str, effort: Effort, ranks: int = 1) -> Outcome:
     """Kill runs, each until it is done, and compare each with one that was left alone."""
     straight = effort.folder / "straight"
     begin = time.monotonic()
-    with started(command(run, straight, ranks)) as process:
-        _, problem = process.communicate(timeout=900)
-    if process.returncode:
-        raise RuntimeError(problem[-2000:])
+    done = finished(command(run, straight, ranks), 900)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
     whole = time.monotonic() - begin
     kinds = dict.fromkeys(("start", "work", "file"), 0)
     failures: list[str] = []
     runs = 0
     while sum(kinds.values()) < effort.kills:
         folder = effort.folder / f"killed-{runs}"
-        words, done = command(run, folder, ranks), False
-        while not done:
+        words, is_done = command(run, folder, ranks), False
+        while not is_done:
             working = effort.chance.random() < 0.5
             after = effort.chance.uniform(0, 0.3 * whole if working else whole)
             if sum(kinds.values()) >= effort.kills:
                 after = 900.0
             victim = effort.chance.random() if ranks > 1 else None
             kind = killed(words, folder, after, working=working, victim=victim)
-            done = not kind
+            is_done = not kind
             if kind:
                 kinds[kind] += 1
         runs += 1

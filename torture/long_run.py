@@ -8,10 +8,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from tests.helpers.ranks import started
-from torture.commands import main_py
+from benchmarks.growth import fit
+from tests.helpers.ranks import ended, started
+from torture.commands import LIMIT, main_py
 from torture.registry import Effort, Outcome, case
 
 _STEPS = 10**6
@@ -49,11 +48,6 @@ def sample(pid: int, folder: Path) -> Sample | None:
     return Sample(step, memory, ticks / os.sysconf("SC_CLK_TCK"))
 
 
-def exponent(x: list[float], y: list[float]) -> float:
-    """Return b of the power law y = a xᵇ that fits best (least squares of the logarithms)."""
-    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
-
-
 @case
 def million_steps(effort: Effort) -> Outcome:
     """A run of 10⁶ steps: memory, and time of the CPU for a step, do not grow with the steps."""
@@ -64,9 +58,9 @@ def million_steps(effort: Effort) -> Outcome:
             if found is not None and (not samples or found.step > samples[-1].step):
                 samples.append(found)
             time.sleep(0.05 if not samples or samples[-1].step < 10**4 else 1.0)
-        _, problem = process.communicate()
-    if process.returncode:
-        raise RuntimeError(problem[-2000:])
+        done = ended(process, LIMIT)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
     found_at = [min(samples, key=lambda s: abs(s.step - step)) for step in _DECADES]
     memory = [each.memory for each in found_at]
     each_step = [
@@ -75,7 +69,7 @@ def million_steps(effort: Effort) -> Outcome:
     steps = [float(each.step) for each in found_at]
     middles = [math.sqrt(a * b) for a, b in itertools.pairwise(steps)]
     growths = {
-        "memory": exponent(steps[1:], memory[1:]), "time": exponent(middles, each_step),
+        "memory": fit(steps[1:], memory[1:]).exponent, "time": fit(middles, each_step).exponent,
     }  # fmt: skip
     failures = tuple(
         f"{name} grows with exponent {growth:.3f}" for name, growth in growths.items()

@@ -1,29 +1,22 @@
 """Sizes beyond memory, in a process whose address space is limited: errors, and never a kill."""
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
 
-from torture.commands import CORRUPT, MEMORY, MISTAKE, Tally, end, main_py, wrong_end
+from torture.commands import CORRUPT, MEMORY, MISTAKE, Tally, Write, end, learn, main_py, wrong_end
 from torture.files import png_bomb
 from torture.registry import Effort, Outcome, case
 
 _LIMIT = 6 * 2**30  # bytes of address space (RLIMIT_AS)
 _TIB = 2**40
-Write = Callable[[Path], list[str]]
 
 
 def _adder(*settings: str) -> Write:
     """Return how to train the adder with settings."""
-    words = ["--agent", "seq2seq_adder", "--task", "add2x2", "--device", "cpu", "--set=steps=2"]
-    return lambda folder: [
-        *words,
-        "--run-dir",
-        str(folder / "run"),
-        *map("--set={}".format, settings),
-    ]
+    return lambda folder: learn("seq2seq_adder", "add2x2", folder, *settings)
 
 
 def _sparse(path: Path) -> Path:
@@ -35,9 +28,7 @@ def _sparse(path: Path) -> Path:
 
 def _of_file(agent: str, task: str, setting: str, name: str) -> Write:
     def write(folder: Path) -> list[str]:
-        path = _sparse(folder / name)
-        words = ["--agent", agent, "--task", task, "--device", "cpu", "--set=steps=2"]
-        return [*words, "--run-dir", str(folder / "run"), f"--set=task.{setting}={path}"]
+        return learn(agent, task, folder, f"task.{setting}={_sparse(folder / name)}")
 
     return write
 
@@ -47,15 +38,13 @@ def _page(folder: Path) -> list[str]:
     path = _sparse(folder / "0.xml")
     with path.open("r+b") as file:
         file.write(b"<PcGts>")
-    words = ["--agent", "ctc_reader", "--task", "page_xml", "--device", "cpu", "--set=steps=2"]
-    return [*words, "--run-dir", str(folder / "run"), f"--set=task.path={folder}"]
+    return learn("ctc_reader", "page_xml", folder, f"task.path={folder}")
 
 
 def _words_of_iam(folder: Path) -> list[str]:
     _sparse(folder / "lines.txt")
     (folder / "forms.txt").write_text("a01-000 000\n")
-    words = ["--agent", "ctc_reader", "--task", "iam", "--device", "cpu", "--set=steps=2"]
-    return [*words, "--run-dir", str(folder / "run"), f"--set=task.path={folder}"]
+    return learn("ctc_reader", "iam", folder, f"task.path={folder}")
 
 
 def _scans(folder: Path) -> list[str]:
@@ -63,17 +52,14 @@ def _scans(folder: Path) -> list[str]:
     for path, sizes in ((images, (2**20, 2**10, 2**10)), (labels, (2**20,))):
         with path.open("r+b") as file:
             file.write(bytes([0, 0, 8, len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes))
-    words = ["--agent", "cnn_classifier", "--task", "mnist", "--device", "cpu", "--set=steps=2"]
-    names = [f"--set=task.{path.name}={path}" for path in (images, labels)]
-    return [*words, "--run-dir", str(folder / "run"), *names]
+    names = [f"task.{path.name}={path}" for path in (images, labels)]
+    return learn("cnn_classifier", "mnist", folder, *names)
 
 
 def _picture(folder: Path) -> list[str]:
     (folder / "large.png").write_bytes(png_bomb(60_000))
-    words = ["--agent", "cnn_classifier", "--task", "digits", "--device", "cpu", "--set=steps=2"]
-    words += ["--set=channels=2", "--set=batch_size=8", "--set=eval_samples=8"]
-    words += ["--run-dir", str(folder / "run")]
-    done = end(main_py(*words))
+    small = "channels=2", "batch_size=8", "eval_samples=8"
+    done = end(main_py(*learn("cnn_classifier", "digits", folder, *small)))
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     run = ["--mode", "predict", "--run-dir", str(folder / "run"), "--device", "cpu"]

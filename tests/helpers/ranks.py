@@ -71,14 +71,25 @@ def finished(
         TimeLimitError: it took too long; all its descendants were killed.
     """
     with started(command, environment) as process:
-        try:
-            out, err = process.communicate(timeout=limit)
-        except subprocess.TimeoutExpired:
-            kill_tree(process.pid)
-            out, err = process.communicate()
-            problem = f"{' '.join(command)}: not done after {limit:.0f} s"
-            raise TimeLimitError(f"{problem}\n{out[-3000:]}\n{err[-6000:]}") from None
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
+        return ended(process, limit)
+
+
+def ended(
+    process: "subprocess.Popen[str]", limit: float = LIMIT
+) -> subprocess.CompletedProcess[str]:
+    """Wait until a started command has ended.
+
+    Raises:
+        TimeLimitError: it took too long; all its descendants were killed.
+    """
+    try:
+        out, err = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        kill_tree(process.pid)
+        out, err = process.communicate()
+        problem = f"{process.args}: not done after {limit:.0f} s"
+        raise TimeLimitError(f"{problem}\n{out[-3000:]}\n{err[-6000:]}") from None
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @contextlib.contextmanager
