@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import io
 import json
+import math
+import os
 import pickle
 import struct
 import subprocess
@@ -16,8 +18,8 @@ from typing import NamedTuple
 import torch
 from PIL import Image
 
-from tests.helpers.ranks import started
-from torture.commands import CORRUPT, MISTAKE, Tally, main_py, wrong_end
+from tests.helpers.ranks import ROOT, finished
+from torture.commands import CORRUPT, LIMIT, MISTAKE, Tally, Write, learn, main_py, wrong_end
 from torture.registry import Effort, Outcome, case
 
 _ZEROS = "0" * 64  # in place of the digest, when it is computed
@@ -34,14 +36,13 @@ finally:
     with open("/proc/self/status") as status, open(OUT, "w") as file:
         file.write(next(line.split()[1] for line in status if line.startswith("VmHWM:")))
 """
-
-
-Write = Callable[[Path], list[str]]
 _SMALL = "a small file"
+_MEMORY = 256  # MiB that a command may take beyond what it takes for a small file
+HARM = "torture-harm"  # the file that is made where one of these files is run or unpacked
 
 
 class Measured(NamedTuple):
-    """How a command ended, and the most memory that it had, in MiB (VmHWM)."""
+    """How a command ended, and the most memory that it had, in MiB (VmHWM); NaN: it was killed."""
 
     done: "subprocess.CompletedProcess[str]"
     memory: float
@@ -50,10 +51,34 @@ class Measured(NamedTuple):
 def measured(words: list[str], out: Path) -> Measured:
     """Run a command of main.py and measure its memory."""
     code = _MEASURED.replace("OUT", repr(str(out)))
-    with started([words[0], "-c", code, *words[1:]]) as process:
-        text, err = process.communicate(timeout=600)
-    memory = int(out.read_text()) / 1024 if out.exists() else 0.0
-    return Measured(subprocess.CompletedProcess(words, process.returncode, text, err), memory)
+    out.unlink(missing_ok=True)  # of an earlier command
+    done = finished([words[0], "-c", code, *words[1:]], LIMIT)
+    return Measured(done, int(out.read_text()) / 1024 if out.exists() else math.nan)
+
+
+def harm_places(folder: Path, root: Path = ROOT) -> list[Path]:
+    """Return where HARM would be if a file in a folder had been run, or unpacked, by main.py.
+
+    A name with `../../` may be taken from where main.py runs (root), from the folder, or from one
+    of its run.
+    """
+    bases = root, folder, folder / "run", folder / "run" / "checkpoints"
+    above = [Path(os.path.normpath(base / "../..")) for base in bases]
+    return [base / HARM for base in dict.fromkeys([*bases, *above, Path("/tmp")])]
+
+
+def remove_harm(folder: Path, root: Path = ROOT) -> list[str]:
+    """Remove the files that show harm; return which there were."""
+    found = [path for path in harm_places(folder, root) if path.exists()]
+    for path in found:
+        path.unlink()
+    return [f"made {path}" for path in found]
+
+
+def too_much(memory: float, least: float) -> list[str]:
+    """Return whether a command took too much memory, in MiB, or it is not known how much."""
+    right = memory - least <= _MEMORY
+    return [] if right else [f"{memory:.0f} MiB of memory, and {least:.0f} for a small file"]
 
 
 def refused(
@@ -78,21 +103,21 @@ def refused(
             folder = effort.folder / f"{tally.tried}"
             folder.mkdir()
             names, *words = write(folder)
+            remove_harm(folder)
             done, memory = measured(main_py(*words), effort.folder / "memory")
-            tally.add(name, wrong_end(done, code, names))
-            least = least or memory
+            least = memory if name == _SMALL else least
+            wrong = wrong_end(done, code, names) + too_much(memory, least)
+            tally.add(name, wrong + remove_harm(folder))
             more[name] = memory - least
     most = max(more, key=more.__getitem__)
     return tally, f"at most {more[most]:.0f} MiB more than for a small file ({most})"
 
 
-class _Harmful:
+class Harmful:
     """What runs a command when it is unpickled."""
 
     def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
-        import os
-
-        return os.system, ("touch unpickled",)
+        return os.system, (f"touch {HARM}",)
 
 
 def _archive(names: list[str], size: int) -> bytes:
@@ -122,15 +147,15 @@ def _sealed(header: dict[str, object], data: bytes, values: dict[str, object]) -
 def checkpoints() -> dict[str, bytes]:
     """Return the content of files that are no checkpoints, by what they try."""
     pickled = io.BytesIO()
-    torch.save({"weights": _Harmful()}, pickled)
+    torch.save({"weights": Harmful()}, pickled)
     nothing = {"history/kind": _tensor(0, 0, [0]), "history/numbers": _tensor(0, 0, [0])}
     away = {"history": {"kinds": [], "before": "../../../../etc/passwd"}}
     old: dict[str, object] = {"history": []}
     return {
-        "pickle": pickle.dumps(_Harmful()),
+        "pickle": pickle.dumps(Harmful()),
         "pickle of torch.save": pickled.getvalue(),
         "zip bomb": _archive(["data.pkl"], 2**30),
-        "path traversal in an archive": _archive(["../../escaped", "/tmp/escaped"], 10),
+        "path traversal in an archive": _archive([f"../../{HARM}", f"/tmp/{HARM}"], 10),
         "path traversal in the history": _sealed(nothing, b"", away),
         "header of 2^63 bytes": _safetensors(b"{}", length=2**63),
         "header of 1 GiB of spaces": _safetensors(b"{" + b" " * 2**20, length=2**30),
@@ -152,14 +177,13 @@ def checkpoints() -> dict[str, bytes]:
 
 @case
 def malicious_checkpoints(effort: Effort) -> Outcome:
-    """Files made to do harm as `--resume`: refused by name, exit code 65, nothing unpickled."""
+    """Files made to do harm as `--resume`: refused by name, exit code 65, none run or unpacked."""
 
     def writer(data: bytes) -> Write:
         def write(folder: Path) -> list[str]:
             path = folder / "step-000000001.safetensors"
             path.write_bytes(data)
-            words = ["--agent", "seq2seq_adder", "--task", "add2x2", "--device", "cpu"]
-            return [str(path), *words, "--run-dir", str(folder / "run"), "--resume", str(path)]
+            return [str(path), *learn("seq2seq_adder", "add2x2", folder), "--resume", str(path)]
 
         return write
 
@@ -183,6 +207,7 @@ def configs() -> dict[str, str]:
     )
     empty = maps.replace("{k: v}", "{}")
     head = "agent: seq2seq_adder\ntask: add2x2\n"
+    call = f'!!python/object/apply:os.system ["touch {HARM}"]'
     return {
         "billion laughs of lists": head + lists,
         "billion laughs of mappings": head + maps,
@@ -190,7 +215,7 @@ def configs() -> dict[str, str]:
         "mapping in itself": f"{head}a: &a\n  b: *a\n",
         "nested 10^5 deep": head + "a: " + "[" * 10**5,
         "mappings nested 10^5 deep": head + "a: " + "{b: " * 10**5,
-        "object of Python": f'{head}hidden_size: !!python/object/apply:os.system ["touch x"]\n',
+        "object of Python": f"{head}hidden_size: {call}\n",
         "tag without a value": f'{head}hidden_size: !!int ""\n',
         "number of 10^6 digits": f"{head}hidden_size: {'9' * 10**6}\n",
         "100 MB": head + "# " + "x" * 10**8,
@@ -271,7 +296,10 @@ def malicious_data(effort: Effort) -> Outcome:
         def write(folder: Path) -> list[str]:
             Image.new("L", (9, 9)).save(folder / "0.png")
             (folder / "0.xml").write_text(text)
-            return [str(folder / "0.xml"), *_learn("ctc_reader", "page_xml", folder)]
+            return [
+                str(folder / "0.xml"),
+                *learn("ctc_reader", "page_xml", folder, f"task.path={folder}"),
+            ]
 
         return write
 
@@ -283,16 +311,18 @@ def malicious_data(effort: Effort) -> Outcome:
                     pixels = Image.new("L", (8, 8), 20 * number + (label == "b"))
                     pixels.save(folder / label / f"{number}.png")
             (folder / "a" / "0.png").write_bytes(data)
-            return [str(folder / "a/0.png"), *_learn("cnn_classifier", "image_folder", folder)]
+            return [
+                str(folder / "a/0.png"),
+                *learn("cnn_classifier", "image_folder", folder, f"task.path={folder}"),
+            ]
 
         return write
 
     def of_scans(data: bytes) -> Write:
         def write(folder: Path) -> list[str]:
             (folder / "scans").write_bytes(data)
-            words = _learn("cnn_classifier", "mnist", folder)[:-1]
             names = [f"task.{name}={folder / 'scans'}" for name in ("images", "labels")]
-            return [str(folder / "scans"), *words, *(f"--set={name}" for name in names)]
+            return [str(folder / "scans"), *learn("cnn_classifier", "mnist", folder, *names)]
 
         return write
 
@@ -304,7 +334,7 @@ def malicious_data(effort: Effort) -> Outcome:
         "PNG of 10^9 pixels": of_picture(png_bomb(31_623)),
         "PNG with a comment of 256 MiB": of_picture(_text_bomb()),
         "PostScript with the name of a PNG": of_picture(eps),
-        "pickle with the name of a PNG": of_picture(pickle.dumps(_Harmful())),
+        "pickle with the name of a PNG": of_picture(pickle.dumps(Harmful())),
     }
     in_idx = {
         "idx of 1 TiB": of_scans(idx),
@@ -313,8 +343,3 @@ def malicious_data(effort: Effort) -> Outcome:
     kinds = (of_page("<PcGts>"), in_xml), (of_picture(b"x"), in_pictures), (of_scans(cut), in_idx)
     tally, most = refused(effort, MISTAKE, *kinds)
     return tally.outcome(f"{', '.join([*in_xml, *in_pictures, *in_idx])}; {most}")
-
-
-def _learn(agent: str, task: str, folder: Path) -> list[str]:
-    words = ["--agent", agent, "--task", task, "--device", "cpu", "--run-dir", str(folder / "run")]
-    return [*words, "--set=steps=2", f"--set=task.path={folder}"]
