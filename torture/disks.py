@@ -1,15 +1,13 @@
 """Disks that are full, slow, read-only or gone; in memory (tmpfs), so that no file suffers."""
 
 import contextlib
+import json
 import os
 import shutil
-import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.helpers.ranks import started
 from torture.commands import (
     DONE,
     NOT_WRITTEN,
@@ -18,10 +16,11 @@ from torture.commands import (
     end,
     hosted,
     left_alone,
+    meanwhile,
     wrong_continuation,
     wrong_end,
 )
-from torture.kills import command, differences, newest
+from torture.kills import command, newest
 from torture.registry import Effort, Outcome, SkippedError, case
 
 _KB = 1024
@@ -119,20 +118,6 @@ def file_size_limit(effort: Effort) -> Outcome:
     return tally.outcome(f"drawn below the {largest:,} bytes of a checkpoint")
 
 
-def meanwhile(
-    words: Sequence[str], folder: Path, effort: Effort, change: Callable[[], object]
-) -> "subprocess.CompletedProcess[str]":
-    """Change something at a random moment after the first checkpoint of a command that runs."""
-    with started(words) as process:
-        while process.poll() is None and not newest(folder):
-            time.sleep(0.002)
-        time.sleep(effort.chance.uniform(0, 0.5))
-        if process.poll() is None:
-            change()
-        out, err = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
-
-
 @case
 def read_only(effort: Effort) -> Outcome:
     """The folder becomes read-only, then its disk: exit code 74; later the bits of no fault."""
@@ -149,8 +134,11 @@ def read_only(effort: Effort) -> Outcome:
                     if path.is_dir():
                         path.chmod(mode)
 
-            done = meanwhile([*prefix, *words], folder, effort, lambda: permit(0o555))
-            if done.returncode == DONE:
+            done, in_time = meanwhile(
+                [*prefix, *words], folder, lambda _: permit(0o555), effort.chance.uniform(0, 0.5)
+            )
+            if not in_time:
+                tally.missed += 1
                 continue
             tally.add(f"folder {number}", wrong_end(done, NOT_WRITTEN, "Permission denied"))
             permit(0o755)
@@ -169,8 +157,10 @@ def vanishing_folder(effort: Effort) -> Outcome:
     for number in range(max(2, effort.kills // 3)):
         folder = effort.folder / f"gone-{number}"
         words, away = command("adder", folder), folder.with_name(f"{folder.name} away")
-        done = meanwhile(words, folder, effort, lambda: folder.rename(away))  # noqa: B023 - at once
-        if done.returncode == DONE:
+        after = effort.chance.uniform(0, 0.5)
+        done, in_time = meanwhile(words, folder, lambda _: folder.rename(away), after)  # noqa: B023 - at once
+        if not in_time:
+            tally.missed += 1
             continue
         wrong = wrong_end(
             done, NOT_WRITTEN, f"{folder}: cannot be written: it was renamed or removed"
@@ -186,20 +176,24 @@ def vanishing_folder(effort: Effort) -> Outcome:
 
 @case
 def slow_disk(effort: Effort) -> Outcome:
-    """A flush (`os.fsync`) takes up to 0.5 s more: the same bits; SIGTERM saves the step."""
+    """A flush (`os.fsync`) takes up to 0.5 s more: SIGTERM saves the step; later the same bits."""
     straight, tally = left_alone("adder", effort), Tally()
     for number in range(max(1, effort.kills // 8)):
         folder = effort.folder / f"slow-{number}"
         words = hosted("slow=0.5", command("adder", folder))
-        with started(words) as process:
-            while process.poll() is None and not newest(folder):
-                time.sleep(0.01)
-            time.sleep(effort.chance.uniform(0, 3))
-            process.send_signal(signal.SIGTERM)
-            out, err = process.communicate(timeout=120)
-        ended = subprocess.CompletedProcess(words, process.returncode, out, err)
-        wrong = [] if ended.returncode == DONE else wrong_end(ended, TERMINATED)
-        tally.add(f"SIGTERM {number}", wrong)
-        done = end(words)
-        tally.add(f"run {number}", wrong_end(done, DONE) or differences(folder, straight))
+        after = effort.chance.uniform(0, 3)
+        done, in_time = meanwhile(words, folder, lambda process: process.terminate(), after)
+        if not in_time:
+            tally.missed += 1
+            continue
+        wrong = wrong_end(done, TERMINATED) or wrong_save(folder)
+        tally.add(folder.name, wrong or wrong_continuation(words, folder, straight))
     return tally.outcome("a delay drawn for each flush")
+
+
+def wrong_save(folder: Path) -> list[str]:
+    """Return whether the newest checkpoint is of another step than that at which a run ended."""
+    status = json.loads((folder / "status.json").read_text())
+    ended = status["state"], status["step"]
+    right = "interrupted", newest(folder)
+    return [] if ended == right else [f"{ended} in status.json, not {right}"]

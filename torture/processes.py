@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agents.core.runs import checkpoint
-from tests.helpers.ranks import started
+from tests.helpers.ranks import ended, started
 from torture.commands import (
     DIVERGED,
     DONE,
     IN_USE,
     INTERRUPTED,
+    LATEST,
+    LIMIT,
     Tally,
     end,
     hosted,
@@ -38,7 +40,9 @@ def clock_jumps(effort: Effort) -> Outcome:
         folder = effort.folder / f"jumping-{number}"
         words = hosted(f"clock={effort.chance.random()}", command("adder", folder))
         after = effort.chance.uniform(0, 1)
-        killed(words, folder, after, working=True, victim=None)
+        if not killed(words, folder, after, working=True, victim=None):
+            tally.missed += 1
+            continue
         again = hosted(f"clock={effort.chance.random()}", command("adder", folder))
         wrong = wrong_continuation(again, folder, straight)
         tally.add(folder.name, wrong or wrong_curve(folder))
@@ -57,7 +61,10 @@ def wrong_curve(folder: Path) -> list[str]:
 
 @case
 def double_sigint(effort: Effort) -> Outcome:
-    """A second SIGINT within 0.2 s of the first: exit code 130, later the bits of no fault."""
+    """A second SIGINT within 0.2 s of the first: exit code 130, later the bits of no fault.
+
+    Starts that end, or nearly so, before the second are not counted.
+    """
     straight, tally = left_alone("adder", effort), Tally()
     runs = saved = 0
     while tally.tried < effort.kills:
@@ -65,11 +72,13 @@ def double_sigint(effort: Effort) -> Outcome:
         runs += 1
         while not done and tally.tried < effort.kills:
             words, before = command("adder", folder), newest(folder)
-            ended = interrupted(words, folder, effort)
-            done = ended.returncode == DONE
-            if not done:
+            ending, in_time = interrupted(words, folder, effort)
+            done = not in_time and ending.returncode == DONE
+            if in_time:
                 saved += newest(folder) > before
-                tally.add(folder.name, wrong_interrupt(ended))
+                tally.add(folder.name, wrong_interrupt(ending))
+            else:
+                tally.missed += 1
         if not done:
             tally.failures += wrong_end(end(command("adder", folder)), DONE)
         tally.failures += [f"{folder.name}: {each}" for each in differences(folder, straight)]
@@ -80,18 +89,23 @@ def double_sigint(effort: Effort) -> Outcome:
 
 def interrupted(
     words: Sequence[str], folder: Path, effort: Effort
-) -> "subprocess.CompletedProcess[str]":
-    """Start a command and interrupt it twice, at random after it locked its folder."""
+) -> tuple["subprocess.CompletedProcess[str]", bool]:
+    """Start a command and interrupt it twice, at random after it locked its folder.
+
+    Returns:
+        how it ended, and whether both signals met it with steps left.
+    """
+    in_time = True
     with started(words) as process:
         while process.poll() is None and not has_lock(folder, process.pid):
             time.sleep(0.005)
         for longest in (2.0, _SOON):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(effort.chance.uniform(0, longest))
-            with contextlib.suppress(ProcessLookupError):
+            in_time &= process.poll() is None and newest(folder) <= LATEST
+            if in_time:
                 process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=120)
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
+        return ended(process, LIMIT), in_time
 
 
 def has_lock(folder: Path, pid: int) -> bool:
@@ -130,15 +144,12 @@ def twenty_starts(effort: Effort) -> Outcome:
         os.kill(first, signal.SIGSTOP)  # so that it does not end before the others have tried
         others = [process for process in group if process.pid != first]
         for process in others:
-            out, err = process.communicate(timeout=600)
-            ended = subprocess.CompletedProcess((), process.returncode, out, err)
             says = f"is in use by a living run (process {first} on "
-            tally.add(f"start {process.pid}", wrong_end(ended, IN_USE, says))
+            tally.add(f"start {process.pid}", wrong_end(ended(process, LIMIT), IN_USE, says))
         os.kill(first, signal.SIGCONT)
         winner = next(process for process in group if process.pid == first)
-        out, err = winner.communicate(timeout=600)
-        ended = subprocess.CompletedProcess((), winner.returncode, out, err)
-        tally.add("the first", wrong_end(ended, DONE) or differences(folder, straight))
+        wrong = wrong_end(ended(winner, LIMIT), DONE) or differences(folder, straight)
+        tally.add("the first", wrong)
     return tally.outcome("the first is stopped until the others have ended")
 
 
@@ -155,8 +166,8 @@ def nan_at_a_step(effort: Effort) -> Outcome:
             words = command(run, folder)
             done = end(hosted(f"nan={step}", words))
             wrong = wrong_end(done, DIVERGED, f"diverged at step {step}", "parameter")
-            tally.add(f"{run}, step {step}", wrong or wrong_best(folder, step))
-            tally.add(f"{run}, step {step}", wrong_continuation(words, folder, straight))
+            wrong = wrong or wrong_best(folder, step)
+            tally.add(f"{run}, step {step}", wrong or wrong_continuation(words, folder, straight))
     return tally.outcome(f"{', '.join(RUNS)}; the same commands then continue without the NaN")
 
 

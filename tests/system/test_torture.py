@@ -1,17 +1,21 @@
 """The table of docs/reliability.md is that of the results, and its cases are able to fail."""
 
+import json
+import pickle
 import random
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tasks.core.settings import TerrariumError
-from torture import cases, checkpoints, kills  # noqa: F401  (they are registered)
+from torture import cases, checkpoints, disks, files, kills  # noqa: F401  (they are registered)
 from torture.__main__ import main
 from torture.commands import wrong_end
 from torture.files import png_bomb
 from torture.fuzz_targets import TARGETS
+from torture.fuzzing import outcome_of
 from torture.registry import CASES, PAGE, Effort, SkippedError, read_results, table, with_table
 
 
@@ -85,6 +89,56 @@ def test_fuzzing_begins_with_what_is_read(name: str, tmp_path: Path) -> None:
             target.read(tmp_path, data)
         except TerrariumError as error:
             assert str(error)  # noqa: PT017 - either is right
+
+
+@pytest.mark.parametrize("words", [b"--grid==1", b"--search=a=2..1", b"--grid=seed=1,2\n--seeds=x"])
+def test_options_of_sweeps_are_read(words: bytes, tmp_path: Path) -> None:
+    """A bad grid, range or list of seeds is refused by the reader that is fuzzed."""
+    with pytest.raises(TerrariumError, match=r"^--(grid|search|seeds): "):
+        TARGETS["options"].read(tmp_path, b"--mode\nsweep\n" + words)
+
+
+def test_each_bad_input_counts(tmp_path: Path) -> None:
+    """Inputs that fail in one place count each; so does one that ends the process."""
+    found = {"texts": {"KeyError at a.py:1": "a"}, "counts": {"KeyError at a.py:1": 7}}
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    done = subprocess.CompletedProcess((), 0, "", "#64\tpulse\nDone 100 runs in 2 second(s)")
+    outcome = outcome_of(done, tmp_path, 2.0)
+    assert (outcome.tried, outcome.held) == (100, 93)
+    done = subprocess.CompletedProcess((), 77, "", "#64\tpulse\n== ERROR: libFuzzer: timeout")
+    outcome = outcome_of(done, tmp_path, 2.0)
+    assert (outcome.tried, outcome.held, len(outcome.failures)) == (64, 56, 2)
+
+
+def test_harm_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pickle that is loaded, and a name above a folder that is written, are told and removed."""
+    root, folder = tmp_path / "a" / "b" / "root", tmp_path / "c" / "d" / "folder"
+    root.mkdir(parents=True)
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(root)
+    assert files.remove_harm(folder, root) == []
+    pickle.loads(pickle.dumps(files.Harmful()))
+    assert files.remove_harm(folder, root) == [f"made {root / files.HARM}"]
+    (folder / "../.." / files.HARM).touch()
+    assert files.remove_harm(folder, root) == [f"made {tmp_path / 'c' / files.HARM}"]
+    assert files.remove_harm(folder, root) == []
+
+
+@pytest.mark.parametrize(("memory", "is_right"), [(300.0, True), (357.0, False), (np.nan, False)])
+def test_memory_has_a_bound(memory: float, is_right: bool) -> None:
+    """256 MiB more than for a small file are accepted; more, or a killed process, are not."""
+    assert (files.too_much(memory, 100.0) == []) == is_right
+
+
+def test_a_step_that_was_not_saved_is_found(tmp_path: Path) -> None:
+    """The newest checkpoint is of the step in status.json, and the run says it was interrupted."""
+    folder = tmp_path / "run"
+    step = int(checkpoints.trained(folder)[0].stem.removeprefix("step-"))
+    for state, at, is_right in (
+        ("interrupted", step, True), ("interrupted", step + 1, False), ("failed", step, False),
+    ):  # fmt: skip
+        (folder / "status.json").write_text(json.dumps({"state": state, "step": at}))
+        assert (disks.wrong_save(folder) == []) == is_right
 
 
 def test_a_bomb_is_a_picture(tmp_path: Path) -> None:
