@@ -87,7 +87,7 @@ def ended(
     except subprocess.TimeoutExpired:
         kill_tree(process.pid)
         out, err = process.communicate()
-        problem = f"{process.args}: not done after {limit:.0f} s"
+        problem = f"{process.args!r}: not done after {limit:.0f} s"
         raise TimeLimitError(f"{problem}\n{out[-3000:]}\n{err[-6000:]}") from None
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
