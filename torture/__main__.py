@@ -55,7 +55,7 @@ def main() -> int:
         print(f"{name}: {outcome.held} of {outcome.tried}; {outcome.remark}", flush=True)
         for failure in outcome.failures:
             print(f"  {failure}", flush=True)
-        whole &= outcome.held == outcome.tried
+        whole &= 0 < outcome.tried == outcome.held
         keep(name, outcome, datetime.date.today().isoformat(), options.results)
     if options.results == RESULTS:
         page = PAGE.read_text(encoding="utf-8")
