@@ -4,6 +4,7 @@ import json
 import pickle
 import random
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from tasks.core.settings import TerrariumError
 from torture import cases, checkpoints, disks, files, kills  # noqa: F401  (they are registered)
 from torture.__main__ import main
-from torture.commands import wrong_end
+from torture.commands import Tally, meanwhile, wrong_end
 from torture.files import png_bomb
 from torture.fuzz_targets import TARGETS
 from torture.fuzzing import outcome_of
@@ -77,6 +78,27 @@ def test_a_wrong_end_is_found() -> None:
     ]  # fmt: skip
     good = subprocess.CompletedProcess((), 74, "", "terrarium: metrics.jsonl: cannot be written")
     assert wrong_end(good, 74, "metrics.jsonl") == []
+
+
+@pytest.mark.parametrize(("step", "is_made"), [(0, False), (2, True), (100, True), (101, False)])
+def test_a_fault_is_made_in_time_or_not_at_all(step: int, is_made: bool, tmp_path: Path) -> None:
+    """Nothing is changed for a command that ended without a checkpoint, or is nearly done."""
+    if step:
+        path = tmp_path / "checkpoints" / f"step-{step:09}.safetensors"
+        path.parent.mkdir()
+        path.touch()
+    code = "import time; time.sleep(600)" if is_made else "pass"
+    done, in_time = meanwhile([sys.executable, "-c", code], tmp_path, lambda p: p.kill(), 0.0)
+    assert (in_time, done.returncode) == ((True, -9) if is_made else (False, 0))
+
+
+def test_a_missed_fault_is_told() -> None:
+    """It counts neither as tried nor as held, and the remark tells how many there are."""
+    tally = Tally(missed=2)
+    tally.add("a", [])
+    outcome = tally.outcome("a remark")
+    assert (outcome.tried, outcome.held) == (1, 1)
+    assert outcome.remark == "a remark; 2 more had ended, or nearly, before the fault"
 
 
 @pytest.mark.parametrize("name", TARGETS)
