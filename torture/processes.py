@@ -29,6 +29,7 @@ from torture.kills import RUNS, command, differences, killed, newest
 from torture.registry import Effort, Outcome, case
 
 _STARTS = 20
+_HEARS_SIGINT = ["env", "--default-signal=INT"]  # which a shell's background jobs ignore
 _SOON = 0.2  # seconds within which a second SIGINT follows the first
 
 
@@ -96,7 +97,7 @@ def interrupted(
         how it ended, and whether both signals met it with steps left.
     """
     in_time = True
-    with started(words) as process:
+    with started([*_HEARS_SIGINT, *words]) as process:
         while process.poll() is None and not has_lock(folder, process.pid):
             time.sleep(0.005)
         for longest in (2.0, _SOON):
