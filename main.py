@@ -1,6 +1,7 @@
 """Command line: parse arguments, look up agent and task, call one method of the agent."""
 
 import gc
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def command() -> None:
     """Run the command line and end the process."""
     code = main()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # or one more Ctrl-C would show a traceback
     gc.freeze()  # collecting all that torch has made would take a second of a process that ends
     sys.exit(code)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tasks.core.settings import TerrariumError
+from tests.helpers.ranks import finished
 from torture import cases, checkpoints, disks, files, kills  # noqa: F401  (they are registered)
 from torture.__main__ import main
 from torture.commands import Tally, meanwhile, wrong_end
@@ -90,6 +91,16 @@ def test_a_fault_is_made_in_time_or_not_at_all(step: int, is_made: bool, tmp_pat
     code = "import time; time.sleep(600)" if is_made else "pass"
     done, in_time = meanwhile([sys.executable, "-c", code], tmp_path, lambda p: p.kill(), 0.0)
     assert (in_time, done.returncode) == ((True, -9) if is_made else (False, 0))
+
+
+def test_ctrl_c_while_a_command_ends_shows_nothing() -> None:
+    """A SIGINT that Python gets as it ends changes neither the exit code nor what is written."""
+    code = (
+        "import atexit, os, signal, main; main.main = lambda: 130; "
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT); main.command()"
+    )
+    done = finished(["env", "--default-signal=INT", sys.executable, "-c", code])
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def test_a_missed_fault_is_told() -> None:
