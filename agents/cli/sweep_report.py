@@ -7,7 +7,14 @@ from typing import Any
 
 from agents.cli import running
 from agents.cli.run_spec import RunSpec, warn
-from agents.core.sweeps.results import Result, Trial, best_trial, describe, group_by_seed
+from agents.core.sweeps.results import (
+    Result,
+    Trial,
+    are_comparable,
+    best_trial,
+    describe,
+    group_by_seed,
+)
 from visualization.records import Bars, Curves, Table
 from visualization.sweeps.trials import ParallelCoordinates, Slices, TrialScores
 
@@ -29,7 +36,7 @@ def report(base: RunSpec, folder: Path, results: Sequence[Result], is_grid: bool
         rows = [table.columns, *table.rows]
         atomic_write(folder / f"{name}.csv", running.csv_bytes(rows))
         atomic_write(folder / f"{name}.md", markdown(table).encode())
-    best = best_trial(trials) if len({r.monitor for r in results}) == 1 else None
+    best = best_trial(trials) if are_comparable(results) else None
     if best is not None:
         atomic_write(folder / "best.yaml", best_settings(best).encode())
         print(f"best: {describe(best.values)}; settings for --config in {folder / 'best.yaml'}")
@@ -54,12 +61,15 @@ def markdown(table: Table) -> str:
 
 
 def views_of(results: Sequence[Result], is_grid: bool) -> dict[str, Any]:
-    """Return the records of a sweep by name; figures of trials where two or more have a score."""
+    """Return the records of a sweep by name.
+
+    Figures of trials are those of one task, where two or more trials have a score.
+    """
     trials = group_by_seed(results)
     views: dict[str, Any] = {"table": runs_table(results)}
     if any(len(trial.results) > 1 for trial in trials):
         views["trials"] = trials_table(trials)
-    if len({result.monitor for result in results}) == 1:
+    if are_comparable(results):
         views |= _figures(trials)
     if is_grid:
         views["best_losses"] = best_losses(results)

@@ -269,6 +269,21 @@ def test_a_grid_goes_over_agents_and_tasks(
         ("seq2seq_adder", ""), ("transformer_adder", "1"), ("transformer_adder", "2"),
     ]  # fmt: skip
     assert "parity_lstm cannot learn add2x2: left out" in capsys.readouterr().err
+    assert (tmp_path / "best.yaml").exists()
+    assert 'id="slices"' in (tmp_path / "sweep.html").read_text()
+
+
+def test_scores_of_different_tasks_are_not_compared(tmp_path: Path) -> None:
+    """A grid over tasks has its tables and losses, but no best trial and no figure of scores."""
+    words = ["--agent", "seq2seq_adder", "--grid", "task=add2x2,add3x2", "--set", "hidden_size=8"]
+    assert main([*GRID, *words, "--run-dir", str(tmp_path)]) == 0
+    assert [(row["task"], row["ended"]) for row in rows(tmp_path)] == [
+        ("add2x2", "done"), ("add3x2", "done"),
+    ]  # fmt: skip
+    assert not (tmp_path / "best.yaml").exists()
+    page = (tmp_path / "sweep.html").read_text()
+    assert 'id="losses"' in page
+    assert 'id="slices"' not in page
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,11 @@ def best_trial(trials: Sequence[Trial]) -> Trial | None:
     return max(done, key=lambda t: sign[t.results[0].direction] * t.score.mean, default=None)
 
 
+def are_comparable(results: Sequence[Result]) -> bool:
+    """Tell whether scores of runs can be compared: they are the same score, on the same task."""
+    return len({(result.monitor, result.values.get("task")) for result in results}) == 1
+
+
 def without_seed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings without the seed."""
     return {name: value for name, value in values.items() if name != "seed"}
