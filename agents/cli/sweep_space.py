@@ -164,16 +164,16 @@ def _first(space: Space) -> dict[str, Any]:
     return {name: choice.corners[0] for name, choice in space.items()}
 
 
-def _swept_names(options: argparse.Namespace) -> dict[str, list[str]]:
+def _swept_names(options: argparse.Namespace) -> Mapping[str, Sequence[str]]:
     """Return the names of the agents and tasks that a sweep goes over."""
-    swept: dict[str, list[str]] = {}
-    for name, values in parse_grid(options.grid).items():
-        if name in _KINDS:
-            swept[name] = [str(value) for value in values]
-    for name, choice in parse_space(options.search).items():
-        if name in _KINDS:
-            swept[name] = [str(value) for value in choice.corners]
-    return swept
+    return _names_in(tuple(options.grid), tuple(options.search))
+
+
+@functools.cache  # asked for each setting of each run
+def _names_in(grid: tuple[str, ...], search: tuple[str, ...]) -> Mapping[str, Sequence[str]]:
+    searched = {name: choice.corners for name, choice in parse_space(search).items()}
+    swept: Mapping[str, Sequence[Any]] = {**parse_grid(grid), **searched}
+    return {kind: [str(value) for value in swept[kind]] for kind in _KINDS if kind in swept}
 
 
 def _for_names(options: argparse.Namespace, names: Mapping[str, str]) -> argparse.Namespace:
