@@ -7,6 +7,7 @@ from typing import Any
 
 from agents.cli import running
 from agents.cli.run_spec import RunSpec, warn
+from agents.core.runs.checkpoint import atomic_write
 from agents.core.sweeps.results import (
     Result,
     Trial,
@@ -15,18 +16,16 @@ from agents.core.sweeps.results import (
     describe,
     group_by_seed,
 )
+from agents.core.training.loop import DivergedError
+from tasks.core.settings import ConfigError
+from visualization import render
 from visualization.records import Bars, Curves, Table
+from visualization.report import Report
 from visualization.sweeps.trials import ParallelCoordinates, Slices, TrialScores
-
-_DIVERGED = 76  # exit code
 
 
 def report(base: RunSpec, folder: Path, results: Sequence[Result], is_grid: bool) -> int:
     """Print the table, write all into the sweep's folder; return the exit code."""
-    from agents.core.runs.checkpoint import atomic_write
-    from visualization import render
-    from visualization.report import Report
-
     trials = group_by_seed(results)
     views = views_of(results, is_grid)
     runs, by_trial = views["table"], views.get("trials")
@@ -43,7 +42,8 @@ def report(base: RunSpec, folder: Path, results: Sequence[Result], is_grid: bool
     names = ", ".join(dict.fromkeys(name for trial in trials for name in trial.values))
     title = f"{base.agent.name} on {base.task.name} over {names or 'seeds'}"
     running.save_report(Report(title, views), folder, "sweep", 0)
-    return 0 if any(result.test_score is not None for result in results) else _DIVERGED
+    is_tested = any(result.test_score is not None for result in results)
+    return 0 if is_tested else DivergedError.exit_code
 
 
 def best_settings(best: Trial) -> str:
@@ -105,8 +105,6 @@ def _figures(trials: Sequence[Trial]) -> dict[str, Any]:
 
 def _importances(trials: Sequence[Trial], direction: str) -> Mapping[str, float]:
     """Return the importance of settings; without optuna a grid has none, which a note says."""
-    from tasks.core.settings import ConfigError
-
     try:
         from agents.core.sweeps.study import importances
     except ConfigError as error:
