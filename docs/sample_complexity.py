@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 import agents  # noqa: E402 - found by the line above
 from agents.core.sweeps.results import interval  # noqa: E402
 from benchmarks.marked import replaced  # noqa: E402
-from docs.notes import digest, plan, read_run  # noqa: E402
+from docs.notes import digest, plan, read_json, read_run  # noqa: E402
 from visualization import render  # noqa: E402
 from visualization.sweeps import SampleComplexity, SamplePoint  # noqa: E402
 
@@ -112,8 +112,7 @@ def train_accuracy(folder: Path) -> float:
 
 def read_record(path: Path = RECORD) -> Record:
     """Return the runs by task and network; none if there is no file yet."""
-    content: Record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return content
+    return read_json(path)
 
 
 def update(record: Record) -> Record:

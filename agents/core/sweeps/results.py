@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from agents.core.runs.history import History
+from agents.core.runs.run_folder import RunFolder
 
 
 @attrs.frozen(kw_only=True)
@@ -22,8 +23,14 @@ class Result:
     monitor: str  # name of the score
     direction: str  # max or min
     status: str  # done, diverged, pruned, interrupted, running; "" before it began
+    time: str  # of the status, ISO 8601; "" before it began
     history: History
-    test_score: float | None  # of the best state
+    test_scores: Mapping[str, float]  # of the best state, as test.json has them
+
+    @property
+    def test_score(self) -> float | None:
+        """The score on the test split; None: it was not tested."""
+        return self.test_scores.get(self.monitor)
 
     @property
     def name(self) -> str:
@@ -146,12 +153,12 @@ def describe(values: Mapping[str, Any]) -> str:
 
 def read_result(values: Mapping[str, Any], folder: Path, monitor: tuple[str, str]) -> Result:
     """Read the result of a run from its folder, also of one that has not begun or is running."""
-    status, scores = (_read_json(folder / name) for name in ("status.json", "test.json"))
-    name, direction = monitor
+    run, (name, direction) = RunFolder(folder), monitor
+    status = run.read_json("status.json")
     return Result(
         values=values, folder=folder, monitor=name, direction=direction,
-        status=str(status.get("state", "")), history=_read_history(folder / "metrics.jsonl"),
-        test_score=scores.get(name),
+        status=str(status.get("state", "")), time=str(status.get("time", "")),
+        history=_read_history(folder / "metrics.jsonl"), test_scores=run.read_json("test.json"),
     )  # fmt: skip
 
 
@@ -162,11 +169,3 @@ def _read_history(path: Path) -> History:
     except OSError:
         return History()
     return History(json.loads(line) for line in lines if line.endswith("\n"))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
