@@ -91,7 +91,7 @@ def _figures(trials: Sequence[Trial]) -> dict[str, Any]:
         "statuses": [trial.status for trial in scored],
     }
     names = dict.fromkeys(name for trial in scored for name in trial.values)
-    values = {name: [trial.values.get(name) for trial in scored] for name in names}
+    values = {name: [_value(trial, name) for trial in scored] for name in names}
     views: dict[str, Any] = {
         "parallel": ParallelCoordinates.of(values, **common),
         "best": TrialScores.of(**common),
@@ -101,6 +101,12 @@ def _figures(trials: Sequence[Trial]) -> dict[str, Any]:
     if shares:
         views["importance"] = Bars({f"share of the variance of {first.monitor}": shares}, digits=2)
     return views
+
+
+def _value(trial: Trial, name: str) -> Any:
+    """Return a trial's value of a setting, a null as the text in the tables; None: it has none."""
+    value = trial.values.get(name)
+    return str(value) if value is None and name in trial.values else value
 
 
 def _importances(trials: Sequence[Trial], direction: str) -> Mapping[str, float]:
