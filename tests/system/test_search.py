@@ -98,14 +98,12 @@ def test_the_best_settings_are_a_file_for_config(tmp_path: Path) -> None:
     assert main([*COMMAND, *SEARCH, "--trials", "3", "--run-dir", str(tmp_path)]) == 0
     best = max(rows(tmp_path), key=lambda row: float(row["best accuracy"]))
     saved = read_file(tmp_path / "best.yaml")
-    scores = {float(row["best accuracy"]) for row in rows(tmp_path)}
     chosen = [
         row for row in rows(tmp_path)
         if float(row["learning_rate"]) == saved["learning_rate"].value
         and int(row["hidden_size"]) == saved["hidden_size"].value
     ]  # fmt: skip
     assert [row["best accuracy"] for row in chosen] == [best["best accuracy"]]
-    assert float(best["best accuracy"]) == max(scores)
     assert main(["--config", str(tmp_path / "best.yaml"), "--print-config"]) == 0
 
 
@@ -357,6 +355,5 @@ def test_two_workers_share_a_grid(tmp_path: Path) -> None:
     words = ["--grid", "hidden_size=3,4,5,6", "--workers", "2", "--run-dir", str(tmp_path)]
     assert main([*COMMAND, *words]) == 0
     assert [row["ended"] for row in rows(tmp_path)] == ["done"] * 4
-    assert [path.parent.name for path in sorted(tmp_path.glob("*/best.safetensors"))] == [
-        f"hidden_size={size}" for size in (3, 4, 5, 6)
-    ]
+    folders = [tmp_path / f"hidden_size={size}" for size in (3, 4, 5, 6)]
+    assert [len((each / "command.txt").read_text().splitlines()) for each in folders] == [1] * 4
