@@ -138,7 +138,7 @@ def written(score: str, found: Interval) -> str:
     'squared error 0.0123'
     """
     words, is_share = WORDS[score]
-    mean, half = found.mean, (found.high - found.low) / 2
+    mean, half = found.mean, found.half
     if not is_share:
         return f"{words} {mean:.2g}" + ("" if math.isnan(half) else f" ± {half:.1g}")
     digits = 1 if math.isnan(half) or half >= 0.0005 else 2

@@ -75,9 +75,14 @@ class Interval:
     high: float
     num: int
 
+    @property
+    def half(self) -> float:
+        """Half the width of the interval; NaN for one seed."""
+        return (self.high - self.low) / 2
+
     def __str__(self) -> str:
         """Return mean and half the width of the interval."""
-        width = "" if self.num < 2 else f" ± {(self.high - self.low) / 2:.2g}"
+        width = "" if self.num < 2 else f" ± {self.half:.2g}"
         return f"{self.mean:.4g}{width}"
 
 
