@@ -19,18 +19,9 @@ from agents.core.sweeps.study import StudySettings, StudyStore
 from agents.core.training.trainer import PrunedError
 from main import main
 from tests.conftest import SMALL, same, weights
+from tests.system.test_sweep import COMMAND, rows
 
-COMMAND = [
-    "--agent", "parity_lstm", "--task", "parity", "--mode", "sweep", "--device", "cpu",
-    "--set", "task.length=12", "--set", "curriculum_loss_threshold=null",
-    *(word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")),
-]  # fmt: skip
 SEARCH = ["--search", "learning_rate=1e-4..0.1:log", "--search", "hidden_size=3,5"]
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "sweep.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_ranges_and_choices_are_read() -> None:
