@@ -185,7 +185,8 @@ def _ticks(axis: SettingAxis) -> list[tuple[float, str]]:
     shown = np.exp(numbers) if axis.is_log else numbers
     given = axis.positions[np.isfinite(axis.positions)]
     if (given == np.round(given)).all():
-        shown = np.round(shown)
+        shown = np.unique(np.round(shown))
+        heights = ((np.log(shown) if axis.is_log else shown) - low) / (high - low)
     return [(float(h), f"{number:.3g}") for h, number in zip(heights, shown, strict=True)]
 
 

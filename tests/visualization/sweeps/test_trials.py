@@ -58,6 +58,19 @@ def test_a_trial_without_a_setting_skips_its_axis() -> None:
         setting_axes({"none": [None] * 4})
 
 
+def test_integers_of_an_axis_are_named_once_at_their_heights() -> None:
+    """From 2 to 4 there are three, 3 in the middle; on a log scale each is at its logarithm."""
+    record = ParallelCoordinates.of(
+        {"heads": [2, 4, 2, 4], "units": [4, 20, 100, 4]}, **scores(True)
+    )
+    texts = [(t.get_text(), t.get_position()) for t in render.draw(record).axes[0].texts]
+    heads = {word: y for word, (x, y) in texts if -0.5 < x < 0 and y <= 1}
+    assert heads == pytest.approx({"2": 0, "3": 0.5, "4": 1})
+    units = {float(word): y for word, (x, y) in texts if 0.5 < x < 1 and y <= 1}
+    assert units == pytest.approx({n: np.log(n / 4) / np.log(25) for n in units})
+    assert len(units) == 4
+
+
 @pytest.mark.parametrize(("is_higher_better", "word"), [(True, "higher"), (False, "lower")])
 @pytest.mark.parametrize("kind", [ParallelCoordinates, Slices])
 def test_a_figure_has_an_axis_for_each_setting(
