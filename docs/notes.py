@@ -135,7 +135,7 @@ def written(score: str, found: Interval) -> str:
     >>> written("accuracy", interval([0.97, 0.98, 0.99]))
     'accuracy 98.0 ± 2.5 %'
     >>> written("mse", interval([0.0123]))
-    'squared error 0.0123'
+    'squared error 0.012'
     """
     words, is_share = WORDS[score]
     mean, half = found.mean, found.half
