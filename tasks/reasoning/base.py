@@ -31,6 +31,8 @@ from tasks.core.task import (
 # Integers of samples as arrays (num, objects) or (num, objects, numbers).
 Sample = tuple[NDArray[np.int64], ...]
 Target = Literal["label", "number"]
+# Of the names of settings, and a split for which they hold.
+PREFIXES: tuple[tuple[str, Split], ...] = (("", "train"), ("test_", "test"))
 LARGEST = 10.0  # what inputs to a network are scaled to: the largest in training
 _BLOCK = 1000  # samples
 _NUM_SHARES = 4  # of all samples, by their hash
@@ -99,6 +101,15 @@ class SetTask(Task):
     def monitor(self) -> tuple[str, Literal["max", "min"]]:
         """Accuracy of labels; of numbers the share that is exact after rounding."""
         return ("exact" if self.spec.labels is None else "accuracy"), "max"
+
+    def setting_in(self, name: str, split: Split) -> Any:
+        """Return a setting as it is in a split: that of `test_…` in the test split, if not None."""
+        own = getattr(self, f"test_{name}") if split == "test" else None
+        return getattr(self, name) if own is None else own
+
+    def largest(self, name: str) -> int:
+        """Return the largest value that a setting has in any split."""
+        return int(max(self.setting_in(name, split) for split in SPLITS))
 
     def num_samples_in(self, split: Split) -> int:
         """Return the number of samples in a split."""

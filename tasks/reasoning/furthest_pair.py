@@ -47,7 +47,11 @@ class FurthestPair(ObjectTask):
         low, high = np.triu_indices(self.num_kinds)
         labels = tuple(f"{a}-{b}" for a, b in zip(low.tolist(), high.tolist(), strict=True))
         return SetToTarget(
-            self.num_features, labels, self.num_coordinates, scales=self.scales, size=self.size
+            self.num_features,
+            labels,
+            self.num_coordinates,
+            scales=self.scales,
+            size=self.largest("num_objects"),
         )
 
     def distances(self, sample: Sample) -> NDArray[np.int64]:

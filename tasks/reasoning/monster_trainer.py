@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from tasks.core.hashing import mix64
 from tasks.core.settings import ConfigError, setting
-from tasks.core.task import SetTargets, SetToTarget, Split
+from tasks.core.task import SPLITS, SetTargets, SetToTarget, Split
 from tasks.reasoning.base import (
     LARGEST,
+    PREFIXES,
     Sample,
     Target,
     check_size,
@@ -75,8 +76,9 @@ class MonsterTrainer(PathTask):
 
     def __attrs_post_init__(self) -> None:
         """Refuse maps with too few places, and paths with more edges than there are levels."""
-        for prefix, split in (("", "train"), ("test_", "test")):
-            level, width, low, high = self._sizes(split)
+        for prefix, split in PREFIXES:
+            level, width = (self.setting_in(name, split) for name in ("max_level", "map_size"))
+            low, high = (self.setting_in(f"{end}_edges", split) for end in ("min", "max"))
             if (width + 1) ** 2 <= level:
                 problem = f"{width} has no room for {level + 1} objects"
                 accepted = f"at least {math.isqrt(level)}"
@@ -88,24 +90,16 @@ class MonsterTrainer(PathTask):
                 problem = f"paths of {high} edges among {level} monsters"
                 raise ConfigError(self.name, f"{prefix}max_edges", problem, f"at most {level}")
 
-    def _sizes(self, split: str) -> tuple[int, int, int, int]:
-        """Return largest level, largest coordinate, fewest and most edges in a split."""
-        own = self.max_level, self.map_size, self.min_edges, self.max_edges
-        if split != "test":
-            return own
-        test = self.test_max_level, self.test_map_size, self.test_min_edges, self.test_max_edges
-        level, width, low, high = (theirs or ours for theirs, ours in zip(test, own, strict=True))
-        return level, width, low, high
-
     @property
     def spec(self) -> SetToTarget:
         """Four features, and a label for each cost, or a number."""
-        test_level, test_width, *_ = self._sizes("test")
-        level = max(self.max_level, test_level)
-        cost = max(self.max_level * self.map_size, test_level * test_width) * 2
-        labels = tuple(map(str, range(cost + 1))) if self.target == "label" else None
+        sizes = [
+            self.setting_in("max_level", split) * self.setting_in("map_size", split)
+            for split in SPLITS
+        ]
+        labels = tuple(map(str, range(max(sizes) * 2 + 1))) if self.target == "label" else None
         scales = self.map_size, self.max_level
-        return SetToTarget(4, labels, 2, scales=scales, size=level + 1)
+        return SetToTarget(4, labels, 2, scales=scales, size=self.largest("max_level") + 1)
 
     @property
     def scale(self) -> float:
@@ -122,15 +116,16 @@ class MonsterTrainer(PathTask):
 
         A level below the fewest edges is not asked, as no such path leads to it.
         """
-        level, width, low, _ = self._sizes(split)
+        level, width = (self.setting_in(name, split) for name in ("max_level", "map_size"))
         places = rng.integers(0, width + 1, (num, level + 1, 2), np.int64)
+        low = self.setting_in("min_edges", split)
         return places, rng.integers(low, level + 1, (num, 1), np.int64)
 
     def sampling_classes(
         self, sample: Sample, split: Split, rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], Sequence[str]]:
         """Return the number of edges beyond the fewest; -1 beyond the most, or on a bad map."""
-        *_, low, high = self._sizes(split)
+        low, high = (self.setting_in(f"{end}_edges", split) for end in ("min", "max"))
         places, asked = sample
         _, edges, least_apart = least_costs_by_level(places)
         num = np.take_along_axis(edges, asked, axis=1)[:, 0]
@@ -184,7 +179,7 @@ class MonsterTrainer(PathTask):
         if len(found) != len(matches):
             raise ValueError("is not a map", "text such as 0,0 0,3 0,5 -> 2")
         check_size(len(found), 2, self.spec.size, "places")
-        width = max(self.map_size, self._sizes("test")[1])
+        width = self.largest("map_size")
         places = [tuple(integer(word, "coordinate", 0, width) for word in pair) for pair in found]
         if len(set(places)) < len(places):
             raise ValueError("two levels are at the same place", "places of their own")

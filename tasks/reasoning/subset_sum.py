@@ -47,14 +47,12 @@ class SubsetSum(SetTask):
     @property
     def spec(self) -> SetToTarget:
         """One feature, and the labels no and yes."""
-        size = max(self.num_numbers, self.test_num_numbers or 0)
+        size = self.largest("num_numbers")
         return SetToTarget(1, ("no", "yes"), scales=(self.max_number,), size=size)
 
     def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Sample:
         """Draw sets of numbers (num, n)."""
-        size, most = self.num_numbers, self.max_number
-        if split == "test":
-            size, most = self.test_num_numbers or size, self.test_max_number or most
+        size, most = (self.setting_in(name, split) for name in ("num_numbers", "max_number"))
         return (rng.integers(-most, most + 1, (num, size), np.int64),)
 
     def sampling_classes(
@@ -86,7 +84,7 @@ class SubsetSum(SetTask):
         """Return the set of a text such as `5 -3 100 -102 1 90`."""
         parts = text.split()
         check_size(len(parts), 1, self.spec.size, "numbers")
-        most = max(self.max_number, self.test_max_number or 0)
+        most = self.largest("max_number")
         return (np.array([[integer(part, "number", -most, most) for part in parts]], np.int64),)
 
     def questions(self, batch: SetTargets) -> list[tuple[str, str]]:
