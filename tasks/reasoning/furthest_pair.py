@@ -77,12 +77,14 @@ class FurthestPair(ObjectTask):
         begins = np.searchsorted(row, np.arange(len(kinds)))
         return np.minimum.reduceat(labels, begins), np.maximum.reduceat(labels, begins)
 
-    def sampling_classes(
-        self, sample: Sample, split: Split, rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], Sequence[str]]:
-        """Return 0 for sets with one answer, and -1 for others."""
+    def answers_and_classes(self, sample: Sample) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the labels, and the classes: 0 for sets with one answer, and -1 for others."""
         first, last = self._labels(sample)
-        return np.where(first == last, 0, -1), ("a set with one answer",)
+        return first, np.where(first == last, 0, -1)
+
+    def class_names(self, split: Split) -> Sequence[str]:
+        """Return what each set is."""
+        return ("a set with one answer",)
 
     def answers(self, sample: Sample) -> NDArray[np.int64]:
         """Return the label (num,) of the furthest pair."""

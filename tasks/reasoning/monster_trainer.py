@@ -16,7 +16,6 @@ cost has 3 to 7 edges, equally often each (Xu et al. 2020, 1905.13211, section 4
 
 import math
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -29,6 +28,7 @@ from tasks.core.task import SPLITS, SetTargets, SetToTarget, Split
 from tasks.reasoning.base import (
     LARGEST,
     PREFIXES,
+    Draws,
     Sample,
     Target,
     check_size,
@@ -111,27 +111,20 @@ class MonsterTrainer(PathTask):
         """Many, as one in a thousand has a path of seven edges."""
         return 20_000
 
-    def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Sample:
+    def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Draws:
         """Draw places by level (num, n, 2), of which some may be the same, and the asked level.
 
-        A level below the fewest edges is not asked, as no such path leads to it.
+        A level below the fewest edges is not asked, as no such path leads to it. The class is the
+        number of edges beyond the fewest; -1 beyond the most, or on a bad map.
         """
         level, width = (self.setting_in(name, split) for name in ("max_level", "map_size"))
         places = rng.integers(0, width + 1, (num, level + 1, 2), np.int64)
-        low = self.setting_in("min_edges", split)
-        return places, rng.integers(low, level + 1, (num, 1), np.int64)
-
-    def sampling_classes(
-        self, sample: Sample, split: Split, rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], Sequence[str]]:
-        """Return the number of edges beyond the fewest; -1 beyond the most, or on a bad map."""
         low, high = (self.setting_in(f"{end}_edges", split) for end in ("min", "max"))
-        places, asked = sample
-        _, edges, least_apart = least_costs_by_level(places)
-        num = np.take_along_axis(edges, asked, axis=1)[:, 0]
-        is_one = (num >= low) & (num <= high) & (least_apart > 0)
-        names = [f"a path of {each} edges" for each in range(low, high + 1)]
-        return np.where(is_one, num - low, -1), names
+        asked = rng.integers(low, level + 1, (num, 1), np.int64)
+        costs, edges, least_apart = least_costs_by_level(places)
+        cost, length = (np.take_along_axis(each, asked, axis=1)[:, 0] for each in (costs, edges))
+        is_one = (length >= low) & (length <= high) & (least_apart > 0)
+        return Draws((places, asked), cost, np.where(is_one, length - low, -1))
 
     def answers(self, sample: Sample) -> NDArray[np.int64]:
         """Return the least costs (num,)."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tasks.core.settings import setting
 from tasks.core.task import SetTargets, Split
-from tasks.reasoning.base import LARGEST, Sample, SetTask, check_size, integer, whole_numbers
+from tasks.reasoning.base import LARGEST, Draws, Sample, SetTask, check_size, integer, whole_numbers
 
 
 @attrs.frozen(kw_only=True)
@@ -47,12 +47,17 @@ class ObjectTask(SetTask):
         """The largest coordinate and value in training, by which inputs are scaled."""
         return self.max_coordinate, self.max_value
 
-    def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Sample:
+    def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Draws:
         """Draw sets: coordinates, value and kind of each object (num, n, numbers)."""
         names = "num_objects", "max_coordinate", "max_value"
         size, coordinate, value = (self.setting_in(name, split) for name in names)
         most = [coordinate] * self.num_coordinates + [value, self.num_kinds - 1]
-        return (rng.integers(0, np.array(most) + 1, (num, size, len(most)), np.int64),)
+        sample = (rng.integers(0, np.array(most) + 1, (num, size, len(most)), np.int64),)
+        return Draws(sample, *self.answers_and_classes(sample))
+
+    def answers_and_classes(self, sample: Sample) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return right answers (num,) and classes (num,) of samples, all of one class."""
+        return self.answers(sample), np.zeros(len(sample[0]), np.int64)
 
     def arrays(self, sample: Sample) -> tuple[NDArray[Any], NDArray[Any], None]:
         """Return objects (num, n, features) and the mask."""

@@ -15,7 +15,6 @@ split (as in Xu et al. 2021, 2009.11848, section 4.2). The answer is a number, o
 """
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SetTargets, SetToTarget, Split
-from tasks.reasoning.base import PREFIXES, Sample, Target, check_size, integer, whole_numbers
+from tasks.reasoning.base import PREFIXES, Draws, Sample, Target, check_size, integer, whole_numbers
 from tasks.reasoning.paths import UNREACHED, PathProblems, PathTask, least_costs
 
 _EDGE = re.compile(r"(-?\w+)-(-?\w+):(-?\w+)")
@@ -101,8 +100,11 @@ class ShortestPath(PathTask):
         """The largest weight."""
         return float(self.max_weight)
 
-    def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Sample:
-        """Draw weights (num, n, n), 0 for no edge; and first node, last node, nodes (num, 3)."""
+    def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Draws:
+        """Draw weights (num, n, n), 0 for no edge; and first node, last node, nodes (num, 3).
+
+        The class is the number of edges beyond the fewest; -1 without such a path, or connection.
+        """
         size = self.setting_in("max_nodes", split)
         nodes = rng.integers(self.setting_in("min_nodes", split), size + 1, num)
         low, high = (self.setting_in(f"{end}_density", split) for end in ("min", "max"))
@@ -115,34 +117,27 @@ class ShortestPath(PathTask):
         weights = np.triu(weights * is_edge, 1)
         weights += weights.transpose(0, 2, 1)
         source = rng.integers(0, nodes)
-        last = self._last(weights, source, rng, split)
-        return weights, np.stack([source, last, nodes], axis=1)
+        costs, edges = least_costs(weights, source)
+        last = self._last(edges, source, rng, split)
+        graphs, fewest = np.arange(num), self.setting_in("min_edges", split)
+        is_connected = (edges != UNREACHED).sum(axis=1) == nodes
+        is_one = is_connected & (edges[graphs, last] >= fewest)
+        classes = np.where(is_one, edges[graphs, last] - fewest, -1)
+        sample = weights, np.stack([source, last, nodes], axis=1)
+        return Draws(sample, costs[graphs, last], classes)
 
     def _last(
         self,
-        weights: NDArray[np.int64],
+        edges: NDArray[np.int64],
         source: NDArray[np.int64],
         rng: np.random.Generator,
         split: Split,
     ) -> NDArray[np.int64]:
         """Return a node (num,) to which a path of a random length leads; else the first node."""
-        edges = least_costs(weights, source)[1]
         low, high = (self.setting_in(f"{end}_edges", split) for end in ("min", "max"))
         asked = rng.integers(low, high + 1, (len(edges), 1))
         draws = np.where(edges == asked, rng.random(edges.shape), -1.0)
         return np.where(draws.max(axis=1) < 0, source, draws.argmax(axis=1))
-
-    def sampling_classes(
-        self, sample: Sample, split: Split, rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], Sequence[str]]:
-        """Return the number of edges beyond the fewest; -1 without such a path, or connection."""
-        weights, ends = sample
-        edges = least_costs(weights, ends[:, 0])[1]
-        num = np.take_along_axis(edges, ends[:, 1:2], axis=1)[:, 0]
-        low, high = (self.setting_in(f"{end}_edges", split) for end in ("min", "max"))
-        names = [f"a path of {each} edges" for each in range(low, high + 1)]
-        is_connected = (edges != UNREACHED).sum(axis=1) == ends[:, 2]
-        return np.where(is_connected & (num >= low) & (num <= high), num - low, -1), names
 
     def answers(self, sample: Sample) -> NDArray[np.int64]:
         """Return the least sums (num,)."""
