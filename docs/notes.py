@@ -22,13 +22,19 @@ sys.path.insert(0, str(ROOT))
 
 from agents.cli.modes import MODES  # noqa: E402 - found by the line above
 from agents.cli.options import parse  # noqa: E402
-from agents.cli.run_spec import RunSpec, parse_run_spec, run_spec_from_folder  # noqa: E402
+from agents.cli.run_spec import RunSpec, parse_run_spec  # noqa: E402
 from agents.cli.sweep import Plan, plan_of  # noqa: E402
-from agents.core.sweeps.results import Interval, describe, interval, without_seed  # noqa: E402
+from agents.cli.sweep_space import identity, identity_in  # noqa: E402
+from agents.core.sweeps.results import (  # noqa: E402
+    Interval,
+    describe,
+    interval,
+    read_result,
+    without_seed,
+)
 from benchmarks.marked import replaced  # noqa: E402
 from docs.notes_claims import ROWS  # noqa: E402
 from docs.notes_row import Row  # noqa: E402
-from tasks.core.settings import ConfigError  # noqa: E402
 
 PAGE, RECORD = ROOT / "docs" / "notes.md", ROOT / "docs" / "notes.json"
 BEGIN, END = "<!-- python docs/notes.py -->", "<!-- end of the table -->"
@@ -81,28 +87,24 @@ def read_run(spec: RunSpec) -> Run | None:
     Scores are those of test.json, the last losses, and on the validation split those of the best
     constant answer (`constant`).
     """
-    folder = spec.run_dir
-    status, scores = (_json(folder / name) for name in ("status.json", "test.json"))
-    if status.get("state") != "done" or not scores or digest_of(folder) != digest(spec):
+    found = read_result({}, spec.run_dir, spec.task.monitor)
+    scores, last = dict(found.test_scores), found.history.last
+    if found.status != "done" or not scores or identity_in(spec.run_dir, MODES) != identity(spec):
         return None
-    last: dict[str, float] = {}
-    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-        last |= json.loads(line)
-    losses = {name: last[f"{name}/loss"] for name in ("train", "eval") if f"{name}/loss" in last}
-    num = ("num_samples", "seed")
+    num_samples, _ = scores.pop("num_samples"), scores.pop("seed", None)
+    losses = {f"{name}_loss": last(f"{name}/loss") for name in ("train", "eval")}
     return {
-        "day": status["time"][:10],
-        "steps": int(last["step"]),
-        "seconds": round(last["time/seconds"], 1),
-        "num_samples": scores["num_samples"],
-        "scores": {
-            **{name: value for name, value in scores.items() if name not in num},
-            **{f"{name}_loss": round(value, 6) for name, value in losses.items()},
-        },
-        "constant": {
-            name: round(last[f"chance/{name}"], 6) for name in scores if f"chance/{name}" in last
-        },
+        "day": found.time[:10],
+        "steps": int(last("step") or 0),
+        "seconds": round(last("time/seconds") or 0.0, 1),
+        "num_samples": num_samples,
+        "scores": scores | _rounded(losses),
+        "constant": _rounded({name: last(f"chance/{name}") for name in scores}),
     }
+
+
+def _rounded(numbers: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: round(number, 6) for name, number in numbers.items() if number is not None}
 
 
 def digest(spec: RunSpec) -> str:
@@ -110,23 +112,15 @@ def digest(spec: RunSpec) -> str:
     return str(spec.config.digest(spec.task))
 
 
-def digest_of(folder: Path) -> str | None:
-    """Return the digest of the settings in a run folder; None: they cannot be read."""
-    try:
-        options = parse(["--run-dir", str(folder)])
-        return digest(run_spec_from_folder(options, folder, MODES))
-    except ConfigError:
-        return None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return content
-
-
 def read_record(path: Path = RECORD) -> Record:
     """Return the runs by command; none if there is no file yet."""
-    return _json(path)
+    return read_json(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the mapping in a JSON file; empty if there is no file yet."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return content
 
 
 def update(record: Record) -> Record:
@@ -141,10 +135,10 @@ def written(score: str, found: Interval) -> str:
     >>> written("accuracy", interval([0.97, 0.98, 0.99]))
     'accuracy 98.0 ± 2.5 %'
     >>> written("mse", interval([0.0123]))
-    'squared error 0.0123'
+    'squared error 0.012'
     """
     words, is_share = WORDS[score]
-    mean, half = found.mean, (found.high - found.low) / 2
+    mean, half = found.mean, found.half
     if not is_share:
         return f"{words} {mean:.2g}" + ("" if math.isnan(half) else f" ± {half:.1g}")
     digits = 1 if math.isnan(half) or half >= 0.0005 else 2

@@ -23,9 +23,9 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 import agents  # noqa: E402 - found by the line above
-from agents.core.sweeps.results import interval  # noqa: E402
+from agents.core.sweeps.results import Interval, interval  # noqa: E402
 from benchmarks.marked import replaced  # noqa: E402
-from docs.notes import digest, plan, read_run  # noqa: E402
+from docs.notes import digest, plan, read_json, read_run  # noqa: E402
 from visualization import render  # noqa: E402
 from visualization.sweeps import SampleComplexity, SamplePoint  # noqa: E402
 
@@ -111,8 +111,7 @@ def train_accuracy(folder: Path) -> float:
 
 def read_record(path: Path = RECORD) -> Record:
     """Return the runs by task and network; none if there is no file yet."""
-    content: Record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return content
+    return read_json(path)
 
 
 def update(record: Record) -> Record:
@@ -125,19 +124,24 @@ def update(record: Record) -> Record:
     return runs
 
 
-def points_of(runs: Sequence[Run]) -> list[SamplePoint]:
-    """Return accuracy in percent over seeds at each number of training samples."""
-    points = []
+def accuracies(runs: Sequence[Run]) -> dict[int, tuple[Interval, Interval]]:
+    """Return test and training accuracy in percent over seeds by number of training samples."""
+    found = {}
     for num in sorted({run["num_train"] for run in runs}):
         own = [run for run in runs if run["num_train"] == num]
-        test = interval([100 * run["test"] for run in own])
-        train = interval([100 * run["train"] for run in own])
-        points.append(
-            SamplePoint(
-                num_samples=num, test=test.mean, low=test.low, high=test.high, train=train.mean
-            )
+        found[num] = (
+            interval([100 * run["test"] for run in own]),
+            interval([100 * run["train"] for run in own]),
         )
-    return points
+    return found
+
+
+def points_of(runs: Sequence[Run]) -> list[SamplePoint]:
+    """Return the points of a curve: accuracies over seeds."""
+    return [
+        SamplePoint(num_samples=num, test=test.mean, low=test.low, high=test.high, train=train.mean)
+        for num, (test, train) in accuracies(runs).items()
+    ]
 
 
 def curves(record: Record) -> SampleComplexity:
@@ -156,17 +160,16 @@ def table(record: Record) -> str:
         f"|---|---|{'---|' * len(SAMPLES)}",
     ]
     for cell in cells():
-        points = points_of(record.get(cell.task, {}).get(cell.network, ()))
-        found = {point.num_samples: _written(point) for point in points}
+        scores = accuracies(record.get(cell.task, {}).get(cell.network, ()))
+        found = {num: _written(test, train) for num, (test, train) in scores.items()}
         row = " | ".join(found.get(num, "not run") for num in SAMPLES)
         lines.append(f"| `{cell.task}`, {STEPS[cell.task]:,} | {cell.network} | {row} |")
     return "\n".join(lines)
 
 
-def _written(point: SamplePoint) -> str:
-    half = (point.high - point.low) / 2
-    width = "" if math.isnan(half) else f" ± {half:.1f}"
-    return f"{point.test:.1f}{width} ({point.train:.0f})"
+def _written(test: Interval, train: Interval) -> str:
+    width = "" if math.isnan(test.half) else f" ± {test.half:.1f}"
+    return f"{test.mean:.1f}{width} ({train.mean:.0f})"
 
 
 def with_table(page: str, record: Record) -> str:

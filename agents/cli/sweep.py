@@ -12,9 +12,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import attrs
+import torch
 
 from agents.cli import running, streams, sweep_report
 from agents.cli.run_spec import RunSpec, parse_run_spec, warn
@@ -29,16 +30,19 @@ from agents.cli.sweep_space import (
     setting_type,
     sweep_dir,
 )
+from agents.core.runs.run_folder import FolderInUseError, RunFolder
+from agents.core.sweeps.results import Result, describe, read_result
 from agents.core.sweeps.space import Space, parse_grid
+from agents.core.training.loop import DivergedError
 from agents.core.training.signals import handling
+from agents.core.training.trainer import PrunedError
 from tasks.core.memory import is_out_of_memory
 from tasks.core.settings import ConfigError, TerrariumError
 
 if TYPE_CHECKING:
     import optuna
 
-    from agents.core.sweeps.results import Result
-    from agents.core.sweeps.study import StudyStore
+    from agents.core.sweeps.study import StudyStore  # of optuna, which a grid does not need
 
 __all__ = ["parse_grid", "run_specs", "sweep", "sweep_dir"]
 
@@ -83,7 +87,7 @@ def sweep(base: RunSpec, modes: Collection[str]) -> int:
     return sweep_report.report(base, plan.folder, results, is_grid=not plan.space)
 
 
-def results_of(plan: Plan) -> "list[Result]":
+def results_of(plan: Plan) -> list[Result]:
     """Return the results of all runs that a sweep has by now, without those that are impossible."""
     runs = plan.runs
     if plan.space:
@@ -142,8 +146,6 @@ def _check_positive(option: str, value: int | None) -> None:
 def _work(plan: Plan, progress: bool) -> None:
     """Do what is left of a sweep, beside other workers."""
     if plan.num_workers > 1:
-        import torch
-
         torch.set_num_threads(max(1, torch.get_num_threads() // plan.num_workers))
     if plan.space:
         _search(plan, progress)
@@ -156,8 +158,6 @@ def _run_grid(plan: Plan, progress: bool) -> None:
 
     A run that has diverged since the sweep began is not tried again.
     """
-    from agents.core.runs.run_folder import FolderInUseError
-
     left = [spec for _, spec in plan.runs]
     while left:
         in_use = []
@@ -175,8 +175,6 @@ def _run_grid(plan: Plan, progress: bool) -> None:
 
 def _diverged(folders: Iterable[Path]) -> dict[Path, int]:
     """Return the folders of runs that have diverged, with the times of their status in ns."""
-    from agents.core.runs.run_folder import RunFolder
-
     return {
         folder: (folder / "status.json").stat().st_mtime_ns
         for folder in folders
@@ -186,9 +184,6 @@ def _diverged(folders: Iterable[Path]) -> dict[Path, int]:
 
 def _run(spec: RunSpec, progress: bool, prune: Any = None) -> str:
     """Train and test in a run folder; return how that ended: done, diverged or pruned."""
-    from agents.core.training.loop import DivergedError
-    from agents.core.training.trainer import PrunedError
-
     try:
         running.learn(spec, progress, prune)
     except DivergedError as error:
@@ -200,9 +195,7 @@ def _run(spec: RunSpec, progress: bool, prune: Any = None) -> str:
     return "done"
 
 
-def _result(values: Mapping[str, Any], spec: RunSpec) -> "Result":
-    from agents.core.sweeps.results import read_result
-
+def _result(values: Mapping[str, Any], spec: RunSpec) -> Result:
     return read_result(values, spec.run_dir, spec.task.monitor)
 
 
@@ -235,7 +228,6 @@ def _store(plan: Plan) -> "StudyStore":
 
 def _run_trial(plan: Plan, store: "StudyStore", trial: "optuna.Trial", progress: bool) -> None:
     """Run a trial with each seed; the scores with the first decide whether it is pruned."""
-    from agents.core.sweeps.results import describe
     from agents.core.sweeps.study import suggest
 
     values = suggest(
@@ -283,8 +275,6 @@ def _run_seeds(
 
 def _run_when_free(spec: RunSpec, progress: bool, prune: Any) -> str:
     """Run, or wait for the process that has a trial of the same settings."""
-    from agents.core.runs.run_folder import FolderInUseError
-
     while True:
         try:
             return _run(spec, progress, prune)
@@ -301,8 +291,6 @@ def _with_seeds(plan: Plan, values: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _types(kind: Any) -> tuple[Any, ...]:
-    from typing import get_args
-
     return get_args(kind) or (kind,)
 
 
@@ -326,7 +314,7 @@ def _other_workers(plan: Plan) -> Iterator[list[BaseProcess]]:
     diverged = dict(plan.diverged)
     options = argparse.Namespace(**{**vars(plan.base.options), "mode": "sweep"})
     others: list[BaseProcess] = [
-        context.Process(target=_other_worker, args=(options, diverged))
+        context.Process(target=_other_worker, args=(options, tuple(plan.modes), diverged))
         for _ in range(plan.num_workers - 1)
     ]
     with handling([signal.SIGINT], signal.SIG_IGN):
@@ -351,13 +339,13 @@ def _wait_for(others: Sequence[BaseProcess]) -> None:
             warn(f"terrarium: a worker ended with exit code {process.exitcode}")
 
 
-def _other_worker(options: argparse.Namespace, diverged: Mapping[Path, int]) -> None:
+def _other_worker(
+    options: argparse.Namespace, modes: Collection[str], diverged: Mapping[Path, int]
+) -> None:
     """Work on a sweep in a process of its own; results are those of the first process."""
-    from agents.cli.modes import MODES
-
     streams.open_streams()
     try:
-        plan = plan_of(parse_run_spec(options, MODES), MODES)
+        plan = plan_of(parse_run_spec(options, modes), modes)
         _work(attrs.evolve(plan, diverged=diverged), progress=False)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -7,19 +7,25 @@ from typing import Any
 
 from agents.cli import running
 from agents.cli.run_spec import RunSpec, warn
-from agents.core.sweeps.results import Result, Trial, best_trial, describe, group_by_seed
+from agents.core.runs.checkpoint import atomic_write
+from agents.core.sweeps.results import (
+    Result,
+    Trial,
+    are_comparable,
+    best_trial,
+    describe,
+    group_by_seed,
+)
+from agents.core.training.loop import DivergedError
+from tasks.core.settings import ConfigError
+from visualization import render
 from visualization.records import Bars, Curves, Table
+from visualization.report import Report
 from visualization.sweeps.trials import ParallelCoordinates, Slices, TrialScores
-
-_DIVERGED = 76  # exit code
 
 
 def report(base: RunSpec, folder: Path, results: Sequence[Result], is_grid: bool) -> int:
     """Print the table, write all into the sweep's folder; return the exit code."""
-    from agents.core.runs.checkpoint import atomic_write
-    from visualization import render
-    from visualization.report import Report
-
     trials = group_by_seed(results)
     views = views_of(results, is_grid)
     runs, by_trial = views["table"], views.get("trials")
@@ -29,14 +35,15 @@ def report(base: RunSpec, folder: Path, results: Sequence[Result], is_grid: bool
         rows = [table.columns, *table.rows]
         atomic_write(folder / f"{name}.csv", running.csv_bytes(rows))
         atomic_write(folder / f"{name}.md", markdown(table).encode())
-    best = best_trial(trials) if len({r.monitor for r in results}) == 1 else None
+    best = best_trial(trials) if are_comparable(results) else None
     if best is not None:
         atomic_write(folder / "best.yaml", best_settings(best).encode())
         print(f"best: {describe(best.values)}; settings for --config in {folder / 'best.yaml'}")
     names = ", ".join(dict.fromkeys(name for trial in trials for name in trial.values))
     title = f"{base.agent.name} on {base.task.name} over {names or 'seeds'}"
     running.save_report(Report(title, views), folder, "sweep", 0)
-    return 0 if any(result.test_score is not None for result in results) else _DIVERGED
+    is_tested = any(result.test_score is not None for result in results)
+    return 0 if is_tested else DivergedError.exit_code
 
 
 def best_settings(best: Trial) -> str:
@@ -54,12 +61,15 @@ def markdown(table: Table) -> str:
 
 
 def views_of(results: Sequence[Result], is_grid: bool) -> dict[str, Any]:
-    """Return the records of a sweep by name; figures of trials where two or more have a score."""
+    """Return the records of a sweep by name.
+
+    Figures of trials are those of one task, where two or more trials have a score.
+    """
     trials = group_by_seed(results)
     views: dict[str, Any] = {"table": runs_table(results)}
     if any(len(trial.results) > 1 for trial in trials):
         views["trials"] = trials_table(trials)
-    if len({result.monitor for result in results}) == 1:
+    if are_comparable(results):
         views |= _figures(trials)
     if is_grid:
         views["best_losses"] = best_losses(results)
@@ -81,7 +91,7 @@ def _figures(trials: Sequence[Trial]) -> dict[str, Any]:
         "statuses": [trial.status for trial in scored],
     }
     names = dict.fromkeys(name for trial in scored for name in trial.values)
-    values = {name: [trial.values.get(name) for trial in scored] for name in names}
+    values = {name: [_value(trial, name) for trial in scored] for name in names}
     views: dict[str, Any] = {
         "parallel": ParallelCoordinates.of(values, **common),
         "best": TrialScores.of(**common),
@@ -93,10 +103,14 @@ def _figures(trials: Sequence[Trial]) -> dict[str, Any]:
     return views
 
 
+def _value(trial: Trial, name: str) -> Any:
+    """Return a trial's value of a setting, a null as the text in the tables; None: it has none."""
+    value = trial.values.get(name)
+    return str(value) if value is None and name in trial.values else value
+
+
 def _importances(trials: Sequence[Trial], direction: str) -> Mapping[str, float]:
     """Return the importance of settings; without optuna a grid has none, which a note says."""
-    from tasks.core.settings import ConfigError
-
     try:
         from agents.core.sweeps.study import importances
     except ConfigError as error:

@@ -91,7 +91,7 @@ def run_spec(
     folder = root / _folder_name(base, values)
     if folder.exists() or not root.exists():
         return spec(folder)
-    earlier = _known_runs(root, _folders(root), tuple(modes)).get(_identity(spec(folder)))
+    earlier = _known_runs(root, _folders(root), tuple(modes)).get(identity(spec(folder)))
     return spec(earlier or folder)
 
 
@@ -164,16 +164,16 @@ def _first(space: Space) -> dict[str, Any]:
     return {name: choice.corners[0] for name, choice in space.items()}
 
 
-def _swept_names(options: argparse.Namespace) -> dict[str, list[str]]:
+def _swept_names(options: argparse.Namespace) -> Mapping[str, Sequence[str]]:
     """Return the names of the agents and tasks that a sweep goes over."""
-    swept: dict[str, list[str]] = {}
-    for name, values in parse_grid(options.grid).items():
-        if name in _KINDS:
-            swept[name] = [str(value) for value in values]
-    for name, choice in parse_space(options.search).items():
-        if name in _KINDS:
-            swept[name] = [str(value) for value in choice.corners]
-    return swept
+    return _names_in(tuple(options.grid), tuple(options.search))
+
+
+@functools.cache  # asked for each setting of each run
+def _names_in(grid: tuple[str, ...], search: tuple[str, ...]) -> Mapping[str, Sequence[str]]:
+    searched = {name: choice.corners for name, choice in parse_space(search).items()}
+    swept: Mapping[str, Sequence[Any]] = {**parse_grid(grid), **searched}
+    return {kind: [str(value) for value in swept[kind]] for kind in _KINDS if kind in swept}
 
 
 def _for_names(options: argparse.Namespace, names: Mapping[str, str]) -> argparse.Namespace:
@@ -234,22 +234,25 @@ def _known_runs(
     root: Path, names: tuple[str, ...], modes: tuple[str, ...]
 ) -> dict[tuple[str, ...], Path]:
     """Return the folders of the runs in a sweep's folder, by what identifies a run."""
-    return {_identity_in(root / name, modes): root / name for name in names}
+    return {_known_identity(root / name, modes): root / name for name in names}
 
 
-@functools.cache  # a run's settings do not change
-def _identity_in(folder: Path, modes: tuple[str, ...]) -> tuple[str, ...]:
+def identity_in(folder: Path, modes: Collection[str]) -> tuple[str, ...]:
+    """Return what identifies the run in a folder; nothing has it if it cannot be read."""
     given = dict.fromkeys(("agent", "task", "config", "seed", "init_from", "mode"))
     options = argparse.Namespace(
         **given, set=[], grid=[], search=[], seeds=None, resume="auto", run_dir=folder
     )
     try:
-        return _identity(run_spec_from_folder(options, folder, modes))
+        return identity(run_spec_from_folder(options, folder, modes))
     except ConfigError:  # of a version to come, perhaps
         return (str(folder),)
 
 
-def _identity(spec: RunSpec) -> tuple[str, ...]:
+_known_identity = functools.cache(identity_in)  # in a sweep a run's settings do not change
+
+
+def identity(spec: RunSpec) -> tuple[str, ...]:
     """Return what identifies a run: agent, task, settings and seed."""
     digest, seed = spec.config.digest(spec.task), str(spec.config.seed)
     return spec.agent.name, spec.task.name, digest, seed

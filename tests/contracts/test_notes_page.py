@@ -99,7 +99,7 @@ def finished(state: str) -> Path:
         {"step": 6, "eval/loss": 0.75, "chance/accuracy": 0.25, "chance/loss": 0.7},
         {"step": 7, "train/loss": 0.5, "time/seconds": 1.5},
     )
-    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, records)))
+    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in records))
     (folder / "test.json").write_text('{"accuracy": 0.5, "num_samples": 100, "seed": 0}')
     return folder
 
@@ -127,9 +127,12 @@ def test_a_folder_of_other_settings_is_not_the_run(
     """A run of an earlier recipe does not count as one of the present command."""
     monkeypatch.chdir(tmp_path)
     path = finished("done") / "config.yaml"
+    text = path.read_text()
     assert notes.runs_of(COMMAND, [])
-    path.write_text(path.read_text().replace("hidden_size: 3", "hidden_size: 4"))
-    assert notes.runs_of(COMMAND, []) == []
+    for setting, other in (("hidden_size: 3", "hidden_size: 4"), ("seed: 0", "seed: 1")):
+        assert setting in text
+        path.write_text(text.replace(setting, other))
+        assert notes.runs_of(COMMAND, []) == []
     path.unlink()
     assert notes.runs_of(COMMAND, []) == []
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agents.cli import modes
+from agents.cli.sweep_space import fits_task
 from docs import sample_complexity
 from docs.notes import plan
 from docs.sample_complexity import Cell, cells, points_of
@@ -29,9 +30,11 @@ def test_the_page_has_the_table_of_the_record() -> None:
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: "-".join(cell).replace(" ", "_"))
 def test_commands_are_understood_and_recorded_runs_have_their_settings(cell: Cell) -> None:
     """Each cell has an agent that can learn its task, and no figure is of an earlier recipe."""
+    planned = plan(cell.command()).runs
+    assert all(fits_task(spec) for _, spec in planned)
     runs = {
         (values["task.num_train"], values["seed"]): spec.config.digest(spec.task)
-        for values, spec in plan(cell.command()).runs
+        for values, spec in planned
     }
     assert len(runs) == len(sample_complexity.SAMPLES) * len(sample_complexity.SEEDS)
     for each in sample_complexity.read_record().get(cell.task, {}).get(cell.network, ()):

@@ -86,15 +86,14 @@ def started(
     command: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> Iterator["subprocess.Popen[str]"]:
     """Start a command for a block, after which none of its descendants is left."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL, env={**os.environ, **ENVIRONMENT, **(environment or {})},
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        kill_tree(process.pid)
-        process.wait()
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            kill_tree(process.pid)
 
 
 def descendants(pid: int) -> list[int]:

@@ -6,7 +6,6 @@ it and its workers each make a file in FOLDER there, and wait for a signal that 
 
 import itertools
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from agents.core.training.optimizer import Optimizer
 from agents.core.training.signals import StopRequest
 from main import main
+from tests.helpers import crash_host
 
 received: list[int] = []
 
@@ -23,14 +23,15 @@ def arm(fault: str) -> None:
     """Make this process do what `kill=STEP` or `wait=STEP:FOLDER` says, after that step."""
     name, _, rest = fault.partition("=")
     step, _, folder = rest.partition(":")
+    if name == "kill":
+        crash_host.arm("step-after", int(step))
+        return
     count, plain, handle = itertools.count(1), Optimizer.step, StopRequest.handle
 
     def stepping(self: Optimizer, *arguments: Any) -> None:
         plain(self, *arguments)
         if next(count) != int(step):
             return
-        if name == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
         (Path(folder) / str(os.getpid())).touch()
         while not received:
             time.sleep(0.01)

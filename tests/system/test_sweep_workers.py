@@ -1,6 +1,5 @@
 """Sweeps by several workers: shared trials, a worker that is killed, Ctrl-C, PostgreSQL."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -19,52 +18,34 @@ from optuna.trial import TrialState
 
 from agents.core.config import ConfigError
 from agents.core.sweeps.study import StudySettings, StudyStore
+from tests.helpers.ranks import LIMIT, descendants, finished, started
 from tests.system.test_sweep import COMMAND, rows
 
-ROOT = Path(__file__).parents[2]
 SEARCH = [*COMMAND, "--search", "learning_rate=1e-4..0.1:log", "--pruner", "none"]
 POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
-PATIENCE = 120.0  # seconds until a test gives up waiting for a process
 
 
 def store(folder: Path) -> StudyStore:
     return StudyStore(StudySettings(folder=folder, name="s", direction="max"))
 
 
-@contextlib.contextmanager
-def started(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    """Start Python with arguments for a `with` block, which kills what is left of its group."""
-    process = subprocess.Popen(
-        [sys.executable, *arguments], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
 def ended(*arguments: str) -> tuple[int, str]:
     """Run Python with arguments; return exit code and messages."""
-    with started(*arguments) as process:
-        messages = process.communicate(timeout=PATIENCE)[1]
-        return process.returncode, messages
+    done = finished([sys.executable, *arguments])
+    return done.returncode, done.stderr
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + LIMIT
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.05)
 
 
-def is_alive(group: int) -> bool:
-    """Tell whether any process of a group is left; Python's own helpers end a little later."""
+def is_alive(pid: int) -> bool:
+    """Tell whether a process is there; Python's own helpers end a little after their parent."""
     try:
-        os.killpg(group, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     return True
@@ -212,6 +193,7 @@ def test_values_do_not_depend_on_who_draws_them(tmp_path: Path) -> None:
 
 
 CLAIM = """
+import signal
 import sys
 from pathlib import Path
 from agents.core.sweeps.study import StudySettings, StudyStore
@@ -222,7 +204,7 @@ settings = StudySettings(
 )
 with StudyStore(settings).claim(1) as trial:
     print(trial.suggest_float("x", 0, 1), flush=True)
-    sys.stdin.read()
+    signal.pause()
 """
 
 
@@ -238,7 +220,7 @@ def test_the_trial_of_a_dead_worker_is_claimed_by_the_next(
             folder=tmp_path, name="s", direction="max", storage=url, heartbeat=heartbeat
         ))  # fmt: skip
 
-    with started("-c", CLAIM, str(tmp_path), url or "") as process:
+    with started([sys.executable, "-c", CLAIM, str(tmp_path), url or ""]) as process:
         assert process.stdout is not None
         value = float(process.stdout.readline())
         with other(heartbeat=60).claim(1) as early:  # who waits two minutes for a sign of life
@@ -287,13 +269,16 @@ def test_ctrl_c_ends_all_workers_and_the_same_command_continues(tmp_path: Path) 
     folder, waiting = tmp_path / "sweep", tmp_path / "waiting"
     waiting.mkdir()
     command = [*SEARCH, "--trials", "2", "--workers", "2", "--run-dir", str(folder)]
-    with started("-m", "tests.helpers.sweep_host", f"wait=8:{waiting}", *command) as process:
+    host = [sys.executable, "-m", "tests.helpers.sweep_host", f"wait=8:{waiting}"]
+    with started([*host, *command]) as process:
         wait_until(lambda: len(list(waiting.iterdir())) == 2 or process.poll() is not None)
+        others = descendants(process.pid)
+        assert others
         process.send_signal(signal.SIGINT)
-        messages = process.communicate(timeout=PATIENCE)[1]
+        messages = process.communicate(timeout=LIMIT)[1]
         assert process.returncode == 130, messages
         assert "Traceback" not in messages
-        wait_until(lambda: not is_alive(process.pid))
+        wait_until(lambda: not any(map(is_alive, others)))
     states = [json.loads(path.read_text()) for path in folder.glob("*/status.json")]
     assert [(each["state"], each["step"]) for each in states] == [("interrupted", 8)] * 2
     code, messages = ended("main.py", *command)

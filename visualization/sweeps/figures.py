@@ -185,7 +185,8 @@ def _ticks(axis: SettingAxis) -> list[tuple[float, str]]:
     shown = np.exp(numbers) if axis.is_log else numbers
     given = axis.positions[np.isfinite(axis.positions)]
     if (given == np.round(given)).all():
-        shown = np.round(shown)
+        shown = np.unique(np.round(shown))
+        heights = ((np.log(shown) if axis.is_log else shown) - low) / (high - low)
     return [(float(h), f"{number:.3g}") for h, number in zip(heights, shown, strict=True)]
 
 
@@ -239,26 +240,33 @@ def _(record: TrialScores) -> str:
 @caption.register
 def _(record: TrialScores) -> str:
     return (
-        "Each dot is a trial, in the order of their beginning; bars are 95 % intervals over its "
-        "seeds, cut at the edge. The line is the best score of the done trials so far."
+        f"Each dot is a trial, in the order of their beginning, and its score, of which "
+        f"{_better(record)} is better; bars are 95 % intervals over its seeds, cut at the edge. "
+        "The line is the best score of the done trials so far."
     )
 
 
 @caption.register
 def _(record: Slices) -> str:
     return (
-        "Each dot is a trial: its score against one setting, whatever the others are; bars are "
+        f"Each dot is a trial: its score, of which {_better(record.trials)} is better, against "
+        "one setting, whatever the others are; a trial without the setting is left out. Bars are "
         "95 % intervals over its seeds, cut at the edge."
     )
 
 
 @caption.register
 def _(record: ParallelCoordinates) -> str:
-    better = "higher" if record.trials.is_higher_better else "lower"
     return (
-        f"Each line is a trial: its settings, and at the right its score, of which {better} is "
-        "better. Darker lines have better scores; a trial without a setting skips its axis."
+        f"Each line is a trial: its settings, and at the right its score, of which "
+        f"{_better(record.trials)} is better. Darker lines have better scores; a trial without a "
+        "setting skips its axis."
     )
+
+
+def _better(trials: TrialScores) -> str:
+    """Return which scores are better."""
+    return "higher" if trials.is_higher_better else "lower"
 
 
 @text.register

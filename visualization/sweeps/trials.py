@@ -97,17 +97,28 @@ class Slices:
 
 
 def setting_axes(values: Mapping[str, Sequence[Any]]) -> list[SettingAxis]:
-    """Return an axis for each setting: name → value in each trial; None where it has none."""
-    return [_axis(name, list(of_setting)) for name, of_setting in values.items()]
+    """Return an axis for each setting: name → value in each trial; None where it has none.
+
+    Raises:
+        NothingToShow: no trial has a setting.
+    """
+    axes = [
+        _axis(name, list(of_setting))
+        for name, of_setting in values.items()
+        if any(value is not None for value in of_setting)
+    ]
+    if not axes:
+        raise NothingToShow("no trial has a setting")
+    return axes
 
 
 def _axis(name: str, values: list[Any]) -> SettingAxis:
     given = [value for value in values if value is not None]
-    if given and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in given):
+    if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in given):
         numbers = np.array([math.nan if v is None else float(v) for v in values])
         lowest, highest = np.nanmin(numbers), np.nanmax(numbers)
         is_log = bool(lowest > 0 and highest >= _LOG_FROM * lowest)
         return SettingAxis(name=name, positions=numbers, is_log=is_log)
-    labels = list(dict.fromkeys(str(value) for value in values))
-    places = np.array([labels.index(str(value)) for value in values], np.float64)
+    labels = list(dict.fromkeys(map(str, given)))
+    places = np.array([math.nan if v is None else labels.index(str(v)) for v in values])
     return SettingAxis(name=name, positions=places, labels=labels)

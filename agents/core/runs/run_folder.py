@@ -180,7 +180,7 @@ class RunFolder(Folder):
             "numpy": np.__version__,
             "platform": platform.platform(),
         }
-        previous = self._read_json("env.json")
+        previous = self.read_json("env.json")
         changed = [
             f"{k} {previous[k]} → {v}" for k, v in environment.items() if previous.get(k, v) != v
         ]
@@ -205,7 +205,7 @@ class RunFolder(Folder):
 
     def last_status(self) -> str:
         """Return the status in status.json, such as `done` or `diverged`; "" if there is none."""
-        return str(self._read_json("status.json").get("state", ""))
+        return str(self.read_json("status.json").get("state", ""))
 
     def _write(self, name: str, text: str) -> None:
         self._write_bytes(self.path / name, text.encode())
@@ -219,7 +219,7 @@ class RunFolder(Folder):
             self.check()
             raise
 
-    def _read_json(self, name: str) -> dict[str, Any]:
+    def read_json(self, name: str) -> dict[str, Any]:
         """Return the mapping in a JSON file; empty if it does not exist or cannot be read."""
         try:
             content = json.loads((self.path / name).read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from agents.core.runs.history import History
+from agents.core.runs.run_folder import RunFolder
 
 
 @attrs.frozen(kw_only=True)
@@ -22,8 +23,14 @@ class Result:
     monitor: str  # name of the score
     direction: str  # max or min
     status: str  # done, diverged, pruned, interrupted, running; "" before it began
+    time: str  # of the status, ISO 8601; "" before it began
     history: History
-    test_score: float | None  # of the best state
+    test_scores: Mapping[str, float]  # of the best state, as test.json has them
+
+    @property
+    def test_score(self) -> float | None:
+        """The score on the test split; None: it was not tested."""
+        return self.test_scores.get(self.monitor)
 
     @property
     def name(self) -> str:
@@ -68,9 +75,14 @@ class Interval:
     high: float
     num: int
 
+    @property
+    def half(self) -> float:
+        """Half the width of the interval; NaN for one seed."""
+        return (self.high - self.low) / 2
+
     def __str__(self) -> str:
         """Return mean and half the width of the interval."""
-        width = "" if self.num < 2 else f" ± {(self.high - self.low) / 2:.2g}"
+        width = "" if self.num < 2 else f" ± {self.half:.2g}"
         return f"{self.mean:.4g}{width}"
 
 
@@ -129,6 +141,11 @@ def best_trial(trials: Sequence[Trial]) -> Trial | None:
     return max(done, key=lambda t: sign[t.results[0].direction] * t.score.mean, default=None)
 
 
+def are_comparable(results: Sequence[Result]) -> bool:
+    """Tell whether scores of runs can be compared: they are the same score, on the same task."""
+    return len({(result.monitor, result.values.get("task")) for result in results}) == 1
+
+
 def without_seed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings without the seed."""
     return {name: value for name, value in values.items() if name != "seed"}
@@ -141,12 +158,12 @@ def describe(values: Mapping[str, Any]) -> str:
 
 def read_result(values: Mapping[str, Any], folder: Path, monitor: tuple[str, str]) -> Result:
     """Read the result of a run from its folder, also of one that has not begun or is running."""
-    status, scores = (_read_json(folder / name) for name in ("status.json", "test.json"))
-    name, direction = monitor
+    run, (name, direction) = RunFolder(folder), monitor
+    status = run.read_json("status.json")
     return Result(
         values=values, folder=folder, monitor=name, direction=direction,
-        status=str(status.get("state", "")), history=_read_history(folder / "metrics.jsonl"),
-        test_score=scores.get(name),
+        status=str(status.get("state", "")), time=str(status.get("time", "")),
+        history=_read_history(folder / "metrics.jsonl"), test_scores=run.read_json("test.json"),
     )  # fmt: skip
 
 
@@ -157,11 +174,3 @@ def _read_history(path: Path) -> History:
     except OSError:
         return History()
     return History(json.loads(line) for line in lines if line.endswith("\n"))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

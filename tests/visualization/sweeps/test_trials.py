@@ -36,27 +36,55 @@ def test_the_best_so_far_is_of_done_trials(
 
 
 def test_axes_are_logarithmic_over_a_decade_and_words_have_places() -> None:
-    """Numbers from 1 to 10 or more are on a log axis; words, and missing ones, are labels."""
+    """Numbers from 1 to 10 or more are on a log axis; words are labels; missing ones are NaN."""
     wide, narrow, words = setting_axes(
-        {"rate": [0.01, 1.0, None], "units": [4, 5, 6], "cell": ["lstm", None, "lstm"]}
+        {"rate": [0.01, 1.0, None], "units": [4, 5, 6], "cell": ["lstm", None, "gru", "lstm"]}
     )
     assert wide.is_log
     assert np.isnan(wide.positions[2])
     assert not narrow.is_log
     assert narrow.positions.tolist() == [4, 5, 6]
-    assert words.labels == ["lstm", "None"]
-    assert words.positions.tolist() == [0, 1, 0]
+    assert words.labels == ["lstm", "gru"]
+    assert np.array_equal(words.positions, [0, math.nan, 1, 0], equal_nan=True)
 
 
+def test_a_trial_without_a_setting_skips_its_axis() -> None:
+    """Its line goes from the axis before to the one after, and a setting of no trial has none."""
+    values = {"units": [4, 5, 6, 7], "cell": ["gru", None, "lstm", "gru"], "none": [None] * 4}
+    figure = render.draw(ParallelCoordinates.of(values, **scores(True)))
+    (lines,) = figure.axes[0].collections[:1]
+    assert sorted(len(path) for path in lines.get_segments()) == [2, 3, 3, 3]
+    with pytest.raises(NothingToShow, match="no trial has a setting"):
+        setting_axes({"none": [None] * 4})
+
+
+def test_integers_of_an_axis_are_named_once_at_their_heights() -> None:
+    """From 2 to 4 there are three, 3 in the middle; on a log scale each is at its logarithm."""
+    record = ParallelCoordinates.of(
+        {"heads": [2, 4, 2, 4], "units": [4, 20, 100, 4]}, **scores(True)
+    )
+    texts = [(t.get_text(), t.get_position()) for t in render.draw(record).axes[0].texts]
+    heads = {word: y for word, (x, y) in texts if -0.5 < x < 0 and y <= 1}
+    assert heads == pytest.approx({"2": 0, "3": 0.5, "4": 1})
+    units = {float(word): y for word, (x, y) in texts if 0.5 < x < 1 and y <= 1}
+    assert units == pytest.approx({n: np.log(n / 4) / np.log(25) for n in units})
+    assert len(units) == 4
+
+
+@pytest.mark.parametrize(("is_higher_better", "word"), [(True, "higher"), (False, "lower")])
 @pytest.mark.parametrize("kind", [ParallelCoordinates, Slices])
-def test_a_figure_has_an_axis_for_each_setting(kind: Any) -> None:
+def test_a_figure_has_an_axis_for_each_setting(
+    kind: Any, is_higher_better: bool, word: str
+) -> None:
     """Each setting is named once, and the caption says which scores are better."""
-    record = kind.of({"rate": [0.01, 0.1, 1.0, 1.0], "cell": list("abab")}, **scores(False))
+    record = kind.of(
+        {"rate": [0.01, 0.1, 1.0, 1.0], "cell": list("abab")}, **scores(is_higher_better)
+    )
     figure = render.draw(record)
     words = [text.get_text() for axes in figure.axes for text in axes.texts]
     words += [axes.get_xlabel() for axes in figure.axes]
     assert words.count("rate") == words.count("cell") == 1
-    assert render.caption(record)
+    assert f"of which {word} is better" in render.caption(record)
 
 
 def test_no_trials_are_nothing_to_show() -> None:
