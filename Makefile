@@ -54,7 +54,7 @@ torture: $(STAMP) ## faults on purpose, and the table of docs/reliability.md (ho
 read-benchmark: $(STAMP) ## readers and detectors beside kraken, one table (hours; DATA=FOLDER)
 	$(RUN) -m benchmarks read $(if $(DATA),--data "$(DATA)")
 
-docs: $(STAMP) ## make the pictures of docs/ again (an hour if nothing is there; pages need Chromium)
+docs: $(STAMP) ## make the pictures of docs/ again (over an hour if nothing is there; pages need Chromium)
 	$(RUN) docs/make_pictures.py
 	$(RUN) docs/look_inside.py
 	$(RUN) docs/sequence_lab.py
@@ -64,6 +64,7 @@ docs: $(STAMP) ## make the pictures of docs/ again (an hour if nothing is there;
 	$(RUN) docs/sweeps.py
 	$(RUN) docs/notes.py
 	$(RUN) docs/sample_complexity.py
+	$(RUN) docs/algorithms.py
 	$(RUN) docs/convolutional.py
 	$(RUN) docs/convolutional_notebook.py
 

@@ -175,7 +175,8 @@ class GNN(SetAgent):
         batch, problems = self._path_problems()
         states, rng = self.states(batch), np.random.default_rng(0)
         graphs, rounds = np.arange(len(problems.last)), range(1, self.config.num_rounds)
-        before, changes, wanted = self._numbers(self.outputs_from(batch, states[0], 0)), [], []
+        outputs = self.outputs_from(batch, states[-1], self.config.num_rounds)
+        before, changes, wanted = self._numbers(outputs), [], []
         for after in rounds:
             swaps = draw_interchanges(problems, after, self.config.num_rounds, rng)
             state = states[after].clone()

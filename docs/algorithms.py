@@ -1,49 +1,39 @@
 """Figures and pictures of docs/algorithms.md: `python docs/algorithms.py`.
 
-Trains two adders and a graph network, and looks whether their states are those of an algorithm;
-then two sweeps, whose runs are tested on larger values and graphs than in training. 15 minutes
-of one thread; runs that are done are taken as they are.
+Runs the page's commands: two adders and a graph network are trained, and their states compared with
+those of an algorithm; then two sweeps, whose runs are tested on larger values and graphs than in
+training. 15 minutes of one thread; what is done is not run again, and what was stopped goes on.
 """
 
+import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
-from make_pictures import ROOT, save
 
-import agents
-from agents.cli.modes import MODES
-from agents.cli.options import parse
-from agents.cli.run_spec import parse_run_spec
-from agents.cli.sweep import plan_of
-from agents.core.agent import Agent
-from agents.gnn import GNN
-from tasks.core.task import Task
-from tasks.reasoning.paths import PathTask, least_costs
-from visualization import render
-from visualization.records import Table
-from visualization.representation.probes import ProbeTable
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
 
-RUNS = "runs/algorithms"
-GNN_RUN = (
-    "--agent gnn --task shortest_path --set aggregation=min --set read_out=min "
-    "--set hidden_size=32 --set num_layers=2"
-)
-ADDERS = "--agent seq2seq_adder --task add3x2 --set hidden_size=64 --set steps=4000"
+import agents  # noqa: E402 - found by the line above
+from agents.core.agent import Agent  # noqa: E402
+from agents.gnn import GNN  # noqa: E402
+from docs.make_pictures import save  # noqa: E402
+from docs.notes import plan  # noqa: E402
+from tasks.core.task import Task  # noqa: E402
+from tasks.reasoning.paths import PathTask, least_costs  # noqa: E402
+from visualization import render  # noqa: E402
+from visualization.records import Table  # noqa: E402
+from visualization.representation.probes import ProbeTable  # noqa: E402
+
+PAGE = ROOT / "docs" / "algorithms.md"
+RUNS = Path("runs") / "algorithms"
 ORDERS = {"reversed": "input", "plain": "none"}
-VALUES = (
-    "--agent deep_sets --task max_difference --grid read_out=max,min,mean,sum "
-    "--set task.target=number --set task.num_objects=10 --set task.num_coordinates=1 "
-    "--set hidden_size=32 --set steps=3000"
-)
-SIZES = (
-    "--agent gnn --task shortest_path --grid aggregation=min,max,sum --set read_out=min "
-    "--set num_rounds=4 --set hidden_size=32 --set num_layers=2 --set steps=1500"
-)
-COMMON = "--set eval_every=500 --set threads=1"
 LARGEST_VALUES = (100, 150, 200, 400)
 NUM_OBJECTS = (10, 20, 40)
 NUM_NODES = (10, 20, 40)
@@ -51,26 +41,35 @@ NUM_TESTED = 1000  # samples
 DPI = 80
 
 
-def train(name: str, arguments: str) -> Agent:
-    """Run one command in a folder, if it is not done; return the agent at its best."""
-    best = ROOT / RUNS / name / "best.safetensors"
-    if not best.exists():
-        command = f"main.py {arguments} {COMMON} --run-dir {RUNS}/{name}"
-        subprocess.run([sys.executable, *command.split()], cwd=ROOT, check=True)
-    return agents.load(best, "cpu")
+def command(name: str) -> str:
+    """Return the arguments of the page's command that fills a folder of runs/algorithms."""
+    pattern = rf"^python main\.py (.*--agent .* --run-dir {RUNS / name})$"
+    (arguments,) = re.findall(pattern, PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    return str(arguments)
 
 
-def sweep(name: str, arguments: str) -> Iterator[tuple[Mapping[str, Any], Agent]]:
-    """Run a sweep, and yield the swept values and the agent of each of its runs."""
-    command = f"--mode sweep {arguments} {COMMON} --run-dir {RUNS}/{name}".split()
-    subprocess.run([sys.executable, "main.py", *command], cwd=ROOT, check=True)
-    for values, spec in plan_of(parse_run_spec(parse(command), MODES), MODES).runs:
-        yield values, agents.load(ROOT / spec.run_dir / "best.safetensors", "cpu")
+def run(name: str) -> str:
+    """Run a command of the page, as far as it is not done, and return its arguments."""
+    arguments = command(name)
+    subprocess.run([sys.executable, "main.py", *shlex.split(arguments)], check=True)
+    return arguments
+
+
+def train(name: str) -> Agent:
+    """Run a command of the page; return the agent at its best."""
+    run(name)
+    return agents.load(RUNS / name / "best.safetensors", "cpu")
+
+
+def sweep(name: str) -> Iterator[tuple[Mapping[str, Any], Agent]]:
+    """Run a sweep of the page; yield the swept values and the agent of each of its runs."""
+    for values, spec in plan(run(name)).runs:
+        yield values, agents.load(spec.run_dir / "best.safetensors", "cpu")
 
 
 def rounds() -> None:
     """Show what the states of a graph network hold, and what they do."""
-    agent = train("gnn", f"{GNN_RUN} --set num_rounds=4 --set steps=6000")
+    agent = train("gnn")
     assert isinstance(agent, GNN)
     print("test, larger graphs:", agent.evaluate())
     probes, swaps = agent.round_probes(), agent.interchange_interventions()
@@ -82,7 +81,7 @@ def rounds() -> None:
 
 def two_rounds() -> None:
     """Print how often two rounds are right, by the number of edges of the path."""
-    agent = train("gnn-two-rounds", f"{GNN_RUN} --set num_rounds=2 --set steps=3000")
+    agent = train("gnn-two-rounds")
     task = agent.task
     assert isinstance(task, PathTask)
     batch = task.samples("test", NUM_TESTED)
@@ -98,7 +97,7 @@ def adders() -> None:
     """Show what the encoders of a reversed and of a plain adder hold of the columns."""
     tables = {}
     for order, value in ORDERS.items():
-        agent = train(f"adder-{value}", f"{ADDERS} --set task.reverse={value}")
+        agent = train(f"adder-{value}")
         print(order, agent.evaluate())
         tables[order] = agent.inspect(["probes"])["probes"]["encoder"]
         print(render.text(tables[order]))
@@ -125,8 +124,7 @@ def scores(agent: Agent, test_tasks: Sequence[Task]) -> list[str]:
     """Return the mean absolute percentage error on test samples of each task, and exact answers."""
     cells = []
     for task in test_tasks:
-        batch = task.samples("test", NUM_TESTED)
-        found = task.score(agent.predict_arrays(batch), batch)
+        found = agent.evaluate(task, num=NUM_TESTED)
         cells.append(f"{found['mape']:.1f} % ({found['exact']:.0%})")
     return cells
 
@@ -134,7 +132,7 @@ def scores(agent: Agent, test_tasks: Sequence[Task]) -> list[str]:
 def extrapolation() -> None:
     """Print tables of the error on values, sets and graphs larger than those learned from."""
     rows = []
-    for values, agent in sweep("values", VALUES):
+    for values, agent in sweep("values"):
         task: Any = agent.task
         larger = [attrs.evolve(task, test_max_value=each) for each in LARGEST_VALUES]
         wider = [attrs.evolve(task, test_num_objects=each) for each in NUM_OBJECTS[1:]]
@@ -143,7 +141,7 @@ def extrapolation() -> None:
     columns += [f"{each} objects" for each in NUM_OBJECTS[1:]]
     print(render.text(Table("max_difference", ["read_out", *columns], rows)))
     rows = []
-    for values, agent in sweep("sizes", SIZES):
+    for values, agent in sweep("sizes"):
         task = agent.task
         tested = [attrs.evolve(task, test_min_nodes=n, test_max_nodes=n) for n in NUM_NODES]
         heavier = attrs.evolve(task, test_min_nodes=10, test_max_nodes=10, test_max_weight=10)
@@ -154,6 +152,7 @@ def extrapolation() -> None:
 
 def main() -> None:
     """Make all figures and pictures of the page."""
+    os.chdir(ROOT)  # where runs/ is
     rounds()
     two_rounds()
     adders()

@@ -106,8 +106,7 @@ def runs_of(cell: Cell, recorded: Sequence[Run]) -> list[Run]:
 def train_accuracy(folder: Path) -> float:
     """Return the accuracy of a run's best state on training samples, drawn at random."""
     agent = agents.load(folder / "best.safetensors")
-    answers, batch = agent.predict_split("train", NUM_TRAIN_SCORED)
-    return round(float(agent.task.score(answers, batch)["accuracy"]), 6)
+    return round(agent.evaluate(split="train", num=NUM_TRAIN_SCORED)["accuracy"], 6)
 
 
 def read_record(path: Path = RECORD) -> Record:

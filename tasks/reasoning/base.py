@@ -10,7 +10,7 @@ depends on the numbers of its nodes: the same graph, numbered otherwise, may be 
 import abc
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import attrs
 import numpy as np
@@ -31,11 +31,21 @@ from tasks.core.task import (
 # Integers of samples as arrays (num, objects) or (num, objects, numbers).
 Sample = tuple[NDArray[np.int64], ...]
 Target = Literal["label", "number"]
+# Of the names of settings, and a split for which they hold.
+PREFIXES: tuple[tuple[str, Split], ...] = (("", "train"), ("test_", "test"))
 LARGEST = 10.0  # what inputs to a network are scaled to: the largest in training
 _BLOCK = 1000  # samples
 _NUM_SHARES = 4  # of all samples, by their hash
 _MAX_IDLE = 200  # draws in a row without a sample that was required
 _MAX_SHOWN = 60  # characters of an input that an error message repeats
+
+
+class Draws(NamedTuple):
+    """Samples drawn at random, with their right answers (num,) and classes (num,), -1 for none."""
+
+    sample: Sample
+    answers: NDArray[np.int64]
+    classes: NDArray[np.int64]
 
 
 @attrs.frozen(kw_only=True)
@@ -63,8 +73,8 @@ class SetTask(Task):
         return 1_000
 
     @abc.abstractmethod
-    def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Sample:
-        """Draw samples."""
+    def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Draws:
+        """Draw samples, and class them by `class_names`."""
 
     @abc.abstractmethod
     def answers(self, sample: Sample) -> NDArray[np.int64]:
@@ -86,19 +96,23 @@ class SetTask(Task):
     def questions(self, batch: SetTargets) -> list[tuple[str, str]]:
         """Return each sample as the text that `read` reads, and abbreviated."""
 
-    def sampling_classes(
-        self, sample: Sample, split: Split, rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], Sequence[str]]:
-        """Return the class of each sample (num,), -1 for none, and the names of the classes.
-
-        A split has equally many of each class.
-        """
-        return np.zeros(len(sample[0]), np.int64), ("a sample",)
+    def class_names(self, split: Split) -> Sequence[str]:
+        """Return the names of the classes; a split has equally many samples of each."""
+        return ("a sample",)
 
     @property
     def monitor(self) -> tuple[str, Literal["max", "min"]]:
         """Accuracy of labels; of numbers the share that is exact after rounding."""
         return ("exact" if self.spec.labels is None else "accuracy"), "max"
+
+    def setting_in(self, name: str, split: Split) -> Any:
+        """Return a setting as it is in a split: that of `test_…` in the test split, if not None."""
+        own = getattr(self, f"test_{name}") if split == "test" else None
+        return getattr(self, name) if own is None else own
+
+    def largest(self, name: str) -> int:
+        """Return the largest value that a setting has in any split."""
+        return int(max(self.setting_in(name, split) for split in SPLITS))
 
     def num_samples_in(self, split: Split) -> int:
         """Return the number of samples in a split."""
@@ -226,25 +240,29 @@ def _samples(task: SetTask, split: Split) -> tuple[Sample, NDArray[np.int64]]:
     """Return all samples of a split, and their right answers."""
     num = task.num_samples_in(split)
     blocks = [_block(task, split, number) for number in range(-(-num // _BLOCK))]
-    right = np.concatenate([task.answers(block) for block in blocks])
-    sample = tuple(np.concatenate(arrays)[:num] for arrays in zip(*blocks, strict=True))
-    return sample, right[:num]
+    *sample, right = (np.concatenate(arrays)[:num] for arrays in zip(*blocks, strict=True))
+    return tuple(sample), right
 
 
-def _block(task: SetTask, split: Split, number: int) -> Sample:
-    """Return a block of samples; sample i is of class i modulo their number."""
+def _block(task: SetTask, split: Split, number: int) -> tuple[NDArray[np.int64], ...]:
+    """Return the arrays of a block of samples, and last their right answers.
+
+    Sample i is of class i modulo the number of classes.
+    """
     rng = np.random.default_rng([task.data_seed, SPLITS.index(split), number])
-    block: Sample = ()
+    block: tuple[NDArray[np.int64], ...] = ()
+    names = task.class_names(split)
+    missing = np.arange(_BLOCK) % len(names)
     is_open, num_idle, num = np.ones(_BLOCK, bool), 0, task.num_drawn
     while is_open.any():
-        drawn = task.draw_samples(rng, num, split)
-        classes, names = task.sampling_classes(drawn, split, rng)
+        draws, is_idle = task.draw_samples(rng, num, split), False
+        drawn = (*draws.sample, draws.answers)
         block = block or tuple(np.empty((_BLOCK, *a.shape[1:]), a.dtype) for a in drawn)
-        missing, is_idle = np.arange(_BLOCK) % len(names), False
         for code in range(len(names)):
             free = np.flatnonzero(is_open & (missing == code))
-            found = np.flatnonzero(classes == code)[: _NUM_SHARES * len(free)]
-            own = found[_may_be_in(split, tuple(array[found] for array in drawn))][: len(free)]
+            found = np.flatnonzero(draws.classes == code)[: _NUM_SHARES * len(free)]
+            is_own = _may_be_in(split, tuple(array[found] for array in draws.sample))
+            own = found[is_own][: len(free)]
             places = free[: len(own)]
             for array, values in zip(block, drawn, strict=True):
                 array[places] = values[own]

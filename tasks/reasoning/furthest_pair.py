@@ -47,7 +47,11 @@ class FurthestPair(ObjectTask):
         low, high = np.triu_indices(self.num_kinds)
         labels = tuple(f"{a}-{b}" for a, b in zip(low.tolist(), high.tolist(), strict=True))
         return SetToTarget(
-            self.num_features, labels, self.num_coordinates, scales=self.scales, size=self.size
+            self.num_features,
+            labels,
+            self.num_coordinates,
+            scales=self.scales,
+            size=self.largest("num_objects"),
         )
 
     def distances(self, sample: Sample) -> NDArray[np.int64]:
@@ -73,12 +77,14 @@ class FurthestPair(ObjectTask):
         begins = np.searchsorted(row, np.arange(len(kinds)))
         return np.minimum.reduceat(labels, begins), np.maximum.reduceat(labels, begins)
 
-    def sampling_classes(
-        self, sample: Sample, split: Split, rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], Sequence[str]]:
-        """Return 0 for sets with one answer, and -1 for others."""
+    def answers_and_classes(self, sample: Sample) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the labels, and the classes: 0 for sets with one answer, and -1 for others."""
         first, last = self._labels(sample)
-        return np.where(first == last, 0, -1), ("a set with one answer",)
+        return first, np.where(first == last, 0, -1)
+
+    def class_names(self, split: Split) -> Sequence[str]:
+        """Return what each set is."""
+        return ("a set with one answer",)
 
     def answers(self, sample: Sample) -> NDArray[np.int64]:
         """Return the label (num,) of the furthest pair."""

@@ -32,13 +32,13 @@ class MaxDifference(ObjectTask):
     @property
     def spec(self) -> SetToTarget:
         """Features, and a label for each difference, or a number."""
-        labels = tuple(map(str, range(self.largest_value + 1)))
+        labels = tuple(map(str, range(self.largest("max_value") + 1)))
         return SetToTarget(
             self.num_features,
             labels if self.target == "label" else None,
             self.num_coordinates,
             scales=self.scales,
-            size=self.size,
+            size=self.largest("num_objects"),
         )
 
     @property

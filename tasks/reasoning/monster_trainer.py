@@ -16,7 +16,6 @@ cost has 3 to 7 edges, equally often each (Xu et al. 2020, 1905.13211, section 4
 
 import math
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -25,9 +24,11 @@ from numpy.typing import NDArray
 
 from tasks.core.hashing import mix64
 from tasks.core.settings import ConfigError, setting
-from tasks.core.task import SetTargets, SetToTarget, Split
+from tasks.core.task import SPLITS, SetTargets, SetToTarget, Split
 from tasks.reasoning.base import (
     LARGEST,
+    PREFIXES,
+    Draws,
     Sample,
     Target,
     check_size,
@@ -75,8 +76,9 @@ class MonsterTrainer(PathTask):
 
     def __attrs_post_init__(self) -> None:
         """Refuse maps with too few places, and paths with more edges than there are levels."""
-        for prefix, split in (("", "train"), ("test_", "test")):
-            level, width, low, high = self._sizes(split)
+        for prefix, split in PREFIXES:
+            level, width = (self.setting_in(name, split) for name in ("max_level", "map_size"))
+            low, high = (self.setting_in(f"{end}_edges", split) for end in ("min", "max"))
             if (width + 1) ** 2 <= level:
                 problem = f"{width} has no room for {level + 1} objects"
                 accepted = f"at least {math.isqrt(level)}"
@@ -88,24 +90,16 @@ class MonsterTrainer(PathTask):
                 problem = f"paths of {high} edges among {level} monsters"
                 raise ConfigError(self.name, f"{prefix}max_edges", problem, f"at most {level}")
 
-    def _sizes(self, split: str) -> tuple[int, int, int, int]:
-        """Return largest level, largest coordinate, fewest and most edges in a split."""
-        own = self.max_level, self.map_size, self.min_edges, self.max_edges
-        if split != "test":
-            return own
-        test = self.test_max_level, self.test_map_size, self.test_min_edges, self.test_max_edges
-        level, width, low, high = (theirs or ours for theirs, ours in zip(test, own, strict=True))
-        return level, width, low, high
-
     @property
     def spec(self) -> SetToTarget:
         """Four features, and a label for each cost, or a number."""
-        test_level, test_width, *_ = self._sizes("test")
-        level = max(self.max_level, test_level)
-        cost = max(self.max_level * self.map_size, test_level * test_width) * 2
-        labels = tuple(map(str, range(cost + 1))) if self.target == "label" else None
+        sizes = [
+            self.setting_in("max_level", split) * self.setting_in("map_size", split)
+            for split in SPLITS
+        ]
+        labels = tuple(map(str, range(max(sizes) * 2 + 1))) if self.target == "label" else None
         scales = self.map_size, self.max_level
-        return SetToTarget(4, labels, 2, scales=scales, size=level + 1)
+        return SetToTarget(4, labels, 2, scales=scales, size=self.largest("max_level") + 1)
 
     @property
     def scale(self) -> float:
@@ -117,26 +111,20 @@ class MonsterTrainer(PathTask):
         """Many, as one in a thousand has a path of seven edges."""
         return 20_000
 
-    def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Sample:
+    def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Draws:
         """Draw places by level (num, n, 2), of which some may be the same, and the asked level.
 
-        A level below the fewest edges is not asked, as no such path leads to it.
+        A level below the fewest edges is not asked, as no such path leads to it. The class is the
+        number of edges beyond the fewest; -1 beyond the most, or on a bad map.
         """
-        level, width, low, _ = self._sizes(split)
+        level, width = (self.setting_in(name, split) for name in ("max_level", "map_size"))
         places = rng.integers(0, width + 1, (num, level + 1, 2), np.int64)
-        return places, rng.integers(low, level + 1, (num, 1), np.int64)
-
-    def sampling_classes(
-        self, sample: Sample, split: Split, rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], Sequence[str]]:
-        """Return the number of edges beyond the fewest; -1 beyond the most, or on a bad map."""
-        *_, low, high = self._sizes(split)
-        places, asked = sample
-        _, edges, least_apart = least_costs_by_level(places)
-        num = np.take_along_axis(edges, asked, axis=1)[:, 0]
-        is_one = (num >= low) & (num <= high) & (least_apart > 0)
-        names = [f"a path of {each} edges" for each in range(low, high + 1)]
-        return np.where(is_one, num - low, -1), names
+        low, high = (self.setting_in(f"{end}_edges", split) for end in ("min", "max"))
+        asked = rng.integers(low, level + 1, (num, 1), np.int64)
+        costs, edges, least_apart = least_costs_by_level(places)
+        cost, length = (np.take_along_axis(each, asked, axis=1)[:, 0] for each in (costs, edges))
+        is_one = (length >= low) & (length <= high) & (least_apart > 0)
+        return Draws((places, asked), cost, np.where(is_one, length - low, -1))
 
     def answers(self, sample: Sample) -> NDArray[np.int64]:
         """Return the least costs (num,)."""
@@ -184,7 +172,7 @@ class MonsterTrainer(PathTask):
         if len(found) != len(matches):
             raise ValueError("is not a map", "text such as 0,0 0,3 0,5 -> 2")
         check_size(len(found), 2, self.spec.size, "places")
-        width = max(self.map_size, self._sizes("test")[1])
+        width = self.largest("map_size")
         places = [tuple(integer(word, "coordinate", 0, width) for word in pair) for pair in found]
         if len(set(places)) < len(places):
             raise ValueError("two levels are at the same place", "places of their own")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tasks.core.settings import setting
 from tasks.core.task import SetTargets, Split
-from tasks.reasoning.base import LARGEST, Sample, SetTask, check_size, integer, whole_numbers
+from tasks.reasoning.base import LARGEST, Draws, Sample, SetTask, check_size, integer, whole_numbers
 
 
 @attrs.frozen(kw_only=True)
@@ -38,11 +38,6 @@ class ObjectTask(SetTask):
     )
 
     @property
-    def size(self) -> int:
-        """Objects of the largest set."""
-        return max(self.num_objects, self.test_num_objects or 0)
-
-    @property
     def num_features(self) -> int:
         """Coordinates, value, and a number for each kind."""
         return self.num_coordinates + 1 + self.num_kinds
@@ -52,20 +47,17 @@ class ObjectTask(SetTask):
         """The largest coordinate and value in training, by which inputs are scaled."""
         return self.max_coordinate, self.max_value
 
-    @property
-    def largest_value(self) -> int:
-        """The largest value of a split."""
-        return max(self.max_value, self.test_max_value or 0)
-
-    def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Sample:
+    def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Draws:
         """Draw sets: coordinates, value and kind of each object (num, n, numbers)."""
-        size, coordinate, value = self.num_objects, self.max_coordinate, self.max_value
-        if split == "test":
-            size = self.test_num_objects or size
-            coordinate = self.test_max_coordinate or coordinate
-            value = self.test_max_value or value
+        names = "num_objects", "max_coordinate", "max_value"
+        size, coordinate, value = (self.setting_in(name, split) for name in names)
         most = [coordinate] * self.num_coordinates + [value, self.num_kinds - 1]
-        return (rng.integers(0, np.array(most) + 1, (num, size, len(most)), np.int64),)
+        sample = (rng.integers(0, np.array(most) + 1, (num, size, len(most)), np.int64),)
+        return Draws(sample, *self.answers_and_classes(sample))
+
+    def answers_and_classes(self, sample: Sample) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return right answers (num,) and classes (num,) of samples, all of one class."""
+        return self.answers(sample), np.zeros(len(sample[0]), np.int64)
 
     def arrays(self, sample: Sample) -> tuple[NDArray[Any], NDArray[Any], None]:
         """Return objects (num, n, features) and the mask."""
@@ -89,18 +81,18 @@ class ObjectTask(SetTask):
     def read(self, text: str) -> Sample:
         """Return the set of a text such as `3 0 20 5 7 1 9 14 42 2; …`."""
         parts = [part.split() for part in text.split(";") if part.strip()]
-        check_size(len(parts), self.least, self.size, "objects")
+        check_size(len(parts), self.least, self.largest("num_objects"), "objects")
         return (np.array([[self._read_object(part) for part in parts]], np.int64),)
 
     def _read_object(self, numbers: Sequence[str]) -> list[int]:
         if len(numbers) != self.num_coordinates + 2:
             accepted = f"{self.num_coordinates} coordinates, a value and a kind, with spaces"
             raise ValueError(f"an object of {len(numbers)} numbers", accepted)
-        coordinate = max(self.max_coordinate, self.test_max_coordinate or 0)
+        coordinate, most = (self.largest(name) for name in ("max_coordinate", "max_value"))
         *coordinates, value, kind = numbers
         return [
             *(integer(number, "coordinate", 0, coordinate) for number in coordinates),
-            integer(value, "value", 0, self.largest_value),
+            integer(value, "value", 0, most),
             integer(kind, "kind", 0, self.num_kinds - 1),
         ]
 

@@ -4,13 +4,14 @@ Bellman 1958, Ford 1956. Of paths with the same cost the one with the fewest edg
 """
 
 import abc
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.core.task import SetTargets
+from tasks.core.task import SetTargets, Split
 from tasks.reasoning.base import SetTask
 
 _EDGE = 2**20  # a cost in this unit leaves room to count edges
@@ -94,6 +95,11 @@ class PathProblems:
 
 class PathTask(SetTask, abc.ABC):
     """Base class of tasks whose answer is the least cost of a path."""
+
+    def class_names(self, split: Split) -> Sequence[str]:
+        """Return the numbers of edges."""
+        low, high = (self.setting_in(f"{end}_edges", split) for end in ("min", "max"))
+        return [f"a path of {each} edges" for each in range(low, high + 1)]
 
     @abc.abstractmethod
     def problems(self, batch: SetTargets) -> PathProblems:

@@ -15,7 +15,6 @@ split (as in Xu et al. 2021, 2009.11848, section 4.2). The answer is a number, o
 """
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from tasks.core.settings import ConfigError, setting
 from tasks.core.task import SetTargets, SetToTarget, Split
-from tasks.reasoning.base import Sample, Target, check_size, integer, whole_numbers
+from tasks.reasoning.base import PREFIXES, Draws, Sample, Target, check_size, integer, whole_numbers
 from tasks.reasoning.paths import UNREACHED, PathProblems, PathTask, least_costs
 
 _EDGE = re.compile(r"(-?\w+)-(-?\w+):(-?\w+)")
@@ -77,29 +76,23 @@ class ShortestPath(PathTask):
 
     def __attrs_post_init__(self) -> None:
         """Refuse ranges that are empty, and paths with more edges than a graph has room for."""
-        for prefix, split in (("", "train"), ("test_", "test")):
+        for prefix, split in PREFIXES:
             for name in ("nodes", "density", "edges"):
-                low, high = (self._size(f"{end}_{name}", split) for end in ("min", "max"))
+                low, high = (self.setting_in(f"{end}_{name}", split) for end in ("min", "max"))
                 if low > high:
                     field = f"{prefix}min_{name}"
                     raise ConfigError(self.name, field, f"{low} is above {high}", f"at most {high}")
-            most, edges = (self._size(f"max_{name}", split) for name in ("nodes", "edges"))
+            most, edges = (self.setting_in(f"max_{name}", split) for name in ("nodes", "edges"))
             if edges >= most:
                 problem = f"paths of {edges} edges among {most} nodes"
                 raise ConfigError(self.name, f"{prefix}max_edges", problem, f"below {most}")
 
-    def _size(self, name: str, split: str) -> Any:
-        """Return a setting as it is in a split."""
-        own = getattr(self, f"test_{name}") if split == "test" else None
-        return getattr(self, name) if own is None else own
-
     @property
     def spec(self) -> SetToTarget:
         """Two features, weights, and a number, or a label for each sum."""
-        weight = max(self.max_weight, self.test_max_weight or 0)
-        edges = max(self.max_edges, self.test_max_edges or 0)
-        size = max(self.max_nodes, self.test_max_nodes or 0)
-        labels = tuple(map(str, range(weight * edges + 1))) if self.target == "label" else None
+        most = self.largest("max_weight") * self.largest("max_edges")
+        labels = tuple(map(str, range(most + 1))) if self.target == "label" else None
+        size = self.largest("max_nodes")
         return SetToTarget(2, labels, has_edges=True, scales=(self.max_weight,), size=size)
 
     @property
@@ -107,47 +100,44 @@ class ShortestPath(PathTask):
         """The largest weight."""
         return float(self.max_weight)
 
-    def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Sample:
-        """Draw weights (num, n, n), 0 for no edge; and first node, last node, nodes (num, 3)."""
-        size = self._size("max_nodes", split)
-        nodes = rng.integers(self._size("min_nodes", split), size + 1, num)
-        least, most = (self._size(f"{end}_density", split) for end in ("min", "max"))
-        density = rng.uniform(least, most, num)
-        weights = rng.integers(1, self._size("max_weight", split) + 1, (num, size, size), np.int64)
+    def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Draws:
+        """Draw weights (num, n, n), 0 for no edge; and first node, last node, nodes (num, 3).
+
+        The class is the number of edges beyond the fewest; -1 without such a path, or connection.
+        """
+        size = self.setting_in("max_nodes", split)
+        nodes = rng.integers(self.setting_in("min_nodes", split), size + 1, num)
+        low, high = (self.setting_in(f"{end}_density", split) for end in ("min", "max"))
+        density = rng.uniform(low, high, num)
+        most = self.setting_in("max_weight", split)
+        weights = rng.integers(1, most + 1, (num, size, size), np.int64)
         is_node = np.arange(size) < nodes[:, None]
         is_edge = rng.random(weights.shape) < density[:, None, None]
         is_edge &= is_node[:, :, None] & is_node[:, None]
         weights = np.triu(weights * is_edge, 1)
         weights += weights.transpose(0, 2, 1)
         source = rng.integers(0, nodes)
-        last = self._last(weights, source, rng, split)
-        return weights, np.stack([source, last, nodes], axis=1)
+        costs, edges = least_costs(weights, source)
+        last = self._last(edges, source, rng, split)
+        graphs, fewest = np.arange(num), self.setting_in("min_edges", split)
+        is_connected = (edges != UNREACHED).sum(axis=1) == nodes
+        is_one = is_connected & (edges[graphs, last] >= fewest)
+        classes = np.where(is_one, edges[graphs, last] - fewest, -1)
+        sample = weights, np.stack([source, last, nodes], axis=1)
+        return Draws(sample, costs[graphs, last], classes)
 
     def _last(
         self,
-        weights: NDArray[np.int64],
+        edges: NDArray[np.int64],
         source: NDArray[np.int64],
         rng: np.random.Generator,
         split: Split,
     ) -> NDArray[np.int64]:
         """Return a node (num,) to which a path of a random length leads; else the first node."""
-        edges = least_costs(weights, source)[1]
-        low, high = (self._size(f"{end}_edges", split) for end in ("min", "max"))
+        low, high = (self.setting_in(f"{end}_edges", split) for end in ("min", "max"))
         asked = rng.integers(low, high + 1, (len(edges), 1))
         draws = np.where(edges == asked, rng.random(edges.shape), -1.0)
         return np.where(draws.max(axis=1) < 0, source, draws.argmax(axis=1))
-
-    def sampling_classes(
-        self, sample: Sample, split: Split, rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], Sequence[str]]:
-        """Return the number of edges beyond the fewest; -1 without such a path, or connection."""
-        weights, ends = sample
-        edges = least_costs(weights, ends[:, 0])[1]
-        num = np.take_along_axis(edges, ends[:, 1:2], axis=1)[:, 0]
-        low, high = (self._size(f"{end}_edges", split) for end in ("min", "max"))
-        names = [f"a path of {each} edges" for each in range(low, high + 1)]
-        is_connected = (edges != UNREACHED).sum(axis=1) == ends[:, 2]
-        return np.where(is_connected & (num >= low) & (num <= high), num - low, -1), names
 
     def answers(self, sample: Sample) -> NDArray[np.int64]:
         """Return the least sums (num,)."""
@@ -186,7 +176,7 @@ class ShortestPath(PathTask):
             raise ValueError("is not a graph", _ACCEPTED)
         if not found:
             raise ValueError("the graph is empty", _ACCEPTED)
-        most, weight = self.spec.size - 1, max(self.max_weight, self.test_max_weight or 0)
+        most, weight = self.spec.size - 1, self.largest("max_weight")
         rows = [
             (integer(a, "node", 0, most), integer(b, "node", 0, most),
              integer(w, "weight", 1, weight))

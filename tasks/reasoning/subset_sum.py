@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tasks.core.settings import setting
 from tasks.core.task import SetTargets, SetToTarget, Split
-from tasks.reasoning.base import LARGEST, Sample, SetTask, check_size, integer, whole_numbers
+from tasks.reasoning.base import LARGEST, Draws, Sample, SetTask, check_size, integer, whole_numbers
 
 _KEPT_ZERO, _KEPT_PAIR = 0.1, 0.05  # shares of samples with a trivial solution
 
@@ -47,21 +47,13 @@ class SubsetSum(SetTask):
     @property
     def spec(self) -> SetToTarget:
         """One feature, and the labels no and yes."""
-        size = max(self.num_numbers, self.test_num_numbers or 0)
+        size = self.largest("num_numbers")
         return SetToTarget(1, ("no", "yes"), scales=(self.max_number,), size=size)
 
-    def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Sample:
-        """Draw sets of numbers (num, n)."""
-        size, most = self.num_numbers, self.max_number
-        if split == "test":
-            size, most = self.test_num_numbers or size, self.test_max_number or most
-        return (rng.integers(-most, most + 1, (num, size), np.int64),)
-
-    def sampling_classes(
-        self, sample: Sample, split: Split, rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], Sequence[str]]:
-        """Return the label of each set, and -1 for most sets with a trivial solution."""
-        (numbers,) = sample
+    def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Draws:
+        """Draw sets of numbers (num, n), classed by their labels; most trivial ones by none."""
+        size, most = (self.setting_in(name, split) for name in ("num_numbers", "max_number"))
+        numbers = rng.integers(-most, most + 1, (num, size), np.int64)
         sums = subset_sums(numbers)
         sizes = _members(numbers.shape[1]).sum(axis=1)
         has_zero = (numbers == 0).any(axis=1)
@@ -69,8 +61,12 @@ class SubsetSum(SetTask):
         has_pair = (sums[:, is_short] == 0).any(axis=1)
         kept = np.where(has_zero, _KEPT_ZERO, np.where(has_pair, _KEPT_PAIR, 1.0))
         is_kept = rng.random(len(numbers)) < kept
-        yes = (sums == 0).any(axis=1)
-        return np.where(is_kept, yes, -1), ("a set without a solution", "a set with a solution")
+        yes = (sums == 0).any(axis=1).astype(np.int64)
+        return Draws((numbers,), yes, np.where(is_kept, yes, -1))
+
+    def class_names(self, split: Split) -> Sequence[str]:
+        """Return the classes in the order of the labels."""
+        return "a set without a solution", "a set with a solution"
 
     def answers(self, sample: Sample) -> NDArray[np.int64]:
         """Return 1 for yes and 0 for no (num,)."""
@@ -86,7 +82,7 @@ class SubsetSum(SetTask):
         """Return the set of a text such as `5 -3 100 -102 1 90`."""
         parts = text.split()
         check_size(len(parts), 1, self.spec.size, "numbers")
-        most = max(self.max_number, self.test_max_number or 0)
+        most = self.largest("max_number")
         return (np.array([[integer(part, "number", -most, most) for part in parts]], np.int64),)
 
     def questions(self, batch: SetTargets) -> list[tuple[str, str]]:

@@ -199,7 +199,7 @@ def test_a_round_reaches_one_edge_further() -> None:
 
 
 def test_exhaustive_search_reads_every_subset() -> None:
-    """The LSTM reads 2ⁿ - 1 subsets; with the maximum any of them can decide."""
+    """The LSTM reads each of the 2ⁿ - 1 subsets of n objects once."""
     task = tasks.make("subset_sum", num_numbers=4, **SIZES)
     agent = make("exhaustive_search", task)
     read = []

@@ -195,6 +195,15 @@ def test_a_test_split_may_be_larger() -> None:
     assert graphs.samples("test", 300).mask.sum(axis=1).min() >= 12
 
 
+def test_a_setting_of_the_test_split_holds_there_alone() -> None:
+    """It may be below that of training; None is that of training."""
+    task = ShortestPath(max_weight=5, test_max_weight=3, test_max_nodes=None, test_min_nodes=None)
+    assert [task.setting_in("max_weight", split) for split in SPLITS] == [5, 5, 3]
+    assert [task.setting_in("max_nodes", split) for split in SPLITS] == [10, 10, 10]
+    assert task.largest("max_weight") == 5
+    assert ShortestPath(test_max_weight=9).largest("max_weight") == 9
+
+
 def test_numbers_are_scored_after_rounding() -> None:
     """0.4 off is exact, 0.6 off is not; the percentage error is relative to the right number."""
     task = MaxDifference(num_coordinates=1, target="number")

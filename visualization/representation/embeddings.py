@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import attrs
 import numpy as np
-import scipy.linalg
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
@@ -25,12 +24,11 @@ from visualization.core.inputs import (
 )
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
-from visualization.representation.features import Spatial, as_labels, features
+from visualization.representation.features import Spatial, as_labels, features, principal_axes
 
 Metric = Literal["cosine", "euclidean"]
 Method = Literal["pca", "tsne"]
 _TSNE_COMPONENTS = 50  # to which t-SNE's input is reduced: van der Maaten & Hinton 2008
-_ROUNDING = 1e-12  # of the largest sum of squares: components with less are noise
 
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
@@ -276,23 +274,15 @@ def embed_rows(
 def pca(rows: NDArray[np.float64], num: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Principal components of rows (N, D), at most `num`, and the variance share of each (K,).
 
-    Those of the smaller product of the centred rows with themselves, (D, D) or (N, N). Of each
-    component the weight that is largest in size is positive.
+    Of each component the weight that is largest in size is positive. Components along which there
+    is nothing but rounding are 0.
     """
-    num = min(num, *rows.shape)
-    centred = rows - rows.mean(axis=0)
-    if np.ptp(rows, axis=0).max() == 0:  # of these no share is defined
-        return np.zeros((len(rows), num)), np.zeros(num)
-    is_wide = rows.shape[1] > len(rows)
-    products = centred @ centred.T if is_wide else centred.T @ centred
-    last = len(products) - 1
-    squares, vectors = scipy.linalg.eigh(products, subset_by_index=(last + 1 - num, last))
-    squares, vectors = squares[::-1], vectors[:, ::-1]
-    squares = np.where(squares > _ROUNDING * squares[0], squares, 0.0)
-    axes = centred.T @ vectors if is_wide else vectors  # of a wide one their lengths do not matter
-    signs = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(num)])
-    points = vectors * np.sqrt(squares) if is_wide else centred @ vectors
-    return points * np.where(signs == 0, 1, signs), squares / np.square(centred).sum()
+    mean, axes, squares = principal_axes(rows, num)
+    signs = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(len(squares))])
+    centred = rows - mean
+    shares = squares / np.square(centred).sum()
+    missing = (0, min(num, *rows.shape) - len(squares))
+    return np.pad(centred @ (axes * signs), ((0, 0), missing)), np.pad(shares, missing)
 
 
 def _tsne(points: NDArray[np.float64], perplexity: float | None, seed: int) -> NDArray[np.float64]:

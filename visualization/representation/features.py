@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import scipy.linalg
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from visualization.core.preserve import clone_inputs
 from visualization.core.tracing import intercept_outputs
 
 Spatial = Literal["flat", "mean"]
+_ROUNDING = 1e-12  # of the largest sum of squares: components with less are noise
 
 
 def features(
@@ -107,6 +109,29 @@ def represented_while(
     ):
         run()
     return rows
+
+
+def principal_axes(
+    rows: NDArray[np.float64], num: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Principal component analysis of rows (N, D): the axes of most variance, at most `num`.
+
+    Returns the mean (D,), K axes of length 1 as columns (D, K), and the sum of squares along each
+    (K,), falling. They are those of the smaller product of the centred rows with themselves, (D, D)
+    or (N, N). Axes along which there is nothing but rounding are left out: of equal rows all.
+    """
+    mean = rows.mean(axis=0)
+    if np.ptp(rows, axis=0).max() == 0:
+        return mean, np.zeros((rows.shape[1], 0)), np.zeros(0)
+    centred = rows - mean
+    is_wide = rows.shape[1] > len(rows)
+    products = centred @ centred.T if is_wide else centred.T @ centred
+    last = len(products) - 1
+    squares, vectors = scipy.linalg.eigh(products, subset_by_index=(max(0, last + 1 - num), last))
+    squares, vectors = squares[::-1], vectors[:, ::-1]
+    is_kept = squares > _ROUNDING * squares[0]
+    squares, vectors = squares[is_kept], vectors[:, is_kept]
+    return mean, centred.T @ vectors / np.sqrt(squares) if is_wide else vectors, squares
 
 
 def as_labels(labels: ArrayLike | Tensor, num: int, name: str = "labels") -> NDArray[Any]:

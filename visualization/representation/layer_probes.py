@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 
 import attrs
 import numpy as np
-import scipy.linalg
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
@@ -20,7 +19,12 @@ from visualization.core.inputs import Images, batches, inspection_mode, optional
 from visualization.core.records import brief_repr
 from visualization.core.statistics import fit_classes
 from visualization.core.tracing import NamedLayer
-from visualization.representation.features import Spatial, as_labels, features_of_layers
+from visualization.representation.features import (
+    Spatial,
+    as_labels,
+    features_of_layers,
+    principal_axes,
+)
 
 _RIDGE = 1e-2
 _FEWEST = 10  # images of either part
@@ -242,17 +246,6 @@ def _components(
     rows: NDArray[np.float64], fitted: NDArray[np.bool_], num: int
 ) -> NDArray[np.float64]:
     """Return principal components of the fitted rows, scaled, for all rows, and a constant."""
-    centred = rows - rows[fitted].mean(axis=0)
-    if np.ptp(rows[fitted], axis=0).max() == 0:
-        return np.ones((len(rows), 1))
-    of_fitted = centred[fitted]
-    is_wide = of_fitted.shape[1] > len(of_fitted)  # then there are fewer samples than numbers
-    products = of_fitted @ of_fitted.T if is_wide else of_fitted.T @ of_fitted
-    last = len(products) - 1
-    squares, vectors = scipy.linalg.eigh(products, subset_by_index=(max(0, last + 1 - num), last))
-    spread = np.sqrt(np.maximum(squares, 0))
-    is_kept = spread > 1e-6 * spread[-1]
-    spread, vectors = spread[is_kept], vectors[:, is_kept]
-    axes = of_fitted.T @ vectors / spread if is_wide else vectors
-    points = centred @ axes / spread * math.sqrt(max(len(of_fitted) - 1, 1))
+    mean, axes, squares = principal_axes(rows[fitted], num)
+    points = (rows - mean) @ axes * np.sqrt(max(fitted.sum() - 1, 1) / squares)
     return np.concatenate([points, np.ones((len(rows), 1))], axis=1)

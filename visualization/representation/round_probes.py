@@ -13,6 +13,8 @@ from visualization.core.errors import check_share
 from visualization.core.records import brief_repr
 from visualization.representation.probes import can_be_probed, heldout_scores
 
+_AXES = ("round", "graph", "object", "unit")  # of states
+
 
 @attrs.frozen(kw_only=True, eq=False, field_transformer=brief_repr)
 class RoundProbes:
@@ -64,13 +66,13 @@ def probe_rounds(
     Raises:
         ValueError: names the argument that does not fit.
     """
-    array = as_array(states, "states", ("round", "graph", "object", "unit"), finite=True)
+    array = as_array(states, "states", _AXES, finite=True)
     truth = as_array(targets, "targets", ("step", "graph", "object")).astype(np.float64)
     codes = as_array(kinds, "kinds", ("graph", "object"))
     check_shape("targets", truth.shape[1:], array.shape[1:3], "states")
     check_shape("kinds", codes.shape, array.shape[1:3], "states")
     check_share(held_out, "held_out")
-    other = None if untrained is None else as_array(untrained, "untrained", "rgou", finite=True)
+    other = None if untrained is None else as_array(untrained, "untrained", _AXES, finite=True)
     if other is not None:
         check_shape("untrained", other.shape[:3], array.shape[:3], "states")
     rng = np.random.default_rng(seed)

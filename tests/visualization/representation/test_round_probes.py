@@ -91,6 +91,7 @@ def test_probes_are_scored_on_graphs_that_they_were_not_fitted_on() -> None:
         ({"kinds": np.zeros((GRAPHS, 2))}, "kinds: shape"),
         ({"held_out": 1.0}, "held_out: 1.0"),
         ({"untrained": np.zeros((2, GRAPHS, OBJECTS, 4))}, "untrained: shape"),
+        ({"untrained": np.zeros((2, GRAPHS))}, r"untrained: .*\(round, graph, object, unit\)"),
     ],
 )
 def test_what_does_not_fit_is_named(arguments: dict[str, Any], words: str) -> None:
