@@ -11,7 +11,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from agents.configs.sets import DeepSetsConfig
-from agents.core.sets import SetAgent, aggregate, perceptron, read_out, refuse_edges
+from agents.core.sets import SetAgent, aggregate, initialized, perceptron, read_out, refuse_edges
 from tasks.core.task import SetToTarget
 
 
@@ -45,4 +45,4 @@ class DeepSets(SetAgent):
             ConfigError: the task has edges.
         """
         refuse_edges("deep_sets", spec)
-        return DeepSetsNetwork(config, spec)
+        return initialized(DeepSetsNetwork(config, spec), config)

@@ -17,6 +17,7 @@ from agents.core.sets import (
     SetAgent,
     aggregate,
     in_order,
+    initialized,
     perceptron,
     read_out,
     refuse_edges,
@@ -78,4 +79,4 @@ class ExhaustiveSearch(SetAgent):
         """
         refuse_edges("exhaustive_search", spec)
         check_size(spec.size, "task")
-        return SubsetNetwork(config, spec)
+        return initialized(SubsetNetwork(config, spec), config)

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from agents.configs.sets import GNNConfig
 from agents.core.layers import HiddenLinear
-from agents.core.sets import SetAgent, aggregate, read_out
+from agents.core.sets import SetAgent, aggregate, initialized, read_out
 from agents.core.training.loop import to_device
 from tasks.core.task import SetTargets, SetToTarget
 from tasks.reasoning.paths import PathProblems, PathTask, draw_interchanges
@@ -105,7 +105,7 @@ class GNN(SetAgent):
     @staticmethod
     def build_model(config: GNNConfig, spec: SetToTarget) -> nn.Module:
         """Return the network for the task's features."""
-        return GraphNetwork(config, spec)
+        return initialized(GraphNetwork(config, spec), config)
 
     def states(self, batch: SetTargets) -> Tensor:
         """Return the states of the objects at first and after each round (rounds + 1, B, n, D)."""

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from agents.configs.sets import MLPConfig
 from agents.core.config import ConfigError
-from agents.core.sets import SetAgent, in_order, read_out, reorder
+from agents.core.sets import SetAgent, in_order, initialized, read_out, reorder
 from tasks.core.task import SetToTarget
 
 
@@ -56,4 +56,4 @@ class MLP(SetAgent):
     @staticmethod
     def build_model(config: MLPConfig, spec: SetToTarget) -> nn.Module:
         """Return the network for the task's sizes."""
-        return FlatPerceptron(config, spec)
+        return initialized(FlatPerceptron(config, spec), config)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from agents.configs.sets import SetTransformerConfig
 from agents.core.config import ConfigError
 from agents.core.layers import HiddenLinear
-from agents.core.sets import SetAgent, aggregate, read_out
+from agents.core.sets import SetAgent, aggregate, initialized, read_out
 from tasks.core.task import SetToTarget
 
 
@@ -88,4 +88,4 @@ class SetTransformer(SetAgent):
         if size % heads:
             problem = f"{size} cannot be divided among {heads} heads"
             raise ConfigError("set_transformer", "hidden_size", problem, f"a multiple of {heads}")
-        return SetTransformerNetwork(config, spec)
+        return initialized(SetTransformerNetwork(config, spec), config)

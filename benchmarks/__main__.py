@@ -70,6 +70,7 @@ COMMANDS = {
     "files": Command("files", lambda m, o: m.measure(o.rounds or m.ROUNDS, o.limit)),
     "busy": Command("busy", _in_rounds_of_steps),
     "generation": Command("generation", _in_rounds_of_steps),
+    "messages": Command("messages"),
     "beam": Command("beam"),
     "adder": Command("adder", lambda m, o: m.measure(o.seeds or m.SEEDS, o.set)),
     "gpu": Command("gpu.command", lambda module, o: module.measure(o)),

@@ -27,6 +27,11 @@ class SetConfig(AgentConfig):
         0.0, "share of the inputs of the last two layers of the read-out left out, in training",
         ge=0.0, lt=1.0,
     )  # fmt: skip
+    initialization: Literal["uniform", "he"] = setting(
+        "uniform",
+        "weights at first. uniform: as torch draws them, which shrinks what a layer passes on; he: "
+        "wider, so that deep networks pass on what they read, and the last layer 0",
+    )
     learning_rate: float = with_default("learning_rate", 3e-3)
     batch_size: int = with_default("batch_size", 64)
     steps: int = with_default("steps", 20_000)

@@ -126,6 +126,24 @@ def read_out(num_in: int, config: SetConfig, spec: SetToTarget) -> nn.Sequential
     )
 
 
+def initialized(model: nn.Module, config: SetConfig) -> nn.Module:
+    """Return a model with the weights of its linear layers as `initialization` says.
+
+    he: normal with a variance of 2 / inputs, biases 0 (He et al. 2015, 1502.01852, equation 10),
+    so that ReLUs keep the variance of what they are given; torch's own have a sixth of it, and
+    after three rounds of three layers the states of a graph network are all but equal. The last
+    layer is 0: at first all labels are equally likely.
+    """
+    if config.initialization == "he":
+        layers = [part for part in model.modules() if isinstance(part, nn.Linear)]
+        for layer in layers:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        nn.init.zeros_(layers[-1].weight)
+    return model
+
+
 def aggregate(values: Tensor, mask: Tensor, how: str) -> Tensor:
     """Aggregate vectors (…, n, D) where the mask (…, n) is true: their sum, mean, max or min.
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+import agents
+import tasks
 from agents.cli import modes
 from agents.cli.sweep_space import fits_task
 from docs import sample_complexity
@@ -53,6 +55,19 @@ def test_points_are_means_over_seeds_with_intervals() -> None:
         line for line in table.splitlines() if line.endswith("not run |") and "MLP |" in line
     )
     assert "| 20.0 ± 24.8 (100) | 50.0 (100) | not run |" in row
+
+
+def test_training_samples_are_answered_by_the_last_state(tmp_path: Path) -> None:
+    """A network that fits 20 sets is right on all, though its best state by validation is none."""
+    task = tasks.make("max_difference", num_train=20, num_validation=20, num_test=20)
+    agent = agents.make(
+        "mlp", task=task, hidden_size=32, steps=300, batch_size=20, learning_rate=0.01, threads=1
+    )
+    agent.save(tmp_path / "best.safetensors")  # before any step
+    agent.learn(run_dir=tmp_path / "run")
+    (tmp_path / "best.safetensors").replace(tmp_path / "run" / "best.safetensors")
+    assert agent.evaluate(split="train")["accuracy"] == 1
+    assert sample_complexity.train_accuracy(tmp_path / "run") == 1
 
 
 def test_a_finished_run_is_scored_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

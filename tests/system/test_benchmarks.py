@@ -1,5 +1,6 @@
 """What the benchmarks time is there and learns; how fast is not asked here."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import tasks
 from agents.core.agent import Agent
 from agents.core.config import AgentConfig
-from benchmarks import overhead, ranks, recording
+from benchmarks import messages, overhead, ranks, recording
 from benchmarks.__main__ import COMMANDS
 from benchmarks.tiny import TinyAgent, TinyTask, register
 
@@ -63,3 +64,26 @@ def test_every_command_is_explained(command: str) -> None:
     """The table of benchmarks/README.md has a row for each command."""
     page = Path(__file__).parents[2] / "benchmarks" / "README.md"
     assert f"\n| `{command}` | " in page.read_text(encoding="utf-8")
+
+
+def test_the_benchmark_of_messages_has_every_pair_of_each_graph() -> None:
+    """Edges of two graphs of three nodes join all nodes of the same graph, each with itself too."""
+    sender, receiver = messages.complete(2, 3).tolist()
+    pairs = {
+        (a, b) for first in (0, 3) for a in range(first, first + 3) for b in range(first, first + 3)
+    }
+    assert set(zip(sender, receiver, strict=True)) == pairs
+    assert len(sender) == len(pairs)
+
+
+def test_the_benchmark_of_messages_tells_without_torch_geometric(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ours is timed alone, and a line says which package is missing, and how to install it."""
+    monkeypatch.setitem(sys.modules, "torch_geometric.nn", None)
+    monkeypatch.setattr(messages, "SIZES", (4,))
+    monkeypatch.setattr(messages, "BATCH", 2)
+    figures = messages.measure(1)
+    assert list(figures["4 units"]) == ["ours_ms"]
+    assert "not installed" in messages.report(figures)
+    assert "pip install torch-geometric" in capsys.readouterr().err
