@@ -5,7 +5,8 @@ number of training samples, with the accuracy on the training samples beside it.
 the run folders that are there, keeps their scores in docs/sample_complexity.json, and writes the
 table and the picture of docs/sample_complexity.md from that file. `--run` first runs what is
 missing, and continues what was stopped; `--run subset_sum "Deep Sets"` only that network on that
-task. `--samples 500,2000` and `--seeds 0` choose among the columns and seeds.
+task. `--samples 500,20000` and `--seeds 0` choose among the columns and seeds, and `--workers 2`
+does two runs at once.
 """
 
 import argparse
@@ -67,7 +68,7 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "max_difference": Recipe(5_000, "hidden_size=64 optimizer=muon learning_rate=0.01"),
+    "max_difference": Recipe(4_000, "hidden_size=32 optimizer=muon learning_rate=0.01"),
     "furthest_pair": Recipe(5_000, "task.num_objects=10 hidden_size=64 optimizer=muon"),
     "monster_trainer": Recipe(
         6_000,
@@ -212,12 +213,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--run", nargs="*", metavar="WORDS", help=help_text)
     parser.add_argument("--samples", default=",".join(map(str, SAMPLES)), metavar="N,N,…")
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), metavar="N,N,…")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at once")
     options = parser.parse_args(arguments)
     os.chdir(ROOT)  # where runs/ is
     samples, seeds = (list(map(int, x.split(","))) for x in (options.samples, options.seeds))
     for cell in cells() if options.run is not None else ():
         if all(word in cell for word in options.run or ()):
-            command = cell.command(samples, seeds)
+            command = f"{cell.command(samples, seeds)} --workers {options.workers}"
             print(f"python main.py {command}", flush=True)
             subprocess.run([sys.executable, "main.py", *shlex.split(command)], check=True)
     record = update(read_record())

@@ -14,6 +14,7 @@ from agents.conformance import agent_checks
 from agents.core.agent import Agent
 from agents.core.export import export_onnx
 from agents.core.sets import aggregate, in_order, reorder
+from agents.core.training.loop import to_device
 from agents.gnn import GNN
 from tasks.core.settings import ConfigError
 from tasks.core.task import SetTargets
@@ -22,6 +23,7 @@ SETS = ["deep_sets", "gnn", "exhaustive_search", "set_transformer"]
 GRAPHS = ["gnn", "set_transformer", "mlp"]
 SIZES = {"num_train": 200, "num_validation": 50, "num_test": 50}
 QUICK = {"hidden_size": 16, "threads": 1, "precision": "fp32"}
+WIDE = {"hidden_size": 64}
 
 
 def of_objects(**settings: Any) -> Any:
@@ -136,6 +138,32 @@ def test_a_perceptron_fills_up_and_refuses_larger_sets() -> None:
     torch.testing.assert_close(outputs(agent, batch), outputs(agent, whole))
     with pytest.raises(ConfigError, match="a set of 8 objects; accepted: the 6 it was made for"):
         outputs(agent, padded(as_doubles(of_objects().samples("test", 2))))
+
+
+@pytest.mark.parametrize("name", ["mlp", *SETS])
+def test_with_he_all_labels_are_equally_likely_at_first(name: str) -> None:
+    """The last layer is 0, so that the cross entropy of any samples is ln K."""
+    task = tasks.make("subset_sum", num_numbers=4, max_number=50, **SIZES)
+    agent = agents.make(name, task=task, initialization="he", **QUICK)
+    batch = to_device(task.samples("train", 20), agent.device)
+    assert agent.loss(batch).item() == pytest.approx(np.log(2))
+
+
+def test_he_keeps_the_states_of_many_rounds_apart() -> None:
+    """After six rounds of random weights graphs are still told apart; as torch draws them, not.
+
+    By He et al. 2015 each layer keeps the variance, and torch's own leave a sixth of it: a
+    hundred-thousandth of the deviation after twelve layers, of which maxima make up some.
+    """
+    task, deviations = tasks.make("monster_trainer", max_level=7, **SIZES), {}
+    for how in ("he", "uniform"):
+        agent: Any = agents.make(
+            "gnn", task=task, num_rounds=6, num_layers=2, initialization=how, **QUICK | WIDE
+        )
+        states = agent.states(task.samples("train", 50)).amax(2)  # rounds + 1, samples, units
+        deviations[how] = (states.std(1).mean(-1) / states[0].std(0).mean()).tolist()
+    assert min(deviations["he"]) > 0.1
+    assert deviations["uniform"][-1] < 0.01
 
 
 @pytest.mark.parametrize("share_rounds", [False, True])
