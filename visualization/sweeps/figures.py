@@ -105,7 +105,7 @@ def _(record: SampleComplexity) -> Figure:
     columns = min(2, len(shown))
     rows = math.ceil(len(shown) / columns)
     figure = Figure(figsize=(3.6 * columns + 0.4, 2.7 * rows + 0.5), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False)
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
     handles: dict[str, Any] = {}
     for axes, (panel, curves) in zip(panels.flat, shown.items(), strict=False):
         for model, points in curves.items():
@@ -128,6 +128,8 @@ def _(record: SampleComplexity) -> Figure:
         despine(axes)
         axis_labels(axes, "training samples", shorten(record.score_name, 30))
         axes.grid(axis="y", color="#eeeeee")
+    if panels[0, 0].get_ylim()[0] > 0:  # scores such as accuracy, of all panels
+        panels[0, 0].set_ylim(bottom=0)
     for axes in panels.flat[len(shown) :]:
         axes.set_axis_off()
     names = [shorten(model, 30) for model in handles]
