@@ -33,8 +33,8 @@ from agents.cli.sweep_space import (
 from agents.core.runs.run_folder import FolderInUseError, RunFolder
 from agents.core.sweeps.results import Result, describe, read_result
 from agents.core.sweeps.space import Space, parse_grid
-from agents.core.training.loop import DivergedError
 from agents.core.training.signals import handling
+from agents.core.training.step_record import DivergedError
 from agents.core.training.trainer import PrunedError
 from tasks.core.memory import is_out_of_memory
 from tasks.core.settings import ConfigError, TerrariumError
