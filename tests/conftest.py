@@ -29,9 +29,13 @@ SMALL = {
     "save_every": 3, "log_every": 2, "histograms_every": 1, "precision": "fp32",
 }  # a run of a second  # fmt: skip
 
+FEW_SETS = {"num_train": 600, "num_validation": 200, "num_test": 200}
 SMALL_TASKS: dict[str, dict[str, Any]] = {
     "digit_strings": {"height": 16, "most_digits": 3},
     "digit_pages": {"size": 64, "max_digits": 6},
+    **dict.fromkeys(
+        ["max_difference", "furthest_pair", "monster_trainer", "shortest_path"], FEW_SETS
+    ),
 }
 
 

@@ -65,7 +65,7 @@ def test_a_bad_search_is_named_before_anything_runs(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("sampler", ["tpe", pytest.param("random", marks=pytest.mark.slow)])
 def test_a_search_continues_and_repeats_no_run(sampler: str, tmp_path: Path) -> None:
     """More trials are added to those of the first call, whose files stay as they are."""
     command = [*COMMAND, *SEARCH, "--sampler", sampler, "--run-dir", str(tmp_path)]
