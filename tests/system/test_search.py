@@ -262,6 +262,21 @@ def test_a_grid_goes_over_agents_and_tasks(
     assert 'id="slices"' in (tmp_path / "sweep.html").read_text()
 
 
+def test_a_run_that_a_model_refuses_does_not_end_the_grid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Why is said, and the others are done; where none can run, the exit code says so."""
+    words = ["--agent", "set_transformer", "--task", "subset_sum", "--run-dir", str(tmp_path)]
+    assert main([*GRID, *words, "--grid", "hidden_size=10,8"]) == 0
+    assert "hidden_size=10: set_transformer" in (message := capsys.readouterr().err)
+    assert "accepted: a multiple of 4" in message
+    assert [(row["hidden_size"], row["ended"]) for row in rows(tmp_path)] == [
+        ("10", "not begun"), ("8", "done"),
+    ]  # fmt: skip
+    assert main([*GRID, *words, "--grid", "hidden_size=10,14"]) == 2
+    assert "a multiple of 4" in capsys.readouterr().err
+
+
 def test_scores_of_different_tasks_are_not_compared(tmp_path: Path) -> None:
     """A grid over tasks has its tables and losses, but no best trial and no figure of scores."""
     words = ["--agent", "seq2seq_adder", "--grid", "task=add2x2,add3x2", "--set", "hidden_size=8"]
