@@ -46,11 +46,11 @@ def test_commands_are_understood_and_recorded_runs_have_their_settings(cell: Cel
 def test_points_are_means_over_seeds_with_intervals() -> None:
     """Accuracies 0.1, 0.2, 0.3 of three seeds are 20 ± 24.8 % (Student's t with 2 degrees)."""
     seeds = [run(500, seed, (seed + 1) / 10) for seed in range(3)]
-    few, many = points_of([run(2000, 0, 0.5), *seeds])
-    assert (few.num_samples, many.num_samples) == (500, 2000)
+    few, many = points_of([run(4000, 0, 0.5), *seeds])
+    assert (few.num_samples, many.num_samples) == (500, 4000)
     assert few.test == pytest.approx(20)
     assert (few.high - few.low) / 2 == pytest.approx(4.302653 * 10 / 3**0.5)
-    table = sample_complexity.table({"max_difference": {"MLP": [*seeds, run(2000, 0, 0.5)]}})
+    table = sample_complexity.table({"max_difference": {"MLP": [*seeds, run(4000, 0, 0.5)]}})
     row = next(
         line for line in table.splitlines() if line.endswith("not run |") and "MLP |" in line
     )
