@@ -105,7 +105,7 @@ class CharLM(Agent):
         also reset at random, with `state_reset_prob`.
         """
         states, num = self.state.hidden_state, len(reset_state)
-        if reset_state.all() or len(states.get("0", ())) < num:  # of a smaller batch, or none
+        if len(states.get("0", ())) < num:  # of a smaller batch, or none
             return ()
         draws = torch.rand(num, device=reset_state.device)
         keep = (~reset_state & (draws >= self.config.state_reset_prob))[:, None, None]

@@ -6,6 +6,7 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,15 @@ SMALL = {
     "hidden_size": 16, "steps": 12, "batch_size": 16, "eval_every": 4, "eval_samples": 32,
     "save_every": 3, "log_every": 2, "histograms_every": 1, "precision": "fp32",
 }  # a run of a second  # fmt: skip
+
+FEW_SETS = {"num_train": 600, "num_validation": 200, "num_test": 200}
+SMALL_TASKS: dict[str, dict[str, Any]] = {
+    "digit_strings": {"height": 16, "most_digits": 3},
+    "digit_pages": {"size": 64, "max_digits": 6},
+    **dict.fromkeys(
+        ["max_difference", "furthest_pair", "monster_trainer", "shortest_path"], FEW_SETS
+    ),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +158,7 @@ def boxed_files() -> dict[str, str]:
     return {"path": str(folder)}
 
 
-def make_task(name: str) -> Task:
+def make_task(name: str, **settings: Any) -> Task:
     """Return a registered task by an example of its name, with files if it needs any."""
     of_scans = name in ("mnist", "fashion_mnist", "emnist")
     files = {
@@ -160,7 +170,7 @@ def make_task(name: str) -> Task:
     }
     if name in files:
         return tasks.make(name, **files[name]())
-    return tasks.make(name, **(scan_files() if of_scans else {}))
+    return tasks.make(name, **(scan_files() if of_scans else settings))
 
 
 def small_agent(name: str = "seq2seq_adder", **settings: object) -> Agent:
@@ -174,7 +184,7 @@ def small_agent(name: str = "seq2seq_adder", **settings: object) -> Agent:
     if "task" in settings:
         return agents.make(name, device="cpu", **(known | settings))
     for pattern, entry in tasks.TASKS.items():
-        task = make_task(entry.example or pattern)
+        task = make_task(entry.example or pattern, **SMALL_TASKS.get(pattern, {}))
         if isinstance(task.spec, cls.spec_type):
             return agents.make(name, task=task, device="cpu", **(known | settings))
     raise AssertionError(f"no task supplies a {cls.spec_type.__name__}")

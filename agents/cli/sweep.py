@@ -33,8 +33,8 @@ from agents.cli.sweep_space import (
 from agents.core.runs.run_folder import FolderInUseError, RunFolder
 from agents.core.sweeps.results import Result, describe, read_result
 from agents.core.sweeps.space import Space, parse_grid
-from agents.core.training.loop import DivergedError
 from agents.core.training.signals import handling
+from agents.core.training.step_record import DivergedError
 from agents.core.training.trainer import PrunedError
 from tasks.core.memory import is_out_of_memory
 from tasks.core.settings import ConfigError, TerrariumError
@@ -157,8 +157,11 @@ def _run_grid(plan: Plan, progress: bool) -> None:
     """Run each that is not done; those that other processes run, when these have ended.
 
     A run that has diverged since the sweep began is not tried again.
+
+    Raises:
+        ConfigError: none can run, as agent or task does not accept the values.
     """
-    left = [spec for _, spec in plan.runs]
+    left, errors = [spec for _, spec in plan.runs], list[ConfigError]()
     while left:
         in_use = []
         for spec in left:
@@ -168,9 +171,14 @@ def _run_grid(plan: Plan, progress: bool) -> None:
                 _run(spec, progress)
             except FolderInUseError:
                 in_use.append(spec)
+            except ConfigError as error:
+                warn(f"terrarium: {spec.run_dir.name}: {error}: left out")
+                errors.append(error)
         if len(in_use) == len(left):
             time.sleep(POLL)
         left = in_use
+    if errors and len(errors) == len(plan.runs):
+        raise errors[0]
 
 
 def _diverged(folders: Iterable[Path]) -> dict[Path, int]:

@@ -16,7 +16,7 @@ from agents.core.sweeps.results import (
     describe,
     group_by_seed,
 )
-from agents.core.training.loop import DivergedError
+from agents.core.training.step_record import DivergedError
 from tasks.core.settings import ConfigError
 from visualization import render
 from visualization.records import Bars, Curves, Table

@@ -122,10 +122,13 @@ def demand_untouched(agent: Seq2SeqAdder, before: dict[str, Any]) -> None:
     "settings",
     [
         {"cell": "lstm", "num_layers": 2},
-        {"cell": "gru", "decoder": "repeat"},
-        {"cell": "rnn", "hidden_size": 5},
+        pytest.param({"cell": "gru", "decoder": "repeat"}, marks=pytest.mark.slow),
+        pytest.param({"cell": "rnn", "hidden_size": 5}, marks=pytest.mark.slow),
         {"cell": "lstm", "decoder": "repeat", "hidden_size": 1},
-        {"cell": "rnn", "decoder": "repeat", "hidden_size": 2, "task": "add1x2"},
+        pytest.param(
+            {"cell": "rnn", "decoder": "repeat", "hidden_size": 2, "task": "add1x2"},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=str,
 )

@@ -15,7 +15,7 @@ from tasks.core.task import Task
 from tasks.handwriting.boxes import box_iou
 from tests.conftest import trained_agent
 
-QUICK = {"batch_size": 16, "eval_samples": 16, "steps": 600, "eval_every": 600}
+QUICK = {"batch_size": 16, "eval_samples": 16, "steps": 300, "eval_every": 300}
 
 
 def few_digits(**settings: int) -> Task:

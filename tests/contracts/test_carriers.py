@@ -19,11 +19,8 @@ from agents.core.analysis.diagnosis import diagnose_agent
 from tasks import conformance as task_conformance
 from tasks.core.conformance import checks_of
 from tasks.core.task import Task
-from tests.carriers.attention_reader import AttentionReader
-from tests.carriers.blob_detector import BlobDetector, BlobImages
-from tests.carriers.ctc_reader import CtcReader
 from tests.carriers.set_network import LargestDifference, SetNetwork
-from tests.carriers.strips import DigitStrips
+from tests.conftest import small_agent
 from tests.helpers.drawing import Drawn
 from visualization.records import Transcript
 
@@ -34,24 +31,14 @@ RECIPE = {"batch_size": 32, "eval_every": 100, "eval_samples": 200, "learning_ra
           "precision": "fp32", "threads": 1}  # fmt: skip
 KINDS: dict[str, tuple[type[Agent], Task]] = {
     "regression": (Regression, Products()),
-    "ctc reader": (CtcReader, DigitStrips()),
-    "attention reader": (AttentionReader, DigitStrips()),
-    "detector": (BlobDetector, BlobImages()),
     "sets": (SetNetwork, LargestDifference()),
 }
 LEARNED: dict[str, tuple[int, Callable[[dict[str, float]], bool]]] = {
     "regression": (800, lambda s: s["error"] < 0.15),
-    "ctc reader": (500, lambda s: s["exact"] > 0.5),
-    "attention reader": (600, lambda s: s["exact"] > 0.4),
-    "detector": (300, lambda s: s["f1"] > 0.5),
     "sets": (400, lambda s: s["accuracy"] > 0.85),
 }
-IMAGES = {"layers", "patches", "maximised", "inversion", "attribution", "units"}
 VIEWS = {
     "regression": {"weights", "dead_units", "landscape", "embedding"},
-    "ctc reader": {"weights", "cells", "gates", "ablation", *IMAGES},
-    "attention reader": {"weights", "attention", "gates", *IMAGES},
-    "detector": {"weights", *IMAGES},
     "sets": {"weights", "dead_units", "landscape", "embedding", "layer_probes"},
 }
 
@@ -109,16 +96,13 @@ def test_it_learns(kind: str) -> None:
 
 
 INPUTS: dict[str, Callable[[Any], list[np.ndarray]]] = {
-    "ctc reader": lambda b: [i[0, :, :w] for i, w in zip(b.image, b.width, strict=True)],
-    "attention reader": lambda b: [i[0, :, :w] for i, w in zip(b.image, b.width, strict=True)],
-    "detector": lambda b: list(b.image[:, 0]),
     "sets": lambda b: [e[m] for e, m in zip(b.elements, b.mask, strict=True)],
 }
 
 
 @pytest.mark.parametrize("kind", INPUTS)
 def test_a_person_is_answered_as_a_batch_is(kind: str) -> None:
-    """Strips and sets of any size, each by itself or in a list, get the answers of their batch."""
+    """Sets of any size, each by itself or in a list, get the answers of their batch."""
     agent = make(kind, steps=60).learn()
     batch = agent.task.samples("test", 9)
     inputs = INPUTS[kind](batch)
@@ -161,6 +145,6 @@ def test_its_diagnosis_is_drawn(kind: str) -> None:
 
 def test_parts_of_a_loss_are_logged() -> None:
     """Each part of a detector's loss has its curve, and they sum to the loss."""
-    history = make("detector").learn().history
+    history = small_agent("yolo_detector").learn().history
     parts = [history.series(f"train/loss/{name}")[1] for name in ("objectness", "box", "kind")]
     np.testing.assert_allclose(np.sum(parts, axis=0), history.series("train/loss")[1], rtol=1e-5)

@@ -25,7 +25,7 @@ from tasks.core.batch import take
 from tasks.core.conformance import Check, checks_of
 from tasks.core.settings import fields
 from tasks.core.task import SPLITS
-from tests.conftest import SMALL, candidate, make_task, same, small_agent, weights
+from tests.conftest import SMALL, SMALL_TASKS, candidate, make_task, same, small_agent, weights
 from tests.helpers.drawing import Drawn
 from visualization.records import Transcript
 
@@ -76,7 +76,8 @@ def test_a_task_conforms(name: str, check: str) -> None:
 @functools.cache
 def task_checks_of(name: str) -> dict[str, Check]:
     """Return the checks of a registered task by name."""
-    return {each.name: each for each in task_checks(make_task(name))}
+    small = make_task(name, **SMALL_TASKS.get(name, {}))
+    return {each.name: each for each in task_checks(small)}
 
 
 @pytest.mark.parametrize("check", agent_conformance.CHECKS, ids=lambda check: check.__name__)

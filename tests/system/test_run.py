@@ -13,7 +13,7 @@ import agents
 from agents.core.agent import Agent
 from agents.core.runs.checkpoint import CheckpointError
 from agents.core.runs.run_folder import FolderInUseError, RunFolder
-from agents.core.training.loop import DivergedError
+from agents.core.training.step_record import DivergedError
 from agents.core.training.trainer import Trainer
 from main import main
 from tasks.core.settings import ConfigError

@@ -65,7 +65,7 @@ def test_a_bad_search_is_named_before_anything_runs(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("sampler", ["tpe", pytest.param("random", marks=pytest.mark.slow)])
 def test_a_search_continues_and_repeats_no_run(sampler: str, tmp_path: Path) -> None:
     """More trials are added to those of the first call, whose files stay as they are."""
     command = [*COMMAND, *SEARCH, "--sampler", sampler, "--run-dir", str(tmp_path)]
@@ -260,6 +260,21 @@ def test_a_grid_goes_over_agents_and_tasks(
     assert "parity_lstm cannot learn add2x2: left out" in capsys.readouterr().err
     assert (tmp_path / "best.yaml").exists()
     assert 'id="slices"' in (tmp_path / "sweep.html").read_text()
+
+
+def test_a_run_that_a_model_refuses_does_not_end_the_grid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Why is said, and the others are done; where none can run, the exit code says so."""
+    words = ["--agent", "set_transformer", "--task", "subset_sum", "--run-dir", str(tmp_path)]
+    assert main([*GRID, *words, "--grid", "hidden_size=10,8"]) == 0
+    assert "hidden_size=10: set_transformer" in (message := capsys.readouterr().err)
+    assert "accepted: a multiple of 4" in message
+    assert [(row["hidden_size"], row["ended"]) for row in rows(tmp_path)] == [
+        ("10", "not begun"), ("8", "done"),
+    ]  # fmt: skip
+    assert main([*GRID, *words, "--grid", "hidden_size=10,14"]) == 2
+    assert "a multiple of 4" in capsys.readouterr().err
 
 
 def test_scores_of_different_tasks_are_not_compared(tmp_path: Path) -> None:

@@ -145,6 +145,7 @@ def held(make: Callable[[], object]) -> int:
     return sum(trace.size for trace in own.traces)
 
 
+@pytest.mark.slow
 def test_an_index_takes_some_tens_of_bytes_for_each_file(tmp_path: Path) -> None:
     """Three thousand more pictures cost less than 60 bytes each; a name as text has 60."""
     sizes = {"height": 5, "width": 4, "cache_memory": 0.0}
@@ -156,6 +157,7 @@ def test_an_index_takes_some_tens_of_bytes_for_each_file(tmp_path: Path) -> None
     assert (taken[3200] - taken[200]) / 3000 < 60
 
 
+@pytest.mark.slow
 def test_pages_hold_neither_xml_nor_polygons(tmp_path: Path) -> None:
     """A page with one line costs less than 200 bytes: its XML is longer, as are its points."""
     taken = {}

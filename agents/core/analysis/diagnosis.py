@@ -13,7 +13,8 @@ from agents.core.analysis import trials
 from agents.core.inspection.run import settings_of
 from agents.core.runs.history import Record
 from agents.core.training import monitoring
-from agents.core.training.loop import DivergedError, total_steps
+from agents.core.training.loop import total_steps
+from agents.core.training.step_record import DivergedError
 from tasks.core import earlier_names
 from tasks.core.batch import Batch, num_samples
 from tasks.core.settings import fields

@@ -16,13 +16,13 @@ import numpy as np
 
 from agents.core.agent import Agent
 from agents.core.training.loop import (
-    DivergedError,
     TrainStep,
     train_steps,
     training_environment,
 )
 from agents.core.training.monitoring import majority_baseline
 from agents.core.training.state import CurriculumTracker, Cursor
+from agents.core.training.step_record import DivergedError
 from tasks.core import earlier_names
 from tasks.core.batch import num_samples
 from tasks.core.settings import ConfigError, fields

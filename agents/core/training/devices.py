@@ -30,6 +30,11 @@ def choose(name: str) -> torch.device:
     return torch.device(name) if rank is None or name != "cuda" else _gpu_of(rank.local_rank)
 
 
+def is_asynchronous(device: torch.device) -> bool:
+    """Tell whether a device computes while Python goes on, so that reading a number waits."""
+    return device.type != "cpu"
+
+
 def _gpu_of(local_rank: int) -> torch.device:
     """Return the GPU of a rank: the one of its number, of those that the process sees."""
     if local_rank < torch.cuda.device_count():

@@ -5,11 +5,11 @@ import functools
 import itertools
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from agents.core.config import AgentConfig
@@ -18,8 +18,9 @@ from agents.core.training.optimizer import lr_factor_at
 from agents.core.training.processes import SINGLE, Group, rank_key, seed_of
 from agents.core.training.signals import SIGNALS, StopRequest
 from agents.core.training.state import Cursor
+from agents.core.training.step_record import DivergedError, StepRecord, check_finite
 from tasks.core.batch import map_arrays, num_samples, take
-from tasks.core.settings import ConfigError, TerrariumError
+from tasks.core.settings import ConfigError
 from tasks.core.task import Task, num_batches
 from tasks.prefetch import Prefetcher
 
@@ -27,23 +28,6 @@ if TYPE_CHECKING:
     from agents.core.protocol import AgentProtocol
 
 Loss = Tensor | Mapping[str, Tensor]  # a scalar, or named scalars whose sum it is
-
-
-class StepRecord(NamedTuple):
-    """One step of the optimiser."""
-
-    step: int  # counted from 1
-    loss: float  # of the batch, before the step
-    grad_norm: float  # L2 norm of all gradients, before clipping
-    learning_rate: float  # of Adam, in this step
-    samples: int  # in the batch
-    parts: Mapping[str, float] = {}  # of the loss, by name, where the agent names them
-
-
-class DivergedError(TerrariumError):
-    """The loss or the gradient is no longer a finite number."""
-
-    exit_code = 76
 
 
 def total_steps(config: AgentConfig, task: Task) -> int:
@@ -108,6 +92,9 @@ class TrainStep:
         group: the ranks that share each batch.
         network: the agent's loss, wrapped for the group; None: it is a single process.
         request: the signal that this rank received, if any, is told to the others in each step.
+        found_inf: None: each step waits for its loss, and is not taken if that is not finite. Else
+            a tensor () on the device that becomes 1.0 with the first step whose loss or gradient is
+            not finite: neither that step nor a later one changes the parameters, and nothing waits.
     """
 
     agent: "AgentProtocol"
@@ -117,31 +104,30 @@ class TrainStep:
     group: Group = SINGLE
     network: Any = None
     request: StopRequest = attrs.Factory(StopRequest)
+    found_inf: Tensor | None = None
 
     def step(self, batch: Any, number: int, lr_factor: float) -> StepRecord:
         """Take step `number` on a batch of a task, at `lr_factor` times the highest learning rate.
 
         Raises:
             DivergedError: before the step is taken, so that the parameters are those of the last
-                good step.
+                good step. With `found_inf` it is for the caller to look at the record.
         """
         agent, config, optimizer = self.agent, self.agent.config, self.agent.state.optimizer
         loss, parts = self._backward(batch)
         norm = get_total_norm([p.grad for p in optimizer.parameters if p.grad is not None])
-        learning_rate = config.learning_rate * lr_factor
-        record = StepRecord(
-            number, loss.item(), norm.item(), learning_rate, num_samples(batch),
-            {name: value.item() for name, value in parts.items()},
-        )  # fmt: skip
-        if self.group.size > 1:
-            record = self._agree(record)
-        if not math.isfinite(record.loss) or not math.isfinite(record.grad_norm):
-            values = f"loss {record.loss:g}, gradient norm {record.grad_norm:g}"
-            values += f", learning rate {learning_rate:g}"
-            raise DivergedError(describe_divergence(agent.model, number, values))
-        if config.clip_norm is not None and record.grad_norm > config.clip_norm:
+        rate, num = config.learning_rate * lr_factor, num_samples(batch)
+        record = StepRecord(number, rate, num, loss, norm, parts)
+        if self.found_inf is not None:
+            self.found_inf.clamp_(min=1 - record.is_finite_on_device().float())
+        else:
+            if self.group.size > 1:
+                self._agree(record)
+            check_finite(agent.model, record)
+        is_long = self.found_inf is not None or record.grad_norm > (config.clip_norm or math.inf)
+        if config.clip_norm is not None and is_long:
             clip_grads_with_norm_(optimizer.parameters, config.clip_norm, norm)
-        optimizer.step(lr_factor, self.num_parts)
+        optimizer.step(lr_factor, self.num_parts, self.found_inf)
         return record
 
     def _backward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
@@ -219,8 +205,8 @@ class TrainStep:
         named = {name: value * weight for name, value in named_losses(loss).items()}
         return total.detach(), named, *torch.autograd.grad(total, parameters, allow_unused=True)
 
-    def _agree(self, record: StepRecord) -> StepRecord:
-        """Return the record of the whole batch; agree on a signal; gather the hidden state.
+    def _agree(self, record: StepRecord) -> None:
+        """Let a record be that of the whole batch; agree on a signal; gather the hidden state.
 
         The gradient's norm is that of rank 0, so that no last bit lets ranks decide differently.
         """
@@ -241,7 +227,7 @@ class TrainStep:
         if sums["hidden"]:
             self._gather_hidden_state()
         parts = dict(itertools.islice(sums.items(), fixed, None))
-        return record._replace(loss=sums["loss"], grad_norm=sums["norm"], parts=parts)
+        record.agree(sums["loss"], sums["norm"], parts)
 
     def _gather_hidden_state(self) -> None:
         """Put the rows of all ranks together, as a single process has them."""
@@ -313,22 +299,3 @@ def train_steps(
                     accepted = "a task whose `draw` yields batches"
                     raise ConfigError("task", "", problem, accepted)
                 cursor.epoch, cursor.start = cursor.epoch + 1, 0
-
-
-def describe_divergence(model: nn.Module, step: int, values: str) -> str:
-    """Describe a divergence: the step, its values, and the first parameter that is not finite."""
-    bad = next(
-        (
-            f"the first bad parameter is {name}"
-            for name, parameter in model.named_parameters()
-            if not (
-                parameter.isfinite().all()
-                and (parameter.grad is None or parameter.grad.isfinite().all())
-            )
-        ),
-        "every parameter and gradient is finite",
-    )
-    return (
-        f"diverged at step {step}: {values}; {bad}; the best checkpoint is untouched; "
-        "try a lower learning_rate or clip_norm"
-    )

@@ -103,11 +103,13 @@ class AnyOptimizer(abc.ABC):
         config: of the agent.
         parameters: those that it updates, in a fixed order.
         num_matrices: number of them that Muon updates.
+        can_skip: whether `step` takes `found_inf`.
     """
 
     config: AgentConfig
     parameters: list[nn.Parameter]
     num_matrices: int = 0
+    can_skip = False
 
     @abc.abstractmethod
     def tensors(self) -> dict[str, Tensor]:
@@ -126,8 +128,11 @@ class AnyOptimizer(abc.ABC):
         """
 
     @abc.abstractmethod
-    def step(self, lr_factor: float, num_threads: int = 1) -> None:
-        """Update parameters that have a gradient, at `lr_factor` times the learning rate."""
+    def step(self, lr_factor: float, num_threads: int = 1, found_inf: Tensor | None = None) -> None:
+        """Update parameters that have a gradient, at `lr_factor` times the learning rate.
+
+        Nothing changes where `found_inf`, a tensor (), is 1.0; it is given only if `can_skip`.
+        """
 
 
 @final
@@ -189,7 +194,7 @@ class TorchOptimizer(AnyOptimizer):
             if name not in shapes or (tensor.ndim and tensor.shape != shapes[name]):
                 raise CheckpointError(f"the optimiser has no state {key!r} {tuple(tensor.shape)}")
 
-    def step(self, lr_factor: float, num_threads: int = 1) -> None:
+    def step(self, lr_factor: float, num_threads: int = 1, found_inf: Tensor | None = None) -> None:
         """Take a step of each group at `lr_factor` times its learning rate."""
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * lr_factor
@@ -211,6 +216,8 @@ class Optimizer(AnyOptimizer):
     Attributes:
         state: parameter name → kind of value → tensor.
     """
+
+    can_skip = True
 
     def __init__(self, model: nn.Module, config: AgentConfig) -> None:
         self.config = config
@@ -242,19 +249,21 @@ class Optimizer(AnyOptimizer):
             tensor.copy_(tensors[name])
 
     @torch.no_grad()
-    def step(self, lr_factor: float, num_threads: int = 1) -> None:
+    def step(self, lr_factor: float, num_threads: int = 1, found_inf: Tensor | None = None) -> None:
         """Move every parameter that has a gradient, at `lr_factor` times the highest learning rate.
 
         Matrices of Muon are orthogonalised in parallel by up to `num_threads` threads.
         """
         others = {name: p for name, p in self._others.items() if p.grad is not None}
         if others:
-            self._adam(others, self.config.learning_rate * lr_factor)
+            self._adam(others, self.config.learning_rate * lr_factor, found_inf)
         matrices = {name: p for name, p in self._matrices.items() if p.grad is not None}
         if matrices:
-            self._muon(matrices, self.config.muon_learning_rate * lr_factor, num_threads)
+            self._muon(matrices, self.config.muon_learning_rate * lr_factor, num_threads, found_inf)
 
-    def _adam(self, named: Mapping[str, nn.Parameter], learning_rate: float) -> None:
+    def _adam(
+        self, named: Mapping[str, nn.Parameter], learning_rate: float, found_inf: Tensor | None
+    ) -> None:
         state = [self.state[name] for name in named]
         adam(
             list(named.values()),
@@ -265,6 +274,7 @@ class Optimizer(AnyOptimizer):
             [s["step"] for s in state],
             foreach=False,
             fused=True,
+            found_inf=found_inf,
             amsgrad=False,
             beta1=0.9,
             beta2=self.config.adam_beta2,
@@ -276,12 +286,19 @@ class Optimizer(AnyOptimizer):
         )
 
     def _muon(
-        self, named: Mapping[str, nn.Parameter], learning_rate: float, num_threads: int
-    ) -> None:
+        self, named: Mapping[str, nn.Parameter], learning_rate: float, num_threads: int,
+        found_inf: Tensor | None,
+    ) -> None:  # fmt: skip
         parameters = list(named.values())
         gradients = [p.grad for p in parameters if p.grad is not None]
         momenta = [self.state[name]["momentum"] for name in named]
         momentum = self.config.muon_momentum
+        taken = 1.0 if found_inf is None else 1 - found_inf
+        if found_inf is not None:  # the momentum, moved towards itself, stays
+            gradients = [
+                torch.where(found_inf > 0, own, gradient)
+                for own, gradient in zip(momenta, gradients, strict=True)
+            ]
         torch._foreach_lerp_(momenta, gradients, 1 - momentum)
         nesterov = torch._foreach_lerp(gradients, momenta, momentum)
         updates = [update.flatten(1) for update in nesterov]
@@ -294,8 +311,9 @@ class Optimizer(AnyOptimizer):
             rows, columns = direction.shape
             scale = max(1.0, rows / columns) ** 0.5
             if self.config.weight_decay:
-                parameter.mul_(1 - learning_rate * self.config.weight_decay)
-            parameter.add_(direction.view_as(parameter), alpha=-learning_rate * scale)
+                parameter.mul_(1 - taken * learning_rate * self.config.weight_decay)
+            update = direction if found_inf is None else direction * taken
+            parameter.add_(update.view_as(parameter), alpha=-learning_rate * scale)
 
 
 def orthogonalize(matrix: Tensor) -> Tensor:

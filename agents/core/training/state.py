@@ -11,6 +11,7 @@ from agents.core.config import AgentConfig
 from agents.core.runs.checkpoint import Checkpoint, CheckpointError, check_state_dict
 from agents.core.runs.history import History
 from agents.core.training.optimizer import AnyOptimizer
+from agents.core.training.step_record import StepRecord
 from tasks.core.settings import fits
 
 _PLAIN = ("seconds", "threads", "precision", "stopped_early")
@@ -39,6 +40,16 @@ class RunningSums:
     samples: int = 0
     parts: dict[str, float] = attrs.Factory(dict)  # of the loss, by name
     seconds: float = 0.0  # spent learning, evaluations left out
+
+    def add(self, record: StepRecord) -> None:
+        """Add a step."""
+        self.loss += record.loss
+        self.highest_loss = max(self.highest_loss, record.loss)
+        self.grad_norm += record.grad_norm
+        self.steps += 1
+        self.samples += record.samples
+        for name, value in record.parts.items():
+            self.parts[name] = self.parts.get(name, 0.0) + value
 
 
 @attrs.define

@@ -20,10 +20,7 @@ from agents.core.runs.snapshots import snapshot_steps
 from agents.core.training import devices, parallel
 from agents.core.training.evaluation import mean_loss_of_shares, predict_shares
 from agents.core.training.loop import (
-    DivergedError,
-    StepRecord,
     TrainStep,
-    describe_divergence,
     parts_of_process,
     total_steps,
     train_steps,
@@ -43,6 +40,12 @@ from agents.core.training.resume import (
 )
 from agents.core.training.signals import StopRequest, stop_requests
 from agents.core.training.state import Best, RunningSums
+from agents.core.training.step_record import (
+    DivergedError,
+    StepRecord,
+    UnreadSteps,
+    describe_divergence,
+)
 from tasks.core.batch import take
 from tasks.core.task import num_batches
 from visualization.records import AnswerTable
@@ -109,6 +112,7 @@ class Trainer:
         self._eval_every = self.config.eval_every or num_batches(self.task, self.config.batch_size)
         num_snapshots = self.config.num_weight_snapshots if group.is_main else 0
         self._snapshot_steps = snapshot_steps(self.total, num_snapshots or 0)
+        self._unread = UnreadSteps.of(agent, group)
         self._clock_start = time.perf_counter()
 
     def run(self) -> None:
@@ -153,7 +157,10 @@ class Trainer:
             parallel.distribute(self.agent, self.group) as network,
         ):
             parts = parts_of_process(self.agent, self.group)
-            train_step = TrainStep(self.agent, parts, self.group, network, request)
+            self._unread = unread = UnreadSteps.of(self.agent, self.group)
+            train_step = TrainStep(
+                self.agent, parts, self.group, network, request, unread.found_inf
+            )
             steps = train_steps(self.agent, self.task, state.cursor, train_step)
             self.agent.snapshots.prune(self._snapshot_steps, state.cursor.step)
             self._save_snapshot()
@@ -169,20 +176,21 @@ class Trainer:
 
     def _after_step(self, record: StepRecord, request: StopRequest) -> None:
         """Log, evaluate and save as is due after a step."""
-        cursor, sums = self.state.cursor, self.state.sums
-        sums.loss += record.loss
-        sums.highest_loss = max(sums.highest_loss, record.loss)
-        sums.grad_norm += record.grad_norm
-        sums.steps += 1
-        sums.samples += record.samples
-        for name, value in record.parts.items():
-            sums.parts[name] = sums.parts.get(name, 0.0) + value
-        self._advance_curriculum(record)
+        cursor = self.state.cursor
+        self._unread.add(record, cursor)
+        if self._unread.is_full:
+            self._read_records()
         evaluates = record.step == self.total or record.step % self._eval_every == 0
         if evaluates or record.step % self.config.log_every == 0:
             self._log(record)
         cursor.unfinished = "evaluation" if evaluates else "saving"
         self._finish_step(request)
+
+    def _read_records(self) -> None:
+        """Read what the last steps left on the device, and add it up."""
+        for record in self._unread.read(self.state):
+            self.state.sums.add(record)
+            self._advance_curriculum(record)
 
     def _finish_step(self, request: StopRequest) -> None:
         """Evaluate and save as is due after a step that has been recorded."""
@@ -310,7 +318,8 @@ class Trainer:
         return target is not None and loss is not None and loss <= target
 
     def _sync_state(self) -> None:
-        """Update the state of the random number generators, and the time since the last update."""
+        """Update sums of steps, state of the random number generators, and the time spent."""
+        self._read_records()
         own, rank = devices.get_rng_state(self.agent.device), self.group.rank
         if self.group.size > 1:  # the others' are as of the last checkpoint
             own = {**self.state.rng_state, **{rank_key(kind, rank): s for kind, s in own.items()}}

@@ -20,7 +20,7 @@ from agents.core.analysis.diagnosis import (
     diagnose_agent,
     settings_of,
 )
-from agents.core.training.loop import DivergedError
+from agents.core.training.step_record import DivergedError
 from agents.parity_lstm import ParityLSTM, RNNClassifier
 from tasks.addition import Addition
 from tasks.core.task import BatchRequest

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from agents.core.config import AgentConfig, Schedule
-from agents.core.training.loop import StepRecord, TrainStep
+from agents.core.training.loop import TrainStep
 from agents.core.training.optimizer import lr_factor_at
+from agents.core.training.step_record import StepRecord
 from tests.conftest import exact, same, small_agent, weights
 
 SCHEDULES = Schedule.__args__

@@ -234,7 +234,7 @@ def test_long_records_come_in_pages() -> None:
     assert "layers 3 to 4 of 5 with parameters" in words(draw(weights.pages(2)[1]))
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_every_record_has_a_picture_a_text_and_a_caption(channels: int) -> None:
     """Records are drawn without a warning, with each layer's name, and told in words."""
     model = odd(channels)
