@@ -114,9 +114,9 @@ class ImageViews(Views):
         return conv.dead_units(self._every_layer, self._images)
 
     def prepare(self) -> None:
-        """Compute observation, images and top patches, which most views share."""
+        """Compute observation, images and network, which most views share."""
         if self._observation.image is not None:
-            self._labels, self._states, self.patches()
+            self._labels, self._states, self._network  # noqa: B018 - computed once
 
     @view("images")
     def patches(self) -> dict[str, conv.TopPatches]:
@@ -154,7 +154,7 @@ class ImageViews(Views):
             raise NothingToShow("model: no image activates any channel of its layers")
         return layers
 
-    @view("images")
+    @view("images", uses=("patches",))
     def fields(self) -> dict[str, Any]:
         """Receptive fields of a channel of each layer, where it has half of its top activation."""
 
@@ -165,7 +165,7 @@ class ImageViews(Views):
 
         return {layer: look(layer) for layer in self._active_layers}
 
-    @view("images")
+    @view("images", uses=("patches",))
     def patterns(self) -> dict[str, Any]:
         """Patterns: what in its patch activates a unit of each layer."""
         return {
@@ -173,7 +173,7 @@ class ImageViews(Views):
             for layer in self._active_layers
         }
 
-    @view("images")
+    @view("images", uses=("patches",))
     def perturbations(self) -> Any:
         """Perturbations: the response of a last-layer unit to noise, blur and other changes."""
         layer = self._active_layers[-1]
@@ -181,7 +181,7 @@ class ImageViews(Views):
         names = ("noise", "blur", "rotate", "shift", "contrast", "erase")
         return conv.sweep_perturbation(self._network, layer, unit, image, names)
 
-    @view("images")
+    @view("images", uses=("patches",))
     def paste(self) -> Any:
         """Transplants: the receptive field of a second-layer unit, pasted in another image."""
         layer = self._active_layers[min(1, len(self._active_layers) - 1)]
@@ -200,7 +200,7 @@ class ImageViews(Views):
             self._network, self._layers[0], image, ("blur", _BLUR), classes=self._classes
         )
 
-    @view("classes")
+    @view("classes", uses=("patches",))
     def map_edit(self) -> Any:
         """Channel ablation: the answer without the strongest channel of the last layer."""
         layer = self._active_layers[-1]
@@ -225,7 +225,7 @@ class ImageViews(Views):
         )  # fmt: skip
         return {**images, "labels": logits}
 
-    @view("images")
+    @view("images", uses=("patches",))
     def inversion(self) -> Any:
         """Feature inversion: images with the same features as an image, layer by layer."""
         return conv.invert(
@@ -383,7 +383,7 @@ class ImageViews(Views):
         rest = np.setdiff1d(np.arange(len(self._images)), self._shown_numbers)
         return np.concatenate([self._shown_numbers, rest])[:256]
 
-    @view("images", uses=("maximised", "progression"))
+    @view("images", uses=("patches", "maximised", "progression"))
     def units(self) -> dict[str, conv.UnitSheets]:
         """Unit pages: all results on each channel."""
         return {layer: self._sheets(layer) for layer in self._layers}
