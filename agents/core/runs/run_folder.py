@@ -80,6 +80,10 @@ class Folder(abc.ABC):
         """Save the checkpoint of a step."""
 
     @abc.abstractmethod
+    def remove_old(self, keep: int) -> None:
+        """Remove all checkpoints but the latest `keep`."""
+
+    @abc.abstractmethod
     def save_best(self, checkpoint: Callable[[], Checkpoint]) -> None:
         """Save the best checkpoint so far."""
 
@@ -106,6 +110,9 @@ class NullFolder(Folder):
         return None
 
     def save(self, step: int, checkpoint: Callable[[], Checkpoint], keep: int) -> None:
+        """Ignored."""
+
+    def remove_old(self, keep: int) -> None:
         """Ignored."""
 
     def save_best(self, checkpoint: Callable[[], Checkpoint]) -> None:
@@ -271,6 +278,10 @@ class RunFolder(Folder):
         self.check()  # before history/ is written
         data = self._history.move_to_files(checkpoint()).to_bytes()
         self._write_bytes(step_path(self.path / "checkpoints", step), data)
+        self.remove_old(keep)
+
+    def remove_old(self, keep: int) -> None:
+        """Remove all checkpoints but the latest `keep`."""
         for old in self.checkpoints()[keep:]:
             old.unlink(missing_ok=True)
 

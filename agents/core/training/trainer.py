@@ -345,6 +345,7 @@ class Trainer:
         return self.state.to_checkpoint(self.identity)
 
     def _finish(self) -> None:
+        self.folder.remove_old(self.config.keep_checkpoints)  # if a kill came before it in `save`
         best, monitor = self.state.best, self.task.monitor[0]
         scores = {} if best.score is None else {monitor: best.score}
         self.sink.handle(Finished(flat_settings(self.identity), scores))
