@@ -129,7 +129,8 @@ def inspect(spec: RunSpec) -> int:
         report = agent.inspect(views, progress=is_watched, renderer=renderer, processes=processes)
         if is_watched:
             warn(f"writing {sum(1 for _ in report.flat())} figures")
-        running.save_report(report, spec.run_dir, "report", agent.state.cursor.step)
+        step = agent.state.cursor.step
+        running.save_report(report, spec.run_dir, "report", step, processes)
     return 0
 
 

@@ -91,17 +91,36 @@ def format_scores(scores: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
 
 
-def save_report(report: "Report", folder: Path, name: str, step: int) -> None:
-    """Save a report as a page, its arrays, and its figures as TensorBoard events."""
+def save_report(report: "Report", folder: Path, name: str, step: int, processes: int = 1) -> None:
+    """Save a report as a page, its arrays, and its figures as TensorBoard events.
+
+    In as many processes at once, forks of this one; 1: all in it.
+    """
+    make_folder(folder)
+    works: dict[str, Callable[[], object]] = {
+        "page": lambda: report.save(folder / f"{name}.html"),
+        "events": lambda: _save_events(report, folder / name, step),
+        "arrays": lambda: report.save_arrays(folder / f"{name}.npz"),
+    }
+    if processes == 1:
+        paths = {kind: work() for kind, work in works.items()}
+    else:
+        from agents.core.inspection.side_by_side import compute
+
+        paths = dict(compute(works, {}, processes))
+    where = f"arrays in {paths['arrays']}; figures for TensorBoard in {name}/"
+    print(f"{paths['page']}: open it in a browser; {where}")
+
+
+def _save_events(report: "Report", folder: Path, step: int) -> None:
+    """Save figures as a TensorBoard run of their own.
+
+    They replace those of an earlier report, not of training.
+    """
     from agents.core.runs.history import History
     from agents.core.runs.sinks import Figure, Started, TensorBoardSink
 
-    make_folder(folder)
-    page = report.save(folder / f"{name}.html")
-    arrays = report.save_arrays(folder / f"{name}.npz")
-    # A TensorBoard run of its own: figures replace those of an earlier report, not of training.
-    with contextlib.closing(TensorBoardSink(folder / name)) as events:
+    with contextlib.closing(TensorBoardSink(folder)) as events:
         events.handle(Started(History([]), step - 1, step))
         for view, record in report.flat():
             events.handle(Figure(step, view, record, report.picture(view)))
-    print(f"{page}: open it in a browser; arrays in {arrays}; figures for TensorBoard in {name}/")

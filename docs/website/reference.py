@@ -32,7 +32,7 @@ PUBLIC = {
         "CannotWriteError", "CheckpointError", "CorruptCheckpointError",
     ),
     "agents.core.runs.run_folder": ("FolderInUseError",),
-    "agents.core.training.loop": ("DivergedError",),
+    "agents.core.training.step_record": ("DivergedError",),
     "agents.core.training.optimizer": ("TorchOptimizer",),
     "agents.core.inspection.observation": ("Observation", "observe"),
     "agents.core.inspection.views": ("view",),

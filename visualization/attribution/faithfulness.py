@@ -114,10 +114,8 @@ def faithfulness(
         counts = torch.linspace(0, size[1], num_steps + 1, dtype=torch.float64).round().long()
         blank = replacement(images, deletion_fill, model, "deletion_fill")
         start = replacement(images, insertion_fill, model, "insertion_fill")
-        both = [
-            {name: _curves(score, *way, ranks, counts) for name, ranks in orders.items()}
-            for way in ((images, blank), (start, images))
-        ]
+        both = [_curves_of_all(score, *way, orders, counts)
+                for way in ((images, blank), (start, images))]  # fmt: skip
     fills = (_words(deletion_fill), _words(insertion_fill))
     quantity = "probability" if score.probability else "score"
     return Faithfulness(counts.numpy() / size[1], both[0], both[1], quantity, fills)
@@ -139,14 +137,30 @@ def _ranks(
     return torch.as_tensor(np.argsort(order, axis=1))
 
 
+def _curves_of_all(
+    target_score: TargetScore, before: Tensor, after: Tensor, orders: Mapping[str, list[Tensor]],
+    counts: Tensor,
+) -> dict[str, NDArray[np.float64]]:  # fmt: skip
+    """Return the scores (B, S + 1) by name of orders, which share the first step and the last."""
+    ends = [
+        to_numpy(target_score.on_images(images).double())[:, None] for images in (before, after)
+    ]
+    return {
+        name: np.hstack(
+            [ends[0], _curves(target_score, before, after, ranks, counts[1:-1]), ends[1]]
+        )
+        for name, ranks in orders.items()
+    }
+
+
 def _curves(
     target_score: TargetScore, before: Tensor, after: Tensor, orders: list[Tensor], counts: Tensor
 ) -> NDArray[np.float64]:
-    """Return the scores (B, S + 1) while pixels become those of `after`: a mean over orders."""
+    """Return the scores (B, S) while pixels become those of `after`: a mean over orders."""
     ranks = torch.stack(orders).to(before.device)
     steps = counts.to(before.device)
     shape = (len(ranks), len(before), len(steps))
-    parts = []
+    parts = [before.new_zeros(0)]
     for span in batch_slices(ranks.shape[0] * len(before) * len(steps), target_score.batch_size):
         rows = torch.arange(span.start, span.stop, device=before.device)
         order, number, step = unravel_index(rows, shape)

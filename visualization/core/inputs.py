@@ -283,7 +283,7 @@ def select_target(output: Tensor, target: TargetIndex) -> Tensor:
         return flat.amax(dim=1)
     if isinstance(index, tuple) and len(index) == flat.ndim - 1:
         return _select_unit(flat, index)
-    check_channels_first(flat, "target", str(target))
+    check_channels_first(flat, "target", target)
     if isinstance(index, (int, tuple)):
         return _select_unit(flat, index if isinstance(index, tuple) else (index,))
     return _select_per_image(flat, index.to(output.device))
@@ -302,7 +302,7 @@ def normalise_target(target: TargetIndex) -> int | tuple[int, ...] | Tensor | No
     return int(numbers) if is_one else numbers
 
 
-def check_channels_first(output: Tensor, name: str, target: str) -> None:
+def check_channels_first(output: Tensor, name: str, target: object) -> None:
     """Raise a ValueError unless a single number says what is meant of an output."""
     if output.ndim not in (2, 4):
         shape = tuple(output.shape)

@@ -25,6 +25,7 @@ from visualization.core.inputs import (
 from visualization.core.records import brief_repr
 from visualization.core.tracing import NamedLayer
 from visualization.representation.features import Spatial, as_labels, features, principal_axes
+from visualization.representation.tsne import tsne
 
 Metric = Literal["cosine", "euclidean"]
 Method = Literal["pca", "tsne"]
@@ -209,7 +210,8 @@ def embed(
 ) -> Embedding:
     """2-D embedding of images by a layer's features: PCA or t-SNE.
 
-    t-SNE (van der Maaten & Hinton 2008) starts from the principal components and sees the first 50.
+    t-SNE (van der Maaten & Hinton 2008) starts from the principal components and sees the first 50
+    (see `tsne`).
     The sign of a component is such that its largest weight is positive, and all runs on one thread:
     the same images give the same picture. All features are in memory, N · D numbers.
 
@@ -262,7 +264,7 @@ def embed_rows(
     label_values = None if labels is None else as_labels(labels, len(rows))
     points, explained = pca(rows, 2 if method == "pca" else _TSNE_COMPONENTS)
     if method == "tsne":
-        points = _tsne(points, perplexity, seed)
+        points = tsne(points, perplexity, seed)
     points = np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))
     shares = np.pad(explained, (0, max(0, 2 - len(explained)))) if method == "pca" else None
     return Embedding(
@@ -283,18 +285,3 @@ def pca(rows: NDArray[np.float64], num: int) -> tuple[NDArray[np.float64], NDArr
     shares = squares / np.square(centred).sum()
     missing = (0, min(num, *rows.shape) - len(squares))
     return np.pad(centred @ (axes * signs), ((0, 0), missing)), np.pad(shares, missing)
-
-
-def _tsne(points: NDArray[np.float64], perplexity: float | None, seed: int) -> NDArray[np.float64]:
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
-    num = len(points)
-    num_neighbours = min(30.0, num / 3) if perplexity is None else perplexity
-    if not 0 < num_neighbours < num:
-        raise value_error("perplexity", perplexity, f"above 0, below the {num} images")
-    if np.ptp(points, axis=0).max() == 0 or points.shape[1] < 2:
-        return points[:, :2]
-    tsne = TSNE(2, perplexity=num_neighbours, init="pca", learning_rate="auto", random_state=seed)
-    with threadpool_limits(1):
-        return np.asarray(tsne.fit_transform(points), np.float64)

@@ -198,7 +198,8 @@ def ascend(
         gradient = param.projected_gradient(
             images, gradient + input_gradient(prior_weight * prior, images)
         )
-        (slope,) = torch.autograd.grad(output_images, latent, gradient)
+        # Of a sum: `grad` with a gradient of the output imports sympy, which takes a second.
+        (slope,) = torch.autograd.grad((output_images * gradient).sum(), latent)
         if optimiser:
             optimiser.step(slope)
         else:

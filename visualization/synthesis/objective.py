@@ -243,6 +243,7 @@ def per_image(objectives: Sequence[Objective]) -> Objective:
     """
     if not objectives:
         raise argument_error("objectives", "there are none", "one or more")
+    has_prior = any(objective.prior is not zeros_per_image for objective in objectives)
     widths = torch.tensor([len(objective.names) for objective in objectives])
     owner = torch.arange(len(objectives)).repeat_interleave(widths)
     first = widths.cumsum(0) - widths
@@ -264,7 +265,9 @@ def per_image(objectives: Sequence[Objective]) -> Objective:
         union(*(objective.layers for objective in objectives)),
         tuple(name for objective in objectives for name in objective.names),
         lambda cache: routed(cache, lambda objective, own: objective.read(own)),
-        lambda cache: routed(cache, lambda objective, own: objective.prior(own)),
+        zeros_per_image
+        if not has_prior
+        else lambda cache: routed(cache, lambda objective, own: objective.prior(own)),
         any(objective.coupled for objective in objectives),
         max(objective.most for objective in objectives),
     )

@@ -107,7 +107,7 @@ def test_a_unit_of_a_layer_is_scored_as_it_is() -> None:
         ({"num_random": 0}, "num_random: 0 is not accepted"),
         ({"insertion_fill": "grey"}, "insertion_fill: 'grey' is not accepted"),
         ({"target_layer": "stem", "target": 1, "probability": True},
-         r"shape \(8, 6, 8, 8\) has no clas"),
+         r"shape \(2, 6, 8, 8\) has no clas"),
         ({"target": 9}, "target: channel 9 does not exist"),
     ],
 )  # fmt: skip
