@@ -109,7 +109,8 @@ class CharLM(Agent):
             return ()
         draws = torch.rand(num, device=reset_state.device)
         keep = (~reset_state & (draws >= self.config.state_reset_prob))[:, None, None]
-        return tuple(states[name][:num] * keep for name in sorted(states))
+        # Not a product: after a divergence a state may be no number.
+        return tuple(torch.where(keep, states[name][:num], 0.0) for name in sorted(states))
 
     def predict_batch(self, batch: TextChunks) -> Tensor:
         """Return the likeliest next characters (batch, time)."""

@@ -1,6 +1,7 @@
 """Batch normalisation folded into the convolutions before it (inference)."""
 
 import collections
+import inspect
 from collections.abc import Collection
 from typing import Any
 
@@ -8,9 +9,12 @@ import torch.fx
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.parametrize import is_parametrized
 
 from visualization.core.inputs import copy_model
 from visualization.core.preserve import check_module
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def fuse_batch_norm(model: nn.Module, keep: Collection[str] = ()) -> nn.Module:
@@ -20,8 +24,9 @@ def fuse_batch_norm(model: nn.Module, keep: Collection[str] = ()) -> nn.Module:
     becomes an identity, whose output is as before; that of its convolution is the norm's. A pass
     takes a tenth less time on a CPU, with a backward pass a fifth.
 
-    A convolution stays as it is if anything but a norm reads it, and all do where the order of
-    calls depends on the input, or hooks on a layer may look for them: then the copy is a plain one.
+    A convolution stays as it is if anything but a norm reads it or its weights, if its pass is not
+    torch's own or its weights are parametrised, or if it has hooks. Where the order of calls
+    depends on the input, the copy is a plain one.
 
     Args:
         model: any module.
@@ -41,10 +46,13 @@ def fuse_batch_norm(model: nn.Module, keep: Collection[str] = ()) -> nn.Module:
 def _pairs(model: nn.Module) -> list[tuple[str, str]]:
     """Return names of convolutions, and of the norms that alone read them."""
     try:
-        graph = torch.fx.Tracer().trace(model)
+        graph = _Tracer().trace(model, _defaults(model))
     except Exception:  # what a forward pass does with a symbol is up to it
         return []
     calls = collections.Counter(node.target for node in graph.nodes if node.op == "call_module")
+    for node in graph.nodes:
+        if node.op == "get_attr":  # a parameter that is read beside its layer's own pass
+            calls[str(node.target).rpartition(".")[0]] += 1
     pairs = []
     for node in graph.nodes:
         if node.op != "call_module" or not _is_norm(_module(model, str(node.target))):
@@ -58,12 +66,29 @@ def _pairs(model: nn.Module) -> list[tuple[str, str]]:
     return pairs
 
 
+class _Tracer(torch.fx.Tracer):
+    """Keeps every layer whole that has the forward pass of one of torch's, also of a subclass."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        is_whole: bool = super().is_leaf_module(m, module_qualified_name)
+        return is_whole or _is_convolution(m) or _is_norm(m)
+
+
+def _defaults(model: nn.Module) -> dict[str, Any]:
+    """Return the arguments of a model's pass that have a default, which it is called without."""
+    parameters = inspect.signature(model.forward).parameters
+    return {n: p.default for n, p in parameters.items() if p.default is not inspect.Parameter.empty}
+
+
 def _is_norm(module: nn.Module) -> bool:
-    return isinstance(module, _BatchNorm) and module.running_mean is not None
+    is_own = type(module).forward is _BatchNorm.forward
+    return isinstance(module, _BatchNorm) and is_own and module.running_mean is not None
 
 
 def _is_convolution(module: nn.Module) -> bool:
-    return isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    """Tell whether a layer is a convolution with torch's own pass and weights."""
+    is_own = any(type(module).forward is kind.forward for kind in _CONVOLUTIONS)
+    return isinstance(module, _CONVOLUTIONS) and is_own and not is_parametrized(module)
 
 
 def _is_hooked(model: nn.Module, *names: str) -> bool:

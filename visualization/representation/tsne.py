@@ -5,6 +5,7 @@ N points of D numbers, placed in two dimensions.
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from visualization.core.errors import value_error
 
@@ -31,10 +32,11 @@ def tsne(points: NDArray[np.float64], perplexity: float | None, seed: int) -> ND
         raise value_error("perplexity", perplexity, f"above 0, below the {num} images")
     if np.ptp(points, axis=0).max() == 0 or points.shape[1] < 2:
         return points[:, :2]
-    if num > MOST_EXACT:
-        return _by_scikit_learn(points, num_neighbours, seed)
-    start = points[:, :2] / points[:, 0].std() * 1e-4
-    return _descend(joint_probabilities(points, num_neighbours), start)
+    with threadpool_limits(1):  # with more, products of this size mostly wait
+        if num > MOST_EXACT:
+            return _by_scikit_learn(points, num_neighbours, seed)
+        start = points[:, :2] / points[:, 0].std() * 1e-4
+        return _descend(joint_probabilities(points, num_neighbours), start)
 
 
 def joint_probabilities(points: NDArray[np.float64], perplexity: float) -> NDArray[np.float64]:
@@ -101,8 +103,6 @@ def _by_scikit_learn(
     points: NDArray[np.float64], perplexity: float, seed: int
 ) -> NDArray[np.float64]:
     from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
 
     tsne = TSNE(2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed)
-    with threadpool_limits(1):
-        return np.asarray(tsne.fit_transform(points), np.float64)
+    return np.asarray(tsne.fit_transform(points), np.float64)

@@ -41,7 +41,7 @@ def to_device(batch: Any, device: torch.device) -> Any:
     """Return a task's batch with tensors on a device in place of arrays; codes become int64."""
 
     def to_tensor(array: Any) -> Tensor:
-        tensor = torch.as_tensor(array).to(device)
+        tensor = torch.as_tensor(array).to(device, non_blocking=device.type == "cuda")
         is_code = not (tensor.is_floating_point() or tensor.is_complex())
         return tensor.long() if is_code and tensor.dtype != torch.bool else tensor
 

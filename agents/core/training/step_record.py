@@ -44,7 +44,8 @@ class StepRecord:
     ) -> None:  # fmt: skip
         self.step, self.learning_rate, self.samples = step, learning_rate, samples
         self._names = tuple(parts)
-        self._tensors = [each.detach() for each in (loss, grad_norm, *parts.values())]
+        tensors = loss, grad_norm, *parts.values()
+        self._tensors = [each.detach().reshape(()) for each in tensors]
         self._numbers: list[float] | None = None
 
     @property
@@ -121,15 +122,16 @@ class UnreadSteps:
             DivergedError: the loss or gradient of one is not finite. The steps from that one on
                 were not taken, and the cursor of `state` goes back to before it.
         """
-        steps, self._steps = self._steps, []
-        _read([record for record, _ in steps])
-        for record, cursor in steps:
+        _read([record for record, _ in self._steps])
+        while self._steps:
+            record, cursor = self._steps[0]
             try:
-                check_finite(state.model, record)
+                check_finite(state.model, record, is_last=self.found_inf is None)
             except DivergedError:
-                state.cursor = self._last_good
+                state.cursor, self._steps = self._last_good, []
                 raise
             self._last_good = cursor
+            del self._steps[0]
             yield record
 
 
@@ -138,34 +140,34 @@ def _read(records: Sequence[StepRecord]) -> None:
     unread = [record for record in records if record._numbers is None]
     if len(unread) < 2:
         return
-    tensors = [tensor.float() for record in unread for tensor in record._tensors]
+    device, dtype = unread[0]._tensors[0].device, torch.float64
+    tensors = [tensor.to(device, dtype) for record in unread for tensor in record._tensors]
     numbers = iter(torch.stack(tensors).tolist())
     for record in unread:
         record._numbers = list(itertools.islice(numbers, len(record._tensors)))
 
 
-def check_finite(model: nn.Module, record: StepRecord) -> None:
-    """Raise a DivergedError if the loss or the gradient of a step is no finite number."""
+def check_finite(model: nn.Module, record: StepRecord, is_last: bool = True) -> None:
+    """Raise a DivergedError if the loss or the gradient of a step is no finite number.
+
+    It names the first bad parameter, if the model's gradients are still those of the step.
+    """
     if not (math.isfinite(record.loss) and math.isfinite(record.grad_norm)):
         values = f"loss {record.loss:g}, gradient norm {record.grad_norm:g}"
         values += f", learning rate {record.learning_rate:g}"
-        raise DivergedError(describe_divergence(model, record.step, values))
+        raise DivergedError(describe_divergence(model if is_last else None, record.step, values))
 
 
-def describe_divergence(model: nn.Module, step: int, values: str) -> str:
+def describe_divergence(model: nn.Module | None, step: int, values: str) -> str:
     """Describe a divergence: the step, its values, and the first parameter that is not finite."""
-    bad = next(
-        (
-            f"the first bad parameter is {name}"
-            for name, parameter in model.named_parameters()
-            if not (
-                parameter.isfinite().all()
-                and (parameter.grad is None or parameter.grad.isfinite().all())
-            )
-        ),
-        "every parameter and gradient is finite",
-    )
-    return (
-        f"diverged at step {step}: {values}; {bad}; the best checkpoint is untouched; "
-        "try a lower learning_rate or clip_norm"
-    )
+    found = [f"diverged at step {step}: {values}", *([] if model is None else [_first_bad(model)])]
+    advice = "the best checkpoint is untouched; try a lower learning_rate or clip_norm"
+    return "; ".join([*found, advice])
+
+
+def _first_bad(model: nn.Module) -> str:
+    for name, parameter in model.named_parameters():
+        gradient = parameter.grad
+        if not (parameter.isfinite().all() and (gradient is None or gradient.isfinite().all())):
+            return f"the first bad parameter is {name}"
+    return "every parameter and gradient is finite"

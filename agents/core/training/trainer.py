@@ -170,9 +170,14 @@ class Trainer:
                     self._finish_step(request)
                 while not is_done(self.agent):
                     self._after_step(next(steps), request)
+            except BaseException:
+                with contextlib.suppress(DivergedError):  # the first error is reported
+                    self._sync_state()
+                raise
+            else:
+                self._sync_state()
             finally:
                 steps.close()
-                self._sync_state()
 
     def _after_step(self, record: StepRecord, request: StopRequest) -> None:
         """Log, evaluate and save as is due after a step."""
@@ -222,6 +227,7 @@ class Trainer:
         """Save a weight snapshot if one is due."""
         step = self.state.cursor.step
         if step in self._snapshot_steps or (self._snapshot_steps and self.state.stopped_early):
+            self._read_records()  # it raises if this step was not taken
             self.folder.check()
             self.agent.snapshots.save(step, self.state.model)
 

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import agents
-from agents.core.training import devices
+from agents.core.training import devices, step_record
 from agents.core.training.loop import TrainStep, train_steps, training_environment
 from agents.core.training.step_record import DivergedError
 from tests.conftest import small_agent, weights
@@ -101,8 +101,9 @@ def test_late_reading_changes_no_result(optimizer: str, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_what_diverged_between_two_logs_is_not_taken(optimizer: str) -> None:
     """After a NaN in step 6 of 10 the weights and the cursor are those after step 5."""
-    good = learner("seq2seq_adder", 5, optimizer=optimizer, schedule="constant").learn()
-    agent = learner("seq2seq_adder", 10, optimizer=optimizer, schedule="constant")
+    own = {"optimizer": optimizer, "schedule": "constant", "weight_decay": 0.1, "clip_norm": 0.5}
+    good = learner("seq2seq_adder", 5, **own).learn()
+    agent = learner("seq2seq_adder", 10, **own)
     numbers: Iterator[int] = iter(range(1, 99))
     loss = agent.loss
     agent.loss = lambda batch: loss(batch) * (math.nan if next(numbers) == 6 else 1.0)
@@ -112,3 +113,50 @@ def test_what_diverged_between_two_logs_is_not_taken(optimizer: str) -> None:
     assert next(numbers) > 7  # the steps after it were computed
     for name, tensor in weights(good).items():
         torch.testing.assert_close(tensor, weights(agent)[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("_asynchronous")
+def test_an_interrupt_between_two_logs_is_not_taken_for_a_divergence() -> None:
+    """After a NaN in step 6 Ctrl-C in step 8 is a KeyboardInterrupt, with the cursor after 5."""
+    agent = learner("seq2seq_adder", 10)
+    numbers: Iterator[int] = iter(range(1, 99))
+    loss = agent.loss
+
+    def interrupted(batch: Any) -> Any:
+        number = next(numbers)
+        if number == 8:
+            raise KeyboardInterrupt
+        return loss(batch) * (math.nan if number == 6 else 1.0)
+
+    agent.loss = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        agent.learn()
+    assert agent.state.cursor.step == 5
+    assert agent.state.sums.steps == 5
+
+
+@pytest.mark.usefixtures("_asynchronous")
+def test_an_interrupt_while_losses_are_read_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps are read when `learn` is left, if an interrupt cut off their reading."""
+    agent, calls = learner("seq2seq_adder", 10, log_every=4), iter(range(9))
+    read = step_record._read
+
+    def cut_off(records: Any) -> None:
+        if next(calls) == 0:
+            raise KeyboardInterrupt
+        read(records)
+
+    monkeypatch.setattr(step_record, "_read", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        agent.learn()
+    assert agent.state.sums.steps == agent.state.cursor.step == 4
+
+
+@pytest.mark.usefixtures("_asynchronous")
+def test_a_loss_of_one_element_and_in_double_precision_is_read() -> None:
+    """Losses of shape (1,) are scalars, and numbers keep what float32 has no room for."""
+    one, large = torch.ones(1), torch.tensor(1e300, dtype=torch.float64)
+    records = [step_record.StepRecord(n, 0.1, 2, one, large, {"part": one}) for n in (1, 2)]
+    step_record._read(records)
+    assert records[0].is_finite_on_device().shape == ()
+    assert [(r.loss, r.grad_norm, r.parts) for r in records] == [(1.0, 1e300, {"part": 1.0})] * 2

@@ -41,6 +41,58 @@ class _Branching(nn.Module):
         return y if x.sum() > 0 else -y
 
 
+class _Optional(nn.Module):
+    """A model with an argument that it is called without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)
+        self.other, self.last = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)
+
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        y: Tensor = self.norm(self.conv(x))
+        return y if skip is None else self.last(self.other(skip)) + y
+
+
+class _ReadBeside(nn.Module):
+    """A model that reads the weights of its convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x))
+        return y * self.conv.weight.mean()
+
+
+class _Named(nn.Conv2d):
+    """A convolution with the pass of torch's."""
+
+
+class _Own(nn.Conv2d):
+    """A convolution with a pass of its own."""
+
+    def forward(self, input: Tensor) -> Tensor:  # torch's name  # noqa: A002
+        return super().forward(input) * 2
+
+
+def _parametrized() -> nn.Module:
+    conv = nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 2, 3))
+    return nn.Sequential(conv, nn.BatchNorm2d(2))
+
+
+def _own_pass() -> nn.Module:
+    return nn.Sequential(_Own(1, 2, 3), nn.BatchNorm2d(2))
+
+
+def _hidden() -> nn.Module:
+    return nn.Sequential(_Named(1, 2, 3), nn.BatchNorm2d(2))
+
+
+MODELS = [_Residual, _Branching, _Optional, _ReadBeside, _parametrized, _own_pass, _hidden]
+
+
 def _trained(make: Callable[[], nn.Module]) -> tuple[nn.Module, Tensor]:
     """Return a model whose norms have means and variances of images, and the images."""
     torch.manual_seed(0)
@@ -54,7 +106,7 @@ def _trained(make: Callable[[], nn.Module]) -> tuple[nn.Module, Tensor]:
     return model.eval(), images
 
 
-@pytest.mark.parametrize("make", [_Residual, _Branching])
+@pytest.mark.parametrize("make", MODELS)
 def test_output_and_gradients_are_the_same(make: Callable[[], nn.Module]) -> None:
     """A model with folded norms has the output, and the gradient of the images, of the original."""
     model, images = _trained(make)
@@ -65,6 +117,13 @@ def test_output_and_gradients_are_the_same(make: Callable[[], nn.Module]) -> Non
         results.append((output.detach(), *torch.autograd.grad(output.pow(2).sum(), leaf)))
     for before, after in zip(*results, strict=True):
         torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4 * float(before.abs().max()))
+
+
+@pytest.mark.parametrize(("make", "num"), [(_hidden, 0), (_Optional, 1), (_ReadBeside, 1)])
+def test_layers_of_ones_own_class_are_folded(make: Callable[[], nn.Module], num: int) -> None:
+    """A subclass with torch's pass is folded; what is not called, or is read beside it, is not."""
+    fused = fuse_batch_norm(_trained(make)[0])
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in fused.modules()) == num
 
 
 def test_only_what_a_norm_alone_reads_is_folded() -> None:
