@@ -31,6 +31,8 @@ SMALL = {
 
 FEW_SETS = {"num_train": 600, "num_validation": 200, "num_test": 200}
 SMALL_TASKS: dict[str, dict[str, Any]] = {
+    "parity": {"length": 200},
+    "mod3": {"length": 200},
     "digit_strings": {"height": 16, "most_digits": 3},
     "digit_pages": {"size": 64, "max_digits": 6},
     **dict.fromkeys(
