@@ -34,7 +34,10 @@ class Sample(NamedTuple):
 
 
 def sample(pid: int, folder: Path) -> Sample | None:
-    """Return how far a run is, and what it has taken; None: it has not recorded a step."""
+    """Return how far a run is, and what it has taken.
+
+    None: it has not recorded a step, or has ended, and has no memory any more.
+    """
     try:
         with (folder / "metrics.jsonl").open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
@@ -45,6 +48,8 @@ def sample(pid: int, folder: Path) -> Sample | None:
         return None
     ticks, pages = int(words[11]) + int(words[12]), int(words[21])
     memory = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    if not memory:
+        return None
     return Sample(step, memory, ticks / os.sysconf("SC_CLK_TCK"))
 
 
@@ -73,7 +78,7 @@ def million_steps(effort: Effort) -> Outcome:
     }  # fmt: skip
     failures = tuple(
         f"{name} grows with exponent {growth:.3f}" for name, growth in growths.items()
-        if growth > _GROWTH
+        if not growth <= _GROWTH  # nor no number
     )  # fmt: skip
     remark = (
         f"MiB at 10³ … 10⁶ steps: {', '.join(f'{each:.0f}' for each in memory)} (exponent from 10⁴ "

@@ -1,10 +1,12 @@
 """The table of docs/reliability.md is that of the results, and its cases are able to fail."""
 
 import json
+import os
 import pickle
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 
 from tasks.core.settings import TerrariumError
 from tests.helpers.ranks import finished
-from torture import cases, checkpoints, disks, files, kills  # noqa: F401  (they are registered)
+from torture import cases, checkpoints, disks, files, kills, long_run  # noqa: F401  (they are registered)
 from torture.__main__ import main
 from torture.commands import Tally, meanwhile, wrong_end
 from torture.files import png_bomb
@@ -181,3 +183,17 @@ def test_a_bomb_is_a_picture(tmp_path: Path) -> None:
     from tasks.core.images import read_pixels
 
     assert read_pixels(path, (1, 9, 9), "", "").min() == 255
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_a_process_that_has_ended_has_no_sample(tmp_path: Path) -> None:
+    """The memory of a process that has ended, and is not waited for, is not taken for 0 MiB."""
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
+    found = long_run.sample(os.getpid(), tmp_path)
+    assert found is not None
+    assert found.step == 2
+    assert found.memory > 10
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        while Path(f"/proc/{ended.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
+        assert long_run.sample(ended.pid, tmp_path) is None
