@@ -134,3 +134,24 @@ def test_a_run_removes_what_killed_runs_left(tmp_path: Path) -> None:
     with RunFolder.locked(tmp_path):
         assert not any(path.exists() for path in left)
     assert list(unfinished_files(tmp_path, "predictions.csv")) == [written_now]
+
+
+def test_old_checkpoints_go_though_a_kill_came_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed between its last checkpoint and the removal of old ones removes them."""
+    agent = small_agent(keep_checkpoints=2)
+    remove, last = RunFolder.remove_old, agent.config.steps
+
+    def fails_at_last(self: RunFolder, keep: int) -> None:
+        if f"{last:09}" in self.checkpoints()[0].name:
+            raise RuntimeError("killed")
+        remove(self, keep)
+
+    monkeypatch.setattr(RunFolder, "remove_old", fails_at_last)
+    with pytest.raises(RuntimeError, match="killed"):
+        agent.learn(run_dir=tmp_path, progress=False)
+    assert len(RunFolder(tmp_path).checkpoints()) == 3
+    monkeypatch.undo()
+    small_agent(keep_checkpoints=2).learn(run_dir=tmp_path, progress=False)
+    assert len(RunFolder(tmp_path).checkpoints()) == 2
