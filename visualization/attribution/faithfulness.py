@@ -114,8 +114,8 @@ def faithfulness(
         counts = torch.linspace(0, size[1], num_steps + 1, dtype=torch.float64).round().long()
         blank = replacement(images, deletion_fill, model, "deletion_fill")
         start = replacement(images, insertion_fill, model, "insertion_fill")
-        both = [_curves_of_all(score, *way, orders, counts)
-                for way in ((images, blank), (start, images))]  # fmt: skip
+        ways = (images, blank), (start, images)
+        both = [_curves_of_all(score, *way, orders, counts) for way in ways]
     fills = (_words(deletion_fill), _words(insertion_fill))
     quantity = "probability" if score.probability else "score"
     return Faithfulness(counts.numpy() / size[1], both[0], both[1], quantity, fills)

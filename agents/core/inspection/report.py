@@ -1,5 +1,6 @@
 """Inspection of an agent: its views as a report."""
 
+import collections
 import contextlib
 import functools
 import inspect as inspection
@@ -105,6 +106,13 @@ def _looks(
         for name, view in views.items()
     }
     uses = {name: group.uses(name) for name, group in groups.items()}
+    # Views that several others use, and that are not chosen, have no process of their own.
+    users = collections.Counter(
+        (groups[name], used) for name in groups for used in uses[name] if used not in views
+    )
+    for group, used in (each for each, num in users.items() if num > 1):
+        with contextlib.suppress(NothingToShow):
+            getattr(group, used)()
     for name, look in side_by_side.compute(works, uses, processes):
         if name in groups and not isinstance(look.record, Transcript):  # which says a reason
             groups[name].records[name] = look.record

@@ -30,7 +30,7 @@ class StepRecord:
     """Loss and gradient norm of one optimiser step.
 
     To read a number from an accelerator is to wait for it. So the numbers are read when one is
-    first asked for; those of many steps in one transfer, by `read`.
+    first asked for; those of many steps in one transfer (`UnreadSteps.read`).
 
     Attributes:
         step: counted from 1.
@@ -138,7 +138,7 @@ class UnreadSteps:
 def _read(records: Sequence[StepRecord]) -> None:
     """Read the numbers of records from the device, all in one transfer."""
     unread = [record for record in records if record._numbers is None]
-    if len(unread) < 2:
+    if not unread:
         return
     device, dtype = unread[0]._tensors[0].device, torch.float64
     tensors = [tensor.to(device, dtype) for record in unread for tensor in record._tensors]

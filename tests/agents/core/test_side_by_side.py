@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from agents.core.inspection import side_by_side
+from agents.core.inspection.images import ImageViews
 from tests.conftest import small_agent
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux")
@@ -102,6 +103,27 @@ def test_a_report_does_not_depend_on_the_number_of_processes() -> None:
             np.testing.assert_array_equal(array, others[name])
     assert alone.overview == beside.overview is not None
     assert alone.sentences["roles"].startswith("Unit roles: what")
+
+
+@pytest.mark.parametrize(("names", "num"), [(["fields", "patterns"], 1), (["fields"], 0)])
+def test_what_several_views_use_is_computed_once(
+    names: list[str], num: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patches that are not shown are computed before the processes of the two views that need them.
+
+    Those of a single view are computed in its own process.
+    """
+    agent, calls, plain = small_agent("cnn_classifier"), list[str](), ImageViews.patches
+
+    def counted(self: ImageViews) -> Any:
+        if "patches" not in self.records:
+            calls.append("patches")
+        return plain(self)
+
+    monkeypatch.setattr(ImageViews, "patches", counted)
+    report = agent.inspect(names, processes=2)
+    assert list(report.records) == names
+    assert calls.count("patches") == num
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mallopt is of the C library of Linux")
