@@ -21,7 +21,7 @@ def run(folder: Path, seed: int, kills: int) -> list[dict[str, object]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize(("seed", "kills"), [(0, 20), pytest.param(1, 40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seed", "kills"), [(0, 30), pytest.param(1, 40, marks=pytest.mark.slow)])
 def test_killed_runs_end_with_the_same_bits(seed: int, kills: int, tmp_path: Path) -> None:
     """SIGKILL at many moments, some inside saving, over several epochs: equal in every bit."""
     straight, killed = tmp_path / "straight", tmp_path / "killed"
