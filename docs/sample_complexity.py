@@ -128,6 +128,17 @@ def runs_of(cell: Cell, recorded: Sequence[Run]) -> list[Run]:
     return runs
 
 
+def missing(
+    cell: Cell, recorded: Sequence[Run], samples: Sequence[int], seeds: Sequence[int]
+) -> Iterator[str]:
+    """Yield the commands of the runs that a cell lacks; numbers that lack like seeds share one."""
+    found = {(run["num_train"], run["seed"]) for run in runs_of(cell, recorded)}
+    lacking = {num: tuple(seed for seed in seeds if (num, seed) not in found) for num in samples}
+    for each in dict.fromkeys(lacking.values()):
+        if each:
+            yield cell.command([num for num in samples if lacking[num] == each], each)
+
+
 def train_accuracy(folder: Path) -> float:
     """Return the accuracy of a run's last state on training samples, drawn at random.
 
@@ -216,12 +227,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     os.chdir(ROOT)  # where runs/ is
     samples, seeds = (list(map(int, x.split(","))) for x in (options.samples, options.seeds))
+    record = read_record()
     for cell in cells() if options.run is not None else ():
+        recorded = record.get(cell.task, {}).get(cell.network, ())
         if all(word in cell for word in options.run or ()):
-            command = f"{cell.command(samples, seeds)} --workers {options.workers}"
-            print(f"python main.py {command}", flush=True)
-            subprocess.run([sys.executable, "main.py", *shlex.split(command)], check=True)
-    record = update(read_record())
+            for runs in missing(cell, recorded, samples, seeds):
+                command = f"{runs} --workers {options.workers}"
+                print(f"python main.py {command}", flush=True)
+                subprocess.run([sys.executable, "main.py", *shlex.split(command)], check=True)
+    record = update(record)
     RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), record), encoding="utf-8")
     PICTURE.write_bytes(render.png(render.draw(curves(record)), 90))

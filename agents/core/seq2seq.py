@@ -1,6 +1,6 @@
 """Sequence-to-sequence agents: what those share that map a text to a text."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -132,11 +132,11 @@ class Seq2SeqAgent(Agent):
         encoder = RecurrentPart(
             "encoder", layers[0], characters[batch.question], None, probe_targets.encoder,
             encoder_position,
-            lambda: _scores(model, model.encode(tensors.question), tensors),
+            lambda: _scores(model, layers, model.encode(tensors.question), tensors),
         )  # fmt: skip
         decoder = RecurrentPart(
             "decoder", layers[1], decoder_inputs, characters[answers], probe_targets.decoder,
-            decoder_position, lambda: _scores(model, memory, tensors),
+            decoder_position, lambda: _scores(model, layers, memory, tensors),
         )  # fmt: skip
         return encoder, decoder
 
@@ -166,18 +166,25 @@ class Seq2SeqAgent(Agent):
         }  # fmt: skip
 
 
-def _scores(model: Seq2SeqModel, memory: Any, batch: TextPairs) -> dict[str, Tensor]:
+def _scores(
+    model: Seq2SeqModel, layers: Sequence[nn.RNNBase], memory: Any, batch: TextPairs
+) -> dict[str, Tensor]:
     """Return scores of each sample (B,) by greedy decoding, and the loss with teacher forcing.
 
-    Up to the first mistake both read the same characters. So answers are decoded greedily only if
-    one has a mistake before its last character, and then all, as a change of states may be given
-    for each sample.
+    Up to the first mistake both read the same characters. So only answers with a mistake before
+    their last character are decoded greedily, from questions that are encoded again; or all, where
+    states of the layers are changed by values for each sample.
     """
+    from visualization.recurrent.cells import are_changed_by_sample
+
     logits = model.decode(memory, batch.answer).float()
     loss = F.cross_entropy(logits.transpose(1, 2), batch.answer, reduction="none").mean(1)
     written = logits.argmax(-1)
-    if (written != batch.answer)[:, :-1].any():
+    (rows,) = torch.where((written != batch.answer)[:, :-1].any(1))
+    if len(rows) and any(map(are_changed_by_sample, layers)):
         written = model.generate(memory)[0]
+    elif len(rows):
+        written[rows] = model.generate(model.encode(batch.question[rows]))[0]
     is_right = written == batch.answer
     accuracy = is_right.double().mean(1)
     return {"exact match": is_right.all(1), "token accuracy": accuracy, "loss": loss}

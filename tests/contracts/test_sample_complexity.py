@@ -95,3 +95,15 @@ def test_a_finished_run_is_scored_once(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert (found["test"], found["train"], found["steps"]) == (0.25, 0.75, 7)
     assert sample_complexity.update(record) == record
     assert scored == [spec.run_dir]
+
+
+def test_only_what_the_record_lacks_is_run() -> None:
+    """Recorded runs are not repeated, also without their folders; like numbers run together."""
+    cell = CELLS[0]
+    recorded = [
+        run(values["task.num_train"], values["seed"], 0.5, settings=spec.config.digest(spec.task))
+        for values, spec in plan(cell.command((500, 4000), (0,))).runs
+    ]
+    found = list(sample_complexity.missing(cell, recorded, (500, 4000, 20000), (0, 1)))
+    assert found == [cell.command((500, 4000), (1,)), cell.command((20000,), (0, 1))]
+    assert not list(sample_complexity.missing(cell, recorded, (500,), (0,)))

@@ -355,9 +355,18 @@ def intervene_on(
     """
     edits = [edits] if isinstance(edits, Edit) else list(edits)
     check_edits(edits, rnn)
-    outer = getattr(vars(rnn).get("forward"), "__self__", None)
-    if isinstance(outer, InterventionHandle):
-        edits = [*outer.edits, *edits]
+    edits = [*_edits_now(rnn), *edits]
     handle = InterventionHandle(rnn, edits, trace)
     with replaced_forward(rnn, handle.forward):
         yield handle
+
+
+def are_changed_by_sample(rnn: nn.RNNBase) -> bool:
+    """Tell whether a block of `intervene_on` changes states by a value for each sample."""
+    return not all(edit.is_shared for edit in _edits_now(rnn))
+
+
+def _edits_now(rnn: nn.RNNBase) -> Sequence[Edit]:
+    """Return the edits of the blocks that the caller is in."""
+    handle = getattr(vars(rnn).get("forward"), "__self__", None)
+    return handle.edits if isinstance(handle, InterventionHandle) else ()

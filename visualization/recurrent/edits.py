@@ -71,6 +71,11 @@ class Edit:
         changes = ", ".join(f"{name} = {value}" for name, value in numbers.items())
         return f"{which}: {changes} {when}"
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether all samples get the same values."""
+        return all(torch.as_tensor(v).ndim < 2 for v in (self.h, self.c) if v is not None)
+
     def mirrored(self, last: int) -> "Edit":
         """Return the edit as a layer sees it that reads from the end; `last` is the last time."""
         return self if self.time is None else attrs.evolve(self, time=last - self.time)
@@ -117,7 +122,7 @@ def split_clamps(edits: Sequence[Edit]) -> tuple[list[Edit], list[Edit]]:
     Where another edit changes one of the units too, order matters, and none of them holds it.
     """
     clamps = [
-        e for e in edits if e.time is None and e.scale is None and _is_shared(e)
+        e for e in edits if e.time is None and e.scale is None and e.is_shared
         and not any(_overlap(e, other) for other in edits if other is not e)
     ]  # fmt: skip
     return clamps, [e for e in edits if e not in clamps]
@@ -125,10 +130,6 @@ def split_clamps(edits: Sequence[Edit]) -> tuple[list[Edit], list[Edit]]:
 
 def _overlap(a: Edit, b: Edit) -> bool:
     return a.units is None or b.units is None or not set(a.units).isdisjoint(b.units)
-
-
-def _is_shared(edit: Edit) -> bool:
-    return all(torch.as_tensor(v).ndim < 2 for v in (edit.h, edit.c) if v is not None)
 
 
 def edit_steps(edits: Sequence[Edit], start_time: int, num_steps: int) -> set[int]:

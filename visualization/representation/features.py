@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import scipy.linalg
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
@@ -120,6 +119,8 @@ def principal_axes(
     (K,), falling. They are those of the smaller product of the centred rows with themselves, (D, D)
     or (N, N). Axes along which there is nothing but rounding are left out: of equal rows all.
     """
+    from scipy.linalg import eigh  # 0.2 s, not needed by every view
+
     mean = rows.mean(axis=0)
     if np.ptp(rows, axis=0).max() == 0:
         return mean, np.zeros((rows.shape[1], 0)), np.zeros(0)
@@ -127,7 +128,7 @@ def principal_axes(
     is_wide = rows.shape[1] > len(rows)
     products = centred @ centred.T if is_wide else centred.T @ centred
     last = len(products) - 1
-    squares, vectors = scipy.linalg.eigh(products, subset_by_index=(max(0, last + 1 - num), last))
+    squares, vectors = eigh(products, subset_by_index=(max(0, last + 1 - num), last))
     squares, vectors = squares[::-1], vectors[:, ::-1]
     is_kept = squares > _ROUNDING * squares[0]
     squares, vectors = squares[is_kept], vectors[:, is_kept]

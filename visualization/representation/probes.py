@@ -212,18 +212,22 @@ def heldout_scores(
 ) -> list[NDArray[np.float64]]:
     """Return the held-out scores (P,) of each of several sets of labels (P, N) of states (N, U).
 
-    All categories are fitted at once, which shares their products.
+    All categories are fitted at once, which shares their products, and so are all numbers.
     """
     mean, spread = x[~test].mean(axis=0), x[~test].std(axis=0)
     scaled = (x - mean) / np.where(spread > 1e-12, spread, 1.0)
     features = np.concatenate([scaled, np.ones((len(x), 1))], axis=1)
     fitted, held_out = features[~test], features[test]
+    numbers = [labels for labels in labelings if labels.dtype.kind == "f"]
     codes_of = [_codes(labels) for labels in labelings if labels.dtype.kind != "f"]
     sets = [(codes[:, ~test], int(codes.max()) + 1) for codes in codes_of]
     class_weights = iter(fit_class_sets(fitted, sets, _RIDGE) if sets else [])
-    all_codes = iter(codes_of)
+    all_codes, all_numbers = (
+        iter(codes_of),
+        iter(_scores_of_numbers(fitted, held_out, numbers, test)),
+    )
     return [
-        _score_of_numbers(fitted, held_out, labels[:, ~test], labels[:, test])
+        next(all_numbers)
         if labels.dtype.kind == "f"
         else _score_of_classes(held_out, next(class_weights), next(all_codes)[:, test])
         for labels in labelings
@@ -243,14 +247,21 @@ def _score_of_classes(
     return np.asarray((answers == codes).mean(axis=1))
 
 
-def _score_of_numbers(
-    fitted: NDArray[Any], features: NDArray[Any], known: NDArray[Any], truth: NDArray[Any]
-) -> NDArray[np.float64]:
-    """Return R² (P,) of ridge regressions of known numbers (P, M) on the truth (P, N)."""
-    weights = fit_numbers(fitted, known, _RIDGE)
-    errors = ((features @ weights - truth.T) ** 2).sum(axis=0)
+def _scores_of_numbers(
+    fitted: NDArray[Any], held_out: NDArray[Any], numbers: Sequence[NDArray[Any]],
+    test: NDArray[Any],
+) -> list[NDArray[np.float64]]:  # fmt: skip
+    """Return R² (P,) of ridge regressions of each of several sets of numbers (P, N)."""
+    if not numbers:
+        return []
+    together = np.concatenate(numbers)
+    truth = together[:, test]
+    answers = held_out @ fit_numbers(fitted, together[:, ~test], _RIDGE)
+    errors = ((answers - truth.T) ** 2).sum(axis=0)
     spreads = ((truth - truth.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
-    return np.asarray(1 - errors / np.maximum(spreads, 1e-12))
+    return np.split(
+        1 - errors / np.maximum(spreads, 1e-12), np.cumsum([len(each) for each in numbers])[:-1]
+    )
 
 
 def correlation(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
