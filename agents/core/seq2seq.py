@@ -173,7 +173,7 @@ def _scores(
 
     Up to the first mistake both read the same characters. So only answers with a mistake before
     their last character are decoded greedily, from questions that are encoded again; or all, where
-    states of the layers are changed by values for each sample.
+    they are more than half, or states of the layers are changed by values for each sample.
     """
     from visualization.recurrent.cells import are_changed_by_sample
 
@@ -181,7 +181,7 @@ def _scores(
     loss = F.cross_entropy(logits.transpose(1, 2), batch.answer, reduction="none").mean(1)
     written = logits.argmax(-1)
     (rows,) = torch.where((written != batch.answer)[:, :-1].any(1))
-    if len(rows) and any(map(are_changed_by_sample, layers)):
+    if len(rows) > len(written) / 2 or (len(rows) and any(map(are_changed_by_sample, layers))):
         written = model.generate(memory)[0]
     elif len(rows):
         written[rows] = model.generate(model.encode(batch.question[rows]))[0]
