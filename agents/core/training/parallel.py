@@ -149,7 +149,12 @@ def map_threads(function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(initializer=torch.set_num_threads, initargs=(1,))
+    return ThreadPoolExecutor(initializer=_begin_thread)
+
+
+def _begin_thread() -> None:
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
 
 
 if sys.platform != "win32":  # which has no fork; a forked process has none of the threads

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import agents
-from agents.core.training import devices
+from agents.core.training import devices, parallel
 from tasks.core.settings import ConfigError
 from tests.conftest import small_agent
 
@@ -75,3 +75,16 @@ def test_a_run_begun_in_bf16_goes_on_in_fp32(
     assert again.state.cursor.step == 8
     assert again.state.precision == "fp32"
     assert "continues in fp32" in capsys.readouterr().err
+
+
+def test_an_agents_threads_take_denormal_numbers_for_0() -> None:
+    """Half of the smallest normal number is 0 in a block, also in its threads, and not after it."""
+    before = devices.flushes_denormals()
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this CPU cannot")
+    try:
+        with devices.threads(2):
+            assert all(parallel.map_threads(lambda _: devices.flushes_denormals(), range(4)))
+        assert not devices.flushes_denormals()
+    finally:
+        torch.set_flush_denormal(before)
