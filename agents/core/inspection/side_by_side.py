@@ -2,7 +2,6 @@
 
 import contextlib
 import copyreg
-import ctypes
 import gc
 import io
 import multiprocessing
@@ -18,11 +17,10 @@ from typing import Any
 import attrs
 import torch
 
+from agents.core.training.devices import keep_freed_memory
 from visualization.renderers import live_with_parent
 
 Work = Callable[[], Any]
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # options of mallopt, as malloc.h has them
-_KEPT = 2**30  # bytes
 
 
 def num_processes(device: torch.device, threads: int | None = None) -> int:
@@ -35,18 +33,6 @@ def num_processes(device: torch.device, threads: int | None = None) -> int:
     if not can_fork or device.type != "cpu" or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return 1
     return len(os.sched_getaffinity(0))
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep freed memory for its next arrays (mallopt), where the C library can.
-
-    glibc gives large blocks back to the system, which clears each page again when it is used next:
-    that takes up to half of the time in which a network runs over a batch of images.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    # Before 2.35 glibc accepts no more than 32 MiB. It must take one, or the other does harm.
-    if mallopt is not None and any(mallopt(_M_MMAP_THRESHOLD, size) for size in (_KEPT, 2**25)):
-        mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
 def compute(

@@ -132,7 +132,7 @@ def test_freed_memory_is_used_again() -> None:
     code = (
         "import resource\n"
         "import numpy as np\n"
-        "from agents.core.inspection.side_by_side import keep_freed_memory\n"
+        "from agents.core.training.devices import keep_freed_memory\n"
         "def faults():\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "    for _ in range(10):\n"
