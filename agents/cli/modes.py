@@ -40,7 +40,6 @@ def train(spec: RunSpec) -> int:
     from visualization import render
     from visualization.records import AnswerTable
 
-    devices.keep_freed_memory()
     with process_group(devices.choose(spec.options.device)) as group:
         agent = running.learn(spec)
         best, answers, batch, scores = running.score_best(spec, agent, group)

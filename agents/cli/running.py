@@ -26,7 +26,9 @@ def learn(
 ) -> "Agent":
     """Train in the run folder, and write the losses to loss.csv; return the agent."""
     from agents.core.runs.checkpoint import atomic_write
+    from agents.core.training.devices import keep_freed_memory
 
+    keep_freed_memory()
     if progress and is_main():
         print(f"run folder: {spec.run_dir}", file=sys.stderr)
     agent = spec.make()

@@ -1,6 +1,6 @@
 """Sequence-to-sequence agents: what those share that map a text to a text."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -121,6 +121,7 @@ class Seq2SeqAgent(Agent):
     ) -> "tuple[RecurrentPart, RecurrentPart]":  # fmt: skip
         """Return encoder and decoder while they read a batch and write its answers (B, A)."""
         from agents.core.inspection.observation import RecurrentPart
+        from visualization.recurrent.cells import allows_other_batches, is_in_block
 
         model: Seq2SeqModel = self.model
         tensors = to_device(batch, self.device)
@@ -132,11 +133,18 @@ class Seq2SeqAgent(Agent):
         encoder = RecurrentPart(
             "encoder", layers[0], characters[batch.question], None, probe_targets.encoder,
             encoder_position,
-            lambda: _scores(model, layers, model.encode(tensors.question), tensors),
+            lambda: _scores(
+                model, model.encode(tensors.question), tensors,
+                all(map(allows_other_batches, layers)),
+            ),
         )  # fmt: skip
         decoder = RecurrentPart(
             "decoder", layers[1], decoder_inputs, characters[answers], probe_targets.decoder,
-            decoder_position, lambda: _scores(model, layers, memory, tensors),
+            decoder_position,
+            lambda: _scores(
+                model, memory, tensors,
+                allows_other_batches(layers[1]) and not is_in_block(layers[0]),
+            ),
         )  # fmt: skip
         return encoder, decoder
 
@@ -167,24 +175,22 @@ class Seq2SeqAgent(Agent):
 
 
 def _scores(
-    model: Seq2SeqModel, layers: Sequence[nn.RNNBase], memory: Any, batch: TextPairs
+    model: Seq2SeqModel, memory: Any, batch: TextPairs, only_wrong: bool
 ) -> dict[str, Tensor]:
     """Return scores of each sample (B,) by greedy decoding, and the loss with teacher forcing.
 
-    Up to the first mistake both read the same characters. So only answers with a mistake before
-    their last character are decoded greedily, from questions that are encoded again; or all, where
-    they are more than half, or states of the layers are changed by values for each sample.
+    Up to the first mistake both read the same characters. So answers are decoded greedily only if
+    one has a mistake before its last character. With `only_wrong` these alone are, from questions
+    that are encoded again, unless they are more than half.
     """
-    from visualization.recurrent.cells import are_changed_by_sample
-
     logits = model.decode(memory, batch.answer).float()
     loss = F.cross_entropy(logits.transpose(1, 2), batch.answer, reduction="none").mean(1)
     written = logits.argmax(-1)
     (rows,) = torch.where((written != batch.answer)[:, :-1].any(1))
-    if len(rows) > len(written) / 2 or (len(rows) and any(map(are_changed_by_sample, layers))):
-        written = model.generate(memory)[0]
-    elif len(rows):
+    if len(rows) and only_wrong and len(rows) <= len(written) / 2:
         written[rows] = model.generate(model.encode(batch.question[rows]))[0]
+    elif len(rows):
+        written = model.generate(memory)[0]
     is_right = written == batch.answer
     accuracy = is_right.double().mean(1)
     return {"exact match": is_right.all(1), "token accuracy": accuracy, "loss": loss}

@@ -97,8 +97,9 @@ def test_a_finished_run_is_scored_once(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert scored == [spec.run_dir]
 
 
-def test_only_what_the_record_lacks_is_run() -> None:
+def test_only_what_the_record_lacks_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Recorded runs are not repeated, also without their folders; like numbers run together."""
+    monkeypatch.chdir(tmp_path)  # where no run is
     cell = CELLS[0]
     recorded = [
         run(values["task.num_train"], values["seed"], 0.5, settings=spec.config.digest(spec.task))

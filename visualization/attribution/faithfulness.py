@@ -94,7 +94,8 @@ def faithfulness(
         num_random: random orders of each image.
         probability: score the softmax; None: of the model's output, unless a function reads it.
         seed: of random orders.
-        batch_size: images that run at once; None: at most 256, of 2²² numbers together.
+        batch_size: images that run at once; None: at most 256 (on a CPU 64, or 2¹⁶ numbers), of 2²²
+            numbers together.
 
     Raises:
         ValueError: maps that do not fit the images; a setting out of range; or as `select_target`.

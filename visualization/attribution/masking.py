@@ -137,7 +137,7 @@ def occlusion_map(
         within: boolean (H, W) or (B, H, W): pixels that the score depends on, such as a receptive
             field. Windows that hide none of them are not run; their drop is exactly 0.
         batch_size: occluded images that run at once, which bounds the memory; None:
-            at most 256, of 2²² numbers together.
+            at most 256 (on a CPU 64, or 2¹⁶ numbers), of 2²² numbers together.
 
     Raises:
         ValueError: a window or stride that does not fit; or as `select_target`.
@@ -224,7 +224,7 @@ def rise(
         fill: what hidden pixels show, as `replacement` takes it.
         seed: of the masks.
         batch_size: masked images that run at once, which bounds the memory; None:
-            at most 256, of 2²² numbers together.
+            at most 256 (on a CPU 64, or 2¹⁶ numbers), of 2²² numbers together.
 
     Raises:
         ValueError: a setting out of range; or as `select_target`.

@@ -224,7 +224,7 @@ def attributions(
         labels: of the classes, by number; None: the numbers.
         batch_size: images that run at once, handed on to each method that has one, which bounds
             the memory; None: at most 64 of 2²⁰ numbers together where there are gradients, at most
-            256 of 2²² where there are none.
+            256 (on a CPU 64, or 2¹⁶ numbers) of 2²² where there are none.
         progress: is called with the name of each method as it begins, such as `print`.
 
     Raises:

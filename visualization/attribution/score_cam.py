@@ -44,7 +44,7 @@ def score_cam(
         positive: leave out what is below 0.
         upsample: return (B, H, W), enlarged bilinearly; otherwise (B, h, w).
         batch_size: masked images that run at once, which bounds the memory; None:
-            at most 256, of 2²² numbers together.
+            at most 256 (on a CPU 64, or 2¹⁶ numbers), of 2²² numbers together.
 
     Raises:
         ValueError: the layer outputs no maps (B, C, h, w); or as `select_target`.

@@ -93,9 +93,9 @@ def resolve_batch_size(batch_size: int | None, images: Tensor, *, graph: bool = 
 
     The budget is of numbers in the images (B, C, H, W): 2²² of them, 16 MB in single precision, at
     most 256 images; with a graph, which keeps what each layer outputs, 2²⁰ and 64. What the model
-    needs beside is some ten times as much without a graph, some hundred times with it. On a CPU no
-    more than 64 images have more than 2¹⁶ numbers: feature maps that leave its caches cost up to
-    half of the time.
+    needs beside is some ten times as much without a graph, some hundred times with it. On a CPU at
+    most 64 images run at once, or as many as have 2¹⁶ numbers together: larger feature maps leave
+    its caches.
 
     Raises:
         ValueError: a number below 1.

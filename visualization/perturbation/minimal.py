@@ -82,7 +82,8 @@ def minimal_patch(
         keep: share of the activation that remains, above 0, at most 1.
         fill: what the others show: a number, `mean`, `blur`, or an image.
         block: side of the squares in pixels; None: as small as the budget above lets it be.
-        batch_size: images that run at once; None: at most 256, of 2²² numbers together.
+        batch_size: images that run at once; None: at most 256 (on a CPU 64, or 2¹⁶ numbers), of 2²²
+            numbers together.
         progress: is called with the number of squares left, in words, such as `print`.
 
     Raises:

@@ -126,8 +126,8 @@ def occlude(
             there are) or (rows, columns); all channels are covered.
         stride: between windows, at most the window.
         fill: what covered pixels show: a number, `mean`, `blur`, or an image.
-        batch_size: covered images that run at once, which bounds the memory; None: at most 256, of
-            2²² numbers together.
+        batch_size: covered images that run at once, which bounds the memory; None: at most 256
+            (on a CPU 64, or 2¹⁶ numbers), of 2²² numbers together.
 
     Raises:
         ValueError: no such layer or unit, or a window, stride or fill that does not fit.

@@ -195,8 +195,8 @@ def forward_from(
         images: (B, C, H, W) or (C, H, W). One image goes with many activations, and one activation
             with many images.
         output: picks one tensor from what the model outputs; None: it is one.
-        batch_size: rows that run at once, which bounds the memory; None: at most 256, of 2²²
-            numbers of images together.
+        batch_size: rows that run at once, which bounds the memory; None: at most 256
+            (on a CPU 64, or 2¹⁶ numbers), of 2²² numbers of images together.
 
     Raises:
         ValueError: no such layer; a shape that is not the layer's; numbers that do not go together;

@@ -308,6 +308,11 @@ class InterventionHandle:
             self._traces.append(output.trace)
         return output.output, output.state
 
+    @property
+    def is_the_same_for_all_samples(self) -> bool:
+        """Whether it keeps nothing of the samples, and has no value of a single one."""
+        return not self._with_trace and all(edit.is_shared for edit in self.edits)
+
     def trace(self) -> CellTrace:
         """Return states and gates of all calls since the last one without a state."""
         if not self._traces:
@@ -355,18 +360,30 @@ def intervene_on(
     """
     edits = [edits] if isinstance(edits, Edit) else list(edits)
     check_edits(edits, rnn)
-    edits = [*_edits_now(rnn), *edits]
+    outer = _handle_of(rnn)
+    if outer is not None:
+        edits = [*outer.edits, *edits]
     handle = InterventionHandle(rnn, edits, trace)
     with replaced_forward(rnn, handle.forward):
         yield handle
 
 
-def are_changed_by_sample(rnn: nn.RNNBase) -> bool:
-    """Tell whether a block of `intervene_on` changes states by a value for each sample."""
-    return not all(edit.is_shared for edit in _edits_now(rnn))
+def is_in_block(rnn: nn.RNNBase) -> bool:
+    """Tell whether a block of `intervene_on` looks at a layer now, or changes it."""
+    return _handle_of(rnn) is not None
 
 
-def _edits_now(rnn: nn.RNNBase) -> Sequence[Edit]:
-    """Return the edits of the blocks that the caller is in."""
+def allows_other_batches(rnn: nn.RNNBase) -> bool:
+    """Tell whether some samples may run once more now, without the others.
+
+    Not where a block of `intervene_on` traces the layer, or changes states by values of each
+    sample.
+    """
+    handle = _handle_of(rnn)
+    return handle is None or handle.is_the_same_for_all_samples
+
+
+def _handle_of(rnn: nn.RNNBase) -> InterventionHandle | None:
+    """Return the handle of the innermost block of a layer, which has the edits of all."""
     handle = getattr(vars(rnn).get("forward"), "__self__", None)
-    return handle.edits if isinstance(handle, InterventionHandle) else ()
+    return handle if isinstance(handle, InterventionHandle) else None

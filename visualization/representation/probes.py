@@ -222,10 +222,8 @@ def heldout_scores(
     codes_of = [_codes(labels) for labels in labelings if labels.dtype.kind != "f"]
     sets = [(codes[:, ~test], int(codes.max()) + 1) for codes in codes_of]
     class_weights = iter(fit_class_sets(fitted, sets, _RIDGE) if sets else [])
-    all_codes, all_numbers = (
-        iter(codes_of),
-        iter(_scores_of_numbers(fitted, held_out, numbers, test)),
-    )
+    all_codes = iter(codes_of)
+    all_numbers = iter(_scores_of_numbers(fitted, held_out, numbers, test))
     return [
         next(all_numbers)
         if labels.dtype.kind == "f"

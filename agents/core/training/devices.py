@@ -87,14 +87,15 @@ def autocast(precision: str, device: torch.device, cache: bool = True) -> torch.
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Compute with `count` threads, on which the last bits of a sum depend, and flush denormals.
+    """Compute with `count` threads, on which the last bits of a sum depend; one flushes denormals.
 
     Gradients that vanish over thousands of time steps become numbers below 1.2e-38, with which many
-    CPUs take a hundred times as long. Here they are 0 at once.
+    CPUs take a hundred times as long. One thread takes them for 0. Several are OpenMP's, each of
+    which has the mode in which it began: there nothing is flushed, or bits would depend on that.
     """
     previous, flushed = torch.get_num_threads(), flushes_denormals()
     torch.set_num_threads(count)
-    torch.set_flush_denormal(True)
+    torch.set_flush_denormal(count == 1)
     try:
         yield
     finally:
@@ -104,7 +105,7 @@ def threads(count: int) -> Iterator[None]:
 
 def flushes_denormals() -> bool:
     """Tell whether this thread of the CPU takes numbers next to 0 for 0."""
-    smallest = torch.full((1,), torch.finfo(torch.float32).tiny, device="cpu")
+    smallest = torch.full((1,), torch.finfo(torch.float32).tiny, dtype=torch.float32, device="cpu")
     return not (smallest * 0.5).any()
 
 

@@ -47,6 +47,53 @@ def test_scores_are_those_of_decoding_every_sample(settings: dict[str, Any], whi
     assert 0 < is_right.mean() < 1
 
 
+@pytest.mark.parametrize("settings", MODELS, ids=str)
+@pytest.mark.parametrize("which", [0, 1], ids=["encoder", "decoder"])
+@pytest.mark.parametrize("num_wrong", [0, 2, 20])
+def test_few_wrong_answers_are_decoded_alone(
+    settings: dict[str, Any], which: int, num_wrong: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 24 answers those with a mistake, if they are few; in a trace, or a change by sample, all.
+
+    Nor alone are they of the decoder, whose questions were read before, where the encoder changed.
+    """
+    agent = in_double(wild(small_agent(**({"task": "add3x2"} | settings))))
+    assert isinstance(agent, Seq2SeqAgent)
+    model, batch = agent.model, agent.task.samples("test", 24)
+    question = torch.as_tensor(batch.question).long()
+    edit = Edit(units=[1], h=0.0)
+    with torch.inference_mode():
+        layers = [part.layer for part in agent.observe(batch).recurrent]
+        memory = model.encode(question)
+        with intervene_on(layers[which], edit):
+            own = model.generate(memory if which else model.encode(question))[0].numpy()
+    answer = own.copy()
+    answer[:num_wrong, 0] = (own[:num_wrong, 0] + 1) % 5
+    part = agent.observe(type(batch)(batch.question, answer)).recurrent[which]
+    sizes: list[int] = []
+    decode = model.generate
+    monkeypatch.setattr(
+        model, "generate", lambda *args: sizes.append(len((found := decode(*args))[0])) or found
+    )
+    by_sample = Edit(units=[1], h=torch.zeros(24, 1, dtype=torch.float64))
+    with torch.inference_mode():
+        with intervene_on(part.layer, edit):
+            found = part.score()
+        with intervene_on(part.layer, edit, trace=True):
+            traced = part.score()
+        with intervene_on(part.layer, by_sample):
+            by_value = part.score()
+        with intervene_on(layers[0], [] if which else edit), intervene_on(part.layer, edit):
+            beside = part.score()
+    assert found["exact match"].sum() == 24 - num_wrong
+    # A decoder's second call goes on in time: values by sample do not change its first state.
+    for other in (traced, beside, *([] if which else [by_value])):
+        torch.testing.assert_close(other, found)
+    alone = num_wrong if num_wrong == 2 else 24
+    wanted = [alone, 24, 24, 24 if which else alone] if num_wrong else []
+    assert sizes == ([] if settings.get("decoder") == "repeat" and not num_wrong else wanted)
+
+
 def test_a_change_may_be_given_for_each_sample() -> None:
     """Values (batch, units) of an edit fit also when some answers are wrong and others right."""
     agent = in_double(wild(small_agent(task="add3x2", cell="lstm")))

@@ -77,14 +77,28 @@ def test_a_run_begun_in_bf16_goes_on_in_fp32(
     assert "continues in fp32" in capsys.readouterr().err
 
 
-def test_an_agents_threads_take_denormal_numbers_for_0() -> None:
-    """Half of the smallest normal number is 0 in a block, also in its threads, and not after it."""
+@pytest.mark.parametrize(("count", "flushes"), [(1, True), (2, False)])
+def test_one_thread_takes_denormal_numbers_for_0(count: int, flushes: bool) -> None:
+    """So do those that compute parts of a batch; where OpenMP has threads none does, nor after."""
     before = devices.flushes_denormals()
     if not torch.set_flush_denormal(False):
         pytest.skip("this CPU cannot")
     try:
-        with devices.threads(2):
-            assert all(parallel.map_threads(lambda _: devices.flushes_denormals(), range(4)))
+        with devices.threads(count):
+            found = parallel.map_threads(lambda _: devices.flushes_denormals(), range(4))
+        assert found == [flushes, True, True, True]
         assert not devices.flushes_denormals()
     finally:
         torch.set_flush_denormal(before)
+
+
+def test_whether_denormal_numbers_are_0_does_not_depend_on_the_default_type() -> None:
+    """With double precision as the default a thread that flushes is known as one, too."""
+    default = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        with devices.threads(1):
+            flushed = devices.flushes_denormals()
+    finally:
+        torch.set_default_dtype(default)
+    assert flushed or not torch.set_flush_denormal(False)

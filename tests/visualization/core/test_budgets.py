@@ -34,7 +34,7 @@ class Counts(nn.Module):
 @pytest.mark.parametrize(
     ("shape", "graph", "wanted"),
     [((3, 224, 224), False, 27), ((3, 224, 224), True, 6), ((1, 28, 28), False, 83),
-     ((1, 8, 8), False, 256),      ((1, 28, 28), True, 64), ((3, 4000, 4000), False, 1)],
+     ((1, 8, 8), False, 256), ((1, 28, 28), True, 64), ((3, 4000, 4000), False, 1)],
 )  # fmt: skip
 def test_as_many_images_run_at_once_as_the_budget_is_for(
     shape: tuple[int, ...], graph: bool, wanted: int
