@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 INK, MUTED, GOOD, BAD = "#222222", "#8a8a8a", "#1b7f4b", "#c0392b"
 
 
-COLORS = ("#2a6fb0", "#d9822b", "#1b7f4b", "#8e5ea2", "#c0392b", "#5b5b5b")
+COLORS = (
+    "#2a6fb0", "#d9822b", "#1b7f4b", "#8e5ea2", "#c0392b", "#5b5b5b", "#0f98a3", "#c2549d",
+    "#8a6d1a",
+)  # fmt: skip
 
 
 DIVERGING, SEQUENTIAL = "RdBu_r", "Blues"

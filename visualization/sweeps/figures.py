@@ -23,7 +23,7 @@ _AXES = 7  # of parallel coordinates
 _PANELS = 9  # of slices
 _LABELS = 6  # places of an axis that are named
 _LETTERS = 16  # of a label
-_MARKERS = "osD^vP*X"  # beside colours, of which there are fewer
+_MARKERS = "osD^vP*X"  # beside colours
 
 
 @draw.register
