@@ -121,6 +121,17 @@ def test_only_finished_runs_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not notes.is_done(COMMAND)
 
 
+def test_a_recorded_run_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in the record is not run again where its folder is gone, or was never here."""
+    monkeypatch.chdir(tmp_path)
+    recorded = [
+        {"values": values, "settings": notes.digest(spec)}
+        for values, spec in notes.plan(COMMAND).runs
+    ]
+    assert notes.is_done(COMMAND, recorded)
+    assert not notes.is_done(COMMAND, recorded[1:])
+
+
 def test_a_folder_of_other_settings_is_not_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
