@@ -1,4 +1,4 @@
-"""Devices: their choice, native precision, threads and random number generators."""
+"""Devices: their choice, native precision, threads, freed memory and random number generators."""
 
 import contextlib
 import ctypes
