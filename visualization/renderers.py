@@ -109,6 +109,14 @@ def png(record: Any) -> bytes:
     return render.png(render.draw(record))
 
 
+def load_matplotlib() -> None:
+    """Import what figures are drawn with, so that processes which are forked later have it."""
+    from visualization import figures
+    from visualization.core import legible
+
+    del figures, legible
+
+
 def live_with_parent() -> None:
     """Leave Ctrl-C to the parent process, and end when that does, however it ends.
 

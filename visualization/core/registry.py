@@ -12,14 +12,10 @@ import importlib.util
 import io
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from PIL import Image
-
-from visualization.core.legible import legible
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 T = TypeVar("T")
 
@@ -62,7 +58,7 @@ def _import_figures(module: str) -> None:
         importlib.import_module(f"{package}.figures")
 
 
-def _no_figure(record: Any) -> Figure:
+def _no_figure(record: Any) -> "Figure":
     """Refuse a record that has no figure.
 
     Raises:
@@ -71,7 +67,14 @@ def _no_figure(record: Any) -> Figure:
     raise TypeError(f"no figure is known for a {type(record).__name__}")
 
 
-draw = ByKind(_no_figure, legible)
+def _legible(figure: "Figure") -> "Figure":
+    """Return a figure after its words were made to fit."""
+    from visualization.core.legible import legible
+
+    return legible(figure)
+
+
+draw = ByKind(_no_figure, _legible)
 """Return a figure of a record, made legible; TypeError: none is known for its kind."""
 
 text = ByKind(lambda record: "")
@@ -95,12 +98,16 @@ def anchor(name: str) -> str:
     return re.sub(r"[^\w@.-]+", "-", name.replace(",", ""))
 
 
-def png(figure: Figure, dpi: int = 110) -> bytes:
+def png(figure: "Figure", dpi: int = 110) -> bytes:
     """Return a figure as the content of a PNG file.
 
     It is laid out and drawn once, where `savefig` does either twice. Without transparency, and with
     less effort to compress, writing takes half the time, and the file is not larger.
     """
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
     buffer, usual = io.BytesIO(), figure.dpi
     figure.dpi = dpi
     try:

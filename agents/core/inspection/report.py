@@ -18,7 +18,7 @@ from tasks.core.settings import ConfigError, nearest
 from visualization import NothingToShow
 from visualization.model.cost import CostCounter, CostTable
 from visualization.records import AnswerTable, Transcript, record_or_reason
-from visualization.renderers import Renderer, png
+from visualization.renderers import Renderer, load_matplotlib, png
 from visualization.report import Report, flat
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def _looks(
         for name, view in views.items():
             yield name, _Look.at(name, view, by_name, draws=False)
         return
+    load_matplotlib()
     groups = {name: group for name, view in views.items() if (group := group_of(view)) is not None}
     for group in dict.fromkeys(groups.values()):
         with contextlib.suppress(NothingToShow):  # which each view says for itself

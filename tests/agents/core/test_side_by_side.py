@@ -55,6 +55,17 @@ def test_a_report_needs_no_packages_of_other_agents() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_learning_does_not_import_matplotlib() -> None:
+    """Only figures need it, which a run without a folder does not draw."""
+    code = (
+        "import sys, agents\n"
+        "agents.make('seq2seq_adder', task='add1x2', batch_size=8, hidden_size=8).learn(1)\n"
+        "sys.exit('matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_work_finds_what_it_uses() -> None:
     """What the caller has kept of one work is there when one begins that uses it."""
     kept: dict[str, Any] = {}
