@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from agents.configs.attention_adder import AttentionConfig
 from agents.core.config import ConfigError
-from agents.core.layers import MaskedSoftmax, OneHot, recurrent
+from agents.core.layers import MaskedSoftmax, OneHot, recurrent, select_states
 from agents.core.seq2seq import NUM_MAPPED, Seq2SeqAgent
 from tasks.core.task import TextPairs, TextToText
 
@@ -89,6 +89,10 @@ class AttendingDecoder(nn.Module):
         return Memory(
             self._join_directions(state), outputs, self.attention.place(outputs), question != 0
         )
+
+    def select(self, memory: Memory, rows: Tensor) -> Memory:
+        """Return the memory of some of its questions, by number (N,)."""
+        return Memory(select_states(memory.state, rows), *(each[rows] for each in memory[1:]))
 
     def _join_directions(self, state: Any) -> Any:
         """Concatenate the states of both directions, to H units."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.configs.seq2seq_adder import AdderConfig
-from agents.core.layers import OneHot, recurrent
+from agents.core.layers import OneHot, recurrent, select_states
 from agents.core.seq2seq import Seq2SeqAgent
 from tasks.core.task import TextPairs, TextToText
 
@@ -43,6 +43,10 @@ class EncoderDecoder(nn.Module):
         """Return the memory of a question: the encoder's last states, or its last output."""
         output, state = self.encoder(self.characters(question))
         return output[:, -1:] if self.repeats else state
+
+    def select(self, memory: Any, rows: Tensor) -> Any:
+        """Return the memory of some of its questions, by number (N,)."""
+        return memory[rows] if self.repeats else select_states(memory, rows)
 
     def forward(self, question: Tensor, answer: Tensor) -> Tensor:
         """Return logits (B, A, V) of the answer, with teacher forcing."""

@@ -180,6 +180,10 @@ class Transformer(nn.Module):
             x = layer(x, visible[:, None, None])
         return Memory(self.read_norm(x), visible)
 
+    def select(self, memory: Memory, rows: Tensor) -> Memory:
+        """Return the memory of some of its questions, by number (N,)."""
+        return Memory(*(each[rows] for each in memory))
+
     def forward(self, question: Tensor, answer: Tensor) -> Tensor:
         """Return logits (B, A, V) of the answer, with teacher forcing."""
         return self.decode(self.encode(question), answer)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,16 @@ def recurrent(
         input_size, hidden_size, num_layers, batch_first=True,
         dropout=dropout if num_layers > 1 else 0.0, bidirectional=bidirectional,
     )  # fmt: skip
+
+
+def select_states(states: Any, rows: Tensor) -> Any:
+    """Return the states of some samples, by number (N,), of a recurrent layer.
+
+    `states` are (layers, B, H), or for an LSTM a pair of them.
+    """
+    if isinstance(states, tuple):
+        return tuple(select_states(each, rows) for each in states)
+    return states[:, rows]
 
 
 @final

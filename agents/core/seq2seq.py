@@ -28,6 +28,9 @@ class Seq2SeqModel(Protocol):
     def encode(self, question: Tensor) -> Any:
         """Return the memory of a question: all that the decoder gets of it."""
 
+    def select(self, memory: Any, rows: Tensor) -> Any:
+        """Return the memory of some of its questions, by number (N,)."""
+
     def generate(self, memory: Any) -> tuple[Tensor, Tensor]:
         """Return answers (B, A) by greedy decoding, and their logits (B, A, V)."""
 
@@ -121,7 +124,7 @@ class Seq2SeqAgent(Agent):
     ) -> "tuple[RecurrentPart, RecurrentPart]":  # fmt: skip
         """Return encoder and decoder while they read a batch and write its answers (B, A)."""
         from agents.core.inspection.observation import RecurrentPart
-        from visualization.recurrent.cells import allows_other_batches, is_in_block
+        from visualization.recurrent.cells import allows_other_batches
 
         model: Seq2SeqModel = self.model
         tensors = to_device(batch, self.device)
@@ -134,17 +137,13 @@ class Seq2SeqAgent(Agent):
             "encoder", layers[0], characters[batch.question], None, probe_targets.encoder,
             encoder_position,
             lambda: _scores(
-                model, model.encode(tensors.question), tensors,
-                all(map(allows_other_batches, layers)),
+                model, model.encode(tensors.question), tensors, allows_other_batches(layers[1])
             ),
         )  # fmt: skip
         decoder = RecurrentPart(
             "decoder", layers[1], decoder_inputs, characters[answers], probe_targets.decoder,
             decoder_position,
-            lambda: _scores(
-                model, memory, tensors,
-                allows_other_batches(layers[1]) and not is_in_block(layers[0]),
-            ),
+            lambda: _scores(model, memory, tensors, allows_other_batches(layers[1])),
         )  # fmt: skip
         return encoder, decoder
 
@@ -180,15 +179,14 @@ def _scores(
     """Return scores of each sample (B,) by greedy decoding, and the loss with teacher forcing.
 
     Up to the first mistake both read the same characters. So answers are decoded greedily only if
-    one has a mistake before its last character. With `only_wrong` these alone are, from questions
-    that are encoded again, unless they are more than half.
+    one has a mistake before its last character, and with `only_wrong` these alone.
     """
     logits = model.decode(memory, batch.answer).float()
     loss = F.cross_entropy(logits.transpose(1, 2), batch.answer, reduction="none").mean(1)
     written = logits.argmax(-1)
     (rows,) = torch.where((written != batch.answer)[:, :-1].any(1))
-    if len(rows) and only_wrong and len(rows) <= len(written) / 2:
-        written[rows] = model.generate(model.encode(batch.question[rows]))[0]
+    if len(rows) and only_wrong:
+        written[rows] = model.generate(model.select(memory, rows))[0]
     elif len(rows):
         written = model.generate(memory)[0]
     is_right = written == batch.answer

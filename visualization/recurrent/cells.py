@@ -368,11 +368,6 @@ def intervene_on(
         yield handle
 
 
-def is_in_block(rnn: nn.RNNBase) -> bool:
-    """Tell whether a block of `intervene_on` looks at a layer now, or changes it."""
-    return _handle_of(rnn) is not None
-
-
 def allows_other_batches(rnn: nn.RNNBase) -> bool:
     """Tell whether some samples may run once more now, without the others.
 

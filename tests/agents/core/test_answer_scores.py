@@ -53,10 +53,7 @@ def test_scores_are_those_of_decoding_every_sample(settings: dict[str, Any], whi
 def test_few_wrong_answers_are_decoded_alone(
     settings: dict[str, Any], which: int, num_wrong: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 24 answers those with a mistake, if they are few; in a trace, or a change by sample, all.
-
-    Nor alone are they of the decoder, whose questions were read before, where the encoder changed.
-    """
+    """Of 24 answers those with a mistake; all where the decoder is traced or changed by sample."""
     agent = in_double(wild(small_agent(**({"task": "add3x2"} | settings))))
     assert isinstance(agent, Seq2SeqAgent)
     model, batch = agent.model, agent.task.samples("test", 24)
@@ -89,8 +86,8 @@ def test_few_wrong_answers_are_decoded_alone(
     # A decoder's second call goes on in time: values by sample do not change its first state.
     for other in (traced, beside, *([] if which else [by_value])):
         torch.testing.assert_close(other, found)
-    alone = num_wrong if num_wrong == 2 else 24
-    wanted = [alone, 24, 24, 24 if which else alone] if num_wrong else []
+    every = 24 if which else num_wrong
+    wanted = [num_wrong, every, every, num_wrong] if num_wrong else []
     assert sizes == ([] if settings.get("decoder") == "repeat" and not num_wrong else wanted)
 
 
